@@ -1,0 +1,1 @@
+"""Bytes to records and back; pure: no paths, no clock, no network."""

@@ -1,0 +1,1 @@
+"""What the commands do: pack, inspect, verify, unpack, seal, rehearse. No printing here."""

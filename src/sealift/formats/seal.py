@@ -1,0 +1,145 @@
+"""The seal (signed root of a shipment) and the one file in which it travels.
+
+    seal/seal.json           Seal: every group's manifest, the declaration and its release
+    seal/seal.json.sig       SSHSIG over it, namespace `sealift`
+    seal/declaration.toml    the released declaration, its exact bytes
+    seal/release.json        the release, and
+    seal/release.json.sig    the officer's SSHSIG over it, namespace `sealift-release`
+
+For the network the five files travel as one: SHIPMENT.seal, a plain ustar archive with exactly these names in this
+order, mode 0644, owner 0, time 0, so that `tar x` and `ssh-keygen -Y verify` open and check it. Reading re-encodes
+and compares. docs/spec/seal.md says the same to the byte.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from sealift.errors import FormatError
+from sealift.formats import canonical
+from sealift.formats.canonical import Record
+from sealift.formats.manifest import (
+    MAX_DRIVES,
+    SEAL_FILES,
+    Count,
+    DriveId,
+    FileRef,
+    Hex32,
+    Name,
+    ShipmentId,
+    Text,
+    Totals,
+)
+
+MAX_SEAL = 64 << 20
+MAX_DECLARATION = 4 << 20
+MAX_SMALL = 1 << 20
+MAX_BUNDLE = MAX_SEAL + MAX_DECLARATION + 4 * MAX_SMALL
+LIMITS = dict(zip(SEAL_FILES, (MAX_SEAL, MAX_SMALL, MAX_DECLARATION, MAX_SMALL, MAX_SMALL), strict=True))
+_TAR = 512
+
+
+class SealDrive(Record, kw_only=True):
+    """One drive, named so that it can be missed."""
+
+    id: DriveId
+    number: Annotated[int, Meta(ge=1)]
+    serial: Name
+    label: Name
+    carrier: Text
+
+
+class SealGroup(Record, kw_only=True):
+    """One group: the digest of its manifest, and what is needed to say what is missing when all of it is."""
+
+    group: Count
+    manifest: FileRef
+    data: Annotated[int, Meta(ge=1, le=MAX_DRIVES)]
+    parity: Annotated[int, Meta(ge=0, le=MAX_DRIVES)]
+    stripes: Count
+    totals: Totals
+    drives: Annotated[list[SealDrive], Meta(min_length=1, max_length=MAX_DRIVES)]
+
+
+class Seal(Record, kw_only=True):
+    """The signed root of a shipment."""
+
+    type: Literal["sealift-seal"] = "sealift-seal"
+    version: Literal[1] = 1
+    shipment: ShipmentId
+    consignment_id: Name
+    rehearsal: bool
+    sealed_at: Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
+    scan: Hex32
+    order: Literal["path", "shuffled"]
+    seed: Count
+    declaration: FileRef
+    release: FileRef
+    release_signature: FileRef
+    groups: Annotated[list[SealGroup], Meta(min_length=1, max_length=100_000)]
+
+
+def encode_seal(seal: Seal) -> bytes:
+    """Canonical bytes; what is signed."""
+    return canonical.encode(seal)
+
+
+def decode_seal(data: bytes) -> Seal:
+    """Parse and check a seal's own consistency; FormatError otherwise. Says nothing about who signed it."""
+    seal = canonical.decode(data, Seal, limit=MAX_SEAL, name="seal.json")
+    if [group.group for group in seal.groups] != list(range(len(seal.groups))):
+        raise FormatError(f"seal.json: groups are not 0 to {len(seal.groups) - 1} in order")
+    if any(len(group.drives) != group.data + group.parity for group in seal.groups):
+        raise FormatError("seal.json: a group's drives do not fit its geometry")
+    drives = [drive for group in seal.groups for drive in group.drives]
+    for what in ("id", "number", "serial"):
+        if len({getattr(drive, what) for drive in drives}) != len(drives):
+            raise FormatError(f"seal.json: two drives have the same {what}")
+    return seal
+
+
+def encode_bundle(files: dict[str, bytes]) -> bytes:
+    """The five files as the one ustar archive that travels by network."""
+    out = bytearray()
+    for name in SEAL_FILES:
+        data = files[name]
+        header = bytearray(_TAR)
+        fields = (
+            (0, name.encode()),
+            (100, b"0000644\0"),
+            (108, b"0000000\0"),
+            (116, b"0000000\0"),
+            (124, b"%011o\0" % len(data)),
+            (136, b"00000000000\0"),
+            (148, b" " * 8),
+            (156, b"0"),
+            (257, b"ustar\x0000"),
+        )
+        for offset, value in fields:
+            header[offset : offset + len(value)] = value
+        header[148:156] = b"%06o\0 " % sum(header)
+        out += header + data + bytes(-len(data) % _TAR)
+    return bytes(out + bytes(2 * _TAR))
+
+
+def decode_bundle(data: bytes) -> dict[str, bytes]:
+    """The five files of a SHIPMENT.seal; FormatError unless it is byte for byte what encode_bundle writes."""
+    if len(data) > MAX_BUNDLE:
+        raise FormatError(f"seal file is {len(data):,} bytes long; at most {MAX_BUNDLE:,} are allowed")
+    files: dict[str, bytes] = {}
+    offset = 0
+    for name in SEAL_FILES:
+        size = data[offset + 124 : offset + 135]
+        if len(size) != 11 or not all(0x30 <= byte <= 0x37 for byte in size):
+            raise FormatError(f"seal file: no header where {name} should begin")
+        length = int(size, 8)
+        if length > LIMITS[name]:
+            raise FormatError(f"seal file: {name} is {length:,} bytes long; at most {LIMITS[name]:,} are allowed")
+        offset += _TAR
+        files[name] = data[offset : offset + length]
+        offset += length + -length % _TAR
+    if encode_bundle(files) != data:
+        raise FormatError("seal file is not in canonical form")
+    return files

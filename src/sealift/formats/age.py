@@ -1,0 +1,615 @@
+"""The age file format, version 1: header and STREAM payload, written and read at random.
+
+Holds: the header grammar, the header MAC and the payload of the C2SP age specification
+(https://c2sp.org/age), strict about all that it calls an error; a chunk-wise writer (`Encryptor`, and
+`Writer` as a file object over it) and a chunk-wise reader (`Opener`, and `Reader` as a seekable file
+object over it). docs/spec/age.md is the profile with its limits; tests/vectors/age/ has a vector for
+every failure.
+
+    file    = header | nonce (16 bytes) | chunk 0 | chunk 1 | ... | last chunk
+    chunk i = ChaCha20-Poly1305(payload key, nonce = i (11 bytes, big endian) | last flag (1 byte), 64 KiB)
+
+What holds:
+- A file key and a payload nonce are drawn anew by every `Encryptor` and used by it alone.
+- No plaintext byte is handed out that has not authenticated at its place; a buffer that was written to
+  by an attempt that failed is zeroed.
+- The place of the last chunk follows from the length of the whole file, and `Reader` opens that chunk
+  first; so a truncated or extended file is refused before its first byte is read.
+- Input that is not an age file raises `AgeError` and nothing else. Misuse of a file object (a closed
+  file, a seek before the start) raises `ValueError`, as Python's file objects do.
+
+What is not here: keys and their stanzas (age_keys.py), passphrases (scrypt is accepted nowhere), ASCII
+armor, plugins. No object here may be used by two threads at once, except `Opener`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import io
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeAlias
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from sealift.errors import AgeError, IdentityMismatch, KeyInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+CHUNK: Final = 65536
+"""Plaintext bytes of every chunk but the last."""
+TAG: Final = 16
+"""Bytes that sealing adds to a chunk."""
+SEALED_CHUNK: Final = CHUNK + TAG
+"""Bytes of every sealed chunk but the last."""
+NONCE: Final = 16
+"""Bytes of the payload nonce, which stands between header and first chunk."""
+FILE_KEY: Final = 16
+"""Bytes of a file key."""
+MAX_HEADER: Final = 65536
+"""Longest header, in bytes, without the payload nonce; ours, the specification has none."""
+MAX_STANZAS: Final = 128
+"""Most stanzas of a header; each may cost every identity a scalar multiplication before the MAC is known."""
+MAX_CHUNKS: Final = 1 << 32
+"""Most chunks of a file (256 TiB); ours, the counter of the format has 88 bits."""
+
+_VERSION: Final = b"age-encryption.org/v1\n"
+_COLUMNS: Final = 64
+_MAC_LINE: Final = 4 + 43 + 1  # "--- ", 32 bytes in base64, LF
+_FIRST_READ: Final = 4096  # holds header and nonce of some forty X25519 recipients
+_SPAN: Final = 16 * SEALED_CHUNK  # sealed bytes that Reader fetches at a time: about 1 MiB
+_VCHAR: Final = re.compile(rb"[\x21-\x7e]+")
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Stanza:
+    """One recipient stanza: its first argument, the other arguments, and the decoded body."""
+
+    type: str
+    args: tuple[str, ...]
+    body: bytes
+
+    def encode(self) -> bytes:
+        """The stanza as it stands in a header; its last line is always shorter than 64 columns."""
+        text = encode_base64(self.body).encode()
+        lines = [text[at : at + _COLUMNS] for at in range(0, len(text) + 1, _COLUMNS)]
+        return b"-> " + " ".join((self.type, *self.args)).encode() + b"\n" + b"\n".join(lines) + b"\n"
+
+
+class Recipient(Protocol):
+    """Somebody to encrypt to."""
+
+    def wrap(self, file_key: bytes) -> Stanza:
+        """A stanza, with fresh randomness, from which only this recipient gets `file_key` (16 bytes)."""
+
+
+class Identity(Protocol):
+    """Somebody who may be able to decrypt."""
+
+    def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
+        """The file key (16 bytes), or None if no stanza is for this identity.
+
+        AgeError if a stanza of this identity's type is not what its specification says.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header that follows the grammar; its MAC is checked by `unwrap`, once there is a file key."""
+
+    stanzas: tuple[Stanza, ...]
+    mac: bytes
+    length: int
+    """Bytes of the header, without the payload nonce that follows it."""
+    raw: bytes
+
+    @property
+    def payload_start(self) -> int:
+        """Where the first chunk stands: the bytes of header and payload nonce."""
+        return self.length + NONCE
+
+
+def encode_base64(data: bytes) -> str:
+    """`data` in base64 without padding, as the specification uses it throughout."""
+    return base64.b64encode(data).rstrip(b"=").decode()
+
+
+def decode_base64(text: bytes) -> bytes:
+    """The bytes that `text` stands for; AgeError unless it is their one canonical, unpadded encoding."""
+    try:
+        data = binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
+    except binascii.Error:
+        raise AgeError("age header: not base64") from None
+    # Strict mode still lets stray bits in the last character and given padding through.
+    if base64.b64encode(data).rstrip(b"=") != text:
+        raise AgeError("age header: base64 that is not canonical")
+    return data
+
+
+def parse_header(data: bytes) -> Header:
+    """The header at the start of `data`: the first bytes of a file, at most MAX_HEADER of which are read.
+
+    AgeError where the grammar of the specification does not hold, where the header does not end within
+    `data` or within MAX_HEADER, and where scrypt stands beside another stanza.
+    """
+    head = bytes(data[:MAX_HEADER])
+    if not head.startswith(_VERSION):
+        raise _not_version_1(head)
+    at = len(_VERSION)
+    stanzas: list[Stanza] = []
+    while True:
+        line, after = _line(head, at)
+        if not line.startswith(b"-> "):
+            break
+        if len(stanzas) == MAX_STANZAS:
+            raise AgeError(f"age header: more than {MAX_STANZAS} stanzas")
+        stanza, at = _parse_stanza(head, line, after)
+        stanzas.append(stanza)
+    if not line.startswith(b"--- "):
+        raise AgeError("age header: a line that is neither stanza nor MAC")
+    mac = decode_base64(line[4:])
+    if len(mac) != 32:
+        raise AgeError("age header: the MAC is not 32 bytes")
+    if not stanzas:
+        raise AgeError("age header: no stanza")
+    if len(stanzas) > 1 and any(stanza.type == "scrypt" for stanza in stanzas):
+        raise AgeError("age header: scrypt beside another stanza")
+    return Header(tuple(stanzas), mac, after, head[:after])
+
+
+def _not_version_1(head: bytes) -> AgeError:
+    if head.startswith(b"-----BEGIN AGE ENCRYPTED FILE"):
+        hint = "take the armor off first: age -d, or encrypt again without -a"
+        return AgeError("age header: an armored file, which is not read here", hint=hint)
+    if head.startswith(b"age-encryption.org/") and not head.startswith(_VERSION[:-1]):
+        return AgeError("age header: a version other than v1")
+    if _VERSION.startswith(head):
+        return AgeError("age header: cut short")
+    return AgeError("not an age file")
+
+
+def _line(head: bytes, at: int) -> tuple[bytes, int]:
+    """The line at `at` without its LF, and where the next one begins."""
+    end = head.find(b"\n", at)
+    if end < 0:
+        whole = len(head) == MAX_HEADER
+        raise AgeError(f"age header: longer than {MAX_HEADER} bytes" if whole else "age header: cut short")
+    return head[at:end], end + 1
+
+
+def _parse_stanza(head: bytes, first: bytes, at: int) -> tuple[Stanza, int]:
+    """The stanza whose argument line is `first` and whose body begins at `at`, and where it ends."""
+    args = first[3:].split(b" ")
+    if not all(map(_VCHAR.fullmatch, args)):
+        raise AgeError("age header: stanza arguments are one or more visible characters, one space apart")
+    body: list[bytes] = []
+    while True:
+        line, at = _line(head, at)
+        if len(line) > _COLUMNS:
+            raise AgeError(f"age header: a stanza's body line is longer than {_COLUMNS} columns")
+        body.append(decode_base64(line))
+        if len(line) < _COLUMNS:  # only the last line of a body is short, and it may be empty
+            break
+    name, *rest = (arg.decode("ascii") for arg in args)
+    return Stanza(name, tuple(rest), b"".join(body)), at
+
+
+def unwrap(header: Header, identities: Iterable[Identity]) -> bytes:
+    """The file key, from the first of `identities` that has a stanza; the MAC of the header holds under it.
+
+    IdentityMismatch if no stanza is for any of them; AgeError if the MAC is wrong, or a stanza of an
+    identity's type malformed.
+    """
+    for identity in identities:
+        file_key = identity.unwrap(header.stanzas)
+        if file_key is not None:
+            check_mac(header, file_key)
+            return file_key
+    raise IdentityMismatch("none of the identities opens this age file")
+
+
+def check_mac(header: Header, file_key: bytes) -> None:
+    """AgeError unless the header's MAC is that of its bytes under `file_key`."""
+    if len(file_key) != FILE_KEY:
+        raise AgeError(f"age: a file key has {FILE_KEY} bytes")
+    # The MAC covers everything up to and including its own "---".
+    if not hmac.compare_digest(_mac(file_key, header.raw[: header.length - _MAC_LINE + 3]), header.mac):
+        raise AgeError("age header: the MAC does not hold")
+
+
+def payload_key(file_key: bytes, nonce: bytes) -> bytes:
+    """The 32-byte key of the chunks, from the file key (16 bytes) and the payload nonce (16 bytes)."""
+    if len(file_key) != FILE_KEY or len(nonce) != NONCE:
+        raise AgeError(f"age: a file key has {FILE_KEY} bytes and a payload nonce {NONCE}")
+    return hkdf(file_key, nonce, b"payload")
+
+
+def hkdf(secret: bytes, salt: bytes, info: bytes) -> bytes:
+    """HKDF-SHA-256 with 32 bytes of output, the only one in the specification."""
+    return HKDF(SHA256(), 32, salt, info).derive(secret)
+
+
+def _mac(file_key: bytes, covered: bytes) -> bytes:
+    return hmac.digest(hkdf(file_key, b"", b"header"), covered, "sha256")
+
+
+def sealed_length(plain: int, header_length: int) -> int:
+    """Bytes of an age file over `plain` bytes; `header_length` is len(Encryptor.header), nonce included.
+
+    AgeError if `plain` is negative or needs more than MAX_CHUNKS chunks.
+    """
+    chunks = max(1, -(-plain // CHUNK))
+    if plain < 0 or chunks > MAX_CHUNKS:
+        raise AgeError(f"age: {plain} bytes do not fit in an age file")
+    return header_length + plain + TAG * chunks
+
+
+def plain_length(total: int, header_length: int) -> int:
+    """Plaintext bytes of an age file of `total` bytes; `header_length` includes the payload nonce.
+
+    The inverse of `sealed_length`; AgeError when no plaintext has that length.
+    """
+    chunks, rest = divmod(total - header_length, SEALED_CHUNK)
+    if rest:
+        chunks += 1
+    plain = total - header_length - TAG * chunks
+    # A short last chunk has at least one byte beside its tag, unless the whole payload is empty.
+    if chunks < 1 or plain < 0 or 0 < rest < TAG or (rest == TAG and chunks > 1):
+        raise AgeError("age: the file is cut short, or something follows its last chunk")
+    if chunks > MAX_CHUNKS:
+        raise AgeError("age: more chunks than a file may have")
+    return plain
+
+
+class Encryptor:
+    """One age file being written, chunk by chunk, for all of `recipients`.
+
+    `header` is the header and the 16-byte payload nonce: what stands before the first chunk. File key and
+    nonce are drawn from os.urandom by the constructor, for this object alone: it cannot be copied or
+    pickled, because two of it would seal two plaintexts under one nonce. KeyInvalid if there is no
+    recipient, or more than MAX_STANZAS.
+    """
+
+    __slots__ = ("_done", "_index", "_seal", "header")
+
+    header: bytes
+
+    def __init__(self, recipients: Sequence[Recipient]) -> None:
+        if not 1 <= len(recipients) <= MAX_STANZAS:
+            hint = "name who shall be able to open it (--recipient age1...)"
+            raise KeyInvalid(
+                f"an age file has 1 to {MAX_STANZAS} recipients, not {len(recipients)}", hint=hint
+            )
+        file_key = os.urandom(FILE_KEY)
+        nonce = os.urandom(NONCE)
+        covered = _VERSION + b"".join(each.wrap(file_key).encode() for each in recipients) + b"---"
+        header = covered + b" " + encode_base64(_mac(file_key, covered)).encode() + b"\n"
+        # A header that we would not read back is not one to put in front of a pack.
+        check_mac(parse_header(header), file_key)
+        self.header = header + nonce
+        self._seal = ChaCha20Poly1305(payload_key(file_key, nonce)).encrypt_into
+        self._index = 0
+        self._done = False
+
+    def seal_chunk(self, plain: Buffer, out: bytearray | memoryview, *, last: bool) -> int:
+        """Seal the next chunk into the start of `out`; the bytes written: len(plain) + TAG.
+
+        `plain` and `out` are contiguous byte buffers that do not overlap. `plain` has CHUNK bytes, the
+        last one 1 to CHUNK, or none if it is also the first. AgeError for any other length, for an `out`
+        that is too small, after the last chunk, and past MAX_CHUNKS.
+        """
+        length = len(plain)
+        if length != CHUNK or last:
+            self._check_last(length, last=last)
+        if self._done or self._index == MAX_CHUNKS:
+            raise AgeError("age: nothing follows the last chunk")
+        room = len(out)
+        if room != length + TAG:
+            if room < length + TAG:
+                raise AgeError(f"age: {length + TAG} bytes do not fit in a buffer of {room}")
+            out = memoryview(out)[: length + TAG]
+        # Done unless it succeeds: a chunk that fails half-way has used its nonce, and ends the file.
+        self._done = True
+        # Chunk counter and last flag, read as one number, are the nonce.
+        written = self._seal((self._index << 8 | last).to_bytes(12, "big"), plain, None, out)
+        self._index += 1
+        self._done = last
+        return written
+
+    def _check_last(self, length: int, *, last: bool) -> None:
+        if not last:
+            raise AgeError(f"age: a chunk before the last has {CHUNK} bytes, not {length}")
+        if length > CHUNK or (length == 0 and self._index > 0):
+            raise AgeError(f"age: the last chunk has 1 to {CHUNK} bytes, not {length}")
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("an Encryptor is not copied: two would use one nonce twice")
+
+
+class Writer(io.RawIOBase):
+    """A writable file object that encrypts to `recipients` and passes the age file to `sink`.
+
+    `sink` takes each piece of bytes whole, in order, or raises. `close()` seals the last chunk; a Writer
+    that is left by an exception, dropped without close(), or whose sink has raised never writes one, so
+    that what stands then is refused as truncated by every reader. AgeError from write() and close() after
+    the sink has raised. Not to be wrapped in io.BufferedWriter, which closes it after an exception too.
+    """
+
+    def __init__(self, recipients: Sequence[Recipient], sink: Callable[[bytes], object]) -> None:
+        super().__init__()
+        self._encryptor = Encryptor(recipients)
+        self._sink = sink
+        self._plain = bytearray(CHUNK)
+        self._filled = 0
+        self._sealed = bytearray(SEALED_CHUNK)
+        self._position = 0
+        self._failed = False
+        self._emit(self._encryptor.header)
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Plaintext bytes written so far."""
+        return self._position
+
+    def write(self, data: object, /) -> int:
+        """Take all of `data`, any buffer of bytes; its length in bytes."""
+        if self.closed:
+            raise ValueError("write to a closed age file")
+        with memoryview(data) as given, given.cast("B") as view:  # type: ignore[arg-type]
+            at, length = 0, len(view)
+            while at < length:
+                # A full chunk waits for the byte after it: only then is it known not to be the last.
+                if self._filled == CHUNK:
+                    self._flush_chunk(last=False)
+                take = min(CHUNK - self._filled, length - at)
+                self._plain[self._filled : self._filled + take] = view[at : at + take]
+                self._filled += take
+                at += take
+        self._position += length
+        return length
+
+    def close(self) -> None:
+        """Seal the last chunk, unless the file was abandoned; a second call does nothing."""
+        if self.closed:
+            return
+        try:
+            self._flush_chunk(last=True)
+        finally:
+            super().close()
+
+    def abandon(self) -> None:
+        """Close without a last chunk: what was written stays unreadable as a file."""
+        super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon() if kind is not None else self.close()
+
+    def __del__(self) -> None:
+        # io.IOBase calls close() on what is collected; that would make a whole file of half of one.
+        self.abandon()
+
+    def _flush_chunk(self, *, last: bool) -> None:
+        with memoryview(self._plain) as plain, plain[: self._filled] as part:
+            length = self._encryptor.seal_chunk(part, self._sealed, last=last)
+        self._filled = 0
+        with memoryview(self._sealed) as sealed:
+            self._emit(bytes(sealed[:length]))
+
+    def _emit(self, data: bytes) -> None:
+        if self._failed:
+            raise AgeError("age: an earlier write failed, so this file cannot be completed")
+        self._failed = True
+        self._sink(data)
+        self._failed = False
+
+
+class Opener:
+    """Opens the chunks of one file in any order, under its payload key (32 bytes)."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != 32:
+            raise AgeError("age: a payload key has 32 bytes")
+        self._open = ChaCha20Poly1305(key).decrypt_into
+
+    def open_chunk(self, index: int, sealed: Buffer, out: bytearray | memoryview, *, last: bool) -> int:
+        """Open chunk `index` into the start of `out`; the bytes written: len(sealed) - TAG.
+
+        `sealed` has SEALED_CHUNK bytes, or for the last chunk TAG + 1 to SEALED_CHUNK, or TAG if it is
+        also the first. AgeError when the lengths are others or the chunk does not authenticate at this
+        place; what `out` would have got is zeroed then.
+        """
+        length = len(sealed) - TAG
+        if length != CHUNK and not (last and (0 < length < CHUNK or length == index == 0)):
+            raise AgeError(f"age: chunk {index} has a length that no chunk has there")
+        if not 0 <= index < MAX_CHUNKS:
+            raise AgeError(f"age: there is no chunk {index}")
+        if len(out) != length:
+            if len(out) < length:
+                raise AgeError(f"age: {length} bytes do not fit in a buffer of {len(out)}")
+            out = memoryview(out)[:length]
+        try:
+            return self._open((index << 8 | last).to_bytes(12, "big"), sealed, None, out)
+        except InvalidTag:
+            # The primitive decrypts before it compares the tag.
+            out[:] = bytes(length)
+            raise AgeError(f"age: chunk {index} does not authenticate") from None
+
+
+class Reader(io.RawIOBase):
+    """A seekable, read-only file object over the plaintext of an age file of `length` bytes.
+
+    `read_at(offset, count)` returns the `count` bytes at `offset` of the file; fewer count as truncation.
+    The constructor reads header and last chunk: IdentityMismatch if no identity opens it, AgeError if it
+    is not an age file or not a whole one. With `file_key` (16 bytes) no identity is needed; the header's
+    MAC is checked under it all the same. `size` is the plaintext's length in bytes. Reads raise AgeError
+    for a chunk that does not authenticate, fill the buffer otherwise (short only at the end), and hold
+    about 1 MiB.
+    """
+
+    size: int
+    header: Header
+
+    def __init__(
+        self,
+        read_at: Callable[[int, int], bytes],
+        length: int,
+        identities: Iterable[Identity] = (),
+        *,
+        file_key: bytes | None = None,
+    ) -> None:
+        super().__init__()
+        self._read_at = read_at
+        self._length = length
+        self.header, nonce = self._read_head()
+        if file_key is None:
+            file_key = unwrap(self.header, identities)
+        else:
+            check_mac(self.header, file_key)
+        self._opener = Opener(payload_key(file_key, nonce))
+        self._start = self.header.payload_start
+        self.size = plain_length(length, self._start)
+        self._last = max(0, self.size - 1) // CHUNK
+        self._position = 0
+        self._cache = bytearray(CHUNK)
+        self._cached = -1
+        self._load(self._last)
+
+    def readable(self) -> bool:
+        """True, until it is closed."""
+        self._check_open()
+        return True
+
+    def seekable(self) -> bool:
+        """True, until it is closed."""
+        self._check_open()
+        return True
+
+    def tell(self) -> int:
+        """The position in the plaintext."""
+        self._check_open()
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move to `offset` from start, position or end; returns the new position (it may be past it)."""
+        self._check_open()
+        bases = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
+        if whence not in bases or bases[whence] + offset < 0:
+            raise ValueError(f"no such position: {offset} from {whence}")
+        self._position = bases[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: object, /) -> int:
+        """Fill `buffer` from the position on; the bytes read, fewer than its length only at the end."""
+        self._check_open()
+        with memoryview(buffer) as given, given.cast("B") as view:  # type: ignore[arg-type]
+            wanted = max(0, min(len(view), self.size - self._position))
+            with view[:wanted] as out:
+                try:
+                    self._fill(out, self._position)
+                except BaseException:
+                    out[:] = bytes(wanted)
+                    raise
+        self._position += wanted
+        return wanted
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """`size` bytes from the position on, or all that are left."""
+        self._check_open()
+        left = max(0, self.size - self._position)
+        out = bytearray(left if size is None or size < 0 else min(size, left))
+        self.readinto(out)
+        return bytes(out)
+
+    def readall(self) -> bytes:
+        """All that is left."""
+        return self.read()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on a closed age file")
+
+    def _read_head(self) -> tuple[Header, bytes]:
+        """Header and payload nonce; most headers are short, so few bytes are asked for first."""
+        head = self._fetch(0, min(self._length, _FIRST_READ))
+        mac = head.find(b"\n---")
+        if len(head) < self._length and not 0 <= mac < len(head) - _MAC_LINE - NONCE:
+            head = self._fetch(0, min(self._length, MAX_HEADER + NONCE))
+        header = parse_header(head)
+        nonce = head[header.length : header.payload_start]
+        if len(nonce) != NONCE:
+            raise AgeError("age: the payload nonce is cut short")
+        return header, nonce
+
+    def _fetch(self, offset: int, count: int) -> bytes:
+        data = self._read_at(offset, count)
+        if len(data) != count:
+            raise AgeError(f"age: {len(data)} bytes where {count} were to be read; the file is cut short")
+        return data
+
+    def _fill(self, out: memoryview, position: int) -> None:
+        """Fill `out` with the plaintext at `position`; all of it lies within the file."""
+        at = 0
+        span, first = memoryview(b""), 0
+        while at < len(out):
+            index, skip = divmod(position + at, CHUNK)
+            if index == self._cached:
+                take = min(CHUNK - skip, len(out) - at)
+                out[at : at + take] = memoryview(self._cache)[skip : skip + take]
+                at += take
+                continue
+            begin = (index - first) * SEALED_CHUNK
+            if not 0 <= begin < len(span):
+                final = (position + len(out) - 1) // CHUNK
+                span, first, begin = self._fetch_chunks(index, final), index, 0
+            sealed = span[begin : begin + SEALED_CHUNK]
+            plain = len(sealed) - TAG
+            if skip == 0 and len(out) - at >= plain:
+                # A whole chunk goes where it is wanted, without a copy.
+                at += self._opener.open_chunk(index, sealed, out[at : at + plain], last=index == self._last)
+            else:
+                self._open_cached(index, sealed)
+
+    def _fetch_chunks(self, first: int, final: int) -> memoryview:
+        """Sealed chunks `first` to `final`, or as many of them as are fetched at a time."""
+        offset = self._start + first * SEALED_CHUNK
+        end = min(self._start + (final + 1) * SEALED_CHUNK, self._length, offset + _SPAN)
+        return memoryview(self._fetch(offset, end - offset))
+
+    def _load(self, index: int) -> None:
+        self._open_cached(index, self._fetch_chunks(index, index))
+
+    def _open_cached(self, index: int, sealed: Buffer) -> None:
+        self._cached = -1  # so that a chunk that fails leaves no cache behind
+        self._opener.open_chunk(index, sealed, self._cache, last=index == self._last)
+        self._cached = index
+
+
+def encrypt(data: bytes, recipients: Sequence[Recipient]) -> bytes:
+    """`data` as an age file; for what fits in memory several times."""
+    pieces: list[bytes] = []
+    with Writer(recipients, pieces.append) as writer:
+        writer.write(data)
+    return b"".join(pieces)
+
+
+def decrypt(data: bytes, identities: Iterable[Identity]) -> bytes:
+    """The plaintext of the age file `data`; AgeError or IdentityMismatch as `Reader`."""
+    with Reader(lambda offset, count: data[offset : offset + count], len(data), identities) as reader:
+        return reader.read()

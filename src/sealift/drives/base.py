@@ -1,0 +1,216 @@
+"""What a drive can do: the protocol that the local and the in-memory drive both keep.
+
+Every name is a path beneath `sealift/`, with `/` between components: "packs/0000/0000000.parity". Reading
+never changes anything. What goes wrong comes in two kinds. FormatError: what lies under the name is no
+regular file, or longer than its limit; the drive is hostile or damaged, but it answers. DriveFault: the
+operating system failed to read or write; the OSError is the fault's `__cause__` (`errno_of` gets at it). A
+`.part` file is a file that is being written, and is never read. No policy is here: which files there must be
+is for the callers to say.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
+
+from sealift.errors import DriveFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ALIGN = 4096  # of offsets, lengths and addresses of direct reads: covers 512-byte and 4Kn media
+PART = ".part"
+MAX_DEPTH = 8  # folders beneath sealift/ that `walk` enters; ours are two deep
+
+Source = Literal["medium", "cache"]
+Kind = Literal["file", "folder", "link", "other"]
+
+
+class Entry(NamedTuple):
+    """One thing beneath sealift/; `name` is its whole path beneath it, `size` is 0 unless it is a file."""
+
+    name: bytes
+    kind: Kind
+    size: int
+
+
+class ReadFile(Protocol):
+    """An open file; safe to use from several threads at once."""
+
+    length: int  # when it was opened
+    stamp: tuple[int, ...]  # changes when the file is replaced or written: device, inode, size, mtime, ctime
+
+    @property
+    def read_from(self) -> Source:
+        """`medium`: every byte so far came from beyond any cache of this host.
+
+        `cache`: it may have come from one.
+        """
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes at `offset`; fewer only at the end of the file. DriveFault."""
+
+    def readinto_at(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset`; bytes read, fewer than its length only at the end of the file.
+
+        DriveFault.
+        """
+
+    def close(self) -> None:
+        """Close; again does nothing."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class PartFile(Protocol):
+    """A file that is being written as NAME.part; not there under its name before `publish`."""
+
+    def write_at(self, offset: int, buffers: Sequence[memoryview]) -> None:
+        """Write the buffers one after the other from `offset`. DriveFault."""
+
+    def flush(self) -> None:
+        """Bring what was written to the medium (fdatasync). DriveFault."""
+
+    def publish(self) -> None:
+        """fsync, rename over NAME, close. Durable after `Drive.sync_folder(NAME)`. DriveFault."""
+
+    def abandon(self) -> None:
+        """Close and remove; never raises."""
+
+
+class Drive(Protocol):
+    """One mounted filesystem on one medium, everything beneath its sealift/ folder."""
+
+    mount: str
+
+    def exists(self) -> bool:
+        """Whether there is a sealift/ folder. FormatError when the name is something else; DriveFault."""
+
+    def read_small(self, name: str, limit: int) -> bytes | None:
+        """The whole file; None when there is none.
+
+        FormatError: no regular file or over `limit` bytes; DriveFault.
+        """
+
+    def size(self, name: str) -> int | None:
+        """Length in bytes; None when there is none. FormatError: no regular file; DriveFault."""
+
+    def open_read(self, name: str, *, direct: bool = False) -> ReadFile:
+        """Open for reading; `direct` reads beyond the caches.
+
+        FormatError: no regular file; DriveFault, also when there is none (`is_missing`).
+        """
+
+    def walk(self, limit: int) -> Iterator[Entry]:
+        """Everything beneath sealift/, folders before what is in them.
+
+        FormatError after `limit` entries or beneath MAX_DEPTH folders; DriveFault.
+        """
+
+    def filesystem(self) -> tuple[object, ...]:
+        """Identity of the filesystem: equal for two mounts of one filesystem."""
+
+    def serial(self) -> str | None:
+        """Serial number of the physical medium; None where there is none."""
+
+    def free_bytes(self) -> int:
+        """Bytes that we may still write. DriveFault."""
+
+    def total_bytes(self) -> int:
+        """Bytes of the whole filesystem. DriveFault."""
+
+    def lock(self) -> int:
+        """Lock for writing, making sealift/ if needed.
+
+        The descriptor that holds the lock (children inherit it). Busy when another process has it;
+        DriveFault.
+        """
+
+    def unlock(self) -> None:
+        """Give the lock up; again does nothing."""
+
+    def create(self, name: str) -> PartFile:
+        """Begin NAME as NAME.part, in place of any leftover; makes its folders.
+
+        Needs the lock. DriveFault.
+        """
+
+    def sync_folder(self, name: str) -> None:
+        """Make renames and removals in the folder that holds `name` durable. DriveFault."""
+
+    def write_small(self, name: str, data: bytes) -> None:
+        """Write beside, fsync, rename over NAME, fsync its folder. Needs the lock. DriveFault."""
+
+    def remove(self, name: str) -> None:
+        """Remove the file; nothing happens when there is none. Needs the lock. DriveFault."""
+
+
+def split(name: str) -> list[str]:
+    """The components of a name beneath sealift/.
+
+    ValueError for one that could leave it: that is a fault of ours.
+    """
+    components = name.split("/")
+    if any(part in {"", ".", ".."} or "\0" in part for part in components) or name.endswith(PART):
+        raise ValueError(f"{name!r} is no name of a file beneath sealift/")
+    return components
+
+
+def aligned_buffer(size: int) -> memoryview:
+    """A zeroed buffer of `size` bytes, rounded up to ALIGN and aligned to it, as direct reads want it."""
+    return memoryview(mmap.mmap(-1, max(ALIGN, -(-size // ALIGN) * ALIGN)))
+
+
+_SENTENCES = {
+    errno.ENOENT: ("there is no such file", "`sealift inspect` says what is missing"),
+    errno.EIO: (
+        "the medium or its connection failed (input/output error)",
+        "look at `dmesg`; check cable and bay, and replace the drive if it happens again",
+    ),
+    errno.ENOSPC: ("the drive is full", "free some space on it, or give a larger drive in its place"),
+    errno.EDQUOT: (
+        "the quota on the drive is used up",
+        "raise the quota, or give another drive in its place",
+    ),
+    errno.EROFS: (
+        "the drive is mounted read-only",
+        "mount it writable; if it was, its filesystem met an error: see `dmesg`, and replace it",
+    ),
+    errno.EACCES: ("permission was denied", "run as a user who may use the drive's sealift/ folder"),
+    errno.EPERM: ("permission was denied", "run as a user who may use the drive's sealift/ folder"),
+    errno.EMFILE: ("this process has too many open files", "raise the limit: ulimit -n 4096"),
+    errno.ENFILE: ("this system has too many open files", "raise fs.file-max"),
+    errno.EFBIG: ("the filesystem cannot hold a file of this size", "choose a smaller --pack-size"),
+}
+_GONE = (
+    "the drive went away",
+    "plug it in again, mount it at the same place and run the same command again",
+)
+for _code in (errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM):
+    _SENTENCES[_code] = _GONE
+
+SAFE_READING = "nothing was changed"
+SAFE_WRITING = "what was committed before is safe"
+
+
+def fault(mount: str, doing: str, error: OSError, *, safe: str) -> DriveFault:
+    """The DriveFault for `error` while `doing`; raise it `from error`, so that errno_of finds it."""
+    known = _SENTENCES.get(error.errno or 0)
+    why = known[0] if known else (os.strerror(error.errno).lower() if error.errno else str(error))
+    hint = known[1] if known else "look at `dmesg` for what the drive reported"
+    return DriveFault(f"{mount}: {doing}: {why}; {safe}", drive=mount, hint=hint)
+
+
+def errno_of(error: BaseException) -> int | None:
+    """The errno behind a DriveFault, or None."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return cause.errno if isinstance(cause, OSError) else None
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether a DriveFault of `open_read` says that there is no such file."""
+    return errno_of(error) == errno.ENOENT

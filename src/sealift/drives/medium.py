@@ -1,0 +1,123 @@
+"""What lies beneath a mounted folder: its filesystem, block device and serial number.
+
+Linux only, reads /proc and /sys.
+
+Nothing here is trusted for more than telling people which drive is meant and refusing one filesystem given
+twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import subprocess
+
+_IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"}
+_SYS_BLOCK = "/sys/dev/block"
+_LAYERS = 8  # partition on LUKS on a dm target on a partition on a disk is five
+
+
+def _mount_of(descriptor: int) -> tuple[str, str] | None:
+    """Filesystem type and source of the mount in which `descriptor` lies, from /proc.
+
+    None when not to be had.
+    """
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
+            found = re.search(r"^mnt_id:\s*(\d+)$", file.read(), re.MULTILINE)
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                left, _, right = line.partition(" - ")
+                if found and left.split(" ", 1)[0] == found[1]:
+                    kind, source = right.split(" ")[:2]
+                    return kind, re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), source)
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def is_memory(descriptor: int) -> bool:
+    """Whether the file lies in a filesystem that has no medium (tmpfs), so that no read comes from one."""
+    mount = _mount_of(descriptor)
+    return mount is not None and mount[0] in _IN_MEMORY
+
+
+def _device(descriptor: int) -> int | None:
+    """Device number of the block device beneath: of the mount's source (btrfs hides its own), else st_dev."""
+    mount = _mount_of(descriptor)
+    if mount is not None and mount[1].startswith("/"):
+        with contextlib.suppress(OSError):
+            status = os.stat(mount[1])
+            if stat.S_ISBLK(status.st_mode):
+                return status.st_rdev
+    device = os.fstat(descriptor).st_dev
+    return device if os.major(device) else None
+
+
+def filesystem(descriptor: int) -> tuple[object, ...]:
+    """Equal for two mounts (or bind mounts, or subvolumes) of one filesystem."""
+    device = _device(descriptor)
+    if device is not None:
+        return ("device", device)
+    return ("anonymous", os.fstat(descriptor).st_dev, os.fstatvfs(descriptor).f_fsid)
+
+
+def serial(descriptor: int) -> str | None:
+    """Serial number of the one physical medium beneath, or None (loop device, tmpfs, array of several)."""
+    device = _device(descriptor)
+    if device is None:
+        return None
+    place = _physical(os.path.realpath(f"{_SYS_BLOCK}/{os.major(device)}:{os.minor(device)}"))
+    if place is None or os.path.isdir(f"{place}/loop"):
+        return None
+    for name in ("serial", "device/serial"):
+        found = _clean(_read(f"{place}/{name}"))
+        if found:
+            return found
+    return _from_lsblk(os.path.basename(place)) or _clean(_read(f"{place}/device/vpd_pg80")[4:])
+
+
+def _physical(place: str) -> str | None:
+    """Down from a partition or a mapped device to the disk; None when several disks are beneath, or none."""
+    for _ in range(_LAYERS):
+        if not os.path.isdir(place):
+            return None
+        if os.path.exists(f"{place}/partition"):
+            place = os.path.dirname(place)
+            continue
+        try:
+            slaves = os.listdir(f"{place}/slaves")
+        except OSError:
+            slaves = []
+        if not slaves:
+            return place
+        if len(slaves) > 1:
+            return None
+        place = os.path.realpath(f"{place}/slaves/{slaves[0]}")
+    return None
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(512)
+    except OSError:
+        return b""
+
+
+def _clean(data: bytes) -> str | None:
+    """A serial as people type it: printable, without the padding around it."""
+    text = data.decode("ascii", "replace").strip(" \0\t\n")
+    return text if text and text.isprintable() and len(text) <= 256 else None
+
+
+def _from_lsblk(disk: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["lsblk", "-dno", "SERIAL", f"/dev/{disk}"], capture_output=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return _clean(done.stdout) if done.returncode == 0 else None

@@ -1,0 +1,213 @@
+"""Signing with an SSH key, wherever its private half is; and the files that signatures need.
+
+What holds: a signature that `Signer.sign` returns has been verified under `Signer.public_key`. An
+unencrypted Ed25519 key file is signed with in this process; everything else (a passphrase, another type, a
+.pub file whose private half is in an agent or on a hardware key) by `ssh-keygen -Y sign`, which asks for
+the passphrase or the touch itself. `prove` signs a test message in a namespace that no verifier of sealift
+accepts, so that a key that cannot sign is found before the first byte is written.
+
+This module alone in trade/ reads files and calls ssh-keygen. What is not here: whom to trust.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+from sealift.errors import BadInput, KeyInvalid, SealiftError, SignatureInvalid
+from sealift.formats import allowed_signers, sshsig
+from sealift.formats.allowed_signers import AllowedSigners
+
+if TYPE_CHECKING:
+    from sealift.formats.sshsig import PublicKey
+
+MAX_KEY_FILE = 64 << 10
+PROVE_NAMESPACE = "sealift-prove"
+PROVE_MESSAGE = b"sealift asks whether this key can sign; this signature says nothing else\n"
+TIMEOUT = 600  # seconds for a passphrase or a touch
+
+_OPENSSH = re.compile(
+    rb"\A-----BEGIN OPENSSH PRIVATE KEY-----\n([A-Za-z0-9+/=\n]+)-----END OPENSSH PRIVATE KEY-----\n*\Z"
+)
+_OPENSSH_MAGIC = b"openssh-key-v1\0"
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A key that signs: `public_key`, and the private half here or with ssh-keygen at `path`."""
+
+    path: str
+    public_key: PublicKey
+    private_key: Ed25519PrivateKey | None = field(default=None, repr=False)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Signer:
+        """The key of a private key file, or of a .pub file whose private half an agent or a token holds.
+
+        Raises KeyInvalid, with a hint, when there is no usable key; that it can sign is proved by `prove`.
+        """
+        name = os.fspath(path)
+        data = read_limited(name, MAX_KEY_FILE, "SSH key", error=KeyInvalid)
+        if b"PRIVATE KEY-----" not in data:
+            return cls(name, _public(data, name))
+        try:
+            private = load_ssh_private_key(data, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            private = None  # a passphrase or another format: ssh-keygen knows more of them
+        if isinstance(private, Ed25519PrivateKey):
+            return cls(name, sshsig.public_key_of(private), private)
+        return cls(name, _public_of_private(data, name))
+
+    def sign(self, message: bytes, namespace: str) -> bytes:
+        """The armored SSHSIG over `message`, verified; KeyInvalid when the key does not sign."""
+        if self.private_key is not None:
+            signature = sshsig.sign_ed25519(message, self.private_key, namespace)
+        else:
+            signature = self._ssh_keygen(message, namespace)
+        try:
+            signed_by = sshsig.verify(message, signature, namespace)
+        except SignatureInvalid as error:
+            raise KeyInvalid(
+                f"{self.path}: what ssh-keygen signed with it does not verify: {error}"
+            ) from error
+        if signed_by != self.public_key:
+            raise KeyInvalid(
+                f"{self.path}: ssh-keygen signed with {signed_by.fingerprint}, another key",
+                hint="the private key beside the .pub file is another one",
+            )
+        return signature
+
+    def prove(self) -> None:
+        """Sign a test message and verify it; KeyInvalid when that fails. A hardware key asks for a touch."""
+        self.sign(PROVE_MESSAGE, PROVE_NAMESPACE)
+
+    def _ssh_keygen(self, message: bytes, namespace: str) -> bytes:
+        # The message goes by a file: without a terminal ssh-keygen reads the passphrase from stdin, and a
+        # message given there would be taken for one.
+        with tempfile.TemporaryDirectory(prefix="sealift-sign-") as folder:
+            target = os.path.join(folder, "message")
+            with open(target, "wb") as file:
+                file.write(message)
+            # A touch is asked for on stderr, so a hardware key's is not caught.
+            touch = self.public_key.algorithm.startswith("sk-")
+            try:
+                done = subprocess.run(
+                    [
+                        "ssh-keygen",
+                        "-q",
+                        "-Y",
+                        "sign",
+                        "-n",
+                        namespace,
+                        "-f",
+                        os.path.abspath(self.path),
+                        target,
+                    ],
+                    stdin=None if sys.stdin is not None and sys.stdin.isatty() else subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=None if touch else subprocess.PIPE,
+                    timeout=TIMEOUT,
+                    check=False,
+                )
+            except FileNotFoundError as error:
+                raise KeyInvalid(
+                    f"{self.path}: signing with this key needs ssh-keygen, which is not installed",
+                    hint="install OpenSSH's client, or give an Ed25519 key without a passphrase",
+                ) from error
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise KeyInvalid(f"{self.path}: ssh-keygen did not sign: {error}") from error
+            if done.returncode != 0 or not os.path.exists(target + ".sig"):
+                words = (done.stderr or b"").decode(errors="replace").strip().splitlines()
+                why = words[-1].replace(target, "message")[:300] if words else f"exit {done.returncode}"
+                raise KeyInvalid(f"{self.path}: ssh-keygen did not sign: {why}", hint=self._hint())
+            return read_limited(target + ".sig", sshsig.MAX_ARMORED, "signature")
+
+    def _hint(self) -> str:
+        if self.path.endswith(".pub"):
+            return "its private half must be beside it, or in a running agent (ssh-add -l)"
+        return "add the key to an agent (ssh-add) and give its .pub file, or run in a terminal"
+
+
+def load_allowed_signers(path: str | os.PathLike[str]) -> AllowedSigners:
+    """The parsed allowed_signers file at `path`; BadInput or KeyInvalid when it cannot be used."""
+    data = read_limited(os.fspath(path), allowed_signers.MAX_FILE, "allowed signers file")
+    return AllowedSigners.parse(data)
+
+
+def load_public_key(path: str | os.PathLike[str]) -> PublicKey:
+    """The public key of a .pub file or of an OpenSSH private key file; KeyInvalid otherwise."""
+    name = os.fspath(path)
+    data = read_limited(name, MAX_KEY_FILE, "SSH key", error=KeyInvalid)
+    return _public_of_private(data, name) if b"PRIVATE KEY-----" in data else _public(data, name)
+
+
+def read_limited(path: str, limit: int, what: str, *, error: type[SealiftError] = BadInput) -> bytes:
+    """A regular file of at most `limit` bytes; raises `error` with a sentence that begins with `what`."""
+    try:
+        # O_NONBLOCK: a FIFO in place of the file must not block before it is refused
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError) as cause:
+        reason = cause.strerror if isinstance(cause, OSError) else str(cause)
+        raise error(f"{what} {path}: {reason}") from cause
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise error(f"{what} {path}: not a regular file")
+        try:
+            data = file.read(limit + 1)
+        except OSError as cause:
+            raise error(f"{what} {path}: {cause.strerror}") from cause
+    if len(data) > limit:
+        raise error(f"{what} {path}: longer than {limit:,} bytes")
+    return data
+
+
+def _public(data: bytes, path: str) -> PublicKey:
+    try:
+        return sshsig.parse_public_key(data)
+    except KeyInvalid as error:
+        raise KeyInvalid(f"{path}: {error}", hint=error.hint) from error
+
+
+def _public_of_private(data: bytes, path: str) -> PublicKey:
+    """The public half: in the clear in OpenSSH's own format; other formats need the .pub file beside."""
+    found = _OPENSSH.match(data.replace(b"\r\n", b"\n"))
+    try:
+        blob = base64.b64decode(found[1].replace(b"\n", b""), validate=True) if found else b""
+    except binascii.Error:
+        blob = b""
+    if blob.startswith(_OPENSSH_MAGIC):
+        try:
+            return sshsig.PublicKey(_public_blob(blob[len(_OPENSSH_MAGIC) :]))
+        except SignatureInvalid as error:
+            raise KeyInvalid(f"{path}: {error}", hint="use another key (ssh-keygen -t ed25519)") from error
+    beside = path + ".pub"
+    if os.path.exists(beside):
+        return load_public_key(beside)
+    raise KeyInvalid(
+        f"{path}: not an OpenSSH private key, and there is no {beside}",
+        hint="make one with: ssh-keygen -t ed25519 -f FILE",
+    )
+
+
+def _public_blob(fields: bytes) -> bytes:
+    """string(cipher) string(kdf) string(options) uint32(keys) string(public key): OpenSSH's PROTOCOL.key."""
+    at = 0
+    for _ in range(3):
+        at += 4 + int.from_bytes(fields[at : at + 4], "big")
+    if int.from_bytes(fields[at : at + 4], "big") != 1:
+        raise SignatureInvalid("the key file does not hold exactly one key")
+    at += 4
+    length = int.from_bytes(fields[at : at + 4], "big")
+    return fields[at + 4 : at + 4 + length]

@@ -44,22 +44,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-CHUNK: Final = 65536
-"""Plaintext bytes of every chunk but the last."""
-TAG: Final = 16
-"""Bytes that sealing adds to a chunk."""
+CHUNK: Final = 65536  # plaintext bytes of every chunk but the last
+TAG: Final = 16  # bytes that sealing adds to a chunk
 SEALED_CHUNK: Final = CHUNK + TAG
-"""Bytes of every sealed chunk but the last."""
-NONCE: Final = 16
-"""Bytes of the payload nonce, which stands between header and first chunk."""
+NONCE: Final = 16  # bytes of the payload nonce, between header and first chunk
 FILE_KEY: Final = 16
-"""Bytes of a file key."""
-MAX_HEADER: Final = 65536
-"""Longest header, in bytes, without the payload nonce; ours, the specification has none."""
-MAX_STANZAS: Final = 128
-"""Most stanzas of a header; each may cost every identity a scalar multiplication before the MAC is known."""
-MAX_CHUNKS: Final = 1 << 32
-"""Most chunks of a file (256 TiB); ours, the counter of the format has 88 bits."""
+# Limits of ours, where the specification has none (or, for chunks, a counter of 88 bits).
+MAX_HEADER: Final = 65536  # bytes, without the payload nonce
+MAX_STANZAS: Final = 128  # each may cost an identity a scalar multiplication before the MAC can be checked
+MAX_CHUNKS: Final = 1 << 32  # 256 TiB
 
 _VERSION: Final = b"age-encryption.org/v1\n"
 _COLUMNS: Final = 64
@@ -182,8 +175,7 @@ def _line(head: bytes, at: int) -> tuple[bytes, int]:
     """The line at `at` without its LF, and where the next one begins."""
     end = head.find(b"\n", at)
     if end < 0:
-        whole = len(head) == MAX_HEADER
-        raise AgeError(f"age header: longer than {MAX_HEADER} bytes" if whole else "age header: cut short")
+        raise AgeError(f"age header: cut short, or longer than {MAX_HEADER} bytes")
     return head[at:end], end + 1
 
 
@@ -211,8 +203,7 @@ def unwrap(header: Header, identities: Iterable[Identity]) -> bytes:
     identity's type malformed.
     """
     for identity in identities:
-        file_key = identity.unwrap(header.stanzas)
-        if file_key is not None:
+        if (file_key := identity.unwrap(header.stanzas)) is not None:
             check_mac(header, file_key)
             return file_key
     raise IdentityMismatch("none of the identities opens this age file")
@@ -259,12 +250,11 @@ def plain_length(total: int, header_length: int) -> int:
 
     The inverse of `sealed_length`; AgeError when no plaintext has that length.
     """
-    chunks, rest = divmod(total - header_length, SEALED_CHUNK)
-    if rest:
-        chunks += 1
+    whole, rest = divmod(total - header_length, SEALED_CHUNK)
+    chunks = whole + (rest > 0)
     plain = total - header_length - TAG * chunks
     # A short last chunk has at least one byte beside its tag, unless the whole payload is empty.
-    if chunks < 1 or plain < 0 or 0 < rest < TAG or (rest == TAG and chunks > 1):
+    if chunks < 1 or 0 < rest < TAG or (rest == TAG and chunks > 1):
         raise AgeError("age: the file is cut short, or something follows its last chunk")
     if chunks > MAX_CHUNKS:
         raise AgeError("age: more chunks than a file may have")
@@ -276,8 +266,8 @@ class Encryptor:
 
     `header` is the header and the 16-byte payload nonce: what stands before the first chunk. File key and
     nonce are drawn from os.urandom by the constructor, for this object alone: it cannot be copied or
-    pickled, because two of it would seal two plaintexts under one nonce. KeyInvalid if there is no
-    recipient, or more than MAX_STANZAS.
+    pickled, because two of it would seal two plaintexts under one nonce; for the same reason, make it in
+    the process that seals. KeyInvalid if there is no recipient, or more than MAX_STANZAS.
     """
 
     __slots__ = ("_done", "_index", "_seal", "header")
@@ -463,9 +453,6 @@ class Reader(io.RawIOBase):
     about 1 MiB.
     """
 
-    size: int
-    header: Header
-
     def __init__(
         self,
         read_at: Callable[[int, int], bytes],
@@ -489,7 +476,7 @@ class Reader(io.RawIOBase):
         self._position = 0
         self._cache = bytearray(CHUNK)
         self._cached = -1
-        self._load(self._last)
+        self._open_cached(self._last, self._fetch_chunks(self._last, self._last))
 
     def readable(self) -> bool:
         """True, until it is closed."""
@@ -537,9 +524,7 @@ class Reader(io.RawIOBase):
         self.readinto(out)
         return bytes(out)
 
-    def readall(self) -> bytes:
-        """All that is left."""
-        return self.read()
+    readall = read
 
     def _check_open(self) -> None:
         if self.closed:
@@ -561,7 +546,7 @@ class Reader(io.RawIOBase):
         data = self._read_at(offset, count)
         if len(data) != count:
             raise AgeError(f"age: {len(data)} bytes where {count} were to be read; the file is cut short")
-        return data
+        return bytes(data)
 
     def _fill(self, out: memoryview, position: int) -> None:
         """Fill `out` with the plaintext at `position`; all of it lies within the file."""
@@ -591,9 +576,6 @@ class Reader(io.RawIOBase):
         offset = self._start + first * SEALED_CHUNK
         end = min(self._start + (final + 1) * SEALED_CHUNK, self._length, offset + _SPAN)
         return memoryview(self._fetch(offset, end - offset))
-
-    def _load(self, index: int) -> None:
-        self._open_cached(index, self._fetch_chunks(index, index))
 
     def _open_cached(self, index: int, sealed: Buffer) -> None:
         self._cached = -1  # so that a chunk that fails leaves no cache behind

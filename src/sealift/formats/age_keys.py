@@ -211,11 +211,13 @@ _D: Final = -121665 * pow(121666, -1, _P) % _P
 def _check_point(public: bytes) -> None:
     """KeyInvalid if nothing can be encrypted to this Montgomery point."""
     if len(public) != 32:
-        raise KeyInvalid("a public key that does not have 32 bytes")
+        raise KeyInvalid("a public key that does not have 32 bytes", hint="copy the key again, whole")
     try:
         _exchange(X25519PrivateKey.from_private_bytes(bytes(32)), public)
     except AgeError:
-        raise KeyInvalid("a public key of low order: everybody could decrypt") from None
+        raise KeyInvalid(
+            "a public key of low order", hint="everybody could decrypt; make a new key"
+        ) from None
 
 
 def _montgomery(public: bytes) -> bytes:
@@ -289,23 +291,24 @@ def parse_identities(data: bytes) -> list[Identity]:
 
 
 def _parse_lines(data: bytes, parse: Callable[[str], _Key], what: str) -> list[_Key]:
+    hint = f"a text file of up to {MAX_KEYS} lines with {what} each, blank lines and # comments"
     if len(data) > MAX_KEY_FILE:
-        raise KeyInvalid(f"longer than {MAX_KEY_FILE} bytes; no {what} file is")
+        raise KeyInvalid(f"longer than {MAX_KEY_FILE} bytes", hint=hint)
     keys: list[_Key] = []
     for number, raw in enumerate(data.split(b"\n"), 1):
         line = raw.removesuffix(b"\r")  # these files are edited by hand, on any system
         if not line or line.startswith(b"#"):
             continue
         if len(keys) == MAX_KEYS:
-            raise KeyInvalid(f"more than {MAX_KEYS} lines with {what}")
+            raise KeyInvalid(f"more than {MAX_KEYS} lines with {what}", hint=hint)
         try:
             keys.append(parse(line.decode()))
         except UnicodeDecodeError:
-            raise KeyInvalid(f"line {number}: not text") from None
+            raise KeyInvalid(f"line {number}: not text", hint=hint) from None
         except KeyInvalid as error:
             raise KeyInvalid(f"line {number}: {error}", hint=error.hint) from None
     if not keys:
-        raise KeyInvalid(f"no line with {what} in this file")
+        raise KeyInvalid(f"no line with {what} in this file", hint=hint)
     return keys
 
 
@@ -313,7 +316,9 @@ def _parse_ssh_public(text: str) -> SSHRecipient:
     try:
         wire = binascii.a2b_base64(text.split(" ", 2)[1].encode(), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise KeyInvalid("an ssh-ed25519 key that is not base64") from None
+        raise KeyInvalid(
+            "an ssh-ed25519 key that is not base64", hint="give one line of a .pub file"
+        ) from None
     recipient = SSHRecipient(wire.removeprefix(_SSH_PREFIX)) if len(wire) == len(_SSH_PREFIX) + 32 else None
     # The text that is given back names the same key: nothing was passed over.
     if recipient is None or str(recipient).split(" ")[1] != text.split(" ", 2)[1] or "\n" in text:

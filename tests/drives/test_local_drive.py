@@ -1,0 +1,212 @@
+"""What only a real filesystem shows: links, devices, caches, locks across processes, errors of the system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from sealift.drives import medium
+from sealift.drives.base import aligned_buffer, errno_of, fault
+from sealift.drives.local import LocalDrive, LocalReadFile
+from sealift.errors import BadInput, Busy, DriveFault, FormatError
+
+
+@pytest.fixture
+def mount(tmp_path):
+    (tmp_path / "mnt").mkdir()
+    return tmp_path / "mnt"
+
+
+def test_a_mount_that_is_none(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "absent", "a\0b"):
+        with pytest.raises(BadInput):
+            LocalDrive(str(path))
+
+
+def test_sealift_itself_may_be_no_link(mount, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "drive.json").write_text("secret")
+    (mount / "sealift").symlink_to(tmp_path / "elsewhere")
+    drive = LocalDrive(str(mount))
+    for act in (
+        drive.exists,
+        drive.lock,
+        lambda: drive.read_small("drive.json", 100),
+        lambda: list(drive.walk(9)),
+    ):
+        with pytest.raises(FormatError):
+            act()
+
+
+def test_sockets_and_devices_are_not_opened(mount, monkeypatch):
+    (mount / "sealift").mkdir()
+    drive = LocalDrive(str(mount))
+    monkeypatch.chdir(mount / "sealift")
+    with socket.socket(socket.AF_UNIX) as planted:
+        planted.bind("drive.json")
+    with pytest.raises(FormatError):
+        drive.read_small("drive.json", 100)
+    if os.geteuid() == 0:
+        try:
+            os.mknod("packs.bin", 0o600 | 0o020000, os.makedev(1, 5))  # /dev/zero: endless
+        except PermissionError:
+            return
+        with pytest.raises(FormatError):
+            drive.open_read("packs.bin", direct=True)
+
+
+def test_reading_leaves_the_access_time(mount):
+    drive = LocalDrive(str(mount))
+    drive.lock()
+    drive.write_small("drive.json", b"x")
+    path = mount / "sealift" / "drive.json"
+    os.utime(path, (1, 1))
+    drive.read_small("drive.json", 10)
+    drive.open_read("drive.json", direct=True).read_at(0, 1)
+    assert os.stat(path).st_atime == 1
+
+
+def test_a_filesystem_without_direct_reads_is_read_through_the_cache(mount, monkeypatch):
+    drive = LocalDrive(str(mount))
+    drive.lock()
+    drive.write_small("drive.json", b"abc" * 5000)
+    real = os.preadv
+
+    def refuse(descriptor, buffers, offset):
+        import fcntl
+
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "refused")
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", refuse)
+    with drive.open_read("drive.json", direct=True) as file:
+        buffer = aligned_buffer(16384)
+        assert file.readinto_at(0, buffer) == 15000
+        assert bytes(buffer[:15000]) == b"abc" * 5000
+        assert file.read_from == "cache"
+
+
+def test_memory_is_no_medium(mount):
+    drive = LocalDrive(str(mount))
+    drive.lock()
+    drive.write_small("drive.json", b"x")
+    with drive.open_read("drive.json") as file:
+        assert file.read_from == "cache"
+    if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK):
+        descriptor = os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR)
+        assert LocalReadFile(descriptor, "m", "x", direct=True).read_from == "cache"
+        os.close(descriptor)
+
+
+def test_two_folders_of_one_filesystem_are_one_filesystem(mount, tmp_path):
+    assert LocalDrive(str(mount)).filesystem() == LocalDrive(str(tmp_path)).filesystem()
+    assert LocalDrive(str(mount)).filesystem() != LocalDrive("/proc").filesystem()
+
+
+def test_a_child_that_inherits_the_lock_holds_it(mount):
+    drive = LocalDrive(str(mount))
+    descriptor = drive.lock()
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=[descriptor]
+    )
+    drive.unlock()
+    other = LocalDrive(str(mount))
+    with pytest.raises(Busy):
+        other.lock()
+    child.communicate()
+    other.lock()
+    other.unlock()
+
+
+def test_a_drive_travels_to_another_process(mount):
+    drive = pickle.loads(pickle.dumps(LocalDrive(str(mount))))
+    assert drive.mount == str(mount)
+    assert not drive.exists()
+
+
+def test_descriptors_are_closed(mount):
+    before = len(os.listdir("/proc/self/fd"))
+    drive = LocalDrive(str(mount))
+    drive.lock()
+    drive.write_small("packs/0000/0000000.parity", b"x" * 10000)
+    for direct in (False, True):
+        with drive.open_read("packs/0000/0000000.parity", direct=direct) as file:
+            file.read_at(1, 5000)
+    with pytest.raises(DriveFault):
+        drive.open_read("packs/0001/0001000.parity")
+    with pytest.raises(FormatError):
+        drive.open_read("packs")
+    drive.create("drive.json").abandon()
+    next(drive.walk(10))
+    drive.unlock()
+    del drive
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.EIO, "medium or its connection"),
+        (errno.ENOSPC, "full"),
+        (errno.EROFS, "read-only"),
+        (errno.ENODEV, "went away"),
+        (errno.ESTALE, "went away"),
+        (errno.EXDEV, "cross-device"),
+    ],
+)
+def test_every_errno_has_its_sentence(mount, monkeypatch, code, words):
+    drive = LocalDrive(str(mount))
+    drive.lock()
+
+    def fail(*_args, **_kwargs):
+        raise OSError(code, os.strerror(code))
+
+    part = drive.create("drive.json")
+    monkeypatch.setattr(os, "pwritev", fail)
+    with pytest.raises(DriveFault, match=words) as caught:
+        part.write_at(0, [memoryview(b"x")])
+    assert str(mount) in str(caught.value)
+    assert "safe" in str(caught.value)
+    assert caught.value.hint
+    assert errno_of(caught.value) == code
+    part.abandon()
+
+
+def test_a_fault_without_errno_still_says_something():
+    assert "odd" in str(fault("/m", "reading x", OSError("odd"), safe="nothing was changed"))
+
+
+def test_serials_are_found_beneath_partitions_and_mappings(tmp_path, monkeypatch):
+    disk = tmp_path / "devices" / "sda"
+    (disk / "device").mkdir(parents=True)
+    (disk / "device" / "serial").write_bytes(b"  WD-123  \n")
+    (disk / "slaves").mkdir()
+    (disk / "sda1" / "slaves").mkdir(parents=True)
+    (disk / "sda1" / "partition").write_text("1")
+    luks = tmp_path / "devices" / "dm-0"
+    (luks / "slaves").mkdir(parents=True)
+    (luks / "slaves" / "sda1").symlink_to(disk / "sda1")
+    raid = tmp_path / "devices" / "md0"
+    (raid / "slaves").mkdir(parents=True)
+    (raid / "slaves" / "sda").symlink_to(disk)
+    (raid / "slaves" / "sdb").symlink_to(disk)
+    block = tmp_path / "block"
+    block.mkdir()
+    monkeypatch.setattr(medium, "_SYS_BLOCK", str(block))
+    for minor, place in enumerate((disk, disk / "sda1", luks, raid)):
+        (block / f"8:{minor}").symlink_to(place)
+        monkeypatch.setattr(medium, "_device", lambda _fd, minor=minor: os.makedev(8, minor))
+        assert medium.serial(0) == (None if place == raid else "WD-123")
+
+
+def test_a_device_that_is_none_has_no_serial(monkeypatch):
+    monkeypatch.setattr(medium, "_device", lambda _fd: os.makedev(4000, 1))
+    assert medium.serial(0) is None

@@ -1,0 +1,186 @@
+"""The release: a second person's signature that lets exactly one declaration leave.
+
+    NAME.release.json       ReleaseRecord, canonical JSON
+    NAME.release.json.sig   SSHSIG over it, namespace `sealift-release`
+
+What holds of a Release that `check_release` returns: it is signed in its namespace by an allowed signer; it
+releases exactly the bytes of this declaration, so that any change of a party, carrier or serial needs a new
+one; the declaration is complete; and the officer is not its author, neither by key nor by name nor by the
+e-mail address under which the allowed signers file knows the key. A key that is valid for a time only is
+judged at the time that the release states, as git does: whoever must not sign any more is struck from the
+file, not left to run out.
+
+What is not here: files, screening and open questions, which will hold a release here too.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from sealift.errors import BadInput, FormatError, KeyInvalid, Refused
+from sealift.formats import canonical, sshsig
+from sealift.formats.canonical import Record
+from sealift.trade import declaration as declarations
+
+if TYPE_CHECKING:
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.signing import Signer
+
+NAMESPACE = "sealift-release"
+MAX_RELEASE = 64 << 10
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+_Line = Annotated[
+    str, Meta(min_length=1, max_length=500, pattern=r"\A[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*\Z")
+]
+
+
+class DeclarationBytes(Record, frozen=True, kw_only=True):
+    """Length and BLAKE3 of the declaration that is released."""
+
+    bytes: Annotated[int, Meta(ge=1, le=declarations.MAX_BYTES)]
+    blake3: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+class ReleaseRecord(Record, frozen=True, kw_only=True):
+    """What the officer signs."""
+
+    type: Literal["sealift-release"] = "sealift-release"
+    version: Literal[1] = 1
+    consignment_id: _Line
+    rehearsal: bool
+    declaration: DeclarationBytes
+    officer: _Line
+    reason: _Line
+    reference: _Line
+    released_at: Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
+
+
+class SignedRelease(NamedTuple):
+    """The two files of a release."""
+
+    record: ReleaseRecord
+    data: bytes
+    signature: bytes
+
+
+class Release(NamedTuple):
+    """A release that `check_release` has accepted, and by whom it is: the allowed signer's line and key."""
+
+    record: ReleaseRecord
+    principal: str
+    fingerprint: str
+
+    @property
+    def declaration_digest(self) -> str:
+        """BLAKE3 of the declaration it releases."""
+        return self.record.declaration.blake3
+
+    @property
+    def summary(self) -> str:
+        """One line: by whom, when, with which reference."""
+        r = self.record
+        who = f"{r.officer} ({self.principal}, {self.fingerprint})"
+        return f"Released by {who} at {r.released_at}, reference {r.reference}."
+
+
+def make_release(
+    declaration: Declaration, signer: Signer, *, officer: str, reason: str, reference: str, now: datetime
+) -> SignedRelease:
+    """Sign the release of `declaration` by `officer`; `now` is an aware time.
+
+    Raises Refused when the declaration is incomplete or officer and author are one person, BadInput for texts
+    that are empty, too long or of several lines, KeyInvalid when the key does not sign.
+    """
+    faults = declarations.problems(declaration)
+    if faults:
+        raise Refused(
+            "an incomplete declaration is not released:\n  "
+            + "\n  ".join(faults[: declarations.MAX_PROBLEMS]),
+            hint="sealift declare --check FILE",
+        )
+    _another_person(declaration, signer.public_key, officer)
+    values = {
+        "consignment_id": declaration.consignment_id,
+        "rehearsal": declaration.rehearsal,
+        "declaration": {"bytes": len(declaration.raw), "blake3": declaration.digest},
+        "officer": officer,
+        "reason": reason,
+        "reference": reference,
+        "released_at": now.astimezone(UTC).strftime(TIME),
+    }
+    for name in ("officer", "reason", "reference"):
+        if declarations.unprintable(str(values[name])):
+            raise BadInput(f"{name}: one line of printable text is wanted")
+    try:
+        record = msgspec.convert(values, type=ReleaseRecord)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"officer, reason and reference are one line of text each: {error}") from error
+    data = canonical.encode(record)
+    decode(data)
+    return SignedRelease(record, data, signer.sign(data, NAMESPACE))
+
+
+def check_release(
+    declaration: Declaration | bytes, data: bytes, signature: bytes, allowed: AllowedSigners
+) -> Release:
+    """The release in `data` if it holds for exactly this declaration (parsed, or its file's bytes).
+
+    Raises FormatError for a record that is not canonical, SignatureInvalid for a signature that is not an
+    allowed signer's, DeclarationInvalid for bytes that are no complete declaration, Refused otherwise.
+    """
+    record = decode(data)
+    raw = declaration if isinstance(declaration, bytes) else declaration.raw
+    declaration = declarations.parse(raw, draft=False)
+    if (record.declaration.bytes, record.declaration.blake3) != (len(raw), declaration.digest):
+        raise Refused(
+            f"the release is not of this declaration: it is of BLAKE3 {record.declaration.blake3}",
+            hint="a declaration that was changed after its release needs a new one (sealift release)",
+        )
+    if (record.consignment_id, record.rehearsal) != (declaration.consignment_id, declaration.rehearsal):
+        raise Refused("the release names another shipment than the declaration")
+    signer = allowed.signer(data, signature, NAMESPACE, released_at(record))
+    _another_person(declaration, signer.key, record.officer)
+    if declaration.author.email.casefold() in signer.principal.casefold().split(","):
+        raise Refused(
+            f"the key that released this is, by the allowed signers, the author's: {signer.principal}",
+            hint="another person must release it",
+        )
+    return Release(record, signer.principal, signer.fingerprint)
+
+
+def decode(data: bytes) -> ReleaseRecord:
+    """Parse the canonical bytes of a release; FormatError otherwise. Says nothing about who signed it."""
+    record = canonical.decode(data, ReleaseRecord, limit=MAX_RELEASE, name="release.json")
+    released_at(record)
+    return record
+
+
+def released_at(record: ReleaseRecord) -> datetime:
+    """When the release says that it was made; FormatError when there is no such time."""
+    try:
+        return datetime.strptime(record.released_at, TIME).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise FormatError(f"release.json: there is no time {record.released_at!r}") from error
+
+
+def _another_person(declaration: Declaration, key: sshsig.PublicKey, officer: str) -> None:
+    try:
+        author = sshsig.parse_public_key(declaration.author.public_key)
+    except KeyInvalid as error:  # a complete declaration has one; a lenient caller must not slip through
+        raise Refused(f"the author's key cannot be compared: {error}") from error
+    if key == author:
+        raise Refused(
+            "the author of a declaration cannot release it: this is the author's own key",
+            hint="a named officer, another person, releases it with a key of their own",
+        )
+    if " ".join(officer.casefold().split()) == " ".join(declaration.author.name.casefold().split()):
+        raise Refused(
+            f"the author of a declaration cannot release it: {officer!r} is the author's name",
+            hint="a named officer, another person, releases it",
+        )

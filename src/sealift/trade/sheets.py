@@ -1,0 +1,164 @@
+"""Texts made from a declaration for people on the way: the carrier's sheet and the drive's label.
+
+Every sheet shows the whole shipment, whoever carries which part of it: its totals, all parties, all
+carriers, all drives, and the other shipments of the same parties; the carrier's own drives are only marked.
+Every label says "drive i of N" and the declaration's id, and names no customer. A sheet says DRAFT at its
+head and foot unless it is given the checked release of exactly this declaration; a rehearsal's texts say
+REHEARSAL. Tests hold all of this.
+
+What is not here: which papers are due, and printing.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from sealift.errors import BadInput, Refused
+
+if TYPE_CHECKING:
+    from sealift.trade.declaration import Declaration, Party
+    from sealift.trade.release import Release
+
+WIDTH = 96
+DRAFT = "DRAFT - NOT RELEASED - THESE DRIVES MAY NOT LEAVE"
+REHEARSAL = "REHEARSAL - SCRATCH DRIVES ONLY - NOT A SHIPMENT"
+BASIS = "Prepared from the shipper's statements; not legal advice."
+EMPTY = "(not filled in)"
+
+
+def sheet(declaration: Declaration, carrier: str, release: Release | None = None) -> str:
+    """The plain-text sheet that `carrier` takes along, of lines up to WIDTH columns where names allow.
+
+    Raises BadInput when no such carrier is declared, Refused when `release` is of another declaration.
+    """
+    names = [row.name for row in declaration.carriers]
+    if carrier not in names:
+        raise BadInput(
+            f"{carrier!r} is no carrier of {declaration.consignment_id}", hint=f"one of {', '.join(names)}"
+        )
+    if release is not None and release.declaration_digest != declaration.digest:
+        raise Refused("this release is of another declaration, or of an earlier state of this one")
+    marks = _marks(declaration, release)
+    blocks = [
+        [
+            *marks,
+            f"Carrier's sheet for {carrier}",
+            f"Shipment {declaration.consignment_id}, {declaration.leg or EMPTY}",
+        ],
+        _totals(declaration),
+        _parties(declaration),
+        _wrapped("End use", f"{declaration.end_use.class_ or EMPTY}: {declaration.end_use.text or EMPTY}")
+        + _wrapped("Data", declaration.data.summary or EMPTY)
+        + _wrapped("Licence", declaration.data.licence_basis or EMPTY)
+        + _wrapped("Personal data", declaration.data.personal_data or EMPTY),
+        _carriers(declaration, carrier),
+        _drives(declaration, carrier),
+        [
+            f"Declaration BLAKE3 {declaration.digest}",
+            release.summary if release is not None else "Not released.",
+            BASIS,
+            *marks,
+        ],
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def label_lines(declaration: Declaration, serial: str) -> list[str]:
+    """Short lines for the label of the drive `serial`; BadInput when it is not declared."""
+    total = len(declaration.drives)
+    for number, drive in enumerate(declaration.drives, start=1):
+        if drive.serial == serial:
+            lines = [
+                declaration.consignment_id,
+                f"drive {number} of {total}",
+                f"serial {serial}",
+                f"carrier {drive.carrier or EMPTY}",
+                f"one shipment of {counted(total, 'drive')}, {size(declaration.capacity_bytes)}",
+            ]
+            return [REHEARSAL, *lines] if declaration.rehearsal else lines
+    raise BadInput(
+        f"drive {serial!r} is not declared in {declaration.consignment_id}",
+        hint="add it under [[drives]]; a released declaration needs a new release then",
+    )
+
+
+def size(count: int) -> str:
+    """Bytes in full and in a decimal unit: "15,360,950,534,144 bytes (15.4 TB)"."""
+    for power, unit in ((15, "PB"), (12, "TB"), (9, "GB"), (6, "MB")):
+        if count >= 10**power:
+            return f"{count:,} bytes ({count / 10**power:.1f} {unit})"
+    return f"{count:,} bytes"
+
+
+def counted(count: int, word: str) -> str:
+    """A count with its noun: 1 drive, 16 drives."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def ranges(numbers: list[int]) -> str:
+    """Ascending numbers in short: 1, 4-6, 9; the word none for no numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs) or "none"
+
+
+def _marks(declaration: Declaration, release: Release | None) -> list[str]:
+    return ([REHEARSAL] if declaration.rehearsal else []) + ([DRAFT] if release is None else [])
+
+
+def _totals(declaration: Declaration) -> list[str]:
+    others = ", ".join(declaration.other_shipments) or "none declared"
+    return [
+        "THE WHOLE SHIPMENT",
+        f"  {counted(len(declaration.drives), 'drive')} by {counted(len(declaration.carriers), 'carrier')}",
+        f"  capacity {size(declaration.capacity_bytes)}",
+        f"  data about {size(declaration.data.source_bytes)}",
+        *_wrapped("Other shipments of these parties", others),
+    ]
+
+
+def _parties(declaration: Declaration) -> list[str]:
+    rows: list[tuple[str, Party]] = [
+        ("Shipper", declaration.shipper),
+        ("Consignee", declaration.consignee),
+        ("End user", declaration.end_user),
+    ]
+    lines = ["PARTIES"]
+    for title, party in rows:
+        parent = f"ultimate parent {party.ultimate_parent or EMPTY} ({party.parent_hq_country or EMPTY})"
+        parts = (party.legal_name, party.address, party.country, party.contact)
+        lines += _wrapped(title, "; ".join([*(part or EMPTY for part in parts), parent]))
+    return lines
+
+
+def _carriers(declaration: Declaration, carrier: str) -> list[str]:
+    lines = ["ALL CARRIERS"]
+    for row in declaration.carriers:
+        numbers = [i for i, drive in enumerate(declaration.drives, start=1) if drive.carrier == row.name]
+        mark = ">" if row.name == carrier else " "
+        who = "; ".join(part for part in (row.legal_name, row.contact, row.country) if part)
+        lines += _wrapped(f"{mark} {row.name or EMPTY}", f"drives {ranges(numbers)}; {who}")
+    return lines
+
+
+def _drives(declaration: Declaration, carrier: str) -> list[str]:
+    total = len(declaration.drives)
+    yours = [i for i, drive in enumerate(declaration.drives, start=1) if drive.carrier == carrier]
+    lines = ["ALL DRIVES", f"  drives {ranges(yours)} of {total}: yours, marked >"]
+    for number, drive in enumerate(declaration.drives, start=1):
+        mark = ">" if drive.carrier == carrier else " "
+        what = f"{drive.make} {drive.model}".strip() or EMPTY
+        lines.append(
+            f"{mark} {number:>4} of {total}  {drive.serial or EMPTY:<24}  {drive.carrier or EMPTY:<16}"
+            f"  {size(drive.capacity_bytes)}  {what}"
+        )
+    return lines
+
+
+def _wrapped(title: str, text: str) -> list[str]:
+    return textwrap.wrap(f"{title}: {text}", WIDTH, initial_indent="  ", subsequent_indent="      ")

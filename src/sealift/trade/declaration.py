@@ -175,15 +175,25 @@ def parse(data: bytes, *, draft: bool) -> Declaration:
 
     Raises DeclarationInvalid whose `problems` names every fault at once.
     """
-    declaration, faults = _read(data)
-    if declaration is not None and not draft:
-        faults = [*faults, *(problem for problem in problems(declaration) if problem not in faults)]
+    declaration, faults = _read(data) if draft else review(data)
     if faults or declaration is None:
-        raise invalid(faults)
+        raise _invalid(faults)
     return declaration
 
 
-def invalid(faults: list[str]) -> DeclarationInvalid:
+def review(data: bytes) -> tuple[Declaration | None, list[str]]:
+    """What can be read of a file, and everything that keeps it from being complete; never raises.
+
+    The declaration is None when the bytes are not TOML at all.
+    """
+    declaration, faults = _read(data)
+    if declaration is not None:
+        named = {fault.partition(":")[0] for fault in faults}
+        faults += [problem for problem in problems(declaration) if problem.partition(":")[0] not in named]
+    return declaration, faults
+
+
+def _invalid(faults: list[str]) -> DeclarationInvalid:
     """The error that carries `faults`; its text names them all, up to MAX_PROBLEMS."""
     shown = faults[:MAX_PROBLEMS]
     if len(faults) > len(shown):
@@ -402,14 +412,13 @@ def _drives(declaration: Content, found: list[str]) -> None:
 # --- writing ---------------------------------------------------------------------------------------------
 
 
-def template(*, year: int, public_key: str = "", consignment_id: str | None = None) -> str:
-    """The empty form, every field explained, with a fresh consignment id and the author's key if given."""
+def template(consignment_id: str, *, public_key: str = "") -> str:
+    """The empty form, every field explained, with the shipment's id and the author's key if given.
+
+    A filled form is written by `render` of a Content.
+    """
     author = Author(public_key=public_key)
-    return render(
-        Content(
-            type=TYPE, version=1, consignment_id=consignment_id or new_consignment_id(year), author=author
-        )
-    )
+    return render(Content(type=TYPE, version=1, consignment_id=consignment_id, author=author))
 
 
 def new_consignment_id(year: int) -> str:

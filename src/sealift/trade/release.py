@@ -154,6 +154,11 @@ def check_release(
     return Release(record, signer.principal, signer.fingerprint)
 
 
+def path_beside(file: str) -> str:
+    """Where the release of the declaration in `file` lies: NAME.toml has NAME.release.json."""
+    return file.removesuffix(".toml") + ".release.json"
+
+
 def decode(data: bytes) -> ReleaseRecord:
     """Parse the canonical bytes of a release; FormatError otherwise. Says nothing about who signed it."""
     record = canonical.decode(data, ReleaseRecord, limit=MAX_RELEASE, name="release.json")

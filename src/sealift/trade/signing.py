@@ -6,7 +6,7 @@ unencrypted Ed25519 key file is signed with in this process; everything else (a 
 the passphrase or the touch itself. `prove` signs a test message in a namespace that no verifier of sealift
 accepts, so that a key that cannot sign is found before the first byte is written.
 
-This module alone in trade/ reads files and calls ssh-keygen. What is not here: whom to trust.
+This module alone in trade/ reads and writes files and calls ssh-keygen. What is not here: whom to trust.
 """
 
 from __future__ import annotations
@@ -171,6 +171,83 @@ def read_limited(path: str, limit: int, what: str, *, error: type[SealiftError] 
     if len(data) > limit:
         raise error(f"{what} {path}: longer than {limit:,} bytes")
     return data
+
+
+def write_new(path: str, data: bytes) -> None:
+    """Create `path` with `data`, on the medium; BadInput when something is there already."""
+    try:
+        with open(path, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_folder(path)
+    except FileExistsError as error:
+        hint = "give another name"
+        raise BadInput(f"{path} is there already; nothing was changed", hint=hint) from error
+    except (OSError, ValueError) as error:
+        raise _unwritten(path, error) from error
+
+
+def write_pair(path: str, data: bytes, signature: bytes) -> str | None:
+    """Write `path` and `path`.sig; what was there is kept, and its new name returned.
+
+    The old pair becomes NAME.1.json and NAME.1.json.sig, or the next free number. A crash between the renames
+    leaves half a pair, which no verifier accepts; the same command again mends it.
+    """
+    files = {path: data, path + ".sig": signature}
+    kept = None
+    beside = {}
+    try:
+        for target, content in files.items():
+            beside[target] = _write_beside(target, content)
+        if os.path.lexists(path) or os.path.lexists(path + ".sig"):
+            kept = _keep(path)
+        for target, temporary in beside.items():
+            os.replace(temporary, target)
+        _sync_folder(path)
+    except (OSError, ValueError) as error:
+        raise _unwritten(path, error) from error
+    finally:
+        for temporary in beside.values():
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+    return kept
+
+
+def _keep(path: str) -> str:
+    stem, extension = os.path.splitext(path)
+    number = 1
+    while any(os.path.lexists(f"{stem}.{number}{extension}{end}") for end in ("", ".sig")):
+        number += 1
+    kept = f"{stem}.{number}{extension}"
+    for end in ("", ".sig"):
+        if os.path.lexists(path + end):
+            os.rename(path + end, kept + end)
+    return kept
+
+
+def _write_beside(path: str, data: bytes) -> str:
+    """A temporary file in the folder of `path` with `data` on the medium."""
+    folder, name = os.path.split(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(handle, 0o644)
+        file.write(data)
+        file.flush()
+        os.fsync(handle)
+    return temporary
+
+
+def _unwritten(path: str, error: OSError | ValueError) -> BadInput:
+    return BadInput(f"{path}: {(error.strerror if isinstance(error, OSError) else None) or error}")
+
+
+def _sync_folder(path: str) -> None:
+    handle = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _public(data: bytes, path: str) -> PublicKey:

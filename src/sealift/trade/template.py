@@ -85,7 +85,7 @@ HELP: dict[str, Help] = {
     },
     "end_use": Help("What the data is used for at the destination."),
     "end_use.text": Help(
-        'In words. Example: "Pre-training of a 7B language model on 64 rented GPUs; weights return to the shipper"',
+        'In words. Example: "Pre-training of a 7B language model on 64 rented GPUs; weights come back"',
         "wants the use in words",
     ),
     "end_use.class": Help(

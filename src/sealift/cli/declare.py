@@ -1,0 +1,154 @@
+"""`sealift declare`: start a declaration, check it, print a carrier's sheet. Thin: trade/ does the work."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sealift.errors import BadInput, DeclarationInvalid
+
+if TYPE_CHECKING:
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.release import Release
+
+HELP = """
+Start a declaration (--new), or check one (--check).
+
+The declaration says who ships which drives to whom, for what use, and who carries them. One shipment has
+one declaration. Fill in the file that --new writes; --check names everything that is still missing at once.
+Packing takes a draft; drives leave only when another person has released the complete one (sealift
+release).
+
+\b
+  sealift declare --new declaration.toml --author-key ~/.ssh/id_ed25519.pub
+  sealift declare --check declaration.toml
+  sealift declare --sheet Anna declaration.toml --allowed-signers allowed_signers
+
+A sheet shows the whole shipment, whoever carries which part, and says DRAFT until it is given the release:
+with --allowed-signers the one that `sealift release` wrote beside FILE. Exit 0: done, or complete; 1: not
+complete.
+"""
+
+
+@click.command("declare", help=HELP, short_help="Start or check the declaration of a shipment.")
+@click.argument("file", type=click.Path())
+@click.option(
+    "--new", "action", flag_value="new", help="Write a commented form to FILE, which must not exist."
+)
+@click.option("--check", "action", flag_value="check", help="Name everything that FILE still wants.")
+@click.option("--sheet", "carrier", metavar="CARRIER", help="Print this carrier's sheet.")
+@click.option(
+    "--author-key", type=click.Path(), metavar="PUB", help="With --new: the author's SSH public key."
+)
+@click.option(
+    "--allowed-signers",
+    type=click.Path(),
+    metavar="SIGNERS",
+    envvar="SEALIFT_ALLOWED_SIGNERS",
+    help="With --sheet: who may release, in ssh-keygen's format.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def declare(
+    file: str,
+    action: str | None,
+    carrier: str | None,
+    author_key: str | None,
+    allowed_signers: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Run one of the three actions."""
+    if (action is None) == (carrier is None):
+        raise BadInput("give one of --new, --check and --sheet CARRIER", hint="sealift declare --help")
+    if author_key is not None and action != "new":
+        raise BadInput("--author-key belongs to --new")
+    if action == "new":
+        answer = new(file, author_key)
+    elif action == "check":
+        answer = check(file)
+    else:
+        answer = sheet(file, str(carrier), allowed_signers)
+        if not as_json:
+            click.echo(answer["sheet"], nl=False)
+    if as_json:
+        click.echo(json.dumps(answer))
+    if action == "check" and answer["problems"]:
+        raise click.exceptions.Exit(DeclarationInvalid.exit_code)
+
+
+def new(file: str, author_key: str | None) -> dict[str, Any]:
+    """Write the form; never over a file that is there."""
+    from datetime import UTC, datetime
+
+    from sealift.trade import declaration, signing
+
+    key = signing.load_public_key(author_key).line if author_key is not None else ""
+    consignment_id = declaration.new_consignment_id(datetime.now(UTC).year)
+    text = declaration.template(consignment_id, public_key=key)
+    signing.write_new(file, text.encode())
+    click.echo(
+        f"wrote {file}, a draft of {consignment_id}: fill it in, then sealift declare --check {file}",
+        err=True,
+    )
+    return {"file": file, "consignment_id": consignment_id}
+
+
+def check(file: str) -> dict[str, Any]:
+    """Everything that keeps `file` from being complete, said and returned."""
+    from sealift.trade import declaration, signing
+
+    data = signing.read_limited(file, declaration.MAX_BYTES, "declaration")
+    parsed, problems = declaration.review(data)
+    for problem in problems:
+        click.echo(problem, err=True)
+    answer: dict[str, Any] = {"file": file, "complete": not problems, "problems": problems}
+    if parsed is None:
+        return answer
+    answer |= {
+        "consignment_id": parsed.consignment_id,
+        "rehearsal": parsed.rehearsal,
+        "blake3": parsed.digest,
+        "drives": len(parsed.drives),
+        "carriers": len(parsed.carriers),
+        "capacity_bytes": parsed.capacity_bytes,
+    }
+    if problems:
+        click.echo(f"{file}: not complete, {len(problems)} to do", err=True)
+    else:
+        click.echo(
+            f"{file}: complete; now another person: sealift release {file} --sign-with KEY ...", err=True
+        )
+    return answer
+
+
+def sheet(file: str, carrier: str, allowed_signers: str | None) -> dict[str, Any]:
+    """The sheet's text; a draft unless the release beside `file` holds."""
+    from sealift.trade import declaration, sheets, signing
+
+    data = signing.read_limited(file, declaration.MAX_BYTES, "declaration")
+    parsed = declaration.parse(data, draft=True)
+    release = _release_beside(file, parsed, allowed_signers) if allowed_signers is not None else None
+    if release is None:
+        click.echo("no checked release: this sheet is a draft", err=True)
+    text = sheets.sheet(parsed, carrier, release)
+    return {
+        "file": file,
+        "consignment_id": parsed.consignment_id,
+        "released": release is not None,
+        "sheet": text,
+    }
+
+
+def _release_beside(file: str, parsed: Declaration, allowed_signers: str) -> Release | None:
+    from sealift.formats.sshsig import MAX_ARMORED
+    from sealift.trade import release, signing
+
+    path = release.path_beside(file)
+    if not os.path.exists(path):
+        return None
+    data = signing.read_limited(path, release.MAX_RELEASE, "release")
+    signature = signing.read_limited(path + ".sig", MAX_ARMORED, "signature")
+    return release.check_release(parsed, data, signature, signing.load_allowed_signers(allowed_signers))

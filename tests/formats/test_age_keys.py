@@ -62,6 +62,31 @@ def test_bech32_round_trips(secret):
     assert age_keys._bech32_decode(text.upper()) == ("age-secret-key-", secret)
 
 
+def bech32_of_values(values):
+    """A Bech32 string with a right checksum over any values."""
+    check = age_keys._bech32_polymod([*age_keys._bech32_expand("age"), *values, 0, 0, 0, 0, 0, 0]) ^ 1
+    values = [*values, *(check >> shift & 31 for shift in range(25, -1, -5))]
+    return "age1" + "".join("qpzry9x8gf2tvdw0s3jn54khce6mua7l"[value] for value in values)
+
+
+def test_stray_bits_at_the_end_of_a_key_are_refused():
+    values = ["qpzry9x8gf2tvdw0s3jn54khce6mua7l".index(c) for c in SPEC_RECIPIENT[4:-6]]
+    assert bech32_of_values(values) == SPEC_RECIPIENT
+    # 52 values are 260 bits: 4 more than the key has. A 53rd would be a whole value too many.
+    for wrong in ([*values[:-1], values[-1] | 1], [*values, 0], values[:-1], []):
+        with pytest.raises(KeyInvalid):
+            parse_recipient(bech32_of_values(wrong))
+
+
+def test_letters_that_only_look_like_ascii_are_refused():
+    # The Kelvin sign is upper case, and its lower case is an ASCII k.
+    keys = (age_keys._bech32_encode("age-secret-key-", bytes(31) + bytes([n])).upper() for n in range(256))
+    key = next(key for key in keys if "K" in key[16:])
+    parse_identity(key)
+    with pytest.raises(KeyInvalid):
+        parse_identity(key[:16] + key[16:].replace("K", "\u212a"))
+
+
 def test_what_is_generated_is_parsed():
     secret, public = generate_identity()
     assert str(parse_identity(secret).recipient) == public == str(parse_recipient(public))

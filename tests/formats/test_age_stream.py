@@ -10,6 +10,7 @@ import os
 import pickle
 import threading
 
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -232,6 +233,34 @@ def test_bytes_that_did_not_authenticate_are_wiped():
     assert out == bytes(CHUNK) + b"\xaa" * 9
 
 
+def damaged_in_chunk_1():
+    bad = bytearray(sealed(3 * CHUNK))
+    bad[age.parse_header(bad).payload_start + SEALED_CHUNK + 7] ^= 1
+    return reader(bytes(bad))
+
+
+def test_a_read_that_fails_half_way_leaves_nothing_of_what_it_had():
+    file = damaged_in_chunk_1()
+    into = bytearray(b"\xaa" * 3 * CHUNK)
+    with pytest.raises(AgeError, match="chunk 1 "):
+        file.readinto(into)
+    assert not any(into)
+    assert file.tell() == 0
+
+
+@pytest.mark.parametrize("cached", [0, 2])
+def test_a_chunk_that_fails_does_not_pass_for_the_one_read_before(cached):
+    file = damaged_in_chunk_1()
+    file.seek(cached * CHUNK + 10)
+    assert file.read(10) == noise(10, cached * CHUNK + 10)
+    for _ in range(2):
+        file.seek(CHUNK + 10)
+        with pytest.raises(AgeError):
+            file.read(10)
+    file.seek(cached * CHUNK + 10)
+    assert file.read(10) == noise(10, cached * CHUNK + 10)
+
+
 def test_one_opener_serves_many_threads():
     data = sealed(4 * CHUNK)
     header = age.parse_header(data)
@@ -404,6 +433,17 @@ def test_a_writer_is_an_ordinary_file_object():
     assert age.decrypt(bytes(out), IDENTITIES) == b"abcdefgh"
 
 
+def test_parquet_is_written_and_read_through_it():
+    table = pyarrow.table({"n": pyarrow.array(range(300_000)), "noise": [os.urandom(9)] * 300_000})
+    out = bytearray()
+    with Writer([RECIPIENT], out.extend) as writer:
+        pyarrow.parquet.write_table(table, writer, row_group_size=50_000)
+    assert len(out) > 3 * SEALED_CHUNK
+    assert pyarrow.parquet.read_table(reader(bytes(out))).equals(table)
+    group = pyarrow.parquet.ParquetFile(reader(bytes(out))).read_row_group(3, ["n"])
+    assert group.column("n").to_pylist() == list(range(150_000, 200_000))
+
+
 # -- the reader's edges ---------------------------------------------------------------------------
 
 
@@ -433,6 +473,15 @@ def test_a_file_key_stands_for_an_identity_and_is_checked():
     for wrong in (bytes(16), key[:15], key + b"\0"):
         with pytest.raises(AgeError):
             reader(data, file_key=wrong)
+
+
+def test_a_file_key_does_not_excuse_a_header_that_was_changed():
+    data = sealed(10)
+    header = age.parse_header(data)
+    key = age.unwrap(header, IDENTITIES)
+    added = header.raw.replace(b"---", b"-> added\n\n---") + data[header.length :]
+    with pytest.raises(AgeError, match="MAC"):
+        reader(added, file_key=key)
 
 
 @pytest.mark.parametrize("give", [lambda piece: piece[:-1], lambda piece: piece + b"\0", lambda _: b""])

@@ -165,11 +165,9 @@ def test_what_follows_the_grammar_is_what_is_encoded(name):
         assert header.raw == text + b"--- " + mac + b"\n" == vector.data[: header.length]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not load(name).profile])
 def test_the_age_tool_agrees(name, age_tool, tmp_path):
     vector = load(name)
-    if vector.profile:
-        pytest.skip("stricter than the tool")
     keys = "".join(value + "\n" for key, value in vector.lines if key == "identity")
     for seed in (value for key, value in vector.lines if key == "ssh seed"):
         key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed))

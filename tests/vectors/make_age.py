@@ -374,7 +374,7 @@ def stanza_vectors() -> dict[str, Vector]:
         "stanza_missing_final_line": wrong("a full line, and no short one", b"-> full\n" + full),
         "stanza_two_short_lines": wrong("two short lines", b"-> two\nAAAA\nAAAA\n"),
         "stanza_empty_line_between": wrong("an empty line after a short one", b"-> two\nAAAA\n\n"),
-        "stanza_long_line": wrong("a line of 68 columns", b"-> wide\n" + b"A" * 68 + b"\n"),
+        "stanza_long_line": wrong("a line of 68 columns", b"-> wide\n" + b"A" * 68 + b"\nAAAA\n"),
         "stanza_base64_padding": wrong("a body with padding", b"-> pad\nAA==\n"),
         "stanza_not_canonical": wrong("stray bits at the end of the body", b"-> stray\nAB\n"),
         "stanza_not_base64": wrong("a character that is not of base64", b"-> url\nAA_A\n"),

@@ -397,10 +397,11 @@ def _carriers(declaration: Content, found: list[str]) -> None:
 def _drives(declaration: Content, found: list[str]) -> None:
     names = [carrier.name for carrier in declaration.carriers if carrier.name]
     choice = f"one of {', '.join(names[:20])}" if names else "there are none yet"
+    known = set(names)
     seen: dict[str, int] = {}
     for number, drive in enumerate(declaration.drives, start=1):
         where = f"drives[{number}]"
-        if drive.carrier and drive.carrier not in names:
+        if drive.carrier and drive.carrier not in known:
             found.append(f"{where}.carrier: {drive.carrier!r} is no carrier; {choice}")
         if drive.serial and drive.serial.casefold() in seen:
             found.append(

@@ -137,12 +137,14 @@ def _parties(declaration: Declaration) -> list[str]:
 
 
 def _carriers(declaration: Declaration, carrier: str) -> list[str]:
+    carried: dict[str, list[int]] = {}
+    for number, drive in enumerate(declaration.drives, start=1):
+        carried.setdefault(drive.carrier, []).append(number)
     lines = ["ALL CARRIERS"]
     for row in declaration.carriers:
-        numbers = [i for i, drive in enumerate(declaration.drives, start=1) if drive.carrier == row.name]
         mark = ">" if row.name == carrier else " "
         who = "; ".join(part for part in (row.legal_name, row.contact, row.country) if part)
-        lines += _wrapped(f"{mark} {row.name or EMPTY}", f"drives {ranges(numbers)}; {who}")
+        lines += _wrapped(f"{mark} {row.name or EMPTY}", f"drives {ranges(carried.get(row.name, []))}; {who}")
     return lines
 
 

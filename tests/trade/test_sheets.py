@@ -1,0 +1,99 @@
+"""No sheet and no label without the whole: totals, all carriers, all drives, whoever carries them."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trade_cases import ALLOWED, OFFICER, content, declared
+
+from sealift.errors import BadInput, Refused
+from sealift.trade import declaration as d
+from sealift.trade import release, sheets
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def released(declaration):
+    signed = release.make_release(
+        declaration, OFFICER, officer="O. Fficer", reason="ok", reference="R1", now=NOW
+    )
+    return release.check_release(declaration, signed.data, signed.signature, ALLOWED)
+
+
+@settings(max_examples=30, deadline=None)
+@given(drives=st.integers(4, 40), carriers=st.integers(1, 4), final=st.booleans(), rehearsal=st.booleans())
+def test_every_sheet_shows_the_whole_shipment(drives, carriers, final, rehearsal):
+    names = [f"Carrier{i}" for i in range(carriers)]
+    declaration = declared(count=drives, names=names, rehearsal=rehearsal)
+    checked = released(declaration) if final else None
+    total = sheets.size(drives * 15_360_950_534_144)
+    for name in names:
+        text = sheets.sheet(declaration, name, checked)
+        assert f"{sheets.counted(drives, 'drive')} by {sheets.counted(carriers, 'carrier')}" in text
+        assert f"capacity {total}" in text
+        assert "80,000,000,000,000 bytes (80.0 TB)" in text
+        assert "SL-2026-OTHER7" in text
+        assert declaration.digest in text
+        for other in names:
+            assert re.search(rf"^ +[> ]*{other}: drives [0-9]", text, re.MULTILINE)
+        rows = re.findall(r"^(.) +(\d+) of (\d+)  (\S+)  +(\S+)", text, re.MULTILINE)
+        assert [(int(n), int(of), serial, who) for _, n, of, serial, who in rows] == [
+            (i, drives, drive.serial, drive.carrier) for i, drive in enumerate(declaration.drives, start=1)
+        ]
+        assert {who for mark, _, _, _, who in rows if mark == ">"} == {name}
+        assert (sheets.DRAFT in text) is not final
+        assert (sheets.REHEARSAL in text) is rehearsal
+        assert ("O. Fficer" in text) is final
+        for party in (declaration.shipper, declaration.consignee, declaration.end_user):
+            flat = " ".join(text.split())
+            assert party.legal_name in flat
+            assert party.ultimate_parent in flat
+
+
+def test_a_draft_has_a_sheet_that_says_so():
+    draft = d.parse(d.render(content(shipper=d.Party())).encode(), draft=True)
+    text = sheets.sheet(draft, "Anna")
+    assert text.count(sheets.DRAFT) == 2
+    assert sheets.EMPTY in text
+
+
+def test_a_release_of_another_declaration_makes_no_sheet():
+    complete = declared()
+    other = d.parse(complete.raw + b"#\n", draft=False)
+    with pytest.raises(Refused):
+        sheets.sheet(other, "Anna", released(complete))
+
+
+def test_unknown_carriers_and_serials_are_refused():
+    complete = declared()
+    with pytest.raises(BadInput):
+        sheets.sheet(complete, "Karl")
+    with pytest.raises(BadInput):
+        sheets.label_lines(complete, "NOPE")
+
+
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_every_label_says_which_of_how_many_and_names_no_customer(rehearsal):
+    declaration = declared(count=12, rehearsal=rehearsal)
+    for number, drive in enumerate(declaration.drives, start=1):
+        lines = sheets.label_lines(declaration, drive.serial)
+        text = "\n".join(lines)
+        assert "SL-2026-4F7K2Q" in lines
+        assert f"drive {number} of 12" in lines
+        assert f"one shipment of 12 drives, {sheets.size(declaration.capacity_bytes)}" in lines
+        assert (sheets.REHEARSAL in lines) is rehearsal
+        for party in (declaration.shipper, declaration.consignee, declaration.end_user):
+            assert party.legal_name not in text
+            assert party.ultimate_parent not in text
+
+
+@given(st.sets(st.integers(1, 60)))
+def test_ranges_name_exactly_the_numbers(numbers):
+    text = sheets.ranges(sorted(numbers))
+    found = set()
+    for part in text.split(", ") if text != "none" else []:
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    assert found == numbers

@@ -161,13 +161,15 @@ def read_limited(path: str, limit: int, what: str, *, error: type[SealiftError] 
     except (OSError, ValueError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else str(cause)
         raise error(f"{what} {path}: {reason}") from cause
-    with os.fdopen(handle, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise error(f"{what} {path}: not a regular file")
-        try:
+        with open(handle, "rb", closefd=False) as file:
             data = file.read(limit + 1)
-        except OSError as cause:
-            raise error(f"{what} {path}: {cause.strerror}") from cause
+    except OSError as cause:
+        raise error(f"{what} {path}: {cause.strerror}") from cause
+    finally:
+        os.close(handle)
     if len(data) > limit:
         raise error(f"{what} {path}: longer than {limit:,} bytes")
     return data

@@ -76,6 +76,9 @@ def test_stray_bits_at_the_end_of_a_key_are_refused():
     for wrong in ([*values[:-1], values[-1] | 1], [*values, 0], values[:-1], []):
         with pytest.raises(KeyInvalid):
             parse_recipient(bech32_of_values(wrong))
+    for count in (1, 3, 6, 54):  # what is left over is no whole byte, and five bits or more
+        with pytest.raises(KeyInvalid):
+            age_keys._bech32_decode(bech32_of_values([0] * count))
 
 
 def test_letters_that_only_look_like_ascii_are_refused():

@@ -215,7 +215,7 @@ def vectors() -> dict[str, Vector]:
     made: dict[str, Vector] = {}
     for group in (x25519_vectors, ssh_vectors, scrypt_vectors, header_vectors, stanza_vectors, hmac_vectors):
         made |= group()
-    return made | stream_vectors()
+    return made | stream_vectors() | stream_end_vectors()
 
 
 def x25519_vectors() -> dict[str, Vector]:
@@ -348,6 +348,9 @@ def header_vectors() -> dict[str, Vector]:
         "header_too_long": Vector(HEADER, "65,537 bytes", too_long, profile=True),
         "version_unsupported": Vector(HEADER, "a version other than v1", v2),
         "version_crlf": Vector(HEADER, "CR in the version line", header(ours, intro=GOOD[:21] + b"\r\n")),
+        "version_no_line_feed": Vector(
+            HEADER, "a space ends the version line", header(ours, intro=GOOD[:21] + b" ")
+        ),
         "version_case": Vector(HEADER, "V1", header(ours, intro=b"age-encryption.org/V1\n")),
         "armor": Vector(HEADER, "armor is not of this profile", armor, nothing, profile=True),
     }
@@ -410,6 +413,7 @@ def hmac_vectors() -> dict[str, Vector]:
         "hmac_missing": wrong("no MAC", b"\n"),
         "hmac_empty": wrong("an empty MAC", b" \n"),
         "hmac_no_space": wrong("no space before the MAC", line),
+        "hmac_tab": wrong("a tab before the MAC", b"\t" + line),
         "hmac_two_spaces": wrong("two spaces before the MAC", b"  " + line),
         "hmac_trailing_space": wrong("a space after the MAC", b" " + line[:-1] + b" \n"),
         "hmac_cr": wrong("CR after the MAC", b" " + line[:-1] + b"\r\n"),
@@ -464,6 +468,23 @@ def stream_vectors() -> dict[str, Vector]:
             "the last of two chunks is wrong",
             Stream().zeros().chunk(b"age", last=True, released=False).flip_last_bit(),
         ),
+        "stream_swapped": wrong(
+            "the first two of three chunks changed places", swapped.chunk(b"a", last=True, released=False)
+        ),
+        "stream_skipped_counter": wrong(
+            "the counter leaves out 1", skipped.chunk(b"a", last=True, released=False)
+        ),
+        "stream_repeated_chunk": wrong(
+            "the first chunk again", repeated.raw(repeated.data[16:]).chunk(b"a", last=True, released=False)
+        ),
+    }
+
+
+def stream_end_vectors() -> dict[str, Vector]:
+    def wrong(comment: str, stream: Stream) -> Vector:
+        return Vector(PAYLOAD, comment, GOOD, stream)
+
+    return {
         "stream_last_chunk_empty": wrong(
             "an empty chunk after a full one", Stream().zeros().chunk(b"", last=True, released=False)
         ),
@@ -489,15 +510,6 @@ def stream_vectors() -> dict[str, Vector]:
         "stream_short_second_chunk": wrong(
             "a short second chunk before the last",
             Stream().zeros().zeros(4096, released=False).zeros(last=True, released=False),
-        ),
-        "stream_swapped": wrong(
-            "the first two of three chunks changed places", swapped.chunk(b"a", last=True, released=False)
-        ),
-        "stream_skipped_counter": wrong(
-            "the counter leaves out 1", skipped.chunk(b"a", last=True, released=False)
-        ),
-        "stream_repeated_chunk": wrong(
-            "the first chunk again", repeated.raw(repeated.data[16:]).chunk(b"a", last=True, released=False)
         ),
         "stream_trailing_byte": wrong(
             "a byte after the last chunk", Stream().chunk(b"age", last=True, released=False).raw(b"\0")

@@ -252,7 +252,7 @@ def parse_recipient(text: str) -> Recipient:
         )
     if text.startswith("age1"):
         hrp, public = _bech32_decode(text)
-        if hrp != "age" or len(public) != 32 or text != text.lower():
+        if hrp != "age" or len(public) != 32:
             hint = "X25519 recipients and ssh-ed25519 keys are supported, plugins and others are not"
             raise KeyInvalid("not an X25519 recipient", hint=hint)
         return X25519Recipient(public)

@@ -97,7 +97,7 @@ class MemoryPartFile:
     def write_at(self, offset: int, buffers: Sequence[memoryview]) -> None:
         """Write the buffers one after the other from `offset`."""
         assert self._data is not None, "the file is closed"
-        for view in buffers:
+        for view in filter(len, buffers):
             self._drive._maybe_fail("write", self.name, offset, f"writing {self.name} at {offset}")  # noqa: SLF001
             self._data.extend(bytes(max(0, offset - len(self._data))))
             self._data[offset : offset + view.nbytes] = view

@@ -1,0 +1,156 @@
+"""The index of a group and its table of packs: Parquet columns, and the row batches that become them.
+
+members.parquet: a row a member, sorted by path (bytes), then by start. A file in one piece is one row; a larger one
+has a row a segment, each with its own BLAKE3, and the digest of the whole file in the last. packs.parquet: a row a
+pack, in order of stripe and role, with the length of every frame, so that a read needs no seek table.
+
+Builders know nothing of Parquet (it would cost each 60 MB); they hand over columnar batches (`Rows.encode`), which
+become Arrow arrays without a Python object a row (`to_arrow`). docs/spec/index.md specifies the columns.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from sealift.errors import FormatError
+from sealift.formats import zstd
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILE, SYMLINK, HARDLINK, DIRECTORY = 0, 1, 2, 3
+KINDS = ("file", "symlink", "hardlink", "dir")
+CHANGED, SPARSE = 1, 2
+BATCH = 8192
+ROW_GROUP = 131072
+MAX_BATCH_BYTES = 1 << 28
+
+
+class Row(NamedTuple):
+    """One member: where it lies and what it must hash to."""
+
+    path: bytes
+    kind: int  # FILE, SYMLINK, HARDLINK, DIRECTORY
+    size: int  # of the whole file, bytes
+    mode: int  # permission bits
+    mtime: int  # ns since the epoch
+    start: int  # first byte of the file in this segment
+    length: int  # bytes of the file in this segment
+    stripe: int
+    role: int
+    offset: int  # of the content in the pack's tar stream
+    stored: int  # bytes of content there: `length`, or map and extents of a sparse one
+    flags: int  # CHANGED: the source changed while it was read; SPARSE: content is a GNU.sparse 1.0 map and extents
+    link: bytes  # target of a link
+    blake3: bytes  # of the segment; empty for what has no content
+    file_blake3: bytes  # of the whole file, in the last segment of several
+
+
+_INTS = ("kind", "size", "mode", "mtime", "start", "length", "stripe", "role", "offset", "stored", "flags")
+_BYTES = ("path", "link", "blake3", "file_blake3")
+
+
+class Rows:
+    """A growing batch of rows, kept as columns."""
+
+    def __init__(self) -> None:
+        self._ints = {name: array("q") for name in _INTS}
+        self._bytes: dict[str, list[bytes]] = {name: [] for name in _BYTES}
+
+    def __len__(self) -> int:
+        return len(self._bytes["path"])
+
+    def add(self, row: Row) -> None:
+        """Append one row."""
+        ints, texts = self._ints, self._bytes
+        for name in _INTS:
+            ints[name].append(getattr(row, name))
+        for name in _BYTES:
+            texts[name].append(getattr(row, name))
+
+    def encode(self) -> tuple[bytes, int]:
+        """The batch as bytes (zstd over msgpack of columns), and the length of the columns."""
+        columns: dict[str, Any] = {name: self._ints[name].tobytes() for name in _INTS}
+        for name in _BYTES:
+            values = self._bytes[name]
+            columns[name] = (array("i", map(len, values)).tobytes(), b"".join(values))
+        plain = msgspec.msgpack.encode(columns)
+        return zstd.compress(plain), len(plain)
+
+
+def to_arrow(batch: bytes, size: int) -> pa.RecordBatch:
+    """An encoded batch of `size` bytes of columns as Arrow, in the columns of `members_schema` plus none."""
+    import numpy as np
+    import pyarrow as pa
+
+    columns = msgspec.msgpack.decode(zstd.decompress(batch, size))
+    schema = members_schema()
+    count = len(columns["size"]) // 8
+    arrays = []
+    for field in schema:
+        if field.name in _INTS:
+            values = np.frombuffer(columns[field.name], dtype=np.int64)
+            arrays.append(pa.array(values.astype(field.type.to_pandas_dtype()), type=field.type))
+            continue
+        lengths, data = columns[field.name]
+        offsets = np.zeros(count + 1, dtype=np.int32)
+        np.cumsum(np.frombuffer(lengths, dtype=np.int32), out=offsets[1:])
+        arrays.append(pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(data)]))
+    return pa.record_batch(arrays, schema=schema)
+
+
+def members_schema() -> pa.Schema:
+    """Columns of members.parquet."""
+    import pyarrow as pa
+
+    types = {
+        "kind": pa.uint8(), "mode": pa.uint16(), "stripe": pa.uint32(), "role": pa.uint16(), "flags": pa.uint8(),
+    }  # fmt: skip
+    return pa.schema([(name, pa.binary() if name in _BYTES else types.get(name, pa.int64())) for name in Row._fields])
+
+
+def packs_schema() -> pa.Schema:
+    """Columns of packs.parquet."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("stripe", pa.uint32()),
+            ("role", pa.uint16()),
+            ("length", pa.int64()),
+            ("plain", pa.int64()),
+            ("members", pa.int64()),
+            ("samples", pa.int64()),
+            ("frames_packed", pa.list_(pa.uint32())),
+            ("frames_raw", pa.list_(pa.uint32())),
+        ]
+    )
+
+
+def members_writer(sink: Any) -> Any:
+    """A Parquet writer for members.parquet: delta-coded paths, page index, 128K-row groups."""
+    import pyarrow.parquet as pq
+
+    encodings = {"path": "DELTA_BYTE_ARRAY", "mtime": "DELTA_BINARY_PACKED", "offset": "DELTA_BINARY_PACKED"}
+    return pq.ParquetWriter(
+        sink, members_schema(), compression="zstd", use_dictionary=["kind", "mode", "stripe", "role", "flags", "start"],
+        column_encoding=encodings, write_page_index=True, data_page_size=64 << 10, store_schema=False,
+    )  # fmt: skip
+
+
+def check_row(row: Row, data: int, stripes: int) -> None:
+    """FormatError unless a row read from an index stays within its group; paths are checked by whoever uses them."""
+    if (
+        row.kind > DIRECTORY
+        or not row.path
+        or row.role >= data
+        or row.stripe >= stripes
+        or min(row.size, row.start, row.length, row.offset, row.stored) < 0
+        or row.start + row.length > row.size
+        or len(row.blake3) not in {0, 32}
+        or len(row.file_blake3) not in {0, 32}
+    ):
+        raise FormatError(f"index: the row of {row.path!r} is out of limits")

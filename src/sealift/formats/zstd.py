@@ -1,0 +1,109 @@
+"""Zstandard frames, raw frames and the seek table of a data pack.
+
+A data pack is a sequence of frames, each of which opens alone, and the standard seekable format's table behind
+them. Data that does not compress is stored in raw blocks: the frame costs 9 bytes and 3 for every 128 KiB, and a
+copy. References: RFC 8878; zstd's contrib/seekable_format/zstd_seekable_compression_format.md (version 0.1.0).
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sealift.errors import FormatError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+else:
+    Buffer = "Buffer"
+
+FRAME = 1 << 20  # bytes of tar in the largest frame
+RAW_BLOCK = 1 << 17  # RFC 8878: Block_Maximum_Size
+FRAME_HEADER = 9
+RAW_FRAME = FRAME_HEADER + (FRAME // RAW_BLOCK) * (3 + RAW_BLOCK)
+LEVEL = 1
+_RAW_HEADER = struct.Struct("<IBI")  # magic, descriptor (single segment, 4-byte content size), content size
+_SKIPPABLE, _SEEKABLE = 0x184D2A5E, 0x8F92EAB1
+_ENTRY = struct.Struct("<II")
+_FOOTER = struct.Struct("<IBI")
+MAX_FRAMES = 1 << 22
+_SAMPLE = 8192
+
+_OPTIONS = {
+    zstd.CompressionParameter.compression_level: LEVEL,
+    zstd.CompressionParameter.content_size_flag: 1,
+}
+_compressor = zstd.ZstdCompressor(options=_OPTIONS)
+_probe = zstd.ZstdCompressor(level=1)
+
+
+def raw_bound(size: int) -> int:
+    """Length of a raw frame of `size` bytes: no frame we write is longer."""
+    return FRAME_HEADER + size + 3 * max(1, -(-size // RAW_BLOCK))
+
+
+def raw_header(size: int) -> bytes:
+    """The nine bytes before the blocks of a raw frame of `size` bytes."""
+    return _RAW_HEADER.pack(0xFD2FB528, 0xA0, size)
+
+
+def block_header(size: int, *, last: bool) -> bytes:
+    """The three bytes before a raw block."""
+    return (size << 3 | last).to_bytes(3, "little")
+
+
+def compress(data: Buffer) -> bytes:
+    """One frame with its content size."""
+    return _compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
+
+
+def compress_pieces(pieces: Sequence[Buffer], size: int) -> bytes:
+    """One frame of `pieces`, `size` bytes in all."""
+    _compressor.set_pledged_input_size(size)
+    parts = [_compressor.compress(piece) for piece in pieces]
+    parts.append(_compressor.flush(zstd.ZstdCompressor.FLUSH_FRAME))
+    return b"".join(parts)
+
+
+def worth_compressing(data: memoryview) -> bool:
+    """Whether a sample of three windows of `data` shrinks by more than 3%."""
+    size = len(data)
+    if size <= 4 * _SAMPLE:
+        return True
+    windows = (0, size // 2, size - _SAMPLE)
+    shrunk = sum(len(_probe.compress(data[at : at + _SAMPLE], zstd.ZstdCompressor.FLUSH_FRAME)) for at in windows)
+    return shrunk < 0.97 * 3 * _SAMPLE
+
+
+def decompress(frame: Buffer, size: int) -> bytes:
+    """Content of exactly one frame of exactly `size` bytes; FormatError otherwise. Memory is bounded by `size`."""
+    decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 27})
+    try:
+        data = decompressor.decompress(frame, max_length=size + 1)
+        if not decompressor.eof and len(data) == size:
+            data += decompressor.decompress(b"", max_length=1)
+    except zstd.ZstdError as error:
+        raise FormatError(f"zstd frame does not open: {error}") from error
+    if len(data) != size or not decompressor.eof or decompressor.unused_data:
+        raise FormatError(f"zstd frame does not hold the {size} bytes that the table of packs says")
+    return data
+
+
+def seek_table(packed: array[int], raw: array[int]) -> bytes:
+    """The skippable frame that ends a data pack: compressed and decompressed length of every frame."""
+    body = b"".join(map(_ENTRY.pack, packed, raw))
+    size = len(body) + _FOOTER.size
+    return struct.pack("<II", _SKIPPABLE, size) + body + _FOOTER.pack(len(packed), 0, _SEEKABLE)
+
+
+def seek_table_length(frames: int) -> int:
+    """Length in bytes of the seek table of `frames` frames."""
+    return 8 + _ENTRY.size * frames + _FOOTER.size

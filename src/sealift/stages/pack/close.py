@@ -1,0 +1,286 @@
+"""Closing a group: index, table of packs, hash trees, manifest, signature; then the same small files on n drives.
+
+Everything is made in the state folder first and decoded again before it is published. The manifest and its
+signature go to the drives last: a drive with a manifest is a drive that is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from blake3 import blake3
+
+from sealift.errors import FormatError, SealiftError
+from sealift.formats import age, index, manifest, paged, sshsig
+from sealift.formats.manifest import BLOCKS_MAGIC, PACK, PACKS_MAGIC, FileRef, IndexRef, Manifest, TreeRef
+from sealift.stages.pack import openme
+from sealift.stages.pack.group import stripe_file
+from sealift.stages.pack.scan import connect
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sealift.drives.base import Drive
+    from sealift.stages.pack.journal import Journal
+    from sealift.trade.signing import Signer
+
+_PIECE = 1 << 20
+_PACK_ROWS = 256
+
+
+@dataclass(frozen=True)
+class GroupFacts:
+    """What the manifest says beside what the journal knows."""
+
+    shipment: str
+    declaration: manifest.DeclarationRef
+    group: int
+    groups: int
+    drives_total: int
+    scan: str
+    order: str
+    seed: int
+    data: int
+    parity: int
+    rows: list[tuple[int, str, str, str]]  # a drive, by slot: number, serial, label, carrier
+
+
+def close_group(
+    facts: GroupFacts, journal: Journal, folder: str, drives: Sequence[Drive], recipients: Sequence[age.Recipient], signer: Signer
+) -> Manifest:
+    """Write, sign and publish; returns the manifest. May be run again after a crash: it makes the same anew."""
+    out = os.path.join(folder, "closed")
+    shutil.rmtree(out, ignore_errors=True)
+    os.makedirs(os.path.join(out, "index"))
+    state = journal.group(facts.group)
+    packs_ref, blocks_ref, sums = _write_tables(facts, journal, folder, out, state.stripes)
+    members_ref = _write_index(out, manifest.MEMBERS_INDEX, recipients, lambda sink: _write_members(folder, state.stripes, sink))
+    table_ref = _write_index(out, manifest.PACKS_INDEX, recipients, lambda sink: _write_packs(journal, facts, sink))
+    packed, parity_bytes, members, files, source_bytes = journal.totals(facts.group, facts.data)
+    assert state.files_end is not None
+    own: list[dict[str, bytes]] = []
+    rows = []
+    for slot, (number, serial, label, carrier) in enumerate(facts.rows):
+        text = openme.text(facts, slot, state.stripes, state.files_end).encode()
+        own.append({manifest.OPEN_ME: text, manifest.SUMS: sums[slot]})
+        rows.append(
+            manifest.DriveRow(
+                slot=slot, id=manifest.drive_id(facts.group, slot), number=number, serial=serial, label=label,
+                carrier=carrier, open_me=_ref(text), sums=_ref(sums[slot]),
+            )  # fmt: skip
+        )
+    record = Manifest(
+        shipment=facts.shipment, declaration=facts.declaration, group=facts.group, groups=facts.groups,
+        drives_total=facts.drives_total, scan=facts.scan, order=facts.order, seed=facts.seed,  # type: ignore[arg-type]
+        geometry=manifest.Geometry(
+            data=facts.data, parity=facts.parity, stripes=state.stripes, files_end=state.files_end
+        ),
+        drives=rows, packs=packs_ref, blocks=blocks_ref, members_index=members_ref, packs_index=table_ref,
+        totals=manifest.Totals(
+            members=members, files=files, source_bytes=source_bytes, packed_bytes=packed, parity_bytes=parity_bytes
+        ),
+    )  # fmt: skip
+    data = manifest.encode_manifest(record)
+    if manifest.decode_manifest(data) != record:
+        raise FormatError("the manifest does not read back as it was written")
+    signature = signer.sign(data, manifest.NAMESPACE)
+    sshsig.verify(data, signature, manifest.NAMESPACE)
+    for name, content in ((manifest.MANIFEST, data), (manifest.SIGNATURE, signature)):
+        with open(os.path.join(out, name), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    with ThreadPoolExecutor(len(drives)) as pool:
+        jobs = [pool.submit(_publish, drive, slot, out, record, own[slot], data, signature) for slot, drive in enumerate(drives)]
+        for job in jobs:
+            job.result()
+    return record
+
+
+def _publish(
+    drive: Drive, slot: int, out: str, record: Manifest, own: dict[str, bytes], data: bytes, signature: bytes
+) -> None:
+    """The small files of one drive, the manifest last; what no journal knows is removed first."""
+    _sweep(drive, slot, record)
+    for name in manifest.GROUP_FILES:
+        part = drive.create(name)
+        try:
+            with open(os.path.join(out, name), "rb") as file:
+                offset = 0
+                while piece := file.read(_PIECE):
+                    part.write_at(offset, [memoryview(piece)])
+                    offset += len(piece)
+            part.publish()
+        except BaseException:
+            part.abandon()
+            raise
+        drive.sync_folder(name)
+    for name, content in own.items():
+        drive.write_small(name, content)
+    drive.write_small(manifest.SIGNATURE, signature)
+    drive.write_small(manifest.MANIFEST, data)
+
+
+def _sweep(drive: Drive, slot: int, record: Manifest) -> None:
+    """Remove parts and packs of attempts that were never committed."""
+    geometry, n = record.geometry, record.n
+    known = {
+        manifest.pack_name(stripe, manifest.role_of(stripe, slot, n), geometry.data).encode()
+        for stripe in range(max(0, geometry.stripes - 2), geometry.stripes + 2)
+    }
+    for entry in drive.walk(geometry.stripes * 2 + 10_000):
+        stale = entry.name.endswith(b".part")
+        if entry.name.startswith(b"packs/") and entry.name in known:
+            stripe = int(entry.name.rpartition(b"/")[2][:7])
+            stale = stripe >= geometry.stripes
+        if stale and entry.kind == "file":
+            drive.remove(os.fsdecode(entry.name))
+
+
+def _ref(data: bytes) -> FileRef:
+    return FileRef(bytes=len(data), blake3=blake3(data).hexdigest())
+
+
+class _Hashed:
+    """A file that is hashed while it is written, and synced when it is closed."""
+
+    def __init__(self, path: str) -> None:
+        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 -- closed by close()
+        self.hash = blake3()
+        self.length = 0
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.hash.update(data)
+        self.length += len(data)
+
+    def close(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def _write_tables(
+    facts: GroupFacts, journal: Journal, folder: str, out: str, stripes: int
+) -> tuple[TreeRef, TreeRef, list[bytes]]:
+    """packs.bin, blocks.bin, and the B3SUMS of every drive."""
+    n = facts.data + facts.parity
+    sums = [bytearray() for _ in range(n)]
+    first = 0
+
+    def pack_records() -> Iterator[bytes]:
+        nonlocal first
+        for row in journal.packs(facts.group):
+            yield PACK.pack(row.length, first, row.header, row.blake3)
+            first += row.blocks
+            if row.length:
+                name = manifest.pack_name(row.stripe, row.role, facts.data)
+                slot = manifest.slot_of(row.stripe, row.role, n)
+                sums[slot] += f"{row.blake3.hex()}  {name}\n".encode()
+
+    packs = _write_tree(os.path.join(out, manifest.PACKS), PACKS_MAGIC, PACK.size, stripes * n, pack_records())
+    blocks = _write_tree(os.path.join(out, manifest.BLOCKS), BLOCKS_MAGIC, paged.DIGEST, first, _block_hashes(folder, stripes))
+    return packs, blocks, [bytes(text) for text in sums]
+
+
+def _block_hashes(folder: str, stripes: int) -> Iterator[bytes]:
+    for stripe in range(stripes):
+        with open(stripe_file(folder, stripe, "blocks"), "rb") as file:
+            while piece := file.read(_PIECE):
+                yield piece
+
+
+def _write_tree(path: str, magic: bytes, record: int, count: int, body: Iterator[bytes]) -> TreeRef:
+    file = _Hashed(path)
+    try:
+        root = paged.write(magic, record, count, body, file.write)
+    except ValueError as error:
+        raise SealiftError(
+            f"the state of this packing is damaged: {error}",
+            hint="the packs on the drives are safe; --discard-group packs this group again",
+        ) from error
+    finally:
+        file.close()
+    return TreeRef(bytes=file.length, blake3=file.hash.hexdigest(), records=count, root=root.hex())
+
+
+def _write_index(out: str, name: str, recipients: Sequence[age.Recipient], write: Callable[[Any], None]) -> IndexRef:
+    """One Parquet file in age; the digest of its header and nonce binds its place."""
+    file = _Hashed(os.path.join(out, name))
+    head: list[bytes] = []
+
+    def sink(data: bytes) -> None:
+        if not head:  # the first piece is the header with the nonce
+            head.append(blake3(data).hexdigest())
+        file.write(data)
+
+    try:
+        with age.Writer(recipients, sink) as writer:
+            write(writer)
+    finally:
+        file.close()
+    return IndexRef(bytes=file.length, blake3=file.hash.hexdigest(), header=head[0])
+
+
+def _batches(folder: str, stripes: int) -> Iterator[pa.RecordBatch]:
+    for stripe in range(stripes):
+        with open(stripe_file(folder, stripe, "rows"), "rb") as file:
+            while head := file.read(16):
+                length, size = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:], "little")
+                yield index.to_arrow(file.read(length), size)
+
+
+def _write_members(folder: str, stripes: int, sink: Any) -> None:
+    """All rows sorted by path and start, within DuckDB's stated memory."""
+    import pyarrow as pa
+
+    rows = pa.RecordBatchReader.from_batches(index.members_schema(), _batches(folder, stripes))  # noqa: F841 -- DuckDB reads it by name
+    connection = connect(os.path.join(folder, "tmp"))
+    writer = index.members_writer(sink)
+    pending: list[pa.RecordBatch] = []
+    count = 0
+    schema = index.members_schema()
+    for batch in connection.sql("SELECT * FROM rows ORDER BY path, start").to_arrow_reader(16384):
+        pending.append(batch)
+        count += batch.num_rows
+        if count >= index.ROW_GROUP:
+            writer.write_table(pa.Table.from_batches(pending).cast(schema), row_group_size=index.ROW_GROUP)
+            pending, count = [], 0
+    if pending:
+        writer.write_table(pa.Table.from_batches(pending).cast(schema), row_group_size=index.ROW_GROUP)
+    writer.close()
+    connection.close()
+
+
+def _write_packs(journal: Journal, facts: GroupFacts, sink: Any) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = index.packs_schema()
+    writer = pq.ParquetWriter(sink, schema, compression="zstd", store_schema=False)
+    rows: list[dict[str, Any]] = []
+
+    def flush() -> None:
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        rows.clear()
+
+    for row in journal.packs(facts.group):
+        if row.role < facts.data:
+            rows.append(
+                {
+                    "stripe": row.stripe, "role": row.role, "length": row.length, "plain": row.plain,
+                    "members": row.members, "samples": row.samples,
+                    "frames_packed": np.frombuffer(row.packed, dtype=np.uint32),
+                    "frames_raw": np.frombuffer(row.raw, dtype=np.uint32),
+                }  # fmt: skip
+            )
+        if len(rows) >= _PACK_ROWS:
+            flush()
+    flush()
+    writer.close()

@@ -1,0 +1,201 @@
+"""Which drive is which: mounts, serials, carriers, and the deal of drives to groups; every refusal before a byte is written.
+
+The shipment's drives are those of the declaration, or, while a draft names none, those that are attached. They are
+dealt to groups carrier by carrier, one group after the other, so that a carrier's loss costs every group as little
+as can be; the deal depends on the declaration alone and is the same on every host.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sealift.errors import BadInput, FormatError
+from sealift.formats import manifest
+
+if TYPE_CHECKING:
+    from sealift.drives.base import Drive
+    from sealift.trade.declaration import Declaration
+
+
+class Place(msgspec.Struct, frozen=True):
+    """One drive of the shipment: its number (i of N), serial and carrier; its group and slot by where it is listed."""
+
+    number: int
+    serial: str
+    carrier: str
+
+
+@dataclass
+class Attached:
+    """A mounted drive and what is known of it."""
+
+    mount: str
+    drive: Drive
+    serial: str
+    carrier: str
+
+
+@dataclass
+class Deal:
+    """The groups of the shipment, by slot, and which of their drives are attached."""
+
+    groups: list[list[Place]]
+    attached: dict[str, Attached] = field(default_factory=dict)  # by serial
+
+    @property
+    def drives_total(self) -> int:
+        """N of "drive i of N"."""
+        return sum(map(len, self.groups))
+
+    def missing(self, group: int) -> list[Place]:
+        """Drives of a group that are not attached."""
+        return [place for place in self.groups[group] if place.serial not in self.attached]
+
+    def drives(self, group: int) -> list[Attached]:
+        """The attached drives of a group, by slot."""
+        return [self.attached[place.serial] for place in self.groups[group]]
+
+
+def identify(
+    drives: Sequence[Drive], serials: Mapping[str, str], carriers: Mapping[str, str], *, same_filesystem: bool
+) -> list[Attached]:
+    """The attached drives with serial and carrier; BadInput for what cannot be two drives or has no serial."""
+    out: list[Attached] = []
+    filesystems: dict[object, str] = {}
+    for drive in drives:
+        if drive.mount in {each.mount for each in out}:
+            raise BadInput(f"{drive.mount} is given twice")
+        where = drive.filesystem()
+        if where in filesystems and not same_filesystem:
+            raise BadInput(
+                f"{filesystems[where]} and {drive.mount} are on one filesystem, so losing one loses both",
+                hint="mount each drive's own filesystem; --allow-same-filesystem is for scratch use",
+            )
+        filesystems.setdefault(where, drive.mount)
+        read, given = drive.serial(), serials.get(drive.mount)
+        if read and given and read != given and not same_filesystem:
+            raise BadInput(
+                f"{drive.mount}: the drive says its serial number is {read}, --serial says {given}",
+                hint="leave --serial away for this mount, or mount the drive you mean",
+            )
+        serial = given or read
+        if not serial:
+            raise BadInput(
+                f"{drive.mount}: the drive tells no serial number",
+                hint=f"give the one on its label: --serial {drive.mount}=SERIAL",
+            )
+        out.append(Attached(drive.mount, drive, serial, carriers.get(drive.mount, "")))
+    for serial, count in Counter(each.serial for each in out).items():
+        if count > 1:
+            mounts = ", ".join(each.mount for each in out if each.serial == serial)
+            raise BadInput(f"{mounts} have the same serial number {serial}", hint="every drive has its own serial number")
+    return out
+
+
+def deal(attached: Sequence[Attached], declaration: Declaration, *, parity: int, group_size: int | None) -> Deal:
+    """Check the drives against the declaration and deal them to groups; BadInput says what does not fit."""
+    declared = {drive.serial: drive.carrier for drive in declaration.drives}
+    names = {carrier.name for carrier in declaration.carriers}
+    for each in attached:
+        if declared and each.serial not in declared:
+            raise BadInput(
+                f"{each.mount}: drive {each.serial} is not in declaration {declaration.consignment_id}",
+                hint="declare it ([[drives]] serial = ...), or attach a drive that is declared; nothing was written",
+            )
+        wants = declared.get(each.serial, "")
+        if each.carrier and wants and each.carrier != wants:
+            raise BadInput(f"{each.mount}: --carrier says {each.carrier!r}, the declaration says {wants!r} for {each.serial}")
+        if each.carrier and names and each.carrier not in names:
+            raise BadInput(
+                f"{each.carrier!r} is no carrier of the declaration", hint=f"one of: {', '.join(sorted(names))}"
+            )
+        each.carrier = wants or each.carrier
+    if declared:
+        everything = [Place(i, serial, carrier) for i, (serial, carrier) in enumerate(declared.items(), 1)]
+    else:
+        everything = [Place(i, each.serial, each.carrier) for i, each in enumerate(attached, 1)]
+    size = group_size or len(attached)
+    if not group_size and declared and len(declared) != len(attached):
+        raise BadInput(
+            f"the declaration names {len(declared)} drives, {len(attached)} are attached",
+            hint="attach all of them, or give --group-size N to pack them in groups as bays allow",
+        )
+    if len(everything) % size:
+        raise BadInput(
+            f"{len(everything)} drives do not make groups of {size}",
+            hint="every group has the same number of drives; declare more, or choose another --group-size",
+        )
+    if not 0 <= parity < size or size > manifest.MAX_DRIVES:
+        raise BadInput(
+            f"--parity {parity} does not fit a group of {size} drives",
+            hint=f"a group has at least one drive for data and at most {manifest.MAX_DRIVES} drives",
+        )
+    groups = len(everything) // size
+    order = sorted(everything, key=lambda place: place.carrier)
+    return Deal([order[group::groups] for group in range(groups)], {each.serial: each for each in attached})
+
+
+def carrier_risk(groups: Sequence[Sequence[Place]], parity: int) -> str | None:
+    """A sentence about the carrier whose loss parity cannot hold, or None."""
+    for number, group in enumerate(groups):
+        for carrier, count in Counter(place.carrier for place in group if place.carrier).items():
+            if count > parity:
+                return f"carrier {carrier} would carry {count} drives of group {number + 1}, and parity holds the loss of {parity}"
+    return None
+
+
+def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> None:
+    """Raise BadInput if the drive holds something that is not this group's drive of this shipment."""
+    drive = attached.drive
+    if not drive.exists():
+        return
+    entries = [entry for _, entry in zip(range(3), drive.walk(100_000), strict=False)]
+    try:
+        data = drive.read_small(manifest.CARD, manifest.MAX_CARD)
+        card = None if data is None else manifest.decode_card(data)
+    except FormatError:
+        card = None
+    if card is None:
+        if not entries:
+            return
+        raise BadInput(
+            f"{attached.mount}: sealift/ holds files but no drive.json that can be read; nothing was written",
+            hint="look at what it is; move it away, or attach another drive",
+        )
+    if card.shipment != shipment:
+        raise BadInput(
+            f"{attached.mount}: sealift/ holds drive {card.id} of another shipment, {card.shipment}; nothing was written",
+            hint="attach another drive; or, if that was an unfinished packing whose state is lost, give --discard-group",
+        )
+    if (card.group, card.slot) != (group, slot):
+        raise BadInput(
+            f"{attached.mount}: this is drive {card.id} of the shipment, expected {manifest.drive_id(group, slot)}",
+            hint="the serial numbers of two drives were exchanged (--serial)",
+        )
+
+
+def discard(attached: Attached, shipment: str) -> bool:
+    """Remove an unfinished group of another shipment from a drive: --discard-group. A signed group is refused."""
+    drive = attached.drive
+    if not drive.exists():
+        return False
+    data = drive.read_small(manifest.CARD, manifest.MAX_CARD)
+    if data is None or manifest.decode_card(data).shipment == shipment:
+        return False
+    if drive.size(manifest.MANIFEST) is not None:
+        raise BadInput(
+            f"{attached.mount}: holds a finished group of shipment {manifest.decode_card(data).shipment}; it is not discarded",
+            hint="--discard-group removes only what was never signed; attach another drive",
+        )
+    drive.lock()
+    for entry in list(drive.walk(20_000_000)):
+        name = entry.name.decode(errors="surrogateescape")
+        if entry.kind == "file" and (name.startswith("packs/") or name == manifest.CARD or name in manifest.GROUP_FILES
+                                     or name in manifest.OWN_FILES or name.endswith(".part") or name == manifest.SIGNATURE):
+            drive.remove(name)
+    return True

@@ -1,0 +1,383 @@
+"""`sealift pack` without the terminal: check, scan, deal, pack group after group, sign; again after a crash.
+
+Everything that can be refused is refused before a byte is written: keys, declaration, drives, room. The state
+folder holds plain names of the source and is for its owner only (mode 0700). Running the same again goes on where
+the journal stands; running something else on the same state is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from sealift.drives.base import Drive
+from sealift.drives.local import LocalDrive
+from sealift.errors import BadInput, Busy, DriveFault, KeyInvalid
+from sealift.formats import age, age_keys, manifest
+from sealift.formats.manifest import DeclarationRef, Manifest
+from sealift.stages.pack import fleet as fleets
+from sealift.stages.pack import room
+from sealift.stages.pack.close import GroupFacts, close_group
+from sealift.stages.pack.deal import group_file
+from sealift.stages.pack.fleet import Deal, Place
+from sealift.stages.pack.group import DEPTH, SLAB, Fleet, GroupPacker, Progress, memory_needed
+from sealift.stages.pack.journal import Journal
+from sealift.stages.pack.queue import UnitQueue
+from sealift.stages.pack.scan import Summary, scan
+from sealift.stages.pack.units import RESERVE, Setup
+from sealift.trade import declaration as declarations
+from sealift.trade.signing import Signer, read_limited
+
+MIN_PACK, MAX_PACK, DEFAULT_PACK = 1 << 20, (4 << 30) - (1 << 20), 1 << 30
+_LOCK_PATIENCE = 10.0
+
+
+@dataclass
+class Options:
+    """What `sealift pack` was asked for; mounts as given."""
+
+    source: str
+    to: list[str]
+    parity: int
+    recipients: list[str]
+    sign_with: str
+    declaration: str
+    state: str
+    carriers: dict[str, str] = field(default_factory=dict)  # mount -> carrier
+    serials: dict[str, str] = field(default_factory=dict)  # mount -> serial
+    group_size: int | None = None
+    pack_size: int = DEFAULT_PACK
+    order: str = "path"
+    seed: int = 0
+    sample_key: str | None = None
+    shipment: str | None = None
+    allow_same_filesystem: bool = False
+    accept_carrier_risk: bool = False
+    discard_group: bool = False
+
+
+class Config(msgspec.Struct):
+    """What must stay the same while a shipment is packed; kept in the journal."""
+
+    shipment: str
+    consignment_id: str
+    source: str
+    recipients: list[str]
+    parity: int
+    pack_size: int
+    order: str
+    seed: int
+    sample_key: str | None
+    groups: list[list[Place]]
+
+
+@dataclass
+class Events:
+    """How a run tells what it does; called from one thread."""
+
+    notice: Callable[[str], None] = lambda _text: None
+    scanning: Callable[[int, int], None] = lambda _files, _bytes: None
+    packing: Callable[[Progress, int], None] = lambda _progress, _total: None
+
+
+@dataclass
+class Result:
+    """What was packed; the JSON of `sealift pack` is made of it."""
+
+    config: Config
+    groups: list[dict[str, Any]]
+    changed: list[bytes]
+    skipped: list[tuple[bytes, str]]
+    waiting: list[tuple[int, list[Place]]]  # groups whose drives are not attached
+    files: int
+    source_bytes: int
+    packed_bytes: int
+    parity_bytes: int
+    seconds: float
+    memory: dict[str, int]
+
+
+def run(options: Options, events: Events) -> Result:
+    """Pack what is attached; raises SealiftError. Groups whose drives are not here are in Result.waiting."""
+    begun = time.monotonic()
+    signer, declaration, recipients = _prove_inputs(options)
+    source = os.fsencode(os.path.realpath(options.source))
+    drives = [LocalDrive(mount) for mount in options.to]
+    attached = fleets.identify(
+        drives, options.serials, options.carriers, same_filesystem=options.allow_same_filesystem
+    )
+    deal = fleets.deal(attached, declaration, parity=options.parity, group_size=options.group_size)
+    _check_places(source, options)
+    risk = fleets.carrier_risk(deal.groups, options.parity)
+    if risk and not options.accept_carrier_risk:
+        raise BadInput(
+            risk, hint="spread the drives over more carriers, raise --parity, or accept it with --accept-carrier-risk"
+        )
+    with ExitStack() as stack:
+        locks = [_lock_state(options.state, stack)]
+        journal = Journal(options.state)
+        stack.callback(journal.close)
+        config = _settle(options, declaration, deal, source, journal)
+        here = [g for g in range(len(deal.groups)) if not deal.missing(g) and journal.group(g).state != "signed"]
+        for group in here:
+            for slot, each in enumerate(deal.drives(group)):
+                if options.discard_group and fleets.discard(each, config.shipment):
+                    events.notice(f"{each.mount}: removed an unfinished group of another shipment")
+                fleets.check_contents(each, config.shipment, group, slot)
+        memory = memory_needed(len(deal.groups[0]), _builders(deal, options), len(deal.groups[0]) - options.parity)
+        events.notice(_memory_line(memory))
+        folder = os.path.join(options.state, "scan")
+        weights = room.weights(deal, declaration, options.parity)
+        summary = scan(
+            source, folder, weights=weights, order=options.order, seed=options.seed, sample_key=options.sample_key,
+            progress=events.scanning,
+        )  # fmt: skip
+        journal.set("scan", summary.digest.encode())
+        for group in here:
+            room.check(
+                deal, group, options.parity, summary, source, folder, events.notice,
+                packed=journal.totals(group, len(deal.groups[0]) - options.parity), several=len(deal.groups) > 1,
+            )  # fmt: skip
+        if here:
+            locks += [_lock_drive(deal, serial) for serial in [p.serial for g in here for p in deal.groups[g]]]
+            for group in here:
+                for each in deal.drives(group):
+                    stack.callback(each.drive.unlock)  # type: ignore[attr-defined]
+            _pack_groups(here, options, config, deal, journal, summary, source, recipients, signer, events, locks)
+        return _result(options, config, deal, journal, summary, time.monotonic() - begun, memory)
+
+
+def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, list[age.Recipient]]:
+    if not os.path.isdir(options.source):
+        raise BadInput(f"{options.source} is no directory", hint="SOURCE is the folder whose contents are packed")
+    if not options.to:
+        raise BadInput("no drive is given", hint="--to MNT, once for every mounted drive")
+    if not MIN_PACK <= options.pack_size <= MAX_PACK:
+        raise BadInput(
+            f"--pack-size {options.pack_size} is out of limits", hint=f"{MIN_PACK} to {MAX_PACK} bytes; 1 GiB serves most"
+        )
+    if not options.recipients:
+        raise KeyInvalid("no recipient is given", hint="--recipient age1... (age-keygen makes one); two are safer than one")
+    recipients = [age_keys.parse_recipient(text) for text in options.recipients]
+    data = read_limited(options.declaration, 4 << 20, "declaration")
+    declaration = declarations.parse(data, draft=True)
+    if not declaration.consignment_id:
+        raise BadInput(
+            f"{options.declaration}: consignment_id is empty", hint="sealift declare --new FILE draws one; a draft will do"
+        )
+    signer = Signer.open(options.sign_with)
+    signer.prove()
+    return signer, declaration, recipients
+
+
+def _check_places(source: bytes, options: Options) -> None:
+    for what, place in [("--state", options.state), *(("--to", mount) for mount in options.to)]:
+        real = os.fsencode(os.path.realpath(place))
+        if real == source or real.startswith(source + b"/") or source == b"/":
+            raise BadInput(f"{what} {place} lies within the source {options.source}", hint="a shipment cannot hold itself")
+        if source.startswith(real + b"/sealift/"):
+            raise BadInput(f"the source lies within {place}/sealift", hint="pack the original, not a drive of a shipment")
+
+
+def _lock_state(state: str, stack: ExitStack) -> int:
+    os.makedirs(state, mode=0o700, exist_ok=True)
+    fd = os.open(os.path.join(state, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    stack.callback(os.close, fd)
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Busy(f"{state}: another packing works on this state") from None
+            time.sleep(0.05)
+        else:
+            os.set_inheritable(fd, True)  # noqa: FBT003 -- builders hold it too, so that orphans keep others out
+            return fd
+
+
+def _lock_drive(deal: Deal, serial: str) -> int:
+    drive = deal.attached[serial].drive
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while True:
+        try:
+            return drive.lock()
+        except Busy:  # noqa: PERF203 -- a builder of a killed packing ends within moments
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _settle(
+    options: Options, declaration: declarations.Declaration, deal: Deal, source: bytes, journal: Journal
+) -> Config:
+    """The configuration of a new shipment, or that of the journal when it is the same."""
+    kept = journal.setting("config")
+    wanted = Config(
+        options.shipment or secrets.token_hex(8), declaration.consignment_id, os.fsdecode(source), options.recipients,
+        options.parity, options.pack_size, options.order, options.seed, options.sample_key, deal.groups,
+    )  # fmt: skip
+    if kept is None:
+        if len(wanted.shipment) != 16 or set(wanted.shipment) - set("0123456789abcdef"):
+            raise BadInput(f"--shipment {wanted.shipment!r} is no shipment id", hint="16 hexadecimal digits, as `sealift status` prints")
+        journal.set("config", msgspec.json.encode(wanted))
+        return wanted
+    config = msgspec.json.decode(kept, type=Config)
+    wanted.shipment = options.shipment or config.shipment
+    if declaration.drives == [] and {p.serial for g in deal.groups for p in g} < {p.serial for g in config.groups for p in g}:
+        wanted.groups = config.groups
+        deal.groups = config.groups
+    differ = [name for name in Config.__struct_fields__ if getattr(config, name) != getattr(wanted, name)]
+    if differ:
+        what = ", ".join(f"{name} (was {_short(getattr(config, name))}, now {_short(getattr(wanted, name))})" for name in differ)
+        raise BadInput(
+            f"{options.state} holds a packing that began with something else: {what}",
+            hint="run the same command again to go on, or begin another shipment with another --state",
+        )
+    return config
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _builders(deal: Deal, options: Options) -> int:
+    data = len(deal.groups[0]) - options.parity
+    return max(1, min(data, len(os.sched_getaffinity(0))))
+
+
+def _memory_line(memory: dict[str, int]) -> str:
+    parts = ", ".join(f"{name} {size >> 20}" for name, size in memory.items())
+    return f"memory: at most {sum(memory.values()) >> 20} MiB ({parts}), whatever the pack size"
+
+
+def _pack_groups(
+    here: Sequence[int],
+    options: Options,
+    config: Config,
+    deal: Deal,
+    journal: Journal,
+    summary: Summary,
+    source: bytes,
+    recipients: list[age.Recipient],
+    signer: Signer,
+    events: Events,
+    locks: list[int],
+) -> None:
+    data = len(deal.groups[0]) - options.parity
+    setup = Setup(source, options.recipients, options.pack_size, data, SLAB, DEPTH)
+    builders = Fleet(setup, options.parity, _builders(deal, options), locks)
+    try:
+        for group in here:
+            folder = os.path.join(options.state, "groups", f"{group:04d}")
+            os.makedirs(folder, exist_ok=True)
+            drives = [each.drive for each in deal.drives(group)]
+            facts = _facts(options, config, deal, summary, group)
+            _claim(facts, drives)
+            journal.set_state(group, "packing")
+            _pack_files(builders, journal, folder, group, drives, summary, options, source, events, len(recipients))
+            close_group(facts, journal, folder, drives, recipients, signer)
+            journal.set_state(group, "signed")
+            events.notice(f"group {group + 1} of {len(deal.groups)} is packed and signed")
+    finally:
+        builders.close()
+
+
+def _claim(facts: GroupFacts, drives: Sequence[Drive]) -> None:
+    """drive.json on every drive, before the first pack: so that nobody else's packing takes it for empty."""
+    for slot, drive in enumerate(drives):
+        number, serial, label, carrier = facts.rows[slot]
+        card = manifest.DriveCard(
+            shipment=facts.shipment, declaration=facts.declaration.id, group=facts.group, slot=slot,
+            id=manifest.drive_id(facts.group, slot), number=number, drives_total=facts.drives_total, serial=serial,
+            label=label, carrier=carrier,
+        )  # fmt: skip
+        data = manifest.canonical.encode(card)
+        if drive.read_small(manifest.CARD, manifest.MAX_CARD) != data:
+            drive.write_small(manifest.CARD, data)
+
+
+def _pack_files(
+    builders: Fleet, journal: Journal, folder: str, group: int, drives: Sequence[Drive], summary: Summary, options: Options,
+    source: bytes, events: Events, recipients: int,
+) -> None:  # fmt: skip
+    share = summary.shares[group]
+    # the header's length is not known before a pack begins; stanzas of today's recipients are below 200 bytes
+    capacity = age.plain_length(options.pack_size - (options.pack_size % 65536 or 65536) + 1000, 256 * recipients) - 2 * RESERVE
+    packer = GroupPacker(
+        builders, journal, folder, group, drives, source=source,
+        progress=lambda progress: events.packing(progress, share.bytes),
+        room=lambda: room.headroom(drives, journal, group, options.pack_size),
+    )  # fmt: skip
+    path = group_file(os.path.join(options.state, "scan"), group)
+    try:
+        state = journal.group(group)
+        common: dict[str, Any] = {"capacity": capacity, "pack_size": options.pack_size, "data": builders.data}
+        if state.files_end is None:
+            queue = UnitQueue(
+                path, source, rows=share.members, remaining=share.bytes - state.source_bytes, cursor=state.cursor, **common
+            )
+            packer.run(queue)
+            journal.set_files_end(group, journal.group(group).stripes)
+        cursor = journal.group(group).cursor
+        packer.run(UnitQueue(path, source, rows=share.members + share.directories, remaining=0, cursor=cursor, **common))
+    finally:
+        packer.close()
+
+
+def _facts(options: Options, config: Config, deal: Deal, summary: Summary, group: int) -> GroupFacts:
+    data = read_limited(options.declaration, 4 << 20, "declaration")
+    declaration = declarations.parse(data, draft=True)
+    reference = DeclarationRef(
+        id=declaration.consignment_id, bytes=len(data), blake3=declaration.digest, rehearsal=declaration.rehearsal
+    )
+    total = deal.drives_total
+    rows = [
+        (place.number, place.serial, f"{config.shipment[:6]}-{place.number}of{total}", place.carrier)
+        for place in deal.groups[group]
+    ]
+    return GroupFacts(
+        config.shipment, reference, group, len(deal.groups), total, summary.digest, config.order, config.seed,
+        len(deal.groups[0]) - config.parity, config.parity, rows,
+    )  # fmt: skip
+
+
+def _result(
+    options: Options, config: Config, deal: Deal, journal: Journal, summary: Summary, seconds: float, memory: dict[str, int]
+) -> Result:
+    data = len(deal.groups[0]) - config.parity
+    groups = []
+    sums = [0, 0, 0, 0]
+    for number, places in enumerate(deal.groups):
+        state = journal.group(number)
+        packed, parity_bytes, _, files, source_bytes = journal.totals(number, data)
+        sums = [a + b for a, b in zip(sums, (packed, parity_bytes, files, source_bytes), strict=True)]
+        groups.append(
+            {
+                "group": number, "drives": [manifest.drive_id(number, slot) for slot in range(len(places))], "data": data,
+                "parity": config.parity, "stripes": state.stripes, "state": state.state,
+            }  # fmt: skip
+        )
+    changed, skipped = journal.told()
+    waiting = [(g, deal.missing(g)) for g in range(len(deal.groups)) if journal.group(g).state != "signed"]
+    return Result(
+        config, groups, changed, sorted({*summary.skipped, *skipped}), waiting, sums[2], sums[3], sums[0], sums[1], seconds,
+        memory,
+    )  # fmt: skip
+
+
+def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
+    """A signed group's manifest, its bytes and its signature, from the state folder."""
+    folder = os.path.join(state, "groups", f"{group:04d}", "closed")
+    data = read_limited(os.path.join(folder, manifest.MANIFEST), manifest.MAX_MANIFEST, "manifest")
+    signature = read_limited(os.path.join(folder, manifest.SIGNATURE), 1 << 20, "signature")
+    return manifest.decode_manifest(data), data, signature

@@ -1,0 +1,130 @@
+"""What the coordinator hands to builders, and how much room it may take.
+
+A unit is one file with all names of its inode, a segment of one, a link or a directory. `bound` is the most bytes
+of plaintext (zstd frames of tar) that a unit can become; so a unit that was handed out always fits its pack.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from sealift.formats import zstd
+from sealift.formats.index import FILE, SYMLINK
+
+
+class Unit(msgspec.Struct, array_like=True):
+    """One piece of work. Sizes in bytes, times in ns."""
+
+    path: bytes
+    kind: int  # index.FILE, SYMLINK or DIRECTORY
+    size: int  # of the whole file, as scanned
+    mode: int
+    mtime: int
+    start: int
+    length: int  # of this segment; `size` for a whole file
+    links: list[bytes]  # other names of the inode
+    part: bytes  # name of this segment in the tar; empty for a whole file
+    sparse: bool  # fewer blocks than bytes: ask for its holes
+    sample: bool  # the first member of a sample
+
+
+class Ask(msgspec.Struct, tag="ask", array_like=True):
+    """A builder wants units for `role`; `room` bytes of plaintext are left."""
+
+    role: int
+    room: int
+
+
+class Filled(msgspec.Struct, tag="filled", array_like=True):
+    """`length` bytes of slab `column` of `role` are in shared memory."""
+
+    role: int
+    column: int
+    length: int
+
+
+class RowsReady(msgspec.Struct, tag="rows", array_like=True):
+    """A batch of index rows: encoded, and the length of its columns before compression."""
+
+    batch: bytes
+    size: int
+    count: int
+
+
+class Ended(msgspec.Struct, tag="ended", array_like=True):
+    """A pack is complete: what packs.bin, blocks.bin and the table of packs need, and what there is to tell."""
+
+    role: int
+    length: int
+    header: bytes  # BLAKE3 of age header and nonce
+    blake3: bytes
+    blocks: bytes  # 32 bytes a block
+    plain: int
+    members: int
+    samples: int
+    source_bytes: int
+    files: int
+    frames_packed: bytes  # array("I")
+    frames_raw: bytes
+    segments: list[bytes]  # index rows of segments, msgpack: the coordinator adds the digest of the file
+    changed: list[bytes]
+    skipped: list[tuple[bytes, str]]
+
+
+class Failed(msgspec.Struct, tag="failed", array_like=True):
+    """The builder cannot go on."""
+
+    reason: str
+
+
+class Begin(msgspec.Struct, tag="begin", array_like=True):
+    """A new stripe; this builder makes the packs of `roles`."""
+
+    stripe: int
+    roles: list[int]
+
+
+class Work(msgspec.Struct, tag="work", array_like=True):
+    """Units for `role`; none: close the pack."""
+
+    role: int
+    units: list[Unit]
+
+
+class Credit(msgspec.Struct, tag="credit", array_like=True):
+    """Columns below `columns` may be filled."""
+
+    columns: int
+
+
+class Setup(msgspec.Struct, tag="setup", array_like=True):
+    """Constants of a builder's life; buffers are inherited."""
+
+    source: bytes
+    recipients: list[str]
+    pack_size: int
+    data: int
+    slab: int
+    depth: int
+
+
+FromBuilder = Ask | Filled | RowsReady | Ended | Failed
+ToBuilder = Begin | Work | Credit | Setup
+
+encoder = msgspec.msgpack.Encoder()
+from_builder = msgspec.msgpack.Decoder(FromBuilder)
+to_builder = msgspec.msgpack.Decoder(ToBuilder)
+
+# a frame: its header, a checksum that is never written, its seek-table entry, the block it may add at the edges
+_FRAME_COST = 40
+_TARGET = 4096 + 512  # of a symbolic link
+RESERVE = 8192  # end of the archive, the last frames and the seek table's own header
+
+
+def bound(unit: Unit) -> int:
+    """The most plaintext that `unit` becomes, in bytes."""
+    names = len(unit.path) + len(unit.part)
+    content = unit.length if unit.kind == FILE else _TARGET if unit.kind == SYMLINK else 0
+    tar = 3072 + 2 * names + content + (64 + 2 * 4096 * 22 if unit.sparse else 0)
+    tar += sum(3072 + 2 * (len(link) + names) for link in unit.links)
+    return tar + 3 * (tar // zstd.RAW_BLOCK + 2) + _FRAME_COST * (tar // zstd.FRAME + 3 + len(unit.links))

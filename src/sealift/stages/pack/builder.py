@@ -133,7 +133,7 @@ class PackStream:
         self._sink = sink
         self._age = age.Encryptor(recipients)
         self.header_digest = blake3(self._age.header).digest()
-        self._capacity = age.plain_length(pack_size, len(self._age.header) - age.NONCE)
+        self._capacity = age.plain_length(pack_size, len(self._age.header))
         self._small = bytearray(zstd.FRAME)  # tar of small members, until a frame is full
         self._small_view = memoryview(self._small)
         self._fill = 0

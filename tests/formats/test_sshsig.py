@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -166,22 +167,43 @@ def test_short_rsa_keys_are_refused(tmp_path):
         sshsig.parse_public_key((tmp_path / "k.pub").read_bytes())
 
 
-def vector_names():
-    return sorted(path.name for path in VECTORS.glob("*.vector")) if VECTORS.is_dir() else []
+NAMES = sorted(path.name for path in VECTORS.iterdir())
 
 
 def read_vector(name):
     head, _, body = (VECTORS / name).read_bytes().partition(b"\n\n")
     fields = dict(line.split(": ", 1) for line in head.decode().split("\n"))
-    return fields, body
+    return fields, bytes.fromhex(fields["message"]), body
 
 
-@pytest.mark.parametrize("name", vector_names())
+def test_there_are_vectors():
+    assert {"ed25519", "armor_columns_76", "blob_version_2", "namespace_other", "rsa_sha1"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_vectors(name):
-    fields, signature = read_vector(name)
-    message = bytes.fromhex(fields["message"])
+    fields, message, signature = read_vector(name)
     if fields["expect"] == "success":
         assert sshsig.verify(message, signature, fields["namespace"]).line == fields["key"]
     else:
         with pytest.raises(SignatureInvalid):
             sshsig.verify(message, signature, fields["namespace"])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "profile" not in read_vector(name)[0]])
+def test_ssh_keygen_agrees_with_the_vectors(name, tmp_path):
+    need("ssh-keygen")
+    fields, message, signature = read_vector(name)
+    (tmp_path / "s.sig").write_bytes(signature)
+    command = ["ssh-keygen", "-Y", "check-novalidate", "-n", fields["namespace"], "-s", tmp_path / "s.sig"]
+    done = subprocess.run(command, input=message, capture_output=True, check=False)
+    assert (done.returncode == 0) is (fields["expect"] == "success")
+
+
+def test_the_generator_writes_what_is_committed(tmp_path):
+    spec = importlib.util.spec_from_file_location("make_sshsig", VECTORS.parent / "make_sshsig.py")
+    make_sshsig = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_sshsig)
+    make_sshsig.main(str(tmp_path))
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert made == {name: (VECTORS / name).read_bytes() for name in NAMES}

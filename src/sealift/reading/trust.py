@@ -1,0 +1,175 @@
+"""Who is believed: manifests and the seal, by the signatures of allowed signers and nothing else.
+
+`open_seal` and `trusted_manifest` are the two doors through which signed bytes come in; what they return
+holds, by the numbered rules in their docstrings. What is not here: whether the drives hold what was signed
+(survey.py, stages/verify.py), and decryption. `load_seal` alone reads files.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from blake3 import blake3
+
+from sealift.drives.local import LocalDrive
+from sealift.errors import BadInput, DeclarationInvalid, FormatError, SealInvalid, SignatureInvalid
+from sealift.formats import manifest as manifests
+from sealift.formats import seal as seals
+from sealift.formats import sshsig
+from sealift.formats.manifest import NAMESPACE, ROOT, SEAL_FILES, Manifest
+from sealift.trade import declaration as declarations
+from sealift.trade.release import Release, check_release
+from sealift.trade.signing import read_limited
+
+if TYPE_CHECKING:
+    from sealift.formats.allowed_signers import AllowedSigners, Signer
+    from sealift.formats.manifest import FileRef
+    from sealift.formats.seal import Seal
+    from sealift.trade.declaration import Declaration
+
+SEAL_JSON, SEAL_SIG, DECLARATION, RELEASE, RELEASE_SIG = SEAL_FILES
+_NEW_SEAL = "ask the origin for the seal file of this shipment"
+
+
+class TrustedSeal(NamedTuple):
+    """A seal that holds: its five files, who signed it, who released it, and the declaration it binds."""
+
+    seal: Seal
+    files: dict[str, bytes]
+    signer: Signer
+    release: Release
+    officer: str
+    declaration: Declaration
+
+    @property
+    def undeclared(self) -> list[str]:
+        """Serials of the seal's drives that the declaration does not name."""
+        declared = {drive.serial for drive in self.declaration.drives}
+        drives = (drive for group in self.seal.groups for drive in group.drives)
+        return [drive.serial for drive in drives if drive.serial not in declared]
+
+
+def open_seal(files: dict[str, bytes], allowed: AllowedSigners) -> TrustedSeal:
+    """The seal in `files` (the names of SEAL_FILES), if it holds.
+
+    1. All five files are there, none longer than its limit.
+    2. seal.json is canonical and consistent in itself.
+    3. It is signed in namespace `sealift` by an allowed signer, whose key was valid when it was sealed.
+    4. Declaration, release and the release's signature are the bytes whose length and digest it states.
+    5. The declaration is complete; its consignment id and whether it is a rehearsal are the seal's.
+    6. The release holds: signed in namespace `sealift-release` by an allowed signer, over this declaration,
+       by somebody who is not the declaration's author.
+    7. The key of the release is not the key that signed the seal.
+
+    Raises SignatureInvalid (rules 3 and 6), Refused (6) or SealInvalid.
+    """
+    seal = read_seal(files)
+    signer = allowed.signer(files[SEAL_JSON], files[SEAL_SIG], NAMESPACE, sealed_at(seal))
+    try:
+        declaration = declarations.parse(files[DECLARATION], draft=False)
+        release = check_release(files[DECLARATION], files[RELEASE], files[RELEASE_SIG], allowed)
+    except DeclarationInvalid as error:
+        raise SealInvalid(
+            f"the seal binds a declaration that is not complete: {error}", hint=_NEW_SEAL
+        ) from error
+    except FormatError as error:
+        raise SealInvalid(f"the seal's release: {error}", hint=_NEW_SEAL) from error
+    if (declaration.consignment_id, declaration.rehearsal) != (seal.consignment_id, seal.rehearsal):
+        raise SealInvalid("the seal names another consignment than its declaration", hint=_NEW_SEAL)
+    if release.fingerprint == signer.fingerprint:
+        raise SealInvalid(
+            "one key both sealed and released this shipment; another person must release it",
+            hint="have it released with the officer's own key, and sealed again",
+        )
+    return TrustedSeal(seal, files, signer, release, release.record.officer, declaration)
+
+
+def read_seal(files: dict[str, bytes]) -> Seal:
+    """The seal by rules 1, 2 and 4 of `open_seal`: whole, but signed by nobody knows whom. SealInvalid."""
+    for name in SEAL_FILES:
+        if name not in files:
+            raise SealInvalid(f"the seal lacks {name}", hint=_NEW_SEAL)
+        if len(files[name]) > seals.LIMITS[name]:
+            raise SealInvalid(f"{name} is longer than {seals.LIMITS[name]:,} bytes", hint=_NEW_SEAL)
+    try:
+        seal = seals.decode_seal(files[SEAL_JSON])
+        sealed_at(seal)
+    except (FormatError, ValueError) as error:
+        raise SealInvalid(f"the seal is damaged: {error}", hint=_NEW_SEAL) from error
+    bound = {DECLARATION: seal.declaration, RELEASE: seal.release, RELEASE_SIG: seal.release_signature}
+    for name, ref in bound.items():
+        if not _is(files[name], ref):
+            raise SealInvalid(f"{name} is not the one that was sealed", hint=_NEW_SEAL)
+    return seal
+
+
+def damaged_seal_files(files: dict[str, bytes]) -> list[str]:
+    """Which files of a seal that does not hold are to blame, as far as they can tell among themselves."""
+    missing = [name for name in SEAL_FILES if name not in files]
+    if missing:
+        return missing
+    try:
+        seal = seals.decode_seal(files[SEAL_JSON])
+    except FormatError:
+        return [SEAL_JSON]
+    try:
+        sshsig.parse(files[SEAL_SIG])
+    except SignatureInvalid:
+        return [SEAL_SIG]
+    bound = {DECLARATION: seal.declaration, RELEASE: seal.release, RELEASE_SIG: seal.release_signature}
+    wrong = [name for name, ref in bound.items() if not _is(files[name], ref)]
+    try:
+        sshsig.verify(files[SEAL_JSON], files[SEAL_SIG], NAMESPACE)
+    except SignatureInvalid:
+        return [SEAL_JSON] if wrong else [SEAL_JSON, SEAL_SIG]
+    return wrong or [SEAL_JSON]
+
+
+def _is(data: bytes, ref: FileRef) -> bool:
+    return (len(data), blake3(data).hexdigest()) == (ref.bytes, ref.blake3)
+
+
+def sealed_at(seal: Seal) -> datetime:
+    """When the seal says that it was made. ValueError when there is no such time."""
+    return datetime.strptime(seal.sealed_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def trusted_manifest(
+    data: bytes, signature: bytes, allowed: AllowedSigners, at: datetime | None = None
+) -> tuple[Manifest, Signer]:
+    """The manifest in `data`, and who signed it, if it holds.
+
+    1. It is canonical and consistent in itself: FormatError.
+    2. It is signed in namespace `sealift` by an allowed signer, its key valid `at` that time (None: now):
+       SignatureInvalid. A manifest bears no time of its own; with a seal, give the time of sealing.
+    """
+    manifest = manifests.decode_manifest(data)
+    return manifest, allowed.signer(data, signature, NAMESPACE, at or datetime.now(UTC))
+
+
+def load_seal(path: str) -> dict[str, bytes]:
+    """The five files of a seal: of a SHIPMENT.seal file, of a drive's mount, or of a folder seal/.
+
+    Raises BadInput when there is nothing to read, SealInvalid when it is no seal. Says nothing about trust.
+    """
+    if not os.path.isdir(path):
+        try:
+            return seals.decode_bundle(read_limited(path, seals.MAX_BUNDLE, "seal"))
+        except FormatError as error:
+            raise SealInvalid(f"{path}: {error}", hint=_NEW_SEAL) from error
+    if os.path.isdir(os.path.join(path, ROOT)):
+        drive = LocalDrive(path)
+        try:
+            found = {name: drive.read_small(name, seals.LIMITS[name]) for name in SEAL_FILES}
+        except FormatError as error:
+            raise SealInvalid(str(error), hint=_NEW_SEAL) from error
+        files = {name: data for name, data in found.items() if data is not None}
+        if not files:
+            raise BadInput(f"{path}: there is no seal on this drive", hint="give the seal file (--seal FILE)")
+        return files
+    files = {}
+    for name in SEAL_FILES:
+        files[name] = read_limited(os.path.join(path, os.path.basename(name)), seals.LIMITS[name], "seal")
+    return files

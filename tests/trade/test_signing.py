@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -95,6 +96,7 @@ def test_an_agent_signs_for_a_pub_file(keys, tmp_path, monkeypatch):
             added = subprocess.run(["ssh-add", "-q", tmp_path / "k"], capture_output=True, check=False)
             if added.returncode == 0:
                 break
+            time.sleep(0.05)
         os.unlink(tmp_path / "k")
         signer = Signer.open(tmp_path / "k.pub")
         signer.prove()
@@ -113,6 +115,16 @@ def test_a_private_key_that_is_not_the_public_one_is_found(keys, tmp_path):
     shutil.copy(keys / "rsa.pub", tmp_path / "k.pub")
     with pytest.raises(KeyInvalid):
         Signer.open(tmp_path / "k.pub").prove()
+
+
+def test_a_signature_by_another_key_or_of_something_else_is_not_passed_on(keys, monkeypatch):
+    signer, other = Signer.open(keys / "ecdsa"), Signer.open(keys / "ed25519")
+    monkeypatch.setattr(Signer, "_ssh_keygen", lambda _, message, namespace: other.sign(message, namespace))
+    with pytest.raises(KeyInvalid, match="another key"):
+        signer.prove()
+    monkeypatch.setattr(Signer, "_ssh_keygen", lambda _, message, namespace: other.sign(b"else", namespace))
+    with pytest.raises(KeyInvalid, match="does not verify"):
+        signer.prove()
 
 
 def test_a_missing_ssh_keygen_is_said(keys, monkeypatch):

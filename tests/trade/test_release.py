@@ -146,6 +146,7 @@ def test_officer_reason_and_reference_are_one_line_each(name, text):
         (b'"SL-2026-4F7K2Q"', b'"SL-2026-4F7K2X"'),
         (b'"reason"', b'"value": 1,\n  "reason"'),
         (b"  ", b" "),
+        (b"O. Fficer", "O. \u202eFficer".encode()),
     ],
 )
 def test_signed_records_of_another_kind_or_form_are_refused(old, new):

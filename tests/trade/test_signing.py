@@ -122,7 +122,7 @@ def test_a_signature_by_another_key_or_of_something_else_is_not_passed_on(keys, 
     monkeypatch.setattr(Signer, "_ssh_keygen", lambda _, message, namespace: other.sign(message, namespace))
     with pytest.raises(KeyInvalid, match="another key"):
         signer.prove()
-    monkeypatch.setattr(Signer, "_ssh_keygen", lambda _, message, namespace: other.sign(b"else", namespace))
+    monkeypatch.setattr(Signer, "_ssh_keygen", lambda _, __, namespace: other.sign(b"else", namespace))
     with pytest.raises(KeyInvalid, match="does not verify"):
         signer.prove()
 

@@ -162,6 +162,8 @@ def path_beside(file: str) -> str:
 def decode(data: bytes) -> ReleaseRecord:
     """Parse the canonical bytes of a release; FormatError otherwise. Says nothing about who signed it."""
     record = canonical.decode(data, ReleaseRecord, limit=MAX_RELEASE, name="release.json")
+    if any(declarations.unprintable(text) for text in (record.officer, record.reason, record.reference)):
+        raise FormatError("release.json: a text is not one line of printable text")
     released_at(record)
     return record
 

@@ -59,7 +59,13 @@ class LocalReadFile:
         self._fd, self._mount, self._name = descriptor, mount, name
         status = os.fstat(descriptor)
         self.length = status.st_size
-        self.stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        self.stamp: tuple[int, ...] = (
+            status.st_dev,
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
         self._uncached = direct
         self._direct = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
         self._memory = medium.is_memory(descriptor) if direct else True

@@ -1,0 +1,295 @@
+"""What stands before us: mounts in any order become groups with drives in their slots, and problems by name.
+
+What holds of a Survey: every mount was looked at, and whatever was wrong with one is a Problem of its
+DriveView, not an exception; all groups are of one shipment, the seal's or --shipment's, else that of most
+drives; of several manifests for one group, one is chosen (the seal's, else a signed one, else that of most
+drives) and the others are named; drive.json is a claim, and the packs decide the slot where they contradict
+it (survey_slots.py). Only a group whose `trusted` is true has a manifest that is signed by an allowed signer
+or named by a trusted seal.
+
+Pages of packs.bin and blocks.bin are read from whichever drive of the group has them whole (SharedPages).
+Packs are not read here, except a few blocks to tell the slot; for that see stages/verify.py and
+reading/group.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from sealift.drives.local import LocalDrive
+from sealift.errors import BadInput, DriveFault, FormatError, SealInvalid, SignatureInvalid
+from sealift.formats import manifest as mf
+from sealift.formats import sshsig
+from sealift.reading import survey_slots, trust
+from sealift.reading.survey_seal import Checker, choose_seal
+from sealift.reading.survey_views import (
+    DriveView,
+    GroupView,
+    Problem,
+    ProblemKind,
+    SharedPages,
+    Standing,
+    Survey,
+    read_or_note,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.drives.base import Drive
+    from sealift.formats.allowed_signers import AllowedSigners
+
+__all__ = [
+    "DriveView",
+    "GroupView",
+    "Problem",
+    "ProblemKind",
+    "SharedPages",
+    "Standing",
+    "Survey",
+    "survey",
+]
+
+MAX_MOUNTS = 10_000
+
+
+def survey(
+    places: Sequence[str | Drive],
+    *,
+    allowed: AllowedSigners | None = None,
+    seal: dict[str, bytes] | None = None,
+    shipment: str | None = None,
+) -> Survey:
+    """Look at every mount and say what is here.
+
+    `seal` are the five files of a seal that was sent ahead (trust.load_seal); without it, a seal on the
+    drives serves when it holds. With `allowed` signatures are checked against it; without, only that they are
+    whole. Raises BadInput for a place that is no folder, and Refused when the seal given does not hold.
+    """
+    views, notices = _open(places)
+    with ThreadPoolExecutor(max_workers=min(32, len(views) or 1)) as pool:
+        list(pool.map(_look, views))
+    found = Survey(shipment, views, [], None, None, None, [], notices)
+    choose_seal(found, allowed, seal)
+    checker = Checker(allowed, trust.sealed_at(found.seal) if found.seal else None)
+    if found.seal is not None and shipment is not None and found.seal.shipment != shipment:
+        raise SealInvalid(f"the seal is of shipment {found.seal.shipment}, not of {shipment}")
+    found.shipment = found.seal.shipment if found.seal else shipment or _majority(views, checker)
+    _group(found, checker)
+    if allowed is not None and found.trusted is not None:
+        _check_serials(found)
+    return found
+
+
+def _open(places: Sequence[str | Drive]) -> tuple[list[DriveView], list[str]]:
+    """Views of the places, one folder given twice only once."""
+    if not places:
+        raise BadInput("no mount given", hint="give the folders where drives are mounted")
+    if len(places) > MAX_MOUNTS:
+        raise BadInput(f"{len(places)} mounts; at most {MAX_MOUNTS} are allowed")
+    views, notices, seen = [], [], dict[tuple[int, int], str]()
+    for place in places:
+        if not isinstance(place, str):
+            views.append(DriveView(place.mount, place))
+            continue
+        drive = LocalDrive(place)
+        status = os.stat(place)
+        key = (status.st_dev, status.st_ino)
+        if key in seen:
+            notices.append(f"{place} is the same folder as {seen[key]}; it is read once")
+            continue
+        seen[key] = place
+        views.append(DriveView(place, drive))
+    return views, notices
+
+
+def _look(view: DriveView) -> None:
+    """Read the small files; what they mean is decided when all drives are known."""
+    try:
+        if not view.drive.exists():
+            view.standing = "empty"
+            view.note("", "missing", f"there is no {mf.ROOT}/ folder on this drive")
+            return
+    except FormatError as error:
+        view.standing = "empty"
+        view.note("", "unexpected", str(error))
+        return
+    except DriveFault as error:
+        view.standing = "empty"
+        view.note("", "unreadable", str(error))
+        return
+    limits = {mf.MANIFEST: mf.MAX_MANIFEST, mf.SIGNATURE: sshsig.MAX_ARMORED, mf.CARD: mf.MAX_CARD}
+    for name, limit in limits.items():
+        data = read_or_note(view, name, limit)
+        if data is not None:
+            view.small[name] = data
+    try:
+        view.manifest = mf.decode_manifest(view.small.get(mf.MANIFEST, b""))
+    except FormatError:
+        view.manifest = None
+    try:
+        view.card = mf.decode_card(view.small.get(mf.CARD, b""))
+    except FormatError:
+        view.card = None
+
+
+def _majority(views: Sequence[DriveView], checker: Checker) -> str | None:
+    """The shipment of most drives; those with a signature that holds outvote all others."""
+    for signed in (True, False):
+        votes = Counter(
+            view.manifest.shipment for view in views if view.manifest and checker.own(view)[0] == signed
+        )
+        if votes:
+            return votes.most_common(1)[0][0]
+    return next((view.card.shipment for view in views if view.card), None)
+
+
+def _group(found: Survey, checker: Checker) -> None:
+    """Choose a manifest for each group, and put every drive into its group and slot."""
+    sealed = {} if found.seal is None else {each.group: each.manifest.blake3 for each in found.seal.groups}
+    candidates: dict[int, dict[str, list[DriveView]]] = {}
+    for view in found.views:
+        manifest = view.manifest
+        if manifest is None:
+            continue
+        if manifest.shipment != found.shipment:
+            if checker.whole(view):
+                view.standing = "foreign"
+                view.note(mf.MANIFEST, "foreign", f"a drive of shipment {manifest.shipment}")
+            continue
+        digest = blake3(view.small[mf.MANIFEST]).hexdigest()
+        candidates.setdefault(manifest.group, {}).setdefault(digest, []).append(view)
+    for number, by_digest in sorted(candidates.items()):
+        ranks = {
+            digest: _rank(views, sealed.get(number) == digest, checker) for digest, views in by_digest.items()
+        }
+        chosen = max(by_digest, key=lambda digest: (ranks[digest], digest))
+        in_seal, signed, _ = ranks[chosen]
+        if sealed and not in_seal:
+            continue  # none of them is what was sealed: each is named in _note_small_files
+        first = by_digest[chosen][0]
+        assert first.manifest is not None, "candidates have manifests"
+        signers = [checker.own(view)[1] for view in by_digest[chosen] if checker.own(view)[0]]
+        found.groups.append(
+            GroupView(
+                number,
+                chosen,
+                first.manifest,
+                first.small[mf.MANIFEST],
+                trusted=(signed and checker.allowed is not None) or (in_seal and found.trusted is not None),
+                signer=signers[0] if signers else None,
+            )
+        )
+    _place(found, checker, sealed=bool(sealed))
+
+
+def _rank(views: list[DriveView], sealed: bool, checker: Checker) -> tuple[bool, bool, int]:
+    """How much speaks for a manifest: the seal, a signature, the number of drives that bear it."""
+    return sealed, any(checker.own(view)[0] for view in views), len(views)
+
+
+def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
+    """Put drives with their group's manifest first.
+
+    The pages they share then tell where the others belong.
+    """
+    by_digest = {group.digest: group for group in found.groups}
+    open_cases = []
+    for view in found.views:
+        if view.standing in {"empty", "foreign"}:
+            continue
+        data = view.small.get(mf.MANIFEST)
+        group = by_digest.get(blake3(data).hexdigest()) if data is not None else None
+        if group is None:
+            open_cases.append(view)
+        else:
+            view.standing, view.group = "member", group.group
+            group.views.append(view)
+    for group in found.groups:
+        group.__post_init__()  # pages over all copies that are known by now
+        for view in group.views:
+            view.slot = survey_slots.find_slot(
+                view.drive, view.card, group.manifest, group.packs, group.blocks
+            )
+    for view in open_cases:
+        for group in sorted(
+            found.groups, key=lambda each: view.card is None or each.group != view.card.group
+        ):
+            slot = survey_slots.find_slot(
+                view.drive, view.card, group.manifest, group.packs, group.blocks, strict=True
+            )
+            if slot is not None:
+                view.standing, view.group, view.slot = "member", group.group, slot
+                group.views.append(view)
+                break
+    order = {id(view): index for index, view in enumerate(found.views)}
+    for group in found.groups:
+        group.views.sort(key=lambda view: order[id(view)])
+        group.packs.close()
+        group.blocks.close()
+        group.__post_init__()
+    for view in found.views:
+        if view.standing not in {"empty", "foreign"}:
+            _note_small_files(found, view, checker, sealed=sealed)
+
+
+def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, sealed: bool) -> None:
+    """What is wrong with manifest.json, its signature and drive.json, now that group and slot are known."""
+    group = next((each for each in found.groups if view in each.views), None)
+    data, signature = view.small.get(mf.MANIFEST), view.small.get(mf.SIGNATURE)
+    own = checker.own(view)
+    stands = group is not None and data == group.manifest_bytes
+    if data is not None and not stands:
+        if view.manifest is None:
+            view.note(mf.MANIFEST, "non-canonical", "does not parse, or is not in canonical form")
+        elif not own[0]:
+            view.note(mf.MANIFEST, "unsigned", own[2])
+        elif sealed:
+            view.standing = "member" if group else "replayed"
+            view.note(
+                mf.MANIFEST, "replayed", "signed, but not the manifest that the seal names for its group"
+            )
+        else:
+            view.note(
+                mf.MANIFEST, "two-manifests", "signed, but another manifest of this group is on other drives"
+            )
+    if signature is not None and not own[0]:
+        over = group.manifest_bytes if group else data
+        holds, _, why = checker(over, signature)
+        suspect = stands or view.manifest is None or not _parses(signature)
+        if not holds and (group is not None or suspect):
+            view.note(mf.SIGNATURE, "unsigned", why)
+    if mf.CARD not in view.small:
+        return
+    if view.card is None:
+        view.note(mf.CARD, "non-canonical", "does not parse, or is not in canonical form")
+    elif group is not None and view.slot is not None and view.card != group.manifest.card(view.slot):
+        row = group.manifest.drives[view.slot].id
+        view.note(mf.CARD, "rotten", f"says {view.card.id}; by the signed table and its packs this is {row}")
+
+
+def _parses(signature: bytes) -> bool:
+    try:
+        sshsig.parse(signature)
+    except SignatureInvalid:
+        return False
+    return True
+
+
+def _check_serials(found: Survey) -> None:
+    """Every drive must be one that the sealed declaration names."""
+    assert found.trusted is not None, "only under a seal that holds"
+    declared = {drive.serial for drive in found.trusted.declaration.drives}
+    for group in found.groups:
+        for slot, views in group.copies.items():
+            serial = group.manifest.drives[slot].serial
+            if serial not in declared:
+                for view in views:
+                    view.note(
+                        mf.MANIFEST, "undeclared", f"the declaration names no drive with serial {serial}"
+                    )

@@ -1,0 +1,164 @@
+"""The seal of a survey.
+
+The one that was sent ahead, else one on the drives; and manifest signatures under it.
+
+What holds: `found.trusted` is a seal that trust.open_seal returned. A drive's copy that differs from the seal
+that is believed is a problem of that drive; without a seal to compare with, the file to blame is named as far
+as the files can tell among themselves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from sealift.errors import FormatError, Refused, SignatureInvalid
+from sealift.formats import manifest as mf
+from sealift.formats import seal as seals
+from sealift.formats import sshsig
+from sealift.reading import trust
+from sealift.reading.survey_views import DriveView, Problem, Survey, read_or_note
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sealift.formats.allowed_signers import AllowedSigners, Signer
+    from sealift.formats.seal import Seal
+
+_MAX_SEALS = 4  # different seals kept to choose from; more on the drives are named and not kept
+_Key = tuple[tuple[str, str], ...]  # names and digests of the files of one copy
+
+
+@dataclass
+class _Copies:
+    """All copies on the drives: whose they are, the different ones, and those that hold."""
+
+    marks: list[tuple[DriveView, dict[str, str], list[Problem]]] = field(default_factory=list)
+    kept: dict[_Key, dict[str, bytes]] = field(default_factory=dict)
+    good: dict[_Key, Seal] = field(default_factory=dict)
+
+
+def choose_seal(found: Survey, allowed: AllowedSigners | None, given: dict[str, bytes] | None) -> None:
+    """Set seal, trusted and seal_source of `found`, and note what is wrong with the drives' own copies.
+
+    Raises Refused when the seal `given` does not hold; one on a drive that does not is noted instead.
+    """
+    if given is not None:
+        found.seal_source = "file"
+        found.seal = trust.read_seal(given)
+        found.trusted = trust.open_seal(given, allowed) if allowed else None
+    copies = _read_copies(found)
+    ranked = Counter(_key(mark) for _, mark, _ in copies.marks)
+    for key, _ in ranked.most_common():
+        if key not in copies.kept:
+            continue
+        try:
+            trusted = trust.open_seal(copies.kept[key], allowed) if allowed else None
+            copies.good[key] = trusted.seal if trusted else trust.read_seal(copies.kept[key])
+        except Refused as error:
+            found.seal_failures.append(str(error))
+            continue
+        if found.seal is None:
+            found.seal, found.trusted, found.seal_source = copies.good[key], trusted, "drives"
+    reference = given
+    if reference is None:
+        reference = next((copies.kept[key] for key, seal in copies.good.items() if seal is found.seal), None)
+    for view, mark, notes in copies.marks:
+        _compare(found, copies, (view, mark, notes), reference)
+
+
+def _key(mark: dict[str, str]) -> _Key:
+    return tuple(sorted(mark.items()))
+
+
+def _read_copies(found: Survey) -> _Copies:
+    copies = _Copies()
+    for view in found.views:
+        if view.standing == "empty":
+            continue
+        files, notes = _read_seal_of(view)
+        if not files and not notes:
+            continue
+        mark = {name: blake3(data).hexdigest() for name, data in files.items()}
+        copies.marks.append((view, mark, notes))
+        if len(copies.kept) < _MAX_SEALS:
+            copies.kept.setdefault(_key(mark), files)
+    return copies
+
+
+def _read_seal_of(view: DriveView) -> tuple[dict[str, bytes], list[Problem]]:
+    """The files of a drive's own seal/, and what is wrong with those that are not read."""
+    aside = DriveView(view.mount, view.drive)
+    files = {}
+    for name in mf.SEAL_FILES:
+        data = read_or_note(aside, name, seals.LIMITS[name])
+        if data is not None:
+            files[name] = data
+    if not files and all(problem.kind == "missing" for problem in aside.problems):
+        return {}, []  # not attached when the shipment was sealed
+    return files, aside.problems
+
+
+def _compare(
+    found: Survey,
+    copies: _Copies,
+    copy: tuple[DriveView, dict[str, str], list[Problem]],
+    reference: dict[str, bytes] | None,
+) -> None:
+    """Note what is wrong with a drive's copy of the seal, beside the one that is believed."""
+    view, mark, notes = copy
+    key = _key(mark)
+    if key in copies.good:
+        seal = copies.good[key]
+        if found.seal is not None and seal != found.seal and seal.shipment == found.seal.shipment:
+            found.notices.append(f"{view.mount}: its seal is another one of the same shipment; both hold")
+        return
+    view.problems += notes
+    if reference is not None:
+        for name, digest in mark.items():
+            if digest != blake3(reference[name]).hexdigest():
+                view.note(name, "rotten", "not what the seal of this shipment has")
+    elif not notes:
+        for name in trust.damaged_seal_files(copies.kept.get(key, {})):
+            view.note(name, "unsigned", "the seal does not hold")
+
+
+class Checker:
+    """Checks manifest signatures, each pair of manifest and signature once."""
+
+    def __init__(self, allowed: AllowedSigners | None, at: datetime | None) -> None:
+        self.allowed, self._at = allowed, at
+        self._known: dict[tuple[bytes, bytes], tuple[bool, Signer | None, str]] = {}
+
+    def __call__(self, data: bytes | None, signature: bytes | None) -> tuple[bool, Signer | None, str]:
+        """Whether the signature holds, by whom (None without allowed signers), and why not."""
+        if data is None or signature is None:
+            return False, None, "there is no signature"
+        key = (blake3(data).digest(), signature)
+        if key not in self._known:
+            self._known[key] = self._check(data, signature)
+        return self._known[key]
+
+    def _check(self, data: bytes, signature: bytes) -> tuple[bool, Signer | None, str]:
+        try:
+            if self.allowed is None:
+                sshsig.verify(data, signature, mf.NAMESPACE)
+                return True, None, ""
+            return True, trust.trusted_manifest(data, signature, self.allowed, self._at)[1], ""
+        except (FormatError, SignatureInvalid) as error:
+            return False, None, str(error)
+
+    def whole(self, view: DriveView) -> bool:
+        """Whether manifest and signature of a drive belong together, whoever signed."""
+        try:
+            sshsig.verify(view.small.get(mf.MANIFEST, b""), view.small.get(mf.SIGNATURE, b""), mf.NAMESPACE)
+        except SignatureInvalid:
+            return False
+        return True
+
+    def own(self, view: DriveView) -> tuple[bool, Signer | None, str]:
+        """The drive's own signature over its own manifest."""
+        return self(view.small.get(mf.MANIFEST), view.small.get(mf.SIGNATURE))

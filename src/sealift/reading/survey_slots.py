@@ -1,0 +1,115 @@
+"""Which slot of a group a drive is in: its packs decide, drive.json is only a claim.
+
+The first block of a pack has one place in the group, and its BLAKE3 stands in blocks.bin under the signed
+manifest; so one block tells the slot. A claim that one block confirms stands. Where the packs are too damaged
+to speak, the drive's other files do (digests in its row of the table), then the claim. Reads a few blocks,
+never more than SAMPLES; trusts no name, length or claim.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from sealift.errors import DriveFault, FormatError
+from sealift.formats import manifest as mf
+
+if TYPE_CHECKING:
+    from sealift.drives.base import Drive
+    from sealift.formats.manifest import DriveCard, Manifest
+    from sealift.formats.paged import PagedFile
+
+SAMPLES = 8
+MAX_OWN_FILE = 64 << 20  # B3SUMS of 600,000 packs
+
+
+def find_slot(
+    drive: Drive,
+    card: DriveCard | None,
+    manifest: Manifest,
+    packs: PagedFile,
+    blocks: PagedFile,
+    *,
+    strict: bool = False,
+) -> int | None:
+    """The slot of `drive` in the group of `manifest`, or None when nothing tells.
+
+    `strict`: the drive bears another manifest or none, so its card alone, unless it is exactly the table's,
+    is not believed.
+    """
+    claim = card.slot if card is not None and card.slot < manifest.n else None
+    exact = claim is not None and card == manifest.card(claim)
+    votes: Counter[int] = Counter()
+    for stripe in _sample(manifest.geometry.stripes):
+        slots = _slots_of_pack(drive, manifest, packs, blocks, stripe)
+        if claim in slots:
+            return claim
+        votes.update(slots)
+    if votes:
+        return votes.most_common(1)[0][0]
+    if exact:
+        return claim
+    by_files = _slot_by_own_files(drive, manifest)
+    if by_files is not None:
+        return by_files
+    return None if strict else claim
+
+
+def _sample(stripes: int) -> list[int]:
+    """Up to SAMPLES stripes, spread over the group, the first first."""
+    return sorted({stripes * i // SAMPLES for i in range(SAMPLES)}) if stripes else []
+
+
+def _slots_of_pack(
+    drive: Drive, manifest: Manifest, packs: PagedFile, blocks: PagedFile, stripe: int
+) -> set[int]:
+    """The slots whose pack of this stripe begins as the one on the drive does.
+
+    Empty: nothing to be learnt.
+    """
+    n, data = manifest.n, manifest.geometry.data
+    found: set[int] = set()
+    for role in (0, data):  # a data pack and a parity pack of one stripe differ in name; only one can be here
+        if role >= n:
+            continue
+        start = _first_block(drive, mf.pack_name(stripe, role, data))
+        if not start:
+            continue
+        roles = range(data) if role < data else range(data, n)
+        for other in roles:
+            try:
+                record = mf.pack_at(packs, stripe, other, n)
+                if not record.length:
+                    continue
+                digest = blocks.get(record.first_block, record.first_block + 1)
+            except FormatError:
+                continue
+            if blake3(start[: min(record.length, mf.BLOCK)]).digest() == digest:
+                found.add(mf.slot_of(stripe, other, n))
+    return found
+
+
+def _first_block(drive: Drive, name: str) -> bytes:
+    try:
+        with drive.open_read(name) as file:
+            return file.read_at(0, mf.BLOCK)
+    except (FormatError, DriveFault):
+        return b""
+
+
+def _slot_by_own_files(drive: Drive, manifest: Manifest) -> int | None:
+    """The row whose OPEN-ME.txt or B3SUMS is the one on the drive."""
+    for name in mf.OWN_FILES:
+        try:
+            data = drive.read_small(name, MAX_OWN_FILE)
+        except (FormatError, DriveFault):
+            continue
+        if data is None:
+            continue
+        mark = mf.FileRef(bytes=len(data), blake3=blake3(data).hexdigest())
+        slots = [row.slot for row in manifest.drives if mark in {row.open_me, row.sums}]
+        if len(slots) == 1:
+            return slots[0]
+    return None

@@ -1,0 +1,235 @@
+"""The records of a survey.
+
+Drives, groups, what is wrong with them, and pages that all drives of a group share.
+
+What holds of them is said where they are made (survey.py); nothing here decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from sealift.errors import DriveFault, FormatError
+from sealift.formats import manifest as mf
+from sealift.formats import paged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.drives.base import Drive, ReadFile
+    from sealift.formats.allowed_signers import Signer
+    from sealift.formats.manifest import DriveCard, DriveRow, Manifest
+    from sealift.formats.seal import Seal, SealGroup
+    from sealift.reading.trust import TrustedSeal
+
+ProblemKind = Literal[
+    "missing",
+    "truncated",
+    "extended",
+    "rotten",
+    "unreadable",
+    "foreign",
+    "replayed",
+    "conflict",
+    "two-manifests",
+    "unsigned",
+    "non-canonical",
+    "undeclared",
+    "unexpected",
+]
+Standing = Literal["member", "foreign", "replayed", "unidentified", "empty"]
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with one file of a drive; `path` beneath sealift/, `block` counts from 0."""
+
+    path: str
+    kind: ProblemKind
+    detail: str
+    block: int | None = None
+
+
+@dataclass(eq=False)
+class DriveView:
+    """One mount: what its small files say, where it belongs, and what is wrong with it."""
+
+    mount: str
+    drive: Drive
+    small: dict[str, bytes] = field(
+        default_factory=dict
+    )  # of MANIFEST, SIGNATURE, CARD: those that were read
+    card: DriveCard | None = None  # as drive.json has it: a claim
+    manifest: Manifest | None = None  # its own, well-formed; not necessarily its group's
+    standing: Standing = "unidentified"
+    group: int | None = None
+    slot: int | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The drive's id where it is known, else its mount."""
+        if self.group is None or self.slot is None:
+            return self.mount
+        return mf.drive_id(self.group, self.slot)
+
+    def note(self, path: str, kind: ProblemKind, detail: str, block: int | None = None) -> None:
+        """Add a problem."""
+        self.problems.append(Problem(path, kind, detail, block))
+
+
+class SharedPages(paged.PagedFile):
+    """A paged file of which every drive of the group has a copy; a page damaged on one is read from another.
+
+    FormatError when a page is damaged on all of them. One instance a thread, as PagedFile.
+    """
+
+    def __init__(
+        self, views: Sequence[DriveView], name: str, *, magic: bytes, record: int, ref: mf.TreeRef, cache: int
+    ) -> None:
+        super().__init__(
+            self._read,
+            magic=magic,
+            record=record,
+            count=ref.records,
+            root=bytes.fromhex(ref.root),
+            name=name,
+            cache=cache,
+        )
+        self._drives = [view.drive for view in views]
+        self._open: dict[int, ReadFile | None] = {}
+        self._source = 0
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if self._source not in self._open:
+            try:
+                self._open[self._source] = self._drives[self._source].open_read(self.name)
+            except (FormatError, DriveFault):
+                self._open[self._source] = None
+        file = self._open[self._source]
+        return b"" if file is None else file.read_at(offset, length)
+
+    def page(self, level: int, number: int) -> bytes:
+        """The checked page from the first copy that has it whole."""
+        first = self._source
+        for step in range(len(self._drives)):
+            self._source = (first + step) % len(self._drives)
+            try:
+                return super().page(level, number)
+            except (FormatError, DriveFault):
+                continue
+        raise FormatError(f"{self.name}: a page is damaged on every drive of the group that is here")
+
+    def close(self) -> None:
+        """Close the copies; reading opens them again."""
+        for file in self._open.values():
+            if file is not None:
+                file.close()
+        self._open.clear()
+
+
+@dataclass(eq=False)
+class GroupView:
+    """One group of which at least one drive is here."""
+
+    group: int
+    digest: str  # BLAKE3 of the manifest
+    manifest: Manifest
+    manifest_bytes: bytes
+    trusted: bool
+    signer: Signer | None  # None: no allowed signer's signature is among the drives here
+    views: list[DriveView] = field(default_factory=list)  # all members, in the order of the mounts
+
+    def __post_init__(self) -> None:
+        self.packs, self.blocks = self.open_pages()
+
+    @property
+    def copies(self) -> dict[int, list[DriveView]]:
+        """Slot -> the drives that are in it: usually one."""
+        found: dict[int, list[DriveView]] = {}
+        for view in self.views:
+            if view.slot is not None:
+                found.setdefault(view.slot, []).append(view)
+        return dict(sorted(found.items()))
+
+    @property
+    def drives(self) -> dict[int, DriveView]:
+        """Slot -> the first drive that is in it."""
+        return {slot: views[0] for slot, views in self.copies.items()}
+
+    @property
+    def missing(self) -> list[DriveRow]:
+        """The drives of the manifest's table that are not here."""
+        here = self.copies
+        return [row for row in self.manifest.drives if row.slot not in here]
+
+    def open_pages(self, cache: int = 256) -> tuple[SharedPages, SharedPages]:
+        """packs.bin and blocks.bin over all copies, for one thread."""
+        manifest = self.manifest
+        return (
+            SharedPages(
+                self.views,
+                mf.PACKS,
+                magic=mf.PACKS_MAGIC,
+                record=mf.PACK.size,
+                ref=manifest.packs,
+                cache=cache,
+            ),
+            SharedPages(
+                self.views,
+                mf.BLOCKS,
+                magic=mf.BLOCKS_MAGIC,
+                record=paged.DIGEST,
+                ref=manifest.blocks,
+                cache=cache,
+            ),
+        )
+
+
+@dataclass(eq=False)
+class Survey:
+    """Everything that was found, and what a seal says should have been."""
+
+    shipment: str | None
+    views: list[DriveView]
+    groups: list[GroupView]  # by number
+    seal: Seal | None  # trusted is not None: it holds; else it is only whole
+    trusted: TrustedSeal | None
+    seal_source: Literal["file", "drives"] | None
+    seal_failures: list[str]  # why seals on the drives do not hold
+    notices: list[str]
+
+    @property
+    def absent(self) -> list[SealGroup]:
+        """Groups of the seal of which no drive is here."""
+        here = {group.group for group in self.groups}
+        return [] if self.seal is None else [group for group in self.seal.groups if group.group not in here]
+
+    @property
+    def groups_total(self) -> int:
+        """How many groups the shipment has, by the seal or else by the manifests here; 0: nobody knows."""
+        if self.seal is not None:
+            return len(self.seal.groups)
+        return max((group.manifest.groups for group in self.groups), default=0)
+
+
+def read_or_note(view: DriveView, name: str, limit: int) -> bytes | None:
+    """A small file of a drive.
+
+    None when it is missing, too long, unreadable or no file, which is then noted.
+    """
+    try:
+        size = view.drive.size(name)
+        if size is not None and size > limit:
+            view.note(name, "extended", f"{size:,} bytes long; at most {limit:,} are allowed")
+            return None
+        data = None if size is None else view.drive.read_small(name, limit)
+    except FormatError as error:
+        view.note(name, "unexpected", str(error))
+    except DriveFault as error:
+        view.note(name, "unreadable", str(error))
+    else:
+        if data is None:
+            view.note(name, "missing", "there is no such file")
+        return data
+    return None

@@ -1,0 +1,308 @@
+"""What commands share: options, parsers of their values, one JSON object to stdout, progress on stderr.
+
+What holds: `emit` is the only way to stdout for a command with --json, and is called once. A path that is not
+UTF-8 appears as `path_b64` in place of `path`. Progress is a bar on a terminal and a plain line every few
+seconds otherwise, always on stderr; rich is imported only for the bar. What is not here: any stage.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+from sealift.errors import BadInput, KeyInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from sealift.formats.age import Identity
+    from sealift.formats.allowed_signers import AllowedSigners
+
+SHOWN = 20  # lines of a list on a screen; the rest is counted, and all of it is in the JSON
+_PLAIN_EVERY, _BAR_EVERY = 5.0, 0.2  # seconds between lines, and between pictures of a bar
+_WINDOW = 10.0  # seconds over which a rate is taken
+
+# --- stdout ----------------------------------------------------------------------------------------------
+
+
+def emit(answer: Mapping[str, Any]) -> None:
+    """Print one JSON object to stdout."""
+    click.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False))
+
+
+def path_fields(path: bytes) -> dict[str, str]:
+    """{"path": ...}, or {"path_b64": ...} when the name is not UTF-8."""
+    try:
+        return {"path": path.decode()}
+    except UnicodeDecodeError:
+        return {"path_b64": base64.b64encode(path).decode()}
+
+
+def path_text(path: bytes) -> str:
+    """A path for a screen: one line, no control characters, whatever the name is."""
+    text = path.decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+# --- words -----------------------------------------------------------------------------------------------
+
+
+def say(text: str = "") -> None:
+    """A line to stderr."""
+    click.echo(text, err=True)
+
+
+def say_list(lines: Iterable[str], total: int) -> None:
+    """Up to SHOWN indented lines to stderr; the rest is counted."""
+    for _, line in zip(range(SHOWN), lines, strict=False):
+        say(f"  {line}")
+    if total > SHOWN:
+        say(f"  and {total - SHOWN:,} more (--json names all of them)")
+
+
+def size_text(count: float) -> str:
+    """Bytes in a decimal unit, as drives are labelled: 15.4 TB."""
+    for power, unit in ((15, "PB"), (12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{int(count)} B"
+
+
+def counted(count: int, word: str) -> str:
+    """A count with its noun: 1 drive, 16 drives."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def duration_text(seconds: float) -> str:
+    """Time in its two largest units: 3 d 4 h, 2 h 5 min, 42 s."""
+    whole = int(seconds + 0.5)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    first = next(i for i, (value, _) in enumerate(parts) if value)
+    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2] if value)
+
+
+# --- options ---------------------------------------------------------------------------------------------
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
+allowed_signers_option = click.option(
+    "--allowed-signers",
+    metavar="SIGNERS",
+    type=click.Path(),
+    envvar="SEALIFT_ALLOWED_SIGNERS",
+    show_envvar=True,
+    help="Whose signatures count: a file in ssh-keygen's allowed_signers format.",
+)
+identity_option = click.option(
+    "--identity",
+    "identities",
+    metavar="FILE",
+    type=click.Path(),
+    multiple=True,
+    required=True,
+    help="Identity that opens the shipment: an age identity file or an OpenSSH key. May be repeated.",
+)
+seal_option = click.option(
+    "--seal",
+    metavar="FILE",
+    type=click.Path(),
+    help="The shipment's seal, sent ahead by the origin; else the one on a drive.",
+)
+
+
+def load_allowed(path: str | None) -> AllowedSigners:
+    """The allowed signers of --allowed-signers; BadInput when none are given."""
+    if not path:
+        raise BadInput(
+            "no allowed signers are given, so no signature can be believed",
+            hint="--allowed-signers FILE, or SEALIFT_ALLOWED_SIGNERS: lines such as"
+            ' "origin@example.com ssh-ed25519 AAAA...", got from somebody you trust',
+        )
+    from sealift.trade.signing import load_allowed_signers
+
+    return load_allowed_signers(path)
+
+
+def load_identities(paths: Sequence[str]) -> list[Identity]:
+    """The identities in the files of --identity; KeyInvalid names the file."""
+    from sealift.formats import age_keys
+    from sealift.trade.signing import read_limited
+
+    out: list[Identity] = []
+    for path in paths:
+        data = read_limited(path, age_keys.MAX_KEY_FILE, "identity file", error=KeyInvalid)
+        try:
+            out += age_keys.parse_identities(data)
+        except KeyInvalid as error:
+            raise KeyInvalid(f"identity file {path}: {error}", hint=error.hint) from error
+    return out
+
+
+_SIZE = re.compile(r"(\d{1,18})\s*([KMGT]?)(i?B?)", re.ASCII | re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "1GiB", "64MiB", "500MB" or "1048576"; BadInput otherwise. GiB are 2^30, GB 10^9 bytes."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or (found[3].lower() == "i" or (not found[2] and found[3].lower() == "ib")):
+        raise BadInput(f"{text!r} is no size", hint="a number with a unit: 1GiB, 64MiB, 500MB")
+    base = 1024 if found[3].lower() == "ib" else 1000
+    unit: int = base ** " KMGT".index(found[2].upper() or " ")
+    return int(found[1]) * unit
+
+
+class Size(click.ParamType[int]):
+    """A click type over parse_size."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except BadInput as error:
+            self.fail(f"{error}; {error.hint}", param, ctx)
+
+
+def parse_carriers(values: Sequence[str]) -> dict[str, str]:
+    """{mount: carrier} of --carrier NAME=MNT,MNT; BadInput for what is not of that form."""
+    carriers: dict[str, str] = {}
+    for value in values:
+        name, equals, mounts = value.partition("=")
+        listed = [mount for mount in mounts.split(",") if mount]
+        if not (equals and name.strip() and listed):
+            raise BadInput(f"--carrier {value!r}", hint="--carrier NAME=MNT,MNT: who carries these drives")
+        for mount in listed:
+            if carriers.get(mount, name.strip()) != name.strip():
+                raise BadInput(f"{mount} is given to two carriers, {carriers[mount]} and {name.strip()}")
+            carriers[mount] = name.strip()
+    return carriers
+
+
+def parse_serials(values: Sequence[str]) -> dict[str, str]:
+    """{mount: serial} of --serial MNT=SERIAL; BadInput for what is not of that form."""
+    serials: dict[str, str] = {}
+    for value in values:
+        mount, equals, serial = value.rpartition("=")
+        if not (equals and mount and serial):
+            raise BadInput(f"--serial {value!r}", hint="--serial MNT=SERIAL: the number on the drive's label")
+        if serials.get(mount, serial) != serial:
+            raise BadInput(f"{mount} is given two serial numbers, {serials[mount]} and {serial}")
+        serials[mount] = serial
+    return serials
+
+
+# --- progress --------------------------------------------------------------------------------------------
+
+
+class Meter:
+    """Progress of something measured in bytes; `update` may be called as often as one likes.
+
+    `drives` maps a mount to bytes so far: the rates of the slowest and the fastest are shown.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, terminal: bool | None = None) -> None:
+        self._clock = clock
+        self._terminal = sys.stderr.isatty() if terminal is None else terminal
+        self._bar: Any = None
+        self._task: Any = None
+        self._what = ""
+        self._shown = float("-inf")
+        self._past: deque[tuple[float, int, dict[str, int]]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(
+        self,
+        what: str,
+        done: int,
+        total: int | None,
+        *,
+        files: int | None = None,
+        drives: Mapping[str, int] | None = None,
+    ) -> None:
+        """Bytes done of `total` (None: unknown); `what` names the step, and a new name begins anew."""
+        now = self._clock()
+        if what != self._what or (self._past and done < self._past[-1][1]):
+            self._past.clear()
+            begins = what != self._what
+            self._what = what
+            if begins and self._terminal:
+                self._shown = float("-inf")
+            elif begins:
+                self._shown = now - _PLAIN_EVERY + 1  # a step shorter than a second says nothing
+        if not self._past or now - self._past[-1][0] > 0.1:
+            self._past.append((now, done, dict(drives or {})))
+        while len(self._past) > 2 and now - self._past[1][0] > _WINDOW:
+            self._past.popleft()
+        if now - self._shown < (_BAR_EVERY if self._terminal else _PLAIN_EVERY):
+            return
+        self._shown = now
+        text = self._text(now, done, total, files, drives or {})
+        if self._terminal:
+            self._draw(what, text, done, total)
+        else:
+            say(f"{what}: {text}")
+
+    def _text(
+        self, now: float, done: int, total: int | None, files: int | None, drives: Mapping[str, int]
+    ) -> str:
+        begun, first, before = self._past[0]
+        parts = [f"{size_text(done)} of {size_text(total)}" if total else size_text(done)]
+        if files is not None:
+            parts.append(counted(files, "file"))
+        passed = now - begun
+        if passed > 0.5:
+            rate = (done - first) / passed
+            parts.append(f"{rate / 1e9:.2f} GB/s")
+            rates = [(count - before.get(mount, 0)) / passed for mount, count in drives.items()]
+            if rates:
+                parts.append(f"{min(rates) / 1e9:.2f}-{max(rates) / 1e9:.2f} GB/s a drive")
+            if total and rate > 0:
+                parts.append(f"{duration_text(max(0, total - done) / rate)} left")
+        return ", ".join(parts)
+
+    def _draw(self, what: str, text: str, done: int, total: int | None) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(24),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[text]}"),
+            )
+            self._bar = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(what, text=text)
+        self._bar.update(
+            self._task, description=what, completed=done, total=total or None, text=text, refresh=True
+        )
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            say(text)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,222 @@
+"""The `sealift` command: finds the command by name, runs it, and maps every error to an exit code, once.
+
+What holds: a command's module is imported when the command runs (or is asked for its own --help), so that
+`sealift --help` stays under 0.2 s. Data goes to stdout, words to stderr. An error is `sealift: error:` and,
+where there is something to do about it, `hint:`; never a traceback, unless SEALIFT_DEBUG=1.
+
+    0     done
+    1     usage or bad input; also what the operating system refused (disk full, not permitted)
+    2-6   as errors.py and the commands say
+    70    a fault of sealift itself (EX_SOFTWARE of sysexits.h), to be reported
+    130   interrupted; the same command again goes on
+
+What is not here: what the commands do, and their options.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import click
+
+from sealift import __version__
+from sealift.errors import DeclarationInvalid, Interrupted, SealiftError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERNAL = 70
+REPORT = "please report it, with what SEALIFT_DEBUG=1 prints, where you got sealift from"
+MAX_PROBLEMS = 200
+
+
+class Entry(NamedTuple):
+    """A command: where it is defined, and its line in `sealift --help`."""
+
+    target: str
+    help: str
+
+
+def _is_there(entry: Entry) -> bool:
+    return importlib.util.find_spec(entry.target.partition(":")[0]) is not None
+
+
+SECTIONS: dict[str, dict[str, Entry]] = {
+    "See it work": {
+        "rehearse": Entry("sealift.cli.rehearse:rehearse", "The whole voyage in small, on scratch drives."),
+    },
+    "At the origin": {
+        "declare": Entry("sealift.cli.declare:declare", "Start or check the declaration of a shipment."),
+        "release": Entry("sealift.cli.release:release", "Release a declaration: another person's signature."),
+        "seal": Entry("sealift.cli.seal:seal", "Close a shipment under its released declaration."),
+        "pack": Entry("sealift.cli.pack:pack", "Pack a corpus onto drives; the same command again resumes."),
+        "status": Entry("sealift.cli.status:status", "Where packing stands, and which drives come next."),
+    },
+    "At the destination": {
+        "inspect": Entry("sealift.cli.inspect:inspect", "What is here, missing, recoverable; no key."),
+        "verify": Entry("sealift.cli.verify:verify", "Read and check every byte of every drive; no key."),
+        "ls": Entry("sealift.cli.ls:ls", "List what a shipment holds."),
+        "cat": Entry("sealift.cli.cat:cat", "Write one file of a shipment to stdout."),
+        "unpack": Entry("sealift.cli.unpack:unpack", "Restore the corpus, or a part of it."),
+    },
+}
+COMMANDS: dict[str, Entry] = {
+    name: entry for section in SECTIONS.values() for name, entry in section.items() if _is_there(entry)
+}
+
+HELP = """
+Carry a training corpus to a rented GPU cluster on physical drives: packed, encrypted, declared, sealed,
+verified.
+
+\b
+  sealift rehearse              see a corpus packed, a carrier lost, and everything restored
+  sealift COMMAND --help        what a command does, with an example
+"""
+
+EPILOG = """
+Exit codes: 0 done; 1 usage or bad input; 2 done, but some source files changed or were skipped; 3 damaged,
+all recoverable; 4 something is not recoverable; 5 refused (signature, seal, declaration); 6 more drives
+needed; 130 interrupted, the same command again goes on.
+"""
+
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 106}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported by name when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        """Names in the order of the voyage."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, its module imported now."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The table, from its own lines: nothing is imported."""
+        width = max(map(len, COMMANDS))
+        for title, section in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(n.ljust(width), e.help) for n, e in section.items() if n in COMMANDS])
+
+
+@click.group(
+    "sealift",
+    cls=LazyGroup,
+    help=HELP,
+    epilog=EPILOG,
+    context_settings=SETTINGS,
+)
+@click.version_option(__version__, prog_name="sealift", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Nothing happens before the command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; the exit code. Every exception ends here."""
+    try:
+        code = cli.main(arguments, prog_name="sealift", standalone_mode=False)
+        sys.stdout.flush()
+    except Exception as error:
+        if os.environ.get("SEALIFT_DEBUG") == "1":
+            raise
+        return explain(error)
+    except KeyboardInterrupt:
+        return explain(Interrupted("interrupted; the same command again goes on"))
+    return code if isinstance(code, int) else 0
+
+
+def explain(error: Exception) -> int:
+    """Say what happened on stderr; the exit code."""
+    if isinstance(error, click.Abort):
+        error = Interrupted("interrupted; the same command again goes on")
+    if isinstance(error, click.UsageError):
+        return _usage(error)
+    if isinstance(error, click.ClickException):
+        return _say(error.format_message(), None, 1)
+    if isinstance(error, DeclarationInvalid):
+        return _say(_with_problems(error), error.hint, error.exit_code)
+    if isinstance(error, Interrupted):
+        click.echo(f"sealift: {error}", err=True)
+        return error.exit_code
+    if isinstance(error, SealiftError):
+        return _say(str(error), error.hint, error.exit_code)
+    if isinstance(error, BrokenPipeError):
+        _close_stdout()
+        return 1
+    if isinstance(error, MemoryError):
+        return _say("out of memory", "what was committed is safe; give the process more, and run it again", 1)
+    if isinstance(error, OSError):
+        return _operating_system(error)
+    if "sqlite3" in sys.modules and isinstance(error, sys.modules["sqlite3"].Error):
+        hint = "is the disk of the state folder full? what was committed is safe: make room, and run it again"
+        return _say(f"the state folder's journal: {error}", hint, 1)
+    text = " ".join(str(error).split())[:500]
+    click.echo(f"sealift: internal error: {type(error).__name__}: {text}", err=True)
+    click.echo(f"hint: {REPORT}; committed work is safe", err=True)
+    return INTERNAL
+
+
+def _say(message: str, hint: str | None, code: int) -> int:
+    click.echo(f"sealift: error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code
+
+
+def _usage(error: click.UsageError) -> int:
+    """Exit 1, not click's 2: 2 says that packing is done, but some files changed."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # `sealift` alone: the help is what helps
+        click.echo(error.format_message(), err=True)
+        return 1
+    message = error.format_message().rstrip(".")
+    path = error.ctx.command_path if error.ctx else "sealift"
+    return _say(message[:1].lower() + message[1:], f"{path} --help", 1)
+
+
+def _with_problems(error: DeclarationInvalid) -> str:
+    """The message, and every problem that it does not name itself."""
+    text = str(error)
+    missing = [problem for problem in error.problems[:MAX_PROBLEMS] if problem not in text]
+    return "\n  ".join([text, *missing])
+
+
+def _operating_system(error: OSError) -> int:
+    import errno
+
+    why = (error.strerror or str(error) or type(error).__name__).lower()
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    where = f"{' and '.join(names)}: " if names else ""
+    again = "what was committed is safe; run the same command again"
+    hints: dict[int | None, str] = {
+        errno.ENOSPC: "make room, and run the same command again; what was committed is safe",
+        errno.EDQUOT: "make room, and run the same command again; what was committed is safe",
+        errno.EMFILE: "raise the limit of open files (ulimit -n), and run the same command again",
+        errno.EACCES: "run it as a user who may, or mend the permissions",
+        errno.EPERM: "run it as a user who may, or mend the permissions",
+        errno.EROFS: "this is mounted read-only; mount it for writing, or give another place",
+        errno.EIO: "a disk failed; see the kernel's log (dmesg). What was committed is safe",
+    }
+    return _say(where + why, hints.get(error.errno, again), 1)
+
+
+def _close_stdout() -> None:
+    """Nobody reads stdout any more: what is still in its buffer goes nowhere, quietly."""
+    null: Any = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())

@@ -1,0 +1,243 @@
+"""`sealift pack`: fill drives from a source; the same command again resumes. Thin: stages/ works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sealift.cli import common
+from sealift.errors import BadInput, KeyInvalid, NotAllHere
+
+if TYPE_CHECKING:
+    from sealift.cli.common import Meter
+    from sealift.formats.age import Recipient
+    from sealift.stages.pack.group import Progress
+    from sealift.stages.pack.run import Events, Options, Result
+
+CHANGED = 2
+
+HELP = """
+Pack the folder SOURCE onto drives: compressed, encrypted for its recipients, with parity, signed.
+
+Every drive is a mounted filesystem (--to MNT, once each), or listed under whoever carries it (--carrier
+NAME=MNT,MNT). Of the drives of a group, as many as --parity may be lost, late or dead, and every byte is
+still there. Nothing is written before keys, declaration, drives and room have been checked. Stopped,
+killed, out of power: the same command again goes on.
+
+\b
+  sealift declare --new declaration.toml
+  sealift pack /data/corpus --state /var/lib/sealift/corpus --declaration declaration.toml \\
+      --carrier Anna=/mnt/d0,/mnt/d1 --carrier Bo=/mnt/d2,/mnt/d3 --parity 2 \\
+      --recipient age1... --sign-with ~/.ssh/id_ed25519
+
+With more drives than bays, declare all of them and give --group-size N: groups whose drives are attached are
+packed, the others wait, and the same command with the next drives goes on (exit 6 until all are packed).
+
+Next: sealift release, then sealift seal. Exit 0: packed; 2: packed, but files changed or were skipped
+meanwhile; 6: some groups wait for their drives.
+"""
+
+
+@click.command("pack", help=HELP, short_help="Pack a corpus onto drives.", no_args_is_help=True)
+@click.argument("source", type=click.Path())
+@click.option("--to", "to", metavar="MNT", multiple=True, type=click.Path(), help="A mounted drive to fill.")
+@click.option(
+    "--carrier", "carriers", metavar="NAME=MNT,MNT", multiple=True, help="Drives, and who carries them."
+)
+@click.option(
+    "--serial", "serials", metavar="MNT=SERIAL", multiple=True, help="Serial of a drive that tells none."
+)
+@click.option("--parity", type=int, required=True, metavar="M", help="Drives of a group that may be lost.")
+@click.option(
+    "--recipient", "recipients", metavar="KEY", multiple=True, help="age1... or ssh-ed25519 AAAA..."
+)
+@click.option(
+    "--recipients-file",
+    "recipient_files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(),
+    help="Recipients, one a line.",
+)
+@click.option(
+    "--sign-with", required=True, metavar="KEY", type=click.Path(), help="SSH key that signs the manifests."
+)
+@click.option(
+    "--declaration",
+    required=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="The declaration; a draft will do.",
+)
+@click.option(
+    "--state",
+    required=True,
+    metavar="DIR",
+    type=click.Path(),
+    help="Journal of this packing; not on a drive, kept until sealed.",
+)
+@click.option(
+    "--group-size", type=int, metavar="N", help="Drives a group; without it all drives are one group."
+)
+@click.option(
+    "--pack-size",
+    type=common.Size(),
+    default="1GiB",
+    show_default=True,
+    metavar="SIZE",
+    help="Length of a pack.",
+)
+@click.option(
+    "--order", type=click.Choice(["path", "shuffled"]), default="path", show_default=True,
+    help="path keeps a tree together; shuffled permutes samples over the whole shipment.",
+)  # fmt: skip
+@click.option("--seed", type=int, default=0, metavar="N", help="Of --order shuffled: its permutation.")
+@click.option(
+    "--sample-key", metavar="REGEX", help="What members of one sample have in common in their path."
+)
+@click.option("--shipment", metavar="ID", help="Id of the shipment, for groups packed on several hosts.")
+@click.option(
+    "--allow-same-filesystem", is_flag=True, help="Take folders of one filesystem as drives: scratch use."
+)
+@click.option("--accept-carrier-risk", is_flag=True, help="Go on though losing one carrier would lose data.")
+@click.option(
+    "--discard-group", is_flag=True, help="Clear drives of an unfinished packing whose state is lost."
+)
+@common.json_option
+def pack(as_json: bool, **given: Any) -> None:
+    """Pack, and say what was packed."""
+    from sealift.stages.pack import run as stage
+
+    options = _options(**given)
+    with common.Meter() as meter:
+        result = stage.run(options, _events(meter))
+    if as_json:
+        common.emit(answer(result))
+    summarize(result, options)
+    if result.waiting:
+        raise click.exceptions.Exit(NotAllHere.exit_code)
+    if result.changed or result.skipped:
+        raise click.exceptions.Exit(CHANGED)
+
+
+def _options(
+    *,
+    to: tuple[str, ...],
+    carriers: tuple[str, ...],
+    serials: tuple[str, ...],
+    recipients: tuple[str, ...],
+    recipient_files: tuple[str, ...],
+    **rest: Any,
+) -> Options:
+    from sealift.stages.pack import run as stage
+
+    if not 0 <= rest["seed"] < 1 << 62:
+        raise BadInput(f"--seed {rest['seed']} is out of limits", hint="0 to 2^62 - 1")
+    carried = common.parse_carriers(carriers)
+    texts = [*recipients, *(str(each) for path in recipient_files for each in _recipients_of(path))]
+    return stage.Options(
+        to=list(dict.fromkeys([*to, *carried])),
+        carriers=carried,
+        serials=common.parse_serials(serials),
+        recipients=list(dict.fromkeys(texts)),
+        **rest,
+    )
+
+
+def _recipients_of(path: str) -> list[Recipient]:
+    from sealift.formats import age_keys
+    from sealift.trade.signing import read_limited
+
+    data = read_limited(path, age_keys.MAX_KEY_FILE, "recipients file", error=KeyInvalid)
+    try:
+        return age_keys.parse_recipients_file(data)
+    except KeyInvalid as error:
+        raise KeyInvalid(f"recipients file {path}: {error}", hint=error.hint) from error
+
+
+def _events(meter: Meter) -> Events:
+    from sealift.stages.pack.run import Events
+
+    def scanning(files: int, size: int) -> None:
+        meter.update("scanning", size, None, files=files)
+
+    def packing(progress: Progress, total: int) -> None:
+        meter.update(
+            f"group {progress.group + 1}",
+            progress.source_bytes,
+            total,
+            files=progress.members,
+            drives=progress.written,
+        )
+
+    return Events(notice=meter.note, scanning=scanning, packing=packing)
+
+
+def answer(result: Result) -> dict[str, Any]:
+    """The JSON object of issue's contract, and which drives come next."""
+    return {
+        "shipment": result.config.shipment,
+        "consignment_id": result.config.consignment_id,
+        "groups": result.groups,
+        "files": result.files,
+        "source_bytes": result.source_bytes,
+        "packed_bytes": result.packed_bytes,
+        "parity_bytes": result.parity_bytes,
+        "seconds": round(result.seconds, 3),
+        "memory_bytes": sum(result.memory.values()),
+        "changed": [common.path_fields(path) for path in result.changed],
+        "skipped": [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped],
+        "waiting": [
+            {
+                "group": group,
+                "missing": [{"number": p.number, "serial": p.serial, "carrier": p.carrier} for p in places],
+            }
+            for group, places in result.waiting
+        ],
+    }
+
+
+def summarize(result: Result, options: Options) -> None:
+    """What a person wants to know at the end, and what to do next."""
+    say, size = common.say, common.size_text
+    groups = result.groups
+    signed = sum(group["state"] == "signed" for group in groups)
+    say()
+    say(f"shipment {result.config.shipment}, consignment {result.config.consignment_id}")
+    for group in groups:
+        say(
+            f"  group {group['group'] + 1} of {len(groups)}: {group['data']}+{group['parity']} drives,"
+            f" {common.counted(group['stripes'], 'stripe')}, {group['state']}"
+        )
+    say(
+        f"{common.counted(result.files, 'file')}, {size(result.source_bytes)}: {size(result.packed_bytes)} packed,"
+        f" {size(result.parity_bytes)} parity, in {common.duration_text(result.seconds)}"
+    )
+    if result.changed:
+        say(f"{common.counted(len(result.changed), 'file')} changed while being read, packed as read:")
+        common.say_list(map(common.path_text, result.changed), len(result.changed))
+    if result.skipped:
+        say(f"{common.counted(len(result.skipped), 'path')} skipped:")
+        common.say_list(
+            (f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped)
+        )
+    if result.waiting:
+        say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, attach:")
+        common.say_list(_waiting_lines(result), sum(len(places) or 1 for _, places in result.waiting))
+        say("then run the same command with their mounts")
+    else:
+        say("packed and signed. next:")
+        say(f"  sealift release {options.declaration} --sign-with OFFICERS_KEY ...")
+        say(f"  sealift seal --state {options.state} --declaration {options.declaration} --sign-with KEY ...")
+
+
+def _waiting_lines(result: Result) -> list[str]:
+    lines = []
+    for group, places in result.waiting:
+        for p in places:
+            carrier = f", carrier {p.carrier}" if p.carrier else ""
+            lines.append(f"group {group + 1}: drive {p.number}, serial {p.serial}{carrier}")
+        if not places:
+            lines.append(f"group {group + 1}: all of its drives are attached")
+    return lines

@@ -211,7 +211,8 @@ def summarize(result: Result, options: Options) -> None:
             f" {common.counted(group['stripes'], 'stripe')}, {group['state']}"
         )
     say(
-        f"{common.counted(result.files, 'file')}, {size(result.source_bytes)}: {size(result.packed_bytes)} packed,"
+        f"{common.counted(result.files, 'file')}, {size(result.source_bytes)}:"
+        f" {size(result.packed_bytes)} packed,"
         f" {size(result.parity_bytes)} parity, in {common.duration_text(result.seconds)}"
     )
     if result.changed:

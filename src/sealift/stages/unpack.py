@@ -1,0 +1,431 @@
+"""`sealift unpack` without the terminal: members become files again, checked, rebuilt where needed, resumable.
+
+    1. pack by pack, several processes: regular files and segments, symbolic links
+    2. files of several segments: the digest of the whole
+    3. hard links, then modes and times of directories, deepest first
+
+Never writes outside the target: every name is walked component by component beneath it, no symbolic link is
+followed, `..` and absolute names are refused. Only an empty folder, or one that a stopped unpack of the same shipment
+left, is written to. A pack that is done is noted in TARGET/.sealift-unpack-SHIPMENT/done after a syncfs; that folder
+goes when everything is there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any
+
+from blake3 import blake3
+
+from sealift.errors import BadInput, Busy, SealiftError
+from sealift.formats import age_keys, index
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
+from sealift.reading.shipment import Group, Shipment, matcher
+from sealift.stages.pack.scan import connect
+from sealift.stages.unpack_target import Target, Unsafe
+
+_JOB_ROWS = 50_000
+_NOTE = ".sealift-unpack-"
+
+
+@dataclass
+class Options:
+    """What `sealift unpack` was asked for; file contents, not paths, where they were read already."""
+
+    mounts: list[str]
+    target: str
+    identity: bytes  # contents of the identity file
+    allowed_signers: bytes
+    seal: dict[str, bytes] | None
+    patterns: list[str] = field(default_factory=list)
+    workers: int = 0  # 0: one a core
+
+
+@dataclass
+class Events:
+    """How a run tells what it does."""
+
+    notice: Callable[[str], None] = lambda _text: None
+    progress: Callable[[int, int, int], None] = lambda _files, _bytes, _total: None
+
+
+@dataclass
+class Result:
+    """What was restored; the JSON of `sealift unpack` is made of it."""
+
+    files: int = 0
+    bytes: int = 0
+    rebuilt_blocks: int = 0
+    failed: list[tuple[bytes, str]] = field(default_factory=list)
+    changed: list[bytes] = field(default_factory=list)
+    missing_groups: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class Job:
+    """Rows of one pack, in order of their place in it."""
+
+    group: int
+    stripe: int
+    role: int
+    part: int
+    rows: list[tuple[Any, ...]]
+
+    @property
+    def name(self) -> str:
+        """How the job is noted when it is done."""
+        return f"{self.group} {self.stripe} {self.role} {self.part}"
+
+
+@dataclass
+class Done:
+    """What a worker did with a job."""
+
+    files: int = 0
+    bytes: int = 0
+    rebuilt: int = 0
+    failed: list[tuple[bytes, str]] = field(default_factory=list)
+    changed: list[bytes] = field(default_factory=list)
+
+
+def unpack(options: Options, events: Events) -> Result:
+    """Restore the shipment, or what matches the patterns, into the target folder; raises SealiftError."""
+    begun = time.monotonic()
+    shipment = _open(options)
+    result = Result()
+    try:
+        for missing in shipment.missing:
+            result.missing_groups.append(
+                {"group": missing.group, "drives": missing.drives, "files": missing.files, "bytes": missing.bytes}
+            )
+        with _Notes(options.target, shipment.seal.seal.shipment) as notes:
+            total = sum(group.manifest.totals.source_bytes for group in shipment.groups.values())
+            _restore_packs(options, shipment, notes, result, events, total)
+            _finish(options, shipment, result, notes.folder)
+            result.rebuilt_blocks += shipment.rebuilt_blocks
+            if not result.failed and not result.missing_groups:
+                notes.remove()
+    finally:
+        shipment.close()
+    result.failed.sort()
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+def _open(options: Options) -> Shipment:
+    return Shipment.open(
+        options.mounts,
+        identities=age_keys.parse_identities(options.identity),
+        allowed=AllowedSigners.parse(options.allowed_signers),
+        seal=options.seal,
+    )
+
+
+class _Notes:
+    """Which jobs are done, in the target; a lock on it keeps a second unpack out."""
+
+    def __init__(self, target: str, shipment: str) -> None:
+        try:
+            os.makedirs(target, exist_ok=True)
+            self.folder = os.path.join(target, _NOTE + shipment)
+            if os.listdir(target) and not os.path.isdir(self.folder):
+                raise BadInput(
+                    f"{target} is not empty", hint="give an empty folder with --to; nothing there is overwritten"
+                )
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            self._path = os.path.join(self.folder, "done")
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise BadInput(f"{target}: {error.strerror}", hint="--to takes a folder that you may write to") from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise Busy(f"{target}: another unpack writes here") from None
+        with open(self._path, encoding="ascii", errors="replace") as file:
+            self.done = {line.rstrip("\n") for line in file if line.endswith("\n")}
+
+    def __enter__(self) -> _Notes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def note(self, job: str) -> None:
+        """The job's files are durable."""
+        os.write(self._fd, job.encode() + b"\n")
+        os.fsync(self._fd)
+
+    def remove(self) -> None:
+        """Everything is there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _restore_packs(
+    options: Options, shipment: Shipment, notes: _Notes, result: Result, events: Events, total: int
+) -> None:
+    workers = options.workers or len(os.sched_getaffinity(0))
+    done_before: list[Job] = []
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(options,))
+    running: dict[Future[Done], Job] = {}
+
+    def gather(*, everything: bool) -> None:
+        while running and (everything or len(running) >= 2 * workers):
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                job = running.pop(future)
+                done = future.result()
+                result.rebuilt_blocks += done.rebuilt
+                _add(result, done)
+                if not done.failed:
+                    notes.note(job.name)
+                events.progress(result.files, result.bytes, total)
+
+    try:
+        for number, group in shipment.groups.items():
+            for job in _jobs(number, group, options, notes.folder):
+                if job.name in notes.done:
+                    done_before.append(job)
+                    _add(result, _already(job))
+                    continue
+                running[pool.submit(_work, job)] = job
+                gather(everything=False)
+        gather(everything=True)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _add(result: Result, done: Done) -> None:
+    result.files += done.files
+    result.bytes += done.bytes
+    result.failed += done.failed
+    result.changed += done.changed
+
+
+def _already(job: Job) -> Done:
+    done = Done()
+    for values in job.rows:
+        row = Row(*values)
+        done.files += row.kind == SYMLINK or row.start + row.length == row.size
+        done.bytes += row.length
+    return done
+
+
+def _select(group: Group, options: Options, kinds: Sequence[int]) -> Iterator[Any]:
+    """Batches of the index with the rows of `kinds` that match the patterns."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    matches = matcher(options.patterns)
+    file = group.parquet("index/members.parquet.age")
+    for batch in file.iter_batches(16384):
+        chosen = batch.filter(pc.is_in(batch.column("kind"), pa.array(kinds, pa.uint8())))
+        if options.patterns and chosen.num_rows:
+            chosen = chosen.filter(pa.array([matches(path) for path in chosen.column("path").to_pylist()]))
+        if chosen.num_rows:
+            yield chosen
+
+
+def _jobs(number: int, group: Group, options: Options, folder: str) -> Iterator[Job]:
+    """Files and symbolic links of a group, gathered by pack, in order of place; sorted on disk, not in memory."""
+    import pyarrow as pa
+
+    batches = _select(group, options, [FILE, SYMLINK])
+    rows = pa.RecordBatchReader.from_batches(index.members_schema(), (_plain(batch) for batch in batches))  # noqa: F841
+    connection = connect(os.path.join(folder, "tmp"))
+    connection.execute("SET temp_file_encryption = true")
+    job: Job | None = None
+    geometry = group.manifest.geometry
+    for batch in connection.sql("SELECT * FROM rows ORDER BY stripe, role, rows.\"offset\", path").to_arrow_reader(8192):
+        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            row = Row(*values)
+            index.check_row(row, geometry.data, geometry.stripes)
+            if job is None or (job.stripe, job.role) != (row.stripe, row.role) or len(job.rows) >= _JOB_ROWS:
+                if job is not None:
+                    yield job
+                same = job is not None and (job.stripe, job.role) == (row.stripe, row.role)
+                job = Job(number, row.stripe, row.role, job.part + 1 if same and job is not None else 0, [])
+            job.rows.append(tuple(row))
+    if job is not None:
+        yield job
+    connection.close()
+
+
+def _plain(batch: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.record_batch([column.cast(f.type) for column, f in zip(batch.columns, index.members_schema(), strict=True)],
+                           schema=index.members_schema())
+
+
+# -- workers
+
+_worker: tuple[Shipment, Target] | None = None
+
+
+def _begin_worker(options: Options) -> None:
+    global _worker  # noqa: PLW0603 -- a worker process has one shipment for its life
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = (_open(options), Target(options.target))
+
+
+def _work(job: Job) -> Done:
+    assert _worker is not None
+    shipment, target = _worker
+    before = shipment.rebuilt_blocks
+    done = Done()
+    group = shipment.groups[job.group]
+    content: Any = None
+    trouble = ""
+    for values in job.rows:
+        row = Row(*values)
+        try:
+            if row.kind == SYMLINK:
+                target.symlink(row.path, row.link, row.mtime)
+                done.files += 1
+                continue
+            if content is None and row.length:
+                if trouble:
+                    raise SealiftError(trouble)
+                try:
+                    content = group.content(job.stripe, job.role)
+                except SealiftError as error:
+                    trouble = str(error)
+                    raise
+            _restore(target, content, row)
+        except (SealiftError, Unsafe, OSError) as error:
+            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            done.failed.append((row.path, reason))
+            continue
+        done.files += row.start + row.length == row.size
+        done.bytes += row.length
+        if row.flags & CHANGED:
+            done.changed.append(row.path)
+    target.sync()
+    done.rebuilt = shipment.rebuilt_blocks - before
+    return done
+
+
+def _restore(target: Target, content: Any, row: Row) -> None:
+    """One file or segment: written, hashed, checked; nothing of it stays when the digest is wrong."""
+    whole = row.start == 0 and row.length == row.size
+    with target.file(row.path, row.size, whole=whole) as fd:
+        hasher = blake3()
+        if row.flags & index.SPARSE:
+            at = 0
+            for offset, piece in content.extents(row) if row.length else ():
+                _hash_zeros(hasher, offset - at)
+                hasher.update(piece)
+                _write(fd, piece, row.start + offset)
+                at = offset + len(piece)
+            _hash_zeros(hasher, row.length - at)
+        elif row.length:
+            at = row.start
+            for piece in content.pieces(row.offset, row.length):
+                hasher.update(piece)
+                _write(fd, piece, at)
+                at += len(piece)
+        if hasher.digest() != row.blake3:
+            raise SealiftError("its contents do not match the signed index")
+        if whole:  # a segmented file stays writable until all of it is here
+            os.fchmod(fd, row.mode)
+            os.utime(fd, ns=(row.mtime, row.mtime))
+
+
+_ZEROS = bytes(1 << 20)
+
+
+def _hash_zeros(hasher: blake3, count: int) -> None:
+    while count > 0:
+        hasher.update(_ZEROS[: min(count, len(_ZEROS))])
+        count -= len(_ZEROS)
+
+
+def _write(fd: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(fd, data, offset)
+        data, offset = data[count:], offset + count
+
+
+# -- after the packs
+
+
+def _rows(group: Group, options: Options, kind: int) -> Iterator[Row]:
+    for batch in _select(group, options, [kind]):
+        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield Row(*values)
+
+
+def _finish(options: Options, shipment: Shipment, result: Result, folder: str) -> None:
+    """Segmented files as a whole, hard links, directories."""
+    target = Target(options.target)
+    failed = {path for path, _ in result.failed}
+    for group in shipment.groups.values():
+        for row in _rows(group, options, FILE):
+            if row.file_blake3:
+                _finish_whole(target, row, failed, result)
+    for group in shipment.groups.values():
+        for row in _rows(group, options, HARDLINK):
+            _hardlink(target, row, failed, result)
+    for group in shipment.groups.values():
+        _directories(group, options, target, folder, result)
+    target.sync()
+
+
+def _finish_whole(target: Target, row: Row, failed: set[bytes], result: Result) -> None:
+    """Digest, mode and time of a file that was written in segments; it goes when a segment failed."""
+    try:
+        if row.path in failed:
+            target.remove(row.path)
+            return
+        if target.digest(row.path) != row.file_blake3:
+            if not row.flags & CHANGED:
+                target.remove(row.path)
+                raise SealiftError("the whole file does not match the signed index, though its segments do")
+            result.changed.append(row.path)
+        target.metadata(row.path, row.mode, row.mtime)
+    except (SealiftError, Unsafe, OSError) as error:
+        result.failed.append((row.path, str(error)))
+
+
+def _hardlink(target: Target, row: Row, failed: set[bytes], result: Result) -> None:
+    if row.link in failed:
+        result.failed.append((row.path, "is another name of a file that failed"))
+        return
+    try:
+        target.hardlink(row.path, row.link)
+        result.files += 1
+    except (Unsafe, OSError) as error:
+        result.failed.append((row.path, str(error)))
+
+
+def _directories(group: Group, options: Options, target: Target, folder: str, result: Result) -> None:
+    """Make the empty ones; then modes and times, children before parents."""
+    import pyarrow as pa
+
+    batches = (_plain(batch) for batch in _select(group, options, [DIRECTORY]))
+    rows = pa.RecordBatchReader.from_batches(index.members_schema(), batches)  # noqa: F841 -- DuckDB reads it by name
+    connection = connect(os.path.join(folder, "tmp"))
+    connection.execute("SET temp_file_encryption = true")
+    connection.sql("CREATE TEMP TABLE folders AS SELECT path, mode, mtime FROM rows")
+    for order, act in (("path", target.folder), ("path DESC", target.folder_metadata)):
+        for batch in connection.sql(f"SELECT path, mode, mtime FROM folders ORDER BY {order}").to_arrow_reader(8192):  # noqa: S608
+            for path, mode, mtime in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                try:
+                    act(path, mode, mtime)
+                except (Unsafe, OSError) as error:
+                    result.failed.append((path, str(error)))
+    connection.close()

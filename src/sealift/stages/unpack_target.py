@@ -1,0 +1,152 @@
+"""The folder that unpack writes to: every name is opened beneath it, whatever a member's name or link says.
+
+Names are walked component by component from a descriptor of the folder, with O_NOFOLLOW; absolute names, empty
+components, `.` and `..` are refused. A symbolic link that a member made is never followed by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from blake3 import blake3
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDERS = 64
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Unsafe(Exception):
+    """A name that would leave the target, or passes through something that is no folder."""
+
+
+class Target:
+    """Writes beneath `path`. Not safe for threads; several processes may share a folder."""
+
+    def __init__(self, path: str) -> None:
+        self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._cache: OrderedDict[bytes, int] = OrderedDict()
+
+    def sync(self) -> None:
+        """Make everything written so far durable (syncfs)."""
+        if _libc.syncfs(self._root) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def _split(self, path: bytes) -> tuple[bytes, bytes]:
+        parts = path.split(b"/")
+        if any(part in {b"", b".", b".."} or b"\0" in part for part in parts):
+            raise Unsafe(f"its name {os.fsdecode(path)!r} does not stay within the target")
+        return b"/".join(parts[:-1]), parts[-1]
+
+    def _parent(self, folder: bytes) -> int:
+        """A descriptor of a folder beneath the root, made if needed."""
+        if not folder:
+            return self._root
+        if folder in self._cache:
+            self._cache.move_to_end(folder)
+            return self._cache[folder]
+        above, _, name = folder.rpartition(b"/")
+        parent = self._parent(above)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=parent)
+            fd = os.open(name, _FOLDER, dir_fd=parent)
+        except (NotADirectoryError, OSError) as error:
+            if isinstance(error, PermissionError):
+                raise
+            raise Unsafe(f"{os.fsdecode(folder)!r} above it is no folder ({error.strerror})") from error
+        self._cache[folder] = fd
+        if len(self._cache) > _FOLDERS:
+            _, oldest = self._cache.popitem(last=False)
+            os.close(oldest)
+        return fd
+
+    @contextlib.contextmanager
+    def file(self, path: bytes, size: int, *, whole: bool) -> Iterator[int]:
+        """A descriptor to write a file with, `size` bytes long; a whole file is removed again on an error."""
+        folder, name = self._split(path)
+        parent = self._parent(folder)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        if whole:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=parent)
+            flags |= os.O_EXCL
+        fd = os.open(name, flags, 0o600, dir_fd=parent)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise Unsafe("something that is no file stands in its place")
+            if status.st_size != size:
+                os.ftruncate(fd, size)
+            yield fd
+        except BaseException:
+            if whole:
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=parent)
+            raise
+        finally:
+            os.close(fd)
+
+    def symlink(self, path: bytes, link: bytes, mtime: int) -> None:
+        """A symbolic link that says `link`; nobody follows it here."""
+        folder, name = self._split(path)
+        parent = self._parent(folder)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=parent)
+        os.symlink(link, name, dir_fd=parent)
+        os.utime(name, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
+
+    def hardlink(self, path: bytes, original: bytes) -> None:
+        """Another name of a file that is already here."""
+        folder, name = self._split(path)
+        parent = self._parent(folder)
+        source_folder, source = self._split(original)
+        source_parent = self._parent(source_folder)
+        if not stat.S_ISREG(os.stat(source, dir_fd=source_parent, follow_symlinks=False).st_mode):
+            raise Unsafe(f"the file it is another name of, {os.fsdecode(original)!r}, is no file here")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=parent)
+        os.link(source, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)
+
+    def remove(self, path: bytes) -> None:
+        """Remove a file that did not come out right."""
+        folder, name = self._split(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._parent(folder))
+
+    def metadata(self, path: bytes, mode: int, mtime: int) -> None:
+        """Mode and time of a file that is complete."""
+        folder, name = self._split(path)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._parent(folder))
+        try:
+            os.fchmod(fd, mode)
+            os.utime(fd, ns=(mtime, mtime))
+        finally:
+            os.close(fd)
+
+    def folder(self, path: bytes, mode: int = 0, mtime: int = 0) -> None:  # noqa: ARG002 -- the shape of folder_metadata
+        """Make a folder, if it is not there."""
+        folder, name = self._split(path)
+        self._parent(folder + b"/" + name if folder else name)
+
+    def folder_metadata(self, path: bytes, mode: int, mtime: int) -> None:
+        """Mode and time of a folder, when nothing more is written into it."""
+        folder, name = self._split(path)
+        fd = self._parent(folder + b"/" + name if folder else name)
+        os.utime(fd, ns=(mtime, mtime))
+        os.fchmod(fd, mode)
+
+    def digest(self, path: bytes) -> bytes:
+        """BLAKE3 of a file that was written."""
+        folder, name = self._split(path)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._parent(folder))
+        with os.fdopen(fd, "rb") as file:
+            hasher = blake3()
+            buffer = bytearray(1 << 20)
+            while count := file.readinto(buffer):
+                hasher.update(memoryview(buffer)[:count])
+            return hasher.digest()

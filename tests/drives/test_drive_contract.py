@@ -92,9 +92,7 @@ def test_what_was_written_is_read(tmp_path_factory, data, windows, direct):
         drive.unlock()
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 70_000), st.lists(st.binary(max_size=5000), max_size=4)), max_size=6)
-)
+@given(st.lists(st.tuples(st.integers(0, 70_000), st.lists(st.binary(max_size=5000), max_size=4)), max_size=6))
 @settings(max_examples=40, deadline=None)
 def test_pieces_written_anywhere_add_up(tmp_path_factory, writes):
     for world in (LocalWorld(tmp_path_factory.mktemp("m") / "mnt"), MemoryWorld()):

@@ -128,9 +128,7 @@ def _group(rng: random.Random, number: int, k: int, m: int, lengths: list[list[i
     for row in rows:
         packs = [rng.randbytes(length) for length in (row * k)[:k]]
         longest = max(map(len, packs))
-        columns = {
-            role: np.frombuffer(p.ljust(longest, b"\0"), dtype=np.uint8) for role, p in enumerate(packs)
-        }
+        columns = {role: np.frombuffer(p.ljust(longest, b"\0"), dtype=np.uint8) for role, p in enumerate(packs)}
         wanted = {k + j: np.zeros(longest, dtype=np.uint8) for j in range(m)}
         if longest:
             parity.rebuild(k, m, columns, wanted)
@@ -310,9 +308,7 @@ def _seal(fleet: Fleet, declaration: bytes) -> dict[str, bytes]:
             stripes=len(group.packs),
             totals=group.manifest.totals,
             drives=[
-                seals.SealDrive(
-                    id=row.id, number=row.number, serial=row.serial, label=row.label, carrier=row.carrier
-                )
+                seals.SealDrive(id=row.id, number=row.number, serial=row.serial, label=row.label, carrier=row.carrier)
                 for row in group.manifest.drives
             ],
         )

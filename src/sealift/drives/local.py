@@ -117,9 +117,7 @@ class LocalReadFile:
                 if got == 0 or (self._direct and got % ALIGN):
                     break
         except OSError as error:
-            raise fault(
-                self._mount, f"reading {self._name} at {offset + done}", error, safe=SAFE_READING
-            ) from error
+            raise fault(self._mount, f"reading {self._name} at {offset + done}", error, safe=SAFE_READING) from error
         if self._uncached and not self._direct:
             self._forget(offset, done)
         return done
@@ -291,9 +289,7 @@ class LocalDrive:
             raise fault(self.mount, f"opening {name}", error, safe=SAFE_READING) from error
         with LocalReadFile(descriptor, self.mount, name, direct=False) as file:
             if file.length > limit:
-                raise FormatError(
-                    f"{self.mount}: {name} is {file.length:,} bytes long; at most {limit:,} are allowed"
-                )
+                raise FormatError(f"{self.mount}: {name} is {file.length:,} bytes long; at most {limit:,} are allowed")
             return file.read_at(0, file.length)
 
     def size(self, name: str) -> int | None:
@@ -337,15 +333,11 @@ class LocalDrive:
                         for entry in entries:
                             count += 1
                             if count > limit:
-                                raise FormatError(
-                                    f"{self.mount}: more than {limit:,} files and folders in {ROOT}/"
-                                )
+                                raise FormatError(f"{self.mount}: more than {limit:,} files and folders in {ROOT}/")
                             kind, size = _kind(entry)
                             yield Entry(os.fsencode("/".join([*above, entry.name])), kind, size)
                             if kind == "folder" and len(above) + 1 >= MAX_DEPTH:
-                                raise FormatError(
-                                    f"{self.mount}: folders in {ROOT}/ are over {MAX_DEPTH} deep"
-                                )
+                                raise FormatError(f"{self.mount}: folders in {ROOT}/ are over {MAX_DEPTH} deep")
                             if kind == "folder":
                                 pending.append([*above, entry.name])
                 finally:
@@ -353,9 +345,7 @@ class LocalDrive:
             except FileNotFoundError:
                 continue  # removed while we walked, or no sealift/ at all: `exists` tells
             except OSError as error:
-                raise fault(
-                    self.mount, f"listing {'/'.join([ROOT, *above])}/", error, safe=SAFE_READING
-                ) from error
+                raise fault(self.mount, f"listing {'/'.join([ROOT, *above])}/", error, safe=SAFE_READING) from error
 
     # Identity of the medium
 

@@ -115,9 +115,7 @@ def _clean(data: bytes) -> str | None:
 
 def _from_lsblk(disk: str) -> str | None:
     try:
-        done = subprocess.run(
-            ["lsblk", "-dno", "SERIAL", f"/dev/{disk}"], capture_output=True, check=False, timeout=10
-        )
+        done = subprocess.run(["lsblk", "-dno", "SERIAL", f"/dev/{disk}"], capture_output=True, check=False, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
     return _clean(done.stdout) if done.returncode == 0 else None

@@ -28,9 +28,7 @@ from sealift.errors import Busy, FormatError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-Operation = Literal[
-    "open", "read", "size", "walk", "create", "write", "flush", "publish", "sync", "remove", "lock"
-]
+Operation = Literal["open", "read", "size", "walk", "create", "write", "flush", "publish", "sync", "remove", "lock"]
 Plan = Callable[[Operation, str, int], int | None]
 
 _numbers = itertools.count(1)
@@ -150,9 +148,7 @@ class MemoryDrive:
             if "/".join(components[:depth]) in self.medium.files:
                 raise FormatError(f"{self.mount}: {'/'.join(components[:depth])} is not a folder")
         data = self.medium.files.get(name)
-        if isinstance(data, str) or (
-            data is None and any(n.startswith(name + "/") for n in self.medium.files)
-        ):
+        if isinstance(data, str) or (data is None and any(n.startswith(name + "/") for n in self.medium.files)):
             raise FormatError(f"{self.mount}: {name} is not a regular file")
         return data
 
@@ -169,9 +165,7 @@ class MemoryDrive:
         if data is None:
             return None
         if len(data) > limit:
-            raise FormatError(
-                f"{self.mount}: {name} is {len(data):,} bytes long; at most {limit:,} are allowed"
-            )
+            raise FormatError(f"{self.mount}: {name} is {len(data):,} bytes long; at most {limit:,} are allowed")
         self._maybe_fail("read", name, 0, f"reading {name} at 0")
         return bytes(data)
 

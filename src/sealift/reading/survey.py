@@ -141,9 +141,7 @@ def _look(view: DriveView) -> None:
 def _majority(views: Sequence[DriveView], checker: Checker) -> str | None:
     """The shipment of most drives; those with a signature that holds outvote all others."""
     for signed in (True, False):
-        votes = Counter(
-            view.manifest.shipment for view in views if view.manifest and checker.own(view)[0] == signed
-        )
+        votes = Counter(view.manifest.shipment for view in views if view.manifest and checker.own(view)[0] == signed)
         if votes:
             return votes.most_common(1)[0][0]
     return next((view.card.shipment for view in views if view.card), None)
@@ -165,9 +163,7 @@ def _group(found: Survey, checker: Checker) -> None:
         digest = blake3(view.small[mf.MANIFEST]).hexdigest()
         candidates.setdefault(manifest.group, {}).setdefault(digest, []).append(view)
     for number, by_digest in sorted(candidates.items()):
-        ranks = {
-            digest: _rank(views, sealed.get(number) == digest, checker) for digest, views in by_digest.items()
-        }
+        ranks = {digest: _rank(views, sealed.get(number) == digest, checker) for digest, views in by_digest.items()}
         chosen = max(by_digest, key=lambda digest: (ranks[digest], digest))
         in_seal, signed, _ = ranks[chosen]
         if sealed and not in_seal:
@@ -213,16 +209,10 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
     for group in found.groups:
         group.__post_init__()  # pages over all copies that are known by now
         for view in group.views:
-            view.slot = survey_slots.find_slot(
-                view.drive, view.card, group.manifest, group.packs, group.blocks
-            )
+            view.slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks)
     for view in open_cases:
-        for group in sorted(
-            found.groups, key=lambda each: view.card is None or each.group != view.card.group
-        ):
-            slot = survey_slots.find_slot(
-                view.drive, view.card, group.manifest, group.packs, group.blocks, strict=True
-            )
+        for group in sorted(found.groups, key=lambda each: view.card is None or each.group != view.card.group):
+            slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks, strict=True)
             if slot is not None:
                 view.standing, view.group, view.slot = "member", group.group, slot
                 group.views.append(view)
@@ -251,13 +241,9 @@ def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, seale
             view.note(mf.MANIFEST, "unsigned", own[2])
         elif sealed:
             view.standing = "member" if group else "replayed"
-            view.note(
-                mf.MANIFEST, "replayed", "signed, but not the manifest that the seal names for its group"
-            )
+            view.note(mf.MANIFEST, "replayed", "signed, but not the manifest that the seal names for its group")
         else:
-            view.note(
-                mf.MANIFEST, "two-manifests", "signed, but another manifest of this group is on other drives"
-            )
+            view.note(mf.MANIFEST, "two-manifests", "signed, but another manifest of this group is on other drives")
     if signature is not None and not own[0]:
         over = group.manifest_bytes if group else data
         holds, _, why = checker(over, signature)
@@ -290,6 +276,4 @@ def _check_serials(found: Survey) -> None:
             serial = group.manifest.drives[slot].serial
             if serial not in declared:
                 for view in views:
-                    view.note(
-                        mf.MANIFEST, "undeclared", f"the declaration names no drive with serial {serial}"
-                    )
+                    view.note(mf.MANIFEST, "undeclared", f"the declaration names no drive with serial {serial}")

@@ -62,9 +62,7 @@ def _sample(stripes: int) -> list[int]:
     return sorted({stripes * i // SAMPLES for i in range(SAMPLES)}) if stripes else []
 
 
-def _slots_of_pack(
-    drive: Drive, manifest: Manifest, packs: PagedFile, blocks: PagedFile, stripe: int
-) -> set[int]:
+def _slots_of_pack(drive: Drive, manifest: Manifest, packs: PagedFile, blocks: PagedFile, stripe: int) -> set[int]:
     """The slots whose pack of this stripe begins as the one on the drive does.
 
     Empty: nothing to be learnt.

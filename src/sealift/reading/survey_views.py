@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from blake3 import blake3
+
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import paged
@@ -56,9 +58,7 @@ class DriveView:
 
     mount: str
     drive: Drive
-    small: dict[str, bytes] = field(
-        default_factory=dict
-    )  # of MANIFEST, SIGNATURE, CARD: those that were read
+    small: dict[str, bytes] = field(default_factory=dict)  # of MANIFEST, SIGNATURE, CARD: those that were read
     card: DriveCard | None = None  # as drive.json has it: a claim
     manifest: Manifest | None = None  # its own, well-formed; not necessarily its group's
     standing: Standing = "unidentified"
@@ -119,6 +119,24 @@ class SharedPages(paged.PagedFile):
             except (FormatError, DriveFault):
                 continue
         raise FormatError(f"{self.name}: a page is damaged on every drive of the group that is here")
+
+    def matches(self, place: int, data: bytes) -> bool:
+        """Whether `data` is page `place` of the file (0.
+
+        The header), by the tree as the group's drives have it.
+        """
+        if place == 0 or len(data) != paged.PAGE:
+            return data == self._header.ljust(paged.PAGE, b"\0")
+        level = max(index for index, start in enumerate(self._starts) if start <= place)
+        number = place - self._starts[level]
+        if level == len(self._levels) - 1:
+            return blake3(self._header + data).digest() == self._root
+        upper, entry = divmod(number, paged.FANOUT)
+        try:
+            digests = self.page(level + 1, upper)
+        except FormatError:
+            return False  # damaged above on every drive: nobody can say
+        return blake3(data).digest() == digests[entry * paged.DIGEST : (entry + 1) * paged.DIGEST]
 
     def close(self) -> None:
         """Close the copies; reading opens them again."""

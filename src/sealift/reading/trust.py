@@ -71,9 +71,7 @@ def open_seal(files: dict[str, bytes], allowed: AllowedSigners) -> TrustedSeal:
         declaration = declarations.parse(files[DECLARATION], draft=False)
         release = check_release(files[DECLARATION], files[RELEASE], files[RELEASE_SIG], allowed)
     except DeclarationInvalid as error:
-        raise SealInvalid(
-            f"the seal binds a declaration that is not complete: {error}", hint=_NEW_SEAL
-        ) from error
+        raise SealInvalid(f"the seal binds a declaration that is not complete: {error}", hint=_NEW_SEAL) from error
     except FormatError as error:
         raise SealInvalid(f"the seal's release: {error}", hint=_NEW_SEAL) from error
     if (declaration.consignment_id, declaration.rehearsal) != (seal.consignment_id, seal.rehearsal):

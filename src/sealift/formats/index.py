@@ -98,7 +98,9 @@ def to_arrow(batch: bytes, size: int) -> pa.RecordBatch:
         lengths, data = columns[field.name]
         offsets = np.zeros(count + 1, dtype=np.int32)
         np.cumsum(np.frombuffer(lengths, dtype=np.int32), out=offsets[1:])
-        arrays.append(pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(data)]))
+        arrays.append(
+            pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(data)])
+        )
     return pa.record_batch(arrays, schema=schema)
 
 

@@ -36,7 +36,13 @@ OPEN_ME, SUMS, PACKS, BLOCKS = "OPEN-ME.txt", "B3SUMS", "packs.bin", "blocks.bin
 MEMBERS_INDEX, PACKS_INDEX = "index/members.parquet.age", "index/packs.parquet.age"
 GROUP_FILES = (PACKS, BLOCKS, MEMBERS_INDEX, PACKS_INDEX)  # the same on every drive of the group
 OWN_FILES = (OPEN_ME, SUMS)  # one a drive, digests in its row
-SEAL_FILES = ("seal/seal.json", "seal/seal.json.sig", "seal/declaration.toml", "seal/release.json", "seal/release.json.sig")
+SEAL_FILES = (
+    "seal/seal.json",
+    "seal/seal.json.sig",
+    "seal/declaration.toml",
+    "seal/release.json",
+    "seal/release.json.sig",
+)
 
 # length, first block, digest of age header and nonce (zeros for parity and absent packs), BLAKE3 of the pack
 PACK = struct.Struct("<QQ32s32s")
@@ -50,14 +56,14 @@ Name = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"\A[^\x00-\x1f
 Count = Annotated[int, Meta(ge=0, le=(1 << 62))]
 
 
-class FileRef(Record, kw_only=True):
+class FileRef(Record, frozen=True, kw_only=True):
     """Length in bytes and BLAKE3 of one file."""
 
     bytes: Count
     blake3: Hex32
 
 
-class IndexRef(Record, kw_only=True):
+class IndexRef(Record, frozen=True, kw_only=True):
     """An index file: length, BLAKE3, and the digest of its age header with the 16-byte nonce."""
 
     bytes: Count
@@ -65,7 +71,7 @@ class IndexRef(Record, kw_only=True):
     header: Hex32
 
 
-class TreeRef(Record, kw_only=True):
+class TreeRef(Record, frozen=True, kw_only=True):
     """A paged file: length, BLAKE3, number of records and root of its hash tree."""
 
     bytes: Count
@@ -74,7 +80,7 @@ class TreeRef(Record, kw_only=True):
     root: Hex32
 
 
-class DeclarationRef(Record, kw_only=True):
+class DeclarationRef(Record, frozen=True, kw_only=True):
     """Which declaration the group was packed under: its id, and the bytes it had when the group was signed."""
 
     id: Name
@@ -83,7 +89,7 @@ class DeclarationRef(Record, kw_only=True):
     rehearsal: bool
 
 
-class Geometry(Record, kw_only=True):
+class Geometry(Record, frozen=True, kw_only=True):
     """How the group is coded: Cauchy Reed-Solomon over GF(256), polynomial 0x11d."""
 
     data: Annotated[int, Meta(ge=1, le=MAX_DRIVES)]
@@ -94,7 +100,7 @@ class Geometry(Record, kw_only=True):
     files_end: Annotated[int, Meta(ge=0, le=MAX_STRIPES)]  # stripes from here on hold only directories
 
 
-class DriveRow(Record, kw_only=True):
+class DriveRow(Record, frozen=True, kw_only=True):
     """One drive of the group's table."""
 
     slot: Annotated[int, Meta(ge=0, lt=MAX_DRIVES)]
@@ -107,7 +113,7 @@ class DriveRow(Record, kw_only=True):
     sums: FileRef
 
 
-class Totals(Record, kw_only=True):
+class Totals(Record, frozen=True, kw_only=True):
     """What the group holds: members (index rows), files by path, bytes at the source and on the drives."""
 
     members: Count
@@ -117,7 +123,7 @@ class Totals(Record, kw_only=True):
     parity_bytes: Count
 
 
-class Manifest(Record, kw_only=True):
+class Manifest(Record, frozen=True, kw_only=True):
     """The signed root of a group."""
 
     type: Literal["sealift-manifest"] = "sealift-manifest"
@@ -145,7 +151,12 @@ class Manifest(Record, kw_only=True):
 
     def group_file(self, name: str) -> FileRef:
         """Length and digest of one of GROUP_FILES."""
-        refs = {PACKS: self.packs, BLOCKS: self.blocks, MEMBERS_INDEX: self.members_index, PACKS_INDEX: self.packs_index}
+        refs: dict[str, TreeRef | IndexRef] = {
+            PACKS: self.packs,
+            BLOCKS: self.blocks,
+            MEMBERS_INDEX: self.members_index,
+            PACKS_INDEX: self.packs_index,
+        }
         ref = refs[name]
         return FileRef(bytes=ref.bytes, blake3=ref.blake3)
 
@@ -166,7 +177,7 @@ class Manifest(Record, kw_only=True):
         )
 
 
-class DriveCard(Record, kw_only=True):
+class DriveCard(Record, frozen=True, kw_only=True):
     """drive.json: which drive of the manifest's table this is. A claim: the packs decide the slot."""
 
     type: Literal["sealift-drive"] = "sealift-drive"
@@ -260,5 +271,7 @@ def pack_at(packs: paged.PagedFile, stripe: int, role: int, n: int) -> PackRecor
     place = stripe * n + role
     record = PackRecord(*PACK.unpack(packs.get(place, place + 1)))
     if record.length > MAX_PACK:
-        raise FormatError(f"{PACKS}: pack {stripe}/{role} is {record.length} bytes long; at most {MAX_PACK} are allowed")
+        raise FormatError(
+            f"{PACKS}: pack {stripe}/{role} is {record.length} bytes long; at most {MAX_PACK} are allowed"
+        )
     return record

@@ -107,7 +107,15 @@ class PagedFile:
     """
 
     def __init__(
-        self, read_at: ReadAt, *, magic: bytes, record: int, count: int, root: bytes, name: str, cache: int = 256
+        self,
+        read_at: ReadAt,
+        *,
+        magic: bytes,
+        record: int,
+        count: int,
+        root: bytes,
+        name: str,
+        cache: int = 256,
     ) -> None:
         if not 0 <= count <= MAX_RECORDS:
             raise FormatError(f"{name}: {count} records; at most {MAX_RECORDS} are allowed")

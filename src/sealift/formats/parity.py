@@ -13,12 +13,15 @@ import ctypes.util
 import functools
 import importlib.util
 import os
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sealift.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Column = NDArray[np.uint8]
 

@@ -41,7 +41,7 @@ LIMITS = dict(zip(SEAL_FILES, (MAX_SEAL, MAX_SMALL, MAX_DECLARATION, MAX_SMALL, 
 _TAR = 512
 
 
-class SealDrive(Record, kw_only=True):
+class SealDrive(Record, frozen=True, kw_only=True):
     """One drive, named so that it can be missed."""
 
     id: DriveId
@@ -51,7 +51,7 @@ class SealDrive(Record, kw_only=True):
     carrier: Text
 
 
-class SealGroup(Record, kw_only=True):
+class SealGroup(Record, frozen=True, kw_only=True):
     """One group: the digest of its manifest, and what is needed to say what is missing when all of it is."""
 
     group: Count
@@ -63,7 +63,7 @@ class SealGroup(Record, kw_only=True):
     drives: Annotated[list[SealDrive], Meta(min_length=1, max_length=MAX_DRIVES)]
 
 
-class Seal(Record, kw_only=True):
+class Seal(Record, frozen=True, kw_only=True):
     """The signed root of a shipment."""
 
     type: Literal["sealift-seal"] = "sealift-seal"

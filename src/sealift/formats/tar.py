@@ -65,8 +65,13 @@ def _pax(records: list[tuple[bytes, bytes]]) -> bytes:
     return bytes(header + body + bytes(padding(len(body))))
 
 
-def header(  # noqa: PLR0917 -- called for every file; keywords cost half a microsecond
-    name: bytes, kind: bytes, size: int, mode: int, mtime_ns: int, link: bytes = b"",
+def header(
+    name: bytes,
+    kind: bytes,
+    size: int,
+    mode: int,
+    mtime_ns: int,
+    link: bytes = b"",
     extra: tuple[tuple[bytes, bytes], ...] = (),
 ) -> bytes:
     """The header blocks of one member: a multiple of 512 bytes; content and padding follow.
@@ -76,7 +81,14 @@ def header(  # noqa: PLR0917 -- called for every file; keywords cost half a micr
     """
     seconds, fraction = divmod(mtime_ns, 1_000_000_000)
     place = _split(name)
-    if fraction == 0 and place is not None and len(link) <= 100 and not extra and 0 <= seconds < _MAX_OCTAL_SIZE and size < _MAX_OCTAL_SIZE:
+    if (
+        fraction == 0
+        and place is not None
+        and len(link) <= 100
+        and not extra
+        and 0 <= seconds < _MAX_OCTAL_SIZE
+        and size < _MAX_OCTAL_SIZE
+    ):
         return _ustar(place[1], place[0], kind, size, mode, seconds, link)
     records = list(extra)
     if place is None:
@@ -89,7 +101,13 @@ def header(  # noqa: PLR0917 -- called for every file; keywords cost half a micr
     if fraction or not 0 <= seconds < _MAX_OCTAL_SIZE:
         records.append((b"mtime", _decimal(mtime_ns)))
     plain = _ustar(
-        place[1], place[0], kind, min(size, _MAX_OCTAL_SIZE - 1), mode, min(max(seconds, 0), _MAX_OCTAL_SIZE - 1), link[:100]
+        place[1],
+        place[0],
+        kind,
+        min(size, _MAX_OCTAL_SIZE - 1),
+        mode,
+        min(max(seconds, 0), _MAX_OCTAL_SIZE - 1),
+        link[:100],
     )
     return _pax(records) + plain if records else plain
 

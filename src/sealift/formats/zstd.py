@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from array import array
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from sealift.errors import FormatError
 
@@ -21,9 +19,10 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
-else:
-    Buffer = "Buffer"
+    from array import array
+    from collections.abc import Sequence
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 FRAME = 1 << 20  # bytes of tar in the largest frame
 RAW_BLOCK = 1 << 17  # RFC 8878: Block_Maximum_Size
@@ -37,7 +36,7 @@ _FOOTER = struct.Struct("<IBI")
 MAX_FRAMES = 1 << 22
 _SAMPLE = 8192
 
-_OPTIONS = {
+_OPTIONS: dict[int, int] = {
     zstd.CompressionParameter.compression_level: LEVEL,
     zstd.CompressionParameter.content_size_flag: 1,
 }

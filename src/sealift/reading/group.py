@@ -11,27 +11,23 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from blake3 import blake3
 
 from sealift.errors import DriveFault, FormatError, Lost
-from sealift.formats import manifest, paged, parity
+from sealift.formats import manifest, parity
 from sealift.formats.manifest import (
     BLOCK,
-    BLOCKS,
-    BLOCKS_MAGIC,
     PACK,
     PACKS,
-    PACKS_MAGIC,
-    Manifest,
     PackRecord,
 )
 
 if TYPE_CHECKING:
     from sealift.drives.base import Drive, ReadFile
+    from sealift.reading.survey_views import GroupView
 
 _OPEN_FILES = 64
 _REBUILT = 32  # blocks kept after a rebuild: a reader comes back for the next chunk of the same block
@@ -40,21 +36,21 @@ _REBUILT = 32  # blocks kept after a rebuild: a reader comes back for the next c
 class GroupReader:
     """One group on the drives that are here: `drives` maps a slot to the drives that hold its packs.
 
-    `manifest` has been trusted by the caller; everything else is checked against it.
+    The view's manifest has been trusted by the caller; everything else is checked against it.
     """
 
-    def __init__(self, record: Manifest, drives: Mapping[int, Sequence[Drive]]) -> None:
-        self.manifest, self.drives = record, {slot: list(some) for slot, some in drives.items() if some}
+    def __init__(self, view: GroupView) -> None:
+        record = view.manifest
+        self.manifest = record
+        self.drives: dict[int, list[Drive]] = {
+            slot: [each.drive for each in views] for slot, views in view.copies.items()
+        }
         self.data, self.parity, self.n = record.geometry.data, record.geometry.parity, record.n
-        self.rebuilt: Counter[str] = (
-            Counter()
-        )  # blocks rebuilt, by the id of the drive that should have had them
+        self.rebuilt: Counter[str] = Counter()  # blocks rebuilt, by the id of the drive that should have had them
         self._lock = threading.RLock()
         self._files: OrderedDict[tuple[int, str], ReadFile | None] = OrderedDict()
         self._cache: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
-        everybody = [drive for some in self.drives.values() for drive in some]
-        self._packs = _Table(everybody, PACKS, PACKS_MAGIC, PACK.size, record.packs)
-        self._blocks = _Table(everybody, BLOCKS, BLOCKS_MAGIC, paged.DIGEST, record.blocks)
+        self._packs, self._blocks = view.open_pages()
 
     def close(self) -> None:
         """Close every file."""
@@ -184,44 +180,3 @@ class GroupReader:
     def copies(self) -> list[Drive]:
         """Every drive here, in order of slots: each has the group's own files."""
         return [drive for slot in sorted(self.drives) for drive in self.drives[slot]]
-
-
-class _Table:
-    """A paged file that every drive has: each page from the first drive whose page checks."""
-
-    def __init__(
-        self, drives: Sequence[Drive], name: str, magic: bytes, record: int, ref: manifest.TreeRef
-    ) -> None:
-        self._drives, self._name = drives, name
-        self._arguments = {
-            "magic": magic,
-            "record": record,
-            "count": ref.records,
-            "root": bytes.fromhex(ref.root),
-            "name": name,
-        }
-        self._copies: list[tuple[ReadFile, paged.PagedFile]] | None = None
-
-    def _open(self) -> list[tuple[ReadFile, paged.PagedFile]]:
-        if self._copies is None:
-            self._copies = []
-            for drive in self._drives:
-                try:
-                    file = drive.open_read(self._name)
-                except (DriveFault, FormatError):
-                    continue
-                self._copies.append((file, paged.PagedFile(file.read_at, **self._arguments)))  # type: ignore[arg-type]
-        return self._copies
-
-    def get(self, start: int, stop: int) -> bytes:
-        for _, copy in self._open():
-            try:
-                return copy.get(start, stop)
-            except (DriveFault, FormatError):
-                continue
-        raise Lost(f"no drive here has a good page of {self._name} for records {start} to {stop - 1}")
-
-    def close(self) -> None:
-        for file, _ in self._copies or ():
-            file.close()
-        self._copies = None

@@ -6,7 +6,6 @@ A chunk that authenticates under the key of the header that the manifest binds, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,8 @@ from sealift.errors import AgeError, FormatError, Lost
 from sealift.formats import age, tar, zstd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from sealift.formats.index import Row
     from sealift.reading.group import GroupReader
 
@@ -26,9 +27,7 @@ _WINDOW = 2 << 20  # sealed bytes read at a time when reading on
 class PackReader:
     """zstd plaintext of one pack: `read(start, end)` in bytes of the decrypted stream. Not safe for threads."""
 
-    def __init__(
-        self, group: GroupReader, stripe: int, role: int, identities: Sequence[age.Identity]
-    ) -> None:
+    def __init__(self, group: GroupReader, stripe: int, role: int, identities: Sequence[age.Identity]) -> None:
         self._group, self._stripe, self._role = group, stripe, role
         self._record = group.record(stripe, role)
         if not self._record.length:
@@ -58,9 +57,7 @@ class PackReader:
                 continue
             if start <= len(raw) and blake3(raw[:start]).digest() == self._record.header:
                 return raw, start
-        raise FormatError(
-            f"the age header of pack {self._stripe}/{self._role} is not the one that was signed"
-        )
+        raise FormatError(f"the age header of pack {self._stripe}/{self._role} is not the one that was signed")
 
     def read(self, start: int, end: int) -> bytes:
         """Plaintext bytes start..end-1, every chunk authenticated. Lost, FormatError."""
@@ -98,11 +95,7 @@ class PackContent:
         self._reader = reader
         self._packed = np.concatenate(([0], np.cumsum(packed, dtype=np.int64)))
         self._raw = np.concatenate(([0], np.cumsum(raw, dtype=np.int64)))
-        if (
-            len(packed) != len(raw)
-            or self._packed[-1] > reader.size
-            or (len(raw) and int(raw.max()) > zstd.FRAME)
-        ):
+        if len(packed) != len(raw) or self._packed[-1] > reader.size or (len(raw) and int(raw.max()) > zstd.FRAME):
             raise FormatError("table of packs: frames do not fit their pack")
         self._frame = (-1, b"")
         self._window = (0, b"")
@@ -148,9 +141,7 @@ class PackContent:
         """The data of a sparse member: offset within the segment, bytes. Holes are left out."""
         head = b"".join(self.pieces(row.offset, min(row.stored, 2 * tar.MAX_EXTENTS * 22)))
         extents, used = tar.parse_sparse_map(head)
-        if used + sum(length for _, length in extents) != row.stored or any(
-            o + n > row.length for o, n in extents
-        ):
+        if used + sum(length for _, length in extents) != row.stored or any(o + n > row.length for o, n in extents):
             raise FormatError(f"sparse map of {row.path!r} does not fit its member")
         at = row.offset + used
         for offset, length in extents:

@@ -11,7 +11,6 @@ import heapq
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any
@@ -23,14 +22,17 @@ from sealift.errors import AgeError, BadInput, DriveFault, FormatError, Identity
 from sealift.formats import age, index, manifest
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, SPARSE, Row
 from sealift.formats.manifest import Manifest
-from sealift.reading import trust
 from sealift.reading.group import GroupReader
 from sealift.reading.pack import PackContent, PackReader
+from sealift.reading.survey import survey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import pyarrow.parquet as pq
 
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.reading import trust
 
 _BATCH = 8192
 
@@ -55,9 +57,7 @@ class Group:
         try:
             return pq.ParquetFile(pa.PythonFile(stream, mode="r"))
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise FormatError(
-                f"{name} of group {self.manifest.group} does not open as Parquet: {error}"
-            ) from error
+            raise FormatError(f"{name} of group {self.manifest.group} does not open as Parquet: {error}") from error
 
     def rows(self) -> Iterator[Row]:
         """Every row of the index, in order of path and start; FormatError for one that is out of limits."""
@@ -73,11 +73,7 @@ class Group:
         metadata = self._members.metadata
         for number in range(metadata.num_row_groups):
             statistics = metadata.row_group(number).column(0).statistics
-            if (
-                statistics is not None
-                and statistics.has_min_max
-                and not statistics.min <= path <= statistics.max
-            ):
+            if statistics is not None and statistics.has_min_max and not statistics.min <= path <= statistics.max:
                 continue
             for batch in _guarded(self._members.iter_batches(_BATCH, row_groups=[number])):
                 first, last = batch.column(0)[0].as_py(), batch.column(0)[-1].as_py()
@@ -232,31 +228,31 @@ class Shipment:
         seal: dict[str, bytes] | None,
     ) -> Shipment:
         """Open what is mounted at `mounts`; SealInvalid without a seal that holds, SignatureInvalid, BadInput."""
-        from sealift.reading.find import find_groups
-
         if not identities:
-            raise BadInput(
-                "no identity is given", hint="--identity FILE, the identity of one of the recipients"
+            raise BadInput("no identity is given", hint="--identity FILE, the identity of one of the recipients")
+        found = survey(mounts, allowed=allowed, seal=seal)
+        if found.trusted is None:
+            raise SealInvalid(
+                "; ".join(found.seal_failures) or "no seal: neither given nor on these drives",
+                hint="--seal FILE, as the origin sent it ahead by network",
             )
-        trusted, found = find_groups(mounts, allowed, seal)
-        groups: dict[int, Group] = {}
-        missing: list[Missing] = []
-        for sealed in trusted.seal.groups:
-            here = found.get(sealed.group)
-            if here is None:
-                drives = [
-                    f"{drive.id} (serial {drive.serial}, {drive.carrier or 'no carrier'})"
-                    for drive in sealed.drives
-                ]
-                missing.append(Missing(sealed.group, drives, sealed.totals.files, sealed.totals.source_bytes))
-            else:
-                groups[sealed.group] = Group(GroupReader(*here), identities)
+        groups = {v.group: Group(GroupReader(v), identities) for v in found.groups if v.trusted and v.drives}
+        missing = [
+            Missing(
+                sealed.group,
+                [f"{drive.id} (serial {drive.serial}, {drive.carrier or 'no carrier'})" for drive in sealed.drives],
+                sealed.totals.files,
+                sealed.totals.source_bytes,
+            )
+            for sealed in found.trusted.seal.groups
+            if sealed.group not in groups
+        ]
         if not groups:
             raise SealInvalid(
                 "none of these drives belongs to the shipment of this seal",
                 hint="give the seal of this shipment, or mount its drives; `sealift inspect MNT...` says what is here",
             )
-        return cls(trusted, groups, missing)
+        return cls(found.trusted, groups, missing)
 
     def close(self) -> None:
         """Close every file."""
@@ -272,8 +268,7 @@ class Shipment:
         """Every member by path, segments of a file as its rows; only those that match one of `patterns`, if any."""
         matches = matcher(patterns)
         streams = [
-            ((row.path, row.start, number, group, row) for row in group.rows())
-            for number, group in self.groups.items()
+            ((row.path, row.start, number, group, row) for row in group.rows()) for number, group in self.groups.items()
         ]
         for path, _, _, group, row in heapq.merge(*streams, key=lambda item: item[:3]):
             if matches(path):
@@ -288,13 +283,11 @@ class Shipment:
         names = os.fsdecode(path)
         hint = "`sealift ls` lists what is here"
         if self.missing:
-            hint += (
-                f"; {len(self.missing)} of the shipment's groups are not here, and it may be in one of them"
-            )
+            hint += f"; {len(self.missing)} of the shipment's groups are not here, and it may be in one of them"
         raise BadInput(f"{names!r} is not in this shipment", hint=hint)
 
     def read(self, path: bytes, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Bytes start..end-1 of a file, in order; hard links are followed within the shipment, symbolic ones are not."""
+        """Bytes start..end-1 of a file, in order; hard links are followed, symbolic ones are not."""
         group, rows = self.find(path)
         if rows[0].kind == index.HARDLINK:
             group, rows = self.find(rows[0].link)

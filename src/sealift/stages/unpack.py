@@ -16,11 +16,10 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from blake3 import blake3
 
@@ -30,7 +29,10 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Group, Shipment, matcher
 from sealift.stages.pack.scan import connect
-from sealift.stages.unpack_target import Target, Unsafe
+from sealift.stages.unpack_target import Target, UnsafeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 _JOB_ROWS = 50_000
 _NOTE = ".sealift-unpack-"
@@ -42,7 +44,7 @@ class Options:
 
     mounts: list[str]
     target: str
-    identity: bytes  # contents of the identity file
+    identities: list[bytes]  # contents of identity files
     allowed_signers: bytes
     seal: dict[str, bytes] | None
     patterns: list[str] = field(default_factory=list)
@@ -62,7 +64,7 @@ class Result:
     """What was restored; the JSON of `sealift unpack` is made of it."""
 
     files: int = 0
-    bytes: int = 0
+    size: int = 0  # bytes
     rebuilt_blocks: int = 0
     failed: list[tuple[bytes, str]] = field(default_factory=list)
     changed: list[bytes] = field(default_factory=list)
@@ -91,7 +93,7 @@ class Done:
     """What a worker did with a job."""
 
     files: int = 0
-    bytes: int = 0
+    size: int = 0  # bytes
     rebuilt: int = 0
     failed: list[tuple[bytes, str]] = field(default_factory=list)
     changed: list[bytes] = field(default_factory=list)
@@ -105,7 +107,12 @@ def unpack(options: Options, events: Events) -> Result:
     try:
         for missing in shipment.missing:
             result.missing_groups.append(
-                {"group": missing.group, "drives": missing.drives, "files": missing.files, "bytes": missing.bytes}
+                {
+                    "group": missing.group,
+                    "drives": missing.drives,
+                    "files": missing.files,
+                    "bytes": missing.bytes,
+                }
             )
         with _Notes(options.target, shipment.seal.seal.shipment) as notes:
             total = sum(group.manifest.totals.source_bytes for group in shipment.groups.values())
@@ -124,7 +131,7 @@ def unpack(options: Options, events: Events) -> Result:
 def _open(options: Options) -> Shipment:
     return Shipment.open(
         options.mounts,
-        identities=age_keys.parse_identities(options.identity),
+        identities=[key for data in options.identities for key in age_keys.parse_identities(data)],
         allowed=AllowedSigners.parse(options.allowed_signers),
         seal=options.seal,
     )
@@ -139,7 +146,8 @@ class _Notes:
             self.folder = os.path.join(target, _NOTE + shipment)
             if os.listdir(target) and not os.path.isdir(self.folder):
                 raise BadInput(
-                    f"{target} is not empty", hint="give an empty folder with --to; nothing there is overwritten"
+                    f"{target} is not empty",
+                    hint="give an empty folder with --to; nothing there is overwritten",
                 )
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             self._path = os.path.join(self.folder, "done")
@@ -154,7 +162,7 @@ class _Notes:
         with open(self._path, encoding="ascii", errors="replace") as file:
             self.done = {line.rstrip("\n") for line in file if line.endswith("\n")}
 
-    def __enter__(self) -> _Notes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -188,7 +196,7 @@ def _restore_packs(
                 _add(result, done)
                 if not done.failed:
                     notes.note(job.name)
-                events.progress(result.files, result.bytes, total)
+                events.progress(result.files, result.size, total)
 
     try:
         for number, group in shipment.groups.items():
@@ -208,7 +216,7 @@ def _restore_packs(
 
 def _add(result: Result, done: Done) -> None:
     result.files += done.files
-    result.bytes += done.bytes
+    result.size += done.size
     result.failed += done.failed
     result.changed += done.changed
 
@@ -218,7 +226,7 @@ def _already(job: Job) -> Done:
     for values in job.rows:
         row = Row(*values)
         done.files += row.kind == SYMLINK or row.start + row.length == row.size
-        done.bytes += row.length
+        done.size += row.length
     return done
 
 
@@ -247,7 +255,7 @@ def _jobs(number: int, group: Group, options: Options, folder: str) -> Iterator[
     connection.execute("SET temp_file_encryption = true")
     job: Job | None = None
     geometry = group.manifest.geometry
-    for batch in connection.sql("SELECT * FROM rows ORDER BY stripe, role, rows.\"offset\", path").to_arrow_reader(8192):
+    for batch in connection.sql('SELECT * FROM rows ORDER BY stripe, role, rows."offset", path').to_arrow_reader(8192):
         for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             row = Row(*values)
             index.check_row(row, geometry.data, geometry.stripes)
@@ -265,8 +273,10 @@ def _jobs(number: int, group: Group, options: Options, folder: str) -> Iterator[
 def _plain(batch: Any) -> Any:
     import pyarrow as pa
 
-    return pa.record_batch([column.cast(f.type) for column, f in zip(batch.columns, index.members_schema(), strict=True)],
-                           schema=index.members_schema())
+    return pa.record_batch(
+        [column.cast(f.type) for column, f in zip(batch.columns, index.members_schema(), strict=True)],
+        schema=index.members_schema(),
+    )
 
 
 # -- workers
@@ -306,12 +316,12 @@ def _work(job: Job) -> Done:
                     trouble = str(error)
                     raise
             _restore(target, content, row)
-        except (SealiftError, Unsafe, OSError) as error:
+        except (SealiftError, UnsafeError, OSError) as error:
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             done.failed.append((row.path, reason))
             continue
         done.files += row.start + row.length == row.size
-        done.bytes += row.length
+        done.size += row.length
         if row.flags & CHANGED:
             done.changed.append(row.path)
     target.sync()
@@ -397,7 +407,7 @@ def _finish_whole(target: Target, row: Row, failed: set[bytes], result: Result) 
                 raise SealiftError("the whole file does not match the signed index, though its segments do")
             result.changed.append(row.path)
         target.metadata(row.path, row.mode, row.mtime)
-    except (SealiftError, Unsafe, OSError) as error:
+    except (SealiftError, UnsafeError, OSError) as error:
         result.failed.append((row.path, str(error)))
 
 
@@ -408,7 +418,7 @@ def _hardlink(target: Target, row: Row, failed: set[bytes], result: Result) -> N
     try:
         target.hardlink(row.path, row.link)
         result.files += 1
-    except (Unsafe, OSError) as error:
+    except (UnsafeError, OSError) as error:
         result.failed.append((row.path, str(error)))
 
 
@@ -426,6 +436,6 @@ def _directories(group: Group, options: Options, target: Target, folder: str, re
             for path, mode, mtime in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 try:
                     act(path, mode, mtime)
-                except (Unsafe, OSError) as error:
+                except (UnsafeError, OSError) as error:
                     result.failed.append((path, str(error)))
     connection.close()

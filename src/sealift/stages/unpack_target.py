@@ -11,16 +11,19 @@ import ctypes
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDERS = 64
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Unsafe(Exception):
+class UnsafeError(Exception):
     """A name that would leave the target, or passes through something that is no folder."""
 
 
@@ -39,7 +42,7 @@ class Target:
     def _split(self, path: bytes) -> tuple[bytes, bytes]:
         parts = path.split(b"/")
         if any(part in {b"", b".", b".."} or b"\0" in part for part in parts):
-            raise Unsafe(f"its name {os.fsdecode(path)!r} does not stay within the target")
+            raise UnsafeError(f"its name {os.fsdecode(path)!r} does not stay within the target")
         return b"/".join(parts[:-1]), parts[-1]
 
     def _parent(self, folder: bytes) -> int:
@@ -58,7 +61,7 @@ class Target:
         except (NotADirectoryError, OSError) as error:
             if isinstance(error, PermissionError):
                 raise
-            raise Unsafe(f"{os.fsdecode(folder)!r} above it is no folder ({error.strerror})") from error
+            raise UnsafeError(f"{os.fsdecode(folder)!r} above it is no folder ({error.strerror})") from error
         self._cache[folder] = fd
         if len(self._cache) > _FOLDERS:
             _, oldest = self._cache.popitem(last=False)
@@ -79,7 +82,7 @@ class Target:
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                raise Unsafe("something that is no file stands in its place")
+                raise UnsafeError("something that is no file stands in its place")
             if status.st_size != size:
                 os.ftruncate(fd, size)
             yield fd
@@ -107,7 +110,7 @@ class Target:
         source_folder, source = self._split(original)
         source_parent = self._parent(source_folder)
         if not stat.S_ISREG(os.stat(source, dir_fd=source_parent, follow_symlinks=False).st_mode):
-            raise Unsafe(f"the file it is another name of, {os.fsdecode(original)!r}, is no file here")
+            raise UnsafeError(f"the file it is another name of, {os.fsdecode(original)!r}, is no file here")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=parent)
         os.link(source, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)

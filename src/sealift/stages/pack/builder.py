@@ -18,8 +18,8 @@ import stat
 import sys
 from array import array
 from collections import deque
-from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 import msgspec
 from blake3 import blake3
@@ -30,6 +30,9 @@ from sealift.formats.index import BATCH, CHANGED, DIRECTORY, FILE, HARDLINK, SPA
 from sealift.formats.manifest import BLOCK
 from sealift.stages.pack import units
 from sealift.stages.pack.units import Begin, Credit, Ended, Failed, Filled, RowsReady, Setup, Unit, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FLUSH_AT = 512 << 10  # a frame of small members is closed at the first member's end from here on
 LARGE = zstd.FRAME - 4096  # a member with more content has frames of its own
@@ -47,10 +50,12 @@ class Channel:
         self.credit = 0
 
     def send(self, message: units.FromBuilder) -> None:
+        """Tell the coordinator."""
         self._connection.send_bytes(units.encoder.encode(message))
 
     def receive(self) -> units.ToBuilder:
-        message = units.to_builder.decode(self._connection.recv_bytes())
+        """The next message; EOFError when the coordinator is gone."""
+        message: units.ToBuilder = units.to_builder.decode(self._connection.recv_bytes())
         if isinstance(message, Credit):
             self.credit = message.columns
         return message
@@ -95,10 +100,12 @@ class SlabSink:
         return self._slab[self.fill :]
 
     def advance(self, count: int) -> None:
+        """`count` bytes of `room` were filled."""
         self.fill += count
         self.length += count
 
-    def write(self, data: memoryview | bytes) -> None:
+    def write(self, data: memoryview | bytes | bytearray) -> None:
+        """Append bytes, over as many slabs as it takes."""
         data = memoryview(data)
         while data:
             room = self.room()
@@ -153,7 +160,11 @@ class PackStream:
     def room(self) -> int:
         """Bytes of plaintext that are surely left."""
         return (
-            self._capacity - self.plain - zstd.raw_bound(self._fill) - units.RESERVE - zstd.seek_table_length(len(self.raw) + 8)
+            self._capacity
+            - self.plain
+            - zstd.raw_bound(self._fill)
+            - units.RESERVE
+            - zstd.seek_table_length(len(self.raw) + 8)
         )
 
     # -- tar
@@ -165,6 +176,7 @@ class PackStream:
         return self._small_view[self._fill : self._fill + size]
 
     def take(self, size: int) -> None:
+        """`size` bytes of what `reserve` gave are tar now."""
         self._fill += size
         self.offset += size
 
@@ -381,7 +393,15 @@ class PackBuilder:
             flags |= CHANGED
         offset = stream.offset + head
         stream.take(head + length + padding)
-        self._note(unit, FILE, length=length, offset=offset, stored=length, flags=flags, digest=blake3(content).digest())
+        self._note(
+            unit,
+            FILE,
+            length=length,
+            offset=offset,
+            stored=length,
+            flags=flags,
+            digest=blake3(content).digest(),
+        )
 
     def _large(self, unit: Unit, fd: int, length: int, flags: int) -> Iterator[None]:
         """Frames of exactly 1 MiB of content, which begin at multiples of 1 MiB of the segment."""
@@ -436,7 +456,13 @@ class PackBuilder:
         if os.fstat(fd).st_mtime_ns != unit.mtime:
             flags |= CHANGED
         self._note(
-            unit, FILE, length=length, offset=offset, stored=stored, flags=flags | SPARSE, digest=hasher.digest()
+            unit,
+            FILE,
+            length=length,
+            offset=offset,
+            stored=stored,
+            flags=flags | SPARSE,
+            digest=hasher.digest(),
         )
 
     def _fill_views(self, unit: Unit, fd: int, views: list[memoryview], size: int, start: int) -> int:
@@ -444,7 +470,9 @@ class PackBuilder:
         try:
             count = _read_full(fd, views, start)
         except OSError as error:
-            self._skipped.append((unit.path, f"{error.strerror} at byte {start}; zeros stand for what could not be read"))
+            self._skipped.append(
+                (unit.path, f"{error.strerror} at byte {start}; zeros stand for what could not be read")
+            )
             count = 0
         if count == size:
             return 0
@@ -459,15 +487,37 @@ class PackBuilder:
         self._skipped += [(name, reason) for name in (unit.path, *unit.links)]
 
     def _note(
-        self, unit: Unit, kind: int, *, path: bytes = b"", length: int = 0, offset: int = 0, stored: int = 0, flags: int = 0,
-        link: bytes = b"", digest: bytes = b"",
-    ) -> None:  # fmt: skip
+        self,
+        unit: Unit,
+        kind: int,
+        *,
+        path: bytes = b"",
+        length: int = 0,
+        offset: int = 0,
+        stored: int = 0,
+        flags: int = 0,
+        link: bytes = b"",
+        digest: bytes = b"",
+    ) -> None:
         whole = not unit.part or kind != FILE
         size = (length if whole else unit.size) if kind == FILE else 0
         row = Row(
-            path or unit.path, kind, size, unit.mode, unit.mtime, unit.start if kind == FILE else 0, length,
-            self._stripe, self.role, offset, stored, flags, link, digest, b"",
-        )  # fmt: skip
+            path or unit.path,
+            kind,
+            size,
+            unit.mode,
+            unit.mtime,
+            unit.start if kind == FILE else 0,
+            length,
+            self._stripe,
+            self.role,
+            offset,
+            stored,
+            flags,
+            link,
+            digest,
+            b"",
+        )
         self._members += 1
         self._source_bytes += length
         self._files += whole or unit.start + unit.length >= unit.size
@@ -480,9 +530,7 @@ class PackBuilder:
 
     def _finish(self) -> None:
         if not self._begun:  # an absent pack: length 0 and no file
-            self._channel.send(
-                Ended(self.role, 0, bytes(32), bytes(32), b"", 0, 0, 0, 0, 0, b"", b"", [], [], [])
-            )
+            self._channel.send(Ended(self.role, 0, bytes(32), bytes(32), b"", 0, 0, 0, 0, 0, b"", b"", [], [], []))
             return
         self._stream.finish()
         digest = self.sink.finish()
@@ -490,10 +538,22 @@ class PackBuilder:
         stream = self._stream
         self._channel.send(
             Ended(
-                self.role, self.sink.length, stream.header_digest, digest, bytes(self.sink.blocks), stream.plain,
-                self._members, self._samples, self._source_bytes, self._files, stream.packed.tobytes(),
-                stream.raw.tobytes(), self._segments, self._changed, self._skipped,
-            )  # fmt: skip
+                self.role,
+                self.sink.length,
+                stream.header_digest,
+                digest,
+                bytes(self.sink.blocks),
+                stream.plain,
+                self._members,
+                self._samples,
+                self._source_bytes,
+                self._files,
+                stream.packed.tobytes(),
+                stream.raw.tobytes(),
+                self._segments,
+                self._changed,
+                self._skipped,
+            )
         )
 
 
@@ -507,11 +567,13 @@ class Builder:
         self._rows = Rows()
 
     def add_row(self, row: Row) -> None:
+        """Keep a row of the index for the next batch."""
         self._rows.add(row)
         if len(self._rows) >= BATCH:
             self.flush_rows()
 
     def flush_rows(self) -> None:
+        """Hand the batch over."""
         if len(self._rows):
             batch, size = self._rows.encode()
             self.channel.send(RowsReady(batch, size, len(self._rows)))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from blake3 import blake3
 
@@ -23,6 +22,8 @@ from sealift.stages.pack.group import stripe_file
 from sealift.stages.pack.scan import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     import pyarrow as pa
 
     from sealift.drives.base import Drive
@@ -43,7 +44,7 @@ class GroupFacts:
     groups: int
     drives_total: int
     scan: str
-    order: str
+    order: Literal["path", "shuffled"]
     seed: int
     data: int
     parity: int
@@ -51,7 +52,12 @@ class GroupFacts:
 
 
 def close_group(
-    facts: GroupFacts, journal: Journal, folder: str, drives: Sequence[Drive], recipients: Sequence[age.Recipient], signer: Signer
+    facts: GroupFacts,
+    journal: Journal,
+    folder: str,
+    drives: Sequence[Drive],
+    recipients: Sequence[age.Recipient],
+    signer: Signer,
 ) -> Manifest:
     """Write, sign and publish; returns the manifest. May be run again after a crash: it makes the same anew."""
     out = os.path.join(folder, "closed")
@@ -59,7 +65,9 @@ def close_group(
     os.makedirs(os.path.join(out, "index"))
     state = journal.group(facts.group)
     packs_ref, blocks_ref, sums = _write_tables(facts, journal, folder, out, state.stripes)
-    members_ref = _write_index(out, manifest.MEMBERS_INDEX, recipients, lambda sink: _write_members(folder, state.stripes, sink))
+    members_ref = _write_index(
+        out, manifest.MEMBERS_INDEX, recipients, lambda sink: _write_members(folder, state.stripes, sink)
+    )
     table_ref = _write_index(out, manifest.PACKS_INDEX, recipients, lambda sink: _write_packs(journal, facts, sink))
     packed, parity_bytes, members, files, source_bytes = journal.totals(facts.group, facts.data)
     assert state.files_end is not None
@@ -70,21 +78,37 @@ def close_group(
         own.append({manifest.OPEN_ME: text, manifest.SUMS: sums[slot]})
         rows.append(
             manifest.DriveRow(
-                slot=slot, id=manifest.drive_id(facts.group, slot), number=number, serial=serial, label=label,
-                carrier=carrier, open_me=_ref(text), sums=_ref(sums[slot]),
-            )  # fmt: skip
+                slot=slot,
+                id=manifest.drive_id(facts.group, slot),
+                number=number,
+                serial=serial,
+                label=label,
+                carrier=carrier,
+                open_me=_ref(text),
+                sums=_ref(sums[slot]),
+            )
         )
     record = Manifest(
-        shipment=facts.shipment, declaration=facts.declaration, group=facts.group, groups=facts.groups,
-        drives_total=facts.drives_total, scan=facts.scan, order=facts.order, seed=facts.seed,  # type: ignore[arg-type]
+        shipment=facts.shipment,
+        declaration=facts.declaration,
+        group=facts.group,
+        groups=facts.groups,
+        drives_total=facts.drives_total,
+        scan=facts.scan,
+        order=facts.order,
+        seed=facts.seed,
         geometry=manifest.Geometry(
             data=facts.data, parity=facts.parity, stripes=state.stripes, files_end=state.files_end
         ),
-        drives=rows, packs=packs_ref, blocks=blocks_ref, members_index=members_ref, packs_index=table_ref,
+        drives=rows,
+        packs=packs_ref,
+        blocks=blocks_ref,
+        members_index=members_ref,
+        packs_index=table_ref,
         totals=manifest.Totals(
             members=members, files=files, source_bytes=source_bytes, packed_bytes=packed, parity_bytes=parity_bytes
         ),
-    )  # fmt: skip
+    )
     data = manifest.encode_manifest(record)
     if manifest.decode_manifest(data) != record:
         raise FormatError("the manifest does not read back as it was written")
@@ -96,7 +120,10 @@ def close_group(
             file.flush()
             os.fsync(file.fileno())
     with ThreadPoolExecutor(len(drives)) as pool:
-        jobs = [pool.submit(_publish, drive, slot, out, record, own[slot], data, signature) for slot, drive in enumerate(drives)]
+        jobs = [
+            pool.submit(_publish, drive, slot, out, record, own[slot], data, signature)
+            for slot, drive in enumerate(drives)
+        ]
         for job in jobs:
             job.result()
     return record
@@ -184,7 +211,9 @@ def _write_tables(
                 sums[slot] += f"{row.blake3.hex()}  {name}\n".encode()
 
     packs = _write_tree(os.path.join(out, manifest.PACKS), PACKS_MAGIC, PACK.size, stripes * n, pack_records())
-    blocks = _write_tree(os.path.join(out, manifest.BLOCKS), BLOCKS_MAGIC, paged.DIGEST, first, _block_hashes(folder, stripes))
+    blocks = _write_tree(
+        os.path.join(out, manifest.BLOCKS), BLOCKS_MAGIC, paged.DIGEST, first, _block_hashes(folder, stripes)
+    )
     return packs, blocks, [bytes(text) for text in sums]
 
 
@@ -212,7 +241,7 @@ def _write_tree(path: str, magic: bytes, record: int, count: int, body: Iterator
 def _write_index(out: str, name: str, recipients: Sequence[age.Recipient], write: Callable[[Any], None]) -> IndexRef:
     """One Parquet file in age; the digest of its header and nonce binds its place."""
     file = _Hashed(os.path.join(out, name))
-    head: list[bytes] = []
+    head: list[str] = []
 
     def sink(data: bytes) -> None:
         if not head:  # the first piece is the header with the nonce
@@ -274,11 +303,15 @@ def _write_packs(journal: Journal, facts: GroupFacts, sink: Any) -> None:
         if row.role < facts.data:
             rows.append(
                 {
-                    "stripe": row.stripe, "role": row.role, "length": row.length, "plain": row.plain,
-                    "members": row.members, "samples": row.samples,
+                    "stripe": row.stripe,
+                    "role": row.role,
+                    "length": row.length,
+                    "plain": row.plain,
+                    "members": row.members,
+                    "samples": row.samples,
                     "frames_packed": np.frombuffer(row.packed, dtype=np.uint32),
                     "frames_raw": np.frombuffer(row.raw, dtype=np.uint32),
-                }  # fmt: skip
+                }
             )
         if len(rows) >= _PACK_ROWS:
             flush()

@@ -126,7 +126,11 @@ class Dealer:
             return
         columns = [part.column(name) for name in ("path", "kind", "size", "mode", "mtime", "sparse")]
         out = pa.record_batch(
-            [columns[0], *[pa.array(np.asarray(column, dtype=np.int64)) for column in columns[1:]], pa.array(first[start:stop])],
+            [
+                columns[0],
+                *[pa.array(np.asarray(column, dtype=np.int64)) for column in columns[1:]],
+                pa.array(first[start:stop]),
+            ],
             names=["path", "kind", "size", "mode", "mtime", "sparse", "first"],
         )
         self._open(group).write_batch(out)

@@ -1,4 +1,4 @@
-"""Which drive is which: mounts, serials, carriers, and the deal of drives to groups; every refusal before a byte is written.
+"""Which drive is which: mounts, serials, carriers, the deal to groups; every refusal before a byte is written.
 
 The shipment's drives are those of the declaration, or, while a draft names none, those that are attached. They are
 dealt to groups carrier by carrier, one group after the other, so that a carrier's loss costs every group as little
@@ -8,7 +8,6 @@ as can be; the deal depends on the declaration alone and is the same on every ho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from sealift.errors import BadInput, FormatError
 from sealift.formats import manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from sealift.drives.base import Drive
     from sealift.trade.declaration import Declaration
 
@@ -93,7 +94,9 @@ def identify(
     for serial, count in Counter(each.serial for each in out).items():
         if count > 1:
             mounts = ", ".join(each.mount for each in out if each.serial == serial)
-            raise BadInput(f"{mounts} have the same serial number {serial}", hint="every drive has its own serial number")
+            raise BadInput(
+                f"{mounts} have the same serial number {serial}", hint="every drive has its own serial number"
+            )
     return out
 
 
@@ -109,10 +112,13 @@ def deal(attached: Sequence[Attached], declaration: Declaration, *, parity: int,
             )
         wants = declared.get(each.serial, "")
         if each.carrier and wants and each.carrier != wants:
-            raise BadInput(f"{each.mount}: --carrier says {each.carrier!r}, the declaration says {wants!r} for {each.serial}")
+            raise BadInput(
+                f"{each.mount}: --carrier says {each.carrier!r}, the declaration says {wants!r} for {each.serial}"
+            )
         if each.carrier and names and each.carrier not in names:
             raise BadInput(
-                f"{each.carrier!r} is no carrier of the declaration", hint=f"one of: {', '.join(sorted(names))}"
+                f"{each.carrier!r} is no carrier of the declaration",
+                hint=f"one of: {', '.join(sorted(names))}",
             )
         each.carrier = wants or each.carrier
     if declared:
@@ -145,7 +151,8 @@ def carrier_risk(groups: Sequence[Sequence[Place]], parity: int) -> str | None:
     for number, group in enumerate(groups):
         for carrier, count in Counter(place.carrier for place in group if place.carrier).items():
             if count > parity:
-                return f"carrier {carrier} would carry {count} drives of group {number + 1}, and parity holds the loss of {parity}"
+                carries = f"carrier {carrier} would carry {count} drives of group {number + 1}"
+                return f"{carries}, and parity holds the loss of {parity}"
     return None
 
 
@@ -169,8 +176,9 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> 
         )
     if card.shipment != shipment:
         raise BadInput(
-            f"{attached.mount}: sealift/ holds drive {card.id} of another shipment, {card.shipment}; nothing was written",
-            hint="attach another drive; or, if that was an unfinished packing whose state is lost, give --discard-group",
+            f"{attached.mount}: sealift/ holds drive {card.id} of another shipment, {card.shipment}; "
+            "nothing was written",
+            hint="attach another drive; or, if that was an unfinished packing whose state is lost, --discard-group",
         )
     if (card.group, card.slot) != (group, slot):
         raise BadInput(
@@ -185,17 +193,23 @@ def discard(attached: Attached, shipment: str) -> bool:
     if not drive.exists():
         return False
     data = drive.read_small(manifest.CARD, manifest.MAX_CARD)
-    if data is None or manifest.decode_card(data).shipment == shipment:
+    if data is None or (other := manifest.decode_card(data).shipment) == shipment:
         return False
     if drive.size(manifest.MANIFEST) is not None:
         raise BadInput(
-            f"{attached.mount}: holds a finished group of shipment {manifest.decode_card(data).shipment}; it is not discarded",
+            f"{attached.mount}: holds a finished group of shipment {other}; it is not discarded",
             hint="--discard-group removes only what was never signed; attach another drive",
         )
     drive.lock()
     for entry in list(drive.walk(20_000_000)):
         name = entry.name.decode(errors="surrogateescape")
-        if entry.kind == "file" and (name.startswith("packs/") or name == manifest.CARD or name in manifest.GROUP_FILES
-                                     or name in manifest.OWN_FILES or name.endswith(".part") or name == manifest.SIGNATURE):
+        if entry.kind == "file" and (
+            name.startswith("packs/")
+            or name == manifest.CARD
+            or name in manifest.GROUP_FILES
+            or name in manifest.OWN_FILES
+            or name.endswith(".part")
+            or name == manifest.SIGNATURE
+        ):
             drive.remove(name)
     return True

@@ -11,6 +11,7 @@ Nothing here prints; `progress` is called from the coordinating thread.
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import socket
@@ -18,7 +19,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, NoReturn
@@ -37,9 +37,11 @@ from sealift.stages.pack.journal import PackRow
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Failed, Filled, RowsReady, Setup, Work
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sealift.drives.base import Drive, PartFile
     from sealift.stages.pack.journal import Journal
-    from sealift.stages.pack.queue import UnitQueue
+    from sealift.stages.pack.queue import Cursor, UnitQueue
 
 SLAB = 4 << 20
 DEPTH = 3
@@ -113,7 +115,9 @@ class Fleet:
 class StripeWriter:
     """The n packs of one stripe on their way to n drives."""
 
-    def __init__(self, fleet: Fleet, drives: Sequence[Drive], writers: Sequence[ThreadPoolExecutor], stripe: int) -> None:
+    def __init__(
+        self, fleet: Fleet, drives: Sequence[Drive], writers: Sequence[ThreadPoolExecutor], stripe: int
+    ) -> None:
         self._fleet, self._drives, self._writers, self._stripe = fleet, drives, writers, stripe
         self._parts: dict[int, PartFile] = {}  # by role
         self._filled: dict[int, dict[int, int]] = {}  # column -> role -> bytes
@@ -145,7 +149,9 @@ class StripeWriter:
             column = self._next
             lengths = self._filled.get(column, {})
             waiting = [
-                role for role in range(self._fleet.data) if role not in lengths and self._ended.get(role, 1 << 62) > column
+                role
+                for role in range(self._fleet.data)
+                if role not in lengths and self._ended.get(role, 1 << 62) > column
             ]
             if waiting or not lengths:
                 return
@@ -161,7 +167,9 @@ class StripeWriter:
             fleet = self._fleet
             slot, longest = column % fleet.setup.depth, max(lengths.values())
             memory = fleet.memory
-            have = {role: (memory[role, slot] if role in lengths else fleet.zeros)[:longest] for role in range(fleet.data)}
+            have = {
+                role: (memory[role, slot] if role in lengths else fleet.zeros)[:longest] for role in range(fleet.data)
+            }
             want = {fleet.data + j: memory[fleet.data + j, slot][:longest] for j in range(fleet.parity)}
             parity.rebuild(fleet.data, fleet.parity, have, want)
             for j in range(fleet.parity):
@@ -175,21 +183,21 @@ class StripeWriter:
             for role, length in lengths.items():
                 place = manifest.slot_of(self._stripe, role, fleet.n)
                 job = self._writers[place].submit(self._write, place, role, column, memory[role, slot], length)
-                job.add_done_callback(lambda job, column=column: self._wrote(job, column, pending))
+                job.add_done_callback(functools.partial(self._wrote, column, pending))
         except BaseException as error:  # noqa: BLE001 -- handed to the coordinating thread
             self.failure = self.failure or error
 
-    def _write(self, place: int, role: int, column: int, slab: np.ndarray, length: int) -> None:
+    def _write(self, place: int, role: int, column: int, slab: parity.Column, length: int) -> None:
         if self.failure is not None:
             return
         part = self._parts.get(role)
         if part is None:
             name = manifest.pack_name(self._stripe, role, self._fleet.data)
             part = self._parts[role] = self._drives[place].create(name)
-        part.write_at(column * self._fleet.setup.slab, [memoryview(slab)[:length]])
+        part.write_at(column * self._fleet.setup.slab, [slab[:length].data])
         self.written[place] += length
 
-    def _wrote(self, job: Future[None], column: int, pending: list[int]) -> None:
+    def _wrote(self, column: int, pending: list[int], job: Future[None]) -> None:
         error = job.exception()
         if error is not None:
             self.failure = self.failure or error
@@ -226,7 +234,7 @@ class StripeWriter:
                 part.abandon()
 
     def publish(self) -> None:
-        """fsync n files and rename them; then fsync n folders. All drives at once."""
+        """Fsync n files and rename them; then fsync n folders. All drives at once."""
 
         def finish(role: int, part: PartFile) -> None:
             place = manifest.slot_of(self._stripe, role, self._fleet.n)
@@ -254,7 +262,7 @@ class GroupPacker:
         *,
         source: bytes,
         progress: Callable[[Progress], None],
-        room: Callable[[], None],
+        room: Callable[[int, int], None],
     ) -> None:
         self._fleet, self._journal, self._folder, self._number = fleet, journal, folder, number
         self._drives, self._source, self._progress, self._room = drives, source, progress, room
@@ -266,6 +274,7 @@ class GroupPacker:
         self._last_shown = 0.0
         totals = journal.totals(number, fleet.data)
         self._packed, self._members, self._source_bytes = totals[0], totals[2], totals[4]
+        self._blocks = journal.blocks(number)
         self._begun = time.monotonic()
         os.makedirs(os.path.join(folder, "stripes"), exist_ok=True)
 
@@ -275,7 +284,7 @@ class GroupPacker:
         if queue.cursor.offset:
             self._follower.resume(queue)
         while not queue.empty:
-            self._room()
+            self._room(self._members, self._blocks)
             self._pack_stripe(stripe, queue)
             stripe += 1
         self._finish_commit()
@@ -329,9 +338,7 @@ class GroupPacker:
         order = [ended[role] for role in range(fleet.data)]
         for slot, count in enumerate(writer.written):
             self._written[slot] += count
-        self._commit = self._committer.submit(
-            self._commit_stripe, stripe, cursor, order, writer, self._begun - begun
-        )
+        self._commit = self._committer.submit(self._commit_stripe, stripe, cursor, order, writer, self._begun - begun)
 
     def _messages(self, writer: StripeWriter) -> list[tuple[BuilderProcess, units.FromBuilder]]:
         """What the builders said; raises what a thread of ours ran into."""
@@ -353,9 +360,15 @@ class GroupPacker:
         return out
 
     def _handle(
-        self, builder: BuilderProcess, message: units.FromBuilder, writer: StripeWriter, queue: UnitQueue, rows: object,
-        ended: dict[int, Ended], columns: dict[int, int],
-    ) -> None:  # fmt: skip
+        self,
+        builder: BuilderProcess,
+        message: units.FromBuilder,
+        writer: StripeWriter,
+        queue: UnitQueue,
+        rows: object,
+        ended: dict[int, Ended],
+        columns: dict[int, int],
+    ) -> None:
         if isinstance(message, Ask):
             taken = queue.take(message.room)
             for unit in taken:
@@ -372,6 +385,7 @@ class GroupPacker:
         elif isinstance(message, Ended):
             ended[message.role] = message
             self._packed += message.length
+            self._blocks += 2 * len(message.blocks) // 32  # an upper bound that counts parity
             self._source_bytes += message.source_bytes
             writer.ended(message.role, columns.get(message.role, 0))
         else:
@@ -382,9 +396,7 @@ class GroupPacker:
         if now - self._last_shown < 0.2:
             return
         self._last_shown = now
-        written = {
-            drive.mount: self._written[slot] + writer.written[slot] for slot, drive in enumerate(self._drives)
-        }
+        written = {drive.mount: self._written[slot] + writer.written[slot] for slot, drive in enumerate(self._drives)}
         self._progress(
             Progress(self._number, writer._stripe, self._source_bytes, self._packed, self._members, written)  # noqa: SLF001
         )
@@ -401,7 +413,12 @@ class GroupPacker:
         return rows.encode() if len(rows) else None
 
     def _commit_stripe(
-        self, stripe: int, cursor: tuple[int, int, int], ended: list[Ended], writer: StripeWriter, seconds: float
+        self,
+        stripe: int,
+        cursor: Cursor,
+        ended: list[Ended],
+        writer: StripeWriter,
+        seconds: float,
     ) -> None:
         fleet = self._fleet
         writer.publish()
@@ -411,18 +428,40 @@ class GroupPacker:
                 file.write(end.blocks)
                 packs.append(
                     PackRow(
-                        stripe, role, end.length, end.header, end.blake3, len(end.blocks) // 32, end.plain, end.members,
-                        end.samples, end.source_bytes, end.files, end.frames_packed, end.frames_raw,
-                    )  # fmt: skip
+                        stripe,
+                        role,
+                        end.length,
+                        end.header,
+                        end.blake3,
+                        len(end.blocks) // 32,
+                        end.plain,
+                        end.members,
+                        end.samples,
+                        end.source_bytes,
+                        end.files,
+                        end.frames_packed,
+                        end.frames_raw,
+                    )
                 )
             for j in range(fleet.parity):
                 blocks = writer.parity_blocks[j]
                 file.write(blocks)
                 packs.append(
                     PackRow(
-                        stripe, fleet.data + j, writer.parity_length, bytes(32), writer.parity_hash[j].digest(),
-                        len(blocks) // 32, 0, 0, 0, 0, 0, b"", b"",
-                    )  # fmt: skip
+                        stripe,
+                        fleet.data + j,
+                        writer.parity_length,
+                        bytes(32),
+                        writer.parity_hash[j].digest(),
+                        len(blocks) // 32,
+                        0,
+                        0,
+                        0,
+                        0,
+                        0,
+                        b"",
+                        b"",
+                    )
                 )
             file.flush()
             os.fsync(file.fileno())
@@ -432,7 +471,8 @@ class GroupPacker:
 
 def _fail(message: Failed) -> NoReturn:
     raise SealiftError(
-        f"a builder process failed: {message.reason}", hint="committed stripes are safe; run the same command again"
+        f"a builder process failed: {message.reason}",
+        hint="committed stripes are safe; run the same command again",
     )
 
 

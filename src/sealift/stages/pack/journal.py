@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from typing import NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import BadInput
 from sealift.stages.pack.queue import Cursor
-from sealift.stages.pack.units import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sealift.stages.pack.units import Ended
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS groups (
     number INTEGER PRIMARY KEY, state TEXT NOT NULL, stripes INTEGER NOT NULL DEFAULT 0, files_end INTEGER,
-    cursor_row INTEGER NOT NULL DEFAULT 0, cursor_offset INTEGER NOT NULL DEFAULT 0, cursor_part INTEGER NOT NULL DEFAULT 0,
+    cursor_row INTEGER NOT NULL DEFAULT 0, cursor_offset INTEGER NOT NULL DEFAULT 0,
+    cursor_part INTEGER NOT NULL DEFAULT 0,
     source_bytes INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS packs (
     number INTEGER NOT NULL, stripe INTEGER NOT NULL, role INTEGER NOT NULL, length INTEGER NOT NULL,
-    header BLOB NOT NULL, blake3 BLOB NOT NULL, blocks INTEGER NOT NULL, plain INTEGER NOT NULL, members INTEGER NOT NULL,
-    samples INTEGER NOT NULL, source_bytes INTEGER NOT NULL, files INTEGER NOT NULL, packed BLOB NOT NULL, raw BLOB NOT NULL,
+    header BLOB NOT NULL, blake3 BLOB NOT NULL, blocks INTEGER NOT NULL, plain INTEGER NOT NULL,
+    members INTEGER NOT NULL, samples INTEGER NOT NULL, source_bytes INTEGER NOT NULL, files INTEGER NOT NULL,
+    packed BLOB NOT NULL, raw BLOB NOT NULL,
     PRIMARY KEY (number, stripe, role)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told (number INTEGER NOT NULL, stripe INTEGER NOT NULL, path BLOB NOT NULL, reason TEXT);
 """
@@ -101,7 +104,8 @@ class Journal:
             " FROM groups WHERE number = ?",
             (number,),
         ).fetchone()
-        return GroupState(*row[:4], Cursor(*row[4:7]), *row[7:])
+        number, state, stripes, files_end, *cursor, source_bytes, seconds = row
+        return GroupState(number, state, stripes, files_end, Cursor(*cursor), source_bytes, seconds)
 
     def set_state(self, number: int, state: str) -> None:
         """waiting, packing or signed."""
@@ -112,7 +116,13 @@ class Journal:
         self._db.execute("UPDATE groups SET files_end = ? WHERE number = ?", (stripe, number))
 
     def commit(
-        self, number: int, stripe: int, cursor: Cursor, packs: list[PackRow], ended: list[Ended], seconds: float
+        self,
+        number: int,
+        stripe: int,
+        cursor: Cursor,
+        packs: list[PackRow],
+        ended: list[Ended],
+        seconds: float,
     ) -> None:
         """One stripe, whole or not at all."""
         self._db.execute("BEGIN IMMEDIATE")
@@ -121,7 +131,9 @@ class Journal:
                 f"INSERT INTO packs VALUES ({number}, {', '.join('?' * len(PackRow._fields))})",  # noqa: S608 -- an int
                 packs,
             )
-            told = [(number, stripe, path, None) for end in ended for path in end.changed]
+            told: list[tuple[int, int, bytes, str | None]] = [
+                (number, stripe, path, None) for end in ended for path in end.changed
+            ]
             told += [(number, stripe, path, reason) for end in ended for path, reason in end.skipped]
             self._db.executemany("INSERT INTO told VALUES (?, ?, ?, ?)", told)
             self._db.execute(
@@ -144,23 +156,19 @@ class Journal:
     def totals(self, number: int, data: int) -> tuple[int, int, int, int, int]:
         """Packed bytes, parity bytes, members, files, source bytes of a group."""
         row = self._db.execute(
-            "SELECT sum(length) FILTER (WHERE role < ?1), sum(length) FILTER (WHERE role >= ?1), sum(members), sum(files),"
-            " sum(source_bytes) FROM packs WHERE number = ?2",
+            "SELECT sum(length) FILTER (WHERE role < ?1), sum(length) FILTER (WHERE role >= ?1), sum(members),"
+            " sum(files), sum(source_bytes) FROM packs WHERE number = ?2",
             (data, number),
         ).fetchone()
         return tuple(int(value or 0) for value in row)  # type: ignore[return-value]
 
     def blocks(self, number: int) -> int:
         """Block hashes of a group so far."""
-        return int(self._db.execute("SELECT coalesce(sum(blocks), 0) FROM packs WHERE number = ?", (number,)).fetchone()[0])
+        return int(
+            self._db.execute("SELECT coalesce(sum(blocks), 0) FROM packs WHERE number = ?", (number,)).fetchone()[0]
+        )
 
-    def told(self, number: int | None = None) -> tuple[list[bytes], list[tuple[bytes, str]]]:
+    def told(self) -> tuple[list[bytes], list[tuple[bytes, str]]]:
         """Paths that changed while they were read, and paths that were skipped, with the reason."""
-        where, values = ("", ()) if number is None else (" WHERE number = ?", (number,))
-        rows = self._db.execute("SELECT DISTINCT path, reason FROM told" + where + " ORDER BY path", values).fetchall()
+        rows = self._db.execute("SELECT DISTINCT path, reason FROM told ORDER BY path").fetchall()
         return [bytes(p) for p, r in rows if r is None], [(bytes(p), r) for p, r in rows if r is not None]
-
-
-def encode(value: object) -> bytes:
-    """JSON of a setting."""
-    return msgspec.json.encode(value)

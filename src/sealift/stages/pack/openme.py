@@ -11,39 +11,43 @@ if TYPE_CHECKING:
 
 _TEXT = """\
 {rehearsal}This is drive {number} of {total} of shipment {shipment}, sealed for its recipients with age.
-Declaration: {declaration} (it names every party, carrier and drive of the shipment)
+Declaration {declaration} names every party, carrier and drive of the shipment.
 Drive {id}, serial {serial}, label {label}, carrier: {carrier}
-Group {group} of {groups}: {n} drives, {data} for data and {parity} for parity. Any {parity} of them may be missing:
-`sealift` rebuilds them. What follows needs nothing but age, zstd, tar, b3sum, cat and ssh-keygen.
+Group {group} of {groups}: {n} drives, {data} for data and {parity} for parity. Any {parity} of them may be missing.
 
-CHECK (no key needed), in this folder:
+What follows needs nothing but age, zstd, tar, b3sum, cat and ssh-keygen.
+
+CHECK, no key needed, in this folder:
 
     ssh-keygen -Y verify -f ALLOWED_SIGNERS -I SIGNER -n sealift -s manifest.json.sig < manifest.json
     b3sum --check B3SUMS
 
-The manifest has the digest of B3SUMS under this drive's row, and those of all other files here.
+The manifest has the digest of B3SUMS in this drive's row, and those of all other files here.
 
-OPEN (the identity file is needed; it is not on any drive). First the files: every pack numbered below {files_end:07d} of
-every drive of every group, in any order, into one empty folder; OPEN-ME.txt of each group says its own number:
+OPEN, with the identity file, which is on no drive.
+
+1. The files: every pack numbered below {files_end:07d}, of every drive of this group, in any order, into one
+   folder; then those of the other groups, whose OPEN-ME.txt names their own number:
 
     find packs -name '*.tar.zst.age' | sort | while read -r pack; do
       n=$(basename "$pack" .tar.zst.age)
       [ "$n" -lt {files_end:07d} ] && age -d -i IDENTITY "$pack" | zstd -d | tar -x -p -f - -C TARGET
     done
 
-A file that is larger than what was left of a pack lies in segments, NAME.part-000000 and so on. When all packs of all
-drives are extracted, join them, in order of their numbers, and remove them:
+2. The segments: a file that was larger than what was left of a pack is NAME.part-000000 and so on. When all packs
+   of all drives are extracted, join them in the order of their numbers, and remove them:
 
-    cat NAME.part-* > NAME && touch -r NAME.part-000000 NAME && chmod --reference=NAME.part-000000 NAME && rm NAME.part-*
+    cat NAME.part-* > NAME
+    touch -r NAME.part-000000 NAME; chmod --reference=NAME.part-000000 NAME; rm NAME.part-*
 
-Segments whose own name would collide or be too long are named .sealift-DIGEST.part-000000, in the same folder; DIGEST
-is the first half of the BLAKE3 of the file's path, so that `printf %s PATH | b3sum -l 16` finds it.
+   Where NAME.part- would collide or be too long, they are .sealift-DIGEST.part-000000, in the same folder. DIGEST is
+   the first half of the BLAKE3 of the file's path: printf %s PATH | b3sum -l 16
 
-Last the directories' modes and times: the packs numbered {files_end:07d} and above of every drive of every group, in the
-same way, in order of their numbers (-ge in place of -lt).
+3. The folders' modes and times: the packs numbered {files_end:07d} and above, of every drive of every group, last,
+   in the order of their numbers; as in 1, with -ge in place of -lt.
 
-If packs are missing or damaged, all is still there as long as no more than {parity} of the {n} packs with the same number are:
-sealift verify, sealift repair and sealift unpack do that, and docs/spec/ of sealift says how, to the byte.
+REBUILD: packs may be missing or damaged as long as no more than {parity} of the {n} packs with one number are. sealift
+verify and sealift unpack tell and do it, and docs/spec/ of sealift says how, to the byte.
 """
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.formats import zstd
 from sealift.formats.index import DIRECTORY, FILE, HARDLINK
 from sealift.stages.pack.units import Unit, bound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_SAMPLE = 65536  # members; a larger sample is taken member by member
 _ROWS = 8192
@@ -43,7 +45,16 @@ class UnitQueue:
     """Units of the group whose scan is `path`; `source` is looked into only to name segments."""
 
     def __init__(
-        self, path: str, source: bytes, *, rows: int, remaining: int, cursor: Cursor, capacity: int, pack_size: int, data: int
+        self,
+        path: str,
+        source: bytes,
+        *,
+        rows: int,
+        remaining: int,
+        cursor: Cursor,
+        capacity: int,
+        pack_size: int,
+        data: int,
     ) -> None:
         self._path, self._source = path, source
         self._capacity, self._pack_size, self._data = capacity, pack_size, data
@@ -100,9 +111,18 @@ class UnitQueue:
         stem, kind = self._part_name(unit.path)
         part = b"%b%b%06d" % (stem, kind, self.cursor.part)
         segment = Unit(
-            unit.path, unit.kind, unit.size, unit.mode, unit.mtime, unit.start, length, unit.links, part, unit.sparse,
+            unit.path,
+            unit.kind,
+            unit.size,
+            unit.mode,
+            unit.mtime,
+            unit.start,
+            length,
+            unit.links,
+            part,
+            unit.sparse,
             unit.sample and unit.start == 0,
-        )  # fmt: skip
+        )
         self.remaining -= length
         if length == unit.length:
             self._pending.popleft()
@@ -169,7 +189,10 @@ class UnitQueue:
                 continue
             if waiting is not None:
                 yield waiting
-            waiting = (Unit(path, kind, size, mode, mtime, 0, size, [], b"", bool(sparse), False), first or kind == DIRECTORY)
+            waiting = (
+                Unit(path, kind, size, mode, mtime, 0, size, [], b"", bool(sparse), sample=False),
+                first or kind == DIRECTORY,
+            )
         if waiting is not None:
             yield waiting
 

@@ -6,9 +6,7 @@ write beside. Where not even a sample says that everything fits, packing is refu
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput, DriveFault
@@ -16,9 +14,10 @@ from sealift.formats import zstd
 from sealift.formats.index import FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sealift.drives.base import Drive
     from sealift.stages.pack.fleet import Deal
-    from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.scan import Summary
     from sealift.trade.declaration import Declaration
 
@@ -27,7 +26,7 @@ _SAMPLES, _SAMPLE = 256, 1 << 16
 _FIXED = 4 << 20
 
 
-def weights(deal: Deal, declaration: Declaration, parity: int) -> list[int]:
+def weights(deal: Deal, declaration: Declaration) -> list[int]:
     """The share of each group: its smallest drive's capacity where the declaration knows it, else equal."""
     capacity = {drive.serial: drive.capacity_bytes for drive in declaration.drives}
     smallest = [min(capacity.get(place.serial, 0) for place in group) for group in deal.groups]
@@ -46,7 +45,7 @@ def check(
     packed: tuple[int, int, int, int, int],
     several: bool,
 ) -> None:
-    """BadInput when the group's share could not fit even compressed as sampled; a notice when only the sample says so."""
+    """BadInput when a group's share could not fit even as sampled; a notice when only the sample says that it does."""
     share = summary.shares[group]
     drives = deal.drives(group)
     data = len(drives) - parity
@@ -61,7 +60,8 @@ def check(
     what = f"group {group + 1}" if several else "the corpus"
     if left * ratio > room:
         raise BadInput(
-            f"{what} does not fit: {left:,} bytes, about {int(left * ratio):,} compressed as sampled; the drives hold {max(room, 0):,}",
+            f"{what} does not fit: {left:,} bytes, about {int(left * ratio):,} compressed as sampled; "
+            f"the drives hold {max(room, 0):,}",
             hint="more or larger drives, less --parity, or several groups (--group-size); nothing was written",
         )
     notice(f"only the sample says that {what} fits: {left:,} bytes at {ratio:.2f} of their size, into {room:,}")
@@ -99,18 +99,17 @@ def sample_ratio(folder: str, group: int, source: bytes) -> float:
     return weighted / total if total else 1.0
 
 
-def headroom(drives: Sequence[Drive], journal: Journal, group: int, pack_size: int) -> None:
+def headroom(drives: Sequence[Drive], members: int, blocks: int, pack_size: int) -> None:
     """DriveFault unless every drive has room for its next pack, one pack beside, and index and hashes."""
-    totals = journal.totals(group, 1 << 30)
-    rows = totals[2] * _INDEX_ROW + journal.blocks(group) * 33 + _FIXED
+    rows = members * _INDEX_ROW + blocks * 33 + _FIXED
     frees = {drive.mount: drive.free_bytes() for drive in drives}
     smallest = min(frees, key=frees.__getitem__)
     needed = rows + min(pack_size, 1 << 32) + _FIXED
     if frees[smallest] < needed:
         unused = sum(free - frees[smallest] for free in frees.values())
         raise DriveFault(
-            f"{smallest} is full: {frees[smallest]:,} bytes free, {needed:,} needed for the next pack, index and hashes; "
-            f"{unused:,} bytes of the larger drives stay unused; every committed stripe is safe",
+            f"{smallest} is full: {frees[smallest]:,} bytes free, {needed:,} needed for the next pack, index and "
+            f"hashes; {unused:,} bytes of the larger drives stay unused; every committed stripe is safe",
             drive=smallest,
             hint="pack with larger drives, or in more groups; a smaller --pack-size leaves less unused",
         )

@@ -11,23 +11,20 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from sealift.drives.base import Drive
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, Busy, DriveFault, KeyInvalid
-from sealift.formats import age, age_keys, manifest
+from sealift.errors import BadInput, Busy, KeyInvalid
+from sealift.formats import age, age_keys, canonical, manifest
 from sealift.formats.manifest import DeclarationRef, Manifest
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import room
 from sealift.stages.pack.close import GroupFacts, close_group
 from sealift.stages.pack.deal import group_file
-from sealift.stages.pack.fleet import Deal, Place
 from sealift.stages.pack.group import DEPTH, SLAB, Fleet, GroupPacker, Progress, memory_needed
 from sealift.stages.pack.journal import Journal
 from sealift.stages.pack.queue import UnitQueue
@@ -35,6 +32,12 @@ from sealift.stages.pack.scan import Summary, scan
 from sealift.stages.pack.units import RESERVE, Setup
 from sealift.trade import declaration as declarations
 from sealift.trade.signing import Signer, read_limited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sealift.drives.base import Drive
+    from sealift.stages.pack.fleet import Deal, Place
 
 MIN_PACK, MAX_PACK, DEFAULT_PACK = 1 << 20, (4 << 30) - (1 << 20), 1 << 30
 _LOCK_PATIENCE = 10.0
@@ -55,7 +58,7 @@ class Options:
     serials: dict[str, str] = field(default_factory=dict)  # mount -> serial
     group_size: int | None = None
     pack_size: int = DEFAULT_PACK
-    order: str = "path"
+    order: Literal["path", "shuffled"] = "path"
     seed: int = 0
     sample_key: str | None = None
     shipment: str | None = None
@@ -73,7 +76,7 @@ class Config(msgspec.Struct):
     recipients: list[str]
     parity: int
     pack_size: int
-    order: str
+    order: Literal["path", "shuffled"]
     seed: int
     sample_key: str | None
     groups: list[list[Place]]
@@ -111,15 +114,14 @@ def run(options: Options, events: Events) -> Result:
     signer, declaration, recipients = _prove_inputs(options)
     source = os.fsencode(os.path.realpath(options.source))
     drives = [LocalDrive(mount) for mount in options.to]
-    attached = fleets.identify(
-        drives, options.serials, options.carriers, same_filesystem=options.allow_same_filesystem
-    )
+    attached = fleets.identify(drives, options.serials, options.carriers, same_filesystem=options.allow_same_filesystem)
     deal = fleets.deal(attached, declaration, parity=options.parity, group_size=options.group_size)
     _check_places(source, options)
     risk = fleets.carrier_risk(deal.groups, options.parity)
     if risk and not options.accept_carrier_risk:
         raise BadInput(
-            risk, hint="spread the drives over more carriers, raise --parity, or accept it with --accept-carrier-risk"
+            risk,
+            hint="spread the drives over more carriers, raise --parity, or accept it with --accept-carrier-risk",
         )
     with ExitStack() as stack:
         locks = [_lock_state(options.state, stack)]
@@ -135,24 +137,36 @@ def run(options: Options, events: Events) -> Result:
         memory = memory_needed(len(deal.groups[0]), _builders(deal, options), len(deal.groups[0]) - options.parity)
         events.notice(_memory_line(memory))
         folder = os.path.join(options.state, "scan")
-        weights = room.weights(deal, declaration, options.parity)
+        weights = room.weights(deal, declaration)
         summary = scan(
-            source, folder, weights=weights, order=options.order, seed=options.seed, sample_key=options.sample_key,
+            source,
+            folder,
+            weights=weights,
+            order=options.order,
+            seed=options.seed,
+            sample_key=options.sample_key,
             progress=events.scanning,
-        )  # fmt: skip
+        )
         journal.set("scan", summary.digest.encode())
         for group in here:
             room.check(
-                deal, group, options.parity, summary, source, folder, events.notice,
-                packed=journal.totals(group, len(deal.groups[0]) - options.parity), several=len(deal.groups) > 1,
-            )  # fmt: skip
+                deal,
+                group,
+                options.parity,
+                summary,
+                source,
+                folder,
+                events.notice,
+                packed=journal.totals(group, len(deal.groups[0]) - options.parity),
+                several=len(deal.groups) > 1,
+            )
         if here:
             locks += [_lock_drive(deal, serial) for serial in [p.serial for g in here for p in deal.groups[g]]]
             for group in here:
                 for each in deal.drives(group):
-                    stack.callback(each.drive.unlock)  # type: ignore[attr-defined]
+                    stack.callback(each.drive.unlock)
             _pack_groups(here, options, config, deal, journal, summary, source, recipients, signer, events, locks)
-        return _result(options, config, deal, journal, summary, time.monotonic() - begun, memory)
+        return _result(config, deal, journal, summary, time.monotonic() - begun, memory)
 
 
 def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, list[age.Recipient]]:
@@ -162,16 +176,20 @@ def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, l
         raise BadInput("no drive is given", hint="--to MNT, once for every mounted drive")
     if not MIN_PACK <= options.pack_size <= MAX_PACK:
         raise BadInput(
-            f"--pack-size {options.pack_size} is out of limits", hint=f"{MIN_PACK} to {MAX_PACK} bytes; 1 GiB serves most"
+            f"--pack-size {options.pack_size} is out of limits",
+            hint=f"{MIN_PACK} to {MAX_PACK} bytes; 1 GiB serves most",
         )
     if not options.recipients:
-        raise KeyInvalid("no recipient is given", hint="--recipient age1... (age-keygen makes one); two are safer than one")
+        raise KeyInvalid(
+            "no recipient is given", hint="--recipient age1... (age-keygen makes one); two are safer than one"
+        )
     recipients = [age_keys.parse_recipient(text) for text in options.recipients]
     data = read_limited(options.declaration, 4 << 20, "declaration")
     declaration = declarations.parse(data, draft=True)
     if not declaration.consignment_id:
         raise BadInput(
-            f"{options.declaration}: consignment_id is empty", hint="sealift declare --new FILE draws one; a draft will do"
+            f"{options.declaration}: consignment_id is empty",
+            hint="sealift declare --new FILE draws one; a draft will do",
         )
     signer = Signer.open(options.sign_with)
     signer.prove()
@@ -182,9 +200,14 @@ def _check_places(source: bytes, options: Options) -> None:
     for what, place in [("--state", options.state), *(("--to", mount) for mount in options.to)]:
         real = os.fsencode(os.path.realpath(place))
         if real == source or real.startswith(source + b"/") or source == b"/":
-            raise BadInput(f"{what} {place} lies within the source {options.source}", hint="a shipment cannot hold itself")
+            raise BadInput(
+                f"{what} {place} lies within the source {options.source}",
+                hint="a shipment cannot hold itself",
+            )
         if source.startswith(real + b"/sealift/"):
-            raise BadInput(f"the source lies within {place}/sealift", hint="pack the original, not a drive of a shipment")
+            raise BadInput(
+                f"the source lies within {place}/sealift", hint="pack the original, not a drive of a shipment"
+            )
 
 
 def _lock_state(state: str, stack: ExitStack) -> int:
@@ -210,7 +233,7 @@ def _lock_drive(deal: Deal, serial: str) -> int:
     while True:
         try:
             return drive.lock()
-        except Busy:  # noqa: PERF203 -- a builder of a killed packing ends within moments
+        except Busy:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
@@ -222,22 +245,37 @@ def _settle(
     """The configuration of a new shipment, or that of the journal when it is the same."""
     kept = journal.setting("config")
     wanted = Config(
-        options.shipment or secrets.token_hex(8), declaration.consignment_id, os.fsdecode(source), options.recipients,
-        options.parity, options.pack_size, options.order, options.seed, options.sample_key, deal.groups,
-    )  # fmt: skip
+        options.shipment or secrets.token_hex(8),
+        declaration.consignment_id,
+        os.fsdecode(source),
+        options.recipients,
+        options.parity,
+        options.pack_size,
+        options.order,
+        options.seed,
+        options.sample_key,
+        deal.groups,
+    )
     if kept is None:
         if len(wanted.shipment) != 16 or set(wanted.shipment) - set("0123456789abcdef"):
-            raise BadInput(f"--shipment {wanted.shipment!r} is no shipment id", hint="16 hexadecimal digits, as `sealift status` prints")
+            raise BadInput(
+                f"--shipment {wanted.shipment!r} is no shipment id",
+                hint="16 hexadecimal digits, as `sealift status` prints",
+            )
         journal.set("config", msgspec.json.encode(wanted))
         return wanted
     config = msgspec.json.decode(kept, type=Config)
     wanted.shipment = options.shipment or config.shipment
-    if declaration.drives == [] and {p.serial for g in deal.groups for p in g} < {p.serial for g in config.groups for p in g}:
+    if declaration.drives == [] and {p.serial for g in deal.groups for p in g} < {
+        p.serial for g in config.groups for p in g
+    }:
         wanted.groups = config.groups
         deal.groups = config.groups
     differ = [name for name in Config.__struct_fields__ if getattr(config, name) != getattr(wanted, name)]
     if differ:
-        what = ", ".join(f"{name} (was {_short(getattr(config, name))}, now {_short(getattr(wanted, name))})" for name in differ)
+        what = ", ".join(
+            f"{name} (was {_short(getattr(config, name))}, now {_short(getattr(wanted, name))})" for name in differ
+        )
         raise BadInput(
             f"{options.state} holds a packing that began with something else: {what}",
             hint="run the same command again to go on, or begin another shipment with another --state",
@@ -297,39 +335,69 @@ def _claim(facts: GroupFacts, drives: Sequence[Drive]) -> None:
     for slot, drive in enumerate(drives):
         number, serial, label, carrier = facts.rows[slot]
         card = manifest.DriveCard(
-            shipment=facts.shipment, declaration=facts.declaration.id, group=facts.group, slot=slot,
-            id=manifest.drive_id(facts.group, slot), number=number, drives_total=facts.drives_total, serial=serial,
-            label=label, carrier=carrier,
-        )  # fmt: skip
-        data = manifest.canonical.encode(card)
+            shipment=facts.shipment,
+            declaration=facts.declaration.id,
+            group=facts.group,
+            slot=slot,
+            id=manifest.drive_id(facts.group, slot),
+            number=number,
+            drives_total=facts.drives_total,
+            serial=serial,
+            label=label,
+            carrier=carrier,
+        )
+        data = canonical.encode(card)
         if drive.read_small(manifest.CARD, manifest.MAX_CARD) != data:
             drive.write_small(manifest.CARD, data)
 
 
 def _pack_files(
-    builders: Fleet, journal: Journal, folder: str, group: int, drives: Sequence[Drive], summary: Summary, options: Options,
-    source: bytes, events: Events, recipients: int,
-) -> None:  # fmt: skip
+    builders: Fleet,
+    journal: Journal,
+    folder: str,
+    group: int,
+    drives: Sequence[Drive],
+    summary: Summary,
+    options: Options,
+    source: bytes,
+    events: Events,
+    recipients: int,
+) -> None:
     share = summary.shares[group]
     # the header's length is not known before a pack begins; stanzas of today's recipients are below 200 bytes
-    capacity = age.plain_length(options.pack_size - (options.pack_size % 65536 or 65536) + 1000, 256 * recipients) - 2 * RESERVE
+    capacity = (
+        age.plain_length(options.pack_size - (options.pack_size % 65536 or 65536) + 1000, 256 * recipients)
+        - 2 * RESERVE
+    )
     packer = GroupPacker(
-        builders, journal, folder, group, drives, source=source,
+        builders,
+        journal,
+        folder,
+        group,
+        drives,
+        source=source,
         progress=lambda progress: events.packing(progress, share.bytes),
-        room=lambda: room.headroom(drives, journal, group, options.pack_size),
-    )  # fmt: skip
+        room=lambda members, blocks: room.headroom(drives, members, blocks, options.pack_size),
+    )
     path = group_file(os.path.join(options.state, "scan"), group)
     try:
         state = journal.group(group)
         common: dict[str, Any] = {"capacity": capacity, "pack_size": options.pack_size, "data": builders.data}
         if state.files_end is None:
             queue = UnitQueue(
-                path, source, rows=share.members, remaining=share.bytes - state.source_bytes, cursor=state.cursor, **common
+                path,
+                source,
+                rows=share.members,
+                remaining=share.bytes - state.source_bytes,
+                cursor=state.cursor,
+                **common,
             )
             packer.run(queue)
             journal.set_files_end(group, journal.group(group).stripes)
         cursor = journal.group(group).cursor
-        packer.run(UnitQueue(path, source, rows=share.members + share.directories, remaining=0, cursor=cursor, **common))
+        packer.run(
+            UnitQueue(path, source, rows=share.members + share.directories, remaining=0, cursor=cursor, **common)
+        )
     finally:
         packer.close()
 
@@ -338,7 +406,10 @@ def _facts(options: Options, config: Config, deal: Deal, summary: Summary, group
     data = read_limited(options.declaration, 4 << 20, "declaration")
     declaration = declarations.parse(data, draft=True)
     reference = DeclarationRef(
-        id=declaration.consignment_id, bytes=len(data), blake3=declaration.digest, rehearsal=declaration.rehearsal
+        id=declaration.consignment_id,
+        bytes=len(data),
+        blake3=declaration.digest,
+        rehearsal=declaration.rehearsal,
     )
     total = deal.drives_total
     rows = [
@@ -346,13 +417,27 @@ def _facts(options: Options, config: Config, deal: Deal, summary: Summary, group
         for place in deal.groups[group]
     ]
     return GroupFacts(
-        config.shipment, reference, group, len(deal.groups), total, summary.digest, config.order, config.seed,
-        len(deal.groups[0]) - config.parity, config.parity, rows,
-    )  # fmt: skip
+        config.shipment,
+        reference,
+        group,
+        len(deal.groups),
+        total,
+        summary.digest,
+        config.order,
+        config.seed,
+        len(deal.groups[0]) - config.parity,
+        config.parity,
+        rows,
+    )
 
 
 def _result(
-    options: Options, config: Config, deal: Deal, journal: Journal, summary: Summary, seconds: float, memory: dict[str, int]
+    config: Config,
+    deal: Deal,
+    journal: Journal,
+    summary: Summary,
+    seconds: float,
+    memory: dict[str, int],
 ) -> Result:
     data = len(deal.groups[0]) - config.parity
     groups = []
@@ -363,16 +448,29 @@ def _result(
         sums = [a + b for a, b in zip(sums, (packed, parity_bytes, files, source_bytes), strict=True)]
         groups.append(
             {
-                "group": number, "drives": [manifest.drive_id(number, slot) for slot in range(len(places))], "data": data,
-                "parity": config.parity, "stripes": state.stripes, "state": state.state,
-            }  # fmt: skip
+                "group": number,
+                "drives": [manifest.drive_id(number, slot) for slot in range(len(places))],
+                "data": data,
+                "parity": config.parity,
+                "stripes": state.stripes,
+                "state": state.state,
+            }
         )
     changed, skipped = journal.told()
     waiting = [(g, deal.missing(g)) for g in range(len(deal.groups)) if journal.group(g).state != "signed"]
     return Result(
-        config, groups, changed, sorted({*summary.skipped, *skipped}), waiting, sums[2], sums[3], sums[0], sums[1], seconds,
+        config,
+        groups,
+        changed,
+        sorted({*summary.skipped, *skipped}),
+        waiting,
+        sums[2],
+        sums[3],
+        sums[0],
+        sums[1],
+        seconds,
         memory,
-    )  # fmt: skip
+    )
 
 
 def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:

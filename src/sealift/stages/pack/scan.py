@@ -15,7 +15,6 @@ import os
 import re
 import stat
 from array import array
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +25,19 @@ from sealift.errors import BadInput
 from sealift.formats.index import DIRECTORY, FILE, HARDLINK, SYMLINK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import pyarrow as pa
 
 SORT_MEMORY = 256 << 20
 BATCH = 16384
 _PER_MEMBER = 1024  # what a member costs beside its bytes, when groups are dealt
-_SPECIAL = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device"}
+_SPECIAL = {
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+}
 
 
 class GroupShare(msgspec.Struct):
@@ -77,11 +83,13 @@ class _Batch:
         ints = {name: np.frombuffer(values, dtype=np.int64) for name, values in self.ints.items()}
         return pa.record_batch(
             [
-                pa.array(self.paths, pa.binary()), pa.array(self.keys, pa.binary()),
-                *[pa.array(values) for values in ints.values()], pa.array(np.frombuffer(self.ranks, dtype=np.uint64)),
+                pa.array(self.paths, pa.binary()),
+                pa.array(self.keys, pa.binary()),
+                *[pa.array(values) for values in ints.values()],
+                pa.array(np.frombuffer(self.ranks, dtype=np.uint64)),
             ],
             names=["path", "key", *ints, "rank"],
-        )  # fmt: skip
+        )
 
 
 def default_key(path: bytes) -> bytes:

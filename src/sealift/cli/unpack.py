@@ -1,0 +1,102 @@
+"""`sealift unpack`: restore the corpus, or a part of it, into an empty folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sealift.cli import common, reading
+
+
+@click.command()
+@click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
+@click.option("--to", "target", required=True, metavar="DIR", help="Empty folder to restore into.")
+@common.identity_option
+@common.allowed_signers_option
+@common.seal_option
+@click.option(
+    "--path",
+    "patterns",
+    multiple=True,
+    metavar="GLOB",
+    help="Only what matches, `*` crosses folders; a folder takes what is in it. May be repeated.",
+)
+@common.json_option
+@click.pass_context
+def unpack(
+    context: click.Context,
+    mounts: tuple[str, ...],
+    target: str,
+    identities: tuple[str, ...],
+    allowed_signers: str | None,
+    seal: str | None,
+    patterns: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Restore the corpus from the drives mounted at MNT..., in any order.
+
+    Every file is checked against the signed index; what is missing or rotten is rebuilt from parity on the way. Modes,
+    times, links and holes come back. Nothing is written outside DIR. Stopped, the same command goes on.
+
+    \b
+      sealift unpack /mnt/* --to /data/corpus --identity key.txt \\
+          --allowed-signers signers --seal 5f0c1d2e3a4b5c6d.seal
+
+    Exit 0: all there; 2: all there, and some files had changed while they were packed; 4: some files could not be
+    restored, each is named; 6: drives of a whole group are not here yet, run again with them.
+    """
+    from sealift.stages import unpack as stage
+
+    options = stage.Options(
+        list(mounts),
+        target,
+        reading.read_identities(identities),
+        reading.read_allowed(allowed_signers),
+        reading.load_seal(seal),
+        list(patterns),
+    )
+    with common.Meter() as meter:
+        events = stage.Events(
+            notice=meter.note,
+            progress=lambda files, count, total: meter.update("unpacking", count, total, files=files),
+        )
+        result = stage.unpack(options, events)
+    answer: dict[str, Any] = {
+        "files": result.files,
+        "bytes": result.size,
+        "rebuilt_blocks": result.rebuilt_blocks,
+        "failed": [{**common.path_fields(path), "reason": reason} for path, reason in result.failed],
+        "changed": [common.path_fields(path) for path in result.changed],
+        "missing_groups": result.missing_groups,
+        "seconds": round(result.seconds, 3),
+    }
+    if as_json:
+        common.emit(answer)
+    _tell(result, target)
+    context.exit(4 if result.failed else 6 if result.missing_groups else 2 if result.changed else 0)
+
+
+def _tell(result: Any, target: str) -> None:
+    rate = result.size / max(result.seconds, 1e-9)
+    common.say(
+        f"{common.counted(result.files, 'file')}, {common.size_text(result.size)} in {target}, "
+        f"{common.duration_text(result.seconds)}, {rate / 1e9:.2f} GB/s"
+    )
+    if result.rebuilt_blocks:
+        common.say(f"{common.counted(result.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
+    if result.changed:
+        common.say(f"{common.counted(len(result.changed), 'file')} had changed while they were packed:")
+        common.say_list(map(common.path_text, result.changed), len(result.changed))
+    if result.failed:
+        common.say(
+            f"{common.counted(len(result.failed), 'file')} could not be restored; the rest is there and checked:"
+        )
+        common.say_list((f"{common.path_text(path)}: {reason}" for path, reason in result.failed), len(result.failed))
+    for group in result.missing_groups:
+        common.say(
+            f"group {group['group'] + 1} is not here: {common.counted(group['files'], 'file')}, "
+            f"{common.size_text(group['bytes'])}; its drives:"
+        )
+        common.say_list(group["drives"], len(group["drives"]))
+        common.say("hint: run the same command again with its drives mounted too")

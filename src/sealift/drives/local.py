@@ -223,6 +223,8 @@ class LocalDrive:
             raise BadInput(f"{mount}: {why}", hint="give the folder where the drive is mounted") from error
         self._closer = weakref.finalize(self, os.close, self._base)
         self._lock: int | None = None
+        self._serial: str | None = None
+        self._asked = False  # for the serial number: lsblk is asked once
         self._durable: set[tuple[str, ...]] = set()  # folders whose names this process has fsynced
 
     def __reduce__(self) -> tuple[type[LocalDrive], tuple[str]]:
@@ -361,7 +363,9 @@ class LocalDrive:
 
         None for loop, tmpfs and arrays.
         """
-        return medium.serial(self._base)
+        if not self._asked:
+            self._serial, self._asked = medium.serial(self._base), True
+        return self._serial
 
     def _space(self) -> os.statvfs_result:
         try:

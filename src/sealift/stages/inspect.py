@@ -1,0 +1,118 @@
+"""Inspect: what is here, what is not, what is readable and recoverable, in seconds; no key is needed.
+
+Looks at names, lengths and small files only: a pack of the right length counts as readable, whatever is in
+it, and only `verify` can say more. `complete` is said only against a seal: every drive of every group it
+names is here (or in another host's report) and nothing is wrong with any. `recoverable`: what is here gives
+every byte. `unseen`: it does not, and more drives may come; or there is no seal. `lost`: it does not, and
+with `final` no more drives will come.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from sealift.errors import BadInput
+from sealift.reading.survey import survey
+from sealift.stages import verify_join as join
+from sealift.stages.verify_read import DriveCheck
+from sealift.stages.verify_report import MAX_FAULTS, Fault, InspectReport, InspectState, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.drives.base import Drive
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.reading.survey import Survey
+    from sealift.stages.verify_join import Case
+
+
+def inspect(
+    places: Sequence[str | Drive],
+    *,
+    allowed: AllowedSigners | None = None,
+    seal: dict[str, bytes] | None = None,
+    shipment: str | None = None,
+    parts: Sequence[tuple[str, bytes]] = (),
+    final: bool = False,
+) -> InspectReport:
+    """Look at every drive at `places`; parameters as stages.verify.verify, errors too.
+
+    Without `allowed` no signature is believed: the report says what the drives claim, and `signature` is
+    None.
+    """
+    begun = time.monotonic()
+    found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
+    known, reports = join.cases(found, parts)
+    if not known and all(view.standing == "empty" for view in found.views):
+        raise BadInput(
+            "none of these mounts holds a drive of sealift: " + ", ".join(view.mount for view in found.views[:10]),
+            hint="mount the drives, and give the folders in which their sealift/ folder is",
+        )
+    checks = [
+        DriveCheck(view, group, view.slot)
+        for group in found.groups
+        if group.trusted or allowed is None
+        for view in group.views
+        if view.slot is not None
+    ]
+    with ThreadPoolExecutor(max_workers=min(32, len(checks) or 1)) as pool:
+        list(pool.map(DriveCheck.check_presence, checks))
+    for check in checks:
+        entry = join.present(check.view, check.group, check.slot, verified=False, damage=check.damage)
+        known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)
+    faults = _faults(found, checks, reports)
+    return InspectReport(
+        shipment=found.shipment,
+        state=_state(found, list(known.values()), reports, faults, final=final),
+        groups=[case.report() for _, case in sorted(known.items())],
+        groups_total=max([found.groups_total, *(report.groups_total for _, report in reports)]),
+        seal=join.seal_report(found),
+        signature=None if allowed is None else join.signature(found, reports),
+        faults=faults[:MAX_FAULTS],
+        faults_omitted=max(0, len(faults) - MAX_FAULTS) + sum(check.omitted for check in checks),
+        notices=_notices(found, checks),
+        final=final,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _faults(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str, Report]]) -> list[Fault]:
+    by_view = {id(check.view): check for check in checks}
+    faults: list[Fault] = []
+    for view in found.views:
+        faults += [join.fault(view, problem) for problem in view.problems]
+        check = by_view.get(id(view))
+        if check is not None:
+            faults += [join.fault_at(view, each.path, each.kind, each.detail, each.block) for each in check.faults]
+    return faults + join.part_faults(reports)
+
+
+def _state(
+    found: Survey, known: list[Case], reports: Sequence[tuple[str, Report]], faults: list[Fault], *, final: bool
+) -> InspectState:
+    unknown = join.groups_unknown(found, {case.group: case for case in known}, reports) > 0
+    enough = not unknown and all(case.copies and not case.is_lost(final=True) for case in known)
+    if not enough:
+        return "lost" if final else "unseen"
+    if found.seal is None:
+        return "unseen"
+    return "recoverable" if faults or any(case.absent for case in known) else "complete"
+
+
+def _notices(found: Survey, checks: list[DriveCheck]) -> list[str]:
+    notices = list(found.notices)
+    if found.seal is None:
+        notices.append("there is no seal: whole groups may be missing, and nobody can say that this is all")
+        notices += [f"a seal on a drive does not hold: {why}" for why in found.seal_failures]
+    elif found.trusted is None:
+        notices.append("no allowed signers were given: neither the seal nor any manifest was checked against them")
+    first: dict[tuple[int, int], DriveCheck] = {}
+    for check in checks:
+        other = first.setdefault((check.group.group, check.slot), check)
+        if other is not check:
+            notices.append(
+                f"{check.view.mount} and {other.view.mount} are both {check.view.name}; verify compares them"
+            )
+    return [join.words(notice) for notice in notices]

@@ -1,0 +1,217 @@
+"""Verify: every byte of every drive against what was signed, all drives at once, one verdict.
+
+No key is needed.
+
+What holds of a verdict: `intact` only if every drive of every group that the seal names was read to its last
+byte, in this run, in an earlier one whose files have not changed since, or on another host (--part), and
+nothing was wrong. `recoverable`: something was wrong or is gone, and what is left gives every byte. `lost`:
+some byte cannot be had, whatever the drives that were not seen hold; with `final`, those count as lost.
+`unseen`: a drive is in no mount and no part, or was only inspected there, or there is no seal, so that nobody
+can say that this is all. Every fault is collected; nothing on a drive is changed.
+
+    survey -> a thread a drive (verify_read.py) -> join with other hosts (verify_join.py) -> verdict (verify_verdict.py)
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, NamedTuple
+
+from sealift.errors import BadInput, Interrupted
+from sealift.reading.survey import survey
+from sealift.stages import verify_join as join
+from sealift.stages.verify_read import DriveCheck, Stopped
+from sealift.stages.verify_report import MAX_FAULTS, Fault, Report, VerifyReport, VerifyState
+from sealift.stages.verify_state import State, default_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sealift.drives.base import Drive
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.reading.survey import Survey
+    from sealift.stages.verify_join import Case
+
+POLL = 0.2  # seconds between looks at the threads
+FLUSH = 5.0  # seconds between writes of the state
+
+
+class Progress(NamedTuple):
+    """Bytes done of all that there are, over all drives and by mount; done in earlier runs counts."""
+
+    done: int
+    total: int
+    drives: dict[str, int]
+
+
+def verify(
+    places: Sequence[str | Drive],
+    *,
+    allowed: AllowedSigners,
+    seal: dict[str, bytes] | None = None,
+    shipment: str | None = None,
+    parts: Sequence[tuple[str, bytes]] = (),
+    final: bool = False,
+    state: str | None = None,
+    remember: bool = True,
+    again: bool = False,
+    progress: Callable[[Progress], object] | None = None,
+) -> VerifyReport:
+    """Read every byte of every drive at `places` and give the verdict.
+
+    `seal` are the files of a seal sent ahead; `parts` names and bytes of other hosts' reports; `final`: no
+    more drives will come. What was found good is remembered in the file `state` (default: in the user's state
+    folder), unless `remember` is false; `again` forgets it first. Raises BadInput, Refused when the seal
+    given does not hold, and Interrupted on Ctrl-C, after which the same call goes on.
+    """
+    begun = time.monotonic()
+    found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
+    known, reports = join.cases(found, parts)
+    if not known and all(view.standing == "empty" for view in found.views):
+        raise BadInput(
+            "none of these mounts holds a drive of sealift: " + ", ".join(view.mount for view in found.views[:10]),
+            hint="mount the drives, and give the folders in which their sealift/ folder is",
+        )
+    checks = [
+        DriveCheck(view, group, view.slot)
+        for group in found.groups
+        if group.trusted
+        for view in group.views
+        if view.slot is not None
+    ]
+    path = (state or default_path(found.shipment or "unknown")) if remember and checks else None
+    with State(path, again=again) as memory:
+        _run(checks, memory, progress)
+    for check in checks:
+        entry = join.present(check.view, check.group, check.slot, verified=True, damage=check.damage)
+        known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)
+    faults, omitted = _faults(found, checks, reports)
+    state_now = _state(found, list(known.values()), reports, faults, final=final)
+    return VerifyReport(
+        shipment=found.shipment,
+        state=state_now,
+        signature=join.signature(found, reports),
+        seal=join.seal_report(found),
+        groups=[case.report() for _, case in sorted(known.items())],
+        groups_total=max([found.groups_total, *(report.groups_total for _, report in reports)]),
+        faults=faults[:MAX_FAULTS],
+        faults_omitted=omitted + max(0, len(faults) - MAX_FAULTS),
+        notices=_notices(found, checks, reports),
+        bytes_read=sum(check.bytes_read for check in checks),
+        bytes_resumed=sum(check.bytes_resumed for check in checks),
+        read_from="cache" if any(check.from_cache for check in checks) else "medium",
+        final=final,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _run(checks: list[DriveCheck], memory: State, progress: Callable[[Progress], object] | None) -> None:
+    """A thread a drive; this one tells of progress and writes the state."""
+    if not checks:
+        return
+    stop = threading.Event()
+    flushed = time.monotonic()
+    with ThreadPoolExecutor(max_workers=len(checks), thread_name_prefix="verify") as pool:
+        threads = [pool.submit(check.run, memory, stop) for check in checks]
+        try:
+            pending = set(threads)
+            while pending:
+                done, pending = wait(pending, timeout=POLL)
+                for thread in done:
+                    thread.result()
+                if progress is not None:
+                    progress(_progress(checks))
+                if time.monotonic() - flushed > FLUSH:
+                    memory.flush()
+                    flushed = time.monotonic()
+        except BaseException as error:
+            stop.set()
+            wait(threads)
+            memory.flush()
+            if isinstance(error, KeyboardInterrupt | Stopped):
+                raise Interrupted(
+                    "interrupted; what was found good so far is remembered", hint="run the same command again"
+                ) from error
+            raise
+
+
+def _progress(checks: list[DriveCheck]) -> Progress:
+    return Progress(
+        sum(check.bytes_done for check in checks),
+        sum(check.bytes_total for check in checks),
+        {check.view.mount: check.bytes_done for check in checks},
+    )
+
+
+def _faults(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str, Report]]) -> tuple[list[Fault], int]:
+    """Every fault, drive by drive in the order of the mounts, then those of other hosts.
+
+    And how many were dropped.
+    """
+    by_view = {id(check.view): check for check in checks}
+    faults: list[Fault] = []
+    for view in found.views:
+        faults += [join.fault(view, problem) for problem in view.problems]
+        check = by_view.get(id(view))
+        if check is not None:
+            faults += [join.fault_at(view, each.path, each.kind, each.detail, each.block) for each in check.faults]
+            faults += _conflict(check, checks)
+    faults += join.part_faults(reports)
+    omitted = sum(check.omitted for check in checks) + sum(report.faults_omitted for _, report in reports)
+    return faults, omitted
+
+
+def _rivals(check: DriveCheck, checks: list[DriveCheck]) -> list[DriveCheck]:
+    """Other drives here that are in the same slot of the same group."""
+    return [
+        other
+        for other in checks
+        if other is not check and (other.group.group, other.slot) == (check.group.group, check.slot)
+    ]
+
+
+def _conflict(check: DriveCheck, checks: list[DriveCheck]) -> list[Fault]:
+    """A drive that shares its slot with another, and does not hold what was signed for it."""
+    rivals = _rivals(check, checks)
+    if not rivals or not check.damage:
+        return []
+    mounts = ", ".join(other.view.mount for other in rivals)
+    detail = f"in the same slot as {mounts}, with other contents than were signed"
+    return [join.fault_at(check.view, b"drive.json", "conflict", detail, None)]
+
+
+def _state(
+    found: Survey, known: list[Case], reports: Sequence[tuple[str, Report]], faults: list[Fault], *, final: bool
+) -> VerifyState:
+    absent = any(case.absent for case in known)
+    unknown = join.groups_unknown(found, {case.group: case for case in known}, reports) > 0
+    if any(case.is_lost(final=final) for case in known) or (unknown and final):
+        return "lost"
+    if found.trusted is None or unknown or not all(case.verified for case in known):
+        return "unseen"
+    if absent and not final:
+        return "unseen"
+    return "recoverable" if faults or absent else "intact"
+
+
+def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str, Report]]) -> list[str]:
+    notices = list(found.notices)
+    if found.trusted is None:
+        notices.append("there is no seal: whole groups may be missing, and nobody can say that this is all")
+        notices += [f"a seal on a drive does not hold: {why}" for why in found.seal_failures]
+    for check in checks:
+        rivals = _rivals(check, checks)
+        if rivals and not check.damage and checks.index(check) > checks.index(rivals[0]):
+            notices.append(f"{check.view.mount} is a good copy of {check.view.name}, as is {rivals[0].view.mount}")
+        serial, row = check.view.drive.serial(), check.group.manifest.drives[check.slot].serial
+        if serial is not None and serial != row and os.path.ismount(check.view.mount):
+            notices.append(f"{check.view.mount}: {check.view.name} is on medium {serial}, and was packed on {row}")
+    for name, report in reports:
+        inspected = [each.drive for group in report.groups for each in group.present if not each.verified]
+        if inspected:
+            notices.append(f"{name}: not verified there, only inspected: {', '.join(inspected[:50])}")
+        notices += [f"{name}: {notice}" for notice in report.notices[:100]]
+    return [join.words(notice) for notice in notices]

@@ -1,0 +1,283 @@
+"""One picture of the shipment.
+
+The drives here, the other hosts' reports, and the groups that the seal knows of.
+
+What holds: a Case is one group with every copy of every slot that anybody has, whoever has it; `report` adds
+up its columns. Another host's report is taken only when it names the same shipment and the same manifests. A
+drive that was only inspected is there, and is not verified. Nothing is read here but pack records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+from blake3 import blake3
+
+from sealift.errors import BadInput
+from sealift.formats import manifest as mf
+from sealift.formats import seal as seals
+from sealift.stages.verify_report import (
+    Fault,
+    GroupReport,
+    Missing,
+    Present,
+    Report,
+    SealReport,
+    Signature,
+    VerifyReport,
+    path_of,
+    read_part,
+)
+from sealift.stages.verify_verdict import GroupVerdict, add_run, common_damage, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.reading.survey import DriveView, GroupView, Problem, Survey
+    from sealift.stages.verify_verdict import Damage
+
+_PART_HINT = "give reports of this shipment only, made against the same seal"
+
+
+@dataclass(eq=False)
+class Case:
+    """One group that is known of."""
+
+    group: int
+    digest: str
+    data: int
+    parity: int
+    stripes: int
+    rows: dict[int, Missing]  # slot -> the drive that belongs there, as far as it is known
+    total_bytes: int
+    view: GroupView | None = None
+    trusted: bool = False
+    part_readable: int = 0
+    copies: dict[int, list[Present]] = field(default_factory=dict)
+
+    @property
+    def absent(self) -> set[int]:
+        """Slots of which there is no copy anywhere."""
+        return set(range(self.data + self.parity)) - self.copies.keys()
+
+    @property
+    def verified(self) -> bool:
+        """Whether every slot that is anywhere has a copy of which every byte was read."""
+        return all(any(copy.verified for copy in copies) for copies in self.copies.values())
+
+    def damage(self) -> dict[int, Damage]:
+        """Slot -> what no copy of it has whole."""
+        return {slot: common_damage([as_damage(copy) for copy in copies]) for slot, copies in self.copies.items()}
+
+    def lengths(self, stripe: int) -> list[int] | None:
+        """Length of each role's pack; None when no drive of the group is here. FormatError."""
+        if self.view is None:
+            return None
+        n = self.data + self.parity
+        return [mf.pack_at(self.view.packs, stripe, role, n).length for role in range(n)]
+
+    def judge(self, *, final: bool) -> GroupVerdict:
+        """Add up the columns, counting drives that are nowhere as lost (final), or as whole."""
+        gone = self.absent if final else set[int]()
+        geometry = (self.data, self.parity, self.stripes)
+        verdict = judge(geometry, self.damage(), gone, self.lengths, sizes_known=self.view is not None)
+        if self.view is None and len(gone) > self.parity:
+            return verdict._replace(lost_bytes=max(1, verdict.lost_bytes), erased_bytes=self.total_bytes)
+        return verdict
+
+    def is_lost(self, *, final: bool) -> bool:
+        """Whether a byte of the group's data cannot be had.
+
+        Without `final`, whatever the drives not seen hold.
+        """
+        if not self.copies:
+            return final and self.total_bytes > 0
+        verdict = self.judge(final=final)
+        # Where records are damaged on all drives here, one that is yet to come may have them whole.
+        return verdict.lost_bytes > 0 or (verdict.unknown > 0 and (final or not self.absent))
+
+    def report(self) -> GroupReport:
+        """What is here or in other reports, in bytes of packed data."""
+        here = self.judge(final=True) if self.copies else GroupVerdict(self.total_bytes, self.total_bytes, [], 0)
+        readable = self.total_bytes - here.erased_bytes
+        recoverable = self.total_bytes - here.lost_bytes
+        if self.view is None and self.copies:  # their lengths are the other host's knowledge
+            readable, recoverable = self.part_readable, self.total_bytes if not here.lost_bytes else self.part_readable
+        return GroupReport(
+            group=self.group,
+            manifest=self.digest,
+            trusted=self.trusted,
+            data=self.data,
+            parity=self.parity,
+            stripes=self.stripes,
+            present=[copy for slot in sorted(self.copies) for copy in self.copies[slot]],
+            missing=[self.rows[slot] for slot in sorted(self.absent) if slot in self.rows],
+            total_bytes=self.total_bytes,
+            readable_bytes=max(0, readable),
+            recoverable_bytes=max(0, recoverable),
+            lost=[(each.stripe, each.role, each.first, each.last) for each in here.lost],
+        )
+
+
+def as_damage(copy: Present) -> Damage:
+    """The damage of a report's drive; a hostile order of runs does no harm."""
+    damage: Damage = {}
+    for stripe, first, last in sorted(copy.damage):
+        add_run(damage.setdefault(stripe, []), first, last)
+    return damage
+
+
+def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, damage: Damage) -> Present:
+    """The entry of a drive that is here."""
+    row = group.manifest.drives[slot]
+    return Present(
+        drive=row.id,
+        slot=slot,
+        number=row.number,
+        carrier=row.carrier,
+        serial=row.serial,
+        label=row.label,
+        mount=words(view.mount),
+        verified=verified,
+        damage=[(stripe, first, last) for stripe, runs in sorted(damage.items()) for first, last in runs],
+        medium=view.drive.serial(),
+    )
+
+
+def cases(found: Survey, parts: Sequence[tuple[str, bytes]]) -> tuple[dict[int, Case], list[tuple[str, Report]]]:
+    """Every group that the drives here, the seal and the parts know of.
+
+    Copies of the parts are in it already.
+
+    `parts` are names and bytes of other hosts' reports. Raises BadInput when one is not of this shipment.
+    """
+    known: dict[int, Case] = {}
+    for view in found.groups:
+        rows = {
+            row.slot: Missing(drive=row.id, number=row.number, carrier=row.carrier, serial=row.serial, label=row.label)
+            for row in view.manifest.drives
+        }
+        shape = view.manifest.geometry
+        total = view.manifest.totals.packed_bytes
+        known[view.group] = Case(
+            view.group, view.digest, shape.data, shape.parity, shape.stripes, rows, total, view, view.trusted
+        )
+    for sealed in found.absent:
+        rows = {
+            slot: Missing(drive=each.id, number=each.number, carrier=each.carrier, serial=each.serial, label=each.label)
+            for slot, each in enumerate(sealed.drives)
+        }
+        total, trusted = sealed.totals.packed_bytes, found.trusted is not None
+        known[sealed.group] = Case(
+            sealed.group, sealed.manifest.blake3, sealed.data, sealed.parity, sealed.stripes, rows, total, None, trusted
+        )
+    reports = [(name, read_part(data, name)) for name, data in parts]
+    for name, report in reports:
+        _join(found, known, name, report)
+    return known, reports
+
+
+def _join(found: Survey, known: dict[int, Case], name: str, report: Report) -> None:
+    if found.shipment is None:
+        found.shipment = report.shipment
+    if report.shipment != found.shipment:
+        raise BadInput(f"{name} is of shipment {report.shipment}, not of {found.shipment}", hint=_PART_HINT)
+    for group in report.groups:
+        case = known.get(group.group)
+        if case is None:
+            if found.seal is not None:
+                raise BadInput(f"{name}: the seal knows of no group {group.group}", hint=_PART_HINT)
+            rows = {drive.slot: _missing(drive) for drive in group.present}
+            for row in group.missing:
+                slot = row.drive.rpartition("s")[2]
+                if slot.isdecimal() and len(slot) < 4:
+                    rows.setdefault(int(slot), row)
+            shape = (group.data, group.parity, group.stripes)
+            case = Case(group.group, group.manifest, *shape, rows, group.total_bytes, None, group.trusted)
+            known[group.group] = case
+        if (group.manifest, group.data, group.parity, group.stripes) != (
+            case.digest,
+            case.data,
+            case.parity,
+            case.stripes,
+        ):
+            raise BadInput(f"{name} has another manifest for group {group.group}", hint=_PART_HINT)
+        case.part_readable = max(case.part_readable, group.readable_bytes)
+        for drive in group.present:
+            copy = msgspec.structs.replace(drive, part=drive.part or name, verified=drive.verified and group.trusted)
+            case.copies.setdefault(drive.slot, []).append(copy)
+
+
+def _missing(drive: Present) -> Missing:
+    return Missing(
+        drive=drive.drive, number=drive.number, carrier=drive.carrier, serial=drive.serial, label=drive.label
+    )
+
+
+def groups_unknown(found: Survey, known: dict[int, Case], reports: Sequence[tuple[str, Report]]) -> int:
+    """How many groups there must be of which nobody says anything."""
+    total = max([found.groups_total, *(report.groups_total for _, report in reports)])
+    return max(0, total - len(known))
+
+
+# Reports
+
+
+def fault(view: DriveView, problem: Problem) -> Fault:
+    """A problem of the survey as a fault."""
+    return fault_at(view, problem.path.encode(), problem.kind, problem.detail, problem.block)
+
+
+def fault_at(view: DriveView, path: bytes, kind: str, detail: str, block: int | None) -> Fault:
+    """A finding of a check as a fault."""
+    fields = {
+        "drive": words(view.name),
+        "block": block,
+        "kind": kind,
+        "detail": words(detail),
+        "mount": words(view.mount),
+    }
+    return msgspec.convert(fields | path_of(path), type=Fault)
+
+
+def words(text: str) -> str:
+    """Text that JSON can carry, whatever bytes a mount's name has, and no longer than a report allows."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")[:2000]
+
+
+def part_faults(reports: Sequence[tuple[str, Report]]) -> list[Fault]:
+    """The faults of other hosts' reports, marked with where they come from."""
+    return [msgspec.structs.replace(each, part=each.part or name) for name, report in reports for each in report.faults]
+
+
+def seal_report(found: Survey) -> SealReport | None:
+    """The seal that was used."""
+    seal, trusted = found.seal, found.trusted
+    if seal is None or found.seal_source is None:
+        return None
+    return SealReport(
+        source=found.seal_source,
+        trusted=trusted is not None,
+        blake3=blake3(seals.encode_seal(seal)).hexdigest(),
+        sealed_at=seal.sealed_at,
+        consignment=seal.consignment_id,
+        rehearsal=seal.rehearsal,
+        signer=trusted.signer.principal if trusted else None,
+        officer=trusted.officer if trusted else None,
+    )
+
+
+def signature(found: Survey, reports: Sequence[tuple[str, Report]]) -> Signature:
+    """Whether every manifest that is used is signed by an allowed signer, and no seal was refused.
+
+    It does not hold, too, when drives are here and none of them belongs to the shipment in question.
+    """
+    signers = [group.signer for group in found.groups if group.signer is not None]
+    ok = len(signers) == len(found.groups) and all(group.trusted for group in found.groups)
+    ok = ok and not (found.seal_failures and found.trusted is None)
+    ok = ok and (bool(found.groups) or all(view.standing == "empty" for view in found.views))
+    ok = ok and all(not isinstance(each, VerifyReport) or each.signature.ok for _, each in reports)
+    first = signers[0] if signers else None
+    return Signature(ok=ok, signer=first.principal if first else None, fingerprint=first.fingerprint if first else None)

@@ -1,0 +1,490 @@
+"""One drive, read to its last byte against the signed records: what verify does in a thread for every drive.
+
+What holds: every file beneath sealift/ is either compared byte for byte with what the manifest binds, or
+named. A pack is compared block by block with blocks.bin, so a fault has its block; where the hashes
+themselves are damaged on every drive, the pack as a whole is compared with its record. Reads are direct, in
+large aligned buffers that are reused, one buffer ahead. Nothing is written. Errors of the drive become
+faults; only a wrong use raises.
+
+Bounds: a drive that fails BAD_IN_A_ROW blocks one after the other is not asked for the rest of that pack, and
+after PACKS_IN_A_ROW such packs for nothing more; one that went away is asked for nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from blake3 import blake3
+
+from sealift.drives.base import PART, aligned_buffer, errno_of
+from sealift.errors import DriveFault, FormatError
+from sealift.formats import manifest as mf
+from sealift.formats import paged
+from sealift.formats.manifest import BLOCK
+from sealift.stages import verify_state
+from sealift.stages.verify_verdict import Damage, Run, add_run
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Generator, Iterator
+
+    from sealift.drives.base import ReadFile
+    from sealift.formats.manifest import PackRecord
+    from sealift.reading.survey_views import DriveView, GroupView, ProblemKind, SharedPages
+
+CHUNK = 8 * BLOCK
+WINDOW = 4 << 20  # of a paged file at a time
+BAD_IN_A_ROW, PACKS_IN_A_ROW = 64, 16
+MAX_FAULTS = 10_000  # kept a drive; more are counted, and the damage is known all the same
+MAX_RUNS = 200_000  # kept a drive; beyond, a pack is damaged from its first bad block to its last
+MAX_UNEXPECTED = 1000
+_GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
+_PACK_NAME = re.compile(rb"packs/([0-9]{4,5})/([0-9]{7,8})\.(?:tar\.zst\.age|parity)")
+_FIXED = {
+    name.encode() for name in (mf.MANIFEST, mf.SIGNATURE, mf.CARD, *mf.OWN_FILES, *mf.GROUP_FILES, *mf.SEAL_FILES)
+}
+_FOLDERS = {b"packs", b"index", b"seal"}
+
+
+class Found(NamedTuple):
+    """One fault of a drive; `path` beneath sealift/."""
+
+    path: bytes
+    kind: ProblemKind
+    detail: str
+    block: int | None
+
+
+class Stopped(Exception):  # noqa: N818 -- asked for, no error
+    """The pass was asked to stop."""
+
+
+class _DriveGone(Exception):  # noqa: N818 -- tells the loop to ask no more
+    """The drive answers no more."""
+
+
+class DriveCheck:
+    """The check of one drive of a group: its counters while it runs, its findings after."""
+
+    def __init__(self, view: DriveView, group: GroupView, slot: int) -> None:
+        self.view, self.group, self.slot = view, group, slot
+        self.faults: list[Found] = []
+        self.omitted = 0
+        self.damage: Damage = {}
+        self.bytes_total = self.bytes_done = 0  # done: read in this run, or known from an earlier one
+        self.bytes_read = self.bytes_resumed = 0
+        self.from_cache = False
+        self._runs = 0
+        self._packs, self._blocks = group.open_pages(cache=64)
+        self._manifest, self._n = group.manifest, group.manifest.n
+
+    # What was found
+
+    def note(self, path: str | bytes, kind: ProblemKind, detail: str, block: int | None = None) -> None:
+        """Add a fault, or count it when there are too many."""
+        found = Found(os.fsencode(path) if isinstance(path, str) else path, kind, detail, block)
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(found)
+        else:
+            self.omitted += 1
+
+    def _damaged(self, stripe: int, runs: list[Run]) -> None:
+        if runs:
+            if self._runs > MAX_RUNS:
+                runs = [(runs[0][0], runs[-1][1])]
+            self._runs += len(runs)
+            self.damage[stripe] = runs
+
+    # What should be there
+
+    def packs(self) -> Iterator[tuple[int, str, PackRecord | None]]:
+        """Stripe, name and record of every pack of this slot; None where no drive has the record whole."""
+        data = self._manifest.geometry.data
+        for stripe in range(self._manifest.geometry.stripes):
+            role = mf.role_of(stripe, self.slot, self._n)
+            name = mf.pack_name(stripe, role, data)
+            try:
+                record = mf.pack_at(self._packs, stripe, role, self._n)
+            except FormatError:
+                yield stripe, name, None
+                continue
+            if record.length:
+                yield stripe, name, record
+
+    def size_of(self, name: str) -> int | None:
+        """Length of a file, or None after noting why it is not there."""
+        try:
+            size = self.view.drive.size(name)
+        except FormatError as error:
+            self.note(name, "unexpected", str(error))
+            return None
+        except DriveFault as error:
+            self.note(name, "unreadable", str(error))
+            return None
+        if size is None:
+            self.note(name, "missing", "there is no such file")
+        return size
+
+    def note_length(self, name: str, size: int, expected: int) -> None:
+        """Note a length that is not the signed one."""
+        if size < expected:
+            self.note(name, "truncated", f"{size:,} bytes long, not {expected:,}", size // BLOCK)
+        elif size > expected:
+            self.note(name, "extended", f"{size:,} bytes long, not {expected:,}")
+
+    def check_presence(self) -> None:
+        """Everything that can be said without reading a file: what inspect does."""
+        manifest, row = self._manifest, self._manifest.drives[self.slot]
+        refs = {name: manifest.group_file(name) for name in mf.GROUP_FILES}
+        for name, ref in (refs | {mf.OPEN_ME: row.open_me, mf.SUMS: row.sums}).items():
+            size = self.size_of(name)
+            if size is not None:
+                self.note_length(name, size, ref.bytes)
+        for stripe, name, record in self.packs():
+            if record is None:
+                continue
+            self.bytes_total += record.length
+            size = self.size_of(name)
+            if size is None:
+                self._damaged(stripe, [(0, record.blocks - 1)])
+                continue
+            self.note_length(name, size, record.length)
+            if size < record.length:
+                self._damaged(stripe, [(size // BLOCK, record.blocks - 1)])
+        self.check_names()
+
+    def check_names(self) -> None:
+        """Name everything beneath sealift/ that does not belong there."""
+        stripes = self._manifest.geometry.stripes
+        named = 0
+        strange: set[bytes] = set()
+        known = {found.path for found in self.faults if found.kind == "unexpected"}
+        try:
+            for entry in self.view.drive.walk(stripes + stripes // 1000 + 10_000):
+                above = entry.name.rpartition(b"/")[0]
+                if above in strange:
+                    if entry.kind == "folder":
+                        strange.add(entry.name)
+                    continue
+                if self._belongs(entry.name, entry.kind) or entry.name in known:
+                    continue
+                if entry.kind == "folder":
+                    strange.add(entry.name)
+                named += 1
+                if named <= MAX_UNEXPECTED:
+                    what = "left by an interrupted write" if entry.name.endswith(PART.encode()) else f"a {entry.kind}"
+                    self.note(entry.name, "unexpected", f"{what} that the manifest does not name")
+        except FormatError as error:
+            self.note(b"", "unexpected", str(error))
+        except DriveFault as error:
+            self.note(b"", "unreadable", str(error))
+        if named > MAX_UNEXPECTED:
+            self.note(b"", "unexpected", f"{named - MAX_UNEXPECTED:,} more that the manifest does not name")
+
+    def _belongs(self, name: bytes, kind: str) -> bool:
+        stripes = self._manifest.geometry.stripes
+        if kind == "folder":
+            number = name[6:] if name.startswith(b"packs/") else b""
+            own = number.isdigit() and len(number) in {4, 5} and int(number) * 1000 < stripes
+            return name in _FOLDERS or (own and name == b"packs/%04d" % int(number))
+        if kind != "file":
+            return False
+        if name in _FIXED:
+            return True
+        match = _PACK_NAME.fullmatch(name)
+        if match is None or int(match[2]) >= stripes:
+            return False
+        stripe = int(match[2])
+        role = mf.role_of(stripe, self.slot, self._n)
+        if name != mf.pack_name(stripe, role, self._manifest.geometry.data).encode():
+            return False
+        try:
+            return mf.pack_at(self._packs, stripe, role, self._n).length > 0
+        except FormatError:
+            return True  # nobody can say
+
+    # Reading
+
+    def run(self, state: verify_state.State, stop: threading.Event) -> None:
+        """Read and compare everything. Raises Stopped when `stop` is set."""
+        self._state, self._stop = state, stop
+        self._key = verify_state.drive_key(self.view.drive)
+        manifest, row = self._manifest, self._manifest.drives[self.slot]
+        self.bytes_total = sum(record.length for _, _, record in self.packs() if record is not None)
+        self.bytes_total += sum(manifest.group_file(name).bytes for name in mf.GROUP_FILES)
+        self.bytes_total += row.open_me.bytes + row.sums.bytes
+        self._buffers = [aligned_buffer(CHUNK), aligned_buffer(CHUNK)]
+        with ThreadPoolExecutor(max_workers=1) as self._ahead:
+            gone: str | None = None
+            refs = [(name, ref) for name, ref in ((mf.OPEN_ME, row.open_me), (mf.SUMS, row.sums))]
+            refs += [(name, manifest.group_file(name)) for name in mf.GROUP_FILES]
+            for name, ref in refs:
+                before = self.bytes_done
+                try:
+                    if gone is not None:
+                        self.note(name, "unreadable", gone)
+                    elif name in {mf.PACKS, mf.BLOCKS}:
+                        self._check_pages(self._packs if name == mf.PACKS else self._blocks, name, ref.bytes)
+                    else:
+                        self._check_whole(name, ref)
+                except _DriveGone as error:
+                    gone = str(error)
+                    self.note(name, "unreadable", gone)
+                self.bytes_done = before + ref.bytes
+            self._check_packs(gone)
+        self._packs.close()
+        self._blocks.close()
+        self.check_names()
+
+    def _open(self, name: str) -> ReadFile | None:
+        """The file, opened past the cache, or None after noting why not."""
+        if self.size_of(name) is None:
+            return None
+        try:
+            return self.view.drive.open_read(name, direct=True)
+        except FormatError as error:
+            self.note(name, "unexpected", str(error))
+        except DriveFault as error:
+            self._maybe_gone(error)
+            self.note(name, "unreadable", str(error))
+        return None
+
+    @staticmethod
+    def _maybe_gone(error: DriveFault) -> None:
+        if errno_of(error) in _GONE:
+            raise _DriveGone(str(error)) from error
+
+    def _resumed(self, name: str, file: ReadFile, length: int) -> bool:
+        """Whether an earlier run found this very file good."""
+        stamp = repr(file.stamp[1:])
+        if self._state.known(self.group.digest, self._key, self.slot, name) != stamp:
+            return False
+        self.bytes_resumed += length
+        self.bytes_done += length
+        return True
+
+    def _remember(self, name: str, file: ReadFile) -> None:
+        self._state.remember(self.group.digest, self._key, self.slot, name, repr(file.stamp[1:]))
+
+    def _count(self, file: ReadFile, count: int) -> None:
+        self.bytes_read += count
+        self.bytes_done += count
+        self.from_cache |= file.read_from != "medium"
+        if self._stop.is_set():
+            raise Stopped
+
+    def _chunks(self, file: ReadFile, length: int) -> Generator[tuple[int, memoryview, int | DriveFault]]:
+        """Offset, buffer, and bytes read or the fault, chunk by chunk; the next one is read meanwhile."""
+
+        def fill(offset: int, buffer: memoryview) -> int | DriveFault:
+            try:
+                return file.readinto_at(offset, buffer)
+            except DriveFault as error:
+                return error
+
+        def size(offset: int) -> int:
+            return min(CHUNK, length - offset)
+
+        coming = self._ahead.submit(fill, 0, self._buffers[0]) if length > CHUNK else None
+        for turn, offset in enumerate(range(0, length, CHUNK)):
+            buffer = self._buffers[turn % 2]
+            got = fill(offset, buffer) if coming is None else coming.result()
+            if offset + CHUNK < length:
+                coming = self._ahead.submit(fill, offset + CHUNK, self._buffers[(turn + 1) % 2])
+            try:
+                yield (
+                    offset,
+                    buffer[: size(offset)],
+                    got if isinstance(got, DriveFault) else min(got, size(offset)),
+                )
+            except GeneratorExit:
+                if coming is not None:
+                    coming.result()  # the buffer is in use until then
+                raise
+
+    def _check_whole(self, name: str, ref: mf.FileRef) -> None:
+        """A file that is bound by one digest."""
+        file = self._open(name)
+        if file is None:
+            return
+        with file:
+            if file.length != ref.bytes:
+                self.note_length(name, file.length, ref.bytes)
+                return
+            if self._resumed(name, file, ref.bytes):
+                return
+            digest = blake3()
+            with contextlib.closing(self._chunks(file, ref.bytes)) as chunks:
+                for _, buffer, got in chunks:
+                    if isinstance(got, DriveFault):
+                        self._maybe_gone(got)
+                        self.note(name, "unreadable", str(got))
+                        return
+                    digest.update(buffer[:got])
+                    self._count(file, got)
+            if digest.hexdigest() == ref.blake3:
+                self._remember(name, file)
+            else:
+                self.note(name, "rotten", "not what was signed")
+
+    def _check_pages(self, shared: SharedPages, name: str, length: int) -> None:
+        """A paged file.
+
+        Each of this drive's own pages against the tree, whose upper pages any drive may give.
+        """
+        file = self._open(name)
+        if file is None:
+            return
+        with file:
+            self.note_length(name, file.length, length)
+            if file.length == length and self._resumed(name, file, length):
+                return
+            before, last = len(self.faults) + self.omitted, -1
+            for place in self._wrong_pages(shared, file, length):
+                if place * paged.PAGE // BLOCK != last:
+                    last = place * paged.PAGE // BLOCK
+                    self.note(name, "rotten", f"page {place} is damaged", last)
+            if len(self.faults) + self.omitted == before and file.length == length:
+                self._remember(name, file)
+
+    def _wrong_pages(self, shared: SharedPages, file: ReadFile, length: int) -> Iterator[int]:
+        window, start = b"", 0
+        for place in range(min(length, file.length) // paged.PAGE):
+            if place * paged.PAGE >= start + len(window):
+                start = place * paged.PAGE
+                try:
+                    window = file.read_at(start, min(WINDOW, length - start))
+                except DriveFault as error:
+                    self._maybe_gone(error)
+                    window = self._page_or_nothing(shared.name, file, start)
+                self._count(file, len(window))
+            page = window[place * paged.PAGE - start :][: paged.PAGE]
+            if not shared.matches(place, page):
+                yield place
+
+    def _page_or_nothing(self, name: str, file: ReadFile, start: int) -> bytes:
+        """One page where the window around it does not read.
+
+        Zeros, which are then found wrong, if it does not.
+        """
+        try:
+            return file.read_at(start, paged.PAGE).ljust(paged.PAGE, b"\0")
+        except DriveFault as error:
+            self._maybe_gone(error)
+            self.note(name, "unreadable", str(error), start // BLOCK)
+            return bytes(paged.PAGE)
+
+    def _check_packs(self, gone: str | None) -> None:
+        failed = 0
+        for stripe, name, record in self.packs():
+            if record is None:
+                self.note(name, "unreadable", "its record is damaged on every drive of the group that is here")
+                continue
+            if gone is not None:
+                self.note(name, "unreadable", gone)
+                self._damaged(stripe, [(0, record.blocks - 1)])
+                self.bytes_done += record.length
+                continue
+            try:
+                failed = 0 if self._check_pack(stripe, name, record) else failed + 1
+                if failed == PACKS_IN_A_ROW:
+                    gone = "the drive failed too many reads in a row to be asked again"
+            except _DriveGone as error:
+                gone = str(error)
+                self.note(name, "unreadable", gone)
+                self._damaged(stripe, [(0, record.blocks - 1)])
+
+    def _check_pack(self, stripe: int, name: str, record: PackRecord) -> bool:
+        """Compare one pack.
+
+        False when the drive failed so many blocks in a row that the rest was not asked for.
+        """
+        done = self.bytes_done
+        file = self._open(name)
+        if file is None:
+            self._damaged(stripe, [(0, record.blocks - 1)])
+            self.bytes_done = done + record.length
+            return True
+        with file:
+            if file.length == record.length and self._resumed(name, file, record.length):
+                return True
+            self.note_length(name, file.length, record.length)
+            try:
+                hashes = self._blocks.get(record.first_block, record.first_block + record.blocks)
+            except FormatError:
+                return self._check_pack_as_a_whole(stripe, name, record, file)
+            answered, bad = self._compare(name, record, file, hashes)
+            self._damaged(stripe, bad)
+            if not bad and file.length == record.length:
+                self._remember(name, file)
+        self.bytes_done = done + record.length
+        return answered
+
+    def _compare(self, name: str, record: PackRecord, file: ReadFile, hashes: bytes) -> tuple[bool, list[Run]]:
+        """Whether the drive kept answering, and the runs of blocks that are not as signed."""
+        bad: list[Run] = []
+        row = 0  # unreadable blocks one after the other
+        with contextlib.closing(self._chunks(file, record.length)) as chunks:
+            for offset, buffer, got in chunks:
+                if isinstance(got, DriveFault):
+                    self._maybe_gone(got)
+                for at in range(0, len(buffer), BLOCK):
+                    number, block = (offset + at) // BLOCK, buffer[at : at + BLOCK]
+                    if offset + at + len(block) > file.length:
+                        add_run(bad, number, number)  # told as truncated
+                        continue
+                    if isinstance(got, DriveFault):
+                        fault = self._read_block(file, offset + at, block) if row < BAD_IN_A_ROW else got
+                        row = row + 1 if fault else 0
+                        if fault:
+                            self.note(name, "unreadable", str(fault), number)
+                            add_run(bad, number, number)
+                            continue
+                    if blake3(block).digest() != hashes[number * 32 : number * 32 + 32]:
+                        self.note(name, "rotten", "not what was signed", number)
+                        add_run(bad, number, number)
+                if row >= BAD_IN_A_ROW:
+                    self._not_asked(name, record, (offset + len(buffer)) // BLOCK, bad)
+                    return False, bad
+                self._count(file, 0 if isinstance(got, DriveFault) else got)
+        return True, bad
+
+    def _not_asked(self, name: str, record: PackRecord, first: int, bad: list[Run]) -> None:
+        for number in range(first, record.blocks):
+            self.note(name, "unreadable", "not asked for after so many failures", number)
+            add_run(bad, number, number)
+
+    def _read_block(self, file: ReadFile, offset: int, block: memoryview) -> DriveFault | None:
+        """Read one block alone, where the chunk around it did not read."""
+        try:
+            got = file.read_at(offset, len(block))
+        except DriveFault as error:
+            self._maybe_gone(error)
+            return error
+        block[: len(got)] = got
+        self._count(file, len(got))
+        return None
+
+    def _check_pack_as_a_whole(self, stripe: int, name: str, record: PackRecord, file: ReadFile) -> bool:
+        """Where the block hashes are damaged on every drive: the pack's own digest, and no block to name."""
+        digest = blake3()
+        with contextlib.closing(self._chunks(file, record.length)) as chunks:
+            for _, buffer, got in chunks:
+                if isinstance(got, DriveFault):
+                    self._maybe_gone(got)
+                    self.note(name, "unreadable", str(got))
+                    self._damaged(stripe, [(0, record.blocks - 1)])
+                    return True
+                digest.update(buffer[:got])
+                self._count(file, got)
+        if digest.digest() == record.blake3 and file.length == record.length:
+            self._remember(name, file)
+        elif digest.digest() != record.blake3:
+            self.note(name, "rotten", "not what was signed; its block hashes are damaged, so no block can be named")
+            self._damaged(stripe, [(0, record.blocks - 1)])
+        return True

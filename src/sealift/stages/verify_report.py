@@ -1,0 +1,201 @@
+"""What inspect and verify answer: one JSON object each, which another host joins with --part.
+
+What holds: `read_part` takes only what `encode` writes of these records (unknown keys, wrong types, numbers
+out of range and texts over their limits are refused), so a report can stand for another host's drives. It is
+not signed: whoever hands it over is believed as somebody who reads out a screen is. Keys may be added in
+later versions.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from sealift.errors import BadInput
+from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, Hex32, ShipmentId
+from sealift.reading.survey_views import ProblemKind  # noqa: TC001 -- msgspec reads it when it runs
+from sealift.stages.verify_verdict import LAST
+
+VerifyState = Literal["intact", "recoverable", "unseen", "lost"]
+InspectState = Literal["complete", "recoverable", "unseen", "lost"]
+EXIT_CODES = {"intact": 0, "complete": 0, "recoverable": 3, "unseen": 6, "lost": 4}
+
+MAX_PART = 256 << 20
+MAX_FAULTS = 100_000  # of one report; what is beyond is counted, and the verdict knows of it all the same
+_Words = Annotated[str, Meta(max_length=8192)]
+_Block = Annotated[int, Meta(ge=0, le=LAST)]
+_Stripe = Annotated[int, Meta(ge=0, le=MAX_STRIPES)]
+_Slot = Annotated[int, Meta(ge=0, lt=MAX_DRIVES)]
+
+
+class _Base(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=False):
+    """Base of the parts of a report."""
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, omit_defaults=True):
+    """One thing that is wrong.
+
+    `path` beneath sealift/, or `path_b64` where it is not UTF-8; `block` of 1 MiB.
+
+    A frozen record so that faults can be kept in sets.
+    """
+
+    drive: _Words
+    block: int | None
+    kind: ProblemKind
+    path: _Words | None = None
+    path_b64: _Words | None = None
+    detail: _Words = ""
+    mount: _Words = ""
+    part: _Words | None = None  # from which other host's report
+
+
+class Signature(_Base, kw_only=True):
+    """Whether every manifest used is signed by an allowed signer; `signer` names the first."""
+
+    ok: bool
+    signer: _Words | None
+    fingerprint: _Words | None = None
+
+
+class SealReport(_Base, kw_only=True):
+    """The seal that the verdict rests on."""
+
+    source: Literal["file", "drives"]
+    trusted: bool
+    blake3: Hex32  # of seal.json
+    sealed_at: _Words
+    consignment: _Words
+    rehearsal: bool
+    signer: _Words | None
+    officer: _Words | None
+
+
+class Present(_Base, kw_only=True):
+    """A drive that is here, or in another host's report; `damage` is [stripe, first block, last block]."""
+
+    drive: _Words
+    slot: _Slot
+    number: int
+    carrier: _Words
+    serial: _Words
+    label: _Words
+    mount: _Words
+    verified: bool  # every byte was read; false after inspect
+    damage: Annotated[list[tuple[_Stripe, _Block, _Block]], Meta(max_length=1_000_000)]
+    medium: _Words | None = None  # serial number the medium itself gives
+    part: _Words | None = None
+
+
+class Missing(_Base, kw_only=True):
+    """A drive that is nowhere."""
+
+    drive: _Words
+    number: int
+    carrier: _Words
+    serial: _Words
+    label: _Words
+
+
+class GroupReport(_Base, kw_only=True):
+    """One group: who is here, who is not, and what that comes to in bytes of packed data."""
+
+    group: Count
+    manifest: Hex32
+    trusted: bool
+    data: Annotated[int, Meta(ge=1, le=MAX_DRIVES)]
+    parity: Annotated[int, Meta(ge=0, le=MAX_DRIVES)]
+    stripes: _Stripe
+    present: Annotated[list[Present], Meta(max_length=10_000)]
+    missing: Annotated[list[Missing], Meta(max_length=MAX_DRIVES)]
+    total_bytes: Count
+    readable_bytes: Count
+    recoverable_bytes: Count
+    lost: Annotated[list[tuple[_Stripe, _Slot, _Block, _Block]], Meta(max_length=1000)] = []
+
+
+class InspectReport(_Base, kw_only=True, tag_field="type", tag="sealift-inspect"):
+    """The answer of inspect."""
+
+    version: Literal[1] = 1
+    shipment: ShipmentId | None
+    state: InspectState
+    groups: Annotated[list[GroupReport], Meta(max_length=100_000)]
+    groups_total: Count  # 0: nobody knows
+    seal: SealReport | None
+    signature: Signature | None  # None: no allowed signers were given
+    faults: Annotated[list[Fault], Meta(max_length=MAX_FAULTS)]
+    faults_omitted: Count
+    notices: Annotated[list[_Words], Meta(max_length=100_000)]
+    final: bool
+    seconds: float
+
+
+class VerifyReport(_Base, kw_only=True, tag_field="type", tag="sealift-verify"):
+    """The answer of verify.
+
+    Bytes_read counts this run alone, bytes_resumed what earlier runs had verified.
+    """
+
+    version: Literal[1] = 1
+    shipment: ShipmentId | None
+    state: VerifyState
+    signature: Signature
+    seal: SealReport | None
+    groups: Annotated[list[GroupReport], Meta(max_length=100_000)]
+    groups_total: Count
+    faults: Annotated[list[Fault], Meta(max_length=MAX_FAULTS)]
+    faults_omitted: Count
+    notices: Annotated[list[_Words], Meta(max_length=100_000)]
+    bytes_read: Count
+    bytes_resumed: Count
+    read_from: Literal["medium", "cache"]
+    final: bool
+    seconds: float
+
+
+Report = InspectReport | VerifyReport
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as the object that --json prints."""
+    built: dict[str, Any] = msgspec.to_builtins(report)
+    return built
+
+
+def exit_code(report: Report) -> int:
+    """5 when a signature or the seal does not hold, else by the state."""
+    if report.signature is not None and not report.signature.ok:
+        return 5
+    return EXIT_CODES[report.state]
+
+
+def path_of(name: bytes) -> dict[str, str]:
+    """`path`, or `path_b64` when the name is not UTF-8."""
+    try:
+        return {"path": name.decode()}
+    except UnicodeDecodeError:
+        return {"path_b64": base64.b64encode(name).decode()}
+
+
+def read_part(data: bytes, name: str) -> Report:
+    """Another host's report; BadInput, naming `name`, for anything else."""
+    hint = "give what `sealift verify --json` or `sealift inspect --json` printed on the other host"
+    if len(data) > MAX_PART:
+        raise BadInput(f"{name}: {len(data):,} bytes long; at most {MAX_PART:,} are allowed", hint=hint)
+    try:
+        report: Report = msgspec.json.decode(data, type=Report)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(f"{name} is no report of another host: {error}", hint=hint) from error
+    for group in report.groups:
+        n = group.data + group.parity
+        wrong_slot = any(drive.slot >= n for drive in group.present)
+        wrong_run = any(
+            stripe >= group.stripes or first > last for drive in group.present for stripe, first, last in drive.damage
+        )
+        if n > MAX_DRIVES or wrong_slot or wrong_run:
+            raise BadInput(f"{name}: group {group.group} contradicts itself", hint=hint)
+    return report

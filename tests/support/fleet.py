@@ -16,6 +16,7 @@ import numpy as np
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sealift.drives.memory import Medium, MemoryDrive
 from sealift.formats import canonical, paged, parity, sshsig
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
@@ -81,6 +82,17 @@ class Fleet:
     def path(self, group: int, slot: int, name: str) -> Path:
         return self.root / f"g{group}s{slot}" / "sealift" / name
 
+    def memory(self, *, with_seal: bool = True) -> list[MemoryDrive]:
+        """The same drives in memory, in the order of `mounts`."""
+        drives = []
+        for group in self.groups:
+            for slot, files in enumerate(group.files):
+                drive = MemoryDrive(f"/mnt/g{group.number}s{slot}", Medium())
+                for name, data in files.items() | (self.seal_files.items() if with_seal else set()):
+                    drive.put(name, data)
+                drives.append(drive)
+        return drives
+
     def write(self, *, with_seal: bool = True) -> None:
         """Write (again) every file of every drive."""
         for group in self.groups:
@@ -102,6 +114,7 @@ def make(
     lengths: list[list[int]] | None = None,
     undeclared: frozenset[str] = frozenset(),
     with_seal: bool = True,
+    on_disk: bool = True,
 ) -> Fleet:
     """A shipment of one group for each (data, parity); `lengths` are the data packs' of each stripe."""
     rng = random.Random(seed)
@@ -118,7 +131,8 @@ def make(
         _close(fleet, group, declaration)
     if with_seal:
         fleet.seal_files = _seal(fleet, declaration)
-    fleet.write(with_seal=with_seal)
+    if on_disk:
+        fleet.write(with_seal=with_seal)
     return fleet
 
 

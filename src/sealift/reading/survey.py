@@ -26,7 +26,7 @@ from sealift.errors import BadInput, DriveFault, FormatError, SealInvalid, Signa
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
 from sealift.reading import survey_slots, trust
-from sealift.reading.survey_seal import Checker, choose_seal
+from sealift.reading.survey_seal import Checker, choose_seal, compare_seals
 from sealift.reading.survey_views import (
     DriveView,
     GroupView,
@@ -75,12 +75,14 @@ def survey(
     with ThreadPoolExecutor(max_workers=min(32, len(views) or 1)) as pool:
         list(pool.map(_look, views))
     found = Survey(shipment, views, [], None, None, None, [], notices)
-    choose_seal(found, allowed, seal)
+    expected = shipment or _majority(views, Checker(allowed, None))
+    copies = choose_seal(found, allowed, seal, expected)
     checker = Checker(allowed, trust.sealed_at(found.seal) if found.seal else None)
     if found.seal is not None and shipment is not None and found.seal.shipment != shipment:
         raise SealInvalid(f"the seal is of shipment {found.seal.shipment}, not of {shipment}")
-    found.shipment = found.seal.shipment if found.seal else shipment or _majority(views, checker)
+    found.shipment = found.seal.shipment if found.seal else expected
     _group(found, checker)
+    compare_seals(found, copies)
     if allowed is not None and found.trusted is not None:
         _check_serials(found)
     return found

@@ -33,49 +33,79 @@ _Key = tuple[tuple[str, str], ...]  # names and digests of the files of one copy
 
 
 @dataclass
-class _Copies:
-    """All copies on the drives: whose they are, the different ones, and those that hold."""
+class SealCopies:
+    """All copies on the drives.
+
+    Whose they are, the different ones, those that hold, and why others do not.
+    """
 
     marks: list[tuple[DriveView, dict[str, str], list[Problem]]] = field(default_factory=list)
     kept: dict[_Key, dict[str, bytes]] = field(default_factory=dict)
     good: dict[_Key, Seal] = field(default_factory=dict)
+    bad: dict[_Key, str] = field(default_factory=dict)
+    reference: dict[str, bytes] | None = None
 
 
-def choose_seal(found: Survey, allowed: AllowedSigners | None, given: dict[str, bytes] | None) -> None:
-    """Set seal, trusted and seal_source of `found`, and note what is wrong with the drives' own copies.
+def choose_seal(
+    found: Survey, allowed: AllowedSigners | None, given: dict[str, bytes] | None, expected: str | None
+) -> SealCopies:
+    """Set seal, trusted and seal_source of `found`.
 
-    Raises Refused when the seal `given` does not hold; one on a drive that does not is noted instead.
+    The seal `given`, else one on the drives, of shipment `expected`.
+
+    Raises Refused when the seal given does not hold; for one on a drive that does not, see `compare_seals`.
     """
     if given is not None:
         found.seal_source = "file"
         found.seal = trust.read_seal(given)
         found.trusted = trust.open_seal(given, allowed) if allowed else None
     copies = _read_copies(found)
+    copies.reference = given
     ranked = Counter(_key(mark) for _, mark, _ in copies.marks)
     for key, _ in ranked.most_common():
         if key not in copies.kept:
             continue
         try:
             trusted = trust.open_seal(copies.kept[key], allowed) if allowed else None
-            copies.good[key] = trusted.seal if trusted else trust.read_seal(copies.kept[key])
+            seal = copies.good[key] = trusted.seal if trusted else trust.read_seal(copies.kept[key])
         except Refused as error:
-            found.seal_failures.append(str(error))
+            copies.bad[key] = str(error)
             continue
-        if found.seal is None:
-            found.seal, found.trusted, found.seal_source = copies.good[key], trusted, "drives"
-    reference = given
-    if reference is None:
-        reference = next((copies.kept[key] for key, seal in copies.good.items() if seal is found.seal), None)
+        if found.seal is None and seal.shipment == expected:
+            found.seal, found.trusted, found.seal_source = seal, trusted, "drives"
+            copies.reference = copies.kept[key]
+    return copies
+
+
+def compare_seals(found: Survey, copies: SealCopies) -> None:
+    """Note what is wrong with the seals on drives of the shipment; a foreign drive's seal is its own."""
     for view, mark, notes in copies.marks:
-        _compare(found, copies, (view, mark, notes), reference)
+        if view.standing not in {"member", "unidentified"}:
+            continue
+        key = _key(mark)
+        if key in copies.good:
+            seal = copies.good[key]
+            if found.seal is not None and seal != found.seal and seal.shipment == found.seal.shipment:
+                found.notices.append(f"{view.mount}: its seal is another one of the same shipment; both hold")
+            continue
+        if key in copies.bad and copies.bad[key] not in found.seal_failures:
+            found.seal_failures.append(copies.bad[key])
+        view.problems += notes
+        if copies.reference is not None:
+            for name, digest in mark.items():
+                if digest != blake3(copies.reference[name]).hexdigest():
+                    view.note(name, "rotten", "not what the seal of this shipment has")
+        elif not notes:
+            for name in trust.damaged_seal_files(copies.kept.get(key, {})):
+                view.note(name, "unsigned", "the seal does not hold")
 
 
 def _key(mark: dict[str, str]) -> _Key:
     return tuple(sorted(mark.items()))
 
 
-def _read_copies(found: Survey) -> _Copies:
-    copies = _Copies()
+def _read_copies(found: Survey) -> SealCopies:
+    copies = SealCopies()
     for view in found.views:
         if view.standing == "empty":
             continue
@@ -100,30 +130,6 @@ def _read_seal_of(view: DriveView) -> tuple[dict[str, bytes], list[Problem]]:
     if not files and all(problem.kind == "missing" for problem in aside.problems):
         return {}, []  # not attached when the shipment was sealed
     return files, aside.problems
-
-
-def _compare(
-    found: Survey,
-    copies: _Copies,
-    copy: tuple[DriveView, dict[str, str], list[Problem]],
-    reference: dict[str, bytes] | None,
-) -> None:
-    """Note what is wrong with a drive's copy of the seal, beside the one that is believed."""
-    view, mark, notes = copy
-    key = _key(mark)
-    if key in copies.good:
-        seal = copies.good[key]
-        if found.seal is not None and seal != found.seal and seal.shipment == found.seal.shipment:
-            found.notices.append(f"{view.mount}: its seal is another one of the same shipment; both hold")
-        return
-    view.problems += notes
-    if reference is not None:
-        for name, digest in mark.items():
-            if digest != blake3(reference[name]).hexdigest():
-                view.note(name, "rotten", "not what the seal of this shipment has")
-    elif not notes:
-        for name in trust.damaged_seal_files(copies.kept.get(key, {})):
-            view.note(name, "unsigned", "the seal does not hold")
 
 
 class Checker:

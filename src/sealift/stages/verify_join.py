@@ -117,7 +117,7 @@ class Case:
             total_bytes=self.total_bytes,
             readable_bytes=max(0, readable),
             recoverable_bytes=max(0, recoverable),
-            lost=[(each.stripe, each.role, each.first, each.last) for each in here.lost],
+            unrecoverable=[(each.stripe, each.role, each.first, each.last) for each in here.lost],
         )
 
 
@@ -218,8 +218,20 @@ def _missing(drive: Present) -> Missing:
 
 def groups_unknown(found: Survey, known: dict[int, Case], reports: Sequence[tuple[str, Report]]) -> int:
     """How many groups there must be of which nobody says anything."""
-    total = max([found.groups_total, *(report.groups_total for _, report in reports)])
-    return max(0, total - len(known))
+    return max(0, groups_total(found, reports) - len(known))
+
+
+def groups_total(found: Survey, reports: Sequence[tuple[str, Report]]) -> int:
+    """Groups of the whole shipment, by the seal, or as far as anybody knows."""
+    return max([found.groups_total, *(report.groups_total for _, report in reports)])
+
+
+def drives_total(found: Survey, reports: Sequence[tuple[str, Report]]) -> int:
+    """Drives of the whole shipment: the N of "drive i of N"."""
+    if found.seal is not None:
+        return sum(len(group.drives) for group in found.seal.groups)
+    here = [group.manifest.drives_total for group in found.groups]
+    return max([0, *here, *(report.drives_total for _, report in reports)])
 
 
 # Reports

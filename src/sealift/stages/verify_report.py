@@ -101,7 +101,10 @@ class Missing(_Base, kw_only=True):
 
 
 class GroupReport(_Base, kw_only=True):
-    """One group: who is here, who is not, and what that comes to in bytes of packed data."""
+    """One group: who is here, who is not, and what that comes to in bytes of packed data.
+
+    `unrecoverable` is [stripe, role, first block, last block] of data packs that what is here cannot give.
+    """
 
     group: Count
     manifest: Hex32
@@ -114,7 +117,7 @@ class GroupReport(_Base, kw_only=True):
     total_bytes: Count
     readable_bytes: Count
     recoverable_bytes: Count
-    lost: Annotated[list[tuple[_Stripe, _Slot, _Block, _Block]], Meta(max_length=1000)] = []
+    unrecoverable: Annotated[list[tuple[_Stripe, _Slot, _Block, _Block]], Meta(max_length=1000)] = []
 
 
 class InspectReport(_Base, kw_only=True, tag_field="type", tag="sealift-inspect"):
@@ -125,6 +128,7 @@ class InspectReport(_Base, kw_only=True, tag_field="type", tag="sealift-inspect"
     state: InspectState
     groups: Annotated[list[GroupReport], Meta(max_length=100_000)]
     groups_total: Count  # 0: nobody knows
+    drives_total: Count
     seal: SealReport | None
     signature: Signature | None  # None: no allowed signers were given
     faults: Annotated[list[Fault], Meta(max_length=MAX_FAULTS)]
@@ -147,6 +151,7 @@ class VerifyReport(_Base, kw_only=True, tag_field="type", tag="sealift-verify"):
     seal: SealReport | None
     groups: Annotated[list[GroupReport], Meta(max_length=100_000)]
     groups_total: Count
+    drives_total: Count
     faults: Annotated[list[Fault], Meta(max_length=MAX_FAULTS)]
     faults_omitted: Count
     notices: Annotated[list[_Words], Meta(max_length=100_000)]

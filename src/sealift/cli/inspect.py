@@ -1,0 +1,186 @@
+"""`sealift inspect`: what is here, what is not, and whether that is enough; no key is needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from sealift.cli import common
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sealift.stages.verify_report import Fault, GroupReport, InspectReport, Missing, Present, VerifyReport
+
+shipment_option = click.option(
+    "--shipment", metavar="ID", help="The shipment that is expected, where there is no seal to say so."
+)
+part_option = click.option(
+    "--part",
+    "parts",
+    metavar="OTHER.json",
+    type=click.Path(),
+    multiple=True,
+    help="What --json printed on another host, for the drives that stand there. May be repeated.",
+)
+final_option = click.option("--final", is_flag=True, help="No more drives will come: those not seen count as lost.")
+
+
+HELP = """
+Say what is on the drives mounted at MNT..., in any order, what is missing by name, and whether it is enough.
+
+Looks at names and lengths only, so it takes seconds; `sealift verify` reads every byte. No key is needed.
+
+\b
+  sealift inspect /mnt/d* --seal SHIPMENT.seal
+
+Exit 0 complete (only a seal can say that); 3 not complete, but enough to recover every byte; 6 not enough yet, or
+no seal; 4 not enough, and --final says that no more will come; 5 a signature or the seal does not hold.
+"""
+
+
+@click.command("inspect", help=HELP, short_help="What is here, missing, recoverable; no key.")
+@click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
+@common.allowed_signers_option
+@common.seal_option
+@shipment_option
+@part_option
+@final_option
+@common.json_option
+@click.pass_context
+def inspect(
+    context: click.Context,
+    mounts: tuple[str, ...],
+    allowed_signers: str | None,
+    seal: str | None,
+    shipment: str | None,
+    parts: tuple[str, ...],
+    final: bool,
+    as_json: bool,
+) -> None:
+    """Run, and show or print the report."""
+    from sealift.reading.trust import load_seal
+    from sealift.stages.inspect import inspect as run
+    from sealift.stages.verify_report import exit_code, to_json
+
+    report = run(
+        mounts,
+        allowed=common.load_allowed(allowed_signers) if allowed_signers else None,
+        seal=None if seal is None else load_seal(seal),
+        shipment=shipment,
+        parts=load_parts(parts),
+        final=final,
+    )
+    if as_json:
+        common.emit(to_json(report))
+    else:
+        show_head(report, _VERDICTS[report.state])
+        show_groups(report)
+    context.exit(exit_code(report))
+
+
+def load_parts(paths: Sequence[str]) -> list[tuple[str, bytes]]:
+    """Names and contents of the files of --part; BadInput when one cannot be read."""
+    from sealift.stages.verify_report import MAX_PART
+    from sealift.trade.signing import read_limited
+
+    return [(path, read_limited(path, MAX_PART, "--part")) for path in paths]
+
+
+_VERDICTS = {
+    "complete": "complete: every drive of the sealed shipment is here, by name and length",
+    "recoverable": "recoverable: not complete, but enough to recover every byte",
+    "unseen": "unseen: not enough is here yet, or nobody can say that this is all",
+    "lost": "LOST: not enough is here, and no more will come",
+}
+
+
+def _clean(text: str) -> str:
+    """Text from a drive, for a screen."""
+    return common.path_text(text.encode(errors="replace"))
+
+
+def show_head(report: InspectReport | VerifyReport, verdict: str) -> None:
+    """The verdict, the seal and the signature, a line each."""
+    click.echo(verdict)
+    seal, signature = report.seal, report.signature
+    if seal is not None:
+        kind = "REHEARSAL, " if seal.rehearsal else ""
+        by = f"by {seal.signer}, released by {seal.officer}" if seal.trusted else "by nobody that was checked"
+        line = f"shipment {report.shipment}: {kind}consignment {seal.consignment}, sealed {seal.sealed_at} {by}"
+        click.echo(_clean(line))
+    else:
+        click.echo(f"shipment {report.shipment or 'unknown'}: NO SEAL, so whole groups may be missing unnoticed")
+    if signature is not None and not signature.ok:
+        click.echo("SIGNATURE DOES NOT HOLD: do not trust these drives")
+
+
+def show_groups(report: InspectReport | VerifyReport) -> None:
+    """A line a drive, by group; then the mounts that are in no group, and what else is to be known."""
+    shown: set[int] = set()
+    for group in report.groups:
+        _show_group(report, group, shown)
+    rest = [fault for fault in report.faults if id(fault) not in shown]
+    if rest:
+        click.echo("other mounts:")
+    for mount in dict.fromkeys(fault.mount for fault in rest):
+        faults = [fault for fault in rest if fault.mount == mount]
+        advice = "PULL: " if any(fault.kind in {"foreign", "replayed"} for fault in faults) else ""
+        click.echo(f"  {_clean(mount)}: {advice}{_what(faults)}")
+    if report.faults_omitted:
+        click.echo(f"and {report.faults_omitted:,} more faults than can be listed")
+    for notice in report.notices[: common.SHOWN]:
+        click.echo(f"note: {_clean(notice)}")
+
+
+def _show_group(report: InspectReport | VerifyReport, group: GroupReport, shown: set[int]) -> None:
+    total, readable = group.total_bytes, group.readable_bytes
+    state = "all of it readable"
+    if readable < total or group.missing:
+        state = f"{common.size_text(readable)} readable, {common.size_text(group.recoverable_bytes)} recoverable"
+    click.echo(f"group {group.group}: {group.data} + {group.parity} drives, {common.size_text(total)} of data, {state}")
+    for drive in group.present:
+        faults = [
+            fault
+            for fault in report.faults
+            if fault.drive == drive.drive and (fault.mount == drive.mount) and fault.part == drive.part
+        ]
+        shown.update(id(fault) for fault in faults)
+        click.echo(f"  {_drive(drive, report.drives_total)}: {_advice(drive, faults)}")
+    for row in group.missing:
+        click.echo(f"  {_who(row, report.drives_total)}: NOT HERE")
+
+
+def _drive(drive: Present, total: int) -> str:
+    where = f"{drive.mount} ({drive.part})" if drive.part else drive.mount
+    return f"{_who(drive, total)}, {_clean(where)}"
+
+
+def _who(drive: Present | Missing, total: int) -> str:
+    """A drive as its label says it: one of all, never a part that looks like a whole."""
+    carrier = drive.carrier or "no carrier"
+    return _clean(f"{drive.drive} drive {drive.number} of {total}, serial {drive.serial}, {carrier}")
+
+
+def _advice(drive: Present, faults: Sequence[Fault]) -> str:
+    if not faults:
+        return "good" if drive.verified else "here, not read"
+    grave = drive.damage or any(fault.kind in {"unreadable", "conflict"} for fault in faults)
+    return f"{'PULL: ' if grave else 'mend: '}{_what(faults)}"
+
+
+def _what(faults: Iterable[Fault]) -> str:
+    """Kinds with their counts, and the first place of each."""
+    listed = list(faults)
+    counts = Counter(fault.kind for fault in listed)
+    parts = []
+    for kind, count in counts.most_common():
+        first = next(fault for fault in listed if fault.kind == kind)
+        place = first.path if first.path is not None else f"base64 {first.path_b64}"
+        place = place or "sealift/"
+        block = "" if first.block is None else f" block {first.block}"
+        more = f" and {count - 1:,} more" if count > 1 else ""
+        parts.append(f"{kind} {_clean(place)}{block}{more}")
+    return "; ".join(parts)

@@ -1,0 +1,106 @@
+"""`sealift verify`: read every byte of every drive, and say which one to pull; no key is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from sealift.cli import common
+from sealift.cli.inspect import final_option, load_parts, part_option, shipment_option, show_groups, show_head
+
+if TYPE_CHECKING:
+    from sealift.stages.verify import Progress
+    from sealift.stages.verify_report import VerifyReport
+
+
+HELP = """
+Read every byte of the drives mounted at MNT..., in any order, and say what is damaged and which drive to pull.
+
+No key is needed. Everything is compared with what the origin signed, from the medium and not from a cache, all
+drives at once. It may be interrupted: the same command goes on. Nothing on a drive is changed.
+
+\b
+  sealift verify /mnt/d* --allowed-signers signers --seal SHIPMENT.seal
+  sealift verify /mnt/d* --allowed-signers signers --part other.json
+                                       drives in two hosts, one verdict
+
+Exit 0 intact; 3 damaged or short, all recoverable; 4 something is lost; 5 a signature or the seal does not hold;
+6 drives are still to come (with --final they count as lost).
+"""
+
+
+@click.command("verify", help=HELP, short_help="Read and check every byte of every drive; no key.")
+@click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
+@common.allowed_signers_option
+@common.seal_option
+@shipment_option
+@part_option
+@final_option
+@click.option(
+    "--state",
+    metavar="FILE",
+    type=click.Path(),
+    help="Where to remember what was found good, so that the same command goes on where it was interrupted."
+    "  [default: $XDG_STATE_HOME/sealift/verify/SHIPMENT]",
+)
+@click.option("--again", is_flag=True, help="Forget what earlier runs found good, and read everything again.")
+@common.json_option
+@click.pass_context
+def verify(
+    context: click.Context,
+    mounts: tuple[str, ...],
+    allowed_signers: str | None,
+    seal: str | None,
+    shipment: str | None,
+    parts: tuple[str, ...],
+    final: bool,
+    state: str | None,
+    again: bool,
+    as_json: bool,
+) -> None:
+    """Run, and show or print the report."""
+    from sealift.reading.trust import load_seal
+    from sealift.stages.verify import verify as run
+    from sealift.stages.verify_report import exit_code, to_json
+
+    with common.Meter() as meter:
+
+        def tell(progress: Progress) -> None:
+            meter.update("verify", progress.done, progress.total, drives=progress.drives)
+
+        report = run(
+            mounts,
+            allowed=common.load_allowed(allowed_signers),
+            seal=None if seal is None else load_seal(seal),
+            shipment=shipment,
+            parts=load_parts(parts),
+            final=final,
+            state=state,
+            again=again,
+            progress=tell,
+        )
+    if as_json:
+        common.emit(to_json(report))
+    else:
+        _show(report)
+    context.exit(exit_code(report))
+
+
+_VERDICTS = {
+    "intact": "intact: every drive is here, and every byte is as it was signed",
+    "recoverable": "recoverable: something is damaged or gone, and everything can be recovered from what is left",
+    "unseen": "unseen: not everything was seen yet",
+    "lost": "LOST: some data cannot be recovered",
+}
+
+
+def _show(report: VerifyReport) -> None:
+    show_head(report, _VERDICTS[report.state])
+    show_groups(report)
+    resumed = f"; {common.size_text(report.bytes_resumed)} were read in earlier runs" if report.bytes_resumed else ""
+    where = "from the medium" if report.read_from == "medium" else "through the cache: no direct reads here"
+    took = common.duration_text(report.seconds)
+    click.echo(f"read {common.size_text(report.bytes_read)} {where} in {took}{resumed}")
+    if report.state == "unseen" and not report.final:
+        click.echo("next: mount what is still to come and run this again (--final when nothing more will come)")

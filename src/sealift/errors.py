@@ -23,6 +23,8 @@ cli/main.py maps these once, and a test holds that no dependency's exception lea
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SealiftError(Exception):
     """Base of all errors; `hint` says what to do next."""
@@ -34,6 +36,16 @@ class SealiftError(Exception):
         super().__init__(message)
         if hint is not None:
             self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross process borders whole, whatever their constructors want."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[SealiftError], args: tuple[Any, ...], fields: dict[str, Any]) -> SealiftError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class BadInput(SealiftError):

@@ -12,11 +12,13 @@ goes when everything is there.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Self
@@ -208,7 +210,14 @@ def _restore_packs(
                 running[pool.submit(_work, job)] = job
                 gather(everything=False)
         gather(everything=True)
+    except BrokenProcessPool as error:
+        raise SealiftError(
+            "a worker process ended before its work was done (killed, or out of memory)",
+            hint="run the same command again: it goes on",
+        ) from error
     except BaseException:
+        for process in list((pool._processes or {}).values()):  # noqa: SLF001 -- 3.14 has terminate_workers()
+            process.terminate()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
@@ -281,6 +290,8 @@ def _plain(batch: Any) -> Any:
 
 # -- workers
 
+_TARGET_GONE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
 _worker: tuple[Shipment, Target] | None = None
 
 
@@ -317,6 +328,11 @@ def _work(job: Job) -> Done:
                     raise
             _restore(target, content, row)
         except (SealiftError, UnsafeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in _TARGET_GONE:
+                raise SealiftError(
+                    f"{target.path}: {(error.strerror or '').lower()}; what was restored so far is safe",
+                    hint="make room or mend the disk, then run the same command again: it goes on",
+                ) from error
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             done.failed.append((row.path, reason))
             continue

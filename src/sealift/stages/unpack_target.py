@@ -31,6 +31,7 @@ class Target:
     """Writes beneath `path`. Not safe for threads; several processes may share a folder."""
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cache: OrderedDict[bytes, int] = OrderedDict()
 

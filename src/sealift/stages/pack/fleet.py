@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sealift.trade.declaration import Declaration
 
 
+_FIRST = manifest.CARD.encode() + b".part"  # all that a packing killed at its first write leaves
+
+
 class Place(msgspec.Struct, frozen=True):
     """One drive of the shipment: its number (i of N), serial and carrier; its group and slot by where it is listed."""
 
@@ -161,7 +164,7 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> 
     drive = attached.drive
     if not drive.exists():
         return
-    entries = [entry for _, entry in zip(range(3), drive.walk(100_000), strict=False)]
+    entries = [entry for _, entry in zip(range(3), drive.walk(100_000), strict=False) if entry.name != _FIRST]
     try:
         data = drive.read_small(manifest.CARD, manifest.MAX_CARD)
         card = None if data is None else manifest.decode_card(data)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import sqlite3
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, Busy, KeyInvalid
+from sealift.errors import BadInput, Busy, KeyInvalid, SealiftError
 from sealift.formats import age, age_keys, canonical, manifest
 from sealift.formats.manifest import DeclarationRef, Manifest
 from sealift.stages.pack import fleet as fleets
@@ -29,7 +30,7 @@ from sealift.stages.pack.group import DEPTH, SLAB, Fleet, GroupPacker, Progress,
 from sealift.stages.pack.journal import Journal
 from sealift.stages.pack.queue import UnitQueue
 from sealift.stages.pack.scan import Summary, scan
-from sealift.stages.pack.units import RESERVE, Setup
+from sealift.stages.pack.units import Setup, capacity_of
 from sealift.trade import declaration as declarations
 from sealift.trade.signing import Signer, read_limited
 
@@ -110,6 +111,19 @@ class Result:
 
 def run(options: Options, events: Events) -> Result:
     """Pack what is attached; raises SealiftError. Groups whose drives are not here are in Result.waiting."""
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        return _run(options, events)
+    except (sqlite3.Error, duckdb.Error, pa.ArrowException) as error:
+        raise SealiftError(
+            f"the state folder {options.state} cannot be used: {str(error).splitlines()[0]}",
+            hint="see that its disk has room and is writable, then run the same command again; the drives are safe",
+        ) from error
+
+
+def _run(options: Options, events: Events) -> Result:
     begun = time.monotonic()
     signer, declaration, recipients = _prove_inputs(options)
     source = os.fsencode(os.path.realpath(options.source))
@@ -364,11 +378,7 @@ def _pack_files(
     recipients: int,
 ) -> None:
     share = summary.shares[group]
-    # the header's length is not known before a pack begins; stanzas of today's recipients are below 200 bytes
-    capacity = (
-        age.plain_length(options.pack_size - (options.pack_size % 65536 or 65536) + 1000, 256 * recipients)
-        - 2 * RESERVE
-    )
+    capacity = capacity_of(options.pack_size, recipients)
     packer = GroupPacker(
         builders,
         journal,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sealift.formats import zstd
+from sealift.formats import age, zstd
 from sealift.formats.index import FILE, SYMLINK
 
 
@@ -128,3 +128,8 @@ def bound(unit: Unit) -> int:
     tar = 3072 + 2 * names + content + (64 + 2 * 4096 * 22 if unit.sparse else 0)
     tar += sum(3072 + 2 * (len(link) + names) for link in unit.links)
     return tar + 3 * (tar // zstd.RAW_BLOCK + 2) + _FRAME_COST * (tar // zstd.FRAME + 3 + len(unit.links))
+
+
+def capacity_of(pack_size: int, recipients: int) -> int:
+    """Plaintext that an empty pack surely holds, in bytes; its age header is not made yet."""
+    return (pack_size - 256 * (recipients + 1)) * age.CHUNK // age.SEALED_CHUNK - 2 * RESERVE

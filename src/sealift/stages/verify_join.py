@@ -101,8 +101,10 @@ class Case:
     def report(self) -> GroupReport:
         """What is here or in other reports, in bytes of packed data."""
         here = self.judge(final=True) if self.copies else GroupVerdict(self.total_bytes, self.total_bytes, [], 0)
-        readable = self.total_bytes - here.erased_bytes
-        recoverable = self.total_bytes - here.lost_bytes
+        # Stripes whose records are damaged on every drive here are of unknown length: their share is an estimate.
+        unknown = -(-self.total_bytes * here.unknown // max(1, self.stripes))
+        readable = self.total_bytes - here.erased_bytes - unknown
+        recoverable = self.total_bytes - here.lost_bytes - unknown
         if self.view is None and self.copies:  # their lengths are the other host's knowledge
             readable, recoverable = self.part_readable, self.total_bytes if not here.lost_bytes else self.part_readable
         return GroupReport(

@@ -27,7 +27,7 @@ from sealift.formats import manifest as mf
 from sealift.formats import paged
 from sealift.formats.manifest import BLOCK
 from sealift.stages import verify_state
-from sealift.stages.verify_verdict import Damage, Run, add_run
+from sealift.stages.verify_verdict import LAST, Damage, Run, add_run
 
 if TYPE_CHECKING:
     import threading
@@ -60,11 +60,11 @@ class Found(NamedTuple):
     block: int | None
 
 
-class Stopped(Exception):  # noqa: N818 -- asked for, no error
+class Stopped(Exception):
     """The pass was asked to stop."""
 
 
-class _DriveGone(Exception):  # noqa: N818 -- tells the loop to ask no more
+class _DriveGone(Exception):
     """The drive answers no more."""
 
 
@@ -147,6 +147,7 @@ class DriveCheck:
                 self.note_length(name, size, ref.bytes)
         for stripe, name, record in self.packs():
             if record is None:
+                self._damaged(stripe, [(0, LAST)])
                 continue
             self.bytes_total += record.length
             size = self.size_of(name)
@@ -384,6 +385,7 @@ class DriveCheck:
         for stripe, name, record in self.packs():
             if record is None:
                 self.note(name, "unreadable", "its record is damaged on every drive of the group that is here")
+                self._damaged(stripe, [(0, LAST)])
                 continue
             if gone is not None:
                 self.note(name, "unreadable", gone)

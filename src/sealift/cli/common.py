@@ -258,9 +258,7 @@ class Meter:
         else:
             say(f"{what}: {text}")
 
-    def _text(
-        self, now: float, done: int, total: int | None, files: int | None, drives: Mapping[str, int]
-    ) -> str:
+    def _text(self, now: float, done: int, total: int | None, files: int | None, drives: Mapping[str, int]) -> str:
         begun, first, before = self._past[0]
         parts = [f"{size_text(done)} of {size_text(total)}" if total else size_text(done)]
         if files is not None:
@@ -290,9 +288,7 @@ class Meter:
             self._bar = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
             self._bar.start()
             self._task = self._bar.add_task(what, text=text)
-        self._bar.update(
-            self._task, description=what, completed=done, total=total or None, text=text, refresh=True
-        )
+        self._bar.update(self._task, description=what, completed=done, total=total or None, text=text, refresh=True)
 
     def note(self, text: str) -> None:
         """A line above the bar."""

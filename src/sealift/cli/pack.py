@@ -42,16 +42,10 @@ meanwhile; 6: some groups wait for their drives.
 @click.command("pack", help=HELP, short_help="Pack a corpus onto drives.", no_args_is_help=True)
 @click.argument("source", type=click.Path())
 @click.option("--to", "to", metavar="MNT", multiple=True, type=click.Path(), help="A mounted drive to fill.")
-@click.option(
-    "--carrier", "carriers", metavar="NAME=MNT,MNT", multiple=True, help="Drives, and who carries them."
-)
-@click.option(
-    "--serial", "serials", metavar="MNT=SERIAL", multiple=True, help="Serial of a drive that tells none."
-)
+@click.option("--carrier", "carriers", metavar="NAME=MNT,MNT", multiple=True, help="Drives, and who carries them.")
+@click.option("--serial", "serials", metavar="MNT=SERIAL", multiple=True, help="Serial of a drive that tells none.")
 @click.option("--parity", type=int, required=True, metavar="M", help="Drives of a group that may be lost.")
-@click.option(
-    "--recipient", "recipients", metavar="KEY", multiple=True, help="age1... or ssh-ed25519 AAAA..."
-)
+@click.option("--recipient", "recipients", metavar="KEY", multiple=True, help="age1... or ssh-ed25519 AAAA...")
 @click.option(
     "--recipients-file",
     "recipient_files",
@@ -60,9 +54,7 @@ meanwhile; 6: some groups wait for their drives.
     type=click.Path(),
     help="Recipients, one a line.",
 )
-@click.option(
-    "--sign-with", required=True, metavar="KEY", type=click.Path(), help="SSH key that signs the manifests."
-)
+@click.option("--sign-with", required=True, metavar="KEY", type=click.Path(), help="SSH key that signs the manifests.")
 @click.option(
     "--declaration",
     required=True,
@@ -77,9 +69,7 @@ meanwhile; 6: some groups wait for their drives.
     type=click.Path(),
     help="Journal of this packing; not on a drive, kept until sealed.",
 )
-@click.option(
-    "--group-size", type=int, metavar="N", help="Drives a group; without it all drives are one group."
-)
+@click.option("--group-size", type=int, metavar="N", help="Drives a group; without it all drives are one group.")
 @click.option(
     "--pack-size",
     type=common.Size(),
@@ -93,17 +83,11 @@ meanwhile; 6: some groups wait for their drives.
     help="path keeps a tree together; shuffled permutes samples over the whole shipment.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, metavar="N", help="Of --order shuffled: its permutation.")
-@click.option(
-    "--sample-key", metavar="REGEX", help="What members of one sample have in common in their path."
-)
+@click.option("--sample-key", metavar="REGEX", help="What members of one sample have in common in their path.")
 @click.option("--shipment", metavar="ID", help="Id of the shipment, for groups packed on several hosts.")
-@click.option(
-    "--allow-same-filesystem", is_flag=True, help="Take folders of one filesystem as drives: scratch use."
-)
+@click.option("--allow-same-filesystem", is_flag=True, help="Take folders of one filesystem as drives: scratch use.")
 @click.option("--accept-carrier-risk", is_flag=True, help="Go on though losing one carrier would lose data.")
-@click.option(
-    "--discard-group", is_flag=True, help="Clear drives of an unfinished packing whose state is lost."
-)
+@click.option("--discard-group", is_flag=True, help="Clear drives of an unfinished packing whose state is lost.")
 @common.json_option
 def pack(as_json: bool, **given: Any) -> None:
     """Pack, and say what was packed."""
@@ -220,9 +204,7 @@ def summarize(result: Result, options: Options) -> None:
         common.say_list(map(common.path_text, result.changed), len(result.changed))
     if result.skipped:
         say(f"{common.counted(len(result.skipped), 'path')} skipped:")
-        common.say_list(
-            (f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped)
-        )
+        common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped))
     if result.waiting:
         say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, attach:")
         common.say_list(_waiting_lines(result), sum(len(places) or 1 for _, places in result.waiting))

@@ -1,0 +1,159 @@
+"""Where a packing stands, from its state folder: what `sealift status` shows and `sealift seal` starts from.
+
+It may be asked while the packing runs: the journal is opened read-only, and nothing is written or kept locked.
+Whatever is wrong with the folder is BadInput. What is not here: the drives, which need not be attached.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from sealift.errors import BadInput
+
+_MAX_SUMMARY = 256 << 20
+_GROUPS = """
+SELECT g.number, g.state, g.stripes, g.source_bytes, g.seconds,
+       coalesce(sum(p.length) FILTER (WHERE p.role < ?1), 0),
+       coalesce(sum(p.length) FILTER (WHERE p.role >= ?1), 0),
+       coalesce(sum(p.files), 0)
+FROM groups g LEFT JOIN packs p ON p.number = g.number GROUP BY g.number ORDER BY g.number"""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """One drive of the shipment: its number (i of N), serial and carrier."""
+
+    number: int
+    serial: str
+    carrier: str
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The part of a packing's configuration that is told; groups list their drives by slot."""
+
+    shipment: str
+    consignment_id: str
+    source: str
+    parity: int
+    groups: list[list[Place]]
+
+
+class GroupStatus(msgspec.Struct, frozen=True):
+    """One group; `state` is waiting, packing or signed. Sizes in bytes."""
+
+    group: int
+    state: str
+    data: int
+    parity: int
+    stripes: int
+    files: int
+    source_bytes: int
+    total_bytes: int  # 0 before the scan
+    packed_bytes: int
+    parity_bytes: int
+    seconds: float
+    places: list[Place]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Everything a state folder tells."""
+
+    config: Config
+    groups: list[GroupStatus]
+    running: bool
+    sealed: bool
+    changed: int
+    skipped: int
+
+
+def seal_path(folder: str, shipment: str) -> str:
+    """Where the seal of a shipment is written."""
+    return os.path.join(folder, f"{shipment}.seal")
+
+
+def look(state: str) -> Status:
+    """Everything the folder tells; BadInput when it is no state folder, or is damaged."""
+    path = os.path.join(state, "journal.sqlite")
+    if not os.path.isfile(path):
+        raise BadInput(f"{state}: no packing has begun here", hint="give the folder that pack was given as --state")
+    try:
+        with closing(sqlite3.connect(f"file:{quote(os.path.abspath(path))}?mode=ro", uri=True, timeout=30)) as db:
+            row = db.execute("SELECT value FROM settings WHERE name = 'config'").fetchone()
+            config = _config(state, row)
+            data = len(config.groups[0]) - config.parity
+            found = {int(row[0]): row for row in db.execute(_GROUPS, (data,))}
+            told = db.execute("SELECT reason IS NULL, count(DISTINCT path) FROM told GROUP BY 1").fetchall()
+        sizes, skipped = _scanned(state)
+        sizes += [0] * len(config.groups)
+        groups = [_group(number, config, found.get(number), sizes[number]) for number in range(len(config.groups))]
+        counts = {bool(changed): int(count) for changed, count in told}
+    except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
+        raise BadInput(f"{path} cannot be read: {error}", hint="the drives are untouched (sealift inspect)") from error
+    return Status(
+        config,
+        groups,
+        running=_is_running(state),
+        sealed=os.path.isfile(seal_path(state, config.shipment)),
+        changed=counts.get(True, 0),
+        skipped=counts.get(False, 0) + skipped,
+    )
+
+
+def _config(state: str, row: tuple[Any, ...] | None) -> Config:
+    if row is None:
+        raise BadInput(f"{state}: a packing began here, and stopped before its first decision", hint="run pack again")
+    try:
+        config = msgspec.json.decode(row[0], type=Config)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadInput(f"{state}: the journal's configuration does not parse: {error}") from error
+    if not config.groups or not 0 <= config.parity < min(map(len, config.groups)):
+        raise BadInput(f"{state}: the journal's configuration names no drives")
+    return config
+
+
+def _scanned(state: str) -> tuple[list[int], int]:
+    """Bytes of every group and count of skipped paths, as scanned; ([], 0) before the scan."""
+    try:
+        with open(os.path.join(state, "scan", "summary.json"), "rb") as file:
+            found = msgspec.json.decode(file.read(_MAX_SUMMARY))
+        return [int(share["bytes"]) for share in found["shares"]], len(found["skipped"])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        return [], 0
+
+
+def _group(number: int, config: Config, row: tuple[Any, ...] | None, total: int) -> GroupStatus:
+    row = row or (number, "waiting", *[0] * 6)
+    _, state, stripes, source_bytes, seconds, packed, parity, files = row
+    places = config.groups[number]
+    return GroupStatus(
+        number,
+        str(state),
+        data=len(places) - config.parity,
+        parity=config.parity,
+        stripes=int(stripes),
+        files=int(files),
+        source_bytes=int(source_bytes),
+        total_bytes=total,
+        packed_bytes=int(packed),
+        parity_bytes=int(parity),
+        seconds=float(seconds),
+        places=places,
+    )
+
+
+def _is_running(state: str) -> bool:
+    """Whether a packing holds the state's lock; taken shared for an instant, and given back."""
+    try:
+        with open(os.path.join(state, "lock"), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

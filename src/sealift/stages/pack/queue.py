@@ -91,7 +91,7 @@ class UnitQueue:
                 self.remaining -= sum(unit.length for unit in sample.units)
                 continue
             if not taken and self._divisible(sample):
-                return self._cut(sample, min(room, max(share, self._pack_size // 8)))
+                return self._cut(sample, room, max(share, self._pack_size // 8))
             break
         return taken
 
@@ -99,11 +99,11 @@ class UnitQueue:
         first = sample.units[0]
         return len(sample.units) == 1 and first.kind == FILE and first.size > self._pack_size // 8
 
-    def _cut(self, sample: _Sample, room: int) -> list[Unit]:
-        """The next segment of the file at the front."""
+    def _cut(self, sample: _Sample, room: int, most: int) -> list[Unit]:
+        """The next segment of the file at the front: at most `most` bytes of it, none if that would be a scrap."""
         unit = sample.units[0]
         spare = bound(unit) - unit.length
-        length = min(unit.length, room - spare)
+        length = min(unit.length, room - spare, most)
         if length < min(unit.length, self._pack_size // 16):
             return []
         if length < unit.length and length > zstd.FRAME:

@@ -165,6 +165,7 @@ def _sweep(drive: Drive, slot: int, record: Manifest) -> None:
         if entry.name.startswith(b"packs/") and entry.name in known:
             stripe = int(entry.name.rpartition(b"/")[2][:7])
             stale = stripe >= geometry.stripes
+        stale = stale or (entry.name.startswith(b"journal") and entry.name.endswith(b".age"))
         if stale and entry.kind == "file":
             drive.remove(os.fsdecode(entry.name))
 

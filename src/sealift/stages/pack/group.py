@@ -32,6 +32,7 @@ from sealift.formats import age, manifest, parity, zstd
 from sealift.formats.index import Row, Rows
 from sealift.formats.manifest import BLOCK
 from sealift.stages.pack import units
+from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.follow import Follower
 from sealift.stages.pack.journal import PackRow
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Failed, Filled, RowsReady, Setup, Work
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sealift.drives.base import Drive, PartFile
+    from sealift.stages.pack.copies import Copies
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.queue import Cursor, UnitQueue
 
@@ -261,10 +263,12 @@ class GroupPacker:
         drives: Sequence[Drive],
         *,
         source: bytes,
+        copies: Copies,
         progress: Callable[[Progress], None],
         room: Callable[[int, int], None],
     ) -> None:
         self._fleet, self._journal, self._folder, self._number = fleet, journal, folder, number
+        self._copies = copies
         self._drives, self._source, self._progress, self._room = drives, source, progress, room
         self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"drive-{slot}") for slot in range(fleet.n)]
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
@@ -466,7 +470,23 @@ class GroupPacker:
             file.flush()
             os.fsync(file.fileno())
         _sync_folder(os.path.join(self._folder, "stripes"))
+        self._copy(stripe, cursor, packs, ended, seconds)
         self._journal.commit(self._number, stripe, cursor, packs, ended, seconds)
+
+    def _copy(self, stripe: int, cursor: Cursor, packs: list[PackRow], ended: list[Ended], seconds: float) -> None:
+        """What the journal is about to learn, on the drives; after their packs are durable, so it never lies."""
+        if not self._copies.enabled:
+            return
+        contents = []
+        for kind in ("rows", "blocks"):
+            with open(stripe_file(self._folder, stripe, kind), "rb") as file:
+                contents.append(file.read())
+        slim = [
+            msgspec.structs.replace(end, blocks=b"", frames_packed=b"", frames_raw=b"", segments=[]) for end in ended
+        ]
+        files_end = self._journal.group(self._number).files_end
+        record = StripeCopy(stripe, cursor, packs, slim, seconds, contents[0], contents[1], files_end)
+        self._copies.write(self._drives, stripe_name(stripe), record)
 
 
 def _fail(message: Failed) -> NoReturn:

@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, Busy, KeyInvalid, SealiftError
+from sealift.errors import BadInput, Busy, KeyInvalid, Refused, SealiftError
 from sealift.formats import age, age_keys, canonical, manifest
 from sealift.formats.manifest import DeclarationRef, Manifest
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import room
 from sealift.stages.pack.close import GroupFacts, close_group
+from sealift.stages.pack.copies import SETTINGS, Copies, Settings, restore
 from sealift.stages.pack.deal import group_file
+from sealift.stages.pack.fleet import Place  # noqa: TC001 -- msgspec reads the annotations
 from sealift.stages.pack.group import DEPTH, SLAB, Fleet, GroupPacker, Progress, memory_needed
 from sealift.stages.pack.journal import Journal
 from sealift.stages.pack.queue import UnitQueue
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sealift.drives.base import Drive
-    from sealift.stages.pack.fleet import Deal, Place
+    from sealift.stages.pack.fleet import Attached, Deal
 
 MIN_PACK, MAX_PACK, DEFAULT_PACK = 1 << 20, (4 << 30) - (1 << 20), 1 << 30
 _LOCK_PATIENCE = 10.0
@@ -141,7 +143,14 @@ def _run(options: Options, events: Events) -> Result:
         locks = [_lock_state(options.state, stack)]
         journal = Journal(options.state)
         stack.callback(journal.close)
+        copies = Copies(signer, recipients)
+        scanned = (
+            None if journal.setting("config") else restore(copies, attached, options.state, journal, events.notice)
+        )
         config = _settle(options, declaration, deal, source, journal)
+        for group in range(len(deal.groups)):
+            if not deal.missing(group) and _adopt(options.state, journal, config, group, deal.drives(group)):
+                events.notice(f"group {group + 1} is signed on its drives already")
         here = [g for g in range(len(deal.groups)) if not deal.missing(g) and journal.group(g).state != "signed"]
         for group in here:
             for slot, each in enumerate(deal.drives(group)):
@@ -161,6 +170,11 @@ def _run(options: Options, events: Events) -> Result:
             sample_key=options.sample_key,
             progress=events.scanning,
         )
+        if scanned not in {None, summary.digest}:
+            raise Refused(
+                "the source is not what it was when these drives were begun, and the state that knew it is lost",
+                hint="put the source back as it was, or pack the unfinished group anew with --discard-group",
+            )
         journal.set("scan", summary.digest.encode())
         for group in here:
             room.check(
@@ -179,8 +193,9 @@ def _run(options: Options, events: Events) -> Result:
             for group in here:
                 for each in deal.drives(group):
                     stack.callback(each.drive.unlock)
-            _pack_groups(here, options, config, deal, journal, summary, source, recipients, signer, events, locks)
-        return _result(config, deal, journal, summary, time.monotonic() - begun, memory)
+            work = _Work(options, config, deal, journal, summary, source, recipients, signer, copies, events)
+            _pack_groups(here, work, locks)
+        return _result(options, config, deal, journal, summary, time.monotonic() - begun, memory)
 
 
 def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, list[age.Recipient]]:
@@ -302,6 +317,26 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def _adopt(state: str, journal: Journal, config: Config, group: int, drives: Sequence[Attached]) -> bool:
+    """Take a group that this journal does not know, but that is signed on its drives, for what it is."""
+    if journal.group(group).stripes or journal.group(group).state == "signed":
+        return False
+    found = [each.drive.read_small(manifest.MANIFEST, manifest.MAX_MANIFEST) for each in drives if each.drive.exists()]
+    if len(found) < len(drives) or found[0] is None or any(data != found[0] for data in found):
+        return False
+    record = manifest.decode_manifest(found[0])
+    if (record.shipment, record.group) != (config.shipment, group):
+        return False
+    closed = os.path.join(state, "groups", f"{group:04d}", "closed")
+    os.makedirs(os.path.join(closed, "index"), exist_ok=True)
+    drive = drives[0].drive
+    for name in (manifest.MANIFEST, manifest.SIGNATURE, manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
+        with drive.open_read(name) as source, open(os.path.join(closed, name), "wb") as target:
+            target.writelines(source.read_at(offset, 1 << 20) for offset in range(0, source.length, 1 << 20))
+    journal.set_state(group, "signed")
+    return True
+
+
 def _builders(deal: Deal, options: Options) -> int:
     data = len(deal.groups[0]) - options.parity
     return max(1, min(data, len(os.sched_getaffinity(0))))
@@ -312,34 +347,41 @@ def _memory_line(memory: dict[str, int]) -> str:
     return f"memory: at most {sum(memory.values()) >> 20} MiB ({parts}), whatever the pack size"
 
 
-def _pack_groups(
-    here: Sequence[int],
-    options: Options,
-    config: Config,
-    deal: Deal,
-    journal: Journal,
-    summary: Summary,
-    source: bytes,
-    recipients: list[age.Recipient],
-    signer: Signer,
-    events: Events,
-    locks: list[int],
-) -> None:
+@dataclass
+class _Work:
+    """What packing a group needs to know."""
+
+    options: Options
+    config: Config
+    deal: Deal
+    journal: Journal
+    summary: Summary
+    source: bytes
+    recipients: list[age.Recipient]
+    signer: Signer
+    copies: Copies
+    events: Events
+
+
+def _pack_groups(here: Sequence[int], work: _Work, locks: list[int]) -> None:
+    options, deal, journal = work.options, work.deal, work.journal
     data = len(deal.groups[0]) - options.parity
-    setup = Setup(source, options.recipients, options.pack_size, data, SLAB, DEPTH)
+    setup = Setup(work.source, options.recipients, options.pack_size, data, SLAB, DEPTH)
     builders = Fleet(setup, options.parity, _builders(deal, options), locks)
+    settings = Settings(msgspec.json.encode(work.config), work.summary.digest)
     try:
         for group in here:
             folder = os.path.join(options.state, "groups", f"{group:04d}")
             os.makedirs(folder, exist_ok=True)
             drives = [each.drive for each in deal.drives(group)]
-            facts = _facts(options, config, deal, summary, group)
+            facts = _facts(work, group)
             _claim(facts, drives)
+            work.copies.write(drives, SETTINGS, settings)
             journal.set_state(group, "packing")
-            _pack_files(builders, journal, folder, group, drives, summary, options, source, events, len(recipients))
-            close_group(facts, journal, folder, drives, recipients, signer)
+            _pack_files(builders, work, folder, group, drives)
+            close_group(facts, journal, folder, drives, work.recipients, work.signer)
             journal.set_state(group, "signed")
-            events.notice(f"group {group + 1} of {len(deal.groups)} is packed and signed")
+            work.events.notice(f"group {group + 1} of {len(deal.groups)} is packed and signed")
     finally:
         builders.close()
 
@@ -365,61 +407,45 @@ def _claim(facts: GroupFacts, drives: Sequence[Drive]) -> None:
             drive.write_small(manifest.CARD, data)
 
 
-def _pack_files(
-    builders: Fleet,
-    journal: Journal,
-    folder: str,
-    group: int,
-    drives: Sequence[Drive],
-    summary: Summary,
-    options: Options,
-    source: bytes,
-    events: Events,
-    recipients: int,
-) -> None:
-    share = summary.shares[group]
-    capacity = capacity_of(options.pack_size, recipients)
+def _pack_files(builders: Fleet, work: _Work, folder: str, group: int, drives: Sequence[Drive]) -> None:
+    """The files of a group, then its directories; from where the journal stands."""
+    options, journal, share = work.options, work.journal, work.summary.shares[group]
     packer = GroupPacker(
         builders,
         journal,
         folder,
         group,
         drives,
-        source=source,
-        progress=lambda progress: events.packing(progress, share.bytes),
+        source=work.source,
+        copies=work.copies,
+        progress=lambda progress: work.events.packing(progress, share.bytes),
         room=lambda members, blocks: room.headroom(drives, members, blocks, options.pack_size),
     )
     path = group_file(os.path.join(options.state, "scan"), group)
+    common: dict[str, Any] = {
+        "capacity": capacity_of(options.pack_size, len(work.recipients)),
+        "pack_size": options.pack_size,
+        "data": builders.data,
+    }
     try:
         state = journal.group(group)
-        common: dict[str, Any] = {"capacity": capacity, "pack_size": options.pack_size, "data": builders.data}
         if state.files_end is None:
-            queue = UnitQueue(
-                path,
-                source,
-                rows=share.members,
-                remaining=share.bytes - state.source_bytes,
-                cursor=state.cursor,
-                **common,
-            )
-            packer.run(queue)
+            left = share.bytes - state.source_bytes
+            packer.run(UnitQueue(path, work.source, rows=share.members, remaining=left, cursor=state.cursor, **common))
             journal.set_files_end(group, journal.group(group).stripes)
         cursor = journal.group(group).cursor
-        packer.run(
-            UnitQueue(path, source, rows=share.members + share.directories, remaining=0, cursor=cursor, **common)
-        )
+        rows = share.members + share.directories
+        packer.run(UnitQueue(path, work.source, rows=rows, remaining=0, cursor=cursor, **common))
     finally:
         packer.close()
 
 
-def _facts(options: Options, config: Config, deal: Deal, summary: Summary, group: int) -> GroupFacts:
-    data = read_limited(options.declaration, 4 << 20, "declaration")
+def _facts(work: _Work, group: int) -> GroupFacts:
+    config, deal = work.config, work.deal
+    data = read_limited(work.options.declaration, 4 << 20, "declaration")
     declaration = declarations.parse(data, draft=True)
     reference = DeclarationRef(
-        id=declaration.consignment_id,
-        bytes=len(data),
-        blake3=declaration.digest,
-        rehearsal=declaration.rehearsal,
+        id=declaration.consignment_id, bytes=len(data), blake3=declaration.digest, rehearsal=declaration.rehearsal
     )
     total = deal.drives_total
     rows = [
@@ -432,7 +458,7 @@ def _facts(options: Options, config: Config, deal: Deal, summary: Summary, group
         group,
         len(deal.groups),
         total,
-        summary.digest,
+        work.summary.digest,
         config.order,
         config.seed,
         len(deal.groups[0]) - config.parity,
@@ -442,6 +468,7 @@ def _facts(options: Options, config: Config, deal: Deal, summary: Summary, group
 
 
 def _result(
+    options: Options,
     config: Config,
     deal: Deal,
     journal: Journal,
@@ -454,7 +481,16 @@ def _result(
     sums = [0, 0, 0, 0]
     for number, places in enumerate(deal.groups):
         state = journal.group(number)
-        packed, parity_bytes, _, files, source_bytes = journal.totals(number, data)
+        if state.state == "signed":  # the journal of an adopted group is empty; its manifest is not
+            totals = load_manifest(options.state, number)[0].totals
+            packed, parity_bytes, files, source_bytes = (
+                totals.packed_bytes,
+                totals.parity_bytes,
+                totals.files,
+                totals.source_bytes,
+            )
+        else:
+            packed, parity_bytes, _, files, source_bytes = journal.totals(number, data)
         sums = [a + b for a, b in zip(sums, (packed, parity_bytes, files, source_bytes), strict=True)]
         groups.append(
             {

@@ -1,0 +1,143 @@
+"""Copies of the journal on the drives of an unfinished group, so that a lost state folder costs nothing.
+
+    journal.age            settings of the packing and the digest of its scan
+    journal-0000012.age    what the journal learnt when stripe 12 was committed
+
+Written to every drive of the group after its packs are durable, in age for the shipment's recipients and for the
+key that signs, because the origin holds no other: with that key, the same command on an empty state folder and the
+same source finds its way back. They hold names of the source, so never in the clear; they go when the group is
+signed. A signing key that is no plain Ed25519 file (an agent, a token) cannot decrypt: then there are no copies.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch
+from sealift.formats import age, age_keys, manifest
+from sealift.stages.pack.journal import PackRow  # noqa: TC001 -- msgspec reads the annotations
+from sealift.stages.pack.queue import Cursor  # noqa: TC001
+from sealift.stages.pack.units import Ended  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sealift.drives.base import Drive
+    from sealift.stages.pack.fleet import Attached
+    from sealift.stages.pack.journal import Journal
+    from sealift.trade.signing import Signer
+
+SETTINGS = "journal.age"
+MAX_SETTINGS, MAX_STRIPE = 16 << 20, 1 << 30
+
+
+class Settings(msgspec.Struct, array_like=True):
+    """What a packing is: its configuration as the journal has it, and the digest of its scan."""
+
+    config: bytes
+    scan: str
+
+
+class StripeCopy(msgspec.Struct, array_like=True):
+    """What a commit tells the journal."""
+
+    stripe: int
+    cursor: Cursor
+    packs: list[PackRow]
+    ended: list[Ended]
+    seconds: float
+    rows: bytes
+    blocks: bytes
+    files_end: int | None
+
+
+def stripe_name(stripe: int) -> str:
+    """The file of one stripe, beneath sealift/."""
+    return f"journal-{stripe:07d}.age"
+
+
+class Copies:
+    """Writes and reads copies under one signing key; `enabled` is False where the key cannot decrypt."""
+
+    def __init__(self, signer: Signer, recipients: Sequence[age.Recipient]) -> None:
+        private = signer.private_key
+        self.enabled = private is not None
+        self._identity = None if private is None else age_keys.SSHIdentity(private.private_bytes_raw())
+        own = [] if self._identity is None else [self._identity.recipient]
+        self._recipients = [*recipients, *(each for each in own if each not in recipients)]
+
+    def write(self, drives: Sequence[Drive], name: str, record: Settings | StripeCopy) -> None:
+        """The same ciphertext to every drive, durable when this returns."""
+        if not self.enabled:
+            return
+        data = age.encrypt(msgspec.msgpack.encode(record), self._recipients)
+        with ThreadPoolExecutor(len(drives)) as pool:
+            for job in [pool.submit(drive.write_small, name, data) for drive in drives]:
+                job.result()
+
+    def _read(self, drives: Sequence[Drive], name: str, kind: type, limit: int) -> object:
+        """From the first drive whose copy opens; None if none does."""
+        if self._identity is None:
+            return None
+        for drive in drives:
+            try:
+                data = drive.read_small(name, limit)
+                if data is not None:
+                    return msgspec.msgpack.decode(age.decrypt(data, [self._identity]), type=kind)
+            except (AgeError, IdentityMismatch, DriveFault, FormatError, msgspec.MsgspecError):
+                continue
+        return None
+
+    def settings(self, drives: Sequence[Drive]) -> Settings | None:
+        """The settings of the unfinished packing on these drives, if there is one under this key."""
+        found = self._read(drives, SETTINGS, Settings, MAX_SETTINGS)
+        return found if isinstance(found, Settings) else None
+
+    def stripes(self, drives: Sequence[Drive]) -> list[StripeCopy]:
+        """Every committed stripe of a group, in order, as far as there is no gap."""
+        found: list[StripeCopy] = []
+        while isinstance(copy := self._read(drives, stripe_name(len(found)), StripeCopy, MAX_STRIPE), StripeCopy):
+            found.append(copy)
+        return found
+
+
+def restore(
+    copies: Copies, attached: Sequence[Attached], state: str, journal: Journal, notice: Callable[[str], None]
+) -> str | None:
+    """Bring back a lost journal from the attached drives; the digest its scan must have, or None."""
+    from sealift.stages.pack.group import stripe_file
+
+    by_group: dict[int, list[Drive]] = {}
+    for each in attached:
+        data = each.drive.read_small(manifest.CARD, manifest.MAX_CARD) if each.drive.exists() else None
+        if data is not None and each.drive.size(manifest.MANIFEST) is None:
+            try:
+                by_group.setdefault(manifest.decode_card(data).group, []).append(each.drive)
+            except FormatError:
+                continue
+    settings = copies.settings([drive for drives in by_group.values() for drive in drives])
+    if settings is None:
+        return None
+    for group, drives in by_group.items():
+        folder = os.path.join(state, "groups", f"{group:04d}")
+        os.makedirs(os.path.join(folder, "stripes"), exist_ok=True)
+        journal.group(group)
+        found = copies.stripes(drives)
+        for copy in found:
+            for kind, data in (("rows", copy.rows), ("blocks", copy.blocks)):
+                with open(stripe_file(folder, copy.stripe, kind), "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            if copy.files_end is not None:
+                journal.set_files_end(group, copy.files_end)
+            journal.commit(group, copy.stripe, copy.cursor, copy.packs, copy.ended, copy.seconds)
+        notice(
+            f"the state folder was empty; group {group + 1} goes on after stripe {len(found)}, from its drives' copies"
+        )
+    journal.set("config", settings.config)
+    return settings.scan

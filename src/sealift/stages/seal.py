@@ -1,0 +1,461 @@
+"""`sealift seal` without the terminal: bind every group's manifest and the released declaration, and sign.
+
+What holds of a seal that `seal` writes: every group of the shipment is in it, each with a manifest that an allowed
+signer signed; the drives of those manifests are the declaration's, neither more nor fewer, each with the serial and
+under the carrier that is declared; the declaration is complete and was released by another person than its author,
+with another key than the one that seals; and the destination's own check (reading/trust.py) accepts it. Nothing is
+written before all of that holds; the seal file comes last, so that where it lies its indexes lie too. Sealing the
+same again writes nothing new; a declaration that was changed and released again supersedes the seal.
+
+What is not here: packing, and the release itself (trade/release.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from blake3 import blake3
+
+from sealift.drives.local import LocalDrive
+from sealift.errors import BadInput, FormatError, NotAllHere, Refused, SealiftError
+from sealift.formats import manifest as manifests
+from sealift.formats import seal as seals
+from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, NAMESPACE, SEAL_FILES, FileRef, Manifest
+from sealift.formats.seal import Seal, SealDrive, SealGroup
+from sealift.formats.sshsig import MAX_ARMORED
+from sealift.reading.trust import load_seal, open_seal, trusted_manifest
+from sealift.stages.pack.run import load_manifest
+from sealift.stages.status import look, seal_path
+from sealift.trade import declaration as declarations
+from sealift.trade import release as releases
+from sealift.trade.signing import Signer, load_allowed_signers, read_limited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import IO
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.reading.trust import TrustedSeal
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.release import Release
+
+_PIECE = 1 << 20
+_SHOWN = 10
+_REPACK = "a signed manifest cannot change: declare the drives as they were packed, or pack that group again"
+_INDEXES = {
+    manifests.MEMBERS_INDEX: "members-g{:04d}.parquet.age",
+    manifests.PACKS_INDEX: "packs-g{:04d}.parquet.age",
+}
+
+
+@dataclass
+class Options:
+    """What `sealift seal` was asked for."""
+
+    states: list[str]
+    declaration: str
+    sign_with: str
+    allowed_signers: str
+    release: str | None = None  # default: beside the declaration
+    out: str | None = None  # default: the first state folder
+    mounts: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Result:
+    """What was sealed; the JSON of `sealift seal` is made of it."""
+
+    seal: Seal
+    path: str
+    release: Release
+    signer: str  # fingerprint of the key that sealed
+    made: bool  # false: the same seal was there already
+    superseded: str | None  # where the seal that was there before is kept
+    indexes: list[str]
+    drives: list[tuple[str, str, bool]]  # mount, drive, whether its seal was written
+
+
+class Packed(NamedTuple):
+    """One group as its state folder has it."""
+
+    manifest: Manifest
+    data: bytes
+    folder: str  # of its indexes
+
+
+def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -> Result:
+    """Check everything, sign, write; raises SealiftError, and NotAllHere while groups are missing."""
+    allowed = load_allowed_signers(options.allowed_signers)
+    raw = read_limited(options.declaration, declarations.MAX_BYTES, "declaration")
+    declaration = declarations.parse(raw, draft=False)
+    released, files = _release(options, declaration, allowed)
+    signer = Signer.open(options.sign_with)
+    if signer.public_key.fingerprint == released.fingerprint:
+        raise Refused(
+            f"{options.sign_with} is the key that released the shipment; whoever releases it does not seal it",
+            hint="seal with the key that signed the manifests, or another one of the origin's",
+        )
+    groups = gather(options.states, allowed)
+    check_declared(groups, declaration)
+    record = build(groups, declaration, files)
+    with ExitStack() as stack:
+        drives = _attached(options.mounts, record, groups)
+        out = options.out or options.states[0]
+        path = seal_path(out, record.shipment)
+        known = _known([path, *options.mounts], record, allowed)
+        trusted = known or _sign(record, files, raw, signer, allowed)
+        for drive, _ in drives:
+            drive.lock()
+            stack.callback(drive.unlock)
+        with _told_once(out):
+            os.makedirs(out, exist_ok=True)
+            indexes = _write_indexes(out, groups)
+            superseded = _write_file(path, seals.encode_bundle(trusted.files))
+        if superseded is not None:
+            notice(f"this seal supersedes the one that was there, now {superseded}: send the new one")
+        written = [(drive.mount, name, _write_drive(drive, trusted.files, notice)) for drive, name in drives]
+    return Result(
+        trusted.seal, path, trusted.release, trusted.signer.fingerprint, known is None, superseded, indexes, written
+    )
+
+
+def _release(options: Options, declaration: Declaration, allowed: AllowedSigners) -> tuple[Release, dict[str, bytes]]:
+    path = options.release or releases.path_beside(options.declaration)
+    if options.release is None and not os.path.exists(path):
+        raise Refused(
+            f"{options.declaration} has not been released: there is no {path}",
+            hint="another person than its author releases it: sealift release FILE --sign-with KEY ...",
+        )
+    data = read_limited(path, releases.MAX_RELEASE, "release")
+    signature = read_limited(path + ".sig", MAX_ARMORED, "signature of the release")
+    released = releases.check_release(declaration, data, signature, allowed)
+    return released, {SEAL_FILES[3]: data, SEAL_FILES[4]: signature}
+
+
+# --- the groups ------------------------------------------------------------------------------------------
+
+
+def gather(states: Sequence[str], allowed: AllowedSigners) -> list[Packed]:
+    """Every group of the shipment, in order, from the state folders of all hosts.
+
+    Raises NotAllHere naming the groups that are not signed, Refused for groups that do not belong together.
+    """
+    found: dict[int, Packed] = {}
+    serials: dict[int, list[str]] = {}
+    shipments: dict[str, str] = {}
+    for state in dict.fromkeys(states):
+        status = look(state)
+        shipments.setdefault(status.config.shipment, state)
+        if len(shipments) > 1:
+            one, other = list(shipments.items())[:2]
+            raise Refused(f"two shipments cannot be sealed together: {one[0]} in {one[1]}, {other[0]} in {other[1]}")
+        for group in status.groups:
+            serials[group.group] = [place.serial for place in group.places]
+            if group.state == "signed":
+                packed = _load(state, group.group, status.config.shipment, allowed)
+                if group.group in found and found[group.group].data != packed.data:
+                    raise Refused(
+                        f"group {group.group + 1} was packed twice, with different manifests",
+                        hint="give only the state of the packing whose drives are to leave",
+                    )
+                found.setdefault(group.group, packed)
+    missing = [number for number in sorted(serials) if number not in found]
+    if missing:
+        named = "; ".join(f"group {number + 1} ({_listed(serials[number])})" for number in missing[:_SHOWN])
+        raise NotAllHere(
+            f"{len(missing)} of {len(serials)} groups of shipment {next(iter(shipments))} are not packed: {named}",
+            hint="pack them, or give the state folder of the host that did too: --state DIR --state DIR2",
+        )
+    groups = [found[number] for number in sorted(found)]
+    _check_together(groups)
+    return groups
+
+
+def _load(state: str, group: int, shipment: str, allowed: AllowedSigners) -> Packed:
+    _, data, signature = load_manifest(state, group)
+    try:
+        manifest, _ = trusted_manifest(data, signature, allowed)
+    except SealiftError as error:
+        raise type(error)(f"{state}: group {group + 1}: {error}", hint=error.hint) from error
+    if (manifest.shipment, manifest.group) != (shipment, group):
+        raise Refused(f"{state}: what lies there as group {group + 1} is another group's manifest")
+    return Packed(manifest, data, os.path.join(state, "groups", f"{group:04d}", "closed"))
+
+
+def _check_together(groups: Sequence[Packed]) -> None:
+    """Refused unless all manifests speak of one shipment in the same words."""
+    first = groups[0].manifest
+    for packed in groups:
+        other = packed.manifest
+        for what, one, two in (
+            ("count of groups", first.groups, other.groups),
+            ("count of drives", first.drives_total, other.drives_total),
+            ("scan of the source", first.scan, other.scan),
+            ("order", (first.order, first.seed), (other.order, other.seed)),
+            ("consignment", first.declaration.id, other.declaration.id),
+            ("rehearsal mark", first.declaration.rehearsal, other.declaration.rehearsal),
+        ):
+            if one != two:
+                raise Refused(
+                    f"groups 1 and {other.group + 1} do not belong together: their {what} differs",
+                    hint="every group is packed from the same source with the same options",
+                )
+    if first.groups != len(groups):
+        raise NotAllHere(
+            f"the manifests speak of {first.groups} groups, {len(groups)} are here",
+            hint="give the state folders of all hosts: --state DIR --state DIR2",
+        )
+    numbers = [row.number for packed in groups for row in packed.manifest.drives]
+    if sorted(numbers) != list(range(1, first.drives_total + 1)):
+        raise Refused(f"the drives of the manifests are not drives 1 to {first.drives_total}")
+
+
+def check_declared(groups: Sequence[Packed], declaration: Declaration) -> None:
+    """Refused unless the packed drives and the declared ones are the same, by serial and carrier."""
+    first = groups[0].manifest.declaration
+    if first.id != declaration.consignment_id:
+        raise Refused(
+            f"the drives were packed for consignment {first.id}, the declaration is of {declaration.consignment_id}",
+            hint="give the declaration that the drives were packed under",
+        )
+    if first.rehearsal != declaration.rehearsal:
+        raise Refused(
+            "drives that were packed as a rehearsal are never sealed as goods, and goods never as a rehearsal"
+        )
+    declared = {drive.serial: drive.carrier for drive in declaration.drives}
+    packed = {row.serial: row for group in groups for row in group.manifest.drives}
+    if unknown := [serial for serial in packed if serial not in declared]:
+        raise Refused(
+            f"{_drives(unknown)} packed and not declared: {_listed(unknown)}",
+            hint="declare every drive by its serial number, have the declaration released again, and seal",
+        )
+    if left := [serial for serial in declared if serial not in packed]:
+        raise Refused(
+            f"{_drives(left)} declared and not packed: {_listed(left)}",
+            hint="declare exactly the drives that leave, have the declaration released again, and seal",
+        )
+    for serial, row in packed.items():
+        if row.carrier and row.carrier != declared[serial]:
+            raise Refused(
+                f"drive {serial} was packed for carrier {row.carrier}, and is declared for {declared[serial]}",
+                hint=_REPACK,
+            )
+
+
+def _drives(serials: Sequence[str]) -> str:
+    return "1 drive is" if len(serials) == 1 else f"{len(serials)} drives are"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+# --- the record ------------------------------------------------------------------------------------------
+
+
+def build(groups: Sequence[Packed], declaration: Declaration, files: dict[str, bytes]) -> Seal:
+    """The seal's record; its time is now, in UTC."""
+    first = groups[0].manifest
+    carriers = {drive.serial: drive.carrier for drive in declaration.drives}
+    return Seal(
+        shipment=first.shipment,
+        consignment_id=declaration.consignment_id,
+        rehearsal=declaration.rehearsal,
+        sealed_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        scan=first.scan,
+        order=first.order,
+        seed=first.seed,
+        declaration=_ref(declaration.raw),
+        release=_ref(files[SEAL_FILES[3]]),
+        release_signature=_ref(files[SEAL_FILES[4]]),
+        groups=[
+            SealGroup(
+                group=packed.manifest.group,
+                manifest=_ref(packed.data),
+                data=packed.manifest.geometry.data,
+                parity=packed.manifest.geometry.parity,
+                stripes=packed.manifest.geometry.stripes,
+                totals=packed.manifest.totals,
+                drives=[
+                    SealDrive(
+                        id=row.id, number=row.number, serial=row.serial, label=row.label, carrier=carriers[row.serial]
+                    )
+                    for row in packed.manifest.drives
+                ],
+            )
+            for packed in groups
+        ],
+    )
+
+
+def _ref(data: bytes) -> FileRef:
+    return FileRef(bytes=len(data), blake3=blake3(data).hexdigest())
+
+
+def _sign(record: Seal, files: dict[str, bytes], raw: bytes, signer: Signer, allowed: AllowedSigners) -> TrustedSeal:
+    """The signed seal, opened as the destination will open it."""
+    data = seals.encode_seal(record)
+    if seals.decode_seal(data) != record:
+        raise FormatError("the seal does not read back as it was written")
+    everything = {SEAL_FILES[0]: data, SEAL_FILES[1]: signer.sign(data, NAMESPACE), SEAL_FILES[2]: raw, **files}
+    bundle = seals.encode_bundle(everything)
+    return open_seal(seals.decode_bundle(bundle), allowed)
+
+
+def _known(places: Iterable[str], record: Seal, allowed: AllowedSigners) -> TrustedSeal | None:
+    """A seal of the same content, however old, that holds: from the folder or a drive."""
+    for place in places:
+        with contextlib.suppress(SealiftError):
+            there = open_seal(load_seal(place), allowed)
+            if _same(there.seal, record):
+                return there
+    return None
+
+
+def _same(one: Seal, two: Seal) -> bool:
+    return msgspec.structs.replace(one, sealed_at="") == msgspec.structs.replace(two, sealed_at="")
+
+
+# --- writing ---------------------------------------------------------------------------------------------
+
+
+def _attached(mounts: Sequence[str], record: Seal, groups: Sequence[Packed]) -> list[tuple[LocalDrive, str]]:
+    """The drives to write to and their ids; BadInput for one that is not a finished drive of this shipment."""
+    out: list[tuple[LocalDrive, str]] = []
+    for mount in dict.fromkeys(mounts):
+        drive = LocalDrive(mount)
+        data = drive.read_small(CARD, MAX_CARD) if drive.exists() else None
+        if data is None:
+            raise BadInput(f"{mount}: no drive of a shipment", hint="give the mounts of this shipment's drives")
+        card = manifests.decode_card(data)
+        if card.shipment != record.shipment or card.group >= len(groups):
+            raise BadInput(f"{mount}: drive {card.id} of another shipment, {card.shipment}; nothing was written")
+        packed = groups[card.group]
+        if card.slot >= packed.manifest.n or card != packed.manifest.card(card.slot):
+            raise BadInput(f"{mount}: says that it is drive {card.id}, and is not as it was packed")
+        if drive.read_small(MANIFEST, MAX_MANIFEST) != packed.data:
+            raise Refused(
+                f"{mount}: its manifest is not the one that is sealed", hint="seal the drives that were packed"
+            )
+        out.append((drive, card.id))
+    return out
+
+
+@contextlib.contextmanager
+def _told_once(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise BadInput(
+            f"{folder}: {why}", hint="nothing on a drive was changed; make room, or give --out DIR"
+        ) from error
+
+
+def _write_drive(drive: LocalDrive, files: dict[str, bytes], notice: Callable[[str], None]) -> bool:
+    """seal/ on one drive; false when it is there already."""
+    there: dict[str, bytes | None] = {}
+    for name in SEAL_FILES:
+        with contextlib.suppress(FormatError):
+            there[name] = drive.read_small(name, seals.LIMITS[name])
+    if there == files:
+        return False
+    if any(there.values()):
+        notice(f"{drive.mount}: superseding the seal that was there")
+    for name in SEAL_FILES:
+        drive.write_small(name, files[name])
+    return True
+
+
+def _write_indexes(out: str, groups: Sequence[Packed]) -> list[str]:
+    """Copies of every group's indexes, checked against the manifest while they are copied; their paths."""
+    paths = []
+    for packed in groups:
+        for name, pattern in _INDEXES.items():
+            target = os.path.join(out, pattern.format(packed.manifest.group))
+            reference = packed.manifest.group_file(name)
+            if not _is(target, reference):
+                _copy(os.path.join(packed.folder, name), target, reference)
+            paths.append(target)
+    return paths
+
+
+def _is(path: str, reference: FileRef) -> bool:
+    try:
+        if os.path.getsize(path) != reference.bytes:
+            return False
+        with open(path, "rb") as file:
+            hasher = blake3()
+            while piece := file.read(_PIECE):
+                hasher.update(piece)
+    except OSError:
+        return False
+    return hasher.hexdigest() == reference.blake3
+
+
+def _copy(source: str, target: str, reference: FileRef) -> None:
+    try:
+        with open(source, "rb") as file, _replacing(target) as out:
+            hasher, length = blake3(), 0
+            while piece := file.read(_PIECE):
+                hasher.update(piece)
+                length += len(piece)
+                out.write(piece)
+            if (length, hasher.hexdigest()) != (reference.bytes, reference.blake3):
+                raise BadInput(
+                    f"{source} is not as it was signed",
+                    hint="the drives have whole copies (sealift/index/); copy it from one of them",
+                )
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"{error.filename}: no such file", hint="the drives have copies (sealift/index/); copy it from one of them"
+        ) from error
+
+
+def _write_file(path: str, data: bytes) -> str | None:
+    """The seal file; what was there before is kept under a number, and its name returned."""
+    kept = None
+    if os.path.lexists(path):
+        with contextlib.suppress(BadInput):
+            if read_limited(path, seals.MAX_BUNDLE, "seal") == data:
+                return None
+        stem = path.removesuffix(".seal")
+        number = 1
+        while os.path.lexists(f"{stem}.{number}.seal"):
+            number += 1
+        kept = f"{stem}.{number}.seal"
+        os.rename(path, kept)
+    with _replacing(path) as file:
+        file.write(data)
+    return kept
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` when it is whole and on the medium."""
+    folder, name = os.path.split(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    handle = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -249,8 +249,7 @@ def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, seale
     if signature is not None and not own[0]:
         over = group.manifest_bytes if group else data
         holds, _, why = checker(over, signature)
-        suspect = stands or view.manifest is None or not _parses(signature)
-        if not holds and (group is not None or suspect):
+        if not holds and (group is not None or not _parses(signature)):
             view.note(mf.SIGNATURE, "unsigned", why)
     if mf.CARD not in view.small:
         return

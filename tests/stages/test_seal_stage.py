@@ -1,0 +1,389 @@
+"""A seal is made of everything or not at all: every refusal, with real packings and real keys."""
+
+import os
+import shutil
+from datetime import UTC, datetime
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sealift.errors import BadInput, DeclarationInvalid, NotAllHere, Refused, SignatureInvalid
+from sealift.formats import age_keys, canonical, manifest, sshsig
+from sealift.formats import seal as seals
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.reading.trust import load_seal, open_seal
+from sealift.stages import seal as stage
+from sealift.stages.pack import run as packing
+from sealift.trade import declaration as d
+from sealift.trade import release as releases
+from sealift.trade.signing import Signer, write_pair
+
+PARTY = d.Party(
+    legal_name="Example GmbH", address="Hauptstr. 1, Berlin", country="DE", contact="a@example.com",
+    ultimate_parent="Example Holding AG", parent_hq_country="CH",
+)  # fmt: skip
+CARRIERS = ("Anna", "Bo", "Cem")
+
+
+def write_key(folder, name):
+    key = Ed25519PrivateKey.generate()
+    text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    path = folder / name
+    path.write_bytes(text)
+    path.chmod(0o600)
+    return str(path), sshsig.public_key_of(key).line
+
+
+def declare(keys, serials, **changes):
+    drives = [
+        d.Drive(serial=serial, carrier=CARRIERS[i % 3], capacity_bytes=10**9, make="m", model="x")
+        for i, serial in enumerate(serials)
+    ]
+    fields = {
+        "type": d.TYPE, "version": 1, "consignment_id": "SL-2026-SEALME", "leg": "outbound",
+        "author": d.Author(name="A. Author", email="author@example.com", public_key=keys["author"][1]),
+        "shipper": PARTY, "consignee": PARTY, "end_user": PARTY,
+        "end_use": d.EndUse(text="Training", class_="training"),
+        "data": d.DataSummary(summary="Text", licence_basis="CC0", personal_data="none", source_bytes=1),
+        "carriers": [d.Carrier(name=name, contact="c", country="DE") for name in CARRIERS],
+        "drives": drives,
+    }  # fmt: skip
+    return d.render(d.Content(**(fields | changes))).encode()
+
+
+class Yard:
+    """A folder with keys, a corpus, and two groups of 2+1 drives that are packed."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.state, self.declaration = str(folder / "state"), str(folder / "declaration.toml")
+        self.mounts = [str(folder / f"d{i}") for i in range(6)]
+        self.serials = [f"SER{i}" for i in range(6)]
+
+    def make(self):
+        self.keys = {name: write_key(self.folder, name) for name in ("author", "officer", "origin", "stranger")}
+        (self.folder / "signers").write_text(
+            f'officer@example.com namespaces="sealift-release" {self.keys["officer"][1]}\n'
+            f"origin@example.com {self.keys['origin'][1]}\nauthor@example.com {self.keys['author'][1]}\n"
+        )
+        source = self.folder / "corpus"
+        source.mkdir()
+        for i in range(40):
+            (source / f"{i:03d}.txt").write_bytes(f"file {i}\n".encode() * 50)
+        for mount in self.mounts:
+            os.mkdir(mount)
+        self.write(declare(self.keys, self.serials))
+        self.pack(self.mounts, self.state)
+        self.release()
+        return self
+
+    def write(self, data):
+        with open(self.declaration, "wb") as file:
+            file.write(data)
+
+    def pack(self, mounts, state, **more):
+        options = packing.Options(
+            str(self.folder / "corpus"), mounts, 1, [age_keys.generate_identity()[1]], self.keys["origin"][0],
+            self.declaration, state, serials=dict(zip(self.mounts, self.serials, strict=True)), group_size=3,
+            pack_size=1 << 20, allow_same_filesystem=True, **more,
+        )  # fmt: skip
+        return packing.run(options, packing.Events())
+
+    def release(self, key="officer", officer="O. Fficer"):
+        with open(self.declaration, "rb") as file:
+            parsed = d.parse(file.read(), draft=False)
+        signed = releases.make_release(
+            parsed, Signer.open(self.keys[key][0]), officer=officer, reason="r", reference="TC-1", now=datetime.now(UTC)
+        )
+        write_pair(releases.path_beside(self.declaration), signed.data, signed.signature)
+
+    def seal(self, *mounts, key="origin", states=None, **more):
+        signers = more.pop("signers", str(self.folder / "signers"))
+        options = stage.Options(
+            states or [self.state], self.declaration, self.keys[key][0], signers, mounts=list(mounts), **more
+        )
+        self.notices = []
+        return stage.seal(options, self.notices.append)
+
+    @property
+    def allowed(self):
+        return AllowedSigners.parse((self.folder / "signers").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    return Yard(tmp_path_factory.mktemp("yard")).make()
+
+
+@pytest.fixture
+def yard(packed, tmp_path):
+    shutil.copytree(packed.folder, tmp_path / "yard")
+    copy = Yard(tmp_path / "yard")
+    copy.keys = {name: (str(copy.folder / name), line) for name, (_, line) in packed.keys.items()}
+    return copy
+
+
+def snapshot(folder):
+    return {
+        os.path.join(top, name): (
+            os.stat(os.path.join(top, name)).st_mtime_ns,
+            os.path.getsize(os.path.join(top, name)),
+        )
+        for top, _, names in os.walk(folder)
+        for name in names
+        if not name.endswith(("-shm", "-wal"))
+    }
+
+
+def refused(yard, error, match, *mounts, **more):
+    """The refusal, and that nothing whatever was written."""
+    before = snapshot(yard.folder)
+    with pytest.raises(error, match=match) as caught:
+        yard.seal(*mounts, **more)
+    assert snapshot(yard.folder) == before
+    assert caught.value.exit_code == error.exit_code
+    return caught.value
+
+
+def test_a_seal_is_what_the_destination_opens_from_file_and_drive(yard):
+    result = yard.seal(*yard.mounts[:4])
+    trusted = open_seal(load_seal(result.path), yard.allowed)
+    assert os.path.basename(result.path) == f"{result.seal.shipment}.seal"
+    assert load_seal(yard.mounts[0]) == load_seal(yard.mounts[3]) == trusted.files
+    assert [drive for _, drive, _ in result.drives] == [_card(m).id for m in yard.mounts[:4]]
+    assert result.made
+    assert {drive.serial for group in trusted.seal.groups for drive in group.drives} == set(yard.serials)
+    assert {drive.carrier for group in trusted.seal.groups for drive in group.drives} == set(CARRIERS)
+    assert trusted.officer == "O. Fficer"
+    assert not trusted.undeclared
+    with pytest.raises(BadInput):
+        load_seal(yard.mounts[5])  # it was not attached
+
+
+def _card(mount):
+    with open(f"{mount}/sealift/drive.json", "rb") as file:
+        return manifest.decode_card(file.read())
+
+
+def test_the_indexes_lie_beside_it_as_they_were_signed(yard):
+    result = yard.seal(out=str(yard.folder / "out"))
+    names = sorted(os.listdir(yard.folder / "out"))
+    kinds = [f"{kind}-g000{group}.parquet.age" for kind in ("members", "packs") for group in (0, 1)]
+    assert names == sorted([os.path.basename(result.path), *kinds])
+    for group in (0, 1):
+        with open(
+            f"{yard.mounts[0] if _card(yard.mounts[0]).group == group else _other(yard, group)}"
+            "/sealift/index/members.parquet.age",
+            "rb",
+        ) as file:
+            assert file.read() == (yard.folder / "out" / f"members-g000{group}.parquet.age").read_bytes()
+
+
+def _other(yard, group):
+    return next(mount for mount in yard.mounts if _card(mount).group == group)
+
+
+def test_an_index_that_rotted_in_the_state_is_not_sent_ahead(yard):
+    path = yard.folder / "state" / "groups" / "0001" / "closed" / "index" / "members.parquet.age"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BadInput, match="not as it was signed"):
+        yard.seal()
+    assert not any(name.endswith(".seal") for name in os.listdir(yard.state))  # the seal comes last
+
+
+def test_sealing_the_same_again_changes_nothing_and_reaches_drives_that_come_later(yard):
+    first = yard.seal(*yard.mounts[:2])
+    before = snapshot(yard.folder)
+    again = yard.seal(*yard.mounts[:2])
+    assert snapshot(yard.folder) == before
+    assert (again.made, again.seal, again.superseded) == (False, first.seal, None)
+    assert [written for *_, written in again.drives] == [False, False]
+    later = yard.seal(*yard.mounts)
+    assert [written for *_, written in later.drives] == [False, False, True, True, True, True]
+    assert load_seal(yard.mounts[5]) == load_seal(first.path)
+
+
+def test_the_seal_on_a_drive_is_taken_up_when_the_file_is_lost(yard):
+    first = yard.seal(yard.mounts[2])
+    os.unlink(first.path)
+    again = yard.seal(yard.mounts[2], yard.mounts[3])
+    assert not again.made
+    assert load_seal(again.path) == load_seal(yard.mounts[2])
+
+
+def test_a_changed_declaration_wants_a_new_release_and_then_supersedes(yard):
+    first = yard.seal(yard.mounts[0])
+    other = d.Party(**{name: getattr(PARTY, name) for name in PARTY.__struct_fields__} | {"contact": "b@example.com"})
+    yard.write(declare(yard.keys, yard.serials, consignee=other))
+    refused(yard, Refused, "not of this declaration", yard.mounts[0])
+    yard.release()
+    second = yard.seal(yard.mounts[0])
+    assert second.made
+    assert second.superseded is not None
+    assert load_seal(second.superseded) != load_seal(second.path) == load_seal(yard.mounts[0])
+    assert open_seal(load_seal(second.superseded), yard.allowed).seal == first.seal
+    assert any("supersedes" in line for line in yard.notices)
+    assert any(yard.mounts[0] in line for line in yard.notices)
+
+
+# --- no seal without a release by another person ---------------------------------------------------------
+
+
+def test_no_seal_without_a_release(yard):
+    os.unlink(releases.path_beside(yard.declaration))
+    error = refused(yard, Refused, "has not been released")
+    assert "another person" in error.hint
+
+
+def test_no_seal_with_half_a_release(yard):
+    os.unlink(releases.path_beside(yard.declaration) + ".sig")
+    refused(yard, BadInput, "signature of the release")
+
+
+def test_no_seal_with_the_authors_release(yard):
+    with open(yard.declaration, "rb") as file:
+        parsed = d.parse(file.read(), draft=False)
+    forged = releases.make_release(
+        d.parse(declare(yard.keys | {"author": yard.keys["stranger"]}, yard.serials), draft=False),
+        Signer.open(yard.keys["author"][0]), officer="Somebody Else", reason="r", reference="x", now=datetime.now(UTC),
+    ).record  # fmt: skip
+    record = releases.ReleaseRecord(
+        consignment_id=parsed.consignment_id, rehearsal=False, officer="Somebody Else", reason="r", reference="x",
+        released_at=forged.released_at,
+        declaration=releases.DeclarationBytes(bytes=len(parsed.raw), blake3=parsed.digest),
+    )  # fmt: skip
+    data = canonical.encode(record)
+    signature = Signer.open(yard.keys["author"][0]).sign(data, releases.NAMESPACE)
+    write_pair(releases.path_beside(yard.declaration), data, signature)
+    refused(yard, Refused, "author")
+
+
+def test_no_seal_with_a_strangers_release(yard):
+    yard.release(key="stranger")
+    refused(yard, SignatureInvalid, "not among the allowed signers")
+
+
+def test_no_seal_with_a_manifest_signature_as_release(yard):
+    path = releases.path_beside(yard.declaration)
+    with open(path, "rb") as file:
+        data = file.read()
+    write_pair(path, data, Signer.open(yard.keys["officer"][0]).sign(data, manifest.NAMESPACE))
+    refused(yard, SignatureInvalid, "namespace")
+
+
+def test_whoever_releases_does_not_seal(yard):
+    (yard.folder / "signers").write_text(
+        "".join(f"{name}@example.com {yard.keys[name][1]}\n" for name in ("officer", "origin", "author"))
+    )
+    refused(yard, Refused, "released the shipment", key="officer")
+
+
+def test_the_author_may_seal_but_a_stranger_may_not(yard):
+    refused(yard, SignatureInvalid, "not among the allowed signers", key="stranger")
+    assert yard.seal(key="author").made
+
+
+def test_no_seal_over_a_draft(yard):
+    yard.write(declare(yard.keys, yard.serials, end_use=d.EndUse()))
+    error = refused(yard, DeclarationInvalid, "end_use")
+    assert any(problem.startswith("end_use.text") for problem in error.problems)
+
+
+# --- the drives are the declared ones --------------------------------------------------------------------
+
+
+def test_an_undeclared_serial_is_named(yard):
+    yard.write(declare(yard.keys, [*yard.serials[:5], "OTHER"]))
+    yard.release()
+    refused(yard, Refused, "1 drive is packed and not declared: SER5")
+
+
+def test_a_declared_drive_that_is_not_packed_is_named(yard):
+    yard.write(declare(yard.keys, [*yard.serials, "MORE1", "MORE2"]))
+    yard.release()
+    refused(yard, Refused, "2 drives are declared and not packed: MORE1, MORE2")
+
+
+def test_another_carrier_than_the_manifests_is_refused(yard):
+    yard.write(declare(yard.keys, [yard.serials[1], yard.serials[0], *yard.serials[2:]]))
+    yard.release()
+    refused(yard, Refused, "was packed for carrier")
+
+
+def test_another_consignment_is_refused(yard):
+    yard.write(declare(yard.keys, yard.serials, consignment_id="SL-2026-OTHER7"))
+    yard.release()
+    refused(yard, Refused, "SL-2026-SEALME")
+
+
+def test_goods_are_not_sealed_as_a_rehearsal(yard):
+    yard.write(declare(yard.keys, yard.serials, rehearsal=True))
+    yard.release()
+    refused(yard, Refused, "rehearsal")
+
+
+# --- all groups, and only those of one shipment ----------------------------------------------------------
+
+
+def test_a_group_that_is_not_packed_is_named_and_two_hosts_seal_together(yard):
+    halves = [[mount for mount in yard.mounts if _card(mount).group == group] for group in (0, 1)]
+    for mount in yard.mounts:
+        shutil.rmtree(f"{mount}/sealift")
+    states = [str(yard.folder / "host0"), str(yard.folder / "host1")]
+    for mounts, state in zip(halves, states, strict=True):
+        yard.pack(mounts, state, shipment="0123456789abcdef")
+    serials = ", ".join(sorted(_card(mount).serial for mount in halves[1]))
+    error = refused(yard, NotAllHere, r"1 of 2 groups .* group 2 \(" + serials, states=states[:1])
+    assert "--state" in error.hint
+    result = yard.seal(*yard.mounts, states=states)
+    assert [group.group for group in result.seal.groups] == [0, 1]
+    assert result.path.startswith(states[0])
+    refused(yard, Refused, "two shipments", states=[states[0], yard.state])
+
+
+def test_a_group_packed_twice_is_refused(yard):
+    other = str(yard.folder / "again")
+    for mount in yard.mounts:
+        shutil.rmtree(f"{mount}/sealift")
+    yard.pack(yard.mounts, other, shipment=stage.look(yard.state).config.shipment)
+    refused(yard, Refused, "packed twice", states=[yard.state, other])
+
+
+@pytest.mark.parametrize("which", ["manifest.json", "manifest.json.sig"])
+def test_a_manifest_that_was_touched_in_the_state_is_refused(yard, which):
+    path = yard.folder / "state" / "groups" / "0000" / "closed" / which
+    data = bytearray(path.read_bytes())
+    place = data.index(b'"scan": "') + 9 if which == "manifest.json" else len(data) // 2
+    data[place] = ord("1") if data[place] == ord("0") else ord("0")
+    path.write_bytes(data)
+    refused(yard, SignatureInvalid, "group 1")
+
+
+def test_drives_of_others_and_unfinished_ones_are_not_written_to(yard, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(yard, BadInput, "no drive of a shipment", yard.mounts[0], str(empty))
+    card = _card(yard.mounts[0])
+    other = manifest.DriveCard(
+        **{name: getattr(card, name) for name in card.__struct_fields__} | {"shipment": "f" * 16}
+    )
+    (tmp_path / "foreign" / "sealift").mkdir(parents=True)
+    (tmp_path / "foreign" / "sealift" / "drive.json").write_bytes(canonical.encode(other))
+    refused(yard, BadInput, "of another shipment", yard.mounts[0], str(tmp_path / "foreign"))
+    os.unlink(f"{yard.mounts[1]}/sealift/manifest.json")
+    refused(yard, Refused, "its manifest", yard.mounts[0], yard.mounts[1])
+
+
+def test_a_state_that_is_none_is_bad_input(yard, tmp_path):
+    refused(yard, BadInput, "no packing", states=[str(tmp_path)])
+
+
+def test_the_seal_survives_its_own_bundle(yard):
+    with open(yard.seal().path, "rb") as file:
+        data = file.read()
+    assert seals.encode_bundle(seals.decode_bundle(data)) == data

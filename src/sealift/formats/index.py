@@ -54,29 +54,26 @@ _BYTES = ("path", "link", "blake3", "file_blake3")
 
 
 class Rows:
-    """A growing batch of rows, kept as columns."""
+    """A growing batch of rows; columns are made of it at the end, all at once."""
 
     def __init__(self) -> None:
-        self._ints = {name: array("q") for name in _INTS}
-        self._bytes: dict[str, list[bytes]] = {name: [] for name in _BYTES}
+        self._rows: list[Row] = []
 
     def __len__(self) -> int:
-        return len(self._bytes["path"])
+        return len(self._rows)
 
     def add(self, row: Row) -> None:
         """Append one row."""
-        ints, texts = self._ints, self._bytes
-        for name in _INTS:
-            ints[name].append(getattr(row, name))
-        for name in _BYTES:
-            texts[name].append(getattr(row, name))
+        self._rows.append(row)
 
     def encode(self) -> tuple[bytes, int]:
         """The batch as bytes (zstd over msgpack of columns), and the length of the columns."""
-        columns: dict[str, Any] = {name: self._ints[name].tobytes() for name in _INTS}
-        for name in _BYTES:
-            values = self._bytes[name]
-            columns[name] = (array("i", map(len, values)).tobytes(), b"".join(values))
+        columns: dict[str, Any] = {}
+        for name, values in zip(Row._fields, zip(*self._rows, strict=True), strict=True):
+            if name in _BYTES:
+                columns[name] = (array("i", map(len, values)).tobytes(), b"".join(values))
+            else:
+                columns[name] = array("q", values).tobytes()
         plain = msgspec.msgpack.encode(columns)
         return zstd.compress(plain), len(plain)
 

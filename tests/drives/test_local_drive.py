@@ -45,6 +45,18 @@ def test_sealift_itself_may_be_no_link(mount, tmp_path):
             act()
 
 
+def test_a_link_that_takes_a_files_place_in_between_is_not_followed(mount, tmp_path, monkeypatch):
+    (tmp_path / "secret").write_bytes(b"secret")
+    (mount / "sealift").mkdir()
+    (mount / "sealift" / "drive.json").symlink_to(tmp_path / "secret")
+    real = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, *, dir_fd=None, **_: real(path, dir_fd=dir_fd))
+    drive = LocalDrive(str(mount))
+    for direct in (False, True):
+        with pytest.raises((DriveFault, FormatError)):
+            drive.open_read("drive.json", direct=direct)
+
+
 def test_sockets_and_devices_are_not_opened(mount, monkeypatch):
     (mount / "sealift").mkdir()
     drive = LocalDrive(str(mount))

@@ -156,6 +156,24 @@ def test_nobodys_signature_anywhere_is_refused_and_nothing_is_read():
     assert {kind for _, _, kind in told(report)} == {"unsigned"}
 
 
+def test_manifests_that_only_the_seal_vouches_for_are_read_and_refused():
+    drives = FLEET.memory()
+    for slot in range(3):
+        drives[slot].put(mf.SIGNATURE, sshsig.sign_ed25519(b"other bytes", FLEET.signing, mf.NAMESPACE))
+    report = check(drives)
+    assert exit_code(report) == 5
+    assert told(report) == {(f"g0s{slot}", "manifest.json.sig", "unsigned") for slot in range(3)}
+    assert report.groups[0].readable_bytes == report.groups[0].total_bytes
+
+
+def test_a_damaged_manifest_does_not_make_a_drive_foreign():
+    drives = FLEET.memory()
+    drives[0].put(mf.MANIFEST, FLEET.groups[0].manifest_bytes.replace(FLEET.shipment.encode(), b"0" * 16, 1))
+    report = check(drives)
+    assert told(report) == {("g0s0", "manifest.json", "unsigned")}
+    assert report.groups[0].readable_bytes == report.groups[0].total_bytes
+
+
 @pytest.mark.parametrize("name", [mf.MANIFEST, mf.SIGNATURE])
 def test_a_lone_drive_without_a_signature_that_holds_is_refused(name):
     drives = FLEET.memory(with_seal=False)[:1]

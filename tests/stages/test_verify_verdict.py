@@ -35,7 +35,8 @@ def groups(draw):
     lengths = []
     for _ in range(stripes):
         row = [draw(st.integers(0, 4 * BLOCK)) for _ in range(data)]
-        lengths.append(row + [max(row)] * parity)
+        # Parity is as long as the longest; that it counts only where it has bytes must hold all the same.
+        lengths.append(row + [draw(st.sampled_from([max(row), min(row)])) for _ in range(parity)])
     erased = draw(st.sets(st.tuples(st.integers(0, n - 1), st.integers(0, stripes - 1), st.integers(0, 3))))
     gone = draw(st.sets(st.integers(0, n - 1), max_size=n))
     return data, parity, stripes, lengths, erased, gone

@@ -68,6 +68,7 @@ def unpack(
         "rebuilt_blocks": result.rebuilt_blocks,
         "failed": [{**common.path_fields(path), "reason": reason} for path, reason in result.failed],
         "changed": [common.path_fields(path) for path in result.changed],
+        "missing_drives": result.missing_drives,
         "missing_groups": result.missing_groups,
         "seconds": round(result.seconds, 3),
     }
@@ -93,6 +94,10 @@ def _tell(result: Any, target: str) -> None:
             f"{common.counted(len(result.failed), 'file')} could not be restored; the rest is there and checked:"
         )
         common.say_list((f"{common.path_text(path)}: {reason}" for path, reason in result.failed), len(result.failed))
+        if result.missing_drives:
+            common.say(f"{common.counted(len(result.missing_drives), 'drive')} of these groups are not here:")
+            common.say_list(result.missing_drives, len(result.missing_drives))
+            common.say("hint: mount more of them and run the same command again; it goes on")
     for group in result.missing_groups:
         common.say(
             f"group {group['group'] + 1} is not here: {common.counted(group['files'], 'file')}, "

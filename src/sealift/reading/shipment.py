@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.manifest import DriveRow
+    from sealift.formats.seal import SealDrive
     from sealift.reading import trust
 
 _BATCH = 8192
@@ -213,10 +215,15 @@ class Missing:
 
 
 class Shipment:
-    """A sealed shipment; `groups` are those that are here, `missing` those of which nothing is."""
+    """A sealed shipment; `groups` are those that are here, `missing` those of which nothing is.
 
-    def __init__(self, seal: trust.TrustedSeal, groups: dict[int, Group], missing: list[Missing]) -> None:
-        self.seal, self.groups, self.missing = seal, groups, missing
+    `absent` names the drives that are not here of the groups that are.
+    """
+
+    def __init__(
+        self, seal: trust.TrustedSeal, groups: dict[int, Group], missing: list[Missing], absent: list[str]
+    ) -> None:
+        self.seal, self.groups, self.missing, self.absent = seal, groups, missing, absent
 
     @classmethod
     def open(
@@ -240,7 +247,7 @@ class Shipment:
         missing = [
             Missing(
                 sealed.group,
-                [f"{drive.id} (serial {drive.serial}, {drive.carrier or 'no carrier'})" for drive in sealed.drives],
+                [_named(drive) for drive in sealed.drives],
                 sealed.totals.files,
                 sealed.totals.source_bytes,
             )
@@ -252,7 +259,8 @@ class Shipment:
                 "none of these drives belongs to the shipment of this seal",
                 hint="give the seal of this shipment, or mount its drives; `sealift inspect MNT...` says what is here",
             )
-        return cls(found.trusted, groups, missing)
+        absent = [_named(row) for view in found.groups if view.group in groups for row in view.missing]
+        return cls(found.trusted, groups, missing, absent)
 
     def close(self) -> None:
         """Close every file."""
@@ -302,6 +310,10 @@ class Shipment:
             if row.start < end and row.start + row.length > start and row.length:
                 low, high = max(start, row.start) - row.start, min(end, at) - row.start
                 yield from read_segment(group.content(row.stripe, row.role), row, low, high)
+
+
+def _named(drive: SealDrive | DriveRow) -> str:
+    return f"{drive.id} (serial {drive.serial}, {drive.carrier or 'no carrier'})"
 
 
 def read_segment(content: PackContent, row: Row, low: int, high: int) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -70,6 +71,7 @@ class Result:
     rebuilt_blocks: int = 0
     failed: list[tuple[bytes, str]] = field(default_factory=list)
     changed: list[bytes] = field(default_factory=list)
+    missing_drives: list[str] = field(default_factory=list)  # of the groups that are here
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -107,6 +109,7 @@ def unpack(options: Options, events: Events) -> Result:
     shipment = _open(options)
     result = Result()
     try:
+        result.missing_drives = shipment.absent
         for missing in shipment.missing:
             result.missing_groups.append(
                 {
@@ -116,7 +119,9 @@ def unpack(options: Options, events: Events) -> Result:
                     "bytes": missing.bytes,
                 }
             )
-        with _Notes(options.target, shipment.seal.seal.shipment) as notes:
+        with _Notes(options.target, shipment.seal.seal.shipment, options.patterns) as notes:
+            if notes.resumed:
+                _make_writable(options.target)
             total = sum(group.manifest.totals.source_bytes for group in shipment.groups.values())
             _restore_packs(options, shipment, notes, result, events, total)
             _finish(options, shipment, result, notes.folder)
@@ -128,6 +133,19 @@ def unpack(options: Options, events: Events) -> Result:
     result.failed.sort()
     result.seconds = time.monotonic() - begun
     return result
+
+
+def _make_writable(target: str) -> None:
+    """Folders that an earlier run has given their modes already: its owner must write into them again."""
+    pending = [target]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    mode = entry.stat(follow_symlinks=False).st_mode
+                    if mode & 0o700 != 0o700:
+                        os.chmod(entry.path, stat.S_IMODE(mode) | 0o700)
+                    pending.append(entry.path)
 
 
 def _open(options: Options) -> Shipment:
@@ -142,7 +160,9 @@ def _open(options: Options) -> Shipment:
 class _Notes:
     """Which jobs are done, in the target; a lock on it keeps a second unpack out."""
 
-    def __init__(self, target: str, shipment: str) -> None:
+    def __init__(self, target: str, shipment: str, patterns: Sequence[str]) -> None:
+        # what was done for some --path is not what there is to do for another
+        self._scope = blake3("\0".join(sorted(patterns)).encode(errors="surrogateescape")).hexdigest(8) + " "
         try:
             os.makedirs(target, exist_ok=True)
             self.folder = os.path.join(target, _NOTE + shipment)
@@ -151,6 +171,7 @@ class _Notes:
                     f"{target} is not empty",
                     hint="give an empty folder with --to; nothing there is overwritten",
                 )
+            self.resumed = os.path.isdir(self.folder)
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             self._path = os.path.join(self.folder, "done")
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -162,7 +183,8 @@ class _Notes:
             os.close(self._fd)
             raise Busy(f"{target}: another unpack writes here") from None
         with open(self._path, encoding="ascii", errors="replace") as file:
-            self.done = {line.rstrip("\n") for line in file if line.endswith("\n")}
+            lines = [line.rstrip("\n") for line in file if line.endswith("\n")]
+        self.done = {line.removeprefix(self._scope) for line in lines if line.startswith(self._scope)}
 
     def __enter__(self) -> Self:
         return self
@@ -172,7 +194,7 @@ class _Notes:
 
     def note(self, job: str) -> None:
         """The job's files are durable."""
-        os.write(self._fd, job.encode() + b"\n")
+        os.write(self._fd, f"{self._scope}{job}\n".encode())
         os.fsync(self._fd)
 
     def remove(self) -> None:
@@ -406,8 +428,7 @@ def _finish(options: Options, shipment: Shipment, result: Result, folder: str) -
     for group in shipment.groups.values():
         for row in _rows(group, options, HARDLINK):
             _hardlink(target, row, failed, result)
-    for group in shipment.groups.values():
-        _directories(group, options, target, folder, result)
+    _directories(shipment, options, target, folder, result)
     target.sync()
 
 
@@ -438,11 +459,11 @@ def _hardlink(target: Target, row: Row, failed: set[bytes], result: Result) -> N
         result.failed.append((row.path, str(error)))
 
 
-def _directories(group: Group, options: Options, target: Target, folder: str, result: Result) -> None:
-    """Make the empty ones; then modes and times, children before parents."""
+def _directories(shipment: Shipment, options: Options, target: Target, folder: str, result: Result) -> None:
+    """Make the empty ones of all groups; then modes and times, children before parents."""
     import pyarrow as pa
 
-    batches = (_plain(batch) for batch in _select(group, options, [DIRECTORY]))
+    batches = (_plain(b) for group in shipment.groups.values() for b in _select(group, options, [DIRECTORY]))
     rows = pa.RecordBatchReader.from_batches(index.members_schema(), batches)  # noqa: F841 -- DuckDB reads it by name
     connection = connect(os.path.join(folder, "tmp"))
     connection.execute("SET temp_file_encryption = true")

@@ -54,7 +54,7 @@ def test_what_was_written_is_intact():
 
 
 @given(st.sampled_from(NAMES), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_a_flipped_bit_anywhere_is_found_and_named(place, data):
     slot, name = place
     drives = FLEET.memory()

@@ -66,7 +66,7 @@ def model(data, parity, stripes, lengths, erased, gone):
 
 
 @given(groups())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_arithmetic_is_the_models(group):
     data, parity, stripes, lengths, erased, gone = group
     damage = {}
@@ -153,7 +153,7 @@ def mounted(present, damaged):
 
 
 @given(voyages(), st.booleans(), st.randoms())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_drives_with_any_damage_give_the_models_verdict(voyage, final, random):
     present, damaged = voyage
     drives = list(mounted(present, damaged).values())
@@ -198,7 +198,7 @@ def report_bytes(report):
 
 
 @given(voyages(), st.booleans(), st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_hosts_that_are_joined_say_what_one_host_would(voyage, final, data):
     present, damaged = voyage
     drives = mounted(present, damaged)
@@ -300,7 +300,7 @@ def test_a_part_that_contradicts_itself_is_refused(path, value):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_mangled_part_gives_our_errors_or_is_a_part(data):
     good = PART
     start = data.draw(st.integers(0, len(good)))

@@ -29,6 +29,7 @@ from sealift.formats import age, age_keys, tar, zstd
 from sealift.formats.index import BATCH, CHANGED, DIRECTORY, FILE, HARDLINK, SPARSE, SYMLINK, Row, Rows
 from sealift.formats.manifest import BLOCK
 from sealift.stages.pack import units
+from sealift.stages.pack.queue import digest_name
 from sealift.stages.pack.units import Begin, Credit, Ended, Failed, Filled, RowsReady, Setup, Unit, Work
 
 if TYPE_CHECKING:
@@ -364,11 +365,11 @@ class PackBuilder:
     def _links(self, unit: Unit) -> Iterator[None]:
         """The other names of the inode; of a segment, links to the segment, so that `cat` joins each name's own."""
         last = unit.start + unit.length == unit.size
-        suffix = unit.part.removeprefix(unit.path)
+        plain = unit.part.startswith(unit.path + b".part-")
+        suffix = unit.part[unit.part.rfind(b".part-") :]
         for link in unit.links:
-            if suffix != unit.part or not unit.part:
-                shown = link + suffix
-                self._stream.put(tar.header(shown, tar.HARDLINK, 0, unit.mode, unit.mtime, unit.part or unit.path))
+            shown = (link if plain else digest_name(link)) + suffix if unit.part else link
+            self._stream.put(tar.header(shown, tar.HARDLINK, 0, unit.mode, unit.mtime, unit.part or unit.path))
             if last:
                 self._note(unit, HARDLINK, path=link, link=unit.path)
             yield None
@@ -520,7 +521,7 @@ class PackBuilder:
         )
         self._members += 1
         self._source_bytes += length
-        self._files += whole or unit.start + unit.length >= unit.size
+        self._files += kind != DIRECTORY and (whole or unit.start + unit.length >= unit.size)
         if flags & CHANGED:
             self._changed.append(unit.path)
         if whole:

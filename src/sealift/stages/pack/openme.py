@@ -43,8 +43,15 @@ OPEN, with the identity file, which is on no drive.
    Where NAME.part- would collide or be too long, they are .sealift-DIGEST.part-000000, in the same folder. DIGEST is
    the first half of the BLAKE3 of the file's path: printf %s PATH | b3sum -l 16
 
-3. The folders' modes and times: the packs numbered {files_end:07d} and above, of every drive of every group, last,
-   in the order of their numbers; as in 1, with -ge in place of -lt.
+3. The folders' modes and times, last: gather the packs numbered {files_end:07d} and above, of every drive of every
+   group, into one file; then extract it at once, so that no folder is closed before what is in it is there:
+
+    find packs -name '*.tar.zst.age' | sort | while read -r pack; do
+      n=$(basename "$pack" .tar.zst.age)
+      [ "$n" -ge {files_end:07d} ] && age -d -i IDENTITY "$pack" | zstd -d >> FOLDERS
+    done
+
+    tar -x -p -i --delay-directory-restore -f FOLDERS -C TARGET
 
 REBUILD: packs may be missing or damaged as long as no more than {parity} of the {n} packs with one number are. sealift
 verify and sealift unpack tell and do it, and docs/spec/ of sealift says how, to the byte.

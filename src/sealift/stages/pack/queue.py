@@ -108,8 +108,7 @@ class UnitQueue:
             return []
         if length < unit.length and length > zstd.FRAME:
             length -= length % zstd.FRAME
-        stem, kind = self._part_name(unit.path)
-        part = b"%b%b%06d" % (stem, kind, self.cursor.part)
+        part = b"%b.part-%06d" % (self._part_name(unit), self.cursor.part)
         segment = Unit(
             unit.path,
             unit.kind,
@@ -134,19 +133,22 @@ class UnitQueue:
             self.cursor = Cursor(self.cursor.row, unit.start, self.cursor.part + 1)
         return [segment]
 
-    def _part_name(self, path: bytes) -> tuple[bytes, bytes]:
-        """Stem of a segment's name: NAME.part-, or a digest where that collides or is too long for a name."""
-        if self._part_names[0] != path:
-            folder, _, name = path.rpartition(b"/")
-            clash = len(name) > 240
-            if not clash:
-                try:
-                    with os.scandir(self._source + b"/" + folder) as entries:
-                        clash = any(entry.name.startswith(name + b".part-") for entry in entries)
-                except OSError:
-                    clash = False
-            self._part_names = (path, digest_name(path) if clash else path)
-        return self._part_names[1], b".part-"
+    def _part_name(self, unit: Unit) -> bytes:
+        """Stem of a segment's name: NAME.part-, or a digest where that collides or is too long for any of its names."""
+        if self._part_names[0] != unit.path:
+            clash = any(self._clashes(path) for path in (unit.path, *unit.links))
+            self._part_names = (unit.path, digest_name(unit.path) if clash else unit.path)
+        return self._part_names[1]
+
+    def _clashes(self, path: bytes) -> bool:
+        folder, _, name = path.rpartition(b"/")
+        if len(name) > 240:
+            return True
+        try:
+            with os.scandir(self._source + b"/" + folder) as entries:
+                return any(entry.name.startswith(name + b".part-") for entry in entries)
+        except OSError:
+            return False
 
     def _head(self) -> _Sample | None:
         if not self._pending:

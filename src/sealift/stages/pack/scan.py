@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SORT_MEMORY = 256 << 20
 BATCH = 16384
+_MIN_TIME, _MAX_TIME = -(1 << 63), (1 << 63) - 1  # ns: years 1677 to 2262; a file beyond is told as changed
 _PER_MEMBER = 1024  # what a member costs beside its bytes, when groups are dealt
 _SPECIAL = {
     stat.S_IFIFO: "fifo",
@@ -203,7 +204,7 @@ def _write_raw(
         progress(files, size)
 
     for path, kind, status in walk(source, skipped):
-        multiple = kind != DIRECTORY and status.st_nlink > 1
+        multiple = kind == FILE and status.st_nlink > 1  # names of a symbolic link are carried as links of their own
         linked |= multiple
         key = key_of(path)
         batch.paths.append(path)
@@ -212,7 +213,7 @@ def _write_raw(
         ints["kind"].append(kind)
         ints["size"].append(status.st_size if kind == FILE else 0)
         ints["mode"].append(stat.S_IMODE(status.st_mode))
-        ints["mtime"].append(status.st_mtime_ns)
+        ints["mtime"].append(min(max(status.st_mtime_ns, _MIN_TIME), _MAX_TIME))
         ints["dev"].append(status.st_dev if multiple else -1)
         ints["ino"].append(_signed(status.st_ino) if multiple else -1)
         ints["sparse"].append(kind == FILE and status.st_size >= 65536 and status.st_blocks * 512 < status.st_size)

@@ -1,0 +1,191 @@
+"""`sealift rehearse`: see the whole voyage work. Thin: stages/rehearse.py plays it.
+
+Signals are handled here: Ctrl-C and SIGTERM end the rehearsal once, and everything it made is taken away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sealift.cli import common
+from sealift.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sealift.stages.rehearse import Events, Rehearsal, SceneResult
+
+NOT_HELD = 4
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+HELP = """
+Play the whole voyage in small, on scratch drives that are gone afterwards.
+
+SOURCE (default: this interpreter's own standard library) is declared as a rehearsal, packed onto sixteen drives of
+four carriers, and sealed, with fresh keys. Then drives are lost, rot, are mixed up and are withheld; each time
+everything is verified, restored and compared with the source, file by file: content, modes, times and links.
+
+\b
+  sealift rehearse
+  sealift rehearse /data/sample --report rehearsal.html
+  sudo sealift rehearse --loop           real XFS filesystems, on loop devices
+
+Nothing but the report stays behind. Exit 0: every comparison held; 4: one did not.
+"""
+
+
+@click.command("rehearse", help=HELP, short_help="The whole voyage in small, on scratch drives.")
+@click.argument("source", required=False, type=click.Path())
+@click.option("--scratch", metavar="DIR", type=click.Path(), help="Where the scratch drives are made.")
+@click.option("--loop", is_flag=True, help="XFS filesystems on loop devices instead of folders; needs root.")
+@click.option("--report", metavar="FILE.html", type=click.Path(), help="Write a self-contained page with plots.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Which drives are lost and which bits flip.")
+@click.option("--scene", "scenes", multiple=True, metavar="NAME", help="Play only this scene. May be repeated.")
+@common.json_option
+def rehearse(source: str | None, report: str | None, *, as_json: bool, **given: Any) -> None:
+    """Play, and show what came of it."""
+    from sealift.stages import rehearse as stage
+
+    if report is not None:
+        _check_report(report)
+    options = stage.Options(source=source, **{**given, "scenes": list(given["scenes"])})
+    with _stoppable(), common.Meter() as meter:
+        result = stage.rehearse(options, _events(meter))
+    if report is not None:
+        _write_report(report, result)
+    if as_json:
+        common.emit(answer(result))
+    else:
+        show(result)
+    if report is not None:
+        common.say(f"report: {report}")
+    if not result.held:
+        raise click.exceptions.Exit(NOT_HELD)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """The first signal ends the rehearsal, others do not disturb the cleaning up."""
+
+    def stop(_number: int, _frame: object) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        common.say("stopping; taking the scratch drives away")
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _events(meter: common.Meter) -> Events:
+    from sealift.stages.rehearse import Events
+
+    def scene(result: SceneResult) -> None:
+        meter.close()
+        meter.note(f"  {'held' if result.held else 'DID NOT HOLD'}: {_verdict(result)}")
+
+    def step(text: str) -> None:
+        meter.close()
+        meter.note(text)
+
+    return Events(
+        notice=meter.note,
+        step=step,
+        progress=lambda what, done, total, drives: meter.update(what, done, total, drives=drives),
+        scene=scene,
+    )
+
+
+def _verdict(result: SceneResult) -> str:
+    parts = [f"verify says {result.state}"]
+    if result.faults:
+        parts.append(", ".join(f"{count} {kind}" for kind, count in sorted(result.faults.items())))
+    parts.append(f"{common.counted(result.compared_files, 'file')} restored as in the source")
+    if result.absent:
+        parts.append(f"{result.absent:,} known to be withheld")
+    if result.rebuilt_blocks:
+        parts.append(f"{common.counted(result.rebuilt_blocks, 'block')} rebuilt")
+    return "; ".join(parts)
+
+
+def answer(result: Rehearsal) -> dict[str, Any]:
+    """The JSON object."""
+    import msgspec
+
+    built: dict[str, Any] = msgspec.to_builtins(result)
+    return built
+
+
+COLUMNS = ("scene", "verdict", "exit", "faults", "read", "verify", "rebuilt", "unpack", "files compared", "held")
+
+
+def row(scene: SceneResult) -> tuple[str, ...]:
+    """One row of the table."""
+    faults = ", ".join(f"{count} {kind}" for kind, count in sorted(scene.faults.items())) or "none"
+    return (
+        scene.title,
+        scene.state,
+        str(scene.exit_code),
+        faults,
+        common.size_text(scene.bytes_read),
+        common.duration_text(scene.verify_seconds),
+        common.counted(scene.rebuilt_blocks, "block"),
+        common.duration_text(scene.unpack_seconds),
+        f"{scene.compared_files:,}" + (f" of {scene.compared_files + scene.absent:,}" if scene.absent else ""),
+        "yes" if scene.held else "NO",
+    )
+
+
+def show(result: Rehearsal) -> None:
+    """The table, and what did not hold."""
+    say, size = click.echo, common.size_text
+    rows = [COLUMNS, *map(row, result.scenes)]
+    widths = [max(len(line[i]) for line in rows) for i in range(len(COLUMNS))]
+    say()
+    say(
+        f"REHEARSAL of {result.source}: {common.counted(result.files, 'file')}, {size(result.source_bytes)}, on"
+        f" {len(result.drives)} drives ({result.drives_are}); {size(result.packed_bytes)} packed and"
+        f" {size(result.parity_bytes)} parity in {common.duration_text(result.pack_seconds)}"
+    )
+    say()
+    for number, line in enumerate(rows):
+        say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        if number == 0:
+            say("  ".join("-" * width for width in widths))
+    say()
+    for scene in result.scenes:
+        for check in scene.checks:
+            if not check.held:
+                say(f"{scene.title}: did not hold: {check.what}")
+        for named in scene.named[: common.SHOWN]:
+            say(f"{scene.title}: {named}")
+    if result.held:
+        say(f"every comparison held, in {common.duration_text(result.seconds)}; nothing is left of the scratch drives")
+    else:
+        say(f"NOT every comparison held; the same again: --seed {result.seed}")
+
+
+def _check_report(path: str) -> None:
+    """Before the work, not after it: the extras are there, and the file can be written."""
+    from sealift.stages.rehearse_report import require
+
+    require()
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK) or os.path.isdir(path):
+        raise BadInput(f"--report {path}: cannot be written there", hint="give a file in a folder that is yours")
+
+
+def _write_report(path: str, result: Rehearsal) -> None:
+    from sealift.stages.rehearse_report import page
+
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(page(result))

@@ -1,0 +1,254 @@
+"""The scenes of a rehearsal: which drives arrive and in what condition, and what must come of it.
+
+A scene is a context: within it the drives are as its story says, and behind it they are as they were, so that scenes
+can be played in any order. `check` holds the verdict against what was done, fault by fault. What is not here: verify
+and unpack themselves (rehearse.py plays them).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from sealift.formats import manifest as manifests
+from sealift.formats.manifest import BLOCK, Manifest
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from sealift.stages.verify_report import VerifyReport
+
+
+_SURE = 4  # so many rotten blocks of data do not all lie where no file's bytes are
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that must hold."""
+
+    what: str
+    held: bool
+
+
+class Scratched(NamedTuple):
+    """One drive of the rehearsal."""
+
+    drive: str  # g0s3
+    group: int
+    slot: int
+    carrier: str
+    mount: str
+
+
+@dataclass
+class Voyage:
+    """What the scenes play with: the packed drives, by group and slot."""
+
+    drives: list[Scratched]
+    manifests: dict[int, Manifest]
+    foreign: str  # mount of a drive of another shipment
+    chooser: random.Random
+
+    def of(self, group: int) -> list[Scratched]:
+        """The drives of a group, by slot."""
+        return sorted((each for each in self.drives if each.group == group), key=lambda each: each.slot)
+
+
+@dataclass
+class Setting:
+    """How a scene leaves the drives; `marks` colours the map: drive -> good, lost, rotten or withheld."""
+
+    mounts: list[str]
+    marks: dict[str, str]
+    final: bool = False
+    partial: bool = False
+    rebuilds: bool | None = False  # whether unpack must rebuild blocks; None: it may
+    check: Callable[[VerifyReport], list[Check]] = lambda _report: []
+    notes: list[str] = field(default_factory=list)
+
+
+class Scene(NamedTuple):
+    """A story, and what verify and unpack must make of it."""
+
+    name: str
+    title: str
+    story: str
+    state: str
+    exit_code: int
+    unpack_exit: int
+    play: Callable[[Voyage], AbstractContextManager[Setting]]
+
+
+def _good(voyage: Voyage) -> dict[str, str]:
+    return {each.drive: "good" for each in voyage.drives}
+
+
+def _shuffled(voyage: Voyage, drives: list[Scratched]) -> list[str]:
+    mounts = [each.mount for each in drives]
+    voyage.chooser.shuffle(mounts)
+    return mounts
+
+
+@contextmanager
+def _everything(voyage: Voyage) -> Iterator[Setting]:
+    setting = Setting(_shuffled(voyage, voyage.drives), _good(voyage))
+    setting.check = lambda report: [Check("no fault is reported", not report.faults)]
+    yield setting
+
+
+@contextmanager
+def _carrier_lost(voyage: Voyage) -> Iterator[Setting]:
+    carrier = voyage.chooser.choice(sorted({each.carrier for each in voyage.drives}))
+    gone = [each.drive for each in voyage.drives if each.carrier == carrier]
+    here = [each for each in voyage.drives if each.carrier != carrier]
+    marks = _good(voyage) | dict.fromkeys(gone, "lost")
+    setting = Setting(_shuffled(voyage, here), marks, final=True, notes=[f"carrier {carrier}: {', '.join(gone)}"])
+    setting.rebuilds = any(
+        _holds_data(each, voyage.manifests[each.group]) for each in voyage.drives if each.drive in gone
+    )
+
+    def check(report: VerifyReport) -> list[Check]:
+        missing = [each for group in report.groups for each in group.missing]
+        return [
+            Check("the missing drives are named", sorted(each.drive for each in missing) == sorted(gone)),
+            Check("their carrier is named", {each.carrier for each in missing} == {carrier}),
+        ]
+
+    setting.check = check
+    yield setting
+
+
+def _holds_data(drive: Scratched, manifest: Manifest) -> bool:
+    packs = (_pack(drive, manifest, stripe) for stripe in range(manifest.geometry.files_end))
+    return any(role < manifest.geometry.data and os.path.exists(path) for role, _, path in packs)
+
+
+@contextmanager
+def _rot(voyage: Voyage) -> Iterator[Setting]:
+    """Flip one bit in random blocks of three drives, and back again afterwards."""
+    manifest = voyage.manifests[0]
+    held = {each: _blocks(each, manifest) for each in voyage.of(0)}
+    victims = voyage.chooser.sample([each for each, blocks in held.items() if blocks], 3)
+    rows = sorted(set().union(*(held[victim] for victim in victims)))
+    voyage.chooser.shuffle(rows)
+    half = (len(rows) + 1) // 2
+    flips: list[tuple[str, int, int]] = []
+    done: Counter[tuple[str, str | None, int | None, str]] = Counter()
+    in_data = 0
+    try:
+        for number, victim in enumerate(victims):
+            for stripe, block in rows[:half] if number < 2 else rows[half:]:
+                if (stripe, block) not in held[victim]:
+                    continue
+                role, name, path = _pack(victim, manifest, stripe)
+                offset = block * BLOCK + voyage.chooser.randrange(min(BLOCK, os.path.getsize(path) - block * BLOCK))
+                flip = (path, offset, 1 << voyage.chooser.randrange(8))
+                _flip(*flip)
+                flips.append(flip)
+                done[victim.drive, name, block, "rotten"] += 1
+                in_data += role < manifest.geometry.data
+        rotten = sorted({key[0] for key in done})
+        setting = Setting(_shuffled(voyage, voyage.drives), _good(voyage) | dict.fromkeys(rotten, "rotten"))
+        setting.notes = [f"one bit flipped in each of {len(flips)} blocks of {', '.join(rotten)}"]
+        setting.rebuilds = True if in_data >= _SURE else None
+        if len(rotten) < 3:
+            setting.notes.append("the source is too small for three rotten drives")
+
+        def check(report: VerifyReport) -> list[Check]:
+            found = Counter((fault.drive, fault.path, fault.block, fault.kind) for fault in report.faults)
+            return [Check("every flipped block is named, and no other", found == done)]
+
+        setting.check = check
+        yield setting
+    finally:
+        for flip in flips:
+            _flip(*flip)
+
+
+def _blocks(drive: Scratched, manifest: Manifest) -> set[tuple[int, int]]:
+    """Every (stripe, block) that a drive holds."""
+    found = set()
+    for stripe in range(manifest.geometry.stripes):
+        path = _pack(drive, manifest, stripe)[2]
+        if os.path.exists(path):
+            found |= {(stripe, block) for block in range(-(-os.path.getsize(path) // BLOCK))}
+    return found
+
+
+def _pack(drive: Scratched, manifest: Manifest, stripe: int) -> tuple[int, str, str]:
+    """Role, name and path of a drive's pack; it may be absent."""
+    role = manifests.role_of(stripe, drive.slot, manifest.n)
+    name = manifests.pack_name(stripe, role, manifest.geometry.data)
+    return role, name, os.path.join(drive.mount, manifests.ROOT, name)
+
+
+def _flip(path: str, offset: int, mask: int) -> None:
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ mask]))
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _foreign(voyage: Voyage) -> Iterator[Setting]:
+    mounts = [*(each.mount for each in voyage.drives), voyage.foreign]
+    voyage.chooser.shuffle(mounts)
+    setting = Setting(mounts, _good(voyage) | {"other": "foreign"})
+
+    def check(report: VerifyReport) -> list[Check]:
+        found = {(fault.mount, fault.kind) for fault in report.faults}
+        return [
+            Check("the foreign drive, and nothing else, is named", found == {(voyage.foreign, "foreign")}),
+            Check("nothing of it is counted", sum(len(group.present) for group in report.groups) == len(voyage.drives)),
+        ]
+
+    setting.check = check
+    yield setting
+
+
+@contextmanager
+def _withheld(voyage: Voyage) -> Iterator[Setting]:
+    gone = [each.drive for each in voyage.of(1)]
+    setting = Setting(_shuffled(voyage, voyage.of(0)), _good(voyage) | dict.fromkeys(gone, "withheld"), partial=True)
+
+    def check(report: VerifyReport) -> list[Check]:
+        missing = [each.drive for group in report.groups for each in group.missing]
+        return [
+            Check("every withheld drive is named, from the seal alone", sorted(missing) == sorted(gone)),
+            Check("what is here is whole", not report.faults),
+        ]
+
+    setting.check = check
+    yield setting
+
+
+SCENES = (
+    Scene(
+        "everything", "everything arrives", "All drives, in any order, at any mount point.",
+        "intact", 0, 0, _everything,
+    ),
+    Scene(
+        "carrier-lost", "one carrier lost", "A carrier never arrives, with a quarter of the drives of each group.",
+        "recoverable", 3, 0, _carrier_lost,
+    ),
+    Scene(
+        "rot", "three drives rotten", "Two drives of a group have rotted in the same rows, a third one in other rows.",
+        "recoverable", 3, 0, _rot,
+    ),
+    Scene(
+        "foreign", "a foreign drive mixed in", "A drive of another shipment of the same sender stands among them.",
+        "recoverable", 3, 0, _foreign,
+    ),
+    Scene(
+        "withheld", "a group withheld", "A whole group is kept back: only the seal can tell, and the rest restores.",
+        "unseen", 6, 6, _withheld,
+    ),
+)  # fmt: skip

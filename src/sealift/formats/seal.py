@@ -36,7 +36,7 @@ from sealift.formats.manifest import (
 MAX_SEAL = 64 << 20
 MAX_DECLARATION = 4 << 20
 MAX_SMALL = 1 << 20
-MAX_BUNDLE = MAX_SEAL + MAX_DECLARATION + 4 * MAX_SMALL
+MAX_BUNDLE = MAX_SEAL + MAX_DECLARATION + 4 * MAX_SMALL  # the fourth MAX_SMALL is for headers and padding
 LIMITS = dict(zip(SEAL_FILES, (MAX_SEAL, MAX_SMALL, MAX_DECLARATION, MAX_SMALL, MAX_SMALL), strict=True))
 _TAR = 512
 

@@ -43,9 +43,14 @@ def outsider(tmp_path_factory):
 
     def bash(script: str, cwd) -> str:
         done = subprocess.run(
-            [*who, "bash", "-o", "pipefail", "-c", script], cwd=cwd, capture_output=True, text=True, errors="replace",
+            [*who, "bash", "-o", "pipefail", "-c", script],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
             env={"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C"},
-        )  # fmt: skip
+        )
         told = [line for line in done.stderr.splitlines() if "implausibly old time stamp" not in line]
         assert told == [], told[:20]
         return done.stdout
@@ -140,13 +145,13 @@ def test_the_printed_commands_restore_the_tree_as_an_ordinary_user(tmp_path, out
         assert now == was, path
 
 
-def test_the_first_bytes_of_a_drive_are_refused_by_the_tools_when_altered(tmp_path, outsider):
-    home, bash = outsider
+def test_an_altered_pack_fails_its_sum(tmp_path):
+    shipments.need("b3sum")
     source = tmp_path / "source"
     shipments.write(source / "file", b"x" * 5000)
     origin = shipments.Origin(tmp_path / "origin", source, 1, 1)
     origin.pack()
-    pack = next(path for path in origin.packs(origin.mounts[0]))
+    pack = origin.packs(origin.mounts[0])[0]
     data = bytearray(pack.read_bytes())
     data[-1] ^= 1
     pack.write_bytes(data)

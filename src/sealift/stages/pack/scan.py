@@ -57,16 +57,6 @@ class Summary(msgspec.Struct):
     shares: list[GroupShare]
     skipped: list[tuple[bytes, str]]
 
-    @property
-    def files(self) -> int:
-        """Regular files, all names counted."""
-        return sum(share.files for share in self.shares)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of regular files, each inode once."""
-        return sum(share.bytes for share in self.shares)
-
 
 @dataclass
 class _Batch:

@@ -367,11 +367,15 @@ def frames() -> dict[str, Vector]:
         return pack.vector("refused", comment)
 
     tar = ustar(b"hello.txt", b"0", len(HELLO)) + padded(HELLO)
+    long, content = Pack(), b"a" * (FRAME + 1)
+    long.rows.append(row(b"large", content=content, offset=long.add(ustar(b"large", b"0", len(content))) + 512))
+    long.add(content, same_frame(b"a", len(content)))
+    long.add(bytes(511 + 1024))
     uneven = " ".join([f"{packed}/{size}", f"/{size}"])
     return {
         "frames_beyond": told("frames that end after the pack", (packed, size), (end[0] + 100, end[1])),
         "frames_uneven": good.vector("refused", "a raw length without a packed one", frames_text=uneven),
-        "frames_too_long": told("a frame of more than 1 MiB", (packed, FRAME + 1), end),
+        "frames_too_long": long.vector("refused", "a frame of more than 1 MiB, as the table says"),
         "frames_shifted": told("a border between frames that is a byte late", (packed + 1, size), end),
         "frame_longer": told("a frame that holds more than the table says", (packed, size - 1), end),
         "frame_shorter": told("a frame that holds less than the table says", (packed, size + 1), end),

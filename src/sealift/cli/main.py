@@ -16,7 +16,6 @@ What is not here: what the commands do, and their options.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -41,10 +40,6 @@ class Entry(NamedTuple):
     help: str
 
 
-def _is_there(entry: Entry) -> bool:
-    return importlib.util.find_spec(entry.target.partition(":")[0]) is not None
-
-
 SECTIONS: dict[str, dict[str, Entry]] = {
     "See it work": {
         "rehearse": Entry("sealift.cli.rehearse:rehearse", "The whole voyage in small, on scratch drives."),
@@ -65,7 +60,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
 }
 COMMANDS: dict[str, Entry] = {
-    name: entry for section in SECTIONS.values() for name, entry in section.items() if _is_there(entry)
+    name: entry for section in SECTIONS.values() for name, entry in section.items()
 }
 
 HELP = """
@@ -108,7 +103,7 @@ class LazyGroup(click.Group):
         width = max(map(len, COMMANDS))
         for title, section in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(n.ljust(width), e.help) for n, e in section.items() if n in COMMANDS])
+                formatter.write_dl([(n.ljust(width), e.help) for n, e in section.items()])
 
 
 @click.group(

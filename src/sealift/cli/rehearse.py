@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
-from sealift.errors import BadInput
+from sealift.errors import BadInput, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +81,8 @@ def _stoppable() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         yield
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted("the rehearsal was stopped; nothing is left of the scratch drives") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

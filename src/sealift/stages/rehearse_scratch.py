@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 WORD = "REHEARSAL"
 COUNTRY = "AQ"  # Antarctica: a code that a form accepts, and where no cluster stands
 _TOOLS = ("losetup", "mkfs.xfs", "mount", "umount")
-_UNMOUNT_PATIENCE = 15.0
+_UNMOUNT_PATIENCE = 3.0  # seconds, for all mounts together
 NO_LIBRARY = ("site-packages", "dist-packages", "__pycache__")  # what was installed into it, and what it compiled
 LOOP_MINIMUM = 320 << 20  # mkfs.xfs wants 300 MB
 LOOP_OVERHEAD = 96 << 20  # what an empty XFS of that size takes of its sparse file
@@ -93,12 +93,18 @@ class Scratch:
     def close(self) -> None:
         """Unmount, detach, remove."""
         gc.collect()  # drives that nobody uses any more hold their mounts open
+        deadline = time.monotonic() + _UNMOUNT_PATIENCE
         while self.mounted:
-            _unmount(self.mounted[-1])
+            _unmount(self.mounted[-1], deadline)
             self.mounted.pop()
-        while self.loops:
-            subprocess.run(["losetup", "-d", self.loops[-1]], check=False, capture_output=True)
-            self.loops.pop()
+        for device in self.loops:
+            subprocess.run(["losetup", "-d", device], check=False, capture_output=True)
+        while self.loops and (time.monotonic() < deadline or not _attached(self.loops[-1])):
+            if _attached(self.loops[-1]):  # the kernel detaches when it gets to it
+                time.sleep(0.05)
+            else:
+                self.loops.pop()
+        self.loops.clear()
         _make_removable(self.path)
         shutil.rmtree(self.path, ignore_errors=True)
 
@@ -149,16 +155,19 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-def _unmount(mount: str) -> None:
-    """Unmount; a process that is just ending may hold it for a moment."""
-    deadline = time.monotonic() + _UNMOUNT_PATIENCE
+def _unmount(mount: str, deadline: float) -> None:
+    """Unmount; what a process still holds open is detached, and goes when the process does."""
     while os.path.ismount(mount):
         if subprocess.run(["umount", mount], check=False, capture_output=True).returncode == 0:
             return
         if time.monotonic() > deadline:
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
             return
-        time.sleep(0.2)
+        time.sleep(0.1)
+
+
+def _attached(device: str) -> bool:
+    return os.path.exists(f"/sys/block/{os.path.basename(device)}/loop/backing_file")
 
 
 def _make_removable(path: str) -> None:

@@ -1,0 +1,225 @@
+"""A source that changes, disappears, is unreadable or holds what is no file: told, and the rest is carried."""
+
+import errno
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import shipments
+
+from sealift.stages.pack import follow
+from sealift.stages.pack import run as packing
+
+
+def packed_after(origin, monkeypatch, change, **options):
+    """Pack with `change()` between the scan and the first byte that is read."""
+    real = packing.scan
+
+    def scan(*args, **kwargs):
+        summary = real(*args, **kwargs)
+        change()
+        return summary
+
+    monkeypatch.setattr(packing, "scan", scan)
+    result = origin.pack(**options)
+    monkeypatch.setattr(packing, "scan", real)
+    return result
+
+
+def unpacked(origin, target, *, failed=()):
+    restored = origin.unpack(target)
+    assert [path for path, _ in restored.failed] == sorted(failed)
+    return restored
+
+
+@pytest.fixture
+def origin(tmp_path):
+    source = tmp_path / "source"
+    for number in range(30):
+        shipments.write(source / f"steady-{number:02d}", b"steady %d\n" % number * 500)
+    shipments.write(source / "small", b"s" * 10_000)
+    shipments.write(source / "large", os.urandom(1_200_000))
+    shipments.write(source / "huge", os.urandom(5 * shipments.MIB))
+    with open(source / "sparse", "wb") as file:
+        file.seek(3_000_000)
+        file.write(b"end")
+    shipments.write(source / "folder" / "inside", b"inside")
+    return shipments.Origin(tmp_path / "origin", source, 2, 1)
+
+
+SIZED = ["small", "large", "huge", "sparse"]
+
+
+@pytest.mark.parametrize("how", ["grow", "shrink", "empty", "touch", "rewrite"])
+def test_files_that_change_are_told_and_restored_as_they_were_read(origin, tmp_path, monkeypatch, how):
+    sizes = {name: (origin.source / name).stat().st_size for name in SIZED}
+
+    def change():
+        for name, size in sizes.items():
+            path = origin.source / name
+            if how == "grow":
+                with open(path, "ab") as file:
+                    file.write(b"more" * 100_000)
+            elif how == "shrink":
+                os.truncate(path, size // 3)
+            elif how == "empty":
+                os.truncate(path, 0)
+            elif how == "touch":
+                os.utime(path, ns=(5, 5))
+            else:
+                path.write_bytes(b"\x55" * size)
+
+    result = packed_after(origin, monkeypatch, change)
+    assert result.changed == sorted(map(os.fsencode, SIZED))
+    assert result.skipped == []
+    restored = unpacked(origin, tmp_path / "restored")
+    assert set(restored.changed) == set(result.changed)
+    for name, size in sizes.items():
+        now, then = (origin.source / name).read_bytes(), (tmp_path / "restored" / name).read_bytes()
+        keep = min(len(now), len(then), size)
+        assert then[:keep] == now[:keep]
+        assert not then[keep:].strip(b"\0"), "what is gone reads as zeros"
+    for other in ["folder/inside", "steady-07"]:
+        assert (tmp_path / "restored" / other).read_bytes() == (origin.source / other).read_bytes()
+
+
+def replace(path: Path, how: str) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if how == "fifo":
+        os.mkfifo(path)
+    elif how == "symlink":
+        path.symlink_to("/etc/passwd")
+    elif how == "folder":
+        path.mkdir()
+    elif how == "device" and os.geteuid() == 0:
+        os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3))
+
+
+@pytest.mark.parametrize("how", ["gone", "fifo", "symlink", "folder", "device"])
+def test_files_that_are_replaced_are_skipped_with_a_reason(origin, tmp_path, monkeypatch, how):
+    names = ["small", "large", "sparse"]
+    for name in names:
+        (origin.source / f"another-{name}").hardlink_to(origin.source / name)
+    names += [f"another-{name}" for name in names]
+    result = packed_after(origin, monkeypatch, lambda: [replace(origin.source / name, how) for name in names])
+    assert {path for path, _ in result.skipped} | set(result.changed) == set(map(os.fsencode, names))
+    assert all(reason for _, reason in result.skipped)
+    unpacked(origin, tmp_path / "restored")
+    assert (tmp_path / "restored" / "huge").read_bytes() == (origin.source / "huge").read_bytes()
+    assert not any((tmp_path / "restored" / name).is_symlink() for name in names)
+
+
+@pytest.mark.parametrize("how", ["gone", "fifo", "symlink", "folder"])
+def test_a_segmented_file_that_is_replaced_leaves_the_rest(origin, tmp_path, monkeypatch, how):
+    result = packed_after(origin, monkeypatch, lambda: replace(origin.source / "huge", how))
+    assert {path for path, _ in result.skipped} | set(result.changed) == {b"huge"}
+    restored = origin.unpack(tmp_path / "restored")
+    assert {path for path, _ in restored.failed} <= {b"huge"}
+    assert (tmp_path / "restored" / "large").read_bytes() == (origin.source / "large").read_bytes()
+
+
+def test_a_folder_that_disappears(origin, tmp_path, monkeypatch):
+    result = packed_after(origin, monkeypatch, lambda: shutil.rmtree(origin.source / "folder"))
+    assert [path for path, _ in result.skipped] == [b"folder/inside"]
+    unpacked(origin, tmp_path / "restored")
+
+
+def test_what_is_no_file_is_told_by_kind(origin, tmp_path):
+    os.mkfifo(origin.source / "fifo")
+    here = os.open(".", os.O_RDONLY)
+    os.chdir(origin.source)
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("socket")
+    finally:
+        os.chdir(here)
+        os.close(here)
+    kinds = {b"fifo": "is a fifo", b"socket": "is a socket"}
+    if os.geteuid() == 0:
+        os.mknod(origin.source / "null", 0o600 | 0o020000, os.makedev(1, 3))
+        os.mknod(origin.source / "disk", 0o600 | 0o060000, os.makedev(7, 0))
+        kinds |= {b"null": "is a character device", b"disk": "is a block device"}
+    result = origin.pack()
+    assert dict(result.skipped) == kinds
+    unpacked(origin, tmp_path / "restored")
+    assert not (tmp_path / "restored" / "fifo").exists()
+
+
+def test_a_resumed_packing_sees_the_scan_that_it_began_with(origin, tmp_path, monkeypatch):
+    class StopError(Exception):
+        pass
+
+    def stop(*_args, **_kwargs):
+        raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "close_group", stop)
+        with pytest.raises(StopError):
+            origin.pack()
+    shipments.write(origin.source / "afterwards", b"not in the snapshot")
+    (origin.source / "steady-01").unlink()
+    assert origin.pack().skipped == []
+    unpacked(origin, tmp_path / "restored")
+    assert not (tmp_path / "restored" / "afterwards").exists()
+    assert (tmp_path / "restored" / "steady-01").exists()
+
+
+def test_unreadable_files_and_folders_are_told_to_who_may_not_read_them(tmp_path):
+    if os.geteuid() == 0:
+        shipments.need("setpriv")
+    base = tmp_path / "unreadable"
+    source = base / "source"
+    shipments.write(source / "open", b"open")
+    shipments.write(source / "closed", b"closed", 0o000)
+    shipments.write(source / "huge", os.urandom(3 * shipments.MIB), 0o000)
+    shipments.write(source / "locked" / "inside", b"inside")
+    (source / "locked").chmod(0o000)
+    origin = shipments.Origin(base / "origin", source, 2, 1)
+    who = []
+    if os.geteuid() == 0:  # root without the capabilities that let it read everything
+        who = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    (base / "options").write_bytes(pickle.dumps(origin.pack_options()))
+    packer = Path(shipments.__file__).with_name("packer.py")
+    try:
+        done = subprocess.run(
+            [*who, sys.executable, "-B", str(packer), str(base / "options")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        from sealift.stages.pack.journal import Journal
+
+        journal = Journal(str(origin.state))
+        changed, skipped = journal.told()
+        journal.close()
+        told = dict(skipped) | dict.fromkeys(changed, "changed")
+        assert told.keys() == {b"closed", b"huge"}
+        assert origin.unpack(tmp_path / "restored").failed == []
+        assert (tmp_path / "restored" / "open").read_bytes() == b"open"
+        assert not (tmp_path / "restored" / "locked" / "inside").exists()
+    finally:
+        (source / "locked").chmod(0o755)
+
+
+def test_a_read_error_of_the_source_becomes_zeros_and_is_told(origin, tmp_path, monkeypatch):
+    """The digest's reader runs in this process: what it cannot read must not end it."""
+    real = os.preadv
+
+    def preadv(fd, views, offset):
+        if offset >= 2 * shipments.MIB:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, views, offset)
+
+    monkeypatch.setattr(follow.os, "preadv", preadv)
+    result = origin.pack()
+    monkeypatch.undo()
+    assert result.skipped == []
+    restored = origin.unpack(tmp_path / "restored")
+    assert restored.failed == []
+    assert b"huge" in restored.changed

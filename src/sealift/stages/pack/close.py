@@ -18,6 +18,7 @@ from sealift.errors import FormatError, SealiftError
 from sealift.formats import age, index, manifest, paged, sshsig
 from sealift.formats.manifest import BLOCKS_MAGIC, PACK, PACKS_MAGIC, FileRef, IndexRef, Manifest, TreeRef
 from sealift.stages.pack import openme
+from sealift.stages.pack.durable import sync
 from sealift.stages.pack.group import stripe_file
 from sealift.stages.pack.scan import connect
 
@@ -119,6 +120,7 @@ def close_group(
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+    sync(os.path.join(out, "index"), out, folder)
     with ThreadPoolExecutor(len(drives)) as pool:
         jobs = [
             pool.submit(_publish, drive, slot, out, record, own[slot], data, signature)

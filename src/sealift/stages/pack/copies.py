@@ -19,6 +19,7 @@ import msgspec
 
 from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch
 from sealift.formats import age, age_keys, manifest
+from sealift.stages.pack.durable import make_folders
 from sealift.stages.pack.journal import PackRow  # noqa: TC001 -- msgspec reads the annotations
 from sealift.stages.pack.queue import Cursor  # noqa: TC001
 from sealift.stages.pack.units import Ended  # noqa: TC001
@@ -123,8 +124,8 @@ def restore(
     if settings is None:
         return None
     for group, drives in by_group.items():
-        folder = os.path.join(state, "groups", f"{group:04d}")
-        os.makedirs(os.path.join(folder, "stripes"), exist_ok=True)
+        folder = make_folders(state, "groups", f"{group:04d}")
+        make_folders(folder, "stripes")
         journal.group(group)
         found = copies.stripes(drives)
         for copy in found:

@@ -33,6 +33,7 @@ from sealift.formats.index import Row, Rows
 from sealift.formats.manifest import BLOCK
 from sealift.stages.pack import units
 from sealift.stages.pack.copies import StripeCopy, stripe_name
+from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import Follower
 from sealift.stages.pack.journal import PackRow
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Failed, Filled, RowsReady, Setup, Work
@@ -280,7 +281,7 @@ class GroupPacker:
         self._packed, self._members, self._source_bytes = totals[0], totals[2], totals[4]
         self._blocks = journal.blocks(number)
         self._begun = time.monotonic()
-        os.makedirs(os.path.join(folder, "stripes"), exist_ok=True)
+        make_folders(folder, "stripes")
 
     def run(self, queue: UnitQueue) -> None:
         """Pack until the queue is empty; every stripe is committed when this returns."""
@@ -469,7 +470,7 @@ class GroupPacker:
                 )
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(os.path.join(self._folder, "stripes"))
+        sync(os.path.join(self._folder, "stripes"))
         self._copy(stripe, cursor, packs, ended, seconds)
         self._journal.commit(self._number, stripe, cursor, packs, ended, seconds)
 
@@ -505,14 +506,6 @@ def _append_batch(file: object, batch: bytes, size: int) -> None:
     write = file.write  # type: ignore[attr-defined]
     write(len(batch).to_bytes(8, "little") + size.to_bytes(8, "little"))
     write(batch)
-
-
-def _sync_folder(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def memory_needed(n: int, builders: int, data: int) -> dict[str, int]:

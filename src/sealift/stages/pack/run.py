@@ -27,6 +27,7 @@ from sealift.stages.pack import room
 from sealift.stages.pack.close import GroupFacts, close_group
 from sealift.stages.pack.copies import SETTINGS, Copies, Settings, restore
 from sealift.stages.pack.deal import group_file
+from sealift.stages.pack.durable import make_folders
 from sealift.stages.pack.fleet import Place  # noqa: TC001 -- msgspec reads the annotations
 from sealift.stages.pack.group import DEPTH, SLAB, Fleet, GroupPacker, Progress, memory_needed
 from sealift.stages.pack.journal import Journal
@@ -118,7 +119,7 @@ def run(options: Options, events: Events) -> Result:
 
     try:
         return _run(options, events)
-    except (sqlite3.Error, duckdb.Error, pa.ArrowException) as error:
+    except (sqlite3.Error, duckdb.Error, pa.ArrowException, msgspec.MsgspecError) as error:
         raise SealiftError(
             f"the state folder {options.state} cannot be used: {str(error).splitlines()[0]}",
             hint="see that its disk has room and is writable, then run the same command again; the drives are safe",
@@ -371,8 +372,7 @@ def _pack_groups(here: Sequence[int], work: _Work, locks: list[int]) -> None:
     settings = Settings(msgspec.json.encode(work.config), work.summary.digest)
     try:
         for group in here:
-            folder = os.path.join(options.state, "groups", f"{group:04d}")
-            os.makedirs(folder, exist_ok=True)
+            folder = make_folders(options.state, "groups", f"{group:04d}")
             drives = [each.drive for each in deal.drives(group)]
             facts = _facts(work, group)
             _claim(facts, drives)

@@ -23,6 +23,7 @@ from blake3 import blake3
 
 from sealift.errors import BadInput
 from sealift.formats.index import DIRECTORY, FILE, HARDLINK, SYMLINK
+from sealift.stages.pack.durable import sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,14 +158,18 @@ def scan(
     skipped: list[tuple[bytes, str]] = []
     raw = os.path.join(folder, "raw.parquet")
     linked = _write_raw(source, raw, key_function(sample_key), seed if order == "shuffled" else None, skipped, progress)
+    from sealift.stages.pack.deal import group_file
+
     shares, digest = _deal(raw, folder, weights, linked=linked)
     os.unlink(raw)
+    sync(*(group_file(folder, group) for group in range(len(weights))))
     summary = Summary(digest=digest, shares=shares, skipped=skipped)
     with open(done + ".part", "wb") as file:
         file.write(msgspec.json.encode(summary))
         file.flush()
         os.fsync(file.fileno())
     os.rename(done + ".part", done)
+    sync(folder, os.path.dirname(folder))
     return summary
 
 

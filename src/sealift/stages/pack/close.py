@@ -19,6 +19,7 @@ from sealift.formats import age, index, manifest, paged, sshsig
 from sealift.formats.manifest import BLOCKS_MAGIC, PACK, PACKS_MAGIC, FileRef, IndexRef, Manifest, TreeRef
 from sealift.stages.pack import openme
 from sealift.stages.pack.durable import sync
+from sealift.stages.pack.fleet import remove
 from sealift.stages.pack.group import stripe_file
 from sealift.stages.pack.scan import connect
 
@@ -169,7 +170,7 @@ def _sweep(drive: Drive, slot: int, record: Manifest) -> None:
             stale = stripe >= geometry.stripes
         stale = stale or (entry.name.startswith(b"journal") and entry.name.endswith(b".age"))
         if stale and entry.kind == "file":
-            drive.remove(os.fsdecode(entry.name))
+            remove(drive, os.fsdecode(entry.name))
 
 
 def _ref(data: bytes) -> FileRef:

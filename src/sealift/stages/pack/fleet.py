@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sealift.drives.base import PART
 from sealift.errors import BadInput, FormatError
 from sealift.formats import manifest
 
@@ -73,7 +74,7 @@ def identify(
     filesystems: dict[object, str] = {}
     for drive in drives:
         if drive.mount in {each.mount for each in out}:
-            raise BadInput(f"{drive.mount} is given twice")
+            raise BadInput(f"{drive.mount} is given twice", hint="--to takes every mount once")
         where = drive.filesystem()
         if where in filesystems and not same_filesystem:
             raise BadInput(
@@ -116,7 +117,8 @@ def deal(attached: Sequence[Attached], declaration: Declaration, *, parity: int,
         wants = declared.get(each.serial, "")
         if each.carrier and wants and each.carrier != wants:
             raise BadInput(
-                f"{each.mount}: --carrier says {each.carrier!r}, the declaration says {wants!r} for {each.serial}"
+                f"{each.mount}: --carrier says {each.carrier!r}, the declaration says {wants!r} for {each.serial}",
+                hint="leave --carrier away: the declaration names the carriers; a change there needs a new release",
             )
         if each.carrier and names and each.carrier not in names:
             raise BadInput(
@@ -164,14 +166,14 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> 
     drive = attached.drive
     if not drive.exists():
         return
-    entries = [entry for _, entry in zip(range(3), drive.walk(100_000), strict=False) if entry.name != _FIRST]
     try:
         data = drive.read_small(manifest.CARD, manifest.MAX_CARD)
         card = None if data is None else manifest.decode_card(data)
     except FormatError:
         card = None
     if card is None:
-        if not entries:
+        # empty folders are what --discard-group leaves
+        if all(entry.kind == "folder" or entry.name == _FIRST for entry in drive.walk(100_000)):
             return
         raise BadInput(
             f"{attached.mount}: sealift/ holds files but no drive.json that can be read; nothing was written",
@@ -211,8 +213,19 @@ def discard(attached: Attached, shipment: str) -> bool:
             or name == manifest.CARD
             or name in manifest.GROUP_FILES
             or name in manifest.OWN_FILES
-            or name.endswith(".part")
+            or name.endswith(PART)
             or name == manifest.SIGNATURE
+            or (name.startswith("journal") and name.endswith(".age"))
         ):
-            drive.remove(name)
+            remove(drive, name)
     return True
+
+
+def remove(drive: Drive, name: str) -> None:
+    """Remove a file of ours, or what is left of one that was being written (NAME.part)."""
+    if not name.endswith(PART):
+        drive.remove(name)
+        return
+    whole = name.removesuffix(PART)
+    if whole and not whole.endswith(("/", PART)):  # no name that we write: it stays
+        drive.create(whole).abandon()

@@ -98,7 +98,10 @@ def key_function(pattern: str | None) -> Callable[[bytes], bytes]:
     try:
         compiled = re.compile(os.fsencode(pattern))
     except re.error as error:
-        raise BadInput(f"--sample-key {pattern!r} is no regular expression: {error}") from error
+        raise BadInput(
+            f"--sample-key {pattern!r} is no regular expression: {error}",
+            hint="Python's syntax; its first group, or the whole match, is the sample's key",
+        ) from error
 
     def key(path: bytes) -> bytes:
         match = compiled.search(path)
@@ -259,12 +262,16 @@ def _deal(raw: str, folder: str, weights: list[int], *, linked: bool) -> tuple[l
     folders = f"""
         SELECT path, kind, size, mode, mtime, sparse, key FROM read_parquet($raw) WHERE kind = {DIRECTORY}
         ORDER BY path"""  # noqa: S608
-    totals = connection.sql(
-        f"SELECT sum(size), count(*), count_if(kind = {DIRECTORY}) FROM read_parquet($raw)",  # noqa: S608
-        params={"raw": raw},
-    ).fetchall()
-    size, rows, directories = (int(value or 0) for value in totals[0])
-    with Dealer(folder, weights, size + _PER_MEMBER * rows, directories, _PER_MEMBER) as dealer:
+
+    def count(what: str, of: str) -> int:
+        query = f"SELECT {what} FROM read_parquet($raw) s {of}"  # noqa: S608
+        return int(connection.sql(query, params={"raw": raw}).fetchall()[0][0] or 0)
+
+    files = f"{join} WHERE s.kind <> {DIRECTORY}"
+    size = count(f"sum(CASE WHEN s.path <> {first} THEN 0 ELSE s.size END)", files)
+    weight = size + _PER_MEMBER * count("count(*)", files)
+    directories = count("count(*)", f"WHERE s.kind = {DIRECTORY}")
+    with Dealer(folder, weights, weight, directories, _PER_MEMBER) as dealer:
         for query, deal in ((members, dealer.members), (folders, dealer.folders)):
             for batch in connection.sql(query, params={"raw": raw}).to_arrow_reader(BATCH):
                 deal(batch)

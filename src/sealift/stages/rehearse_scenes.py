@@ -7,6 +7,7 @@ and unpack themselves (rehearse.py plays them).
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from contextlib import contextmanager
@@ -133,19 +134,13 @@ def _holds_data(drive: Scratched, manifest: Manifest) -> bool:
 def _rot(voyage: Voyage) -> Iterator[Setting]:
     """Flip one bit in random blocks of three drives, and back again afterwards."""
     manifest = voyage.manifests[0]
-    held = {each: _blocks(each, manifest) for each in voyage.of(0)}
-    victims = voyage.chooser.sample([each for each, blocks in held.items() if blocks], 3)
-    rows = sorted(set().union(*(held[victim] for victim in victims)))
-    voyage.chooser.shuffle(rows)
-    half = (len(rows) + 1) // 2
+    chosen = _choose({each: _blocks(each, manifest) for each in voyage.of(0)}, voyage.chooser)
     flips: list[tuple[str, int, int]] = []
     done: Counter[tuple[str, str | None, int | None, str]] = Counter()
     in_data = 0
     try:
-        for number, victim in enumerate(victims):
-            for stripe, block in rows[:half] if number < 2 else rows[half:]:
-                if (stripe, block) not in held[victim]:
-                    continue
+        for victim, rows in chosen.items():
+            for stripe, block in sorted(rows):
                 role, name, path = _pack(victim, manifest, stripe)
                 offset = block * BLOCK + voyage.chooser.randrange(min(BLOCK, os.path.getsize(path) - block * BLOCK))
                 flip = (path, offset, 1 << voyage.chooser.randrange(8))
@@ -171,7 +166,30 @@ def _rot(voyage: Voyage) -> Iterator[Setting]:
             _flip(*flip)
 
 
-def _blocks(drive: Scratched, manifest: Manifest) -> set[tuple[int, int]]:
+_Row = tuple[int, int]  # stripe, block
+
+
+def _choose(held: dict[Scratched, set[_Row]], chooser: random.Random) -> dict[Scratched, set[_Row]]:
+    """Three drives and the rows in which they rot: two in the same ones, the third in all others that it has.
+
+    Where there is too little for a third, two.
+    """
+    triples = list(itertools.permutations(held, 3))
+    chooser.shuffle(triples)
+    chosen: dict[Scratched, set[_Row]] = {}
+    for one, two, three in triples:
+        shared = sorted(held[one] & held[two])
+        chooser.shuffle(shared)
+        rows = set(shared[: (len(shared) + 1) // 2])
+        others = held[three] - rows
+        if rows and others:
+            return {one: rows, two: rows, three: others}
+        if rows:
+            chosen = chosen or {one: rows, two: rows}
+    return chosen
+
+
+def _blocks(drive: Scratched, manifest: Manifest) -> set[_Row]:
     """Every (stripe, block) that a drive holds."""
     found = set()
     for stripe in range(manifest.geometry.stripes):

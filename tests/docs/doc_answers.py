@@ -1,0 +1,122 @@
+"""One object of every command's --json, of small real shipments in which most that can be said is said."""
+
+import json
+import os
+import shutil
+import subprocess
+from functools import partial
+
+from doc_pages import blocks, environment
+
+
+def shell(folder, command, *codes):
+    """stdout of a command in `folder`, which must exit with one of `codes` (0 if none is given)."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment(folder / "home"),
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode in (codes or (0,)), (command, done.returncode, done.stdout, done.stderr)
+    return done.stdout.decode()
+
+
+def flat(value, path=""):
+    """{dotted path: set of JSON types}; `[]` is an element of an array."""
+    kind = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
+    found = {path: {kind.get(type(value), "null")}} if path else {}
+    if isinstance(value, dict):
+        for name, each in value.items():
+            found = merged(found, flat(each, f"{path}.{name}" if path else name))
+    elif isinstance(value, list):
+        for each in value:
+            found = merged(found, flat(each, f"{path}[]"))
+    return found
+
+
+def merged(left, right):
+    return {path: left.get(path, set()) | right.get(path, set()) for path in {**left, **right}}
+
+
+def gather(folder, example):
+    """{command: [objects]}; `example` is the README, whose keys and declaration are taken."""
+    (folder / "home").mkdir()
+    lines = blocks(example, "bash")
+    shell(folder, "set -e; " + "".join(lines[:2]))  # corpus, keys, signers, declaration
+    os.mkfifo(folder / "corpus/pipe")
+    shell(
+        folder,
+        "cd corpus && ln text/100.txt hard && ln -s text/100.txt soft && touch $'text/\\xff' && ln -s $'\\xfe' odd",
+    )
+    said = {}
+
+    def ask(name, command, *codes):
+        printed = shell(folder, f"export SEALIFT_ALLOWED_SIGNERS=$PWD/signers; sealift {command} --json", *codes)
+        objects = [json.loads(line) for line in printed.splitlines()]
+        assert name == "ls" or len(objects) == 1, "one object, and nothing else on stdout"
+        said.setdefault(name, []).extend(objects)
+
+    _origin(folder, ask)
+    _destination(folder, ask)
+    return said
+
+
+def _pack(state, mounts, more=""):
+    carried = {"a": ("Anna", 1), "b": ("Anna", 2), "c": ("Bo", 3), "d": ("Bo", 4)}
+    drives = " ".join(f"--to drives/{m} --serial drives/{m}=EXAMPLE-{carried[m][1]}" for m in mounts)
+    return (
+        f"pack corpus --state {state} --declaration declaration.toml {drives} --allow-same-filesystem --pack-size 1MiB"
+        f' --group-size 2 --parity 1 --recipient "$(age-keygen -y identity.txt)" --sign-with dana_key {more}'
+    )
+
+
+def _origin(folder, ask):
+    ask("declare --new", "declare --new form.toml --author-key dana_key.pub")
+    ask("declare --check", "declare --check form.toml", 1)
+    ask("declare --check", "declare --check declaration.toml")
+    released = (
+        'release declaration.toml --sign-with olu_key --officer "Olu Officer" --reason "because" --reference EX-1'
+    )
+    ask("release", released)
+    ask("release", released)  # again: the first is superseded
+    ask("declare --sheet", "declare --sheet Anna declaration.toml")
+    ask("pack", _pack("half", "ac"), 6)
+    ask("status", "status --state half")
+    for drive in "ac":
+        shutil.rmtree(folder / "drives" / drive / "sealift")
+    ask("pack", _pack("state", "abcd"), 2)
+    ask("status", "status --state state")
+    ask("seal", "seal --state state --declaration declaration.toml --sign-with dana_key --out sent drives/a drives/b")
+
+
+def _destination(folder, ask):
+    known = "--seal sent/*.seal"
+    opened = f"{known} --identity identity.txt"
+    ask("inspect", f"inspect drives/* {known}")
+    ask("inspect", f"inspect drives/a {known}", 6)
+    ask("inspect", "inspect drives/c", 6)  # neither seal nor trust
+    ask("ls", f"ls drives/* {opened}")
+    ask("verify", f"verify drives/a drives/b {known}", *range(7))
+    (folder / "part.json").write_text(json.dumps(ask_again(folder, f"verify drives/c {known}")))
+    ask("verify", f"verify drives/a {known} --part part.json", *range(7))
+    rot = partial(_flip, folder)
+    rot("a"), rot("c")  # both drives of one group, in the first block of one stripe
+    ask("verify", f"verify drives/* {known} --final", 4)
+    ask("unpack", f"unpack drives/* {opened} --to restored", 4)
+    ask("unpack", f"unpack drives/b {opened} --to partly", 6)
+    ask("rehearse", "rehearse corpus/text --scene rot --scene withheld")
+
+
+def ask_again(folder, command):
+    return json.loads(
+        shell(folder, f"export SEALIFT_ALLOWED_SIGNERS=$PWD/signers; sealift {command} --json", *range(7))
+    )
+
+
+def _flip(folder, drive):
+    for pack in (folder / "drives" / drive / "sealift/packs/0000").iterdir():
+        data = bytearray(pack.read_bytes())
+        data[min(300, len(data) - 1)] ^= 1
+        pack.write_bytes(data)

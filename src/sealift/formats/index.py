@@ -26,7 +26,6 @@ KINDS = ("file", "symlink", "hardlink", "dir")
 CHANGED, SPARSE = 1, 2
 BATCH = 8192
 ROW_GROUP = 131072
-MAX_BATCH_BYTES = 1 << 28
 
 
 class Row(NamedTuple):

@@ -3,7 +3,7 @@
 Writes ustar headers, preceded by a pax extended header only where ustar cannot say it (long or split-proof names,
 sizes from 8 GiB, mtimes with fractions, GNU.sparse 1.0 maps). Names are bytes and are kept as they are, UTF-8 or
 not; GNU tar and libarchive take them literally. Owners are not carried: uid and gid are 0, names empty.
-Reading is `parse_members`, strict enough to walk our own packs; unpack trusts the index, not this.
+Reading (`parse_header`, `parse_pax`) is for walking packs of our own; unpack goes by the index, not by headers.
 
 References: POSIX.1-2017 pax "ustar Interchange Format" and "pax Header Block"; GNU tar manual, "Storing Sparse
 Files", PAX format version 1.0.
@@ -21,7 +21,6 @@ REGULAR, HARDLINK, SYMLINK, DIRECTORY, PAX = b"0", b"1", b"2", b"5", b"x"
 _MAX_OCTAL_SIZE = 8**11
 _ZEROS = bytes(BLOCK)
 END = bytes(2 * BLOCK)
-MAX_PAX = 1 << 20
 MAX_EXTENTS = 4096
 
 
@@ -183,6 +182,13 @@ class Member(NamedTuple):
 
 def parse_header(block: bytes, offset: int, pax: dict[bytes, bytes]) -> Member:
     """One ustar header of 512 bytes at `offset`, with the pax records before it; FormatError."""
+    try:
+        return _parse_header(block, offset, pax)
+    except ValueError as error:
+        raise FormatError(f"tar header at offset {offset} has a field that is no number") from error
+
+
+def _parse_header(block: bytes, offset: int, pax: dict[bytes, bytes]) -> Member:
     if len(block) != BLOCK or block[257:262] != b"ustar":
         raise FormatError(f"no tar header at offset {offset}")
     if int(block[148:154], 8) != sum(block[:148]) + 256 + sum(block[156:]):

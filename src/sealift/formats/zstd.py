@@ -33,7 +33,6 @@ _RAW_HEADER = struct.Struct("<IBI")  # magic, descriptor (single segment, 4-byte
 _SKIPPABLE, _SEEKABLE = 0x184D2A5E, 0x8F92EAB1
 _ENTRY = struct.Struct("<II")
 _FOOTER = struct.Struct("<IBI")
-MAX_FRAMES = 1 << 22
 _SAMPLE = 8192
 
 _OPTIONS: dict[int, int] = {

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from sealift.reading import trust
 
 _BATCH = 8192
+_FRAMES = ("stripe", "role", "frames_packed", "frames_raw")
+_MAX_FRAMES = 1 << 27
 
 
 class Group:
@@ -57,14 +59,22 @@ class Group:
         ref = self.manifest.members_index if name == manifest.MEMBERS_INDEX else self.manifest.packs_index
         stream = AnyCopy(self.reader, name, ref, self._identities)
         try:
-            return pq.ParquetFile(pa.PythonFile(stream, mode="r"))
+            file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatError(f"{name} of group {self.manifest.group} does not open as Parquet: {error}") from error
+        metadata = file.metadata
+        if any(metadata.row_group(n).num_rows > index.ROW_GROUP for n in range(metadata.num_row_groups)):
+            raise FormatError(f"{name} of group {self.manifest.group}: a row group has over {index.ROW_GROUP} rows")
+        return file
+
+    def batches(self, size: int = _BATCH) -> Iterator[Any]:
+        """The index in Arrow batches of at most `size` rows, columns as specified, none null; FormatError."""
+        file = self.parquet(manifest.MEMBERS_INDEX)
+        yield from _checked(file.iter_batches(size), index.members_schema())
 
     def rows(self) -> Iterator[Row]:
         """Every row of the index, in order of path and start; FormatError for one that is out of limits."""
-        file = self.parquet(manifest.MEMBERS_INDEX)
-        for batch in _guarded(file.iter_batches(_BATCH)):
+        for batch in self.batches():
             yield from self._check(batch)
 
     def find(self, path: bytes) -> list[Row]:
@@ -77,7 +87,10 @@ class Group:
             statistics = metadata.row_group(number).column(0).statistics
             if statistics is not None and statistics.has_min_max and not statistics.min <= path <= statistics.max:
                 continue
-            for batch in _guarded(self._members.iter_batches(_BATCH, row_groups=[number])):
+            batches = self._members.iter_batches(_BATCH, row_groups=[number])
+            for batch in _checked(batches, index.members_schema()):
+                if not batch.num_rows:
+                    continue
                 first, last = batch.column(0)[0].as_py(), batch.column(0)[-1].as_py()
                 if first <= path <= last:
                     found += [row for row in self._check(batch) if row.path == path]
@@ -85,8 +98,10 @@ class Group:
 
     def _check(self, batch: Any) -> Iterator[Row]:
         geometry = self.manifest.geometry
-        if batch.schema.names != list(Row._fields):
+        if [(f.name, f.type) for f in batch.schema] != [(f.name, f.type) for f in index.members_schema()]:
             raise FormatError("index: columns are not those of the specification")
+        if any(column.null_count for column in batch.columns):
+            raise FormatError("index: a column has nulls")
         for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             row = Row(*values)
             index.check_row(row, geometry.data, geometry.stripes)
@@ -108,11 +123,13 @@ class Group:
             for number in range(metadata.num_row_groups):
                 count = metadata.row_group(number).num_rows
                 if place < start + count:
-                    columns = ["stripe", "role", "frames_packed", "frames_raw"]
-                    self._frames = {}
-                    for batch in _guarded(self._table.iter_batches(64, row_groups=[number], columns=columns)):
-                        for s, r, p, w in zip(*batch.columns, strict=True):
+                    self._frames, frames = {}, 0
+                    for batch in _checked(self._table.iter_batches(64, row_groups=[number]), index.packs_schema()):
+                        for s, r, p, w in zip(*(batch.column(name) for name in _FRAMES), strict=True):
                             self._frames[s.as_py(), r.as_py()] = (np.asarray(p.values), np.asarray(w.values))
+                            frames += len(p.values) + len(w.values)
+                            if frames > _MAX_FRAMES:
+                                raise FormatError("table of packs: too many frames in one row group")
                     break
                 start += count
         try:
@@ -121,12 +138,18 @@ class Group:
             raise FormatError(f"table of packs: no row for pack {stripe}/{role}") from error
 
 
-def _guarded(batches: Iterator[Any]) -> Iterator[Any]:
-    """Batches of a Parquet file from a drive: Arrow's errors become ours."""
+def _checked(batches: Iterator[Any], schema: Any) -> Iterator[Any]:
+    """Batches of a Parquet file from a drive: of this schema, nothing null; Arrow's errors become ours."""
     import pyarrow as pa
 
     try:
-        yield from batches
+        for batch in batches:
+            if not batch.schema.equals(schema):
+                raise FormatError("index: columns are not those of the specification")
+            children = [column.values for column in batch.columns if pa.types.is_list(column.type)]
+            if any(column.null_count for column in (*batch.columns, *children)):
+                raise FormatError("index: a value is missing")
+            yield batch
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FormatError(f"index: does not read as Parquet: {error}") from error
 
@@ -139,32 +162,37 @@ class AnyCopy(io.RawIOBase):
     ) -> None:
         super().__init__()
         self._name, self._ref, self._identities = name, ref, identities
-        self._drives = iter(reader.copies())
+        self._drives = reader.copies()
+        self._readers: list[age.Reader] = []  # copies that opened, the one that served last in front
         self._at = 0
-        self._current = self._next()
+        if not self._open_another():
+            raise self._lost()
+        self.size = self._readers[0].size
 
-    def _next(self) -> age.Reader:
+    def _lost(self) -> Lost:
+        return Lost(
+            f"no drive here has a good copy of {self._name}",
+            hint="attach another drive of this group: every drive carries the whole group's index",
+        )
+
+    def _open_another(self) -> bool:
+        """Open the next copy whose header is the signed one and put it in front; False when there is none left."""
         mismatch: IdentityMismatch | None = None
-        for drive in self._drives:
+        while self._drives:
             try:
-                file = drive.open_read(self._name)
-                if file.length != self._ref.bytes:
-                    continue
+                file = self._drives.pop(0).open_read(self._name)
                 head = file.read_at(0, min(file.length, age.MAX_HEADER + age.NONCE))
                 start = age.parse_header(head).payload_start
-                if blake3(head[:start]).hexdigest() != self._ref.header:
-                    continue
-                return age.Reader(file.read_at, file.length, self._identities)
+                if file.length == self._ref.bytes and blake3(head[:start]).hexdigest() == self._ref.header:
+                    self._readers.insert(0, age.Reader(file.read_at, file.length, self._identities))
+                    return True
             except IdentityMismatch as error:
                 mismatch = error
             except (DriveFault, FormatError):
                 continue
-        if mismatch is not None:
+        if mismatch is not None and not self._readers:
             raise mismatch
-        raise Lost(
-            f"no drive here has a good copy of {self._name}",
-            hint="attach another drive of this group: every drive carries the whole group's index",
-        )
+        return False
 
     def readable(self) -> bool:
         return True
@@ -176,25 +204,41 @@ class AnyCopy(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._current.size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         self._at = base + offset
         return self._at
 
     def readinto(self, buffer: Any, /) -> int:
+        count = self._from_any(buffer)
+        if count is None and len(buffer) > age.CHUNK:  # copies may be rotten at different chunks: one at a time
+            count = self._from_any(memoryview(buffer)[: age.CHUNK - self._at % age.CHUNK])
+        if count is None:
+            raise self._lost()
+        self._at += count
+        return count
+
+    def _from_any(self, buffer: Any) -> int | None:
+        """Bytes read at the current place from the first copy that authenticates there; None if none does."""
+        tried: set[int] = set()
         while True:
-            try:
-                self._current.seek(self._at)
-                count = self._current.readinto(buffer)
-            except (AgeError, DriveFault):
-                self._current = self._next()
-                continue
-            self._at += count
-            return count
+            for reader in self._readers:
+                if id(reader) in tried:
+                    continue
+                tried.add(id(reader))
+                try:
+                    reader.seek(self._at)
+                    count = reader.readinto(buffer)
+                except (AgeError, DriveFault):
+                    continue
+                self._readers.remove(reader)
+                self._readers.insert(0, reader)
+                return count
+            if not self._open_another():
+                return None
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            size = max(0, self._current.size - self._at)
-        out = bytearray(min(size, max(0, self._current.size - self._at)))
+        left = max(0, self.size - self._at)
+        out = bytearray(left if size is None or size < 0 else min(size, left))
         done = 0
         while done < len(out):
             count = self.readinto(memoryview(out)[done:])

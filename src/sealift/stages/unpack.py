@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _JOB_ROWS = 50_000
+_BATCH = 8192
 _NOTE = ".sealift-unpack-"
 
 
@@ -267,8 +268,7 @@ def _select(group: Group, options: Options, kinds: Sequence[int]) -> Iterator[An
     import pyarrow.compute as pc
 
     matches = matcher(options.patterns)
-    file = group.parquet("index/members.parquet.age")
-    for batch in file.iter_batches(16384):
+    for batch in group.batches():
         chosen = batch.filter(pc.is_in(batch.column("kind"), pa.array(kinds, pa.uint8())))
         if options.patterns and chosen.num_rows:
             chosen = chosen.filter(pa.array([matches(path) for path in chosen.column("path").to_pylist()]))
@@ -278,15 +278,10 @@ def _select(group: Group, options: Options, kinds: Sequence[int]) -> Iterator[An
 
 def _jobs(number: int, group: Group, options: Options, folder: str) -> Iterator[Job]:
     """Files and symbolic links of a group, gathered by pack, in order of place; sorted on disk, not in memory."""
-    import pyarrow as pa
-
-    batches = _select(group, options, [FILE, SYMLINK])
-    rows = pa.RecordBatchReader.from_batches(index.members_schema(), (_plain(batch) for batch in batches))  # noqa: F841
-    connection = connect(os.path.join(folder, "tmp"))
-    connection.execute("SET temp_file_encryption = true")
     job: Job | None = None
     geometry = group.manifest.geometry
-    for batch in connection.sql('SELECT * FROM rows ORDER BY stripe, role, rows."offset", path').to_arrow_reader(8192):
+    batches = _select(group, options, [FILE, SYMLINK])
+    for batch in _sorted(batches, 'stripe, role, rows."offset", path', folder):
         for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             row = Row(*values)
             index.check_row(row, geometry.data, geometry.stripes)
@@ -298,16 +293,36 @@ def _jobs(number: int, group: Group, options: Options, folder: str) -> Iterator[
             job.rows.append(tuple(row))
     if job is not None:
         yield job
-    connection.close()
 
 
-def _plain(batch: Any) -> Any:
+def _sorted(batches: Iterator[Any], order: str, folder: str) -> Iterator[Any]:
+    """Batches of the index by `order`, sorted on disk where they are many; names there are encrypted."""
+    import duckdb
     import pyarrow as pa
 
-    return pa.record_batch(
-        [column.cast(f.type) for column, f in zip(batch.columns, index.members_schema(), strict=True)],
-        schema=index.members_schema(),
-    )
+    trouble: list[SealiftError] = []
+
+    def told() -> Iterator[Any]:
+        try:
+            yield from batches
+        except SealiftError as error:
+            trouble.append(error)
+            raise
+
+    rows = pa.RecordBatchReader.from_batches(index.members_schema(), told())  # noqa: F841 -- DuckDB reads it by name
+    connection = connect(os.path.join(folder, "tmp"))
+    try:
+        connection.execute("SET temp_file_encryption = true")
+        yield from connection.sql(f"SELECT * FROM rows ORDER BY {order}").to_arrow_reader(_BATCH)  # noqa: S608
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        if trouble:
+            raise trouble[0] from error
+        raise SealiftError(
+            f"the index cannot be sorted: {str(error).splitlines()[0]}",
+            hint="see that the target's disk has room and is writable, then run the same command again",
+        ) from error
+    finally:
+        connection.close()
 
 
 # -- workers
@@ -461,18 +476,12 @@ def _hardlink(target: Target, row: Row, failed: set[bytes], result: Result) -> N
 
 def _directories(shipment: Shipment, options: Options, target: Target, folder: str, result: Result) -> None:
     """Make the empty ones of all groups; then modes and times, children before parents."""
-    import pyarrow as pa
-
-    batches = (_plain(b) for group in shipment.groups.values() for b in _select(group, options, [DIRECTORY]))
-    rows = pa.RecordBatchReader.from_batches(index.members_schema(), batches)  # noqa: F841 -- DuckDB reads it by name
-    connection = connect(os.path.join(folder, "tmp"))
-    connection.execute("SET temp_file_encryption = true")
-    connection.sql("CREATE TEMP TABLE folders AS SELECT path, mode, mtime FROM rows")
     for order, act in (("path", target.folder), ("path DESC", target.folder_metadata)):
-        for batch in connection.sql(f"SELECT path, mode, mtime FROM folders ORDER BY {order}").to_arrow_reader(8192):  # noqa: S608
-            for path, mode, mtime in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        batches = (batch for group in shipment.groups.values() for batch in _select(group, options, [DIRECTORY]))
+        for batch in _sorted(batches, order, folder):
+            columns = (batch.column(name).to_pylist() for name in ("path", "mode", "mtime"))
+            for path, mode, mtime in zip(*columns, strict=True):
                 try:
                     act(path, mode, mtime)
                 except (UnsafeError, OSError) as error:
                     result.failed.append((path, str(error)))
-    connection.close()

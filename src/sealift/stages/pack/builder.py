@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FLUSH_AT = 512 << 10  # a frame of small members is closed at the first member's end from here on
-LARGE = zstd.FRAME - 4096  # a member with more content has frames of its own
+LARGE = zstd.FRAME - 16384  # leaves room for the longest headers; a member with more content has frames of its own
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -339,19 +339,14 @@ class PackBuilder:
         self._note(unit, SYMLINK, link=target)
 
     def _file(self, unit: Unit) -> Iterator[None]:
-        try:
-            fd = os.open(self._builder.source + unit.path, _OPEN)
-        except OSError as error:
-            self._skip(unit, error)
+        fd = self._open(unit)
+        if fd < 0:
             return
         try:
-            before = os.fstat(fd)
-            if not stat.S_ISREG(before.st_mode):
-                self._skip(unit, "is no regular file any more")
-                return
+            status = os.fstat(fd)
             # a segment keeps its place and length, and what is gone of it reads as zeros; a whole file may shrink
-            length = unit.length if unit.part else min(unit.length, before.st_size)
-            flags = CHANGED if (before.st_size, before.st_mtime_ns) != (unit.size, unit.mtime) else 0
+            length = unit.length if unit.part else min(unit.length, status.st_size)
+            flags = CHANGED if (status.st_size, status.st_mtime_ns) != (unit.size, unit.mtime) else 0
             if unit.sparse and (extents := _extents(fd, unit.start, length)) is not None:
                 yield from self._sparse(unit, fd, length, extents, flags)
             elif length <= LARGE:
@@ -361,6 +356,19 @@ class PackBuilder:
         finally:
             os.close(fd)
         yield from self._links(unit)
+
+    def _open(self, unit: Unit) -> int:
+        """A descriptor of the file, or -1 when it was skipped; of a segment that is gone, one that reads as nothing."""
+        try:
+            fd = os.open(self._builder.source + unit.path, _OPEN)
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                return fd
+            os.close(fd)
+            problem: OSError | str = "is no regular file any more"
+        except OSError as error:
+            problem = error
+        self._skip(unit, problem)
+        return os.open(os.devnull, _OPEN) if unit.part else -1
 
     def _links(self, unit: Unit) -> Iterator[None]:
         """The other names of the inode; of a segment, links to the segment, so that `cat` joins each name's own."""
@@ -385,7 +393,9 @@ class PackBuilder:
             count = _read_full(fd, [content], unit.start)
         except OSError as error:
             self._skip(unit, error)
-            return
+            if not unit.part:
+                return
+            count = 0
         if count < length:
             content[count:] = bytes(length - count)
             flags |= CHANGED

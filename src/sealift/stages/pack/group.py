@@ -293,6 +293,7 @@ class GroupPacker:
             self._pack_stripe(stripe, queue)
             stripe += 1
         self._finish_commit()
+        self._journal.tell(self._number, queue.skipped)
 
     def close(self) -> None:
         """Stop the threads; files of an uncommitted stripe stay behind under names that are replaced."""
@@ -333,6 +334,8 @@ class GroupPacker:
         except BaseException:
             writer.abandon()
             raise
+        ended[0].skipped += queue.skipped
+        queue.skipped = []
         begun, self._begun = self._begun, time.monotonic()
         cursor = queue.cursor
         if not any(end.length for end in ended.values()):

@@ -146,6 +146,10 @@ class Journal:
             self._db.execute("ROLLBACK")
             raise
 
+    def tell(self, number: int, skipped: list[tuple[bytes, str]]) -> None:
+        """Files that were skipped outside any stripe."""
+        self._db.executemany("INSERT INTO told VALUES (?, -1, ?, ?)", [(number, *each) for each in skipped])
+
     def packs(self, number: int) -> Iterator[PackRow]:
         """Committed packs of a group, in order of stripe and role."""
         columns = ", ".join(PackRow._fields)

@@ -61,6 +61,7 @@ class UnitQueue:
         self._end = rows
         self.cursor = cursor
         self.remaining = remaining  # bytes of source not handed out
+        self.skipped: list[tuple[bytes, str]] = []  # files that were dropped; whoever commits takes them
         self._samples = self._read_samples(cursor.row)
         self._pending: deque[_Sample] = deque()
         self._part_names: tuple[bytes, bytes] = (b"", b"")
@@ -91,6 +92,8 @@ class UnitQueue:
                 self.remaining -= sum(unit.length for unit in sample.units)
                 continue
             if not taken and self._divisible(sample):
+                if not sample.units[0].start and not self._readable(sample):
+                    continue
                 return self._cut(sample, room, max(share, self._pack_size // 8))
             break
         return taken
@@ -132,6 +135,19 @@ class UnitQueue:
             sample.bound = bound(unit)
             self.cursor = Cursor(self.cursor.row, unit.start, self.cursor.part + 1)
         return [segment]
+
+    def _readable(self, sample: _Sample) -> bool:
+        """Whether a file that is about to be cut opens at all; one that does not is dropped, and told, here."""
+        unit = sample.units[0]
+        try:
+            os.close(os.open(self._source + b"/" + unit.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+        except OSError as error:
+            self.skipped += [(path, (error.strerror or str(error)).lower()) for path in (unit.path, *unit.links)]
+            self._pending.popleft()
+            self.cursor = Cursor(self.cursor.row + sample.rows)
+            self.remaining -= unit.length
+            return False
+        return True
 
     def _part_name(self, unit: Unit) -> bytes:
         """Stem of a segment's name: NAME.part-, or a digest where that collides or is too long for any of its names."""

@@ -102,9 +102,7 @@ def test_a_mistyped_key_is_refused(key, data):
     at = data.draw(st.integers(0, len(key) - 1))
     letter = data.draw(st.characters(codec="utf-8") | st.sampled_from("qpzry9x8gf2tvdw0s3jn54khce6mua7l1"))
     wrong = data.draw(
-        st.sampled_from(
-            [key[:at] + letter + key[at + 1 :], key[:at] + letter + key[at:], key[:at] + key[at + 1 :]]
-        )
+        st.sampled_from([key[:at] + letter + key[at + 1 :], key[:at] + letter + key[at:], key[:at] + key[at + 1 :]])
     )
     for parse in (parse_identity, parse_recipient):
         if wrong != key:
@@ -202,9 +200,7 @@ def test_what_is_no_point_for_encryption_is_refused(y):
         parse_recipient(ssh_line(y.to_bytes(32, "little")))
 
 
-GOOD_LINE = ssh_line(
-    ed25519.Ed25519PrivateKey.from_private_bytes(b"\x42" * 32).public_key().public_bytes_raw()
-)
+GOOD_LINE = ssh_line(ed25519.Ed25519PrivateKey.from_private_bytes(b"\x42" * 32).public_key().public_bytes_raw())
 
 
 @pytest.mark.parametrize(
@@ -239,9 +235,7 @@ def test_a_protected_ssh_key_is_refused_with_a_hint(tmp_path):
 
 def test_other_private_keys_are_refused():
     other = ec.generate_private_key(ec.SECP256R1())
-    pem = ed25519.Ed25519PrivateKey.generate().private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-    )
+    pem = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     for data in (
         openssh(other),
         pem,
@@ -264,11 +258,7 @@ def test_a_mutated_private_key_gives_only_our_error(data):
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(wire)))
         wire[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
-    text = (
-        b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
-        + base64.b64encode(wire)
-        + b"\n-----END OPENSSH PRIVATE KEY-----\n"
-    )
+    text = b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + base64.b64encode(wire) + b"\n-----END OPENSSH PRIVATE KEY-----\n"
     with contextlib.suppress(KeyInvalid):
         parse_identities(text)
 

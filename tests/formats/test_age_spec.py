@@ -48,9 +48,5 @@ def test_the_limits_are_those_of_the_code():
 def test_every_vector_stands_beside_a_rule_and_every_one_named_exists():
     names = {path.name for path in VECTORS.iterdir()}
     prefixes = sorted({name.split("_")[0] for name in names})
-    named = {
-        word
-        for word in re.findall(r"`([a-z0-9_]+)`", SPEC)
-        if word.split("_")[0] in prefixes and word != "age"
-    }
+    named = {word for word in re.findall(r"`([a-z0-9_]+)`", SPEC) if word.split("_")[0] in prefixes and word != "age"}
     assert named == names

@@ -190,9 +190,7 @@ def test_a_truncated_file_is_refused_at_once(length, data):
     good = sealed(length)
     start = age.parse_header(good).payload_start
     ends = [start + k * SEALED_CHUNK + d for k in range(4) for d in (-1, 0, 1, 15, 16, 17)]
-    keep = data.draw(
-        st.integers(0, len(good) - 1) | st.sampled_from([end for end in ends if end < len(good)])
-    )
+    keep = data.draw(st.integers(0, len(good) - 1) | st.sampled_from([end for end in ends if end < len(good)]))
     with pytest.raises(AgeError):
         reader(good[:keep])
 
@@ -488,9 +486,7 @@ def test_a_file_key_does_not_excuse_a_header_that_was_changed():
 def test_a_source_that_gives_too_little_or_too_much_is_refused(give):
     data = sealed(2 * CHUNK)
     tampering = False
-    file = Reader(
-        lambda at, n: give(data[at : at + n]) if tampering else data[at : at + n], len(data), IDENTITIES
-    )
+    file = Reader(lambda at, n: give(data[at : at + n]) if tampering else data[at : at + n], len(data), IDENTITIES)
     tampering = True
     with pytest.raises(AgeError):
         file.read()
@@ -506,9 +502,7 @@ def test_a_mutated_header_gives_only_our_errors(data):
         at = data.draw(st.integers(0, len(good)))
         some = data.draw(
             st.binary(max_size=4)
-            | st.sampled_from(
-                [b"\n", b" ", b"-> ", b"---", b"\r\n", b"=", b"-> X25519 A\n", b"-> scrypt\n\n"]
-            )
+            | st.sampled_from([b"\n", b" ", b"-> ", b"---", b"\r\n", b"=", b"-> X25519 A\n", b"-> scrypt\n\n"])
         )
         good[at : at + data.draw(st.integers(0, 6))] = some
     with contextlib.suppress(AgeError, IdentityMismatch):
@@ -516,9 +510,7 @@ def test_a_mutated_header_gives_only_our_errors(data):
 
 
 @settings(max_examples=300)
-@given(
-    st.binary(max_size=300), st.sampled_from([b"", b"age-encryption.org/v1\n", b"age-encryption.org/v1\n-> "])
-)
+@given(st.binary(max_size=300), st.sampled_from([b"", b"age-encryption.org/v1\n", b"age-encryption.org/v1\n-> "]))
 def test_any_bytes_give_only_our_errors(junk, intro):
     with pytest.raises(AgeError):
         age.parse_header(intro + junk)

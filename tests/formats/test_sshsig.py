@@ -52,9 +52,7 @@ def keygen_verifies(folder, public_line, message, signature, namespace):
     (folder / "allowed").write_text(f"someone {public_line}\n")
     (folder / "s.sig").write_bytes(signature)
     command = ["ssh-keygen", "-Y", "verify", "-f", "allowed", "-I", "someone", "-n", namespace, "-s", "s.sig"]
-    return (
-        subprocess.run(command, input=message, capture_output=True, cwd=folder, check=False).returncode == 0
-    )
+    return subprocess.run(command, input=message, capture_output=True, cwd=folder, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa256", "ecdsa384", "ecdsa521", "rsa"])
@@ -160,9 +158,7 @@ def test_hardware_keys_verify_as_in_ssh_keygen(tmp_path):
 
 def test_short_rsa_keys_are_refused(tmp_path):
     need("ssh-keygen")
-    subprocess.run(
-        ["ssh-keygen", "-q", "-N", "", "-t", "rsa", "-b", "1024", "-f", tmp_path / "k"], check=True
-    )
+    subprocess.run(["ssh-keygen", "-q", "-N", "", "-t", "rsa", "-b", "1024", "-f", tmp_path / "k"], check=True)
     with pytest.raises(KeyInvalid, match="1024 bits"):
         sshsig.parse_public_key((tmp_path / "k.pub").read_bytes())
 

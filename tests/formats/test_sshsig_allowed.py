@@ -35,9 +35,7 @@ def theirs(folder, text, principal="a@x"):
     at = AT.strftime("verify-time=%Y%m%d%H%M%SZ")
     who = ["-f", "allowed", "-I", principal, "-n", "sealift", "-s", "s.sig"]
     command = ["ssh-keygen", "-Y", "verify", "-O", at, *who]
-    return (
-        subprocess.run(command, input=MESSAGE, capture_output=True, cwd=folder, check=False).returncode == 0
-    )
+    return subprocess.run(command, input=MESSAGE, capture_output=True, cwd=folder, check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")

@@ -53,9 +53,7 @@ def test_example_rows_of_the_template_are_rows():
     text = d.template("SL-2026-4F7K2Q")
     shown = re.sub(r"^# (\[\[|[a-z_]+ = )", r"\1", text, flags=re.MULTILINE)
     draft = d.parse(shown.encode(), draft=True)
-    assert (
-        [carrier.name for carrier in draft.carriers] == ["Anna"] == [drive.carrier for drive in draft.drives]
-    )
+    assert [carrier.name for carrier in draft.carriers] == ["Anna"] == [drive.carrier for drive in draft.drives]
 
 
 def test_a_complete_one_has_no_problems_and_renders_to_itself():

@@ -41,9 +41,7 @@ def test_every_field_is_in_the_table():
         assert f"`{path.rpartition('.')[2]}`" in fields, path
 
 
-@pytest.mark.parametrize(
-    ("page", "modules"), [("declaration.md", [d]), ("signatures.md", [sshsig, allowed_signers])]
-)
+@pytest.mark.parametrize(("page", "modules"), [("declaration.md", [d]), ("signatures.md", [sshsig, allowed_signers])])
 def test_limits_are_those_of_the_code(page, modules):
     rows = re.findall(r"^\| (`[A-Z].*?) \| ([\d, ]+) \|", (SPEC / page).read_text(), re.MULTILINE)
     found = {}
@@ -62,6 +60,4 @@ def test_every_vector_is_named_by_a_rule():
     page = (SPEC / "signatures.md").read_text()
     patterns = [name.replace("*", "") for name in re.findall(r"`([a-z0-9_]+\*?)`", page)]
     for vector in VECTORS.iterdir():
-        assert any(vector.name == p or (f"`{p}*`" in page and vector.name.startswith(p)) for p in patterns), (
-            vector
-        )
+        assert any(vector.name == p or (f"`{p}*`" in page and vector.name.startswith(p)) for p in patterns), vector

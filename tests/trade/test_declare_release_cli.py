@@ -25,9 +25,7 @@ def folder(tmp_path, monkeypatch):
     for name, signer in (("author", AUTHOR), ("officer", OFFICER)):
         (tmp_path / f"{name}.pub").write_text(signer.public_key.line + " a comment\n")
     (tmp_path / "d.toml").write_text(d.render(content()))
-    (tmp_path / "allowed").write_text(
-        f'boss@example.com namespaces="sealift-release" {OFFICER.public_key.line}\n'
-    )
+    (tmp_path / "allowed").write_text(f'boss@example.com namespaces="sealift-release" {OFFICER.public_key.line}\n')
     keys = {"officer": OFFICER, "author": AUTHOR}
     monkeypatch.setattr(Signer, "open", lambda path: keys[path])
     return tmp_path
@@ -75,9 +73,7 @@ def test_check_of_a_complete_one_exits_0(folder):
     assert (answer["drives"], answer["carriers"], answer["problems"]) == (8, 2, [])
 
 
-@pytest.mark.parametrize(
-    "args", [("d.toml",), ("--new", "--sheet", "Anna", "d.toml"), ("--check", "absent.toml")]
-)
+@pytest.mark.parametrize("args", [("d.toml",), ("--new", "--sheet", "Anna", "d.toml"), ("--check", "absent.toml")])
 def test_wrong_use_is_bad_input(folder, args):
     with pytest.raises(BadInput):
         run(declare, *args)
@@ -92,9 +88,7 @@ def test_release_then_sheet_then_change(folder):
     assert releases.check_release(raw, *pair, ALLOWED).record.officer == "O. Fficer"
 
     assert sheets.DRAFT in run(declare, "--sheet", "Anna", "d.toml").stdout
-    assert (
-        sheets.DRAFT not in run(declare, "--sheet", "Anna", "d.toml", "--allowed-signers", "allowed").stdout
-    )
+    assert sheets.DRAFT not in run(declare, "--sheet", "Anna", "d.toml", "--allowed-signers", "allowed").stdout
 
     (folder / "d.toml").write_bytes(raw.replace(b"SER00003", b"SER00099"))
     with pytest.raises(Refused, match="not of this declaration"):
@@ -129,9 +123,7 @@ def test_ssh_keygen_verifies_what_release_writes(folder):
     for namespace, code in (("sealift-release", 0), ("sealift", 255)):
         who = ["-f", "allowed", "-I", "boss@example.com", "-n", namespace, "-s", "d.release.json.sig"]
         with open("d.release.json", "rb") as file:
-            done = subprocess.run(
-                ["ssh-keygen", "-Y", "verify", *who], stdin=file, capture_output=True, check=False
-            )
+            done = subprocess.run(["ssh-keygen", "-Y", "verify", *who], stdin=file, capture_output=True, check=False)
         assert done.returncode == code
 
 

@@ -16,9 +16,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 def released(declaration):
-    signed = release.make_release(
-        declaration, OFFICER, officer="O. Fficer", reason="ok", reference="R1", now=NOW
-    )
+    signed = release.make_release(declaration, OFFICER, officer="O. Fficer", reason="ok", reference="R1", now=NOW)
     return release.check_release(declaration, signed.data, signed.signature, ALLOWED)
 
 

@@ -87,9 +87,7 @@ def test_an_agent_signs_for_a_pub_file(keys, tmp_path, monkeypatch):
     need("ssh-agent", "ssh-add")
     socket = tmp_path / "agent"
     keygen(tmp_path / "k", "ed25519")
-    agent = subprocess.Popen(
-        ["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
         for _ in range(100):
@@ -100,9 +98,7 @@ def test_an_agent_signs_for_a_pub_file(keys, tmp_path, monkeypatch):
         os.unlink(tmp_path / "k")
         signer = Signer.open(tmp_path / "k.pub")
         signer.prove()
-        assert (
-            sshsig.verify(b"m", signer.sign(b"m", "sealift-release"), "sealift-release") == signer.public_key
-        )
+        assert sshsig.verify(b"m", signer.sign(b"m", "sealift-release"), "sealift-release") == signer.public_key
     finally:
         agent.terminate()
         agent.wait(10)

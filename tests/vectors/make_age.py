@@ -241,9 +241,7 @@ def x25519_vectors() -> dict[str, Vector]:
             "success", "the second identity fits", GOOD, identities=(OTHER_IDENTITY, IDENTITY)
         ),
         "x25519_no_match": Vector(no_match, "for somebody else", GOOD, identities=(OTHER_IDENTITY,)),
-        "x25519_lowercase": Vector(
-            no_match, "types are case-sensitive", header(stanza(b"x25519", line, body=body))
-        ),
+        "x25519_lowercase": Vector(no_match, "types are case-sensitive", header(stanza(b"x25519", line, body=body))),
         "x25519_bad_tag": Vector(
             no_match,
             "the body does not authenticate",
@@ -348,9 +346,7 @@ def header_vectors() -> dict[str, Vector]:
         "header_too_long": Vector(HEADER, "65,537 bytes", too_long, profile=True),
         "version_unsupported": Vector(HEADER, "a version other than v1", v2),
         "version_crlf": Vector(HEADER, "CR in the version line", header(ours, intro=GOOD[:21] + b"\r\n")),
-        "version_no_line_feed": Vector(
-            HEADER, "a space ends the version line", header(ours, intro=GOOD[:21] + b" ")
-        ),
+        "version_no_line_feed": Vector(HEADER, "a space ends the version line", header(ours, intro=GOOD[:21] + b" ")),
         "version_case": Vector(HEADER, "V1", header(ours, intro=b"age-encryption.org/V1\n")),
         "armor": Vector(HEADER, "armor is not of this profile", armor, nothing, profile=True),
     }
@@ -418,9 +414,7 @@ def hmac_vectors() -> dict[str, Vector]:
         "hmac_trailing_space": wrong("a space after the MAC", b" " + line[:-1] + b" \n"),
         "hmac_cr": wrong("CR after the MAC", b" " + line[:-1] + b"\r\n"),
         "hmac_padding": wrong("a MAC with padding", b" " + line[:-1] + b"=\n"),
-        "hmac_not_canonical": wrong(
-            "stray bits after the MAC", b" " + line[:-2] + bytes([line[-2] + 1]) + b"\n"
-        ),
+        "hmac_not_canonical": wrong("stray bits after the MAC", b" " + line[:-2] + bytes([line[-2] + 1]) + b"\n"),
         "hmac_short": wrong("31 bytes", b" " + b64(mac[:31]) + b"\n"),
         "hmac_long": wrong("33 bytes", b" " + b64(mac + b"\0") + b"\n"),
         "hmac_second_argument": wrong("something after the MAC", b" " + line[:-1] + b" AAAA\n"),
@@ -453,9 +447,7 @@ def stream_vectors() -> dict[str, Vector]:
         "stream_short_nonce": wrong("a nonce of 15 bytes", Stream(data=PAYLOAD_NONCE[:15])),
         "stream_changed_nonce": wrong("a bit of the nonce flipped", changed),
         "stream_no_chunks": wrong("no chunk", Stream()),
-        "stream_bad_tag": wrong(
-            "a bit flipped", Stream().chunk(b"age", last=True, released=False).flip_last_bit()
-        ),
+        "stream_bad_tag": wrong("a bit flipped", Stream().chunk(b"age", last=True, released=False).flip_last_bit()),
         "stream_bad_tag_first": wrong(
             "the first of two chunks is wrong",
             Stream().zeros(released=False).flip_last_bit().chunk(b"age", last=True, released=False),
@@ -471,9 +463,7 @@ def stream_vectors() -> dict[str, Vector]:
         "stream_swapped": wrong(
             "the first two of three chunks changed places", swapped.chunk(b"a", last=True, released=False)
         ),
-        "stream_skipped_counter": wrong(
-            "the counter leaves out 1", skipped.chunk(b"a", last=True, released=False)
-        ),
+        "stream_skipped_counter": wrong("the counter leaves out 1", skipped.chunk(b"a", last=True, released=False)),
         "stream_repeated_chunk": wrong(
             "the first chunk again", repeated.raw(repeated.data[16:]).chunk(b"a", last=True, released=False)
         ),
@@ -492,9 +482,7 @@ def stream_end_vectors() -> dict[str, Vector]:
         "stream_no_final": wrong("a short chunk that is not final", Stream().chunk(b"age", released=False)),
         "stream_no_final_full": wrong("a full chunk that is not final", Stream().zeros(released=False)),
         "stream_no_final_two": wrong("the second is not final", Stream().zeros().chunk(b"a", released=False)),
-        "stream_no_final_two_full": wrong(
-            "two full chunks, none final", Stream().zeros().zeros(released=False)
-        ),
+        "stream_no_final_two_full": wrong("two full chunks, none final", Stream().zeros().zeros(released=False)),
         "stream_early_final": wrong(
             "the first of two is final",
             Stream().zeros(last=True, released=False).chunk(b"a", last=True, released=False),

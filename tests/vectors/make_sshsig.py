@@ -236,9 +236,7 @@ def bad_blob(v: Vectors) -> None:
     v.add("blob_version_2", armor(blob(ED_KEY, ok, version=2)), "version 2")
     v.add("blob_reserved", armor(blob(ED_KEY, ok, reserved=b"x")), "reserved not empty", profile="yes")
     v.add("blob_hash_sha384", armor(blob(ED_KEY, ed_sign(signed(b"sha384")), hash_name=b"sha384")), "SHA-384")
-    v.add(
-        "blob_hash_swapped", armor(blob(ED_KEY, ok, hash_name=b"sha256")), "says SHA-256, signed with SHA-512"
-    )
+    v.add("blob_hash_swapped", armor(blob(ED_KEY, ok, hash_name=b"sha256")), "says SHA-256, signed with SHA-512")
     v.add("blob_trailing", armor(blob(ED_KEY, ok) + b"\0"), "a byte after the last field")
     v.add("blob_cut", armor(blob(ED_KEY, ok)[:-1]), "the last byte missing")
     v.add("blob_length", armor(b"SSHSIG\0\0\0\1\xff\xff\xff\xff" + ED_KEY), "a length beyond the end")

@@ -35,14 +35,10 @@ complete.
 
 @click.command("declare", help=HELP, short_help="Start or check the declaration of a shipment.")
 @click.argument("file", type=click.Path())
-@click.option(
-    "--new", "action", flag_value="new", help="Write a commented form to FILE, which must not exist."
-)
+@click.option("--new", "action", flag_value="new", help="Write a commented form to FILE, which must not exist.")
 @click.option("--check", "action", flag_value="check", help="Name everything that FILE still wants.")
 @click.option("--sheet", "carrier", metavar="CARRIER", help="Print this carrier's sheet.")
-@click.option(
-    "--author-key", type=click.Path(), metavar="PUB", help="With --new: the author's SSH public key."
-)
+@click.option("--author-key", type=click.Path(), metavar="PUB", help="With --new: the author's SSH public key.")
 @click.option(
     "--allowed-signers",
     type=click.Path(),
@@ -118,9 +114,7 @@ def check(file: str) -> dict[str, Any]:
     if problems:
         click.echo(f"{file}: not complete, {len(problems)} to do", err=True)
     else:
-        click.echo(
-            f"{file}: complete; now another person: sealift release {file} --sign-with KEY ...", err=True
-        )
+        click.echo(f"{file}: complete; now another person: sealift release {file} --sign-with KEY ...", err=True)
     return answer
 
 

@@ -59,9 +59,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "unpack": Entry("sealift.cli.unpack:unpack", "Restore the corpus, or a part of it."),
     },
 }
-COMMANDS: dict[str, Entry] = {
-    name: entry for section in SECTIONS.values() for name, entry in section.items()
-}
+COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 HELP = """
 Carry a training corpus to a rented GPU cluster on physical drives: packed, encrypted, declared, sealed,

@@ -24,9 +24,7 @@ KEY is a private key file, or a .pub file whose private half is in an agent or o
 
 @click.command("release", help=HELP, short_help="Release a declaration: another person's signature.")
 @click.argument("file", type=click.Path())
-@click.option(
-    "--sign-with", "key", type=click.Path(), metavar="KEY", required=True, help="The officer's SSH key."
-)
+@click.option("--sign-with", "key", type=click.Path(), metavar="KEY", required=True, help="The officer's SSH key.")
 @click.option("--officer", metavar="NAME", required=True, help="Who releases: a person's name.")
 @click.option("--reason", metavar="TEXT", required=True, help="Why it may go, in one line.")
 @click.option("--reference", metavar="REF", required=True, help="Where the decision is on file.")

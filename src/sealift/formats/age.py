@@ -277,9 +277,7 @@ class Encryptor:
     def __init__(self, recipients: Sequence[Recipient]) -> None:
         if not 1 <= len(recipients) <= MAX_STANZAS:
             hint = "name who shall be able to open it (--recipient age1...)"
-            raise KeyInvalid(
-                f"an age file has 1 to {MAX_STANZAS} recipients, not {len(recipients)}", hint=hint
-            )
+            raise KeyInvalid(f"an age file has 1 to {MAX_STANZAS} recipients, not {len(recipients)}", hint=hint)
         file_key = os.urandom(FILE_KEY)
         nonce = os.urandom(NONCE)
         covered = _VERSION + b"".join(each.wrap(file_key).encode() for each in recipients) + b"---"

@@ -215,9 +215,7 @@ def _check_point(public: bytes) -> None:
     try:
         _exchange(X25519PrivateKey.from_private_bytes(bytes(32)), public)
     except AgeError:
-        raise KeyInvalid(
-            "a public key of low order", hint="everybody could decrypt; make a new key"
-        ) from None
+        raise KeyInvalid("a public key of low order", hint="everybody could decrypt; make a new key") from None
 
 
 def _montgomery(public: bytes) -> bytes:
@@ -247,9 +245,7 @@ def parse_recipient(text: str) -> Recipient:
     if text.startswith(_SSH + " "):
         return _parse_ssh_public(text)
     if text.upper().startswith("AGE-SECRET-KEY-"):
-        raise KeyInvalid(
-            "an identity where a recipient belongs", hint="give its public half: age-keygen -y FILE"
-        )
+        raise KeyInvalid("an identity where a recipient belongs", hint="give its public half: age-keygen -y FILE")
     if text.startswith("age1"):
         hrp, public = _bech32_decode(text)
         if hrp != "age" or len(public) != 32:
@@ -316,9 +312,7 @@ def _parse_ssh_public(text: str) -> SSHRecipient:
     try:
         wire = binascii.a2b_base64(text.split(" ", 2)[1].encode(), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise KeyInvalid(
-            "an ssh-ed25519 key that is not base64", hint="give one line of a .pub file"
-        ) from None
+        raise KeyInvalid("an ssh-ed25519 key that is not base64", hint="give one line of a .pub file") from None
     recipient = SSHRecipient(wire.removeprefix(_SSH_PREFIX)) if len(wire) == len(_SSH_PREFIX) + 32 else None
     # The text that is given back names the same key: nothing was passed over.
     if recipient is None or str(recipient).split(" ")[1] != text.split(" ", 2)[1] or "\n" in text:
@@ -374,12 +368,7 @@ def _bech32_decode(text: str) -> tuple[str, bytes]:
     lower = text.lower()
     hrp, one, tail = lower.rpartition("1")
     # Not ASCII first: some letters beyond it have an ASCII lower case.
-    if (
-        not text.isascii()
-        or text not in {lower, text.upper()}
-        or not (hrp and one)
-        or not set(tail) <= set(_BECH32)
-    ):
+    if not text.isascii() or text not in {lower, text.upper()} or not (hrp and one) or not set(tail) <= set(_BECH32):
         raise KeyInvalid("not a Bech32 string", hint="copy the key again, whole")
     values = [_BECH32.index(c) for c in tail]
     if len(values) < 6 or _bech32_polymod([*_bech32_expand(hrp), *values]) != 1:

@@ -70,9 +70,7 @@ class Line:
         if self.valid_after is None and self.valid_before is None:
             return None
         if at is None:
-            return (
-                f"the key of {self.principals} is valid for a time only, and no time was given to judge it by"
-            )
+            return f"the key of {self.principals} is valid for a time only, and no time was given to judge it by"
         seconds = at.timestamp()
         if self.valid_after is not None and seconds < self.valid_after:
             return f"the key of {self.principals} was not yet valid"
@@ -91,18 +89,14 @@ class AllowedSigners:
     def parse(cls, data: bytes) -> AllowedSigners:
         """Parse a whole file; KeyInvalid names the first line that cannot be used."""
         if len(data) > MAX_FILE:
-            raise KeyInvalid(
-                f"the allowed signers file is {len(data):,} bytes long; at most {MAX_FILE:,} are allowed"
-            )
+            raise KeyInvalid(f"the allowed signers file is {len(data):,} bytes long; at most {MAX_FILE:,} are allowed")
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
             raise KeyInvalid("the allowed signers file is not UTF-8 text") from error
         rows = text.split("\n")
         if len(rows) > MAX_LINES:
-            raise KeyInvalid(
-                f"the allowed signers file has {len(rows):,} lines; at most {MAX_LINES:,} are allowed"
-            )
+            raise KeyInvalid(f"the allowed signers file has {len(rows):,} lines; at most {MAX_LINES:,} are allowed")
         lines = []
         for number, row in enumerate(rows, start=1):
             stripped = row.removesuffix("\r").strip(" \t")
@@ -222,9 +216,7 @@ def _parse_options(rest: str, fail: _Fail) -> tuple[dict[str, str], str]:
         found = _OPTION.match(rest, at)
         name = found[1].lower() if found else ""
         if name == "cert-authority":
-            raise fail(
-                "certificate authorities are not used", "name each key that may sign on a line of its own"
-            )
+            raise fail("certificate authorities are not used", "name each key that may sign on a line of its own")
         if found is None or name not in {"namespaces", "valid-after", "valid-before"} or found[2] is None:
             raise fail(
                 "an option that is not understood",

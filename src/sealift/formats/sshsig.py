@@ -118,9 +118,7 @@ def parse_public_key(text: str | bytes) -> PublicKey:
     line = line.removesuffix("\n").removesuffix("\r")
     fields = line.split(maxsplit=2)
     if len(line) > MAX_KEY_LINE or "\n" in line or len(fields) < 2:
-        raise KeyInvalid(
-            "not an SSH public key", hint='give one line like "ssh-ed25519 AAAA... name" (a .pub file)'
-        )
+        raise KeyInvalid("not an SSH public key", hint='give one line like "ssh-ed25519 AAAA... name" (a .pub file)')
     algorithm, encoded = fields[0], fields[1]
     if algorithm not in ALGORITHMS:
         raise KeyInvalid(
@@ -149,9 +147,7 @@ def armor(blob: bytes) -> bytes:
 def dearmor(text: bytes) -> bytes:
     """The blob of an armored signature; SignatureInvalid unless it is exactly what `armor` makes of it."""
     if len(text) > MAX_ARMORED:
-        raise SignatureInvalid(
-            f"signature file is {len(text):,} bytes long; at most {MAX_ARMORED:,} are allowed"
-        )
+        raise SignatureInvalid(f"signature file is {len(text):,} bytes long; at most {MAX_ARMORED:,} are allowed")
     if not (text.startswith(BEGIN) and text.endswith(END)):
         raise SignatureInvalid("not an SSH signature", hint="ssh-keygen -Y sign makes one")
     try:

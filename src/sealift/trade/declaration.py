@@ -294,11 +294,7 @@ def _convert(value: Any, kind: Any) -> tuple[Any, str]:
 def _wants(kind: Any, error: str) -> str:
     """The validator's complaint in the words of the person who fills in the form."""
     if get_origin(kind) is Literal:
-        choices = [
-            repr(choice) if not isinstance(choice, str) else choice
-            for choice in get_args(kind)
-            if choice != ""
-        ]
+        choices = [repr(choice) if not isinstance(choice, str) else choice for choice in get_args(kind) if choice != ""]
         return f"must be {choices[0]}" if len(choices) == 1 else f"must be one of {', '.join(choices)}"
     if kind is Id or "[A-Za-z0-9._-]" in error:
         return "must be 3 to 64 letters, digits, dots, hyphens or underscores, such as SL-2026-4F7K2Q"
@@ -363,9 +359,7 @@ def _empties(section: Struct, path: str, found: list[str]) -> None:
                 found.append(f"{where}: none; at least one [[{where}]] is wanted")
             for number, row in enumerate(value, start=1):
                 _empties(row, f"{where}[{number}].", found)
-        elif _ROW.sub("", where) not in OPTIONAL and (
-            value == 0 or (isinstance(value, str) and not value.strip())
-        ):
+        elif _ROW.sub("", where) not in OPTIONAL and (value == 0 or (isinstance(value, str) and not value.strip())):
             found.append(f"{where}: empty; {HELP[_ROW.sub('', where)].want}")
 
 
@@ -386,9 +380,7 @@ def _carriers(declaration: Content, found: list[str]) -> None:
         if not carrier.name:
             continue
         if carrier.name.casefold() in seen:
-            found.append(
-                f"{where}.name: {carrier.name!r} is the name of carriers[{seen[carrier.name.casefold()]}] too"
-            )
+            found.append(f"{where}.name: {carrier.name!r} is the name of carriers[{seen[carrier.name.casefold()]}] too")
         elif declaration.drives and carrier.name not in carrying:
             found.append(f"{where}.name: {carrier.name!r} carries no drive")
         seen.setdefault(carrier.name.casefold(), number)
@@ -404,9 +396,7 @@ def _drives(declaration: Content, found: list[str]) -> None:
         if drive.carrier and drive.carrier not in known:
             found.append(f"{where}.carrier: {drive.carrier!r} is no carrier; {choice}")
         if drive.serial and drive.serial.casefold() in seen:
-            found.append(
-                f"{where}.serial: {drive.serial!r} is that of drives[{seen[drive.serial.casefold()]}] too"
-            )
+            found.append(f"{where}.serial: {drive.serial!r} is that of drives[{seen[drive.serial.casefold()]}] too")
         seen.setdefault(drive.serial.casefold(), number)
 
 

@@ -100,8 +100,7 @@ def make_release(
     faults = declarations.problems(declaration)
     if faults:
         raise Refused(
-            "an incomplete declaration is not released:\n  "
-            + "\n  ".join(faults[: declarations.MAX_PROBLEMS]),
+            "an incomplete declaration is not released:\n  " + "\n  ".join(faults[: declarations.MAX_PROBLEMS]),
             hint="sealift declare --check FILE",
         )
     _another_person(declaration, signer.public_key, officer)
@@ -126,9 +125,7 @@ def make_release(
     return SignedRelease(record, data, signer.sign(data, NAMESPACE))
 
 
-def check_release(
-    declaration: Declaration | bytes, data: bytes, signature: bytes, allowed: AllowedSigners
-) -> Release:
+def check_release(declaration: Declaration | bytes, data: bytes, signature: bytes, allowed: AllowedSigners) -> Release:
     """The release in `data` if it holds for exactly this declaration (parsed, or its file's bytes).
 
     Raises FormatError for a record that is not canonical, SignatureInvalid for a signature that is not an

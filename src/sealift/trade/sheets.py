@@ -34,9 +34,7 @@ def sheet(declaration: Declaration, carrier: str, release: Release | None = None
     """
     names = [row.name for row in declaration.carriers]
     if carrier not in names:
-        raise BadInput(
-            f"{carrier!r} is no carrier of {declaration.consignment_id}", hint=f"one of {', '.join(names)}"
-        )
+        raise BadInput(f"{carrier!r} is no carrier of {declaration.consignment_id}", hint=f"one of {', '.join(names)}")
     if release is not None and release.declaration_digest != declaration.digest:
         raise Refused("this release is of another declaration, or of an earlier state of this one")
     marks = _marks(declaration, release)

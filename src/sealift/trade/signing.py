@@ -79,9 +79,7 @@ class Signer:
         try:
             signed_by = sshsig.verify(message, signature, namespace)
         except SignatureInvalid as error:
-            raise KeyInvalid(
-                f"{self.path}: what ssh-keygen signed with it does not verify: {error}"
-            ) from error
+            raise KeyInvalid(f"{self.path}: what ssh-keygen signed with it does not verify: {error}") from error
         if signed_by != self.public_key:
             raise KeyInvalid(
                 f"{self.path}: ssh-keygen signed with {signed_by.fingerprint}, another key",

@@ -37,9 +37,7 @@ _PARTY = {
         'Postal address in one line. Example: "Hauptstr. 1, 10115 Berlin"',
         "wants the postal address in one line",
     ),
-    "country": Help(
-        'Country of that address, two letters of ISO 3166. Example: "DE"', "wants two letters, such as DE"
-    ),
+    "country": Help('Country of that address, two letters of ISO 3166. Example: "DE"', "wants two letters, such as DE"),
     "contact": Help(
         'A person who answers for it. Example: "A. Person, a.person@example.com, +49 30 000000"',
         "wants a person, with e-mail or telephone",
@@ -60,9 +58,7 @@ HELP: dict[str, Help] = {
         "Id of the shipment, on every drive, label and sheet. Drawn at random; keep it.",
         "wants an id, such as SL-2026-4F7K2Q",
     ),
-    "rehearsal": Help(
-        "true only for a rehearsal on scratch drives; then everything made from it says REHEARSAL."
-    ),
+    "rehearsal": Help("true only for a rehearsal on scratch drives; then everything made from it says REHEARSAL."),
     "leg": Help('"outbound" to the cluster, or "return" from it.', "wants outbound or return"),
     "other_shipments": Help(
         "Ids of other shipments between these parties, earlier or at the same time; printed on every sheet. "
@@ -78,11 +74,7 @@ HELP: dict[str, Help] = {
     "shipper": Help("Who sends the drives."),
     "consignee": Help("Who receives them: the site where they are plugged in."),
     "end_user": Help("Who uses the data there: whose training it is."),
-    **{
-        f"{party}.{name}": text
-        for party in ("shipper", "consignee", "end_user")
-        for name, text in _PARTY.items()
-    },
+    **{f"{party}.{name}": text for party in ("shipper", "consignee", "end_user") for name, text in _PARTY.items()},
     "end_use": Help("What the data is used for at the destination."),
     "end_use.text": Help(
         'In words. Example: "Pre-training of a 7B language model on 64 rented GPUs; weights come back"',
@@ -93,9 +85,7 @@ HELP: dict[str, Help] = {
         "wants one of training, fine-tuning, evaluation, inference, storage, other",
     ),
     "data": Help("What is on the drives."),
-    "data.summary": Help(
-        'Example: "Tokenised public web text and 2 TB of licensed audio"', "wants the data in words"
-    ),
+    "data.summary": Help('Example: "Tokenised public web text and 2 TB of licensed audio"', "wants the data in words"),
     "data.licence_basis": Help(
         'By what right it may be copied and used there. Example: "CC BY 4.0; audio under contract 2026-17"',
         "wants the right under which it is copied and used",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sealift.stages.verify_report import VerifyReport
 
 
-_SURE = 4  # so many rotten blocks of data do not all lie where no file's bytes are
+_BITS = 16  # flipped in a block: some of them lie where a file's bytes are
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -105,7 +105,8 @@ def _everything(voyage: Voyage) -> Iterator[Setting]:
 
 @contextmanager
 def _carrier_lost(voyage: Voyage) -> Iterator[Setting]:
-    carrier = voyage.chooser.choice(sorted({each.carrier for each in voyage.drives}))
+    carriers = {each.carrier for each in voyage.drives if _holds_data(each, voyage.manifests[each.group])}
+    carrier = voyage.chooser.choice(sorted(carriers or {each.carrier for each in voyage.drives}))
     gone = [each.drive for each in voyage.drives if each.carrier == carrier]
     here = [each for each in voyage.drives if each.carrier != carrier]
     marks = _good(voyage) | dict.fromkeys(gone, "lost")
@@ -132,9 +133,12 @@ def _holds_data(drive: Scratched, manifest: Manifest) -> bool:
 
 @contextmanager
 def _rot(voyage: Voyage) -> Iterator[Setting]:
-    """Flip one bit in random blocks of three drives, and back again afterwards."""
+    """Flip bits in random blocks of three drives, and back again afterwards."""
     manifest = voyage.manifests[0]
-    chosen = _choose({each: _blocks(each, manifest) for each in voyage.of(0)}, voyage.chooser)
+    held = {each: _blocks(each, manifest) for each in voyage.of(0)}
+    chosen = _choose(
+        held, lambda drive, row: _pack(drive, manifest, row[0])[0] < manifest.geometry.data, voyage.chooser
+    )
     flips: list[tuple[str, int, int]] = []
     done: Counter[tuple[str, str | None, int | None, str]] = Counter()
     in_data = 0
@@ -142,16 +146,17 @@ def _rot(voyage: Voyage) -> Iterator[Setting]:
         for victim, rows in chosen.items():
             for stripe, block in sorted(rows):
                 role, name, path = _pack(victim, manifest, stripe)
-                offset = block * BLOCK + voyage.chooser.randrange(min(BLOCK, os.path.getsize(path) - block * BLOCK))
-                flip = (path, offset, 1 << voyage.chooser.randrange(8))
-                _flip(*flip)
-                flips.append(flip)
+                length = min(BLOCK, os.path.getsize(path) - block * BLOCK)
+                for offset in voyage.chooser.sample(range(length), min(_BITS, length)):
+                    flip = (path, block * BLOCK + offset, 1 << voyage.chooser.randrange(8))
+                    _flip(*flip)
+                    flips.append(flip)
                 done[victim.drive, name, block, "rotten"] += 1
                 in_data += role < manifest.geometry.data
         rotten = sorted({key[0] for key in done})
         setting = Setting(_shuffled(voyage, voyage.drives), _good(voyage) | dict.fromkeys(rotten, "rotten"))
-        setting.notes = [f"one bit flipped in each of {len(flips)} blocks of {', '.join(rotten)}"]
-        setting.rebuilds = True if in_data >= _SURE else None
+        setting.notes = [f"bits flipped in {len(done)} blocks of {', '.join(rotten)}"]
+        setting.rebuilds = in_data > 0
         if len(rotten) < 3:
             setting.notes.append("the source is too small for three rotten drives")
 
@@ -169,10 +174,12 @@ def _rot(voyage: Voyage) -> Iterator[Setting]:
 _Row = tuple[int, int]  # stripe, block
 
 
-def _choose(held: dict[Scratched, set[_Row]], chooser: random.Random) -> dict[Scratched, set[_Row]]:
+def _choose(
+    held: dict[Scratched, set[_Row]], is_data: Callable[[Scratched, _Row], bool], chooser: random.Random
+) -> dict[Scratched, set[_Row]]:
     """Three drives and the rows in which they rot: two in the same ones, the third in all others that it has.
 
-    Where there is too little for a third, two.
+    Rows in which data rots come first. Where there is too little for a third, two.
     """
     triples = list(itertools.permutations(held, 3))
     chooser.shuffle(triples)
@@ -180,11 +187,13 @@ def _choose(held: dict[Scratched, set[_Row]], chooser: random.Random) -> dict[Sc
     for one, two, three in triples:
         shared = sorted(held[one] & held[two])
         chooser.shuffle(shared)
+        shared.sort(key=lambda row: not (is_data(one, row) or is_data(two, row)))
         rows = set(shared[: (len(shared) + 1) // 2])
         others = held[three] - rows
-        if rows and others:
+        data = any(is_data(one, row) or is_data(two, row) for row in rows)
+        if data and others:
             return {one: rows, two: rows, three: others}
-        if rows:
+        if data:
             chosen = chosen or {one: rows, two: rows}
     return chosen
 

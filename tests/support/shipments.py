@@ -348,3 +348,60 @@ def corpus(root: Path, seed: int = 0) -> Path:
     for path in (b"/odd", b"/empty", b"/deep", b"/sealed", b"/images", b"/text", b"/big"):
         os.utime(base + path, ns=(1_600_000_000_000_000_001, 1_600_000_000_000_000_001))
     return root
+
+
+class Inline:
+    """Stands in for unpack's ProcessPoolExecutor: the same functions, in this process, at once."""
+
+    def __init__(self, _workers: int, *, mp_context: Any, initializer: Any, initargs: tuple[Any, ...]) -> None:
+        self._processes: dict[int, Any] = {}
+        initializer(*initargs)
+
+    def submit(self, function: Any, *arguments: Any) -> Any:
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # noqa: BLE001 -- as a pool does
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if unpacking._worker is not None:
+            unpacking._worker[0].close()
+            unpacking._worker = None
+
+
+def forge(origin: Origin, **files: bytes) -> dict[str, bytes]:
+    """Sign other indexes (plaintexts, by GROUP_FILES name with `/` and `.` as `_`) into every drive; the new seal.
+
+    What only somebody with the signing key could do; readers must stand it all the same.
+    """
+    import msgspec
+
+    from sealift.formats import age
+
+    names = {name.replace("/", "_").replace(".", "_"): name for name in mf.GROUP_FILES}
+    record = origin.manifests()[0][0]
+    changes: dict[str, Any] = {}
+    for key, plain in files.items():
+        name = names[key]
+        data = plain
+        if name in {mf.MEMBERS_INDEX, mf.PACKS_INDEX}:
+            data = age.encrypt(plain, [age_keys.parse_recipient(origin.recipient)])
+            head = data[: age.parse_header(data[: age.MAX_HEADER]).payload_start]
+            field_name = "members_index" if name == mf.MEMBERS_INDEX else "packs_index"
+            ref = _ref(data)
+            changes[field_name] = mf.IndexRef(bytes=ref.bytes, blake3=ref.blake3, header=blake3(head).hexdigest())
+        for mount in origin.mounts:
+            Path(mount, "sealift", name).write_bytes(data)
+    encoded = mf.encode_manifest(msgspec.structs.replace(record, **changes))
+    signature = origin.signer.sign(encoded, mf.NAMESPACE)
+    for mount in origin.mounts:
+        Path(mount, "sealift", mf.MANIFEST).write_bytes(encoded)
+        Path(mount, "sealift", mf.SIGNATURE).write_bytes(signature)
+    return origin.seal()

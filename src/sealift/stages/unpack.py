@@ -337,7 +337,8 @@ def _begin_worker(options: Options) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker = (_open(options), Target(options.target))
+    shipment = _open(options)
+    _worker = (shipment, Target(options.target, _NOTE + shipment.seal.seal.shipment))
 
 
 def _work(job: Job) -> Done:
@@ -434,7 +435,7 @@ def _rows(group: Group, options: Options, kind: int) -> Iterator[Row]:
 
 def _finish(options: Options, shipment: Shipment, result: Result, folder: str) -> None:
     """Segmented files as a whole, hard links, directories."""
-    target = Target(options.target)
+    target = Target(options.target, os.path.basename(folder))
     failed = {path for path, _ in result.failed}
     for group in shipment.groups.values():
         for row in _rows(group, options, FILE):

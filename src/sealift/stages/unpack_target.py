@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDERS = 64
+_MAX_PATH = 4096  # PATH_MAX of Linux: a source has no longer names
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -28,9 +29,10 @@ class UnsafeError(Exception):
 
 
 class Target:
-    """Writes beneath `path`. Not safe for threads; several processes may share a folder."""
+    """Writes beneath `path`, but not into its folder `reserved`. Not for threads; several processes may share one."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, reserved: str = "") -> None:
+        self._reserved = os.fsencode(reserved) or None
         self.path = path
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cache: OrderedDict[bytes, int] = OrderedDict()
@@ -41,7 +43,11 @@ class Target:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def _split(self, path: bytes) -> tuple[bytes, bytes]:
+        if len(path) > _MAX_PATH:
+            raise UnsafeError("its name is longer than any file's can be")
         parts = path.split(b"/")
+        if parts[0] == self._reserved:
+            raise UnsafeError("its name is that of unpack's own notes")
         if any(part in {b"", b".", b".."} or b"\0" in part for part in parts):
             raise UnsafeError(f"its name {os.fsdecode(path)!r} does not stay within the target")
         return b"/".join(parts[:-1]), parts[-1]
@@ -50,24 +56,32 @@ class Target:
         """A descriptor of a folder beneath the root, made if needed."""
         if not folder:
             return self._root
-        if folder in self._cache:
-            self._cache.move_to_end(folder)
-            return self._cache[folder]
-        above, _, name = folder.rpartition(b"/")
-        parent = self._parent(above)
+        known, parts = folder, folder.split(b"/")
+        below: list[bytes] = []
+        while known and known not in self._cache:
+            below.append(parts.pop())
+            known = b"/".join(parts)
+        descriptor = self._root
+        if known:
+            self._cache.move_to_end(known)
+            descriptor = self._cache[known]
+        for name in reversed(below):
+            known = known + b"/" + name if known else name
+            descriptor = self._cache[known] = self._open_folder(descriptor, name, known)
+            if len(self._cache) > _FOLDERS:
+                _, oldest = self._cache.popitem(last=False)
+                os.close(oldest)
+        return descriptor
+
+    def _open_folder(self, parent: int, name: bytes, folder: bytes) -> int:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, dir_fd=parent)
-            fd = os.open(name, _FOLDER, dir_fd=parent)
-        except (NotADirectoryError, OSError) as error:
-            if isinstance(error, PermissionError):
-                raise
+            return os.open(name, _FOLDER, dir_fd=parent)
+        except PermissionError:
+            raise
+        except OSError as error:
             raise UnsafeError(f"{os.fsdecode(folder)!r} above it is no folder ({error.strerror})") from error
-        self._cache[folder] = fd
-        if len(self._cache) > _FOLDERS:
-            _, oldest = self._cache.popitem(last=False)
-            os.close(oldest)
-        return fd
 
     @contextlib.contextmanager
     def file(self, path: bytes, size: int, *, whole: bool) -> Iterator[int]:
@@ -97,6 +111,8 @@ class Target:
 
     def symlink(self, path: bytes, link: bytes, mtime: int) -> None:
         """A symbolic link that says `link`; nobody follows it here."""
+        if not link or b"\0" in link:
+            raise UnsafeError("a symbolic link to nothing that can be")
         folder, name = self._split(path)
         parent = self._parent(folder)
         with contextlib.suppress(FileNotFoundError):
@@ -109,12 +125,16 @@ class Target:
         folder, name = self._split(path)
         parent = self._parent(folder)
         source_folder, source = self._split(original)
-        source_parent = self._parent(source_folder)
-        if not stat.S_ISREG(os.stat(source, dir_fd=source_parent, follow_symlinks=False).st_mode):
-            raise UnsafeError(f"the file it is another name of, {os.fsdecode(original)!r}, is no file here")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=parent)
-        os.link(source, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)
+        parent = os.dup(parent)  # the next folder may push it out
+        try:
+            source_parent = self._parent(source_folder)
+            if not stat.S_ISREG(os.stat(source, dir_fd=source_parent, follow_symlinks=False).st_mode):
+                raise UnsafeError(f"the file it is another name of, {os.fsdecode(original)!r}, is no file here")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=parent)
+            os.link(source, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(parent)
 
     def remove(self, path: bytes) -> None:
         """Remove a file that did not come out right."""

@@ -127,8 +127,14 @@ def _carrier_lost(voyage: Voyage) -> Iterator[Setting]:
 
 
 def _holds_data(drive: Scratched, manifest: Manifest) -> bool:
-    packs = (_pack(drive, manifest, stripe) for stripe in range(manifest.geometry.files_end))
-    return any(role < manifest.geometry.data and os.path.exists(path) for role, _, path in packs)
+    """Whether unpack needs something of this drive."""
+    stripes = range(manifest.geometry.files_end)
+    return any(_is_data(drive, manifest, s) and os.path.exists(_pack(drive, manifest, s)[2]) for s in stripes)
+
+
+def _is_data(drive: Scratched, manifest: Manifest, stripe: int) -> bool:
+    """Whether the drive's pack is one of files: neither parity, nor of directories, which the index has too."""
+    return stripe < manifest.geometry.files_end and _pack(drive, manifest, stripe)[0] < manifest.geometry.data
 
 
 @contextmanager
@@ -136,23 +142,21 @@ def _rot(voyage: Voyage) -> Iterator[Setting]:
     """Flip bits in random blocks of three drives, and back again afterwards."""
     manifest = voyage.manifests[0]
     held = {each: _blocks(each, manifest) for each in voyage.of(0)}
-    chosen = _choose(
-        held, lambda drive, row: _pack(drive, manifest, row[0])[0] < manifest.geometry.data, voyage.chooser
-    )
+    chosen = _choose(held, lambda drive, row: _is_data(drive, manifest, row[0]), voyage.chooser)
     flips: list[tuple[str, int, int]] = []
     done: Counter[tuple[str, str | None, int | None, str]] = Counter()
     in_data = 0
     try:
         for victim, rows in chosen.items():
             for stripe, block in sorted(rows):
-                role, name, path = _pack(victim, manifest, stripe)
+                _, name, path = _pack(victim, manifest, stripe)
                 length = min(BLOCK, os.path.getsize(path) - block * BLOCK)
                 for offset in voyage.chooser.sample(range(length), min(_BITS, length)):
                     flip = (path, block * BLOCK + offset, 1 << voyage.chooser.randrange(8))
                     _flip(*flip)
                     flips.append(flip)
                 done[victim.drive, name, block, "rotten"] += 1
-                in_data += role < manifest.geometry.data
+                in_data += _is_data(victim, manifest, stripe)
         rotten = sorted({key[0] for key in done})
         setting = Setting(_shuffled(voyage, voyage.drives), _good(voyage) | dict.fromkeys(rotten, "rotten"))
         setting.notes = [f"bits flipped in {len(done)} blocks of {', '.join(rotten)}"]

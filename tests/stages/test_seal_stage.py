@@ -338,7 +338,7 @@ def test_a_group_that_is_not_packed_is_named_and_two_hosts_seal_together(yard):
     for mounts, state in zip(halves, states, strict=True):
         yard.pack(mounts, state, shipment="0123456789abcdef")
     serials = ", ".join(sorted(_card(mount).serial for mount in halves[1]))
-    error = refused(yard, NotAllHere, r"1 of 2 groups .* group 2 \(" + serials, states=states[:1])
+    error = refused(yard, NotAllHere, r"1 of 2 groups .* group 1 \(" + serials, states=states[:1])
     assert "--state" in error.hint
     result = yard.seal(*yard.mounts, states=states)
     assert [group.group for group in result.seal.groups] == [0, 1]
@@ -361,7 +361,7 @@ def test_a_manifest_that_was_touched_in_the_state_is_refused(yard, which):
     place = data.index(b'"scan": "') + 9 if which == "manifest.json" else len(data) // 2
     data[place] = ord("1") if data[place] == ord("0") else ord("0")
     path.write_bytes(data)
-    refused(yard, SignatureInvalid, "group 1")
+    refused(yard, SignatureInvalid, "group 0")
 
 
 def test_drives_of_others_and_unfinished_ones_are_not_written_to(yard, tmp_path):

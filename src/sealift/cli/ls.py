@@ -81,7 +81,5 @@ def ls(
     finally:
         shipment.close()
     for group in shipment.missing:
-        common.say(
-            f"group {group.group + 1} has no drive here: {common.counted(group.files, 'file')} are not in this list"
-        )
+        common.say(f"group {group.group} has no drive here: {common.counted(group.files, 'file')} are not in this list")
     context.exit(6 if shipment.missing else 0)

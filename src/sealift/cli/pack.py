@@ -148,7 +148,7 @@ def _events(meter: Meter) -> Events:
 
     def packing(progress: Progress, total: int) -> None:
         meter.update(
-            f"group {progress.group + 1}",
+            f"group {progress.group}",
             progress.source_bytes,
             total,
             files=progress.members,
@@ -191,7 +191,7 @@ def summarize(result: Result, options: Options) -> None:
     say(f"shipment {result.config.shipment}, consignment {result.config.consignment_id}")
     for group in groups:
         say(
-            f"  group {group['group'] + 1} of {len(groups)}: {group['data']}+{group['parity']} drives,"
+            f"  group {group['group']}: {group['data']}+{group['parity']} drives,"
             f" {common.counted(group['stripes'], 'stripe')}, {group['state']}"
         )
     say(
@@ -220,7 +220,7 @@ def _waiting_lines(result: Result) -> list[str]:
     for group, places in result.waiting:
         for p in places:
             carrier = f", carrier {p.carrier}" if p.carrier else ""
-            lines.append(f"group {group + 1}: drive {p.number}, serial {p.serial}{carrier}")
+            lines.append(f"group {group}: drive {p.number}, serial {p.serial}{carrier}")
         if not places:
-            lines.append(f"group {group + 1}: all of its drives are attached")
+            lines.append(f"group {group}: all of its drives are attached")
     return lines

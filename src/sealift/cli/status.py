@@ -71,7 +71,7 @@ def show(found: Status) -> None:
         part = f" of {size(total)} ({min(100, 100 * group.source_bytes // total)}%)" if total else ""
         rate = f", {group.source_bytes / group.seconds / 1e9:.2f} GB/s" if group.seconds else ""
         say(
-            f"  group {group.group + 1} of {len(found.groups)}: {group.state}, {group.data}+{group.parity} drives,"
+            f"  group {group.group}: {group.state}, {group.data}+{group.parity} drives,"
             f" {counted(group.stripes, 'stripe')}, {size(group.source_bytes)}{part}{rate}"
         )
     if found.changed:
@@ -81,7 +81,7 @@ def show(found: Status) -> None:
     waiting = [group for group in found.groups if group.state != "signed"]
     for group in waiting:
         how = "goes on with" if group.state == "packing" else "needs"
-        say(f"next: group {group.group + 1} {how} these drives:")
+        say(f"next: group {group.group} {how} these drives:")
         for place in group.places[: common.SHOWN]:
             carrier = f", carrier {place.carrier}" if place.carrier else ""
             say(f"  drive {place.number}, serial {place.serial}{carrier}")

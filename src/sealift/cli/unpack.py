@@ -100,7 +100,7 @@ def _tell(result: Any, target: str) -> None:
             common.say("hint: mount more of them and run the same command again; it goes on")
     for group in result.missing_groups:
         common.say(
-            f"group {group['group'] + 1} is not here: {common.counted(group['files'], 'file')}, "
+            f"group {group['group']} is not here: {common.counted(group['files'], 'file')}, "
             f"{common.size_text(group['bytes'])}; its drives:"
         )
         common.say_list(group["drives"], len(group["drives"]))

@@ -169,16 +169,16 @@ _SENTENCES = {
     errno.ENOENT: ("there is no such file", "`sealift inspect` says what is missing"),
     errno.EIO: (
         "the medium or its connection failed (input/output error)",
-        "look at `dmesg`; check cable and bay, and replace the drive if it happens again",
+        "look at `dmesg`; check cable and bay, then run the same command again",
     ),
-    errno.ENOSPC: ("the drive is full", "free some space on it, or give a larger drive in its place"),
+    errno.ENOSPC: ("the drive is full", "free some space on it and run the same command again"),
     errno.EDQUOT: (
         "the quota on the drive is used up",
-        "raise the quota, or give another drive in its place",
+        "raise the quota and run the same command again",
     ),
     errno.EROFS: (
         "the drive is mounted read-only",
-        "mount it writable; if it was, its filesystem met an error: see `dmesg`, and replace it",
+        "mount it writable; if it was, its filesystem met an error: see `dmesg`",
     ),
     errno.EACCES: ("permission was denied", "run as a user who may use the drive's sealift/ folder"),
     errno.EPERM: ("permission was denied", "run as a user who may use the drive's sealift/ folder"),

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 DATA, PARITY, GROUPS = 6, 2, 2
 N = DATA + PARITY
 CARRIERS = ("Anna", "Bo", "Cem", "Dana")
+LEAST = Size(16, 1 << 18)  # so that both groups have files whose loss shows
 _STRIPES = 4  # about so many a group, where the source is large enough
 _SPARE = 256 << 20
 
@@ -190,6 +191,11 @@ class _Stage:
         self._options, self._events = options, events
         source = options.source or standard_library()
         self._size = measure(source, NO_LIBRARY if options.source is None else ())
+        if self._size.entries < LEAST.entries or self._size.size < LEAST.size:
+            raise BadInput(
+                f"{source}: {self._size.entries} files of {self._size.size:,} bytes are too little for a rehearsal",
+                hint=f"give a folder of at least {LEAST.entries} files and {LEAST.size:,} bytes, or none",
+            )
         needed = space_needed(self._size, loop=options.loop, copied=options.source is None)
         self._scratch = Scratch.make(options.scratch)
         stack.callback(self._scratch.close)
@@ -253,11 +259,11 @@ class _Stage:
         options = packing.Options(
             source, mounts, parity, [self._who.recipient], self._who.author, path, self._scratch.place(name),
             carriers=carriers, serials=serials, group_size=group_size, pack_size=self._pack_size,
-            allow_same_filesystem=not self._options.loop,
+            allow_same_filesystem=not self._options.loop, rehearsal=True,
         )  # fmt: skip
 
         def tell(progress: Progress, total: int) -> None:
-            what = f"packing group {progress.group + 1} of {len(mounts) // group_size}"
+            what = f"packing group {progress.group}"
             self._events.progress(what, progress.source_bytes, total, progress.written)
 
         return packing.run(options, packing.Events(packing=tell))

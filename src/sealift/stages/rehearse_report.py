@@ -180,5 +180,5 @@ def _plot_rates(result: Rehearsal) -> str:
         ("source, packed", _BLUE, source),
         ("written to all drives of the group, parity included", _ORANGE, written),
     ]
-    _bars(axes, [f"group {rate.group + 1}" for rate in result.rates], series, "MB/s while the group was packed")
+    _bars(axes, [f"group {rate.group}" for rate in result.rates], series, "MB/s while the group was packed")
     return _svg(figure)

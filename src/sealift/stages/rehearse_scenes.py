@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _BITS = 16  # flipped in a block: some of them lie where a file's bytes are
 
 
+_READ = 1 << 16  # a pack of so many bytes holds contents, not just names
+
+
 class Check(msgspec.Struct, frozen=True):
     """One thing that must hold."""
 
@@ -111,9 +114,8 @@ def _carrier_lost(voyage: Voyage) -> Iterator[Setting]:
     here = [each for each in voyage.drives if each.carrier != carrier]
     marks = _good(voyage) | dict.fromkeys(gone, "lost")
     setting = Setting(_shuffled(voyage, here), marks, final=True, notes=[f"carrier {carrier}: {', '.join(gone)}"])
-    setting.rebuilds = any(
-        _holds_data(each, voyage.manifests[each.group]) for each in voyage.drives if each.drive in gone
-    )
+    needed = [each for each in voyage.drives if each.drive in gone and _holds_data(each, voyage.manifests[each.group])]
+    setting.rebuilds = True if needed else None
 
     def check(report: VerifyReport) -> list[Check]:
         missing = [each for group in report.groups for each in group.missing]
@@ -128,13 +130,15 @@ def _carrier_lost(voyage: Voyage) -> Iterator[Setting]:
 
 def _holds_data(drive: Scratched, manifest: Manifest) -> bool:
     """Whether unpack needs something of this drive."""
-    stripes = range(manifest.geometry.files_end)
-    return any(_is_data(drive, manifest, s) and os.path.exists(_pack(drive, manifest, s)[2]) for s in stripes)
+    return any(_is_data(drive, manifest, stripe) for stripe in range(manifest.geometry.files_end))
 
 
 def _is_data(drive: Scratched, manifest: Manifest, stripe: int) -> bool:
-    """Whether the drive's pack is one of files: neither parity, nor of directories, which the index has too."""
-    return stripe < manifest.geometry.files_end and _pack(drive, manifest, stripe)[0] < manifest.geometry.data
+    """Whether unpack must read the drive's pack: no parity, no pack of directories, none of nearly empty files."""
+    role, _, path = _pack(drive, manifest, stripe)
+    if stripe >= manifest.geometry.files_end or role >= manifest.geometry.data:
+        return False
+    return os.path.exists(path) and os.path.getsize(path) >= _READ
 
 
 @contextmanager
@@ -160,7 +164,7 @@ def _rot(voyage: Voyage) -> Iterator[Setting]:
         rotten = sorted({key[0] for key in done})
         setting = Setting(_shuffled(voyage, voyage.drives), _good(voyage) | dict.fromkeys(rotten, "rotten"))
         setting.notes = [f"bits flipped in {len(done)} blocks of {', '.join(rotten)}"]
-        setting.rebuilds = in_data > 0
+        setting.rebuilds = True if in_data else None
         if len(rotten) < 3:
             setting.notes.append("the source is too small for three rotten drives")
 

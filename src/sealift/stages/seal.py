@@ -162,13 +162,13 @@ def gather(states: Sequence[str], allowed: AllowedSigners) -> list[Packed]:
                 packed = _load(state, group.group, status.config.shipment, allowed)
                 if group.group in found and found[group.group].data != packed.data:
                     raise Refused(
-                        f"group {group.group + 1} was packed twice, with different manifests",
+                        f"group {group.group} was packed twice, with different manifests",
                         hint="give only the state of the packing whose drives are to leave",
                     )
                 found.setdefault(group.group, packed)
     missing = [number for number in sorted(serials) if number not in found]
     if missing:
-        named = "; ".join(f"group {number + 1} ({_listed(serials[number])})" for number in missing[:_SHOWN])
+        named = "; ".join(f"group {number} ({_listed(serials[number])})" for number in missing[:_SHOWN])
         raise NotAllHere(
             f"{len(missing)} of {len(serials)} groups of shipment {next(iter(shipments))} are not packed: {named}",
             hint="pack them, or give the state folder of the host that did too: --state DIR --state DIR2",
@@ -183,9 +183,9 @@ def _load(state: str, group: int, shipment: str, allowed: AllowedSigners) -> Pac
     try:
         manifest, _ = trusted_manifest(data, signature, allowed)
     except SealiftError as error:
-        raise type(error)(f"{state}: group {group + 1}: {error}", hint=error.hint) from error
+        raise type(error)(f"{state}: group {group}: {error}", hint=error.hint) from error
     if (manifest.shipment, manifest.group) != (shipment, group):
-        raise Refused(f"{state}: what lies there as group {group + 1} is another group's manifest")
+        raise Refused(f"{state}: what lies there as group {group} is another group's manifest")
     return Packed(manifest, data, os.path.join(state, "groups", f"{group:04d}", "closed"))
 
 
@@ -204,7 +204,7 @@ def _check_together(groups: Sequence[Packed]) -> None:
         ):
             if one != two:
                 raise Refused(
-                    f"groups 1 and {other.group + 1} do not belong together: their {what} differs",
+                    f"groups 0 and {other.group} do not belong together: their {what} differs",
                     hint="every group is packed from the same source with the same options",
                 )
     if first.groups != len(groups):

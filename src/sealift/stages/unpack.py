@@ -129,6 +129,8 @@ def unpack(options: Options, events: Events) -> Result:
             result.rebuilt_blocks += shipment.rebuilt_blocks
             if not result.failed and not result.missing_groups:
                 notes.remove()
+            if options.patterns and not (result.files or result.failed or result.missing_groups):
+                raise BadInput("no member matches --path", hint="`sealift ls` lists them; `*` crosses folders")
     finally:
         shipment.close()
     result.failed.sort()

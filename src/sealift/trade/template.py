@@ -115,7 +115,7 @@ HELP: dict[str, Help] = {
     ),
     "drives.carrier": Help('The name of one of the carriers. Example: "Anna"', "wants the name of a carrier"),
     "drives.capacity_bytes": Help("Example: 15_360_950_534_144", "wants the capacity in bytes"),
-    "drives.make": Help('Example: "Samsung"', "wants the maker"),
+    "drives.make": Help('Example: "Example Storage"', "wants the maker"),
     "drives.model": Help('Example: "MZWLR15THALA"', "wants the model"),
 }
 

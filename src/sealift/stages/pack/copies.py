@@ -137,8 +137,6 @@ def restore(
             if copy.files_end is not None:
                 journal.set_files_end(group, copy.files_end)
             journal.commit(group, copy.stripe, copy.cursor, copy.packs, copy.ended, copy.seconds)
-        notice(
-            f"the state folder was empty; group {group + 1} goes on after stripe {len(found)}, from its drives' copies"
-        )
+        notice(f"the state folder was empty; group {group} goes on after stripe {len(found)}, from its drives' copies")
     journal.set("config", settings.config)
     return settings.scan

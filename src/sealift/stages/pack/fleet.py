@@ -156,7 +156,7 @@ def carrier_risk(groups: Sequence[Sequence[Place]], parity: int) -> str | None:
     for number, group in enumerate(groups):
         for carrier, count in Counter(place.carrier for place in group if place.carrier).items():
             if count > parity:
-                carries = f"carrier {carrier} would carry {count} drives of group {number + 1}"
+                carries = f"carrier {carrier} would carry {count} drives of group {number}"
                 return f"{carries}, and parity holds the loss of {parity}"
     return None
 

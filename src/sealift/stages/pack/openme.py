@@ -13,7 +13,7 @@ _TEXT = """\
 {rehearsal}This is drive {number} of {total} of shipment {shipment}, sealed for its recipients with age.
 Declaration {declaration} names every party, carrier and drive of the shipment.
 Drive {id}, serial {serial}, label {label}, carrier: {carrier}
-Group {group} of {groups}: {n} drives, {data} for data and {parity} for parity. Any {parity} of them may be missing.
+Group {group}, {groups_text}: {n} drives, {data} for data and {parity} for parity. Any {parity} of them may be missing.
 
 What follows needs nothing but age, zstd, tar, b3sum, cat and ssh-keygen.
 
@@ -31,7 +31,7 @@ OPEN, with the identity file, which is on no drive.
 
     find packs -name '*.tar.zst.age' | sort | while read -r pack; do
       n=$(basename "$pack" .tar.zst.age)
-      [ "$n" -lt {files_end:07d} ] && age -d -i IDENTITY "$pack" | zstd -d | tar -x -p -f - -C TARGET
+      if [ "$n" -lt {files_end:07d} ]; then age -d -i IDENTITY "$pack" | zstd -d | tar -x -p -f - -C TARGET; fi
     done
 
 2. The segments: a file that was larger than what was left of a pack is NAME.part-000000 and so on. When all packs
@@ -72,8 +72,8 @@ def text(facts: GroupFacts, slot: int, stripes: int, files_end: int) -> str:
         serial=serial,
         label=label,
         carrier=carrier or "not named",
-        group=facts.group + 1,
-        groups=facts.groups,
+        group=facts.group,
+        groups_text="the only one" if facts.groups == 1 else f"one of {facts.groups}",
         n=facts.data + facts.parity,
         data=facts.data,
         parity=facts.parity,

@@ -57,7 +57,7 @@ def check(
     if raw <= room:
         return
     ratio = sample_ratio(folder, group, source)
-    what = f"group {group + 1}" if several else "the corpus"
+    what = f"group {group}" if several else "the corpus"
     if left * ratio > room:
         raise BadInput(
             f"{what} does not fit: {left:,} bytes, about {int(left * ratio):,} compressed as sampled; "

@@ -69,6 +69,7 @@ class Options:
     allow_same_filesystem: bool = False
     accept_carrier_risk: bool = False
     discard_group: bool = False
+    rehearsal: bool = False  # only `sealift rehearse`, whose drives never leave, sets it
 
 
 class Config(msgspec.Struct):
@@ -151,7 +152,7 @@ def _run(options: Options, events: Events) -> Result:
         config = _settle(options, declaration, deal, source, journal)
         for group in range(len(deal.groups)):
             if not deal.missing(group) and _adopt(options.state, journal, config, group, deal.drives(group)):
-                events.notice(f"group {group + 1} is signed on its drives already")
+                events.notice(f"group {group} is signed on its drives already")
         here = [g for g in range(len(deal.groups)) if not deal.missing(g) and journal.group(g).state != "signed"]
         for group in here:
             for slot, each in enumerate(deal.drives(group)):
@@ -220,6 +221,11 @@ def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, l
         raise BadInput(
             f"{options.declaration}: consignment_id is empty",
             hint="sealift declare --new FILE draws one; a draft will do",
+        )
+    if declaration.rehearsal and not options.rehearsal:
+        raise Refused(
+            f"{options.declaration}: declares itself a rehearsal, and a shipment is none",
+            hint="set rehearsal = false; `sealift rehearse` makes its own declaration",
         )
     signer = Signer.open(options.sign_with)
     signer.prove()
@@ -381,7 +387,8 @@ def _pack_groups(here: Sequence[int], work: _Work, locks: list[int]) -> None:
             _pack_files(builders, work, folder, group, drives)
             close_group(facts, journal, folder, drives, work.recipients, work.signer)
             journal.set_state(group, "signed")
-            work.events.notice(f"group {group + 1} of {len(deal.groups)} is packed and signed")
+            done = sum(journal.group(number).state == "signed" for number in range(len(deal.groups)))
+            work.events.notice(f"group {group} is packed and signed, {done} of {len(deal.groups)}")
     finally:
         builders.close()
 

@@ -35,7 +35,7 @@ def make_corpus(folder, files):
 
 @pytest.fixture
 def corpus(tmp_path):
-    return make_corpus(tmp_path, 8)
+    return make_corpus(tmp_path, 16)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,9 @@ def test_what_cannot_be_rehearsed_is_bad_input(corpus, monkeypatch):
         play(corpus, scenes=["x"])
     with pytest.raises(BadInput, match="is no directory"):
         play(corpus / "link")
+    (corpus.parent / "little").mkdir()
+    with pytest.raises(BadInput, match="0 files of 0 bytes are too little"):
+        play(corpus.parent / "little")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(BadInput, match="only root"):
         play(corpus, loop=True)

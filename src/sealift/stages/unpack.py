@@ -210,7 +210,9 @@ def _restore_packs(
 ) -> None:
     workers = options.workers or len(os.sched_getaffinity(0))
     done_before: list[Job] = []
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(options,))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(options, os.getpid())
+    )
     running: dict[Future[Done], Job] = {}
 
     def gather(*, everything: bool) -> None:
@@ -334,11 +336,19 @@ _TARGET_GONE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 _worker: tuple[Shipment, Target] | None = None
 
 
-def _begin_worker(options: Options) -> None:
+_PR_SET_PDEATHSIG = 1
+
+
+def _begin_worker(options: Options, parent: int) -> None:
     global _worker  # noqa: PLW0603 -- a worker process has one shipment for its life
+    import ctypes
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.getpid() != parent:  # a worker whose parent was killed would wait, and write, for ever
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     shipment = _open(options)
     _worker = (shipment, Target(options.target, _NOTE + shipment.seal.seal.shipment))
 

@@ -229,3 +229,20 @@ def test_real_filesystems_are_made_and_taken_away(corpus):
     assert result.drives_are == "XFS on loop devices"
     with open("/proc/mounts") as file:
         assert str(corpus.parent) not in file.read()
+
+
+def test_an_interruption_of_the_cleaning_up_waits_until_it_is_done(tmp_path, monkeypatch):
+    made = scratch.Scratch.make(str(tmp_path))
+    os.mkdir(made.place("restored"), 0o500)
+    calls = []
+
+    def once(path):
+        calls.append(path)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(scratch, "_make_removable", once)
+    with pytest.raises(KeyboardInterrupt):
+        made.close()
+    assert os.listdir(tmp_path) == []
+    made.close()

@@ -15,7 +15,7 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 WORD = "REHEARSAL"
 COUNTRY = "AQ"  # Antarctica: a code that a form accepts, and where no cluster stands
+_IMAGE = ".xfs"
 _TOOLS = ("losetup", "mkfs.xfs", "mount", "umount")
 _UNMOUNT_PATIENCE = 3.0  # seconds, for all mounts together
 NO_LIBRARY = ("site-packages", "dist-packages", "__pycache__")  # what was installed into it, and what it compiled
@@ -72,8 +73,7 @@ class Scratch:
     """One folder with everything of a rehearsal."""
 
     path: str
-    mounted: list[str] = field(default_factory=list)
-    loops: list[str] = field(default_factory=list)
+    looped: bool = False
 
     @classmethod
     def make(cls, beneath: str | None) -> Scratch:
@@ -91,20 +91,30 @@ class Scratch:
         return os.path.join(self.path, *names)
 
     def close(self) -> None:
-        """Unmount, detach, remove."""
+        """Unmount, detach, remove; an interruption waits until that is done."""
+        interrupted: KeyboardInterrupt | None = None
+        while os.path.exists(self.path):
+            try:
+                self._take_away()
+                break
+            except KeyboardInterrupt as stop:
+                interrupted = stop
+        if interrupted is not None:
+            raise interrupted
+
+    def _take_away(self) -> None:
+        """All of it, by what is there: whatever was begun when an interruption came."""
         gc.collect()  # drives that nobody uses any more hold their mounts open
-        deadline = time.monotonic() + _UNMOUNT_PATIENCE
-        while self.mounted:
-            _unmount(self.mounted[-1], deadline)
-            self.mounted.pop()
-        for device in self.loops:
-            subprocess.run(["losetup", "-d", device], check=False, capture_output=True)
-        while self.loops and (time.monotonic() < deadline or not _attached(self.loops[-1])):
-            if _attached(self.loops[-1]):  # the kernel detaches when it gets to it
-                time.sleep(0.05)
-            else:
-                self.loops.pop()
-        self.loops.clear()
+        if self.looped:
+            deadline = time.monotonic() + _UNMOUNT_PATIENCE
+            names = sorted(os.listdir(self.path))
+            for name in names:
+                _unmount(self.place(name), deadline)
+            devices = [_device(self.place(name)) for name in names if name.endswith(_IMAGE)]
+            for device in filter(None, devices):
+                subprocess.run(["losetup", "-d", device], check=False, capture_output=True)
+                while _attached(device) and time.monotonic() < deadline:  # the kernel detaches when it gets to it
+                    time.sleep(0.05)
         _make_removable(self.path)
         shutil.rmtree(self.path, ignore_errors=True)
 
@@ -125,13 +135,12 @@ class Scratch:
         return mounts
 
     def _mount_loop(self, mount: str, size: int) -> None:
-        image = mount + ".xfs"
+        self.looped = True
+        image = mount + _IMAGE
         with open(image, "xb") as file:
             file.truncate(size)
         _run("mkfs.xfs", "-q", image)
         device = _run("losetup", "--find", "--show", image).strip()
-        self.loops.append(device)
-        self.mounted.append(mount)
         _run("mount", "-t", "xfs", device, mount)
 
 
@@ -164,6 +173,12 @@ def _unmount(mount: str, deadline: float) -> None:
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
             return
         time.sleep(0.1)
+
+
+def _device(image: str) -> str | None:
+    """The loop device of an image, if it has one."""
+    done = subprocess.run(["losetup", "-j", image, "-n", "-O", "NAME"], check=False, capture_output=True, text=True)
+    return done.stdout.split()[0] if done.stdout.split() else None
 
 
 def _attached(device: str) -> bool:

@@ -55,7 +55,7 @@ def held(origin: shipments.Origin, record_property) -> None:
     assert (process.returncode, told) == (0, b"")
     record_property("announced", announced)
     record_property("measured", most)
-    print(f"announced {announced >> 20} MiB, measured {most >> 20} MiB, coordinator {alone >> 20} MiB")
+    print(f"announced {announced >> 20} MiB, measured {most >> 20} MiB, coordinator {alone >> 20} MiB")  # noqa: T201 -- shown with -s
     assert most <= MARGIN * announced, (most >> 20, alone >> 20, announced >> 20)
 
 

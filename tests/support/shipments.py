@@ -353,7 +353,7 @@ def corpus(root: Path, seed: int = 0) -> Path:
 class Inline:
     """Stands in for unpack's ProcessPoolExecutor: the same functions, in this process, at once."""
 
-    def __init__(self, _workers: int, *, mp_context: Any, initializer: Any, initargs: tuple[Any, ...]) -> None:
+    def __init__(self, _workers: int, *, initializer: Any, initargs: tuple[Any, ...], **_: Any) -> None:
         self._processes: dict[int, Any] = {}
         initializer(*initargs)
 
@@ -367,12 +367,10 @@ class Inline:
             future.set_exception(error)
         return future
 
-    def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
-        import signal
-
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def shutdown(self, **_: Any) -> None:
         if unpacking._worker is not None:
             unpacking._worker[0].close()
+            unpacking._worker[1].close()
             unpacking._worker = None
 
 

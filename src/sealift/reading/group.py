@@ -10,6 +10,7 @@ Strictly read-only. Knows no key: it deals in ciphertext and parity. Every rebui
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,22 @@ _OPEN_FILES = 64
 _REBUILT = 32  # blocks kept after a rebuild: a reader comes back for the next chunk of the same block
 
 
+class Held:
+    """An open file that closes when nobody holds it any more; reads only."""
+
+    def __init__(self, file: ReadFile) -> None:
+        self._file, self.length = file, file.length
+        self._closer = weakref.finalize(self, file.close)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """As drives.base.ReadFile."""
+        return self._file.read_at(offset, length)
+
+    def close(self) -> None:
+        """Close now; again does nothing."""
+        self._closer()
+
+
 class GroupReader:
     """One group on the drives that are here: `drives` maps a slot to the drives that hold its packs.
 
@@ -48,7 +65,7 @@ class GroupReader:
         self.data, self.parity, self.n = record.geometry.data, record.geometry.parity, record.n
         self.rebuilt: Counter[str] = Counter()  # blocks rebuilt, by the id of the drive that should have had them
         self._lock = threading.RLock()
-        self._files: OrderedDict[tuple[int, str], ReadFile | None] = OrderedDict()
+        self._files: OrderedDict[tuple[int, str], Held | None] = OrderedDict()
         self._cache: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
         self._packs, self._blocks = view.open_pages()
 
@@ -71,7 +88,7 @@ class GroupReader:
             raise FormatError(f"{PACKS}: pack {stripe}/{role} is {record.length} bytes long")
         return record
 
-    def _handle(self, drive: Drive, stripe: int, role: int) -> ReadFile | None:
+    def _handle(self, drive: Drive, stripe: int, role: int) -> Held | None:
         name = manifest.pack_name(stripe, role, self.data)
         key = (id(drive), name)
         with self._lock:
@@ -79,7 +96,7 @@ class GroupReader:
                 self._files.move_to_end(key)
                 return self._files[key]
             try:
-                file: ReadFile | None = drive.open_read(name)
+                file: Held | None = Held(drive.open_read(name))
             except (DriveFault, FormatError):
                 file = None
             self._files[key] = file

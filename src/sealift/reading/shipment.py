@@ -22,7 +22,7 @@ from sealift.errors import AgeError, BadInput, DriveFault, FormatError, Identity
 from sealift.formats import age, index, manifest
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, SPARSE, Row
 from sealift.formats.manifest import Manifest
-from sealift.reading.group import GroupReader
+from sealift.reading.group import GroupReader, Held
 from sealift.reading.pack import PackContent, PackReader
 from sealift.reading.survey import survey
 
@@ -180,7 +180,7 @@ class AnyCopy(io.RawIOBase):
         mismatch: IdentityMismatch | None = None
         while self._drives:
             try:
-                file = self._drives.pop(0).open_read(self._name)
+                file = Held(self._drives.pop(0).open_read(self._name))
                 head = file.read_at(0, min(file.length, age.MAX_HEADER + age.NONCE))
                 start = age.parse_header(head).payload_start
                 if file.length == self._ref.bytes and blake3(head[:start]).hexdigest() == self._ref.header:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _JOB_ROWS = 50_000
 _BATCH = 8192
-_NOTE = ".sealift-unpack-"
+_NOTE, _REMOVED = ".sealift-unpack-", "removed "
 
 
 @dataclass
@@ -124,8 +124,9 @@ def unpack(options: Options, events: Events) -> Result:
             if notes.resumed:
                 _make_writable(options.target)
             total = sum(group.manifest.totals.source_bytes for group in shipment.groups.values())
-            _restore_packs(options, shipment, notes, result, events, total)
-            _finish(options, shipment, result, notes.folder)
+            aliases = _aliases(shipment, options)
+            _restore_packs(options, shipment, notes, result, events, total, aliases)
+            _finish(options, shipment, result, notes, aliases)
             result.rebuilt_blocks += shipment.rebuilt_blocks
             if not result.failed and not result.missing_groups:
                 notes.remove()
@@ -188,6 +189,7 @@ class _Notes:
         with open(self._path, encoding="ascii", errors="replace") as file:
             lines = [line.rstrip("\n") for line in file if line.endswith("\n")]
         self.done = {line.removeprefix(self._scope) for line in lines if line.startswith(self._scope)}
+        self.removed = {line.removeprefix(_REMOVED) for line in self.done if line.startswith(_REMOVED)}
 
     def __enter__(self) -> Self:
         return self
@@ -200,16 +202,31 @@ class _Notes:
         os.write(self._fd, f"{self._scope}{job}\n".encode())
         os.fsync(self._fd)
 
+    @staticmethod
+    def key(path: bytes) -> str:
+        """How a file is noted: names may be anything, so by digest."""
+        return blake3(path).hexdigest(16)
+
+    def remove_file(self, target: Target, path: bytes) -> None:
+        """Remove a file of several segments, some of which are noted as done: the next run writes all of them."""
+        self.note(_REMOVED + self.key(path))
+        target.remove(path)
+
     def remove(self) -> None:
         """Everything is there."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _restore_packs(
-    options: Options, shipment: Shipment, notes: _Notes, result: Result, events: Events, total: int
+    options: Options,
+    shipment: Shipment,
+    notes: _Notes,
+    result: Result,
+    events: Events,
+    total: int,
+    aliases: _Aliases,
 ) -> None:
     workers = options.workers or len(os.sched_getaffinity(0))
-    done_before: list[Job] = []
     pool = ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(options, os.getpid())
     )
@@ -229,11 +246,14 @@ def _restore_packs(
 
     try:
         for number, group in shipment.groups.items():
-            for job in _jobs(number, group, options, notes.folder):
+            for job in _jobs(number, group, options, notes.folder, aliases):
                 if job.name in notes.done:
-                    done_before.append(job)
+                    again = [values for values in job.rows if notes.removed and notes.key(values[0]) in notes.removed]
+                    job.rows = [values for values in job.rows if values not in again] if again else job.rows
                     _add(result, _already(job))
-                    continue
+                    job.rows = again
+                    if not again:
+                        continue
                 running[pool.submit(_work, job)] = job
                 gather(everything=False)
         gather(everything=True)
@@ -266,8 +286,22 @@ def _already(job: Job) -> Done:
     return done
 
 
-def _select(group: Group, options: Options, kinds: Sequence[int]) -> Iterator[Any]:
-    """Batches of the index with the rows of `kinds` that match the patterns."""
+_Aliases = dict[bytes, bytes]
+
+
+def _aliases(shipment: Shipment, options: Options) -> _Aliases:
+    """Files that --path names only by another of their names: that one stands for the name they are packed under."""
+    found: _Aliases = {}
+    matches = matcher(options.patterns)
+    for group in shipment.groups.values() if options.patterns else ():
+        for row in _rows(group, options, HARDLINK):
+            if not matches(row.link):
+                found.setdefault(row.link, row.path)
+    return found
+
+
+def _select(group: Group, options: Options, kinds: Sequence[int], aliases: _Aliases | None = None) -> Iterator[Any]:
+    """Batches of the index with the rows of `kinds` that match the patterns, or are known by an alias."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -275,16 +309,17 @@ def _select(group: Group, options: Options, kinds: Sequence[int]) -> Iterator[An
     for batch in group.batches():
         chosen = batch.filter(pc.is_in(batch.column("kind"), pa.array(kinds, pa.uint8())))
         if options.patterns and chosen.num_rows:
-            chosen = chosen.filter(pa.array([matches(path) for path in chosen.column("path").to_pylist()]))
+            wanted = [matches(path) or path in (aliases or {}) for path in chosen.column("path").to_pylist()]
+            chosen = chosen.filter(pa.array(wanted))
         if chosen.num_rows:
             yield chosen
 
 
-def _jobs(number: int, group: Group, options: Options, folder: str) -> Iterator[Job]:
+def _jobs(number: int, group: Group, options: Options, folder: str, aliases: _Aliases) -> Iterator[Job]:
     """Files and symbolic links of a group, gathered by pack, in order of place; sorted on disk, not in memory."""
     job: Job | None = None
     geometry = group.manifest.geometry
-    batches = _select(group, options, [FILE, SYMLINK])
+    batches = _select(group, options, [FILE, SYMLINK], aliases)
     for batch in _sorted(batches, 'stripe, role, rows."offset", path', folder):
         for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             row = Row(*values)
@@ -294,7 +329,7 @@ def _jobs(number: int, group: Group, options: Options, folder: str) -> Iterator[
                     yield job
                 same = job is not None and (job.stripe, job.role) == (row.stripe, row.role)
                 job = Job(number, row.stripe, row.role, job.part + 1 if same and job is not None else 0, [])
-            job.rows.append(tuple(row))
+            job.rows.append(tuple(row._replace(path=aliases.get(row.path, row.path))))
     if job is not None:
         yield job
 
@@ -439,36 +474,39 @@ def _write(fd: int, data: memoryview, offset: int) -> None:
 # -- after the packs
 
 
-def _rows(group: Group, options: Options, kind: int) -> Iterator[Row]:
-    for batch in _select(group, options, [kind]):
+def _rows(group: Group, options: Options, kind: int, aliases: _Aliases | None = None) -> Iterator[Row]:
+    for batch in _select(group, options, [kind], aliases):
         for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             yield Row(*values)
 
 
-def _finish(options: Options, shipment: Shipment, result: Result, folder: str) -> None:
+def _finish(options: Options, shipment: Shipment, result: Result, notes: _Notes, aliases: _Aliases) -> None:
     """Segmented files as a whole, hard links, directories."""
-    target = Target(options.target, os.path.basename(folder))
+    target = Target(options.target, os.path.basename(notes.folder))
     failed = {path for path, _ in result.failed}
     for group in shipment.groups.values():
-        for row in _rows(group, options, FILE):
+        for row in _rows(group, options, FILE, aliases):
             if row.file_blake3:
-                _finish_whole(target, row, failed, result)
+                _finish_whole(target, row._replace(path=aliases.get(row.path, row.path)), failed, result, notes)
     for group in shipment.groups.values():
         for row in _rows(group, options, HARDLINK):
-            _hardlink(target, row, failed, result)
-    _directories(shipment, options, target, folder, result)
+            original = aliases.get(row.link, row.link)
+            if original != row.path:
+                _hardlink(target, row._replace(link=original), failed, result)
+    _directories(shipment, options, target, notes.folder, result)
     target.sync()
+    target.close()
 
 
-def _finish_whole(target: Target, row: Row, failed: set[bytes], result: Result) -> None:
+def _finish_whole(target: Target, row: Row, failed: set[bytes], result: Result, notes: _Notes) -> None:
     """Digest, mode and time of a file that was written in segments; it goes when a segment failed."""
     try:
         if row.path in failed:
-            target.remove(row.path)
+            notes.remove_file(target, row.path)
             return
         if target.digest(row.path) != row.file_blake3:
             if not row.flags & CHANGED:
-                target.remove(row.path)
+                notes.remove_file(target, row.path)
                 raise SealiftError("the whole file does not match the signed index, though its segments do")
             result.changed.append(row.path)
         target.metadata(row.path, row.mode, row.mtime)

@@ -37,6 +37,12 @@ class Target:
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cache: OrderedDict[bytes, int] = OrderedDict()
 
+    def close(self) -> None:
+        """Close every folder."""
+        for descriptor in (*self._cache.values(), self._root):
+            os.close(descriptor)
+        self._cache.clear()
+
     def sync(self) -> None:
         """Make everything written so far durable (syncfs)."""
         if _libc.syncfs(self._root) != 0:

@@ -106,7 +106,10 @@ def _destination(folder, ask):
     ask("verify", f"verify drives/* {known} --final", 4)
     ask("unpack", f"unpack drives/* {opened} --to restored", 4)
     ask("unpack", f"unpack drives/b {opened} --to partly", 6)
-    ask("rehearse", "rehearse corpus/text --scene rot --scene withheld")
+    (folder / "noise").mkdir()
+    for number in range(32):  # what does not compress fills stripes, and so has something to rot
+        (folder / f"noise/{number:02d}").write_bytes(os.urandom(300_000))
+    ask("rehearse", "rehearse noise --scene rot --scene withheld")
 
 
 def ask_again(folder, command):

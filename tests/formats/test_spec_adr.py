@@ -42,6 +42,7 @@ def overhead(path, sizes, members=1, *, cut=True):
         pack_size=PACK,
         data=K,
     )
+    queue._readable = lambda _sample: True  # there is no source
     if not cut:
         queue._divisible = lambda _sample: False
     data = parity = 0

@@ -309,10 +309,16 @@ def test_a_declared_drive_that_is_not_packed_is_named(yard):
     refused(yard, Refused, "2 drives are declared and not packed: MORE1, MORE2")
 
 
-def test_another_carrier_than_the_manifests_is_refused(yard):
-    yard.write(declare(yard.keys, [yard.serials[1], yard.serials[0], *yard.serials[2:]]))
+def test_a_carrier_that_changed_after_packing_needs_a_new_release_and_no_packing(yard):
+    yard.write(declare(yard.keys, yard.serials))
     yard.release()
-    refused(yard, Refused, "was packed for carrier")
+    yard.write(declare(yard.keys, [yard.serials[1], yard.serials[0], *yard.serials[2:]]))
+    refused(yard, Refused, "release")
+    yard.release()
+    result = yard.seal()
+    assert any(f"drive {yard.serials[0]} was packed for carrier" in line for line in yard.notices)
+    sealed = {drive.serial: drive.carrier for group in result.seal.groups for drive in group.drives}
+    assert sealed[yard.serials[0]] == CARRIERS[1]
 
 
 def test_another_consignment_is_refused(yard):

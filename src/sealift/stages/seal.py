@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _SHOWN = 10
-_REPACK = "a signed manifest cannot change: declare the drives as they were packed, or pack that group again"
 _INDEXES = {
     manifests.MEMBERS_INDEX: "members-g{:04d}.parquet.age",
     manifests.PACKS_INDEX: "packs-g{:04d}.parquet.age",
@@ -103,7 +103,8 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
             hint="seal with the key that signed the manifests, or another one of the origin's",
         )
     groups = gather(options.states, allowed)
-    check_declared(groups, declaration)
+    for told in check_declared(groups, declaration):
+        notice(told)
     record = build(groups, declaration, files)
     with ExitStack() as stack:
         drives = _attached(options.mounts, record, groups)
@@ -217,8 +218,12 @@ def _check_together(groups: Sequence[Packed]) -> None:
         raise Refused(f"the drives of the manifests are not drives 1 to {first.drives_total}")
 
 
-def check_declared(groups: Sequence[Packed], declaration: Declaration) -> None:
-    """Refused unless the packed drives and the declared ones are the same, by serial and carrier."""
+def check_declared(groups: Sequence[Packed], declaration: Declaration) -> list[str]:
+    """Refused unless the packed drives and the declared ones are the same, by serial.
+
+    Carriers are the declaration's: one that changed after packing was released anew, and needs no packing. Returns
+    what is to be told of that.
+    """
     first = groups[0].manifest.declaration
     if first.id != declaration.consignment_id:
         raise Refused(
@@ -241,12 +246,20 @@ def check_declared(groups: Sequence[Packed], declaration: Declaration) -> None:
             f"{_drives(left)} declared and not packed: {_listed(left)}",
             hint="declare exactly the drives that leave, have the declaration released again, and seal",
         )
-    for serial, row in packed.items():
-        if row.carrier and row.carrier != declared[serial]:
-            raise Refused(
-                f"drive {serial} was packed for carrier {row.carrier}, and is declared for {declared[serial]}",
-                hint=_REPACK,
-            )
+    moved = [
+        f"drive {serial} was packed for carrier {row.carrier}, and is released for {declared[serial]}: the seal says so"
+        for serial, row in packed.items()
+        if row.carrier and row.carrier != declared[serial]
+    ]
+    for group in groups:
+        rows, parity = group.manifest.drives, group.manifest.geometry.parity
+        risk = Counter(declared[row.serial] for row in rows)
+        moved += [
+            f"carrier {carrier} carries {count} drives of group {group.manifest.group}; parity holds {parity}"
+            for carrier, count in risk.items()
+            if count > parity
+        ]
+    return moved
 
 
 def _drives(serials: Sequence[str]) -> str:

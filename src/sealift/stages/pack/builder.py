@@ -627,8 +627,13 @@ def _extents(fd: int, start: int, length: int) -> list[tuple[int, int]] | None:
                 break
             if data >= end:
                 break
-            hole = min(end, os.lseek(fd, data, os.SEEK_HOLE))
-            extents.append((data - start, hole - data))
+            hole = os.lseek(fd, data, os.SEEK_HOLE)
+            # GNU tar begins every extent at a block of the archive, so all but the last fill whole blocks
+            first = (data - start) // tar.BLOCK * tar.BLOCK
+            last = min(length, hole - start + tar.padding(hole - start))
+            if extents and first <= sum(extents[-1]):
+                first = extents.pop()[0]
+            extents.append((first, last - first))
             place = hole
             if len(extents) > tar.MAX_EXTENTS:
                 return None

@@ -379,7 +379,17 @@ def test_without_pack_records_nothing_can_be_said_to_be_there():
 # Resuming
 
 
-def test_a_second_run_reads_only_what_changed(tmp_path):
+def test_a_run_that_ended_remembers_nothing(tmp_path):
+    fleet = fleets.make(tmp_path / "f", seed=5, lengths=[[3000, 50], [70]])
+    state = str(tmp_path / "state")
+    first = verify(fleet.mounts, allowed=fleet.allowed, state=state)
+    second = verify(fleet.mounts, allowed=fleet.allowed, state=state)
+    assert first.bytes_read == second.bytes_read > 0
+    assert second.bytes_resumed == 0
+
+
+def test_after_an_interruption_only_what_changed_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(State, "forget", State.flush)  # as if every run had been stopped at its very end
     fleet = fleets.make(tmp_path / "f", seed=5, lengths=[[3000, 50], [70]])
     state = str(tmp_path / "state")
 
@@ -403,7 +413,8 @@ def test_a_second_run_reads_only_what_changed(tmp_path):
     assert run(again=True).bytes_read == first.bytes_read
 
 
-def test_a_pack_moved_in_from_elsewhere_is_not_believed(tmp_path):
+def test_a_pack_moved_in_from_elsewhere_is_not_believed(tmp_path, monkeypatch):
+    monkeypatch.setattr(State, "forget", State.flush)
     fleet = fleets.make(tmp_path / "f", seed=5, lengths=[[3000, 3000], [70]])
     state = str(tmp_path / "state")
     verify(fleet.mounts, allowed=fleet.allowed, state=state)

@@ -327,7 +327,7 @@ def corpus(root: Path, seed: int = 0) -> Path:
     os.link(base + b"/big/large.bin", base + b"/text/another-name.bin")
     os.link(base + b"/images/0001.jpg", base + b"/a-first-name.jpg")
     write(base + b"/odd/-rf", b"dash")
-    write(base + b"/odd/new\nline", b"newline", 0o4755)
+    write(base + b"/odd/new\nline", b"newline", 0o755)
     write(base + b"/odd/\x01 \xc3\x28", b"not utf-8", 0o000 if os.geteuid() == 0 else 0o400)
     write(base + b"/odd/" + b"x" * 255, b"long")
     write(base + b"/odd/before-1970", b"old", mtime=-1_234_567_890_123_456_789)

@@ -206,8 +206,9 @@ def summarize(result: Result, options: Options) -> None:
         say(f"{common.counted(len(result.skipped), 'path')} skipped:")
         common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped))
     if result.waiting:
-        say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, attach:")
-        common.say_list(_waiting_lines(result), sum(len(places) or 1 for _, places in result.waiting))
+        say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, attach all drives of a group at once:")
+        lines = _waiting_lines(result)
+        common.say_list(lines, len(lines))
         say("then run the same command with their mounts")
     else:
         say("packed and signed. next:")
@@ -217,10 +218,10 @@ def summarize(result: Result, options: Options) -> None:
 
 def _waiting_lines(result: Result) -> list[str]:
     lines = []
-    for group, places in result.waiting:
-        for p in places:
+    for group, missing in result.waiting:
+        away = {p.serial for p in missing}
+        for p in result.config.groups[group]:
             carrier = f", carrier {p.carrier}" if p.carrier else ""
-            lines.append(f"group {group}: drive {p.number}, serial {p.serial}{carrier}")
-        if not places:
-            lines.append(f"group {group}: all of its drives are attached")
+            here = "" if p.serial in away else " (attached: leave it)"
+            lines.append(f"group {group}: drive {p.number}, serial {p.serial}{carrier}{here}")
     return lines

@@ -44,7 +44,7 @@ Exit 0 intact; 3 damaged or short, all recoverable; 4 something is lost; 5 a sig
     help="Where to remember what was found good, so that the same command goes on where it was interrupted."
     "  [default: $XDG_STATE_HOME/sealift/verify/SHIPMENT]",
 )
-@click.option("--again", is_flag=True, help="Forget what earlier runs found good, and read everything again.")
+@click.option("--again", is_flag=True, help="Forget what an interrupted run found good, and begin anew.")
 @common.json_option
 @click.pass_context
 def verify(
@@ -98,7 +98,9 @@ _VERDICTS = {
 def _show(report: VerifyReport) -> None:
     show_head(report, _VERDICTS[report.state])
     show_groups(report)
-    resumed = f"; {common.size_text(report.bytes_resumed)} were read in earlier runs" if report.bytes_resumed else ""
+    resumed = (
+        f"; {common.size_text(report.bytes_resumed)} were read before the interruption" if report.bytes_resumed else ""
+    )
     where = "from the medium" if report.read_from == "medium" else "through the cache: no direct reads here"
     took = common.duration_text(report.seconds)
     click.echo(f"read {common.size_text(report.bytes_read)} {where} in {took}{resumed}")

@@ -128,6 +128,9 @@ def unpack(options: Options, events: Events) -> Result:
             _restore_packs(options, shipment, notes, result, events, total, aliases)
             _finish(options, shipment, result, notes, aliases)
             result.rebuilt_blocks += shipment.rebuilt_blocks
+            if not result.failed:
+                notes.groups_done(list(shipment.groups))
+                result.missing_groups = [each for each in result.missing_groups if not notes.has_group(each["group"])]
             if not result.failed and not result.missing_groups:
                 notes.remove()
             if options.patterns and not (result.files or result.failed or result.missing_groups):
@@ -201,6 +204,16 @@ class _Notes:
         """The job's files are durable."""
         os.write(self._fd, f"{self._scope}{job}\n".encode())
         os.fsync(self._fd)
+
+    def groups_done(self, groups: Sequence[int]) -> None:
+        """All of these groups is here; a later run with the drives of the others alone may end the unpack."""
+        for group in groups:
+            self.note(f"group {group}")
+            self.done.add(f"group {group}")
+
+    def has_group(self, group: int) -> bool:
+        """Whether this run or an earlier one restored all of a group."""
+        return f"group {group}" in self.done
 
     @staticmethod
     def key(path: bytes) -> str:

@@ -64,8 +64,8 @@ def verify(
 
     `seal` are the files of a seal sent ahead; `parts` names and bytes of other hosts' reports; `final`: no
     more drives will come. What was found good is remembered in the file `state` (default: in the user's state
-    folder), unless `remember` is false; `again` forgets it first. Raises BadInput, Refused when the seal
-    given does not hold, and Interrupted on Ctrl-C, after which the same call goes on.
+    folder) until the pass has ended, unless `remember` is false; `again` forgets it first. Raises BadInput,
+    Refused when the seal given does not hold, and Interrupted on Ctrl-C, after which the same call goes on.
     """
     begun = time.monotonic()
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
@@ -85,6 +85,7 @@ def verify(
     path = (state or default_path(found.shipment or "unknown")) if remember and checks else None
     with State(path, again=again) as memory:
         _run(checks, memory, progress)
+        memory.forget()
     for check in checks:
         entry = join.present(check.view, check.group, check.slot, verified=True, damage=check.damage)
         known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)

@@ -88,6 +88,17 @@ class State:
                 raise BadInput(f"{self.path}: {error}", hint=_HINT) from error
             self._new.clear()
 
+    def forget(self) -> None:
+        """A pass has ended: the next one reads everything, because what rots on a medium changes no time."""
+        with self._lock:
+            self._new.clear()
+            if self._database is not None:
+                try:
+                    self._database.execute("DELETE FROM good")
+                    self._database.commit()
+                except sqlite3.Error as error:
+                    raise BadInput(f"{self.path}: {error}", hint=_HINT) from error
+
     def close(self) -> None:
         """Close; again does nothing."""
         if self._database is not None:

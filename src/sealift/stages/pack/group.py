@@ -14,6 +14,7 @@ import contextlib
 import functools
 import mmap
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -69,11 +70,16 @@ class BuilderProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             theirs.set_inheritable(True)
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sealift.stages.pack.builder", str(theirs.fileno()), str(memory)],
-                pass_fds=[theirs.fileno(), memory, *locks],
-                stdin=subprocess.DEVNULL,
-            )
+            # a terminal's Ctrl-C is for the coordinator; a builder is born deaf to it, from its first import on
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "sealift.stages.pack.builder", str(theirs.fileno()), str(memory)],
+                    pass_fds=[theirs.fileno(), memory, *locks],
+                    stdin=subprocess.DEVNULL,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.connection = Connection(ours.detach())
         self._lock = threading.Lock()
 

@@ -210,7 +210,9 @@ def _write_raw(
         ints = batch.ints
         ints["kind"].append(kind)
         ints["size"].append(status.st_size if kind == FILE else 0)
-        ints["mode"].append(stat.S_IMODE(status.st_mode))
+        ints["mode"].append(
+            stat.S_IMODE(status.st_mode) & (~0o6000 if kind == FILE else 0o7777)
+        )  # owners are not carried
         ints["mtime"].append(min(max(status.st_mtime_ns, _MIN_TIME), _MAX_TIME))
         ints["dev"].append(status.st_dev if multiple else -1)
         ints["ino"].append(_signed(status.st_ino) if multiple else -1)

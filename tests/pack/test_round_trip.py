@@ -244,3 +244,14 @@ def test_setuid_and_setgid_of_files_are_not_carried_because_owners_are_not(tmp_p
     (target := tmp_path / "target").mkdir()
     origin.unpack(target, seal=origin.seal())
     assert stat.S_IMODE((target / "tool").stat().st_mode) == 0o755
+
+
+def test_setuid_and_setgid_of_files_are_not_carried(tmp_path):
+    shipments.write(tmp_path / "source" / "file", b"x", 0o6755)
+    shipments.write(tmp_path / "source" / "folder" / "in", b"y", 0o1644)
+    (tmp_path / "source" / "folder").chmod(0o2775)
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 1, 1)
+    origin.pack()
+    assert origin.unpack(tmp_path / "restored").failed == []
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "restored").rglob("*")}
+    assert modes == {"file": 0o755, "in": 0o1644, "folder": 0o2775}

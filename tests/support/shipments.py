@@ -272,7 +272,8 @@ def picture(root: str | os.PathLike[str], *, without: tuple[bytes, ...] = ()) ->
             elif kind == stat.S_IFLNK:
                 found[path] = ("link", status.st_mtime_ns, os.readlink(base + b"/" + path))
             elif kind == stat.S_IFREG:
-                what = (stat.S_IMODE(status.st_mode), status.st_mtime_ns, status.st_size, digest(base + b"/" + path))
+                mode = stat.S_IMODE(status.st_mode) & ~0o6000  # setuid and setgid of files are not carried
+                what = (mode, status.st_mtime_ns, status.st_size, digest(base + b"/" + path))
                 found[path] = ("file", *what, (status.st_dev, status.st_ino))
             else:
                 found[path] = ("other", kind)

@@ -258,6 +258,15 @@ def refuse(answer, words):
         run(FLEET.memory()[:1], parts=[("b.json", json.dumps(answer).encode())])
 
 
+def test_a_part_that_names_another_drive_than_the_manifest_is_refused():
+    answer = part_of(FLEET.memory()[1:])
+    for group in answer["groups"]:
+        for drive in group["present"]:
+            drive["serial"] += "X"
+    with pytest.raises(BadInput, match="the manifest says"):
+        run(FLEET.memory()[:1], parts=[("b.json", json.dumps(answer).encode())])
+
+
 def test_a_part_of_another_shipment_is_refused():
     other = fleets.make(Path("/nowhere"), seed=7, lengths=[[9, 9]], on_disk=False)
     report = verify(other.memory(), allowed=other.allowed, remember=False)

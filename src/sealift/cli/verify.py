@@ -95,8 +95,12 @@ _VERDICTS = {
 }
 
 
+_REFUSED = "REFUSED: a signature or the seal does not hold, by the allowed signers"
+
+
 def _show(report: VerifyReport) -> None:
-    show_head(report, _VERDICTS[report.state])
+    refused = not report.signature.ok
+    show_head(report, _REFUSED if refused else _VERDICTS[report.state])
     show_groups(report)
     resumed = (
         f"; {common.size_text(report.bytes_resumed)} were read before the interruption" if report.bytes_resumed else ""
@@ -104,5 +108,7 @@ def _show(report: VerifyReport) -> None:
     where = "from the medium" if report.read_from == "medium" else "through the cache: no direct reads here"
     took = common.duration_text(report.seconds)
     click.echo(f"read {common.size_text(report.bytes_read)} {where} in {took}{resumed}")
-    if report.state == "unseen" and not report.final:
+    if refused:
+        click.echo("next: see whose signatures --allowed-signers names; what nobody trusted signed was not read")
+    elif report.state == "unseen" and not report.final:
         click.echo("next: mount what is still to come and run this again (--final when nothing more will come)")

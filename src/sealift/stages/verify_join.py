@@ -208,8 +208,19 @@ def _join(found: Survey, known: dict[int, Case], name: str, report: Report) -> N
             raise BadInput(f"{name} has another manifest for group {group.group}", hint=_PART_HINT)
         case.part_readable = max(case.part_readable, group.readable_bytes)
         for drive in group.present:
+            known_row = case.rows.get(drive.slot)
+            if known_row is not None and _identity(drive) != _identity(known_row):
+                raise BadInput(
+                    f"{name} says that slot {drive.slot} of group {group.group} is drive {drive.drive}, serial "
+                    f"{drive.serial}; the manifest says {known_row.drive}, serial {known_row.serial}",
+                    hint=_PART_HINT,
+                )
             copy = msgspec.structs.replace(drive, part=drive.part or name, verified=drive.verified and group.trusted)
             case.copies.setdefault(drive.slot, []).append(copy)
+
+
+def _identity(drive: Present | Missing) -> tuple[str, int, str]:
+    return drive.drive, drive.number, drive.serial
 
 
 def _missing(drive: Present) -> Missing:

@@ -16,7 +16,7 @@ import pytest
 import shipments
 
 from sealift.errors import AgeError
-from sealift.formats import age
+from sealift.formats import age, age_keys
 
 PACKER = str(Path(shipments.__file__).with_name("packer.py"))
 
@@ -45,7 +45,9 @@ def gone(folder: Path, shared: set[str]) -> None:
 class Headers:
     """Every age header with its nonce that was ever seen on a drive or in the state, with what it stood before."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: str) -> None:
+        self.identities = age_keys.parse_identities(identity.encode())
+        self.secrets: dict[bytes, bytes] = {}  # file keys and nonces
         self.seen: dict[bytes, bytes] = {}
         self.stanzas: dict[bytes, bytes] = {}
 
@@ -67,6 +69,8 @@ class Headers:
             assert known[:common] == data[:common], f"{path}: one header, two contents"
             if len(data) > len(known):
                 self.seen[head] = data
+            for secret in (age.unwrap(header, self.identities), head[-age.NONCE :]):
+                assert self.secrets.setdefault(secret, head) == head, f"{path}: a file key or nonce occurs twice"
             for stanza in header.stanzas:
                 share = stanza.encode()
                 assert self.stanzas.setdefault(share, head) == head, f"{path}: a stanza occurs in two headers"
@@ -106,6 +110,9 @@ def ends_well(origin: shipments.Origin, tmp_path: Path, headers: Headers) -> Non
     result = origin.pack()
     assert [group["state"] for group in result.groups] == ["signed"] * origin.groups
     headers.collect(origin.root)
+    before = shipments.picture(origin.source)
+    assert result.files == sum(value[0] != "dir" for value in before.values()), "nothing is packed twice"
+    assert sum(manifest.totals.source_bytes for manifest, _ in origin.manifests()) == result.source_bytes
     for mount in origin.mounts:
         left = [p.name for p in Path(mount, "sealift").rglob("*") if p.name.endswith(".part") or "journal" in p.name]
         assert left == []
@@ -127,7 +134,7 @@ def verify(origin: shipments.Origin) -> None:
 
 def kill_many(tmp_path: Path, seed: int, kills: int, groups: int) -> None:
     origin = origin_of(tmp_path, 120, groups)
-    rng, headers, shared = random.Random(seed), Headers(), set(os.listdir("/dev/shm"))
+    rng, headers, shared = random.Random(seed), Headers(origin.identity), set(os.listdir("/dev/shm"))
     finished = killed = 0
     for number in range(kills):
         process = packing(origin)

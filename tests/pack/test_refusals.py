@@ -251,3 +251,10 @@ def test_an_orphaned_builder_keeps_others_out(tmp_path, monkeypatch):
         child.kill()
         child.wait()
     assert origin.pack().groups[0]["state"] == "signed"
+
+
+def test_a_refused_packing_does_not_bind_the_corrected_command(tmp_path):
+    origin = tree(tmp_path)
+    with pytest.raises(SealiftError):
+        origin.pack(sample_key="(")
+    assert origin.pack(order="shuffled", seed=7).groups[0]["state"] == "signed"

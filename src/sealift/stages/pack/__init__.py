@@ -1,11 +1,12 @@
 """Packing: scan, deal, build, code, write, sign.
 
-options.py   what the user asked for, checked against mounts, declaration and keys
-scan.py      the source, ordered and dealt to groups, on disk
-queue.py     the ordered units of a group, handed out to builders
-builder.py   a process: units -> tar -> zstd -> age -> slabs in shared memory
-group.py     a group: builders, parity, n writers, commits
-journal.py   what is committed, in SQLite
-close.py     index, manifest, signature
 run.py       all of it in order, and again after a crash
+fleet.py     which drive is which, and which group it is dealt to
+scan.py      the source, ordered and (deal.py) dealt to groups, on disk
+room.py      whether it fits
+queue.py     the ordered units (units.py) of a group, handed out to builders
+builder.py   a process: units -> (stream.py) tar -> zstd -> age -> slabs in shared memory
+group.py     a group: builders, parity, n writers, commits; follow.py digests what several builders share
+journal.py   what is committed, in SQLite; copies.py keeps copies of it on the drives, durable.py its files
+close.py     index, manifest, signature; openme.py the text on every drive
 """

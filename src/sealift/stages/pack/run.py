@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 import sqlite3
 import time
 from contextlib import ExitStack
@@ -308,6 +309,10 @@ def _settle(
         wanted.groups = config.groups
         deal.groups = config.groups
     differ = [name for name in Config.__struct_fields__ if getattr(config, name) != getattr(wanted, name)]
+    if differ and all(journal.group(number).state == "waiting" for number in range(len(config.groups))):
+        shutil.rmtree(os.path.join(options.state, "scan"), ignore_errors=True)  # refused before: nothing was packed
+        journal.set("config", msgspec.json.encode(wanted))
+        return wanted
     if differ:
         what = ", ".join(
             f"{name} (was {_short(getattr(config, name))}, now {_short(getattr(wanted, name))})" for name in differ

@@ -1,0 +1,266 @@
+"""A data pack as it grows: tar in zstd frames in age, into the slabs of one role.
+
+A PackStream has one fresh age file key and nonce, makes one pack, and is thrown away. Its plaintext waits in small
+buffers that are reused; a chunk is sealed straight into shared memory when more is known to follow. A Channel is the
+builder's side of the messages to the coordinator (units.py).
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from sealift.formats import age, tar, zstd
+from sealift.formats.manifest import BLOCK
+from sealift.stages.pack import units
+from sealift.stages.pack.units import Credit, Filled, Setup, Unit, Work
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+FLUSH_AT = 512 << 10  # a frame of small members is closed at the first member's end from here on
+
+
+class Channel:
+    """Messages to and from the coordinator; credits are noted as they come by."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.credit = 0
+
+    def send(self, message: units.FromBuilder) -> None:
+        """Tell the coordinator."""
+        self._connection.send_bytes(units.encoder.encode(message))
+
+    def receive(self) -> units.ToBuilder:
+        """The next message; EOFError when the coordinator is gone."""
+        message: units.ToBuilder = units.to_builder.decode(self._connection.recv_bytes())
+        if isinstance(message, Credit):
+            self.credit = message.columns
+        return message
+
+    def ask(self, role: int, room: int) -> list[Unit]:
+        """Units for `role`, none when its pack is to be closed."""
+        self.send(units.Ask(role, room))
+        while True:
+            message = self.receive()
+            if isinstance(message, Work):
+                return message.units
+
+    def wait_for(self, column: int) -> None:
+        """Return when slab `column` may be filled."""
+        while self.credit <= column:
+            self.receive()
+
+
+class SlabSink:
+    """The slabs of one role, hashed block by block as they fill."""
+
+    def __init__(self, channel: Channel, memory: memoryview, setup: Setup, role: int) -> None:
+        self._channel, self._setup, self._role = channel, setup, role
+        first = role * setup.depth * setup.slab
+        self._slabs = [memory[first + i * setup.slab : first + (i + 1) * setup.slab] for i in range(setup.depth)]
+        self.column = 0
+        self.fill = 0
+        self.length = 0
+        self.blocks = bytearray()
+        self._pack = blake3()
+        self._slab = self._slabs[0]
+        self._entered = False
+
+    def room(self) -> memoryview:
+        """What is left of the current slab, waiting for its turn first."""
+        if self.fill == self._setup.slab:
+            self._close()
+        if not self._entered:
+            self._channel.wait_for(self.column)
+            self._slab = self._slabs[self.column % self._setup.depth]
+            self._entered = True
+        return self._slab[self.fill :]
+
+    def advance(self, count: int) -> None:
+        """`count` bytes of `room` were filled."""
+        self.fill += count
+        self.length += count
+
+    def write(self, data: memoryview | bytes | bytearray) -> None:
+        """Append bytes, over as many slabs as it takes."""
+        data = memoryview(data)
+        while data:
+            room = self.room()
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            self.advance(count)
+            data = data[count:]
+
+    def _close(self) -> None:
+        filled = self._slab[: self.fill]
+        for start in range(0, self.fill, BLOCK):
+            self.blocks += blake3(filled[start : start + BLOCK]).digest()
+        self._pack.update(filled)
+        if self.fill < self._setup.slab:  # parity reads whole slabs; shorter packs count as zero-padded
+            self._slab[self.fill :] = bytes(self._setup.slab - self.fill)
+        self._channel.send(Filled(self._role, self.column, self.fill))
+        self.column += 1
+        self.fill = 0
+        self._entered = False
+
+    def finish(self) -> bytes:
+        """Close the last slab and return the digest of the pack."""
+        if self.fill:
+            self._close()
+        return self._pack.digest()
+
+
+class PackStream:
+    """tar in zstd frames in age, into a sink. One fresh file key; one pack; then it is thrown away."""
+
+    def __init__(self, sink: SlabSink, recipients: list[age.Recipient], pack_size: int) -> None:
+        self._sink = sink
+        self._age = age.Encryptor(recipients)
+        self.header_digest = blake3(self._age.header).digest()
+        self._capacity = age.plain_length(pack_size, len(self._age.header))
+        self._small = bytearray(zstd.FRAME)  # tar of small members, until a frame is full
+        self._small_view = memoryview(self._small)
+        self._fill = 0
+        self._plain = bytearray(age.CHUNK + zstd.RAW_FRAME + age.CHUNK)  # zstd frames, until they are chunks of age
+        self._plain_view = memoryview(self._plain)
+        self._held = 0
+        self._chunk = bytearray(age.SEALED_CHUNK)
+        self.plain = 0  # bytes of zstd so far
+        self.offset = 0  # bytes of tar so far
+        self.packed = array("I")
+        self.raw = array("I")
+
+    def begin(self) -> None:
+        """Write the age header: there will be a pack."""
+        self._sink.write(self._age.header)
+
+    def room(self) -> int:
+        """Bytes of plaintext that are surely left."""
+        return (
+            self._capacity
+            - self.plain
+            - zstd.raw_bound(self._fill)
+            - units.RESERVE
+            - zstd.seek_table_length(len(self.raw) + 8)
+        )
+
+    # -- tar
+
+    def reserve(self, size: int) -> memoryview:
+        """`size` bytes (at most FRAME) of the current frame, for the caller to fill; then `take(size)`."""
+        if self._fill + size > zstd.FRAME or self._fill >= FLUSH_AT:
+            self.flush()
+        return self._small_view[self._fill : self._fill + size]
+
+    def take(self, size: int) -> None:
+        """`size` bytes of what `reserve` gave are tar now."""
+        self._fill += size
+        self.offset += size
+
+    def put(self, data: bytes) -> None:
+        """Small bytes of tar: headers, padding."""
+        for start in range(0, len(data), zstd.FRAME):
+            piece = data[start : start + zstd.FRAME]
+            self.reserve(len(piece))[:] = piece
+            self.take(len(piece))
+
+    def flush(self) -> None:
+        """Close the current frame; the next member begins a new one."""
+        if not self._fill:
+            return
+        data = self._small_view[: self._fill]
+        if zstd.worth_compressing(data):
+            frame = zstd.compress(data)
+            if len(frame) < zstd.raw_bound(self._fill):
+                self._emit(frame, self._fill)
+                self._fill = 0
+                return
+        views = self.raw_views(self._fill)
+        start = 0
+        for view in views:
+            view[:] = data[start : start + len(view)]
+            start += len(view)
+        self.commit_raw(self._fill)
+        self._fill = 0
+
+    # -- zstd
+
+    def raw_views(self, size: int) -> list[memoryview]:
+        """Where the content of a raw frame of `size` bytes goes: read it straight there, then `commit_raw`."""
+        at = self._held + zstd.FRAME_HEADER
+        views = []
+        for start in range(0, size, zstd.RAW_BLOCK):
+            length = min(zstd.RAW_BLOCK, size - start)
+            views.append(self._plain_view[at + 3 : at + 3 + length])
+            at += 3 + length
+        return views
+
+    def commit_raw(self, size: int) -> None:
+        """The frame laid out by raw_views as it is, in raw blocks."""
+        plain, at = self._plain, self._held
+        plain[at : at + zstd.FRAME_HEADER] = zstd.raw_header(size)
+        at += zstd.FRAME_HEADER
+        for start in range(0, size, zstd.RAW_BLOCK):
+            length = min(zstd.RAW_BLOCK, size - start)
+            plain[at : at + 3] = zstd.block_header(length, last=start + length == size)
+            at += 3 + length
+        self._note(at - self._held, size)
+        self._held = at
+        self._seal()
+
+    def commit_large(self, views: list[memoryview], size: int) -> None:
+        """The frame in `views` (from raw_views), compressed where that helps."""
+        self.offset += size
+        if zstd.worth_compressing(views[len(views) // 2]) or zstd.worth_compressing(views[0]):
+            frame = zstd.compress_pieces(views, size)
+            if len(frame) < zstd.raw_bound(size):
+                self._emit(frame, size)
+                return
+        self.commit_raw(size)
+
+    def _emit(self, frame: bytes, size: int) -> None:
+        self._note(len(frame), size)
+        self._plain[self._held : self._held + len(frame)] = frame
+        self._held += len(frame)
+        self._seal()
+
+    def _note(self, packed: int, size: int) -> None:
+        self.packed.append(packed)
+        self.raw.append(size)
+        self.plain += packed
+
+    # -- age
+
+    def _seal(self) -> None:
+        """Seal all whole chunks but the last bytes: a chunk is sealed when more is known to follow."""
+        start, held, plain, sink, seal = 0, self._held, self._plain_view, self._sink, self._age.seal_chunk
+        while held - start > age.CHUNK:
+            chunk = plain[start : start + age.CHUNK]
+            room = sink.room()
+            if len(room) >= age.SEALED_CHUNK:
+                sink.advance(seal(chunk, room, last=False))
+            else:
+                seal(chunk, self._chunk, last=False)
+                sink.write(self._chunk)
+            start += age.CHUNK
+        if start:
+            plain[: held - start] = plain[start:held]
+            self._held = held - start
+
+    def finish(self) -> None:
+        """End of the archive, seek table, last chunk."""
+        self.put(tar.END)
+        self.flush()
+        table = zstd.seek_table(self.packed, self.raw)
+        self.plain += len(table)
+        for start in range(0, len(table), zstd.FRAME):
+            piece = table[start : start + zstd.FRAME]
+            self._plain[self._held : self._held + len(piece)] = piece
+            self._held += len(piece)
+            self._seal()
+        count = self._age.seal_chunk(self._plain_view[: self._held], self._chunk, last=True)
+        self._sink.write(memoryview(self._chunk)[:count])

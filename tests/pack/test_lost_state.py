@@ -1,0 +1,64 @@
+"""The disk of the state folder dies while a group is packed: the drives' own copies bring the packing back."""
+
+import os
+import shutil
+
+import pytest
+import shipments
+
+from sealift.errors import Refused, SealiftError
+from sealift.stages.pack import group, run
+
+
+def stopped(tmp_path, monkeypatch, after):
+    """A packing that stopped after some commits, and whose state folder is gone."""
+    source = shipments.corpus(tmp_path / "source")
+    for number in range(12):
+        shipments.write(source / f"more/{number:02d}.bin", os.urandom(700_000))
+    origin = shipments.Origin(tmp_path / "origin", source, 2, 1)
+    commit = group.GroupPacker._commit_stripe
+
+    def fail(self, stripe, *rest):
+        if stripe == after:
+            raise SealiftError("pulled out")
+        return commit(self, stripe, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(group.GroupPacker, "_commit_stripe", fail)
+        with pytest.raises(SealiftError, match="pulled out"):
+            origin.pack()
+    shutil.rmtree(origin.state)
+    return origin
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_packing_goes_on_after_the_last_committed_stripe(tmp_path, monkeypatch, after):
+    origin = stopped(tmp_path, monkeypatch, after)
+    notices = []
+    assert origin.pack(notices).groups[0]["state"] == "signed"
+    assert any(f"goes on after stripe {after}" in notice for notice in notices)
+    left = [path.name for mount in origin.mounts for path in (shipments.Path(mount) / "sealift").glob("journal*")]
+    assert left == [], "copies hold names, and go when the group is signed"
+    (target := tmp_path / "target").mkdir()
+    assert origin.unpack(target, seal=origin.seal()).failed == []
+    shipments.same(origin.source, target)
+
+
+def test_another_source_than_the_one_that_was_begun_is_refused(tmp_path, monkeypatch):
+    origin = stopped(tmp_path, monkeypatch, 1)
+    shipments.write(origin.source / "new", b"was not there")
+    with pytest.raises(Refused, match="not what it was"):
+        origin.pack()
+
+
+def test_a_group_that_is_signed_already_is_taken_over_and_not_packed_again(tmp_path):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    first = origin.pack()
+    before = [shipments.picture(mount) for mount in origin.mounts]
+    shutil.rmtree(origin.state)
+    notices = []
+    again = origin.pack(notices, shipment=first.config.shipment)
+    assert any("signed on its drives already" in notice for notice in notices)
+    assert (again.packed_bytes, again.files) == (first.packed_bytes, first.files)
+    assert [shipments.picture(mount) for mount in origin.mounts] == before
+    assert run.load_manifest(str(origin.state), 0)[0].shipment == first.config.shipment

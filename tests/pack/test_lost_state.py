@@ -62,3 +62,9 @@ def test_a_group_that_is_signed_already_is_taken_over_and_not_packed_again(tmp_p
     assert (again.packed_bytes, again.files) == (first.packed_bytes, first.files)
     assert [shipments.picture(mount) for mount in origin.mounts] == before
     assert run.load_manifest(str(origin.state), 0)[0].shipment == first.config.shipment
+
+
+def test_a_packing_that_came_back_is_bound_to_how_it_began(tmp_path, monkeypatch):
+    origin = stopped(tmp_path, monkeypatch, 2)
+    with pytest.raises(SealiftError, match="began with something else"):
+        origin.pack(order="shuffled", seed=3)

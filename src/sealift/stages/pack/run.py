@@ -309,7 +309,8 @@ def _settle(
         wanted.groups = config.groups
         deal.groups = config.groups
     differ = [name for name in Config.__struct_fields__ if getattr(config, name) != getattr(wanted, name)]
-    if differ and all(journal.group(number).state == "waiting" for number in range(len(config.groups))):
+    known = [journal.group(number) for number in range(len(config.groups))]
+    if differ and all(group.state == "waiting" and not group.stripes for group in known):
         shutil.rmtree(os.path.join(options.state, "scan"), ignore_errors=True)  # refused before: nothing was packed
         journal.set("config", msgspec.json.encode(wanted))
         return wanted

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
 from sealift import __version__
+from sealift.cli.stopping import Stop
 from sealift.errors import DeclarationInvalid, Interrupted, SealiftError
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 INTERNAL = 70
 REPORT = "please report it, with what SEALIFT_DEBUG=1 prints, where you got sealift from"
+INTERRUPTED = "interrupted; the same command again goes on"
 MAX_PROBLEMS = 200
 
 
@@ -123,22 +126,26 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command; the exit code. Every exception ends here."""
+    stop = Stop()
     try:
-        code = cli.main(arguments, prog_name="sealift", standalone_mode=False)
-        sys.stdout.flush()
+        with stop.signals([signal.SIGINT]):
+            code = cli.main(arguments, prog_name="sealift", standalone_mode=False)
+            sys.stdout.flush()
     except Exception as error:
         if os.environ.get("SEALIFT_DEBUG") == "1":
             raise
+        if stop.asked and not isinstance(error, Interrupted):  # a library made an error of its own of it
+            return explain(Interrupted(INTERRUPTED))
         return explain(error)
     except KeyboardInterrupt:
-        return explain(Interrupted("interrupted; the same command again goes on"))
+        return explain(Interrupted(INTERRUPTED))
     return code if isinstance(code, int) else 0
 
 
 def explain(error: Exception) -> int:
     """Say what happened on stderr; the exit code."""
     if isinstance(error, click.Abort):
-        error = Interrupted("interrupted; the same command again goes on")
+        error = Interrupted(INTERRUPTED)
     if isinstance(error, click.UsageError):
         return _usage(error)
     if isinstance(error, click.ClickException):

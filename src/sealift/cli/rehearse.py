@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
+from sealift.cli.stopping import Stop
 from sealift.errors import BadInput, Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sealift.stages.rehearse import Events, Rehearsal, SceneResult
 
@@ -54,8 +55,9 @@ def rehearse(source: str | None, report: str | None, *, as_json: bool, **given: 
     if report is not None:
         _check_report(report)
     options = stage.Options(source=source, **{**given, "scenes": list(given["scenes"])})
-    with _stoppable(), common.Meter() as meter:
-        result = stage.rehearse(options, _events(meter))
+    stop = Stop()
+    with _stoppable(stop), common.Meter() as meter:
+        result = stage.rehearse(options, _events(meter, stop))
     if report is not None:
         _write_report(report, result)
     if as_json:
@@ -69,40 +71,44 @@ def rehearse(source: str | None, report: str | None, *, as_json: bool, **given: 
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
+def _stoppable(stop: Stop) -> Iterator[None]:
     """The first signal ends the rehearsal, others do not disturb the cleaning up."""
 
-    def stop(_number: int, _frame: object) -> None:
+    def once() -> None:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         common.say("stopping; taking the scratch drives away")
-        raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
-        yield
-    except (KeyboardInterrupt, Interrupted):
-        raise Interrupted("the rehearsal was stopped; nothing is left of the scratch drives") from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with stop.signals(_SIGNALS, once):
+            yield
+    except (Exception, KeyboardInterrupt):
+        if stop.asked:  # a library may have made an error of its own of it
+            raise Interrupted("the rehearsal was stopped; nothing is left of the scratch drives") from None
+        raise
 
 
-def _events(meter: common.Meter) -> Events:
+def _events(meter: common.Meter, stop: Stop) -> Events:
     from sealift.stages.rehearse import Events
 
     def scene(result: SceneResult) -> None:
+        stop.check()
         meter.close()
         meter.note(f"  {'held' if result.held else 'DID NOT HOLD'}: {_verdict(result)}")
 
     def step(text: str) -> None:
+        stop.check()
         meter.close()
         meter.note(text)
+
+    def progress(what: str, done: int, total: int | None, drives: Mapping[str, int] | None) -> None:
+        stop.check()
+        meter.update(what, done, total, drives=drives)
 
     return Events(
         notice=meter.note,
         step=step,
-        progress=lambda what, done, total, drives: meter.update(what, done, total, drives=drives),
+        progress=progress,
         scene=scene,
     )
 

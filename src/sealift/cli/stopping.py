@@ -1,0 +1,48 @@
+"""Stopping a command by a signal, so that the wish is not lost where the exception is.
+
+`KeyboardInterrupt` is raised wherever the main thread happens to be. Inside a library's callback it comes back as that
+library's error, and inside a finalizer Python prints it and forgets it. So the handler also notes that it was asked:
+whatever ends a command afterwards is told as an interruption, and `check` raises again at the next step of the work.
+
+What is not here: what a command takes away when it is stopped; exit codes (main.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+class Stop:
+    """Whether stopping was asked for since `signals` was entered."""
+
+    asked = False
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where one was lost on its way; for the steps of the work, not for cleaning up."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def signals(self, numbers: Sequence[signal.Signals], then: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """These signals ask to stop while inside: `then()`, and KeyboardInterrupt. In other threads: nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(_number: int, _frame: object) -> None:
+            self.asked = True
+            then()
+            raise KeyboardInterrupt
+
+        before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

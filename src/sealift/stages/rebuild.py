@@ -1,0 +1,501 @@
+"""Packs rebuilt from the rest of their stripe, slab by slab: what repair does, and packing when a drive is replaced.
+
+    a slab of a stripe:  read what the wanted packs still have -> check -> (where blocks are bad: read k others ->
+                         check -> solve -> check) -> write beside
+    all slabs written:   fsync -> rename over the name -> fsync the folder
+
+What holds: no byte is used or written that its block hash does not cover, wherever it came from; a pack appears
+under its name only when every block of it was proved, and what lay there before is untouched until then. Blocks that
+cannot be had are named and their pack is left as it is. Memory is (n + wanted) x SLAB x AHEAD. Every drive has a
+reader, every target a writer, so that the slowest drive sets the pace and not the sum of all.
+
+What is not here: which packs are wrong (stages/repair.py, stages/pack), small files, what is signed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import queue
+import threading
+from collections import OrderedDict
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from blake3 import blake3
+
+from sealift.drives.base import ALIGN, aligned_buffer, errno_of
+from sealift.errors import DriveFault, FormatError
+from sealift.formats import manifest as mf
+from sealift.formats import parity as code
+from sealift.formats.manifest import BLOCK
+from sealift.stages.verify_verdict import LostPack, add_lost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from sealift.drives.base import Drive, PartFile, ReadFile
+
+SLAB = 4 * BLOCK
+AHEAD = 3  # slabs in flight
+FLUSH_EVERY = 16  # slabs of a pack between flushes, so that the last one has little left to do
+GIVE_UP = 16  # slabs that a drive fails one after the other before it is asked for nothing more
+MAX_NOTICED = 10_000
+_GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
+
+
+class _Stopped(Exception):
+    """Another part of the rebuild failed or was interrupted: a slab that was not written must not seem to be."""
+
+
+class StripeWork(NamedTuple):
+    """What is wanted of one stripe.
+
+    `lengths` by role; `hashes(role, first, stop)` gives the BLAKE3 digests of those blocks, 32 bytes each, and may
+    raise FormatError; `wanted`: role -> the drives that shall have this pack. A drive that is among the sources gives
+    the blocks it still has whole.
+    """
+
+    stripe: int
+    lengths: Sequence[int]
+    hashes: Callable[[int, int, int], bytes]
+    wanted: Mapping[int, Sequence[Drive]]
+
+
+class Noticed(NamedTuple):
+    """A block of a drive that was read for a rebuild, and was not as its hash says, or did not read."""
+
+    mount: str
+    stripe: int
+    role: int
+    block: int
+
+
+class Progress(NamedTuple):
+    """Bytes so far: read, and written; by mount of the target."""
+
+    read: int
+    written: int
+    targets: dict[str, int]
+
+
+@dataclass
+class Rebuilt:
+    """What came of it. `lost` are blocks that could not be had: their packs were not touched."""
+
+    packs: int = 0
+    blocks: int = 0  # solved from others; the rest of a pack was copied
+    bytes_read: int = 0
+    bytes_written: int = 0
+    lost: list[LostPack] = field(default_factory=list)
+    noticed: list[Noticed] = field(default_factory=list)
+
+
+def rebuild(
+    works: Iterable[StripeWork],
+    data: int,
+    parity: int,
+    sources: Mapping[int, Sequence[Drive]],
+    *,
+    progress: Callable[[Progress], object] = lambda _progress: None,
+    landed: Callable[[int, int, Drive], object] = lambda _stripe, _role, _drive: None,
+) -> Rebuilt:
+    """Rebuild every wanted pack from `sources` (slot -> drives that hold its packs); needs the targets' locks.
+
+    `landed(stripe, role, drive)` is called when a pack is durable under its name, in any order, from other threads.
+    Raises DriveFault when a target fails: what was renamed stays, the rest is as it was.
+    """
+    run = _Run(data, parity, sources, progress, landed)
+    try:
+        run.all(works)
+    finally:
+        run.close()
+    return run.result
+
+
+class _Sources:
+    """Open packs of the drives that are read, and which drives answer no more."""
+
+    def __init__(self, drives: Mapping[int, Sequence[Drive]], data: int) -> None:
+        self._drives, self._data = drives, data
+        self._readers = {slot: ThreadPoolExecutor(1, thread_name_prefix=f"read-{slot}") for slot in drives}
+        self._open: dict[int, OrderedDict[tuple[int, int], ReadFile | None]] = {slot: OrderedDict() for slot in drives}
+        self._failed: dict[str, int] = {}
+        self.bytes_read = 0
+        self._lock = threading.Lock()
+
+    def has(self, slot: int) -> bool:
+        """Whether a drive of this slot is here."""
+        return bool(self._drives.get(slot))
+
+    def read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> Future[None]:
+        """Fill a column from the first copy that has each block whole."""
+        return self._readers[slot].submit(self._read, slot, stripe, role, offset, column)
+
+    def _read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
+        for number, drive in enumerate(self._drives[slot]):
+            if self._failed.get(drive.mount, 0) >= GIVE_UP:
+                continue
+            file = self._file(slot, number, drive, stripe, role)
+            if file is not None:
+                self._fill(file, drive, offset, column)
+            if all(column.good):
+                return
+
+    def _fill(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
+        target = column.memory if not any(column.good) else column.spare()
+        try:
+            got = min(file.readinto_at(offset, target[: -(-column.length // ALIGN) * ALIGN]), column.length)
+            self._failed[drive.mount] = 0
+            with self._lock:
+                self.bytes_read += got
+            column.take(target, got)
+        except DriveFault as error:
+            if errno_of(error) in _GONE:
+                self._failed[drive.mount] = GIVE_UP
+                return
+            self._by_block(file, drive, offset, column)
+
+    def _by_block(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
+        """Block by block, where the slab as a whole did not read."""
+        answered = False
+        for number in range(len(column.good)):
+            if not column.good[number]:
+                with contextlib.suppress(DriveFault):
+                    piece = file.read_at(offset + number * BLOCK, min(BLOCK, column.length - number * BLOCK))
+                    column.take_block(number, piece)
+                    answered = True
+        self._failed[drive.mount] = 0 if answered else self._failed.get(drive.mount, 0) + 1
+
+    def _file(self, slot: int, number: int, drive: Drive, stripe: int, role: int) -> ReadFile | None:
+        files, key = self._open[slot], (stripe, number)
+        if key not in files:
+            file: ReadFile | None = None
+            with contextlib.suppress(DriveFault, FormatError):
+                file = drive.open_read(mf.pack_name(stripe, role, self._data), direct=True)
+            files[key] = file
+            while len(files) > 4 * len(self._drives[slot]):
+                old = files.popitem(last=False)[1]
+                if old is not None:
+                    old.close()
+        return files[key]
+
+    def close(self) -> None:
+        for reader in self._readers.values():
+            reader.shutdown()
+        for files in self._open.values():
+            for file in files.values():
+                if file is not None:
+                    file.close()
+
+
+class _Column:
+    """The bytes of one role in one slab: `length` of them, and which blocks are as their hashes say."""
+
+    def __init__(self, memory: memoryview, array: code.Column, length: int, hashes: bytes | None) -> None:
+        self.memory, self.array, self.length, self._hashes = memory, array, length, hashes
+        blocks = -(-length // BLOCK)
+        self.good = [False] * blocks
+        self.read = False
+
+    def spare(self) -> memoryview:
+        """Another buffer, for a second copy of a drive; rare."""
+        return aligned_buffer(len(self.memory))
+
+    def take(self, data: memoryview, got: int) -> None:
+        """Keep the blocks of `data` (which may be this column's own memory) that are right."""
+        for number in range(-(-got // BLOCK)):
+            start, stop = number * BLOCK, min((number + 1) * BLOCK, self.length)
+            if stop <= got and not self.good[number]:
+                self._check(number, data[start:stop], own=data is self.memory)
+
+    def take_block(self, number: int, piece: bytes) -> None:
+        """Keep one block if it is right."""
+        if len(piece) == min(BLOCK, self.length - number * BLOCK):
+            self._check(number, memoryview(piece), own=False)
+
+    def _check(self, number: int, piece: memoryview, *, own: bool) -> None:
+        if self._hashes is not None and blake3(piece).digest() == self._hashes[number * 32 : number * 32 + 32]:
+            self.good[number] = True
+            if not own:
+                self.memory[number * BLOCK : number * BLOCK + len(piece)] = piece
+
+    def pad(self, size: int) -> None:
+        """Zeros after the end of the pack, as the code reads it."""
+        self.array[self.length : size] = 0
+
+    def whole(self, number: int) -> bool:
+        """Whether block `number` can be used; beyond the end of the pack it is zeros, and known."""
+        return number >= len(self.good) or self.good[number]
+
+    def prove(self, number: int) -> bool:
+        """Check a block that was solved into this column's memory."""
+        stop = min((number + 1) * BLOCK, self.length)
+        self._check(number, self.memory[number * BLOCK : stop], own=True)
+        return self.good[number]
+
+
+@dataclass
+class _Stripe:
+    """A stripe whose wanted packs are under way."""
+
+    work: StripeWork
+    left: int  # slabs
+    parts: dict[tuple[int, int], PartFile] = field(default_factory=dict)  # (role, place in wanted)
+    lost: set[int] = field(default_factory=set)
+    slabs: int = 0
+
+
+class _Run:
+    """One rebuild: slabs are worked on AHEAD at a time, each in its own memory."""
+
+    def __init__(
+        self,
+        data: int,
+        parity: int,
+        sources: Mapping[int, Sequence[Drive]],
+        progress: Callable[[Progress], object],
+        landed: Callable[[int, int, Drive], object],
+    ) -> None:
+        self._data, self._parity, self._n = data, parity, data + parity
+        self._sources = _Sources(sources, data)
+        self._mounts = {slot: [drive.mount for drive in drives] for slot, drives in sources.items()}
+        self._progress, self._landed = progress, landed
+        self._slabs = ThreadPoolExecutor(AHEAD, thread_name_prefix="slab")
+        self._writers: dict[str, ThreadPoolExecutor] = {}
+        self._memory: queue.SimpleQueue[tuple[memoryview, code.Column]] = queue.SimpleQueue()
+        for _ in range(AHEAD):
+            view = aligned_buffer(self._n * SLAB)
+            self._memory.put((view, np.frombuffer(view, dtype=np.uint8)))
+        self._lock = threading.Lock()
+        self._open: list[_Stripe] = []
+        self._jobs: set[Future[None]] = set()
+        self._targets: dict[str, int] = {}
+        self._stopped = False
+        self.result = Rebuilt()
+
+    def all(self, works: Iterable[StripeWork]) -> None:
+        for work in works:
+            wanted = {role: drives for role, drives in work.wanted.items() if work.lengths[role] and drives}
+            if not wanted:
+                continue
+            longest = max(work.lengths[role] for role in wanted)
+            count = -(-longest // SLAB)
+            stripe = _Stripe(work._replace(wanted=wanted), count)
+            with self._lock:
+                self._open.append(stripe)
+            for number in range(count):
+                self._settle(AHEAD)
+                self._jobs.add(self._slabs.submit(self._slab, stripe, number))
+        self._settle(0)
+
+    def _settle(self, most: int) -> None:
+        """Wait until at most `most` jobs are under way; raise what one raised."""
+        while self._jobs:
+            done, self._jobs = wait(
+                self._jobs, timeout=0 if len(self._jobs) <= most else 0.5, return_when=FIRST_COMPLETED
+            )
+            for job in done:
+                job.result()
+            self._tell()
+            if len(self._jobs) <= most and not done:
+                return
+
+    def _tell(self) -> None:
+        self.result.bytes_read = self._sources.bytes_read
+        self._progress(Progress(self.result.bytes_read, self.result.bytes_written, dict(self._targets)))
+
+    def _slab(self, stripe: _Stripe, number: int) -> None:
+        if self._stopped:
+            raise _Stopped
+        view, array = self._memory.get()
+        try:
+            columns = self._solve(stripe, number, view, array)
+            self._write(stripe, number, columns)
+        finally:
+            self._memory.put((view, array))
+        with self._lock:
+            stripe.left -= 1
+            last = stripe.left == 0
+        if last:
+            self._publish(stripe)
+
+    def _solve(self, stripe: _Stripe, number: int, view: memoryview, array: code.Column) -> dict[int, _Column]:
+        """The wanted columns of a slab, every block of them right, or lost and said so."""
+        work, offset = stripe.work, number * SLAB
+        size = min(SLAB, max(work.lengths) - offset)
+        size = -(-size // BLOCK) * BLOCK
+        columns = {role: self._column(work, role, offset, view, array) for role in range(self._n)}
+        self._fetch(work, offset, columns, [role for role in work.wanted if columns[role].length])
+        if all(all(columns[role].good) for role in work.wanted):
+            return {role: columns[role] for role in work.wanted}
+        blocks = size // BLOCK
+        while short := self._short(columns, blocks, work.wanted):
+            others = [role for role in range(self._n) if not columns[role].read and columns[role].length]
+            others = [role for role in others if self._sources.has(mf.slot_of(work.stripe, role, self._n))]
+            if not others:
+                break
+            self._fetch(work, offset, columns, others[:short])
+        for column in columns.values():
+            column.pad(size)
+        self._code(stripe, offset // BLOCK, blocks, columns)
+        return {role: columns[role] for role in work.wanted}
+
+    def _column(self, work: StripeWork, role: int, offset: int, view: memoryview, array: code.Column) -> _Column:
+        length = max(0, min(SLAB, work.lengths[role] - offset))
+        first = offset // BLOCK
+        hashes: bytes | None = None
+        with contextlib.suppress(FormatError):  # damaged on every drive: nothing of this pack can be proved
+            hashes = work.hashes(role, first, first + -(-length // BLOCK)) if length else b""
+        place = slice(role * SLAB, (role + 1) * SLAB)
+        return _Column(view[place], array[place], length, hashes)
+
+    def _fetch(self, work: StripeWork, offset: int, columns: dict[int, _Column], roles: Sequence[int]) -> None:
+        jobs = []
+        for role in roles:
+            slot = mf.slot_of(work.stripe, role, self._n)
+            columns[role].read = True
+            if self._sources.has(slot):
+                jobs.append(self._sources.read(slot, work.stripe, role, offset, columns[role]))
+        wait(jobs)
+        for job in jobs:
+            job.result()
+        for role in roles:
+            if role not in work.wanted:
+                self._notice(work, role, offset // BLOCK, columns[role])
+
+    def _notice(self, work: StripeWork, role: int, first: int, column: _Column) -> None:
+        mounts = self._mounts[mf.slot_of(work.stripe, role, self._n)]
+        bad = [first + number for number, good in enumerate(column.good) if not good]
+        with self._lock:
+            room = MAX_NOTICED - len(self.result.noticed)
+            self.result.noticed += [Noticed(mounts[0], work.stripe, role, number) for number in bad[:room]]
+
+    def _short(self, columns: dict[int, _Column], blocks: int, wanted: Mapping[int, object]) -> int:
+        """How many more columns must be read before every block can be solved that is to be."""
+        most = 0
+        for number in range(blocks):
+            if all(columns[role].whole(number) for role in wanted):
+                continue
+            most = max(most, self._data - sum(column.whole(number) for column in columns.values()))
+        return most
+
+    def _code(self, stripe: _Stripe, first: int, blocks: int, columns: dict[int, _Column]) -> None:
+        """Solve runs of blocks in which the same columns are whole."""
+        start = 0
+        while start < blocks:
+            pattern = self._pattern(columns, start, stripe.work.wanted)
+            stop = start + 1
+            while stop < blocks and self._pattern(columns, stop, stripe.work.wanted) == pattern:
+                stop += 1
+            have, bad = pattern
+            if bad and len(have) < self._data:
+                self._give_up(stripe, bad, first, start, stop, columns)
+            elif bad:
+                piece = slice(start * BLOCK, stop * BLOCK)
+                code.rebuild(
+                    self._data,
+                    self._parity,
+                    {role: columns[role].array[piece] for role in have},
+                    {role: columns[role].array[piece] for role in bad},
+                )
+                self._prove(stripe, bad, first, range(start, stop), columns)
+            start = stop
+
+    def _pattern(
+        self, columns: dict[int, _Column], number: int, wanted: Mapping[int, object]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        bad = tuple(role for role in wanted if not columns[role].whole(number))
+        have = tuple(role for role, column in columns.items() if column.whole(number)) if bad else ()
+        return have[: self._data], bad
+
+    def _prove(
+        self, stripe: _Stripe, bad: Sequence[int], first: int, numbers: range, columns: dict[int, _Column]
+    ) -> None:
+        for role in bad:
+            for number in numbers:
+                if number >= len(columns[role].good):
+                    break
+                if columns[role].prove(number):
+                    with self._lock:
+                        self.result.blocks += 1
+                else:
+                    self._give_up(stripe, [role], first, number, number + 1, columns)
+
+    def _give_up(
+        self, stripe: _Stripe, bad: Sequence[int], first: int, start: int, stop: int, columns: dict[int, _Column]
+    ) -> None:
+        with self._lock:
+            for role in bad:
+                stripe.lost.add(role)
+                last = min(stop, len(columns[role].good)) - 1
+                add_lost(self.result.lost, LostPack(stripe.work.stripe, role, first + start, first + last))
+
+    def _write(self, stripe: _Stripe, number: int, columns: dict[int, _Column]) -> None:
+        jobs = [
+            self._writer(drive).submit(self._write_one, stripe, role, place, drive, number, column)
+            for role, column in columns.items()
+            if column.length and role not in stripe.lost
+            for place, drive in enumerate(stripe.work.wanted[role])
+        ]
+        wait(jobs)  # all of them, before the memory is used again
+        for job in jobs:
+            job.result()
+
+    def _writer(self, drive: Drive) -> ThreadPoolExecutor:
+        with self._lock:
+            if drive.mount not in self._writers:
+                self._writers[drive.mount] = ThreadPoolExecutor(1, thread_name_prefix=f"write-{drive.mount[-20:]}")
+            return self._writers[drive.mount]
+
+    def _write_one(self, stripe: _Stripe, role: int, place: int, drive: Drive, number: int, column: _Column) -> None:
+        if self._stopped:
+            raise _Stopped
+        if role in stripe.lost:
+            return
+        part = stripe.parts.get((role, place))
+        if part is None:
+            part = stripe.parts[role, place] = drive.create(mf.pack_name(stripe.work.stripe, role, self._data))
+        part.write_at(number * SLAB, [column.memory[: column.length]])
+        with self._lock:
+            stripe.slabs += 1
+            due = stripe.slabs % FLUSH_EVERY == 0
+            self.result.bytes_written += column.length
+            self._targets[drive.mount] = self._targets.get(drive.mount, 0) + column.length
+        if due:
+            part.flush()
+
+    def _publish(self, stripe: _Stripe) -> None:
+        """All slabs are written: make the packs durable under their names, those of which nothing is lost."""
+        jobs = []
+        for (role, place), part in stripe.parts.items():
+            drive = stripe.work.wanted[role][place]
+            jobs.append(self._writer(drive).submit(self._finish, stripe, role, drive, part))
+        for job in jobs:
+            job.result()
+        with self._lock:
+            self._open.remove(stripe)
+
+    def _finish(self, stripe: _Stripe, role: int, drive: Drive, part: PartFile) -> None:
+        if role in stripe.lost:
+            part.abandon()
+            return
+        part.publish()
+        drive.sync_folder(mf.pack_name(stripe.work.stripe, role, self._data))
+        with self._lock:
+            self.result.packs += 1
+        self._landed(stripe.work.stripe, role, drive)
+
+    def close(self) -> None:
+        """Wait for what is under way, and remove what was not finished."""
+        self._stopped = True
+        self._slabs.shutdown(cancel_futures=True)
+        for writer in self._writers.values():
+            writer.shutdown(cancel_futures=True)
+        self._sources.close()
+        for stripe in self._open:
+            for part in stripe.parts.values():
+                part.abandon()
+        self._tell()

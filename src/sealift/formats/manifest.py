@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from typing import Annotated, Literal, NamedTuple
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType, structs
 
 from sealift.errors import FormatError
 from sealift.formats import canonical, paged
@@ -160,6 +160,10 @@ class Manifest(Record, frozen=True, kw_only=True):
         ref = refs[name]
         return FileRef(bytes=ref.bytes, blake3=ref.blake3)
 
+    def is_card(self, slot: int, card: DriveCard) -> bool:
+        """Whether drive.json says what it must for `slot`, rebuilt or not."""
+        return structs.replace(card, rebuilt=UNSET) == self.card(slot)
+
     def card(self, slot: int) -> DriveCard:
         """What drive.json of the drive in `slot` must say."""
         row = self.drives[slot]
@@ -177,8 +181,19 @@ class Manifest(Record, frozen=True, kw_only=True):
         )
 
 
+class RebuiltNote(Record, frozen=True, kw_only=True):
+    """That a drive is not the one that left the origin: when it was rebuilt, and the serial of its medium, if any."""
+
+    at: Annotated[str, Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")]
+    serial: Text
+
+
 class DriveCard(Record, frozen=True, kw_only=True):
-    """drive.json: which drive of the manifest's table this is. A claim: the packs decide the slot."""
+    """drive.json: which drive of the manifest's table this is. A claim: the packs decide the slot.
+
+    `rebuilt` is there only on a drive that was rebuilt at the destination; `serial`, `label` and `carrier` are those
+    of the drive whose place it takes.
+    """
 
     type: Literal["sealift-drive"] = "sealift-drive"
     version: Literal[1] = 1
@@ -192,6 +207,7 @@ class DriveCard(Record, frozen=True, kw_only=True):
     serial: Name
     label: Name
     carrier: Text
+    rebuilt: RebuiltNote | UnsetType = UNSET
 
 
 class PackRecord(NamedTuple):

@@ -255,7 +255,7 @@ def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, seale
         return
     if view.card is None:
         view.note(mf.CARD, "non-canonical", "does not parse, or is not in canonical form")
-    elif group is not None and view.slot is not None and view.card != group.manifest.card(view.slot):
+    elif group is not None and view.slot is not None and not group.manifest.is_card(view.slot, view.card):
         row = group.manifest.drives[view.slot].id
         view.note(mf.CARD, "rotten", f"says {view.card.id}; by the signed table and its packs this is {row}")
 

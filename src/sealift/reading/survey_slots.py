@@ -40,7 +40,7 @@ def find_slot(
     is not believed.
     """
     claim = card.slot if card is not None and card.slot < manifest.n else None
-    exact = claim is not None and card == manifest.card(claim)
+    exact = claim is not None and card is not None and manifest.is_card(claim, card)
     votes: Counter[int] = Counter()
     for stripe in _sample(manifest.geometry.stripes):
         slots = _slots_of_pack(drive, manifest, packs, blocks, stripe)

@@ -75,17 +75,8 @@ def verify(
             "none of these mounts holds a drive of sealift: " + ", ".join(view.mount for view in found.views[:10]),
             hint="mount the drives, and give the folders in which their sealift/ folder is",
         )
-    checks = [
-        DriveCheck(view, group, view.slot)
-        for group in found.groups
-        if group.trusted
-        for view in group.views
-        if view.slot is not None
-    ]
-    path = (state or default_path(found.shipment or "unknown")) if remember and checks else None
-    with State(path, again=again) as memory:
-        _run(checks, memory, progress)
-        memory.forget()
+    path = (state or default_path(found.shipment or "unknown")) if remember else None
+    checks = read_drives(found, state=path, again=again, progress=progress)
     for check in checks:
         entry = join.present(check.view, check.group, check.slot, verified=True, damage=check.damage)
         known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)
@@ -108,6 +99,26 @@ def verify(
         final=final,
         seconds=time.monotonic() - begun,
     )
+
+
+def read_drives(
+    found: Survey, *, state: str | None, again: bool = False, progress: Callable[[Progress], object] | None = None
+) -> list[DriveCheck]:
+    """Read every drive of every trusted group to its last byte; the checks hold what was found.
+
+    `state`: the file that remembers what was found good until the pass has ended, or None. Raises Interrupted.
+    """
+    checks = [
+        DriveCheck(view, group, view.slot)
+        for group in found.groups
+        if group.trusted
+        for view in group.views
+        if view.slot is not None
+    ]
+    with State(state if checks else None, again=again) as memory:
+        _run(checks, memory, progress)
+        memory.forget()
+    return checks
 
 
 def _run(checks: list[DriveCheck], memory: State, progress: Callable[[Progress], object] | None) -> None:
@@ -209,6 +220,9 @@ def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[st
         if rivals and not check.damage and checks.index(check) > checks.index(rivals[0]):
             notices.append(f"{check.view.mount} is a good copy of {check.view.name}, as is {rivals[0].view.mount}")
         serial, row = check.view.drive.serial(), check.group.manifest.drives[check.slot].serial
+        if check.view.card is not None and check.view.card.rebuilt:
+            note = check.view.card.rebuilt
+            notices.append(f"{check.view.mount}: says that it is {check.view.name}, rebuilt at {note.at}")
         if serial is not None and serial != row and os.path.ismount(check.view.mount):
             notices.append(f"{check.view.mount}: {check.view.name} is on medium {serial}, and was packed on {row}")
     for name, report in reports:

@@ -3,12 +3,14 @@
 It keeps the same contract as LocalDrive, and fails when told to: `plan(operation, name, offset)` returns an
 errno to fail with, or None. What stands for links, FIFOs and devices is a Kind in place of bytes. Nothing is
 durable, so flush and sync_folder only count. One process: a lock excludes other MemoryDrives over the same
-`Medium`.
+`Medium`, and its descriptor is an empty file in memory, for children to inherit.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -128,6 +130,8 @@ class MemoryDrive:
         self.medium = medium or Medium()
         self.plan = plan
         self.synced: list[str] = []
+        self._lock: weakref.finalize[..., MemoryDrive] | None = None
+        self._fd = -1
 
     def _maybe_fail(self, operation: Operation, name: str, offset: int, doing: str) -> None:
         code = self.plan(operation, name, offset) if self.plan else None
@@ -224,15 +228,21 @@ class MemoryDrive:
     # Writing
 
     def lock(self) -> int:
-        """Lock for writing; -1, as no descriptor holds it."""
+        """Lock for writing."""
         self._maybe_fail("lock", "", 0, "locking sealift/")
         if self.medium.holder not in {None, self}:
             raise Busy(f"{self.mount}: another process works on this drive")
         self.medium.holder, self.medium.exists = self, True
-        return -1
+        if self._lock is None:
+            self._fd = os.memfd_create("sealift-lock", 0)  # inheritable
+            self._lock = weakref.finalize(self, os.close, self._fd)
+        return self._fd
 
     def unlock(self) -> None:
         """Give the lock up; again does nothing."""
+        if self._lock is not None:
+            self._lock()
+            self._lock = None
         if self.medium.holder is self:
             self.medium.holder = None
 

@@ -1,0 +1,285 @@
+"""DriveStoreTests: what every implementation of drives.base.Drive must do, as a pytest class to subclass.
+
+Holds what base.py says of Drive, ReadFile and PartFile, by calls of that protocol alone, so that what passes here
+serves packing, verify, repair and reading alike. A subclass gives the fixture `drive`, a drive with nothing on it,
+and `reopen`; with `plant` it also shows what its medium holds besides regular files. Faults of a medium are not
+here: a drive cannot be asked to have one (see FleetSimulator); nor is what becomes durable when.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sealift.drives.base import ALIGN, MAX_DEPTH, PART, aligned_buffer, is_missing
+from sealift.errors import Busy, DriveFault, FormatError
+
+if TYPE_CHECKING:
+    from sealift.drives.base import Drive, Kind
+
+NAME = "packs/0000/0000000.parity"
+SMALL = "drive.json"
+
+# Examples share one drive, which is what a drive sees too: every one writes NAME anew. And several classes, one for
+# each implementation, run the same inherited test.
+_SETTINGS = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+
+
+class DriveStoreTests:
+    """The contract. A subclass named Test... gives `drive` and `reopen`, and `plant` where there is something to."""
+
+    @pytest.fixture
+    def drive(self) -> Drive:
+        """A drive with nothing on it, not locked."""
+        pytest.fail(f"{type(self).__name__} must give a fixture named drive: an empty Drive")
+
+    def reopen(self, drive: Drive) -> Drive:
+        """Another Drive over the same medium, as a second process would open it."""
+        pytest.fail(f"{type(self).__name__} must have reopen(drive): another Drive over the medium of {drive.mount}")
+
+    def plant(self, drive: Drive, name: str, kind: Kind) -> None:
+        """Put a link, a folder or what is neither (FIFO, socket, device) under `name`; skips where none can be."""
+        pytest.skip(f"{drive.mount} can hold no {kind} under {name}")
+
+    # Reading
+
+    def test_an_empty_mount_is_no_drive_yet(self, drive: Drive) -> None:
+        """Nothing is there, and asking makes nothing."""
+        assert not drive.exists()
+        assert drive.read_small(SMALL, 100) is None
+        assert drive.size(NAME) is None
+        assert list(drive.walk(10)) == []
+        with pytest.raises(DriveFault) as caught:
+            drive.open_read(NAME)
+        assert is_missing(caught.value)
+        assert caught.value.drive == drive.mount
+        assert not drive.exists()
+
+    @given(
+        st.binary(max_size=3 * ALIGN),
+        st.lists(st.tuples(st.integers(0, 4 * ALIGN), st.integers(0, 2 * ALIGN)), max_size=5),
+        st.booleans(),
+    )
+    @_SETTINGS
+    def test_what_was_written_is_read(
+        self, drive: Drive, data: bytes, windows: list[tuple[int, int]], direct: bool
+    ) -> None:
+        """Whole and in any window, through the cache or beyond it, into aligned buffers and others."""
+        drive.lock()
+        drive.write_small(NAME, data)
+        assert drive.read_small(NAME, len(data)) == data
+        assert drive.size(NAME) == len(data)
+        with drive.open_read(NAME, direct=direct) as file:
+            assert file.length == len(data)
+            for offset, length in windows:
+                assert file.read_at(offset, length) == data[offset : offset + length]
+                for buffer in (memoryview(bytearray(length)), aligned_buffer(length)):
+                    expected = data[offset : offset + len(buffer)]
+                    assert file.readinto_at(offset, buffer) == len(expected)
+                    assert bytes(buffer[: len(expected)]) == expected
+            assert file.read_from in {"medium", "cache"}
+        file.close()
+        drive.unlock()
+
+    def test_a_long_file_is_refused_before_it_is_read(self, drive: Drive) -> None:
+        """A limit is a limit on memory."""
+        drive.lock()
+        drive.write_small(SMALL, bytes(101))
+        with pytest.raises(FormatError, match="at most 100"):
+            drive.read_small(SMALL, 100)
+        assert drive.read_small(SMALL, 101) == bytes(101)
+
+    @pytest.mark.parametrize("kind", ["link", "folder", "other"])
+    def test_what_is_no_regular_file_is_named_and_not_opened(self, drive: Drive, kind: Kind) -> None:
+        """A FIFO would block, a device would act, a link would lead elsewhere."""
+        self.plant(drive, SMALL, kind)
+        for read in (lambda: drive.read_small(SMALL, 100), lambda: drive.size(SMALL)):
+            with pytest.raises(FormatError, match=r"drive\.json"):
+                read()
+        for direct in (False, True):
+            with pytest.raises(FormatError, match=r"drive\.json"):
+                drive.open_read(SMALL, direct=direct)
+        assert [(entry.name, entry.kind) for entry in drive.walk(10)] == [(SMALL.encode(), kind)]
+
+    @pytest.mark.parametrize("kind", ["link", "other"])
+    def test_a_folder_that_is_none_is_not_entered(self, drive: Drive, kind: Kind) -> None:
+        """Neither to read nor to write."""
+        self.plant(drive, "packs", kind)
+        with pytest.raises(FormatError):
+            drive.size(NAME)
+        with pytest.raises(FormatError):
+            drive.read_small(NAME, 100)
+        with pytest.raises(FormatError):
+            drive.open_read(NAME)
+        drive.lock()
+        with pytest.raises(FormatError):
+            drive.create(NAME)
+
+    def test_walk_tells_kinds_and_sizes_folders_first(self, drive: Drive) -> None:
+        """Every name once, beneath what holds it."""
+        drive.lock()
+        for number in range(5):
+            drive.write_small(f"packs/{number % 2:04d}/{number:07d}.parity", bytes(number))
+        found = list(drive.walk(8))
+        names = [entry.name for entry in found]
+        assert len(set(names)) == len(names) == 8
+        for place, entry in enumerate(found):
+            above = entry.name.rpartition(b"/")[0]
+            assert not above or above in names[:place]
+            size = int(entry.name[-14:-7]) if entry.kind == "file" else 0
+            assert (entry.kind, entry.size) == ("file" if entry.name.endswith(b".parity") else "folder", size)
+
+    def test_walk_is_bounded(self, drive: Drive) -> None:
+        """A hostile drive of endless entries ends."""
+        drive.lock()
+        for number in range(5):
+            drive.write_small(f"packs/{number:04d}/{number:07d}.parity", b"x")
+        assert len(list(drive.walk(11))) == 11
+        with pytest.raises(FormatError, match="more than 10"):
+            list(drive.walk(10))
+
+    def test_walk_goes_only_so_deep(self, drive: Drive) -> None:
+        """And one of endless folders."""
+        drive.lock()
+        drive.write_small("/".join("x" * MAX_DEPTH), b"x")
+        assert len(list(drive.walk(100))) == MAX_DEPTH
+        drive.write_small("/".join("y" * (MAX_DEPTH + 1)), b"x")
+        with pytest.raises(FormatError, match="deep"):
+            list(drive.walk(100))
+
+    @pytest.mark.parametrize("name", ["", "/etc/passwd", "..", "a/../b", "a//b", "./a", "a/", "a\0b", "x" + PART])
+    def test_names_that_could_leave_are_our_own_fault(self, drive: Drive, name: str) -> None:
+        """ValueError, as no file on a drive can cause it."""
+        drive.lock()
+        for act in (drive.open_read, drive.create, drive.remove, drive.size):
+            with pytest.raises(ValueError, match="no name"):
+                act(name)
+
+    # Identity and space
+
+    def test_two_mounts_of_one_filesystem_are_the_same(self, drive: Drive) -> None:
+        """What tells two drives from one drive given twice."""
+        assert self.reopen(drive).filesystem() == drive.filesystem()
+        assert self.reopen(drive).serial() == drive.serial()
+
+    def test_space_is_told(self, drive: Drive) -> None:
+        """Free is a part of all."""
+        assert 0 < drive.free_bytes() <= drive.total_bytes()
+
+    # Writing
+
+    @given(st.lists(st.tuples(st.integers(0, 70_000), st.lists(st.binary(max_size=5000), max_size=4)), max_size=6))
+    @_SETTINGS
+    def test_pieces_written_anywhere_add_up(self, drive: Drive, writes: list[tuple[int, list[bytes]]]) -> None:
+        """In any order, overlapping, with gaps, which read as zeros; and nothing is there before it is published."""
+        drive.lock()
+        drive.remove(NAME)
+        model = bytearray()
+        part = drive.create(NAME)
+        for offset, pieces in writes:
+            part.write_at(offset, [memoryview(piece) for piece in pieces])
+            joined = b"".join(pieces)
+            if joined:
+                model.extend(bytes(max(0, offset - len(model))))
+                model[offset : offset + len(joined)] = joined
+        part.flush()
+        assert drive.size(NAME) is None
+        part.publish()
+        drive.sync_folder(NAME)
+        assert drive.read_small(NAME, 1 << 20) == bytes(model)
+        drive.unlock()
+
+    def test_more_buffers_than_one_call_takes(self, drive: Drive) -> None:
+        """IOV_MAX is for the drive to know."""
+        drive.lock()
+        part = drive.create(NAME)
+        part.write_at(3, [memoryview(bytes([i % 251])) for i in range(3000)])
+        part.publish()
+        assert drive.read_small(NAME, 10_000) == bytes(3) + bytes(i % 251 for i in range(3000))
+
+    def test_a_published_file_is_seen_by_others(self, drive: Drive) -> None:
+        """And by nobody before."""
+        drive.lock()
+        other = self.reopen(drive)
+        part = drive.create(NAME)
+        part.write_at(0, [memoryview(b"whole")])
+        assert other.size(NAME) is None
+        part.publish()
+        drive.sync_folder(NAME)
+        assert other.read_small(NAME, 100) == b"whole"
+
+    def test_a_leftover_part_is_replaced_and_never_read(self, drive: Drive) -> None:
+        """What a crash leaves is in nobody's way."""
+        drive.lock()
+        drive.create(NAME).write_at(0, [memoryview(b"half of it, and longer")])
+        assert drive.size(NAME) is None
+        part = drive.create(NAME)
+        part.write_at(0, [memoryview(b"whole")])
+        part.publish()
+        drive.sync_folder(NAME)
+        assert drive.read_small(NAME, 100) == b"whole"
+        assert [entry.name for entry in drive.walk(10) if entry.kind == "file"] == [NAME.encode()]
+
+    def test_an_abandoned_file_leaves_nothing(self, drive: Drive) -> None:
+        """What was there before stays."""
+        drive.lock()
+        drive.write_small(NAME, b"before")
+        part = drive.create(NAME)
+        part.write_at(0, [memoryview(b"after")])
+        part.abandon()
+        part.abandon()
+        assert drive.read_small(NAME, 100) == b"before"
+        assert [entry.name for entry in drive.walk(10) if entry.kind == "file"] == [NAME.encode()]
+
+    def test_an_open_file_outlives_its_replacement(self, drive: Drive) -> None:
+        """Repair renames over what others read."""
+        drive.lock()
+        drive.write_small(NAME, b"before")
+        with drive.open_read(NAME) as file:
+            drive.write_small(NAME, b"afterwards")
+            assert (file.length, file.read_at(0, 100)) == (6, b"before")
+        assert drive.read_small(NAME, 100) == b"afterwards"
+
+    def test_remove_and_replace(self, drive: Drive) -> None:
+        """The stamp tells another file under the same name."""
+        drive.lock()
+        drive.write_small(SMALL, b"one")
+        with drive.open_read(SMALL) as first, drive.open_read(SMALL) as again:
+            assert first.stamp == again.stamp
+        drive.write_small(SMALL, b"two")
+        with drive.open_read(SMALL) as second:
+            assert first.stamp != second.stamp
+        drive.remove(SMALL)
+        drive.remove(SMALL)
+        drive.sync_folder(SMALL)
+        assert drive.read_small(SMALL, 100) is None
+
+    # The lock
+
+    def test_the_lock_excludes_and_is_given_up(self, drive: Drive) -> None:
+        """One writer; taking it again changes nothing."""
+        other = self.reopen(drive)
+        descriptor = drive.lock()
+        assert drive.exists()
+        assert drive.lock() == descriptor
+        assert os.get_inheritable(descriptor), "builders hold it, so that orphans keep others out"
+        with pytest.raises(Busy):
+            other.lock()
+        drive.unlock()
+        drive.unlock()
+        other.lock()
+        other.unlock()
+
+    def test_nothing_is_written_without_the_lock(self, drive: Drive) -> None:
+        """A fault of ours."""
+        for write in (drive.create, drive.remove):
+            with pytest.raises(AssertionError):
+                write(NAME)

@@ -1,0 +1,266 @@
+"""FleetSimulator: drives that misbehave when told to, and a script of everything they were told.
+
+Two kinds of trouble. What happens to drives at rest (lose, rot, truncate, extend, remove, swap, relabel, replay,
+replace) is done at once to the bytes beneath. What happens while they work (fail, fill, slow, lie, go_away) waits in
+the bay until a call meets it. `open(mount)` has the signature of LocalDrive, so whatever opens drives by mount can be
+given it; over folders the mounts are paths, and other processes see the damage too, though not the faults.
+
+Whatever is left to chance follows from `seed`, and `script` has it as it fell: the lines are calls that do the same
+again (long contents shortened), with what drives did on their own as comments between. A `with` block adds the script
+to an error that leaves it. What a stage must make of it all is not here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import threading
+from typing import TYPE_CHECKING, Self
+
+from sealift.formats.manifest import BLOCK, CARD
+from sealift.testing.drive import Bay, Fault, FolderPlatter, Lie, MemoryPlatter, Operation, Platter, SimulatedDrive
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Mapping
+
+
+class FleetSimulator:
+    """A fleet, by mount. Make one with `in_memory` or `on_folders`."""
+
+    def __init__(self, name: Callable[[int], str], platter: Callable[[str], Platter], n: int, seed: int) -> None:
+        self._name, self._platter = name, platter
+        self._random = random.Random(seed)  # noqa: S311 -- to be repeated, not to be secret
+        self._bays: dict[str, Bay] = {}
+        self._lost: set[str] = set()
+        self._lines: list[str] = []
+        self._lock = threading.Lock()
+        for _ in range(n):
+            self._add()
+
+    @classmethod
+    def in_memory(cls, n: int, *, seed: int = 0) -> Self:
+        """`n` empty drives in memory, mounted at /mnt/d00, /mnt/d01, ..."""
+        return cls("/mnt/d{:02d}".format, lambda _mount: MemoryPlatter(), n, seed)
+
+    @classmethod
+    def on_folders(cls, root: str | os.PathLike[str], n: int, *, seed: int = 0) -> Self:
+        """`n` drives on the folders d00, d01, ... of `root`, made if needed; what they hold stays."""
+        return cls(lambda number: os.path.join(root, f"d{number:02d}"), FolderPlatter, n, seed)
+
+    # What there is
+
+    @property
+    def mounts(self) -> list[str]:
+        """The mounts of all drives that are not lost, in the order in which they came."""
+        return [mount for mount in self._bays if mount not in self._lost]
+
+    @property
+    def drives(self) -> list[SimulatedDrive]:
+        """A drive for each of `mounts`, freshly opened."""
+        return [self.open(mount) for mount in self.mounts]
+
+    @property
+    def serials(self) -> dict[str, str]:
+        """Serial numbers by mount."""
+        return {mount: self._bays[mount].serial for mount in self.mounts}
+
+    @property
+    def script(self) -> str:
+        """What was done to the fleet, as calls, and what it did, as comments."""
+        return "\n".join(self._lines)
+
+    def open(self, mount: str) -> SimulatedDrive:
+        """The drive that is mounted there, as LocalDrive(mount) would open it. KeyError when it is lost."""
+        if mount in self._lost:
+            raise KeyError(mount)
+        return SimulatedDrive(self._bays[mount])
+
+    def counts(self, mount: str) -> Counter[str]:
+        """How often each operation was asked of the drive: what an n-th fault counts."""
+        return self._bays[mount].counts.copy()
+
+    def names(self, mount: str) -> list[str]:
+        """Every file beneath sealift/, half-written ones too."""
+        return self._bays[mount].platter.names()
+
+    def read(self, mount: str, name: str) -> bytes:
+        """A file's bytes, past the drive. KeyError."""
+        return self._bays[mount].platter.read(name)
+
+    def snapshot(self, mount: str) -> dict[str, bytes]:
+        """All files: what `replay` brings back."""
+        return {name: self.read(mount, name) for name in self.names(mount)}
+
+    # At rest
+
+    def lose(self, mount: str) -> None:
+        """Gone for good; `find` is a miracle that tests are allowed."""
+        self._note("lose", mount)
+        self._lost.add(mount)
+
+    def find(self, mount: str) -> None:
+        """Back, as it was lost."""
+        self._note("find", mount)
+        self._lost.discard(mount)
+
+    def replace(self, mount: str) -> str:
+        """Lose a drive and attach an empty one; the new mount."""
+        self._note("replace", mount)
+        self._lost.add(mount)
+        return self._add()
+
+    def rot(self, mount: str, name: str, bit: int | None = None) -> int:
+        """Flip one bit of a file, any without `bit`; which. ValueError for an empty file."""
+        data = bytearray(self.read(mount, name))
+        if not data:
+            raise ValueError(f"{mount}: {name} is empty: there is nothing to rot")
+        bit = self._random.randrange(len(data) * 8) if bit is None else bit
+        self._note("rot", mount, name, bit=bit)
+        data[bit // 8] ^= 1 << bit % 8
+        self._bays[mount].platter.write(name, bytes(data))
+        return bit
+
+    def rot_block(self, mount: str, name: str, block: int | None = None) -> int:
+        """Fill one block (1 MiB) of a file with other bytes, any without `block`; which."""
+        data = bytearray(self.read(mount, name))
+        if not data:
+            raise ValueError(f"{mount}: {name} is empty: there is nothing to rot")
+        block = self._random.randrange(-(-len(data) // BLOCK)) if block is None else block
+        self._note("rot_block", mount, name, block=block)
+        start, end = block * BLOCK, min((block + 1) * BLOCK, len(data))
+        data[start:end] = bytes(byte ^ 0xA5 for byte in data[start:end])
+        self._bays[mount].platter.write(name, bytes(data))
+        return block
+
+    def truncate(self, mount: str, name: str, length: int) -> None:
+        """Cut a file to `length` bytes."""
+        self._note("truncate", mount, name, length)
+        self._bays[mount].platter.write(name, self.read(mount, name)[:length])
+
+    def extend(self, mount: str, name: str, more: bytes = b"\0") -> None:
+        """Append to a file."""
+        self._note("extend", mount, name, more)
+        self._bays[mount].platter.write(name, self.read(mount, name) + more)
+
+    def remove(self, mount: str, name: str) -> None:
+        """Take a file away."""
+        self._note("remove", mount, name)
+        self._bays[mount].platter.remove(name)
+
+    def put(self, mount: str, name: str, data: bytes) -> None:
+        """Put anything under any name."""
+        self._note("put", mount, name, data)
+        self._bays[mount].platter.write(name, data)
+
+    def swap(self, mount: str, other: str) -> None:
+        """Exchange what two drives hold; serial numbers stay with the hardware."""
+        self._note("swap", mount, other)
+        one, two = self._bays[mount], self._bays[other]
+        held = self.snapshot(mount)
+        self._fill_with(one, self.snapshot(other))
+        self._fill_with(two, held)
+
+    def relabel(self, mount: str, card: bytes) -> None:
+        """Let the drive claim in its drive.json to be another."""
+        self._note("relabel", mount, card)
+        self._bays[mount].platter.write(CARD, card)
+
+    def replay(self, mount: str, files: Mapping[str, bytes]) -> None:
+        """Put a drive of an older shipment, a `snapshot`, in place of what is here."""
+        self._note("replay", mount, f"<{len(files)} files>")
+        self._fill_with(self._bays[mount], files)
+
+    # At work
+
+    def fail(
+        self,
+        mount: str,
+        operation: Operation,
+        code: int = errno.EIO,
+        *,
+        nth: int = 1,
+        lasting: bool = False,
+        name: str = "*",
+    ) -> None:
+        """Let the `nth` next call of an operation fail, and all after it if `lasting`.
+
+        look (exists, size, walk, free_bytes), open, read, lock, create, write, fsync (flush, publish, sync_folder),
+        rename (publish), remove. `name`: a pattern, of the files to count; where a call is of none it is "".
+        """
+        self._note("fail", mount, operation, code, nth=nth, lasting=lasting, name=name)
+        self._bays[mount].faults.append(Fault(operation, code, nth, lasting, name))
+
+    def fill(self, mount: str, free: int = 0) -> None:
+        """Leave `free` bytes on the drive; then it is full (ENOSPC, after what fits)."""
+        self._note("fill", mount, free)
+        self._bays[mount].free = free
+
+    def slow(self, mount: str, rate: float) -> None:
+        """Let reads and writes take as long as they do at `rate` bytes a second."""
+        self._note("slow", mount, rate)
+        self._bays[mount].rate = rate
+
+    def lie(self, mount: str, how: Lie = "flip", *, nth: int = 1, lasting: bool = False) -> None:
+        """Acknowledge the `nth` next write and keep other bytes: one bit flipped, or zeros (`drop`)."""
+        self._note("lie", mount, how, nth=nth, lasting=lasting)
+        self._bays[mount].lies.append((nth, how, lasting))
+
+    def go_away(self, mount: str) -> None:
+        """ENODEV for every call from now on, of files that are open too, until `come_back`."""
+        self._note("go_away", mount)
+        self._bays[mount].gone = True
+
+    def come_back(self, mount: str) -> None:
+        """Plugged in again, with what it had."""
+        self._note("come_back", mount)
+        self._bays[mount].gone = False
+
+    def heal(self, mount: str) -> None:
+        """From now on the drive does what it is asked; what it holds stays."""
+        self._note("heal", mount)
+        bay = self._bays[mount]
+        bay.faults.clear()
+        bay.lies.clear()
+        bay.free = bay.rate = None
+        bay.gone = False
+
+    # The script
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None and self._lines:
+            error.add_note("what happened to the fleet:\n" + self.script)
+
+    def _note(self, action: str, *arguments: object, **options: object) -> None:
+        """One line, as a call."""
+        words = [_words(each) for each in arguments] + [f"{name}={_words(each)}" for name, each in options.items()]
+        with self._lock:
+            self._lines.append(f"fleet.{action}({', '.join(words)})")
+
+    def comment(self, text: str) -> None:
+        """A line of the script that does nothing: what a test did beside, or what a drive did."""
+        with self._lock:
+            self._lines.append(f"# {text}")
+
+    def _add(self) -> str:
+        number = len(self._bays)
+        mount = self._name(number)
+        self._bays[mount] = Bay(mount, f"SIM-{number:02d}", self._platter(mount), self.comment)
+        return mount
+
+    @staticmethod
+    def _fill_with(bay: Bay, files: Mapping[str, bytes]) -> None:
+        for name in bay.platter.names():
+            bay.platter.remove(name)
+        for name, data in files.items():
+            bay.platter.write(name, data)
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bytes) and len(value) > 64:
+        return f"<{len(value)} bytes>"
+    return repr(value)

@@ -1,0 +1,329 @@
+"""What the simulator is told to do to its drives is what those above them see, no more and no less."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sealift.drives.base import errno_of
+from sealift.errors import DriveFault
+from sealift.testing import FleetSimulator
+
+NAME = "packs/0000/0000000.parity"
+
+
+@pytest.fixture(params=["memory", "folders"])
+def fleet(request, tmp_path):
+    made = FleetSimulator.in_memory(2) if request.param == "memory" else FleetSimulator.on_folders(tmp_path, 2)
+    for drive in made.drives:
+        drive.lock()
+        drive.write_small(NAME, b"contents of " + drive.mount.encode())
+        drive.unlock()
+    return made
+
+
+def contents(fleet, place=0):
+    return fleet.drives[place].read_small(NAME, 1 << 30)
+
+
+def test_drives_have_serials_and_filesystems_of_their_own(fleet):
+    assert list(fleet.serials.values()) == ["SIM-00", "SIM-01"]
+    assert len({drive.filesystem() for drive in fleet.drives}) == 2
+
+
+def test_rot_flips_one_bit_and_twice_is_as_before(fleet):
+    before = contents(fleet)
+    bit = fleet.rot(fleet.mounts[0], NAME)
+    rotten = contents(fleet)
+    assert sum((one ^ two).bit_count() for one, two in zip(before, rotten, strict=True)) == 1
+    fleet.rot(fleet.mounts[0], NAME, bit)
+    assert contents(fleet) == before
+
+
+def test_rot_changes_what_an_open_file_reads_only_where_a_medium_would(fleet):
+    """Bytes rot beneath what is open on folders; in memory an open file is a copy. Times stay on both."""
+    with fleet.drives[0].open_read(NAME) as file:
+        stamp = file.stamp
+    fleet.rot(fleet.mounts[0], NAME, 7)
+    with fleet.drives[0].open_read(NAME) as file:
+        assert file.stamp[:4] == stamp[:4]  # ctime, where there is one, cannot be put back
+
+
+def test_a_rotten_block_differs_in_every_byte_and_others_in_none(fleet):
+    fleet.put(fleet.mounts[0], NAME, bytes(3 << 20))
+    assert fleet.rot_block(fleet.mounts[0], NAME, 1) == 1
+    data = contents(fleet)
+    assert data[: 1 << 20] == bytes(1 << 20) == data[2 << 20 :]
+    assert 0 not in data[1 << 20 : 2 << 20]
+
+
+def test_an_empty_file_does_not_rot(fleet):
+    fleet.put(fleet.mounts[0], NAME, b"")
+    for act in (fleet.rot, fleet.rot_block):
+        with pytest.raises(ValueError, match="empty"):
+            act(fleet.mounts[0], NAME)
+
+
+def test_lengths_names_and_labels(fleet):
+    first = fleet.mounts[0]
+    fleet.extend(first, NAME, b"xyz")
+    fleet.truncate(first, NAME, 3)
+    fleet.relabel(first, b"{}")
+    assert fleet.snapshot(first) == {NAME: b"con", "drive.json": b"{}"}
+    fleet.remove(first, NAME)
+    assert contents(fleet) is None
+
+
+def test_swap_and_replay_exchange_everything_but_the_hardware(fleet):
+    first, second = fleet.mounts
+    old, serials = fleet.snapshot(first), fleet.serials
+    fleet.swap(first, second)
+    assert contents(fleet, 1) == old[NAME]
+    fleet.put(first, "more", b"x")
+    fleet.replay(first, old)
+    assert fleet.snapshot(first) == old == fleet.snapshot(second)
+    assert fleet.serials == serials
+
+
+def test_lost_drives_are_gone_and_their_place_may_be_taken(fleet):
+    first, second = fleet.mounts
+    fleet.lose(first)
+    assert fleet.mounts == [second]
+    with pytest.raises(KeyError):
+        fleet.open(first)
+    new = fleet.replace(second)
+    assert fleet.mounts == [new]
+    assert not fleet.open(new).exists()
+    assert fleet.serials == {new: "SIM-02"}
+    fleet.find(first)
+    assert contents(fleet) is not None
+
+
+# At work
+
+
+def act_on(drive, operation):
+    """The smallest act that asks `operation` of a drive once, after whatever must come before."""
+    drive.lock()
+    part = drive.create("x")
+    file = drive.open_read(NAME)
+    acts = {
+        "look": lambda: drive.size(NAME),
+        "open": lambda: drive.open_read(NAME).close(),
+        "read": lambda: file.read_at(0, 1),
+        "lock": drive.lock,
+        "create": lambda: drive.create("y").abandon(),
+        "write": lambda: part.write_at(0, [memoryview(b"12345678")]),
+        "fsync": lambda: drive.sync_folder("x"),
+        "rename": part.publish,
+        "remove": lambda: drive.remove(NAME),
+    }
+    return acts[operation], part
+
+
+OPERATIONS = ["look", "open", "read", "lock", "create", "write", "fsync", "rename", "remove"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_each_operation_fails_as_it_was_told(fleet, operation, code):
+    mount = fleet.mounts[0]
+    drive = fleet.open(mount)
+    act, part = act_on(drive, operation)
+    fleet.fail(mount, operation, code)
+    with pytest.raises(DriveFault) as caught:
+        act()
+    assert (errno_of(caught.value), caught.value.drive) == (code, mount)
+    act()
+    part.abandon()
+    drive.unlock()
+    assert errno.errorcode[code] in fleet.script
+
+
+def test_the_nth_call_fails_and_from_then_on_if_lasting(fleet):
+    first, second = fleet.mounts
+    fleet.fail(first, "open", nth=3)
+    fleet.fail(second, "open", nth=2, lasting=True)
+    told = []
+    for drive in (fleet.open(first), fleet.open(second)):
+        for _ in range(5):
+            try:
+                drive.open_read(NAME).close()
+                told.append("good")
+            except DriveFault:
+                told.append("bad")
+    assert told == ["good", "good", "bad", "good", "good", "good", "bad", "bad", "bad", "bad"]
+
+
+def test_only_calls_of_the_names_that_match_are_counted(fleet):
+    mount = fleet.mounts[0]
+    fleet.fail(mount, "open", name="*.json")
+    drive = fleet.open(mount)
+    drive.open_read(NAME).close()
+    with pytest.raises(DriveFault):
+        drive.read_small("drive.json", 10)
+
+
+def test_a_rename_that_fails_leaves_what_was_there(fleet):
+    mount = fleet.mounts[0]
+    drive = fleet.open(mount)
+    drive.lock()
+    before = contents(fleet)
+    for operation in ("write", "fsync", "rename"):
+        fleet.fail(mount, operation)
+        with pytest.raises(DriveFault):
+            drive.write_small(NAME, b"after")
+        assert fleet.snapshot(mount) == {NAME: before}
+    fleet.fail(mount, "fsync", nth=2)  # the folder's: it was renamed already
+    with pytest.raises(DriveFault):
+        drive.write_small(NAME, b"after")
+    assert contents(fleet) == b"after"
+    drive.unlock()
+
+
+def test_a_failed_write_is_half_written(fleet):
+    mount = fleet.mounts[0]
+    drive = fleet.open(mount)
+    drive.lock()
+    part = drive.create("x")
+    fleet.fail(mount, "write")
+    with pytest.raises(DriveFault):
+        part.write_at(0, [memoryview(b"12"), memoryview(b"345678")])
+    assert fleet.read(mount, "x.part") == b"1234"
+    drive.unlock()
+
+
+def test_a_full_drive_takes_what_fits_and_again_after_something_went(fleet):
+    mount = fleet.mounts[0]
+    drive = fleet.open(mount)
+    drive.lock()
+    fleet.fill(mount, 10)
+    assert drive.free_bytes() == 10
+    drive.write_small("a", b"12345")
+    part = drive.create("b")
+    with pytest.raises(DriveFault, match="full") as caught:
+        part.write_at(0, [memoryview(b"1234567")])
+    assert errno_of(caught.value) == errno.ENOSPC
+    assert fleet.read(mount, "b.part") == b"12345"
+    assert drive.free_bytes() == 0
+    part.abandon()
+    assert drive.free_bytes() == 5
+    drive.remove("a")
+    assert drive.free_bytes() == 10
+    fleet.heal(mount)
+    drive.write_small("b", bytes(100))
+    drive.unlock()
+
+
+def test_a_slow_drive_takes_its_time(fleet):
+    mount = fleet.mounts[0]
+    fleet.slow(mount, 1000)
+    begun = time.monotonic()
+    with fleet.open(mount).open_read(NAME) as file:
+        file.read_at(0, 50)
+    assert time.monotonic() - begun >= 0.05
+
+
+@pytest.mark.parametrize("how", ["flip", "drop"])
+def test_a_lie_is_acknowledged_and_seen_only_by_reading(fleet, how):
+    mount = fleet.mounts[0]
+    drive = fleet.open(mount)
+    drive.lock()
+    fleet.lie(mount, how, nth=2)
+    truth = b"truth of some length"
+    for name in ("a", "b", "c"):
+        drive.write_small(name, truth)
+    assert [drive.read_small(name, 100) == truth for name in ("a", "b", "c")] == [True, False, True]
+    assert drive.size("b") == len(truth)
+    fleet.lie(mount, how, lasting=True)
+    for name in ("a", "b"):
+        drive.write_small(name, truth)
+        assert drive.read_small(name, 100) != truth
+    drive.unlock()
+
+
+def test_a_drive_that_went_away_answers_nothing_and_keeps_what_it_had(fleet):
+    mount = fleet.mounts[0]
+    drive = fleet.open(mount)
+    drive.lock()
+    part, file = drive.create("x"), drive.open_read(NAME)
+    part.write_at(0, [memoryview(b"half")])
+    fleet.go_away(mount)
+    for act in (
+        drive.exists,
+        drive.free_bytes,
+        lambda: list(drive.walk(10)),
+        lambda: file.read_at(0, 1),
+        lambda: part.write_at(4, [memoryview(b"x")]),
+        lambda: fleet.open(mount).read_small(NAME, 100),
+    ):
+        with pytest.raises(DriveFault, match="went away"):
+            act()
+    part.abandon()
+    file.close()
+    drive.unlock()
+    fleet.come_back(mount)
+    assert contents(fleet) is not None
+    assert fleet.read(mount, "x.part") == b"half"
+
+
+def test_counts_are_what_a_fault_counts(fleet):
+    mount = fleet.mounts[0]
+    before = fleet.counts(mount)
+    drive = fleet.open(mount)
+    drive.lock()
+    drive.write_small("x", b"1")
+    drive.unlock()
+    grown = fleet.counts(mount) - before
+    assert grown == {"lock": 1, "create": 1, "write": 1, "fsync": 2, "rename": 1}
+
+
+# The script
+
+
+def test_the_script_does_the_same_again():
+    def fill(fleet):
+        for drive in fleet.drives:
+            drive.lock()
+            drive.write_small(NAME, bytes(1000))
+            drive.unlock()
+        return fleet
+
+    first = fill(FleetSimulator.in_memory(3, seed=5))
+    first.rot(first.mounts[0], NAME)
+    first.rot_block(first.mounts[1], NAME)
+    first.swap(first.mounts[0], first.mounts[2])
+    first.truncate(first.mounts[1], NAME, 10)
+    first.extend(first.mounts[1], NAME, b"end")
+    first.lose(first.mounts[2])
+    second = fill(FleetSimulator.in_memory(3))
+    exec(first.script, {"fleet": second})
+    assert second.mounts == first.mounts
+    assert [second.snapshot(mount) for mount in second.mounts] == [first.snapshot(mount) for mount in first.mounts]
+
+
+def test_an_error_brings_the_script_along(fleet):
+    def fails():
+        with fleet:
+            fleet.fail(fleet.mounts[0], "open", errno.EIO)
+            fleet.open(fleet.mounts[0]).open_read(NAME)
+
+    with pytest.raises(DriveFault) as caught:
+        fails()
+    note = "".join(caught.value.__notes__)
+    assert f"fleet.fail('{fleet.mounts[0]}', 'open', 5, nth=1, lasting=False, name='*')" in note
+    assert "EIO" in note
+
+
+@pytest.mark.parametrize("missing", ["pytest", "hypothesis"])
+def test_without_what_it_needs_the_package_says_what(missing):
+    code = f"import sys; sys.modules[{missing!r}] = None\nimport sealift.testing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        f"sealift.testing needs {missing}, which is not installed: pip install 'sealift[test]'"
+    )

@@ -125,6 +125,7 @@ def test_a_mistyped_key_is_refused(key, data):
         age_keys._bech32_encode("age", bytes(32)),
         age_keys._bech32_encode("age", b"\1" + bytes(31)),
         age_keys._bech32_encode("age1pq", b"\x42" * 32),
+        age_keys._bech32_encode("age1tagpq", b"\x42" * 1216),
         age_keys._bech32_encode("age1tag", b"\x42" * 33),
         age_keys._bech32_encode("age-secret-key-", b"\x42" * 32),
         SPEC_IDENTITY,
@@ -146,7 +147,9 @@ def test_what_is_not_a_recipient_is_refused_with_a_hint(text):
         SPEC_IDENTITY.lower(),
         SPEC_IDENTITY + " ",
         age_keys._bech32_encode("age-secret-key-", b"\x42" * 31).upper(),
-        age_keys._bech32_encode("age-secret-key-pq-", b"\x42" * 32).upper(),
+        age_keys._bech32_encode("age-secret-key-pq-", b"\x42" * 31).upper(),
+        age_keys._bech32_encode("age-secret-key-pq-", b"\x42" * 32),
+        age_keys._bech32_encode("age-secret-key-tagpq-", b"\x42" * 32).upper(),
         age_keys._bech32_encode("age-plugin-yubikey-", b"\x42" * 32).upper(),
     ],
 )
@@ -283,7 +286,7 @@ def test_files_of_keys():
         b"age-encryption.org/v1\n-> scrypt",
         f"  {SPEC_IDENTITY}".encode(),
         f"{SPEC_IDENTITY}\n".encode() * 129,
-        b"#" * 65537,
+        b"#" * 131073,
         f"{SPEC_RECIPIENT}\n".encode() * 129,
     ],
 )

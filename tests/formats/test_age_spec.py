@@ -37,9 +37,11 @@ def test_the_limits_are_those_of_the_code():
         "TAG",
         "MAX_HEADER",
         "MAX_STANZAS",
+        "MAX_HYBRID",
         "MAX_CHUNKS",
         "MAX_KEYS",
         "MAX_KEY_FILE",
+        "MAX_KEY_TEXT",
     }
     for name, value in limits.items():
         assert getattr(age, name, None) == int(value) or getattr(age_keys, name) == int(value)

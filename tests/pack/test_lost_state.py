@@ -10,12 +10,12 @@ from sealift.errors import Refused, SealiftError
 from sealift.stages.pack import group, run
 
 
-def stopped(tmp_path, monkeypatch, after):
+def stopped(tmp_path, monkeypatch, after, change=lambda origin: origin):
     """A packing that stopped after some commits, and whose state folder is gone."""
     source = shipments.corpus(tmp_path / "source")
     for number in range(12):
         shipments.write(source / f"more/{number:02d}.bin", os.urandom(700_000))
-    origin = shipments.Origin(tmp_path / "origin", source, 2, 1)
+    origin = change(shipments.Origin(tmp_path / "origin", source, 2, 1))
     commit = group.GroupPacker._commit_stripe
 
     def fail(self, stripe, *rest):

@@ -2,13 +2,14 @@
 
 Run it as `python tests/vectors/make_age.py`; it gives the same bytes each time, and the tests compare them
 with what is in the folder. It builds files from the primitives alone and imports nothing of sealift, so
-that a mistake there is not repeated here. The manner is that of the C2SP vectors (CCTV, age/).
+that a mistake there is not repeated here; HPKE and X-Wing are spelled out, with the draft's own names. The
+manner is that of the C2SP vectors (CCTV, age/).
 
 A vector is a text header, an empty line, and an age file. Keys of the header:
 
     expect      success | no match | header failure | HMAC failure | payload failure
     payload     SHA-256 of all plaintext that a streaming reader may release, also when it fails later
-    identity    an X25519 identity to try (may repeat)
+    identity    an X25519 or hybrid identity to try (may repeat)
     ssh seed    the 32-byte seed of an Ed25519 key to try, in hex
     file key    in hex
     profile     yes: refused by docs/spec/age.md, though the age tool may take it
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -41,6 +43,7 @@ CHUNK = 65536
 FILE_KEY = b"SEA LIFT VECTORS"
 PAYLOAD_NONCE = hashlib.sha256(b"payload nonce").digest()[:16]
 P = 2**255 - 19
+ORDER_8 = 0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F
 
 
 def draw(what: str) -> bytes:
@@ -85,6 +88,8 @@ def bech32(hrp: str, data: bytes) -> str:
 
 IDENTITY = draw("identity")
 OTHER_IDENTITY = draw("another identity")
+HYBRID_IDENTITY = draw("hybrid identity")
+OTHER_HYBRID_IDENTITY = draw("another hybrid identity")
 SSH_SEED = draw("ssh")
 OTHER_SSH_SEED = draw("another ssh")
 
@@ -132,6 +137,75 @@ def ssh_parts(seed: bytes = SSH_SEED, file_key: bytes = FILE_KEY) -> tuple[bytes
 def ssh_stanza(seed: bytes = SSH_SEED) -> bytes:
     tag, share, body = ssh_parts(seed)
     return stanza(b"ssh-ed25519", b64(tag), b64(share), body=body)
+
+
+# To HYBRID_IDENTITY. Encapsulation draws its own randomness, so what it gave once is kept here.
+MLKEM_SEALED = base64.b64decode(
+    "fjFRjlaTLTLNucZ39Ea14LGulw59+MVswN/juPP3ZxVp0ebUuCGXLA/StiVSddEKWY/XD5IdXasZ+d3Gr3TMDGs1P0nE5s56ug8hgjmySBwg"
+    "JRjPSPkWtd+k0gBUb5AuOhTnFNl9YHtCeIpA8obt8ZU4HnqaQALWHkNbBZxxi0p/Q4PdBkL938rXOw3EzMClF25c7Z02Q4fiUthIxD5FUq86"
+    "Gyulcih/yL2OTewYk/HDq3QiQNNQO+5svyrLvgvfNYojMS9rRrrd8AZa8BnXgwVbex0OV5SKvg6eSnAD0RNys7d7sG2hs1f8VrAbFtFMTUO/"
+    "4lcVMMd9EJqShNjCFqQfRrxsjx6+pMhfPlA4V2zh0iv51vWHHZdfXxA7zCG4tsW7rBRxw8bUrjmrzeJn1WcDbPXN4KtZnxzxj3RlUtOYWlt1"
+    "QYHDMQFOaLKh0ndUP8ily3KDQRmCFCq55NMvz700Ga7hYD6BkXmWjWdDJcCZ70tUW9jeoFT83jxFHNfVcHbMJIAizlBXtiq+6rBBNxEsO0pn"
+    "mpBwLh7XnrhRrz8O+fzB7dDoUH2xRycqQbQyUUWDu79mAu4j9NthiprHcA524Pxi81P5Oy2NpMiPaHL9OGzjnr4pBxG2KOmr20iT5aCeqc17"
+    "XFJ2+Y4hHPHstfvwyDtpWiomzeLL0IT3Aye1Oct0WZc1WeJjXRzo9YjmfdJixIhc+0X1o+ipcF83JJ1zIoZmf2tVGETMBT4aCpWrToOeCdLD"
+    "lVjasVAGcIR6T76ERF01F60J9DCvKiZI+6o8a5OxURJpx2Jp8qyw+PdCtMPi8aSVZ8PTeoeiZ9pGe1JcPKoKLst/qb8zjhQPoHDvKl2hAb7f"
+    "BcXWszgkyT3ixP7YSaK2ipfZecrvW5bFKwuTW5kPbxJoSuuyQwbIOEdJQHcctWHJMwFLXWgheYHjTiDfZlKdDzOpiutChwSY9srvIzA03iih"
+    "LuPXkEDyyWGmNPOEozADXbyGtA4ehEZkhLO+HWNQAwGw3y6YJMEOtq+LPz2Jz9Tj8jfwdJ/1xqxoobdnKZ8sxE4+rs1/KkpDyE9V0glgcOwy"
+    "g1us+aw21WZZmGQ98L6ZIhvCYJTiFbGVQ0VPXuIyPFr1mfDc2OUH430zeC8hNAY+d3HPag//wbtXvmP6fqx1kGWtJIcJwahWtuKvqvfhk2E7"
+    "na9n3FoQ9NMcdIHXqs2ckSAokMArvZQJOGIsTrInOZf0FrpSEte9nVCvUyuRpqo/lmn+OEIfjzp1IaeSxpV9p+XrmU6QCwydM2PcakrRp/eT"
+    "416HTlK7wM92pm9gHttdV8/a6kC4apbvJTQiWa3pCpMD4OKsx8SvPikrtPMod+yNBJkLueGltF5h9gQOQj/RtU/OJV9jx7zvhn2pNvCtXfCz"
+    "BaDJXTvvh+8nzBr1RGEX0K4ocKiFAobu3Lm2EWb2P1mlHIs="
+)
+
+
+def hybrid_secret(seed: bytes) -> tuple[MLKEM768PrivateKey, bytes]:
+    """The two halves of an X-Wing seed."""
+    expanded = hashlib.shake_256(seed).digest(96)
+    return MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), expanded[64:]
+
+
+def hybrid_seal(shared: bytes, file_key: bytes) -> bytes:
+    """HPKE SealBase (RFC 9180, section 5.1) of the file key, from the KEM's shared secret."""
+    suite = b"HPKE" + b"\x64\x7a" + b"\0\x01" + b"\0\x03"  # MLKEM768-X25519, HKDF-SHA256, ChaCha20-Poly1305
+
+    def labeled_extract(salt: bytes, label: bytes, ikm: bytes) -> bytes:
+        return hmac.digest(salt or bytes(32), b"HPKE-v1" + suite + label + ikm, "sha256")
+
+    def labeled_expand(prk: bytes, label: bytes, info: bytes, length: int) -> bytes:
+        labeled = length.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info
+        return hmac.digest(prk, labeled + b"\x01", "sha256")[:length]
+
+    info_hash = labeled_extract(b"", b"info_hash", b"age-encryption.org/mlkem768x25519")
+    context = b"\0" + labeled_extract(b"", b"psk_id_hash", b"") + info_hash
+    secret = labeled_extract(shared, b"secret", b"")
+    key, nonce = labeled_expand(secret, b"key", context, 32), labeled_expand(secret, b"base_nonce", context, 12)
+    return ChaCha20Poly1305(key).encrypt(nonce, file_key, b"")
+
+
+def hybrid_parts(
+    file_key: bytes = FILE_KEY,
+    what: str = "",
+    *,
+    seed: bytes = HYBRID_IDENTITY,
+    sealed: bytes = MLKEM_SEALED,
+    share: bytes | None = None,
+) -> tuple[bytes, bytes]:
+    """Encapsulated key and body of an mlkem768x25519 stanza; with `share`, its X25519 shared secret is zeros.
+
+    `sealed` that was not encapsulated to the seed gives what the identity will find too: implicit rejection.
+    """
+    mlkem, x25519_secret = hybrid_secret(seed)
+    public, ephemeral = base_point(x25519_secret), draw("hybrid ephemeral " + what)
+    shared = bytes(32) if share is not None else x25519(ephemeral, public)
+    share = base_point(ephemeral) if share is None else share
+    # X-Wing's combiner (draft-connolly-cfrg-xwing-kem, section 5.3)
+    combined = hashlib.sha3_256(mlkem.decapsulate(sealed) + shared + share + public + b"\\.//^\\").digest()
+    return sealed + share, hybrid_seal(combined, file_key)
+
+
+def hybrid_stanza(what: str = "") -> bytes:
+    encapsulated, body = hybrid_parts(what=what)
+    return stanza(b"mlkem768x25519", b64(encapsulated), body=body)
 
 
 def mac_of(covered: bytes) -> bytes:
@@ -184,6 +258,7 @@ class Vector:
     stream: Stream = field(default_factory=lambda: Stream().chunk(b"age", last=True))
     identities: Sequence[bytes] = (IDENTITY,)
     ssh_seeds: Sequence[bytes] = ()
+    hybrid_seeds: Sequence[bytes] = ()
     profile: bool = False
 
     def encode(self) -> bytes:
@@ -199,6 +274,7 @@ class Vector:
             data = data[:offset] + data[offset + length :]
         lines = [f"expect: {self.expect}", f"payload: {hashlib.sha256(released).hexdigest()}"]
         lines += [f"identity: {bech32('age-secret-key-', secret).upper()}" for secret in self.identities]
+        lines += [f"identity: {bech32('age-secret-key-pq-', seed).upper()}" for seed in self.hybrid_seeds]
         lines += [f"ssh seed: {seed.hex()}" for seed in self.ssh_seeds]
         lines += [f"file key: {FILE_KEY.hex()}"]
         lines += ["profile: yes"] if self.profile else []
@@ -213,9 +289,9 @@ GOOD = header(x25519_stanza())
 
 def vectors() -> dict[str, Vector]:
     made: dict[str, Vector] = {}
-    for group in (x25519_vectors, ssh_vectors, scrypt_vectors, header_vectors, stanza_vectors, hmac_vectors):
+    for group in (x25519_vectors, hybrid_vectors, ssh_vectors, scrypt_vectors, header_vectors, stanza_vectors):
         made |= group()
-    return made | stream_vectors() | stream_end_vectors()
+    return made | hmac_vectors() | stream_vectors() | stream_end_vectors()
 
 
 def x25519_vectors() -> dict[str, Vector]:
@@ -232,7 +308,6 @@ def x25519_vectors() -> dict[str, Vector]:
 
     stray = line[:-1] + bytes([line[-1] + 1])  # 43 characters have two spare bits, which were zero
     other = x25519_stanza(OTHER_IDENTITY, what="other")
-    order_8 = 0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F
     no_match = "no match"
     return {
         "x25519": Vector("success", "one recipient, three bytes", GOOD),
@@ -259,7 +334,7 @@ def x25519_vectors() -> dict[str, Vector]:
         ),
         "x25519_low_order_0": low_order(0),
         "x25519_low_order_1": low_order(1),
-        "x25519_low_order_8": low_order(order_8),
+        "x25519_low_order_8": low_order(ORDER_8),
         "x25519_low_order_p": low_order(P),
         "x25519_second_malformed": Vector(
             HEADER,
@@ -267,6 +342,63 @@ def x25519_vectors() -> dict[str, Vector]:
             header(x25519_stanza(), stanza(b"X25519", b"AAAA")),
             profile=True,
         ),
+    }
+
+
+def hybrid_vectors() -> dict[str, Vector]:
+    encapsulated, body = hybrid_parts()
+    line = b64(encapsulated)
+    ours = hybrid_stanza()
+    no_match = "no match"
+
+    def hybrid(expect: str, comment: str, head: bytes, seed: bytes = HYBRID_IDENTITY) -> Vector:
+        return Vector(expect, comment, head, identities=(), hybrid_seeds=(seed,))
+
+    def one(expect: str, comment: str, *args: bytes, body: bytes = body) -> Vector:
+        return hybrid(expect, comment, header(stanza(b"mlkem768x25519", *args, body=body)))
+
+    def low_order(point: int) -> Vector:
+        low, low_body = hybrid_parts(share=point.to_bytes(32, "little"))
+        return one(HEADER, "the shared secret of its X25519 half is all zeros", b64(low), body=low_body)
+
+    def flipped(data: bytes, at: int) -> bytes:
+        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+    # somebody else's stanza: their ML-KEM half is bytes that were never encapsulated, which nobody can tell
+    theirs, their_body = hybrid_parts(seed=OTHER_HYBRID_IDENTITY, sealed=hashlib.shake_256(b"other").digest(1088))
+    other = stanza(b"mlkem768x25519", b64(theirs), body=their_body)
+    stray = line[:-1] + bytes([line[-1] + 1])  # 1,494 characters have four spare bits, which were zero
+    malformed = Vector(
+        HEADER, "ours is right, the next is not", header(ours, stanza(b"mlkem768x25519", b"AAAA")), profile=True
+    )
+    malformed.identities, malformed.hybrid_seeds = (), (HYBRID_IDENTITY,)
+    return {
+        "hybrid": hybrid("success", "one post-quantum recipient, three bytes", header(ours)),
+        "hybrid_several": hybrid("success", "the second stanza is ours", header(other, ours)),
+        "hybrid_most": hybrid("success", "42, as many as a header holds", header(*[other] * 41, ours)),
+        "hybrid_and_x25519": hybrid("success", "mixed: not to be written, but read", header(x25519_stanza(), ours)),
+        "hybrid_no_match": hybrid(no_match, "for somebody else", header(ours), OTHER_HYBRID_IDENTITY),
+        "hybrid_uppercase": hybrid(
+            no_match, "types are case-sensitive", header(stanza(b"MLKEM768X25519", line, body=body))
+        ),
+        "hybrid_x25519_only": Vector(no_match, "an X25519 identity passes it over", header(ours)),
+        "hybrid_bad_tag": one(no_match, "the body does not authenticate", line, body=flipped(body, 31)),
+        "hybrid_bad_mlkem": one(no_match, "a bit of the ML-KEM half flipped", b64(flipped(encapsulated, 0)), body=body),
+        "hybrid_bad_x25519": one(no_match, "a bit of the X25519 half", b64(flipped(encapsulated, 1088)), body=body),
+        "hybrid_extra_argument": one(HEADER, "an argument too many", line, b"1234"),
+        "hybrid_missing_argument": one(HEADER, "no encapsulated key"),
+        "hybrid_short_key": one(HEADER, "an encapsulated key of 1,119 bytes", b64(encapsulated[:-1])),
+        "hybrid_long_key": one(HEADER, "an encapsulated key of 1,121 bytes", b64(encapsulated + b"\0")),
+        "hybrid_padded_key": one(HEADER, "an encapsulated key with padding", line + b"=="),
+        "hybrid_not_canonical_key": one(HEADER, "stray bits after the encapsulated key", stray),
+        "hybrid_short_body": one(HEADER, "a body of 31 bytes", line, body=body[:-1]),
+        "hybrid_long_file_key": one(
+            HEADER, "a file key of 24 bytes", line, body=hybrid_parts(file_key=FILE_KEY + bytes(8))[1]
+        ),
+        "hybrid_low_order_0": low_order(0),
+        "hybrid_low_order_8": low_order(ORDER_8),
+        "hybrid_second_malformed": malformed,
+        "x25519_hybrid_share": Vector(HEADER, "a hybrid key as its share", header(stanza(b"X25519", line, body=body))),
     }
 
 

@@ -45,7 +45,9 @@ meanwhile; 6: some groups wait for their drives.
 @click.option("--carrier", "carriers", metavar="NAME=MNT,MNT", multiple=True, help="Drives, and who carries them.")
 @click.option("--serial", "serials", metavar="MNT=SERIAL", multiple=True, help="Serial of a drive that tells none.")
 @click.option("--parity", type=int, required=True, metavar="M", help="Drives of a group that may be lost.")
-@click.option("--recipient", "recipients", metavar="KEY", multiple=True, help="age1... or ssh-ed25519 AAAA...")
+@click.option(
+    "--recipient", "recipients", metavar="KEY", multiple=True, help="age1..., age1pq1..., ssh-ed25519 AAAA..."
+)
 @click.option(
     "--recipients-file",
     "recipient_files",

@@ -31,7 +31,7 @@ import io
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, NoReturn, Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -52,6 +52,7 @@ FILE_KEY: Final = 16
 # Limits of ours, where the specification has none (or, for chunks, a counter of 88 bits).
 MAX_HEADER: Final = 65536  # bytes, without the payload nonce
 MAX_STANZAS: Final = 128  # each may cost an identity a scalar multiplication before the MAC can be checked
+MAX_HYBRID: Final = 42  # recipients of type mlkem768x25519, with 1557 bytes of header each
 MAX_CHUNKS: Final = 1 << 32  # 256 TiB
 
 _VERSION: Final = b"age-encryption.org/v1\n"
@@ -80,7 +81,9 @@ class Stanza:
 
 
 class Recipient(Protocol):
-    """Somebody to encrypt to."""
+    """Somebody to encrypt to; those that are `post_quantum` are not mixed with others (`check_recipients`)."""
+
+    post_quantum: ClassVar[bool]
 
     def wrap(self, file_key: bytes) -> Stanza:
         """A stanza, with fresh randomness, from which only this recipient gets `file_key` (16 bytes)."""
@@ -261,13 +264,26 @@ def plain_length(total: int, header_length: int) -> int:
     return plain
 
 
+def check_recipients(recipients: Sequence[Recipient]) -> None:
+    """KeyInvalid unless one file may be for all of `recipients`: 1 to MAX_STANZAS, hybrid ones alone, MAX_HYBRID."""
+    count, hybrid = len(recipients), sum(each.post_quantum for each in recipients)
+    if not 1 <= count <= MAX_STANZAS:
+        hint = "name who shall be able to open it (--recipient age1...)"
+        raise KeyInvalid(f"an age file has 1 to {MAX_STANZAS} recipients, not {count}", hint=hint)
+    if 0 < hybrid < count:  # what one recipient's key gives away is given away, whatever the others are
+        hint = "give age1pq1... recipients only (age-keygen -pq makes such keys), or none of them"
+        raise KeyInvalid(f"post-quantum recipients mixed with {count - hybrid} of another type", hint=hint)
+    if hybrid > MAX_HYBRID:
+        raise KeyInvalid(f"more than {MAX_HYBRID} post-quantum recipients", hint="a header holds no more of them")
+
+
 class Encryptor:
     """One age file being written, chunk by chunk, for all of `recipients`.
 
     `header` is the header and the 16-byte payload nonce: what stands before the first chunk. File key and
     nonce are drawn from os.urandom by the constructor, for this object alone: it cannot be copied or
     pickled, because two of it would seal two plaintexts under one nonce; for the same reason, make it in
-    the process that seals. KeyInvalid if there is no recipient, or more than MAX_STANZAS.
+    the process that seals. KeyInvalid as `check_recipients`.
     """
 
     __slots__ = ("_done", "_index", "_seal", "header")
@@ -275,9 +291,7 @@ class Encryptor:
     header: bytes
 
     def __init__(self, recipients: Sequence[Recipient]) -> None:
-        if not 1 <= len(recipients) <= MAX_STANZAS:
-            hint = "name who shall be able to open it (--recipient age1...)"
-            raise KeyInvalid(f"an age file has 1 to {MAX_STANZAS} recipients, not {len(recipients)}", hint=hint)
+        check_recipients(recipients)
         file_key = os.urandom(FILE_KEY)
         nonce = os.urandom(NONCE)
         covered = _VERSION + b"".join(each.wrap(file_key).encode() for each in recipients) + b"---"

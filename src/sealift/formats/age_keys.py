@@ -1,16 +1,16 @@
-"""Recipients and identities of age: X25519 and ssh-ed25519, their stanzas and their text forms.
+"""Recipients and identities of age: X25519, hybrid post-quantum and ssh-ed25519, their stanzas and text forms.
 
-Holds: the X25519 recipient type of the C2SP age specification (https://c2sp.org/age), and the ssh-ed25519
-type as the age tool implements it (filippo.io/age/agessh); `age1...` recipients, `AGE-SECRET-KEY-1...`
-identities, ssh-ed25519 public keys, unencrypted OpenSSH private keys, and files of them.
+Holds: the recipient types X25519 and mlkem768x25519 of the C2SP age specification (https://c2sp.org/age), and
+the ssh-ed25519 type as the age tool implements it (filippo.io/age/agessh); `age1...` and `age1pq1...` recipients,
+`AGE-SECRET-KEY-1...` and `AGE-SECRET-KEY-PQ-1...` identities, ssh-ed25519 public keys, unencrypted OpenSSH private
+keys, and files of them.
 
 What holds:
 - Text that is not a key raises `KeyInvalid`; its message never repeats what may be a secret.
 - A malformed stanza of a type that is known here raises `AgeError`; stanzas of other types are passed over.
 - Points to which nothing can be encrypted safely (low order, not on the curve) are refused when parsed.
 
-What is not here: passphrases (scrypt), plugins, the hybrid post-quantum type, ssh-rsa, and files: these
-take text and bytes.
+What is not here: passphrases (scrypt), plugins, ssh-rsa, and files: these take text and bytes.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import base64
 import binascii
 import hashlib
 import os
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
@@ -35,14 +37,21 @@ if TYPE_CHECKING:
 
 MAX_KEYS: Final = 128
 """Most keys of one file."""
-MAX_KEY_FILE: Final = 65536
-"""Longest identity or recipients file, in bytes."""
+MAX_KEY_FILE: Final = 131072
+"""Longest identity or recipients file, in bytes: as many hybrid recipients as a header holds, and comments."""
+MAX_KEY_TEXT: Final = 4096
+"""Longest age1... or AGE-SECRET-KEY-..., in characters; a hybrid recipient has 1959."""
 
 _X25519: Final = "X25519"
 _X25519_INFO: Final = b"age-encryption.org/v1/X25519"
 _SSH: Final = "ssh-ed25519"
 _SSH_INFO: Final = b"age-encryption.org/v1/ssh-ed25519"
 _SSH_PREFIX: Final = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"  # two length-prefixed strings; the key follows
+_HYBRID: Final = "mlkem768x25519"
+_HYBRID_INFO: Final = b"age-encryption.org/mlkem768x25519"
+_HYBRID_SUITE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
+_MLKEM_PUBLIC: Final = 1184  # of a recipient's 1216 bytes; an X25519 point follows
+_MLKEM_SEALED: Final = 1088  # of a stanza's 1120-byte encapsulated key; an X25519 share follows
 _ZERO_NONCE: Final = bytes(12)  # every wrap key is used once
 _BECH32: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _PEM: Final = b"-----BEGIN "
@@ -54,6 +63,7 @@ class X25519Recipient:
     """An `age1...` recipient; `public` is its 32-byte point."""
 
     __slots__ = ("public",)
+    post_quantum: ClassVar[bool] = False
 
     def __init__(self, public: bytes) -> None:
         _check_point(public)
@@ -104,10 +114,91 @@ class X25519Identity:
         return None
 
 
+class HybridRecipient:
+    """An `age1pq1...` recipient: ML-KEM-768 with X25519 (X-Wing), safe against quantum computers as far as is known.
+
+    `public` has 1216 bytes: the ML-KEM-768 encapsulation key, then the X25519 point. KeyInvalid if either is none.
+    """
+
+    __slots__ = ("_key", "public")
+    post_quantum: ClassVar[bool] = True
+
+    def __init__(self, public: bytes) -> None:
+        if len(public) != _MLKEM_PUBLIC + 32:
+            raise KeyInvalid("a hybrid recipient that does not have 1216 bytes", hint="copy the key again, whole")
+        _check_point(public[_MLKEM_PUBLIC:])
+        try:
+            mlkem = MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC])
+        except ValueError:  # a coefficient beyond the modulus (FIPS 203, section 7.2)
+            raise KeyInvalid("not an ML-KEM-768 key", hint="make a new key: age-keygen -pq") from None
+        except UnsupportedAlgorithm as error:
+            raise _no_mlkem() from error
+        self.public = public
+        self._key = hpke.MLKEM768X25519PublicKey(mlkem, X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:]))
+
+    def __str__(self) -> str:
+        return _bech32_encode("age1pq", self.public)
+
+    def __repr__(self) -> str:
+        return f"HybridRecipient({str(self)[:20]}...)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HybridRecipient) and other.public == self.public
+
+    def __hash__(self) -> int:
+        return hash((_HYBRID, self.public))
+
+    def wrap(self, file_key: bytes) -> Stanza:
+        """An mlkem768x25519 stanza under a fresh encapsulation (HPKE SealBase, RFC 9180, no associated data)."""
+        sealed = _HYBRID_SUITE.encrypt(file_key, self._key, info=_HYBRID_INFO)
+        return Stanza(_HYBRID, (encode_base64(sealed[: _MLKEM_SEALED + 32]),), sealed[_MLKEM_SEALED + 32 :])
+
+
+class HybridIdentity:
+    """An `AGE-SECRET-KEY-PQ-1...` identity: the 32-byte seed of X-Wing; `recipient` is its public side."""
+
+    __slots__ = ("_key", "_secret", "recipient")
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != 32:
+            raise KeyInvalid("a hybrid identity that does not have 32 bytes", hint="copy the key again, whole")
+        expanded = hashlib.shake_256(seed).digest(96)
+        try:
+            mlkem = MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
+        except UnsupportedAlgorithm as error:
+            raise _no_mlkem() from error
+        self._secret = X25519PrivateKey.from_private_bytes(expanded[64:])
+        self._key = hpke.MLKEM768X25519PrivateKey(mlkem, self._secret)
+        point = self._secret.public_key().public_bytes_raw()
+        self.recipient = HybridRecipient(mlkem.public_key().public_bytes_raw() + point)
+
+    def __repr__(self) -> str:
+        return f"HybridIdentity(for {self.recipient!r})"  # never the secret
+
+    def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
+        """The file key from the first mlkem768x25519 stanza that opens, or None; AgeError if any is malformed."""
+        size = _MLKEM_SEALED + 32
+        mine = [_check_stanza(stanza, 1, size) for stanza in stanzas if stanza.type == _HYBRID]
+        for encapsulated, body in mine:
+            # HPKE refuses a shared secret of zeros too, but as it refuses a key that is not ours.
+            _exchange(self._secret, encapsulated[_MLKEM_SEALED:])
+            try:
+                return _HYBRID_SUITE.decrypt(encapsulated + body, self._key, info=_HYBRID_INFO)
+            except InvalidTag:
+                continue  # ML-KEM rejects implicitly: for somebody else, or altered, shows only here
+        return None
+
+
+def _no_mlkem() -> KeyInvalid:
+    hint = "install cryptography from its own wheels (pip install cryptography), or use an X25519 key"
+    return KeyInvalid("the cryptography library here was built without ML-KEM-768", hint=hint)
+
+
 class SSHRecipient:
     """An ssh-ed25519 public key as a recipient; `public` is the 32-byte Ed25519 point."""
 
     __slots__ = ("_point", "_tweak", "public", "tag")
+    post_quantum: ClassVar[bool] = False
 
     def __init__(self, public: bytes) -> None:
         self.public = public
@@ -173,14 +264,14 @@ class SSHIdentity:
         return None
 
 
-def _check_stanza(stanza: Stanza, args: int) -> tuple[bytes, bytes]:
-    """Ephemeral share (the last argument) and body, of 32 bytes each, of a stanza with `args` arguments."""
+def _check_stanza(stanza: Stanza, args: int, size: int = 32) -> tuple[bytes, bytes]:
+    """Ephemeral share (the last argument, `size` bytes) and body (32 bytes) of a stanza with `args` arguments."""
     if len(stanza.args) != args:
         raise AgeError(f"age header: a stanza of type {stanza.type} has {args + 1} arguments")
     share = decode_base64(stanza.args[-1].encode())
     # A body of another length is refused before it is decrypted: partitioning oracles live there.
-    if len(share) != 32 or len(stanza.body) != FILE_KEY + TAG:
-        raise AgeError(f"age header: share and body of a stanza of type {stanza.type} have 32 bytes each")
+    if len(share) != size or len(stanza.body) != FILE_KEY + TAG:
+        raise AgeError(f"age header: a stanza of type {stanza.type} has a share of {size} bytes and a body of 32")
     return share, stanza.body
 
 
@@ -240,30 +331,41 @@ def generate_identity() -> tuple[str, str]:
     return _bech32_encode("age-secret-key-", secret).upper(), str(X25519Identity(secret).recipient)
 
 
+def generate_hybrid_identity() -> tuple[str, str]:
+    """A fresh post-quantum identity and its recipient: ("AGE-SECRET-KEY-PQ-1...", "age1pq1...")."""
+    seed = os.urandom(32)
+    return _bech32_encode("age-secret-key-pq-", seed).upper(), str(HybridIdentity(seed).recipient)
+
+
 def parse_recipient(text: str) -> Recipient:
-    """The recipient of `age1...` or `ssh-ed25519 AAAA... comment`; KeyInvalid if it is neither."""
+    """The recipient of `age1...`, `age1pq1...` or `ssh-ed25519 AAAA... comment`; KeyInvalid if it is none."""
     if text.startswith(_SSH + " "):
         return _parse_ssh_public(text)
     if text.upper().startswith("AGE-SECRET-KEY-"):
         raise KeyInvalid("an identity where a recipient belongs", hint="give its public half: age-keygen -y FILE")
     if text.startswith("age1"):
         hrp, public = _bech32_decode(text)
+        if hrp == "age1pq":
+            return HybridRecipient(public)
         if hrp != "age" or len(public) != 32:
-            hint = "X25519 recipients and ssh-ed25519 keys are supported, plugins and others are not"
-            raise KeyInvalid("not an X25519 recipient", hint=hint)
+            hint = "age1..., age1pq1... and ssh-ed25519 keys are supported, plugins and others are not"
+            raise KeyInvalid("not an X25519 or hybrid recipient", hint=hint)
         return X25519Recipient(public)
     raise KeyInvalid("not a recipient", hint="a recipient is age1... or a line ssh-ed25519 AAAA...")
 
 
 def parse_identity(text: str) -> Identity:
-    """The identity of `AGE-SECRET-KEY-1...`; KeyInvalid if it is none."""
-    if text.startswith("AGE-SECRET-KEY-1"):
+    """The identity of `AGE-SECRET-KEY-1...` or `AGE-SECRET-KEY-PQ-1...`; KeyInvalid if it is none."""
+    if text.startswith(("AGE-SECRET-KEY-1", "AGE-SECRET-KEY-PQ-1")):
         hrp, secret = _bech32_decode(text)
         if hrp == "age-secret-key-" and len(secret) == 32:
             return X25519Identity(secret)
+        if hrp == "age-secret-key-pq-":
+            return HybridIdentity(secret)
     if text.startswith(("AGE-SECRET-KEY-", "AGE-PLUGIN-")):
-        raise KeyInvalid("not an X25519 identity", hint="AGE-SECRET-KEY-1... is supported, plugins are not")
-    hint = "an identity is a line AGE-SECRET-KEY-1..., or an OpenSSH private key file"
+        hint = "AGE-SECRET-KEY-1... and AGE-SECRET-KEY-PQ-1... are supported, plugins are not"
+        raise KeyInvalid("not an X25519 or hybrid identity", hint=hint)
+    hint = "an identity is a line AGE-SECRET-KEY-1... or AGE-SECRET-KEY-PQ-1..., or an OpenSSH private key file"
     if text.startswith(("age1", "ssh-")):
         hint = "this is a recipient, the public half; " + hint
     raise KeyInvalid("not an identity", hint=hint)
@@ -277,7 +379,7 @@ def parse_recipients_file(data: bytes) -> list[Recipient]:
 def parse_identities(data: bytes) -> list[Identity]:
     """The identities of an identity file, or of an OpenSSH private key; KeyInvalid if there is none.
 
-    An identity file has a line AGE-SECRET-KEY-1... an identity, blank lines and # comments between.
+    An identity file has a line AGE-SECRET-KEY-... an identity, blank lines and # comments between.
     """
     if len(data) <= MAX_KEY_FILE and data.startswith(_PEM):
         return [_parse_ssh_private(data)]
@@ -365,6 +467,8 @@ def _bech32_encode(hrp: str, data: bytes) -> str:
 
 def _bech32_decode(text: str) -> tuple[str, bytes]:
     """Prefix (lower case) and data of a Bech32 string, which is all upper or all lower case."""
+    if len(text) > MAX_KEY_TEXT:
+        raise KeyInvalid(f"a key of more than {MAX_KEY_TEXT} characters", hint="copy the key again, alone in its line")
     lower = text.lower()
     hrp, one, tail = lower.rpartition("1")
     # Not ASCII first: some letters beyond it have an ASCII lower case.

@@ -7,6 +7,9 @@ Written to every drive of the group after its packs are durable, in age for the 
 key that signs, because the origin holds no other: with that key, the same command on an empty state folder and the
 same source finds its way back. They hold names of the source, so never in the clear; they go when the group is
 signed. A signing key that is no plain Ed25519 file (an agent, a token) cannot decrypt: then there are no copies.
+
+Where the shipment's recipients are post-quantum, a copy is for no X25519 or SSH key: the signing key's seed gives a
+hybrid identity then, which opens the copies (docs/adr/0011).
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from sealift.trade.signing import Signer
 
 SETTINGS = "journal.age"
+HYBRID_INFO = b"sealift journal copies, mlkem768x25519"
 MAX_SETTINGS, MAX_STRIPE = 16 << 20, 1 << 30
 
 
@@ -67,9 +71,21 @@ class Copies:
     def __init__(self, signer: Signer, recipients: Sequence[age.Recipient]) -> None:
         private = signer.private_key
         self.enabled = private is not None
-        self._identity = None if private is None else age_keys.SSHIdentity(private.private_bytes_raw())
-        own = [] if self._identity is None else [self._identity.recipient]
-        self._recipients = [*recipients, *(each for each in own if each not in recipients)]
+        self._identity: age_keys.SSHIdentity | age_keys.HybridIdentity | None = None
+        self._recipients = list(recipients)
+        if private is None:
+            return
+        seed = private.private_bytes_raw()
+        hybrid = any(each.post_quantum for each in recipients)
+        if hybrid:
+            # From the seed, not the scalar: the scalar is what a quantum computer gets from the public key.
+            self._identity = age_keys.HybridIdentity(age.hkdf(seed, b"", HYBRID_INFO))
+        else:
+            self._identity = age_keys.SSHIdentity(seed)
+        if len(recipients) == (age.MAX_HYBRID if hybrid else age.MAX_STANZAS):
+            self._recipients.clear()  # a header holds no more of them: the copy is for the signing key alone
+        if self._identity.recipient not in self._recipients:
+            self._recipients.append(self._identity.recipient)
 
     def write(self, drives: Sequence[Drive], name: str, record: Settings | StripeCopy) -> None:
         """The same ciphertext to every drive, durable when this returns."""

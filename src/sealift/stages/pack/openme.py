@@ -24,7 +24,7 @@ CHECK, no key needed, in this folder:
 
 The manifest has the digest of B3SUMS in this drive's row, and those of all other files here.
 
-OPEN, with the identity file, which is on no drive.
+OPEN, with the identity file, which is on no drive. For an identity AGE-SECRET-KEY-PQ-... take age 1.3 or later.
 
 1. The files: every pack numbered below {files_end:07d}, of every drive of this group, in any order, into one
    folder; then those of the other groups, whose OPEN-ME.txt names their own number:

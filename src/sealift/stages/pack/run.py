@@ -216,6 +216,7 @@ def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, l
             "no recipient is given", hint="--recipient age1... (age-keygen makes one); two are safer than one"
         )
     recipients = [age_keys.parse_recipient(text) for text in options.recipients]
+    age.check_recipients(recipients)
     data = read_limited(options.declaration, 4 << 20, "declaration")
     declaration = declarations.parse(data, draft=True)
     if not declaration.consignment_id:

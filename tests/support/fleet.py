@@ -7,6 +7,7 @@ Drives are the folders ROOT/g0s0, ROOT/g0s1, ...; `make` writes them, `Fleet` kn
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from sealift.formats import canonical, paged, parity, sshsig
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages.pack import openme
+from sealift.stages.pack.close import GroupFacts
 from sealift.trade.release import DeclarationBytes, ReleaseRecord
 
 if TYPE_CHECKING:
@@ -167,21 +170,32 @@ def _close(fleet: Fleet, group: Group, declaration: bytes) -> None:
         mf.MEMBERS_INDEX: f"members of {fleet.shipment} {group.number}".encode() * 50,
         mf.PACKS_INDEX: f"packs of {fleet.shipment} {group.number}".encode() * 50,
     }
-    own = [_own_files(fleet, group, slot) for slot in range(n)]
     drives_total = sum(each.n for each in fleet.groups)
     before = sum(each.n for each in fleet.groups[: group.number])
+    declared = mf.DeclarationRef(
+        id=_consignment(fleet), bytes=len(declaration), blake3=blake3(declaration).hexdigest(), rehearsal=True
+    )
+    table = [
+        (before + slot + 1, fleet.serial(group.number, slot), f"Drive {before + slot + 1} of {drives_total}", carrier)
+        for slot, carrier in zip(range(n), itertools.cycle(("north", "south")))
+    ]
+    facts = GroupFacts(
+        fleet.shipment, declared, group.number, len(fleet.groups), drives_total, "11" * 32, "path", 0,
+        group.data, group.parity, table,
+    )  # fmt: skip
+    own = [_own_files(facts, group, slot) for slot in range(n)]
     rows = [
         mf.DriveRow(
             slot=slot,
             id=mf.drive_id(group.number, slot),
-            number=before + slot + 1,
-            serial=fleet.serial(group.number, slot),
-            label=f"Drive {before + slot + 1} of {drives_total}",
-            carrier="north" if slot % 2 == 0 else "south",
+            number=number,
+            serial=serial,
+            label=label,
+            carrier=carrier,
             open_me=ref(own[slot][mf.OPEN_ME]),
             sums=ref(own[slot][mf.SUMS]),
         )
-        for slot in range(n)
+        for slot, (number, serial, label, carrier) in enumerate(table)
     ]
 
     def tree(name: str, count: int, root: bytes) -> mf.TreeRef:
@@ -195,12 +209,7 @@ def _close(fleet: Fleet, group: Group, declaration: bytes) -> None:
     data_bytes = sum(len(p) for row in group.packs for p in row[: group.data])
     group.manifest = mf.Manifest(
         shipment=fleet.shipment,
-        declaration=mf.DeclarationRef(
-            id=_consignment(fleet),
-            bytes=len(declaration),
-            blake3=blake3(declaration).hexdigest(),
-            rehearsal=True,
-        ),
+        declaration=declared,
         group=group.number,
         groups=len(fleet.groups),
         drives_total=drives_total,
@@ -243,13 +252,13 @@ def _close(fleet: Fleet, group: Group, declaration: bytes) -> None:
         )
 
 
-def _own_files(fleet: Fleet, group: Group, slot: int) -> dict[str, bytes]:
+def _own_files(facts: GroupFacts, group: Group, slot: int) -> dict[str, bytes]:
     lines = []
     for stripe, row in enumerate(group.packs):
         role = mf.role_of(stripe, slot, group.n)
         if row[role]:
             lines.append(f"{blake3(row[role]).hexdigest()}  {mf.pack_name(stripe, role, group.data)}\n")
-    words = f"drive {slot} of group {group.number} of {fleet.shipment}: how to open it\n"
+    words = openme.text(facts, slot, len(group.packs), len(group.packs))
     return {mf.OPEN_ME: words.encode(), mf.SUMS: "".join(lines).encode()}
 
 

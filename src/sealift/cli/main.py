@@ -57,6 +57,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "At the destination": {
         "inspect": Entry("sealift.cli.inspect:inspect", "What is here, missing, recoverable; no key."),
         "verify": Entry("sealift.cli.verify:verify", "Read and check every byte of every drive; no key."),
+        "repair": Entry("sealift.cli.repair:repair", "Make again what is damaged or gone; no key."),
         "ls": Entry("sealift.cli.ls:ls", "List what a shipment holds."),
         "cat": Entry("sealift.cli.cat:cat", "Write one file of a shipment to stdout."),
         "unpack": Entry("sealift.cli.unpack:unpack", "Restore the corpus, or a part of it."),

@@ -1,7 +1,7 @@
 """Stopping a command by a signal, so that the wish is not lost where the exception is.
 
 `KeyboardInterrupt` is raised wherever the main thread happens to be. Inside a library's callback it comes back as that
-library's error, and inside a finalizer Python prints it and forgets it. So the handler also notes that it was asked:
+library's error, and inside a finalizer Python prints it and goes on. So the handler also notes that it was asked:
 whatever ends a command afterwards is told as an interruption, and `check` raises again at the next step of the work.
 
 What is not here: what a command takes away when it is stopped; exit codes (main.py).
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,15 @@ class Stop:
             then()
             raise KeyboardInterrupt
 
+        def quiet(lost: Any) -> None:
+            if not (self.asked and lost.exc_type is KeyboardInterrupt):  # noted: `check` raises it again
+                complain(lost)
+
+        complain, sys.unraisablehook = sys.unraisablehook, quiet
         before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in numbers}
         try:
             yield
         finally:
+            sys.unraisablehook = complain
             for number, handler in before.items():
                 signal.signal(number, handler)

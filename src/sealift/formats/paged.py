@@ -174,6 +174,13 @@ class PagedFile:
             parts.append(data[max(0, first - number * PAGE) : last - number * PAGE])
         return b"".join(parts)
 
+    def pages(self) -> Iterator[bytes]:
+        """The whole file, page by page, each checked; FormatError at the first that is damaged."""
+        yield self._header.ljust(PAGE, b"\0")
+        for level, pages in enumerate(self._levels):
+            for number in range(pages):
+                yield self.page(level, number)
+
     def damaged_pages(self) -> Iterator[int]:
         """Read the whole file; page numbers of the file (0 is the header) that are damaged or cannot be trusted."""
         if self._fetch_or_none(0) != self._header.ljust(PAGE, b"\0"):

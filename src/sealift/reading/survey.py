@@ -225,9 +225,16 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
         group.packs.close()
         group.blocks.close()
         group.__post_init__()
+        group.signature = _signature(group, checker)
     for view in found.views:
         if view.standing not in {"empty", "foreign"}:
             _note_small_files(found, view, checker, sealed=sealed)
+
+
+def _signature(group: GroupView, checker: Checker) -> bytes | None:
+    """The first signature on a drive of the group that holds over its manifest."""
+    signatures = (view.small.get(mf.SIGNATURE) for view in group.views)
+    return next((each for each in signatures if checker(group.manifest_bytes, each)[0]), None)
 
 
 def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, sealed: bool) -> None:

@@ -157,6 +157,7 @@ class GroupView:
     trusted: bool
     signer: Signer | None  # None: no allowed signer's signature is among the drives here
     views: list[DriveView] = field(default_factory=list)  # all members, in the order of the mounts
+    signature: bytes | None = None  # one of those here that holds over the manifest
 
     def __post_init__(self) -> None:
         self.packs, self.blocks = self.open_pages()

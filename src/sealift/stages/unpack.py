@@ -32,6 +32,7 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Group, Shipment, matcher
 from sealift.stages.pack.scan import connect
+from sealift.stages.undisturbed import undisturbed
 from sealift.stages.unpack_target import Target, UnsafeError
 
 if TYPE_CHECKING:
@@ -267,7 +268,8 @@ def _restore_packs(
                     job.rows = again
                     if not again:
                         continue
-                running[pool.submit(_work, job)] = job
+                with undisturbed():  # it may start a process: half of one would complain on the terminal
+                    running[pool.submit(_work, job)] = job
                 gather(everything=False)
         gather(everything=True)
     except BrokenProcessPool as error:

@@ -108,7 +108,7 @@ def judge(
             unknown += 1
             continue
         known = sizes if sizes is not None else [(LAST + 1) * BLOCK] * n
-        for first, last, roles in _columns(runs, known):
+        for first, last, roles in columns(runs, known):
             bad = [role for role in roles if role < data]
             count = sum(min(known[role], (last + 1) * BLOCK) - first * BLOCK for role in bad)
             erased += count
@@ -139,7 +139,7 @@ def _stripes(stripes: int, damage: dict[int, Damage], gone: AbstractSet[int]) ->
     return [*range(stripes), *sorted(stripe for stripe in damaged if stripe >= stripes)]
 
 
-def _columns(runs: dict[int, list[Run]], sizes: Sequence[int]) -> Iterable[tuple[int, int, list[int]]]:
+def columns(runs: dict[int, list[Run]], sizes: Sequence[int]) -> Iterable[tuple[int, int, list[int]]]:
     """Ranges of blocks in which the same roles are erased, of those that have bytes there."""
     edges: list[tuple[int, int, int]] = []
     for role, listed in runs.items():

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from sealift.stages.pack.close import GroupFacts
 
 _TEXT = """\
-{rehearsal}This is drive {number} of {total} of shipment {shipment}, sealed for its recipients with age.
+{rehearsal}{of} of shipment {shipment}, sealed for its recipients with age.
 Declaration {declaration} names every party, carrier and drive of the shipment.
-Drive {id}, serial {serial}, label {label}, carrier: {carrier}
+{which}
 Group {group}, {groups_text}: {n} drives, {data} for data and {parity} for parity. Any {parity} of them may be missing.
 
 What follows needs nothing but age, zstd, tar, b3sum, cat and ssh-keygen.
@@ -61,17 +61,13 @@ verify and sealift unpack tell and do it, and docs/spec/ of sealift says how, to
 def text(facts: GroupFacts, slot: int, stripes: int, files_end: int) -> str:
     """OPEN-ME.txt of the drive in `slot`; `stripes` of which those from `files_end` on hold directories."""
     assert files_end <= stripes
-    number, serial, label, carrier = facts.rows[slot]
+    of, which = own_lines(facts, slot)
     return _TEXT.format(
         rehearsal="REHEARSAL: no shipment, never to leave its scratch drives.\n" if facts.declaration.rehearsal else "",
-        number=number,
-        total=facts.drives_total,
+        of=of,
+        which=which,
         shipment=facts.shipment,
         declaration=facts.declaration.id,
-        id=manifest.drive_id(facts.group, slot),
-        serial=serial,
-        label=label,
-        carrier=carrier or "not named",
         group=facts.group,
         groups_text="the only one" if facts.groups == 1 else f"one of {facts.groups}",
         n=facts.data + facts.parity,
@@ -79,3 +75,10 @@ def text(facts: GroupFacts, slot: int, stripes: int, files_end: int) -> str:
         parity=facts.parity,
         files_end=files_end,
     )
+
+
+def own_lines(facts: GroupFacts, slot: int) -> tuple[str, str]:
+    """What differs between the texts of a group's drives: so one can be made of another's."""
+    number, serial, label, carrier = facts.rows[slot]
+    which = f"Drive {manifest.drive_id(facts.group, slot)}, serial {serial}, label {label}"
+    return f"This is drive {number} of {facts.drives_total}", f"{which}, carrier: {carrier or 'not named'}"

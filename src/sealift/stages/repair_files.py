@@ -1,0 +1,211 @@
+"""The small files of a drive, made again: from the signed manifest where they follow from it, else from a good copy.
+
+What holds: nothing is written that the manifest (or the trusted seal) does not cover; where no drive has a file
+whole, it is left as it is and named. Pages of packs.bin and blocks.bin are gathered from whichever drive has each.
+Written beside, fsynced, renamed. What is not here: packs (rebuild.py), and deciding which files are wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+from msgspec import UNSET, structs
+
+from sealift.errors import DriveFault, FormatError
+from sealift.formats import canonical
+from sealift.formats import manifest as mf
+from sealift.stages.pack import openme
+from sealift.stages.pack.close import GroupFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from msgspec import UnsetType
+
+    from sealift.drives.base import Drive
+    from sealift.formats.manifest import Manifest, RebuiltNote
+    from sealift.reading.survey import GroupView, Survey
+
+_PIECE = 1 << 20
+SMALL = (mf.CARD, *mf.OWN_FILES, *mf.GROUP_FILES, *mf.SEAL_FILES, mf.SIGNATURE, mf.MANIFEST)  # in order of writing
+
+
+class SmallFiles:
+    """What the small files of one group's drives must be, and where to have them from."""
+
+    def __init__(self, found: Survey, group: GroupView) -> None:
+        self._group, self._manifest = group, group.manifest
+        self._seal = {} if found.trusted is None else found.trusted.files
+
+    def write(self, drive: Drive, slot: int, name: str, rebuilt: RebuiltNote | UnsetType = UNSET) -> int | None:
+        """Write one file of SMALL; its length, or None when nobody has it whole. DriveFault when `drive` fails."""
+        if name in mf.GROUP_FILES:
+            return self._copy(drive, name)
+        data = self._content(slot, name, rebuilt)
+        if data is None:
+            return None
+        drive.write_small(name, data)
+        return len(data)
+
+    def is_good(self, drive: Drive, slot: int, name: str, rebuilt: RebuiltNote | UnsetType = UNSET) -> bool:
+        """Whether a drive has the file as it must be."""
+        try:
+            if name not in mf.GROUP_FILES:
+                data = self._content(slot, name, rebuilt)
+                return data is not None and drive.read_small(name, len(data)) == data
+            ref, digest = self._manifest.group_file(name), blake3()
+            for piece in _pieces(drive, name, ref.bytes):
+                digest.update(piece)
+        except (FormatError, DriveFault):
+            return False
+        return digest.hexdigest() == ref.blake3
+
+    def size(self, slot: int, name: str) -> int:
+        """Length of a file that follows from the manifest or the seal, about, for those that do not."""
+        row = self._manifest.drives[slot]
+        sizes = {mf.OPEN_ME: row.open_me.bytes, mf.SUMS: row.sums.bytes, mf.MANIFEST: len(self._group.manifest_bytes)}
+        if name in mf.GROUP_FILES:
+            return self._manifest.group_file(name).bytes
+        return sizes.get(name, len(self._seal.get(name, b"")) or 1024)
+
+    def _content(self, slot: int, name: str, rebuilt: RebuiltNote | UnsetType) -> bytes | None:
+        row = self._manifest.drives[slot]
+        if name == mf.MANIFEST:
+            return self._group.manifest_bytes
+        if name == mf.SIGNATURE:
+            return self._group.signature
+        if name == mf.CARD:
+            return canonical.encode(structs.replace(self._manifest.card(slot), rebuilt=rebuilt))
+        if name in mf.SEAL_FILES:
+            return self._seal.get(name)
+        if name == mf.OPEN_ME:
+            text = openme.text(_facts(self._manifest), slot, self._stripes, self._manifest.geometry.files_end)
+            return (
+                self._bound(text.encode(), row.open_me)
+                or self._other_copy(slot, name, row.open_me)
+                or self._open_me_of_a_neighbour(slot, row.open_me)
+            )
+        return self._bound(self._sums(slot), row.sums) or self._other_copy(slot, name, row.sums)
+
+    @property
+    def _stripes(self) -> int:
+        return self._manifest.geometry.stripes
+
+    @staticmethod
+    def _bound(data: bytes | None, ref: mf.FileRef) -> bytes | None:
+        """The data if it is what was signed: an origin of another version may have worded it differently."""
+        if data is None or (len(data), blake3(data).hexdigest()) != (ref.bytes, ref.blake3):
+            return None
+        return data
+
+    def _other_copy(self, slot: int, name: str, ref: mf.FileRef) -> bytes | None:
+        for view in self._group.copies.get(slot, []):
+            try:
+                data = self._bound(view.drive.read_small(name, ref.bytes), ref)
+            except (FormatError, DriveFault):
+                continue
+            if data is not None:
+                return data
+        return None
+
+    def _open_me_of_a_neighbour(self, slot: int, ref: mf.FileRef) -> bytes | None:
+        """The text as the origin's version worded it: another drive's, with the lines that are this drive's."""
+        facts = _facts(self._manifest)
+        for view in self._group.views:
+            if view.slot is None:
+                continue
+            try:
+                data = view.drive.read_small(mf.OPEN_ME, 1 << 20) or b""
+            except (FormatError, DriveFault):
+                continue
+            for theirs, ours in zip(openme.own_lines(facts, view.slot), openme.own_lines(facts, slot), strict=True):
+                data = data.replace(theirs.encode(), ours.encode(), 1)
+            if self._bound(data, ref) is not None:
+                return data
+        return None
+
+    def _sums(self, slot: int) -> bytes | None:
+        """B3SUMS from the pack records."""
+        n, data = self._manifest.n, self._manifest.geometry.data
+        lines = []
+        packs, blocks = self._group.open_pages()
+        try:
+            for stripe in range(self._stripes):
+                role = mf.role_of(stripe, slot, n)
+                record = mf.pack_at(packs, stripe, role, n)
+                if record.length:
+                    lines.append(f"{record.blake3.hex()}  {mf.pack_name(stripe, role, data)}\n")
+        except FormatError:
+            return None
+        finally:
+            packs.close()
+            blocks.close()
+        return "".join(lines).encode()
+
+    def _copy(self, drive: Drive, name: str) -> int | None:
+        """A file that every drive of the group has, from a copy that is what was signed."""
+        ref = self._manifest.group_file(name)
+        if name in {mf.PACKS, mf.BLOCKS}:
+            return self._stream(drive, name, ref, self._pages(name))
+        for view in self._group.views:
+            if self._stream(drive, name, ref, _pieces(view.drive, name, ref.bytes)) is not None:
+                return ref.bytes
+        return None
+
+    def _pages(self, name: str) -> Iterator[bytes]:
+        packs, blocks = self._group.open_pages()
+        try:
+            yield from (packs if name == mf.PACKS else blocks).pages()
+        finally:
+            packs.close()
+            blocks.close()
+
+    @staticmethod
+    def _stream(drive: Drive, name: str, ref: mf.FileRef, pieces: Iterator[bytes]) -> int | None:
+        digest, offset = blake3(), 0
+        part = drive.create(name)
+        try:
+            try:
+                for piece in pieces:
+                    digest.update(piece)
+                    part.write_at(offset, [memoryview(piece)])
+                    offset += len(piece)
+            except FormatError:
+                return None
+            if (offset, digest.hexdigest()) != (ref.bytes, ref.blake3):
+                return None
+            part.publish()
+        finally:
+            part.abandon()
+        drive.sync_folder(name)
+        return offset
+
+
+def _pieces(drive: Drive, name: str, size: int) -> Iterator[bytes]:
+    """A file of another drive; FormatError where it does not read, or is not as long as it should be."""
+    try:
+        with drive.open_read(name) as file:
+            if file.length != size:
+                raise FormatError(f"{drive.mount}: {name} is {file.length:,} bytes long, not {size:,}")
+            for offset in range(0, size, _PIECE):
+                yield file.read_at(offset, min(_PIECE, size - offset))
+    except DriveFault as error:
+        raise FormatError(str(error)) from error
+
+
+def _facts(record: Manifest) -> GroupFacts:
+    """What OPEN-ME.txt was made of."""
+    return GroupFacts(
+        record.shipment,
+        record.declaration,
+        record.group,
+        record.groups,
+        record.drives_total,
+        record.scan,
+        record.order,
+        record.seed,
+        record.geometry.data,
+        record.geometry.parity,
+        [(row.number, row.serial, row.label, row.carrier) for row in record.drives],
+    )

@@ -1,5 +1,6 @@
 # make rehearse   see a corpus packed, a carrier lost, and everything restored
 # make test       what CI runs: lint, types, import rules, tests
+# make bench      sealift beside its peers, on the same bytes (about 20 minutes, 45 GB; root for real filesystems)
 # Needs only Python >= 3.11 (PYTHON=...), make, and the operating system's packages that README.md names.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: venv test test-long lint rehearse format clean
+.PHONY: venv test test-long lint rehearse bench bench-smoke format clean
 
 venv: $(STAMP)
 
@@ -32,6 +33,17 @@ test-long: lint
 
 rehearse: $(STAMP)
 	$(BIN)/sealift rehearse $(ARGS)
+
+# bench ARGS='--only verify': see `python -m bench --help`
+bench: $(VENV)/.bench
+	$(BIN)/python -m bench $(ARGS)
+
+bench-smoke: $(VENV)/.bench
+	$(BIN)/python -m bench --smoke
+
+$(VENV)/.bench: $(STAMP) bench/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	@touch $@
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix

@@ -57,6 +57,7 @@ def test_every_scene_holds_and_says_what_it_must(played):
     assert {name: (scene.state, scene.exit_code) for name, scene in told.items()} == {
         "everything": ("intact", 0), "carrier-lost": ("recoverable", 3), "rot": ("recoverable", 3),
         "foreign": ("recoverable", 3), "withheld": ("unseen", 6),
+        "repaired": ("intact", 0),
     }  # fmt: skip
     assert len(result.drives) == 16
     assert {drive["carrier"] for drive in result.drives} == set(stage.CARRIERS)
@@ -70,7 +71,7 @@ def test_every_scene_holds_and_says_what_it_must(played):
     assert told["rot"].rebuilt_blocks > 0
     assert told["withheld"].absent > 0
     assert told["withheld"].absent + told["withheld"].compared_files < told["everything"].compared_files + 2
-    for name in ("everything", "carrier-lost", "rot", "foreign"):
+    for name in ("everything", "carrier-lost", "rot", "foreign", "repaired"):
         assert told[name].compared_files == 61
 
 

@@ -25,6 +25,7 @@ import msgspec
 
 from sealift.errors import BadInput
 from sealift.reading.trust import load_seal
+from sealift.stages import repair as repairing
 from sealift.stages import seal as sealing
 from sealift.stages import unpack as unpacking
 from sealift.stages.pack import run as packing
@@ -44,6 +45,7 @@ from sealift.stages.rehearse_scratch import (
     release,
     standard_library,
 )
+from sealift.stages.repair_plan import Events as RepairEvents
 from sealift.stages.status import look
 from sealift.stages.verify import verify
 from sealift.stages.verify_report import VerifyReport, exit_code
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.stages.pack.group import Progress
+    from sealift.stages.repair_plan import RepairReport
 
 DATA, PARITY, GROUPS = 6, 2, 2
 N = DATA + PARITY
@@ -242,6 +245,7 @@ class _Stage:
         drives = [Scratched(*where[_serial(mount)], carriers[mount], mount) for mount in mounts]
         self._voyage = Voyage(
             drives, {g.manifest.group: g.manifest for g in groups}, self._pack_foreign(), random.Random(self.seed),  # noqa: S311
+            self._repair,
         )  # fmt: skip
         self._passed_over = {*self._result.changed, *(path for path, _ in self._result.skipped)}
         self._everything = sum(1 for path in leaves(self._source) if path not in self._passed_over)
@@ -317,6 +321,13 @@ class _Stage:
             final=setting.final,
             remember=False,
             progress=lambda p: self._events.progress("verifying", p.done, p.total, p.drives),
+        )
+
+    def _repair(self, mounts: list[str], onto: list[str]) -> RepairReport:
+        tell = RepairEvents(progress=self._events.progress)
+        state = self._scratch.place("verified")
+        return repairing.repair(
+            mounts, allowed=self._allowed, seal=self._seal_files, onto=onto, state=state, events=tell
         )
 
     def _unpack(self, setting: Setting, target: str) -> unpacking.Result:

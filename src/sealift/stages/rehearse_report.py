@@ -26,6 +26,7 @@ STATES = {  # state of a drive: letter, fill, text, meaning
     "lost": ("L", "#f4c7c3", "#7a1712", "lost with its carrier"),
     "rotten": ("R", "#fbe0a6", "#6b4700", "here, with flipped bits"),
     "withheld": ("W", "#d9d4ec", "#3d2f73", "kept back"),
+    "rebuilt": ("B", "#cfe3f5", "#12466e", "made whole again"),
     "foreign": ("F", "#c5daf2", "#173f6d", "of another shipment"),
 }
 _BLUE, _ORANGE, _GREY, _INK = "#2f6f9f", "#d9822b", "#8a94a0", "#1c2733"

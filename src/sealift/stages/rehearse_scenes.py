@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from sealift.stages.repair_plan import RepairReport
     from sealift.stages.verify_report import VerifyReport
 
 
@@ -58,6 +60,7 @@ class Voyage:
     manifests: dict[int, Manifest]
     foreign: str  # mount of a drive of another shipment
     chooser: random.Random
+    repair: Callable[[list[str], list[str]], RepairReport]  # of these mounts, onto those
 
     def of(self, group: int) -> list[Scratched]:
         """The drives of a group, by slot."""
@@ -66,7 +69,7 @@ class Voyage:
 
 @dataclass
 class Setting:
-    """How a scene leaves the drives; `marks` colours the map: drive -> good, lost, rotten or withheld."""
+    """How a scene leaves the drives; `marks` colours the map: drive -> good, lost, rotten, withheld or rebuilt."""
 
     mounts: list[str]
     marks: dict[str, str]
@@ -265,6 +268,40 @@ def _withheld(voyage: Voyage) -> Iterator[Setting]:
     yield setting
 
 
+@contextmanager
+def _repaired(voyage: Voyage) -> Iterator[Setting]:
+    """Empty a carrier's drives of one group and rebuild them; mend rot in the other group. All is whole behind it."""
+    carrier = voyage.chooser.choice(sorted({each.carrier for each in voyage.of(0)}))
+    gone = [each for each in voyage.of(0) if each.carrier == carrier]
+    manifest = voyage.manifests[1]
+    held = {each: sorted(_blocks(each, manifest)) for each in voyage.of(1)}
+    victim = voyage.chooser.choice([each for each, rows in held.items() if rows])
+    stripe, block = voyage.chooser.choice(held[victim])
+    _, name, path = _pack(victim, manifest, stripe)
+    for each in gone:
+        shutil.rmtree(os.path.join(each.mount, manifests.ROOT))
+    _flip(path, block * BLOCK + voyage.chooser.randrange(min(BLOCK, os.path.getsize(path) - block * BLOCK)), 1)
+    here = _shuffled(voyage, [each for each in voyage.drives if each not in gone])
+    mended = voyage.repair(here, [])
+    rebuilt = voyage.repair(here, [each.mount for each in gone])
+    marks = _good(voyage) | {each.drive: "rebuilt" for each in [*gone, victim]}
+    names = ", ".join(each.drive for each in gone)
+    setting = Setting(_shuffled(voyage, voyage.drives), marks)
+    setting.notes = [f"{names} rebuilt onto empty drives; a bit of {victim.drive} put right"]
+
+    def check(report: VerifyReport) -> list[Check]:
+        return [
+            Check("no fault is left", not report.faults),
+            Check("the flipped bit's pack, and nothing else, was written anew",
+                  [(each.drive, each.path) for each in mended.repaired] == [(victim.drive, name)]),
+            Check("the lost drives were rebuilt", sorted(rebuilt.rebuilt) == sorted(each.drive for each in gone)),
+            Check("they say that they were", sum("rebuilt at" in notice for notice in report.notices) == len(gone)),
+        ]  # fmt: skip
+
+    setting.check = check
+    yield setting
+
+
 SCENES = (
     Scene(
         "everything", "everything arrives", "All drives, in any order, at any mount point.",
@@ -285,5 +322,9 @@ SCENES = (
     Scene(
         "withheld", "a group withheld", "A whole group is kept back: only the seal can tell, and the rest restores.",
         "unseen", 6, 6, _withheld,
+    ),
+    Scene(
+        "repaired", "a carrier lost, and repaired", "Its drives of a group are rebuilt onto empty ones, rot is mended.",
+        "intact", 0, 0, _repaired,
     ),
 )  # fmt: skip

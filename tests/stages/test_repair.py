@@ -186,6 +186,15 @@ def test_a_rebuild_that_is_stopped_anywhere_goes_on(operation):
     assert (again.repaired, again.rebuilt) == ([], ["g0s2"])
 
 
+def test_a_drive_that_holds_no_pack_is_rebuilt_too():
+    fleet = fleets.make(Path("/nowhere"), seed=7, geometry=((3, 1),), lengths=[[400, 0, 0]], on_disk=False)
+    drives = fleet.memory()
+    assert expected(1, fleet)[mf.SUMS] == b""
+    new = type(drives[0])("/mnt/new", type(drives[0].medium)())
+    report = mend([drives[0], *drives[2:]], fleet, onto=[new])
+    assert (report.rebuilt, report.left) == (["g0s1"], [])
+
+
 def test_rot_met_while_rebuilding_is_told_and_gone_around():
     drives = FLEET.memory()
     spoil(drives[2], mf.pack_name(0, mf.role_of(0, 2, 4), 2), "flip", 99)

@@ -79,14 +79,19 @@ class SmallFiles:
             return canonical.encode(structs.replace(self._manifest.card(slot), rebuilt=rebuilt))
         if name in mf.SEAL_FILES:
             return self._seal.get(name)
+        ref = row.open_me if name == mf.OPEN_ME else row.sums
+        made = self._made_again(slot, name)
+        ways = [lambda: self._bound(made, ref), lambda: self._other_copy(slot, name, ref)]
         if name == mf.OPEN_ME:
-            text = openme.text(_facts(self._manifest), slot, self._stripes, self._manifest.geometry.files_end)
-            return (
-                self._bound(text.encode(), row.open_me)
-                or self._other_copy(slot, name, row.open_me)
-                or self._open_me_of_a_neighbour(slot, row.open_me)
-            )
-        return self._bound(self._sums(slot), row.sums) or self._other_copy(slot, name, row.sums)
+            ways.append(lambda: self._open_me_of_a_neighbour(slot, ref))
+        found = (way() for way in ways)
+        return next((data for data in found if data is not None), None)  # B3SUMS of a drive without packs is empty
+
+    def _made_again(self, slot: int, name: str) -> bytes | None:
+        """OPEN-ME.txt or B3SUMS as this version writes it."""
+        if name == mf.SUMS:
+            return self._sums(slot)
+        return openme.text(_facts(self._manifest), slot, self._stripes, self._manifest.geometry.files_end).encode()
 
     @property
     def _stripes(self) -> int:

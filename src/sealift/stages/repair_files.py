@@ -80,12 +80,12 @@ class SmallFiles:
         if name in mf.SEAL_FILES:
             return self._seal.get(name)
         ref = row.open_me if name == mf.OPEN_ME else row.sums
-        made = self._made_again(slot, name)
-        ways = [lambda: self._bound(made, ref), lambda: self._other_copy(slot, name, ref)]
-        if name == mf.OPEN_ME:
-            ways.append(lambda: self._open_me_of_a_neighbour(slot, ref))
-        found = (way() for way in ways)
-        return next((data for data in found if data is not None), None)  # B3SUMS of a drive without packs is empty
+        found = self._bound(self._made_again(slot, name), ref)  # empty on a drive without packs, and not None
+        if found is None:
+            found = self._other_copy(slot, name, ref)
+        if found is None and name == mf.OPEN_ME:
+            found = self._open_me_of_a_neighbour(slot, ref)
+        return found
 
     def _made_again(self, slot: int, name: str) -> bytes | None:
         """OPEN-ME.txt or B3SUMS as this version writes it."""

@@ -8,8 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
+SECONDS ?= 60
 
-.PHONY: venv test test-long lint rehearse bench bench-smoke format clean
+.PHONY: venv fuzz test test-long lint rehearse bench bench-smoke format clean
 
 venv: $(STAMP)
 
@@ -30,6 +31,10 @@ test: lint
 
 test-long: lint
 	$(BIN)/pytest -n $(JOBS)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz,test]'
+	$(BIN)/python fuzz/run.py --seconds $(SECONDS) $(TARGETS)
 
 rehearse: $(STAMP)
 	$(BIN)/sealift rehearse $(ARGS)

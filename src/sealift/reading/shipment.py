@@ -11,6 +11,7 @@ import heapq
 import io
 import os
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any
@@ -50,16 +51,20 @@ class Group:
         self._table: Any = None
         self._starts: list[tuple[int, int]] = []
         self._members: Any = None
+        self._firsts: dict[int, bytes] = {}  # row group of the index -> its first path
+
+    def stream(self, name: str) -> io.RawIOBase:
+        """The plaintext of an index file, from whichever copy authenticates."""
+        ref = self.manifest.members_index if name == manifest.MEMBERS_INDEX else self.manifest.packs_index
+        return AnyCopy(self.reader, name, ref, self._identities)
 
     def parquet(self, name: str) -> pq.ParquetFile:
         """An index file, decrypted as it is read; any drive's copy serves."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        ref = self.manifest.members_index if name == manifest.MEMBERS_INDEX else self.manifest.packs_index
-        stream = AnyCopy(self.reader, name, ref, self._identities)
         try:
-            file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
+            file = pq.ParquetFile(pa.PythonFile(self.stream(name), mode="r"))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatError(f"{name} of group {self.manifest.group} does not open as Parquet: {error}") from error
         metadata = file.metadata
@@ -82,11 +87,11 @@ class Group:
         if self._members is None:
             self._members = self.parquet(manifest.MEMBERS_INDEX)
         found: list[Row] = []
-        metadata = self._members.metadata
-        for number in range(metadata.num_row_groups):
-            statistics = metadata.row_group(number).column(0).statistics
-            if statistics is not None and statistics.has_min_max and not statistics.min <= path <= statistics.max:
-                continue
+        groups = range(self._members.metadata.num_row_groups)
+        begin = max(0, bisect_left(groups, path, key=self._first) - 1)
+        for number in groups[begin:]:
+            if number > begin and self._first(number) > path:
+                break
             batches = self._members.iter_batches(_BATCH, row_groups=[number])
             for batch in _checked(batches, index.members_schema()):
                 if not batch.num_rows:
@@ -95,6 +100,24 @@ class Group:
                 if first <= path <= last:
                     found += [row for row in self._check(batch) if row.path == path]
         return found
+
+    def _first(self, number: int) -> bytes:
+        """The first path of a row group of the index; read, not taken from its statistics.
+
+        Python's way to these aborts the process where a footer is hostile (pyarrow 26: its ColumnChunkMetaData
+        throws what nobody catches); reading rows reports it.
+        """
+        import pyarrow as pa
+
+        if number not in self._firsts:
+            batches = self._members.iter_batches(1, row_groups=[number], columns=["path"])
+            for batch in _checked(batches, pa.schema([index.members_schema().field(0)])):
+                if batch.num_rows:
+                    self._firsts[number] = batch.column(0)[0].as_py()
+                    break
+            else:
+                raise FormatError(f"index: row group {number} has no rows")
+        return self._firsts[number]
 
     def _check(self, batch: Any) -> Iterator[Row]:
         geometry = self.manifest.geometry

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS good (
 ) WITHOUT ROWID
 """
 VERSION = 1
+_SQLITE = (sqlite3.Error, UnicodeDecodeError)  # the second where SQLite quotes a damaged file in its message
 _HINT = "give another file (--state FILE), or --again to begin anew"
 
 
@@ -53,7 +54,7 @@ class State:
             return
         try:
             self._database = _open(path, again=again)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *_SQLITE) as error:
             raise BadInput(f"{path}: cannot keep the state of verify there: {error}", hint=_HINT) from error
 
     def known(self, manifest: str, drive: str, slot: int, path: str) -> str | None:
@@ -66,7 +67,7 @@ class State:
                     "SELECT stamp FROM good WHERE manifest = ? AND drive = ? AND slot = ? AND path = ?",
                     (manifest, drive, slot, path),
                 ).fetchone()
-            except sqlite3.Error as error:
+            except _SQLITE as error:
                 raise BadInput(f"{self.path}: {error}", hint=_HINT) from error
         return None if row is None else str(row[0])
 
@@ -84,7 +85,7 @@ class State:
             try:
                 with self._database:
                     self._database.executemany("INSERT OR REPLACE INTO good VALUES (?, ?, ?, ?, ?)", self._new)
-            except sqlite3.Error as error:
+            except _SQLITE as error:
                 raise BadInput(f"{self.path}: {error}", hint=_HINT) from error
             self._new.clear()
 
@@ -96,7 +97,7 @@ class State:
                 try:
                     self._database.execute("DELETE FROM good")
                     self._database.commit()
-                except sqlite3.Error as error:
+                except _SQLITE as error:
                     raise BadInput(f"{self.path}: {error}", hint=_HINT) from error
 
     def close(self) -> None:

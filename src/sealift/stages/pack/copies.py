@@ -14,16 +14,18 @@ hybrid identity then, which opens the copies (docs/adr/0011).
 
 from __future__ import annotations
 
+import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch
+from sealift.errors import DriveFault, FormatError, IdentityMismatch
 from sealift.formats import age, age_keys, manifest
+from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import make_folders
-from sealift.stages.pack.journal import PackRow  # noqa: TC001 -- msgspec reads the annotations
+from sealift.stages.pack.journal import Owed, PackRow  # noqa: TC001 -- msgspec reads the annotations
 from sealift.stages.pack.queue import Cursor  # noqa: TC001
 from sealift.stages.pack.units import Ended  # noqa: TC001
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sealift.drives.base import Drive
+    from sealift.stages.pack.crew import Crew
     from sealift.stages.pack.fleet import Attached
     from sealift.stages.pack.journal import Journal
     from sealift.trade.signing import Signer
@@ -58,6 +61,7 @@ class StripeCopy(msgspec.Struct, array_like=True):
     rows: bytes
     blocks: bytes
     files_end: int | None
+    owed: list[Owed] = []  # drives that lack something, when this stripe was committed
 
 
 def stripe_name(stripe: int) -> str:
@@ -87,14 +91,34 @@ class Copies:
         if self._identity.recipient not in self._recipients:
             self._recipients.append(self._identity.recipient)
 
-    def write(self, drives: Sequence[Drive], name: str, record: Settings | StripeCopy) -> None:
-        """The same ciphertext to every drive, durable when this returns."""
+    def write(self, crew: Crew, stripe: int, name: str, record: Settings | StripeCopy) -> None:
+        """The same ciphertext to every drive, durable when this returns; a drive that fails owes `stripe`."""
         if not self.enabled:
             return
         data = age.encrypt(msgspec.msgpack.encode(record), self._recipients)
-        with ThreadPoolExecutor(len(drives)) as pool:
-            for job in [pool.submit(drive.write_small, name, data) for drive in drives]:
+
+        def write(slot: int, drive: Drive) -> None:
+            try:
+                drive.write_small(name, data)
+            except FAULTS as error:
+                crew.fail(slot, stripe, error)
+
+        with ThreadPoolExecutor(crew.n) as pool:
+            for job in [pool.submit(write, slot, drive) for slot, drive in crew.working()]:
                 job.result()
+
+    def forget(self, crew: Crew, first: int, stop: int) -> None:
+        """Remove the copies of stripes that are to be packed again, durably, before the journal forgets them."""
+        if not self.enabled:
+            return
+        for slot, drive in enumerate(crew.drives):
+            try:
+                if drive is not None and drive.exists():
+                    for stripe in range(first, stop):
+                        drive.remove(stripe_name(stripe))
+                    drive.sync_folder(stripe_name(first))
+            except FAULTS as error:
+                crew.fail(slot, first, error)
 
     def _read(self, drives: Sequence[Drive], name: str, kind: type, limit: int) -> object:
         """From the first drive whose copy opens; None if none does."""
@@ -105,7 +129,14 @@ class Copies:
                 data = drive.read_small(name, limit)
                 if data is not None:
                     return msgspec.msgpack.decode(age.decrypt(data, [self._identity]), type=kind)
-            except (AgeError, IdentityMismatch, DriveFault, FormatError, msgspec.MsgspecError):
+            except (
+                IdentityMismatch,
+                DriveFault,
+                FormatError,
+                msgspec.MsgspecError,
+                UnicodeDecodeError,
+                RecursionError,
+            ):
                 continue
         return None
 
@@ -130,12 +161,10 @@ def restore(
 
     by_group: dict[int, list[Drive]] = {}
     for each in attached:
-        data = each.drive.read_small(manifest.CARD, manifest.MAX_CARD) if each.drive.exists() else None
-        if data is not None and each.drive.size(manifest.MANIFEST) is None:
-            try:
+        with contextlib.suppress(DriveFault, FormatError):
+            data = each.drive.read_small(manifest.CARD, manifest.MAX_CARD) if each.drive.exists() else None
+            if data is not None and each.drive.size(manifest.MANIFEST) is None:
                 by_group.setdefault(manifest.decode_card(data).group, []).append(each.drive)
-            except FormatError:
-                continue
     settings = copies.settings([drive for drives in by_group.values() for drive in drives])
     if settings is None:
         return None
@@ -144,6 +173,8 @@ def restore(
         make_folders(folder, "stripes")
         journal.group(group)
         found = copies.stripes(drives)
+        for owed in found[-1].owed if found else []:
+            journal.owe(group, owed)
         for copy in found:
             for kind, data in (("rows", copy.rows), ("blocks", copy.blocks)):
                 with open(stripe_file(folder, copy.stripe, kind), "wb") as file:
@@ -153,6 +184,8 @@ def restore(
             if copy.files_end is not None:
                 journal.set_files_end(group, copy.files_end)
             journal.commit(group, copy.stripe, copy.cursor, copy.packs, copy.ended, copy.seconds)
+        if found:
+            journal.set_state(group, "packing")
         notice(f"the state folder was empty; group {group} goes on after stripe {len(found)}, from its drives' copies")
     journal.set("config", settings.config)
     return settings.scan

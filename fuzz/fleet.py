@@ -1,0 +1,214 @@
+"""Targets over whole drives: a small shipment is packed once, then its files are changed in memory.
+
+survey          what inspect and verify find out about drives whose files were overwritten, cut, swapped or removed
+members_index   index/members.parquet, as plaintext: whoever holds a recipient's identity could have made it
+packs_index     index/packs.parquet, the same, and the frames of a pack by it
+journal_copy    journal.age and journal-NNNNNNN.age, as plaintext, and the whole file
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import shipments
+from targets import each, target
+
+from sealift.drives.memory import MemoryDrive
+from sealift.formats import age, age_keys
+from sealift.formats import manifest as mf
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.reading import shipment as reading
+from sealift.reading.pack import PackContent
+from sealift.stages import inspect as inspecting
+from sealift.stages import verify as verifying
+from sealift.stages.pack import copies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SMALL = 1 << 16
+"""Files on drives up to this length are changed; packs are not, but may be cut or removed."""
+
+
+@cache
+def origin() -> shipments.Origin:
+    """One group of 2+1 drives with two dozen files, packed once."""
+    folder = Path(tempfile.mkdtemp(prefix="sealift-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    source = folder / "source"
+    for number in range(24):
+        shipments.write(source / f"d{number % 3}/{number:02d}.txt", b"%d\n" % number * 200)
+    made = shipments.Origin(folder / "origin", source, 2, 1)
+    made.pack()
+    return made
+
+
+@cache
+def _files() -> tuple[dict[str, bytes], ...]:
+    """Every file beneath sealift/, by drive; the seal is on the first."""
+    found = []
+    for mount in origin().mounts:
+        root = Path(mount, "sealift")
+        found.append(
+            {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+        )
+    found[0].update(origin().seal())
+    return tuple(found)
+
+
+def _drives() -> list[MemoryDrive]:
+    drives = []
+    for number, files in enumerate(_files()):
+        drive = MemoryDrive(f"m{number}")
+        drive.medium.serial = origin().serial(origin().mounts[number])
+        for name, data in files.items():
+            drive.put(name, data)
+        drives.append(drive)
+    return drives
+
+
+def look(parts: Sequence[tuple[str, bytes]] = (), drives: Sequence[MemoryDrive] | None = None) -> bytes:
+    """What inspect says of drives, with and without allowed signers; as JSON."""
+    report = b""
+    for allowed in (None, AllowedSigners.parse(origin().allowed)):
+        report = msgspec.json.encode(inspecting.inspect(drives or _drives(), allowed=allowed, parts=parts))
+    return report
+
+
+@cache
+def report() -> bytes:
+    """The report of another host, as verify --json prints it."""
+    allowed = AllowedSigners.parse(origin().allowed)
+    return msgspec.json.encode(verifying.verify(_drives(), allowed=allowed, remember=False))
+
+
+EDIT = 8  # bytes: drive, file, what, offset (2), value, length (2); then as many bytes
+
+
+@target(
+    lambda: [
+        bytes([0, file, what, 0, 40, 7, 0, 4, 1, 2, 3, 4]) for file in (0, 3, 5, 9) for what in range(8)
+    ],
+    1 << 12,
+)  # fmt: skip
+def survey(data: bytes) -> None:
+    """Drives with files that were overwritten, cut, grown, removed, exchanged, or are no files at all."""
+    drives = _drives()
+    for _ in range(16):
+        if len(data) < EDIT:
+            break
+        data = _edit(drives, data)
+    look((), drives)
+    allowed = AllowedSigners.parse(origin().allowed)
+    verifying.verify(drives, allowed=allowed, remember=False)
+
+
+def _edit(drives: list[MemoryDrive], data: bytes) -> bytes:
+    """One change; what is left of the data."""
+    drive = drives[data[0] % len(drives)]
+    names = sorted(drive.medium.files)
+    if not names:
+        return b""
+    name, what = names[data[1] % len(names)], data[2] % 8
+    offset, value, length = int.from_bytes(data[3:5], "big"), data[5], int.from_bytes(data[6:8], "big") % 512
+    text, rest = data[EDIT : EDIT + length], data[EDIT + length :]
+    old = drive.medium.files[name]
+    if isinstance(old, str):
+        return rest
+    if what == 0 and len(old) <= SMALL:
+        at = offset % (len(old) + 1)
+        drive.put(name, bytes(old[:at]) + text + bytes(old[at + len(text) :]))
+    elif what == 1:
+        drive.put(name, bytes(old[: offset % (len(old) + 1)]))
+    elif what == 2:
+        drive.put(name, bytes(old) + text)
+    elif what == 3:
+        del drive.medium.files[name]
+    elif what == 4:
+        drive.put(names[value % len(names)], bytes(old))
+    elif what == 5:
+        drive.put(name, ("folder", "link", "other")[value % 3])  # type: ignore[arg-type]
+    elif what == 6:
+        drive.put(text.decode("ascii", "replace").strip("/.") or "x", bytes(old))
+    else:
+        other = drives[value % len(drives)]
+        drive.medium.files, other.medium.files = other.medium.files, drive.medium.files
+    return rest
+
+
+# -- what only a recipient could have made ------------------------------------------------------------------
+
+
+class _Plain(reading.Group):
+    """A group whose index files are the bytes given, as if they had been decrypted."""
+
+    def __init__(self, data: bytes) -> None:
+        record = mf.decode_manifest(_files()[0][mf.MANIFEST])
+        super().__init__(_Reader(record), [])  # type: ignore[arg-type]
+        self._data = data
+
+    def stream(self, name: str) -> Any:
+        del name
+        return io.BytesIO(self._data)
+
+
+class _Reader:
+    def __init__(self, record: mf.Manifest) -> None:
+        self.manifest = record
+
+
+@cache
+def _plain(name: str) -> bytes:
+    return age.decrypt(_files()[0][name], age_keys.parse_identities(origin().identity.encode()))
+
+
+@target(lambda: [_plain(mf.MEMBERS_INDEX)])
+def members_index(data: bytes) -> None:
+    """Rows of an index, all of them and by path."""
+    group = _Plain(data)
+    each(lambda: list(group.rows()), lambda: group.find(b"d1/01.txt"))
+
+
+class _Pack:
+    size = 1 << 20
+
+    @staticmethod
+    def read(start: int, end: int) -> bytes:
+        return bytes(end - start)
+
+
+@target(lambda: [_plain(mf.PACKS_INDEX)])
+def packs_index(data: bytes) -> None:
+    """A table of packs, and frames by it in a pack of zeros."""
+    group = _Plain(data)
+    for role in range(2):
+        packed, raw = group._frames_of(0, role)
+        each(lambda p=packed, r=raw: list(PackContent(_Pack(), p, r).pieces(0, 4096)))  # type: ignore[misc, arg-type]
+
+
+def _copies() -> list[bytes]:
+    from sealift.stages.pack.journal import PackRow
+    from sealift.stages.pack.queue import Cursor
+
+    row = PackRow(0, 0, 1 << 20, bytes(32), bytes(32), 1, 9, 1, 1, 9, 1, bytes(4), bytes(4))
+    stripe = copies.StripeCopy(0, Cursor(), [row], [], 0.5, b"rows", bytes(32), None)
+    return [msgspec.msgpack.encode(record) for record in (copies.Settings(b"{}", "ab" * 32), stripe)]
+
+
+@target(_copies)
+def journal_copy(data: bytes) -> None:
+    """A copy of the journal: as a file, and as what is in one; the recipient's key is no secret."""
+    own = copies.Copies(origin().signer, [])
+    sealed = age.encrypt(data, own._recipients)
+    for file in (data, sealed):
+        drive = MemoryDrive("m")
+        drive.put(copies.SETTINGS, file)
+        drive.put(copies.stripe_name(0), file)
+        each(lambda d=drive: own.settings([d]), lambda d=drive: own.stripes([d]))  # type: ignore[misc]

@@ -1,0 +1,449 @@
+"""What is fuzzed: one function a parser, from bytes to nothing, and the seeds it begins with.
+
+What holds for each: whatever the bytes are, it returns, or raises an error of sealift's own (errors.py), within a
+second and 512 MiB. Anything else is a finding. Where a checksum, a MAC, a canonical form or a hash tree would keep
+random bytes out, the function also mends it (`fixed`), so that what lies behind is reached.
+
+Nothing here needs atheris: tests/fuzz runs every target over its seeds in `make test`. The targets over drives are
+in fleet.py. Seeds come from tests/vectors and from what the code itself writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from blake3 import blake3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sealift.errors import SealiftError
+from sealift.formats import age, age_keys, allowed_signers, canonical, fetch, paged, seal, sshsig, tar, zstd
+from sealift.formats import manifest as mf
+from sealift.reading import trust
+from sealift.stages import verify_report, verify_state
+from sealift.trade import declaration as declarations
+from sealift.trade import release as releases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = pathlib.Path(__file__).parent.parent
+VECTORS = ROOT / "tests" / "vectors"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parser: `run` takes any bytes of up to `longest`; `seeds` makes what it should take apart first."""
+
+    name: str
+    run: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+    longest: int = 1 << 16
+
+
+TARGETS: dict[str, Target] = {}
+
+
+def target(
+    seeds: Callable[[], list[bytes]], longest: int = 1 << 16
+) -> Callable[[Callable[[bytes], None]], Callable[[bytes], None]]:
+    """Enter a function under its own name; an error of sealift's ends its run, and nothing else may."""
+
+    def enter(run: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        def guarded(data: bytes) -> None:
+            with contextlib.suppress(SealiftError):
+                run(data)
+
+        TARGETS[run.__name__] = Target(run.__name__, guarded, seeds, longest)
+        return run
+
+    return enter
+
+
+def each(*works: Callable[[], object]) -> None:
+    """All of them, though one refuses."""
+    for work in works:
+        with contextlib.suppress(SealiftError):
+            work()
+
+
+def vectors(kind: str, longest: int = 1 << 16) -> Iterator[tuple[str, dict[str, str], bytes]]:
+    """Name, header (the last of a repeated key) and content of the vectors in a folder that are short enough."""
+    for path in sorted((VECTORS / kind).iterdir()):
+        text, _, data = path.read_bytes().partition(b"\n\n")
+        lines = [line.split(": ", 1) for line in text.decode().split("\n")]
+        for offset, length in (map(int, value.split()) for key, value in lines if key == "zeros"):
+            data = data[:offset] + bytes(length) + data[offset:]
+        if len(data) <= longest:
+            yield path.name, dict(lines), data  # type: ignore[arg-type]
+
+
+# -- records: one canonical form --------------------------------------------------------------------------
+
+
+def fixed(data: bytes) -> bytes:
+    """Any JSON in canonical form, so that a record is judged by what it says."""
+    try:
+        return canonical.encode(msgspec.json.decode(data))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return data
+
+
+def _record(data: bytes, decode: Callable[[bytes], Any]) -> None:
+    def check(text: bytes) -> None:
+        assert canonical.encode(decode(text)) == text
+
+    each(lambda: check(data), lambda: check(fixed(data)))
+
+
+@cache
+def _manifest() -> mf.Manifest:
+    hexes = "ab" * 32
+    rows = [
+        mf.DriveRow(
+            slot=slot, id=mf.drive_id(0, slot), number=slot + 1, serial=f"S{slot}", label=f"L{slot}", carrier="Anna",
+            open_me=mf.FileRef(bytes=1, blake3=hexes), sums=mf.FileRef(bytes=1, blake3=hexes),
+        )
+        for slot in range(3)
+    ]  # fmt: skip
+    index = mf.IndexRef(bytes=1000, blake3=hexes, header=hexes)
+
+    def tree(record: int, count: int) -> mf.TreeRef:
+        return mf.TreeRef(bytes=paged.file_length(record, count), blake3=hexes, records=count, root=hexes)
+
+    return mf.Manifest(
+        shipment="5a" * 8,
+        declaration=mf.DeclarationRef(id="SL-1", bytes=1, blake3=hexes, rehearsal=False),
+        group=0, groups=1, drives_total=3, scan=hexes, order="path", seed=0,
+        geometry=mf.Geometry(data=2, parity=1, stripes=4, files_end=3), drives=rows,
+        packs=tree(mf.PACK.size, 12), blocks=tree(paged.DIGEST, 40), members_index=index, packs_index=index,
+        totals=mf.Totals(members=1, files=1, source_bytes=1, packed_bytes=1, parity_bytes=1),
+    )  # fmt: skip
+
+
+@target(lambda: [mf.encode_manifest(_manifest())])
+def manifest(data: bytes) -> None:
+    """manifest.json."""
+    _record(data, mf.decode_manifest)
+
+
+@target(lambda: [canonical.encode(_manifest().card(slot)) for slot in range(2)], 1 << 12)
+def card(data: bytes) -> None:
+    """drive.json."""
+    _record(data, mf.decode_card)
+
+
+@cache
+def _sealed() -> dict[str, bytes]:
+    """The five files of a seal that holds."""
+    from fleet import origin
+
+    return origin().seal()
+
+
+def _signers() -> allowed_signers.AllowedSigners:
+    from fleet import origin
+
+    return allowed_signers.AllowedSigners.parse(origin().allowed)
+
+
+@target(lambda: [_sealed()[mf.SEAL_FILES[0]]])
+def seal_record(data: bytes) -> None:
+    """seal.json."""
+    _record(data, seal.decode_seal)
+
+
+def _bundles() -> list[bytes]:
+    short = [data for _, head, data in vectors("pack") if head["kind"] == "seal file"]
+    return [seal.encode_bundle(_sealed()), *short]
+
+
+@target(_bundles)
+def seal_bundle(data: bytes) -> None:
+    """SHIPMENT.seal, and what is in it: signatures, declaration, release."""
+
+    def strict() -> None:
+        assert seal.encode_bundle(seal.decode_bundle(data)) == data
+
+    def mended() -> None:
+        # each file once in place of the right one: what only looks at digests is passed
+        good = _sealed()
+        name = mf.SEAL_FILES[data[0] % 5]
+        trust.open_seal(good | {name: data[1:]}, _signers())
+
+    each(strict, mended if data else strict)
+
+
+@target(lambda: [_sealed()[mf.SEAL_FILES[2]], declarations.template("SL-2026-SEEDED").encode()])
+def declaration(data: bytes) -> None:
+    """declaration.toml, as a draft and complete; written again it says the same."""
+    found, faults = declarations.review(data)
+    assert found is not None or faults
+    declarations.parse(data, draft=True)
+    declarations.parse(data, draft=False)
+
+
+@target(lambda: [_sealed()[mf.SEAL_FILES[3]]], 1 << 13)
+def release(data: bytes) -> None:
+    """release.json, alone and with the declaration that it is of."""
+    good = _sealed()
+    _record(data, releases.decode)
+    each(*(lambda t=text: releases.check_release(good[mf.SEAL_FILES[2]], t, good[mf.SEAL_FILES[4]], _signers())
+           for text in (data, fixed(data))))  # fmt: skip
+
+
+@target(lambda: [fetch.encode_list(fetch.FetchList(shipment="5a" * 8, groups=[], packs=[], contents=[]))])
+def fetch_list(data: bytes) -> None:
+    """What repair --fetch-list wrote."""
+    _record(data, fetch.decode_list)
+
+
+# -- signatures -----------------------------------------------------------------------------------------
+
+
+@target(lambda: [data for _, _, data in _sshsig_files() if len(data) < 1 << 14], 1 << 14)
+def sshsig_armored(data: bytes) -> None:
+    """A signature file, as it is, and its content armored anew."""
+    each(
+        lambda: sshsig.verify(b"message", data, "sealift"),
+        lambda: sshsig.verify(b"message", sshsig.armor(data), "sealift"),
+        lambda: sshsig.verify(b"message", sshsig.armor(sshsig.dearmor(data)), "sealift"),
+    )
+
+
+def _sshsig_files() -> list[tuple[str, dict[str, str], bytes]]:
+    key = Ed25519PrivateKey.from_private_bytes(b"\x42" * 32)
+    signature = sshsig.sign_ed25519(b"message", key, "sealift")
+    made = [("armored", {}, signature), ("blob", {}, sshsig.dearmor(signature))]
+    files = [path for path in sorted((VECTORS / "sshsig").rglob("*")) if path.is_file()]
+    return [*made, *((path.name, {}, path.read_bytes()) for path in files)]  # type: ignore[list-item]
+
+
+def _lines() -> list[bytes]:
+    key = Ed25519PrivateKey.from_private_bytes(b"\x42" * 32)
+    line = sshsig.public_key_of(key).line.encode()
+    times = b'a@b,*.c,!d namespaces="sealift,x",valid-after="20250101Z",valid-before="20300101000000Z" '
+    return [
+        b"a@b " + line,
+        times + line,
+        b'"quoted name" cert-authority ' + line,
+        b"# comment\n\n* " + line + b" c\r\n",
+    ]
+
+
+@target(_lines, 1 << 13)
+def signers(data: bytes) -> None:
+    """An allowed signers file, asked about a signature; and a public key."""
+    key = Ed25519PrivateKey.from_private_bytes(b"\x42" * 32)
+    signature = sshsig.sign_ed25519(b"message", key, "sealift")
+
+    def asked() -> None:
+        parsed = allowed_signers.AllowedSigners.parse(data)
+        for principal in ("a@b", None):
+            each(lambda p=principal: parsed.signer(b"message", signature, "sealift", principal=p))
+
+    each(asked, lambda: sshsig.parse_public_key(data))
+
+
+# -- age --------------------------------------------------------------------------------------------------
+
+
+@cache
+def _identities() -> list[age.Identity]:
+    texts = {value for _, head, _ in vectors("age", 1 << 20) for key, value in head.items() if key == "identity"}
+    seeds = {value for _, head, _ in vectors("age", 1 << 20) for key, value in head.items() if key == "ssh seed"}
+    own = [age_keys.SSHIdentity(bytes.fromhex(seed)) for seed in sorted(seeds)]
+    return [*map(age_keys.parse_identity, sorted(texts)), *own]
+
+
+def _age_files() -> list[bytes]:
+    return [data for _, _, data in vectors("age", 1 << 14)]
+
+
+@target(_age_files, 1 << 15)
+def age_header(data: bytes) -> None:
+    """A header: what is parsed is what is encoded; every stanza is tried by every identity."""
+    header = age.parse_header(data)
+    text = b"age-encryption.org/v1\n" + b"".join(stanza.encode() for stanza in header.stanzas)
+    assert header.raw == text + b"--- " + age.encode_base64(header.mac).encode() + b"\n" == data[: header.length]
+    each(*(lambda i=identity: i.unwrap(header.stanzas) for identity in _identities()))  # type: ignore[misc]
+
+
+@target(_age_files, 1 << 18)
+def age_file(data: bytes) -> None:
+    """A whole file read through; and the same bytes as a payload under a header whose key is known."""
+
+    def whole(file: bytes) -> None:
+        with age.Reader(lambda at, n: file[at : at + n], len(file), _identities()) as reader:
+            while reader.read(40_000):
+                pass
+            reader.seek(max(0, reader.size // 2))
+            reader.read(10)
+
+    header = next(data for name, _, data in vectors("age") if name == "x25519")
+    start = age.parse_header(header).length
+    each(lambda: whole(data), lambda: whole(header[:start] + data))
+
+
+@target(
+    lambda: [
+        *(str(key.recipient).encode() for key in _identities()),
+        *(b"\0" + bytes([n]) * size for n, size in ((1, 32), (2, 32), (3, 1216), (4, 32))),
+        age_keys.generate_identity()[0].encode()
+        + b"\r\n# comment\n\n"
+        + age_keys.generate_hybrid_identity()[0].encode(),
+        _openssh(),
+    ],
+    1 << 13,
+)
+def age_text(data: bytes) -> None:
+    """Recipients and identities, alone and in files; Bech32 with its checksum mended."""
+    text = data.decode("utf-8", "surrogateescape")
+
+    def again(key: Any) -> None:
+        assert age_keys.parse_recipient(str(key)) == key
+
+    def bech32(hrp: str) -> None:
+        key = age_keys._bech32_encode(hrp, data[1:])
+        again(age_keys.parse_recipient(key))
+        age_keys.parse_identity(key.upper())
+
+    each(
+        lambda: again(age_keys.parse_recipient(text)),
+        lambda: age_keys.parse_identity(text),
+        lambda: age_keys.parse_identities(data),
+        lambda: age_keys.parse_recipients_file(data),
+        *(lambda h=hrp: bech32(h) for hrp in ("age", "age1pq", "age-secret-key-", "age-secret-key-pq-")),
+    )
+
+
+def _openssh() -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = Ed25519PrivateKey.from_private_bytes(b"\x42" * 32)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
+
+# -- data packs ---------------------------------------------------------------------------------------------
+
+
+def _paged() -> list[bytes]:
+    found = []
+    for count in (0, 3, 600):
+        pieces: list[bytes] = []
+        paged.write(mf.PACKS_MAGIC, mf.PACK.size, count, iter([bytes(range(80)) * count]), pieces.append)
+        found.append(count.to_bytes(2, "big") + b"".join(pieces))
+    return found
+
+
+@target(_paged, 1 << 17)
+def paged_file(data: bytes) -> None:
+    """packs.bin under the root of its own top page, so that the levels below are what is judged."""
+    count, file = int.from_bytes(data[:2], "big") % 4096, data[2:]
+    levels = paged.layout(mf.PACK.size, count)
+    header = paged.HEADER.pack(mf.PACKS_MAGIC, paged.VERSION, mf.PACK.size, count, paged.PAGE, len(levels) - 1)
+    at = sum(levels) * paged.PAGE
+    root = blake3(header + file[at : at + paged.PAGE]).digest()
+    opened = paged.PagedFile(
+        lambda at, n: file[at : at + n], magic=mf.PACKS_MAGIC, record=mf.PACK.size, count=count, root=root, name="fuzz"
+    )
+    each(
+        opened.check_header,
+        lambda: list(opened.damaged_pages()),
+        lambda: [mf.pack_at(opened, place // 3, place % 3, 3) for place in range(count)],
+        lambda: list(opened.pages()),
+    )
+
+
+@target(
+    lambda: [len(text).to_bytes(4, "big") + zstd.compress(text) for text in (b"", b"a" * 9, bytes(200_000))], 1 << 17
+)
+def zstd_frame(data: bytes) -> None:
+    """A frame of a stated length; never more memory than that and a window."""
+    size = int.from_bytes(data[:4], "big") % (zstd.FRAME + 1)
+    assert len(zstd.decompress(data[4:], size)) == size
+
+
+def _tars() -> list[bytes]:
+    long = b"d/" * 120 + b"name"
+    made = [
+        tar.header(b"a/b", tar.REGULAR, 3, 0o644, 1_500_000_000) + b"abc".ljust(512, b"\0") + tar.END,
+        tar.header(long, tar.SYMLINK, 0, 0o777, -5, b"t" * 300) + tar.END,
+        tar.sparse_header(b"s", 1024, 1 << 40, 0o600, 1) + tar.sparse_map([(0, 5), (99, 1)], 1 << 40),
+    ]
+    return [*made, *(data for _, head, data in vectors("pack") if head["kind"] == "tar")]
+
+
+@target(_tars, 1 << 15)
+def tar_stream(data: bytes) -> None:
+    """A stream of headers walked, checksums mended; pax records; a sparse map."""
+    each(lambda: tar.parse_pax(data), lambda: _sparse(data), lambda: _walk(data))
+
+
+def _sparse(data: bytes) -> None:
+    extents, used = tar.parse_sparse_map(data)
+    assert used >= 0
+    assert len(extents) <= tar.MAX_EXTENTS + 1
+    assert all(offset >= 0 and length >= 0 for offset, length in extents)
+
+
+def _walk(data: bytes) -> None:
+    at, records = 0, dict[bytes, bytes]()
+    while at + tar.BLOCK <= len(data):
+        block = bytearray(data[at : at + tar.BLOCK])
+        block[257:262] = b"ustar"
+        block[148:156] = b"%06o\0 " % (sum(block[:148]) + 256 + sum(block[156:]))
+        member = tar.parse_header(bytes(block), at, records)
+        assert member.size >= 0, "whoever walks would go backwards"
+        records = tar.parse_pax(data[member.data : member.data + member.size]) if member.kind == tar.PAX else {}
+        at = member.data + member.size + tar.padding(member.size)
+
+
+# -- what other hosts and earlier runs left ------------------------------------------------------------------
+
+
+def _reports() -> list[bytes]:
+    from fleet import report
+
+    return [report()]
+
+
+@target(_reports)
+def part_report(data: bytes) -> None:
+    """Verify --part: another host's report, added to what is here."""
+    from fleet import look
+
+    verify_report.read_part(data, "fuzz")
+    look([("fuzz", data)])
+
+
+def _states() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "state")
+        with verify_state.State(path) as state:
+            state.remember("m", "d", 0, "p", "s")
+        with open(path, "rb") as file:
+            return [file.read()]
+
+
+@target(_states)
+def resume_state(data: bytes) -> None:
+    """What verify remembered, in a file that somebody wrote over."""
+    with tempfile.TemporaryDirectory(prefix="sealift-fuzz-") as folder:
+        path = os.path.join(folder, "state")
+        with open(path, "wb") as file:
+            file.write(data)
+        with verify_state.State(path) as state:
+            each(lambda: state.known("m", "d", 0, "p"))
+            state.remember("m", "d", 1, "q", "s")
+            each(state.flush, state.forget)
+
+
+sys.path[:0] = [str(pathlib.Path(__file__).parent), str(ROOT / "tests" / "support")]

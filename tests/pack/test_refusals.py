@@ -13,6 +13,7 @@ from test_kill import packing
 from sealift.drives.local import LocalDrive
 from sealift.errors import BadInput, Busy, DeclarationInvalid, KeyInvalid, SealiftError
 from sealift.stages.pack import run as packing_stage
+from sealift.stages.pack import work
 
 
 def tree(tmp_path, **how):
@@ -165,7 +166,7 @@ def unfinished(origin, monkeypatch):
         raise StopError
 
     with monkeypatch.context() as patch:
-        patch.setattr(packing_stage, "close_group", stop)
+        patch.setattr(work, "close_group", stop)
         with pytest.raises(StopError):
             origin.pack()
 

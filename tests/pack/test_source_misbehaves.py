@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import shipments
 
-from sealift.stages.pack import follow
+from sealift.stages.pack import follow, work
 from sealift.stages.pack import run as packing
 
 
@@ -158,7 +158,7 @@ def test_a_resumed_packing_sees_the_scan_that_it_began_with(origin, tmp_path, mo
         raise StopError
 
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "close_group", stop)
+        patch.setattr(work, "close_group", stop)
         with pytest.raises(StopError):
             origin.pack()
     shipments.write(origin.source / "afterwards", b"not in the snapshot")

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
-from sealift.errors import BadInput, KeyInvalid, NotAllHere
+from sealift.errors import BadInput, KeyInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from sealift.cli.common import Meter
     from sealift.formats.age import Recipient
     from sealift.stages.pack.group import Progress
     from sealift.stages.pack.run import Events, Options, Result
-
-CHANGED = 2
 
 HELP = """
 Pack the folder SOURCE onto drives: compressed, encrypted for its recipients, with parity, signed.
@@ -31,11 +31,14 @@ killed, out of power: the same command again goes on.
       --carrier Anna=/mnt/d0,/mnt/d1 --carrier Bo=/mnt/d2,/mnt/d3 --parity 2 \\
       --recipient age1... --sign-with ~/.ssh/id_ed25519
 
+A drive that fails meanwhile is set aside and named; the others go on, and exit 3 says how to put another in its
+place: the same command with --replace OLD=NEW, which rebuilds on NEW what OLD had, and goes on.
+
 With more drives than bays, declare all of them and give --group-size N: groups whose drives are attached are
 packed, the others wait, and the same command with the next drives goes on (exit 6 until all are packed).
 
 Next: sealift release, then sealift seal. Exit 0: packed; 2: packed, but files changed or were skipped
-meanwhile; 6: some groups wait for their drives.
+meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wait for their drives.
 """
 
 
@@ -89,6 +92,17 @@ meanwhile; 6: some groups wait for their drives.
 @click.option("--shipment", metavar="ID", help="Id of the shipment, for groups packed on several hosts.")
 @click.option("--allow-same-filesystem", is_flag=True, help="Take folders of one filesystem as drives: scratch use.")
 @click.option("--accept-carrier-risk", is_flag=True, help="Go on though losing one carrier would lose data.")
+@click.option(
+    "--replace", "replaced", metavar="OLD=MNT", multiple=True, help="A new drive, at MNT, for one that failed."
+)
+@click.option(
+    "--read-back",
+    type=click.Choice(["none", "sample", "full"]),
+    default="sample",
+    show_default=True,
+    help="How much of what was written is read again from the medium, and compared.",
+)
+@click.option("--notify", metavar="CMD", help="A command to run when a drive fails, a group is complete, packing ends.")
 @click.option("--discard-group", is_flag=True, help="Clear drives of an unfinished packing whose state is lost.")
 @common.json_option
 def pack(as_json: bool, **given: Any) -> None:
@@ -101,10 +115,8 @@ def pack(as_json: bool, **given: Any) -> None:
     if as_json:
         common.emit(answer(result))
     summarize(result, options)
-    if result.waiting:
-        raise click.exceptions.Exit(NotAllHere.exit_code)
-    if result.changed or result.skipped:
-        raise click.exceptions.Exit(CHANGED)
+    if result.exit_code:
+        raise click.exceptions.Exit(result.exit_code)
 
 
 def _options(
@@ -114,6 +126,7 @@ def _options(
     serials: tuple[str, ...],
     recipients: tuple[str, ...],
     recipient_files: tuple[str, ...],
+    replaced: tuple[str, ...],
     **rest: Any,
 ) -> Options:
     from sealift.stages.pack import run as stage
@@ -127,8 +140,21 @@ def _options(
         carriers=carried,
         serials=common.parse_serials(serials),
         recipients=list(dict.fromkeys(texts)),
+        replace=_parse_replaced(replaced),
         **rest,
     )
+
+
+def _parse_replaced(values: tuple[str, ...]) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for value in values:
+        old, equals, mount = value.partition("=")
+        if not (equals and old and mount) or out.get(old, mount) != mount:
+            raise BadInput(
+                f"--replace {value!r}", hint="--replace OLD=MNT: the serial number of the drive that failed, once each"
+            )
+        out[old] = mount
+    return out
 
 
 def _recipients_of(path: str) -> list[Recipient]:
@@ -157,7 +183,10 @@ def _events(meter: Meter) -> Events:
             drives=progress.written,
         )
 
-    return Events(notice=meter.note, scanning=scanning, packing=packing)
+    def rebuilding(group: int, done: int, total: int) -> None:
+        meter.update(f"rebuilding drives of group {group}", done, total)
+
+    return Events(notice=meter.note, scanning=scanning, packing=packing, rebuilding=rebuilding)
 
 
 def answer(result: Result) -> dict[str, Any]:
@@ -172,6 +201,7 @@ def answer(result: Result) -> dict[str, Any]:
         "parity_bytes": result.parity_bytes,
         "seconds": round(result.seconds, 3),
         "memory_bytes": sum(result.memory.values()),
+        "read_back": result.read_back,
         "changed": [common.path_fields(path) for path in result.changed],
         "skipped": [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped],
         "waiting": [
@@ -196,6 +226,8 @@ def summarize(result: Result, options: Options) -> None:
             f"  group {group['group']}: {group['data']}+{group['parity']} drives,"
             f" {common.counted(group['stripes'], 'stripe')}, {group['state']}"
         )
+        for line in drive_lines(group["owed"], group["slow"]):
+            say(f"    {line}")
     say(
         f"{common.counted(result.files, 'file')}, {size(result.source_bytes)}:"
         f" {size(result.packed_bytes)} packed,"
@@ -207,7 +239,14 @@ def summarize(result: Result, options: Options) -> None:
     if result.skipped:
         say(f"{common.counted(len(result.skipped), 'path')} skipped:")
         common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped))
-    if result.waiting:
+    say(read_back_text(result.read_back))
+    if result.owed:
+        owed = [each for group in groups for each in group["owed"]]
+        say(f"{common.counted(len(owed), 'drive')} set aside, not signed; everything that is committed is safe. next:")
+        say("  put right what can be, and run the same command again; or attach a new drive in place of each one,")
+        say("  declare its serial number in place of the old one, and run the same command with")
+        say("  " + " ".join(f"--replace {each['serial']}=MNT" for each in owed) + "     (MNT: where the new drive is)")
+    elif result.waiting:
         say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, attach all drives of a group at once:")
         lines = _waiting_lines(result)
         common.say_list(lines, len(lines))
@@ -216,6 +255,31 @@ def summarize(result: Result, options: Options) -> None:
         say("packed and signed. next:")
         say(f"  sealift release {options.declaration} --sign-with OFFICERS_KEY ...")
         say(f"  sealift seal --state {options.state} --declaration {options.declaration} --sign-with KEY ...")
+
+
+def drive_lines(owed: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What there is to say of the drives of a group that are set aside or slow."""
+    lines = [
+        f"set aside: drive {each['drive']}, serial {each['serial']}, {each['mount']}, from stripe"
+        f" {each['since_stripe']} on: {each['reason']}"
+        for each in owed
+    ]
+    for each in slow:
+        rate, median = common.size_text(each["bytes_per_second"]), common.size_text(each["median_bytes_per_second"])
+        drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
+        lines.append(f"slow: {drive}: writes {rate}/s, the median of its group {median}/s")
+    return lines
+
+
+def read_back_text(read_back: Mapping[str, Any]) -> str:
+    """What was read again."""
+    if not read_back["blocks"]:
+        return "nothing was read back" + (" (--read-back none)" if read_back["mode"] == "none" else "")
+    where = "the media" if read_back["read_from"] == "medium" else "a cache: not all drives have a medium beneath"
+    repaired = (
+        f", {common.counted(read_back['repaired'], 'block')} repaired" if read_back["repaired"] else ", all right"
+    )
+    return f"read back {common.counted(read_back['blocks'], 'block')} from {where}{repaired}"
 
 
 def _waiting_lines(result: Result) -> list[str]:

@@ -57,11 +57,16 @@ def answer(found: Status) -> dict[str, Any]:
         "next": [group.group for group in found.groups if group.state != "signed"],
         "changed": found.changed,
         "skipped": found.skipped,
+        "read_back": found.read_back,
     }
 
 
 def show(found: Status) -> None:
     """The same for a person."""
+    import msgspec
+
+    from sealift.cli.pack import drive_lines
+
     say, size, counted = click.echo, common.size_text, common.counted
     how = "packing runs" if found.running else "sealed" if found.sealed else "no packing runs"
     say(f"shipment {found.config.shipment}, consignment {found.config.consignment_id}: {how}")
@@ -74,6 +79,8 @@ def show(found: Status) -> None:
             f"  group {group.group}: {group.state}, {group.data}+{group.parity} drives,"
             f" {counted(group.stripes, 'stripe')}, {size(group.source_bytes)}{part}{rate}"
         )
+        for line in drive_lines(msgspec.to_builtins(group.owed), msgspec.to_builtins(group.slow)):
+            say(f"    {line}")
     if found.changed:
         say(f"{counted(found.changed, 'file')} changed while being read")
     if found.skipped:
@@ -84,8 +91,12 @@ def show(found: Status) -> None:
         say(f"next: group {group.group} {how} these drives:")
         for place in group.places[: common.SHOWN]:
             carrier = f", carrier {place.carrier}" if place.carrier else ""
-            say(f"  drive {place.number}, serial {place.serial}{carrier}")
+            aside = " (set aside)" if place.serial in {each.serial for each in group.owed} else ""
+            say(f"  drive {place.number}, serial {place.serial}{carrier}{aside}")
         if len(group.places) > common.SHOWN:
             say(f"  and {len(group.places) - common.SHOWN} more (--json names all of them)")
+    if owed := [each for group in waiting for each in group.owed]:
+        say("to put new drives in place of those that are set aside: the same pack command, with")
+        say("  " + " ".join(f"--replace {each.serial}=MNT" for each in owed))
     if not waiting:
         say("all groups are packed and signed" + ("" if found.sealed else "; next: sealift release and seal"))

@@ -10,12 +10,13 @@ import fcntl
 import os
 import sqlite3
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from sealift.errors import BadInput
+from sealift.formats.manifest import drive_id
 
 _MAX_SUMMARY = 256 << 20
 _GROUPS = """
@@ -32,6 +33,29 @@ class Place(msgspec.Struct, frozen=True):
     number: int
     serial: str
     carrier: str
+
+
+class OwedDrive(msgspec.Struct, frozen=True):
+    """A drive that is set aside: it lacks the stripes from `since_stripe` on."""
+
+    drive: str
+    serial: str
+    mount: str
+    since_stripe: int
+    reason: str
+
+
+class SlowDrive(msgspec.Struct, frozen=True):
+    """A drive that was seen to write much slower than its group's median; bytes a second."""
+
+    drive: str
+    serial: str
+    mount: str
+    bytes_per_second: int
+    median_bytes_per_second: int
+
+
+_Drive = TypeVar("_Drive", OwedDrive, SlowDrive)
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -59,6 +83,8 @@ class GroupStatus(msgspec.Struct, frozen=True):
     parity_bytes: int
     seconds: float
     places: list[Place]
+    owed: list[OwedDrive] = []
+    slow: list[SlowDrive] = []
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -70,6 +96,7 @@ class Status(msgspec.Struct, frozen=True):
     sealed: bool
     changed: int
     skipped: int
+    read_back: dict[str, Any]
 
 
 def seal_path(folder: str, shipment: str) -> str:
@@ -88,10 +115,16 @@ def look(state: str) -> Status:
             config = _config(state, row)
             data = len(config.groups[0]) - config.parity
             found = {int(row[0]): row for row in db.execute(_GROUPS, (data,))}
+            owed = _of_groups(db, "owed", "since, reason", OwedDrive)
+            slow = _of_groups(db, "slow", "rate, median", SlowDrive)
+            read_back = _read_back(db)
             told = db.execute("SELECT reason IS NULL, count(DISTINCT path) FROM told GROUP BY 1").fetchall()
         sizes, skipped = _scanned(state)
         sizes += [0] * len(config.groups)
-        groups = [_group(number, config, found.get(number), sizes[number]) for number in range(len(config.groups))]
+        groups = [
+            _group(number, config, found.get(number), sizes[number], owed.get(number, []), slow.get(number, []))
+            for number in range(len(config.groups))
+        ]
         counts = {bool(changed): int(count) for changed, count in told}
     except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint="the drives are untouched (sealift inspect)") from error
@@ -102,7 +135,30 @@ def look(state: str) -> Status:
         sealed=os.path.isfile(seal_path(state, config.shipment)),
         changed=counts.get(True, 0),
         skipped=counts.get(False, 0) + skipped,
+        read_back=read_back,
     )
+
+
+def _has(db: sqlite3.Connection, table: str) -> bool:
+    """Whether a journal has this table: one that an earlier version began may not."""
+    return db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone() is not None
+
+
+def _of_groups(db: sqlite3.Connection, table: str, columns: str, kind: type[_Drive]) -> dict[int, list[_Drive]]:
+    out: dict[int, list[_Drive]] = {}
+    if _has(db, table):
+        query = f"SELECT number, slot, serial, mount, {columns} FROM {table} ORDER BY number, slot"  # noqa: S608 -- ours
+        for number, slot, *rest in db.execute(query):
+            out.setdefault(int(number), []).append(kind(drive_id(int(number), int(slot)), *rest))
+    return out
+
+
+def _read_back(db: sqlite3.Connection) -> dict[str, Any]:
+    blocks = repaired = cached = 0
+    if _has(db, "read_back"):
+        row = db.execute("SELECT sum(blocks), sum(repaired), max(cached) FROM read_back").fetchone()
+        blocks, repaired, cached = (int(value or 0) for value in row)
+    return {"blocks": blocks, "repaired": repaired, "read_from": None if not blocks else ("medium", "cache")[cached]}
 
 
 def _config(state: str, row: tuple[Any, ...] | None) -> Config:
@@ -127,7 +183,14 @@ def _scanned(state: str) -> tuple[list[int], int]:
         return [], 0
 
 
-def _group(number: int, config: Config, row: tuple[Any, ...] | None, total: int) -> GroupStatus:
+def _group(
+    number: int,
+    config: Config,
+    row: tuple[Any, ...] | None,
+    total: int,
+    owed: list[OwedDrive],
+    slow: list[SlowDrive],
+) -> GroupStatus:
     row = row or (number, "waiting", *[0] * 6)
     _, state, stripes, source_bytes, seconds, packed, parity, files = row
     places = config.groups[number]
@@ -144,6 +207,8 @@ def _group(number: int, config: Config, row: tuple[Any, ...] | None, total: int)
         parity_bytes=int(parity),
         seconds=float(seconds),
         places=places,
+        owed=owed,
+        slow=slow,
     )
 
 

@@ -1,12 +1,15 @@
 """Closing a group: index, table of packs, hash trees, manifest, signature; then the same small files on n drives.
 
-Everything is made in the state folder first and decoded again before it is published. The manifest and its
-signature go to the drives last: a drive with a manifest is a drive that is whole.
+Everything is made in the state folder first and decoded again before it is published. The manifest goes to the drives
+last, and to none before all have everything else: a drive with a manifest is a drive that is whole. When a drive fails
+meanwhile, nothing is signed: the manifests are taken back, and another drive may take its place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from sealift.errors import FormatError, SealiftError
 from sealift.formats import age, index, manifest, paged, sshsig
 from sealift.formats.manifest import BLOCKS_MAGIC, PACK, PACKS_MAGIC, FileRef, IndexRef, Manifest, TreeRef
 from sealift.stages.pack import openme
+from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.fleet import remove
 from sealift.stages.pack.group import stripe_file
@@ -29,10 +33,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sealift.drives.base import Drive
+    from sealift.stages.pack.crew import Crew
     from sealift.stages.pack.journal import Journal
     from sealift.trade.signing import Signer
 
 _PIECE = 1 << 20
+_ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
 _PACK_ROWS = 256
 
 
@@ -57,11 +63,14 @@ def close_group(
     facts: GroupFacts,
     journal: Journal,
     folder: str,
-    drives: Sequence[Drive],
+    crew: Crew,
     recipients: Sequence[age.Recipient],
     signer: Signer,
-) -> Manifest:
-    """Write, sign and publish; returns the manifest. May be run again after a crash: it makes the same anew."""
+) -> Manifest | None:
+    """Write, sign and publish; the manifest, or None when a drive failed meanwhile and was set aside.
+
+    May be run again after a crash: it makes the same anew.
+    """
     out = os.path.join(folder, "closed")
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(os.path.join(out, "index"))
@@ -122,21 +131,48 @@ def close_group(
             file.flush()
             os.fsync(file.fileno())
     sync(os.path.join(out, "index"), out, folder)
-    with ThreadPoolExecutor(len(drives)) as pool:
-        jobs = [
-            pool.submit(_publish, drive, slot, out, record, own[slot], data, signature)
-            for slot, drive in enumerate(drives)
-        ]
-        for job in jobs:
-            job.result()
+
+    absent = {(row.stripe, row.role) for row in journal.packs(facts.group) if not row.length}
+
+    def small(slot: int, drive: Drive) -> None:
+        _sweep(drive, slot, record, absent)
+        _write_small(drive, out, {**own[slot], manifest.SIGNATURE: signature})
+
+    def root(_slot: int, drive: Drive) -> None:
+        drive.write_small(manifest.MANIFEST, data)
+
+    for step in (small, root, _remove_copies):
+        _everywhere(crew, state.stripes, step)
+        if crew.owed:
+            _take_back(crew)
+            return None
     return record
 
 
-def _publish(
-    drive: Drive, slot: int, out: str, record: Manifest, own: dict[str, bytes], data: bytes, signature: bytes
-) -> None:
-    """The small files of one drive, the manifest last; what no journal knows is removed first."""
-    _sweep(drive, slot, record)
+def _everywhere(crew: Crew, stripes: int, step: Callable[[int, Drive], None]) -> None:
+    """One step on all drives at once; one that fails is set aside."""
+
+    def guarded(slot: int, drive: Drive) -> None:
+        try:
+            step(slot, drive)
+        except FAULTS as error:
+            crew.fail(slot, stripes, error)
+
+    with ThreadPoolExecutor(crew.n) as pool:
+        for job in [pool.submit(guarded, slot, drive) for slot, drive in crew.working()]:
+            job.result()
+
+
+def _take_back(crew: Crew) -> None:
+    """Manifests that were written before a drive failed: the one that will be signed names another drive."""
+    for _, drive in crew.working():
+        with contextlib.suppress(*FAULTS):  # where it stays it is true: all packs that it names are on the drives
+            drive.remove(manifest.MANIFEST)
+            drive.sync_folder(manifest.MANIFEST)
+
+
+def _write_small(drive: Drive, out: str, own: dict[str, bytes]) -> None:
+    """The small files of one drive, but for the manifest."""
     for name in manifest.GROUP_FILES:
         part = drive.create(name)
         try:
@@ -152,23 +188,28 @@ def _publish(
         drive.sync_folder(name)
     for name, content in own.items():
         drive.write_small(name, content)
-    drive.write_small(manifest.SIGNATURE, signature)
-    drive.write_small(manifest.MANIFEST, data)
 
 
-def _sweep(drive: Drive, slot: int, record: Manifest) -> None:
-    """Remove parts and packs of attempts that were never committed."""
+def _remove_copies(_slot: int, drive: Drive) -> None:
+    """The journal's copies, which a drive that is whole needs no more."""
+    for entry in drive.walk(_ENTRIES):
+        if entry.kind == "file" and entry.name.startswith(b"journal") and entry.name.endswith(b".age"):
+            remove(drive, os.fsdecode(entry.name))
+
+
+_PACK_NAME = re.compile(rb"packs/\d{4,5}/(\d{7,8})\.(?:tar\.zst\.age|parity)")
+
+
+def _sweep(drive: Drive, slot: int, record: Manifest, absent: set[tuple[int, int]]) -> None:
+    """Remove what no journal knows: parts and packs of attempts that were never committed, or were cut back."""
     geometry, n = record.geometry, record.n
-    known = {
-        manifest.pack_name(stripe, manifest.role_of(stripe, slot, n), geometry.data).encode()
-        for stripe in range(max(0, geometry.stripes - 2), geometry.stripes + 2)
-    }
-    for entry in drive.walk(geometry.stripes * 2 + 10_000):
+    for entry in drive.walk(_ENTRIES):
         stale = entry.name.endswith(b".part")
-        if entry.name.startswith(b"packs/") and entry.name in known:
-            stripe = int(entry.name.rpartition(b"/")[2][:7])
-            stale = stripe >= geometry.stripes
-        stale = stale or (entry.name.startswith(b"journal") and entry.name.endswith(b".age"))
+        if found := _PACK_NAME.fullmatch(entry.name):
+            stripe = int(found[1])
+            role = manifest.role_of(stripe, slot, n)
+            stale = stripe >= geometry.stripes or (stripe, role) in absent
+            stale = stale or entry.name != manifest.pack_name(stripe, role, geometry.data).encode()
         if stale and entry.kind == "file":
             remove(drive, os.fsdecode(entry.name))
 

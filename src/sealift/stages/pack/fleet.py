@@ -51,6 +51,7 @@ class Deal:
 
     groups: list[list[Place]]
     attached: dict[str, Attached] = field(default_factory=dict)  # by serial
+    owed: set[str] = field(default_factory=set)  # serials of drives that are set aside, attached or not
 
     @property
     def drives_total(self) -> int:
@@ -58,12 +59,18 @@ class Deal:
         return sum(map(len, self.groups))
 
     def missing(self, group: int) -> list[Place]:
-        """Drives of a group that are not attached."""
-        return [place for place in self.groups[group] if place.serial not in self.attached]
+        """Drives of a group that are neither attached nor set aside; of one of which none is here, all."""
+        here = any(place.serial in self.attached for place in self.groups[group])
+        away = [place for place in self.groups[group] if place.serial not in self.attached]
+        return [place for place in away if not (here and place.serial in self.owed)]
 
     def drives(self, group: int) -> list[Attached]:
-        """The attached drives of a group, by slot."""
-        return [self.attached[place.serial] for place in self.groups[group]]
+        """The attached drives of a group, in the order of slots."""
+        return [self.attached[place.serial] for place in self.groups[group] if place.serial in self.attached]
+
+    def slots(self, group: int) -> list[Attached | None]:
+        """The drives of a group by slot; None where none is attached."""
+        return [self.attached.get(place.serial) for place in self.groups[group]]
 
 
 def identify(
@@ -106,26 +113,7 @@ def identify(
 
 def deal(attached: Sequence[Attached], declaration: Declaration, *, parity: int, group_size: int | None) -> Deal:
     """Check the drives against the declaration and deal them to groups; BadInput says what does not fit."""
-    declared = {drive.serial: drive.carrier for drive in declaration.drives}
-    names = {carrier.name for carrier in declaration.carriers}
-    for each in attached:
-        if declared and each.serial not in declared:
-            raise BadInput(
-                f"{each.mount}: drive {each.serial} is not in declaration {declaration.consignment_id}",
-                hint="declare it ([[drives]] serial = ...), or attach a drive that is declared; nothing was written",
-            )
-        wants = declared.get(each.serial, "")
-        if each.carrier and wants and each.carrier != wants:
-            raise BadInput(
-                f"{each.mount}: --carrier says {each.carrier!r}, the declaration says {wants!r} for {each.serial}",
-                hint="leave --carrier away: the declaration names the carriers; a change there needs a new release",
-            )
-        if each.carrier and names and each.carrier not in names:
-            raise BadInput(
-                f"{each.carrier!r} is no carrier of the declaration",
-                hint=f"one of: {', '.join(sorted(names))}",
-            )
-        each.carrier = wants or each.carrier
+    declared = _check_declared(attached, declaration)
     if declared:
         everything = [Place(i, serial, carrier) for i, (serial, carrier) in enumerate(declared.items(), 1)]
     else:
@@ -149,6 +137,66 @@ def deal(attached: Sequence[Attached], declaration: Declaration, *, parity: int,
     groups = len(everything) // size
     order = sorted(everything, key=lambda place: place.carrier)
     return Deal([order[group::groups] for group in range(groups)], {each.serial: each for each in attached})
+
+
+def deal_again(
+    attached: Sequence[Attached], declaration: Declaration, groups: list[list[Place]], owed: set[str]
+) -> Deal:
+    """The deal of a packing that has begun, which its journal knows; BadInput for a drive that has no part in it.
+
+    Drives that are set aside need not be attached, and need not be declared any more: who carries the shipment is
+    settled when it is released.
+    """
+    declared = _check_declared(attached, declaration)
+    known = {place.serial: (group, slot) for group, each in enumerate(groups) for slot, place in enumerate(each)}
+    for each in attached:
+        if each.serial not in known:
+            raise BadInput(
+                f"{each.mount}: drive {each.serial} has no part in this packing, which has begun; nothing was written",
+                hint=f"if it takes the place of another drive: --replace OLD={each.mount}, where OLD is that drive's "
+                "serial number",
+            )
+
+    def again(place: Place) -> Place:
+        carrier = declared.get(place.serial, place.carrier)
+        if not declared and place.serial in by_serial and by_serial[place.serial].carrier:
+            carrier = by_serial[place.serial].carrier
+        return Place(place.number, place.serial, carrier)
+
+    by_serial = {each.serial: each for each in attached}
+    left = [serial for serial in known if declared and serial not in declared and serial not in owed]
+    if left:
+        raise BadInput(
+            f"drive {left[0]} is part of this packing, and declaration {declaration.consignment_id} does not name it",
+            hint="declare it; if another drive takes its place: --replace "
+            f"{left[0]}=MNT, with the new drive's serial number in the declaration in place of this one",
+        )
+    return Deal([[again(place) for place in each] for each in groups], by_serial, owed)
+
+
+def _check_declared(attached: Sequence[Attached], declaration: Declaration) -> dict[str, str]:
+    """The declared drives' carriers by serial; BadInput for an attached drive that the declaration contradicts."""
+    declared = {drive.serial: drive.carrier for drive in declaration.drives}
+    names = {carrier.name for carrier in declaration.carriers}
+    for each in attached:
+        if declared and each.serial not in declared:
+            raise BadInput(
+                f"{each.mount}: drive {each.serial} is not in declaration {declaration.consignment_id}",
+                hint="declare it ([[drives]] serial = ...), or attach a drive that is declared; nothing was written",
+            )
+        wants = declared.get(each.serial, "")
+        if each.carrier and wants and each.carrier != wants:
+            raise BadInput(
+                f"{each.mount}: --carrier says {each.carrier!r}, the declaration says {wants!r} for {each.serial}",
+                hint="leave --carrier away: the declaration names the carriers; a change there needs a new release",
+            )
+        if each.carrier and names and each.carrier not in names:
+            raise BadInput(
+                f"{each.carrier!r} is no carrier of the declaration",
+                hint=f"one of: {', '.join(sorted(names))}",
+            )
+        each.carrier = wants or each.carrier
+    return declared
 
 
 def carrier_risk(groups: Sequence[Sequence[Place]], parity: int) -> str | None:

@@ -1,17 +1,17 @@
-"""One group being packed: builders fill slabs, parity is coded beside them, n writers write, stripes commit in order.
+"""One group being packed: builders fill slabs, a StripeWriter codes parity and writes, stripes commit in order.
 
     builders -> column of k slabs -> parity (m slabs) -> n writes, a thread a drive -> slabs are free again
     all packs of the stripe ended -> fsync n files -> rename -> fsync n folders -> rows, blocks -> journal
 
 A column is slab number j of all n packs. Builders may be `depth` columns ahead of the writers, so memory is
 n x slab x depth whatever the pack size. A stripe is committed while the next one is built; commits are in order.
+A drive that fails is set aside (crew.py) and the rest goes on. Read-back runs a stripe behind (readback.py).
 Nothing here prints; `progress` is called from the coordinating thread.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import mmap
 import os
 import signal
@@ -26,26 +26,28 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 import numpy as np
-from blake3 import blake3
 
-from sealift.errors import DriveFault, SealiftError
-from sealift.formats import age, manifest, parity, zstd
+from sealift.errors import SealiftError
+from sealift.formats import age, zstd
 from sealift.formats.index import Row, Rows
-from sealift.formats.manifest import BLOCK
 from sealift.stages.pack import units
 from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import Follower
-from sealift.stages.pack.journal import PackRow
+from sealift.stages.pack.journal import PackRow, Slow
+from sealift.stages.pack.rates import Rates
+from sealift.stages.pack.readback import BUFFER
+from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Failed, Filled, RowsReady, Setup, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sealift.drives.base import Drive, PartFile
     from sealift.stages.pack.copies import Copies
+    from sealift.stages.pack.crew import Crew
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.queue import Cursor, UnitQueue
+    from sealift.stages.pack.readback import ReadBack
 
 SLAB = 4 << 20
 DEPTH = 3
@@ -111,6 +113,10 @@ class Fleet:
         for builder in self.builders:
             builder.send(setup)
 
+    def release(self) -> None:
+        """Give the pages of the slabs back, between stripes; they come again when they are written."""
+        self._map.madvise(mmap.MADV_REMOVE)
+
     def close(self) -> None:
         """Stop the builders and give the memory back."""
         for builder in self.builders:
@@ -121,143 +127,6 @@ class Fleet:
         os.close(self._fd)
 
 
-class StripeWriter:
-    """The n packs of one stripe on their way to n drives."""
-
-    def __init__(
-        self, fleet: Fleet, drives: Sequence[Drive], writers: Sequence[ThreadPoolExecutor], stripe: int
-    ) -> None:
-        self._fleet, self._drives, self._writers, self._stripe = fleet, drives, writers, stripe
-        self._parts: dict[int, PartFile] = {}  # by role
-        self._filled: dict[int, dict[int, int]] = {}  # column -> role -> bytes
-        self._ended: dict[int, int] = {}  # role -> columns
-        self._next = 0  # first column that is not coded
-        self._done: set[int] = set()
-        self._freed = 0
-        self._lock = threading.Lock()
-        self._coder = ThreadPoolExecutor(1, thread_name_prefix="parity")
-        self._futures: list[Future[None]] = []
-        self.parity_hash = [blake3() for _ in range(fleet.parity)]
-        self.parity_blocks = [bytearray() for _ in range(fleet.parity)]
-        self.parity_length = 0
-        self.failure: BaseException | None = None
-        self.written = [0] * fleet.n  # by slot
-
-    def filled(self, message: Filled) -> None:
-        """A builder filled a slab."""
-        self._filled.setdefault(message.column, {})[message.role] = message.length
-        self._advance()
-
-    def ended(self, role: int, columns: int) -> None:
-        """A pack is complete after `columns` slabs."""
-        self._ended[role] = columns
-        self._advance()
-
-    def _advance(self) -> None:
-        while True:
-            column = self._next
-            lengths = self._filled.get(column, {})
-            waiting = [
-                role
-                for role in range(self._fleet.data)
-                if role not in lengths and self._ended.get(role, 1 << 62) > column
-            ]
-            if waiting or not lengths:
-                return
-            del self._filled[column]
-            self._next += 1
-            self._futures.append(self._coder.submit(self._code, column, lengths))
-
-    def _code(self, column: int, lengths: dict[int, int]) -> None:
-        """Parity of one column, its hashes, and the writes of all n."""
-        try:
-            if self.failure is not None:
-                return
-            fleet = self._fleet
-            slot, longest = column % fleet.setup.depth, max(lengths.values())
-            memory = fleet.memory
-            have = {
-                role: (memory[role, slot] if role in lengths else fleet.zeros)[:longest] for role in range(fleet.data)
-            }
-            want = {fleet.data + j: memory[fleet.data + j, slot][:longest] for j in range(fleet.parity)}
-            parity.rebuild(fleet.data, fleet.parity, have, want)
-            for j in range(fleet.parity):
-                coded = memoryview(want[fleet.data + j])
-                for start in range(0, longest, BLOCK):
-                    self.parity_blocks[j] += blake3(coded[start : start + BLOCK]).digest()
-                self.parity_hash[j].update(coded)
-                lengths[fleet.data + j] = longest
-            self.parity_length += longest
-            pending = [len(lengths)]
-            for role, length in lengths.items():
-                place = manifest.slot_of(self._stripe, role, fleet.n)
-                job = self._writers[place].submit(self._write, place, role, column, memory[role, slot], length)
-                job.add_done_callback(functools.partial(self._wrote, column, pending))
-        except BaseException as error:  # noqa: BLE001 -- handed to the coordinating thread
-            self.failure = self.failure or error
-
-    def _write(self, place: int, role: int, column: int, slab: parity.Column, length: int) -> None:
-        if self.failure is not None:
-            return
-        part = self._parts.get(role)
-        if part is None:
-            name = manifest.pack_name(self._stripe, role, self._fleet.data)
-            part = self._parts[role] = self._drives[place].create(name)
-        part.write_at(column * self._fleet.setup.slab, [slab[:length].data])
-        self.written[place] += length
-
-    def _wrote(self, column: int, pending: list[int], job: Future[None]) -> None:
-        error = job.exception()
-        if error is not None:
-            self.failure = self.failure or error
-        with self._lock:
-            pending[0] -= 1
-            if pending[0]:
-                return
-            self._done.add(column)
-            while self._freed in self._done:
-                self._done.remove(self._freed)
-                self._freed += 1
-            credit = Credit(self._freed + self._fleet.setup.depth)
-        for builder in self._fleet.builders:
-            builder.send(credit)
-
-    def drain(self) -> None:
-        """Return when everything that was filled has been written to the drives' files (not yet synced)."""
-        for future in self._futures:
-            future.result()
-        self._coder.shutdown()
-        for writer in self._writers:
-            writer.submit(int).result()
-        if self.failure is not None:
-            raise self.failure
-
-    def abandon(self) -> None:
-        """Give up: remove what was written."""
-        self.failure = self.failure or SealiftError("abandoned")
-        self._coder.shutdown()
-        for writer in self._writers:
-            writer.submit(int).result()
-        for part in self._parts.values():
-            with contextlib.suppress(DriveFault):
-                part.abandon()
-
-    def publish(self) -> None:
-        """Fsync n files and rename them; then fsync n folders. All drives at once."""
-
-        def finish(role: int, part: PartFile) -> None:
-            place = manifest.slot_of(self._stripe, role, self._fleet.n)
-            part.publish()
-            self._drives[place].sync_folder(manifest.pack_name(self._stripe, role, self._fleet.data))
-
-        jobs = [
-            self._writers[manifest.slot_of(self._stripe, role, self._fleet.n)].submit(finish, role, part)
-            for role, part in self._parts.items()
-        ]
-        for job in jobs:
-            job.result()
-
-
 class GroupPacker:
     """Packs one group from its journal's cursor to the end of its queue."""
 
@@ -266,23 +135,27 @@ class GroupPacker:
         fleet: Fleet,
         journal: Journal,
         folder: str,
-        number: int,
-        drives: Sequence[Drive],
+        crew: Crew,
         *,
         source: bytes,
         copies: Copies,
+        read_back: ReadBack,
         progress: Callable[[Progress], None],
-        room: Callable[[int, int], None],
+        room: Callable[[int, int, int], None],
+        between: Callable[[], None],
     ) -> None:
-        self._fleet, self._journal, self._folder, self._number = fleet, journal, folder, number
-        self._copies = copies
-        self._drives, self._source, self._progress, self._room = drives, source, progress, room
+        """`room(stripe, members, blocks)` before a stripe; `between()` often, in this thread, to tell of faults."""
+        self._fleet, self._journal, self._folder, self._number = fleet, journal, folder, crew.number
+        self._crew, self._copies, self._read_back = crew, copies, read_back
+        self._source, self._progress, self._room, self._between = source, progress, room, between
+        self._rates = Rates(fleet.n)
         self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"drive-{slot}") for slot in range(fleet.n)]
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._commit: Future[None] | None = None
         self._follower = Follower(source)
         self._written = [0] * fleet.n
         self._last_shown = 0.0
+        number = crew.number
         totals = journal.totals(number, fleet.data)
         self._packed, self._members, self._source_bytes = totals[0], totals[2], totals[4]
         self._blocks = journal.blocks(number)
@@ -295,8 +168,13 @@ class GroupPacker:
         if queue.cursor.offset:
             self._follower.resume(queue)
         while not queue.empty:
-            self._room(self._members, self._blocks)
+            self._room(stripe, self._members, self._blocks)
+            if self._read_back.found:
+                self._finish_commit()
+                self._fleet.release()
+                self._read_back.repair()
             self._pack_stripe(stripe, queue)
+            self._between()
             stripe += 1
         self._finish_commit()
         self._journal.tell(self._number, queue.skipped)
@@ -316,7 +194,7 @@ class GroupPacker:
 
     def _pack_stripe(self, stripe: int, queue: UnitQueue) -> None:
         fleet = self._fleet
-        writer = StripeWriter(fleet, self._drives, self._writers, stripe)
+        writer = StripeWriter(fleet, self._crew, self._rates, self._writers, stripe)
         rows_path = stripe_file(self._folder, stripe, "rows")
         ended: dict[int, Ended] = {}
         try:
@@ -360,6 +238,7 @@ class GroupPacker:
             raise writer.failure
         if self._commit is not None and self._commit.done():
             self._finish_commit()
+        self._between()
         ready = wait([builder.connection for builder in self._fleet.builders], timeout=0.25)
         out = []
         for builder in self._fleet.builders:
@@ -410,7 +289,7 @@ class GroupPacker:
         if now - self._last_shown < 0.2:
             return
         self._last_shown = now
-        written = {drive.mount: self._written[slot] + writer.written[slot] for slot, drive in enumerate(self._drives)}
+        written = {drive.mount: self._written[slot] + writer.written[slot] for slot, drive in self._crew.working()}
         self._progress(
             Progress(self._number, writer._stripe, self._source_bytes, self._packed, self._members, written)  # noqa: SLF001
         )
@@ -435,7 +314,11 @@ class GroupPacker:
         seconds: float,
     ) -> None:
         fleet = self._fleet
-        writer.publish()
+        try:
+            writer.publish()
+        except BaseException:
+            writer.abandon()
+            raise
         packs = []
         with open(stripe_file(self._folder, stripe, "blocks"), "wb") as file:
             for role, end in enumerate(ended):
@@ -480,8 +363,21 @@ class GroupPacker:
             file.flush()
             os.fsync(file.fileno())
         sync(os.path.join(self._folder, "stripes"))
+        self._crew.check(stripe)
         self._copy(stripe, cursor, packs, ended, seconds)
+        self._crew.check(stripe)
         self._journal.commit(self._number, stripe, cursor, packs, ended, seconds)
+        self._name_slow()
+        self._read_back.start(stripe)
+
+    def _name_slow(self) -> None:
+        known = {slow.slot for slow in self._journal.slow(self._number)}
+        for slot, (rate, median) in self._rates.judge().items():
+            if slot not in known:
+                place, mount = self._crew.places[slot], self._crew.mounts[slot]
+                self._journal.note_slow(self._number, Slow(slot, place.serial, mount, rate, median))
+                rates = f"{rate / 1e6:.0f} MB/s, the median of its group takes {median / 1e6:.0f}"
+                self._crew.note(slot, f"drive {self._crew.name(slot)} writes slowly: it takes {rates}")
 
     def _copy(self, stripe: int, cursor: Cursor, packs: list[PackRow], ended: list[Ended], seconds: float) -> None:
         """What the journal is about to learn, on the drives; after their packs are durable, so it never lies."""
@@ -495,8 +391,9 @@ class GroupPacker:
             msgspec.structs.replace(end, blocks=b"", frames_packed=b"", frames_raw=b"", segments=[]) for end in ended
         ]
         files_end = self._journal.group(self._number).files_end
-        record = StripeCopy(stripe, cursor, packs, slim, seconds, contents[0], contents[1], files_end)
-        self._copies.write(self._drives, stripe_name(stripe), record)
+        owed = list(self._crew.owed.values())
+        record = StripeCopy(stripe, cursor, packs, slim, seconds, contents[0], contents[1], files_end, owed)
+        self._copies.write(self._crew, stripe, stripe_name(stripe), record)
 
 
 def _fail(message: Failed) -> NoReturn:
@@ -517,8 +414,11 @@ def _append_batch(file: object, batch: bytes, size: int) -> None:
     write(batch)
 
 
-def memory_needed(n: int, builders: int, data: int) -> dict[str, int]:
-    """What packing will hold at most, in bytes, by part; measured bases, exact buffers."""
+def memory_needed(n: int, builders: int, data: int, read_back: str = "none") -> dict[str, int]:
+    """What packing will hold at most, in bytes, by part; measured bases, exact buffers.
+
+    Rebuilding drives takes as much as the slabs, and is done between stripes, when their pages were given back.
+    """
     packs = -(-data // max(1, builders))
     stream = 2 * zstd.FRAME + 3 * age.CHUNK + (1 << 19)
     return {
@@ -526,4 +426,5 @@ def memory_needed(n: int, builders: int, data: int) -> dict[str, int]:
         "builders": builders * ((56 << 20) + packs * stream),
         "coordinator": (190 << 20) + n * (1 << 20),
         "sort": 256 << 20,
+        "read-back": n * BUFFER.get(read_back, 0),
     }

@@ -2,14 +2,19 @@
 
 Holds: once `commit` has returned, the stripe's packs are on all drives, and their lengths, digests and frame
 tables, the rows of the index and the block hashes (files beside the journal, fsynced before) and the cursor after
-them survive any crash. One process at a time: the state folder is locked (run.py).
+them survive any crash. A drive that misses a stripe is in `owed` before that stripe is in `packs`: what a drive owes
+is every stripe from `since` on. One process at a time: the state folder is locked (run.py); threads take turns.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING, NamedTuple
+import threading
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
 
 from sealift.errors import BadInput
 from sealift.stages.pack.queue import Cursor
@@ -33,8 +38,25 @@ CREATE TABLE IF NOT EXISTS packs (
     packed BLOB NOT NULL, raw BLOB NOT NULL,
     PRIMARY KEY (number, stripe, role)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told (number INTEGER NOT NULL, stripe INTEGER NOT NULL, path BLOB NOT NULL, reason TEXT);
+CREATE TABLE IF NOT EXISTS cursors (
+    number INTEGER NOT NULL, stripe INTEGER NOT NULL, cursor_row INTEGER NOT NULL, cursor_offset INTEGER NOT NULL,
+    cursor_part INTEGER NOT NULL, PRIMARY KEY (number, stripe)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owed (
+    number INTEGER NOT NULL, slot INTEGER NOT NULL, serial TEXT NOT NULL, mount TEXT NOT NULL, since INTEGER NOT NULL,
+    kind TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (number, slot)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS slow (
+    number INTEGER NOT NULL, slot INTEGER NOT NULL, serial TEXT NOT NULL, mount TEXT NOT NULL, rate INTEGER NOT NULL,
+    median INTEGER NOT NULL, PRIMARY KEY (number, slot)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS read_back (
+    number INTEGER PRIMARY KEY, stripes INTEGER NOT NULL, blocks INTEGER NOT NULL, repaired INTEGER NOT NULL,
+    cached INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS wrong (
+    number INTEGER NOT NULL, stripe INTEGER NOT NULL, role INTEGER NOT NULL, slot INTEGER NOT NULL,
+    blocks INTEGER NOT NULL, times INTEGER NOT NULL, repaired INTEGER NOT NULL,
+    PRIMARY KEY (number, stripe, role)) WITHOUT ROWID;
 """
 VERSION = 1
+Kind = Literal["failed", "full", "lied", "new"]
 
 
 class PackRow(NamedTuple):
@@ -55,6 +77,49 @@ class PackRow(NamedTuple):
     raw: bytes
 
 
+class Owed(msgspec.Struct, frozen=True, array_like=True):
+    """A drive that is set aside, or new: it lacks the stripes from `since` on, until they are rebuilt on it.
+
+    `kind`: failed or full (it may come back), lied (it is not taken back by itself), new (it is empty).
+    """
+
+    slot: int
+    serial: str
+    mount: str
+    since: int
+    kind: Kind
+    reason: str
+
+
+class Slow(NamedTuple):
+    """A drive that writes slowly, in bytes a second, beside the median of its group."""
+
+    slot: int
+    serial: str
+    mount: str
+    rate: int
+    median: int
+
+
+class ReadBackState(NamedTuple):
+    """How far a group was read back: stripes; blocks compared and repaired; whether any came from a cache."""
+
+    stripes: int = 0
+    blocks: int = 0
+    repaired: int = 0
+    cached: bool = False
+
+
+class Wrong(NamedTuple):
+    """A pack that read back other than it was written: how many blocks of it, and how often."""
+
+    stripe: int
+    role: int
+    slot: int
+    blocks: int
+    times: int
+
+
 class GroupState(NamedTuple):
     """Where a group stands: waiting, packing (with its cursor) or signed."""
 
@@ -72,6 +137,7 @@ class Journal:
 
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, "journal.sqlite")
+        self._lock = threading.RLock()
         try:
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -89,31 +155,35 @@ class Journal:
 
     def setting(self, name: str) -> bytes | None:
         """A setting's bytes, or None."""
-        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-        return None if row is None else bytes(row[0])
+        rows = self._all("SELECT value FROM settings WHERE name = ?", name)
+        return bytes(rows[0][0]) if rows else None
 
     def set(self, name: str, value: bytes) -> None:
         """Write a setting, durably."""
-        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+        with self._whole() as db:
+            db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
     def group(self, number: int) -> GroupState:
         """Where a group stands."""
-        self._db.execute("INSERT OR IGNORE INTO groups (number, state) VALUES (?, 'waiting')", (number,))
-        row = self._db.execute(
+        with self._whole() as db:
+            db.execute("INSERT OR IGNORE INTO groups (number, state) VALUES (?, 'waiting')", (number,))
+        (row,) = self._all(
             "SELECT number, state, stripes, files_end, cursor_row, cursor_offset, cursor_part, source_bytes, seconds"
             " FROM groups WHERE number = ?",
-            (number,),
-        ).fetchone()
+            number,
+        )
         number, state, stripes, files_end, *cursor, source_bytes, seconds = row
         return GroupState(number, state, stripes, files_end, Cursor(*cursor), source_bytes, seconds)
 
     def set_state(self, number: int, state: str) -> None:
         """waiting, packing or signed."""
-        self._db.execute("UPDATE groups SET state = ? WHERE number = ?", (state, number))
+        with self._whole() as db:
+            db.execute("UPDATE groups SET state = ? WHERE number = ?", (state, number))
 
     def set_files_end(self, number: int, stripe: int) -> None:
         """Stripes from `stripe` on hold only directories."""
-        self._db.execute("UPDATE groups SET files_end = ? WHERE number = ?", (stripe, number))
+        with self._whole() as db:
+            db.execute("UPDATE groups SET files_end = ? WHERE number = ?", (stripe, number))
 
     def commit(
         self,
@@ -125,30 +195,63 @@ class Journal:
         seconds: float,
     ) -> None:
         """One stripe, whole or not at all."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.executemany(
+        told: list[tuple[int, int, bytes, str | None]] = [
+            (number, stripe, path, None) for end in ended for path in end.changed
+        ]
+        told += [(number, stripe, path, reason) for end in ended for path, reason in end.skipped]
+        with self._whole() as db:
+            db.executemany(
                 f"INSERT INTO packs VALUES ({number}, {', '.join('?' * len(PackRow._fields))})",  # noqa: S608 -- an int
                 packs,
             )
-            told: list[tuple[int, int, bytes, str | None]] = [
-                (number, stripe, path, None) for end in ended for path in end.changed
-            ]
-            told += [(number, stripe, path, reason) for end in ended for path, reason in end.skipped]
-            self._db.executemany("INSERT INTO told VALUES (?, ?, ?, ?)", told)
-            self._db.execute(
+            db.executemany("INSERT INTO told VALUES (?, ?, ?, ?)", told)
+            db.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?)", (number, stripe, *cursor))
+            db.execute(
                 "UPDATE groups SET stripes = ?, cursor_row = ?, cursor_offset = ?, cursor_part = ?,"
                 " source_bytes = source_bytes + ?, seconds = seconds + ? WHERE number = ?",
                 (stripe + 1, *cursor, sum(end.source_bytes for end in ended), seconds, number),
             )
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
+
+    def cut_back(self, number: int, stripe: int) -> bool:
+        """Forget the stripes from `stripe` on, so that they are packed again; False where the way back is not known."""
+        cursor: tuple[int, ...] | None = tuple(Cursor())
+        with self._whole() as db:
+            if stripe:
+                cursor = db.execute(
+                    "SELECT cursor_row, cursor_offset, cursor_part FROM cursors WHERE number = ? AND stripe = ?",
+                    (number, stripe - 1),
+                ).fetchone()
+            if cursor is None:
+                return False
+            for table in ("packs", "told", "cursors", "wrong"):
+                db.execute(f"DELETE FROM {table} WHERE number = ? AND stripe >= ?", (number, stripe))  # noqa: S608
+            db.execute(
+                "UPDATE groups SET stripes = ?1, cursor_row = ?2, cursor_offset = ?3, cursor_part = ?4,"
+                " files_end = CASE WHEN files_end <= ?1 THEN files_end END, source_bytes ="
+                " (SELECT coalesce(sum(source_bytes), 0) FROM packs WHERE packs.number = groups.number)"
+                " WHERE number = ?5",
+                (stripe, *cursor, number),
+            )
+            db.execute("UPDATE owed SET since = min(since, ?) WHERE number = ?", (stripe, number))
+            db.execute("UPDATE read_back SET stripes = min(stripes, ?) WHERE number = ?", (stripe, number))
+        return True
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: durable when this is left, or nothing of it."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
 
     def tell(self, number: int, skipped: list[tuple[bytes, str]]) -> None:
         """Files that were skipped outside any stripe."""
-        self._db.executemany("INSERT INTO told VALUES (?, -1, ?, ?)", [(number, *each) for each in skipped])
+        with self._whole() as db:
+            db.executemany("INSERT INTO told VALUES (?, -1, ?, ?)", [(number, *each) for each in skipped])
 
     def packs(self, number: int) -> Iterator[PackRow]:
         """Committed packs of a group, in order of stripe and role."""
@@ -159,20 +262,118 @@ class Journal:
 
     def totals(self, number: int, data: int) -> tuple[int, int, int, int, int]:
         """Packed bytes, parity bytes, members, files, source bytes of a group."""
-        row = self._db.execute(
+        (row,) = self._all(
             "SELECT sum(length) FILTER (WHERE role < ?1), sum(length) FILTER (WHERE role >= ?1), sum(members),"
             " sum(files), sum(source_bytes) FROM packs WHERE number = ?2",
-            (data, number),
-        ).fetchone()
+            data,
+            number,
+        )
         return tuple(int(value or 0) for value in row)  # type: ignore[return-value]
 
     def blocks(self, number: int) -> int:
         """Block hashes of a group so far."""
-        return int(
-            self._db.execute("SELECT coalesce(sum(blocks), 0) FROM packs WHERE number = ?", (number,)).fetchone()[0]
-        )
+        return int(self._all("SELECT coalesce(sum(blocks), 0) FROM packs WHERE number = ?", number)[0][0])
 
     def told(self) -> tuple[list[bytes], list[tuple[bytes, str]]]:
         """Paths that changed while they were read, and paths that were skipped, with the reason."""
-        rows = self._db.execute("SELECT DISTINCT path, reason FROM told ORDER BY path").fetchall()
+        rows = self._all("SELECT DISTINCT path, reason FROM told ORDER BY path")
         return [bytes(p) for p, r in rows if r is None], [(bytes(p), r) for p, r in rows if r is not None]
+
+    # Drives that are set aside, slow, or read back wrong
+
+    def owed(self, number: int) -> dict[int, Owed]:
+        """The drives of a group that lack something, by slot."""
+        rows = self._all(
+            "SELECT slot, serial, mount, since, kind, reason FROM owed WHERE number = ? ORDER BY slot", number
+        )
+        return {int(row[0]): Owed(*row) for row in rows}
+
+    def owe(self, number: int, owed: Owed) -> None:
+        """Note, durably, what a drive lacks; before a stripe that it lacks is committed."""
+        with self._whole() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO owed VALUES (?, ?, ?, ?, ?, ?, ?)", (number, *msgspec.structs.astuple(owed))
+            )
+
+    def restored(self, number: int, slot: int) -> None:
+        """A drive lacks nothing any more."""
+        with self._whole() as db:
+            db.execute("DELETE FROM owed WHERE number = ? AND slot = ?", (number, slot))
+
+    def replace(self, settings: dict[str, bytes], new: list[tuple[int, Owed]]) -> None:
+        """Other drives in slots of groups: the settings that name them, and that they are empty, at once."""
+        with self._whole() as db:
+            db.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
+            for number, owed in new:
+                db.execute(
+                    "INSERT OR REPLACE INTO owed VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (number, *msgspec.structs.astuple(owed)),
+                )
+                for table in ("slow", "wrong"):
+                    db.execute(f"DELETE FROM {table} WHERE number = ? AND slot = ?", (number, owed.slot))  # noqa: S608
+
+    def slow(self, number: int) -> list[Slow]:
+        """The drives of a group that were seen to write slowly."""
+        rows = self._all("SELECT slot, serial, mount, rate, median FROM slow WHERE number = ? ORDER BY slot", number)
+        return [Slow(*row) for row in rows]
+
+    def note_slow(self, number: int, slow: Slow) -> None:
+        """Name a slow drive."""
+        with self._whole() as db:
+            db.execute("INSERT OR REPLACE INTO slow VALUES (?, ?, ?, ?, ?, ?)", (number, *slow))
+
+    def read_back(self, number: int) -> ReadBackState:
+        """How far a group was read back."""
+        rows = self._all("SELECT stripes, blocks, repaired, cached FROM read_back WHERE number = ?", number)
+        return ReadBackState(rows[0][0], rows[0][1], rows[0][2], cached=bool(rows[0][3])) if rows else ReadBackState()
+
+    def note_read_back(self, number: int, stripes: int, blocks: int, wrong: list[Wrong], *, cached: bool) -> None:
+        """Stripes below `stripes` were read back; what was found wrong, once more than before."""
+        with self._whole() as db:
+            db.execute("INSERT OR IGNORE INTO read_back VALUES (?, 0, 0, 0, 0)", (number,))
+            db.execute(
+                "UPDATE read_back SET stripes = max(stripes, ?), blocks = blocks + ?, cached = max(cached, ?)"
+                " WHERE number = ?",
+                (stripes, blocks, cached, number),
+            )
+            for each in wrong:
+                db.execute(
+                    "INSERT INTO wrong VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0) ON CONFLICT DO UPDATE"
+                    " SET blocks = ?5, times = times + ?6, repaired = 0",
+                    (number, *each),
+                )
+
+    def wrong(self, number: int) -> list[Wrong]:
+        """Packs that read back wrong and are not repaired yet."""
+        rows = self._all(
+            "SELECT stripe, role, slot, blocks, times FROM wrong WHERE number = ? AND NOT repaired"
+            " ORDER BY stripe, role",
+            number,
+        )
+        return [Wrong(*row) for row in rows]
+
+    def lies(self, number: int) -> dict[int, int]:
+        """How often packs of a slot read back wrong, repaired or not."""
+        return dict(self._all("SELECT slot, sum(times) FROM wrong WHERE number = ? GROUP BY slot", number))
+
+    def repaired(self, number: int, stripe: int, role: int) -> None:
+        """A pack that read back wrong is whole again."""
+        with self._whole() as db:
+            found = db.execute(
+                "UPDATE wrong SET repaired = 1 WHERE number = ? AND stripe = ? AND role = ? AND NOT repaired"
+                " RETURNING blocks",
+                (number, stripe, role),
+            ).fetchone()
+            if found:
+                db.execute("INSERT OR IGNORE INTO read_back VALUES (?, 0, 0, 0, 0)", (number,))
+                db.execute("UPDATE read_back SET repaired = repaired + ? WHERE number = ?", (found[0], number))
+
+    def stripe(self, number: int, stripe: int) -> list[PackRow]:
+        """The packs of one committed stripe, by role."""
+        columns = ", ".join(PackRow._fields)
+        rows = self._all(f"SELECT {columns} FROM packs WHERE number = ? AND stripe = ? ORDER BY role", number, stripe)  # noqa: S608
+        return [PackRow(*row) for row in rows]
+
+    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(query, values).fetchall()

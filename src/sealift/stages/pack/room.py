@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from sealift.errors import BadInput, DriveFault
 from sealift.formats import zstd
 from sealift.formats.index import FILE
+from sealift.stages.pack.crew import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sealift.drives.base import Drive
-    from sealift.stages.pack.fleet import Deal
+    from sealift.stages.pack.crew import Crew
+    from sealift.stages.pack.fleet import Attached, Deal
     from sealift.stages.pack.scan import Summary
     from sealift.trade.declaration import Declaration
 
@@ -34,9 +35,9 @@ def weights(deal: Deal, declaration: Declaration) -> list[int]:
 
 
 def check(
-    deal: Deal,
+    drives: Sequence[Attached],
     group: int,
-    parity: int,
+    data: int,
     summary: Summary,
     source: bytes,
     folder: str,
@@ -45,10 +46,11 @@ def check(
     packed: tuple[int, int, int, int, int],
     several: bool,
 ) -> None:
-    """BadInput when a group's share could not fit even as sampled; a notice when only the sample says that it does."""
+    """BadInput when a group's share could not fit even as sampled; a notice when only the sample says that it does.
+
+    `drives` are those that are not set aside, `data` is k.
+    """
     share = summary.shares[group]
-    drives = deal.drives(group)
-    data = len(drives) - parity
     free = min(each.drive.free_bytes() for each in drives)
     rows = (share.members + share.directories) * _INDEX_ROW
     left = share.bytes - packed[4]
@@ -99,17 +101,34 @@ def sample_ratio(folder: str, group: int, source: bytes) -> float:
     return weighted / total if total else 1.0
 
 
-def headroom(drives: Sequence[Drive], members: int, blocks: int, pack_size: int) -> None:
-    """DriveFault unless every drive has room for its next pack, one pack beside, and index and hashes."""
-    rows = members * _INDEX_ROW + blocks * 33 + _FIXED
-    frees = {drive.mount: drive.free_bytes() for drive in drives}
-    smallest = min(frees, key=frees.__getitem__)
-    needed = rows + min(pack_size, 1 << 32) + _FIXED
-    if frees[smallest] < needed:
-        unused = sum(free - frees[smallest] for free in frees.values())
+def beside(members: int, blocks: int, pack_size: int) -> int:
+    """Bytes that a drive must have free before its next pack: for that, one more, index and hashes."""
+    return _INDEX_ROW * members + blocks * 33 + _FIXED + min(pack_size, 1 << 32) + _FIXED
+
+
+def headroom(crew: Crew, stripe: int, members: int, blocks: int, pack_size: int) -> None:
+    """Before `stripe`: every drive has room for its next pack, one pack beside, and index and hashes.
+
+    A drive that has not is set aside, as long as parity holds it; DriveFault when more of them are full than that.
+    """
+    needed = beside(members, blocks, pack_size)
+    frees: dict[int, int] = {}
+    for slot, drive in list(crew.working()):
+        try:
+            frees[slot] = drive.free_bytes()
+        except FAULTS as error:
+            crew.fail(slot, stripe, error)
+    full = sorted((slot for slot in frees if frees[slot] < needed), key=frees.__getitem__)
+    if len(full) + len(crew.owed) > crew.parity and full:
+        mount, least = crew.mounts[full[0]], frees[full[0]]
+        unused = sum(free - least for free in frees.values())
+        names = ", ".join(crew.mounts[slot] for slot in full)
         raise DriveFault(
-            f"{smallest} is full: {frees[smallest]:,} bytes free, {needed:,} needed for the next pack, index and "
-            f"hashes; {unused:,} bytes of the larger drives stay unused; every committed stripe is safe",
-            drive=smallest,
-            hint="pack with larger drives, or in more groups; a smaller --pack-size leaves less unused",
+            f"{names} {'is' if len(full) == 1 else 'are'} full: {least:,} bytes free, {needed:,} needed for the next "
+            f"pack, index and hashes; {unused:,} bytes of the larger drives stay unused; all that is committed is safe",
+            drive=mount,
+            hint="free room there, or pack with larger drives or in more groups; a smaller --pack-size leaves less "
+            "unused; for a single smaller drive, a larger one in its place: --replace OLD=MNT",
         )
+    for slot in full:
+        crew.fail(slot, stripe, f"is full: {frees[slot]:,} bytes free, {needed:,} needed for the next pack", "full")

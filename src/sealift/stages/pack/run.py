@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
-import shutil
 import sqlite3
 import time
 from contextlib import ExitStack
@@ -20,21 +18,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, Busy, KeyInvalid, Refused, SealiftError
-from sealift.formats import age, age_keys, canonical, manifest
-from sealift.formats.manifest import DeclarationRef, Manifest
+from sealift.errors import BadInput, Busy, DriveFault, KeyInvalid, NotAllHere, Refused, SealiftError
+from sealift.formats import age, age_keys, manifest
 from sealift.stages.pack import fleet as fleets
-from sealift.stages.pack import room
-from sealift.stages.pack.close import GroupFacts, close_group
-from sealift.stages.pack.copies import SETTINGS, Copies, Settings, restore
-from sealift.stages.pack.deal import group_file
-from sealift.stages.pack.durable import make_folders
-from sealift.stages.pack.fleet import Place  # noqa: TC001 -- msgspec reads the annotations
-from sealift.stages.pack.group import DEPTH, SLAB, Fleet, GroupPacker, Progress, memory_needed
-from sealift.stages.pack.journal import Journal
-from sealift.stages.pack.queue import UnitQueue
+from sealift.stages.pack import room, settle
+from sealift.stages.pack.copies import Copies, restore
+from sealift.stages.pack.group import Progress, memory_needed
+from sealift.stages.pack.journal import Journal, ReadBackState
+from sealift.stages.pack.notify import Notifier
+from sealift.stages.pack.readback import MODES, Mode
 from sealift.stages.pack.scan import Summary, scan
-from sealift.stages.pack.units import Setup, capacity_of
+from sealift.stages.pack.work import Work, pack_groups
 from sealift.trade import declaration as declarations
 from sealift.trade.signing import Signer, read_limited
 
@@ -42,10 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sealift.drives.base import Drive
-    from sealift.stages.pack.fleet import Attached, Deal
+    from sealift.formats.manifest import Manifest
+    from sealift.stages.pack.fleet import Attached, Deal, Place
+    from sealift.stages.pack.settle import Config
 
 MIN_PACK, MAX_PACK, DEFAULT_PACK = 1 << 20, (4 << 30) - (1 << 20), 1 << 30
 _LOCK_PATIENCE = 10.0
+CHANGED = 2  # exit code of a packing that is done, though files changed or were skipped
 
 
 @dataclass
@@ -70,22 +67,11 @@ class Options:
     allow_same_filesystem: bool = False
     accept_carrier_risk: bool = False
     discard_group: bool = False
+    replace: dict[str, str] = field(default_factory=dict)  # serial, id or mount of a drive -> mount of the new one
+    read_back: Mode = "sample"
+    notify: str | None = None  # a command
+    open_drive: Callable[[str], Drive] = LocalDrive
     rehearsal: bool = False  # only `sealift rehearse`, whose drives never leave, sets it
-
-
-class Config(msgspec.Struct):
-    """What must stay the same while a shipment is packed; kept in the journal."""
-
-    shipment: str
-    consignment_id: str
-    source: str
-    recipients: list[str]
-    parity: int
-    pack_size: int
-    order: Literal["path", "shuffled"]
-    seed: int
-    sample_key: str | None
-    groups: list[list[Place]]
 
 
 @dataclass
@@ -95,6 +81,7 @@ class Events:
     notice: Callable[[str], None] = lambda _text: None
     scanning: Callable[[int, int], None] = lambda _files, _bytes: None
     packing: Callable[[Progress, int], None] = lambda _progress, _total: None
+    rebuilding: Callable[[int, int, int], None] = lambda _group, _written, _total: None
 
 
 @dataclass
@@ -106,6 +93,8 @@ class Result:
     changed: list[bytes]
     skipped: list[tuple[bytes, str]]
     waiting: list[tuple[int, list[Place]]]  # groups whose drives are not attached
+    owed: bool  # a group is not signed because drives of it are set aside
+    read_back: dict[str, Any]
     files: int
     source_bytes: int
     packed_bytes: int
@@ -113,14 +102,44 @@ class Result:
     seconds: float
     memory: dict[str, int]
 
+    @property
+    def exit_code(self) -> int:
+        """0 packed; 3 drives are owed; 6 groups wait for their drives; 2 files changed or were skipped."""
+        if self.owed:
+            return DriveFault.exit_code
+        if self.waiting:
+            return NotAllHere.exit_code
+        return CHANGED if self.changed or self.skipped else 0
+
 
 def run(options: Options, events: Events) -> Result:
     """Pack what is attached; raises SealiftError. Groups whose drives are not here are in Result.waiting."""
+    notifier = Notifier(options.notify)
+    state = os.path.abspath(options.state)
+    try:
+        result = _checked(options, events, notifier)
+    except BaseException as error:
+        code = (
+            error.exit_code if isinstance(error, SealiftError) else 130 if isinstance(error, KeyboardInterrupt) else 70
+        )
+        notifier.tell("end", state=state, exit_code=code, message=str(error) or type(error).__name__)
+        raise
+    else:
+        told = f"{sum(g['state'] == 'signed' for g in result.groups)} of {len(result.groups)} groups are signed"
+        shipment, code = result.config.shipment, result.exit_code
+        notifier.tell("end", state=state, shipment=shipment, exit_code=code, message=told)
+        return result
+    finally:
+        for trouble in notifier.close():
+            events.notice(trouble)
+
+
+def _checked(options: Options, events: Events, notifier: Notifier) -> Result:
     import duckdb
     import pyarrow as pa
 
     try:
-        return _run(options, events)
+        return _run(options, events, notifier)
     except (sqlite3.Error, duckdb.Error, pa.ArrowException, msgspec.MsgspecError) as error:
         raise SealiftError(
             f"the state folder {options.state} cannot be used: {str(error).splitlines()[0]}",
@@ -128,82 +147,161 @@ def run(options: Options, events: Events) -> Result:
         ) from error
 
 
-def _run(options: Options, events: Events) -> Result:
+def _run(options: Options, events: Events, notifier: Notifier) -> Result:
     begun = time.monotonic()
     signer, declaration, recipients = _prove_inputs(options)
     source = os.fsencode(os.path.realpath(options.source))
-    drives = [LocalDrive(mount) for mount in options.to]
-    attached = fleets.identify(drives, options.serials, options.carriers, same_filesystem=options.allow_same_filesystem)
-    deal = fleets.deal(attached, declaration, parity=options.parity, group_size=options.group_size)
     _check_places(source, options)
+    with ExitStack() as stack:
+        locks = [_lock_state(options.state, stack)]
+        journal = Journal(options.state)
+        stack.callback(journal.close)
+        copies = Copies(signer, recipients)
+        before = settle.load(journal)
+        new = settle.replacements(options, journal, before)
+        attached = settle.attach(options, journal, before, new, events.notice)
+        scanned = None
+        if not journal.setting("config"):
+            scanned = restore(copies, attached, options.state, journal, events.notice)
+            before = settle.load(journal)
+        deal, config = _deal(options, declaration, attached, journal, before, new)
+        config = settle.settle(options, declaration, deal, source, journal, config)
+        work = Work(options, config, deal, journal, source, recipients, signer, copies, events, notifier)
+        here = _here(work, new)
+        memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back)
+        events.notice(_memory_line(memory))
+        work.summary = _scan(work, declaration, scanned)
+        for group in here:
+            _check_room(work, group)
+        if here:
+            locks += _lock_drives(work, here, stack)
+            pack_groups(here, work, [fd for fd in locks if fd >= 0])
+        return _result(work, time.monotonic() - begun, memory)
+
+
+def _deal(
+    options: Options,
+    declaration: declarations.Declaration,
+    attached: list[Attached],
+    journal: Journal,
+    before: Config | None,
+    new: list[settle.Replacement],
+) -> tuple[Deal, Config | None]:
+    """Which drive is in which slot: as the declaration says, or as a packing that has begun says."""
+    if before is None:
+        deal = fleets.deal(attached, declaration, parity=options.parity, group_size=options.group_size)
+        config = None
+    else:
+        config = settle.substitute(before, new, attached, declaration)
+        owed = set(settle.owed_of(journal, before))
+        deal = fleets.deal_again(attached, declaration, config.groups, owed)
     risk = fleets.carrier_risk(deal.groups, options.parity)
     if risk and not options.accept_carrier_risk:
         raise BadInput(
             risk,
             hint="spread the drives over more carriers, raise --parity, or accept it with --accept-carrier-risk",
         )
-    with ExitStack() as stack:
-        locks = [_lock_state(options.state, stack)]
-        journal = Journal(options.state)
-        stack.callback(journal.close)
-        copies = Copies(signer, recipients)
-        scanned = (
-            None if journal.setting("config") else restore(copies, attached, options.state, journal, events.notice)
-        )
-        config = _settle(options, declaration, deal, source, journal)
-        for group in range(len(deal.groups)):
-            if not deal.missing(group) and _adopt(options.state, journal, config, group, deal.drives(group)):
-                events.notice(f"group {group} is signed on its drives already")
-        here = [g for g in range(len(deal.groups)) if not deal.missing(g) and journal.group(g).state != "signed"]
-        for group in here:
-            for slot, each in enumerate(deal.drives(group)):
-                if options.discard_group and fleets.discard(each, config.shipment):
-                    events.notice(f"{each.mount}: removed an unfinished group of another shipment")
-                fleets.check_contents(each, config.shipment, group, slot)
-        memory = memory_needed(len(deal.groups[0]), _builders(deal, options), len(deal.groups[0]) - options.parity)
-        events.notice(_memory_line(memory))
-        folder = os.path.join(options.state, "scan")
-        weights = room.weights(deal, declaration)
-        summary = scan(
-            source,
-            folder,
-            weights=weights,
-            order=options.order,
-            seed=options.seed,
-            sample_key=options.sample_key,
-            progress=events.scanning,
-        )
-        if scanned not in {None, summary.digest}:
-            raise Refused(
-                "the source is not what it was when these drives were begun, and the state that knew it is lost",
-                hint="put the source back as it was, or pack the unfinished group anew with --discard-group",
+    return deal, config
+
+
+def _here(work: Work, new: list[settle.Replacement]) -> list[int]:
+    """The groups that are packed now; what lies on their drives is checked, and new drives get their slots."""
+    options, deal, journal, config = work.options, work.deal, work.journal, work.config
+    for group in range(len(deal.groups)):
+        if not deal.missing(group) and _adopt(options.state, journal, config, group, deal.slots(group)):
+            work.events.notice(f"group {group} is signed on its drives already")
+    here = [g for g in range(len(deal.groups)) if not deal.missing(g) and journal.group(g).state != "signed"]
+    for group in here:
+        for slot, each in enumerate(deal.slots(group)):
+            if each is not None:
+                _check_contents(work, group, slot, each, new)
+    settle.write_replacements(journal, config, new)
+    deal.owed = set(settle.owed_of(journal, config))
+    return here
+
+
+def _check_contents(work: Work, group: int, slot: int, each: Attached, new: list[settle.Replacement]) -> None:
+    """BadInput where a drive holds what is not ours; a drive of a group that has begun may also fail to answer."""
+    journal, notice = work.journal, work.events.notice
+    owed = journal.owed(group).get(slot)
+    fresh = any((which.group, which.slot) == (group, slot) for which in new)
+    try:
+        if work.options.discard_group and fleets.discard(each, work.config.shipment):
+            notice(f"{each.mount}: removed an unfinished group of another shipment")
+        fleets.check_contents(each, work.config.shipment, group, slot)
+        if owed is not None and owed.kind != "new" and not fresh and each.drive.size(manifest.CARD) is None:
+            notice(
+                f"{each.mount}: nothing of drive {each.serial} is here (not mounted, or emptied); it stays set aside. "
+                f"to fill it anew: --replace {each.serial}={each.mount}"
             )
-        journal.set("scan", summary.digest.encode())
-        for group in here:
-            room.check(
-                deal,
-                group,
-                options.parity,
-                summary,
-                source,
-                folder,
-                events.notice,
-                packed=journal.totals(group, len(deal.groups[0]) - options.parity),
-                several=len(deal.groups) > 1,
-            )
-        if here:
-            locks += [_lock_drive(deal, serial) for serial in [p.serial for g in here for p in deal.groups[g]]]
-            for group in here:
-                for each in deal.drives(group):
-                    stack.callback(each.drive.unlock)
-            work = _Work(options, config, deal, journal, summary, source, recipients, signer, copies, events)
-            _pack_groups(here, work, locks)
-        return _result(options, config, deal, journal, summary, time.monotonic() - begun, memory)
+            del work.deal.attached[each.serial]
+    except DriveFault as error:
+        if journal.group(group).state == "waiting":
+            raise
+        work.leave(group, slot, error)
+
+
+def _scan(work: Work, declaration: declarations.Declaration, scanned: str | None) -> Summary:
+    options = work.options
+    summary = scan(
+        work.source,
+        work.scan_folder,
+        weights=room.weights(work.deal, declaration),
+        order=options.order,
+        seed=options.seed,
+        sample_key=options.sample_key,
+        progress=work.events.scanning,
+    )
+    if scanned not in {None, summary.digest}:
+        raise Refused(
+            "the source is not what it was when these drives were begun, and the state that knew it is lost",
+            hint="put the source back as it was, or pack the unfinished group anew with --discard-group",
+        )
+    work.journal.set("scan", summary.digest.encode())
+    return summary
+
+
+def _check_room(work: Work, group: int) -> None:
+    """Room on the drives that are written from the start; those that are set aside are looked at when they are back."""
+    owed = work.journal.owed(group)
+    drives = [each for slot, each in enumerate(work.deal.slots(group)) if each is not None and slot not in owed]
+    try:
+        room.check(
+            drives,
+            group,
+            work.data,
+            work.summary,
+            work.source,
+            work.scan_folder,
+            work.events.notice,
+            packed=work.journal.totals(group, work.data),
+            several=len(work.deal.groups) > 1,
+        )
+    except DriveFault:
+        if work.journal.group(group).state == "waiting":
+            raise
+
+
+def _lock_drives(work: Work, here: Sequence[int], stack: ExitStack) -> list[int]:
+    locks = []
+    for group in here:
+        for slot, each in enumerate(work.deal.slots(group)):
+            if each is not None:
+                stack.callback(each.drive.unlock)
+                try:
+                    locks.append(_lock_drive(each.drive))
+                except DriveFault as error:
+                    if work.journal.group(group).state == "waiting":
+                        raise
+                    work.leave(group, slot, error)
+    return locks
 
 
 def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, list[age.Recipient]]:
     if not os.path.isdir(options.source):
         raise BadInput(f"{options.source} is no directory", hint="SOURCE is the folder whose contents are packed")
+    if options.read_back not in MODES:
+        raise BadInput(f"--read-back {options.read_back}", hint=f"one of: {', '.join(MODES)}")
     if not options.to:
         raise BadInput("no drive is given", hint="--to MNT, once for every mounted drive")
     if not MIN_PACK <= options.pack_size <= MAX_PACK:
@@ -265,8 +363,7 @@ def _lock_state(state: str, stack: ExitStack) -> int:
             return fd
 
 
-def _lock_drive(deal: Deal, serial: str) -> int:
-    drive = deal.attached[serial].drive
+def _lock_drive(drive: Drive) -> int:
     deadline = time.monotonic() + _LOCK_PATIENCE
     while True:
         try:
@@ -277,65 +374,11 @@ def _lock_drive(deal: Deal, serial: str) -> int:
             time.sleep(0.05)
 
 
-def _settle(
-    options: Options, declaration: declarations.Declaration, deal: Deal, source: bytes, journal: Journal
-) -> Config:
-    """The configuration of a new shipment, or that of the journal when it is the same."""
-    kept = journal.setting("config")
-    wanted = Config(
-        options.shipment or secrets.token_hex(8),
-        declaration.consignment_id,
-        os.fsdecode(source),
-        options.recipients,
-        options.parity,
-        options.pack_size,
-        options.order,
-        options.seed,
-        options.sample_key,
-        deal.groups,
-    )
-    if kept is None:
-        if len(wanted.shipment) != 16 or set(wanted.shipment) - set("0123456789abcdef"):
-            raise BadInput(
-                f"--shipment {wanted.shipment!r} is no shipment id",
-                hint="16 hexadecimal digits, as `sealift status` prints",
-            )
-        journal.set("config", msgspec.json.encode(wanted))
-        return wanted
-    config = msgspec.json.decode(kept, type=Config)
-    wanted.shipment = options.shipment or config.shipment
-    if declaration.drives == [] and {p.serial for g in deal.groups for p in g} < {
-        p.serial for g in config.groups for p in g
-    }:
-        wanted.groups = config.groups
-        deal.groups = config.groups
-    differ = [name for name in Config.__struct_fields__ if getattr(config, name) != getattr(wanted, name)]
-    known = [journal.group(number) for number in range(len(config.groups))]
-    if differ and all(group.state == "waiting" and not group.stripes for group in known):
-        shutil.rmtree(os.path.join(options.state, "scan"), ignore_errors=True)  # refused before: nothing was packed
-        journal.set("config", msgspec.json.encode(wanted))
-        return wanted
-    if differ:
-        what = ", ".join(
-            f"{name} (was {_short(getattr(config, name))}, now {_short(getattr(wanted, name))})" for name in differ
-        )
-        raise BadInput(
-            f"{options.state} holds a packing that began with something else: {what}",
-            hint="run the same command again to go on, or begin another shipment with another --state",
-        )
-    return config
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _adopt(state: str, journal: Journal, config: Config, group: int, drives: Sequence[Attached]) -> bool:
+def _adopt(state: str, journal: Journal, config: Config, group: int, drives: Sequence[Attached | None]) -> bool:
     """Take a group that this journal does not know, but that is signed on its drives, for what it is."""
-    if journal.group(group).stripes or journal.group(group).state == "signed":
+    if journal.group(group).stripes or journal.group(group).state == "signed" or journal.owed(group):
         return False
-    found = [each.drive.read_small(manifest.MANIFEST, manifest.MAX_MANIFEST) for each in drives if each.drive.exists()]
+    found = [_manifest_of(each) for each in drives if each is not None]
     if len(found) < len(drives) or found[0] is None or any(data != found[0] for data in found):
         return False
     record = manifest.decode_manifest(found[0])
@@ -343,6 +386,7 @@ def _adopt(state: str, journal: Journal, config: Config, group: int, drives: Seq
         return False
     closed = os.path.join(state, "groups", f"{group:04d}", "closed")
     os.makedirs(os.path.join(closed, "index"), exist_ok=True)
+    assert drives[0] is not None
     drive = drives[0].drive
     for name in (manifest.MANIFEST, manifest.SIGNATURE, manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
         with drive.open_read(name) as source, open(os.path.join(closed, name), "wb") as target:
@@ -351,9 +395,8 @@ def _adopt(state: str, journal: Journal, config: Config, group: int, drives: Seq
     return True
 
 
-def _builders(deal: Deal, options: Options) -> int:
-    data = len(deal.groups[0]) - options.parity
-    return max(1, min(data, len(os.sched_getaffinity(0))))
+def _manifest_of(each: Attached) -> bytes | None:
+    return each.drive.read_small(manifest.MANIFEST, manifest.MAX_MANIFEST) if each.drive.exists() else None
 
 
 def _memory_line(memory: dict[str, int]) -> str:
@@ -361,159 +404,30 @@ def _memory_line(memory: dict[str, int]) -> str:
     return f"memory: at most {sum(memory.values()) >> 20} MiB ({parts}), whatever the pack size"
 
 
-@dataclass
-class _Work:
-    """What packing a group needs to know."""
-
-    options: Options
-    config: Config
-    deal: Deal
-    journal: Journal
-    summary: Summary
-    source: bytes
-    recipients: list[age.Recipient]
-    signer: Signer
-    copies: Copies
-    events: Events
-
-
-def _pack_groups(here: Sequence[int], work: _Work, locks: list[int]) -> None:
-    options, deal, journal = work.options, work.deal, work.journal
-    data = len(deal.groups[0]) - options.parity
-    setup = Setup(work.source, options.recipients, options.pack_size, data, SLAB, DEPTH)
-    builders = Fleet(setup, options.parity, _builders(deal, options), locks)
-    settings = Settings(msgspec.json.encode(work.config), work.summary.digest)
-    try:
-        for group in here:
-            folder = make_folders(options.state, "groups", f"{group:04d}")
-            drives = [each.drive for each in deal.drives(group)]
-            facts = _facts(work, group)
-            _claim(facts, drives)
-            work.copies.write(drives, SETTINGS, settings)
-            journal.set_state(group, "packing")
-            _pack_files(builders, work, folder, group, drives)
-            close_group(facts, journal, folder, drives, work.recipients, work.signer)
-            journal.set_state(group, "signed")
-            done = sum(journal.group(number).state == "signed" for number in range(len(deal.groups)))
-            work.events.notice(f"group {group} is packed and signed, {done} of {len(deal.groups)}")
-    finally:
-        builders.close()
-
-
-def _claim(facts: GroupFacts, drives: Sequence[Drive]) -> None:
-    """drive.json on every drive, before the first pack: so that nobody else's packing takes it for empty."""
-    for slot, drive in enumerate(drives):
-        number, serial, label, carrier = facts.rows[slot]
-        card = manifest.DriveCard(
-            shipment=facts.shipment,
-            declaration=facts.declaration.id,
-            group=facts.group,
-            slot=slot,
-            id=manifest.drive_id(facts.group, slot),
-            number=number,
-            drives_total=facts.drives_total,
-            serial=serial,
-            label=label,
-            carrier=carrier,
-        )
-        data = canonical.encode(card)
-        if drive.read_small(manifest.CARD, manifest.MAX_CARD) != data:
-            drive.write_small(manifest.CARD, data)
-
-
-def _pack_files(builders: Fleet, work: _Work, folder: str, group: int, drives: Sequence[Drive]) -> None:
-    """The files of a group, then its directories; from where the journal stands."""
-    options, journal, share = work.options, work.journal, work.summary.shares[group]
-    packer = GroupPacker(
-        builders,
-        journal,
-        folder,
-        group,
-        drives,
-        source=work.source,
-        copies=work.copies,
-        progress=lambda progress: work.events.packing(progress, share.bytes),
-        room=lambda members, blocks: room.headroom(drives, members, blocks, options.pack_size),
-    )
-    path = group_file(os.path.join(options.state, "scan"), group)
-    common: dict[str, Any] = {
-        "capacity": capacity_of(options.pack_size, len(work.recipients)),
-        "pack_size": options.pack_size,
-        "data": builders.data,
-    }
-    try:
-        state = journal.group(group)
-        if state.files_end is None:
-            left = share.bytes - state.source_bytes
-            packer.run(UnitQueue(path, work.source, rows=share.members, remaining=left, cursor=state.cursor, **common))
-            journal.set_files_end(group, journal.group(group).stripes)
-        cursor = journal.group(group).cursor
-        rows = share.members + share.directories
-        packer.run(UnitQueue(path, work.source, rows=rows, remaining=0, cursor=cursor, **common))
-    finally:
-        packer.close()
-
-
-def _facts(work: _Work, group: int) -> GroupFacts:
-    config, deal = work.config, work.deal
-    data = read_limited(work.options.declaration, 4 << 20, "declaration")
-    declaration = declarations.parse(data, draft=True)
-    reference = DeclarationRef(
-        id=declaration.consignment_id, bytes=len(data), blake3=declaration.digest, rehearsal=declaration.rehearsal
-    )
-    total = deal.drives_total
-    rows = [
-        (place.number, place.serial, f"{config.shipment[:6]}-{place.number}of{total}", place.carrier)
-        for place in deal.groups[group]
-    ]
-    return GroupFacts(
-        config.shipment,
-        reference,
-        group,
-        len(deal.groups),
-        total,
-        work.summary.digest,
-        config.order,
-        config.seed,
-        len(deal.groups[0]) - config.parity,
-        config.parity,
-        rows,
-    )
-
-
-def _result(
-    options: Options,
-    config: Config,
-    deal: Deal,
-    journal: Journal,
-    summary: Summary,
-    seconds: float,
-    memory: dict[str, int],
-) -> Result:
-    data = len(deal.groups[0]) - config.parity
-    groups = []
-    sums = [0, 0, 0, 0]
+def _result(work: Work, seconds: float, memory: dict[str, int]) -> Result:
+    config, deal, journal = work.config, work.deal, work.journal
+    groups, sums, unsigned = [], [0, 0, 0, 0], False
     for number, places in enumerate(deal.groups):
         state = journal.group(number)
         if state.state == "signed":  # the journal of an adopted group is empty; its manifest is not
-            totals = load_manifest(options.state, number)[0].totals
-            packed, parity_bytes, files, source_bytes = (
-                totals.packed_bytes,
-                totals.parity_bytes,
-                totals.files,
-                totals.source_bytes,
-            )
+            totals = load_manifest(work.options.state, number)[0].totals
+            each = (totals.packed_bytes, totals.parity_bytes, totals.files, totals.source_bytes)
         else:
-            packed, parity_bytes, _, files, source_bytes = journal.totals(number, data)
-        sums = [a + b for a, b in zip(sums, (packed, parity_bytes, files, source_bytes), strict=True)]
+            packed, parity_bytes, _, files, source_bytes = journal.totals(number, work.data)
+            each = (packed, parity_bytes, files, source_bytes)
+        sums = [a + b for a, b in zip(sums, each, strict=True)]
+        owed = owed_rows(journal, number)
+        unsigned |= bool(owed)
         groups.append(
             {
                 "group": number,
                 "drives": [manifest.drive_id(number, slot) for slot in range(len(places))],
-                "data": data,
+                "data": work.data,
                 "parity": config.parity,
                 "stripes": state.stripes,
                 "state": state.state,
+                "owed": owed,
+                "slow": slow_rows(journal, number),
             }
         )
     changed, skipped = journal.told()
@@ -522,8 +436,10 @@ def _result(
         config,
         groups,
         changed,
-        sorted({*summary.skipped, *skipped}),
-        waiting,
+        sorted({*work.summary.skipped, *skipped}),
+        [(group, missing) for group, missing in waiting if missing],
+        unsigned,
+        read_back_row(work.options.read_back, [journal.read_back(number) for number in range(len(deal.groups))]),
         sums[2],
         sums[3],
         sums[0],
@@ -531,6 +447,45 @@ def _result(
         seconds,
         memory,
     )
+
+
+def owed_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
+    """The drives of a group that are set aside, for JSON."""
+    return [
+        {
+            "drive": manifest.drive_id(number, each.slot),
+            "serial": each.serial,
+            "mount": each.mount,
+            "since_stripe": each.since,
+            "reason": each.reason,
+        }
+        for each in journal.owed(number).values()
+    ]
+
+
+def slow_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
+    """The drives of a group that write slowly, for JSON; rates in bytes a second."""
+    return [
+        {
+            "drive": manifest.drive_id(number, each.slot),
+            "serial": each.serial,
+            "mount": each.mount,
+            "bytes_per_second": each.rate,
+            "median_bytes_per_second": each.median,
+        }
+        for each in journal.slow(number)
+    ]
+
+
+def read_back_row(mode: str, states: list[ReadBackState]) -> dict[str, Any]:
+    """What was read back, for JSON; `read_from` is null where nothing was."""
+    blocks, cached = sum(state.blocks for state in states), any(state.cached for state in states)
+    return {
+        "mode": mode,
+        "blocks": blocks,
+        "repaired": sum(state.repaired for state in states),
+        "read_from": None if not blocks else "cache" if cached else "medium",
+    }
 
 
 def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:

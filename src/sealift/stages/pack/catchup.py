@@ -1,0 +1,216 @@
+"""Bringing drives back: what a drive lacks is rebuilt on it from the others before packing goes on.
+
+It is the same for a drive that failed and works again (it lacks the stripes from the one in which it failed on) and
+for a new one in its place (it lacks all). Every block is checked against the journal's hashes before it is written;
+`since` in the journal moves on as packs become durable, so that this may be interrupted anywhere. Where more drives
+lack a stripe than parity holds, nothing can rebuild it, but the source is still here: once no drive that holds it
+can be expected back, the journal is cut back to before that stripe, and it is packed again.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from sealift.errors import DriveFault, SealiftError
+from sealift.formats import manifest
+from sealift.stages.pack import room
+from sealift.stages.pack.crew import FAULTS, replace_option
+from sealift.stages.pack.readback import stripe_works
+from sealift.stages.rebuild import rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sealift.drives.base import Drive
+    from sealift.stages.pack.copies import Copies
+    from sealift.stages.pack.crew import Crew
+    from sealift.stages.pack.journal import Journal, Owed
+    from sealift.stages.pack.readback import ReadBack
+    from sealift.stages.rebuild import Progress
+
+
+class CatchUp:
+    """Everything that is needed to bring the drives of one group back; `run` does it."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        journal: Journal,
+        folder: str,
+        data: int,
+        *,
+        read_back: ReadBack,
+        copies: Copies,
+        notice: Callable[[str], None],
+        claim: Callable[[int, Drive], None],
+        progress: Callable[[Progress, int], None],
+        pack_size: int,
+    ) -> None:
+        self._crew, self._journal, self._folder, self._data = crew, journal, folder, data
+        self._read_back, self._copies, self._notice, self._claim = read_back, copies, notice, claim
+        self._progress, self._pack_size = progress, pack_size
+        self._failed: set[int] = set()  # slots that failed again
+
+    def run(self) -> None:
+        """Rebuild what can be; drives that fail again stay set aside. DriveFault when too many are away."""
+        wanted: dict[int, list[int]] = {}
+        self._missing()
+        for slot, owed in self._crew.owed.items():
+            drive = self._crew.drives[slot]
+            if drive is None or owed.kind == "lied":
+                continue
+            try:
+                self._claim(slot, drive)
+                wanted[slot] = self._wanted(slot, owed, drive)
+            except FAULTS as error:
+                self._give_up(slot, error)
+        stripes = {slot: list(each) for slot, each in wanted.items()}
+        while wanted:
+            try:
+                lost = self._rebuild(wanted)
+            except DriveFault as error:
+                slot = self._crew.slot_of(error.drive)
+                self._give_up(slot, error)
+                del wanted[slot]
+                for other, each in wanted.items():
+                    each[:] = [stripe for stripe in each if stripe >= self._crew.owed[other].since]
+                continue
+            if lost is not None:
+                self.cut_back(lost)
+            for slot in wanted:
+                self._crew.back(slot)
+                self._notice(
+                    f"drive {self._crew.name(slot)} is whole again: {len(stripes[slot])} packs were rebuilt on it"
+                )
+            count = self._journal.group(self._crew.number).stripes
+            for slot in wanted:
+                self._read_back.check(slot, [stripe for stripe in stripes[slot] if stripe < count])
+            return
+
+    def _give_up(self, slot: int, error: BaseException) -> None:
+        self._crew.fail_again(slot, error)
+        self._failed.add(slot)
+        self._missing()
+
+    def _missing(self) -> None:
+        """DriveFault when more drives are away, or not to be taken back, than parity holds."""
+        away = [each for slot, each in self._crew.owed.items() if self._is_away(slot, each)]
+        if len(away) > self._crew.parity:
+            names = "; ".join(self._crew.describe(each) for each in away)
+            raise DriveFault(
+                f"group {self._crew.number}: {len(away)} drives are missing, and parity holds {self._crew.parity}: "
+                f"{names}; every committed stripe is safe",
+                drive=away[0].mount,
+                hint="attach them again; for each one that is dead, add a new drive to the same command: "
+                + ", ".join(map(replace_option, away)),
+            )
+
+    def _is_away(self, slot: int, owed: Owed) -> bool:
+        return self._crew.drives[slot] is None or owed.kind == "lied" or slot in self._failed
+
+    def _wanted(self, slot: int, owed: Owed, drive: Drive) -> list[int]:
+        """The stripes whose pack this drive shall get: from `since` on, and those that it should have and has not."""
+        number = self._crew.number
+        bad = {each.stripe for each in self._journal.wrong(number) if each.slot == slot}
+        out: list[int] = []
+        size = 0
+        for row in self._journal.packs(number):
+            if not row.length or manifest.slot_of(row.stripe, row.role, self._crew.n) != slot:
+                continue
+            there = drive.size(manifest.pack_name(row.stripe, row.role, self._data))
+            if there != row.length or row.stripe >= owed.since or row.stripe in bad:
+                out.append(row.stripe)
+                size += max(0, row.length - (there or 0))
+        free, members = drive.free_bytes(), self._journal.totals(number, self._data)[2]
+        needed = size + room.beside(members, self._journal.blocks(number), self._pack_size)
+        if size and free < needed:
+            raise DriveFault(
+                f"{drive.mount}: is full: {free:,} bytes free, {needed:,} needed for what it lacks and what comes",
+                drive=drive.mount,
+            )
+        return out
+
+    def _rebuild(self, wanted: dict[int, list[int]]) -> int | None:
+        """Rebuild on all of these drives at once; the first stripe that could not be, or None."""
+        crew, n = self._crew, self._crew.n
+        number, total = crew.number, self._journal.group(crew.number).stripes
+        works = {(stripe, manifest.role_of(stripe, slot, n)): slot for slot, each in wanted.items() for stripe in each}
+        if not works:
+            return None
+        marks = {slot: _Mark(each, total) for slot, each in wanted.items()}
+        size = sum(row.length for row in self._journal.packs(number) if (row.stripe, row.role) in works)
+        for slot, mark in marks.items():
+            crew.advance(slot, mark.since)
+            self._notice(
+                f"drive {self._crew.name(slot)}: rebuilding {len(wanted[slot])} packs on it from the other drives"
+            )
+
+        def landed(stripe: int, role: int, _drive: Drive) -> None:
+            slot = manifest.slot_of(stripe, role, n)
+            since = marks[slot].land(stripe)
+            if since is not None:
+                crew.advance(slot, since)
+            self._journal.repaired(number, stripe, role)
+
+        sources = {slot: [drive] for slot, drive in enumerate(crew.drives) if drive is not None}
+        done = rebuild(
+            stripe_works(crew, self._journal, self._folder, works),
+            self._data,
+            n - self._data,
+            sources,
+            progress=lambda progress: self._progress(progress, size),
+            landed=landed,
+        )
+        self._read_back.notice_rot((each.mount, each.stripe, each.role) for each in done.noticed)
+        return min((each.stripe for each in done.lost), default=None)
+
+    def cut_back(self, stripe: int) -> None:
+        """Forget the stripes from `stripe` on, which too many drives lack, so that they are packed again."""
+        crew = self._crew
+        away = [each for slot, each in crew.owed.items() if self._is_away(slot, each) and each.kind != "new"]
+        if away:
+            raise DriveFault(
+                f"group {crew.number}: stripe {stripe} cannot be rebuilt from the drives that are here; every stripe "
+                f"before it is safe. away: {'; '.join(map(crew.describe, away))}",
+                drive=away[0].mount,
+                hint="attach them; if they are dead, add new drives in their place, and what only they held is packed "
+                "again from the source: " + ", ".join(map(replace_option, away)),
+            )
+        state = self._journal.group(crew.number)
+        self._copies.forget(crew, stripe, state.stripes)
+        if not self._journal.cut_back(crew.number, stripe):
+            raise SealiftError(
+                f"group {crew.number}: stripe {stripe} is on too few drives, and this state folder, of an earlier "
+                "version, does not know how to begin again there",
+                hint="pack the group anew: another --state, and --discard-group",
+            )
+        crew.reload()
+        self._notice(
+            f"group {crew.number}: more than parity holds was lost of stripe {stripe}; the source is still here, so "
+            f"{state.stripes - stripe} stripes from there on are packed again"
+        )
+
+
+class _Mark:
+    """How far one drive is: every wanted stripe below `since` is durable on it."""
+
+    def __init__(self, stripes: Iterable[int], total: int) -> None:
+        self._left = sorted(stripes)
+        self._left.reverse()
+        self._landed: set[int] = set()
+        self._total = total
+        self._lock = threading.Lock()
+
+    @property
+    def since(self) -> int:
+        return self._left[-1] if self._left else self._total
+
+    def land(self, stripe: int) -> int | None:
+        """A pack is durable; the new `since` if that moved it."""
+        with self._lock:
+            self._landed.add(stripe)
+            before = self.since
+            while self._left and self._left[-1] in self._landed:
+                self._landed.remove(self._left.pop())
+            return self.since if self.since != before else None

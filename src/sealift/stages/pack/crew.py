@@ -1,0 +1,216 @@
+"""The n drives of a group while it is packed: which are written, and which are set aside because they failed.
+
+Holds: once `fail` has returned, the drive is in the journal as owing every stripe from the one in which it failed, so
+no stripe that it lacks is ever taken for whole on it; and no more than m drives lack a stripe that is committed
+(`check` before each commit). One drive more than m: `fail` raises, and with it whatever was being written ends. Safe
+to use from all threads; who is to be told of it is told by `news`, in the coordinating thread.
+
+What is not here: what fails (stripe.py, copies.py, close.py), and how a drive is brought back (catchup.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import queue
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from sealift.drives.base import errno_of
+from sealift.errors import DriveFault, FormatError
+from sealift.formats.manifest import drive_id
+from sealift.stages.pack.journal import Owed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sealift.drives.base import Drive
+    from sealift.stages.pack.fleet import Place
+    from sealift.stages.pack.journal import Journal, Kind
+
+FAULTS = (DriveFault, FormatError)  # what a drive that fails or is damaged raises
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class News(NamedTuple):
+    """Something to tell of a drive, or of the group; `fault` where somebody is to be called."""
+
+    slot: int | None
+    text: str
+    fault: bool
+
+
+class Crew:
+    """The drives of group `number`, by slot; None stands for one that is not attached, which must be owed already."""
+
+    def __init__(
+        self, number: int, places: Sequence[Place], drives: Sequence[Drive | None], parity: int, journal: Journal
+    ) -> None:
+        self.number, self.places, self.parity = number, places, parity
+        self.drives = list(drives)
+        self._journal = journal
+        self._owed = journal.owed(number)
+        self._lock = threading.RLock()
+        self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self._broken: DriveFault | None = None
+        self.mounts = {slot: drive.mount for slot, drive in enumerate(drives) if drive is not None}
+
+    @property
+    def n(self) -> int:
+        """Drives of the group."""
+        return len(self.drives)
+
+    @property
+    def owed(self) -> Mapping[int, Owed]:
+        """What is set aside, by slot."""
+        with self._lock:
+            return dict(self._owed)
+
+    def drive(self, slot: int) -> Drive | None:
+        """The drive in `slot` while it is written; None when it is set aside."""
+        return None if slot in self._owed else self.drives[slot]
+
+    def working(self) -> Iterator[tuple[int, Drive]]:
+        """The drives that are written, with their slots."""
+        for slot in range(self.n):
+            drive = self.drive(slot)
+            if drive is not None:
+                yield slot, drive
+
+    def slot_of(self, mount: str) -> int:
+        """The slot of the drive at `mount`."""
+        return next(slot for slot, where in self.mounts.items() if where == mount)
+
+    def fail(self, slot: int, stripe: int, error: BaseException | str, kind: Kind | None = None) -> None:
+        """Set a drive aside from `stripe` on, durably; DriveFault when that is one more than parity holds."""
+        with self._lock:
+            known = self._owed.get(slot)
+            if known is not None:
+                self.skip(slot, stripe)
+            else:
+                full = isinstance(error, BaseException) and full_disk(error)
+                owed = Owed(
+                    slot,
+                    self.places[slot].serial,
+                    self.mounts.get(slot, ""),
+                    stripe,
+                    kind or ("full" if full else "failed"),
+                    reason(error, self.mounts.get(slot, "")),
+                )
+                self._journal.owe(self.number, owed)
+                self._owed[slot] = owed
+                self._news.put(News(slot, notice(self, owed), fault=True))
+            self.require()
+
+    def skip(self, slot: int, stripe: int) -> None:
+        """A drive that is set aside does not get `stripe` either."""
+        with self._lock:
+            known = self._owed[slot]
+            if stripe < known.since:
+                self._change(Owed(slot, known.serial, known.mount, stripe, known.kind, known.reason))
+
+    def advance(self, slot: int, since: int) -> None:
+        """Stripes below `since` are whole on a drive that is being brought back."""
+        with self._lock:
+            known = self._owed[slot]
+            self._change(Owed(slot, known.serial, known.mount, since, known.kind, known.reason))
+
+    def fail_again(self, slot: int, error: BaseException) -> None:
+        """A drive that was being brought back failed once more: it stays set aside, for this reason."""
+        with self._lock:
+            known = self._owed[slot]
+            kind: Kind = "full" if full_disk(error) else "failed"
+            if known.kind == "new":
+                kind = "new"
+            mount = self.mounts.get(slot, known.mount)
+            owed = Owed(slot, known.serial, mount, known.since, kind, reason(error, mount))
+            self._change(owed)
+            self._news.put(News(slot, notice(self, owed), fault=True))
+
+    def back(self, slot: int) -> None:
+        """A drive lacks nothing any more, and is written again."""
+        with self._lock:
+            self._journal.restored(self.number, slot)
+            del self._owed[slot]
+
+    def reload(self) -> None:
+        """Read anew what the journal says is owed; after stripes were cut back."""
+        with self._lock:
+            self._owed = self._journal.owed(self.number)
+            self._broken = None
+
+    def _change(self, owed: Owed) -> None:
+        self._journal.owe(self.number, owed)
+        self._owed[owed.slot] = owed
+
+    def require(self) -> None:
+        """DriveFault, which names all of them, when more drives are set aside than parity holds."""
+        with self._lock:
+            if len(self._owed) <= self.parity:
+                return
+            if self._broken is None:
+                names = "; ".join(self.describe(owed) for owed in self._owed.values())
+                self._broken = DriveFault(
+                    f"group {self.number}: {len(self._owed)} drives are set aside, and parity holds {self.parity}: "
+                    f"{names}; every committed stripe is safe",
+                    drive=next(reversed(self._owed.values())).mount,
+                    hint="put right what can be (cable, bay, room, mount) and run the same command again; for each "
+                    "drive that is dead, add a new one: "
+                    + ", ".join(replace_option(owed) for owed in self._owed.values()),
+                )
+            raise self._broken
+
+    def check(self, stripe: int) -> None:
+        """Before `stripe` is committed: DriveFault unless all but m drives hold it."""
+        with self._lock:
+            self.require()
+            for slot in self._owed:
+                self.skip(slot, stripe)
+
+    def note(self, slot: int | None, text: str, *, fault: bool = False) -> None:
+        """Something else that is to be told."""
+        self._news.put(News(slot, text, fault))
+
+    def news(self) -> Iterator[News]:
+        """What there is to tell since this was asked last; for the coordinating thread."""
+        while not self._news.empty():
+            yield self._news.get()
+
+    def name(self, slot: int) -> str:
+        """Which drive: id, serial, mount."""
+        where = f", {self.mounts[slot]}" if slot in self.mounts else ""
+        return f"{drive_id(self.number, slot)} (serial {self.places[slot].serial}{where})"
+
+    def describe(self, owed: Owed) -> str:
+        """Which drive, and what happened."""
+        where = f", {owed.mount}" if owed.mount else ""
+        return f"{drive_id(self.number, owed.slot)} (serial {owed.serial}{where}): {owed.reason}"
+
+
+def replace_option(owed: Owed) -> str:
+    """The option that puts a new drive in the place of one that is owed."""
+    return f"--replace {owed.serial}=MNT"
+
+
+def notice(crew: Crew, owed: Owed) -> str:
+    """What a person is told when a drive is set aside: what happened, what is safe, what to do."""
+    safe = "nothing was on it yet" if not owed.since else f"stripes below {owed.since} are whole on it"
+    if owed.kind == "lied":
+        safe = "nothing on it is counted on"
+    left = crew.parity - len(crew.owed)
+    more = "no other drive" if left <= 0 else "one more drive" if left == 1 else f"{left} more drives"
+    again = "" if owed.kind == "lied" else "the same command again once it works; or, with a new drive at MNT, "
+    return (
+        f"drive {crew.describe(owed)}. it is set aside: {safe}; the other {crew.n - len(crew.owed)} get everything, "
+        f"and {more} of group {crew.number} may fail. then: {again}the same command with {replace_option(owed)}"
+    )
+
+
+def full_disk(error: BaseException) -> bool:
+    """Whether a drive failed because it is full."""
+    return errno_of(error) in _FULL
+
+
+def reason(error: BaseException | str, mount: str) -> str:
+    """What happened, without the mount that is told beside it."""
+    text = str(error).removeprefix(f"{mount}: ")
+    return text.removesuffix("; what was committed before is safe").removesuffix("; nothing was changed")

@@ -1,0 +1,244 @@
+"""What is packed onto what: which drives are attached, what began in the state folder, which drive replaces which.
+
+Everything here refuses before a byte is written to a drive. The configuration of a packing is kept in its journal;
+the same command again must mean the same. A drive that is set aside may be away, and is then left out; another takes
+its slot, its number and its carrier's share with `--replace OLD=NEW`, where OLD is a serial number, a drive's id or
+the mount at which the drive was.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from sealift.errors import BadInput, DriveFault
+from sealift.formats.manifest import drive_id
+from sealift.stages.pack import fleet as fleets
+from sealift.stages.pack.fleet import Place
+from sealift.stages.pack.journal import Owed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sealift.stages.pack.fleet import Attached, Deal
+    from sealift.stages.pack.journal import Journal
+    from sealift.stages.pack.run import Options
+    from sealift.trade.declaration import Declaration
+
+_MOUNTS = "mounts"  # a setting: serial -> mount, as last seen
+_REPLACED = "replaced"  # a setting: serial of a drive -> serial of the one in its place
+
+
+class Config(msgspec.Struct):
+    """What must stay the same while a shipment is packed; kept in the journal."""
+
+    shipment: str
+    consignment_id: str
+    source: str
+    recipients: list[str]
+    parity: int
+    pack_size: int
+    order: Literal["path", "shuffled"]
+    seed: int
+    sample_key: str | None
+    groups: list[list[Place]]
+
+
+class Replacement(msgspec.Struct, frozen=True):
+    """A new drive for a slot: what it replaces, and where it is mounted."""
+
+    group: int
+    slot: int
+    old: Place
+    mount: str
+
+
+def load(journal: Journal) -> Config | None:
+    """The configuration of a packing that has begun to pack, or None."""
+    kept = journal.setting("config")
+    if kept is None:
+        return None
+    config = msgspec.json.decode(kept, type=Config)
+    states = [journal.group(number) for number in range(len(config.groups))]
+    return config if any(each.state != "waiting" or each.stripes for each in states) else None
+
+
+def owed_of(journal: Journal, config: Config | None) -> dict[str, Owed]:
+    """What is set aside in all groups, by serial."""
+    groups = range(len(config.groups)) if config else ()
+    return {each.serial: each for number in groups for each in journal.owed(number).values()}
+
+
+def replacements(options: Options, journal: Journal, config: Config | None) -> list[Replacement]:
+    """--replace, resolved; BadInput for an OLD that nobody knows, or whose group is signed."""
+    if options.replace and config is None:
+        raise BadInput(
+            "--replace: nothing was packed in this state folder, so there is no drive to replace",
+            hint="give the drives that are to be packed (--to), and no --replace",
+        )
+    out: list[Replacement] = []
+    for old, mount in options.replace.items():
+        assert config is not None
+        group, slot, place = _find(old, journal, config)
+        if journal.group(group).state == "signed":
+            raise BadInput(
+                f"--replace {old}: group {group} is packed and signed, and its manifest names drive {place.serial}",
+                hint="nothing more is written to a signed group: `sealift repair` rebuilds what is missing of it",
+            )
+        out.append(Replacement(group, slot, place, mount))
+    if len({(each.group, each.slot) for each in out}) < len(out) or len({each.mount for each in out}) < len(out):
+        raise BadInput("--replace names one drive twice", hint="--replace OLD=NEW, once for every drive")
+    return out
+
+
+def _find(old: str, journal: Journal, config: Config) -> tuple[int, int, Place]:
+    serials = {each.serial for each in owed_of(journal, config).values() if each.mount == old}
+    serials |= {old} | {serial for serial, mount in _map(journal, _MOUNTS).items() if mount == old}
+    replaced = _map(journal, _REPLACED)
+    for _ in replaced:  # the same command again: OLD has its successor already
+        serials = {replaced.get(serial, serial) for serial in serials}
+    for group, places in enumerate(config.groups):
+        for slot, place in enumerate(places):
+            if old == drive_id(group, slot) or place.serial in serials:
+                return group, slot, place
+    known = ", ".join(place.serial for places in config.groups for place in places)
+    raise BadInput(
+        f"--replace {old}: no drive of this packing is called so",
+        hint=f"its serial number, its id (g0s2) or the mount where it was; the serial numbers are: {known}",
+    )
+
+
+def _map(journal: Journal, name: str) -> dict[str, str]:
+    kept = journal.setting(name)
+    return {} if kept is None else msgspec.json.decode(kept, type=dict[str, str])
+
+
+def attach(
+    options: Options, journal: Journal, config: Config | None, new: list[Replacement], notice: Callable[[str], None]
+) -> list[Attached]:
+    """The drives of --to and --replace that are there; one that is set aside, or replaced, may be away."""
+    where, fresh = _map(journal, _MOUNTS), [each.mount for each in new]
+    leaving = {where.get(each.old.serial, "") for each in new} - set(fresh)
+    mounts = [mount for mount in options.to if mount not in leaving]
+    mounts += [mount for mount in fresh if mount not in mounts]
+    serials = {place.serial for places in config.groups for place in places} if config else set()
+    away = {each.mount: each.serial for each in owed_of(journal, config).values()}
+    away |= {where[old]: old for old in _map(journal, _REPLACED) if old in where}
+    drives = []
+    for mount in mounts:
+        may_be_away = mount in away and mount not in fresh
+        try:
+            drive = options.open_drive(mount)
+            if may_be_away:
+                (found,) = fleets.identify([drive], options.serials, options.carriers, same_filesystem=True)
+                if found.serial not in serials:
+                    raise BadInput(f"{mount}: this is drive {found.serial}")
+            drives.append(drive)
+        except (BadInput, DriveFault) as error:
+            if not may_be_away:
+                raise
+            notice(f"drive {away[mount]} is not at {mount} ({error}); packing goes on without it")
+    attached = fleets.identify(drives, options.serials, options.carriers, same_filesystem=options.allow_same_filesystem)
+    journal.set(_MOUNTS, msgspec.json.encode(where | {each.serial: each.mount for each in attached}))
+    return attached
+
+
+def substitute(config: Config, new: list[Replacement], attached: list[Attached], declaration: Declaration) -> Config:
+    """The configuration with the new drives in their slots; BadInput unless the declaration goes with it."""
+    groups = [list(places) for places in config.groups]
+    declared = {drive.serial for drive in declaration.drives}
+    by_mount = {each.mount: each for each in attached}
+    for each in new:
+        serial = by_mount[each.mount].serial
+        if serial == each.old.serial:
+            continue
+        if each.old.serial in declared:
+            raise BadInput(
+                f"declaration {declaration.consignment_id} still names {each.old.serial}, which {serial} replaces",
+                hint=f'in the declaration, put serial = "{serial}" in its place; if it was released, it needs a new '
+                "release before the shipment is sealed",
+            )
+        if any(place.serial == serial for places in groups for place in places):
+            raise BadInput(
+                f"--replace {each.old.serial}={each.mount}: drive {serial} has a part in this packing already",
+                hint="attach a drive that holds nothing of this shipment",
+            )
+        carrier = next((d.carrier for d in declaration.drives if d.serial == serial), by_mount[each.mount].carrier)
+        groups[each.group][each.slot] = Place(each.old.number, serial, carrier or each.old.carrier)
+    return msgspec.structs.replace(config, groups=groups)
+
+
+def write_replacements(journal: Journal, config: Config, new: list[Replacement]) -> None:
+    """Give the new drives their slots, durably: from now on they owe everything. What was done before stays done."""
+    history, rows = _map(journal, _REPLACED), []
+    for each in new:
+        place, known = config.groups[each.group][each.slot], journal.owed(each.group).get(each.slot)
+        if place.serial == each.old.serial and (known is None or known.kind == "new"):
+            continue
+        if place.serial != each.old.serial:
+            history[each.old.serial] = place.serial
+            history.pop(place.serial, None)
+        why = f"takes the place of {each.old.serial}"
+        rows.append((each.group, Owed(each.slot, place.serial, each.mount, 0, "new", why)))
+    if rows:
+        journal.replace({"config": msgspec.json.encode(config), _REPLACED: msgspec.json.encode(history)}, rows)
+
+
+def settle(
+    options: Options, declaration: Declaration, deal: Deal, source: bytes, journal: Journal, begun: Config | None
+) -> Config:
+    """The configuration of a new shipment, or that which has `begun` when it is the same."""
+    kept = journal.setting("config")
+    wanted = Config(
+        options.shipment or secrets.token_hex(8),
+        declaration.consignment_id,
+        os.fsdecode(source),
+        options.recipients,
+        options.parity,
+        options.pack_size,
+        options.order,
+        options.seed,
+        options.sample_key,
+        deal.groups,
+    )
+    if kept is None:
+        if not re.fullmatch(r"[0-9a-f]{16}", wanted.shipment):
+            raise BadInput(
+                f"--shipment {wanted.shipment!r} is no shipment id",
+                hint="16 hexadecimal digits, as `sealift status` prints",
+            )
+        journal.set("config", msgspec.json.encode(wanted))
+        return wanted
+    config = begun or msgspec.json.decode(kept, type=Config)
+    wanted.shipment = options.shipment or config.shipment
+    differ = [name for name in Config.__struct_fields__ if getattr(config, name) != getattr(wanted, name)]
+    size = options.group_size or sum(map(len, config.groups))
+    if begun and size != len(config.groups[0]):
+        raise BadInput(
+            f"{options.state} holds a packing that began with something else: --group-size "
+            f"(was {len(config.groups[0])}, now {size})",
+            hint="run the same command again to go on, or begin another shipment with another --state",
+        )
+    if differ and not begun:
+        shutil.rmtree(os.path.join(options.state, "scan"), ignore_errors=True)  # refused before: nothing was packed
+        journal.set("config", msgspec.json.encode(wanted))
+        return wanted
+    if differ:
+        what = ", ".join(
+            f"{name} (was {_short(getattr(config, name))}, now {_short(getattr(wanted, name))})" for name in differ
+        )
+        raise BadInput(
+            f"{options.state} holds a packing that began with something else: {what}",
+            hint="run the same command again to go on, or begin another shipment with another --state",
+        )
+    return config
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,290 @@
+"""Packing group after group: bring drives back, claim them, pack, read back, repair, close and sign.
+
+A group of which drives are owed in the end is packed and not signed; the next groups go on. What is not here: what is
+refused beforehand (run.py), one group's stripes (group.py).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sealift.errors import DriveFault
+from sealift.formats import canonical, manifest
+from sealift.formats.manifest import DeclarationRef
+from sealift.stages.pack import room
+from sealift.stages.pack.catchup import CatchUp
+from sealift.stages.pack.close import GroupFacts, close_group
+from sealift.stages.pack.copies import SETTINGS, Copies, Settings
+from sealift.stages.pack.crew import FAULTS, Crew, full_disk, reason, replace_option
+from sealift.stages.pack.deal import group_file
+from sealift.stages.pack.durable import make_folders
+from sealift.stages.pack.group import DEPTH, SLAB, Fleet, GroupPacker
+from sealift.stages.pack.journal import Journal, Kind, Owed
+from sealift.stages.pack.queue import UnitQueue
+from sealift.stages.pack.readback import ReadBack
+from sealift.stages.pack.units import Setup, capacity_of
+from sealift.trade import declaration as declarations
+from sealift.trade.signing import Signer, read_limited
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.drives.base import Drive
+    from sealift.formats import age
+    from sealift.stages.pack.fleet import Deal
+    from sealift.stages.pack.notify import Notifier
+    from sealift.stages.pack.run import Events, Options
+    from sealift.stages.pack.scan import Summary
+    from sealift.stages.pack.settle import Config
+
+_ROUNDS = 3  # that a group is cut back and packed again before its drives are taken for hopeless
+
+
+@dataclass
+class Work:
+    """What packing groups needs to know."""
+
+    options: Options
+    config: Config
+    deal: Deal
+    journal: Journal
+    source: bytes
+    recipients: list[age.Recipient]
+    signer: Signer
+    copies: Copies
+    events: Events
+    notifier: Notifier
+    summary: Summary = field(init=False)
+
+    @property
+    def data(self) -> int:
+        """Drives for data, k."""
+        return len(self.deal.groups[0]) - self.options.parity
+
+    @property
+    def builders(self) -> int:
+        """Processes that build."""
+        return max(1, min(self.data, len(os.sched_getaffinity(0))))
+
+    @property
+    def scan_folder(self) -> str:
+        """Where the scan is."""
+        return os.path.join(self.options.state, "scan")
+
+    def leave(self, group: int, slot: int, error: BaseException) -> None:
+        """Set aside, before its group is packed on, a drive that fails while it is looked at."""
+        place = self.deal.groups[group][slot]
+        each = self.deal.attached.pop(place.serial)
+        if slot not in self.journal.owed(group):
+            since = self.journal.group(group).stripes
+            kind: Kind = "full" if full_disk(error) else "failed"
+            owed = Owed(slot, place.serial, each.mount, since, kind, reason(error, each.mount))
+            self.journal.owe(group, owed)
+        self.deal.owed.add(place.serial)
+        self.tell("fault", f"{error}. it is set aside; packing goes on", group, slot, each.mount)
+
+    def tell(self, event: str | None, text: str, group: int, slot: int | None = None, mount: str | None = None) -> None:
+        """Tell whoever looks on, and, of an event, the command of --notify."""
+        self.events.notice(text)
+        if event is not None:
+            place = None if slot is None else self.deal.groups[group][slot]
+            self.notifier.tell(
+                event,
+                state=os.path.abspath(self.options.state),
+                shipment=self.config.shipment,
+                group=group,
+                drive=None if slot is None else manifest.drive_id(group, slot),
+                serial=None if place is None else place.serial,
+                mount=mount,
+                message=text,
+            )
+        for trouble in self.notifier.troubles():
+            self.events.notice(trouble)
+
+
+def pack_groups(here: Sequence[int], work: Work, locks: list[int]) -> None:
+    """Pack these groups one after the other. DriveFault when more drives of one fail than parity holds."""
+    options = work.options
+    setup = Setup(work.source, options.recipients, options.pack_size, work.data, SLAB, DEPTH)
+    builders = Fleet(setup, options.parity, work.builders, locks)
+    try:
+        for group in here:
+            _Group(work, builders, group).pack()
+    finally:
+        builders.close()
+
+
+class _Group:
+    """One group on its way to being signed."""
+
+    def __init__(self, work: Work, builders: Fleet, number: int) -> None:
+        self._work, self._builders, self._number = work, builders, number
+        self._journal, self._share = work.journal, work.summary.shares[number]
+        self._folder = make_folders(work.options.state, "groups", f"{number:04d}")
+        drives = [None if each is None else each.drive for each in work.deal.slots(number)]
+        self._crew = Crew(number, work.deal.groups[number], drives, work.options.parity, work.journal)
+        self._facts = _facts(work, number)
+
+    def pack(self) -> None:
+        """Everything; returns with the group signed, or with drives of it owed."""
+        work, crew = self._work, self._crew
+        self._journal.set_state(self._number, "packing")
+        read_back = ReadBack(work.options.read_back, crew, self._journal, self._folder, work.data)
+        catch_up = CatchUp(
+            crew,
+            self._journal,
+            self._folder,
+            work.data,
+            read_back=read_back,
+            copies=work.copies,
+            notice=lambda text: work.tell(None, text, self._number),
+            claim=self._claim,
+            progress=lambda progress, total: work.events.rebuilding(self._number, progress.written, total),
+            pack_size=work.options.pack_size,
+        )
+        try:
+            catch_up.run()
+            crew.require()
+            self._claim_all()
+            self._tell()
+            read_back.catch_up(self._journal.group(self._number).stripes)
+            self._fill(read_back, catch_up)
+            if not crew.owed and close_group(
+                self._facts, self._journal, self._folder, crew, work.recipients, work.signer
+            ):
+                self._journal.set_state(self._number, "signed")
+        finally:
+            read_back.close()
+            self._tell()
+        self._conclude()
+
+    def _claim(self, slot: int, drive: Drive) -> None:
+        """drive.json, before the first pack: so that nobody else's packing takes the drive for empty."""
+        facts = self._facts
+        number, serial, label, carrier = facts.rows[slot]
+        card = manifest.DriveCard(
+            shipment=facts.shipment,
+            declaration=facts.declaration.id,
+            group=facts.group,
+            slot=slot,
+            id=manifest.drive_id(facts.group, slot),
+            number=number,
+            drives_total=facts.drives_total,
+            serial=serial,
+            label=label,
+            carrier=carrier,
+        )
+        data = canonical.encode(card)
+        if drive.read_small(manifest.CARD, manifest.MAX_CARD) != data:
+            drive.write_small(manifest.CARD, data)
+
+    def _claim_all(self) -> None:
+        crew, stripes = self._crew, self._journal.group(self._number).stripes
+        for slot, drive in list(crew.working()):
+            try:
+                self._claim(slot, drive)
+            except FAULTS as error:
+                crew.fail(slot, stripes, error, None if stripes else "new")
+        settings = Settings(msgspec.json.encode(self._work.config), self._work.summary.digest)
+        self._work.copies.write(crew, stripes, SETTINGS, settings)
+
+    def _fill(self, read_back: ReadBack, catch_up: CatchUp) -> None:
+        """Pack until every file is on the drives, read back and repaired, as far as the drives that work allow."""
+        for _ in range(_ROUNDS):
+            self._pack_files(read_back)
+            self._builders.release()
+            if read_back.repair() or self._crew.owed:
+                return
+            catch_up.cut_back(min(each.stripe for each in self._journal.wrong(self._number)))
+        raise DriveFault(
+            f"group {self._number}: what is written reads back wrong on more drives than parity holds, time and again",
+            drive="",
+            hint="look at `dmesg`, cables and memory; then the same command goes on",
+        )
+
+    def _pack_files(self, read_back: ReadBack) -> None:
+        """The files of a group, then its directories; from where the journal stands."""
+        work, journal, share, crew = self._work, self._journal, self._share, self._crew
+        options, number = work.options, self._number
+        packer = GroupPacker(
+            self._builders,
+            journal,
+            self._folder,
+            crew,
+            source=work.source,
+            copies=work.copies,
+            read_back=read_back,
+            progress=lambda progress: work.events.packing(progress, share.bytes),
+            room=lambda stripe, members, blocks: room.headroom(crew, stripe, members, blocks, options.pack_size),
+            between=self._tell,
+        )
+        path = group_file(work.scan_folder, number)
+        common: dict[str, Any] = {
+            "capacity": capacity_of(options.pack_size, len(work.recipients)),
+            "pack_size": options.pack_size,
+            "data": self._builders.data,
+        }
+        try:
+            state = journal.group(number)
+            if state.files_end is None:
+                left = share.bytes - state.source_bytes
+                packer.run(
+                    UnitQueue(path, work.source, rows=share.members, remaining=left, cursor=state.cursor, **common)
+                )
+                journal.set_files_end(number, journal.group(number).stripes)
+            cursor = journal.group(number).cursor
+            rows = share.members + share.directories
+            packer.run(UnitQueue(path, work.source, rows=rows, remaining=0, cursor=cursor, **common))
+            read_back.wait()
+        finally:
+            packer.close()
+
+    def _tell(self) -> None:
+        for news in self._crew.news():
+            mount = None if news.slot is None else self._crew.mounts.get(news.slot)
+            self._work.tell("fault" if news.fault else None, news.text, self._number, news.slot, mount)
+
+    def _conclude(self) -> None:
+        work, number = self._work, self._number
+        if owed := self._crew.owed:
+            options = " ".join(map(replace_option, owed.values()))
+            work.tell(
+                "group",
+                f"group {number} is packed and not signed: {len(owed)} of its drives are set aside. the same command "
+                f"with {options}, MNT being a new drive's mount, rebuilds and signs",
+                number,
+            )
+            return
+        done = sum(self._journal.group(each).state == "signed" for each in range(len(work.deal.groups)))
+        work.tell("group", f"group {number} is packed and signed, {done} of {len(work.deal.groups)}", number)
+
+
+def _facts(work: Work, group: int) -> GroupFacts:
+    config, deal = work.config, work.deal
+    data = read_limited(work.options.declaration, 4 << 20, "declaration")
+    declaration = declarations.parse(data, draft=True)
+    reference = DeclarationRef(
+        id=declaration.consignment_id, bytes=len(data), blake3=declaration.digest, rehearsal=declaration.rehearsal
+    )
+    total = deal.drives_total
+    rows = [
+        (place.number, place.serial, f"{config.shipment[:6]}-{place.number}of{total}", place.carrier)
+        for place in deal.groups[group]
+    ]
+    return GroupFacts(
+        config.shipment,
+        reference,
+        group,
+        len(deal.groups),
+        total,
+        work.summary.digest,
+        config.order,
+        config.seed,
+        work.data,
+        config.parity,
+        rows,
+    )

@@ -186,6 +186,35 @@ def test_a_rebuild_that_is_stopped_anywhere_goes_on(operation):
     assert (again.repaired, again.rebuilt) == ([], ["g0s2"])
 
 
+@pytest.mark.parametrize("operation", ["create", "write", "flush", "publish", "sync"])
+@pytest.mark.parametrize("code", [5, 28, 30])
+def test_a_drive_that_fails_while_it_is_mended_keeps_what_it_had(operation, code):
+    pack = mf.pack_name(0, mf.role_of(0, 1, 4), 2)
+    for nth in range(12):
+        drives = FLEET.memory()
+        spoil(drives[1], pack, "flip", 5)
+        spoil(drives[1], mf.OPEN_ME, "cut", 3)
+        before = contents(drives[1])
+        drives[1].plan = failing(operation, nth, code)
+        try:
+            report = mend(drives)
+        except DriveFault as error:
+            told = str(error)
+        else:
+            assert report.state == "repaired"
+            break
+        assert "/mnt/g0s1: " in told
+        assert "safe" in told
+        now = contents(drives[1])
+        assert not [name for name in now if name.endswith(".part")]
+        assert all(now[name] in (before[name], data) for name, data in expected(1).items())
+        assert all(drive.medium.holder is None for drive in drives)
+        drives[1].plan = None
+        assert mend(drives).state in {"repaired", "whole"}
+        assert contents(drives[1]) == expected(1)
+    assert nth > 0 or operation == "flush"
+
+
 def test_a_drive_that_holds_no_pack_is_rebuilt_too():
     fleet = fleets.make(Path("/nowhere"), seed=7, geometry=((3, 1),), lengths=[[400, 0, 0]], on_disk=False)
     drives = fleet.memory()

@@ -1,0 +1,167 @@
+"""Drives that lie and drives that are slow are found out while packing; a command of the user's is told of it."""
+
+import errno
+import json
+import time
+from pathlib import Path
+
+import pytest
+from test_failing_drives import Packing, owed
+
+from sealift.stages import status
+from sealift.stages.pack import group as groups
+from sealift.stages.pack import notify, rates
+
+
+@pytest.mark.parametrize("how", ["flip", "drop"])
+def test_a_lie_is_found_and_repaired_before_anything_is_signed(tmp_path, how):
+    packing = Packing(tmp_path)
+    packing.fleet.lie(packing.mounts[1], how, nth=4)
+    result = packing.pack(read_back="full")
+    assert result.exit_code == 0
+    assert result.read_back["repaired"] >= 1
+    assert any(
+        "read back other than" in text and packing.origin.serial(packing.mounts[1]) in text for text in packing.notices
+    )
+    assert result.read_back["blocks"] >= sum(
+        -(-len(pack.read_bytes()) // (1 << 20)) for mount in packing.mounts for pack in packing.origin.packs(mount)
+    )
+    packing.ends_well()
+
+
+def test_sampling_reads_first_and_last_block_of_every_pack(tmp_path):
+    packing = Packing(tmp_path)
+    result = packing.pack()
+    packs = [pack for mount in packing.mounts for pack in packing.origin.packs(mount)]
+    sizes = [pack.stat().st_size for pack in packs]
+    assert result.read_back == {
+        "mode": "sample",
+        "blocks": sum(min(3, -(-size // (1 << 20))) for size in sizes),
+        "repaired": 0,
+        "read_from": result.read_back["read_from"],
+    }
+    assert result.read_back["read_from"] in {"medium", "cache"}
+
+
+def test_nothing_is_read_back_where_that_is_asked_for(tmp_path):
+    packing = Packing(tmp_path, size=2)
+    assert packing.pack(read_back="none").read_back == {"mode": "none", "blocks": 0, "repaired": 0, "read_from": None}
+    assert sum(packing.fleet.counts(mount)["read"] for mount in packing.mounts) <= 6, "only small files"
+
+
+def test_a_block_that_does_not_read_is_written_anew(tmp_path):
+    packing = Packing(tmp_path)
+    packing.fleet.fail(packing.mounts[0], "read", errno.EIO, name="packs/*", nth=1)
+    packing.fleet.fail(packing.mounts[0], "read", errno.EIO, name="packs/*", nth=1)
+    result = packing.pack(read_back="full")
+    assert result.exit_code == 0
+    assert result.read_back["repaired"] >= 1
+    packing.ends_well()
+
+
+def test_a_drive_that_lies_again_and_again_is_set_aside_and_not_taken_back_by_itself(tmp_path):
+    packing = Packing(tmp_path)
+    liar = packing.mounts[2]
+    packing.fleet.lie(liar, "flip", nth=2, lasting=True)
+    result = packing.pack(read_back="full")
+    assert result.exit_code == 3
+    (row,) = owed(result)
+    assert (row["mount"], row["since_stripe"]) == (liar, 0)
+    assert "other than they were written" in row["reason"]
+    packing.unsigned()
+    packing.fleet.heal(liar)
+    assert packing.pack(read_back="full").exit_code == 3, "it lied before"
+    assert packing.replace(liar, packing.spares[0], read_back="full").exit_code == 0
+    packing.ends_well()
+
+
+def test_what_was_committed_and_not_read_is_read_by_the_next_run(tmp_path, monkeypatch):
+    packing = Packing(tmp_path)
+    packing.fleet.lie(packing.mounts[0], "flip", nth=3)
+
+    class StopError(Exception):
+        pass
+
+    def stop(*_):
+        raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(groups.GroupPacker, "_name_slow", stop)  # after the commit, before the reading
+        with pytest.raises(StopError):
+            packing.pack(read_back="full")
+    result = packing.pack(read_back="full")
+    assert result.exit_code == 0
+    assert result.read_back["repaired"] >= 1
+    packing.ends_well()
+
+
+def test_a_slow_drive_is_named_once_with_its_rate_beside_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(groups, "Rates", lambda n: rates.Rates(n, minute=0.4))
+    packing = Packing(tmp_path, data=3, size=12)
+    slow = packing.mounts[1]
+    packing.fleet.slow(slow, 4e6)
+    result = packing.pack(read_back="none")
+    (row,) = result.groups[0]["slow"]
+    assert row["mount"] == slow
+    assert row["bytes_per_second"] < 4.2e6 < 2 * 4.2e6 < row["median_bytes_per_second"]
+    assert len([text for text in packing.notices if "writes slowly" in text]) == 1
+    (seen,) = status.look(str(packing.origin.state)).groups[0].slow
+    assert (seen.mount, seen.bytes_per_second) == (slow, row["bytes_per_second"])
+
+
+def test_drives_are_judged_by_the_time_they_take_and_not_by_the_time_that_passes():
+    judged = rates.Rates(4, minute=10)
+    for slot, seconds in enumerate([1.0, 1.2, 1.1, 9.9]):
+        judged.add(slot, 10_000_000, seconds)
+    assert judged.judge() == {}, "not a minute's worth yet"
+    judged.add(3, 0, 0.2)
+    assert list(judged.judge()) == [3]
+    for slot in range(4):
+        judged.add(slot, 10_000_000, 11.0 + slot)
+    assert judged.judge() == {}, "all alike"
+
+
+def test_status_tells_what_is_owed_while_nothing_runs(tmp_path):
+    packing = Packing(tmp_path)
+    packing.fleet.fail(packing.mounts[0], "write", errno.EIO, nth=4, lasting=True)
+    result = packing.pack()
+    (seen,) = status.look(str(packing.origin.state)).groups[0].owed
+    told = owed(result)[0]
+    assert (seen.drive, seen.serial, seen.mount, seen.since_stripe, seen.reason) == tuple(told.values())
+
+
+def events(path: Path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_command_is_told_of_faults_groups_and_the_end(tmp_path):
+    packing, heard, shown = Packing(tmp_path), tmp_path / "heard", tmp_path / "environment"
+    packing.fleet.fail(packing.mounts[0], "write", errno.EIO, nth=4, lasting=True)
+    packing.pack(notify=f"cat >> {heard}; echo $SEALIFT_EVENT $SEALIFT_SERIAL $SEALIFT_EXIT_CODE >> {shown}")
+    told = events(heard)
+    serial = packing.origin.serial(packing.mounts[0])
+    assert [each["event"] for each in told] == ["fault", "group", "end"]
+    assert (told[0]["serial"], told[0]["mount"], told[0]["drive"]) == (serial, packing.mounts[0], "g0s0")
+    assert told[2]["exit_code"] == 3
+    assert shown.read_text().splitlines() == [f"fault {serial}", "group", "end 3"]
+
+
+def test_a_refusal_is_told_too(tmp_path):
+    packing, heard = Packing(tmp_path, size=1), tmp_path / "heard"
+    with pytest.raises(Exception, match="no drive"):
+        packing.pack(to=[], notify=f"cat >> {heard}")
+    (told,) = events(heard)
+    assert (told["event"], told["exit_code"]) == ("end", 1)
+
+
+@pytest.mark.parametrize("command", ["exit 7", "sleep 60", "/nowhere/at/all", "kill -9 $$", "cat > /dev/full"])
+def test_a_command_that_fails_or_hangs_does_no_harm(tmp_path, monkeypatch, command):
+    packing = Packing(tmp_path, size=2)
+    notifier = notify.Notifier
+    monkeypatch.setattr("sealift.stages.pack.run.Notifier", lambda command: notifier(command, timeout=0.5))
+    begun = time.monotonic()
+    result = packing.pack(notify=command)
+    assert time.monotonic() - begun < 20
+    assert result.exit_code == 0
+    assert any("--notify" in text for text in packing.notices)
+    packing.ends_well()

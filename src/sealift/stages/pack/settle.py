@@ -135,7 +135,8 @@ def attach(
         try:
             drive = options.open_drive(mount)
             if may_be_away:
-                (found,) = fleets.identify([drive], options.serials, options.carriers, same_filesystem=True)
+                scratch = options.allow_same_filesystem
+                (found,) = fleets.identify([drive], options.serials, options.carriers, same_filesystem=scratch)
                 if found.serial not in serials:
                     raise BadInput(f"{mount}: this is drive {found.serial}")
             drives.append(drive)

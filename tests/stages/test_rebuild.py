@@ -163,11 +163,11 @@ def test_it_may_be_stopped_anywhere_and_begun_again(tmp_path):
     stand = Stand(tmp_path, [[3 * BLOCK] * 2] * 8, 2, 1)
     stand.drives[2].medium.files.clear()
     wanted = [(stripe, mf.role_of(stripe, 2, 3)) for stripe in range(8)]
-    for _ in range(20):
+    for attempt in range(100):
         left = [each for each in wanted if not stand.is_whole(*each)]
         if not left:
             break
-        countdown = iter(range(rng.randrange(2, 6)))
+        countdown = iter(range(rng.randrange(2, 6 + attempt)))  # a busy machine needs longer
 
         def stop(_progress, countdown=countdown):
             if next(countdown, None) is None:

@@ -2,17 +2,25 @@
 
 import errno
 import os
+import pickle
 import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import shipments
 from blake3 import blake3
+from test_kill import PACKER
 
 from sealift.errors import BadInput, DriveFault, SealiftError
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
-from sealift.stages import verify
+from sealift.stages import unpack, verify
+from sealift.stages.pack import catchup
 from sealift.stages.pack.journal import Journal
 from sealift.testing.fleet import FleetSimulator
 
@@ -80,14 +88,24 @@ class Packing:
 
     def ends_well(self):
         """Assert that what is on the drives verifies and restores, with nothing rebuilt on the way."""
-        seal = self.origin.seal()
-        report = verify.verify(self.origin.mounts, allowed=AllowedSigners.parse(self.origin.allowed), seal=seal)
+        report = self.verified()
         assert (report.faults, report.state) == ([], "intact")
         rows = {row.serial for manifest, _ in self.origin.manifests() for row in manifest.drives}
         assert rows == {self.origin.serial(mount) for mount in self.origin.mounts}
-        restored = self.origin.unpack(self.target, seal=seal)
-        assert (restored.failed, restored.rebuilt_blocks) == ([], 0)
+        assert self.restored(rebuilt=0) == []
+
+    def verified(self):
+        allowed = AllowedSigners.parse(self.origin.allowed)
+        return verify.verify(self.origin.mounts, allowed=allowed, seal=self.origin.seal())
+
+    def restored(self, rebuilt=None):
+        """What could not be restored; what could is compared."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(unpack, "ProcessPoolExecutor", shipments.Inline)
+            result = self.origin.unpack(self.target)
+        assert rebuilt in {None, result.rebuilt_blocks}
         shipments.same(self.origin.source, self.target)
+        return result.failed
 
 
 def owed(result, group=0):
@@ -280,6 +298,8 @@ def test_replacing_is_refused_where_it_cannot_be_meant(tmp_path):
     assert packing.pack(replace={dead: new}).exit_code == 0
     packing.origin.mounts[1] = new
     packing.ends_well()
+    assert packing.pack(replace={dead: new}).exit_code == 0, "the same command again is done already"
+    packing.declare(new, packing.spares[1])
     with pytest.raises(BadInput, match="signed"):
         packing.pack(replace={packing.origin.serial(new): packing.spares[1]})
 
@@ -357,3 +377,108 @@ def test_a_failure_of_some_calls(tmp_path):
 @pytest.mark.long
 def test_a_failure_of_every_call_of_every_drive(tmp_path):
     sweep(tmp_path, lambda points: points)
+
+
+def test_a_rebuild_that_is_interrupted_goes_on_where_it_was(tmp_path, monkeypatch):
+    packing = Packing(tmp_path, size=12)
+    dead, new = packing.mounts[0], packing.spares[0]
+    packing.fleet.fail(dead, "write", errno.EIO, nth=12, lasting=True)
+    packing.pack()
+    packs = len(packing.origin.packs(dead))
+    assert packs >= 3
+
+    class StopError(Exception):
+        pass
+
+    landed = []
+
+    def stop(self, stripe):
+        landed.append(stripe)
+        if len(landed) == 4:  # they land out of order, by as many as are in flight
+            raise StopError
+        return land(self, stripe)
+
+    land = catchup._Mark.land
+    with monkeypatch.context() as patch:
+        patch.setattr(catchup._Mark, "land", stop)
+        with pytest.raises(StopError):
+            packing.replace(dead, new)
+    packing.committed()
+    before = packing.fleet.counts(packing.mounts[1])["open"]
+    result = packing.pack(replace={packing.origin.serial(dead): new})
+    packing.origin.mounts[0] = new
+    assert result.exit_code == 0
+    assert packing.fleet.counts(packing.mounts[1])["open"] > before
+    (told,) = [text for text in packing.notices if "is whole again" in text]
+    count = int(re.search(r"again: (\d+) packs", told)[1])
+    assert 0 < count < len(packing.origin.packs(new)), "what had landed was not rebuilt again"
+    packing.ends_well()
+
+
+def test_the_drives_own_copies_know_what_is_owed(tmp_path):
+    """The state folder is lost while a drive is set aside: what it lacks is rebuilt all the same."""
+    packing = Packing(tmp_path, size=12)
+    packing.fleet.fail(packing.mounts[1], "write", errno.EIO, nth=6, lasting=True)
+    since = owed(packing.pack())[0]["since_stripe"]
+    shutil.rmtree(packing.origin.state)
+    packing.fleet.heal(packing.mounts[1])
+    result = packing.pack()
+    assert result.exit_code == 0
+    lacked = [pack for pack in packing.origin.packs(packing.mounts[1]) if int(pack.name[:7]) >= since]
+    assert any(f"rebuilding {len(lacked)} packs" in text for text in packing.notices)
+    packing.ends_well()
+
+
+def test_a_survivor_that_rotted_meanwhile_is_repaired_or_its_stripe_packed_again(tmp_path):
+    packing = Packing(tmp_path, size=12)
+    dead, new, survivor = packing.mounts[0], packing.spares[0], packing.mounts[1]
+    packing.fleet.fail(dead, "write", errno.EIO, nth=8, lasting=True)
+    packing.pack()
+    packing.fleet.rot_block(survivor, [name for name in packing.fleet.names(survivor) if name.startswith("packs/")][1])
+    assert packing.replace(dead, new).exit_code == 0
+    assert any("packed again" in text for text in packing.notices), "two drives lost one row"
+    packing.ends_well()
+
+
+def test_a_survivor_that_rotted_where_parity_still_holds_is_repaired(tmp_path):
+    packing = Packing(tmp_path, data=2, parity=2, size=8)
+    dead, survivor = packing.mounts[0], packing.mounts[1]
+    packing.fleet.fail(dead, "write", errno.EIO, nth=8, lasting=True)
+    packing.pack()
+    for name in [name for name in packing.fleet.names(survivor) if name.startswith("packs/")]:
+        packing.fleet.rot(survivor, name)
+    result = packing.replace(dead, packing.spares[0])
+    assert result.exit_code == 0
+    assert result.read_back["repaired"] >= 1
+    assert not any("packed again" in text for text in packing.notices)
+    report = packing.verified()
+    assert report.state in {"intact", "recoverable"}, "what was not read for the rebuild may be rotten still"
+    assert packing.restored() == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_random_moments_while_drives_are_owed_and_replaced(tmp_path, seed):
+    chooser = random.Random(seed)
+    packing = Packing(tmp_path, size=40)
+    dead, new = packing.mounts[seed % 3], packing.spares[0]
+    packing.fleet.fail(dead, "write", errno.EIO, nth=chooser.randrange(3, 30), lasting=True)
+    packing.pack()
+    packing.declare(dead, new)
+    options = packing.origin.pack_options(replace={packing.origin.serial(dead): new})
+    options.serials[new] = packing.origin.serial(new)
+    options.to.remove(dead)
+    path = tmp_path / "options"
+    path.write_bytes(pickle.dumps(options))
+    for _ in range(8):
+        process = subprocess.Popen([sys.executable, PACKER, str(path)], stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            process.wait(chooser.uniform(0.5, 1.4))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        told = process.communicate()[1]
+        assert b"Traceback" not in told, told.decode()
+        packing.committed()
+    assert packing.pack(to=options.to, replace=options.replace).exit_code == 0
+    packing.origin.mounts[seed % 3] = new
+    packing.ends_well()

@@ -192,7 +192,7 @@ def _deal(
         deal = fleets.deal(attached, declaration, parity=options.parity, group_size=options.group_size)
         config = None
     else:
-        config = settle.substitute(before, new, attached, declaration)
+        config = settle.substitute(before, journal, new, attached, declaration)
         owed = set(settle.owed_of(journal, before))
         deal = fleets.deal_again(attached, declaration, config.groups, owed)
     risk = fleets.carrier_risk(deal.groups, options.parity)

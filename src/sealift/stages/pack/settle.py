@@ -75,7 +75,7 @@ def owed_of(journal: Journal, config: Config | None) -> dict[str, Owed]:
 
 
 def replacements(options: Options, journal: Journal, config: Config | None) -> list[Replacement]:
-    """--replace, resolved; BadInput for an OLD that nobody knows, or whose group is signed."""
+    """--replace, resolved; BadInput for an OLD that nobody knows."""
     if options.replace and config is None:
         raise BadInput(
             "--replace: nothing was packed in this state folder, so there is no drive to replace",
@@ -85,11 +85,6 @@ def replacements(options: Options, journal: Journal, config: Config | None) -> l
     for old, mount in options.replace.items():
         assert config is not None
         group, slot, place = _find(old, journal, config)
-        if journal.group(group).state == "signed":
-            raise BadInput(
-                f"--replace {old}: group {group} is packed and signed, and its manifest names drive {place.serial}",
-                hint="nothing more is written to a signed group: `sealift repair` rebuilds what is missing of it",
-            )
         out.append(Replacement(group, slot, place, mount))
     if len({(each.group, each.slot) for each in out}) < len(out) or len({each.mount for each in out}) < len(out):
         raise BadInput("--replace names one drive twice", hint="--replace OLD=NEW, once for every drive")
@@ -149,7 +144,9 @@ def attach(
     return attached
 
 
-def substitute(config: Config, new: list[Replacement], attached: list[Attached], declaration: Declaration) -> Config:
+def substitute(
+    config: Config, journal: Journal, new: list[Replacement], attached: list[Attached], declaration: Declaration
+) -> Config:
     """The configuration with the new drives in their slots; BadInput unless the declaration goes with it."""
     groups = [list(places) for places in config.groups]
     declared = {drive.serial for drive in declaration.drives}
@@ -157,7 +154,12 @@ def substitute(config: Config, new: list[Replacement], attached: list[Attached],
     for each in new:
         serial = by_mount[each.mount].serial
         if serial == each.old.serial:
-            continue
+            continue  # the same command again, or the same drive anew
+        if journal.group(each.group).state == "signed":
+            raise BadInput(
+                f"--replace: group {each.group} is packed and signed, and its manifest names drive {each.old.serial}",
+                hint="nothing more is written to a signed group: `sealift repair` rebuilds what is missing of it",
+            )
         if each.old.serial in declared:
             raise BadInput(
                 f"declaration {declaration.consignment_id} still names {each.old.serial}, which {serial} replaces",

@@ -173,6 +173,7 @@ class PackBuilder:
         stream.flush()
         stream.put(tar.header(unit.part or unit.path, tar.REGULAR, length, unit.mode, unit.mtime))
         stream.flush()
+        stream.begin_large()
         offset, hasher, done = stream.offset, blake3(), 0
         while length - done >= zstd.FRAME:
             views = stream.raw_views(zstd.FRAME)

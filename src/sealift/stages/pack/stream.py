@@ -20,6 +20,7 @@ from sealift.stages.pack.units import Credit, Filled, Setup, Unit, Work
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+_NOISE = 4  # frames of a file that did not compress, before the next ones are sampled in one place only
 FLUSH_AT = 512 << 10  # a frame of small members is closed at the first member's end from here on
 
 
@@ -56,7 +57,7 @@ class Channel:
 
 
 class SlabSink:
-    """The slabs of one role, hashed block by block as they fill."""
+    """The slabs of one role; a block is hashed as soon as it is full, while it is in the core's cache."""
 
     def __init__(self, channel: Channel, memory: memoryview, setup: Setup, role: int) -> None:
         self._channel, self._setup, self._role = channel, setup, role
@@ -66,6 +67,7 @@ class SlabSink:
         self.fill = 0
         self.length = 0
         self.blocks = bytearray()
+        self._hashed = 0  # bytes of the current slab
         self._pack = blake3()
         self._slab = self._slabs[0]
         self._entered = False
@@ -84,6 +86,15 @@ class SlabSink:
         """`count` bytes of `room` were filled."""
         self.fill += count
         self.length += count
+        while self.fill - self._hashed >= BLOCK:
+            self._hash(self._hashed + BLOCK)
+
+    def _hash(self, end: int) -> None:
+        """The next block of the slab, which ends at `end`: by itself, and as part of the pack."""
+        block = self._slab[self._hashed : end]
+        self.blocks += blake3(block).digest()
+        self._pack.update(block)
+        self._hashed = end
 
     def write(self, data: memoryview | bytes | bytearray) -> None:
         """Append bytes, over as many slabs as it takes."""
@@ -96,15 +107,13 @@ class SlabSink:
             data = data[count:]
 
     def _close(self) -> None:
-        filled = self._slab[: self.fill]
-        for start in range(0, self.fill, BLOCK):
-            self.blocks += blake3(filled[start : start + BLOCK]).digest()
-        self._pack.update(filled)
+        if self.fill > self._hashed:  # the pack's last block
+            self._hash(self.fill)
         if self.fill < self._setup.slab:  # parity reads whole slabs; shorter packs count as zero-padded
             self._slab[self.fill :] = bytes(self._setup.slab - self.fill)
         self._channel.send(Filled(self._role, self.column, self.fill))
         self.column += 1
-        self.fill = 0
+        self.fill = self._hashed = 0
         self._entered = False
 
     def finish(self) -> bytes:
@@ -129,6 +138,7 @@ class PackStream:
         self._plain_view = memoryview(self._plain)
         self._held = 0
         self._chunk = bytearray(age.SEALED_CHUNK)
+        self._noisy = 0  # frames of the current large member that did not compress, one after the other
         self.plain = 0  # bytes of zstd so far
         self.offset = 0  # bytes of tar so far
         self.packed = array("I")
@@ -212,10 +222,25 @@ class PackStream:
         self._held = at
         self._seal()
 
+    def begin_large(self) -> None:
+        """Frames of another file follow: whether they compress is not known."""
+        self._noisy = 0
+
+    def _worth_compressing(self, views: list[memoryview]) -> bool:
+        """As two views of the frame suggest; after some frames that were noise, as one window of a view that moves on.
+
+        The samples of a frame cost as much as BLAKE3 of all of it.
+        """
+        self._noisy += 1
+        if self._noisy > _NOISE and not zstd.shrinks(views[self._noisy % len(views)], (0,)):
+            return False
+        return zstd.worth_compressing(views[len(views) // 2]) or zstd.worth_compressing(views[0])
+
     def commit_large(self, views: list[memoryview], size: int) -> None:
         """The frame in `views` (from raw_views), compressed where that helps."""
         self.offset += size
-        if zstd.worth_compressing(views[len(views) // 2]) or zstd.worth_compressing(views[0]):
+        if self._worth_compressing(views):
+            self._noisy = 0
             frame = zstd.compress_pieces(views, size)
             if len(frame) < zstd.raw_bound(size):
                 self._emit(frame, size)

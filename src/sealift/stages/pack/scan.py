@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from array import array
 from dataclasses import dataclass, field
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-SORT_MEMORY = 256 << 20
+SORT_MEMORY = 160 << 20  # what DuckDB takes; with Arrow and its own overhead, the 256 MiB that packing announces
 BATCH = 16384
+_SAMPLE = 50_000  # rows that say where ranges begin, when there are too many to sort at once
 _MIN_TIME, _MAX_TIME = -(1 << 63), (1 << 63) - 1  # ns: years 1677 to 2262; a file beyond is told as changed
 _PER_MEMBER = 1024  # what a member costs beside its bytes, when groups are dealt
 _SPECIAL = {
@@ -250,7 +252,9 @@ def connect(temporary: str, memory: int = SORT_MEMORY) -> Any:
 def _deal(raw: str, folder: str, weights: list[int], *, linked: bool) -> tuple[list[GroupShare], str]:
     from sealift.stages.pack.deal import Dealer
 
-    connection = connect(os.path.join(folder, "tmp"))
+    temporary = os.path.join(folder, "tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # what a kill left
+    connection = connect(temporary)
     join = _JOIN if linked else ""
     first = "coalesce(p.path, s.path)" if linked else "s.path"
     key = "coalesce(p.key, s.key)" if linked else "s.key"
@@ -258,12 +262,11 @@ def _deal(raw: str, folder: str, weights: list[int], *, linked: bool) -> tuple[l
     hard = f"CASE WHEN s.path <> {first} THEN {HARDLINK} ELSE s.kind END"
     members = f"""
         SELECT s.path, {hard} AS kind, CASE WHEN s.path <> {first} THEN 0 ELSE s.size END AS size, s.mode, s.mtime,
-               s.sparse, {key} AS key
-        FROM read_parquet($raw) s {join} WHERE s.kind <> {DIRECTORY}
-        ORDER BY {rank}, {key}, {first}, (s.path <> {first}), s.path"""  # noqa: S608 -- constants of this module
+               s.sparse, {key} AS key, {rank} AS rank{f", {first} AS first" if linked else ""}
+        FROM read_parquet($raw) s {join} WHERE s.kind <> {DIRECTORY}"""  # noqa: S608 -- constants of this module
+    order = ("rank", "key", "first", "path") if linked else ("rank", "key", "path")
     folders = f"""
-        SELECT path, kind, size, mode, mtime, sparse, key FROM read_parquet($raw) WHERE kind = {DIRECTORY}
-        ORDER BY path"""  # noqa: S608
+        SELECT path, kind, size, mode, mtime, sparse, key FROM read_parquet($raw) WHERE kind = {DIRECTORY}"""  # noqa: S608
 
     def count(what: str, of: str) -> int:
         query = f"SELECT {what} FROM read_parquet($raw) s {of}"  # noqa: S608
@@ -271,12 +274,32 @@ def _deal(raw: str, folder: str, weights: list[int], *, linked: bool) -> tuple[l
 
     files = f"{join} WHERE s.kind <> {DIRECTORY}"
     size = count(f"sum(CASE WHEN s.path <> {first} THEN 0 ELSE s.size END)", files)
-    weight = size + _PER_MEMBER * count("count(*)", files)
+    many = count("count(*)", files)
+    weight = size + _PER_MEMBER * many
     directories = count("count(*)", f"WHERE s.kind = {DIRECTORY}")
     with Dealer(folder, weights, weight, directories, _PER_MEMBER) as dealer:
-        for query, deal in ((members, dealer.members), (folders, dealer.folders)):
-            for batch in connection.sql(query, params={"raw": raw}).to_arrow_reader(BATCH):
-                deal(batch)
+        for batch in _ordered(connection, raw, members, many, order, temporary):
+            dealer.members(batch)
+        for batch in _ordered(connection, raw, folders, directories, ("path",), temporary):
+            dealer.folders(batch)
         shares, digest = dealer.finish()
     connection.close()
     return shares, digest
+
+
+def _ordered(
+    connection: Any, raw: str, query: str, rows: int, order: tuple[str, ...], temporary: str
+) -> Iterator[pa.RecordBatch]:
+    """What `query` gives, `rows` in number, in that order."""
+    from sealift.stages.pack.bigsort import sorted_batches
+
+    def read(what: str) -> Any:  # on a connection of its own: it is read from while others sort
+        return connection.cursor().sql(what, params={"raw": raw}).to_arrow_reader(BATCH)
+
+    def sample() -> Iterator[pa.RecordBatch]:
+        share = 100 * _SAMPLE / max(rows, _SAMPLE)
+        yield from read(f"SELECT {', '.join(order)} FROM ({query}) USING SAMPLE {share:.6f} PERCENT (bernoulli)")  # noqa: S608
+
+    source = read(query)
+    ranges = os.path.join(temporary, "ranges")
+    yield from sorted_batches(connection, source, source.schema, rows, order, sample(), ranges, BATCH)

@@ -188,21 +188,34 @@ def parse_header(block: bytes, offset: int, pax: dict[bytes, bytes]) -> Member:
         raise FormatError(f"tar header at offset {offset} has a field that is no number") from error
 
 
+def _octal(field: bytes) -> int:
+    """A number as we write it; int() would take signs, spaces and underscores, and a size below zero walks back."""
+    if not field.isdigit():
+        raise ValueError
+    return int(field, 8)
+
+
+def _decimal_of(text: bytes) -> int:
+    if not text.isdigit() or len(text) > 19:
+        raise ValueError
+    return int(text)
+
+
 def _parse_header(block: bytes, offset: int, pax: dict[bytes, bytes]) -> Member:
     if len(block) != BLOCK or block[257:262] != b"ustar":
         raise FormatError(f"no tar header at offset {offset}")
-    if int(block[148:154], 8) != sum(block[:148]) + 256 + sum(block[156:]):
+    if _octal(block[148:154]) != sum(block[:148]) + 256 + sum(block[156:]):
         raise FormatError(f"tar header at offset {offset} has a wrong checksum")
     prefix, name = block[345:500].rstrip(b"\0"), block[:100].rstrip(b"\0")
     name = pax.get(b"GNU.sparse.name") or pax.get(b"path") or (prefix + b"/" + name if prefix else name)
-    size = int(pax[b"size"]) if b"size" in pax else int(block[124:135], 8)
-    mtime = int(block[136:147], 8) * 1_000_000_000
+    size = _decimal_of(pax[b"size"]) if b"size" in pax else _octal(block[124:135])
+    mtime = _octal(block[136:147]) * 1_000_000_000
     if b"mtime" in pax:
         whole, _, fraction = pax[b"mtime"].partition(b".")
-        mtime = abs(int(whole)) * 1_000_000_000 + int(fraction.ljust(9, b"0")[:9] or b"0")
+        mtime = _decimal_of(whole.removeprefix(b"-")) * 1_000_000_000 + _decimal_of(fraction.ljust(9, b"0")[:9])
         mtime = -mtime if whole.startswith(b"-") else mtime
     link = pax.get(b"linkpath") or block[157:257].rstrip(b"\0")
-    return Member(name, block[156:157], size, int(block[100:107], 8), mtime, link, offset + BLOCK, pax)
+    return Member(name, block[156:157], size, _octal(block[100:107]), mtime, link, offset + BLOCK, pax)
 
 
 def parse_pax(body: bytes) -> dict[bytes, bytes]:

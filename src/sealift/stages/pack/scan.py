@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-SORT_MEMORY = 160 << 20  # what DuckDB takes; with Arrow and its own overhead, the 256 MiB that packing announces
+SORT_MEMORY = 128 << 20  # what DuckDB takes; with Arrow and its own overhead, the 256 MiB that packing announces
 BATCH = 16384
 _SAMPLE = 50_000  # rows that say where ranges begin, when there are too many to sort at once
 _MIN_TIME, _MAX_TIME = -(1 << 63), (1 << 63) - 1  # ns: years 1677 to 2262; a file beyond is told as changed

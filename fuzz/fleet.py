@@ -3,6 +3,7 @@
 survey          what inspect and verify find out about drives whose files were overwritten, cut, swapped or removed
 members_index   index/members.parquet, as plaintext: whoever holds a recipient's identity could have made it
 packs_index     index/packs.parquet, the same, and the frames of a pack by it
+parquet         both, as bytes that need not be Parquet
 journal_copy    journal.age and journal-NNNNNNN.age, as plaintext, and the whole file
 """
 
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import shipments
 from targets import each, target
 
 from sealift.drives.memory import MemoryDrive
-from sealift.formats import age, age_keys
+from sealift.formats import age, age_keys, index
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading import shipment as reading
@@ -169,11 +172,55 @@ def _plain(name: str) -> bytes:
     return age.decrypt(_files()[0][name], age_keys.parse_identities(origin().identity.encode()))
 
 
-@target(lambda: [_plain(mf.MEMBERS_INDEX)])
-def members_index(data: bytes) -> None:
-    """Rows of an index, all of them and by path."""
+def _read_members(data: bytes) -> None:
     group = _Plain(data)
     each(lambda: list(group.rows()), lambda: group.find(b"d1/01.txt"))
+
+
+def _hostile(data: bytes, schema: pa.Schema) -> bytes:
+    """A sound Parquet file whose rows, nulls, columns and types are as the data says."""
+    stream = io.BytesIO(data)
+
+    def number(size: int) -> int:
+        return int.from_bytes(stream.read(size), "little")
+
+    def value(kind: pa.DataType) -> Any:
+        if pa.types.is_list(kind):
+            return [number(4) for _ in range(number(1) % 8)]
+        if pa.types.is_binary(kind):
+            return stream.read(number(1) % 64)
+        width = kind.bit_width
+        raw = number(width // 8)
+        return raw - (1 << width) if pa.types.is_signed_integer(kind) and raw >> (width - 1) else raw
+
+    count, columns, fields = number(1) % 8, [], []
+    for field in schema:
+        how = number(1) % 16
+        if how == 15:
+            continue
+        kind = (pa.string(), pa.int32(), pa.list_(pa.int64()), pa.float64())[how % 4] if how >= 12 else field.type
+        values = [value(field.type) if kind is field.type else None for _ in range(count)]
+        if how == 11 and values:
+            values[-1] = None
+        columns.append(pa.array(values, kind))
+        fields.append(pa.field(field.name, kind))
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(columns, schema=pa.schema(fields)), sink, store_schema=False)
+    return sink.getvalue()
+
+
+def _seeded(length: int) -> list[bytes]:
+    """Data by which nothing is wrong but the values; and each column in turn is."""
+    return [
+        bytes([2]) + bytes(length),
+        *(bytes([2]) + bytes(at) + bytes([how]) * 4 for at in range(0, 200, 9) for how in (11, 13, 15)),
+    ]
+
+
+@target(lambda: _seeded(400), 1 << 12)
+def members_index(data: bytes) -> None:
+    """Rows of an index, all of them and by path: any values, nulls, columns and types."""
+    _read_members(_hostile(data, index.members_schema()))
 
 
 class _Pack:
@@ -184,9 +231,19 @@ class _Pack:
         return bytes(end - start)
 
 
-@target(lambda: [_plain(mf.PACKS_INDEX)])
+@target(lambda: _seeded(200), 1 << 12)
 def packs_index(data: bytes) -> None:
     """A table of packs, and frames by it in a pack of zeros."""
+    _read_packs(_hostile(data, index.packs_schema()))
+
+
+@target(lambda: [_plain(mf.MEMBERS_INDEX), _plain(mf.PACKS_INDEX)], known=True)
+def parquet(data: bytes) -> None:
+    """Both index files as any bytes at all: Arrow's reader is not made for them."""
+    each(lambda: _read_members(data), lambda: _read_packs(data))
+
+
+def _read_packs(data: bytes) -> None:
     group = _Plain(data)
     for role in range(2):
         packed, raw = group._frames_of(0, role)

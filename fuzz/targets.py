@@ -46,13 +46,15 @@ class Target:
     run: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
     longest: int = 1 << 16
+    known: bool = False
+    """Broken by what is not ours to mend (README.md): run only when it is named."""
 
 
 TARGETS: dict[str, Target] = {}
 
 
 def target(
-    seeds: Callable[[], list[bytes]], longest: int = 1 << 16
+    seeds: Callable[[], list[bytes]], longest: int = 1 << 16, *, known: bool = False
 ) -> Callable[[Callable[[bytes], None]], Callable[[bytes], None]]:
     """Enter a function under its own name; an error of sealift's ends its run, and nothing else may."""
 
@@ -61,7 +63,7 @@ def target(
             with contextlib.suppress(SealiftError):
                 run(data)
 
-        TARGETS[run.__name__] = Target(run.__name__, guarded, seeds, longest)
+        TARGETS[run.__name__] = Target(run.__name__, guarded, seeds, longest, known)
         return run
 
     return enter
@@ -320,7 +322,7 @@ def age_text(data: bytes) -> None:
         lambda: age_keys.parse_identity(text),
         lambda: age_keys.parse_identities(data),
         lambda: age_keys.parse_recipients_file(data),
-        *(lambda h=hrp: bech32(h) for hrp in ("age", "age1pq", "age-secret-key-", "age-secret-key-pq-")),
+        lambda: bech32(("age", "age1pq", "age-secret-key-", "age-secret-key-pq-")[data[0] % 4] if data else "age"),
     )
 
 

@@ -102,6 +102,8 @@ meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wai
     show_default=True,
     help="How much of what was written is read again from the medium, and compared.",
 )
+@click.option("--only", metavar="LIST", type=click.Path(), help="Pack only what the packs of a fetch list held.")
+@click.option("--of", metavar="DIR", type=click.Path(), help="With --only: state folder of the packing LIST is about.")
 @click.option("--notify", metavar="CMD", help="A command to run when a drive fails, a group is complete, packing ends.")
 @click.option("--discard-group", is_flag=True, help="Clear drives of an unfinished packing whose state is lost.")
 @common.json_option

@@ -26,6 +26,7 @@ from sealift.stages.pack.copies import Copies, restore
 from sealift.stages.pack.group import Progress, memory_needed
 from sealift.stages.pack.journal import Journal, ReadBackState
 from sealift.stages.pack.notify import Notifier
+from sealift.stages.pack.only import select
 from sealift.stages.pack.readback import MODES, Mode
 from sealift.stages.pack.scan import Summary, scan
 from sealift.stages.pack.work import Work, pack_groups
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats.manifest import Manifest
     from sealift.stages.pack.fleet import Attached, Deal, Place
+    from sealift.stages.pack.only import Selection
     from sealift.stages.pack.settle import Config
 
 MIN_PACK, MAX_PACK, DEFAULT_PACK = 1 << 20, (4 << 30) - (1 << 20), 1 << 30
@@ -70,6 +72,8 @@ class Options:
     replace: dict[str, str] = field(default_factory=dict)  # serial, id or mount of a drive -> mount of the new one
     read_back: Mode = "sample"
     notify: str | None = None  # a command
+    only: str | None = None  # a fetch list: pack only what its packs held
+    of: str | None = None  # with `only`: the state folder of the packing that the list is about
     open_drive: Callable[[str], Drive] = LocalDrive
     rehearsal: bool = False  # only `sealift rehearse`, whose drives never leave, sets it
 
@@ -152,6 +156,7 @@ def _run(options: Options, events: Events, notifier: Notifier) -> Result:
     signer, declaration, recipients = _prove_inputs(options)
     source = os.fsencode(os.path.realpath(options.source))
     _check_places(source, options)
+    only = _only(options, events)
     with ExitStack() as stack:
         locks = [_lock_state(options.state, stack)]
         journal = Journal(options.state)
@@ -165,12 +170,14 @@ def _run(options: Options, events: Events, notifier: Notifier) -> Result:
             scanned = restore(copies, attached, options.state, journal, events.notice)
             before = settle.load(journal)
         deal, config = _deal(options, declaration, attached, journal, before, new)
-        config = settle.settle(options, declaration, deal, source, journal, config)
+        config = settle.settle(
+            options, declaration, deal, source, journal, config, None if only is None else only.binding
+        )
         work = Work(options, config, deal, journal, source, recipients, signer, copies, events, notifier)
         here = _here(work, new)
         memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back)
         events.notice(_memory_line(memory))
-        work.summary = _scan(work, declaration, scanned)
+        work.summary = _scan(work, declaration, scanned, only)
         for group in here:
             _check_room(work, group)
         if here:
@@ -241,7 +248,7 @@ def _check_contents(work: Work, group: int, slot: int, each: Attached, new: list
         work.leave(group, slot, error)
 
 
-def _scan(work: Work, declaration: declarations.Declaration, scanned: str | None) -> Summary:
+def _scan(work: Work, declaration: declarations.Declaration, scanned: str | None, only: Selection | None) -> Summary:
     options = work.options
     summary = scan(
         work.source,
@@ -251,6 +258,7 @@ def _scan(work: Work, declaration: declarations.Declaration, scanned: str | None
         seed=options.seed,
         sample_key=options.sample_key,
         progress=work.events.scanning,
+        only=only,
     )
     if scanned not in {None, summary.digest}:
         raise Refused(
@@ -330,6 +338,18 @@ def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, l
     signer = Signer.open(options.sign_with)
     signer.prove()
     return signer, declaration, recipients
+
+
+def _only(options: Options, events: Events) -> Selection | None:
+    if (options.only is None) != (options.of is None):
+        raise BadInput("--only and --of belong together", hint="--only LIST --of DIR: the first packing's state folder")
+    if options.only is None or options.of is None:
+        return None
+    if os.path.realpath(options.of) == os.path.realpath(options.state):
+        raise BadInput("--of and --state are the same", hint="what is packed again is a shipment with its own --state")
+    only = select(options.only, options.of)
+    events.notice(f"only what {only.packs} packs of shipment {only.shipment} held: {len(only.paths)} paths")
+    return only
 
 
 def _check_places(source: bytes, options: Options) -> None:

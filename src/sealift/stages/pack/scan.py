@@ -25,11 +25,14 @@ from blake3 import blake3
 from sealift.errors import BadInput
 from sealift.formats.index import DIRECTORY, FILE, HARDLINK, SYMLINK
 from sealift.stages.pack.durable import sync
+from sealift.stages.pack.only import narrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pyarrow as pa
+
+    from sealift.stages.pack.only import Selection
 
 SORT_MEMORY = 128 << 20  # what DuckDB takes; with Arrow and its own overhead, the 256 MiB that packing announces
 BATCH = 16384
@@ -149,11 +152,12 @@ def scan(
     seed: int,
     sample_key: str | None,
     progress: Callable[[int, int], None],
+    only: Selection | None = None,
 ) -> Summary:
     """Walk, order and deal; write `folder`/g*.parquet and summary.json; `weights` are the groups' shares.
 
-    `progress(files, bytes)` is called now and then. An existing finished scan is returned as it is: a shipment is
-    one snapshot, and resuming must not see another tree.
+    `only` narrows it. `progress(files, bytes)` is called now and then. An existing finished scan is returned as it
+    is: a shipment is one snapshot, and resuming must not see another tree.
     """
     done = os.path.join(folder, "summary.json")
     if os.path.exists(done):
@@ -163,6 +167,8 @@ def scan(
     skipped: list[tuple[bytes, str]] = []
     raw = os.path.join(folder, "raw.parquet")
     linked = _write_raw(source, raw, key_function(sample_key), seed if order == "shuffled" else None, skipped, progress)
+    if only is not None:
+        narrow(raw, only, skipped)
     from sealift.stages.pack.deal import group_file
 
     shares, digest = _deal(raw, folder, weights, linked=linked)

@@ -47,6 +47,7 @@ class Config(msgspec.Struct):
     seed: int
     sample_key: str | None
     groups: list[list[Place]]
+    only: str | None = None  # of --only: which shipment's packs, and the list's digest
 
 
 class Replacement(msgspec.Struct, frozen=True):
@@ -193,7 +194,13 @@ def write_replacements(journal: Journal, config: Config, new: list[Replacement])
 
 
 def settle(
-    options: Options, declaration: Declaration, deal: Deal, source: bytes, journal: Journal, begun: Config | None
+    options: Options,
+    declaration: Declaration,
+    deal: Deal,
+    source: bytes,
+    journal: Journal,
+    begun: Config | None,
+    only: str | None,
 ) -> Config:
     """The configuration of a new shipment, or that which has `begun` when it is the same."""
     kept = journal.setting("config")
@@ -208,6 +215,7 @@ def settle(
         options.seed,
         options.sample_key,
         deal.groups,
+        only,
     )
     if kept is None:
         if not re.fullmatch(r"[0-9a-f]{16}", wanted.shipment):

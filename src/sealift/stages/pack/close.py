@@ -143,7 +143,7 @@ def close_group(
     def root(_slot: int, drive: Drive) -> None:
         drive.write_small(manifest.MANIFEST, data)
 
-    for step in (small, root, _remove_copies):
+    for step in (_unsign, small, root, _remove_copies):
         _everywhere(crew, state.stripes, step)
         if crew.owed:
             _take_back(crew)
@@ -169,8 +169,14 @@ def _take_back(crew: Crew) -> None:
     """Manifests that were written before a drive failed: the one that will be signed names another drive."""
     for _, drive in crew.working():
         with contextlib.suppress(*FAULTS):  # where it stays it is true: all packs that it names are on the drives
-            drive.remove(manifest.MANIFEST)
-            drive.sync_folder(manifest.MANIFEST)
+            _unsign(0, drive)
+
+
+def _unsign(_slot: int, drive: Drive) -> None:
+    """Take the manifest of an earlier closing away, durably, before anything that it names is written anew."""
+    if drive.size(manifest.MANIFEST) is not None:
+        drive.remove(manifest.MANIFEST)
+        drive.sync_folder(manifest.MANIFEST)
 
 
 def _write_small(drive: Drive, out: str, own: dict[str, bytes]) -> None:
@@ -197,6 +203,7 @@ def _remove_copies(_slot: int, drive: Drive) -> None:
     for entry in drive.walk(_ENTRIES):
         if entry.kind == "file" and entry.name.startswith(b"journal") and entry.name.endswith(b".age"):
             remove(drive, os.fsdecode(entry.name))
+    drive.sync_folder(manifest.MANIFEST)
 
 
 _PACK_NAME = re.compile(rb"packs/\d{4,5}/(\d{7,8})\.(?:tar\.zst\.age|parity)")
@@ -205,6 +212,7 @@ _PACK_NAME = re.compile(rb"packs/\d{4,5}/(\d{7,8})\.(?:tar\.zst\.age|parity)")
 def _sweep(drive: Drive, slot: int, record: Manifest, absent: set[tuple[int, int]]) -> None:
     """Remove what no journal knows: parts and packs of attempts that were never committed, or were cut back."""
     geometry, n = record.geometry, record.n
+    touched: set[str] = set()
     for entry in drive.walk(_ENTRIES):
         stale = entry.name.endswith(b".part")
         if found := _PACK_NAME.fullmatch(entry.name):
@@ -213,7 +221,11 @@ def _sweep(drive: Drive, slot: int, record: Manifest, absent: set[tuple[int, int
             stale = stripe >= geometry.stripes or (stripe, role) in absent
             stale = stale or entry.name != manifest.pack_name(stripe, role, geometry.data).encode()
         if stale and entry.kind == "file":
-            remove(drive, os.fsdecode(entry.name))
+            name = os.fsdecode(entry.name)
+            remove(drive, name)
+            touched.add(name.rpartition("/")[0])
+    for folder in touched:
+        drive.sync_folder(f"{folder}/any" if folder else manifest.MANIFEST)
 
 
 def _ref(data: bytes) -> FileRef:

@@ -37,10 +37,6 @@ KEEP = ("none", "some", "all")
 
 pytestmark = pytest.mark.root
 
-# stages/pack/close.py: the journal's copies are removed without an fsync of their folder, so that a power cut may
-# bring them back to a group that is signed and that nobody closes again
-COPIES_COME_BACK = pytest.mark.xfail(strict=False, reason="removed copies of the journal may come back")
-
 
 class Recording:
     """Disks before a packing, the log of it, and how far the log was when the packing said that it was done."""
@@ -170,14 +166,12 @@ def two_cuts(recording: Recording, tmp_path: Path, rng: random.Random, keep: str
     one_cut(again, tmp_path / "second", rng, rng.choice(KEEP), again.instant(rng))
 
 
-@COPIES_COME_BACK
 @pytest.mark.parametrize("keep", KEEP)
 def test_power_fails_at_some_instant(recording, tmp_path, keep):
     rng = random.Random(KEEP.index(keep))
     one_cut(recording, tmp_path, rng, keep, recording.instant(rng))
 
 
-@COPIES_COME_BACK
 def test_power_fails_right_after_packing_said_that_it_was_done(recording, tmp_path):
     images = recording.cut(recording.done, "none", random.Random(0), tmp_path / "cut")
     with disks.Mounted(images, mounts_of(recording.origin)):
@@ -200,7 +194,6 @@ class Stop(BaseException):
     """Ends a packing at once, as a kill does."""
 
 
-@pytest.mark.xfail(strict=False, reason="close.py makes new indexes beneath a manifest that stands")
 def test_a_closing_that_is_cut_short_twice_leaves_no_manifest_over_other_bytes(tmp_path, monkeypatch):
     """First before the journal knows that the group is signed, then while the same is made anew."""
     origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
@@ -225,7 +218,6 @@ def test_a_closing_that_is_cut_short_twice_leaves_no_manifest_over_other_bytes(t
     restores(origin, tmp_path / "restored")
 
 
-@COPIES_COME_BACK
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(int(os.environ.get("SEALIFT_POWER_CUTS", "60"))))
 def test_power_fails_at_many_instants(recording, tmp_path, seed):
@@ -233,7 +225,6 @@ def test_power_fails_at_many_instants(recording, tmp_path, seed):
     one_cut(recording, tmp_path, rng, rng.choice(KEEP), recording.instant(rng))
 
 
-@COPIES_COME_BACK
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(int(os.environ.get("SEALIFT_POWER_CUTS", "60"))))
 def test_power_fails_again_while_packing_goes_on(recording, tmp_path, seed):

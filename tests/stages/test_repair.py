@@ -325,6 +325,13 @@ def test_dry_run_says_what_would_be_done_and_does_nothing():
     assert {each.path for each in plan.repaired} == set(expected(1))
 
 
+def test_more_drives_missing_than_parity_holds_is_not_recoverable_from_here():
+    drives = FLEET.memory()
+    report = mend(drives[3:])
+    assert (report.short, report.state, stage.exit_code(report)) == ([0], "lost", 6)
+    assert (stage.exit_code(mend(drives[2:])), mend(drives[2:]).short) == (3, [])
+
+
 def test_a_report_of_verify_says_where_to_look(tmp_path):
     drives = FLEET.memory()
     name = mf.pack_name(0, mf.role_of(0, 1, 4), 2)

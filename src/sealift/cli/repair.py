@@ -159,6 +159,8 @@ def _show(result: RepairReport) -> None:
     for many, what in ((len(result.lost), "lost"), (len(result.left), "still wrong")):
         if many > common.SHOWN:
             echo(f"  ... {many - common.SHOWN:,} more {what} (--json names them)")
+    for group in result.short:
+        echo(f"group {group}: more drives are missing than its parity holds; what is here cannot give their contents")
     if result.missing:
         echo(f"missing: {', '.join(result.missing[:20])}")
     verb = "would read about" if result.dry_run else "read"
@@ -172,7 +174,7 @@ def _show(result: RepairReport) -> None:
 def _show_next(result: RepairReport) -> None:
     if result.dry_run:
         click.echo("next: the same command without --dry-run")
-    elif result.lost:
+    elif result.lost or result.short:
         click.echo("next: mount the drives that are missing, or --fetch-list says what must be sent again")
     elif result.missing:
         click.echo("next: --onto MNT rebuilds a missing drive onto an empty one")

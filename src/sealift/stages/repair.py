@@ -79,6 +79,10 @@ def repair(
     for plan in plans:
         _Repair(plan, found, answer, events, dry_run=dry_run).run()
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
+    for group in found.groups:
+        gone = {row.id for row in group.missing} & set(answer.missing)
+        if len(gone) > group.manifest.geometry.parity:
+            answer.short.append(group.group)
     answer.state = _state(answer)
     answer.seconds = time.monotonic() - begun
     return answer
@@ -102,14 +106,14 @@ def fetch(
 
 
 def exit_code(report: RepairReport) -> int:
-    """0: nothing is wrong any more; 3: something is, all recoverable; 4: lost; 6: lost without drives to come."""
-    if report.lost:
+    """0: nothing is wrong any more; 3: something is, all recoverable; 4: lost; 6: lost unless missing drives come."""
+    if report.lost or report.short:
         return 6 if report.missing else 4
     return 3 if report.left or report.missing or (report.dry_run and report.repaired_files) else 0
 
 
 def _state(report: RepairReport) -> str:
-    if report.lost:
+    if report.lost or report.short:
         return "lost"
     if report.left or report.missing or (report.dry_run and report.repaired_files):
         return "damaged"

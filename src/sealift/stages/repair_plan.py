@@ -77,6 +77,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     lost: list[LostBlocks] = []
     left: list[Fault] = []  # what is still wrong, and why where it is known
     missing: list[str] = []  # drives of the groups here that are nowhere
+    short: list[int] = []  # groups of which more drives are missing than parity holds
     notices: list[str] = []
     seconds: float = 0.0
 

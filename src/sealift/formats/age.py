@@ -11,15 +11,13 @@ every failure.
 
 What holds:
 - A file key and a payload nonce are drawn anew by every `Encryptor` and used by it alone.
-- No plaintext byte is handed out that has not authenticated at its place; a buffer that was written to
-  by an attempt that failed is zeroed.
+- No plaintext byte is handed out that has not authenticated at its place; what a failed attempt wrote is zeroed.
 - The place of the last chunk follows from the length of the whole file, and `Reader` opens that chunk
   first; so a truncated or extended file is refused before its first byte is read.
-- Input that is not an age file raises `AgeError` and nothing else. Misuse of a file object (a closed
-  file, a seek before the start) raises `ValueError`, as Python's file objects do.
+- Input that is not an age file raises `AgeError` and nothing else; misuse of a file object `ValueError`, as Python's do.
 
-What is not here: keys and their stanzas (age_keys.py), passphrases (scrypt is accepted nowhere), ASCII
-armor, plugins. No object here may be used by two threads at once, except `Opener`.
+What is not here: keys and stanzas (age_keys.py), passphrases (scrypt), ASCII armor, plugins. No object here may be
+used by two threads at once, except `Opener`.
 """
 
 from __future__ import annotations
@@ -93,10 +91,7 @@ class Identity(Protocol):
     """Somebody who may be able to decrypt."""
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
-        """The file key (16 bytes), or None if no stanza is for this identity.
-
-        AgeError if a stanza of this identity's type is not what its specification says.
-        """
+        """The file key (16 bytes), or None if no stanza is for this identity; AgeError if one of its type is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +100,7 @@ class Header:
 
     stanzas: tuple[Stanza, ...]
     mac: bytes
-    length: int
-    """Bytes of the header, without the payload nonce that follows it."""
+    length: int  # bytes of the header, without the payload nonce that follows it
     raw: bytes
 
     @property
@@ -165,8 +159,7 @@ def parse_header(data: bytes) -> Header:
 
 def _not_version_1(head: bytes) -> AgeError:
     if head.startswith(b"-----BEGIN AGE ENCRYPTED FILE"):
-        hint = "take the armor off first: age -d, or encrypt again without -a"
-        return AgeError("age header: an armored file, which is not read here", hint=hint)
+        return AgeError("age header: an armored file, which is not read here", hint="encrypt it without -a")
     if head.startswith(b"age-encryption.org/") and not head.startswith(_VERSION[:-1]):
         return AgeError("age header: a version other than v1")
     if _VERSION.startswith(head):
@@ -202,8 +195,7 @@ def _parse_stanza(head: bytes, first: bytes, at: int) -> tuple[Stanza, int]:
 def unwrap(header: Header, identities: Iterable[Identity]) -> bytes:
     """The file key, from the first of `identities` that has a stanza; the MAC of the header holds under it.
 
-    IdentityMismatch if no stanza is for any of them; AgeError if the MAC is wrong, or a stanza of an
-    identity's type malformed.
+    IdentityMismatch if no stanza is for any; AgeError if the MAC is wrong, or a stanza of their types malformed.
     """
     for identity in identities:
         if (file_key := identity.unwrap(header.stanzas)) is not None:
@@ -268,8 +260,7 @@ def check_recipients(recipients: Sequence[Recipient]) -> None:
     """KeyInvalid unless one file may be for all of `recipients`: 1 to MAX_STANZAS, hybrid ones alone, MAX_HYBRID."""
     count, hybrid = len(recipients), sum(each.post_quantum for each in recipients)
     if not 1 <= count <= MAX_STANZAS:
-        hint = "name who shall be able to open it (--recipient age1...)"
-        raise KeyInvalid(f"an age file has 1 to {MAX_STANZAS} recipients, not {count}", hint=hint)
+        raise KeyInvalid(f"1 to {MAX_STANZAS} recipients, not {count}", hint="say who shall open it (--recipient)")
     if 0 < hybrid < count:  # what one recipient's key gives away is given away, whatever the others are
         hint = "give age1pq1... recipients only (age-keygen -pq makes such keys), or none of them"
         raise KeyInvalid(f"post-quantum recipients mixed with {count - hybrid} of another type", hint=hint)

@@ -1,9 +1,9 @@
 """Sorting rows by the hundred million within DuckDB's stated memory.
 
-DuckDB merges all sorted runs at once, and the merge pins blocks of every run: 256 MiB serve for ten million rows, and at
-fifty it gives up (docs/adr/0012). So rows are first dealt to ranges, by splitters from a sample, into files beside the
-state; then range after range is sorted alone. Each row is written once more and read once more, whatever their number:
-time is linear, and memory is DuckDB's and that of `_PENDING` rows.
+DuckDB merges all sorted runs at once, and the merge pins blocks of every run: 256 MiB serve for ten million rows;
+at fifty it gives up (docs/adr/0012). So rows are first dealt to ranges, by splitters from a sample, into files beside
+the state; then range after range is sorted alone. Each row is written once more and read once more, whatever their
+number: time is linear, and memory is DuckDB's and that of `_PENDING` rows.
 
 What is not here: what the rows are. Keys are columns of bytes and of numbers, without nulls.
 """

@@ -14,7 +14,7 @@ What holds:
 - No plaintext byte is handed out that has not authenticated at its place; what a failed attempt wrote is zeroed.
 - The place of the last chunk follows from the length of the whole file, and `Reader` opens that chunk
   first; so a truncated or extended file is refused before its first byte is read.
-- Input that is not an age file raises `AgeError` and nothing else; misuse of a file object `ValueError`, as Python's do.
+- Input that is not an age file raises `AgeError` and nothing else; misuse of a file object ValueError, as Python's.
 
 What is not here: keys and stanzas (age_keys.py), passphrases (scrypt), ASCII armor, plugins. No object here may be
 used by two threads at once, except `Opener`.

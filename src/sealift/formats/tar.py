@@ -11,6 +11,7 @@ Files", PAX format version 1.0.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 from zlib import adler32
 
@@ -42,15 +43,32 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _ustar(name: bytes, prefix: bytes, kind: bytes, size: int, mode: int, mtime: int, link: bytes) -> bytes:
-    head = b"%b%07o\x000000000\x000000000\x00%011o\x00%011o\x00" % (name.ljust(100, b"\0"), mode, size, mtime)
+    tail, tail_sum = _plain_tail(kind) if not link and not prefix else _tail(kind, prefix, link)
+    head = b"%b%b%011o\x00%011o\x00" % (name.ljust(100, b"\0"), _owner(mode), size, mtime)
+    checksum = _sum(head) + tail_sum + 256  # the field itself counts as eight spaces
+    return b"%b%06o\x00 %b" % (head, checksum, tail)
+
+
+@functools.lru_cache(4096)
+def _owner(mode: int) -> bytes:
+    """Mode, and the owners that are not carried."""
+    return b"%07o\x000000000\x000000000\x00" % mode
+
+
+def _tail(kind: bytes, prefix: bytes, link: bytes) -> tuple[bytes, int]:
+    """What follows the checksum, and the sum of its bytes."""
     tail = b"%b%bustar\x0000%b0000000\x000000000\x00%b" % (
         kind,
         link.ljust(100, b"\0"),
         bytes(64),
         prefix.ljust(167, b"\0"),
     )
-    checksum = _sum(head) + _sum(tail[:250]) + _sum(tail[250:]) + 256  # the field itself counts as eight spaces
-    return b"%b%06o\x00 %b" % (head, checksum, tail)
+    return tail, _sum(tail[:250]) + _sum(tail[250:])
+
+
+@functools.cache
+def _plain_tail(kind: bytes) -> tuple[bytes, int]:
+    return _tail(kind, b"", b"")
 
 
 def _sum(data: bytes) -> int:
@@ -58,16 +76,22 @@ def _sum(data: bytes) -> int:
     return (adler32(data) & 0xFFFF) - 1
 
 
+@functools.lru_cache(512)
+def _pax_header(size: int) -> bytes:
+    return _ustar(b"././@PaxHeader", b"", PAX, size, 0o644, 0, b"")
+
+
 def _pax(records: list[tuple[bytes, bytes]]) -> bytes:
-    body = bytearray()
-    for key, value in records:
-        base = len(key) + len(value) + 3
-        length = base + len(str(base))
-        if base + len(str(length)) != length:
-            length = base + len(str(length))
-        body += b"%d %b=%b\n" % (length, key, value)
-    header = _ustar(b"././@PaxHeader", b"", PAX, len(body), 0o644, 0, b"")
-    return bytes(header + body + bytes(padding(len(body))))
+    body = b"".join(_record(key, value) for key, value in records) if len(records) > 1 else _record(*records[0])
+    return _pax_header(len(body)) + body + bytes(-len(body) % BLOCK)
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    base = len(key) + len(value) + 3
+    length = base + len(str(base))
+    if base + len(str(length)) != length:
+        length = base + len(str(length))
+    return b"%d %b=%b\n" % (length, key, value)
 
 
 def header(

@@ -12,6 +12,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -66,7 +67,10 @@ def main() -> int:
     for name in given.targets or [name for name, target in TARGETS.items() if not target.known]:
         begun = time.monotonic()
         command = [sys.executable, os.path.abspath(__file__), "--one", "--seconds", str(given.seconds), name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        # libFuzzer ends without a word to Python, so what a target keeps in temporary folders goes here
+        with tempfile.TemporaryDirectory(prefix="sealift-fuzz-") as folder:
+            space = os.environ | {"TMPDIR": folder}
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, env=space)
         text = done.stdout.decode(errors="replace")
         stats = dict(line.removeprefix("stat::").split(":") for line in text.splitlines() if line.startswith("stat::"))
         runs, peak = (stats.get(key, "?").strip() for key in ("number_of_executed_units", "peak_rss_mb"))

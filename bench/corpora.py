@@ -1,12 +1,13 @@
 """The corpora, made on the spot from packages: real files that anybody can get again.
 
-    large   large files that do not compress: 0ad-data's archive whole, music, and shards of 256 MiB
+    large   large files that do not compress: music, a file of half of the whole, and shards of 256 MiB
     small   tens of thousands of text files, about 13 KB each: the larger part of linux-source-6.1
     tiny    the same text in files of exactly 4 KB
     mixed   documents, drawings, pictures, sound and music, as they come
 
-Shards are the same packages' bytes through ChaCha20 under keys that are counted up: no two alike, so that no tool
-gains by finding the same bytes again, or by compressing. Everything lies in DIR/corpora and is kept between runs;
+Shards and the one very large file are bytes of 0ad-data through ChaCha20 under keys that are counted up: no two alike,
+so that no tool gains by finding the same bytes again, or by compressing (as it stands, the game's archive shrinks by a
+third). Everything lies in DIR/corpora and is kept between runs;
 a corpus that was not finished is made again. With --smoke all of them are small, and made without any package.
 """
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 SHARD = 256 << 20
 _PIECE = 4 << 20
-_SMALL = (3 << 10, 128 << 10)  # sizes of the text files taken: about 13 KB on average
+_SMALL = (2 << 10, 64 << 10)  # sizes of the text files taken: about 13 KB on average
 _TINY = 4096
 _MIXED = ("linux-doc-6.1", "openclipart-svg", "gnome-backgrounds", "sonic-pi-samples", "wesnoth-1.16-music")
 
@@ -96,33 +97,24 @@ class Makers:
         self._incompressible(target, self.rebuild_bytes)
 
     def _incompressible(self, target: str, total: int) -> None:
-        sources = sorted(
-            path
-            for package in ("0ad-data", "wesnoth-1.16-music")
-            for path in _files(self.package(package))
-            if path.endswith((".zip", ".ogg"))
-        )
         size = 0
-        for path in sources:
-            if size + os.path.getsize(path) <= total:
+        for path in _files(self.package("wesnoth-1.16-music")):
+            if path.endswith(".ogg") and size + os.path.getsize(path) <= total // 8:
                 shutil.copyfile(path, os.path.join(target, os.path.basename(path)))
                 size += os.path.getsize(path)
-        key = 0
+        sources = [path for path in _files(self.package("0ad-data")) if path.endswith(".zip")]
+        size += _shard(os.path.join(target, "whole.bin"), sources, 0, total // 2)
+        key = 1
         while size < total:
-            pieces = _pieces(sources)
-            while size < total:
-                name = os.path.join(target, f"shard-{key:04d}.bin")
-                key += 1
-                if not (written := _shard(name, pieces, key, min(SHARD, total - size))):
-                    os.unlink(name)
-                    break
-                size += written
+            path = os.path.join(target, f"shard-{key:04d}.bin")
+            size += _shard(path, sources, key, min(SHARD, total - size))
+            key += 1
 
     def _small(self, target: str) -> None:
         count = 0
-        for name, data in self._texts():
+        for name, data, mtime in self._texts():
             if _SMALL[0] <= len(data) < _SMALL[1]:
-                _write(target, name, data)
+                _write(target, name, data, mtime)
                 count += 1
                 if count == self.small_files:
                     return
@@ -130,21 +122,21 @@ class Makers:
     def _tiny(self, target: str) -> None:
         """4 KB pieces of the same text, 64 a folder."""
         count = 0
-        for _, data in self._texts():
+        for _, data, mtime in self._texts():
             for start in range(0, len(data) - _TINY + 1, _TINY):
-                _write(target, f"{count // 64:05d}/{count:07d}.txt", data[start : start + _TINY])
+                _write(target, f"{count // 64:05d}/{count:07d}.txt", data[start : start + _TINY], mtime)
                 count += 1
                 if count == self.small_files:
                     return
 
-    def _texts(self) -> Iterator[tuple[str, bytes]]:
+    def _texts(self) -> Iterator[tuple[str, bytes, float]]:
         (archive,) = [path for path in _files(self.package("linux-source-6.1")) if path.endswith(".tar.xz")]
         with subprocess.Popen(["xz", "-dc", "-T0", archive], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
                 for member in tar:
                     if member.isreg() and (file := tar.extractfile(member)) is not None:
-                        yield member.name, file.read()
+                        yield member.name, file.read(), member.mtime
             process.kill()
 
     def _mixed(self, target: str) -> None:
@@ -170,27 +162,30 @@ def _files(folder: str) -> Iterator[str]:
             yield os.path.join(top, name)
 
 
-def _write(folder: str, name: str, data: bytes) -> None:
+def _write(folder: str, name: str, data: bytes, mtime: float | None = None) -> None:
     path = os.path.join(folder, name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
         file.write(data)
+    if mtime is not None:
+        os.utime(path, (mtime, mtime))  # as tar extracts it
 
 
 def _pieces(sources: list[str]) -> Iterator[bytes]:
-    for path in sources:
-        with open(path, "rb") as file:
-            while piece := file.read(_PIECE):
-                yield piece
+    while True:
+        for path in sources:
+            with open(path, "rb") as file:
+                while piece := file.read(_PIECE):
+                    yield piece
 
 
-def _shard(path: str, pieces: Iterator[bytes], key: int, size: int) -> int:
-    """Up to `size` bytes of `pieces` through ChaCha20; the bytes written."""
+def _shard(path: str, sources: list[str], key: int, size: int) -> int:
+    """`size` bytes of `sources` through ChaCha20."""
     cipher = Cipher(ChaCha20(key.to_bytes(32, "big"), bytes(16)), mode=None).encryptor()
-    written = 0
+    left = size
     with open(path, "wb") as file:
-        for piece in pieces:
-            written += file.write(cipher.update(piece[: size - written]))
-            if written >= size:
-                break
-    return written
+        for piece in _pieces(sources):
+            left -= file.write(cipher.update(piece[:left]))
+            if not left:
+                return size
+    raise AssertionError("pieces never end")

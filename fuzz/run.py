@@ -29,7 +29,7 @@ def fuzz(name: str, seconds: int) -> None:
 
     _load()
     with atheris.instrument_imports(include=["sealift", "msgspec"]):
-        import fleet  # noqa: F401 -- enters its targets
+        import worlds  # noqa: F401 -- enters its targets
         from targets import TARGETS
     target = TARGETS[name]
     corpus = os.path.join(HERE, "corpus", name)
@@ -58,7 +58,7 @@ def main() -> int:
     if given.one:
         fuzz(given.targets[0], given.seconds)
     _load()
-    import fleet  # noqa: F401
+    import worlds  # noqa: F401
     from targets import TARGETS
 
     if unknown := set(given.targets) - TARGETS.keys():

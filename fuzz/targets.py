@@ -5,7 +5,7 @@ second and 512 MiB. Anything else is a finding. Where a checksum, a MAC, a canon
 random bytes out, the function also mends it (`fixed`), so that what lies behind is reached.
 
 Nothing here needs atheris: tests/fuzz runs every target over its seeds in `make test`. The targets over drives are
-in fleet.py. Seeds come from tests/vectors and from what the code itself writes.
+in worlds.py. Seeds come from tests/vectors and from what the code itself writes.
 """
 
 from __future__ import annotations
@@ -145,13 +145,13 @@ def card(data: bytes) -> None:
 @cache
 def _sealed() -> dict[str, bytes]:
     """The five files of a seal that holds."""
-    from fleet import origin
+    from worlds import origin
 
     return origin().seal()
 
 
 def _signers() -> allowed_signers.AllowedSigners:
-    from fleet import origin
+    from worlds import origin
 
     return allowed_signers.AllowedSigners.parse(origin().allowed)
 
@@ -412,7 +412,7 @@ def _walk(data: bytes) -> None:
 
 
 def _reports() -> list[bytes]:
-    from fleet import report
+    from worlds import report
 
     return [report()]
 
@@ -420,7 +420,7 @@ def _reports() -> list[bytes]:
 @target(_reports)
 def part_report(data: bytes) -> None:
     """Verify --part: another host's report, added to what is here."""
-    from fleet import look
+    from worlds import look
 
     verify_report.read_part(data, "fuzz")
     look([("fuzz", data)])

@@ -13,7 +13,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "fuzz"))
 
-import fleet  # noqa: E402, F401 -- enters its targets
+import worlds  # noqa: E402, F401 -- enters its targets
 from targets import TARGETS  # noqa: E402
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import random
+import subprocess
+import sys
 
 import pytest
 from blake3 import blake3
@@ -121,3 +123,36 @@ def test_the_limit_and_deep_nesting():
         canonical.decode(encoded, Sample, limit=len(encoded) - 1)
     with pytest.raises(FormatError):
         canonical.decode(b"[" * 100_000, Sample, limit=1 << 20)
+
+
+_FIRST_USES = """
+import sys, threading
+from sealift.formats import canonical
+
+sys.setswitchinterval(1e-6)
+data = canonical.encode({"inner": [{"a": 1, "b": ""}], "other": {}, "name": "x"})
+for _ in range(60):
+    class Inner(canonical.Record):
+        a: int
+        b: str = ""
+    class Outer(canonical.Record):
+        inner: list[Inner]
+        name: str
+        other: dict[str, Inner]
+    barrier = threading.Barrier(4)
+    found = []
+    def first():
+        barrier.wait()
+        found.append(canonical.decode(data, Outer, limit=1000))
+    threads = [threading.Thread(target=first) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [Outer(inner=[Inner(a=1)], other={}, name="x")] * 4
+"""
+
+
+def test_a_record_is_decoded_for_the_first_time_by_several_threads():
+    """msgspec 0.22 ends the process with SIGSEGV where two threads make its plan of one type; in its own process."""
+    subprocess.run([sys.executable, "-c", _FIRST_USES], check=True, timeout=60)

@@ -183,7 +183,7 @@ def _rebuilding(bench: Bench, kind: str) -> dict[str, Any]:
             bench.kit.pack(corpus, site, lambda: None, pack_size=bench.pack_size if bench.makers.smoke else pack_size)
         )
         lost = sum(os.path.getsize(path) for path in _packs(group[:1]))
-        contenders = [bench.kit.repair(group[1:], onto)]
+        contenders = [bench.kit.repair(group[1:], onto, site)]
         if par2 is not None:
             contenders.append(_par2(bench, folder, site.sync(folder + "/x"), par2, _packs(group)))
         runs = measure.interleave(contenders, bench.rounds, bench.say)

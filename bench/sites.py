@@ -47,6 +47,14 @@ class Reused:
 
         return prepare
 
+    def one(self, mount: str) -> Callable[[], None]:
+        """Before sealift writes one drive anew: what it wrote there last becomes spares."""
+
+        def prepare() -> None:
+            self._spare(mount)
+
+        return prepare
+
     def file(self, name: str) -> tuple[str, str, Callable[[], None]]:
         """A peer's output: its path, the shell's redirection to it, and what is to be done before."""
         path = os.path.join(self.peer, name)
@@ -75,19 +83,22 @@ class Reused:
 
     def _gather(self) -> None:
         """Packs of the last run become spares, under numbers."""
-        files = {}
+        files: dict[str, int] = {}
         for mount in self.mounts:
-            spares = os.path.join(mount, SPARES)
-            os.makedirs(spares, exist_ok=True)
-            packs = os.path.join(mount, "sealift", "packs")
-            for top, _, names in sorted(os.walk(packs)):
-                for each in sorted(names):
-                    os.rename(os.path.join(top, each), os.path.join(spares, each.split(".")[0]))
-            shutil.rmtree(os.path.join(mount, "sealift"), ignore_errors=True)
-            for each in os.listdir(spares):
-                files[os.path.join(spares, each)] = os.path.getsize(os.path.join(spares, each))
+            files |= self._spare(mount)
         if files:
             self._lengths["drives"] = files
+
+    @staticmethod
+    def _spare(mount: str) -> dict[str, int]:
+        """The same for one drive; its spares and their lengths."""
+        spares = os.path.join(mount, SPARES)
+        os.makedirs(spares, exist_ok=True)
+        for top, _, names in sorted(os.walk(os.path.join(mount, "sealift", "packs"))):
+            for each in sorted(names):
+                os.rename(os.path.join(top, each), os.path.join(spares, each.split(".")[0]))
+        shutil.rmtree(os.path.join(mount, "sealift"), ignore_errors=True)
+        return {os.path.join(spares, each): os.path.getsize(os.path.join(spares, each)) for each in os.listdir(spares)}
 
     def _restore(self, owner: str) -> None:
         mine = self._lengths.get(owner, {})
@@ -160,6 +171,10 @@ class Xfs:
             self._settle()
 
         return prepare
+
+    def one(self, mount: str) -> Callable[[], None]:
+        """Before sealift writes one drive anew: it is empty."""
+        return lambda: shutil.rmtree(os.path.join(mount, "sealift"), ignore_errors=True)
 
     def file(self, name: str) -> tuple[str, str, Callable[[], None]]:
         """A peer's output, a new file for every run."""

@@ -103,14 +103,11 @@ class Kit:
         arguments = ["verify", *mounts, "--allowed-signers", self.who.signers, "--state", self.path("verified")]
         return Contender("sealift verify", self.command(*arguments, "--again"), before, env=self.env, codes=UNSEALED)
 
-    def repair(self, mounts: list[str], onto: str) -> Contender:
+    def repair(self, mounts: list[str], onto: str, site: Reused | Xfs) -> Contender:
         """`sealift repair` of one lost drive onto an empty one."""
-
-        def prepare() -> None:
-            shutil.rmtree(os.path.join(onto, "sealift"), ignore_errors=True)
-
         arguments = ["repair", *mounts, "--onto", onto, "--allowed-signers", self.who.signers]
-        return Contender("sealift repair --onto", self.command(*arguments), prepare, env=self.env, codes=UNSEALED)
+        command = self.command(*arguments, spares=SPARES if site.name == "reused" else "-")
+        return Contender("sealift repair --onto", command, site.one(onto), env=self.env, codes=UNSEALED)
 
     # -- peers
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sealift.formats.manifest import PackRecord
     from sealift.reading.survey_views import DriveView, GroupView, ProblemKind, SharedPages
 
-CHUNK = 8 * BLOCK
+CHUNK = 8 * BLOCK  # from a medium; measured against 1, 2 and 4 MiB: a quarter less time than with 1 MiB
 WINDOW = 4 << 20  # of a paged file at a time
 BAD_IN_A_ROW, PACKS_IN_A_ROW = 64, 16
 MAX_FAULTS = 10_000  # kept a drive; more are counted, and the damage is known all the same
@@ -280,23 +280,29 @@ class DriveCheck:
             raise Stopped
 
     def _chunks(self, file: ReadFile, length: int) -> Generator[tuple[int, memoryview, int | DriveFault]]:
-        """Offset, buffer, and bytes read or the fault, chunk by chunk; the next one is read meanwhile."""
+        """Offset, buffer, and bytes read or the fault, chunk by chunk; from a medium, the next is read meanwhile.
+
+        What a cache or memory gives is read in blocks by the thread that hashes them: they are still in the core's own
+        cache then (8.5 GB in 1.0 s, where chunks read ahead took 1.5 s; b3sum 1.1 s).
+        """
+        cached = file.read_from == "cache"
+        step = BLOCK if cached else CHUNK
 
         def fill(offset: int, buffer: memoryview) -> int | DriveFault:
             try:
-                return file.readinto_at(offset, buffer)
+                return file.readinto_at(offset, buffer[:step])
             except DriveFault as error:
                 return error
 
         def size(offset: int) -> int:
-            return min(CHUNK, length - offset)
+            return min(step, length - offset)
 
-        coming = self._ahead.submit(fill, 0, self._buffers[0]) if length > CHUNK else None
-        for turn, offset in enumerate(range(0, length, CHUNK)):
-            buffer = self._buffers[turn % 2]
+        coming = self._ahead.submit(fill, 0, self._buffers[0]) if length > step and not cached else None
+        for turn, offset in enumerate(range(0, length, step)):
+            buffer = self._buffers[0 if cached else turn % 2]
             got = fill(offset, buffer) if coming is None else coming.result()
-            if offset + CHUNK < length:
-                coming = self._ahead.submit(fill, offset + CHUNK, self._buffers[(turn + 1) % 2])
+            if offset + step < length and not cached:
+                coming = self._ahead.submit(fill, offset + step, self._buffers[(turn + 1) % 2])
             try:
                 yield (
                     offset,

@@ -332,6 +332,21 @@ def test_more_drives_missing_than_parity_holds_is_not_recoverable_from_here():
     assert (stage.exit_code(mend(drives[2:])), mend(drives[2:]).short) == (3, [])
 
 
+def test_drives_whose_packs_are_known_zeros_are_not_counted_as_lost():
+    """One short pack in a group: its parity alone gives it back, although two of three drives are gone."""
+    fleet = fleets.make(Path("/nowhere"), seed=6, geometry=((2, 1),), lengths=[[70, 0]], on_disk=False)
+    drives = fleet.memory()
+    kept = drives[mf.slot_of(0, 2, 3)]
+    report = mend([kept], fleet)
+    assert (report.short, report.state, stage.exit_code(report)) == ([], "damaged", 3)
+    new = [type(kept)(f"/mnt/new{each}", type(kept.medium)()) for each in range(2)]
+    report = mend([kept], fleet, onto=new)
+    assert (report.missing, report.short, stage.exit_code(report)) == ([], [], 0)
+    assert verify([kept, *new], allowed=fleet.allowed, remember=False).state == "intact"
+    other = drives[mf.slot_of(0, 1, 3)]  # its pack is empty: nothing of the 70 bytes is here
+    assert mend([other], fleet).short == [0]
+
+
 def test_a_report_of_verify_says_where_to_look(tmp_path):
     drives = FLEET.memory()
     name = mf.pack_name(0, mf.role_of(0, 1, 4), 2)

@@ -160,7 +160,7 @@ def _show(result: RepairReport) -> None:
         if many > common.SHOWN:
             echo(f"  ... {many - common.SHOWN:,} more {what} (--json names them)")
     for group in result.short:
-        echo(f"group {group}: more drives are missing than its parity holds; what is here cannot give their contents")
+        echo(f"group {group}: so many drives are missing that what is here cannot give all of its contents")
     if result.missing:
         echo(f"missing: {', '.join(result.missing[:20])}")
     verb = "would read about" if result.dry_run else "read"

@@ -80,8 +80,8 @@ def repair(
         _Repair(plan, found, answer, events, dry_run=dry_run).run()
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
     for group in found.groups:
-        gone = {row.id for row in group.missing} & set(answer.missing)
-        if len(gone) > group.manifest.geometry.parity:
+        gone = {row.slot for row in group.missing if row.id in answer.missing}
+        if planning.is_short(group, gone):
             answer.short.append(group.group)
     answer.state = _state(answer)
     answer.seconds = time.monotonic() - begun

@@ -22,9 +22,11 @@ from sealift.stages.repair_files import SMALL
 from sealift.stages.verify import read_drives
 from sealift.stages.verify_report import Fault, VerifyReport, read_part
 from sealift.stages.verify_state import default_path
+from sealift.stages.verify_verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveRow
@@ -77,7 +79,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     lost: list[LostBlocks] = []
     left: list[Fault] = []  # what is still wrong, and why where it is known
     missing: list[str] = []  # drives of the groups here that are nowhere
-    short: list[int] = []  # groups of which more drives are missing than parity holds
+    short: list[int] = []  # groups of which so many drives are missing that parity cannot give all data
     notices: list[str] = []
     seconds: float = 0.0
 
@@ -225,6 +227,20 @@ def _bytes_of(group: GroupView, slot: int) -> Iterator[int]:
     for stripe in range(group.manifest.geometry.stripes):
         yield mf.pack_at(group.packs, stripe, mf.role_of(stripe, slot, group.manifest.n), group.manifest.n).length
     yield from (group.manifest.group_file(name).bytes for name in mf.GROUP_FILES)
+
+
+def is_short(group: GroupView, gone: AbstractSet[int]) -> bool:
+    """Whether data cannot be had unless some of the slots `gone` come; packs shorter than others are known zeros."""
+    geometry, n = group.manifest.geometry, group.manifest.n
+    if len(gone) <= geometry.parity:
+        return False
+    verdict = judge(
+        (geometry.data, geometry.parity, geometry.stripes),
+        {},
+        gone,
+        lambda stripe: [mf.pack_at(group.packs, stripe, role, n).length for role in range(n)],
+    )
+    return verdict.lost_bytes > 0 or verdict.unknown > 0
 
 
 class Seen(NamedTuple):

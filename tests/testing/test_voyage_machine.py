@@ -345,7 +345,6 @@ class Voyage(RuleBasedStateMachine):
         self.harmless(before, after)
         self.forgotten(after)
         lost = {self.model.pack(*each) for each in self.model.lost_packs(before)}
-        lost = {(slot, name) for slot, name in lost if slot in before}  # repair speaks of the drives that are here
         missing, differ = len(before) < self.model.n, self.model.differs(after)
         assert {(slot, name) for slot, name in differ if name in self.model.files[slot]} <= lost
         wanted = (6 if missing else 4) if lost else 3 if missing or differ else 0

@@ -2,7 +2,7 @@
 
     python -m bench.index_scale --members 1e6 --members 5e6 --members 5e7 --work FOLDER
 
-What the walk and the builders would have left behind is made up: a raw.parquet of the scan, and the rows, blocks and
+What the walk and the builders would have left behind is made up: what the walk saw, as seen.parquet, and the rows, blocks and
 journal of committed stripes. Then the code of stages/pack itself orders it (`order`) and closes the group (`index`),
 each in a process of its own, whose peak is compared with what `pack` announces for it (coordinator and sort).
 Nothing is written to drives: that is copying, and is measured with the rest of packing.
@@ -12,7 +12,7 @@ Shapes of paths, by what they cost:
     hashes   3f/9c/3f9c0a...d1.jpg, 32 hexadecimal digits, packed in shuffled order: nothing to share, nothing sorted
     deep     lang/site-123/2019/07/crawl-..., 90 bytes, in order of path
 One line a run: seconds, seconds a million, peak of resident memory and of its proportional share beside what was
-announced, the most that lay in DuckDB's spill folder, and bytes a row.
+announced, the most that lay in spilled runs, and bytes a row.
 """
 
 # ruff: noqa: SLF001 -- what is measured lies behind doors
@@ -20,6 +20,8 @@ announced, the most that lay in DuckDB's spill folder, and bytes a row.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import glob
 import json
 import os
 import shutil
@@ -86,13 +88,13 @@ def _sizes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def make_scan(folder: str, shape: str, members: int) -> None:
-    """raw.parquet as scan.py writes it, batch by batch."""
+    """What the walk saw, as Parquet, batch by batch."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rng = np.random.default_rng(1)
     writer: Any = None
-    ints = ("kind", "size", "mode", "mtime", "dev", "ino", "sparse")
+    ints = ("kind", "size", "mode", "mtime", "sparse", "dev", "ino")
     for first in range(0, members, 16384):
         count = min(16384, members - first)
         text = paths(shape, first, count)
@@ -111,7 +113,7 @@ def make_scan(folder: str, shape: str, members: int) -> None:
         columns = [_binary(pa, text), _binary(pa, text[:, :cut]), *[pa.array(values[name]) for name in ints]]
         table = pa.record_batch([*columns, pa.array(ranks)], names=["path", "key", *ints, "rank"])
         writer = writer or pq.ParquetWriter(
-            os.path.join(folder, "raw.parquet"), table.schema, compression="zstd", use_dictionary=False
+            os.path.join(folder, "seen.parquet"), table.schema, compression="zstd", use_dictionary=False
         )
         writer.write_batch(table)
     writer.close()
@@ -190,10 +192,13 @@ def _rows(rng: np.random.Generator, shape: str, first: int, count: int, stripe: 
 
 def run_order(folder: str) -> dict[str, Any]:
     """Order and deal the scan in `folder` to two groups."""
-    from sealift.stages.pack.scan import _deal
+    import pyarrow.parquet as pq
+
+    from sealift.stages.pack.order import arrange
 
     begun = time.monotonic()
-    shares, _ = _deal(os.path.join(folder, "raw.parquet"), folder, [1, 1], linked=False)
+    with pq.ParquetFile(os.path.join(folder, "seen.parquet")) as seen:
+        shares, _ = arrange(seen.iter_batches(16384), folder, [1, 1])
     return {"seconds": time.monotonic() - begun, "rows": sum(share.members for share in shares), "parts": {}}
 
 
@@ -242,7 +247,7 @@ def _child(stage: str, folder: str) -> None:
 
 
 def _sampled(process: subprocess.Popen[bytes], folder: str) -> Iterator[tuple[int, int]]:
-    """Proportional memory of the process and bytes in its spill folder, twice a second."""
+    """Proportional memory of the process and bytes that it spilled, twice a second."""
     while process.poll() is None:
         try:
             with open(f"/proc/{process.pid}/smaps_rollup", encoding="ascii") as file:
@@ -250,12 +255,10 @@ def _sampled(process: subprocess.Popen[bytes], folder: str) -> Iterator[tuple[in
         except (OSError, StopIteration):
             share = 0
         spill = 0
-        for top, _, names in os.walk(os.path.join(folder, "tmp")):
-            for name in names:
-                try:
-                    spill += os.stat(os.path.join(top, name)).st_blocks * 512
-                except OSError:
-                    continue
+        for each in glob.glob(f"/proc/{process.pid}/fd/*"):  # runs have no names
+            with contextlib.suppress(OSError):
+                if folder in (name := os.readlink(each)) and name.endswith("(deleted)"):
+                    spill += os.stat(each).st_blocks * 512
         yield share, spill
         time.sleep(0.5)
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import Any
 
-_LIBRARIES = ("blake3", "cryptography", "pyeclib", "backports.zstd", "msgspec", "pyarrow", "duckdb")
+_LIBRARIES = ("blake3", "cryptography", "pyeclib", "backports.zstd", "msgspec", "pyarrow")
 
 
 def describe(par2: str | None) -> dict[str, Any]:

@@ -31,15 +31,16 @@ from sealift.formats import age_keys, index
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Group, Shipment, matcher
-from sealift.stages.pack.scan import connect
+from sealift.stages.sorting import Sorter
 from sealift.stages.undisturbed import undisturbed
 from sealift.stages.unpack_target import Target, UnsafeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import pyarrow as pa
+
 _JOB_ROWS = 50_000
-_BATCH = 8192
 _NOTE, _REMOVED = ".sealift-unpack-", "removed "
 
 
@@ -335,7 +336,7 @@ def _jobs(number: int, group: Group, options: Options, folder: str, aliases: _Al
     job: Job | None = None
     geometry = group.manifest.geometry
     batches = _select(group, options, [FILE, SYMLINK], aliases)
-    for batch in _sorted(batches, 'stripe, role, rows."offset", path', folder):
+    for batch in _sorted(batches, ("stripe", "role", "offset", "path"), folder):
         for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             row = Row(*values)
             index.check_row(row, geometry.data, geometry.stripes)
@@ -349,34 +350,15 @@ def _jobs(number: int, group: Group, options: Options, folder: str, aliases: _Al
         yield job
 
 
-def _sorted(batches: Iterator[Any], order: str, folder: str) -> Iterator[Any]:
-    """Batches of the index by `order`, sorted on disk where they are many; names there are encrypted."""
-    import duckdb
-    import pyarrow as pa
-
-    trouble: list[SealiftError] = []
-
-    def told() -> Iterator[Any]:
-        try:
-            yield from batches
-        except SealiftError as error:
-            trouble.append(error)
-            raise
-
-    rows = pa.RecordBatchReader.from_batches(index.members_schema(), told())  # noqa: F841 -- DuckDB reads it by name
-    connection = connect(os.path.join(folder, "tmp"))
-    try:
-        connection.execute("SET temp_file_encryption = true")
-        yield from connection.sql(f"SELECT * FROM rows ORDER BY {order}").to_arrow_reader(_BATCH)  # noqa: S608
-    except (duckdb.Error, pa.ArrowException, OSError) as error:
-        if trouble:
-            raise trouble[0] from error
-        raise SealiftError(
-            f"the index cannot be sorted: {str(error).splitlines()[0]}",
-            hint="see that the target's disk has room and is writable, then run the same command again",
-        ) from error
-    finally:
-        connection.close()
+def _sorted(batches: Iterator[pa.RecordBatch], order: Sequence[str], folder: str) -> Iterator[pa.RecordBatch]:
+    first = next(batches, None)
+    if first is None:
+        return
+    with Sorter(first.schema, order, folder) as sorter:
+        sorter.add(first)
+        for batch in batches:
+            sorter.add(batch)
+        yield from sorter.batches()
 
 
 # -- workers
@@ -540,11 +522,22 @@ def _hardlink(target: Target, row: Row, failed: set[bytes], result: Result) -> N
         result.failed.append((row.path, str(error)))
 
 
+def _deepest_first(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """With a column by which children are sorted before their parents."""
+    import pyarrow.compute as pc
+
+    return batch.append_column("depth", pc.negate(pc.count_substring(batch.column("path"), "/")))
+
+
 def _directories(shipment: Shipment, options: Options, target: Target, folder: str, result: Result) -> None:
     """Make the empty ones of all groups; then modes and times, children before parents."""
-    for order, act in (("path", target.folder), ("path DESC", target.folder_metadata)):
-        batches = (batch for group in shipment.groups.values() for batch in _select(group, options, [DIRECTORY]))
-        for batch in _sorted(batches, order, folder):
+    for order, act in (("path", target.folder), ("depth", target.folder_metadata)):
+        batches = (
+            _deepest_first(batch)
+            for group in shipment.groups.values()
+            for batch in _select(group, options, [DIRECTORY])
+        )
+        for batch in _sorted(batches, (order,), folder):
             columns = (batch.column(name).to_pylist() for name in ("path", "mode", "mtime"))
             for path, mode, mtime in zip(*columns, strict=True):
                 try:

@@ -21,12 +21,11 @@ from sealift.errors import FormatError, SealiftError
 from sealift.formats import age, index, manifest, paged, sshsig
 from sealift.formats.manifest import BLOCKS_MAGIC, PACK, PACKS_MAGIC, FileRef, IndexRef, Manifest, TreeRef
 from sealift.stages.pack import openme
-from sealift.stages.pack.bigsort import sorted_batches
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.fleet import remove
 from sealift.stages.pack.group import stripe_file
-from sealift.stages.pack.scan import connect
+from sealift.stages.sorting import Sorter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 _ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
 _PACK_ROWS = 256
-_SAMPLED = 128  # batches of rows that say where ranges begin, when there are too many to sort at once
+_ROW_GROUP_BYTES = 64 << 20  # of a row group at most: whoever reads it holds one in memory
 
 
 @dataclass(frozen=True)
@@ -315,65 +314,46 @@ def _write_index(out: str, name: str, recipients: Sequence[age.Recipient], write
     return IndexRef(bytes=file.length, blake3=file.hash.hexdigest(), header=head[0])
 
 
-def _batches(folder: str, stripes: int, every: int = 1) -> Iterator[pa.RecordBatch]:
-    """Rows of all stripes, or of every so-many-th of their batches."""
-    number = 0
+def _batches(folder: str, stripes: int) -> Iterator[pa.RecordBatch]:
+    """Rows of all stripes."""
     for stripe in range(stripes):
         with open(stripe_file(folder, stripe, "rows"), "rb") as file:
             while head := file.read(16):
                 length, size = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:], "little")
-                if number % every == 0:
-                    yield index.to_arrow(file.read(length), size)
-                else:
-                    file.seek(length, os.SEEK_CUR)
-                number += 1
-
-
-def _thin(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Every 64th row, path and start alone: a sample."""
-    import numpy as np
-    import pyarrow as pa
-
-    return batch.select(["path", "start"]).take(pa.array(np.arange(0, batch.num_rows, 64)))
-
-
-def _count_batches(folder: str, stripes: int) -> int:
-    count = 0
-    for stripe in range(stripes):
-        with open(stripe_file(folder, stripe, "rows"), "rb") as file:
-            while head := file.read(16):
-                file.seek(int.from_bytes(head[:8], "little"), os.SEEK_CUR)
-                count += 1
-    return count
+                yield index.to_arrow(file.read(length), size)
 
 
 def _write_members(folder: str, stripes: int, sink: Any) -> None:
-    """All rows sorted by path and start, within DuckDB's stated memory."""
+    """All rows sorted by path and start, in row groups of `index.ROW_GROUP`, or fewer where paths are long."""
     import pyarrow as pa
 
-    temporary = os.path.join(folder, "tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # what a kill left
-    connection = connect(temporary)
+    schema = index.members_schema()
     writer = index.members_writer(sink)
     pending: list[pa.RecordBatch] = []
-    count = 0
-    schema = index.members_schema()
-    batches = _count_batches(folder, stripes)
-    sample = map(_thin, _batches(folder, stripes, max(1, batches // _SAMPLED)))
-    ranges = os.path.join(temporary, "ranges")
-    rows = sorted_batches(
-        connection, _batches(folder, stripes), schema, batches * index.BATCH, ("path", "start"), sample, ranges, 16384
-    )
-    for batch in rows:
-        pending.append(batch)
-        count += batch.num_rows
-        if count >= index.ROW_GROUP:
-            writer.write_table(pa.Table.from_batches(pending).cast(schema), row_group_size=index.ROW_GROUP)
-            pending, count = [], 0
+    count = size = 0
+
+    def write() -> None:
+        nonlocal count, size
+        writer.write_table(pa.Table.from_batches(pending, schema), row_group_size=index.ROW_GROUP)
+        pending.clear()
+        count = size = 0
+
+    with Sorter(schema, ("path", "start"), folder) as sorter:
+        for batch in _batches(folder, stripes):
+            sorter.add(batch)
+        for batch in sorter.batches():
+            rest = batch
+            while rest.num_rows:
+                part = rest.slice(0, index.ROW_GROUP - count)
+                rest = rest.slice(part.num_rows)
+                pending.append(part)
+                count += part.num_rows
+                size += part.nbytes
+                if count == index.ROW_GROUP or size >= _ROW_GROUP_BYTES:
+                    write()
     if pending:
-        writer.write_table(pa.Table.from_batches(pending).cast(schema), row_group_size=index.ROW_GROUP)
+        write()
     writer.close()
-    connection.close()
 
 
 def _write_packs(journal: Journal, facts: GroupFacts, sink: Any) -> None:

@@ -25,6 +25,8 @@ from sealift.trade.signing import read_limited
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import pyarrow as pa
+
 _HEAD = 16
 
 
@@ -118,33 +120,44 @@ def folders_above(paths: Iterable[bytes]) -> set[bytes]:
     return found
 
 
-_NAMES = """
-    SELECT r.path FROM read_parquet($raw) r
-    WHERE (r.dev <> -1 OR r.ino <> -1) AND (r.dev, r.ino) IN
-        (SELECT (s.dev, s.ino) FROM read_parquet($raw) s WHERE s.path IN (SELECT path FROM chosen))"""
-_GONE = "SELECT path FROM chosen WHERE path NOT IN (SELECT path FROM read_parquet($raw))"
-_KEPT = "SELECT * FROM read_parquet($raw) WHERE path IN (SELECT path FROM kept)"
+def narrow(
+    seen: Iterable[pa.RecordBatch], spool: str, selection: Selection, skipped: list[tuple[bytes, str]]
+) -> Iterator[pa.RecordBatch]:
+    """Of what the walk saw only what is selected; what was selected and is gone is told in `skipped`.
 
-
-def narrow(raw: str, selection: Selection, skipped: list[tuple[bytes, str]]) -> None:
-    """Keep of the walk at `raw` only what is selected; what was selected and is gone is told in `skipped`."""
+    The rows are kept in the Parquet file `spool` meanwhile: what else is a name of a selected inode, and which folders
+    are above, is known when all have been seen.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from sealift.stages.pack.scan import connect
+    from sealift.stages.pack.order import SEEN
 
-    where, out = {"raw": raw}, raw + ".part"
-    connection = connect(os.path.join(os.path.dirname(raw), "tmp"))
-    connection.register("chosen", pa.table({"path": pa.array(sorted(selection.paths), pa.binary())}))
-    names = {bytes(row[0]) for row in connection.sql(_NAMES, params=where).fetchall()} | selection.paths
-    gone = [bytes(row[0]) for row in connection.sql(_GONE, params=where).fetchall()]
-    connection.register("kept", pa.table({"path": pa.array(sorted(names | folders_above(names)), pa.binary())}))
-    reader = connection.sql(_KEPT, params=where).to_arrow_reader(16384)
-    with pq.ParquetWriter(out, reader.schema, compression="zstd", use_dictionary=False) as writer:
-        for batch in reader:
+    chosen = pa.array(sorted(selection.paths), pa.binary())
+    found: set[bytes] = set()
+    inodes: set[tuple[int, int]] = set()
+    names: set[bytes] = set()
+
+    def inodes_of(batch: pa.RecordBatch) -> list[tuple[int, int]]:
+        return list(zip(batch.column("dev").to_pylist(), batch.column("ino").to_pylist(), strict=True))
+
+    with pq.ParquetWriter(spool, SEEN, compression="zstd", use_dictionary=False) as writer:
+        for batch in seen:
             writer.write_batch(batch)
-    connection.close()
+            rows = batch.filter(pc.is_in(batch.column("path"), chosen))
+            found.update(rows.column("path").to_pylist())
+            inodes.update(inodes_of(rows))
+    inodes.discard((-1, -1))
+    with pq.ParquetFile(spool) as file:
+        for batch in file.iter_batches():
+            paths = batch.column("path").to_pylist()
+            names.update(path for path, inode in zip(paths, inodes_of(batch), strict=True) if inode in inodes)
+        names |= found
+        kept = pa.array(sorted(names | folders_above(names | selection.paths)), pa.binary())
+        for batch in file.iter_batches():
+            yield batch.filter(pc.is_in(batch.column("path"), kept))
+    os.unlink(spool)
     skipped[:] = [each for each in skipped if each[0] in selection.paths]
     told = {path for path, _ in skipped}
-    skipped += [(path, "is no longer in the source") for path in gone if path not in told]
-    os.rename(out, raw)
+    skipped += [(path, "is no longer in the source") for path in sorted(selection.paths - found) if path not in told]

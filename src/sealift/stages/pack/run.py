@@ -139,12 +139,11 @@ def run(options: Options, events: Events) -> Result:
 
 
 def _checked(options: Options, events: Events, notifier: Notifier) -> Result:
-    import duckdb
     import pyarrow as pa
 
     try:
         return _run(options, events, notifier)
-    except (sqlite3.Error, duckdb.Error, pa.ArrowException, msgspec.MsgspecError) as error:
+    except (sqlite3.Error, pa.ArrowException, msgspec.MsgspecError) as error:
         raise SealiftError(
             f"the state folder {options.state} cannot be used: {str(error).splitlines()[0]}",
             hint="see that its disk has room and is writable, then run the same command again; the drives are safe",

@@ -178,7 +178,7 @@ class Voyage(RuleBasedStateMachine):
 
     def replace(self, place, *_, **__):
         """A drive dies at the origin, whatever it has been through, and another is packed in its place."""
-        if not self.has_begun():
+        if not self.can_replace():
             return
         self.count("replace")
         old = self.fleet.mounts[place % len(self.fleet.mounts)]
@@ -190,12 +190,12 @@ class Voyage(RuleBasedStateMachine):
         self.pack_once(to=to, replace={self.origin.serial(old): new})
         assert self.model is not None, "a packing whose dead drives are replaced is signed"
 
-    def has_begun(self) -> bool:
-        """Whether the journal knows what is packed: before, there is nothing to replace."""
+    def can_replace(self) -> bool:
+        """Whether packing has begun and is not done: a kill may come after the manifest is signed."""
         if not (self.origin.state / "journal.sqlite").exists():
             return False
         with contextlib.closing(Journal(str(self.origin.state))) as journal:
-            return settle.load(journal) is not None
+            return settle.load(journal) is not None and journal.group(0).state != "signed"
 
     def kill(self, _place, _operation, nth, *_, **__):
         """kill -9 of a packing process, at some moment."""

@@ -2,8 +2,8 @@
 
     python -m bench.index_scale --members 1e6 --members 5e6 --members 5e7 --work FOLDER
 
-What the walk and the builders would have left behind is made up: what the walk saw, as seen.parquet, and the rows, blocks and
-journal of committed stripes. Then the code of stages/pack itself orders it (`order`) and closes the group (`index`),
+What the walk and the builders would have left behind is made up: what the walk saw, as seen.parquet, and the rows,
+blocks and journal of committed stripes. Then the code of stages/pack itself orders it (`order`) and closes the group (`index`),
 each in a process of its own, whose peak is compared with what `pack` announces for it (coordinator and sort).
 Nothing is written to drives: that is copying, and is measured with the rest of packing.
 
@@ -197,7 +197,7 @@ def run_order(folder: str) -> dict[str, Any]:
     from sealift.stages.pack.order import arrange
 
     begun = time.monotonic()
-    with pq.ParquetFile(os.path.join(folder, "seen.parquet")) as seen:
+    with pq.ParquetFile(os.path.join(folder, "seen.parquet"), pre_buffer=False) as seen:
         shares, _ = arrange(seen.iter_batches(16384), folder, [1, 1])
     return {"seconds": time.monotonic() - begun, "rows": sum(share.members for share in shares), "parts": {}}
 

@@ -184,6 +184,23 @@ def test_more_than_parity_holds_is_packed_again_from_the_source(tmp_path):
     packing.ends_well()
 
 
+def test_every_drive_of_a_group_is_replaced_and_all_is_packed_again(tmp_path):
+    """One failed at its first file, the other one died later: nothing that was written is left."""
+    packing = Packing(tmp_path, data=1, parity=1)
+    packing.fleet.fail(packing.mounts[0], "create", errno.EIO, nth=1, lasting=True)
+    packing.fleet.fail(packing.mounts[1], "write", errno.EIO, nth=8, lasting=True)
+    with pytest.raises(DriveFault, match="2 drives are set aside, and parity holds 1"):
+        packing.pack()
+    packing.declare(packing.mounts[0], packing.spares[0])
+    packing.declare(packing.mounts[1], packing.spares[1])
+    packing.fleet.go_away(packing.mounts[0])
+    packing.fleet.go_away(packing.mounts[1])
+    replace = dict(zip(map(packing.origin.serial, packing.mounts), packing.spares, strict=True))
+    assert packing.pack(replace=replace).exit_code == 0
+    packing.origin.mounts[:] = packing.spares
+    packing.ends_well()
+
+
 def test_what_only_an_absent_drive_holds_is_waited_for_and_not_thrown_away(tmp_path):
     """One of two drives that failed is replaced; what the other holds is not packed again behind its back."""
     packing = Packing(tmp_path)

@@ -1,4 +1,4 @@
-"""Any number of rows, of any width, come out in order; what is spilled is unreadable, nameless, and told when it fails."""
+"""Any number of rows, of any width, come out in order; what is spilled has no name and cannot be read."""
 
 import errno
 import os
@@ -114,13 +114,15 @@ def test_a_disk_that_fails_is_told(tmp_path, monkeypatch, call, number):
         return real(self, data)
 
     monkeypatch.setattr(sorting._Ciphered, call, failing)
-    with (
-        pytest.raises(SealiftError, match=os.strerror(number)) as told,
-        sorting.Sorter(SCHEMA, KEY, str(tmp_path)) as sorter,
-    ):
-        for batch in batches([(b"%d" % random.randrange(10**9), n) for n in range(20_000)], 500):
-            sorter.add(batch)
-        plain(sorter.batches())
+
+    def sort():
+        with sorting.Sorter(SCHEMA, KEY, str(tmp_path)) as sorter:
+            for batch in batches([(b"%d" % random.randrange(10**9), n) for n in range(20_000)], 500):
+                sorter.add(batch)
+            plain(sorter.batches())
+
+    with pytest.raises(SealiftError, match=os.strerror(number)) as told:
+        sort()
     assert str(tmp_path) in str(told.value)
     assert opened(tmp_path) == []
 

@@ -64,7 +64,7 @@ class Group:
         import pyarrow.parquet as pq
 
         try:
-            file = pq.ParquetFile(pa.PythonFile(self.stream(name), mode="r"))
+            file = pq.ParquetFile(pa.PythonFile(self.stream(name), mode="r"), pre_buffer=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatError(f"{name} of group {self.manifest.group} does not open as Parquet: {error}") from error
         metadata = file.metadata

@@ -149,7 +149,7 @@ def narrow(
             found.update(rows.column("path").to_pylist())
             inodes.update(inodes_of(rows))
     inodes.discard((-1, -1))
-    with pq.ParquetFile(spool) as file:
+    with pq.ParquetFile(spool, pre_buffer=False) as file:
         for batch in file.iter_batches():
             paths = batch.column("path").to_pylist()
             names.update(path for path, inode in zip(paths, inodes_of(batch), strict=True) if inode in inodes)

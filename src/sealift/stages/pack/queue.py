@@ -217,7 +217,7 @@ class UnitQueue:
     def _read_rows(self, start: int) -> Iterator[tuple[bytes, int, int, int, int, int, bool]]:
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self._path) as file:
+        with pq.ParquetFile(self._path, pre_buffer=False) as file:
             row = 0
             for group in range(file.num_row_groups):
                 count = file.metadata.row_group(group).num_rows

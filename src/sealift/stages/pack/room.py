@@ -48,7 +48,7 @@ def check(
 ) -> None:
     """BadInput when a group's share could not fit even as sampled; a notice when only the sample says that it does.
 
-    `drives` are those that are not set aside, `data` is k.
+    `drives`, one at least, are those that are looked at; `data` is k.
     """
     share = summary.shares[group]
     free = min(each.drive.free_bytes() for each in drives)
@@ -78,7 +78,7 @@ def sample_ratio(folder: str, group: int, source: bytes) -> float:
     chooser = random.Random(0)  # noqa: S311 -- a sample, not a secret
     chosen: list[tuple[bytes, int]] = []
     seen = 0
-    with pq.ParquetFile(group_file(folder, group)) as file:
+    with pq.ParquetFile(group_file(folder, group), pre_buffer=False) as file:
         for batch in file.iter_batches(16384, columns=["path", "kind", "size"]):
             for path, kind, size in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 if kind != FILE or not size:

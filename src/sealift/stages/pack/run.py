@@ -269,9 +269,12 @@ def _scan(work: Work, declaration: declarations.Declaration, scanned: str | None
 
 
 def _check_room(work: Work, group: int) -> None:
-    """Room on the drives that are written from the start; those that are set aside are looked at when they are back."""
+    """Room on the drives that are written from the start; those set aside are looked at when they are back."""
     owed = work.journal.owed(group)
-    drives = [each for slot, each in enumerate(work.deal.slots(group)) if each is not None and slot not in owed]
+    here = {slot: each for slot, each in enumerate(work.deal.slots(group)) if each is not None}
+    drives = [each for slot, each in here.items() if slot not in owed] or list(here.values())
+    if not drives:
+        return  # which of them is not there is told when they are to be written
     try:
         room.check(
             drives,

@@ -3,9 +3,9 @@
     python -m bench.index_scale --members 1e6 --members 5e6 --members 5e7 --work FOLDER
 
 What the walk and the builders would have left behind is made up: what the walk saw, as seen.parquet, and the rows,
-blocks and journal of committed stripes. Then the code of stages/pack itself orders it (`order`) and closes the group (`index`),
-each in a process of its own, whose peak is compared with what `pack` announces for it (coordinator and sort).
-Nothing is written to drives: that is copying, and is measured with the rest of packing.
+blocks and journal of committed stripes. Then the code of stages/pack itself orders it (`order`) and closes the group
+(`index`), each in a process of its own, whose peak is compared with what `pack` announces for it (coordinator and
+sort). Nothing is written to drives: that is copying, and is measured with the rest of packing.
 
 Shapes of paths, by what they cost:
     shards   corpus/shard-00012/sample-000012345.json, packed in order of path

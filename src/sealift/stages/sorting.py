@@ -35,7 +35,7 @@ RUN = 32 << 20
 FAN = 128
 """Runs that are merged at once: as many files are open."""
 _BLOCK = 128 << 10  # bytes of a run that are read at once
-_MARKS = 1024  # keys kept of a run
+_MARKS = 1024  # keys kept of a run, or up to twice as many
 _ROWS, _OUT = 16384, 4 << 20  # rows and bytes of a batch that is given out
 
 _Key = tuple[Any, ...]
@@ -169,7 +169,8 @@ class _Run:
         os.makedirs(folder, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 -- closed by close()
         self._secret = os.urandom(32)
-        self.marks: list[tuple[_Key, int]] = []
+        self.marks: list[tuple[_Key, int]] = []  # a first key, and the bytes of so many blocks from there on
+        self._blocks, self._stride = 0, 1
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._next: pa.RecordBatch | None = None
 
@@ -188,13 +189,18 @@ class _Run:
                 for start in range(0, batch.num_rows, step):
                     block = batch.slice(start, step)
                     writer.write_batch(block)
-                    self.marks.append((self._at(block, 0), block.nbytes))
-                if len(self.marks) > 2 * _MARKS:
-                    self._thin()
+                    self._mark(block)
 
-    def _thin(self) -> None:
-        pairs = zip(self.marks[::2], [*self.marks[1::2], (None, 0)], strict=False)
-        self.marks = [(key, length + more) for (key, length), (_, more) in pairs]
+    def _mark(self, block: pa.RecordBatch) -> None:
+        if self._blocks % self._stride == 0:
+            self.marks.append((self._at(block, 0), 0))
+        key, length = self.marks[-1]
+        self.marks[-1] = key, length + block.nbytes
+        self._blocks += 1
+        if len(self.marks) == 2 * _MARKS and self._blocks % self._stride == 0:  # all are whole: every other one will do
+            pairs = zip(self.marks[::2], self.marks[1::2], strict=True)
+            self.marks = [(key, length + more) for (key, length), (_, more) in pairs]
+            self._stride *= 2
 
     def rewind(self) -> None:
         """Read from the beginning."""

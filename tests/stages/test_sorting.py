@@ -53,8 +53,8 @@ def test_rows_come_out_in_order_whatever_is_spilled(tmp_path_factory, rows, size
 @pytest.mark.parametrize("mixed", [False, True])
 def test_a_range_of_a_merge_has_about_as_many_bytes_as_a_run(tmp_path, monkeypatch, mixed):
     monkeypatch.setattr(sorting, "_MARKS", 64)
-    monkeypatch.setattr(sorting, "RUN", 1 << 16)
-    monkeypatch.setattr(sorting, "_BLOCK", 1 << 10)
+    monkeypatch.setattr(sorting, "RUN", 1 << 14)
+    monkeypatch.setattr(sorting, "_BLOCK", 1 << 8)
     monkeypatch.setattr(sorting, "FAN", 32)
     seen = []
     in_order = sorting._in_order
@@ -64,14 +64,14 @@ def test_a_range_of_a_merge_has_about_as_many_bytes_as_a_run(tmp_path, monkeypat
         return in_order(rows, *rest)
 
     monkeypatch.setattr(sorting, "_in_order", watched)
-    rows = [(b"%06d%0*d" % (number, random.randrange(1, 200), 0), 0) for number in range(30_000)]
+    rows = [(b"%06d%0*d" % (number, random.randrange(1, 200), 0), 0) for number in range(12_000)]
     if mixed:
         random.shuffle(rows)
     with sorting.Sorter(SCHEMA, KEY, str(tmp_path)) as sorter:
         for batch in batches(rows, 50):
             sorter.add(batch)
         assert plain(sorter.batches()) == sorted(rows)
-    assert max(seen) < 3 << 16
+    assert max(seen) < 3 << 14
     assert len(seen) > 50
 
 

@@ -261,6 +261,21 @@ def test_without_parity_a_failing_drive_stops_at_once_and_costs_no_more_than_mus
     packing.ends_well()
 
 
+def test_without_parity_a_drive_that_does_not_read_is_named_and_goes_on_when_it_does(tmp_path):
+    packing = Packing(tmp_path, parity=0, size=0, options={"accept_carrier_risk": True})
+    bad = packing.mounts[0]
+    packing.fleet.fail(bad, "read", errno.EIO, nth=1, lasting=True, name="packs/*")
+    with pytest.raises(DriveFault, match="time and again") as caught:
+        packing.pack(read_back="full")
+    assert caught.value.drive == bad
+    assert packing.origin.serial(bad) in str(caught.value)
+    assert packing.origin.serial(packing.mounts[1]) not in str(caught.value)
+    packing.unsigned()
+    packing.fleet.heal(bad)
+    assert packing.pack(read_back="full").exit_code == 0
+    packing.ends_well()
+
+
 @pytest.mark.parametrize("name", ["index/*", "manifest.json.sig", "manifest.json"])
 def test_a_drive_that_fails_while_its_group_is_closed_leaves_the_group_unsigned(tmp_path, name):
     packing = Packing(tmp_path, size=3)

@@ -194,16 +194,20 @@ class _Group:
 
     def _fill(self, read_back: ReadBack, catch_up: CatchUp) -> None:
         """Pack until every file is on the drives, read back and repaired, as far as the drives that work allow."""
+        crew = self._crew
         for _ in range(_ROUNDS):
             self._pack_files(read_back)
             self._builders.release()
-            if read_back.repair() or self._crew.owed:
+            if read_back.repair() or crew.owed:
                 return
-            catch_up.cut_back(min(each.stripe for each in self._journal.wrong(self._number)))
+            wrong = self._journal.wrong(self._number)
+            catch_up.cut_back(min(each.stripe for each in wrong))
+        slots = sorted({each.slot for each in wrong})
         raise DriveFault(
-            f"group {self._number}: what is written reads back wrong on more drives than parity holds, time and again",
-            drive="",
-            hint="look at `dmesg`, cables and memory; then the same command goes on",
+            f"group {self._number}: what is written reads back wrong, time and again, on more drives than parity holds: "
+            + ", ".join(crew.name(slot) for slot in slots),
+            drive=crew.mounts.get(slots[0], ""),
+            hint="look at `dmesg`, cables and memory; then the same command goes on, or --replace a drive",
         )
 
     def _pack_files(self, read_back: ReadBack) -> None:

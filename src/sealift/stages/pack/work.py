@@ -204,8 +204,8 @@ class _Group:
             catch_up.cut_back(min(each.stripe for each in wrong))
         slots = sorted({each.slot for each in wrong})
         raise DriveFault(
-            f"group {self._number}: what is written reads back wrong, time and again, on more drives than parity holds: "
-            + ", ".join(crew.name(slot) for slot in slots),
+            f"group {self._number}: what is written reads back wrong, time and again, on more drives than parity "
+            "holds: " + ", ".join(crew.name(slot) for slot in slots),
             drive=crew.mounts.get(slots[0], ""),
             hint="look at `dmesg`, cables and memory; then the same command goes on, or --replace a drive",
         )

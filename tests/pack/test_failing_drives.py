@@ -262,13 +262,13 @@ def test_without_parity_a_failing_drive_stops_at_once_and_costs_no_more_than_mus
 
 
 def test_without_parity_a_drive_that_does_not_read_is_named_and_goes_on_when_it_does(tmp_path):
-    """The only pack is on either drive, as the builders' pace has it: none of them reads."""
+    """What there is lies on either drive, as the builders' pace has it: none of them reads."""
     packing = Packing(tmp_path, parity=0, size=0, options={"accept_carrier_risk": True})
     for mount in packing.mounts:
         packing.fleet.fail(mount, "read", errno.EIO, nth=1, lasting=True, name="packs/*")
     with pytest.raises(DriveFault, match="time and again") as caught:
         packing.pack(read_back="full")
-    assert [m for m in packing.mounts if packing.origin.serial(m) in str(caught.value)] == [caught.value.drive]
+    assert caught.value.drive in [m for m in packing.mounts if packing.origin.serial(m) in str(caught.value)]
     packing.unsigned()
     for mount in packing.mounts:
         packing.fleet.heal(mount)

@@ -3,7 +3,7 @@
 Rows are gathered until they make a run, sorted, and written to a file without a name in the folder given: nothing is
 left of it after a kill. Then all runs are merged range by range: the keys noted while a run was written say where a
 range ends, so that each holds about `RUN` bytes, and Arrow sorts what the runs have of it. What is one run at most
-touches no disk. Rows are measured in bytes, for a path has up to 4096 of them (docs/adr/0012).
+touches no disk. Rows are measured in bytes, for a path has up to 4096 of them (docs/adr/0013).
 
 What is spilled is encrypted by a key that is only in memory: at the destination the names of files are nowhere else
 in the clear. Memory: two runs, a block of each open file, and what Arrow takes to sort one run. Time: each row is

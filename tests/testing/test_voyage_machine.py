@@ -175,6 +175,14 @@ class Voyage(RuleBasedStateMachine):
             assert fault.hint
             self.count("crashed")
         self.fleet.heal(mount)
+        if self.model is None and self.has_lied(mount):  # it is not trusted again, whatever healed it
+            self.replace(place)
+
+    def has_lied(self, mount: str) -> bool:
+        if not self.can_replace():
+            return False
+        with contextlib.closing(Journal(str(self.origin.state))) as journal:
+            return any(o.kind == "lied" and o.serial == self.origin.serial(mount) for o in journal.owed(0).values())
 
     def replace(self, place, *_, **__):
         """A drive dies at the origin, whatever it has been through, and another is packed in its place."""

@@ -412,11 +412,14 @@ def test_the_command_mends_folders_and_prints_its_object(tmp_path):
     done = run(*fleet.mounts, "--dry-run")
     assert done.returncode == 3, done.stderr
     assert "would be written" in done.stdout
+    assert "blocks" not in done.stdout
     done = run(*fleet.mounts, "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["state"] == "repaired"
     assert answer["shipment"] == fleet.shipment
+    done = run(*fleet.mounts, "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "whole: nothing is wrong, and nothing was written\n"), done.stderr
     done = run(*fleet.mounts)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "whole: nothing is wrong, and nothing was written")
     new = tmp_path / "new"

@@ -163,16 +163,18 @@ def _show(result: RepairReport) -> None:
         echo(f"group {group}: so many drives are missing that what is here cannot give all of its contents")
     if result.missing:
         echo(f"missing: {', '.join(result.missing[:20])}")
-    verb = "would read about" if result.dry_run else "read"
-    echo(
-        f"{verb} {common.size_text(result.bytes_read)} to rebuild {common.counted(result.rebuilt_blocks, 'block')}, "
-        f"{common.size_text(result.bytes_written)} {would}, in {common.duration_text(result.seconds)}"
-    )
+    read, written = common.size_text(result.bytes_read), common.size_text(result.bytes_written)
+    if result.dry_run:  # blocks are known once they are rebuilt
+        if result.repaired_files:
+            echo(f"repairing it would read about {read} and write {written}")
+    else:
+        blocks = common.counted(result.rebuilt_blocks, "block")
+        echo(f"read {read} to rebuild {blocks}, {written} written, in {common.duration_text(result.seconds)}")
     _show_next(result)
 
 
 def _show_next(result: RepairReport) -> None:
-    if result.dry_run:
+    if result.dry_run and result.repaired_files:
         click.echo("next: the same command without --dry-run")
     elif result.lost or result.short:
         click.echo("next: mount the drives that are missing, or --fetch-list says what must be sent again")

@@ -104,7 +104,8 @@ class ReadBack:
             if found.wrong:
                 wrong.append(Wrong(stripe, role, slot, found.wrong, 1))
                 name = manifest.pack_name(stripe, role, self._data)
-                said = f"{found.wrong} blocks of {name} read back other than they were written; it is rebuilt"
+                many = "1 block" if found.wrong == 1 else f"{found.wrong} blocks"
+                said = f"{many} of {name} read back other than they were written; it is rebuilt"
                 self._crew.note(slot, f"drive {self._crew.name(slot)}: {said}", fault=True)
             if found.cached and not self._told_cached:
                 self._told_cached = True

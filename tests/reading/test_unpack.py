@@ -103,6 +103,17 @@ def test_a_resumed_unpack_may_write_into_folders_that_it_closed(origin, tmp_path
     shipments.same(origin.source, target)
 
 
+def test_a_file_of_several_packs_that_are_lost_is_named_once(tmp_path):
+    shipments.write(tmp_path / "source/large.bin", os.urandom(5 << 20))
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 1, options={"pack_size": 1 << 20})
+    origin.pack()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unpacking, "ProcessPoolExecutor", shipments.Inline)
+        result = origin.unpack(tmp_path / "target", origin.mounts[:1], origin.seal())
+    assert [path for path, _ in result.failed] == [b"large.bin"]
+    assert not (tmp_path / "target/large.bin").exists()
+
+
 def test_nothing_is_overwritten(origin, tmp_path, inline):
     shipments.write(tmp_path / "target" / "mine", b"mine")
     with pytest.raises(BadInput, match="not empty"):

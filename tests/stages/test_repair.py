@@ -431,6 +431,8 @@ def test_the_command_mends_folders_and_prints_its_object(tmp_path):
         name = mf.pack_name(stripe, mf.role_of(stripe, 2, 3), 2)
         if name in fleet.groups[0].files[2]:
             assert (new / "sealift" / name).read_bytes() == fleet.groups[0].files[2][name]
+    done = run(fleet.mounts[0])
+    assert (done.returncode, done.stdout.startswith("more is missing than parity holds")) == (6, True), done.stdout
     done = run(fleet.mounts[0], "--fetch-list")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["type"] == "sealift-fetch-list"

@@ -131,6 +131,7 @@ _VERDICTS = {
     "repaired": "repaired: everything on the drives here is as it was signed",
     "damaged": "not whole yet: all that is still wrong can be recovered",
     "lost": "LOST: more is gone than parity holds; what could be mended was, nothing else was touched",
+    "missing": "more is missing than parity holds, and drives that are not here may have it; what could be mended was",
 }
 
 
@@ -139,7 +140,7 @@ def _show(result: RepairReport) -> None:
     if result.dry_run and result.repaired_files:
         echo("dry run: nothing was written")
     else:
-        echo(_VERDICTS[result.state])
+        echo(_VERDICTS["missing" if result.state == "lost" and result.missing else result.state])
     would = "would be written" if result.dry_run else "written"
     by_drive = Counter[tuple[str, str]]()
     for each in result.repaired:

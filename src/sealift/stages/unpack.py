@@ -139,7 +139,10 @@ def unpack(options: Options, events: Events) -> Result:
                 raise BadInput("no member matches --path", hint="`sealift ls` lists them; `*` crosses folders")
     finally:
         shipment.close()
-    result.failed.sort()
+    reasons: dict[bytes, str] = {}
+    for path, reason in sorted(result.failed):  # a file of several segments has failed once
+        reasons.setdefault(path, reason)
+    result.failed = list(reasons.items())
     result.seconds = time.monotonic() - begun
     return result
 

@@ -81,6 +81,21 @@ def test_what_is_gone_from_the_source_is_told(lossy, tmp_path):
     assert result.exit_code == 2
 
 
+def test_what_has_changed_since_is_told_and_packed_as_it_is(lossy, tmp_path):
+    from sealift.stages.pack.only import select
+
+    selected = select(str(lossy.list), str(lossy.state)).paths
+    whole = shipments.picture(lossy.source)
+    first, second = [path for path in sorted(selected) if whole[path][0] == "file" and len(whole[path][-1]) == 1][:2]
+    with open(os.fsencode(lossy.source) + b"/" + first, "ab") as file:
+        file.write(b"more")
+    os.utime(os.fsencode(lossy.source) + b"/" + second, ns=(1, 1))
+    origin, result = extra(lossy, tmp_path)
+    assert (result.outdated, result.skipped, result.exit_code) == ([first, second], [], 2)
+    again = origin.pack(only=str(lossy.list), of=str(lossy.state))
+    assert again.outdated == [first, second], "a packing that goes on says so too"
+
+
 def test_a_list_that_does_not_fit_is_refused(lossy, tmp_path):
     with pytest.raises(BadInput, match="belong together"):
         extra(lossy, tmp_path, of=None)

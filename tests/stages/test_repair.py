@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
 
-from sealift.errors import BadInput, DriveFault, SignatureInvalid
+from sealift.errors import BadInput, DriveFault, NotAllHere, SignatureInvalid
 from sealift.formats import canonical
 from sealift.formats import fetch as lists
 from sealift.formats import manifest as mf
@@ -250,6 +250,14 @@ def test_a_target_that_is_not_empty_is_refused():
         mend(drives, onto=[type(drives[0])("/mnt/x", type(drives[0].medium)())])
     assert stranger.medium.files == {"mine.txt": b"mine"}
     assert small.medium.files == {}
+
+
+def test_nothing_is_put_onto_a_new_drive_when_too_many_are_missing():
+    drives = FLEET.memory()
+    new = type(drives[0])("/mnt/new", type(drives[0].medium)())
+    with pytest.raises(NotAllHere, match="3 of its 4 drives are missing, and 2 can be rebuilt"):
+        mend(drives[:1], onto=[new])
+    assert contents(new) == {}
 
 
 def test_nobody_trusted_signed_nothing_is_written():

@@ -206,6 +206,7 @@ def answer(result: Result) -> dict[str, Any]:
         "read_back": result.read_back,
         "changed": [common.path_fields(path) for path in result.changed],
         "skipped": [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped],
+        "outdated": [common.path_fields(path) for path in result.outdated],
         "waiting": [
             {
                 "group": group,
@@ -238,6 +239,10 @@ def summarize(result: Result, options: Options) -> None:
     if result.changed:
         say(f"{common.counted(len(result.changed), 'file')} changed while being read, packed as read:")
         common.say_list(map(common.path_text, result.changed), len(result.changed))
+    if result.outdated:
+        what = common.counted(len(result.outdated), "file")
+        say(f"{what} changed since the packing that --of is about, packed as they are now:")
+        common.say_list(map(common.path_text, result.outdated), len(result.outdated))
     if result.skipped:
         say(f"{common.counted(len(result.skipped), 'path')} skipped:")
         common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped))

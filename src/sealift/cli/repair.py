@@ -114,6 +114,7 @@ def _print_list(record: Any) -> None:
     size = common.size_text(sum(pack.bytes for pack in record.packs))
     if record.packs:
         common.say(f"{common.counted(len(record.packs), 'pack')} ({size}) would make everything recoverable")
+        common.say("`sealift pack --only` at the origin packs the files in them whole, which may be more than that")
     else:
         common.say("nothing need be sent again: everything can be recovered from what is here")
 
@@ -178,7 +179,8 @@ def _show_next(result: RepairReport) -> None:
     if result.dry_run and result.repaired_files:
         click.echo("next: the same command without --dry-run")
     elif result.lost or result.short:
-        click.echo("next: mount the drives that are missing, or --fetch-list says what must be sent again")
+        fetch = "--fetch-list says what must be sent again"
+        click.echo(f"next: mount the drives that are missing, or {fetch}" if result.missing else f"next: {fetch}")
     elif result.missing:
         click.echo("next: --onto MNT rebuilds a missing drive onto an empty one")
     elif result.state == "repaired":

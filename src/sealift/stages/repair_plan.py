@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, FormatError, SignatureInvalid
+from sealift.errors import BadInput, FormatError, NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.stages import verify_join as join
 from sealift.stages.repair_files import SMALL
@@ -183,9 +183,19 @@ def card_of(drive: Drive) -> mf.DriveCard | None:
 
 
 def check_targets(found: Survey, plans: Sequence[Plan], events: Events) -> None:
-    """Targets are empty or half rebuilt, large enough, and no filesystem of another drive."""
+    """Targets are empty or half rebuilt, large enough, no filesystem of another drive, and there is what to fill them.
+
+    Without that no target is touched: a drive that holds no pack would stand beside the real one when that arrives.
+    """
     filesystems: dict[tuple[object, ...], str] = {view.drive.filesystem(): view.mount for view in found.views}
     for plan in plans:
+        group = plan.group
+        if is_short(group, {row.slot for row in group.missing}):
+            raise NotAllHere(
+                f"group {group.group}: {len(group.missing)} of its {group.manifest.n} drives are missing, and"
+                f" {group.manifest.geometry.parity} can be rebuilt from the others; nothing was written",
+                hint="mount more of them; --fetch-list says what must be sent again if they are lost",
+            )
         for drive, row in plan.onto:
             _check_contents(drive, row, plan.group)
             needed = sum(_bytes_of(plan.group, row.slot))

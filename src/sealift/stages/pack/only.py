@@ -3,7 +3,7 @@
 LIST is a fetch list (formats/fetch.py), which names packs and no files; DIR is the state folder of the packing that
 it is about, which knows what each pack held. The shipment has its own declaration, state and drives, and is packed
 like any other; only its scan is narrowed to those paths, the other names of their inodes, and the folders above.
-A file of which one segment is lost is packed whole.
+A file of which one segment is lost is packed whole; one that has changed since is packed as it is now, and told.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Known(msgspec.Struct):
 class Selection:
     """The paths that are packed, and what they are of: for the configuration, and to tell."""
 
-    paths: frozenset[bytes]
+    paths: dict[bytes, tuple[int, int] | None]  # with size and mtime (ns) of a file when it was packed first
     shipment: str
     packs: int
     digest: str
@@ -75,8 +75,8 @@ def select(path: str, state: str) -> Selection:
     wanted: dict[tuple[int, int], set[int]] = {}
     for pack in record.contents:
         wanted.setdefault((pack.group, pack.stripe), set()).add(pack.role)
-    paths = {each for (group, stripe), roles in wanted.items() for each in _paths(state, group, stripe, roles)}
-    return Selection(frozenset(paths), record.shipment, len(record.contents), blake3(data).hexdigest())
+    paths = {path: as_was for at, roles in wanted.items() for path, as_was in _paths(state, *at, roles)}
+    return Selection(paths, record.shipment, len(record.contents), blake3(data).hexdigest())
 
 
 def _shipment(state: str) -> str:
@@ -91,17 +91,20 @@ def _shipment(state: str) -> str:
         raise BadInput(f"{path} cannot be read: {error}", hint="give another --of") from error
 
 
-def _paths(state: str, group: int, stripe: int, roles: set[int]) -> Iterator[bytes]:
+def _paths(state: str, group: int, stripe: int, roles: set[int]) -> Iterator[tuple[bytes, tuple[int, int] | None]]:
     """What these packs of a stripe held, from the rows that were kept when it was committed."""
+    names = ("path", "role", "kind", "size", "mtime")
     name = os.path.join(state, "groups", f"{group:04d}", "stripes", f"{stripe:07d}.rows")
     try:
         with open(name, "rb") as file:
             while head := file.read(_HEAD):
                 length, size = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:], "little")
                 batch = index.to_arrow(file.read(length), size)
-                for path, role in zip(batch.column("path").to_pylist(), batch.column("role").to_pylist(), strict=True):
+                for path, role, kind, length, mtime in zip(
+                    *(batch.column(each).to_pylist() for each in names), strict=True
+                ):
                     if role in roles:
-                        yield path
+                        yield path, (length, mtime) if kind == index.FILE else None
     except OSError as error:
         raise BadInput(
             f"{state} does not know what stripe {stripe} of group {group} held: {error}",
@@ -120,10 +123,23 @@ def folders_above(paths: Iterable[bytes]) -> set[bytes]:
     return found
 
 
+def _outdated(rows: pa.RecordBatch, selection: Selection) -> Iterator[bytes]:
+    columns = (rows.column(each).to_pylist() for each in ("path", "kind", "size", "mtime"))
+    for path, kind, length, mtime in zip(*columns, strict=True):
+        as_was = selection.paths[path]
+        if as_was is not None and (kind, length, mtime) != (index.FILE, *as_was):
+            yield path
+
+
 def narrow(
-    seen: Iterable[pa.RecordBatch], spool: str, selection: Selection, skipped: list[tuple[bytes, str]]
+    seen: Iterable[pa.RecordBatch],
+    spool: str,
+    selection: Selection,
+    skipped: list[tuple[bytes, str]],
+    outdated: list[bytes],
 ) -> Iterator[pa.RecordBatch]:
-    """Of what the walk saw only what is selected; what was selected and is gone is told in `skipped`.
+    """Of what the walk saw only what is selected; what was selected and is gone is told in `skipped`, what is not
+    what it was (size or mtime) in `outdated`.
 
     The rows are kept in the Parquet file `spool` meanwhile: what else is a name of a selected inode, and which folders
     are above, is known when all have been seen.
@@ -147,6 +163,7 @@ def narrow(
             writer.write_batch(batch)
             rows = batch.filter(pc.is_in(batch.column("path"), chosen))
             found.update(rows.column("path").to_pylist())
+            outdated += _outdated(rows, selection)
             inodes.update(inodes_of(rows))
     inodes.discard((-1, -1))
     with pq.ParquetFile(spool, pre_buffer=False) as file:
@@ -154,10 +171,10 @@ def narrow(
             paths = batch.column("path").to_pylist()
             names.update(path for path, inode in zip(paths, inodes_of(batch), strict=True) if inode in inodes)
         names |= found
-        kept = pa.array(sorted(names | folders_above(names | selection.paths)), pa.binary())
+        kept = pa.array(sorted(names | folders_above(names | selection.paths.keys())), pa.binary())
         for batch in file.iter_batches():
             yield batch.filter(pc.is_in(batch.column("path"), kept))
     os.unlink(spool)
     skipped[:] = [each for each in skipped if each[0] in selection.paths]
     told = {path for path, _ in skipped}
-    skipped += [(path, "is no longer in the source") for path in sorted(selection.paths - found) if path not in told]
+    skipped += [(path, "is no longer in the source") for path in sorted(selection.paths.keys() - found) if path not in told]

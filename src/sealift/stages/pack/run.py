@@ -96,6 +96,7 @@ class Result:
     groups: list[dict[str, Any]]
     changed: list[bytes]
     skipped: list[tuple[bytes, str]]
+    outdated: list[bytes]  # of --only: changed since they were packed first
     waiting: list[tuple[int, list[Place]]]  # groups whose drives are not attached
     owed: bool  # a group is not signed because drives of it are set aside
     read_back: dict[str, Any]
@@ -113,7 +114,7 @@ class Result:
             return DriveFault.exit_code
         if self.waiting:
             return NotAllHere.exit_code
-        return CHANGED if self.changed or self.skipped else 0
+        return CHANGED if self.changed or self.skipped or self.outdated else 0
 
 
 def run(options: Options, events: Events) -> Result:
@@ -459,6 +460,7 @@ def _result(work: Work, seconds: float, memory: dict[str, int]) -> Result:
         groups,
         changed,
         sorted({*work.summary.skipped, *skipped}),
+        work.summary.outdated,
         [(group, missing) for group, missing in waiting if missing],
         unsigned,
         read_back_row(work.options.read_back, [journal.read_back(number) for number in range(len(deal.groups))]),

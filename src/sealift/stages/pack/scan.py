@@ -57,6 +57,7 @@ class Summary(msgspec.Struct):
     digest: str
     shares: list[GroupShare]
     skipped: list[tuple[bytes, str]]
+    outdated: list[bytes] = []  # of --only: not what was packed first
 
 
 @dataclass
@@ -164,15 +165,16 @@ def scan(
             return msgspec.json.decode(file.read(), type=Summary)
     os.makedirs(folder, exist_ok=True)
     skipped: list[tuple[bytes, str]] = []
+    outdated: list[bytes] = []
     seen = _seen(source, key_function(sample_key), seed if order == "shuffled" else None, skipped, progress)
     if only is not None:
-        seen = narrow(seen, os.path.join(folder, "seen.parquet"), only, skipped)
+        seen = narrow(seen, os.path.join(folder, "seen.parquet"), only, skipped, outdated)
     from sealift.stages.pack.deal import group_file
     from sealift.stages.pack.order import arrange
 
     shares, digest = arrange(seen, folder, weights)
     sync(*(group_file(folder, group) for group in range(len(weights))))
-    summary = Summary(digest=digest, shares=shares, skipped=skipped)
+    summary = Summary(digest=digest, shares=shares, skipped=skipped, outdated=sorted(outdated))
     with open(done + ".part", "wb") as file:
         file.write(msgspec.json.encode(summary))
         file.flush()

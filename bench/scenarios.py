@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -148,7 +149,11 @@ def _verifying(bench: Bench, kind: str) -> dict[str, Any]:
             for mount in site.mounts:
                 (machine.read_all if kind == "reused" else machine.forget)(os.path.join(mount, "sealift"))
 
-        contenders = [bench.kit.verify(site.mounts, before), measure.Contender("b3sum", ["b3sum", *packs], before)]
+        contenders = [
+            bench.kit.verify(site.mounts, before),
+            measure.Contender("b3sum", ["b3sum", *packs], before),
+            measure.Contender("b3sum, one a drive, at once", _at_once(site.mounts), before),
+        ]
         runs = measure.interleave(contenders, bench.rounds, bench.say)
         total = min(bench.floor_bytes, max(8 << 20, size // 4))
         costs = floor.measure(packs, total, site.mounts, _GEOMETRY, parts=("read", "file"))
@@ -164,6 +169,12 @@ def _verifying(bench: Bench, kind: str) -> dict[str, Any]:
     }
     found["efficiency"] = round(least / found["tools"]["sealift verify"]["median_s"], 3)
     return found
+
+
+def _at_once(mounts: list[str]) -> list[str]:
+    """b3sum as one would run it over many drives: they are all read at the same time, as verify reads them."""
+    folders = " ".join(shlex.quote(os.path.join(mount, "sealift", "packs")) for mount in mounts)
+    return ["bash", "-c", f"for packs in {folders}; do b3sum $packs/*/* & done; wait"]
 
 
 # -- rebuild

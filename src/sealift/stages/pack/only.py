@@ -138,9 +138,9 @@ def narrow(
     skipped: list[tuple[bytes, str]],
     outdated: list[bytes],
 ) -> Iterator[pa.RecordBatch]:
-    """Of what the walk saw only what is selected; what was selected and is gone is told in `skipped`, what is not
-    what it was (size or mtime) in `outdated`.
+    """Of what the walk saw only what is selected.
 
+    What was selected and is gone is told in `skipped`; what is not what it was, by size or mtime, in `outdated`.
     The rows are kept in the Parquet file `spool` meanwhile: what else is a name of a selected inode, and which folders
     are above, is known when all have been seen.
     """
@@ -177,4 +177,5 @@ def narrow(
     os.unlink(spool)
     skipped[:] = [each for each in skipped if each[0] in selection.paths]
     told = {path for path, _ in skipped}
-    skipped += [(path, "is no longer in the source") for path in sorted(selection.paths.keys() - found) if path not in told]
+    gone = sorted(selection.paths.keys() - found - told)
+    skipped += [(path, "is no longer in the source") for path in gone]

@@ -32,7 +32,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rebuild-bytes", type=float, default=3.2e9, help="of the corpus that rebuilding is measured with"
     )
-    parser.add_argument("--files", type=int, default=40_000, help="of the corpora of small files")
+    parser.add_argument("--files", type=int, default=75_000, help="of the corpora of small files")
     parser.add_argument("--out", default=_HERE, help="folder of results.json and RESULTS.md")
     parser.add_argument("--smoke", action="store_true", help="everything once on tiny corpora; writes nothing to --out")
     return parser.parse_args()

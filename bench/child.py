@@ -66,7 +66,7 @@ def main() -> None:
     if sys.argv[1] != "-":
         _reuse(sys.argv[1])
     plain_run = packing.run
-    packing.run = lambda options, events: plain_run(dataclasses.replace(options, rehearsal=True), events)
+    packing.run = lambda options, *rest: plain_run(dataclasses.replace(options, rehearsal=True), *rest)
     from sealift.cli.main import main as command
 
     sys.argv = ["sealift", *sys.argv[2:]]

@@ -1,7 +1,7 @@
 """The corpora, made on the spot from packages: real files that anybody can get again.
 
     large   large files that do not compress: music, a file of half of the whole, and shards of 256 MiB
-    small   tens of thousands of text files, about 13 KB each: the larger part of linux-source-6.1
+    small   tens of thousands of text files, about 13 KB each: nearly all of linux-source-6.1
     tiny    the same text in files of exactly 4 KB
     mixed   documents, drawings, pictures, sound and music, as they come
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SHARD = 256 << 20
 _PIECE = 4 << 20
-_SMALL = (2 << 10, 64 << 10)  # sizes of the text files taken: about 13 KB on average
+_SMALL = (1, 256 << 10)  # sizes of the text files taken: about 13 KB on average
 _TINY = 4096
 _MIXED = ("linux-doc-6.1", "openclipart-svg", "gnome-backgrounds", "sonic-pi-samples", "wesnoth-1.16-music")
 
@@ -86,6 +86,7 @@ class Makers:
                 subprocess.run(["apt-get", "download", "-qq", name], cwd=archives, check=True)
                 found = [each for each in os.listdir(archives) if each.startswith(name + "_")]
             shutil.rmtree(target + ".part", ignore_errors=True)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
             subprocess.run(["dpkg-deb", "-x", os.path.join(archives, found[0]), target + ".part"], check=True)
             os.rename(target + ".part", target)
         return target

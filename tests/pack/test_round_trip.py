@@ -146,7 +146,7 @@ def slot(mount) -> int:
 def whole_samples(origin, seal) -> None:
     """Members that share directory and name up to the first dot are in one pack unless they are larger than one."""
     from sealift.formats.index import FILE
-    from sealift.stages.pack.scan import default_key
+    from sealift.stages.pack.walk import default_key
 
     places: dict[bytes, set[tuple[int, int, int]]] = {}
     sizes: dict[bytes, int] = {}

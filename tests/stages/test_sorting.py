@@ -1,6 +1,7 @@
 """Any number of rows, of any width, come out in order; what is spilled has no name and cannot be read."""
 
 import errno
+import math
 import os
 import random
 import resource
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from sealift.errors import SealiftError
 from sealift.stages import sorting
-from sealift.stages.pack import scan
+from sealift.stages.pack import scan, walk
 
 SCHEMA = pa.schema([("path", pa.binary()), ("start", pa.int64()), ("rest", pa.int64())])
 KEY = ("path", "start")
@@ -182,9 +183,7 @@ def test_a_scan_that_is_spilled_is_dealt_as_one_that_is_not(tmp_path, monkeypatc
     for name, run in (("one", 1 << 30), ("many", 300)):
         monkeypatch.setattr(sorting, "RUN", run)
         for order in ("path", "shuffled"):
-            found = scan.scan(
-                os.fsencode(source), str(tmp_path / name / order), weights=[1, 2], order=order, seed=5,
-                sample_key=None, progress=lambda *_: None,
-            )  # fmt: skip
+            seen = walk.walk(os.fsencode(source), [b""], walk.default_key, 5 if order == "shuffled" else None, math.inf)
+            found = scan.scan(seen, str(tmp_path / name / order), weights=[1, 2], progress=lambda *_: None)
             digests.add((order, found.digest))
     assert len(digests) == 2

@@ -109,11 +109,15 @@ meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wai
 @common.json_option
 def pack(as_json: bool, **given: Any) -> None:
     """Pack, and say what was packed."""
-    from sealift.stages.pack import run as stage
+    from sealift.stages.pack.workers import Workers, count
 
-    options = _options(**given)
-    with common.Meter() as meter:
-        result = stage.run(options, _events(meter))
+    # they get ready while this process imports what it needs
+    with Workers(count(len({*given["to"], *given["carriers"]}) - given["parity"])) as workers:
+        from sealift.stages.pack import run as stage
+
+        options = _options(**given)
+        with common.Meter() as meter:
+            result = stage.run(options, _events(meter), workers)
     if as_json:
         common.emit(answer(result))
     summarize(result, options)

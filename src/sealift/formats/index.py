@@ -10,6 +10,7 @@ become Arrow arrays without a Python object a row (`to_arrow`). docs/spec/index.
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,18 +58,46 @@ class Rows:
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
+        self._runs: list[dict[str, Any]] = []  # columns of files that came together
+        self._length = 0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._length
 
     def add(self, row: Row) -> None:
         """Append one row."""
         self._rows.append(row)
+        self._length += 1
+
+    def add_files(
+        self,
+        paths: list[bytes],
+        sizes: list[int],
+        modes: list[int],
+        mtimes: list[int],
+        *,
+        stripe: int,
+        role: int,
+        offsets: list[int],
+        digests: list[bytes],
+    ) -> None:
+        """Append whole files of one pack, as they were scanned; all lists are equally long."""
+        count = len(paths)
+        same = dict.fromkeys(_INTS, 0) | {"stripe": stripe, "role": role}
+        self._runs.append(
+            {name: [value] * count for name, value in same.items()}
+            | {"link": [b""] * count, "file_blake3": [b""] * count}
+            | {"path": paths, "size": sizes, "mode": modes, "mtime": mtimes, "length": sizes}
+            | {"offset": offsets, "stored": sizes, "blake3": digests}
+        )
+        self._length += count
 
     def encode(self) -> tuple[bytes, int]:
         """The batch as bytes (zstd over msgpack of columns), and the length of the columns."""
         columns: dict[str, Any] = {}
-        for name, values in zip(Row._fields, zip(*self._rows, strict=True), strict=True):
+        single = zip(*self._rows, strict=True) if self._rows else [()] * len(Row._fields)
+        for name, first in zip(Row._fields, single, strict=True):
+            values = [*first, *itertools.chain.from_iterable(run[name] for run in self._runs)]
             if name in _BYTES:
                 columns[name] = (array("i", map(len, values)).tobytes(), b"".join(values))
             else:
@@ -84,20 +113,24 @@ def to_arrow(batch: bytes, size: int) -> pa.RecordBatch:
 
     columns = msgspec.msgpack.decode(zstd.decompress(batch, size))
     schema = members_schema()
-    count = len(columns["size"]) // 8
     arrays = []
     for field in schema:
         if field.name in _INTS:
             values = np.frombuffer(columns[field.name], dtype=np.int64)
             arrays.append(pa.array(values.astype(field.type.to_pandas_dtype()), type=field.type))
             continue
-        lengths, data = columns[field.name]
-        offsets = np.zeros(count + 1, dtype=np.int32)
-        np.cumsum(np.frombuffer(lengths, dtype=np.int32), out=offsets[1:])
-        arrays.append(
-            pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(data)])
-        )
+        arrays.append(binary(*columns[field.name]))
     return pa.record_batch(arrays, schema=schema)
+
+
+def binary(lengths: bytes, data: bytes) -> pa.Array:
+    """A column of bytes, from the lengths of its values (array("i")) and the values, one after the other."""
+    import numpy as np
+    import pyarrow as pa
+
+    ends = np.cumsum(np.frombuffer(lengths, dtype=np.int32), dtype=np.int32)
+    offsets = np.concatenate([np.zeros(1, dtype=np.int32), ends])
+    return pa.Array.from_buffers(pa.binary(), len(ends), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(data)])
 
 
 def members_schema() -> pa.Schema:

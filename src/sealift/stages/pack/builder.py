@@ -1,4 +1,4 @@
-"""A builder: a process that turns units into data packs, slab by slab, in shared memory.
+"""A builder: a process that turns units into data packs, slab by slab, in shared memory; before, it walks the source.
 
 It holds no lock it did not inherit, writes to no drive and knows no path but the source. For every pack of every
 stripe it draws a fresh age file key and nonce, which live in one PackStream and nowhere else. It serves several
@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import socket
 import stat
 import sys
 from collections import deque
@@ -26,14 +27,27 @@ from blake3 import blake3
 from sealift.errors import SealiftError
 from sealift.formats import age_keys, tar, zstd
 from sealift.formats.index import BATCH, CHANGED, DIRECTORY, FILE, HARDLINK, SPARSE, SYMLINK, Row, Rows
-from sealift.stages.pack.queue import digest_name
 from sealift.stages.pack.stream import Channel, PackStream, SlabSink
-from sealift.stages.pack.units import Begin, Ended, Failed, RowsReady, Setup, Unit
+from sealift.stages.pack.units import (
+    LARGE,
+    MOST_FDS,
+    Begin,
+    Ended,
+    Failed,
+    Files,
+    Hold,
+    RowsReady,
+    Setup,
+    Unit,
+    Walk,
+    Walked,
+    digest_name,
+)
+from sealift.stages.pack.walk import key_function, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LARGE = zstd.FRAME - 16384  # leaves room for the longest headers; a member with more content has frames of its own
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -49,7 +63,7 @@ class PackBuilder:
         self._stripe = stripe
         self.sink = SlabSink(builder.channel, builder.memory, builder.setup, role)
         self._stream = PackStream(self.sink, builder.recipients, builder.setup.pack_size)
-        self._queue: deque[Unit] = deque()
+        self._queue: deque[Unit | Files] = deque()
         self._current: Iterator[None] | None = None
         self._begun = False
         self._members = self._samples = self._source_bytes = self._files = 0
@@ -76,6 +90,9 @@ class PackBuilder:
             if not self._queue:
                 break
             unit = self._queue.popleft()
+            if isinstance(unit, Files):
+                self._current = self._files_of(unit)
+                continue
             self._samples += unit.sample
             if unit.kind == FILE and unit.length <= LARGE and not (unit.part or unit.links or unit.sparse):
                 self._whole(unit)
@@ -101,8 +118,66 @@ class PackBuilder:
         self._stream.put(tar.header(unit.path, tar.SYMLINK, 0, 0o777, unit.mtime, target))
         self._note(unit, SYMLINK, link=target)
 
+    def _files_of(self, files: Files) -> Iterator[None]:
+        """What most files are, so every call counts; what is not as it was scanned is looked at anew."""
+        self._samples += files.samples
+        stream, source, first = self._stream, self._builder.source, 0
+        offsets: list[int] = []
+        digests: list[bytes] = []
+        columns = zip(files.paths, files.sizes, files.modes, files.mtimes, strict=True)
+        for place, (path, size, mode, mtime) in enumerate(columns):
+            header = tar.header(path, tar.REGULAR, size, mode, mtime)
+            head = len(header)
+            end = head + size
+            view = stream.reserve(end + tar.padding(size))
+            content = view[head:end]
+            try:
+                fd = os.open(path, _OPEN, dir_fd=source)
+                try:
+                    count = os.preadv(fd, [content], 0)
+                    status = os.fstat(fd)
+                finally:
+                    os.close(fd)
+                plain = status.st_mtime_ns == mtime and count == size == status.st_size
+                plain = plain and stat.S_ISREG(status.st_mode)
+            except OSError:
+                plain = False
+            if plain:
+                view[:head] = header
+                view[end:] = _ZEROS[: len(view) - end]
+                offsets.append(stream.offset + head)
+                digests.append(blake3(content).digest())
+                stream.take(len(view))
+            else:
+                self._note_files(files, first, offsets, digests)
+                first, offsets, digests = place + 1, [], []
+                self._whole(files.unit(place))
+            if place % 64 == 63:
+                yield None
+        self._note_files(files, first, offsets, digests)
+
+    def _note_files(self, files: Files, first: int, offsets: list[int], digests: list[bytes]) -> None:
+        if not offsets:
+            return
+        run = slice(first, first + len(offsets))
+        sizes = files.sizes[run]
+        self._members += len(sizes)
+        self._files += len(sizes)
+        self._source_bytes += sum(sizes)
+        self._builder.rows.add_files(
+            files.paths[run],
+            sizes,
+            files.modes[run],
+            files.mtimes[run],
+            stripe=self._stripe,
+            role=self.role,
+            offsets=offsets,
+            digests=digests,
+        )
+        self._builder.rows_grew()
+
     def _whole(self, unit: Unit) -> None:
-        """A small file in one piece, with one name: what most files of most corpora are, so every call counts."""
+        """A small file in one piece, with one name."""
         try:
             fd = os.open(unit.path, _OPEN, dir_fd=self._builder.source)
         except OSError as error:
@@ -311,7 +386,8 @@ class PackBuilder:
         if flags & CHANGED:
             self._changed.append(unit.path)
         if whole:
-            self._builder.add_row(row)
+            self._builder.rows.add(row)
+            self._builder.rows_grew()
         else:
             self._segments.append(msgspec.msgpack.encode(row))
 
@@ -351,20 +427,19 @@ class Builder:
         self.channel, self.setup, self.memory = channel, setup, memory
         self.source = os.open(setup.source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # paths are opened from here
         self.recipients = [age_keys.parse_recipient(text) for text in setup.recipients]
-        self._rows = Rows()
+        self.rows = Rows()  # of the index, for the next batch
 
-    def add_row(self, row: Row) -> None:
-        """Keep a row of the index for the next batch."""
-        self._rows.add(row)
-        if len(self._rows) >= BATCH:
+    def rows_grew(self) -> None:
+        """Hand the batch over if it is one."""
+        if len(self.rows) >= BATCH:
             self.flush_rows()
 
     def flush_rows(self) -> None:
-        """Hand the batch over."""
-        if len(self._rows):
-            batch, size = self._rows.encode()
-            self.channel.send(RowsReady(batch, size, len(self._rows)))
-            self._rows = Rows()
+        """Hand over what there is."""
+        if len(self.rows):
+            batch, size = self.rows.encode()
+            self.channel.send(RowsReady(batch, size, len(self.rows)))
+            self.rows = Rows()
 
     def stripe(self, begin: Begin) -> None:
         """Build the packs of one stripe."""
@@ -432,20 +507,40 @@ def _hash_zeros(hasher: blake3, count: int) -> Iterator[None]:
             yield None
 
 
+_WHILE = 0.01  # seconds that a walk goes on before its folders are shared out again
+
+
+def _walk(channel: Channel, work: Walk) -> None:
+    for seen in walk(work.source, work.folders, key_function(work.sample_key), work.seed, _WHILE):
+        channel.send(seen)
+    channel.send(Walked(work.folders))
+
+
+def _hold(descriptor: int, messages: int) -> None:
+    """Take descriptors of locks, and keep them open for as long as this process lives."""
+    with socket.socket(fileno=os.dup(descriptor)) as ours:
+        for _ in range(messages):
+            if not socket.recv_fds(ours, 1, MOST_FDS)[0]:
+                raise EOFError
+
+
 def main() -> None:
     """Entry point: builder CONNECTION_FD MEMORY_FD."""
     connection = Connection(int(sys.argv[1]))
     shared = int(sys.argv[2])
     channel = Channel(connection)
     gc.set_threshold(50_000, 20, 100)  # rows and units are many, and no cycles
+    builder: Builder | None = None
     try:
-        setup = channel.receive()
-        assert isinstance(setup, Setup)
-        memory = memoryview(mmap.mmap(shared, os.fstat(shared).st_size))
-        builder = Builder(channel, setup, memory)
         while True:
             message = channel.receive()
-            if isinstance(message, Begin):
+            if isinstance(message, Walk):
+                _walk(channel, message)
+            elif isinstance(message, Hold):
+                _hold(connection.fileno(), message.messages)
+            elif isinstance(message, Setup):
+                builder = Builder(channel, message, memoryview(mmap.mmap(shared, os.fstat(shared).st_size)))
+            elif isinstance(message, Begin) and builder is not None:
                 builder.stripe(message)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(0)  # the coordinator is gone, and with it what we were building

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pyarrow.compute as pc
 from blake3 import blake3
 
 from sealift.formats.index import FILE, HARDLINK
@@ -98,15 +99,12 @@ class Dealer:
         return np.asarray(batch.column("size"), dtype=np.int64)
 
     def _first_of_sample(self, batch: pa.RecordBatch) -> Any:
-        keys = batch.column("key")
-        first = np.empty(batch.num_rows, dtype=bool)
-        values = keys.to_pylist()
-        previous = self._last_key
-        for index, value in enumerate(values):
-            first[index] = value != previous
-            previous = value
-        self._last_key = previous
-        return first
+        keys, count = batch.column("key"), batch.num_rows
+        if not count:
+            return np.empty(0, dtype=bool)
+        begins = keys[0].as_py() != self._last_key
+        self._last_key = keys[count - 1].as_py()
+        return np.concatenate([[begins], np.asarray(pc.not_equal(keys.slice(1), keys.slice(0, count - 1)))])
 
     def _digest(self, batch: pa.RecordBatch) -> None:
         paths = batch.column("path")

@@ -12,25 +12,16 @@ Nothing here prints; `progress` is called from the coordinating thread.
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from sealift.errors import SealiftError
 from sealift.formats import age, zstd
 from sealift.formats.index import Row, Rows
-from sealift.stages.pack import units
 from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import Follower
@@ -38,16 +29,18 @@ from sealift.stages.pack.journal import PackRow, Slow
 from sealift.stages.pack.rates import Rates
 from sealift.stages.pack.readback import BUFFER
 from sealift.stages.pack.stripe import StripeWriter
-from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Failed, Filled, RowsReady, Setup, Work
+from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from sealift.stages.pack import units
     from sealift.stages.pack.copies import Copies
     from sealift.stages.pack.crew import Crew
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.queue import Cursor, UnitQueue
     from sealift.stages.pack.readback import ReadBack
+    from sealift.stages.pack.workers import BuilderProcess, Fleet
 
 SLAB = 4 << 20
 DEPTH = 3
@@ -63,68 +56,6 @@ class Progress(msgspec.Struct):
     packed_bytes: int
     members: int
     written: dict[str, int]  # mount -> bytes
-
-
-class BuilderProcess:
-    """One builder and the messages to it; `send` is safe from any thread."""
-
-    def __init__(self, memory: int, locks: Sequence[int]) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            theirs.set_inheritable(True)
-            # a terminal's Ctrl-C is for the coordinator; a builder is born deaf to it, from its first import on
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-m", "sealift.stages.pack.builder", str(theirs.fileno()), str(memory)],
-                    pass_fds=[theirs.fileno(), memory, *locks],
-                    stdin=subprocess.DEVNULL,
-                )
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self.connection = Connection(ours.detach())
-        self._lock = threading.Lock()
-
-    def send(self, message: units.ToBuilder) -> None:
-        """Send; a builder that is gone shows when it is next heard."""
-        with self._lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send_bytes(units.encoder.encode(message))
-
-    def stop(self) -> None:
-        """End the process at once; it owns nothing that outlives it."""
-        self.connection.close()
-        self.process.kill()
-        self.process.wait()
-
-
-class Fleet:
-    """Builders and the shared memory of slabs, for as long as a run packs groups of one geometry."""
-
-    def __init__(self, setup: Setup, parity_count: int, builders: int, locks: Sequence[int]) -> None:
-        self.setup, self.data, self.parity = setup, setup.data, parity_count
-        self.n = setup.data + parity_count
-        size = self.n * setup.depth * setup.slab
-        self._fd = os.memfd_create("sealift-slabs", os.MFD_CLOEXEC)
-        os.ftruncate(self._fd, size)
-        self._map = mmap.mmap(self._fd, size)
-        self.memory = np.frombuffer(self._map, dtype=np.uint8).reshape(self.n, setup.depth, setup.slab)
-        self.zeros = np.zeros(setup.slab, dtype=np.uint8)
-        self.builders = [BuilderProcess(self._fd, locks) for _ in range(builders)]
-        for builder in self.builders:
-            builder.send(setup)
-
-    def release(self) -> None:
-        """Give the pages of the slabs back, between stripes; they come again when they are written."""
-        self._map.madvise(mmap.MADV_REMOVE)
-
-    def close(self) -> None:
-        """Stop the builders and give the memory back."""
-        for builder in self.builders:
-            builder.stop()
-        del self.memory
-        with contextlib.suppress(BufferError):
-            self._map.close()
-        os.close(self._fd)
 
 
 class GroupPacker:
@@ -239,18 +170,7 @@ class GroupPacker:
         if self._commit is not None and self._commit.done():
             self._finish_commit()
         self._between()
-        ready = wait([builder.connection for builder in self._fleet.builders], timeout=0.25)
-        out = []
-        for builder in self._fleet.builders:
-            if builder.connection in ready:
-                try:
-                    out.append((builder, units.from_builder.decode(builder.connection.recv_bytes())))
-                except (EOFError, ConnectionResetError) as error:
-                    raise SealiftError(
-                        "a builder process ended before its work was done (killed, or out of memory)",
-                        hint="committed stripes are safe; run the same command again to go on",
-                    ) from error
-        return out
+        return list(self._fleet.workers.hear(self._fleet.builders, 0.25))
 
     def _handle(
         self,
@@ -265,7 +185,7 @@ class GroupPacker:
         if isinstance(message, Ask):
             taken = queue.take(message.room)
             for unit in taken:
-                if unit.part:
+                if isinstance(unit, Unit) and unit.part:
                     self._follower.follow(unit)
             builder.send(Work(message.role, taken))
         elif isinstance(message, Filled):
@@ -281,8 +201,6 @@ class GroupPacker:
             self._blocks += 2 * len(message.blocks) // 32  # an upper bound that counts parity
             self._source_bytes += message.source_bytes
             writer.ended(message.role, columns.get(message.role, 0))
-        else:
-            _fail(message)
 
     def _show(self, writer: StripeWriter) -> None:
         now = time.monotonic()
@@ -394,13 +312,6 @@ class GroupPacker:
         owed = list(self._crew.owed.values())
         record = StripeCopy(stripe, cursor, packs, slim, seconds, contents[0], contents[1], files_end, owed)
         self._copies.write(self._crew, stripe, stripe_name(stripe), record)
-
-
-def _fail(message: Failed) -> NoReturn:
-    raise SealiftError(
-        f"a builder process failed: {message.reason}",
-        hint="committed stripes are safe; run the same command again",
-    )
 
 
 def stripe_file(folder: str, stripe: int, kind: str) -> str:

@@ -29,7 +29,9 @@ from sealift.stages.pack.notify import Notifier
 from sealift.stages.pack.only import select
 from sealift.stages.pack.readback import MODES, Mode
 from sealift.stages.pack.scan import Summary, scan
+from sealift.stages.pack.walk import key_function
 from sealift.stages.pack.work import Work, pack_groups
+from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
 from sealift.trade.signing import Signer, read_limited
 
@@ -117,12 +119,16 @@ class Result:
         return CHANGED if self.changed or self.skipped or self.outdated else 0
 
 
-def run(options: Options, events: Events) -> Result:
-    """Pack what is attached; raises SealiftError. Groups whose drives are not here are in Result.waiting."""
+def run(options: Options, events: Events, workers: Workers | None = None) -> Result:
+    """Pack what is attached; raises SealiftError. Groups whose drives are not here are in Result.waiting.
+
+    `workers` may be on their way already; they are ended here.
+    """
     notifier = Notifier(options.notify)
     state = os.path.abspath(options.state)
     try:
-        result = _checked(options, events, notifier)
+        with workers or Workers(count(len(options.to) - options.parity)) as ready:
+            result = _checked(options, events, notifier, ready)
     except BaseException as error:
         code = (
             error.exit_code if isinstance(error, SealiftError) else 130 if isinstance(error, KeyboardInterrupt) else 70
@@ -139,11 +145,11 @@ def run(options: Options, events: Events) -> Result:
             events.notice(trouble)
 
 
-def _checked(options: Options, events: Events, notifier: Notifier) -> Result:
+def _checked(options: Options, events: Events, notifier: Notifier, workers: Workers) -> Result:
     import pyarrow as pa
 
     try:
-        return _run(options, events, notifier)
+        return _run(options, events, notifier, workers)
     except (sqlite3.Error, pa.ArrowException, msgspec.MsgspecError) as error:
         raise SealiftError(
             f"the state folder {options.state} cannot be used: {str(error).splitlines()[0]}",
@@ -151,14 +157,14 @@ def _checked(options: Options, events: Events, notifier: Notifier) -> Result:
         ) from error
 
 
-def _run(options: Options, events: Events, notifier: Notifier) -> Result:
+def _run(options: Options, events: Events, notifier: Notifier, workers: Workers) -> Result:
     begun = time.monotonic()
     signer, declaration, recipients = _prove_inputs(options)
     source = os.fsencode(os.path.realpath(options.source))
     _check_places(source, options)
     only = _only(options, events)
     with ExitStack() as stack:
-        locks = [_lock_state(options.state, stack)]
+        lock = _lock_state(options.state, stack)
         journal = Journal(options.state)
         stack.callback(journal.close)
         copies = Copies(signer, recipients)
@@ -177,12 +183,13 @@ def _run(options: Options, events: Events, notifier: Notifier) -> Result:
         here = _here(work, new)
         memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back)
         events.notice(_memory_line(memory))
-        work.summary = _scan(work, declaration, scanned, only)
+        work.summary = _scan(work, declaration, scanned, only, workers)
         for group in here:
             _check_room(work, group)
         if here:
-            locks += _lock_drives(work, here, stack)
-            pack_groups(here, work, [fd for fd in locks if fd >= 0])
+            locks = [lock, *_lock_drives(work, here, stack)]
+            workers.keep(work.builders)
+            pack_groups(here, work, workers, [fd for fd in locks if fd >= 0])
         return _result(work, time.monotonic() - begun, memory)
 
 
@@ -248,15 +255,15 @@ def _check_contents(work: Work, group: int, slot: int, each: Attached, new: list
         work.leave(group, slot, error)
 
 
-def _scan(work: Work, declaration: declarations.Declaration, scanned: str | None, only: Selection | None) -> Summary:
+def _scan(
+    work: Work, declaration: declarations.Declaration, scanned: str | None, only: Selection | None, workers: Workers
+) -> Summary:
     options = work.options
+    key_function(options.sample_key)
     summary = scan(
-        work.source,
+        workers.walk(work.source, options.sample_key, options.seed if options.order == "shuffled" else None),
         work.scan_folder,
         weights=room.weights(work.deal, declaration),
-        order=options.order,
-        seed=options.seed,
-        sample_key=options.sample_key,
         progress=work.events.scanning,
         only=only,
     )

@@ -15,7 +15,7 @@ from blake3 import blake3
 from sealift.formats import age, tar, zstd
 from sealift.formats.manifest import BLOCK
 from sealift.stages.pack import units
-from sealift.stages.pack.units import Credit, Filled, Setup, Unit, Work
+from sealift.stages.pack.units import Credit, Files, Filled, Setup, Unit, Work
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -42,7 +42,7 @@ class Channel:
             self.credit = message.columns
         return message
 
-    def ask(self, role: int, room: int) -> list[Unit]:
+    def ask(self, role: int, room: int) -> list[Unit | Files]:
         """Units for `role`, none when its pack is to be closed."""
         self.send(units.Ask(role, room))
         while True:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import PartFile
     from sealift.stages.pack.crew import Crew
-    from sealift.stages.pack.group import Fleet
     from sealift.stages.pack.rates import Rates
+    from sealift.stages.pack.workers import Fleet
 
 
 class StripeWriter:

@@ -22,11 +22,12 @@ from sealift.stages.pack.copies import SETTINGS, Copies, Settings
 from sealift.stages.pack.crew import FAULTS, Crew, full_disk, reason, replace_option
 from sealift.stages.pack.deal import group_file
 from sealift.stages.pack.durable import make_folders
-from sealift.stages.pack.group import DEPTH, SLAB, Fleet, GroupPacker
+from sealift.stages.pack.group import DEPTH, SLAB, GroupPacker
 from sealift.stages.pack.journal import Journal, Kind, Owed
 from sealift.stages.pack.queue import UnitQueue
 from sealift.stages.pack.readback import ReadBack
 from sealift.stages.pack.units import Setup, capacity_of
+from sealift.stages.pack.workers import Fleet, Workers, count
 from sealift.trade import declaration as declarations
 from sealift.trade.signing import Signer, read_limited
 
@@ -68,7 +69,7 @@ class Work:
     @property
     def builders(self) -> int:
         """Processes that build."""
-        return max(1, min(self.data, len(os.sched_getaffinity(0))))
+        return count(self.data)
 
     @property
     def scan_folder(self) -> str:
@@ -106,11 +107,11 @@ class Work:
             self.events.notice(trouble)
 
 
-def pack_groups(here: Sequence[int], work: Work, locks: list[int]) -> None:
+def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[int]) -> None:
     """Pack these groups one after the other. DriveFault when more drives of one fail than parity holds."""
     options = work.options
     setup = Setup(work.source, options.recipients, options.pack_size, work.data, SLAB, DEPTH)
-    builders = Fleet(setup, options.parity, work.builders, locks)
+    builders = Fleet(workers, setup, options.parity, locks)
     try:
         for group in here:
             _Group(work, builders, group).pack()

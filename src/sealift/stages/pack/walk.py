@@ -1,0 +1,175 @@
+"""What lies beneath the source, folder by folder, in columns: the part of a scan that several processes share.
+
+A walk takes folders from a stack and puts those that it finds onto it; after `seconds` it leaves the rest of the stack
+to others. Nothing is opened but folders, and no symbolic link is followed. What is found is put in order elsewhere
+(scan.py). No numpy and no Arrow here: builders walk too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from array import array
+from typing import TYPE_CHECKING
+
+import msgspec
+from blake3 import blake3
+
+from sealift.errors import BadInput
+from sealift.formats.index import DIRECTORY, FILE, SYMLINK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BATCH, _BATCH_BYTES = 16384, 2 << 20  # entries at once, unless their paths are long
+_LONGEST = 256  # bytes of a name and its slash
+_MIN_TIME, _MAX_TIME = -(1 << 63), (1 << 63) - 1  # ns: years 1677 to 2262; a file beyond is told as changed
+FORM = 12  # bits of a mode below those that say what it is
+KINDS = [
+    {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: SYMLINK}.get(form << FORM, -1) for form in range(16)
+]
+_SPECIAL = {
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+}
+
+
+class Seen(msgspec.Struct, tag="seen", array_like=True):
+    """Entries in columns, as the system tells of them: lengths are array("i"), other numbers array("q") or ("Q")."""
+
+    path_lengths: bytes
+    paths: bytes  # relative to the source
+    key_lengths: bytes
+    keys: bytes  # of samples
+    ranks: bytes  # places in a shuffle, in which a sample stays together; empty for an order by path
+    modes: bytes
+    sizes: bytes
+    blocks: bytes  # of 512 bytes
+    links: bytes
+    mtimes: bytes  # ns
+    devices: bytes
+    inodes: bytes
+    skipped: list[tuple[bytes, str]]  # what is there and cannot be carried, and why
+
+
+def default_key(path: bytes) -> bytes:
+    """Directory and name up to its first dot (leading dots do not count): what makes members one sample."""
+    folder, slash, name = path.rpartition(b"/")
+    dots = len(name) - len(name.lstrip(b"."))
+    return folder + slash + name[:dots] + name[dots:].partition(b".")[0]
+
+
+def key_function(pattern: str | None) -> Callable[[bytes], bytes]:
+    """The sample key of a path: the pattern's first group (or its whole match); the path itself without a match."""
+    if pattern is None:
+        return default_key
+    try:
+        compiled = re.compile(os.fsencode(pattern))
+    except re.error as error:
+        raise BadInput(
+            f"--sample-key {pattern!r} is no regular expression: {error}",
+            hint="Python's syntax; its first group, or the whole match, is the sample's key",
+        ) from error
+
+    def key(path: bytes) -> bytes:
+        match = compiled.search(path)
+        return path if match is None else (match[1] if compiled.groups and match[1] is not None else match[0])
+
+    return key
+
+
+def walk(
+    source: bytes, stack: list[bytes], key_of: Callable[[bytes], bytes], seed: int | None, seconds: float
+) -> Iterator[Seen]:
+    """Entries of the folders on `stack` and beneath, until it is empty or time is up.
+
+    Folders are relative to `source`, which is b""; `seed` is of a shuffle. At least one folder is walked; what is left
+    of `stack` was not.
+    """
+    end = time.monotonic() + seconds
+    paths: list[bytes] = []
+    stats: list[os.stat_result] = []
+    skipped: list[tuple[bytes, str]] = []
+    length = 0
+    while stack:
+        for more_paths, more_stats in _entries(source, stack, skipped):
+            paths += more_paths
+            stats += more_stats
+            length += sum(map(len, more_paths))
+            if len(paths) >= BATCH or length >= _BATCH_BYTES:
+                yield _columns(paths, stats, skipped, key_of, seed)
+                paths, stats, skipped, length = [], [], [], 0
+        if time.monotonic() > end:
+            break
+    if paths or skipped:
+        yield _columns(paths, stats, skipped, key_of, seed)
+
+
+def _entries(
+    source: bytes, stack: list[bytes], skipped: list[tuple[bytes, str]]
+) -> Iterator[tuple[list[bytes], list[os.stat_result]]]:
+    """The entries of the folder on top of the stack; of a large one, a part at once."""
+    folder = stack.pop()
+    prefix = folder + b"/" if folder else b""
+    most = min(BATCH, _BATCH_BYTES // (len(prefix) + _LONGEST))
+    paths: list[bytes] = []
+    stats: list[os.stat_result] = []
+    try:
+        with os.scandir(source + b"/" + folder) as entries:
+            for entry in entries:
+                path = prefix + entry.name
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError as error:
+                    skipped.append((path, (error.strerror or str(error)).lower()))
+                    continue
+                kind = KINDS[status.st_mode >> FORM]
+                if kind == DIRECTORY:
+                    stack.append(path)
+                elif kind < 0:
+                    special = _SPECIAL.get(stat.S_IFMT(status.st_mode), "special file")
+                    skipped.append((path, f"is a {special}"))
+                    continue
+                paths.append(path)
+                stats.append(status)
+                if len(paths) == most:
+                    yield paths, stats
+                    paths, stats = [], []
+    except OSError as error:
+        skipped.append((folder or b".", (error.strerror or str(error)).lower()))
+    yield paths, stats
+
+
+def _columns(
+    paths: list[bytes],
+    stats: list[os.stat_result],
+    skipped: list[tuple[bytes, str]],
+    key_of: Callable[[bytes], bytes],
+    seed: int | None,
+) -> Seen:
+    keys = list(map(key_of, paths))
+    prefix = b"" if seed is None else seed.to_bytes(8, "little")
+    times = [each.st_mtime_ns for each in stats]
+    try:
+        mtimes = array("q", times)
+    except OverflowError:
+        mtimes = array("q", [min(max(each, _MIN_TIME), _MAX_TIME) for each in times])
+    return Seen(
+        path_lengths=array("i", map(len, paths)).tobytes(),
+        paths=b"".join(paths),
+        key_lengths=array("i", map(len, keys)).tobytes(),
+        keys=b"".join(keys),
+        ranks=b"" if seed is None else b"".join(blake3(prefix + key).digest(8) for key in keys),
+        modes=array("q", [each.st_mode for each in stats]).tobytes(),
+        sizes=array("q", [each.st_size for each in stats]).tobytes(),
+        blocks=array("q", [each.st_blocks for each in stats]).tobytes(),
+        links=array("Q", [each.st_nlink for each in stats]).tobytes(),
+        mtimes=mtimes.tobytes(),
+        devices=array("Q", [each.st_dev for each in stats]).tobytes(),
+        inodes=array("Q", [each.st_ino for each in stats]).tobytes(),
+        skipped=skipped,
+    )

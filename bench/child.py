@@ -1,21 +1,18 @@
-"""sealift as it is benchmarked: the command line itself, with two differences that are not in its time.
+"""sealift as it is benchmarked: the command line itself, with one difference that is not in its time.
 
     python -m bench.child SPARES pack|verify|... ARGUMENTS
 
-- The declaration of a benchmark says that it is a rehearsal: its drives never leave.
-- With SPARES (a folder's name beside each drive's sealift/, or `-`), a pack is written over a file of an earlier
-  run, as a peer's output is with `1<> FILE`: pages and extents are reused. Without a spare a new file is made.
+With SPARES (a folder's name beside each drive's sealift/, or `-`), a pack is written over a file of an earlier run, as
+a peer's output is with `1<> FILE`: pages and extents are reused. Without a spare a new file is made.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from sealift.drives import local
-from sealift.stages.pack import run as packing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +62,6 @@ def main() -> None:
     """Entry point."""
     if sys.argv[1] != "-":
         _reuse(sys.argv[1])
-    plain_run = packing.run
-    packing.run = lambda options, *rest: plain_run(dataclasses.replace(options, rehearsal=True), *rest)
     from sealift.cli.main import main as command
 
     sys.argv = ["sealift", *sys.argv[2:]]

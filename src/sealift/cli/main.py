@@ -127,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command; the exit code. Every exception ends here."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; a thread a core spins otherwise, with nothing to do
     stop = Stop()
     try:
         with stop.signals([signal.SIGINT]):

@@ -82,7 +82,12 @@ def worth_compressing(data: memoryview) -> bool:
 def shrinks(data: memoryview, windows: Sequence[int]) -> bool:
     """Whether the windows of 8 KiB at these offsets of `data` shrink by more than 3%, taken together."""
     packed = sum(len(_probe.compress(data[at : at + _SAMPLE], zstd.ZstdCompressor.FLUSH_FRAME)) for at in windows)
-    return packed < 0.97 * len(windows) * _SAMPLE
+    return shrank(packed, len(windows) * _SAMPLE)
+
+
+def shrank(packed: int, size: int) -> bool:
+    """Whether `size` bytes became `packed` ones at a gain of more than 3%."""
+    return packed < 0.97 * size
 
 
 def decompress(frame: Buffer, size: int) -> bytes:

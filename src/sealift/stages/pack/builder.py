@@ -443,6 +443,7 @@ class Builder:
 
     def stripe(self, begin: Begin) -> None:
         """Build the packs of one stripe."""
+        gc.collect()
         packs = [PackBuilder(self, begin.stripe, role) for role in begin.roles]
         while packs:
             pack = min(packs, key=lambda pack: pack.sink.column)
@@ -529,7 +530,7 @@ def main() -> None:
     connection = Connection(int(sys.argv[1]))
     shared = int(sys.argv[2])
     channel = Channel(connection)
-    gc.set_threshold(50_000, 20, 100)  # rows and units are many, and no cycles
+    gc.disable()  # rows and units are many, and no cycles; see Builder.stripe
     builder: Builder | None = None
     try:
         while True:

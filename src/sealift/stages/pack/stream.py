@@ -138,7 +138,8 @@ class PackStream:
         self._plain_view = memoryview(self._plain)
         self._held = 0
         self._chunk = bytearray(age.SEALED_CHUNK)
-        self._noisy = 0  # frames of the current large member that did not compress, one after the other
+        self._shrank = False  # the last frame of small members: the next one is taken to be like it
+        self._noisy = 0  # frames of the current large member that did not compress, one after the other; below 0: did
         self.plain = 0  # bytes of zstd so far
         self.offset = 0  # bytes of tar so far
         self.packed = array("I")
@@ -183,8 +184,9 @@ class PackStream:
         if not self._fill:
             return
         data = self._small_view[: self._fill]
-        if zstd.worth_compressing(data):
+        if self._shrank or zstd.worth_compressing(data):
             frame = zstd.compress(data)
+            self._shrank = zstd.shrank(len(frame), self._fill)
             if len(frame) < zstd.raw_bound(self._fill):
                 self._emit(frame, self._fill)
                 self._fill = 0
@@ -229,8 +231,10 @@ class PackStream:
     def _worth_compressing(self, views: list[memoryview]) -> bool:
         """As two views of the frame suggest; after some frames that were noise, as one window of a view that moves on.
 
-        The samples of a frame cost as much as BLAKE3 of all of it.
+        The samples of a frame cost as much as BLAKE3 of all of it; after a frame that shrank none are taken.
         """
+        if self._noisy < 0:
+            return True
         self._noisy += 1
         if self._noisy > _NOISE and not zstd.shrinks(views[self._noisy % len(views)], (0,)):
             return False
@@ -240,8 +244,8 @@ class PackStream:
         """The frame in `views` (from raw_views), compressed where that helps."""
         self.offset += size
         if self._worth_compressing(views):
-            self._noisy = 0
             frame = zstd.compress_pieces(views, size)
+            self._noisy = -1 if zstd.shrank(len(frame), size) else 0
             if len(frame) < zstd.raw_bound(size):
                 self._emit(frame, size)
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import pickle
 import socket
@@ -12,7 +13,7 @@ import sys
 import pytest
 
 from sealift.drives import medium
-from sealift.drives.base import aligned_buffer, errno_of, fault
+from sealift.drives.base import ALIGN, aligned_buffer, errno_of, fault
 from sealift.drives.local import LocalDrive, LocalReadFile
 from sealift.errors import BadInput, Busy, DriveFault, FormatError
 
@@ -161,6 +162,50 @@ def test_descriptors_are_closed(mount):
     drive.unlock()
     del drive
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def written_direct(mount, monkeypatch, refuses=()):
+    """Whether each write of a pack that ends in half a sector went past the cache; `refuses` says what the system does
+    not take: "ask" to be asked for it, "write" to write so."""
+    drive, went = LocalDrive(str(mount)), []
+    drive.lock()
+    part = drive.create("packs/0000/0000000.parity", direct=True)
+    plain_write, plain_fcntl = os.pwritev, fcntl.fcntl
+
+    def write(descriptor, buffers, offset):
+        direct = bool(plain_fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
+        if direct and "write" in refuses:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        went.append(direct)
+        return plain_write(descriptor, buffers, offset)
+
+    def ask(descriptor, command, value=0):
+        if command == fcntl.F_SETFL and value & os.O_DIRECT and "ask" in refuses:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return plain_fcntl(descriptor, command, value)
+
+    monkeypatch.setattr(os, "pwritev", write)
+    monkeypatch.setattr(fcntl, "fcntl", ask)
+    buffer = aligned_buffer(3 * ALIGN)
+    buffer[:] = bytes(range(1, 4)) * ALIGN
+    for start, stop in ((0, ALIGN), (ALIGN, 2 * ALIGN), (2 * ALIGN, 2 * ALIGN + 256)):
+        part.write_at(start, [buffer[start:stop]])
+    part.write_at(0, [memoryview(bytes(buffer[:ALIGN]))])  # memory that may not be written
+    part.publish()
+    assert drive.read_small("packs/0000/0000000.parity", 1 << 20) == bytes(buffer[: 2 * ALIGN + 256])
+    drive.unlock()
+    return went
+
+
+@pytest.mark.parametrize("refuses", [(), ("ask",), ("write",)])
+def test_packs_are_written_past_the_cache_where_the_system_takes_it(tmp_path, monkeypatch, refuses):
+    here = os.path.join(tmp_path, "probe")
+    try:
+        os.close(os.open(here, os.O_WRONLY | os.O_CREAT | os.O_DIRECT))
+    except OSError as error:
+        pytest.skip(f"no direct I/O in {tmp_path}: {error}")
+    went = written_direct(tmp_path, monkeypatch, refuses)
+    assert went == ([True, True, False, False] if not refuses else [False] * 4)
 
 
 @pytest.mark.parametrize(

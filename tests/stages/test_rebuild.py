@@ -136,10 +136,9 @@ def test_a_source_that_fails_reads_is_gone_around(tmp_path):
     assert {each.block for each in result.noticed} == {2}
 
 
-@pytest.mark.parametrize("operation", ["create", "write", "flush", "publish", "sync"])
+@pytest.mark.parametrize("operation", ["create", "write", "publish", "sync"])
 @pytest.mark.parametrize("code", [5, 28])
-def test_a_target_that_fails_harms_nothing_and_is_gone_on_with(tmp_path, operation, code, monkeypatch):
-    monkeypatch.setattr(stage, "FLUSH_EVERY", 1)
+def test_a_target_that_fails_harms_nothing_and_is_gone_on_with(tmp_path, operation, code):
     stand = Stand(tmp_path, [[3 * BLOCK] * 2] * 6, 2, 1)
     target = stand.drives[1]
     target.medium.files.clear()

@@ -23,7 +23,7 @@ from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages.pack import openme
-from sealift.stages.pack.close import GroupFacts
+from sealift.stages.pack.openme import GroupFacts
 from sealift.trade.release import DeclarationBytes, ReleaseRecord
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from sealift.errors import DriveFault
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-ALIGN = 4096  # of offsets, lengths and addresses of direct reads: covers 512-byte and 4Kn media
+ALIGN = 4096  # of offsets, lengths and addresses of direct reads and writes: covers 512-byte and 4Kn media
 PART = ".part"
 MAX_DEPTH = 8  # folders beneath sealift/ that `walk` enters; ours are two deep
 
@@ -71,9 +71,6 @@ class PartFile(Protocol):
 
     def write_at(self, offset: int, buffers: Sequence[memoryview]) -> None:
         """Write the buffers one after the other from `offset`. DriveFault."""
-
-    def flush(self) -> None:
-        """Bring what was written to the medium (fdatasync). DriveFault."""
 
     def publish(self) -> None:
         """fsync, rename over NAME, close. Durable after `Drive.sync_folder(NAME)`. DriveFault."""
@@ -133,10 +130,11 @@ class Drive(Protocol):
     def unlock(self) -> None:
         """Give the lock up; again does nothing."""
 
-    def create(self, name: str) -> PartFile:
+    def create(self, name: str, *, direct: bool = False) -> PartFile:
         """Begin NAME as NAME.part, in place of any leftover; makes its folders.
 
-        Needs the lock. DriveFault.
+        `direct` writes beyond the caches what is aligned to ALIGN: offset, length and address, of memory that may be
+        written. Needs the lock. DriveFault.
         """
 
     def sync_folder(self, name: str) -> None:
@@ -161,7 +159,7 @@ def split(name: str) -> list[str]:
 
 
 def aligned_buffer(size: int) -> memoryview:
-    """A zeroed buffer of `size` bytes, rounded up to ALIGN and aligned to it, as direct reads want it."""
+    """A zeroed buffer of `size` bytes, rounded up to ALIGN and aligned to it, as direct reads and writes want it."""
     return memoryview(mmap.mmap(-1, max(ALIGN, -(-size // ALIGN) * ALIGN)))
 
 

@@ -147,7 +147,7 @@ class LocalReadFile:
 
 
 def _is_aligned(offset: int, buffer: memoryview) -> bool:
-    if offset % ALIGN or len(buffer) % ALIGN or not len(buffer):
+    if offset % ALIGN or len(buffer) % ALIGN or not len(buffer) or buffer.readonly:  # of constants no address is had
         return False
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % ALIGN == 0
 
@@ -155,9 +155,10 @@ def _is_aligned(offset: int, buffer: memoryview) -> bool:
 class LocalPartFile:
     """drives.base.PartFile over a descriptor and the descriptor of its folder."""
 
-    def __init__(self, descriptor: int, folder: int, mount: str, name: str) -> None:
+    def __init__(self, descriptor: int, folder: int, mount: str, name: str, *, direct: bool) -> None:
         self._fd, self._folder, self._mount, self.name = descriptor, folder, mount, name
         self._last = name.rsplit("/", 1)[-1]
+        self._may_direct, self._direct = direct, False
 
     def fileno(self) -> int:
         """The descriptor, for writers that bring their own calls."""
@@ -168,8 +169,16 @@ class LocalPartFile:
         left = [view.cast("B") if view.format != "B" or view.ndim != 1 else view for view in buffers]
         left.reverse()
         try:
+            self._go(direct=self._may_direct and all(_is_aligned(offset, view) for view in left))
             while left:
-                done = os.pwritev(self._fd, left[-1 : -_IOV_MAX - 1 : -1], offset)
+                try:
+                    done = os.pwritev(self._fd, left[-1 : -_IOV_MAX - 1 : -1], offset)
+                except OSError as error:
+                    if error.errno != errno.EINVAL or not self._direct:
+                        raise
+                    self._may_direct = False
+                    self._go(direct=False)
+                    continue
                 offset += done
                 while left and done >= len(left[-1]):
                     done -= len(left.pop())
@@ -178,12 +187,19 @@ class LocalPartFile:
         except OSError as error:
             raise self._fault(f"writing {self.name} at {offset}", error) from error
 
-    def flush(self) -> None:
-        """Bring what was written to the medium."""
+    def _go(self, *, direct: bool) -> None:
+        """Past the cache or through it, from the next write on; a filesystem that cannot do without it is let be."""
+        if direct == self._direct:
+            return
+        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
         try:
-            os.fdatasync(self._fd)
+            fcntl.fcntl(self._fd, fcntl.F_SETFL, flags | os.O_DIRECT if direct else flags & ~os.O_DIRECT)
         except OSError as error:
-            raise self._fault(f"flushing {self.name}", error) from error
+            if error.errno != errno.EINVAL:
+                raise
+            self._may_direct = False
+            return
+        self._direct = direct
 
     def publish(self) -> None:
         """fsync, rename over the name, close; the folder's fsync is `LocalDrive.sync_folder`."""
@@ -439,7 +455,7 @@ class LocalDrive:
             descriptor = below
         return descriptor
 
-    def create(self, name: str) -> LocalPartFile:
+    def create(self, name: str, *, direct: bool = False) -> LocalPartFile:
         """Begin NAME.part, in place of a leftover one, in folders that are made if needed."""
         *above, last = split(name)
         try:
@@ -453,7 +469,7 @@ class LocalDrive:
                 raise
         except OSError as error:
             raise fault(self.mount, f"creating {name}", error, safe=SAFE_WRITING) from error
-        return LocalPartFile(descriptor, folder, self.mount, name)
+        return LocalPartFile(descriptor, folder, self.mount, name, direct=direct)
 
     def sync_folder(self, name: str) -> None:
         """Make durable (fsync) the folder that holds `name`."""

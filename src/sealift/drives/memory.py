@@ -2,7 +2,7 @@
 
 It keeps the same contract as LocalDrive, and fails when told to: `plan(operation, name, offset)` returns an
 errno to fail with, or None. What stands for links, FIFOs and devices is a Kind in place of bytes. Nothing is
-durable, so flush and sync_folder only count. One process: a lock excludes other MemoryDrives over the same
+durable, so sync_folder only counts. One process: a lock excludes other MemoryDrives over the same
 `Medium`, and its descriptor is an empty file in memory, for children to inherit.
 """
 
@@ -30,7 +30,7 @@ from sealift.errors import Busy, FormatError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-Operation = Literal["open", "read", "size", "walk", "create", "write", "flush", "publish", "sync", "remove", "lock"]
+Operation = Literal["open", "read", "size", "walk", "create", "write", "publish", "sync", "remove", "lock"]
 Plan = Callable[[Operation, str, int], int | None]
 
 _numbers = itertools.count(1)
@@ -102,10 +102,6 @@ class MemoryPartFile:
             self._data.extend(bytes(max(0, offset - len(self._data))))
             self._data[offset : offset + view.nbytes] = view
             offset += view.nbytes
-
-    def flush(self) -> None:
-        """May fail, else nothing."""
-        self._drive._maybe_fail("flush", self.name, 0, f"flushing {self.name}")  # noqa: SLF001
 
     def publish(self) -> None:
         """Rename over the name."""
@@ -246,7 +242,7 @@ class MemoryDrive:
         if self.medium.holder is self:
             self.medium.holder = None
 
-    def create(self, name: str) -> MemoryPartFile:
+    def create(self, name: str, *, direct: bool = False) -> MemoryPartFile:  # noqa: ARG002 -- there is no cache
         """Begin NAME.part, in place of a leftover one."""
         assert self.medium.holder is self, "a drive is written only under its lock"
         self._maybe_fail("create", name, 0, f"creating {name}")

@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive, PartFile, ReadFile
 
-SLAB = 4 * BLOCK
+SLAB = 2 * BLOCK
 AHEAD = 3  # slabs in flight
-FLUSH_EVERY = 16  # slabs of a pack between flushes, so that the last one has little left to do
 GIVE_UP = 16  # slabs that a drive fails one after the other before it is asked for nothing more
 MAX_NOTICED = 10_000
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
@@ -245,7 +244,6 @@ class _Stripe:
     left: int  # slabs
     parts: dict[tuple[int, int], PartFile] = field(default_factory=dict)  # (role, place in wanted)
     lost: set[int] = field(default_factory=set)
-    slabs: int = 0
 
 
 class _Run:
@@ -457,15 +455,12 @@ class _Run:
             return
         part = stripe.parts.get((role, place))
         if part is None:
-            part = stripe.parts[role, place] = drive.create(mf.pack_name(stripe.work.stripe, role, self._data))
+            name = mf.pack_name(stripe.work.stripe, role, self._data)
+            part = stripe.parts[role, place] = drive.create(name, direct=True)
         part.write_at(number * SLAB, [column.memory[: column.length]])
         with self._lock:
-            stripe.slabs += 1
-            due = stripe.slabs % FLUSH_EVERY == 0
             self.result.bytes_written += column.length
             self._targets[drive.mount] = self._targets.get(drive.mount, 0) + column.length
-        if due:
-            part.flush()
 
     def _publish(self, stripe: _Stripe) -> None:
         """All slabs are written: make the packs durable under their names, those of which nothing is lost."""

@@ -16,7 +16,7 @@ from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical
 from sealift.formats import manifest as mf
 from sealift.stages.pack import openme
-from sealift.stages.pack.close import GroupFacts
+from sealift.stages.pack.openme import GroupFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

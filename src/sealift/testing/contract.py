@@ -190,11 +190,40 @@ class DriveStoreTests:
             if joined:
                 model.extend(bytes(max(0, offset - len(model))))
                 model[offset : offset + len(joined)] = joined
-        part.flush()
         assert drive.size(NAME) is None
         part.publish()
         drive.sync_folder(NAME)
         assert drive.read_small(NAME, 1 << 20) == bytes(model)
+        drive.unlock()
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 3), st.integers(1, 3 * ALIGN), st.booleans(), st.sampled_from([0, 0, 0, 1, 512])),
+            max_size=6,
+        )
+    )
+    @_SETTINGS
+    def test_what_is_written_past_the_cache_is_the_same(
+        self, drive: Drive, writes: list[tuple[int, int, bool, int]]
+    ) -> None:
+        """Aligned pieces and others, in one file: what is read does not tell how it was written."""
+        drive.lock()
+        drive.remove(NAME)
+        model = bytearray()
+        part = drive.create(NAME, direct=True)
+        for number, (place, length, whole, shift) in enumerate(writes):
+            offset = place * ALIGN + shift
+            buffer = aligned_buffer(length)
+            buffer[:] = bytes([number + 1]) * len(buffer)
+            piece = buffer if whole else buffer[:length]
+            part.write_at(offset, [piece])
+            model.extend(bytes(max(0, offset + len(piece) - len(model))))
+            model[offset : offset + len(piece)] = piece
+        part.publish()
+        drive.sync_folder(NAME)
+        for direct in (False, True):
+            with drive.open_read(NAME, direct=direct) as file:
+                assert file.read_at(0, len(model) + 1) == bytes(model)
         drive.unlock()
 
     def test_more_buffers_than_one_call_takes(self, drive: Drive) -> None:

@@ -284,11 +284,6 @@ class SimulatedPartFile:
             data = memoryview(bytes(len(data)) if how == "drop" else _flipped(data))
         self._inner.write_at(offset, [data])
 
-    def flush(self) -> None:
-        """Counts as an fsync."""
-        self._bay.ask("fsync", self.name, f"flushing {self.name}")
-        self._inner.flush()
-
     def publish(self) -> None:
         """Counts as an fsync and a rename; where either fails, the name is not there."""
         self._bay.ask("fsync", self.name, f"publishing {self.name}")
@@ -389,10 +384,10 @@ class SimulatedDrive:
         """Give the lock up, even of a drive that went away."""
         self._inner.unlock()
 
-    def create(self, name: str) -> SimulatedPartFile:
+    def create(self, name: str, *, direct: bool = False) -> SimulatedPartFile:
         """Begin NAME.part."""
         self._bay.ask("create", name, f"creating {name}")
-        return SimulatedPartFile(self._bay, self._inner.create(name), name)
+        return SimulatedPartFile(self._bay, self._inner.create(name, direct=direct), name)
 
     def sync_folder(self, name: str) -> None:
         """Counts as an fsync."""

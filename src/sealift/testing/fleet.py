@@ -186,7 +186,7 @@ class FleetSimulator:
     ) -> None:
         """Let the `nth` next call of an operation fail, and all after it if `lasting`.
 
-        look (exists, size, walk, free_bytes), open, read, lock, create, write, fsync (flush, publish, sync_folder),
+        look (exists, size, walk, free_bytes), open, read, lock, create, write, fsync (publish, sync_folder),
         rename (publish), remove. `name`: a pattern, of the files to count; where a call is of none it is "".
         """
         self._note("fail", mount, operation, code, nth=nth, lasting=lasting, name=name)

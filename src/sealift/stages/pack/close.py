@@ -12,8 +12,7 @@ import os
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blake3 import blake3
 
@@ -35,29 +34,13 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.stages.pack.crew import Crew
     from sealift.stages.pack.journal import Journal
+    from sealift.stages.pack.openme import GroupFacts
     from sealift.trade.signing import Signer
 
 _PIECE = 1 << 20
 _ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
 _PACK_ROWS = 256
 _ROW_GROUP_BYTES = 64 << 20  # of a row group at most: whoever reads it holds one in memory
-
-
-@dataclass(frozen=True)
-class GroupFacts:
-    """What the manifest says beside what the journal knows."""
-
-    shipment: str
-    declaration: manifest.DeclarationRef
-    group: int
-    groups: int
-    drives_total: int
-    scan: str
-    order: Literal["path", "shuffled"]
-    seed: int
-    data: int
-    parity: int
-    rows: list[tuple[int, str, str, str]]  # a drive, by slot: number, serial, label, carrier
 
 
 def close_group(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Literal
 
 from sealift.formats import manifest
-
-if TYPE_CHECKING:
-    from sealift.stages.pack.close import GroupFacts
 
 _TEXT = """\
 {rehearsal}{of} of shipment {shipment}, sealed for its recipients with age.
@@ -56,6 +54,23 @@ OPEN, with the identity file, which is on no drive. For an identity AGE-SECRET-K
 REBUILD: packs may be missing or damaged as long as no more than {parity} of the {n} packs with one number are. sealift
 verify and sealift unpack tell and do it, and docs/spec/ of sealift says how, to the byte.
 """
+
+
+@dataclass(frozen=True)
+class GroupFacts:
+    """What the manifest says beside what the journal knows."""
+
+    shipment: str
+    declaration: manifest.DeclarationRef
+    group: int
+    groups: int
+    drives_total: int
+    scan: str
+    order: Literal["path", "shuffled"]
+    seed: int
+    data: int
+    parity: int
+    rows: list[tuple[int, str, str, str]]  # a drive, by slot: number, serial, label, carrier
 
 
 def text(facts: GroupFacts, slot: int, stripes: int, files_end: int) -> str:

@@ -116,7 +116,7 @@ class StripeWriter:
             part = self._parts.get(role)
             if part is None:
                 name = manifest.pack_name(self._stripe, role, self._fleet.data)
-                part = self._parts[role] = drive.create(name)
+                part = self._parts[role] = drive.create(name, direct=True)
             part.write_at(column * self._fleet.setup.slab, [slab[:length].data])
         except FAULTS as error:
             self._fail(place, role, error)

@@ -17,13 +17,14 @@ from sealift.formats import canonical, manifest
 from sealift.formats.manifest import DeclarationRef
 from sealift.stages.pack import room
 from sealift.stages.pack.catchup import CatchUp
-from sealift.stages.pack.close import GroupFacts, close_group
+from sealift.stages.pack.close import close_group
 from sealift.stages.pack.copies import SETTINGS, Copies, Settings
 from sealift.stages.pack.crew import FAULTS, Crew, full_disk, reason, replace_option
 from sealift.stages.pack.deal import group_file
 from sealift.stages.pack.durable import make_folders
 from sealift.stages.pack.group import DEPTH, SLAB, GroupPacker
 from sealift.stages.pack.journal import Journal, Kind, Owed
+from sealift.stages.pack.openme import GroupFacts
 from sealift.stages.pack.queue import UnitQueue
 from sealift.stages.pack.readback import ReadBack
 from sealift.stages.pack.units import Setup, capacity_of

@@ -4,12 +4,13 @@ One process a core does one part at a time, all processes together, on buffers t
 
     walk     scandir and lstat of every entry of the corpus
     read     preadv of the corpus' files, each opened and closed
+    medium   where drives are read that have one: past the cache, in pieces of 8 MiB
     file     BLAKE3 of what was read
     zstd     level 1, frames of 1 MiB over the files' bytes, where a sample shrinks
     cipher   ChaCha20-Poly1305 in chunks of 64 KiB, encrypt_into
     blocks   BLAKE3 of every block and of the pack, of all n packs
     parity   m columns from k, in slabs
-    write    pwrite of slabs into the files of the site, of all n packs (fsync where there is a medium)
+    write    pwrite of slabs into the files of the site, of all n packs (where there is a medium: past the cache, fsync)
 
 Every cost is seconds a byte, of the corpus' bytes for walk, read and file, so what is paid by the file is in it.
 The floor of a corpus of `size` bytes is the sum of the parts' times; efficiency is that sum over what packing took.
@@ -28,6 +29,7 @@ import numpy as np
 from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from sealift.drives.base import aligned_buffer
 from sealift.formats import parity as codes
 from sealift.formats import zstd
 
@@ -81,6 +83,21 @@ def _read(sources: Sequence[str], total: int, _targets: Sequence[str], _geometry
     return done
 
 
+def _medium(sources: Sequence[str], total: int, _targets: Sequence[str], _geometry: tuple[int, int]) -> int:
+    """Past the cache, in large pieces."""
+    buffer, done = aligned_buffer(8 << 20), 0
+    for path in sources:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+        offset = 0
+        while done < total and (got := os.preadv(fd, [buffer], offset)):
+            offset += got
+            done += got
+        os.close(fd)
+        if done >= total:
+            break
+    return done
+
+
 def _file(_sources: Sequence[str], total: int, _targets: Sequence[str], _geometry: tuple[int, int]) -> int:
     buffer, hasher = memoryview(bytearray(os.urandom(BLOCK))), blake3()
     for _ in range(total // BLOCK):
@@ -117,8 +134,9 @@ def _parity(_sources: Sequence[str], total: int, _targets: Sequence[str], geomet
 
 
 def _write(_sources: Sequence[str], total: int, targets: Sequence[str], _geometry: tuple[int, int]) -> int:
-    slab, done = memoryview(bytearray(os.urandom(SLAB))), 0
-    files = [os.open(path, os.O_WRONLY | os.O_CREAT) for path in targets]
+    slab, done = aligned_buffer(SLAB), 0
+    slab[:] = os.urandom(SLAB)
+    files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT) for path in targets]
     for offset in range(0, max(SLAB, total // len(files)), SLAB):
         for fd in files:
             done += os.pwritev(fd, [slab], offset)
@@ -131,6 +149,7 @@ def _write(_sources: Sequence[str], total: int, targets: Sequence[str], _geometr
 _PARTS: dict[str, Callable[[Sequence[str], int, Sequence[str], tuple[int, int]], int]] = {
     "walk": _walk,
     "read": _read,
+    "medium": _medium,
     "file": _file,
     "zstd": _zstd,
     "cipher": _cipher,
@@ -165,7 +184,7 @@ def measure(
     total: int,
     folders: Sequence[str],
     geometry: tuple[int, int],
-    parts: Sequence[str] = tuple(_PARTS),
+    parts: Sequence[str] = ("walk", "read", "file", "zstd", "cipher", "blocks", "parity", "write"),
 ) -> dict[str, float]:
     """Seconds a byte of each part, with one process a core, each on `total` bytes; `folders` are written to."""
     cores = len(os.sched_getaffinity(0))
@@ -205,7 +224,7 @@ def packing(costs: dict[str, float], size: int, packed: int, geometry: tuple[int
 
 def verifying(costs: dict[str, float], size: int) -> float:
     """Seconds that reading `size` bytes and one BLAKE3 of them takes at least."""
-    return size * (costs["read"] + costs["file"])
+    return size * (costs.get("medium", costs.get("read", 0)) + costs["file"])
 
 
 def rebuilding(costs: dict[str, float], size: int, data: int) -> float:
@@ -213,4 +232,5 @@ def rebuilding(costs: dict[str, float], size: int, data: int) -> float:
 
     k survivors are read and checked, one column is computed, hashed by block, and written.
     """
-    return size * (data * (costs["read"] + costs["file"] + costs["parity"] / 2) + costs["file"] + costs["write"])
+    read = costs.get("medium", costs.get("read", 0))
+    return size * (data * (read + costs["file"] + costs["parity"] / 2) + costs["file"] + costs["write"])

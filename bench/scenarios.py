@@ -156,7 +156,7 @@ def _verifying(bench: Bench, kind: str) -> dict[str, Any]:
         ]
         runs = measure.interleave(contenders, bench.rounds, bench.say)
         total = min(bench.floor_bytes, max(8 << 20, size // 4))
-        costs = floor.measure(packs, total, site.mounts, _GEOMETRY, parts=("read", "file"))
+        costs = floor.measure(packs, total, site.mounts, _GEOMETRY, parts=(_reading(kind), "file"))
     corpus.size, corpus.files = size, len(packs)
     found = _result(f"verify, {kind}", corpus, runs)
     least = floor.verifying(costs, size)
@@ -169,6 +169,11 @@ def _verifying(bench: Bench, kind: str) -> dict[str, Any]:
     }
     found["efficiency"] = round(least / found["tools"]["sealift verify"]["median_s"], 3)
     return found
+
+
+def _reading(kind: str) -> str:
+    """The part of the floor that reads drives."""
+    return "read" if kind == "reused" else "medium"
 
 
 def _at_once(mounts: list[str]) -> list[str]:
@@ -200,7 +205,7 @@ def _rebuilding(bench: Bench, kind: str) -> dict[str, Any]:
         runs = measure.interleave(contenders, bench.rounds, bench.say)
         packs = _packs(group[1:])
         total = min(bench.floor_bytes, max(8 << 20, lost))
-        costs = floor.measure(packs, total, [onto], _GEOMETRY, parts=("read", "file", "parity", "write"))
+        costs = floor.measure(packs, total, [onto], _GEOMETRY, parts=(_reading(kind), "file", "parity", "write"))
     corpus.size, corpus.files = lost, len(_by_stripe(packs))
     found = _result(f"rebuilding one lost drive of {DATA}+{PARITY}, {kind}", corpus, runs)
     least = floor.rebuilding(costs, lost, DATA)

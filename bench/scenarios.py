@@ -47,7 +47,9 @@ class Bench:
         """A site of one kind with a drive for each pack of a stripe and `extra` ones; it is gone afterwards."""
         count = DATA + PARITY + extra
         if kind == "reused":
-            site: sites.Reused | sites.Xfs = sites.Reused(os.path.join(self.memory, "sealift-bench"), count)
+            site: sites.Reused | sites.Xfs = sites.Reused(
+                os.path.join(self.memory, "sealift-bench"), count, corpus.size
+            )
         else:
             each = corpus.size // DATA + (1280 << 20) + corpus.files * 2048
             site = sites.Xfs(

@@ -4,8 +4,9 @@
              What the medium costs is left out; what is measured is the tool.
     xfs      XFS on loop devices over sparse files, direct I/O beneath: new files, fsync at the end of everything.
 
-A site holds what contenders wrote last. Where memory would get short it takes the others' files away before a run,
-and brings the run's own files back (by writing zeros over fresh pages) before the clock starts.
+A site holds what contenders wrote last. Where memory would get short for what a run writes, with the source beside it
+in the page cache, it takes the others' files away before, and brings the run's own files back (by writing zeros over
+fresh pages) before the clock starts.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ class Reused:
 
     name = "reused"
 
-    def __init__(self, root: str, drives: int) -> None:
-        self.root = root
+    def __init__(self, root: str, drives: int, size: int) -> None:
+        """`size`: bytes of the source, which a peer's output may have too."""
+        self.root, self._size = root, size
         self.mounts = [os.path.join(root, f"d{i}") for i in range(drives)]
         self.peer = os.path.join(root, "peer")
         self._lengths: dict[str, dict[str, int]] = {}  # owner -> path -> bytes
@@ -76,7 +78,7 @@ class Reused:
         def prepare() -> None:
             shutil.rmtree(path, ignore_errors=True)
             self._gather()
-            self._restore(name)
+            self._restore(name, self._size)
             os.makedirs(path)
 
         return path, prepare
@@ -100,11 +102,12 @@ class Reused:
         shutil.rmtree(os.path.join(mount, "sealift"), ignore_errors=True)
         return {os.path.join(spares, each): os.path.getsize(os.path.join(spares, each)) for each in os.listdir(spares)}
 
-    def _restore(self, owner: str) -> None:
+    def _restore(self, owner: str, new: int = 0) -> None:
+        """Room for `owner`'s files, which are made again where they are gone, and for `new` bytes beside."""
         mine = self._lengths.get(owner, {})
         here = {path: length for path, length in mine.items() if os.path.exists(path)}
-        need = sum(mine.values()) - sum(here.values())
-        if machine.available() < max(need, sum(mine.values(), 0) // 2) + _MARGIN:
+        need = sum(mine.values()) - sum(here.values()) + (new or (0 if mine else 2 * self._size))
+        if machine.available() < need + self._size + _MARGIN:
             for other, files in self._lengths.items():
                 for path in files if other != owner else ():
                     if os.path.exists(path):

@@ -139,6 +139,13 @@ def test_a_sample_is_not_torn_unless_it_may_be_cut(tmp_path, tree, batch):
         assert len(found) == 1 or cuttable or size > CAPACITY
 
 
+def test_a_sample_that_no_pack_holds_is_taken_member_by_member(tmp_path):
+    path = tmp_path / "scan.parquet"
+    rows = write(path, [(FILE, 90_000, False, number == 0) for number in range(40)], 0)
+    takes = drain(opened(path, rows), [])
+    assert [each[0] for took, _, _ in takes for each in took] == [row[0] for row in rows]
+
+
 def test_most_small_files_stay_columns(tmp_path):
     path = tmp_path / "scan.parquet"
     rows = write(path, [(FILE, 500, False, True)] * 300, 3)

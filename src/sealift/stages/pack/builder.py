@@ -508,11 +508,8 @@ def _hash_zeros(hasher: blake3, count: int) -> Iterator[None]:
             yield None
 
 
-_WHILE = 0.01  # seconds that a walk goes on before its folders are shared out again
-
-
 def _walk(channel: Channel, work: Walk) -> None:
-    for seen in walk(work.source, work.folders, key_function(work.sample_key), work.seed, _WHILE):
+    for seen in walk(work.source, work.folders, key_function(work.sample_key), work.seed, work.seconds):
         channel.send(seen)
     channel.send(Walked(work.folders))
 

@@ -129,6 +129,7 @@ class Walk(msgspec.Struct, tag="walk", array_like=True):
 
     source: bytes
     folders: list[bytes]
+    seconds: float
     sample_key: str | None
     seed: int | None
 

@@ -137,7 +137,7 @@ class Workers:
                 folders, stack = stack[-share:], stack[:-share]
                 process.send(units.Walk(source, folders, SHARED_EVERY, sample_key, seed))
                 busy.append(process)
-            for process, message in self.hear(busy, 60.0):
+            for process, message in self.hear(list(busy), 60.0):
                 if isinstance(message, units.Walked):
                     stack += message.folders
                     busy.remove(process)

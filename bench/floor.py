@@ -70,24 +70,18 @@ def _zstd(sources: Sequence[str], total: int, _targets: Sequence[str], _geometry
 
 
 def _read(sources: Sequence[str], total: int, _targets: Sequence[str], _geometry: tuple[int, int]) -> int:
-    buffer, done = memoryview(bytearray(BLOCK)), 0
-    for path in sources:
-        fd = os.open(path, os.O_RDONLY)
-        offset = 0
-        while done < total and (got := os.preadv(fd, [buffer], offset)):
-            offset += got
-            done += got
-        os.close(fd)
-        if done >= total:
-            break
-    return done
+    return _preadv(sources, total, memoryview(bytearray(BLOCK)), os.O_RDONLY)
 
 
 def _medium(sources: Sequence[str], total: int, _targets: Sequence[str], _geometry: tuple[int, int]) -> int:
     """Past the cache, in large pieces."""
-    buffer, done = aligned_buffer(8 << 20), 0
+    return _preadv(sources, total, aligned_buffer(8 << 20), os.O_RDONLY | os.O_DIRECT)
+
+
+def _preadv(sources: Sequence[str], total: int, buffer: memoryview, flags: int) -> int:
+    done = 0
     for path in sources:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+        fd = os.open(path, flags)
         offset = 0
         while done < total and (got := os.preadv(fd, [buffer], offset)):
             offset += got

@@ -53,7 +53,7 @@ def opened(path, rows, cursor=Cursor()):  # noqa: B008 -- it never changes
 
 
 def handed(work):
-    """(path, kind, start, length, begins a sample, bound) of everything in `work`, names of an inode one by one."""
+    """(path, kind, start, length, mtime, bound but for a segment's own name) of all in `work`, name by name."""
     for each in work:
         if isinstance(each, Files):
             assert len(each.paths) == len(each.sizes) == len(each.modes) == len(each.mtimes)
@@ -61,7 +61,14 @@ def handed(work):
                 unit = each.unit(place)
                 yield unit.path, FILE, 0, unit.size, unit.mtime, units.bound(unit)
             continue
-        yield each.path, each.kind, each.start, each.length, each.mtime, units.bound(each) - 2 * len(each.part)
+        yield (
+            each.path,
+            each.kind,
+            each.start,
+            each.length,
+            each.mtime,
+            units.bound(each) - 2 * len(each.part) * (1 + len(each.links)),
+        )
         if each.start + each.length == each.size or each.kind != FILE:
             for link in each.links:
                 yield link, HARDLINK, 0, 0, None, 0

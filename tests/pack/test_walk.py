@@ -67,6 +67,17 @@ def test_processes_see_what_one_sees(tree, number, every, monkeypatch):
         assert entries(workers.walk(tree, None, None)) == alone
 
 
+def test_processes_come_and_go(tree):
+    with Workers(1) as workers:
+        first = workers.processes[0].process
+        workers.resize(3)
+        assert len(entries(workers.walk(tree, None, None))[0]) == 7 * 43 + 2
+        assert [each.process.poll() for each in workers.processes] == [None] * 3
+        workers.resize(1)
+        assert [each.process for each in workers.processes] == [first]
+    assert first.returncode == -9
+
+
 def test_a_walk_stops_in_time_and_leaves_the_rest(tree):
     stack, parts = [b""], []
     while stack:

@@ -111,8 +111,8 @@ def pack(as_json: bool, **given: Any) -> None:
     """Pack, and say what was packed."""
     from sealift.stages.pack.workers import Workers, count
 
-    # they get ready while this process imports what it needs
-    with Workers(count(len({*given["to"], *given["carriers"]}) - given["parity"])) as workers:
+    drives = {*given["to"], *common.parse_carriers(given["carriers"])}
+    with Workers(count(len(drives) - given["parity"])) as workers:  # they get ready while this process imports
         from sealift.stages.pack import run as stage
 
         options = _options(**given)

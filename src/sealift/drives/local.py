@@ -195,7 +195,7 @@ class LocalPartFile:
         try:
             fcntl.fcntl(self._fd, fcntl.F_SETFL, flags | os.O_DIRECT if direct else flags & ~os.O_DIRECT)
         except OSError as error:
-            if error.errno != errno.EINVAL:
+            if error.errno != errno.EINVAL or not direct:
                 raise
             self._may_direct = False
             return

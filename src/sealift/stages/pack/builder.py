@@ -1,7 +1,7 @@
 """A builder: a process that turns units into data packs, slab by slab, in shared memory; before, it walks the source.
 
-It holds no lock it did not inherit, writes to no drive and knows no path but the source. For every pack of every
-stripe it draws a fresh age file key and nonce, which live in one PackStream and nowhere else. It serves several
+It holds no lock but those that it is given, writes to no drive and knows no path but the source. For every pack of
+every stripe it draws a fresh age file key and nonce, which live in one PackStream and nowhere else. It serves several
 packs of a stripe at once and always steps the one that is least far; so it never waits for a slab that only it can
 free (group.py frees a column of slabs when every role has filled it). It ends when its parent does.
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 MAX_SAMPLE = 65536  # members; a larger sample is taken member by member
 _ROWS = 8192
-_LOOKAHEAD = 4 << 20  # bytes of plaintext handed out at a time, about one slab
+# bytes of plaintext handed out at a time, about one slab: what a builder makes of it in one pack, and a frame, must
+# stay below two slabs, or it waits for one that only it can free, in another pack of the stripe
+_LOOKAHEAD = 4 << 20
 _UNITS = 4096
 _FEW = 16  # files that are not worth a run of their own
 

@@ -188,7 +188,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
             _check_room(work, group)
         if here:
             locks = [lock, *_lock_drives(work, here, stack)]
-            workers.keep(work.builders)
+            workers.resize(work.builders)
             pack_groups(here, work, workers, [fd for fd in locks if fd >= 0])
         return _result(work, time.monotonic() - begun, memory)
 

@@ -100,8 +100,7 @@ class Workers:
         self.memory = os.memfd_create("sealift-slabs", os.MFD_CLOEXEC)
         self.processes: list[BuilderProcess] = []
         try:
-            for _ in range(number):
-                self.processes.append(BuilderProcess(self.memory))
+            self.resize(number)
         except BaseException:
             self.close()
             raise
@@ -112,10 +111,12 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def keep(self, number: int) -> None:
-        """Stop those that are too many."""
+    def resize(self, number: int) -> None:
+        """Stop those that are too many, or start what is missing."""
         while len(self.processes) > number:
             self.processes.pop().stop()
+        while len(self.processes) < number:
+            self.processes.append(BuilderProcess(self.memory))
 
     def hear(
         self, whom: Sequence[BuilderProcess], seconds: float
@@ -147,7 +148,7 @@ class Workers:
 
     def close(self) -> None:
         """End them."""
-        self.keep(0)
+        self.resize(0)
         if self.memory >= 0:
             os.close(self.memory)
             self.memory = -1

@@ -82,10 +82,10 @@ class BuilderProcess:
 
     def stop(self) -> None:
         """End the process at once; it owns nothing that outlives it."""
-        self.connection.close()
-        self._socket.close()
         self.process.kill()
         self.process.wait()
+        self.connection.close()
+        self._socket.close()
 
 
 def count(data: int) -> int:

@@ -149,11 +149,10 @@ def make_state(folder: str, shape: str, members: int) -> None:
                 _append_batch(file, batch, size)
         with open(stripe_file(folder, stripe, "blocks"), "wb") as file:
             file.write(rng.bytes(32 * BLOCKS * (DATA + PARITY)))
-        frames = rng.integers(1 << 17, FRAME, PACK // FRAME, dtype=np.uint32).tobytes()
         rows = [
             PackRow(
                 stripe, role, PACK, rng.bytes(32), rng.bytes(32), BLOCKS, PACK, here // DATA, here // DATA,
-                here * MEAN // DATA, here // DATA, frames if role < DATA else b"", frames if role < DATA else b"",
+                here * MEAN // DATA, here // DATA,
             )
             for role in range(DATA + PARITY)
         ]  # fmt: skip

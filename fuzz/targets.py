@@ -364,6 +364,17 @@ def paged_file(data: bytes) -> None:
     )
 
 
+@target(lambda: [zstd.seek_table([12, 40], [100, 1 << 20]), zstd.seek_table([], [])])  # type: ignore[arg-type]
+def seek_table(data: bytes) -> None:
+    """The seek table of a pack whose plaintext it ends; the first two bytes say how much stands before it."""
+    before, table = int.from_bytes(data[:2], "big"), data[2:]
+    each(
+        lambda: zstd.seek_table_frames(data[-zstd.FOOTER :], len(data)),
+        lambda: zstd.parse_seek_table(data, len(data) + 52),
+        lambda: zstd.parse_seek_table(table, len(table) + before),
+    )
+
+
 @target(
     lambda: [len(text).to_bytes(4, "big") + zstd.compress(text) for text in (b"", b"a" * 9, bytes(200_000))], 1 << 17
 )

@@ -2,7 +2,7 @@
 
 survey          what inspect and verify find out about drives whose files were overwritten, cut, swapped or removed
 members_index   index/members.parquet, as plaintext: whoever holds a recipient's identity could have made it
-packs_index     index/packs.parquet, the same, and the frames of a pack by it
+packs_index     index/packs.parquet, the same
 parquet         both, as bytes that need not be Parquet
 journal_copy    journal.age and journal-NNNNNNN.age, as plaintext, and the whole file
 """
@@ -27,8 +27,7 @@ from sealift.drives.memory import MemoryDrive
 from sealift.formats import age, age_keys, index
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
-from sealift.reading import shipment as reading
-from sealift.reading.pack import PackContent
+from sealift.reading.index_files import Members, open_parquet, pack_counts
 from sealift.stages import inspect as inspecting
 from sealift.stages import verify as verifying
 from sealift.stages.pack import copies
@@ -149,32 +148,15 @@ def _edit(drives: list[MemoryDrive], data: bytes) -> bytes:
 # -- what only a recipient could have made ------------------------------------------------------------------
 
 
-class _Plain(reading.Group):
-    """A group whose index files are the bytes given, as if they had been decrypted."""
-
-    def __init__(self, data: bytes) -> None:
-        record = mf.decode_manifest(_files()[0][mf.MANIFEST])
-        super().__init__(_Reader(record), [])  # type: ignore[arg-type]
-        self._data = data
-
-    def stream(self, name: str) -> Any:
-        del name
-        return io.BytesIO(self._data)
-
-
-class _Reader:
-    def __init__(self, record: mf.Manifest) -> None:
-        self.manifest = record
-
-
 @cache
 def _plain(name: str) -> bytes:
     return age.decrypt(_files()[0][name], age_keys.parse_identities(origin().identity.encode()))
 
 
 def _read_members(data: bytes) -> None:
-    group = _Plain(data)
-    each(lambda: list(group.rows()), lambda: group.find(b"d1/01.txt"))
+    geometry = mf.decode_manifest(_files()[0][mf.MANIFEST]).geometry
+    members = Members(lambda: open_parquet(io.BytesIO(data), "index"), geometry)  # type: ignore[arg-type]
+    each(lambda: list(members.rows()), lambda: members.find(b"d1/01.txt"), lambda: members.first(b"d1/01.txt"))
 
 
 def _hostile(data: bytes, schema: pa.Schema) -> bytes:
@@ -223,17 +205,9 @@ def members_index(data: bytes) -> None:
     _read_members(_hostile(data, index.members_schema()))
 
 
-class _Pack:
-    size = 1 << 20
-
-    @staticmethod
-    def read(start: int, end: int) -> bytes:
-        return bytes(end - start)
-
-
 @target(lambda: _seeded(200), 1 << 12)
 def packs_index(data: bytes) -> None:
-    """A table of packs, and frames by it in a pack of zeros."""
+    """A table of packs."""
     _read_packs(_hostile(data, index.packs_schema()))
 
 
@@ -244,17 +218,15 @@ def parquet(data: bytes) -> None:
 
 
 def _read_packs(data: bytes) -> None:
-    group = _Plain(data)
-    for role in range(2):
-        packed, raw = group._frames_of(0, role)
-        each(lambda p=packed, r=raw: list(PackContent(_Pack(), p, r).pieces(0, 4096)))  # type: ignore[misc, arg-type]
+    geometry = mf.decode_manifest(_files()[0][mf.MANIFEST]).geometry
+    each(lambda: pack_counts(lambda: open_parquet(io.BytesIO(data), "table"), geometry))  # type: ignore[arg-type]
 
 
 def _copies() -> list[bytes]:
     from sealift.stages.pack.journal import PackRow
     from sealift.stages.pack.queue import Cursor
 
-    row = PackRow(0, 0, 1 << 20, bytes(32), bytes(32), 1, 9, 1, 1, 9, 1, bytes(4), bytes(4))
+    row = PackRow(0, 0, 1 << 20, bytes(32), bytes(32), 1, 9, 1, 1, 9, 1)
     stripe = copies.StripeCopy(0, Cursor(), [row], [], 0.5, b"rows", bytes(32), None)
     return [msgspec.msgpack.encode(record) for record in (copies.Settings(b"{}", "ab" * 32), stripe)]
 

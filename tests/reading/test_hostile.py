@@ -99,14 +99,15 @@ def try_all(origin, seal, tmp_path) -> list[str]:
         try:
             shipment = origin.shipment(seal=seal)
             try:
-                for _, row in shipment.members():
-                    if row.kind not in {index.FILE, index.HARDLINK}:
+                for member in shipment.members():
+                    if member.kind not in {"file", "hardlink"}:
                         continue
                     try:
-                        for _ in shipment.read(row.path):
+                        for _ in shipment.pieces(member.path):
                             pass
                     except SealiftError as error:
                         told.append(str(error))
+                shipment.groups[0].counts()
                 shipment.groups[0].content(0, 0)
             finally:
                 shipment.close()
@@ -269,19 +270,15 @@ def test_an_index_of_very_many_equal_rows_is_read_in_bounded_memory(hostile, tmp
     )
     shipment = origin.shipment(seal=seal)
     with bounded(seconds=60), pytest.raises(SealiftError):
-        next(shipment.members())
+        next(iter(shipment.members()))
     shipment.close()
 
 
 @pytest.mark.parametrize(
     "values",
     [
-        {"frames_packed": [1, 2, 3]},
-        {"frames_packed": [], "frames_raw": []},
-        {"frames_packed": [2**32 - 1] * 50, "frames_raw": [2**32 - 1] * 50},
-        {"frames_raw": [1 << 20] * 9},
-        {"frames_packed": [0] * 5, "frames_raw": [0] * 5},
-        {"frames_packed": None, "frames_raw": None},
+        {"samples": -1},
+        {"plain": None},
         {"stripe": 70_000},
         {"role": 9},
     ],
@@ -292,16 +289,6 @@ def test_tables_of_packs_that_lie(hostile, tmp_path, values):
     table = pa.Table.from_pylist(rows, schema=packs.schema)
     told = try_all(origin, shipments.forge(origin, index_packs_parquet_age=parquet(table)), tmp_path)
     assert told
-
-
-def test_a_frame_that_decompresses_to_more_than_is_stated(hostile, tmp_path):
-    origin, _, _, packs = hostile
-    rows = packs.to_pylist()
-    for row in rows:
-        row["frames_raw"] = [max(0, size - 1) for size in row["frames_raw"]]
-    table = pa.Table.from_pylist(rows, schema=packs.schema)
-    told = try_all(origin, shipments.forge(origin, index_packs_parquet_age=parquet(table)), tmp_path)
-    assert any("zstd" in reason for reason in told)
 
 
 PLANTS = ["fifo", "symlink", "folder", "gone", "empty", "long", "zeros"]

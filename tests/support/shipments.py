@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sealift.formats import age_keys, sshsig
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
-from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.shipment import Shipment
 from sealift.stages import unpack as unpacking
 from sealift.stages.pack import run as packing
@@ -180,8 +179,8 @@ class Origin:
     def shipment(self, mounts: list[str] | None = None, seal: dict[str, bytes] | None = None) -> Shipment:
         return Shipment.open(
             mounts or self.mounts,
-            identities=age_keys.parse_identities(self.identity.encode()),
-            allowed=AllowedSigners.parse(self.allowed),
+            identity=self.identity.encode(),
+            allowed_signers=self.allowed,
             seal=seal or self.seal(),
         )
 

@@ -15,7 +15,7 @@ A vector is a text header, an empty line, and bytes. Keys of the header:
     identity    of a data pack: an X25519 identity
     record      of a data pack: signed length and digest of header and nonce, as packs.bin has them
     block       of a data pack: signed BLAKE3 of its 1 MiB blocks (may repeat)
-    frames      of a data pack: PACKED/RAW of every frame, as the table of packs has them
+    frames      of a data pack: PACKED/RAW of every frame, as its seek table has them
     row         columns of members.parquet in their order; bytes in hex, none as -
     limits      of a row: data packs a stripe, stripes
     paged       magic in hex, bytes a record, records, root
@@ -185,6 +185,7 @@ class Pack:
     rows: list[str] = field(default_factory=list)
     final: bool = True
     ephemeral: str = ""
+    seek: bytes | None = None  # another seek table than the frames'
 
     def add(self, data: bytes, frame: bytes | None = None) -> int:
         """A frame of `data`; the offset in the tar where it begins."""
@@ -201,7 +202,7 @@ class Pack:
         return make_age.header(make_age.x25519_stanza(what=self.ephemeral)) + make_age.PAYLOAD_NONCE
 
     def file(self) -> bytes:
-        plain = b"".join(self.frames) + seek_table(self.table)
+        plain = b"".join(self.frames) + (seek_table(self.table) if self.seek is None else self.seek)
         key = make_age.hkdf(make_age.FILE_KEY, make_age.PAYLOAD_NONCE, b"payload")
         out = self.head()
         for index, at in enumerate(range(0, len(plain), 65536)):
@@ -211,17 +212,16 @@ class Pack:
         return out
 
     def vector(self, expect: str, comment: str, **signed) -> Vector:
-        """`signed`: length, header, blocks, frames where they are not those of the file; data: the file as it is."""
+        """`signed`: length, header, blocks where they are not those of the file; data: the file as it is."""
         file = self.file()
         data = signed.get("data", file)
         length = signed.get("length", len(file))
-        frames = signed.get("frames", self.table)
         blocks = [blake3(file[at : at + BLOCK]).hexdigest() for at in range(0, len(file), BLOCK)]
         lines = [
             ("identity", make_age.bech32("age-secret-key-", make_age.IDENTITY).upper()),
             ("record", f"{length} {signed.get('header', blake3(self.head()).digest()).hex()}"),
             *[("block", digest) for digest in blocks],
-            ("frames", signed.get("frames_text", " ".join(f"{packed}/{size}" for packed, size in frames))),
+            ("frames", " ".join(f"{packed}/{size}" for packed, size in self.table)),
             *[("row", text) for text in self.rows],
         ]
         return Vector("data pack", expect, comment, lines, data)
@@ -359,7 +359,10 @@ def frames() -> dict[str, Vector]:
     (packed, size), end = table[0], table[1]
 
     def told(comment: str, *wrong: tuple[int, int]) -> Vector:
-        return good.vector("refused", comment, frames=list(wrong))
+        return table_is(comment, seek_table(list(wrong)))
+
+    def table_is(comment: str, seek: bytes) -> Vector:
+        return replace(good, seek=seek).vector("refused", comment)
 
     def other(frame: bytes, comment: str, length: int = size) -> Vector:
         pack = small()
@@ -371,11 +374,21 @@ def frames() -> dict[str, Vector]:
     long.rows.append(row(b"large", content=content, offset=long.add(ustar(b"large", b"0", len(content))) + 512))
     long.add(content, same_frame(b"a", len(content)))
     long.add(bytes(511 + 1024))
-    uneven = " ".join([f"{packed}/{size}", f"/{size}"])
+    right = seek_table(table)
+    fake = Pack()
+    fake.rows.append(row(b"hello.txt", content=HELLO, offset=fake.add(ustar(b"hello.txt", b"0", len(HELLO))) + 512))
+    fake.add(padded(HELLO) + bytes(1024), flipped(raw_frame(padded(HELLO) + bytes(1024)), 5))
     return {
-        "frames_beyond": told("frames that end after the pack", (packed, size), (end[0] + 100, end[1])),
-        "frames_uneven": good.vector("refused", "a raw length without a packed one", frames_text=uneven),
-        "frames_too_long": long.vector("refused", "a frame of more than 1 MiB, as the table says"),
+        "frames_beyond": told("frames that end after the seek table begins", (packed, size), (end[0] + 100, end[1])),
+        "frames_short": told("frames that end before the seek table begins", (packed, size), (end[0] - 1, end[1])),
+        "frames_empty": told("a frame that holds nothing", (packed, size), (0, 0), end),
+        "seek_magic": table_is("a seek table with another number at its end", flipped(right, len(right) - 1)),
+        "seek_checksums": table_is("a seek table that says it has checksums", flipped(right, len(right) - 5)),
+        "seek_skippable": table_is("a seek table that is no skippable frame", flipped(right, 0)),
+        "seek_length": table_is("a seek table that is longer than its frames", flipped(right, 4)),
+        "seek_many": table_is("a seek table of more frames than the pack holds", flipped(right, len(right) - 6)),
+        "frame_not_raw": fake.vector("refused", "a frame as long as a raw one, which is none"),
+        "frames_too_long": long.vector("refused", "a frame of more than 1 MiB, as the seek table says"),
         "frames_shifted": told("a border between frames that is a byte late", (packed + 1, size), end),
         "frame_longer": told("a frame that holds more than the table says", (packed, size - 1), end),
         "frame_shorter": told("a frame that holds less than the table says", (packed, size + 1), end),

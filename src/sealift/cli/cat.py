@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -34,7 +33,7 @@ def cat(
     """
     shipment = open_shipment(mounts, identities, allowed_signers, seal)
     try:
-        for piece in shipment.read(os.fsencode(path)):
+        for piece in shipment.pieces(path):
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
     finally:

@@ -53,7 +53,7 @@ def ls(
 
     shipment = open_shipment(mounts, identities, allowed_signers, seal)
     try:
-        for _, row in shipment.members(patterns):
+        for row in shipment.rows(patterns):
             if row.start + row.length != row.size and row.kind == 0:
                 continue  # the last segment has the digest of the file
             digest = (row.file_blake3 or row.blake3).hex()

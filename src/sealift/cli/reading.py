@@ -42,9 +42,5 @@ def open_shipment(mounts: Sequence[str], identities: Sequence[str], allowed: str
     """The shipment on `mounts`, opened with what the options name."""
     from sealift.reading.shipment import Shipment
 
-    return Shipment.open(
-        mounts,
-        identities=common.load_identities(identities),
-        allowed=common.load_allowed(allowed),
-        seal=load_seal(seal),
-    )
+    keys = read_identities(identities)
+    return Shipment.open(mounts, identity=keys, allowed_signers=read_allowed(allowed), seal=seal)

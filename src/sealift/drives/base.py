@@ -61,6 +61,9 @@ class ReadFile(Protocol):
         DriveFault.
         """
 
+    def will_need(self, offset: int, length: int) -> None:
+        """These bytes will be read soon: begin to fetch them, if there is a cache to put them in; never raises."""
+
     def close(self) -> None:
         """Close; again does nothing."""
 

@@ -122,6 +122,12 @@ class LocalReadFile:
             self._forget(offset, done)
         return done
 
+    def will_need(self, offset: int, length: int) -> None:
+        """Begin to read into the page cache; direct reads have none."""
+        if not self._uncached:
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
+
     def _go_cached(self) -> None:
         """The filesystem took O_DIRECT at open and refuses it at read: read through the cache, and say so."""
         flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)

@@ -76,6 +76,9 @@ class MemoryReadFile:
         buffer[: len(data)] = data
         return len(data)
 
+    def will_need(self, offset: int, length: int) -> None:
+        """It is in memory."""
+
     def close(self) -> None:
         """Nothing to close."""
 

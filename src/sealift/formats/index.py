@@ -2,7 +2,7 @@
 
 members.parquet: a row a member, sorted by path (bytes), then by start. A file in one piece is one row; a larger one
 has a row a segment, each with its own BLAKE3, and the digest of the whole file in the last. packs.parquet: a row a
-pack, in order of stripe and role, with the length of every frame, so that a read needs no seek table.
+pack, in order of stripe and role: how long it is, and how many members and samples it holds.
 
 Builders know nothing of Parquet (it would cost each 60 MB); they hand over columnar batches (`Rows.encode`), which
 become Arrow arrays without a Python object a row (`to_arrow`). docs/spec/index.md specifies the columns.
@@ -155,8 +155,6 @@ def packs_schema() -> pa.Schema:
             ("plain", pa.int64()),
             ("members", pa.int64()),
             ("samples", pa.int64()),
-            ("frames_packed", pa.list_(pa.uint32())),
-            ("frames_raw", pa.list_(pa.uint32())),
         ]
     )
 

@@ -2,7 +2,8 @@
 
 A data pack is a sequence of frames, each of which opens alone, and the standard seekable format's table behind
 them. Data that does not compress is stored in raw blocks: the frame costs 9 bytes and 3 for every 128 KiB, and a
-copy. References: RFC 8878; zstd's contrib/seekable_format/zstd_seekable_compression_format.md (version 0.1.0).
+copy; a frame that is as long as a raw one (`raw_bound`) is one, so that a part of it can be read alone.
+References: RFC 8878; zstd's contrib/seekable_format/zstd_seekable_compression_format.md (version 0.1.0).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 FRAME = 1 << 20  # bytes of tar in the largest frame
@@ -33,6 +37,7 @@ _RAW_HEADER = struct.Struct("<IBI")  # magic, descriptor (single segment, 4-byte
 _SKIPPABLE, _SEEKABLE = 0x184D2A5E, 0x8F92EAB1
 _ENTRY = struct.Struct("<II")
 _FOOTER = struct.Struct("<IBI")
+FOOTER = _FOOTER.size
 _SAMPLE = 8192
 
 _OPTIONS: dict[int, int] = {
@@ -114,3 +119,36 @@ def seek_table(packed: array[int], raw: array[int]) -> bytes:
 def seek_table_length(frames: int) -> int:
     """Length in bytes of the seek table of `frames` frames."""
     return 8 + _ENTRY.size * frames + _FOOTER.size
+
+
+def seek_table_frames(footer: Buffer, size: int) -> int:
+    """Number of frames, from the last FOOTER bytes of a pack's `size` bytes of plaintext; FormatError."""
+    if len(footer) != FOOTER:
+        raise FormatError("seek table: cut short")
+    frames, descriptor, magic = _FOOTER.unpack(footer)
+    if magic != _SEEKABLE or descriptor:
+        raise FormatError("seek table: not where it should be, or of another kind")
+    if seek_table_length(frames) > size:
+        raise FormatError(f"seek table: {frames} frames are more than the pack holds")
+    return int(frames)
+
+
+def parse_seek_table(table: Buffer, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the frames end in a pack's plaintext of `size` bytes, and in its tar; both begin with 0.
+
+    `table` is the whole seek table. FormatError when it is none, when the frames do not reach exactly to where it
+    begins, or when one holds nothing or more than FRAME bytes.
+    """
+    import numpy as np
+
+    frames = seek_table_frames(memoryview(table)[-FOOTER:], size)
+    if len(table) != seek_table_length(frames) or struct.unpack_from("<II", table) != (_SKIPPABLE, len(table) - 8):
+        raise FormatError("seek table: its length is not that of its frames")
+    entries = np.frombuffer(table, dtype="<u4", count=2 * frames, offset=8).reshape(frames, 2)
+    ends = np.zeros((2, frames + 1), dtype=np.int64)
+    np.cumsum(entries.T, axis=1, out=ends[:, 1:])
+    if ends[0, -1] + len(table) != size:
+        raise FormatError("seek table: its frames do not end where it begins")
+    if frames and not 0 < int(entries[:, 1].min()) <= int(entries[:, 1].max()) <= FRAME:
+        raise FormatError(f"seek table: a frame holds nothing, or more than {FRAME} bytes")
+    return ends[0], ends[1]

@@ -1,18 +1,23 @@
 """Bytes of a group's packs: read from a drive where they are good, rebuilt from the stripe where they are not.
 
-    fetch     bytes of a pack as its drive gives them: not checked; short or None when the drive does not answer
-    verified  bytes of a pack, checked block by block against the signed hashes, rebuilt where needed
-    file      one of the files that every drive of the group has, from whichever copy is good
+    fetch, fetch_into   bytes of a pack as its drive gives them: not checked; nothing when the drive does not answer
+    guess_into          the same bytes by parity from what other drives give: not checked either
+    verified            bytes of a pack, checked block by block against the signed hashes, rebuilt where needed
 
-Strictly read-only. Knows no key: it deals in ciphertext and parity. Every rebuilt block is counted. Safe for threads.
+Strictly read-only. Knows no key: it deals in ciphertext and parity. Every rebuilt block is counted, and each drive
+that is not here or fails is logged once. One that failed is left alone for half a minute, and then asked again: it
+may have been plugged in or mended. Safe for threads, not across a fork.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 import weakref
 from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from blake3 import blake3
@@ -32,6 +37,11 @@ if TYPE_CHECKING:
 
 _OPEN_FILES = 64
 _REBUILT = 32  # blocks kept after a rebuild: a reader comes back for the next chunk of the same block
+_ASK_AGAIN = 30.0  # seconds for which a drive that failed, or a pack that was not there, is not asked
+_TOGETHER = 256 << 10  # bytes from which on the drives of a stripe are read at the same time
+_MAX_PACKS = 100_000  # that are told by name in health()
+
+log = logging.getLogger("sealift")
 
 
 class Held:
@@ -45,9 +55,24 @@ class Held:
         """As drives.base.ReadFile."""
         return self._file.read_at(offset, length)
 
+    def readinto_at(self, offset: int, buffer: memoryview) -> int:
+        """As drives.base.ReadFile."""
+        return self._file.readinto_at(offset, buffer)
+
+    def will_need(self, offset: int, length: int) -> None:
+        """As drives.base.ReadFile."""
+        self._file.will_need(offset, length)
+
     def close(self) -> None:
         """Close now; again does nothing."""
         self._closer()
+
+
+class Fault(NamedTuple):
+    """How often a drive failed to read, and what it said first."""
+
+    times: int
+    reason: str
 
 
 class GroupReader:
@@ -64,20 +89,29 @@ class GroupReader:
         }
         self.data, self.parity, self.n = record.geometry.data, record.geometry.parity, record.n
         self.rebuilt: Counter[str] = Counter()  # blocks rebuilt, by the id of the drive that should have had them
+        self.packs: Counter[tuple[int, int]] = Counter()  # and by (stripe, role), of the first that were
+        self.faults: dict[str, Fault] = {}  # by mount
         self._lock = threading.RLock()
-        self._files: OrderedDict[tuple[int, str], Held | None] = OrderedDict()
+        self._files: OrderedDict[tuple[int, str], Held | float] = OrderedDict()  # or since when it is not there
+        self._resting: dict[int, float] = {}  # drives that failed -> when they are asked again
         self._cache: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
+        self._counted: dict[tuple[int, int], int] = {}  # pack -> the last block that count_rebuilt counted
+        self._scratch = threading.local()
+        self._pool: ThreadPoolExecutor | None = None
         self._packs, self._blocks = view.open_pages()
 
     def close(self) -> None:
         """Close every file."""
         with self._lock:
             for file in self._files.values():
-                if file is not None:
+                if isinstance(file, Held):
                     file.close()
             self._files.clear()
             self._packs.close()
             self._blocks.close()
+            if self._pool is not None:
+                self._pool.shutdown(wait=False)
+                self._pool = None
 
     def record(self, stripe: int, role: int) -> PackRecord:
         """The signed record of a pack; FormatError when no drive has a good page of packs.bin."""
@@ -88,35 +122,129 @@ class GroupReader:
             raise FormatError(f"{PACKS}: pack {stripe}/{role} is {record.length} bytes long")
         return record
 
+    def readable(self, stripe: int, role: int) -> bool:
+        """Whether a pack can be read from the drives that are here: its own, or k others of its stripe."""
+        return manifest.slot_of(stripe, role, self.n) in self.drives or len(self.drives) >= self.data
+
     def _handle(self, drive: Drive, stripe: int, role: int) -> Held | None:
         name = manifest.pack_name(stripe, role, self.data)
         key = (id(drive), name)
+        now = time.monotonic()
         with self._lock:
-            if key in self._files:
+            if self._resting.get(id(drive), 0.0) > now:
+                return None
+            known = self._files.get(key)
+            if isinstance(known, Held):
                 self._files.move_to_end(key)
-                return self._files[key]
+                return known
+            if known is not None and known + _ASK_AGAIN > now:
+                return None
+            file: Held | float
             try:
-                file: Held | None = Held(drive.open_read(name))
+                file = Held(drive.open_read(name))
             except (DriveFault, FormatError):
-                file = None
+                file = now
             self._files[key] = file
             if len(self._files) > _OPEN_FILES:
                 self._files.popitem(last=False)  # closed when its last reader lets go
-            return file
+            return file if isinstance(file, Held) else None
+
+    def _failed(self, drive: Drive, error: DriveFault) -> None:
+        """A drive did not read: it rests, and is opened anew when it is asked again."""
+        with self._lock:
+            known = self.faults.get(drive.mount)
+            self.faults[drive.mount] = Fault(1, str(error)) if known is None else Fault(known.times + 1, known.reason)
+            self._resting[id(drive)] = time.monotonic() + _ASK_AGAIN
+            for key in [key for key in self._files if key[0] == id(drive)]:
+                del self._files[key]
+        if known is None:
+            log.warning("%s; reading goes on from the other drives of group %d", error, self.manifest.group)
+
+    def _note_rebuilt(self, stripe: int, role: int, blocks: int) -> None:
+        row = self.manifest.drives[manifest.slot_of(stripe, role, self.n)]
+        first = row.id not in self.rebuilt
+        self.rebuilt[row.id] += blocks
+        if (stripe, role) in self.packs or len(self.packs) < _MAX_PACKS:
+            self.packs[stripe, role] += blocks
+        if first:
+            here = "is damaged" if row.slot in self.drives else "is not here"
+            log.warning("drive %s (serial %s) %s: what it should hold is rebuilt from parity", row.id, row.serial, here)
 
     def fetch(self, stripe: int, role: int, offset: int, length: int) -> bytes | None:
         """`length` bytes of a pack as the first drive that answers has them, unchecked; None if none does."""
+        data = bytearray(length)
+        return bytes(data) if self.fetch_into(stripe, role, offset, memoryview(data)) else None
+
+    def fetch_into(self, stripe: int, role: int, offset: int, buffer: memoryview) -> bool:
+        """Fill `buffer` from `offset` of a pack, unchecked; whether a drive had all of it."""
         for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ()):
             file = self._handle(drive, stripe, role)
             if file is None:
                 continue
             try:
-                data = file.read_at(offset, length)
-            except DriveFault:
-                continue
-            if len(data) == length:
-                return data
-        return None
+                if file.readinto_at(offset, buffer) == len(buffer):
+                    return True
+            except DriveFault as error:
+                self._failed(drive, error)
+        return False
+
+    def will_need(self, stripe: int, role: int, offset: int, length: int) -> None:
+        """These bytes of a pack will be asked for soon: its drive may begin to read them."""
+        for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ())[:1]:
+            if file := self._handle(drive, stripe, role):
+                file.will_need(offset, length)
+
+    def guess_into(self, stripe: int, role: int, offset: int, buffer: memoryview) -> bool:
+        """Fill `buffer` from `offset` of a data pack by parity, of bytes that nobody has checked; False if too few.
+
+        For a caller who can tell good bytes by their tag, and says `count_rebuilt` when they were.
+        """
+        have: dict[int, np.ndarray] = {}
+        others = [other for other in range(self.n) if other != role]
+        while len(have) < self.data <= len(have) + len(others):
+            batch, others = others[: self.data - len(have)], others[self.data - len(have) :]
+            columns = [self._column(len(have) + place, len(buffer)) for place in range(len(batch))]
+            answers = self._all(len(buffer) >= _TOGETHER, stripe, batch, offset, columns)
+            have |= {other: column for other, column, there in zip(batch, columns, answers, strict=True) if there}
+            if len(have) < self.data:  # a column that was not filled is free for the next one
+                have = {other: column.copy() for other, column in have.items()}
+        if len(have) < self.data:
+            return False
+        parity.rebuild(self.data, self.parity, have, {role: np.frombuffer(buffer, dtype=np.uint8)})
+        return True
+
+    def _column(self, place: int, length: int) -> np.ndarray:
+        """Memory of this thread, used again: fresh pages cost more than coding."""
+        kept: dict[int, np.ndarray] = self._scratch.__dict__.setdefault("columns", {})
+        if place not in kept or len(kept[place]) < length:
+            kept[place] = np.empty(length, dtype=np.uint8)
+        return kept[place][:length]
+
+    def _all(self, together: bool, stripe: int, roles: list[int], offset: int, columns: list[np.ndarray]) -> list[bool]:
+        """Fill a column of each of the roles, zeros after its end; whether it could be."""
+
+        def fill(role: int, column: np.ndarray) -> bool:
+            length = max(0, min(len(column), self.record(stripe, role).length - offset))
+            column[length:] = 0
+            return not length or self.fetch_into(stripe, role, offset, column.data[:length])
+
+        if not together:
+            return [fill(*each) for each in zip(roles, columns, strict=True)]
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.n, thread_name_prefix="sealift-stripe")
+            pool = self._pool
+        return list(pool.map(fill, roles, columns))
+
+    def count_rebuilt(self, stripe: int, role: int, offset: int, length: int) -> None:
+        """Bytes of a pack were rebuilt, and proved by their tags: what health() tells."""
+        first, last = offset // BLOCK, (offset + length - 1) // BLOCK
+        with self._lock:
+            if self._counted.get((stripe, role), -1) == first:
+                first += 1  # the block in which the last range ended
+            self._counted[stripe, role] = last
+            if first <= last:
+                self._note_rebuilt(stripe, role, last - first + 1)
 
     def block(self, stripe: int, role: int, number: int) -> bytes:
         """One block of a pack, checked against the signed hash, from a drive or rebuilt; Lost if neither can be."""
@@ -129,8 +257,7 @@ class GroupReader:
         if data is None:
             data = self._rebuild(stripe, role, number)
             with self._lock:
-                slot = manifest.slot_of(stripe, role, self.n)
-                self.rebuilt[self.manifest.drives[slot].id] += 1
+                self._note_rebuilt(stripe, role, 1)
                 self._cache[key] = data
                 if len(self._cache) > _REBUILT:
                     self._cache.popitem(last=False)
@@ -146,7 +273,8 @@ class GroupReader:
                 continue
             try:
                 data = file.read_at(number * BLOCK, length)
-            except DriveFault:
+            except DriveFault as error:
+                self._failed(drive, error)
                 continue
             if len(data) == length and blake3(data).digest() == wanted:
                 return data

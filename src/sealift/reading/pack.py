@@ -1,11 +1,14 @@
 """The plaintext of one data pack at random: age chunks, zstd frames, members; verified, rebuilt where needed.
 
 A chunk that authenticates under the key of the header that the manifest binds, at its place, is the origin's
-(docs/spec/threat-model.md). One that does not is read again block by block, rebuilt from parity, and tried again.
+(docs/spec/threat-model.md). So bytes of a pack whose drive does not answer are rebuilt from whatever the other drives
+give at the same place, for just the range that is wanted, and the chunk's tag says whether they were good. Where it
+does not hold, blocks are compared with their signed hashes, rebuilt from verified ones, and tried again.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,11 +24,11 @@ if TYPE_CHECKING:
     from sealift.reading.group import GroupReader
 
 _HEAD = 4096
-_WINDOW = 2 << 20  # sealed bytes read at a time when reading on
+_WINDOW = 2 << 20  # bytes of plaintext read at a time when reading on
 
 
 class PackReader:
-    """zstd plaintext of one pack: `read(start, end)` in bytes of the decrypted stream. Not safe for threads."""
+    """What is in age of one pack: `size` bytes, the frames and their seek table. Not safe for threads."""
 
     def __init__(self, group: GroupReader, stripe: int, role: int, identities: Sequence[age.Identity]) -> None:
         self._group, self._stripe, self._role = group, stripe, role
@@ -39,6 +42,7 @@ class PackReader:
         self._opener = age.Opener(key)
         self.size = age.plain_length(self._record.length, start)
         self._last = max(0, self.size - 1) // age.CHUNK
+        self._sealed, self._plain = bytearray(), bytearray()
 
     def _header(self) -> tuple[bytes, int]:
         """The bytes of the header whose digest the manifest binds, with the nonce."""
@@ -65,81 +69,176 @@ class PackReader:
             raise FormatError(f"pack {self._stripe}/{self._role} has {self.size} bytes, not {start} to {end}")
         if start == end:
             return b""
-        first, last = start // age.CHUNK, (end - 1) // age.CHUNK
-        out = bytearray((last - first + 1) * age.CHUNK)
-        view = memoryview(out)
+        first = start // age.CHUNK
+        view = self.chunks(first, (end - 1) // age.CHUNK)
+        return bytes(view[start - first * age.CHUNK : end - first * age.CHUNK])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that this holds, about."""
+        return len(self._sealed) + len(self._plain)
+
+    def will_need(self, start: int, end: int) -> None:
+        """Plaintext start..end-1 will be asked for soon: its drive may begin to read it."""
+        first, last = start // age.CHUNK, max(start, end - 1) // age.CHUNK
+        at = self._start + first * age.SEALED_CHUNK
+        self._group.will_need(self._stripe, self._role, at, (last - first + 1) * age.SEALED_CHUNK)
+
+    def chunks(self, first: int, last: int) -> memoryview:
+        """Plaintext of the chunks `first` to `last`, all authenticated; it is this reader's memory until the next call.
+
+        Lost, FormatError.
+        """
         at = self._start + first * age.SEALED_CHUNK
         stop = min(self._start + (last + 1) * age.SEALED_CHUNK, self._record.length)
-        sealed = self._group.fetch(self._stripe, self._role, at, stop - at)
+        if len(self._sealed) < stop - at:  # kept: fresh pages cost more than deciphering
+            self._sealed = bytearray(stop - at)
+            self._plain = bytearray((last - first + 1) * age.CHUNK)
+        sealed, plain = memoryview(self._sealed)[: stop - at], memoryview(self._plain)
+        rebuilt = False
+        there = self._group.fetch_into(self._stripe, self._role, at, sealed)
+        if not there:
+            there = rebuilt = self._group.guess_into(self._stripe, self._role, at, sealed)
+        done = 0
         for index in range(first, last + 1):
             offset = (index - first) * age.SEALED_CHUNK
-            length = min(age.SEALED_CHUNK, stop - at - offset)
-            target = view[(index - first) * age.CHUNK :]
-            if sealed is not None:
-                try:
-                    self._opener.open_chunk(
-                        index, memoryview(sealed)[offset : offset + length], target, last=index == self._last
-                    )
-                    continue
-                except AgeError:
-                    pass
-            chunk = self._group.verified(self._stripe, self._role, at + offset, length)
-            self._opener.open_chunk(index, chunk, target, last=index == self._last)
-        return bytes(view[start - first * age.CHUNK : end - first * age.CHUNK])
+            piece = sealed[offset : offset + age.SEALED_CHUNK]
+            target = plain[done : done + len(piece) - age.TAG]
+            try:
+                if not there:
+                    raise AgeError("not read")
+                self._opener.open_chunk(index, piece, target, last=index == self._last)
+            except AgeError:
+                good = self._group.verified(self._stripe, self._role, at + offset, len(piece))
+                self._opener.open_chunk(index, good, target, last=index == self._last)
+            done += len(target)
+        if rebuilt:
+            self._group.count_rebuilt(self._stripe, self._role, at, stop - at)
+        return plain[:done]
 
 
 class PackContent:
-    """The tar stream of one pack, frame by frame. Reads on in large pieces when asked in order."""
+    """The tar stream of one pack, `size` bytes, at random. Reads on in large pieces when asked in order.
 
-    def __init__(self, reader: PackReader, packed: np.ndarray, raw: np.ndarray) -> None:
+    Frames are found by the pack's own seek table. Safe for threads that hold `lock`.
+    """
+
+    def __init__(self, reader: PackReader) -> None:
         self._reader = reader
-        self._packed = np.concatenate(([0], np.cumsum(packed, dtype=np.int64)))
-        self._raw = np.concatenate(([0], np.cumsum(raw, dtype=np.int64)))
-        if len(packed) != len(raw) or self._packed[-1] > reader.size or (len(raw) and int(raw.max()) > zstd.FRAME):
-            raise FormatError("table of packs: frames do not fit their pack")
-        self._frame = (-1, b"")
-        self._window = (0, b"")
-        self._ahead = 0
+        footer = reader.read(max(0, reader.size - zstd.FOOTER), reader.size)
+        length = zstd.seek_table_length(zstd.seek_table_frames(footer, reader.size))
+        table = reader.read(reader.size - length, reader.size)
+        self._packed, self._raw = zstd.parse_seek_table(table, reader.size)
+        self.size = int(self._raw[-1])
+        self.lock = threading.Lock()
+        self._frame = (-1, b"")  # the last that was decompressed
+        self._base, self._window = 0, memoryview(b"")  # plaintext at hand, and where it begins
+        self._ahead = -1  # where the next piece of plaintext begins if reading goes on
 
-    def _load(self, number: int) -> bytes:
-        if self._frame[0] == number:
-            return self._frame[1]
-        start, end = int(self._packed[number]), int(self._packed[number + 1])
-        base, data = self._window
-        if not (base <= start and end <= base + len(data)):
-            stop = end
-            if number == self._frame[0] + 1:  # reading on
-                ahead = int(np.searchsorted(self._packed, start + _WINDOW))
-                stop = max(end, int(self._packed[min(ahead, len(self._packed) - 1)]))
+    @property
+    def nbytes(self) -> int:
+        """Memory that this holds, about."""
+        return self._packed.nbytes + self._raw.nbytes + self._reader.nbytes + len(self._frame[1]) + 4096
+
+    def span(self, start: int, length: int) -> tuple[int, int]:
+        """Where in the pack's plaintext bytes start..start+length-1 of the tar stream are read from; FormatError."""
+        if start < 0 or start + length > self.size:
+            raise FormatError("index: a member lies beyond the end of its pack")
+        ends = []
+        for place in (start, start + max(length, 1) - 1):
+            number = int(np.searchsorted(self._raw, place, side="right")) - 1
+            base, packed = int(self._raw[number]), int(self._packed[number])
+            size, after = int(self._raw[number + 1]) - base, int(self._packed[number + 1])
+            if after - packed == zstd.raw_bound(size):
+                at = packed + zstd.FRAME_HEADER + 3 * ((place - base) // zstd.RAW_BLOCK + 1) + place - base
+                ends.append((at, at + 1))
+            else:
+                ends.append((packed, after))
+        return ends[0][0], ends[1][1]
+
+    def load(self, start: int, end: int) -> None:
+        """Have plaintext start..end-1 at hand for what is read next; Lost, FormatError."""
+        self._get(start, end, on=False)
+
+    def will_need(self, start: int, end: int) -> None:
+        """Plaintext start..end-1 will be asked for soon: its drive may begin to read it."""
+        self._reader.will_need(start, end)
+
+    def _get(self, start: int, end: int, *, on: bool) -> memoryview:
+        """Plaintext start..end-1 of the pack, in memory that lasts until the next call; with `on`, more is read."""
+        if not (self._base <= start and end <= self._base + len(self._window)):
+            first, last = start // age.CHUNK, (end - 1) // age.CHUNK
+            limit = int(self._packed[-1])
+            far = (min(max(end, start + _WINDOW), limit) - 1) // age.CHUNK if on else last
+            if on and far * age.CHUNK < limit:
+                self._reader.will_need((far + 1) * age.CHUNK, min((far + 1) * age.CHUNK + _WINDOW, limit))
+            self._base, self._window = 0, memoryview(b"")  # nothing is at hand while it is overwritten
             try:
-                data = self._reader.read(start, stop)
+                window = self._reader.chunks(first, max(last, far))
             except Lost:
-                stop = end
-                data = self._reader.read(start, end)
-            base = start
-            self._window = (base, data)
-        frame = zstd.decompress(
-            memoryview(data)[start - base : end - base], int(self._raw[number + 1] - self._raw[number])
-        )
-        self._frame = (number, frame)
-        return frame
+                if far <= last:
+                    raise
+                window = self._reader.chunks(first, last)
+            self._base, self._window = first * age.CHUNK, window
+        return self._window[start - self._base : end - self._base]
 
     def pieces(self, start: int, length: int) -> Iterator[memoryview]:
-        """Bytes start..start+length-1 of the tar stream, in pieces of at most a frame."""
+        """Bytes start..start+length-1 of the tar stream; each piece lasts until the next one is asked for.
+
+        Lost, FormatError.
+        """
         end = start + length
-        if end > self._raw[-1]:
+        if start < 0 or end > self.size:
             raise FormatError("index: a member lies beyond the end of its pack")
         while start < end:
             number = int(np.searchsorted(self._raw, start, side="right")) - 1
-            frame = self._load(number)
-            base = int(self._raw[number])
-            piece = memoryview(frame)[start - base : min(end - base, len(frame))]
-            yield piece
-            start += len(piece)
+            base, until = int(self._raw[number]), int(self._raw[number + 1])
+            packed, after = int(self._packed[number]), int(self._packed[number + 1])
+            stop = min(end, until)
+            if after - packed == zstd.raw_bound(until - base):
+                yield from self._stored(packed, until - base, start - base, stop - base)
+            else:
+                yield self._decompressed(number, packed, after, until - base)[start - base : stop - base]
+            start = stop
+
+    def _decompressed(self, number: int, start: int, end: int, size: int) -> memoryview:
+        if self._frame[0] != number:
+            frame = zstd.decompress(self._get(start, end, on=start == self._ahead), size)
+            self._frame, self._ahead = (number, frame), end
+        return memoryview(self._frame[1])
+
+    def _stored(self, packed: int, size: int, start: int, stop: int) -> Iterator[memoryview]:
+        """Bytes of a raw frame of `size` bytes, block by block as they stand there; nothing else of it is read."""
+        while start < stop:
+            number, skip = divmod(start, zstd.RAW_BLOCK)
+            take = min(zstd.RAW_BLOCK - skip, stop - start)
+            head = 0 if skip else 3 if number else 3 + zstd.FRAME_HEADER
+            at = packed + zstd.FRAME_HEADER + 3 * (number + 1) + start
+            piece = self._get(at - head, at + take, on=at - head == self._ahead)
+            self._ahead = at + take
+            if head and piece[head - 3 : head] != zstd.block_header(
+                min(zstd.RAW_BLOCK, size - start), last=start + zstd.RAW_BLOCK >= size
+            ):
+                raise FormatError("zstd frame is as long as a raw one, and is none")
+            if head > 3 and piece[: zstd.FRAME_HEADER] != zstd.raw_header(size):
+                raise FormatError("zstd frame is as long as a raw one, and is none")
+            yield piece[head:]
+            start += take
+
+    def read(self, start: int, length: int) -> bytes:
+        """Bytes start..start+length-1 of the tar stream. Lost, FormatError."""
+        return b"".join([bytes(piece) for piece in self.pieces(start, length)])
+
+    def readinto(self, start: int, buffer: memoryview) -> None:
+        """Fill `buffer` from `start` of the tar stream. Lost, FormatError."""
+        done = 0
+        for piece in self.pieces(start, len(buffer)):
+            buffer[done : done + len(piece)] = piece
+            done += len(piece)
 
     def extents(self, row: Row) -> Iterator[tuple[int, memoryview]]:
-        """The data of a sparse member: offset within the segment, bytes. Holes are left out."""
-        head = b"".join(self.pieces(row.offset, min(row.stored, 2 * tar.MAX_EXTENTS * 22)))
+        """The data of a sparse member: offset within the segment, bytes as `pieces`. Holes are left out."""
+        head = self.read(row.offset, min(row.stored, 2 * tar.MAX_EXTENTS * 22))
         extents, used = tar.parse_sparse_map(head)
         if used + sum(length for _, length in extents) != row.stored or any(o + n > row.length for o, n in extents):
             raise FormatError(f"sparse map of {row.path!r} does not fit its member")

@@ -1,8 +1,21 @@
-"""A sealed shipment on mounted drives: what is in it, and the bytes of its members. The key holder's door.
+"""A sealed shipment where it stands: what is in it, and verified bytes of it. The key holder's one door.
 
-Opens only with the seal, believed by allowed signers: whatever needs an identity refuses a shipment without it.
-Nothing is written anywhere. Bytes that leave `read` have authenticated at their place, or were rebuilt from
-verified blocks; every rebuilt block is counted (`rebuilt_blocks`).
+    drives = ["/mnt/d1", "/mnt/d2"]
+    with Shipment.open(drives, identity="key.txt", allowed_signers="signers", seal="0123456789abcdef.seal") as shipment:
+        shipment.stat("train/0001.txt").size
+        shipment.read("train/0001.txt", 0, 100)
+
+What holds:
+- It opens only with the seal, believed by allowed signers: whatever needs an identity refuses a shipment without it.
+- Bytes that leave have authenticated at their place, or were rebuilt from parity and then authenticated. What was
+  rebuilt is counted (`health`), and each drive that is missing or fails is logged once.
+- Nothing is written anywhere, to no drive, ever.
+- Opening takes as long and as much memory for a thousand million members as for one; what is cached is bounded.
+- Safe for threads; a forked child starts with caches of its own, and a pickled shipment opens again where it arrives
+  (as DataLoader workers need it). The pickle holds the identity: it is for processes of one host.
+
+Paths are as at the source, from its root, without a leading `/`: str, with what is no UTF-8 as os.fsdecode has it, or
+bytes. Where data lies (groups, stripes, frames) is for the modules below.
 """
 
 from __future__ import annotations
@@ -11,264 +24,103 @@ import heapq
 import io
 import os
 import re
-from bisect import bisect_left
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from fnmatch import translate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
-import numpy as np
-from blake3 import blake3
-
-from sealift.errors import AgeError, BadInput, DriveFault, FormatError, IdentityMismatch, Lost, SealInvalid
-from sealift.formats import age, index, manifest
-from sealift.formats.index import CHANGED, DIRECTORY, FILE, SPARSE, Row
+from sealift.errors import BadInput, FormatError, KeyInvalid, SealInvalid
+from sealift.formats import age_keys, index, manifest
+from sealift.formats.allowed_signers import MAX_FILE, AllowedSigners
+from sealift.formats.index import CHANGED, DIRECTORY, FILE, KINDS, SPARSE, Row
 from sealift.formats.manifest import Manifest
-from sealift.reading.group import GroupReader, Held
+from sealift.reading import trust
+from sealift.reading.group import GroupReader
+from sealift.reading.health import Health, health_of
+from sealift.reading.index_files import BATCH, AnyCopy, Members, PackCounts, checked, open_parquet, pack_counts
 from sealift.reading.pack import PackContent, PackReader
 from sealift.reading.survey import survey
+from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow.parquet as pq
 
-    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats import age
     from sealift.formats.manifest import DriveRow
     from sealift.formats.seal import SealDrive
-    from sealift.reading import trust
+    from sealift.reading.survey_views import GroupView
 
-_BATCH = 8192
-_FRAMES = ("stripe", "role", "frames_packed", "frames_raw")
-_MAX_FRAMES = 1 << 27
+Path: TypeAlias = str | bytes
+File: TypeAlias = str | bytes | os.PathLike[str]
+"""A file of keys: its path, or as bytes what is in it."""
+
+_CONTENTS = 64  # packs that are kept open,
+_CONTENTS_BYTES = 96 << 20  # and the memory they may take together
+_NEAR = 128 << 10  # a gap in a pack that is read rather than skipped
+_RUN = 4 << 20  # plaintext that read_many reads at a time
+_AHEAD = 8  # runs that drives are told of before they are read
+
+
+class Member(NamedTuple):
+    """One path of a shipment."""
+
+    path: str
+    kind: str  # "file", "symlink", "hardlink" or "dir"
+    size: int  # bytes; of a hard link those of its file when `stat` tells, else 0
+    mode: int  # permission bits
+    mtime_ns: int
+    link: str  # target of a symbolic link; first name of a hard link's file
+    blake3: str  # of a file's bytes, in hex
+    rows: tuple[Row, ...]  # where it lies
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Member:
+        """From the rows of one path."""
+        row = rows[-1]  # the last has the digest of the whole
+        digest = (row.file_blake3 or row.blake3).hex()
+        path, link = os.fsdecode(row.path), os.fsdecode(row.link)
+        return cls(path, KINDS[row.kind], row.size, row.mode, row.mtime, link, digest, tuple(rows))
+
+
+class PackId(NamedTuple):
+    """A data pack of the shipment."""
+
+    group: int
+    stripe: int
+    role: int
 
 
 class Group:
     """One group that is here: its reader, its index and its table of packs, opened with an identity."""
 
-    def __init__(self, reader: GroupReader, identities: Sequence[age.Identity]) -> None:
-        self.reader, self.manifest, self._identities = reader, reader.manifest, identities
-        self._frames: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-        self._table: Any = None
-        self._starts: list[tuple[int, int]] = []
-        self._members: Any = None
-        self._firsts: dict[int, bytes] = {}  # row group of the index -> its first path
-
-    def stream(self, name: str) -> io.RawIOBase:
-        """The plaintext of an index file, from whichever copy authenticates."""
-        ref = self.manifest.members_index if name == manifest.MEMBERS_INDEX else self.manifest.packs_index
-        return AnyCopy(self.reader, name, ref, self._identities)
+    def __init__(self, view: GroupView, identities: Sequence[age.Identity]) -> None:
+        self.reader, self.manifest, self._identities = GroupReader(view), view.manifest, identities
+        self.members = Members(lambda: self.parquet(manifest.MEMBERS_INDEX), self.manifest.geometry)
+        self._counts: PackCounts | None = None
 
     def parquet(self, name: str) -> pq.ParquetFile:
         """An index file, decrypted as it is read; any drive's copy serves."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        ref = self.manifest.members_index if name == manifest.MEMBERS_INDEX else self.manifest.packs_index
+        what = f"{name} of group {self.manifest.group}"
+        return open_parquet(AnyCopy(self.reader, name, ref, self._identities), what)
 
-        try:
-            file = pq.ParquetFile(pa.PythonFile(self.stream(name), mode="r"), pre_buffer=False)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise FormatError(f"{name} of group {self.manifest.group} does not open as Parquet: {error}") from error
-        metadata = file.metadata
-        if any(metadata.row_group(n).num_rows > index.ROW_GROUP for n in range(metadata.num_row_groups)):
-            raise FormatError(f"{name} of group {self.manifest.group}: a row group has over {index.ROW_GROUP} rows")
-        return file
-
-    def batches(self, size: int = _BATCH) -> Iterator[Any]:
+    def batches(self, size: int = BATCH) -> Iterator[Any]:
         """The index in Arrow batches of at most `size` rows, columns as specified, none null; FormatError."""
         file = self.parquet(manifest.MEMBERS_INDEX)
-        yield from _checked(file.iter_batches(size), index.members_schema())
+        yield from checked(file.iter_batches(size), index.members_schema())
 
-    def rows(self) -> Iterator[Row]:
-        """Every row of the index, in order of path and start; FormatError for one that is out of limits."""
-        for batch in self.batches():
-            yield from self._check(batch)
-
-    def find(self, path: bytes) -> list[Row]:
-        """The rows of one path, in order of start; empty if it is not in this group."""
-        if self._members is None:
-            self._members = self.parquet(manifest.MEMBERS_INDEX)
-        found: list[Row] = []
-        groups = range(self._members.metadata.num_row_groups)
-        begin = max(0, bisect_left(groups, path, key=self._first) - 1)
-        for number in groups[begin:]:
-            if number > begin and self._first(number) > path:
-                break
-            batches = self._members.iter_batches(_BATCH, row_groups=[number])
-            for batch in _checked(batches, index.members_schema()):
-                if not batch.num_rows:
-                    continue
-                first, last = batch.column(0)[0].as_py(), batch.column(0)[-1].as_py()
-                if first <= path <= last:
-                    found += [row for row in self._check(batch) if row.path == path]
-        return found
-
-    def _first(self, number: int) -> bytes:
-        """The first path of a row group of the index; read, not taken from its statistics.
-
-        Python's way to these aborts the process where a footer is hostile (pyarrow 26: its ColumnChunkMetaData
-        throws what nobody catches); reading rows reports it.
-        """
-        import pyarrow as pa
-
-        if number not in self._firsts:
-            batches = self._members.iter_batches(1, row_groups=[number], columns=["path"])
-            for batch in _checked(batches, pa.schema([index.members_schema().field(0)])):
-                if batch.num_rows:
-                    self._firsts[number] = batch.column(0)[0].as_py()
-                    break
-            else:
-                raise FormatError(f"index: row group {number} has no rows")
-        return self._firsts[number]
-
-    def _check(self, batch: Any) -> Iterator[Row]:
-        geometry = self.manifest.geometry
-        if [(f.name, f.type) for f in batch.schema] != [(f.name, f.type) for f in index.members_schema()]:
-            raise FormatError("index: columns are not those of the specification")
-        if any(column.null_count for column in batch.columns):
-            raise FormatError("index: a column has nulls")
-        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            row = Row(*values)
-            index.check_row(row, geometry.data, geometry.stripes)
-            yield row
+    def counts(self) -> PackCounts:
+        """What every data pack holds."""
+        if self._counts is None:
+            self._counts = pack_counts(lambda: self.parquet(manifest.PACKS_INDEX), self.manifest.geometry)
+        return self._counts
 
     def content(self, stripe: int, role: int) -> PackContent:
-        """The tar stream of a pack."""
-        packed, raw = self._frames_of(stripe, role)
-        return PackContent(PackReader(self.reader, stripe, role, self._identities), packed, raw)
-
-    def _frames_of(self, stripe: int, role: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frame lengths of a pack, from the row group of the table of packs that has its stripe."""
-        if (stripe, role) not in self._frames:
-            if self._table is None:
-                self._table = self.parquet(manifest.PACKS_INDEX)
-            metadata = self._table.metadata
-            place = stripe * self.manifest.geometry.data + role
-            start = 0
-            for number in range(metadata.num_row_groups):
-                count = metadata.row_group(number).num_rows
-                if place < start + count:
-                    self._frames, frames = {}, 0
-                    for batch in _checked(self._table.iter_batches(64, row_groups=[number]), index.packs_schema()):
-                        for s, r, p, w in zip(*(batch.column(name) for name in _FRAMES), strict=True):
-                            self._frames[s.as_py(), r.as_py()] = (np.asarray(p.values), np.asarray(w.values))
-                            frames += len(p.values) + len(w.values)
-                            if frames > _MAX_FRAMES:
-                                raise FormatError("table of packs: too many frames in one row group")
-                    break
-                start += count
-        try:
-            return self._frames[stripe, role]
-        except KeyError as error:
-            raise FormatError(f"table of packs: no row for pack {stripe}/{role}") from error
-
-
-def _checked(batches: Iterator[Any], schema: Any) -> Iterator[Any]:
-    """Batches of a Parquet file from a drive: of this schema, nothing null; Arrow's errors become ours."""
-    import pyarrow as pa
-
-    try:
-        for batch in batches:
-            if not batch.schema.equals(schema):
-                raise FormatError("index: columns are not those of the specification")
-            children = [column.values for column in batch.columns if pa.types.is_list(column.type)]
-            if any(column.null_count for column in (*batch.columns, *children)):
-                raise FormatError("index: a value is missing")
-            yield batch
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise FormatError(f"index: does not read as Parquet: {error}") from error
-
-
-class AnyCopy(io.RawIOBase):
-    """An index file as plaintext, from whichever drive's copy authenticates; seekable."""
-
-    def __init__(
-        self, reader: GroupReader, name: str, ref: manifest.IndexRef, identities: Sequence[age.Identity]
-    ) -> None:
-        super().__init__()
-        self._name, self._ref, self._identities = name, ref, identities
-        self._drives = reader.copies()
-        self._readers: list[age.Reader] = []  # copies that opened, the one that served last in front
-        self._at = 0
-        if not self._open_another():
-            raise self._lost()
-        self.size = self._readers[0].size
-
-    def _lost(self) -> Lost:
-        return Lost(
-            f"no drive here has a good copy of {self._name}",
-            hint="attach another drive of this group: every drive carries the whole group's index",
-        )
-
-    def _open_another(self) -> bool:
-        """Open the next copy whose header is the signed one and put it in front; False when there is none left."""
-        mismatch: IdentityMismatch | None = None
-        while self._drives:
-            try:
-                file = Held(self._drives.pop(0).open_read(self._name))
-                head = file.read_at(0, min(file.length, age.MAX_HEADER + age.NONCE))
-                start = age.parse_header(head).payload_start
-                if file.length == self._ref.bytes and blake3(head[:start]).hexdigest() == self._ref.header:
-                    self._readers.insert(0, age.Reader(file.read_at, file.length, self._identities))
-                    return True
-            except IdentityMismatch as error:
-                mismatch = error
-            except (DriveFault, FormatError):
-                continue
-        if mismatch is not None and not self._readers:
-            raise mismatch
-        return False
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def readinto(self, buffer: Any, /) -> int:
-        count = self._from_any(buffer)
-        if count is None and len(buffer) > age.CHUNK:  # copies may be rotten at different chunks: one at a time
-            count = self._from_any(memoryview(buffer)[: age.CHUNK - self._at % age.CHUNK])
-        if count is None:
-            raise self._lost()
-        self._at += count
-        return count
-
-    def _from_any(self, buffer: Any) -> int | None:
-        """Bytes read at the current place from the first copy that authenticates there; None if none does."""
-        tried: set[int] = set()
-        while True:
-            for reader in self._readers:
-                if id(reader) in tried:
-                    continue
-                tried.add(id(reader))
-                try:
-                    reader.seek(self._at)
-                    count = reader.readinto(buffer)
-                except (AgeError, DriveFault):
-                    continue
-                self._readers.remove(reader)
-                self._readers.insert(0, reader)
-                return count
-            if not self._open_another():
-                return None
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        left = max(0, self.size - self._at)
-        out = bytearray(left if size is None or size < 0 else min(size, left))
-        done = 0
-        while done < len(out):
-            count = self.readinto(memoryview(out)[done:])
-            if not count:
-                break
-            done += count
-        return bytes(out[:done])
+        """The tar stream of a pack, opened now."""
+        return PackContent(PackReader(self.reader, stripe, role, self._identities))
 
 
 @dataclass
@@ -288,122 +140,425 @@ class Shipment:
     """
 
     def __init__(
-        self, seal: trust.TrustedSeal, groups: dict[int, Group], missing: list[Missing], absent: list[str]
+        self, seal: trust.TrustedSeal, views: dict[int, GroupView], identities: Sequence[age.Identity], again: Any
     ) -> None:
-        self.seal, self.groups, self.missing, self.absent = seal, groups, missing, absent
-
-    @classmethod
-    def open(
-        cls,
-        mounts: Sequence[str],
-        *,
-        identities: Sequence[age.Identity],
-        allowed: AllowedSigners,
-        seal: dict[str, bytes] | None,
-    ) -> Shipment:
-        """Open what is mounted at `mounts`; SealInvalid without a seal that holds, SignatureInvalid, BadInput."""
-        if not identities:
-            raise BadInput("no identity is given", hint="--identity FILE, the identity of one of the recipients")
-        found = survey(mounts, allowed=allowed, seal=seal)
-        if found.trusted is None:
-            raise SealInvalid(
-                "; ".join(found.seal_failures) or "no seal: neither given nor on these drives",
-                hint="--seal FILE, as the origin sent it ahead by network",
-            )
-        groups = {v.group: Group(GroupReader(v), identities) for v in found.groups if v.trusted and v.drives}
-        missing = [
+        self.seal, self._views, self._identities, self._again = seal, views, identities, again
+        self.missing = [
             Missing(
                 sealed.group,
                 [_named(drive) for drive in sealed.drives],
                 sealed.totals.files,
                 sealed.totals.source_bytes,
             )
-            for sealed in found.trusted.seal.groups
-            if sealed.group not in groups
+            for sealed in seal.seal.groups
+            if sealed.group not in views
         ]
-        if not groups:
+        self.absent = [_named(row) for view in views.values() for row in view.missing]
+        self._start()
+
+    def _start(self) -> None:
+        """Everything that belongs to one process: files, caches, locks."""
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._groups = {number: Group(view, self._identities) for number, view in self._views.items()}
+        self._contents: OrderedDict[PackId, PackContent] = OrderedDict()
+
+    @classmethod
+    def open(
+        cls,
+        locations: Sequence[str],
+        *,
+        identity: File | Sequence[File],
+        allowed_signers: File,
+        seal: str | dict[str, bytes] | None = None,
+    ) -> Shipment:
+        """Open what is mounted at `locations`, in any order.
+
+        `identity` is one or more files of age identities; `allowed_signers` a file in ssh-keygen's format; `seal` the
+        seal file that was sent ahead, or what trust.load_seal gave; without it the seal on the drives serves, if it is
+        there. SealInvalid without a seal that holds, SignatureInvalid, KeyInvalid, IdentityMismatch, BadInput.
+        """
+        given = [identity] if isinstance(identity, str | bytes | os.PathLike) else list(identity)
+        keys = [_contents(each, age_keys.MAX_KEY_FILE, "identity file") for each in given]
+        identities = [key for each, data in zip(given, keys, strict=True) for key in _identities(each, data)]
+        if not identities:
+            raise BadInput("no identity is given", hint="--identity FILE, the identity of one of the recipients")
+        signers = _contents(allowed_signers, MAX_FILE, "allowed signers file")
+        files = trust.load_seal(seal) if isinstance(seal, str) else seal
+        found = survey(locations, allowed=AllowedSigners.parse(signers), seal=files)
+        if found.trusted is None:
+            raise SealInvalid(
+                "; ".join(found.seal_failures) or "no seal: neither given nor on these drives",
+                hint="--seal FILE, as the origin sent it ahead by network",
+            )
+        views = {view.group: view for view in found.groups if view.trusted and view.drives}
+        if not views:
             raise SealInvalid(
                 "none of these drives belongs to the shipment of this seal",
                 hint="give the seal of this shipment, or mount its drives; `sealift inspect MNT...` says what is here",
             )
-        absent = [_named(row) for view in found.groups if view.group in groups for row in view.missing]
-        return cls(found.trusted, groups, missing, absent)
+        return cls(found.trusted, views, identities, (list(locations), keys, signers, found.trusted.files))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_again, self._again
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Close every file."""
-        for group in self.groups.values():
+        """Close every file; it may be used again."""
+        groups, self._groups = self._groups, {}
+        self._pid = -1
+        for group in groups.values():
             group.reader.close()
+
+    @property
+    def groups(self) -> dict[int, Group]:
+        """The groups that are here, by number."""
+        if self._pid != os.getpid():  # after a fork: the parent's locks may be held by threads that are not here
+            self._start()
+        return self._groups
+
+    # -- what is in it
+
+    def members(self, prefix: Path = "") -> Iterator[Member]:
+        """Every path beneath the folder `prefix`, or of that name, in order of bytes; FormatError, Lost.
+
+        Memory is that of one path and some row groups of the index.
+        """
+        rows: list[Row] = []
+        for row in self._rows(_bytes(prefix)):
+            if rows and row.path != rows[0].path:
+                yield Member.of(rows)
+                rows = []
+            rows.append(row)
+        if rows:
+            yield Member.of(rows)
+
+    def _rows(self, prefix: bytes) -> Iterator[Row]:
+        own = [self._find(prefix)[1]] if prefix else []
+        start = prefix + b"/" if prefix else b""
+        streams = [self._beneath(group, start) for group in self.groups.values()]
+        yield from (row for rows in own for row in rows)
+        yield from heapq.merge(*streams, key=lambda row: (row.path, row.start))
+
+    @staticmethod
+    def _beneath(group: Group, start: bytes) -> Iterator[Row]:
+        for row in group.members.rows(start):
+            if not row.path.startswith(start):
+                return
+            yield row
+
+    def listdir(self, folder: Path = "") -> list[Member]:
+        """What is in a folder, sorted; folders that are known only by what is in them, too. BadInput if it is none.
+
+        Costs a look-up for each folder in it, however much there is beneath.
+        """
+        prefix = _bytes(folder)
+        start = prefix + b"/" if prefix else b""
+        names = {child for group in self.groups.values() for child in _children(group, start)}
+        if not names and prefix and self.stat(prefix).kind != "dir":
+            raise BadInput(f"{os.fsdecode(prefix)!r} is not a folder")
+        return [
+            self._known(path) or Member(os.fsdecode(path), "dir", 0, 0o755, 0, "", "", ()) for path in sorted(names)
+        ]
+
+    def _known(self, path: bytes) -> Member | None:
+        rows = self._find(path)[1]
+        return Member.of(rows) if rows else None
+
+    def _find(self, path: bytes) -> tuple[int, list[Row]]:
+        for number, group in self.groups.items():
+            rows = group.members.find(path)
+            if rows:
+                return number, rows
+        return -1, []
+
+    def find(self, path: bytes) -> tuple[int, list[Row]]:
+        """The group and the rows of a path; BadInput if it is not in the groups that are here."""
+        number, rows = self._find(path)
+        if not rows:
+            hint = "`sealift ls` lists what is here"
+            if self.missing:
+                hint += f"; {len(self.missing)} of the shipment's groups are not here, and it may be in one of them"
+            raise BadInput(f"{os.fsdecode(path)!r} is not in this shipment", hint=hint)
+        return number, rows
+
+    def stat(self, path: Path) -> Member:
+        """What is known of a path: a hard link's size is that of its file. BadInput if it is not here."""
+        member = Member.of(self.find(_bytes(path))[1])
+        if member.kind != "hardlink":
+            return member
+        return member._replace(size=Member.of(self.find(os.fsencode(member.link))[1]).size)
+
+    def rows(self, patterns: Sequence[str] = ()) -> Iterator[Row]:
+        """Every row of the index by path, segments of a file one by one; those that match one of `patterns`, if any."""
+        matches = matcher(patterns)
+        streams = [group.members.rows() for group in self.groups.values()]
+        for row in heapq.merge(*streams, key=lambda row: (row.path, row.start)):
+            if matches(row.path):
+                yield row
+
+    # -- its bytes
+
+    def located(self, path: Path | Member) -> tuple[int, tuple[Row, ...]]:
+        """The group and the rows of the file behind a path: hard links are followed, symbolic ones are not.
+
+        BadInput if it is no file, or not here; FormatError when its segments do not join.
+        """
+        if isinstance(path, Member) and path.kind == "file":
+            number, rows = self._group_of(path.rows), list(path.rows)
+        else:
+            name = os.fsencode(path.path) if isinstance(path, Member) else _bytes(path)
+            number, rows = self.find(name)
+            if rows[0].kind == index.HARDLINK:
+                number, rows = self.find(rows[0].link)
+            if rows[0].kind != FILE:
+                raise BadInput(f"{os.fsdecode(name)!r} is a {KINDS[rows[0].kind]}, not a file")
+        at = 0
+        for row in rows:
+            if row.start != at:
+                raise FormatError(f"index: segments of {os.fsdecode(row.path)!r} do not join")
+            at += row.length
+        if at != rows[0].size and not rows[-1].flags & CHANGED:
+            raise FormatError(f"index: segments of {os.fsdecode(rows[0].path)!r} do not make the whole")
+        return number, tuple(rows)
+
+    def _group_of(self, rows: Sequence[Row]) -> int:
+        """The group of rows of one path; of several groups the one that has it."""
+        if len(self.groups) == 1:
+            return next(iter(self.groups))
+        return self.find(rows[0].path)[0]
+
+    def content(self, pack: PackId) -> PackContent:
+        """The tar stream of a pack, kept open for a while; used by one thread at a time, who holds its `lock`."""
+        groups = self.groups
+        with self._lock:
+            if pack in self._contents:
+                self._contents.move_to_end(pack)
+                return self._contents[pack]
+        if pack.group not in groups:
+            raise BadInput(f"no drive of group {pack.group} is here", hint="mount one of its drives")
+        content = groups[pack.group].content(pack.stripe, pack.role)
+        with self._lock:
+            self._contents[pack] = content
+            held = sum(each.nbytes for each in self._contents.values())
+            while len(self._contents) > _CONTENTS or (held > _CONTENTS_BYTES and len(self._contents) > 1):
+                held -= self._contents.popitem(last=False)[1].nbytes
+        return content
+
+    def read(self, path: Path | Member, start: int = 0, end: int | None = None) -> bytes:
+        """Bytes start..end-1 of a file; fewer where it ends before. BadInput, Lost, FormatError."""
+        return b"".join(self.pieces(path, start, end))
+
+    def pieces(self, path: Path | Member, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The same in pieces of at most 1 MiB, in order; what `cat` prints."""
+        number, rows = self.located(path)
+        for row, low, high in _parts(rows, start, end):
+            content = self.content(PackId(number, row.stripe, row.role))
+            for at in range(low, high, zstd_frame := 1 << 20):
+                with content.lock:
+                    yield read_segment(content, row, at, min(at + zstd_frame, high))
+
+    def read_many(self, requests: Iterable[tuple[Path | Member, int, int | None]]) -> list[bytes]:
+        """The bytes (path, start, end) of every request, in their order; each part of a pack is read once.
+
+        Packs are read one after the other and from front to back, neighbours together, and drives are told what comes
+        next. Memory is that of the answer. BadInput, Lost, FormatError.
+        """
+        parts: list[_Part] = []
+        pieces: list[list[bytes]] = []
+        for request, (path, start, end) in enumerate(requests):
+            number, rows = self.located(path)
+            found = list(_parts(rows, start, end))
+            pieces.append([b""] * len(found))
+            for place, (row, low, high) in enumerate(found):
+                parts.append(_Part(PackId(number, row.stripe, row.role), row, low, high, request, place))
+        parts.sort(key=lambda part: (part.pack, part.row.offset + part.low))
+        runs = self._runs(parts)
+        for number, run in enumerate(runs):
+            for later in runs[number + 1 if number else 0 : number + _AHEAD] if number % _AHEAD == 0 else ():
+                self.content(later.pack).will_need(later.start, later.end)
+            content = self.content(run.pack)
+            with content.lock:
+                if run.end - run.start <= _RUN:
+                    content.load(run.start, run.end)
+                for part in run.parts:
+                    pieces[part.request][part.place] = read_segment(content, part.row, part.low, part.high)
+        return [b"".join(each) for each in pieces]
+
+    def _runs(self, parts: list[_Part]) -> list[_Run]:
+        """Parts of packs that are read at once, in order of place."""
+        runs: list[_Run] = []
+        for part in parts:
+            content = self.content(part.pack)
+            sparse = part.row.flags & SPARSE  # what is asked for lies anywhere in what is stored
+            start, end = content.span(
+                part.row.offset if sparse else part.row.offset + part.low,
+                part.row.stored if sparse else part.high - part.low,
+            )
+            last = runs[-1] if runs else None
+            if (
+                last is not None
+                and not sparse
+                and last.pack == part.pack
+                and start <= last.end + _NEAR
+                and max(end, last.end) - last.start <= _RUN
+            ):
+                last.end = max(end, last.end)
+                last.parts.append(part)
+            else:
+                runs.append(_Run(part.pack, start, end, [part]))
+        return runs
+
+    def open_file(self, path: Path | Member) -> MemberFile:
+        """A file as a read-only, seekable file object; BadInput if it is none, or not here."""
+        return MemberFile(self, path)
+
+    # -- packs
+
+    def packs(self) -> Iterator[tuple[PackId, int, int]]:
+        """Every data pack of the groups that are here: its id, bytes of plaintext and samples; in order of id."""
+        for number, group in sorted(self.groups.items()):
+            counts, data = group.counts(), group.manifest.geometry.data
+            for place in range(len(counts.length)):
+                if counts.length[place]:
+                    stripe, role = divmod(place, data)
+                    yield PackId(number, stripe, role), int(counts.plain[place]), int(counts.samples[place])
+
+    def health(self) -> Health:
+        """What was rebuilt so far, which drives are missing or fail; as `sealift repair --report` takes it."""
+        readers = {number: group.reader for number, group in self.groups.items()}
+        return health_of(self.seal.seal.shipment, self._views, readers, [each.group for each in self.missing])
 
     @property
     def rebuilt_blocks(self) -> int:
         """Blocks that were rebuilt from parity so far."""
         return sum(sum(group.reader.rebuilt.values()) for group in self.groups.values())
 
-    def members(self, patterns: Sequence[str] = ()) -> Iterator[tuple[Group, Row]]:
-        """Every member by path, segments of a file as its rows; only those that match one of `patterns`, if any."""
-        matches = matcher(patterns)
-        streams = [
-            ((row.path, row.start, number, group, row) for row in group.rows()) for number, group in self.groups.items()
-        ]
-        for path, _, _, group, row in heapq.merge(*streams, key=lambda item: item[:3]):
-            if matches(path):
-                yield group, row
 
-    def find(self, path: bytes) -> tuple[Group, list[Row]]:
-        """The group and the rows of a path; BadInput if it is not in the groups that are here."""
-        for group in self.groups.values():
-            rows = group.find(path)
-            if rows:
-                return group, rows
-        names = os.fsdecode(path)
-        hint = "`sealift ls` lists what is here"
-        if self.missing:
-            hint += f"; {len(self.missing)} of the shipment's groups are not here, and it may be in one of them"
-        raise BadInput(f"{names!r} is not in this shipment", hint=hint)
+class _Part(NamedTuple):
+    pack: PackId
+    row: Row
+    low: int  # in the segment
+    high: int
+    request: int
+    place: int
 
-    def read(self, path: bytes, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Bytes start..end-1 of a file, in order; hard links are followed, symbolic ones are not."""
-        group, rows = self.find(path)
-        if rows[0].kind == index.HARDLINK:
-            group, rows = self.find(rows[0].link)
-        if rows[0].kind != FILE:
-            raise BadInput(f"{os.fsdecode(path)!r} is a {index.KINDS[rows[0].kind]}, not a file")
-        end = rows[0].size if end is None else min(end, rows[0].size)
-        at = 0
-        for row in rows:
-            if row.start != at:
-                raise FormatError(f"index: segments of {os.fsdecode(path)!r} do not join")
-            at += row.length
-            if row.start < end and row.start + row.length > start and row.length:
-                low, high = max(start, row.start) - row.start, min(end, at) - row.start
-                yield from read_segment(group.content(row.stripe, row.role), row, low, high)
+
+@dataclass
+class _Run:
+    pack: PackId
+    start: int  # in the pack's plaintext
+    end: int
+    parts: list[_Part]
+
+
+class MemberFile(io.RawIOBase):
+    """A file of a shipment: read-only, seekable, `size` bytes; each call reads anew, what is near is cached."""
+
+    def __init__(self, shipment: Shipment, path: Path | Member) -> None:
+        super().__init__()
+        number, rows = shipment.located(path)
+        self._shipment, self._number, self._rows = shipment, number, rows
+        self.name = os.fsdecode(rows[0].path)
+        self.size = rows[-1].start + rows[-1].length
+        self._at = 0
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """The position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move to `offset` from start, position or end; ValueError before the start."""
+        place = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence] + offset
+        if place < 0:
+            raise ValueError(f"no such position: {place}")
+        self._at = place
+        return place
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill `buffer`; the bytes read, fewer than its length only at the end."""
+        view = memoryview(buffer).cast("B")
+        done = 0
+        for row, low, high in _parts(self._rows, self._at, self._at + len(view)):
+            content = self._shipment.content(PackId(self._number, row.stripe, row.role))
+            with content.lock:
+                if row.flags & SPARSE:
+                    view[done : done + high - low] = read_segment(content, row, low, high)
+                else:
+                    content.readinto(row.offset + low, view[done : done + high - low])
+            done += high - low
+        self._at += done
+        return done
+
+
+def _children(group: Group, start: bytes) -> Iterator[bytes]:
+    """Paths of the children of a folder as one group knows them, some of them more than once."""
+    path = group.members.first(start)
+    while path is not None and path.startswith(start):
+        name, slash, _ = path[len(start) :].partition(b"/")
+        yield start + name
+        # what is beneath a child is passed over; "a-b" stands between "a" and "a/c"
+        path = group.members.first(start + name + b"0" if slash else path + b"\0")
+
+
+def _parts(rows: Sequence[Row], start: int, end: int | None) -> Iterator[tuple[Row, int, int]]:
+    """The segments of a file that hold bytes start..end-1, and which of their bytes."""
+    if start < 0 or (end is not None and end < start):
+        raise BadInput(f"bytes {start} to {end} of {os.fsdecode(rows[0].path)!r}: no such range")
+    for row in rows:
+        low = max(start - row.start, 0)
+        high = row.length if end is None else min(end - row.start, row.length)
+        if low < high:
+            yield row, low, high
+
+
+def read_segment(content: PackContent, row: Row, low: int, high: int) -> bytes:
+    """Bytes low..high-1 of a segment; holes as zeros."""
+    if not row.flags & SPARSE:
+        return content.read(row.offset + low, high - low)
+    out = bytearray(high - low)
+    for offset, piece in content.extents(row):
+        begin, stop = max(offset, low), min(offset + len(piece), high)
+        if begin < stop:
+            out[begin - low : stop - low] = piece[begin - offset : stop - offset]
+    return bytes(out)
+
+
+def _open_again(locations: list[str], keys: list[bytes], signers: bytes, seal: dict[str, bytes]) -> Shipment:
+    return Shipment.open(locations, identity=keys, allowed_signers=signers, seal=seal)
+
+
+def _contents(given: File, limit: int, what: str) -> bytes:
+    return given if isinstance(given, bytes) else read_limited(os.fspath(given), limit, what)
+
+
+def _identities(given: File, data: bytes) -> list[age.Identity]:
+    try:
+        return age_keys.parse_identities(data)
+    except KeyInvalid as error:
+        where = "" if isinstance(given, bytes) else f" {os.fspath(given)}"
+        raise KeyInvalid(f"identity file{where}: {error}", hint=error.hint) from error
+
+
+def _bytes(path: Path) -> bytes:
+    return os.fsencode(path).rstrip(b"/")
 
 
 def _named(drive: SealDrive | DriveRow) -> str:
     return f"{drive.id} (serial {drive.serial}, {drive.carrier or 'no carrier'})"
-
-
-def read_segment(content: PackContent, row: Row, low: int, high: int) -> Iterator[bytes]:
-    """Bytes low..high-1 of a segment; holes as zeros."""
-    if not row.flags & SPARSE:
-        for piece in content.pieces(row.offset + low, high - low):
-            yield bytes(piece)
-        return
-    at = low
-    for offset, piece in content.extents(row):
-        begin, stop = max(offset, low), min(offset + len(piece), high)
-        if begin >= stop:
-            continue
-        yield from _zeros(begin - at)
-        yield bytes(piece[begin - offset : stop - offset])
-        at = stop
-    yield from _zeros(high - at)
-
-
-def _zeros(count: int) -> Iterator[bytes]:
-    while count > 0:
-        yield bytes(min(count, 1 << 20))
-        count -= 1 << 20
 
 
 def matcher(patterns: Sequence[str]) -> Any:
@@ -420,4 +575,7 @@ def matcher(patterns: Sequence[str]) -> Any:
     return matches
 
 
-__all__ = ["CHANGED", "DIRECTORY", "Group", "Manifest", "Missing", "Shipment", "matcher", "read_segment"]
+__all__ = [
+    "CHANGED", "DIRECTORY", "Group", "Manifest", "Member", "MemberFile", "Missing", "PackId", "Shipment", "matcher",
+    "read_segment",
+]  # fmt: skip

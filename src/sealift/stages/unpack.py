@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 from blake3 import blake3
 
 from sealift.errors import BadInput, Busy, SealiftError
-from sealift.formats import age_keys, index
-from sealift.formats.allowed_signers import AllowedSigners
+from sealift.formats import index
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Group, Shipment, matcher
 from sealift.stages.sorting import Sorter
@@ -163,8 +162,8 @@ def _make_writable(target: str) -> None:
 def _open(options: Options) -> Shipment:
     return Shipment.open(
         options.mounts,
-        identities=[key for data in options.identities for key in age_keys.parse_identities(data)],
-        allowed=AllowedSigners.parse(options.allowed_signers),
+        identity=options.identities,
+        allowed_signers=options.allowed_signers,
         seal=options.seal,
     )
 

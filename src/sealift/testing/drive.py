@@ -241,6 +241,10 @@ class SimulatedReadFile:
         self._bay.wait(len(buffer))
         return self._inner.readinto_at(offset, buffer)
 
+    def will_need(self, offset: int, length: int) -> None:
+        """Asked of the drive; it may fail only when it is read."""
+        self._inner.will_need(offset, length)
+
     def close(self) -> None:
         """Close."""
         self._inner.close()

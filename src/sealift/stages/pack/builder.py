@@ -393,7 +393,7 @@ class PackBuilder:
 
     def _finish(self) -> None:
         if not self._begun:  # an absent pack: length 0 and no file
-            self._channel.send(Ended(self.role, 0, bytes(32), bytes(32), b"", 0, 0, 0, 0, 0, b"", b"", [], [], []))
+            self._channel.send(Ended(self.role, 0, bytes(32), bytes(32), b"", 0, 0, 0, 0, 0, [], [], []))
             return
         self._stream.finish()
         digest = self.sink.finish()
@@ -411,8 +411,6 @@ class PackBuilder:
                 self._samples,
                 self._source_bytes,
                 self._files,
-                stream.packed.tobytes(),
-                stream.raw.tobytes(),
                 self._segments,
                 self._changed,
                 self._skipped,

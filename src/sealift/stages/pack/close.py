@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
-_PACK_ROWS = 256
+_PACK_ROWS = 65536
 _ROW_GROUP_BYTES = 64 << 20  # of a row group at most: whoever reads it holds one in memory
 
 
@@ -340,7 +340,6 @@ def _write_members(folder: str, stripes: int, sink: Any) -> None:
 
 
 def _write_packs(journal: Journal, facts: GroupFacts, sink: Any) -> None:
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -362,8 +361,6 @@ def _write_packs(journal: Journal, facts: GroupFacts, sink: Any) -> None:
                     "plain": row.plain,
                     "members": row.members,
                     "samples": row.samples,
-                    "frames_packed": np.frombuffer(row.packed, dtype=np.uint32),
-                    "frames_raw": np.frombuffer(row.raw, dtype=np.uint32),
                 }
             )
         if len(rows) >= _PACK_ROWS:

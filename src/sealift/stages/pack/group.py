@@ -254,8 +254,6 @@ class GroupPacker:
                         end.samples,
                         end.source_bytes,
                         end.files,
-                        end.frames_packed,
-                        end.frames_raw,
                     )
                 )
             for j in range(fleet.parity):
@@ -274,8 +272,6 @@ class GroupPacker:
                         0,
                         0,
                         0,
-                        b"",
-                        b"",
                     )
                 )
             file.flush()
@@ -305,9 +301,7 @@ class GroupPacker:
         for kind in ("rows", "blocks"):
             with open(stripe_file(self._folder, stripe, kind), "rb") as file:
                 contents.append(file.read())
-        slim = [
-            msgspec.structs.replace(end, blocks=b"", frames_packed=b"", frames_raw=b"", segments=[]) for end in ended
-        ]
+        slim = [msgspec.structs.replace(end, blocks=b"", segments=[]) for end in ended]
         files_end = self._journal.group(self._number).files_end
         owed = list(self._crew.owed.values())
         record = StripeCopy(stripe, cursor, packs, slim, seconds, contents[0], contents[1], files_end, owed)

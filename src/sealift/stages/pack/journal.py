@@ -35,7 +35,6 @@ CREATE TABLE IF NOT EXISTS packs (
     number INTEGER NOT NULL, stripe INTEGER NOT NULL, role INTEGER NOT NULL, length INTEGER NOT NULL,
     header BLOB NOT NULL, blake3 BLOB NOT NULL, blocks INTEGER NOT NULL, plain INTEGER NOT NULL,
     members INTEGER NOT NULL, samples INTEGER NOT NULL, source_bytes INTEGER NOT NULL, files INTEGER NOT NULL,
-    packed BLOB NOT NULL, raw BLOB NOT NULL,
     PRIMARY KEY (number, stripe, role)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told (number INTEGER NOT NULL, stripe INTEGER NOT NULL, path BLOB NOT NULL, reason TEXT);
 CREATE TABLE IF NOT EXISTS cursors (
@@ -55,12 +54,12 @@ CREATE TABLE IF NOT EXISTS wrong (
     blocks INTEGER NOT NULL, times INTEGER NOT NULL, repaired INTEGER NOT NULL,
     PRIMARY KEY (number, stripe, role)) WITHOUT ROWID;
 """
-VERSION = 1
+VERSION = 2
 Kind = Literal["failed", "full", "lied", "new"]
 
 
 class PackRow(NamedTuple):
-    """A committed pack; parity packs have neither frames nor members."""
+    """A committed pack; parity packs have no members."""
 
     stripe: int
     role: int
@@ -73,8 +72,6 @@ class PackRow(NamedTuple):
     samples: int
     source_bytes: int
     files: int
-    packed: bytes
-    raw: bytes
 
 
 class Owed(msgspec.Struct, frozen=True, array_like=True):

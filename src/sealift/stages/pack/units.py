@@ -85,8 +85,6 @@ class Ended(msgspec.Struct, tag="ended", array_like=True):
     samples: int
     source_bytes: int
     files: int
-    frames_packed: bytes  # array("I")
-    frames_raw: bytes
     segments: list[bytes]  # index rows of segments, msgpack: the coordinator adds the digest of the file
     changed: list[bytes]
     skipped: list[tuple[bytes, str]]

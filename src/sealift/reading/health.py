@@ -1,0 +1,107 @@
+"""What reading met: which drives are missing or fail, and what was rebuilt in their place. A record, and its JSON.
+
+`sealift repair --report HEALTH.json` takes it: it then looks at the packs that are named, not at all of every drive. It
+says what reading happened to touch, no more: `sealift verify` reads everything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from sealift.errors import BadInput
+from sealift.formats import manifest
+from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, DriveId, ShipmentId
+
+if TYPE_CHECKING:
+    from sealift.reading.group import GroupReader
+    from sealift.reading.survey_views import GroupView
+
+MAX_HEALTH = 64 << 20
+_Words = Annotated[str, Meta(max_length=8192)]
+
+
+class DriveHealth(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One drive of a group that is here, of which something was amiss."""
+
+    drive: DriveId
+    serial: _Words
+    carrier: _Words
+    state: Literal["missing", "failing", "damaged"]
+    mount: _Words = ""  # where it is, unless it is missing
+    rebuilt_blocks: Count = 0  # of 1 MiB, that it should have given
+    faults: Count = 0  # how often the system failed to read
+    first_fault: _Words = ""
+
+
+class PackHealth(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A pack of which blocks were rebuilt."""
+
+    group: Count
+    stripe: Annotated[int, Meta(ge=0, lt=MAX_STRIPES)]
+    role: Annotated[int, Meta(ge=0, lt=MAX_DRIVES)]
+    blocks: Count
+
+
+class Health(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="sealift-health"):
+    """What one Shipment met since it was opened, in one process."""
+
+    version: Literal[1] = 1
+    shipment: ShipmentId | None = None
+    rebuilt_blocks: Count = 0
+    drives: Annotated[list[DriveHealth], Meta(max_length=100_000)] = []
+    packs: Annotated[list[PackHealth], Meta(max_length=200_000)] = []
+    missing_groups: Annotated[list[Count], Meta(max_length=100_000)] = []
+
+    @property
+    def good(self) -> bool:
+        """Whether every drive is here and nothing had to be rebuilt."""
+        return not (self.rebuilt_blocks or self.drives or self.missing_groups)
+
+    def encode(self) -> bytes:
+        """As JSON."""
+        return msgspec.json.encode(self)
+
+
+def read_health(data: bytes, name: str) -> Health:
+    """What `encode` wrote; BadInput for anything else."""
+    if len(data) > MAX_HEALTH:
+        raise BadInput(f"{name} is longer than {MAX_HEALTH:,} bytes")
+    try:
+        return msgspec.json.decode(data, type=Health)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadInput(f"{name} is no report of health: {error}") from error
+
+
+def health_of(
+    shipment: str, views: dict[int, GroupView], readers: dict[int, GroupReader], missing: list[int]
+) -> Health:
+    """What these readers met."""
+    health = Health(shipment=shipment, missing_groups=missing)
+    for number, view in sorted(views.items()):
+        reader = readers[number]
+        health.rebuilt_blocks += sum(reader.rebuilt.values())
+        for row in view.manifest.drives:
+            mounts = [each.mount for each in reader.drives.get(row.slot, ())]
+            faults = [reader.faults[mount] for mount in mounts if mount in reader.faults]
+            rebuilt = reader.rebuilt.get(row.id, 0)
+            if mounts and not faults and not rebuilt:
+                continue
+            health.drives.append(
+                DriveHealth(
+                    drive=row.id,
+                    serial=row.serial,
+                    carrier=row.carrier,
+                    state="missing" if not mounts else "failing" if faults else "damaged",
+                    mount=mounts[0] if mounts else "",
+                    rebuilt_blocks=rebuilt,
+                    faults=sum(fault.times for fault in faults),
+                    first_fault=faults[0].reason[:8192] if faults else "",
+                )
+            )
+        for (stripe, role), blocks in sorted(reader.packs.items()):
+            if manifest.slot_of(stripe, role, reader.n) in reader.drives:  # what is missing cannot be mended in place
+                health.packs.append(PackHealth(group=number, stripe=stripe, role=role, blocks=blocks))
+    return health

@@ -1,0 +1,251 @@
+"""Shipment, the one door: every byte, range, folder and size as at the source, whatever drives are missing."""
+
+import multiprocessing
+import os
+import pickle
+import random
+import shutil
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+import shipments
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sealift.errors import BadInput, Lost
+from sealift.formats import manifest as mf
+from sealift.reading.health import read_health
+from sealift.reading.shipment import Shipment
+
+RANGES = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    base = tmp_path_factory.mktemp("shipment")
+    source = shipments.corpus(base / "source")
+    for name in ("a", "a-b", "a/c", "a/c-d", "a/c/e", "a/f.txt", "a.x"):  # order of bytes is not that of folders
+        path = source / "order" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() and "." in path.name:
+            shipments.write(path, name.encode())
+        else:
+            path.mkdir(exist_ok=True)
+    made = shipments.Origin(base / "origin", source, 2, 1, groups=2)
+    made.pack()
+    return made
+
+
+@pytest.fixture(scope="module")
+def seal(origin):
+    return origin.seal()
+
+
+@pytest.fixture(scope="module", params=["whole", "a drive of each group is missing"])
+def shipment(request, origin, seal):
+    gone = [] if request.param == "whole" else [mounts[1] for mounts in by_group(origin)]
+    with origin.shipment([mount for mount in origin.mounts if mount not in gone], seal) as opened:
+        yield opened
+
+
+def by_group(origin):
+    """The mounts of each group."""
+    groups = {0: [], 1: []}
+    for mount in origin.mounts:
+        groups[mf.decode_manifest(Path(mount, "sealift", mf.MANIFEST).read_bytes()).group].append(mount)
+    return list(groups.values())
+
+
+def files(origin):
+    """Every regular file by its path, hard links too."""
+    root = os.fsencode(origin.source)
+    found = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = folder + b"/" + name
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                found[path[len(root) + 1 :]] = path
+    return found
+
+
+def test_every_file_reads_as_it_was(origin, shipment):
+    for name, path in files(origin).items():
+        data = Path(os.fsdecode(path)).read_bytes()
+        assert shipment.read(name) == data, name
+        assert shipment.stat(name).size == len(data)
+    assert shipment.health().good == (len(shipment.absent) == 0)
+
+
+@RANGES
+@given(data=st.data())
+def test_ranges(origin, shipment, data):
+    name, path = data.draw(st.sampled_from(sorted(files(origin).items())))
+    content = Path(os.fsdecode(path)).read_bytes()
+    start = data.draw(st.integers(0, len(content) + 10))
+    end = data.draw(st.one_of(st.none(), st.integers(start, len(content) + 10)))
+    assert shipment.read(name, start, end) == content[start:end]
+    with shipment.open_file(name) as file:
+        file.seek(start)
+        assert file.read(-1 if end is None else end - start) == content[start:end]
+        assert file.seek(0, os.SEEK_END) == len(content)
+
+
+@RANGES
+@given(data=st.data())
+def test_many_at_once_are_what_one_by_one_are(origin, shipment, data):
+    names = sorted(files(origin))
+    picks = data.draw(
+        st.lists(st.tuples(st.sampled_from(names), st.integers(0, 3_000_000), st.integers(0, 2_000_000)), max_size=20)
+    )
+    requests = [(name, start, start + length) for name, start, length in picks]
+    assert shipment.read_many(requests) == [shipment.read(*request) for request in requests]
+
+
+def test_folders_list_as_they_do_at_the_source(origin, shipment):
+    for folder, folders, names in os.walk(os.fsencode(origin.source)):
+        inside = folder[len(os.fsencode(origin.source)) + 1 :]
+        listed = {os.fsencode(member.path): member for member in shipment.listdir(inside)}
+        wanted = {(inside + b"/" + name).lstrip(b"/") for name in folders + names}
+        wanted = {path for path in wanted if not stat.S_ISFIFO(os.lstat(origin.source / os.fsdecode(path)).st_mode)}
+        assert set(listed) == wanted, inside
+        for path in wanted:
+            assert (listed[path].kind == "dir") == stat.S_ISDIR(os.lstat(origin.source / os.fsdecode(path)).st_mode)
+
+
+def test_members_beneath_a_folder_are_all_of_it_and_nothing_else(shipment):
+    everything = [member.path for member in shipment.members()]
+    assert everything == sorted(everything, key=os.fsencode)
+    for prefix in ("order", "order/a", "order/a/c", "big", "nowhere", "order/a/"):
+        name = prefix.rstrip("/")
+        wanted = [path for path in everything if path == name or path.startswith(name + "/")]
+        assert [member.path for member in shipment.members(prefix)] == wanted, prefix
+    links = [member for member in shipment.members() if member.kind == "hardlink"]
+    assert links
+    assert all(shipment.stat(member.path).size == shipment.stat(member.link).size for member in links)
+
+
+def test_what_is_not_there_and_what_is_no_file_is_said(shipment):
+    for path, words in {
+        "no/such": "not in this shipment",
+        "order/a": "a dir, not a file",
+        "odd/dangling": "symlink",
+    }.items():
+        with pytest.raises(BadInput, match=words):
+            shipment.read(path)
+    with pytest.raises(BadInput, match="not a folder"):
+        list(shipment.listdir("order/a/f.txt"))
+    with pytest.raises(BadInput, match="not in this shipment"):
+        list(shipment.listdir("nowhere"))
+    with pytest.raises(BadInput, match="no such range"):
+        shipment.read("order/a/f.txt", 5, 3)
+
+
+def test_more_than_parity_lost_is_told_and_the_rest_reads(origin, seal):
+    first, second = by_group(origin)
+    with origin.shipment([first[0], *second], seal) as shipment:
+        good = bad = 0
+        for name in files(origin):
+            try:
+                shipment.read(name)
+                good += 1
+            except Lost:
+                bad += 1
+        assert good
+        assert bad
+
+
+def test_health_names_what_is_missing_damaged_and_failing(origin, seal, tmp_path, caplog):
+    mounts = []
+    for mount in by_group(origin)[0]:
+        copy = tmp_path / os.path.basename(mount)
+        shutil.copytree(mount, copy, symlinks=True)
+        mounts.append(str(copy))
+    for pack in Path(mounts[0], "sealift/packs").rglob("*.age"):
+        data = bytearray(pack.read_bytes())
+        for at in range(5000, len(data), 40_000):
+            data[at] ^= 1
+        pack.write_bytes(data)
+    with origin.shipment(mounts, seal) as shipment:
+        assert shipment.missing[0].group == 1
+        for member in shipment.members():
+            if member.kind == "file":
+                shipment.read(member)
+        health = shipment.health()
+    assert health.missing_groups == [1]
+    (damaged,) = health.drives
+    assert (damaged.mount, damaged.state) == (mounts[0], "damaged")
+    assert health.rebuilt_blocks == sum(pack.blocks for pack in health.packs) > 0
+    assert read_health(health.encode(), "health.json") == health
+    assert sum(damaged.drive in record.getMessage() for record in caplog.records) == 1
+
+
+def in_child(shipment, name, out):
+    out.put(shipment.read(name))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_children_read_too(origin, seal, method):
+    context = multiprocessing.get_context(method)
+    with origin.shipment(seal=seal) as shipment:
+        content = shipment.read("big/large.bin")
+        lock = shipment._lock
+        assert lock.acquire()  # as a thread that is not in the child would
+        try:
+            out = context.Queue()
+            child = context.Process(target=in_child, args=(shipment, "big/large.bin", out))
+            child.start()
+            assert out.get(timeout=60) == content
+            child.join(60)
+        finally:
+            lock.release()
+        assert pickle.loads(pickle.dumps(shipment)).read("big/large.bin") == content
+
+
+def test_threads_share_a_shipment(origin, seal):
+    names = sorted(files(origin))
+    wanted = {name: Path(os.fsdecode(path)).read_bytes() for name, path in files(origin).items()}
+    with origin.shipment(origin.mounts[1:], seal) as shipment:
+        wrong = []
+
+        def work(seed):
+            rng = random.Random(seed)
+            for _ in range(80):
+                name = rng.choice(names)
+                start = rng.randrange(len(wanted[name]) + 1)
+                if shipment.read(name, start, start + 70_000) != wanted[name][start : start + 70_000]:
+                    wrong.append(name)
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+
+
+def test_nothing_is_written(origin, seal, tmp_path):
+    copy = tmp_path / "drive"
+    first, second = by_group(origin)
+    shutil.copytree(first[0], copy)
+    for path in [copy, *copy.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = shipments.picture(copy)
+    with origin.shipment([str(copy), first[1], *second], seal) as shipment:
+        for member in shipment.members():
+            if member.kind == "file":
+                shipment.read(member)
+        assert not shipment.health().good
+    assert shipments.picture(copy) == before
+
+
+def test_opening_takes_files_or_what_is_in_them(origin, seal, tmp_path):
+    (tmp_path / "key").write_text(origin.identity)
+    (tmp_path / "signers").write_bytes(origin.allowed)
+    with Shipment.open(
+        origin.mounts, identity=tmp_path / "key", allowed_signers=str(tmp_path / "signers"), seal=seal
+    ) as shipment:
+        assert shipment.stat("order").kind == "dir"
+    with pytest.raises(BadInput, match="no identity"):
+        Shipment.open(origin.mounts, identity=[], allowed_signers=origin.allowed, seal=seal)

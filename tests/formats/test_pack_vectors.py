@@ -279,7 +279,7 @@ def build(source, work):
     identity = Vector("pack_small").one("identity")
     recipient = parse_identity(identity).recipient
     channel = Silence([work])
-    setup = units.Setup(os.fsencode(source), [str(recipient)], 8 << 20, 2, 4 << 20, 3)
+    setup = units.Setup(os.fsencode(source), [str(recipient)], 8 << 20, 2, 4 << 20, 3, None)
     memory = memoryview(bytearray(2 * 3 * (4 << 20)))
     process = builder.Builder(channel, setup, memory)
     pack = builder.PackBuilder(process, 3, 1)
@@ -295,9 +295,7 @@ def unit(row, vector_rows):
     part = row.path + b".part-000001" if row.start else b""
     size = row.size if row.kind == FILE else 0
     sparse = bool(row.flags & SPARSE)
-    return units.Unit(
-        row.path, row.kind, size, row.mode, row.mtime, row.start, row.length, links, part, sparse, sample=True
-    )
+    return units.Unit(row.path, row.kind, size, row.mode, row.mtime, row.start, row.length, links, part, sparse)
 
 
 def lay_out(vector, source):
@@ -320,7 +318,7 @@ def lay_out(vector, source):
                 file.seek(row.start)
                 if not row.flags & SPARSE:
                     file.write(content.read(row.offset, row.length))
-                for at, piece in content.extents(row) if row.flags & SPARSE else ():
+                for at, piece in content.extents(row.offset, row.stored, row.length) if row.flags & SPARSE else ():
                     file.seek(row.start + at)
                     file.write(piece)
             os.chmod(path, row.mode)

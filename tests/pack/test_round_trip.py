@@ -146,16 +146,17 @@ def slot(mount) -> int:
 def whole_samples(origin, seal) -> None:
     """Members that share directory and name up to the first dot are in one pack unless they are larger than one."""
     from sealift.formats.index import FILE
-    from sealift.stages.pack.walk import default_key
+    from sealift.formats.samples import default_key
 
     places: dict[bytes, set[tuple[int, int, int]]] = {}
     sizes: dict[bytes, int] = {}
     with_links = set()
     shipment = origin.shipment(seal=seal)
-    for group, row in shipment.members():
+    rows = [(number, row) for number, group in shipment.groups.items() for row in group.members.rows()]
+    for number, row in rows:
         key = default_key(row.path)
         if row.kind == FILE:
-            places.setdefault(key, set()).add((group.manifest.group, row.stripe, row.role))
+            places.setdefault(key, set()).add((number, row.stripe, row.role))
             sizes[key] = sizes.get(key, 0) + row.length
         elif row.link:
             with_links |= {key, default_key(row.link)}
@@ -173,7 +174,7 @@ def test_samples_stay_in_one_pack(tmp_path):
     origin = shipments.Origin(tmp_path / "origin", source, 2, 1)
     origin.pack()
     places: dict[bytes, set[tuple[int, int]]] = {}
-    for _, row in origin.shipment().members():
+    for row in origin.shipment().rows():
         places.setdefault(row.path.partition(b".")[0], set()).add((row.stripe, row.role))
     assert len(places) == 60
     assert len(set().union(*places.values())) > 2, "more than one pack, or nothing was shown"

@@ -136,7 +136,7 @@ def test_the_printed_commands_restore_the_tree_as_an_ordinary_user(tmp_path, out
     target = restore(origin, home, bash)
     before, after = shipments.picture(source), shipments.picture(target)
     assert before.keys() == after.keys()
-    segmented = {row.path for _, row in origin.shipment().members() if row.kind == 0 and row.length < row.size}
+    segmented = {row.path for row in origin.shipment().rows() if row.kind == 0 and row.length < row.size}
     assert segmented
     for path, value in before.items():
         was, now = value, after[path]

@@ -11,9 +11,10 @@ from array import array
 import pytest
 
 from sealift.errors import BadInput
+from sealift.formats.samples import default_key, key_function
 from sealift.stages.pack import workers as workers_module
 from sealift.stages.pack.units import Begin
-from sealift.stages.pack.walk import Seen, default_key, key_function, walk
+from sealift.stages.pack.walk import Seen, walk
 from sealift.stages.pack.workers import Workers
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealift.errors import SealiftError
+from sealift.formats.samples import default_key
 from sealift.stages import sorting
 from sealift.stages.pack import scan, walk
 
@@ -183,7 +184,7 @@ def test_a_scan_that_is_spilled_is_dealt_as_one_that_is_not(tmp_path, monkeypatc
     for name, run in (("one", 1 << 30), ("many", 300)):
         monkeypatch.setattr(sorting, "RUN", run)
         for order in ("path", "shuffled"):
-            seen = walk.walk(os.fsencode(source), [b""], walk.default_key, 5 if order == "shuffled" else None, math.inf)
+            seen = walk.walk(os.fsencode(source), [b""], default_key, 5 if order == "shuffled" else None, math.inf)
             found = scan.scan(seen, str(tmp_path / name / order), weights=[1, 2], progress=lambda *_: None)
             digests.add((order, found.digest))
     assert len(digests) == 2

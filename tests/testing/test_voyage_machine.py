@@ -158,7 +158,7 @@ class Voyage(RuleBasedStateMachine):
         self.places: dict[bytes, set[tuple[int, int]]] = {}
         with contextlib.closing(self.origin.shipment(seal=self.seal)) as shipment:
             for group in shipment.groups.values():
-                for row in group.rows():
+                for row in group.members.rows():
                     if row.length:
                         self.places.setdefault(row.path, set()).add((row.stripe, row.role))
 

@@ -269,8 +269,9 @@ def every_member() -> Pack:
     pack.add(bytes(tar))
     sparse_member(pack, b"a/holes", [(65536, 4096)], 131072)
     part = noise(5000)
-    tar = bytearray(ustar(b"a/film.part-000001", b"0", len(part)) + padded(part))
-    at = sum(pack.sizes) + 512
+    head = pax((b"comment", b"sealift segment 8000000 8005000 a/film")) + ustar(b"a/film.part-000001", b"0", len(part))
+    tar = bytearray(head + padded(part))
+    at = sum(pack.sizes) + len(head)
     pack.rows.append(row(b"a/film", content=part, offset=at, size=8_005_000, start=8_000_000, file_blake3=bytes(32)))
     # a sparse member is not followed by a new frame: what comes next may share its last one
     held = pack.frames.pop()[12:] + bytes(tar)

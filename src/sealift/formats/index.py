@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FILE, SYMLINK, HARDLINK, DIRECTORY = 0, 1, 2, 3
 KINDS = ("file", "symlink", "hardlink", "dir")
 CHANGED, SPARSE = 1, 2
+SAMPLE_KEY = b"sealift.sample_key"  # of the table of packs' metadata: the --sample-key of the packing, if there was one
 BATCH = 8192
 ROW_GROUP = 131072
 

@@ -178,11 +178,14 @@ def parse_sparse_map(data: bytes) -> tuple[list[tuple[int, int]], int]:
     return extents, used + padding(used)
 
 
-def sparse_header(name: bytes, content: int, real: int, mode: int, mtime_ns: int) -> bytes:
-    """Header of a sparse member: `content` bytes (map and data) follow, `real` bytes is the file."""
+def sparse_header(
+    name: bytes, content: int, real: int, mode: int, mtime_ns: int, extra: tuple[tuple[bytes, bytes], ...] = ()
+) -> bytes:
+    """Header of a sparse member: `content` bytes (map and data) follow, `real` bytes is the file; `extra` as above."""
     folder, _, last = name.rpartition(b"/")
     stand_in = (folder + b"/" if folder else b"") + b"GNUSparseFile.0/" + last
     extra = (
+        *extra,
         (b"GNU.sparse.major", b"1"),
         (b"GNU.sparse.minor", b"0"),
         (b"GNU.sparse.name", name),

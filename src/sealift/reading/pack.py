@@ -20,7 +20,6 @@ from sealift.formats import age, tar, zstd
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sealift.formats.index import Row
     from sealift.reading.group import GroupReader
 
 _HEAD = 4096
@@ -207,6 +206,20 @@ class PackContent:
             self._frame, self._ahead = (number, frame), end
         return memoryview(self._frame[1])
 
+    def frame(self, place: int) -> tuple[int, bytes]:
+        """Where the frame that holds byte `place` of the tar stream begins there, and all of it. Lost, FormatError."""
+        if not 0 <= place < self.size:
+            raise FormatError("a member's header lies beyond the end of its pack")
+        number = int(np.searchsorted(self._raw, place, side="right")) - 1
+        base, size = int(self._raw[number]), int(self._raw[number + 1] - self._raw[number])
+        packed, after = int(self._packed[number]), int(self._packed[number + 1])
+        if self._frame[0] != number:
+            if after - packed == zstd.raw_bound(size):
+                self._frame = (number, b"".join([bytes(piece) for piece in self._stored(packed, size, 0, size)]))
+            else:
+                self._decompressed(number, packed, after, size)
+        return base, self._frame[1]
+
     def _stored(self, packed: int, size: int, start: int, stop: int) -> Iterator[memoryview]:
         """Bytes of a raw frame of `size` bytes, block by block as they stand there; nothing else of it is read."""
         while start < stop:
@@ -236,16 +249,26 @@ class PackContent:
             buffer[done : done + len(piece)] = piece
             done += len(piece)
 
-    def extents(self, row: Row) -> Iterator[tuple[int, memoryview]]:
-        """The data of a sparse member: offset within the segment, bytes as `pieces`. Holes are left out."""
-        head = self.read(row.offset, min(row.stored, 2 * tar.MAX_EXTENTS * 22))
+    def extents(self, offset: int, stored: int, length: int) -> Iterator[tuple[int, memoryview]]:
+        """The data of a sparse member of `length` bytes, of which map and extents lie at `offset` in `stored` bytes.
+
+        Each piece with its offset in the member, to be used before the next one; holes are left out. Lost, FormatError.
+        """
+        head = self.read(offset, min(stored, 2 * tar.MAX_EXTENTS * 22))
         extents, used = tar.parse_sparse_map(head)
-        if used + sum(length for _, length in extents) != row.stored or any(o + n > row.length for o, n in extents):
-            raise FormatError(f"sparse map of {row.path!r} does not fit its member")
-        at = row.offset + used
-        for offset, length in extents:
+        if used + sum(size for _, size in extents) != stored or any(at + size > length for at, size in extents):
+            raise FormatError("a sparse map does not fit its member")
+        place = offset + used
+        for at, size in extents:
             done = 0
-            for piece in self.pieces(at, length):
-                yield offset + done, piece
+            for piece in self.pieces(place, size):
+                yield at + done, piece
                 done += len(piece)
-            at += length
+            place += size
+
+    def read_sparse(self, offset: int, stored: int, length: int) -> bytes:
+        """The same, whole: holes are zeros."""
+        out = bytearray(length)
+        for at, piece in self.extents(offset, stored, length):
+            out[at : at + len(piece)] = piece
+        return bytes(out)

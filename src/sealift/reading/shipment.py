@@ -530,7 +530,7 @@ def read_segment(content: PackContent, row: Row, low: int, high: int) -> bytes:
     if not row.flags & SPARSE:
         return content.read(row.offset + low, high - low)
     out = bytearray(high - low)
-    for offset, piece in content.extents(row):
+    for offset, piece in content.extents(row.offset, row.stored, row.length):
         begin, stop = max(offset, low), min(offset + len(piece), high)
         if begin < stop:
             out[begin - low : stop - low] = piece[begin - offset : stop - offset]

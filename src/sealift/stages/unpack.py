@@ -436,7 +436,7 @@ def _restore(target: Target, content: Any, row: Row) -> None:
         hasher = blake3()
         if row.flags & index.SPARSE:
             at = 0
-            for offset, piece in content.extents(row) if row.length else ():
+            for offset, piece in content.extents(row.offset, row.stored, row.length) if row.length else ():
                 _hash_zeros(hasher, offset - at)
                 hasher.update(piece)
                 _write(fd, piece, row.start + offset)

@@ -27,6 +27,7 @@ from blake3 import blake3
 from sealift.errors import SealiftError
 from sealift.formats import age_keys, tar, zstd
 from sealift.formats.index import BATCH, CHANGED, DIRECTORY, FILE, HARDLINK, SPARSE, SYMLINK, Row, Rows
+from sealift.formats.samples import COMMENT, Segment, key_function, segment_comment
 from sealift.stages.pack.stream import Channel, PackStream, SlabSink
 from sealift.stages.pack.units import (
     LARGE,
@@ -43,7 +44,7 @@ from sealift.stages.pack.units import (
     Walked,
     digest_name,
 )
-from sealift.stages.pack.walk import key_function, walk
+from sealift.stages.pack.walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +68,7 @@ class PackBuilder:
         self._current: Iterator[None] | None = None
         self._begun = False
         self._members = self._samples = self._source_bytes = self._files = 0
+        self._key: bytes | None = None  # of the last file: a sample is a run of files with one key
         self._segments: list[bytes] = []
         self._changed: list[bytes] = []
         self._skipped: list[tuple[bytes, str]] = []
@@ -93,7 +95,6 @@ class PackBuilder:
             if isinstance(unit, Files):
                 self._current = self._files_of(unit)
                 continue
-            self._samples += unit.sample
             if unit.kind == FILE and unit.length <= LARGE and not (unit.part or unit.links or unit.sparse):
                 self._whole(unit)
             else:
@@ -120,7 +121,6 @@ class PackBuilder:
 
     def _files_of(self, files: Files) -> Iterator[None]:
         """What most files are, so every call counts; what is not as it was scanned is looked at anew."""
-        self._samples += files.samples
         stream, source, first = self._stream, self._builder.source, 0
         offsets: list[int] = []
         digests: list[bytes] = []
@@ -161,6 +161,12 @@ class PackBuilder:
             return
         run = slice(first, first + len(offsets))
         sizes = files.sizes[run]
+        if len(sizes) == len(files.sizes):
+            self._samples += files.samples
+            self._key = self._builder.key(files.paths[-1])
+        else:
+            for path in files.paths[run]:
+                self._count_sample(path)
         self._members += len(sizes)
         self._files += len(sizes)
         self._source_bytes += sum(sizes)
@@ -175,6 +181,12 @@ class PackBuilder:
             digests=digests,
         )
         self._builder.rows_grew()
+
+    def _count_sample(self, path: bytes) -> None:
+        """A file begins here: with it a sample, if it is not of the one that the last file was of."""
+        key = self._builder.key(path)
+        self._samples += key != self._key
+        self._key = key
 
     def _whole(self, unit: Unit) -> None:
         """A small file in one piece, with one name."""
@@ -239,7 +251,7 @@ class PackBuilder:
 
     def _small(self, unit: Unit, fd: int, length: int, flags: int) -> None:
         stream = self._stream
-        header = tar.header(unit.part or unit.path, tar.REGULAR, length, unit.mode, unit.mtime)
+        header = tar.header(unit.part or unit.path, tar.REGULAR, length, unit.mode, unit.mtime, extra=_of_what(unit))
         head, padding = len(header), tar.padding(length)
         view = stream.reserve(head + length + padding)
         view[:head] = header
@@ -268,7 +280,8 @@ class PackBuilder:
         """Frames of exactly 1 MiB of content, which begin at multiples of 1 MiB of the segment."""
         stream = self._stream
         stream.flush()
-        stream.put(tar.header(unit.part or unit.path, tar.REGULAR, length, unit.mode, unit.mtime))
+        name = unit.part or unit.path
+        stream.put(tar.header(name, tar.REGULAR, length, unit.mode, unit.mtime, extra=_of_what(unit)))
         stream.flush()
         stream.begin_large()
         offset, hasher, done = stream.offset, blake3(), 0
@@ -299,7 +312,8 @@ class PackBuilder:
         chart = tar.sparse_map(extents, length)
         stored = len(chart) + sum(size for _, size in extents)
         stream.flush()
-        stream.put(tar.sparse_header(unit.part or unit.path, stored, length, unit.mode, unit.mtime))
+        name = unit.part or unit.path
+        stream.put(tar.sparse_header(name, stored, length, unit.mode, unit.mtime, extra=_of_what(unit)))
         offset, hasher, place = stream.offset, blake3(), 0
         stream.put(chart)
         for start, size in extents:
@@ -380,6 +394,8 @@ class PackBuilder:
             digest,
             b"",
         )
+        if kind == FILE and not unit.start:
+            self._count_sample(unit.path)
         self._members += 1
         self._source_bytes += length
         self._files += kind != DIRECTORY and (whole or unit.start + unit.length >= unit.size)
@@ -418,6 +434,11 @@ class PackBuilder:
         )
 
 
+def _of_what(unit: Unit) -> tuple[tuple[bytes, bytes], ...]:
+    """The pax record that tells a segment from a file of such a name."""
+    return ((COMMENT, segment_comment(Segment(unit.start, unit.size, unit.path))),) if unit.part else ()
+
+
 class Builder:
     """The process: several packs at a time, the least far first."""
 
@@ -425,6 +446,7 @@ class Builder:
         self.channel, self.setup, self.memory = channel, setup, memory
         self.source = os.open(setup.source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # paths are opened from here
         self.recipients = [age_keys.parse_recipient(text) for text in setup.recipients]
+        self.key = key_function(setup.sample_key)
         self.rows = Rows()  # of the index, for the next batch
 
     def rows_grew(self) -> None:

@@ -344,7 +344,8 @@ def _write_packs(journal: Journal, facts: GroupFacts, sink: Any) -> None:
     import pyarrow.parquet as pq
 
     schema = index.packs_schema()
-    writer = pq.ParquetWriter(sink, schema, compression="zstd", store_schema=False)
+    key = {} if facts.sample_key is None else {index.SAMPLE_KEY: os.fsencode(facts.sample_key)}
+    writer = pq.ParquetWriter(sink, schema.with_metadata(key), compression="zstd", store_schema=False)
     rows: list[dict[str, Any]] = []
 
     def flush() -> None:

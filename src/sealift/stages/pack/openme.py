@@ -71,6 +71,7 @@ class GroupFacts:
     data: int
     parity: int
     rows: list[tuple[int, str, str, str]]  # a drive, by slot: number, serial, label, carrier
+    sample_key: str | None = None
 
 
 def text(facts: GroupFacts, slot: int, stripes: int, files_end: int) -> str:

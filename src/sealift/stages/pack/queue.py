@@ -189,7 +189,6 @@ class UnitQueue:
             unit.links,
             part,
             unit.sparse,
-            unit.sample and unit.start == 0,
         )
         self.remaining -= length
         if length == unit.length:
@@ -300,7 +299,6 @@ class UnitQueue:
                 continue
             if sample is not None:
                 yield sample
-            unit.sample = first
             sample = _Sample([unit], 1 + len(unit.links), cost)
         if sample is not None:
             yield sample
@@ -353,7 +351,7 @@ def _units(rows: pa.RecordBatch) -> Iterator[tuple[Unit, bool]]:
         if waiting is not None:
             yield waiting
         waiting = (
-            Unit(path, kind, size, mode, mtime, 0, size, [], b"", bool(sparse), sample=False),
+            Unit(path, kind, size, mode, mtime, 0, size, [], b"", bool(sparse)),
             first or kind == DIRECTORY,
         )
     if waiting is not None:

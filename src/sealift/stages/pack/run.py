@@ -19,7 +19,7 @@ import msgspec
 
 from sealift.drives.local import LocalDrive
 from sealift.errors import BadInput, Busy, DriveFault, KeyInvalid, NotAllHere, Refused, SealiftError
-from sealift.formats import age, age_keys, manifest
+from sealift.formats import age, age_keys, manifest, samples
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import room, settle
 from sealift.stages.pack.copies import Copies, restore
@@ -29,7 +29,6 @@ from sealift.stages.pack.notify import Notifier
 from sealift.stages.pack.only import select
 from sealift.stages.pack.readback import MODES, Mode
 from sealift.stages.pack.scan import Summary, scan
-from sealift.stages.pack.walk import key_function
 from sealift.stages.pack.work import Work, pack_groups
 from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
@@ -259,7 +258,7 @@ def _scan(
     work: Work, declaration: declarations.Declaration, scanned: str | None, only: Selection | None, workers: Workers
 ) -> Summary:
     options = work.options
-    key_function(options.sample_key)
+    samples.key_function(options.sample_key)
     summary = scan(
         workers.walk(work.source, options.sample_key, options.seed if options.order == "shuffled" else None),
         work.scan_folder,

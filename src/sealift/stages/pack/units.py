@@ -30,7 +30,6 @@ class Unit(msgspec.Struct, tag="unit", array_like=True):
     links: list[bytes]  # other names of the inode
     part: bytes  # name of this segment in the tar; empty for a whole file
     sparse: bool  # fewer blocks than bytes: ask for its holes
-    sample: bool  # the first member of a sample
 
 
 class Files(msgspec.Struct, tag="files", array_like=True):
@@ -46,7 +45,7 @@ class Files(msgspec.Struct, tag="files", array_like=True):
         """One of them by itself."""
         size = self.sizes[place]
         mode, mtime = self.modes[place], self.mtimes[place]
-        return Unit(self.paths[place], FILE, size, mode, mtime, 0, size, [], b"", sparse=False, sample=False)
+        return Unit(self.paths[place], FILE, size, mode, mtime, 0, size, [], b"", sparse=False)
 
 
 class Ask(msgspec.Struct, tag="ask", array_like=True):
@@ -147,6 +146,7 @@ class Setup(msgspec.Struct, tag="setup", array_like=True):
     data: int
     slab: int
     depth: int
+    sample_key: str | None
 
 
 FromBuilder = Ask | Filled | RowsReady | Ended | Failed | Seen | Walked

@@ -8,7 +8,6 @@ to others. Nothing is opened but folders, and no symbolic link is followed. What
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from array import array
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 import msgspec
 from blake3 import blake3
 
-from sealift.errors import BadInput
 from sealift.formats.index import DIRECTORY, FILE, SYMLINK
 
 if TYPE_CHECKING:
@@ -54,32 +52,6 @@ class Seen(msgspec.Struct, tag="seen", array_like=True):
     devices: bytes
     inodes: bytes
     skipped: list[tuple[bytes, str]]  # what is there and cannot be carried, and why
-
-
-def default_key(path: bytes) -> bytes:
-    """Directory and name up to its first dot (leading dots do not count): what makes members one sample."""
-    folder, slash, name = path.rpartition(b"/")
-    dots = len(name) - len(name.lstrip(b"."))
-    return folder + slash + name[:dots] + name[dots:].partition(b".")[0]
-
-
-def key_function(pattern: str | None) -> Callable[[bytes], bytes]:
-    """The sample key of a path: the pattern's first group (or its whole match); the path itself without a match."""
-    if pattern is None:
-        return default_key
-    try:
-        compiled = re.compile(os.fsencode(pattern))
-    except re.error as error:
-        raise BadInput(
-            f"--sample-key {pattern!r} is no regular expression: {error}",
-            hint="Python's syntax; its first group, or the whole match, is the sample's key",
-        ) from error
-
-    def key(path: bytes) -> bytes:
-        match = compiled.search(path)
-        return path if match is None else (match[1] if compiled.groups and match[1] is not None else match[0])
-
-    return key
 
 
 def walk(

@@ -111,7 +111,7 @@ class Work:
 def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[int]) -> None:
     """Pack these groups one after the other. DriveFault when more drives of one fail than parity holds."""
     options = work.options
-    setup = Setup(work.source, options.recipients, options.pack_size, work.data, SLAB, DEPTH)
+    setup = Setup(work.source, options.recipients, options.pack_size, work.data, SLAB, DEPTH, options.sample_key)
     builders = Fleet(workers, setup, options.parity, locks)
     try:
         for group in here:
@@ -293,4 +293,5 @@ def _facts(work: Work, group: int) -> GroupFacts:
         work.data,
         config.parity,
         rows,
+        config.sample_key,
     )

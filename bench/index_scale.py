@@ -151,7 +151,7 @@ def make_state(folder: str, shape: str, members: int) -> None:
             file.write(rng.bytes(32 * BLOCKS * (DATA + PARITY)))
         rows = [
             PackRow(
-                stripe, role, PACK, rng.bytes(32), rng.bytes(32), BLOCKS, PACK, here // DATA, here // DATA,
+                stripe, role, PACK, rng.bytes(32), rng.bytes(32), BLOCKS, PACK, PACK, here // DATA, here // DATA,
                 here * MEAN // DATA, here // DATA,
             )
             for role in range(DATA + PARITY)

@@ -226,7 +226,7 @@ def _copies() -> list[bytes]:
     from sealift.stages.pack.journal import PackRow
     from sealift.stages.pack.queue import Cursor
 
-    row = PackRow(0, 0, 1 << 20, bytes(32), bytes(32), 1, 9, 1, 1, 9, 1)
+    row = PackRow(0, 0, 1 << 20, bytes(32), bytes(32), 1, 9, 9, 1, 1, 9, 1)
     stripe = copies.StripeCopy(0, Cursor(), [row], [], 0.5, b"rows", bytes(32), None)
     return [msgspec.msgpack.encode(record) for record in (copies.Settings(b"{}", "ab" * 32), stripe)]
 

@@ -154,6 +154,7 @@ def packs_schema() -> pa.Schema:
             ("role", pa.uint16()),
             ("length", pa.int64()),
             ("plain", pa.int64()),
+            ("tar", pa.int64()),
             ("members", pa.int64()),
             ("samples", pa.int64()),
         ]

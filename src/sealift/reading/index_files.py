@@ -12,6 +12,7 @@ hostile file is a FormatError. Safe for threads.
 from __future__ import annotations
 
 import io
+import os
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
@@ -23,6 +24,7 @@ from blake3 import blake3
 from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch, Lost
 from sealift.formats import age, index, manifest
 from sealift.formats.index import Row
+from sealift.formats.samples import MAX_SAMPLE_KEY
 from sealift.reading.group import Held
 
 if TYPE_CHECKING:
@@ -172,8 +174,10 @@ class PackCounts(NamedTuple):
 
     length: NDArray[np.int64]  # bytes of the pack
     plain: NDArray[np.int64]  # bytes in age
+    tar: NDArray[np.int64]  # bytes of tar
     members: NDArray[np.int64]
     samples: NDArray[np.int64]
+    sample_key: str | None  # the --sample-key of the packing
 
 
 def pack_counts(open_file: Callable[[], pq.ParquetFile], geometry: manifest.Geometry) -> PackCounts:
@@ -191,10 +195,14 @@ def pack_counts(open_file: Callable[[], pq.ParquetFile], geometry: manifest.Geom
     places = np.arange(total)
     right = np.array_equal(arrays["stripe"], places // geometry.data)
     right = right and np.array_equal(arrays["role"], places % geometry.data)
-    counts = PackCounts(*(arrays[name] for name in PackCounts._fields))
-    if not right or any(total and int(column.min()) < 0 for column in counts):
+    if not right or any(total and int(column.min()) < 0 for column in arrays.values()):
         raise FormatError("table of packs: rows out of order, or a number below 0")
-    return counts
+    key = (file.metadata.metadata or {}).get(index.SAMPLE_KEY)
+    if key is not None and len(key) > MAX_SAMPLE_KEY:
+        raise FormatError(f"table of packs: a sample key of {len(key)} bytes")
+    sample_key = None if key is None else os.fsdecode(key)
+    length, plain, tar, members, samples = (arrays[name] for name in PackCounts._fields[:-1])
+    return PackCounts(length, plain, tar, members, samples, sample_key)
 
 
 class Members:

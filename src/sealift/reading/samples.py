@@ -8,11 +8,15 @@ into segments belongs to the sample that begins with its first one, and is read 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
 
 from sealift.errors import BadInput, FormatError
 from sealift.formats import tar
-from sealift.formats.samples import COMMENT, parse_segment
+from sealift.formats.samples import COMMENT, key_function, parse_segment
+from sealift.reading.order import Units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +46,8 @@ class Found(NamedTuple):
     stored: int  # bytes there
     size: int  # bytes of the file
     how: str  # "" as it is; "sparse": map and extents; "segment": the first of a file in segments
+    frame: bytes = b""  # what the content lies in, where it lies in one frame,
+    at: int = 0  # and where
 
 
 def files(content: PackContent, place: int = 0) -> Iterator[Found]:
@@ -61,7 +67,9 @@ def files(content: PackContent, place: int = 0) -> Iterator[Found]:
             if not digits.isdigit():
                 raise FormatError(f"tar header at offset {place} has a field that is no number")
             size = int(digits, 8)
-            yield Found(block[: block.index(0)] if not block[99] else block[:100], header, place + 512, size, size, "")
+            name = block[: block.index(0)] if not block[99] else block[:100]
+            inside = frame if at + 512 + size <= len(frame) else b""
+            yield Found(name, header, place + 512, size, size, "", inside, at + 512)
             header = place = place + 512 + size + (-size & 511)
             continue
         if not any(block):
@@ -120,7 +128,9 @@ def load(shipment: Shipment, pack: PackId, content: PackContent, key: bytes, run
         )
     held: dict[str, bytes] = {}
     for file in run:
-        if file.how == "segment":
+        if file.frame:
+            data = file.frame[file.at : file.at + file.size]
+        elif file.how == "segment":
             data = shipment.read(file.path)
         elif file.how == "sparse":
             data = content.read_sparse(file.data, file.stored, file.size)
@@ -134,3 +144,82 @@ def suffix(path: bytes, key: bytes) -> str:
     """What a file is called in its sample: its name after the key and a dot; all of it where the key is elsewhere."""
     rest = path[len(key) :] if path.startswith(key) else path.rpartition(b"/")[2]
     return os.fsdecode(rest.removeprefix(b"."))
+
+
+class Source(Protocol):
+    """What is a sample, and where they are: what an order is made over, and a reader reads by."""
+
+    name: str  # the same words for the same samples: a state is good for no other
+
+    def units(self) -> Units:
+        """Packs or container files of the groups that are here."""
+
+    def load(self, unit: int, lo: int, hi: int) -> list[Sample]:
+        """Samples lo..hi-1 of a unit, in their order there. Lost, FormatError, BadInput."""
+
+
+class PackSamples:
+    """Samples as the packing kept them together: the units are packs. Not safe for threads.
+
+    Holds the packs that were read last, and for each where every so many samples begin: a pack that several lanes read
+    is walked once.
+    """
+
+    _KEPT = 48  # packs that are kept open
+    _EVERY = 64  # samples between places that are remembered
+
+    def __init__(self, shipment: Shipment) -> None:
+
+        self._shipment, self.name = shipment, "files"
+        self._ids: list[PackId] = []
+        self._samples: list[int] = []
+        self._tar: list[int] = []
+        for pack, tar_bytes, samples in shipment.packs():
+            if samples:
+                self._ids.append(pack)
+                self._samples.append(samples)
+                self._tar.append(tar_bytes)
+        self._open: OrderedDict[int, tuple[PackContent, list[tuple[int, int]]]] = OrderedDict()
+
+    def units(self) -> Units:
+        """Every pack that has samples."""
+        ids = np.array(self._ids, dtype=np.int64).reshape(-1, 3)
+        width = {number: group.reader.n for number, group in self._shipment.groups.items()}
+        n = np.array([width[int(group)] for group in ids[:, 0]], dtype=np.int64)
+        return Units(
+            (ids[:, 0] << 40 | ids[:, 1] << 8 | ids[:, 2]).astype(np.uint64),
+            np.array(self._samples, dtype=np.int64),
+            np.array(self._tar, dtype=np.int64),
+            ids[:, 0],
+            (ids[:, 1] + ids[:, 2]) % n,
+            {},
+        )
+
+    def load(self, unit: int, lo: int, hi: int) -> list[Sample]:
+        """Samples lo..hi-1 of a pack."""
+        pack = self._ids[unit]
+        group = self._shipment.groups[pack.group]
+        if unit in self._open:
+            self._open.move_to_end(unit)
+        else:
+            self._open[unit] = group.content(pack.stripe, pack.role), [(0, 0)]
+            if len(self._open) > self._KEPT:
+                self._open.popitem(last=False)
+        content, marks = self._open[unit]
+        number, place = max(mark for mark in marks if mark[0] <= lo)
+        last, found = marks[-1][0], list[Sample]()
+        for key, run in runs(files(content, place), key_function(group.counts().sample_key)):
+            if number > last and (number % self._EVERY == 0 or number == hi):
+                marks.append((number, run[0].header))
+                last = number
+            if number == hi:
+                break
+            if number >= lo:
+                found.append(load(self._shipment, pack, content, key, run))
+            number += 1
+        else:
+            run = []
+        if number < hi or (run and number == self._samples[unit]):
+            told = self._samples[unit]
+            raise FormatError(f"pack {tuple(pack)} has not the {told} samples that the table of packs says")
+        return found

@@ -35,11 +35,13 @@ from sealift.formats import age_keys, index, manifest
 from sealift.formats.allowed_signers import MAX_FILE, AllowedSigners
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, KINDS, SPARSE, Row
 from sealift.formats.manifest import Manifest
+from sealift.formats.samples import key_function
 from sealift.reading import trust
 from sealift.reading.group import GroupReader
 from sealift.reading.health import Health, health_of
 from sealift.reading.index_files import BATCH, AnyCopy, Members, PackCounts, checked, open_parquet, pack_counts
 from sealift.reading.pack import PackContent, PackReader
+from sealift.reading.samples import files, load, runs
 from sealift.reading.survey import survey
 from sealift.trade.signing import read_limited
 
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from sealift.formats import age
     from sealift.formats.manifest import DriveRow
     from sealift.formats.seal import SealDrive
+    from sealift.reading.samples import Sample
     from sealift.reading.survey_views import GroupView
 
 Path: TypeAlias = str | bytes
@@ -421,13 +424,30 @@ class Shipment:
     # -- packs
 
     def packs(self) -> Iterator[tuple[PackId, int, int]]:
-        """Every data pack of the groups that are here: its id, bytes of plaintext and samples; in order of id."""
+        """Every data pack of the groups that are here: its id, bytes of tar and samples; in order of id."""
         for number, group in sorted(self.groups.items()):
             counts, data = group.counts(), group.manifest.geometry.data
             for place in range(len(counts.length)):
                 if counts.length[place]:
-                    stripe, role = divmod(place, data)
-                    yield PackId(number, stripe, role), int(counts.plain[place]), int(counts.samples[place])
+                    yield PackId(number, *divmod(place, data)), int(counts.tar[place]), int(counts.samples[place])
+
+    def samples(self, pack: PackId) -> Iterator[Sample]:
+        """The samples of a pack as they lie in it, each in memory when it is given. Lost, FormatError, BadInput."""
+        group = self.groups[pack.group]
+        content = group.content(pack.stripe, pack.role)
+        for key, run in runs(files(content), key_function(group.counts().sample_key)):
+            yield load(self, pack, content, key, run)
+
+    def sample(self, pack: PackId, offset: int) -> Sample:
+        """The sample whose first header stands at `offset` of a pack's tar. Lost, FormatError, BadInput."""
+        group = self.groups[pack.group]
+        content = group.content(pack.stripe, pack.role)
+        key, run = next(runs(files(content, offset), key_function(group.counts().sample_key)), (b"", []))
+        if not run:
+            raise BadInput(
+                f"no sample begins at {offset} of pack {tuple(pack)}", hint="give a Sample's pack and offset"
+            )
+        return load(self, pack, content, key, run)
 
     def health(self) -> Health:
         """What was rebuilt so far, which drives are missing or fail; as `sealift repair --report` takes it."""

@@ -409,7 +409,7 @@ class PackBuilder:
 
     def _finish(self) -> None:
         if not self._begun:  # an absent pack: length 0 and no file
-            self._channel.send(Ended(self.role, 0, bytes(32), bytes(32), b"", 0, 0, 0, 0, 0, [], [], []))
+            self._channel.send(Ended(self.role, 0, bytes(32), bytes(32), b"", 0, 0, 0, 0, 0, 0, [], [], []))
             return
         self._stream.finish()
         digest = self.sink.finish()
@@ -423,6 +423,7 @@ class PackBuilder:
                 digest,
                 bytes(self.sink.blocks),
                 stream.plain,
+                stream.offset,
                 self._members,
                 self._samples,
                 self._source_bytes,

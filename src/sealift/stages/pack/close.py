@@ -344,8 +344,7 @@ def _write_packs(journal: Journal, facts: GroupFacts, sink: Any) -> None:
     import pyarrow.parquet as pq
 
     schema = index.packs_schema()
-    key = {} if facts.sample_key is None else {index.SAMPLE_KEY: os.fsencode(facts.sample_key)}
-    writer = pq.ParquetWriter(sink, schema.with_metadata(key), compression="zstd", store_schema=False)
+    writer = pq.ParquetWriter(sink, schema, compression="zstd", store_schema=False)
     rows: list[dict[str, Any]] = []
 
     def flush() -> None:
@@ -360,6 +359,7 @@ def _write_packs(journal: Journal, facts: GroupFacts, sink: Any) -> None:
                     "role": row.role,
                     "length": row.length,
                     "plain": row.plain,
+                    "tar": row.tar,
                     "members": row.members,
                     "samples": row.samples,
                 }
@@ -367,4 +367,6 @@ def _write_packs(journal: Journal, facts: GroupFacts, sink: Any) -> None:
         if len(rows) >= _PACK_ROWS:
             flush()
     flush()
+    if facts.sample_key is not None:
+        writer.add_key_value_metadata({index.SAMPLE_KEY: os.fsencode(facts.sample_key)})
     writer.close()

@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS groups (
     source_bytes INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS packs (
     number INTEGER NOT NULL, stripe INTEGER NOT NULL, role INTEGER NOT NULL, length INTEGER NOT NULL,
-    header BLOB NOT NULL, blake3 BLOB NOT NULL, blocks INTEGER NOT NULL, plain INTEGER NOT NULL,
+    header BLOB NOT NULL, blake3 BLOB NOT NULL, blocks INTEGER NOT NULL, plain INTEGER NOT NULL, tar INTEGER NOT NULL,
     members INTEGER NOT NULL, samples INTEGER NOT NULL, source_bytes INTEGER NOT NULL, files INTEGER NOT NULL,
     PRIMARY KEY (number, stripe, role)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told (number INTEGER NOT NULL, stripe INTEGER NOT NULL, path BLOB NOT NULL, reason TEXT);
@@ -68,6 +68,7 @@ class PackRow(NamedTuple):
     blake3: bytes
     blocks: int
     plain: int
+    tar: int
     members: int
     samples: int
     source_bytes: int

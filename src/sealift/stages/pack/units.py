@@ -80,6 +80,7 @@ class Ended(msgspec.Struct, tag="ended", array_like=True):
     blake3: bytes
     blocks: bytes  # 32 bytes a block
     plain: int
+    tar: int
     members: int
     samples: int
     source_bytes: int

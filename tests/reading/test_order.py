@@ -159,12 +159,9 @@ def test_what_is_left_out_does_not_move_what_stands_around_it():
     assert list(dict.fromkeys(unit for batch in less for unit, _ in batch)) == kept
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "world", "lanes"),
-    [(512, 1, 8), (512, 8, 8), (512, 64, 64), (6, 3, 3), (4, 1, 1), (2400, 2400, 2400)],
-)
-def test_default_lanes(batch_size, world, lanes):
-    assert default_lanes(batch_size, world) == lanes
+@pytest.mark.parametrize(("batch_size", "lanes"), [(512, 32), (24, 24), (48, 24), (7, 7), (1, 1), (37, 1), (2400, 32)])
+def test_default_lanes(batch_size, lanes):
+    assert default_lanes(batch_size) == lanes
 
 
 def test_what_cannot_be_is_refused():

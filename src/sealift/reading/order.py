@@ -39,6 +39,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SHIFTS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
 _LAST = np.uint64(31)
 MAX_PHASES = 10_000
+MOST_LANES = 32  # unless more are asked for
 
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
 Positive = Annotated[int, Meta(ge=1, le=1 << 32)]
@@ -150,9 +151,9 @@ class Order:
 
     def __init__(self, units: Units, state: State, groups: Mapping[int, int], known: Collection[int]) -> None:
         """`groups` has the k of every group of the seal; `known` are those whose units are in `units`."""
-        for phase in state.phases:
-            unknown = [group for group in groups if group not in known and str(group) not in phase.here]
-            if unknown:
+        for number, phase in enumerate(state.phases):
+            unknown = [group for group in groups if group not in known and phase.here.get(str(group)) != []]
+            if unknown and (phase.batches or number + 1 == len(state.phases)):
                 raise NotAllHere(
                     f"group {unknown[0]} was read before, and none of its drives is here: what is next is not known",
                     hint="mount a drive of that group: each has the whole group's index",
@@ -338,12 +339,9 @@ class _Lanes:
         return everything.each(lambda column: column[everything.fresh])
 
 
-def default_lanes(batch_size: int, world: int) -> int:
-    """Lanes that suit a number of ranks: the fewest from 8 on that it divides and that divide a batch, else its own."""
-    for lanes in range(world, batch_size + 1, world):
-        if lanes >= 8 and batch_size % lanes == 0:
-            return lanes
-    return world if batch_size % world == 0 else 1
+def default_lanes(batch_size: int) -> int:
+    """The most lanes up to MOST_LANES that divide a batch: by nothing else, so that a run begins alike at any ranks."""
+    return max(lanes for lanes in range(1, MOST_LANES + 1) if batch_size % lanes == 0)
 
 
 def phase_of(present: Mapping[int, Sequence[int]], groups: Mapping[int, int]) -> Phase:

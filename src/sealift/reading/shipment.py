@@ -338,14 +338,12 @@ class Shipment:
 
     def content(self, pack: PackId) -> PackContent:
         """The tar stream of a pack, kept open for a while; used by one thread at a time, who holds its `lock`."""
-        groups = self.groups
+        self._group_with(pack)
         with self._lock:
             if pack in self._contents:
                 self._contents.move_to_end(pack)
                 return self._contents[pack]
-        if pack.group not in groups:
-            raise BadInput(f"no drive of group {pack.group} is here", hint="mount one of its drives")
-        content = groups[pack.group].content(pack.stripe, pack.role)
+        content = self._group_with(pack).content(pack.stripe, pack.role)
         with self._lock:
             self._contents[pack] = content
             held = sum(each.nbytes for each in self._contents.values())
@@ -423,6 +421,16 @@ class Shipment:
 
     # -- packs
 
+    def _group_with(self, pack: PackId) -> Group:
+        """The group of a pack, which is here; BadInput if it is not, or has no such pack."""
+        group = self.groups.get(pack.group)
+        if group is None:
+            raise BadInput(f"no drive of group {pack.group} is here", hint="mount one of its drives")
+        geometry = group.manifest.geometry
+        if not (0 <= pack.stripe < geometry.stripes and 0 <= pack.role < geometry.data):
+            raise BadInput(f"group {pack.group} has no data pack {pack.stripe}/{pack.role}")
+        return group
+
     def packs(self) -> Iterator[tuple[PackId, int, int]]:
         """Every data pack of the groups that are here: its id, bytes of tar and samples; in order of id."""
         for number, group in sorted(self.groups.items()):
@@ -433,14 +441,14 @@ class Shipment:
 
     def samples(self, pack: PackId) -> Iterator[Sample]:
         """The samples of a pack as they lie in it, each in memory when it is given. Lost, FormatError, BadInput."""
-        group = self.groups[pack.group]
+        group = self._group_with(pack)
         content = group.content(pack.stripe, pack.role)
         for key, run in runs(files(content), key_function(group.counts().sample_key)):
             yield load(self, pack, content, key, run)
 
     def sample(self, pack: PackId, offset: int) -> Sample:
         """The sample whose first header stands at `offset` of a pack's tar. Lost, FormatError, BadInput."""
-        group = self.groups[pack.group]
+        group = self._group_with(pack)
         content = group.content(pack.stripe, pack.role)
         key, run = next(runs(files(content, offset), key_function(group.counts().sample_key)), (b"", []))
         if not run:
@@ -448,6 +456,12 @@ class Shipment:
                 f"no sample begins at {offset} of pack {tuple(pack)}", hint="give a Sample's pack and offset"
             )
         return load(self, pack, content, key, run)
+
+    def sample_offsets(self, pack: PackId) -> list[int]:
+        """Where the samples of a pack begin in its tar; only frames with headers are read. Lost, FormatError."""
+        group = self._group_with(pack)
+        content = group.content(pack.stripe, pack.role)
+        return [run[0].header for _, run in runs(files(content), key_function(group.counts().sample_key))]
 
     def health(self) -> Health:
         """What was rebuilt so far, which drives are missing or fail; as `sealift repair --report` takes it."""

@@ -1,0 +1,1 @@
+"""Doors for other people's programs: optional, thin over reading."""

@@ -1,0 +1,242 @@
+"""The PyTorch dataset over real shipments: batches, ranks, workers, stops, drives that come and go."""
+
+import itertools
+import multiprocessing
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import shipments
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+from torch.utils.data import DataLoader  # noqa: E402
+
+from sealift.errors import BadInput, FormatError, NotAllHere  # noqa: E402
+from sealift.integrations.torch import ShipmentDataset, ShipmentMap  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores, on purpose
+FILES = 600
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    base, rng = tmp_path_factory.mktemp("torch"), random.Random(1)
+    for number in range(FILES):
+        shipments.write(base / f"source/d{number % 7}/{number:04d}.txt", b"%d" % number)
+        shipments.write(base / f"source/d{number % 7}/{number:04d}.bin", rng.randbytes(rng.randrange(20_000)))
+    made = shipments.Origin(base / "origin", base / "source", 2, 1, groups=2)
+    made.pack()
+    return made
+
+
+@pytest.fixture(scope="module")
+def seal(origin):
+    return origin.seal()
+
+
+@pytest.fixture(scope="module")
+def shipment(origin, seal):
+    with origin.shipment(seal=seal) as opened:
+        yield opened
+
+
+def mounts_of(origin, shipment, group):
+    return [drive.mount for drives in shipment.groups[group].reader.drives.values() for drive in drives]
+
+
+def number_of(sample):
+    return int(sample.files["txt"])
+
+
+def dataset(shipment, **options):
+    given = {"batch_size": 24, "seed": 5, "decode": number_of, "rank": 0, "world_size": 1, "window": 60_000}
+    return ShipmentDataset(shipment, **(given | options))
+
+
+def read(shipment, workers=0, **options):
+    made = dataset(shipment, **options)
+    context = "fork" if workers else None
+    return list(DataLoader(made, batch_size=None, num_workers=workers, multiprocessing_context=context))
+
+
+def test_every_sample_once_in_full_batches(shipment):
+    batches = read(shipment)
+    assert len(batches) == FILES // 24 == len(dataset(shipment))
+    assert {len(batch) for batch in batches} == {24}
+    assert max(Counter(itertools.chain(*batches)).values()) == 1
+    assert dataset(shipment).dropped == FILES % 24
+    assert dataset(shipment).owed == 0
+    assert batches == read(shipment) != read(shipment, seed=6)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+def test_workers_change_nothing(shipment, workers):
+    assert read(shipment, workers) == read(shipment)
+
+
+def test_spawned_workers_open_the_shipment_themselves(shipment):
+    loader = DataLoader(dataset(shipment), batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    assert list(itertools.islice(loader, 3)) == read(shipment)[:3]
+
+
+@pytest.mark.parametrize("world", [2, 3, 4, 24])
+def test_ranks_share_each_batch(shipment, world):
+    whole = read(shipment)
+    parts = [read(shipment, rank=rank, world_size=world) for rank in range(world)]
+    assert {len(part) for part in parts} == {len(whole)}
+    for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
+        assert {len(share) for share in shares} == {24 // world}
+        assert list(itertools.chain(*shares)) == batch
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 8), st.sampled_from([1, 2, 3, 4]), st.sampled_from([0, 2])), max_size=4))
+def test_resume_anywhere_at_other_ranks_and_workers(shipment, stops):
+    """No sample skipped, none twice, batches equal: whatever the stops, ranks and workers."""
+    whole, got, state = read(shipment), [], None
+    for count, world, workers in [*stops, (10**6, 1, 0)]:
+        parts, after = [], []
+        for rank in range(world):
+            options = {"rank": rank, "world_size": world} | ({"state": state} if state else {})
+            made = dataset(shipment, **options)
+            context = "fork" if workers else None
+            loader = DataLoader(made, batch_size=None, num_workers=workers, multiprocessing_context=context)
+            parts.append(list(itertools.islice(loader, count)))
+            after.append(made.state(len(parts[-1])))
+        assert all(each == after[0] for each in after)
+        got += [list(itertools.chain(*shares)) for shares in zip(*parts, strict=True)]
+        state = after[0]
+    assert got == whole
+
+
+def test_epochs(shipment):
+    made = dataset(shipment)
+    loader = DataLoader(made, batch_size=None, num_workers=2, persistent_workers=True, multiprocessing_context="fork")
+    first, again = list(loader), list(loader)
+    made.set_epoch(1)
+    second = list(loader)
+    assert first == again != second
+    assert second == read(shipment, state=made.state(0))
+    assert made.state(3)["epoch"] == 1
+
+
+def test_owed_samples_are_read_when_they_arrive(origin, seal, shipment):
+    """Two drives of a group are late, one more than parity holds; then a whole group is; then everything is here."""
+    late = mounts_of(origin, shipment, 1)
+    everything = list(origin.mounts)
+    seen, state = Counter(), None
+    for gone, stop in ((late[:2], 4), (late, 5), ([], 2), (late[1:2], 10**6)):
+        here = [mount for mount in everything if mount not in gone]
+        with origin.shipment(here, seal) as opened:
+            if len(gone) == 3:
+                with pytest.raises(NotAllHere, match="group 1 was read before"):
+                    dataset(opened, state=state).order  # noqa: B018 -- it is what fails
+                continue
+            made = dataset(opened, **({"state": state} if state else {}))
+            assert (made.owed > 0) == (len(gone) == 2)
+            batches = list(itertools.islice(made, stop))
+            seen.update(itertools.chain(*batches))
+            state = made.state(len(batches))
+    assert max(seen.values()) == 1
+    assert len(seen) == FILES - made.dropped
+    assert sum(phase["batches"] for phase in state["phases"]) == sum(seen.values()) // 24
+
+
+def test_a_group_that_never_came_is_named_and_read_later_in_the_epoch(origin, seal, shipment):
+    late = mounts_of(origin, shipment, 1)
+    with origin.shipment([mount for mount in origin.mounts if mount not in late], seal) as opened:
+        made = dataset(opened)
+        assert made.owed_groups == [1]
+        batches = list(made)
+        assert made.owed == 0, "what a group holds of which nothing is here, nobody knows"
+        seen = Counter(itertools.chain(*batches))
+        made.look_again(shipment, len(batches))
+        assert made.owed_groups == []
+        seen.update(itertools.chain(*made))
+    assert max(seen.values()) == 1
+    assert len(seen) == FILES - made.dropped
+
+
+def test_lost_drives_change_no_batch(origin, seal, shipment):
+    gone = [mounts_of(origin, shipment, group)[group] for group in (0, 1)]
+    with origin.shipment([mount for mount in origin.mounts if mount not in gone], seal) as opened:
+        assert read(opened) == read(shipment)
+        assert opened.health().rebuilt_blocks
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+def test_stateful_loader_resumes_at_an_unchanged_number_of_workers(shipment):
+    loaders = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def loader():
+        return loaders.StatefulDataLoader(
+            dataset(shipment), batch_size=None, num_workers=2, multiprocessing_context="fork"
+        )
+
+    whole = read(shipment)
+    for stop in (1, 2, 7):
+        first = loader()
+        iterator = iter(first)
+        got = [next(iterator) for _ in range(stop)]
+        saved = first.state_dict()
+        del iterator
+        second = loader()
+        second.load_state_dict(saved)
+        assert got + list(second) == whole
+
+
+def test_the_map_view_finds_samples_by_their_ids(shipment):
+    view = ShipmentMap(shipment)
+    pack = next(iter(shipment.packs()))[0]
+    ids = view.ids(pack)
+    assert [view[each] for each in ids] == list(shipment.samples(pack))
+    assert len(set(ids)) == len(ids)
+    loader = DataLoader(ShipmentMap(shipment, number_of), batch_size=4, sampler=ids[::-1])
+    assert torch.cat(list(loader)).tolist() == [number_of(view[each]) for each in reversed(ids)]
+    with pytest.raises(BadInput, match="no data pack"):
+        view[(0, 10**9, 0), 0]
+    with pytest.raises(FormatError):
+        view[pack, ids[0][1] + 512]
+
+
+def test_collate_makes_batches(shipment):
+    made = dataset(shipment, collate=np.array, batch_size=8)
+    assert next(iter(made)).shape == (8,)
+
+
+def test_what_does_not_fit_is_refused(shipment):
+    for options, words in (
+        ({"batch_size": None}, "no batch_size"),
+        ({"lanes": 5}, "lanes"),
+        ({"world_size": 5}, "ranks"),
+        ({"rank": 2, "world_size": 2}, "no such rank"),
+        ({"state": {"type": "other"}}, "none of sealift's"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            dataset(shipment, **options)
+    state = dataset(shipment).state(0)
+    for change, words in (({"shipment": "00" * 8}, "of shipment"), ({"samples": "rows"}, "of samples")):
+        with pytest.raises(BadInput, match=words):
+            dataset(shipment, state=state | change)
+
+
+def in_rank(shipment, meeting, rank, out):
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2, init_method=f"file://{meeting}")
+    made = ShipmentDataset(shipment, batch_size=24, seed=5, decode=number_of, window=60_000)
+    out.put((made.rank, made.world_size, list(made)))
+    torch.distributed.destroy_process_group()
+
+
+def test_ranks_are_those_of_torch_distributed(shipment, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    children = [context.Process(target=in_rank, args=(shipment, tmp_path / "meeting", rank, out)) for rank in range(2)]
+    for child in children:
+        child.start()
+    parts = {rank: batches for rank, _, batches in (out.get(timeout=100) for _ in children)}
+    for child in children:
+        child.join()
+    assert [one + two for one, two in zip(parts[0], parts[1], strict=True)] == read(shipment)

@@ -149,6 +149,7 @@ class Setup(msgspec.Struct, tag="setup", array_like=True):
     data: int
     slab: int
     depth: int
+    beside: dict[bytes, bytes] = {}  # members that lie elsewhere than in the source: where
 
 
 FromBuilder = Ask | Filled | RowsReady | Ended | Failed | Seen | Walked

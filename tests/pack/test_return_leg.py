@@ -96,12 +96,17 @@ def test_weights_come_home_byte_for_byte_and_raw(sailed, tmp_path):
 
 
 def test_tensors_that_do_not_shrink_lie_raw_in_the_pack(sailed):
-    identities = age_keys.parse_identities(sailed.out.identity.encode())
-    packs = [pack for mount in sailed.home.mounts for pack in sailed.home.packs(mount) if pack.suffix == ".age"]
-    plain = b"".join(age.decrypt(pack.read_bytes(), identities) for pack in packs)
+    plain = b"".join(decrypted(sailed))
     noise = sailed.weights[8 + int.from_bytes(sailed.weights[:8], "little") :][:1_500_000]
     found = [noise[at : at + 4096] in plain for at in range(0, len(noise) - 4096, 100_000)]
     assert sum(found) >= len(found) - 2, "a block's border may fall within one that is looked for"
+
+
+def decrypted(voyage):
+    """Every data pack of the answer, as zstd frames."""
+    identities = age_keys.parse_identities(voyage.out.identity.encode())
+    packs = [pack for mount in voyage.home.mounts for pack in voyage.home.packs(mount) if pack.suffix == ".age"]
+    return [age.decrypt(pack.read_bytes(), identities) for pack in packs]
 
 
 def options(voyage, target, **changes):
@@ -259,9 +264,9 @@ def test_an_unreleased_return_is_not_sealed(voyage):
 
 
 def forged(voyage, **changes):
-    """The answer's seal, changed and signed again by `signer`."""
+    """The answer's seal, or another, changed and signed again by `signer`."""
     signer = changes.pop("signer", voyage.home.signer)
-    files = trust.load_seal(voyage.answer.path)
+    files = trust.load_seal(changes.pop("of", voyage.answer.path))
     record = msgspec.structs.replace(seals.decode_seal(files[mf.SEAL_FILES[0]]), **changes)
     data = seals.encode_seal(record)
     return files | {mf.SEAL_FILES[0]: data, mf.SEAL_FILES[1]: signer.sign(data, mf.NAMESPACE)}
@@ -270,13 +275,16 @@ def forged(voyage, **changes):
 def test_a_seal_that_says_something_else_than_its_declaration(sailed):
     other = msgspec.structs.replace(sailed.answer.seal.in_reply_to, consignment_id="SL-2026-OTHERS")
     outbound = sailed.open_seal(sailed.seal_file).seal
-    for changes in (
-        {"in_reply_to": other},
-        {"in_reply_to": msgspec.UNSET},
-        {"in_reply_to": msgspec.UNSET, "return_": outbound.return_},
-    ):
-        with pytest.raises(SealInvalid):
+    for changes in ({"in_reply_to": other}, {"in_reply_to": msgspec.UNSET}):
+        with pytest.raises(SealInvalid, match="answers another shipment"):
             trust.open_seal(forged(sailed, **changes), sailed.allowed)
+    for changes in (
+        {"return_": msgspec.UNSET},
+        {"return_": msgspec.structs.replace(outbound.return_, recipients=[sailed.home.recipient])},
+    ):
+        files = forged(sailed, of=sailed.seal_file, signer=sailed.out.signer, **changes)
+        with pytest.raises(SealInvalid, match="something else of the leg home"):
+            trust.open_seal(files, sailed.allowed)
 
 
 def test_whether_a_shipment_is_the_answer(sailed, tmp_path):
@@ -351,14 +359,17 @@ def test_another_outbound_seal_is_another_packing(voyage):
 
 
 def test_a_record_in_segments(tmp_path):
-    """Thousands of files make a record longer than what is left of a pack."""
+    """Thousands of files make a record longer than a pack is: its segments are read where it lies, by all."""
     voyage = Voyage(tmp_path)
     for number in range(6000):
         shipments.write(voyage.checkpoint / "shards" / f"{number:05d}.bin", b"%d" % number)
     assert voyage.pack().exit_code == 0
     record = (voyage.home.state / "provenance.json").read_bytes()
     assert len(record) > 1 << 20
-    assert voyage.read("provenance.json", voyage.seal(voyage.home).path) == record
+    voyage.answer = voyage.seal(voyage.home)
+    result = unpack.unpack(options(voyage, tmp_path / "there", patterns=["provenance.json"]), unpack.Events())
+    assert (result.failed, result.changed) == ([], []), "its digest was made of the record too"
+    assert (tmp_path / "there/provenance.json").read_bytes() == record
 
 
 # --- provenance: what is said, and by whom

@@ -423,18 +423,23 @@ def test_an_empty_checkpoint(voyage):
     refused(voyage, BadInput, "0 files")
 
 
-def test_a_checkpoint_that_is_still_written(voyage, monkeypatch):
+@pytest.mark.parametrize("how", ["longer", "new", "gone"])
+def test_a_checkpoint_that_is_still_written(voyage, monkeypatch, how):
     from sealift.stages.pack import provenance as stage
 
     real = stage.replace
 
     def late(*arguments, **more):
         real(*arguments, **more)
-        with open(voyage.checkpoint / "logs/train.log", "ab") as file:
-            file.write(b"step 3\n")
+        log = voyage.checkpoint / "logs/train.log"
+        if how == "gone":
+            log.unlink()
+        else:
+            with open(log if how == "longer" else log.with_name("new.log"), "ab") as file:
+                file.write(b"step 3\n")
 
     monkeypatch.setattr(stage, "replace", late)
-    refused(voyage, BadInput, "logs/train.log: changed")
+    refused(voyage, BadInput, f"logs/{'new' if how == 'new' else 'train'}.log: changed")
 
 
 def test_names_that_are_not_utf_8(voyage):

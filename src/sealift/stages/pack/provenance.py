@@ -88,14 +88,15 @@ class Provenance:
         """Make the record, then walk: what is seen, and the record as one member more. BadInput as told above."""
         source = os.fsencode(self.config.source)
         stamps = self._make(source)
+        left = {path for path, stamp in stamps.items() if stamp is not None}
         for batch in seen():
             for path, stamp in _files(batch):
+                left.discard(path)
                 if path not in stamps or stamps[path] not in {None, stamp}:
-                    raise BadInput(
-                        f"{os.fsdecode(path)}: changed while the provenance record was made of it; nothing was written",
-                        hint="pack a checkpoint that nobody writes to any more, with the same command",
-                    )
+                    raise _changed(path)
             yield batch
+        if left:
+            raise _changed(min(left))
         config = self.config
         seed = config.seed if config.order == "shuffled" else None
         name = form.MEMBER.encode()
@@ -173,6 +174,13 @@ class Provenance:
         if silent:
             self.notice(f"the provenance record says nothing of {', '.join(silent)} ({RUN}, or --provenance FILE)")
         return words
+
+
+def _changed(path: bytes) -> BadInput:
+    return BadInput(
+        f"{os.fsdecode(path)}: changed while the provenance record was made of it; nothing was written",
+        hint="pack a checkpoint that nobody writes to any more, with the same command",
+    )
 
 
 def _parse(data: bytes, name: str, *, strict: bool) -> Words:

@@ -260,7 +260,7 @@ def check_declared(groups: Sequence[Packed], declaration: Declaration) -> list[s
         rows, parity = group.manifest.drives, group.manifest.geometry.parity
         risk = Counter(declared[row.serial] for row in rows)
         moved += [
-            f"carrier {carrier} carries {count} drives of group {group.manifest.group}; parity holds {parity}"
+            f"carrier {carrier} carries {_counted(count)} of group {group.manifest.group}; parity holds {parity}"
             for carrier, count in risk.items()
             if count > parity
         ]
@@ -268,7 +268,11 @@ def check_declared(groups: Sequence[Packed], declaration: Declaration) -> list[s
 
 
 def _drives(serials: Sequence[str]) -> str:
-    return "1 drive is" if len(serials) == 1 else f"{len(serials)} drives are"
+    return f"{_counted(len(serials))} {'is' if len(serials) == 1 else 'are'}"
+
+
+def _counted(drives: int) -> str:
+    return "1 drive" if drives == 1 else f"{drives} drives"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sealift.errors import SealiftError
-from sealift.formats import age, age_keys, allowed_signers, canonical, fetch, paged, seal, sshsig, tar, zstd
+from sealift.formats import age, age_keys, allowed_signers, canonical, fetch, paged, provenance, seal, sshsig, tar, zstd
 from sealift.formats import manifest as mf
 from sealift.reading import trust
 from sealift.stages import verify_report, verify_state
@@ -156,7 +156,16 @@ def _signers() -> allowed_signers.AllowedSigners:
     return allowed_signers.AllowedSigners.parse(origin().allowed)
 
 
-@target(lambda: [_sealed()[mf.SEAL_FILES[0]]])
+def _seals() -> list[bytes]:
+    record = seal.decode_seal(_sealed()[mf.SEAL_FILES[0]])
+    ref = mf.FileRef(bytes=1, blake3="ab" * 32)
+    reply = mf.InReplyTo(shipment="a5" * 8, consignment_id="SL-1", seal=ref)
+    home = seal.ReturnLeg(recipients=["age1"], signers=[seal.ReturnSigner(principal="a", key="ssh-ed25519 AAAA")])
+    kinds = (record, msgspec.structs.replace(record, in_reply_to=reply), msgspec.structs.replace(record, return_=home))
+    return [seal.encode_seal(each) for each in kinds]
+
+
+@target(_seals)
 def seal_record(data: bytes) -> None:
     """seal.json."""
     _record(data, seal.decode_seal)
@@ -199,6 +208,28 @@ def release(data: bytes) -> None:
     _record(data, releases.decode)
     each(*(lambda t=text: releases.check_release(good[mf.SEAL_FILES[2]], t, good[mf.SEAL_FILES[4]], _signers())
            for text in (data, fixed(data))))  # fmt: skip
+
+
+def _records() -> list[bytes]:
+    hexes = "ab" * 32
+    ref = mf.FileRef(bytes=1, blake3=hexes)
+    digest = provenance.Digests(sha256=hexes, blake3=hexes)
+    subjects = [
+        provenance.Subject(name="model.safetensors", digest=digest),
+        provenance.Subject(digest=digest, annotations=provenance.Annotations(path_b64="/w==")),
+    ]
+    predicate = provenance.Predicate(
+        shipment="5a" * 8, consignment_id="SL-2", rehearsal=False, groups=[provenance.GroupRef(group=0, manifest=ref)],
+        in_reply_to=mf.InReplyTo(shipment="a5" * 8, consignment_id="SL-1", seal=ref),
+        code="v1", config={"lr": 0.001, "layers": [1, 2]}, metrics={"loss": 2.5},
+    )  # fmt: skip
+    return [provenance.encode(provenance.Statement(subject=subjects, predicate=predicate))]
+
+
+@target(_records)
+def provenance_record(data: bytes) -> None:
+    """provenance.json."""
+    _record(data, provenance.decode)
 
 
 @target(lambda: [fetch.encode_list(fetch.FetchList(shipment="5a" * 8, groups=[], packs=[], contents=[]))])

@@ -7,6 +7,7 @@ import pytest
 from doc_pages import ROOT, blocks, missing_tools, run
 
 OPEN = ROOT / "docs/open-a-drive-without-sealift.md"
+HOME = ROOT / "docs/the-leg-home.md"
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +60,17 @@ def test_a_drive_opens_with_standard_tools_alone(all_arrived):
     restored, corpus = tree(all_arrived / "restored"), tree(all_arrived / "corpus")
     restored.pop("."), corpus.pop(".")  # the target's own folder is the reader's
     assert restored == corpus
+
+
+def test_the_leg_home_goes_on_from_the_readme(all_arrived):
+    done = run("".join(blocks(HOME, "bash")), all_arrived)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for said in (
+        "Shipment SL-2026-ANSWER, return leg in reply to SL-2026-EXAMPLE",
+        "answers SL-2026-EXAMPLE, signed by tove@petrel.example",
+        '"loss": 2.5',
+    ):
+        assert said in done.stdout
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "packs/0000/0000000.tar.zst.age", "packs.bin"])

@@ -76,6 +76,7 @@ def test_sums_are_as_b3sum_reads_them(tmp_path):
         for kind in (
             mf.Manifest,
             mf.DeclarationRef,
+            mf.InReplyTo,
             mf.Geometry,
             mf.DriveRow,
             mf.FileRef,
@@ -85,11 +86,11 @@ def test_sums_are_as_b3sum_reads_them(tmp_path):
         )
     ]
     + [(DRIVE, mf.DriveCard)]
-    + [(SEAL, kind) for kind in (seals.Seal, seals.SealGroup, seals.SealDrive)],
+    + [(SEAL, kind) for kind in (seals.Seal, seals.ReturnLeg, seals.ReturnSigner, seals.SealGroup, seals.SealDrive)],
 )
 def test_tables_of_fields_are_the_records(text, kind):
     fields = re.findall(r"^\| `(\w+)` \|", section(text, kind.__name__), re.MULTILINE)
-    assert fields == [field.name for field in msgspec.structs.fields(kind)]
+    assert fields == [field.encode_name for field in msgspec.structs.fields(kind)]
 
 
 def sizes(layout):
@@ -222,6 +223,27 @@ def reordered(tree):
     tree["seed"] = tree.pop("seed")
 
 
+def ordered(tree, after, **fields):
+    """Fields put where the page has them: behind `after`."""
+    items = list(tree.items())
+    place = [name for name, _ in items].index(after) + 1
+    tree.clear()
+    tree.update(items[:place] + list(fields.items()) + items[place:])
+
+
+def answered(shipment):
+    return {"shipment": shipment, "consignment_id": "SL-1", "seal": {"bytes": 1, "blake3": "a" * 64}}
+
+
+def home(recipients=1, signers=1):
+    signer = {"principal": "trainer", "key": "ssh-ed25519 AAAA"}
+    return {"recipients": ["age1"] * recipients, "signers": [signer] * signers}
+
+
+def replying(**fields):
+    return changed(lambda tree: ordered(tree, "release_signature", **fields), SEAL_JSON)
+
+
 MANIFESTS = {
     "not_json": b"manifest\n",
     "cut_short": GOOD[:-3],
@@ -250,6 +272,9 @@ MANIFESTS = {
     "id_of_another_group": changed(put("drives", 0, "id", value="g1s0")),
     "number_beyond": changed(put("drives", 0, "number", value=4)),
     "group_beyond": changed(put("group", value=1)),
+    "answers_itself": changed(
+        lambda tree: ordered(tree, "declaration", in_reply_to=answered(FLEET.shipment)),
+    ),
     "files_end_beyond": changed(put("geometry", "files_end", value=3)),
     "packs_too_few": changed(put("packs", "records", value=5)),
     "tree_length": changed(put("blocks", "bytes", value=49153)),
@@ -291,6 +316,11 @@ SEALS = {
     "seal_same_id": changed(same_as_first("id", "groups", 0, "drives"), SEAL_JSON),
     "seal_same_number": changed(same_as_first("number", "groups", 0, "drives"), SEAL_JSON),
     "seal_same_serial": changed(same_as_first("serial", "groups", 0, "drives"), SEAL_JSON),
+    "seal_return_and_reply": replying(**{"return": home()}, in_reply_to=answered("f" * 16)),
+    "seal_answers_itself": replying(in_reply_to=answered(FLEET.shipment)),
+    "seal_no_recipient": replying(**{"return": home(recipients=0)}),
+    "seal_no_signer": replying(**{"return": home(signers=0)}),
+    "seal_many_signers": replying(**{"return": home(signers=seals.MAX_RETURN + 1)}),
     "seal_compact": json.dumps(json.loads(SEAL_JSON)).encode() + b"\n",
 }
 BUNDLES = {
@@ -307,6 +337,13 @@ def test_seals_that_are_refused(name):
     assert seals.decode_seal(TWO)
     with pytest.raises(FormatError):
         seals.decode_seal(SEALS[name])
+
+
+def test_what_they_have_beside_what_is_refused_is_taken():
+    reply = answered("f" * 16)
+    assert mf.decode_manifest(changed(lambda tree: ordered(tree, "declaration", in_reply_to=reply))).in_reply_to
+    assert seals.decode_seal(replying(in_reply_to=reply)).in_reply_to.shipment == "f" * 16
+    assert len(seals.decode_seal(replying(**{"return": home(signers=seals.MAX_RETURN)})).return_.signers) == 20
 
 
 @pytest.mark.parametrize("name", BUNDLES)

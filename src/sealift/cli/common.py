@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sealift.formats.age import Identity
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.reading.trust import TrustedSeal
 
 SHOWN = 20  # lines of a list on a screen; the rest is counted, and all of it is in the JSON
 _PLAIN_EVERY, _BAR_EVERY = 5.0, 0.2  # seconds between lines, and between pictures of a bar
@@ -116,6 +117,21 @@ seal_option = click.option(
     type=click.Path(),
     help="The shipment's seal, sent ahead by the origin; else the one on a drive.",
 )
+in_reply_to_option = click.option(
+    "--in-reply-to",
+    metavar="SEAL",
+    type=click.Path(),
+    help="Of a return leg: the outbound shipment's seal; refused unless this shipment answers it.",
+)
+
+
+def load_outbound(path: str | None, allowed_signers: str | None) -> TrustedSeal | None:
+    """The outbound seal of --in-reply-to, if it holds; None where none is given."""
+    if path is None:
+        return None
+    from sealift.reading.trust import load_seal, open_seal
+
+    return open_seal(load_seal(path), load_allowed(allowed_signers))
 
 
 def load_allowed(path: str | None) -> AllowedSigners:

@@ -36,6 +36,9 @@ Looks at names and lengths only, so it takes seconds; `sealift verify` reads eve
 \b
   sealift inspect /mnt/d* --seal SHIPMENT.seal
 
+Of a return leg it says which shipment it answers; with --in-reply-to SEAL also whether it is the answer to that
+one, signed by somebody whom it accepts, and exit 5 if it is not.
+
 Exit 0 complete (only a seal can say that); 3 not complete, but enough to recover every byte; 6 not enough yet, or
 no seal; 4 not enough, and --final says that no more will come; 5 a signature or the seal does not hold.
 """
@@ -45,6 +48,7 @@ no seal; 4 not enough, and --final says that no more will come; 5 a signature or
 @click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
 @common.allowed_signers_option
 @common.seal_option
+@common.in_reply_to_option
 @shipment_option
 @part_option
 @final_option
@@ -55,6 +59,7 @@ def inspect(
     mounts: tuple[str, ...],
     allowed_signers: str | None,
     seal: str | None,
+    in_reply_to: str | None,
     shipment: str | None,
     parts: tuple[str, ...],
     final: bool,
@@ -72,11 +77,16 @@ def inspect(
         shipment=shipment,
         parts=load_parts(parts),
         final=final,
+        outbound=common.load_outbound(in_reply_to, allowed_signers),
     )
     if as_json:
         common.emit(to_json(report))
     else:
         show_head(report, _VERDICTS[report.state])
+        if report.answers is not None:
+            click.echo(
+                _clean(f"answers {report.answers.consignment}, signed by {report.answers.signer}, whom it accepts")
+            )
         show_groups(report)
     context.exit(exit_code(report))
 
@@ -109,6 +119,7 @@ def show_head(report: InspectReport | VerifyReport, verdict: str) -> None:
     if seal is not None:
         kind = "REHEARSAL, " if seal.rehearsal else ""
         by = f"by {seal.signer}, released by {seal.officer}" if seal.trusted else "by nobody that was checked"
+        kind += f"return leg in reply to {seal.in_reply_to}, " if seal.in_reply_to else ""
         line = f"shipment {report.shipment}: {kind}consignment {seal.consignment}, sealed {seal.sealed_at} {by}"
         click.echo(_clean(line))
     else:

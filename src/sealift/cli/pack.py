@@ -37,6 +37,14 @@ place: the same command with --replace OLD=NEW, which rebuilds on NEW what OLD h
 With more drives than bays, declare all of them and give --group-size N: groups whose drives are attached are
 packed, the others wait, and the same command with the next drives goes on (exit 6 until all are packed).
 
+The leg home answers an outbound shipment, whose seal names for whom it is and who may sign it. It has a declaration
+of its own, and takes a provenance record along, made of run.json in SOURCE or --provenance. With --network a plain
+directory takes the place of a drive, declared as one: serial NETWORK-...
+
+\b
+  sealift pack /data/run7/final --leg return --in-reply-to 0123456789abcdef.seal --allowed-signers signers \\
+      --state /var/lib/sealift/home --declaration home.toml --to /mnt/d0 --to /mnt/d1 --parity 1 --sign-with KEY
+
 Next: sealift release, then sealift seal. Exit 0: packed; 2: packed, but files changed or were skipped
 meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wait for their drives.
 """
@@ -47,7 +55,7 @@ meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wai
 @click.option("--to", "to", metavar="MNT", multiple=True, type=click.Path(), help="A mounted drive to fill.")
 @click.option("--carrier", "carriers", metavar="NAME=MNT,MNT", multiple=True, help="Drives, and who carries them.")
 @click.option("--serial", "serials", metavar="MNT=SERIAL", multiple=True, help="Serial of a drive that tells none.")
-@click.option("--parity", type=int, required=True, metavar="M", help="Drives of a group that may be lost.")
+@click.option("--parity", type=int, metavar="M", help="Drives of a group that may be lost. Required, save --network.")
 @click.option(
     "--recipient", "recipients", metavar="KEY", multiple=True, help="age1..., age1pq1..., ssh-ed25519 AAAA..."
 )
@@ -59,6 +67,16 @@ meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wai
     type=click.Path(),
     help="Recipients, one a line.",
 )
+@click.option(
+    "--leg", type=click.Choice(["outbound", "return"]), default="outbound", show_default=True,
+    help="return: weights and logs go home.",
+)  # fmt: skip
+@click.option("--in-reply-to", metavar="SEAL", type=click.Path(), help="Of --leg return: the outbound shipment's seal.")
+@click.option(
+    "--provenance", metavar="FILE", type=click.Path(), help="Of --leg return: code, config and metrics, JSON or TOML."
+)
+@common.allowed_signers_option
+@click.option("--network", is_flag=True, help="--to is a plain directory, which goes by network; no parity.")
 @click.option("--sign-with", required=True, metavar="KEY", type=click.Path(), help="SSH key that signs the manifests.")
 @click.option(
     "--declaration",
@@ -111,6 +129,8 @@ def pack(as_json: bool, **given: Any) -> None:
     """Pack, and say what was packed."""
     from sealift.stages.pack.workers import Workers, count
 
+    if given["parity"] is None:
+        given["parity"] = _no_parity(network=given["network"])
     drives = {*given["to"], *common.parse_carriers(given["carriers"])}
     with Workers(count(len(drives) - given["parity"])) as workers:  # they get ready while this process imports
         from sealift.stages.pack import run as stage
@@ -123,6 +143,12 @@ def pack(as_json: bool, **given: Any) -> None:
     summarize(result, options)
     if result.exit_code:
         raise click.exceptions.Exit(result.exit_code)
+
+
+def _no_parity(*, network: bool) -> int:
+    if not network:
+        raise BadInput("--parity is missing", hint="--parity M: how many drives of a group may be lost")
+    return 0
 
 
 def _options(
@@ -192,7 +218,10 @@ def _events(meter: Meter) -> Events:
     def rebuilding(group: int, done: int, total: int) -> None:
         meter.update(f"rebuilding drives of group {group}", done, total)
 
-    return Events(notice=meter.note, scanning=scanning, packing=packing, rebuilding=rebuilding)
+    def digesting(files: int, size: int, total: int) -> None:
+        meter.update("digests of the checkpoint", size, total, files=files)
+
+    return Events(notice=meter.note, scanning=scanning, digesting=digesting, packing=packing, rebuilding=rebuilding)
 
 
 def answer(result: Result) -> dict[str, Any]:
@@ -200,6 +229,7 @@ def answer(result: Result) -> dict[str, Any]:
     return {
         "shipment": result.config.shipment,
         "consignment_id": result.config.consignment_id,
+        "in_reply_to": result.config.in_reply_to and result.config.in_reply_to.consignment_id,
         "groups": result.groups,
         "files": result.files,
         "source_bytes": result.source_bytes,
@@ -228,6 +258,8 @@ def summarize(result: Result, options: Options) -> None:
     signed = sum(group["state"] == "signed" for group in groups)
     say()
     say(f"shipment {result.config.shipment}, consignment {result.config.consignment_id}")
+    if result.config.in_reply_to:
+        say(f"return leg in reply to {result.config.in_reply_to.consignment_id}")
     for group in groups:
         say(
             f"  group {group['group']}: {group['data']}+{group['parity']} drives,"

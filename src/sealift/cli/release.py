@@ -43,6 +43,10 @@ def release(file: str, key: str, officer: str, reason: str, reference: str, *, a
     click.echo(f"{parsed.consignment_id}: {total}, {sheets.size(parsed.capacity_bytes)}", err=True)
     click.echo(f"from {parsed.shipper.legal_name} to {parsed.consignee.legal_name}", err=True)
     click.echo(f"for {parsed.end_user.legal_name}, {parsed.end_use.class_}", err=True)
+    click.echo(sheets.leg_text(parsed), err=True)
+    for what, keys in (("read", parsed.return_.recipients), ("signed", parsed.return_.signers)):
+        for each in keys:
+            click.echo(f"what comes back may be {what} by {each}", err=True)
     if parsed.rehearsal:
         click.echo(sheets.REHEARSAL, err=True)
     signed = releases.make_release(

@@ -19,7 +19,8 @@ complete, and nothing is unpacked. The indexes are put beside it. Drives that ar
 
 It is refused while a group is not packed, while the declaration is not complete or not released by another person
 than its author, and while the packed drives are not exactly the declared ones. Groups that were packed on several
-hosts are sealed together: --state once for each.
+hosts are sealed together: --state once for each. A return leg is sealed only with a key that the seal which it answers
+accepts.
 
 \b
   sealift seal --state /var/lib/sealift/corpus --declaration declaration.toml \\
@@ -67,6 +68,7 @@ def answer(result: Result) -> dict[str, Any]:
         "shipment": record.shipment,
         "consignment_id": record.consignment_id,
         "rehearsal": record.rehearsal,
+        "in_reply_to": record.in_reply_to.consignment_id if record.in_reply_to else None,
         "seal": result.path,
         "sealed_at": record.sealed_at,
         "new": result.made,
@@ -93,6 +95,10 @@ def summarize(result: Result) -> None:
         f"shipment {record.shipment}, consignment {record.consignment_id}: {counted(len(record.groups), 'group')},"
         f" {counted(drives, 'drive')}, {how} at {record.sealed_at}"
     )
+    if record.in_reply_to:
+        say(f"return leg in reply to {record.in_reply_to.consignment_id}")
+    elif not record.return_:
+        say("it names nobody for a leg home: fill in [return], release and seal again if something is to come back")
     say(f"released by {result.release.record.officer}, reference {result.release.record.reference}")
     say(f"send ahead: {result.path}, and the {len(result.indexes)} indexes beside it")
     written = sum(one for *_, one in result.drives)

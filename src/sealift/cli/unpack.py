@@ -15,6 +15,7 @@ from sealift.cli import common, reading
 @common.identity_option
 @common.allowed_signers_option
 @common.seal_option
+@common.in_reply_to_option
 @click.option(
     "--path",
     "patterns",
@@ -31,6 +32,7 @@ def unpack(
     identities: tuple[str, ...],
     allowed_signers: str | None,
     seal: str | None,
+    in_reply_to: str | None,
     patterns: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -55,6 +57,7 @@ def unpack(
         reading.read_allowed(allowed_signers),
         reading.load_seal(seal),
         list(patterns),
+        outbound=common.load_outbound(in_reply_to, allowed_signers),
     )
     with common.Meter() as meter:
         events = stage.Events(
@@ -70,6 +73,7 @@ def unpack(
         "changed": [common.path_fields(path) for path in result.changed],
         "missing_drives": result.missing_drives,
         "missing_groups": result.missing_groups,
+        "reply_signer": result.reply_signer,
         "seconds": round(result.seconds, 3),
     }
     if as_json:
@@ -84,6 +88,8 @@ def _tell(result: Any, target: str) -> None:
         f"{common.counted(result.files, 'file')}, {common.size_text(result.size)} in {target}, "
         f"{common.duration_text(result.seconds)}, {rate / 1e9:.2f} GB/s"
     )
+    if result.reply_signer is not None:
+        common.say(f"the answer to the shipment of --in-reply-to, signed by {result.reply_signer}, whom it accepts")
     if result.rebuilt_blocks:
         common.say(f"{common.counted(result.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
     if result.changed:

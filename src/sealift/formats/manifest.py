@@ -89,6 +89,14 @@ class DeclarationRef(Record, frozen=True, kw_only=True):
     rehearsal: bool
 
 
+class InReplyTo(Record, frozen=True, kw_only=True):
+    """Which outbound shipment a return leg answers: its ids, and length and BLAKE3 of its seal.json."""
+
+    shipment: ShipmentId
+    consignment_id: Name
+    seal: FileRef
+
+
 class Geometry(Record, frozen=True, kw_only=True):
     """How the group is coded: Cauchy Reed-Solomon over GF(256), polynomial 0x11d."""
 
@@ -124,12 +132,13 @@ class Totals(Record, frozen=True, kw_only=True):
 
 
 class Manifest(Record, frozen=True, kw_only=True):
-    """The signed root of a group."""
+    """The signed root of a group; `in_reply_to` is there on a return leg, and only there."""
 
     type: Literal["sealift-manifest"] = "sealift-manifest"
     version: Literal[1] = 1
     shipment: ShipmentId
     declaration: DeclarationRef
+    in_reply_to: InReplyTo | UnsetType = UNSET
     group: Count
     groups: Annotated[int, Meta(ge=1, le=1_000_000)]
     drives_total: Annotated[int, Meta(ge=1)]
@@ -245,6 +254,8 @@ def decode_manifest(data: bytes) -> Manifest:
         raise FormatError(f"{MANIFEST}: a drive's id does not name its group and slot")
     if max(row.number for row in manifest.drives) > manifest.drives_total:
         raise FormatError(f"{MANIFEST}: a drive's number is beyond the shipment's {manifest.drives_total} drives")
+    if manifest.in_reply_to and manifest.in_reply_to.shipment == manifest.shipment:
+        raise FormatError(f"{MANIFEST}: the shipment answers itself")
     if manifest.group >= manifest.groups:
         raise FormatError(f"{MANIFEST}: group {manifest.group} of {manifest.groups}")
     geometry = manifest.geometry

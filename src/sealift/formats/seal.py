@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType, field
 
 from sealift.errors import FormatError
 from sealift.formats import canonical
@@ -27,18 +27,23 @@ from sealift.formats.manifest import (
     DriveId,
     FileRef,
     Hex32,
+    InReplyTo,
     Name,
     ShipmentId,
     Text,
     Totals,
 )
+from sealift.formats.sshsig import MAX_KEY_LINE
 
 MAX_SEAL = 64 << 20
 MAX_DECLARATION = 4 << 20
 MAX_SMALL = 1 << 20
+MAX_RETURN = 20  # recipients, and signers, of the leg home
 MAX_BUNDLE = MAX_SEAL + MAX_DECLARATION + 4 * MAX_SMALL  # the fourth MAX_SMALL is for headers and padding
 LIMITS = dict(zip(SEAL_FILES, (MAX_SEAL, MAX_SMALL, MAX_DECLARATION, MAX_SMALL, MAX_SMALL), strict=True))
 _TAR = 512
+
+RecipientText = Annotated[str, Meta(min_length=1, max_length=4000, pattern=r"\A[ -~]*\Z")]
 
 
 class SealDrive(Record, frozen=True, kw_only=True):
@@ -63,8 +68,25 @@ class SealGroup(Record, frozen=True, kw_only=True):
     drives: Annotated[list[SealDrive], Meta(min_length=1, max_length=MAX_DRIVES)]
 
 
+class ReturnSigner(Record, frozen=True, kw_only=True):
+    """Who may sign the leg home: a name, and an SSH public key as it stands in a .pub file, without comment."""
+
+    principal: Name
+    key: Annotated[str, Meta(min_length=1, max_length=MAX_KEY_LINE, pattern=r"\A[ -~]*\Z")]
+
+
+class ReturnLeg(Record, frozen=True, kw_only=True):
+    """What the origin says of the leg home: for whom it is encrypted, and who may sign it."""
+
+    recipients: Annotated[list[RecipientText], Meta(min_length=1, max_length=MAX_RETURN)]
+    signers: Annotated[list[ReturnSigner], Meta(min_length=1, max_length=MAX_RETURN)]
+
+
 class Seal(Record, frozen=True, kw_only=True):
-    """The signed root of a shipment."""
+    """The signed root of a shipment.
+
+    `return_` is there where an outbound shipment names who may answer it, `in_reply_to` on a return leg.
+    """
 
     type: Literal["sealift-seal"] = "sealift-seal"
     version: Literal[1] = 1
@@ -78,6 +100,8 @@ class Seal(Record, frozen=True, kw_only=True):
     declaration: FileRef
     release: FileRef
     release_signature: FileRef
+    return_: ReturnLeg | UnsetType = field(default=UNSET, name="return")
+    in_reply_to: InReplyTo | UnsetType = UNSET
     groups: Annotated[list[SealGroup], Meta(min_length=1, max_length=100_000)]
 
 
@@ -93,6 +117,10 @@ def decode_seal(data: bytes) -> Seal:
         raise FormatError(f"seal.json: groups are not 0 to {len(seal.groups) - 1} in order")
     if any(len(group.drives) != group.data + group.parity for group in seal.groups):
         raise FormatError("seal.json: a group's drives do not fit its geometry")
+    if seal.in_reply_to and seal.return_:
+        raise FormatError("seal.json: a return leg is not answered, and names nobody who may")
+    if seal.in_reply_to and seal.in_reply_to.shipment == seal.shipment:
+        raise FormatError("seal.json: the shipment answers itself")
     drives = [drive for group in seal.groups for drive in group.drives]
     for what in ("id", "number", "serial"):
         if len({getattr(drive, what) for drive in drives}) != len(drives):

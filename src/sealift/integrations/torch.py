@@ -42,7 +42,7 @@ T = TypeVar("T")
 WINDOW = 4 << 20
 
 
-class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc] -- torch is not needed to check the rest
+class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
     """A rank's share of every batch of a shipment, in the order of training.
 
     `batch_size` is that of all ranks together. `rank` and `world_size` are those of torch.distributed, or of torchrun's
@@ -252,7 +252,7 @@ class _Reader:
         return samples[int(window.permutation[position - window.start])]
 
 
-class ShipmentMap(Dataset[T], Generic[T]):  # type: ignore[misc] -- the same
+class ShipmentMap(Dataset[T], Generic[T]):  # type: ignore[misc]
     """Samples by id, (pack, offset), at random; `ids` gives those of a pack, in the order in which they lie there.
 
     For samplers that bring an order of their own, and for looking a sample up again: it says its pack and offset.

@@ -1,8 +1,8 @@
 """Who is believed: manifests and the seal, by the signatures of allowed signers and nothing else.
 
-`open_seal` and `trusted_manifest` are the two doors through which signed bytes come in; what they return
-holds, by the numbered rules in their docstrings. What is not here: whether the drives hold what was signed
-(survey.py, stages/verify.py), and decryption. `load_seal` alone reads files.
+`open_seal` and `trusted_manifest` are the two doors through which signed bytes come in, and `check_reply` says whether
+one shipment answers another; what they return holds, by the numbered rules in their docstrings. What is not here:
+whether the drives hold what was signed (survey.py, stages/verify.py), and decryption. `load_seal` alone reads files.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from blake3 import blake3
 
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, DeclarationInvalid, FormatError, SealInvalid, SignatureInvalid
+from sealift.errors import BadInput, DeclarationInvalid, FormatError, Refused, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as manifests
 from sealift.formats import seal as seals
 from sealift.formats import sshsig
-from sealift.formats.manifest import NAMESPACE, ROOT, SEAL_FILES, Manifest
+from sealift.formats.manifest import NAMESPACE, ROOT, SEAL_FILES, FileRef, InReplyTo, Manifest
 from sealift.trade import declaration as declarations
+from sealift.trade import homeward
 from sealift.trade.release import Release, check_release
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners, Signer
-    from sealift.formats.manifest import FileRef
     from sealift.formats.seal import Seal
     from sealift.trade.declaration import Declaration
 
@@ -50,6 +50,15 @@ class TrustedSeal(NamedTuple):
         drives = (drive for group in self.seal.groups for drive in group.drives)
         return [drive.serial for drive in drives if drive.serial not in declared]
 
+    @property
+    def reference(self) -> InReplyTo:
+        """How a return leg names this shipment."""
+        return InReplyTo(
+            shipment=self.seal.shipment,
+            consignment_id=self.seal.consignment_id,
+            seal=FileRef(bytes=len(self.files[SEAL_JSON]), blake3=blake3(self.files[SEAL_JSON]).hexdigest()),
+        )
+
 
 def open_seal(files: dict[str, bytes], allowed: AllowedSigners) -> TrustedSeal:
     """The seal in `files` (the names of SEAL_FILES), if it holds.
@@ -62,6 +71,7 @@ def open_seal(files: dict[str, bytes], allowed: AllowedSigners) -> TrustedSeal:
     6. The release holds: signed in namespace `sealift-release` by an allowed signer, over this declaration,
        by somebody who is not the declaration's author.
     7. The key of the release is not the key that signed the seal.
+    8. What it says of the leg home, and which consignment it answers, is what the declaration says.
 
     Raises SignatureInvalid (rules 3 and 6), Refused (6) or SealInvalid.
     """
@@ -76,12 +86,55 @@ def open_seal(files: dict[str, bytes], allowed: AllowedSigners) -> TrustedSeal:
         raise SealInvalid(f"the seal's release: {error}", hint=_NEW_SEAL) from error
     if (declaration.consignment_id, declaration.rehearsal) != (seal.consignment_id, seal.rehearsal):
         raise SealInvalid("the seal names another consignment than its declaration", hint=_NEW_SEAL)
+    if (seal.return_ or None) != declaration.return_leg:
+        raise SealInvalid("the seal says something else of the leg home than its declaration", hint=_NEW_SEAL)
+    answered = seal.in_reply_to.consignment_id if seal.in_reply_to else ""
+    if (declaration.leg == "return", declaration.in_reply_to) != (bool(answered), answered):
+        raise SealInvalid("the seal answers another shipment than its declaration says", hint=_NEW_SEAL)
     if release.fingerprint == signer.fingerprint:
         raise SealInvalid(
             "one key both sealed and released this shipment; another person must release it",
             hint="have it released with the officer's own key, and sealed again",
         )
     return TrustedSeal(seal, files, signer, release, release.record.officer, declaration)
+
+
+def check_reply(trusted: TrustedSeal, outbound: TrustedSeal) -> Signer:
+    """Whom of the signers that `outbound` accepts `trusted` is signed by, if it answers `outbound`.
+
+    1. `trusted` is of a return leg, and names exactly this outbound seal: its ids, length and digest.
+    2. The outbound seal says who may sign the leg home, and one of these signed `trusted`.
+    3. Either both are rehearsals, or none is.
+
+    Raises Refused (1 and 3), SignatureInvalid (2).
+    """
+    seal, wanted = trusted.seal, outbound.reference
+    if seal.in_reply_to != wanted:
+        what = f"answers {seal.in_reply_to.consignment_id}" if seal.in_reply_to else "is no return leg"
+        same = seal.in_reply_to and seal.in_reply_to.shipment == wanted.shipment
+        raise Refused(
+            f"shipment {seal.shipment} {what}; it does not answer this seal of {wanted.consignment_id}",
+            hint="it answers another seal of the same shipment: give that one (one that was superseded is kept under "
+            "a number)"
+            if same
+            else "give the seal of the outbound shipment that it answers, or look for another return shipment",
+        )
+    if seal.rehearsal != outbound.seal.rehearsal:
+        raise Refused("a rehearsal answers a rehearsal, and a shipment a shipment")
+    return accepted_signers(outbound).signer(
+        trusted.files[SEAL_JSON], trusted.files[SEAL_SIG], NAMESPACE, sealed_at(seal)
+    )
+
+
+def accepted_signers(outbound: TrustedSeal) -> AllowedSigners:
+    """Who may sign what answers `outbound`; Refused where its origin names nobody."""
+    if not outbound.seal.return_:
+        raise Refused(
+            f"the seal of {outbound.seal.consignment_id} names no recipients and no signers of a leg home",
+            hint="the origin fills in [return] in its declaration, has it released, and seals again; nothing is packed "
+            "anew for that",
+        )
+    return homeward.accepted(outbound.seal.return_)
 
 
 def read_seal(files: dict[str, bytes]) -> Seal:

@@ -13,11 +13,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from sealift.errors import BadInput
+from sealift.errors import BadInput, Refused
 from sealift.reading.survey import survey
+from sealift.reading.trust import check_reply
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck
-from sealift.stages.verify_report import MAX_FAULTS, Fault, InspectReport, InspectState, Report
+from sealift.stages.verify_report import MAX_FAULTS, Answers, Fault, InspectReport, InspectState, Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.reading.survey import Survey
+    from sealift.reading.trust import TrustedSeal
     from sealift.stages.verify_join import Case
 
 
@@ -36,14 +38,18 @@ def inspect(
     shipment: str | None = None,
     parts: Sequence[tuple[str, bytes]] = (),
     final: bool = False,
+    outbound: TrustedSeal | None = None,
 ) -> InspectReport:
     """Look at every drive at `places`; parameters as stages.verify.verify, errors too.
+
+    With `outbound` also Refused unless the shipment answers it (trust.check_reply).
 
     Without `allowed` no signature is believed: the report says what the drives claim, and `signature` is
     None.
     """
     begun = time.monotonic()
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
+    answers = None if outbound is None else _answers(found, outbound)
     known, reports = join.cases(found, parts)
     if not known and all(view.standing == "empty" for view in found.views):
         raise BadInput(
@@ -76,6 +82,23 @@ def inspect(
         notices=_notices(found, checks),
         final=final,
         seconds=time.monotonic() - begun,
+        answers=answers,
+    )
+
+
+def _answers(found: Survey, outbound: TrustedSeal) -> Answers:
+    if found.trusted is None:
+        raise Refused(
+            "there is no seal that holds, so nobody can say what this shipment answers",
+            hint="--seal FILE as it was sent, and --allowed-signers FILE",
+        )
+    signer = check_reply(found.trusted, outbound)
+    answered = outbound.seal
+    return Answers(
+        shipment=answered.shipment,
+        consignment=answered.consignment_id,
+        signer=signer.principal,
+        fingerprint=signer.fingerprint,
     )
 
 

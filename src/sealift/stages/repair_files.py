@@ -213,4 +213,5 @@ def _facts(record: Manifest) -> GroupFacts:
         record.geometry.data,
         record.geometry.parity,
         [(row.number, row.serial, row.label, row.carrier) for row in record.drives],
+        in_reply_to=record.in_reply_to or None,
     )

@@ -2,7 +2,8 @@
 
 What holds of a seal that `seal` writes: every group of the shipment is in it, each with a manifest that an allowed
 signer signed; the drives of those manifests are the declaration's, neither more nor fewer, each with the serial and
-under the carrier that is declared; the declaration is complete and was released by another person than its author,
+under the carrier that is declared; a return leg is one by manifests and declaration, and its outbound seal accepts the
+key (return_leg.py); the declaration is complete and was released by another person than its author,
 with another key than the one that seals; and the destination's own check (reading/trust.py) accepts it. Nothing is
 written before all of that holds; the seal file comes last, so that where it lies its indexes lie too. Sealing the
 same again writes nothing new; a declaration that was changed and released again supersedes the seal.
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
+from msgspec import UNSET
 
 from sealift.drives.local import LocalDrive
 from sealift.errors import BadInput, FormatError, NotAllHere, Refused, SealiftError
@@ -32,6 +34,7 @@ from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, NAM
 from sealift.formats.seal import Seal, SealDrive, SealGroup
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading.trust import load_seal, open_seal, trusted_manifest
+from sealift.stages import return_leg
 from sealift.stages.pack.run import load_manifest
 from sealift.stages.status import look, seal_path
 from sealift.trade import declaration as declarations
@@ -103,6 +106,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
             hint="seal with the key that signed the manifests, or another one of the origin's",
         )
     groups = gather(options.states, allowed)
+    return_leg.check_sealing(options.states[0], groups[0].manifest, declaration, signer.public_key, allowed)
     for told in check_declared(groups, declaration):
         notice(told)
     record = build(groups, declaration, files)
@@ -201,6 +205,7 @@ def _check_together(groups: Sequence[Packed]) -> None:
             ("scan of the source", first.scan, other.scan),
             ("order", (first.order, first.seed), (other.order, other.seed)),
             ("consignment", first.declaration.id, other.declaration.id),
+            ("outbound seal", first.in_reply_to, other.in_reply_to),
             ("rehearsal mark", first.declaration.rehearsal, other.declaration.rehearsal),
         ):
             if one != two:
@@ -255,7 +260,7 @@ def check_declared(groups: Sequence[Packed], declaration: Declaration) -> list[s
         rows, parity = group.manifest.drives, group.manifest.geometry.parity
         risk = Counter(declared[row.serial] for row in rows)
         moved += [
-            f"carrier {carrier} carries {count} drives of group {group.manifest.group}; parity holds {parity}"
+            f"carrier {carrier} carries {_counted(count)} of group {group.manifest.group}; parity holds {parity}"
             for carrier, count in risk.items()
             if count > parity
         ]
@@ -263,7 +268,11 @@ def check_declared(groups: Sequence[Packed], declaration: Declaration) -> list[s
 
 
 def _drives(serials: Sequence[str]) -> str:
-    return "1 drive is" if len(serials) == 1 else f"{len(serials)} drives are"
+    return f"{_counted(len(serials))} {'is' if len(serials) == 1 else 'are'}"
+
+
+def _counted(drives: int) -> str:
+    return "1 drive" if drives == 1 else f"{drives} drives"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -289,6 +298,8 @@ def build(groups: Sequence[Packed], declaration: Declaration, files: dict[str, b
         declaration=_ref(declaration.raw),
         release=_ref(files[SEAL_FILES[3]]),
         release_signature=_ref(files[SEAL_FILES[4]]),
+        return_=declaration.return_leg or UNSET,
+        in_reply_to=first.in_reply_to,
         groups=[
             SealGroup(
                 group=packed.manifest.group,

@@ -30,6 +30,7 @@ from sealift.errors import BadInput, Busy, SealiftError
 from sealift.formats import index
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Group, Shipment, matcher
+from sealift.reading.trust import check_reply
 from sealift.stages.sorting import Sorter
 from sealift.stages.undisturbed import undisturbed
 from sealift.stages.unpack_target import Target, UnsafeError
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
+
+    from sealift.reading.trust import TrustedSeal
 
 _JOB_ROWS = 50_000
 _NOTE, _REMOVED = ".sealift-unpack-", "removed "
@@ -54,6 +57,7 @@ class Options:
     seal: dict[str, bytes] | None
     patterns: list[str] = field(default_factory=list)
     workers: int = 0  # 0: one a core
+    outbound: TrustedSeal | None = None  # restored only if the shipment answers this one
 
 
 @dataclass
@@ -76,6 +80,7 @@ class Result:
     missing_drives: list[str] = field(default_factory=list)  # of the groups that are here
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    reply_signer: str | None = None  # with `outbound`: which of the signers that it accepts has signed
 
 
 @dataclass
@@ -111,6 +116,8 @@ def unpack(options: Options, events: Events) -> Result:
     shipment = _open(options)
     result = Result()
     try:
+        if options.outbound is not None:
+            result.reply_signer = check_reply(shipment.seal, options.outbound).principal
         result.missing_drives = shipment.absent
         for missing in shipment.missing:
             result.missing_groups.append(

@@ -291,6 +291,7 @@ def seal_report(found: Survey) -> SealReport | None:
         rehearsal=seal.rehearsal,
         signer=trusted.signer.principal if trusted else None,
         officer=trusted.officer if trusted else None,
+        in_reply_to=seal.in_reply_to.consignment_id if seal.in_reply_to else None,
     )
 
 

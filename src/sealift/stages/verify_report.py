@@ -72,6 +72,16 @@ class SealReport(_Base, kw_only=True):
     rehearsal: bool
     signer: _Words | None
     officer: _Words | None
+    in_reply_to: _Words | None = None  # of a return leg: the consignment that it answers
+
+
+class Answers(_Base, kw_only=True):
+    """That the shipment answers the outbound one that was given, and by which of the signers that it accepts."""
+
+    shipment: ShipmentId
+    consignment: _Words
+    signer: _Words
+    fingerprint: _Words
 
 
 class Present(_Base, kw_only=True):
@@ -136,6 +146,7 @@ class InspectReport(_Base, kw_only=True, tag_field="type", tag="sealift-inspect"
     notices: Annotated[list[_Words], Meta(max_length=100_000)]
     final: bool
     seconds: float
+    answers: Answers | None = None  # None: no outbound seal was given
 
 
 class VerifyReport(_Base, kw_only=True, tag_field="type", tag="sealift-verify"):

@@ -9,6 +9,7 @@ has one declaration. What holds:
   still wants.
 - Every party is required: shipper, consignee, end user, and of each its ultimate parent and the parent's
   country.
+- A return leg names the outbound shipment that it answers; an outbound one may name who may answer it (homeward.py).
 - There is no monetary value and no threshold here: the record has no field for either.
 - One number means one thing: rows are counted from 1, as on labels, so drives[3] is "drive 3 of N".
 
@@ -29,7 +30,8 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from sealift.errors import DeclarationInvalid, KeyInvalid
-from sealift.formats import sshsig
+from sealift.formats import seal, sshsig
+from sealift.trade import homeward
 from sealift.trade.template import HELP, render
 
 MAX_BYTES = 1 << 20
@@ -63,9 +65,10 @@ Id = Annotated[str, Meta(max_length=64, pattern=r"\A([A-Za-z0-9][A-Za-z0-9._-]{2
 CarrierName = Annotated[str, Meta(max_length=64, pattern=r"\A[^,=]*\Z")]  # as in --carrier NAME=MNT,MNT
 Serial = Annotated[str, Meta(max_length=64, pattern=r"\A[!-~]*\Z")]
 Country = Annotated[str, Meta(max_length=2)]
+KeyLine = Annotated[str, Meta(max_length=MAX_LINE)]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 62)]
 
-OPTIONAL = frozenset({"rehearsal", "other_shipments", "carriers.legal_name"})
+OPTIONAL = frozenset({"rehearsal", "in_reply_to", "other_shipments", "carriers.legal_name"})
 
 
 class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -128,6 +131,13 @@ class DataSummary(_Section, frozen=True, kw_only=True):
     source_bytes: Bytes = 0
 
 
+class Return(_Section, frozen=True, kw_only=True):
+    """Of an outbound shipment: for whom the leg home is encrypted, and whose signatures on it are accepted."""
+
+    recipients: Annotated[list[KeyLine], Meta(max_length=seal.MAX_RETURN)] = []
+    signers: Annotated[list[KeyLine], Meta(max_length=seal.MAX_RETURN)] = []  # PRINCIPAL KEYTYPE KEY
+
+
 class Content(_Section, frozen=True, kw_only=True):
     """Everything a declaration says, in the order of the file."""
 
@@ -136,6 +146,7 @@ class Content(_Section, frozen=True, kw_only=True):
     consignment_id: Id = ""
     rehearsal: bool = False
     leg: Literal["", "outbound", "return"] = ""
+    in_reply_to: Id = ""
     other_shipments: Annotated[list[Id], Meta(max_length=1000)] = []
     author: Author = Author()
     shipper: Party = Party()
@@ -143,6 +154,7 @@ class Content(_Section, frozen=True, kw_only=True):
     end_user: Party = Party()
     end_use: EndUse = EndUse()
     data: DataSummary = DataSummary()
+    return_: Return = field(default=Return(), name="return")
     carriers: Annotated[list[Carrier], Meta(max_length=MAX_CARRIERS)] = []
     drives: Annotated[list[Drive], Meta(max_length=MAX_DRIVES)] = []
 
@@ -151,6 +163,11 @@ class Declaration(Content, frozen=True, kw_only=True):
     """A parsed declaration with its exact bytes."""
 
     raw: bytes
+
+    @property
+    def return_leg(self) -> seal.ReturnLeg | None:
+        """What it says of the leg home, in the form that the seal has; None if nothing. KeyInvalid if wrong."""
+        return homeward.parse(self.return_.recipients, self.return_.signers)
 
     @property
     def digest(self) -> str:
@@ -344,6 +361,7 @@ def problems(declaration: Content) -> list[str]:
         found.append(f"author.email: {author.email!r} is no e-mail address")
     if declaration.consignment_id in declaration.other_shipments:
         found.append("other_shipments: names this shipment itself")
+    _leg(declaration, found)
     _carriers(declaration, found)
     _drives(declaration, found)
     return found
@@ -369,6 +387,21 @@ _ROW = re.compile(r"\[\d+\]")
 def _country(where: str, code: str, found: list[str]) -> None:
     if code and code not in COUNTRIES:
         found.append(f"{where}: {code!r} is no country of ISO 3166; wants two capital letters, such as DE")
+
+
+def _leg(declaration: Content, found: list[str]) -> None:
+    back = declaration.return_
+    if declaration.leg == "return":
+        if not declaration.in_reply_to:
+            found.append(f"in_reply_to: empty; {HELP['in_reply_to'].want}")
+        elif declaration.in_reply_to == declaration.consignment_id:
+            found.append("in_reply_to: names this shipment itself")
+        if back != Return():
+            found.append("return: belongs to an outbound shipment; a return leg is not answered")
+        return
+    if declaration.in_reply_to:
+        found.append('in_reply_to: belongs to a return leg (leg = "return")')
+    found += homeward.faults(back.recipients, back.signers)
 
 
 def _carriers(declaration: Content, found: list[str]) -> None:

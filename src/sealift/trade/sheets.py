@@ -1,8 +1,9 @@
 """Texts made from a declaration for people on the way: the carrier's sheet and the drive's label.
 
 Every sheet shows the whole shipment, whoever carries which part of it: its totals, all parties, all
-carriers, all drives, and the other shipments of the same parties; the carrier's own drives are only marked.
-Every label says "drive i of N" and the declaration's id, and names no customer. A sheet says DRAFT at its
+carriers, all drives, its leg, the shipment that it answers or who may answer it, and the other shipments of the same
+parties; the carrier's own drives are only marked. Every label says "drive i of N" and the declaration's id, and of a
+return leg what it answers, and names no customer. A sheet says DRAFT at its
 head and foot unless it is given the checked release of exactly this declaration; a rehearsal's texts say
 REHEARSAL. Tests hold all of this.
 
@@ -42,14 +43,15 @@ def sheet(declaration: Declaration, carrier: str, release: Release | None = None
         [
             *marks,
             f"Carrier's sheet for {carrier}",
-            f"Shipment {declaration.consignment_id}, {declaration.leg or EMPTY}",
+            f"Shipment {declaration.consignment_id}, {leg_text(declaration)}",
         ],
         _totals(declaration),
         _parties(declaration),
         _wrapped("End use", f"{declaration.end_use.class_ or EMPTY}: {declaration.end_use.text or EMPTY}")
         + _wrapped("Data", declaration.data.summary or EMPTY)
         + _wrapped("Licence", declaration.data.licence_basis or EMPTY)
-        + _wrapped("Personal data", declaration.data.personal_data or EMPTY),
+        + _wrapped("Personal data", declaration.data.personal_data or EMPTY)
+        + _way_home(declaration),
         _carriers(declaration, carrier),
         _drives(declaration, carrier),
         [
@@ -73,12 +75,20 @@ def label_lines(declaration: Declaration, serial: str) -> list[str]:
                 f"serial {serial}",
                 f"carrier {drive.carrier or EMPTY}",
                 f"one shipment of {counted(total, 'drive')}, {size(declaration.capacity_bytes)}",
+                *([leg_text(declaration)] if declaration.leg == "return" else []),
             ]
             return [REHEARSAL, *lines] if declaration.rehearsal else lines
     raise BadInput(
         f"drive {serial!r} is not declared in {declaration.consignment_id}",
         hint="add it under [[drives]]; a released declaration needs a new release then",
     )
+
+
+def leg_text(declaration: Declaration) -> str:
+    """The leg in words; of a return leg with the shipment that it answers: "return leg in reply to SL-..."."""
+    if declaration.leg == "return":
+        return f"return leg in reply to {declaration.in_reply_to or EMPTY}"
+    return f"{declaration.leg} leg" if declaration.leg else f"leg {EMPTY}"
 
 
 def size(count: int) -> str:
@@ -118,6 +128,15 @@ def _totals(declaration: Declaration) -> list[str]:
         f"  data about {size(declaration.data.source_bytes)}",
         *_wrapped("Other shipments of these parties", others),
     ]
+
+
+def _way_home(declaration: Declaration) -> list[str]:
+    """Who may read and sign what comes back, where an outbound declaration says so."""
+    back = declaration.return_
+    if not back.recipients and not back.signers:
+        return []
+    signers = ", ".join(line.split()[0] if line.split() else EMPTY for line in back.signers) or EMPTY
+    return _wrapped("Leg home", f"for {counted(len(back.recipients), 'recipient')}, signed by {signers}")
 
 
 def _parties(declaration: Declaration) -> list[str]:

@@ -60,6 +60,11 @@ HELP: dict[str, Help] = {
     ),
     "rehearsal": Help("true only for a rehearsal on scratch drives; then everything made from it says REHEARSAL."),
     "leg": Help('"outbound" to the cluster, or "return" from it.', "wants outbound or return"),
+    "in_reply_to": Help(
+        "Only of a return leg: id of the outbound shipment that it answers; printed on every sheet. "
+        'Example: "SL-2026-4F7K2Q"',
+        "wants the id of the outbound shipment that this one answers",
+    ),
     "other_shipments": Help(
         "Ids of other shipments between these parties, earlier or at the same time; printed on every sheet. "
         'Example: ["SL-2026-7XQ2MB"]'
@@ -97,6 +102,15 @@ HELP: dict[str, Help] = {
     "data.source_bytes": Help(
         "Size of the corpus in bytes; approximate is enough. Example: 80_000_000_000_000",
         "wants the approximate size in bytes",
+    ),
+    "return": Help(
+        "The way home, of an outbound shipment: who may read what comes back, and who may sign it. Both or neither; "
+        "without them the shipment cannot be answered (sealift pack --leg return)."
+    ),
+    "return.recipients": Help('age recipients of the origin. Example: ["age1..."]'),
+    "return.signers": Help(
+        "Whose signatures on it are accepted: a name and an SSH public key each. "
+        'Example: ["trainer@example.org ssh-ed25519 AAAA..."]'
     ),
     "carriers": Help("Everybody who carries drives: one [[carriers]] table each."),
     "carriers.name": Help(
@@ -188,6 +202,8 @@ def toml_value(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:_}" if value > 9999 else str(value)
     if isinstance(value, list):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+        items = [toml_value(item) for item in value]
+        line = "[" + ", ".join(items) + "]"
+        return line if len(line) <= WIDTH else "[\n" + "".join(f"  {item},\n" for item in items) + "]"
     escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04X}" for c in escaped) + '"'

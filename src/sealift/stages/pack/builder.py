@@ -191,7 +191,7 @@ class PackBuilder:
     def _whole(self, unit: Unit) -> None:
         """A small file in one piece, with one name."""
         try:
-            fd = os.open(unit.path, _OPEN, dir_fd=self._builder.source)
+            fd = self._builder.open(unit.path)
         except OSError as error:
             self._skip(unit, error)
             return
@@ -227,7 +227,7 @@ class PackBuilder:
     def _open(self, unit: Unit) -> int:
         """A descriptor of the file, or -1 when it was skipped; of a segment that is gone, one that reads as nothing."""
         try:
-            fd = os.open(unit.path, _OPEN, dir_fd=self._builder.source)
+            fd = self._builder.open(unit.path)
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 return fd
             os.close(fd)
@@ -449,6 +449,10 @@ class Builder:
         self.recipients = [age_keys.parse_recipient(text) for text in setup.recipients]
         self.key = key_function(setup.sample_key)
         self.rows = Rows()  # of the index, for the next batch
+
+    def open(self, path: bytes) -> int:
+        """A descriptor of a member's file, in the source or where else it lies; OSError."""
+        return os.open(self.setup.beside.get(path, path), _OPEN, dir_fd=self.source)  # absolute names need no dir_fd
 
     def rows_grew(self) -> None:
         """Hand the batch over if it is one."""

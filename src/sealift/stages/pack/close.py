@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blake3 import blake3
+from msgspec import UNSET
 
 from sealift.errors import FormatError, SealiftError
 from sealift.formats import age, index, manifest, paged, sshsig
@@ -66,26 +67,11 @@ def close_group(
     table_ref = _write_index(out, manifest.PACKS_INDEX, recipients, lambda sink: _write_packs(journal, facts, sink))
     packed, parity_bytes, members, files, source_bytes = journal.totals(facts.group, facts.data)
     assert state.files_end is not None
-    own: list[dict[str, bytes]] = []
-    rows = []
-    for slot, (number, serial, label, carrier) in enumerate(facts.rows):
-        text = openme.text(facts, slot, state.stripes, state.files_end).encode()
-        own.append({manifest.OPEN_ME: text, manifest.SUMS: sums[slot]})
-        rows.append(
-            manifest.DriveRow(
-                slot=slot,
-                id=manifest.drive_id(facts.group, slot),
-                number=number,
-                serial=serial,
-                label=label,
-                carrier=carrier,
-                open_me=_ref(text),
-                sums=_ref(sums[slot]),
-            )
-        )
+    own, rows = _own_files(facts, state.stripes, state.files_end, sums)
     record = Manifest(
         shipment=facts.shipment,
         declaration=facts.declaration,
+        in_reply_to=facts.in_reply_to or UNSET,
         group=facts.group,
         groups=facts.groups,
         drives_total=facts.drives_total,
@@ -131,6 +117,30 @@ def close_group(
             _take_back(crew)
             return None
     return record
+
+
+def _own_files(
+    facts: GroupFacts, stripes: int, files_end: int, sums: Sequence[bytes]
+) -> tuple[list[dict[str, bytes]], list[manifest.DriveRow]]:
+    """By slot: the files that are this drive's alone, and its row of the table."""
+    own: list[dict[str, bytes]] = []
+    rows = []
+    for slot, (number, serial, label, carrier) in enumerate(facts.rows):
+        text = openme.text(facts, slot, stripes, files_end).encode()
+        own.append({manifest.OPEN_ME: text, manifest.SUMS: sums[slot]})
+        rows.append(
+            manifest.DriveRow(
+                slot=slot,
+                id=manifest.drive_id(facts.group, slot),
+                number=number,
+                serial=serial,
+                label=label,
+                carrier=carrier,
+                open_me=_ref(text),
+                sums=_ref(sums[slot]),
+            )
+        )
+    return own, rows
 
 
 def _everywhere(crew: Crew, stripes: int, step: Callable[[int, Drive], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 
@@ -24,3 +25,21 @@ def make_folders(root: str, *names: str) -> str:
         sync(path)
         path = below
     return path
+
+
+def replace(path: str, data: bytes, *, mtime: int | None = None) -> None:
+    """Put `data` in the place of `path`: written beside, durable, renamed; `mtime` in ns, now if None."""
+    beside = path + ".part"
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            if mtime is not None:
+                os.utime(file.fileno(), ns=(mtime, mtime))
+            os.fsync(file.fileno())
+        os.rename(beside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
+    sync(os.path.dirname(path) or ".")

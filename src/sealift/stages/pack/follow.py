@@ -15,6 +15,8 @@ from blake3 import blake3
 from sealift.formats.index import CHANGED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sealift.stages.pack.queue import UnitQueue
     from sealift.stages.pack.units import Unit
 
@@ -24,8 +26,9 @@ _PIECE = 1 << 20
 class Follower:
     """Hashes files as their segments are handed out; what cannot be read counts as zeros and marks the file."""
 
-    def __init__(self, source: bytes) -> None:
-        self._source = source
+    def __init__(self, source: bytes, beside: Mapping[bytes, bytes]) -> None:
+        """`beside` has members that lie elsewhere than in the source: where."""
+        self._source, self._beside = source, beside
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="digest")
         self._hashers: dict[bytes, blake3] = {}
         self._results: dict[bytes, Future[tuple[bytes, int]]] = {}
@@ -59,7 +62,8 @@ class Follower:
         hasher = self._hashers.setdefault(path, blake3())
         flags, end, buffer = self._flags.get(path, 0), start + length, self._buffer
         try:
-            fd = os.open(self._source + b"/" + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            place = self._beside.get(path, self._source + b"/" + path)
+            fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             fd = -1
         try:

@@ -32,7 +32,7 @@ from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sealift.stages.pack import units
     from sealift.stages.pack.copies import Copies
@@ -69,6 +69,7 @@ class GroupPacker:
         crew: Crew,
         *,
         source: bytes,
+        beside: Mapping[bytes, bytes],
         copies: Copies,
         read_back: ReadBack,
         progress: Callable[[Progress], None],
@@ -83,7 +84,7 @@ class GroupPacker:
         self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"drive-{slot}") for slot in range(fleet.n)]
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._commit: Future[None] | None = None
-        self._follower = Follower(source)
+        self._follower = Follower(source, beside)
         self._written = [0] * fleet.n
         self._last_shown = 0.0
         number = crew.number

@@ -9,7 +9,7 @@ from sealift.formats import manifest
 
 _TEXT = """\
 {rehearsal}{of} of shipment {shipment}, sealed for its recipients with age.
-Declaration {declaration} names every party, carrier and drive of the shipment.
+{reply}Declaration {declaration} names every party, carrier and drive of the shipment.
 {which}
 Group {group}, {groups_text}: {n} drives, {data} for data and {parity} for parity. Any {parity} of them may be missing.
 
@@ -72,6 +72,7 @@ class GroupFacts:
     parity: int
     rows: list[tuple[int, str, str, str]]  # a drive, by slot: number, serial, label, carrier
     sample_key: str | None = None
+    in_reply_to: manifest.InReplyTo | None = None  # of a return leg
 
 
 def text(facts: GroupFacts, slot: int, stripes: int, files_end: int) -> str:
@@ -81,6 +82,7 @@ def text(facts: GroupFacts, slot: int, stripes: int, files_end: int) -> str:
     return _TEXT.format(
         rehearsal="REHEARSAL: no shipment, never to leave its scratch drives.\n" if facts.declaration.rehearsal else "",
         of=of,
+        reply=_reply_line(facts.in_reply_to),
         which=which,
         shipment=facts.shipment,
         declaration=facts.declaration.id,
@@ -91,6 +93,12 @@ def text(facts: GroupFacts, slot: int, stripes: int, files_end: int) -> str:
         parity=facts.parity,
         files_end=files_end,
     )
+
+
+def _reply_line(answered: manifest.InReplyTo | None) -> str:
+    if answered is None:
+        return ""
+    return f"Return leg, in reply to shipment {answered.shipment}, consignment {answered.consignment_id}.\n"
 
 
 def own_lines(facts: GroupFacts, slot: int) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from sealift.formats.index import DIRECTORY, FILE, HARDLINK
 from sealift.stages.pack.units import LARGE, Files, Unit, bound, digest_name, plain_bound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     import pyarrow as pa
 
@@ -105,8 +105,9 @@ class UnitQueue:
         capacity: int,
         pack_size: int,
         data: int,
+        beside: Mapping[bytes, bytes] | None = None,
     ) -> None:
-        self._path, self._source = path, source
+        self._path, self._source, self._beside = path, source, beside or {}
         self._capacity, self._pack_size, self._data = capacity, pack_size, data
         self._end = rows
         self.cursor = cursor
@@ -205,7 +206,8 @@ class UnitQueue:
         """Whether a file that is about to be cut opens at all; one that does not is dropped, and told, here."""
         unit = sample.units[0]
         try:
-            os.close(os.open(self._source + b"/" + unit.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+            place = self._beside.get(unit.path, self._source + b"/" + unit.path)
+            os.close(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
         except OSError as error:
             self.skipped += [(path, (error.strerror or str(error)).lower()) for path in (unit.path, *unit.links)]
             self._pending.popleft()

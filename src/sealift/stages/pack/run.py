@@ -7,6 +7,7 @@ the journal stands; running something else on the same state is refused.
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import sqlite3
@@ -20,13 +21,15 @@ import msgspec
 from sealift.drives.local import LocalDrive
 from sealift.errors import BadInput, Busy, DriveFault, KeyInvalid, NotAllHere, Refused, SealiftError
 from sealift.formats import age, age_keys, manifest, samples
+from sealift.stages import return_leg
 from sealift.stages.pack import fleet as fleets
-from sealift.stages.pack import room, settle
+from sealift.stages.pack import network, room, settle
 from sealift.stages.pack.copies import Copies, restore
 from sealift.stages.pack.group import Progress, memory_needed
 from sealift.stages.pack.journal import Journal, ReadBackState
 from sealift.stages.pack.notify import Notifier
 from sealift.stages.pack.only import select
+from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.readback import MODES, Mode
 from sealift.stages.pack.scan import Summary, scan
 from sealift.stages.pack.work import Work, pack_groups
@@ -35,13 +38,15 @@ from sealift.trade import declaration as declarations
 from sealift.trade.signing import Signer, read_limited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import Manifest
+    from sealift.reading.trust import TrustedSeal
     from sealift.stages.pack.fleet import Attached, Deal, Place
     from sealift.stages.pack.only import Selection
     from sealift.stages.pack.settle import Config
+    from sealift.stages.pack.walk import Seen
 
 MIN_PACK, MAX_PACK, DEFAULT_PACK = 1 << 20, (4 << 30) - (1 << 20), 1 << 30
 _LOCK_PATIENCE = 10.0
@@ -75,6 +80,11 @@ class Options:
     notify: str | None = None  # a command
     only: str | None = None  # a fetch list: pack only what its packs held
     of: str | None = None  # with `only`: the state folder of the packing that the list is about
+    leg: Literal["outbound", "return"] = "outbound"
+    in_reply_to: str | None = None  # of a return leg: the outbound shipment's seal, believed by
+    allowed_signers: str | None = None
+    provenance: str | None = None  # of a return leg: a file of what made the checkpoint
+    network: bool = False  # `to` is a plain directory
     open_drive: Callable[[str], Drive] = LocalDrive
     rehearsal: bool = False  # only `sealift rehearse`, whose drives never leave, sets it
 
@@ -85,6 +95,7 @@ class Events:
 
     notice: Callable[[str], None] = lambda _text: None
     scanning: Callable[[int, int], None] = lambda _files, _bytes: None
+    digesting: Callable[[int, int, int], None] = lambda _files, _bytes, _total: None
     packing: Callable[[Progress, int], None] = lambda _progress, _total: None
     rebuilding: Callable[[int, int, int], None] = lambda _group, _written, _total: None
 
@@ -158,7 +169,10 @@ def _checked(options: Options, events: Events, notifier: Notifier, workers: Work
 
 def _run(options: Options, events: Events, notifier: Notifier, workers: Workers) -> Result:
     begun = time.monotonic()
-    signer, declaration, recipients = _prove_inputs(options)
+    options, declaration, outbound = _settle_leg(options)
+    signer, recipients = _prove_inputs(options)
+    if outbound is not None:
+        return_leg.check_signer(signer.public_key, outbound)
     source = os.fsencode(os.path.realpath(options.source))
     _check_places(source, options)
     only = _only(options, events)
@@ -175,14 +189,14 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
             scanned = restore(copies, attached, options.state, journal, events.notice)
             before = settle.load(journal)
         deal, config = _deal(options, declaration, attached, journal, before, new)
-        config = settle.settle(
-            options, declaration, deal, source, journal, config, None if only is None else only.binding
-        )
+        binding, reply = None if only is None else only.binding, None if outbound is None else outbound.reference
+        config = settle.settle(options, declaration, deal, source, journal, config, binding, reply)
         work = Work(options, config, deal, journal, source, recipients, signer, copies, events, notifier)
+        record = _provenance(work, declaration, outbound)
         here = _here(work, new)
         memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back)
         events.notice(_memory_line(memory))
-        work.summary = _scan(work, declaration, scanned, only, workers)
+        work.summary = _scan(work, declaration, scanned, only, workers, record)
         for group in here:
             _check_room(work, group)
         if here:
@@ -190,6 +204,36 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
             workers.resize(work.builders)
             pack_groups(here, work, workers, [fd for fd in locks if fd >= 0])
         return _result(work, time.monotonic() - begun, memory)
+
+
+def _settle_leg(options: Options) -> tuple[Options, declarations.Declaration, TrustedSeal | None]:
+    """The declaration, the outbound seal of a return leg, and the options with what follows from them."""
+    declaration = _declaration(options)
+    outbound = return_leg.open_outbound(options.leg, options.in_reply_to, options.allowed_signers, declaration)
+    if outbound is not None:
+        options = dataclasses.replace(options, recipients=return_leg.recipients(options.recipients, outbound))
+    elif options.provenance is not None:
+        raise BadInput("--provenance belongs to --leg return", hint="leave it away")
+    return network.settled(options, declaration), declaration, outbound
+
+
+def _provenance(work: Work, declaration: declarations.Declaration, outbound: TrustedSeal | None) -> Provenance | None:
+    """Of a return leg: its record, as a member that lies beside the source."""
+    if outbound is None:
+        return None
+    options, events = work.options, work.events
+    return_leg.keep(options.state, outbound)
+    record = Provenance(
+        options.state,
+        work.config,
+        outbound,
+        declaration.rehearsal,
+        options.provenance,
+        events.notice,
+        events.digesting,
+    )
+    work.beside = record.beside
+    return record
 
 
 def _deal(
@@ -255,12 +299,21 @@ def _check_contents(work: Work, group: int, slot: int, each: Attached, new: list
 
 
 def _scan(
-    work: Work, declaration: declarations.Declaration, scanned: str | None, only: Selection | None, workers: Workers
+    work: Work,
+    declaration: declarations.Declaration,
+    scanned: str | None,
+    only: Selection | None,
+    workers: Workers,
+    record: Provenance | None,
 ) -> Summary:
     options = work.options
     samples.key_function(options.sample_key)
+
+    def seen() -> Iterable[Seen]:
+        return workers.walk(work.source, options.sample_key, options.seed if options.order == "shuffled" else None)
+
     summary = scan(
-        workers.walk(work.source, options.sample_key, options.seed if options.order == "shuffled" else None),
+        seen() if record is None else record.added(seen),
         work.scan_folder,
         weights=room.weights(work.deal, declaration),
         progress=work.events.scanning,
@@ -314,7 +367,7 @@ def _lock_drives(work: Work, here: Sequence[int], stack: ExitStack) -> list[int]
     return locks
 
 
-def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, list[age.Recipient]]:
+def _prove_inputs(options: Options) -> tuple[Signer, list[age.Recipient]]:
     if not os.path.isdir(options.source):
         raise BadInput(f"{options.source} is no directory", hint="SOURCE is the folder whose contents are packed")
     if options.read_back not in MODES:
@@ -332,6 +385,12 @@ def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, l
         )
     recipients = [age_keys.parse_recipient(text) for text in options.recipients]
     age.check_recipients(recipients)
+    signer = Signer.open(options.sign_with)
+    signer.prove()
+    return signer, recipients
+
+
+def _declaration(options: Options) -> declarations.Declaration:
     data = read_limited(options.declaration, 4 << 20, "declaration")
     declaration = declarations.parse(data, draft=True)
     if not declaration.consignment_id:
@@ -344,9 +403,7 @@ def _prove_inputs(options: Options) -> tuple[Signer, declarations.Declaration, l
             f"{options.declaration}: declares itself a rehearsal, and a shipment is none",
             hint="set rehearsal = false; `sealift rehearse` makes its own declaration",
         )
-    signer = Signer.open(options.sign_with)
-    signer.prove()
-    return signer, declaration, recipients
+    return declaration
 
 
 def _only(options: Options, events: Events) -> Selection | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from sealift.errors import BadInput, DriveFault
-from sealift.formats.manifest import drive_id
+from sealift.formats.manifest import InReplyTo, drive_id
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack.fleet import Place
 from sealift.stages.pack.journal import Owed
@@ -48,6 +48,7 @@ class Config(msgspec.Struct):
     sample_key: str | None
     groups: list[list[Place]]
     only: str | None = None  # of --only: which shipment's packs, and the list's digest
+    in_reply_to: InReplyTo | None = None  # of a return leg
 
 
 class Replacement(msgspec.Struct, frozen=True):
@@ -201,6 +202,7 @@ def settle(
     journal: Journal,
     begun: Config | None,
     only: str | None,
+    reply: InReplyTo | None,
 ) -> Config:
     """The configuration of a new shipment, or that which has `begun` when it is the same."""
     kept = journal.setting("config")
@@ -216,6 +218,7 @@ def settle(
         options.sample_key,
         deal.groups,
         only,
+        reply,
     )
     if kept is None:
         if not re.fullmatch(r"[0-9a-f]{16}", wanted.shipment):

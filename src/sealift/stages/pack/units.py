@@ -148,6 +148,7 @@ class Setup(msgspec.Struct, tag="setup", array_like=True):
     slab: int
     depth: int
     sample_key: str | None
+    beside: dict[bytes, bytes] = {}  # members that lie elsewhere than in the source: where
 
 
 FromBuilder = Ask | Filled | RowsReady | Ended | Failed | Seen | Walked

@@ -73,12 +73,12 @@ def walk(
             stats += more_stats
             length += sum(map(len, more_paths))
             if len(paths) >= BATCH or length >= _BATCH_BYTES:
-                yield _columns(paths, stats, skipped, key_of, seed)
+                yield columns(paths, stats, skipped, key_of, seed)
                 paths, stats, skipped, length = [], [], [], 0
         if time.monotonic() > end:
             break
     if paths or skipped:
-        yield _columns(paths, stats, skipped, key_of, seed)
+        yield columns(paths, stats, skipped, key_of, seed)
 
 
 def _entries(
@@ -116,13 +116,14 @@ def _entries(
     yield paths, stats
 
 
-def _columns(
+def columns(
     paths: list[bytes],
     stats: list[os.stat_result],
     skipped: list[tuple[bytes, str]],
     key_of: Callable[[bytes], bytes],
     seed: int | None,
 ) -> Seen:
+    """Entries in columns."""
     keys = list(map(key_of, paths))
     prefix = b"" if seed is None else seed.to_bytes(8, "little")
     times = [each.st_mtime_ns for each in stats]

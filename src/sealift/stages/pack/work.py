@@ -60,6 +60,7 @@ class Work:
     copies: Copies
     events: Events
     notifier: Notifier
+    beside: dict[bytes, bytes] = field(default_factory=dict)  # members that lie elsewhere than in the source: where
     summary: Summary = field(init=False)
 
     @property
@@ -111,7 +112,9 @@ class Work:
 def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[int]) -> None:
     """Pack these groups one after the other. DriveFault when more drives of one fail than parity holds."""
     options = work.options
-    setup = Setup(work.source, options.recipients, options.pack_size, work.data, SLAB, DEPTH, options.sample_key)
+    setup = Setup(
+        work.source, options.recipients, options.pack_size, work.data, SLAB, DEPTH, options.sample_key, work.beside
+    )
     builders = Fleet(workers, setup, options.parity, locks)
     try:
         for group in here:
@@ -222,6 +225,7 @@ class _Group:
             self._folder,
             crew,
             source=work.source,
+            beside=work.beside,
             copies=work.copies,
             read_back=read_back,
             progress=lambda progress: work.events.packing(progress, share.bytes),
@@ -233,6 +237,7 @@ class _Group:
             "capacity": capacity_of(options.pack_size, len(work.recipients)),
             "pack_size": options.pack_size,
             "data": self._builders.data,
+            "beside": work.beside,
         }
         try:
             state = journal.group(number)
@@ -294,4 +299,5 @@ def _facts(work: Work, group: int) -> GroupFacts:
         config.parity,
         rows,
         config.sample_key,
+        config.in_reply_to,
     )

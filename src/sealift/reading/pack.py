@@ -130,7 +130,7 @@ class PackContent:
         self._packed, self._raw = zstd.parse_seek_table(table, reader.size)
         self.size = int(self._raw[-1])
         self.lock = threading.Lock()
-        self._frame = (-1, b"")  # the last that was decompressed
+        self._frame: tuple[int, bytes | bytearray] = (-1, b"")  # the last that was needed whole
         self._base, self._window = 0, memoryview(b"")  # plaintext at hand, and where it begins
         self._ahead = -1  # where the next piece of plaintext begins if reading goes on
 
@@ -206,7 +206,7 @@ class PackContent:
             self._frame, self._ahead = (number, frame), end
         return memoryview(self._frame[1])
 
-    def frame(self, place: int) -> tuple[int, bytes]:
+    def frame(self, place: int) -> tuple[int, bytes | bytearray]:
         """Where the frame that holds byte `place` of the tar stream begins there, and all of it. Lost, FormatError."""
         if not 0 <= place < self.size:
             raise FormatError("a member's header lies beyond the end of its pack")
@@ -215,7 +215,11 @@ class PackContent:
         packed, after = int(self._packed[number]), int(self._packed[number + 1])
         if self._frame[0] != number:
             if after - packed == zstd.raw_bound(size):
-                self._frame = (number, b"".join([bytes(piece) for piece in self._stored(packed, size, 0, size)]))
+                whole, done = bytearray(size), 0
+                for piece in self._stored(packed, size, 0, size):
+                    whole[done : done + len(piece)] = piece
+                    done += len(piece)
+                self._frame = (number, whole)
             else:
                 self._decompressed(number, packed, after, size)
         return base, self._frame[1]

@@ -8,6 +8,7 @@ into segments belongs to the sample that begins with its first one, and is read 
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_SAMPLE_BYTES = 1 << 30  # of a sample that is given out in memory
 _PAX_LIMIT = 1 << 20
+_ONLY_MTIME = re.compile(rb"\d+ mtime=-?[0-9.]+\n").fullmatch
 
 
 class Sample(NamedTuple):
@@ -46,7 +48,7 @@ class Found(NamedTuple):
     stored: int  # bytes there
     size: int  # bytes of the file
     how: str  # "" as it is; "sparse": map and extents; "segment": the first of a file in segments
-    frame: bytes = b""  # what the content lies in, where it lies in one frame,
+    frame: bytes | bytearray = b""  # what the content lies in, where it lies in one frame,
     at: int = 0  # and where
 
 
@@ -62,30 +64,32 @@ def files(content: PackContent, place: int = 0) -> Iterator[Found]:
             base, frame = content.frame(place)
         at = place - base
         block = frame[at : at + tar.BLOCK] if at + tar.BLOCK <= len(frame) else content.read(place, tar.BLOCK)
-        if not pax and block[156:157] == tar.REGULAR and block[257:262] == b"ustar" and not block[345]:
-            digits = block[124:135]  # what most headers are: a short name, and nothing that ustar cannot say
-            if not digits.isdigit():
-                raise FormatError(f"tar header at offset {place} has a field that is no number")
-            size = int(digits, 8)
-            name = block[: block.index(0)] if not block[99] else block[:100]
-            inside = frame if at + 512 + size <= len(frame) else b""
-            yield Found(name, header, place + 512, size, size, "", inside, at + 512)
-            header = place = place + 512 + size + (-size & 511)
-            continue
-        if not any(block):
+        kind, digits = block[156:157], block[124:135]
+        if block[257:262] != b"ustar" or not digits.isdigit():
+            if any(block):
+                raise FormatError(f"no tar header at offset {place}")
             return
-        member = tar.parse_header(block, place, pax)
-        place = member.data + member.size + tar.padding(member.size)
-        if member.kind == tar.PAX:
-            if member.size > _PAX_LIMIT:
-                raise FormatError(f"pax records of {member.size} bytes; at most {_PAX_LIMIT} are allowed")
-            pax = tar.parse_pax(content.read(member.data, member.size))
+        size, data = int(digits, 8), place + tar.BLOCK
+        if kind == tar.REGULAR and not pax and not block[345]:
+            name = bytes(block[: block.index(0)] if not block[99] else block[:100])
+            inside = at + tar.BLOCK + size <= len(frame)
+            yield Found(name, header, data, size, size, "", frame if inside else b"", at + tar.BLOCK)
+        elif kind == tar.PAX:
+            if size > _PAX_LIMIT:
+                raise FormatError(f"pax records of {size} bytes; at most {_PAX_LIMIT} are allowed")
+            body = frame[at + 512 : at + 512 + size] if at + 512 + size <= len(frame) else content.read(data, size)
+            if not _ONLY_MTIME(body):  # most have nothing else, and a sample has no use for it
+                pax = tar.parse_pax(bytes(body))
+            place = data + size + (-size & 511)
             continue
-        if member.kind == tar.REGULAR:
+        elif kind == tar.REGULAR:
+            member = tar.parse_header(bytes(block), place, pax)
+            size = member.size
             found = _found(member, header)
             if found is not None:
                 yield found
-        header, pax = place, {}
+        header = place = data + size + (-size & 511)
+        pax = {}
 
 
 def _found(member: tar.Member, header: int) -> Found | None:
@@ -129,7 +133,7 @@ def load(shipment: Shipment, pack: PackId, content: PackContent, key: bytes, run
     held: dict[str, bytes] = {}
     for file in run:
         if file.frame:
-            data = file.frame[file.at : file.at + file.size]
+            data = bytes(memoryview(file.frame)[file.at : file.at + file.size])
         elif file.how == "segment":
             data = shipment.read(file.path)
         elif file.how == "sparse":

@@ -353,7 +353,11 @@ class Shipment:
 
     def read(self, path: Path | Member, start: int = 0, end: int | None = None) -> bytes:
         """Bytes start..end-1 of a file; fewer where it ends before. BadInput, Lost, FormatError."""
-        return b"".join(self.pieces(path, start, end))
+        if start < 0 or (end is not None and end < start):
+            raise BadInput(f"bytes {start} to {end}: no such range")
+        with self.open_file(path) as file:
+            file.seek(start)
+            return file.read(-1 if end is None else end - start)
 
     def pieces(self, path: Path | Member, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The same in pieces of at most 1 MiB, in order; what `cat` prints."""
@@ -521,6 +525,15 @@ class MemberFile(io.RawIOBase):
             raise ValueError(f"no such position: {place}")
         self._at = place
         return place
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """`size` bytes, or all that are left."""
+        left = max(0, self.size - self._at)
+        out = bytearray(left if size is None or size < 0 else min(size, left))
+        self.readinto(out)
+        return bytes(out)
+
+    readall = read
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill `buffer`; the bytes read, fewer than its length only at the end."""

@@ -305,6 +305,17 @@ class Shipment:
             if matches(row.path):
                 yield row
 
+    def rows_of(self, pattern: str) -> Iterator[tuple[int, Row]]:
+        """The rows of paths that match a shell pattern, each with its group; a group after the other."""
+        matches = matcher([pattern])
+        fixed = os.fsencode(re.split(r"[*?\[]", pattern, maxsplit=1)[0])  # all begin with it, and others are not read
+        for number, group in sorted(self.groups.items()):
+            for row in group.members.rows(fixed):
+                if not row.path.startswith(fixed):
+                    break
+                if matches(row.path):
+                    yield number, row
+
     # -- its bytes
 
     def located(self, path: Path | Member) -> tuple[int, tuple[Row, ...]]:

@@ -193,7 +193,8 @@ def test_kinds_flags_and_row_groups_are_those_of_the_code():
     assert (index.FILE, index.SYMLINK, index.HARDLINK, index.DIRECTORY) == (0, 1, 2, 3)
     assert f"{index.CHANGED} CHANGED" in INDEX
     assert f"{index.SPARSE} SPARSE" in INDEX
-    assert f"row groups of {index.ROW_GROUP} rows" in INDEX
+    assert f"row groups of {index.ROWS} rows" in INDEX
+    assert f"more than {index.ROW_GROUP} rows" in INDEX
 
 
 def test_the_example_rows_are_those_of_the_vector():

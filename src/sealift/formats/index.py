@@ -27,7 +27,10 @@ KINDS = ("file", "symlink", "hardlink", "dir")
 CHANGED, SPARSE = 1, 2
 SAMPLE_KEY = b"sealift.sample_key"  # of the table of packs' metadata: the --sample-key of the packing, if there was one
 BATCH = 8192
-ROW_GROUP = 131072
+ROW_GROUP = 131072  # rows of the largest row group that is read
+ROWS = 16384  # of those that are written: looking one path up decodes one of them
+FIRSTS = b"sealift.firsts"  # of members.parquet's metadata: the first path of every row group
+MAX_FIRSTS = 1 << 28
 
 
 class Row(NamedTuple):
@@ -162,7 +165,7 @@ def packs_schema() -> pa.Schema:
 
 
 def members_writer(sink: Any) -> Any:
-    """A Parquet writer for members.parquet: delta-coded paths, page index, 128K-row groups."""
+    """A Parquet writer for members.parquet: delta-coded paths, page index."""
     import pyarrow.parquet as pq
 
     encodings = {"path": "DELTA_BYTE_ARRAY", "mtime": "DELTA_BINARY_PACKED", "offset": "DELTA_BINARY_PACKED"}
@@ -170,6 +173,26 @@ def members_writer(sink: Any) -> Any:
         sink, members_schema(), compression="zstd", use_dictionary=["kind", "mode", "stripe", "role", "flags", "start"],
         column_encoding=encodings, write_page_index=True, data_page_size=64 << 10, store_schema=False,
     )  # fmt: skip
+
+
+def encode_firsts(paths: list[bytes]) -> bytes:
+    """The first path of every row group, for the metadata: zstd over msgpack, its length in front."""
+    plain = msgspec.msgpack.encode(paths)
+    return len(plain).to_bytes(8, "little") + zstd.compress(plain)
+
+
+def decode_firsts(data: bytes, count: int) -> list[bytes]:
+    """What `encode_firsts` wrote of `count` row groups, in order; FormatError."""
+    size = int.from_bytes(data[:8], "little")
+    if size > MAX_FIRSTS:
+        raise FormatError("index: the first paths of its row groups are longer than is allowed")
+    try:
+        paths = msgspec.msgpack.decode(zstd.decompress(data[8:], size), type=list[bytes])
+    except msgspec.MsgspecError as error:
+        raise FormatError(f"index: the first paths of its row groups do not parse: {error}") from error
+    if len(paths) != count or any(one > other for one, other in itertools.pairwise(paths)):
+        raise FormatError("index: the first paths are not those of its row groups")
+    return paths
 
 
 def check_row(row: Row, data: int, stripes: int) -> None:

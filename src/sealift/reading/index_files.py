@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sealift.reading.group import GroupReader
 
 BATCH = 8192
-_KEPT = 3  # row groups of the index that are held
+_KEPT = 16  # row groups of the index that are held
 
 
 class AnyCopy(io.RawIOBase):
@@ -127,7 +127,7 @@ class AnyCopy(io.RawIOBase):
                 return None
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """`size` bytes, or all that are left."""
+        """`size` bytes, or all that are left; a bytearray, which Arrow takes as it is."""
         left = max(0, self.size - self._at)
         out = bytearray(left if size is None or size < 0 else min(size, left))
         done = 0
@@ -136,7 +136,7 @@ class AnyCopy(io.RawIOBase):
             if not count:
                 break
             done += count
-        return bytes(out[:done])
+        return out  # type: ignore[return-value]
 
 
 def open_parquet(stream: io.RawIOBase, what: str) -> pq.ParquetFile:
@@ -221,6 +221,9 @@ class Members:
         with self._lock:
             if self._file is None:
                 self._file = self._open_file()
+                told = (self._file.metadata.metadata or {}).get(index.FIRSTS)
+                if told is not None:
+                    self._firsts = dict(enumerate(index.decode_firsts(told, self._file.metadata.num_row_groups)))
             return self._file
 
     def find(self, path: bytes) -> list[Row]:

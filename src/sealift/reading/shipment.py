@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import heapq
 import io
+import itertools
 import os
 import re
 import threading
@@ -262,11 +263,16 @@ class Shipment:
         """
         prefix = _bytes(folder)
         start = prefix + b"/" if prefix else b""
-        names = {child for group in self.groups.values() for child in _children(group, start)}
-        if not names and prefix and self.stat(prefix).kind != "dir":
+        found: dict[bytes, Member | None] = {}
+        for group in self.groups.values():
+            for path, rows in _children(group, start):
+                if rows or path not in found:
+                    found[path] = Member.of(rows) if rows else None
+        if not found and prefix and self.stat(prefix).kind != "dir":
             raise BadInput(f"{os.fsdecode(prefix)!r} is not a folder")
         return [
-            self._known(path) or Member(os.fsdecode(path), "dir", 0, 0o755, 0, "", "", ()) for path in sorted(names)
+            found[path] or self._known(path) or Member(os.fsdecode(path), "dir", 0, 0o755, 0, "", "", ())
+            for path in sorted(found)
         ]
 
     def _known(self, path: bytes) -> Member | None:
@@ -562,14 +568,22 @@ class MemberFile(io.RawIOBase):
         return done
 
 
-def _children(group: Group, start: bytes) -> Iterator[bytes]:
-    """Paths of the children of a folder as one group knows them, some of them more than once."""
-    path = group.members.first(start)
-    while path is not None and path.startswith(start):
-        name, slash, _ = path[len(start) :].partition(b"/")
-        yield start + name
-        # what is beneath a child is passed over; "a-b" stands between "a" and "a/c"
-        path = group.members.first(start + name + b"0" if slash else path + b"\0")
+def _children(group: Group, start: bytes) -> Iterator[tuple[bytes, list[Row]]]:
+    """The children of a folder as one group knows them, with their rows; a folder also, without, for what is in it."""
+    path: bytes | None = start
+    while path is not None:
+        rows, again = group.members.rows(path), False
+        for name, own in itertools.groupby(rows, key=lambda row: row.path):
+            if not name.startswith(start):
+                return
+            child, slash, _ = name[len(start) :].partition(b"/")
+            if slash:  # what is beneath a child is passed over; "a-b" stands between "a" and "a/c"
+                yield start + child, []
+                path, again = start + child + b"0", True
+                break
+            yield name, list(own)
+        if not again:
+            return
 
 
 def _parts(rows: Sequence[Row], start: int, end: int | None) -> Iterator[tuple[Row, int, int]]:

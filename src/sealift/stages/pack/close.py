@@ -317,17 +317,19 @@ def _batches(folder: str, stripes: int) -> Iterator[pa.RecordBatch]:
 
 
 def _write_members(folder: str, stripes: int, sink: Any) -> None:
-    """All rows sorted by path and start, in row groups of `index.ROW_GROUP`, or fewer where paths are long."""
+    """All rows sorted by path and start, in row groups of `index.ROWS`, or fewer where paths are long."""
     import pyarrow as pa
 
     schema = index.members_schema()
     writer = index.members_writer(sink)
     pending: list[pa.RecordBatch] = []
+    firsts: list[bytes] = []
     count = size = 0
 
     def write() -> None:
         nonlocal count, size
-        writer.write_table(pa.Table.from_batches(pending, schema), row_group_size=index.ROW_GROUP)
+        firsts.append(pending[0].column("path")[0].as_py())
+        writer.write_table(pa.Table.from_batches(pending, schema), row_group_size=index.ROWS)
         pending.clear()
         count = size = 0
 
@@ -337,15 +339,16 @@ def _write_members(folder: str, stripes: int, sink: Any) -> None:
         for batch in sorter.batches():
             rest = batch
             while rest.num_rows:
-                part = rest.slice(0, index.ROW_GROUP - count)
+                part = rest.slice(0, index.ROWS - count)
                 rest = rest.slice(part.num_rows)
                 pending.append(part)
                 count += part.num_rows
                 size += part.nbytes
-                if count == index.ROW_GROUP or size >= _ROW_GROUP_BYTES:
+                if count == index.ROWS or size >= _ROW_GROUP_BYTES:
                     write()
     if pending:
         write()
+    writer.add_key_value_metadata({index.FIRSTS: index.encode_firsts(firsts)})
     writer.close()
 
 

@@ -259,16 +259,16 @@ class Shipment:
         """
         prefix = _bytes(folder)
         start = prefix + b"/" if prefix else b""
-        names = {child for group in self.groups.values() for child in _children(group, start)}
-        if not names and prefix and self.stat(prefix).kind != "dir":
+        found: dict[bytes, list[Row]] = {}
+        for group in self.groups.values():
+            for path, row in _children(group, start):
+                found.setdefault(path, []).extend([] if row is None else [row])
+        if not found and prefix and self.stat(prefix).kind != "dir":
             raise BadInput(f"{os.fsdecode(prefix)!r} is not a folder")
         return [
-            self._known(path) or Member(os.fsdecode(path), "dir", 0, 0o755, 0, "", "", ()) for path in sorted(names)
+            Member.of(rows) if rows else Member(os.fsdecode(path), "dir", 0, 0o755, 0, "", "", ())
+            for path, rows in sorted(found.items())
         ]
-
-    def _known(self, path: bytes) -> Member | None:
-        rows = self._find(path)[1]
-        return Member.of(rows) if rows else None
 
     def _find(self, path: bytes) -> tuple[int, list[Row]]:
         for number, group in self.groups.items():
@@ -504,14 +504,20 @@ class MemberFile(io.RawIOBase):
         return done
 
 
-def _children(group: Group, start: bytes) -> Iterator[bytes]:
-    """Paths of the children of a folder as one group knows them, some of them more than once."""
-    path = group.members.first(start)
-    while path is not None and path.startswith(start):
-        name, slash, _ = path[len(start) :].partition(b"/")
-        yield start + name
-        # what is beneath a child is passed over; "a-b" stands between "a" and "a/c"
-        path = group.members.first(start + name + b"0" if slash else path + b"\0")
+def _children(group: Group, start: bytes) -> Iterator[tuple[bytes, Row | None]]:
+    """The rows of what is in a folder as one group knows it; None for a folder of which something beneath is seen."""
+    bound: bytes | None = start
+    while bound is not None:
+        rows, bound = group.members.rows(bound), None
+        for row in rows:
+            if not row.path.startswith(start):
+                return
+            name, slash, _ = row.path[len(start) :].partition(b"/")
+            if slash:  # what is beneath a child is passed over; "a-b" stands between "a" and "a/c"
+                yield start + name, None
+                bound = start + name + b"0"
+                break
+            yield row.path, row
 
 
 def _parts(rows: Sequence[Row], start: int, end: int | None) -> Iterator[tuple[Row, int, int]]:

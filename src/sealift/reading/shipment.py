@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 from sealift.errors import BadInput, FormatError, KeyInvalid, SealInvalid
 from sealift.formats import age_keys, index, manifest
 from sealift.formats.allowed_signers import MAX_FILE, AllowedSigners
-from sealift.formats.index import CHANGED, DIRECTORY, FILE, KINDS, SPARSE, Row
+from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, KINDS, SPARSE, Row
 from sealift.formats.manifest import Manifest
 from sealift.reading import trust
 from sealift.reading.group import GroupReader
@@ -314,7 +314,7 @@ class Shipment:
         else:
             name = os.fsencode(path.path) if isinstance(path, Member) else _bytes(path)
             number, rows = self.find(name)
-            if rows[0].kind == index.HARDLINK:
+            if rows[0].kind == HARDLINK:
                 number, rows = self.find(rows[0].link)
             if rows[0].kind != FILE:
                 raise BadInput(f"{os.fsdecode(name)!r} is a {KINDS[rows[0].kind]}, not a file")
@@ -582,6 +582,6 @@ def matcher(patterns: Sequence[str]) -> Any:
 
 
 __all__ = [
-    "CHANGED", "DIRECTORY", "Group", "Manifest", "Member", "MemberFile", "Missing", "PackId", "Shipment", "matcher",
-    "read_segment",
+    "CHANGED", "DIRECTORY", "HARDLINK", "Group", "Manifest", "Member", "MemberFile", "Missing", "PackId", "Shipment",
+    "matcher", "read_segment",
 ]  # fmt: skip

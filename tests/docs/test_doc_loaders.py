@@ -156,7 +156,9 @@ def test_torch_dataloader(folder):
 
 def test_ray_data(folder):
     need_package("ray")
-    with tempfile.TemporaryDirectory(prefix="ray-") as short:  # names of its sockets have at most 107 bytes
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", ignore_cleanup_errors=True
+    ) as short:  # names of its sockets have at most 107 bytes
         assert said(folder, "Ray Data", TMPDIR=short) == f"{ROWS} {SUM}"
 
 

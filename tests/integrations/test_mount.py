@@ -17,6 +17,7 @@ import pytest
 import shipments
 from mounted import command, is_mounted, mounted, need_fuse
 
+from sealift.errors import Lost
 from sealift.formats import manifest as mf
 from sealift.reading.health import read_health
 
@@ -292,35 +293,61 @@ def test_a_drive_that_goes_away_while_mounted_is_rebuilt_and_named(origin, tmp_p
         assert mount.end() == 0
 
 
-def test_reading_in_order_is_in_order_whatever_thread_comes_first():
-    from sealift.integrations.fuse import READ_AHEAD, _Handle
+class InMemory:
+    """What a MemberFile is to an open file of the mount; bytes from `lost` to `lost` + 1 MiB cannot be had."""
 
-    need_fuse()
-    content = random.Random(1).randbytes(32 * MIB)
-    reads = []
+    def __init__(self, lost=None):
+        self.content, self.reads, self.lost = random.Random(1).randbytes(32 * MIB), [], lost
 
-    class File:
-        def seek(self, place):
-            self.at = place
+    def seek(self, place):
+        self.at = place
 
-        def readinto(self, buffer):
-            reads.append((self.at, len(buffer)))
-            buffer[:] = content[self.at : self.at + len(buffer)]
+    def readinto(self, buffer):
+        if self.lost is not None and self.at < self.lost + MIB and self.lost < self.at + len(buffer):
+            raise Lost("gone")
+        self.reads.append((self.at, len(buffer)))
+        buffer[:] = self.content[self.at : self.at + len(buffer)]
 
-    handle, rng = _Handle(File()), random.Random(2)
-    places = list(range(0, 32 * MIB, MIB))
-    for at in range(3, 32, 3):  # threads come in any order within what is read ahead
+
+def places_nearly_in_order():
+    """Every MiB of 32, within a few MiB of its place, as threads come with what the kernel asked for ahead."""
+    rng, places = random.Random(2), list(range(0, 32 * MIB, MIB))
+    for at in range(3, 32, 3):
         part = places[at : at + 3]
         rng.shuffle(part)
         places[at : at + 3] = part
-    for place in places:
-        buffer = bytearray(MIB)
-        handle.readinto(place, memoryview(buffer))
-        assert bytes(buffer) == content[place : place + MIB]
-    assert reads == sorted(reads)
-    assert sum(length for _, length in reads) == len(content)
+    return places
+
+
+def take(handle, place, length=MIB):
+    buffer = bytearray(length)
+    handle.readinto(place, memoryview(buffer))
+    return bytes(buffer)
+
+
+def test_reading_on_is_in_order_and_once_whatever_thread_comes_first():
+    need_fuse()
+    from sealift.integrations.fuse import _Handle
+
+    file = InMemory()
+    handle = _Handle(file)
+    for place in places_nearly_in_order():
+        assert take(handle, place) == file.content[place : place + MIB]
+    assert file.reads == sorted(file.reads)
+    assert sum(length for _, length in file.reads) == len(file.content)
     for place in (5 * MIB, 5 * MIB + 100, 20 * MIB, 31 * MIB, 0):  # and anywhere
-        buffer = bytearray(100)
-        handle.readinto(place, memoryview(buffer))
-        assert bytes(buffer) == content[place : place + 100]
-    assert READ_AHEAD > 3 * MIB
+        assert take(handle, place, 100) == file.content[place : place + 100]
+
+
+def test_what_is_lost_between_is_no_fault_of_what_follows():
+    need_fuse()
+    from sealift.integrations.fuse import _Handle
+
+    file = InMemory(lost=10 * MIB)
+    handle, bad = _Handle(file), []
+    for place in places_nearly_in_order():
+        try:
+            assert take(handle, place) == file.content[place : place + MIB]
+        except Lost:
+            bad.append(place)
+    assert bad == [10 * MIB]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import hashlib
 import itertools
 import logging
@@ -26,7 +27,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sealift.errors import BadInput
+from sealift.errors import BadInput, SealiftError
 from sealift.integrations.posix import file_behind, lookup, os_errors
 from sealift.reading.shipment import HARDLINK, MemberFile
 
@@ -50,6 +51,7 @@ MAX_COUNTED = 5_000_000  # members up to which names of inodes are counted; beyo
 READ_AHEAD = 4 << 20  # bytes that the kernel reads ahead, where it lets us ask for it
 _KINDS = {"file": stat.S_IFREG, "hardlink": stat.S_IFREG, "symlink": stat.S_IFLNK, "dir": stat.S_IFDIR}
 _BLOCK = 1 << 20
+_KNOWN = 1024  # paths whose members are kept
 _MAX_TOLD = 1000  # paths whose faults are logged
 
 log = logging.getLogger("sealift")
@@ -109,11 +111,7 @@ class _Handle:
                     buffer[:] = held[offset - base : end - base]
                     return
             on = self._run > 1
-            if on and self._next < offset <= self._next + READ_AHEAD:
-                self._held = [
-                    (self._next, self._read(self._next, memoryview(bytearray(end - self._next)))),
-                    *self._held[:1],
-                ]
+            if on and self._next < offset <= self._next + READ_AHEAD and self._read_on(end):
                 buffer[:] = self._held[0][1][-len(buffer) :]
             else:
                 self._read(offset, buffer)
@@ -122,6 +120,15 @@ class _Handle:
                 self._run = self._run + 1 if offset == self._next else 0
                 self._held = [each for each in self._held if each[0] + 2 * READ_AHEAD > offset]
             self._next = end
+
+    def _read_on(self, end: int) -> bool:
+        """Read up to `end` from where reading goes on, and hold it; False if some of that cannot be had."""
+        try:
+            held = self._read(self._next, memoryview(bytearray(end - self._next)))
+        except SealiftError:
+            return False
+        self._held = [(self._next, held), *self._held[:1]]
+        return True
 
     def _read(self, offset: int, buffer: memoryview) -> memoryview:
         self.file.seek(offset)
@@ -137,6 +144,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # it has no types
     def __init__(self, shipment: Shipment, at: str, ready: Callable[[], None]) -> None:
         self._shipment, self._at, self._ready = shipment, os.path.realpath(at), ready
         self.started, self._folder = False, os.getcwd()
+        self._lookup = functools.lru_cache(_KNOWN)(functools.partial(lookup, shipment))  # getattr, then open
         self._names = names_of_inodes(shipment)
         self._handles: dict[int, _Handle] = {}
         self._numbers = itertools.count(1)
@@ -167,7 +175,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]  # it has no types
 
     def _member(self, path: str) -> Member:
         with self._logged(path):
-            return lookup(self._shipment, path[1:])
+            return self._lookup(path[1:])
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:  # noqa: ARG002
         """What lstat tells."""

@@ -19,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.tests.abstract import AbstractFixtures, AbstractGetTests
 
 from sealift.errors import BadInput, SealInvalid
+from sealift.formats import age_keys
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
 from sealift.integrations.fsspec import SealiftFileSystem
@@ -352,6 +353,13 @@ def test_an_index_that_is_gone_is_no_empty_folder(origin, options, tmp_path):
         with pytest.raises(OSError, match="no drive here has a good copy") as caught:
             call("text/part-00")
         assert caught.value.errno == errno.EIO
+
+
+def test_a_wrong_identity_is_no_permission(options):
+    other = age_keys.generate_identity()[0].encode()
+    fs = fsspec.filesystem("sealift", **{**options, "identity": other})
+    with pytest.raises(PermissionError, match="hint: give the identity of one of the recipients"):
+        fs.ls("")
 
 
 def test_keys_are_in_no_token_and_no_json(origin, options):

@@ -18,6 +18,7 @@ import shipments
 from mounted import command, is_mounted, mounted, need_fuse
 
 from sealift.errors import Lost
+from sealift.formats import age_keys
 from sealift.formats import manifest as mf
 from sealift.reading.health import read_health
 
@@ -261,6 +262,16 @@ def test_a_folder_that_does_not_serve_is_refused(origin, tmp_path):
     (tmp_path / "full/file").touch()
     assert "not empty" in refused(origin, "--at", str(tmp_path / "full"))
     assert "not a directory" in refused(origin, "--at", str(tmp_path / "full/file"))
+
+
+def test_a_wrong_identity_is_refused_before_anything_is_shown(origin, tmp_path):
+    (tmp_path / "other").write_text(age_keys.generate_identity()[0] + "\n")
+    (tmp_path / "at").mkdir()
+    line = [str(tmp_path / "other") if each == str(origin.root / "identity") else each for each in command(origin)]
+    done = subprocess.run([*line, "--at", tmp_path / "at"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 5
+    assert "hint: give the identity of one of the recipients" in done.stderr
+    assert not is_mounted(tmp_path / "at")
 
 
 def test_what_a_killed_mount_left_is_named(origin, tmp_path):

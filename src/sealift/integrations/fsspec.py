@@ -30,7 +30,7 @@ from weakref import WeakValueDictionary
 from fsspec.spec import AbstractFileSystem
 
 from sealift.errors import BadInput, SealiftError
-from sealift.integrations.posix import file_behind, find, os_errors
+from sealift.integrations.posix import file_behind, os_errors, resolve
 from sealift.reading.shipment import MemberFile, Shipment
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class SealiftFileSystem(AbstractFileSystem):  # type: ignore[misc]  # it has no 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """What `ls` tells of one path; of a link itself, not of what it points at. FileNotFoundError."""
         path = self._strip_protocol(path)
-        return self._info(find(self.shipment, path, follow=False), path)
+        return self._info(resolve(self.shipment, path, follow=False), path)
 
     def _info(self, member: Member, name: str) -> dict[str, Any]:
         file = file_behind(self.shipment, member)
@@ -114,7 +114,7 @@ class SealiftFileSystem(AbstractFileSystem):  # type: ignore[misc]  # it has no 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         """What is in a folder, sorted; of a file, the file. FileNotFoundError, NotADirectoryError."""
         path = self._strip_protocol(path)
-        member = find(self.shipment, path, follow=True)
+        member = resolve(self.shipment, path, follow=True)
         if member.kind != "dir":
             return [self.info(path)] if detail else [path]
         with os_errors(path):
@@ -139,7 +139,7 @@ class SealiftFileSystem(AbstractFileSystem):  # type: ignore[misc]  # it has no 
         return {name: found[name] for name in sorted(found)} if detail else sorted(found)
 
     def _beneath(self, path: str, *, withdirs: bool) -> Iterator[tuple[str, Member]]:
-        root = find(self.shipment, path, follow=True)
+        root = resolve(self.shipment, path, follow=True)
         if root.kind != "dir":
             yield path, root
             return
@@ -153,7 +153,7 @@ class SealiftFileSystem(AbstractFileSystem):  # type: ignore[misc]  # it has no 
                 above = os.path.dirname(member.path)
                 while withdirs and above not in folders:  # known by what is in it only, or its row comes later
                     folders.add(above)
-                    yield _beneath(above, root.path, path), find(self.shipment, above, follow=False)
+                    yield _beneath(above, root.path, path), resolve(self.shipment, above, follow=False)
                     above = os.path.dirname(above)
                 if member.path not in folders and (withdirs or member.kind != "dir"):
                     folders |= {member.path} if member.kind == "dir" else set()
@@ -169,7 +169,7 @@ class SealiftFileSystem(AbstractFileSystem):  # type: ignore[misc]  # it has no 
 
     def modified(self, path: str) -> datetime:
         """The time of its last change at the source, UTC."""
-        member = find(self.shipment, self._strip_protocol(path), follow=False)
+        member = resolve(self.shipment, self._strip_protocol(path), follow=False)
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=member.mtime_ns // 1000)
 
     created = modified  # the one time that a shipment carries
@@ -187,7 +187,7 @@ class SealiftFileSystem(AbstractFileSystem):  # type: ignore[misc]  # it has no 
     # -- its bytes
 
     def _file(self, path: str) -> Member:
-        member = find(self.shipment, self._strip_protocol(path), follow=True)
+        member = resolve(self.shipment, self._strip_protocol(path), follow=True)
         if member.kind == "dir":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         return file_behind(self.shipment, member)

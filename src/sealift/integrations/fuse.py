@@ -61,7 +61,9 @@ def mount(shipment: Shipment, at: str, *, allow_other: bool = False, ready: Call
     """Show `shipment` at the empty folder `at` until it is unmounted or SIGINT or SIGTERM comes; then return.
 
     `ready` is called once it can be used. BadInput when it cannot be mounted; what FUSE says of it is on stderr.
+    IdentityMismatch, Lost, FormatError: the index does not open.
     """
+    next(shipment.members(), None)  # refused now, and not at every call
     view = Operations(shipment, at, ready)
     options: dict[str, Any] = {
         "foreground": True,
@@ -78,7 +80,7 @@ def mount(shipment: Shipment, at: str, *, allow_other: bool = False, ready: Call
     if allow_other:
         options |= {"allow_other": True, "default_permissions": True}
     try:
-        mfusepy.FUSE(view, at, encoding=sys.getfilesystemencoding(), **options)
+        mfusepy.FUSE(view, os.path.abspath(at), encoding=sys.getfilesystemencoding(), **options)
     except RuntimeError as error:  # libfuse's exit code; once it was ready, how it ended is of no interest
         if not view.started:
             raise BadInput(

@@ -1,7 +1,7 @@
 """A shipment in the terms of a filesystem: its errors as OSError, its paths with symbolic links followed.
 
     lookup     what stands at a path, as lstat has it
-    find       the same through links of folders, and through the last one if wanted, as stat has it
+    resolve    the same through links of folders, and through the last one if wanted, as stat has it
     os_errors  a block in which sealift's errors leave as OSError: ENOENT, ENOTDIR, ELOOP, EIO, EACCES
 
 What is not here: fsspec (fsspec.py) and FUSE (fuse.py), which share this.
@@ -63,7 +63,7 @@ def lookup(shipment: Shipment, path: str) -> Member:
             return folder(path)
 
 
-def find(shipment: Shipment, path: str, *, follow: bool) -> Member:
+def resolve(shipment: Shipment, path: str, *, follow: bool) -> Member:
     """What `path` names where folders may be links; with `follow`, what the last link points at.
 
     FileNotFoundError also for links that leave the shipment, NotADirectoryError, OSError(ELOOP), OSError(EIO).

@@ -1,5 +1,6 @@
 # make rehearse   see a corpus packed, a carrier lost, and everything restored
 # make test       what CI runs: lint, types, import rules, tests
+# make loaders    the libraries that docs/guides/loaders.md has examples of, for their tests
 # make bench      sealift beside its peers, on the same bytes (about 20 minutes, 45 GB; root for real filesystems)
 # Needs only Python >= 3.11 (PYTHON=...), make, and the operating system's packages that README.md names.
 
@@ -10,7 +11,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 SECONDS ?= 60
 
-.PHONY: venv fuzz test test-long lint rehearse bench bench-smoke format clean
+.PHONY: venv loaders fuzz test test-long lint rehearse bench bench-smoke format clean
 
 venv: $(STAMP)
 
@@ -18,6 +19,14 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sealift needs Python >= 3.11; set PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[rehearse,test,lint]'
+	@touch $@
+
+# what the tests of docs/guides/loaders.md need, some 2 GB; without it they are skipped, unless CI is set
+loaders: $(VENV)/.loaders
+
+$(VENV)/.loaders: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 # first: others would choose a build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[loaders]'
 	@touch $@
 
 lint: $(STAMP)

@@ -163,16 +163,15 @@ def link_first(folder: Path, batch_size: int) -> None:
     from sealift.formats import manifest
     from sealift.integrations.torch import ShipmentDataset
     from sealift.reading.samples import PackSamples
-    from sealift.reading.shipment import PackId, Shipment
+    from sealift.reading.shipment import Shipment
 
     mounts = sorted(str(path) for path in folder.glob("d0*"))
     identity, allowed, seal = (str(folder / name) for name in ("identity", "allowed", "s.seal"))
     with Shipment.open(mounts, identity=identity, allowed_signers=allowed, seal=seal) as shipment:
         dataset = ShipmentDataset(shipment, batch_size=batch_size, rank=0, world_size=1)
-        ids: list[PackId] = PackSamples(shipment)._ids
+        packs = PackSamples(shipment)
         for unit in dataset.order.first_units(1 << 20):
-            _, stripe, role = ids[unit]
-            target = Path(mounts[0], "sealift", manifest.pack_name(stripe, role, DATA))
+            _, stripe, role = packs.pack(unit)
             drives = {slot: drives[0].mount for slot, drives in shipment.groups[0].reader.drives.items()}
             target = Path(drives[manifest.slot_of(stripe, role, N)], "sealift", manifest.pack_name(stripe, role, DATA))
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -209,7 +209,12 @@ def theirs(tars: list[str], kind: str, decode: bool) -> tuple[float, int]:
         data = sample[name]
         return len(_decode_jpeg(data) if kind == "images" else data.decode().split()) if decode else len(data)
 
-    dataset = wds.WebDataset(tars, shardshuffle=100, nodesplitter=None).shuffle(1000).map(look).batched(BATCH)
+    dataset = (
+        wds.WebDataset(tars, shardshuffle=100, nodesplitter=None)
+        .shuffle(1000)
+        .map(look)
+        .batched(BATCH, collation_fn=list)
+    )
     loader = DataLoader(dataset, batch_size=None, num_workers=WORKERS, prefetch_factor=4)
     begun = time.perf_counter()
     count = sum(len(batch) for batch in loader)

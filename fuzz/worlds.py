@@ -156,7 +156,7 @@ def _plain(name: str) -> bytes:
 def _read_members(data: bytes) -> None:
     geometry = mf.decode_manifest(_files()[0][mf.MANIFEST]).geometry
     members = Members(lambda: open_parquet(io.BytesIO(data), "index"), geometry)  # type: ignore[arg-type]
-    each(lambda: list(members.rows()), lambda: members.find(b"d1/01.txt"), lambda: members.first(b"d1/01.txt"))
+    each(lambda: list(members.rows()), lambda: members.find(b"d1/01.txt"))
 
 
 def _hostile(data: bytes, schema: pa.Schema) -> bytes:

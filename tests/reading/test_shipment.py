@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sealift.errors import BadInput, Lost
 from sealift.formats import manifest as mf
 from sealift.reading.health import read_health
+from sealift.reading.index_files import Members
 from sealift.reading.shipment import Shipment
 
 RANGES = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -249,3 +250,28 @@ def test_opening_takes_files_or_what_is_in_them(origin, seal, tmp_path):
         assert shipment.stat("order").kind == "dir"
     with pytest.raises(BadInput, match="no identity"):
         Shipment.open(origin.mounts, identity=[], allowed_signers=origin.allowed, seal=seal)
+
+
+def test_a_look_up_decodes_some_rows_and_a_listing_looks_up_folders_only(origin, seal, monkeypatch):
+    decoded, starts = [], []
+    table, rows = Members._table, Members.rows
+
+    class Counting:
+        def __init__(self, inner):
+            self._inner = inner
+
+        def __getattr__(self, name):
+            return getattr(self._inner, name)
+
+        def slice(self, place, count):
+            decoded.append(count)
+            return self._inner.slice(place, count)
+
+    monkeypatch.setattr(Members, "_table", lambda self, number: Counting(table(self, number)))
+    monkeypatch.setattr(Members, "rows", lambda self, start=b"": starts.append(start) or rows(self, start))
+    with origin.shipment(seal=seal) as shipment:
+        shipment.stat("images/0019.jpg")
+        assert sum(decoded) <= 4  # two rows of each group
+        starts.clear()
+        assert len(shipment.listdir("images")) == 40
+        assert len(starts) == 2  # one of each group

@@ -60,6 +60,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "repair": Entry("sealift.cli.repair:repair", "Make again what is damaged or gone; no key."),
         "ls": Entry("sealift.cli.ls:ls", "List what a shipment holds."),
         "cat": Entry("sealift.cli.cat:cat", "Write one file of a shipment to stdout."),
+        "mount": Entry("sealift.cli.mount:mount", "Show a shipment as a read-only folder."),
         "unpack": Entry("sealift.cli.unpack:unpack", "Restore the corpus, or a part of it."),
     },
 }

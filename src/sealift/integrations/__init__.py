@@ -1,1 +1,1 @@
-"""Doors for other people's programs: optional, thin over reading."""
+"""What other programs read a shipment through: fsspec, FUSE, PyTorch; optional extras, thin over `Shipment`."""

@@ -238,34 +238,23 @@ class Members:
     def rows(self, start: bytes = b"") -> Iterator[Row]:
         """Rows of all paths from `start` on; FormatError for one that is out of limits."""
         begin = self._row_group(start) if start else 0
+        count = 2 if start else BATCH  # few at first: most ask for one path
         for number in range(begin, self.file.metadata.num_row_groups):
             table = self._table(number)
             paths = table.column("path")
             place = bisect_left(paths, start, key=lambda value: value.as_py()) if number == begin and start else 0
-            while place < table.num_rows:  # few at first: most ask for one path
-                count = BATCH if place or number > begin else 64
+            while place < table.num_rows:
                 part = table.slice(place, count)
                 for values in zip(*(column.to_pylist() for column in part.columns), strict=True):
                     row = Row(*values)
                     index.check_row(row, self._geometry.data, self._geometry.stripes)
                     yield row
-                place += count
+                place, count = place + count, min(BATCH, count * 8)
 
     def _row_group(self, path: bytes) -> int:
         """The row group in which `path` begins, if it is anywhere."""
         groups = range(self.file.metadata.num_row_groups)
         return max(0, bisect_left(groups, path, key=self._first) - 1)
-
-    def first(self, bound: bytes) -> bytes | None:
-        """The first path that is not less than `bound`; None if there is none."""
-        groups = range(self.file.metadata.num_row_groups)
-        for number in groups[self._row_group(bound) :]:
-            paths = self._table(number).column("path")
-            place = bisect_left(paths, bound, key=lambda value: value.as_py())
-            if place < len(paths):
-                found: bytes = paths[place].as_py()
-                return found
-        return None
 
     def _table(self, number: int) -> Any:
         """A row group, whole: decoding its paths is most of what finding one costs."""

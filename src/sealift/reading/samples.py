@@ -173,35 +173,34 @@ class PackSamples:
     _EVERY = 64  # samples between places that are remembered
 
     def __init__(self, shipment: Shipment) -> None:
-
         self._shipment, self.name = shipment, "files"
-        self._ids: list[PackId] = []
-        self._samples: list[int] = []
-        self._tar: list[int] = []
-        for pack, tar_bytes, samples in shipment.packs():
-            if samples:
-                self._ids.append(pack)
-                self._samples.append(samples)
-                self._tar.append(tar_bytes)
+        tables = []
+        for number, group in sorted(shipment.groups.items()):
+            counts, data = group.counts(), group.manifest.geometry.data
+            places = np.flatnonzero(counts.samples)
+            stripe, role = places // data, places % data
+            slot = (stripe + role) % group.reader.n
+            tables.append(
+                (np.full_like(places, number), stripe, role, slot, counts.samples[places], counts.tar[places])
+            )
+        columns = [np.concatenate(each) for each in zip(*tables, strict=True)]
+        self._group, self._stripe, self._role, self._slot, self._samples, self._tar = columns
         self._open: OrderedDict[int, tuple[PackContent, list[tuple[int, int]]]] = OrderedDict()
 
     def units(self) -> Units:
         """Every pack that has samples."""
-        ids = np.array(self._ids, dtype=np.int64).reshape(-1, 3)
-        width = {number: group.reader.n for number, group in self._shipment.groups.items()}
-        n = np.array([width[int(group)] for group in ids[:, 0]], dtype=np.int64)
-        return Units(
-            (ids[:, 0] << 40 | ids[:, 1] << 8 | ids[:, 2]).astype(np.uint64),
-            np.array(self._samples, dtype=np.int64),
-            np.array(self._tar, dtype=np.int64),
-            ids[:, 0],
-            (ids[:, 1] + ids[:, 2]) % n,
-            {},
-        )
+        key = (self._group << 40 | self._stripe << 8 | self._role).astype(np.uint64)
+        return Units(key, self._samples, self._tar, self._group, self._slot, {})
+
+    def pack(self, unit: int) -> PackId:
+        """Which pack a unit is."""
+        from sealift.reading.shipment import PackId
+
+        return PackId(int(self._group[unit]), int(self._stripe[unit]), int(self._role[unit]))
 
     def load(self, unit: int, lo: int, hi: int) -> list[Sample]:
         """Samples lo..hi-1 of a pack."""
-        pack = self._ids[unit]
+        pack = self.pack(unit)
         group = self._shipment.groups[pack.group]
         if unit in self._open:
             self._open.move_to_end(unit)
@@ -223,7 +222,7 @@ class PackSamples:
             number += 1
         else:
             run = []
-        if number < hi or (run and number == self._samples[unit]):
-            told = self._samples[unit]
+        if number < hi or (run and number == int(self._samples[unit])):
+            told = int(self._samples[unit])
             raise FormatError(f"pack {tuple(pack)} has not the {told} samples that the table of packs says")
         return found

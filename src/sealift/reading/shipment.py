@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import heapq
 import io
-import itertools
 import os
 import re
 import threading
@@ -34,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 from sealift.errors import BadInput, FormatError, KeyInvalid, SealInvalid
 from sealift.formats import age_keys, index, manifest
 from sealift.formats.allowed_signers import MAX_FILE, AllowedSigners
-from sealift.formats.index import CHANGED, DIRECTORY, FILE, KINDS, SPARSE, Row
+from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, KINDS, SPARSE, Row
 from sealift.formats.manifest import Manifest
 from sealift.formats.samples import key_function
 from sealift.reading import trust
@@ -263,21 +262,16 @@ class Shipment:
         """
         prefix = _bytes(folder)
         start = prefix + b"/" if prefix else b""
-        found: dict[bytes, Member | None] = {}
+        found: dict[bytes, list[Row]] = {}
         for group in self.groups.values():
-            for path, rows in _children(group, start):
-                if rows or path not in found:
-                    found[path] = Member.of(rows) if rows else None
+            for path, row in _children(group, start):
+                found.setdefault(path, []).extend([] if row is None else [row])
         if not found and prefix and self.stat(prefix).kind != "dir":
             raise BadInput(f"{os.fsdecode(prefix)!r} is not a folder")
         return [
-            found[path] or self._known(path) or Member(os.fsdecode(path), "dir", 0, 0o755, 0, "", "", ())
-            for path in sorted(found)
+            Member.of(rows) if rows else Member(os.fsdecode(path), "dir", 0, 0o755, 0, "", "", ())
+            for path, rows in sorted(found.items())
         ]
-
-    def _known(self, path: bytes) -> Member | None:
-        rows = self._find(path)[1]
-        return Member.of(rows) if rows else None
 
     def _find(self, path: bytes) -> tuple[int, list[Row]]:
         for number, group in self.groups.items():
@@ -334,7 +328,7 @@ class Shipment:
         else:
             name = os.fsencode(path.path) if isinstance(path, Member) else _bytes(path)
             number, rows = self.find(name)
-            if rows[0].kind == index.HARDLINK:
+            if rows[0].kind == HARDLINK:
                 number, rows = self.find(rows[0].link)
             if rows[0].kind != FILE:
                 raise BadInput(f"{os.fsdecode(name)!r} is a {KINDS[rows[0].kind]}, not a file")
@@ -568,22 +562,20 @@ class MemberFile(io.RawIOBase):
         return done
 
 
-def _children(group: Group, start: bytes) -> Iterator[tuple[bytes, list[Row]]]:
-    """The children of a folder as one group knows them, with their rows; a folder also, without, for what is in it."""
-    path: bytes | None = start
-    while path is not None:
-        rows, again = group.members.rows(path), False
-        for name, own in itertools.groupby(rows, key=lambda row: row.path):
-            if not name.startswith(start):
+def _children(group: Group, start: bytes) -> Iterator[tuple[bytes, Row | None]]:
+    """The rows of what is in a folder as one group knows it; None for a folder of which something beneath is seen."""
+    bound: bytes | None = start
+    while bound is not None:
+        rows, bound = group.members.rows(bound), None
+        for row in rows:
+            if not row.path.startswith(start):
                 return
-            child, slash, _ = name[len(start) :].partition(b"/")
+            name, slash, _ = row.path[len(start) :].partition(b"/")
             if slash:  # what is beneath a child is passed over; "a-b" stands between "a" and "a/c"
-                yield start + child, []
-                path, again = start + child + b"0", True
+                yield start + name, None
+                bound = start + name + b"0"
                 break
-            yield name, list(own)
-        if not again:
-            return
+            yield row.path, row
 
 
 def _parts(rows: Sequence[Row], start: int, end: int | None) -> Iterator[tuple[Row, int, int]]:
@@ -648,6 +640,6 @@ def matcher(patterns: Sequence[str]) -> Any:
 
 
 __all__ = [
-    "CHANGED", "DIRECTORY", "Group", "Manifest", "Member", "MemberFile", "Missing", "PackId", "Shipment", "matcher",
-    "read_segment",
+    "CHANGED", "DIRECTORY", "HARDLINK", "Group", "Manifest", "Member", "MemberFile", "Missing", "PackId", "Shipment",
+    "matcher", "read_segment",
 ]  # fmt: skip

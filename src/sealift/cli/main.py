@@ -61,6 +61,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "ls": Entry("sealift.cli.ls:ls", "List what a shipment holds."),
         "cat": Entry("sealift.cli.cat:cat", "Write one file of a shipment to stdout."),
         "unpack": Entry("sealift.cli.unpack:unpack", "Restore the corpus, or a part of it."),
+        "train": Entry("sealift.cli.train:train", "Train on the drives as they stand; again resumes."),
     },
 }
 COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

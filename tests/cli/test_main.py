@@ -54,7 +54,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     code = (
         "import sys\nfrom sealift.cli import main\n"
         "assert main.run(['--help']) == 0\n"
-        "heavy = {'rich', 'pyarrow', 'numpy', 'duckdb', 'cryptography', 'msgspec', 'blake3', 'matplotlib'}\n"
+        "heavy = {'rich', 'pyarrow', 'numpy', 'duckdb', 'cryptography', 'msgspec', 'blake3', 'matplotlib', 'torch'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     best = 9.0
@@ -80,7 +80,7 @@ def test_every_command_of_the_table_loads_and_has_help():
 def test_commands_are_in_the_order_of_the_voyage():
     assert list(main.COMMANDS) == [
         "rehearse", "declare", "release", "seal", "pack", "status", "inspect", "verify", "repair", "ls", "cat",
-        "mount", "unpack",
+        "mount", "unpack", "train",
     ]  # fmt: skip
 
 

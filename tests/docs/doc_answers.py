@@ -101,6 +101,7 @@ def _destination(folder, ask):
     ask("verify", f"verify drives/a drives/b {known}", *range(7))
     (folder / "part.json").write_text(json.dumps(ask_again(folder, f"verify drives/c {known}")))
     ask("verify", f"verify drives/a {known} --part part.json", *range(7))
+    _train(folder, ask)
     rot = partial(_flip, folder)
     rot("a")
     ask("repair", f"repair drives/* {known}")
@@ -116,6 +117,21 @@ def _destination(folder, ask):
     for number in range(32):  # what does not compress fills stripes, and so has something to rot
         (folder / f"noise/{number:02d}").write_bytes(os.urandom(300_000))
     ask("rehearse", "rehearse noise --scene rot --scene withheld")
+
+
+def _train(folder, ask):
+    ask("train --new", "train form-of-a-run.toml --new")
+    (folder / "run.toml").write_text(f"""
+        out = "run"
+        data = {{ drives = ["drives/a"], identity = ["identity.txt"], allowed_signers = "signers", seal = "{
+        next(folder.glob("sent/*.seal"))
+    }" }}
+        model = {{ layers = 1, heads = 1, width = 8, block = 16 }}
+        training = {{ steps = 1, batch = 1, device = "cpu" }}
+    """)
+    ask("train", "train run.toml")
+    ask("train", "train run.toml")  # again: it goes on, and is done
+    ask("train --measure-stall", "train run.toml --measure-stall 1")
 
 
 def ask_again(folder, command):

@@ -132,7 +132,7 @@ def documented(name):
 
 NAMES = [
     "declare --new", "declare --check", "declare --sheet", "release", "pack", "status", "seal",
-    "inspect", "verify", "repair", "ls", "unpack", "rehearse",
+    "inspect", "verify", "repair", "ls", "unpack", "train --new", "train", "train --measure-stall", "rehearse",
 ]  # fmt: skip
 CANNOT = {  # what the shipment of this test does not bring about
     "seal": {"superseded"},

@@ -62,6 +62,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "cat": Entry("sealift.cli.cat:cat", "Write one file of a shipment to stdout."),
         "mount": Entry("sealift.cli.mount:mount", "Show a shipment as a read-only folder."),
         "unpack": Entry("sealift.cli.unpack:unpack", "Restore the corpus, or a part of it."),
+        "train": Entry("sealift.cli.train:train", "Train on the drives as they stand; again resumes."),
     },
 }
 COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

@@ -1,0 +1,276 @@
+"""From samples to sequences of tokens, in the order of training; and where the run stands in the shipment.
+
+A sample gives one sequence: `block` + 1 tokens of its text, -1 where there are none. A long text is cut into windows
+that overlap by the one token that is only predicted; an epoch takes one of them, the next epoch the next, beginning
+anywhere: (draw from seed and sample + epoch) mod windows. So a batch's tokens are a function of seed, epoch and batch,
+and nothing is carried from one sequence to another: what makes resume exact at any number of ranks and workers.
+
+Samples are read by processes of DataLoader. An error of one is sent as an item, whole, and so is what it has met of
+failing drives. Drives that come late are looked for when an epoch ends in which samples are owed.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from sealift.errors import BadInput, NotAllHere, SealiftError
+from sealift.integrations.torch import ShipmentDataset
+from sealift.reading.health import DriveHealth, Health, PackHealth, read_health
+from sealift.reading.order import draw
+from sealift.reading.shipment import Shipment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from sealift.reading.samples import Sample
+    from sealift.training.config import Config
+    from sealift.training.distributed import Ranks
+
+DTYPES: dict[str, np.dtype[Any]] = {"bytes": np.dtype(np.uint8), "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+_TELL = 5.0  # seconds between what a reading process tells of its drives, after the first time
+_WORST = ("damaged", "missing", "failing")
+
+
+class Batch(NamedTuple):
+    """A rank's share of a batch."""
+
+    sequences: Any  # int32 [samples of the share, block + 1]
+    worker: int
+    health: bytes | None  # of the process that read it, where there is news
+
+
+def sequence(sample: Sample, config: Config, epoch: int) -> NDArray[np.int32]:
+    """The tokens that a sample gives in an epoch: int32 [block + 1]. BadInput where they are none of the vocabulary."""
+    data, block = config.data, config.model.block
+    text = sample.files.get(data.file, b"") if data.file else sample.files[min(sample.files)]
+    kind = DTYPES[data.tokens]
+    if len(text) % kind.itemsize:
+        raise BadInput(
+            f"sample {sample.key!r}: {len(text):,} bytes are no whole number of {data.tokens} tokens",
+            hint="data.tokens and data.file say which file of a sample holds tokens, and how",
+        )
+    tokens = np.frombuffer(text, kind)
+    windows = max(1, -(-(len(tokens) - 1) // block))
+    start = (int(draw("text", config.training.seed, *sample.pack, sample.offset)) + epoch) % windows * block
+    part = tokens[start : start + block + 1]
+    if len(part) and int(part.max()) >= config.model.vocabulary:
+        raise BadInput(
+            f"sample {sample.key!r}: token {int(part.max())}, where the vocabulary has {config.model.vocabulary}",
+            hint="model.vocabulary is one more than the largest token",
+        )
+    made = np.full(block + 1, -1, np.int32)
+    made[: len(part)] = part
+    return made
+
+
+class Batches(IterableDataset[Any]):  # type: ignore[misc]
+    """What a reading process gives: a Batch for each batch, or the error that ended it, last."""
+
+    def __init__(self, dataset: ShipmentDataset, config: Config) -> None:
+        super().__init__()
+        self._dataset, self._config = dataset, config
+
+    def __iter__(self) -> Iterator[Batch | SealiftError]:
+        worker = get_worker_info()
+        known, next_time = (0, 0), 0.0
+        try:
+            for samples in self._dataset:
+                made = [sequence(sample, self._config, self._dataset.epoch) for sample in samples]
+                met, health = _trouble(self._dataset.shipment), None
+                if met != known and time.monotonic() > next_time:
+                    known, next_time = met, time.monotonic() + _TELL
+                    health = self._dataset.shipment.health().encode()
+                yield Batch(torch.from_numpy(np.stack(made)), 0 if worker is None else worker.id, health)
+        except SealiftError as error:
+            yield error
+
+
+def _trouble(shipment: Shipment) -> tuple[int, int]:
+    faults = sum(fault.times for group in shipment.groups.values() for fault in group.reader.faults.values())
+    return shipment.rebuilt_blocks, faults
+
+
+class Feed:
+    """The batches of this rank, epoch after epoch, from the batch on that `state` names; None: from the first."""
+
+    def __init__(
+        self, config: Config, ranks: Ranks, state: Mapping[str, object] | None, say: Callable[[str], None]
+    ) -> None:
+        """What Shipment.open and ShipmentDataset raise; NotAllHere where ranks have different drives before them."""
+        self._config, self._ranks, self._say = config, ranks, say
+        self._items: Iterator[Any] | None = None
+        self._given = self._rounds = 0
+        self._met: dict[tuple[int, int], bytes] = {}
+        with ranks.together():
+            self._dataset = ShipmentDataset(
+                open_shipment(config),
+                batch_size=config.training.batch,
+                seed=config.training.seed,
+                rank=ranks.rank,
+                world_size=ranks.world,
+                state=state,
+            )
+            self._some()
+        states = ranks.gather(self._dataset.state(0))
+        other = next((rank for rank, each in enumerate(states) if each != states[0]), None)
+        if other is not None:
+            raise NotAllHere(
+                f"rank {other} has other drives before it than rank 0, and not enough of a group are there for both",
+                hint="let every host see the same drives of the shipment",
+            )
+
+    def _some(self) -> None:
+        if not self._dataset.batches and not self._dataset.epoch and not self.state()["phases"][-1]["batches"]:  # type: ignore[index]
+            raise BadInput(
+                f"not one batch of {self._config.training.batch}: what is here has "
+                f"{self._dataset.dropped} samples that can be read",
+                hint="mount more drives, or make training.batch smaller",
+            )
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch, from 0."""
+        return self._dataset.epoch
+
+    @property
+    def shipment(self) -> str:
+        """The shipment's id."""
+        return self._dataset.shipment.seal.seal.shipment
+
+    @property
+    def owed(self) -> tuple[int, list[int]]:
+        """Samples of this epoch that cannot be read from what is here; groups of which nothing is."""
+        return self._dataset.owed, self._dataset.owed_groups
+
+    def state(self) -> dict[str, object]:
+        """Where the run stands after the batches that were `taken`."""
+        return self._dataset.state(self._given)
+
+    def taken(self) -> None:
+        """What `next` gave last was trained on."""
+        self._given += 1
+
+    def next(self) -> Batch:
+        """The next batch, of the next epoch where this one ends; the error that a reading process met."""
+        while True:
+            if self._items is None:
+                self._items = iter(self._loader())
+            item = next(self._items, None)
+            if isinstance(item, Batch):
+                if item.health is not None:
+                    self._met[self._rounds, item.worker] = item.health
+                return item
+            self._items = None
+            if isinstance(item, SealiftError):
+                raise item
+            self._turn()
+
+    def _loader(self) -> DataLoader[Any]:
+        self._rounds += 1
+        workers = self._config.data.workers
+        return DataLoader(
+            Batches(self._dataset, self._config),
+            batch_size=None,
+            num_workers=workers,
+            worker_init_fn=_deaf,
+            multiprocessing_context="fork" if workers else None,  # a spawned one would import torch, and open it again
+            generator=torch.Generator(),  # its own: the run's is not to depend on how often it was resumed
+            pin_memory=self._ranks.device.type == "cuda",
+        )
+
+    def _turn(self) -> None:
+        """At the end of an epoch: look for what is owed, and begin the next one where nothing has come."""
+        if any(self.owed):
+            if self._look_again() and self._dataset.batches:
+                self._say(f"epoch {self.epoch}: drives have come, and their samples are read now")
+                return
+            self._say(f"epoch {self.epoch} ends, and {owed_text(self.owed)}")
+        self._dataset.set_epoch(self.epoch + 1)
+        self._given = 0
+
+    def _look_again(self) -> bool:
+        """Whether drives have come: on all ranks, or on none."""
+        shipment: Shipment | None = None
+        try:
+            shipment = open_shipment(self._config)
+        except (SealiftError, OSError) as error:
+            self._say(f"looking for drives that are owed: {error}")
+        now, before = _present(shipment), _present(self._dataset.shipment)
+        more = shipment is not None and now != before and all(now.get(each, set()) >= before[each] for each in before)
+        seen = self._ranks.gather((more, now))
+        if shipment is None or not more or any(each != seen[0] for each in seen):
+            if shipment is not None:
+                shipment.close()
+            return False
+        self._dataset.shipment.close()
+        self._dataset.look_again(shipment, self._given)
+        self._given = 0
+        return True
+
+    def health(self) -> Health:
+        """What all ranks and their reading processes have met; to be asked on every rank."""
+        own = [self._dataset.shipment.health(), *(read_health(each, "a report") for each in self._met.values())]
+        return merged(read_health(each, "a report") for each in self._ranks.gather(merged(own).encode()))
+
+    def close(self) -> None:
+        """End the reading processes, and close the shipment."""
+        self._items = None
+        self._dataset.shipment.close()
+
+
+def open_shipment(config: Config) -> Shipment:
+    """The shipment of a configuration, from the drives that are mounted now."""
+    data = config.data
+    return Shipment.open(
+        config.mounts(), identity=data.identity, allowed_signers=data.allowed_signers, seal=data.seal or None
+    )
+
+
+def _present(shipment: Shipment | None) -> dict[int, set[int]]:
+    return {} if shipment is None else {number: set(each.reader.drives) for number, each in shipment.groups.items()}
+
+
+def _deaf(_worker: int) -> None:
+    """Signals are for the process that trains: it ends its readers when the checkpoint is written."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def owed_text(owed: tuple[int, list[int]]) -> str:
+    """Owed samples and groups in words."""
+    words = [f"{owed[0]:,} samples are owed"] if owed[0] else []
+    if owed[1]:
+        words.append(f"no drive is here of group{'s' * (len(owed[1]) > 1)} {', '.join(map(str, owed[1]))}")
+    return " and ".join(words)
+
+
+def merged(reports: Iterable[Health]) -> Health:
+    """One report of several of one shipment: counts are summed, and of a drive's states the worst is told."""
+    made = Health()
+    drives: dict[str, DriveHealth] = {}
+    packs: dict[tuple[int, int, int], PackHealth] = {}
+    for report in reports:
+        made.shipment = report.shipment
+        made.rebuilt_blocks += report.rebuilt_blocks
+        made.missing_groups = sorted({*made.missing_groups, *report.missing_groups})
+        for drive in report.drives:
+            known = drives.setdefault(drive.drive, drive)
+            if known is not drive:
+                known.state = max(known.state, drive.state, key=_WORST.index)
+                known.rebuilt_blocks += drive.rebuilt_blocks
+                known.faults += drive.faults
+                known.mount, known.first_fault = known.mount or drive.mount, known.first_fault or drive.first_fault
+        for pack in report.packs:
+            place = packs.setdefault((pack.group, pack.stripe, pack.role), pack)
+            if place is not pack:
+                place.blocks += pack.blocks
+    made.drives, made.packs = list(drives.values()), list(packs.values())
+    return made

@@ -1,4 +1,4 @@
-"""--onto says what it did and no more; what an earlier run left on the new drive is proved; a full drive is no target."""
+"""--onto says what it did and no more; what an earlier run left is proved; a drive with files is no target."""
 
 import sys
 from pathlib import Path

@@ -37,7 +37,8 @@ Looks at names and lengths only, so it takes seconds; `sealift verify` reads eve
   sealift inspect /mnt/d* --seal SHIPMENT.seal
 
 Exit 0 complete (only a seal can say that); 3 not complete, but enough to recover every byte; 6 not enough yet, or
-no seal; 4 not enough, and --final says that no more will come; 5 a signature or the seal does not hold.
+no seal; 4 some data is lost whatever comes, or not enough is here and --final says that no more will come; 5 a
+signature or the seal does not hold, or the seal is another shipment's.
 """
 
 

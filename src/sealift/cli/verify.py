@@ -25,8 +25,8 @@ drives at once. It may be interrupted: the same command goes on. Nothing on a dr
   sealift verify /mnt/d* --allowed-signers signers --part other.json
                                        drives in two hosts, one verdict
 
-Exit 0 intact; 3 damaged or short, all recoverable; 4 something is lost; 5 a signature or the seal does not hold;
-6 drives are still to come (with --final they count as lost).
+Exit 0 intact; 3 damaged or short, all recoverable; 4 something is lost; 5 a signature or the seal does not hold, or the
+seal is another shipment's; 6 drives are still to come (with --final they count as lost).
 """
 
 

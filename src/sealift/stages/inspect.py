@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput
-from sealift.reading.survey import survey
+from sealift.reading.survey import refuse_others, survey
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import MAX_FAULTS, Fault, InspectReport, InspectState, Report
@@ -44,6 +44,8 @@ def inspect(
     """
     begun = time.monotonic()
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
+    if not parts:
+        refuse_others(found)
     known, reports = join.cases(found, parts)
     if not known and all(view.standing == "empty" for view in found.views):
         raise BadInput(

@@ -19,6 +19,7 @@ from sealift.drives.base import PART
 from sealift.drives.local import LocalDrive
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
+from sealift.reading.survey import refuse_others
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import bag_damage, is_bag
 from sealift.stages.verify_report import Fault  # noqa: TC001 -- msgspec reads it when it runs
@@ -154,7 +155,8 @@ def folder_of(place: str | Drive) -> object:
 
 
 def check_trust(found: Survey) -> None:
-    """Nothing is written under a manifest that no allowed signer signed."""
+    """Nothing is written under a manifest that no allowed signer signed, nor under another shipment's seal."""
+    refuse_others(found)
     if any(group.trusted for group in found.groups):
         return
     if found.groups:

@@ -75,6 +75,7 @@ class Result:
     changed: list[bytes] = field(default_factory=list)
     missing_drives: list[str] = field(default_factory=list)  # of the groups that are here
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)  # mounts that give nothing, and why
     seconds: float = 0.0
 
 
@@ -111,7 +112,11 @@ def unpack(options: Options, events: Events) -> Result:
     shipment = _open(options)
     result = Result()
     try:
-        result.missing_drives = shipment.absent
+        result.missing_drives, result.ignored = shipment.absent, shipment.ignored
+        for mount, why in result.ignored:
+            events.notice(f"{mount} is ignored: {why}")
+        for notice in shipment.notices:
+            events.notice(notice)
         for missing in shipment.missing:
             result.missing_groups.append(
                 {

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import BadInput, Interrupted
-from sealift.reading.survey import survey
+from sealift.reading.survey import refuse_others, survey
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck, Stopped
 from sealift.stages.verify_report import MAX_FAULTS, Fault, Report, VerifyReport, VerifyState
@@ -70,6 +70,8 @@ def verify(
     """
     begun = time.monotonic()
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
+    if not parts:
+        refuse_others(found)
     known, reports = join.cases(found, parts)
     if not known and all(view.standing == "empty" for view in found.views):
         raise BadInput(

@@ -164,6 +164,28 @@ def test_a_drive_with_other_files_is_not_empty(tmp_path):
         mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "file")])
 
 
+def test_what_parity_gives_and_nobody_signed_is_not_written():
+    """The origin signed other bytes than its parity is over: the lost pack is lost, the rest is rebuilt."""
+    fleet = fleets.make(
+        Path("/nowhere"), seed=44, geometry=((2, 2),), lengths=[[2 * BLOCK] * 2, [BLOCK, 7]], on_disk=False,
+        off=frozenset([(0, 0, 1)]),
+    )  # fmt: skip
+    drives = fleet.memory()
+    assert verify(drives, allowed=fleet.allowed, remember=False).state == "intact"
+    slot = mf.slot_of(0, 0, 4)
+    new = empty(drives[0])
+    report = mend(drives[:slot] + drives[slot + 1 :], fleet, onto=[new])
+    assert [(each.path, each.first, each.last) for each in report.lost] == [(pack(slot, 0), 1, 1)]
+    assert (report.rebuilt, report.state, stage.exit_code(report)) == ([], "lost", 6)
+    assert pack(slot, 0) not in new.medium.files
+    assert new.medium.files[pack(slot, 1)] == fleet.groups[0].files[slot][pack(slot, 1)]
+    flip(drives[slot], pack(slot, 0), BLOCK + 5)
+    before = bytes(drives[slot].medium.files[pack(slot, 0)])
+    report = mend(drives, fleet)
+    assert (report.state, stage.exit_code(report), len(report.lost)) == ("lost", 4, 1)
+    assert drives[slot].medium.files[pack(slot, 0)] == before
+
+
 def test_what_stands_in_the_way_on_the_new_drive_is_told():
     drives = FLEET.memory()
     new = half_rebuilt(drives)

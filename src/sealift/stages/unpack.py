@@ -21,7 +21,6 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Self
 
 from blake3 import blake3
@@ -31,6 +30,7 @@ from sealift.formats import index
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Group, Shipment, matcher
 from sealift.stages.sorting import Sorter
+from sealift.stages.spawned import QuietSpawn
 from sealift.stages.undisturbed import undisturbed
 from sealift.stages.unpack_target import Target, UnsafeError
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _JOB_ROWS = 50_000
+_PATIENCE = 3.0  # seconds for workers to end
 _NOTE, _REMOVED = ".sealift-unpack-", "removed "
 
 
@@ -250,7 +251,7 @@ def _restore_packs(
 ) -> None:
     workers = options.workers or len(os.sched_getaffinity(0))
     pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(options, os.getpid())
+        workers, mp_context=QuietSpawn(), initializer=_begin_worker, initargs=(options, os.getpid())
     )
     running: dict[Future[Done], Job] = {}
 
@@ -286,11 +287,21 @@ def _restore_packs(
             hint="run the same command again: it goes on",
         ) from error
     except BaseException:
-        for process in list((pool._processes or {}).values()):  # noqa: SLF001 -- 3.14 has terminate_workers()
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+        with undisturbed():  # a second Ctrl-C would leave the rest to Python's end, which tells of it
+            _end(pool)
         raise
     pool.shutdown()
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Stop the workers now; one that a drive holds in the kernel is not waited for."""
+    processes = list((pool._processes or {}).values())  # noqa: SLF001 -- 3.14 has terminate_workers()
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + _PATIENCE
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    pool.shutdown(wait=not any(process.is_alive() for process in processes), cancel_futures=True)
 
 
 def _add(result: Result, done: Done) -> None:

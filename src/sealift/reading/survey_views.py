@@ -218,6 +218,7 @@ class Survey:
     seal_source: Literal["file", "drives"] | None
     seal_failures: list[str]  # why seals on the drives do not hold
     notices: list[str]
+    unsealed: list[DriveView] = field(default_factory=list)  # drives without seal/, though others here have it
 
     @property
     def absent(self) -> list[SealGroup]:

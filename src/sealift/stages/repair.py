@@ -105,7 +105,7 @@ def repair(
     else:
         seen = looking.look(found, report, state, events.progress)
         answer.verified_bytes = sum(each.bytes_read for each in seen)
-        plans = planning.plan(seen, answer)
+        plans = planning.plan(found, seen, answer)
         answer.left += looking.beyond(found)
     mended: set[tuple[int, int]] = set()
     for plan in plans:

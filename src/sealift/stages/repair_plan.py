@@ -326,9 +326,13 @@ def still_damaged(group: GroupView, seen: Sequence[Seen], mended: Collection[tup
     return {slot: common_damage(found) for slot, found in copies.items()}
 
 
-def plan(seen: Sequence[Seen], answer: RepairReport) -> list[Plan]:
-    """What to do about it; what is not repair's to mend goes to `answer.left`."""
+def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan]:
+    """What to do about it; what is not repair's to mend goes to `answer.left`.
+
+    The seal is put on a drive that has none where others here have it, and it is believed.
+    """
     plans: dict[int, Plan] = {}
+    unsealed = {id(view) for view in found.unsealed} if found.trusted is not None else set()
     for each in seen:
         if each.bag:
             answer.notices.append(
@@ -343,6 +347,8 @@ def plan(seen: Sequence[Seen], answer: RepairReport) -> list[Plan]:
         answer.left += [fault for fault in each.faults if not _is_mended(fault)][:room]
         paths = {fault.path for fault in each.faults if fault.path and fault.kind in _MENDED}
         stripes = {int(match[1]) for path in paths if (match := _PACK.fullmatch(path))} | set(each.damage)
+        if id(each.view) in unsealed:
+            paths |= set(mf.SEAL_FILES)
         small = [name for name in SMALL if name in paths]
         if stripes or small:
             of_group = plans.setdefault(id(each.group), Plan(each.group))

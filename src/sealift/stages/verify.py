@@ -226,6 +226,7 @@ def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[st
     if found.trusted is None:
         notices.append("there is no seal: whole groups may be missing, and nobody can say that this is all")
         notices += [f"a seal on a drive does not hold: {why}" for why in found.seal_failures]
+    notices += join.seal_notices(found)
     for check in checks:
         rivals = _rivals(check, checks)
         if rivals and not check.damage and checks.index(check) > checks.index(rivals[0]):

@@ -272,6 +272,15 @@ def words(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="replace")[:2000]
 
 
+def seal_notices(found: Survey) -> list[str]:
+    """Drives that have no copy of the seal, though others here do."""
+    return [
+        f"{view.mount}: {view.name} has no copy of the seal, and others here have it: it was not attached when the"
+        " shipment was sealed, or has lost it; `sealift repair` puts it there"
+        for view in found.unsealed
+    ]
+
+
 def part_faults(reports: Sequence[tuple[str, Report]]) -> list[Fault]:
     """The faults of other hosts' reports, marked with where they come from."""
     return [msgspec.structs.replace(each, part=each.part or name) for name, report in reports for each in report.faults]

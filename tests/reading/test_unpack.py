@@ -125,8 +125,84 @@ def test_nothing_is_overwritten(origin, tmp_path, inline):
     assert [path.name for path in (tmp_path / "target").iterdir()] == ["mine"]
 
 
+class StopError(Exception):
+    pass
+
+
+def stopped(origin, target, monkeypatch, **more):
+    """An unpack that has restored and noted every pack, and was stopped before its end."""
+
+    def stop(*_):
+        raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unpacking, "_finish", stop)
+        with pytest.raises(StopError):
+            origin.unpack(target, **more)
+
+
+def test_what_was_restored_and_is_gone_is_restored_again(origin, tmp_path, inline, monkeypatch):
+    """Removed, cut, grown, replaced by something else; whole files, files of several packs, links."""
+    target = tmp_path / "target"
+    stopped(origin, target, monkeypatch)
+    for number, path in enumerate(sorted((target / "text").rglob("*.txt"))):
+        if number % 3 == 0:
+            path.unlink()
+        elif number % 3 == 1:
+            os.truncate(path, path.stat().st_size + (1 if number % 2 else -1) if path.stat().st_size else 1)
+    (target / "big" / "large.bin").unlink()
+    os.truncate(os.fsencode(target) + b"/odd/sparse", 5)
+    (target / "odd" / "dangling").unlink()
+    (target / "images" / "0003.jpg").unlink()
+    (target / "images" / "0003.jpg").symlink_to("/etc/hostname")
+    (target / "odd" / "up").unlink()
+    (target / "odd" / "up").write_bytes(b"no link")
+    said = []
+    result = unpacking.unpack(origin.unpack_options(target), unpacking.Events(notice=said.append))
+    assert result.failed == []
+    assert any("gone or cut: they are restored again" in text for text in said)
+    shipments.same(origin.source, target)
+    fresh = origin.unpack(tmp_path / "fresh")
+    assert (result.files, result.size) == (fresh.files, fresh.size)
+
+
+def test_what_is_there_is_not_restored_again(origin, tmp_path, inline, monkeypatch):
+    target = tmp_path / "target"
+    stopped(origin, target, monkeypatch)
+    before = {path: path.stat().st_ino for path in target.rglob("*") if path.is_file()}
+    monkeypatch.setattr(unpacking, "_work", None)  # there is no work
+    said = []
+    assert unpacking.unpack(origin.unpack_options(target), unpacking.Events(notice=said.append)).failed == []
+    assert {path: path.stat().st_ino for path in before if path.exists()}.items() <= before.items()
+    assert said == []
+    shipments.same(origin.source, target)
+
+
+def test_a_file_of_several_packs_of_which_one_is_noted_is_made_whole(tmp_path, inline, monkeypatch):
+    shipments.write(tmp_path / "source/large.bin", os.urandom(5 << 20))
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 1, options={"pack_size": 1 << 20})
+    origin.pack()
+    target, real = tmp_path / "target", unpacking._work
+    jobs = []
+
+    def some(job):
+        jobs.append(job.name)
+        if len(jobs) == 3:
+            raise StopError
+        return real(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unpacking, "_work", some)
+        patch.setattr(shipments.Inline, "__exit__", None, raising=False)
+        with pytest.raises(StopError):
+            origin.unpack(target)
+    (target / "large.bin").unlink()
+    assert origin.unpack(target).failed == []
+    shipments.same(origin.source, target)
+
+
 def test_a_second_unpack_is_kept_out(origin, tmp_path, inline):
-    first = unpacking._Notes(str(tmp_path / "target"), origin.manifests()[0][0].shipment, [])
+    first = unpacking.Notes(str(tmp_path / "target"), origin.manifests()[0][0].shipment, [])
     with first, pytest.raises(Busy):
         origin.unpack(tmp_path / "target")
     assert origin.unpack(tmp_path / "target").failed == []

@@ -22,8 +22,10 @@ def _small_slabs(monkeypatch):
 class Stand:
     """A group on drives in memory, without manifest or signature: packs, hashes, drives."""
 
-    def __init__(self, tmp_path, lengths, k, m, seed=0):
-        self.fleet = make(tmp_path, seed=seed, geometry=((k, m),), lengths=lengths, on_disk=False, with_seal=False)
+    def __init__(self, tmp_path, lengths, k, m, seed=0, off=frozenset()):
+        self.fleet = make(
+            tmp_path, seed=seed, geometry=((k, m),), lengths=lengths, off=off, on_disk=False, with_seal=False
+        )
         self.group = self.fleet.groups[0]
         self.k, self.m, self.n = k, m, k + m
         self.drives = self.fleet.memory()
@@ -114,6 +116,34 @@ def test_each_column_is_solved_by_itself(tmp_path, sizes, bad, seed):
     assert result.packs == len(set(roles) - hopeless)
     assert result.blocks == sum(len(here) for here in by_column.values() if len(here) <= 2)
     assert stand.parts() == []
+
+
+@pytest.mark.parametrize("block", [0, 1, 3, 4])
+def test_what_is_solved_is_proved_before_it_is_written(tmp_path, block):
+    """Every survivor is as it was signed, and what they give is not: nothing appears under the name."""
+    stand = Stand(tmp_path, [[4 * BLOCK + 9] * 3, [BLOCK] * 3], 3, 2, off=frozenset([(0, 1, block)]))
+    drive = stand.drive(0, 1)
+    drive.medium.files.pop(stand.name(0, 1))
+    versions = dict(drive.medium.versions)
+    result = stand.rebuild([(0, 1)], gone=[mf.slot_of(0, 1, 5)])
+    assert [(each.stripe, each.role, each.first, each.last) for each in result.lost] == [(0, 1, block, block)]
+    assert (result.packs, result.blocks) == (0, 4)
+    assert stand.name(0, 1) not in drive.medium.files
+    assert drive.medium.versions == versions
+    assert stand.parts() == []
+
+
+def test_what_is_solved_wrongly_in_place_leaves_what_was_there(tmp_path):
+    stand = Stand(tmp_path, [[4 * BLOCK] * 2], 2, 1, off=frozenset([(0, 0, 2)]))
+    stand.spoil(0, 0, 2)
+    before = bytes(stand.drive(0, 0).medium.files[stand.name(0, 0)])
+    result = stand.rebuild([(0, 0)])
+    assert [(each.role, each.first, each.last) for each in result.lost] == [(0, 2, 2)]
+    assert stand.drive(0, 0).medium.files[stand.name(0, 0)] == before
+    stand = Stand(tmp_path, [[4 * BLOCK] * 2], 2, 1, off=frozenset([(0, 0, 2)]))
+    stand.spoil(0, 0, 1)  # another block: parity is right there
+    assert stand.rebuild([(0, 0)]).lost == []
+    assert stand.is_whole(0, 0)
 
 
 def test_rot_in_what_is_read_is_gone_around_and_told(tmp_path):

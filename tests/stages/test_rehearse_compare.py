@@ -90,7 +90,7 @@ def test_a_change_is_found_and_named(trees, what):
     assert any(part in line for line in result.named for part in says.split("|")), result.named
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, (3 << 20) - 1), st.integers(1, 255))
 def test_one_byte_anywhere_is_found(trees, offset, mask):
     one, two = trees

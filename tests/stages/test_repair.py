@@ -427,7 +427,8 @@ def test_the_command_mends_folders_and_prints_its_object(tmp_path):
     assert answer["state"] == "repaired"
     assert answer["shipment"] == fleet.shipment
     done = run(*fleet.mounts, "--dry-run")
-    assert (done.returncode, done.stdout) == (0, "whole: nothing is wrong, and nothing was written\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "whole: nothing is wrong, and nothing was written"
     done = run(*fleet.mounts)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "whole: nothing is wrong, and nothing was written")
     new = tmp_path / "new"

@@ -116,13 +116,22 @@ def make(
     geometry: tuple[tuple[int, int], ...] = ((2, 1),),
     lengths: list[list[int]] | None = None,
     undeclared: frozenset[str] = frozenset(),
+    off: frozenset[tuple[int, int, int]] = frozenset(),
     with_seal: bool = True,
     on_disk: bool = True,
 ) -> Fleet:
-    """A shipment of one group for each (data, parity); `lengths` are the data packs' of each stripe."""
+    """A shipment of one group for each (data, parity); `lengths` are the data packs' of each stripe.
+
+    `off`: (stripe, role, block) that are signed with a bit flipped after parity was made over them: every pack is as
+    it was signed, and parity gives other bytes than that.
+    """
     rng = random.Random(seed)
     shipment = rng.randbytes(8).hex()
     groups = [_group(rng, number, k, m, lengths) for number, (k, m) in enumerate(geometry)]
+    for group, (stripe, role, block) in itertools.product(groups, sorted(off)):
+        pack = bytearray(group.packs[stripe][role])
+        pack[block * BLOCK] ^= 1
+        group.packs[stripe][role] = bytes(pack)
     signing, officer = key(seed, "signing"), key(seed, "officer")
     lines = [
         f'origin@example.com namespaces="sealift" {sshsig.public_key_of(signing).line}',

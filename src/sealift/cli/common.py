@@ -111,10 +111,21 @@ identity_option = click.option(
     required=True,
     help="Identity that opens the shipment: an age identity file or an OpenSSH key. May be repeated.",
 )
+
+
+def _one(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """The value of an option of which click would quietly take the last."""
+    if len(values) > 1:
+        raise click.BadParameter("is given more than once, and takes one value", param=parameter)
+    return values[0] if values else None
+
+
 seal_option = click.option(
     "--seal",
     metavar="FILE",
     type=click.Path(),
+    multiple=True,  # to see that it is given twice
+    callback=_one,
     help="The shipment's seal, sent ahead by the origin; else the one on a drive.",
 )
 in_reply_to_option = click.option(

@@ -10,7 +10,7 @@ import click
 from sealift.cli import common
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sealift.stages.verify_report import Fault, GroupReport, InspectReport, Missing, Present, VerifyReport
 
@@ -40,7 +40,8 @@ Of a return leg it says which shipment it answers; with --in-reply-to SEAL also 
 one, signed by somebody whom it accepts, and exit 5 if it is not.
 
 Exit 0 complete (only a seal can say that); 3 not complete, but enough to recover every byte; 6 not enough yet, or
-no seal; 4 not enough, and --final says that no more will come; 5 a signature or the seal does not hold.
+no seal; 4 some data is lost whatever comes, or not enough is here and --final says that no more will come; 5 a
+signature or the seal does not hold, or the seal is another shipment's.
 """
 
 
@@ -82,12 +83,14 @@ def inspect(
     if as_json:
         common.emit(to_json(report))
     else:
-        show_head(report, _VERDICTS[report.state])
+        show_head(report, _verdict(report))
         if report.answers is not None:
             click.echo(
                 _clean(f"answers {report.answers.consignment}, signed by {report.answers.signer}, whom it accepts")
             )
         show_groups(report)
+        for line in next_steps(report):
+            click.echo(f"next: {line}")
     context.exit(exit_code(report))
 
 
@@ -105,6 +108,53 @@ _VERDICTS = {
     "unseen": "unseen: not enough is here yet, or nobody can say that this is all",
     "lost": "LOST: not enough is here, and no more will come",
 }
+_STRANGE = {"foreign", "replayed"}  # a drive that is none of this shipment's as it was sealed
+
+
+def _verdict(report: InspectReport) -> str:
+    if report.state == "recoverable" and not any(group.missing for group in report.groups):
+        return "recoverable: every drive is here, not all of it as it should be, and enough to recover every byte"
+    if report.state == "lost" and not report.final:
+        return "LOST: some data cannot be recovered, whatever is still to come"
+    return _VERDICTS[report.state]
+
+
+def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
+    """What the one who stands there is to do; nothing where there is nothing to do."""
+    strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE}
+    for mount in sorted(strange)[: common.SHOWN]:
+        yield f"pull {_clean(mount)}: it does not belong to this shipment as it was sealed"
+    if report.state == "lost":
+        yield "`sealift repair --fetch-list` says what must be sent again; unpack restores the rest and names the lost"
+    elif report.state == "unseen" and not report.final:
+        seal = "" if report.seal is not None else "give the seal (--seal FILE); "
+        yield f"{seal}mount what is still to come and run this again (--final when nothing more will come)"
+    faults = [fault for fault in report.faults if fault.mount not in strange and not _is_no_drive(fault)]
+    if any(fault.kind == "conflict" for fault in faults):
+        yield "pull both drives of a conflict, and ask the origin which serial number is right"
+    if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
+        yield "ask the origin about what is undeclared or signed twice, before you go on"
+    if report.state == "recoverable" and any(fault.kind not in _NOT_MENDED for fault in faults):
+        yield "unpack and training rebuild what is damaged as they read; `sealift repair` makes the drives whole"
+    if any(fault.kind == "unexpected" for fault in faults):
+        yield "nobody signed what is unexpected: move it away, if it is not known to you"
+    if report.state == "recoverable" and any(group.missing for group in report.groups):
+        yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
+
+
+def only_strange(report: InspectReport | VerifyReport) -> bool:
+    """Whether nothing is wrong with what was signed: other mounts and files are among it, and that is all."""
+    strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE or _is_no_drive(fault)}
+    return not any(group.missing for group in report.groups) and all(
+        fault.mount in strange or fault.kind == "unexpected" for fault in report.faults
+    )
+
+
+_NOT_MENDED = {"unexpected", "conflict", "undeclared", "two-manifests", *_STRANGE}
+
+
+def _is_no_drive(fault: Fault) -> bool:
+    return fault.kind == "missing" and fault.path == ""
 
 
 def _clean(text: str) -> str:

@@ -124,7 +124,13 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
+    signal.signal(signal.SIGINT, leave)  # `run` has a handler of its own while the command works
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def leave(_number: int, _frame: object) -> NoReturn:
+    """Ctrl-C once the command is over: Python is on its way out, and would print a traceback of where it was."""
+    os._exit(Interrupted.exit_code)
 
 
 def run(arguments: list[str]) -> int:

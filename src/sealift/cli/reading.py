@@ -39,8 +39,13 @@ def load_seal(path: str | None) -> dict[str, bytes] | None:
 
 
 def open_shipment(mounts: Sequence[str], identities: Sequence[str], allowed: str | None, seal: str | None) -> Shipment:
-    """The shipment on `mounts`, opened with what the options name."""
+    """The shipment on `mounts`, opened with what the options name; mounts that give nothing are told on stderr."""
     from sealift.reading.shipment import Shipment
 
     keys = read_identities(identities)
-    return Shipment.open(mounts, identity=keys, allowed_signers=read_allowed(allowed), seal=seal)
+    shipment = Shipment.open(mounts, identity=keys, allowed_signers=read_allowed(allowed), seal=seal)
+    for mount, why in shipment.ignored:
+        common.say(common.path_text(f"note: {mount} is ignored: {why}".encode(errors="surrogateescape")))
+    for notice in shipment.notices:
+        common.say(common.path_text(f"note: {notice}".encode(errors="surrogateescape")))
+    return shipment

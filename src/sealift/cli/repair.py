@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,21 +17,22 @@ if TYPE_CHECKING:
 HELP = """
 Mend the drives mounted at MNT..., in any order, from what is left of their group; or rebuild a lost drive.
 
-No key is needed. Every drive is read; damaged packs are written anew beside the old ones, each block proved against
-what the origin signed, and only then take their place. Nothing is written where nothing is wrong. It may be
-interrupted: the same command goes on.
+No key is needed. Every drive is read (but with --onto and --report); damaged packs are written anew beside the old
+ones, each block proved against what the origin signed, and only then take their place. Nothing is written where nothing
+is wrong. It may be interrupted: the same command goes on.
 
 \b
   sealift repair /mnt/d* --allowed-signers signers
   sealift repair /mnt/d* --allowed-signers signers --onto /mnt/new
-                                       a lost drive, onto an empty one
+                                       a lost drive, onto an empty one; the others are read as far as that needs
   sealift repair /mnt/d* --allowed-signers signers --report verify.json
                                        where `sealift verify --json` has just read everything
   sealift repair /mnt/d* --allowed-signers signers --fetch-list > fetch.json
                                        more is lost than parity holds: what must be sent again
 
-Exit 0: everything here is whole; 3: something is still wrong, all of it recoverable; 4: something is lost (all else
-was mended); 6: more is lost than the drives here can give, and drives are missing that may; 5: signature or seal.
+Exit 0: everything that was read or reported is whole, or the lost drive is rebuilt; 3: something is still wrong, all
+of it recoverable; 4: something is lost (all else was mended); 6: more is lost than the drives here can give, and drives
+are missing that may; 5: a signature or the seal does not hold, or it is another shipment's.
 """
 
 
@@ -50,9 +50,9 @@ was mended); 6: more is lost than the drives here can give, and drives are missi
 )
 @click.option(
     "--report",
-    metavar="VERIFY.json",
+    metavar="FILE.json",
     type=click.Path(),
-    help="What verify --json said of these mounts, instead of reading them all again to find what is wrong.",
+    help="What verify --json said of these mounts, or what reading met (health), instead of reading all of them first.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be read and written, and write nothing.")
 @click.option(
@@ -75,6 +75,7 @@ def repair(
     as_json: bool,
 ) -> None:
     """Run, and show or print the report."""
+    from sealift.cli.repair_words import show
     from sealift.reading.trust import load_seal
     from sealift.stages import repair as stage
     from sealift.stages.repair_plan import Events
@@ -103,7 +104,7 @@ def repair(
     if as_json:
         common.emit(answer(result))
     else:
-        _show(result)
+        show(result)
     context.exit(stage.exit_code(result))
 
 
@@ -125,63 +126,3 @@ def answer(result: RepairReport) -> dict[str, Any]:
 
     built: dict[str, Any] = msgspec.to_builtins(result)
     return built
-
-
-_VERDICTS = {
-    "whole": "whole: nothing is wrong, and nothing was written",
-    "repaired": "repaired: everything on the drives here is as it was signed",
-    "damaged": "not whole yet: all that is still wrong can be recovered",
-    "lost": "LOST: more is gone than parity holds; what could be mended was, nothing else was touched",
-    "missing": "more is missing than parity holds, and drives that are not here may have it; what could be mended was",
-}
-
-
-def _show(result: RepairReport) -> None:
-    echo = click.echo
-    if result.dry_run and result.repaired_files:
-        echo("dry run: nothing was written")
-    else:
-        echo(_VERDICTS["missing" if result.state == "lost" and result.missing else result.state])
-    would = "would be written" if result.dry_run else "written"
-    by_drive = Counter[tuple[str, str]]()
-    for each in result.repaired:
-        by_drive[each.drive, each.mount] += each.bytes
-    for (drive, mount), size in by_drive.items():
-        files = sum((each.drive, each.mount) == (drive, mount) for each in result.repaired)
-        whole = ", rebuilt whole" if drive in result.rebuilt else ""
-        echo(f"  {drive} at {mount}: {common.counted(files, 'file')}, {common.size_text(size)} {would}{whole}")
-    if len(result.repaired) < result.repaired_files:
-        echo(f"  {result.repaired_files:,} files in all")
-    for lost in result.lost[: common.SHOWN]:
-        echo(f"  lost: {lost.drive} {lost.path}, blocks {lost.first} to {lost.last}")
-    for fault in result.left[: common.SHOWN]:
-        where = f" block {fault.block}" if fault.block is not None else ""
-        text = f"  still wrong: {fault.drive} {fault.path or ''}{where}: {fault.kind}, {fault.detail}"
-        echo(common.path_text(text.encode(errors="replace")))
-    for many, what in ((len(result.lost), "lost"), (len(result.left), "still wrong")):
-        if many > common.SHOWN:
-            echo(f"  ... {many - common.SHOWN:,} more {what} (--json names them)")
-    for group in result.short:
-        echo(f"group {group}: so many drives are missing that what is here cannot give all of its contents")
-    if result.missing:
-        echo(f"missing: {', '.join(result.missing[:20])}")
-    read, written = common.size_text(result.bytes_read), common.size_text(result.bytes_written)
-    if result.dry_run:  # blocks are known once they are rebuilt
-        if result.repaired_files:
-            echo(f"repairing it would read about {read} and write {written}")
-    else:
-        blocks = common.counted(result.rebuilt_blocks, "block")
-        echo(f"read {read} to rebuild {blocks}, {written} written, in {common.duration_text(result.seconds)}")
-    _show_next(result)
-
-
-def _show_next(result: RepairReport) -> None:
-    if result.dry_run and result.repaired_files:
-        click.echo("next: the same command without --dry-run")
-    elif result.lost or result.short:
-        fetch = "--fetch-list says what must be sent again"
-        click.echo(f"next: mount the drives that are missing, or {fetch}" if result.missing else f"next: {fetch}")
-    elif result.missing:
-        click.echo("next: --onto MNT rebuilds a missing drive onto an empty one")
-    elif result.state == "repaired":
-        click.echo("next: sealift verify reads everything once more, from the medium")

@@ -61,7 +61,7 @@ def unpack(
     )
     with common.Meter() as meter:
         events = stage.Events(
-            notice=meter.note,
+            notice=lambda text: meter.note(common.path_text(f"note: {text}".encode(errors="surrogateescape"))),
             progress=lambda files, count, total: meter.update("unpacking", count, total, files=files),
         )
         result = stage.unpack(options, events)
@@ -74,6 +74,10 @@ def unpack(
         "missing_drives": result.missing_drives,
         "missing_groups": result.missing_groups,
         "reply_signer": result.reply_signer,
+        "ignored": [
+            {"mount": mount.encode(errors="surrogateescape").decode(errors="replace"), "why": why}
+            for mount, why in result.ignored
+        ],
         "seconds": round(result.seconds, 3),
     }
     if as_json:

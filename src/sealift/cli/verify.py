@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.inspect import final_option, load_parts, part_option, shipment_option, show_groups, show_head
+from sealift.cli.inspect import (
+    final_option,
+    load_parts,
+    next_steps,
+    only_strange,
+    part_option,
+    shipment_option,
+    show_groups,
+    show_head,
+)
 
 if TYPE_CHECKING:
     from sealift.stages.verify import Progress
@@ -25,8 +34,8 @@ drives at once. It may be interrupted: the same command goes on. Nothing on a dr
   sealift verify /mnt/d* --allowed-signers signers --part other.json
                                        drives in two hosts, one verdict
 
-Exit 0 intact; 3 damaged or short, all recoverable; 4 something is lost; 5 a signature or the seal does not hold;
-6 drives are still to come (with --final they count as lost).
+Exit 0 intact; 3 damaged or short, all recoverable; 4 something is lost; 5 a signature or the seal does not hold, or the
+seal is another shipment's; 6 drives are still to come (with --final they count as lost).
 """
 
 
@@ -95,12 +104,18 @@ _VERDICTS = {
 }
 
 
+def _verdict(report: VerifyReport) -> str:
+    if report.state == "recoverable" and only_strange(report):
+        return "recoverable: every byte is as it was signed, and something else stands or lies among it"
+    return _VERDICTS[report.state]
+
+
 _REFUSED = "REFUSED: a signature or the seal does not hold, by the allowed signers"
 
 
 def _show(report: VerifyReport) -> None:
     refused = not report.signature.ok
-    show_head(report, _REFUSED if refused else _VERDICTS[report.state])
+    show_head(report, _REFUSED if refused else _verdict(report))
     show_groups(report)
     resumed = (
         f"; {common.size_text(report.bytes_resumed)} were read before the interruption" if report.bytes_resumed else ""
@@ -110,5 +125,6 @@ def _show(report: VerifyReport) -> None:
     click.echo(f"read {common.size_text(report.bytes_read)} {where} in {took}{resumed}")
     if refused:
         click.echo("next: see whose signatures --allowed-signers names; what nobody trusted signed was not read")
-    elif report.state == "unseen" and not report.final:
-        click.echo("next: mount what is still to come and run this again (--final when nothing more will come)")
+        return
+    for line in next_steps(report):
+        click.echo(f"next: {line}")

@@ -17,7 +17,7 @@ import mmap
 import os
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
-from sealift.errors import DriveFault
+from sealift.errors import DriveFault, FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -208,6 +208,8 @@ _GONE = (
 for _code in (errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM):
     _SENTENCES[_code] = _GONE
 
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST}
+
 SAFE_READING = "nothing was changed"
 SAFE_WRITING = "what was committed before is safe"
 
@@ -229,3 +231,11 @@ def errno_of(error: BaseException) -> int | None:
 def is_missing(error: BaseException) -> bool:
     """Whether a DriveFault of `open_read` says that there is no such file."""
     return errno_of(error) == errno.ENOENT
+
+
+def is_in_the_way(error: BaseException) -> bool:
+    """Whether `create`, `publish` or `write_small` failed for what stands there, and not for the drive.
+
+    A folder in place of the file, or above it something that is no folder.
+    """
+    return isinstance(error, FormatError) or errno_of(error) in _IN_THE_WAY

@@ -42,7 +42,7 @@ from sealift.reading.health import Health, health_of
 from sealift.reading.index_files import BATCH, AnyCopy, Members, PackCounts, checked, open_parquet, pack_counts
 from sealift.reading.pack import PackContent, PackReader
 from sealift.reading.samples import files, load, runs
-from sealift.reading.survey import survey
+from sealift.reading.survey import refuse_others, survey, unused
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
@@ -157,6 +157,8 @@ class Shipment:
             if sealed.group not in views
         ]
         self.absent = [_named(row) for view in views.values() for row in view.missing]
+        self._ignored: list[tuple[str, str]] = []
+        self.notices: list[str] = []  # what else there is to know of the mounts
         self._start()
 
     def _start(self) -> None:
@@ -189,6 +191,7 @@ class Shipment:
         signers = _contents(allowed_signers, MAX_FILE, "allowed signers file")
         files = trust.load_seal(seal) if isinstance(seal, str) else seal
         found = survey(locations, allowed=AllowedSigners.parse(signers), seal=files)
+        refuse_others(found)
         if found.trusted is None:
             raise SealInvalid(
                 "; ".join(found.seal_failures) or "no seal: neither given nor on these drives",
@@ -200,7 +203,9 @@ class Shipment:
                 "none of these drives belongs to the shipment of this seal",
                 hint="give the seal of this shipment, or mount its drives; `sealift inspect MNT...` says what is here",
             )
-        return cls(found.trusted, views, identities, (list(locations), keys, signers, found.trusted.files))
+        shipment = cls(found.trusted, views, identities, (list(locations), keys, signers, found.trusted.files))
+        shipment._ignored, shipment.notices = unused(found), list(found.notices)
+        return shipment
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_again, self._again
@@ -224,6 +229,11 @@ class Shipment:
         if self._pid != os.getpid():  # after a fork: the parent's locks may be held by threads that are not here
             self._start()
         return self._groups
+
+    @property
+    def ignored(self) -> list[tuple[str, str]]:
+        """Locations that were given and give nothing, and why: another shipment's drive, or none."""
+        return list(self._ignored)
 
     # -- what is in it
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, DriveFault, FormatError, SealInvalid, SignatureInvalid
+from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
 from sealift.reading import survey_slots, trust
@@ -52,7 +52,9 @@ __all__ = [
     "SharedPages",
     "Standing",
     "Survey",
+    "refuse_others",
     "survey",
+    "unused",
 ]
 
 MAX_MOUNTS = 10_000
@@ -86,6 +88,70 @@ def survey(
     if allowed is not None and found.trusted is not None:
         _check_serials(found)
     return found
+
+
+def refuse_others(found: Survey) -> None:
+    """Raise where every drive here is of another shipment than the one in question, or of a packing that is not done.
+
+    1. Drives are here, and no group of the shipment that the seal (or --shipment) names.
+    2. Each of them bears a whole manifest of another shipment: SealInvalid. Nothing is forged where signatures hold;
+       the seal is merely not theirs.
+    3. Or none of them bears a manifest or its signature, as while packing goes on: NotAllHere; nothing can be checked.
+
+    Anything else (a manifest that nobody signed, a mixture) is for the caller's report to tell.
+    """
+    drives = [view for view in found.views if view.standing != "empty"]
+    if not drives or found.groups:
+        return
+    if all(view.standing == "foreign" for view in drives):
+        raise _of_others(found, drives)
+    if any(view.small.keys() & {mf.MANIFEST, mf.SIGNATURE} for view in drives) or not any(v.card for v in drives):
+        return
+    of = f"; drive.json says that they are of {_shipments({view.card.shipment for view in drives if view.card})}"
+    if found.seal is not None and all(view.card is None or view.card.shipment != found.shipment for view in drives):
+        of += f", and the seal is of shipment {found.seal.shipment}"
+    raise NotAllHere(
+        f"there is no manifest on {_mounts(drives)}: their packing was not finished, or it is gone; nothing could be"
+        f" checked{of}",
+        hint="at the origin, `sealift pack` again finishes them; here, mount the other drives of their group",
+    )
+
+
+def unused(found: Survey) -> list[tuple[str, str]]:
+    """Mounts that give nothing to the shipment, and why: no drive, another shipment's, or not to be placed."""
+    used = {id(view) for group in found.groups if group.trusted for views in group.copies.values() for view in views}
+    rest = [view for view in found.views if id(view) not in used]
+    return [(view.mount, _why(view)) for view in rest]
+
+
+def _why(view: DriveView) -> str:
+    if view.problems:
+        return view.problems[0].detail
+    return "its group's manifest is not signed by an allowed signer"
+
+
+def _of_others(found: Survey, drives: Sequence[DriveView]) -> SealInvalid:
+    names = {view.manifest.shipment for view in drives if view.manifest is not None}
+    if all(view.signed for view in drives):
+        said = f"are of {_shipments(names)}, and their signatures hold"
+    else:
+        said = f"say that they are of {_shipments(names)}, which nobody whose signature counts here has signed"
+    what = "the seal is of" if found.seal is not None else "--shipment asks for"
+    return SealInvalid(
+        f"the drives here ({_mounts(drives)}) {said}; {what} shipment {found.shipment}",
+        hint=f"give the seal of {_shipments(names)}, or mount the drives of shipment {found.shipment}",
+    )
+
+
+def _shipments(names: set[str]) -> str:
+    listed = sorted(names)
+    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+    return f"{'shipment' if len(listed) == 1 else 'shipments'} {', '.join(listed[:5])}{more}"
+
+
+def _mounts(views: Sequence[DriveView]) -> str:
+    more = f" and {len(views) - 5} more" if len(views) > 5 else ""
+    return ", ".join(view.mount for view in views[:5]) + more
 
 
 def _open(places: Sequence[str | Drive]) -> tuple[list[DriveView], list[str]]:
@@ -157,6 +223,7 @@ def _group(found: Survey, checker: Checker) -> None:
         manifest = view.manifest
         if manifest is None:
             continue
+        view.signed = checker.own(view)[0]
         if manifest.shipment != found.shipment:
             if checker.whole(view):
                 view.standing = "foreign"

@@ -78,7 +78,15 @@ def choose_seal(
 
 
 def compare_seals(found: Survey, copies: SealCopies) -> None:
-    """Note what is wrong with the seals on drives of the shipment; a foreign drive's seal is its own."""
+    """Note what is wrong with the seals on drives of the shipment; a foreign drive's seal is its own.
+
+    A drive without any was not attached when it was made, or has lost it: nobody can say which (`Survey.unsealed`).
+    """
+    having = {id(view) for view, _, _ in copies.marks}
+    sealed = {id(view) for view, mark, _ in copies.marks if _key(mark) in copies.good}
+    members = [view for group in found.groups for view in group.views if view.slot is not None]
+    if any(id(view) in sealed for view in members):
+        found.unsealed = [view for view in members if id(view) not in having and view.small]
     for view, mark, notes in copies.marks:
         if view.standing not in {"member", "unidentified"}:
             continue

@@ -62,6 +62,7 @@ class DriveView:
     card: DriveCard | None = None  # as drive.json has it: a claim
     manifest: Manifest | None = None  # its own, well-formed; not necessarily its group's
     standing: Standing = "unidentified"
+    signed: bool = False  # its signature holds over its own manifest, by an allowed signer where those are given
     group: int | None = None
     slot: int | None = None
     problems: list[Problem] = field(default_factory=list)
@@ -217,6 +218,7 @@ class Survey:
     seal_source: Literal["file", "drives"] | None
     seal_failures: list[str]  # why seals on the drives do not hold
     notices: list[str]
+    unsealed: list[DriveView] = field(default_factory=list)  # drives without seal/, though others here have it
 
     @property
     def absent(self) -> list[SealGroup]:

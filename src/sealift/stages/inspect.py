@@ -2,9 +2,9 @@
 
 Looks at names, lengths and small files only: a pack of the right length counts as readable, whatever is in
 it, and only `verify` can say more. `complete` is said only against a seal: every drive of every group it
-names is here (or in another host's report) and nothing is wrong with any. `recoverable`: what is here gives
-every byte. `unseen`: it does not, and more drives may come; or there is no seal. `lost`: it does not, and
-with `final` no more drives will come.
+names is here (or in another host's report) and nothing is wrong with any; mounts that are no drive of it are named,
+and take nothing from that. `recoverable`: what is here gives every byte. `unseen`: it does not, and more drives may
+come; or there is no seal. `lost`: it does not, and no drive that may come can change that (with `final`: none will).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput, Refused
-from sealift.reading.survey import survey
+from sealift.reading.survey import refuse_others, survey
 from sealift.reading.trust import check_reply
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck
@@ -49,6 +49,8 @@ def inspect(
     """
     begun = time.monotonic()
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
+    if not parts:
+        refuse_others(found)
     answers = None if outbound is None else _answers(found, outbound)
     known, reports = join.cases(found, parts)
     if not known and all(view.standing == "empty" for view in found.views):
@@ -119,10 +121,12 @@ def _state(
     unknown = join.groups_unknown(found, {case.group: case for case in known}, reports) > 0
     enough = not unknown and all(case.copies and not case.is_lost(final=True) for case in known)
     if not enough:
-        return "lost" if final else "unseen"
+        return "lost" if final or any(case.is_lost(final=False) for case in known) else "unseen"
     if found.seal is None:
         return "unseen"
-    return "recoverable" if faults or any(case.absent for case in known) else "complete"
+    strangers = {join.words(view.mount) for view in found.views if view.standing in {"foreign", "empty"}}
+    wrong = any(fault.mount not in strangers or fault.part for fault in faults)
+    return "recoverable" if wrong or any(case.absent for case in known) else "complete"
 
 
 def _notices(found: Survey, checks: list[DriveCheck]) -> list[str]:
@@ -132,6 +136,7 @@ def _notices(found: Survey, checks: list[DriveCheck]) -> list[str]:
         notices += [f"a seal on a drive does not hold: {why}" for why in found.seal_failures]
     elif found.trusted is None:
         notices.append("no allowed signers were given: neither the seal nor any manifest was checked against them")
+    notices += join.seal_notices(found)
     first: dict[tuple[int, int], DriveCheck] = {}
     for check in checks:
         other = first.setdefault((check.group.group, check.slot), check)

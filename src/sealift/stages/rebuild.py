@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from blake3 import blake3
 
-from sealift.drives.base import ALIGN, aligned_buffer, errno_of
+from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_in_the_way
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import parity as code
@@ -100,13 +100,16 @@ def rebuild(
     *,
     progress: Callable[[Progress], object] = lambda _progress: None,
     landed: Callable[[int, int, Drive], object] = lambda _stripe, _role, _drive: None,
+    refused: Callable[[int, int, Drive, str], object] | None = None,
 ) -> Rebuilt:
     """Rebuild every wanted pack from `sources` (slot -> drives that hold its packs); needs the targets' locks.
 
     `landed(stripe, role, drive)` is called when a pack is durable under its name, in any order, from other threads.
-    Raises DriveFault when a target fails: what was renamed stays, the rest is as it was.
+    `refused(stripe, role, drive, why)`: something that we did not write stands where the pack belongs (a folder, or
+    above it what is none); the others go on. Without it, that is raised. Raises DriveFault when a target fails: what
+    was renamed stays, the rest is as it was.
     """
-    run = _Run(data, parity, sources, progress, landed)
+    run = _Run(data, parity, sources, progress, landed, refused)
     try:
         run.all(works)
     finally:
@@ -244,6 +247,7 @@ class _Stripe:
     left: int  # slabs
     parts: dict[tuple[int, int], PartFile] = field(default_factory=dict)  # (role, place in wanted)
     lost: set[int] = field(default_factory=set)
+    refused: set[tuple[int, int]] = field(default_factory=set)  # (role, place in wanted)
 
 
 class _Run:
@@ -256,11 +260,12 @@ class _Run:
         sources: Mapping[int, Sequence[Drive]],
         progress: Callable[[Progress], object],
         landed: Callable[[int, int, Drive], object],
+        refused: Callable[[int, int, Drive, str], object] | None,
     ) -> None:
         self._data, self._parity, self._n = data, parity, data + parity
         self._sources = _Sources(sources, data)
         self._mounts = {slot: [drive.mount for drive in drives] for slot, drives in sources.items()}
-        self._progress, self._landed = progress, landed
+        self._progress, self._landed, self._refused = progress, landed, refused
         self._slabs = ThreadPoolExecutor(AHEAD, thread_name_prefix="slab")
         self._writers: dict[str, ThreadPoolExecutor] = {}
         self._memory: queue.SimpleQueue[tuple[memoryview, code.Column]] = queue.SimpleQueue()
@@ -451,12 +456,16 @@ class _Run:
     def _write_one(self, stripe: _Stripe, role: int, place: int, drive: Drive, number: int, column: _Column) -> None:
         if self._stopped:
             raise _Stopped
-        if role in stripe.lost:
+        if role in stripe.lost or (role, place) in stripe.refused:
             return
         part = stripe.parts.get((role, place))
         if part is None:
             name = mf.pack_name(stripe.work.stripe, role, self._data)
-            part = stripe.parts[role, place] = drive.create(name, direct=True)
+            try:
+                part = stripe.parts[role, place] = drive.create(name, direct=True)
+            except (FormatError, DriveFault) as error:
+                self._refuse(stripe, role, place, drive, error)
+                return
         part.write_at(number * SLAB, [column.memory[: column.length]])
         with self._lock:
             self.result.bytes_written += column.length
@@ -467,17 +476,29 @@ class _Run:
         jobs = []
         for (role, place), part in stripe.parts.items():
             drive = stripe.work.wanted[role][place]
-            jobs.append(self._writer(drive).submit(self._finish, stripe, role, drive, part))
+            jobs.append(self._writer(drive).submit(self._finish, stripe, role, place, drive, part))
         for job in jobs:
             job.result()
         with self._lock:
             self._open.remove(stripe)
 
-    def _finish(self, stripe: _Stripe, role: int, drive: Drive, part: PartFile) -> None:
+    def _refuse(self, stripe: _Stripe, role: int, place: int, drive: Drive, error: FormatError | DriveFault) -> None:
+        """One odd entry on one drive does not end the work on all: raise only what is something else."""
+        if self._refused is None or not is_in_the_way(error):
+            raise error
+        stripe.refused.add((role, place))
+        self._refused(stripe.work.stripe, role, drive, str(error))
+
+    def _finish(self, stripe: _Stripe, role: int, place: int, drive: Drive, part: PartFile) -> None:
         if role in stripe.lost:
             part.abandon()
             return
-        part.publish()
+        try:
+            part.publish()
+        except DriveFault as error:
+            self._refuse(stripe, role, place, drive, error)
+            part.abandon()
+            return
         drive.sync_folder(mf.pack_name(stripe.work.stripe, role, self._data))
         with self._lock:
             self.result.packs += 1

@@ -1,13 +1,14 @@
 """Repair: what is damaged or gone is made again from what is left, and proved against the signed manifest.
 
-    survey -> read every drive (verify), or take a report of verify -> plan -> packs (rebuild.py) -> small files
-    --onto: survey -> a missing drive's place -> packs -> small files, the manifest last
+    survey -> look at every drive, or where a report says (repair_look.py) -> plan -> packs (rebuild.py) -> small files
+    --onto: survey -> a missing drive's place -> what is there is proved -> packs -> small files, the manifest last
 
 What holds: no key is needed; nothing is written where nothing is wrong, and nothing that the manifest does not cover;
-a file appears under its name when it was proved. Where more is lost than parity holds, what is lost is named, all
-else is repaired, and nothing is harmed. It may be stopped anywhere: the same call goes on. Drives that belong to
-something else (foreign, replayed, two manifests, in conflict) are not written, and files that nobody signed are not
-removed. What is not here: the fetch list (fetch.py), small files (repair_files.py), the terminal.
+a file appears under its name when it was proved. The answer speaks of what was looked at (`scope`) and of nothing
+else. Where more is lost than parity holds, what is lost is named, all else is repaired, and nothing is harmed. What
+stands in the way of a file stops that file alone. It may be stopped anywhere: the same call goes on. Drives that
+belong to something else (foreign, replayed, two manifests, in conflict) are not written, and files that nobody signed
+are not removed. What is not here: the fetch list (fetch.py), small files (repair_files.py), the terminal.
 """
 
 from __future__ import annotations
@@ -15,29 +16,54 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from sealift.drives.base import is_in_the_way
+from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest as mf
+from sealift.formats.manifest import BLOCK
 from sealift.reading.survey import survey
+from sealift.reading.survey_views import DriveView
 from sealift.stages import rebuild as rebuilding
+from sealift.stages import repair_look as looking
 from sealift.stages import repair_plan as planning
 from sealift.stages import verify_join as join
 from sealift.stages.fetch import fetch_list
 from sealift.stages.rebuild import StripeWork
 from sealift.stages.repair_files import SMALL, SmallFiles
-from sealift.stages.repair_plan import MAX_LISTED, Events, LostBlocks, Onto, Plan, Repaired, RepairReport, card_of
+from sealift.stages.repair_plan import (
+    MAX_LISTED,
+    Events,
+    InTheWay,
+    LostBlocks,
+    Obstacle,
+    Onto,
+    Plan,
+    Repaired,
+    RepairReport,
+    card_of,
+)
+from sealift.stages.verify import run_checks
+from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import Fault
+from sealift.stages.verify_state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from msgspec import UnsetType
+
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.fetch import FetchList
-    from sealift.formats.manifest import DriveRow, RebuiltNote
-    from sealift.reading.survey import Survey
+    from sealift.formats.manifest import DriveRow, Manifest, RebuiltNote
+    from sealift.reading.survey import GroupView, Survey
+    from sealift.stages.repair_look import Seen
+    from sealift.stages.repair_plan import Gaps
+    from sealift.stages.verify import Progress
     from sealift.stages.verify_verdict import LostPack
 
 
@@ -53,36 +79,44 @@ def repair(
     state: str | None = None,
     events: Events | None = None,
 ) -> RepairReport:
-    """Mend the drives at `places`, or with `onto` rebuild missing drives onto other media.
+    """Mend the drives at `places`, or with `onto` rebuild missing drives onto other media, and do nothing else.
 
     `onto`: MNT, or ID=MNT to say which of several missing drives. `report`: name and bytes of what verify said of
-    these drives (--json), so that they are not all read again first. `state` as in verify. Raises BadInput, Refused
-    when a signature or the seal does not hold, DriveFault when a drive that is written fails, Interrupted.
+    these drives (--json), or of what reading met (Shipment.health), so that they are not all read first. `state` as in
+    verify. Raises BadInput, Refused when a signature or the seal does not hold or fit, DriveFault when a drive that is
+    written fails, Interrupted.
     """
     begun = time.monotonic()
     events = events or Events()
+    scope = "onto" if onto else looking.scope_of(report)
     targets = [planning.target(each) for each in onto]
     folders = {planning.folder_of(drive) for _, drive in targets}
     here = [each for each in places if planning.folder_of(each) not in folders]
     found = survey(here, allowed=allowed, seal=seal, shipment=shipment)
     planning.check_trust(found)
-    answer = RepairReport(shipment=found.shipment, dry_run=dry_run, notices=list(found.notices))
-    answer.missing = [row.id for group in found.groups for row in group.missing]
+    absent = {group.group: planning.gaps(group) for group in found.groups}
+    answer = RepairReport(shipment=found.shipment, dry_run=dry_run, scope=scope, notices=list(found.notices))
+    answer.missing = [row.id for each in absent.values() for row in each.missing]
+    seen: list[Seen] = []
     if targets:
-        plans = planning.place(found, targets)
-        planning.check_targets(found, plans, events)
+        plans = planning.place(found, absent, targets)
+        planning.check_targets(found, absent, plans, events)
+        answer.left += looking.met(found)
     else:
-        seen = planning.look(found, report, state, events)
+        seen = looking.look(found, report, state, events.progress)
         answer.verified_bytes = sum(each.bytes_read for each in seen)
-        plans = planning.plan(seen, answer)
-        answer.left += planning.beyond(found)
+        plans = planning.plan(found, seen, answer)
+        answer.left += looking.beyond(found)
+    mended: set[tuple[int, int]] = set()
     for plan in plans:
-        _Repair(plan, found, answer, events, dry_run=dry_run).run()
+        _Repair(plan, found, answer, events, mended, dry_run=dry_run).run()
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
     for group in found.groups:
-        gone = {row.slot for row in group.missing if row.id in answer.missing}
-        if planning.is_short(group, gone):
+        gaps = absent[group.group].without(answer.rebuilt)
+        if planning.is_short(group, gaps):
             answer.short.append(group.group)
+        elif seen and group.trusted:
+            _still_lost(group, seen, gaps, mended, answer)
     answer.state = _state(answer)
     answer.seconds = time.monotonic() - begun
     return answer
@@ -99,14 +133,19 @@ def fetch(
     events: Events | None = None,
 ) -> FetchList:
     """What must be sent again; drives that are not here count as gone. Writes nothing; parameters as `repair`."""
+    if report is not None and looking.scope_of(report) == "health":
+        raise BadInput(
+            f"{report[0]}: a report of health says what reading met, and a fetch list needs all that is wrong",
+            hint="give a report of `sealift verify --json`, or leave --report away",
+        )
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
     planning.check_trust(found)
-    seen = planning.look(found, report, state, events or Events())
+    seen = looking.look(found, report, state, (events or Events()).progress)
     return fetch_list(found, [(each.group, each.slot, each.damage) for each in seen])
 
 
 def exit_code(report: RepairReport) -> int:
-    """0: nothing is wrong any more; 3: something is, all recoverable; 4: lost; 6: lost unless missing drives come."""
+    """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
     if report.lost or report.short:
         return 6 if report.missing else 4
     return 3 if report.left or report.missing or (report.dry_run and report.repaired_files) else 0
@@ -117,17 +156,55 @@ def _state(report: RepairReport) -> str:
         return "lost"
     if report.left or report.missing or (report.dry_run and report.repaired_files):
         return "damaged"
+    if report.scope == "onto":
+        return "rebuilt"
     return "repaired" if report.repaired_files else "whole"
+
+
+def _still_lost(
+    group: GroupView, seen: Sequence[Seen], gaps: Gaps, mended: set[tuple[int, int]], answer: RepairReport
+) -> None:
+    """Name what cannot be had although nobody tried to write it: `damaged` must not say that it can be recovered.
+
+    A drive that is not ours to write, or on which something stands in the way, has lost its packs all the same; a dry
+    run has tried nothing.
+    """
+    damage = planning.still_damaged(group, seen, mended)
+    gone = {row.slot for row in gaps.missing} - damage.keys()
+    verdict = planning.judge_group(group, damage, gone)
+    told = {lost.stripe for lost in answer.lost if lost.group == group.group}
+    answer.lost += [lost_blocks(group.manifest, lost) for lost in verdict.lost if lost.stripe not in told]
+    if verdict.unknown:
+        answer.short.append(group.group)
+
+
+def lost_blocks(manifest: Manifest, lost: LostPack) -> LostBlocks:
+    """As the report has them."""
+    name = mf.pack_name(lost.stripe, lost.role, manifest.geometry.data)
+    row = manifest.drives[mf.slot_of(lost.stripe, lost.role, manifest.n)].id
+    return LostBlocks(manifest.group, lost.stripe, lost.role, row, name, lost.first, lost.last)
 
 
 # Doing it
 
 
 class _Repair:
-    """One group's plan, carried out."""
+    """One group's plan, carried out; packs that came under their names are added to `mended` (id of drive, stripe)."""
 
-    def __init__(self, plan: Plan, found: Survey, answer: RepairReport, events: Events, *, dry_run: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        found: Survey,
+        answer: RepairReport,
+        events: Events,
+        mended: set[tuple[int, int]],
+        *,
+        dry_run: bool,
+    ) -> None:
         self._plan, self._answer, self._events, self._dry = plan, answer, events, dry_run
+        self._mended = mended
+        self._todo: dict[int, set[int]] = {}  # by id of the drive: stripes whose packs are to be written
+        self._obstacles: dict[tuple[str, str], Obstacle] = {}
         self._group, self._manifest = plan.group, plan.group.manifest
         self._geometry = plan.group.manifest.geometry
         self._files = SmallFiles(found, plan.group)
@@ -144,8 +221,10 @@ class _Repair:
                     drive.lock()
                 for each in self._plan.onto:
                     self._claim(each)
+            self._prepare()
             self._rebuild_packs()
             self._write_small()
+            self._tell_obstacles()
         finally:
             self._packs.close()
             self._blocks.close()
@@ -163,37 +242,110 @@ class _Repair:
             return card.rebuilt
         return mf.RebuiltNote(at=self._at, serial=drive.serial() or "")
 
+    def _prepare(self) -> None:
+        """Which packs are to be written: not those that something stands in the way of, nor what was rebuilt before."""
+        for task in self._plan.tasks:
+            way = InTheWay(task.view.drive)
+            self._todo[id(task.view.drive)] = {
+                stripe
+                for stripe in task.stripes
+                if self._clear(way, task.view.drive, task.slot, self._name(stripe, task.slot))
+            }
+        checks = []
+        for drive, row in self._plan.onto:
+            way, there = InTheWay(drive), set[int]()
+            todo = self._todo.setdefault(id(drive), set())
+            for stripe in range(self._geometry.stripes):
+                name, length = self._name(stripe, row.slot), self._length(stripe, row.slot)
+                if length and self._clear(way, drive, row.slot, name):
+                    (there if self._size(drive, name) == length else todo).add(stripe)
+            check = DriveCheck(DriveView(drive.mount, drive), self._group, row.slot)
+            check.only = there
+            checks.append(check)
+        self._prove(checks)
+
+    def _prove(self, checks: Sequence[DriveCheck]) -> None:
+        """Packs that an earlier run left on a new drive are read: a name does not tell what happened to them since."""
+
+        def tell(now: Progress) -> None:
+            self._events.progress("prove", now.done, now.total, now.drives)
+
+        checks = [check for check in checks if check.only]
+        run_checks(checks, State(None), tell)
+        for check in checks:
+            self._todo[id(check.view.drive)] |= check.damage.keys()
+            self._answer.verified_bytes += check.bytes_read
+
+    def _clear(self, way: InTheWay, drive: Drive, slot: int, name: str) -> bool:
+        """Whether a file can be written under its name; what is in its way is noted."""
+        path = way.of(name)
+        if path is not None:
+            self._obstruct(drive, slot, path)
+        return path is None
+
+    def _obstruct(self, drive: Drive, slot: int, path: str) -> None:
+        with self._lock:
+            row = self._manifest.drives[slot].id
+            self._obstacles.setdefault((drive.mount, path), Obstacle(row, drive.mount, path)).files += 1
+
+    def _refused(self, stripe: int, role: int, drive: Drive, _why: str) -> None:
+        """It showed only when the pack was to be written."""
+        slot = mf.slot_of(stripe, role, self._manifest.n)
+        name = self._name(stripe, slot)
+        self._obstruct(drive, slot, InTheWay(drive).of(name) or name)
+
+    def _tell_obstacles(self) -> None:
+        left = self._answer.left
+        for each in self._obstacles.values():
+            left[:] = [old for old in left if (old.mount, old.path, old.kind) != (each.mount, each.path, "unexpected")]
+            detail = (
+                f"in the way of {each.files} files that belong here; sealift did not make it and does not remove it:"
+                " move it away"
+            )
+            fault = Fault(
+                drive=each.drive, block=None, kind="unexpected", path=each.path, detail=detail, mount=each.mount
+            )
+            left.append(fault)
+            self._answer.in_the_way.append(each)
+
+    def _name(self, stripe: int, slot: int) -> str:
+        return mf.pack_name(stripe, mf.role_of(stripe, slot, self._manifest.n), self._geometry.data)
+
+    def _length(self, stripe: int, slot: int) -> int:
+        return self._record(stripe, mf.role_of(stripe, slot, self._manifest.n)).length
+
+    @staticmethod
+    def _size(drive: Drive, name: str) -> int | None:
+        """Length of what is under the name; None where nothing is that counts."""
+        try:
+            return drive.size(name)
+        except (FormatError, DriveFault):
+            return None
+
     def _record(self, stripe: int, role: int) -> mf.PackRecord:
         with self._lock:
             return mf.pack_at(self._packs, stripe, role, self._manifest.n)
 
     def _wanted(self, stripe: int) -> dict[int, list[Drive]]:
         wanted: dict[int, list[Drive]] = {}
-        for task in self._plan.tasks:
-            if stripe in task.stripes:
-                wanted.setdefault(mf.role_of(stripe, task.slot, self._manifest.n), []).append(task.view.drive)
-        for drive, row in self._plan.onto:
-            role = mf.role_of(stripe, row.slot, self._manifest.n)
-            length = self._record(stripe, role).length
-            # what has its name was proved and fsynced before it had it
-            if length and drive.size(mf.pack_name(stripe, role, self._geometry.data)) != length:
-                wanted.setdefault(role, []).append(drive)
+        places = [(task.view.drive, task.slot) for task in self._plan.tasks]
+        for drive, slot in places + [(drive, row.slot) for drive, row in self._plan.onto]:
+            if stripe in self._todo[id(drive)]:
+                wanted.setdefault(mf.role_of(stripe, slot, self._manifest.n), []).append(drive)
         return wanted
 
     def _works(self) -> Iterator[StripeWork]:
         n = self._manifest.n
-        damaged = sorted({stripe for task in self._plan.tasks for stripe in task.stripes})
-        stripes = range(self._geometry.stripes) if self._plan.onto else damaged
-        for stripe in stripes:
-            if wanted := self._wanted(stripe):
-                records = [self._record(stripe, role) for role in range(n)]
+        for stripe in sorted(set().union(*self._todo.values())):
+            wanted = self._wanted(stripe)
+            records = [self._record(stripe, role) for role in range(n)]
 
-                def hashes(role: int, first: int, stop: int, records: list[mf.PackRecord] = records) -> bytes:
-                    start = records[role].first_block
-                    with self._lock:
-                        return self._blocks.get(start + first, start + stop)
+            def hashes(role: int, first: int, stop: int, records: list[mf.PackRecord] = records) -> bytes:
+                start = records[role].first_block
+                with self._lock:
+                    return self._blocks.get(start + first, start + stop)
 
-                yield StripeWork(stripe, [record.length for record in records], hashes, wanted)
+            yield StripeWork(stripe, [record.length for record in records], hashes, wanted)
 
     def _rebuild_packs(self) -> None:
         if self._dry:
@@ -209,14 +361,17 @@ class _Repair:
             sources,
             progress=lambda now: self._events.progress("rebuild", now.written, total, now.targets),
             landed=self._landed,
+            refused=self._refused,
         )
         answer = self._answer
         answer.rebuilt_blocks += result.blocks
         answer.bytes_read += result.bytes_read
-        for lost in result.lost:
-            answer.lost.append(self._lost(lost))
+        answer.lost += [lost_blocks(self._manifest, lost) for lost in result.lost]
+        views = {view.mount: view for view in self._group.views if not looking.is_bag(view)}
         for each in result.noticed[: MAX_LISTED - len(answer.left)]:
-            view = next(view for view in self._group.views if view.mount == each.mount)
+            view = views.get(each.mount)
+            if view is None:
+                continue  # a folder of packs need not have this one
             name = mf.pack_name(each.stripe, each.role, self._geometry.data)
             answer.left.append(join.fault_at(view, name.encode(), "rotten", "met while rebuilding", each.block))
 
@@ -225,17 +380,48 @@ class _Repair:
         return sum(work.lengths[role] * len(drives) for work in self._works() for role, drives in work.wanted.items())
 
     def _foretell(self, work: StripeWork) -> None:
-        """What a pack would cost: its own bytes and k others, or k others where it is damaged."""
-        k, answer = self._geometry.data, self._answer
-        fresh = {id(each.drive) for each in self._plan.onto}
+        """What a dry run says of a stripe: what would be written, and about what would be read for it."""
+        self._answer.bytes_read += self._reads(work)
         for role, drives in work.wanted.items():
-            length = work.lengths[role]
             for drive in drives:
-                answer.bytes_read += k * length if id(drive) in fresh else length + k * min(rebuilding.SLAB, length)
-                self._say(drive, work.stripe, role, length)
+                self._say(drive, work.stripe, role, work.lengths[role])
+
+    def _reads(self, work: StripeWork) -> int:
+        """Bytes: what the wanted packs still have; where slabs of them are damaged, as many others as solve these."""
+        slab, lengths, n = rebuilding.SLAB, work.lengths, self._manifest.n
+        name = {role: mf.pack_name(work.stripe, role, self._geometry.data) for role in work.wanted}
+        fresh = {id(each.drive) for each in self._plan.onto}
+        old = [(role, drive) for role, drives in work.wanted.items() for drive in drives if id(drive) not in fresh]
+        read = sum(min(self._size(drive, name[role]) or 0, lengths[role]) for role, drive in old)
+        runs: dict[int, list[tuple[int, int]]] = {role: [(0, -(-lengths[role] // slab))] for role in work.wanted}
+        for task in self._plan.tasks:
+            role = mf.role_of(work.stripe, task.slot, n)
+            if role in runs and (role, task.view.drive) in old:
+                ends = [
+                    (first * BLOCK // slab, last * BLOCK // slab + 1)
+                    for first, last in task.damage.get(work.stripe, [])
+                ]
+                runs[role] = [(first, min(stop, runs[role][0][1])) for first, stop in ends]
+        points = {-(-length // slab) for length in lengths} | {
+            edge for each in runs.values() for run in each for edge in run
+        }
+        for start, stop in pairwise(sorted(points)):
+            bad = {role for role, each in runs.items() if any(first <= start < last for first, last in each)}
+            known = sum(
+                length <= start * slab or (role in runs and role not in bad) for role, length in enumerate(lengths)
+            )
+            others = [
+                role
+                for role, length in enumerate(lengths)
+                if role not in runs and length > start * slab and mf.slot_of(work.stripe, role, n) in self._group.copies
+            ]
+            for role in others[: max(0, self._geometry.data - known)] if bad else ():
+                read += min(lengths[role], stop * slab) - start * slab
+        return read
 
     def _landed(self, stripe: int, role: int, drive: Drive) -> None:
         with self._lock:
+            self._mended.add((id(drive), stripe))
             self._say(drive, stripe, role, self._record(stripe, role).length)
 
     def _say(self, drive: Drive, stripe: int, role: int, length: int) -> None:
@@ -249,48 +435,51 @@ class _Repair:
         if len(answer.repaired) < MAX_LISTED:
             answer.repaired.append(Repaired(self._manifest.drives[slot].id, drive.mount, path, length))
 
-    def _lost(self, lost: LostPack) -> LostBlocks:
-        slot = mf.slot_of(lost.stripe, lost.role, self._manifest.n)
-        name = mf.pack_name(lost.stripe, lost.role, self._geometry.data)
-        row = self._manifest.drives[slot].id
-        return LostBlocks(self._manifest.group, lost.stripe, lost.role, row, name, lost.first, lost.last)
-
     def _write_small(self) -> None:
         for task in self._plan.tasks:
             card = card_of(task.view.drive)
             note = card.rebuilt if card is not None else UNSET
+            way = InTheWay(task.view.drive)
             for name in task.small:
-                written = (
-                    self._files.size(task.slot, name)
-                    if self._dry
-                    else self._files.write(task.view.drive, task.slot, name, note)
-                )
-                if written is not None:
-                    self._wrote(task.view.drive, task.slot, name, written)
+                if not self._clear(way, task.view.drive, task.slot, name):
+                    continue
+                if self._write_one(task.view.drive, task.slot, name, note):
                     continue
                 why = "no drive here has it whole" if name not in mf.SEAL_FILES else "there is no seal to take it from"
                 self._answer.left.append(join.fault_at(task.view, name.encode(), "rotten", why, None))
         for drive, row in self._plan.onto:
             self._finish(drive, row)
 
+    def _write_one(self, drive: Drive, slot: int, name: str, note: RebuiltNote | UnsetType) -> bool:
+        """Write a small file, or say that it would be; False when nobody has it whole."""
+        if self._dry:
+            written: int | None = self._files.size(slot, name)
+        else:
+            try:
+                written = self._files.write(drive, slot, name, note)
+            except (FormatError, DriveFault) as error:
+                if not is_in_the_way(error):
+                    raise
+                self._obstruct(drive, slot, InTheWay(drive).of(name) or name)
+                return True
+        if written is not None:
+            self._wrote(drive, slot, name, written)
+        return written is not None
+
     def _finish(self, drive: Drive, row: DriveRow) -> None:
         """The small files of a drive that was rebuilt."""
-        if self._dry:
-            for name in SMALL:
-                self._wrote(drive, row.slot, name, self._files.size(row.slot, name))
-            return
-        note = self._note(drive)
-        whole = not any(lost.drive == row.id for lost in self._answer.lost)
+        note = UNSET if self._dry else self._note(drive)
+        whole = not self._dry and not any(lost.drive == row.id for lost in self._answer.lost)
+        way = InTheWay(drive)
         for name in SMALL:
-            if self._files.is_good(drive, row.slot, name, note):
+            if not self._dry and self._files.is_good(drive, row.slot, name, note):
                 continue
-            written = self._files.write(drive, row.slot, name, note)
-            if written is not None:
-                self._wrote(drive, row.slot, name, written)
-            elif name not in mf.SEAL_FILES:
+            if not self._clear(way, drive, row.slot, name) or self._write_one(drive, row.slot, name, note):
+                continue
+            if name not in mf.SEAL_FILES:
                 whole = False
                 detail = "no drive here has it whole"
                 fault = Fault(drive=row.id, block=None, kind="missing", path=name, detail=detail, mount=drive.mount)
                 self._answer.left.append(fault)
-        if whole:
+        if whole and not any(mount == drive.mount for mount, _ in self._obstacles):
             self._answer.rebuilt.append(row.id)

@@ -1,8 +1,9 @@
 """What repair will do: the faults of the drives that are here, or the places of drives that are not.
 
 What holds: a drive is in a plan only under a manifest that an allowed signer signed, and only where it is what that
-manifest's table says; a target of --onto is empty, or half rebuilt as the same drive, and has room. Nothing is
-written here. Another run's report of verify only says where to look: what is there is proved when it is rebuilt.
+manifest's table says; a target of --onto is empty, or half rebuilt as the same drive, and has room. Where something
+that sealift did not write stands in the way of a file (InTheWay), that file is not planned, and the obstacle is named.
+Nothing is written here. What is wrong on the drives is for repair_look.py to say.
 """
 
 from __future__ import annotations
@@ -14,31 +15,33 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from sealift.drives.base import PART
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, FormatError, NotAllHere, SignatureInvalid
+from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
-from sealift.stages import verify_join as join
+from sealift.reading.survey import refuse_others
 from sealift.stages.repair_files import SMALL
-from sealift.stages.verify import read_drives
-from sealift.stages.verify_report import Fault, VerifyReport, read_part
-from sealift.stages.verify_state import default_path
-from sealift.stages.verify_verdict import judge
+from sealift.stages.repair_look import bag_damage, is_bag
+from sealift.stages.verify_report import Fault  # noqa: TC001 -- msgspec reads it when it runs
+from sealift.stages.verify_verdict import common_damage, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveRow
     from sealift.reading.survey import DriveView, GroupView, Survey
-    from sealift.stages.verify import Progress
-    from sealift.stages.verify_read import DriveCheck
-    from sealift.stages.verify_verdict import Damage
+    from sealift.stages.repair_look import Seen
+    from sealift.stages.verify_verdict import Damage, GroupVerdict
 
 _ONTO = re.compile(r"(g[0-9]{1,6}s[0-9]{1,3})=(.+)", re.DOTALL)
 _PACK = re.compile(r"packs/[0-9]{4,5}/([0-9]{7,8})\.(?:tar\.zst\.age|parity)")
 _OTHERS = {"foreign", "replayed", "two-manifests", "conflict", "undeclared"}  # such a drive is not ours to write
 _MENDED = {"missing", "truncated", "extended", "rotten", "unreadable", "unsigned", "non-canonical", "unexpected"}
+_FIRST = mf.CARD.encode() + PART.encode()  # all that a rebuild killed at its first write leaves
+_OF_FILESYSTEMS = {"lost+found", "System Volume Information", "$RECYCLE.BIN", ".Trashes", ".fseventsd"}
+_EMPTY = "give an empty drive; look at what this one holds before anything on it is removed"
 MAX_LISTED = 10_000
 
 
@@ -63,12 +66,26 @@ class LostBlocks(msgspec.Struct):
     last: int
 
 
+class Obstacle(msgspec.Struct):
+    """What stands where files of a drive shall be written, and is not sealift's to remove."""
+
+    drive: str
+    mount: str
+    path: str
+    files: int = 0
+
+
 class RepairReport(msgspec.Struct, kw_only=True):
-    """The answer of repair. Bytes read are those of rebuilding; `verified_bytes` those of the look before it."""
+    """The answer of repair. Bytes read are those of rebuilding; `verified_bytes` those of the look before it.
+
+    `scope`: what was looked at, and so what the state speaks of. `all` of the drives here; what a `report` of verify or
+    a report of `health` names; `onto`: the new drives, and of the others no more than rebuilding them needed.
+    """
 
     shipment: str | None
     dry_run: bool
-    state: str = "whole"  # whole | repaired | damaged | lost
+    scope: str = "all"  # all | report | health | onto
+    state: str = "whole"  # whole | repaired | rebuilt | damaged | lost
     rebuilt: list[str] = []  # drives rebuilt with --onto
     repaired: list[Repaired] = []
     repaired_files: int = 0
@@ -78,6 +95,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     verified_bytes: int = 0
     lost: list[LostBlocks] = []
     left: list[Fault] = []  # what is still wrong, and why where it is known
+    in_the_way: list[Obstacle] = []  # what somebody must move away first: it is in `left`, too
     missing: list[str] = []  # drives of the groups here that are nowhere
     short: list[int] = []  # groups of which so many drives are missing that parity cannot give all data
     notices: list[str] = []
@@ -93,12 +111,13 @@ class Events:
 
 
 class Task(NamedTuple):
-    """What is wrong on one drive: stripes of packs, names of small files."""
+    """What is wrong on one drive: stripes of packs, names of small files; and how much of the packs, for estimates."""
 
     view: DriveView
     slot: int
     stripes: set[int]
     small: list[str]
+    damage: Damage
 
 
 class Onto(NamedTuple):
@@ -136,7 +155,8 @@ def folder_of(place: str | Drive) -> object:
 
 
 def check_trust(found: Survey) -> None:
-    """Nothing is written under a manifest that no allowed signer signed."""
+    """Nothing is written under a manifest that no allowed signer signed, nor under another shipment's seal."""
+    refuse_others(found)
     if any(group.trusted for group in found.groups):
         return
     if found.groups:
@@ -150,9 +170,34 @@ def check_trust(found: Survey) -> None:
     )
 
 
-def place(found: Survey, targets: Sequence[tuple[str | None, Drive]]) -> list[Plan]:
+class Gaps(NamedTuple):
+    """The drives of a group that are not here; and of folders of packs in their place, what these do not have."""
+
+    missing: list[DriveRow]
+    bags: dict[int, Damage]
+
+    def without(self, rebuilt: Collection[str]) -> Gaps:
+        """What is still missing when these drives were rebuilt."""
+        return self._replace(missing=[row for row in self.missing if row.id not in rebuilt])
+
+
+def gaps(group: GroupView) -> Gaps:
+    """Which drives are missing: a folder that holds some of a drive's packs is not that drive."""
+    bags: dict[int, list[Damage]] = {}
+    here = set()
+    for slot, views in group.copies.items():
+        for view in views:
+            if is_bag(view):
+                bags.setdefault(slot, []).append(bag_damage(group, view))
+            else:
+                here.add(slot)
+    missing = [row for row in group.manifest.drives if row.slot not in here]
+    return Gaps(missing, {slot: common_damage(copies) for slot, copies in bags.items() if slot not in here})
+
+
+def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | None, Drive]]) -> list[Plan]:
     """Give every target the place of a missing drive."""
-    missing = {row.id: (group, row) for group in found.groups if group.trusted for row in group.missing}
+    missing = {row.id: (group, row) for group in found.groups if group.trusted for row in absent[group.group].missing}
     plans: dict[int, Plan] = {}
     for wanted, drive in targets:
         name = wanted or _claimed(drive, found) or next(iter(missing), None)
@@ -182,7 +227,7 @@ def card_of(drive: Drive) -> mf.DriveCard | None:
         return None
 
 
-def check_targets(found: Survey, plans: Sequence[Plan], events: Events) -> None:
+def check_targets(found: Survey, absent: dict[int, Gaps], plans: Sequence[Plan], events: Events) -> None:
     """Targets are empty or half rebuilt, large enough, no filesystem of another drive, and there is what to fill them.
 
     Without that no target is touched: a drive that holds no pack would stand beside the real one when that arrives.
@@ -190,9 +235,10 @@ def check_targets(found: Survey, plans: Sequence[Plan], events: Events) -> None:
     filesystems: dict[tuple[object, ...], str] = {view.drive.filesystem(): view.mount for view in found.views}
     for plan in plans:
         group = plan.group
-        if is_short(group, {row.slot for row in group.missing}):
+        missing = absent[group.group].missing
+        if is_short(group, absent[group.group]):
             raise NotAllHere(
-                f"group {group.group}: {len(group.missing)} of its {group.manifest.n} drives are missing, and"
+                f"group {group.group}: {len(missing)} of its {group.manifest.n} drives are missing, and"
                 f" {group.manifest.geometry.parity} can be rebuilt from the others; nothing was written",
                 hint="mount more of them; --fetch-list says what must be sent again if they are lost",
             )
@@ -211,18 +257,30 @@ def check_targets(found: Survey, plans: Sequence[Plan], events: Events) -> None:
 
 
 def _check_contents(drive: Drive, row: DriveRow, group: GroupView) -> None:
-    if not drive.exists():
-        return
-    card = card_of(drive)
+    try:
+        exists = drive.exists()
+    except FormatError as error:
+        raise BadInput(f"--onto {error}; nothing was written", hint=_EMPTY) from error
+    card = card_of(drive) if exists else None
     if card is not None and card.rebuilt and group.manifest.is_card(row.slot, card):
         return
-    if card is None and not any(entry.kind != "folder" for entry in drive.walk(100_000)):
+    others = _beside(drive)
+    if others:
+        listed = ", ".join(others[:3]) + (" and more" if len(others) > 3 else "")
+        raise BadInput(f"--onto {drive.mount}: is not empty: it holds {listed}; nothing was written", hint=_EMPTY)
+    if not exists:
+        return
+    if card is None and all(entry.kind == "folder" or entry.name == _FIRST for entry in drive.walk(100_000)):
         return
     what = f"drive {card.id} of shipment {card.shipment}" if card else "files of which no drive.json tells"
-    raise BadInput(
-        f"--onto {drive.mount}: sealift/ holds {what}; nothing was written",
-        hint="give an empty drive; look at what this one holds before anything on it is removed",
-    )
+    raise BadInput(f"--onto {drive.mount}: sealift/ holds {what}; nothing was written", hint=_EMPTY)
+
+
+def _beside(drive: Drive) -> list[str]:
+    """What lies on a drive beside sealift/, but for what filesystems make themselves."""
+    if not isinstance(drive, LocalDrive):
+        return []
+    return sorted(ascii(name)[1:-1] for name in os.listdir(drive.mount) if name not in {mf.ROOT, *_OF_FILESYSTEMS})
 
 
 def _already(drive: Drive) -> int:
@@ -239,40 +297,49 @@ def _bytes_of(group: GroupView, slot: int) -> Iterator[int]:
     yield from (group.manifest.group_file(name).bytes for name in mf.GROUP_FILES)
 
 
-def is_short(group: GroupView, gone: AbstractSet[int]) -> bool:
-    """Whether data cannot be had unless some of the slots `gone` come; packs shorter than others are known zeros."""
-    geometry, n = group.manifest.geometry, group.manifest.n
-    if len(gone) <= geometry.parity:
+def is_short(group: GroupView, absent: Gaps) -> bool:
+    """Whether data cannot be had unless some missing drives come; packs shorter than others are known zeros."""
+    if len(absent.missing) <= group.manifest.geometry.parity:
         return False
-    verdict = judge(
-        (geometry.data, geometry.parity, geometry.stripes),
-        {},
-        gone,
-        lambda stripe: [mf.pack_at(group.packs, stripe, role, n).length for role in range(n)],
-    )
+    verdict = judge_group(group, absent.bags, {row.slot for row in absent.missing} - absent.bags.keys())
     return verdict.lost_bytes > 0 or verdict.unknown > 0
 
 
-class Seen(NamedTuple):
-    """What was found on one drive of a trusted group."""
-
-    group: GroupView
-    view: DriveView
-    slot: int
-    damage: Damage
-    faults: list[Fault]
-    bytes_read: int
-
-
-def look(found: Survey, report: tuple[str, bytes] | None, state: str | None, events: Events) -> list[Seen]:
-    """What is wrong on the drives here, by a report of verify or by reading them all; Interrupted."""
-    return _from_report(found, report) if report else _from_reading(found, state, events)
+def judge_group(group: GroupView, damage: dict[int, Damage], gone: AbstractSet[int]) -> GroupVerdict:
+    """What of a group's data cannot be had, when this is damaged (by slot) and these slots are gone."""
+    geometry, n = group.manifest.geometry, group.manifest.n
+    return judge(
+        (geometry.data, geometry.parity, geometry.stripes),
+        damage,
+        gone,
+        lambda stripe: [mf.pack_at(group.packs, stripe, role, n).length for role in range(n)],
+    )
 
 
-def plan(seen: Sequence[Seen], answer: RepairReport) -> list[Plan]:
-    """What to do about it; what is not repair's to mend goes to `answer.left`."""
-    plans: dict[int, Plan] = {}
+def still_damaged(group: GroupView, seen: Sequence[Seen], mended: Collection[tuple[int, int]]) -> dict[int, Damage]:
+    """Slot -> what no copy of it has whole, when packs (id of the drive, stripe) were `mended`."""
+    copies: dict[int, list[Damage]] = {}
     for each in seen:
+        if each.group is group:
+            left = {stripe: runs for stripe, runs in each.damage.items() if (id(each.view.drive), stripe) not in mended}
+            copies.setdefault(each.slot, []).append(left)
+    return {slot: common_damage(found) for slot, found in copies.items()}
+
+
+def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan]:
+    """What to do about it; what is not repair's to mend goes to `answer.left`.
+
+    The seal is put on a drive that has none where others here have it, and it is believed.
+    """
+    plans: dict[int, Plan] = {}
+    unsealed = {id(view) for view in found.unsealed} if found.trusted is not None else set()
+    for each in seen:
+        if each.bag:
+            answer.notices.append(
+                f"{each.view.mount} holds packs of {each.view.name} and nothing else of a drive: they are read, and"
+                " nothing is written there"
+            )
+            continue
         room = MAX_LISTED - len(answer.left)
         if any(fault.kind in _OTHERS for fault in each.faults):
             answer.left += each.faults[:room]
@@ -280,10 +347,13 @@ def plan(seen: Sequence[Seen], answer: RepairReport) -> list[Plan]:
         answer.left += [fault for fault in each.faults if not _is_mended(fault)][:room]
         paths = {fault.path for fault in each.faults if fault.path and fault.kind in _MENDED}
         stripes = {int(match[1]) for path in paths if (match := _PACK.fullmatch(path))} | set(each.damage)
+        if id(each.view) in unsealed:
+            paths |= set(mf.SEAL_FILES)
         small = [name for name in SMALL if name in paths]
         if stripes or small:
             of_group = plans.setdefault(id(each.group), Plan(each.group))
-            of_group.tasks.append(Task(each.view, each.slot, _own(each.group, each.slot, stripes), small))
+            own = _own(each.group, each.slot, stripes)
+            of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage))
     return list(plans.values())
 
 
@@ -308,56 +378,42 @@ def _own(group: GroupView, slot: int, stripes: set[int]) -> set[int]:
     return own
 
 
-def _from_reading(found: Survey, state: str | None, events: Events) -> list[Seen]:
-    def tell(now: Progress) -> None:
-        events.progress("verify", now.done, now.total, now.drives)
+class InTheWay:
+    """What stands where a file of a drive belongs, and is nothing that sealift writes: it is not ours to remove.
 
-    checks = read_drives(found, state=state or default_path(found.shipment or "unknown"), progress=tell)
-    seen = []
-    for check in checks:
-        faults = [join.fault(check.view, problem) for problem in check.view.problems]
-        faults += [join.fault_at(check.view, each.path, each.kind, each.detail, each.block) for each in check.faults]
-        faults += _conflict(check, checks)
-        seen.append(Seen(check.group, check.view, check.slot, check.damage, faults, check.bytes_read))
-    return seen
+    A folder in the file's place, or above it something that is no folder. (A link in a file's own place is none: the
+    file is renamed over it.)
+    """
 
+    def __init__(self, drive: Drive) -> None:
+        self._drive = drive
+        self._kinds: dict[str, str] | None = None
 
-def _conflict(check: DriveCheck, checks: Sequence[DriveCheck]) -> list[Fault]:
-    """Of two drives in one slot, one that is damaged is not written: it may be something else altogether."""
-    same = [each for each in checks if (each.group, each.slot) == (check.group, check.slot) and each is not check]
-    if not same or not check.damage:
-        return []
-    mounts = ", ".join(each.view.mount for each in same)
-    return [join.fault_at(check.view, b"drive.json", "conflict", f"in the same slot as {mounts}; not written", None)]
+    def of(self, name: str) -> str | None:
+        """The path of what is in the way, or None. A drive that does not answer is not asked further."""
+        try:
+            self._drive.size(name)
+        except DriveFault:
+            return None
+        except FormatError:
+            if self._kinds is None:
+                self._kinds = self._look()
+        else:
+            return None
+        parts = name.split("/")
+        for depth in range(1, len(parts)):
+            above = "/".join(parts[:depth])
+            if self._kinds.get(above, "folder") != "folder":
+                return above
+        return name if self._kinds.get(name) == "folder" else None
 
-
-def _from_report(found: Survey, given: tuple[str, bytes]) -> list[Seen]:
-    """What another run of verify said of the drives that are here; it only says where to look."""
-    name, data = given
-    report = read_part(data, name)
-    if not isinstance(report, VerifyReport) or report.shipment != found.shipment:
-        raise BadInput(
-            f"{name}: is no report of verify on shipment {found.shipment}",
-            hint="sealift verify MNT... --json > REPORT.json, of these drives",
-        )
-    copies = {(copy.drive, copy.mount): copy for group in report.groups for copy in group.present if copy.verified}
-    seen = []
-    for group in found.groups:
-        for view in group.views if group.trusted else ():
-            if view.slot is None:
-                continue
-            key = (view.name, view.mount)
-            if key not in copies:
-                raise BadInput(
-                    f"{name}: says nothing of {view.name} at {view.mount}",
-                    hint="give a report that verify made with the same mounts, or leave --report away",
-                )
-            faults = [fault for fault in report.faults if (fault.drive, fault.mount) == key]
-            seen.append(Seen(group, view, view.slot, join.as_damage(copies[key]), faults, 0))
-    return seen
-
-
-def beyond(found: Survey) -> list[Fault]:
-    """What is wrong with mounts that are no drive of a trusted group."""
-    members = {id(view) for group in found.groups if group.trusted for view in group.views if view.slot is not None}
-    return [join.fault(view, problem) for view in found.views if id(view) not in members for problem in view.problems]
+    def _look(self) -> dict[str, str]:
+        """Kinds of everything but files where files belong."""
+        kinds: dict[str, str] = {}
+        try:
+            for entry in self._drive.walk(mf.MAX_STRIPES * 2):
+                if entry.kind != "file" or entry.name.count(b"/") < 2:
+                    kinds[os.fsdecode(entry.name)] = entry.kind
+        except (FormatError, DriveFault):
+            pass  # as far as it could be seen; what is left shows when it is written
+        return kinds

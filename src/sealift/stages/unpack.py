@@ -7,32 +7,32 @@
 Never writes outside the target: every name is walked component by component beneath it, no symbolic link is
 followed, `..` and absolute names are refused. Only an empty folder, or one that a stopped unpack of the same shipment
 left, is written to. A pack that is done is noted in TARGET/.sealift-unpack-SHIPMENT/done after a syncfs; that folder
-goes when everything is there.
+goes when everything is there. Files of noted packs that are gone when it goes on, or of another length, are restored
+again.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import shutil
 import stat
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from sealift.errors import BadInput, Busy, SealiftError
+from sealift.errors import BadInput, SealiftError
 from sealift.formats import index
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Group, Shipment, matcher
 from sealift.reading.trust import check_reply
 from sealift.stages.sorting import Sorter
+from sealift.stages.spawned import QuietSpawn
 from sealift.stages.undisturbed import undisturbed
+from sealift.stages.unpack_notes import NOTE, Notes, There
 from sealift.stages.unpack_target import Target, UnsafeError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from sealift.reading.trust import TrustedSeal
 
 _JOB_ROWS = 50_000
-_NOTE, _REMOVED = ".sealift-unpack-", "removed "
+_PATIENCE = 3.0  # seconds for workers to end
 
 
 @dataclass
@@ -79,6 +79,7 @@ class Result:
     changed: list[bytes] = field(default_factory=list)
     missing_drives: list[str] = field(default_factory=list)  # of the groups that are here
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)  # mounts that give nothing, and why
     seconds: float = 0.0
     reply_signer: str | None = None  # with `outbound`: which of the signers that it accepts has signed
 
@@ -118,7 +119,11 @@ def unpack(options: Options, events: Events) -> Result:
     try:
         if options.outbound is not None:
             result.reply_signer = check_reply(shipment.seal, options.outbound).principal
-        result.missing_drives = shipment.absent
+        result.missing_drives, result.ignored = shipment.absent, shipment.ignored
+        for mount, why in result.ignored:
+            events.notice(f"{mount} is ignored: {why}")
+        for notice in shipment.notices:
+            events.notice(notice)
         for missing in shipment.missing:
             result.missing_groups.append(
                 {
@@ -128,7 +133,7 @@ def unpack(options: Options, events: Events) -> Result:
                     "bytes": missing.bytes,
                 }
             )
-        with _Notes(options.target, shipment.seal.seal.shipment, options.patterns) as notes:
+        with Notes(options.target, shipment.seal.seal.shipment, options.patterns) as notes:
             if notes.resumed:
                 _make_writable(options.target)
             total = sum(group.manifest.totals.source_bytes for group in shipment.groups.values())
@@ -175,76 +180,10 @@ def _open(options: Options) -> Shipment:
     )
 
 
-class _Notes:
-    """Which jobs are done, in the target; a lock on it keeps a second unpack out."""
-
-    def __init__(self, target: str, shipment: str, patterns: Sequence[str]) -> None:
-        # what was done for some --path is not what there is to do for another
-        self._scope = blake3("\0".join(sorted(patterns)).encode(errors="surrogateescape")).hexdigest(8) + " "
-        try:
-            os.makedirs(target, exist_ok=True)
-            self.folder = os.path.join(target, _NOTE + shipment)
-            if os.listdir(target) and not os.path.isdir(self.folder):
-                raise BadInput(
-                    f"{target} is not empty",
-                    hint="give an empty folder with --to; nothing there is overwritten",
-                )
-            self.resumed = os.path.isdir(self.folder)
-            os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            self._path = os.path.join(self.folder, "done")
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise BadInput(f"{target}: {error.strerror}", hint="--to takes a folder that you may write to") from error
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            raise Busy(f"{target}: another unpack writes here") from None
-        with open(self._path, encoding="ascii", errors="replace") as file:
-            lines = [line.rstrip("\n") for line in file if line.endswith("\n")]
-        self.done = {line.removeprefix(self._scope) for line in lines if line.startswith(self._scope)}
-        self.removed = {line.removeprefix(_REMOVED) for line in self.done if line.startswith(_REMOVED)}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def note(self, job: str) -> None:
-        """The job's files are durable."""
-        os.write(self._fd, f"{self._scope}{job}\n".encode())
-        os.fsync(self._fd)
-
-    def groups_done(self, groups: Sequence[int]) -> None:
-        """All of these groups is here; a later run with the drives of the others alone may end the unpack."""
-        for group in groups:
-            self.note(f"group {group}")
-            self.done.add(f"group {group}")
-
-    def has_group(self, group: int) -> bool:
-        """Whether this run or an earlier one restored all of a group."""
-        return f"group {group}" in self.done
-
-    @staticmethod
-    def key(path: bytes) -> str:
-        """How a file is noted: names may be anything, so by digest."""
-        return blake3(path).hexdigest(16)
-
-    def remove_file(self, target: Target, path: bytes) -> None:
-        """Remove a file of several segments, some of which are noted as done: the next run writes all of them."""
-        self.note(_REMOVED + self.key(path))
-        target.remove(path)
-
-    def remove(self) -> None:
-        """Everything is there."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
 def _restore_packs(
     options: Options,
     shipment: Shipment,
-    notes: _Notes,
+    notes: Notes,
     result: Result,
     events: Events,
     total: int,
@@ -252,9 +191,10 @@ def _restore_packs(
 ) -> None:
     workers = options.workers or len(os.sched_getaffinity(0))
     pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(options, os.getpid())
+        workers, mp_context=QuietSpawn(), initializer=_begin_worker, initargs=(options, os.getpid())
     )
     running: dict[Future[Done], Job] = {}
+    there = There(notes, options.target, _segments(options, shipment, aliases))
 
     def gather(*, everything: bool) -> None:
         while running and (everything or len(running) >= 2 * workers):
@@ -272,11 +212,9 @@ def _restore_packs(
         for number, group in shipment.groups.items():
             for job in _jobs(number, group, options, notes.folder, aliases):
                 if job.name in notes.done:
-                    again = [values for values in job.rows if notes.removed and notes.key(values[0]) in notes.removed]
-                    job.rows = [values for values in job.rows if values not in again] if again else job.rows
-                    _add(result, _already(job))
-                    job.rows = again
-                    if not again:
+                    kept, job.rows = there.sort(job.rows)
+                    _add(result, _already(kept))
+                    if not job.rows:
                         continue
                 with undisturbed():  # it may start a process: half of one would complain on the terminal
                     running[pool.submit(_work, job)] = job
@@ -288,11 +226,39 @@ def _restore_packs(
             hint="run the same command again: it goes on",
         ) from error
     except BaseException:
-        for process in list((pool._processes or {}).values()):  # noqa: SLF001 -- 3.14 has terminate_workers()
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+        with undisturbed():  # a second Ctrl-C would leave the rest to Python's end, which tells of it
+            _end(pool)
         raise
+    finally:
+        there.close()
+    if there.gone:
+        events.notice(
+            f"{there.gone:,} files that an earlier run had restored were gone or cut: they are restored again"
+        )
     pool.shutdown()
+
+
+def _segments(options: Options, shipment: Shipment, aliases: _Aliases) -> Iterator[tuple[int, Row]]:
+    """Group and row of every segment of files that lie in several packs."""
+    import pyarrow.compute as pc
+
+    for number, group in shipment.groups.items():
+        for batch in _select(group, options, [FILE], aliases):
+            segments = batch.filter(pc.less(batch.column("length"), batch.column("size")))
+            for values in zip(*(column.to_pylist() for column in segments.columns), strict=True):
+                row = Row(*values)
+                yield number, row._replace(path=aliases.get(row.path, row.path))
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Stop the workers now; one that a drive holds in the kernel is not waited for."""
+    processes = list((pool._processes or {}).values())  # noqa: SLF001 -- 3.14 has terminate_workers()
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + _PATIENCE
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    pool.shutdown(wait=not any(process.is_alive() for process in processes), cancel_futures=True)
 
 
 def _add(result: Result, done: Done) -> None:
@@ -302,9 +268,9 @@ def _add(result: Result, done: Done) -> None:
     result.changed += done.changed
 
 
-def _already(job: Job) -> Done:
+def _already(rows: list[tuple[Any, ...]]) -> Done:
     done = Done()
-    for values in job.rows:
+    for values in rows:
         row = Row(*values)
         done.files += row.kind == SYMLINK or row.start + row.length == row.size
         done.size += row.length
@@ -391,7 +357,7 @@ def _begin_worker(options: Options, parent: int) -> None:
             os._exit(1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     shipment = _open(options)
-    _worker = (shipment, Target(options.target, _NOTE + shipment.seal.seal.shipment))
+    _worker = (shipment, Target(options.target, NOTE + shipment.seal.seal.shipment))
 
 
 def _work(job: Job) -> Done:
@@ -486,7 +452,7 @@ def _rows(group: Group, options: Options, kind: int, aliases: _Aliases | None = 
             yield Row(*values)
 
 
-def _finish(options: Options, shipment: Shipment, result: Result, notes: _Notes, aliases: _Aliases) -> None:
+def _finish(options: Options, shipment: Shipment, result: Result, notes: Notes, aliases: _Aliases) -> None:
     """Segmented files as a whole, hard links, directories."""
     target = Target(options.target, os.path.basename(notes.folder))
     failed = {path for path, _ in result.failed}
@@ -504,7 +470,7 @@ def _finish(options: Options, shipment: Shipment, result: Result, notes: _Notes,
     target.close()
 
 
-def _finish_whole(target: Target, row: Row, failed: set[bytes], result: Result, notes: _Notes) -> None:
+def _finish_whole(target: Target, row: Row, failed: set[bytes], result: Result, notes: Notes) -> None:
     """Digest, mode and time of a file that was written in segments; it goes when a segment failed."""
     try:
         if row.path in failed:

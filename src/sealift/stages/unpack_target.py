@@ -142,6 +142,17 @@ class Target:
         finally:
             os.close(parent)
 
+    def has(self, path: bytes, size: int | None) -> bool:
+        """Whether a file of this length, or a symbolic link (None), is there; what is in it is not looked at."""
+        try:
+            folder, name = self._split(path)
+            status = os.stat(name, dir_fd=self._parent(folder), follow_symlinks=False)
+        except (UnsafeError, OSError):
+            return False
+        if size is None:
+            return stat.S_ISLNK(status.st_mode)
+        return stat.S_ISREG(status.st_mode) and status.st_size == size
+
     def remove(self, path: bytes) -> None:
         """Remove a file that did not come out right."""
         folder, name = self._split(path)

@@ -21,14 +21,15 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import BadInput, Interrupted
-from sealift.reading.survey import survey
+from sealift.reading.survey import refuse_others, survey
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck, Stopped
 from sealift.stages.verify_report import MAX_FAULTS, Fault, Report, VerifyReport, VerifyState
 from sealift.stages.verify_state import State, default_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
@@ -69,6 +70,8 @@ def verify(
     """
     begun = time.monotonic()
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
+    if not parts:
+        refuse_others(found)
     known, reports = join.cases(found, parts)
     if not known and all(view.standing == "empty" for view in found.views):
         raise BadInput(
@@ -102,11 +105,17 @@ def verify(
 
 
 def read_drives(
-    found: Survey, *, state: str | None, again: bool = False, progress: Callable[[Progress], object] | None = None
+    found: Survey,
+    *,
+    state: str | None,
+    again: bool = False,
+    progress: Callable[[Progress], object] | None = None,
+    only: Mapping[tuple[int, int], AbstractSet[int]] | None = None,
 ) -> list[DriveCheck]:
     """Read every drive of every trusted group to its last byte; the checks hold what was found.
 
-    `state`: the file that remembers what was found good until the pass has ended, or None. Raises Interrupted.
+    `state`: the file that remembers what was found good until the pass has ended, or None. `only`: (group, slot) ->
+    stripes, to read these packs and nothing else. Raises Interrupted.
     """
     checks = [
         DriveCheck(view, group, view.slot)
@@ -115,14 +124,17 @@ def read_drives(
         for view in group.views
         if view.slot is not None
     ]
+    if only is not None:
+        for check in checks:
+            check.only = only.get((check.group.group, check.slot), frozenset())
     with State(state if checks else None, again=again) as memory:
-        _run(checks, memory, progress)
+        run_checks(checks, memory, progress)
         memory.forget()
     return checks
 
 
-def _run(checks: list[DriveCheck], memory: State, progress: Callable[[Progress], object] | None) -> None:
-    """A thread a drive; this one tells of progress and writes the state."""
+def run_checks(checks: Sequence[DriveCheck], memory: State, progress: Callable[[Progress], object] | None) -> None:
+    """Read these side by side, a thread a drive; this one tells of progress and writes the state. Interrupted."""
     if not checks:
         return
     stop = threading.Event()
@@ -145,13 +157,12 @@ def _run(checks: list[DriveCheck], memory: State, progress: Callable[[Progress],
             wait(threads)
             memory.flush()
             if isinstance(error, KeyboardInterrupt | Stopped):
-                raise Interrupted(
-                    "interrupted; what was found good so far is remembered", hint="run the same command again"
-                ) from error
+                kept = "what was found good so far is remembered" if memory.path else "nothing was written so far"
+                raise Interrupted(f"interrupted; {kept}", hint="run the same command again") from error
             raise
 
 
-def _progress(checks: list[DriveCheck]) -> Progress:
+def _progress(checks: Sequence[DriveCheck]) -> Progress:
     return Progress(
         sum(check.bytes_done for check in checks),
         sum(check.bytes_total for check in checks),
@@ -215,6 +226,7 @@ def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[st
     if found.trusted is None:
         notices.append("there is no seal: whole groups may be missing, and nobody can say that this is all")
         notices += [f"a seal on a drive does not hold: {why}" for why in found.seal_failures]
+    notices += join.seal_notices(found)
     for check in checks:
         rivals = _rivals(check, checks)
         if rivals and not check.damage and checks.index(check) > checks.index(rivals[0]):

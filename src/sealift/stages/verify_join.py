@@ -272,6 +272,15 @@ def words(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="replace")[:2000]
 
 
+def seal_notices(found: Survey) -> list[str]:
+    """Drives that have no copy of the seal, though others here do."""
+    return [
+        f"{view.mount}: {view.name} has no copy of the seal, and others here have it: it was not attached when the"
+        " shipment was sealed, or has lost it; `sealift repair` puts it there"
+        for view in found.unsealed
+    ]
+
+
 def part_faults(reports: Sequence[tuple[str, Report]]) -> list[Fault]:
     """The faults of other hosts' reports, marked with where they come from."""
     return [msgspec.structs.replace(each, part=each.part or name) for name, report in reports for each in report.faults]
@@ -298,12 +307,13 @@ def seal_report(found: Survey) -> SealReport | None:
 def signature(found: Survey, reports: Sequence[tuple[str, Report]]) -> Signature:
     """Whether every manifest that is used is signed by an allowed signer, and no seal was refused.
 
-    It does not hold, too, when drives are here and none of them belongs to the shipment in question.
+    It does not hold, too, when drives are here whose shipment nobody knows. (Drives of another shipment are foreign,
+    and named: see reading.survey.refuse_others.)
     """
     signers = [group.signer for group in found.groups if group.signer is not None]
     ok = len(signers) == len(found.groups) and all(group.trusted for group in found.groups)
     ok = ok and not (found.seal_failures and found.trusted is None)
-    ok = ok and (bool(found.groups) or all(view.standing == "empty" for view in found.views))
+    ok = ok and (bool(found.groups) or all(view.standing in {"empty", "foreign"} for view in found.views))
     ok = ok and all(not isinstance(each, VerifyReport) or each.signature.ok for _, each in reports)
     first = signers[0] if signers else None
     return Signature(ok=ok, signer=first.principal if first else None, fingerprint=first.fingerprint if first else None)

@@ -32,6 +32,7 @@ from sealift.stages.verify_verdict import LAST, Damage, Run, add_run
 if TYPE_CHECKING:
     import threading
     from collections.abc import Generator, Iterator
+    from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import ReadFile
     from sealift.formats.manifest import PackRecord
@@ -79,6 +80,7 @@ class DriveCheck:
         self.bytes_total = self.bytes_done = 0  # done: read in this run, or known from an earlier one
         self.bytes_read = self.bytes_resumed = 0
         self.from_cache = False
+        self.only: AbstractSet[int] | None = None  # stripes of which the packs are read, and no other file
         self._runs = 0
         self._packs, self._blocks = group.open_pages(cache=64)
         self._manifest, self._n = group.manifest, group.manifest.n
@@ -105,7 +107,7 @@ class DriveCheck:
     def packs(self) -> Iterator[tuple[int, str, PackRecord | None]]:
         """Stripe, name and record of every pack of this slot; None where no drive has the record whole."""
         data = self._manifest.geometry.data
-        for stripe in range(self._manifest.geometry.stripes):
+        for stripe in range(self._manifest.geometry.stripes) if self.only is None else sorted(self.only):
             role = mf.role_of(stripe, self.slot, self._n)
             name = mf.pack_name(stripe, role, data)
             try:
@@ -212,18 +214,19 @@ class DriveCheck:
     # Reading
 
     def run(self, state: verify_state.State, stop: threading.Event) -> None:
-        """Read and compare everything. Raises Stopped when `stop` is set."""
+        """Read and compare everything, or the packs of `only`. Raises Stopped when `stop` is set."""
         self._state, self._stop = state, stop
         self._key = verify_state.drive_key(self.view.drive)
         manifest, row = self._manifest, self._manifest.drives[self.slot]
+        refs = [(name, ref) for name, ref in ((mf.OPEN_ME, row.open_me), (mf.SUMS, row.sums))]
+        refs += [(name, manifest.group_file(name)) for name in mf.GROUP_FILES]
+        if self.only is not None:
+            refs = []
         self.bytes_total = sum(record.length for _, _, record in self.packs() if record is not None)
-        self.bytes_total += sum(manifest.group_file(name).bytes for name in mf.GROUP_FILES)
-        self.bytes_total += row.open_me.bytes + row.sums.bytes
+        self.bytes_total += sum(ref.bytes for _, ref in refs)
         self._buffers = [aligned_buffer(CHUNK), aligned_buffer(CHUNK)]
         with ThreadPoolExecutor(max_workers=1) as self._ahead:
             gone: str | None = None
-            refs = [(name, ref) for name, ref in ((mf.OPEN_ME, row.open_me), (mf.SUMS, row.sums))]
-            refs += [(name, manifest.group_file(name)) for name in mf.GROUP_FILES]
             for name, ref in refs:
                 before = self.bytes_done
                 try:
@@ -240,7 +243,8 @@ class DriveCheck:
             self._check_packs(gone)
         self._packs.close()
         self._blocks.close()
-        self.check_names()
+        if self.only is None:
+            self.check_names()
 
     def _open(self, name: str) -> ReadFile | None:
         """The file, opened past the cache, or None after noting why not."""

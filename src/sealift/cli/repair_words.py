@@ -1,0 +1,162 @@
+"""What `sealift repair` says on a screen: the verdict of what was looked at, what was done, and what to do next.
+
+What holds: nothing is claimed of what was not looked at. What is left is told with who can mend it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from sealift.cli import common
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sealift.stages.repair_plan import RepairReport
+    from sealift.stages.verify_report import Fault
+
+_NOT_SIGNED = {"unexpected", "foreign", "replayed"}  # what lies there besides what was signed
+_OF = {
+    "all": "everything on the drives here",
+    "report": "what the report names",
+    "health": "what the report of health names",
+}
+
+
+def show(result: RepairReport) -> None:
+    """The whole answer."""
+    echo = click.echo
+    echo("dry run: nothing was written" if result.dry_run and result.repaired_files else _verdict(result))
+    for line in _written(result):
+        echo(line)
+    for lost in result.lost[: common.SHOWN]:
+        echo(f"  lost: {lost.drive} {lost.path}, blocks {lost.first} to {lost.last}")
+    for fault in result.left[: common.SHOWN]:
+        echo(_clean(f"  {_still(fault)}: {fault.drive} {_place(fault)}: {fault.kind}, {fault.detail}"))
+    for many, what in ((len(result.lost), "lost"), (len(result.left), "still wrong")):
+        if many > common.SHOWN:
+            echo(f"  ... {many - common.SHOWN:,} more {what} (--json names them)")
+    for group in result.short:
+        echo(f"group {group}: what is here cannot give all of its contents")
+    if result.missing:
+        echo(f"missing: {', '.join(result.missing[:20])}")
+    for line in _amounts(result):
+        echo(line)
+    for notice in result.notices[: common.SHOWN]:
+        echo(f"note: {_clean(notice)}")
+    for line in dict.fromkeys(_next(result)):
+        echo(_clean(f"next: {line}"))
+
+
+def _verdict(result: RepairReport) -> str:
+    if result.state == "lost" and result.missing:
+        return "more is missing than parity holds, and drives that are not here may have it; what could be mended was"
+    if result.state == "lost":
+        return "LOST: more is gone than parity holds; what could be mended was, nothing else was touched"
+    if result.scope == "onto":
+        return _rebuilt(result)
+    if result.state == "whole":
+        of = "" if result.scope == "all" else f" with {_OF[result.scope]}"
+        return f"whole: nothing is wrong{of}, and nothing was written"
+    if result.state == "repaired":
+        return f"repaired: {_OF[result.scope]} is as it was signed"
+    if not result.missing and all(fault.kind in _NOT_SIGNED for fault in result.left) and not result.in_the_way:
+        return f"what was signed is whole, of {_OF[result.scope]}; something lies there that nobody signed"
+    return "not whole yet: all that is still wrong can be recovered"
+
+
+def _rebuilt(result: RepairReport) -> str:
+    """Of a rebuild onto another drive: that drive, and nothing of the others."""
+    if not result.rebuilt:
+        return "not rebuilt: the new drive is not whole yet; nothing is lost"
+    proved = "each block proved against what was signed"
+    others = "the other drives were read only as far as that needed"
+    return f"rebuilt: {', '.join(result.rebuilt)}, {proved}; {others}"
+
+
+def _still(fault: Fault) -> str:
+    return "not signed" if fault.kind in _NOT_SIGNED else "still wrong"
+
+
+def _place(fault: Fault) -> str:
+    path = fault.path if fault.path is not None else f"base64 {fault.path_b64}"
+    block = f" block {fault.block}" if fault.block is not None else ""
+    return f"{path or 'sealift/'}{block}"
+
+
+def _written(result: RepairReport) -> Iterator[str]:
+    would = "would be written" if result.dry_run else "written"
+    size, files = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for each in result.repaired:
+        size[each.drive, each.mount] += each.bytes
+        files[each.drive, each.mount] += 1
+    for (drive, mount), total in size.items():
+        whole = ", rebuilt whole" if drive in result.rebuilt else ""
+        count = common.counted(files[drive, mount], "file")
+        yield _clean(f"  {drive} at {mount}: {count}, {common.size_text(total)} {would}{whole}")
+    if len(result.repaired) < result.repaired_files:
+        yield f"  {result.repaired_files:,} files in all"
+
+
+def _amounts(result: RepairReport) -> Iterator[str]:
+    """What was read for what; a dry run knows no blocks: they are known once they are rebuilt."""
+    looked, read, written = map(common.size_text, (result.verified_bytes, result.bytes_read, result.bytes_written))
+    why = "to prove what an earlier run had written" if result.scope == "onto" else "to find what is wrong"
+    first = f"read {looked} {why}" if result.verified_bytes else ""
+    if result.dry_run:
+        if first:
+            yield first
+        if result.repaired_files:
+            yield f"repairing it would read about {read} and write {written}"
+        return
+    rest = ""
+    if result.repaired_files or result.bytes_read:
+        rest = f"read {read} to rebuild {common.counted(result.rebuilt_blocks, 'block')}, {written} written"
+    took = f"in {common.duration_text(result.seconds)}"
+    yield f"{'; '.join(filter(None, (first, rest))) or 'read no pack'}, {took}"
+
+
+def _next(result: RepairReport) -> Iterator[str]:
+    """What the one who stands there is to do, most urgent first."""
+    for each in result.in_the_way:
+        yield f"move sealift/{each.path} on {each.mount} away (sealift did not make it), then the same command again"
+    if result.dry_run and result.repaired_files:
+        yield "the same command without --dry-run"
+        return
+    if result.lost or result.short:
+        fetch = "--fetch-list says what must be sent again"
+        yield f"mount the drives that are missing, or {fetch}" if result.missing else fetch
+    elif result.missing:
+        yield "--onto MNT rebuilds a missing drive onto an empty one"
+    named = {(each.mount, each.path) for each in result.in_the_way}
+    for fault in result.left:
+        if (fault.mount, fault.path) not in named:
+            yield _advice(fault, result)
+    if result.scope in {"onto", "report", "health"} or result.state == "repaired":
+        again = "once more, " if result.scope == "all" else ""
+        yield f"sealift verify reads everything {again}from the medium"
+
+
+def _advice(fault: Fault, result: RepairReport) -> str:
+    where = fault.mount or fault.drive
+    if fault.kind in {"foreign", "replayed"}:
+        return f"pull {where}: it does not belong to this shipment as it was sealed; it does no harm here"
+    if fault.kind == "unexpected":
+        return f"nobody signed sealift/{_place(fault)} on {where}, and repair removes nothing: move it away yourself"
+    if fault.kind == "missing" and fault.path == "":
+        return f"leave {where} away: there is no drive of sealift (--onto makes one of an empty drive)"
+    if fault.kind == "conflict":
+        return f"pull {where} and its double, and ask the origin which serial number is right"
+    if fault.kind in {"two-manifests", "undeclared", "unsigned"}:
+        return f"ask the origin about {where}: {fault.detail}"
+    if result.scope == "onto":
+        return "sealift repair without --onto mends what was met on the other drives"
+    return "mount the drives that have it whole, if there are any, and run the same command again; else ask the origin"
+
+
+def _clean(text: str) -> str:
+    """Text from a drive, for a screen."""
+    return common.path_text(text.encode(errors="replace"))

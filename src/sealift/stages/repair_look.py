@@ -1,0 +1,196 @@
+"""What is wrong on the drives that are here: read from them, or taken from a report that says where to look.
+
+    nothing given            every drive is read (verify)
+    a report of verify       it is believed as to where to look; what is there is proved when it is rebuilt
+    a report of health       the packs that it names are read on the drives that are here, and nothing else
+
+What holds: only drives of trusted groups are Seen. A folder that holds packs and nothing else (`is_bag`: packs that
+were sent again) is a place to read from: it is no drive, nothing is wrong with it, and nothing is written there.
+Nothing is written here at all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from sealift.errors import BadInput, DriveFault, FormatError
+from sealift.formats import manifest as mf
+from sealift.reading.health import Health, read_health
+from sealift.stages import verify_join as join
+from sealift.stages.verify import read_drives
+from sealift.stages.verify_read import DriveCheck
+from sealift.stages.verify_report import MAX_PART, VerifyReport, read_part
+from sealift.stages.verify_state import default_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sealift.reading.survey import DriveView, GroupView, Survey
+    from sealift.stages.verify import Progress
+    from sealift.stages.verify_report import Fault
+    from sealift.stages.verify_verdict import Damage
+
+    Tell = Callable[[str, int, int | None, dict[str, int]], object]
+
+
+class Seen(NamedTuple):
+    """What was found on one drive of a trusted group, or what a folder of packs does not have."""
+
+    group: GroupView
+    view: DriveView
+    slot: int
+    damage: Damage
+    faults: list[Fault]
+    bytes_read: int
+    bag: bool = False
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+def scope_of(report: tuple[str, bytes] | None) -> str:
+    """What a look covers: `all`, or what a `report` of verify or one of `health` names. BadInput for another file."""
+    if report is None:
+        return "all"
+    name, data = report
+    try:
+        kind = msgspec.json.decode(data, type=_Typed).type if len(data) <= MAX_PART else ""
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        kind = ""
+    if kind == "sealift-health":
+        return "health"
+    if kind in {"sealift-verify", "sealift-inspect"}:
+        return "report"
+    raise BadInput(
+        f"{name} is neither a report of verify nor one of health",
+        hint="give what `sealift verify --json` printed, or what Shipment.health() wrote",
+    )
+
+
+def look(found: Survey, report: tuple[str, bytes] | None, state: str | None, progress: Tell) -> list[Seen]:
+    """What is wrong on the drives here; Interrupted."""
+    scope = scope_of(report)
+    if report is not None and scope == "health":
+        return _from_health(found, report, progress)
+    return _from_report(found, report) if report is not None else _from_reading(found, state, progress)
+
+
+def is_bag(view: DriveView) -> bool:
+    """Whether this holds packs of a drive and none of its other files: packs that were sent again, in a folder."""
+    if view.slot is None or view.small:
+        return False
+    try:
+        return all(view.drive.size(name) is None for name in (mf.MANIFEST, *mf.OWN_FILES, *mf.GROUP_FILES))
+    except (FormatError, DriveFault):
+        return False
+
+
+def bag_damage(group: GroupView, view: DriveView) -> Damage:
+    """What a folder of packs does not have, by names and lengths."""
+    assert view.slot is not None, "a bag has a slot"
+    check = DriveCheck(view, group, view.slot)
+    check.check_presence()
+    return check.damage
+
+
+def _from_reading(found: Survey, state: str | None, progress: Tell) -> list[Seen]:
+    def tell(now: Progress) -> None:
+        progress("verify", now.done, now.total, now.drives)
+
+    path = state or default_path(found.shipment or "unknown")
+    return _seen(read_drives(found, state=path, progress=tell))
+
+
+def _from_health(found: Survey, given: tuple[str, bytes], progress: Tell) -> list[Seen]:
+    """The packs that reading met something amiss in, read again; what else these drives hold is not asked."""
+    health = read_health(given[1], given[0])
+    _same_shipment(found, given[0], health)
+    only: dict[tuple[int, int], set[int]] = {}
+    for pack in health.packs:
+        group = next((each for each in found.groups if each.group == pack.group), None)
+        if group is not None and pack.role < group.manifest.n and pack.stripe < group.manifest.geometry.stripes:
+            slot = mf.slot_of(pack.stripe, pack.role, group.manifest.n)
+            only.setdefault((pack.group, slot), set()).add(pack.stripe)
+
+    def tell(now: Progress) -> None:
+        progress("verify", now.done, now.total, now.drives)
+
+    return _seen(read_drives(found, state=None, progress=tell, only=only))
+
+
+def _same_shipment(found: Survey, name: str, report: VerifyReport | Health) -> None:
+    if report.shipment != found.shipment:
+        raise BadInput(
+            f"{name} is of shipment {report.shipment}, and these drives are of {found.shipment}",
+            hint="give the report that was made of these drives, or leave --report away",
+        )
+
+
+def _seen(checks: Sequence[DriveCheck]) -> list[Seen]:
+    bags = {id(check) for check in checks if is_bag(check.view)}
+    drives = [check for check in checks if id(check) not in bags]
+    seen = []
+    for check in checks:
+        bag = id(check) in bags
+        faults: list[Fault] = []
+        if not bag:
+            faults += [join.fault(check.view, problem) for problem in check.view.problems]
+            faults += [
+                join.fault_at(check.view, each.path, each.kind, each.detail, each.block) for each in check.faults
+            ]
+            faults += _conflict(check, drives)
+        seen.append(Seen(check.group, check.view, check.slot, check.damage, faults, check.bytes_read, bag))
+    return seen
+
+
+def _conflict(check: DriveCheck, checks: Sequence[DriveCheck]) -> list[Fault]:
+    """Of two drives in one slot, one that is damaged is not written: it may be something else altogether."""
+    same = [each for each in checks if (each.group, each.slot) == (check.group, check.slot) and each is not check]
+    if not same or not check.damage:
+        return []
+    mounts = ", ".join(each.view.mount for each in same)
+    return [join.fault_at(check.view, b"drive.json", "conflict", f"in the same slot as {mounts}; not written", None)]
+
+
+def _from_report(found: Survey, given: tuple[str, bytes]) -> list[Seen]:
+    """What another run of verify said of the drives that are here; it only says where to look."""
+    name, data = given
+    report = read_part(data, name)
+    if not isinstance(report, VerifyReport):
+        raise BadInput(
+            f"{name} is no report of verify: inspect does not look into packs",
+            hint="sealift verify MNT... --json > REPORT.json, of these drives",
+        )
+    _same_shipment(found, name, report)
+    copies = {(copy.drive, copy.mount): copy for group in report.groups for copy in group.present if copy.verified}
+    seen = []
+    for group in found.groups:
+        for view in group.views if group.trusted else ():
+            if view.slot is None:
+                continue
+            if is_bag(view):
+                seen.append(Seen(group, view, view.slot, bag_damage(group, view), [], 0, bag=True))
+                continue
+            key = (view.name, view.mount)
+            if key not in copies:
+                raise BadInput(
+                    f"{name}: says nothing of {view.name} at {view.mount}",
+                    hint="give a report that verify made with the same mounts, or leave --report away",
+                )
+            faults = [fault for fault in report.faults if (fault.drive, fault.mount) == key]
+            seen.append(Seen(group, view, view.slot, join.as_damage(copies[key]), faults, 0))
+    return seen
+
+
+def beyond(found: Survey) -> list[Fault]:
+    """What is wrong with mounts that are no drive of a trusted group."""
+    members = {id(view) for group in found.groups if group.trusted for view in group.views if view.slot is not None}
+    return [join.fault(view, problem) for view in found.views if id(view) not in members for problem in view.problems]
+
+
+def met(found: Survey) -> list[Fault]:
+    """What the survey alone saw to be wrong: small files, and mounts that are no drive; no pack was looked into."""
+    return [join.fault(view, problem) for view in found.views if not is_bag(view) for problem in view.problems]

@@ -1,0 +1,137 @@
+"""What an unpack has done, noted in its target, and whether that is still there when it goes on.
+
+What holds: a job is noted when its files are durable; a lock keeps a second unpack out. What is noted is looked at by
+names and lengths before it is believed: somebody may have removed or cut files since. What is in them is not read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from typing import TYPE_CHECKING, Any, Self
+
+from blake3 import blake3
+
+from sealift.errors import BadInput, Busy
+from sealift.formats.index import FILE, SYMLINK, Row
+from sealift.stages.unpack_target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+NOTE, _REMOVED = ".sealift-unpack-", "removed "
+
+
+class Notes:
+    """Which jobs are done, in the target; a lock on it keeps a second unpack out."""
+
+    def __init__(self, target: str, shipment: str, patterns: Sequence[str]) -> None:
+        # what was done for some --path is not what there is to do for another
+        self._scope = blake3("\0".join(sorted(patterns)).encode(errors="surrogateescape")).hexdigest(8) + " "
+        try:
+            os.makedirs(target, exist_ok=True)
+            self.folder = os.path.join(target, NOTE + shipment)
+            if os.listdir(target) and not os.path.isdir(self.folder):
+                raise BadInput(
+                    f"{target} is not empty",
+                    hint="give an empty folder with --to; nothing there is overwritten",
+                )
+            self.resumed = os.path.isdir(self.folder)
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            self._path = os.path.join(self.folder, "done")
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise BadInput(f"{target}: {error.strerror}", hint="--to takes a folder that you may write to") from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise Busy(f"{target}: another unpack writes here") from None
+        with open(self._path, encoding="ascii", errors="replace") as file:
+            lines = [line.rstrip("\n") for line in file if line.endswith("\n")]
+        self.done = {line.removeprefix(self._scope) for line in lines if line.startswith(self._scope)}
+        self.removed = {line.removeprefix(_REMOVED) for line in self.done if line.startswith(_REMOVED)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def note(self, job: str) -> None:
+        """The job's files are durable."""
+        os.write(self._fd, f"{self._scope}{job}\n".encode())
+        os.fsync(self._fd)
+
+    def groups_done(self, groups: Sequence[int]) -> None:
+        """All of these groups is here; a later run with the drives of the others alone may end the unpack."""
+        for group in groups:
+            self.note(f"group {group}")
+            self.done.add(f"group {group}")
+
+    def has_group(self, group: int) -> bool:
+        """Whether this run or an earlier one restored all of a group."""
+        return f"group {group}" in self.done
+
+    @staticmethod
+    def key(path: bytes) -> str:
+        """How a file is noted: names may be anything, so by digest."""
+        return blake3(path).hexdigest(16)
+
+    def remove_file(self, target: Target, path: bytes) -> None:
+        """Remove a file of several segments, some of which are noted as done: the next run writes all of them."""
+        self.note(_REMOVED + self.key(path))
+        target.remove(path)
+
+    def removed_file(self, path: bytes) -> bool:
+        """Note that such a file is gone; False if that is known."""
+        key = self.key(path)
+        if key in self.removed:
+            return False
+        self.note(_REMOVED + key)
+        self.removed.add(key)
+        return True
+
+    def remove(self) -> None:
+        """Everything is there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_Rows = list[tuple[Any, ...]]
+
+
+class There:
+    """What an earlier run restored, and whether it is still there.
+
+    `segments`: group and row of all files that lie in several packs. Such a file that is gone is written anew from all
+    of its packs, so it must be known before any of them is begun.
+    """
+
+    def __init__(self, notes: Notes, target: str, segments: Iterator[tuple[int, Row]]) -> None:
+        self._notes, self._target = notes, Target(target, os.path.basename(notes.folder))
+        self.gone = 0
+        packs = {tuple(name.split()[:3]) for name in notes.done}
+        for number, row in segments if packs else ():
+            noted = (str(number), str(row.stripe), str(row.role)) in packs
+            if noted and not self._target.has(row.path, row.size) and notes.removed_file(row.path):
+                self.gone += 1
+
+    def sort(self, rows: _Rows) -> tuple[_Rows, _Rows]:
+        """Rows of a pack that is noted as done: those whose files are there, and those to be restored again."""
+        kept: _Rows = []
+        again: _Rows = []
+        removed = self._notes.removed
+        for values in rows:
+            row = Row(*values)
+            if row.kind == FILE and row.length < row.size:
+                whole = not removed or self._notes.key(row.path) not in removed
+            else:
+                whole = self._target.has(row.path, None if row.kind == SYMLINK else row.size)
+                self.gone += not whole
+            (kept if whole else again).append(values)
+        return kept, again
+
+    def close(self) -> None:
+        """Close the target."""
+        self._target.close()

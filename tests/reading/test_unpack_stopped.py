@@ -1,0 +1,108 @@
+"""Workers of an unpack that is killed or interrupted end with it, and neither they nor Python say anything more."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import shipments
+
+from sealift.stages import unpack as unpacking
+from sealift.stages.spawned import QuietSpawn
+
+KILLED = """
+import multiprocessing, os, signal, sys
+from multiprocessing import resource_tracker, util
+from sealift.stages.spawned import QuietSpawn
+
+real = util.spawnv_passfds
+
+def spawn(*arguments):
+    real(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)  # before the child is told what it is to do
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn") if sys.argv[1] == "plain" else QuietSpawn()
+    process = context.Process(target=print)
+    resource_tracker.ensure_running()
+    util.spawnv_passfds = spawn
+    process.start()
+"""
+
+LATE = """
+import os, signal, sys, threading, time
+from sealift.cli import main
+
+def run(_arguments):
+    threading.Thread(target=time.sleep, args=(20,)).start()  # Python waits for it at its end
+    print("over", flush=True)
+    return 0
+
+main.run = run
+main.main([])
+"""
+
+
+def test_a_worker_whose_parent_is_killed_while_it_starts_says_nothing(tmp_path):
+    (tmp_path / "parent.py").write_text(KILLED)
+    told = {}
+    for kind in ("plain", "quiet"):
+        done = subprocess.run(
+            [sys.executable, tmp_path / "parent.py", kind], stderr=subprocess.PIPE, timeout=30, check=False
+        )  # returns when the child, which has stderr too, is gone
+        assert done.returncode == -signal.SIGKILL
+        told[kind] = done.stderr
+    assert b"EOFError" in told["plain"]
+    assert b"Traceback" not in told["quiet"]
+
+
+def test_ctrl_c_after_the_command_is_over_ends_it_in_silence():
+    process = subprocess.Popen([sys.executable, "-c", LATE], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"over\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10)[1] == b""
+    assert process.returncode == 130
+
+
+def note_mask(path):
+    status = Path("/proc/self/status").read_text()
+    path.write_text(next(line for line in status.splitlines() if line.startswith("SigBlk")))
+
+
+def test_ctrl_c_of_the_terminal_does_not_reach_a_worker_that_starts(tmp_path):
+    process = QuietSpawn().Process(target=note_mask, args=(tmp_path / "mask",))
+    process.start()
+    os.kill(process.pid, signal.SIGINT)  # while it imports
+    process.join(30)
+    assert process.exitcode == 0
+    assert int((tmp_path / "mask").read_text().split()[1], 16) & 1 << (signal.SIGINT - 1)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_errors_of_a_worker_are_told_while_its_parent_lives(tmp_path, capfd):
+    process = QuietSpawn().Process(target=note_mask, args=(1,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 1
+    assert "AttributeError" in capfd.readouterr().err
+
+
+def test_interrupted_it_leaves_no_worker_behind(tmp_path):
+    source = shipments.corpus(tmp_path / "source")
+    origin = shipments.Origin(tmp_path / "origin", source, 2, 1)
+    origin.pack()
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    options = origin.unpack_options(tmp_path / "target", workers=2)
+    with pytest.raises(KeyboardInterrupt):
+        unpacking.unpack(options, unpacking.Events(progress=stop))
+    assert multiprocessing.active_children() == []
+    assert origin.unpack(tmp_path / "target", workers=2).failed == []
+    shipments.same(source, tmp_path / "target")

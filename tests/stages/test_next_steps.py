@@ -1,0 +1,239 @@
+"""What inspect, verify and repair say of odd company, a lost seal, folders of packs: true, and with what to do."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import fleet as fleets
+
+from sealift.cli.main import run as sealift
+from sealift.formats import manifest as mf
+from sealift.stages import repair as repairing
+from sealift.stages.inspect import inspect
+from sealift.stages.verify import verify
+from sealift.stages.verify_report import exit_code
+
+BLOCK = mf.BLOCK
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("SEALIFT_ALLOWED_SIGNERS", raising=False)
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    made = fleets.make(tmp_path / "mnt", seed=81, geometry=((2, 1),), lengths=[[BLOCK + 9, 50], [70, 60]])
+    (tmp_path / "signers").write_bytes(made.allowed_bytes)
+    return made
+
+
+@pytest.fixture
+def ask(fleet, tmp_path, capsys):
+    def run(command, *mounts, code, more=()):
+        signers = ["--allowed-signers", str(tmp_path / "signers")]
+        assert sealift([command, *(mounts or fleet.mounts), *signers, *more]) == code
+        return capsys.readouterr().out
+
+    return run
+
+
+def steps(words):
+    return [line.removeprefix("next: ") for line in words.splitlines() if line.startswith("next: ")]
+
+
+def pack(slot, stripe, n=3, data=2):
+    return mf.pack_name(stripe, mf.role_of(stripe, slot, n), data)
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    return fleets.make(tmp_path / "foreign", seed=82, lengths=[[30, 20]]).mounts[0]
+
+
+def test_a_complete_shipment_stays_complete_beside_a_foreign_mount(fleet, foreign, tmp_path, ask):
+    (tmp_path / "empty").mkdir()
+    report = inspect([*fleet.mounts, foreign, str(tmp_path / "empty")], allowed=fleet.allowed)
+    assert (report.state, exit_code(report)) == ("complete", 0)
+    words = ask("inspect", *fleet.mounts, foreign, code=0)
+    assert words.startswith("complete:")
+    assert f"{foreign}: PULL: foreign" in words
+    assert steps(words) == [f"pull {foreign}: it does not belong to this shipment as it was sealed"]
+    assert inspect([*fleet.mounts[1:], foreign], allowed=fleet.allowed).state == "recoverable"
+    (fleet.path(0, 0, "stray")).touch()
+    assert inspect([*fleet.mounts, foreign], allowed=fleet.allowed).state == "recoverable"
+
+
+def test_what_is_lost_whatever_comes_is_told_by_inspect_without_final(fleet, ask):
+    for slot in (0, 1):
+        fleet.path(0, slot, pack(slot, 0)).unlink()
+    words = ask("inspect", code=4)
+    assert words.startswith("LOST: some data cannot be recovered, whatever is still to come")
+    assert "--fetch-list" in steps(words)[0]
+    assert inspect(fleet.mounts[1:], allowed=fleet.allowed).state == "unseen", "the third may be whole"
+
+
+def test_inspect_does_not_say_not_complete_where_every_drive_is_here(fleet, ask):
+    fleet.path(0, 1, mf.OPEN_ME).unlink()
+    assert ask("inspect", code=3).startswith("recoverable: every drive is here, not all of it as it should be")
+    assert ask("inspect", *fleet.mounts[1:], code=3).startswith("recoverable: not complete")
+
+
+@pytest.mark.parametrize("what", ["rot", "absent", "foreign", "stray", "lost", "unseen", "intact"])
+def test_verify_says_what_to_do_next(fleet, foreign, ask, what):
+    mounts, more, code, says = list(fleet.mounts), [], 3, ""
+    if what == "rot":
+        fleets.flip(fleet.path(0, 1, pack(1, 0)), 3)
+        says = "`sealift repair` makes the drives whole"
+    elif what == "absent":
+        mounts, more, says = mounts[1:], ["--final"], "`sealift repair --onto MNT` makes it anew"
+    elif what == "foreign":
+        mounts, says = [*mounts, foreign], f"pull {foreign}"
+    elif what == "stray":
+        fleet.path(0, 1, "stray").touch()
+        says = "nobody signed what is unexpected: move it away"
+    elif what == "lost":
+        fleets.flip(fleet.path(0, 1, pack(1, 0)), 3)
+        fleets.flip(fleet.path(0, 0, pack(0, 0)), 3)
+        code, says = 4, "`sealift repair --fetch-list` says what must be sent again"
+    elif what == "unseen":
+        mounts, code, says = mounts[1:], 6, "mount what is still to come"
+    else:
+        code = 0
+    words = ask("verify", *mounts, code=code, more=more)
+    if what == "intact":
+        assert steps(words) == []
+    else:
+        assert any(says in line for line in steps(words)), words
+        assert len(steps(words)) == 1, words
+        assert words.splitlines()[-1].startswith("next: ")
+    honest = "something is damaged or gone" not in words
+    assert honest == (what not in {"rot", "absent"})
+
+
+@pytest.mark.parametrize("what", ["foreign", "stray", "empty", "rot"])
+def test_repair_says_of_what_it_does_not_mend_who_can(fleet, foreign, ask, tmp_path, what):
+    mounts = list(fleet.mounts)
+    if what == "foreign":
+        mounts.append(foreign)
+    elif what == "empty":
+        (tmp_path / "empty").mkdir()
+        mounts.append(str(tmp_path / "empty"))
+    elif what == "stray":
+        fleet.path(0, 1, "stray").touch()
+    else:
+        fleets.flip(fleet.path(0, 0, pack(0, 0)), 3)
+        fleets.flip(fleet.path(0, 1, pack(1, 0)), 3)
+    words = ask("repair", *mounts, code=4 if what == "rot" else 3)
+    says = {
+        "foreign": f"pull {foreign}",
+        "stray": f"nobody signed sealift/stray on {fleet.mount(0, 1)}, and repair removes nothing: move it away",
+        "empty": f"leave {tmp_path / 'empty'} away",
+        "rot": "--fetch-list says what must be sent again",
+    }[what]
+    assert any(says in line for line in steps(words)), words
+    if what in {"foreign", "stray"}:
+        assert words.startswith("what was signed is whole, of everything on the drives here")
+        assert "still wrong" not in words
+
+
+def test_repair_says_how_much_it_read(fleet, ask):
+    assert "read 0 B" not in ask("repair", code=0)
+    fleets.flip(fleet.path(0, 1, mf.OPEN_ME), 3)
+    words = ask("repair", code=0)
+    assert "to find what is wrong" in words
+    assert "read 0 B to find" not in words
+
+
+def without_seal(fleet, slot):
+    shutil.rmtree(fleet.path(0, slot, "seal"))
+
+
+def test_a_drive_without_the_seal_is_told_and_gets_it_back(fleet, ask):
+    without_seal(fleet, 1)
+    for command in ("verify", "inspect"):
+        words = ask(command, code=0)
+        assert f"note: {fleet.mount(0, 1)}: g0s1 has no copy of the seal, and others here have it" in words
+    report = repairing.repair(fleet.mounts, allowed=fleet.allowed)
+    assert (report.state, sorted(each.path for each in report.repaired)) == ("repaired", sorted(mf.SEAL_FILES))
+    for name, data in fleet.seal_files.items():
+        assert fleet.path(0, 1, name).read_bytes() == data
+    assert repairing.repair(fleet.mounts, allowed=fleet.allowed).state == "whole"
+    assert "no copy of the seal" not in ask("verify", code=0)
+
+
+def test_drives_of_which_none_has_the_seal_are_as_they_were_packed(fleet):
+    for slot in range(3):
+        without_seal(fleet, slot)
+    report = repairing.repair(fleet.mounts, allowed=fleet.allowed, seal=fleet.seal_files)
+    assert report.state == "whole"
+    assert not fleet.path(0, 0, "seal").exists()
+    notices = verify(fleet.mounts, allowed=fleet.allowed, seal=fleet.seal_files, remember=False).notices
+    assert not [notice for notice in notices if "no copy of the seal" in notice]
+
+
+def test_a_seal_that_does_not_hold_is_put_on_no_drive(fleet):
+    without_seal(fleet, 1)
+    for slot in (0, 2):
+        fleets.flip(fleet.path(0, slot, mf.SEAL_FILES[0]), 20)
+    repairing.repair(fleet.mounts, allowed=fleet.allowed)
+    assert not fleet.path(0, 1, "seal").exists()
+
+
+# Folders with packs that were sent again
+
+
+def bag_of(fleet, folder, *places):
+    for slot, stripe in places:
+        path = folder / "sealift" / pack(slot, stripe)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(fleet.groups[0].files[slot][pack(slot, stripe)])
+    return str(folder)
+
+
+def test_a_folder_of_packs_is_read_and_the_drive_is_mended_in_one_run(fleet, ask, tmp_path):
+    """Two of three packs of a stripe are rotten: one comes back in a folder, and both drives are mended at once."""
+    for slot in (0, 1):
+        fleets.flip(fleet.path(0, slot, pack(slot, 0)), 3)
+    bag = bag_of(fleet, tmp_path / "bag", (1, 0))
+    before = sorted(path.relative_to(bag) for path in Path(bag).rglob("*"))
+    words = ask("repair", *fleet.mounts, bag, code=0)
+    assert words.startswith("repaired: everything on the drives here is as it was signed")
+    assert "still wrong" not in words
+    assert "conflict" not in words
+    assert f"note: {bag} holds packs of g0s1 and nothing else of a drive: they are read, and nothing is" in words
+    assert sorted(path.relative_to(bag) for path in Path(bag).rglob("*")) == before
+    assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
+
+
+def test_a_folder_of_packs_is_not_the_drive(fleet, tmp_path):
+    """Drives 0 and 1 are lost; all packs of drive 1 come in a folder; drive 0 is rebuilt from that onto a new drive."""
+    bag = bag_of(fleet, tmp_path / "bag", (1, 0), (1, 1))
+    (tmp_path / "new").mkdir()
+    report = repairing.repair([fleet.mounts[2], bag], allowed=fleet.allowed)
+    assert (report.missing, report.short, repairing.exit_code(report)) == (["g0s0", "g0s1"], [], 3)
+    report = repairing.repair([fleet.mounts[2], bag], allowed=fleet.allowed, onto=[f"g0s0={tmp_path / 'new'}"])
+    assert (report.rebuilt, report.missing, report.left) == (["g0s0"], ["g0s1"], [])
+    report = repairing.repair([fleet.mounts[2], bag, str(tmp_path / "new")], allowed=fleet.allowed)
+    assert (report.missing, report.left, report.repaired) == (["g0s1"], [], [])
+    assert not (tmp_path / "bag" / "sealift" / mf.MANIFEST).exists()
+
+
+def test_a_folder_without_enough_packs_is_not_counted_as_the_drive(fleet, tmp_path):
+    bag = bag_of(fleet, tmp_path / "bag", (1, 1))
+    report = repairing.repair([fleet.mounts[2], bag], allowed=fleet.allowed)
+    assert (report.short, repairing.exit_code(report)) == ([0], 6)
+
+
+def test_a_drive_that_lost_its_small_files_but_one_is_still_a_drive(fleet):
+    for name in fleet.groups[0].files[1].keys() - {mf.SUMS}:
+        if not name.startswith("packs/"):
+            fleet.path(0, 1, name).unlink()
+    report = repairing.repair(fleet.mounts, allowed=fleet.allowed)
+    assert report.state == "repaired"
+    assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"

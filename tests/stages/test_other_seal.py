@@ -1,0 +1,134 @@
+"""Good drives and another shipment's seal: told as that, by every command, and not as a forgery."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import fleet as fleets
+
+from sealift.cli.main import run as sealift
+from sealift.errors import SealInvalid
+from sealift.formats import age_keys
+from sealift.formats import manifest as mf
+from sealift.reading.shipment import Shipment
+from sealift.stages import repair as repairing
+from sealift.stages.inspect import inspect
+from sealift.stages.verify import verify
+from sealift.stages.verify_report import exit_code
+
+FORGERY = ("does not hold", "do not trust", "REFUSED", "not among", "forge")
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("SEALIFT_ALLOWED_SIGNERS", raising=False)
+
+
+@pytest.fixture
+def stand(tmp_path):
+    """Drives X; a seal Y of the same origin and officer; signers that name them."""
+    here = fleets.make(tmp_path / "mnt", seed=61, geometry=((2, 1),), lengths=[[300, 50]], with_seal=False)
+    other = fleets.make(tmp_path / "other", seed=62, geometry=((2, 1),), lengths=[[300, 50]])
+    (tmp_path / "signers").write_bytes(here.allowed_bytes + other.allowed_bytes)
+    (tmp_path / "other.seal").write_bytes(other.bundle)
+    (tmp_path / "identity").write_text(age_keys.generate_identity()[0])
+    return tmp_path, here, other
+
+
+def commands(root, here):
+    opened = ["--identity", str(root / "identity")]
+    yield ["verify", *here.mounts]
+    yield ["inspect", *here.mounts]
+    yield ["repair", *here.mounts]
+    yield ["repair", *here.mounts, "--fetch-list"]
+    yield ["repair", *here.mounts[1:], "--onto", str(root / "new")]
+    yield ["ls", *here.mounts, *opened]
+    yield ["cat", *here.mounts, *opened, "--path", "a"]
+    yield ["unpack", *here.mounts, *opened, "--to", str(root / "to")]
+
+
+def test_every_command_says_whose_drives_and_whose_seal(stand, capsys):
+    root, here, other = stand
+    (root / "new").mkdir()
+    for arguments in commands(root, here):
+        given = ["--allowed-signers", str(root / "signers"), "--seal", str(root / "other.seal")]
+        assert sealift([*arguments, *given]) == 5, arguments
+        out, err = capsys.readouterr()
+        assert f"are of shipment {here.shipment}, and their signatures hold" in err, (arguments, out, err)
+        assert f"the seal is of shipment {other.shipment}" in err
+        assert f"hint: give the seal of shipment {here.shipment}" in err
+        said = (out + err).replace("signatures hold", "")
+        assert not any(word in said for word in FORGERY), said
+    assert list((root / "new").iterdir()) == []
+
+
+def test_a_shipment_that_was_asked_for_by_id_is_told_alike(stand, capsys):
+    root, here, other = stand
+    signers = ["--allowed-signers", str(root / "signers")]
+    assert sealift(["verify", *here.mounts, *signers, "--shipment", other.shipment]) == 5
+    assert f"--shipment asks for shipment {other.shipment}" in capsys.readouterr().err
+
+
+def test_what_nobody_trusted_signed_is_not_said_to_hold(stand):
+    _, here, other = stand
+    with pytest.raises(SealInvalid, match=r"say that they are of .* which nobody whose signature counts"):
+        verify(here.mounts, allowed=other.allowed, seal=other.seal_files, remember=False)
+
+
+def test_drives_of_both_shipments_are_verified_and_the_others_are_foreign(stand):
+    _, here, other = stand
+    allowed = type(here.allowed).parse(here.allowed_bytes + other.allowed_bytes)
+    report = verify([*other.mounts, here.mounts[0]], allowed=allowed, seal=other.seal_files, remember=False)
+    assert (report.state, exit_code(report), {fault.kind for fault in report.faults}) == ("recoverable", 3, {"foreign"})
+
+
+def test_a_signature_that_does_not_hold_is_still_told_as_that(stand, capsys):
+    root, here, other = stand
+    (root / "none").write_bytes(other.allowed_bytes)
+    assert sealift(["verify", *here.mounts, "--allowed-signers", str(root / "none")]) == 5
+    assert "SIGNATURE DOES NOT HOLD" in capsys.readouterr().out
+
+
+def test_drives_whose_packing_is_not_finished_are_told_as_that(stand, capsys):
+    root, here, other = stand
+    for slot in range(3):
+        for name in (mf.MANIFEST, mf.SIGNATURE):
+            here.path(0, slot, name).unlink()
+    signers = ["--allowed-signers", str(root / "signers")]
+    for command in ("verify", "inspect", "repair"):
+        for seal in ([], ["--seal", str(root / "other.seal")]):
+            assert sealift([command, *here.mounts, *signers, *seal]) == 6
+            out, err = capsys.readouterr()
+            assert "packing was not finished" in err
+            assert here.shipment in err
+            assert (other.shipment in err) == bool(seal)
+            assert not any(word in out + err for word in FORGERY)
+
+
+def test_a_part_of_another_host_still_counts(stand, tmp_path):
+    """With another host's report there is a verdict to give, whatever stands here."""
+    import json
+
+    from sealift.stages.verify_report import to_json
+
+    _, here, other = stand
+    allowed = type(here.allowed).parse(here.allowed_bytes + other.allowed_bytes)
+    told = json.dumps(to_json(verify(other.mounts, allowed=allowed, seal=other.seal_files, remember=False))).encode()
+    report = verify([here.mounts[0]], allowed=allowed, seal=other.seal_files, parts=[("b", told)], remember=False)
+    assert (report.signature.ok, report.state, exit_code(report)) == (True, "recoverable", 3)
+    assert inspect([here.mounts[0]], allowed=allowed, seal=other.seal_files, parts=[("b", told)]).signature.ok
+
+
+def test_reading_refuses_in_the_same_words(stand):
+    root, here, other = stand
+    allowed = here.allowed_bytes + other.allowed_bytes
+    with pytest.raises(SealInvalid, match=f"are of shipment {here.shipment}"):
+        Shipment.open(
+            here.mounts, identity=str(root / "identity"), allowed_signers=allowed, seal=str(root / "other.seal")
+        )
+    with pytest.raises(SealInvalid):
+        repairing.repair(here.mounts, allowed=type(here.allowed).parse(allowed), seal=other.seal_files)

@@ -1,0 +1,196 @@
+"""One odd entry on one drive is a fault of that drive: all else is mended, and what is not ours to remove is named."""
+
+import itertools
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import fleet as fleets
+
+from sealift.cli.main import run as sealift
+from sealift.formats import manifest as mf
+from sealift.stages import repair as stage
+
+BLOCK = mf.BLOCK
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    return fleets.make(tmp_path / "mnt", seed=51, geometry=((2, 2),), lengths=[[2 * BLOCK + 9, BLOCK], [70, 9]])
+
+
+@pytest.fixture
+def tight(tmp_path):
+    return fleets.make(tmp_path / "mnt", seed=51, geometry=((2, 1),), lengths=[[2 * BLOCK + 9, BLOCK], [70, 9]])
+
+
+def pack(fleet, slot, stripe):
+    group = fleet.groups[0]
+    return mf.pack_name(stripe, mf.role_of(stripe, slot, group.n), group.data)
+
+
+def packs_is_a_file(fleet):
+    packs = fleet.path(0, 1, "packs")
+    packs.rename(fleet.root / "packs-aside")
+    packs.write_bytes(b"?")
+    return "packs"
+
+
+def packs_folder_is_a_link(fleet):
+    folder = fleet.path(0, 1, "packs/0000")
+    folder.rename(fleet.root / "0000-aside")
+    folder.symlink_to(fleet.root / "0000-aside")
+    return "packs/0000"
+
+
+def pack_is_a_folder(fleet):
+    path = fleet.path(0, 1, pack(fleet, 1, 0))
+    path.unlink()
+    (path / "below").mkdir(parents=True)
+    return pack(fleet, 1, 0)
+
+
+def part_is_a_folder(fleet):
+    path = fleet.path(0, 1, pack(fleet, 1, 0))
+    path.unlink()
+    (path.parent / (path.name + ".part")).mkdir()
+    return pack(fleet, 1, 0)
+
+
+def part_of_open_me_is_a_folder(fleet):
+    fleet.path(0, 1, mf.OPEN_ME).unlink()
+    fleet.path(0, 1, mf.OPEN_ME + ".part").mkdir()
+    return mf.OPEN_ME
+
+
+def open_me_is_a_folder(fleet):
+    path = fleet.path(0, 1, mf.OPEN_ME)
+    path.unlink()
+    path.mkdir()
+    return mf.OPEN_ME
+
+
+def index_is_a_file(fleet):
+    folder = fleet.path(0, 1, "index")
+    folder.rename(fleet.root / "index-aside")
+    folder.write_bytes(b"")
+    return "index"
+
+
+SHOWN_BY_WRITING = [part_is_a_folder, part_of_open_me_is_a_folder]
+ODD = [
+    packs_is_a_file,
+    packs_folder_is_a_link,
+    pack_is_a_folder,
+    open_me_is_a_folder,
+    index_is_a_file,
+    *SHOWN_BY_WRITING,
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_it_is_told_and_everything_else_is_mended(fleet, odd):
+    path = odd(fleet)
+    fleets.flip(fleet.path(0, 0, pack(fleet, 0, 1)), 9)
+    fleets.flip(fleet.path(0, 1, mf.SUMS), 9)
+    kept = fleet.path(0, 1, path).lstat() if odd not in SHOWN_BY_WRITING else None
+    dry = stage.repair(fleet.mounts, allowed=fleet.allowed, dry_run=True)
+    report = stage.repair(fleet.mounts, allowed=fleet.allowed)
+    assert {(each.drive, each.path) for each in report.repaired} >= {("g0s0", pack(fleet, 0, 1)), ("g0s1", mf.SUMS)}
+    if kept is not None:
+        now = fleet.path(0, 1, path).lstat()
+        assert (now.st_ino, now.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
+        assert [each.path for each in dry.in_the_way] == [path]
+    assert [(each.mount, each.path) for each in report.in_the_way] == [(fleet.mount(0, 1), path)]
+    told = [fault for fault in report.left if fault.path == path]
+    assert len(told) == 1
+    assert (told[0].drive, told[0].kind) == ("g0s1", "unexpected")
+    assert "move it away" in told[0].detail
+    assert (report.state, stage.exit_code(report), report.lost) == ("damaged", 3, [])
+    assert not [name for _, _, names in os.walk(fleet.root) for name in names if name.endswith(".part")]
+
+
+@pytest.mark.parametrize("odd", ODD[:3])
+def test_moved_away_the_same_command_ends_it(fleet, odd):
+    path = fleet.path(0, 1, odd(fleet))
+    stage.repair(fleet.mounts, allowed=fleet.allowed)
+    path.rename(fleet.root / "moved")
+    report = stage.repair(fleet.mounts, allowed=fleet.allowed)
+    assert (report.state, stage.exit_code(report)) == ("repaired", 0)
+    assert stage.repair(fleet.mounts, allowed=fleet.allowed).state == "whole"
+
+
+def test_the_command_says_what_to_move(fleet, tmp_path, capsys):
+    (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
+    path = packs_is_a_file(fleet)
+    assert sealift(["repair", *fleet.mounts, "--allowed-signers", str(tmp_path / "signers")]) == 3
+    words = capsys.readouterr().out
+    assert f"next: move sealift/{path} on {fleet.mount(0, 1)} away" in words
+    assert words.count("\nnext: ") == 1
+
+
+def test_what_stays_damaged_behind_it_is_lost_where_it_is_needed(tight):
+    """d1's packs cannot be written, and another pack of the same column is rotten: 2+1 cannot give that."""
+    packs_is_a_file(tight)
+    fleets.flip(tight.path(0, 0, pack(tight, 0, 0)), 9)
+    for dry_run in (True, False):
+        report = stage.repair(tight.mounts, allowed=tight.allowed, dry_run=dry_run)
+        assert report.state == "lost"
+        assert stage.exit_code(report) == 4
+        assert {each.stripe for each in report.lost} == {0}
+
+
+def test_two_drives_whose_packs_are_in_the_way_are_lost_though_nothing_was_tried(tight):
+    for slot in (0, 1):
+        packs = tight.path(0, slot, "packs")
+        packs.rename(tight.root / f"packs-{slot}")
+        packs.write_bytes(b"?")
+    report = stage.repair(tight.mounts, allowed=tight.allowed)
+    assert (report.state, stage.exit_code(report)) == ("lost", 4)
+    assert {each.stripe for each in report.lost} == {0, 1}
+
+
+def test_drives_in_memory_tell_the_same():
+    for kind in ("file", "link", "folder"):
+        fleet = fleets.make(Path("/nowhere"), seed=52, geometry=((2, 1),), lengths=[[BLOCK, 5]], on_disk=False)
+        drives = fleet.memory()
+        name = pack(fleet, 1, 0)
+        del drives[1].medium.files[name]
+        where = name if kind == "folder" else "packs/0000"
+        drives[1].put(where, b"?" if kind == "file" else kind)
+        report = stage.repair(drives, allowed=fleet.allowed)
+        assert [each.path for each in report.in_the_way] == [where]
+        assert drives[1].medium.files[where] == (b"?" if kind == "file" else kind)
+
+
+def test_a_dry_run_foretells_what_is_read_and_written(tmp_path):
+    """Missing, rotten in one slab, cut, grown; one or two of a stripe; in a group whose packs are of unequal length."""
+    lengths = [[9 * BLOCK + 5, 7 * BLOCK, 3 * BLOCK], [6 * BLOCK] * 3]
+    how = {
+        "missing": lambda path: path.unlink(),
+        "rotten": lambda path: fleets.flip(path, 8 * (path.stat().st_size // 2)),
+        "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
+        "grown": lambda path: os.truncate(path, path.stat().st_size + 5),
+    }
+    for number, (one, two) in enumerate(itertools.combinations(how, 2)):
+        fleet = fleets.make(tmp_path / str(number), seed=number, geometry=((3, 2),), lengths=lengths)
+        how[one](fleet.path(0, 1, mf.pack_name(0, mf.role_of(0, 1, 5), 3)))
+        how[two](fleet.path(0, 2, mf.pack_name(number % 2, mf.role_of(number % 2, 2, 5), 3)))
+        told = stage.repair(fleet.mounts, allowed=fleet.allowed, dry_run=True)
+        done = stage.repair(fleet.mounts, allowed=fleet.allowed)
+        assert (done.state, told.bytes_written) == ("repaired", done.bytes_written)
+        assert told.bytes_read == done.bytes_read, (one, two)
+        (tmp_path / str(number) / "new").mkdir()
+        new = str(tmp_path / str(number) / "new")
+        told = stage.repair(fleet.mounts[:3] + fleet.mounts[4:], allowed=fleet.allowed, onto=[new], dry_run=True)
+        done = stage.repair(fleet.mounts[:3] + fleet.mounts[4:], allowed=fleet.allowed, onto=[new])
+        assert told.bytes_read == done.bytes_read

@@ -1,0 +1,200 @@
+"""--onto says what it did and no more; what an earlier run left is proved; a drive with files is no target."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import fleet as fleets
+
+from sealift.cli.main import run as sealift
+from sealift.errors import BadInput, Interrupted
+from sealift.formats import canonical
+from sealift.formats import manifest as mf
+from sealift.stages import repair as stage
+from sealift.stages.verify import verify
+
+BLOCK = mf.BLOCK
+FLEET = fleets.make(
+    Path("/nowhere"), seed=41, geometry=((2, 2),), lengths=[[2 * BLOCK + 9, BLOCK], [BLOCK, 7], [70, 0]], on_disk=False
+)
+GROUP = FLEET.groups[0]
+
+
+def mend(drives, fleet=FLEET, **more):
+    return stage.repair(drives, allowed=fleet.allowed, **more)
+
+
+def empty(drive, mount="/mnt/new"):
+    return type(drive)(mount, type(drive.medium)())
+
+
+def pack(slot, stripe, group=GROUP):
+    return mf.pack_name(stripe, mf.role_of(stripe, slot, group.n), group.data)
+
+
+def flip(drive, name, at=3):
+    data = bytearray(drive.medium.files[name])
+    data[at] ^= 4
+    drive.put(name, bytes(data))
+
+
+def expected(drive, slot):
+    return GROUP.files[slot] | FLEET.seal_files | {mf.CARD: drive.medium.files[mf.CARD]}
+
+
+def test_it_claims_nothing_of_the_drives_that_it_did_not_read():
+    drives = FLEET.memory()
+    spoilt = next(stripe for stripe in range(2) if mf.role_of(stripe, 3, 4) == 3)
+    flip(drives[3], pack(3, spoilt))  # parity that nothing needs
+    drives[2].put(mf.OPEN_ME, GROUP.files[2][mf.OPEN_ME][:40])
+    del drives[1].medium.files[mf.SUMS]
+    report = mend(drives[1:], onto=[empty(drives[0])])
+    assert (report.scope, report.state, report.rebuilt, stage.exit_code(report)) == ("onto", "rebuilt", ["g0s0"], 0)
+    assert mend(drives[1:], onto=[empty(drives[0])], dry_run=True).scope == "onto"
+    assert (mend(drives).scope, mend(drives).state) == ("all", "whole")
+
+
+def test_the_words_are_of_the_new_drive_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    fleet = fleets.make(tmp_path / "mnt", seed=42, geometry=((2, 1),), lengths=[[BLOCK + 3, 9]])
+    (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
+    (tmp_path / "new").mkdir()
+    signers = ["--allowed-signers", str(tmp_path / "signers")]
+    fleet.path(0, 1, mf.OPEN_ME).write_bytes(b"cut")
+    assert sealift(["repair", *fleet.mounts[:2], *signers, "--onto", str(tmp_path / "new")]) == 0
+    words = capsys.readouterr().out
+    assert words.startswith("rebuilt: g0s2, each block proved against what was signed")
+    assert "the other drives were read only as far as that needed" in words
+    assert "everything on the drives here" not in words
+    assert "next: sealift verify reads everything from the medium" in words
+    assert sealift(["verify", *fleet.mounts[:2], str(tmp_path / "new"), *signers]) == 3
+
+
+def test_what_was_seen_to_be_wrong_is_told_all_the_same():
+    drives = FLEET.memory()
+    drives[1].put(mf.CARD, b"{}")
+    report = mend(drives[1:], onto=[empty(drives[0])])
+    assert [(fault.drive, fault.path) for fault in report.left] == [("g0s1", mf.CARD)]
+    assert (report.rebuilt, report.state, stage.exit_code(report)) == (["g0s0"], "damaged", 3)
+
+
+def half_rebuilt(drives, *, without=(mf.MANIFEST, mf.SIGNATURE)):
+    new = empty(drives[0])
+    mend(drives[1:], onto=[new])
+    for name in without:
+        del new.medium.files[name]
+    return new
+
+
+@pytest.mark.parametrize("stripe", range(3))
+def test_a_pack_that_is_there_is_proved_before_it_is_taken_as_done(stripe):
+    drives = FLEET.memory()
+    name = pack(0, stripe)
+    if name not in GROUP.files[0]:
+        pytest.skip("a pack of length 0 has no file")
+    new = half_rebuilt(drives)
+    flip(new, name, len(GROUP.files[0][name]) - 1)
+    report = mend(drives[1:], onto=[new])
+    assert [each.path for each in report.repaired] == [name, mf.SIGNATURE, mf.MANIFEST]
+    assert new.medium.files == expected(new, 0)
+    assert report.verified_bytes == sum(len(data) for path, data in GROUP.files[0].items() if path.startswith("packs/"))
+    assert verify([*drives[1:], new], allowed=FLEET.allowed, remember=False).state == "intact"
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\0", lambda _: "link"])
+def test_a_pack_of_another_length_is_not_taken_as_done(change):
+    drives = FLEET.memory()
+    new = half_rebuilt(drives)
+    name = pack(0, 0)
+    new.put(name, change(GROUP.files[0][name]))
+    report = mend(drives[1:], onto=[new])
+    assert name in [each.path for each in report.repaired]
+    assert new.medium.files == expected(new, 0)
+
+
+def test_what_is_good_there_is_not_written_again():
+    drives = FLEET.memory()
+    new = half_rebuilt(drives)
+    before = dict(new.medium.versions)
+    report = mend(drives[1:], onto=[new])
+    assert [each.path for each in report.repaired] == [mf.SIGNATURE, mf.MANIFEST]
+    assert {name for name, version in new.medium.versions.items() if before.get(name) != version} == {
+        mf.SIGNATURE,
+        mf.MANIFEST,
+    }
+
+
+def test_proving_may_be_interrupted():
+    drives = FLEET.memory()
+    new = half_rebuilt(drives)
+
+    def stop(what, *_):
+        if what == "prove":
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="nothing was written"):
+        mend(drives[1:], onto=[new], events=stage.Events(progress=stop))
+    assert new.medium.holder is None
+    assert mend(drives[1:], onto=[new]).rebuilt == ["g0s0"]
+
+
+def test_what_its_first_write_left_is_no_reason_to_refuse_it():
+    drives = FLEET.memory()
+    new = empty(drives[0])
+    new.put(mf.CARD + ".part", b"{")
+    assert mend(drives[1:], onto=[new]).rebuilt == ["g0s0"]
+    assert new.medium.files == expected(new, 0)
+
+
+def test_a_drive_with_other_files_is_not_empty(tmp_path):
+    fleet = fleets.make(tmp_path / "mnt", seed=43, geometry=((2, 1),), lengths=[[BLOCK + 3, 9]])
+    for name in ("lost+found", "photos"):
+        (tmp_path / "new" / name).mkdir(parents=True)
+    with pytest.raises(BadInput, match="is not empty: it holds photos"):
+        mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "new")])
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["lost+found", "photos"]
+    (tmp_path / "new" / "photos").rmdir()
+    assert mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "new")]).rebuilt == ["g0s0"]
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "sealift").write_bytes(b"")
+    with pytest.raises(BadInput, match="nothing was written"):
+        mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "file")])
+
+
+def test_what_parity_gives_and_nobody_signed_is_not_written():
+    """The origin signed other bytes than its parity is over: the lost pack is lost, the rest is rebuilt."""
+    fleet = fleets.make(
+        Path("/nowhere"), seed=44, geometry=((2, 2),), lengths=[[2 * BLOCK] * 2, [BLOCK, 7]], on_disk=False,
+        off=frozenset([(0, 0, 1)]),
+    )  # fmt: skip
+    drives = fleet.memory()
+    assert verify(drives, allowed=fleet.allowed, remember=False).state == "intact"
+    slot = mf.slot_of(0, 0, 4)
+    new = empty(drives[0])
+    report = mend(drives[:slot] + drives[slot + 1 :], fleet, onto=[new])
+    assert [(each.path, each.first, each.last) for each in report.lost] == [(pack(slot, 0), 1, 1)]
+    assert (report.rebuilt, report.state, stage.exit_code(report)) == ([], "lost", 6)
+    assert pack(slot, 0) not in new.medium.files
+    assert new.medium.files[pack(slot, 1)] == fleet.groups[0].files[slot][pack(slot, 1)]
+    flip(drives[slot], pack(slot, 0), BLOCK + 5)
+    before = bytes(drives[slot].medium.files[pack(slot, 0)])
+    report = mend(drives, fleet)
+    assert (report.state, stage.exit_code(report), len(report.lost)) == ("lost", 4, 1)
+    assert drives[slot].medium.files[pack(slot, 0)] == before
+
+
+def test_what_stands_in_the_way_on_the_new_drive_is_told():
+    drives = FLEET.memory()
+    new = half_rebuilt(drives)
+    name = pack(0, 0)
+    new.put(name, "folder")
+    report = mend(drives[1:], onto=[new])
+    assert (report.rebuilt, report.missing, stage.exit_code(report)) == ([], ["g0s0"], 3)
+    assert [(each.mount, each.path) for each in report.in_the_way] == [("/mnt/new", name)]
+    new.medium.files.pop(name)
+    assert mend(drives[1:], onto=[new]).rebuilt == ["g0s0"]
+    card = mf.decode_card(new.medium.files[mf.CARD])
+    assert new.medium.files == expected(new, 0) | {mf.CARD: canonical.encode(card)}

@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS wrong (
     PRIMARY KEY (number, stripe, role)) WITHOUT ROWID;
 """
 VERSION = 2
-Kind = Literal["failed", "full", "lied", "new"]
+Kind = Literal["failed", "full", "lied", "new", "lacks"]
 
 
 class PackRow(NamedTuple):
@@ -77,7 +77,8 @@ class PackRow(NamedTuple):
 class Owed(msgspec.Struct, frozen=True, array_like=True):
     """A drive that is set aside, or new: it lacks the stripes from `since` on, until they are rebuilt on it.
 
-    `kind`: failed or full (it may come back), lied (it is not taken back by itself), new (it is empty).
+    `kind`: failed or full (it may come back), lied (it is not taken back by itself), new (it is empty), lacks (it
+    works, and packs that were on it are not there: it lacks these alone, as long as no stripe is committed without it).
     """
 
     slot: int
@@ -229,7 +230,12 @@ class Journal:
                 " WHERE number = ?5",
                 (stripe, *cursor, number),
             )
-            db.execute("UPDATE owed SET since = min(since, ?) WHERE number = ?", (stripe, number))
+            # other packs will have the names of those that are forgotten: looking for them tells nothing any more
+            db.execute(
+                "UPDATE owed SET since = min(since, ?), kind = CASE kind WHEN 'lacks' THEN 'failed' ELSE kind END"
+                " WHERE number = ?",
+                (stripe, number),
+            )
             db.execute("UPDATE read_back SET stripes = min(stripes, ?) WHERE number = ?", (stripe, number))
         return True
 

@@ -242,12 +242,15 @@ def _check_contents(work: Work, group: int, slot: int, each: Attached, new: list
         if work.options.discard_group and fleets.discard(each, work.config.shipment):
             notice(f"{each.mount}: removed an unfinished group of another shipment")
         fleets.check_contents(each, work.config.shipment, group, slot)
-        if owed is not None and owed.kind != "new" and not fresh and each.drive.size(manifest.CARD) is None:
-            notice(
-                f"{each.mount}: nothing of drive {each.serial} is here (not mounted, or emptied); it stays set aside. "
-                f"to fill it anew: --replace {each.serial}={each.mount}"
-            )
-            del work.deal.attached[each.serial]
+        begun = owed.kind != "new" if owed else journal.group(group).stripes > 0
+        if begun and not fresh and each.drive.size(manifest.CARD) is None:
+            empty = f"{each.mount}: nothing of drive {each.serial} is here (not mounted, or emptied)"
+            anew = f"to fill it anew: --replace {each.serial}={each.mount}"
+            if owed is None:
+                work.leave(group, slot, DriveFault(f"{empty}; {anew}", drive=each.mount), 0)
+            else:
+                notice(f"{empty}; it stays set aside. {anew}")
+                del work.deal.attached[each.serial]
     except DriveFault as error:
         if journal.group(group).state == "waiting":
             raise

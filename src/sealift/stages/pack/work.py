@@ -6,6 +6,7 @@ refused beforehand (run.py), one group's stripes (group.py).
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from sealift.stages.pack.durable import make_folders
 from sealift.stages.pack.group import DEPTH, SLAB, GroupPacker
 from sealift.stages.pack.journal import Journal, Kind, Owed
 from sealift.stages.pack.openme import GroupFacts
+from sealift.stages.pack.presence import Presence
 from sealift.stages.pack.queue import UnitQueue
 from sealift.stages.pack.readback import ReadBack
 from sealift.stages.pack.units import Setup, capacity_of
@@ -77,12 +79,12 @@ class Work:
         """Where the scan is."""
         return os.path.join(self.options.state, "scan")
 
-    def leave(self, group: int, slot: int, error: BaseException) -> None:
-        """Set aside, before its group is packed on, a drive that fails while it is looked at."""
+    def leave(self, group: int, slot: int, error: BaseException, since: int | None = None) -> None:
+        """Set aside, before its group is packed on, a drive that fails while it is looked at, or lacks `since` on."""
         place = self.deal.groups[group][slot]
         each = self.deal.attached.pop(place.serial)
         if slot not in self.journal.owed(group):
-            since = self.journal.group(group).stripes
+            since = self.journal.group(group).stripes if since is None else since
             kind: Kind = "full" if full_disk(error) else "failed"
             owed = Owed(slot, place.serial, each.mount, since, kind, reason(error, each.mount))
             self.journal.owe(group, owed)
@@ -149,12 +151,14 @@ class _Group:
             pack_size=work.options.pack_size,
         )
         try:
+            self._look()
             catch_up.run()
             crew.require()
             self._claim_all()
             self._tell()
             read_back.catch_up(self._journal.group(self._number).stripes)
             self._fill(read_back, catch_up)
+            crew.everywhere(self._journal.group(self._number).stripes, self._claim_again)
             if not crew.owed and close_group(
                 self._facts, self._journal, self._folder, crew, work.recipients, work.signer
             ):
@@ -163,6 +167,23 @@ class _Group:
             read_back.close()
             self._tell()
         self._conclude()
+
+    def _look(self) -> None:
+        """Whether what is committed is on the drives, before packing goes on: what is not there is owed from here."""
+        crew, presence = self._crew, Presence(self._crew, self._journal, self._work.data)
+        crew.everywhere(self._journal.group(self._number).stripes, presence.look)
+        for slot, owed in crew.owed.items():
+            drive = crew.drives[slot]
+            if drive is not None and owed.kind == "lacks":
+                with contextlib.suppress(*FAULTS):  # it is looked at once more when it is caught up
+                    presence.look(slot, drive)
+        self._tell()
+        presence.require()
+
+    def _claim_again(self, slot: int, drive: Drive) -> None:
+        """drive.json, where it went meanwhile: whatever else went with it, the drive is known by it."""
+        if drive.size(manifest.CARD) is None:
+            self._claim(slot, drive)
 
     def _claim(self, slot: int, drive: Drive) -> None:
         """drive.json, before the first pack: so that nobody else's packing takes the drive for empty."""

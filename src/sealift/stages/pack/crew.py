@@ -185,10 +185,11 @@ class Crew:
             return "nothing was committed yet"
         lost = min(since[m], stripes) if len(since) > m else stripes  # from here on more than m drives lack it
         short = min(since[m - 1], lost) if m and len(since) >= m else lost  # and from here on as many as may
-        many = "none" if not m else "no more than 1" if m == 1 else f"no more than {m}"
+        many = "none" if not m else f"no more than {m}"
+        are = "are" if m > 1 else "is"
         said = []
         if short:
-            said.append(f"{_stripes(0, short)} can be read if {many} of these drives is lost for good")
+            said.append(f"{_stripes(0, short)} can be read if {many} of these drives {are} lost for good")
         if short < lost:
             said.append(f"{_stripes(short, lost)} can be read if no other drive is lost")
         if lost < stripes:

@@ -180,6 +180,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         )
         work = Work(options, config, deal, journal, source, recipients, signer, copies, events, notifier)
         here = _here(work, new)
+        read = [journal.read_back(number) for number in range(len(deal.groups))]
         memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back)
         events.notice(_memory_line(memory))
         work.summary = _scan(work, declaration, scanned, only, workers)
@@ -189,7 +190,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
             locks = [lock, *_lock_drives(work, here, stack)]
             workers.resize(work.builders)
             pack_groups(here, work, workers, [fd for fd in locks if fd >= 0])
-        return _result(work, time.monotonic() - begun, memory)
+        return _result(work, time.monotonic() - begun, memory, read)
 
 
 def _deal(
@@ -436,7 +437,7 @@ def _memory_line(memory: dict[str, int]) -> str:
     return f"memory: at most {sum(memory.values()) >> 20} MiB ({parts}), whatever the pack size"
 
 
-def _result(work: Work, seconds: float, memory: dict[str, int]) -> Result:
+def _result(work: Work, seconds: float, memory: dict[str, int], before: list[ReadBackState]) -> Result:
     config, deal, journal = work.config, work.deal, work.journal
     groups, sums, unsigned = [], [0, 0, 0, 0], False
     for number, places in enumerate(deal.groups):
@@ -472,7 +473,7 @@ def _result(work: Work, seconds: float, memory: dict[str, int]) -> Result:
         work.summary.outdated,
         [(group, missing) for group, missing in waiting if missing],
         unsigned,
-        read_back_row(work.options.read_back, [journal.read_back(number) for number in range(len(deal.groups))]),
+        read_back_row(work, before),
         sums[2],
         sums[3],
         sums[0],
@@ -510,14 +511,25 @@ def slow_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
     ]
 
 
-def read_back_row(mode: str, states: list[ReadBackState]) -> dict[str, Any]:
-    """What was read back, for JSON; `read_from` is null where nothing was."""
-    blocks, cached = sum(state.blocks for state in states), any(state.cached for state in states)
+def read_back_row(work: Work, before: list[ReadBackState]) -> dict[str, Any]:
+    """What was read back, by all runs and by this one, for JSON; `read_from` is null where nothing was."""
+    journal, mode, groups = work.journal, work.options.read_back, range(len(before))
+    states = [journal.read_back(number) for number in groups]
+    blocks, repaired = sum(state.blocks for state in states), sum(state.repaired for state in states)
+    cached = any(state.cached for state in states)
     return {
         "mode": mode,
+        "stripes": sum(state.whole if mode == "full" else state.stripes for state in states),
+        "stripes_total": sum(journal.group(number).stripes for number in groups),
         "blocks": blocks,
-        "repaired": sum(state.repaired for state in states),
+        "repaired": repaired,
+        "wrong": sum(each.blocks for number in groups for each in journal.wrong(number)),
         "read_from": None if not blocks else "cache" if cached else "medium",
+        "this_run": {
+            "stripes": work.stripes_read,
+            "blocks": blocks - sum(state.blocks for state in before),
+            "repaired": repaired - sum(state.repaired for state in before),
+        },
     }
 
 

@@ -63,6 +63,7 @@ class Work:
     events: Events
     notifier: Notifier
     summary: Summary = field(init=False)
+    stripes_read: int = 0  # back, by this run
 
     @property
     def data(self) -> int:
@@ -165,6 +166,7 @@ class _Group:
                 self._journal.set_state(self._number, "signed")
         finally:
             read_back.close()
+            work.stripes_read += read_back.stripes
             self._tell()
         self._conclude()
 

@@ -32,6 +32,7 @@ from sealift.stages.pack.scan import Summary, scan
 from sealift.stages.pack.work import Work, pack_groups
 from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
+from sealift.trade import sheets
 from sealift.trade.signing import Signer, read_limited
 
 if TYPE_CHECKING:
@@ -190,6 +191,11 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
             locks = [lock, *_lock_drives(work, here, stack)]
             workers.resize(work.builders)
             pack_groups(here, work, workers, [fd for fd in locks if fd >= 0])
+            if many := work.summary.privileged:
+                events.notice(
+                    f"{many:,} {'file has' if many == 1 else 'files have'} setuid or setgid bits, and these are not "
+                    "carried, as owners, ACLs and other extended attributes are not: set them again after unpack"
+                )
         return _result(work, time.monotonic() - begun, memory, read)
 
 
@@ -276,6 +282,8 @@ def _scan(
             hint="put the source back as it was, or pack the unfinished group anew with --discard-group",
         )
     work.journal.set("scan", summary.digest.encode())
+    if otherwise := sheets.declared_otherwise(declaration, sum(share.bytes for share in summary.shares)):
+        work.events.notice(f"{otherwise} were found in the source: correct the one or the other before it is released")
     return summary
 
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from test_failing_drives import Packing, owed
 
-from sealift.errors import DriveFault
+from sealift.errors import BadInput, DriveFault
 from sealift.formats import manifest as mf
 from sealift.stages.pack import close, readback, work
 from sealift.stages.pack.journal import Journal
@@ -75,9 +75,10 @@ def test_nothing_is_signed_over_packs_that_went_while_it_was_packed(tmp_path, mo
     packs = len(packing.origin.packs(packing.mounts[1])) + (how != "cut")
     assert f"1 of its {packs} packs is not on it: packs/0000/0000001" in row["reason"]
     packing.unsigned()
-    told = next(text for text in packing.notices if "set aside" in text)
+    told = next(text for text in packing.notices if "is not on it" in text)
     assert packing.origin.serial(mount) in told
-    assert "the same command again rebuilds what it lacks" in told
+    assert "the rest of it is there" in told
+    assert "the same command again, or with" in packing.notices[-1]
     if how == "folder":
         shutil.rmtree(f"{mount}/sealift/packs")
     written = packing.fleet.counts(mount)["create"]
@@ -198,6 +199,7 @@ def test_what_more_than_parity_holds_went_is_packed_again(tmp_path, monkeypatch)
         packing.pack()
     assert packing.pack().exit_code == 0
     assert any("2 stripes from there on are packed again" in text for text in packing.notices)
+    assert not any("were rebuilt on it" in text for text in packing.notices)
     packing.ends_well()
 
 
@@ -219,19 +221,29 @@ def test_what_was_told_before_counts_for_what_is_lacking_and_no_more(tmp_path, m
     packing.ends_well()
 
 
-def test_a_drive_that_is_not_mounted_when_packing_goes_on_is_not_filled_anew_by_itself(tmp_path, monkeypatch):
+def test_a_drive_that_is_not_mounted_when_packing_goes_on_is_waited_for(tmp_path, monkeypatch):
     packing = Packing(tmp_path)
     mount = packing.mounts[0]
     stopped(packing, monkeypatch, 2)
     kept = packing.fleet.snapshot(mount)
     shutil.rmtree(f"{mount}/sealift")
-    result = packing.pack()
-    assert result.exit_code == 3
-    assert [(row["mount"], row["since_stripe"]) for row in owed(result)] == [(mount, 0)]
-    assert any("not mounted, or emptied" in text for text in packing.notices)
-    packing.unsigned()
+    with pytest.raises(BadInput, match="not mounted, or emptied") as caught:
+        packing.pack()
+    assert f"--replace {packing.origin.serial(mount)}={mount}" in caught.value.hint
+    assert not os.path.exists(f"{mount}/sealift")
     packing.fleet.replay(mount, kept)
     assert packing.pack().exit_code == 0, "it is mounted again"
+    assert not any("rebuil" in text for text in packing.notices)
+    packing.ends_well()
+
+
+def test_an_emptied_drive_is_filled_anew_when_that_is_said(tmp_path, monkeypatch):
+    packing = Packing(tmp_path)
+    mount = packing.mounts[0]
+    stopped(packing, monkeypatch, 2)
+    shutil.rmtree(f"{mount}/sealift")
+    assert packing.pack(replace={packing.origin.serial(mount): mount}).exit_code == 0
+    assert any("whole again" in text for text in packing.notices)
     packing.ends_well()
 
 

@@ -21,7 +21,7 @@ def test_a_lie_is_found_and_repaired_before_anything_is_signed(tmp_path, how):
     result = packing.pack(read_back="full")
     assert result.exit_code == 0
     assert result.read_back["repaired"] >= 1
-    told = next(text for text in packing.notices if "did not read back as they were written; it is rebuilt" in text)
+    told = next(text for text in packing.notices if "did not read back as it was written; it is rebuilt" in text)
     assert packing.origin.serial(packing.mounts[1]) in told
     assert result.read_back["blocks"] >= sum(
         -(-len(pack.read_bytes()) // (1 << 20)) for mount in packing.mounts for pack in packing.origin.packs(mount)

@@ -78,14 +78,15 @@ class CatchUp:
                 continue
             if lost is not None:
                 self.cut_back(lost)
+            count = self._journal.group(self._crew.number).stripes
             for slot in wanted:
                 self._crew.back(slot)
+                stripes[slot] = [stripe for stripe in stripes[slot] if stripe < count]
                 many = len(stripes[slot])
                 rebuilt = f"{many} packs were rebuilt on it" if many else "it lacks nothing any more"
                 self._notice(f"drive {self._crew.name(slot)} is whole again: {rebuilt}")
-            count = self._journal.group(self._crew.number).stripes
             for slot in wanted:
-                self._read_back.check(slot, [stripe for stripe in stripes[slot] if stripe < count])
+                self._read_back.check(slot, stripes[slot])
             return
 
     def _give_up(self, slot: int, error: BaseException) -> None:

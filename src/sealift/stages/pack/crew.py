@@ -243,21 +243,21 @@ def replace_option(owed: Owed) -> str:
 
 def notice(crew: Crew, owed: Owed) -> str:
     """What a person is told when a drive is set aside: what happened, what is safe, what to do."""
+    if owed.kind == "lacks":
+        return (
+            f"drive {crew.describe(owed)}. the rest of it is there; nothing is signed before these are rebuilt from "
+            "the other drives: when this command packs on, or by the same one again; or, with a new drive at MNT, by "
+            f"the same command with {replace_option(owed)}"
+        )
     safe = "nothing that is committed is on it" if not owed.since else f"stripes below {owed.since} were written to it"
     if owed.kind == "lied":
         safe = "nothing on it is counted on"
-    elif owed.kind == "lacks":
-        safe = "the rest of it is there"
     left = crew.parity - len(crew.owed)
     more = "no other drive" if not left else "one more drive" if left == 1 else f"{left} more drives"
     others = f"the other {crew.n - len(crew.owed)} go on, and {more} of group {crew.number} may fail"
     if left < 0:
         others = f"more drives of group {crew.number} are set aside than parity holds"
-    again = "the same command again once it works; or, with a new drive at MNT, "
-    if owed.kind == "lied":
-        again = ""
-    elif owed.kind == "lacks":
-        again = "the same command again rebuilds what it lacks; or, with a new drive at MNT, "
+    again = "" if owed.kind == "lied" else "the same command again once it works; or, with a new drive at MNT, "
     return (
         f"drive {crew.describe(owed)}. it is set aside: {safe}; {others}. "
         f"then: {again}the same command with {replace_option(owed)}"

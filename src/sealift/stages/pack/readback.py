@@ -128,14 +128,14 @@ class ReadBack:
     def _wrong(self, stripe: int, role: int, slot: int, blocks: int) -> Wrong:
         """A pack that read back wrong, and somebody is told."""
         name = manifest.pack_name(stripe, role, self._data)
-        many = "1 block" if blocks == 1 else f"{blocks} blocks"
+        many, were = ("1 block", "it was") if blocks == 1 else (f"{blocks} blocks", "they were")
         works = self._crew.drive(slot) is not None
         if not works:
             self._crew.skip(slot, stripe)
         then = "it is rebuilt" if works else "the drive is set aside already, and owes that pack too"
         self._crew.note(
             slot,
-            f"drive {self._crew.name(slot)}: {many} of {name} did not read back as they were written; {then}",
+            f"drive {self._crew.name(slot)}: {many} of {name} did not read back as {were} written; {then}",
             fault=True,
         )
         return Wrong(stripe, role, slot, blocks, int(works))  # one that is known to fail does not lie

@@ -254,10 +254,11 @@ def _check_contents(work: Work, group: int, slot: int, each: Attached, new: list
             empty = f"{each.mount}: nothing of drive {each.serial} is here (not mounted, or emptied)"
             anew = f"to fill it anew: --replace {each.serial}={each.mount}"
             if owed is None:
-                work.leave(group, slot, DriveFault(f"{empty}; {anew}", drive=each.mount), 0)
-            else:
-                notice(f"{empty}; it stays set aside. {anew}")
-                del work.deal.attached[each.serial]
+                raise BadInput(
+                    f"{empty}, and this packing has begun; nothing was written", hint=f"mount it; or, {anew}"
+                )
+            notice(f"{empty}; it stays set aside. {anew}")
+            del work.deal.attached[each.serial]
     except DriveFault as error:
         if journal.group(group).state == "waiting":
             raise

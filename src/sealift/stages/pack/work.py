@@ -80,12 +80,12 @@ class Work:
         """Where the scan is."""
         return os.path.join(self.options.state, "scan")
 
-    def leave(self, group: int, slot: int, error: BaseException, since: int | None = None) -> None:
-        """Set aside, before its group is packed on, a drive that fails while it is looked at, or lacks `since` on."""
+    def leave(self, group: int, slot: int, error: BaseException) -> None:
+        """Set aside, before its group is packed on, a drive that fails while it is looked at."""
         place = self.deal.groups[group][slot]
         each = self.deal.attached.pop(place.serial)
         if slot not in self.journal.owed(group):
-            since = self.journal.group(group).stripes if since is None else since
+            since = self.journal.group(group).stripes
             kind: Kind = "full" if full_disk(error) else "failed"
             owed = Owed(slot, place.serial, each.mount, since, kind, reason(error, each.mount))
             self.journal.owe(group, owed)
@@ -281,10 +281,13 @@ class _Group:
         work, number = self._work, self._number
         if owed := self._crew.owed:
             options = " ".join(map(replace_option, owed.values()))
+            kinds = {each.kind for each in owed.values()}
+            again = "" if "lied" in kinds else " again, or" if kinds == {"lacks"} else " again once they work, or"
+            aside = f"{len(owed)} of its drives {'is' if len(owed) == 1 else 'are'} set aside"
             work.tell(
                 "group",
-                f"group {number} is packed and not signed: {len(owed)} of its drives are set aside. the same command "
-                f"with {options}, MNT being a new drive's mount, rebuilds and signs",
+                f"group {number} is packed and not signed: {aside}. the same command{again} with {options}, MNT being "
+                "a new drive's mount, rebuilds and signs",
                 number,
             )
             return

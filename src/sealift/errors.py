@@ -5,7 +5,7 @@
     │   ├── KeyInvalid           1   a recipient, identity or SSH key that does not parse
     │   └── DeclarationInvalid   1   a declaration that does not parse or is not complete (.problems)
     ├── Busy                     1   another process works on this state, drive or target
-    ├── DriveFault               3   a drive failed, filled up or went away; what is committed is safe (.drive)
+    ├── DriveFault               3   a drive failed, filled up or went away; it says what is safe (.drive)
     ├── FormatError              4   bytes that are not what docs/spec/ says they are
     │   └── AgeError             4   an age file that the age specification rejects
     ├── Lost                     4   something cannot be recovered from what is here
@@ -71,7 +71,7 @@ class Busy(SealiftError):
 
 
 class DriveFault(SealiftError):
-    """A drive failed, filled up or went away; every stripe that was committed is safe."""
+    """A drive failed, filled up or went away; the message says what is safe."""
 
     exit_code = 3
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from test_failing_drives import Packing, owed
 
+from sealift.cli.pack import read_back_text
 from sealift.stages import status
 from sealift.stages.pack import group as groups
-from sealift.stages.pack import notify, rates
+from sealift.stages.pack import notify, rates, readback
 
 
 @pytest.mark.parametrize("how", ["flip", "drop"])
@@ -20,9 +21,8 @@ def test_a_lie_is_found_and_repaired_before_anything_is_signed(tmp_path, how):
     result = packing.pack(read_back="full")
     assert result.exit_code == 0
     assert result.read_back["repaired"] >= 1
-    assert any(
-        "read back other than" in text and packing.origin.serial(packing.mounts[1]) in text for text in packing.notices
-    )
+    told = next(text for text in packing.notices if "did not read back as it was written; it is rebuilt" in text)
+    assert packing.origin.serial(packing.mounts[1]) in told
     assert result.read_back["blocks"] >= sum(
         -(-len(pack.read_bytes()) // (1 << 20)) for mount in packing.mounts for pack in packing.origin.packs(mount)
     )
@@ -34,18 +34,27 @@ def test_sampling_reads_first_and_last_block_of_every_pack(tmp_path):
     result = packing.pack()
     packs = [pack for mount in packing.mounts for pack in packing.origin.packs(mount)]
     sizes = [pack.stat().st_size for pack in packs]
+    blocks, stripes = sum(min(3, -(-size // (1 << 20))) for size in sizes), result.groups[0]["stripes"]
     assert result.read_back == {
         "mode": "sample",
-        "blocks": sum(min(3, -(-size // (1 << 20))) for size in sizes),
+        "stripes": stripes,
+        "stripes_total": stripes,
+        "blocks": blocks,
         "repaired": 0,
+        "wrong": 0,
         "read_from": result.read_back["read_from"],
+        "this_run": {"stripes": stripes, "blocks": blocks, "repaired": 0},
     }
+    assert f"{blocks} blocks, of a sample of {stripes} of {stripes} stripes, from" in read_back_text(result.read_back)
+    assert read_back_text(result.read_back).endswith(", all right")
     assert result.read_back["read_from"] in {"medium", "cache"}
 
 
 def test_nothing_is_read_back_where_that_is_asked_for(tmp_path):
     packing = Packing(tmp_path, size=2)
-    assert packing.pack(read_back="none").read_back == {"mode": "none", "blocks": 0, "repaired": 0, "read_from": None}
+    told = packing.pack(read_back="none").read_back
+    assert (told["mode"], told["stripes"], told["blocks"], told["read_from"]) == ("none", 0, 0, None)
+    assert read_back_text(told) == "nothing was read back (--read-back none)"
     assert sum(packing.fleet.counts(mount)["read"] for mount in packing.mounts) <= 6, "only small files"
 
 
@@ -79,9 +88,6 @@ def test_what_was_committed_and_not_read_is_read_by_the_next_run(tmp_path, monke
     packing = Packing(tmp_path)
     packing.fleet.lie(packing.mounts[0], "flip", nth=3)
 
-    class StopError(Exception):
-        pass
-
     def stop(*_):
         raise StopError
 
@@ -92,6 +98,118 @@ def test_what_was_committed_and_not_read_is_read_by_the_next_run(tmp_path, monke
     result = packing.pack(read_back="full")
     assert result.exit_code == 0
     assert result.read_back["repaired"] >= 1
+    packing.ends_well()
+
+
+class StopError(Exception):
+    pass
+
+
+def interrupted(packing, monkeypatch, stripe, read_back):
+    """Pack until `stripe` is committed, and read back up to it."""
+    commit = groups.GroupPacker._name_slow
+
+    def stop(self):
+        if self._journal.group(0).stripes > stripe:
+            raise StopError
+        commit(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(groups.GroupPacker, "_name_slow", stop)
+        with pytest.raises(StopError):
+            packing.pack(read_back=read_back)
+
+
+def test_a_run_says_of_how_many_stripes_it_is_the_one_that_read_them(tmp_path, monkeypatch):
+    packing = Packing(tmp_path, size=10)
+    interrupted(packing, monkeypatch, 2, "full")
+    result = packing.pack(read_back="full")
+    assert result.exit_code == 0
+    total, now = result.groups[0]["stripes"], result.read_back["this_run"]
+    assert (result.read_back["stripes"], result.read_back["stripes_total"]) == (total, total)
+    assert 0 < now["stripes"] < total
+    assert now["blocks"] < result.read_back["blocks"]
+    text = read_back_text(result.read_back)
+    assert f"of {now['stripes']} of {total} stripes" in text
+    assert text.endswith(f"; earlier runs read back {total - now['stripes']} of {total} stripes")
+    told = packing.pack(read_back="full").read_back
+    assert (
+        read_back_text(told) == f"nothing was read back by this run; earlier runs read back {total} of {total} stripes"
+    )
+    assert status.look(str(packing.origin.state)).read_back["stripes"] == total
+
+
+@pytest.mark.parametrize(("first", "stripes"), [("sample", 1), ("none", 1), ("full", 0)])
+def test_what_was_only_sampled_is_read_all_through_when_that_is_asked_for(tmp_path, monkeypatch, first, stripes):
+    packing = Packing(tmp_path, size=10)
+    interrupted(packing, monkeypatch, 2, first)
+    result = packing.pack(read_back="full")
+    total = result.groups[0]["stripes"]
+    assert (result.read_back["this_run"]["stripes"] == total) == bool(stripes)
+    assert result.read_back["stripes"] == total
+    packs = [pack for mount in packing.mounts for pack in packing.origin.packs(mount)]
+    blocks = sum(-(-pack.stat().st_size // (1 << 20)) for pack in packs)
+    assert result.read_back["this_run"]["blocks"] == blocks or not stripes
+
+
+def test_packs_that_a_sample_let_pass_are_found_by_a_full_run_that_goes_on(tmp_path, monkeypatch):
+    packing = Packing(tmp_path, size=10)
+    interrupted(packing, monkeypatch, 2, "none")
+    name = next(name for name in packing.fleet.names(packing.mounts[0]) if name.startswith("packs/"))
+    packing.fleet.rot(packing.mounts[0], name)
+    result = packing.pack(read_back="full")
+    assert result.read_back["repaired"] == 1
+    packing.ends_well()
+
+
+def test_a_pack_that_is_gone_when_it_is_read_back_is_wrong_and_rebuilt(tmp_path, monkeypatch):
+    """It does not open: every block of it counts as wrong, and none as read well."""
+    packing = Packing(tmp_path)
+    start = readback.ReadBack.start
+
+    def gone(self, stripe):
+        if stripe == 1:
+            name = next(n for n in packing.fleet.names(packing.mounts[1]) if n.startswith("packs/0000/0000001"))
+            packing.fleet.remove(packing.mounts[1], name)
+        start(self, stripe)
+
+    monkeypatch.setattr(readback.ReadBack, "start", gone)
+    result = packing.pack()
+    assert result.exit_code == 0
+    assert result.read_back["repaired"] >= 1
+    assert any("0000001" in text and "did not read back" in text for text in packing.notices)
+    packing.ends_well()
+
+
+def test_what_a_drive_that_is_set_aside_does_not_read_is_owed_and_not_called_rebuilt(tmp_path, monkeypatch):
+    """The medium goes while a stripe is read back: what is said and what is owed is what is known of the drive."""
+    packing = Packing(tmp_path)
+    mount, wait = packing.mounts[1], readback.ReadBack.wait
+
+    def gone(self):
+        if self._stripe == 1 and self._jobs:
+            for _, _, job in self._jobs:
+                job.exception()
+            self._crew.fail(1, 2, "the medium went")
+        wait(self)
+
+    packing.fleet.fail(mount, "open", errno.EIO, lasting=True, name="packs/0000/0000001.*")
+    monkeypatch.setattr(readback.ReadBack, "wait", gone)
+    result = packing.pack(read_back="full")
+    assert result.exit_code == 3
+    (row,) = owed(result)
+    assert (row["mount"], row["since_stripe"]) == (mount, 1)
+    (told,) = [text for text in packing.notices if "did not read back" in text]
+    assert "set aside already" in told
+    assert "it is rebuilt" not in told
+    assert result.read_back["wrong"] >= 1
+    text = read_back_text(result.read_back)
+    assert "wrong, not rebuilt yet" in text
+    assert "all right" not in text
+    monkeypatch.undo()
+    packing.fleet.heal(mount)
+    result = packing.pack(read_back="full")
+    assert (result.exit_code, result.read_back["wrong"]) == (0, 0)
     packing.ends_well()
 
 

@@ -259,3 +259,24 @@ def test_a_refused_packing_does_not_bind_the_corrected_command(tmp_path):
     with pytest.raises(SealiftError):
         origin.pack(sample_key="(")
     assert origin.pack(order="shuffled", seed=7).groups[0]["state"] == "signed"
+
+
+def test_a_source_with_nothing_in_it(tmp_path):
+    """A mount point under which nothing is mounted is an empty folder; mounted, the same command packs it."""
+    source = tmp_path / "source"
+    source.mkdir()
+    origin = shipments.Origin(tmp_path / "origin", source)
+    refused(origin, BadInput, "no file, link or folder", "is it mounted")
+    os.mkfifo(source / "fifo")
+    refused(origin, BadInput, "no file, link or folder", "fifo")
+    os.mkdir(source / "folder")
+    assert origin.pack().groups[0]["state"] == "signed"
+
+
+def test_only_of_a_source_that_is_not_mounted(tmp_path):
+    from sealift.stages.pack import only, scan
+
+    with pytest.raises(BadInput, match="nothing of what --only wants"):
+        scan.scan(
+            [], str(tmp_path), weights=[1], progress=lambda *_: None, only=only.Selection({b"a": None}, "", 1, "")
+        )

@@ -223,3 +223,31 @@ def test_a_read_error_of_the_source_becomes_zeros_and_is_told(origin, tmp_path, 
     restored = origin.unpack(tmp_path / "restored")
     assert restored.failed == []
     assert b"huge" in restored.changed
+
+
+def test_bits_that_are_not_carried_are_told_once_and_counted(origin, tmp_path):
+    os.chmod(origin.source / "small", 0o4755)
+    os.chmod(origin.source / "steady-00", 0o2755)
+    os.chmod(origin.source / "folder", 0o2755)  # a folder's are carried
+    os.symlink("small", origin.source / "link")
+    notices: list[str] = []
+    assert origin.pack(notices).groups[0]["state"] == "signed"
+    (told,) = [text for text in notices if "setuid" in text]
+    assert told.startswith("2 files have setuid or setgid bits")
+    assert origin.pack(again := []).groups[0]["state"] == "signed"
+    assert not [text for text in again if "setuid" in text]
+    unpacked(origin, tmp_path / "restored")
+    assert (tmp_path / "restored" / "small").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.85, True), (0.95, False), (1.05, False), (1.2, True), (0, False)])
+def test_what_is_declared_is_compared_with_what_was_found(origin, share, told):
+    found = sum(path.stat().st_size for path in origin.source.rglob("*") if path.is_file())
+    text = origin.declaration.read_text()
+    origin.declaration.write_text(text.replace("source_bytes = 1\n", f"source_bytes = {int(found * share)}\n"))
+    assert origin.declaration.read_text() != text
+    notices: list[str] = []
+    origin.pack(notices)
+    lines = [text for text in notices if "data.source_bytes" in text]
+    assert len(lines) == told
+    assert all("were found in the source" in text and f"{found:,} bytes" in text for text in lines)

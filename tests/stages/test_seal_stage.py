@@ -393,3 +393,94 @@ def test_the_seal_survives_its_own_bundle(yard):
     with open(yard.seal().path, "rb") as file:
         data = file.read()
     assert seals.encode_bundle(seals.decode_bundle(data)) == data
+
+
+# --- what the drives hold, and what else was sealed ------------------------------------------------------
+
+
+def _packs(mount):
+    folders = os.walk(f"{mount}/sealift/packs")
+    return sorted(os.path.join(top, name) for top, _, names in folders for name in names)
+
+
+def _filled(yard):
+    """Mounts of drives that have a pack: where there is but one for a stripe, which has it is up to the builders."""
+    return [mount for mount in yard.mounts if _packs(mount)]
+
+
+def test_a_drive_that_lacks_a_pack_gets_no_seal_and_need_not_be_attached(yard):
+    short = _filled(yard)[1]
+    os.unlink(_packs(short)[0])
+    error = refused(yard, Refused, "1 of its 1 packs is not on it: packs/0000/0000000", *yard.mounts)
+    assert f"{short}: drive {_card(short).id}: " in str(error)
+    assert str(error).count(": drive ") == 1
+    assert "sealift repair" in error.hint
+    yard.seal(*(mount for mount in yard.mounts if mount != short))
+
+
+def test_all_drives_that_are_short_are_named_whatever_it_is(yard):
+    longer, emptied, *_ = _filled(yard)
+    lost, rotten, *_ = (mount for mount in yard.mounts if mount not in {longer, emptied})
+    with open(_packs(longer)[0], "ab") as file:
+        file.write(b"x")
+    shutil.rmtree(f"{emptied}/sealift/packs")
+    os.unlink(f"{lost}/sealift/packs.bin")
+    with open(f"{rotten}/sealift/packs.bin", "r+b") as file:
+        file.seek(16384)
+        file.write(b"\xff" * 80)
+    error = refused(yard, Refused, "bytes long instead of", *yard.mounts)
+    assert {mount for mount in yard.mounts if f"{mount}: drive" in str(error)} == {longer, emptied, lost, rotten}
+    assert "packs.bin is not there" in str(error)
+    assert "its table of packs is damaged" in str(error)
+
+
+def another(yard, name):
+    """The same drives, packed anew under the same released declaration."""
+    for mount in yard.mounts:
+        shutil.rmtree(f"{mount}/sealift")
+    yard.pack(yard.mounts, str(yard.folder / name))
+    return str(yard.folder / name)
+
+
+def test_one_declaration_seals_one_shipment(yard):
+    first = yard.seal(out=str(yard.folder / "outbox"))
+    state = another(yard, "again")
+    match = f"shipment {first.seal.shipment} was sealed under consignment SL-2026-SEALME already"
+    error = refused(yard, Refused, match, states=[state], out=str(yard.folder / "outbox"))
+    assert first.path in str(error)
+    assert "never leaves" in error.hint
+    assert "other_shipments" in error.hint
+    os.rename(first.path, first.path + ".void")
+    assert yard.seal(states=[state], out=str(yard.folder / "outbox")).made
+
+
+def test_a_seal_beside_the_declaration_counts_and_what_is_no_seal_does_not(yard):
+    first = yard.seal(out=str(yard.folder))
+    state = another(yard, "again")
+    refused(yard, Refused, "already", states=[state])
+    with open(first.path, "r+b") as file:
+        file.truncate(os.path.getsize(first.path) - 1)
+    assert yard.seal(states=[state]).made
+
+
+def test_a_shipment_of_another_consignment_may_lie_beside_it(yard):
+    yard.seal(out=str(yard.folder / "outbox"))
+    yard.write(declare(yard.keys, yard.serials, consignment_id="SL-2026-OTHER7"))
+    state = another(yard, "other")
+    yard.release()
+    assert yard.seal(states=[state], out=str(yard.folder / "outbox")).made
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"), [(1, True), (14_000, True), (14_200, False), (17_000, False), (17_500, True)]
+)
+def test_what_is_declared_is_compared_with_what_is_packed(yard, declared, told):
+    packed = sum(len(f"file {i}\n".encode() * 50) for i in range(40))
+    assert packed == 15_500
+    data = d.DataSummary(summary="Text", licence_basis="CC0", personal_data="none", source_bytes=declared)
+    yard.write(declare(yard.keys, yard.serials, data=data))
+    yard.release()
+    yard.seal()
+    lines = [line for line in yard.notices if "data.source_bytes" in line]
+    assert len(lines) == told
+    assert all(f"{packed:,} bytes were packed" in line for line in lines)

@@ -285,7 +285,7 @@ def summarize(result: Result, options: Options) -> None:
     say(read_back_text(result.read_back))
     if result.owed:
         owed = [each for group in groups for each in group["owed"]]
-        say(f"{common.counted(len(owed), 'drive')} set aside, not signed; everything that is committed is safe. next:")
+        say(f"{common.counted(len(owed), 'drive')} set aside, not signed; the others have what rebuilds them. next:")
         say("  put right what can be, and run the same command again; or attach a new drive in place of each one,")
         say("  declare its serial number in place of the old one, and run the same command with")
         say("  " + " ".join(f"--replace {each['serial']}=MNT" for each in owed) + "     (MNT: where the new drive is)")
@@ -315,14 +315,22 @@ def drive_lines(owed: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, A
 
 
 def read_back_text(read_back: Mapping[str, Any]) -> str:
-    """What was read again."""
-    if not read_back["blocks"]:
-        return "nothing was read back" + (" (--read-back none)" if read_back["mode"] == "none" else "")
-    where = "the media" if read_back["read_from"] == "medium" else "a cache: not all drives have a medium beneath"
-    repaired = (
-        f", {common.counted(read_back['repaired'], 'block')} repaired" if read_back["repaired"] else ", all right"
-    )
-    return f"read back {common.counted(read_back['blocks'], 'block')} from {where}{repaired}"
+    """What was read again, by this run and by those before it."""
+    counted, now, total = common.counted, read_back["this_run"], read_back["stripes_total"]
+    stripes, wrong = read_back["stripes"], read_back["wrong"]
+    if now["blocks"]:
+        where = "the media" if read_back["read_from"] == "medium" else "a cache: not all drives have a medium beneath"
+        how = "a sample of " if read_back["mode"] == "sample" else ""
+        of = f"{how}{now['stripes']} of {counted(total, 'stripe')}" if now["stripes"] else "packs that were rebuilt"
+        well = f"{counted(now['repaired'], 'block')} repaired" if now["repaired"] else "" if wrong else "all right"
+        text = f"read back {counted(now['blocks'], 'block')}, of {of}, from {where}" + (f", {well}" if well else "")
+    else:
+        text = "nothing was read back" + (" (--read-back none)" if read_back["mode"] == "none" else " by this run")
+    if stripes > now["stripes"]:
+        text += f"; earlier runs read back {stripes - now['stripes']} of {counted(total, 'stripe')}"
+    if now["blocks"] and total > stripes:
+        text += f"; {counted(total - stripes, 'stripe')} not read back"
+    return text + (f"; {counted(wrong, 'block')} wrong, not rebuilt yet" if wrong else "")
 
 
 def _waiting_lines(result: Result) -> list[str]:

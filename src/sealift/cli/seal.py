@@ -18,9 +18,10 @@ The seal is one small file, SHIPMENT.seal, to be sent ahead by network; without 
 complete, and nothing is unpacked. The indexes are put beside it. Drives that are still attached (MNT...) get a copy.
 
 It is refused while a group is not packed, while the declaration is not complete or not released by another person
-than its author, and while the packed drives are not exactly the declared ones. Groups that were packed on several
-hosts are sealed together: --state once for each. A return leg is sealed only with a key that the seal which it answers
-accepts.
+than its author, while the packed drives are not exactly the declared ones, when a drive given here lacks packs, and
+when another shipment was sealed under the same consignment (a seal in --out, in --state or beside the declaration).
+Groups that were packed on several hosts are sealed together: --state once for each. A return leg is sealed only with a
+key that the seal which it answers accepts.
 
 \b
   sealift seal --state /var/lib/sealift/corpus --declaration declaration.toml \\

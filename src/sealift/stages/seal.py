@@ -3,10 +3,12 @@
 What holds of a seal that `seal` writes: every group of the shipment is in it, each with a manifest that an allowed
 signer signed; the drives of those manifests are the declaration's, neither more nor fewer, each with the serial and
 under the carrier that is declared; a return leg is one by manifests and declaration, and its outbound seal accepts the
-key (return_leg.py); the declaration is complete and was released by another person than its author,
-with another key than the one that seals; and the destination's own check (reading/trust.py) accepts it. Nothing is
-written before all of that holds; the seal file comes last, so that where it lies its indexes lie too. Sealing the
-same again writes nothing new; a declaration that was changed and released again supersedes the seal.
+key (return_leg.py); the declaration is complete and was released by another person than its author, with another key
+than the one that seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has all
+of its packs, by presence and length; one that is not need not be looked at. No other shipment was sealed under the same
+consignment, as far as the seals beside this one tell. Nothing is written before all of that holds; the seal file comes
+last, so that where it lies its indexes lie too. Sealing the same again writes nothing new; a declaration that was
+changed and released again supersedes the seal.
 
 What is not here: packing, and the release itself (trade/release.py).
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from array import array
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,19 +29,23 @@ import msgspec
 from blake3 import blake3
 from msgspec import UNSET
 
+from sealift.drives.base import is_missing
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, FormatError, NotAllHere, Refused, SealiftError
+from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, Refused, SealiftError
 from sealift.formats import manifest as manifests
+from sealift.formats import paged
 from sealift.formats import seal as seals
 from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, NAMESPACE, SEAL_FILES, FileRef, Manifest
 from sealift.formats.seal import Seal, SealDrive, SealGroup
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading.trust import load_seal, open_seal, trusted_manifest
 from sealift.stages import return_leg
+from sealift.stages.lacking import lacking
 from sealift.stages.pack.run import load_manifest
 from sealift.stages.status import look, seal_path
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
+from sealift.trade import sheets
 from sealift.trade.signing import Signer, load_allowed_signers, read_limited
 
 if TYPE_CHECKING:
@@ -110,9 +117,10 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     for told in check_declared(groups, declaration):
         notice(told)
     record = build(groups, declaration, files)
+    out = options.out or options.states[0]
+    _only_shipment([out, *options.states, os.path.dirname(os.path.abspath(options.declaration))], record, allowed)
     with ExitStack() as stack:
         drives = _attached(options.mounts, record, groups)
-        out = options.out or options.states[0]
         path = seal_path(out, record.shipment)
         known = _known([path, *options.mounts], record, allowed)
         trusted = known or _sign(record, files, raw, signer, allowed)
@@ -264,6 +272,11 @@ def check_declared(groups: Sequence[Packed], declaration: Declaration) -> list[s
             for carrier, count in risk.items()
             if count > parity
         ]
+    packed_bytes = sum(group.manifest.totals.source_bytes for group in groups)
+    if otherwise := sheets.declared_otherwise(declaration, packed_bytes):
+        moved.append(
+            f"{otherwise} were packed: unless that is meant, correct it, have it released again, and seal again"
+        )
     return moved
 
 
@@ -348,12 +361,38 @@ def _same(one: Seal, two: Seal) -> bool:
     return msgspec.structs.replace(one, sealed_at="") == msgspec.structs.replace(two, sealed_at="")
 
 
+def _only_shipment(folders: Sequence[str], record: Seal, allowed: AllowedSigners) -> None:
+    """Refused where a seal of another shipment under the same consignment lies: one declaration is of one shipment."""
+    for folder in dict.fromkeys(map(os.path.realpath, folders)):
+        names: list[str] = []
+        with contextlib.suppress(
+            OSError
+        ):  # one that is not there yet; what else is wrong with it shows when it is used
+            names = sorted(name for name in os.listdir(folder) if name.endswith(".seal"))
+        for path in (os.path.join(folder, name) for name in names):
+            other = record
+            with contextlib.suppress(SealiftError):  # whatever it is, it is no seal of ours
+                other = open_seal(load_seal(path), allowed).seal
+            if other.consignment_id == record.consignment_id and other.shipment != record.shipment:
+                raise Refused(
+                    f"{path}: shipment {other.shipment} was sealed under consignment {record.consignment_id} already, "
+                    f"and this is shipment {record.shipment}: a declaration and its release are of one shipment",
+                    hint="if its drives were packed anew and that packing never leaves, move its seal away, seal "
+                    "again, and send this one only; if both leave, this one is packed under a declaration and a "
+                    "release of its own, and each names the other (other_shipments)",
+                )
+
+
 # --- writing ---------------------------------------------------------------------------------------------
 
 
 def _attached(mounts: Sequence[str], record: Seal, groups: Sequence[Packed]) -> list[tuple[LocalDrive, str]]:
-    """The drives to write to and their ids; BadInput for one that is not a finished drive of this shipment."""
+    """The drives to write to and their ids; BadInput for one that is not a finished drive of this shipment.
+
+    Refused when one of them is not whole: all that are not are named.
+    """
     out: list[tuple[LocalDrive, str]] = []
+    short: list[str] = []
     for mount in dict.fromkeys(mounts):
         drive = LocalDrive(mount)
         data = drive.read_small(CARD, MAX_CARD) if drive.exists() else None
@@ -369,8 +408,42 @@ def _attached(mounts: Sequence[str], record: Seal, groups: Sequence[Packed]) -> 
             raise Refused(
                 f"{mount}: its manifest is not the one that is sealed", hint="seal the drives that were packed"
             )
+        if lacks := _lacks(drive, card.slot, packed.manifest):
+            short.append(f"{mount}: drive {card.id}: {lacks}")
         out.append((drive, card.id))
+    if short:
+        raise Refused(
+            "; ".join(short),
+            hint="`sealift repair` with all mounts of the group rebuilds them; or leave that mount away: the seal "
+            "holds for a drive that is not attached, and the destination rebuilds what parity holds",
+        )
     return out
+
+
+def _lacks(drive: LocalDrive, slot: int, manifest: Manifest) -> str | None:
+    """What a drive lacks of what its manifest names, by presence and length; its own table of packs tells lengths."""
+    n, stripes, data = manifest.n, manifest.geometry.stripes, manifest.geometry.data
+    lengths = array("q")
+    try:
+        with drive.open_read(manifests.PACKS) as file:
+            pages = paged.PagedFile(
+                file.read_at,
+                magic=manifests.PACKS_MAGIC,
+                record=manifests.PACK.size,
+                count=manifest.packs.records,
+                root=bytes.fromhex(manifest.packs.root),
+                name=manifests.PACKS,
+            )
+            for stripe in range(stripes):
+                lengths.append(manifests.pack_at(pages, stripe, manifests.role_of(stripe, slot, n), n).length)
+    except FormatError as error:
+        return f"its table of packs is damaged ({error})"
+    except DriveFault as error:
+        if not is_missing(error):
+            raise
+        return f"{manifests.PACKS} is not there"
+    found = lacking(drive, slot, n, data, lengths)
+    return None if found is None else found.text
 
 
 @contextlib.contextmanager

@@ -154,11 +154,19 @@ def _of_groups(db: sqlite3.Connection, table: str, columns: str, kind: type[_Dri
 
 
 def _read_back(db: sqlite3.Connection) -> dict[str, Any]:
-    blocks = repaired = cached = 0
+    stripes = blocks = repaired = cached = wrong = 0
     if _has(db, "read_back"):
-        row = db.execute("SELECT sum(blocks), sum(repaired), max(cached) FROM read_back").fetchone()
-        blocks, repaired, cached = (int(value or 0) for value in row)
-    return {"blocks": blocks, "repaired": repaired, "read_from": None if not blocks else ("medium", "cache")[cached]}
+        row = db.execute("SELECT sum(stripes), sum(blocks), sum(repaired), max(cached) FROM read_back").fetchone()
+        stripes, blocks, repaired, cached = (int(value or 0) for value in row)
+    if _has(db, "wrong"):
+        wrong = int(db.execute("SELECT coalesce(sum(blocks), 0) FROM wrong WHERE NOT repaired").fetchone()[0])
+    return {
+        "stripes": stripes,
+        "blocks": blocks,
+        "repaired": repaired,
+        "wrong": wrong,
+        "read_from": None if not blocks else ("medium", "cache")[cached],
+    }
 
 
 def _config(state: str, row: tuple[Any, ...] | None) -> Config:

@@ -91,6 +91,17 @@ def leg_text(declaration: Declaration) -> str:
     return f"{declaration.leg} leg" if declaration.leg else f"leg {EMPTY}"
 
 
+def declared_otherwise(declaration: Declaration, found: int) -> str | None:
+    """The beginning of a sentence, where `found` bytes are not about what is declared; None where they are.
+
+    An empty field is a draft's, and not compared. About is a tenth more or less.
+    """
+    declared = declaration.data.source_bytes
+    if not declared or abs(found - declared) * 10 <= declared:
+        return None
+    return f"the declaration, and with it every sheet, says {size(declared)} of data (data.source_bytes); {size(found)}"
+
+
 def size(count: int) -> str:
     """Bytes in full and in a decimal unit: "15,360,950,534,144 bytes (15.4 TB)"."""
     for power, unit in ((15, "PB"), (12, "TB"), (9, "GB"), (6, "MB")):

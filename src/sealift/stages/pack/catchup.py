@@ -78,14 +78,15 @@ class CatchUp:
                 continue
             if lost is not None:
                 self.cut_back(lost)
-            for slot in wanted:
-                self._crew.back(slot)
-                self._notice(
-                    f"drive {self._crew.name(slot)} is whole again: {len(stripes[slot])} packs were rebuilt on it"
-                )
             count = self._journal.group(self._crew.number).stripes
             for slot in wanted:
-                self._read_back.check(slot, [stripe for stripe in stripes[slot] if stripe < count])
+                self._crew.back(slot)
+                stripes[slot] = [stripe for stripe in stripes[slot] if stripe < count]
+                many = len(stripes[slot])
+                rebuilt = f"{many} packs were rebuilt on it" if many else "it lacks nothing any more"
+                self._notice(f"drive {self._crew.name(slot)} is whole again: {rebuilt}")
+            for slot in wanted:
+                self._read_back.check(slot, stripes[slot])
             return
 
     def _give_up(self, slot: int, error: BaseException) -> None:
@@ -100,7 +101,7 @@ class CatchUp:
             names = "; ".join(self._crew.describe(each) for each in away)
             raise DriveFault(
                 f"group {self._crew.number}: {len(away)} drives are missing, and parity holds {self._crew.parity}: "
-                f"{names}; every committed stripe is safe",
+                f"{names}. {self._crew.standing()}",
                 drive=away[0].mount,
                 hint="attach them again; for each one that is dead, add a new drive to the same command: "
                 + ", ".join(map(replace_option, away)),
@@ -110,7 +111,7 @@ class CatchUp:
         return self._crew.drives[slot] is None or owed.kind == "lied" or slot in self._failed
 
     def _wanted(self, slot: int, owed: Owed, drive: Drive) -> list[int]:
-        """The stripes whose pack this drive shall get: from `since` on, and those that it should have and has not."""
+        """The stripes whose pack this drive shall get: those it has not, and, if it failed, all from `since` on."""
         number = self._crew.number
         bad = {each.stripe for each in self._journal.wrong(number) if each.slot == slot}
         out: list[int] = []
@@ -119,7 +120,7 @@ class CatchUp:
             if not row.length or manifest.slot_of(row.stripe, row.role, self._crew.n) != slot:
                 continue
             there = drive.size(manifest.pack_name(row.stripe, row.role, self._data))
-            if there != row.length or row.stripe >= owed.since or row.stripe in bad:
+            if there != row.length or (row.stripe >= owed.since and owed.kind != "lacks") or row.stripe in bad:
                 out.append(row.stripe)
                 size += max(0, row.length - (there or 0))
         free, members = drive.free_bytes(), self._journal.totals(number, self._data)[2]

@@ -1,17 +1,16 @@
 """Closing a group: index, table of packs, hash trees, manifest, signature; then the same small files on n drives.
 
 Everything is made in the state folder first and decoded again before it is published. The manifest goes to the drives
-last, and to none before all have everything else: a drive with a manifest is a drive that is whole. When a drive fails
-meanwhile, nothing is signed: the manifests are taken back, and another drive may take its place.
+last, and to none before all have everything else and every pack that it names was seen on every drive with its length
+(presence.py). When a drive fails meanwhile or lacks something, nothing is signed: the manifests are taken back, and
+another drive may take its place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blake3 import blake3
@@ -20,11 +19,13 @@ from msgspec import UNSET
 from sealift.errors import FormatError, SealiftError
 from sealift.formats import age, index, manifest, paged, sshsig
 from sealift.formats.manifest import BLOCKS_MAGIC, PACK, PACKS_MAGIC, FileRef, IndexRef, Manifest, TreeRef
+from sealift.stages.lacking import ENTRIES, PACK_NAME
 from sealift.stages.pack import openme
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.fleet import remove
 from sealift.stages.pack.group import stripe_file
+from sealift.stages.pack.presence import Presence
 from sealift.stages.sorting import Sorter
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from sealift.trade.signing import Signer
 
 _PIECE = 1 << 20
-_ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
 _PACK_ROWS = 65536
 _ROW_GROUP_BYTES = 64 << 20  # of a row group at most: whoever reads it holds one in memory
 
@@ -52,9 +52,9 @@ def close_group(
     recipients: Sequence[age.Recipient],
     signer: Signer,
 ) -> Manifest | None:
-    """Write, sign and publish; the manifest, or None when a drive failed meanwhile and was set aside.
+    """Write, sign and publish; the manifest, or None when a drive failed meanwhile, or lacks packs, and was set aside.
 
-    May be run again after a crash: it makes the same anew.
+    May be run again after a crash: it makes the same anew. DriveFault when more drives lack a stripe than parity holds.
     """
     out = os.path.join(folder, "closed")
     shutil.rmtree(out, ignore_errors=True)
@@ -111,10 +111,12 @@ def close_group(
     def root(_slot: int, drive: Drive) -> None:
         drive.write_small(manifest.MANIFEST, data)
 
-    for step in (_unsign, small, root, _remove_copies):
-        _everywhere(crew, state.stripes, step)
+    presence = Presence(crew, journal, facts.data)
+    for step in (_unsign, small, presence.look, root, _remove_copies):
+        crew.everywhere(state.stripes, step)
         if crew.owed:
             _take_back(crew)
+            presence.require()
             return None
     return record
 
@@ -143,24 +145,10 @@ def _own_files(
     return own, rows
 
 
-def _everywhere(crew: Crew, stripes: int, step: Callable[[int, Drive], None]) -> None:
-    """One step on all drives at once; one that fails is set aside."""
-
-    def guarded(slot: int, drive: Drive) -> None:
-        try:
-            step(slot, drive)
-        except FAULTS as error:
-            crew.fail(slot, stripes, error)
-
-    with ThreadPoolExecutor(crew.n) as pool:
-        for job in [pool.submit(guarded, slot, drive) for slot, drive in crew.working()]:
-            job.result()
-
-
 def _take_back(crew: Crew) -> None:
     """Manifests that were written before a drive failed: the one that will be signed names another drive."""
     for _, drive in crew.working():
-        with contextlib.suppress(*FAULTS):  # where it stays it is true: all packs that it names are on the drives
+        with contextlib.suppress(*FAULTS):  # where it stays it is true: its packs were seen before it was written
             _unsign(0, drive)
 
 
@@ -192,22 +180,19 @@ def _write_small(drive: Drive, out: str, own: dict[str, bytes]) -> None:
 
 def _remove_copies(_slot: int, drive: Drive) -> None:
     """The journal's copies, which a drive that is whole needs no more."""
-    for entry in drive.walk(_ENTRIES):
+    for entry in drive.walk(ENTRIES):
         if entry.kind == "file" and entry.name.startswith(b"journal") and entry.name.endswith(b".age"):
             remove(drive, os.fsdecode(entry.name))
     drive.sync_folder(manifest.MANIFEST)
-
-
-_PACK_NAME = re.compile(rb"packs/\d{4,5}/(\d{7,8})\.(?:tar\.zst\.age|parity)")
 
 
 def _sweep(drive: Drive, slot: int, record: Manifest, absent: set[tuple[int, int]]) -> None:
     """Remove what no journal knows: parts and packs of attempts that were never committed, or were cut back."""
     geometry, n = record.geometry, record.n
     touched: set[str] = set()
-    for entry in drive.walk(_ENTRIES):
+    for entry in drive.walk(ENTRIES):
         stale = entry.name.endswith(b".part")
-        if found := _PACK_NAME.fullmatch(entry.name):
+        if found := PACK_NAME.fullmatch(entry.name):
             stripe = int(found[1])
             role = manifest.role_of(stripe, slot, n)
             stale = stripe >= geometry.stripes or (stripe, role) in absent

@@ -1,9 +1,10 @@
 """The n drives of a group while it is packed: which are written, and which are set aside because they failed.
 
-Holds: once `fail` has returned, the drive is in the journal as owing every stripe from the one in which it failed, so
-no stripe that it lacks is ever taken for whole on it; and no more than m drives lack a stripe that is committed
-(`check` before each commit). One drive more than m: `fail` raises, and with it whatever was being written ends. Safe
-to use from all threads; who is to be told of it is told by `news`, in the coordinating thread.
+Holds: once `fail` has returned, the drive is in the journal as owing every stripe from the one in which it failed, or
+from the one that was being committed then, so no stripe that it lacks is ever taken for whole on it; and no more than
+m drives lack a stripe that is committed (`check` before each commit). One drive more than m: `fail` raises, and with it
+whatever was being written ends. Safe to use from all threads; who is to be told of it is told by `news`, in the
+coordinating thread.
 
 What is not here: what fails (stripe.py, copies.py, close.py), and how a drive is brought back (catchup.py).
 """
@@ -13,7 +14,10 @@ from __future__ import annotations
 import errno
 import queue
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from sealift.drives.base import errno_of
 from sealift.errors import DriveFault, FormatError
@@ -21,7 +25,7 @@ from sealift.formats.manifest import drive_id
 from sealift.stages.pack.journal import Owed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sealift.drives.base import Drive
     from sealift.stages.pack.fleet import Place
@@ -88,31 +92,44 @@ class Crew:
                 self.skip(slot, stripe)
             else:
                 full = isinstance(error, BaseException) and full_disk(error)
-                owed = Owed(
-                    slot,
-                    self.places[slot].serial,
-                    self.mounts.get(slot, ""),
-                    stripe,
-                    kind or ("full" if full else "failed"),
-                    reason(error, self.mounts.get(slot, "")),
-                )
-                self._journal.owe(self.number, owed)
-                self._owed[slot] = owed
-                self._news.put(News(slot, notice(self, owed), fault=True))
+                # the stripe that is being committed meanwhile does not get onto it any more
+                since = min(stripe, self._committed())
+                self._set_aside(slot, since, kind or ("full" if full else "failed"), error)
             self.require()
 
+    def lack(self, slot: int, since: int, why: str) -> None:
+        """Set aside, durably, a drive on which packs are not there that were, the first one in stripe `since`.
+
+        How many lack a stripe is for the caller to say, once every drive was looked at (presence.py).
+        """
+        with self._lock:
+            known = self._owed.get(slot)
+            if known is None:
+                self._set_aside(slot, since, "lacks", why)
+            elif since < known.since:
+                self._change(msgspec.structs.replace(known, since=since))
+
+    def _set_aside(self, slot: int, since: int, kind: Kind, error: BaseException | str) -> None:
+        mount = self.mounts.get(slot, "")
+        owed = Owed(slot, self.places[slot].serial, mount, since, kind, reason(error, mount))
+        self._change(owed)
+        self._news.put(News(slot, notice(self, owed), fault=True))
+
+    def _committed(self) -> int:
+        return self._journal.group(self.number).stripes
+
     def skip(self, slot: int, stripe: int) -> None:
-        """A drive that is set aside does not get `stripe` either."""
+        """A drive that is set aside does not get `stripe` either; from `since` on, nothing on it is counted on."""
         with self._lock:
             known = self._owed[slot]
-            if stripe < known.since:
-                self._change(Owed(slot, known.serial, known.mount, stripe, known.kind, known.reason))
+            kind: Kind = "failed" if known.kind == "lacks" else known.kind
+            if stripe < known.since or kind != known.kind:
+                self._change(msgspec.structs.replace(known, since=min(stripe, known.since), kind=kind))
 
     def advance(self, slot: int, since: int) -> None:
         """Stripes below `since` are whole on a drive that is being brought back."""
         with self._lock:
-            known = self._owed[slot]
-            self._change(Owed(slot, known.serial, known.mount, since, known.kind, known.reason))
+            self._change(msgspec.structs.replace(self._owed[slot], since=since))
 
     def fail_again(self, slot: int, error: BaseException) -> None:
         """A drive that was being brought back failed once more: it stays set aside, for this reason."""
@@ -151,13 +168,46 @@ class Crew:
                 names = "; ".join(self.describe(owed) for owed in self._owed.values())
                 self._broken = DriveFault(
                     f"group {self.number}: {len(self._owed)} drives are set aside, and parity holds {self.parity}: "
-                    f"{names}; every committed stripe is safe",
+                    f"{names}. {self.standing()}",
                     drive=next(reversed(self._owed.values())).mount,
                     hint="put right what can be (cable, bay, room, mount) and run the same command again; for each "
                     "drive that is dead, add a new one: "
                     + ", ".join(replace_option(owed) for owed in self._owed.values()),
                 )
             raise self._broken
+
+    def standing(self) -> str:
+        """What is true, now, of the stripes that are committed, with these drives set aside: a sentence."""
+        with self._lock:
+            stripes, m = self._committed(), self.parity
+            since = sorted(each.since for each in self._owed.values())
+        if not stripes:
+            return "nothing was committed yet"
+        lost = min(since[m], stripes) if len(since) > m else stripes  # from here on more than m drives lack it
+        short = min(since[m - 1], lost) if m and len(since) >= m else lost  # and from here on as many as may
+        many = "none" if not m else f"no more than {m}"
+        are = "are" if m > 1 else "is"
+        said = []
+        if short:
+            said.append(f"{_stripes(0, short)} can be read if {many} of these drives {are} lost for good")
+        if short < lost:
+            said.append(f"{_stripes(short, lost)} can be read if no other drive is lost")
+        if lost < stripes:
+            said.append(f"{_stripes(lost, stripes)} cannot be counted on")
+        return f"committed is this: {'; '.join(said)}. what is lost is packed again from the source, so keep it"
+
+    def everywhere(self, stripe: int, step: Callable[[int, Drive], None]) -> None:
+        """One step on all drives that work, at once; one that fails is set aside from `stripe` on."""
+
+        def guarded(slot: int, drive: Drive) -> None:
+            try:
+                step(slot, drive)
+            except FAULTS as error:
+                self.fail(slot, stripe, error)
+
+        with ThreadPoolExecutor(self.n) as pool:
+            for job in [pool.submit(guarded, slot, drive) for slot, drive in self.working()]:
+                job.result()
 
     def check(self, stripe: int) -> None:
         """Before `stripe` is committed: DriveFault unless all but m drives hold it."""
@@ -193,16 +243,30 @@ def replace_option(owed: Owed) -> str:
 
 def notice(crew: Crew, owed: Owed) -> str:
     """What a person is told when a drive is set aside: what happened, what is safe, what to do."""
-    safe = "nothing was on it yet" if not owed.since else f"stripes below {owed.since} are whole on it"
+    if owed.kind == "lacks":
+        return (
+            f"drive {crew.describe(owed)}. the rest of it is there; nothing is signed before these are rebuilt from "
+            "the other drives: when this command packs on, or by the same one again; or, with a new drive at MNT, by "
+            f"the same command with {replace_option(owed)}"
+        )
+    safe = "nothing that is committed is on it" if not owed.since else f"stripes below {owed.since} were written to it"
     if owed.kind == "lied":
         safe = "nothing on it is counted on"
     left = crew.parity - len(crew.owed)
-    more = "no other drive" if left <= 0 else "one more drive" if left == 1 else f"{left} more drives"
+    more = "no other drive" if not left else "one more drive" if left == 1 else f"{left} more drives"
+    others = f"the other {crew.n - len(crew.owed)} go on, and {more} of group {crew.number} may fail"
+    if left < 0:
+        others = f"more drives of group {crew.number} are set aside than parity holds"
     again = "" if owed.kind == "lied" else "the same command again once it works; or, with a new drive at MNT, "
     return (
-        f"drive {crew.describe(owed)}. it is set aside: {safe}; the other {crew.n - len(crew.owed)} get everything, "
-        f"and {more} of group {crew.number} may fail. then: {again}the same command with {replace_option(owed)}"
+        f"drive {crew.describe(owed)}. it is set aside: {safe}; {others}. "
+        f"then: {again}the same command with {replace_option(owed)}"
     )
+
+
+def _stripes(first: int, stop: int) -> str:
+    """The stripes from `first` to before `stop`, in words."""
+    return f"stripe {first}" if stop - first == 1 else f"stripes {first} to {stop - 1}"
 
 
 def full_disk(error: BaseException) -> bool:

@@ -281,8 +281,8 @@ class GroupPacker:
             os.fsync(file.fileno())
         sync(os.path.join(self._folder, "stripes"))
         self._crew.check(stripe)
+        # Who fails from here on has the stripe: the drives it is on were settled when `publish` returned.
         self._copy(stripe, cursor, packs, ended, seconds)
-        self._crew.check(stripe)
         self._journal.commit(self._number, stripe, cursor, packs, ended, seconds)
         self._name_slow()
         self._read_back.start(stripe)

@@ -48,14 +48,14 @@ CREATE TABLE IF NOT EXISTS slow (
     median INTEGER NOT NULL, PRIMARY KEY (number, slot)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS read_back (
     number INTEGER PRIMARY KEY, stripes INTEGER NOT NULL, blocks INTEGER NOT NULL, repaired INTEGER NOT NULL,
-    cached INTEGER NOT NULL);
+    cached INTEGER NOT NULL, whole INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS wrong (
     number INTEGER NOT NULL, stripe INTEGER NOT NULL, role INTEGER NOT NULL, slot INTEGER NOT NULL,
     blocks INTEGER NOT NULL, times INTEGER NOT NULL, repaired INTEGER NOT NULL,
     PRIMARY KEY (number, stripe, role)) WITHOUT ROWID;
 """
 VERSION = 2
-Kind = Literal["failed", "full", "lied", "new"]
+Kind = Literal["failed", "full", "lied", "new", "lacks"]
 
 
 class PackRow(NamedTuple):
@@ -78,7 +78,8 @@ class PackRow(NamedTuple):
 class Owed(msgspec.Struct, frozen=True, array_like=True):
     """A drive that is set aside, or new: it lacks the stripes from `since` on, until they are rebuilt on it.
 
-    `kind`: failed or full (it may come back), lied (it is not taken back by itself), new (it is empty).
+    `kind`: failed or full (it may come back), lied (it is not taken back by itself), new (it is empty), lacks (it
+    works, and packs that were on it are not there: it lacks these alone, as long as no stripe is committed without it).
     """
 
     slot: int
@@ -100,12 +101,16 @@ class Slow(NamedTuple):
 
 
 class ReadBackState(NamedTuple):
-    """How far a group was read back: stripes; blocks compared and repaired; whether any came from a cache."""
+    """How far a group was read back: stripes; blocks compared and repaired; whether any came from a cache.
+
+    `stripes` were read in some way, the first `whole` of them all through.
+    """
 
     stripes: int = 0
     blocks: int = 0
     repaired: int = 0
     cached: bool = False
+    whole: int = 0
 
 
 class Wrong(NamedTuple):
@@ -141,6 +146,10 @@ class Journal:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
+            if "whole" not in {
+                row[1] for row in self._db.execute("PRAGMA table_info(read_back)")
+            }:  # of an earlier version
+                self._db.execute("ALTER TABLE read_back ADD COLUMN whole INTEGER NOT NULL DEFAULT 0")
         except sqlite3.DatabaseError as error:
             raise BadInput(
                 f"{self.path} is no journal of sealift: {error}",
@@ -230,8 +239,16 @@ class Journal:
                 " WHERE number = ?5",
                 (stripe, *cursor, number),
             )
-            db.execute("UPDATE owed SET since = min(since, ?) WHERE number = ?", (stripe, number))
-            db.execute("UPDATE read_back SET stripes = min(stripes, ?) WHERE number = ?", (stripe, number))
+            # other packs will have the names of those that are forgotten: looking for them tells nothing any more
+            db.execute(
+                "UPDATE owed SET since = min(since, ?), kind = CASE kind WHEN 'lacks' THEN 'failed' ELSE kind END"
+                " WHERE number = ?",
+                (stripe, number),
+            )
+            db.execute(
+                "UPDATE read_back SET stripes = min(stripes, ?1), whole = min(whole, ?1) WHERE number = ?2",
+                (stripe, number),
+            )
         return True
 
     @contextlib.contextmanager
@@ -322,17 +339,22 @@ class Journal:
 
     def read_back(self, number: int) -> ReadBackState:
         """How far a group was read back."""
-        rows = self._all("SELECT stripes, blocks, repaired, cached FROM read_back WHERE number = ?", number)
-        return ReadBackState(rows[0][0], rows[0][1], rows[0][2], cached=bool(rows[0][3])) if rows else ReadBackState()
+        rows = self._all("SELECT stripes, blocks, repaired, cached, whole FROM read_back WHERE number = ?", number)
+        if not rows:
+            return ReadBackState()
+        stripes, blocks, repaired, cached, whole = rows[0]
+        return ReadBackState(stripes, blocks, repaired, bool(cached), whole)
 
-    def note_read_back(self, number: int, stripes: int, blocks: int, wrong: list[Wrong], *, cached: bool) -> None:
-        """Stripes below `stripes` were read back; what was found wrong, once more than before."""
+    def note_read_back(
+        self, number: int, stripes: int, blocks: int, wrong: list[Wrong], *, cached: bool, whole: int = 0
+    ) -> None:
+        """Stripes below `stripes` were read back, below `whole` all through; what was wrong, once more than before."""
         with self._whole() as db:
-            db.execute("INSERT OR IGNORE INTO read_back VALUES (?, 0, 0, 0, 0)", (number,))
+            db.execute("INSERT OR IGNORE INTO read_back VALUES (?, 0, 0, 0, 0, 0)", (number,))
             db.execute(
-                "UPDATE read_back SET stripes = max(stripes, ?), blocks = blocks + ?, cached = max(cached, ?)"
-                " WHERE number = ?",
-                (stripes, blocks, cached, number),
+                "UPDATE read_back SET stripes = max(stripes, ?), blocks = blocks + ?, cached = max(cached, ?),"
+                " whole = max(whole, ?) WHERE number = ?",
+                (stripes, blocks, cached, whole, number),
             )
             for each in wrong:
                 db.execute(
@@ -363,7 +385,7 @@ class Journal:
                 (number, stripe, role),
             ).fetchone()
             if found:
-                db.execute("INSERT OR IGNORE INTO read_back VALUES (?, 0, 0, 0, 0)", (number,))
+                db.execute("INSERT OR IGNORE INTO read_back VALUES (?, 0, 0, 0, 0, 0)", (number,))
                 db.execute("UPDATE read_back SET repaired = repaired + ? WHERE number = ?", (found[0], number))
 
     def stripe(self, number: int, stripe: int) -> list[PackRow]:

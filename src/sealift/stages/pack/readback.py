@@ -7,7 +7,11 @@
 Reads go past the caches (open_read(direct=True)); where a drive has no medium of its own they cannot, and `cached`
 says so. A block that is other than it was written, or that does not read, makes its pack wrong: the journal has it
 before the next stripe is read, `repair` rebuilds it from the stripe, it is read again, and nothing is signed before
-it is whole. A drive of which LIES packs were wrong is set aside, and nothing on it is counted on.
+it is whole. A drive of which LIES packs were wrong is set aside, and nothing on it is counted on. What a drive that is
+set aside already does not read is owed with the rest.
+
+Each stripe is read once, by whichever run comes to it; what was only sampled is read all through by a run that is to
+(`full`). Who asks is told how much of it this run read.
 
 Memory is one buffer of PIECE a drive. `start` waits for the stripe before, so reading never falls further behind.
 """
@@ -65,12 +69,14 @@ class ReadBack:
         self._stripe = -1
         self._jobs: list[tuple[int, int, Future[_Found]]] = []
         self._told_cached = False
+        self.stripes = 0  # that this run has read
         self.found = bool(journal.wrong(self._number))
 
     def catch_up(self, stripes: int) -> None:
-        """Read what an earlier run committed and did not read."""
+        """Read what an earlier run committed and did not read, or not as this mode wants it."""
         if self.mode != "none":
-            for stripe in range(self._journal.read_back(self._number).stripes, stripes):
+            known = self._journal.read_back(self._number)
+            for stripe in range(known.whole if self.mode == "full" else known.stripes, stripes):
                 self.start(stripe)
 
     def start(self, stripe: int) -> None:
@@ -92,8 +98,10 @@ class ReadBack:
     def wait(self) -> None:
         """Until what was begun is read and noted; a drive that lied too often is set aside."""
         jobs, self._jobs = self._jobs, []
-        if self._stripe >= 0:
-            self._note(self._stripe, jobs, self._stripe + 1)
+        stripe, self._stripe = self._stripe, -1
+        if stripe >= 0:
+            self._note(stripe, jobs, stripe + 1)
+            self.stripes += 1
 
     def _note(self, stripe: int, jobs: Sequence[tuple[int, int, Future[_Found]]], upto: int) -> None:
         blocks, cached, wrong = 0, False, []
@@ -102,16 +110,13 @@ class ReadBack:
             blocks += found.blocks
             cached |= found.cached
             if found.wrong:
-                wrong.append(Wrong(stripe, role, slot, found.wrong, 1))
-                name = manifest.pack_name(stripe, role, self._data)
-                many = "1 block" if found.wrong == 1 else f"{found.wrong} blocks"
-                said = f"{many} of {name} read back other than they were written; it is rebuilt"
-                self._crew.note(slot, f"drive {self._crew.name(slot)}: {said}", fault=True)
+                wrong.append(self._wrong(stripe, role, slot, found.wrong))
             if found.cached and not self._told_cached:
                 self._told_cached = True
                 where = self._crew.mounts.get(slot)
                 self._crew.note(None, f"read-back of {where} reads what a cache holds: there is no medium beneath")
-        self._journal.note_read_back(self._number, upto, blocks, wrong, cached=cached)
+        whole = upto if self.mode == "full" else 0
+        self._journal.note_read_back(self._number, upto, blocks, wrong, cached=cached, whole=whole)
         if wrong:
             self.found = True
             lies = self._journal.lies(self._number)
@@ -119,6 +124,21 @@ class ReadBack:
                 if lies[slot] >= LIES and self._crew.drive(slot) is not None:
                     why = f"{lies[slot]} packs read back other than they were written"
                     self._crew.fail(slot, 0, why, "lied")
+
+    def _wrong(self, stripe: int, role: int, slot: int, blocks: int) -> Wrong:
+        """A pack that read back wrong, and somebody is told."""
+        name = manifest.pack_name(stripe, role, self._data)
+        many, were = ("1 block", "it was") if blocks == 1 else (f"{blocks} blocks", "they were")
+        works = self._crew.drive(slot) is not None
+        if not works:
+            self._crew.skip(slot, stripe)
+        then = "it is rebuilt" if works else "the drive is set aside already, and owes that pack too"
+        self._crew.note(
+            slot,
+            f"drive {self._crew.name(slot)}: {many} of {name} did not read back as {were} written; {then}",
+            fault=True,
+        )
+        return Wrong(stripe, role, slot, blocks, int(works))  # one that is known to fail does not lie
 
     def _read(self, slot: int, stripe: int, role: int, hashes: StripeHashes, *, whole: bool) -> _Found:
         drive = self._crew.drive(slot)

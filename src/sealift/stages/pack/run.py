@@ -35,6 +35,7 @@ from sealift.stages.pack.scan import Summary, scan
 from sealift.stages.pack.work import Work, pack_groups
 from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
+from sealift.trade import sheets
 from sealift.trade.signing import Signer, read_limited
 
 if TYPE_CHECKING:
@@ -194,6 +195,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         work = Work(options, config, deal, journal, source, recipients, signer, copies, events, notifier)
         record = _provenance(work, declaration, outbound)
         here = _here(work, new)
+        read = [journal.read_back(number) for number in range(len(deal.groups))]
         memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back)
         events.notice(_memory_line(memory))
         work.summary = _scan(work, declaration, scanned, only, workers, record)
@@ -203,7 +205,12 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
             locks = [lock, *_lock_drives(work, here, stack)]
             workers.resize(work.builders)
             pack_groups(here, work, workers, [fd for fd in locks if fd >= 0])
-        return _result(work, time.monotonic() - begun, memory)
+            if many := work.summary.privileged:
+                events.notice(
+                    f"{many:,} {'file has' if many == 1 else 'files have'} setuid or setgid bits, and these are not "
+                    "carried, as owners, ACLs and other extended attributes are not: set them again after unpack"
+                )
+        return _result(work, time.monotonic() - begun, memory, read)
 
 
 def _settle_leg(options: Options) -> tuple[Options, declarations.Declaration, TrustedSeal | None]:
@@ -286,11 +293,15 @@ def _check_contents(work: Work, group: int, slot: int, each: Attached, new: list
         if work.options.discard_group and fleets.discard(each, work.config.shipment):
             notice(f"{each.mount}: removed an unfinished group of another shipment")
         fleets.check_contents(each, work.config.shipment, group, slot)
-        if owed is not None and owed.kind != "new" and not fresh and each.drive.size(manifest.CARD) is None:
-            notice(
-                f"{each.mount}: nothing of drive {each.serial} is here (not mounted, or emptied); it stays set aside. "
-                f"to fill it anew: --replace {each.serial}={each.mount}"
-            )
+        begun = owed.kind != "new" if owed else journal.group(group).stripes > 0
+        if begun and not fresh and each.drive.size(manifest.CARD) is None:
+            empty = f"{each.mount}: nothing of drive {each.serial} is here (not mounted, or emptied)"
+            anew = f"to fill it anew: --replace {each.serial}={each.mount}"
+            if owed is None:
+                raise BadInput(
+                    f"{empty}, and this packing has begun; nothing was written", hint=f"mount it; or, {anew}"
+                )
+            notice(f"{empty}; it stays set aside. {anew}")
             del work.deal.attached[each.serial]
     except DriveFault as error:
         if journal.group(group).state == "waiting":
@@ -325,6 +336,8 @@ def _scan(
             hint="put the source back as it was, or pack the unfinished group anew with --discard-group",
         )
     work.journal.set("scan", summary.digest.encode())
+    if otherwise := sheets.declared_otherwise(declaration, sum(share.bytes for share in summary.shares)):
+        work.events.notice(f"{otherwise} were found in the source: correct the one or the other before it is released")
     return summary
 
 
@@ -490,7 +503,7 @@ def _memory_line(memory: dict[str, int]) -> str:
     return f"memory: at most {sum(memory.values()) >> 20} MiB ({parts}), whatever the pack size"
 
 
-def _result(work: Work, seconds: float, memory: dict[str, int]) -> Result:
+def _result(work: Work, seconds: float, memory: dict[str, int], before: list[ReadBackState]) -> Result:
     config, deal, journal = work.config, work.deal, work.journal
     groups, sums, unsigned = [], [0, 0, 0, 0], False
     for number, places in enumerate(deal.groups):
@@ -526,7 +539,7 @@ def _result(work: Work, seconds: float, memory: dict[str, int]) -> Result:
         work.summary.outdated,
         [(group, missing) for group, missing in waiting if missing],
         unsigned,
-        read_back_row(work.options.read_back, [journal.read_back(number) for number in range(len(deal.groups))]),
+        read_back_row(work, before),
         sums[2],
         sums[3],
         sums[0],
@@ -564,14 +577,25 @@ def slow_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
     ]
 
 
-def read_back_row(mode: str, states: list[ReadBackState]) -> dict[str, Any]:
-    """What was read back, for JSON; `read_from` is null where nothing was."""
-    blocks, cached = sum(state.blocks for state in states), any(state.cached for state in states)
+def read_back_row(work: Work, before: list[ReadBackState]) -> dict[str, Any]:
+    """What was read back, by all runs and by this one, for JSON; `read_from` is null where nothing was."""
+    journal, mode, groups = work.journal, work.options.read_back, range(len(before))
+    states = [journal.read_back(number) for number in groups]
+    blocks, repaired = sum(state.blocks for state in states), sum(state.repaired for state in states)
+    cached = any(state.cached for state in states)
     return {
         "mode": mode,
+        "stripes": sum(state.whole if mode == "full" else state.stripes for state in states),
+        "stripes_total": sum(journal.group(number).stripes for number in groups),
         "blocks": blocks,
-        "repaired": sum(state.repaired for state in states),
+        "repaired": repaired,
+        "wrong": sum(each.blocks for number in groups for each in journal.wrong(number)),
         "read_from": None if not blocks else "cache" if cached else "medium",
+        "this_run": {
+            "stripes": work.stripes_read,
+            "blocks": blocks - sum(state.blocks for state in before),
+            "repaired": repaired - sum(state.repaired for state in before),
+        },
     }
 
 

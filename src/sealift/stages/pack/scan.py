@@ -11,10 +11,12 @@ equal shares of bytes, cut between samples. Directories are dealt by path, each 
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sealift.errors import BadInput
 from sealift.formats.index import DIRECTORY, FILE, binary
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.only import narrow
@@ -47,6 +49,7 @@ class Summary(msgspec.Struct):
     shares: list[GroupShare]
     skipped: list[tuple[bytes, str]]
     outdated: list[bytes] = []  # of --only: not what was packed first
+    privileged: int = 0  # files with setuid or setgid bits, which are not carried
 
 
 def scan(
@@ -59,8 +62,9 @@ def scan(
 ) -> Summary:
     """Order and deal what was seen; write `folder`/g*.parquet and summary.json; `weights` are the groups' shares.
 
-    `only` narrows it. `progress(files, bytes)` is called now and then. An existing finished scan is returned as it
-    is, and nothing is walked: a shipment is one snapshot, and resuming must not see another tree.
+    `only` narrows it. BadInput when there is nothing; the next call looks again. `progress(files, bytes)` is called now
+    and then. An existing finished scan is returned as it is, and nothing is walked: a shipment is one snapshot, and
+    resuming must not see another tree.
     """
     done = os.path.join(folder, "summary.json")
     if os.path.exists(done):
@@ -69,15 +73,24 @@ def scan(
     os.makedirs(folder, exist_ok=True)
     skipped: list[tuple[bytes, str]] = []
     outdated: list[bytes] = []
-    rows = _rows(seen, skipped, progress)
+    privileged = [0]
+    rows = _rows(seen, skipped, privileged, progress)
     if only is not None:
         rows = narrow(rows, os.path.join(folder, "seen.parquet"), only, skipped, outdated)
     from sealift.stages.pack.deal import group_file
     from sealift.stages.pack.order import arrange
 
     shares, digest = arrange(rows, folder, weights)
+    if not any(share.members or share.directories for share in shares):
+        raise _nothing(skipped, only)
     sync(*(group_file(folder, group) for group in range(len(weights))))
-    summary = Summary(digest=digest, shares=shares, skipped=sorted(skipped), outdated=sorted(outdated))
+    summary = Summary(
+        digest=digest,
+        shares=shares,
+        skipped=sorted(skipped),
+        outdated=sorted(outdated),
+        privileged=privileged[0] if only is None else 0,
+    )
     with open(done + ".part", "wb") as file:
         file.write(msgspec.json.encode(summary))
         file.flush()
@@ -87,16 +100,31 @@ def scan(
     return summary
 
 
+def _nothing(skipped: list[tuple[bytes, str]], only: Selection | None) -> BadInput:
+    what = "nothing of what --only wants is in the source" if only else "no file, link or folder is in the source"
+    if skipped:
+        path, reason = skipped[0]
+        more = f", and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+        what += f"; skipped: {os.fsdecode(path)!r} ({reason}){more}"
+    return BadInput(f"{what}; nothing was written", hint="is it mounted there, and is it the folder you mean?")
+
+
 def _rows(
-    seen: Iterable[Seen], skipped: list[tuple[bytes, str]], progress: Callable[[int, int], None]
+    seen: Iterable[Seen],
+    skipped: list[tuple[bytes, str]],
+    privileged: list[int],
+    progress: Callable[[int, int], None],
 ) -> Iterator[pa.RecordBatch]:
-    """What was seen in batches of the schema SEEN."""
+    """What was seen in batches of the schema SEEN; files that run as somebody else are added to `privileged`."""
     import numpy as np
 
     files = size = 0
     for batch in seen:
         skipped += batch.skipped
         rows = _table(batch)
+        modes = np.frombuffer(batch.modes, dtype=np.int64)
+        special = (modes & (stat.S_ISUID | stat.S_ISGID) != 0) & (modes >> FORM == stat.S_IFREG >> FORM)
+        privileged[0] += int(np.count_nonzero(special))
         files += int(np.count_nonzero(np.asarray(rows.column("kind")) != DIRECTORY))
         size += int(np.asarray(rows.column("size")).sum())
         yield rows

@@ -6,6 +6,7 @@ refused beforehand (run.py), one group's stripes (group.py).
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from sealift.stages.pack.durable import make_folders
 from sealift.stages.pack.group import DEPTH, SLAB, GroupPacker
 from sealift.stages.pack.journal import Journal, Kind, Owed
 from sealift.stages.pack.openme import GroupFacts
+from sealift.stages.pack.presence import Presence
 from sealift.stages.pack.queue import UnitQueue
 from sealift.stages.pack.readback import ReadBack
 from sealift.stages.pack.units import Setup, capacity_of
@@ -62,6 +64,7 @@ class Work:
     notifier: Notifier
     beside: dict[bytes, bytes] = field(default_factory=dict)  # members that lie elsewhere than in the source: where
     summary: Summary = field(init=False)
+    stripes_read: int = 0  # back, by this run
 
     @property
     def data(self) -> int:
@@ -152,20 +155,40 @@ class _Group:
             pack_size=work.options.pack_size,
         )
         try:
+            self._look()
             catch_up.run()
             crew.require()
             self._claim_all()
             self._tell()
             read_back.catch_up(self._journal.group(self._number).stripes)
             self._fill(read_back, catch_up)
+            crew.everywhere(self._journal.group(self._number).stripes, self._claim_again)
             if not crew.owed and close_group(
                 self._facts, self._journal, self._folder, crew, work.recipients, work.signer
             ):
                 self._journal.set_state(self._number, "signed")
         finally:
             read_back.close()
+            work.stripes_read += read_back.stripes
             self._tell()
         self._conclude()
+
+    def _look(self) -> None:
+        """Whether what is committed is on the drives, before packing goes on: what is not there is owed from here."""
+        crew, presence = self._crew, Presence(self._crew, self._journal, self._work.data)
+        crew.everywhere(self._journal.group(self._number).stripes, presence.look)
+        for slot, owed in crew.owed.items():
+            drive = crew.drives[slot]
+            if drive is not None and owed.kind == "lacks":
+                with contextlib.suppress(*FAULTS):  # it is looked at once more when it is caught up
+                    presence.look(slot, drive)
+        self._tell()
+        presence.require()
+
+    def _claim_again(self, slot: int, drive: Drive) -> None:
+        """drive.json, where it went meanwhile: whatever else went with it, the drive is known by it."""
+        if drive.size(manifest.CARD) is None:
+            self._claim(slot, drive)
 
     def _claim(self, slot: int, drive: Drive) -> None:
         """drive.json, before the first pack: so that nobody else's packing takes the drive for empty."""
@@ -263,10 +286,13 @@ class _Group:
         work, number = self._work, self._number
         if owed := self._crew.owed:
             options = " ".join(map(replace_option, owed.values()))
+            kinds = {each.kind for each in owed.values()}
+            again = "" if "lied" in kinds else " again, or" if kinds == {"lacks"} else " again once they work, or"
+            aside = f"{len(owed)} of its drives {'is' if len(owed) == 1 else 'are'} set aside"
             work.tell(
                 "group",
-                f"group {number} is packed and not signed: {len(owed)} of its drives are set aside. the same command "
-                f"with {options}, MNT being a new drive's mount, rebuilds and signs",
+                f"group {number} is packed and not signed: {aside}. the same command{again} with {options}, MNT being "
+                "a new drive's mount, rebuilds and signs",
                 number,
             )
             return

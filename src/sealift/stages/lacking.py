@@ -1,0 +1,60 @@
+"""Which packs of a drive are not there, or not as long as they were written: one walk of its folders, nothing is read.
+
+It is what pack looks at before it signs and when it goes on, and seal before a drive gets the seal. Whether the bytes
+are right is for read-back and verify.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from array import array
+from typing import TYPE_CHECKING, NamedTuple
+
+from sealift.formats import manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.drives.base import Drive
+
+ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
+PACK_NAME = re.compile(rb"packs/\d{4,5}/(\d{7,8})\.(?:tar\.zst\.age|parity)")
+
+
+class Lacking(NamedTuple):
+    """What a drive lacks: the stripes, in order; how many packs it should have; what there is of the first one."""
+
+    stripes: list[int]
+    of: int
+    first: str
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        count = len(self.stripes)
+        if count == 1:
+            return f"1 of its {self.of} packs is not on it: {self.first}"
+        return f"{count} of its {self.of} packs are not on it: {self.first}, and {count - 1} more"
+
+
+def lacking(drive: Drive, slot: int, n: int, data: int, lengths: Sequence[int]) -> Lacking | None:
+    """What the drive in `slot` lacks; `lengths` are those of its packs by stripe, 0 where there is none.
+
+    FormatError, DriveFault: it cannot be looked at.
+    """
+    there = array("q", [-1]) * len(lengths)
+    for entry in drive.walk(ENTRIES):
+        found = PACK_NAME.fullmatch(entry.name)
+        if found and (stripe := int(found[1])) < len(lengths):
+            name = manifest.pack_name(stripe, manifest.role_of(stripe, slot, n), data)
+            if entry.name == os.fsencode(name):
+                there[stripe] = entry.size  # 0 of what is no file
+    missing = [stripe for stripe, length in enumerate(lengths) if length and there[stripe] != length]
+    if not missing:
+        return None
+    stripe = missing[0]
+    first = manifest.pack_name(stripe, manifest.role_of(stripe, slot, n), data)
+    if there[stripe] >= 0:
+        first += f" ({there[stripe]:,} bytes long instead of {lengths[stripe]:,})"
+    return Lacking(missing, sum(1 for length in lengths if length), first)

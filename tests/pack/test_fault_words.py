@@ -1,0 +1,150 @@
+"""What is said of drives that fail is true when it is said: what is on them, what is safe, what is packed again."""
+
+import errno
+import sqlite3
+
+import pytest
+from test_failing_drives import Packing, owed
+
+from sealift.drives.memory import Medium, MemoryDrive
+from sealift.errors import DriveFault
+from sealift.stages.pack import group as groups
+from sealift.stages.pack.crew import Crew
+from sealift.stages.pack.fleet import Place
+from sealift.stages.pack.journal import Journal, ReadBackState
+
+
+def a_crew(tmp_path, stripes, n=6, parity=2):
+    """A crew of a group of which some stripes are committed."""
+    journal = Journal(str(tmp_path))
+    journal.group(0)
+    with sqlite3.connect(journal.path) as database:
+        database.execute("UPDATE groups SET stripes = ?", (stripes,))
+    drives = [MemoryDrive(f"/mnt/{slot}", Medium()) for slot in range(n)]
+    return Crew(0, [Place(slot + 1, f"SER{slot}", "") for slot in range(n)], drives, parity, journal)
+
+
+def told(crew):
+    return [news.text for news in crew.news()]
+
+
+def test_a_drive_that_fails_while_a_stripe_is_committed_lacks_that_stripe_in_words_and_in_the_journal(tmp_path):
+    crew = a_crew(tmp_path, 18)
+    crew.fail(1, 19, "is full", "full")
+    (text,) = told(crew)
+    assert "stripes below 18 were written to it" in text
+    assert "the other 5 go on, and one more drive of group 0 may fail" in text
+    assert crew.owed[1].since == 18
+
+
+def test_a_full_drive_is_said_to_have_what_status_says(tmp_path):
+    packing = Packing(tmp_path, size=12)
+    packing.fleet.fill(packing.mounts[1], 12 << 20)
+    result = packing.pack()
+    (text,) = [text for text in packing.notices if "set aside" in text and "full" in text]
+    assert f"stripes below {owed(result)[0]['since_stripe']} were written to it" in text
+
+
+def test_the_drive_that_is_one_too_many_ends_it_and_is_not_said_to_be_the_last_that_may_fail(tmp_path):
+    crew = a_crew(tmp_path, 16)
+    crew.fail(0, 14, "died")
+    crew.fail(1, 14, "died")
+    with pytest.raises(DriveFault) as caught:
+        crew.fail(2, 16, "died")
+    first, second, third = told(crew)
+    assert "one more drive of group 0 may fail" in first
+    assert "no other drive of group 0 may fail" in second
+    assert "more drives of group 0 are set aside than parity holds" in third
+    assert "may fail" not in third
+    said = str(caught.value)
+    assert "stripes 0 to 13 can be read if no more than 2 of these drives are lost for good" in said
+    assert "stripes 14 to 15 can be read if no other drive is lost" in said
+    assert "what is lost is packed again from the source, so keep it" in said
+    assert "every committed stripe is safe" not in said
+
+
+@pytest.mark.parametrize(
+    ("stripes", "parity", "since", "words"),
+    [
+        (0, 2, [0, 0, 0], ["nothing was committed yet"]),
+        (5, 0, [5], ["stripes 0 to 4 can be read if none of these drives is lost"]),
+        (5, 1, [4, 5], ["stripes 0 to 3 can be read if no more than 1", "stripe 4 can be read if no other drive"]),
+        (5, 1, [2, 3], ["stripes 0 to 1", "stripe 2 can be read if no other", "stripes 3 to 4 cannot be counted on"]),
+        (5, 1, [0, 0], ["stripes 0 to 4 cannot be counted on"]),
+    ],
+)
+def test_what_is_committed_is_told_by_how_many_lack_it(tmp_path, stripes, parity, since, words):
+    crew = a_crew(tmp_path, stripes, parity=parity)
+    crew.parity = 9
+    for slot, each in enumerate(since):
+        crew.fail(slot, each, "died")
+    crew.parity = parity
+    said = crew.standing()
+    assert all(word in said for word in words), said
+    assert said.count("stripe") == len(words) - (not stripes)
+
+
+def test_drives_that_are_still_away_are_named_with_what_hangs_on_them(tmp_path):
+    packing = Packing(tmp_path)
+    packing.fleet.fail(packing.mounts[0], "write", errno.EIO, nth=5, lasting=True)
+    packing.fleet.fail(packing.mounts[1], "write", errno.EIO, nth=8, lasting=True)
+    for _ in range(2):
+        with pytest.raises(DriveFault) as caught:
+            packing.pack()
+        assert "can be read if no" in str(caught.value)
+        assert "packed again from the source" in str(caught.value)
+        packing.fleet.go_away(packing.mounts[0])
+        packing.fleet.go_away(packing.mounts[1])
+
+
+def test_a_stripe_that_more_drives_lack_than_parity_holds_is_not_committed(tmp_path, monkeypatch):
+    """Two drives fail in the next stripe before this one is on the medium: it is on neither, and not committed."""
+    packing = Packing(tmp_path)
+    publish = groups.StripeWriter.publish
+
+    def failing(self):
+        if self._stripe == 1:
+            self._crew._set_aside(0, 1, "failed", "died")
+            self._crew._set_aside(1, 1, "failed", "died")
+        publish(self)
+
+    monkeypatch.setattr(groups.StripeWriter, "publish", failing)
+    with pytest.raises(DriveFault, match="2 drives are set aside"):
+        packing.pack()
+    assert packing.committed() == 1
+
+
+def test_a_copy_that_fails_costs_no_stripe_that_is_on_all_but_m_drives(tmp_path):
+    """The drive has the pack and not the journal's copy: it is set aside, and the stripe is committed as it is."""
+    packing = Packing(tmp_path)
+    packing.fleet.fail(packing.mounts[0], "rename", errno.EIO, name="journal-0000001.age")
+    result = packing.pack()
+    assert [row["since_stripe"] for row in owed(result)] == [1]
+    assert packing.committed() >= 2
+    assert packing.pack().exit_code == 0
+    packing.ends_well()
+
+
+def test_a_journal_of_an_earlier_version_has_read_nothing_all_through(tmp_path):
+    with sqlite3.connect(tmp_path / "journal.sqlite") as database:
+        database.execute(
+            "CREATE TABLE read_back (number INTEGER PRIMARY KEY, stripes INTEGER NOT NULL, blocks INTEGER NOT NULL,"
+            " repaired INTEGER NOT NULL, cached INTEGER NOT NULL)"
+        )
+        database.execute("INSERT INTO read_back VALUES (0, 7, 70, 1, 0)")
+    for _ in range(2):
+        journal = Journal(str(tmp_path))
+        assert journal.read_back(0) == ReadBackState(7, 70, 1, cached=False, whole=0)
+        journal.note_read_back(0, 8, 10, [], cached=False, whole=0)
+        journal.close()
+        with sqlite3.connect(tmp_path / "journal.sqlite") as database:
+            database.execute("UPDATE read_back SET stripes = 7, blocks = 70")
+
+
+def test_stripes_that_are_packed_again_are_read_back_again(tmp_path):
+    journal = Journal(str(tmp_path))
+    journal.group(0)
+    journal.note_read_back(0, 8, 80, [], cached=False, whole=6)
+    assert journal.cut_back(0, 0)
+    assert journal.read_back(0) == ReadBackState(0, 80, 0, cached=False, whole=0)
+    journal.close()

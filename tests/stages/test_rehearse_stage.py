@@ -12,11 +12,12 @@ from contextlib import contextmanager
 import pytest
 
 from sealift.cli import rehearse as command
-from sealift.errors import BadInput
+from sealift.errors import BadInput, SealiftError
 from sealift.stages import rehearse as stage
 from sealift.stages import rehearse_report as report
 from sealift.stages import rehearse_scenes as scenes
 from sealift.stages import rehearse_scratch as scratch
+from sealift.stages import rehearse_training as training
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
 
@@ -75,6 +76,36 @@ def test_every_scene_holds_and_says_what_it_must(played):
         assert told[name].compared_files == 61
 
 
+def test_a_model_is_trained_stopped_resumed_and_its_weights_come_home(played):
+    trained = played.training
+    assert trained.held, [check.what for check in trained.checks if not check.held]
+    assert len(trained.lost) == 4
+    assert trained.losses == trained.resumed
+    assert len(trained.losses) == trained.steps > trained.stopped_at > 0
+    assert trained.rebuilt_blocks
+    assert trained.weights_bytes > 100_000
+    assert "stopped here" in report.page(played)
+
+
+def test_without_pytorch_training_is_left_out_and_said_so(corpus, monkeypatch):
+    monkeypatch.setattr(training, "missing", lambda: ["torch"])
+    notices = []
+    where = str(corpus.parent / "scratch")
+    options = stage.Options(str(corpus), scratch=where, seed=7, scenes=["everything", "training"])
+    result = stage.rehearse(options, stage.Events(notice=notices.append))
+    assert result.held
+    assert "sealift[train]" in result.training.left_out
+    assert any("left out" in notice for notice in notices)
+    assert "Left out" in report.page(result)
+
+
+def test_a_trainer_that_fails_is_told_and_nothing_is_left(corpus, monkeypatch):
+    monkeypatch.setattr(training, "_CONFIG", "nothing = 1\n")
+    with pytest.raises(SealiftError, match="sealift train ended with 1"):
+        play(corpus, scenes=["training"])
+    assert os.listdir(corpus.parent / "scratch") == []
+
+
 def test_the_page_holds_everything_and_asks_the_network_for_nothing(played):
     page = report.page(played)
     for words in ("REHEARSAL", "Every comparison held", "g0s0", "Dana", "<svg"):
@@ -93,15 +124,14 @@ def one_scene(corpus, monkeypatch, spoil):
             yield setting
 
     monkeypatch.setattr(stage, "SCENES", (scenes.SCENES[0]._replace(play=spoiled),))
-    result = play(corpus)
+    result = play(corpus, scenes=["everything"])
     return result, {check.what for check in result.scenes[0].checks if not check.held}
 
 
 def test_a_flipped_bit_that_nobody_announced_does_not_pass(corpus, monkeypatch):
     def spoil(voyage, _setting):
-        drive = voyage.of(1)[0]
-        _, _, path = scenes._pack(drive, voyage.manifests[1], 0)
-        scenes._flip(path, 1000, 4)
+        paths = [scenes._pack(drive, voyage.manifests[1], 0)[2] for drive in voyage.of(1)]
+        scenes._flip(next(path for path in paths if os.path.exists(path)), 1000, 4)
 
     result, failed = one_scene(corpus, monkeypatch, spoil)
     assert not result.held

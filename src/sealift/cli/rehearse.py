@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sealift.stages.rehearse import Events, Rehearsal, SceneResult
+    from sealift.stages.rehearse_training import Training
 
 NOT_HELD = 4
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -29,7 +30,9 @@ Play the whole voyage in small, on scratch drives that are gone afterwards.
 
 SOURCE (default: this interpreter's own standard library) is declared as a rehearsal, packed onto sixteen drives of
 four carriers, and sealed, with fresh keys. Then drives are lost, rot, are mixed up and are withheld; each time
-everything is verified, restored and compared with the source, file by file: content, modes, times and links.
+everything is verified, restored and compared with the source, file by file: content, modes, times and links. At last a
+small model is trained on the drives that are left, stopped, resumed, and its weights are carried home (this wants
+`sealift[train]`, and is left out without it).
 
 \b
   sealift rehearse
@@ -96,6 +99,11 @@ def _events(meter: common.Meter, stop: Stop) -> Events:
         meter.close()
         meter.note(f"  {'held' if result.held else 'DID NOT HOLD'}: {_verdict(result)}")
 
+    def trained(result: Training) -> None:
+        stop.check()
+        meter.close()
+        meter.note(f"  {'held' if result.held else 'DID NOT HOLD'}: {_trained(result)}")
+
     def step(text: str) -> None:
         stop.check()
         meter.close()
@@ -110,6 +118,15 @@ def _events(meter: common.Meter, stop: Stop) -> Events:
         step=step,
         progress=progress,
         scene=scene,
+        trained=trained,
+    )
+
+
+def _trained(result: Training) -> str:
+    return (
+        f"loss {result.losses[0]:.3f} to {result.losses[-1]:.3f} in {result.steps} steps, stopped after "
+        f"{result.stopped_at} and the same; {common.counted(result.rebuilt_blocks, 'block')} rebuilt; "
+        f"{common.size_text(result.weights_bytes)} of weights came home"
     )
 
 
@@ -165,7 +182,7 @@ def show(result: Rehearsal) -> None:
         f" {size(result.parity_bytes)} parity in {common.duration_text(result.pack_seconds)}"
     )
     say()
-    for number, line in enumerate(rows):
+    for number, line in enumerate(rows if result.scenes else []):
         say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
         if number == 0:
             say("  ".join("-" * width for width in widths))
@@ -176,6 +193,17 @@ def show(result: Rehearsal) -> None:
                 say(f"{scene.title}: did not hold: {check.what}")
         for named in scene.named[: common.SHOWN]:
             say(f"{scene.title}: {named}")
+    if result.training is not None and result.training.left_out:
+        say(f"training was left out: {result.training.left_out}")
+    elif result.training is not None:
+        say(f"{result.training.title}: {_trained(result.training)}")
+        for check in result.training.checks:
+            if not check.held:
+                say(f"{result.training.title}: did not hold: {check.what}")
+    for outlook in result.outlook:
+        days = ", ".join(f"{days:,.0f} days on {hosts}" for hosts, days in outlook.days.items())
+        rate = size(outlook.bytes_per_second)
+        say(f"{outlook.what} 4.8 PB at {rate}/s a host, as here and starting up included: {days}")
     if result.held:
         say(f"every comparison held, in {common.duration_text(result.seconds)}; nothing is left of the scratch drives")
     else:

@@ -2,6 +2,7 @@
 
     declare -> release -> pack two groups of 6+2 over four carriers -> seal
     for each scene: verify -> unpack -> compare with the source, file by file
+    last: train on what a lost carrier left, stop, go on, and carry the weights home (rehearse_training.py)
 
 What holds: these are the stages that real shipments go through, with fresh keys and a declaration that says that it
 is a rehearsal. A scene has held when the verdict, its faults and the restored tree are what they must be. Everything
@@ -25,12 +26,13 @@ import msgspec
 
 from sealift.errors import BadInput
 from sealift.reading.trust import load_seal
+from sealift.stages import rehearse_training as training
 from sealift.stages import repair as repairing
 from sealift.stages import seal as sealing
 from sealift.stages import unpack as unpacking
 from sealift.stages.pack import run as packing
 from sealift.stages.rehearse_compare import Comparison, compare, leaves
-from sealift.stages.rehearse_scenes import SCENES, Check, Scene, Scratched, Setting, Voyage
+from sealift.stages.rehearse_scenes import SCENES, Check, Scene, Scratched, Setting, Voyage, holds_data
 from sealift.stages.rehearse_scratch import (
     LOOP_MINIMUM,
     LOOP_OVERHEAD,
@@ -62,6 +64,8 @@ DATA, PARITY, GROUPS = 6, 2, 2
 N = DATA + PARITY
 CARRIERS = ("Anna", "Bo", "Cem", "Dana")
 LEAST = Size(16, 1 << 18)  # so that both groups have files whose loss shows
+REFERENCE = 4_800_000_000_000_000  # bytes of the shipment that the outlook is for
+HOSTS = (1, 8, 30)
 _STRIPES = 4  # about so many a group, where the source is large enough
 _SPARE = 256 << 20
 
@@ -87,6 +91,7 @@ class Events:
         None
     )
     scene: Callable[[SceneResult], None] = lambda _result: None
+    trained: Callable[[training.Training], None] = lambda _result: None
 
 
 class GroupRate(msgspec.Struct):
@@ -96,6 +101,14 @@ class GroupRate(msgspec.Struct):
     source_bytes: int
     written_bytes: int
     seconds: float
+
+
+class Outlook(msgspec.Struct):
+    """What the reference shipment would take at the rates that were measured here, on so many hosts like this one."""
+
+    what: str
+    bytes_per_second: float  # of one host
+    days: dict[str, float]  # by number of hosts
 
 
 class SceneResult(msgspec.Struct):
@@ -145,6 +158,8 @@ class Rehearsal(msgspec.Struct):
     changed: int
     skipped: int
     scenes: list[SceneResult]
+    training: training.Training | None  # None: not asked for
+    outlook: list[Outlook]
     seconds: float
     held: bool
 
@@ -154,9 +169,11 @@ def rehearse(options: Options, events: Events) -> Rehearsal:
     begun = time.monotonic()
     if options.loop:
         check_loop()
-    known = {scene.name for scene in SCENES}
+    known = {scene.name for scene in SCENES} | {training.NAME}
     if unknown := [name for name in options.scenes if name not in known]:
-        raise BadInput(f"no scene {unknown[0]!r}", hint=f"scenes: {', '.join(scene.name for scene in SCENES)}")
+        raise BadInput(
+            f"no scene {unknown[0]!r}", hint=f"scenes: {', '.join([*(scene.name for scene in SCENES), training.NAME])}"
+        )
     if options.source is not None and not os.path.isdir(options.source):
         raise BadInput(f"{options.source} is no directory", hint="SOURCE is the folder that is rehearsed with")
     with ExitStack() as stack:
@@ -169,7 +186,8 @@ def rehearse(options: Options, events: Events) -> Rehearsal:
             events.step(f"scene: {scene.title}")
             results.append(stage.play(scene))
             events.scene(results[-1])
-        answer = stage.answer(results)
+        trained = stage.train() if not options.scenes or training.NAME in options.scenes else None
+        answer = stage.answer(results, trained)
     answer.seconds = time.monotonic() - begun
     return answer
 
@@ -238,8 +256,8 @@ class _Stage:
         events.step(f"packing {size.entries:,} files onto {count} drives of {len(CARRIERS)} carriers")
         self._result = self._pack_shipment("ours", self._source, mounts, carriers, N, PARITY)
         events.step("sealing")
-        sealed = self._seal("ours", mounts)
-        self._seal_files = load_seal(sealed.path)
+        sealed = self._make_seal("ours", mounts)
+        self._seal, self._seal_files = sealed.path, load_seal(sealed.path)
         groups = sealing.gather([scratch.place("ours")], self._allowed)
         where = {row.serial: (row.id, g.manifest.group, row.slot) for g in groups for row in g.manifest.drives}
         drives = [Scratched(*where[_serial(mount)], carriers[mount], mount) for mount in mounts]
@@ -272,7 +290,7 @@ class _Stage:
 
         return packing.run(options, packing.Events(packing=tell))
 
-    def _seal(self, name: str, mounts: list[str]) -> sealing.Result:
+    def _make_seal(self, name: str, mounts: list[str]) -> sealing.Result:
         who, scratch = self._who, self._scratch
         options = sealing.Options(
             [scratch.place(name)], scratch.place(f"{name}.toml"), who.author, who.signers, mounts=mounts
@@ -289,7 +307,7 @@ class _Stage:
                 file.write(f"another shipment, file {number}\n" * 100)
         mounts = scratch.drives(2, name="other", loop_bytes=LOOP_MINIMUM if self._options.loop else 0)
         self._pack_shipment("others", source, mounts, dict(zip(mounts, CARRIERS, strict=False)), 2, 1)
-        self._seal("others", mounts)
+        self._make_seal("others", mounts)
         return mounts[0]
 
     # --- scenes ---
@@ -349,7 +367,24 @@ class _Stage:
         finally:
             inner.close()
 
-    def answer(self, scenes: list[SceneResult]) -> Rehearsal:
+    def train(self) -> training.Training:
+        """The last scene, or why it is left out."""
+        if lacking := training.missing():
+            told = f"not installed: {', '.join(lacking)}; pip install 'sealift[train]'"
+            self._events.notice(f"training is left out: {told}")
+            return training.Training(left_out=told)
+        self._events.step(f"scene: {training.Training().title}")
+        carrier = self._voyage.chooser.choice(CARRIERS)
+        here = [each.mount for each in self._voyage.drives if each.carrier != carrier]
+        gone = [each for each in self._voyage.drives if each.carrier == carrier]
+        played = training.play(
+            self._scratch, self._who, self._seal, here, [each.drive for each in gone], self._events.step,
+            rebuilds=all(holds_data(each, self._voyage.manifests[each.group]) for each in gone),
+        )  # fmt: skip
+        self._events.trained(played)
+        return played
+
+    def answer(self, scenes: list[SceneResult], trained: training.Training | None) -> Rehearsal:
         """The record of it all."""
         result, status = self._result, look(self._scratch.place("ours"))
         return Rehearsal(
@@ -375,9 +410,21 @@ class _Stage:
             changed=len(result.changed),
             skipped=len(result.skipped),
             scenes=scenes,
+            training=trained,
+            outlook=_outlook(result, scenes),
             seconds=0.0,
-            held=bool(scenes) and all(scene.held for scene in scenes),
+            held=bool(scenes or trained) and all(scene.held for scene in scenes) and (not trained or trained.held),
         )
+
+
+def _outlook(result: packing.Result, scenes: list[SceneResult]) -> list[Outlook]:
+    """From what packing and verify took here; on so little data starting up is a part of it, so it is the most."""
+    rates = [("packing", result.source_bytes / max(result.seconds, 1e-9))]
+    whole = [scene for scene in scenes if scene.name == "everything"]
+    rates += [("verifying", scene.bytes_read / max(scene.verify_seconds, 1e-9)) for scene in whole]
+    return [
+        Outlook(what, rate, {str(hosts): REFERENCE / rate / hosts / 86400 for hosts in HOSTS}) for what, rate in rates
+    ]
 
 
 def _serial(mount: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.stages.rehearse import Rehearsal, SceneResult
+    from sealift.stages.rehearse_training import Training
 
 STATES = {  # state of a drive: letter, fill, text, meaning
     "good": ("", "#cfe8d5", "#1d4d2b", "here, as it was packed"),
@@ -60,7 +61,9 @@ def page(result: Rehearsal) -> str:
         plot_read=_markup(_plot_read(result.scenes)),
         plot_time=_markup(_plot_time(result.scenes)),
         plot_rates=_markup(_plot_rates(result)),
-        checks=sum(len(scene.checks) for scene in result.scenes),
+        plot_loss=_markup(_plot_loss(result.training)) if result.training and result.training.losses else "",
+        checks=sum(len(scene.checks) for scene in result.scenes)
+        + len(result.training.checks if result.training else []),
     )
 
 
@@ -182,4 +185,27 @@ def _plot_rates(result: Rehearsal) -> str:
         ("written to all drives of the group, parity included", _ORANGE, written),
     ]
     _bars(axes, [f"group {rate.group}" for rate in result.rates], series, "MB/s while the group was packed")
+    return _svg(figure)
+
+
+def _plot_loss(training: Training) -> str:
+    """Both runs: they lie on each other, so one is a line and the other dots on it."""
+    figure, axes = _figure(3.2)
+    axes.grid(axis="y", color="#e3e7eb", linewidth=0.8)
+    steps = range(1, len(training.losses) + 1)
+    axes.plot(steps, training.losses, color=_BLUE, linewidth=2, label="never stopped")
+    axes.plot(
+        range(1, len(training.resumed) + 1),
+        training.resumed,
+        "o",
+        color=_ORANGE,
+        markersize=4,
+        label="stopped, resumed",
+    )
+    axes.axvline(training.stopped_at + 0.5, color=_GREY, linewidth=1, linestyle="--")
+    top = max(training.losses)
+    axes.text(training.stopped_at + 0.8, top, "stopped here", va="top", fontsize=9, color=_INK)
+    axes.set_xlabel("step", color=_INK)
+    axes.set_ylabel("loss, nats a byte", color=_INK)
+    axes.legend(frameon=False, loc="lower left", fontsize=9)
     return _svg(figure)

@@ -111,13 +111,13 @@ def _everything(voyage: Voyage) -> Iterator[Setting]:
 
 @contextmanager
 def _carrier_lost(voyage: Voyage) -> Iterator[Setting]:
-    carriers = {each.carrier for each in voyage.drives if _holds_data(each, voyage.manifests[each.group])}
+    carriers = {each.carrier for each in voyage.drives if holds_data(each, voyage.manifests[each.group])}
     carrier = voyage.chooser.choice(sorted(carriers or {each.carrier for each in voyage.drives}))
     gone = [each.drive for each in voyage.drives if each.carrier == carrier]
     here = [each for each in voyage.drives if each.carrier != carrier]
     marks = _good(voyage) | dict.fromkeys(gone, "lost")
     setting = Setting(_shuffled(voyage, here), marks, final=True, notes=[f"carrier {carrier}: {', '.join(gone)}"])
-    needed = [each for each in voyage.drives if each.drive in gone and _holds_data(each, voyage.manifests[each.group])]
+    needed = [each for each in voyage.drives if each.drive in gone and holds_data(each, voyage.manifests[each.group])]
     setting.rebuilds = True if needed else None
 
     def check(report: VerifyReport) -> list[Check]:
@@ -131,7 +131,7 @@ def _carrier_lost(voyage: Voyage) -> Iterator[Setting]:
     yield setting
 
 
-def _holds_data(drive: Scratched, manifest: Manifest) -> bool:
+def holds_data(drive: Scratched, manifest: Manifest) -> bool:
     """Whether unpack needs something of this drive."""
     return any(_is_data(drive, manifest, stripe) for stripe in range(manifest.geometry.files_end))
 

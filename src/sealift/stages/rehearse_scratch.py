@@ -198,30 +198,40 @@ def _make_removable(path: str) -> None:
 # --- people, keys, declaration ---------------------------------------------------------------------------
 
 
+TRAINER = "trainer@rehearsal.invalid"
+
+
 @dataclass
 class People:
-    """Files of the people of a rehearsal, all fresh: author (who packs and seals too), officer, recipient."""
+    """Files of the people of a rehearsal, all fresh.
+
+    The author packs and seals too; the trainer answers; the officer releases; the recipient opens, there and at home.
+    """
 
     author: str
     officer: str
+    trainer: str
     author_line: str
+    trainer_line: str
     signers: str
     identity: bytes
     recipient: str
 
 
 def people(scratch: Scratch) -> People:
-    """Two SSH keys, an age identity, and the allowed signers file that a destination would have."""
+    """Three SSH keys, an age identity, and the allowed signers file that all of them would have."""
     author, author_line = _key(scratch.place("author"))
     officer, officer_line = _key(scratch.place("officer"))
+    trainer, trainer_line = _key(scratch.place("trainer"))
     identity, recipient = age_keys.generate_identity()
     signers = scratch.place("allowed_signers")
     lines = [
         f'author@rehearsal.invalid namespaces="sealift" {author_line}',
+        f'{TRAINER} namespaces="sealift" {trainer_line}',
         f'officer@rehearsal.invalid namespaces="sealift-release" {officer_line}',
     ]
     write_new(signers, ("\n".join(lines) + "\n").encode())
-    return People(author, officer, author_line, signers, (identity + "\n").encode(), recipient)
+    return People(author, officer, trainer, author_line, trainer_line, signers, (identity + "\n").encode(), recipient)
 
 
 def _key(path: str) -> tuple[str, str]:
@@ -234,8 +244,19 @@ def _key(path: str) -> tuple[str, str]:
     return path, sshsig.public_key_of(key).line
 
 
-def declare(path: str, who: People, drives: dict[str, str], size: Size, capacity: int) -> None:
-    """Write a complete declaration, marked a rehearsal, of `drives` (serial -> carrier)."""
+def declare(
+    path: str, who: People, drives: dict[str, str], size: Size, capacity: int, *, in_reply_to: str | None = None
+) -> None:
+    """Write a complete declaration, marked a rehearsal, of `drives` (serial -> carrier).
+
+    With `in_reply_to`, the consignment that it answers, of the leg home, by the trainer; else of the way out, which the
+    trainer may answer.
+    """
+    author = declarations.Author(name="R. Author", email="author@rehearsal.invalid", public_key=who.author_line)
+    back = declarations.Return(recipients=[who.recipient], signers=[f"{TRAINER} {who.trainer_line}"])
+    if in_reply_to is not None:
+        author = declarations.Author(name="T. Trainer", email=TRAINER, public_key=who.trainer_line)
+        back = declarations.Return()
     party = declarations.Party(
         legal_name=f"{WORD}, no company",
         address=f"{WORD}, no address",
@@ -249,8 +270,10 @@ def declare(path: str, who: People, drives: dict[str, str], size: Size, capacity
         version=1,
         consignment_id=declarations.new_consignment_id(datetime.now(UTC).year),
         rehearsal=True,
-        leg="outbound",
-        author=declarations.Author(name="R. Author", email="author@rehearsal.invalid", public_key=who.author_line),
+        leg="outbound" if in_reply_to is None else "return",
+        in_reply_to=in_reply_to or "",
+        return_=back,
+        author=author,
         shipper=party,
         consignee=party,
         end_user=party,

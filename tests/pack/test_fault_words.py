@@ -148,3 +148,16 @@ def test_stripes_that_are_packed_again_are_read_back_again(tmp_path):
     assert journal.cut_back(0, 0)
     assert journal.read_back(0) == ReadBackState(0, 80, 0, cached=False, whole=0)
     journal.close()
+
+
+def test_packs_that_are_there_count_no_more_once_their_names_are_used_again(tmp_path):
+    """A drive lacks one pack and has the others; stripes are cut back, and packed again without it."""
+    crew = a_crew(tmp_path, 9)
+    crew.lack(0, 3, "1 of its 9 packs is not on it")
+    crew.lack(0, 2, "another")
+    assert (crew.owed[0].kind, crew.owed[0].since) == ("lacks", 2)
+    journal = Journal(str(tmp_path))
+    assert journal.cut_back(0, 0)
+    journal.close()
+    crew.reload()
+    assert (crew.owed[0].kind, crew.owed[0].since) == ("failed", 0)

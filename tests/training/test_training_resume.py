@@ -1,17 +1,19 @@
 """A run that was stopped or killed, and started again, is bit by bit the run that never was."""
 
+import importlib.util
 import json
 import os
 import random
+import re
 import signal
-import subprocess
 import time
 
 import pytest
-from trainings import BATCH, SAMPLES, checkpoints, command, curve, end, start, train
+from trainings import BATCH, SAMPLES, checkpoints, curve, end, start, train
 
 torch = pytest.importorskip("torch")
 
+from sealift.cli import common, main  # noqa: E402
 from sealift.errors import BadInput, Interrupted, SignatureInvalid  # noqa: E402
 from sealift.training.config import load  # noqa: E402
 from sealift.training.model import GPT  # noqa: E402
@@ -75,9 +77,8 @@ def test_stopped_at_any_step_and_resumed_at_other_workers(whole, config):
     assert not any(word.startswith("step") for word in words)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_random(whole, config, seed):
-    path, rng = config(model=DROPOUT, training={"checkpoint_every": 3}), random.Random(seed)
+def test_killed_at_random(whole, config):
+    path, rng = config(model=DROPOUT, training={"checkpoint_every": 3}), random.Random()
     log, wanted = path.with_suffix("") / "log.jsonl", rng.randrange(4, 35)
     process = start(path)
     while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= wanted):
@@ -91,18 +92,15 @@ def test_killed_at_random(whole, config, seed):
     assert not [each for each in checkpoints(path) if each.name.startswith(".")]
 
 
-def test_a_command_that_is_told_to_end(whole, config):
-    """As a scheduler does it: SIGTERM to every process of the job."""
+def test_a_command_that_is_told_to_end(whole, config, monkeypatch, capsys):
     path = config(model=DROPOUT, training={"checkpoint_every": 1000})
-    process = start(path, "--json", start_new_session=True)
-    log = path.with_suffix("") / "log.jsonl"
-    while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= 3):
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGTERM)
-    out, err = end(process, 130)
+    stop = stop_at("step 7")
+    monkeypatch.setattr(common, "say", lambda text: stop(text.partition(":")[0]))
+    assert main.run(["train", str(path), "--json"]) == 130
+    out, err = capsys.readouterr()
     assert not out
-    assert "the same command again goes on" in err
-    train(path)
+    assert err == "sealift: interrupted at step 7; the same command again goes on\n"
+    assert main.run(["train", str(path), "--json"]) == 0
     assert curve(path) == curve(whole[0])
 
 
@@ -147,15 +145,25 @@ def test_stall_is_measured_and_nothing_is_written(config):
     assert not path.with_suffix("").exists()
 
 
-def test_the_command(config, tmp_path):
+def test_the_command(config, tmp_path, capsys):
     path = config(training={"steps": 3})
-    out, err = end(start(path, "--json"))
+    assert main.run(["train", str(path), "--json"]) == 0
+    out, err = capsys.readouterr()
     assert json.loads(out)["step"] == 3
     assert "step 3: loss" in err
+    assert main.run(["train", str(path), "--measure-stall", "2"]) == 0
+    assert re.search(r"stall \d+\.\d\d%: .* s a step from the drives", capsys.readouterr().err)
     form = tmp_path / "form.toml"
-    out, err = end(start(form, "--new", "--json"))
-    assert json.loads(out) == {"config": str(form)}
-    end(start(form, "--new"), 1)
-    done = subprocess.run(command(form), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert "hint:" in done.stderr
+    assert main.run(["train", str(form), "--new", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"config": str(form)}
+    for wrong in (["--new"], ["--new", "--measure-stall", "2"], []):
+        assert main.run(["train", str(form), *wrong]) == 1
+        assert "sealift: error: " in capsys.readouterr().err
+
+
+def test_what_is_not_installed_is_named_before_anything_is_read(config, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "safetensors" else name)
+    assert main.run(["train", str(config(data={"drives": ["/nowhere"]}))]) == 1
+    said = capsys.readouterr().err
+    assert "not installed: safetensors" in said
+    assert "pip install 'sealift[train]'" in said

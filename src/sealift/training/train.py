@@ -48,9 +48,21 @@ def train(config: Config, say: Callable[[str], None], *, measure_stall: int | No
         run = Run(config, ranks, stopping, say if ranks.rank == 0 else lambda _text: None)
         try:
             answer = run.go() if measure_stall is None else run.measure(measure_stall)
+        except RuntimeError as died:  # told by a signal, wherever the run is
+            raise _reader(died) from died
         finally:
             run.close()
     return answer if ranks.rank == 0 else None
+
+
+def _reader(died: RuntimeError) -> SealiftError:
+    """What DataLoader says of a reading process that ended; any other error is raised again."""
+    if "DataLoader worker" not in str(died):
+        raise died
+    return SealiftError(
+        f"a reading process ended: {' '.join(str(died).split())[:300]}",
+        hint="out of memory? fewer data.workers need less; what was saved is safe, and the same command goes on",
+    )
 
 
 class Stopping:
@@ -168,13 +180,7 @@ class Run:
         except SealiftError as met:
             error = met
         except RuntimeError as died:
-            if "DataLoader worker" not in str(died):
-                raise
-            error = SealiftError(
-                f"a reading process ended: {' '.join(str(died).split())[:300]}",
-                hint="was it out of memory? what was saved is safe; fewer data.workers need less, and the same "
-                "command goes on",
-            )
+            error = _reader(died)
         own = 0 if batch is None else int((batch.sequences[:, 1:] >= 0).sum())
         targets, stop, trouble = self.ranks.total(own, int(self.stopping.asked), int(error is not None))
         if trouble:

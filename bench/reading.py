@@ -6,8 +6,8 @@
     random       one located member of 100 KB at a time, from the medium, beside pread of the same plain files
     stall        how long a consumer waits that asks for a share of the reader's rate
 
-Contenders take turns, each run in a process of its own and timed there, after imports; medians and spread of the rounds.
-Writes READING.md, reading.json and stall.svg beside this file.
+Contenders take turns, each run in a process of its own and timed there, after imports; medians and spread of the
+rounds. Writes READING.md, reading.json and stall.svg beside this file.
 """
 
 # ruff: noqa: SLF001 -- the floor is made of the parts
@@ -43,7 +43,7 @@ BATCH = 64
 
 
 def make(root: Path, kind: str, count: int) -> Path:
-    """A source of samples: `text` of about 4 KB, `images` of about 100 KB that are JPEG, `noise` in a few large files."""
+    """A source of samples: `text` of about 4 KB, `images` that are JPEG of about 100 KB, `noise` in a few large files."""
     source = root / "source" / kind
     if source.exists():
         return source
@@ -97,7 +97,8 @@ def shards(root: Path, source: Path) -> list[str]:
             if tar is None or size > 100 << 20:
                 if tar is not None:
                     tar.close()
-                tar, size, number = tarfile.open(folder / f"{number:05d}.tar", "w"), 0, number + 1
+                tar = tarfile.open(folder / f"{number:05d}.tar", "w")  # noqa: SIM115 -- closed below
+                size, number = 0, number + 1
             tar.add(path, str(path.relative_to(source)))
             size += path.stat().st_size
         if tar is not None:
@@ -369,9 +370,9 @@ def run(root: Path, medium: Path, scale: float, rounds: int) -> dict[str, Any]:
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """READING.md."""
     yield "# Reading where it stands\n"
-    yield f"Written by `python -m bench.reading`; {found['cores']} cores. Ratios hold between what took turns in one run."
+    yield f"Written by `python -m bench.reading`; {found['cores']} cores. Ratios hold for what took turns in one run."
     yield "\n## From front to back\n"
-    yield "Shipments in memory (tmpfs), 6+2. The floor deciphers and decompresses the same bytes in memory used again.\n"
+    yield "Shipments in memory (tmpfs), 6+2. The floor deciphers and decompresses the same bytes into used memory.\n"
     yield "| | floor MB/s | streams | samples | streams, one drive lost | samples, one drive lost |"
     yield "|---|---|---|---|---|---|"
     for kind, each in found["sequential"].items():
@@ -383,7 +384,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         ]
         yield f"| {kind} | {each['floor']['rate'] / 1e6:,.0f} | {' | '.join(cells)} |"
     yield "\nStreams and samples as a share of the floor; with a drive lost, as a share of themselves without.\n"
-    yield f"## Samples a second\n\nA DataLoader with {WORKERS} workers; WebDataset reads its own tar files, also in memory.\n"
+    yield "## Samples a second\n"
+    yield f"A DataLoader with {WORKERS} workers; WebDataset reads its own tar files, also in memory.\n"
     yield "| | sealift | WebDataset | ratio |"
     yield "|---|---|---|---|"
     for kind, each in found["samples"].items():
@@ -395,8 +397,10 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield "| located member of 100 KB | the same plain file | ratio | looking its path up |"
     yield "|---|---|---|---|"
     ratio = rates["ours"] / rates["plain"]
-    yield f"| {rates['ours'] * 1e3:.2f} ms | {rates['plain'] * 1e3:.2f} ms | {ratio:.1f} | {rates['lookup'] * 1e3:.2f} ms |"
-    yield "\n## Stall\n\nA consumer that asks for a share of the reader's rate waits for this share of its time (stall.svg):\n"
+    cells = [f"{rates[name] * 1e3:.2f} ms" for name in ("ours", "plain", "lookup")]
+    yield f"| {cells[0]} | {cells[1]} | {ratio:.1f} | {cells[2]} |"
+    yield "\n## Stall\n"
+    yield "A consumer that asks for a share of the reader's rate waits for this share of its time (stall.svg):\n"
     yield "| asked for | " + " | ".join(f"{float(share):.0%}" for share in found["stall"]) + " |"
     yield "|---|" + "---|" * len(found["stall"])
     yield "| waits | " + " | ".join(f"{value:.1%}" for value in found["stall"].values()) + " |"

@@ -51,8 +51,9 @@ OPEN, with the identity file, which is on no drive. For an identity AGE-SECRET-K
 
     tar -x -p -i --delay-directory-restore -f FOLDERS -C TARGET
 
-REBUILD: packs may be missing or damaged as long as no more than {parity} of the {n} packs with one number are. sealift
-verify and sealift unpack tell and do it, and docs/spec/ of sealift says how, to the byte.
+REBUILD: packs may be missing or damaged as long as no more than {parity} of the {n} packs with one number are.
+sealift verify tells which are, and sealift repair makes them again, or a whole drive that is lost; neither needs a key.
+sealift unpack rebuilds them as it reads. docs/spec/parity.md of sealift says how, to the byte.
 """
 
 

@@ -116,6 +116,19 @@ def test_verify_says_what_to_do_next(fleet, foreign, ask, what):
     assert honest == (what not in {"rot", "absent"})
 
 
+@pytest.mark.parametrize("what", ["packs", "OPEN-ME.txt"])
+def test_what_stands_in_the_place_of_what_was_signed_is_no_mere_company(fleet, ask, tmp_path, what):
+    fleet.path(0, 1, what).rename(tmp_path / "aside")
+    if what == "packs":
+        fleet.path(0, 1, what).write_bytes(b"?")
+    else:
+        fleet.path(0, 1, what).mkdir()
+    for command in ("verify", "inspect"):
+        words = ask(command, code=3)
+        assert "as it was signed" not in words
+        assert any("`sealift repair` makes the drives whole" in line for line in steps(words)), words
+
+
 @pytest.mark.parametrize("what", ["foreign", "stray", "empty", "rot"])
 def test_repair_says_of_what_it_does_not_mend_who_can(fleet, foreign, ask, tmp_path, what):
     mounts = list(fleet.mounts)
@@ -147,7 +160,10 @@ def test_repair_says_how_much_it_read(fleet, ask):
     fleets.flip(fleet.path(0, 1, mf.OPEN_ME), 3)
     words = ask("repair", code=0)
     assert "to find what is wrong" in words
-    assert "read 0 B to find" not in words
+    assert "read 0 B" not in words
+    assert "read 0 B" not in ask("repair", code=0, more=["--dry-run"])
+    fleet.path(0, 1, mf.SUMS).unlink()
+    assert "about 0 B" not in ask("repair", code=3, more=["--dry-run"])
 
 
 def without_seal(fleet, slot):

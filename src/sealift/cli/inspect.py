@@ -124,9 +124,11 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         yield "pull both drives of a conflict, and ask the origin which serial number is right"
     if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
         yield "ask the origin about what is undeclared or signed twice, before you go on"
-    if report.state == "recoverable" and any(fault.kind not in _NOT_MENDED for fault in faults):
+    if report.state == "recoverable" and any(
+        fault.kind not in _NOT_MENDED or (fault.kind == "unexpected" and not _is_unnamed(fault)) for fault in faults
+    ):
         yield "unpack and training rebuild what is damaged as they read; `sealift repair` makes the drives whole"
-    if any(fault.kind == "unexpected" for fault in faults):
+    if any(_is_unnamed(fault) for fault in faults):
         yield "nobody signed what is unexpected: move it away, if it is not known to you"
     if report.state == "recoverable" and any(group.missing for group in report.groups):
         yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
@@ -135,9 +137,13 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
 def only_strange(report: InspectReport | VerifyReport) -> bool:
     """Whether nothing is wrong with what was signed: other mounts and files are among it, and that is all."""
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE or _is_no_drive(fault)}
-    return not any(group.missing for group in report.groups) and all(
-        fault.mount in strange or fault.kind == "unexpected" for fault in report.faults
-    )
+    whole = not any(group.missing or any(drive.damage for drive in group.present) for group in report.groups)
+    return whole and all(fault.mount in strange or _is_unnamed(fault) for fault in report.faults)
+
+
+def _is_unnamed(fault: Fault) -> bool:
+    """Something beside what was signed, and not in its place."""
+    return fault.kind == "unexpected" and fault.detail.endswith("that the manifest does not name")
 
 
 _NOT_MENDED = {"unexpected", "conflict", "undeclared", "two-manifests", *_STRANGE}

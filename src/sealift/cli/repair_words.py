@@ -110,10 +110,10 @@ def _amounts(result: RepairReport) -> Iterator[str]:
         if first:
             yield first
         if result.repaired_files:
-            yield f"repairing it would read about {read} and write {written}"
+            yield f"repairing it would {f'read about {read} and ' if result.bytes_read else ''}write {written}"
         return
-    rest = ""
-    if result.repaired_files or result.bytes_read:
+    rest = f"{written} written" if result.bytes_written else ""
+    if result.bytes_read:
         rest = f"read {read} to rebuild {common.counted(result.rebuilt_blocks, 'block')}, {written} written"
     took = f"in {common.duration_text(result.seconds)}"
     yield f"{'; '.join(filter(None, (first, rest))) or 'read no pack'}, {took}"

@@ -86,6 +86,14 @@ def test_drives_of_both_shipments_are_verified_and_the_others_are_foreign(stand)
     assert (report.state, exit_code(report), {fault.kind for fault in report.faults}) == ("recoverable", 3, {"foreign"})
 
 
+def test_without_signers_nothing_is_said_of_signatures(stand, capsys):
+    root, here, _ = stand
+    assert sealift(["inspect", *here.mounts, "--seal", str(root / "other.seal")]) == 5
+    err = capsys.readouterr().err
+    assert f"say that they are of shipment {here.shipment} (no allowed signers were given" in err
+    assert not any(word in err for word in ("hold;", *FORGERY))
+
+
 def test_a_signature_that_does_not_hold_is_still_told_as_that(stand, capsys):
     root, here, other = stand
     (root / "none").write_bytes(other.allowed_bytes)

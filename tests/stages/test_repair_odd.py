@@ -63,13 +63,13 @@ def part_is_a_folder(fleet):
     path = fleet.path(0, 1, pack(fleet, 1, 0))
     path.unlink()
     (path.parent / (path.name + ".part")).mkdir()
-    return pack(fleet, 1, 0)
+    return pack(fleet, 1, 0) + ".part"
 
 
 def part_of_open_me_is_a_folder(fleet):
     fleet.path(0, 1, mf.OPEN_ME).unlink()
     fleet.path(0, 1, mf.OPEN_ME + ".part").mkdir()
-    return mf.OPEN_ME
+    return mf.OPEN_ME + ".part"
 
 
 def open_me_is_a_folder(fleet):
@@ -102,19 +102,20 @@ def test_it_is_told_and_everything_else_is_mended(fleet, odd):
     path = odd(fleet)
     fleets.flip(fleet.path(0, 0, pack(fleet, 0, 1)), 9)
     fleets.flip(fleet.path(0, 1, mf.SUMS), 9)
-    kept = fleet.path(0, 1, path).lstat() if odd not in SHOWN_BY_WRITING else None
+    kept = fleet.path(0, 1, path).lstat()
     dry = stage.repair(fleet.mounts, allowed=fleet.allowed, dry_run=True)
     report = stage.repair(fleet.mounts, allowed=fleet.allowed)
     assert {(each.drive, each.path) for each in report.repaired} >= {("g0s0", pack(fleet, 0, 1)), ("g0s1", mf.SUMS)}
-    if kept is not None:
-        now = fleet.path(0, 1, path).lstat()
-        assert (now.st_ino, now.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
+    now = fleet.path(0, 1, path).lstat()
+    assert (now.st_ino, now.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
+    if odd not in SHOWN_BY_WRITING:
         assert [each.path for each in dry.in_the_way] == [path]
     assert [(each.mount, each.path) for each in report.in_the_way] == [(fleet.mount(0, 1), path)]
     told = [fault for fault in report.left if fault.path == path]
     assert len(told) == 1
     assert (told[0].drive, told[0].kind) == ("g0s1", "unexpected")
     assert "move it away" in told[0].detail
+    assert report.left == told, "and what is beneath it is not named once more"
     assert (report.state, stage.exit_code(report), report.lost) == ("damaged", 3, [])
     assert not [name for _, _, names in os.walk(fleet.root) for name in names if name.endswith(".part")]
 

@@ -82,7 +82,7 @@ def survey(
     checker = Checker(allowed, trust.sealed_at(found.seal) if found.seal else None)
     if found.seal is not None and shipment is not None and found.seal.shipment != shipment:
         raise SealInvalid(f"the seal is of shipment {found.seal.shipment}, not of {shipment}")
-    found.shipment = found.seal.shipment if found.seal else expected
+    found.shipment, found.checked = found.seal.shipment if found.seal else expected, allowed is not None
     _group(found, checker)
     compare_seals(found, copies)
     if allowed is not None and found.trusted is not None:
@@ -134,6 +134,8 @@ def _of_others(found: Survey, drives: Sequence[DriveView]) -> SealInvalid:
     names = {view.manifest.shipment for view in drives if view.manifest is not None}
     if all(view.signed for view in drives):
         said = f"are of {_shipments(names)}, and their signatures hold"
+    elif not found.checked:
+        said = f"say that they are of {_shipments(names)} (no allowed signers were given, to check it)"
     else:
         said = f"say that they are of {_shipments(names)}, which nobody whose signature counts here has signed"
     what = "the seal is of" if found.seal is not None else "--shipment asks for"
@@ -223,7 +225,7 @@ def _group(found: Survey, checker: Checker) -> None:
         manifest = view.manifest
         if manifest is None:
             continue
-        view.signed = checker.own(view)[0]
+        view.signed = found.checked and checker.own(view)[0]
         if manifest.shipment != found.shipment:
             if checker.whole(view):
                 view.standing = "foreign"

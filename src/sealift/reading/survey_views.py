@@ -62,7 +62,7 @@ class DriveView:
     card: DriveCard | None = None  # as drive.json has it: a claim
     manifest: Manifest | None = None  # its own, well-formed; not necessarily its group's
     standing: Standing = "unidentified"
-    signed: bool = False  # its signature holds over its own manifest, by an allowed signer where those are given
+    signed: bool = False  # its own manifest is signed by an allowed signer
     group: int | None = None
     slot: int | None = None
     problems: list[Problem] = field(default_factory=list)
@@ -218,6 +218,7 @@ class Survey:
     seal_source: Literal["file", "drives"] | None
     seal_failures: list[str]  # why seals on the drives do not hold
     notices: list[str]
+    checked: bool = False  # allowed signers were given
     unsealed: list[DriveView] = field(default_factory=list)  # drives without seal/, though others here have it
 
     @property

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from sealift.drives.base import is_in_the_way
+from sealift.drives.base import PART, is_in_the_way
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats.manifest import BLOCK
@@ -292,7 +292,7 @@ class _Repair:
         """It showed only when the pack was to be written."""
         slot = mf.slot_of(stripe, role, self._manifest.n)
         name = self._name(stripe, slot)
-        self._obstruct(drive, slot, InTheWay(drive).of(name) or name)
+        self._obstruct(drive, slot, InTheWay(drive).of(name) or name + PART)
 
     def _tell_obstacles(self) -> None:
         left = self._answer.left
@@ -368,10 +368,11 @@ class _Repair:
         answer.bytes_read += result.bytes_read
         answer.lost += [lost_blocks(self._manifest, lost) for lost in result.lost]
         views = {view.mount: view for view in self._group.views if not looking.is_bag(view)}
+        known = {(task.view.mount, stripe) for task in self._plan.tasks for stripe in task.damage}
         for each in result.noticed[: MAX_LISTED - len(answer.left)]:
             view = views.get(each.mount)
-            if view is None:
-                continue  # a folder of packs need not have this one
+            if view is None or (each.mount, each.stripe) in known:
+                continue  # a folder of packs need not have this one; what was seen before is told
             name = mf.pack_name(each.stripe, each.role, self._geometry.data)
             answer.left.append(join.fault_at(view, name.encode(), "rotten", "met while rebuilding", each.block))
 
@@ -460,7 +461,7 @@ class _Repair:
             except (FormatError, DriveFault) as error:
                 if not is_in_the_way(error):
                     raise
-                self._obstruct(drive, slot, InTheWay(drive).of(name) or name)
+                self._obstruct(drive, slot, InTheWay(drive).of(name) or name + PART)
                 return True
         if written is not None:
             self._wrote(drive, slot, name, written)

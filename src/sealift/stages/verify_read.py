@@ -174,10 +174,12 @@ class DriveCheck:
                     if entry.kind == "folder":
                         strange.add(entry.name)
                     continue
-                if self._belongs(entry.name, entry.kind) or entry.name in known:
+                if self._belongs(entry.name, entry.kind):
                     continue
                 if entry.kind == "folder":
                     strange.add(entry.name)
+                if entry.name in known:
+                    continue
                 named += 1
                 if named <= MAX_UNEXPECTED:
                     what = "left by an interrupted write" if entry.name.endswith(PART.encode()) else f"a {entry.kind}"

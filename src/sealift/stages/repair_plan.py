@@ -40,7 +40,13 @@ _PACK = re.compile(r"packs/[0-9]{4,5}/([0-9]{7,8})\.(?:tar\.zst\.age|parity)")
 _OTHERS = {"foreign", "replayed", "two-manifests", "conflict", "undeclared"}  # such a drive is not ours to write
 _MENDED = {"missing", "truncated", "extended", "rotten", "unreadable", "unsigned", "non-canonical", "unexpected"}
 _FIRST = mf.CARD.encode() + PART.encode()  # all that a rebuild killed at its first write leaves
-_OF_FILESYSTEMS = {"lost+found", "System Volume Information", "$RECYCLE.BIN", ".Trashes", ".fseventsd"}
+OF_FILESYSTEMS = {  # what lies on an empty drive
+    "lost+found",
+    "System Volume Information",
+    "$RECYCLE.BIN",
+    ".Trashes",
+    ".fseventsd",
+}
 _EMPTY = "give an empty drive; look at what this one holds before anything on it is removed"
 MAX_LISTED = 10_000
 
@@ -280,7 +286,7 @@ def _beside(drive: Drive) -> list[str]:
     """What lies on a drive beside sealift/, but for what filesystems make themselves."""
     if not isinstance(drive, LocalDrive):
         return []
-    return sorted(ascii(name)[1:-1] for name in os.listdir(drive.mount) if name not in {mf.ROOT, *_OF_FILESYSTEMS})
+    return sorted(ascii(name)[1:-1] for name in os.listdir(drive.mount) if name not in {mf.ROOT, *OF_FILESYSTEMS})
 
 
 def _already(drive: Drive) -> int:

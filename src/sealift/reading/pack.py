@@ -244,10 +244,15 @@ class PackContent:
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes start..start+length-1 of the tar stream. Lost, FormatError."""
-        return b"".join([bytes(piece) for piece in self.pieces(start, length)])
+        out = bytearray(length)
+        self.readinto(start, memoryview(out))
+        return bytes(out)
 
     def readinto(self, start: int, buffer: memoryview) -> None:
         """Fill `buffer` from `start` of the tar stream. Lost, FormatError."""
+        if 0 < len(buffer) <= _WINDOW:  # one read of the drive for all of it
+            place, end = self.span(start, len(buffer))
+            self._get(place, end, on=place == self._ahead)
         done = 0
         for piece in self.pieces(start, len(buffer)):
             buffer[done : done + len(piece)] = piece

@@ -57,6 +57,15 @@ def test_tokens_are_little_endian_and_of_the_vocabulary(config):
         data.sequence(sample(tokens.tobytes()), settings, 0)
 
 
+def test_what_readers_send_is_no_tensor(config):
+    """A long TMPDIR is too long for a socket, and a container's /dev/shm is small: tensors of readers want both."""
+    feed = data.Feed(load(str(config(data={"workers": 1}))), Ranks("cpu"), None, print)
+    sent = feed.next()
+    feed.close()
+    assert isinstance(sent.sequences, np.ndarray)
+    assert sent.sequences.shape == (16, 49)
+
+
 def drive(name, state, rebuilt=0, faults=0, mount=""):
     return DriveHealth(
         drive=name, serial="S", carrier="", state=state, mount=mount, rebuilt_blocks=rebuilt, faults=faults

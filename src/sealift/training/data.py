@@ -42,7 +42,7 @@ _WORST = ("damaged", "missing", "failing")
 class Batch(NamedTuple):
     """A rank's share of a batch."""
 
-    sequences: Any  # int32 [samples of the share, block + 1]
+    sequences: NDArray[np.int32]  # [samples of the share, block + 1]
     worker: int
     health: bytes | None  # of the process that read it, where there is news
 
@@ -88,7 +88,7 @@ class Batches(IterableDataset[Any]):  # type: ignore[misc]
                 if met != known and time.monotonic() > next_time:
                     known, next_time = met, time.monotonic() + _TELL
                     health = self._dataset.shipment.health().encode()
-                yield Batch(torch.from_numpy(np.stack(made)), 0 if worker is None else worker.id, health)
+                yield Batch(np.stack(made), 0 if worker is None else worker.id, health)
         except SealiftError as error:
             yield error
 
@@ -183,7 +183,7 @@ class Feed:
             worker_init_fn=_deaf,
             multiprocessing_context="fork" if workers else None,  # a spawned one would import torch, and open it again
             generator=torch.Generator(),  # its own: the run's is not to depend on how often it was resumed
-            pin_memory=self._ranks.device.type == "cuda",
+            collate_fn=_as_it_is,
         )
 
     def _turn(self) -> None:
@@ -236,6 +236,11 @@ def open_shipment(config: Config) -> Shipment:
 
 def _present(shipment: Shipment | None) -> dict[int, set[int]]:
     return {} if shipment is None else {number: set(each.reader.drives) for number, each in shipment.groups.items()}
+
+
+def _as_it_is(item: Any) -> Any:
+    """Arrays go through the pipe as they are: tensors would want shared memory and sockets, and hang without."""
+    return item
 
 
 def _deaf(_worker: int) -> None:

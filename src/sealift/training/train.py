@@ -205,7 +205,7 @@ class Run:
         training, model, ranks = self.config.training, self.model, self.ranks
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.step, self.config)
-        sequences = batch.sequences.to(ranks.device, non_blocking=True)
+        sequences = torch.from_numpy(batch.sequences).to(ranks.device)
         parts = sequences.split(training.micro_batch or len(sequences))
         loss = torch.zeros((), device=ranks.device)
         for number, part in enumerate(parts):

@@ -33,5 +33,5 @@ def test_ray_train_runs_the_same_loop(config):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    losses = [loss for _, _, loss in curve(path)]
-    assert losses == pytest.approx([loss for _, _, loss in curve(path.with_name("alone.toml"))], rel=5e-3)
+    losses = [loss for _, _, loss, _ in curve(path)]
+    assert losses == pytest.approx([loss for _, _, loss, _ in curve(path.with_name("alone.toml"))], rel=5e-3)

@@ -1,7 +1,8 @@
 """Pages, their code blocks, and a shell to run them in.
 
-A block fenced as ```bash is executed by tests, all of a page in order, in one empty folder; ```sh is for machines that
-the tests do not have (mounts, root, a network), and only its sealift commands are compared with the code.
+A block fenced as ```bash is executed by tests, all of a page in order, in one empty folder, and ```python after them;
+```sh is for machines that the tests do not have (mounts, root, a network), and only its sealift commands are compared
+with the code.
 """
 
 import os

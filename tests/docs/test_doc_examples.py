@@ -1,12 +1,16 @@
 """What the pages tell people to type is typed here, word for word."""
 
 import os
+import re
 import shutil
+import sys
+from importlib.util import find_spec
 
 import pytest
 from doc_pages import ROOT, blocks, missing_tools, run
 
 OPEN = ROOT / "docs/open-a-drive-without-sealift.md"
+TRAINING = ROOT / "docs/guides/training.md"
 HOME = ROOT / "docs/the-leg-home.md"
 
 
@@ -71,6 +75,23 @@ def test_the_leg_home_goes_on_from_the_readme(all_arrived):
         '"loss": 2.5',
     ):
         assert said in done.stdout
+
+
+def test_the_guide_to_training_goes_on_from_the_readme_while_bo_is_away(voyage, tmp_path):
+    if find_spec("torch") is None and not os.environ.get("CI"):
+        pytest.skip("torch is not installed")
+    folder = tmp_path / "training"
+    shutil.copytree(voyage[0], folder)
+    (folder / "notebook.py").write_text("".join(blocks(TRAINING, "python")))
+    done = run("".join(blocks(TRAINING, "bash")) + f"\n{sys.executable} notebook.py", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^8 texts; the first: b'", done.stdout, re.MULTILINE)
+    assert '"resumed_from": "' in done.stdout
+    assert "checkpoints/step-00000020" in done.stdout
+    assert "model.safetensors" in done.stdout
+    assert re.search(r"drive g0s\d \(serial EXAMPLE-[34]\) is not here; ", done.stderr)
+    assert re.search(r"^stall \d", done.stderr, re.MULTILINE)
+    assert len("".join(blocks(TRAINING, "python")).split("\n\n")[-1].splitlines()) <= 10
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "packs/0000/0000000.tar.zst.age", "packs.bin"])

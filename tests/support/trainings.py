@@ -56,12 +56,12 @@ def write_config(path, port, *, data=None, model=None, training=None, out=None):
     return path
 
 
-def train(path, then=lambda _step: None, **options):
+def train(path, then=lambda _step: None, words=None, **options):
     """Train in this process; `then` is called with every step when its line is said."""
     from sealift.training.config import load
     from sealift.training.train import train as run
 
-    words = []
+    words = [] if words is None else words
 
     def say(text):
         words.append(text)
@@ -73,9 +73,9 @@ def train(path, then=lambda _step: None, **options):
 
 
 def curve(path):
-    """(step, epoch, loss) of a run's log."""
+    """(step, epoch, loss, norm of the gradient) of a run's log."""
     lines = [json.loads(line) for line in (path.with_suffix("") / "log.jsonl").read_text().splitlines()]
-    return [(line["step"], line["epoch"], line["loss"]) for line in lines]
+    return [(line["step"], line["epoch"], line["loss"], line["norm"]) for line in lines]
 
 
 def command(*arguments, ranks=0):

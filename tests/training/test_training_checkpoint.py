@@ -3,12 +3,14 @@
 import errno
 import os
 import shutil
+import signal
 
 import pytest
 from trainings import checkpoints, curve, train
 
 torch = pytest.importorskip("torch")
 
+from sealift.errors import Interrupted  # noqa: E402
 from sealift.training import checkpoint  # noqa: E402
 from sealift.training.distributed import Ranks  # noqa: E402
 
@@ -87,8 +89,12 @@ def test_a_full_disk_leaves_the_one_before_and_the_run_goes_on(whole, config, mo
     monkeypatch.undo()
     assert [each.name for each in checkpoints(path)] == [".step-00000020.part", "step-00000010"]
     (path.with_suffix("") / "checkpoints/step-00000025").mkdir()
-    answer, words = train(path)
-    assert answer["resumed_from"].endswith("step-00000010")
+    words = []
+    with pytest.raises(Interrupted):
+        train(path, lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 20 else None, words=words)
     assert any("step-00000025 is not whole" in word for word in words)
+    assert [each.name for each in checkpoints(path)] == ["step-00000020"], "the last whole one is not what goes"
+    answer, _ = train(path)
+    assert answer["resumed_from"].endswith("step-00000020")
     assert [each.name for each in checkpoints(path)] == ["step-00000040"]
     assert curve(path) == curve(whole[0])

@@ -2,7 +2,10 @@
 
 import itertools
 import os
+import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from trainings import curve, train
 
 torch = pytest.importorskip("torch")
 
-from sealift.errors import BadInput, Lost  # noqa: E402
+from sealift.errors import BadInput, Busy, Lost, NotAllHere  # noqa: E402
 from sealift.reading.health import DriveHealth, Health, PackHealth  # noqa: E402
 from sealift.reading.samples import Sample  # noqa: E402
 from sealift.reading.shipment import PackId  # noqa: E402
@@ -55,6 +58,87 @@ def test_tokens_are_little_endian_and_of_the_vocabulary(config):
     assert data.sequence(sample(tokens[:2].tobytes()), settings, 0)[:3].tolist() == [1, 70_000, -1]
     with pytest.raises(BadInput, match=r"'a/b': token 2147483653, where the vocabulary has 70001"):
         data.sequence(sample(tokens.tobytes()), settings, 0)
+
+
+def test_what_readers_send_is_no_tensor(config):
+    """A long TMPDIR is too long for a socket, and a container's /dev/shm is small: tensors of readers want both."""
+    feed = data.Feed(load(str(config(data={"workers": 1}))), Ranks("cpu"), None, print)
+    sent = feed.next()
+    assert feed.state()["phases"][-1]["batches"] == 0, "it is not taken yet"
+    feed.close()
+    assert isinstance(sent.sequences, np.ndarray)
+    assert sent.sequences.shape == (16, 49)
+
+
+class Other(Ranks):
+    """Rank 0 of two, of which the other says what `change` makes of what this one says."""
+
+    def __init__(self, change):
+        super().__init__("cpu")
+        self.change = change
+
+    def gather(self, value):
+        return [value, self.change(value)]
+
+
+def test_ranks_with_other_drives_before_them_are_refused(config):
+    def fewer(value):
+        return {**value, "phases": [{"here": {"0": [1]}, "batches": 0}]}
+
+    with pytest.raises(NotAllHere, match="rank 1 has other drives"):
+        data.Feed(load(str(config())), Other(fewer), None, print)
+
+
+def test_drives_that_came_to_one_rank_only_are_not_read(config, port, tmp_path):
+    drives = tmp_path / "drives"
+    shutil.copytree(port / "d00", drives / "d00")
+    settings = load(str(config(data={"drives": [f"{drives}/*"]})))
+    ranks = Other(lambda value: value)
+    feed = data.Feed(settings, ranks, None, print)
+    shutil.copytree(port / "d01", drives / "d01")
+    ranks.change = lambda value: (False, {0: {0}}) if isinstance(value, tuple) else value
+    owed = feed.owed
+    assert owed[0] > 0
+    assert not feed._look_again()
+    assert feed.owed == owed
+    ranks.change = lambda value: value
+    assert feed._look_again()
+    assert not any(feed.owed)
+    assert not feed._look_again(), "nothing more has come"
+    feed.close()
+
+
+def test_an_epoch_of_which_nothing_can_be_read_ends_the_run(config, port, tmp_path):
+    """Resumed with drives of which no batch can be made: it does not turn epochs for ever."""
+    drives = tmp_path / "drives"
+    for name in ("d00", "d01", "d02"):
+        shutil.copytree(port / name, drives / name)
+    path = config(data={"drives": [f"{drives}/*"]}, training={"steps": 20, "batch": 160})
+    train(path)
+    for name in ("d00", "d02"):
+        shutil.rmtree(drives / name)
+    config(data={"drives": [f"{drives}/*"]}, training={"steps": 30, "batch": 160})
+    with pytest.raises(NotAllHere, match="not one batch of 160") as caught:
+        train(path)
+    assert "mount more drives" in caught.value.hint
+
+
+def test_two_runs_into_one_folder(config):
+    path = config(training={"steps": 1})
+    train(path)
+    script = (
+        "import fcntl, sys; it = open(sys.argv[1], 'r+'); fcntl.lockf(it, fcntl.LOCK_EX); print(1, flush=1); input()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    other = subprocess.Popen([sys.executable, "-c", script, path.with_suffix("") / ".lock"], **pipes)
+    try:
+        other.stdout.readline()
+        with pytest.raises(Busy, match="another process trains"):
+            train(path)
+    finally:
+        other.kill()
+        other.communicate()
+    train(path)
 
 
 def drive(name, state, rebuilt=0, faults=0, mount=""):

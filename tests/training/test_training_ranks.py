@@ -28,6 +28,8 @@ def near(path, alone):
     found = curve(path)
     assert [each[:2] for each in found] == [each[:2] for each in alone[: len(found)]]
     assert [each[2] for each in found] == pytest.approx([each[2] for each in alone[: len(found)]], rel=5e-3)
+    norms = [each[3] for each in alone[: len(found)]]
+    assert [each[3] for each in found[:12]] == pytest.approx(norms[:12], rel=0.02)
     return len(found)
 
 

@@ -23,11 +23,11 @@ DROPOUT = {"dropout": 0.1}
 
 
 def test_the_loss_falls(whole):
-    losses = [loss for _, _, loss in curve(whole[0])]
+    losses = [loss for _, _, loss, _ in curve(whole[0])]
     assert len(losses) == 40
     assert losses[0] > 5
     assert losses[-1] < 2.5
-    assert [epoch for _, epoch, _ in curve(whole[0])] == [step // (SAMPLES // BATCH) for step in range(40)]
+    assert [epoch for _, epoch, _, _ in curve(whole[0])] == [step // (SAMPLES // BATCH) for step in range(40)]
 
 
 def test_what_comes_out(whole):
@@ -111,7 +111,7 @@ def test_a_run_keeps_what_it_is(whole, config, tmp_path):
     with pytest.raises(BadInput, match=r"made with other model\.layers, training\.batch"):
         train(path)
     train(config(training={"steps": 4, "lr": 0.02}))
-    assert [step for step, _, _ in curve(path)] == [1, 2, 3, 4]
+    assert [step for step, _, _, _ in curve(path)] == [1, 2, 3, 4]
 
 
 def test_what_reading_refuses_training_refuses(config, port, tmp_path):
@@ -128,7 +128,7 @@ def test_token_files(config):
     tokens = {"file": "tok", "tokens": "uint16"}
     path = config(data=tokens, model={"vocabulary": 15})
     train(path)
-    losses = [loss for _, _, loss in curve(path)]
+    losses = [loss for _, _, loss, _ in curve(path)]
     assert 2.6 < losses[0] < 2.8  # ln 15
     assert losses[-1] < losses[0]
     with pytest.raises(BadInput, match="token 14, where the vocabulary has 14"):

@@ -89,9 +89,5 @@ def tell(answer: Mapping[str, Any]) -> None:
             f"{stall['cached_step_seconds']:.4f} s on batches in memory; blocked for {stall['blocked']:.2%} of a step"
         )
         return
-    for drive in answer["health"]["drives"]:
-        what = {"missing": "is not here", "failing": "fails to read", "damaged": "is damaged"}[drive["state"]]
-        rebuilt = common.counted(drive["rebuilt_blocks"], "block")
-        common.say(f"drive {drive['drive']} (serial {drive['serial']}) {what}; {rebuilt} of it rebuilt from parity")
     if answer["health"]["drives"]:
         common.say(f"health: {answer['final']}/health.json, for sealift repair --report")

@@ -14,6 +14,8 @@ that a crash, a full disk or a bad copy has torn is passed over for the one befo
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -32,11 +34,11 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from sealift.errors import BadInput
+from sealift.errors import BadInput, Busy
 from sealift.reading.order import draw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sealift.training.distributed import Ranks
 
@@ -78,6 +80,28 @@ def save(root: str, step: int, model: Any, optimizer: Any, files: Mapping[str, b
             for old in steps[: steps.index(name)] + steps[steps.index(name) :][keep:]:
                 shutil.rmtree(os.path.join(root, old), ignore_errors=True)
     return path
+
+
+@contextlib.contextmanager
+def held(out: str, ranks: Ranks, wanted: bool) -> Iterator[None]:
+    """The run's folder is made, and no other process trains into it, while inside; Busy if another does.
+
+    The lock is of the process, not of its children: readers that outlive it for a moment do not hold it.
+    """
+    descriptor = -1
+    try:
+        with ranks.together():
+            if wanted and ranks.rank == 0:
+                os.makedirs(out, exist_ok=True)
+                descriptor = os.open(os.path.join(out, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                try:
+                    fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise Busy(f"{out}: another process trains into this folder") from error
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def latest(root: str, ranks: Ranks, say: Callable[[str], None]) -> str | None:

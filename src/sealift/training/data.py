@@ -42,9 +42,15 @@ _WORST = ("damaged", "missing", "failing")
 class Batch(NamedTuple):
     """A rank's share of a batch."""
 
-    sequences: Any  # int32 [samples of the share, block + 1]
+    sequences: NDArray[np.int32]  # [samples of the share, block + 1]
+
+
+class Item(NamedTuple):
+    """What a reading process sends: a batch or, last, the error that ended it; and its health where there is news."""
+
+    what: Batch | SealiftError
     worker: int
-    health: bytes | None  # of the process that read it, where there is news
+    health: bytes | None
 
 
 def sequence(sample: Sample, config: Config, epoch: int) -> NDArray[np.int32]:
@@ -72,25 +78,26 @@ def sequence(sample: Sample, config: Config, epoch: int) -> NDArray[np.int32]:
 
 
 class Batches(IterableDataset[Any]):  # type: ignore[misc]
-    """What a reading process gives: a Batch for each batch, or the error that ended it, last."""
+    """What a reading process sends."""
 
     def __init__(self, dataset: ShipmentDataset, config: Config) -> None:
         super().__init__()
         self._dataset, self._config = dataset, config
 
-    def __iter__(self) -> Iterator[Batch | SealiftError]:
+    def __iter__(self) -> Iterator[Item]:
         worker = get_worker_info()
+        number, shipment = 0 if worker is None else worker.id, self._dataset.shipment
         known, next_time = (0, 0), 0.0
         try:
             for samples in self._dataset:
                 made = [sequence(sample, self._config, self._dataset.epoch) for sample in samples]
-                met, health = _trouble(self._dataset.shipment), None
+                met, health = _trouble(shipment), None
                 if met != known and time.monotonic() > next_time:
                     known, next_time = met, time.monotonic() + _TELL
-                    health = self._dataset.shipment.health().encode()
-                yield Batch(torch.from_numpy(np.stack(made)), 0 if worker is None else worker.id, health)
+                    health = shipment.health().encode()
+                yield Item(Batch(np.stack(made)), number, health)
         except SealiftError as error:
-            yield error
+            yield Item(error, number, shipment.health().encode())
 
 
 def _trouble(shipment: Shipment) -> tuple[int, int]:
@@ -118,7 +125,8 @@ class Feed:
                 world_size=ranks.world,
                 state=state,
             )
-            self._some()
+            if state is None:
+                self._some()
         states = ranks.gather(self._dataset.state(0))
         other = next((rank for rank, each in enumerate(states) if each != states[0]), None)
         if other is not None:
@@ -128,11 +136,12 @@ class Feed:
             )
 
     def _some(self) -> None:
-        if not self._dataset.batches and not self._dataset.epoch and not self.state()["phases"][-1]["batches"]:  # type: ignore[index]
-            raise BadInput(
-                f"not one batch of {self._config.training.batch}: what is here has "
-                f"{self._dataset.dropped} samples that can be read",
-                hint="mount more drives, or make training.batch smaller",
+        """There is a batch in an epoch that begins; else NotAllHere where drives are missing, BadInput otherwise."""
+        if not self._dataset.batches:
+            raise (NotAllHere if any(self.owed) else BadInput)(
+                f"not one batch of {self._config.training.batch}: of an epoch, "
+                f"{self._dataset.dropped} samples can be read here",
+                hint="mount more drives of the shipment" if any(self.owed) else "make training.batch smaller",
             )
 
     @property
@@ -163,14 +172,14 @@ class Feed:
         while True:
             if self._items is None:
                 self._items = iter(self._loader())
-            item = next(self._items, None)
-            if isinstance(item, Batch):
-                if item.health is not None:
-                    self._met[self._rounds, item.worker] = item.health
-                return item
+            item: Item | None = next(self._items, None)
+            if item is not None and item.health is not None:
+                self._met[self._rounds, item.worker] = item.health
+            if item is not None and isinstance(item.what, Batch):
+                return item.what
             self._items = None
-            if isinstance(item, SealiftError):
-                raise item
+            if item is not None and isinstance(item.what, SealiftError):
+                raise item.what
             self._turn()
 
     def _loader(self) -> DataLoader[Any]:
@@ -183,7 +192,7 @@ class Feed:
             worker_init_fn=_deaf,
             multiprocessing_context="fork" if workers else None,  # a spawned one would import torch, and open it again
             generator=torch.Generator(),  # its own: the run's is not to depend on how often it was resumed
-            pin_memory=self._ranks.device.type == "cuda",
+            collate_fn=_as_it_is,
         )
 
     def _turn(self) -> None:
@@ -195,6 +204,7 @@ class Feed:
             self._say(f"epoch {self.epoch} ends, and {owed_text(self.owed)}")
         self._dataset.set_epoch(self.epoch + 1)
         self._given = 0
+        self._some()
 
     def _look_again(self) -> bool:
         """Whether drives have come: on all ranks, or on none."""
@@ -238,6 +248,11 @@ def _present(shipment: Shipment | None) -> dict[int, set[int]]:
     return {} if shipment is None else {number: set(each.reader.drives) for number, each in shipment.groups.items()}
 
 
+def _as_it_is(item: Any) -> Any:
+    """Arrays go through the pipe as they are: tensors would want shared memory and sockets, and hang without."""
+    return item
+
+
 def _deaf(_worker: int) -> None:
     """Signals are for the process that trains: it ends its readers when the checkpoint is written."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -250,6 +265,16 @@ def owed_text(owed: tuple[int, list[int]]) -> str:
     if owed[1]:
         words.append(f"no drive is here of group{'s' * (len(owed[1]) > 1)} {', '.join(map(str, owed[1]))}")
     return " and ".join(words)
+
+
+def health_text(health: Health) -> list[str]:
+    """What is amiss with each drive, in words."""
+    what = {"missing": "is not here", "failing": "fails to read", "damaged": "is damaged"}
+    return [
+        f"drive {each.drive} (serial {each.serial}) {what[each.state]}; "
+        f"{each.rebuilt_blocks:,} blocks of it rebuilt from parity"
+        for each in health.drives
+    ]
 
 
 def merged(reports: Iterable[Health]) -> Health:

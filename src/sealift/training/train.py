@@ -24,9 +24,10 @@ import torch
 
 from sealift import __version__
 from sealift.errors import BadInput, Interrupted, SealiftError
+from sealift.reading.health import read_health
 from sealift.training import checkpoint
 from sealift.training.config import FIXED
-from sealift.training.data import Batch, Feed, owed_text
+from sealift.training.data import Batch, Feed, health_text, owed_text
 from sealift.training.distributed import Ranks, spread, summing
 from sealift.training.log import Log
 from sealift.training.model import GPT, optimizer
@@ -44,8 +45,10 @@ def train(config: Config, say: Callable[[str], None], *, measure_stall: int | No
     With `measure_stall` so many steps are timed instead, and nothing is written. `say` is told words, on rank 0.
     BadInput, what Shipment.open raises, Lost, Interrupted; OSError where OUT cannot be written.
     """
-    with Ranks(config.training.device) as ranks, Stopping() as stopping:
-        run = Run(config, ranks, stopping, say if ranks.rank == 0 else lambda _text: None)
+    writes = measure_stall is None
+    with Ranks(config.training.device) as ranks, Stopping() as stopping, checkpoint.held(config.out, ranks, writes):
+        tell = say if ranks.rank == 0 else lambda _text: None
+        run = Run(config, ranks, stopping, tell, writes=writes)
         try:
             answer = run.go() if measure_stall is None else run.measure(measure_stall)
         except RuntimeError as died:  # told by a signal, wherever the run is
@@ -89,12 +92,16 @@ class Stopping:
 class Run:
     """A run that stands at `step`."""
 
-    def __init__(self, config: Config, ranks: Ranks, stopping: Stopping, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, ranks: Ranks, stopping: Stopping, say: Callable[[str], None], *, writes: bool
+    ) -> None:
         self.config, self.ranks, self.stopping, self.say = config, ranks, stopping, say
         self.step = self.tokens = 0
-        self.seconds, self.loss = 0.0, 0.0
+        self.seconds = self.loss = self.blocked = 0.0  # blocked: for the last batch, in seconds
+        self.norm = 0.0  # of the gradient, before it is clipped
         self._part: Any = None  # this rank's of the last step's loss, while nobody has asked what it is
-        self._writes = True
+        self._norm: Any = None
+        self._writes = writes
         self.root = os.path.join(config.out, "checkpoints")
         self.log: Log | None = None
         self.stall, self._since = Stall(), (0, 0, 0.0, 0.0)
@@ -121,7 +128,7 @@ class Run:
             return None
         with open(os.path.join(path, "run.json"), "rb") as file:
             then, now = json.load(file)["config"], self.config.public()
-        changed = [f"{t}.{n}" for t, names in FIXED.items() for n in names if then[t][n] != now[t][n]]
+        changed = [f"{t}.{n}" for t, names in FIXED.items() for n in names if then.get(t, {}).get(n) != now[t][n]]
         if changed:
             raise BadInput(
                 f"{path} was made with other {', '.join(changed)}",
@@ -146,13 +153,11 @@ class Run:
         training = self.config.training
         with self.ranks.together():
             if self.ranks.rank == 0:
-                os.makedirs(self.root, exist_ok=True)
                 self.log = Log(self.config.out, self.step)
         self._announce()
         while self.step < training.steps:
             begun = time.monotonic()
             batch, targets = self._next()
-            blocked = time.monotonic() - begun
             self._update(batch, targets)
             self.feed.taken()
             self.step += 1
@@ -162,8 +167,8 @@ class Run:
                 self._know()
             seconds = time.monotonic() - begun
             self.seconds += seconds
-            self.stall.step(blocked, seconds)
-            now = (1, targets, seconds, blocked)
+            self.stall.step(self.blocked, seconds)
+            now = (1, targets, seconds, self.blocked)
             self._since = tuple(a + b for a, b in zip(self._since, now, strict=True))  # type: ignore[assignment]
             if last or tells:
                 self._write(*self._since)
@@ -174,9 +179,10 @@ class Run:
 
     def _next(self) -> tuple[Batch, int]:
         """The next batch and the targets of all its shares; stops, on all ranks, when one has been asked or cannot."""
-        batch, error = None, None
+        batch, error, begun = None, None, time.monotonic()
         try:
             batch = self.feed.next()
+            self.blocked = time.monotonic() - begun
         except SealiftError as met:
             error = met
         except RuntimeError as died:
@@ -185,6 +191,8 @@ class Run:
         targets, stop, trouble = self.ranks.total(own, int(self.stopping.asked), int(error is not None))
         if trouble:
             self._save()
+            for line in health_text(self.feed.health()):
+                self.say(line)
             if self.saved:
                 self.say(f"stopped at step {self.step}: {self.saved} is whole, and the same command goes on from it")
             self.ranks.agree(error)
@@ -205,7 +213,7 @@ class Run:
         training, model, ranks = self.config.training, self.model, self.ranks
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.step, self.config)
-        sequences = batch.sequences.to(ranks.device, non_blocking=True)
+        sequences = torch.from_numpy(batch.sequences).to(ranks.device)
         parts = sequences.split(training.micro_batch or len(sequences))
         loss = torch.zeros((), device=ranks.device)
         for number, part in enumerate(parts):
@@ -214,17 +222,17 @@ class Run:
                 own = model(part) / targets
                 (own * ranks.world).backward()  # gradients are averaged over ranks, and the loss is a sum over them
             loss += own.detach()
-        if training.clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip)
+        self._norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip or math.inf)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._part = loss
 
     def _know(self) -> None:
-        """Make `loss` that of the last step, of all ranks; SealiftError where it is no number any more."""
+        """Make `loss` and `norm` those of the last step, of all ranks; SealiftError where there is no number."""
         if self._part is None:
             return
         self.loss, self._part = math.fsum(self.ranks.gather(float(self._part))), None
+        self.norm = float(self._norm.full_tensor() if hasattr(self._norm, "full_tensor") else self._norm)
         if not math.isfinite(self.loss):
             raise SealiftError(
                 f"the loss of step {self.step} is {self.loss}",
@@ -251,6 +259,7 @@ class Run:
                 "step": self.step,
                 "epoch": self.feed.epoch,
                 "loss": self.loss,
+                "norm": self.norm,
                 "lr": rate(self.step - 1, self.config),
                 "tokens": self.tokens,
                 "tokens_per_second": round(tokens, 1),
@@ -293,7 +302,9 @@ class Run:
         files, final = self._files(), os.path.join(self.config.out, "final")
         checkpoint.export(final, self.model, files, self.ranks)
         blocked, step_seconds = self.stall.slowest(self.ranks)
-        self.say(f"done: step {self.step}, loss {self.loss:.4f}; weights in {final}")
+        for line in health_text(read_health(files["health.json"], "it")):
+            self.say(line)
+        self.say(f"done: step {self.step}, loss {self.loss:.4f}; weights, record and health in {final}")
         return {
             "out": self.config.out,
             "step": self.step,
@@ -315,7 +326,6 @@ class Run:
 
     def measure(self, steps: int) -> dict[str, Any]:
         """What is lost by waiting for data: see stall.py."""
-        self._writes = False
 
         def update(batch: tuple[Batch, int]) -> None:
             self._update(*batch)

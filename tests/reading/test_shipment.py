@@ -1,5 +1,6 @@
 """Shipment, the one door: every byte, range, folder and size as at the source, whatever drives are missing."""
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -14,6 +15,7 @@ import shipments
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sealift.drives import base
 from sealift.errors import BadInput, Lost
 from sealift.formats import manifest as mf
 from sealift.reading.health import read_health
@@ -180,6 +182,48 @@ def test_health_names_what_is_missing_damaged_and_failing(origin, seal, tmp_path
     assert health.rebuilt_blocks == sum(pack.blocks for pack in health.packs) > 0
     assert read_health(health.encode(), "health.json") == health
     assert sum(damaged.drive in record.getMessage() for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("at", ["open", "read"])
+def test_a_drive_that_fails_is_told_rests_and_is_asked_again(origin, seal, monkeypatch, caplog, at):
+    """Reading goes on without it; after a while it is asked again, for it may have been mended."""
+    with origin.shipment(seal=seal) as shipment:
+        reader = shipment.groups[0].reader
+        (drive,) = reader.drives[0]
+        calls, plain = [], drive.open_read
+
+        def failing(name, *, direct=False):
+            if not name.startswith("packs/"):
+                return plain(name, direct=direct)
+            calls.append(name)
+            error = base.fault(drive.mount, "reading", OSError(errno.EIO, "Input/output error"), safe="nothing changed")
+            error.__cause__ = OSError(errno.EIO, "Input/output error")
+            if at == "open":
+                raise error
+            file = plain(name, direct=direct)
+
+            def read(*_):
+                raise error
+
+            monkeypatch.setattr(file, "read_at", read)
+            monkeypatch.setattr(file, "readinto_at", read)
+            return file
+
+        monkeypatch.setattr(drive, "open_read", failing)
+        for name, path in files(origin).items():
+            assert shipment.read(name) == Path(os.fsdecode(path)).read_bytes()
+        (failed,) = shipment.health().drives
+        assert (failed.state, failed.mount, failed.faults) == ("failing", drive.mount, 1)
+        assert "input/output error" in failed.first_fault
+        assert len(calls) == 1
+        assert sum(drive.mount in record.getMessage() for record in caplog.records) == 1
+        monkeypatch.setattr(drive, "open_read", plain)
+        reader._resting.clear()  # half a minute later
+        shipment._contents.clear()
+        rebuilt = shipment.rebuilt_blocks
+        for name in files(origin):
+            shipment.read(name)
+        assert shipment.rebuilt_blocks == rebuilt
 
 
 def in_child(shipment, name, out):

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from blake3 import blake3
 
+from sealift.drives.base import is_missing
 from sealift.errors import DriveFault, FormatError, Lost
 from sealift.formats import manifest, parity
 from sealift.formats.manifest import (
@@ -142,7 +143,12 @@ class GroupReader:
             file: Held | float
             try:
                 file = Held(drive.open_read(name))
-            except (DriveFault, FormatError):
+            except FormatError:
+                file = now
+            except DriveFault as error:
+                if not is_missing(error):
+                    self._failed(drive, error)
+                    return None
                 file = now
             self._files[key] = file
             if len(self._files) > _OPEN_FILES:

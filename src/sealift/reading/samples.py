@@ -17,13 +17,14 @@ import numpy as np
 from sealift.errors import BadInput, FormatError
 from sealift.formats import tar
 from sealift.formats.samples import COMMENT, key_function, parse_segment
+from sealift.reading.member import PackId
 from sealift.reading.order import Units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sealift.reading.pack import PackContent
-    from sealift.reading.shipment import PackId, Shipment
+    from sealift.reading.shipment import Shipment
 
 MAX_SAMPLE_BYTES = 1 << 30  # of a sample that is given out in memory
 _PAX_LIMIT = 1 << 20
@@ -194,8 +195,6 @@ class PackSamples:
 
     def pack(self, unit: int) -> PackId:
         """Which pack a unit is."""
-        from sealift.reading.shipment import PackId
-
         return PackId(int(self._group[unit]), int(self._stripe[unit]), int(self._role[unit]))
 
     def load(self, unit: int, lo: int, hi: int) -> list[Sample]:

@@ -9,7 +9,7 @@ from trainings import curve, train
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.long
-pytest.importorskip("ray.train", reason="ray is not among what the tests install")
+pytest.importorskip("ray.train", reason="ray is not among what the tests install", exc_type=ImportError)
 
 SCRIPT = """
 import sys, ray

@@ -374,7 +374,9 @@ class _Stage:
             self._events.notice(f"training is left out: {told}")
             return training.Training(left_out=told)
         self._events.step(f"scene: {training.Training().title}")
-        carrier = self._voyage.chooser.choice(CARRIERS)
+        drives, manifests = self._voyage.drives, self._voyage.manifests
+        full = {each.carrier for each in drives if holds_data(each, manifests[each.group])}
+        carrier = self._voyage.chooser.choice(sorted(full or CARRIERS))
         here = [each.mount for each in self._voyage.drives if each.carrier != carrier]
         gone = [each for each in self._voyage.drives if each.carrier == carrier]
         played = training.play(

@@ -203,7 +203,7 @@ def show(result: Rehearsal) -> None:
     for outlook in result.outlook:
         days = ", ".join(f"{days:,.0f} days on {hosts}" for hosts, days in outlook.days.items())
         rate = size(outlook.bytes_per_second)
-        say(f"{outlook.what} 4.8 PB at {rate}/s a host, as here and starting up included: {days}")
+        say(f"{outlook.what} 4.8 PB at {rate}/s a host, as on so little data here: {days}")
     if result.held:
         say(f"every comparison held, in {common.duration_text(result.seconds)}; nothing is left of the scratch drives")
     else:

@@ -389,6 +389,7 @@ class _Stage:
     def answer(self, scenes: list[SceneResult], trained: training.Training | None) -> Rehearsal:
         """The record of it all."""
         result, status = self._result, look(self._scratch.place("ours"))
+        rates = [GroupRate(g.group, g.source_bytes, g.packed_bytes + g.parity_bytes, g.seconds) for g in status.groups]
         return Rehearsal(
             shipment=result.config.shipment,
             consignment_id=result.config.consignment_id,
@@ -402,9 +403,7 @@ class _Stage:
             parity_bytes=result.parity_bytes,
             stripes=sum(group.stripes for group in status.groups),
             pack_seconds=result.seconds,
-            rates=[
-                GroupRate(g.group, g.source_bytes, g.packed_bytes + g.parity_bytes, g.seconds) for g in status.groups
-            ],
+            rates=rates,
             drives=[
                 {"drive": d.drive, "carrier": d.carrier, "serial": _serial(d.mount), "group": str(d.group)}
                 for d in sorted(self._voyage.drives, key=lambda d: (d.group, d.slot))
@@ -413,19 +412,21 @@ class _Stage:
             skipped=len(result.skipped),
             scenes=scenes,
             training=trained,
-            outlook=_outlook(result, scenes),
+            outlook=_outlook(rates, scenes),
             seconds=0.0,
             held=bool(scenes or trained) and all(scene.held for scene in scenes) and (not trained or trained.held),
         )
 
 
-def _outlook(result: packing.Result, scenes: list[SceneResult]) -> list[Outlook]:
-    """From what packing and verify took here; on so little data starting up is a part of it, so it is the most."""
-    rates = [("packing", result.source_bytes / max(result.seconds, 1e-9))]
+def _outlook(rates: list[GroupRate], scenes: list[SceneResult]) -> list[Outlook]:
+    """From what packing the groups and verify took here; on so little data, so that it is the most it would be."""
+    seconds = sum(each.seconds for each in rates)
+    found = [("packing", sum(each.source_bytes for each in rates) / max(seconds, 1e-9))]
     whole = [scene for scene in scenes if scene.name == "everything"]
-    rates += [("verifying", scene.bytes_read / max(scene.verify_seconds, 1e-9)) for scene in whole]
+    found += [("verifying", scene.bytes_read / max(scene.verify_seconds, 1e-9)) for scene in whole]
     return [
-        Outlook(what, rate, {str(hosts): REFERENCE / rate / hosts / 86400 for hosts in HOSTS}) for what, rate in rates
+        Outlook(what, rate, {str(hosts): REFERENCE / max(rate, 1) / hosts / 86400 for hosts in HOSTS})
+        for what, rate in found
     ]
 
 

@@ -170,8 +170,9 @@ def link_first(folder: Path, batch_size: int) -> None:
     with Shipment.open(mounts, identity=identity, allowed_signers=allowed, seal=seal) as shipment:
         dataset = ShipmentDataset(shipment, batch_size=batch_size, rank=0, world_size=1)
         packs = PackSamples(shipment)
-        for unit in dataset.order.first_units(1 << 20):
-            _, stripe, role = packs.pack(unit)
+        parts = [part for batch in range(4) for part in dataset.order.share(batch, 0, 1)]
+        for lane, start, _ in parts:
+            _, stripe, role = packs.pack(dataset.order.window(lane, start).unit)
             drives = {slot: drives[0].mount for slot, drives in shipment.groups[0].reader.drives.items()}
             target = Path(drives[manifest.slot_of(stripe, role, N)], "sealift", manifest.pack_name(stripe, role, DATA))
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -112,6 +112,17 @@ def test_resume_anywhere_at_other_ranks_and_workers(shipment, stops):
     assert got == whole
 
 
+def test_an_iteration_that_was_left_is_begun_anew(shipment):
+    """Or `state` would count from another batch than the iteration: samples skipped, or read twice."""
+    made = dataset(shipment)
+    whole = read(shipment)
+    assert list(itertools.islice(made, 3)) == whole[:3]
+    assert list(itertools.islice(made, 5)) == whole[:5]
+    assert read(shipment, state=made.state(5)) == whole[5:]
+    made.look_again(shipment, 5)
+    assert list(made) == whole[5:]
+
+
 def test_epochs(shipment):
     made = dataset(shipment)
     loader = DataLoader(made, batch_size=None, num_workers=2, persistent_workers=True, multiprocessing_context="fork")

@@ -77,7 +77,8 @@ class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
         self.rank, self.world_size = _place(rank, world_size)
         self._source: Source | None = None
         self._order: Order | None = None
-        self._skip = 0  # batches of this worker that a StatefulDataLoader has had
+        self._given = 0  # batches that this worker has given in its iteration: what a StatefulDataLoader keeps,
+        self._skip = 0  # and those that the next iteration leaves out, when it was given them back
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # persistent workers see it change
         if state is None:
             if batch_size is None:
@@ -207,15 +208,16 @@ class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
             self._state, self._order, self._skip = self._fresh(int(self._epoch[0])), None, 0
         reader = _Reader(self.order, self._sources(), self._decode)
         first = self._state.phases[-1].batches
-        for batch in range(first + number + self._skip * of, self.order.batches, of):
+        self._given, self._skip = self._skip, 0
+        for batch in range(first + number + self._given * of, self.order.batches, of):
             items = reader.share(batch, self.rank, self.world_size)
-            self._skip += 1
+            self._given += 1
             yield items if self._collate is None else self._collate(items)
-        self._skip = 0
+        self._given = 0
 
     def state_dict(self) -> dict[str, Any]:
         """For StatefulDataLoader: where this worker stands."""
-        return {"order": self._state.encode(), "given": self._skip}
+        return {"order": self._state.encode(), "given": self._given}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """For StatefulDataLoader: what `state_dict` gave in the worker of this number."""

@@ -123,10 +123,6 @@ class GroupReader:
             raise FormatError(f"{PACKS}: pack {stripe}/{role} is {record.length} bytes long")
         return record
 
-    def readable(self, stripe: int, role: int) -> bool:
-        """Whether a pack can be read from the drives that are here: its own, or k others of its stripe."""
-        return manifest.slot_of(stripe, role, self.n) in self.drives or len(self.drives) >= self.data
-
     def _handle(self, drive: Drive, stripe: int, role: int) -> Held | None:
         name = manifest.pack_name(stripe, role, self.data)
         key = (id(drive), name)

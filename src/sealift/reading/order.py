@@ -211,10 +211,6 @@ class Order:
         """The window of a lane in which a position lies."""
         return self._lanes.window(lane, position)
 
-    def first_units(self, count: int) -> list[int]:
-        """Units that readers will ask for first, one a lane: they may be opened ahead."""
-        return [int(unit) for unit in self._lanes.starts()[:count]]
-
 
 class _Pool(NamedTuple):
     """Samples lo..hi-1 of units, one run after the other."""
@@ -296,10 +292,6 @@ class _Lanes:
                 runs = runs.each(lambda column: np.roll(column, -1))
             self._pieces[lane] = runs, np.cumsum(runs.hi - runs.lo)
         return self._pieces[lane]
-
-    def starts(self) -> list[int]:
-        lanes = self._order.state.lanes * self._order.state.turns
-        return [int(self.pieces(lane)[0].unit[0]) for lane in range(lanes) if len(self.pieces(lane)[0].unit)]
 
     def window(self, lane: int, position: int) -> Window:
         runs, ends = self.pieces(lane)

@@ -19,7 +19,7 @@ from sealift.errors import FormatError, Lost
 from sealift.formats import age, index, manifest, paged, parity, seal, tar, zstd
 from sealift.formats.age_keys import parse_identity
 from sealift.formats.index import DIRECTORY, FILE, HARDLINK, SPARSE, SYMLINK, Row
-from sealift.reading.pack import PackContent, PackReader
+from sealift.reading.pack import Buffers, PackContent, PackReader
 from sealift.reading.shipment import read_segment
 from sealift.stages.pack import builder, units
 
@@ -80,6 +80,9 @@ class OneDrive:
     def guess_into(self, stripe, role, offset, buffer):
         return False
 
+    def will_need(self, stripe, role, offset, length):
+        pass
+
     def verified(self, stripe, role, offset, length):
         for number in range(offset // manifest.BLOCK, -(-(offset + length) // manifest.BLOCK)):
             at = number * manifest.BLOCK
@@ -92,8 +95,10 @@ class OneDrive:
 class Plain:
     """What PackContent asks of a PackReader, of plaintext that is known."""
 
+    at_hand = True
+
     def __init__(self, plain):
-        self.plain, self.size = plain, len(plain)
+        self.plain, self.size, self.buffers = plain, len(plain), Buffers()
 
     def read(self, start, end):
         return self.plain[start:end]

@@ -1,5 +1,6 @@
 """The PyTorch dataset over real shipments: batches, ranks, workers, stops, drives that come and go."""
 
+import contextlib
 import itertools
 import multiprocessing
 import random
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader  # noqa: E402
 
-from sealift.errors import BadInput, FormatError, NotAllHere  # noqa: E402
-from sealift.integrations.torch import ShipmentDataset, ShipmentMap  # noqa: E402
+from sealift.errors import BadInput, FormatError, Lost, NotAllHere  # noqa: E402
+from sealift.integrations.torch import ShipmentDataset, ShipmentMap, _Reader  # noqa: E402
+from sealift.reading.samples import PackSamples  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores, on purpose
 FILES = 600
@@ -121,6 +123,60 @@ def test_an_iteration_that_was_left_is_begun_anew(shipment):
     assert read(shipment, state=made.state(5)) == whole[5:]
     made.look_again(shipment, 5)
     assert list(made) == whole[5:]
+
+
+def read_by_hand(shipment, load, **options):
+    """Batches one by one, through a source whose `load` is `load`; what the reader holds after each of them."""
+
+    class Source(PackSamples):
+        def load(self, unit, lo, hi):
+            return load(super().load, unit, lo, hi)
+
+    made = dataset(shipment, source=Source, lanes=12, turns=1, **options)
+    reader = _Reader(made.order, made._sources(), number_of)
+    for batch in range(len(made)):
+        given = reader.share(batch, 0, 1)
+        yield given, [held for lane in reader._lanes.values() for held in (lane, lane.next) if held is not None]
+
+
+def test_windows_are_read_evenly_over_the_batches_and_let_go_as_they_are_given(shipment):
+    loads, sizes, at = Counter(), [], 0
+
+    def load(real, unit, lo, hi):
+        loads[at] += 1
+        sizes.append(hi - lo)
+        return real(unit, lo, hi)
+
+    got = []
+    for batch, held in read_by_hand(shipment, load, window=200_000):
+        got.append(batch)
+        at += 1
+        assert sum(sample is not None for each in held for sample in each._samples) <= 1.3 * 12 * max(sizes)
+    assert got == read(shipment, lanes=12, turns=1, window=200_000)
+    assert loads[0] >= 12  # the first windows of all lanes
+    assert max(loads[number] for number in range(1, at)) <= 6  # in step it would be 12 at once, again and again
+    assert sum(loads.values()) <= FILES / (sum(sizes) / len(sizes)) + 2 * 12  # each window once
+
+
+@pytest.mark.parametrize("heals", [True, False])
+def test_what_cannot_be_read_ahead_fails_when_it_is_needed_and_not_before(shipment, heals):
+    options = {"lanes": 12, "turns": 1, "window": 200_000}
+    whole, got, refused = read(shipment, **options), [], []
+
+    def fails(real, unit, lo, hi):
+        if got and not refused:
+            refused.append((unit, lo))
+            raise Lost("too many drives")
+        if (unit, lo) in refused and not heals:
+            raise Lost("too many drives")
+        return real(unit, lo, hi)
+
+    with contextlib.nullcontext() if heals else pytest.raises(Lost):
+        for batch, _ in read_by_hand(shipment, fails, window=200_000):
+            got.append(batch)
+    assert refused
+    assert len(got) == len(whole) if heals else 2 < len(got) < len(whole)
+    assert got == whole[: len(got)]
 
 
 def test_epochs(shipment):

@@ -9,6 +9,7 @@ import shipments
 
 from sealift.errors import FormatError
 from sealift.formats.samples import default_key, key_function
+from sealift.reading import samples
 from sealift.reading.samples import PackSamples
 
 
@@ -125,3 +126,66 @@ def test_a_table_that_lies_is_told(source, tmp_path):
             packs._samples[unit] = wrong
             with pytest.raises(FormatError, match="has not the"):
                 packs.load(unit, 0, wrong)
+
+
+@pytest.mark.parametrize("order", ["path", "shuffled"])
+def test_windows_in_any_order_are_the_samples_of_the_pack(source, tmp_path, order):
+    origin = shipments.Origin(tmp_path / "origin", source, 2, 1, options={"order": order, "pack_size": 1 << 20})
+    origin.pack()
+    with origin.shipment() as shipment:
+        units = PackSamples(shipment)
+        whole = {pack: list(shipment.samples(pack)) for pack, _, count in shipment.packs() if count}
+        windows = [
+            (unit, lo, min(lo + 7, int(count)))
+            for unit, count in enumerate(units.units().samples)
+            for lo in range(0, int(count), 7)
+        ]
+        random.Random(order).shuffle(windows)
+        for unit, lo, hi in windows:  # several packs in turn, with one memory
+            assert units.load(unit, lo, hi) == whole[units.pack(unit)][lo:hi]
+
+
+def test_readers_in_the_middle_of_a_pack_and_at_its_start_walk_each_header_about_once(tmp_path, monkeypatch):
+    for number in range(600):
+        shipments.write(tmp_path / f"source/{number:04d}", b"%d" % number)
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 1, 1)
+    origin.pack()
+    walked = Counter()
+
+    def counted(*arguments, real=samples.files, **options):
+        for found in real(*arguments, **options):
+            walked["headers"] += 1
+            yield found
+
+    with origin.shipment() as shipment:
+        units = PackSamples(shipment)
+        (count,) = units.units().samples
+        assert count == 600
+        monkeypatch.setattr(samples, "files", counted)
+        units.load(0, 500, 510)  # a lane that begins there
+        assert walked["headers"] < 500 + 10 + 8
+        walked.clear()
+        for lo in range(0, 500, 10):
+            units.load(0, lo, lo + 10)
+            units.load(0, 500 + lo // 10, 501 + lo // 10)
+        assert walked["headers"] < 500 + 50 * (2 + 2 + 64 / 2)
+
+
+def test_a_pack_is_opened_once_for_all_its_windows(tmp_path, monkeypatch):
+    """However many lanes read packs in turn: opening one costs a key agreement, and its headers are walked anew."""
+    for number in range(80):
+        shipments.write(tmp_path / f"source/{number:04d}", random.Random(number).randbytes(900_000))
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 1, options={"pack_size": 1 << 20})
+    origin.pack()
+    opened = Counter()
+    with origin.shipment() as shipment:
+        units = PackSamples(shipment)
+        group, real = shipment.groups[0], shipment.groups[0].content
+        monkeypatch.setattr(group, "content", lambda *place: opened.update([place[:2]]) or real(*place))
+        counts = units.units().samples
+        assert len(counts) > 64
+        for _ in range(2):
+            for unit, count in enumerate(counts):
+                units.load(unit, 0, int(count))
+    assert set(opened.values()) == {1}
+    assert len(opened) == len(counts)

@@ -14,20 +14,21 @@ What holds:
   nothing comes twice. torchdata's StatefulDataLoader keeps the same itself, at an unchanged number of workers.
 - What cannot be read yet is owed: named in the state, counted by `owed`, and read after `look_again`, in this epoch.
 - A worker holds a window (4 MiB of tar) of each lane that it reads, lanes x turns of them divided by ranks and workers,
-  and the packs it has open (reading/samples.py). With one rank and no workers that is 32 x 4 x 4 MiB at most.
+  and the packs it has open (reading/samples.py). With one rank and no workers that is 32 x 4 x 4 MiB, about.
 
 Decoding is the caller's: `decode` takes a Sample and gives anything, `collate` takes a list of that and gives a batch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from sealift.errors import BadInput
+from sealift.errors import BadInput, SealiftError
 from sealift.reading.order import Order, State, default_lanes, phase_of, read_state
 from sealift.reading.samples import PackSamples, Sample
 
@@ -226,32 +227,65 @@ class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
         self._skip = int(state["given"])
 
 
+class _Held:
+    """What is left of a window of a lane, in the order in which it is given; and the next window, if it was read."""
+
+    def __init__(self, window: Window, samples: list[Sample]) -> None:
+        self.start, self.end = window.start, window.start + len(samples)
+        self._samples: list[Sample | None] = [samples[place] for place in window.permutation.tolist()]
+        self.next: _Held | None = None
+        self.asked = False  # whether the next one was to be read
+
+    def take(self, position: int) -> Sample:
+        """The sample at a position of the lane, once."""
+        sample, self._samples[position - self.start] = self._samples[position - self.start], None
+        assert sample is not None
+        return sample
+
+
 class _Reader:
-    """The windows of the lanes that are being read, and what is left of each."""
+    """The windows of the lanes that are being read: of each what was not given yet, and perhaps the next one.
+
+    Lanes go in step, and would all come to the end of their windows in the same batch. So the next window of lane n of
+    N is read when n/N of the one before was given: that spreads the reading evenly over the batches. What was given is
+    let go, so that all lanes together hold about a window each.
+    """
 
     def __init__(self, order: Order, source: Source, decode: Callable[[Sample], Any] | None) -> None:
         self._order, self._source, self._decode = order, source, decode
-        self._windows: dict[int, tuple[Window, list[Sample]]] = {}
+        self._lanes: dict[int, _Held] = {}
 
     def share(self, batch: int, rank: int, world: int) -> list[Any]:
         """A rank's samples of a batch, decoded."""
         found: list[Any] = []
         for lane, start, end in self._order.share(batch, rank, world):
             for position in range(start, end):
-                sample = self._sample(lane, position)
+                sample = self._held(lane, position).take(position)
                 found.append(sample if self._decode is None else self._decode(sample))
+            self._read_ahead(lane, end)
         return found
 
-    def _sample(self, lane: int, position: int) -> Sample:
-        if lane in self._windows:
-            window, samples = self._windows[lane]
-            if window.start <= position < window.start + len(samples):
-                return samples[int(window.permutation[position - window.start])]
-            del self._windows[lane]  # before the next one is read: one window a lane
+    def _held(self, lane: int, position: int) -> _Held:
+        held = self._lanes.get(lane)
+        if held is None or position >= held.end:
+            follower = None if held is None else held.next
+            self._lanes.pop(lane, None)  # before another is read
+            held = follower if follower is not None and position < follower.end else self._load(lane, position)
+            self._lanes[lane] = held
+        return held
+
+    def _read_ahead(self, lane: int, given: int) -> None:
+        """Read the lane's next window if it is time; what cannot be read is asked for again when it is needed."""
+        held, lanes = self._lanes[lane], self._order.state.lanes
+        due = held.start + (held.end - held.start) * (lane % lanes) // lanes
+        if not held.asked and given >= due and held.end < self._order.length(lane):
+            held.asked = True
+            with contextlib.suppress(SealiftError):
+                held.next = self._load(lane, held.end)
+
+    def _load(self, lane: int, position: int) -> _Held:
         window = self._order.window(lane, position)
-        samples = self._source.load(window.unit, window.lo, window.hi)
-        self._windows[lane] = window, samples
-        return samples[int(window.permutation[position - window.start])]
+        return _Held(window, self._source.load(window.unit, window.lo, window.hi))
 
 
 class ShipmentMap(Dataset[T], Generic[T]):  # type: ignore[misc]

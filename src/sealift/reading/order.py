@@ -211,6 +211,10 @@ class Order:
         """The window of a lane in which a position lies."""
         return self._lanes.window(lane, position)
 
+    def length(self, lane: int) -> int:
+        """How many samples a lane has."""
+        return int(self._lanes.pieces(lane)[1][-1])
+
 
 class _Pool(NamedTuple):
     """Samples lo..hi-1 of units, one run after the other."""

@@ -23,17 +23,40 @@ if TYPE_CHECKING:
     from sealift.reading.group import GroupReader
 
 _HEAD = 4096
+_TAIL = 64 << 10  # bytes before a pack's end of which most seek tables are a part
 _WINDOW = 2 << 20  # bytes of plaintext read at a time when reading on
+
+
+class Buffers:
+    """Memory that one pack is read with, or several that one thread reads; kept: fresh pages cost more than ciphers."""
+
+    def __init__(self) -> None:
+        self.sealed, self.plain, self.frame = bytearray(), bytearray(), bytearray()
+        self.holds: PackReader | None = None  # whose plaintext is there,
+        self.framed: tuple[PackContent | None, int] = (None, -1)  # and which raw frame of which pack
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that this takes."""
+        return len(self.sealed) + len(self.plain) + len(self.frame)
 
 
 class PackReader:
     """What is in age of one pack: `size` bytes, the frames and their seek table. Not safe for threads."""
 
-    def __init__(self, group: GroupReader, stripe: int, role: int, identities: Sequence[age.Identity]) -> None:
+    def __init__(
+        self,
+        group: GroupReader,
+        stripe: int,
+        role: int,
+        identities: Sequence[age.Identity],
+        buffers: Buffers | None = None,
+    ) -> None:
         self._group, self._stripe, self._role = group, stripe, role
         self._record = group.record(stripe, role)
         if not self._record.length:
             raise FormatError(f"pack {stripe}/{role} is absent")
+        group.will_need(stripe, role, max(0, self._record.length - _TAIL), _TAIL)  # while the header is read
         raw, start = self._header()
         header = age.parse_header(raw)
         self._start = start
@@ -41,7 +64,7 @@ class PackReader:
         self._opener = age.Opener(key)
         self.size = age.plain_length(self._record.length, start)
         self._last = max(0, self.size - 1) // age.CHUNK
-        self._sealed, self._plain = bytearray(), bytearray()
+        self.buffers = Buffers() if buffers is None else buffers
 
     def _header(self) -> tuple[bytes, int]:
         """The bytes of the header whose digest the manifest binds, with the nonce."""
@@ -73,9 +96,9 @@ class PackReader:
         return bytes(view[start - first * age.CHUNK : end - first * age.CHUNK])
 
     @property
-    def nbytes(self) -> int:
-        """Memory that this holds, about."""
-        return len(self._sealed) + len(self._plain)
+    def at_hand(self) -> bool:
+        """Whether what `chunks` gave last is still there."""
+        return self.buffers.holds is self
 
     def will_need(self, start: int, end: int) -> None:
         """Plaintext start..end-1 will be asked for soon: its drive may begin to read it."""
@@ -84,16 +107,18 @@ class PackReader:
         self._group.will_need(self._stripe, self._role, at, (last - first + 1) * age.SEALED_CHUNK)
 
     def chunks(self, first: int, last: int) -> memoryview:
-        """Plaintext of the chunks `first` to `last`, all authenticated; it is this reader's memory until the next call.
+        """Plaintext of the chunks `first` to `last`, all authenticated; it lasts until the buffers are used again.
 
         Lost, FormatError.
         """
         at = self._start + first * age.SEALED_CHUNK
         stop = min(self._start + (last + 1) * age.SEALED_CHUNK, self._record.length)
-        if len(self._sealed) < stop - at:  # kept: fresh pages cost more than deciphering
-            self._sealed = bytearray(stop - at)
-            self._plain = bytearray((last - first + 1) * age.CHUNK)
-        sealed, plain = memoryview(self._sealed)[: stop - at], memoryview(self._plain)
+        buffers = self.buffers
+        buffers.holds = None
+        if len(buffers.sealed) < stop - at:
+            buffers.sealed = bytearray(stop - at)
+            buffers.plain = bytearray((last - first + 1) * age.CHUNK)
+        sealed, plain = memoryview(buffers.sealed)[: stop - at], memoryview(buffers.plain)
         rebuilt = False
         there = self._group.fetch_into(self._stripe, self._role, at, sealed)
         if not there:
@@ -113,6 +138,7 @@ class PackReader:
             done += len(target)
         if rebuilt:
             self._group.count_rebuilt(self._stripe, self._role, at, stop - at)
+        buffers.holds = self
         return plain[:done]
 
 
@@ -123,21 +149,22 @@ class PackContent:
     """
 
     def __init__(self, reader: PackReader) -> None:
-        self._reader = reader
-        footer = reader.read(max(0, reader.size - zstd.FOOTER), reader.size)
-        length = zstd.seek_table_length(zstd.seek_table_frames(footer, reader.size))
-        table = reader.read(reader.size - length, reader.size)
+        self._reader, self._buffers = reader, reader.buffers
+        tail = reader.read(max(0, reader.size - _TAIL), reader.size)
+        length = zstd.seek_table_length(zstd.seek_table_frames(tail[-zstd.FOOTER :], reader.size))
+        table = tail[-length:] if length <= len(tail) else reader.read(reader.size - length, reader.size)
         self._packed, self._raw = zstd.parse_seek_table(table, reader.size)
         self.size = int(self._raw[-1])
         self.lock = threading.Lock()
-        self._frame: tuple[int, bytes | bytearray] = (-1, b"")  # the last that was needed whole
+        self._frame: tuple[int, bytes] = (-1, b"")  # the last that was needed whole
         self._base, self._window = 0, memoryview(b"")  # plaintext at hand, and where it begins
-        self._ahead = -1  # where the next piece of plaintext begins if reading goes on
+        self._ahead = -1  # where the next piece of plaintext begins if reading goes on,
+        self._until = int(self._packed[-1])  # and how far it is read ahead of being asked for
 
     @property
     def nbytes(self) -> int:
         """Memory that this holds, about."""
-        return self._packed.nbytes + self._raw.nbytes + self._reader.nbytes + len(self._frame[1]) + 4096
+        return self._packed.nbytes + self._raw.nbytes + self._buffers.nbytes + len(self._frame[1]) + 4096
 
     def span(self, start: int, length: int) -> tuple[int, int]:
         """Where in the pack's plaintext bytes start..start+length-1 of the tar stream are read from; FormatError."""
@@ -165,9 +192,9 @@ class PackContent:
 
     def _get(self, start: int, end: int, *, on: bool) -> memoryview:
         """Plaintext start..end-1 of the pack, in memory that lasts until the next call; with `on`, more is read."""
-        if not (self._base <= start and end <= self._base + len(self._window)):
+        if not (self._reader.at_hand and self._base <= start and end <= self._base + len(self._window)):
             first, last = start // age.CHUNK, (end - 1) // age.CHUNK
-            limit = int(self._packed[-1])
+            limit = self._until
             far = (min(max(end, start + _WINDOW), limit) - 1) // age.CHUNK if on else last
             if on and far * age.CHUNK < limit:
                 self._reader.will_need((far + 1) * age.CHUNK, min((far + 1) * age.CHUNK + _WINDOW, limit))
@@ -206,23 +233,43 @@ class PackContent:
             self._frame, self._ahead = (number, frame), end
         return memoryview(self._frame[1])
 
-    def frame(self, place: int) -> tuple[int, bytes | bytearray]:
-        """Where the frame that holds byte `place` of the tar stream begins there, and all of it. Lost, FormatError."""
+    def read_until(self, place: int) -> None:
+        """What is asked for next ends about at `place` of the tar stream: nothing beyond is read ahead of time."""
+        number = min(int(np.searchsorted(self._raw, place)), len(self._packed) - 1)
+        self._until = int(self._packed[number])
+
+    def is_raw(self, place: int) -> bool:
+        """Whether byte `place` of the tar stream lies in a raw frame, of which parts can be read. FormatError."""
+        _, _, size, packed, after = self._frame_at(place)
+        return after - packed == zstd.raw_bound(size)
+
+    def _frame_at(self, place: int) -> tuple[int, int, int, int, int]:
+        """Of the frame that holds byte `place`: its number, where it begins, its size, where it lies in the pack."""
         if not 0 <= place < self.size:
             raise FormatError("a member's header lies beyond the end of its pack")
         number = int(np.searchsorted(self._raw, place, side="right")) - 1
-        base, size = int(self._raw[number]), int(self._raw[number + 1] - self._raw[number])
-        packed, after = int(self._packed[number]), int(self._packed[number + 1])
-        if self._frame[0] != number:
-            if after - packed == zstd.raw_bound(size):
-                whole, done = bytearray(size), 0
-                for piece in self._stored(packed, size, 0, size):
-                    whole[done : done + len(piece)] = piece
-                    done += len(piece)
-                self._frame = (number, whole)
-            else:
-                self._decompressed(number, packed, after, size)
-        return base, self._frame[1]
+        base, until = int(self._raw[number]), int(self._raw[number + 1])
+        return number, base, until - base, int(self._packed[number]), int(self._packed[number + 1])
+
+    def frame(self, place: int) -> tuple[int, memoryview]:
+        """Where the frame that holds byte `place` of the tar stream begins there, and all of it, until the next call.
+
+        Lost, FormatError.
+        """
+        number, base, size, packed, after = self._frame_at(place)
+        if after - packed != zstd.raw_bound(size):
+            return base, self._decompressed(number, packed, after, size)
+        buffers = self._buffers
+        if buffers.framed != (self, number):
+            buffers.framed = None, -1
+            if len(buffers.frame) < size:
+                buffers.frame = bytearray(zstd.FRAME)
+            done = 0
+            for piece in self._stored(packed, size, 0, size):
+                buffers.frame[done : done + len(piece)] = piece
+                done += len(piece)
+            buffers.framed = self, number
+        return base, memoryview(buffers.frame)[:size]
 
     def _stored(self, packed: int, size: int, start: int, stop: int) -> Iterator[memoryview]:
         """Bytes of a raw frame of `size` bytes, block by block as they stand there; nothing else of it is read."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_right, insort
 from collections import OrderedDict
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +21,7 @@ from sealift.formats import tar
 from sealift.formats.samples import COMMENT, key_function, parse_segment
 from sealift.reading.member import PackId
 from sealift.reading.order import Units
+from sealift.reading.pack import Buffers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,22 +52,23 @@ class Found(NamedTuple):
     stored: int  # bytes there
     size: int  # bytes of the file
     how: str  # "" as it is; "sparse": map and extents; "segment": the first of a file in segments
-    frame: bytes | bytearray = b""  # what the content lies in, where it lies in one frame,
-    at: int = 0  # and where
+    content: bytes | None = None  # where it was asked for, and lies as it is in one frame
 
 
-def files(content: PackContent, place: int = 0) -> Iterator[Found]:
+def files(content: PackContent, place: int = 0, *, contents: bool = False) -> Iterator[Found]:
     """The regular files of a pack from the header at `place` on, in order. Lost, FormatError.
 
-    `content` is used by nobody else meanwhile. Frames in which no header stands are not read.
+    `content` is used by nobody else meanwhile. Frames in which no header stands are not read, and without `contents`
+    of raw frames only the headers.
     """
     header, pax = place, dict[bytes, bytes]()
-    base, frame = content.frame(place)
+    base, frame = place, memoryview(b"")
     while True:
         if not base <= place < base + len(frame):
-            base, frame = content.frame(place)
+            base, frame = content.frame(place) if contents or not content.is_raw(place) else (place, memoryview(b""))
         at = place - base
-        block = frame[at : at + tar.BLOCK] if at + tar.BLOCK <= len(frame) else content.read(place, tar.BLOCK)
+        inside = at + tar.BLOCK <= len(frame)
+        block = bytes(frame[at : at + tar.BLOCK]) if inside else content.read(place, tar.BLOCK)
         kind, digits = block[156:157], block[124:135]
         if block[257:262] != b"ustar" or not digits.isdigit():
             if any(block):
@@ -72,19 +76,21 @@ def files(content: PackContent, place: int = 0) -> Iterator[Found]:
             return
         size, data = int(digits, 8), place + tar.BLOCK
         if kind == tar.REGULAR and not pax and not block[345]:
-            name = bytes(block[: block.index(0)] if not block[99] else block[:100])
-            inside = at + tar.BLOCK + size <= len(frame)
-            yield Found(name, header, data, size, size, "", frame if inside else b"", at + tar.BLOCK)
+            name = block[: block.index(0)] if not block[99] else block[:100]
+            at += tar.BLOCK
+            whole = bytes(frame[at : at + size]) if contents and at + size <= len(frame) else None
+            yield Found(name, header, data, size, size, "", whole)
         elif kind == tar.PAX:
             if size > _PAX_LIMIT:
                 raise FormatError(f"pax records of {size} bytes; at most {_PAX_LIMIT} are allowed")
-            body = frame[at + 512 : at + 512 + size] if at + 512 + size <= len(frame) else content.read(data, size)
+            inside = at + tar.BLOCK + size <= len(frame)
+            body = bytes(frame[at + tar.BLOCK :][:size]) if inside else content.read(data, size)
             if not _ONLY_MTIME(body):  # most have nothing else, and a sample has no use for it
-                pax = tar.parse_pax(bytes(body))
+                pax = tar.parse_pax(body)
             place = data + size + (-size & 511)
             continue
         elif kind == tar.REGULAR:
-            member = tar.parse_header(bytes(block), place, pax)
+            member = tar.parse_header(block, place, pax)
             size = member.size
             found = _found(member, header)
             if found is not None:
@@ -133,8 +139,8 @@ def load(shipment: Shipment, pack: PackId, content: PackContent, key: bytes, run
         )
     held: dict[str, bytes] = {}
     for file in run:
-        if file.frame:
-            data = bytes(memoryview(file.frame)[file.at : file.at + file.size])
+        if file.content is not None:
+            data = file.content
         elif file.how == "segment":
             data = shipment.read(file.path)
         elif file.how == "sparse":
@@ -166,12 +172,11 @@ class Source(Protocol):
 class PackSamples:
     """Samples as the packing kept them together: the units are packs. Not safe for threads.
 
-    Holds the packs that were read last, and for each where every so many samples begin: a pack that several lanes read
-    is walked once.
+    Holds the packs that were read last, each with its seek table and where every so many samples begin: a pack that
+    several lanes read is walked once. All are read with the same memory.
     """
 
-    _KEPT = 48  # packs that are kept open
-    _EVERY = 64  # samples between places that are remembered
+    _KEPT = 256  # packs that are kept open: more than there are lanes, or each is walked anew for every window
 
     def __init__(self, shipment: Shipment) -> None:
         self._shipment, self.name = shipment, "files"
@@ -186,7 +191,8 @@ class PackSamples:
             )
         columns = [np.concatenate(each) for each in zip(*tables, strict=True)]
         self._group, self._stripe, self._role, self._slot, self._samples, self._tar = columns
-        self._open: OrderedDict[int, tuple[PackContent, list[tuple[int, int]]]] = OrderedDict()
+        self._buffers = Buffers()
+        self._walks: OrderedDict[int, _Walk] = OrderedDict()
 
     def units(self) -> Units:
         """Every pack that has samples."""
@@ -199,29 +205,56 @@ class PackSamples:
 
     def load(self, unit: int, lo: int, hi: int) -> list[Sample]:
         """Samples lo..hi-1 of a pack."""
-        pack = self.pack(unit)
-        group = self._shipment.groups[pack.group]
-        if unit in self._open:
-            self._open.move_to_end(unit)
-        else:
-            self._open[unit] = group.content(pack.stripe, pack.role), [(0, 0)]
-            if len(self._open) > self._KEPT:
-                self._open.popitem(last=False)
-        content, marks = self._open[unit]
-        number, place = max(mark for mark in marks if mark[0] <= lo)
-        last, found = marks[-1][0], list[Sample]()
-        for key, run in runs(files(content, place), key_function(group.counts().sample_key)):
-            if number > last and (number % self._EVERY == 0 or number == hi):
-                marks.append((number, run[0].header))
-                last = number
-            if number == hi:
-                break
-            if number >= lo:
-                found.append(load(self._shipment, pack, content, key, run))
-            number += 1
-        else:
-            run = []
-        if number < hi or (run and number == int(self._samples[unit])):
-            told = int(self._samples[unit])
+        pack, told = self.pack(unit), int(self._samples[unit])
+        walk = self._walk_of(unit, pack)
+        number, place = walk.mark(lo)
+        if number < lo:
+            place = next((run[0].header for number, _, run in walk.samples(number, place) if number == lo), -1)
+        found = list[Sample]()
+        if place >= 0:
+            walk.content.read_until(place + (hi - lo) * int(self._tar[unit]) // told)
+            for number, key, run in walk.samples(lo, place, contents=True):
+                if number == hi:
+                    walk.note(number, run[0].header)
+                    break
+                found.append(load(self._shipment, pack, walk.content, key, run))
+        if len(found) < hi - lo or number == hi == told:
             raise FormatError(f"pack {tuple(pack)} has not the {told} samples that the table of packs says")
         return found
+
+    def _walk_of(self, unit: int, pack: PackId) -> _Walk:
+        if unit in self._walks:
+            self._walks.move_to_end(unit)
+        else:
+            group = self._shipment.groups[pack.group]
+            content = group.content(pack.stripe, pack.role, self._buffers)
+            self._walks[unit] = _Walk(content, key_function(group.counts().sample_key))
+            if len(self._walks) > self._KEPT:
+                self._walks.popitem(last=False)
+        return self._walks[unit]
+
+
+class _Walk:
+    """A pack whose samples are counted by walking its headers, and where some of them were found to begin."""
+
+    _EVERY = 64  # samples between places that are remembered
+
+    def __init__(self, content: PackContent, key_of: Callable[[bytes], bytes]) -> None:
+        self.content, self._key_of = content, key_of
+        self._marks = [(0, 0)]
+
+    def mark(self, number: int) -> tuple[int, int]:
+        """The last sample up to `number` of which it is known where it begins, and where."""
+        return self._marks[bisect_right(self._marks, number, key=itemgetter(0)) - 1]
+
+    def note(self, number: int, place: int) -> None:
+        """Sample `number` begins at `place`."""
+        if self.mark(number)[0] != number:
+            insort(self._marks, (number, place))
+
+    def samples(self, number: int, place: int, *, contents: bool = False) -> Iterator[tuple[int, bytes, list[Found]]]:
+        """The samples from `number` on, which begins at `place`: number, key and files of each."""
+        for at, (key, run) in enumerate(runs(files(self.content, place, contents=contents), self._key_of), number):
+            if at % self._EVERY == 0:
+                self.note(at, run[0].header)
+            yield at, key, run

@@ -40,7 +40,7 @@ from sealift.reading.group import GroupReader
 from sealift.reading.health import Health, health_of
 from sealift.reading.index_files import BATCH, AnyCopy, Members, PackCounts, checked, open_parquet, pack_counts
 from sealift.reading.member import Member, MemberFile, PackId, read_segment, segment_parts
-from sealift.reading.pack import PackContent, PackReader
+from sealift.reading.pack import Buffers, PackContent, PackReader
 from sealift.reading.samples import files, load, runs
 from sealift.reading.survey import refuse_others, survey, unused
 from sealift.trade.signing import read_limited
@@ -92,9 +92,9 @@ class Group:
             self._counts = pack_counts(lambda: self.parquet(manifest.PACKS_INDEX), self.manifest.geometry)
         return self._counts
 
-    def content(self, stripe: int, role: int) -> PackContent:
-        """The tar stream of a pack, opened now."""
-        return PackContent(PackReader(self.reader, stripe, role, self._identities))
+    def content(self, stripe: int, role: int, buffers: Buffers | None = None) -> PackContent:
+        """The tar stream of a pack, opened now; with `buffers` it shares them with others of the same thread."""
+        return PackContent(PackReader(self.reader, stripe, role, self._identities, buffers))
 
 
 @dataclass

@@ -181,7 +181,10 @@ def test_a_pack_is_opened_once_for_all_its_windows(tmp_path, monkeypatch):
     with origin.shipment() as shipment:
         units = PackSamples(shipment)
         group, real = shipment.groups[0], shipment.groups[0].content
-        monkeypatch.setattr(group, "content", lambda *place: opened.update([place[:2]]) or real(*place))
+        # those that share its memory; a file that was cut is read by its path
+        monkeypatch.setattr(
+            group, "content", lambda *place: opened.update([place[:2]][: len(place) - 2]) or real(*place)
+        )
         counts = units.units().samples
         assert len(counts) > 64
         for _ in range(2):

@@ -278,16 +278,36 @@ def _forget_one(path: Path) -> None:
     os.close(fd)
 
 
-def stall(made: Path, share: float, rate: float) -> float:
-    """The share of its time for which a consumer waits that takes `share` of `rate` samples a second."""
+class Cached:
+    """As many batches as a shipment gives, at hand in each worker: what the loader itself costs."""
+
+    def __init__(self, batches: int) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __getitem__(self, number: int) -> list[int]:
+        if number >= self._batches:
+            raise IndexError(number)
+        return [100_000 + place for place in range(BATCH)]
+
+
+def stall(made: Path, share: float, rate: float, cached: bool) -> float:
+    """The share of its time for which a consumer waits that takes `share` of `rate` samples a second.
+
+    After 20 batches; of `cached` batches, what is left is the loader's own.
+    """
     from torch.utils.data import DataLoader
 
     from sealift.integrations.torch import ShipmentDataset
 
     with open_shipment(made) as shipment:
-        dataset = ShipmentDataset(
+        dataset: Any = ShipmentDataset(
             shipment, batch_size=BATCH, decode=lambda sample: len(sample.files["jpg"]), rank=0, world_size=1
         )
+        if cached:
+            dataset = Cached(len(dataset))
         loader = iter(DataLoader(dataset, batch_size=None, num_workers=WORKERS, prefetch_factor=8))
         step = BATCH / (rate * share)
         waited = total = 0.0
@@ -295,7 +315,7 @@ def stall(made: Path, share: float, rate: float) -> float:
             begun = time.perf_counter()
             next(loader)
             got = time.perf_counter()
-            time.sleep(max(0.0, step - (got - begun)) if got - begun < step else 0.0)
+            time.sleep(max(0.0, step - (got - begun)))
             if number >= 20:
                 waited += got - begun
                 total += time.perf_counter() - begun
@@ -348,7 +368,7 @@ def turns(contenders: dict[str, tuple[Any, ...]], rounds: int) -> dict[str, dict
 def run(root: Path, medium: Path, scale: float, rounds: int) -> dict[str, Any]:
     """Everything, as one record."""
     found: dict[str, Any] = {"cores": os.cpu_count(), "sequential": {}, "samples": {}}
-    counts = {"text": int(60_000 * scale), "images": int(8_000 * scale), "noise": int(10_000 * scale)}
+    counts = {"text": int(180_000 * scale), "images": int(24_000 * scale), "noise": int(10_000 * scale)}
     for kind, count in counts.items():
         source = make(medium, kind, max(count, 200))
         made = pack(root, source)
@@ -379,7 +399,10 @@ def run(root: Path, medium: Path, scale: float, rounds: int) -> dict[str, Any]:
     print(f"random {found['random']}", flush=True)
     rate = found["samples"]["images"]["sealift"]["rate"]
     shares = [0.25, 0.4, 0.55, 0.7, 0.85, 1.0]
-    found["stall"] = {str(share): once(stall, many, share, rate) for share in shares}
+    found["stall"] = {}
+    for share in shares:
+        each = [statistics.median(once(stall, many, share, rate, cached) for _ in range(rounds)) for cached in (0, 1)]
+        found["stall"][str(share)] = dict(zip(("waits", "cached"), each, strict=True))
     print(f"stall {found['stall']}", flush=True)
     return found
 
@@ -418,10 +441,15 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     cells = [f"{rates[name] * 1e3:.2f} ms" for name in ("open", "closed", "plain", "lookup")]
     yield f"| {' | '.join(cells[:3])} | {ratios[0]:.1f}, {ratios[1]:.1f} | {cells[3]} |"
     yield "\n## Stall\n"
-    yield "A consumer that asks for a share of the reader's rate waits for this share of its time (stall.svg):\n"
+    yield "A consumer that asks for a share of the reader's rate waits for this share of its time (stall.svg); and"
+    yield "beside it the same loader, where every batch is at hand in its workers.\n"
     yield "| asked for | " + " | ".join(f"{float(share):.0%}" for share in found["stall"]) + " |"
     yield "|---|" + "---|" * len(found["stall"])
-    yield "| waits | " + " | ".join(f"{value:.1%}" for value in found["stall"].values()) + " |"
+    for name, words in (("waits", "waits"), ("cached", "waits, batches at hand")):
+        yield f"| {words} | " + " | ".join(f"{each[name]:.2%}" for each in found["stall"].values()) + " |"
+
+
+_LABELS = {"waits": "read from the shipment", "cached": "batches at hand"}
 
 
 def plot(found: dict[str, Any], path: Path) -> None:
@@ -433,9 +461,10 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
     plt.rcParams["svg.hashsalt"] = "sealift"
     figure, axes = plt.subplots(figsize=(6, 3.2))
-    axes.plot(
-        [100 * float(share) for share in found["stall"]], [100 * value for value in found["stall"].values()], "o-"
-    )
+    for name, style in (("waits", "o-"), ("cached", "x--")):
+        waits = [100 * each[name] for each in found["stall"].values()]
+        axes.plot([100 * float(share) for share in found["stall"]], waits, style, label=_LABELS[name])
+    axes.legend(frameon=False)
     axes.set_xlabel("asked for, % of the reader's rate")
     axes.set_ylabel("waits, % of its time")
     axes.grid(alpha=0.3)
@@ -446,8 +475,8 @@ def plot(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(prog="python -m bench.reading", description=__doc__.partition("\n")[0])
-    parser.add_argument("--memory", default="/dev/shm", help="a tmpfs, 4 GB")
-    parser.add_argument("--work", required=True, help="a folder on a disk, 4 GB")
+    parser.add_argument("--memory", default="/dev/shm", help="a tmpfs, 10 GB")
+    parser.add_argument("--work", required=True, help="a folder on a disk, 8 GB")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the corpora; below 1 nothing is written")
     given = parser.parse_args()

@@ -237,11 +237,13 @@ def forget(folder: Path) -> None:
 def random_reads(made: Path, source: Path, count: int) -> dict[str, float]:
     """Median seconds of a located member from the medium, of the same plain file, and of looking its path up.
 
-    `open`: the pack's key and seek table are at hand, as when it was read from before; `closed`: they are read, too.
+    `open`: the pack was read from before, so that its key and seek table are known; `closed`: they are read, too.
     """
+    from sealift.reading.pack import OpenPacks
     from sealift.reading.shipment import PackId
 
-    paths = random.Random(2).sample(sorted(source.rglob("*.jpg")), count)
+    rng = random.Random(2)
+    paths = rng.sample(sorted(source.rglob("*.jpg")), count)
     with open_shipment(made) as shipment:
         names = [str(path.relative_to(source)) for path in paths]
         lookups, members = [], []
@@ -254,11 +256,12 @@ def random_reads(made: Path, source: Path, count: int) -> dict[str, float]:
             _forget_one(path)
             number, (row,) = shipment.located(member)
             for state in ("closed", "open"):
-                forget(made)
-                shipment._contents.clear()
+                shipment._open = OpenPacks()
                 if state == "open":
-                    shipment.content(PackId(number, row.stripe, row.role))
-                    forget(made)
+                    content = shipment.content(PackId(number, row.stripe, row.role))
+                    place = rng.randrange(max(1, content.size - (1 << 20)))
+                    content.read(place, min(row.length, content.size - place))
+                forget(made)
                 begun = time.perf_counter()
                 data = shipment.read(member)
                 times[state].append(time.perf_counter() - begun)

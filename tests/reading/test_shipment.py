@@ -20,6 +20,7 @@ from sealift.errors import BadInput, Lost
 from sealift.formats import manifest as mf
 from sealift.reading.health import read_health
 from sealift.reading.index_files import Members
+from sealift.reading.pack import OpenPacks
 from sealift.reading.shipment import Shipment
 
 RANGES = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -219,7 +220,7 @@ def test_a_drive_that_fails_is_told_rests_and_is_asked_again(origin, seal, monke
         assert sum(drive.mount in record.getMessage() for record in caplog.records) == 1
         monkeypatch.setattr(drive, "open_read", plain)
         reader._resting.clear()  # half a minute later
-        shipment._contents.clear()
+        shipment._open = OpenPacks()
         rebuilt = shipment.rebuilt_blocks
         for name in files(origin):
             shipment.read(name)

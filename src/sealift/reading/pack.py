@@ -9,6 +9,7 @@ does not hold, blocks are compared with their signed hashes, rebuilt from verifi
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,13 @@ from sealift.errors import AgeError, FormatError, Lost
 from sealift.formats import age, tar, zstd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sealift.reading.group import GroupReader
 
 _HEAD = 4096
-_TAIL = 64 << 10  # bytes before a pack's end of which most seek tables are a part
+_TAIL = 16 << 10  # bytes at a pack's end in which most seek tables lie,
+_TAIL_SOON = 128 << 10  # and those of which the drive is told meanwhile
 _WINDOW = 2 << 20  # bytes of plaintext read at a time when reading on
 
 
@@ -56,7 +58,7 @@ class PackReader:
         self._record = group.record(stripe, role)
         if not self._record.length:
             raise FormatError(f"pack {stripe}/{role} is absent")
-        group.will_need(stripe, role, max(0, self._record.length - _TAIL), _TAIL)  # while the header is read
+        group.will_need(stripe, role, max(0, self._record.length - _TAIL_SOON), _TAIL_SOON)  # while the header is read
         raw, start = self._header()
         header = age.parse_header(raw)
         self._start = start
@@ -156,7 +158,7 @@ class PackContent:
         self._packed, self._raw = zstd.parse_seek_table(table, reader.size)
         self.size = int(self._raw[-1])
         self.lock = threading.Lock()
-        self._frame: tuple[int, bytes] = (-1, b"")  # the last that was needed whole
+        self._frame: tuple[int, memoryview] = (-1, memoryview(b""))  # the last that was needed whole
         self._base, self._window = 0, memoryview(b"")  # plaintext at hand, and where it begins
         self._ahead = -1  # where the next piece of plaintext begins if reading goes on,
         self._until = int(self._packed[-1])  # and how far it is read ahead of being asked for
@@ -164,7 +166,17 @@ class PackContent:
     @property
     def nbytes(self) -> int:
         """Memory that this holds, about."""
-        return self._packed.nbytes + self._raw.nbytes + self._buffers.nbytes + len(self._frame[1]) + 4096
+        return self.least_nbytes + self._buffers.nbytes + len(self._frame[1])
+
+    @property
+    def least_nbytes(self) -> int:
+        """And after `let_go`."""
+        return self._packed.nbytes + self._raw.nbytes + 4096
+
+    def let_go(self) -> None:
+        """Give up the buffers and what they hold; key and seek table stay. For whoever holds `lock`."""
+        self._reader.buffers = self._buffers = Buffers()
+        self._frame, self._window = (-1, memoryview(b"")), memoryview(b"")
 
     def span(self, start: int, length: int) -> tuple[int, int]:
         """Where in the pack's plaintext bytes start..start+length-1 of the tar stream are read from; FormatError."""
@@ -231,7 +243,7 @@ class PackContent:
         if self._frame[0] != number:
             frame = zstd.decompress(self._get(start, end, on=start == self._ahead), size)
             self._frame, self._ahead = (number, frame), end
-        return memoryview(self._frame[1])
+        return self._frame[1]
 
     def read_until(self, place: int) -> None:
         """What is asked for next ends about at `place` of the tar stream: nothing beyond is read ahead of time."""
@@ -328,3 +340,54 @@ class PackContent:
         for at, piece in self.extents(offset, stored, length):
             out[at : at + len(piece)] = piece
         return bytes(out)
+
+
+class OpenPacks:
+    """The packs that were read last, within `MOST` of memory. Safe for threads.
+
+    Of all of them key and seek table are kept, which cost a key agreement and two reads of the drive; of the last few
+    also the buffers, from which reading goes on.
+    """
+
+    MOST = 96 << 20
+    WARM = 16
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._warm: OrderedDict[object, PackContent] = OrderedDict()
+        self._cold: OrderedDict[object, PackContent] = OrderedDict()
+        self._cold_nbytes = 0
+
+    def get(self, pack: object, opened: Callable[[], PackContent]) -> PackContent:
+        """The content of a pack, by `opened` where it is not open. To be used by one thread, who holds its `lock`."""
+        with self._lock:
+            content = self._warm.get(pack) or self._thaw(pack)
+        if content is None:
+            content = opened()
+        with self._lock:
+            self._warm[pack] = content
+            self._warm.move_to_end(pack)
+            self._cool()
+        return content
+
+    def _thaw(self, pack: object) -> PackContent | None:
+        content = self._cold.pop(pack, None)
+        if content is not None:
+            self._cold_nbytes -= content.least_nbytes
+        return content
+
+    def _cool(self) -> None:
+        for pack in list(self._warm)[:-1]:
+            held = sum(each.nbytes for each in self._warm.values())
+            if len(self._warm) <= self.WARM and held + self._cold_nbytes <= self.MOST:
+                break
+            content = self._warm[pack]
+            if content.lock.acquire(blocking=False):  # or it is being read from
+                try:
+                    content.let_go()
+                finally:
+                    content.lock.release()
+                self._cold[pack] = self._warm.pop(pack)
+                self._cold_nbytes += content.least_nbytes
+        while self._cold and self._cold_nbytes > self.MOST // 2:
+            self._thaw(next(iter(self._cold)))

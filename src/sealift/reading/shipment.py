@@ -20,11 +20,11 @@ bytes. Where data lies (groups, stripes, frames) is for the modules below.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import re
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
@@ -40,7 +40,7 @@ from sealift.reading.group import GroupReader
 from sealift.reading.health import Health, health_of
 from sealift.reading.index_files import BATCH, AnyCopy, Members, PackCounts, checked, open_parquet, pack_counts
 from sealift.reading.member import Member, MemberFile, PackId, read_segment, segment_parts
-from sealift.reading.pack import Buffers, PackContent, PackReader
+from sealift.reading.pack import Buffers, OpenPacks, PackContent, PackReader
 from sealift.reading.samples import files, load, runs
 from sealift.reading.survey import refuse_others, survey, unused
 from sealift.trade.signing import read_limited
@@ -60,8 +60,7 @@ Path: TypeAlias = str | bytes
 File: TypeAlias = str | bytes | os.PathLike[str]
 """A file of keys: its path, or as bytes what is in it."""
 
-_CONTENTS = 64  # packs that are kept open,
-_CONTENTS_BYTES = 96 << 20  # and the memory they may take together
+_SPARE = 4  # buffers that are kept for the next packs
 _NEAR = 128 << 10  # a gap in a pack that is read rather than skipped
 _RUN = 4 << 20  # plaintext that read_many reads at a time
 _AHEAD = 8  # runs that drives are told of before they are read
@@ -137,7 +136,8 @@ class Shipment:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._groups = {number: Group(view, self._identities) for number, view in self._views.items()}
-        self._contents: OrderedDict[PackId, PackContent] = OrderedDict()
+        self._open = OpenPacks()
+        self._spare: list[Buffers] = []
 
     @classmethod
     def open(
@@ -330,18 +330,8 @@ class Shipment:
 
     def content(self, pack: PackId) -> PackContent:
         """The tar stream of a pack, kept open for a while; used by one thread at a time, who holds its `lock`."""
-        self._group_with(pack)
-        with self._lock:
-            if pack in self._contents:
-                self._contents.move_to_end(pack)
-                return self._contents[pack]
-        content = self._group_with(pack).content(pack.stripe, pack.role)
-        with self._lock:
-            self._contents[pack] = content
-            held = sum(each.nbytes for each in self._contents.values())
-            while len(self._contents) > _CONTENTS or (held > _CONTENTS_BYTES and len(self._contents) > 1):
-                held -= self._contents.popitem(last=False)[1].nbytes
-        return content
+        group = self._group_with(pack)
+        return self._open.get(pack, lambda: group.content(pack.stripe, pack.role))
 
     def read(self, path: Path | Member, start: int = 0, end: int | None = None) -> bytes:
         """Bytes start..end-1 of a file; fewer where it ends before. BadInput, Lost, FormatError."""
@@ -438,9 +428,21 @@ class Shipment:
     def samples(self, pack: PackId) -> Iterator[Sample]:
         """The samples of a pack as they lie in it, each in memory when it is given. Lost, FormatError, BadInput."""
         group = self._group_with(pack)
-        content = group.content(pack.stripe, pack.role)
-        for key, run in runs(files(content), key_function(group.counts().sample_key)):
-            yield load(self, pack, content, key, run)
+        with self._lent() as buffers:
+            content = group.content(pack.stripe, pack.role, buffers)
+            for key, run in runs(files(content, contents=True), key_function(group.counts().sample_key)):
+                yield load(self, pack, content, key, run)
+
+    @contextlib.contextmanager
+    def _lent(self) -> Iterator[Buffers]:
+        """Buffers for one pack, which the next one gets again."""
+        with self._lock:
+            buffers = self._spare.pop() if self._spare else Buffers()
+        try:
+            yield buffers
+        finally:
+            with self._lock:
+                self._spare = [*self._spare[: _SPARE - 1], buffers]
 
     def sample(self, pack: PackId, offset: int) -> Sample:
         """The sample whose first header stands at `offset` of a pack's tar. Lost, FormatError, BadInput."""

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 _NOISE = 4  # frames of a file that did not compress, before the next ones are sampled in one place only
-FLUSH_AT = 512 << 10  # a frame of small members is closed at the first member's end from here on
+FLUSH_AT = 512 << 10  # a frame of small members is closed at the first member's end from here on,
+FLUSH_DENSE_AT = (
+    64 << 10
+)  # or from here on, after one that hardly shrank: it gains nothing by more, reading does by less
 
 
 class Channel:
@@ -138,7 +141,8 @@ class PackStream:
         self._plain_view = memoryview(self._plain)
         self._held = 0
         self._chunk = bytearray(age.SEALED_CHUNK)
-        self._shrank = False  # the last frame of small members: the next one is taken to be like it
+        self._shrank = False  # the last frame of small members: the next one is taken to be like it,
+        self._flush_at = FLUSH_AT  # and closed when it is as large as suits that
         self._noisy = 0  # frames of the current large member that did not compress, one after the other; below 0: did
         self.plain = 0  # bytes of zstd so far
         self.offset = 0  # bytes of tar so far
@@ -163,7 +167,7 @@ class PackStream:
 
     def reserve(self, size: int) -> memoryview:
         """`size` bytes (at most FRAME) of the current frame, for the caller to fill; then `take(size)`."""
-        if self._fill + size > zstd.FRAME or self._fill >= FLUSH_AT:
+        if self._fill + size > zstd.FRAME or self._fill >= self._flush_at:
             self.flush()
         return self._small_view[self._fill : self._fill + size]
 
@@ -187,6 +191,7 @@ class PackStream:
         if self._shrank or zstd.worth_compressing(data):
             frame = zstd.compress(data)
             self._shrank = zstd.shrank(len(frame), self._fill)
+            self._flush_at = FLUSH_DENSE_AT if 8 * len(frame) > 7 * self._fill else FLUSH_AT
             if len(frame) < zstd.raw_bound(self._fill):
                 self._emit(frame, self._fill)
                 self._fill = 0

@@ -44,6 +44,7 @@ def fuzz(name: str, seconds: int) -> None:
         f"-max_total_time={seconds}", f"-max_len={target.longest}", f"-rss_limit_mb={MEMORY_MIB}",
         f"-timeout={SECONDS_AN_INPUT}", f"-artifact_prefix={findings}", "-print_final_stats=1", "-verbosity=1",
     ]  # fmt: skip
+    target.run(b"")  # packs what it is run over, where it needs a shipment: now, and not within an input's seconds
     atheris.Setup([sys.argv[0], *options, corpus], target.run)
     atheris.Fuzz()
 

@@ -6,10 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
-from trainings import curve, train
+from trainings import WORDS, curve, train
 
 torch = pytest.importorskip("torch")
 
@@ -58,6 +59,51 @@ def test_tokens_are_little_endian_and_of_the_vocabulary(config):
     assert data.sequence(sample(tokens[:2].tobytes()), settings, 0)[:3].tolist() == [1, 70_000, -1]
     with pytest.raises(BadInput, match=r"'a/b': token 2147483653, where the vocabulary has 70001"):
         data.sequence(sample(tokens.tobytes()), settings, 0)
+
+
+def windows_of(port, block):
+    """Every window of every token file, as it should come."""
+    for path in sorted((port.parent / "source").rglob("*.tok")):
+        tokens = np.frombuffer(path.read_bytes(), "<u2")
+        yield from (tuple(tokens[at : at + block + 1].tolist()) for at in range(0, len(tokens) - block, block))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_window_of_token_files_comes_once_an_epoch(config, port, workers):
+    settings = {"files": "*.tok", "tokens": "uint16", "file": "", "workers": workers}
+    path = config(data=settings, model={"block": 8, "vocabulary": len(WORDS)}, training={"batch": 4})
+    feed = data.Feed(load(str(path)), Ranks("cpu"), None, print)
+    wanted, got = Counter(windows_of(port, 8)), Counter()
+    for _ in range(wanted.total() // 4):
+        got.update(map(tuple, feed.next().sequences.tolist()))
+        feed.taken()
+    assert feed.epoch == 0
+    assert not got - wanted
+    assert (wanted - got).total() == wanted.total() % 4
+    feed.next()
+    assert feed.epoch == 1
+    feed.close()
+
+
+def test_training_on_token_files_learns_stops_and_goes_on(config):
+    settings = {"files": "*.tok", "tokens": "uint16", "file": ""}
+    shape = {"block": 8, "vocabulary": len(WORDS)}
+    whole, stopped = (config(name, data=settings, model=shape) for name in ("whole", "stopped"))
+    train(whole)
+    config("stopped", data=settings, model=shape, training={"steps": 13})
+    train(stopped)
+    config("stopped", data=settings, model=shape)
+    train(stopped)
+    assert curve(stopped) == curve(whole)
+    assert curve(whole)[-1][2] < curve(whole)[0][2]
+
+
+def test_token_files_of_a_larger_vocabulary_are_refused(config):
+    path = config(data={"files": "*.tok", "tokens": "uint16", "file": "", "workers": 0}, model={"vocabulary": 2})
+    feed = data.Feed(load(str(path)), Ranks("cpu"), None, print)
+    with pytest.raises(BadInput, match="where the vocabulary has 2"):
+        feed.next()
+    feed.close()
 
 
 def test_what_readers_send_is_no_tensor(config):

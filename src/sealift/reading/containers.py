@@ -117,16 +117,17 @@ class _Containers(ABC):
 
 
 class Tokens(_Containers):
-    """Runs of `length` tokens of files that hold nothing but tokens: `dtype` is "uint16" or "uint32", little-endian.
+    """Runs of `length` tokens of files that hold nothing else: `dtype` is "uint8", "uint16" or "uint32", little-endian.
 
     A sample begins every `stride` tokens (every `length`, unless given); tokens at the end that do not make one are
     left out. Its only file, "tokens", is an array of them.
     """
 
     def __init__(self, pattern: str, *, dtype: str, length: int, stride: int | None = None) -> None:
-        if dtype not in {"uint16", "uint32"} or length < 1 or (stride is not None and stride < 1):
+        if dtype not in {"uint8", "uint16", "uint32"} or length < 1 or (stride is not None and stride < 1):
             raise BadInput(
-                f"tokens of {dtype}, {length} at a time", hint='dtype is "uint16" or "uint32", length 1 or more'
+                f"tokens of {dtype}, {length} at a time",
+                hint='dtype is "uint8", "uint16" or "uint32", length 1 or more',
             )
         self._type, self._length, self._stride = np.dtype(dtype).newbyteorder("<"), length, stride or length
         super().__init__(pattern, f"tokens {dtype} {length} {self._stride}")

@@ -33,6 +33,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     seal: str = ""  # "": the one on the drives
     tokens: Literal["bytes", "uint16", "uint32"] = "bytes"  # little-endian, where they are not bytes
     file: str = ""  # of a sample, by what its name has after the key: "txt"; "": its first by name
+    files: str = ""  # a pattern of files that hold nothing but tokens: each `block` of them is a sample
     workers: Annotated[int, Meta(ge=0, le=256)] = 2  # reading processes a rank
 
 
@@ -78,7 +79,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def public(self) -> dict[str, Any]:
         """What the run's record says: all but where things lie here."""
-        data = {name: getattr(self.data, name) for name in ("tokens", "file", "workers")}
+        data = {name: getattr(self.data, name) for name in ("tokens", "file", "files", "workers")}
         return {"data": data, "model": msgspec.to_builtins(self.model), "training": msgspec.to_builtins(self.training)}
 
     def mounts(self) -> list[str]:
@@ -95,7 +96,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 TABLES: dict[str, Any] = {"data": Data, "model": Model, "training": Training}
 FIXED = {  # a run that goes on keeps these: they are what it is
-    "data": ("tokens", "file"),
+    "data": ("tokens", "file", "files"),
     "model": Model.__struct_fields__,
     "training": ("batch", "seed"),
 }
@@ -160,6 +161,8 @@ def _together(made: dict[str, Any]) -> list[str]:
     problems = []
     if model.width % model.heads:
         problems.append(f"model.width: {model.heads} heads do not divide {model.width}")
+    if data.file and data.files:
+        problems.append(f"data.file: {data.file!r} is of a sample; with data.files, every file that matches is tokens")
     if data.tokens == "bytes" and model.vocabulary != 256:
         problems.append(f'model.vocabulary: {model.vocabulary}; with data.tokens = "bytes" it is 256')
     if training.min_lr > training.lr:

@@ -2,8 +2,9 @@
 
 A sample gives one sequence: `block` + 1 tokens of its text, -1 where there are none. A long text is cut into windows
 that overlap by the one token that is only predicted; an epoch takes one of them, the next epoch the next, beginning
-anywhere: (draw from seed and sample + epoch) mod windows. So a batch's tokens are a function of seed, epoch and batch,
-and nothing is carried from one sequence to another: what makes resume exact at any number of ranks and workers.
+anywhere: (draw from seed and sample + epoch) mod windows. Of token files (`data.files`) every window is a sample. So a
+batch's tokens are a function of seed, epoch and batch, and nothing is carried from one sequence to another: what makes
+resume exact at any number of ranks and workers.
 
 Samples are read by processes of DataLoader. An error of one is sent as an item, whole, and so is what it has met of
 failing drives. Drives that come late are looked for when an epoch ends in which samples are owed.
@@ -21,8 +22,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from sealift.errors import BadInput, NotAllHere, SealiftError
 from sealift.integrations.torch import ShipmentDataset
+from sealift.reading.containers import Tokens
 from sealift.reading.health import DriveHealth, Health, PackHealth, read_health
 from sealift.reading.order import draw
+from sealift.reading.samples import PackSamples
 from sealift.reading.shipment import Shipment
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sealift.reading.samples import Sample
+    from sealift.reading.samples import Sample, Source
     from sealift.training.config import Config
     from sealift.training.distributed import Ranks
 
@@ -55,6 +58,21 @@ class Item(NamedTuple):
 
 def sequence(sample: Sample, config: Config, epoch: int) -> NDArray[np.int32]:
     """The tokens that a sample gives in an epoch: int32 [block + 1]. BadInput where they are none of the vocabulary."""
+    block = config.model.block
+    kind = DTYPES[config.data.tokens]
+    part = np.frombuffer(sample.files["tokens"], kind) if config.data.files else _window(sample, config, epoch)
+    if len(part) and int(part.max()) >= config.model.vocabulary:
+        raise BadInput(
+            f"sample {sample.key!r}: token {int(part.max())}, where the vocabulary has {config.model.vocabulary}",
+            hint="model.vocabulary is one more than the largest token",
+        )
+    made = np.full(block + 1, -1, np.int32)
+    made[: len(part)] = part
+    return made
+
+
+def _window(sample: Sample, config: Config, epoch: int) -> NDArray[Any]:
+    """The tokens of a text's window that is due in an epoch."""
     data, block = config.data, config.model.block
     text = sample.files.get(data.file, b"") if data.file else sample.files[min(sample.files)]
     kind = DTYPES[data.tokens]
@@ -66,15 +84,15 @@ def sequence(sample: Sample, config: Config, epoch: int) -> NDArray[np.int32]:
     tokens = np.frombuffer(text, kind)
     windows = max(1, -(-(len(tokens) - 1) // block))
     start = (int(draw("text", config.training.seed, *sample.pack, sample.offset)) + epoch) % windows * block
-    part = tokens[start : start + block + 1]
-    if len(part) and int(part.max()) >= config.model.vocabulary:
-        raise BadInput(
-            f"sample {sample.key!r}: token {int(part.max())}, where the vocabulary has {config.model.vocabulary}",
-            hint="model.vocabulary is one more than the largest token",
-        )
-    made = np.full(block + 1, -1, np.int32)
-    made[: len(part)] = part
-    return made
+    return tokens[start : start + block + 1]
+
+
+def source(config: Config) -> Callable[[Shipment], Source]:
+    """What makes samples of a shipment: its files, or the windows of token files."""
+    data, block = config.data, config.model.block
+    if not data.files:
+        return PackSamples
+    return Tokens(data.files, dtype=DTYPES[data.tokens].name, length=block + 1, stride=block)
 
 
 class Batches(IterableDataset[Any]):  # type: ignore[misc]
@@ -121,6 +139,7 @@ class Feed:
                 open_shipment(config),
                 batch_size=config.training.batch,
                 seed=config.training.seed,
+                source=source(config),
                 rank=ranks.rank,
                 world_size=ranks.world,
                 state=state,

@@ -13,6 +13,7 @@ allowed_signers = "signers"       # whose signatures count, in ssh-keygen's form
 seal = "0123456789abcdef.seal"    # as the origin sent it; "": the one on the drives
 # tokens = "bytes"                # what text is: "bytes", or token files: "uint16", "uint32" (little-endian)
 # file = ""                       # of a sample, what its name has after the key: "txt"; "": its first file by name
+# files = ""                      # or "tokens/*.bin": files of nothing but tokens; each block of them is a sample
 # workers = 2                     # reading processes a rank; may change when the run goes on
 
 [model]                           # a GPT; none of this may change when the run goes on

@@ -82,9 +82,21 @@ class MemberFile(io.RawIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         """`size` bytes, or all that are left."""
         left = max(0, self.size - self._at)
-        out = bytearray(left if size is None or size < 0 else min(size, left))
-        self.readinto(out)
-        return bytes(out)
+        out = io.BytesIO()  # gives what was written to it without another copy
+        end = self._at + (left if size is None or size < 0 else min(size, left))
+        for row, low, high in segment_parts(self._rows, self._at, end):
+            content = self._content(row)
+            with content.lock:
+                if row.flags & SPARSE:
+                    out.write(read_segment(content, row, low, high))
+                else:
+                    for piece in content.pieces(row.offset + low, high - low):
+                        out.write(piece)
+        self._at += out.tell()
+        return out.getvalue()
+
+    def _content(self, row: Row) -> PackContent:
+        return self._shipment.content(PackId(self._number, row.stripe, row.role))
 
     readall = read
 
@@ -93,7 +105,7 @@ class MemberFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         done = 0
         for row, low, high in segment_parts(self._rows, self._at, self._at + len(view)):
-            content = self._shipment.content(PackId(self._number, row.stripe, row.role))
+            content = self._content(row)
             with content.lock:
                 if row.flags & SPARSE:
                     view[done : done + high - low] = read_segment(content, row, low, high)

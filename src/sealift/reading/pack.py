@@ -8,6 +8,7 @@ does not hold, blocks are compared with their signed hashes, rebuilt from verifi
 
 from __future__ import annotations
 
+import io
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
@@ -228,6 +229,9 @@ class PackContent:
         end = start + length
         if start < 0 or end > self.size:
             raise FormatError("index: a member lies beyond the end of its pack")
+        if 0 < length <= _WINDOW:  # one read of the drive for all of it
+            place, after = self.span(start, length)
+            self._get(place, after, on=place == self._ahead)
         while start < end:
             number = int(np.searchsorted(self._raw, start, side="right")) - 1
             base, until = int(self._raw[number]), int(self._raw[number + 1])
@@ -303,15 +307,13 @@ class PackContent:
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes start..start+length-1 of the tar stream. Lost, FormatError."""
-        out = bytearray(length)
-        self.readinto(start, memoryview(out))
-        return bytes(out)
+        out = io.BytesIO()  # gives what was written to it without another copy
+        for piece in self.pieces(start, length):
+            out.write(piece)
+        return out.getvalue()
 
     def readinto(self, start: int, buffer: memoryview) -> None:
         """Fill `buffer` from `start` of the tar stream. Lost, FormatError."""
-        if 0 < len(buffer) <= _WINDOW:  # one read of the drive for all of it
-            place, end = self.span(start, len(buffer))
-            self._get(place, end, on=place == self._ahead)
         done = 0
         for piece in self.pieces(start, len(buffer)):
             buffer[done : done + len(piece)] = piece

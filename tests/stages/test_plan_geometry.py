@@ -56,13 +56,14 @@ limits = st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=4) | st.in
 @st.composite
 def anything(draw):
     most = draw(limits)
-    return wanted(
+    one = wanted(
         draw(sizes),
         bays=draw(st.integers(1, 6)),
         packed=draw(st.integers(1, 200)),
         survive=(draw(st.integers(0, min(2, len(most) - 1))), draw(st.integers(0, 2))),
         most=most,
     )
+    return replace(one, carriers=tuple(draw(st.permutations(one.carriers))))
 
 
 # --- the second implementation ---------------------------------------------------------------------------
@@ -314,8 +315,9 @@ def test_missing_drives_are_said_in_a_sentence():
     lack = missing(one, headroom)
     assert lack.more_drives == 4
     assert [str(each) for each in lack.lesser] == ["any carrier", "any 2 drives"]
-    assert "4 more drives of" in lack.sentence(one)
+    assert "missing: 4 more drives of 104.9 MB; or " in lack.sentence(one)
     assert "surviving any carrier or any 2 drives in place of any carrier and 1 drive" in lack.sentence(one)
+    assert lack.sentence(one).endswith("; or 73.3 MB less to carry")
 
 
 def test_carriers_that_take_too_few_are_named_as_what_is_missing():
@@ -383,3 +385,11 @@ def test_all_faults_are_named_at_once():
 def test_a_loss_of_more_drives_than_there_are_is_not_survived():
     assert search(wanted(survive=(0, 100)), headroom) == ()
     assert search(wanted(4, bays=1, survive=(1, 0)), headroom) == ()  # one drive a group: no parity
+
+
+def test_a_planner_is_told_no_value_of_goods():
+    fields = {name for record in (Wanted, Drive, Carrier, Survive) for name in record.__struct_fields__}
+    assert fields == {
+        "drives", "carriers", "bays", "packed_bytes", "survive", "name", "capacity_bytes", "kind", "model",
+        "most_drives", "means",
+    }  # fmt: skip

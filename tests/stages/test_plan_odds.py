@@ -420,6 +420,15 @@ def test_only_the_numbers_of_drives_and_carriers_that_there_are_count_as_used():
     assert not [each.name for each in numbers.used if each.name.startswith(("ssd", "hand", "checked"))]
 
 
+def test_more_unreadable_sectors_than_can_be_simulated_are_refused():
+    drives = tuple(Drive(name=f"D{i}", capacity_bytes=80 * 10**12) for i in range(3))
+    one = Wanted(drives=drives, carriers=(Carrier(name="c"),), bays=3, packed_bytes=150 * 10**12)
+    absurd = hazards([0.1], unreadable=(1e-6, 0))
+    assert odds(one, shape(one, 2, 1, 1), absurd).loss == 1
+    with pytest.raises(BadInput, match="too many to simulate"):
+        simulate(one, shape(one, 2, 1, 1), absurd, draws=10, seed=0)
+
+
 @pytest.mark.parametrize("days", [-1, math.nan, math.inf])
 def test_days_that_are_none_are_refused(days):
     with pytest.raises(BadInput):
@@ -497,7 +506,7 @@ def test_where_nothing_is_as_safe_as_wanted_the_safest_is_named_and_that_is_said
     found = recommend(choices(), most_loss=1e-300)
     assert not found.met
     assert found.choice.odds.loss == min(each.odds.loss for each in choices())
-    assert "as rarely as wanted" in found.reason
+    assert "as rarely as wanted, with probability 1e-300" in found.reason
 
 
 @pytest.mark.parametrize("most", [math.nan, -0.1, 1.1])

@@ -53,7 +53,7 @@ def front(choices: Sequence[Choice]) -> tuple[Choice, ...]:
 
 
 def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
-    """The fewest drives among the choices whose probability of loss is at most `most_loss`.
+    """The fewest drives among the choices of the front whose probability of loss is at most `most_loss`.
 
     Then the fewest bays, the shortest time, the least probability of loss. When no choice is that safe, the least
     probability of loss comes first.
@@ -64,7 +64,8 @@ def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
         raise BadInput(f"{most_loss!r} is no probability", hint="the wanted loss is a number from 0 to 1")
     if not choices:
         raise BadInput("no geometry to choose from", hint="what is missing says what would make one")
-    safe = [each for each in choices if each.odds.loss <= most_loss]
+    kept = front(choices)
+    safe = [each for each in kept if each.odds.loss <= most_loss]
 
     def rule(each: Choice) -> tuple[float, ...]:
         one = each.geometry
@@ -72,21 +73,22 @@ def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
 
     if safe:
         best = min(safe, key=rule)
-        return Recommended(choice=best, met=True, reason=_reason(best, len(safe), len(choices), most_loss))
-    best = min(choices, key=lambda each: (each.odds.loss, rule(each)))
+        return Recommended(choice=best, met=True, reason=_reason(best, choices, most_loss))
+    best = min(kept, key=lambda each: (each.odds.loss, rule(each)))
     return Recommended(
         choice=best,
         met=False,
-        reason=f"none of {len(choices):,} geometries loses anything as rarely as wanted ({most_loss:.2g}): "
-        f"{_name(best)} comes nearest, with {best.odds.loss:.2g}",
+        reason=f"none of {len(choices):,} geometries that survive the stated loss loses bytes as rarely as wanted, "
+        f"with probability {most_loss:.2g}; {_name(best)} comes nearest, with {best.odds.loss:.2g}",
     )
 
 
-def _reason(best: Choice, safe: int, total: int, most_loss: float) -> str:
-    of = f"of {total:,} geometries that survive the stated loss, {safe:,} lose anything with at most {most_loss:.2g}"
+def _reason(best: Choice, choices: Sequence[Choice], most_loss: float) -> str:
+    safe = sum(each.odds.loss <= most_loss for each in choices)
+    of = f"of {len(choices):,} geometries that survive the stated loss, {safe:,} lose some byte with probability"
     return (
-        f"{of}; {_name(best)} needs the fewest drives, {best.geometry.drives_used:,}, and among those the fewest bays, "
-        f"then the shortest time; it loses anything with {best.odds.loss:.2g}"
+        f"{of} {most_loss:.2g} or less; of those {_name(best)} takes the fewest drives, {best.geometry.drives_used:,}, "
+        f"then the fewest bays and the shortest time, and its probability is {best.odds.loss:.2g}"
     )
 
 

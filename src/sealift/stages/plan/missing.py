@@ -38,7 +38,7 @@ class Missing(Struct, frozen=True, kw_only=True):
         ways: list[str] = []
         if self.more_drives is not None:
             drives = "1 more drive" if self.more_drives == 1 else f"{self.more_drives:,} more drives"
-            ways.append(f"{drives} of {self.drive.capacity_bytes / 1e12:g} TB")
+            ways.append(f"{drives} of {_size(self.drive.capacity_bytes)}")
         if self.bays is not None:
             ways.append(f"{self.bays} bays a host in place of {wanted.bays}")
         if self.carriage is not None:
@@ -47,10 +47,18 @@ class Missing(Struct, frozen=True, kw_only=True):
             losses = " or ".join(map(str, self.lesser))
             ways.append(f"surviving {losses} in place of {wanted.survive}")
         if self.packed_bytes:
-            ways.append(f"{wanted.packed_bytes - self.packed_bytes:,} bytes less to carry")
+            ways.append(f"{_size(wanted.packed_bytes - self.packed_bytes)} less to carry")
         if not ways:
             return "no single change is enough: drives, bays and the loss to survive have to change together"
         return f"missing: {'; or '.join(ways)}"
+
+
+def _size(count: int) -> str:
+    """Bytes in a unit that people read, rounded up to what is enough."""
+    power = min((len(str(count)) - 1) // 3, 5)
+    unit = ("B", "kB", "MB", "GB", "TB", "PB")[power]
+    tenths = -(-count * 10 // 1000**power)
+    return f"{tenths / 10:,g} {unit}"
 
 
 def missing(wanted: Wanted, headroom: Headroom) -> Missing:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 MAX_CASES = 1 << 18
 MAX_UNREADABLE = 1e-6  # a bit; beyond it every block of 1 MiB is unreadable
+MAX_SIMULATED = 1e7  # unreadable sectors that a simulated voyage may expect
 DRAWS = 100_000
 _CHUNK = 1 << 21  # numbers that a simulation holds at once
 
@@ -243,77 +244,84 @@ class _Cases(Struct, frozen=True):
     """Which carriers come, enumerated: the probability of each case, and drives at risk by group and kind."""
 
     probability: Table
-    at_risk: list[tuple[NDArray[np.int16], NDArray[np.int16]]]
+    at_risk: list[list[NDArray[np.uint8]]]  # one number where it is the same in all cases
 
 
-@functools.lru_cache(maxsize=4)  # parity is searched with the same drives over carriers
+@functools.lru_cache(maxsize=2)  # parity is searched with the same drives over carriers
 def _cases(table_bytes: bytes, shape: tuple[int, int, int], gone: tuple[float, ...]) -> _Cases | None:
     table = np.frombuffer(table_bytes, dtype=np.int64).reshape(shape)
     alike: dict[tuple[bytes, float], list[int]] = {}
     for carrier in range(shape[1]):
         if table[:, carrier].any():
             alike.setdefault((table[:, carrier].tobytes(), gone[carrier]), []).append(carrier)
-    # carriers that come for certain make no cases, nor do those that certainly do not
+    # who comes for certain makes no cases, nor does who certainly does not
     open_ = [(members, p) for (_, p), members in alike.items() if 0 < p < 1]
     if math.prod(len(members) + 1 for members, _ in open_) > MAX_CASES:
         return None
-    counts = [np.arange(len(members) + 1, dtype=np.int16) for members, _ in open_]
-    grid = np.meshgrid(*counts, indexing="ij") if counts else []
     probability = np.ones(1)
     for members, p in open_:
         probability = np.multiply.outer(probability, _binomials(len(members), p)[len(members)]).ravel()
-    lost = [each.ravel() for each in grid]
-    sure = [members for (_, p), members in alike.items() if p < 1]
-    known: dict[bytes, tuple[NDArray[np.int16], NDArray[np.int16]]] = {}
-    out = []
-    for group in range(shape[0]):
-        key = table[group].tobytes()
-        if key not in known:
-            pair = []
-            for kind in range(shape[2]):
-                most = sum(int(table[group, members, kind].sum()) for members in sure)
-                left = np.full(len(probability), most, dtype=np.int16)
-                for (members, _), count in zip(open_, lost, strict=True):
-                    left -= count * np.int16(table[group, members[0], kind])
-                pair.append(left)
-            known[key] = (pair[0], pair[1])
-        out.append(known[key])
-    return _Cases(probability, out)
+    # carriers that are alike share a drive's group, so that there are no more of them than a group has drives: 255
+    counts = [np.arange(len(members) + 1, dtype=np.uint8) for members, _ in open_]
+    lost = [(members[0], grid.ravel()) for (members, _), grid in
+            zip(open_, np.meshgrid(*counts, indexing="ij"), strict=True)]  # fmt: skip
+    may_come = [carrier for carrier in range(shape[1]) if gone[carrier] < 1]
+    known: dict[bytes, list[NDArray[np.uint8]]] = {}
+    for of_group in table:
+        if of_group.tobytes() not in known:
+            known[of_group.tobytes()] = [_at_risk(of_kind, may_come, lost) for of_kind in of_group.T]
+    return _Cases(probability, [known[of_group.tobytes()] for of_group in table])
 
 
-def _group(first: int, second: int, data: int, columns: int, hazards: Hazards) -> tuple[Table, Table]:
+def _at_risk(drives: Whole, may_come: list[int], lost: list[tuple[int, NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+    """Drives of a group and kind that carriers bring, by case; `drives` is by carrier, `lost` by carriers alike."""
+    brought = np.array([drives[may_come].sum()], dtype=np.uint8)
+    for carrier, count in lost:
+        if drives[carrier]:
+            brought = brought - count * np.uint8(drives[carrier])
+    return brought
+
+
+def _group(hdds: int, ssds: int, data: int, columns: int, hazards: Hazards) -> tuple[Table, Table]:
+    """`_tables`, row and column by how many hard disks and solid-state drives their carriers brought."""
     fails = (hazards.hdd_fails, hazards.ssd_fails)
-    unreadable = tuple(
-        -math.expm1(8 * BLOCK * math.log1p(-rate)) for rate in (hazards.hdd_unreadable, hazards.ssd_unreadable)
-    )
-    return _tables(first, second, data, columns, fails, (unreadable[0], unreadable[1]))
+    unreadable = (_block(hazards.hdd_unreadable), _block(hazards.ssd_unreadable))
+    if hdds >= ssds:
+        return _tables(hdds, ssds, data, columns, fails, unreadable)
+    kept, share = _tables(ssds, hdds, data, columns, fails[::-1], unreadable[::-1])
+    return kept.T, share.T
 
 
-@functools.lru_cache(maxsize=512)
+def _block(rate: float) -> float:
+    """The probability that a block is unreadable, by the rate a bit."""
+    return -math.expm1(8 * BLOCK * math.log1p(-rate))
+
+
+@functools.lru_cache(maxsize=256)
 def _tables(
-    first: int, second: int, data: int, columns: int, fails: tuple[float, float], unreadable: tuple[float, float]
+    many: int, few: int, data: int, columns: int, fails: tuple[float, float], unreadable: tuple[float, float]
 ) -> tuple[Table, Table]:
     """Logarithm of the probability that no column of a group is lost, and the expected share of its bytes that is.
 
-    The group has `first` and `second` drives of the two kinds; row and column say how many of each their carriers
-    brought. A block is unreadable with probability `unreadable`, a drive fails with `fails`.
+    The group has `many` and `few` drives of two kinds; row and column say how many of each their carriers brought. A
+    block is unreadable with probability `unreadable`, a drive fails with `fails`.
     """
-    n = first + second
-    blocks = (_binomials(first, unreadable[0]), _binomials(second, unreadable[1]))
-    column = np.empty((first + 1, second + 1))  # probability that one column is lost, by drives that work
+    n = many + few
+    blocks = (_binomials(many, unreadable[0]), _binomials(few, unreadable[1]))
+    column = np.empty((many + 1, few + 1))  # probability that one column is lost, by drives that work
     share = np.empty_like(column)
     bad = np.arange(n + 1)
-    works = np.arange(first + 1)[:, None]
-    for other in range(second + 1):
-        shifts = np.zeros((first + 1, n + 1))  # row j: j unreadable blocks on the first kind, and those on the second
-        for j in range(first + 1):
-            shifts[j, j : j + other + 1] = blocks[1][other, : other + 1]
-        chances = np.where(works + other - bad < data, blocks[0] @ shifts, 0.0)
-        column[:, other] = np.where(works[:, 0] + other < data, 1.0, chances.sum(axis=1))
-        share[:, other] = (chances * np.maximum(n - works - other + bad, 0) / n).sum(axis=1)
+    for other in range(few + 1):
+        works = other + np.arange(many + 1)[:, None]
+        chances = np.zeros((many + 1, n + 1))  # of j unreadable blocks on both kinds together
+        for j in range(other + 1):
+            chances[:, j : j + many + 1] += blocks[0] * blocks[1][other, j]
+        chances[works - bad >= data] = 0.0  # enough are readable
+        column[:, other] = np.where(works[:, 0] < data, 1.0, chances.sum(axis=1))
+        share[:, other] = (chances * np.maximum(n - works + bad, 0) / n).sum(axis=1)
     with np.errstate(divide="ignore"):
         some = -np.expm1(columns * np.log1p(-np.minimum(column, 1.0)))
-        ways = [_binomials(most, 1 - p, p) for most, p in zip((first, second), fails, strict=True)]
+        ways = [_binomials(most, 1 - p, p) for most, p in zip((many, few), fails, strict=True)]
         group = np.minimum(ways[0] @ some @ ways[1].T, 1.0)
         return np.log1p(-group), np.minimum(ways[0] @ share @ ways[1].T, 1.0)
 
@@ -355,6 +363,11 @@ def _simulate(fleet: _Fleet, table: Whole, gone: tuple[float, ...], hazards: Haz
     rates = np.array([-8 * BLOCK * math.log1p(-rate) for rate in kinds])
     drives = np.argwhere(table > 0).repeat(table[table > 0], axis=0)
     expected = fleet.columns[drives[:, 0]] * rates[drives[:, 2]]
+    if expected.sum() > MAX_SIMULATED:
+        raise BadInput(
+            f"{expected.sum():.1e} unreadable sectors a voyage are too many to simulate",
+            hint="at such a rate nothing arrives whole; state the rate of your drives' data sheet",
+        )
     step = int(max(1, min(draws, _CHUNK // (len(drives) + expected.sum() + 1))))
     lost = 0
     total = squares = 0.0

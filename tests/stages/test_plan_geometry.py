@@ -382,6 +382,14 @@ def test_all_faults_are_named_at_once():
     assert {"bays", "packed_bytes", "drives"} <= {line.split(":")[0].strip() for line in str(caught.value).split("\n")}
 
 
+def test_thousands_of_faults_are_counted_and_the_first_are_shown():
+    drives = tuple(Drive(name=f"D{i}", capacity_bytes=0) for i in range(5000))
+    with pytest.raises(BadInput) as caught:
+        search(replace(wanted(), drives=drives), headroom)
+    assert "5,000 problems" in str(caught.value)
+    assert str(caught.value).endswith("and 4,800 more")
+
+
 def test_a_loss_of_more_drives_than_there_are_is_not_survived():
     assert search(wanted(survive=(0, 100)), headroom) == ()
     assert search(wanted(4, bays=1, survive=(1, 0)), headroom) == ()  # one drive a group: no parity

@@ -509,6 +509,14 @@ def test_where_nothing_is_as_safe_as_wanted_the_safest_is_named_and_that_is_said
     assert "as rarely as wanted, with probability 1e-300" in found.reason
 
 
+def test_of_a_simulated_probability_two_standard_errors_more_are_counted():
+    every = [replace(each, odds=replace(each.odds, exact=False, loss_error=1e-3)) for each in choices()]
+    assert not recommend(every, most_loss=1e-3).met
+    found = recommend(every, most_loss=4e-3)
+    assert found.met
+    assert found.choice.odds.loss <= 2e-3
+
+
 @pytest.mark.parametrize("most", [math.nan, -0.1, 1.1])
 def test_a_wanted_loss_that_is_none_is_refused(most):
     with pytest.raises(BadInput):

@@ -119,7 +119,7 @@ class Numbers:
         if faults:
             count = "1 problem" if len(faults) == 1 else f"{len(faults)} problems"
             raise BadInput(
-                f"the planner's numbers have {count}:\n  " + "\n  ".join(faults[:200]),
+                f"the planner's numbers have {count}:\n  " + "\n  ".join(faults),
                 hint="a line for each number: name = value, by the names and in the units of the plan's report",
             )
         return Numbers(known, self.services)

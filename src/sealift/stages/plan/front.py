@@ -58,14 +58,15 @@ def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
     Then the fewest bays, the shortest time, the least probability of loss. When no choice is that safe, the least
     probability of loss comes first.
 
-    All choices survive the stated loss already (geometry.py). BadInput without choices, or a wanted loss that is none.
+    All choices survive the stated loss already (geometry.py). Of a simulated probability two standard errors more are
+    counted. BadInput without choices, or a wanted loss that is none.
     """
     if not 0 <= most_loss <= 1:
         raise BadInput(f"{most_loss!r} is no probability", hint="the wanted loss is a number from 0 to 1")
     if not choices:
         raise BadInput("no geometry to choose from", hint="what is missing says what would make one")
     kept = front(choices)
-    safe = [each for each in kept if each.odds.loss <= most_loss]
+    safe = [each for each in kept if _safe(each, most_loss)]
 
     def rule(each: Choice) -> tuple[float, ...]:
         one = each.geometry
@@ -83,8 +84,12 @@ def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
     )
 
 
+def _safe(choice: Choice, most_loss: float) -> bool:
+    return choice.odds.loss + 2 * choice.odds.loss_error <= most_loss
+
+
 def _reason(best: Choice, choices: Sequence[Choice], most_loss: float) -> str:
-    safe = sum(each.odds.loss <= most_loss for each in choices)
+    safe = sum(_safe(each, most_loss) for each in choices)
     of = f"of {len(choices):,} geometries that survive the stated loss, {safe:,} lose some byte with probability"
     return (
         f"{of} {most_loss:.2g} or less; of those {_name(best)} takes the fewest drives, {best.geometry.drives_used:,}, "

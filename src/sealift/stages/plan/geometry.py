@@ -44,7 +44,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 BLOCK = 1 << 20  # the unit of repair
 MAX_DRIVES = 10_000  # a declaration names no more
 MAX_CARRIERS = 1_000
-MAX_BYTES = 1 << 62
+MAX_SHOWN = 200  # faults
+MAX_BYTES = 1 << 60
 
 # (packed bytes of a group, blocks on all its drives) -> bytes that each of its drives keeps free; grows with both
 Headroom = Callable[[int, int], int]
@@ -329,9 +330,10 @@ def check(wanted: Wanted) -> None:
         what = f"{wanted.survive.carriers} of {len(wanted.carriers)} carriers"
         faults.append(f"survive.carriers: with {what} lost, nothing is left")
     if faults:
-        count = "1 problem" if len(faults) == 1 else f"{len(faults)} problems"
+        count = "1 problem" if len(faults) == 1 else f"{len(faults):,} problems"
+        shown = faults if len(faults) <= MAX_SHOWN else [*faults[:MAX_SHOWN], f"and {len(faults) - MAX_SHOWN:,} more"]
         raise BadInput(
-            f"what is to be planned has {count}:\n  " + "\n  ".join(faults[:200]),
+            f"what is to be planned has {count}:\n  " + "\n  ".join(shown),
             hint="drives, carriers, bays and the loss to survive are told to the planner; it guesses none of them",
         )
 

@@ -19,8 +19,8 @@ enumerated; with 16 carriers all different that is 2^16 cases. All sums are of p
 the loss, so 1e-12 is right in its digits. Beyond MAX_CASES it is simulated, and says so. `simulate` shares no formula
 with it.
 
-What is not here: drives of one batch that fail together, sectors that go bad in clusters, what a carrier's delay
-costs (the time model).
+What is not here: carriers that share a fate (one flight, one customs office: count them as one carrier), drives of one
+batch that fail together, sectors that go bad in clusters, what a delay costs (the time model).
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ def single_losses(
 def survives(wanted: Wanted, geometry: Geometry, odds: Odds) -> str:
     """One line: what this overhead survives, with what probability."""
     losses = ", or ".join(map(str, holds(wanted, geometry)))
-    rare = f"about one shipment in {1 / odds.loss:,.0f} loses some" if odds.loss > 0 else "no loss is expected"
+    many = f"{1 / odds.loss:,.0f}" if odds.loss > 1e-9 else f"{1 / max(odds.loss, 1e-300):.0e}"
+    rare = f"about one shipment in {many} loses some" if odds.loss > 0 else "no loss is expected"
     told = "" if odds.exact else f", simulated with a standard error of {odds.loss_error:.1e}"
     return (
         f"{geometry.data}+{geometry.parity}, {geometry.overhead:.1%} overhead, survives the loss of {losses}; every "
@@ -411,7 +412,7 @@ def _voyages(
     blocks = np.unique((voyage * len(drives) + drive) * deep + column)  # a block that is hit twice is one block
     owner, column = np.divmod(blocks, deep)
     voyage, drive = np.divmod(owner, len(drives))
-    places, bad = np.unique((voyage * groups + group[drive]) * deep + column % deep, return_counts=True)
+    places, bad = np.unique((voyage * groups + group[drive]) * deep + column, return_counts=True)
     owner = places // deep
     missing = (sizes - left).ravel()
     short = left.ravel()[owner] - bad < fleet.data

@@ -52,7 +52,8 @@ def test_what_is_used_is_remembered_in_the_order_of_the_file():
 
 
 def test_a_stated_number_takes_the_place_of_the_default_and_of_its_authority():
-    stated = defaults().stated(b"egress_price = 0.05\nlink_rate = 100_000_000_000\n")
+    before = defaults()
+    stated = before.stated(b"egress_price = 0.05\nlink_rate = 100_000_000_000\n")
     assert stated["egress_price"] == 0.05
     number = next(each for each in stated.everything if each.name == "egress_price")
     assert (number.how, number.authority, number.source, number.unit) == (
@@ -63,7 +64,7 @@ def test_a_stated_number_takes_the_place_of_the_default_and_of_its_authority():
     )
     assert stated["link_rate"] == 1e11
     assert stated["courier_lost"] == defaults()["courier_lost"]
-    assert defaults()["egress_price"] == 0.09
+    assert before["egress_price"] == 0.09
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sealift.errors import BadInput
-from sealift.stages.pack import fleet
+from sealift.stages.pack import fleet, room
 from sealift.stages.plan.geometry import (
     BLOCK,
     Carrier,
@@ -33,7 +33,7 @@ MIB = 1 << 20
 
 
 def headroom(group_bytes, blocks):
-    return group_bytes // 50 + blocks * 33 + MIB
+    return group_bytes // 50 + blocks * 20_000 + MIB
 
 
 def wanted(drives=6, carriers=3, *, bays=6, size=100, packed=300, survive=(1, 0), most=None):
@@ -207,6 +207,17 @@ def test_what_is_packed_fits_beside_the_headroom(one):
 
 
 @settings(max_examples=100, deadline=None)
+@given(anything())
+def test_just_as_much_as_is_usable_can_be_packed(one):
+    for found in search(one, lambda *_: MIB):
+        full = replace(one, packed_bytes=found.usable_bytes)
+        assert (found.data, found.parity, found.groups) in geometries(full, lambda *_: MIB)
+        assert (found.data, found.parity, found.groups) not in geometries(
+            replace(full, packed_bytes=found.usable_bytes + 1), lambda *_: MIB
+        )
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=4, max_size=6), st.integers(2, 3))
 def test_runs_of_similar_drives_hold_most(capacities, size):
     groups = len(capacities) // size
@@ -219,7 +230,7 @@ def test_runs_of_similar_drives_hold_most(capacities, size):
 # --- properties -------------------------------------------------------------------------------------------
 
 
-def geometries(one):
+def geometries(one, headroom=headroom):
     return {(each.data, each.parity, each.groups): each for each in search(one, headroom)}
 
 
@@ -256,6 +267,12 @@ def test_the_order_and_the_names_of_what_is_told_change_nothing_but_names(one, c
     chance.shuffle(drives)
     chance.shuffle(carriers)
     assert search(replace(one, drives=tuple(drives), carriers=tuple(carriers)), headroom) == search(one, headroom)
+
+
+def test_the_headroom_is_what_pack_keeps_for_the_share_of_a_group():
+    rule = as_packed(members=1001, packed_bytes=1000 * MIB, pack_size=64 * MIB)
+    assert rule(500 * MIB, 750) == room.beside(501, 750, 64 * MIB)
+    assert rule(1000 * MIB, 1500) == room.beside(1001, 1500, 64 * MIB)
 
 
 def test_the_shipment_of_the_worked_example():
@@ -313,11 +330,20 @@ def test_what_is_missing_is_enough_and_no_more_than_needed(one):
 def test_missing_drives_are_said_in_a_sentence():
     one = wanted(6, 3, bays=6, packed=350, survive=(1, 1))
     lack = missing(one, headroom)
-    assert lack.more_drives == 4
-    assert [str(each) for each in lack.lesser] == ["any carrier", "any 2 drives"]
-    assert "missing: 4 more drives of 104.9 MB; or " in lack.sentence(one)
-    assert "surviving any carrier or any 2 drives in place of any carrier and 1 drive" in lack.sentence(one)
-    assert lack.sentence(one).endswith("; or 73.3 MB less to carry")
+    assert lack.more_drives == 6
+    assert [str(each) for each in lack.lesser] == ["any carrier", "any drive"]
+    assert "missing: 6 more drives of 104.9 MB; or " in lack.sentence(one)
+    assert "surviving any carrier or any drive in place of any carrier and 1 drive" in lack.sentence(one)
+    assert lack.sentence(one).endswith("; or 102.1 MB less to carry")
+
+
+def test_the_drives_that_are_missing_are_of_the_kind_that_there_is_most_of():
+    drives = [Drive(name=f"S{i}", capacity_bytes=50 * MIB, kind="ssd", model="S") for i in range(3)]
+    drives += [Drive(name=f"H{i}", capacity_bytes=90 * MIB, model="H") for i in range(2)]
+    one = replace(wanted(packed=400), drives=tuple(drives))
+    assert missing(one, headroom).drive == Drive(name="another", capacity_bytes=50 * MIB, kind="ssd", model="S")
+    even = missing(replace(one, drives=tuple(drives[1:])), headroom)
+    assert even.drive == Drive(name="another", capacity_bytes=90 * MIB, model="H")  # of as many, the larger
 
 
 def test_carriers_that_take_too_few_are_named_as_what_is_missing():

@@ -28,6 +28,7 @@ Odds are in odds.py, what is missing when there is no geometry in missing.py.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -141,7 +142,7 @@ class Shape(NamedTuple):
     size: int
     groups: int
     counts: Counts
-    smallest: list[int]  # capacity of the smallest drive of each group
+    smallest: list[tuple[int, int]]  # capacity of a group's smallest drive, and how many groups have that
 
 
 def search(wanted: Wanted, headroom: Headroom) -> tuple[Geometry, ...]:
@@ -151,11 +152,11 @@ def search(wanted: Wanted, headroom: Headroom) -> tuple[Geometry, ...]:
     """
     check(wanted)
     found: list[Geometry] = []
-    for shape in shapes(wanted):
+    for shape in shapes(wanted, headroom):
         size, groups = shape.size, shape.groups
         taken = worst(shape.counts, wanted.survive.carriers) + wanted.survive.drives
         for parity in range(taken, size):
-            usable = usable_bytes(shape, size - parity, wanted.packed_bytes, headroom)
+            usable = usable_bytes(shape.smallest, size, size - parity, wanted.packed_bytes, headroom)
             if usable < wanted.packed_bytes:
                 break  # more parity is less room
             found.append(
@@ -173,39 +174,43 @@ def search(wanted: Wanted, headroom: Headroom) -> tuple[Geometry, ...]:
     return tuple(found)
 
 
-def shapes(wanted: Wanted, *, smallest_size: int = 1) -> Iterator[Shape]:
-    """What sums alone do not rule out: groups of `smallest_size` drives or more, the larger shipments first."""
+def shapes(wanted: Wanted, headroom: Headroom, *, smallest_size: int = 1) -> Iterator[Shape]:
+    """Groups of `smallest_size` drives or more that might fit and survive, the larger shipments first.
+
+    What is left out neither fits nor survives, by the least drives that the stated loss takes of some group.
+    """
     carriers, drives, most = len(wanted.carriers), len(wanted.drives), _most(wanted)
-    lost = wanted.survive.carriers
+    lost, packed = wanted.survive.carriers, wanted.packed_bytes
     limit = min(drives, sum(drives if each is None else each for each in most.values()))
     capacities = sorted((drive.capacity_bytes for drive in wanted.drives), reverse=True)
-    sums = [0, *itertools.accumulate(capacities)]
+    least = headroom(1, 1)
+    rooms = [0, *itertools.accumulate(max(capacity - least, 0) for capacity in capacities)]
+    ends = list(zip(dict.fromkeys(capacities), itertools.accumulate(Counter(capacities).values()), strict=True))
     for size in range(smallest_size, min(wanted.bays, drives, manifest.MAX_DRIVES) + 1):
         each, more = divmod(size, carriers)
         data = size - (lost * each + min(lost, more) + wanted.survive.drives)  # at most: carriers as equal as can be
         for groups in range(limit // size, 0, -1) if data > 0 else ():
-            if sums[size * groups] * data < wanted.packed_bytes * size:
+            if rooms[size * groups] * data < packed * size:
                 break
             totals = _totals(most, size * groups)
             # some group has its part of what the largest carriers have together
             taken = -(-sum(sorted(totals.values())[carriers - lost :]) // groups) + wanted.survive.drives
-            if sums[size * groups] * (size - taken) < wanted.packed_bytes * size:
-                continue
-            # runs of the largest drives: the j-th group's smallest is among the first j x size in any grouping
-            yield Shape(size, groups, _counts(totals, groups), capacities[size - 1 : size * groups : size])
+            smallest = _smallest(ends, size, groups)
+            if taken < size and usable_bytes(smallest, size, size - taken, packed, headroom) >= packed:
+                yield Shape(size, groups, _counts(totals, groups), smallest)
 
 
-def usable_bytes(shape: Shape, data: int, packed_bytes: int, headroom: Headroom) -> int:
+def usable_bytes(smallest: list[tuple[int, int]], size: int, data: int, packed_bytes: int, headroom: Headroom) -> int:
     """Packed bytes that fit, with the headroom of `packed_bytes`, when groups are filled in proportion as pack does.
 
     `packed_bytes` fit if and only if this is no less.
     """
-    weights = _weights(shape.smallest)
-    total = sum(weights)
+    weights = _weights([capacity for capacity, _ in smallest])
+    total = sum(weight * groups for weight, (_, groups) in zip(weights, smallest, strict=True))
     fits: list[int] = []
-    for capacity, weight in dict.fromkeys(zip(shape.smallest, weights, strict=True)):
+    for weight, (capacity, _) in zip(weights, smallest, strict=True):
         taken = -(-packed_bytes * weight // total)
-        blocks = shape.size * -(-taken // (data * BLOCK))
+        blocks = size * -(-taken // (data * BLOCK))
         fits.append(data * max(capacity - headroom(taken, blocks), 0) * total // weight)
     return min(fits)
 
@@ -297,6 +302,21 @@ def _counts(totals: dict[str, int], groups: int) -> Counts:
     # places p < end with p mod groups = g
     before = (ends[None, :] + (groups - 1 - np.arange(groups))[:, None]) // groups
     return before[:, 1:] - before[:, :-1]
+
+
+def _smallest(ends: list[tuple[int, int]], size: int, groups: int) -> list[tuple[int, int]]:
+    """`Shape.smallest`, from drives of each capacity and larger ones: runs of the largest drives make groups.
+
+    In any grouping the j-th largest of the groups' smallest drives is among the first j x size; here it is the last.
+    """
+    out: list[tuple[int, int]] = []
+    done = 0
+    for capacity, drives in ends:
+        whole = min(drives // size, groups)
+        if whole > done:
+            out.append((capacity, whole - done))
+            done = whole
+    return out
 
 
 def _weights(smallest: list[int]) -> list[int]:

@@ -82,9 +82,8 @@ def missing(wanted: Wanted, headroom: Headroom) -> Missing:
         return _feasible(replace(wanted, packed_bytes=wanted.packed_bytes - less), headroom)
 
     less = _least(with_bytes, wanted.packed_bytes - 1)
-    hopeless = headroom(1, 1) >= capacity  # nothing fits on such a drive, however many there are
     return Missing(
-        more_drives=None if hopeless else _least(with_drives, MAX_DRIVES - len(wanted.drives)),
+        more_drives=_least(with_drives, MAX_DRIVES - len(wanted.drives)),
         drive=drive,
         lesser=_lesser(wanted, headroom),
         bays=_bays(wanted, headroom),
@@ -97,25 +96,28 @@ def missing(wanted: Wanted, headroom: Headroom) -> Missing:
 
 def _does(shape: Shape, wanted: Wanted, headroom: Headroom) -> bool:
     data = shape.size - worst(shape.counts, wanted.survive.carriers) - wanted.survive.drives
-    return data > 0 and usable_bytes(shape, data, wanted.packed_bytes, headroom) >= wanted.packed_bytes
+    return data > 0 and _fits(shape, data, wanted, headroom)
+
+
+def _fits(shape: Shape, data: int, wanted: Wanted, headroom: Headroom) -> bool:
+    packed = wanted.packed_bytes
+    return usable_bytes(shape.smallest, shape.size, data, packed, headroom) >= packed
 
 
 def _that_do(wanted: Wanted, headroom: Headroom) -> list[Shape]:
-    return [shape for shape in shapes(wanted) if _does(shape, wanted, headroom)]
+    return [shape for shape in shapes(wanted, headroom) if _does(shape, wanted, headroom)]
 
 
 def _feasible(wanted: Wanted, headroom: Headroom) -> bool:
-    return any(_does(shape, wanted, headroom) for shape in shapes(wanted))
+    return any(_does(shape, wanted, headroom) for shape in shapes(wanted, headroom))
 
 
 def _least(enough: Callable[[int], bool], most: int) -> int | None:
     """The least number from 1 to `most` that is enough, where more of it never hurts; None when `most` is not."""
-    if most < 1:
+    if most < 1 or not enough(most):
         return None
     step = 1
     while not enough(min(step, most)):
-        if step >= most:
-            return None
         step *= 2
     low, high = step // 2, min(step, most)  # low is not enough, high is
     while high - low > 1:
@@ -126,14 +128,16 @@ def _least(enough: Callable[[int], bool], most: int) -> int | None:
 
 def _bays(wanted: Wanted, headroom: Headroom) -> int | None:
     more = replace(wanted, bays=manifest.MAX_DRIVES)
-    sizes = (shape.size for shape in shapes(more, smallest_size=wanted.bays + 1) if _does(shape, more, headroom))
+    sizes = (
+        shape.size for shape in shapes(more, headroom, smallest_size=wanted.bays + 1) if _does(shape, more, headroom)
+    )
     return next(sizes, None)
 
 
 def _lesser(wanted: Wanted, headroom: Headroom) -> tuple[Survive, ...]:
     """For each number of carriers, the most drives besides; without those that another one covers."""
     most = [-1] * (wanted.survive.carriers + 1)
-    for shape in shapes(replace(wanted, survive=Survive())):
+    for shape in shapes(replace(wanted, survive=Survive()), headroom):
         parity = _most_parity(shape, wanted, headroom)
         for carriers in range(len(most)):
             most[carriers] = max(most[carriers], parity - worst(shape.counts, carriers))
@@ -149,6 +153,6 @@ def _most_parity(shape: Shape, wanted: Wanted, headroom: Headroom) -> int:
     low, high = -1, shape.size - 1
     while low < high:
         middle = (low + high + 1) // 2
-        fits = usable_bytes(shape, shape.size - middle, wanted.packed_bytes, headroom) >= wanted.packed_bytes
+        fits = _fits(shape, shape.size - middle, wanted, headroom)
         low, high = (middle, high) if fits else (low, middle - 1)
     return low

@@ -14,7 +14,17 @@ from sealift.errors import BadInput
 from sealift.stages.plan import odds as module
 from sealift.stages.plan.defaults import defaults
 from sealift.stages.plan.front import Choice, front, recommend
-from sealift.stages.plan.geometry import BLOCK, Carrier, Drive, Survive, Wanted, drive_bytes, placement, search
+from sealift.stages.plan.geometry import (
+    BLOCK,
+    Carrier,
+    Drive,
+    Geometry,
+    Survive,
+    Wanted,
+    drive_bytes,
+    placement,
+    search,
+)
 from sealift.stages.plan.odds import Hazards, Odds, hazards_of, odds, simulate, single_losses, survives
 
 MIB = 1 << 20
@@ -143,7 +153,7 @@ def test_odds_are_those_of_every_loss_enumerated(one, code, hazard, by_deadline)
     assert found.share_lost == pytest.approx(share, rel=1e-11, abs=0)
 
 
-@pytest.mark.parametrize("p", [1e-3, 1e-4, 1e-6])
+@pytest.mark.parametrize("p", [1e-3, 1e-4, 1e-6, 1e-7])
 def test_a_loss_of_a_millionth_of_a_millionth_is_right_in_its_digits(p):
     one = wanted(6, 6)
     hazard = hazards([p] * 6, fails=(p, 0), unreadable=(1e-13, 0))
@@ -484,6 +494,7 @@ def test_the_front_is_what_no_other_choice_beats():
         )
         assert beaten != (each in kept)
     assert front(kept) == kept
+    assert kept == tuple(each for each in every if each in kept)  # in the order given
     assert front([]) == ()
     assert front([every[0], every[0]]) == (every[0], every[0])
 
@@ -500,6 +511,33 @@ def test_what_is_recommended_needs_the_fewest_drives_and_then_the_fewest_bays():
     assert f"{found.choice.geometry.data}+{found.choice.geometry.parity}" in found.reason
     assert found == recommend(every[::-1], most_loss=1e-3)
     assert found.choice in front(every)
+
+
+def choice(data, parity, groups, loss, seconds):
+    one = Geometry(
+        data=data, parity=parity, groups=groups, spares=0, usable_bytes=1, fill=1, worst_carrier=1, worst_loss=1
+    )
+    return Choice(geometry=one, odds=Odds(loss=loss, share_lost=loss, exact=True), seconds=seconds)
+
+
+def test_fewest_drives_come_before_fewest_bays_and_those_before_time():
+    many = choice(3, 1, 5, 1e-4, 10)  # 20 drives, 4 bays
+    large, small = choice(7, 2, 2, 1e-4, 10), choice(4, 2, 3, 5e-5, 20)  # 18 drives, 9 and 6 bays
+    fast = choice(4, 2, 3, 2e-4, 5)
+    unsafe = choice(2, 1, 2, 1e-2, 1)
+    assert recommend([unsafe, many, large], most_loss=1e-3).choice == large
+    assert recommend([unsafe, many, large, small], most_loss=1e-3).choice == small
+    assert recommend([many, large, small, fast], most_loss=1e-3).choice == fast
+    assert recommend([small, fast], most_loss=1.5e-4).choice == small
+
+
+def test_what_is_recommended_is_beaten_by_no_other_choice():
+    beaten, better = (
+        choice(4, 2, 3, 1e-4, 20),
+        choice(7, 2, 2, 1e-5, 10),
+    )  # more bays, and better in all that is weighed
+    assert front([beaten, better]) == (better,)
+    assert recommend([beaten, better], most_loss=1e-3).choice == better
 
 
 def test_where_nothing_is_as_safe_as_wanted_the_safest_is_named_and_that_is_said():

@@ -521,7 +521,7 @@ def choice(data, parity, groups, loss, seconds):
 
 
 def test_fewest_drives_come_before_fewest_bays_and_those_before_time():
-    many = choice(3, 1, 5, 1e-4, 10)  # 20 drives, 4 bays
+    many = choice(3, 1, 5, 2e-5, 10)  # 20 drives, 4 bays
     large, small = choice(7, 2, 2, 1e-4, 10), choice(4, 2, 3, 5e-5, 20)  # 18 drives, 9 and 6 bays
     fast = choice(4, 2, 3, 2e-4, 5)
     unsafe = choice(2, 1, 2, 1e-2, 1)

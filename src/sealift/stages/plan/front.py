@@ -1,0 +1,103 @@
+"""Of many geometries the ones worth a look, and the one to follow, with the reason. Pure.
+
+What is weighed: overhead, drives used, probability of loss, time. A choice is better when it is so in one of these and
+worse in none. The rule that recommends is written at `recommend`; what money or goods are worth has no part in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from msgspec import Struct
+
+from sealift.errors import BadInput
+from sealift.stages.plan.geometry import Geometry  # noqa: TC001 -- msgspec resolves the fields of records
+from sealift.stages.plan.odds import Odds  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """A geometry with its odds and the time that the caller's model gives it."""
+
+    geometry: Geometry
+    odds: Odds
+    seconds: float
+
+
+class Recommended(Struct, frozen=True, kw_only=True):
+    """The choice to follow; `met` is False when no choice is as safe as wanted, and this is the safest."""
+
+    choice: Choice
+    met: bool
+    reason: str
+
+
+def front(choices: Sequence[Choice]) -> tuple[Choice, ...]:
+    """The choices that no other is better than, in the order given; of equal ones all."""
+    if not choices:
+        return ()
+    points = np.array(
+        [(each.geometry.overhead, each.geometry.drives_used, each.odds.loss, each.seconds) for each in choices]
+    )
+    if not np.isfinite(points).all():
+        raise BadInput("a geometry's odds or time is no number", hint="times are seconds, from 0")
+    kept: list[int] = []
+    for at in np.lexsort(points.T[::-1]).tolist():  # whoever is better comes first
+        better = points[kept]
+        if not ((better <= points[at]).all(axis=1) & (better < points[at]).any(axis=1)).any():
+            kept.append(at)
+    return tuple(choices[at] for at in sorted(kept))
+
+
+def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
+    """The fewest drives among the choices of the front whose probability of loss is at most `most_loss`.
+
+    Then the fewest bays, the shortest time, the least probability of loss. When no choice is that safe, the least
+    probability of loss comes first.
+
+    All choices survive the stated loss already (geometry.py). Of a simulated probability two standard errors more are
+    counted. BadInput without choices, or a wanted loss that is none.
+    """
+    if not 0 <= most_loss <= 1:
+        raise BadInput(f"{most_loss!r} is no probability", hint="the wanted loss is a number from 0 to 1")
+    if not choices:
+        raise BadInput("no geometry to choose from", hint="what is missing says what would make one")
+    kept = front(choices)
+    safe = [each for each in kept if _safe(each, most_loss)]
+
+    def rule(each: Choice) -> tuple[float, ...]:
+        one = each.geometry
+        return one.drives_used, one.size, each.seconds, each.odds.loss, one.parity
+
+    if safe:
+        best = min(safe, key=rule)
+        return Recommended(choice=best, met=True, reason=_reason(best, choices, most_loss))
+    best = min(kept, key=lambda each: (each.odds.loss, rule(each)))
+    return Recommended(
+        choice=best,
+        met=False,
+        reason=f"none of {len(choices):,} geometries that survive the stated loss loses bytes as rarely as wanted, "
+        f"with probability {most_loss:.2g}; {_name(best)} comes nearest, with {best.odds.loss:.2g}",
+    )
+
+
+def _safe(choice: Choice, most_loss: float) -> bool:
+    return choice.odds.loss + 2 * choice.odds.loss_error <= most_loss
+
+
+def _reason(best: Choice, choices: Sequence[Choice], most_loss: float) -> str:
+    safe = sum(_safe(each, most_loss) for each in choices)
+    of = f"of {len(choices):,} geometries that survive the stated loss, {safe:,} lose some byte with probability"
+    return (
+        f"{of} {most_loss:.2g} or less; of those {_name(best)} takes the fewest drives, {best.geometry.drives_used:,}, "
+        f"then the fewest bays and the shortest time, and its probability is {best.odds.loss:.2g}"
+    )
+
+
+def _name(choice: Choice) -> str:
+    one = choice.geometry
+    groups = "1 group" if one.groups == 1 else f"{one.groups:,} groups"
+    return f"{groups} of {one.data}+{one.parity}"

@@ -120,10 +120,8 @@ def _candidate(disk: Disk, disks: Sequence[Disk], looks: dict[str, Look]) -> Can
             )
         elif look is not None:
             row = msgspec.structs.replace(row, trouble=look.trouble)
-        elif drives_list.is_member(volume):
-            row = msgspec.structs.replace(
-                row, trouble="a part of something else, or encrypted; nobody can look into it"
-            )
+        elif volume.signature.kind not in {None, "swap"}:
+            row = msgspec.structs.replace(row, trouble=f"what is in {volume.signature.kind} cannot be looked at")
         if row.filesystem or row.trouble or row.kind == "part":
             entries = None if look is None or look.trouble else look.entries
             losses.append(Loss(row=row, entries=entries, give_up=_give_up(disk, row)))

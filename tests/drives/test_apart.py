@@ -16,7 +16,9 @@ def run(*jobs, seconds=10.0, limit=1 << 16, **more):
 
 
 def test_answers_are_in_the_order_of_the_jobs():
-    first, second, third = run(["sh", "-c", "sleep 0.2; echo a"], ["sh", "-c", "echo b; exit 3"], lambda fd: os.write(fd, b"c"))
+    first, second, third = run(
+        ["sh", "-c", "sleep 0.2; echo a"], ["sh", "-c", "echo b; exit 3"], lambda fd: os.write(fd, b"c")
+    )
     assert (first, second, third) == ((b"a\n", 0, None), (b"b\n", 3, None), (b"c", 0, None))
     assert run() == []
 

@@ -28,7 +28,12 @@ def test_drives_of_a_server(host):
     found = host("server", blkid=f"case $4 in /dev/sda) cat {VECTORS}/xfs.blkid;; *) exit 2;; esac")
     assert list(found) == ["sda", "sdb", "sdc", "sdd", "sde", "nvme0n1"]
     disk = found["sda"]
-    assert (disk.name, disk.serial, disk.model, disk.node) == ("2GG00001", "2GG00001", "WDC WUH722222ALE6L4", "/dev/sda")
+    assert (disk.name, disk.serial, disk.model, disk.node) == (
+        "2GG00001",
+        "2GG00001",
+        "WDC WUH722222ALE6L4",
+        "/dev/sda",
+    )
     assert [volume.signature.kind for volume in disk.volumes] == ["xfs"]
     assert [mount.at for _, mount in disk.mounts] == ["/mnt/d 1"]
     assert found["sde"].model == "WD Elements 25A3"
@@ -36,7 +41,15 @@ def test_drives_of_a_server(host):
 
 def test_what_stands_on_a_drive_is_its_own(host):
     found = host("server")
-    assert [volume.device.kernel for volume in found["sdc"].volumes] == ["sdc", "sdc1", "sdc2", "sdc3", "md0", "dm-0", "dm-1"]
+    assert [volume.device.kernel for volume in found["sdc"].volumes] == [
+        "sdc",
+        "sdc1",
+        "sdc2",
+        "sdc3",
+        "md0",
+        "dm-0",
+        "dm-1",
+    ]
     assert [volume.device.kernel for volume in found["sdd"].volumes] == ["sdd", "sdd1", "md0", "dm-1"]
 
 
@@ -97,7 +110,8 @@ def test_health_is_asked_of_drives_and_not_of_loops(host):
 
 
 @pytest.mark.parametrize(
-    ("smartctl", "why"), [("sleep 60", "smartctl: no answer within 1 s"), ("echo nonsense", "smartctl printed what is no JSON")]
+    ("smartctl", "why"),
+    [("sleep 60", "smartctl: no answer within 1 s"), ("echo nonsense", "smartctl printed what is no JSON")],
 )
 def test_a_health_that_cannot_be_had_says_why(host, smartctl, why):
     found = host("server", smartctl=smartctl)

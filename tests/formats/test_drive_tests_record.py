@@ -24,7 +24,9 @@ def test_a_record_comes_back():
 
 
 def test_a_drive_tested_again_takes_the_place_of_its_older_test():
-    record = drive_tests.added(drive_tests.DriveTests(drives=[row_of("B"), row_of("C")]), [row_of("C", bytes=7), row_of("A")])
+    record = drive_tests.added(
+        drive_tests.DriveTests(drives=[row_of("B"), row_of("C")]), [row_of("C", bytes=7), row_of("A")]
+    )
     assert [(drive.name, drive.bytes) for drive in record.drives] == [("A", 1 << 20), ("B", 1 << 20), ("C", 7)]
 
 

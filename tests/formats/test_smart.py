@@ -77,7 +77,9 @@ def test_a_limit_that_is_crossed_now_counts_though_the_drive_says_that_it_passed
 
 def test_a_drive_that_is_worn_out_is_doubtful():
     log = json.loads(ANSWERS["nvme-media-errors"])["nvme_smart_health_information_log"]
-    found = changed("nvme-media-errors", nvme_smart_health_information_log={**log, "media_errors": 0, "percentage_used": 100})
+    found = changed(
+        "nvme-media-errors", nvme_smart_health_information_log={**log, "media_errors": 0, "percentage_used": 100}
+    )
     assert (found.verdict, found.why) == ("doubtful", "100% of its life of writing is used")
 
 

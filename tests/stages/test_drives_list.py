@@ -27,7 +27,7 @@ def host(tmp_path, monkeypatch):
 
     def listed(name="server", *, need=None, looks=None, swaps=None, **how):
         told.tell(name, **how)
-        monkeypatch.setattr(stage, "look_at", lambda mounts, seconds: [(looks or {}).get(each, NONE) for each in mounts])
+        monkeypatch.setattr(stage, "look_at", lambda mounts, **_: [(looks or {}).get(each, NONE) for each in mounts])
         if swaps:
             (tmp_path / "swaps").write_text(swaps)
             monkeypatch.setattr(stage.block, "_number_of", {"/dev/dm-0": (253, 0)}.get)

@@ -53,7 +53,9 @@ def prepare(*names, filesystem="xfs", yes=None, lose=()):
 
 
 def kind(device):
-    found = subprocess.run(["blkid", "-p", "-o", "value", "-s", "TYPE", device], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["blkid", "-p", "-o", "value", "-s", "TYPE", device], capture_output=True, text=True, check=False
+    )
     return found.stdout.strip()
 
 

@@ -60,6 +60,15 @@ def test_a_program_that_is_not_there():
     ]
 
 
+def test_tools_of_devices_are_found_where_only_roots_path_reaches(tmp_path, monkeypatch):
+    program = tmp_path / "lsdevice"
+    program.write_text("#!/bin/sh\necho $0")
+    program.chmod(0o755)
+    assert run(["lsdevice"])[0].trouble == "lsdevice is not installed"
+    monkeypatch.setattr(apart, "_ALSO", str(tmp_path))
+    assert run(["lsdevice"])[0].output == f"{program}\n".encode()
+
+
 def test_what_a_signal_ended_and_what_raised():
     killed, raised = run(["sh", "-c", "kill -9 $$"], lambda _fd: 1 / 0)
     assert killed.trouble == "signal 9 ended it"

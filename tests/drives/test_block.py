@@ -120,12 +120,12 @@ def test_a_health_that_cannot_be_had_says_why(host, smartctl, why):
 
 def test_without_smartctl_it_says_so(host, monkeypatch, tmp_path):
     found = host("server")
-    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    loops.hide_tools(monkeypatch, tmp_path)
     assert block.health([found["sda"]])[0].why == "smartctl is not installed"
 
 
 def test_without_lsblk_nothing_can_be_said(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
+    loops.hide_tools(monkeypatch, tmp_path)
     with pytest.raises(BadInput, match="lsblk is not installed"):
         block.discover()
 

@@ -121,6 +121,14 @@ def test_a_drive_that_keeps_nothing_is_found_out(made, monkeypatch):
     assert "there is no ext4 on it" in done.fault
 
 
+def test_without_mkfs_nothing_is_written(made, monkeypatch):
+    name, _ = made.drive("a.img", "ext4")
+    candidates = shown(name)
+    loops.hide_tools(monkeypatch, made.root)
+    with untouched(name), pytest.raises(BadInput, match=r"mkfs\.xfs is not installed; nothing was written"):
+        stage.prepare(candidates, "xfs")
+
+
 # --- what is shown ---------------------------------------------------------------------------------------
 
 
@@ -333,9 +341,9 @@ def test_a_device_that_is_read_only(made):
 
 def test_the_disks_of_this_host(made, monkeypatch):
     for disk in block.discover():
-        if drives_list.system(disk):
-            with pytest.raises(Refused, match="a disk of this host itself"):
-                prepare(disk.name)
+        if drives_list.system(disk):  # looked at only: a test of a refusal never comes near to writing on it
+            (candidate,) = stage.survey([disk.name])
+            assert any("a disk of this host itself" in why for why in candidate.refusals)
     name, device = made.drive("a.img", "ext4")
     place = made.mount(device, "mnt")
     monkeypatch.setattr(drives_list, "_SYSTEM", {str(place)})

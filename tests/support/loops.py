@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import shipments
 
-from sealift.drives import block
+from sealift.drives import apart, block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +132,12 @@ class ToldHost:
         """By kernel name."""
         self.tell(name, **how)
         return {disk.device.kernel: disk for disk in block.discover(seconds=2)}
+
+
+def hide_tools(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """A host on which nothing is installed."""
+    monkeypatch.setenv("PATH", str(folder / "nothing"))
+    monkeypatch.setattr(apart, "_ALSO", "/nowhere")
 
 
 def script(folder: Path, name: str, text: str) -> None:

@@ -101,7 +101,12 @@ def drives(context: click.Context, need: int | None, *, as_json: bool) -> None:
 @drives.command("prepare", help=PREPARE, short_help="An empty filesystem on each drive named.")
 @click.argument("names", nargs=-1, required=True, metavar="SERIAL...")
 @click.option(
-    "--filesystem", type=click.Choice(["xfs", "ext4"]), default="xfs", show_default=True, help="Which filesystem."
+    "--filesystem",
+    type=click.Choice(["xfs", "ext4"]),
+    metavar="KIND",
+    default="xfs",
+    show_default=True,
+    help="xfs or ext4.",
 )
 @click.option("--yes", metavar="SERIAL", multiple=True, help="That this drive may be emptied. Repeated for each.")
 @click.option(
@@ -162,7 +167,7 @@ def test(context: click.Context, mounts: tuple[str, ...], size: int, record: str
 
 @drives.command("locate", help=LOCATE, short_help="Show in which bay a drive is.")
 @click.argument("name", metavar="SERIAL")
-@click.option("--seconds", type=click.FloatRange(min=0.1), help="End by itself after so long.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), metavar="N", help="End by itself after so long.")
 @common.json_option
 def locate(name: str, seconds: float | None, *, as_json: bool) -> None:
     """Light, wait, put out."""
@@ -178,7 +183,7 @@ def locate(name: str, seconds: float | None, *, as_json: bool) -> None:
 
     begun = time.monotonic()
     try:
-        with Stop().signals([signal.SIGINT, signal.SIGTERM]):
+        with Stop().signals([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]):
             run(name, hold)
     except KeyboardInterrupt:
         if not shown:

@@ -28,6 +28,8 @@ TOGETHER = 64  # pieces at a time
 _CHUNK = 1 << 16
 _REAP = 0.2  # seconds that a killed process gets to be gone
 
+_ALSO = "/usr/local/sbin:/usr/sbin:/sbin"  # where tools of devices are, and people's PATH often does not reach
+
 Job = Sequence[str] | Callable[[int], None]
 Heard = Callable[[int, bytes], None]
 
@@ -71,7 +73,7 @@ def run(
                 while waiting and len(reads.get_map()) < together:
                     place = waiting.pop()
                     job = jobs[place]
-                    if not callable(job) and shutil.which(job[0]) is None:
+                    if not callable(job) and tool(job[0]) is None:
                         answers[place] = Answer(b"", None, f"{job[0]} is not installed")
                         continue
                     process, descriptor = _begin(job, errors=errors)
@@ -88,13 +90,23 @@ def run(
     return [answer for answer in answers if answer is not None]
 
 
+def tool(name: str) -> str | None:
+    """Where a program is, also where only root's PATH reaches; None: not installed."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{_ALSO}")
+
+
+def fork() -> int:
+    """0 in the child, whose work is one function and which ends by os._exit; the child's number in the parent."""
+    with warnings.catch_warnings():
+        # of threads, which are our caller's to avoid
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def _begin(job: Job, *, errors: bool) -> tuple[int, int]:
     """Process and descriptor of what it says."""
     reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        # the child calls what it was given and nothing else; threads are our caller's to avoid
-        warnings.simplefilter("ignore", DeprecationWarning)
-        process = os.fork()
+    process = fork()
     if process:
         os.close(writing)
         return process, reading
@@ -115,7 +127,7 @@ def _child(job: Job, writing: int, *, errors: bool) -> int:
     os.dup2(writing, 1)
     os.dup2(writing if errors else null, 2)
     environment = {**os.environ, "LC_ALL": "C", "LANG": "C"}
-    os.execvpe(job[0], list(job), environment)  # noqa: S606 -- no shell is the point
+    os.execve(tool(job[0]) or job[0], list(job), environment)  # noqa: S606 -- no shell is the point
     return 127
 
 

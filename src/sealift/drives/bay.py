@@ -15,12 +15,13 @@ import glob
 import os
 import random
 import select
-import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from sealift.drives import apart
 from sealift.drives.base import ALIGN, aligned_buffer
 from sealift.errors import DriveFault
 
@@ -86,12 +87,13 @@ def _write(path: str, value: bytes) -> bool:
 
 
 def _ledctl(disk: Disk, pattern: str) -> bool:
-    if disk.device.kind == "loop" or shutil.which("ledctl") is None:
+    program = apart.tool("ledctl")
+    if disk.device.kind == "loop" or program is None:
         return False
     node = disk.paths[0] if disk.paths else disk.node
     try:
         done = subprocess.run(
-            ["ledctl", f"{pattern}={node}"],
+            [program, f"{pattern}={node}"],
             capture_output=True, check=False, timeout=_ASKED, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
@@ -106,27 +108,32 @@ def _ledctl(disk: Disk, pattern: str) -> bool:
 def _rhythm(disk: Disk) -> Iterator[None]:
     """Read the drive in a rhythm while inside."""
     node = disk.paths[0] if disk.paths else disk.node
-    try:
-        descriptor = _open(node)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        hint = "as root: only root may read a drive itself" if isinstance(error, PermissionError) else None
-        raise DriveFault(f"{disk.name}: {node}: {why}; its bay cannot be shown", drive=disk.name, hint=hint) from error
+    (answer,) = apart.run([partial(_try, node)], seconds=_ASKED, limit=1 << 10)
+    if why := answer.trouble or answer.output.decode(errors="replace"):
+        hint = "as root: only root may read a drive itself" if os.geteuid() else None
+        raise DriveFault(f"{disk.name}: {node}: {why}; its bay cannot be shown", drive=disk.name, hint=hint)
     ends, stays = os.pipe()
-    reader = os.fork()
+    reader = apart.fork()
     if not reader:
         with contextlib.suppress(BaseException):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             os.close(stays)
-            _beat(descriptor, disk.device.size, ends)
+            _beat(_open(node), disk.device.size, ends)
         os._exit(0)
-    os.close(descriptor)
     os.close(ends)
     try:
         yield
     finally:
         os.close(stays)
         _stop(reader)
+
+
+def _try(node: str, descriptor: int) -> None:
+    """In a process of its own: why the drive cannot be opened, or nothing."""
+    try:
+        os.close(_open(node))
+    except OSError as error:
+        os.write(descriptor, (error.strerror or str(error)).lower().encode())
 
 
 def _open(node: str) -> int:

@@ -23,7 +23,7 @@ import stat
 import subprocess
 from typing import TYPE_CHECKING, Literal
 
-from sealift.drives import block, medium
+from sealift.drives import apart, block, medium
 from sealift.errors import DriveFault, Refused
 from sealift.formats import block_tools
 
@@ -44,7 +44,10 @@ _UNCHANGED = "nothing was written to it"
 
 
 def held(disk: Disk) -> str | None:
-    """What the kernel says when the device is asked for alone; None when it can be had. It is only opened."""
+    """What the kernel says when the device is asked for alone; None when it can be had. It is only opened.
+
+    In a process of its own, as `make`.
+    """
     try:
         os.close(os.open(disk.node, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as error:
@@ -77,7 +80,8 @@ def make(disk: Disk, filesystem: Filesystem) -> str:
         os.fsync(kept)
         return _made(disk, kept, filesystem)
     except OSError as error:
-        raise DriveFault(f"{disk.name}: {(error.strerror or str(error)).lower()}", drive=disk.name) from error
+        why = (error.strerror or str(error)).lower()
+        raise DriveFault(f"{disk.name}: {why}; what was on it is gone, or a part of it", drive=disk.name) from error
     finally:
         os.close(kept)
 
@@ -128,19 +132,20 @@ def _wipe(descriptor: int, size: int) -> None:
 
 
 def _mkfs(disk: Disk, descriptor: int, filesystem: Filesystem) -> None:
-    command = [*MKFS[filesystem], f"/proc/self/fd/{descriptor}"]
+    name, *options = MKFS[filesystem]
+    command = [apart.tool(name) or name, *options, f"/proc/self/fd/{descriptor}"]
     done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL, pass_fds=[descriptor])
     if done.returncode:
         words = block_tools.text(" ".join(done.stderr.decode(errors="replace").split())) or f"exit {done.returncode}"
         raise DriveFault(
-            f"{disk.name}: {command[0]}: {words.replace(command[-1], disk.node)}; what was on it is gone",
+            f"{disk.name}: {name}: {words.replace(command[-1], disk.node)}; what was on it is gone",
             drive=disk.name,
             hint="look at `dmesg`; the same command again begins anew",
         )
 
 
 def _made(disk: Disk, descriptor: int, filesystem: Filesystem) -> str:
-    command = ["blkid", "-p", "-o", "export", f"/proc/self/fd/{descriptor}"]
+    command = [apart.tool("blkid") or "blkid", "-p", "-o", "export", f"/proc/self/fd/{descriptor}"]
     done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL, pass_fds=[descriptor])
     found = block_tools.parse_blkid(done.stdout)
     if done.returncode or found.kind != filesystem or found.uuid is None:

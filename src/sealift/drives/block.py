@@ -60,7 +60,7 @@ class Disk:
     @property
     def node(self) -> str:
         """The device node itself, which no link can turn elsewhere."""
-        return f"/dev/{self.device.kernel.replace('!', '/')}"
+        return node_of(self.device.kernel)
 
     @property
     def mounts(self) -> list[tuple[Volume, Mount]]:
@@ -71,6 +71,11 @@ class Disk:
     def troubles(self) -> list[str]:
         """What of it did not answer."""
         return [f"{volume.device.path}: {volume.trouble}" for volume in self.volumes if volume.trouble]
+
+
+def node_of(kernel: str) -> str:
+    """The device node of a kernel name."""
+    return f"/dev/{kernel.replace('!', '/')}"
 
 
 def discover(*, seconds: float = SECONDS) -> list[Disk]:
@@ -198,7 +203,7 @@ def _disk(top: Device, devices: dict[str, Device], volumes: tuple[Volume, ...]) 
     serial = None if top.kind == "loop" else medium.serial_of(f"{_SYS}/class/block/{first.kernel}", first.serial)
     backing = backing_of(top.kernel) if top.kind == "loop" else None
     return Disk(
-        name=serial or backing or f"/dev/{top.kernel}",
+        name=serial or backing or node_of(top.kernel),
         device=top,
         serial=serial,
         model=_model(first),

@@ -84,7 +84,18 @@ def survey(names: Sequence[str], *, seconds: float = block.SECONDS) -> list[Cand
     wanted = [_named(disks, name) for name in dict.fromkeys(names)]
     volumes = [volume for disk in wanted for volume in disk.volumes]
     looks = _looks(volumes, seconds)
-    return [_candidate(disk, disks, looks) for disk in wanted]
+    holders = _holders(wanted, seconds)
+    return [_candidate(disk, disks, looks, holder) for disk, holder in zip(wanted, holders, strict=True)]
+
+
+def _holders(disks: Sequence[Disk], seconds: float) -> list[str | None]:
+    """What the kernel says of each when it is asked for alone."""
+
+    def ask(disk: Disk, descriptor: int) -> None:
+        os.write(descriptor, (blank.held(disk) or "").encode())
+
+    answers = apart.run([partial(ask, disk) for disk in disks], seconds=seconds, limit=_LIMIT)
+    return [answer.trouble or answer.output.decode() or None for answer in answers]
 
 
 def _named(disks: Sequence[Disk], name: str) -> Disk:
@@ -109,7 +120,7 @@ def _looks(volumes: Sequence[Volume], seconds: float) -> dict[str, Look]:
     return {volume.device.kernel: look for volume, look in found.items()}
 
 
-def _candidate(disk: Disk, disks: Sequence[Disk], looks: dict[str, Look]) -> Candidate:
+def _candidate(disk: Disk, disks: Sequence[Disk], looks: dict[str, Look], holder: str | None) -> Candidate:
     losses = []
     for volume in disk.volumes:
         look = looks.get(volume.device.kernel)
@@ -125,7 +136,7 @@ def _candidate(disk: Disk, disks: Sequence[Disk], looks: dict[str, Look]) -> Can
         if row.filesystem or row.trouble or row.kind == "part":
             entries = None if look is None or look.trouble else look.entries
             losses.append(Loss(row=row, entries=entries, give_up=_give_up(disk, row)))
-    return Candidate(disk=disk, losses=losses, refusals=_refusals(disk, disks))
+    return Candidate(disk=disk, losses=losses, refusals=_refusals(disk, disks, holder))
 
 
 def _give_up(disk: Disk, row: drives_list.VolumeRow) -> str | None:
@@ -135,7 +146,7 @@ def _give_up(disk: Disk, row: drives_list.VolumeRow) -> str | None:
     return disk.name if known is not None or row.trouble else None
 
 
-def _refusals(disk: Disk, disks: Sequence[Disk]) -> list[str]:
+def _refusals(disk: Disk, disks: Sequence[Disk], holder: str | None) -> list[str]:
     found = []
     if why := drives_list.system(disk):
         found.append(f"a disk of this host itself: {why}")
@@ -147,9 +158,7 @@ def _refusals(disk: Disk, disks: Sequence[Disk]) -> list[str]:
     if others:
         found.append(f"{', '.join(others)} tells the same serial number, so nobody can say which one is meant")
     found += [trouble for trouble in disk.troubles if "no answer" in trouble]
-    if not found and (why := blank.held(disk)):
-        found.append(why)
-    return found
+    return found or ([holder] if holder else [])
 
 
 # --- what was said ---------------------------------------------------------------------------------------
@@ -193,6 +202,9 @@ def prepare(
 
     Call after `check`.
     """
+    tool = blank.MKFS[filesystem][0]
+    if apart.tool(tool) is None:
+        raise BadInput(f"{tool} is not installed; nothing was written", hint="install xfsprogs or e2fsprogs")
     disks = _look_again(candidates, seconds)
     begun = time.monotonic()
     jobs = [partial(_make, disk, filesystem) for disk in disks]

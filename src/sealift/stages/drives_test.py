@@ -121,7 +121,7 @@ def _places(mounts: Sequence[str]) -> list[_Place]:
         if found is None:
             raise BadInput(
                 f"{mount}: nothing is mounted there, so another disk than you think would be tested",
-                hint="give the folder where the drive is mounted",
+                hint="give the folder where the drive is mounted, and no link to it",
             )
         key = disk.node if disk is not None else found.number
         if key in seen:

@@ -115,7 +115,8 @@ def test_signatures():
 def test_mounts_and_swaps():
     found = tools.parse_mounts((VECTORS / "host.mountinfo").read_bytes())
     assert [mount.at for mount in found] == ["/", "/proc", "/mnt/d 1", "/mnt/d2", "/srv/pool", "/net/corpus"]
-    assert found[2] == ((8, 0), "/mnt/d 1", "xfs", "/dev/sda", False)
+    assert found[2] == ((8, 0), "/", "/mnt/d 1", "xfs", "/dev/sda", False)
+    assert found[4].root == "/sub"
     assert [mount.read_only for mount in found] == [False, False, False, True, False, False]
     assert tools.parse_swaps((VECTORS / "host.swaps").read_bytes()) == ["/dev/dm-0"]
 

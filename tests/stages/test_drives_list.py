@@ -14,6 +14,7 @@ import shipments
 
 from sealift.drives.local import LocalDrive
 from sealift.formats import manifest as mf
+from sealift.formats.block_tools import Mount
 from sealift.stages import drives_list as stage
 from sealift.stages.drives_look import Look, look, look_at
 
@@ -27,7 +28,7 @@ def host(tmp_path, monkeypatch):
 
     def listed(name="server", *, need=None, looks=None, swaps=None, **how):
         told.tell(name, **how)
-        monkeypatch.setattr(stage, "look_at", lambda mounts, **_: [(looks or {}).get(each, NONE) for each in mounts])
+        monkeypatch.setattr(stage, "look_at", lambda mounts, **_: [(looks or {}).get(each.at, NONE) for each in mounts])
         if swaps:
             (tmp_path / "swaps").write_text(swaps)
             monkeypatch.setattr(stage.block, "_number_of", {"/dev/dm-0": (253, 0)}.get)
@@ -229,8 +230,45 @@ def test_a_folder_that_a_lock_made_is_no_shipment(tmp_path):
     assert look(str(tmp_path)).known.state == "damaged"
 
 
+def at(path):
+    return Mount((0, 0), "/", str(path), "?", "?", read_only=False)
+
+
+@pytest.mark.root
+def test_what_is_hidden_by_another_mount_is_not_taken_for_it(tmp_path, packed):
+    with loops.loops(tmp_path) as made:
+        hidden, device = made.drive("hidden.img", "ext4")
+        shown, over = made.drive("shown.img", "ext4")
+        place = made.mount(device, "mnt")
+        made.mount(over, "mnt")
+        shutil.copytree(packed.root / "d00" / "sealift", place / "sealift")
+        rows = {row.name: row for row in stage.list_drives().drives}
+        assert rows[shown].volumes[0].sealift.drive == "g0s0"
+        assert rows[hidden].volumes[0].sealift is None
+        assert rows[hidden].volumes[0].trouble == "another filesystem is mounted over it"
+        found, _ = stage.block.of_mount(stage.block.discover(), str(place))
+        assert found.name == shown
+
+
+@pytest.mark.root
+def test_a_folder_of_a_drive_mounted_elsewhere_is_not_taken_for_the_drive(tmp_path, packed):
+    with loops.loops(tmp_path) as made:
+        name, device = made.drive("a.img", "ext4")
+        place = made.mount(device, "mnt")
+        (place / "file").write_text("x")
+        (tmp_path / "file").write_text("")
+        loops.run("mount", "--bind", place / "file", tmp_path / "file")
+        made.also_unmount(tmp_path / "file")
+        loops.run("umount", place)
+        made.mount(device, "mnt")  # now the last one
+        (row,) = [row for row in stage.list_drives().drives if row.name == name]
+        assert row.volumes[0].trouble is None
+        assert row.volumes[0].free_bytes
+        assert len(row.volumes[0].mounts) == 2
+
+
 def test_a_place_that_is_none_is_said_and_the_others_are_looked_at(tmp_path):
-    found = look_at([str(tmp_path / "absent"), str(tmp_path)], seconds=5)
+    found = look_at([at(tmp_path / "absent"), at(tmp_path)], seconds=5)
     assert "no such file" in found[0].trouble
     assert found[1].trouble is None
     assert found[1].total_bytes > 0
@@ -252,7 +290,7 @@ def test_a_filesystem_that_hangs_takes_nothing_with_it(tmp_path):
             time.sleep(0.05)
         server.send_signal(19)  # SIGSTOP
         begun = time.monotonic()
-        hanging, good = look_at([str(place), str(tmp_path)], seconds=1)
+        hanging, good = look_at([at(place), at(tmp_path)], seconds=1)
         assert time.monotonic() - begun < 4
         assert hanging.trouble == "no answer within 1 s"
         assert good.trouble is None

@@ -145,6 +145,21 @@ def test_the_drive_is_read_on_and_off(made, monkeypatch):
 
 
 @pytest.mark.root
+def test_it_ends_at_once_in_the_middle_of_a_beat(made, monkeypatch):
+    monkeypatch.setattr(bay, "BEAT", 30)
+    name, _ = made.drive("a.img")
+    begun = []
+
+    def hold(_disk, _how):
+        begun.extend(readers(os.getpid()))
+        time.sleep(0.1)
+
+    locate(name, hold)
+    assert len(begun) == 1
+    assert not is_there(begun[0])
+
+
+@pytest.mark.root
 def test_it_reads_and_nothing_else(made):
     name, device = made.drive("a.img", "ext4")
     place = made.mount(device, "mnt")

@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import loops
@@ -103,6 +104,15 @@ def test_nothing_of_a_partition_table_is_left(made):
     assert data[-512:] == bytes(512)
 
 
+def test_both_ends_are_overwritten_and_nothing_else(made):
+    image = made.image("a.img", 16 << 20)
+    image.write_bytes(b"x" * (16 << 20))
+    descriptor = os.open(made.attach(image), os.O_RDWR)
+    blank._wipe(descriptor, 16 << 20)
+    os.close(descriptor)
+    assert image.read_bytes() == bytes(4 << 20) + b"x" * (8 << 20) + bytes(4 << 20)
+
+
 def test_a_device_too_small_is_a_fault_that_names_it_and_the_others_are_made(made):
     small, _ = made.drive("small.img", size=1 << 20)
     good, device = made.drive("good.img", size=loops.SMALLEST_XFS)
@@ -114,9 +124,10 @@ def test_a_device_too_small_is_a_fault_that_names_it_and_the_others_are_made(mad
     assert kind(device) == "xfs"
 
 
-def test_a_drive_that_keeps_nothing_is_found_out(made, monkeypatch):
-    name, _ = made.drive("a.img")
-    monkeypatch.setitem(blank.MKFS, "ext4", ["true"])
+@pytest.mark.parametrize("instead", [["true"], ["mkfs.xfs", "-q"]])
+def test_a_drive_that_keeps_nothing_or_something_else_is_found_out(made, monkeypatch, instead):
+    name, _ = made.drive("a.img", size=loops.SMALLEST_XFS)
+    monkeypatch.setitem(blank.MKFS, "ext4", instead)
     (done,) = prepare(name, filesystem="ext4")
     assert "there is no ext4 on it" in done.fault
 
@@ -163,12 +174,13 @@ def test_looking_replays_no_journal(made, filesystem):
     assert candidate.losses[0].row.used_bytes
 
 
-def test_nobody_sees_the_look(made):
-    name, _ = made.drive("a.img", "ext4")
-    before = Path("/proc/self/mountinfo").read_text()
-    stage.survey([name])
-    assert Path("/proc/self/mountinfo").read_text() == before
-    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("sealift-look-*"))
+def test_nobody_sees_the_look(made, monkeypatch):
+    name, device = made.drive("a.img", "ext4")
+    (made.root / "looks").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(made.root / "looks"))
+    assert stage.survey([name])[0].losses[0].row.used_bytes
+    assert f"{device} " not in Path("/proc/self/mountinfo").read_text()
+    assert not list((made.root / "looks").iterdir())
 
 
 def test_partitions_are_looked_into(made):

@@ -91,15 +91,19 @@ class Loops:
         place = self.root / name
         place.mkdir(exist_ok=True)
         run("mount", *options, device, place)
-        self._stack.callback(subprocess.run, ["umount", "-l", place], check=False, capture_output=True)
+        self.also_unmount(place)
         return place
+
+    def also_unmount(self, place: Path) -> None:
+        """Take this mount away, too."""
+        self._stack.callback(subprocess.run, ["umount", "-l", place], check=False, capture_output=True)
 
     def memory(self, name: str, size: int) -> Path:
         """A folder in memory, which can be made too small for what is in it."""
         place = self.root / name
         place.mkdir()
         run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place)
-        self._stack.callback(subprocess.run, ["umount", "-l", place], check=False, capture_output=True)
+        self.also_unmount(place)
         return place
 
 

@@ -69,6 +69,7 @@ class Mount(NamedTuple):
     """A line of mountinfo."""
 
     number: tuple[int, int]  # of the filesystem; not of its device where that is btrfs
+    root: str  # what of the filesystem is shown there; "/": all of it
     at: str
     kind: str
     source: str
@@ -210,7 +211,9 @@ def parse_mounts(data: bytes) -> list[Mount]:
             continue
         options = {*fields[5].split(b","), *(rest[2].split(b",") if len(rest) > 2 else ())}
         where = (int(number[1]), int(number[2]))
-        found.append(Mount(where, _plain(fields[4]), _plain(rest[0]), _plain(rest[1]), b"ro" in options))
+        found.append(
+            Mount(where, _plain(fields[3]), _plain(fields[4]), _plain(rest[0]), _plain(rest[1]), b"ro" in options)
+        )
     return found
 
 

@@ -26,6 +26,8 @@ from sealift.drives import block
 from sealift.stages.drives_look import Known, Look, look_at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sealift.drives.block import Disk, Volume
     from sealift.formats.block_tools import Mount
     from sealift.formats.smart import Health
@@ -103,12 +105,10 @@ def list_drives(*, need: int | None = None, seconds: float = block.SECONDS) -> L
     """All drives; with `need`, those of less room (bytes) are flagged. BadInput where lsblk cannot be had."""
     disks = block.discover(seconds=seconds)
     apart = [mount for mount in block.other_mounts(disks) if _is_storage(mount.kind)]
-    places = list(dict.fromkeys([*(mount.at for disk in disks for _, mount in disk.mounts), *(m.at for m in apart)]))
-    looks = dict(zip(places, look_at(places, seconds=seconds), strict=True))
+    mounts = list(dict.fromkeys([*(mount for disk in disks for _, mount in disk.mounts), *apart]))
+    looks = dict(zip(mounts, look_at(mounts, seconds=seconds), strict=True))
     rows = [_row(disk, health, looks) for disk, health in zip(disks, block.health(disks, seconds=seconds), strict=True)]
-    return Listing(
-        drives=_flagged(rows, disks, need), elsewhere=[_elsewhere(mount, looks[mount.at]) for mount in apart]
-    )
+    return Listing(drives=_flagged(rows, disks, need), elsewhere=[_elsewhere(mount, looks[mount]) for mount in apart])
 
 
 def _is_storage(kind: str) -> bool:
@@ -129,7 +129,7 @@ def plain(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole)
 
 
-def _row(disk: Disk, health: Health, looks: dict[str, Look]) -> DriveRow:
+def _row(disk: Disk, health: Health, looks: dict[Mount, Look]) -> DriveRow:
     device = disk.device
     return DriveRow(
         name=disk.name,
@@ -153,9 +153,10 @@ def _holds(volume: Volume) -> bool:
     return bool(volume.signature.kind or volume.mounts or volume.swap or volume.trouble or volume.device.kind == "part")
 
 
-def volume_row(volume: Volume, looks: dict[str, Look]) -> VolumeRow:
-    """The row of a volume; `looks` by mount point."""
-    look = next((looks[mount.at] for mount in volume.mounts if mount.at in looks), None)
+def volume_row(volume: Volume, looks: dict[Mount, Look]) -> VolumeRow:
+    """The row of a volume, by the look at the mount that shows most of it."""
+    found = [looks[mount] for mount in best_first(volume.mounts) if mount in looks]
+    look = next((each for each in found if not each.trouble), found[0] if found else None)
     seen = look if look is not None and not look.trouble else None
     kinds = [mount.kind for mount in volume.mounts]
     return VolumeRow(
@@ -172,6 +173,11 @@ def volume_row(volume: Volume, looks: dict[str, Look]) -> VolumeRow:
         sealift=seen.known if seen else None,
         trouble=look.trouble if look and look.trouble else None if volume.mounts else volume.trouble,
     )
+
+
+def best_first(mounts: Sequence[Mount]) -> list[Mount]:
+    """Those that show the whole filesystem before those that show a folder of it, or a file."""
+    return sorted(mounts, key=lambda mount: mount.root != "/")
 
 
 # --- flags -----------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sealift.drives.block import Volume
+    from sealift.formats.block_tools import Mount
 
 State = Literal["packing", "packed", "sealed", "damaged"]
 _LIMIT = 1 << 16
@@ -63,9 +64,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None = None
 
 
-def look_at(mounts: Sequence[str], *, seconds: float) -> list[Look]:
-    """What is on the filesystems mounted at these places."""
-    return _looks([partial(look, mount) for mount in mounts], seconds)
+def look_at(mounts: Sequence[Mount], *, seconds: float) -> list[Look]:
+    """What is on these filesystems that are mounted."""
+    return _looks([partial(_look_at, mount) for mount in mounts], seconds)
 
 
 def look_into(volumes: Sequence[Volume], *, seconds: float) -> list[Look]:
@@ -95,8 +96,21 @@ def _heard(answer: apart.Answer) -> Look:
 
 
 def _words(error: Exception) -> str:
-    why = error.strerror if isinstance(error, OSError) else str(error)
+    why = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
     return block_tools.text(why) or type(error).__name__
+
+
+def _look_at(mount: Mount) -> Look:
+    if is_hidden(mount):
+        return Look(trouble="another filesystem is mounted over it")
+    return look(mount.at)
+
+
+def is_hidden(mount: Mount) -> bool:
+    """Whether something else is seen at the place of the mount: what was mounted there, or above, later. May hang."""
+    device = os.stat(mount.at).st_dev
+    alone = mount.number[0] == 0  # of btrfs every subvolume has a number of its own, and nobody can say
+    return not alone and (os.major(device), os.minor(device)) != mount.number
 
 
 def _look_into(volume: Volume, folder: str) -> Look:

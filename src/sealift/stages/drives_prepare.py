@@ -115,7 +115,9 @@ def _looks(volumes: Sequence[Volume], seconds: float) -> dict[str, Look]:
     """By kernel name: the filesystems that are mounted, and those that are not."""
     mounted = [volume for volume in volumes if volume.mounts]
     others = [volume for volume in volumes if not volume.mounts and volume.signature.usage == "filesystem"]
-    found = dict(zip(mounted, look_at([v.mounts[-1].at for v in mounted], seconds=seconds), strict=True))
+    found = dict(
+        zip(mounted, look_at([drives_list.best_first(v.mounts)[0] for v in mounted], seconds=seconds), strict=True)
+    )
     found.update(zip(others, look_into(others, seconds=seconds), strict=True))
     return {volume.device.kernel: look for volume, look in found.items()}
 

@@ -32,6 +32,7 @@ from sealift.drives.trial import TrialFile
 from sealift.errors import BadInput, FormatError, SealiftError
 from sealift.formats import drive_tests, smart
 from sealift.stages.drives_list import plain
+from sealift.stages.drives_look import is_hidden
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Source
     from sealift.drives.block import Disk
+    from sealift.formats.block_tools import Mount
 
     Progress = Callable[[dict[str, int]], None]  # bytes done by mount, of twice the size
 
@@ -83,7 +85,7 @@ class _Place:
     """A mount that is tested."""
 
     mount: str
-    filesystem: str
+    found: Mount
     disk: Disk | None
 
     @property
@@ -127,7 +129,7 @@ def _places(mounts: Sequence[str]) -> list[_Place]:
         if key in seen:
             raise BadInput(f"{mount} and {seen[key]} are on one drive", hint="name each drive once")
         seen[key] = mount
-        places.append(_Place(mount, plain(found.kind), disk))
+        places.append(_Place(mount, found, disk))
     return places
 
 
@@ -163,7 +165,7 @@ def _run(places: list[_Place], size: int, patience: float, progress: Progress | 
         if progress is not None:
             progress({place.mount: result.done for place, result in zip(places, results, strict=True)})
 
-    jobs = [partial(_test, place.mount, size) for place in places]
+    jobs = [partial(_test, place.mount, place.found, size) for place in places]
     together = max(1, len(jobs))
     answers = apart.run(jobs, seconds=patience, limit=1, heard=heard, together=together)
     for result, answer in zip(results, answers, strict=True):
@@ -177,7 +179,7 @@ def _at(result: _Result) -> int:
     return result.compared or result.written
 
 
-def _test(mount: str, size: int, descriptor: int) -> None:
+def _test(mount: str, found: Mount, size: int, descriptor: int) -> None:
     """In the process of the drive: its result so far, a line for every chunk."""
     result = _Result()
 
@@ -185,6 +187,9 @@ def _test(mount: str, size: int, descriptor: int) -> None:
         os.write(descriptor, msgspec.json.encode(result) + b"\n")
 
     try:
+        if is_hidden(found):
+            result.fault = f"{mount}: another filesystem is mounted over it"
+            return
         drive = LocalDrive(mount)
         if drive.exists():
             drive.lock()  # nobody packs meanwhile; goes with this process
@@ -281,7 +286,7 @@ def _tested(place: _Place, result: _Result, health: Smart, together: int, now: s
         model=(disk.model or "") if disk is not None else "",
         size=disk.device.size if disk is not None else 0,
         rotational=disk is not None and disk.device.rotational,
-        filesystem=place.filesystem,
+        filesystem=plain(place.found.kind),
         at=now,
         together=together,
         bytes=result.compared,

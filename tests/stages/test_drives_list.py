@@ -255,14 +255,14 @@ def test_a_folder_of_a_drive_mounted_elsewhere_is_not_taken_for_the_drive(tmp_pa
     with loops.loops(tmp_path) as made:
         name, device = made.drive("a.img", "ext4")
         place = made.mount(device, "mnt")
-        (place / "file").write_text("x")
-        (tmp_path / "file").write_text("")
-        loops.run("mount", "--bind", place / "file", tmp_path / "file")
-        made.also_unmount(tmp_path / "file")
+        shutil.copytree(packed.root / "d00" / "sealift", place / "within" / "sealift")
+        (tmp_path / "elsewhere").mkdir()
+        loops.run("mount", "--bind", place / "within", tmp_path / "elsewhere")
+        made.also_unmount(tmp_path / "elsewhere")
         loops.run("umount", place)
         made.mount(device, "mnt")  # now the last one
         (row,) = [row for row in stage.list_drives().drives if row.name == name]
-        assert row.volumes[0].trouble is None
+        assert row.volumes[0].sealift is None
         assert row.volumes[0].free_bytes
         assert len(row.volumes[0].mounts) == 2
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import loops
 import pytest
 
 from sealift.drives import apart
@@ -105,8 +106,11 @@ def test_an_interruption_ends_what_was_begun():
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     child.stdout.readline()
-    time.sleep(0.3)
+    until = time.monotonic() + 20
+    while len(begun := loops.children(child.pid)) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=10)
     assert b"KeyboardInterrupt" in errors
-    assert not subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, check=False).stdout
+    assert not any(map(loops.is_there, begun))

@@ -109,21 +109,6 @@ def reads(device):
         return int(file.read().split()[0])
 
 
-def readers(process):
-    """The processes that a running command has begun."""
-    with open(f"/proc/{process}/task/{process}/children") as file:
-        return [int(word) for word in file.read().split()]
-
-
-def is_there(process):
-    """Whether it runs; one that ended and that nobody waited for does not."""
-    try:
-        with open(f"/proc/{process}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.root
 def test_the_drive_is_read_on_and_off(made, monkeypatch):
     monkeypatch.setattr(bay, "BEAT", 0.3)
@@ -138,7 +123,7 @@ def test_the_drive_is_read_on_and_off(made, monkeypatch):
             busy.append(reads(device) > before + 20)  # more than another's look at all devices
 
     locate(name, hold)
-    assert not readers(os.getpid())
+    assert not loops.children(os.getpid())
     changes = sum(one != other for one, other in itertools.pairwise(busy))
     assert 3 <= changes <= 12, busy
     assert 0.2 < sum(busy) / len(busy) < 0.8
@@ -151,12 +136,12 @@ def test_it_ends_at_once_in_the_middle_of_a_beat(made, monkeypatch):
     begun = []
 
     def hold(_disk, _how):
-        begun.extend(readers(os.getpid()))
+        begun.extend(loops.children(os.getpid()))
         time.sleep(0.1)
 
     locate(name, hold)
     assert len(begun) == 1
-    assert not is_there(begun[0])
+    assert not loops.is_there(begun[0])
 
 
 @pytest.mark.root
@@ -178,12 +163,12 @@ def test_the_command_ends_by_a_signal_and_all_is_dark(made, number):
     command = [sys.executable, "-m", "sealift", "drives", "locate", name]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert "it is read in a rhythm" in child.stderr.readline()
-    (reader,) = readers(child.pid)
+    (reader,) = loops.children(child.pid)
     child.send_signal(number)
     assert child.wait(10) == 0
     assert "not shown any more" in child.stderr.read()
     child.stderr.close()
-    assert not is_there(reader)
+    assert not loops.is_there(reader)
 
 
 @pytest.mark.root
@@ -192,12 +177,12 @@ def test_killed_its_reader_ends_by_itself(made):
     command = [sys.executable, "-m", "sealift", "drives", "locate", name]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     child.stderr.readline()
-    (reader,) = readers(child.pid)
+    (reader,) = loops.children(child.pid)
     child.kill()
     child.wait()
     child.stderr.close()
     until = time.monotonic() + 2 * bay.BEAT + 3
-    while is_there(reader):
+    while loops.is_there(reader):
         assert time.monotonic() < until
         time.sleep(0.05)
 

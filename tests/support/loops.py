@@ -138,6 +138,21 @@ class ToldHost:
         return {disk.device.kernel: disk for disk in block.discover(seconds=2)}
 
 
+def children(process: int) -> list[int]:
+    """The processes that a running one has begun."""
+    with open(f"/proc/{process}/task/{process}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def is_there(process: int) -> bool:
+    """Whether it runs; one that ended and that nobody waited for does not."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def hide_tools(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """A host on which nothing is installed."""
     monkeypatch.setenv("PATH", str(folder / "nothing"))

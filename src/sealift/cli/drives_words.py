@@ -194,7 +194,7 @@ def show_tested(tested: Sequence[Tested]) -> None:
         elif drive.read_from == "cache":
             click.echo("    nothing can be read past a cache here, so what was read says nothing of a medium")
     bad = sum(each.fault is not None for each in tested)
-    verdict = "all are good" if not bad else f"{common.counted(bad, 'drive')} not to be trusted"
+    verdict = "all are good" if not bad else f"{common.counted(bad, 'drive')} failed"
     click.echo(f"{common.counted(len(tested), 'drive')} tested together: {verdict}")
 
 

@@ -72,6 +72,16 @@ def test_a_drive_without_a_number_is_named_by_its_node(host, monkeypatch):
     assert host("server")["sda"].name == "/dev/sda"
 
 
+def test_lsblk_is_asked_once_also_for_drives_that_tell_no_number(told, tmp_path):
+    told.tell("multipath")
+    asked = tmp_path / "asked"
+    text = (loops.VECTORS / "multipath.lsblk").read_text().replace('"serial-2"', "null")
+    (tmp_path / "rows").write_text(text)
+    loops.script(told.tools, "lsblk", f"echo x >> {asked}; cat {tmp_path}/rows")
+    assert [disk.name for disk in block.discover(seconds=2)][-1] == "/dev/sdc"
+    assert asked.read_text() == "x\n"
+
+
 def test_filesystems_that_hide_their_device_are_found_by_their_source(host, monkeypatch):
     real = block._number_of
     monkeypatch.setattr(block, "_number_of", lambda path: (8, 65) if path == "/dev/sde1" else real(path))

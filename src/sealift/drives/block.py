@@ -200,7 +200,7 @@ def _number_of(path: str) -> tuple[int, int] | None:
 def _disk(top: Device, devices: dict[str, Device], volumes: tuple[Volume, ...]) -> Disk:
     paths = [device for device in devices.values() if top.kernel in device.above] if top.kind == "mpath" else []
     first = paths[0] if paths else top
-    serial = None if top.kind == "loop" else medium.serial_of(f"{_SYS}/class/block/{first.kernel}", first.serial)
+    serial = None if top.kind == "loop" else medium.serial_of(f"{_SYS}/class/block/{first.kernel}", first.serial or "")
     backing = backing_of(top.kernel) if top.kind == "loop" else None
     return Disk(
         name=serial or backing or node_of(top.kernel),

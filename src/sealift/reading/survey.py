@@ -52,6 +52,7 @@ __all__ = [
     "SharedPages",
     "Standing",
     "Survey",
+    "refuse_mixed",
     "refuse_others",
     "survey",
     "unused",
@@ -115,6 +116,17 @@ def refuse_others(found: Survey) -> None:
         f" checked{of}",
         hint="at the origin, `sealift pack` again finishes them; here, mount the other drives of their group",
     )
+
+
+def refuse_mixed(found: Survey) -> None:
+    """SealInvalid where drives of several shipments are here, and no seal was given that says which one is meant."""
+    names = {view.manifest.shipment for view in found.views if view.manifest is not None}
+    if len(names) > 1:
+        others = [view for view in found.views if view.manifest is not None and view.standing == "foreign"]
+        raise SealInvalid(
+            f"these drives are of {_shipments(names)}: nothing says which of them is meant",
+            hint=f"give the seal of the one that is meant (--seal FILE), or leave {_mounts(others)} out",
+        )
 
 
 def unused(found: Survey) -> list[tuple[str, str]]:

@@ -188,6 +188,10 @@ def test_what_was_asked_for_ahead_is_asked_for_once(drive, faulty):
     file.will_need(100, PIECE)
     assert file.read_at(100, PIECE) == BIG[100 : 100 + PIECE]
     assert len(faulty.seen) == before + 1
+    file.will_need(PIECE, 2 * PIECE)
+    before = len(faulty.seen)
+    assert file.read_at(PIECE + 5, 2 * PIECE - 10) == BIG[PIECE + 5 : 3 * PIECE - 5]
+    assert len(faulty.seen) <= before + 2, "each piece once, and nothing else"
     file.will_need(PIECE, PIECE)
     assert file.read_at(50, 3 * PIECE) == BIG[50 : 50 + 3 * PIECE]
     assert file.read_at(0, 10) == BIG[:10]
@@ -358,11 +362,17 @@ def test_bytes_that_change_on_the_way_are_refused(through, faulty):
     assert through.size("drive.json") is None
 
 
-def test_a_store_that_says_yes_and_keeps_nothing(through, faulty):
+@pytest.mark.parametrize("before", [None, b"small", b"other"])
+def test_a_store_that_says_yes_and_keeps_something_else(through, faulty, before):
+    if before is not None:
+        write(through, before, "drive.json")
     faulty.plan = lambda how, _path, _number: "lose" if how == "PUT" else None
+    if before == b"small":
+        write(through, b"small", "drive.json")  # it is there all the same
+        return
     assert "does not hold what was sent" in str(fails(write, through, b"small", "drive.json"))
-    through.client.native.put(through.client.store, "drive.json", b"0", use_multipart=False)
-    faulty.plan = lambda *_: None
+    assert through.size("drive.json") is None
+    assert "does not hold what was sent" in str(fails(write, through, b"longer", "drive.json"))
 
 
 # --- processes
@@ -389,10 +399,11 @@ def test_a_forked_process_reads_what_its_parent_has_read(drive):
     for _ in range(2):
         child = os.fork()
         if not child:
-            signal.alarm(20)  # kills it where it hangs
+            signal.alarm(30)  # kills it where it hangs
             grandchild = os.fork()
-            if grandchild:
-                os.waitpid(grandchild, 0)
+            signal.alarm(20)
+            if grandchild and os.waitpid(grandchild, 0)[1]:
+                os._exit(1)
             threads = [threading.Thread(target=file.read_at, args=(0, 3 * PIECE)) for _ in range(4)]
             for thread in threads:
                 thread.start()

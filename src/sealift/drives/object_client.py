@@ -13,6 +13,7 @@ import importlib.util
 import os
 import re
 import threading
+import weakref
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
@@ -35,12 +36,15 @@ _EXTRA = "pip install 'sealift[s3]'"
 
 _loaded: tuple[int, Any] | None = None  # the process that loaded obstore, and obstore
 _loading = threading.Lock()
-_left_behind: list[object] = []  # clients of the process from which this one was forked: to drop them would hang
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_left_behind: list[object] = []  # what belongs to the process from which this one was forked, and is never closed here
 
 
 def _after_fork() -> None:
+    """What a client has open is its parent's: to close it here would end it there, too."""
     global _loading  # noqa: PLW0603 -- the parent's may be held by a thread that is not here
     _loading = threading.Lock()
+    _left_behind.extend(_clients)
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -111,6 +115,7 @@ class Client:
     def __init__(self, bucket: str, prefix: str, patience: float) -> None:
         _check_endpoint()
         self.pid, self.native = os.getpid(), native()
+        _clients.add(self)
         self.etags_are_digests = True  # until an object shows otherwise (server-side encryption with keys of its own)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -126,6 +131,7 @@ class Client:
             self.store = store.S3Store(
                 bucket,
                 prefix=prefix,
+                config={"disable_bulk_delete": True},  # not every store has it
                 client_options=options,
                 retry_config={
                     "max_retries": _RETRIES,
@@ -190,11 +196,9 @@ class Client:
 
 
 def client_of(known: Client | None, bucket: str, prefix: str, patience: float) -> Client:
-    """`known` while this is its process, else a new one."""
+    """`known`, while this is its process; else a new one."""
     if known is not None and known.pid == os.getpid():
         return known
-    if known is not None:
-        _left_behind.append(known)
     return Client(bucket, prefix, patience)
 
 

@@ -91,10 +91,10 @@ class ObjectReadFile:
         self._drive, self._name = drive, name
         self._etag: str = meta["e_tag"] or "*"
         self.length: int = meta["size"]
-        digest = blake3(f"{self._etag}\0{meta['version']}".encode()).digest()
+        one = blake3(f"{drive.place}\0{self._etag}\0{meta['version']}".encode()).digest(16)
         self.stamp: tuple[int, ...] = (
-            int.from_bytes(blake3(drive.mount.encode()).digest()[:6]),
-            int.from_bytes(digest[:6]),
+            int.from_bytes(one[:8]),
+            int.from_bytes(one[8:]),
             self.length,
             int(meta["last_modified"].timestamp()),
         )
@@ -112,10 +112,9 @@ class ObjectReadFile:
     def readinto_at(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer`; long ranges in pieces, several at a time."""
         length = max(0, min(len(buffer), self.length - offset))
-        low, high = self._drive.client.take_ahead(self._name, self._etag, offset, buffer[:length])
         pieces = [
             (at, min(at + PIECE, stop))
-            for start, stop in ((0, low), (high, length))
+            for start, stop in self._not_ahead(offset, buffer, length)
             for at in range(start, stop, PIECE)
         ]
         if len(pieces) > 1:
@@ -124,6 +123,18 @@ class ObjectReadFile:
         elif pieces:
             self._fill(offset, buffer, *pieces[0])
         return length
+
+    def _not_ahead(self, offset: int, buffer: memoryview, length: int) -> list[tuple[int, int]]:
+        """Copy what was fetched ahead; where in `buffer` something is still to be fetched."""
+        holes, left = [(0, length)] if length else [], []
+        while holes:
+            start, stop = holes.pop()
+            low, high = self._drive.client.take_ahead(self._name, self._etag, offset + start, buffer[start:stop])
+            if low == high:
+                left.append((start, stop))
+            else:
+                holes += [each for each in ((start, start + low), (start + high, stop)) if each[0] < each[1]]
+        return left
 
     def _fill(self, offset: int, buffer: memoryview, start: int, stop: int) -> None:
         client, doing = self._drive.client, f"reading {self._name} at {offset + start}"

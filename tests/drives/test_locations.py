@@ -79,6 +79,30 @@ def test_a_signature_is_that_of_the_example_of_the_specification():
     )
 
 
+def test_a_store_that_lists_the_uploads_of_others_has_none_of_them_ended(monkeypatch):
+    asked = []
+    keys = (b"a/sealift/x&amp;y", b"b")
+    listing = b"".join(b"<Upload><Key>%b</Key><UploadId>1</UploadId></Upload>" % key for key in keys)
+
+    def ask(method, url, _keys):
+        asked.append((method, url.rpartition("/")[2]))
+        return listing if len(asked) == 1 else b""
+
+    monkeypatch.setattr(uploads, "_ask", ask)
+    monkeypatch.setattr(uploads, "keys_of_environment", lambda: KEYS)
+    assert uploads.abort_left("bucket", "a/sealift/", "http://host") == 1
+    assert [each for each in asked if each[0] == "DELETE"] == [("DELETE", "x%26y?uploadId=1")]
+
+
+def test_uploads_that_cannot_be_ended_stop_nothing(monkeypatch, caplog):
+    monkeypatch.setattr(uploads, "keys_of_environment", lambda: None)
+    assert uploads.abort_left("bucket", "a/sealift/", "http://host") == 0
+    monkeypatch.setattr(uploads, "keys_of_environment", lambda: KEYS)
+    assert uploads.abort_left("bucket", "a/sealift/", "http://127.0.0.1:9") == 0
+    assert "could not be ended" in caplog.text
+    assert KEYS.access not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [

@@ -143,8 +143,9 @@ def test_a_killed_upload_is_aborted_by_the_next_run(drive, s3):
     other.unlock()
     assert drive.size(NAME) is None
     assert not drive.exists()
+    assert s3.ask("POST", f"/{drive.place.bucket}/of/sealift-not/x", "uploads=")[0] == 200
     drive.lock()
-    assert s3.uploads(drive.place.bucket) == 0
+    assert s3.uploads(drive.place.bucket) == 1, "somebody else's stays"
     write(drive)
     assert drive.size(NAME) == len(BIG)
 
@@ -192,6 +193,8 @@ def test_what_was_asked_for_ahead_is_asked_for_once(drive, faulty):
     before = len(faulty.seen)
     assert file.read_at(PIECE + 5, 2 * PIECE - 10) == BIG[PIECE + 5 : 3 * PIECE - 5]
     assert len(faulty.seen) <= before + 2, "each piece once, and nothing else"
+    assert file.read_at(PIECE, 2 * PIECE) == BIG[PIECE : 3 * PIECE]
+    assert not drive.client._ahead, "what was taken whole is not kept"
     file.will_need(PIECE, PIECE)
     assert file.read_at(50, 3 * PIECE) == BIG[50 : 50 + 3 * PIECE]
     assert file.read_at(0, 10) == BIG[:10]

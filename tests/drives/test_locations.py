@@ -103,6 +103,13 @@ def test_uploads_that_cannot_be_ended_stop_nothing(monkeypatch, caplog):
     assert KEYS.access not in caplog.text
 
 
+def test_a_panic_is_a_fault_and_ctrl_c_is_none():
+    panic = type("PanicException", (BaseException,), {})
+    assert "PanicException" in object_faults.trouble_of(panic("AKIA")).why
+    with pytest.raises(KeyboardInterrupt):
+        object_faults.trouble_of(KeyboardInterrupt())
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [

@@ -214,11 +214,12 @@ def test_an_object_that_was_replaced_is_not_read_on(drive):
     assert "replaced while it was read" in str(fails(file.read_at, 5, 10))
 
 
-def test_objects_whose_names_are_no_paths(drive, s3):
+@pytest.mark.parametrize("name", ["a//b", "a/../b", "./x", "a%01b"])
+def test_objects_whose_names_are_no_paths(drive, s3, name):
     drive.lock()
     drive.write_small("drive.json", b"x")
-    assert s3.ask("PUT", f"/{drive.place.bucket}/of/sealift/a//b")[0] == 200
-    with pytest.raises(FormatError):
+    assert s3.ask("PUT", f"/{drive.place.bucket}/of/sealift/{name}")[0] == 200
+    with pytest.raises(FormatError, match="no paths"):
         list(drive.walk(10))
 
 
@@ -266,6 +267,13 @@ def test_no_bucket_and_one_that_goes_while_it_is_read(drive, s3):
     assert s3.ask("DELETE", f"/{drive.place.bucket}")[0] == 204
     assert "no such bucket" in str(fails(file.read_at, 0, 10))
     assert "no such bucket" in str(fails(drive.read_small, NAME, 10))
+
+
+def test_an_address_with_a_slash_at_its_end(drive, s3, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint + "/")
+    write(drive, b"x")
+    assert [entry.name for entry in drive.walk(9) if entry.kind == "file"] == [NAME.encode()]
+    assert drive.size(NAME) == 1
 
 
 def test_nobody_at_the_address(bucket, monkeypatch):

@@ -124,14 +124,16 @@ class Client:
             "timeout": timedelta(seconds=min(TIMEOUT, 2 * patience)),
             "connect_timeout": timedelta(seconds=min(_CONNECT, patience)),
         }
-        if endpoint().startswith("http://"):
-            options["allow_http"] = True
+        config: dict[str, Any] = {"disable_bulk_delete": True}  # not every store has it
+        if endpoint():
+            config["endpoint"] = endpoint()
+            options["allow_http"] = endpoint().startswith("http://")
         store = getattr(self.native, "_store", None) or self.native.store
         try:
             self.store = store.S3Store(
                 bucket,
                 prefix=prefix,
-                config={"disable_bulk_delete": True},  # not every store has it
+                config=config,
                 client_options=options,
                 retry_config={
                     "max_retries": _RETRIES,

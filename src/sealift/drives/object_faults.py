@@ -86,7 +86,12 @@ _BY_WORDS = (  # of obstore's own texts, the more special ones first
 
 
 def trouble_of(error: BaseException) -> Trouble:
-    """What an exception of obstore's means."""
+    """What an exception of obstore's means, of its own classes or Python's; raises `error` again where it is not its.
+
+    A panic in it is no Exception, and no fault of the caller's.
+    """
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
     text = str(error)
     code, status = _CODE.search(text), _STATUS.search(text)
     if code is not None and code[1] in _BY_CODE:

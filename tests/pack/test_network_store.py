@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import shipments
 from voyages_home import HOME, OUT, Voyage, tensor_file
 
+from sealift.drives.objects import ObjectDrive
 from sealift.errors import BadInput, DriveFault
 from sealift.reading import trust
 from sealift.reading.shipment import Shipment
@@ -262,3 +264,19 @@ def test_the_commands_as_people_type_them(voyage, tmp_path, s3):
         assert f"{nowhere}: listing sealift/: there is no such bucket; nothing was changed" in err
         assert "hint: see the name of the bucket" in err
         assert s3.secret not in err
+
+
+@pytest.mark.parametrize("what", ["packs/0000/0000002", "sealift/manifest.json", "index/members"])
+def test_a_store_that_fails_for_long_ends_packing_and_the_same_command_goes_on(voyage, faulty, tmp_path, what):
+    grown(voyage, 4)
+    options = {"pack_size": 2 << 20, "open_drive": partial(ObjectDrive, patience=0.5)}
+    faulty.plan = lambda method, path, _number: "503" if method in {"PUT", "POST"} and what in path else None
+    with pytest.raises(DriveFault, match="the store failed") as caught:
+        voyage.pack(**options)
+    assert "run the same command again" in caught.value.hint
+    assert "cable" not in caught.value.hint
+    faulty.plan = lambda *_: None
+    assert voyage.pack(**options).exit_code == 0
+    answer = voyage.seal(voyage.home, mounts=voyage.home.mounts)
+    given = {"allowed": voyage.allowed, "seal": trust.load_seal(answer.path), "remember": False}
+    assert verify.verify(voyage.home.mounts, **given).state == "intact"

@@ -331,6 +331,15 @@ def test_a_fault_that_stays_is_told_in_time(through, faulty, fault, why):
     assert file.read_at(5, 10) == BIG[5:15]
 
 
+def test_a_buffer_is_the_callers_again_when_reading_has_failed(through, faulty):
+    file, buffer = through.open_read(NAME), bytearray(2 * PIECE)
+    faulty.plan = lambda method, _path, number: None if method != "GET" else "slow" if number else "403"
+    fails(file.readinto_at, 0, memoryview(buffer))
+    buffer[:] = bytes(len(buffer))
+    time.sleep(2)
+    assert not any(buffer)
+
+
 @pytest.mark.parametrize("fault", ["500", "reset", "cut-upload", "cut"])
 def test_an_upload_gets_over_a_fault_that_passes(through, faulty, s3, fault):
     before = len(faulty.seen)

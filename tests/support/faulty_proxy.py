@@ -87,9 +87,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.proxy.fault(self.command, self.path)
         with contextlib.suppress(OSError):
-            if fault in {"500", "503"}:
+            if fault and fault.isdigit():
                 text = b"<Error><Code>InternalError</Code></Error>"
                 self._answer(int(fault), [], b"" if self.command == "HEAD" else text)
+            elif fault == "slow":
+                time.sleep(1.5)
+                self._pass(body, None)
             elif fault == "hang":
                 self.proxy.ended.wait(60)
                 self._cut()

@@ -21,6 +21,7 @@ import re
 import socket
 import time
 import weakref
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from blake3 import blake3
@@ -118,7 +119,9 @@ class ObjectReadFile:
             for at in range(start, stop, PIECE)
         ]
         if len(pieces) > 1:
-            for job in [self._drive.client.pool.submit(self._fill, offset, buffer, *piece) for piece in pieces]:
+            jobs = [self._drive.client.pool.submit(self._fill, offset, buffer, *piece) for piece in pieces]
+            wait(jobs)  # also where one has failed: the buffer is the caller's again when this returns
+            for job in jobs:
                 job.result()
         elif pieces:
             self._fill(offset, buffer, *pieces[0])
@@ -220,9 +223,8 @@ class ObjectPartFile:
                 self._digests.append(hashlib.md5(usedforsecurity=False))
             piece = view[done : done + room]
             self._digests[-1].update(piece)
-            self._drive.ask(
-                doing, self._writer.write, bytes(piece), safe=SAFE_WRITING
-            )  # which keeps it until it is sent
+            kept = bytes(piece)  # obstore does not copy it, and sends it later
+            self._drive.ask(doing, self._writer.write, kept, safe=SAFE_WRITING)
             done += len(piece)
             self._sent += len(piece)
 

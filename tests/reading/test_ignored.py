@@ -55,7 +55,7 @@ def test_the_commands_say_it(stand, command, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert f"note: {other.mounts[1]} is ignored: a drive of shipment" in err
     assert f"note: {base / 'empty'} is ignored: there is no sealift/ folder" in err
-    assert "is the same folder as" in err
+    assert "is the same place as" in err
     assert "ignored" not in out
 
 

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -14,6 +14,7 @@ from sealift.stages.plan.geometry import Carrier, Drive, Wanted, drive_bytes, se
 from sealift.stages.plan.terms import Speeds, Terms
 from sealift.stages.plan.voyage import line, simulate
 
+quietly = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 TB = 10**12
 SPEEDS = Speeds(scan_files=1e5, pack_bytes=1e9, verify_bytes=5e9)
 TERMS = Terms(source_bytes=60 * TB, files=10**7, speeds=SPEEDS, read_back="none")
@@ -235,7 +236,7 @@ def test_the_line_is_what_break_even_goes_by():
     assert line(WANTED, GROUP, TERMS, known).seconds == pytest.approx(drive_seconds(WANTED.packed_bytes, known))
 
 
-@settings(deadline=None, max_examples=60)
+@quietly
 @given(st.floats(1e6, 1e12), st.floats(1.0, 1e3), st.floats(0.01, 1.0), st.integers(1, WANTED.packed_bytes))
 def test_a_faster_link_is_never_later_and_more_bytes_never_earlier(rate, factor, used, size):
     slow, fast = (

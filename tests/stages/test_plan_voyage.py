@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from sealift.stages.plan.geometry import Carrier, Drive, Survive, Wanted, counts
 from sealift.stages.plan.terms import DriveSpeed, Speeds, Terms
 from sealift.stages.plan.voyage import cases, line, percentiles, seconds, simulate
 
+quietly = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 ROUND = defaults().stated(
     b"""
 hdd_write_rate = 100e3
@@ -325,7 +326,7 @@ def later(one, other):
     return other is None or (one is not None and other >= one - 1e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@quietly
 @given(voyages(uniform=False))
 def test_what_is_readable_when_agrees_with_a_second_implementation(case):
     wanted, one, terms = case
@@ -340,7 +341,7 @@ def test_what_is_readable_when_agrees_with_a_second_implementation(case):
 TIMES = ("first_batch", "half", "all", "verified", "source_free")
 
 
-@settings(deadline=None, max_examples=60)
+@quietly
 @given(voyages(people=12), st.integers(1, 3))
 def test_more_hosts_are_never_later(case, more):
     wanted, one, terms = case
@@ -352,7 +353,7 @@ def test_more_hosts_are_never_later(case, more):
         assert later(getattr(faster, name), getattr(out, name)), name
 
 
-@settings(deadline=None, max_examples=60)
+@quietly
 @given(voyages(people=12), st.floats(1.0, 100.0))
 def test_faster_parts_are_never_later(case, factor):
     wanted, one, terms = case
@@ -366,7 +367,7 @@ def test_faster_parts_are_never_later(case, factor):
         assert later(getattr(faster, name), getattr(out, name)), name
 
 
-@settings(deadline=None, max_examples=60)
+@quietly
 @given(voyages(people=12), st.data())
 def test_a_later_carrier_is_never_earlier(case, data):
     wanted, one, terms = case
@@ -379,7 +380,7 @@ def test_a_later_carrier_is_never_earlier(case, data):
             assert later(getattr(out, what), getattr(delayed, what)), what
 
 
-@settings(deadline=None, max_examples=60)
+@quietly
 @given(voyages(people=12), st.data())
 def test_a_lost_carrier_within_parity_costs_no_byte_and_is_never_earlier(case, data):
     wanted, one, terms = case
@@ -400,7 +401,7 @@ def test_a_lost_carrier_within_parity_costs_no_byte_and_is_never_earlier(case, d
         assert lost.source_free is None
 
 
-@settings(deadline=None, max_examples=60)
+@quietly
 @given(voyages(people=12), st.floats(1.0, 20.0))
 def test_more_bytes_are_never_earlier(case, factor):
     wanted, one, terms = case
@@ -412,7 +413,7 @@ def test_more_bytes_are_never_earlier(case, factor):
         assert later(getattr(out, name), getattr(larger, name)), name
 
 
-@settings(deadline=None, max_examples=60)
+@quietly
 @given(voyages(uniform=False))
 def test_one_thing_comes_after_the_other(case):
     wanted, one, terms = case
@@ -434,7 +435,7 @@ def test_one_thing_comes_after_the_other(case):
             busy[span.who] = span.end
 
 
-@settings(deadline=None, max_examples=60)
+@quietly
 @given(voyages())
 def test_the_closed_form_is_the_simulation_where_nothing_queues(case):
     wanted, one, terms = case

@@ -6,6 +6,7 @@ are taken as checked.
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,15 @@ class _Job:
         self.left, self.pace = time, 0.0
 
 
+class _Last(simpy.Event):  # type: ignore[misc] # untyped
+    """Comes now, after everything else that comes now: so that of two who arrive together, chance chooses none."""
+
+    def __init__(self, env: simpy.Environment) -> None:
+        super().__init__(env)
+        self._ok, self._value = True, None
+        env.schedule(self, priority=simpy.events.NORMAL + 1)
+
+
 class Voyage:
     """One run."""
 
@@ -84,7 +94,8 @@ class Voyage:
         self._spans: list[Span] = []
         self._source = _Shared(env, terms.source_rate or float("inf"))
         self._verify = _Shared(env, terms.hosts_there * terms.speeds.verify_bytes)
-        self._dock = simpy.Resource(env, capacity=terms.people)
+        self._waiting: list[tuple[float, int, simpy.Event]] = []  # at the dock: since when, place, plugged in
+        self._bell = env.event()
         self._rebuilders = simpy.Resource(env, capacity=terms.hosts_there)
         self._signed = [env.event() for _ in range(geometry.groups)]
         self._scanned, self._sealed = env.event(), env.event()
@@ -110,6 +121,8 @@ class Voyage:
         env.process(self._scan())
         for host in range(min(self._terms.hosts, self._geometry.groups)):
             env.process(self._host(host))
+        for _ in range(min(self._terms.people, len(self._setting.places))):
+            env.process(self._person())
         env.process(self._seal())
         env.process(self._there())
         env.run()
@@ -170,14 +183,29 @@ class Voyage:
     def _unload(self, name: str, arrival: simpy.Process) -> Going:
         """Every drive of a carrier that arrived, mounted."""
         yield arrival
-        begin = self._env.now
-        yield self._env.all_of([self._env.process(self._receive(at)) for at in self._by_carrier[name]])
+        begin, mounted = self._env.now, []
+        for at in self._by_carrier[name]:
+            plugged = self._env.event()
+            heapq.heappush(self._waiting, (begin, at, plugged))
+            mounted.append(self._env.process(self._mount(at, plugged)))
+        bell, self._bell = self._bell, self._env.event()
+        bell.succeed()
+        yield self._env.all_of(mounted)
         self._span(name, "receive", begin)
 
-    def _receive(self, at: int) -> Going:
-        with self._dock.request() as turn:
-            yield turn
-            yield self._env.timeout(self._minutes * MINUTE)
+    def _person(self) -> Going:
+        """Plugs in one drive after the other: who arrived first, then by number."""
+        while True:
+            while not self._waiting:
+                yield self._bell
+            yield _Last(self._env)
+            if self._waiting:
+                _, _, plugged = heapq.heappop(self._waiting)
+                yield self._env.timeout(self._minutes * MINUTE)
+                plugged.succeed()
+
+    def _mount(self, at: int, plugged: simpy.Event) -> Going:
+        yield plugged
         yield self._env.timeout(self._terms.speeds.inspect_seconds)
         self._checks.append(self._env.process(self._check(at)))
         self._env.process(self._open(self._setting.places[at]))

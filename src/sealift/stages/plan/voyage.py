@@ -145,9 +145,10 @@ class Line(Struct, frozen=True, kw_only=True):
 def line(wanted: Wanted, geometry: Geometry, terms: Terms, numbers: Numbers) -> Line:
     """The time to all data in closed form, with what grows with the corpus told apart. No check of `terms`.
 
-    It is what `simulate` gives where nothing queues but drives at the dock: equal groups, every carrier as long on the
-    way and leaving as soon as it can, none late or lost, a source that keeps up. Where the source limits, hosts are
-    taken to be busy to the end; where carriers differ, the slowest counts.
+    It is what `simulate` gives where nothing queues but drives at the dock: equal groups, carriers that all have drives
+    of the last group, leave as soon as they can and are equally long on the way, none late or lost, a source that keeps
+    up. Where the source limits, hosts are taken to be busy to the end; where carriers differ, the slowest counts, and
+    the drives that make k of every group are taken to be plugged in first.
     """
     setting = Setting(wanted, geometry, terms, numbers.__getitem__)
     rounds = -(-geometry.groups // terms.hosts)

@@ -450,8 +450,6 @@ def test_the_closed_form_is_the_simulation_where_nothing_queues(case):
     hand = tuple(replace(each, means="hand") for each in wanted.carriers)
     wanted = replace(wanted, carriers=hand)
     terms = replace(terms, departures={}, late={}, lost=(), source_rate=None)
-    if one.groups % terms.hosts:
-        terms = replace(terms, hosts=one.groups)
     together = counts(wanted, one).all()  # every carrier waits for the last group
     out = simulate(wanted, one, terms, ROUND)
     assert seconds(wanted, one, terms, ROUND) == line(wanted, one, terms, ROUND).seconds
@@ -480,6 +478,18 @@ def test_percentiles_are_drawn_in_order_and_the_same_again():
     assert found != percentiles(ONE, GROUP, TERMS, known, draws=40, percents=(10, 50, 90, 100), seed=1)
 
 
+def test_percentiles_are_nearest_ranks():
+    known = defaults()
+    streams = module.np.random.SeedSequence(0).spawn(4)
+    drawn = [
+        events.Voyage(ONE, GROUP, TERMS, module._Number(known, module.np.random.default_rng(stream))).run().all
+        for stream in streams
+    ]
+    found = percentiles(ONE, GROUP, TERMS, known, draws=4, percents=(1, 25, 26, 50, 75, 99, 100))
+    ranked = sorted(drawn)
+    assert [each.all for each in found] == [ranked[at] for at in (0, 0, 1, 1, 2, 3, 3)]
+
+
 def test_numbers_without_a_spread_are_drawn_as_they_are():
     (found,) = percentiles(ONE, GROUP, TERMS, ROUND, draws=3, percents=(50,))
     assert found.all == simulate(ONE, GROUP, TERMS, ROUND).all
@@ -494,7 +504,7 @@ def test_carriers_draw_their_customs_each_for_himself():
     assert all(86_400 <= each <= 3 * 86_400 for each in customs)
 
 
-def test_what_never_comes_in_some_draws_is_none_beyond_them():
+def test_what_never_comes_has_no_percentiles():
     (found,) = percentiles(ONE, GROUP, replace(TERMS, lost=("a", "b")), defaults(), draws=5, percents=(50,))
     assert (found.first_batch, found.all) == (None, None)
 

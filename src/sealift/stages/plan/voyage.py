@@ -115,8 +115,8 @@ def percentiles(
     drawn = [_played(wanted, geometry, terms, _Number(numbers, np.random.default_rng(stream))) for stream in streams]
 
     def rank(percent: int, times: Iterable[float | None]) -> float | None:
-        ordered = sorted(times, key=lambda time: (time is None, time or 0.0))
-        return ordered[-(-percent * draws // 100) - 1]
+        came = sorted(time for time in times if time is not None)  # in all draws, or in none: no loss is drawn
+        return came[-(-percent * draws // 100) - 1] if came else None
 
     return tuple(
         Percentile(

@@ -189,6 +189,7 @@ class _Usage:
     [
         lambda text: text.replace(b'"cores": 2', b'"cores": 0'),
         lambda text: text.replace(b'"scan_file": 0.00002', b'"scan_file": -1.0'),
+        lambda text: text.replace(b'"busy": 0.0', b'"busy": -0.5'),
         lambda text: text.replace(b'"version": 1', b'"version": 2'),
         lambda text: text.replace(b'"cores": 2', b'"cores": 2, "more": 1'),
         lambda text: text[:-2],

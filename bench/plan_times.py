@@ -3,7 +3,8 @@
 For each of three corpora (small text files, large files that do not compress, a mixture): a calibration of ten seconds,
 a sample of how well the corpus compresses, the model's times; then pack 6+2, verify and the first batch, in truth, on
 folders in memory. Drives there are as fast as the memory, which the calibration has in its costs, so the model is given
-drives that keep up. Times are medians of the rounds; prints a table, and writes PLAN_TIMES.md beside this file.
+drives that keep up. Times are medians of the rounds; what other work had of the cores meanwhile is taken off, as in the
+calibration, and the time by the clock stands beside. Prints a table, and writes PLAN_TIMES.md beside this file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import statistics
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.corpora import Makers
 from sealift.formats import zstd
@@ -24,7 +25,7 @@ from sealift.reading.trust import load_seal
 from sealift.stages import rehearse_scratch as scratches
 from sealift.stages import seal as sealing
 from sealift.stages.pack import run as packing
-from sealift.stages.plan.calibrate import Calibration, Shape, calibrate
+from sealift.stages.plan.calibrate import Calibration, Clock, Shape, calibrate
 from sealift.stages.plan.defaults import defaults
 from sealift.stages.plan.geometry import Carrier, Drive, Wanted, search
 from sealift.stages.plan.terms import DriveSpeed, Terms
@@ -50,6 +51,14 @@ class Times(NamedTuple):
     pack: float
     verify: float
     first_batch: float
+
+
+class Measured(NamedTuple):
+    """As if nobody else had worked, and by the clock; and the share of the cores that others had."""
+
+    alone: Times
+    clock: Times
+    busy: float
 
 
 def sample(corpus: Corpus) -> tuple[float, float]:
@@ -105,7 +114,7 @@ def predict(corpus: Corpus, found: Calibration, stiff: float, ratio: float) -> T
     return Times(out.sealed, out.verified - out.sealed, out.first_batch - out.sealed)
 
 
-def measure(corpus: Corpus, memory: str) -> Times:
+def measure(corpus: Corpus, memory: str) -> Measured:
     """Pack, seal, verify, open and read the first sample, in truth."""
     scratch = scratches.Scratch.make(memory)
     try:
@@ -120,12 +129,14 @@ def measure(corpus: Corpus, memory: str) -> Times:
             corpus.path, mounts, PARITY, [who.recipient], who.author, path, state, serials=serials,
             allow_same_filesystem=True, rehearsal=True,
         )  # fmt: skip
-        packed, _ = timed(lambda: packing.run(options, packing.Events()))
+        watch = Clock()
+        packed = timed(watch, lambda: packing.run(options, packing.Events()))
         seal = load_seal(sealing.seal(sealing.Options([state], path, who.author, who.signers, mounts=mounts)).path)
         allowed = load_allowed_signers(who.signers)
-        verified, _ = timed(lambda: verify(mounts, allowed=allowed, seal=seal, remember=False))
-        first, _ = timed(lambda: first_sample(mounts, who, seal))
-        return Times(packed, verified, first)
+        verified = timed(watch, lambda: verify(mounts, allowed=allowed, seal=seal, remember=False))
+        first = timed(watch, lambda: first_sample(mounts, who, seal))
+        alone, clock = zip(packed, verified, first, strict=True)
+        return Measured(Times(*alone), Times(*clock), watch.busy)
     finally:
         scratch.close()
 
@@ -137,20 +148,22 @@ def first_sample(mounts: list[str], who: scratches.People, seal: dict[str, bytes
         next(iter(shipment.samples(pack)))
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what came of it."""
-    begun = time.monotonic()
-    found = work()
-    return time.monotonic() - begun, found
+def timed(watch: Clock, work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds as if nobody else had worked, and by the clock."""
+    begun = watch.now()
+    work()
+    return watch.since(begun), time.monotonic() - begun.wall
 
 
-def row(corpus: Corpus, what: str, said: float, runs: list[float]) -> str:
+def row(corpus: Corpus, said: Times, runs: list[Measured], field: str) -> str:
     """A line of the table."""
-    median = statistics.median(runs)
-    off = said / median - 1
-    spread = (max(runs) - min(runs)) / median
+    times, clock = [getattr(each.alone, field) for each in runs], [getattr(each.clock, field) for each in runs]
+    median, told = statistics.median(times), getattr(said, field)
+    off = told / median - 1
+    spread = (max(times) - min(times)) / median
     verdict = "" if abs(off) <= TARGET else " (!)"
-    return f"| {corpus.name} | {what} | {said:.3f} | {median:.3f} | {off:+.0%}{verdict} | {spread:.0%} |"
+    what = f"| {corpus.name} | {field.replace('_', ' ')} | {told:.3f} | {median:.3f} | {off:+.0%}{verdict} |"
+    return f"{what} {spread:.0%} | {statistics.median(clock):.3f} |"
 
 
 def arguments() -> argparse.Namespace:
@@ -173,8 +186,8 @@ def main() -> None:
     large, files = (4 << 20, 300) if given.smoke else (int(given.large_bytes), given.files)
     makers = Makers(given.work, large, files, large, given.smoke, print)
     lines = [
-        "| corpus | | said s | was s | off | spread |",
-        "|---|---|---|---|---|---|",
+        "| corpus | | said s | was s | off | spread | by the clock s |",
+        "|---|---|---|---|---|---|---|",
     ]
     told: list[str] = []
     for name in given.only or ["small", "large", "mixed"]:
@@ -187,21 +200,16 @@ def main() -> None:
                             pass
         stiff, ratio = sample(corpus)
         shape = Shape(files=corpus.files, bytes=corpus.size, incompressible=stiff)
-        took, found = timed(
-            lambda shape=shape: calibrate(
-                given.memory, shape, data=DATA, parity=PARITY, seconds=0.1 if given.smoke else given.seconds
-            )
-        )
+        seconds = 0.1 if given.smoke else given.seconds
+        found = calibrate(given.memory, shape, data=DATA, parity=PARITY, seconds=seconds)
         said = predict(corpus, found, stiff, ratio)
         runs = [measure(corpus, given.memory) for _ in range(1 if given.smoke else given.rounds)]
         told.append(
             f"{name}: {corpus.files:,} files, {corpus.size / 1e9:.2f} GB, {stiff:.0%} does not compress, "
-            f"a byte becomes {ratio:.2f}; calibrated in {took:.1f} s, other work had {found.busy:.0%} of the cores."
+            f"a byte becomes {ratio:.2f}; other work had {found.busy:.0%} of the cores in "
+            f"the calibration and {statistics.median(each.busy for each in runs):.0%} afterwards."
         )
-        lines += [
-            row(corpus, what, getattr(said, field), [getattr(each, field) for each in runs])
-            for field, what in (("pack", "pack"), ("verify", "verify"), ("first_batch", "first batch"))
-        ]
+        lines += [row(corpus, said, runs, field) for field in Times._fields]
     how = (
         f"Written by `python -m bench.plan_times`, {datetime.now(UTC).date().isoformat()}; {found.cores} cores of "
         f"{found.processor}, drives in memory ({found.medium}), {DATA}+{PARITY}, medians of {given.rounds}. (!) marks "

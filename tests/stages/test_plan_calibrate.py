@@ -119,18 +119,18 @@ def test_more_parity_and_more_files_never_cost_less(data, parity, more, stiff):
 
 
 def test_what_others_had_of_the_cores_is_taken_off(monkeypatch):
-    clock, cores = module._Clock(), len(os.sched_getaffinity(0))
+    clock, cores = module.Clock(), len(os.sched_getaffinity(0))
     moments = iter([module._Moment(0.0, 0.0, 0.0), module._Moment(10.0, 4.0 * cores, 5.0 * cores)])
-    monkeypatch.setattr(module._Clock, "now", lambda _self: next(moments))
+    monkeypatch.setattr(module.Clock, "now", lambda _self: next(moments))
     begun = clock.now()
     assert clock.since(begun) == pytest.approx(5.0)
     assert clock.busy == pytest.approx(0.5)
 
 
 def test_never_less_than_the_work_itself(monkeypatch):
-    clock, cores = module._Clock(), len(os.sched_getaffinity(0))
+    clock, cores = module.Clock(), len(os.sched_getaffinity(0))
     moments = iter([module._Moment(0.0, 0.0, 0.0), module._Moment(10.0, 4.0 * cores, 9.0 * cores)])
-    monkeypatch.setattr(module._Clock, "now", lambda _self: next(moments))
+    monkeypatch.setattr(module.Clock, "now", lambda _self: next(moments))
     assert clock.since(clock.now()) == pytest.approx(4.0)
 
 

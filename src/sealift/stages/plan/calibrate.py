@@ -227,7 +227,7 @@ class _Moment(NamedTuple):
     others: float
 
 
-class _Clock:
+class Clock:
     """Seconds that work takes, less what other work had of the cores meanwhile."""
 
     def __init__(self) -> None:
@@ -275,7 +275,7 @@ class _Trial:
 
         self._scratch, self._data, self._parity, self._say = scratch, data, parity, say
         self._who: People = people(scratch)
-        self._clock = _Clock()
+        self._clock = Clock()
         self._cores = len(os.sched_getaffinity(0))
         self._runs = 0
         self._seals: dict[str, dict[str, bytes]] = {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sealift.cli import common, pack_words
+from sealift.cli import common, pack_words, planned
 from sealift.errors import BadInput, KeyInvalid
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ place: the same command with --replace OLD=NEW, which rebuilds on NEW what OLD h
 With more drives than bays, declare all of them and give --group-size N: groups whose drives are attached are
 packed, the others wait, and the same command with the next drives goes on (exit 6 until all are packed).
 
+With a plan, SOURCE, parity, groups, order and carriers are the plan's, and so must the declaration's drives be
+(sealift declare --new FILE --plan); what contradicts it is refused.
+
+\b
+  sealift pack --plan shipment.toml --state /var/lib/sealift/corpus --declaration declaration.toml \\
+      --to /mnt/d0 --to /mnt/d1 --recipient age1... --sign-with ~/.ssh/id_ed25519
+
 The leg home answers an outbound shipment, whose seal names for whom it is and who may sign it. It has a declaration
 of its own, and takes a provenance record along, made of run.json in SOURCE or --provenance. With --network a plain
 directory takes the place of a drive, declared as one: serial NETWORK-...
@@ -49,7 +56,10 @@ meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wai
 
 
 @click.command("pack", help=HELP, short_help="Pack a corpus onto drives.", no_args_is_help=True)
-@click.argument("source", type=click.Path())
+@click.argument("source", required=False, type=click.Path())
+@planned.option(
+    "Follow this plan, shipment.toml: SOURCE, --parity, --group-size, --pack-size, --order, --seed, carriers."
+)
 @click.option("--to", "to", metavar="MNT", multiple=True, type=click.Path(), help="A mounted drive to fill.")
 @click.option("--carrier", "carriers", metavar="NAME=MNT,MNT", multiple=True, help="Drives, and who carries them.")
 @click.option("--serial", "serials", metavar="MNT=SERIAL", multiple=True, help="Serial of a drive that tells none.")
@@ -127,6 +137,11 @@ def pack(as_json: bool, **given: Any) -> None:
     """Pack, and say what was packed."""
     from sealift.stages.pack.workers import Workers, count
 
+    given["plan"] = plan = planned.load(given["plan"]) if given["plan"] is not None else None
+    if plan is not None:
+        planned.fill(given, plan)
+    if given["source"] is None:
+        raise BadInput("SOURCE is missing", hint="the folder that is packed; or a --plan that names it")
     if given["parity"] is None:
         given["parity"] = _no_parity(network=given["network"])
     drives = {*given["to"], *common.parse_carriers(given["carriers"])}

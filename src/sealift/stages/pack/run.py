@@ -23,7 +23,7 @@ from sealift.errors import BadInput, Busy, DriveFault, KeyInvalid, NotAllHere, R
 from sealift.formats import age, age_keys, manifest, samples
 from sealift.stages import return_leg
 from sealift.stages.pack import fleet as fleets
-from sealift.stages.pack import network, room, settle
+from sealift.stages.pack import network, planned, room, settle
 from sealift.stages.pack.copies import Copies, restore
 from sealift.stages.pack.group import Progress, memory_needed
 from sealift.stages.pack.journal import Journal, ReadBackState
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.only import Selection
     from sealift.stages.pack.settle import Config
     from sealift.stages.pack.walk import Seen
+    from sealift.stages.plan.document import Plan
 
 MIN_PACK, MAX_PACK, DEFAULT_PACK = 1 << 20, (4 << 30) - (1 << 20), 1 << 30
 _LOCK_PATIENCE = 10.0
@@ -88,6 +89,7 @@ class Options:
     provenance: str | None = None  # of a return leg: a file of what made the checkpoint
     network: bool = False  # `to` is a plain directory
     open_drive: Callable[[str], Drive] = LocalDrive
+    plan: Plan | None = None  # what all this must be as
     rehearsal: bool = False  # only `sealift rehearse`, whose drives never leave, sets it
 
 
@@ -171,6 +173,8 @@ def _checked(options: Options, events: Events, notifier: Notifier, workers: Work
 
 def _run(options: Options, events: Events, notifier: Notifier, workers: Workers) -> Result:
     begun = time.monotonic()
+    if options.plan is not None:
+        planned.check_options(options, options.plan)
     options, declaration, outbound = _settle_leg(options)
     signer, recipients = _prove_inputs(options)
     if outbound is not None:
@@ -252,14 +256,18 @@ def _deal(
     before: Config | None,
     new: list[settle.Replacement],
 ) -> tuple[Deal, Config | None]:
-    """Which drive is in which slot: as the declaration says, or as a packing that has begun says."""
+    """Which drive is in which slot: as the declaration says, or as a packing that has begun says; and as planned."""
+    now, owed = settle.successors(journal, new, attached), set(settle.owed_of(journal, before))
+    if options.plan is not None:
+        planned.check_drives(options, options.plan, declaration, attached, now, owed)
     if before is None:
         deal = fleets.deal(attached, declaration, parity=options.parity, group_size=options.group_size)
         config = None
     else:
         config = settle.substitute(before, journal, new, attached, declaration)
-        owed = set(settle.owed_of(journal, before))
         deal = fleets.deal_again(attached, declaration, config.groups, owed)
+    if options.plan is not None:
+        planned.check_dealt(options.plan, deal, now, begun=before is not None)
     risk = fleets.carrier_risk(deal.groups, options.parity)
     if risk and not options.accept_carrier_risk:
         raise BadInput(

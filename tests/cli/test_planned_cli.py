@@ -2,6 +2,7 @@
 
 import json
 
+import plans
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from sealift.cli import main
 from sealift.errors import BadInput
 from sealift.stages import rehearse_scratch as scratch
 from sealift.stages.pack import planned as following
-from sealift.stages.plan import document, geometry
+from sealift.stages.plan import document
 from sealift.trade import declaration as declarations
 from sealift.trade.template import render
 
@@ -38,36 +39,15 @@ class Desk:
         self.corpus.mkdir()
         for i in range(40):
             (self.corpus / f"{i:02d}.txt").write_text(f"{i}\n" * 5000)
-        self.plan = self.make()
+        self.plan = plans.make(
+            6, ("Cem", "Anna", "Bo"), (2, 1, 2), (1, 0), source="corpus", files=40, order="shuffled", seed=5
+        )
         self.mounts = {}  # by the drive's name
         for drive in self.plan.drives:
             self.mounts[drive.name] = folder / drive.name
             self.mounts[drive.name].mkdir()
         self.file, self.declaration = folder / "shipment.toml", folder / "declaration.toml"
         self.write()
-
-    def make(self):
-        wanted = geometry.Wanted(
-            drives=tuple(geometry.Drive(name=f"D{i}", capacity_bytes=10**10, model="Type 1") for i in range(6)),
-            carriers=tuple(geometry.Carrier(name=name) for name in ("Cem", "Anna", "Bo")),
-            bays=3,
-            packed_bytes=4 * MIB,
-            survive=geometry.Survive(carriers=1),
-        )
-        found = geometry.search(wanted, lambda _bytes, _blocks: MIB)
-        chosen = next(each for each in found if (each.data, each.parity, each.groups) == (2, 1, 2))
-        known = {drive.name: (f"S-{drive.name}", "Maker") for drive in wanted.drives}
-        return document.draft(
-            wanted,
-            chosen,
-            source="corpus",
-            size=4 * MIB,
-            files=40,
-            pack_size=MIB,
-            order="shuffled",
-            seed=5,
-            known=known,
-        )
 
     def write(self, plan=None):
         self.file.write_text(document.render(plan or self.plan))
@@ -80,7 +60,7 @@ class Desk:
         content = declarations.Content(
             **{name: getattr(parsed, name) for name in declarations.Content.__struct_fields__}
         )
-        self.declaration.write_text(render(alter(content)))
+        self.declaration.write_text(render(replace(alter(content), consignment_id="SL-2026-PLAN")))
         return answer
 
     def pack(self, *more, drives=None, fails=None):
@@ -230,6 +210,33 @@ def test_a_drive_that_is_not_in_the_plan_is_refused(desk):
     told = desk.pack(f"--to={other}", f"--serial={other}=S-OTHER", fails=True)
     assert f"{other}: drive S-OTHER is not in the plan; nothing was written" in told
     assert desk.nothing_written()
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_drive_that_was_replaced_may_stay_in_the_plan_or_be_put_right_there(desk, edited):
+    desk.declare()
+    first, second = [[each.name for each in desk.plan.drives if each.group == group] for group in range(2)]
+    assert desk.pack(drives=first).exit_code == 6
+    old, new = second[1], desk.folder / "new"
+    new.mkdir()
+
+    def put_right(record):
+        drives = [replace(each, serial="S-NEW") if each.serial == f"S-{old}" else each for each in record.drives]
+        return replace(record, drives=type(record.drives)(drives))
+
+    if edited:
+        desk.write(put_right(desk.plan))
+        desk.declare()
+    else:
+        desk.declare(put_right)
+    more = (f"--replace=S-{old}={new}", f"--serial={new}=S-NEW")
+    here = [name for name in second if name != old]
+    for _ in range(2):  # and once more the same
+        done = desk.pack(*more, drives=here)
+        assert done.exit_code == 0, done.output
+    told = json.loads(run("inspect", *(desk.mounts[name] for name in here), new, "--json").stdout)
+    (slots,) = [{drive["serial"]: drive["slot"] for drive in group["present"]} for group in told["groups"]]
+    assert slots["S-NEW"] == next(each.slot for each in desk.plan.drives if each.name == old)
 
 
 def test_a_plan_on_paper_wants_the_source(desk):

@@ -117,3 +117,17 @@ def test_the_command_takes_a_plan_and_prints_how_it_was_followed(corpus):
     (scene,) = answer["scenes"]
     assert list(scene["drives"].values()).count("lost") == 1
     assert "left out: withheld, which wants two groups" in done.stderr
+
+
+def test_a_group_without_files_is_not_the_one_that_is_withheld(corpus):
+    """One large file fills more than its group's share, and leaves others with nothing."""
+    for path in corpus.iterdir():
+        path.write_bytes(os.urandom(9_000))
+    (corpus / "000.bin").write_bytes(os.urandom(30_000_000))
+    options = stage.Options(
+        str(corpus), scratch=str(corpus.parent / "scratch"), seed=3, plan=plan(8, 2, (1, 1, 4), (1, 0)),
+        scenes=["withheld", "repaired"],
+    )  # fmt: skip
+    result = stage.rehearse(options, stage.Events())
+    assert min(rate.source_bytes for rate in result.rates) == 0
+    assert result.held, [(s.name, c.what) for s in result.scenes for c in s.checks if not c.held]

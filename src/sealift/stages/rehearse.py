@@ -475,7 +475,7 @@ def _checks(
         Check(same, compared.differences == 0 and compared.leaves > 0),
     ]
     if setting.partial:
-        what = "the files of the other group are restored, those of the withheld one are told"
+        what = "the files of the other groups are restored, those of the withheld one are told"
         told = bool(result.missing_groups) and compared.absent > 0
         checks.append(Check(what, told and compared.leaves + compared.absent == everything))
     else:

@@ -69,6 +69,11 @@ class Voyage:
         """The drives of a group, by slot."""
         return sorted((each for each in self.drives if each.group == group), key=lambda each: each.slot)
 
+    @property
+    def other(self) -> int:
+        """The group with the most files besides group 0: a few large files may leave groups with none."""
+        return max((group for group in self.manifests if group), key=lambda group: self.manifests[group].totals.files)
+
     def lose(self, group: int | None = None) -> tuple[list[str], list[Scratched]]:
         """Carriers that are gone, and all drives that are: theirs, and some besides, of one group; by chance.
 
@@ -274,8 +279,8 @@ def _foreign(voyage: Voyage) -> Iterator[Setting]:
 
 @contextmanager
 def _withheld(voyage: Voyage) -> Iterator[Setting]:
-    gone = [each.drive for each in voyage.of(1)]
-    here = [each for each in voyage.drives if each.group != 1]
+    gone = [each.drive for each in voyage.of(voyage.other)]
+    here = [each for each in voyage.drives if each.group != voyage.other]
     setting = Setting(_shuffled(voyage, here), _good(voyage) | dict.fromkeys(gone, "withheld"), partial=True)
 
     def check(report: VerifyReport) -> list[Check]:
@@ -293,8 +298,8 @@ def _withheld(voyage: Voyage) -> Iterator[Setting]:
 def _repaired(voyage: Voyage) -> Iterator[Setting]:
     """Empty the lost drives of one group and rebuild them; mend rot in the other group. All is whole behind it."""
     gone = [each for each in voyage.lose(0)[1] if each.group == 0]
-    manifest = voyage.manifests[1]
-    held = {each: sorted(_blocks(each, manifest)) for each in voyage.of(1)}
+    manifest = voyage.manifests[voyage.other]
+    held = {each: sorted(_blocks(each, manifest)) for each in voyage.of(voyage.other)}
     victim = voyage.chooser.choice([each for each, rows in held.items() if rows])
     stripe, block = voyage.chooser.choice(held[victim])
     _, name, path = _pack(victim, manifest, stripe)

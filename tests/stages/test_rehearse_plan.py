@@ -51,6 +51,7 @@ def test_the_plan_is_played_and_what_it_states_is_lost(corpus):
     carriers = [told[int(drive[1]), drive] for drive in gone]
     assert len(gone) == 4  # a carrier's three, and one besides
     assert sorted(carriers.count(name) for name in set(carriers)) == [1, 3]
+    assert [note[:8] for note in lost.notes] == ["carrier ", "and of o"]
     assert "the plan: 3 groups of 3+2 drives, 15 in all, on scratch drives" in notices
     assert os.listdir(corpus.parent / "scratch") == []
     page = " ".join(report.page(result).split())

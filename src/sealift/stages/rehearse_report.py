@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STATES = {  # state of a drive: letter, fill, text, meaning
     "good": ("", "#cfe8d5", "#1d4d2b", "here, as it was packed"),
-    "lost": ("L", "#f4c7c3", "#7a1712", "lost with its carrier"),
+    "lost": ("L", "#f4c7c3", "#7a1712", "lost on the way"),
     "rotten": ("R", "#fbe0a6", "#6b4700", "here, with flipped bits"),
     "withheld": ("W", "#d9d4ec", "#3d2f73", "kept back"),
     "rebuilt": ("B", "#cfe3f5", "#12466e", "made whole again"),
@@ -66,7 +66,8 @@ def page(result: Rehearsal) -> str:
         widest=max(Counter((drive["carrier"], drive["group"]) for drive in result.drives).values(), default=1),
         carriers=len({drive["carrier"] for drive in result.drives}),
         checks=sum(len(scene.checks) for scene in result.scenes)
-        + len(result.training.checks if result.training else []),
+        + len(result.training.checks if result.training else [])
+        + len(result.plan.checks if result.plan else []),
     )
 
 

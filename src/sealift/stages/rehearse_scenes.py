@@ -138,8 +138,10 @@ def _carrier_lost(voyage: Voyage) -> Iterator[Setting]:
     gone = [each.drive for each in lost]
     here = [each for each in voyage.drives if each not in lost]
     marks = _good(voyage) | dict.fromkeys(gone, "lost")
-    who = f"carrier {', '.join(carriers)}: " if carriers else ""
-    setting = Setting(_shuffled(voyage, here), marks, final=True, notes=[f"{who}{', '.join(gone)}"])
+    notes = [f"carrier {name}: {', '.join(each.drive for each in lost if each.carrier == name)}" for name in carriers]
+    if besides := [each.drive for each in lost if each.carrier not in carriers]:
+        notes.append(f"and of others: {', '.join(besides)}" if carriers else ", ".join(besides))
+    setting = Setting(_shuffled(voyage, here), marks, final=True, notes=notes)
     needed = [each for each in lost if holds_data(each, voyage.manifests[each.group])]
     setting.rebuilds = True if needed else None
 

@@ -43,12 +43,20 @@ def commands_page() -> str:
             if command is None:
                 raise SystemExit(f"{name} is listed, and is not there")
             rows.append(f"| [{name}](#sealift-{name}) | {_cell(entries[name].help)} |")
-            parts.append(_command(command, click.Context(command, info_name=f"sealift {name}")))
+            parts += _commands(command, f"sealift {name}")
     return HEAD + "\n".join(rows) + "\n\n" + "\n".join(parts)
 
 
+def _commands(command: click.Command, path: str) -> list[str]:
+    """The section of a command, and those of the commands beneath it."""
+    sections = [_command(command, click.Context(command, info_name=path))]
+    for name, below in command.commands.items() if isinstance(command, click.Group) else ():
+        sections += _commands(below, f"{path} {name}")
+    return sections
+
+
 def _command(command: click.Command, context: click.Context) -> str:
-    lines = [f"### sealift {command.name}\n", "```text", _usage(command, context), "```\n", _prose(command.help or "")]
+    lines = [f"### {context.info_name}\n", "```text", _usage(command, context), "```\n", _prose(command.help or "")]
     options = [each for each in command.params if isinstance(each, click.Option)]
     lines += ["| option | |", "|---|---|"]
     for option in options:

@@ -24,7 +24,22 @@ from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sealift.errors import SealiftError
-from sealift.formats import age, age_keys, allowed_signers, canonical, fetch, paged, provenance, seal, sshsig, tar, zstd
+from sealift.formats import (
+    age,
+    age_keys,
+    allowed_signers,
+    block_tools,
+    canonical,
+    drive_tests,
+    fetch,
+    paged,
+    provenance,
+    seal,
+    smart,
+    sshsig,
+    tar,
+    zstd,
+)
 from sealift.formats import manifest as mf
 from sealift.reading import trust
 from sealift.stages import verify_report, verify_state
@@ -476,6 +491,52 @@ def _walk(data: bytes) -> None:
         assert member.size >= 0, "whoever walks would go backwards"
         records = tar.parse_pax(data[member.data : member.data + member.size]) if member.kind == tar.PAX else {}
         at = member.data + member.size + tar.padding(member.size)
+
+
+# -- what tools say of drives ---------------------------------------------------------------------------------
+
+
+def _told(*kinds: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((VECTORS / "drives").iterdir()) if path.suffix[1:] in kinds]
+
+
+@target(lambda: _told("lsblk"))
+def lsblk_answer(data: bytes) -> None:
+    """JSON of lsblk: whatever it names as standing on a device is a device, and paths stay in /dev."""
+    found = block_tools.parse_lsblk(data)
+    assert all(device.path.startswith("/dev/") and 0 <= device.size < 1 << 63 for device in found.values())
+    assert {name for device in found.values() for name in device.above} <= found.keys()
+
+
+@target(lambda: _told("blkid", "mountinfo", "swaps"), 1 << 14)
+def block_tables(data: bytes) -> None:
+    """What blkid exports, and the kernel's tables of mounts and swap."""
+    signature = block_tools.parse_blkid(data)
+    assert all(value is None or (value.isprintable() and len(value) <= block_tools.MAX_TEXT) for value in signature)
+    each(lambda: block_tools.parse_mounts(data), lambda: block_tools.parse_swaps(data))
+
+
+@target(lambda: _told("smartctl"))
+def smart_answer(data: bytes) -> None:
+    """JSON of smartctl: no verdict but `good` without a reason, and that on one printable line."""
+    found = smart.parse(data)
+    assert found.why.isprintable()
+    assert found.why or found.verdict == "good"
+
+
+def _tests() -> list[bytes]:
+    drive = drive_tests.TestedDrive(
+        name="ZL2A0001", serial="ZL2A0001", model="M", size=1 << 44, rotational=True, filesystem="xfs",
+        at="2026-11-25T12:00:00Z", together=2, bytes=1 << 32, write_bytes_per_second=250_000_000,
+        read_bytes_per_second=251_000_000, worst_stall=0.25, read_from="medium", fault="",
+    )  # fmt: skip
+    return [drive_tests.encode(drive_tests.DriveTests(drives=drives)) for drives in ([], [drive])]
+
+
+@target(_tests)
+def drive_tests_record(data: bytes) -> None:
+    """What drives test --record kept."""
+    _record(data, drive_tests.decode)
 
 
 # -- what other hosts and earlier runs left ------------------------------------------------------------------

@@ -4,8 +4,11 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from functools import partial
+from pathlib import Path
 
+import loops
 import plans
 from doc_pages import blocks, environment
 
@@ -61,9 +64,24 @@ def gather(folder, example):
         assert name == "ls" or len(objects) == 1, "one object, and nothing else on stdout"
         said.setdefault(name, []).extend(objects)
 
+    _drives(folder, ask)
     _origin(folder, ask)
     _destination(folder, ask)
     return said
+
+
+def _drives(folder, ask):
+    if os.geteuid() != 0 or not os.path.exists("/dev/loop-control"):
+        ask("drives", "drives")
+        ask("drives test", "drives test /dev/shm --bytes 4MiB")
+        return
+    with tempfile.TemporaryDirectory(prefix="sealift-drives-") as place, loops.loops(Path(place)) as made:
+        name, device = made.drive("a.img")
+        ask("drives prepare", f"drives prepare {name} --filesystem ext4 --yes {name}")
+        mount = made.mount(device, "mnt")
+        ask("drives", "drives --need 1TB")
+        ask("drives test", f"drives test {mount} --bytes 4MiB --record tests.json")
+        ask("drives locate", f"drives locate {name} --seconds 0.1")
 
 
 def _pack(state, mounts, more=""):

@@ -281,6 +281,10 @@ def test_what_does_not_fit_is_refused(shipment):
         ({"world_size": 5}, "ranks"),
         ({"rank": 2, "world_size": 2}, "no such rank"),
         ({"state": {"type": "other"}}, "none of sealift's"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"turns": 0}, "turns is 0"),
+        ({"last": "x"}, "last is 'x'"),
+        ({"batch_size": 5000}, "not one batch of 5000: the shipment has 600 samples"),
     ):
         with pytest.raises(BadInput, match=words):
             dataset(shipment, **options)

@@ -112,6 +112,13 @@ def test_lost_drives_change_nothing(origin, shipment):
         assert degraded.health().rebuilt_blocks
 
 
+def test_a_column_that_is_not_there_is_told(shipment):
+    made = ParquetRows("rows/*.parquet", columns=["id", "nocol"])(shipment)
+    with pytest.raises(BadInput, match="has no column 'nocol'") as caught:
+        made.load(0, 0, 1)
+    assert "it has id" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("source", "error"),
     [

@@ -55,7 +55,7 @@ def test_the_commands_say_it(stand, command, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert f"note: {other.mounts[1]} is ignored: a drive of shipment" in err
     assert f"note: {base / 'empty'} is ignored: there is no sealift/ folder" in err
-    assert "is the same folder as" in err
+    assert "is the same place as" in err
     assert "ignored" not in out
 
 
@@ -78,3 +78,20 @@ def test_two_seals_are_one_too_many(stand, command, tmp_path, capsys):
     err = capsys.readouterr().err
     assert "'--seal': is given more than once" in err
     assert f"hint: sealift {command} --help" in err
+
+
+@pytest.mark.parametrize("command", [["ls"], ["cat", "--path", "a.txt"], ["unpack", "--to"]])
+@pytest.mark.parametrize("turned", [False, True])
+def test_without_a_seal_drives_of_two_shipments_are_refused(stand, command, turned, tmp_path, capsys):
+    """Whichever comes first: nothing says which of them is meant."""
+    _, origin, other = stand
+    (tmp_path / "signers").write_bytes(origin.allowed + other.allowed.replace(b"example.com", b"example.org"))
+    mounts = [*origin.mounts, other.mounts[1]][:: -1 if turned else 1]
+    more = [str(tmp_path / "to")] if command[0] == "unpack" else []
+    keys = ["--allowed-signers", str(tmp_path / "signers"), "--identity", str(origin.root / "identity")]
+    assert sealift([*command, *more, *mounts, *keys]) == 5
+    out, err = capsys.readouterr()
+    assert "nothing says which of them is meant" in err
+    assert "hint: give the seal of the one that is meant (--seal FILE)" in err
+    assert not out
+    assert not (tmp_path / "to").exists()

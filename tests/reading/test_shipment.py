@@ -1,5 +1,6 @@
 """Shipment, the one door: every byte, range, folder and size as at the source, whatever drives are missing."""
 
+import contextlib
 import errno
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealift.drives import base
-from sealift.errors import BadInput, Lost
+from sealift.errors import BadInput, Lost, Refused
 from sealift.formats import manifest as mf
 from sealift.reading.health import read_health
 from sealift.reading.index_files import Members
@@ -231,21 +232,45 @@ def in_child(shipment, name, out):
     out.put(shipment.read(name))
 
 
+@contextlib.contextmanager
+def held_elsewhere(locks):
+    """Held by a thread that is not in a child."""
+    done, there = threading.Event(), threading.Event()
+
+    def hold():
+        with contextlib.ExitStack() as held:
+            for lock in locks:
+                held.enter_context(lock)
+            there.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    there.wait()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_children_read_too(origin, seal, method):
     context = multiprocessing.get_context(method)
     with origin.shipment(seal=seal) as shipment:
         content = shipment.read("big/large.bin")
-        lock = shipment._lock
-        assert lock.acquire()  # as a thread that is not in the child would
-        try:
+        locks = [
+            shipment._lock,
+            shipment._open._lock,
+            shipment.groups[0].reader._lock,
+            shipment.groups[0].members._lock,
+        ]
+        with held_elsewhere(locks):
             out = context.Queue()
             child = context.Process(target=in_child, args=(shipment, "big/large.bin", out))
             child.start()
             assert out.get(timeout=60) == content
             child.join(60)
-        finally:
-            lock.release()
         assert pickle.loads(pickle.dumps(shipment)).read("big/large.bin") == content
 
 
@@ -320,3 +345,59 @@ def test_a_look_up_decodes_some_rows_and_a_listing_looks_up_folders_only(origin,
         starts.clear()
         assert len(shipment.listdir("images")) == 40
         assert len(starts) == 2  # one of each group
+
+
+def spoiled(path, place):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("place", [100, -300, -1])
+@pytest.mark.parametrize("name", ["index/members.parquet.age", "index/packs.parquet.age"])
+def test_an_index_that_is_not_its_manifests_is_refused(origin, seal, tmp_path, name, place):
+    mounts = [shutil.copytree(mount, tmp_path / Path(mount).name) for mount in origin.mounts]
+    for mount in mounts:
+        spoiled(mount / "sealift" / name, place)
+    with origin.shipment(list(map(str, mounts)), seal) as shipment:
+        reads = shipment.read if "members" in name else lambda _: list(shipment.packs())
+        with pytest.raises(Refused, match="is not the one that the signed manifest names") as caught:
+            reads("big/large.bin")
+    assert "sent ahead beside the seal" in caught.value.hint
+
+
+def test_an_index_that_cannot_be_read_is_lost(origin, seal, tmp_path):
+    mounts = [shutil.copytree(mount, tmp_path / Path(mount).name) for mount in origin.mounts]
+    for mount in mounts:
+        (mount / "sealift/index/members.parquet.age").unlink()
+    with origin.shipment(list(map(str, mounts)), seal) as shipment, pytest.raises(Lost, match="can be read"):
+        shipment.read("big/large.bin")
+
+
+def test_of_many_a_path_alone_is_all_of_it(origin, shipment):
+    names = sorted(files(origin))[:5]
+    wanted = [shipment.read(name) for name in names]
+    assert shipment.read_many(names) == wanted
+    assert shipment.read_many([shipment.stat(names[0]), (names[1], 0, 3)]) == [wanted[0], wanted[1][:3]]
+
+
+def test_damage_beyond_parity_on_drives_that_are_here_says_what_mends_it(origin, seal, tmp_path):
+    mounts = [shutil.copytree(mount, tmp_path / Path(mount).name) for mount in origin.mounts]
+    for mount in mounts:
+        for path in (mount / "sealift/packs").rglob("*.*"):
+            os.truncate(path, 100)
+    with origin.shipment(list(map(str, mounts)), seal) as shipment, pytest.raises(Lost) as caught:
+        shipment.read("big/large.bin")
+    assert "all drives of this group are here" in caught.value.hint
+    assert "`sealift repair`" in caught.value.hint
+
+
+def test_all_drives_that_are_not_here_are_logged_once_at_the_first_rebuild(seal, origin, caplog):
+    """Whichever of them is asked for first, and however often."""
+    gone = origin.mounts[:1]
+    with origin.shipment(origin.mounts[1:], seal) as shipment:
+        for name in files(origin):
+            shipment.read(name)
+        assert shipment.rebuilt_blocks
+        messages = [record.getMessage() for record in caplog.records]
+    assert sum("is not here" in each for each in messages) == len(gone)

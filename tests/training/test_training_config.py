@@ -84,6 +84,14 @@ def test_paths_are_as_from_the_file(tmp_path):
     assert made.mounts() == [f"{tmp_path}/drives/a", f"{tmp_path}/drives/b"]
 
 
+def test_a_bucket_is_a_place_of_drives_too(tmp_path):
+    text = GOOD.replace(b'["/mnt/a"]', b'["s3://bucket/run7", "here"]')
+    made = configs.parse(text, str(tmp_path / "run.toml"))
+    assert made.mounts() == ["s3://bucket/run7"]
+    (tmp_path / "here").mkdir()
+    assert made.mounts() == ["s3://bucket/run7", f"{tmp_path}/here"]
+
+
 def test_the_form_has_every_key_with_its_default():
     plain = configs.parse(TEMPLATE.encode(), "run.toml")
     lines = [line.removeprefix("# ") for line in TEMPLATE.splitlines() if " = " in line or line.startswith("[")]

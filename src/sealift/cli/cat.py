@@ -23,9 +23,10 @@ def cat(
     allowed_signers: str | None,
     seal: str | None,
 ) -> None:
-    """Write one file of the shipment on the drives mounted at MNT... to stdout.
+    """Write one file of the shipment on the drives at MNT... to stdout.
 
-    Every byte has authenticated at its place, or was rebuilt from parity, before it is written.
+    MNT is where a drive is mounted, or s3://BUCKET/PREFIX. Every byte has authenticated at its place, or was
+    rebuilt from parity, before it is written.
 
     \b
       sealift cat /mnt/* --path train/0001.txt --identity key.txt \\

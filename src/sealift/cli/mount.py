@@ -42,11 +42,12 @@ def mount(
     allow_other: bool,
     health: str | None,
 ) -> None:
-    """Show the shipment on the drives mounted at MNT... as a read-only folder at DIR.
+    """Show the shipment on the drives at MNT... as a read-only folder at DIR.
 
-    Files are decrypted as they are read, and what is missing or rotten is rebuilt from parity on the way. It stays in
-    the foreground and says a line when the folder is there; Ctrl-C, SIGTERM or `fusermount3 -u DIR` end it. Reading
-    what is lost fails with an I/O error, and says here why. Nothing can be written.
+    MNT is where a drive is mounted, or s3://BUCKET/PREFIX. Files are decrypted as they are read, and what is
+    missing or rotten is rebuilt from parity on the way. It stays in the foreground and says a line when the folder
+    is there; Ctrl-C, SIGTERM or `fusermount3 -u DIR` end it. Reading what is lost fails with an I/O error, and says
+    here why. Nothing can be written.
 
     \b
       sealift mount /mnt/* --at /data/corpus --identity key.txt \\

@@ -44,7 +44,7 @@ With a plan, SOURCE, parity, groups, order and carriers are the plan's, and so m
 
 The leg home answers an outbound shipment, whose seal names for whom it is and who may sign it. It has a declaration
 of its own, and takes a provenance record along, made of run.json in SOURCE or --provenance. With --network a plain
-directory takes the place of a drive, declared as one: serial NETWORK-...
+directory, or s3://BUCKET/PREFIX, takes the place of a drive, declared as one: serial NETWORK-...
 
 \b
   sealift pack /data/run7/final --leg return --in-reply-to 0123456789abcdef.seal --allowed-signers signers \\
@@ -60,7 +60,9 @@ meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wai
 @planned.option(
     "Follow this plan, shipment.toml: SOURCE, --parity, --group-size, --pack-size, --order, --seed, carriers."
 )
-@click.option("--to", "to", metavar="MNT", multiple=True, type=click.Path(), help="A mounted drive to fill.")
+@click.option(
+    "--to", "to", metavar="MNT", multiple=True, type=click.Path(), help="A mounted drive to fill; see --network."
+)
 @click.option("--carrier", "carriers", metavar="NAME=MNT,MNT", multiple=True, help="Drives, and who carries them.")
 @click.option("--serial", "serials", metavar="MNT=SERIAL", multiple=True, help="Serial of a drive that tells none.")
 @click.option("--parity", type=int, metavar="M", help="Drives of a group that may be lost. Required, save --network.")
@@ -84,7 +86,7 @@ meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wai
     "--provenance", metavar="FILE", type=click.Path(), help="Of --leg return: code, config and metrics, JSON or TOML."
 )
 @common.allowed_signers_option
-@click.option("--network", is_flag=True, help="--to is a plain directory, which goes by network; no parity.")
+@click.option("--network", is_flag=True, help="--to is a directory or s3://BUCKET/PREFIX; no parity.")
 @click.option("--sign-with", required=True, metavar="KEY", type=click.Path(), help="SSH key that signs the manifests.")
 @click.option(
     "--declaration",

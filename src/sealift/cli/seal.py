@@ -15,7 +15,8 @@ HELP = """
 Close a shipment: bind all its manifests and its released declaration under one signature.
 
 The seal is one small file, SHIPMENT.seal, to be sent ahead by network; without it nobody can say that a shipment is
-complete, and nothing is unpacked. The indexes are put beside it. Drives that are still attached (MNT...) get a copy.
+complete, and nothing is unpacked. The indexes are put beside it. Drives that are still attached (MNT..., or
+s3://BUCKET/PREFIX) get a copy.
 
 It is refused while a group is not packed, while the declaration is not complete or not released by another person
 than its author, while the packed drives are not exactly the declared ones, when a drive given here lacks packs, and

@@ -36,10 +36,11 @@ def unpack(
     patterns: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Restore the corpus from the drives mounted at MNT..., in any order.
+    """Restore the corpus from the drives at MNT..., in any order.
 
-    Every file is checked against the signed index; what is missing or rotten is rebuilt from parity on the way. Modes,
-    times, links and holes come back. Nothing is written outside DIR. Stopped, the same command goes on.
+    MNT is where a drive is mounted, or s3://BUCKET/PREFIX. Every file is checked against the signed index; what is
+    missing or rotten is rebuilt from parity on the way. Modes, times, links and holes come back. Nothing is written
+    outside DIR. Stopped, the same command goes on.
 
     \b
       sealift unpack /mnt/* --to /data/corpus --identity key.txt \\

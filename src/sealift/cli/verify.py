@@ -27,7 +27,8 @@ HELP = """
 Read every byte of the drives mounted at MNT..., in any order, and say what is damaged and which drive to pull.
 
 No key is needed. Everything is compared with what the origin signed, from the medium and not from a cache, all
-drives at once. It may be interrupted: the same command goes on. Nothing on a drive is changed.
+drives at once. It may be interrupted: the same command goes on. Nothing on a drive is changed. MNT may be
+s3://BUCKET/PREFIX, too.
 
 \b
   sealift verify /mnt/d* --allowed-signers signers --seal SHIPMENT.seal

@@ -1,1 +1,1 @@
-"""The only code that writes to a drive; every name on a drive is opened beneath sealift/."""
+"""The only code that writes to a drive; names on a drive are opened beneath sealift/, a trial's nameless file aside."""

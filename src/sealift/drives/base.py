@@ -1,4 +1,4 @@
-"""What a drive can do: the protocol that the local and the in-memory drive both keep.
+"""What a drive can do: the protocol that drives in folders, in object stores and in memory keep.
 
 Every name is a path beneath `sealift/`, with `/` between components: "packs/0000/0000000.parity". Reading
 never changes anything. What goes wrong comes in two kinds. FormatError: what lies under the name is no
@@ -76,7 +76,10 @@ class PartFile(Protocol):
     """A file that is being written as NAME.part; not there under its name before `publish`."""
 
     def write_at(self, offset: int, buffers: Sequence[memoryview]) -> None:
-        """Write the buffers one after the other from `offset`. DriveFault."""
+        """Write the buffers one after the other from `offset`. DriveFault.
+
+        An object store takes what is over 8 MiB from front to back: ValueError for what was sent already.
+        """
 
     def publish(self) -> None:
         """fsync, rename over NAME, close. Durable after `Drive.sync_folder(NAME)`. DriveFault."""
@@ -86,7 +89,7 @@ class PartFile(Protocol):
 
 
 class Drive(Protocol):
-    """One mounted filesystem on one medium, everything beneath its sealift/ folder."""
+    """Everything beneath one sealift/ folder: of a mounted filesystem on one medium, or of an object store."""
 
     mount: str
 
@@ -121,7 +124,7 @@ class Drive(Protocol):
         """Serial number of the physical medium; None where there is none."""
 
     def free_bytes(self) -> int:
-        """Bytes that we may still write. DriveFault."""
+        """Bytes that we may still write; a huge number where nobody tells. DriveFault."""
 
     def total_bytes(self) -> int:
         """Bytes of the whole filesystem. DriveFault."""

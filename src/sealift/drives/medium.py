@@ -72,11 +72,17 @@ def serial(descriptor: int) -> str | None:
     place = _physical(os.path.realpath(f"{_SYS_BLOCK}/{os.major(device)}:{os.minor(device)}"))
     if place is None or os.path.isdir(f"{place}/loop"):
         return None
+    return serial_of(place)
+
+
+def serial_of(place: str, told: str | None = None) -> str | None:
+    """Serial number of the disk at `place` in /sys; `told` is what lsblk says, which is asked otherwise."""
     for name in ("serial", "device/serial"):
         found = _clean(_read(f"{place}/{name}"))
         if found:
             return found
-    return _from_lsblk(os.path.basename(place)) or _clean(_read(f"{place}/device/vpd_pg80")[4:])
+    by_udev = _from_lsblk(os.path.basename(place)) if told is None else _clean(told.encode())
+    return by_udev or _clean(_read(f"{place}/device/vpd_pg80")[4:])
 
 
 def _physical(place: str) -> str | None:

@@ -14,7 +14,9 @@ What holds:
   nothing comes twice. torchdata's StatefulDataLoader keeps the same itself, at an unchanged number of workers.
 - What cannot be read yet is owed: named in the state, counted by `owed`, and read after `look_again`, in this epoch.
 - A worker holds a window (4 MiB of tar) of each lane that it reads, lanes x turns of them divided by ranks and workers,
-  and the packs it has open (reading/samples.py). With one rank and no workers that is 32 x 4 x 4 MiB, about.
+  a third more for what is half given, and 24 MiB. With one rank and no workers that is 32 x 4 x 4 MiB and a third.
+  A sample is held whole, twice while it is read: what is larger than a window counts as one. Parts of large files are
+  had by Shipment.read, and as samples from sealift.reading.containers.
 
 Decoding is the caller's: `decode` takes a Sample and gives anything, `collate` takes a list of that and gives a batch.
 """
@@ -84,6 +86,7 @@ class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
         if state is None:
             if batch_size is None:
                 raise BadInput("no batch_size is given", hint="the samples of a batch, of all ranks together")
+            _check(batch_size=batch_size, lanes=lanes or 1, turns=turns, window=window, last=last)
             made: dict[str, object] = {
                 "shipment": shipment.seal.seal.shipment,
                 "samples": self._sources().name,
@@ -101,6 +104,11 @@ class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
             self._state = self._resumed(read_state(state))
         self._epoch[0] = self._state.epoch
         self.order.share(0, self.rank, self.world_size)  # now, and not in a worker, if it does not fit
+        if state is None and not (self.order.batches or self.owed or self.owed_groups):
+            raise BadInput(
+                f"not one batch of {self._state.batch_size}: the shipment has {self.dropped:,} samples",
+                hint='a smaller batch_size, or last="pad"',
+            )
 
     # -- where it stands
 
@@ -307,6 +315,14 @@ class ShipmentMap(Dataset[T], Generic[T]):  # type: ignore[misc]
 
         sample = self.shipment.sample(PackId(*index[0]), index[1])
         return sample if self._decode is None else self._decode(sample)  # type: ignore[return-value]
+
+
+def _check(*, last: str, **numbers: int) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or not 1 <= value <= 1 << 32:
+            raise BadInput(f"{name} is {value!r}", hint=f"{name} is a whole number from 1 to 2^32")
+    if last not in {"drop", "pad"}:
+        raise BadInput(f"last is {last!r}", hint='"drop" the samples that do not fill a last batch, or "pad" it')
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:

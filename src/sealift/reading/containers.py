@@ -169,6 +169,9 @@ class ParquetRows(_Containers):
 
     def _opened(self, member: Member) -> Any:
         file = self._parquet(self._shipment, member)
+        names = file.schema_arrow.names
+        if missing := [name for name in self._columns or [] if name not in names and name.split(".")[0] not in names]:
+            raise BadInput(f"{member.path!r} has no column {missing[0]!r}", hint=f"it has {', '.join(names)[:300]}")
         rows = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
         return file, np.concatenate(([0], np.cumsum(rows))), {}
 

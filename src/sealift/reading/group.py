@@ -42,6 +42,14 @@ _ASK_AGAIN = 30.0  # seconds for which a drive that failed, or a pack that was n
 _TOGETHER = 256 << 10  # bytes from which on the drives of a stripe are read at the same time
 _MAX_PACKS = 100_000  # that are told by name in health()
 
+_ATTACH = "attach more drives of this group; what else is on these drives can still be read"
+_DAMAGED = (
+    "all drives of this group are here, and more of them is damaged than parity holds: `sealift repair` mends what it"
+    " can, and with --fetch-list says what the origin has to send again; what else is on them can still be read"
+)
+
+_REBUILT_OF = "drive %s (serial %s) %s: what it should hold is rebuilt from parity"
+
 log = logging.getLogger("sealift")
 
 
@@ -92,6 +100,7 @@ class GroupReader:
         self.rebuilt: Counter[str] = Counter()  # blocks rebuilt, by the id of the drive that should have had them
         self.packs: Counter[tuple[int, int]] = Counter()  # and by (stripe, role), of the first that were
         self.faults: dict[str, Fault] = {}  # by mount
+        self._told_absent = False
         self._lock = threading.RLock()
         self._files: OrderedDict[tuple[int, str], Held | float] = OrderedDict()  # or since when it is not there
         self._resting: dict[int, float] = {}  # drives that failed -> when they are asked again
@@ -168,9 +177,13 @@ class GroupReader:
         self.rebuilt[row.id] += blocks
         if (stripe, role) in self.packs or len(self.packs) < _MAX_PACKS:
             self.packs[stripe, role] += blocks
-        if first:
-            here = "is damaged" if row.slot in self.drives else "is not here"
-            log.warning("drive %s (serial %s) %s: what it should hold is rebuilt from parity", row.id, row.serial, here)
+        if first and row.slot in self.drives:
+            log.warning(_REBUILT_OF, row.id, row.serial, "is damaged")
+        elif first and not self._told_absent:  # all that are not here, whichever is asked for first
+            self._told_absent = True
+            for each in self.manifest.drives:
+                if each.slot not in self.drives:
+                    log.warning(_REBUILT_OF, each.id, each.serial, "is not here")
 
     def fetch(self, stripe: int, role: int, offset: int, length: int) -> bytes | None:
         """`length` bytes of a pack as the first drive that answers has them, unchecked; None if none does."""
@@ -308,7 +321,7 @@ class GroupReader:
             raise Lost(
                 f"block {number} of {name} of drive {drive} is lost: {', '.join(bad)} do not have theirs either, and "
                 f"parity holds {self.parity}",
-                hint="attach more drives of this group; what else is on these drives can still be read",
+                hint=_ATTACH if len(self.drives) < self.n else _DAMAGED,
             )
         out = np.empty(BLOCK, dtype=np.uint8)
         parity.rebuild(self.data, self.parity, have, {role: out})

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from blake3 import blake3
 
-from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch, Lost
+from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch, Lost, Refused
 from sealift.formats import age, index, manifest
 from sealift.formats.index import Row
 from sealift.formats.samples import MAX_SAMPLE_KEY
@@ -49,31 +49,42 @@ class AnyCopy(io.RawIOBase):
         self._name, self._ref, self._identities = name, ref, identities
         self._drives = reader.copies()
         self._readers: list[age.Reader] = []  # copies that opened, the one that served last in front
+        self._mounts: dict[int, str] = {}  # of readers, by their id
+        self._others: list[str] = []  # mounts of copies that are something else than the manifest says
         self._at = 0
         if not self._open_another():
             raise self._lost()
         self.size = self._readers[0].size
 
-    def _lost(self) -> Lost:
-        return Lost(
-            f"no drive here has a good copy of {self._name}",
-            hint="attach another drive of this group: every drive carries the whole group's index",
+    def _lost(self) -> Lost | Refused:
+        attach = "attach another drive of this group: every drive carries the whole group's index"
+        if not self._others:
+            return Lost(f"no drive here has a copy of {self._name} that can be read", hint=attach)
+        return Refused(
+            f"{self._name} on {', '.join(self._others[:5])} is not the one that the signed manifest names; no drive"
+            " here has that one",
+            hint=f"{attach}; the same file was sent ahead beside the seal; `sealift verify` says what else is amiss",
         )
 
     def _open_another(self) -> bool:
         """Open the next copy whose header is the signed one and put it in front; False when there is none left."""
         mismatch: IdentityMismatch | None = None
         while self._drives:
+            drive = self._drives.pop(0)
             try:
-                file = Held(self._drives.pop(0).open_read(self._name))
+                file = Held(drive.open_read(self._name))
                 head = file.read_at(0, min(file.length, age.MAX_HEADER + age.NONCE))
                 start = age.parse_header(head).payload_start
                 if file.length == self._ref.bytes and blake3(head[:start]).hexdigest() == self._ref.header:
                     self._readers.insert(0, age.Reader(file.read_at, file.length, self._identities))
+                    self._mounts[id(self._readers[0])] = drive.mount
                     return True
+                self._others.append(drive.mount)
             except IdentityMismatch as error:
                 mismatch = error
-            except (DriveFault, FormatError):
+            except FormatError:
+                self._others.append(drive.mount)
+            except DriveFault:
                 continue
         if mismatch is not None and not self._readers:
             raise mismatch
@@ -98,7 +109,7 @@ class AnyCopy(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` from any copy; Lost when none is good here."""
+        """Fill `buffer` from any copy; Refused or Lost when none is good here."""
         count = self._from_any(buffer)
         if count is None and len(buffer) > age.CHUNK:  # copies may be rotten at different chunks: one at a time
             count = self._from_any(memoryview(buffer)[: age.CHUNK - self._at % age.CHUNK])
@@ -118,7 +129,11 @@ class AnyCopy(io.RawIOBase):
                 try:
                     reader.seek(self._at)
                     count = reader.readinto(buffer)
-                except (AgeError, DriveFault):
+                except AgeError:
+                    if self._mounts[id(reader)] not in self._others:
+                        self._others.append(self._mounts[id(reader)])
+                    continue
+                except DriveFault:
                     continue
                 self._readers.remove(reader)
                 self._readers.insert(0, reader)

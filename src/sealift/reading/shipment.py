@@ -42,7 +42,7 @@ from sealift.reading.index_files import BATCH, AnyCopy, Members, PackCounts, che
 from sealift.reading.member import Member, MemberFile, PackId, read_segment, segment_parts
 from sealift.reading.pack import Buffers, OpenPacks, PackContent, PackReader
 from sealift.reading.samples import files, load, runs
-from sealift.reading.survey import refuse_others, survey, unused
+from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ class Shipment:
 
         `identity` is one or more files of age identities; `allowed_signers` a file in ssh-keygen's format; `seal` the
         seal file that was sent ahead, or what trust.load_seal gave; without it the seal on the drives serves, if it is
-        there. SealInvalid without a seal that holds, SignatureInvalid, KeyInvalid, IdentityMismatch, BadInput.
+        there, and drives of several shipments are refused: nothing says which is meant. SealInvalid without a seal that
+        holds, SignatureInvalid, KeyInvalid, IdentityMismatch, BadInput.
         """
         given = [identity] if isinstance(identity, str | bytes | os.PathLike) else list(identity)
         keys = [_contents(each, age_keys.MAX_KEY_FILE, "identity file") for each in given]
@@ -163,6 +164,8 @@ class Shipment:
         files = trust.load_seal(seal) if isinstance(seal, str) else seal
         found = survey(locations, allowed=AllowedSigners.parse(signers), seal=files)
         refuse_others(found)
+        if files is None:
+            refuse_mixed(found)
         if found.trusted is None:
             raise SealInvalid(
                 "; ".join(found.seal_failures) or "no seal: neither given nor on these drives",
@@ -350,15 +353,16 @@ class Shipment:
                 with content.lock:
                     yield read_segment(content, row, at, min(at + zstd_frame, high))
 
-    def read_many(self, requests: Iterable[tuple[Path | Member, int, int | None]]) -> list[bytes]:
-        """The bytes (path, start, end) of every request, in their order; each part of a pack is read once.
+    def read_many(self, requests: Iterable[Path | Member | tuple[Path | Member, int, int | None]]) -> list[bytes]:
+        """The bytes of every request, (path, start, end) or all of a path, in their order.
 
-        Packs are read one after the other and from front to back, neighbours together, and drives are told what comes
-        next. Memory is that of the answer. BadInput, Lost, FormatError.
+        Packs are read one after the other and from front to back, neighbours together, each part once, and drives are
+        told what comes next. Memory is that of the answer. BadInput, Lost, FormatError.
         """
         parts: list[_Part] = []
         pieces: list[list[bytes]] = []
-        for request, (path, start, end) in enumerate(requests):
+        for request, each in enumerate(requests):
+            path, start, end = each if isinstance(each, tuple) and not isinstance(each, Member) else (each, 0, None)
             number, rows = self.located(path)
             found = list(segment_parts(rows, start, end))
             pieces.append([b""] * len(found))

@@ -14,14 +14,13 @@ reading/group.py.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from sealift.drives.local import LocalDrive
+from sealift.drives import locations
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
@@ -52,6 +51,7 @@ __all__ = [
     "SharedPages",
     "Standing",
     "Survey",
+    "refuse_mixed",
     "refuse_others",
     "survey",
     "unused",
@@ -67,15 +67,18 @@ def survey(
     seal: dict[str, bytes] | None = None,
     shipment: str | None = None,
 ) -> Survey:
-    """Look at every mount and say what is here.
+    """Look at every location (a mounted folder, s3://BUCKET/PREFIX) or drive and say what is here.
 
     `seal` are the five files of a seal that was sent ahead (trust.load_seal); without it, a seal on the
     drives serves when it holds. With `allowed` signatures are checked against it; without, only that they are
-    whole. Raises BadInput for a place that is no folder, and Refused when the seal given does not hold.
+    whole. Raises BadInput for a place that is none, DriveFault where all are object stores and none answers, and
+    Refused when the seal given does not hold.
     """
     views, notices = _open(places)
     with ThreadPoolExecutor(max_workers=min(32, len(views) or 1)) as pool:
-        list(pool.map(_look, views))
+        faults = list(pool.map(_look, views))
+    if faults[0] is not None and all(faults) and all(locations.is_store(view.mount) for view in views):
+        raise faults[0]
     found = Survey(shipment, views, [], None, None, None, [], notices)
     expected = shipment or _majority(views, Checker(allowed, None))
     copies = choose_seal(found, allowed, seal, expected)
@@ -115,6 +118,17 @@ def refuse_others(found: Survey) -> None:
         f" checked{of}",
         hint="at the origin, `sealift pack` again finishes them; here, mount the other drives of their group",
     )
+
+
+def refuse_mixed(found: Survey) -> None:
+    """SealInvalid where drives of several shipments are here, and no seal was given that says which one is meant."""
+    names = {view.manifest.shipment for view in found.views if view.manifest is not None}
+    if len(names) > 1:
+        others = [view for view in found.views if view.manifest is not None and view.standing == "foreign"]
+        raise SealInvalid(
+            f"these drives are of {_shipments(names)}: nothing says which of them is meant",
+            hint=f"give the seal of the one that is meant (--seal FILE), or leave {_mounts(others)} out",
+        )
 
 
 def unused(found: Survey) -> list[tuple[str, str]]:
@@ -162,37 +176,36 @@ def _open(places: Sequence[str | Drive]) -> tuple[list[DriveView], list[str]]:
         raise BadInput("no mount given", hint="give the folders where drives are mounted")
     if len(places) > MAX_MOUNTS:
         raise BadInput(f"{len(places)} mounts; at most {MAX_MOUNTS} are allowed")
-    views, notices, seen = [], [], dict[tuple[int, int], str]()
+    views, notices, seen = [], [], dict[object, str]()
     for place in places:
         if not isinstance(place, str):
             views.append(DriveView(place.mount, place))
             continue
-        drive = LocalDrive(place)
-        status = os.stat(place)
-        key = (status.st_dev, status.st_ino)
+        drive = locations.open_drive(place)
+        key = locations.identity(place)
         if key in seen:
-            notices.append(f"{place} is the same folder as {seen[key]}; it is read once")
+            notices.append(f"{place} is the same place as {seen[key]}; it is read once")
             continue
         seen[key] = place
-        views.append(DriveView(place, drive))
+        views.append(DriveView(drive.mount, drive))
     return views, notices
 
 
-def _look(view: DriveView) -> None:
-    """Read the small files; what they mean is decided when all drives are known."""
+def _look(view: DriveView) -> DriveFault | None:
+    """Read the small files; what they mean is decided when all drives are known. The fault of one that is silent."""
     try:
         if not view.drive.exists():
             view.standing = "empty"
             view.note("", "missing", f"there is no {mf.ROOT}/ folder on this drive")
-            return
+            return None
     except FormatError as error:
         view.standing = "empty"
         view.note("", "unexpected", str(error))
-        return
+        return None
     except DriveFault as error:
         view.standing = "empty"
         view.note("", "unreadable", str(error))
-        return
+        return error
     limits = {mf.MANIFEST: mf.MAX_MANIFEST, mf.SIGNATURE: sshsig.MAX_ARMORED, mf.CARD: mf.MAX_CARD}
     for name, limit in limits.items():
         data = read_or_note(view, name, limit)
@@ -206,6 +219,7 @@ def _look(view: DriveView) -> None:
         view.card = mf.decode_card(view.small.get(mf.CARD, b""))
     except FormatError:
         view.card = None
+    return None
 
 
 def _majority(views: Sequence[DriveView], checker: Checker) -> str | None:

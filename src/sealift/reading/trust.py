@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
-from sealift.drives.local import LocalDrive
+from sealift.drives import locations
 from sealift.errors import BadInput, DeclarationInvalid, FormatError, Refused, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as manifests
 from sealift.formats import seal as seals
@@ -201,17 +201,18 @@ def trusted_manifest(
 
 
 def load_seal(path: str) -> dict[str, bytes]:
-    """The five files of a seal: of a SHIPMENT.seal file, of a drive's mount, or of a folder seal/.
+    """The five files of a seal: of a SHIPMENT.seal file, of a drive's location, or of a folder seal/.
 
     Raises BadInput when there is nothing to read, SealInvalid when it is no seal. Says nothing about trust.
     """
-    if not os.path.isdir(path):
+    store = locations.is_store(path)
+    if not store and not os.path.isdir(path):
         try:
             return seals.decode_bundle(read_limited(path, seals.MAX_BUNDLE, "seal"))
         except FormatError as error:
             raise SealInvalid(f"{path}: {error}", hint=_NEW_SEAL) from error
-    if os.path.isdir(os.path.join(path, ROOT)):
-        drive = LocalDrive(path)
+    if store or os.path.isdir(os.path.join(path, ROOT)):
+        drive = locations.open_drive(path)
         try:
             found = {name: drive.read_small(name, seals.LIMITS[name]) for name in SEAL_FILES}
         except FormatError as error:

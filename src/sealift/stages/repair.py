@@ -89,6 +89,7 @@ def repair(
     begun = time.monotonic()
     events = events or Events()
     scope = "onto" if onto else looking.scope_of(report)
+    planning.check_mounted(places, onto, dry_run=dry_run)
     targets = [planning.target(each) for each in onto]
     folders = {planning.folder_of(drive) for _, drive in targets}
     here = [each for each in places if planning.folder_of(each) not in folders]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from sealift.drives import locations
 from sealift.drives.base import PART
 from sealift.drives.local import LocalDrive
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SignatureInvalid
@@ -152,12 +153,19 @@ def target(given: str | Drive) -> tuple[str | None, Drive]:
 
 def folder_of(place: str | Drive) -> object:
     """What is equal for two names of one folder."""
-    path = place if isinstance(place, str) else place.mount
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return path
-    return status.st_dev, status.st_ino
+    return locations.identity(place if isinstance(place, str) else place.mount)
+
+
+def check_mounted(places: Sequence[str | Drive], onto: Sequence[str | Drive], *, dry_run: bool) -> None:
+    """BadInput where repair would write to something else than a mounted drive; such places may be read."""
+    written = onto or ([] if dry_run else places)
+    for each in written:
+        if isinstance(each, str) and locations.is_store(each.partition("=")[2] if _ONTO.fullmatch(each) else each):
+            raise BadInput(
+                f"{each} is no mounted drive, and `sealift repair` writes to nothing else; nothing was written",
+                hint="read it where it stands, which rebuilds what is missing; or rebuild its drive with --onto MNT, "
+                "and copy that there",
+            )
 
 
 def check_trust(found: Survey) -> None:

@@ -30,7 +30,7 @@ from blake3 import blake3
 from msgspec import UNSET
 
 from sealift.drives.base import is_missing
-from sealift.drives.local import LocalDrive
+from sealift.drives.locations import open_drive
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, Refused, SealiftError
 from sealift.formats import manifest as manifests
 from sealift.formats import paged
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import IO
 
+    from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.reading.trust import TrustedSeal
     from sealift.trade.declaration import Declaration
@@ -386,15 +387,15 @@ def _only_shipment(folders: Sequence[str], record: Seal, allowed: AllowedSigners
 # --- writing ---------------------------------------------------------------------------------------------
 
 
-def _attached(mounts: Sequence[str], record: Seal, groups: Sequence[Packed]) -> list[tuple[LocalDrive, str]]:
+def _attached(mounts: Sequence[str], record: Seal, groups: Sequence[Packed]) -> list[tuple[Drive, str]]:
     """The drives to write to and their ids; BadInput for one that is not a finished drive of this shipment.
 
     Refused when one of them is not whole: all that are not are named.
     """
-    out: list[tuple[LocalDrive, str]] = []
+    out: list[tuple[Drive, str]] = []
     short: list[str] = []
     for mount in dict.fromkeys(mounts):
-        drive = LocalDrive(mount)
+        drive = open_drive(mount)
         data = drive.read_small(CARD, MAX_CARD) if drive.exists() else None
         if data is None:
             raise BadInput(f"{mount}: no drive of a shipment", hint="give the mounts of this shipment's drives")
@@ -420,7 +421,7 @@ def _attached(mounts: Sequence[str], record: Seal, groups: Sequence[Packed]) -> 
     return out
 
 
-def _lacks(drive: LocalDrive, slot: int, manifest: Manifest) -> str | None:
+def _lacks(drive: Drive, slot: int, manifest: Manifest) -> str | None:
     """What a drive lacks of what its manifest names, by presence and length; its own table of packs tells lengths."""
     n, stripes, data = manifest.n, manifest.geometry.stripes, manifest.geometry.data
     lengths = array("q")
@@ -457,7 +458,7 @@ def _told_once(folder: str) -> Iterator[None]:
         ) from error
 
 
-def _write_drive(drive: LocalDrive, files: dict[str, bytes], notice: Callable[[str], None]) -> bool:
+def _write_drive(drive: Drive, files: dict[str, bytes], notice: Callable[[str], None]) -> bool:
     """seal/ on one drive; false when it is there already."""
     there: dict[str, bytes | None] = {}
     for name in SEAL_FILES:

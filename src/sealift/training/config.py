@@ -27,7 +27,7 @@ _Path = Annotated[str, Meta(min_length=1)]
 class Data(msgspec.Struct, frozen=True, kw_only=True):
     """The shipment, and what of a sample is text."""
 
-    drives: _Paths  # folders where drives are mounted; patterns such as "/mnt/*" too
+    drives: _Paths  # folders where drives are mounted, patterns such as "/mnt/*", and s3://BUCKET/PREFIX
     identity: _Paths
     allowed_signers: _Path
     seal: str = ""  # "": the one on the drives
@@ -83,15 +83,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return {"data": data, "model": msgspec.to_builtins(self.model), "training": msgspec.to_builtins(self.training)}
 
     def mounts(self) -> list[str]:
-        """The folders of `drives` that are there now, patterns expanded; BadInput if there is none."""
-        each_found = ([each] if os.path.isdir(each) else sorted(glob.glob(each)) for each in self.data.drives)
-        found = [path for paths in each_found for path in paths if os.path.isdir(path)]
+        """The folders of `drives` that are there now, patterns expanded, and s3://...; BadInput if there is none."""
+        each_found = ([each] if _stands(each) else sorted(glob.glob(each)) for each in self.data.drives)
+        found = [path for paths in each_found for path in paths if _stands(path)]
         if not found:
             raise BadInput(
                 f"none of data.drives is here: {', '.join(self.data.drives)[:500]}",
                 hint="mount drives of the shipment, or mend data.drives in the configuration",
             )
         return list(dict.fromkeys(found))
+
+
+def _stands(path: str) -> bool:
+    """Whether it may be opened: a folder that is there, or a location that only opening it tells of (s3://...)."""
+    return "://" in path or os.path.isdir(path)
 
 
 TABLES: dict[str, Any] = {"data": Data, "model": Model, "training": Training}
@@ -174,7 +179,7 @@ def _placed(made: dict[str, Any], folder: str) -> Config:
     """The record, its paths as from `folder`."""
 
     def place(path: str) -> str:
-        return os.path.join(folder, path) if path else ""
+        return os.path.join(folder, path) if path and "://" not in path else path
 
     data = made["data"]
     for name in ("drives", "identity"):

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from sealift.training.config import Config
 
+_PASSED = 1000  # batches without text, one after the other, after which a name is taken to be wrong
+
 
 def train(config: Config, say: Callable[[str], None], *, measure_stall: int | None = None) -> dict[str, Any] | None:
     """Train, or go on; what came out (docs/reference/json.md), on rank 0, and None on the others.
@@ -178,6 +180,27 @@ class Run:
         return self._finish()
 
     def _next(self) -> tuple[Batch, int]:
+        """The next batch that has text, and the targets of all its shares; others are passed over, and it is said."""
+        begun = self.feed.epoch
+        for passed in range(_PASSED):
+            batch, targets = self._one()
+            if targets:
+                return batch, targets
+            if self.feed.epoch > begun + 1:  # a whole epoch had none
+                break
+            if not passed:
+                self.say(f"after step {self.step}: no sample of a batch has text in {self._text}; it is passed over")
+            self.feed.taken()
+        raise BadInput(
+            f"no sample of {passed + 1:,} batches after step {self.step} has text in {self._text}",
+            hint='data.file is what the names of a sample\'s files have after its key: "txt"',
+        )
+
+    @property
+    def _text(self) -> str:
+        return repr(self.config.data.file) if self.config.data.file else "its first file"
+
+    def _one(self) -> tuple[Batch, int]:
         """The next batch and the targets of all its shares; stops, on all ranks, when one has been asked or cannot."""
         batch, error, begun = None, None, time.monotonic()
         try:
@@ -200,12 +223,6 @@ class Run:
             self._save()
             raise Interrupted(f"interrupted at step {self.step}; the same command again goes on")
         assert batch is not None
-        if not targets:
-            where = self.config.data.file or "its first file"
-            raise BadInput(
-                f"no sample of the batch of step {self.step + 1} has text in {where!r}",
-                hint='data.file is what the names of a sample\'s files have after its key: "txt"',
-            )
         return batch, targets
 
     def _update(self, batch: Batch, targets: int) -> None:

@@ -23,6 +23,7 @@ from sealift.drives.base import errno_of
 from sealift.errors import DriveFault, FormatError
 from sealift.formats.manifest import drive_id
 from sealift.stages.pack.journal import Owed
+from sealift.stages.pack.network import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ class Crew:
         self._lock = threading.RLock()
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._broken: DriveFault | None = None
+        self._hints: dict[int, str | None] = {}  # by slot: what the fault said is to be done
         self.mounts = {slot: drive.mount for slot, drive in enumerate(drives) if drive is not None}
 
     @property
@@ -112,6 +114,8 @@ class Crew:
     def _set_aside(self, slot: int, since: int, kind: Kind, error: BaseException | str) -> None:
         mount = self.mounts.get(slot, "")
         owed = Owed(slot, self.places[slot].serial, mount, since, kind, reason(error, mount))
+        if isinstance(error, DriveFault):
+            self._hints[slot] = error.hint
         self._change(owed)
         self._news.put(News(slot, notice(self, owed), fault=True))
 
@@ -170,11 +174,17 @@ class Crew:
                     f"group {self.number}: {len(self._owed)} drives are set aside, and parity holds {self.parity}: "
                     f"{names}. {self.standing()}",
                     drive=next(reversed(self._owed.values())).mount,
-                    hint="put right what can be (cable, bay, room, mount) and run the same command again; for each "
-                    "drive that is dead, add a new one: "
-                    + ", ".join(replace_option(owed) for owed in self._owed.values()),
+                    hint=self._what_to_do(),
                 )
             raise self._broken
+
+    def _what_to_do(self) -> str:
+        if all(owed.serial.startswith(PREFIX) for owed in self._owed.values()):  # nothing that has a cable
+            return next(iter(self._hints.values()), None) or "put right what can be and run the same command again"
+        return (
+            "put right what can be (cable, bay, room, mount) and run the same command again; for each drive that is "
+            "dead, add a new one: " + ", ".join(replace_option(owed) for owed in self._owed.values())
+        )
 
     def standing(self) -> str:
         """What is true, now, of the stripes that are committed, with these drives set aside: a sentence."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from sealift.drives.local import LocalDrive
+from sealift.drives import locations
 from sealift.errors import BadInput, Busy, DriveFault, KeyInvalid, NotAllHere, Refused, SealiftError
 from sealift.formats import age, age_keys, manifest, samples
 from sealift.stages import return_leg
@@ -87,8 +87,8 @@ class Options:
     in_reply_to: str | None = None  # of a return leg: the outbound shipment's seal, believed by
     allowed_signers: str | None = None
     provenance: str | None = None  # of a return leg: a file of what made the checkpoint
-    network: bool = False  # `to` is a plain directory
-    open_drive: Callable[[str], Drive] = LocalDrive
+    network: bool = False  # `to` is a plain directory, or s3://BUCKET/PREFIX
+    open_drive: Callable[[str], Drive] = locations.open_drive
     plan: Plan | None = None  # what all this must be as
     rehearsal: bool = False  # only `sealift rehearse`, whose drives never leave, sets it
 
@@ -202,6 +202,8 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         here = _here(work, new)
         read = [journal.read_back(number) for number in range(len(deal.groups))]
         memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back)
+        if uploads := sum(map(locations.upload_memory, options.to)):
+            memory["uploads"] = uploads
         events.notice(_memory_line(memory))
         work.summary = _scan(work, declaration, scanned, only, workers, record)
         for group in here:
@@ -441,7 +443,8 @@ def _only(options: Options, events: Events) -> Selection | None:
 
 
 def _check_places(source: bytes, options: Options) -> None:
-    for what, place in [("--state", options.state), *(("--to", mount) for mount in options.to)]:
+    folders = [mount for mount in options.to if not locations.is_store(mount)]
+    for what, place in [("--state", options.state), *(("--to", mount) for mount in folders)]:
         real = os.fsencode(os.path.realpath(place))
         if real == source or real.startswith(source + b"/") or source == b"/":
             raise BadInput(

@@ -1,0 +1,211 @@
+"""obstore for one location in one process: how it is loaded, what it is told, how long it tries.
+
+Retries, multipart uploads and the resuming of answers that were cut are obstore's. A call ends within PATIENCE and one
+TIMEOUT. A process that was forked from one that had used obstore would wait in it for ever, because its threads stay
+behind: such a process loads a copy of obstore of its own (docs/adr/0018). Keys come from the environment, or from where
+obstore finds them; they are in no message and no repr.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import re
+import threading
+import weakref
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from sealift.errors import BadInput, DriveFault
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+PATIENCE = 60.0  # seconds for which a request that failed is sent again
+TIMEOUT = 90.0  # of one request, with its body: 8 MiB at 93 kB/s
+_CONNECT = 5.0
+_RETRIES = 100  # PATIENCE ends them
+THREADS = 8  # ranges of a drive that are fetched at once
+_AHEAD = 8  # ranges that are fetched before they are asked for
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+_EXTRA = "pip install 'sealift[s3]'"
+
+_loaded: tuple[int, Any] | None = None  # the process that loaded obstore, and obstore
+_loading = threading.Lock()
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_left_behind: list[object] = []  # what belongs to the process from which this one was forked, and is never closed here
+
+
+def _after_fork() -> None:
+    """What a client has open is its parent's: to close it here would end it there, too."""
+    global _loading  # noqa: PLW0603 -- the parent's may be held by a thread that is not here
+    _loading = threading.Lock()
+    _left_behind.extend(_clients)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def native() -> Any:
+    """What has obstore's functions, for this process. BadInput where it is not installed."""
+    global _loaded  # noqa: PLW0603 -- one a process
+    with _loading:
+        if _loaded is not None and _loaded[0] == os.getpid():
+            return _loaded[1]
+        try:
+            import obstore
+        except ImportError as error:
+            raise BadInput("s3:// needs obstore, which is not installed", hint=_EXTRA) from error
+        module = obstore if _loaded is None else _copy(obstore)
+        if _loaded is not None:
+            _left_behind.append(_loaded[1])
+        _loaded = os.getpid(), module
+        return module
+
+
+def _copy(obstore: ModuleType) -> Any:
+    """Load obstore's library once more, from a copy of its file, with a runtime that nobody has used."""
+    source = obstore._obstore.__file__  # noqa: SLF001 -- the file is what is needed
+    name = f"sealift_obstore_{os.getpid()}._obstore"
+    target = os.memfd_create("obstore", os.MFD_CLOEXEC)
+    try:
+        with open(source, "rb") as file:
+            size, done = os.fstat(file.fileno()).st_size, 0
+            while done < size:
+                done += os.sendfile(target, file.fileno(), done, size - done)
+        loader = importlib.machinery.ExtensionFileLoader(name, f"/proc/self/fd/{target}")
+        spec = importlib.util.spec_from_file_location(name, loader.path, loader=loader)
+        assert spec is not None, "a loader was given"
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+    finally:
+        os.close(target)
+    return module
+
+
+def endpoint() -> str:
+    """Where the store is, as the environment says; empty: Amazon's."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    return next((value.rstrip("/") for name in names if (value := os.environ.get(name))), "")
+
+
+def _check_endpoint() -> None:
+    """BadInput for what is no address: obstore panics on some."""
+    given = endpoint()
+    parts = urlsplit(given)
+    if given and (parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.netloc) or parts.query):
+        raise BadInput("AWS_ENDPOINT_URL is no address of a store", hint="http(s)://HOST[:PORT]")
+
+
+class _Fetched(NamedTuple):
+    """A range that was asked for ahead: where it begins and ends, and what comes of it."""
+
+    start: int
+    stop: int
+    coming: Future[Any]
+
+
+class Client:
+    """obstore's store for everything beneath `prefix` of a bucket, in the process `pid`; safe for threads."""
+
+    def __init__(self, bucket: str, prefix: str, patience: float) -> None:
+        _check_endpoint()
+        self.pid, self.native = os.getpid(), native()
+        _clients.add(self)
+        self.etags_are_digests = True  # until an object shows otherwise (server-side encryption with keys of its own)
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._ahead: OrderedDict[tuple[str, str, int], _Fetched] = OrderedDict()
+        options: dict[str, Any] = {
+            "timeout": timedelta(seconds=min(TIMEOUT, 2 * patience)),
+            "connect_timeout": timedelta(seconds=min(_CONNECT, patience)),
+        }
+        config: dict[str, Any] = {"disable_bulk_delete": True}  # not every store has it
+        if endpoint():
+            config["endpoint"] = endpoint()
+            options["allow_http"] = endpoint().startswith("http://")
+        store = getattr(self.native, "_store", None) or self.native.store
+        try:
+            self.store = store.S3Store(
+                bucket,
+                prefix=prefix,
+                config=config,
+                client_options=options,
+                retry_config={
+                    "max_retries": _RETRIES,
+                    "retry_timeout": timedelta(seconds=patience),
+                    "backoff": {
+                        "init_backoff": timedelta(milliseconds=100),
+                        "max_backoff": timedelta(seconds=3),
+                        "base": 2,
+                    },
+                },
+            )
+        except Exception as error:  # noqa: BLE001 -- its own classes, of whichever copy
+            raise BadInput(
+                f"s3://{bucket}: the settings of the store cannot be used ({type(error).__name__})",
+                hint="see the environment's AWS_... variables: AWS_ENDPOINT_URL is http(s)://HOST[:PORT]",
+            ) from None
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """Threads that fetch."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="sealift-s3")
+            return self._pool
+
+    def fetch(self, name: str, etag: str, start: int, stop: int) -> Any:
+        """Bytes start..stop-1 of an object, if it is still the one with this ETag: a buffer. obstore's exceptions."""
+        return self.native.get(self.store, name, options={"range": (start, stop), "if_match": etag}).bytes()
+
+    def fetch_ahead(self, name: str, etag: str, start: int, stop: int) -> None:
+        """Begin to fetch a range; what was asked for ahead first, and never fetched, is dropped."""
+        key = name, etag, start
+        with self._lock:
+            if key in self._ahead:
+                return
+        coming = self.pool.submit(self.fetch, name, etag, start, stop)
+        with self._lock:
+            self._ahead[key] = _Fetched(start, stop, coming)
+            while len(self._ahead) > _AHEAD:
+                self._ahead.popitem(last=False)[1].coming.cancel()
+
+    def take_ahead(self, name: str, etag: str, start: int, buffer: memoryview) -> tuple[int, int]:
+        """Copy what of a range was fetched ahead; from where to where in `buffer` it is now."""
+        stop = start + len(buffer)
+        with self._lock:
+            for key, each in self._ahead.items():
+                if key[:2] == (name, etag) and each.start < stop and start < each.stop:
+                    break
+            else:
+                return 0, 0
+            if each.stop <= stop:
+                del self._ahead[key]
+        low, high = max(start, each.start), min(stop, each.stop)
+        try:
+            data = memoryview(each.coming.result())
+        except Exception:  # noqa: BLE001 -- whoever needs the bytes asks again, and is told
+            return 0, 0
+        if len(data) != each.stop - each.start:
+            return 0, 0
+        buffer[low - start : high - start] = data[low - each.start : high - each.start]
+        return low - start, high - start
+
+
+def client_of(known: Client | None, bucket: str, prefix: str, patience: float) -> Client:
+    """`known`, while this is its process; else a new one."""
+    if known is not None and known.pid == os.getpid():
+        return known
+    return Client(bucket, prefix, patience)
+
+
+def fault(mount: str, doing: str, trouble: Any, *, safe: str) -> DriveFault:
+    """The DriveFault of a Trouble, with an OSError as its cause and nothing of what the store said."""
+    error = DriveFault(f"{mount}: {doing}: {trouble.why}; {safe}", drive=mount, hint=trouble.hint)
+    error.__cause__ = OSError(trouble.code, trouble.why)
+    return error

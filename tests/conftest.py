@@ -1,0 +1,40 @@
+"""What tests of several folders share: a real S3 server, started when the first of them asks for it."""
+
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
+
+import radosgw
+from faulty_proxy import proxy
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """A real S3 server, one for all workers of the session."""
+    radosgw.need()
+    base = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent
+    with radosgw.shared(base / "s3") as store:
+        yield store
+
+
+@pytest.fixture
+def bucket(s3, monkeypatch):
+    """The name of an empty bucket, in an environment that leads to it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3.make_bucket()
+
+
+@pytest.fixture
+def faulty(s3, bucket, monkeypatch):
+    """A proxy before the server, to which the environment leads."""
+    with proxy(s3.endpoint) as made:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", made.endpoint)
+        yield made

@@ -1,0 +1,135 @@
+"""An HTTP proxy on loopback that does to chosen requests what networks and stores do: fails, cuts, stalls, lies.
+
+`plan(method, path, number)` says what happens to a request, None being nothing; `number` counts those before it with
+the same method and path. Everything else goes to the real server behind it, and comes back, byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Proxy:
+    """A running proxy: `endpoint`, `plan` to be set, and `seen`: (method, path) of every request."""
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = urlsplit(upstream).netloc
+        self.plan: Callable[[str, str, int], str | None] = lambda _method, _path, _number: None
+        self.seen: list[tuple[str, str]] = []
+        self.count: Counter[tuple[str, str]] = Counter()
+        self.lock = threading.Lock()
+        self.ended = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
+        self._server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def fault(self, method: str, path: str) -> str | None:
+        with self.lock:
+            number = self.count[method, path]
+            self.count[method, path] += 1
+            self.seen.append((method, path))
+        return self.plan(method, path, number)
+
+    def close(self) -> None:
+        self.ended.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextlib.contextmanager
+def proxy(upstream: str) -> Iterator[Proxy]:
+    """A proxy before `upstream` (http://HOST:PORT)."""
+    made = Proxy(upstream)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    proxy: Proxy
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def _cut(self) -> None:
+        """Close so that the other side sees a reset."""
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, length: int | None = None) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _forward(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self.proxy.fault(self.command, self.path)
+        with contextlib.suppress(OSError):
+            if fault and fault.isdigit():
+                text = b"<Error><Code>InternalError</Code></Error>"
+                self._answer(int(fault), [], b"" if self.command == "HEAD" else text)
+            elif fault == "slow":
+                time.sleep(1.5)
+                self._pass(body, None)
+            elif fault == "hang":
+                self.proxy.ended.wait(60)
+                self._cut()
+            elif fault == "reset":
+                self._cut()
+            elif fault == "lose":  # a store that says it has what it threw away
+                self._answer(200, [("ETag", '"d41d8cd98f00b204e9800998ecf8427e"')], b"")
+            else:
+                self._pass(body, fault)
+
+    def _pass(self, body: bytes, fault: str | None) -> None:
+        upstream = http.client.HTTPConnection(self.proxy.upstream, timeout=60)
+        try:
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                upstream.putheader(name, value)
+            upstream.endheaders()
+            if fault == "cut-upload":
+                upstream.send(body[: len(body) // 2])
+                self._cut()
+                return
+            upstream.send(bytes([body[0] ^ 1]) + body[1:] if fault == "flip-upload" else body)
+            answer = upstream.getresponse()
+            data = answer.read()
+            length = int(answer.headers.get("Content-Length") or 0) if self.command == "HEAD" else len(data)
+            if fault == "flip":
+                data = bytes([data[0] ^ 1]) + data[1:]
+            if fault == "short":
+                data, length = data[: len(data) // 2], len(data) // 2
+            if fault == "cut":
+                self._answer(answer.status, answer.getheaders(), data[: len(data) // 2], length)
+                self.wfile.flush()
+                time.sleep(0.02)
+                self._cut()
+                return
+            self._answer(answer.status, answer.getheaders(), data, length)
+        finally:
+            upstream.close()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815 -- http.server calls these

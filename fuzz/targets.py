@@ -43,6 +43,8 @@ from sealift.formats import (
 from sealift.formats import manifest as mf
 from sealift.reading import trust
 from sealift.stages import verify_report, verify_state
+from sealift.stages.plan import document as documents
+from sealift.stages.plan import geometry
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
 
@@ -214,6 +216,32 @@ def declaration(data: bytes) -> None:
     assert found is not None or faults
     declarations.parse(data, draft=True)
     declarations.parse(data, draft=False)
+
+
+def _plans() -> list[bytes]:
+    """Two groups of 2+1 over three carriers, with and without what may be left away."""
+    drives = tuple(geometry.Drive(name=f"D{number}", capacity_bytes=8 << 40) for number in range(6))
+    carriers = tuple(geometry.Carrier(name=name) for name in ("Anna", "Bo", "Cem"))
+    wanted = geometry.Wanted(
+        drives=drives, carriers=carriers, bays=3, packed_bytes=1 << 40, survive=geometry.Survive(carriers=1)
+    )
+    found = geometry.search(wanted, lambda _bytes, _blocks: 1 << 20)
+    chosen = next(each for each in found if (each.data, each.parity, each.groups) == (2, 1, 2))
+    plain = documents.draft(wanted, chosen, size=1 << 40, files=1000, pack_size=1 << 30)
+    forecast = documents.Forecast(why="as many as fit", loss_probability=1e-6, hours_to_all=99.5)
+    known = {drive.name: (f"S{drive.name}", "Maker") for drive in drives}
+    full = documents.draft(
+        wanted, chosen, source="/data", size=1 << 40, files=1000, pack_size=1 << 30, order="shuffled", seed=7,
+        known=known, numbers={"courier_lost": 0.01}, forecast=forecast,
+    )  # fmt: skip
+    return [documents.render(plain).encode(), documents.render(full).encode()]
+
+
+@target(_plans)
+def plan(data: bytes) -> None:
+    """shipment.toml; written again it says the same."""
+    found = documents.parse(data)
+    assert documents.parse(documents.render(found).encode()) == found
 
 
 @target(lambda: [_sealed()[mf.SEAL_FILES[3]]], 1 << 13)

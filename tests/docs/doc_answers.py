@@ -9,7 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import loops
+import plans
 from doc_pages import blocks, environment
+
+from sealift.stages.plan import document
 
 
 def shell(folder, command, *codes):
@@ -92,6 +95,8 @@ def _pack(state, mounts, more=""):
 
 def _origin(folder, ask):
     ask("declare --new", "declare --new form.toml --author-key dana_key.pub")
+    (folder / "shipment.toml").write_text(document.render(plans.make(3, ("Anna", "Bo", "Cem"), (2, 1, 1), (1, 0))))
+    ask("declare --new", "declare --new planned.toml --plan shipment.toml")
     ask("declare --check", "declare --check form.toml", 1)
     ask("declare --check", "declare --check declaration.toml")
     released = (
@@ -135,6 +140,7 @@ def _destination(folder, ask):
     for number in range(32):  # what does not compress fills stripes, and so has something to rot
         (folder / f"noise/{number:02d}").write_bytes(os.urandom(300_000))
     ask("rehearse", "rehearse noise --scene rot --scene withheld")
+    ask("rehearse", "rehearse noise --plan shipment.toml --scene everything")
 
 
 def _train(folder, ask):

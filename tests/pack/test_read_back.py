@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_failing_drives import Packing, owed
 
-from sealift.cli.pack import read_back_text
+from sealift.cli.pack_words import read_back_text
 from sealift.stages import status
 from sealift.stages.pack import group as groups
 from sealift.stages.pack import notify, rates, readback

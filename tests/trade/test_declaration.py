@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from trade_cases import carrier, content, declared, drive, party
 
 from sealift.errors import DeclarationInvalid
+from sealift.formats import strict
 from sealift.trade import declaration as d
 from sealift.trade import template
 
@@ -17,7 +18,7 @@ from sealift.trade import template
 def faults(text, *, draft=False):
     with pytest.raises(DeclarationInvalid) as caught:
         d.parse(text if isinstance(text, bytes) else text.encode(), draft=draft)
-    assert all(problem in str(caught.value) for problem in caught.value.problems[: d.MAX_PROBLEMS])
+    assert all(problem in str(caught.value) for problem in caught.value.problems[: strict.MAX_SHOWN])
     return caught.value.problems
 
 
@@ -160,7 +161,7 @@ def test_faults_of_form_are_named_all_at_once(draft):
         "consignment_id: must be 3 to 64 letters, digits, dots, hyphens or underscores",
         "rehearsal: expected true or false, got text",
         "leg: must be one of outbound, return",
-        "shipper.adress: no such field",
+        "shipper.adress: no such field; did you mean shipper.address?",
         "shipper.legal_name: expected text, got a whole number",
         "end_use.class: must be one of training, fine-tuning",
         "drives[1].serial: must be printable ASCII",
@@ -224,11 +225,11 @@ RENDERED = d.render(content()).encode()
 def test_the_largest_form_is_read_in_bounded_time():
     text = d.render(content(count=5000))
     assert len(text) < d.MAX_BYTES
-    start = time.monotonic()
+    start = time.process_time()
     assert len(d.parse(text.encode(), draft=False).drives) == 5000
-    hostile = "\n".join(f"k{i}" + ".a" * d.MAX_KEY_DOTS + " = 1" for i in range(6000))
+    hostile = "\n".join(f"k{i}" + ".a" * strict.MAX_KEY_DOTS + " = 1" for i in range(6000))
     faults(hostile)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_the_digest_binds_every_byte():

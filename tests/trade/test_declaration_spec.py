@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from trade_cases import OFFICER
 
-from sealift.formats import allowed_signers, sshsig
+from sealift.formats import allowed_signers, sshsig, strict
 from sealift.trade import declaration as d
 from sealift.trade import release, template
 
@@ -41,7 +41,9 @@ def test_every_field_is_in_the_table():
         assert f"`{path.rpartition('.')[2]}`" in fields, path
 
 
-@pytest.mark.parametrize(("page", "modules"), [("declaration.md", [d]), ("signatures.md", [sshsig, allowed_signers])])
+@pytest.mark.parametrize(
+    ("page", "modules"), [("declaration.md", [d, strict]), ("signatures.md", [sshsig, allowed_signers])]
+)
 def test_limits_are_those_of_the_code(page, modules):
     rows = re.findall(r"^\| (`[A-Z].*?) \| ([\d, ]+) \|", (SPEC / page).read_text(), re.MULTILINE)
     found = {}

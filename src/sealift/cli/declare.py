@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sealift.cli import common, planned
 from sealift.errors import BadInput, DeclarationInvalid
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ release).
 
 \b
   sealift declare --new declaration.toml --author-key ~/.ssh/id_ed25519.pub
+  sealift declare --new declaration.toml --plan shipment.toml
   sealift declare --check declaration.toml
   sealift declare --sheet Anna declaration.toml --allowed-signers allowed_signers
 
@@ -39,6 +41,7 @@ complete.
 @click.option("--check", "action", flag_value="check", help="Name everything that FILE still wants.")
 @click.option("--sheet", "carrier", metavar="CARRIER", help="Print this carrier's sheet.")
 @click.option("--author-key", type=click.Path(), metavar="PUB", help="With --new: the author's SSH public key.")
+@planned.option("With --new: fill in carriers, drives and size from this plan, shipment.toml.")
 @click.option(
     "--allowed-signers",
     type=click.Path(),
@@ -52,6 +55,7 @@ def declare(
     action: str | None,
     carrier: str | None,
     author_key: str | None,
+    plan: str | None,
     allowed_signers: str | None,
     *,
     as_json: bool,
@@ -61,8 +65,10 @@ def declare(
         raise BadInput("give one of --new, --check and --sheet CARRIER", hint="sealift declare --help")
     if author_key is not None and action != "new":
         raise BadInput("--author-key belongs to --new")
+    if plan is not None and action != "new":
+        raise BadInput("--plan belongs to --new", hint="sealift declare --new FILE --plan PLAN")
     if action == "new":
-        answer = new(file, author_key)
+        answer = new(file, author_key, plan)
     elif action == "check":
         answer = check(file)
     else:
@@ -75,21 +81,32 @@ def declare(
         raise click.exceptions.Exit(DeclarationInvalid.exit_code)
 
 
-def new(file: str, author_key: str | None) -> dict[str, Any]:
-    """Write the form; never over a file that is there."""
+def new(file: str, author_key: str | None, plan: str | None) -> dict[str, Any]:
+    """Write the form, as far as a plan fills it in; never over a file that is there."""
     from datetime import UTC, datetime
 
     from sealift.trade import declaration, signing
 
     key = signing.load_public_key(author_key).line if author_key is not None else ""
     consignment_id = declaration.new_consignment_id(datetime.now(UTC).year)
-    text = declaration.template(consignment_id, public_key=key)
+    answer: dict[str, Any] = {"file": file, "consignment_id": consignment_id}
+    nameless = 0
+    if plan is None:
+        text = declaration.template(consignment_id, public_key=key)
+    else:
+        from sealift.stages.plan import form
+        from sealift.trade.template import render
+
+        found = planned.load(plan)
+        text = render(form.declared(found, consignment_id, key))
+        nameless = len(found.nameless)
+        answer |= {"drives": len(found.drives), "without_serial": nameless}
     signing.write_new(file, text.encode())
-    click.echo(
-        f"wrote {file}, a draft of {consignment_id}: fill it in, then sealift declare --check {file}",
-        err=True,
-    )
-    return {"file": file, "consignment_id": consignment_id}
+    common.say(f"wrote {file}, a draft of {consignment_id}: fill it in, then sealift declare --check {file}")
+    if nameless:
+        of = f"{nameless:,} of {common.counted(answer['drives'], 'drive')}"
+        common.say(f"{of} have no serial number in {plan}, and none in {file}: fill in the same in both")
+    return answer
 
 
 def check(file: str) -> dict[str, Any]:

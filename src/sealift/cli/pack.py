@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sealift.cli import common
+from sealift.cli import common, pack_words, planned
 from sealift.errors import BadInput, KeyInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from sealift.cli.common import Meter
     from sealift.formats.age import Recipient
     from sealift.stages.pack.group import Progress
-    from sealift.stages.pack.run import Events, Options, Result
+    from sealift.stages.pack.run import Events, Options
 
 HELP = """
 Pack the folder SOURCE onto drives: compressed, encrypted for its recipients, with parity, signed.
@@ -37,6 +35,13 @@ place: the same command with --replace OLD=NEW, which rebuilds on NEW what OLD h
 With more drives than bays, declare all of them and give --group-size N: groups whose drives are attached are
 packed, the others wait, and the same command with the next drives goes on (exit 6 until all are packed).
 
+With a plan, SOURCE, parity, groups, order and carriers are the plan's, and so must the declaration's drives be
+(sealift declare --new FILE --plan); what contradicts it is refused.
+
+\b
+  sealift pack --plan shipment.toml --state /var/lib/sealift/corpus --declaration declaration.toml \\
+      --to /mnt/d0 --to /mnt/d1 --recipient age1... --sign-with ~/.ssh/id_ed25519
+
 The leg home answers an outbound shipment, whose seal names for whom it is and who may sign it. It has a declaration
 of its own, and takes a provenance record along, made of run.json in SOURCE or --provenance. With --network a plain
 directory, or s3://BUCKET/PREFIX, takes the place of a drive, declared as one: serial NETWORK-...
@@ -51,7 +56,10 @@ meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wai
 
 
 @click.command("pack", help=HELP, short_help="Pack a corpus onto drives.", no_args_is_help=True)
-@click.argument("source", type=click.Path())
+@click.argument("source", required=False, type=click.Path())
+@planned.option(
+    "Follow this plan, shipment.toml: SOURCE, --parity, --group-size, --pack-size, --order, --seed, carriers."
+)
 @click.option(
     "--to", "to", metavar="MNT", multiple=True, type=click.Path(), help="A mounted drive to fill; see --network."
 )
@@ -131,6 +139,11 @@ def pack(as_json: bool, **given: Any) -> None:
     """Pack, and say what was packed."""
     from sealift.stages.pack.workers import Workers, count
 
+    given["plan"] = plan = planned.load(given["plan"]) if given["plan"] is not None else None
+    if plan is not None:
+        planned.fill(given, plan)
+    if given["source"] is None:
+        raise BadInput("SOURCE is missing", hint="the folder that is packed; or a --plan that names it")
     if given["parity"] is None:
         given["parity"] = _no_parity(network=given["network"])
     drives = {*given["to"], *common.parse_carriers(given["carriers"])}
@@ -141,8 +154,8 @@ def pack(as_json: bool, **given: Any) -> None:
         with common.Meter() as meter:
             result = stage.run(options, _events(meter), workers)
     if as_json:
-        common.emit(answer(result))
-    summarize(result, options)
+        common.emit(pack_words.answer(result))
+    pack_words.summarize(result, options)
     if result.exit_code:
         raise click.exceptions.Exit(result.exit_code)
 
@@ -224,123 +237,3 @@ def _events(meter: Meter) -> Events:
         meter.update("digests of the checkpoint", size, total, files=files)
 
     return Events(notice=meter.note, scanning=scanning, digesting=digesting, packing=packing, rebuilding=rebuilding)
-
-
-def answer(result: Result) -> dict[str, Any]:
-    """The JSON object of issue's contract, and which drives come next."""
-    return {
-        "shipment": result.config.shipment,
-        "consignment_id": result.config.consignment_id,
-        "in_reply_to": result.config.in_reply_to and result.config.in_reply_to.consignment_id,
-        "groups": result.groups,
-        "files": result.files,
-        "source_bytes": result.source_bytes,
-        "packed_bytes": result.packed_bytes,
-        "parity_bytes": result.parity_bytes,
-        "seconds": round(result.seconds, 3),
-        "memory_bytes": sum(result.memory.values()),
-        "read_back": result.read_back,
-        "changed": [common.path_fields(path) for path in result.changed],
-        "skipped": [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped],
-        "outdated": [common.path_fields(path) for path in result.outdated],
-        "waiting": [
-            {
-                "group": group,
-                "missing": [{"number": p.number, "serial": p.serial, "carrier": p.carrier} for p in places],
-            }
-            for group, places in result.waiting
-        ],
-    }
-
-
-def summarize(result: Result, options: Options) -> None:
-    """What a person wants to know at the end, and what to do next."""
-    say, size = common.say, common.size_text
-    groups = result.groups
-    signed = sum(group["state"] == "signed" for group in groups)
-    say()
-    say(f"shipment {result.config.shipment}, consignment {result.config.consignment_id}")
-    if result.config.in_reply_to:
-        say(f"return leg in reply to {result.config.in_reply_to.consignment_id}")
-    for group in groups:
-        say(
-            f"  group {group['group']}: {group['data']}+{group['parity']} drives,"
-            f" {common.counted(group['stripes'], 'stripe')}, {group['state']}"
-        )
-        for line in drive_lines(group["owed"], group["slow"]):
-            say(f"    {line}")
-    say(
-        f"{common.counted(result.files, 'file')}, {size(result.source_bytes)}:"
-        f" {size(result.packed_bytes)} packed,"
-        f" {size(result.parity_bytes)} parity, in {common.duration_text(result.seconds)}"
-    )
-    if result.changed:
-        say(f"{common.counted(len(result.changed), 'file')} changed while being read, packed as read:")
-        common.say_list(map(common.path_text, result.changed), len(result.changed))
-    if result.outdated:
-        what = common.counted(len(result.outdated), "file")
-        say(f"{what} changed since the packing that --of is about, packed as they are now:")
-        common.say_list(map(common.path_text, result.outdated), len(result.outdated))
-    if result.skipped:
-        say(f"{common.counted(len(result.skipped), 'path')} skipped:")
-        common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped))
-    say(read_back_text(result.read_back))
-    if result.owed:
-        owed = [each for group in groups for each in group["owed"]]
-        say(f"{common.counted(len(owed), 'drive')} set aside, not signed; the others have what rebuilds them. next:")
-        say("  put right what can be, and run the same command again; or attach a new drive in place of each one,")
-        say("  declare its serial number in place of the old one, and run the same command with")
-        say("  " + " ".join(f"--replace {each['serial']}=MNT" for each in owed) + "     (MNT: where the new drive is)")
-    elif result.waiting:
-        say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, attach all drives of a group at once:")
-        lines = _waiting_lines(result)
-        common.say_list(lines, len(lines))
-        say("then run the same command with their mounts")
-    else:
-        say("packed and signed. next:")
-        say(f"  sealift release {options.declaration} --sign-with OFFICERS_KEY ...")
-        say(f"  sealift seal --state {options.state} --declaration {options.declaration} --sign-with KEY ...")
-
-
-def drive_lines(owed: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What there is to say of the drives of a group that are set aside or slow."""
-    lines = [
-        f"set aside: drive {each['drive']}, serial {each['serial']}, {each['mount']}, from stripe"
-        f" {each['since_stripe']} on: {each['reason']}"
-        for each in owed
-    ]
-    for each in slow:
-        rate, median = common.size_text(each["bytes_per_second"]), common.size_text(each["median_bytes_per_second"])
-        drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
-        lines.append(f"slow: {drive}: writes {rate}/s, the median of its group {median}/s")
-    return lines
-
-
-def read_back_text(read_back: Mapping[str, Any]) -> str:
-    """What was read again, by this run and by those before it."""
-    counted, now, total = common.counted, read_back["this_run"], read_back["stripes_total"]
-    stripes, wrong = read_back["stripes"], read_back["wrong"]
-    if now["blocks"]:
-        where = "the media" if read_back["read_from"] == "medium" else "a cache: not all drives have a medium beneath"
-        how = "a sample of " if read_back["mode"] == "sample" else ""
-        of = f"{how}{now['stripes']} of {counted(total, 'stripe')}" if now["stripes"] else "packs that were rebuilt"
-        well = f"{counted(now['repaired'], 'block')} repaired" if now["repaired"] else "" if wrong else "all right"
-        text = f"read back {counted(now['blocks'], 'block')}, of {of}, from {where}" + (f", {well}" if well else "")
-    else:
-        text = "nothing was read back" + (" (--read-back none)" if read_back["mode"] == "none" else " by this run")
-    if stripes > now["stripes"]:
-        text += f"; earlier runs read back {stripes - now['stripes']} of {counted(total, 'stripe')}"
-    if now["blocks"] and total > stripes:
-        text += f"; {counted(total - stripes, 'stripe')} not read back"
-    return text + (f"; {counted(wrong, 'block')} wrong, not rebuilt yet" if wrong else "")
-
-
-def _waiting_lines(result: Result) -> list[str]:
-    lines = []
-    for group, missing in result.waiting:
-        away = {p.serial for p in missing}
-        for p in result.config.groups[group]:
-            carrier = f", carrier {p.carrier}" if p.carrier else ""
-            here = "" if p.serial in away else " (attached: leave it)"
-            lines.append(f"group {group}: drive {p.number}, serial {p.serial}{carrier}{here}")
-    return lines

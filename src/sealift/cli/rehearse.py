@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sealift.cli import common
+from sealift.cli import common, planned
 from sealift.cli.stopping import Stop
 from sealift.errors import BadInput, Interrupted
 
@@ -38,6 +38,7 @@ small model is trained on the drives that are left, stopped, resumed, and its we
   sealift rehearse
   sealift rehearse /data/sample --report rehearsal.html
   sudo sealift rehearse --loop           real XFS filesystems, on loop devices
+  sealift rehearse --plan shipment.toml  the plan's groups and carriers, and the loss that it states
 
 Nothing but the report stays behind. Exit 0: every comparison held; 4: one did not.
 """
@@ -45,19 +46,21 @@ Nothing but the report stays behind. Exit 0: every comparison held; 4: one did n
 
 @click.command("rehearse", help=HELP, short_help="The whole voyage in small, on scratch drives.")
 @click.argument("source", required=False, type=click.Path())
+@planned.option("Rehearse the geometry of this plan, shipment.toml, and the loss that it states.")
 @click.option("--scratch", metavar="DIR", type=click.Path(), help="Where the scratch drives are made.")
 @click.option("--loop", is_flag=True, help="XFS filesystems on loop devices instead of folders; needs root.")
 @click.option("--report", metavar="FILE.html", type=click.Path(), help="Write a self-contained page with plots.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Which drives are lost and which bits flip.")
 @click.option("--scene", "scenes", multiple=True, metavar="NAME", help="Play only this scene. May be repeated.")
 @common.json_option
-def rehearse(source: str | None, report: str | None, *, as_json: bool, **given: Any) -> None:
+def rehearse(source: str | None, report: str | None, plan: str | None, *, as_json: bool, **given: Any) -> None:
     """Play, and show what came of it."""
     from sealift.stages import rehearse as stage
 
     if report is not None:
         _check_report(report)
-    options = stage.Options(source=source, **{**given, "scenes": list(given["scenes"])})
+    followed = None if plan is None else planned.load(plan)
+    options = stage.Options(source=source, plan=followed, **{**given, "scenes": list(given["scenes"])})
     stop = Stop()
     with _stoppable(stop), common.Meter() as meter:
         result = stage.rehearse(options, _events(meter, stop))
@@ -193,6 +196,12 @@ def show(result: Rehearsal) -> None:
                 say(f"{scene.title}: did not hold: {check.what}")
         for named in scene.named[: common.SHOWN]:
             say(f"{scene.title}: {named}")
+    if result.plan is not None:
+        groups = f"{result.plan.groups_played} of {common.counted(result.plan.groups, 'group')}"
+        say(f"as planned: {groups}, {common.counted(result.plan.drives_played, 'drive')}; lost: {result.plan.survive}")
+        for check in result.plan.checks:
+            if not check.held:
+                say(f"the plan: did not hold: {check.what}")
     if result.training is not None and result.training.left_out:
         say(f"training was left out: {result.training.left_out}")
     elif result.training is not None:

@@ -65,7 +65,7 @@ def show(found: Status) -> None:
     """The same for a person."""
     import msgspec
 
-    from sealift.cli.pack import drive_lines
+    from sealift.cli.pack_words import drive_lines
 
     say, size, counted = click.echo, common.size_text, common.counted
     how = "packing runs" if found.running else "sealed" if found.sealed else "no packing runs"

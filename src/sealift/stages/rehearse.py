@@ -1,6 +1,6 @@
 """`sealift rehearse` without the terminal: the whole voyage in small, on scratch drives that never leave.
 
-    declare -> release -> pack two groups of 6+2 over four carriers -> seal
+    declare -> release -> pack two groups of 6+2 over four carriers, or the groups of a plan -> seal
     for each scene: verify -> unpack -> compare with the source, file by file
     last: train on what a lost carrier left, stop, go on, and carry the weights home (rehearse_training.py)
 
@@ -32,6 +32,7 @@ from sealift.stages import seal as sealing
 from sealift.stages import unpack as unpacking
 from sealift.stages.pack import run as packing
 from sealift.stages.rehearse_compare import Comparison, compare, leaves
+from sealift.stages.rehearse_plan import CARRIERS, Layout, Planned, of_plan, own
 from sealift.stages.rehearse_scenes import SCENES, Check, Scene, Scratched, Setting, Voyage, holds_data
 from sealift.stages.rehearse_scratch import (
     LOOP_MINIMUM,
@@ -58,16 +59,15 @@ if TYPE_CHECKING:
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.stages.pack.group import Progress
+    from sealift.stages.plan.document import Plan
     from sealift.stages.repair_plan import RepairReport
 
-DATA, PARITY, GROUPS = 6, 2, 2
-N = DATA + PARITY
-CARRIERS = ("Anna", "Bo", "Cem", "Dana")
-LEAST = Size(16, 1 << 18)  # so that both groups have files whose loss shows
+LEAST = Size(8, 1 << 17)  # a group, so that all groups have files whose loss shows
 REFERENCE = 4_800_000_000_000_000  # bytes of the shipment that the outlook is for
 HOSTS = (1, 8, 30)
 _STRIPES = 4  # about so many a group, where the source is large enough
 _SPARE = 256 << 20
+_DRIVE = 4 << 20  # what a drive has besides packs
 
 
 @dataclass
@@ -79,6 +79,7 @@ class Options:
     loop: bool = False
     seed: int | None = None
     scenes: list[str] = field(default_factory=list)  # names; none: all
+    plan: Plan | None = None  # whose geometry is rehearsed
 
 
 @dataclass
@@ -162,6 +163,10 @@ class Rehearsal(msgspec.Struct):
     outlook: list[Outlook]
     seconds: float
     held: bool
+    data: int  # drives of each group, for data and
+    parity: int
+    groups: int
+    plan: Planned | None  # None: the geometry is the rehearsal's own
 
 
 def rehearse(options: Options, events: Events) -> Rehearsal:
@@ -180,7 +185,7 @@ def rehearse(options: Options, events: Events) -> Rehearsal:
         stage = _Stage(options, events, stack)
         stage.pack()
         results = []
-        for scene in SCENES:
+        for scene in stage.layout.scenes(SCENES):
             if options.scenes and scene.name not in options.scenes:
                 continue
             events.step(f"scene: {scene.title}")
@@ -192,16 +197,16 @@ def rehearse(options: Options, events: Events) -> Rehearsal:
     return answer
 
 
-def space_needed(size: Size, *, loop: bool, copied: bool) -> int:
+def space_needed(size: Size, layout: Layout, *, loop: bool, copied: bool) -> int:
     """Bytes of scratch space at most: the corpus if it is copied, its drives, one restored tree."""
-    drives = size.size * N // DATA + size.size // 50
-    loops = (GROUPS * N + 2) * LOOP_OVERHEAD if loop else 0
+    drives = size.size * layout.size // layout.data + size.size // 50 + layout.count * _DRIVE
+    loops = (layout.count + 2) * LOOP_OVERHEAD if loop else 0
     return drives + size.size * (2 if copied else 1) + size.entries * 8192 + loops + _SPARE
 
 
-def pack_size_for(size: Size) -> int:
+def pack_size_for(size: Size, layout: Layout) -> int:
     """Packs so small that there are several stripes."""
-    wanted = size.size // (GROUPS * DATA * _STRIPES)
+    wanted = size.size // (layout.groups * layout.data * _STRIPES)
     return min(max(packing.MIN_PACK, wanted >> 20 << 20), packing.DEFAULT_PACK)
 
 
@@ -210,14 +215,18 @@ class _Stage:
 
     def __init__(self, options: Options, events: Events, stack: ExitStack) -> None:
         self._options, self._events = options, events
+        self.layout = layout = own() if options.plan is None else of_plan(options.plan)
+        for line in layout.told():
+            events.notice(line)
         source = options.source or standard_library()
         self._size = measure(source, NO_LIBRARY if options.source is None else ())
-        if self._size.entries < LEAST.entries or self._size.size < LEAST.size:
+        least = Size(LEAST.entries * layout.groups, LEAST.size * layout.groups)
+        if self._size.entries < least.entries or self._size.size < least.size:
             raise BadInput(
                 f"{source}: {self._size.entries} files of {self._size.size:,} bytes are too little for a rehearsal",
-                hint=f"give a folder of at least {LEAST.entries} files and {LEAST.size:,} bytes, or none",
+                hint=f"give a folder of at least {least.entries} files and {least.size:,} bytes, or none",
             )
-        needed = space_needed(self._size, loop=options.loop, copied=options.source is None)
+        needed = space_needed(self._size, layout, loop=options.loop, copied=options.source is None)
         self._scratch = Scratch.make(options.scratch)
         stack.callback(self._scratch.close)
         free = shutil.disk_usage(self._scratch.path).free
@@ -244,17 +253,19 @@ class _Stage:
             events.step("copying the standard library, as a corpus")
             self._source = scratch.copy_standard_library()
             self._size = size = measure(self._source)
-        self._pack_size = pack_size_for(size)
-        count = GROUPS * N
+        self._pack_size = pack_size_for(size, self.layout)
+        layout, count = self.layout, self.layout.count
         self._loop_bytes = 0
         if self._options.loop:
             events.step(f"making {count + 2} XFS filesystems on loop devices")
-            self._loop_bytes = max(LOOP_MINIMUM, size.size // (GROUPS * DATA) * 5 // 4 + 4 * self._pack_size + _SPARE)
+            self._loop_bytes = max(
+                LOOP_MINIMUM, size.size // (layout.groups * layout.data) * 5 // 4 + 4 * self._pack_size + _SPARE
+            )
         mounts = scratch.drives(count, loop_bytes=self._loop_bytes)
         events.step("declaring: a declaration marked REHEARSAL, released by a second person")
-        carriers = {mount: CARRIERS[i * len(CARRIERS) // count] for i, mount in enumerate(mounts)}
-        events.step(f"packing {size.entries:,} files onto {count} drives of {len(CARRIERS)} carriers")
-        self._result = self._pack_shipment("ours", self._source, mounts, carriers, N, PARITY)
+        carriers = dict(zip(mounts, layout.carriers, strict=True))
+        events.step(f"packing {size.entries:,} files onto {count} drives of {len(set(layout.carriers))} carriers")
+        self._result = self._pack_shipment("ours", self._source, mounts, carriers, layout.size, layout.parity)
         events.step("sealing")
         sealed = self._make_seal("ours", mounts)
         self._seal, self._seal_files = sealed.path, load_seal(sealed.path)
@@ -263,8 +274,10 @@ class _Stage:
         drives = [Scratched(*where[_serial(mount)], carriers[mount], mount) for mount in mounts]
         self._voyage = Voyage(
             drives, {g.manifest.group: g.manifest for g in groups}, self._pack_foreign(), random.Random(self.seed),  # noqa: S311
-            self._repair,
+            self._repair, layout.lost,
         )  # fmt: skip
+        numbers = {row.id: row.number for g in groups for row in g.manifest.drives}
+        self._planned = layout.answer(drives, numbers)
         self._passed_over = {*self._result.changed, *(path for path, _ in self._result.skipped)}
         self._everything = sum(1 for path in leaves(self._source) if path not in self._passed_over)
         if self._passed_over:
@@ -282,6 +295,7 @@ class _Stage:
             source, mounts, parity, [self._who.recipient], self._who.author, path, self._scratch.place(name),
             carriers=carriers, serials=serials, group_size=group_size, pack_size=self._pack_size,
             allow_same_filesystem=not self._options.loop, rehearsal=True,
+            accept_carrier_risk=self._options.plan is not None,  # the plan states what it survives
         )  # fmt: skip
 
         def tell(progress: Progress, total: int) -> None:
@@ -374,14 +388,13 @@ class _Stage:
             self._events.notice(f"training is left out: {told}")
             return training.Training(left_out=told)
         self._events.step(f"scene: {training.Training().title}")
-        drives, manifests = self._voyage.drives, self._voyage.manifests
-        full = {each.carrier for each in drives if holds_data(each, manifests[each.group])}
-        carrier = self._voyage.chooser.choice(sorted(full or CARRIERS))
-        here = [each.mount for each in self._voyage.drives if each.carrier != carrier]
-        gone = [each for each in self._voyage.drives if each.carrier == carrier]
+        gone = self._voyage.lose()[1]
+        here = [each.mount for each in self._voyage.drives if each not in gone]
         played = training.play(
             self._scratch, self._who, self._seal, here, [each.drive for each in gone], self._events.step,
-            rebuilds=all(holds_data(each, self._voyage.manifests[each.group]) for each in gone),
+            # of a plan's many groups, so short a run may read none that lost a drive
+            rebuilds=self._planned is None
+            and all(holds_data(each, self._voyage.manifests[each.group]) for each in gone),
         )  # fmt: skip
         self._events.trained(played)
         return played
@@ -414,7 +427,14 @@ class _Stage:
             training=trained,
             outlook=_outlook(rates, scenes),
             seconds=0.0,
-            held=bool(scenes or trained) and all(scene.held for scene in scenes) and (not trained or trained.held),
+            held=bool(scenes or trained)
+            and all(scene.held for scene in scenes)
+            and (not trained or trained.held)
+            and (self._planned is None or all(check.held for check in self._planned.checks)),
+            data=self.layout.data,
+            parity=self.layout.parity,
+            groups=self.layout.groups,
+            plan=self._planned,
         )
 
 
@@ -455,7 +475,7 @@ def _checks(
         Check(same, compared.differences == 0 and compared.leaves > 0),
     ]
     if setting.partial:
-        what = "the files of the other group are restored, those of the withheld one are told"
+        what = "the files of the other groups are restored, those of the withheld one are told"
         told = bool(result.missing_groups) and compared.absent > 0
         checks.append(Check(what, told and compared.leaves + compared.absent == everything))
     else:

@@ -11,6 +11,7 @@ import importlib.resources
 import importlib.util
 import io
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sealift import __version__
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 STATES = {  # state of a drive: letter, fill, text, meaning
     "good": ("", "#cfe8d5", "#1d4d2b", "here, as it was packed"),
-    "lost": ("L", "#f4c7c3", "#7a1712", "lost with its carrier"),
+    "lost": ("L", "#f4c7c3", "#7a1712", "lost on the way"),
     "rotten": ("R", "#fbe0a6", "#6b4700", "here, with flipped bits"),
     "withheld": ("W", "#d9d4ec", "#3d2f73", "kept back"),
     "rebuilt": ("B", "#cfe3f5", "#12466e", "made whole again"),
@@ -62,8 +63,11 @@ def page(result: Rehearsal) -> str:
         plot_time=_markup(_plot_time(result.scenes)),
         plot_rates=_markup(_plot_rates(result)),
         plot_loss=_markup(_plot_loss(result.training)) if result.training and result.training.losses else "",
+        widest=max(Counter((drive["carrier"], drive["group"]) for drive in result.drives).values(), default=1),
+        carriers=len({drive["carrier"] for drive in result.drives}),
         checks=sum(len(scene.checks) for scene in result.scenes)
-        + len(result.training.checks if result.training else []),
+        + len(result.training.checks if result.training else [])
+        + len(result.plan.checks if result.plan else []),
     )
 
 
@@ -98,7 +102,8 @@ def _map(result: Rehearsal, scene: SceneResult) -> list[tuple[str, list[list[tup
         state = scene.drives.get(drive["drive"], "good")
         told = f"{drive['drive']}, serial {drive['serial']}: {STATES[state][3]}"
         carriers.setdefault(drive["carrier"], {}).setdefault(drive["group"], []).append((drive["drive"], state, told))
-    out = [(carrier, list(groups.values())) for carrier, groups in carriers.items()]
+    numbers = [str(group) for group in range(result.groups)]
+    out = [(carrier, [groups.get(number, []) for number in numbers]) for carrier, groups in carriers.items()]
     others = [
         (name, state, f"{name}: {STATES[state][3]}") for name, state in scene.drives.items() if state == "foreign"
     ]

@@ -19,6 +19,7 @@ import msgspec
 
 from sealift.formats import manifest as manifests
 from sealift.formats.manifest import BLOCK, Manifest
+from sealift.stages.plan.geometry import Survive
 
 if TYPE_CHECKING:
     import random
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _BITS = 16  # flipped in a block: some of them lie where a file's bytes are
 
 
+_TRIED = 16  # drives of a group, of which three are to rot
 _READ = 1 << 16  # a pack of so many bytes holds contents, not just names
 
 
@@ -61,10 +63,31 @@ class Voyage:
     foreign: str  # mount of a drive of another shipment
     chooser: random.Random
     repair: Callable[[list[str], list[str]], RepairReport]  # of these mounts, onto those
+    lost: Survive = field(default_factory=lambda: Survive(carriers=1))  # what the scenes lose: it costs no byte
 
     def of(self, group: int) -> list[Scratched]:
         """The drives of a group, by slot."""
         return sorted((each for each in self.drives if each.group == group), key=lambda each: each.slot)
+
+    @property
+    def other(self) -> int:
+        """The group with the most files besides group 0: a few large files may leave groups with none."""
+        return max((group for group in self.manifests if group), key=lambda group: self.manifests[group].totals.files)
+
+    def lose(self, group: int | None = None) -> tuple[list[str], list[Scratched]]:
+        """Carriers that are gone, and all drives that are: theirs, and some besides, of one group; by chance.
+
+        Carriers with data come first, of `group` if it is given, and then the drives besides are its too.
+        """
+        pool = self.drives if group is None else self.of(group)
+        full = {each.carrier for each in pool if holds_data(each, self.manifests[each.group])}
+        carriers = sorted({each.carrier for each in self.drives})
+        self.chooser.shuffle(carriers)
+        carriers = sorted(carriers, key=lambda name: name not in full)[: self.lost.carriers]
+        one = self.chooser.choice(sorted(self.manifests)) if group is None else group
+        here = [each for each in self.of(one) if each.carrier not in carriers]
+        besides = self.chooser.sample(here, min(self.lost.drives, len(here)))
+        return sorted(carriers), [each for each in self.drives if each.carrier in carriers or each in besides]
 
 
 @dataclass
@@ -111,21 +134,24 @@ def _everything(voyage: Voyage) -> Iterator[Setting]:
 
 @contextmanager
 def _carrier_lost(voyage: Voyage) -> Iterator[Setting]:
-    carriers = {each.carrier for each in voyage.drives if holds_data(each, voyage.manifests[each.group])}
-    carrier = voyage.chooser.choice(sorted(carriers or {each.carrier for each in voyage.drives}))
-    gone = [each.drive for each in voyage.drives if each.carrier == carrier]
-    here = [each for each in voyage.drives if each.carrier != carrier]
+    carriers, lost = voyage.lose()
+    gone = [each.drive for each in lost]
+    here = [each for each in voyage.drives if each not in lost]
     marks = _good(voyage) | dict.fromkeys(gone, "lost")
-    setting = Setting(_shuffled(voyage, here), marks, final=True, notes=[f"carrier {carrier}: {', '.join(gone)}"])
-    needed = [each for each in voyage.drives if each.drive in gone and holds_data(each, voyage.manifests[each.group])]
+    notes = [f"carrier {name}: {', '.join(each.drive for each in lost if each.carrier == name)}" for name in carriers]
+    if besides := [each.drive for each in lost if each.carrier not in carriers]:
+        notes.append(f"and of others: {', '.join(besides)}" if carriers else ", ".join(besides))
+    setting = Setting(_shuffled(voyage, here), marks, final=True, notes=notes)
+    needed = [each for each in lost if holds_data(each, voyage.manifests[each.group])]
     setting.rebuilds = True if needed else None
 
     def check(report: VerifyReport) -> list[Check]:
         missing = [each for group in report.groups for each in group.missing]
         return [
             Check("the missing drives are named", sorted(each.drive for each in missing) == sorted(gone)),
-            Check("their carrier is named", {each.carrier for each in missing} == {carrier}),
-        ]
+            Check("their carriers are named",
+                  {each.drive: each.carrier for each in missing} == {each.drive: each.carrier for each in lost}),
+        ]  # fmt: skip
 
     setting.check = check
     yield setting
@@ -192,7 +218,8 @@ def _choose(
 
     Rows in which data rots come first. Where there is too little for a third, two.
     """
-    triples = list(itertools.permutations(held, 3))
+    drives = list(held) if len(held) <= _TRIED else chooser.sample(list(held), _TRIED)
+    triples = list(itertools.permutations(drives, 3))
     chooser.shuffle(triples)
     chosen: dict[Scratched, set[_Row]] = {}
     for one, two, three in triples:
@@ -254,8 +281,9 @@ def _foreign(voyage: Voyage) -> Iterator[Setting]:
 
 @contextmanager
 def _withheld(voyage: Voyage) -> Iterator[Setting]:
-    gone = [each.drive for each in voyage.of(1)]
-    setting = Setting(_shuffled(voyage, voyage.of(0)), _good(voyage) | dict.fromkeys(gone, "withheld"), partial=True)
+    gone = [each.drive for each in voyage.of(voyage.other)]
+    here = [each for each in voyage.drives if each.group != voyage.other]
+    setting = Setting(_shuffled(voyage, here), _good(voyage) | dict.fromkeys(gone, "withheld"), partial=True)
 
     def check(report: VerifyReport) -> list[Check]:
         missing = [each.drive for group in report.groups for each in group.missing]
@@ -270,11 +298,10 @@ def _withheld(voyage: Voyage) -> Iterator[Setting]:
 
 @contextmanager
 def _repaired(voyage: Voyage) -> Iterator[Setting]:
-    """Empty a carrier's drives of one group and rebuild them; mend rot in the other group. All is whole behind it."""
-    carrier = voyage.chooser.choice(sorted({each.carrier for each in voyage.of(0)}))
-    gone = [each for each in voyage.of(0) if each.carrier == carrier]
-    manifest = voyage.manifests[1]
-    held = {each: sorted(_blocks(each, manifest)) for each in voyage.of(1)}
+    """Empty the lost drives of one group and rebuild them; mend rot in the other group. All is whole behind it."""
+    gone = [each for each in voyage.lose(0)[1] if each.group == 0]
+    manifest = voyage.manifests[voyage.other]
+    held = {each: sorted(_blocks(each, manifest)) for each in voyage.of(voyage.other)}
     victim = voyage.chooser.choice([each for each, rows in held.items() if rows])
     stripe, block = voyage.chooser.choice(held[victim])
     _, name, path = _pack(victim, manifest, stripe)

@@ -111,7 +111,7 @@ def play(
     begun = time.monotonic()
     answer = Training(lost=list(lost), steps=STEPS)
     write_new(scratch.place("identity"), who.identity)
-    tell(f"training {STEPS} steps on what is left, without {', '.join(lost)}")
+    tell(f"training {STEPS} steps on what is left" + (f", without {', '.join(lost)}" if lost else ""))
     whole = _config(scratch, who, seal, mounts, "whole", workers=0)
     result = _train(whole, None)
     answer.losses = _losses(scratch.place("whole"))

@@ -21,25 +21,20 @@ from __future__ import annotations
 
 import re
 import secrets
-import tomllib
-import unicodedata
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import blake3
 import msgspec
 from msgspec import Meta, Struct, field
 
 from sealift.errors import DeclarationInvalid, KeyInvalid
-from sealift.formats import seal, sshsig
+from sealift.formats import seal, sshsig, strict
 from sealift.trade import homeward
 from sealift.trade.template import HELP, render
 
 MAX_BYTES = 1 << 20
-MAX_LINE = 4096
-MAX_KEY_DOTS = 64  # of a line: tomllib's time grows with the square of a key's parts
 MAX_DRIVES = 10_000
 MAX_CARRIERS = 1_000
-MAX_PROBLEMS = 200
 
 TYPE: Literal["sealift-declaration"] = "sealift-declaration"
 LEGS = ("outbound", "return")
@@ -65,7 +60,7 @@ Id = Annotated[str, Meta(max_length=64, pattern=r"\A([A-Za-z0-9][A-Za-z0-9._-]{2
 CarrierName = Annotated[str, Meta(max_length=64, pattern=r"\A[^,=]*\Z")]  # as in --carrier NAME=MNT,MNT
 Serial = Annotated[str, Meta(max_length=64, pattern=r"\A[!-~]*\Z")]
 Country = Annotated[str, Meta(max_length=2)]
-KeyLine = Annotated[str, Meta(max_length=MAX_LINE)]
+KeyLine = Annotated[str, Meta(max_length=strict.MAX_LINE)]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 62)]
 
 OPTIONAL = frozenset({"rehearsal", "in_reply_to", "other_shipments", "carriers.legal_name"})
@@ -211,13 +206,9 @@ def review(data: bytes) -> tuple[Declaration | None, list[str]]:
 
 
 def _invalid(faults: list[str]) -> DeclarationInvalid:
-    """The error that carries `faults`; its text names them all, up to MAX_PROBLEMS."""
-    shown = faults[:MAX_PROBLEMS]
-    if len(faults) > len(shown):
-        shown = [*shown, f"and {len(faults) - len(shown)} more"]
-    count = "1 problem" if len(faults) == 1 else f"{len(faults)} problems"
+    """The error that carries `faults`; its text names them all, up to strict.MAX_SHOWN."""
     return DeclarationInvalid(
-        f"the declaration has {count}:\n  " + "\n  ".join(shown),
+        f"the declaration has {strict.shown(faults)}",
         problems=faults,
         hint="sealift declare --new FILE writes a template that explains every field",
     )
@@ -225,119 +216,25 @@ def _invalid(faults: list[str]) -> DeclarationInvalid:
 
 def _read(data: bytes) -> tuple[Declaration | None, list[str]]:
     """A declaration (with defaults where a value is unusable) and what is wrong with its form."""
-    tree, fault = _toml(data)
+    tree, fault = strict.load(data, MAX_BYTES)
     if tree is None:
         return None, [fault]
     faults: list[str] = []
-    values = _walk(tree, Content, "", faults)
-    for name, expected in (("type", TYPE), ("version", 1)):
-        values.setdefault(name, expected)
-        if name not in tree:
-            faults.append(f"{name}: missing; must be {expected}")
+    values: dict[str, Any] = {"type": TYPE, "version": 1} | strict.values(tree, Content, "", faults, _wants)
     if not tree.get("consignment_id"):
         faults.append("consignment_id: empty; wants an id, such as SL-2026-4F7K2Q")
     return Declaration(**values, raw=data), faults
 
 
-def _toml(data: bytes) -> tuple[dict[str, Any] | None, str]:
-    if len(data) > MAX_BYTES:
-        return None, f"the file is {len(data):,} bytes long; at most {MAX_BYTES:,} are allowed"
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        return None, f"not UTF-8 text at byte {error.start}"
-    for number, line in enumerate(text.split("\n"), start=1):
-        if len(line) > MAX_LINE:
-            return None, f"line {number}: longer than {MAX_LINE} characters"
-        if line.count(".") > MAX_KEY_DOTS:
-            return None, f"line {number}: more than {MAX_KEY_DOTS} dots"
-    try:
-        return tomllib.loads(text), ""
-    except (ValueError, RecursionError) as error:
-        # TOMLDecodeError is a ValueError, and so is an integer of too many digits
-        return None, f"not TOML: {str(error)[:200] or type(error).__name__}"
-
-
-def _walk(tree: dict[str, Any], kind: type[Struct], path: str, faults: list[str]) -> dict[str, Any]:
-    """Values of `kind`'s fields from a TOML table; what does not fit is left out and named in `faults`."""
-    fields = {item.encode_name: item for item in msgspec.structs.fields(kind)}
-    faults.extend(f"{path}{_short(key)}: no such field" for key in tree if key not in fields)
-    values: dict[str, Any] = {}
-    for key, item in fields.items():
-        if key not in tree:
-            continue
-        value, where = tree[key], path + key
-        inner = get_args(item.type)[0] if get_origin(item.type) is Annotated else item.type
-        element = get_args(inner)[0] if get_origin(inner) is list else None
-        if isinstance(inner, type) and issubclass(inner, Struct):
-            if isinstance(value, dict):
-                values[item.name] = inner(**_walk(value, inner, where + ".", faults))
-            else:
-                faults.append(f"{where}: must be a table, [{where}]")
-        elif isinstance(element, type) and issubclass(element, Struct):
-            values[item.name] = _walk_list(value, element, where, faults)
-        else:
-            converted, fault = _convert(value, item.type)
-            if fault:
-                faults.append(f"{where}: {fault}")
-            else:
-                values[item.name] = converted
-    return values
-
-
-def _walk_list(value: Any, element: type[Struct], where: str, faults: list[str]) -> list[Struct]:
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        faults.append(f"{where}: must be tables, [[{where}]]")
-        return []
-    limit = MAX_DRIVES if element is Drive else MAX_CARRIERS
-    if len(value) > limit:
-        faults.append(f"{where}: {len(value):,} of them; at most {limit:,} are allowed")
-        return []
-    return [element(**_walk(row, element, f"{where}[{i}].", faults)) for i, row in enumerate(value, start=1)]
-
-
-def _convert(value: Any, kind: Any) -> tuple[Any, str]:
-    try:
-        converted = msgspec.convert(value, type=kind)
-    except msgspec.ValidationError as error:
-        return None, _wants(kind, str(error))
-    texts = converted if isinstance(converted, list) else [converted]
-    for text in texts:
-        if isinstance(text, str) and (bad := unprintable(text)):
-            return None, f"holds the character U+{ord(bad):04X}; one line of printable text is wanted"
-    return converted, ""
-
-
 def _wants(kind: Any, error: str) -> str:
     """The validator's complaint in the words of the person who fills in the form."""
-    if get_origin(kind) is Literal:
-        choices = [repr(choice) if not isinstance(choice, str) else choice for choice in get_args(kind) if choice != ""]
-        return f"must be {choices[0]}" if len(choices) == 1 else f"must be one of {', '.join(choices)}"
     if kind is Id or "[A-Za-z0-9._-]" in error:
         return "must be 3 to 64 letters, digits, dots, hyphens or underscores, such as SL-2026-4F7K2Q"
     if kind is Serial and "regex" in error:
         return "must be printable ASCII without spaces, as smartctl prints it"
     if kind is CarrierName and "regex" in error:
         return "must have no comma and no equals sign"
-    for python, word in (("`str`", "text"), ("`int`", "a whole number"), ("`bool`", "true or false")):
-        error = error.replace(python, word)
-    return (error[:1].lower() + error[1:]).split(" - at ")[0]
-
-
-def unprintable(text: str) -> str | None:
-    """The first character that would break a line, or turn the reading order of one, on a printed sheet."""
-    for character in text:
-        category = unicodedata.category(character)
-        if category in {"Cc", "Zl", "Zp", "Cs"} or character in _REORDERING:
-            return character
-    return None
-
-
-_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
-
-
-def _short(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key) else repr(key[:64])
+    return ""
 
 
 # --- completeness ----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from sealift.errors import BadInput, FormatError, KeyInvalid, Refused
-from sealift.formats import canonical, sshsig
+from sealift.formats import canonical, sshsig, strict
 from sealift.formats.canonical import Record
 from sealift.trade import declaration as declarations
 
@@ -100,7 +100,7 @@ def make_release(
     faults = declarations.problems(declaration)
     if faults:
         raise Refused(
-            "an incomplete declaration is not released:\n  " + "\n  ".join(faults[: declarations.MAX_PROBLEMS]),
+            "an incomplete declaration is not released:\n  " + "\n  ".join(faults[: strict.MAX_SHOWN]),
             hint="sealift declare --check FILE",
         )
     _another_person(declaration, signer.public_key, officer)
@@ -114,7 +114,7 @@ def make_release(
         "released_at": now.astimezone(UTC).strftime(TIME),
     }
     for name in ("officer", "reason", "reference"):
-        if declarations.unprintable(str(values[name])):
+        if strict.unprintable(str(values[name])):
             raise BadInput(f"{name}: one line of printable text is wanted")
     try:
         record = msgspec.convert(values, type=ReleaseRecord)
@@ -159,7 +159,7 @@ def path_beside(file: str) -> str:
 def decode(data: bytes) -> ReleaseRecord:
     """Parse the canonical bytes of a release; FormatError otherwise. Says nothing about who signed it."""
     record = canonical.decode(data, ReleaseRecord, limit=MAX_RELEASE, name="release.json")
-    if any(declarations.unprintable(text) for text in (record.officer, record.reason, record.reference)):
+    if any(strict.unprintable(text) for text in (record.officer, record.reason, record.reference)):
         raise FormatError("release.json: a text is not one line of printable text")
     released_at(record)
     return record

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -18,12 +18,13 @@ from sealift.errors import BadInput, FormatError
 from sealift.formats import manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sealift.drives.base import Drive
     from sealift.trade.declaration import Declaration
 
 
+T = TypeVar("T")
 _FIRST = manifest.CARD.encode() + b".part"  # all that a packing killed at its first write leaves
 
 
@@ -134,9 +135,14 @@ def deal(attached: Sequence[Attached], declaration: Declaration, *, parity: int,
             f"--parity {parity} does not fit a group of {size} drives",
             hint=f"a group has at least one drive for data and at most {manifest.MAX_DRIVES} drives",
         )
-    groups = len(everything) // size
-    order = sorted(everything, key=lambda place: place.carrier)
-    return Deal([order[group::groups] for group in range(groups)], {each.serial: each for each in attached})
+    groups = in_groups(everything, len(everything) // size, carrier=lambda place: place.carrier)
+    return Deal(groups, {each.serial: each for each in attached})
+
+
+def in_groups(listed: Sequence[T], groups: int, *, carrier: Callable[[T], str]) -> list[list[T]]:
+    """Drives, in the order in which they are declared, by group and slot: carrier by carrier, round the groups."""
+    order = sorted(listed, key=carrier)
+    return [order[group::groups] for group in range(groups)]
 
 
 def deal_again(

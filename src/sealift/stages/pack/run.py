@@ -23,7 +23,7 @@ from sealift.errors import BadInput, Busy, DriveFault, KeyInvalid, NotAllHere, R
 from sealift.formats import age, age_keys, manifest, samples
 from sealift.stages import return_leg
 from sealift.stages.pack import fleet as fleets
-from sealift.stages.pack import network, room, settle
+from sealift.stages.pack import network, planned, room, settle
 from sealift.stages.pack.copies import Copies, restore
 from sealift.stages.pack.group import Progress, memory_needed
 from sealift.stages.pack.journal import Journal, ReadBackState
@@ -31,6 +31,7 @@ from sealift.stages.pack.notify import Notifier
 from sealift.stages.pack.only import select
 from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.readback import MODES, Mode
+from sealift.stages.pack.rows import owed_rows, read_back_row, slow_rows
 from sealift.stages.pack.scan import Summary, scan
 from sealift.stages.pack.work import Work, pack_groups
 from sealift.stages.pack.workers import Workers, count
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.only import Selection
     from sealift.stages.pack.settle import Config
     from sealift.stages.pack.walk import Seen
+    from sealift.stages.plan.document import Plan
 
 MIN_PACK, MAX_PACK, DEFAULT_PACK = 1 << 20, (4 << 30) - (1 << 20), 1 << 30
 _LOCK_PATIENCE = 10.0
@@ -87,6 +89,7 @@ class Options:
     provenance: str | None = None  # of a return leg: a file of what made the checkpoint
     network: bool = False  # `to` is a plain directory, or s3://BUCKET/PREFIX
     open_drive: Callable[[str], Drive] = locations.open_drive
+    plan: Plan | None = None  # what all this must be as
     rehearsal: bool = False  # only `sealift rehearse`, whose drives never leave, sets it
 
 
@@ -170,6 +173,8 @@ def _checked(options: Options, events: Events, notifier: Notifier, workers: Work
 
 def _run(options: Options, events: Events, notifier: Notifier, workers: Workers) -> Result:
     begun = time.monotonic()
+    if options.plan is not None:
+        planned.check_options(options, options.plan)
     options, declaration, outbound = _settle_leg(options)
     signer, recipients = _prove_inputs(options)
     if outbound is not None:
@@ -253,14 +258,18 @@ def _deal(
     before: Config | None,
     new: list[settle.Replacement],
 ) -> tuple[Deal, Config | None]:
-    """Which drive is in which slot: as the declaration says, or as a packing that has begun says."""
+    """Which drive is in which slot: as the declaration says, or as a packing that has begun says; and as planned."""
+    now, owed = settle.successors(journal, new, attached), set(settle.owed_of(journal, before))
+    if options.plan is not None:
+        planned.check_drives(options, options.plan, declaration, attached, now, owed)
     if before is None:
         deal = fleets.deal(attached, declaration, parity=options.parity, group_size=options.group_size)
         config = None
     else:
         config = settle.substitute(before, journal, new, attached, declaration)
-        owed = set(settle.owed_of(journal, before))
         deal = fleets.deal_again(attached, declaration, config.groups, owed)
+    if options.plan is not None:
+        planned.check_dealt(options.plan, deal, now, begun=before is not None)
     risk = fleets.carrier_risk(deal.groups, options.parity)
     if risk and not options.accept_carrier_risk:
         raise BadInput(
@@ -550,56 +559,6 @@ def _result(work: Work, seconds: float, memory: dict[str, int], before: list[Rea
         seconds,
         memory,
     )
-
-
-def owed_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
-    """The drives of a group that are set aside, for JSON."""
-    return [
-        {
-            "drive": manifest.drive_id(number, each.slot),
-            "serial": each.serial,
-            "mount": each.mount,
-            "since_stripe": each.since,
-            "reason": each.reason,
-        }
-        for each in journal.owed(number).values()
-    ]
-
-
-def slow_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
-    """The drives of a group that write slowly, for JSON; rates in bytes a second."""
-    return [
-        {
-            "drive": manifest.drive_id(number, each.slot),
-            "serial": each.serial,
-            "mount": each.mount,
-            "bytes_per_second": each.rate,
-            "median_bytes_per_second": each.median,
-        }
-        for each in journal.slow(number)
-    ]
-
-
-def read_back_row(work: Work, before: list[ReadBackState]) -> dict[str, Any]:
-    """What was read back, by all runs and by this one, for JSON; `read_from` is null where nothing was."""
-    journal, mode, groups = work.journal, work.options.read_back, range(len(before))
-    states = [journal.read_back(number) for number in groups]
-    blocks, repaired = sum(state.blocks for state in states), sum(state.repaired for state in states)
-    cached = any(state.cached for state in states)
-    return {
-        "mode": mode,
-        "stripes": sum(state.whole if mode == "full" else state.stripes for state in states),
-        "stripes_total": sum(journal.group(number).stripes for number in groups),
-        "blocks": blocks,
-        "repaired": repaired,
-        "wrong": sum(each.blocks for number in groups for each in journal.wrong(number)),
-        "read_from": None if not blocks else "cache" if cached else "medium",
-        "this_run": {
-            "stripes": work.stripes_read,
-            "blocks": blocks - sum(state.blocks for state in before),
-            "repaired": repaired - sum(state.repaired for state in before),
-        },
-    }
 
 
 def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:

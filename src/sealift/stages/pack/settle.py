@@ -115,6 +115,13 @@ def _map(journal: Journal, name: str) -> dict[str, str]:
     return {} if kept is None else msgspec.json.decode(kept, type=dict[str, str])
 
 
+def successors(journal: Journal, new: list[Replacement], attached: list[Attached]) -> dict[str, str]:
+    """Serial of a drive that was or is being replaced -> serial of the one in its place."""
+    here = {each.mount: each.serial for each in attached}
+    now = {each.old.serial: here[each.mount] for each in new}
+    return _map(journal, _REPLACED) | {old: serial for old, serial in now.items() if old != serial}
+
+
 def attach(
     options: Options, journal: Journal, config: Config | None, new: list[Replacement], notice: Callable[[str], None]
 ) -> list[Attached]:

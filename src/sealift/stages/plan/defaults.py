@@ -96,31 +96,40 @@ class Numbers:
 
         BadInput names every fault of the file at once.
         """
-        faults: list[str] = []
-        known = dict(self._known)
-        for name, value in _toml(data).items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                faults.append(f"{name[:64]}: no such number" + (f"; did you mean {near[0]}?" if near else ""))
-            elif fault := _fault(value, known[name].unit):
-                faults.append(f"{name}: {fault}")
-            else:
-                known[name] = replace(
-                    known[name],
-                    value=float(value),
-                    source="stated for this plan",
-                    date="",
-                    how="stated",
-                    authority=False,
-                    note="",
-                    low=None,
-                    high=None,
-                )
-        if faults:
+        given = _toml(data)
+        if faults := self.faults(given):
             count = "1 problem" if len(faults) == 1 else f"{len(faults)} problems"
             raise BadInput(
                 f"the planner's numbers have {count}:\n  " + "\n  ".join(faults),
                 hint="a line for each number: name = value, by the names and in the units of the plan's report",
+            )
+        return self.with_values(given)
+
+    def faults(self, given: Mapping[str, Any]) -> list[str]:
+        """What keeps values, by name, from being stated in the place of these numbers."""
+        out: list[str] = []
+        for name, value in given.items():
+            if name not in self._known:
+                near = difflib.get_close_matches(name[:64], self._known, n=1)
+                out.append(f"{name[:64]}: no such number" + (f"; did you mean {near[0]}?" if near else ""))
+            elif fault := _fault(value, self._known[name].unit):
+                out.append(f"{name}: {fault}")
+        return out
+
+    def with_values(self, given: Mapping[str, float]) -> Numbers:
+        """These numbers, with values in which `faults` finds nothing in the place of some."""
+        known = dict(self._known)
+        for name, value in given.items():
+            known[name] = replace(
+                known[name],
+                value=float(value),
+                source="stated for this plan",
+                date="",
+                how="stated",
+                authority=False,
+                note="",
+                low=None,
+                high=None,
             )
         return Numbers(known, self.services)
 

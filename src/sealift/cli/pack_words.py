@@ -1,0 +1,132 @@
+"""What `sealift pack` says at its end: the JSON object, and the words with what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sealift.cli import common
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sealift.stages.pack.run import Options, Result
+
+
+def answer(result: Result) -> dict[str, Any]:
+    """The JSON object of issue's contract, and which drives come next."""
+    return {
+        "shipment": result.config.shipment,
+        "consignment_id": result.config.consignment_id,
+        "in_reply_to": result.config.in_reply_to and result.config.in_reply_to.consignment_id,
+        "groups": result.groups,
+        "files": result.files,
+        "source_bytes": result.source_bytes,
+        "packed_bytes": result.packed_bytes,
+        "parity_bytes": result.parity_bytes,
+        "seconds": round(result.seconds, 3),
+        "memory_bytes": sum(result.memory.values()),
+        "read_back": result.read_back,
+        "changed": [common.path_fields(path) for path in result.changed],
+        "skipped": [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped],
+        "outdated": [common.path_fields(path) for path in result.outdated],
+        "waiting": [
+            {
+                "group": group,
+                "missing": [{"number": p.number, "serial": p.serial, "carrier": p.carrier} for p in places],
+            }
+            for group, places in result.waiting
+        ],
+    }
+
+
+def summarize(result: Result, options: Options) -> None:
+    """What a person wants to know at the end, and what to do next."""
+    say, size = common.say, common.size_text
+    groups = result.groups
+    signed = sum(group["state"] == "signed" for group in groups)
+    say()
+    say(f"shipment {result.config.shipment}, consignment {result.config.consignment_id}")
+    if result.config.in_reply_to:
+        say(f"return leg in reply to {result.config.in_reply_to.consignment_id}")
+    for group in groups:
+        say(
+            f"  group {group['group']}: {group['data']}+{group['parity']} drives,"
+            f" {common.counted(group['stripes'], 'stripe')}, {group['state']}"
+        )
+        for line in drive_lines(group["owed"], group["slow"]):
+            say(f"    {line}")
+    say(
+        f"{common.counted(result.files, 'file')}, {size(result.source_bytes)}:"
+        f" {size(result.packed_bytes)} packed,"
+        f" {size(result.parity_bytes)} parity, in {common.duration_text(result.seconds)}"
+    )
+    if result.changed:
+        say(f"{common.counted(len(result.changed), 'file')} changed while being read, packed as read:")
+        common.say_list(map(common.path_text, result.changed), len(result.changed))
+    if result.outdated:
+        what = common.counted(len(result.outdated), "file")
+        say(f"{what} changed since the packing that --of is about, packed as they are now:")
+        common.say_list(map(common.path_text, result.outdated), len(result.outdated))
+    if result.skipped:
+        say(f"{common.counted(len(result.skipped), 'path')} skipped:")
+        common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped))
+    say(read_back_text(result.read_back))
+    if result.owed:
+        owed = [each for group in groups for each in group["owed"]]
+        say(f"{common.counted(len(owed), 'drive')} set aside, not signed; the others have what rebuilds them. next:")
+        say("  put right what can be, and run the same command again; or attach a new drive in place of each one,")
+        say("  declare its serial number in place of the old one, and run the same command with")
+        say("  " + " ".join(f"--replace {each['serial']}=MNT" for each in owed) + "     (MNT: where the new drive is)")
+    elif result.waiting:
+        say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, attach all drives of a group at once:")
+        lines = _waiting_lines(result)
+        common.say_list(lines, len(lines))
+        say("then run the same command with their mounts")
+    else:
+        say("packed and signed. next:")
+        say(f"  sealift release {options.declaration} --sign-with OFFICERS_KEY ...")
+        say(f"  sealift seal --state {options.state} --declaration {options.declaration} --sign-with KEY ...")
+
+
+def drive_lines(owed: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What there is to say of the drives of a group that are set aside or slow."""
+    lines = [
+        f"set aside: drive {each['drive']}, serial {each['serial']}, {each['mount']}, from stripe"
+        f" {each['since_stripe']} on: {each['reason']}"
+        for each in owed
+    ]
+    for each in slow:
+        rate, median = common.size_text(each["bytes_per_second"]), common.size_text(each["median_bytes_per_second"])
+        drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
+        lines.append(f"slow: {drive}: writes {rate}/s, the median of its group {median}/s")
+    return lines
+
+
+def read_back_text(read_back: Mapping[str, Any]) -> str:
+    """What was read again, by this run and by those before it."""
+    counted, now, total = common.counted, read_back["this_run"], read_back["stripes_total"]
+    stripes, wrong = read_back["stripes"], read_back["wrong"]
+    if now["blocks"]:
+        where = "the media" if read_back["read_from"] == "medium" else "a cache: not all drives have a medium beneath"
+        how = "a sample of " if read_back["mode"] == "sample" else ""
+        of = f"{how}{now['stripes']} of {counted(total, 'stripe')}" if now["stripes"] else "packs that were rebuilt"
+        well = f"{counted(now['repaired'], 'block')} repaired" if now["repaired"] else "" if wrong else "all right"
+        text = f"read back {counted(now['blocks'], 'block')}, of {of}, from {where}" + (f", {well}" if well else "")
+    else:
+        text = "nothing was read back" + (" (--read-back none)" if read_back["mode"] == "none" else " by this run")
+    if stripes > now["stripes"]:
+        text += f"; earlier runs read back {stripes - now['stripes']} of {counted(total, 'stripe')}"
+    if now["blocks"] and total > stripes:
+        text += f"; {counted(total - stripes, 'stripe')} not read back"
+    return text + (f"; {counted(wrong, 'block')} wrong, not rebuilt yet" if wrong else "")
+
+
+def _waiting_lines(result: Result) -> list[str]:
+    lines = []
+    for group, missing in result.waiting:
+        away = {p.serial for p in missing}
+        for p in result.config.groups[group]:
+            carrier = f", carrier {p.carrier}" if p.carrier else ""
+            here = "" if p.serial in away else " (attached: leave it)"
+            lines.append(f"group {group}: drive {p.number}, serial {p.serial}{carrier}{here}")
+    return lines

@@ -1,0 +1,175 @@
+"""Strict TOML: a file that people edit, taken as a record, with every fault named at once by its path.
+
+What holds: a value is of its field's type and within its limits, or it is left out and named; so is every key that the
+record has no field for, with the field that was probably meant. Rows are counted from 1. Text is one line that prints
+as it is read. What the fields must hold together is the record's own matter.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+import unicodedata
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MAX_LINE = 4096
+MAX_KEY_DOTS = 64  # of a line: tomllib's time grows with the square of a key's parts
+MAX_SHOWN = 200  # faults
+_GUESSES = 20  # of a table: each costs a comparison with every field
+
+
+def load(data: bytes, limit: int) -> tuple[dict[str, Any] | None, str]:
+    """The TOML in a file's bytes; or None, and why not."""
+    if len(data) > limit:
+        return None, f"the file is {len(data):,} bytes long; at most {limit:,} are allowed"
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        return None, f"not UTF-8 text at byte {error.start}"
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > MAX_LINE:
+            return None, f"line {number}: longer than {MAX_LINE} characters"
+        if line.count(".") > MAX_KEY_DOTS:
+            return None, f"line {number}: more than {MAX_KEY_DOTS} dots"
+    try:
+        return tomllib.loads(text), ""
+    except (ValueError, RecursionError) as error:
+        # TOMLDecodeError is a ValueError, and so is an integer of too many digits
+        return None, f"not TOML: {str(error)[:200] or type(error).__name__}"
+
+
+def values(
+    tree: dict[str, Any], kind: type[Struct], path: str, faults: list[str], wants: Callable[[Any, str], str]
+) -> dict[str, Any]:
+    """Values of `kind`'s fields from a TOML table; what does not fit is left out and named in `faults`.
+
+    `wants` may put a type's validation error in the words of who fills in the file; "" leaves it as it is.
+    """
+    fields = {item.encode_name: item for item in msgspec.structs.fields(kind)}
+    odd = [key for key in tree if key not in fields]
+    for at, key in enumerate(odd):
+        guess = meant(key, fields, path) if at < _GUESSES else ""
+        faults.append(f"{path}{short(key)}: no such field{guess}")
+    found: dict[str, Any] = {}
+    for key, item in fields.items():
+        where = path + key
+        if key not in tree:
+            if item.required:
+                must = wanted(item.type, "") if get_origin(item.type) is Literal else ""
+                faults.append(f"{where}: missing" + (f"; {must}" if must else ""))
+            continue
+        value, inner, most = tree[key], item.type, None
+        if get_origin(inner) is Annotated:
+            inner, *notes = get_args(inner)
+            most = next((note.max_length for note in notes if isinstance(note, Meta)), None)
+        element = get_args(inner)[0] if get_origin(inner) in {list, tuple} else None
+        if isinstance(inner, type) and issubclass(inner, Struct):
+            if isinstance(value, dict):
+                _put(found, item.name, _made(value, inner, where + ".", faults, wants))
+            else:
+                faults.append(f"{where}: must be a table, [{where}]")
+        elif isinstance(element, type) and issubclass(element, Struct):
+            rows = _rows(value, element, where, most, faults, wants)
+            found[item.name] = tuple(rows) if get_origin(inner) is tuple else rows
+        else:
+            converted, fault = _convert(value, item.type, wants)
+            if fault:
+                faults.append(f"{where}: {fault}")
+            else:
+                found[item.name] = converted
+    return found
+
+
+def _rows(
+    value: Any, element: type[Struct], where: str, most: int | None, faults: list[str], wants: Callable[[Any, str], str]
+) -> list[Struct]:
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        faults.append(f"{where}: must be tables, [[{where}]]")
+        return []
+    if most is not None and len(value) > most:
+        faults.append(f"{where}: {len(value):,} of them; at most {most:,} are allowed")
+        return []
+    rows = (_made(row, element, f"{where}[{i}].", faults, wants) for i, row in enumerate(value, start=1))
+    return [row for row in rows if row is not None]
+
+
+def _made(
+    tree: dict[str, Any], kind: type[Struct], path: str, faults: list[str], wants: Callable[[Any, str], str]
+) -> Struct | None:
+    """The record of a table; None where it has no value for a field that wants one."""
+    found = values(tree, kind, path, faults, wants)
+    whole = all(item.name in found for item in msgspec.structs.fields(kind) if item.required)
+    return kind(**found) if whole else None
+
+
+def _put(found: dict[str, Any], name: str, value: Any) -> None:
+    if value is not None:
+        found[name] = value
+
+
+def _convert(value: Any, kind: Any, wants: Callable[[Any, str], str]) -> tuple[Any, str]:
+    try:
+        converted = msgspec.convert(value, type=kind)
+    except msgspec.ValidationError as error:
+        return None, wants(kind, str(error)) or wanted(kind, str(error))
+    texts: list[Any] = [converted]
+    if isinstance(converted, (list, tuple)):
+        texts = list(converted)
+    elif isinstance(converted, dict):
+        texts = [*converted, *converted.values()]
+    for text in texts:
+        if isinstance(text, str) and (bad := unprintable(text)):
+            return None, f"holds the character U+{ord(bad):04X}; one line of printable text is wanted"
+    return converted, ""
+
+
+def wanted(kind: Any, error: str) -> str:
+    """The validator's complaint in plain words."""
+    if get_origin(kind) is Literal:
+        choices = [repr(choice) if not isinstance(choice, str) else choice for choice in get_args(kind) if choice != ""]
+        return f"must be {choices[0]}" if len(choices) == 1 else f"must be one of {', '.join(choices)}"
+    for python, word in (
+        ("`str`", "text"),
+        ("`int`", "a whole number"),
+        ("`bool`", "true or false"),
+        ("`float`", "a number"),
+    ):
+        error = error.replace(python, word)
+    return (error[:1].lower() + error[1:]).split(" - at ")[0]
+
+
+def shown(faults: list[str]) -> str:
+    """`faults` as the end of a message: how many, and each on a line of its own, up to MAX_SHOWN."""
+    count = "1 problem" if len(faults) == 1 else f"{len(faults):,} problems"
+    lines = faults if len(faults) <= MAX_SHOWN else [*faults[:MAX_SHOWN], f"and {len(faults) - MAX_SHOWN:,} more"]
+    return f"{count}:\n  " + "\n  ".join(lines)
+
+
+def meant(key: str, known: Iterable[str], path: str = "") -> str:
+    """What to add to a complaint about an unknown key: the known one that is nearest, if any is near."""
+    near = difflib.get_close_matches(key[:64], list(known), n=1)
+    return f"; did you mean {path}{near[0]}?" if near else ""
+
+
+def short(key: str) -> str:
+    """A key as it may be shown."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key) else repr(key[:64])
+
+
+def unprintable(text: str) -> str | None:
+    """The first character that would break a line, or turn the reading order of one, on a printed sheet."""
+    for character in text:
+        category = unicodedata.category(character)
+        if category in {"Cc", "Zl", "Zp", "Cs"} or character in _REORDERING:
+            return character
+    return None
+
+
+_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")

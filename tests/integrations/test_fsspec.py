@@ -350,7 +350,7 @@ def test_an_index_that_is_gone_is_no_empty_folder(origin, options, tmp_path):
         (copy / "sealift/index/members.parquet.age").write_bytes(b"rotten")
     fs = fsspec.filesystem("sealift", **{**options, "locations": list(map(str, copies))})
     for call in (fs.exists, fs.info, fs.ls, fs.find, fs.cat_file):
-        with pytest.raises(OSError, match="no drive here has a good copy") as caught:
+        with pytest.raises(OSError, match="is not the one that the signed manifest names") as caught:
             call("text/part-00")
         assert caught.value.errno == errno.EIO
 

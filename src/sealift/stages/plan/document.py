@@ -192,7 +192,7 @@ def parse(data: bytes) -> Plan:
 def _invalid(faults: list[str]) -> BadInput:
     return BadInput(
         f"the plan has {strict.shown(faults)}",
-        hint="the comments in the file say what each field is; sealift plan writes a new one",
+        hint="the comments in the file say what each field is, and what it has to agree with",
     )
 
 

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA, PARITY = 6, 2
+PACK = (
+    64 << 20
+)  # so that there are several stripes, as in every real shipment: in one, packs are as long as the longest
 TARGET = 0.25
 FRAMES = 96  # of 1 MiB, sampled
 AT_ONCE = b"hand_over_hours=0\nground_hours=0\nflight_hours=0\ncustoms_days=0\nreceive_minutes_a_drive=0\n"
@@ -127,7 +130,7 @@ def measure(corpus: Corpus, memory: str) -> Measured:
         scratches.release(path, who)
         options = packing.Options(
             corpus.path, mounts, PARITY, [who.recipient], who.author, path, state, serials=serials,
-            allow_same_filesystem=True, rehearsal=True,
+            allow_same_filesystem=True, rehearsal=True, pack_size=PACK,
         )  # fmt: skip
         watch = Clock()
         packed = timed(watch, lambda: packing.run(options, packing.Events()))

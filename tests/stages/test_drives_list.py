@@ -11,6 +11,7 @@ import loops
 import msgspec
 import pytest
 import shipments
+from mounted import umount
 
 from sealift.drives.local import LocalDrive
 from sealift.formats import manifest as mf
@@ -259,7 +260,7 @@ def test_a_folder_of_a_drive_mounted_elsewhere_is_not_taken_for_the_drive(tmp_pa
         (tmp_path / "elsewhere").mkdir()
         loops.run("mount", "--bind", place / "within", tmp_path / "elsewhere")
         made.also_unmount(tmp_path / "elsewhere")
-        loops.run("umount", place)
+        umount(place)
         made.mount(device, "mnt")  # now the last one
         (row,) = [row for row in stage.list_drives().drives if row.name == name]
         assert row.volumes[0].sealift is None

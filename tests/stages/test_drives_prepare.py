@@ -17,6 +17,7 @@ import loops
 import msgspec
 import pytest
 import shipments
+from mounted import umount
 
 from sealift.cli import main
 from sealift.drives import blank, block
@@ -147,7 +148,7 @@ def test_filesystem_label_and_used_bytes_are_shown_though_it_is_not_mounted(made
     name, device = made.drive("a.img", "ext4", 64 << 20, "-L", "only copy")
     place = made.mount(device, "mnt")
     (place / "thesis.tex").write_bytes(b"x" * 9_000_000)
-    loops.run("umount", place)
+    umount(place)
     with untouched(name):
         (candidate,) = stage.survey([name])
     (loss,) = candidate.losses
@@ -167,7 +168,7 @@ def test_looking_replays_no_journal(made, filesystem):
     descriptor = os.open(place, os.O_RDONLY)
     fcntl.ioctl(descriptor, _SHUTDOWN, (1).to_bytes(4, "little"))  # what is in the log is flushed, and no more
     os.close(descriptor)
-    loops.run("umount", place)
+    umount(place)
     with untouched(name):
         (candidate,) = stage.survey([name])
     assert candidate.losses[0].row.trouble is None
@@ -233,7 +234,7 @@ def bearing(made, packed, name="a.img", *, spoil=None):
     card = json.loads((place / "sealift/drive.json").read_bytes())
     if spoil:
         spoil(place / "sealift")
-    loops.run("umount", place)
+    umount(place)
     return name, f"{card['shipment']}/{card['id']}"
 
 
@@ -451,7 +452,7 @@ def test_a_shipment_that_was_packed_meanwhile(made, packed):
     candidates = shown(name)
     place = made.mount(device, "mnt")
     shutil.copytree(Path(packed.mounts[0]) / "sealift", place / "sealift")
-    loops.run("umount", place)
+    umount(place)
     with untouched(name), pytest.raises(Refused, match="does not hold what was shown"):
         stage.prepare(candidates, "ext4")
 

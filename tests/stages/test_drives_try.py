@@ -10,6 +10,7 @@ from pathlib import Path
 
 import loops
 import pytest
+from mounted import umount
 
 from sealift.cli import main
 from sealift.drives.local import LocalDrive
@@ -211,7 +212,7 @@ def test_places_that_are_no_drive(made, tmp_path):
         with pytest.raises(BadInput, match="are on one drive"):
             stage.try_drives([mount, str(again)], size=SIZE)
     finally:
-        loops.run("umount", again)
+        umount(again)
 
 
 def said(**more):

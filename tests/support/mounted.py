@@ -81,3 +81,13 @@ def mounted(origin: shipments.Origin, folder: Path, *more: str, **how: Any) -> I
             mount.end()
         if is_mounted(folder):
             subprocess.run(["umount", "--lazy", folder], check=False)
+
+
+def umount(place: object, *, lazy: bool = False) -> None:
+    """Unmount; again for a while where it is busy: another test may be looking at all devices and mounts."""
+    command = ["umount", *(["--lazy"] if lazy else []), str(place)]
+    for _ in range(100):
+        if subprocess.run(command, check=False, capture_output=True).returncode == 0:
+            return
+        time.sleep(0.2)
+    subprocess.run(command, check=True)

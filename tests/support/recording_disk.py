@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from mounted import umount
+
 if TYPE_CHECKING:
     import random
 
@@ -110,8 +112,8 @@ class Disks:
 
     def __exit__(self, *error: object) -> None:
         for mount in self._mounted:
-            subprocess.run(["umount", *(["--lazy"] if any(error) else []), mount], check=True)
-        subprocess.run(["umount", self._fuse], check=True)
+            umount(mount, lazy=any(error))
+        umount(self._fuse)
         self._daemon.wait(20)
         self._fuse.rmdir()
 
@@ -135,7 +137,7 @@ class Mounted:
 
     def __exit__(self, *error: object) -> None:
         for mount in self._mounted:  # the frames of an error may hold files open
-            subprocess.run(["umount", *(["--lazy"] if any(error) else []), mount], check=True)
+            umount(mount, lazy=any(error))
 
 
 def copy(images: list[Path], folder: Path) -> list[Path]:

@@ -16,12 +16,16 @@ MIB = 1 << 20
 BESIDE = 24 * MIB  # buffers, the packs that are open, what the allocator keeps: whatever the lanes and the window
 
 
-@pytest.fixture(scope="module")
-def origin(tmp_path_factory):
+@pytest.fixture(scope="module", params=["noise", "text"])
+def origin(tmp_path_factory, request):
+    """What is stored as it is, and what is decompressed frame by frame."""
     base = tmp_path_factory.mktemp("memory")
     for number in range(1500):
-        shipments.write(base / f"source/{number:05d}.bin", random.Random(number).randbytes(100_000))
-    made = shipments.Origin(base / "origin", base / "source", 2, 1, options={"pack_size": 4 * MIB})
+        noise = random.Random(number).randbytes(100_000)
+        shipments.write(
+            base / f"source/{number:05d}.bin", noise if request.param == "noise" else noise[:50_000].hex().encode()
+        )
+    made = shipments.Origin(base / "origin", base / "source", 2, 1, options={"pack_size": MIB})
     made.pack()
     return made, made.seal()
 

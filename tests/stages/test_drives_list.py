@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -289,7 +290,8 @@ def test_a_filesystem_that_hangs_takes_nothing_with_it(tmp_path):
         while not os.path.ismount(place):
             assert time.monotonic() < until
             time.sleep(0.05)
-        server.send_signal(19)  # SIGSTOP
+        server.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, server.pid, os.WSTOPPED | os.WNOWAIT)  # or it answers once more before it stops
         begun = time.monotonic()
         hanging, good = look_at([at(place), at(tmp_path)], seconds=1)
         assert time.monotonic() - begun < 4

@@ -36,12 +36,17 @@ class Buffers:
     def __init__(self) -> None:
         self.sealed, self.plain, self.frame = bytearray(), bytearray(), bytearray()
         self.holds: PackReader | None = None  # whose plaintext is there,
-        self.framed: tuple[PackContent | None, int] = (None, -1)  # and which raw frame of which pack
+        self.framed: tuple[PackContent | None, int] = (None, -1)  # which raw frame of which pack,
+        self.opened: tuple[PackContent | None, int, memoryview] = (
+            None,
+            -1,
+            memoryview(b""),
+        )  # and what was decompressed
 
     @property
     def nbytes(self) -> int:
         """Memory that this takes."""
-        return len(self.sealed) + len(self.plain) + len(self.frame)
+        return len(self.sealed) + len(self.plain) + len(self.frame) + len(self.opened[2])
 
 
 class PackReader:
@@ -159,7 +164,6 @@ class PackContent:
         self._packed, self._raw = zstd.parse_seek_table(table, reader.size)
         self.size = int(self._raw[-1])
         self.lock = threading.Lock()
-        self._frame: tuple[int, memoryview] = (-1, memoryview(b""))  # the last that was needed whole
         self._base, self._window = 0, memoryview(b"")  # plaintext at hand, and where it begins
         self._ahead = -1  # where the next piece of plaintext begins if reading goes on,
         self._until = int(self._packed[-1])  # and how far it is read ahead of being asked for
@@ -167,7 +171,7 @@ class PackContent:
     @property
     def nbytes(self) -> int:
         """Memory that this holds, about."""
-        return self.least_nbytes + self._buffers.nbytes + len(self._frame[1])
+        return self.least_nbytes + self._buffers.nbytes
 
     @property
     def least_nbytes(self) -> int:
@@ -177,7 +181,7 @@ class PackContent:
     def let_go(self) -> None:
         """Give up the buffers and what they hold; key and seek table stay. For whoever holds `lock`."""
         self._reader.buffers = self._buffers = Buffers()
-        self._frame, self._window = (-1, memoryview(b"")), memoryview(b"")
+        self._window = memoryview(b"")
 
     def span(self, start: int, length: int) -> tuple[int, int]:
         """Where in the pack's plaintext bytes start..start+length-1 of the tar stream are read from; FormatError."""
@@ -244,10 +248,10 @@ class PackContent:
             start = stop
 
     def _decompressed(self, number: int, start: int, end: int, size: int) -> memoryview:
-        if self._frame[0] != number:
+        if self._buffers.opened[:2] != (self, number):
             frame = zstd.decompress(self._get(start, end, on=start == self._ahead), size)
-            self._frame, self._ahead = (number, frame), end
-        return self._frame[1]
+            self._buffers.opened, self._ahead = (self, number, frame), end
+        return self._buffers.opened[2]
 
     def read_until(self, place: int) -> None:
         """What is asked for next ends about at `place` of the tar stream: nothing beyond is read ahead of time."""
@@ -367,6 +371,7 @@ class OpenPacks:
         if content is None:
             content = opened()
         with self._lock:
+            self._thaw(pack)  # where another thread has opened it meanwhile, and it was let go
             self._warm[pack] = content
             self._warm.move_to_end(pack)
             self._cool()

@@ -14,7 +14,8 @@ What holds:
   nothing comes twice. torchdata's StatefulDataLoader keeps the same itself, at an unchanged number of workers.
 - What cannot be read yet is owed: named in the state, counted by `owed`, and read after `look_again`, in this epoch.
 - A worker holds a window (4 MiB of tar) of each lane that it reads, lanes x turns of them divided by ranks and workers,
-  a third more for what is half given, and 24 MiB; 96 MiB besides where files were cut across packs. With one rank and no workers that is 32 x 4 x 4 MiB and a third.
+  a third more for what is half given, and 24 MiB; 96 MiB besides where files were cut across
+  packs. With one rank and no workers that is 32 x 4 x 4 MiB and a third.
   A sample is held whole, twice while it is read: what is larger than a window counts as one. Parts of large files are
   had by Shipment.read, and as samples from sealift.reading.containers.
 

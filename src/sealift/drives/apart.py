@@ -20,12 +20,14 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 TOGETHER = 64  # pieces at a time
 _CHUNK = 1 << 16
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOOK = 1.0  # seconds that are waited at a time
 _REAP = 0.2  # seconds that a killed process gets to be gone
 
 _ALSO = "/usr/local/sbin:/usr/sbin:/sbin"  # where tools of devices are, and people's PATH often does not reach
@@ -76,9 +78,10 @@ def run(
                     if not callable(job) and tool(job[0]) is None:
                         answers[place] = Answer(b"", None, f"{job[0]} is not installed")
                         continue
-                    process, descriptor = _begin(job, errors=errors)
-                    piece = _Piece(place, process, bytearray(), time.monotonic() + seconds)
-                    reads.register(descriptor, selectors.EVENT_READ, piece)
+                    with _uninterrupted() as before:
+                        process, descriptor = _begin(job, before, errors=errors)
+                        piece = _Piece(place, process, bytearray(), time.monotonic() + seconds)
+                        reads.register(descriptor, selectors.EVENT_READ, piece)
                 for piece in _step(reads, seconds, limit, heard):
                     answers[piece.place] = Answer(bytes(piece.output), *_end(piece))
         except BaseException:
@@ -103,8 +106,19 @@ def fork() -> int:
         return os.fork()
 
 
-def _begin(job: Job, *, errors: bool) -> tuple[int, int]:
-    """Process and descriptor of what it says."""
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[set[signal.Signals]]:
+    """No signal between a process that was begun and the note of it: what is not noted, nobody would end."""
+    before = {signal.Signals(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, ())}
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        yield before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(job: Job, mask: set[signal.Signals], *, errors: bool) -> tuple[int, int]:
+    """Process, which hears the signals that `mask` leaves, and descriptor of what it says."""
     reading, writing = os.pipe()
     process = fork()
     if process:
@@ -113,6 +127,7 @@ def _begin(job: Job, *, errors: bool) -> tuple[int, int]:
     code = 1
     with contextlib.suppress(BaseException):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(reading)
         code = _child(job, writing, errors=errors)
     os._exit(code)
@@ -137,6 +152,7 @@ def _step(reads: selectors.BaseSelector, seconds: float, limit: int, heard: Hear
     if not pieces:
         return []
     patience = max(0.0, min(piece.deadline for piece in pieces.values()) - time.monotonic())
+    patience = min(patience, _LOOK)  # a signal just before the wait does not end it, and is heard after it
     over = []
     for key, _ in reads.select(patience):
         piece: _Piece = key.data

@@ -32,5 +32,5 @@ def make(
     )
     found = geometry.search(wanted, lambda _bytes, _blocks: MIB)
     chosen = next(each for each in found if (each.data, each.parity, each.groups) == shape)
-    known = {drive.name: (f"S-{drive.name}", "Maker") for drive in wanted.drives}
+    known = {drive.name: document.Known(drive.capacity_bytes, f"S-{drive.name}", "Maker") for drive in wanted.drives}
     return document.draft(wanted, chosen, **{"size": packed, "files": 1000, "pack_size": MIB, "known": known} | more)

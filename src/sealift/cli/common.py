@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import sys
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from sealift.errors import BadInput, KeyInvalid
+from sealift.formats.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -171,19 +171,6 @@ def load_identities(paths: Sequence[str]) -> list[Identity]:
         except KeyInvalid as error:
             raise KeyInvalid(f"identity file {path}: {error}", hint=error.hint) from error
     return out
-
-
-_SIZE = re.compile(r"(\d{1,18})\s*([KMGT]?)(i?B?)", re.ASCII | re.IGNORECASE)
-
-
-def parse_size(text: str) -> int:
-    """Bytes of "1GiB", "64MiB", "500MB" or "1048576"; BadInput otherwise. GiB are 2^30, GB 10^9 bytes."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None or (found[3].lower() == "i" or (not found[2] and found[3].lower() == "ib")):
-        raise BadInput(f"{text!r} is no size", hint="a number with a unit: 1GiB, 64MiB, 500MB")
-    base = 1024 if found[3].lower() == "ib" else 1000
-    unit: int = base ** " KMGT".index(found[2].upper() or " ")
-    return int(found[1]) * unit
 
 
 class Size(click.ParamType[int]):

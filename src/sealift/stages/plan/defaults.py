@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from sealift.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 MAX_BYTES = 1 << 20
 MAX_VALUE = 1e18
@@ -140,6 +140,11 @@ def defaults() -> Numbers:
     services = tuple(replace(msgspec.convert(row, Service), id=name) for name, row in tree.pop("services").items())
     known = {name: replace(msgspec.convert(row, Number), name=name) for name, row in tree.items()}
     return Numbers(known, services)
+
+
+def prices(names: Iterable[str]) -> set[str]:
+    """Of names of numbers those that are money. None of them has a part in a plan."""
+    return {number.name for number in defaults().everything if number.unit.startswith("USD")} & set(names)
 
 
 def _toml(data: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -66,6 +66,14 @@ class Drive(Struct, frozen=True, kw_only=True):
     carrier: CarrierName
     group: Place
     slot: Place
+
+
+class Known(NamedTuple):
+    """Of a drive what a geometry does not need to know; `capacity_bytes` is what its label says."""
+
+    capacity_bytes: int
+    serial: str = ""
+    make: str = ""
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
@@ -122,11 +130,11 @@ def draft(
     pack_size: int,
     order: Literal["path", "shuffled"] = "path",
     seed: int = 0,
-    known: Mapping[str, tuple[str, str]] | None = None,
+    known: Mapping[str, Known] | None = None,
     numbers: Mapping[str, float] | None = None,
     forecast: Forecast | None = None,
 ) -> Plan:
-    """The plan of a geometry. `size` and `files` are the source's; `known` has (serial, make) by a drive's name."""
+    """The plan of a geometry. `size` and `files` are the source's; `known` is by a drive's name."""
     places = geometry.placement(wanted, chosen)
     carrying = {place.carrier for place in places}
     return Plan(
@@ -147,19 +155,21 @@ def draft(
         forecast=forecast or Forecast(),
         numbers=dict(numbers or {}),
         carriers=tuple(Carrier(name=c.name, means=c.means) for c in wanted.carriers if c.name in carrying),
-        drives=tuple(_placed(place, *(known or {}).get(place.drive.name, ("", ""))) for place in places),
+        drives=tuple(
+            _placed(place, (known or {}).get(place.drive.name) or Known(place.drive.capacity_bytes)) for place in places
+        ),
     )
 
 
-def _placed(place: geometry.Place, serial: str, make: str) -> Drive:
+def _placed(place: geometry.Place, known: Known) -> Drive:
     drive = place.drive
     return Drive(
         name=drive.name,
-        serial=serial,
-        make=make,
+        serial=known.serial,
+        make=known.make,
         model=drive.model,
         kind=drive.kind,
-        capacity_bytes=drive.capacity_bytes,
+        capacity_bytes=known.capacity_bytes,
         carrier=place.carrier,
         group=place.group,
         slot=place.slot,
@@ -177,7 +187,9 @@ def parse(data: bytes) -> Plan:
     faults: list[str] = []
     values = strict.values(tree, Plan, "", faults, _wants)
     drives, carriers = values.get("drives", ()), values.get("carriers", ())
-    faults += [f"numbers.{each}" for each in defaults.defaults().faults(values.get("numbers", {}))]
+    stated = values.get("numbers", {})
+    faults += [f"numbers.{each}" for each in defaults.defaults().faults(stated)]
+    faults += [f"numbers.{name}: a price; a plan holds none" for name in sorted(defaults.prices(stated))]
     if [len(drives), len(carriers)] == [_length(tree.get("drives")), _length(tree.get("carriers"))]:
         faults += _named(drives, carriers)
     if faults:

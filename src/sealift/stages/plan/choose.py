@@ -1,0 +1,360 @@
+"""From what is told and what the corpus is to the plan: all geometries weighed, one chosen, and what speaks for it. Pure.
+
+    weigh     every geometry that fits and survives, with its odds and its time
+    plan      the one to follow, its voyage, what each loss does, the other ways to do the job, and shipment.toml
+
+What holds:
+- Every geometry that `geometry.search` finds is weighed; where there is none, the error says what is missing.
+- With a deadline, those that meet it by the closed form of time come before all others.
+- Capacities are what labels say, and of each the share that an empty filesystem has free is planned with: the number
+  `filesystem_share`, or less where a drive that is here shows less.
+- Prices are used for the comparison alone. The choice, and shipment.toml to the byte, are the same whatever they are.
+- The same input gives the same plan: nothing is drawn but with stated seeds, and no clock is read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sealift.errors import BadInput, NotAllHere
+from sealift.stages.plan import alternatives, defaults, document, geometry, missing, odds, told, voyage
+from sealift.stages.plan.alternatives import Comparison  # noqa: TC001 -- msgspec resolves the fields of records
+from sealift.stages.plan.calibrate import Calibration, Shape
+from sealift.stages.plan.corpus import Corpus  # noqa: TC001
+from sealift.stages.plan.defaults import Number, Numbers  # noqa: TC001
+from sealift.stages.plan.front import Choice, front, recommend
+from sealift.stages.plan.odds import Odds, SingleLoss
+from sealift.stages.plan.terms import DAY, HOUR, DriveSpeed, Outcome, Terms, way
+from sealift.stages.plan.voyage import Case, Percentile  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sealift.stages.plan.told import Voyage
+
+_GEOMETRY = re.compile(r"(\d{1,5})\s*[x×]\s*(\d{1,5})\s*\+\s*(\d{1,5})", re.ASCII)
+SPARE_TOO_FEW = 0.01  # of a stated loss: a loss of bytes that is more probable after it is told
+
+
+class Planned(Struct, frozen=True, kw_only=True):
+    """A plan and the reasons to trust it. Times are seconds from the start of packing, bytes are packed bytes."""
+
+    voyage: told.Voyage
+    corpus: Corpus
+    calibration: Calibration
+    wanted: geometry.Wanted
+    most_loss: float  # the probability of a loss that is wanted at most
+    choices: tuple[Choice, ...]  # every geometry that fits and survives the stated loss
+    front: tuple[Choice, ...]  # of which no other is better in overhead, drives, odds and time
+    chosen: Choice
+    why: str  # the chosen one
+    survives: str  # what its overhead survives, with what probability
+    met: bool  # it is as safe as wanted, and in time
+    in_time: Odds | None  # every byte by the deadline; None without one
+    single: tuple[SingleLoss, ...]
+    outcome: Outcome
+    cases: tuple[Case, ...]
+    percentiles: tuple[Percentile, ...]
+    comparison: Comparison
+    numbers: tuple[Number, ...]  # those that were used
+    warnings: tuple[str, ...]
+    plan: document.Plan
+
+    @property
+    def places(self) -> tuple[geometry.Place, ...]:
+        """Where every drive goes."""
+        return geometry.placement(self.wanted, self.chosen.geometry)
+
+    @property
+    def holds(self) -> tuple[geometry.Survive, ...]:
+        """The largest losses that cost no byte."""
+        return geometry.holds(self.wanted, self.chosen.geometry)
+
+
+class Weighed(Struct, frozen=True, kw_only=True):
+    """Every geometry with its odds and time, and what they were reckoned with."""
+
+    wanted: geometry.Wanted
+    hazards: odds.Hazards
+    choices: tuple[Choice, ...]
+    known: dict[str, document.Known]
+
+
+def shape(corpus: Corpus, text_packed: float) -> Shape:
+    """What packing of a corpus costs, when what compresses becomes `text_packed` of itself as in the calibration."""
+    stiff = 1.0 if text_packed >= 1 else (corpus.share - text_packed) / (1 - text_packed)
+    return Shape(files=corpus.files, bytes=corpus.bytes, incompressible=min(max(stiff, 0.0), 1.0))
+
+
+def weigh(
+    asked: Voyage,
+    corpus: Corpus,
+    numbers: Numbers,
+    terms: Callable[[geometry.Geometry], Terms],
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Weighed:
+    """All geometries that fit and survive, with their odds and their time in closed form; `progress` counts them.
+
+    NotAllHere says what is missing where there are none; BadInput names faults of what is asked.
+    """
+    drives = told.fleet(asked.drives)
+    share = min([numbers["filesystem_share"], *(each.free / each.capacity for each in drives if each.free is not None)])
+    loss, _ = told.loss(asked.survive)
+    wanted = geometry.Wanted(
+        drives=tuple(
+            geometry.Drive(
+                name=each.name, capacity_bytes=max(1, int(each.capacity * share)), kind=each.kind, model=each.model
+            )
+            for each in drives
+        ),
+        carriers=tuple(
+            geometry.Carrier(name=each.name, means=each.means, most_drives=each.most_drives) for each in asked.carriers
+        ),
+        bays=asked.bays or 0,
+        packed_bytes=corpus.packed_bytes,
+        survive=loss,
+    )
+    headroom = geometry.as_packed(
+        members=corpus.members, packed_bytes=corpus.packed_bytes, pack_size=told.size(asked.pack_size)
+    )
+    found = geometry.search(wanted, headroom)
+    if not found:
+        lacking = missing.missing(wanted, headroom)
+        whole = replace(lacking.drive, capacity_bytes=round(lacking.drive.capacity_bytes / share))
+        raise NotAllHere(
+            f"no geometry carries this and survives {wanted.survive}; {replace(lacking, drive=whole).sentence(wanted)}",
+            hint="each of these is enough by itself; nothing was written",
+        )
+    ways = [sum(step.seconds for step in way(carrier, numbers.__getitem__)) for carrier in wanted.carriers]
+    hazards = odds.hazards_of(wanted, numbers, days=(numbers["hand_over_hours"] * HOUR + max(ways)) / DAY)
+    choices: list[Choice] = []
+    for number, each in enumerate(found, 1):
+        seconds = voyage.seconds(wanted, each, terms(each), numbers)
+        choices.append(Choice(geometry=each, odds=odds.odds(wanted, each, hazards), seconds=seconds))
+        progress(number, len(found))
+    known = {each.name: document.Known(each.capacity, each.serial, each.make) for each in drives}
+    return Weighed(wanted=wanted, hazards=hazards, choices=tuple(choices), known=known)
+
+
+def plan(
+    asked: Voyage,
+    corpus: Corpus,
+    calibration: Calibration,
+    *,
+    chosen: str | None = None,
+    speeds: Mapping[str, DriveSpeed] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Planned:
+    """The plan of a voyage that is `told.ready`. `chosen` is a geometry that people chose, "5x12+3"; `speeds` by drive.
+
+    NotAllHere says what is missing; BadInput names faults.
+    """
+    numbers = defaults.defaults().with_values(asked.numbers)
+    of = shape(corpus, calibration.text_packed)
+    names = {each.name for each in told.fleet(asked.drives)}
+    measured = {name: speed for name, speed in (speeds or {}).items() if name in names}
+
+    def terms(one: geometry.Geometry) -> Terms:
+        return _terms(asked, corpus, calibration, of, one, measured)
+
+    weighed = weigh(asked, corpus, numbers, terms, progress)
+    wanted, choices = weighed.wanted, weighed.choices
+    _, most_loss = told.loss(asked.survive)
+    best, why, met = _choose(weighed, most_loss, _until(asked), chosen)
+    its = terms(best.geometry)
+    outcome = voyage.simulate(wanted, best.geometry, its, numbers)
+    cases = voyage.cases(wanted, best.geometry, its, numbers)
+    single = odds.single_losses(wanted, best.geometry, weighed.hazards)
+    comparison = alternatives.compare(wanted, best.geometry, its, numbers, near=asked.near, buy_drives=asked.buy_drives)
+    in_time = _in_time(weighed, best, outcome, its, numbers)
+    out = Planned(
+        voyage=asked,
+        corpus=corpus,
+        calibration=calibration,
+        wanted=wanted,
+        most_loss=most_loss,
+        choices=choices,
+        front=front(choices),
+        chosen=best,
+        why=why,
+        survives=odds.survives(wanted, best.geometry, best.odds),
+        met=met and outcome.in_time is not False,
+        in_time=in_time,
+        single=single,
+        outcome=outcome,
+        cases=cases,
+        percentiles=voyage.percentiles(wanted, best.geometry, its, numbers),
+        comparison=comparison,
+        numbers=numbers.used,
+        warnings=(),
+        plan=_document(asked, corpus, weighed, best, why, outcome),
+    )
+    return replace(out, warnings=tuple(_warnings(out)))
+
+
+def name(one: geometry.Geometry) -> str:
+    """A geometry as `plan` takes it: groups x data+parity."""
+    return f"{one.groups}x{one.data}+{one.parity}"
+
+
+# --- the choice ------------------------------------------------------------------------------------------
+
+
+def _until(asked: Voyage) -> float | None:
+    """Seconds from the start of packing to the deadline."""
+    return _since(asked, asked.deadline)
+
+
+def _since(asked: Voyage, time: object) -> float | None:
+    from datetime import datetime
+
+    if not isinstance(time, datetime) or asked.start is None:
+        return None
+    return (time - asked.start).total_seconds()
+
+
+def _choose(weighed: Weighed, most_loss: float, until: float | None, chosen: str | None) -> tuple[Choice, str, bool]:
+    """The choice, why, and whether it is as safe as wanted and in time."""
+    if chosen is not None:
+        best = _named(weighed.choices, chosen)
+        return best, "it was chosen by hand", best.odds.loss <= most_loss
+    timely = [each for each in weighed.choices if until is None or each.seconds <= until]
+    found = recommend(timely or weighed.choices, most_loss=most_loss)
+    why = found.reason
+    if until is not None and not timely:
+        why += "; none of them is in time for the deadline"
+    elif until is not None and len(timely) < len(weighed.choices):
+        why += f" ({len(weighed.choices) - len(timely):,} that are not in time for the deadline are left out)"
+    return found.choice, why, found.met and (until is None or bool(timely))
+
+
+def _named(choices: tuple[Choice, ...], text: str) -> Choice:
+    found = _GEOMETRY.fullmatch(text.strip())
+    if found is None:
+        raise BadInput(f"{text[:64]!r} is no geometry", hint="groups x data+parity, such as 5x12+3")
+    wanted = tuple(map(int, found.groups()))
+    for each in choices:
+        one = each.geometry
+        if (one.groups, one.data, one.parity) == wanted:
+            return each
+    raise BadInput(
+        f"{text[:64]}: no geometry that fits and survives the stated loss",
+        hint="those that do are in the table, and all of them in --json: choices",
+    )
+
+
+def _terms(
+    asked: Voyage,
+    corpus: Corpus,
+    calibration: Calibration,
+    of: Shape,
+    one: geometry.Geometry,
+    speeds: Mapping[str, DriveSpeed],
+) -> Terms:
+    training = asked.training
+
+    def rate(amount: int | str | None) -> float | None:
+        return None if amount is None else float(told.size(amount))
+
+    return Terms(
+        source_bytes=corpus.bytes,
+        files=corpus.files,
+        speeds=calibration.speeds(of, data=one.data, parity=one.parity, cores=asked.cores),
+        hosts=asked.hosts,
+        hosts_there=asked.hosts_there,
+        source_rate=rate(asked.source_rate),
+        read_back=asked.read_back,
+        drive_speeds=speeds,
+        departures={each.name: since for each in asked.carriers if (since := _since(asked, each.departs)) is not None},
+        people=asked.people,
+        lease_begins=None if (begins := _since(asked, asked.lease_begins)) is None else max(begins, 0.0),
+        gpus=training.gpus,
+        gpu=training.gpu,
+        train_gpu_hours=training.gpu_hours,
+        train_rate=rate(training.rate),
+        ingest_rate=rate(training.ingest_rate),
+        return_bytes=told.size(training.return_bytes),
+        deadline=_until(asked),
+    )
+
+
+def _in_time(weighed: Weighed, best: Choice, outcome: Outcome, terms: Terms, numbers: Numbers) -> Odds | None:
+    """The odds of every byte by the deadline: a carrier that is late counts as lost where there is no time for it."""
+    if terms.deadline is None:
+        return None
+    if outcome.all is None or outcome.all > terms.deadline:
+        return Odds(loss=1.0, share_lost=1.0, exact=False)
+    tight = outcome.all + numbers["late_days"] * DAY > terms.deadline
+    return odds.odds(weighed.wanted, best.geometry, weighed.hazards, by_deadline=True) if tight else best.odds
+
+
+def _document(
+    asked: Voyage, corpus: Corpus, weighed: Weighed, best: Choice, why: str, outcome: Outcome
+) -> document.Plan:
+    """shipment.toml: nothing of it depends on a price."""
+    prices = defaults.prices(asked.numbers)
+
+    def hours(time: float | None) -> float | None:
+        return None if time is None else round(time / HOUR, 3)
+
+    return document.draft(
+        weighed.wanted,
+        best.geometry,
+        source=corpus.source,
+        size=corpus.bytes,
+        files=corpus.files,
+        pack_size=told.size(asked.pack_size),
+        order=asked.order,
+        seed=asked.seed,
+        known=weighed.known,
+        numbers={key: value for key, value in asked.numbers.items() if key not in prices},
+        forecast=document.Forecast(
+            why=why,
+            loss_probability=best.odds.loss,
+            lost_share=best.odds.share_lost,
+            hours_to_first_batch=hours(outcome.first_batch),
+            hours_to_half=hours(outcome.half),
+            hours_to_all=hours(outcome.all),
+        ),
+    )
+
+
+# --- what is to be known ---------------------------------------------------------------------------------
+
+
+def _warnings(found: Planned) -> list[str]:
+    """What people should know before they follow it, the gravest first."""
+    out: list[str] = []
+    if not found.met and found.chosen.odds.loss > found.most_loss:
+        out.append(f"not as safe as wanted: a loss with probability {found.most_loss:.2g} at most was asked for")
+    if found.outcome.in_time is False:
+        out.append("not in time: all data is readable only after the deadline")
+    out += [
+        f"carrier {each}: drives are not ready at the stated departure, and leave when they are"
+        for each in found.outcome.missed
+    ]
+    bare = [each for each in found.single if each.what == "carrier" and each.odds.loss > SPARE_TOO_FEW]
+    if bare and found.wanted.survive.carriers:
+        worst = max(bare, key=lambda each: each.odds.loss)
+        out.append(
+            f"with {worst.name} lost, some byte is lost with probability {worst.odds.loss:.2g}, as what is left has to "
+            "read whole: a drive more to survive leaves one to spare"
+        )
+    corpus = found.corpus
+    if corpus.skipped:
+        out.append(f"{corpus.skipped:,} entries of the source cannot be carried, such as {corpus.skipped_first[0]}")
+    if not corpus.samples and math.isclose(found.voyage.packed_share, 1.0):
+        out.append("on paper: nothing is taken to compress (packed_share = 1)")
+    guesses = sum(each.how == "placeholder" for each in found.numbers)
+    unauthorised = sum(not each.authority for each in found.numbers)
+    if unauthorised:
+        out.append(
+            f"{unauthorised} of {len(found.numbers)} numbers that were used have no authority behind them, and "
+            f"{guesses} are placeholders: state your own under [numbers]"
+        )
+    return out

@@ -35,7 +35,10 @@ def plan(one=None, *, data=3, parity=3, groups=2, serials=True, **more):
         for each in geometry.search(one, lambda _bytes, _blocks: MIB)
         if (each.data, each.parity, each.groups) == (data, parity, groups)
     )
-    known = {drive.name: (f"S-{drive.name}" if serials else "", "Maker") for drive in one.drives}
+    known = {
+        drive.name: document.Known(drive.capacity_bytes, f"S-{drive.name}" if serials else "", "Maker")
+        for drive in one.drives
+    }
     return document.draft(one, chosen, **{"size": 290 * MIB, "files": 1000, "pack_size": MIB, "known": known} | more)
 
 
@@ -66,7 +69,10 @@ def plans(draw):
         source=draw(texts), size=draw(st.integers(0, 1 << 60)), files=draw(st.integers(0, 1 << 60)),
         pack_size=draw(st.integers(document.MIN_PACK, document.MAX_PACK)),
         order=draw(st.sampled_from(["path", "shuffled"])), seed=draw(st.integers(0, (1 << 62) - 1)),
-        known={each.name: (f"S{each.name}" * draw(st.integers(0, 1)), draw(texts)) for each in one.drives},
+        known={
+            each.name: document.Known(each.capacity_bytes, f"S{each.name}" * draw(st.integers(0, 1)), draw(texts))
+            for each in one.drives
+        },
         numbers=draw(st.dictionaries(st.sampled_from(["courier_lost", "checked_bag_mishandled"]), st.floats(0, 1))),
         forecast=document.Forecast(
             why=draw(st.none() | texts), loss_probability=draw(st.none() | st.floats(0, 1)),

@@ -1,4 +1,4 @@
-"""From what is told and what the corpus is to the plan: all geometries weighed, one chosen, and what speaks for it. Pure.
+"""From what is told, and what the corpus is, to the plan: all geometries weighed, one chosen, with the reasons. Pure.
 
     weigh     every geometry that fits and survives, with its odds and its time
     plan      the one to follow, its voyage, what each loss does, the other ways to do the job, and shipment.toml

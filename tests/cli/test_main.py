@@ -201,7 +201,8 @@ def test_a_reader_that_goes_away_is_no_fault():
 @pytest.mark.parametrize(
     ("text", "size"),
     [("1GiB", 1 << 30), ("64MiB", 64 << 20), ("500MB", 500 * 10**6), ("1048576", 1 << 20), ("2 GiB", 2 << 30),
-     ("1K", 1000), ("7B", 7), ("4tib", 4 << 40), ("4.8PB", 48 * 10**14), ("1.5GiB", 3 << 29), ("15.36TB", 1536 * 10**10)],
+     ("1K", 1000), ("7B", 7), ("4tib", 4 << 40),
+     ("4.8PB", 48 * 10**14), ("1.5GiB", 3 << 29), ("15.36TB", 1536 * 10**10)],
 )  # fmt: skip
 def test_sizes(text, size):
     assert common.parse_size(text) == size

@@ -64,10 +64,18 @@ def gather(folder, example):
         assert name == "ls" or len(objects) == 1, "one object, and nothing else on stdout"
         said.setdefault(name, []).extend(objects)
 
+    _plan(ask)
     _drives(folder, ask)
     _origin(folder, ask)
     _destination(folder, ask)
     return said
+
+
+def _plan(ask):
+    ask("plan --new", "plan --new voyage.toml")
+    told = "--drives 16x10TB --carriers anna:hand,ben,cem,dan --bays 8 --voyage voyage.toml"
+    ask("plan", f"plan corpus {told} --calibration host.json")
+    ask("plan", f"plan corpus {told} --calibration host.json --deadline 2099-01-01")
 
 
 def _drives(folder, ask):

@@ -142,7 +142,7 @@ def documented(name):
 
 
 NAMES = [
-    "drives", "drives prepare", "drives test", "drives locate",
+    "plan --new", "plan", "drives", "drives prepare", "drives test", "drives locate",
     "declare --new", "declare --check", "declare --sheet", "release", "pack", "status", "seal",
     "inspect", "verify", "repair", "ls", "unpack", "train --new", "train", "train --measure-stall", "rehearse",
 ]  # fmt: skip

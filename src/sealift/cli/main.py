@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "rehearse": Entry("sealift.cli.rehearse:rehearse", "The whole voyage in small, on scratch drives."),
     },
     "At the origin": {
+        "plan": Entry("sealift.cli.plan:plan", "Which drives, which carriers, how long, how sure."),
         "drives": Entry("sealift.cli.drives:drives", "The drives of this host; prepare, test, locate."),
         "declare": Entry("sealift.cli.declare:declare", "Start or check the declaration of a shipment."),
         "release": Entry("sealift.cli.release:release", "Release a declaration: another person's signature."),

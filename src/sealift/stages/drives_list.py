@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from sealift.drives import block
+from sealift.formats.smart import Health  # noqa: TC001 -- msgspec resolves the fields of records
 from sealift.stages.drives_look import Known, Look, look_at
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from sealift.drives.block import Disk, Volume
     from sealift.formats.block_tools import Mount
-    from sealift.formats.smart import Health
 
 FlagName = Literal["system", "in-use", "smart", "too-small", "batch", "same-serial", "read-only", "no-answer"]
 BATCH = 3

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -76,10 +76,11 @@ class Planned(Struct, frozen=True, kw_only=True):
         return geometry.holds(self.wanted, self.chosen.geometry)
 
 
-class Weighed(Struct, frozen=True, kw_only=True):
+class Weighed(NamedTuple):
     """Every geometry with its odds and time, and what they were reckoned with."""
 
     wanted: geometry.Wanted
+    headroom: geometry.Headroom
     hazards: odds.Hazards
     choices: tuple[Choice, ...]
     known: dict[str, document.Known]
@@ -96,9 +97,8 @@ def weigh(
     corpus: Corpus,
     numbers: Numbers,
     terms: Callable[[geometry.Geometry], Terms],
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Weighed:
-    """All geometries that fit and survive, with their odds and their time in closed form; `progress` counts them.
+    """All geometries that fit and survive, with their odds and their time in closed form.
 
     NotAllHere says what is missing where there are none; BadInput names faults of what is asked.
     """
@@ -123,6 +123,12 @@ def weigh(
         members=corpus.members, packed_bytes=corpus.packed_bytes, pack_size=told.size(asked.pack_size)
     )
     found = geometry.search(wanted, headroom)
+    if not found and (small := [each for each in wanted.drives if each.capacity_bytes <= headroom(1, 1)]):
+        raise BadInput(
+            f"{small[0].name} has no room for a pack: {small[0].capacity_bytes:,} bytes, of which "
+            f"{headroom(1, 1):,} stay free for a pack beside, index and hashes",
+            hint="larger drives, or a smaller pack_size in --voyage: 1GiB where it is not said",
+        )
     if not found:
         lacking = missing.missing(wanted, headroom)
         whole = replace(lacking.drive, capacity_bytes=round(lacking.drive.capacity_bytes / share))
@@ -133,12 +139,11 @@ def weigh(
     ways = [sum(step.seconds for step in way(carrier, numbers.__getitem__)) for carrier in wanted.carriers]
     hazards = odds.hazards_of(wanted, numbers, days=(numbers["hand_over_hours"] * HOUR + max(ways)) / DAY)
     choices: list[Choice] = []
-    for number, each in enumerate(found, 1):
+    for each in found:
         seconds = voyage.seconds(wanted, each, terms(each), numbers)
         choices.append(Choice(geometry=each, odds=odds.odds(wanted, each, hazards), seconds=seconds))
-        progress(number, len(found))
     known = {each.name: document.Known(each.capacity, each.serial, each.make) for each in drives}
-    return Weighed(wanted=wanted, hazards=hazards, choices=tuple(choices), known=known)
+    return Weighed(wanted=wanted, headroom=headroom, hazards=hazards, choices=tuple(choices), known=known)
 
 
 def plan(
@@ -148,7 +153,6 @@ def plan(
     *,
     chosen: str | None = None,
     speeds: Mapping[str, DriveSpeed] | None = None,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Planned:
     """The plan of a voyage that is `told.ready`. `chosen` is a geometry that people chose, "5x12+3"; `speeds` by drive.
 
@@ -162,7 +166,7 @@ def plan(
     def terms(one: geometry.Geometry) -> Terms:
         return _terms(asked, corpus, calibration, of, one, measured)
 
-    weighed = weigh(asked, corpus, numbers, terms, progress)
+    weighed = weigh(asked, corpus, numbers, terms)
     wanted, choices = weighed.wanted, weighed.choices
     _, most_loss = told.loss(asked.survive)
     best, why, met = _choose(weighed, most_loss, _until(asked), chosen)
@@ -194,7 +198,7 @@ def plan(
         warnings=(),
         plan=_document(asked, corpus, weighed, best, why, outcome),
     )
-    return replace(out, warnings=tuple(_warnings(out)))
+    return replace(out, warnings=(*_helps(weighed, out, terms), *_warnings(out)))
 
 
 def name(one: geometry.Geometry) -> str:
@@ -327,14 +331,35 @@ def _document(
 # --- what is to be known ---------------------------------------------------------------------------------
 
 
+def _helps(weighed: Weighed, found: Planned, terms: Callable[[geometry.Geometry], Terms]) -> list[str]:
+    """What would make a plan that is not in time, or not as safe as wanted, so."""
+    out: list[str] = []
+    one, numbers = found.chosen.geometry, defaults.defaults().with_values(found.voyage.numbers)
+    its = terms(one)
+    if found.outcome.in_time is False:
+        out.append("NOT IN TIME: all data is readable only after the deadline")
+        for hosts in range(its.hosts + 1, one.groups + 1):
+            if voyage.simulate(weighed.wanted, one, replace(its, hosts=hosts), numbers).in_time:
+                out[-1] += f"; with {hosts} hosts that pack it would be in time"
+                break
+    if found.chosen.odds.loss > found.most_loss:
+        out.append(
+            f"NOT AS SAFE AS WANTED: some byte is lost with probability {found.chosen.odds.loss:.2g}, and "
+            f"{found.most_loss:.2g} at most is wanted"
+        )
+        survive = weighed.wanted.survive
+        more = replace(weighed.wanted, survive=replace(survive, drives=survive.drives + 1))
+        if not geometry.search(more, weighed.headroom):
+            lacking = missing.missing(more, weighed.headroom).more_drives
+            if lacking is not None:
+                drives = "1 more drive" if lacking == 1 else f"{lacking:,} more drives"
+                out[-1] += f"; with {drives} it would survive {more.survive}"
+    return out
+
+
 def _warnings(found: Planned) -> list[str]:
     """What people should know before they follow it, the gravest first."""
-    out: list[str] = []
-    if not found.met and found.chosen.odds.loss > found.most_loss:
-        out.append(f"not as safe as wanted: a loss with probability {found.most_loss:.2g} at most was asked for")
-    if found.outcome.in_time is False:
-        out.append("not in time: all data is readable only after the deadline")
-    out += [
+    out = [
         f"carrier {each}: drives are not ready at the stated departure, and leave when they are"
         for each in found.outcome.missed
     ]

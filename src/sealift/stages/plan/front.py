@@ -79,8 +79,8 @@ def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
     return Recommended(
         choice=best,
         met=False,
-        reason=f"none of {len(choices):,} geometries that survive the stated loss loses bytes as rarely as wanted, "
-        f"with probability {most_loss:.2g}; {_name(best)} comes nearest, with {best.odds.loss:.2g}",
+        reason=f"no geometry that survives the stated loss loses bytes as rarely as wanted, with probability "
+        f"{most_loss:.2g}; of {len(choices):,} {_name(best)} comes nearest, with {best.odds.loss:.2g}",
     )
 
 
@@ -90,9 +90,14 @@ def _safe(choice: Choice, most_loss: float) -> bool:
 
 def _reason(best: Choice, choices: Sequence[Choice], most_loss: float) -> str:
     safe = sum(_safe(each, most_loss) for each in choices)
-    of = f"of {len(choices):,} geometries that survive the stated loss, {safe:,} lose some byte with probability"
+    if safe == 1:
+        return (
+            f"{_name(best)} alone survives the stated loss and loses some byte with probability {most_loss:.2g} or "
+            f"less, {best.odds.loss:.2g}; it takes {best.geometry.drives_used:,} drives"
+        )
     return (
-        f"{of} {most_loss:.2g} or less; of those {_name(best)} takes the fewest drives, {best.geometry.drives_used:,}, "
+        f"of {len(choices):,} geometries that survive the stated loss, {safe:,} lose some byte with probability "
+        f"{most_loss:.2g} or less; of those {_name(best)} takes the fewest drives, {best.geometry.drives_used:,}, "
         f"then the fewest bays and the shortest time, and its probability is {best.odds.loss:.2g}"
     )
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sealift.stages.drives_list import DriveRow
 
 MAX_FILE = 4 << 20
+MAX_LISTING = 64 << 20  # of drives, as JSON
 MOST_LOSS = 0.001  # where no odds are wanted: of a thousand shipments one may lose a byte
 EMPTY = 0.02  # of a drive: a filesystem that has no more in use is an empty one
 
@@ -160,6 +161,7 @@ _CARRIERS = re.compile(r"(?:any )?(?:(\d{1,4}) )?carriers?", re.ASCII)
 _DRIVES = re.compile(r"(?:any )?(?:(\d{1,5}) )?drives?", re.ASCII)
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,15})?)\s*%", re.ASCII)
 _SHARE = re.compile(r"[01]?\.\d{1,17}", re.ASCII)
+_SERIAL = re.compile(r"[!-~]{1,64}", re.ASCII)
 _MANY = re.compile(r"(\d{1,5})\s*[x×]\s*(.+)", re.ASCII)
 
 
@@ -281,7 +283,7 @@ def listed(rows: Iterable[DriveRow]) -> tuple[tuple[Drives, ...], tuple[LeftOut,
                 kind="hdd" if row.rotational else "ssd",
                 name="" if row.serial else row.name[-64:],
                 serial=row.serial or "",
-                model=row.model or "",
+                model=(row.model or "")[:200],
                 free=free,
             )
         )
@@ -292,6 +294,8 @@ _SPEAKS_AGAINST = {"system", "smart", "same-serial", "read-only", "no-answer", "
 
 
 def _unfit(row: DriveRow) -> str:
+    if row.serial and not _SERIAL.fullmatch(row.serial):
+        return "its serial number is not printable ASCII without spaces, which no declaration could name"
     for flag in row.flags:
         if flag.flag in _SPEAKS_AGAINST:
             return f"{flag.flag}: {flag.why}"

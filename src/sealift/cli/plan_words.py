@@ -122,6 +122,7 @@ def show(found: Planned, left_out: Sequence[Any]) -> None:
     _table(_loss_rows(found))
     say()
     _table(_time_rows(found))
+    _idle(found)
     say()
     _table(_way_rows(found))
     _break_even(found)
@@ -258,15 +259,15 @@ def _time_rows(found: Planned) -> list[tuple[str, ...]]:
     blank = ["" for _ in found.percentiles]
     later = {"trained": outcome.trained, "weights home": outcome.home, "drives erased": outcome.erased}
     rows += [(title, common.duration_text(time), *blank) for title, time in later.items() if time is not None]
-    idle = outcome.idle
-    if idle.all:
-        costs = ", ".join(
-            f"{usd:,.0f} until {what}"
-            for what, usd in (("the first batch", idle.first_batch), ("half", idle.half), ("all", idle.all))
-            if usd is not None
-        )
-        rows.append(("idle servers, USD", costs, *blank))
     return rows
+
+
+def _idle(found: Planned) -> None:
+    idle = found.outcome.idle
+    if idle.all:
+        until = {"the first batch": idle.first_batch, "half": idle.half, "all": idle.all}
+        costs = ", ".join(f"{usd:,.0f} until {what}" for what, usd in until.items() if usd is not None)
+        click.echo(f"rented servers that wait cost {costs} (USD)")
 
 
 def _way_rows(found: Planned) -> list[tuple[str, ...]]:

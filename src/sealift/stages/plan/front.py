@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+NEARLY = 2.0  # a probability of loss that is this many times another one is about the same: so are the hazards known
+
+
 class Choice(Struct, frozen=True, kw_only=True):
     """A geometry with its odds and the time that the caller's model gives it."""
 
@@ -55,8 +58,8 @@ def front(choices: Sequence[Choice]) -> tuple[Choice, ...]:
 def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
     """The fewest drives among the choices of the front whose probability of loss is at most `most_loss`.
 
-    Then the fewest bays, the shortest time, the least probability of loss. When no choice is that safe, the least
-    probability of loss comes first.
+    Then the fewest bays, the shortest time, the least probability of loss. When no choice is that safe, the same among
+    those that are about as safe as can be: a probability of loss of at most NEARLY times the least.
 
     All choices survive the stated loss already (geometry.py). Of a simulated probability two standard errors more are
     counted. BadInput without choices, or a wanted loss that is none.
@@ -75,12 +78,14 @@ def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
     if safe:
         best = min(safe, key=rule)
         return Recommended(choice=best, met=True, reason=_reason(best, choices, most_loss))
-    best = min(kept, key=lambda each: (each.odds.loss, rule(each)))
+    least = min(each.odds.loss for each in kept)
+    best = min((each for each in kept if each.odds.loss <= NEARLY * least), key=rule)
     return Recommended(
         choice=best,
         met=False,
         reason=f"no geometry that survives the stated loss loses bytes as rarely as wanted, with probability "
-        f"{most_loss:.2g}; of {len(choices):,} {_name(best)} comes nearest, with {best.odds.loss:.2g}",
+        f"{most_loss:.2g}; of {len(choices):,}, {_name(best)} takes the fewest drives of those that come nearest, with "
+        f"{best.odds.loss:.2g} (the least is {least:.2g})",
     )
 
 

@@ -1,4 +1,4 @@
-"""Write docs/reference/commands.md and the lists of docs/README.md from the code and the pages; a test compares.
+"""Write docs/reference/commands.md, lists of docs/README.md and examples of docs/planning.md; a test compares.
 
     .venv/bin/python docs/make_reference.py
 
@@ -9,12 +9,15 @@ description of its own; those are the help texts of the commands.
 # ruff: noqa: INP001 -- a script beside the pages it writes, not a package
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import click
+from click.testing import CliRunner
 
 from sealift.cli import main
 
@@ -117,10 +120,24 @@ def _title(path: Path) -> str:
     return first.removeprefix("# ").strip()
 
 
+def planning_page(text: str) -> str:
+    """docs/planning.md with what each command that it names prints, with the kept calibration of the examples."""
+
+    def block(found: re.Match[str]) -> str:
+        given = shlex.split(found[1])
+        with contextlib.chdir(DOCS.parent):
+            done = CliRunner().invoke(main.cli, [*given, "--calibration", "docs/examples/host.json"])
+        printed = done.stdout or f"sealift: error: {done.exception}\nhint: {getattr(done.exception, 'hint', '')}\n"
+        return f"<!-- sealift {found[1]} -->\n```text\n{printed}```\n"
+
+    return re.sub(r"<!-- sealift (plan [^\n]*) -->\n```text\n(?:.*?\n)??```\n", block, text, flags=re.DOTALL)
+
+
 def generated() -> dict[Path, str]:
     """Every page that is written here, and what it should hold."""
-    index = DOCS / "README.md"
+    index, planning = DOCS / "README.md", DOCS / "planning.md"
     return {
+        planning: planning_page(planning.read_text(encoding="utf-8")),
         DOCS / "reference" / "commands.md": commands_page(),
         index: index_page(index.read_text(encoding="utf-8")),
     }

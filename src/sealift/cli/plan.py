@@ -78,7 +78,7 @@ def plan(*, as_json: bool, new: str | None, **given: Any) -> None:
         if as_json:
             common.emit({"file": new})
         return
-    _writable(given["out"], given["report"])
+    _can_be_done(given["out"], given["report"])
     asked, left_out = _asked(given)
     with common.Meter() as meter:
         found = _planned(given, asked, meter)
@@ -93,8 +93,11 @@ def plan(*, as_json: bool, new: str | None, **given: Any) -> None:
         common.say(line)
 
 
-def _writable(out: str | None, report: str | None) -> None:
+def _can_be_done(out: str | None, report: str | None) -> None:
     """Before the work, not after it."""
+    from sealift.stages.plan import voyage
+
+    voyage.require()
     for option, path in (("--out", out), ("--report", report)):
         if path is None:
             continue

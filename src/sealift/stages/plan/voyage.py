@@ -29,6 +29,7 @@ the rented servers cost from the beginning of the lease until they can begin, by
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -178,11 +179,16 @@ def seconds(wanted: Wanted, geometry: Geometry, terms: Terms, numbers: Numbers) 
     return line(wanted, geometry, terms, numbers).seconds
 
 
+def require() -> None:
+    """BadInput where what plays a voyage is not installed."""
+    if importlib.util.find_spec("simpy") is None:
+        raise BadInput("not installed: simpy", hint="pip install 'sealift[plan]'")
+
+
 def _played(wanted: Wanted, geometry: Geometry, terms: Terms, number: Value) -> Outcome:
-    try:
-        from sealift.stages.plan.events import Voyage
-    except ImportError as error:
-        raise BadInput(f"not installed: {error.name}", hint="pip install 'sealift[plan]'") from error
+    require()
+    from sealift.stages.plan.events import Voyage
+
     return Voyage(wanted, geometry, terms, number).run()
 
 

@@ -16,12 +16,14 @@ import pathlib
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
 from sealift.errors import SealiftError
 from sealift.formats import (
@@ -43,8 +45,9 @@ from sealift.formats import (
 from sealift.formats import manifest as mf
 from sealift.reading import trust
 from sealift.stages import verify_report, verify_state
+from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
+from sealift.stages.plan import calibrate, geometry, told
 from sealift.stages.plan import document as documents
-from sealift.stages.plan import geometry
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
 
@@ -242,6 +245,54 @@ def plan(data: bytes) -> None:
     """shipment.toml; written again it says the same."""
     found = documents.parse(data)
     assert documents.parse(documents.render(found).encode()) == found
+
+
+def _voyages() -> list[bytes]:
+    form = told.form().encode()
+    lines = form.split(b"\n")
+    filled = b"\n".join(line.removeprefix(b"# ") if b" = " in line or b"[[" in line else line for line in lines)
+    words = ["any carrier and 2 drives, 99.99%", "60x80TB:ssd", "anna:hand, ben,4xcourier", "2026-12-20T08:00+01:00"]
+    return [form, filled, *(each.encode() for each in words)]
+
+
+@target(_voyages)
+def voyage(data: bytes) -> None:
+    """voyage.toml, what it tells of drives, and the words of options."""
+    text = data.decode(errors="replace")
+    each(*(lambda parse=parse: parse(text) for parse in (told.loss, told.drives, told.carriers, told.moment)))
+    found = told.parse(data)
+    rows = tuple(replace(row, count=min(row.count, 20)) for row in found.drives[:20])
+    for drive in told.fleet(rows):
+        assert 0 < drive.capacity < 1 << 80
+    told.ready(replace(found, drives=rows), now=datetime(2026, 12, 1, tzinfo=UTC))
+
+
+def _listings() -> list[bytes]:
+    volume = VolumeRow(
+        device="/dev/sda", kind="disk", size_bytes=9, filesystem="xfs", label=None, uuid=None, mounts=["/mnt/d"],
+        swap=False, used_bytes=0, free_bytes=8, sealift=None, trouble=None,
+    )  # fmt: skip
+    row = DriveRow(
+        name="S1", serial="S1", model="M", firmware=None, device="/dev/sda", kind="disk", transport=None, size_bytes=9,
+        rotational=True, removable=False, table=None, health=smart.unknown("why"), volumes=[volume],
+        flags=[Flag(flag="batch", why="why")],
+    )  # fmt: skip
+    return [msgspec.json.encode(Listing(drives=[row, row], elsewhere=[]))]
+
+
+@target(_listings)
+def listing(data: bytes) -> None:
+    """The JSON of `sealift drives --json`, as a plan takes it."""
+    taken, left = told.listing(data)
+    assert all(drive.why for drive in left)
+    told.fleet(taken)
+
+
+@target(lambda: [(ROOT / "docs" / "examples" / "host.json").read_bytes()])
+def calibration(data: bytes) -> None:
+    """A kept calibration, and what is reckoned with it."""
+    found = calibrate.decode(data)
+    found.speeds(calibrate.Shape(files=10**9, bytes=10**15, incompressible=0.5), data=16, parity=5)
 
 
 @target(lambda: [_sealed()[mf.SEAL_FILES[3]]], 1 << 13)

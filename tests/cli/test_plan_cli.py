@@ -112,7 +112,7 @@ def test_the_form_is_written_once_and_read():
         ((*PAPER, *FLEET, "--start", "2030-01-01", "--deadline", "2029-01-01"), "is not after the start of packing"),
         ((*PAPER, *FLEET, "--survive", "everything"), "the loss to survive"),
         ((*PAPER, *FLEET, "--geometry", "1x9+9"), "no geometry that fits"),
-        ((*PAPER, *FLEET, "--drives", "host.json"), "is no list of drives"),
+        ((*PAPER, *FLEET, "--drives", "host.json"), "host.json: no list of drives"),
         ((*PAPER, *FLEET, "--tests", "host.json"), "host.json: "),
         ((*PAPER, *FLEET, "--tests", "none.json"), "none.json: No such file"),
         (("--bytes", "0", "--files", "1", *FLEET), "does not add up"),

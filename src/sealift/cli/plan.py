@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sealift.stages.plan.choose import Planned
     from sealift.stages.plan.corpus import Corpus
     from sealift.stages.plan.terms import DriveSpeed
-    from sealift.stages.plan.told import Voyage
+    from sealift.stages.plan.told import Drives, LeftOut, Voyage
 
 ON_THE_SPOT = 2.0  # seconds of a calibration that is not kept
 KEPT = 10.0  # of one that is
@@ -113,7 +113,7 @@ def _can_be_done(out: str | None, report: str | None) -> None:
         require()
 
 
-def _asked(given: dict[str, Any]) -> tuple[Voyage, tuple[Any, ...]]:
+def _asked(given: dict[str, Any]) -> tuple[Voyage, tuple[LeftOut, ...]]:
     """Everything that is told, by file and options; and drives of this host that are left out."""
     from msgspec.structs import replace
 
@@ -135,9 +135,9 @@ def _asked(given: dict[str, Any]) -> tuple[Voyage, tuple[Any, ...]]:
         values["files"] = given["files"]
     if given["carriers"] is not None:
         values["carriers"] = told.carriers(given["carriers"])
-    left_out: tuple[Any, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     if given["drives"]:
-        rows: list[Any] = []
+        rows: list[Drives] = []
         for each in given["drives"]:
             if os.path.isfile(each):
                 some, left = _listed(each)
@@ -162,22 +162,15 @@ def _one_corpus(source: str | None, asked: Voyage) -> None:
         )
 
 
-def _listed(path: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _listed(path: str) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
     """Drives in the JSON of `sealift drives --json`."""
-    import msgspec
-
-    from sealift.stages.drives_list import Listing
     from sealift.stages.plan import told
     from sealift.trade.signing import read_limited
 
-    data = read_limited(path, told.MAX_LISTING, "list of drives")
     try:
-        found = msgspec.json.decode(data, type=Listing)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadInput(
-            f"{path} is no list of drives: {str(error)[:200]}", hint="sealift drives --json > drives.json makes one"
-        ) from error
-    return told.listed(found.drives)
+        return told.listing(read_limited(path, told.MAX_LISTING, "list of drives"))
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}", hint=error.hint) from error
 
 
 def _planned(given: dict[str, Any], asked: Voyage, meter: common.Meter) -> Planned:

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from sealift.stages.plan.choose import Planned
     from sealift.stages.plan.front import Choice
     from sealift.stages.plan.terms import Outcome
+    from sealift.stages.plan.told import LeftOut
 
 ROWS = 12  # of the front
 _SOME = 12  # carriers, drives that are left out
 
 
-def answer(found: Planned, left_out: Sequence[Any]) -> dict[str, Any]:
+def answer(found: Planned, left_out: Sequence[LeftOut]) -> dict[str, Any]:
     """The JSON object: all that is shown, every geometry, and where every drive goes."""
     import msgspec
 
@@ -96,7 +97,7 @@ def _times(outcome: Outcome) -> dict[str, float | None]:
     return {name: getattr(outcome, name) for name in _TIMES} | idle
 
 
-def show(found: Planned, left_out: Sequence[Any]) -> None:
+def show(found: Planned, left_out: Sequence[LeftOut]) -> None:
     """All of it, to stdout."""
     say = click.echo
     corpus = found.corpus
@@ -304,7 +305,7 @@ def _break_even(found: Planned) -> None:
     click.echo("; ".join(parts))
 
 
-def _left(left_out: Sequence[Any]) -> list[str]:
+def _left(left_out: Sequence[LeftOut]) -> list[str]:
     lines = [f"left out: {clean(each.name)}: {clean(each.why)}" for each in left_out[:_SOME]]
     if len(left_out) > _SOME:
         lines.append(f"left out: {len(left_out) - _SOME} more (--json names all)")

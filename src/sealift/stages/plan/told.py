@@ -18,6 +18,7 @@ from decimal import Decimal
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
+import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
@@ -261,6 +262,19 @@ class LeftOut(NamedTuple):
 
     name: str
     why: str
+
+
+def listing(data: bytes) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
+    """`listed`, of what `sealift drives --json` prints; BadInput for anything else."""
+    from sealift.stages.drives_list import Listing
+
+    try:
+        found = msgspec.json.decode(data, type=Listing)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(
+            f"no list of drives: {str(error)[:200]}", hint="sealift drives --json > drives.json makes one"
+        ) from error
+    return listed(found.drives)
 
 
 def listed(rows: Iterable[DriveRow]) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:

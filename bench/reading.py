@@ -296,22 +296,25 @@ class Cached:
         return [100_000 + place for place in range(BATCH)]
 
 
-def stall(made: Path, share: float, rate: float, cached: bool) -> float:
+def stall(made: Path, share: float, rate: float, how: str) -> float:
     """The share of its time for which a consumer waits that takes `share` of `rate` samples a second.
 
-    After 20 batches; of `cached` batches, what is left is the loader's own.
+    After 20 batches. `how`: "waits" for what a loader takes ahead (Ahead); "bare", for the loader itself; "cached", as
+    "waits" with batches at hand: what is left is the loader's own.
     """
     from torch.utils.data import DataLoader
 
+    from sealift.integrations.ahead import Ahead
     from sealift.integrations.torch import ShipmentDataset
 
     with open_shipment(made) as shipment:
         dataset: Any = ShipmentDataset(
             shipment, batch_size=BATCH, decode=lambda sample: len(sample.files["jpg"]), rank=0, world_size=1
         )
-        if cached:
+        if how == "cached":
             dataset = Cached(len(dataset))
-        loader = iter(DataLoader(dataset, batch_size=None, num_workers=WORKERS, prefetch_factor=8))
+        made_ahead = DataLoader(dataset, batch_size=None, num_workers=WORKERS, prefetch_factor=8)
+        loader = iter(made_ahead) if how == "bare" else Ahead(made_ahead)
         step = BATCH / (rate * share)
         waited = total = 0.0
         for number in range(len(dataset)):
@@ -404,8 +407,9 @@ def run(root: Path, medium: Path, scale: float, rounds: int) -> dict[str, Any]:
     shares = [0.25, 0.4, 0.55, 0.7, 0.85, 1.0]
     found["stall"] = {}
     for share in shares:
-        each = [statistics.median(once(stall, many, share, rate, cached) for _ in range(rounds)) for cached in (0, 1)]
-        found["stall"][str(share)] = dict(zip(("waits", "cached"), each, strict=True))
+        found["stall"][str(share)] = {
+            how: statistics.median(once(stall, many, share, rate, how) for _ in range(rounds)) for how in _LABELS
+        }
     print(f"stall {found['stall']}", flush=True)
     return found
 
@@ -445,14 +449,14 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"| {' | '.join(cells[:3])} | {ratios[0]:.1f}, {ratios[1]:.1f} | {cells[3]} |"
     yield "\n## Stall\n"
     yield "A consumer that asks for a share of the reader's rate waits for this share of its time (stall.svg); and"
-    yield "beside it the same loader, where every batch is at hand in its workers.\n"
+    yield "beside it the same loader bare, without Ahead, and with Ahead where every batch is at hand in its workers.\n"
     yield "| asked for | " + " | ".join(f"{float(share):.0%}" for share in found["stall"]) + " |"
     yield "|---|" + "---|" * len(found["stall"])
-    for name, words in (("waits", "waits"), ("cached", "waits, batches at hand")):
+    for name, words in _LABELS.items():
         yield f"| {words} | " + " | ".join(f"{each[name]:.2%}" for each in found["stall"].values()) + " |"
 
 
-_LABELS = {"waits": "read from the shipment", "cached": "batches at hand"}
+_LABELS = {"waits": "read from the shipment", "bare": "the same, without Ahead", "cached": "batches at hand"}
 
 
 def plot(found: dict[str, Any], path: Path) -> None:
@@ -464,7 +468,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
     plt.rcParams["svg.hashsalt"] = "sealift"
     figure, axes = plt.subplots(figsize=(6, 3.2))
-    for name, style in (("waits", "o-"), ("cached", "x--")):
+    for name, style in (("waits", "o-"), ("bare", ".:"), ("cached", "x--")):
         waits = [100 * each[name] for each in found["stall"].values()]
         axes.plot([100 * float(share) for share in found["stall"]], waits, style, label=_LABELS[name])
     axes.legend(frameon=False)

@@ -2,7 +2,7 @@
 
     dataset = ShipmentDataset(shipment, batch_size=512, seed=7, decode=decode)
     loader = DataLoader(dataset, batch_size=None, num_workers=4)
-    for step, batch in enumerate(loader, start=1):
+    for step, batch in enumerate(Ahead(loader), start=1):  # ahead.py: taken by a thread while a step runs
         ...
         checkpoint["data"] = dataset.state(step)
 

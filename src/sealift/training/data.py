@@ -21,6 +21,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from sealift.errors import BadInput, NotAllHere, SealiftError
+from sealift.integrations.ahead import Ahead
 from sealift.integrations.torch import ShipmentDataset
 from sealift.reading.containers import Tokens
 from sealift.reading.health import DriveHealth, Health, PackHealth, read_health
@@ -131,7 +132,7 @@ class Feed:
     ) -> None:
         """What Shipment.open and ShipmentDataset raise; NotAllHere where ranks have different drives before them."""
         self._config, self._ranks, self._say = config, ranks, say
-        self._items: Iterator[Any] | None = None
+        self._items: Ahead[Item] | None = None
         self._given = self._rounds = 0
         self._met: dict[tuple[int, int], bytes] = {}
         with ranks.together():
@@ -190,7 +191,7 @@ class Feed:
         """The next batch, of the next epoch where this one ends; the error that a reading process met."""
         while True:
             if self._items is None:
-                self._items = iter(self._loader())
+                self._items = Ahead(self._loader())
             item: Item | None = next(self._items, None)
             if item is not None and item.health is not None:
                 self._met[self._rounds, item.worker] = item.health
@@ -251,6 +252,8 @@ class Feed:
 
     def close(self) -> None:
         """End the reading processes, and close the shipment."""
+        if self._items is not None:
+            self._items.close()
         self._items = None
         self._dataset.shipment.close()
 

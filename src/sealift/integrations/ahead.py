@@ -4,14 +4,14 @@
     for step, batch in enumerate(Ahead(loader), start=1):
         ...
 
-A loader's `next` reads from a pipe, builds the batch and wakes the process that reads, all of it while the accelerator is
+A loader's `next` reads from a pipe, builds the batch and wakes the process that reads, all while the accelerator is
 idle; and on a busy host each of these may wait for a core: milliseconds, where a step takes as many. Here a thread does
 it during the step.
 
 What holds: items are those of the loader, in their order; an error comes where the loader raised it, after all items
-before it, and ends the iteration. At most `batches` items are held or on their way. The loader's iterator is made in the
-thread that makes this one, so that processes are forked there. After `close`, or when nobody holds it any more, the
-thread ends and lets the loader's iterator go.
+before it, and ends the iteration. At most `batches` items are held or on their way. The loader's iterator is made where
+this one is made, so that processes are forked there, and not by the thread. After `close`, or when nobody holds it any
+more, the thread ends and lets the loader's iterator go.
 
 What is not here: state. `ShipmentDataset.state(n)` counts the batches that were trained on, so it stays right; a loader
 that keeps its own state (torchdata's StatefulDataLoader) is ahead by what is held here.

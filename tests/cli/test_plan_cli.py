@@ -175,6 +175,10 @@ def test_drives_that_are_listed_are_planned_with_and_others_named():
             volumes=[blank], flags=[Flag(flag=each, why="it holds /") for each in flags],
         )  # fmt: skip
 
+    with open("none.json", "wb") as file:
+        file.write(msgspec.json.encode(Listing(drives=[row("BOOT", "system")], elsewhere=[])))
+    told = run(*PAPER, "--drives", "none.json", *FLEET[2:], fails=BadInput)
+    assert "no drive that may be packed onto\n  BOOT: system: it holds /" in told
     rows = [*(row(f"S{at}") for at in range(8)), row("BOOT", "system"), row("two words")]
     with open("drives.json", "wb") as file:
         file.write(msgspec.json.encode(Listing(drives=rows, elsewhere=[])))

@@ -168,9 +168,16 @@ def _listed(path: str) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
     from sealift.trade.signing import read_limited
 
     try:
-        return told.listing(read_limited(path, told.MAX_LISTING, "list of drives"))
+        taken, left = told.listing(read_limited(path, told.MAX_LISTING, "list of drives"))
     except BadInput as error:
         raise BadInput(f"{path}: {error}", hint=error.hint) from error
+    if not taken:
+        why = "".join(f"\n  {each.name}: {each.why}" for each in left[: common.SHOWN])
+        raise BadInput(
+            f"{path}: no drive that may be packed onto{why}",
+            hint="blank drives are taken, and mounted ones with an empty filesystem: sealift drives prepare makes those",
+        )
+    return taken, left
 
 
 def _planned(given: dict[str, Any], asked: Voyage, meter: common.Meter) -> Planned:

@@ -108,7 +108,7 @@ def _can_be_done(out: str | None, report: str | None) -> None:
             hint = "people fill in plans by hand: move it away, or give another name"
             raise BadInput(f"{option} {path} is there already; nothing was changed", hint=hint)
     if report is not None:
-        from sealift.stages.plan.report import require  # type: ignore[import-untyped]
+        from sealift.stages.plan.report import require
 
         require()
 
@@ -175,7 +175,7 @@ def _listed(path: str) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
         why = "".join(f"\n  {each.name}: {each.why}" for each in left[: common.SHOWN])
         raise BadInput(
             f"{path}: no drive that may be packed onto{why}",
-            hint="blank drives are taken, and mounted ones with an empty filesystem: sealift drives prepare makes those",
+            hint="blank drives are taken, and mounted ones with an empty filesystem (sealift drives prepare)",
         )
     return taken, left
 

@@ -143,12 +143,12 @@ def survives(wanted: Wanted, geometry: Geometry, odds: Odds) -> str:
     told = "" if odds.exact else f", simulated with a standard error of {odds.loss_error:.1e}"
     return (
         f"{geometry.data}+{geometry.parity}, {geometry.overhead:.1%} overhead, survives the loss of {losses}; every "
-        f"byte arrives with probability {_near_one(odds.loss)} ({rare}{told}), and {_near_one(odds.share_lost)} of the "
+        f"byte arrives with probability {near_one(odds.loss)} ({rare}{told}), and {near_one(odds.share_lost)} of the "
         "bytes are expected"
     )
 
 
-def _near_one(loss: float) -> str:
+def near_one(loss: float) -> str:
     """1 - loss in percent, to the first digit that is no nine; never rounded up to certainty."""
     if loss <= 0:
         return "100%"

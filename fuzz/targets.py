@@ -16,6 +16,7 @@ import pathlib
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from sealift.formats import (
     seal,
     smart,
     sshsig,
+    strict,
     tar,
     zstd,
 )
@@ -46,6 +48,7 @@ from sealift.stages import verify_report, verify_state
 from sealift.stages.plan import document as documents
 from sealift.stages.plan import geometry
 from sealift.trade import declaration as declarations
+from sealift.trade import labels, typeset
 from sealift.trade import release as releases
 
 if TYPE_CHECKING:
@@ -273,6 +276,17 @@ def _records() -> list[bytes]:
 def provenance_record(data: bytes) -> None:
     """provenance.json."""
     _record(data, provenance.decode)
+
+
+@target(lambda: [b"Anna\nSER00001", "Jürgen 快递 شركة\n#strong[x] \\ $a$".encode()], 1 << 9)
+def label(data: bytes) -> None:
+    """Names on a label: typeset and made into a code, or refused."""
+    carrier, _, serial = data.decode(errors="replace").partition("\n")
+    if strict.unprintable(carrier + serial) is None:
+        made = labels.Label((("carrier", carrier), ("serial", serial)))
+        svg = typeset.qr_svg(made.text)
+        sheet = {"head": serial, "note": carrier, "marks": [], "labels": [{"lines": made.lines, "code": svg}]}
+        assert typeset.typeset("labels", sheet, date(2026, 11, 26)).startswith(b"%PDF-")
 
 
 @target(lambda: [fetch.encode_list(fetch.FetchList(shipment="5a" * 8, groups=[], packs=[], contents=[]))])

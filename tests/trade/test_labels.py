@@ -54,6 +54,17 @@ def inside(path, number):
     return papers.inside(path, number // 14, papers.place(number))
 
 
+def stands_well(path, number):
+    """Label `number`, counted from 0: its words lie within it, beside its code, and not over one another."""
+    place = papers.place(number)
+    boxes = [box for box, _ in papers.words(path, number // 14) if place.meets(box) and box.bottom - box.top < 20]
+    room = place._replace(right=place.right - 38.1 * papers.MM)
+    assert boxes
+    assert all(room.holds(box.inked()) for box in boxes)
+    inked = [box.inked() for box in boxes]
+    assert not [(a, b) for i, a in enumerate(inked) for b in inked[i + 1 :] if a.meets(b, slack=0.1)]
+
+
 def said(label):
     """The words of a label in the order of its lines."""
     return " ".join(label.text.split())
@@ -110,8 +121,15 @@ def test_a_release_of_another_declaration_makes_no_label():
 
 
 def test_codes_and_print_of_a_sheet_of_sixty_are_the_labels_texts(tmp_path):
-    names = ("Anna", "Jürgen Größe-Öztürk", "阿里山快递有限公司", "شركة الخليج للنقل", "Ελληνική Πλοήγηση")
-    declaration = carried(*(names[number % 5] for number in range(60)), consignment_id="SL-2026-SIXTY")
+    names = (
+        "Anna",
+        "Jürgen Größe-Öztürk",
+        "阿里山快递有限公司",
+        "شركة الخليج للنقل",
+        "Ελληνική Πλοήγηση",
+        "Donaudampfschifffahrt " * 2 + "Österreich",
+    )
+    declaration = carried(*(names[number % 6] for number in range(60)), consignment_id="SL-2026-SIXTY")
     made, path = sheet(tmp_path, declaration, released(declaration), note="read by: 90 days.")
     pages = papers.text(path)
     assert [re.findall(r"page (\d) of (\d)", page) for page in pages] == [[(str(i), "5")] for i in range(1, 6)]
@@ -121,7 +139,8 @@ def test_codes_and_print_of_a_sheet_of_sixty_are_the_labels_texts(tmp_path):
         assert "DRAFT" not in page
     for number, label in enumerate(made):
         assert papers.code(papers.picture(path, number // 14, papers.place(number)), tmp_path) == label.text
-        if number % 5 != 3:  # poppler writes what runs from right to left with marks of its own
+        stands_well(path, number)
+        if number % 6 != 3:  # poppler writes what runs from right to left with marks of its own
             assert inside(path, number) == said(label)
 
 
@@ -135,15 +154,18 @@ def test_the_longest_names_are_neither_clipped_nor_overlap(tmp_path, name):
         leg="return", in_reply_to="X" + "W" * 63, rehearsal=True,
     )  # fmt: skip
     (label, _), path = sheet(tmp_path, declaration)
-    place = papers.place(0)
-    found = [each for each in papers.words(path, 0) if place.meets(each[0]) and each[0].bottom - each[0].top < 20]
-    room = papers.Box(place.left, place.top, place.right - 38.1 * papers.MM, place.bottom)
-    assert all(room.holds(box, slack=0.5) for box, _ in found), [each for each in found if not room.holds(each[0], 0.5)]
-    inked = [box.inked() for box, _ in found]
-    assert not [(a, b) for i, a in enumerate(inked) for b in inked[i + 1 :] if a.meets(b, slack=0.1)]
+    stands_well(path, 0)
     if name.isascii():
         assert inside(path, 0).replace(" ", "").endswith("".join(label.text.split()))
-    assert papers.code(papers.picture(path, 0, place), tmp_path) == label.text
+    assert papers.code(papers.picture(path, 0, papers.place(0)), tmp_path) == label.text
+
+
+def test_what_needs_a_second_line_is_printed_smaller(tmp_path):
+    declaration = carried("Donaudampfschifffahrt " * 2 + "Wien", "Bo", serial="S{:03d}" + "M" * 40)
+    made, path = sheet(tmp_path, declaration, released(declaration))
+    for number, label in enumerate(made):
+        stands_well(path, number)
+        assert inside(path, number).replace(" ", "") == "".join(label.text.split())
 
 
 def test_a_code_is_read_though_it_is_scratched(tmp_path):

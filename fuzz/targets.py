@@ -16,7 +16,7 @@ import pathlib
 import sys
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from sealift.formats import (
     seal,
     smart,
     sshsig,
+    strict,
     tar,
     zstd,
 )
@@ -49,6 +50,7 @@ from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.plan import calibrate, geometry, told
 from sealift.stages.plan import document as documents
 from sealift.trade import declaration as declarations
+from sealift.trade import labels, typeset
 from sealift.trade import release as releases
 
 if TYPE_CHECKING:
@@ -232,7 +234,7 @@ def _plans() -> list[bytes]:
     chosen = next(each for each in found if (each.data, each.parity, each.groups) == (2, 1, 2))
     plain = documents.draft(wanted, chosen, size=1 << 40, files=1000, pack_size=1 << 30)
     forecast = documents.Forecast(why="as many as fit", loss_probability=1e-6, hours_to_all=99.5)
-    known = {drive.name: (f"S{drive.name}", "Maker") for drive in drives}
+    known = {drive.name: documents.Known(9 << 40, f"S{drive.name}", "Maker") for drive in drives}
     full = documents.draft(
         wanted, chosen, source="/data", size=1 << 40, files=1000, pack_size=1 << 30, order="shuffled", seed=7,
         known=known, numbers={"courier_lost": 0.01}, forecast=forecast,
@@ -324,6 +326,17 @@ def _records() -> list[bytes]:
 def provenance_record(data: bytes) -> None:
     """provenance.json."""
     _record(data, provenance.decode)
+
+
+@target(lambda: [b"Anna\nSER00001", "Jürgen 快递 شركة\n#strong[x] \\ $a$".encode()], 1 << 9)
+def label(data: bytes) -> None:
+    """Names on a label: typeset and made into a code, or refused."""
+    carrier, _, serial = data.decode(errors="replace").partition("\n")
+    if strict.unprintable(carrier + serial) is None:
+        made = labels.Label((("carrier", carrier), ("serial", serial)))
+        svg = typeset.qr_svg(made.text)
+        sheet = {"head": serial, "note": carrier, "marks": [], "labels": [{"lines": made.lines, "code": svg}]}
+        assert typeset.typeset("labels", sheet, date(2026, 11, 26)).startswith(b"%PDF-")
 
 
 @target(lambda: [fetch.encode_list(fetch.FetchList(shipment="5a" * 8, groups=[], packs=[], contents=[]))])

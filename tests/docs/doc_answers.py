@@ -105,6 +105,7 @@ def _origin(folder, ask):
     ask("declare --new", "declare --new form.toml --author-key dana_key.pub")
     (folder / "shipment.toml").write_text(document.render(plans.make(3, ("Anna", "Bo", "Cem"), (2, 1, 1), (1, 0))))
     ask("declare --new", "declare --new planned.toml --plan shipment.toml")
+    ask("labels", "labels shipment.toml --declaration planned.toml --out labels.pdf")
     ask("declare --check", "declare --check form.toml", 1)
     ask("declare --check", "declare --check declaration.toml")
     released = (

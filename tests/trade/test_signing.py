@@ -1,5 +1,6 @@
 """Signing with key files, passphrases and agents; files limited; what was there is kept."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -173,6 +174,42 @@ def test_write_new_never_replaces(tmp_path):
         signing.write_new(str(tmp_path / "absent" / "f"), b"x")
     assert {entry.name for entry in tmp_path.iterdir()} == {"f", "link"}
     assert (tmp_path / "f").read_bytes() == b"one"
+
+
+def test_write_new_is_whole_or_not_there_and_comes_after_nobody(tmp_path, monkeypatch):
+    path, fsync = str(tmp_path / "f"), os.fsync
+
+    def fails(_handle):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(BadInput, match="Input/output error"):
+        signing.write_new(path, b"half")
+    assert not list(tmp_path.iterdir())
+
+    def another_came(handle):
+        if not os.path.exists(path):
+            (tmp_path / "f").write_bytes(b"theirs")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", another_came)
+    with pytest.raises(BadInput, match="there already"):
+        signing.write_new(path, b"ours")
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("f", b"theirs")]
+
+
+def test_write_new_does_without_hard_links(tmp_path, monkeypatch):
+    def no_links(_source, _target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    before = os.umask(0o027)
+    try:
+        signing.write_new(str(tmp_path / "f"), b"one")
+    finally:
+        os.umask(before)
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("f", b"one")]
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o640
 
 
 def test_pairs_are_kept_under_numbers(tmp_path):

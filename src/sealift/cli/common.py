@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 import time
 from collections import deque
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sealift.formats.age import Identity
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.reading.trust import TrustedSeal
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.release import Release
 
 SHOWN = 20  # lines of a list on a screen; the rest is counted, and all of it is in the JSON
 _PLAIN_EVERY, _BAR_EVERY = 5.0, 0.2  # seconds between lines, and between pictures of a bar
@@ -156,6 +159,22 @@ def load_allowed(path: str | None) -> AllowedSigners:
     from sealift.trade.signing import load_allowed_signers
 
     return load_allowed_signers(path)
+
+
+def release_beside(file: str, declaration: Declaration, allowed_signers: str | None) -> Release | None:
+    """The release beside the declaration in `file`; None where there is none, or nobody is said who may release.
+
+    A release that is there and does not hold raises Refused, or what is wrong with it.
+    """
+    from sealift.formats.sshsig import MAX_ARMORED
+    from sealift.trade import release, signing
+
+    path = release.path_beside(file)
+    if allowed_signers is None or not os.path.exists(path):
+        return None
+    data = signing.read_limited(path, release.MAX_RELEASE, "release")
+    signature = signing.read_limited(path + ".sig", MAX_ARMORED, "signature")
+    return release.check_release(declaration, data, signature, signing.load_allowed_signers(allowed_signers))
 
 
 def load_identities(paths: Sequence[str]) -> list[Identity]:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from sealift.cli import common, planned
 from sealift.errors import BadInput, DeclarationInvalid
-
-if TYPE_CHECKING:
-    from sealift.trade.declaration import Declaration
-    from sealift.trade.release import Release
 
 HELP = """
 Start a declaration (--new), or check one (--check).
@@ -141,7 +136,7 @@ def sheet(file: str, carrier: str, allowed_signers: str | None) -> dict[str, Any
 
     data = signing.read_limited(file, declaration.MAX_BYTES, "declaration")
     parsed = declaration.parse(data, draft=True)
-    release = _release_beside(file, parsed, allowed_signers) if allowed_signers is not None else None
+    release = common.release_beside(file, parsed, allowed_signers)
     if release is None:
         click.echo("no checked release: this sheet is a draft", err=True)
     text = sheets.sheet(parsed, carrier, release)
@@ -151,15 +146,3 @@ def sheet(file: str, carrier: str, allowed_signers: str | None) -> dict[str, Any
         "released": release is not None,
         "sheet": text,
     }
-
-
-def _release_beside(file: str, parsed: Declaration, allowed_signers: str) -> Release | None:
-    from sealift.formats.sshsig import MAX_ARMORED
-    from sealift.trade import release, signing
-
-    path = release.path_beside(file)
-    if not os.path.exists(path):
-        return None
-    data = signing.read_limited(path, release.MAX_RELEASE, "release")
-    signature = signing.read_limited(path + ".sig", MAX_ARMORED, "signature")
-    return release.check_release(parsed, data, signature, signing.load_allowed_signers(allowed_signers))

@@ -51,6 +51,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "plan": Entry("sealift.cli.plan:plan", "Which drives, which carriers, how long, how sure."),
         "drives": Entry("sealift.cli.drives:drives", "The drives of this host; prepare, test, locate."),
         "declare": Entry("sealift.cli.declare:declare", "Start or check the declaration of a shipment."),
+        "labels": Entry("sealift.cli.labels:labels", "Print QR labels for the drives of a plan."),
         "release": Entry("sealift.cli.release:release", "Release a declaration: another person's signature."),
         "seal": Entry("sealift.cli.seal:seal", "Close a shipment under its released declaration."),
         "pack": Entry("sealift.cli.pack:pack", "Pack a corpus onto drives; the same command again resumes."),

@@ -277,6 +277,11 @@ def drive_id(group: int, slot: int) -> str:
     return f"g{group}s{slot}"
 
 
+def drive_label(shipment: str, number: int, total: int) -> str:
+    """What is printed on drive `number` of `total`, short enough to be called across a room: cd072c-17of60."""
+    return f"{shipment[:6]}-{number}of{total}"
+
+
 def slot_of(stripe: int, role: int, n: int) -> int:
     """The slot on which role `role` of `stripe` lies: roles turn, so every drive holds data."""
     return (role + stripe) % n

@@ -13,7 +13,7 @@ has one declaration. What holds:
 - There is no monetary value and no threshold here: the record has no field for either.
 - One number means one thing: rows are counted from 1, as on labels, so drives[3] is "drive 3 of N".
 
-What is not here: files, signatures (release.py), sheets and labels (sheets.py), screening. The software
+What is not here: files, signatures (release.py), sheets (sheets.py), labels (labels.py), screening. The software
 records statements and gives no legal advice.
 """
 

@@ -1,13 +1,12 @@
-"""Texts made from a declaration for people on the way: the carrier's sheet and the drive's label.
+"""The carrier's sheet, made from a declaration for people on the way; and words that it shares with other papers.
 
 Every sheet shows the whole shipment, whoever carries which part of it: its totals, all parties, all
 carriers, all drives, its leg, the shipment that it answers or who may answer it, and the other shipments of the same
-parties; the carrier's own drives are only marked. Every label says "drive i of N" and the declaration's id, and of a
-return leg what it answers, and names no customer. A sheet says DRAFT at its
+parties; the carrier's own drives are only marked. A sheet says DRAFT at its
 head and foot unless it is given the checked release of exactly this declaration; a rehearsal's texts say
 REHEARSAL. Tests hold all of this.
 
-What is not here: which papers are due, and printing.
+What is not here: which papers are due, the drive's label (labels.py), and printing.
 """
 
 from __future__ import annotations
@@ -36,12 +35,11 @@ def sheet(declaration: Declaration, carrier: str, release: Release | None = None
     names = [row.name for row in declaration.carriers]
     if carrier not in names:
         raise BadInput(f"{carrier!r} is no carrier of {declaration.consignment_id}", hint=f"one of {', '.join(names)}")
-    if release is not None and release.declaration_digest != declaration.digest:
-        raise Refused("this release is of another declaration, or of an earlier state of this one")
-    marks = _marks(declaration, release)
+    check_release_is_of(declaration, release)
+    above = marks(declaration, release)
     blocks = [
         [
-            *marks,
+            *above,
             f"Carrier's sheet for {carrier}",
             f"Shipment {declaration.consignment_id}, {leg_text(declaration)}",
         ],
@@ -58,30 +56,21 @@ def sheet(declaration: Declaration, carrier: str, release: Release | None = None
             f"Declaration BLAKE3 {declaration.digest}",
             release.summary if release is not None else "Not released.",
             BASIS,
-            *marks,
+            *above,
         ],
     ]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def label_lines(declaration: Declaration, serial: str) -> list[str]:
-    """Short lines for the label of the drive `serial`; BadInput when it is not declared."""
-    total = len(declaration.drives)
-    for number, drive in enumerate(declaration.drives, start=1):
-        if drive.serial == serial:
-            lines = [
-                declaration.consignment_id,
-                f"drive {number} of {total}",
-                f"serial {serial}",
-                f"carrier {drive.carrier or EMPTY}",
-                f"one shipment of {counted(total, 'drive')}, {size(declaration.capacity_bytes)}",
-                *([leg_text(declaration)] if declaration.leg == "return" else []),
-            ]
-            return [REHEARSAL, *lines] if declaration.rehearsal else lines
-    raise BadInput(
-        f"drive {serial!r} is not declared in {declaration.consignment_id}",
-        hint="add it under [[drives]]; a released declaration needs a new release then",
-    )
+def check_release_is_of(declaration: Declaration, release: Release | None) -> None:
+    """Refused when a release is given that is of another declaration."""
+    if release is not None and release.declaration_digest != declaration.digest:
+        raise Refused("this release is of another declaration, or of an earlier state of this one")
+
+
+def marks(declaration: Declaration, release: Release | None) -> list[str]:
+    """What every paper says first: that it is a rehearsal's, and that it is a draft."""
+    return ([REHEARSAL] if declaration.rehearsal else []) + ([DRAFT] if release is None else [])
 
 
 def leg_text(declaration: Declaration) -> str:
@@ -104,9 +93,14 @@ def declared_otherwise(declaration: Declaration, found: int) -> str | None:
 
 def size(count: int) -> str:
     """Bytes in full and in a decimal unit: "15,360,950,534,144 bytes (15.4 TB)"."""
+    return f"{count:,} bytes ({rounded(count)})" if count >= 10**6 else f"{count:,} bytes"
+
+
+def rounded(count: int) -> str:
+    """Bytes in a decimal unit: 15.4 TB."""
     for power, unit in ((15, "PB"), (12, "TB"), (9, "GB"), (6, "MB")):
         if count >= 10**power:
-            return f"{count:,} bytes ({count / 10**power:.1f} {unit})"
+            return f"{count / 10**power:.1f} {unit}"
     return f"{count:,} bytes"
 
 
@@ -124,10 +118,6 @@ def ranges(numbers: list[int]) -> str:
         else:
             runs.append([number, number])
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs) or "none"
-
-
-def _marks(declaration: Declaration, release: Release | None) -> list[str]:
-    return ([REHEARSAL] if declaration.rehearsal else []) + ([DRAFT] if release is None else [])
 
 
 def _totals(declaration: Declaration) -> list[str]:

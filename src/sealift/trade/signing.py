@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import errno
 import os
 import re
+import secrets
 import stat
 import subprocess
 import sys
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from sealift.formats.sshsig import PublicKey
 
 MAX_KEY_FILE = 64 << 10
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 PROVE_NAMESPACE = "sealift-prove"
 PROVE_MESSAGE = b"sealift asks whether this key can sign; this signature says nothing else\n"
 TIMEOUT = 600  # seconds for a passphrase or a touch
@@ -174,18 +178,33 @@ def read_limited(path: str, limit: int, what: str, *, error: type[SealiftError] 
 
 
 def write_new(path: str, data: bytes) -> None:
-    """Create `path` with `data`, on the medium; BadInput when something is there already."""
+    """Create `path` with `data`, whole and on the medium; BadInput when something is there already.
+
+    A crash leaves nothing under this name, so that the same command again is not refused.
+    """
+    temporary = os.path.join(os.path.dirname(path), f".sealift-{secrets.token_hex(8)}")
     try:
-        with open(path, "xb") as file:
+        if os.path.lexists(path):
+            raise FileExistsError
+        with open(temporary, "xb") as file:  # readable by whom the umask says, unlike mkstemp's
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)  # unlike a rename it never takes the place of a file that came meanwhile
+        except OSError as error:
+            if error.errno not in _NO_LINKS or os.path.lexists(path):
+                raise
+            os.rename(temporary, path)  # FAT and some network filesystems have no hard links
         _sync_folder(path)
     except FileExistsError as error:
         hint = "give another name"
         raise BadInput(f"{path} is there already; nothing was changed", hint=hint) from error
     except (OSError, ValueError) as error:
         raise _unwritten(path, error) from error
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            os.unlink(temporary)
 
 
 def write_pair(path: str, data: bytes, signature: bytes) -> str | None:
@@ -239,7 +258,8 @@ def _write_beside(path: str, data: bytes) -> str:
 
 
 def _unwritten(path: str, error: OSError | ValueError) -> BadInput:
-    return BadInput(f"{path}: {(error.strerror if isinstance(error, OSError) else None) or error}")
+    why = (error.strerror if isinstance(error, OSError) else None) or error
+    return BadInput(f"{path}: {why}", hint="give a name in a folder that is there and may be written to")
 
 
 def _sync_folder(path: str) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from sealift.errors import DriveFault
 from sealift.formats import canonical, manifest
-from sealift.formats.manifest import DeclarationRef
+from sealift.formats.manifest import DeclarationRef, drive_label
 from sealift.stages.pack import room
 from sealift.stages.pack.catchup import CatchUp
 from sealift.stages.pack.close import close_group
@@ -309,7 +309,7 @@ def _facts(work: Work, group: int) -> GroupFacts:
     )
     total = deal.drives_total
     rows = [
-        (place.number, place.serial, f"{config.shipment[:6]}-{place.number}of{total}", place.carrier)
+        (place.number, place.serial, drive_label(config.shipment, place.number, total), place.carrier)
         for place in deal.groups[group]
     ]
     return GroupFacts(

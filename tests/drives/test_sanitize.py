@@ -20,8 +20,8 @@ STATUS = "$ hdparm --sanitize-status {device}\n> \n> /dev/sdz:\n> Issuing SANITI
 IDLE, DONE = STATUS + ">     State:    SD0 Sanitize Idle\n", ">     Last Sanitize Operation Completed Without Error\n"
 BUSY = STATUS + ">     State:    SD2 Sanitize operation In Process\n>     Progress: 0x41c2 (25%)\n"
 FAILED = STATUS + "2> SANITIZE device error reason: Sanitize Command Unsuccessful\n2> Drive in SD3 state\nexit 5\n"
-SET = "$ hdparm --user-master user --security-set-pass sealift {device}\n"
-ERASE = "$ hdparm --user-master user --security-erase sealift {device}\n"
+SET = "$ hdparm --user-master u --security-set-pass sealift {device}\n"
+ERASE = "$ hdparm --user-master u --security-erase sealift {device}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -228,7 +228,7 @@ def test_the_enhanced_one_is_taken_where_it_is_there(tmp_path):
 def test_an_interrupted_security_erase_is_opened_again(tmp_path):
     """The drive is locked with the password that the first one set."""
     locked, free = istdout(security=SUPPORTED | ENABLED | LOCKED), istdout(security=SUPPORTED)
-    opened = "".join(f"$ hdparm --user-master user --security-{w} sealift {{device}}\n" for w in ("unlock", "disable"))
+    opened = "".join(f"$ hdparm --user-master u --security-{w} sealift {{device}}\n" for w in ("unlock", "disable"))
     device = transcripts.Recorded(
         locked + VERSION + locked + opened + free + SET + ERASE + "medium zeros\n" + free
     )  # fmt: skip
@@ -241,6 +241,16 @@ def test_a_failed_security_erase_says_how_the_drive_is_opened(tmp_path):
     free = istdout(security=SUPPORTED)
     device = transcripts.Recorded(free + VERSION + free + free + SET + ERASE + "2> SG_IO: bad\nexit 5\n")
     assert 'password "sealift"' in not_erased(device, "ata-security-erase", tmp_path, "SG_IO").hint
+
+
+def test_a_drive_that_cannot_be_asked_can_still_be_written():
+    for transcript in (
+        "$ nvme id-ctrl {device} --raw-binary\n2> no such thing\nexit 1\n",
+        "$ nvme id-ctrl {device} --raw-binary\n",
+    ):
+        can = sanitize.abilities(transcripts.Recorded(transcript), "nvme", discards=True)
+        assert can.techniques == ["overwrite", "discard"]
+        assert "nvme id-ctrl" in can.why[0]
 
 
 def test_a_frozen_drive_is_not_offered_a_security_erase():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,6 +265,32 @@ def test_a_damaged_filesystem_hides_whose_data_it_is(made, tmp_path, capsys):
     dock.names = [name]
     assert dock.erase() == 5
     assert "nobody can see whose data is on" in capsys.readouterr().err
+
+
+def test_a_real_drive_of_the_shipment_and_of_none_other(made, tmp_path, capsys):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_bytes(os.urandom(5000))
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source")
+    origin.pack()
+    name, node = made.drive("0.img", "ext4")
+    place = made.mount(node, "mnt")
+    shutil.copytree(Path(origin.mounts[1]) / "sealift", place / "sealift")
+    card = json.loads((place / "sealift/drive.json").read_bytes())
+    loops.run("umount", place)
+    dock = Dock(made, tmp_path, count=0)
+    dock.names = [name]
+    assert dock.run() == 5
+    assert f"a drive of shipment {card['shipment']}, and the receipts are of" in capsys.readouterr().err
+    dock.papers.receive(erasures.group(0, "intact", ("SER0", "A", "B")), shipment=card["shipment"])
+    assert dock.run() == 5
+    assert "it says that it is g0s1; the receipt has SER0 as g0s0" in capsys.readouterr().err
+    dock.papers.receive(erasures.group(0, "intact", ("A", "SER0", "B")), shipment=card["shipment"])
+    assert dock.run() == 0
+    assert "A DRIVE OF A SHIPMENT" in capsys.readouterr().err, "what stands on it is shown"
+    assert dock.erase() == 0
+    assert Path(name).read_bytes() == bytes(64 * MIB)
+    (record,) = dock.certified()
+    assert record.media.source.endswith("g0s1, drive 2 of 100")
 
 
 def known(monkeypatch, shipment, drive):

@@ -145,9 +145,7 @@ def erase(
             plans,
             papers,
             settings,
-            progress=lambda step, done, total: meter.update(
-                step, sum(done.values()), max(sum(total.values()), sum(done.values())), drives=done
-            ),
+            progress=lambda done, total: meter.update("erasing", sum(done.values()), sum(total.values()), drives=done),
         )
     if as_json:
         common.emit(erase_words.answer(plans, method, erased))

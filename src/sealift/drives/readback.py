@@ -180,5 +180,7 @@ def _everything(size: int) -> Iterator[Place]:
 def _first_not_zero(data: memoryview) -> int | None:
     import numpy as np
 
-    found = np.flatnonzero(np.frombuffer(data, np.uint8))
-    return int(found[0]) if len(found) else None
+    whole = len(data) // 8 * 8
+    if not np.frombuffer(data[:whole], np.uint64).any() and not any(data[whole:]):
+        return None
+    return int(np.flatnonzero(np.frombuffer(data, np.uint8))[0])

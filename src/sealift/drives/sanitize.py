@@ -113,7 +113,7 @@ TECHNIQUES: dict[str, Technique] = {
         Technique("overwrite", "clear", _CLEAR, "", (), zeros=True),
         Technique(
             "ata-security-erase", "clear", _CLEAR, "hdparm",
-            ("hdparm", "--user-master", "user", "--security-erase", PASSWORD, DEVICE), zeros=False,
+            ("hdparm", "--user-master", "u", "--security-erase", PASSWORD, DEVICE), zeros=False,
         ),
         Technique("discard", "clear", "NIST SP 800-88 Rev. 2, Clear", "", (), zeros=True, whole=True),
     )
@@ -124,12 +124,15 @@ TECHNIQUES: dict[str, Technique] = {
 
 
 def abilities(device: Device, family: Family, *, discards: bool) -> Abilities:
-    """What can be asked of the drive. Only questions; DriveFault where its own answer cannot be had."""
-    if family == "nvme":
-        return _nvme_abilities(controller(device), discards=discards)
-    if family == "ata":
-        return _ata_abilities(identity(device), discards=discards)
+    """What can be asked of the drive: only questions. Where it cannot be asked, it can still be written."""
     why = ["no sanitize operation is known of this kind of drive here"]
+    try:
+        if family == "nvme":
+            return _nvme_abilities(controller(device), discards=discards)
+        if family == "ata":
+            return _ata_abilities(identity(device), discards=discards)
+    except DriveFault as error:
+        why = [str(error)]
     return Abilities(family=family, techniques=_clears(discards=discards), why=why)
 
 
@@ -253,8 +256,8 @@ def _settle_ata(device: Device, technique: Technique, say: Callable[[float], Non
     if now.enabled and not now.expired:
         hint = "it has a password that is not sealift's; whoever set it must remove it"
         if now.locked:
-            _asked(device, "hdparm", "--user-master", "user", "--security-unlock", PASSWORD, DEVICE, hint=hint)
-        _asked(device, "hdparm", "--user-master", "user", "--security-disable", PASSWORD, DEVICE, hint=hint)
+            _asked(device, "hdparm", "--user-master", "u", "--security-unlock", PASSWORD, DEVICE, hint=hint)
+        _asked(device, "hdparm", "--user-master", "u", "--security-disable", PASSWORD, DEVICE, hint=hint)
 
 
 class _Patience:
@@ -325,7 +328,7 @@ def _security_erase(device: Device, technique: Technique, can: Abilities, say: C
     if before.frozen or before.expired or not before.security:
         raise DriveFault(f"{device.node}: its security is frozen, expired or not there", drive=device.node)
     stated = (before.enhanced_minutes if can.enhanced else before.minutes) or 12 * 60
-    _asked(device, "hdparm", "--user-master", "user", "--security-set-pass", PASSWORD, DEVICE)
+    _asked(device, "hdparm", "--user-master", "u", "--security-set-pass", PASSWORD, DEVICE)
     answer = device.command(
         *words(technique, can),
         seconds=60.0 * (2 * stated + 60),

@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from sealift.trade.certificate import Method
     from sealift.trade.erasure import Named
 
-    Progress = Callable[[str, dict[str, int], dict[str, int]], None]  # a step; bytes done and in all, by name
+    Progress = Callable[
+        [dict[str, int], dict[str, int]], None
+    ]  # by name: bytes done, and in all, of writing and reading
 
 ReadBack = Literal["sample", "full"]
 PATIENCE = 180.0  # seconds in which the process of a drive says nothing
@@ -256,7 +258,11 @@ def erase(
     """
     settings.signer.prove()
     disks = drives_prepare.look_again([plan.candidate for plan in plans], seconds=seconds)
-    jobs = [erase_certify.begin(plan, disk, papers, settings) for plan, disk in zip(plans, disks, strict=True)]
+    health = block.health(disks, seconds=seconds)
+    jobs = [
+        erase_certify.begin(plan, disk, state, papers, settings)
+        for plan, disk, state in zip(plans, disks, health, strict=True)
+    ]
     keeper = _Keeper(plans, papers, settings, jobs, progress)
     try:
         answers = apart.run(
@@ -302,7 +308,7 @@ class _Keeper:
                 name = self._plans[place].disk.name
                 self._done[name], self._total[name] = words["done"], words["total"]
                 if self._progress is not None:
-                    self._progress(words["step"], self._done, self._total)
+                    self._progress(self._done, self._total)
             else:
                 self._end(place, msgspec.convert(words, Outcome))
 

@@ -21,7 +21,7 @@ import msgspec
 from blake3 import blake3
 
 from sealift import __version__
-from sealift.drives import block, sanitize
+from sealift.drives import sanitize
 from sealift.drives.device import Log
 from sealift.errors import BadInput, Refused
 from sealift.formats.manifest import FileRef
@@ -125,11 +125,10 @@ def open_folder(folder: str) -> None:
         raise BadInput(f"--certificates {folder}: {(error.strerror or str(error)).lower()}") from error
 
 
-def begin(plan: Plan, disk: Disk, papers: Papers, settings: Settings) -> Job:
+def begin(plan: Plan, disk: Disk, health: Health, papers: Papers, settings: Settings) -> Job:
     """Make the log and its first line. BadInput: it is there already, or cannot be made."""
     now = datetime.now(UTC)
     path = os.path.join(settings.folder, f"{stem(plan.serial)}-{now.strftime(_STEM_TIME)}.log.jsonl")
-    health = block.health([disk])[0]
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         folder = os.open(settings.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

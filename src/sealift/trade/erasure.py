@@ -149,29 +149,20 @@ def find(serial: str, receipts: Sequence[Receipt]) -> Named | None:
     if not found:
         return None
     group = found[0].group.group
-    newest = _newest(receipts)[group]
-    here = next((each for each in found if each.receipt is newest), None)
-    return here or Named(newest, _group(newest, group), found[0].drive)
+    newest, row = _newest(receipts)[group]
+    return next((each for each in found if each.receipt is newest), Named(newest, row, found[0].drive))
 
 
 def unverified(receipts: Sequence[Receipt]) -> list[int]:
     """Groups of the shipment that the newest receipts do not say to be intact or rebuilt, in order."""
     newest = _newest(receipts)
     total = max(receipt.record.groups_total for receipt in receipts)
-    return [
-        number
-        for number in range(total)
-        if number not in newest or _group(newest[number], number).state not in VERIFIED
-    ]
+    return [number for number in range(total) if number not in newest or newest[number][1].state not in VERIFIED]
 
 
-def _newest(receipts: Sequence[Receipt]) -> dict[int, Receipt]:
-    """By group: the receipt that speaks of it last."""
-    newest: dict[int, Receipt] = {}
+def _newest(receipts: Sequence[Receipt]) -> dict[int, tuple[Receipt, ReceiptGroup]]:
+    """By number: the receipt that speaks of the group last, and what it says."""
+    newest: dict[int, tuple[Receipt, ReceiptGroup]] = {}
     for receipt in sorted(receipts, key=lambda each: each.record.at):
-        newest.update(dict.fromkeys((group.group for group in receipt.record.groups), receipt))
+        newest.update((group.group, (receipt, group)) for group in receipt.record.groups)
     return newest
-
-
-def _group(receipt: Receipt, number: int) -> ReceiptGroup:
-    return next(group for group in receipt.record.groups if group.group == number)

@@ -451,6 +451,41 @@ def test_what_was_interrupted_says_so_has_no_certificate_and_can_be_run_again(ma
     assert dock.images[0].read_bytes() == bytes(48 * MIB)
 
 
+def test_one_that_was_killed_leaves_nothing_running_and_no_certificate(made, tmp_path, capsys):
+    need_fuse()
+    dock = Dock(made, tmp_path, size=48 * MIB)
+    with odd_disk.disk(dock.images[0], "slow") as (file, _):
+        dock.names[0] = str(file)
+        node = made.attach(file)
+        running = subprocess.Popen(
+            [sys.executable, "-m", "sealift", *dock.words(yes=dock.names)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            until = time.monotonic() + 30
+            while not _flushed(dock):
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            running.kill()
+            running.wait()
+            while True:  # until nobody writes to the drive any more
+                assert time.monotonic() < until
+                try:
+                    os.close(os.open(node, os.O_RDONLY | os.O_EXCL))
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            assert dock.certified() == []
+            capsys.readouterr()
+            assert dock.run() == 0
+            assert "was begun before, and has no certificate" not in capsys.readouterr().err, "no folder was named"
+            assert dock.run("--certificates", str(dock.papers.certificates)) == 0
+            assert "was begun before, and has no certificate" in capsys.readouterr().err
+        finally:
+            running.kill()
+            loops.run("losetup", "-d", node)
+
+
 def _flushed(dock):
     """The markers of the slow drive are written, and it is being erased."""
     return any('"flush"' in path.read_text() for path in dock.papers.written("SER0*.log.jsonl"))

@@ -173,7 +173,7 @@ def version(device: Device, technique: Technique) -> str | None:
         return None
     answer = device.command(technique.tool, "version" if technique.tool == "nvme" else "-V", seconds=QUICK)
     found = [word for word in answer.output.decode(errors="replace").split() if word.strip("v")[:1].isdigit()]
-    return found[0][:100] if found else None
+    return found[0].strip("v")[:100] if found else None
 
 
 # --- asking ----------------------------------------------------------------------------------------------

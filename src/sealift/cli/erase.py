@@ -120,6 +120,7 @@ def erase(
 
     from sealift.stages import erase as stage
     from sealift.stages import erase_papers
+    from sealift.trade.certificate import NAMESPACE
 
     settings = _settings(method, given) if yes else None
     allowed = common.load_allowed(allowed_signers)
@@ -140,6 +141,8 @@ def erase(
         _dry(context, plans, method, as_json=as_json)
         return
     stage.check(plans, yes=yes)
+    if not allowed.allows(settings.signer.public_key, NAMESPACE, papers.now):
+        common.say("note: these allowed signers do not accept the key of these certificates (sealift-certificate)")
     with common.Meter() as meter:
         erased = stage.erase(
             plans,

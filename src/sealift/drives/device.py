@@ -208,6 +208,7 @@ class Logged:
     def __init__(self, device: Device, log: Log) -> None:
         self._device, self.log = device, log
         self.node, self.size = device.node, device.size
+        self.written = False  # whether anything of it may be gone
         self._run: dict[str, Any] = {}
 
     def command(self, *words: str, seconds: float, beat: Callable[[float], None] | None = None) -> Answer:
@@ -230,6 +231,7 @@ class Logged:
 
     def write(self, offset: int, buffer: memoryview) -> None:
         """See Device."""
+        self.written = True
         self._device.write(offset, buffer)
         self._count("write", offset, len(buffer))
 

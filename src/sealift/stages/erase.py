@@ -123,6 +123,7 @@ def survey(
     for candidate, answer, serial in zip(candidates, answers, numbers, strict=True):
         can, trouble = _heard(answer)
         way, why = (None, trouble) if can is None else choose(can, method, technique, read_back)
+        why = why or (another(candidate.disk, can) if can else None)
         objections = [*candidate.refusals, *objections_to(candidate, serial, papers)]
         objections += [why] if why and not candidate.refusals else []
         plans.append(
@@ -160,6 +161,14 @@ def _heard(answer: apart.Answer) -> tuple[sanitize.Abilities | None, str | None]
     if "why" in said:
         return None, said["why"]
     return msgspec.convert(said["can"], sanitize.Abilities), None
+
+
+def another(disk: Disk, can: sanitize.Abilities) -> str | None:
+    """Whether the commands reach another drive than the kernel names: a controller may stand in between."""
+    told, asked = ("".join((each or "").replace("_", " ").split()) for each in (disk.serial, can.serial))
+    if told and asked and told != asked:
+        return f"its own commands reach a drive with the serial number {can.serial}"
+    return None
 
 
 def _shown(way: Technique, can: sanitize.Abilities, disk: Disk) -> list[str]:
@@ -258,11 +267,10 @@ def erase(
     """
     settings.signer.prove()
     disks = drives_prepare.look_again([plan.candidate for plan in plans], seconds=seconds)
-    health = block.health(disks, seconds=seconds)
-    jobs = [
-        erase_certify.begin(plan, disk, state, papers, settings)
-        for plan, disk, state in zip(plans, disks, health, strict=True)
-    ]
+    work = list(zip(plans, disks, block.health(disks, seconds=seconds), strict=True))
+    for each in work:
+        erase_certify.check(*each, papers, settings)
+    jobs = [erase_certify.begin(*each, papers, settings) for each in work]
     keeper = _Keeper(plans, papers, settings, jobs, progress)
     try:
         answers = apart.run(
@@ -378,9 +386,17 @@ def _work(plan: Plan, disk: Disk, notes: Log, descriptor: int) -> Outcome:
     device = Logged(opened, notes)
     way = sanitize.TECHNIQUES[plan.technique or ""]
     can = sanitize.abilities(device, family(disk), discards=discards(disk))
-    if way.name not in can.techniques:
-        raise DriveFault(f"{way.name} cannot be had of it any more; nothing was written", drive=disk.name)
-    outcome = run(device, way, can, notes, whole=plan.read_back == "full", say=_Teller(descriptor))
+    why = another(disk, can) if way.name in can.techniques else f"{way.name} cannot be had of it any more"
+    if why is not None:
+        raise DriveFault(f"{why}; nothing was written", drive=disk.name)
+    try:
+        outcome = run(device, way, can, notes, whole=plan.read_back == "full", say=_Teller(descriptor))
+    except DriveFault as error:
+        if not device.written:
+            raise
+        raise DriveFault(
+            f"{error}; what was on it is gone, or a part of it", drive=disk.name, hint=error.hint
+        ) from error
     opened.forget_partitions()
     return outcome
 

@@ -23,7 +23,7 @@ from blake3 import blake3
 from sealift import __version__
 from sealift.drives import sanitize
 from sealift.drives.device import Log
-from sealift.errors import BadInput, Refused
+from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats.manifest import FileRef
 from sealift.trade import certificate as certificates
 from sealift.trade import signing
@@ -125,6 +125,21 @@ def open_folder(folder: str) -> None:
         raise BadInput(f"--certificates {folder}: {(error.strerror or str(error)).lower()}") from error
 
 
+def check(plan: Plan, disk: Disk, health: Health, papers: Papers, settings: Settings) -> None:
+    """Make the certificate that there would be, before a byte is written. BadInput: it could not be made."""
+    now = datetime.now(UTC)
+    size = disk.device.size
+    outcome = Outcome(
+        tool="1", confirmed_by="x", answer="x", places=1, read_bytes=size if plan.read_back == "full" else 1, markers=1,
+        begun=now, ended=now,
+    )  # fmt: skip
+    log = FileRef(bytes=0, blake3="0" * 64)
+    try:
+        certificates.encode(_record(plan, disk, health, outcome, papers, settings, log))
+    except FormatError as error:
+        raise BadInput(f"{disk.name}: its certificate could not be made: {error}; nothing was written") from error
+
+
 def begin(plan: Plan, disk: Disk, health: Health, papers: Papers, settings: Settings) -> Job:
     """Make the log and its first line. BadInput: it is there already, or cannot be made."""
     now = datetime.now(UTC)
@@ -155,7 +170,7 @@ def begin(plan: Plan, disk: Disk, health: Health, papers: Papers, settings: Sett
 
 def certify(plan: Plan, job: Job, outcome: Outcome, papers: Papers, settings: Settings) -> tuple[str, str]:
     """Write the certificate, its signature and its text; path and validation. KeyInvalid, BadInput, FormatError."""
-    record = _record(plan, job, outcome, papers, settings)
+    record = _record(plan, job.disk, job.health, outcome, papers, settings, _log(job))
     data = certificates.encode(record)
     path = certificate_of(job.path)
     signature = settings.signer.sign(data, certificates.NAMESPACE)
@@ -165,17 +180,19 @@ def certify(plan: Plan, job: Job, outcome: Outcome, papers: Papers, settings: Se
     return path, record.validation
 
 
-def _record(plan: Plan, job: Job, outcome: Outcome, papers: Papers, settings: Settings) -> Certificate:
+def _record(
+    plan: Plan, disk: Disk, health: Health, outcome: Outcome, papers: Papers, settings: Settings, log: FileRef
+) -> Certificate:
     if outcome.begun is None or outcome.ended is None:
         raise Refused("an erasure without beginning and end is not certified")
     way = sanitize.TECHNIQUES[plan.technique or ""]
     first = papers.receipts[0].record
-    reasons = _reasons(plan, job, way)
+    reasons = _reasons(plan, disk, health, way)
     return Certificate(
         shipment=first.shipment,
         consignment_id=first.consignment_id,
         rehearsal=first.rehearsal,
-        media=_media(plan, job.disk, papers),
+        media=_media(plan, disk, papers),
         method=way.method,
         technique=way.name,
         standard=way.standard,
@@ -191,13 +208,13 @@ def _record(plan: Plan, job: Job, outcome: Outcome, papers: Papers, settings: Se
             mode=plan.read_back,
             places=outcome.places,
             bytes=outcome.read_bytes,
-            of_bytes=job.disk.device.size,
+            of_bytes=disk.device.size,
             expected="zeros" if way.zeros else "nothing of before",
             markers=outcome.markers,
         ),
         validation="escalate" if reasons else "accept",
         validation_reasons=reasons,
-        not_checked=_not_checked(plan, job, way, outcome),
+        not_checked=_not_checked(plan, disk, health, way, outcome),
         people=[
             Person(
                 name=settings.name,
@@ -210,7 +227,7 @@ def _record(plan: Plan, job: Job, outcome: Outcome, papers: Papers, settings: Se
         destination=settings.destination,
         delivery_verified=_delivery(plan, papers),
         legal_hold_checked=_holds(papers),
-        log=_log(job),
+        log=log,
     )
 
 
@@ -234,21 +251,20 @@ def _media(plan: Plan, disk: Disk, papers: Papers) -> Media:
     )
 
 
-def _reasons(plan: Plan, job: Job, way: sanitize.Technique) -> list[str]:
+def _reasons(plan: Plan, disk: Disk, health: Health, way: sanitize.Technique) -> list[str]:
     """What somebody should look at before the drive goes anywhere."""
     found = []
-    counts = [f"{job.health.counts[name]:,} {name}" for name in _HARM if job.health.counts.get(name)]
+    counts = [f"{health.counts[name]:,} {name}" for name in _HARM if health.counts.get(name)]
     if way.method == "clear" and counts:
         found.append(f"it was cleared, and has sectors that no overwrite reaches: {', '.join(counts)}")
-    if job.health.verdict == "failing":
-        found.append(f"it says of itself that it is failing: {job.health.why}"[:1000])
-    if plan.stated and job.disk.serial is not None:
-        found.append(f"its label says {plan.serial}, and it tells the serial number {job.disk.serial}")
+    if health.verdict == "failing":
+        found.append(f"it says of itself that it is failing: {health.why}"[:1000])
+    if plan.stated and disk.serial is not None:
+        found.append(f"its label says {plan.serial}, and it tells the serial number {disk.serial}")
     return found
 
 
-def _not_checked(plan: Plan, job: Job, way: sanitize.Technique, outcome: Outcome) -> list[str]:
-    disk = job.disk
+def _not_checked(plan: Plan, disk: Disk, health: Health, way: sanitize.Technique, outcome: Outcome) -> list[str]:
     lines = []
     if outcome.read_bytes < disk.device.size:
         lines.append(f"{disk.device.size - outcome.read_bytes:,} bytes outside the places that were read back")
@@ -264,8 +280,8 @@ def _not_checked(plan: Plan, job: Job, way: sanitize.Technique, outcome: Outcome
         lines.append("the medium beneath the file of the loop device")
     if plan.stated:
         lines.append("that the serial number on the label is the drive's own")
-    if job.health.verdict == "unknown":
-        lines.append(f"the drive's health: {job.health.why}"[:1000])
+    if health.verdict == "unknown":
+        lines.append(f"the drive's health: {health.why}"[:1000])
     return [
         *lines,
         "copies of the data in other places",

@@ -36,6 +36,7 @@ from sealift.formats import (
     fetch,
     paged,
     provenance,
+    sanitize,
     seal,
     smart,
     sshsig,
@@ -49,8 +50,10 @@ from sealift.stages import verify_report, verify_state
 from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.plan import calibrate, geometry, told
 from sealift.stages.plan import document as documents
+from sealift.trade import certificate as certificates
 from sealift.trade import declaration as declarations
 from sealift.trade import labels, typeset
+from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
 
 if TYPE_CHECKING:
@@ -304,6 +307,52 @@ def release(data: bytes) -> None:
     _record(data, releases.decode)
     each(*(lambda t=text: releases.check_release(good[mf.SEAL_FILES[2]], t, good[mf.SEAL_FILES[4]], _signers())
            for text in (data, fixed(data))))  # fmt: skip
+
+
+def _receipts() -> list[bytes]:
+    ref = mf.FileRef(bytes=1, blake3="ab" * 32)
+    states: list[tuple[receipts.State, receipts.State]] = [("intact", "intact"), ("rebuilt", "lost")]
+    groups = [
+        receipts.ReceiptGroup(
+            group=number, manifest=ref, data=1, parity=1, state=state,
+            drives=[
+                receipts.ReceiptDrive(
+                    id=mf.drive_id(number, slot), number=2 * number + slot + 1, serial=f"S{number}{slot}", state=each,
+                )
+                for slot, each in enumerate(["intact", last])
+            ],
+        )
+        for number, (state, last) in enumerate(states)
+    ]  # fmt: skip
+    record = receipts.ReceiptRecord(
+        shipment="5a" * 8, consignment_id="SL-1", rehearsal=False, declaration=ref, seal=ref,
+        received_by=receipts.Receiver(name="Rui", organisation="Petrel", contact="c"), at="2026-11-20T10:00:00Z",
+        groups_total=2, drives_total=4, groups=groups,
+    )  # fmt: skip
+    return [receipts.encode(record)]
+
+
+@target(_receipts)
+def receipt(data: bytes) -> None:
+    """receipt.json."""
+    _record(data, receipts.decode)
+
+
+def _certificates() -> list[bytes]:
+    page = (ROOT / "docs" / "spec" / "certificate.md").read_text()
+    return [page.partition("```json\n")[2].partition("```")[0].encode()]
+
+
+@target(_certificates)
+def certificate(data: bytes) -> None:
+    """certificate.json, and its text for people: lines that print, whatever the fields are."""
+
+    def shown(record: certificates.Certificate) -> certificates.Certificate:
+        text = certificates.as_text(record, "x.json")
+        assert strict.unprintable(text.replace("\n", "")) is None
+        return record
+
+    _record(data, lambda text: shown(certificates.decode(text)))
 
 
 def _records() -> list[bytes]:
@@ -586,6 +635,33 @@ def smart_answer(data: bytes) -> None:
     found = smart.parse(data)
     assert found.why.isprintable()
     assert found.why or found.verdict == "good"
+
+
+def _answers() -> list[bytes]:
+    page = bytearray(sanitize.CONTROLLER_BYTES)
+    page[4:24], page[328:332] = b"S6CANX0T000001      ", b"\x07\0\0\0"
+    log = b"\xff\xff\x01\x01\x02".ljust(sanitize.LOG_BYTES, b"\0")
+    words = b"\n/dev/sdz:\n" + b"\n".join([b" ".join([b"f001"] * 8)] * 32) + b"\n"
+    status = b"    State:    SD2 Sanitize operation In Process\n    Progress: 0x41c2 (25%)\n"
+    return [bytes(page), log, words, status]
+
+
+@target(_answers)
+def sanitize_answer(data: bytes) -> None:
+    """What nvme and hdparm say of a drive's own erasing: texts of one printable line, and progress within bounds."""
+
+    def texts(found: sanitize.Controller | sanitize.Identity) -> None:
+        assert all(text is None or text.isprintable() for text in found[:3])
+
+    def bounds(progress: int) -> None:
+        assert 0 <= progress < sanitize.WHOLE
+
+    each(
+        lambda: texts(sanitize.parse_controller(data)),
+        lambda: texts(sanitize.parse_identify(data)),
+        lambda: bounds(sanitize.parse_sanitize_log(data).progress),
+        lambda: bounds(sanitize.parse_sanitize_status(data).progress),
+    )
 
 
 def _tests() -> list[bytes]:

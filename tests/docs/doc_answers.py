@@ -2,12 +2,14 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
 from functools import partial
 from pathlib import Path
 
+import erasures
 import loops
 import plans
 from doc_pages import blocks, environment
@@ -90,6 +92,11 @@ def _drives(folder, ask):
         ask("drives", "drives --need 1TB")
         ask("drives test", f"drives test {mount} --bytes 4MiB --record tests.json")
         ask("drives locate", f"drives locate {name} --seconds 0.1")
+        loops.run("umount", mount)
+        papers = erasures.Papers(Path(place), ("SER0",))
+        look = shlex.join(["erase", name, "--serial", f"{name}=SER0", "--method", "clear", *papers.look()])
+        ask("erase", look)
+        ask("erase", f"{look} {shlex.join(papers.do(name))}")
 
 
 def _pack(state, mounts, more=""):

@@ -47,7 +47,7 @@ def test_template_is_a_draft_that_names_every_empty_field_at_once():
     rows = {"carriers", "drives"}
     wanted = {path for path in paths() if path.partition(".")[0] not in rows or path in rows}
     tables = {"author", "shipper", "consignee", "end_user", "end_use", "data", "return"}
-    optional = {"rehearsal", "in_reply_to", "other_shipments", "return.recipients", "return.signers"}
+    optional = {"rehearsal", "in_reply_to", "other_shipments", "legal_hold", "return.recipients", "return.signers"}
     assert named == wanted - tables - {"type", "version", "consignment_id"} - optional
 
 

@@ -66,6 +66,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "mount": Entry("sealift.cli.mount:mount", "Show a shipment as a read-only folder."),
         "unpack": Entry("sealift.cli.unpack:unpack", "Restore the corpus, or a part of it."),
         "train": Entry("sealift.cli.train:train", "Train on the drives as they stand; again resumes."),
+        "erase": Entry("sealift.cli.erase:erase", "Erase drives that have arrived, with a certificate each."),
     },
 }
 COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

@@ -136,6 +136,10 @@ class AllowedSigners:
             objection = objection or reason
         raise SignatureInvalid(f"{objection} (line {lines[0].number} of the allowed signers)")
 
+    def allows(self, key: sshsig.PublicKey, namespace: str, at: Instant | None = None) -> bool:
+        """Whether a signature by this key, made at that time, would be accepted."""
+        return any(line.key == key and line.objection(namespace, at, None) is None for line in self.lines)
+
 
 def matches(name: str, patterns: str) -> bool:
     """True if `name` matches a comma-separated list of patterns (PATTERNS in ssh_config(5)).

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
+from sealift.errors import FormatError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -170,6 +172,20 @@ def unprintable(text: str) -> str | None:
         if category in {"Cc", "Zl", "Zp", "Cs"} or character in _REORDERING:
             return character
     return None
+
+
+def check_texts(record: Struct, name: str) -> None:
+    """FormatError where any text of a signed record is not one line that prints as it is read."""
+    pending: list[Any] = [msgspec.to_builtins(record)]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            if (bad := unprintable(value)) is not None:
+                raise FormatError(f"{name}: a text holds the character U+{ord(bad):04X}")
+        elif isinstance(value, dict):
+            pending += [*value, *value.values()]
+        elif isinstance(value, list):
+            pending += value
 
 
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")

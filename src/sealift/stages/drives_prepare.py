@@ -79,7 +79,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 def survey(names: Sequence[str], *, seconds: float = block.SECONDS) -> list[Candidate]:
     """What the drives of these names hold. BadInput: no such drive, or not root."""
     if os.geteuid() != 0:
-        raise BadInput("making filesystems is root's", hint="sudo sealift drives prepare ...")
+        raise BadInput("looking into drives and emptying them is root's", hint="sudo sealift ...")
     disks = block.discover(seconds=seconds)
     wanted = [_named(disks, name) for name in dict.fromkeys(names)]
     volumes = [volume for disk in wanted for volume in disk.volumes]
@@ -107,7 +107,7 @@ def _named(disks: Sequence[Disk], name: str) -> Disk:
             raise BadInput(f"{name} is named {disk.name}", hint="a drive is named as `sealift drives` names it")
     parts = {volume.device.path: disk for disk in disks for volume in disk.volumes[1:]}
     if name in parts:
-        raise BadInput(f"{name} is a part of {parts[name].name}", hint="only whole drives are prepared")
+        raise BadInput(f"{name} is a part of {parts[name].name}", hint="only whole drives are emptied")
     raise BadInput(f"there is no drive {name}", hint="`sealift drives` lists them; a name is given whole")
 
 
@@ -207,7 +207,7 @@ def prepare(
     tool = blank.MKFS[filesystem][0]
     if apart.tool(tool) is None:
         raise BadInput(f"{tool} is not installed; nothing was written", hint="install xfsprogs or e2fsprogs")
-    disks = _look_again(candidates, seconds)
+    disks = look_again(candidates, seconds=seconds)
     begun = time.monotonic()
     jobs = [partial(_make, disk, filesystem) for disk in disks]
     answers = apart.run(jobs, seconds=_PATIENCE, limit=_LIMIT)
@@ -237,8 +237,8 @@ def _make(disk: Disk, filesystem: Filesystem, descriptor: int) -> None:
     os.write(descriptor, msgspec.json.encode(said))
 
 
-def _look_again(candidates: Sequence[Candidate], seconds: float) -> list[Disk]:
-    """The same drives as they are found now."""
+def look_again(candidates: Sequence[Candidate], *, seconds: float = block.SECONDS) -> list[Disk]:
+    """The same drives as they are found now, right before they are written. Refused where one is another by now."""
     now = survey([candidate.disk.name for candidate in candidates], seconds=seconds)
     changed = []
     for before, after in zip(candidates, now, strict=True):

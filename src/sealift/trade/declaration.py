@@ -63,7 +63,9 @@ Country = Annotated[str, Meta(max_length=2)]
 KeyLine = Annotated[str, Meta(max_length=strict.MAX_LINE)]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 62)]
 
-OPTIONAL = frozenset({"rehearsal", "in_reply_to", "other_shipments", "carriers.legal_name"})
+NO_HOLD = "none"  # of legal_hold
+
+OPTIONAL = frozenset({"rehearsal", "in_reply_to", "other_shipments", "legal_hold", "carriers.legal_name"})
 
 
 class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -143,6 +145,7 @@ class Content(_Section, frozen=True, kw_only=True):
     leg: Literal["", "outbound", "return"] = ""
     in_reply_to: Id = ""
     other_shipments: Annotated[list[Id], Meta(max_length=1000)] = []
+    legal_hold: Text = ""
     author: Author = Author()
     shipper: Party = Party()
     consignee: Party = Party()

@@ -69,6 +69,10 @@ HELP: dict[str, Help] = {
         "Ids of other shipments between these parties, earlier or at the same time; printed on every sheet. "
         'Example: ["SL-2026-7XQ2MB"]'
     ),
+    "legal_hold": Help(
+        'Whether anybody ordered that this data be kept: "none", or who did, and under which reference. sealift erase '
+        'refuses a drive of this shipment unless the answer is "none".'
+    ),
     "author": Help("Who fills in this form. The release must be another person's, with another key."),
     "author.name": Help('Example: "A. Author"', "wants the author's name"),
     "author.email": Help('Example: "a.author@example.com"', "wants the author's e-mail address"),

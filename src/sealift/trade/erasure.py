@@ -1,0 +1,168 @@
+"""Whether a drive may be erased: rule 5 of the house. Pure: records in, a sentence out.
+
+No erasure before the receiver's verification is signed, and never under a legal hold. `objection` names the first of
+these rules that does not hold; `may_erase` is true where it names none:
+
+1. All receipts and declarations are of one shipment, and one of the declarations is that which the receipts bind.
+2. No declaration states a legal hold, whoever released it; and that there is none ("none") is stated by the declaration
+   that the receipts bind, or by another one with a release that holds. Silence is no answer.
+3. No receipt is from the future, and none is signed with the key of the declaration's author: the origin cannot receive
+   from itself.
+4. The drive does not say that it belongs to another shipment.
+5. A drive that a receipt names by its serial number: the newest receipt of its group says intact or rebuilt.
+6. One that no receipt names (never packed, or set aside while it was): a declaration names it, or it says itself that
+   it is of this shipment; and receipts cover every group of that, each intact or rebuilt. Nothing that such a drive may
+   hold of it is needed then. Any other drive is nobody's here, and refused.
+
+What is not here: signatures (receipt.py, release.py have checked them), what else stands on a drive, and erasing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sealift.errors import KeyInvalid
+from sealift.formats import sshsig
+from sealift.trade.declaration import NO_HOLD
+from sealift.trade.receipt import VERIFIED, Receipt, ReceiptDrive, ReceiptGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.release import Release
+
+
+class Declared(NamedTuple):
+    """A declaration that was given, and its release if it has one that holds."""
+
+    declaration: Declaration
+    release: Release | None = None
+
+
+class Named(NamedTuple):
+    """Where a receipt names a drive."""
+
+    receipt: Receipt
+    group: ReceiptGroup
+    drive: ReceiptDrive
+
+
+def may_erase(
+    serial: str,
+    receipts: Sequence[Receipt],
+    declarations: Sequence[Declared],
+    now: datetime,
+    *,
+    bears: str | None = None,
+) -> bool:
+    """Whether the drive may be erased; `bears` is the shipment that the drive itself says it is of, None: nothing."""
+    return objection(serial, receipts, declarations, now, bears=bears) is None
+
+
+def objection(
+    serial: str,
+    receipts: Sequence[Receipt],
+    declarations: Sequence[Declared],
+    now: datetime,
+    *,
+    bears: str | None = None,
+) -> str | None:
+    """Why the drive may not be erased, in one sentence; None: it may be."""
+    why = _papers(receipts, declarations, now)
+    if why is not None:
+        return why
+    shipment = receipts[0].record.shipment
+    if bears is not None and bears != shipment:
+        return f"it says that it is a drive of shipment {bears}, and the receipts are of {shipment}"
+    named = find(serial, receipts)
+    if named is not None:
+        if named.group.state in VERIFIED:
+            return None
+        return f"group {named.group.group} is {named.group.state}, by the receipt of {named.receipt.record.at}"
+    declared = any(drive.serial == serial for each in declarations for drive in each.declaration.drives)
+    if bears is None and not declared:
+        return "no receipt and no declaration names it, and it does not say whose it is"
+    missing = unverified(receipts)
+    if missing:
+        listed = ", ".join(map(str, missing[:5])) + (" ..." if len(missing) > 5 else "")
+        return f"no receipt names it, and these groups of the shipment are not verified: {listed}"
+    return None
+
+
+def _papers(receipts: Sequence[Receipt], declarations: Sequence[Declared], now: datetime) -> str | None:
+    """Rules 1 to 3."""
+    if not receipts:
+        return "there is no receipt: nobody has signed that the data arrived"
+    if not declarations:
+        return "there is no declaration, so nobody says whether there is a legal hold"
+    first = receipts[0].record
+    ids = {(each.record.shipment, each.record.consignment_id, each.record.declaration.blake3) for each in receipts}
+    if len(ids) != 1:
+        return "the receipts are not of one shipment and one declaration"
+    if any(each.declaration.consignment_id != first.consignment_id for each in declarations):
+        return f"a declaration is not of {first.consignment_id}, of which the receipts are"
+    bound = [each for each in declarations if each.declaration.digest == first.declaration.blake3]
+    if not bound:
+        return f"none of the declarations is the one that the receipts bind (BLAKE3 {first.declaration.blake3})"
+    why = _hold(declarations, bound)
+    if why is not None:
+        return why
+    for receipt in receipts:
+        if receipt.at > now:
+            return f"the receipt says {receipt.record.at}, which is still to come"
+        if receipt.record.rehearsal != bound[0].declaration.rehearsal:
+            return "receipt and declaration differ in whether this is a rehearsal"
+        if _is_author(receipt, bound[0].declaration):
+            return "the receipt is signed with the key of the declaration's author, who did not receive anything"
+    return None
+
+
+def _hold(declarations: Sequence[Declared], bound: Sequence[Declared]) -> str | None:
+    for each in declarations:
+        hold = each.declaration.legal_hold.strip()
+        if hold and hold != NO_HOLD:
+            return f"legal hold: {hold}"
+    for each in declarations:
+        if each.declaration.legal_hold.strip() == NO_HOLD and (each in bound or each.release is not None):
+            return None
+    return 'no released declaration says legal_hold = "none", so nobody has said that there is no legal hold'
+
+
+def _is_author(receipt: Receipt, declaration: Declaration) -> bool:
+    try:
+        return sshsig.parse_public_key(declaration.author.public_key) == receipt.key
+    except KeyInvalid:
+        return True  # a released declaration has a key that parses; who cannot be told apart is not trusted
+
+
+def find(serial: str, receipts: Sequence[Receipt]) -> Named | None:
+    """The drive in the newest receipt of its group; None: no receipt names it."""
+    found = [
+        Named(receipt, group, drive)
+        for receipt in receipts
+        for group in receipt.record.groups
+        for drive in group.drives
+        if drive.serial == serial
+    ]
+    if not found:
+        return None
+    group = found[0].group.group
+    newest, row = _newest(receipts)[group]
+    return next((each for each in found if each.receipt is newest), Named(newest, row, found[0].drive))
+
+
+def unverified(receipts: Sequence[Receipt]) -> list[int]:
+    """Groups of the shipment that the newest receipts do not say to be intact or rebuilt, in order."""
+    newest = _newest(receipts)
+    total = max(receipt.record.groups_total for receipt in receipts)
+    return [number for number in range(total) if number not in newest or newest[number][1].state not in VERIFIED]
+
+
+def _newest(receipts: Sequence[Receipt]) -> dict[int, tuple[Receipt, ReceiptGroup]]:
+    """By number: the receipt that speaks of the group last, and what it says."""
+    newest: dict[int, tuple[Receipt, ReceiptGroup]] = {}
+    for receipt in sorted(receipts, key=lambda each: each.record.at):
+        newest.update((group.group, (receipt, group)) for group in receipt.record.groups)
+    return newest

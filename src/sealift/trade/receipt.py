@@ -1,0 +1,161 @@
+"""The receipt: the receiver's signed statement of what was verified, drive by drive and group by group.
+
+    NAME.receipt.json        ReceiptRecord, canonical JSON
+    NAME.receipt.json.sig    SSHSIG over it, namespace `sealift-receipt`
+
+    intact    every byte was read, and is as it was signed
+    rebuilt   of a drive: something was wrong or the drive did not come, and it was made again and verified;
+              of a group: every byte of data is there, some of it from parity, and was verified
+    lost      it did not come or is damaged, and was not made again; of a group: some data cannot be had
+    unseen    nobody has read enough of it yet to say
+
+What holds of a Receipt that `check_receipt` returns: it is canonical and consistent, and an allowed signer signed it in
+its namespace, with a key that was valid at the time that it states. It speaks of the groups that it names and of no
+others; it covers the shipment where it names all of them. docs/spec/receipt.md says the same to the byte.
+
+What is not here: verifying, and what a receipt permits (erasure.py).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import blake3
+from msgspec import Meta
+
+from sealift.errors import FormatError
+from sealift.formats import canonical, manifest, sshsig, strict
+from sealift.formats.canonical import Record
+from sealift.formats.manifest import Count, DriveId, FileRef, Name, ShipmentId
+
+if TYPE_CHECKING:
+    from sealift.formats.allowed_signers import AllowedSigners
+
+NAMESPACE = "sealift-receipt"
+MAX_RECEIPT = 64 << 20
+MAX_GROUPS = 100_000
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+State = Literal["intact", "rebuilt", "lost", "unseen"]
+VERIFIED = frozenset({"intact", "rebuilt"})
+TimeText = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
+_Width = Annotated[int, Meta(ge=0, le=manifest.MAX_DRIVES)]
+
+
+class Receiver(Record, frozen=True, kw_only=True):
+    """Who says it."""
+
+    name: Name
+    organisation: Name
+    contact: Name
+
+
+class ReceiptDrive(Record, frozen=True, kw_only=True):
+    """One drive of a group, in the order of slots."""
+
+    id: DriveId
+    number: Annotated[int, Meta(ge=1)]
+    serial: Name
+    state: State
+
+
+class ReceiptGroup(Record, frozen=True, kw_only=True):
+    """One group: of which manifest, and what became of its data."""
+
+    group: Count
+    manifest: FileRef
+    data: Annotated[int, Meta(ge=1, le=manifest.MAX_DRIVES)]
+    parity: _Width
+    state: State
+    drives: Annotated[list[ReceiptDrive], Meta(min_length=1, max_length=manifest.MAX_DRIVES)]
+
+
+class ReceiptRecord(Record, frozen=True, kw_only=True):
+    """What the receiver signs."""
+
+    type: Literal["sealift-receipt"] = "sealift-receipt"
+    version: Literal[1] = 1
+    shipment: ShipmentId
+    consignment_id: Name
+    rehearsal: bool
+    declaration: FileRef
+    seal: FileRef
+    received_by: Receiver
+    at: TimeText
+    groups_total: Annotated[int, Meta(ge=1, le=MAX_GROUPS)]
+    drives_total: Annotated[int, Meta(ge=1)]
+    groups: Annotated[list[ReceiptGroup], Meta(min_length=1, max_length=MAX_GROUPS)]
+
+
+class Receipt(NamedTuple):
+    """A receipt that `check_receipt` has accepted, by whom it is signed, and the digest of its bytes."""
+
+    record: ReceiptRecord
+    principal: str
+    fingerprint: str
+    key: sshsig.PublicKey
+    file: FileRef
+
+    @property
+    def at(self) -> datetime:
+        """When it says that it was made."""
+        return instant(self.record.at, "receipt.json")
+
+
+def encode(record: ReceiptRecord) -> bytes:
+    """Canonical bytes; what is signed. FormatError: the record contradicts itself."""
+    data = canonical.encode(record)
+    decode(data)
+    return data
+
+
+def decode(data: bytes) -> ReceiptRecord:
+    """Parse and check a receipt's own consistency; FormatError otherwise. Says nothing about who signed it."""
+    record = canonical.decode(data, ReceiptRecord, limit=MAX_RECEIPT, name="receipt.json")
+    strict.check_texts(record, "receipt.json")
+    instant(record.at, "receipt.json")
+    numbers = [group.group for group in record.groups]
+    if numbers != sorted(set(numbers)) or numbers[-1] >= record.groups_total:
+        raise FormatError("receipt.json: groups are not in order, or there are more than the shipment has")
+    for group in record.groups:
+        _check(group)
+    drives = [drive for group in record.groups for drive in group.drives]
+    if len({drive.serial.casefold() for drive in drives}) != len(drives):
+        raise FormatError("receipt.json: two drives have the same serial")
+    if len({drive.number for drive in drives}) != len(drives) or len(drives) > record.drives_total:
+        raise FormatError("receipt.json: two drives have the same number, or there are more than the shipment has")
+    if any(drive.number > record.drives_total for drive in drives):
+        raise FormatError("receipt.json: a drive's number is beyond the drives of the shipment")
+    return record
+
+
+def _check(group: ReceiptGroup) -> None:
+    where = f"receipt.json: group {group.group}"
+    if len(group.drives) != group.data + group.parity:
+        raise FormatError(f"{where}: its drives do not fit its geometry")
+    if [drive.id for drive in group.drives] != [manifest.drive_id(group.group, s) for s in range(len(group.drives))]:
+        raise FormatError(f"{where}: its drives are not in the order of their slots")
+    if (group.state == "intact") != all(drive.state == "intact" for drive in group.drives):
+        raise FormatError(f"{where}: a group is intact exactly if all its drives are")
+
+
+def check_receipt(data: bytes, signature: bytes, allowed: AllowedSigners) -> Receipt:
+    """The receipt in `data`, if an allowed signer signed it. FormatError, SignatureInvalid."""
+    record = decode(data)
+    signer = allowed.signer(data, signature, NAMESPACE, instant(record.at, "receipt.json"))
+    file = FileRef(bytes=len(data), blake3=blake3.blake3(data).hexdigest())
+    return Receipt(record, signer.principal, signer.fingerprint, signer.key, file)
+
+
+def is_whole(record: ReceiptRecord) -> bool:
+    """Whether it covers every group of the shipment, each verified."""
+    return len(record.groups) == record.groups_total and all(group.state in VERIFIED for group in record.groups)
+
+
+def instant(text: str, name: str) -> datetime:
+    """The time in a record; FormatError when there is no such time."""
+    try:
+        return datetime.strptime(text, TIME).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise FormatError(f"{name}: there is no time {text!r}") from error

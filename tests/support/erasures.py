@@ -1,0 +1,175 @@
+"""A shipment that was received: its declaration, receipts, keys, and what `sealift erase` is given of them."""
+
+import dataclasses
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import blake3
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sealift.formats import sshsig
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.formats.manifest import FileRef, drive_id
+from sealift.trade import declaration as d
+from sealift.trade import receipt as r
+from sealift.trade import release
+from sealift.trade.erasure import Declared
+from sealift.trade.signing import Signer
+
+SHIPMENT, CONSIGNMENT = "5f0c1d2e3a4b5c6d", "SL-2026-4F7K2Q"
+AT = "2026-11-20T10:00:00Z"
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+REF = FileRef(bytes=1, blake3="ab" * 32)
+
+
+def private(seed):
+    return Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
+
+
+def signer(seed):
+    return Signer("in memory", sshsig.public_key_of(private(seed)), private(seed))
+
+
+AUTHOR, OFFICER, RECEIVER, OPERATOR = map(signer, (1, 2, 4, 5))
+SIGNERS = (
+    f'officer@example.com namespaces="sealift-release" {OFFICER.public_key.line}\n'
+    f'dock@example.org namespaces="sealift-receipt" {RECEIVER.public_key.line}\n'
+    f'author@example.com namespaces="sealift-receipt" {AUTHOR.public_key.line}\n'
+    f'dana@example.org namespaces="sealift-certificate" {OPERATOR.public_key.line}\n'
+)
+ALLOWED = AllowedSigners.parse(SIGNERS.encode())
+
+
+def party(name):
+    return d.Party(
+        legal_name=name, address="Hauptstr. 1", country="DE", contact="a@example.com", ultimate_parent=name,
+        parent_hq_country="DE",
+    )  # fmt: skip
+
+
+def content(serials=("SER1", "SER2", "SER3"), **changes):
+    fields = {
+        "type": d.TYPE,
+        "version": 1,
+        "consignment_id": CONSIGNMENT,
+        "leg": "outbound",
+        "legal_hold": "none",
+        "author": d.Author(name="A. Author", email="author@example.com", public_key=AUTHOR.public_key.line),
+        "shipper": party("Shipper"),
+        "consignee": party("Consignee"),
+        "end_user": party("User"),
+        "end_use": d.EndUse(text="Training", class_="training"),
+        "data": d.DataSummary(summary="Text", licence_basis="CC BY", personal_data="none", source_bytes=1),
+        "carriers": [d.Carrier(name="Anna", contact="a", country="DE")],
+        "drives": [
+            d.Drive(serial=serial, carrier="Anna", capacity_bytes=64 << 20, make="Maker", model="Model X")
+            for serial in serials
+        ],
+    }
+    return d.Content(**(fields | changes))
+
+
+def declared(*, released=True, **changes):
+    """A declaration as it is given to erase."""
+    parsed = d.parse(d.render(content(**changes)).encode(), draft=True)
+    return Declared(parsed, released_by(parsed) if released else None)
+
+
+def released_by(parsed):
+    signed = release.make_release(parsed, OFFICER, officer="O. Fficer", reason="x", reference="x", now=NOW)
+    return release.check_release(parsed, signed.data, signed.signature, ALLOWED)
+
+
+def group(number=0, state="intact", serials=("SER1", "SER2", "SER3"), states=None, parity=1, first=1):
+    drives = [
+        r.ReceiptDrive(
+            id=drive_id(number, slot), number=first + slot, serial=serial,
+            state=(states or {}).get(serial, "intact" if state in {"intact", "rebuilt"} else state),
+        )
+        for slot, serial in enumerate(serials)
+    ]  # fmt: skip
+    if state == "rebuilt" and all(drive.state == "intact" for drive in drives):
+        drives[-1] = r.ReceiptDrive(id=drives[-1].id, number=drives[-1].number, serial=serials[-1], state="lost")
+    return r.ReceiptGroup(
+        group=number, manifest=REF, data=len(serials) - parity, parity=parity, state=state, drives=drives
+    )  # fmt: skip
+
+
+def record(declaration, *groups, groups_total=None, **changes):
+    groups = list(groups) or [group()]
+    parsed = getattr(declaration, "declaration", declaration)
+    fields = {
+        "shipment": SHIPMENT,
+        "consignment_id": CONSIGNMENT,
+        "rehearsal": False,
+        "declaration": FileRef(bytes=len(parsed.raw), blake3=blake3.blake3(parsed.raw).hexdigest()),
+        "seal": REF,
+        "received_by": r.Receiver(name="Rui Dock", organisation="Petrel", contact="dock@example.org"),
+        "at": AT,
+        "groups_total": groups_total or len(groups),
+        "drives_total": 100,
+        "groups": groups,
+    }
+    return r.ReceiptRecord(**(fields | changes))
+
+
+def received(declaration, *groups, by=RECEIVER, **changes):
+    """A receipt that was checked."""
+    data = r.encode(record(declaration, *groups, **changes))
+    return r.check_receipt(data, by.sign(data, r.NAMESPACE), ALLOWED)
+
+
+@dataclasses.dataclass
+class Papers:
+    """Files in a folder, and the words of the command that name them."""
+
+    folder: Path
+    serials: tuple[str, ...]
+
+    def __post_init__(self):
+        self.declaration = self.folder / "declaration.toml"
+        self.receipt = self.folder / "x.receipt.json"
+        self.signers = self.folder / "signers"
+        self.key = self.folder / "key"
+        self.certificates = self.folder / "erased"
+        self.declare()
+        self.receive()
+        self.signers.write_text(SIGNERS)
+        self.key.write_bytes(
+            private(5).private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+            )
+        )
+        self.key.chmod(0o600)
+
+    def declare(self, **changes):
+        self.declaration.write_text(d.render(content(self.serials, **changes)))
+
+    def receive(self, *groups, by=RECEIVER, **changes):
+        parsed = d.parse(self.declaration.read_bytes(), draft=True)
+        whole = groups or (group(serials=self.serials, parity=0),)
+        data = r.encode(record(parsed, *whole, **changes))
+        self.receipt.write_bytes(data)
+        Path(f"{self.receipt}.sig").write_bytes(by.sign(data, r.NAMESPACE))
+
+    def look(self):
+        """What a dry run is given."""
+        return [
+            "--receipt", str(self.receipt), "--declaration", str(self.declaration),
+            "--allowed-signers", str(self.signers),
+        ]  # fmt: skip
+
+    def do(self, *yes):
+        """What is given besides, to erase."""
+        words = [
+            "--key", str(self.key), "--certificates", str(self.certificates), "--by", "Dana Dock",
+            "--title", "dock technician", "--place", "Lisbon", "--contact", "dana@example.org",
+        ]  # fmt: skip
+        for name in yes:
+            words += ["--yes", name]
+        return words
+
+    def written(self, ending):
+        return sorted(self.certificates.glob(f"*{ending}")) if os.path.isdir(self.certificates) else []

@@ -143,7 +143,8 @@ def documented(name):
 
 NAMES = [
     "drives", "drives prepare", "drives test", "drives locate",
-    "declare --new", "declare --check", "declare --sheet", "release", "pack", "status", "seal",
+    "declare --new", "declare --check", "declare --sheet", "screen", "screen --check", "release",
+    "pack", "status", "seal",
     "inspect", "verify", "repair", "ls", "unpack", "train --new", "train", "train --measure-stall", "rehearse",
 ]  # fmt: skip
 CANNOT = {  # what the shipment of this test does not bring about

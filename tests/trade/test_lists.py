@@ -236,10 +236,32 @@ def test_faults_of_a_description(old, new, why):
         lists_csv.parse(made.TOML.replace(old, new).encode())
 
 
-def test_entries_of_one_id_stay_apart():
+def test_entries_of_one_id_stay_apart_in_lists_that_have_an_entry_a_row():
     """A decision is about one entry: two rows of one id are not one."""
     twice = [one._replace(number="7") for one in made.PEOPLE[:3]]
-    assert [entry.entry_id for entry in mapped(made.mapped(twice)).entries] == ["7", "7 #2", "7 #3"]
+    assert [entry.entry_id for entry in read(made.csl_csv(twice)).entries] == ["id7", "id7 #2", "id7 #3"]
+    without = [column for column in made.HEADER if column not in {"_id", "title"}]
+    nameless = read(made.csl_csv([one._replace(number="") for one in twice], header=without))
+    assert [entry.entry_id for entry in nameless.entries] == ["row 2", "row 3", "row 4"]
+
+
+def test_a_csv_with_a_name_in_parts_and_a_row_for_each_alias():
+    """As the UK publishes its list: a line above the header, family name last, rows of one group are one entry."""
+    head = "Last Updated,24/11/2026\r\nName 6,Name 1,Name 2,Name Non-Latin Script,Group Type,Group ID,DOB\r\n"
+    body = "ZORBANOV,Igor,Tarkan,,Individual,77,04/03/1961\r\nZORBANOFF,Igor,,Зорбанов,Individual,77,\r\n"
+    body += "HARVEL LTD,,,,Entity,78,\r\n"
+    columns = Columns(
+        id="Group ID", name_parts=("Name 1", "Name 2", "Name 6"), names=("Name Non-Latin Script",), kind="Group Type",
+        birth_dates="DOB", skip_lines=1,
+    )  # fmt: skip
+    found = lists_csv.read(made.given((head + body).encode()), columns)
+    one, other = found.entries
+    assert (one.entry_id, one.kind, one.birth_dates) == ("77", "person", ("04/03/1961",))
+    assert one.names == ("Igor Tarkan ZORBANOV", "Igor ZORBANOFF", "Зорбанов")
+    assert (other.names, other.kind) == (("HARVEL LTD",), "organisation")
+    assert found.files[0].rows == 3
+    with pytest.raises(BadInput, match="no more than 20 lines"):
+        lists_csv.read(made.given(head.encode()), Columns(names=("Name 1",), skip_lines=20))
 
 
 def test_columns_must_be_there_once():

@@ -55,6 +55,7 @@ def test_the_description_is_one_that_is_taken():
     assert described.columns == lists_csv.Columns(
         id="Ref",
         names=("Name", "Other names"),
+        name_parts=("Given", "Family"),
         kind="Kind",
         countries="Country",
         birth_dates="Born",

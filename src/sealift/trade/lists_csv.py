@@ -9,7 +9,7 @@
     encoding = "utf-8"
     [columns]                          of a csv only
     id = "Ref"
-    names = ["Name", "Also known as"]
+    names = ["Name", "Also known as"]  columns with whole names; name_parts: those that make one name together
     separator = ";"                    between several values in one field
 
 What holds: every fault of the TOML is named at once; columns that it names must be in the header, once each; every
@@ -28,7 +28,7 @@ from msgspec import Meta, Struct
 from sealift.errors import BadInput
 from sealift.formats import strict
 from sealift.trade.lists import Collector, Given, Kind, ScreeningList, decoded, refused
-from sealift.trade.lists_us import found_row, rows
+from sealift.trade.lists_us import rows
 
 MAX_TOML = 64 << 10
 TYPE: Literal["sealift-list"] = "sealift-list"
@@ -44,12 +44,14 @@ class Columns(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     id: _Name = ""
     names: Annotated[tuple[_Name, ...], Meta(max_length=20)] = ()
+    name_parts: Annotated[tuple[_Name, ...], Meta(max_length=20)] = ()  # of one name, in order
     kind: _Name = ""
     countries: _Name = ""
     birth_dates: _Name = ""
     programs: _Name = ""
     separator: Annotated[str, Meta(max_length=4)] = ";"
     delimiter: Literal[",", ";", "|", "tab"] = ","
+    skip_lines: Annotated[int, Meta(ge=0, le=20)] = 0  # before the header
 
 
 class Described(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -97,7 +99,7 @@ def parse(data: bytes) -> Described:
         if found.get(name) and instant(found[name]) is None
     ]
     columns = found.get("columns", Columns())
-    if found.get("format") == "csv" and not columns.names:
+    if found.get("format") == "csv" and not (columns.names or columns.name_parts):
         faults.append('columns.names: missing; wants the columns that hold names, such as ["Name", "Alias"]')
     if found.get("format", "") not in {"csv", ""} and "columns" in tree:
         faults.append('columns: belongs to format = "csv"')
@@ -111,32 +113,55 @@ def parse(data: bytes) -> Described:
 
 
 def read(given: Given, columns: Columns, encoding: str = "utf-8") -> ScreeningList:
-    """A CSV list by its description. BadInput."""
+    """A CSV list by its description; rows of one id are one entry with all their names. BadInput."""
     delimiter = "\t" if columns.delimiter == "tab" else columns.delimiter
-    table = rows(given.name, decoded(given.name, given.data, encoding), delimiter)
+    table = rows(
+        given.name, _below(given.name, decoded(given.name, given.data, encoding), columns.skip_lines), delimiter
+    )
     header = [cell.strip() for cell in next(table, [])]
-    wanted = [*columns.names, columns.id, columns.kind, columns.countries, columns.birth_dates, columns.programs]
+    lists = (columns.id, columns.kind, columns.countries, columns.birth_dates, columns.programs)
+    wanted = [*columns.names, *columns.name_parts, *lists]
     for column in filter(None, wanted):
         if header.count(column) != 1:
             raise refused(given.name, f"{header.count(column)} columns are named {column!r}; one is wanted")
     found = Collector(given.name)
-    for number, row in enumerate(table, start=2):
-        where = f"row {number:,}"
+    kept: dict[str, tuple[str, list[dict[str, str]]]] = {}
+    number = 0
+    for number, row in enumerate(table, start=1):
+        where = f"row {number + 1:,}"  # below the header, which is row 1
         if len(row) != len(header):
             raise found.refused(where, f"{len(row)} fields, where the header has {len(header)}")
         cell = dict(zip(header, row, strict=True)) | {"": ""}
-        several = {column: cell[column].split(columns.separator) for column in wanted}
-        found.add(
-            where,
-            cell[columns.id].strip() or f"row {found_row(where)}",
-            [name for column in columns.names for name in several[column]],
-            source=given.name,
-            kind=_kind(cell[columns.kind]),
-            countries=several[columns.countries],
-            birth_dates=several[columns.birth_dates],
-            programs=several[columns.programs],
-        )
-    return found.done([given.described("csv", len(found.entries))])
+        kept.setdefault(cell[columns.id].strip() or f"row {number + 1}", (where, []))[1].append(cell)
+    for entry_id, (where, cells) in kept.items():
+        _entry(found, where, entry_id, cells, columns)
+    return found.done([given.described("csv", number)])
+
+
+def _below(name: str, text: str, lines: int) -> str:
+    """The text without its first lines."""
+    for _ in range(lines):
+        _, newline, text = text.partition("\n")
+        if not newline:
+            raise refused(name, f"it has no more than {lines} lines, and they are skipped")
+    return text
+
+
+def _entry(found: Collector, where: str, entry_id: str, cells: list[dict[str, str]], columns: Columns) -> None:
+    def several(column: str) -> list[str]:
+        return [part for cell in cells for part in cell[column].split(columns.separator)]
+
+    parts = [" ".join(cell[part] for part in columns.name_parts) for cell in cells]
+    found.add(
+        where,
+        entry_id,
+        [*parts, *(name for column in columns.names for name in several(column))],
+        source=found.name,
+        kind=next((kind for cell in cells if (kind := _kind(cell[columns.kind]))), ""),
+        countries=several(columns.countries),
+        birth_dates=several(columns.birth_dates),
+        programs=several(columns.programs),
+    )
 
 
 def _kind(text: str) -> Kind:

@@ -61,7 +61,7 @@ def read(
     encoding: Encoding = "utf-8",
 ) -> ScreeningList:
     """The list in a file; `beside` gets what belongs to it by name, and raises BadInput where it is not there."""
-    kind = kind or ("csv" if columns is not None and columns.names else detect(given, encoding))
+    kind = kind or ("csv" if columns is not None and (columns.names or columns.name_parts) else detect(given, encoding))
     match kind:
         case "csl-csv":
             return lists_us.csl_csv(given, encoding)

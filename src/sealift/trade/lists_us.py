@@ -79,7 +79,7 @@ def _csl_entry(found: Collector, where: str, cell: dict[str, str]) -> None:
     born_in = several("citizenships") + several("nationalities")
     found.add(
         where,
-        cell.get("_id") or _numbered(cell["entity_number"], cell["source"]) or f"row {found_row(where)}",
+        cell.get("_id") or _numbered(cell["entity_number"], cell["source"]) or where,
         [cell["name"], *several("alt_names")],
         source=cell["source"],
         kind=_KINDS.get(cell["type"].strip().lower(), ""),
@@ -87,11 +87,6 @@ def _csl_entry(found: Collector, where: str, cell: dict[str, str]) -> None:
         birth_dates=several("dates_of_birth"),
         programs=several("programs"),
     )
-
-
-def found_row(where: str) -> str:
-    """The number in "row 1,234"; how an entry without an id is named."""
-    return where.removeprefix("row ").replace(",", "")
 
 
 def _numbered(number: str, source: str) -> str:

@@ -21,6 +21,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import screening_lists
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
@@ -52,7 +53,19 @@ from sealift.stages.plan import calibrate, geometry, told
 from sealift.stages.plan import document as documents
 from sealift.trade import certificate as certificates
 from sealift.trade import declaration as declarations
-from sealift.trade import labels, typeset
+from sealift.trade import (
+    labels,
+    lists,
+    lists_csv,
+    lists_detect,
+    lists_us,
+    lists_xml,
+    matching,
+    screener,
+    screening,
+    typeset,
+    worksheet,
+)
 from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
 
@@ -392,6 +405,87 @@ def label(data: bytes) -> None:
 def fetch_list(data: bytes) -> None:
     """What repair --fetch-list wrote."""
     _record(data, fetch.decode_list)
+
+
+# -- screening -------------------------------------------------------------------------------------------
+
+
+def _lists() -> list[bytes]:
+    made = screening_lists
+    described = made.TOML.encode()
+    return [made.csl_csv(), made.csl_json(), *made.ofac(), made.un(), made.eu(), made.mapped(), described]
+
+
+@target(_lists)
+def screening_list(data: bytes) -> None:
+    """A list of restricted parties, by every reader; what is taken is clean, and can be searched."""
+    given = screening_lists.given(data, "sdn.csv")
+    _, aliases, addresses = (screening_lists.given(each, "beside") for each in screening_lists.ofac())
+    beside = {"alt.csv": aliases, "add.csv": addresses}
+
+    def taken(read: Callable[[], Any]) -> None:
+        found = read()
+        assert all(name == lists.line(name) != "" for entry in found.entries for name in entry.names)
+        matching.Index(found.entries[:50]).search([name for entry in found.entries[:2] for name in entry.names[:3]])
+
+    columns = lists_csv.Columns(names=("Name", "Other names"), id="Ref", delimiter=";", separator="/")
+    each(
+        lambda: taken(lambda: lists_detect.read(given, beside.__getitem__)),
+        lambda: taken(lambda: lists_us.csl_csv(given)),
+        lambda: taken(lambda: lists_us.ofac(given, given, given)),
+        lambda: taken(lambda: lists_xml.un(given)),
+        lambda: taken(lambda: lists_xml.eu(given)),
+        lambda: taken(lambda: lists_csv.read(given, columns)),
+        lambda: lists_csv.parse(data),
+    )
+
+
+@cache
+def _screening() -> screening.ScreeningRecord:
+    found = lists_detect.read(screening_lists.given(screening_lists.csl_csv(), "csl.csv"), lambda _name: given_up())
+    declared = declarations.parse(_sealed()[mf.SEAL_FILES[2]], draft=True)
+    shipper = msgspec.structs.replace(declared.shipper, legal_name="Velmarin Shiping Line", country="IR")
+    like = msgspec.structs.replace(declared, shipper=shipper)
+    return screener.screen(like, [found], screener="A", now=screening_lists.NOW)
+
+
+def given_up() -> Any:
+    """Nothing lies beside the file."""
+    raise AssertionError
+
+
+def _decided(text: bytes) -> screening.ScreeningRecord:
+    record, now = _screening(), screening_lists.NOW
+    decisions, second = worksheet.read(text, record, canonical.encode(record), by="A", now=now)
+    by_hand = {"screener": "A", "second_reviewer": second, "now": now}
+    return screener.decided(record, canonical.encode(record), decisions, **by_hand)  # type: ignore[arg-type]
+
+
+def _worksheets() -> list[bytes]:
+    empty = worksheet.render(_screening(), canonical.encode(_screening()))
+    filled = empty.replace('"potential"\n', '"false_positive"\n').replace('rationale = ""', 'rationale = "b"')
+    filled = filled.replace("differentiators = []", 'differentiators = ["c"]').replace(
+        'reviewer = ""', 'reviewer = "D"'
+    )
+    return [empty.encode(), filled.encode()]
+
+
+@target(_worksheets)
+def screening_worksheet(data: bytes) -> None:
+    """NAME.screening.toml of a screening; a record that follows it reads as it was written."""
+    record = _decided(data)
+    assert screening.decode(canonical.encode(record)) == record
+
+
+@target(lambda: [canonical.encode(_screening()), canonical.encode(_decided(_worksheets()[1]))])
+def screening_record(data: bytes) -> None:
+    """screening.json, and what of it holds a release."""
+    _record(data, screening.decode)
+    declared = declarations.parse(_sealed()[mf.SEAL_FILES[2]], draft=True)
+    record = screening.decode(fixed(data))
+    nobody = screening.Checked(record, None, None)  # type: ignore[arg-type]
+    screening.standing(declared, nobody, record.lists, screening_lists.NOW)
+    worksheet.render(record, data)
 
 
 # -- signatures -----------------------------------------------------------------------------------------

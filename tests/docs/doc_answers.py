@@ -12,6 +12,7 @@ from pathlib import Path
 import erasures
 import loops
 import plans
+import screening_lists
 from doc_pages import blocks, environment
 
 from sealift.stages.plan import document
@@ -115,6 +116,7 @@ def _origin(folder, ask):
     ask("labels", "labels shipment.toml --declaration planned.toml --out labels.pdf")
     ask("declare --check", "declare --check form.toml", 1)
     ask("declare --check", "declare --check declaration.toml")
+    _screened(folder, ask)
     released = (
         'release declaration.toml --sign-with olu_key --officer "Olu Officer" --reason "because" --reference EX-1'
     )
@@ -128,6 +130,32 @@ def _origin(folder, ask):
     ask("pack", _pack("state", "abcd"), 2)
     ask("status", "status --state state")
     ask("seal", "seal --state state --declaration declaration.toml --sign-with dana_key --out sent drives/a drives/b")
+
+
+def _screened(folder, ask):
+    """A list in which the consignee is, a control character in one of its names; decided, signed twice, made again."""
+    people = [screening_lists.One("1", ("Petrel Compute (fictional)", "Pet\vrel"), "organisation", "PT")]
+    (folder / "csl.csv").write_bytes(screening_lists.csl_csv(people))
+    (folder / "screeners").write_text(
+        "".join(
+            f'{who}@kittiwake.example namespaces="sealift-screening" {(folder / f"{who}_key.pub").read_text()}'
+            for who in ("olu", "dana")
+        )
+    )
+    sign = '--sign-with olu_key --by "Olu Officer"'
+    ask("screen", f"screen declaration.toml --list csl.csv {sign}", 5)
+    sheet = folder / "declaration.screening.toml"
+    ask("screen", f"screen declaration.toml --list csl.csv {sign}", 5)
+    ask("screen --check", "screen declaration.toml --check --allowed-signers screeners", 5)
+    text = sheet.read_text().replace('rationale = ""', 'rationale = "another firm"')
+    text = text.replace('"potential"\n', '"false_positive"\n').replace(
+        "differentiators = []", 'differentiators = ["seat"]'
+    )
+    sheet.write_text(text.replace('second_reviewer = ""', 'second_reviewer = "Dana Engineer"'))
+    ask("screen", f"screen declaration.toml --dispose {sheet} {sign}", 5)
+    second = '--second --sign-with dana_key --by "Dana Engineer"'
+    ask("screen", f"screen declaration.toml {second} --allowed-signers screeners")
+    ask("screen --check", "screen declaration.toml --check --list csl.csv --allowed-signers screeners")
 
 
 def _destination(folder, ask):

@@ -143,7 +143,8 @@ def documented(name):
 
 NAMES = [
     "plan --new", "plan", "drives", "drives prepare", "drives test", "drives locate", "erase",
-    "declare --new", "declare --check", "declare --sheet", "labels", "release", "pack", "status", "seal",
+    "declare --new", "declare --check", "declare --sheet", "labels", "screen", "screen --check", "release",
+    "pack", "status", "seal",
     "inspect", "verify", "repair", "ls", "unpack", "train --new", "train", "train --measure-stall", "rehearse",
 ]  # fmt: skip
 CANNOT = {  # what the shipment of this test does not bring about

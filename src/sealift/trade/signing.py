@@ -207,8 +207,10 @@ def write_new(path: str, data: bytes) -> None:
             os.unlink(temporary)
 
 
-def write_pair(path: str, data: bytes, signature: bytes) -> str | None:
+def write_pair(path: str, data: bytes, signature: bytes, *, with_it: tuple[str, ...] = ()) -> str | None:
     """Write `path` and `path`.sig; what was there is kept, and its new name returned.
+
+    `with_it` are ends of names of other files that belong to the old pair, such as ".second.sig": kept with it.
 
     The old pair becomes NAME.1.json and NAME.1.json.sig, or the next free number. A crash between the renames
     leaves half a pair, which no verifier accepts; the same command again mends it.
@@ -220,7 +222,7 @@ def write_pair(path: str, data: bytes, signature: bytes) -> str | None:
         for target, content in files.items():
             beside[target] = _write_beside(target, content)
         if os.path.lexists(path) or os.path.lexists(path + ".sig"):
-            kept = _keep(path)
+            kept = _keep(path, ("", ".sig", *with_it))
         for target, temporary in beside.items():
             os.replace(temporary, target)
         _sync_folder(path)
@@ -233,13 +235,30 @@ def write_pair(path: str, data: bytes, signature: bytes) -> str | None:
     return kept
 
 
-def _keep(path: str) -> str:
+def write_over(path: str, data: bytes) -> str | None:
+    """Write `path` whole; what was there is kept under the next free number, and its new name returned."""
+    kept = temporary = None
+    try:
+        temporary = _write_beside(path, data)
+        if os.path.lexists(path):
+            kept = _keep(path, ("",))
+        os.replace(temporary, path)
+        _sync_folder(path)
+    except (OSError, ValueError) as error:
+        raise _unwritten(path, error) from error
+    finally:
+        if temporary is not None and os.path.lexists(temporary):
+            os.unlink(temporary)
+    return kept
+
+
+def _keep(path: str, ends: tuple[str, ...]) -> str:
     stem, extension = os.path.splitext(path)
     number = 1
-    while any(os.path.lexists(f"{stem}.{number}{extension}{end}") for end in ("", ".sig")):
+    while any(os.path.lexists(f"{stem}.{number}{extension}{end}") for end in ends):
         number += 1
     kept = f"{stem}.{number}{extension}"
-    for end in ("", ".sig"):
+    for end in ends:
         if os.path.lexists(path + end):
             os.rename(path + end, kept + end)
     return kept

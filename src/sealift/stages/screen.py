@@ -1,0 +1,279 @@
+"""Screening, with its files: lists read, the record before it looked at, the next one signed and written.
+
+    NAME.screening.json (.sig, .second.sig)   the record; the one before is kept: NAME.screening.N.json
+    NAME.screening.toml                       the worksheet, as long as a hit is open; an old one is kept under a number
+
+What holds: nothing is signed that was not shown to be written; the record before is superseded, never lost. Its
+decisions are taken over only if its signature holds: by the key that signs now, or by an allowed signer. A second
+signature is put beside a record, never into it. What is not here: words for people (cli/screen.py), what holds of a
+record (trade/screening.py).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from sealift.errors import BadInput, FormatError, Refused, SealiftError, SignatureInvalid
+from sealift.formats import canonical, sshsig, strict
+from sealift.trade import declaration as declarations
+from sealift.trade import lists_csv, lists_detect, screener, screening, signing, worksheet
+from sealift.trade.lists import MAX_FILE, Given, ListFile, ScreeningList
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.screening import Problem, ScreeningRecord
+    from sealift.trade.signing import Signer
+
+SECOND = ".second.sig"
+_MANY = 20  # hits of a party, from where on it is said what helps
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was written, and what it says."""
+
+    record: ScreeningRecord
+    path: str
+    superseded: str | None = None
+    worksheet: str | None = None
+    notes: list[str] = field(default_factory=list)
+    fingerprint: str = ""
+
+
+class Before(NamedTuple):
+    """The record that is there, its bytes, and why its decisions cannot be taken over ("" if they can)."""
+
+    record: ScreeningRecord
+    data: bytes
+    objection: str
+
+
+def load_declaration(path: str) -> Declaration:
+    """The declaration in a file, complete or a draft. BadInput."""
+    data = signing.read_limited(path, declarations.MAX_BYTES, "declaration")
+    return declarations.parse(data, draft=True)
+
+
+def load_lists(paths: Sequence[str]) -> list[ScreeningList]:
+    """The lists in files: each a list, or a TOML that describes one. BadInput."""
+    return [load_list(path) for path in paths]
+
+
+def load_list(path: str) -> ScreeningList:
+    """One list. BadInput."""
+    if strict.unprintable(os.path.basename(path)):
+        raise BadInput(f"list {path!r}: its name does not print, and the record names it", hint="give it another name")
+    if not path.endswith(".toml"):
+        return _read(path, None)
+    data = signing.read_limited(path, lists_csv.MAX_TOML, "list's description")
+    try:
+        described = lists_csv.parse(data)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}", hint=error.hint) from error
+    return _read(os.path.join(os.path.dirname(path), described.file), described)
+
+
+def _read(path: str, described: lists_csv.Described | None) -> ScreeningList:
+    def given(name: str) -> Given:
+        where = os.path.join(os.path.dirname(path), name)
+        data = signing.read_limited(where, MAX_FILE, "list")
+        stated = described.when if described is not None else None
+        fetched = stated or _modified(where)
+        published = described.published if described is not None else ""
+        return Given(os.path.basename(where), data, fetched, stated is not None, published or None)
+
+    main = given(os.path.basename(path))
+    if described is None:
+        return lists_detect.read(main, given)
+    return lists_detect.read(
+        main, given, kind=described.format or None, columns=described.columns, encoding=described.encoding
+    )
+
+
+def _modified(path: str) -> datetime:
+    """The modification time of a file; BadInput for one that no list can have."""
+    try:
+        found = datetime.fromtimestamp(int(os.stat(path).st_mtime), UTC)
+    except (OSError, OverflowError, ValueError) as error:
+        raise BadInput(
+            f"list {path}: its modification time cannot be read: {error}", hint="touch -d DATE FILE"
+        ) from error
+    return found
+
+
+def screen(
+    path: str,
+    lists: Sequence[ScreeningList],
+    signer: Signer,
+    *,
+    by: str,
+    out: str | None = None,
+    allowed: AllowedSigners | None = None,
+    now: datetime | None = None,
+) -> Result:
+    """Screen the declaration in `path`, and write record and worksheet. BadInput, KeyInvalid."""
+    declaration = load_declaration(path)
+    target = out or screening.path_beside(path)
+    now = now or datetime.now(UTC)
+    before = load_before(target, signer, allowed)
+    if before is not None:
+        _same_consignment(target, before.record, declaration)
+    notes = [note for each in lists for note in each.notes]
+    if before is not None and before.objection and before.record.wants_second:
+        notes.append(f"decisions of {before.record.screening_id} are not taken over: {before.objection}")
+    record = screener.screen(
+        declaration,
+        lists,
+        screener=by,
+        now=now,
+        before=before[:2] if before is not None else None,
+        carry=before is not None and not before.objection,
+    )
+    if before is not None:
+        notes += _fewer(before.record.lists, record.lists)
+    notes += [
+        f"{party.party_ref}: one word, {party.normalised[0]!r}, is near to many names; is there a fuller one?"
+        for party in record.parties
+        if len(party.hits) > _MANY and all(" " not in form for form in party.normalised)
+    ]
+    return _write(record, target, signer, notes)
+
+
+def dispose(
+    path: str, sheet: str, signer: Signer, *, by: str, out: str | None = None, allowed: AllowedSigners | None = None,
+    now: datetime | None = None,
+) -> Result:  # fmt: skip
+    """Take the decisions of the worksheet `sheet`, and write the record that follows. BadInput, Refused, KeyInvalid."""
+    declaration = load_declaration(path)
+    target = out or screening.path_beside(path)
+    now = now or datetime.now(UTC)
+    before = load_before(target, signer, allowed)
+    if before is None:
+        raise BadInput(f"{target}: there is no screening yet", hint="sealift screen DECLARATION --list FILE ...")
+    if before.objection:
+        raise Refused(f"{target}: {before.objection}", hint="screen again, or give --allowed-signers")
+    _same_consignment(target, before.record, declaration)
+    data = signing.read_limited(sheet, worksheet.MAX_FILE, "worksheet")
+    decisions, reviewer = worksheet.read(data, before.record, before.data, by=by, now=now)
+    record = screener.decided(before.record, before.data, decisions, screener=by, second_reviewer=reviewer, now=now)
+    return _write(record, target, signer, [])
+
+
+def second(path: str, signer: Signer, *, by: str, allowed: AllowedSigners, out: str | None = None) -> Result:
+    """Sign the record as its second reviewer, beside the screener's signature. BadInput, Refused, KeyInvalid."""
+    target = out or screening.path_beside(path)
+    data = signing.read_limited(target, screening.MAX_RECORD, "screening")
+    first = signing.read_limited(target + ".sig", sshsig.MAX_ARMORED, "signature")
+    record = screening.check_screening(data, first, None, allowed).record
+    _same_consignment(target, record, load_declaration(path))
+    if not record.wants_second:
+        raise BadInput(f"{target}: nothing is decided in it that wants a second person")
+    if not screening.same_person(by, record.second_reviewer):
+        raise Refused(
+            f"the screening names {record.second_reviewer!r} as the second reviewer, not {by!r}",
+            hint="the screener names another one in the worksheet's second_reviewer",
+        )
+    signature = signer.sign(data, screening.NAMESPACE)
+    screening.check_screening(data, first, signature, allowed)
+    signing.write_over(target + SECOND, signature)
+    return Result(record, target, fingerprint=signer.public_key.fingerprint)
+
+
+def _same_consignment(target: str, record: ScreeningRecord, declaration: Declaration) -> None:
+    if record.consignment_id != declaration.consignment_id:
+        raise Refused(
+            f"{target} is of another consignment, {record.consignment_id}",
+            hint="give the record of this one with --out",
+        )
+
+
+def load_before(target: str, signer: Signer, allowed: AllowedSigners | None) -> Before | None:
+    """The record that is there; None where there is none. BadInput where it cannot be read."""
+    if not os.path.lexists(target):
+        return None
+    data = signing.read_limited(target, screening.MAX_RECORD, "screening")
+    try:
+        record = screening.decode(data)
+    except FormatError as error:
+        raise BadInput(f"{target}: {error}", hint="move it away, or give another file with --out") from error
+    return Before(record, data, _objection(target, data, signer, allowed))
+
+
+def _objection(target: str, data: bytes, signer: Signer, allowed: AllowedSigners | None) -> str:
+    """Why the signature on a record is not believed; "" if it is."""
+    try:
+        signature = signing.read_limited(target + ".sig", sshsig.MAX_ARMORED, "signature")
+        if sshsig.verify(data, signature, screening.NAMESPACE) == signer.public_key:
+            return ""
+        if allowed is None:
+            return "another key signed it, and no allowed signers are given (--allowed-signers)"
+        screening.check_screening(data, signature, None, allowed)
+    except (BadInput, SignatureInvalid) as error:
+        return str(error)
+    return ""
+
+
+def standing(
+    path: str,
+    lists: Sequence[ListFile],
+    allowed: AllowedSigners,
+    *,
+    out: str | None = None,
+    now: datetime | None = None,
+) -> tuple[list[Problem], ScreeningRecord | None]:
+    """What of the screening beside a declaration holds its release, and the record. FormatError, SignatureInvalid."""
+    declaration = load_declaration(path)
+    checked = load_checked(out or screening.path_beside(path), allowed)
+    found = screening.standing(declaration, checked, lists, now or datetime.now(UTC))
+    return found, checked.record if checked is not None else None
+
+
+def load_checked(target: str, allowed: AllowedSigners) -> screening.Checked | None:
+    """The record in a file with its signatures checked; None where there is no file.
+
+    A second signature that is of other bytes (left behind by a crash) counts as none. FormatError, SignatureInvalid,
+    Refused.
+    """
+    if not os.path.lexists(target):
+        return None
+    data = signing.read_limited(target, screening.MAX_RECORD, "screening")
+    signature = signing.read_limited(target + ".sig", sshsig.MAX_ARMORED, "signature", error=SignatureInvalid)
+    by_second = None
+    if os.path.lexists(target + SECOND):
+        by_second = signing.read_limited(target + SECOND, sshsig.MAX_ARMORED, "signature", error=SignatureInvalid)
+    try:
+        return screening.check_screening(data, signature, by_second, allowed)
+    except SignatureInvalid:
+        if by_second is None:
+            raise
+        return screening.check_screening(data, signature, None, allowed)
+
+
+def _write(record: ScreeningRecord, target: str, signer: Signer, notes: list[str]) -> Result:
+    data = canonical.encode(record)
+    if screening.decode(data) != record:
+        raise SealiftError("the record does not read as it was written; nothing was written")
+    superseded = signing.write_pair(target, data, signer.sign(data, screening.NAMESPACE), with_it=(SECOND,))
+    sheet = None
+    if record.open_hits:
+        sheet = worksheet.path_beside(target)
+        kept = signing.write_over(sheet, worksheet.render(record, data).encode())
+        notes = [*notes, f"the worksheet that was there is kept as {kept}"] if kept else notes
+    return Result(record, target, superseded, sheet, notes, signer.public_key.fingerprint)
+
+
+def _fewer(before: Sequence[ListFile], after: Sequence[ListFile]) -> list[str]:
+    """Lists that were screened the last time and are not now; and those that lost a tenth of their entries since."""
+    old = {file.name: file.rows for file in before}
+    left = [name for name in old if name not in {file.name for file in after}]
+    return [f"{name}: was screened against before, and is not now" for name in left] + [
+        f"{file.name}: {file.rows:,} entries, where the one screened before had {old[file.name]:,}; is it whole?"
+        for file in after
+        if file.rows < 0.9 * old.get(file.name, 0)
+    ]

@@ -261,3 +261,27 @@ def test_what_drives_would_fetch_at_customs_is_nowhere_an_input():
     known = {*Drive.__struct_fields__, *Carrier.__struct_fields__, *Terms.__struct_fields__, *compare.__kwdefaults__}
     known |= {number.name for number in defaults().everything}
     assert not [name for name in known if "value" in name or "threshold" in name]
+
+
+def test_servers_that_wait_for_a_link_cost_more_the_more_there_is_to_carry():
+    """Drives are dearer than the link but for the servers, which are rented from the first day on."""
+    terms = replace(TERMS, gpus=2000, lease_begins=0.0)
+    slow = numbers(b"link_rate = 1e9\negress_price = 0\nhdd_price = 100\n")
+    _, without = ways(known=slow)
+    _, found = ways(known=slow, terms=terms)
+    assert without.break_even.cheaper_from_bytes is None
+    assert found.break_even.cheaper_from_bytes is not None
+    assert found.break_even.cheaper_from_bytes < WANTED.packed_bytes
+
+
+def test_drives_are_paid_by_their_labels():
+    labels = {drive.name: 22 * TB for drive in WANTED.drives}
+    by, _ = ways(labels=labels)
+    assert parts(by["drives"])["drives"] == 4 * 22 * 23
+
+
+def test_one_is_not_several():
+    single = replace(WANTED, carriers=WANTED.carriers[:1])
+    by, _ = ways(wanted=single)
+    assert by["drives"].title == "4 drives with 1 carrier"
+    assert by["drives"].note == "1 group of 2+2"

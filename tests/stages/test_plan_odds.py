@@ -5,6 +5,7 @@ import math
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -292,6 +293,26 @@ def test_many_carriers_alike_are_exact():
     assert found.loss == pytest.approx(
         sum(math.comb(40, j) * 0.01**j * 0.99 ** (40 - j) for j in range(4, 41)), rel=1e-12
     )
+
+
+def test_of_more_carriers_cases_that_hardly_happen_are_counted_as_lost(monkeypatch):
+    """24 carriers all different: cases of so many lost at once are left out, and the loss is bounded from above."""
+    one = wanted(24, 24, bays=24)
+    lost = [0.001 + 0.0001 * at for at in range(24)]
+    several = np.ones(1)
+    for p in lost:
+        several = np.convolve(several, [1 - p, p])
+    geometry = shape(one, 22, 2, 1)
+    found = odds(one, geometry, hazards(lost))
+    assert found.exact
+    assert several[3:].sum() <= found.loss <= several[3:].sum() + module.REST
+    monkeypatch.setattr(module, "REST", 1e-4)  # too much of the loss, or too little: then it is simulated
+    module._cases.cache_clear()
+    assert not odds(one, geometry, hazards(lost)).exact
+    monkeypatch.setattr(module, "REST", 1e-30)
+    module._cases.cache_clear()
+    assert not odds(one, geometry, hazards(lost)).exact
+    module._cases.cache_clear()
 
 
 # --- properties -------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from sealift.stages.plan.terms import DAY, HOUR, MINUTE, Outcome, Terms
 from sealift.stages.plan.voyage import line, simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from sealift.stages.plan.defaults import Numbers, Service
 
@@ -42,11 +42,18 @@ _LINK_CANNOT = ("begin before there is room for the whole corpus at the destinat
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """A part of a cost, in USD; `grows` with the size of the corpus."""
+    """A part of a cost, in USD. `growing` is what is proportional to the size of the corpus; the rest is fixed.
+
+    The rest is below 0 where it is time that one has: servers that are rented from a date on do not wait before.
+    """
 
     what: str
     usd: float
-    grows: bool
+    growing: float = 0.0
+
+
+def _grows(what: str, usd: float) -> Part:
+    return Part(what=what, usd=usd, growing=usd)
 
 
 class Alternative(Struct, frozen=True, kw_only=True):
@@ -67,7 +74,10 @@ class Alternative(Struct, frozen=True, kw_only=True):
 
 
 class BreakEven(Struct, frozen=True, kw_only=True):
-    """Where drives and the link change places. Sizes are packed bytes; None: never, the link stays ahead."""
+    """Where drives and the link change places. Sizes are packed bytes; None: never, the link stays ahead.
+
+    Costs are straight lines through this size: servers that wait here are taken to wait at any other size, too.
+    """
 
     faster_from_bytes: float | None  # from this size on drives are faster
     cheaper_from_bytes: float | None  # and cheaper
@@ -91,15 +101,19 @@ def compare(
     *,
     near: Collection[str] = (),
     buy_drives: bool = True,
+    labels: Mapping[str, int] | None = None,
 ) -> Comparison:
-    """All ways for one plan. `near` are ids of services in whose cloud the cluster stands. BadInput."""
+    """All ways for one plan. `near` are ids of services in whose cloud the cluster stands. BadInput.
+
+    `labels` has the capacity of each drive as it is sold, in bytes, where it is not that of the geometry.
+    """
     ids = {service.id for service in numbers.services}
     if unknown := sorted(set(near) - ids):
         raise BadInput(
             f"no such service: {', '.join(map(repr, unknown))}", hint=f"one or more of {', '.join(sorted(ids))}"
         )
     outcome = simulate(wanted, geometry, terms, numbers)
-    drives = _drives(wanted, geometry, numbers, outcome, buy=buy_drives)
+    drives = _drives(wanted, geometry, terms, numbers, outcome, labels=(labels or {}) if buy_drives else None)
     link = _link(wanted.packed_bytes, terms, numbers)
     offered = [service for service in numbers.services if numbers[f"{service.id}_open"]]
     services = [_service(each, wanted, terms, numbers, outcome, near=each.id in near) for each in offered]
@@ -117,34 +131,49 @@ def link_seconds(size: float, numbers: Numbers) -> float | None:
     return size * 8 / rate if rate > 0 else None
 
 
-def _drives(wanted: Wanted, geometry: Geometry, numbers: Numbers, outcome: Outcome, *, buy: bool) -> Alternative:
+def _drives(
+    wanted: Wanted,
+    geometry: Geometry,
+    terms: Terms,
+    numbers: Numbers,
+    outcome: Outcome,
+    *,
+    labels: Mapping[str, int] | None,
+) -> Alternative:
+    """`labels` has the capacity that is paid for, by drive; None: no drive is bought."""
     places = placement(wanted, geometry)
     means = {carrier.name: carrier.means for carrier in wanted.carriers}
     trips = sum(means[name] != "courier" for name in {place.carrier for place in places})
     hours = numbers["hand_over_hours"] * len({place.carrier for place in places})
     hours_a_drive = numbers["receive_minutes_a_drive"] * MINUTE / HOUR
     parts = [
-        Part(what="hand-over", usd=hours * numbers["person_hour"], grows=False),
-        Part(what="receiving", usd=hours_a_drive * len(places) * numbers["person_hour"], grows=True),
+        Part(what="hand-over", usd=hours * numbers["person_hour"]),
+        _grows("receiving", hours_a_drive * len(places) * numbers["person_hour"]),
     ]
-    if buy:
-        price = math.fsum(place.drive.capacity_bytes / 1e12 * numbers[f"{place.drive.kind}_price"] for place in places)
-        parts.append(Part(what="drives", usd=price, grows=True))
+    if labels is not None:
+        price = math.fsum(
+            labels.get(place.drive.name, place.drive.capacity_bytes) / 1e12 * numbers[f"{place.drive.kind}_price"]
+            for place in places
+        )
+        parts.append(_grows("drives", price))
     if trips:
-        parts.append(Part(what="trips", usd=trips * numbers["trip_price"], grows=False))
+        parts.append(Part(what="trips", usd=trips * numbers["trip_price"]))
     if sent := [place for place in places if means[place.carrier] == "courier"]:
         weight = math.fsum(numbers[f"{place.drive.kind}_weight"] for place in sent)
-        parts.append(Part(what="courier, there and back", usd=2 * weight * numbers["courier_price"], grows=True))
+        parts.append(_grows("courier, there and back", 2 * weight * numbers["courier_price"]))
     if outcome.idle.all:
-        parts.append(Part(what="idle servers", usd=outcome.idle.all, grows=False))
+        grows = 0.0
+        if terms.lease_begins is not None:
+            grows = _rented(line(wanted, geometry, terms, numbers).growing, terms, numbers)
+        parts.append(Part(what="idle servers", usd=outcome.idle.all, growing=grows))
     return Alternative(
         id="drives",
-        title=f"{len(places)} drives with {len({place.carrier for place in places})} carriers",
+        title=f"{_counted(len(places), 'drive')} with {_counted(len({place.carrier for place in places}), 'carrier')}",
         days_to_first_batch=_days(outcome.first_batch),
         days_to_all=_days(outcome.all),
         parts=tuple(parts),
         cannot=_DRIVES_CANNOT,
-        note=f"{geometry.groups} groups of {geometry.data}+{geometry.parity}",
+        note=f"{_counted(geometry.groups, 'group')} of {geometry.data}+{geometry.parity}",
     )
 
 
@@ -155,7 +184,7 @@ def _link(size: int, terms: Terms, numbers: Numbers) -> Alternative:
         title=f"a link of {numbers['link_rate'] / 1e9:g} Gb/s, {numbers['link_utilisation']:.0%} used",
         days_to_first_batch=_days(link_seconds(min(size, FIRST), numbers)),
         days_to_all=_days(time),
-        parts=(*_sent(size, numbers), *_idle(time, terms, numbers)),
+        parts=(*_sent(size, numbers), *_idle(time, time, terms, numbers)),
         cannot=_LINK_CANNOT,
         note="" if time is not None else "it carries nothing at that utilisation",
     )
@@ -165,17 +194,26 @@ def _sent(size: int, numbers: Numbers) -> tuple[Part, ...]:
     """What sending costs."""
     time = link_seconds(size, numbers)
     return (
-        Part(what="egress", usd=size / 1e9 * numbers["egress_price"], grows=True),
-        Part(what="port", usd=(time or 0.0) / HOUR * numbers["link_port_hour"], grows=True),
+        _grows("egress", size / 1e9 * numbers["egress_price"]),
+        _grows("port", (time or 0.0) / HOUR * numbers["link_port_hour"]),
     )
 
 
-def _idle(time: float | None, terms: Terms, numbers: Numbers) -> tuple[Part, ...]:
-    """Servers that were rented before all was there."""
+def _idle(time: float | None, growing: float | None, terms: Terms, numbers: Numbers) -> tuple[Part, ...]:
+    """Servers that were rented before all was there; `growing` is what of the time is proportional to the size."""
     if terms.lease_begins is None or time is None or time <= terms.lease_begins or not terms.gpus:
         return ()
-    hours = (time - terms.lease_begins) / HOUR
-    return (Part(what="idle servers", usd=hours * terms.gpus * numbers[f"{terms.gpu}_gpu_hour"], grows=False),)
+    usd = _rented(time - terms.lease_begins, terms, numbers)
+    return (Part(what="idle servers", usd=usd, growing=_rented(growing or 0.0, terms, numbers)),)
+
+
+def _rented(seconds: float, terms: Terms, numbers: Numbers) -> float:
+    """USD of all servers for so long."""
+    return seconds / HOUR * terms.gpus * numbers[f"{terms.gpu}_gpu_hour"]
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _service(
@@ -186,13 +224,13 @@ def _service(
     if f"{service.id}_rate" in known:
         upload = size * 8 / numbers[f"{service.id}_rate"]
         time = outcome.sealed + (numbers["hand_over_hours"] + numbers["ground_hours"]) * HOUR + upload
-        fee = Part(what="terminal", usd=upload / HOUR * numbers[f"{service.id}_hour"], grows=True)
+        fee = _grows("terminal", upload / HOUR * numbers[f"{service.id}_hour"])
         note = "drives are packed, brought to a site and read there; drives and the trip are not counted"
     else:
         count = math.ceil(size / numbers[f"{service.id}_capacity"])
         time = numbers[f"{service.id}_days"] * DAY
-        fee = Part(what="fee", usd=count * numbers[f"{service.id}_fee"], grows=True)
-        note = f"{count:,} appliances at once, if so many are to be had"
+        fee = _grows("fee", count * numbers[f"{service.id}_fee"])
+        note = f"{_counted(count, 'appliance')} at once, if so many are to be had"
     first: float | None = time
     total: float | None = time
     parts = [fee]
@@ -207,7 +245,7 @@ def _service(
         title=service.title,
         days_to_first_batch=_days(first),
         days_to_all=_days(total),
-        parts=(*parts, *_idle(total, terms, numbers)),
+        parts=(*parts, *_idle(total, None if near else link_seconds(size, numbers), terms, numbers)),
         cannot=(f"go everywhere: {service.cannot}", _LINK_CANNOT[0]),
         note=note,
     )
@@ -236,10 +274,8 @@ def _break_even(
 
 def _split(way: Alternative) -> tuple[float, float]:
     """USD that are fixed, and that grow."""
-    return (
-        math.fsum(part.usd for part in way.parts if not part.grows),
-        math.fsum(part.usd for part in way.parts if part.grows),
-    )
+    grows = math.fsum(part.growing for part in way.parts)
+    return way.usd - grows, grows
 
 
 def _days(time: float | None) -> float | None:

@@ -138,10 +138,11 @@ def weigh(
         )
     ways = [sum(step.seconds for step in way(carrier, numbers.__getitem__)) for carrier in wanted.carriers]
     hazards = odds.hazards_of(wanted, numbers, days=(numbers["hand_over_hours"] * HOUR + max(ways)) / DAY)
+    draws = max(odds.FEWEST, odds.DRAWS // len(found))  # where they are not exact: as many in all as for one geometry
     choices: list[Choice] = []
     for each in found:
         seconds = voyage.seconds(wanted, each, terms(each), numbers)
-        choices.append(Choice(geometry=each, odds=odds.odds(wanted, each, hazards), seconds=seconds))
+        choices.append(Choice(geometry=each, odds=odds.odds(wanted, each, hazards, draws=draws), seconds=seconds))
     known = {each.name: document.Known(each.capacity, each.serial, each.make) for each in drives}
     return Weighed(wanted=wanted, headroom=headroom, hazards=hazards, choices=tuple(choices), known=known)
 
@@ -170,11 +171,23 @@ def plan(
     wanted, choices = weighed.wanted, weighed.choices
     _, most_loss = told.loss(asked.survive)
     best, why, met = _choose(weighed, most_loss, _until(asked), chosen)
+    if not best.odds.exact:
+        best = replace(best, odds=odds.odds(wanted, best.geometry, weighed.hazards))
+        met = met and best.odds.loss <= most_loss
+        choices = tuple(best if each.geometry == best.geometry else each for each in choices)
     its = terms(best.geometry)
     outcome = voyage.simulate(wanted, best.geometry, its, numbers)
     cases = voyage.cases(wanted, best.geometry, its, numbers)
     single = odds.single_losses(wanted, best.geometry, weighed.hazards)
-    comparison = alternatives.compare(wanted, best.geometry, its, numbers, near=asked.near, buy_drives=asked.buy_drives)
+    comparison = alternatives.compare(
+        wanted,
+        best.geometry,
+        its,
+        numbers,
+        near=asked.near,
+        buy_drives=asked.buy_drives,
+        labels={name: each.capacity_bytes for name, each in weighed.known.items()},
+    )
     in_time = _in_time(weighed, best, outcome, its, numbers)
     out = Planned(
         voyage=asked,

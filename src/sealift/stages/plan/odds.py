@@ -16,8 +16,9 @@ drives, so a column with A of its n blocks unavailable, more than m, costs A/n o
 Exact: given which carriers are lost, groups are independent, and of a group only the number of drives at risk counts.
 Carriers with the same drives in every group and the same hazard are alike, so that only how many of them are lost is
 enumerated; with 16 carriers all different that is 2^16 cases. All sums are of positive terms and what is returned is
-the loss, so 1e-12 is right in its digits. Beyond MAX_CASES it is simulated, and says so. `simulate` shares no formula
-with it.
+the loss, so 1e-12 is right in its digits. Beyond MAX_CASES only cases are enumerated in which so many carriers are lost
+that more at once have a probability of REST, which is added to the loss: it is an upper bound then, and right in three
+digits. Where that is not so, it is simulated, and says so. `simulate` shares no formula with it.
 
 What is not here: carriers that share a fate (one flight, one customs office: count them as one carrier), drives of one
 batch that fail together, sectors that go bad in clusters, what a delay costs (the time model).
@@ -40,9 +41,12 @@ if TYPE_CHECKING:
     from sealift.stages.plan.defaults import Numbers
 
 MAX_CASES = 1 << 18
+REST = 1e-9  # probability of cases that are not enumerated where all would be too many: so many carriers lost at once
+NEGLIGIBLE = 1e-3  # part of the loss that these may be
 MAX_UNREADABLE = 1e-6  # a bit; beyond it every block of 1 MiB is unreadable
 MAX_SIMULATED = 1e7  # unreadable sectors that a simulated voyage may expect
 DRAWS = 100_000
+FEWEST = 1000  # of what shares them
 _CHUNK = 1 << 21  # numbers that a simulation holds at once
 
 Table = NDArray[np.float64]
@@ -102,35 +106,41 @@ def hazards_of(wanted: Wanted, numbers: Numbers, *, days: float) -> Hazards:
     )
 
 
-def odds(wanted: Wanted, geometry: Geometry, hazards: Hazards, *, by_deadline: bool = False) -> Odds:
-    """The odds of one geometry: exact, or simulated (DRAWS, seed 0) when the carriers are too many and too different.
+def odds(
+    wanted: Wanted, geometry: Geometry, hazards: Hazards, *, by_deadline: bool = False, draws: int = DRAWS
+) -> Odds:
+    """The odds of one geometry: exact, or simulated (`draws`, seed 0) when the carriers are too many and too different.
 
     BadInput for hazards that are no probabilities or not as many as carriers.
     """
     gone = _gone(wanted, hazards, by_deadline=by_deadline)
     fleet = _fleet(wanted, geometry)
     found = _exact(fleet, fleet.table, gone, hazards)
-    return found or simulate(wanted, geometry, hazards, draws=DRAWS, seed=0, by_deadline=by_deadline)
+    return found or simulate(wanted, geometry, hazards, draws=draws, seed=0, by_deadline=by_deadline)
 
 
 def single_losses(
     wanted: Wanted, geometry: Geometry, hazards: Hazards, *, by_deadline: bool = False
 ) -> tuple[SingleLoss, ...]:
-    """What each single loss leaves: every carrier that has drives, every drive that is used. BadInput as `odds`."""
+    """What each single loss leaves: every carrier that has drives, every drive that is used. BadInput as `odds`.
+
+    Those that are not exact share DRAWS, FEWEST each at least.
+    """
     gone = _gone(wanted, hazards, by_deadline=by_deadline)
     fleet = _fleet(wanted, geometry)
+    draws = max(FEWEST, DRAWS // (len(wanted.carriers) + len(set(fleet.where))))
     out: list[SingleLoss] = []
     for at, carrier in enumerate(wanted.carriers):
         if fleet.table[:, at].any():
             table = fleet.table.copy()
             table[:, at] = 0
-            out.append(SingleLoss(what="carrier", name=carrier.name, odds=_left(fleet, table, gone, hazards)))
+            out.append(SingleLoss(what="carrier", name=carrier.name, odds=_left(fleet, table, gone, hazards, draws)))
     known: dict[tuple[int, int, int], Odds] = {}  # drives of a group with one carrier are alike
     for name, where in zip(fleet.names, fleet.where, strict=True):
         if where not in known:
             table = fleet.table.copy()
             table[where] -= 1
-            known[where] = _left(fleet, table, gone, hazards)
+            known[where] = _left(fleet, table, gone, hazards, draws)
         out.append(SingleLoss(what="drive", name=name, odds=known[where]))
     return tuple(out)
 
@@ -211,13 +221,13 @@ def _between(value: float, most: float) -> bool:
 # --- exact -----------------------------------------------------------------------------------------------
 
 
-def _left(fleet: _Fleet, table: Whole, gone: tuple[float, ...], hazards: Hazards) -> Odds:
+def _left(fleet: _Fleet, table: Whole, gone: tuple[float, ...], hazards: Hazards, draws: int) -> Odds:
     """Odds when only the drives of `table` are still to come."""
-    return _exact(fleet, table, gone, hazards) or _simulate(fleet, table, gone, hazards, DRAWS, 0)
+    return _exact(fleet, table, gone, hazards) or _simulate(fleet, table, gone, hazards, draws, 0)
 
 
 def _exact(fleet: _Fleet, table: Whole, gone: tuple[float, ...], hazards: Hazards) -> Odds | None:
-    """Exact odds when the drives of `table` are still to come; None beyond MAX_CASES."""
+    """Exact odds when the drives of `table` are still to come; None where the cases are too many."""
     cases = _cases(table.tobytes(), table.shape, gone)
     if cases is None:
         return None
@@ -234,11 +244,11 @@ def _exact(fleet: _Fleet, table: Whole, gone: tuple[float, ...], hazards: Hazard
         at = cases.at_risk[group]
         kept += len(groups) * one[0][at[0], at[1]]
         lost += fleet.shares[groups].sum() * one[1][at[0], at[1]]
-    return Odds(
-        loss=min(float(cases.probability @ -np.expm1(kept)), 1.0),
-        share_lost=min(float(cases.probability @ lost), 1.0),
-        exact=True,
-    )
+    loss = float(cases.probability @ -np.expm1(kept)) + cases.rest
+    share = float(cases.probability @ lost) + cases.rest
+    if cases.rest > NEGLIGIBLE * loss:
+        return None
+    return Odds(loss=min(loss, 1.0), share_lost=min(share, 1.0), exact=True)
 
 
 class _Cases(Struct, frozen=True):
@@ -246,6 +256,7 @@ class _Cases(Struct, frozen=True):
 
     probability: Table
     at_risk: list[list[NDArray[np.uint8]]]  # one number where it is the same in all cases
+    rest: float  # probability of all other cases, in which everything is taken to be lost
 
 
 @functools.lru_cache(maxsize=2)  # parity is searched with the same drives over carriers
@@ -257,21 +268,44 @@ def _cases(table_bytes: bytes, shape: tuple[int, int, int], gone: tuple[float, .
             alike.setdefault((table[:, carrier].tobytes(), gone[carrier]), []).append(carrier)
     # who comes for certain makes no cases, nor does who certainly does not
     open_ = [(members, p) for (_, p), members in alike.items() if 0 < p < 1]
-    if math.prod(len(members) + 1 for members, _ in open_) > MAX_CASES:
+    most, rest = _enough([(len(members), p) for members, p in open_])
+    if most is None:
         return None
-    probability = np.ones(1)
+    probability, sums = np.ones(1), np.zeros(1, dtype=np.int64)
+    lost: list[tuple[int, NDArray[np.uint8]]] = []
     for members, p in open_:
-        probability = np.multiply.outer(probability, _binomials(len(members), p)[len(members)]).ravel()
-    # carriers that are alike share a drive's group, so that there are no more of them than a group has drives: 255
-    counts = [np.arange(len(members) + 1, dtype=np.uint8) for members, _ in open_]
-    lost = [(members[0], grid.ravel()) for (members, _), grid in
-            zip(open_, np.meshgrid(*counts, indexing="ij"), strict=True)]  # fmt: skip
+        grid = sums[:, None] + np.arange(len(members) + 1)
+        case, count = np.nonzero(grid <= most)
+        probability = probability[case] * _binomials(len(members), p)[len(members)][count]
+        sums = grid[case, count]
+        # carriers that are alike share a drive's group, so that there are no more of them than a group has drives: 255
+        lost = [(carrier, before[case]) for carrier, before in lost] + [(members[0], count.astype(np.uint8))]
     may_come = [carrier for carrier in range(shape[1]) if gone[carrier] < 1]
     known: dict[bytes, list[NDArray[np.uint8]]] = {}
     for of_group in table:
         if of_group.tobytes() not in known:
             known[of_group.tobytes()] = [_at_risk(of_kind, may_come, lost) for of_kind in of_group.T]
-    return _Cases(probability, [known[of_group.tobytes()] for of_group in table])
+    return _Cases(probability, [known[of_group.tobytes()] for of_group in table], rest)
+
+
+def _enough(alike: list[tuple[int, float]]) -> tuple[int | None, float]:
+    """How many carriers are lost at most in the cases that are enumerated, and the probability that more are.
+
+    All of them where these are no more than MAX_CASES; else so many that more are lost with REST at most; None where
+    that are too many cases still. `alike` has how many carriers there are of each kind, and how each of them is lost.
+    """
+    total = sum(number for number, _ in alike)
+    if math.prod(number + 1 for number, _ in alike) <= MAX_CASES:
+        return total, 0.0
+    chances, cases = np.ones(1), [1]  # by how many are lost in all
+    for number, p in alike:
+        chances = np.convolve(chances, _binomials(number, p)[number])
+        cases = [sum(cases[max(0, at - number) : at + 1]) for at in range(len(cases) + number)]
+    for most in range(total + 1):
+        rest = float(chances[most + 1 :].sum())
+        if rest <= REST:
+            return (most, rest) if sum(cases[: most + 1]) <= MAX_CASES else (None, 1.0)
+    return None, 1.0
 
 
 def _at_risk(drives: Whole, may_come: list[int], lost: list[tuple[int, NDArray[np.uint8]]]) -> NDArray[np.uint8]:

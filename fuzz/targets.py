@@ -288,7 +288,7 @@ def voyage(data: bytes) -> None:
 def _listings() -> list[bytes]:
     volume = VolumeRow(
         device="/dev/sda", kind="disk", size_bytes=9, filesystem="xfs", label=None, uuid=None, mounts=["/mnt/d"],
-        swap=False, used_bytes=0, free_bytes=8, sealift=None, trouble=None,
+        swap=False, used_bytes=0, free_bytes=8, entries=0, sealift=None, trouble=None,
     )  # fmt: skip
     row = DriveRow(
         name="S1", serial="S1", model="M", firmware=None, device="/dev/sda", kind="disk", transport=None, size_bytes=9,

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from voyages import CALIBRATION
 
 from sealift.cli import main
-from sealift.errors import BadInput, NotAllHere
+from sealift.errors import BadInput, Interrupted, NotAllHere
 from sealift.formats import drive_tests
 from sealift.formats import smart as health
 from sealift.stages import rehearse_scratch as scratch
@@ -30,14 +30,14 @@ def kept(tmp_path, monkeypatch):
     (tmp_path / "host.json").write_bytes(CALIBRATION.encode())
 
 
-def run(*arguments, fails=None):
+def run(*arguments, fails=None, ends=0):
     given = ["plan", "--calibration", "host.json", *map(str, arguments)]
     done = CliRunner().invoke(main.cli, given)
     if fails is None:
-        assert done.exception is None, (done.exception, done.output)
+        assert done.exit_code == ends, (done.exception, done.output)
         return done
     assert isinstance(done.exception, fails), (done.exception, done.output)
-    assert done.exception.hint or "No such file" in str(done.exception)
+    assert done.exception.hint or fails is Interrupted or "No such file" in str(done.exception)
     return f"{done.exception}\nhint: {done.exception.hint}"
 
 
@@ -45,10 +45,10 @@ def test_on_paper_everything_is_said_and_nothing_is_written(tmp_path):
     done = run(*PAPER, *FLEET, "--deadline", "2099-01-01")
     for expected in (
         "60.0 TB in 4,000,000 files (on paper)",
-        "6 hard disks of 20.0 TB: 2 with each of anna and ben; 1 with each of cem and dan",
-        "PLAN: 1 group of 4 data + 2 parity drives",
+        "7 hard disks of 20.0 TB: 2 with each of anna, ben and cem; 1 with dan",
+        "PLAN: 1 group of 4 data + 3 parity drives",
         "every byte arrives with probability",
-        "By the deadline, 2099-01-01 00:00 UTC: in time",
+        "By the deadline, 2099-01-01 00:00 UTC: in time in 100% of drawn voyages",
         "any one drive",
         "a link of 10 Gb/s",
         "takes no new orders: AWS Snowball",
@@ -61,7 +61,7 @@ def test_on_paper_everything_is_said_and_nothing_is_written(tmp_path):
 
 def test_json_has_everything_on_one_line():
     answer = json.loads(run(*PAPER, *FLEET, "--json").stdout)
-    assert answer["geometry"] == "1x4+2"
+    assert answer["geometry"] == "1x4+3"
     assert {each["carrier"] for each in answer["drives"]} == {"anna", "ben", "cem", "dan"}
     assert answer["choices"]
     assert sum(each["front"] for each in answer["choices"]) > 1
@@ -158,14 +158,37 @@ def test_measured_speeds_are_taken_and_a_failed_test_is_told():
     given = ("--voyage", "voyage.toml", *PAPER, *FLEET[2:], "--json")
     usual = json.loads(run(*given).stdout)
     done = run(*given, "--tests", "tests.json")
-    assert "S2 failed its test (EIO)" in done.stderr
-    assert json.loads(done.stdout)["times"]["all"] > 5 * usual["times"]["all"]
+    answer = json.loads(done.stdout)
+    assert answer["left_out"] == [{"name": "S2", "why": "it failed its test: EIO"}]
+    assert "S2" not in {each["serial"] for each in answer["drives"]}
+    assert answer["times"]["all"] > 5 * usual["times"]["all"]
+    other = run("--drives", "8x20TB", *PAPER, *FLEET[2:], "--tests", "tests.json")
+    assert "none of these drives was tested" in other.stderr
+
+
+def test_a_plan_that_is_not_what_was_asked_for_is_written_and_ends_with_3():
+    done = run(*PAPER, *FLEET, "--survive", "any carrier, 99.9999999%", "--out", "shipment.toml", ends=3)
+    assert "NOT AS SAFE AS WANTED" in done.stdout
+    assert os.path.exists("shipment.toml")
+    late = run(*PAPER, *FLEET, "--start", "2026-12-01", "--deadline", "2026-12-02", "--json", ends=3)
+    answer = json.loads(late.stdout)
+    assert (answer["met"], answer["in_time"], answer["on_time"]) == (False, False, 0.0)
+
+
+def test_an_interruption_begins_anew(monkeypatch):
+    def instead(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    from sealift.stages.plan import choose
+
+    monkeypatch.setattr(choose, "plan", instead)
+    assert "begins anew" in run(*PAPER, *FLEET, fails=Interrupted)
 
 
 def test_drives_that_are_listed_are_planned_with_and_others_named():
     blank = VolumeRow(
         device="/dev/sda", kind="disk", size_bytes=20 * 10**12, filesystem=None, label=None, uuid=None, mounts=[],
-        swap=False, used_bytes=None, free_bytes=None, sealift=None, trouble=None,
+        swap=False, used_bytes=None, free_bytes=None, entries=None, sealift=None, trouble=None,
     )  # fmt: skip
 
     def row(name, *flags):

@@ -105,6 +105,25 @@ def test_nothing_of_a_partition_table_is_left(made):
     assert data[-512:] == bytes(512)
 
 
+def test_partitions_that_the_kernel_does_not_show_are_given_up_by_name_alone(made):
+    """A table of another sector size: what lies behind it, a shipment's drive perhaps, nobody here can see."""
+    name, _ = made.drive("a.img", size=64 << 20)
+    entries = [struct.pack("<B3xB3xII", 0, 0x83, 2048 * number, 4096) for number in (1, 3)]
+    with open(name, "r+b") as file:
+        file.seek(446)
+        file.write(b"".join(entries))
+        file.seek(510)
+        file.write(b"\x55\xaa")
+    (candidate,) = stage.survey([name])
+    assert candidate.give_up == [name]
+    assert "no partition of it shows: nobody can see what is there" in candidate.losses[0].row.trouble
+    with untouched(name), pytest.raises(Refused):
+        stage.check([candidate], yes=[name], lose=[])
+    stage.check([candidate], yes=[name], lose=[name])
+    (row,) = [each for each in drives_list.list_drives().drives if each.name == name]
+    assert "nobody can see what is there" in next(each.why for each in row.flags if each.flag == "no-answer")
+
+
 def test_both_ends_are_overwritten_and_nothing_else(made):
     image = made.image("a.img", 16 << 20)
     image.write_bytes(b"x" * (16 << 20))
@@ -154,7 +173,7 @@ def test_filesystem_label_and_used_bytes_are_shown_though_it_is_not_mounted(made
     (loss,) = candidate.losses
     assert (loss.row.filesystem, loss.row.label) == ("ext4", "only copy")
     assert 9_000_000 < loss.row.used_bytes < 12_000_000
-    assert loss.entries == 2  # and lost+found
+    assert loss.entries == loss.row.entries == 1  # lost+found is nobody's
     assert candidate.give_up == []
 
 

@@ -206,7 +206,7 @@ def test_other_things_on_a_drive_are_kept_and_the_way_is_told(made, tmp_path, ca
     loops.run("umount", place)
     assert dock.erase() == 5
     err = capsys.readouterr().err
-    assert "other things than this shipment, 2 names in its root" in err
+    assert "other things than this shipment, 1 name in its root" in err
     assert "sealift drives prepare" in err
     assert main.run(["drives", "prepare", name, "--filesystem", "ext4", "--yes", name]) == 0
     assert dock.erase() == 0, "once it was given up by name there"
@@ -261,7 +261,7 @@ def known(monkeypatch, shipment, drive):
                     row=drives_list.VolumeRow(
                         device=disk.node, kind="loop", size_bytes=1, filesystem="xfs", label=None, uuid=None, mounts=[],
                         swap=False, used_bytes=1, free_bytes=1, trouble=None,
-                        sealift=Known(state="sealed", shipment=shipment, drive=drive),
+                        entries=1, sealift=Known(state="sealed", shipment=shipment, drive=drive),
                     ),
                 )
             ],

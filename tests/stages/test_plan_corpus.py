@@ -1,9 +1,11 @@
 """What a look at a source says, beside what is there and what packing makes of it."""
 
+import math
 import os
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 import shipments
 
@@ -119,3 +121,35 @@ def test_on_paper():
     assert corpus.on_paper(10**12, 1000, share=0.2).packed_bytes < 0.21e12
     with pytest.raises(BadInput, match=r"0 bytes.*0 files.*share of nan"):
         corpus.on_paper(0, 0, share=float("nan"))
+
+
+def test_the_sample_is_the_same_in_whatever_order_the_folders_come(tmp_path):
+    rng = random.Random(3)
+    for number in range(600):
+        content = rng.randbytes(3000) if number % 3 else text(rng, int(rng.paretovariate(1.1) * 2000) % 200_000)
+        shipments.write(tmp_path / f"source/d{number % 20}/{number:04d}", content)
+
+    def looked(order):
+        folders = [b"d%d" % number for number in order]
+        seen = [each for folder in folders for each in walk(os.fsencode(tmp_path / "source"), [folder], bytes, None, 9)]
+        return corpus.look(str(tmp_path / "source"), seen)
+
+    assert looked(range(20)) == looked(rng.sample(range(20), 20))
+
+
+def test_every_byte_is_drawn_as_often_as_any_other():
+    """Of files of very different sizes each is drawn in proportion to its bytes: chi-squared over many seeds."""
+    sizes = np.array([1, 10, 100, 1000, 10_000, 100_000, 100_000, 500_000])
+    paths = [b"f%d" % number for number in range(len(sizes))]
+    drawn = Counter()
+    seeds, places = 300, 50
+    for seed in range(seeds):
+        draw = corpus._Draw(places, seed)
+        for at in (slice(0, 3), slice(3, 8)):
+            draw.batch(paths[at], sizes[at])
+        assert len(draw.places) == places
+        assert all(0 <= place.at < place.files[0][1] for place in draw.places)
+        drawn.update(place.files[0][0] for place in draw.places)
+    for path, size in zip(paths, sizes.tolist(), strict=True):
+        expected = seeds * places * size / sizes.sum()
+        assert abs(drawn[path] - expected) < 5 * math.sqrt(expected) + 5

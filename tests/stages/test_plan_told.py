@@ -188,11 +188,12 @@ def row(*flags, name="S1", serial="S1", volumes=(), table=None, **more):
 def volume(**more):
     return VolumeRow(
         **{"device": "/dev/sdx", "kind": "disk", "size_bytes": 10**12, "filesystem": None, "label": None, "uuid": None,
-           "mounts": [], "swap": False, "used_bytes": None, "free_bytes": None, "sealift": None, "trouble": None} | more
+           "mounts": [], "swap": False, "used_bytes": None, "free_bytes": None, "entries": None, "sealift": None,
+           "trouble": None} | more
     )  # fmt: skip
 
 
-EMPTY = {"filesystem": "xfs", "mounts": ["/mnt/d"], "used_bytes": 7 * 10**9, "free_bytes": 99 * 10**10}
+EMPTY = {"filesystem": "xfs", "mounts": ["/mnt/d"], "used_bytes": 7 * 10**9, "free_bytes": 99 * 10**10, "entries": 0}
 
 
 @pytest.mark.parametrize(
@@ -209,8 +210,8 @@ EMPTY = {"filesystem": "xfs", "mounts": ["/mnt/d"], "used_bytes": 7 * 10**9, "fr
         (row(volumes=[volume()], table="gpt"), "partitioned"),
         (row(volumes=[volume(), volume(swap=True)]), "part of something else"),
         (row(volumes=[volume(filesystem="xfs")]), "is not mounted"),
-        (row(volumes=[volume(**EMPTY | {"used_bytes": 10**11})]), "are in use on it"),
-        (row(volumes=[volume(**EMPTY | {"trouble": "EIO", "used_bytes": None})]), "nobody can say that it is empty"),
+        (row(volumes=[volume(**EMPTY | {"entries": 2})]), "it is not empty: 2 names in its root"),
+        (row(volumes=[volume(**EMPTY | {"trouble": "EIO", "entries": None})]), "nobody can say that it is empty"),
     ],
 )
 def test_only_drives_that_may_be_packed_onto_are_taken(one, why):
@@ -231,3 +232,14 @@ def test_a_drive_without_a_serial_number_goes_by_its_name():
 def test_ready_leaves_everything_else_as_it_was_told():
     asked = ask(survive="any drive", hosts=3)
     assert asdict(told.ready(replace(asked, start=None), now=START + timedelta(microseconds=5))) == asdict(asked)
+
+
+def test_a_drive_that_failed_its_test_is_left_out_and_one_without_room():
+    rows = (told.Drives(capacity="1TB", serial="S1"), told.Drives(capacity="1TB", serial="S2"))
+    taken, left = told.without_failed(rows, {"S2": "EIO", "S9": "lies"})
+    assert [each.serial for each in taken] == ["S1"]
+    assert [(each.name, each.why) for each in left] == [("S2", "it failed its test: EIO")]
+    small = (told.Drives(capacity="3MB", name="l.img"), *rows)
+    taken, left = told.without_room(small, 1 << 20)
+    assert taken == rows
+    assert "3,000,000 bytes have no room for packs of 1,048,576" in left[0].why

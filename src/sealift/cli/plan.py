@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from sealift.cli import common
-from sealift.errors import BadInput
+from sealift.errors import BadInput, Interrupted
 
 if TYPE_CHECKING:
     from sealift.stages.plan.calibrate import Calibration
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ON_THE_SPOT = 2.0  # seconds of a calibration that is not kept
 KEPT = 10.0  # of one that is
+NOT_MET = 3
 
 HELP = """
 Plan a voyage: which groups of drives with how much parity, which drive with which carrier, how long, how sure, at
@@ -38,7 +39,7 @@ it says what is missing.
   sealift plan --new voyage.toml         a form for all that can be told: dates, hosts, training, numbers
 
 drives.json is what `sealift drives --json` prints. shipment.toml is followed by pack, declare and rehearse (--plan).
-Exit 0; 6: something is missing, and it says what.
+Exit 0; 3: planned, and not as safe as wanted, without a drive to spare, or not in time; 6: something is missing.
 """
 
 
@@ -79,9 +80,13 @@ def plan(*, as_json: bool, new: str | None, **given: Any) -> None:
             common.emit({"file": new})
         return
     _can_be_done(given["out"], given["report"])
-    asked, left_out = _asked(given)
-    with common.Meter() as meter:
-        found = _planned(given, asked, meter)
+    tests = _tests(given["tests"])
+    asked, left_out = _asked(given, tests)
+    try:
+        with common.Meter() as meter:
+            found = _planned(given, asked, tests, meter)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; nothing was written, and the same command begins anew") from None
     text = _written(given, found)
     from sealift.cli import plan_words
 
@@ -91,6 +96,8 @@ def plan(*, as_json: bool, new: str | None, **given: Any) -> None:
         plan_words.show(found, left_out)
     for line in text:
         common.say(line)
+    if not found.met:
+        raise click.exceptions.Exit(NOT_MET)
 
 
 def _can_be_done(out: str | None, report: str | None) -> None:
@@ -113,8 +120,8 @@ def _can_be_done(out: str | None, report: str | None) -> None:
         require()
 
 
-def _asked(given: dict[str, Any]) -> tuple[Voyage, tuple[LeftOut, ...]]:
-    """Everything that is told, by file and options; and drives of this host that are left out."""
+def _asked(given: dict[str, Any], tests: Tests) -> tuple[Voyage, tuple[LeftOut, ...]]:
+    """Everything that is told, by file and options; and drives that are left out."""
     from msgspec.structs import replace
 
     from sealift.stages.plan import told
@@ -137,16 +144,22 @@ def _asked(given: dict[str, Any]) -> tuple[Voyage, tuple[LeftOut, ...]]:
         values["carriers"] = told.carriers(given["carriers"])
     left_out: tuple[LeftOut, ...] = ()
     if given["drives"]:
+        pack_size = told.size(asked.pack_size)
         rows: list[Drives] = []
         for each in given["drives"]:
             if os.path.isfile(each):
-                some, left = _listed(each)
+                some, left = _listed(each, pack_size)
                 rows += some
                 left_out += left
             else:
                 rows.append(told.drives(each))
         values["drives"] = tuple(rows)
-    asked = told.ready(replace(asked, **values), now=datetime.now(UTC))
+    asked = replace(asked, **values)
+    good, failed = told.without_failed(asked.drives, tests.failed)
+    if failed and not good:
+        raise BadInput(f"every drive failed its test, such as {failed[0].name}: {failed[0].why}", hint="sealift drives")
+    left_out += failed
+    asked = told.ready(replace(asked, drives=good), now=datetime.now(UTC))
     _one_corpus(given["source"], asked)
     return asked, left_out
 
@@ -162,7 +175,7 @@ def _one_corpus(source: str | None, asked: Voyage) -> None:
         )
 
 
-def _listed(path: str) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
+def _listed(path: str, pack_size: int) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
     """Drives in the JSON of `sealift drives --json`."""
     from sealift.stages.plan import told
     from sealift.trade.signing import read_limited
@@ -171,6 +184,8 @@ def _listed(path: str) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
         taken, left = told.listing(read_limited(path, told.MAX_LISTING, "list of drives"))
     except BadInput as error:
         raise BadInput(f"{path}: {error}", hint=error.hint) from error
+    taken, small = told.without_room(taken, pack_size)
+    left += small
     if not taken:
         why = "".join(f"\n  {each.name}: {each.why}" for each in left[: common.SHOWN])
         raise BadInput(
@@ -180,15 +195,17 @@ def _listed(path: str) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
     return taken, left
 
 
-def _planned(given: dict[str, Any], asked: Voyage, meter: common.Meter) -> Planned:
-    from sealift.stages.plan import choose
+def _planned(given: dict[str, Any], asked: Voyage, tests: Tests, meter: common.Meter) -> Planned:
+    from sealift.stages.plan import choose, told
 
+    names = {each.name for each in told.fleet(asked.drives)}
+    if given["tests"] is not None and not names & tests.speeds.keys():
+        common.say(f"{given['tests']}: none of these drives was tested; it names drives by their serial numbers")
     corpus = _corpus(given["source"], asked, meter)
-    speeds = _speeds(given["tests"])
     calibration = _calibration(given["calibration"], corpus, meter)
 
     meter.note("weighing geometries")
-    return choose.plan(asked, corpus, calibration, chosen=given["geometry"], speeds=speeds)
+    return choose.plan(asked, corpus, calibration, chosen=given["geometry"], speeds=tests.speeds)
 
 
 def _corpus(source: str | None, asked: Voyage, meter: common.Meter) -> Corpus:
@@ -217,10 +234,17 @@ def _corpus(source: str | None, asked: Voyage, meter: common.Meter) -> Corpus:
     return found
 
 
-def _speeds(path: str | None) -> dict[str, DriveSpeed]:
-    """Measured speeds by drive: of those that passed their test."""
+class Tests(NamedTuple):
+    """What tests of drives found, by serial number or name: speeds of those that are good, faults of the others."""
+
+    speeds: dict[str, DriveSpeed]
+    failed: dict[str, str]
+
+
+def _tests(path: str | None) -> Tests:
+    found = Tests({}, {})
     if path is None:
-        return {}
+        return found
     from sealift.errors import FormatError
     from sealift.formats import drive_tests
     from sealift.stages.plan.terms import DriveSpeed
@@ -230,14 +254,14 @@ def _speeds(path: str | None) -> dict[str, DriveSpeed]:
         record = drive_tests.decode(read_limited(path, drive_tests.MAX_FILE, "record of drive tests"))
     except FormatError as error:
         raise BadInput(f"{path}: {error}", hint="sealift drives test MNT... --record FILE makes one") from error
-    out: dict[str, DriveSpeed] = {}
     for drive in record.drives:
+        name = drive.serial or drive.name
         if drive.fault:
-            common.say(f"{drive.name} failed its test ({drive.fault}): its speed is not taken")
+            found.failed[name] = drive.fault
         elif drive.write_bytes_per_second and drive.read_bytes_per_second:
             speed = DriveSpeed(write=drive.write_bytes_per_second, read=drive.read_bytes_per_second)
-            out[drive.serial or drive.name] = speed
-    return out
+            found.speeds[name] = speed
+    return found
 
 
 def _calibration(path: str | None, corpus: Corpus, meter: common.Meter) -> Calibration:

@@ -16,8 +16,10 @@ from sealift.cli.drives_words import clean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sealift.stages.plan.alternatives import Alternative
     from sealift.stages.plan.choose import Planned
     from sealift.stages.plan.front import Choice
+    from sealift.stages.plan.geometry import Survive
     from sealift.stages.plan.terms import Outcome
     from sealift.stages.plan.told import LeftOut
 
@@ -40,7 +42,8 @@ def answer(found: Planned, left_out: Sequence[LeftOut]) -> dict[str, Any]:
         "survives": found.survives,
         "warnings": list(found.warnings),
         "most_loss": found.most_loss,
-        "in_time": found.outcome.in_time,
+        "in_time": None if found.on_time is None else found.on_time >= choose.HALF,
+        "on_time": found.on_time,
         "loss_by_deadline": None if found.in_time is None else found.in_time.loss,
         "corpus": {name: value for name, value in built(found.corpus).items() if name not in {"sizes", "kinds"}}
         | {"packed_bytes": found.corpus.packed_bytes, "kinds": built(found.corpus.kinds)},
@@ -178,12 +181,17 @@ def _front_rows(found: Planned) -> list[tuple[str, ...]]:
                 f"{one.overhead:.1%}",
                 str(one.drives_used),
                 str(one.spares),
-                "; ".join(map(str, geometry.holds(found.wanted, one)[-2:])),
+                "; ".join(map(str, _largest(geometry.holds(found.wanted, one)))),
                 rare(each.odds.loss),
                 common.duration_text(each.seconds),
             )
         )
     return rows
+
+
+def _largest(holds: Sequence[Survive]) -> list[Survive]:
+    """Drives alone, and with the most carriers."""
+    return [*holds[:1], *holds[max(1, len(holds) - 2) :]]
 
 
 def _some(front: Sequence[Choice], chosen: Choice) -> list[Choice]:
@@ -211,10 +219,13 @@ def _deadline(found: Planned) -> None:
     if asked.deadline is None or in_time is None:
         return
     from sealift.stages.plan import told
+    from sealift.stages.plan.choose import HALF
 
-    verdict = "in time" if found.outcome.in_time else "NOT IN TIME"
+    share = found.on_time or 0.0
+    verdict = "in time" if share >= HALF else "NOT IN TIME"
     click.echo(
-        f"By the deadline, {told.text(asked.deadline)}: {verdict}; not every byte by then: {rare(in_time.loss)}."
+        f"By the deadline, {told.text(asked.deadline)}: {verdict} in {share:.0%} of drawn voyages; not every byte by "
+        f"then: {rare(in_time.loss)}."
     )
 
 
@@ -248,6 +259,7 @@ def _time_rows(found: Planned) -> list[tuple[str, ...]]:
     outcome = found.outcome
     rows: list[tuple[str, ...]] = [
         ("since packing starts", "planned", *(f"{each.percent}% by" for each in found.percentiles)),
+        ("packed and sealed", common.duration_text(outcome.sealed), *("" for _ in found.percentiles)),
     ]
     for title, field in (
         ("first batch", "first_batch"),
@@ -280,11 +292,16 @@ def _way_rows(found: Planned) -> list[tuple[str, ...]]:
                 _days(each.days_to_first_batch),
                 _days(each.days_to_all),
                 f"{each.usd:,.0f}",
-                each.cannot[0] if each.cannot else "",
+                "; ".join(filter(None, [each.cannot[0] if each.cannot else "", _uncounted(each)])),
             )
             for each in found.comparison.alternatives
         ),
     ]
+
+
+def _uncounted(way: Alternative) -> str:
+    """What its cost leaves out."""
+    return "its drives are not in the cost" if "not counted" in way.note else ""
 
 
 def _days(days: float | None) -> str:

@@ -60,6 +60,7 @@ class VolumeRow(msgspec.Struct, frozen=True, kw_only=True):
     swap: bool
     used_bytes: int | None  # this and what follows: where it is mounted and answered
     free_bytes: int | None
+    entries: int | None  # names in its root, lost+found left out
     sealift: Known | None
     trouble: str | None
 
@@ -170,6 +171,7 @@ def volume_row(volume: Volume, looks: dict[Mount, Look]) -> VolumeRow:
         swap=volume.swap,
         used_bytes=seen.used_bytes if seen else None,
         free_bytes=seen.free_bytes if seen else None,
+        entries=seen.entries if seen else None,
         sealift=seen.known if seen else None,
         trouble=look.trouble if look and look.trouble else None if volume.mounts else volume.trouble,
     )
@@ -217,7 +219,20 @@ def _flags(
     if disk.device.read_only:
         found.append(("read-only", "the device cannot be written"))
     found += [("no-answer", f"{each.device}: {each.trouble}") for each in row.volumes if each.trouble]
+    if why := unseen(disk):
+        found.append(("no-answer", why))
     return [Flag(flag=flag, why=why) for flag, why in found]
+
+
+def unseen(disk: Disk) -> str | None:
+    """Why nobody can say what is on it: a partition table of which the kernel shows no partition.
+
+    It may be an empty one; or one that another kernel wrote, for sectors of another size, and drives lie behind it.
+    """
+    table = disk.volumes[0].signature.table if disk.volumes else None
+    if table is None or any(volume.device.kind == "part" for volume in disk.volumes):
+        return None
+    return f"it has a partition table ({table}), and no partition of it shows: nobody can see what is there"
 
 
 def batch(model: str | None, serial: str | None) -> tuple[str, str] | None:

@@ -59,7 +59,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     total_bytes: int = 0
     used_bytes: int = 0
     free_bytes: int = 0
-    entries: int = 0  # names in its root, _ENTRIES at most
+    entries: int = 0  # names in its root, lost+found left out, _ENTRIES at most
     known: Known | None = None
     trouble: str | None = None
 
@@ -127,7 +127,8 @@ def look(mount: str) -> Look:
     space = os.statvfs(mount)
     used = (space.f_blocks - space.f_bfree) * space.f_frsize
     with os.scandir(mount) as found:
-        entries = sum(1 for _ in zip(range(_ENTRIES), found, strict=False))
+        others = (each for each in found if each.name != "lost+found")
+        entries = sum(1 for _ in zip(range(_ENTRIES), others, strict=False))
     return Look(
         total_bytes=drive.total_bytes(),
         used_bytes=used,

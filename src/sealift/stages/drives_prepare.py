@@ -129,12 +129,15 @@ def _candidate(disk: Disk, disks: Sequence[Disk], looks: dict[str, Look], holder
         row = drives_list.volume_row(volume, {})
         if look is not None and not look.trouble:
             row = msgspec.structs.replace(
-                row, used_bytes=look.used_bytes, free_bytes=look.free_bytes, sealift=look.known, trouble=None
-            )
+                row, used_bytes=look.used_bytes, free_bytes=look.free_bytes, entries=look.entries, sealift=look.known,
+                trouble=None,
+            )  # fmt: skip
         elif look is not None:
             row = msgspec.structs.replace(row, trouble=look.trouble)
         elif volume.signature.kind not in {None, "swap"}:
             row = msgspec.structs.replace(row, trouble=f"what is in {volume.signature.kind} cannot be looked at")
+        elif volume is disk.volumes[0] and (why := drives_list.unseen(disk)):
+            row = msgspec.structs.replace(row, trouble=why)
         if row.filesystem or row.trouble or row.kind == "part":
             entries = None if look is None or look.trouble else look.entries
             losses.append(Loss(row=row, entries=entries, give_up=_give_up(disk, row)))

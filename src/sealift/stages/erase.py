@@ -225,8 +225,9 @@ def objections_to(candidate: Candidate, serial: str, papers: Papers) -> list[str
         elif known is not None or row.trouble:
             why = known.why if known is not None else row.trouble
             found.append(f"nobody can see whose data is on {row.device}: {why}")
-        elif loss.entries and not (loss.entries == 1 and (row.filesystem or "").startswith("ext")):  # lost+found
-            found.append(f"on {row.device} are other things than this shipment, {loss.entries:,} names in its root")
+        elif loss.entries:
+            names = "1 name" if loss.entries == 1 else f"{loss.entries:,} names"
+            found.append(f"on {row.device} are other things than this shipment, {names} in its root")
     why = erasure.objection(serial, papers.receipts, papers.declarations, papers.now, bears=bears)
     return [*([why] if why else []), *found]
 

@@ -5,7 +5,8 @@
 
 What holds:
 - Every geometry that `geometry.search` finds is weighed; where there is none, the error says what is missing.
-- With a deadline, those that meet it by the closed form of time come before all others.
+- Times are those of the event model (voyage.py), departures and partial arrival included; with a deadline, geometries
+  that meet it come before all others. Of more than MOST_PLAYED geometries time is the closed form's, and that is said.
 - Capacities are what labels say, and of each the share that an empty filesystem has free is planned with: the number
   `filesystem_share`, or less where a drive that is here shows less.
 - Prices are used for the comparison alone. The choice, and shipment.toml to the byte, are the same whatever they are.
@@ -24,10 +25,10 @@ from msgspec.structs import replace
 from sealift.errors import BadInput, NotAllHere
 from sealift.stages.plan import alternatives, defaults, document, geometry, missing, odds, told, voyage
 from sealift.stages.plan.alternatives import Comparison  # noqa: TC001 -- msgspec resolves the fields of records
-from sealift.stages.plan.calibrate import Calibration, Shape
+from sealift.stages.plan.calibrate import BUSY, Calibration, Shape
 from sealift.stages.plan.corpus import Corpus  # noqa: TC001
 from sealift.stages.plan.defaults import Number, Numbers  # noqa: TC001
-from sealift.stages.plan.front import Choice, front, recommend
+from sealift.stages.plan.front import Choice, front, recommend, spare
 from sealift.stages.plan.odds import Odds, SingleLoss
 from sealift.stages.plan.terms import DAY, HOUR, DriveSpeed, Outcome, Terms, way
 from sealift.stages.plan.voyage import Case, Percentile  # noqa: TC001
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from sealift.stages.plan.told import Voyage
 
 _GEOMETRY = re.compile(r"(\d{1,5})\s*[x×]\s*(\d{1,5})\s*\+\s*(\d{1,5})", re.ASCII)
-SPARE_TOO_FEW = 0.01  # of a stated loss: a loss of bytes that is more probable after it is told
+HALF = 0.5  # share of drawn voyages from which on a plan counts as in time
+MOST_PLAYED = 400  # geometries of which the voyage is played: some 15 ms each
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -54,8 +56,9 @@ class Planned(Struct, frozen=True, kw_only=True):
     chosen: Choice
     why: str  # the chosen one
     survives: str  # what its overhead survives, with what probability
-    met: bool  # it is as safe as wanted, and in time
-    in_time: Odds | None  # every byte by the deadline; None without one
+    met: bool  # it is as safe as wanted, keeps a drive to spare after the stated loss, and is in time
+    on_time: float | None  # share of drawn voyages with everything readable by the deadline; None without one
+    in_time: Odds | None  # that not every byte is there by the deadline; None without one
     single: tuple[SingleLoss, ...]
     outcome: Outcome
     cases: tuple[Case, ...]
@@ -98,7 +101,7 @@ def weigh(
     numbers: Numbers,
     terms: Callable[[geometry.Geometry], Terms],
 ) -> Weighed:
-    """All geometries that fit and survive, with their odds and their time in closed form.
+    """All geometries that fit and survive, with their odds and the time to all data.
 
     NotAllHere says what is missing where there are none; BadInput names faults of what is asked.
     """
@@ -140,8 +143,10 @@ def weigh(
     hazards = odds.hazards_of(wanted, numbers, days=(numbers["hand_over_hours"] * HOUR + max(ways)) / DAY)
     draws = max(odds.FEWEST, odds.DRAWS // len(found))  # where they are not exact: as many in all as for one geometry
     choices: list[Choice] = []
+    played = len(found) <= MOST_PLAYED
     for each in found:
-        seconds = voyage.seconds(wanted, each, terms(each), numbers)
+        time = voyage.simulate(wanted, each, terms(each), numbers).all if played else None
+        seconds = voyage.seconds(wanted, each, terms(each), numbers) if time is None else time
         choices.append(Choice(geometry=each, odds=odds.odds(wanted, each, hazards, draws=draws), seconds=seconds))
     known = {each.name: document.Known(each.capacity, each.serial, each.make) for each in drives}
     return Weighed(wanted=wanted, headroom=headroom, hazards=hazards, choices=tuple(choices), known=known)
@@ -188,7 +193,10 @@ def plan(
         buy_drives=asked.buy_drives,
         labels={name: each.capacity_bytes for name, each in weighed.known.items()},
     )
-    in_time = _in_time(weighed, best, outcome, its, numbers)
+    on_time = None
+    if its.deadline is not None:
+        on_time = voyage.on_time(wanted, best.geometry, its, numbers, weighed.hazards.carrier_late)
+    drawn = voyage.percentiles(wanted, best.geometry, its, numbers)
     out = Planned(
         voyage=asked,
         corpus=corpus,
@@ -200,16 +208,17 @@ def plan(
         chosen=best,
         why=why,
         survives=odds.survives(wanted, best.geometry, best.odds),
-        met=met and outcome.in_time is not False,
-        in_time=in_time,
+        met=met and (spare(best) or wanted.survive == geometry.Survive()) and (on_time is None or on_time >= HALF),
+        on_time=on_time,
+        in_time=None if on_time is None else _in_time(best.odds, on_time),
         single=single,
         outcome=outcome,
         cases=cases,
-        percentiles=voyage.percentiles(wanted, best.geometry, its, numbers),
+        percentiles=drawn,
         comparison=comparison,
         numbers=numbers.used,
         warnings=(),
-        plan=_document(asked, corpus, weighed, best, why, outcome),
+        plan=_document(asked, corpus, weighed, best, why, drawn),
     )
     return replace(out, warnings=(*_helps(weighed, out, terms), *_warnings(out)))
 
@@ -300,21 +309,23 @@ def _terms(
     )
 
 
-def _in_time(weighed: Weighed, best: Choice, outcome: Outcome, terms: Terms, numbers: Numbers) -> Odds | None:
-    """The odds of every byte by the deadline: a carrier that is late counts as lost where there is no time for it."""
-    if terms.deadline is None:
-        return None
-    if outcome.all is None or outcome.all > terms.deadline:
-        return Odds(loss=1.0, share_lost=1.0, exact=False)
-    tight = outcome.all + numbers["late_days"] * DAY > terms.deadline
-    return odds.odds(weighed.wanted, best.geometry, weighed.hazards, by_deadline=True) if tight else best.odds
+def _in_time(loss: Odds, on_time: float) -> Odds:
+    """That not every byte is there by the deadline: lost, or on a voyage that takes longer; the two by themselves."""
+    share = 1 - on_time
+    return Odds(
+        loss=1 - (1 - loss.loss) * on_time,
+        share_lost=loss.share_lost,
+        exact=False,
+        loss_error=max(math.sqrt(share * on_time / 100), 0.005),
+    )
 
 
 def _document(
-    asked: Voyage, corpus: Corpus, weighed: Weighed, best: Choice, why: str, outcome: Outcome
+    asked: Voyage, corpus: Corpus, weighed: Weighed, best: Choice, why: str, drawn: tuple[Percentile, ...]
 ) -> document.Plan:
-    """shipment.toml: nothing of it depends on a price."""
+    """shipment.toml: nothing of it depends on a price. Times are those that half of the drawn voyages do not exceed."""
     prices = defaults.prices(asked.numbers)
+    middle = next(each for each in drawn if each.percent == 50)
 
     def hours(time: float | None) -> float | None:
         return None if time is None else round(time / HOUR, 3)
@@ -334,9 +345,9 @@ def _document(
             why=why,
             loss_probability=best.odds.loss,
             lost_share=best.odds.share_lost,
-            hours_to_first_batch=hours(outcome.first_batch),
-            hours_to_half=hours(outcome.half),
-            hours_to_all=hours(outcome.all),
+            hours_to_first_batch=hours(middle.first_batch),
+            hours_to_half=hours(middle.half),
+            hours_to_all=hours(middle.all),
         ),
     )
 
@@ -347,27 +358,56 @@ def _document(
 def _helps(weighed: Weighed, found: Planned, terms: Callable[[geometry.Geometry], Terms]) -> list[str]:
     """What would make a plan that is not in time, or not as safe as wanted, so."""
     out: list[str] = []
-    one, numbers = found.chosen.geometry, defaults.defaults().with_values(found.voyage.numbers)
-    its = terms(one)
-    if found.outcome.in_time is False:
-        out.append("NOT IN TIME: all data is readable only after the deadline")
-        for hosts in range(its.hosts + 1, one.groups + 1):
-            if voyage.simulate(weighed.wanted, one, replace(its, hosts=hosts), numbers).in_time:
-                out[-1] += f"; with {hosts} hosts that pack it would be in time"
-                break
-    if found.chosen.odds.loss > found.most_loss:
+    if found.on_time is not None and found.on_time < HALF:
+        out.append(_late(weighed, found, terms(found.chosen.geometry)))
+    loss = found.chosen.odds.loss
+    if loss > found.most_loss:
         out.append(
-            f"NOT AS SAFE AS WANTED: some byte is lost with probability {found.chosen.odds.loss:.2g}, and "
-            f"{found.most_loss:.2g} at most is wanted"
+            f"NOT AS SAFE AS WANTED: some byte is lost with probability {loss:.2g}, and {found.most_loss:.2g} at most "
+            f"is wanted{_safer(weighed, found)}"
         )
-        survive = weighed.wanted.survive
-        more = replace(weighed.wanted, survive=replace(survive, drives=survive.drives + 1))
-        if not geometry.search(more, weighed.headroom):
-            lacking = missing.missing(more, weighed.headroom).more_drives
-            if lacking is not None:
-                drives = "1 more drive" if lacking == 1 else f"{lacking:,} more drives"
-                out[-1] += f"; with {drives} it would survive {more.survive}"
+    survive = weighed.wanted.survive
+    if not spare(found.chosen) and survive != geometry.Survive():
+        out.append(
+            f"NOTHING TO SPARE: {survive} may be lost if all that is left reads whole and works, which at this size is "
+            f"not to be expected{_more_drives(weighed)}"
+        )
     return out
+
+
+def _late(weighed: Weighed, found: Planned, its: Terms) -> str:
+    """Not in time: and with how many hosts it would be, or what takes so long."""
+    one, numbers, outcome = found.chosen.geometry, defaults.defaults().with_values(found.voyage.numbers), found.outcome
+    share = 0.0 if found.on_time is None else found.on_time
+    said = f"NOT IN TIME: all data is readable by the deadline in {share:.0%} of voyages"
+    late = weighed.hazards.carrier_late
+    for hosts in range(its.hosts + 1, one.groups + 1):
+        more = replace(its, hosts=hosts)
+        if voyage.on_time(weighed.wanted, one, more, numbers, late, draws=20) >= HALF:
+            return f"{said}; with {hosts} hosts that pack it would be in time"
+    arrives = (outcome.first_arrival or outcome.sealed) - outcome.sealed
+    return f"{said}; packing takes {outcome.sealed / DAY:.1f} days, and the way {arrives / DAY:.1f}"
+
+
+def _safer(weighed: Weighed, found: Planned) -> str:
+    """What would make it safer; or what keeps it from being so."""
+    alone = replace(weighed.hazards, hdd_fails=0.0, ssd_fails=0.0, hdd_unreadable=0.0, ssd_unreadable=0.0)
+    if odds.odds(weighed.wanted, found.chosen.geometry, alone, draws=odds.FEWEST).loss > found.most_loss:
+        return ": it is carriers lost together that decide, by the numbers of how often one is"
+    return _more_drives(weighed)
+
+
+def _more_drives(weighed: Weighed) -> str:
+    """With how many more drives one more may be lost, where those that are there do not do."""
+    survive = weighed.wanted.survive
+    more = replace(weighed.wanted, survive=replace(survive, drives=survive.drives + 1))
+    if geometry.search(more, weighed.headroom):
+        return ""
+    lacking = missing.missing(more, weighed.headroom).more_drives
+    if lacking is None:
+        return ""
+    drives = "1 more drive" if lacking == 1 else f"{lacking:,} more drives"
+    return f"; with {drives} it would survive {more.survive}"
 
 
 def _warnings(found: Planned) -> list[str]:
@@ -376,13 +416,13 @@ def _warnings(found: Planned) -> list[str]:
         f"carrier {each}: drives are not ready at the stated departure, and leave when they are"
         for each in found.outcome.missed
     ]
-    bare = [each for each in found.single if each.what == "carrier" and each.odds.loss > SPARE_TOO_FEW]
-    if bare and found.wanted.survive.carriers:
-        worst = max(bare, key=lambda each: each.odds.loss)
+    if found.calibration.busy > BUSY:
         out.append(
-            f"with {worst.name} lost, some byte is lost with probability {worst.odds.loss:.2g}, as what is left has to "
-            "read whole: a drive more to survive leaves one to spare"
+            f"other work had {found.calibration.busy:.0%} of this machine while it was measured: take the times with "
+            "care, or measure again when it is idle (--calibration)"
         )
+    if len(found.choices) > MOST_PLAYED:
+        out.append(f"of {len(found.choices):,} geometries the times in the table are in closed form")
     corpus = found.corpus
     if corpus.skipped:
         out.append(f"{corpus.skipped:,} entries of the source cannot be carried, such as {corpus.skipped_first[0]}")

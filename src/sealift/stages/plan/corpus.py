@@ -7,7 +7,8 @@ What holds:
 - Nothing is read but folders and the sample. Memory does not grow with the number of files.
 - A file with several names counts once. Holes count as the zeros that they read as: the sample says what they come to.
 - What cannot be carried is counted, and the first of it named.
-- The sample is SAMPLES places, each drawn evenly over all bytes, with replacement, in the one pass of the walk. What is
+- The sample is SAMPLES places, each drawn evenly over all bytes, with replacement, in the one pass of the walk, and the
+  same whenever the corpus is the same: it depends on paths and sizes, not on the order of the walk. What is
   compressed at a place is what packing would put into one frame there: the file and those that follow it in its folder,
   with their headers. Its mean, with the 95% interval of the mean, is the packed share of a byte.
 - The interval is of chance alone: it holds for the corpus as it is now. Plans go by its upper end.
@@ -15,14 +16,17 @@ What holds:
 
 from __future__ import annotations
 
+import bisect
 import math
 import os
 import stat
 import statistics
+import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from blake3 import blake3
 from msgspec import Struct
 
 from sealift.errors import BadInput
@@ -127,24 +131,64 @@ class _Place(NamedTuple):
 
 
 class _Draw:
-    """Places drawn evenly over all bytes seen so far, each by itself: what comes later takes its due part of them."""
+    """Places drawn evenly over all bytes, each by itself, whatever the order in which files come.
+
+    Each byte of a file may be drawn at the times of a Poisson process that the file's path begins; all files together
+    are one process, whose first times are drawn evenly over all bytes (superposition), and do not depend on the order.
+    """
 
     def __init__(self, number: int, seed: int) -> None:
-        self._random = np.random.default_rng(seed)
-        self.places: list[_Place | None] = [None] * number
-        self._seen = 0
+        self._number, self._seed, self._salt = number, seed & 0xFFFFFFFF, seed.to_bytes(8, "little")
+        self._drawn: list[tuple[float, bytes, _Place]] = []  # by time, the earliest `number`
+        self._last = math.inf
+
+    @property
+    def places(self) -> list[_Place]:
+        """Those that were drawn, in the order of their times."""
+        return [place for _, _, place in self._drawn]
 
     def batch(self, paths: Sequence[bytes], sizes: NDArray[np.int64]) -> None:
-        """Files in their order, with the bytes that count."""
-        ends = np.cumsum(sizes)
-        size = int(ends[-1]) if len(ends) else 0
-        if not size:
+        """Files, with the bytes that count."""
+        if not len(paths):
             return
-        self._seen += size
-        chosen = np.flatnonzero(self._random.random(len(self.places)) * self._seen < size)
-        for place, byte in zip(chosen.tolist(), self._random.integers(0, size, len(chosen)).tolist(), strict=True):
-            number = int(np.searchsorted(ends, byte, side="right"))
-            self.places[place] = _Place(byte - int(ends[number] - sizes[number]), _following(paths, sizes, number))
+        keys = np.fromiter((zlib.crc32(path, self._seed) for path in paths), np.uint64, len(paths))
+        first = -np.log(_unit(_mixed(keys)))
+        early = np.flatnonzero((sizes > 0) & (first / np.maximum(sizes, 1) < self._last))
+        for number in early.tolist():
+            self._file(paths, sizes, number, float(first[number]))
+
+    def _file(self, paths: Sequence[bytes], sizes: NDArray[np.int64], number: int, first: float) -> None:
+        """All times of a file that are early enough; the first is `first` over its bytes."""
+        path, size = paths[number], int(sizes[number])
+        time, random = first / size, None
+        files: list[tuple[bytes, int]] | None = None
+        while time < self._last:
+            random = random or np.random.default_rng(np.frombuffer(blake3(self._salt + path).digest(), np.uint32))
+            files = files or _following(paths, sizes, number)
+            at = len(self._drawn) if time > self._latest else bisect.bisect(self._drawn, (time, path))
+            self._drawn.insert(at, (time, path, _Place(int(random.integers(size)), files)))
+            if len(self._drawn) > self._number:
+                self._drawn.pop()
+            if len(self._drawn) == self._number:
+                self._last = self._drawn[-1][0]
+            time += float(random.exponential()) / size
+
+    @property
+    def _latest(self) -> float:
+        return self._drawn[-1][0] if self._drawn else -math.inf
+
+
+def _mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Bits well mixed: the finaliser of splitmix64 (Steele, Lea and Flood, 2014)."""
+    mixed = keys + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _unit(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Numbers above 0 and up to 1."""
+    return ((bits >> np.uint64(11)).astype(np.float64) + 1) / float(1 << 53)
 
 
 def _following(paths: Sequence[bytes], sizes: NDArray[np.int64], number: int) -> list[tuple[bytes, int]]:
@@ -242,10 +286,8 @@ def look(
     )  # fmt: skip
 
 
-def _packed_share(source: str, place: _Place | None) -> float | None:
+def _packed_share(source: str, place: _Place) -> float | None:
     """Packed bytes for a byte of source, of the frame at a place; None when nothing of it can be read any more."""
-    if place is None:
-        return None
     data, size = bytearray(), 0
     for number, (path, length) in enumerate(place.files):
         large = number == 0 and length > zstd.FRAME

@@ -58,8 +58,10 @@ def front(choices: Sequence[Choice]) -> tuple[Choice, ...]:
 def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
     """The fewest drives among the choices of the front whose probability of loss is at most `most_loss`.
 
-    Then the fewest bays, the shortest time, the least probability of loss. When no choice is that safe, the same among
-    those that are about as safe as can be: a probability of loss of at most NEARLY times the least.
+    Of these, those come before all others that keep a drive to spare in every group when the stated loss has happened:
+    without one, what is left has to read whole, and at tens of terabytes it hardly ever does. Then the fewest bays, the
+    shortest time, the least probability of loss. When no choice is that safe, the same among those that are about as
+    safe as can be: a probability of loss of at most NEARLY times the least.
 
     All choices survive the stated loss already (geometry.py). Of a simulated probability two standard errors more are
     counted. BadInput without choices, or a wanted loss that is none.
@@ -70,6 +72,7 @@ def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
         raise BadInput("no geometry to choose from", hint="what is missing says what would make one")
     kept = front(choices)
     safe = [each for each in kept if _safe(each, most_loss)]
+    safe = [each for each in safe if spare(each)] or safe
 
     def rule(each: Choice) -> tuple[float, ...]:
         one = each.geometry
@@ -79,7 +82,8 @@ def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
         best = min(safe, key=rule)
         return Recommended(choice=best, met=True, reason=_reason(best, choices, most_loss))
     least = min(each.odds.loss for each in kept)
-    best = min((each for each in kept if each.odds.loss <= NEARLY * least), key=rule)
+    near = [each for each in kept if each.odds.loss <= NEARLY * least]
+    best = min([each for each in near if spare(each)] or near, key=rule)
     return Recommended(
         choice=best,
         met=False,
@@ -89,21 +93,28 @@ def recommend(choices: Sequence[Choice], *, most_loss: float) -> Recommended:
     )
 
 
+def spare(choice: Choice) -> bool:
+    """Whether the stated loss leaves every group a drive more than it needs."""
+    return choice.geometry.parity > choice.geometry.worst_loss
+
+
 def _safe(choice: Choice, most_loss: float) -> bool:
     return choice.odds.loss + 2 * choice.odds.loss_error <= most_loss
 
 
 def _reason(best: Choice, choices: Sequence[Choice], most_loss: float) -> str:
-    safe = sum(_safe(each, most_loss) for each in choices)
+    safe = sum(_safe(each, most_loss) and spare(each) >= spare(best) for each in choices)
+    also = " and keep a drive to spare after it" if spare(best) else ""
     if safe == 1:
         return (
-            f"{_name(best)} alone survives the stated loss and loses some byte with probability {most_loss:.2g} or "
-            f"less, {best.odds.loss:.2g}; it takes {best.geometry.drives_used:,} drives"
+            f"of {len(choices):,} that survive the stated loss, {_name(best)} alone loses some byte with probability "
+            f"{most_loss:.2g} or less{also}, {best.odds.loss:.2g}; it takes {best.geometry.drives_used:,} drives"
         )
     return (
         f"of {len(choices):,} geometries that survive the stated loss, {safe:,} lose some byte with probability "
-        f"{most_loss:.2g} or less; of those {_name(best)} takes the fewest drives, {best.geometry.drives_used:,}, "
-        f"then the fewest bays and the shortest time, and its probability is {best.odds.loss:.2g}"
+        f"{most_loss:.2g} or less{also}; of those {_name(best)} takes the fewest drives, "
+        f"{best.geometry.drives_used:,}, then the fewest bays and the shortest time, and its probability is "
+        f"{best.odds.loss:.2g}"
     )
 
 

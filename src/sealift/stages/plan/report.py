@@ -24,7 +24,7 @@ import msgspec
 
 from sealift import __version__
 from sealift.errors import BadInput
-from sealift.stages.plan import choose, geometry, report_timeline, report_words, told
+from sealift.stages.plan import choose, front, geometry, report_timeline, report_words, told
 from sealift.stages.plan.odds import near_one
 from sealift.stages.plan.terms import DAY
 
@@ -145,8 +145,13 @@ def verdict(found: Planned) -> tuple[bool, str]:
     else:
         early = report_words.span(abs(deadline - outcome.all))
         side = "after" if outcome.all > deadline else "before"
-        time = f"{'Not in' if outcome.all > deadline else 'In'} time: all data is readable {early} {side} the deadline"
-        time += f" of {report_words.moment(start, deadline)}."
+        share = found.on_time or 0.0
+        verdict = "In time" if share >= choose.HALF else "Not in time"
+        time = f"{verdict}, in {share:.0%} of drawn voyages it is: as planned, all data is readable {early} {side} the"
+        time += f" deadline of {report_words.moment(start, deadline)}."
+    bare = found.wanted.survive != geometry.Survive() and not front.spare(found.chosen)
+    if bare:
+        time += f" Nothing is to spare after the loss of {found.wanted.survive}."
     if found.met:
         return True, f"As safe as wanted: {wanted}. {time}"
     safe = one.loss + 2 * one.loss_error <= found.most_loss

@@ -32,14 +32,13 @@ from sealift.stages.plan.terms import MOST_HOSTS, Gpu, ReadBack
 from sealift.trade import declaration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sealift.stages.drives_list import DriveRow
 
 MAX_FILE = 4 << 20
 MAX_LISTING = 64 << 20  # of drives, as JSON
 MOST_LOSS = 0.001  # where no odds are wanted: of a thousand shipments one may lose a byte
-EMPTY = 0.02  # of a drive: a filesystem that has no more in use is an empty one
 
 Amount = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=0, le=1 << 60)]
 Hosts = Annotated[int, Meta(ge=1, le=MOST_HOSTS)]
@@ -295,7 +294,7 @@ def listed(rows: Iterable[DriveRow]) -> tuple[tuple[Drives, ...], tuple[LeftOut,
             Drives(
                 capacity=row.size_bytes,
                 kind="hdd" if row.rotational else "ssd",
-                name="" if row.serial else row.name[-64:],
+                name="" if row.serial else row.name if len(row.name) <= 64 else f"...{row.name[-61:]}",
                 serial=row.serial or "",
                 model=(row.model or "")[:200],
                 free=free,
@@ -319,14 +318,36 @@ def _unfit(row: DriveRow) -> str:
     for volume in found:
         if volume.sealift is not None:
             return "a drive of a shipment is on it"
-        if not volume.mounts or volume.used_bytes is None or volume.free_bytes is None:
+        if not volume.mounts or volume.entries is None or volume.free_bytes is None:
             return f"{volume.filesystem or 'something'} is on it, and is not mounted: nobody can say that it is empty"
-        if volume.used_bytes > EMPTY * row.size_bytes:
-            return f"{volume.used_bytes:,} bytes are in use on it"
+        if volume.entries:
+            return f"it is not empty: {volume.entries:,} {'name' if volume.entries == 1 else 'names'} in its root"
     return ""
 
 
 # --- put together ----------------------------------------------------------------------------------------
+
+
+def without_room(rows: Sequence[Drives], pack_size: int) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
+    """Of drives that are here those that hold a pack, and the others, which are left out. BadInput as `fleet`."""
+    needed = geometry.as_packed(members=1, packed_bytes=1, pack_size=pack_size)(1, 1)
+    taken: list[Drives] = []
+    left: list[LeftOut] = []
+    for row in rows:
+        room = size(row.capacity if row.free is None else row.free)
+        if room > needed:
+            taken.append(row)
+        else:
+            why = f"{room:,} bytes have no room for packs of {pack_size:,}"
+            left.append(LeftOut(row.name or row.serial, why))
+    return tuple(taken), tuple(left)
+
+
+def without_failed(rows: Sequence[Drives], failed: Mapping[str, str]) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
+    """The drives that did not fail their test; `failed` has why, by serial number or name."""
+    found = {row: failed.get(row.serial) or failed.get(row.name) for row in rows}
+    left = [LeftOut(row.name or row.serial, f"it failed its test: {why}") for row, why in found.items() if why]
+    return tuple(row for row in rows if not found[row]), tuple(left)
 
 
 def fleet(rows: Sequence[Drives]) -> tuple[Told, ...]:

@@ -178,6 +178,24 @@ def test_a_side_on_paper_is_never_taken_for_a_signature_by_key():
     assert "discrepancy" in log.kinds(), "a signature by hand settles nothing"
 
 
+def test_who_signs_by_key_elsewhere_is_not_said_to_have_signed_by_hand_unseen():
+    _, anna, bo = under_way()
+    taken = anna.copy()
+    taken.record("handover", side("anna", paper=True), "bo", [item(SERIALS[:2], "S1")])
+    assert taken.kinds() == ["by-hand"]
+    given = anna.copy()
+    given.record("handover", "anna", side("bo", paper=True), [item(SERIALS[:2], "S1")])
+    assert given.kinds() == ["by-hand"]
+    bo.record("handover", "bo", side("dock", paper=True), [item(SERIALS[2:], "S2")])
+    assert bo.kinds() == []
+
+
+def test_what_goes_by_network_is_in_nobodys_hands():
+    origin, *_ = under_way()
+    assert origin.account(serials=[*SERIALS, "NETWORK-1"]).open == []
+    assert origin.account(serials=[*SERIALS, "OTHER-1"]).open != []
+
+
 def with_handover(released="origin", received="anna", items=None, **changes):
     log = sealed()
     log.record("handover", released, received, items or [item(SERIALS[:2], "S1")], **changes)

@@ -167,6 +167,17 @@ def test_a_voyage_with_a_customs_case_a_courier_without_a_key_and_a_drive_that_c
     said = run(custody, "log", "--declaration", "d.toml")
     assert said.stdout == whole["checkpoint"]["text"] + "\n"
     assert "by hand on paper, not by key: Mallory" in said.stderr
+    one = run(custody, "log", "--declaration", "d.toml", "--drive", SERIALS[0]).stderr.splitlines()
+    assert one[1::2] == [
+        "       no seal (no seal), then seal S1; condition good",
+        "       seal S1 (intact), then seal S1; condition good",
+        "       seal S1 (intact), then seal C7; condition good",
+        "       seal C7 (intact), then seal C7; condition good",
+    ]
+    assert one[8].startswith(f"{SERIALS[0]}: Dock (Example Carriers) since ")
+    assert len(one) == 9
+    with pytest.raises(BadInput, match="neither declared nor in the log"):
+        run(custody, "log", "--declaration", "d.toml", "--drive", "NONE")
     assert "(" in said.stderr.split("seal:")[0], "the time at the place"
 
 

@@ -33,6 +33,7 @@ The text of this log's checkpoint goes to stdout, for a QR code; everything else
 @click.option("--declaration", required=True, metavar="FILE", type=click.Path(), help="The shipment's declaration.")
 @click.option("--merge", multiple=True, metavar="COPY", type=click.Path(), help="Take what this copy has. Repeated.")
 @click.option("--checkpoint", multiple=True, metavar="TEXT", help="A QR code's text, which LOG must hold. Repeated.")
+@click.option("--drive", metavar="SERIAL", help="Show the events of this drive alone, with its seals.")
 @click.option("--final", is_flag=True, help="No more will come: every declared drive must have arrived.")
 @common.allowed_signers_option
 @common.json_option
@@ -43,6 +44,7 @@ def custody(
     declaration: str,
     merge: tuple[str, ...],
     checkpoint: tuple[str, ...],
+    drive: str | None,
     allowed_signers: str | None,
     *,
     final: bool,
@@ -66,7 +68,10 @@ def custody(
     if merge:
         taken = f"{common.counted(merged.events, 'event')} and {common.counted(merged.signatures, 'signature')}"
         common.say(f"taken from copies: {taken}")
-    words.show_account(account)
+    if drive is None:
+        words.show_account(account)
+    else:
+        words.show_drive(account, drive)
     if as_json:
         common.emit(
             {

@@ -96,6 +96,25 @@ def show_account(account: Account) -> None:
     show_findings(account.open)
 
 
+def show_drive(account: Account, serial: str) -> None:
+    """One drive: its events, with its seals, who has it, and what there is to look at; BadInput for an unknown one."""
+    found = [drive for drive in account.drives if drive.serial == serial]
+    if not found:
+        from sealift.errors import BadInput
+
+        raise BadInput(f"{serial!r} is neither declared nor in the log")
+    for row in account.rows:
+        for item in row.event.items:
+            if serial in item.serials:
+                before = f"{_seal(item.seal_before)} ({item.seal_checked.replace('_', ' ')})"
+                condition = item.condition.replace("_", " ")
+                common.say(row_line(row))
+                common.say(f"       {before}, then {_seal(item.seal_after)}; condition {condition}")
+    for who, serials in _holders(found).items():
+        common.say(f"{_list(serials)}: {who}")
+    show_findings([each for each in account.open if serial in each.serials or not each.serials])
+
+
 def show_findings(findings: Sequence[Finding]) -> None:
     """Open findings, one a line; those that do not hold first."""
     if findings:

@@ -36,17 +36,18 @@ if TYPE_CHECKING:
     from sealift.formats import sshsig
     from sealift.formats.allowed_signers import AllowedSigners, Signer
 
+BY_NETWORK = "NETWORK-"  # begins the serial number under which a plain directory is declared; nobody carries it
 SKEW = timedelta(minutes=10)  # by which the clocks of two carriers may differ before it is shown
 
 Kind = Literal[
     "altered", "signature", "unsigned", "consignment", "count",  # does not hold
     "gap", "checkpoint", "orphan", "unexpected", "undeclared", "unheld", "missing",  # of the log or the declaration
-    "uncountersigned", "one-signer", "conflict", "hands", "begins", "clock",  # of an event, and people can settle it
+    "uncountersigned", "one-signer", "by-hand", "conflict", "hands", "begins", "clock",  # of an event; people settle it
     "seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy",
 ]  # fmt: skip
 HOLDS_NOT: frozenset[str] = frozenset({"altered", "signature", "unsigned", "consignment", "count"})
 SETTLED_BY_PEOPLE: frozenset[str] = frozenset(
-    {"uncountersigned", "one-signer", "conflict", "hands", "begins", "clock"}
+    {"uncountersigned", "one-signer", "by-hand", "conflict", "hands", "begins", "clock"}
     | {"seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy"}
 )
 
@@ -203,6 +204,7 @@ def assess(
     ]
     for checkpoint in checkpoints:
         found += graph.compare(checkpoint)
+    found += _by_hand(rows)
     found += _clocks(rows, graph, now)
     chains = _Chains(graph, rows)
     found += chains.findings
@@ -332,6 +334,24 @@ def _signed(
         text = f"both sides are signed by keys of {row.released.principal}, one person"
         found.append(Finding("one-signer", text, (digest,), tuple(event.serials)))
     return row, found
+
+
+def _by_hand(rows: Sequence[Row]) -> list[Finding]:
+    """Sides on paper whose person signs by key elsewhere: a photograph is easier to make up than a signature."""
+    signs = [
+        party
+        for row in rows
+        for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received))
+        if signer is not None
+    ]
+    keyed = {party.person for party in signs}
+    found = []
+    for row in rows:
+        for party in (row.event.released_by, row.event.received_by):
+            if row.counts and not party.key_fingerprint and party.person in keyed:
+                text = f"{party.words} signs by key elsewhere in this log, and here is said to have signed by hand"
+                found.append(Finding("by-hand", text, (row.entry.digest,), tuple(row.event.serials)))
+    return found
 
 
 def _one_person(one: Signer, two: Signer) -> bool:
@@ -498,9 +518,10 @@ def _drives(chains: _Chains, serials: Sequence[str]) -> list[DriveState]:
 def _declared(drives: Sequence[DriveState], *, final: bool) -> list[Finding]:
     """Drives that the declaration and the log do not have both; with `final` those that have not arrived."""
     found: list[Finding] = []
-    unheld = [each.serial for each in drives if each.declared and not each.held]
+    carried = [each for each in drives if each.declared and not each.serial.startswith(BY_NETWORK)]
+    unheld = [each.serial for each in carried if not each.held]
     undeclared = [each.serial for each in drives if not each.declared]
-    missing = [each.serial for each in drives if each.declared and each.held and not each.arrived]
+    missing = [each.serial for each in carried if each.held and not each.arrived]
     if unheld:
         found.append(Finding("unheld", "declared, and in nobody's hands by this log", (), tuple(unheld)))
     if undeclared:

@@ -81,7 +81,12 @@ class Party(Record, frozen=True, kw_only=True):
         """True if it is the same person, by key where both have one, else by name and organisation."""
         if self.key_fingerprint and other.key_fingerprint:
             return self.key_fingerprint == other.key_fingerprint
-        return _plain(self.name) == _plain(other.name) and _plain(self.org) == _plain(other.org)
+        return self.person == other.person
+
+    @property
+    def person(self) -> tuple[str, str]:
+        """Name and organisation, but for case and spaces."""
+        return " ".join(self.name.casefold().split()), " ".join(self.org.casefold().split())
 
     @property
     def words(self) -> str:
@@ -242,10 +247,6 @@ def _unprintable(event: CustodyEvent) -> list[str]:
         for name, text in texts.items()
         if (bad := strict.unprintable(text))
     ]
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 # --- the checkpoint as a line of text, in a QR code -------------------------------------------------------

@@ -53,6 +53,7 @@ def test_two_hands_at_the_same_time_are_a_conflict_until_two_people_settle_it():
     (conflict,) = of_kind(account, "conflict")
     assert set(conflict.events) == {one, two}
     assert conflict.serials == (SERIALS[0],)
+    assert {finding.kind for finding in account.open} == {"conflict", "uncountersigned"}
     assert sorted(holders(account)[SERIALS[0]]) == ["Bo", "Dock"]
     assert account.exit_code == 3
     both = sorted((one, two))
@@ -188,6 +189,13 @@ def test_who_signs_by_key_elsewhere_is_not_said_to_have_signed_by_hand_unseen():
     assert given.kinds() == ["by-hand"]
     bo.record("handover", "bo", side("dock", paper=True), [item(SERIALS[2:], "S2")])
     assert bo.kinds() == []
+
+
+def test_another_key_under_the_same_name_is_another_person():
+    _, anna, _ = under_way()
+    other = msgspec.structs.replace(side("bo"), name="Anna")
+    anna.record("handover", other, "dock", [item(SERIALS[:2], "S1")])
+    assert anna.kinds() == ["hands"]
 
 
 def test_what_goes_by_network_is_in_nobodys_hands():

@@ -240,8 +240,8 @@ def test_the_other_side_signs_on_another_copy(folder):
     digits = made["event"][:12]
     with pytest.raises(Refused, match="neither side"):
         run(handover, "dock_copy", "--countersign", digits, "--declaration", "d.toml", "--sign-with", "bo")
-    for wrong in ("abc", "0" * 12, "*" * 12):
-        with pytest.raises(BadInput, match="no event"):
+    for wrong in ("abc", "0" * 12, "*" * 12, digits[:7]):
+        with pytest.raises(BadInput, match="begin so"):
             run(handover, "dock_copy", "--countersign", wrong, "--declaration", "d.toml", "--sign-with", "dock")
     signing = (handover, "dock_copy", "--countersign", digits, "--declaration", "d.toml", "--sign-with", "dock")
     assert made["event"] in run(*signing).stdout
@@ -295,6 +295,8 @@ def test_swapped_names_and_events_from_another_consignment_are_named(folder):
     (folder / "other.toml").write_bytes(text)
     done = run(custody, "log", "--declaration", "other.toml", "--json", code=5)
     assert {each["kind"] for each in json.loads(done.stdout)["findings"]} == {"consignment", "unheld"}
+    found = json.loads(run(custody, "new", "--declaration", "other.toml", "--merge", "log", "--json", code=5).stdout)
+    assert (found["merged"], os.listdir("new")) == ({"events": 0, "signatures": 0}, [])
     with pytest.raises(BadInput, match="the form is of"):
         record("log", "handover", "anna", "dock", item(SERIALS[:2], "S1", "S1", "intact"), consignment="SL-2026-OTHER8")
 

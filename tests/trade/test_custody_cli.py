@@ -1,5 +1,6 @@
 """sealift handover and sealift custody from the outside: a voyage, slips, tampering, and what is refused."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -336,17 +337,64 @@ def test_limits_of_a_folder(folder, monkeypatch):
 
 def test_a_signature_comes_before_its_event(folder, monkeypatch):
     begun()
-    real = custody_log._put
+    before = sorted(os.listdir("log"))
+    real = os.rename
 
-    def fails(place, name, data):
-        if name.endswith(".json"):
-            raise OSError(28, "No space left on device")
-        return real(place, name, data)
+    def fails(source, target):
+        if target.endswith(".json"):
+            raise OSError(5, "Input/output error")
+        real(source, target)
 
-    monkeypatch.setattr(custody_log, "_put", fails)
-    with pytest.raises(BadInput, match="No space left"):
+    monkeypatch.setattr(os, "rename", fails)
+    with pytest.raises(BadInput, match="Input/output error"):
         record("log", "arrive", "anna", "dock", item(SERIALS[:2], "S1", "S1", "intact"))
     assert {each["kind"] for each in look("log", code=3)["findings"]} == {"orphan"}
+    assert len(os.listdir("log")) == len(before) + 2, "two signatures, and nothing else is left"
+
+
+class Crash(BaseException):
+    """Ends a process where it stands."""
+
+
+@pytest.mark.parametrize("at", range(9))
+def test_a_crash_anywhere_leaves_no_event_without_its_signatures(folder, monkeypatch, at):
+    begun()
+    calls = iter(range(100))
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "rename"):
+            real = getattr(os, name)
+
+            def call(*args, real=real):
+                if next(calls) == at:
+                    raise Crash
+                return real(*args)
+
+            patch.setattr(os, name, call)
+        patch.setattr(os, "unlink", lambda _path: None)  # whoever has crashed does not tidy up either
+        with pytest.raises(Crash) if at < 7 else contextlib.nullcontext():
+            record("log", "arrive", "anna", "dock", item(SERIALS[:2], "S1", "S1", "intact"))
+    account = json.loads(CliRunner().invoke(custody, ["log", "--declaration", "d.toml", "--json"]).stdout)
+    assert {each["kind"] for each in account["findings"]} <= {"orphan"}
+    if len(account["events"]) == 3:
+        record("log", "arrive", "anna", "dock", item(SERIALS[:2], "S1", "S1", "intact"))
+    account = json.loads(CliRunner().invoke(custody, ["log", "--declaration", "d.toml", "--json"]).stdout)
+    assert len(account["events"]) == 4
+    assert {each["kind"] for each in account["findings"]} <= {"orphan"}
+
+
+def test_a_full_medium_leaves_nothing(folder, monkeypatch):
+    begun()
+    before = sorted(os.listdir("log"))
+    count = iter(range(10))
+
+    def full(handle):
+        if next(count) == 2:  # the event, after both signatures
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BadInput, match="No space left"):
+        record("log", "arrive", "anna", "dock", item(SERIALS[:2], "S1", "S1", "intact"))
+    assert sorted(os.listdir("log")) == before
 
 
 def test_ssh_keygen_and_b3sum_check_a_log(folder):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from sealift.cli import common
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import tzinfo
 
     from sealift.formats.allowed_signers import Signer
     from sealift.trade.custody import Account, DriveState, Finding, Row
@@ -159,7 +157,9 @@ def _signed(row: Row) -> Iterable[str]:
 
 def _local(event: CustodyEvent) -> str:
     """The time at the place, where its zone is known: " (14:30 +08:00)"."""
-    zone = _zone(event.local_timezone)
+    from sealift.trade.custody_form import zone as zone_of
+
+    zone = zone_of(event.local_timezone)
     if zone is None:
         return ""
     try:
@@ -168,18 +168,6 @@ def _local(event: CustodyEvent) -> str:
         return ""
     offset = at.strftime("%z")
     return f" ({at:%H:%M} {offset[:3]}:{offset[3:5]})"
-
-
-def _zone(name: str) -> tzinfo | None:
-    if len(name) == 6 and name[0] in "+-" and name[3] == ":" and name[1:3].isdigit() and name[4:].isdigit():
-        minutes = int(name[1:3]) * 60 + int(name[4:])
-        return timezone((-1 if name[0] == "-" else 1) * timedelta(minutes=minutes)) if minutes < 24 * 60 else None
-    import zoneinfo
-
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return None
 
 
 def _holders(drives: Sequence[DriveState]) -> dict[str, list[str]]:

@@ -4,7 +4,8 @@
 
 What holds: every file is named by the digest of its bytes, so two writers of one name write the same, any copy of the
 folder may be added to, and copies merge by taking what is not there. A file that is not what its name says is left
-where it is and named. A signature is on the medium before its event appears: one without was never written here.
+where it is and named. Signatures take their names before their event does, and all at once: no crash leaves an event
+without one.
 Files are hostile: regular ones only, within the limits below, none followed.
 
 What is not here: what the log says (trade/custody.py).
@@ -27,7 +28,7 @@ from sealift.trade.custody_event import Entry
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 MAX_FILES = 50_000  # names in a folder
 MAX_LOG = 256 << 20  # bytes of all its files
@@ -118,16 +119,9 @@ def _take_signature(
 
 
 def add(folder: str, entry: Entry, signatures: Sequence[bytes]) -> None:
-    """Write an event whose signatures are given, and before it these; the folder is made if its parent is there."""
-    try:
-        if not os.path.isdir(folder):
-            os.mkdir(folder)
-            _sync(os.path.dirname(os.path.abspath(folder)))
-        for signature in signatures:
-            _put(folder, _signature_name(entry.digest, signature), signature)
-        _put(folder, f"{entry.digest}.json", entry.data)
-    except (OSError, ValueError) as error:
-        raise _unwritten(folder, error) from error
+    """Write an event and signatures of it, whichever are not there; the folder is made if its parent is there."""
+    files = {_signature_name(entry.digest, each): each for each in signatures}
+    _put(folder, files | {f"{entry.digest}.json": entry.data})
 
 
 def merge(folder: str, copies: Iterable[str], consignment_id: str) -> Merged:
@@ -154,17 +148,9 @@ def merge(folder: str, copies: Iterable[str], consignment_id: str) -> Merged:
                 signatures.setdefault(digest, set()).update(listed)
     if len(mine.entries.keys() | entries.keys()) > events.MAX_COUNT:
         raise BadInput(f"merged, the log would have more than {events.MAX_COUNT:,} events; nothing was written")
-    try:
-        if not os.path.isdir(folder):
-            os.mkdir(folder)
-            _sync(os.path.dirname(os.path.abspath(folder)))
-        for digest, given in signatures.items():
-            for each in sorted(given):
-                merged.signatures += _put(folder, _signature_name(digest, each), each)
-        for digest, entry in entries.items():
-            merged.events += _put(folder, f"{digest}.json", entry.data)
-    except (OSError, ValueError) as error:
-        raise _unwritten(folder, error) from error
+    files = {_signature_name(digest, each): each for digest, given in signatures.items() for each in sorted(given)}
+    merged.signatures = _put(folder, files)
+    merged.events = _put(folder, {f"{digest}.json": entry.data for digest, entry in entries.items()})
     return merged
 
 
@@ -172,11 +158,36 @@ def _signature_name(digest: str, signature: bytes) -> str:
     return f"{digest}-{events.digest_of(signature)[:16]}.sig"
 
 
-def _put(folder: str, name: str, data: bytes) -> bool:
-    """Write a file under its digest's name, beside and then in place; whatever has that name already stays."""
-    target = os.path.join(folder, name)
-    if os.path.lexists(target):
-        return False
+def _put(folder: str, files: Mapping[str, bytes]) -> int:
+    """Write files under their digests' names, all beside and then all in place, in order; how many were not there.
+
+    Whatever has such a name already stays. BadInput when the medium refuses; then none of them is in place, unless it
+    went away right between two renames.
+    """
+    beside: dict[str, str] = {}
+    try:
+        if not os.path.isdir(folder):
+            os.mkdir(folder)
+            _sync(os.path.dirname(os.path.abspath(folder)))
+        for name, data in files.items():
+            if not os.path.lexists(os.path.join(folder, name)):
+                beside[name] = _write_beside(folder, data)
+        for name, temporary in beside.items():
+            os.rename(temporary, os.path.join(folder, name))  # no link: a stick may have none; the bytes are the same
+        _sync(folder)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        hint = "what was there is as it was; the same command again goes on"
+        raise BadInput(f"custody log {folder}: {reason}", hint=hint) from error
+    finally:
+        for temporary in beside.values():
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+    return len(beside)
+
+
+def _write_beside(folder: str, data: bytes) -> str:
+    """A temporary file with `data` on the medium, under a name that readers pass over."""
     handle, temporary = tempfile.mkstemp(prefix=".sealift-", dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -185,12 +196,10 @@ def _put(folder: str, name: str, data: bytes) -> bool:
             file.write(data)
             file.flush()
             os.fsync(handle)
-        os.rename(temporary, target)  # no link: sticks have none; two writers of this name write the same bytes
-    finally:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
-    _sync(folder)
-    return True
+    except OSError:
+        os.unlink(temporary)
+        raise
+    return temporary
 
 
 def _sync(folder: str) -> None:
@@ -199,10 +208,3 @@ def _sync(folder: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _unwritten(folder: str, error: OSError | ValueError) -> BadInput:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return BadInput(
-        f"custody log {folder}: {reason}", hint="what was there is as it was; the same command again goes on"
-    )

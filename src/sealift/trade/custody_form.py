@@ -10,7 +10,7 @@ What is not here: files; what a photograph's name or an event's first digits sta
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -24,11 +24,13 @@ from sealift.trade.template import toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import tzinfo
 
 MAX_FORM = 4 << 20  # bytes
 
 _Reference = Annotated[str, Meta(min_length=1, max_length=1024)]
 _KeyText = Annotated[str, Meta(max_length=strict.MAX_LINE)]
+_OFFSET = re.compile(r"([+-])(\d\d):([0-5]\d)", re.ASCII)
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
@@ -122,6 +124,12 @@ def build(
     both may raise errors of sealift. `now`, an aware time, is taken where the form says none. With `on_paper_first` a
     side may have neither key nor photograph. Raises BadInput that names everything that contradicts itself.
     """
+    if (
+        zone(form.local_timezone) is None and zone("Europe/Lisbon") is not None
+    ):  # a host without the database knows none
+        raise BadInput(
+            f"local_timezone: there is no time zone {form.local_timezone}", hint="like Asia/Singapore, or +08:00"
+        )
     values = {
         "consignment_id": form.consignment_id,
         "log_checkpoint": msgspec.structs.asdict(checkpoint),
@@ -159,6 +167,19 @@ def _utc(text: str, now: datetime) -> str:
         raise BadInput(
             f"at: {text[:40]!r} is no time with its offset from UTC", hint="like 2026-11-25T14:30:00+08:00"
         ) from error
+
+
+def zone(name: str) -> tzinfo | None:
+    """The time zone of an offset such as +08:00 or of a name of the IANA database; None when there is none."""
+    if found := _OFFSET.fullmatch(name):
+        away = timedelta(hours=int(found[2]), minutes=int(found[3]))
+        return timezone(-away if found[1] == "-" else away) if away < timedelta(days=1) else None
+    import zoneinfo
+
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def _party(where: str, party: FormParty, photo: Callable[[str], str]) -> dict[str, str]:

@@ -204,9 +204,9 @@ def test_what_goes_by_network_is_in_nobodys_hands():
     assert origin.account(serials=[*SERIALS, "OTHER-1"]).open != []
 
 
-def with_handover(released="origin", received="anna", items=None, **changes):
+def with_handover(released="origin", received="anna", items=None, event_type="handover", **changes):
     log = sealed()
-    log.record("handover", released, received, items or [item(SERIALS[:2], "S1")], **changes)
+    log.record(event_type, released, received, items or [item(SERIALS[:2], "S1")], **changes)
     return log
 
 
@@ -221,6 +221,8 @@ def with_handover(released="origin", received="anna", items=None, **changes):
         ("seal", lambda: with_handover(items=[item(SERIALS[:2], "S1", seal_checked="not_checked")])),
         ("seal", lambda: with_handover(items=[item(SERIALS[:2], "", "")])),
         ("seal-changed", lambda: with_handover(items=[item(SERIALS[:2], "S1", "S3")])),
+        ("seal-changed", lambda: with_handover(event_type="seal", items=[item(SERIALS[:2], "S1", "S3")])),
+        ("seal-changed", lambda: with_handover(event_type="unseal", items=[item(SERIALS[:2], "S1", "")])),
         ("condition", lambda: with_handover(items=[item(SERIALS[:2], "S1", condition="damaged")])),
         ("condition", lambda: with_handover(items=[item(SERIALS[:2], "S1", shock_indicator="tripped")])),
         ("hash-sample", lambda: with_handover(hash_sample_result="mismatch")),
@@ -253,13 +255,24 @@ def test_customs_replace_a_seal_and_open_a_case():
     inspection = [item(SERIALS[:2], "S1", "C7", seal_class="S")]
     seen = anna.copy()
     seen.record("customs_inspection", "anna", "anna", inspection, officer_ref="ZA 77", inspection_opened=False)
-    assert seen.account().open == [], "a seal that customs replaced and said so is none to look at"
+    assert seen.kinds() == ["seal-changed"], "a carrier alone says that customs replaced it"
     digest = anna.record("customs_inspection", "anna", "anna", inspection, officer_ref="ZA 77", inspection_opened=True)
     assert anna.kinds() == ["opened"]
     anna.record("arrive", "anna", "dock", [item(SERIALS[:2], "C7")], resolves=[digest], reason="photos agree")
     account = anna.account()
     assert account.open == []
     assert [finding.settled_by for finding in account.findings] == [account.rows[-1].entry.digest]
+
+
+def test_a_case_that_customs_left_open_is_sealed_again():
+    _, anna, _ = under_way()
+    opened = [item(SERIALS[:2], "S1", "")]
+    digest = anna.record("customs_inspection", "anna", "anna", opened, officer_ref="ZA 77", inspection_opened=True)
+    assert "not sealed again" in anna.account().open[0].text
+    anna.record("seal", "anna", "anna", [item(SERIALS[:2], "", "S5")])
+    anna.record("arrive", "anna", "dock", [item(SERIALS[:2], "S5")], resolves=[digest])
+    anna.record("unseal", "dock", "dock", [item(SERIALS[:2], "S5", "")])
+    assert anna.account().open == []
 
 
 def test_one_missing_on_arrival_is_open_until_it_comes():

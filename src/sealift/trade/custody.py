@@ -394,6 +394,7 @@ class _Chains:
         hands: dict[str, list[str]] = {}
         beside: dict[int, list[str]] = {}
         unlike: dict[tuple[str, str], list[str]] = {}
+        early: list[str] = []
         for item in row.event.items:
             for serial in item.serials:
                 before = self.masks.get(serial, 0)
@@ -405,6 +406,8 @@ class _Chains:
                     if row.event.event_type != "seal":
                         first.append(serial)
                     continue
+                if row.event.event_type == "unseal" and not self._arrived(before & behind):
+                    early.append(serial)
                 holders = [self.rows[each].event.received_by for each in last]
                 if not any(row.event.released_by.same(each) for each in holders):
                     hands.setdefault(" or ".join(sorted({each.words for each in holders})), []).append(serial)
@@ -413,6 +416,12 @@ class _Chains:
                     wanted = " or ".join(sorted(each or "none" for each in seals))
                     unlike.setdefault((item.seal_before or "none", wanted), []).append(serial)
         self._tell(row, first, hands, unlike, beside)
+        if early:
+            text = "unsealed before they arrived"
+            self.findings.append(Finding("seal-changed", text, (row.entry.digest,), tuple(early)))
+
+    def _arrived(self, mask: int) -> bool:
+        return any(self.rows[at].event.event_type == "arrive" for at in _bits(mask))
 
     def _tell(
         self,
@@ -453,9 +462,8 @@ class _Chains:
         held = tuple(
             Held(self.rows[at].event.received_by, self.rows[at], self.seals[at][serial]) for at in self.maximal(mask)
         )
-        arrived = any(self.rows[at].event.event_type == "arrive" for at in _bits(mask))
         events = tuple(self.rows[at].entry.digest for at in self.named.get(serial, ()))
-        return DriveState(serial, declared, held, events, arrived)
+        return DriveState(serial, declared, held, events, self._arrived(mask))
 
 
 def _said(row: Row) -> list[Finding]:
@@ -471,9 +479,11 @@ def _said(row: Row) -> list[Finding]:
             tell("seal", f"seal {item.seal_before} was {item.seal_checked}", item.serials)
         if item.seal_checked == "not_checked":
             tell("seal", f"seal {item.seal_before} was not looked at", item.serials)
-        if item.seal_after != item.seal_before and event.event_type not in {"seal", "unseal", "customs_inspection"}:
+        new = event.event_type == "seal" and not item.seal_before
+        if item.seal_after != item.seal_before and not (new or event.inspection_opened or event.event_type == "unseal"):
             after = item.seal_after or "none"
-            tell("seal-changed", f"seal {item.seal_before or 'none'} became {after} without inspection", item.serials)
+            where = f" at customs, {event.officer_ref}" if event.officer_ref else ""
+            tell("seal-changed", f"seal {item.seal_before or 'none'} became {after}{where}", item.serials)
         if event.inspection_opened and not item.seal_after:
             tell("opened", f"opened by customs, {event.officer_ref}, and not sealed again", item.serials)
         elif event.inspection_opened:

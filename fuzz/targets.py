@@ -49,7 +49,7 @@ from sealift.stages import verify_report, verify_state
 from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.plan import calibrate, geometry, told
 from sealift.stages.plan import document as documents
-from sealift.trade import custody, custody_event
+from sealift.trade import custody, custody_event, custody_graph
 from sealift.trade import custody_form as custody_forms
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
@@ -334,9 +334,9 @@ def custody_record(data: bytes) -> None:
     good, signer = _custody()
     text = fixed(data)
     entry = custody_event.Entry(custody_event.digest_of(text), custody_event.decode(text), text)
-    after = custody_event.encode(replace(good, log_checkpoint=custody.newest({entry.digest: entry})))
+    after = custody_event.encode(replace(good, log_checkpoint=custody_graph.newest({entry.digest: entry})))
     signed = {each.digest: [signer.sign(each.data, custody_event.NAMESPACE)] for each in (entry, after)}
-    copy = custody.Copy({each.digest: each for each in (entry, after)}, signed)
+    copy = custody_graph.Copy({each.digest: each for each in (entry, after)}, signed)
     now = datetime(2026, 12, 1, tzinfo=UTC)
     allowed = allowed_signers.AllowedSigners.parse(f"somebody {signer.public_key.line}\n".encode())
     found = custody.assess(copy, consignment_id=good.consignment_id, serials=["A1"], allowed=allowed, now=now)

@@ -6,7 +6,7 @@ import msgspec
 from trade_cases import declared, signer
 
 from sealift.formats.allowed_signers import AllowedSigners
-from sealift.trade import custody
+from sealift.trade import custody, custody_graph
 from sealift.trade import custody_event as ev
 
 PEOPLE = {name: signer(10 + at) for at, name in enumerate(("origin", "anna", "bo", "dock", "mallory"))}
@@ -63,7 +63,7 @@ class Log:
         minutes = len(self.entries) if minutes is None else minutes
         fields = {
             "consignment_id": ID,
-            "log_checkpoint": custody.newest(self.entries),
+            "log_checkpoint": custody_graph.newest(self.entries),
             "event_type": event_type,
             "at_utc": (BEGIN + timedelta(minutes=minutes)).strftime(ev.TIME),
             "local_timezone": "Europe/Lisbon",
@@ -103,7 +103,7 @@ class Log:
             self.signatures.setdefault(digest, set()).update(each)
 
     def read(self):
-        return custody.Copy(self.entries, {digest: sorted(each) for digest, each in self.signatures.items()})
+        return custody_graph.Copy(self.entries, {digest: sorted(each) for digest, each in self.signatures.items()})
 
     def account(self, serials=SERIALS, allowed=ALLOWED, now=NOW, **kwargs):
         return custody.assess(self.read(), consignment_id=ID, serials=serials, allowed=allowed, now=now, **kwargs)

@@ -11,7 +11,7 @@ from test_custody import RULES
 
 from sealift.stages import custody as stage
 from sealift.stages import custody_log
-from sealift.trade import custody, custody_form
+from sealift.trade import custody, custody_form, custody_graph
 from sealift.trade import custody_event as ev
 
 PAGE = (Path(__file__).parents[2] / "docs" / "spec" / "custody.md").read_text()
@@ -63,9 +63,9 @@ def test_limits_are_those_of_the_code():
 
 def test_findings_are_those_of_the_code_in_their_classes():
     listed = re.findall(r"^\| `([a-z-]+)` \|", section("## What a verifier works out"), re.MULTILINE)
-    assert listed == list(get_args(custody.Kind))
-    assert set(listed[:5]) == custody.HOLDS_NOT
-    assert set(listed[listed.index("uncountersigned") :]) == custody.SETTLED_BY_PEOPLE
+    assert listed == list(get_args(custody_graph.Kind))
+    assert set(listed[:5]) == custody_graph.HOLDS_NOT
+    assert set(listed[listed.index("uncountersigned") :]) == custody_graph.SETTLED_BY_PEOPLE
     assert f"more than {custody.SKEW.seconds // 60} minutes" in PAGE
 
 

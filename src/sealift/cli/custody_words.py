@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sealift.formats.allowed_signers import Signer
-    from sealift.trade.custody import Account, DriveState, Finding, Row
+    from sealift.trade.custody import Account, DriveState, Row
     from sealift.trade.custody_event import CustodyEvent, Party
+    from sealift.trade.custody_graph import Finding
 
 SHORT = 12  # digits of a digest on a screen; sealift handover takes them
 

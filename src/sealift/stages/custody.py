@@ -22,8 +22,8 @@ from sealift.formats import strict
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.stages import custody_log
 from sealift.trade import custody, custody_event, custody_form, declaration, release
-from sealift.trade.custody import Account, Copy, Finding
 from sealift.trade.custody_event import NAMESPACE, CustodyEvent, Entry
+from sealift.trade.custody_graph import Copy, Finding
 from sealift.trade.signing import Signer, read_limited
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.trade.custody import Account
     from sealift.trade.custody_event import Checkpoint
     from sealift.trade.declaration import Declaration
 

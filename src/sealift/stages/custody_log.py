@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from sealift.errors import BadInput, FormatError
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.trade import custody_event as events
-from sealift.trade.custody import Copy, Finding
 from sealift.trade.custody_event import Entry
+from sealift.trade.custody_graph import Copy, Finding
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ returns:
 
 - An event counts when at least one of the keys that it names has signed it and is an allowed signer's; it stays in the
   graph in any case, so that what was written after it is not torn.
-- The events of one drive (but for statements of a discrepancy) are in line when each is behind the one before. Two of
-  which neither is behind the other are a conflict: the drive was in two hands.
+- The events of one drive (but for statements of a discrepancy) are in line when each builds upon the one before. Two of
+  which neither builds upon the other are a conflict: the drive was in two hands.
 - Every fault is a Finding; `holds` is False for a digest or signature that is not good, and then nothing else that the
   record says can be relied on. A finding that people can settle is open until an event that two keys signed names the
   events that it is about, for the same drives.
@@ -21,65 +21,25 @@ What is not here: reading the files (stages/custody_log.py), words for people (c
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import SignatureInvalid
-from sealift.trade.custody_event import NAMESPACE, Checkpoint, CustodyEvent, Entry, Party
+from sealift.trade.custody_event import NAMESPACE, Checkpoint
+from sealift.trade.custody_graph import SETTLED_BY_PEOPLE, Finding, Graph, bits, newest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sealift.formats import sshsig
     from sealift.formats.allowed_signers import AllowedSigners, Signer
+    from sealift.trade.custody_event import CustodyEvent, Entry, Party
+    from sealift.trade.custody_graph import Copy, Kind
 
 BY_NETWORK = "NETWORK-"  # begins the serial number under which a plain directory is declared; nobody carries it
 SKEW = timedelta(minutes=10)  # by which the clocks of two carriers may differ before it is shown
-
-Kind = Literal[
-    "altered", "signature", "unsigned", "consignment", "count",  # does not hold
-    "gap", "checkpoint", "orphan", "unexpected", "undeclared", "unheld", "missing",  # of the log or the declaration
-    "uncountersigned", "one-signer", "by-hand", "conflict", "hands", "begins", "clock",  # of an event; people settle it
-    "seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy",
-]  # fmt: skip
-HOLDS_NOT: frozenset[str] = frozenset({"altered", "signature", "unsigned", "consignment", "count"})
-SETTLED_BY_PEOPLE: frozenset[str] = frozenset(
-    {"uncountersigned", "one-signer", "by-hand", "conflict", "hands", "begins", "clock"}
-    | {"seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy"}
-)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to look at: its kind, a sentence, the events and drives that it is about, and who settled it."""
-
-    kind: Kind
-    text: str
-    events: tuple[str, ...] = ()
-    serials: tuple[str, ...] = ()
-    settled_by: str | None = None
-
-    @property
-    def holds(self) -> bool:
-        """False when a digest or a signature is not good."""
-        return self.kind not in HOLDS_NOT
-
-    @property
-    def open(self) -> bool:
-        """Nobody has settled it."""
-        return self.settled_by is None
-
-
-@dataclass(frozen=True)
-class Copy:
-    """What was read of one copy of a log: good events by digest, signatures by event, and what is wrong with files."""
-
-    entries: Mapping[str, Entry]
-    signatures: Mapping[str, Sequence[bytes]]
-    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +89,7 @@ class DriveState:
 
 @dataclass(frozen=True)
 class Account:
-    """Everything a log says; rows in an order in which none comes before one behind it."""
+    """Everything a log says; no row stands before one that it builds upon."""
 
     consignment_id: str
     checkpoint: Checkpoint
@@ -150,20 +110,14 @@ class Account:
 
 def before_next(account: Account) -> Checkpoint:
     """What the next event is to name: the newest of the events that count, and how many there are up to them."""
-    graph = _Graph({row.entry.digest: row.entry for row in account.rows})
+    graph = Graph({row.entry.digest: row.entry for row in account.rows})
     counting = behind = 0
     for at, row in enumerate(account.rows):
         if row.counts:
             counting |= 1 << at
             behind |= graph.behind[at]
-    heads = sorted(account.rows[at].entry.digest for at in _bits(counting & ~behind))
+    heads = sorted(account.rows[at].entry.digest for at in bits(counting & ~behind))
     return Checkpoint(events=(counting | behind).bit_count(), newest=heads)
-
-
-def newest(entries: Mapping[str, Entry]) -> Checkpoint:
-    """The checkpoint of a set of events: their number, and those that no other of them names."""
-    named = {digest for entry in entries.values() for digest in entry.event.log_checkpoint.newest}
-    return Checkpoint(events=len(entries), newest=sorted(set(entries) - named))
 
 
 def assess(
@@ -188,7 +142,7 @@ def assess(
         for digest, each in sorted(copy.entries.items())
         if digest not in ours
     ]
-    graph = _Graph(ours)
+    graph = Graph(ours)
     rows = []
     for number, entry in enumerate(graph.order, start=1):
         row, faults = _signed(number, entry, copy.signatures.get(entry.digest, ()), allowed)
@@ -212,90 +166,6 @@ def assess(
     found += _declared(drives, final=final)
     settled = _settle(found, rows, graph)
     return Account(consignment_id, newest(ours), rows, drives, settled)
-
-
-# --- the graph -------------------------------------------------------------------------------------------
-
-
-class _Graph:
-    """Events in an order of which only the graph, the times and the digests decide, and who is behind whom.
-
-    `behind[i]` has bit j set when event j is among those that event i builds upon.
-    """
-
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
-        self.entries = entries
-        self.order = _sorted(entries)
-        self.index = {entry.digest: i for i, entry in enumerate(self.order)}
-        self.behind: list[int] = []
-        self.torn: list[bool] = []  # something that it builds upon is not here
-        for entry in self.order:
-            mask, torn = 0, False
-            for digest in entry.event.log_checkpoint.newest:
-                before = self.index.get(digest)
-                if before is None:
-                    torn = True
-                else:
-                    mask |= self.behind[before] | 1 << before
-                    torn |= self.torn[before]
-            self.behind.append(mask)
-            self.torn.append(torn)
-
-    def follows(self, later: str, earlier: str) -> bool:
-        """The event `later` builds upon the event `earlier`."""
-        return bool(self.behind[self.index[later]] >> self.index[earlier] & 1)
-
-    def faults(self, entry: Entry) -> list[Finding]:
-        """Events that this one names and that are not here, and a number of events that is not theirs."""
-        at, seen = self.index[entry.digest], entry.event.log_checkpoint
-        gone = [digest for digest in seen.newest if digest not in self.index]
-        if gone:
-            text = f"it builds upon {_some(gone)}, which {'is' if len(gone) == 1 else 'are'} not in this log"
-            return [Finding("gap", text, (entry.digest, *gone))]
-        count = self.behind[at].bit_count()
-        if not self.torn[at] and count < seen.events:  # more there are where its writer's copy had a gap
-            return [
-                Finding("count", f"it says that {seen.events} events were before it; {count} were", (entry.digest,))
-            ]
-        return []
-
-    def compare(self, checkpoint: Checkpoint) -> list[Finding]:
-        """What keeps `checkpoint` from being of this log, or of what it was before."""
-        gone = [digest for digest in checkpoint.newest if digest not in self.index]
-        if gone:
-            text = f"{_some(gone)} of a checkpoint of {checkpoint.events} events is not in this log: events are missing"
-            return [Finding("checkpoint", text, tuple(gone))]
-        at = [self.index[digest] for digest in checkpoint.newest]
-        mask = 0
-        for each in at:
-            mask |= self.behind[each] | 1 << each
-        count = mask.bit_count()
-        if count < checkpoint.events and not any(self.torn[each] for each in at):
-            text = f"a checkpoint says {checkpoint.events} events up to {_some(checkpoint.newest)}; there are {count}"
-            return [Finding("checkpoint", text, tuple(checkpoint.newest))]
-        return []
-
-
-def _sorted(entries: Mapping[str, Entry]) -> list[Entry]:
-    """Each after those that it names; of those that are free, the earliest time and then the smaller digest first."""
-    waits = dict.fromkeys(entries, 0)
-    next_of: dict[str, list[str]] = {digest: [] for digest in entries}
-    for digest, entry in entries.items():
-        for before in entry.event.log_checkpoint.newest:
-            if before in entries:
-                waits[digest] += 1
-                next_of[before].append(digest)
-    free = [(entries[digest].event.at_utc, digest) for digest, count in waits.items() if not count]
-    heapq.heapify(free)
-    order = []
-    while free:
-        _, digest = heapq.heappop(free)
-        order.append(entries[digest])
-        for after in next_of[digest]:
-            waits[after] -= 1
-            if not waits[after]:
-                heapq.heappush(free, (entries[after].event.at_utc, after))
-    return order  # all of them: a cycle of digests cannot be made
 
 
 # --- signatures ------------------------------------------------------------------------------------------
@@ -373,7 +243,7 @@ def side_of(event: CustodyEvent, key: sshsig.PublicKey) -> str | None:
 class _Chains:
     """The events of every drive, one behind the other, and where they are not."""
 
-    def __init__(self, graph: _Graph, rows: Sequence[Row]) -> None:
+    def __init__(self, graph: Graph, rows: Sequence[Row]) -> None:
         self.graph, self.rows = graph, rows
         self.masks: dict[str, int] = {}  # by drive: the events that move it
         self.named: dict[str, list[int]] = {}  # by drive: all its events
@@ -399,7 +269,7 @@ class _Chains:
             for serial in item.serials:
                 before = self.masks.get(serial, 0)
                 self.masks[serial] = before | 1 << at
-                for other in _bits(before & ~behind):
+                for other in bits(before & ~behind):
                     beside.setdefault(other, []).append(serial)
                 last = self.maximal(before & behind)
                 if not last:
@@ -421,7 +291,7 @@ class _Chains:
             self.findings.append(Finding("seal-changed", text, (row.entry.digest,), tuple(early)))
 
     def _arrived(self, mask: int) -> bool:
-        return any(self.rows[at].event.event_type == "arrive" for at in _bits(mask))
+        return any(self.rows[at].event.event_type == "arrive" for at in bits(mask))
 
     def _tell(
         self,
@@ -500,7 +370,7 @@ def _said(row: Row) -> list[Finding]:
     return found
 
 
-def _clocks(rows: Sequence[Row], graph: _Graph, now: datetime) -> list[Finding]:
+def _clocks(rows: Sequence[Row], graph: Graph, now: datetime) -> list[Finding]:
     """Events that are earlier than what they build upon, or later than now, by more than SKEW."""
     found = []
     for row in rows:
@@ -541,7 +411,7 @@ def _declared(drives: Sequence[DriveState], *, final: bool) -> list[Finding]:
     return found
 
 
-def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: _Graph) -> list[Finding]:
+def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph) -> list[Finding]:
     """Findings with who settled them; one that is settled for some of its drives stays open for the others."""
     resolving = [row for row in rows if row.by_two and row.event.resolves]
     by_event: dict[str, list[Row]] = {}
@@ -567,13 +437,6 @@ def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: _Graph) -> lis
     return out
 
 
-def _bits(mask: int) -> Iterator[int]:
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
-
-
 _WORDS = {
     "seal": "a sealing",
     "handover": "a handover",
@@ -589,8 +452,3 @@ _WORDS = {
 
 def _an(row: Row) -> str:
     return _WORDS[row.event.event_type]
-
-
-def _some(digests: Sequence[str]) -> str:
-    shown = " and ".join(each[:12] for each in digests[:4])
-    return shown + (f" and {len(digests) - 4} more" if len(digests) > 4 else "")

@@ -308,9 +308,26 @@ def test_foreign_things_in_the_folder_are_named_and_not_followed(folder):
     os.mkfifo(f"log/{'b' * 64}.json")
     os.mkdir(f"log/{'c' * 64}.json")
     (folder / "log" / "notes.txt").write_text("x")
+    pathlib.Path(os.fsdecode(b"log/\xff")).write_text("x")
     (folder / "log" / ".DS_Store").write_text("x")
     found = look("log", code=3)["findings"]
-    assert [each["kind"] for each in found] == ["unexpected"] * 4
+    assert [each["kind"] for each in found] == ["unexpected"] * 5
+
+
+def test_a_folder_whose_name_is_no_text(folder):
+    begun()
+    name = os.fsdecode(b"copy\xff")
+    shutil.copytree("log", name)
+    altered = next(pathlib.Path(name).glob("*.json"))
+    altered.write_bytes(b"{}")
+    big = pathlib.Path(name) / f"{'d' * 64}.json"
+    big.touch()
+    os.truncate(big, ev.MAX_EVENT + 1)
+    assert look(name, code=5)["findings"]
+    found = look("log", "--merge", name, code=5)["findings"]
+    assert all("copy\\udcff" in each["text"] for each in found)
+    with pytest.raises(BadInput):
+        run(custody, name + "/none", "--declaration", "d.toml")
 
 
 def test_limits_of_a_folder(folder, monkeypatch):

@@ -75,7 +75,6 @@ def custody(
     if as_json:
         common.emit(
             {
-                "log": log,
                 "consignment_id": account.consignment_id,
                 "whole": account.exit_code == 0,
                 "merged": {"events": merged.events, "signatures": merged.signatures},

@@ -140,7 +140,6 @@ def _recorded(ground: Ground, recorded: Recorded) -> dict[str, Any]:
         words.show_findings(recorded.shows)
         common.say("correct the form; or, if it is so, record it with --as-found")
     return {
-        "log": ground.log,
         "consignment_id": entry.event.consignment_id,
         "recorded": recorded.written,
         "event": entry.digest if recorded.written else None,

@@ -64,7 +64,7 @@ def read(folder: str) -> Copy:
             limit = events.MAX_EVENT if event else MAX_ARMORED
             data = read_limited(os.path.join(folder, name), limit, "custody log")
         except BadInput as error:
-            findings.append(Finding("altered", str(error), (name[:64],)))
+            findings.append(Finding("altered", _printable(str(error)), (name[:64],)))
             continue
         if signature:
             _take_signature(signature, data, signatures, findings)
@@ -136,10 +136,11 @@ def merge(folder: str, copies: Iterable[str], consignment_id: str) -> Merged:
     signatures: dict[str, set[bytes]] = {}
     for path in copies:
         theirs = read(path)
-        merged.findings += [Finding(each.kind, f"in {path}: {each.text}", each.events) for each in theirs.findings]
+        name = _printable(path)
+        merged.findings += [Finding(each.kind, f"in {name}: {each.text}", each.events) for each in theirs.findings]
         strange = {each for each in theirs.entries if theirs.entries[each].event.consignment_id != consignment_id}
         merged.findings += [
-            Finding("consignment", f"in {path}: an event of another consignment, not taken", (each,))
+            Finding("consignment", f"in {name}: an event of another consignment, not taken", (each,))
             for each in sorted(strange)
         ]
         entries |= {digest: each for digest, each in theirs.entries.items() if digest not in strange}
@@ -152,6 +153,11 @@ def merge(folder: str, copies: Iterable[str], consignment_id: str) -> Merged:
     merged.signatures = _put(folder, files)
     merged.events = _put(folder, {f"{digest}.json": entry.data for digest, entry in entries.items()})
     return merged
+
+
+def _printable(text: str) -> str:
+    """A text with a path in it, which may be no UTF-8, as it may stand in an answer."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _signature_name(digest: str, signature: bytes) -> str:

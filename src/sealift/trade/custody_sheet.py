@@ -30,10 +30,8 @@ def form(declaration: Declaration, what: Entry | CustodyEvent, *, released: bool
     `released`: a release of this declaration holds. Raises BadInput when the checkpoint has too many newest events.
     """
     event, digest = (what.event, what.digest) if isinstance(what, Entry) else (what, None)
+    seen = checkpoint(what)
     marks = [sheets.REHEARSAL] * declaration.rehearsal + [sheets.DRAFT] * (not released)
-    seen = event.log_checkpoint
-    if digest is not None:
-        seen = Checkpoint(events=seen.events + 1, newest=[digest])
     sides = {"STATED BY": event.released_by}
     if event.changes_hands:
         sides = {"RELEASED BY": event.released_by, "RECEIVED BY": event.received_by}
@@ -63,6 +61,13 @@ def form(declaration: Declaration, what: Entry | CustodyEvent, *, released: bool
         ],
     ]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def checkpoint(what: Entry | CustodyEvent) -> Checkpoint:
+    """The checkpoint for the code of a form: with a recorded event, or before one that is yet to be recorded."""
+    if isinstance(what, Entry):
+        return Checkpoint(events=what.event.log_checkpoint.events + 1, newest=[what.digest])
+    return what.log_checkpoint
 
 
 def _whole(declaration: Declaration) -> list[str]:

@@ -93,6 +93,8 @@ def show_account(account: Account) -> None:
         say("settled:")
         common.say_list((f"{finding_line(each)}; by {str(each.settled_by)[:SHORT]}" for each in settled), len(settled))
     show_findings(account.open)
+    if not account.open:
+        say("whole: every event holds, and nothing is open")
 
 
 def show_drive(account: Account, serial: str) -> None:
@@ -105,7 +107,8 @@ def show_drive(account: Account, serial: str) -> None:
     for row in account.rows:
         for item in row.event.items:
             if serial in item.serials:
-                before = f"{_seal(item.seal_before)} ({item.seal_checked.replace('_', ' ')})"
+                checked = f" ({item.seal_checked.replace('_', ' ')})" if item.seal_before else ""
+                before = _seal(item.seal_before) + checked
                 condition = item.condition.replace("_", " ")
                 common.say(row_line(row))
                 common.say(f"       {before}, then {_seal(item.seal_after)}; condition {condition}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -52,8 +53,10 @@ from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.plan import calibrate, geometry, told
 from sealift.stages.plan import document as documents
 from sealift.trade import certificate as certificates
-from sealift.trade import declaration as declarations
 from sealift.trade import (
+    custody,
+    custody_event,
+    custody_graph,
     labels,
     lists,
     lists_csv,
@@ -66,8 +69,11 @@ from sealift.trade import (
     typeset,
     worksheet,
 )
+from sealift.trade import custody_form as custody_forms
+from sealift.trade import declaration as declarations
 from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
+from sealift.trade.signing import Signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -366,6 +372,62 @@ def certificate(data: bytes) -> None:
         return record
 
     _record(data, lambda text: shown(certificates.decode(text)))
+
+
+def _custody() -> tuple[custody_event.CustodyEvent, Signer]:
+    key = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
+    signer = Signer("", sshsig.public_key_of(key), key)
+    empty = custody_event.Checkpoint(events=0, newest=[])
+    form = custody_forms.parse(_custody_forms()[1])
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    return custody_forms.build(form, empty, now=now, photo=lambda _: "ab" * 32, event=lambda _: "cd" * 32), signer
+
+
+def _custody_forms() -> list[bytes]:
+    key = sshsig.public_key_of(Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)).line
+    empty = custody_forms.template("SL-2026-SEEDED", "+08:00", [["A1", "A2"], ["B1"]])
+    full = re.sub(r"^key = .*$", f'key = "{key}"', empty, flags=re.MULTILINE).replace('= ""', '= "S"')
+    for field, value in {"event_type": "seal", "at": "2026-11-25T14:30:00+08:00", "officer_ref": "", "paper_photo": "",
+                         "seal_class": "H", "seal_checked": "intact", "condition": "good"}.items():  # fmt: skip
+        full = re.sub(rf"^{field} = .*$", f'{field} = "{value}"', full, flags=re.MULTILINE)
+    return [empty.encode(), full.encode()]
+
+
+@target(lambda: [custody_event.encode(_custody()[0]).data], 1 << 13)
+def custody_record(data: bytes) -> None:
+    """An event of custody, alone, and as an event of a log that is signed and has its digest."""
+    _record(data, custody_event.decode)
+    good, signer = _custody()
+    text = fixed(data)
+    entry = custody_event.Entry(custody_event.digest_of(text), custody_event.decode(text), text)
+    after = custody_event.encode(replace(good, log_checkpoint=custody_graph.newest({entry.digest: entry})))
+    signed = {each.digest: [signer.sign(each.data, custody_event.NAMESPACE)] for each in (entry, after)}
+    copy = custody_graph.Copy({each.digest: each for each in (entry, after)}, signed)
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    allowed = allowed_signers.AllowedSigners.parse(f"somebody {signer.public_key.line}\n".encode())
+    found = custody.assess(copy, consignment_id=good.consignment_id, serials=["A1"], allowed=allowed, now=now)
+    assert found.checkpoint.events == len(found.rows) <= 2
+    custody.before_next(found)
+
+
+@target(_custody_forms, 1 << 14)
+def custody_form(data: bytes) -> None:
+    """The form of an event of custody, and the event that it makes."""
+    empty = custody_event.Checkpoint(events=0, newest=[])
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    made = custody_forms.build(custody_forms.parse(data), empty, now=now, photo=lambda _: "ab" * 32,
+                               event=lambda _: "cd" * 32)  # fmt: skip
+    assert custody_event.encode(made).event == made
+
+
+_CODE = b"SEALIFT-CUSTODY:1:SL-2026-SEEDED:"
+
+
+@target(lambda: [_CODE + b"0", _CODE + b"12:" + b"AB" * 32], 1 << 11)
+def custody_checkpoint(data: bytes) -> None:
+    """The text of a checkpoint's QR code; what is taken is written the same."""
+    text = data.decode(errors="replace")
+    assert custody_event.qr_text(*custody_event.parse_qr_text(text)) == text
 
 
 def _records() -> list[bytes]:

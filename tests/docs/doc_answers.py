@@ -70,6 +70,7 @@ def gather(folder, example):
     _plan(ask)
     _drives(folder, ask)
     _origin(folder, ask)
+    _custody(folder, ask)
     _destination(folder, ask)
     return said
 
@@ -156,6 +157,49 @@ def _screened(folder, ask):
     second = '--second --sign-with dana_key --by "Dana Engineer"'
     ask("screen", f"screen declaration.toml {second} --allowed-signers screeners")
     ask("screen --check", "screen declaration.toml --check --list csl.csv --allowed-signers screeners")
+
+
+def _custody(folder, ask):
+    for name in ("anna", "tove"):
+        shell(folder, f"ssh-keygen -q -t ed25519 -N '' -f {name}_key")
+    keys = {name: (folder / f"{name}_key.pub").read_text().strip() for name in ("dana", "anna", "tove")}
+    with (folder / "signers").open("a") as file:
+        file.writelines(f'{name}@example.com namespaces="sealift-custody" {key}\n' for name, key in keys.items())
+    ask("handover --new", "handover custody --new custody.toml --declaration declaration.toml")
+
+    def form(event_type, released, received, *, seal="S1", resolves="", **photos):
+        sides = {"released_by": released, "received_by": received}
+        text = (
+            'type = "sealift-custody-form"\nversion = 1\nconsignment_id = "SL-2026-EXAMPLE"\n'
+            f'event_type = "{event_type}"\nlocal_timezone = "UTC"\nplace = "gate"\nreason = "because"\n'
+            f"resolves = [{resolves}]\n"
+        )
+        for side, name in sides.items():
+            how = f'paper_photo = "{photos[name]}"' if name in photos else f'key = "{keys[name]}"'
+            text += f'[{side}]\nname = "{name}"\norg = "x"\nid_kind = "passport"\n{how}\n'
+        before, checked = ("", "no_seal") if event_type == "seal" else (seal, "intact")
+        text += (
+            f'[[items]]\nserials = ["EXAMPLE-1", "EXAMPLE-2"]\nseal_before = "{before}"\nseal_after = "{seal}"\n'
+            f'seal_checked = "{checked}"\ncondition = "good"\n'
+        )
+        (folder / "event.toml").write_text(text)
+
+    record = "handover custody --event event.toml --declaration declaration.toml"
+    form("seal", "dana", "dana")
+    ask("handover", f"{record} --sign-with dana_key")
+    form("handover", "dana", "anna", seal="S2")
+    ask("handover", f"{record} --sign-with dana_key", 3)
+    ask("handover", f"{record} --sign-with dana_key --sign-with anna_key --as-found")
+    settled = ", ".join(f'"{path.stem}"' for path in (folder / "custody").glob("*.json"))
+    form("arrive", "anna", "bo", seal="S2", bo="")
+    ask("handover --paper", "handover custody --paper event.toml --declaration declaration.toml")
+    form("arrive", "anna", "bo", seal="S2", bo="ab" * 32)
+    ask("handover", f"{record} --sign-with anna_key")
+    form("handover", "bo", "tove", seal="S2", resolves=settled, bo="ab" * 32)
+    ask("handover", f"{record} --sign-with tove_key")
+    form("return", "tove", "anna", seal="S2", resolves=settled)
+    ask("handover", f"{record} --sign-with tove_key --sign-with anna_key")
+    ask("custody", "custody custody --declaration declaration.toml", 3)
 
 
 def _destination(folder, ask):

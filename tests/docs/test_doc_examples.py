@@ -10,6 +10,7 @@ import pytest
 from doc_pages import ROOT, blocks, missing_tools, run
 
 OPEN = ROOT / "docs/open-a-drive-without-sealift.md"
+CUSTODY = ROOT / "docs/guides/custody.md"
 TRAINING = ROOT / "docs/guides/training.md"
 HOME = ROOT / "docs/the-leg-home.md"
 
@@ -45,6 +46,23 @@ def all_arrived(voyage, tmp_path):
     for late in (folder / "late").iterdir():
         late.rename(folder / "drives" / late.name)
     return folder
+
+
+def test_the_guide_to_custody_goes_on_from_the_declaration(tmp_path):
+    if missing_tools() and not os.environ.get("CI"):
+        pytest.skip(f"not installed: {', '.join(missing_tools())}")
+    release = (
+        "sealift release declaration.toml --sign-with olu_key --officer 'Olu Officer' --reason fine --reference EX-1\n"
+    )
+    folder = tmp_path / "custody"
+    folder.mkdir()
+    script = "".join(blocks(ROOT / "README.md", "bash")[:2]) + release + "".join(blocks(CUSTODY, "bash"))
+    done = run(script + "\nsealift custody custody --declaration declaration.toml --final || test $? -eq 3\n", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "taken from copies: 1 event and 2 signatures" in done.stderr
+    assert "Tove Dock (Petrel Compute) since" in done.stderr
+    assert "to look at:\n  missing: EXAMPLE-3 EXAMPLE-4: have not arrived\n" in done.stderr
+    assert done.stderr.count("to look at") == 1, "before --final nothing is"
 
 
 def tree(folder):

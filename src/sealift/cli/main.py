@@ -58,6 +58,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "pack": Entry("sealift.cli.pack:pack", "Pack a corpus onto drives; the same command again resumes."),
         "status": Entry("sealift.cli.status:status", "Where packing stands, and which drives come next."),
     },
+    "On the way": {
+        "handover": Entry("sealift.cli.handover:handover", "Record and sign what happens to drives on the way."),
+        "custody": Entry("sealift.cli.custody:custody", "Who has which drive: check and merge custody logs."),
+    },
     "At the destination": {
         "inspect": Entry("sealift.cli.inspect:inspect", "What is here, missing, recoverable; no key."),
         "verify": Entry("sealift.cli.verify:verify", "Read and check every byte of every drive; no key."),

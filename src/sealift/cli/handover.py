@@ -1,0 +1,149 @@
+"""`sealift handover`: record an event of custody, and sign it. Thin: stages/custody.py checks and writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sealift.cli import common
+from sealift.errors import BadInput
+
+if TYPE_CHECKING:
+    from sealift.stages.custody import Ground, Recorded
+    from sealift.trade.signing import Signer
+
+HELP = """
+Record what happens to drives on the way in the custody log in folder LOG: sealed, handed over, inspected by customs,
+loaded, arrived, unsealed, verified, missing, given back.
+
+Both sides sign: on the spot with a key each (--sign-with twice), or one now and the other with --countersign, on this
+copy of the log or on any other. A side without a key signs on paper: --paper prints the form with the checkpoint of
+the log; photograph it signed, name the photograph in the form, and record it. The first event, of type seal, makes
+the folder. Everybody who carries drives takes a copy along and adds to it; no network is needed.
+
+\b
+  sealift handover custody/ --new event.toml --declaration declaration.toml
+  sealift handover custody/ --event event.toml --declaration declaration.toml --sign-with anna_key --sign-with bo_key
+  sealift handover custody/ --countersign 3f9c2a71b04e --declaration declaration.toml --sign-with bo_key
+  sealift handover custody/ --paper event.toml --declaration declaration.toml
+
+Drives are handed over and loaded only under a release that holds (beside the declaration). What looks like a slip,
+another seal number or other hands than the log knows, is shown and not written; --as-found writes it when it is true.
+The form for paper goes to stdout. Exit 0: recorded; 3: not recorded, because of what it would show; 5: refused.
+"""
+
+
+@click.command("handover", help=HELP, short_help="Record and sign what happens to drives on the way.")
+@click.argument("log", type=click.Path())
+@click.option("--new", metavar="FILE", type=click.Path(), help="Write an empty form, with every drive, to FILE.")
+@click.option("--event", metavar="FILE", type=click.Path(), help="Record the event that is filled in in FILE.")
+@click.option("--countersign", metavar="DIGITS", help="Sign the event whose digest begins so, as its other side.")
+@click.option("--paper", metavar="FILE", type=click.Path(), help="Print the filled-in form, to be signed by hand.")
+@click.option("--declaration", required=True, metavar="FILE", type=click.Path(), help="The shipment's declaration.")
+@click.option(
+    "--sign-with", "keys", multiple=True, metavar="KEY", type=click.Path(), help="SSH key of a side. Repeated."
+)
+@click.option("--as-found", is_flag=True, help="Record it although it shows something: it is so.")
+@common.allowed_signers_option
+@common.json_option
+@click.pass_context
+def handover(
+    context: click.Context,
+    /,
+    log: str,
+    declaration: str,
+    keys: tuple[str, ...],
+    allowed_signers: str | None,
+    *,
+    as_found: bool,
+    as_json: bool,
+    **actions: str | None,
+) -> None:
+    """Run one of the four actions."""
+    from datetime import UTC, datetime
+
+    from sealift.stages import custody as stage
+    from sealift.trade.signing import Signer
+
+    ((name, what),) = _one(actions)
+    _check_keys(name, keys, as_found=as_found)
+    ground = stage.stand(log, declaration, common.load_allowed(allowed_signers), datetime.now(UTC))
+    signers: list[Signer] = [Signer.open(key) for key in keys]
+    code = 0
+    if name == "new":
+        answer = _new(ground, what)
+    elif name == "paper":
+        answer = _paper(ground, what)
+    else:
+        if name == "event":
+            recorded = stage.record(ground, what, signers, as_found=as_found)
+        else:
+            recorded = stage.countersign(ground, what, signers)
+        answer = _recorded(ground, recorded)
+        code = 0 if recorded.written else 3
+    if as_json:
+        common.emit(answer)
+    elif answer.get("form"):
+        click.echo(answer["form"], nl=False)
+    context.exit(code)
+
+
+def _one(actions: dict[str, str | None]) -> list[tuple[str, str]]:
+    given = [(name, value) for name, value in actions.items() if value is not None]
+    if len(given) != 1:
+        raise BadInput("give one of --new, --event, --countersign and --paper", hint="sealift handover --help")
+    return given
+
+
+def _check_keys(name: str, keys: tuple[str, ...], *, as_found: bool) -> None:
+    if name in {"new", "paper"} and keys:
+        raise BadInput(f"--{name} signs nothing: --sign-with belongs to --event and --countersign")
+    if name in {"event", "countersign"} and not 1 <= len(keys) <= 2:
+        raise BadInput(f"--{name} wants one key or two", hint="--sign-with KEY, once for each side that is here")
+    if as_found and name != "event":
+        raise BadInput("--as-found belongs to --event")
+
+
+def _new(ground: Ground, file: str) -> dict[str, Any]:
+    from sealift.stages import custody as stage
+    from sealift.trade import signing
+
+    signing.write_new(file, stage.template(ground).encode())
+    common.say(f"wrote {file}: fill it in, then sealift handover {ground.log} --event {file} ...")
+    drives = sum(1 for drive in ground.declaration.drives if drive.serial)
+    return {"file": file, "consignment_id": ground.declaration.consignment_id, "drives": drives}
+
+
+def _paper(ground: Ground, file: str) -> dict[str, Any]:
+    from sealift.stages import custody as stage
+    from sealift.trade import custody_sheet
+
+    event = stage.draft(ground, file)
+    common.say("nothing was recorded: this form is to be signed by hand, photographed, and then recorded by --event")
+    form = custody_sheet.form(ground.declaration, event, released=not ground.unreleased)
+    return {"consignment_id": ground.declaration.consignment_id, "form": form}
+
+
+def _recorded(ground: Ground, recorded: Recorded) -> dict[str, Any]:
+    from sealift.cli import custody_words as words
+    from sealift.trade import custody_sheet
+
+    entry, form = recorded.entry, None
+    if recorded.written:
+        rows = {row.entry.digest: row for row in recorded.account.rows}
+        common.say(words.row_line(rows[entry.digest]))
+        words.show_findings(recorded.shows)
+        form = custody_sheet.form(ground.declaration, entry, released=not ground.unreleased)
+    else:
+        common.say("not recorded:")
+        words.show_findings(recorded.shows)
+        common.say("correct the form; or, if it is so, record it with --as-found")
+    return {
+        "consignment_id": entry.event.consignment_id,
+        "recorded": recorded.written,
+        "event": entry.digest if recorded.written else None,
+        "event_type": entry.event.event_type,
+        "findings": [words.finding_answer(finding) for finding in recorded.shows],
+        "form": form,
+    }

@@ -1,0 +1,248 @@
+"""Record an event of custody, sign it for the other side, and take stock of a log.
+
+What holds: nothing is written before everything is checked: the form, the declaration, the keys, that these are
+allowed to sign, and how the log looks with the event. Where it would show something that is more often a slip than the
+truth (another seal number, other hands, another day), it is written only when the caller says that it is as it was
+found. Drives are handed over and loaded only under a release that holds; everything else may always be recorded, since
+what has happened is not undone by not writing it down.
+
+What is not here: the folder of a log (custody_log.py), what it says (trade/custody.py), words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from sealift.errors import BadInput, Refused, SealiftError
+from sealift.formats import strict
+from sealift.formats.sshsig import MAX_ARMORED
+from sealift.stages import custody_log
+from sealift.trade import custody, custody_event, custody_form, declaration, release
+from sealift.trade.custody_event import NAMESPACE, CustodyEvent, Entry
+from sealift.trade.custody_graph import Copy, Finding
+from sealift.trade.signing import Signer, read_limited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.trade.custody import Account
+    from sealift.trade.custody_event import Checkpoint
+    from sealift.trade.declaration import Declaration
+
+MAX_PHOTO = 64 << 20  # bytes
+MIN_DIGITS = 8  # of a digest, to name an event by
+WANT_RELEASE = frozenset({"handover", "load"})
+OFTEN_A_SLIP: frozenset[str] = frozenset({"seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand"})
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every step stands on: the log's folder, the declaration, whose keys count, and the time.
+
+    `unreleased` says why the declaration is not released, and is empty when a release holds.
+    """
+
+    log: str
+    declaration: Declaration
+    unreleased: str
+    allowed: AllowedSigners
+    now: datetime
+
+
+class Recorded(NamedTuple):
+    """The event, what the log shows because of it, whether it was written, and by whom it is signed now."""
+
+    entry: Entry
+    shows: list[Finding]
+    written: bool
+    account: Account
+
+
+def stand(log: str, declaration_file: str, allowed: AllowedSigners, now: datetime) -> Ground:
+    """Read the declaration, and the release beside it; raises what a declaration that cannot be read raises."""
+    data = read_limited(declaration_file, declaration.MAX_BYTES, "declaration")
+    parsed = declaration.parse(data, draft=True)
+    return Ground(log, parsed, _unreleased(parsed, release.path_beside(declaration_file), allowed), allowed, now)
+
+
+def _unreleased(parsed: Declaration, path: str, allowed: AllowedSigners) -> str:
+    """Why no release in `path` holds for the declaration; empty when one does."""
+    try:
+        record = read_limited(path, release.MAX_RELEASE, "release")
+        signature = read_limited(path + ".sig", MAX_ARMORED, "signature")
+        release.check_release(parsed, record, signature, allowed)
+    except SealiftError as error:
+        return str(error)
+    return ""
+
+
+def account(
+    ground: Ground, copy: Copy | None = None, *, checkpoints: Sequence[Checkpoint] = (), final: bool = False
+) -> Account:
+    """What the log says; or `copy` in its place."""
+    return custody.assess(
+        custody_log.read(ground.log) if copy is None else copy,
+        consignment_id=ground.declaration.consignment_id,
+        serials=[drive.serial for drive in ground.declaration.drives if drive.serial],
+        allowed=ground.allowed,
+        now=ground.now,
+        checkpoints=checkpoints,
+        final=final,
+    )
+
+
+def take_stock(
+    ground: Ground, *, merge: Sequence[str] = (), checkpoints: Sequence[str] = (), final: bool = False
+) -> tuple[Account, custody_log.Merged]:
+    """Merge the copies in folders `merge` into the log, compare with checkpoints (texts of QR codes), and assess.
+
+    Raises BadInput for a text that is no checkpoint or is one of another consignment, and for folders that cannot
+    be read or written.
+    """
+    wanted = []
+    for text in checkpoints:
+        consignment, checkpoint = custody_event.parse_qr_text(text.strip())
+        if consignment != ground.declaration.consignment_id:
+            raise BadInput(f"the checkpoint is of {consignment}, not of {ground.declaration.consignment_id}")
+        wanted.append(checkpoint)
+    merged = custody_log.Merged()
+    if merge:
+        merged = custody_log.merge(ground.log, merge, ground.declaration.consignment_id)
+    found = custody_log.read(ground.log)
+    copy = Copy(found.entries, found.signatures, [*found.findings, *merged.findings])
+    return account(ground, copy, checkpoints=wanted, final=final), merged
+
+
+def template(ground: Ground) -> str:
+    """The empty form of an event, with the declared drives, one item for those of each carrier."""
+    by_carrier: dict[str, list[str]] = {}
+    for drive in ground.declaration.drives:
+        if drive.serial:
+            by_carrier.setdefault(drive.carrier, []).append(drive.serial)
+    offset = ground.now.astimezone().strftime("%z")
+    zone = f"{offset[:3]}:{offset[3:5]}"
+    return custody_form.template(ground.declaration.consignment_id, zone, list(by_carrier.values()))
+
+
+def draft(ground: Ground, form_file: str) -> CustodyEvent:
+    """The event that a form says, for the paper that is signed by hand first; nothing is written."""
+    return _build(ground, form_file, account(ground, _copy(ground)), on_paper_first=True)
+
+
+def record(ground: Ground, form_file: str, signers: Sequence[Signer], *, as_found: bool) -> Recorded:
+    """Sign the event of a form by one side or both, and add it to the log, unless it shows what is often a slip.
+
+    Raises BadInput for the form, Refused for a key that is neither side's, a release that is not there, or a signer
+    whose key does not count; then nothing was written.
+    """
+    copy = _copy(ground)
+    before = account(ground, copy)
+    event = _build(ground, form_file, before)
+    if event.event_type in WANT_RELEASE and ground.unreleased:
+        raise Refused(
+            f"drives are not handed over or loaded without a release that holds: {ground.unreleased}",
+            hint="sealift release makes it; its two files belong beside the declaration",
+        )
+    entry = custody_event.encode(event)
+    signatures = _sign(entry, signers, ground.allowed)
+    with_it = Copy({**copy.entries, entry.digest: entry}, {**copy.signatures, entry.digest: signatures}, copy.findings)
+    after = account(ground, with_it)
+    shows = _of(entry, after)
+    slips = [each for each in shows if each.kind in OFTEN_A_SLIP]
+    if slips and not as_found:
+        return Recorded(entry, slips, written=False, account=before)
+    custody_log.add(ground.log, entry, signatures)
+    return Recorded(entry, shows, written=True, account=after)
+
+
+def countersign(ground: Ground, digits: str, signers: Sequence[Signer]) -> Recorded:
+    """Sign an event of the log, named by the first digits of its digest, for a side that has not yet.
+
+    Raises BadInput when no or several events begin so, Refused as `record` does.
+    """
+    copy = custody_log.read(ground.log)
+    entry = copy.entries[_event(copy)(digits)]
+    if entry.event.consignment_id != ground.declaration.consignment_id:
+        raise Refused(f"the event is of {entry.event.consignment_id}, not of {ground.declaration.consignment_id}")
+    signatures = _sign(entry, signers, ground.allowed)
+    custody_log.add(ground.log, entry, signatures)
+    after = account(ground)
+    return Recorded(entry, _of(entry, after), written=True, account=after)
+
+
+def _of(entry: Entry, found: Account) -> list[Finding]:
+    """Open findings that are about the event."""
+    return [each for each in found.open if entry.digest in each.events]
+
+
+def _copy(ground: Ground) -> Copy:
+    return custody_log.read(ground.log) if os.path.lexists(ground.log) else Copy({}, {})
+
+
+def _build(ground: Ground, form_file: str, before: Account, *, on_paper_first: bool = False) -> CustodyEvent:
+    form = custody_form.parse(read_limited(form_file, custody_form.MAX_FORM, "form"))
+    if form.consignment_id != ground.declaration.consignment_id:
+        raise BadInput(f"the form is of {form.consignment_id}, the declaration of {ground.declaration.consignment_id}")
+    entries = {row.entry.digest: row.entry for row in before.rows}
+    event = custody_form.build(
+        form,
+        custody.before_next(before),
+        now=ground.now,
+        photo=lambda name: _sha256(os.path.join(os.path.dirname(form_file), name), name),
+        event=_event(Copy(entries, {})),
+        on_paper_first=on_paper_first,
+    )
+    declared = {drive.serial for drive in ground.declaration.drives}
+    strange = [serial for serial in event.serials if serial not in declared]
+    if strange:
+        faults = [f"{serial}: not declared{strict.meant(serial, declared)}" for serial in strange[: strict.MAX_SHOWN]]
+        raise BadInput(f"the form has {strict.shown(faults)}", hint="drives that are not declared do not travel")
+    return event
+
+
+def _sign(entry: Entry, signers: Sequence[Signer], allowed: AllowedSigners) -> list[bytes]:
+    """A signature of each signer, who must be a side of the event and an allowed signer."""
+    sides = [custody.side_of(entry.event, signer.public_key) for signer in signers]
+    for signer, side in zip(signers, sides, strict=True):
+        if side is None:
+            raise Refused(
+                f"{signer.path}: its key, {signer.public_key.fingerprint}, is that of neither side of the event",
+                hint="the event names the fingerprints of those who sign it",
+            )
+    if len({signer.public_key.fingerprint for signer in signers}) != len(signers):
+        raise BadInput("the same key is given twice")
+    signatures = []
+    for signer in signers:
+        signature = signer.sign(entry.data, NAMESPACE)
+        allowed.signer(entry.data, signature, NAMESPACE, entry.event.at)
+        signatures.append(signature)
+    return signatures
+
+
+def _event(copy: Copy) -> Callable[[str], str]:
+    """A function from the first digits of a digest to the digest; BadInput unless exactly one event begins so."""
+
+    def find(digits: str) -> str:
+        found = [each for each in copy.entries if each.startswith(digits)]
+        if len(digits) < MIN_DIGITS or not re.fullmatch("[0-9a-f]+", digits) or len(found) != 1:
+            count = f"{len(found)} events" if found else "no event"
+            raise BadInput(
+                f"{digits[:64]!r}: {count} of the log begin so",
+                hint=f"at least {MIN_DIGITS} digits, as sealift custody shows them",
+            )
+        return found[0]
+
+    return find
+
+
+def _sha256(path: str, name: str) -> str:
+    """SHA-256 of a photograph; a name of 64 hexadecimal digits is one already."""
+    if re.fullmatch("[0-9a-f]{64}", name):
+        return name
+    return hashlib.sha256(read_limited(path, MAX_PHOTO, "photograph")).hexdigest()

@@ -1,0 +1,454 @@
+"""What a custody log says: who holds which drive since when, and everything in it that people must look at.
+
+A log is a set of events, each of which names the newest events that its writer had seen; so it is a directed graph
+without cycles, of which any two copies merge to their union, in any order. What holds of the Account that `assess`
+returns:
+
+- An event counts when at least one of the keys that it names has signed it and is an allowed signer's; it stays in the
+  graph in any case, so that what was written after it is not torn.
+- The events of one drive (but for statements of a discrepancy) are in line when each builds upon the one before. Two of
+  which neither builds upon the other are a conflict: the drive was in two hands.
+- Every fault is a Finding; `holds` is False for a digest or signature that is not good, and then nothing else that the
+  record says can be relied on. A finding that people can settle is open until an event that two keys signed names the
+  events that it is about, for the same drives.
+- The same log, declaration, signers and time give the same account.
+
+What cannot be seen: an event that its two sides never showed to anybody, and a copy that lacks the newest events,
+unless a checkpoint of them is given or the drives that they are about turn up elsewhere.
+
+What is not here: reading the files (stages/custody_log.py), words for people (cli/custody_words.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from sealift.errors import SignatureInvalid
+from sealift.trade.custody_event import NAMESPACE, Checkpoint
+from sealift.trade.custody_graph import SETTLED_BY_PEOPLE, Finding, Graph, bits, newest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from sealift.formats import sshsig
+    from sealift.formats.allowed_signers import AllowedSigners, Signer
+    from sealift.trade.custody_event import CustodyEvent, Entry, Party
+    from sealift.trade.custody_graph import Copy, Kind
+
+BY_NETWORK = "NETWORK-"  # begins the serial number under which a plain directory is declared; nobody carries it
+SKEW = timedelta(minutes=10)  # by which the clocks of two carriers may differ before it is shown
+
+
+@dataclass(frozen=True)
+class Row:
+    """An event in its place: `number` from 1, which sides signed with which key, and whether it counts."""
+
+    number: int
+    entry: Entry
+    released: Signer | None
+    received: Signer | None
+
+    @property
+    def event(self) -> CustodyEvent:
+        """The event."""
+        return self.entry.event
+
+    @property
+    def counts(self) -> bool:
+        """Somebody whom the allowed signers name has signed it."""
+        return self.released is not None or self.received is not None
+
+    @property
+    def by_two(self) -> bool:
+        """Two keys have signed it, and by the allowed signers not one person's."""
+        one, two = self.released, self.received
+        return one is not None and two is not None and one.key != two.key and not _one_person(one, two)
+
+
+class Held(NamedTuple):
+    """Who has a drive by which event, and the number of the last seal put on it ("" for none)."""
+
+    by: Party
+    row: Row
+    seal: str
+
+
+@dataclass(frozen=True)
+class DriveState:
+    """A drive: whose it is (none: nobody's yet; several: in conflict), all its events, and whether it has arrived."""
+
+    serial: str
+    declared: bool
+    held: tuple[Held, ...] = ()
+    events: tuple[str, ...] = ()
+    arrived: bool = False
+
+
+@dataclass(frozen=True)
+class Account:
+    """Everything a log says; no row stands before one that it builds upon."""
+
+    consignment_id: str
+    checkpoint: Checkpoint
+    rows: Sequence[Row]
+    drives: Sequence[DriveState]
+    findings: Sequence[Finding]
+
+    @property
+    def open(self) -> list[Finding]:
+        """Findings that nobody has settled."""
+        return [finding for finding in self.findings if finding.open]
+
+    @property
+    def exit_code(self) -> int:
+        """5: a digest or signature does not hold; 3: something to look at; 0: whole."""
+        return 5 if any(not each.holds for each in self.findings) else 3 if self.open else 0
+
+
+def before_next(account: Account) -> Checkpoint:
+    """What the next event is to name: the newest of the events that count, and how many there are up to them."""
+    graph = Graph({row.entry.digest: row.entry for row in account.rows})
+    counting = behind = 0
+    for at, row in enumerate(account.rows):
+        if row.counts:
+            counting |= 1 << at
+            behind |= graph.behind[at]
+    heads = sorted(account.rows[at].entry.digest for at in bits(counting & ~behind))
+    return Checkpoint(events=(counting | behind).bit_count(), newest=heads)
+
+
+def assess(
+    copy: Copy,
+    *,
+    consignment_id: str,
+    serials: Iterable[str],
+    allowed: AllowedSigners,
+    now: datetime,
+    checkpoints: Iterable[Checkpoint] = (),
+    final: bool = False,
+) -> Account:
+    """Check a log against the declared drives and the allowed signers; nothing is raised for what it says.
+
+    `now` is an aware time, against which events of the future show. With `final` every declared drive must have
+    arrived. Each of `checkpoints` must be of this log or of what it was before.
+    """
+    ours = {digest: each for digest, each in copy.entries.items() if each.event.consignment_id == consignment_id}
+    found = list(copy.findings)
+    found += [
+        Finding("consignment", f"an event of {each.event.consignment_id}, not of {consignment_id}", (digest,))
+        for digest, each in sorted(copy.entries.items())
+        if digest not in ours
+    ]
+    graph = Graph(ours)
+    rows = []
+    for number, entry in enumerate(graph.order, start=1):
+        row, faults = _signed(number, entry, copy.signatures.get(entry.digest, ()), allowed)
+        rows.append(row)
+        found += faults
+        found += graph.faults(entry)
+    altered = {digest for each in copy.findings if each.kind == "altered" for digest in each.events}
+    found += [
+        Finding(
+            "orphan", "a signature of an event that is not here: removed, or its writing was interrupted", (digest,)
+        )
+        for digest in sorted(set(copy.signatures) - set(copy.entries) - altered)
+    ]
+    for checkpoint in checkpoints:
+        found += graph.compare(checkpoint)
+    found += _by_hand(rows)
+    found += _clocks(rows, graph, now)
+    chains = _Chains(graph, rows)
+    found += chains.findings
+    drives = _drives(chains, list(serials))
+    found += _declared(drives, final=final)
+    settled = _settle(found, rows, graph)
+    return Account(consignment_id, newest(ours), rows, drives, settled)
+
+
+# --- signatures ------------------------------------------------------------------------------------------
+
+
+def _signed(
+    number: int, entry: Entry, signatures: Sequence[bytes], allowed: AllowedSigners
+) -> tuple[Row, list[Finding]]:
+    event, digest = entry.event, entry.digest
+    found: list[Finding] = []
+    by: dict[str, Signer] = {}
+    for signature in signatures:
+        try:
+            signer = allowed.signer(entry.data, signature, NAMESPACE, event.at)
+        except SignatureInvalid as error:
+            found.append(Finding("signature", f"a signature under it does not hold: {error}", (digest,)))
+            continue
+        by[signer.fingerprint] = signer
+    keys = {event.released_by.key_fingerprint, event.received_by.key_fingerprint} - {""}
+    strangers = [signer for fingerprint, signer in by.items() if fingerprint not in keys]
+    found += [
+        Finding("signature", f"signed by {each.principal} ({each.fingerprint}), who is neither side of it", (digest,))
+        for each in strangers
+    ]
+    row = Row(number, entry, by.get(event.released_by.key_fingerprint), by.get(event.received_by.key_fingerprint))
+    if not row.counts:
+        found.append(
+            Finding("unsigned", "nobody whose signature counts has signed it, so it counts for nothing", (digest,))
+        )
+        return row, found
+    for side, words in (("released", event.released_by), ("received", event.received_by)):
+        if words.key_fingerprint and getattr(row, side) is None:
+            text = f"not yet signed by {words.words}, who {side} the drives"
+            found.append(Finding("uncountersigned", text, (digest,), tuple(event.serials)))
+    if row.released and row.received and _one_person(row.released, row.received) and event.changes_hands:
+        text = f"both sides are signed by keys of {row.released.principal}, one person"
+        found.append(Finding("one-signer", text, (digest,), tuple(event.serials)))
+    return row, found
+
+
+def _by_hand(rows: Sequence[Row]) -> list[Finding]:
+    """Sides on paper whose person signs by key elsewhere: a photograph is easier to make up than a signature."""
+    signs = [
+        party
+        for row in rows
+        for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received))
+        if signer is not None
+    ]
+    keyed = {party.person for party in signs}
+    found = []
+    for row in rows:
+        for party in (row.event.released_by, row.event.received_by):
+            if row.counts and not party.key_fingerprint and party.person in keyed:
+                text = f"{party.words} signs by key elsewhere in this log, and here is said to have signed by hand"
+                found.append(Finding("by-hand", text, (row.entry.digest,), tuple(row.event.serials)))
+    return found
+
+
+def _one_person(one: Signer, two: Signer) -> bool:
+    """The allowed signers give both keys to one name; a list or pattern of names may be several people."""
+    return one.principal == two.principal and not set(one.principal) & set("*?,!")
+
+
+def side_of(event: CustodyEvent, key: sshsig.PublicKey) -> str | None:
+    """Whose key it is: "released_by", "received_by", or None for neither side's."""
+    for side in ("released_by", "received_by"):
+        if getattr(event, side).key_fingerprint == key.fingerprint:
+            return side
+    return None
+
+
+# --- drives ----------------------------------------------------------------------------------------------
+
+
+class _Chains:
+    """The events of every drive, one behind the other, and where they are not."""
+
+    def __init__(self, graph: Graph, rows: Sequence[Row]) -> None:
+        self.graph, self.rows = graph, rows
+        self.masks: dict[str, int] = {}  # by drive: the events that move it
+        self.named: dict[str, list[int]] = {}  # by drive: all its events
+        self.seals: list[dict[str, str]] = []  # by event: the seal of each drive after it
+        self.findings: list[Finding] = []
+        for at, row in enumerate(rows):
+            self.seals.append({serial: item.seal_after for item in row.event.items for serial in item.serials})
+            if row.counts:
+                for serial in self.seals[at]:
+                    self.named.setdefault(serial, []).append(at)
+                self.findings += _said(row)
+                if row.event.moves:
+                    self._chain(at, row)
+
+    def _chain(self, at: int, row: Row) -> None:
+        behind = self.graph.behind[at]
+        first: list[str] = []
+        hands: dict[str, list[str]] = {}
+        beside: dict[int, list[str]] = {}
+        unlike: dict[tuple[str, str], list[str]] = {}
+        early: list[str] = []
+        for item in row.event.items:
+            for serial in item.serials:
+                before = self.masks.get(serial, 0)
+                self.masks[serial] = before | 1 << at
+                for other in bits(before & ~behind):
+                    beside.setdefault(other, []).append(serial)
+                last = self.maximal(before & behind)
+                if not last:
+                    if row.event.event_type != "seal":
+                        first.append(serial)
+                    continue
+                if row.event.event_type == "unseal" and not self._arrived(before & behind):
+                    early.append(serial)
+                holders = [self.rows[each].event.received_by for each in last]
+                if not any(row.event.released_by.same(each) for each in holders):
+                    hands.setdefault(" or ".join(sorted({each.words for each in holders})), []).append(serial)
+                seals = {self.seals[each][serial] for each in last}
+                if item.seal_before not in seals:
+                    wanted = " or ".join(sorted(each or "none" for each in seals))
+                    unlike.setdefault((item.seal_before or "none", wanted), []).append(serial)
+        self._tell(row, first, hands, unlike, beside)
+        if early:
+            text = "unsealed before they arrived"
+            self.findings.append(Finding("seal-changed", text, (row.entry.digest,), tuple(early)))
+
+    def _arrived(self, mask: int) -> bool:
+        return any(self.rows[at].event.event_type == "arrive" for at in bits(mask))
+
+    def _tell(
+        self,
+        row: Row,
+        first: list[str],
+        hands: Mapping[str, list[str]],
+        unlike: Mapping[tuple[str, str], list[str]],
+        beside: Mapping[int, list[str]],
+    ) -> None:
+        digest = row.entry.digest
+
+        def tell(kind: Kind, text: str, serials: list[str], *others: str) -> None:
+            self.findings.append(Finding(kind, text, (*others, digest), tuple(serials)))
+
+        if first:
+            tell("begins", f"their record begins with {_an(row)}, and not with their sealing", first)
+        for holder, serials in hands.items():
+            tell("hands", f"released by {row.event.released_by.words}, and {holder} had them", serials)
+        for (found, wanted), serials in unlike.items():
+            tell("seal", f"the seal was {found}, and should have been {wanted}", serials)
+        for other, serials in sorted(beside.items()):
+            there = self.rows[other]
+            both = f"{_an(there)} (event {there.number}) and {_an(row)} (event {row.number})"
+            tell("conflict", f"{both}, and neither knows of the other", serials, there.entry.digest)
+
+    def maximal(self, mask: int) -> list[int]:
+        """Of the events in `mask` those that no other of them builds upon, in the order of the rows."""
+        found = []
+        while mask:
+            at = mask.bit_length() - 1
+            found.append(at)
+            mask &= ~(self.graph.behind[at] | 1 << at)
+        return found[::-1]
+
+    def state(self, serial: str, *, declared: bool) -> DriveState:
+        """What became of one drive."""
+        mask = self.masks.get(serial, 0)
+        held = tuple(
+            Held(self.rows[at].event.received_by, self.rows[at], self.seals[at][serial]) for at in self.maximal(mask)
+        )
+        events = tuple(self.rows[at].entry.digest for at in self.named.get(serial, ()))
+        return DriveState(serial, declared, held, events, self._arrived(mask))
+
+
+def _said(row: Row) -> list[Finding]:
+    """What an event says by itself that people must look at."""
+    event = row.event
+    found: list[Finding] = []
+
+    def tell(kind: Kind, text: str, serials: Sequence[str]) -> None:
+        found.append(Finding(kind, text, (row.entry.digest,), tuple(serials)))
+
+    for item in event.items if event.moves else ():
+        if item.seal_checked in {"broken", "missing"}:
+            tell("seal", f"seal {item.seal_before} was {item.seal_checked}", item.serials)
+        if item.seal_checked == "not_checked":
+            tell("seal", f"seal {item.seal_before} was not looked at", item.serials)
+        new = event.event_type == "seal" and not item.seal_before
+        if item.seal_after != item.seal_before and not (new or event.inspection_opened or event.event_type == "unseal"):
+            after = item.seal_after or "none"
+            where = f" at customs, {event.officer_ref}" if event.officer_ref else ""
+            tell("seal-changed", f"seal {item.seal_before or 'none'} became {after}{where}", item.serials)
+        if event.inspection_opened and not item.seal_after:
+            tell("opened", f"opened by customs, {event.officer_ref}, and not sealed again", item.serials)
+        elif event.inspection_opened:
+            tell("opened", f"opened by customs, {event.officer_ref}, now under seal {item.seal_after}", item.serials)
+    for item in event.items:
+        if item.condition == "damaged":
+            tell("condition", "damaged", item.serials)
+        if item.shock_indicator == "tripped":
+            tell("condition", "the shock indicator had tripped", item.serials)
+    if event.hash_sample_result == "mismatch":
+        tell("hash-sample", "what was read of them is not what was signed", event.serials)
+    if event.event_type == "discrepancy":
+        tell("discrepancy", event.reason, event.serials)
+    return found
+
+
+def _clocks(rows: Sequence[Row], graph: Graph, now: datetime) -> list[Finding]:
+    """Events that are earlier than what they build upon, or later than now, by more than SKEW."""
+    found = []
+    for row in rows:
+        event = row.event
+        before = [graph.entries[each].event.at for each in event.log_checkpoint.newest if each in graph.entries]
+        text = ""
+        if before and event.at < max(before) - SKEW:
+            text = f"at {event.at_utc}, and what it builds upon was later; a clock was wrong"
+        elif event.at > now + SKEW:
+            text = f"at {event.at_utc}, which is still to come; a clock is wrong"
+        if text and row.counts:
+            found.append(Finding("clock", text, (row.entry.digest,), tuple(event.serials)))
+    return found
+
+
+def _drives(chains: _Chains, serials: Sequence[str]) -> list[DriveState]:
+    """The declared drives in their order, and then the others that the log names."""
+    declared = dict.fromkeys(serials)
+    others = sorted(set(chains.named) - set(declared))
+    return [chains.state(each, declared=True) for each in declared] + [
+        chains.state(each, declared=False) for each in others
+    ]
+
+
+def _declared(drives: Sequence[DriveState], *, final: bool) -> list[Finding]:
+    """Drives that the declaration and the log do not have both; with `final` those that have not arrived."""
+    found: list[Finding] = []
+    carried = [each for each in drives if each.declared and not each.serial.startswith(BY_NETWORK)]
+    unheld = [each.serial for each in carried if not each.held]
+    undeclared = [each.serial for each in drives if not each.declared]
+    missing = [each.serial for each in carried if each.held and not each.arrived]
+    if unheld:
+        found.append(Finding("unheld", "declared, and in nobody's hands by this log", (), tuple(unheld)))
+    if undeclared:
+        found.append(Finding("undeclared", "in this log, and not declared", (), tuple(undeclared)))
+    if final and missing:
+        found.append(Finding("missing", "have not arrived", (), tuple(missing)))
+    return found
+
+
+def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph) -> list[Finding]:
+    """Findings with who settled them; one that is settled for some of its drives stays open for the others."""
+    resolving = [row for row in rows if row.by_two and row.event.resolves]
+    by_event: dict[str, list[Row]] = {}
+    for row in resolving:
+        for digest in row.event.resolves:
+            if digest in graph.index and graph.follows(row.entry.digest, digest):
+                by_event.setdefault(digest, []).append(row)
+    out = []
+    for finding in found:
+        if finding.kind not in SETTLED_BY_PEOPLE:
+            out.append(finding)
+            continue
+        left, by = set(finding.serials), None
+        for row in by_event.get(finding.events[0], ()):
+            if all(row in by_event.get(digest, ()) for digest in finding.events[1:]):
+                covered = left.intersection(row.event.serials)
+                left -= covered
+                by = row.entry.digest if covered else by
+        if left:
+            out.append(replace(finding, serials=tuple(each for each in finding.serials if each in left)))
+        else:
+            out.append(replace(finding, settled_by=by))
+    return out
+
+
+_WORDS = {
+    "seal": "a sealing",
+    "handover": "a handover",
+    "customs_inspection": "a customs inspection",
+    "load": "a loading",
+    "arrive": "an arrival",
+    "unseal": "an unsealing",
+    "verify": "a verification",
+    "discrepancy": "a discrepancy",
+    "return": "a return",
+}
+
+
+def _an(row: Row) -> str:
+    return _WORDS[row.event.event_type]

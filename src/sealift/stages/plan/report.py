@@ -249,8 +249,8 @@ def _drives(found: Planned) -> list[DrivesAlike]:
     most = max(classes, key=len)
     out: list[DrivesAlike] = []
     for losses in classes:
-        groups = sorted({place[each.name].group for each in losses})
-        words = f"drives of {'group' if len(groups) == 1 else 'groups'} {report_words.runs(groups)}"
+        numbers = report_words.runs(sorted(place[each.name].number for each in losses))
+        words = f"{'drive' if len(losses) == 1 else 'drives'} {numbers}"
         if losses is most:
             words = "every drive" if len(classes) == 1 else "every other drive"
         names = tuple(sorted((each.name for each in losses), key=lambda name: place[name].number))

@@ -326,8 +326,8 @@ HELP: dict[str, str] = {
     "pack_size": "Length of a pack in bytes.",
     "order": '"path" keeps a tree together; "shuffled" permutes samples over the whole shipment, by seed.',
     "survive": "The loss that costs no byte: any so many carriers with all they carry, and any so many drives besides.",
-    "forecast": "What the planner expected. Nothing follows it. Shares are of 1; half of the voyages that were drawn took "
-    "no more than these hours.",
+    "forecast": "What the planner expected. Nothing follows it. Shares are of 1; half of the voyages that were drawn "
+    "took no more than these hours.",
     "numbers": "Numbers stated for this plan in the place of the planner's own, by name.",
     "carriers": "Who carries drives, and how: courier, checked-bag or hand.",
     "drives": 'Every drive, in the order of "drive i of N". serial: as the drive reports it (smartctl -i, or lsblk '

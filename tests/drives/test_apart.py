@@ -100,17 +100,21 @@ def test_descriptors_are_closed():
 
 def test_an_interruption_ends_what_was_begun():
     code = (
-        "import sys, os\nfrom sealift.drives import apart\n"
+        "import sys, os, signal\nfrom sealift.drives import apart\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which who runs tests may have ignored
         "print('begun', flush=True)\n"
         "apart.run([['sleep', '60'], lambda fd: os.read(os.pipe()[0], 1)], seconds=60, limit=9)\n"
     )
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    child.stdout.readline()
-    until = time.monotonic() + 20
-    while len(begun := loops.children(child.pid)) < 2:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=10)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        try:
+            child.stdout.readline()
+            until = time.monotonic() + 20
+            while len(begun := loops.children(child.pid)) < 2:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            child.send_signal(signal.SIGINT)
+            _, errors = child.communicate(timeout=10)
+        finally:
+            child.kill()
     assert b"KeyboardInterrupt" in errors
     assert not any(map(loops.is_there, begun))

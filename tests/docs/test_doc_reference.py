@@ -1,5 +1,7 @@
 """The reference pages say what the code does: commands and options, exit codes, JSON objects."""
 
+import fcntl
+import json
 import os
 import re
 import sys
@@ -116,7 +118,14 @@ def said(tmp_path_factory):
     """What every command's --json says, by command: {path: types}."""
     if missing_tools() and not os.environ.get("CI"):
         pytest.skip(f"not installed: {', '.join(missing_tools())}")
-    answers = gather(tmp_path_factory.mktemp("answers"), ROOT / "README.md")
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "answers-of-all-commands.json"
+    with open(f"{shared}.lock", "w") as lock:  # a minute's work: one process does it for all
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            answers = gather(tmp_path_factory.mktemp("answers"), ROOT / "README.md")
+            shared.write_text(json.dumps(answers))
+        answers = json.loads(shared.read_text())
     found = {}
     for name, objects in answers.items():
         for each in objects:

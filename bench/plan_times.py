@@ -24,6 +24,7 @@ from sealift.reading.shipment import Shipment
 from sealift.reading.trust import load_seal
 from sealift.stages import rehearse_scratch as scratches
 from sealift.stages import seal as sealing
+from sealift.stages.inspect import inspect
 from sealift.stages.pack import run as packing
 from sealift.stages.plan.calibrate import Calibration, Clock, Shape, calibrate
 from sealift.stages.plan.defaults import defaults
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.corpora import Corpus
+    from sealift.formats.allowed_signers import AllowedSigners
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA, PARITY = 6, 2
@@ -137,15 +139,16 @@ def measure(corpus: Corpus, memory: str) -> Measured:
         seal = load_seal(sealing.seal(sealing.Options([state], path, who.author, who.signers, mounts=mounts)).path)
         allowed = load_allowed_signers(who.signers)
         verified = timed(watch, lambda: verify(mounts, allowed=allowed, seal=seal, remember=False))
-        first = timed(watch, lambda: first_sample(mounts, who, seal))
+        first = timed(watch, lambda: first_sample(mounts, who, seal, allowed))
         alone, clock = zip(packed, verified, first, strict=True)
         return Measured(Times(*alone), Times(*clock), watch.busy)
     finally:
         scratch.close()
 
 
-def first_sample(mounts: list[str], who: scratches.People, seal: dict[str, bytes]) -> None:
-    """As a loader begins."""
+def first_sample(mounts: list[str], who: scratches.People, seal: dict[str, bytes], allowed: AllowedSigners) -> None:
+    """As drives are received: they are looked at, and a loader begins."""
+    inspect(mounts, allowed=allowed, seal=seal)
     with Shipment.open(mounts, identity=who.identity, allowed_signers=who.signers, seal=seal) as shipment:
         pack, _, _ = next(iter(shipment.packs()))
         next(iter(shipment.samples(pack)))

@@ -43,7 +43,7 @@ def timed(command: list[str]) -> tuple[float, float, str]:
         printed = process.stdout.read()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in {0, 6}:
+    if process.returncode not in {0, 3, 6}:
         raise SystemExit(f"{command} ended with {process.returncode}")
     return time.perf_counter() - begun, used.ru_maxrss / 1024, printed
 

@@ -202,6 +202,7 @@ def _planned(given: dict[str, Any], asked: Voyage, tests: Tests, meter: common.M
     if given["tests"] is not None and not names & tests.speeds.keys():
         common.say(f"{given['tests']}: none of these drives was tested; it names drives by their serial numbers")
     corpus = _corpus(given["source"], asked, meter)
+    choose.check(asked, corpus)
     calibration = _calibration(given["calibration"], corpus, meter)
 
     meter.note("weighing geometries")

@@ -105,6 +105,28 @@ def weigh(
 
     NotAllHere says what is missing where there are none; BadInput names faults of what is asked.
     """
+    wanted, headroom, known, found = _search(asked, corpus, numbers)
+    ways = [sum(step.seconds for step in way(carrier, numbers.__getitem__)) for carrier in wanted.carriers]
+    hazards = odds.hazards_of(wanted, numbers, days=(numbers["hand_over_hours"] * HOUR + max(ways)) / DAY)
+    draws = max(odds.FEWEST, odds.DRAWS // len(found))  # where they are not exact: as many in all as for one geometry
+    choices: list[Choice] = []
+    played = len(found) <= MOST_PLAYED
+    for each in found:
+        time = voyage.simulate(wanted, each, terms(each), numbers).all if played else None
+        seconds = voyage.seconds(wanted, each, terms(each), numbers) if time is None else time
+        choices.append(Choice(geometry=each, odds=odds.odds(wanted, each, hazards, draws=draws), seconds=seconds))
+    return Weighed(wanted=wanted, headroom=headroom, hazards=hazards, choices=tuple(choices), known=known)
+
+
+def check(asked: Voyage, corpus: Corpus) -> None:
+    """NotAllHere says what is missing where no geometry does; BadInput names faults. It is quick."""
+    _search(asked, corpus, defaults.defaults().with_values(asked.numbers))
+
+
+def _search(
+    asked: Voyage, corpus: Corpus, numbers: Numbers
+) -> tuple[geometry.Wanted, geometry.Headroom, dict[str, document.Known], tuple[geometry.Geometry, ...]]:
+    """What is wanted, and every geometry that fits and survives: one at least."""
     drives = told.fleet(asked.drives)
     share = min([numbers["filesystem_share"], *(each.free / each.capacity for each in drives if each.free is not None)])
     loss, _ = told.loss(asked.survive)
@@ -139,17 +161,8 @@ def weigh(
             f"no geometry carries this and survives {wanted.survive}; {replace(lacking, drive=whole).sentence(wanted)}",
             hint="each of these is enough by itself; nothing was written",
         )
-    ways = [sum(step.seconds for step in way(carrier, numbers.__getitem__)) for carrier in wanted.carriers]
-    hazards = odds.hazards_of(wanted, numbers, days=(numbers["hand_over_hours"] * HOUR + max(ways)) / DAY)
-    draws = max(odds.FEWEST, odds.DRAWS // len(found))  # where they are not exact: as many in all as for one geometry
-    choices: list[Choice] = []
-    played = len(found) <= MOST_PLAYED
-    for each in found:
-        time = voyage.simulate(wanted, each, terms(each), numbers).all if played else None
-        seconds = voyage.seconds(wanted, each, terms(each), numbers) if time is None else time
-        choices.append(Choice(geometry=each, odds=odds.odds(wanted, each, hazards, draws=draws), seconds=seconds))
     known = {each.name: document.Known(each.capacity, each.serial, each.make) for each in drives}
-    return Weighed(wanted=wanted, headroom=headroom, hazards=hazards, choices=tuple(choices), known=known)
+    return wanted, headroom, known, found
 
 
 def plan(

@@ -48,7 +48,7 @@ def test_on_paper_everything_is_said_and_nothing_is_written(tmp_path):
         "7 hard disks of 20.0 TB: 2 with each of anna, ben and cem; 1 with dan",
         "PLAN: 1 group of 4 data + 3 parity drives",
         "every byte arrives with probability",
-        "By the deadline, 2099-01-01 00:00 UTC: in time in 100% of drawn voyages",
+        "By the deadline, 2099-01-01 00:00 UTC: in time in 100.0% of voyages",
         "any one drive",
         "a link of 10 Gb/s",
         "takes no new orders: AWS Snowball",

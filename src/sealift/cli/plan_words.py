@@ -224,7 +224,7 @@ def _deadline(found: Planned) -> None:
     share = found.on_time or 0.0
     verdict = "in time" if share >= HALF else "NOT IN TIME"
     click.echo(
-        f"By the deadline, {told.text(asked.deadline)}: {verdict} in {share:.0%} of drawn voyages; not every byte by "
+        f"By the deadline, {told.text(asked.deadline)}: {verdict} in {share:.1%} of voyages; not every byte by "
         f"then: {rare(in_time.loss)}."
     )
 

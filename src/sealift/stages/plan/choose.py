@@ -34,7 +34,7 @@ from sealift.stages.plan.terms import DAY, HOUR, DriveSpeed, Outcome, Terms, way
 from sealift.stages.plan.voyage import Case, Percentile  # noqa: TC001
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sealift.stages.plan.told import Voyage
 
@@ -57,7 +57,7 @@ class Planned(Struct, frozen=True, kw_only=True):
     why: str  # the chosen one
     survives: str  # what its overhead survives, with what probability
     met: bool  # it is as safe as wanted, keeps a drive to spare after the stated loss, and is in time
-    on_time: float | None  # share of drawn voyages with everything readable by the deadline; None without one
+    on_time: float | None  # probability that all is readable by the deadline if nothing is lost; None without one
     in_time: Odds | None  # that not every byte is there by the deadline; None without one
     single: tuple[SingleLoss, ...]
     outcome: Outcome
@@ -208,7 +208,7 @@ def plan(
     )
     on_time = None
     if its.deadline is not None:
-        on_time = voyage.on_time(wanted, best.geometry, its, numbers, weighed.hazards.carrier_late)
+        on_time = voyage.on_time(wanted, best.geometry, its, numbers) * _punctual(weighed, cases, its.deadline)
     drawn = voyage.percentiles(wanted, best.geometry, its, numbers)
     out = Planned(
         voyage=asked,
@@ -322,6 +322,17 @@ def _terms(
     )
 
 
+def _punctual(weighed: Weighed, cases: Sequence[Case], deadline: float) -> float:
+    """The probability that no carrier is late whose delay, alone, makes all of it late: a coin for each."""
+    late = dict(zip((each.name for each in weighed.wanted.carriers), weighed.hazards.carrier_late, strict=True))
+    matters = [
+        each.carrier
+        for each in cases
+        if each.what == "late" and (each.outcome.all is None or each.outcome.all > deadline)
+    ]
+    return math.prod(1 - late[name] for name in matters)
+
+
 def _in_time(loss: Odds, on_time: float) -> Odds:
     """That not every byte is there by the deadline: lost, or on a voyage that takes longer; the two by themselves."""
     share = 1 - on_time
@@ -393,10 +404,9 @@ def _late(weighed: Weighed, found: Planned, its: Terms) -> str:
     one, numbers, outcome = found.chosen.geometry, defaults.defaults().with_values(found.voyage.numbers), found.outcome
     share = 0.0 if found.on_time is None else found.on_time
     said = f"NOT IN TIME: all data is readable by the deadline in {share:.0%} of voyages"
-    late = weighed.hazards.carrier_late
     for hosts in range(its.hosts + 1, one.groups + 1):
         more = replace(its, hosts=hosts)
-        if voyage.on_time(weighed.wanted, one, more, numbers, late, draws=20) >= HALF:
+        if voyage.on_time(weighed.wanted, one, more, numbers, draws=20) >= HALF:
             return f"{said}; with {hosts} hosts that pack it would be in time"
     arrives = (outcome.first_arrival or outcome.sealed) - outcome.sealed
     return f"{said}; packing takes {outcome.sealed / DAY:.1f} days, and the way {arrives / DAY:.1f}"

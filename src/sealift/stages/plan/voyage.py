@@ -40,7 +40,7 @@ from sealift.stages.plan.geometry import Geometry, Wanted, counts
 from sealift.stages.plan.terms import DAY, HOUR, MINUTE, Outcome, Setting, Terms, Value, check, way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from sealift.stages.plan.defaults import Number, Numbers
 
@@ -132,33 +132,18 @@ def percentiles(
 
 
 def on_time(
-    wanted: Wanted,
-    geometry: Geometry,
-    terms: Terms,
-    numbers: Numbers,
-    late: Sequence[float],
-    *,
-    draws: int = 100,
-    seed: int = 0,
+    wanted: Wanted, geometry: Geometry, terms: Terms, numbers: Numbers, *, draws: int = 100, seed: int = 0
 ) -> float:
-    """The share of drawn voyages, none of them with a loss, of which all data is readable by the deadline.
+    """The share of drawn voyages, nothing lost and no carrier late, of which all data is readable by the deadline.
 
-    As `percentiles`; besides, each carrier is late by `late_days` with its probability in `late`, in the order of
-    `Wanted.carriers`. BadInput as `simulate`, and without a deadline.
+    Drawn as `percentiles`. BadInput as `simulate`, and without a deadline.
     """
     check(wanted, geometry, terms)
-    if terms.deadline is None or len(late) != len(wanted.carriers):
-        raise BadInput("being in time wants a deadline, and a probability for each carrier", hint="give a deadline")
-    delay = numbers["late_days"] * DAY
-    came = 0
-    for stream in np.random.SeedSequence(seed).spawn(draws):
-        random = np.random.default_rng(stream)
-        behind = random.random(len(late)) < np.array(late)
-        names = (carrier.name for carrier, is_late in zip(wanted.carriers, behind, strict=True) if is_late)
-        drawn = structs.replace(terms, late={name: delay for name in names if name not in terms.lost})
-        time = _played(wanted, geometry, drawn, _Number(numbers, random)).all
-        came += time is not None and time <= terms.deadline
-    return came / draws
+    if terms.deadline is None:
+        raise BadInput("being in time wants a deadline", hint="terms.deadline")
+    streams = np.random.SeedSequence(seed).spawn(draws)
+    times = (_played(wanted, geometry, terms, _Number(numbers, np.random.default_rng(each))).all for each in streams)
+    return sum(time is not None and time <= terms.deadline for time in times) / draws
 
 
 class Line(Struct, frozen=True, kw_only=True):

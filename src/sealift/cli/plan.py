@@ -28,9 +28,9 @@ Plan a voyage: which groups of drives with how much parity, which drive with whi
 what cost beside a link and appliances. Nothing is written without --out or --report.
 
 SOURCE, the folder of the corpus, is walked and sampled; on paper, --bytes and --files say it. Drives, carriers and
-bays are told, never guessed. Of all geometries that fit and survive the loss that --survive states, the one that takes
-the fewest drives and is as safe as wanted is recommended; --geometry takes another of the table. Where there is none,
-it says what is missing.
+bays are told, never guessed. Of all geometries that fit and survive the loss that --survive states, the one is
+recommended that takes the fewest drives, is as safe as wanted, and keeps a drive to spare when that loss has happened;
+--geometry takes another of the table. Where there is none, it says what is missing.
 
 \b
   sealift plan --bytes 4.8PB --files 1.2e9 --drives 100x80TB:ssd --carriers 4xcourier --bays 24

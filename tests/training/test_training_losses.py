@@ -111,8 +111,10 @@ def test_more_than_parity_holds_is_an_error_and_the_last_step_is_kept(whole, con
     with pytest.raises(Lost, match=r"is lost: .* and parity holds 1") as caught:
         train(path, happens, words=words)
     assert caught.value.exit_code == 4
-    assert f"stopped at step {EPOCH}: {checkpoints(path)[0]} is whole" in words[-1]
-    assert [each.name for each in checkpoints(path)] == [f"step-{EPOCH:08d}"], "the second epoch could not be read"
+    (last,) = checkpoints(path)
+    step = int(last.name.removeprefix("step-"))
+    assert EPOCH <= step < 2 * EPOCH, "of the second epoch only what the kernel still held could be read"
+    assert f"stopped at step {step}: {last} is whole" in words[-1]
     for name in ("d00", "d02"):
         unmount(mounted / name)
         shutil.copyfile(mounted.parent / f"{name}.img", mounted.parent / "again.img")  # the first is still held

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealift.errors import BadInput
+from sealift.integrations import ahead as ahead_module
 from sealift.integrations.ahead import Ahead
 
 
@@ -97,6 +98,14 @@ def test_close_is_the_end_and_may_come_twice():
     ahead.close()
     with pytest.raises(StopIteration):
         next(ahead)
+
+
+def test_who_waits_in_another_thread_is_let_go_when_it_is_closed():
+    shelf = ahead_module._Shelf(1)
+    shelf.close()  # when the thread has not yet asked for room
+    ahead_module._take(iter([1]), shelf)
+    _, end = shelf._held.get_nowait()
+    assert isinstance(end, StopIteration)
 
 
 def test_the_iterator_is_made_where_the_processes_are_to_be_forked():

@@ -243,3 +243,10 @@ def test_a_drive_that_failed_its_test_is_left_out_and_one_without_room():
     taken, left = told.without_room(small, 1 << 20)
     assert taken == rows
     assert "3,000,000 bytes have no room for packs of 1,048,576" in left[0].why
+
+
+def test_a_long_name_is_the_same_in_a_list_and_in_a_record_of_tests():
+    long = "/data/" + "x" * 80 + ".img"
+    (one,), _ = told.listed([row(name=long, serial=None, volumes=[volume()])])
+    assert len(one.name) == 64
+    assert told.without_failed([one], {told.short(long): "EIO"})[0] == ()

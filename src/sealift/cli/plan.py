@@ -204,7 +204,6 @@ def _planned(given: dict[str, Any], asked: Voyage, tests: Tests, meter: common.M
     corpus = _corpus(given["source"], asked, meter)
     choose.check(asked, corpus)
     calibration = _calibration(given["calibration"], corpus, meter)
-
     meter.note("weighing geometries")
     return choose.plan(asked, corpus, calibration, chosen=given["geometry"], speeds=tests.speeds)
 
@@ -248,6 +247,7 @@ def _tests(path: str | None) -> Tests:
         return found
     from sealift.errors import FormatError
     from sealift.formats import drive_tests
+    from sealift.stages.plan import told
     from sealift.stages.plan.terms import DriveSpeed
     from sealift.trade.signing import read_limited
 
@@ -256,7 +256,7 @@ def _tests(path: str | None) -> Tests:
     except FormatError as error:
         raise BadInput(f"{path}: {error}", hint="sealift drives test MNT... --record FILE makes one") from error
     for drive in record.drives:
-        name = drive.serial or drive.name
+        name = drive.serial or told.short(drive.name)
         if drive.fault:
             found.failed[name] = drive.fault
         elif drive.write_bytes_per_second and drive.read_bytes_per_second:

@@ -101,5 +101,6 @@ def _take(items: Iterator[T], shelf: _Shelf[T]) -> None:
     try:
         while shelf.wait():
             shelf.put(next(items), None)
+        shelf.put(None, StopIteration())  # closed: whoever waits in another thread is let go
     except BaseException as error:  # noqa: BLE001 -- StopIteration among them: it is raised where the items are read
         shelf.put(None, error)

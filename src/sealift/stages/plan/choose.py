@@ -35,6 +35,7 @@ from sealift.stages.plan.voyage import Case, Percentile  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from sealift.stages.plan.told import Voyage
 
@@ -249,12 +250,8 @@ def _until(asked: Voyage) -> float | None:
     return _since(asked, asked.deadline)
 
 
-def _since(asked: Voyage, time: object) -> float | None:
-    from datetime import datetime
-
-    if not isinstance(time, datetime) or asked.start is None:
-        return None
-    return (time - asked.start).total_seconds()
+def _since(asked: Voyage, time: datetime | None) -> float | None:
+    return None if time is None or asked.start is None else (time - asked.start).total_seconds()
 
 
 def _choose(weighed: Weighed, most_loss: float, until: float | None, chosen: str | None) -> tuple[Choice, str, bool]:

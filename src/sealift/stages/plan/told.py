@@ -294,7 +294,7 @@ def listed(rows: Iterable[DriveRow]) -> tuple[tuple[Drives, ...], tuple[LeftOut,
             Drives(
                 capacity=row.size_bytes,
                 kind="hdd" if row.rotational else "ssd",
-                name="" if row.serial else row.name if len(row.name) <= 64 else f"...{row.name[-61:]}",
+                name="" if row.serial else short(row.name),
                 serial=row.serial or "",
                 model=(row.model or "")[:200],
                 free=free,
@@ -326,6 +326,11 @@ def _unfit(row: DriveRow) -> str:
 
 
 # --- put together ----------------------------------------------------------------------------------------
+
+
+def short(name: str) -> str:
+    """A drive's name as a plan has it: what is longer than 64 characters is cut at the front."""
+    return name if len(name) <= 64 else f"...{name[-61:]}"
 
 
 def without_room(rows: Sequence[Drives], pack_size: int) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:

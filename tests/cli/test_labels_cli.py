@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+import filled
 import papers
 import plans
 import pytest
@@ -13,9 +14,9 @@ from test_planned_cli import Desk, run
 from sealift.cli import main
 from sealift.errors import Refused
 from sealift.stages import rehearse_scratch as scratch
-from sealift.trade import declaration as declarations
+from sealift.trade import sections
 
-PARTY = declarations.Party(
+PARTY = sections.Party(
     legal_name="Customer Ltd", address="1 Quay", country="DE", contact="c@example.com", ultimate_parent="Parent AG",
     parent_hq_country="CH",
 )  # fmt: skip
@@ -32,13 +33,21 @@ class Printer(Desk):
     def complete(self, content):
         return replace(
             content,
-            leg="outbound",
-            author=declarations.Author(name="A", email="a@example.com", public_key=self.who.author_line),
+            **{name: value for name, value in filled.rest().items() if name not in {"type", "version", "goods"}},
+            author=sections.Author(name="A", email="a@example.com", public_key=self.who.author_line),
             shipper=PARTY,
             consignee=PARTY,
             end_user=PARTY,
-            end_use=declarations.EndUse(text="training", class_="training"),
-            data=replace(content.data, summary="texts", licence_basis="own", personal_data="none"),
+            end_use=sections.EndUse(text="training", class_="training"),
+            data=replace(
+                content.data,
+                summary="texts",
+                licence_basis="own",
+                personal_data="none",
+                important_data="no",
+                us_bulk_sensitive="no",
+            ),
+            goods=[replace(filled.GOODS, name=each.name) for each in content.goods],
             carriers=[replace(each, contact="c", country="DE") for each in content.carriers],
         )
 

@@ -17,6 +17,7 @@ from sealift.stages import rehearse_scratch as scratch
 from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.plan import calibrate, document
 from sealift.trade import declaration as declarations
+from sealift.trade import sections
 from sealift.trade.template import render
 
 PAPER = ("--bytes", "60TB", "--files", "4e6")
@@ -237,7 +238,7 @@ def test_from_a_folder_to_packed_drives(tmp_path):
     made = command.invoke(main.cli, ["declare", "--new", "declaration.toml", "--plan", "shipment.toml"])
     assert made.exit_code == 0, made.output
     parsed = declarations.parse((tmp_path / "declaration.toml").read_bytes(), draft=True)
-    content = declarations.Content(**{name: getattr(parsed, name) for name in declarations.Content.__struct_fields__})
+    content = sections.Content(**{name: getattr(parsed, name) for name in sections.Content.__struct_fields__})
     (tmp_path / "declaration.toml").write_text(render(content))
     to = []
     for drive in plan.drives:

@@ -13,6 +13,7 @@ from sealift.stages import rehearse_scratch as scratch
 from sealift.stages.pack import planned as following
 from sealift.stages.plan import document
 from sealift.trade import declaration as declarations
+from sealift.trade import sections
 from sealift.trade.template import render
 
 MIB = 1 << 20
@@ -57,9 +58,7 @@ class Desk:
         self.declaration.unlink(missing_ok=True)
         answer = json.loads(run("declare", "--new", self.declaration, "--plan", self.file, "--json").stdout)
         parsed = declarations.parse(self.declaration.read_bytes(), draft=True)
-        content = declarations.Content(
-            **{name: getattr(parsed, name) for name in declarations.Content.__struct_fields__}
-        )
+        content = sections.Content(**{name: getattr(parsed, name) for name in sections.Content.__struct_fields__})
         self.declaration.write_text(render(replace(alter(content), consignment_id="SL-2026-PLAN")))
         return answer
 

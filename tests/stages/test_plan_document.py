@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sealift.errors import BadInput
 from sealift.stages.pack import run as packing
 from sealift.stages.plan import document, geometry
-from sealift.trade import declaration
+from sealift.trade import sections
 
 MIB = 1 << 20
 texts = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
@@ -248,4 +248,4 @@ def test_texts_that_toml_cannot_hold_are_refused_when_it_is_written():
 
 def test_limits_are_those_of_pack():
     assert (document.MIN_PACK, document.MAX_PACK) == (packing.MIN_PACK, packing.MAX_PACK)
-    assert geometry.MAX_DRIVES == declaration.MAX_DRIVES
+    assert geometry.MAX_DRIVES == sections.MAX_DRIVES

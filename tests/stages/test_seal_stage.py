@@ -4,6 +4,7 @@ import os
 import shutil
 from datetime import UTC, datetime
 
+import filled
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,9 +18,10 @@ from sealift.stages import seal as stage
 from sealift.stages.pack import run as packing
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
+from sealift.trade import sections, template
 from sealift.trade.signing import Signer, write_pair
 
-PARTY = d.Party(
+PARTY = sections.Party(
     legal_name="Example GmbH", address="Hauptstr. 1, Berlin", country="DE", contact="a@example.com",
     ultimate_parent="Example Holding AG", parent_hq_country="CH",
 )  # fmt: skip
@@ -39,19 +41,22 @@ def write_key(folder, name):
 
 def declare(keys, serials, **changes):
     drives = [
-        d.Drive(serial=serial, carrier=CARRIERS[i % 3], capacity_bytes=10**9, make="m", model="x")
+        sections.Drive(serial=serial, carrier=CARRIERS[i % 3], goods="ssd", capacity_bytes=10**9, make="m", model="x")
         for i, serial in enumerate(serials)
     ]
-    fields = {
-        "type": d.TYPE, "version": 1, "consignment_id": "SL-2026-SEALME", "leg": "outbound",
-        "author": d.Author(name="A. Author", email="author@example.com", public_key=keys["author"][1]),
+    fields = filled.rest() | {
+        "consignment_id": "SL-2026-SEALME",
+        "author": sections.Author(name="A. Author", email="author@example.com", public_key=keys["author"][1]),
         "shipper": PARTY, "consignee": PARTY, "end_user": PARTY,
-        "end_use": d.EndUse(text="Training", class_="training"),
-        "data": d.DataSummary(summary="Text", licence_basis="CC0", personal_data="none", source_bytes=1),
-        "carriers": [d.Carrier(name=name, contact="c", country="DE") for name in CARRIERS],
+        "end_use": sections.EndUse(text="Training", class_="training"),
+        "data": sections.DataSummary(
+            summary="Text", licence_basis="CC0", personal_data="none", source_bytes=1, important_data="no",
+            us_bulk_sensitive="no",
+        ),
+        "carriers": [sections.Carrier(name=name, contact="c", country="DE") for name in CARRIERS],
         "drives": drives,
     }  # fmt: skip
-    return d.render(d.Content(**(fields | changes))).encode()
+    return template.render(sections.Content(**(fields | changes))).encode()
 
 
 class Yard:
@@ -218,7 +223,9 @@ def test_the_seal_on_a_drive_is_taken_up_when_the_file_is_lost(yard):
 
 def test_a_changed_declaration_wants_a_new_release_and_then_supersedes(yard):
     first = yard.seal(yard.mounts[0])
-    other = d.Party(**{name: getattr(PARTY, name) for name in PARTY.__struct_fields__} | {"contact": "b@example.com"})
+    other = sections.Party(
+        **{name: getattr(PARTY, name) for name in PARTY.__struct_fields__} | {"contact": "b@example.com"}
+    )
     yard.write(declare(yard.keys, yard.serials, consignee=other))
     refused(yard, Refused, "not of this declaration", yard.mounts[0])
     yard.release()
@@ -289,7 +296,7 @@ def test_the_author_may_seal_but_a_stranger_may_not(yard):
 
 
 def test_no_seal_over_a_draft(yard):
-    yard.write(declare(yard.keys, yard.serials, end_use=d.EndUse()))
+    yard.write(declare(yard.keys, yard.serials, end_use=sections.EndUse()))
     error = refused(yard, DeclarationInvalid, "end_use")
     assert any(problem.startswith("end_use.text") for problem in error.problems)
 
@@ -477,7 +484,7 @@ def test_a_shipment_of_another_consignment_may_lie_beside_it(yard):
 def test_what_is_declared_is_compared_with_what_is_packed(yard, declared, told):
     packed = sum(len(f"file {i}\n".encode() * 50) for i in range(40))
     assert packed == 15_500
-    data = d.DataSummary(summary="Text", licence_basis="CC0", personal_data="none", source_bytes=declared)
+    data = sections.DataSummary(summary="Text", licence_basis="CC0", personal_data="none", source_bytes=declared)
     yard.write(declare(yard.keys, yard.serials, data=data))
     yard.release()
     yard.seal()

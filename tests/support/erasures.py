@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import blake3
+import filled
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -14,7 +15,7 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.formats.manifest import FileRef, drive_id
 from sealift.trade import declaration as d
 from sealift.trade import receipt as r
-from sealift.trade import release
+from sealift.trade import release, sections, template
 from sealift.trade.erasure import Declared
 from sealift.trade.signing import Signer
 
@@ -43,37 +44,42 @@ ALLOWED = AllowedSigners.parse(SIGNERS.encode())
 
 
 def party(name):
-    return d.Party(
+    return sections.Party(
         legal_name=name, address="Hauptstr. 1", country="DE", contact="a@example.com", ultimate_parent=name,
         parent_hq_country="DE",
     )  # fmt: skip
 
 
 def content(serials=("SER1", "SER2", "SER3"), **changes):
-    fields = {
-        "type": d.TYPE,
-        "version": 1,
+    fields = filled.rest() | {
         "consignment_id": CONSIGNMENT,
-        "leg": "outbound",
-        "legal_hold": "none",
-        "author": d.Author(name="A. Author", email="author@example.com", public_key=AUTHOR.public_key.line),
+        "author": sections.Author(name="A. Author", email="author@example.com", public_key=AUTHOR.public_key.line),
         "shipper": party("Shipper"),
         "consignee": party("Consignee"),
         "end_user": party("User"),
-        "end_use": d.EndUse(text="Training", class_="training"),
-        "data": d.DataSummary(summary="Text", licence_basis="CC BY", personal_data="none", source_bytes=1),
-        "carriers": [d.Carrier(name="Anna", contact="a", country="DE")],
+        "end_use": sections.EndUse(text="Training", class_="training"),
+        "data": sections.DataSummary(
+            summary="Text",
+            licence_basis="CC BY",
+            personal_data="none",
+            source_bytes=1,
+            important_data="no",
+            us_bulk_sensitive="no",
+        ),
+        "carriers": [sections.Carrier(name="Anna", contact="a", country="DE")],
         "drives": [
-            d.Drive(serial=serial, carrier="Anna", capacity_bytes=64 << 20, make="Maker", model="Model X")
+            sections.Drive(
+                serial=serial, carrier="Anna", goods="ssd", capacity_bytes=64 << 20, make="Maker", model="Model X"
+            )
             for serial in serials
         ],
     }
-    return d.Content(**(fields | changes))
+    return sections.Content(**(fields | changes))
 
 
 def declared(*, released=True, **changes):
     """A declaration as it is given to erase."""
-    parsed = d.parse(d.render(content(**changes)).encode(), draft=True)
+    parsed = d.parse(template.render(content(**changes)).encode(), draft=True)
     return Declared(parsed, released_by(parsed) if released else None)
 
 
@@ -145,7 +151,7 @@ class Papers:
         self.key.chmod(0o600)
 
     def declare(self, **changes):
-        self.declaration.write_text(d.render(content(self.serials, **changes)))
+        self.declaration.write_text(template.render(content(self.serials, **changes)))
 
     def receive(self, *groups, by=RECEIVER, **changes):
         parsed = d.parse(self.declaration.read_bytes(), draft=True)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import filled
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -27,6 +28,7 @@ from sealift.stages import unpack as unpacking
 from sealift.stages.pack import run as packing
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
+from sealift.trade import sections, template
 from sealift.trade.signing import Signer
 
 MIB = 1 << 20
@@ -212,7 +214,7 @@ def _ref(data: bytes) -> mf.FileRef:
 
 def declare(origin: Origin, author_key: str) -> bytes:
     """A complete declaration of the origin's drives, in the canonical form that `sealift declare` writes."""
-    party = declarations.Party(
+    party = sections.Party(
         legal_name="Example Ltd",
         address="1 Example Road",
         country="DE",
@@ -221,9 +223,10 @@ def declare(origin: Origin, author_key: str) -> bytes:
         parent_hq_country="DE",
     )
     drives = [
-        declarations.Drive(
+        sections.Drive(
             serial=origin.serial(mount),
             carrier=origin.carrier(mount),
+            goods=filled.GOODS.name,
             capacity_bytes=1 << 40,
             make="Maker",
             model="Model",
@@ -231,23 +234,25 @@ def declare(origin: Origin, author_key: str) -> bytes:
         for mount in origin.mounts
     ]
     names = list(dict.fromkeys(drive.carrier for drive in drives))
-    content = declarations.Content(
-        type=declarations.TYPE,
-        version=1,
+    fields = filled.rest(
         consignment_id="SL-2026-TESTED",
-        leg="outbound",
-        author=declarations.Author(name="A. Author", email="author@example.com", public_key=author_key),
+        author=sections.Author(name="A. Author", email="author@example.com", public_key=author_key),
         shipper=party,
         consignee=party,
         end_user=party,
-        end_use=declarations.EndUse(text="tests of the software", class_="training"),
-        data=declarations.DataSummary(
-            summary="made-up files", licence_basis="none needed", personal_data="none", source_bytes=1
+        end_use=sections.EndUse(text="tests of the software", class_="training"),
+        data=sections.DataSummary(
+            summary="made-up files",
+            licence_basis="none needed",
+            personal_data="none",
+            source_bytes=1,
+            important_data="no",
+            us_bulk_sensitive="no",
         ),
-        carriers=[declarations.Carrier(name=name, contact="c@example.com", country="DE") for name in names],
+        carriers=[sections.Carrier(name=name, contact="c@example.com", country="DE") for name in names],
         drives=drives if origin.declared_drives else [],
     )
-    return declarations.render(content).encode()
+    return template.render(sections.Content(**fields)).encode()
 
 
 def picture(root: str | os.PathLike[str], *, without: tuple[bytes, ...] = ()) -> dict[bytes, tuple[Any, ...]]:

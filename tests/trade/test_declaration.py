@@ -12,7 +12,7 @@ from trade_cases import carrier, content, declared, drive, party
 from sealift.errors import DeclarationInvalid
 from sealift.formats import strict
 from sealift.trade import declaration as d
-from sealift.trade import template
+from sealift.trade import sections, template
 
 
 def faults(text, *, draft=False):
@@ -22,12 +22,12 @@ def faults(text, *, draft=False):
     return caught.value.problems
 
 
-def paths(kind=d.Content, prefix=""):
+def paths(kind=sections.Content, prefix=""):
     for field in msgspec.structs.fields(kind):
         name = prefix + field.encode_name
         yield name
         inner = field.type if isinstance(field.type, type) else None
-        rows = {"carriers": d.Carrier, "drives": d.Drive}.get(name)
+        rows = {"carriers": sections.Carrier, "drives": sections.Drive}.get(name)
         if inner is not None and issubclass(inner, msgspec.Struct):
             yield from paths(inner, name + ".")
         elif rows is not None:
@@ -61,18 +61,20 @@ def test_example_rows_of_the_template_are_rows():
 def test_a_complete_one_has_no_problems_and_renders_to_itself():
     complete = declared()
     assert d.problems(complete) == []
-    again = d.parse(d.render(complete_content(complete)).encode(), draft=False)
+    again = d.parse(template.render(complete_content(complete)).encode(), draft=False)
     assert complete_content(again) == complete_content(complete)
 
 
 def complete_content(declaration):
-    names = d.Content.__struct_fields__
-    return d.Content(**{name: getattr(declaration, name) for name in names})
+    names = sections.Content.__struct_fields__
+    return sections.Content(**{name: getattr(declaration, name) for name in names})
 
 
 @given(st.text(max_size=60))
 def test_any_text_survives_the_form_or_is_refused(text):
-    rendered = d.render(content(end_use=d.EndUse(text=text, class_="other"))).encode("utf-8", "surrogatepass")
+    rendered = template.render(content(end_use=sections.EndUse(text=text, class_="other"))).encode(
+        "utf-8", "surrogatepass"
+    )
     try:
         parsed = d.parse(rendered, draft=True)
     except DeclarationInvalid as error:
@@ -82,7 +84,7 @@ def test_any_text_survives_the_form_or_is_refused(text):
 
 
 @pytest.mark.parametrize("who", ["shipper", "consignee", "end_user"])
-@pytest.mark.parametrize("field", d.Party.__struct_fields__)
+@pytest.mark.parametrize("field", sections.Party.__struct_fields__)
 def test_every_field_of_every_party_is_required(who, field):
     incomplete = content(**{who: msgspec.structs.replace(party("P"), **{field: " "})})
     found = d.problems(incomplete)
@@ -108,10 +110,10 @@ def test_every_field_of_every_party_is_required(who, field):
         ({"shipper": party("X", "UK")}, "shipper.country: 'UK' is no country of ISO 3166"),
         ({"end_user": party("X", "DE", "de")}, "end_user.parent_hq_country: 'de' is no country"),
         (
-            {"author": d.Author(name="A", email="a@b", public_key="ssh-ed25519 AAAA")},
+            {"author": sections.Author(name="A", email="a@b", public_key="ssh-ed25519 AAAA")},
             "author.public_key: SSH public key:",
         ),
-        ({"author": d.Author(name="A", email="nobody")}, "author.email: 'nobody' is no e-mail address"),
+        ({"author": sections.Author(name="A", email="nobody")}, "author.email: 'nobody' is no e-mail address"),
         ({"drives": []}, "drives: none; at least one [[drives]] is wanted"),
         ({"other_shipments": ["SL-2026-4F7K2Q"]}, "other_shipments: names this shipment itself"),
         ({"leg": ""}, "leg: empty; wants outbound or return"),
@@ -219,11 +221,11 @@ def test_mutated_forms_raise_only_declaration_invalid(data):
             assert parsed.raw == bytes(text)
 
 
-RENDERED = d.render(content()).encode()
+RENDERED = template.render(content()).encode()
 
 
 def test_the_largest_form_is_read_in_bounded_time():
-    text = d.render(content(count=5000))
+    text = template.render(content(count=5000))
     assert len(text) < d.MAX_BYTES
     start = time.process_time()
     assert len(d.parse(text.encode(), draft=False).drives) == 5000

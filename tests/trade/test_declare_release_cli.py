@@ -14,7 +14,7 @@ from sealift.cli.release import release
 from sealift.errors import BadInput, DeclarationInvalid, Refused
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
-from sealift.trade import sheets
+from sealift.trade import sheets, template
 from sealift.trade.signing import Signer
 
 
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.delenv("SEALIFT_ALLOWED_SIGNERS", raising=False)
     for name, signer in (("author", AUTHOR), ("officer", OFFICER)):
         (tmp_path / f"{name}.pub").write_text(signer.public_key.line + " a comment\n")
-    (tmp_path / "d.toml").write_text(d.render(content()))
+    (tmp_path / "d.toml").write_text(template.render(content()))
     (tmp_path / "allowed").write_text(f'boss@example.com namespaces="sealift-release" {OFFICER.public_key.line}\n')
     keys = {"officer": OFFICER, "author": AUTHOR}
     monkeypatch.setattr(Signer, "open", lambda path: keys[path])
@@ -110,7 +110,7 @@ def test_refused_releases_write_nothing(folder):
 
 
 def test_a_rehearsal_says_so(folder):
-    (folder / "d.toml").write_text(d.render(content(rehearsal=True)))
+    (folder / "d.toml").write_text(template.render(content(rehearsal=True)))
     result = run(release, "d.toml", "--sign-with", "officer", *RELEASE, "--json")
     assert sheets.REHEARSAL in result.stderr
     assert json.loads(result.stdout)["rehearsal"] is True

@@ -6,18 +6,18 @@ from trade_cases import AUTHOR, OFFICER, STRANGER, content, declared
 from sealift.errors import KeyInvalid, SignatureInvalid
 from sealift.formats import age_keys
 from sealift.trade import declaration as d
-from sealift.trade import homeward, sheets
+from sealift.trade import homeward, sections, sheets, template
 
 FIRST, SECOND = (age_keys.generate_identity()[1] for _ in range(2))
 LINE = f"trainer@example.org {STRANGER.public_key.line}"
 
 
 def problems(**changes):
-    return d.problems(d.parse(d.render(content(**changes)).encode(), draft=True))
+    return d.problems(d.parse(template.render(content(**changes)).encode(), draft=True))
 
 
 def back(recipients=(FIRST,), signers=(LINE,)):
-    return d.Return(recipients=list(recipients), signers=list(signers))
+    return sections.Return(recipients=list(recipients), signers=list(signers))
 
 
 def test_what_is_stated_comes_in_one_form():
@@ -29,7 +29,7 @@ def test_what_is_stated_comes_in_one_form():
 
 def test_long_lists_stand_on_lines_of_their_own():
     stated = back([age_keys.generate_identity()[1] for _ in range(20)], [LINE])
-    text = d.render(content(return_=stated))
+    text = template.render(content(return_=stated))
     assert max(map(len, text.splitlines())) < 150
     assert d.parse(text.encode(), draft=False).return_ == stated
 

@@ -13,7 +13,7 @@ from trade_cases import content, declared
 from sealift.errors import BadInput, Refused
 from sealift.formats import strict
 from sealift.trade import declaration as d
-from sealift.trade import labels, sheets
+from sealift.trade import labels, sections, sheets, template
 
 DAY = date(2026, 11, 26)
 PLACE = labels.Place(group=3, slot=1, read_by=date(2027, 2, 24))
@@ -42,11 +42,11 @@ def sheet(folder, declaration, release=None, read_by=PLACE.read_by, note=""):
 def carried(*names, serial="SER{:05d}", **changes):
     """A declaration in which each of `names` carries a drive, in this order."""
     drives = [
-        d.Drive(serial=serial.format(number), carrier=name, capacity_bytes=80 * 10**12, make="m", model="x")
+        sections.Drive(serial=serial.format(number), carrier=name, capacity_bytes=80 * 10**12, make="m", model="x")
         for number, name in enumerate(names)
     ]
-    known = [d.Carrier(name=name, contact="c", country="DE") for name in dict.fromkeys(names)]
-    return d.parse(d.render(content(carriers=known, drives=drives, **changes)).encode(), draft=False)
+    known = [sections.Carrier(name=name, contact="c", country="DE") for name in dict.fromkeys(names)]
+    return d.parse(template.render(content(carriers=known, drives=drives, **changes)).encode(), draft=False)
 
 
 def inside(path, number):

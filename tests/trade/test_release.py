@@ -12,7 +12,7 @@ from sealift.errors import BadInput, DeclarationInvalid, Refused, SealiftError, 
 from sealift.formats import canonical
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.trade import declaration as d
-from sealift.trade import release
+from sealift.trade import release, sections, template
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WORDS = {"officer": "O. Fficer", "reason": "complete, parties known", "reference": "TC-2026-118"}
@@ -71,7 +71,7 @@ def test_any_flipped_bit_of_the_declaration_is_refused(bit):
     ],
 )
 def test_a_change_of_party_carrier_or_serial_needs_a_new_release(changes):
-    changed = d.parse(d.render(content(**changes)).encode(), draft=False)
+    changed = d.parse(template.render(content(**changes)).encode(), draft=False)
     with pytest.raises(Refused, match="not of this declaration"):
         release.check_release(changed, SIGNED.data, SIGNED.signature, ALLOWED)
     again = make(changed)
@@ -122,7 +122,7 @@ def test_keys_are_judged_at_the_time_of_the_release():
 
 
 def test_incomplete_declarations_are_not_released():
-    draft = d.parse(d.render(content(end_user=d.Party(), leg="")).encode(), draft=True)
+    draft = d.parse(template.render(content(end_user=sections.Party(), leg="")).encode(), draft=True)
     with pytest.raises(Refused, match=r"end_user\.legal_name"):
         make(draft)
     with pytest.raises(DeclarationInvalid):

@@ -13,8 +13,7 @@ from trade_cases import OFFICER, STRANGER, content, party
 
 from sealift.cli.screen import screen
 from sealift.errors import BadInput, KeyInvalid, Refused, SignatureInvalid
-from sealift.trade import declaration as d
-from sealift.trade import screening
+from sealift.trade import screening, template
 from sealift.trade.signing import Signer
 
 SIGN = ("--sign-with", "screener", "--by", "S. Screener")
@@ -27,7 +26,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SEALIFT_ALLOWED_SIGNERS", raising=False)
     (tmp_path / "allowed").write_text(LINES)
-    (tmp_path / "d.toml").write_text(d.render(content(consignee=LIKE)))
+    (tmp_path / "d.toml").write_text(template.render(content(consignee=LIKE)))
     (tmp_path / "csl.csv").write_bytes(made.csl_csv())
     keys = {"screener": SCREENER, "second": SECOND, "officer": OFFICER, "stranger": STRANGER}
     monkeypatch.setattr(Signer, "open", lambda path: keys[path])
@@ -95,7 +94,7 @@ def test_screen_decide_sign_and_check(folder):
 
 
 def test_no_hits_and_nothing_to_decide(folder):
-    (folder / "d.toml").write_text(d.render(content()))
+    (folder / "d.toml").write_text(template.render(content()))
     answer = json.loads(run("d.toml", "--list", "csl.csv", *SIGN, "--out", "out.json", "--json").stdout)
     assert (answer["clear"], answer["worksheet"], answer["screening"]) == (True, None, "out.json")
     assert screening.decode((folder / "out.json").read_bytes()).hits == 0
@@ -132,7 +131,7 @@ def test_every_format_on_disk_and_two_lists_at_once(folder):
 
 
 def test_an_old_file_holds_the_release_by_its_time(folder):
-    (folder / "d.toml").write_text(d.render(content()))
+    (folder / "d.toml").write_text(template.render(content()))
     os.utime(folder / "csl.csv", (1.5e9, 1.5e9))
     assert "days ago; 7 are allowed" in run("d.toml", "--list", "csl.csv", *SIGN, code=5).stderr
 
@@ -277,7 +276,7 @@ def test_a_worksheet_that_was_there_is_kept(folder):
 def test_another_consignments_record_is_not_used(folder):
     run("d.toml", "--list", "csl.csv", *SIGN, code=5)
     fill(folder)
-    (folder / "d.toml").write_text(d.render(content(consignee=party("Other"), consignment_id="SL-2026-OTHER1")))
+    (folder / "d.toml").write_text(template.render(content(consignee=party("Other"), consignment_id="SL-2026-OTHER1")))
     for args in (("--dispose", "d.screening.toml"), ("--list", "csl.csv")):
         with pytest.raises(Refused, match="of another consignment"):
             run("d.toml", *args, *SIGN)

@@ -25,7 +25,7 @@ from trade_cases import STRANGER, content, declared, party
 from sealift.errors import BadInput, FormatError, Refused, SealiftError, SignatureInvalid
 from sealift.formats import canonical
 from sealift.trade import declaration as d
-from sealift.trade import matching, screener, screening
+from sealift.trade import matching, screener, screening, sections, template
 
 OPEN = screened()
 DECIDED = disposed(OPEN)
@@ -40,7 +40,7 @@ def test_everybody_is_in_it_though_nothing_is_found():
     parties = [party.party_ref for party in record.parties]
     assert parties == [
         "shipper", "shipper.ultimate_parent", "consignee", "consignee.ultimate_parent",
-        "end_user", "end_user.ultimate_parent", "carriers[1]", "carriers[2]",
+        "end_user", "end_user.ultimate_parent", "site.operator", "carriers[1]", "carriers[2]",
     ]  # fmt: skip
     assert {party.disposition for party in record.parties} == {"no_hit"}
     assert record.parties[0].query_as_typed == ("Shipper GmbH",)
@@ -52,9 +52,15 @@ def test_everybody_is_in_it_though_nothing_is_found():
 def test_no_party_of_a_declaration_is_left_out():
     """Every name of a company or person in the declaration is among the subjects; its author and contacts are not
     goods'."""
-    filled_in = content(carriers=[d.Carrier(name="A", legal_name="Carrier 1 Ltd"), d.Carrier(name="Carrier 2")])
+    filled_in = content(
+        carriers=[sections.Carrier(name="A", legal_name="Carrier 1 Ltd"), sections.Carrier(name="Carrier 2")]
+    )
     screened_names = {name for subject in screening.subjects(filled_in) for name in subject.names}
-    parties = [value for name in d.Content.__struct_fields__ if isinstance(value := getattr(filled_in, name), d.Party)]
+    parties = [
+        value
+        for name in sections.Content.__struct_fields__
+        if isinstance(value := getattr(filled_in, name), sections.Party)
+    ]
     names = {name for each in parties for name in (each.legal_name, each.ultimate_parent)}
     assert screened_names == names | {"Carrier 1 Ltd", "Carrier 2"}
 
@@ -89,7 +95,9 @@ def test_the_same_lists_and_parties_give_the_same_hits():
 
 
 def test_names_that_cannot_be_compared_and_drafts_are_refused():
-    draft = d.parse(d.render(content(consignee=d.Party(), end_user=party("---", "DE"))).encode(), draft=True)
+    draft = d.parse(
+        template.render(content(consignee=sections.Party(), end_user=party("---", "DE"))).encode(), draft=True
+    )
     with pytest.raises(BadInput) as caught:
         screened(draft)
     for why in ("consignee: has no name", "consignee.ultimate_parent: has no name", "end_user: '---' has no letter"):
@@ -282,7 +290,9 @@ def test_another_party_needs_another_screening_and_both_names_are_said():
 
 
 def test_a_changed_drive_needs_no_new_screening():
-    more = like(drives=[*like().drives, d.Drive(serial="NEW1", carrier="Bo", capacity_bytes=1, make="m", model="x")])
+    more = like(
+        drives=[*like().drives, sections.Drive(serial="NEW1", carrier="Bo", capacity_bytes=1, make="m", model="x")]
+    )
     assert standing(declaration=more) == []
 
 

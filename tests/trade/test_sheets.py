@@ -10,7 +10,7 @@ from trade_cases import ALLOWED, OFFICER, content, declared
 
 from sealift.errors import BadInput, Refused
 from sealift.trade import declaration as d
-from sealift.trade import release, sheets
+from sealift.trade import release, sections, sheets, template
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -51,7 +51,7 @@ def test_every_sheet_shows_the_whole_shipment(drives, carriers, final, rehearsal
 
 
 def test_a_draft_has_a_sheet_that_says_so():
-    draft = d.parse(d.render(content(shipper=d.Party())).encode(), draft=True)
+    draft = d.parse(template.render(content(shipper=sections.Party())).encode(), draft=True)
     text = sheets.sheet(draft, "Anna")
     assert text.count(sheets.DRAFT) == 2
     assert sheets.EMPTY in text

@@ -1,10 +1,12 @@
 """Two people with keys, and a complete declaration."""
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from filled import rest
 
 from sealift.formats import sshsig
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.trade import declaration as d
+from sealift.trade import sections, template
 from sealift.trade.signing import Signer
 
 
@@ -21,7 +23,7 @@ ALLOWED = AllowedSigners.parse(
 
 
 def party(name, country="DE", parent_country="CH"):
-    return d.Party(
+    return sections.Party(
         legal_name=name,
         address="Hauptstr. 1, 10115 Berlin",
         country=country,
@@ -32,28 +34,31 @@ def party(name, country="DE", parent_country="CH"):
 
 
 def content(*, count=8, names=("Anna", "Bo"), **changes):
-    fields = {
-        "type": d.TYPE,
-        "version": 1,
+    fields = rest() | {
         "consignment_id": "SL-2026-4F7K2Q",
-        "leg": "outbound",
-        "other_shipments": ["SL-2026-OTHER7"],
-        "author": d.Author(name="A. Author", email="author@example.com", public_key=AUTHOR.public_key.line),
+        "related": "listed",
+        "related_shipments": [related("SL-2026-OTHER7")],
+        "author": sections.Author(name="A. Author", email="author@example.com", public_key=AUTHOR.public_key.line),
         "shipper": party("Shipper GmbH"),
         "consignee": party("Consignee Bhd", "MY", "SG"),
         "end_user": party("User Ltd", "GB", "US"),
-        "end_use": d.EndUse(text="Pre-training of a 7B model", class_="training"),
-        "data": d.DataSummary(
+        "end_use": sections.EndUse(text="Pre-training of a 7B model", class_="training"),
+        "data": sections.DataSummary(
             summary="Public web text",
             licence_basis="CC BY 4.0",
             personal_data="some",
             source_bytes=80 * 10**12,
+            person_count=1000,
+            transfer_tool="Standard contractual clauses",
+            important_data="no",
+            us_bulk_sensitive="no",
         ),
-        "carriers": [d.Carrier(name=name, contact=f"{name}@example.com", country="DE") for name in names],
+        "carriers": [sections.Carrier(name=name, contact=f"{name}@example.com", country="DE") for name in names],
         "drives": [
-            d.Drive(
+            sections.Drive(
                 serial=f"SER{number:05d}",
                 carrier=names[number % len(names)],
+                goods="ssd",
                 capacity_bytes=15_360_950_534_144,
                 make="Maker",
                 model="Model X",
@@ -61,16 +66,23 @@ def content(*, count=8, names=("Anna", "Bo"), **changes):
             for number in range(count)
         ],
     }
-    return d.Content(**(fields | changes))
+    return sections.Content(**(fields | changes))
+
+
+def related(consignment_id):
+    return sections.RelatedShipment(
+        consignment_id=consignment_id, shipped_on="2026-10-01", shipper="Shipper GmbH", consignee="Consignee Bhd",
+        drives=4, capacity_bytes=4 * 10**12, gross_grams=1240, value="100.10", currency="USD",
+    )  # fmt: skip
 
 
 def declared(**changes):
-    return d.parse(d.render(content(**changes)).encode(), draft=False)
+    return d.parse(template.render(content(**changes)).encode(), draft=False)
 
 
 def drive(serial, carrier="Anna"):
-    return d.Drive(serial=serial, carrier=carrier, capacity_bytes=1, make="m", model="x")
+    return sections.Drive(serial=serial, carrier=carrier, goods="ssd", capacity_bytes=1, make="m", model="x")
 
 
 def carrier(name):
-    return d.Carrier(name=name, contact="c", country="DE")
+    return sections.Carrier(name=name, contact="c", country="DE")

@@ -81,19 +81,20 @@ def new(file: str, author_key: str | None, plan: str | None) -> dict[str, Any]:
     from datetime import UTC, datetime
 
     from sealift.trade import declaration, signing
+    from sealift.trade.template import render
 
     key = signing.load_public_key(author_key).line if author_key is not None else ""
-    consignment_id = declaration.new_consignment_id(datetime.now(UTC).year)
+    day = datetime.now(UTC).date()
+    consignment_id = declaration.new_consignment_id(day.year)
     answer: dict[str, Any] = {"file": file, "consignment_id": consignment_id}
     nameless = 0
     if plan is None:
-        text = declaration.template(consignment_id, public_key=key)
+        text = render(declaration.blank(consignment_id, day, public_key=key))
     else:
         from sealift.stages.plan import form
-        from sealift.trade.template import render
 
         found = planned.load(plan)
-        text = render(form.declared(found, consignment_id, key))
+        text = render(form.declared(found, consignment_id, day, key))
         nameless = len(found.nameless)
         answer |= {"drives": len(found.drives), "without_serial": nameless}
     signing.write_new(file, text.encode())

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
 from sealift.errors import BadInput
 from sealift.formats import age_keys, sshsig
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
+from sealift.trade import sections
 from sealift.trade.signing import Signer, write_new, write_pair
 from sealift.trade.template import render
 
@@ -199,6 +201,20 @@ def _make_removable(path: str) -> None:
 
 
 TRAINER = "trainer@rehearsal.invalid"
+NOBODY = f"{WORD}, nobody"
+_PARTY = sections.Party(
+    legal_name=f"{WORD}, no company",
+    address=f"{WORD}, no address",
+    country=COUNTRY,
+    contact=NOBODY,
+    ultimate_parent=f"{WORD}, no parent",
+    parent_hq_country=COUNTRY,
+)
+_GOODS = sections.Goods(
+    name="scratch", description=f"{WORD}: folders and images, no goods", kind="other", hs_code="8523.51",
+    hs_version=WORD, hs_basis=WORD, classified_by=NOBODY, origin=COUNTRY, gross_grams=1, net_grams=1,
+    media_value="0", data_value="0", currency="EUR", valuation_basis="media", eccn=WORD, battery_wh="0",
+)  # fmt: skip
 
 
 @dataclass
@@ -252,42 +268,48 @@ def declare(
     With `in_reply_to`, the consignment that it answers, of the leg home, by the trainer; else of the way out, which the
     trainer may answer.
     """
-    author = declarations.Author(name="R. Author", email="author@rehearsal.invalid", public_key=who.author_line)
-    back = declarations.Return(recipients=[who.recipient], signers=[f"{TRAINER} {who.trainer_line}"])
+    author = sections.Author(name="R. Author", email="author@rehearsal.invalid", public_key=who.author_line)
+    back = sections.Return(recipients=[who.recipient], signers=[f"{TRAINER} {who.trainer_line}"])
     if in_reply_to is not None:
-        author = declarations.Author(name="T. Trainer", email=TRAINER, public_key=who.trainer_line)
-        back = declarations.Return()
-    party = declarations.Party(
-        legal_name=f"{WORD}, no company",
-        address=f"{WORD}, no address",
-        country=COUNTRY,
-        contact=f"{WORD}, nobody",
-        ultimate_parent=f"{WORD}, no parent",
-        parent_hq_country=COUNTRY,
-    )
-    content = declarations.Content(
-        type=declarations.TYPE,
-        version=1,
-        consignment_id=declarations.new_consignment_id(datetime.now(UTC).year),
+        author = sections.Author(name="T. Trainer", email=TRAINER, public_key=who.trainer_line)
+        back = sections.Return()
+    day = datetime.now(UTC).date()
+    content = replace(
+        declarations.blank(declarations.new_consignment_id(day.year), day),
         rehearsal=True,
         leg="outbound" if in_reply_to is None else "return",
         in_reply_to=in_reply_to or "",
         return_=back,
         author=author,
-        shipper=party,
-        consignee=party,
-        end_user=party,
-        end_use=declarations.EndUse(text=f"{WORD}: drives that never leave this machine", class_="other"),
-        data=declarations.DataSummary(
+        legal_hold=declarations.NO_HOLD,
+        related="none",
+        shipper=_PARTY,
+        consignee=_PARTY,
+        end_user=_PARTY,
+        site=sections.Site(operator=NOBODY, address=WORD, country=COUNTRY, access_controller=NOBODY),
+        encryption=sections.Encryption(
+            scheme=declarations.SCHEME, module=declarations.MODULE, key_holder=NOBODY, keys_travel_separately="no",
+            recipients=[sections.KeyHolder(name=NOBODY, organisation=NOBODY, recipient=who.recipient)],
+            single_recipient_waiver=f"{WORD}: the key is gone when it is over",
+        ),
+        customs=sections.Customs(
+            export_procedure=WORD, import_procedure=WORD, temporary="no", incoterm="EXW", incoterm_place=WORD
+        ),
+        goods=[_GOODS],
+        end_use=sections.EndUse(text=f"{WORD}: drives that never leave this machine", class_="other"),
+        data=sections.DataSummary(
             summary=f"{WORD}: {size.entries:,} files", licence_basis="not given to anybody", personal_data="none",
+            important_data="no", us_bulk_sensitive="no",
             source_bytes=max(1, size.size),
         ),
         carriers=[
-            declarations.Carrier(name=name, legal_name=f"{WORD}, nobody", contact="nobody", country=COUNTRY)
+            sections.Carrier(name=name, legal_name=NOBODY, contact=NOBODY, country=COUNTRY)
             for name in dict.fromkeys(drives.values())
         ],
         drives=[
-            declarations.Drive(serial=serial, carrier=carrier, capacity_bytes=capacity, make=WORD, model="scratch")
+            sections.Drive(
+                serial=serial, carrier=carrier, goods=_GOODS.name, capacity_bytes=capacity, make=WORD, model="scratch"
+            )
             for serial, carrier in drives.items()
         ],
     )  # fmt: skip

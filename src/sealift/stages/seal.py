@@ -380,7 +380,7 @@ def _only_shipment(folders: Sequence[str], record: Seal, allowed: AllowedSigners
                     f"and this is shipment {record.shipment}: a declaration and its release are of one shipment",
                     hint="if its drives were packed anew and that packing never leaves, move its seal away, seal "
                     "again, and send this one only; if both leave, this one is packed under a declaration and a "
-                    "release of its own, and each names the other (other_shipments)",
+                    "release of its own, and each names the other (related_shipments)",
                 )
 
 

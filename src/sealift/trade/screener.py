@@ -45,9 +45,10 @@ from sealift.trade.screening import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sealift.trade.declaration import Content, Declaration
+    from sealift.trade.declaration import Declaration
     from sealift.trade.likeness import Relation
     from sealift.trade.lists import Entry, ScreeningList
+    from sealift.trade.sections import Content
 
 KEPT_NAMES = 20  # of an entry, beside the one that was hit
 _Asked = tuple[tuple[str, ...], tuple[str, ...], str, str, str, str, str]  # whom, and beside which entry as it is

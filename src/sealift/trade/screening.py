@@ -24,8 +24,8 @@ from msgspec import Meta
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats import canonical, strict
 from sealift.formats.canonical import Record
-from sealift.trade import declaration as declarations
 from sealift.trade import names as naming
+from sealift.trade import sections
 from sealift.trade.likeness import Relation  # noqa: TC001 -- msgspec reads them
 from sealift.trade.lists import MAX_TEXT, Kind, ListFile, Time, moment
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sealift.formats.allowed_signers import AllowedSigners, Signer
-    from sealift.trade.declaration import Content
+    from sealift.trade.sections import Content
 
 NAMESPACE = "sealift-screening"
 MAX_RECORD = 32 << 20
@@ -71,13 +71,38 @@ class Subject(NamedTuple):
 
 
 def subjects(declaration: Content) -> Iterator[Subject]:
-    """Everybody whom the declaration names: parties, their ultimate parents, carriers. A new field is a line here."""
-    for role in ("shipper", "consignee", "end_user"):
-        party: declarations.Party = getattr(declaration, role)
-        yield _subject(role, party.legal_name, country=party.country)
-        yield _subject(f"{role}.ultimate_parent", party.ultimate_parent, country=party.parent_hq_country)
+    """Everybody whom the declaration names: parties with their parents and owners, the site, whoever is on the way.
+
+    A new field that names somebody is a line here.
+    """
+    for role in ("shipper", "consignee", "end_user", "agent"):
+        party: sections.Party = getattr(declaration, role)
+        if role == "agent" and party == sections.Party():
+            continue
+        yield from _with_parent(role, party)
+        for number, owner in enumerate(party.owners, start=1):
+            yield _subject(f"{role}.owners[{number}]", owner.name, country=owner.country)
+    if declaration.site.operator.strip():
+        yield _subject("site.operator", declaration.site.operator, country=declaration.site.country)
+    for number, each in enumerate(declaration.intermediates, start=1):
+        yield from _with_parent(f"intermediates[{number}]", each)
     for number, carrier in enumerate(declaration.carriers, start=1):
-        yield _subject(f"carriers[{number}]", carrier.legal_name or carrier.name, country=carrier.country)
+        yield _subject(
+            f"carriers[{number}]", carrier.legal_name or carrier.name, native=_native(carrier.native_name),
+            country=carrier.country, birth_date=carrier.birth_date,
+        )  # fmt: skip
+        if carrier.ultimate_parent.strip():
+            ref = f"carriers[{number}].ultimate_parent"
+            yield _subject(ref, carrier.ultimate_parent, country=carrier.parent_hq_country)
+
+
+def _with_parent(ref: str, party: sections.Party | sections.Intermediate) -> Iterator[Subject]:
+    yield _subject(ref, party.legal_name, native=_native(party.native_name), country=party.country)
+    yield _subject(f"{ref}.ultimate_parent", party.ultimate_parent, country=party.parent_hq_country)
+
+
+def _native(name: str) -> tuple[str, ...]:
+    return (name,) if name.strip() else ()
 
 
 def _subject(party_ref: str, *names: str, native: tuple[str, ...] = (), country: str, birth_date: str = "") -> Subject:

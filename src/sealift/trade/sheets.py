@@ -1,10 +1,9 @@
 """The carrier's sheet, made from a declaration for people on the way; and words that it shares with other papers.
 
-Every sheet shows the whole shipment, whoever carries which part of it: its totals, all parties, all
-carriers, all drives, its leg, the shipment that it answers or who may answer it, and the other shipments of the same
-parties; the carrier's own drives are only marked. A sheet says DRAFT at its
-head and foot unless it is given the checked release of exactly this declaration; a rehearsal's texts say
-REHEARSAL. Tests hold all of this.
+Every sheet shows the whole shipment, whoever carries which part of it: its totals, weight and customs value, all
+parties, all carriers, all drives, its leg, the shipment that it answers or who may answer it, and the related shipments
+with the totals of all of them; the carrier's own drives are only marked. A sheet says DRAFT at its head and foot unless
+it is given the checked release of exactly this declaration; a rehearsal's texts say REHEARSAL. Tests hold all of this.
 
 What is not here: which papers are due, the drive's label (labels.py), and printing.
 """
@@ -15,10 +14,12 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput, Refused
+from sealift.trade import totals
 
 if TYPE_CHECKING:
-    from sealift.trade.declaration import Declaration, Party
+    from sealift.trade.declaration import Declaration
     from sealift.trade.release import Release
+    from sealift.trade.sections import Intermediate, Party
 
 WIDTH = 96
 DRAFT = "DRAFT - NOT RELEASED - THESE DRIVES MAY NOT LEAVE"
@@ -121,14 +122,37 @@ def ranges(numbers: list[int]) -> str:
 
 
 def _totals(declaration: Declaration) -> list[str]:
-    others = ", ".join(declaration.other_shipments) or "none declared"
+    whole = totals.total(declaration)
     return [
         "THE WHOLE SHIPMENT",
         f"  {counted(len(declaration.drives), 'drive')} by {counted(len(declaration.carriers), 'carrier')}",
         f"  capacity {size(declaration.capacity_bytes)}",
+        f"  weight {totals.grams(whole.gross_grams)} gross, {totals.grams(whole.net_grams)} net",
+        f"  customs value {', '.join(totals.money(whole.customs)) or EMPTY}",
         f"  data about {size(declaration.data.source_bytes)}",
-        *_wrapped("Other shipments of these parties", others),
+        *_related(declaration),
     ]
+
+
+def _related(declaration: Declaration) -> list[str]:
+    """The other shipments of the same parent or end user, and what all of them are together."""
+    if not declaration.related_shipments:
+        said = {"none": "none", "listed": EMPTY, "": EMPTY}[declaration.related]
+        return _wrapped("Related shipments", said)
+    lines = ["  Related shipments of the same parent or end user:"]
+    for row in declaration.related_shipments:
+        parts = (
+            row.consignment_id or EMPTY, row.shipped_on or EMPTY, f"{row.shipper or EMPTY} to {row.consignee or EMPTY}",
+            counted(row.drives, "drive"), size(row.capacity_bytes), totals.grams(row.gross_grams),
+            f"{row.currency or EMPTY} {row.value or EMPTY}",
+        )  # fmt: skip
+        lines += _wrapped("  -", "; ".join(parts))
+    all_ = totals.with_related(declaration)
+    together = (
+        counted(all_.drives, "drive"), size(all_.capacity_bytes), f"{totals.grams(all_.gross_grams)} gross",
+        ", ".join(totals.money(all_.customs)),
+    )  # fmt: skip
+    return [*lines, *_wrapped("All of these shipments together", "; ".join(together))]
 
 
 def _way_home(declaration: Declaration) -> list[str]:
@@ -148,10 +172,24 @@ def _parties(declaration: Declaration) -> list[str]:
     ]
     lines = ["PARTIES"]
     for title, party in rows:
-        parent = f"ultimate parent {party.ultimate_parent or EMPTY} ({party.parent_hq_country or EMPTY})"
-        parts = (party.legal_name, party.address, party.country, party.contact)
-        lines += _wrapped(title, "; ".join([*(part or EMPTY for part in parts), parent]))
+        lines += _wrapped(title, _party(party))
+    if declaration.agent.legal_name:
+        lines += _wrapped("Agent", _party(declaration.agent))
+    for each in declaration.intermediates:
+        lines += _wrapped(f"On the way, {each.role or EMPTY}", _party(each))
+    site = declaration.site
+    lines += _wrapped("Site", "; ".join(part or EMPTY for part in (site.operator, site.address, site.country)))
+    for old in declaration.replaced:
+        said = f"{old.legal_name or EMPTY}, until revision {old.since_revision}: {old.reason or EMPTY}"
+        lines += _wrapped(f"Before, {old.role or EMPTY}", said)
     return lines
+
+
+def _party(party: Party | Intermediate) -> str:
+    parent = f"ultimate parent {party.ultimate_parent or EMPTY} ({party.parent_hq_country or EMPTY})"
+    names = f"{party.legal_name or EMPTY} ({party.native_name})" if party.native_name else party.legal_name or EMPTY
+    parts = (party.address, party.country, party.contact)
+    return "; ".join([names, *(part or EMPTY for part in parts), parent])
 
 
 def _carriers(declaration: Declaration, carrier: str) -> list[str]:

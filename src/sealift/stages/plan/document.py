@@ -26,7 +26,7 @@ from sealift.formats import manifest, strict
 from sealift.stages.pack import fleet
 from sealift.stages.plan import defaults, geometry
 from sealift.stages.plan.geometry import Kind, Means, Survive
-from sealift.trade import declaration
+from sealift.trade import sections
 from sealift.trade.template import WIDTH, toml_value
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class Drive(Struct, frozen=True, kw_only=True):
     """A drive and its place; `serial` is "" until it is known."""
 
     name: Name
-    serial: declaration.Serial = ""
-    make: declaration.Text = ""
-    model: declaration.Text = ""
+    serial: sections.Serial = ""
+    make: sections.Text = ""
+    model: sections.Text = ""
     kind: Kind = "hdd"
     capacity_bytes: Size
     carrier: CarrierName
@@ -79,7 +79,7 @@ class Known(NamedTuple):
 class Forecast(Struct, frozen=True, kw_only=True):
     """What the planner expected when it wrote the plan; nothing follows it."""
 
-    why: declaration.LongText | None = None
+    why: sections.LongText | None = None
     loss_probability: Share | None = None  # that some byte does not arrive
     lost_share: Share | None = None  # of the bytes, expected
     hours_to_first_batch: Hours | None = None
@@ -210,7 +210,7 @@ def _invalid(faults: list[str]) -> BadInput:
 
 def _wants(kind: Any, error: str) -> str:
     if "regex" in error:
-        serial = kind is declaration.Serial
+        serial = kind is sections.Serial
         return f"must {'be printable ASCII without spaces' if serial else 'have no comma and no equals sign'}"
     return ""
 

@@ -1,32 +1,57 @@
-"""A plan as the declaration form that people go on with: carriers, drives and size filled in, the rest left to them."""
+"""A plan as the declaration form that people go on with: carriers, goods, drives and size, the rest left to them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sealift.trade import declaration
+from msgspec.structs import replace
+
+from sealift.trade import codes, declaration, sections, sheets
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from sealift.stages.plan.document import Plan
 
 
-def declared(plan: Plan, consignment_id: str, public_key: str) -> declaration.Content:
-    """The form; its drives are in the plan's order, which makes them drive i of N, and what pack deals them by."""
-    return declaration.Content(
-        type=declaration.TYPE,
-        version=1,
-        consignment_id=consignment_id,
-        author=declaration.Author(public_key=public_key),
-        data=declaration.DataSummary(source_bytes=plan.bytes),
-        carriers=[declaration.Carrier(name=carrier.name) for carrier in plan.carriers],
+def declared(plan: Plan, consignment_id: str, day: date, public_key: str) -> sections.Content:
+    """The form; its drives are in the plan's order, which makes them drive i of N, and what pack deals them by.
+
+    Drives that are alike are one kind of goods, with the HS code where such drives are found: who classifies them
+    puts their name to it, or another code.
+    """
+    kinds: dict[tuple[str, str, str, int], str] = {}
+    for drive in plan.drives:
+        kinds.setdefault((drive.kind, drive.make, drive.model, drive.capacity_bytes), f"{drive.kind}{len(kinds) + 1}")
+    return replace(
+        declaration.blank(consignment_id, day, public_key=public_key),
+        data=sections.DataSummary(source_bytes=plan.bytes),
+        carriers=[sections.Carrier(name=carrier.name) for carrier in plan.carriers],
+        goods=[_goods(name, *key) for key, name in kinds.items()],
         drives=[
-            declaration.Drive(
+            sections.Drive(
                 serial=drive.serial,
                 carrier=drive.carrier,
+                goods=kinds[drive.kind, drive.make, drive.model, drive.capacity_bytes],
                 capacity_bytes=drive.capacity_bytes,
                 make=drive.make,
                 model=drive.model,
             )
             for drive in plan.drives
         ],
+    )
+
+
+_WORDS = {"ssd": "Solid state drive", "hdd": "Hard disk drive"}
+
+
+def _goods(name: str, kind: Any, make: str, model: str, capacity_bytes: int) -> sections.Goods:
+    code = codes.HS_OF_KIND.get(kind, "")
+    described = [_WORDS.get(kind, ""), sheets.rounded(capacity_bytes), f"{make} {model}".strip()]
+    return sections.Goods(
+        name=name,
+        description=", ".join(filter(None, described)),
+        kind=kind,
+        hs_code=f"{code[:4]}.{code[4:]}" if code else "",
+        hs_version="HS 2022" if code else "",
     )

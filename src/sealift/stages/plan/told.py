@@ -29,7 +29,7 @@ from sealift.stages.plan import defaults, geometry
 from sealift.stages.plan.document import MAX_PACK, MIN_PACK, CarrierName
 from sealift.stages.plan.geometry import Kind, Means, Survive
 from sealift.stages.plan.terms import MOST_HOSTS, Gpu, ReadBack
-from sealift.trade import declaration
+from sealift.trade import sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,9 +63,9 @@ class Drives(Struct, frozen=True, kw_only=True):
     count: Annotated[int, Meta(ge=1, le=geometry.MAX_DRIVES)] = 1
     kind: Kind = "hdd"
     name: Annotated[str, Meta(max_length=64)] = ""
-    serial: declaration.Serial = ""
-    make: declaration.Text = ""
-    model: declaration.Text = ""
+    serial: sections.Serial = ""
+    make: sections.Text = ""
+    model: sections.Text = ""
     free: Amount | None = None  # of an empty filesystem on it, where that is known
 
 
@@ -150,7 +150,7 @@ def _wants(kind: Any, error: str) -> str:
     if "`int | str`" in error or "`str | int`" in error:
         return "wants a size, such as 80TB or 1GiB"
     if "regex" in error:
-        serial = kind is declaration.Serial
+        serial = kind is sections.Serial
         return f"must {'be printable ASCII without spaces' if serial else 'have no comma and no equals sign'}"
     return ""
 

@@ -2,17 +2,29 @@
 
 import re
 import time
+from datetime import date
+from typing import Annotated, get_args, get_origin
 
 import msgspec
 import pytest
+from filled import GOODS, RECIPIENTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trade_cases import carrier, content, declared, drive, party
+from msgspec.structs import replace
+from trade_cases import carrier, content, declared, drive, party, related
 
 from sealift.errors import DeclarationInvalid
 from sealift.formats import strict
 from sealift.trade import declaration as d
-from sealift.trade import sections, template
+from sealift.trade import explained, sections, template
+
+
+def recipients(*keys, same=False):
+    names = ["I. Holder"] * len(keys) if same else [f"Holder {number}" for number in range(len(keys))]
+    rows = [
+        sections.KeyHolder(name=name, organisation="O", recipient=key) for name, key in zip(names, keys, strict=True)
+    ]
+    return replace(content().encryption, recipients=rows)
 
 
 def faults(text, *, draft=False):
@@ -23,39 +35,51 @@ def faults(text, *, draft=False):
 
 
 def paths(kind=sections.Content, prefix=""):
+    """Every field's path, without row numbers, and its type's default."""
     for field in msgspec.structs.fields(kind):
-        name = prefix + field.encode_name
+        name, inner = prefix + field.encode_name, field.type
         yield name
-        inner = field.type if isinstance(field.type, type) else None
-        rows = {"carriers": sections.Carrier, "drives": sections.Drive}.get(name)
-        if inner is not None and issubclass(inner, msgspec.Struct):
+        if get_origin(inner) is Annotated:
+            inner = get_args(inner)[0]
+        inner = get_args(inner)[0] if get_origin(inner) is list else inner
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             yield from paths(inner, name + ".")
-        elif rows is not None:
-            yield from paths(rows, name + ".")
 
 
 def test_every_field_is_explained_and_nothing_else():
-    assert set(paths()) == set(template.HELP)
+    assert set(paths()) == set(explained.HELP)
+
+
+def blank():
+    return template.render(d.blank("SL-2026-4F7K2Q", date(2026, 11, 26)))
 
 
 def test_template_is_a_draft_that_names_every_empty_field_at_once():
-    text = d.template("SL-2026-4F7K2Q")
-    draft = d.parse(text.encode(), draft=True)
+    draft = d.parse(blank().encode(), draft=True)
     assert not draft.rehearsal
-    assert draft.consignment_id == "SL-2026-4F7K2Q"
-    named = {problem.partition(":")[0] for problem in faults(text)}
-    rows = {"carriers", "drives"}
-    wanted = {path for path in paths() if path.partition(".")[0] not in rows or path in rows}
-    tables = {"author", "shipper", "consignee", "end_user", "end_use", "data", "return"}
-    optional = {"rehearsal", "in_reply_to", "other_shipments", "legal_hold", "return.recipients", "return.signers"}
-    assert named == wanted - tables - {"type", "version", "consignment_id"} - optional
+    assert (draft.consignment_id, draft.status_as_of, draft.retention_until) == (
+        "SL-2026-4F7K2Q", "2026-11-26", "2036-11-26",
+    )  # fmt: skip
+    named = {problem.partition(":")[0] for problem in faults(blank())}
+    rows = {path for path in paths() if f"{path.rpartition('.')[0]}" in LISTS}
+    wanted = {path for path in paths() if explained.HELP[path].want} - rows
+    filled_in = {"consignment_id", "status_as_of", "retention_until", "encryption.scheme", "encryption.module"}
+    elsewhere = {"in_reply_to"}  # of a return leg only
+    assert named == (wanted | {"carriers", "goods", "drives"}) - filled_in - elsewhere
+
+
+LISTS = {
+    *(f"{party}.owners" for party in ("shipper", "consignee", "end_user", "agent")), "encryption.recipients",
+    "intermediates", "related_shipments", "replaced", "answers", "authorisations", "charges", "carriers", "goods",
+    "drives",
+}  # fmt: skip
 
 
 def test_example_rows_of_the_template_are_rows():
-    text = d.template("SL-2026-4F7K2Q")
-    shown = re.sub(r"^# (\[\[|[a-z_]+ = )", r"\1", text, flags=re.MULTILINE)
+    shown = re.sub(r"^# (\[\[|[a-z_]+ = (?!.*\}))", r"\1", blank(), flags=re.MULTILINE)
     draft = d.parse(shown.encode(), draft=True)
     assert [carrier.name for carrier in draft.carriers] == ["Anna"] == [drive.carrier for drive in draft.drives]
+    assert [goods.name for goods in draft.goods] == ["ssd15"] == [drive.goods for drive in draft.drives]
 
 
 def test_a_complete_one_has_no_problems_and_renders_to_itself():
@@ -83,13 +107,52 @@ def test_any_text_survives_the_form_or_is_refused(text):
         assert parsed.end_use.text == text
 
 
-@pytest.mark.parametrize("who", ["shipper", "consignee", "end_user"])
-@pytest.mark.parametrize("field", sections.Party.__struct_fields__)
-def test_every_field_of_every_party_is_required(who, field):
-    incomplete = content(**{who: msgspec.structs.replace(party("P"), **{field: " "})})
-    found = d.problems(incomplete)
-    assert found
-    assert all(problem.startswith(f"{who}.{field}:") for problem in found)
+@pytest.mark.parametrize("path", sorted(path for path, text in explained.HELP.items() if text.want))
+def test_every_field_that_wants_something_is_required(path):
+    """Emptied wherever it is in a full declaration, it is the first thing that is named."""
+    whole = full()
+    assert d.problems(whole) == []
+    names = path.split(".")
+    emptied = without(whole, names)
+    if path == "in_reply_to":
+        assert d.problems(msgspec.structs.replace(whole, leg="return", in_reply_to="", return_=sections.Return()))
+        return
+    where = re.sub(r"\.", r"(\\[1\\])?.", re.escape(path).replace(r"\.", "."))
+    assert any(re.match(rf"{where}: ", problem) for problem in d.problems(emptied)), (path, d.problems(emptied))
+
+
+def without(section, names):
+    """`section` with the field of that path emptied, in the first row of every list on the way."""
+    name = {"class": "class_", "return": "return_"}.get(names[0], names[0])
+    value = getattr(section, name)
+    if len(names) > 1:
+        inner = [without(value[0], names[1:]), *value[1:]] if isinstance(value, list) else without(value, names[1:])
+        return msgspec.structs.replace(section, **{name: inner})
+    empty = " " if isinstance(value, str) else [] if isinstance(value, list) else 0
+    return msgspec.structs.replace(section, **{name: empty})
+
+
+def full():
+    """A declaration with a row in every list and every table."""
+    owner = sections.Owner(name="O", country="DE", percent="60")
+    parties = {name: msgspec.structs.replace(party(name), owners=[owner]) for name in ("shipper", "consignee")}
+    return content(
+        **parties,
+        end_user=msgspec.structs.replace(party("User Ltd"), owners=[owner]),
+        revision=2,
+        supersedes="ab" * 32,
+        agent=party("Agent"),
+        intermediates=[
+            sections.Intermediate(role="broker", legal_name="B", address="a", country="DE", contact="c",
+                                  ultimate_parent="B", parent_hq_country="DE"),
+        ],
+        replaced=[sections.Replaced(role="end_user", legal_name="Old", since_revision=2, reason="sold")],
+        answers=[sections.Answer(question="q", answer="yes", evidence="e", resolver="R", resolved_on="2026-11-20")],
+        authorisations=[
+            sections.Authorisation(authority="BIS", number="1", expiry="2027-01-01", conditions="", covers=["r"])
+        ],
+        charges=[sections.Charge(name="freight", amount="1.00", currency="EUR")],
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -107,7 +170,7 @@ def test_every_field_of_every_party_is_required(who, field):
             {"carriers": [carrier("Anna"), carrier("anna")]},
             "carriers[2].name: 'anna' is the name of carriers[1] too",
         ),
-        ({"shipper": party("X", "UK")}, "shipper.country: 'UK' is no country of ISO 3166"),
+        ({"shipper": party("X", "U1")}, "shipper.country: 'U1' is no country of ISO 3166"),
         ({"end_user": party("X", "DE", "de")}, "end_user.parent_hq_country: 'de' is no country"),
         (
             {"author": sections.Author(name="A", email="a@b", public_key="ssh-ed25519 AAAA")},
@@ -115,7 +178,54 @@ def test_every_field_of_every_party_is_required(who, field):
         ),
         ({"author": sections.Author(name="A", email="nobody")}, "author.email: 'nobody' is no e-mail address"),
         ({"drives": []}, "drives: none; at least one [[drives]] is wanted"),
-        ({"other_shipments": ["SL-2026-4F7K2Q"]}, "other_shipments: names this shipment itself"),
+        (
+            {"related_shipments": [related("SL-2026-4F7K2Q")]},
+            "related_shipments[1].consignment_id: names this shipment itself",
+        ),
+        ({"related": "none"}, "related: says none, and some are listed"),
+        ({"related_shipments": []}, "related_shipments: none; at least one"),
+        ({"related": ""}, "related: empty; wants none or listed"),
+        ({"revision": 2}, "supersedes: empty"),
+        ({"supersedes": "ab" * 32}, "supersedes: belongs to a later revision"),
+        ({"status_as_of": "2026-02-30"}, "status_as_of: '2026-02-30' is no day"),
+        ({"agent": sections.Party(legal_name="Agent")}, "agent.address: empty"),
+        ({"site": sections.Site()}, "site.chips: empty; training wants what computes there"),
+        ({"site": sections.Site()}, "site.gpu_count: empty"),
+        ({"drives": [drive("S1", goods="tape")]}, "drives[1].goods: 'tape' is no name of goods; one of ssd"),
+        ({"goods": [GOODS, GOODS]}, "goods[2].name: 'ssd' is the name of goods[1] too"),
+        ({"goods": [replace(GOODS, net_grams=311)]}, "goods[1].net_grams: more than gross_grams"),
+        ({"goods": [GOODS, replace(GOODS, name="x")]}, "goods[2].name: no drive is 'x'"),
+        (
+            {"data": replace(content().data, personal_data="none")},
+            'data.person_count: people are counted, and data.personal_data is "none"',
+        ),
+        ({"data": replace(content().data, transfer_tool=" ")}, "data.transfer_tool: empty"),
+        ({"data": replace(content().data, personal_data="sensitive")}, "data.sensitive_count: must be more than 0"),
+        ({"encryption": recipients(RECIPIENTS[0])}, "encryption.single_recipient_waiver: empty"),
+        ({"encryption": recipients(*RECIPIENTS, same=True)}, "encryption.single_recipient_waiver: empty"),
+        (
+            {"encryption": recipients(RECIPIENTS[0], RECIPIENTS[0])},
+            "encryption.recipients[2].recipient: is there twice",
+        ),
+        ({"encryption": recipients("age1nonsense", RECIPIENTS[0])}, "encryption.recipients[1].recipient: "),
+        ({"customs": replace(content().customs, temporary="yes")}, "customs.re_export_by: empty"),
+        (
+            {"customs": replace(content().customs, carnet_no="X")},
+            "customs.carnet_no: a carnet is for goods that come back",
+        ),
+        (
+            {"shipper": replace(party("S"), owners=[sections.Owner(name=n, country="DE", percent="51") for n in "ab"])},
+            "shipper.owners: more than 100 percent together",
+        ),
+        (
+            {"replaced": [sections.Replaced(role="x", legal_name="y", since_revision=2, reason="z")]},
+            "replaced[1].since_",
+        ),
+        (
+            {"answers": [sections.Answer(question="q", answer="no"), sections.Answer(question="Q", answer="no")]},
+            "answers[2].question: 'Q' is that of answers[1] too",
+        ),
+        ({"answers": [sections.Answer(question="q", answer="no", resolver="R")]}, "answers[1].resolver: who looked"),
         ({"leg": ""}, "leg: empty; wants outbound or return"),
     ],
 )
@@ -241,20 +351,57 @@ def test_the_digest_binds_every_byte():
     assert commented.digest != complete.digest
 
 
-def test_nothing_asks_a_value_or_knows_a_threshold():
-    """The split follows loss tolerance and weight; a field that could shape it by value must not come in."""
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"shipper": party("X", "UK")}, "shipper.country: 'UK' is no country of ISO 3166"),
+        ({"goods": [replace(GOODS, currency="DEM")]}, "goods[1].currency: 'DEM' is no currency of ISO 4217"),
+        (
+            {"goods": [replace(GOODS, currency="JPY", data_value="0")]},
+            "goods[1].media_value: '5760.00' has finer parts than JPY",
+        ),
+        ({"goods": [replace(GOODS, media_value="1.234")]}, "goods[1].media_value: '1.234' has finer parts than EUR"),
+        ({"goods": [replace(GOODS, hs_code="8523")]}, "goods[1].hs_code: '8523' is no HS code"),
+        ({"goods": [replace(GOODS, hs_code="77.01.00")]}, "goods[1].hs_code: '77.01.00' is no HS code"),
+        ({"customs": replace(content().customs, incoterm="DDT")}, "customs.incoterm: 'DDT' is none of Incoterms 2020"),
+        (
+            {"charges": [sections.Charge(name="freight", amount="1.001", currency="USD")]},
+            "charges[1].amount: '1.001' has finer parts than USD, which has 2 digits",
+        ),
+    ],
+)
+def test_codes_of_the_day_are_checked_where_it_is_written_and_never_where_a_seal_is_opened(changes, expected):
+    data = template.render(content(**changes)).encode()
+    parsed, found = d.review(data)
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+    assert d.parse(data, draft=False) == parsed
+
+
+def test_currencies_of_three_digits_and_none_are_taken():
+    for currency, value in (("KWD", "1.125"), ("JPY", "700"), ("EUR", "0.10")):
+        goods = replace(GOODS, currency=currency, media_value=value, data_value="0")
+        assert d.review(template.render(content(goods=[goods])).encode())[1] == []
+
+
+def test_what_is_unusual_is_noted_and_holds_nothing():
+    assert d.notes(content()) == []
+    odd = content(
+        retention_until="2031-11-20",
+        goods=[replace(GOODS, hs_code="8523.49")],
+        customs=replace(content().customs, temporary="yes", re_export_by="2027-01-01", carnet_no="DE/1"),
+        related_shipments=[replace(related("SL-2026-OTHER7"), shipped_on="2026-01-01")],
+    )
+    assert d.problems(odd) == []
+    assert [note.partition(":")[0] for note in d.notes(odd)] == [
+        "customs.carnet_no", "retention_until", "related_shipments[1].shipped_on", "goods[1].hs_code",
+    ]  # fmt: skip
+
+
+def test_no_threshold_and_nothing_that_could_split_by_value():
+    """Values are stated for customs; a field that could shape a split by them must not come in."""
     words = {word for path in paths() for word in re.split(r"[._]", path)}
-    assert not words & {
-        "value",
-        "price",
-        "amount",
-        "currency",
-        "threshold",
-        "invoice",
-        "worth",
-        "limit",
-        "split",
-    }
+    assert not words & {"threshold", "limit", "split", "minimis", "maximum", "exempt"}
 
 
 def test_ids_are_random_and_well_formed():

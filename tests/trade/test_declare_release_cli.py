@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from datetime import date
 
 import pytest
 from click.testing import CliRunner
@@ -62,7 +63,7 @@ def test_check_names_everything_and_exits_1(folder):
         assert f"\n{path}: " in "\n" + result.stderr
     answer = json.loads(run(declare, "--check", "new.toml", "--json", code=1).stdout)
     assert not answer["complete"]
-    assert len(answer["problems"]) == 30
+    assert len(answer["problems"]) == 47
     (folder / "bad.toml").write_bytes(b"\xff")
     assert json.loads(run(declare, "--check", "bad.toml", "--json", code=1).stdout)["problems"]
 
@@ -103,7 +104,7 @@ def test_refused_releases_write_nothing(folder):
     before = sorted(os.listdir(folder))
     with pytest.raises(Refused):
         run(release, "d.toml", "--sign-with", "author", *RELEASE)
-    (folder / "d.toml").write_text(d.template("SL-2026-4F7K2Q"))
+    (folder / "d.toml").write_text(template.render(d.blank("SL-2026-4F7K2Q", date(2026, 11, 26))))
     with pytest.raises(DeclarationInvalid):
         run(release, "d.toml", "--sign-with", "officer", *RELEASE)
     assert sorted(os.listdir(folder)) == before

@@ -64,7 +64,7 @@ def test_a_drive_that_the_newest_receipt_replaced_is_of_its_group_still():
 
 @pytest.mark.parametrize("hold", ["Court of Lisbon, 12/2026", "yes", "NONE", "unknown"])
 def test_a_legal_hold_holds_everything(hold):
-    held = e.declared(serials=ALL, legal_hold=hold)
+    held = e.declared(serials=ALL, legal_hold=hold, released=bool(hold))
     receipt = e.received(held, e.group(0, "intact", ("SER1", "SER2")))
     assert why("SER1", [receipt], [held]) == f"legal hold: {hold}"
     assert why("SER1", BOTH, [DECLARED, held]) == f"legal hold: {hold}", "a later one, and the first said none"
@@ -73,7 +73,7 @@ def test_a_legal_hold_holds_everything(hold):
 
 
 def test_silence_is_no_answer():
-    silent = e.declared(serials=ALL, legal_hold="")
+    silent = e.declared(serials=ALL, legal_hold="", released=False)
     receipt = e.received(silent, e.group(0, "intact", ("SER1", "SER2")))
     assert "nobody has said that there is no legal hold" in why("SER1", [receipt], [silent])
     draft = Declared(DECLARED.declaration, None)
@@ -135,7 +135,7 @@ def test_one_that_nobody_knows_is_kept():
 )
 def test_never_without_a_verified_group_and_an_answer_that_there_is_no_hold(states, hold, bears):
     """Whatever is asked: a drive may go only if the newest state of its group is verified and the answer is none."""
-    declared = e.declared(serials=ALL, legal_hold=hold)
+    declared = e.declared(serials=ALL, legal_hold=hold, released=bool(hold))
     receipts = [
         e.received(declared, e.group(0, state, ("SER1", "SER2")), at=f"2026-11-20T10:00:{at:02d}Z")
         for at, state in enumerate(states)

@@ -42,7 +42,9 @@ def sheet(folder, declaration, release=None, read_by=PLACE.read_by, note=""):
 def carried(*names, serial="SER{:05d}", **changes):
     """A declaration in which each of `names` carries a drive, in this order."""
     drives = [
-        sections.Drive(serial=serial.format(number), carrier=name, capacity_bytes=80 * 10**12, make="m", model="x")
+        sections.Drive(
+            serial=serial.format(number), carrier=name, goods="ssd", capacity_bytes=80 * 10**12, make="m", model="x"
+        )
         for number, name in enumerate(names)
     ]
     known = [sections.Carrier(name=name, contact="c", country="DE") for name in dict.fromkeys(names)]

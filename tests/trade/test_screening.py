@@ -5,6 +5,7 @@ import pytest
 import screening_lists as made
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from screening_cases import (
     ALLOWED,
     DAY,
@@ -20,7 +21,7 @@ from screening_cases import (
     like,
     screened,
 )
-from trade_cases import STRANGER, content, declared, party
+from trade_cases import STRANGER, content, declared, drive, party
 
 from sealift.errors import BadInput, FormatError, Refused, SealiftError, SignatureInvalid
 from sealift.formats import canonical
@@ -52,17 +53,25 @@ def test_everybody_is_in_it_though_nothing_is_found():
 def test_no_party_of_a_declaration_is_left_out():
     """Every name of a company or person in the declaration is among the subjects; its author and contacts are not
     goods'."""
+    owner = sections.Owner(name="Owner AG", country="CH", percent="30")
     filled_in = content(
-        carriers=[sections.Carrier(name="A", legal_name="Carrier 1 Ltd"), sections.Carrier(name="Carrier 2")]
-    )
-    screened_names = {name for subject in screening.subjects(filled_in) for name in subject.names}
+        carriers=[sections.Carrier(name="A", legal_name="Carrier 1 Ltd", ultimate_parent="Carriers Holding"),
+                  sections.Carrier(name="Carrier 2")],
+        agent=party("Agent Ltd"),
+        shipper=replace(party("Shipper GmbH"), native_name="船公司", owners=[owner]),
+        intermediates=[sections.Intermediate(role="broker", legal_name="Broker Ltd", ultimate_parent="Broker AG")],
+    )  # fmt: skip
+    found = list(screening.subjects(filled_in))
+    screened_names = {name for subject in found for name in (*subject.names, *subject.native)}
     parties = [
         value
         for name in sections.Content.__struct_fields__
         if isinstance(value := getattr(filled_in, name), sections.Party)
     ]
     names = {name for each in parties for name in (each.legal_name, each.ultimate_parent)}
-    assert screened_names == names | {"Carrier 1 Ltd", "Carrier 2"}
+    assert screened_names == names | {
+        "Carrier 1 Ltd", "Carriers Holding", "Carrier 2", "Broker Ltd", "Broker AG", "Owner AG", "船公司", "Site Ltd",
+    }  # fmt: skip
 
 
 def test_a_hit_says_why_and_what_the_list_says():
@@ -290,9 +299,7 @@ def test_another_party_needs_another_screening_and_both_names_are_said():
 
 
 def test_a_changed_drive_needs_no_new_screening():
-    more = like(
-        drives=[*like().drives, sections.Drive(serial="NEW1", carrier="Bo", capacity_bytes=1, make="m", model="x")]
-    )
+    more = like(drives=[*like().drives, drive("NEW1", "Bo")])
     assert standing(declaration=more) == []
 
 

@@ -80,8 +80,8 @@ def declared(**changes):
     return d.parse(template.render(content(**changes)).encode(), draft=False)
 
 
-def drive(serial, carrier="Anna"):
-    return sections.Drive(serial=serial, carrier=carrier, goods="ssd", capacity_bytes=1, make="m", model="x")
+def drive(serial, carrier="Anna", goods="ssd"):
+    return sections.Drive(serial=serial, carrier=carrier, goods=goods, capacity_bytes=1, make="m", model="x")
 
 
 def carrier(name):

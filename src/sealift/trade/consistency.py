@@ -123,7 +123,7 @@ def _related(content: Content, found: list[str]) -> None:
 def _owners(content: Content, found: list[str]) -> None:
     for role in ROLES:
         party: Party = getattr(content, role)
-        shares = [Decimal(owner.percent) for owner in party.owners if owner.percent]
+        shares = [Decimal(owner.percent) for owner in party.owners if owner.percent.strip()]
         if sum(shares) > 100 or any(share > 100 for share in shares):
             found.append(f"{role}.owners: more than 100 percent together")
 

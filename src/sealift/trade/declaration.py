@@ -191,6 +191,11 @@ def problems(declaration: Content) -> list[str]:
     return found + consistency.faults(declaration)
 
 
+def notes(declaration: Content) -> list[str]:
+    """What is unusual and may be right all the same, each with its path; it holds nothing."""
+    return consistency.notes(declaration) + codes.notes(declaration)
+
+
 def _empties(section: Struct, path: str, found: list[str]) -> None:
     for item in msgspec.structs.fields(section):
         value, where = getattr(section, item.name), path + item.encode_name

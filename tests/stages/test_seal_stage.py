@@ -8,6 +8,7 @@ import filled
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
 from sealift.errors import BadInput, DeclarationInvalid, NotAllHere, Refused, SignatureInvalid
 from sealift.formats import age_keys, canonical, manifest, sshsig
@@ -100,9 +101,7 @@ class Yard:
     def release(self, key="officer", officer="O. Fficer"):
         with open(self.declaration, "rb") as file:
             parsed = d.parse(file.read(), draft=False)
-        signed = releases.make_release(
-            parsed, Signer.open(self.keys[key][0]), officer=officer, reason="r", reference="TC-1", now=datetime.now(UTC)
-        )
+        signed = filled.released(parsed, Signer.open(self.keys[key][0]), datetime.now(UTC), officer=officer)
         write_pair(releases.path_beside(self.declaration), signed.data, signed.signature)
 
     def seal(self, *mounts, key="origin", states=None, **more):
@@ -255,15 +254,11 @@ def test_no_seal_with_half_a_release(yard):
 def test_no_seal_with_the_authors_release(yard):
     with open(yard.declaration, "rb") as file:
         parsed = d.parse(file.read(), draft=False)
-    forged = releases.make_release(
+    forged = filled.released(
         d.parse(declare(yard.keys | {"author": yard.keys["stranger"]}, yard.serials), draft=False),
-        Signer.open(yard.keys["author"][0]), officer="Somebody Else", reason="r", reference="x", now=datetime.now(UTC),
+        Signer.open(yard.keys["author"][0]), datetime.now(UTC), officer="Somebody Else",
     ).record  # fmt: skip
-    record = releases.ReleaseRecord(
-        consignment_id=parsed.consignment_id, rehearsal=False, officer="Somebody Else", reason="r", reference="x",
-        released_at=forged.released_at,
-        declaration=releases.DeclarationBytes(bytes=len(parsed.raw), blake3=parsed.digest),
-    )  # fmt: skip
+    record = replace(forged, declaration=releases.DeclarationBytes(bytes=len(parsed.raw), blake3=parsed.digest))
     data = canonical.encode(record)
     signature = Signer.open(yard.keys["author"][0]).sign(data, releases.NAMESPACE)
     write_pair(releases.path_beside(yard.declaration), data, signature)

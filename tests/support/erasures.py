@@ -84,7 +84,7 @@ def declared(*, released=True, **changes):
 
 
 def released_by(parsed):
-    signed = release.make_release(parsed, OFFICER, officer="O. Fficer", reason="x", reference="x", now=NOW)
+    signed = filled.released(parsed, OFFICER, NOW)
     return release.check_release(parsed, signed.data, signed.signature, ALLOWED)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from sealift.formats import age_keys
+from sealift.formats.allowed_signers import AllowedSigners
 from sealift.trade import declaration as declarations
-from sealift.trade import sections
+from sealift.trade import gate, rules, sections
+from sealift.trade import release as releases
+from sealift.trade.signing import Signer
 
 RECIPIENTS = [age_keys.generate_identity()[1] for _ in range(2)]
 GOODS = sections.Goods(
@@ -65,6 +69,23 @@ def rest(**changes: Any) -> dict[str, Any]:
             incoterm="DAP",
             incoterm_place="London",
         ),
+        "answers": [
+            sections.Answer(question=rule.id, answer="no" if rule.holds_on == "yes" else "yes", evidence="on file")
+            for rule in rules.shipped().questions
+        ],
         "goods": [GOODS],
     }
     return fields | changes
+
+
+def verdict(parsed: declarations.Declaration) -> gate.Verdict:
+    """What the gate says of it on the day that it states, with a screening and keys that hold nothing."""
+    day = datetime.combine(date.fromisoformat(parsed.status_as_of), time(12), UTC)
+    return gate.evaluate(parsed, rules.shipped(), gate.Facts(screening=[], keys=[], revision=[]), day)
+
+
+def released(parsed: declarations.Declaration, signer: Signer, now: datetime, **words: str) -> releases.SignedRelease:
+    """A release by `signer`, whom the allowed signers of this call alone allow."""
+    allowed = AllowedSigners.parse(f"officer@example.com {signer.public_key.line}\n".encode())
+    said = {"officer": "O. Fficer", "reason": "complete", "reference": "TC-1"} | words
+    return releases.make_release(parsed, signer, verdict(parsed), allowed, **said, now=now)

@@ -27,7 +27,6 @@ from sealift.reading.shipment import Shipment
 from sealift.stages import unpack as unpacking
 from sealift.stages.pack import run as packing
 from sealift.trade import declaration as declarations
-from sealift.trade import release as releases
 from sealift.trade import sections, template
 from sealift.trade.signing import Signer
 
@@ -122,14 +121,8 @@ class Origin:
     def release(self) -> tuple[bytes, bytes, bytes]:
         """The released declaration, the release and its signature."""
         raw = self.declaration.read_bytes()
-        made = releases.make_release(
-            declarations.parse(raw, draft=False),
-            self.officer,
-            officer=OFFICER,
-            reason="tests",
-            reference="T-1",
-            now=datetime.now(UTC),
-        )
+        parsed = declarations.parse(raw, draft=False)
+        made = filled.released(parsed, self.officer, datetime.now(UTC), officer=OFFICER)
         return raw, made.data, made.signature
 
     def manifests(self, mounts: list[str] | None = None) -> list[tuple[mf.Manifest, bytes]]:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import filled
 import msgspec
 import pytest
 from hypothesis import given
@@ -17,11 +18,11 @@ from sealift.trade import release, sections, template
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WORDS = {"officer": "O. Fficer", "reason": "complete, parties known", "reference": "TC-2026-118"}
 COMPLETE = declared()
-SIGNED = release.make_release(COMPLETE, OFFICER, **WORDS, now=NOW)
+SIGNED = filled.released(COMPLETE, OFFICER, NOW, **WORDS)
 
 
 def make(declaration=COMPLETE, signer=OFFICER, now=NOW, **changes):
-    return release.make_release(declaration, signer, **(WORDS | changes), now=now)
+    return filled.released(declaration, signer, now, **(WORDS | changes))
 
 
 def test_a_release_holds_for_its_declaration():

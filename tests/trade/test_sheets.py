@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 
+import filled
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 def released(declaration):
-    signed = release.make_release(declaration, OFFICER, officer="O. Fficer", reason="ok", reference="R1", now=NOW)
+    signed = filled.released(declaration, OFFICER, NOW)
     return release.check_release(declaration, signed.data, signed.signature, ALLOWED)
 
 

@@ -22,7 +22,11 @@ release).
   sealift declare --new declaration.toml --author-key ~/.ssh/id_ed25519.pub
   sealift declare --new declaration.toml --plan shipment.toml
   sealift declare --check declaration.toml
+  sealift declare --revise declaration.toml
   sealift declare --sheet Anna declaration.toml --allowed-signers allowed_signers
+
+What was released is not changed any more: --revise makes of FILE a draft of the next revision, which names the
+one that it supersedes and wants a release of its own.
 
 A sheet shows the whole shipment, whoever carries which part, and says DRAFT until it is given the release:
 with --allowed-signers the one that `sealift release` wrote beside FILE. Exit 0: done, or complete; 1: not
@@ -34,6 +38,7 @@ complete.
 @click.argument("file", type=click.Path())
 @click.option("--new", "action", flag_value="new", help="Write a commented form to FILE, which must not exist.")
 @click.option("--check", "action", flag_value="check", help="Name everything that FILE still wants.")
+@click.option("--revise", "action", flag_value="revise", help="Begin the next revision of a released FILE.")
 @click.option("--sheet", "carrier", metavar="CARRIER", help="Print this carrier's sheet.")
 @click.option("--author-key", type=click.Path(), metavar="PUB", help="With --new: the author's SSH public key.")
 @planned.option("With --new: fill in carriers, drives and size from this plan, shipment.toml.")
@@ -55,9 +60,9 @@ def declare(
     *,
     as_json: bool,
 ) -> None:
-    """Run one of the three actions."""
+    """Run one of the actions."""
     if (action is None) == (carrier is None):
-        raise BadInput("give one of --new, --check and --sheet CARRIER", hint="sealift declare --help")
+        raise BadInput("give one of --new, --check, --revise and --sheet CARRIER", hint="sealift declare --help")
     if author_key is not None and action != "new":
         raise BadInput("--author-key belongs to --new")
     if plan is not None and action != "new":
@@ -66,6 +71,8 @@ def declare(
         answer = new(file, author_key, plan)
     elif action == "check":
         answer = check(file)
+    elif action == "revise":
+        answer = revise(file)
     else:
         answer = sheet(file, str(carrier), allowed_signers)
         if not as_json:
@@ -80,24 +87,25 @@ def new(file: str, author_key: str | None, plan: str | None) -> dict[str, Any]:
     """Write the form, as far as a plan fills it in; never over a file that is there."""
     from datetime import UTC, datetime
 
-    from sealift.trade import declaration, signing
+    from sealift.trade import declaration, rules, signing
     from sealift.trade.template import render
 
     key = signing.load_public_key(author_key).line if author_key is not None else ""
     day = datetime.now(UTC).date()
     consignment_id = declaration.new_consignment_id(day.year)
+    questions = {rule.id: rule.question for rule in rules.shipped().questions}
     answer: dict[str, Any] = {"file": file, "consignment_id": consignment_id}
     nameless = 0
     if plan is None:
-        text = render(declaration.blank(consignment_id, day, public_key=key))
+        blank = declaration.blank(consignment_id, day, public_key=key, questions=tuple(questions))
     else:
         from sealift.stages.plan import form
 
         found = planned.load(plan)
-        text = render(form.declared(found, consignment_id, day, key))
+        blank = form.declared(found, consignment_id, day, key, tuple(questions))
         nameless = len(found.nameless)
         answer |= {"drives": len(found.drives), "without_serial": nameless}
-    signing.write_new(file, text.encode())
+    signing.write_new(file, render(blank, questions).encode())
     common.say(f"wrote {file}, a draft of {consignment_id}: fill it in, then sealift declare --check {file}")
     if nameless:
         of = f"{nameless:,} of {common.counted(answer['drives'], 'drive')}"
@@ -124,11 +132,23 @@ def check(file: str) -> dict[str, Any]:
         "carriers": len(parsed.carriers),
         "capacity_bytes": parsed.capacity_bytes,
     }
+    for note in declaration.notes(parsed):
+        click.echo(f"note: {note}", err=True)
     if problems:
         click.echo(f"{file}: not complete, {len(problems)} to do", err=True)
     else:
-        click.echo(f"{file}: complete; now another person: sealift release {file} --sign-with KEY ...", err=True)
+        click.echo(f"{file}: complete; what still holds its release: sealift release --check {file}", err=True)
     return answer
+
+
+def revise(file: str) -> dict[str, Any]:
+    """The next revision, begun in `file`."""
+    from sealift.stages import release
+
+    kept, number = release.revise(file)
+    common.say(f"{file} is a draft of revision {number} now; as it was, it is kept as {kept}")
+    common.say("change what changes; a party or carrier that is replaced wants a row under [[replaced]]")
+    return {"file": file, "revision": number, "kept": kept}
 
 
 def sheet(file: str, carrier: str, allowed_signers: str | None) -> dict[str, Any]:

@@ -1,73 +1,199 @@
-"""`sealift release`: the officer's signature over a complete declaration. Thin: trade/ does the work."""
+"""`sealift release`: the gate, and the officer's signature through it. Thin: stages/release.py does the work."""
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from sealift.cli import common
+from sealift.errors import BadInput, Refused
+
+if TYPE_CHECKING:
+    from sealift.stages.release import Asked, Released
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.gate import Verdict
 
 HELP = """
 Release the declaration in FILE: the signature of a second person, without which no drive leaves.
 
-The officer is a named person, never the author of the declaration, and signs with a key of their own; the
-author's key is refused. The release is of exactly these bytes: whoever changes a party, a carrier, a
-serial, or anything else, needs a new one. It is written beside FILE, as NAME.release.json and
-NAME.release.json.sig; one that was there before is kept under a number.
+The gate comes first. Every rule is looked at: questions that the declaration answers, and what lies beside it, the
+screening (sealift screen) and the proof of the keys (sealift keys). An unanswered question, "unknown", a red flag that
+nobody looked into, a hit that nobody decided, a list that is too old: each holds the release, and is named with why.
+--check shows all of it and signs nothing. There is no option that goes around a rule.
+
+The officer is a named person, never the author of the declaration, and signs with a key of their own. The release is
+of exactly these bytes: whoever changes a party, a carrier, a serial, or anything else, begins a new revision (sealift
+declare --revise) and needs a new release. It is written beside FILE, as NAME.release.json and NAME.release.json.sig;
+one that was there before is kept under a number.
 
 \b
+  sealift release --check declaration.toml --allowed-signers signers
   sealift release declaration.toml --sign-with ~/.ssh/id_ed25519 --officer "O. Fficer" \\
-      --reason "complete, parties known, no open question" --reference TC-2026-118
+      --reason "complete, parties known, no open question" --reference TC-2026-118 --allowed-signers signers
 
-KEY is a private key file, or a .pub file whose private half is in an agent or on a hardware key.
+The rules are a file that people may read and change: --new-rules writes a copy, --rules takes it. What differs from
+the rules that are shipped is named in the release and on every paper. KEY is a private key file, or a .pub file whose
+private half is in an agent or on a hardware key. The allowed signers name the officer (namespace sealift-release),
+whoever screened (sealift-screening) and whoever recorded the keys (sealift-keys). Exit 0: released, or the gate is
+open; 5: held.
 """
 
 
-@click.command("release", help=HELP, short_help="Release a declaration: another person's signature.")
+@click.command("release", help=HELP, short_help="Release a declaration: the gate, and another person's signature.")
 @click.argument("file", type=click.Path())
-@click.option("--sign-with", "key", type=click.Path(), metavar="KEY", required=True, help="The officer's SSH key.")
-@click.option("--officer", metavar="NAME", required=True, help="Who releases: a person's name.")
-@click.option("--reason", metavar="TEXT", required=True, help="Why it may go, in one line.")
-@click.option("--reference", metavar="REF", required=True, help="Where the decision is on file.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def release(file: str, key: str, officer: str, reason: str, reference: str, *, as_json: bool) -> None:
-    """Sign, and write the two files."""
-    from datetime import UTC, datetime
+@click.option("--check", is_flag=True, help="Show what every rule says; sign nothing.")
+@click.option("--new-rules", is_flag=True, help="Write the rules that are shipped to FILE, which must not exist.")
+@click.option("--sign-with", "key", type=click.Path(), metavar="KEY", help="The officer's SSH key.")
+@click.option("--officer", metavar="NAME", help="Who releases: a person's name.")
+@click.option("--reason", metavar="TEXT", help="Why it may go, in one line.")
+@click.option("--reference", metavar="REF", help="Where the decision is on file.")
+@click.option("--rules", "rules_file", type=click.Path(), metavar="RULES", help="Rules in place of those shipped.")
+@click.option(
+    "--list", "lists", type=click.Path(), metavar="LIST", multiple=True, help="A list at hand: screen against it again."
+)
+@common.allowed_signers_option
+@common.json_option
+def release(
+    file: str, *, check: bool, new_rules: bool, key: str | None, officer: str | None, reason: str | None,
+    reference: str | None, rules_file: str | None, lists: tuple[str, ...], allowed_signers: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Run the gate, then sign."""
+    from sealift.stages import release as stage
+    from sealift.trade import declaration, signing
 
-    from sealift.trade import declaration, sheets, signing
-    from sealift.trade import release as releases
-
-    data = signing.read_limited(file, declaration.MAX_BYTES, "declaration")
-    parsed = declaration.parse(data, draft=False)
+    given = {"--sign-with": key, "--officer": officer, "--reason": reason, "--reference": reference}
+    if new_rules:
+        if check or rules_file or lists or any(given.values()):
+            raise BadInput("--new-rules takes FILE alone")
+        write_rules(file, as_json=as_json)
+        return
+    if check and (named := [name for name, value in given.items() if value]):
+        raise BadInput(f"--check signs nothing: leave out {', '.join(named)}")
+    allowed = common.load_allowed(allowed_signers)
+    if check:
+        asked = stage.ask(file, allowed, rules_file=rules_file, lists=lists)
+        show(asked.declaration, asked.verdict)
+        if as_json:
+            click.echo(json.dumps(checked(file, asked)))
+        if not asked.verdict.open:
+            raise click.exceptions.Exit(Refused.exit_code)
+        return
+    missing = [name for name, value in given.items() if not value]
+    if key is None or officer is None or reason is None or reference is None:
+        raise BadInput(f"{', '.join(missing)} missing", hint="sealift release --help")
+    declaration.parse(signing.read_limited(file, declaration.MAX_BYTES, "declaration"), draft=False)
     signer = signing.Signer.open(key)
-    total = sheets.counted(len(parsed.drives), "drive")
-    click.echo(f"{parsed.consignment_id}: {total}, {sheets.size(parsed.capacity_bytes)}", err=True)
-    click.echo(f"from {parsed.shipper.legal_name} to {parsed.consignee.legal_name}", err=True)
-    click.echo(f"for {parsed.end_user.legal_name}, {parsed.end_use.class_}", err=True)
-    click.echo(sheets.leg_text(parsed), err=True)
+    asked = stage.ask(file, allowed, rules_file=rules_file, lists=lists)
+    show(asked.declaration, asked.verdict)
+    done = stage.release(
+        file, signer, allowed, officer=officer, reason=reason, reference=reference, rules_file=rules_file, lists=lists
+    )
+    if done.superseded is not None:
+        common.say(f"the release that was there is kept as {done.superseded}")
+    common.say(f"released by {officer} with {signer.public_key.fingerprint}: {done.path}")
+    common.say(f"the declaration as it was released: {done.kept}")
+    if as_json:
+        click.echo(json.dumps(answer(file, done, signer.public_key.fingerprint)))
+
+
+def write_rules(file: str, *, as_json: bool) -> None:
+    """A copy of the rules that are shipped."""
+    from sealift.trade import rules, signing
+
+    found = rules.shipped()
+    signing.write_new(file, found.raw)
+    common.say(f"wrote {file}: {len(found.rules)} rules, edition {found.edition}")
+    if as_json:
+        click.echo(json.dumps({"file": file, "edition": found.edition, "rules": [rule.id for rule in found.rules]}))
+
+
+def show(parsed: Declaration, verdict: Verdict) -> None:
+    """What is released, and what every rule says of it."""
+    from sealift.trade import sheets, totals
+
+    whole = totals.total(parsed)
+    drives = sheets.counted(len(parsed.drives), "drive")
+    common.say(f"{parsed.consignment_id}, revision {parsed.revision}: {drives}, {sheets.size(parsed.capacity_bytes)}")
+    common.say(
+        f"{totals.grams(whole.gross_grams)} gross, customs value {', '.join(totals.money(whole.customs)) or 'none'}"
+    )
+    common.say(f"from {parsed.shipper.legal_name} to {parsed.consignee.legal_name}")
+    common.say(f"for {parsed.end_user.legal_name}, {parsed.end_use.class_}")
+    common.say(sheets.leg_text(parsed))
+    for row in parsed.replaced:
+        common.say(f"{row.role} was {row.legal_name} until revision {row.since_revision}: {row.reason}")
     for what, keys in (("read", parsed.return_.recipients), ("signed", parsed.return_.signers)):
         for each in keys:
-            click.echo(f"what comes back may be {what} by {each}", err=True)
+            common.say(f"what comes back may be {what} by {each}")
     if parsed.rehearsal:
-        click.echo(sheets.REHEARSAL, err=True)
-    signed = releases.make_release(
-        parsed, signer, officer=officer, reason=reason, reference=reference, now=datetime.now(UTC)
-    )
-    path = releases.path_beside(file)
-    superseded = signing.write_pair(path, signed.data, signed.signature)
-    if superseded is not None:
-        click.echo(f"the release that was there is kept as {superseded}", err=True)
-    click.echo(f"released by {officer} with {signer.public_key.fingerprint}: {path}", err=True)
-    if as_json:
-        answer = {
-            "file": file,
-            "release": path,
-            "signature": path + ".sig",
-            "superseded": superseded,
-            "consignment_id": parsed.consignment_id,
-            "blake3": parsed.digest,
-            "rehearsal": parsed.rehearsal,
-            "officer": officer,
-            "fingerprint": signer.public_key.fingerprint,
-            "released_at": signed.record.released_at,
+        common.say(sheets.REHEARSAL)
+        return
+    marks = {"clear": "   ", "resolved": " ! ", "held": "HELD"}
+    common.say(f"rules of {verdict.rules.edition}, BLAKE3 {verdict.rules.digest[:16]}:")
+    for found in verdict.rows:
+        said = f" ({found.answer})" if found.answer else ""
+        why = f": {found.why}" if found.why else ""
+        common.say(f"{marks[found.state]:>4} {found.rule.id}{said}{why}")
+        if found.state == "held":
+            common.say(f"       {found.rule.question}")
+    for changed in verdict.rules.changed:
+        common.say(f"not as shipped: {changed}")
+    held = len(verdict.held)
+    common.say("the gate is open" if verdict.open else f"the gate is closed: {held} of {len(verdict.rows)} rules hold")
+
+
+def rows(verdict: Verdict) -> list[dict[str, Any]]:
+    """The verdict for machines."""
+    return [
+        {
+            "rule": row.rule.id,
+            "state": row.state,
+            "question": row.rule.question,
+            "source": row.rule.source,
+            "as_of": row.rule.as_of,
+            "answer": row.answer,
+            "evidence": row.evidence,
+            "why": row.why,
         }
-        click.echo(json.dumps(answer))
+        for row in verdict.rows
+    ]
+
+
+def checked(file: str, asked: Asked) -> dict[str, Any]:
+    """The JSON object of --check."""
+    verdict = asked.verdict
+    return {
+        "file": file,
+        "consignment_id": asked.declaration.consignment_id,
+        "revision": asked.declaration.revision,
+        "blake3": asked.declaration.digest,
+        "rehearsal": asked.declaration.rehearsal,
+        "open": verdict.open,
+        "held": [row.rule.id for row in verdict.held],
+        "resolved": [row.rule.id for row in verdict.resolved],
+        "rules": {"edition": verdict.rules.edition, "blake3": verdict.rules.digest, "changed": verdict.rules.changed},
+        "rows": rows(verdict),
+    }
+
+
+def answer(file: str, done: Released, fingerprint: str) -> dict[str, Any]:
+    """The JSON object of a release."""
+    record = done.record
+    return {
+        "file": file,
+        "release": done.path,
+        "signature": done.path + ".sig",
+        "declaration": done.kept,
+        "superseded": done.superseded,
+        "consignment_id": record.consignment_id,
+        "revision": record.revision,
+        "blake3": record.declaration.blake3,
+        "rehearsal": record.rehearsal,
+        "rules": {"edition": record.rules.edition, "blake3": record.rules.blake3, "changed": record.rules.changed},
+        "resolved": record.resolved,
+        "officer": record.officer,
+        "fingerprint": fingerprint,
+        "released_at": record.released_at,
+    }

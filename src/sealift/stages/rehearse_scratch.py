@@ -26,9 +26,9 @@ from msgspec.structs import replace
 from sealift.errors import BadInput
 from sealift.formats import age_keys, sshsig
 from sealift.trade import declaration as declarations
+from sealift.trade import gate, rules, sections
 from sealift.trade import release as releases
-from sealift.trade import sections
-from sealift.trade.signing import Signer, write_new, write_pair
+from sealift.trade.signing import Signer, load_allowed_signers, write_new, write_pair
 from sealift.trade.template import render
 
 if TYPE_CHECKING:
@@ -320,12 +320,15 @@ def release(path: str, who: People) -> None:
     """The officer's release beside the declaration at `path`."""
     with open(path, "rb") as file:
         parsed = declarations.parse(file.read(), draft=False)
+    now = datetime.now(UTC)
     signed = releases.make_release(
         parsed,
         Signer.open(who.officer),
+        gate.evaluate(parsed, rules.shipped(), gate.Facts(), now),
+        load_allowed_signers(who.signers),
         officer="R. Officer",
         reason="a rehearsal; these drives never leave",
         reference=WORD,
-        now=datetime.now(UTC),
+        now=now,
     )
     write_pair(releases.path_beside(path), signed.data, signed.signature)

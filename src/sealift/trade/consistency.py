@@ -56,9 +56,7 @@ def notes(content: Content) -> list[str]:
         )
     begins, ends = day(content.status_as_of), day(content.retention_until)
     if begins and ends and ends < _years_later(begins, 10):
-        found.append(
-            "retention_until: less than ten years ahead, which 31 CFR 501.601 and 28 CFR 202.1101 ask where they apply"
-        )
+        found.append("retention_until: less than ten years ahead, which OFAC and 28 CFR 202 ask where they apply")
     for number, other in enumerate(content.related_shipments, start=1):
         shipped = day(other.shipped_on)
         if begins and shipped and abs((shipped - begins).days) > 90:
@@ -82,7 +80,7 @@ def _years_later(start: date, years: int) -> date:
 
 
 def default_retention(start: date) -> date:
-    """Ten years after `start`: 31 CFR 501.601 and 28 CFR 202.1101 ask ten, 15 CFR 762.6 asks five."""
+    """Ten years after `start`: OFAC and 28 CFR 202 ask ten, 15 CFR 762.6 asks five."""
     return _years_later(start, 10)
 
 

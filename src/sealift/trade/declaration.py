@@ -36,6 +36,7 @@ from sealift.trade import codes, consistency, homeward
 from sealift.trade.explained import HELP
 from sealift.trade.sections import (
     Amount,
+    Answer,
     Author,
     CarrierName,
     Content,
@@ -52,6 +53,7 @@ from sealift.trade.sections import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from sealift.formats import seal
@@ -74,7 +76,7 @@ class Declaration(Content, frozen=True, kw_only=True):
     @property
     def digest(self) -> str:
         """BLAKE3 of the file's exact bytes, in hexadecimal."""
-        return blake3.blake3(self.raw).hexdigest()
+        return digest(self.raw)
 
     @property
     def capacity_bytes(self) -> int:
@@ -84,6 +86,11 @@ class Declaration(Content, frozen=True, kw_only=True):
     def serials_of(self, carrier: str) -> list[str]:
         """Serial numbers of the drives of `carrier`, in the order of the declaration."""
         return [drive.serial for drive in self.drives if drive.carrier == carrier]
+
+
+def digest(data: bytes) -> str:
+    """BLAKE3 in hexadecimal, as a declaration is bound."""
+    return blake3.blake3(data).hexdigest()
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -262,8 +269,11 @@ SCHEME = "age (C2SP): X25519 or ML-KEM-768 with X25519, HKDF-SHA-256, ChaCha20-P
 MODULE = "OpenSSL, through the Python package cryptography"
 
 
-def blank(consignment_id: str, day: date, *, public_key: str = "") -> Content:
-    """The empty form of `day`, with what is the same for every shipment; `render` makes a file of it."""
+def blank(consignment_id: str, day: date, *, public_key: str = "", questions: Sequence[str] = ()) -> Content:
+    """The empty form of `day`, with what is the same for every shipment; `template.render` makes a file of it.
+
+    `questions` are ids of rules, each of which gets a row to answer it in.
+    """
     return Content(
         type=TYPE,
         version=1,
@@ -272,6 +282,7 @@ def blank(consignment_id: str, day: date, *, public_key: str = "") -> Content:
         retention_until=consistency.default_retention(day).isoformat(),
         author=Author(public_key=public_key),
         encryption=Encryption(scheme=SCHEME, module=MODULE),
+        answers=[Answer(question=question) for question in questions],
     )
 
 

@@ -90,7 +90,7 @@ HELP: dict[str, Help] = {
     ),
     "retention_until": Help(
         "Until when the records of this shipment are kept; ten years is what the longest of the known rules ask "
-        "(31 CFR 501.601, 28 CFR 202.1101).",
+        "(OFAC, 28 CFR 202).",
         "wants a day, ten years ahead where nobody says otherwise",
     ),
     "legal_hold": Help(

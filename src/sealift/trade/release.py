@@ -10,31 +10,40 @@ e-mail address under which the allowed signers file knows the key. A key that is
 judged at the time that the release states, as git does: whoever must not sign any more is struck from the
 file, not left to run out.
 
-What is not here: files, screening and open questions, which will hold a release here too.
+A release is signed only through an open gate (gate.py), for exactly the declaration that the gate was asked about, by
+somebody whom the rules let release; it binds the rules file, and says which rules differ from those shipped and which
+were opened by a person.
+
+What is not here: files (stages/release.py), and what the gate looks at.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from blake3 import blake3
 from msgspec import Meta
 
 from sealift.errors import BadInput, FormatError, KeyInvalid, Refused
 from sealift.formats import canonical, sshsig, strict
 from sealift.formats.canonical import Record
 from sealift.trade import declaration as declarations
+from sealift.trade.rules import MAX_BYTES as MAX_RULES_FILE
+from sealift.trade.rules import MAX_RULES
 
 if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.trade.declaration import Declaration
+    from sealift.trade.gate import Verdict
     from sealift.trade.signing import Signer
 
 NAMESPACE = "sealift-release"
-MAX_RELEASE = 64 << 10
+MAX_RELEASE = 1 << 20
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
+Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Line = Annotated[
     str, Meta(min_length=1, max_length=500, pattern=r"\A[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*\Z")
 ]
@@ -44,7 +53,23 @@ class DeclarationBytes(Record, frozen=True, kw_only=True):
     """Length and BLAKE3 of the declaration that is released."""
 
     bytes: Annotated[int, Meta(ge=1, le=declarations.MAX_BYTES)]
-    blake3: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    blake3: Digest
+
+
+class RulesFile(Record, frozen=True, kw_only=True):
+    """The rules by which it was released; `changed` names what differs from those shipped with the software."""
+
+    edition: Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")]
+    bytes: Annotated[int, Meta(ge=1, le=MAX_RULES_FILE)]
+    blake3: Digest
+    changed: Annotated[list[_Line], Meta(max_length=3 * MAX_RULES)]
+
+
+class Evidence(Record, frozen=True, kw_only=True):
+    """Length and BLAKE3 of another record that the gate looked at."""
+
+    bytes: Annotated[int, Meta(ge=1, le=1 << 30)]
+    blake3: Digest
 
 
 class ReleaseRecord(Record, frozen=True, kw_only=True):
@@ -54,7 +79,12 @@ class ReleaseRecord(Record, frozen=True, kw_only=True):
     version: Literal[1] = 1
     consignment_id: _Line
     rehearsal: bool
+    revision: Annotated[int, Meta(ge=1, le=10_000)]
     declaration: DeclarationBytes
+    rules: RulesFile
+    resolved: Annotated[list[_Line], Meta(max_length=MAX_RULES)]
+    screening: Evidence | None
+    keys: Evidence | None
     officer: _Line
     reason: _Line
     reference: _Line
@@ -90,12 +120,15 @@ class Release(NamedTuple):
 
 
 def make_release(
-    declaration: Declaration, signer: Signer, *, officer: str, reason: str, reference: str, now: datetime
-) -> SignedRelease:
-    """Sign the release of `declaration` by `officer`; `now` is an aware time.
+    declaration: Declaration, signer: Signer, verdict: Verdict, allowed: AllowedSigners, *, officer: str, reason: str,
+    reference: str, now: datetime, screening: bytes | None = None, keys: bytes | None = None,
+) -> SignedRelease:  # fmt: skip
+    """Sign the release of `declaration` by `officer`, for which `verdict` must be open; `now` is an aware time.
 
-    Raises Refused when the declaration is incomplete or officer and author are one person, BadInput for texts
-    that are empty, too long or of several lines, KeyInvalid when the key does not sign.
+    `screening` and `keys` are the records that the gate looked at. Raises Refused when the declaration is incomplete,
+    the gate is closed, officer and author are one person, or the rules do not let this person release; SignatureInvalid
+    when `allowed` does not know the key for releases; BadInput for texts that are empty, too long or of several lines;
+    KeyInvalid when the key does not sign.
     """
     faults = declarations.problems(declaration)
     if faults:
@@ -103,11 +136,28 @@ def make_release(
             "an incomplete declaration is not released:\n  " + "\n  ".join(faults[: strict.MAX_SHOWN]),
             hint="sealift declare --check FILE",
         )
+    if verdict.declaration != declaration.digest or verdict.rehearsal != declaration.rehearsal:
+        raise Refused("the gate was asked about another declaration")
+    if not verdict.open:
+        raise Refused(
+            "the gate is closed:\n  " + "\n  ".join(f"{row.rule.id}: {row.why}" for row in verdict.held),
+            hint="sealift release --check FILE",
+        )
     _another_person(declaration, signer.public_key, officer)
     values = {
         "consignment_id": declaration.consignment_id,
         "rehearsal": declaration.rehearsal,
-        "declaration": {"bytes": len(declaration.raw), "blake3": declaration.digest},
+        "revision": declaration.revision,
+        "declaration": _reference(declaration.raw),
+        "rules": {
+            "edition": verdict.rules.edition,
+            "bytes": len(verdict.rules.raw),
+            "blake3": verdict.rules.digest,
+            "changed": verdict.rules.changed,
+        },
+        "resolved": [row.rule.id for row in verdict.resolved],
+        "screening": _reference(screening),
+        "keys": _reference(keys),
         "officer": officer,
         "reason": reason,
         "reference": reference,
@@ -122,7 +172,15 @@ def make_release(
         raise BadInput(f"officer, reason and reference are one line of text each: {error}") from error
     data = canonical.encode(record)
     decode(data)
-    return SignedRelease(record, data, signer.sign(data, NAMESPACE))
+    signature = signer.sign(data, NAMESPACE)
+    released = check_release(declaration, data, signature, allowed)
+    if why := verdict.may_release(released.principal):
+        raise Refused(why, hint="somebody whom the rules name releases it")
+    return SignedRelease(record, data, signature)
+
+
+def _reference(data: bytes | None) -> dict[str, Any] | None:
+    return None if data is None else {"bytes": len(data), "blake3": blake3(data).hexdigest()}
 
 
 def check_release(declaration: Declaration | bytes, data: bytes, signature: bytes, allowed: AllowedSigners) -> Release:
@@ -139,8 +197,9 @@ def check_release(declaration: Declaration | bytes, data: bytes, signature: byte
             f"the release is not of this declaration: it is of BLAKE3 {record.declaration.blake3}",
             hint="a declaration that was changed after its release needs a new one (sealift release)",
         )
-    if (record.consignment_id, record.rehearsal) != (declaration.consignment_id, declaration.rehearsal):
-        raise Refused("the release names another shipment than the declaration")
+    said = (declaration.consignment_id, declaration.rehearsal, declaration.revision)
+    if (record.consignment_id, record.rehearsal, record.revision) != said:
+        raise Refused("the release names another shipment or revision than the declaration")
     signer = allowed.signer(data, signature, NAMESPACE, released_at(record))
     _another_person(declaration, signer.key, record.officer)
     if declaration.author.email.casefold() in signer.principal.casefold().split(","):
@@ -159,8 +218,7 @@ def path_beside(file: str) -> str:
 def decode(data: bytes) -> ReleaseRecord:
     """Parse the canonical bytes of a release; FormatError otherwise. Says nothing about who signed it."""
     record = canonical.decode(data, ReleaseRecord, limit=MAX_RELEASE, name="release.json")
-    if any(strict.unprintable(text) for text in (record.officer, record.reason, record.reference)):
-        raise FormatError("release.json: a text is not one line of printable text")
+    strict.check_texts(record, "release.json")
     released_at(record)
     return record
 

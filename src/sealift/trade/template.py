@@ -7,11 +7,15 @@ the same code. Pure. What is not here: what fields must hold (declaration.py).
 from __future__ import annotations
 
 import textwrap
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from sealift.trade.explained import HEAD, HELP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WIDTH = 96
 
@@ -30,8 +34,11 @@ _TABLES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def render(content: msgspec.Struct) -> str:
-    """`content` as a commented TOML file; lists of tables that are empty become commented examples."""
+def render(content: msgspec.Struct, questions: Mapping[str, str] = MappingProxyType({})) -> str:
+    """`content` as a commented TOML file; lists of tables that are empty become commented examples.
+
+    `questions` are texts to stand above the answers to them, by id.
+    """
     lines = [f"# {line}" for line in HEAD.split("\n")]
     fields = msgspec.structs.fields(content)
     plain = [f for f in fields if not _is_table(getattr(content, f.name)) and f.encode_name not in _TABLES]
@@ -47,7 +54,7 @@ def render(content: msgspec.Struct) -> str:
                 *_table(value, item.encode_name),
             ]
         elif item.encode_name in _TABLES:
-            lines += ["", *_comment(item.encode_name), *_rows(value, item.encode_name)]
+            lines += ["", *_comment(item.encode_name), *_rows(value, item.encode_name, questions)]
     return "\n".join(lines) + "\n"
 
 
@@ -55,18 +62,19 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, msgspec.Struct)
 
 
-def _rows(rows: list[msgspec.Struct], name: str) -> list[str]:
+def _rows(rows: list[msgspec.Struct], name: str, questions: Mapping[str, str]) -> list[str]:
     fields = [path.removeprefix(f"{name}.") for path in HELP if path.startswith(f"{name}.")]
     lines = [line for field in fields for line in _comment(f"{name}.{field}", f"{field}: ")]
     if not rows:
         example = [_pair(field, value) for field, value in _TABLES[name].items()]
         return [*lines, "#", f"# [[{name}]]", *(f"# {line}" for line in example)] if example else lines
     for row in rows:
-        lines += ["", f"[[{name}]]"]
+        asked = questions.get(getattr(row, "question", ""), "")
+        lines += ["", *(f"# {line}" for line in textwrap.wrap(asked, WIDTH)), f"[[{name}]]"]
         lines += [
             _pair(item.encode_name, getattr(row, item.name))
             for item in msgspec.structs.fields(row)
-            if getattr(row, item.name) != item.default or HELP[f"{name}.{item.encode_name}"].want
+            if asked or getattr(row, item.name) != item.default or HELP[f"{name}.{item.encode_name}"].want
         ]
     return lines
 

@@ -9,12 +9,15 @@ from msgspec.structs import replace
 from sealift.trade import codes, declaration, sections, sheets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from sealift.stages.plan.document import Plan
 
 
-def declared(plan: Plan, consignment_id: str, day: date, public_key: str) -> sections.Content:
+def declared(
+    plan: Plan, consignment_id: str, day: date, public_key: str, questions: Sequence[str] = ()
+) -> sections.Content:
     """The form; its drives are in the plan's order, which makes them drive i of N, and what pack deals them by.
 
     Drives that are alike are one kind of goods, with the HS code where such drives are found: who classifies them
@@ -24,7 +27,7 @@ def declared(plan: Plan, consignment_id: str, day: date, public_key: str) -> sec
     for drive in plan.drives:
         kinds.setdefault((drive.kind, drive.make, drive.model, drive.capacity_bytes), f"{drive.kind}{len(kinds) + 1}")
     return replace(
-        declaration.blank(consignment_id, day, public_key=public_key),
+        declaration.blank(consignment_id, day, public_key=public_key, questions=questions),
         data=sections.DataSummary(source_bytes=plan.bytes),
         carriers=[sections.Carrier(name=carrier.name) for carrier in plan.carriers],
         goods=[_goods(name, *key) for key, name in kinds.items()],

@@ -1,0 +1,177 @@
+"""The gate with its files: what lies beside a declaration looked at, the verdict, and the release written.
+
+    NAME.release.json (.sig)    the release; the one before is kept: NAME.release.N.json
+    NAME.rN.toml                the exact bytes that were released as revision N
+
+What holds: nothing is written unless the gate is open for exactly the bytes that are read here, at this moment, by
+records whose signatures hold; the bytes that are released are kept before the release is written, and a revision whose
+bytes were kept is never released with others. What is not here: what the rules say (trade/gate.py), and words for
+people (cli/release.py).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sealift.errors import BadInput, FormatError, Refused, SealiftError
+from sealift.stages import screen as screening_stage
+from sealift.trade import declaration as declarations
+from sealift.trade import gate, revision, rules, screening, signing
+from sealift.trade import release as releases
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.gate import Verdict
+    from sealift.trade.lists import ScreeningList
+    from sealift.trade.rules import Rules
+    from sealift.trade.signing import Signer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Everything that the gate is asked about, as it was read."""
+
+    declaration: Declaration
+    verdict: Verdict
+    screening: bytes | None = None
+    keys: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Released:
+    """What was written."""
+
+    record: releases.ReleaseRecord
+    path: str
+    kept: str  # the released bytes of the declaration
+    superseded: str | None = None
+    verdict: Verdict | None = field(default=None, repr=False)
+
+
+def load_rules(path: str | None) -> Rules:
+    """The rules in a file; those that are shipped where none is given. BadInput."""
+    if path is None:
+        return rules.shipped()
+    return rules.parse(signing.read_limited(path, rules.MAX_BYTES, "rules"))
+
+
+def ask(
+    file: str, allowed: AllowedSigners, *, rules_file: str | None = None, lists: Sequence[str] = (),
+    now: datetime | None = None,
+) -> Asked:  # fmt: skip
+    """Read what lies beside the declaration in `file`, and evaluate every rule.
+
+    `lists` are list files at hand: everybody is screened against them again. Raises BadInput for files that cannot be
+    read; a record that does not hold is no error here, it holds the release.
+    """
+    now = now or datetime.now(UTC)
+    parsed = declarations.parse(signing.read_limited(file, declarations.MAX_BYTES, "declaration"), draft=True)
+    wanted = load_rules(rules_file)
+    if parsed.rehearsal:
+        return Asked(parsed, gate.evaluate(parsed, wanted, gate.Facts(), now))
+    screened, why_screening = _screening(file, parsed, allowed, wanted, lists, now)
+    keys, why_keys = _keys(file, parsed, allowed, wanted, now)
+    facts = gate.Facts(screening=why_screening, keys=why_keys, revision=_revision(file, parsed))
+    return Asked(parsed, gate.evaluate(parsed, wanted, facts, now), screened, keys)
+
+
+def release(
+    file: str, signer: Signer, allowed: AllowedSigners, *, officer: str, reason: str, reference: str,
+    rules_file: str | None = None, lists: Sequence[str] = (), now: datetime | None = None,
+) -> Released:  # fmt: skip
+    """Sign the release of the declaration in `file`, and write it beside. As `ask`, and Refused at a closed gate."""
+    now = now or datetime.now(UTC)
+    asked = ask(file, allowed, rules_file=rules_file, lists=lists, now=now)
+    parsed = asked.declaration
+    signed = releases.make_release(
+        parsed, signer, asked.verdict, allowed, officer=officer, reason=reason, reference=reference, now=now,
+        screening=asked.screening, keys=asked.keys,
+    )  # fmt: skip
+    kept = revision.path_of(file, parsed.revision)
+    if os.path.lexists(kept):
+        if signing.read_limited(kept, declarations.MAX_BYTES, "released revision") != parsed.raw:
+            raise Refused(
+                f"revision {parsed.revision} was released with other bytes, which are in {kept}",
+                hint=f"what was released is changed as a new revision: sealift declare --revise {file}",
+            )
+    else:
+        signing.write_new(kept, parsed.raw)
+    path = releases.path_beside(file)
+    superseded = signing.write_pair(path, signed.data, signed.signature)
+    return Released(signed.record, path, kept, superseded, asked.verdict)
+
+
+def revise(file: str) -> tuple[str, int]:
+    """Make the declaration in `file` a draft of its next revision; where the file before is kept, and the new number.
+
+    Refused where the revision that it is has not been released: then it is changed as it is.
+    """
+    data = signing.read_limited(file, declarations.MAX_BYTES, "declaration")
+    current = declarations.parse(data, draft=True)
+    kept = revision.path_of(file, current.revision)
+    if not os.path.lexists(kept):
+        raise Refused(
+            f"revision {current.revision} of {file} has not been released: there is no {kept}",
+            hint="change it as it is; it becomes a new revision only after a release",
+        )
+    released = signing.read_limited(kept, declarations.MAX_BYTES, "released revision")
+    text = revision.next_of(data, current, released)
+    draft = declarations.parse(text, draft=True)
+    if (draft.revision, draft.supersedes) != (current.revision + 1, declarations.digest(released)):
+        raise BadInput(
+            f"{file}: its lines revision and supersedes cannot be changed by program",
+            hint=f'write revision = {current.revision + 1} and supersedes = "{declarations.digest(released)}" by hand',
+        )
+    before = signing.write_over(file, text)
+    return before or file, draft.revision
+
+
+# --- facts -----------------------------------------------------------------------------------------------
+
+
+def _screening(
+    file: str, parsed: Declaration, allowed: AllowedSigners, wanted: Rules, lists: Sequence[str], now: datetime
+) -> tuple[bytes | None, list[str]]:
+    """The record beside the declaration, and why it holds."""
+    path = screening.path_beside(file)
+    try:
+        checked = screening_stage.load_checked(path, allowed)
+    except (FormatError, SealiftError) as error:
+        return None, [f"{path}: {error}"]
+    at_hand = screening_stage.load_lists(lists)
+    files = [each for one in at_hand for each in one.files]
+    found = screening.standing(parsed, checked, files, now, max_age_days=wanted.list_days)
+    why = [f"{problem.where}: {problem.reason}" if problem.where else problem.reason for problem in found]
+    if checked is None:
+        return None, why
+    data = signing.read_limited(path, screening.MAX_RECORD, "screening")
+    return data, why or _again(parsed, checked.record, data, at_hand, now)
+
+
+def _again(
+    parsed: Declaration, record: screening.ScreeningRecord, data: bytes, lists: Sequence[ScreeningList], now: datetime
+) -> list[str]:
+    """Hits of a screening now that the record has no decision for: of other versions of the program, for one."""
+    if not lists:
+        return []
+    from sealift.trade import screener
+
+    fresh = screener.screen(parsed, lists, screener=record.screener, now=now, before=(record, data))
+    return [f"screened again at release: {fresh.open_hits:,} hits nobody has decided about"] if fresh.open_hits else []
+
+
+def _revision(file: str, parsed: Declaration) -> list[str]:
+    """What is wrong with it as the revision that it says it is."""
+    if parsed.revision == 1:
+        return []
+    path = revision.path_of(file, parsed.revision - 1)
+    before = None
+    if os.path.lexists(path):
+        before = declarations.parse(signing.read_limited(path, declarations.MAX_BYTES, "revision"), draft=True)
+    return revision.faults(parsed, before)

@@ -1,0 +1,241 @@
+"""The gate: every rule looked at, what holds the shipment, and who may open it. No flag goes around it.
+
+    clear      the rule holds nothing
+    resolved   it would hold, and a named person (or a licence, or counsel) has opened it, on paper
+    held       it holds: the shipment is not released
+
+What holds of a Verdict that `evaluate` returns: there is a row for every rule of the file, in its order; an answer that
+is missing or unknown is held, whatever else is written; what holds is opened only in the way that the rule says, by
+somebody else than the author, not in the future, and by an authorisation only while it has not expired; `open` is true
+exactly if no row is held. The declaration of a rehearsal has no goods, and no row: it is released as what it is.
+
+Pure: the same arguments, the same verdict. What the rules ask is in rules.toml; facts that lie in other files
+(screening, keys, the revision before) are looked at by their own modules and come as `Facts`: reasons that hold. What
+is not here: signing (release.py) and files (stages/release.py). It records answers and gives no legal advice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from sealift.trade import codes, consistency, declaration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date, datetime
+
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.rules import Rule, Rules
+
+State = Literal["clear", "resolved", "held"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What other records say against a release, in words; nothing said is nothing against it.
+
+    `None`: nobody has looked, which holds.
+    """
+
+    screening: Sequence[str] | None = None
+    keys: Sequence[str] | None = None
+    revision: Sequence[str] | None = None
+
+
+class Row(NamedTuple):
+    """One rule and what came of it; `answer` and `evidence` are as declared, `why` says why it is as it is."""
+
+    rule: Rule
+    state: State
+    answer: str
+    evidence: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of all rules, and by which file."""
+
+    rules: Rules
+    declaration: str  # BLAKE3 of its bytes
+    rehearsal: bool
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def held(self) -> list[Row]:
+        """The rows that hold."""
+        return [row for row in self.rows if row.state == "held"]
+
+    @property
+    def resolved(self) -> list[Row]:
+        """The rows that a person opened."""
+        return [row for row in self.rows if row.state == "resolved"]
+
+    @property
+    def open(self) -> bool:
+        """Whether nothing holds; never where a rule was not looked at."""
+        looked = self.rehearsal or [row.rule for row in self.rows] == self.rules.rules
+        return looked and not self.held
+
+    def may_release(self, principal: str) -> str:
+        """Why the rules do not let `principal` (names of an allowed signer, with commas) release; "" where they do."""
+        names = set(principal.split(","))
+        if self.rules.officers and not names & set(self.rules.officers):
+            return f"the rules name {', '.join(self.rules.officers)} to release, and not {principal}"
+        for row in self.resolved:
+            if row.rule.officers and not names & set(row.rule.officers):
+                return f"rule {row.rule.id} was opened, and then only {', '.join(row.rule.officers)} may release"
+        return ""
+
+
+class _Found(NamedTuple):
+    """Why a check holds ("" where it does not), and the answer that it has of the declaration."""
+
+    why: str
+    answer: str = ""
+
+
+def evaluate(parsed: Declaration, rules: Rules, facts: Facts, now: datetime) -> Verdict:
+    """Look at every rule; `now` is an aware time."""
+    if parsed.rehearsal:
+        return Verdict(rules, parsed.digest, rehearsal=True)
+    today = now.astimezone(UTC).date()
+    rows = [_asked(rule, parsed, today) if rule.check is None else _computed(rule, parsed, rules, facts, today)
+            for rule in rules.rules]  # fmt: skip
+    return Verdict(rules, parsed.digest, rehearsal=False, rows=rows)
+
+
+# --- questions -------------------------------------------------------------------------------------------
+
+
+def _asked(rule: Rule, parsed: Declaration, today: date) -> Row:
+    given = next((answer for answer in parsed.answers if answer.question == rule.id), None)
+    if given is None or not given.answer:
+        return Row(rule, "held", "", "", "nobody has answered")
+    row = Row(rule, "held", given.answer, given.evidence, "")
+    if given.answer == "unknown":
+        return row._replace(why="the answer is unknown")
+    if given.answer != rule.holds_on:
+        return row._replace(state="clear")
+    if rule.opens == "authorisation":
+        return _authorised(row, parsed, today)
+    if rule.opens == "nothing":
+        return row._replace(why=f"the answer is {given.answer}")
+    wanted = ((given.evidence, "on what evidence"), (given.resolver, "who looked into it"), (given.resolved_on, "when"))
+    for missing, what in wanted:
+        if not missing.strip():
+            return row._replace(why=f"the answer is {given.answer}, and it is not said {what}")
+    if _same(given.resolver, parsed.author.name):
+        return row._replace(why=f"the answer is {given.answer}, and the author alone does not resolve it")
+    on = consistency.day(given.resolved_on)
+    if on is None or on > today:
+        return row._replace(why=f"resolved on {given.resolved_on}, which is still to come")
+    return row._replace(state="resolved", why=f"resolved by {given.resolver} on {given.resolved_on}")
+
+
+def _authorised(row: Row, parsed: Declaration, today: date) -> Row:
+    """Held, unless an authorisation covers the rule and has not expired."""
+    covering = [each for each in parsed.authorisations if row.rule.id in each.covers]
+    for each in covering:
+        ends = consistency.day(each.expiry)
+        if ends is not None and ends >= today and each.number.strip() and each.authority.strip():
+            return row._replace(state="resolved", why=f"{each.authority}, {each.number}, until {each.expiry}")
+    expired = f"; {covering[0].authority}, {covering[0].number}, ended {covering[0].expiry}" if covering else ""
+    because = f"{row.why}: " if row.why else f"the answer is {row.answer}: " if row.answer else ""
+    return row._replace(why=f"{because}no authorisation that covers {row.rule.id} holds today{expired}")
+
+
+# --- checks ----------------------------------------------------------------------------------------------
+
+
+def _computed(rule: Rule, parsed: Declaration, rules: Rules, facts: Facts, today: date) -> Row:
+    assert rule.check is not None
+    found = _CHECKS[rule.check](rule, parsed, rules, facts, today)
+    row = Row(rule, "clear" if not found.why else "held", found.answer, "", found.why)
+    return _authorised(row, parsed, today) if found.why and rule.opens == "authorisation" else row
+
+
+def _complete(_rule: Rule, parsed: Declaration, _rules: Rules, _facts: Facts, _today: date) -> _Found:
+    faults = declaration.problems(parsed) + codes.faults(parsed)
+    return _Found(_listed(faults))
+
+
+def _revision(_rule: Rule, _parsed: Declaration, _rules: Rules, facts: Facts, _today: date) -> _Found:
+    return _Found(_looked(facts.revision))
+
+
+def _screening(_rule: Rule, _parsed: Declaration, _rules: Rules, facts: Facts, _today: date) -> _Found:
+    return _Found(_looked(facts.screening))
+
+
+def _keys(_rule: Rule, _parsed: Declaration, _rules: Rules, facts: Facts, _today: date) -> _Found:
+    return _Found(_looked(facts.keys))
+
+
+def _status(_rule: Rule, parsed: Declaration, rules: Rules, _facts: Facts, today: date) -> _Found:
+    on = consistency.day(parsed.status_as_of)
+    if on is None:
+        return _Found("status_as_of is empty")
+    age = (today - on).days
+    if age > rules.status_days:
+        return _Found(f"status_as_of is {age:,} days ago; {rules.status_days} are allowed", parsed.status_as_of)
+    return _Found("status_as_of is still to come" if age < 0 else "", parsed.status_as_of)
+
+
+def _parent_training(rule: Rule, parsed: Declaration, _rules: Rules, _facts: Facts, _today: date) -> _Found:
+    """House rule 4. Of whom: whoever sends, receives or uses it, and the site; by parent and by own country."""
+    countries = set(rule.countries)
+    parties = [(name, getattr(parsed, name)) for name in ("shipper", "consignee", "end_user")]
+    hit = [
+        f"{name}.{what} is {code}"
+        for name, party in parties
+        for what, code in (("parent_hq_country", party.parent_hq_country), ("country", party.country))
+        if code in countries
+    ]
+    hit += [f"site.country is {parsed.site.country}"] if parsed.site.country in countries else []
+    if not hit or parsed.end_use.class_ not in {"training", "fine-tuning"}:
+        return _Found("", parsed.end_use.class_)
+    return _Found(f"{', '.join(hit)}; the end use is {parsed.end_use.class_}", parsed.end_use.class_)
+
+
+def _field(name: str) -> Callable[[Rule, Declaration, Rules, Facts, date], _Found]:
+    def check(_rule: Rule, parsed: Declaration, _rules: Rules, _facts: Facts, _today: date) -> _Found:
+        answer = getattr(parsed.data, name)
+        return _Found("" if answer == "no" else f"data.{name} is {answer or 'empty'}", answer)
+
+    return check
+
+
+def _keys_apart(_rule: Rule, parsed: Declaration, _rules: Rules, _facts: Facts, _today: date) -> _Found:
+    answer = parsed.encryption.keys_travel_separately
+    why = "" if answer == "yes" else f"encryption.keys_travel_separately is {answer or 'empty'}"
+    return _Found(why, answer)
+
+
+_CHECKS: dict[str, Callable[[Rule, Declaration, Rules, Facts, date], _Found]] = {
+    "complete": _complete,
+    "revision": _revision,
+    "status": _status,
+    "screening": _screening,
+    "keys": _keys,
+    "parent-training": _parent_training,
+    "important-data": _field("important_data"),
+    "us-bulk-sensitive": _field("us_bulk_sensitive"),
+    "keys-apart": _keys_apart,
+}
+_SHOWN = 3
+
+
+def _looked(reasons: Sequence[str] | None) -> str:
+    return "nobody has looked" if reasons is None else _listed(reasons)
+
+
+def _listed(reasons: Sequence[str]) -> str:
+    more = f"; and {len(reasons) - _SHOWN:,} more" if len(reasons) > _SHOWN else ""
+    return "; ".join(reasons[:_SHOWN]) + more
+
+
+def _same(one: str, other: str) -> bool:
+    return " ".join(one.casefold().split()) == " ".join(other.casefold().split())

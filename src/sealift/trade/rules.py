@@ -1,0 +1,137 @@
+"""The rules by which a shipment is released: one readable file, versioned, that people may change and never silently.
+
+    rules.toml    the rules that are shipped; `sealift release --new-rules FILE` writes a copy to edit
+
+A rule is asked of people (`holds_on`: the answer that holds) or computed (`check`: what is looked at). What holds of
+the Rules that `parse` returns: every id is there once, every rule is one or the other, every check is one that gate.py
+has; `changed` names each rule that differs from those shipped, or is missing, or was added, and the settings that
+differ. The file is bound by its exact bytes.
+
+What is not here: evaluating them (gate.py). The rules are questions with their sources, and no legal advice.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+import blake3
+from msgspec import Meta, Struct
+
+from sealift.errors import BadInput
+from sealift.formats import strict
+from sealift.trade.sections import Date, LongText, Name, Text
+
+MAX_BYTES = 1 << 20
+MAX_RULES = 1_000
+
+Check = Literal[
+    "complete", "revision", "status", "screening", "keys", "parent-training", "important-data", "us-bulk-sensitive",
+    "keys-apart",
+]  # fmt: skip
+OpenedBy = Literal["nothing", "resolver", "authorisation"]
+Days = Annotated[int, Meta(ge=0, le=3660)]
+Principals = Annotated[list[Text], Meta(max_length=100)]
+_SETTINGS = ("officers", "list_days", "keys_days", "status_days")
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One rule; `opened_by` says what else than mending it opens it."""
+
+    id: Name
+    question: LongText
+    source: LongText
+    as_of: Date
+    check: Check | None = None
+    holds_on: Literal["yes", "no"] | None = None
+    opened_by: OpenedBy | None = None
+    officers: Principals = []
+    countries: Annotated[list[Annotated[str, Meta(pattern=r"\A[A-Z]{2}\Z")]], Meta(max_length=300)] = []
+
+    @property
+    def opens(self) -> OpenedBy:
+        """`opened_by`, or what it is where that is not said: a resolver of an answer, nothing of a check."""
+        return self.opened_by or ("nothing" if self.check else "resolver")
+
+
+class Content(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that a rules file says."""
+
+    type: Literal["sealift-rules"]
+    version: Literal[1]
+    edition: Date
+    officers: Principals = []
+    list_days: Days = 7
+    keys_days: Days = 30
+    status_days: Days = 30
+    rules: Annotated[list[Rule], Meta(max_length=MAX_RULES)] = []
+
+
+class Rules(Content, frozen=True, kw_only=True):
+    """Parsed rules with their exact bytes."""
+
+    raw: bytes
+
+    @property
+    def digest(self) -> str:
+        """BLAKE3 of the file's exact bytes, in hexadecimal."""
+        return blake3.blake3(self.raw).hexdigest()
+
+    @property
+    def questions(self) -> list[Rule]:
+        """Those that are asked of people."""
+        return [rule for rule in self.rules if rule.check is None]
+
+    @property
+    def changed(self) -> list[str]:
+        """What differs from the rules shipped: "id", "id (added)", "id (missing)", settings by name; in their order."""
+        ours, theirs = {rule.id: rule for rule in shipped().rules}, {rule.id: rule for rule in self.rules}
+        found = [name for name in _SETTINGS if getattr(self, name) != getattr(shipped(), name)]
+        found += [name for name, rule in theirs.items() if name in ours and rule != ours[name]]
+        found += [f"{name} (added)" for name in theirs if name not in ours]
+        return found + [f"{name} (missing)" for name in ours if name not in theirs]
+
+
+def parse(data: bytes) -> Rules:
+    """The rules in a file's bytes. BadInput that names every fault at once."""
+    tree, fault = strict.load(data, MAX_BYTES)
+    faults = [fault] if tree is None else []
+    values: dict[str, Any] = {}
+    if tree is not None:
+        values = strict.values(tree, Content, "", faults, lambda _kind, _error: "")
+        faults += _inconsistent(values.get("rules", []))
+    if not faults and not values.get("edition"):
+        faults.append("edition: empty; wants a day, such as 2026-11-26")
+    if faults:
+        hint = "sealift release --new-rules FILE writes those that are shipped"
+        raise BadInput(f"the rules have {strict.shown(faults)}", hint=hint)
+    return Rules(**values, raw=data)
+
+
+def _inconsistent(rules: list[Rule]) -> list[str]:
+    found, seen = [], set()
+    for number, rule in enumerate(rules, start=1):
+        where = f"rules[{number}]"
+        if rule.id in seen:
+            found.append(f"{where}.id: {rule.id!r} is there twice")
+        seen.add(rule.id)
+        empty = [name for name in ("id", "question", "source", "as_of") if not getattr(rule, name).strip()]
+        found += [f"{where}.{name}: empty" for name in empty]
+        if (rule.check is None) == (rule.holds_on is None):
+            found.append(f"{where}: wants one of check and holds_on")
+        if rule.countries and rule.check != "parent-training":
+            found.append(f"{where}.countries: belongs to the check parent-training")
+        if rule.check == "parent-training" and not rule.countries:
+            found.append(f"{where}.countries: empty; wants the countries that it is about")
+        if rule.check is not None and rule.opened_by == "resolver":
+            found.append(f"{where}.opened_by: a resolver answers a question; of a check it is authorisation or nothing")
+        if rule.officers and rule.opens == "nothing":
+            found.append(f"{where}.officers: nothing but mending it opens this rule, so nobody can")
+    return found
+
+
+@functools.cache
+def shipped() -> Rules:
+    """The rules that come with this version."""
+    return parse((files("sealift.trade") / "rules.toml").read_bytes())

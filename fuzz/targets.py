@@ -57,6 +57,8 @@ from sealift.trade import (
     custody,
     custody_event,
     custody_graph,
+    key_sample,
+    keys,
     labels,
     lists,
     lists_csv,
@@ -548,6 +550,68 @@ def screening_record(data: bytes) -> None:
     nobody = screening.Checked(record, None, None)  # type: ignore[arg-type]
     screening.standing(declared, nobody, record.lists, screening_lists.NOW)
     worksheet.render(record, data)
+
+
+# -- keys proved before departure ---------------------------------------------------------------------------
+
+
+def _key_vectors(kind: str) -> Callable[[], list[bytes]]:
+    return lambda: [data for _, head, data in vectors("keys") if head["kind"] == kind]
+
+
+_PROVED = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+
+@target(_key_vectors("record"))
+def keys_record(data: bytes) -> None:
+    """keys.json, what of it holds a release; and a code that is given beside it."""
+    _record(data, keys.decode)
+
+    record = keys.decode(fixed(data))
+    keys.held(record, record.consignment_id, record.holders, _PROVED)
+    before = keys.Before(record, canonical.encode(record))
+    code = key_sample.code_of("PETRAPETRELABCDEFGH2")
+    following, _ = keys.take(before, [keys.Given("fuzz", code)], by="F", now=_PROVED)
+    if following is not None:
+        keys.encode(following)
+    keys.encode(keys.challenge(record.consignment_id, record.holders, before, by="F", now=_PROVED)[0])
+
+
+@cache
+def _answered() -> tuple[bytes, bytes]:
+    """A record, and the one answer to it that is right and is a vector."""
+    found = {name: data for name, _, data in vectors("keys")}
+    return found["record_open"], found["answer"]
+
+
+@target(_key_vectors("answer"))
+def key_answer(data: bytes) -> None:
+    """An answer beside a record: taken only where it is, to the byte, the one that is right."""
+    _record(data, key_sample.decode_answer)
+    text, right = _answered()
+
+    def judge(answer: bytes) -> None:
+        given = keys.Given("fuzz", key_sample.decode_answer(answer))
+        record, _ = keys.take(keys.Before(keys.decode(text), text), [given], by="F", now=_PROVED)
+        assert record is None or answer == right
+
+    each(lambda: judge(data), lambda: judge(fixed(data)))
+
+
+@target(lambda: _key_vectors("sample")() + _key_vectors("code")())
+def key_sample_text(data: bytes) -> None:
+    """What stands in a sample is what it renders to; and the same bytes as a code that was typed."""
+
+    def text() -> None:
+        sample = key_sample.parse(data)
+        assert key_sample.render(sample) == data
+        assert key_sample.decode_answer(canonical.encode(sample.answer)) == sample.answer
+
+    def code() -> None:
+        found = key_sample.parse_code(data.decode(errors="replace"))
+        assert key_sample.parse_code(found) == found
+
+    each(text, code)
 
 
 # -- signatures -----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import screening_lists
 from doc_pages import blocks, environment
 
 from sealift.stages.plan import document
+from sealift.trade import key_sample
 
 
 def shell(folder, command, *codes):
@@ -118,6 +119,7 @@ def _origin(folder, ask):
     ask("declare --check", "declare --check form.toml", 1)
     ask("declare --check", "declare --check declaration.toml")
     _screened(folder, ask)
+    _proved(folder, ask)
     released = (
         'release declaration.toml --sign-with olu_key --officer "Olu Officer" --reason "because" --reference EX-1'
     )
@@ -157,6 +159,31 @@ def _screened(folder, ask):
     second = '--second --sign-with dana_key --by "Dana Engineer"'
     ask("screen", f"screen declaration.toml {second} --allowed-signers screeners")
     ask("screen --check", "screen declaration.toml --check --list csl.csv --allowed-signers screeners")
+
+
+def _proved(folder, ask):
+    """A key that is challenged twice, answered rightly and wrongly, and accepted as the only one."""
+    (folder / "recorders").write_text(
+        f'dana@kittiwake.example namespaces="sealift-keys" {(folder / "dana_key.pub").read_text()}'
+    )
+    ask("keys check", "keys check declaration.toml --allowed-signers recorders", 5)
+    sign = '--sign-with dana_key --by "Dana Engineer" --allowed-signers recorders'
+    challenge = f'keys challenge declaration.toml --recipient "Petra=$(age-keygen -y identity.txt)" --to outbox {sign}'
+    ask("keys challenge", challenge)
+    ask("keys challenge", challenge)
+    ask("keys check", "keys check declaration.toml --allowed-signers recorders", 5)
+    sample = min((folder / "outbox").glob("*.age")).name
+    ask("keys answer", f"keys answer outbox/{sample} --identity identity.txt --out answer.json")
+    ask("keys check", f"keys check declaration.toml --answer answer.json {sign}", 5)
+    ask("keys check", f"keys check declaration.toml --answer answer.json --waive-second because {sign}", 5)
+    wrong = "2222-2222-2222-2222-2222-" + check_letters()
+    ask("keys check", f"keys check declaration.toml --spoken {wrong} {sign}", 5)
+    ask("keys check", "keys check declaration.toml --allowed-signers recorders")
+
+
+def check_letters():
+    """The last group of the code of twenty 2s."""
+    return key_sample.code_of("2" * key_sample.SECRET)[-4:]
 
 
 def _custody(folder, ask):

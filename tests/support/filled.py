@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sealift.formats import age_keys
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.trade import declaration as declarations
 from sealift.trade import gate, rules, sections
 from sealift.trade import release as releases
-from sealift.trade.signing import Signer
+
+if TYPE_CHECKING:
+    from sealift.trade.signing import Signer
 
 RECIPIENTS = [age_keys.generate_identity()[1] for _ in range(2)]
 GOODS = sections.Goods(

@@ -53,6 +53,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "declare": Entry("sealift.cli.declare:declare", "Start or check the declaration of a shipment."),
         "labels": Entry("sealift.cli.labels:labels", "Print QR labels for the drives of a plan."),
         "screen": Entry("sealift.cli.screen:screen", "Screen everybody in a declaration against lists."),
+        "keys": Entry("sealift.cli.keys:keys", "Prove that recipients can open what is sealed for them."),
         "release": Entry("sealift.cli.release:release", "Release a declaration: another person's signature."),
         "seal": Entry("sealift.cli.seal:seal", "Close a shipment under its released declaration."),
         "pack": Entry("sealift.cli.pack:pack", "Pack a corpus onto drives; the same command again resumes."),

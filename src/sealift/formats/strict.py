@@ -184,7 +184,7 @@ def check_texts(record: Struct, name: str) -> None:
                 raise FormatError(f"{name}: a text holds the character U+{ord(bad):04X}")
         elif isinstance(value, dict):
             pending += [*value, *value.values()]
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple):
             pending += value
 
 

@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sealift.errors import BadInput, FormatError, Refused, SealiftError
+from sealift.stages import keys as keys_stage
 from sealift.stages import screen as screening_stage
 from sealift.trade import declaration as declarations
-from sealift.trade import gate, revision, rules, screening, signing
+from sealift.trade import gate, keys, revision, rules, screening, signing
 from sealift.trade import release as releases
 
 if TYPE_CHECKING:
@@ -175,3 +178,18 @@ def _revision(file: str, parsed: Declaration) -> list[str]:
     if os.path.lexists(path):
         before = declarations.parse(signing.read_limited(path, declarations.MAX_BYTES, "revision"), draft=True)
     return revision.faults(parsed, before)
+
+
+def _keys(
+    file: str, parsed: Declaration, allowed: AllowedSigners, wanted: Rules, now: datetime
+) -> tuple[bytes | None, list[str]]:
+    """The record of proved keys beside the declaration, and why it holds."""
+    path = keys.path_beside(file)
+    try:
+        checked = keys_stage.load_checked(file, allowed)
+        holders = [keys.Holder.of(*msgspec.structs.astuple(row)) for row in parsed.encryption.recipients]
+    except (FormatError, SealiftError) as error:
+        return None, [f"{path}: {error}"]
+    found = keys.standing(checked, parsed.consignment_id, holders, now, max_age_days=wanted.keys_days)
+    why = [f"{problem.where}: {problem.reason}" if problem.where else problem.reason for problem in found]
+    return (None if checked is None else signing.read_limited(path, keys.MAX_RECORD, "record of keys")), why

@@ -34,9 +34,12 @@ from sealift.formats import allowed_signers, sshsig
 from sealift.formats.allowed_signers import AllowedSigners
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sealift.formats.sshsig import PublicKey
 
 MAX_KEY_FILE = 64 << 10
+_MAX_KEPT = 64 << 20  # bytes of a record that is kept; each kind has its own limit below this
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 PROVE_NAMESPACE = "sealift-prove"
 PROVE_MESSAGE = b"sealift asks whether this key can sign; this signature says nothing else\n"
@@ -233,6 +236,64 @@ def write_pair(path: str, data: bytes, signature: bytes, *, with_it: tuple[str, 
             if os.path.lexists(temporary):
                 os.unlink(temporary)
     return kept
+
+
+def write_successor(path: str, data: bytes, signature: bytes) -> str | None:
+    """Write `path` and `path`.sig in place of a pair, which is kept as `write_pair` keeps it; its new name.
+
+    For a record that is made from the one before, and so must be there at any instant: the old pair is copied before
+    either of its files is replaced, the signature first. Whatever a crash leaves, `signatures` finds the one that
+    belongs to the record at `path`. Raises BadInput.
+    """
+    kept = _keep_copy(path) if os.path.lexists(path) else None
+    beside = {}
+    try:
+        for target, content in ((path + ".sig", signature), (path, data)):
+            beside[target] = _write_beside(target, content)
+        for target, temporary in beside.items():
+            os.replace(temporary, target)
+            _sync_folder(target)
+    except (OSError, ValueError) as error:
+        raise _unwritten(path, error) from error
+    finally:
+        for temporary in beside.values():
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+    return kept
+
+
+def signatures(path: str, data: bytes) -> Iterator[bytes]:
+    """Signatures that may be that of `data`, which was read from `path`: the one beside it, and that of a kept copy.
+
+    A copy has another only where `write_successor` was interrupted between its two files.
+    """
+    stem, extension = os.path.splitext(path)
+    number, name = 0, path
+    while number == 0 or os.path.lexists(name):
+        if os.path.lexists(name + ".sig") and read_limited(name, _MAX_KEPT, "record") == data:
+            yield read_limited(name + ".sig", sshsig.MAX_ARMORED, "signature", error=SignatureInvalid)
+        number += 1
+        name = f"{stem}.{number}{extension}"
+
+
+def _keep_copy(path: str) -> str:
+    """The name under which the pair at `path` is kept, copied there unless an earlier try did."""
+    data = read_limited(path, _MAX_KEPT, "record")
+    stem, extension = os.path.splitext(path)
+    number = 1
+    while True:
+        kept = f"{stem}.{number}{extension}"
+        if not os.path.lexists(kept):
+            if os.path.lexists(kept + ".sig"):
+                number += 1
+                continue
+            write_new(kept, data)
+        elif read_limited(kept, _MAX_KEPT, "record") != data:
+            number += 1
+            continue
+        if os.path.lexists(path + ".sig") and not os.path.lexists(kept + ".sig"):
+            write_new(kept + ".sig", read_limited(path + ".sig", sshsig.MAX_ARMORED, "signature"))
+        return kept
 
 
 def write_over(path: str, data: bytes) -> str | None:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
 from sealift.errors import BadInput, DeclarationInvalid, NotAllHere, Refused, SignatureInvalid
-from sealift.formats import age_keys, canonical, manifest, sshsig
+from sealift.formats import canonical, manifest, sshsig
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import load_seal, open_seal
@@ -92,7 +92,7 @@ class Yard:
 
     def pack(self, mounts, state, **more):
         options = packing.Options(
-            str(self.folder / "corpus"), mounts, 1, [age_keys.generate_identity()[1]], self.keys["origin"][0],
+            str(self.folder / "corpus"), mounts, 1, [], self.keys["origin"][0],
             self.declaration, state, serials=dict(zip(self.mounts, self.serials, strict=True)), group_size=3,
             pack_size=1 << 20, allow_same_filesystem=True, **more,
         )  # fmt: skip
@@ -451,7 +451,7 @@ def test_one_declaration_seals_one_shipment(yard):
     error = refused(yard, Refused, match, states=[state], out=str(yard.folder / "outbox"))
     assert first.path in str(error)
     assert "never leaves" in error.hint
-    assert "other_shipments" in error.hint
+    assert "related_shipments" in error.hint
     os.rename(first.path, first.path + ".void")
     assert yard.seal(states=[state], out=str(yard.folder / "outbox")).made
 
@@ -479,7 +479,10 @@ def test_a_shipment_of_another_consignment_may_lie_beside_it(yard):
 def test_what_is_declared_is_compared_with_what_is_packed(yard, declared, told):
     packed = sum(len(f"file {i}\n".encode() * 50) for i in range(40))
     assert packed == 15_500
-    data = sections.DataSummary(summary="Text", licence_basis="CC0", personal_data="none", source_bytes=declared)
+    data = sections.DataSummary(
+        summary="Text", licence_basis="CC0", personal_data="none", source_bytes=declared, important_data="no",
+        us_bulk_sensitive="no",
+    )  # fmt: skip
     yard.write(declare(yard.keys, yard.serials, data=data))
     yard.release()
     yard.seal()

@@ -14,7 +14,9 @@ from sealift.trade import release as releases
 if TYPE_CHECKING:
     from sealift.trade.signing import Signer
 
-RECIPIENTS = [age_keys.generate_identity()[1] for _ in range(2)]
+_MADE = [age_keys.generate_identity() for _ in range(2)]
+RECIPIENTS = [recipient for _, recipient in _MADE]
+IDENTITIES = {recipient: identity for identity, recipient in _MADE}
 GOODS = sections.Goods(
     name="ssd",
     description="Solid state drive",
@@ -33,6 +35,18 @@ GOODS = sections.Goods(
     eccn="5A992.c",
     battery_wh="0",
 )
+
+
+def encryption(*recipients: str) -> sections.Encryption:
+    """For these recipients, by one person."""
+    return sections.Encryption(
+        scheme=declarations.SCHEME,
+        module=declarations.MODULE,
+        key_holder="Shipper GmbH",
+        keys_travel_separately="yes",
+        recipients=[sections.KeyHolder(name="I. Holder", organisation="Shipper GmbH", recipient=r) for r in recipients],
+        single_recipient_waiver="C. Chief: a copy is in the safe",
+    )
 
 
 def rest(**changes: Any) -> dict[str, Any]:

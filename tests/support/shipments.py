@@ -229,6 +229,7 @@ def declare(origin: Origin, author_key: str) -> bytes:
     names = list(dict.fromkeys(drive.carrier for drive in drives))
     fields = filled.rest(
         consignment_id="SL-2026-TESTED",
+        encryption=filled.encryption(origin.recipient),
         author=sections.Author(name="A. Author", email="author@example.com", public_key=author_key),
         shipper=party,
         consignee=party,

@@ -60,6 +60,7 @@ class Voyage:
         self.signers.write_bytes(self.out.allowed + self.home.allowed)
         if named:
             self.name(self.out.recipient)
+        self.edit(self.home, self.home.recipient, self.out.recipient)
         self.edit(self.home, 'leg = "outbound"', 'leg = "return"')
         self.edit(self.home, 'in_reply_to = ""', f'in_reply_to = "{OUT}"')
         self.edit(self.home, f'consignment_id = "{OUT}"', f'consignment_id = "{HOME}"')

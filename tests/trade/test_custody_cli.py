@@ -6,7 +6,9 @@ import os
 import pathlib
 import shutil
 import subprocess
+from datetime import UTC, datetime
 
+import filled
 import pytest
 from click.testing import CliRunner
 from custody_cases import DECLARATION, ID, PEOPLE, SERIALS
@@ -14,12 +16,11 @@ from trade_cases import OFFICER
 
 from sealift.cli.custody import custody
 from sealift.cli.handover import handover
-from sealift.cli.release import release
 from sealift.errors import BadInput, Refused, SealiftError, SignatureInvalid
 from sealift.stages import custody_log
 from sealift.trade import custody_event as ev
 from sealift.trade import sheets
-from sealift.trade.signing import Signer
+from sealift.trade.signing import Signer, write_pair
 
 KEYS = PEOPLE | {"officer": OFFICER}
 
@@ -45,7 +46,8 @@ def run(command, *args, code=0):
 
 
 def let_go():
-    run(release, "d.toml", "--sign-with", "officer", "--officer", "Olu", "--reason", "fine", "--reference", "TC-1")
+    signed = filled.released(DECLARATION, OFFICER, datetime.now(UTC), officer="Olu")
+    write_pair("d.release.json", signed.data, signed.signature)
 
 
 def item(serials, before, after, checked):

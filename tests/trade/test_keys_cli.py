@@ -18,8 +18,7 @@ from sealift.cli.keys import keys as command
 from sealift.errors import AgeError, BadInput, FormatError, IdentityMismatch, KeyInvalid, Refused, SignatureInvalid
 from sealift.formats import age_keys
 from sealift.stages import keys as stage
-from sealift.trade import declaration as d
-from sealift.trade import key_sample
+from sealift.trade import key_sample, template
 from sealift.trade import keys as records
 from sealift.trade.signing import Signer
 
@@ -32,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SEALIFT_ALLOWED_SIGNERS", raising=False)
     (tmp_path / "allowed").write_text(LINES)
-    (tmp_path / "d.toml").write_text(d.render(content()))
+    (tmp_path / "d.toml").write_text(template.render(content()))
     people = {"recorder": RECORDER, "officer": OFFICER, "stranger": STRANGER}
     monkeypatch.setattr(Signer, "open", lambda path: people[path])
     return tmp_path
@@ -237,7 +236,7 @@ def test_one_recipient_and_somebody_who_accepts_it(folder):
 
 
 def test_another_consignment_and_no_record(folder, opened):
-    (folder / "e.toml").write_text(d.render(content(consignment_id="SL-2026-OTHER7")))
+    (folder / "e.toml").write_text(template.render(content(consignment_id="SL-2026-OTHER7")))
     with pytest.raises(BadInput, match="nobody was sent a sample yet") as caught:
         run("check", "e.toml", "--spoken", key_sample.new_code(), *SIGN)
     assert caught.value.hint

@@ -67,7 +67,11 @@ meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wai
 @click.option("--serial", "serials", metavar="MNT=SERIAL", multiple=True, help="Serial of a drive that tells none.")
 @click.option("--parity", type=int, metavar="M", help="Drives of a group that may be lost. Required, save --network.")
 @click.option(
-    "--recipient", "recipients", metavar="KEY", multiple=True, help="age1..., age1pq1..., ssh-ed25519 AAAA..."
+    "--recipient",
+    "recipients",
+    metavar="KEY",
+    multiple=True,
+    help="age1..., age1pq1..., ssh-ed25519 AAAA...; else those whom the declaration names.",
 )
 @click.option(
     "--recipients-file",

@@ -32,8 +32,8 @@ from msgspec import UNSET
 from sealift.drives.base import is_missing
 from sealift.drives.locations import open_drive
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, Refused, SealiftError
+from sealift.formats import age_keys, paged
 from sealift.formats import manifest as manifests
-from sealift.formats import paged
 from sealift.formats import seal as seals
 from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, NAMESPACE, SEAL_FILES, FileRef, Manifest
 from sealift.formats.seal import Seal, SealDrive, SealGroup
@@ -114,6 +114,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
             hint="seal with the key that signed the manifests, or another one of the origin's",
         )
     groups = gather(options.states, allowed)
+    _check_recipients(options.states, declaration)
     return_leg.check_sealing(options.states[0], groups[0].manifest, declaration, signer.public_key, allowed)
     for told in check_declared(groups, declaration):
         notice(told)
@@ -190,6 +191,20 @@ def gather(states: Sequence[str], allowed: AllowedSigners) -> list[Packed]:
     groups = [found[number] for number in sorted(found)]
     _check_together(groups)
     return groups
+
+
+def _check_recipients(states: Sequence[str], declaration: Declaration) -> None:
+    """Refused unless every host packed for exactly the recipients that are released."""
+    declared = {str(age_keys.parse_recipient(row.recipient)) for row in declaration.encryption.recipients}
+    for state in states:
+        packed = {str(age_keys.parse_recipient(text)) for text in look(state).config.recipients}
+        if packed != declared:
+            odd = min(packed ^ declared)
+            what = "packed for and not declared" if odd in packed else "declared and not packed for"
+            raise Refused(
+                f"{state}: recipient {odd} is {what} (encryption.recipients)",
+                hint="who can open the drives is part of the declaration: correct it, and have it released again",
+            )
 
 
 def _load(state: str, group: int, shipment: str, allowed: AllowedSigners) -> Packed:

@@ -64,6 +64,7 @@ class Config(msgspec.Struct, frozen=True):
     shipment: str
     consignment_id: str
     source: str
+    recipients: list[str]
     parity: int
     groups: list[list[Place]]
 

@@ -228,7 +228,24 @@ def _settle_leg(options: Options) -> tuple[Options, declarations.Declaration, Tr
         options = dataclasses.replace(options, recipients=return_leg.recipients(options.recipients, outbound))
     elif options.provenance is not None:
         raise BadInput("--provenance belongs to --leg return", hint="leave it away")
+    options = dataclasses.replace(options, recipients=_recipients(options.recipients, declaration))
     return network.settled(options, declaration), declaration, outbound
+
+
+def _recipients(given: Sequence[str], declaration: declarations.Declaration) -> list[str]:
+    """For whom it is packed: whom the declaration names, and nobody else; a draft that names nobody leaves it open."""
+    declared = [row.recipient for row in declaration.encryption.recipients if row.recipient]
+    if not given or not declared:
+        return list(given) or declared
+    one, other = ({str(age_keys.parse_recipient(text)) for text in texts} for texts in (given, declared))
+    if one != other:
+        odd = min(one ^ other)
+        what = "is given and not declared" if odd in one else "is declared and not given"
+        raise Refused(
+            f"recipient {odd} {what} (encryption.recipients of {declaration.consignment_id})",
+            hint="leave --recipient away: packs are sealed for whom the declaration names",
+        )
+    return list(given)
 
 
 def _provenance(work: Work, declaration: declarations.Declaration, outbound: TrustedSeal | None) -> Provenance | None:
@@ -405,7 +422,8 @@ def _prove_inputs(options: Options) -> tuple[Signer, list[age.Recipient]]:
         )
     if not options.recipients:
         raise KeyInvalid(
-            "no recipient is given", hint="--recipient age1... (age-keygen makes one); two are safer than one"
+            "no recipient is given, and none is declared",
+            hint="encryption.recipients of the declaration, or --recipient age1... (age-keygen makes one)",
         )
     recipients = [age_keys.parse_recipient(text) for text in options.recipients]
     age.check_recipients(recipients)

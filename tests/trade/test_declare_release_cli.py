@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 import subprocess
-from datetime import date
+from datetime import UTC, datetime
 
+import clearance
 import pytest
 from click.testing import CliRunner
 from trade_cases import ALLOWED, AUTHOR, OFFICER, content
@@ -15,20 +16,24 @@ from sealift.cli.release import release
 from sealift.errors import BadInput, DeclarationInvalid, Refused
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
-from sealift.trade import sheets, template
+from sealift.trade import rules, sheets, template
 from sealift.trade.signing import Signer
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SEALIFT_ALLOWED_SIGNERS", raising=False)
     for name, signer in (("author", AUTHOR), ("officer", OFFICER)):
         (tmp_path / f"{name}.pub").write_text(signer.public_key.line + " a comment\n")
-    (tmp_path / "d.toml").write_text(template.render(content()))
-    (tmp_path / "allowed").write_text(f'boss@example.com namespaces="sealift-release" {OFFICER.public_key.line}\n')
+    (tmp_path / "allowed").write_text(
+        f'boss@example.com namespaces="sealift-release" {OFFICER.public_key.line}\n'
+        f'author@example.com namespaces="sealift-screening,sealift-keys" {AUTHOR.public_key.line}\n'
+    )
     keys = {"officer": OFFICER, "author": AUTHOR}
     monkeypatch.setattr(Signer, "open", lambda path: keys[path])
+    monkeypatch.setenv("SEALIFT_ALLOWED_SIGNERS", str(tmp_path / "allowed"))
+    (tmp_path / "d.toml").write_text(template.render(content(status_as_of=datetime.now(UTC).date().isoformat())))
+    clearance.clear(tmp_path / "d.toml", AUTHOR)
     return tmp_path
 
 
@@ -63,7 +68,7 @@ def test_check_names_everything_and_exits_1(folder):
         assert f"\n{path}: " in "\n" + result.stderr
     answer = json.loads(run(declare, "--check", "new.toml", "--json", code=1).stdout)
     assert not answer["complete"]
-    assert len(answer["problems"]) == 47
+    assert len(answer["problems"]) == 47 + len(rules.shipped().questions)
     (folder / "bad.toml").write_bytes(b"\xff")
     assert json.loads(run(declare, "--check", "bad.toml", "--json", code=1).stdout)["problems"]
 
@@ -88,23 +93,114 @@ def test_release_then_sheet_then_change(folder):
     pair = [(folder / name).read_bytes() for name in ("d.release.json", "d.release.json.sig")]
     assert releases.check_release(raw, *pair, ALLOWED).record.officer == "O. Fficer"
 
-    assert sheets.DRAFT in run(declare, "--sheet", "Anna", "d.toml").stdout
+    unsigned = CliRunner(env={"SEALIFT_ALLOWED_SIGNERS": None}).invoke(declare, ["--sheet", "Anna", "d.toml"])
+    assert sheets.DRAFT in unsigned.stdout
     assert sheets.DRAFT not in run(declare, "--sheet", "Anna", "d.toml", "--allowed-signers", "allowed").stdout
 
     (folder / "d.toml").write_bytes(raw.replace(b"SER00003", b"SER00099"))
     with pytest.raises(Refused, match="not of this declaration"):
         run(declare, "--sheet", "Anna", "d.toml", "--allowed-signers", "allowed")
+    with pytest.raises(Refused, match=r"revision 1 was released with other bytes, which are in d\.r1\.toml"):
+        run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+    assert (folder / "d.r1.toml").read_bytes() == raw
+    answer = json.loads(run(declare, "--revise", "d.toml", "--json").stdout)
+    assert answer == {"file": "d.toml", "revision": 2, "kept": "d.1.toml"}
+    revised = d.parse((folder / "d.toml").read_bytes(), draft=False)
+    assert (revised.revision, revised.supersedes) == (2, d.digest(raw))
+    assert revised.drives[3].serial == "SER00099"
     result = run(release, "d.toml", "--sign-with", "officer", *RELEASE)
     assert "kept as d.release.1.json" in result.stderr
     assert (folder / "d.release.1.json").read_bytes() == pair[0]
+    assert (folder / "d.r2.toml").read_bytes() == (folder / "d.toml").read_bytes()
     assert sheets.DRAFT not in run(declare, "--sheet", "Bo", "d.toml", "--allowed-signers", "allowed").stdout
+
+
+def test_a_revision_begins_only_from_what_was_released(folder):
+    with pytest.raises(Refused, match=r"revision 1 of d\.toml has not been released"):
+        run(declare, "--revise", "d.toml")
+
+
+def test_a_replaced_party_closes_the_gate_until_it_is_screened_and_both_names_stand(folder):
+    run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+    run(declare, "--revise", "d.toml")
+    text = (folder / "d.toml").read_text()
+    (folder / "d.toml").write_text(text.replace('legal_name = "User Ltd"', 'legal_name = "Other Ltd"'))
+    held = json.loads(run(release, "--check", "d.toml", "--json", code=5).stdout)
+    assert held["held"] == ["revision", "screening"]
+    assert "end_user was 'User Ltd', which wants a row [[replaced]]" in next(
+        row["why"] for row in held["rows"] if row["rule"] == "revision"
+    )
+    with (folder / "d.toml").open("a") as file:
+        file.write('\n[[replaced]]\nrole = "end_user"\nlegal_name = "User Ltd"\nsince_revision = 2\nreason = "sold"\n')
+    assert json.loads(run(release, "--check", "d.toml", "--json", code=5).stdout)["held"] == ["screening"]
+    clearance.screen(folder / "d.toml", AUTHOR)
+    result = run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+    assert "end_user was User Ltd until revision 2: sold" in result.stderr
+    sheet = run(declare, "--sheet", "Anna", "d.toml").stdout
+    assert "Other Ltd" in sheet
+    assert "User Ltd" in sheet
+
+
+def test_the_gate_says_what_holds_and_signs_nothing(folder):
+    before = sorted(os.listdir(folder))
+    text = (folder / "d.toml").read_text()
+    flag = '"flag-cloud"\nanswer = "no"'
+    assert flag in text
+    for answer, why in (("yes", "it is not said who looked into it"), ("unknown", "the answer is unknown")):
+        (folder / "d.toml").write_text(text.replace(flag, flag.replace("no", answer)))
+        result = run(release, "--check", "d.toml", code=5)
+        assert f"HELD flag-cloud ({answer}): the answer is" in result.stderr
+        assert why in result.stderr
+        with pytest.raises(Refused, match="the gate is closed"):
+            run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+    assert sorted(os.listdir(folder)) == before
+
+
+def test_changed_rules_are_named_and_bound(folder):
+    run(release, "--new-rules", "rules.toml")
+    shipped = (folder / "rules.toml").read_text()
+    with pytest.raises(BadInput, match="there already"):
+        run(release, "--new-rules", "rules.toml")
+    at = shipped.index('[[rules]]\nid = "flag-route"')
+    until = shipped.index("[[rules]]", at + 1)
+    own = '[[rules]]\nid = "board"\nquestion = "Has it agreed?"\nholds_on = "no"\nsource = "us"\nas_of = "2026-11-26"\n'
+    (folder / "rules.toml").write_text(shipped[:at] + shipped[until:].replace("officers = []", "") + own)
+    result = run(release, "--check", "d.toml", "--rules", "rules.toml", "--json", code=5)
+    assert json.loads(result.stdout)["rules"]["changed"] == ["board (added)", "flag-route (missing)"]
+    assert json.loads(result.stdout)["held"] == ["board"]
+    with (folder / "d.toml").open("a") as file:
+        file.write('\n[[answers]]\nquestion = "board"\nanswer = "yes"\n')
+    answer = json.loads(
+        run(release, "d.toml", "--sign-with", "officer", *RELEASE, "--rules", "rules.toml", "--json").stdout
+    )
+    record = releases.decode((folder / "d.release.json").read_bytes())
+    assert record.rules.changed == answer["rules"]["changed"] == ["board (added)", "flag-route (missing)"]
+    assert record.rules.blake3 == d.digest((folder / "rules.toml").read_bytes())
+    assert record.screening.blake3 == d.digest((folder / "d.screening.json").read_bytes())
+    assert record.keys.blake3 == d.digest((folder / "d.keys.json").read_bytes())
+
+
+def test_only_whom_the_rules_name_may_release(folder):
+    run(release, "--new-rules", "rules.toml")
+    text = (folder / "rules.toml").read_text()
+    (folder / "rules.toml").write_text(text.replace("officers = []", 'officers = ["other@example.com"]', 1))
+    with pytest.raises(Refused, match=r"the rules name other@example\.com to release, and not boss@example\.com"):
+        run(release, "d.toml", "--sign-with", "officer", *RELEASE, "--rules", "rules.toml")
+    assert not (folder / "d.release.json").exists()
+
+
+def test_a_list_at_hand_that_was_not_screened_holds(folder):
+    (folder / "newer.toml").write_text(clearance.TOML.replace("nobody.csv", "newer.csv"))
+    (folder / "newer.csv").write_text(clearance.NOBODY + "2,User Limited\n")
+    held = json.loads(run(release, "--check", "d.toml", "--list", "newer.toml", "--json", code=5).stdout)
+    assert held["held"] == ["screening"]
 
 
 def test_refused_releases_write_nothing(folder):
     before = sorted(os.listdir(folder))
     with pytest.raises(Refused):
         run(release, "d.toml", "--sign-with", "author", *RELEASE)
-    (folder / "d.toml").write_text(template.render(d.blank("SL-2026-4F7K2Q", date(2026, 11, 26))))
+    (folder / "d.toml").write_text(template.render(d.blank("SL-2026-4F7K2Q", datetime.now(UTC).date())))
     with pytest.raises(DeclarationInvalid):
         run(release, "d.toml", "--sign-with", "officer", *RELEASE)
     assert sorted(os.listdir(folder)) == before

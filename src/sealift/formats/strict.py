@@ -134,6 +134,7 @@ def _convert(value: Any, kind: Any, wants: Callable[[Any, str], str]) -> tuple[A
 
 def wanted(kind: Any, error: str) -> str:
     """The validator's complaint in plain words."""
+    kind = next((each for each in get_args(kind) if get_origin(each) is Literal), kind)  # of Literal | None
     if get_origin(kind) is Literal:
         choices = [repr(choice) if not isinstance(choice, str) else choice for choice in get_args(kind) if choice != ""]
         return f"must be {choices[0]}" if len(choices) == 1 else f"must be one of {', '.join(choices)}"

@@ -1,0 +1,253 @@
+"""The gate: no release with an open flag, an unknown answer, a stale list or an unresolved hit, whoever asks."""
+
+from datetime import UTC, datetime, timedelta
+
+import filled
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from trade_cases import ALLOWED, AUTHOR, OFFICER, declared, party
+
+from sealift.errors import BadInput, Refused
+from sealift.trade import gate, release, rules, sections
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+SHIPPED = rules.shipped()
+QUESTIONS = SHIPPED.questions
+CLEAR = gate.Facts(screening=[], keys=[], revision=[])
+WORDS = {"officer": "O. Fficer", "reason": "complete", "reference": "TC-1"}
+
+
+def harmless(rule):
+    return "no" if rule.holds_on == "yes" else "yes"
+
+
+def answers(**changes):
+    """The answers of a shipment that nothing holds, some of them changed; None takes the row away."""
+    rows = {rule.id: sections.Answer(question=rule.id, answer=harmless(rule)) for rule in QUESTIONS} | changes
+    return [row for row in rows.values() if row is not None]
+
+
+def ask(parsed=None, facts=CLEAR, now=NOW, by=SHIPPED, **changes):
+    return gate.evaluate(parsed or declared(**({"answers": answers()} | changes)), by, facts, now)
+
+
+def sign(verdict, parsed, signer=OFFICER, **changes):
+    return release.make_release(parsed, signer, verdict, ALLOWED, **(WORDS | changes), now=NOW)
+
+
+def held(verdict):
+    return [row.rule.id for row in verdict.held]
+
+
+def test_nothing_holds_a_shipment_without_questions():
+    parsed = declared(answers=answers())
+    verdict = ask(parsed)
+    assert verdict.open
+    assert [row.rule for row in verdict.rows] == SHIPPED.rules
+    record = sign(verdict, parsed).record
+    assert record.rules == release.RulesFile(
+        edition=SHIPPED.edition, bytes=len(SHIPPED.raw), blake3=SHIPPED.digest, changed=[]
+    )
+    assert (record.resolved, record.screening, record.keys) == ([], None, None)
+
+
+@pytest.mark.parametrize("rule", QUESTIONS, ids=lambda rule: rule.id)
+def test_every_question_holds_unless_it_is_answered(rule):
+    for row in (None, sections.Answer(question=rule.id, answer="unknown", evidence="e", resolver="R",
+                                      resolved_on="2026-11-20")):  # fmt: skip
+        parsed = declared(answers=answers(**{rule.id: row}))
+        verdict = ask(parsed)
+        assert held(verdict) == [rule.id]
+        with pytest.raises(Refused, match=rule.id):
+            sign(verdict, parsed)
+
+
+RESOLVED = {"evidence": "file 7", "resolver": "R. Solver", "resolved_on": "2026-11-20"}
+
+
+@pytest.mark.parametrize("rule", QUESTIONS, ids=lambda rule: rule.id)
+def test_what_holds_opens_only_as_the_rule_says(rule):
+    answer = sections.Answer(question=rule.id, answer=rule.holds_on, **RESOLVED)
+    licence = sections.Authorisation(authority="BIS", number="D1", expiry="2026-11-21", covers=[rule.id])
+    by_person = ask(answers=answers(**{rule.id: answer}))
+    by_paper = ask(answers=answers(**{rule.id: answer}), authorisations=[licence])
+    assert by_person.open == (rule.opens == "resolver")
+    assert by_paper.open == (rule.opens != "nothing")
+    for verdict in (by_person, by_paper):
+        assert [row.rule.id for row in (*verdict.held, *verdict.resolved)] == [rule.id]
+    assert held(ask(answers=answers(**{rule.id: replace(answer, evidence="", resolver="", resolved_on="")}))) == [
+        rule.id
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"evidence": " "}, "on what evidence"),
+        ({"resolver": "", "resolved_on": ""}, "who looked into it"),
+        ({"resolver": " a.  AUTHOR "}, "the author alone does not resolve it"),
+        ({"resolved_on": "2026-11-22"}, "still to come"),
+    ],
+)
+def test_a_flag_is_resolved_by_another_named_person_with_evidence(changes, why):
+    row = sections.Answer(question="flag-cloud", answer="yes", **(RESOLVED | changes))
+    verdict = ask(answers=answers(**{"flag-cloud": row}))
+    assert held(verdict) == ["flag-cloud"]
+    assert why in verdict.held[0].why
+
+
+def test_training_for_a_parent_of_a_listed_country_wants_an_authorisation_that_has_not_ended():
+    end_user = party("User Ltd", "SG", "CN")
+    licence = sections.Authorisation(
+        authority="counsel: Example LLP", number="M-7", expiry="2026-11-21", covers=["parent-d5-training"]
+    )
+    assert held(ask(end_user=end_user)) == ["parent-d5-training"]
+    opened = ask(end_user=end_user, authorisations=[licence])
+    assert opened.open
+    assert [(row.rule.id, row.why) for row in opened.resolved] == [
+        ("parent-d5-training", "counsel: Example LLP, M-7, until 2026-11-21")
+    ]
+    parsed = declared(end_user=end_user, authorisations=[licence], answers=answers())
+    assert sign(ask(parsed), parsed).record.resolved == ["parent-d5-training"]
+    assert held(ask(end_user=end_user, authorisations=[licence], now=NOW + timedelta(days=1))) == ["parent-d5-training"]
+    assert held(ask(end_user=end_user, authorisations=[replace(licence, covers=["embargo"])])) == ["parent-d5-training"]
+    assert held(ask(site=replace(filled.rest()["site"], country="MO"))) == ["parent-d5-training"]
+    assert held(ask(consignee=party("C", "CN", "SG"))) == ["parent-d5-training"]
+    other_use = sections.EndUse(text="An archive", class_="storage")
+    assert ask(end_user=end_user, end_use=other_use).open
+
+
+@pytest.mark.parametrize("fact", ["screening", "keys", "revision"])
+@pytest.mark.parametrize("reasons", [None, ["csl.csv: fetched 8 days ago; 7 are allowed"]])
+def test_what_other_records_say_holds_and_so_does_their_silence(fact, reasons):
+    verdict = ask(facts=gate.Facts(**({"screening": [], "keys": [], "revision": []} | {fact: reasons})))
+    assert held(verdict) == [fact]
+    assert verdict.held[0].why == ("nobody has looked" if reasons is None else reasons[0])
+
+
+def test_what_is_old_or_not_yet_or_not_in_the_lists_of_the_day_holds():
+    assert held(ask(now=NOW + timedelta(days=30))) == ["status-recent"]
+    assert held(ask(now=NOW - timedelta(days=2))) == ["status-recent"]
+    assert held(ask(goods=[replace(filled.GOODS, currency="DEM")])) == ["complete"]
+    data = declared().data
+    for name in ("important_data", "us_bulk_sensitive"):
+        for answer in ("yes", "unknown"):
+            verdict = ask(data=replace(data, **{name: answer}))
+            assert [row.answer for row in verdict.held] == [answer]
+    apart = replace(declared().encryption, keys_travel_separately="no")
+    assert held(ask(encryption=apart)) == ["keys-apart"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_release_with_an_open_question_whoever_asks(data):
+    """Any mixture of answers and facts: a release comes out only if nothing at all is open."""
+    rows, opened = [], True
+    for rule in QUESTIONS:
+        answer = data.draw(st.sampled_from([harmless(rule)] * 8 + ["", "unknown", rule.holds_on]), label=rule.id)
+        resolved = data.draw(st.booleans()) if answer == rule.holds_on else False
+        if answer:
+            rows.append(sections.Answer(question=rule.id, answer=answer, **(RESOLVED if resolved else {})))
+        opened &= answer == harmless(rule) or (answer == rule.holds_on and resolved and rule.opens == "resolver")
+    facts = [data.draw(st.sampled_from([[]] * 6 + [None, ["no"]])) for _ in range(3)]
+    opened &= facts == [[], [], []]
+    signer = data.draw(st.sampled_from([OFFICER, OFFICER, AUTHOR]))
+    parsed = declared(answers=rows)
+    verdict = ask(parsed, gate.Facts(*facts))
+    assert verdict.open == opened
+    if opened and signer is OFFICER:
+        assert sign(verdict, parsed).record.consignment_id == parsed.consignment_id
+    else:
+        with pytest.raises(Refused):
+            sign(verdict, parsed, signer)
+
+
+def test_a_verdict_is_of_one_declaration_and_of_every_rule():
+    parsed, other = declared(answers=answers()), declared(answers=answers(), consignment_id="SL-2026-OTHER1")
+    with pytest.raises(Refused, match="another declaration"):
+        sign(ask(other), parsed)
+    fewer = gate.Verdict(SHIPPED, parsed.digest, rehearsal=False, rows=ask(parsed).rows[1:])
+    assert not fewer.open
+    with pytest.raises(Refused, match="the gate is closed"):
+        sign(fewer, parsed)
+    with pytest.raises(Refused, match="another declaration"):
+        sign(gate.Verdict(SHIPPED, parsed.digest, rehearsal=True), parsed)
+
+
+def test_a_rehearsal_has_no_goods_and_no_questions():
+    parsed = declared(rehearsal=True, answers=[])
+    verdict = ask(parsed, gate.Facts())
+    assert verdict.open
+    assert verdict.rows == []
+    assert sign(verdict, parsed).record.rehearsal
+
+
+def test_the_rules_say_who_may_release():
+    parsed = declared(answers=answers())
+    text = SHIPPED.raw.decode()
+    mine = rules.parse(text.replace("officers = []", 'officers = ["officer@example.com"]', 1).encode())
+    assert sign(ask(parsed, by=mine), parsed).record.rules.changed == ["officers"]
+    other = rules.parse(text.replace("officers = []", 'officers = ["chief@example.com"]', 1).encode())
+    with pytest.raises(Refused, match="the rules name chief@example"):
+        sign(ask(parsed, by=other), parsed)
+    special = rules.parse(
+        text.replace('id = "flag-route"\n', 'id = "flag-route"\nofficers = ["chief@example.com"]\n').encode()
+    )
+    assert sign(ask(parsed, by=special), parsed).record.rules.changed == ["flag-route"]
+    row = sections.Answer(question="flag-route", answer="yes", **RESOLVED)
+    resolved = declared(answers=answers(**{"flag-route": row}))
+    with pytest.raises(Refused, match="rule flag-route was opened, and then only chief@example"):
+        sign(ask(resolved, by=special), resolved)
+
+
+# --- the rules file --------------------------------------------------------------------------------------
+
+
+def test_the_rules_shipped_are_whole():
+    assert SHIPPED.changed == []
+    assert rules.parse(SHIPPED.raw) == SHIPPED
+    assert {rule.check for rule in SHIPPED.rules if rule.check} == set(gate._CHECKS)
+    assert all(rule.question.endswith("?") for rule in SHIPPED.rules)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('holds_on = "no"', 'holds_on = "maybe"', "holds_on: must be one of yes, no"),
+        ('check = "status"', 'check = "weather"', "check: must be one of complete, revision"),
+        ('check = "status"\n', "", "wants one of check and holds_on"),
+        ('id = "embargo"', 'id = "whole"', "id: 'whole' is there twice"),
+        ('as_of = "2026-11-26"\n', "", "as_of: missing"),
+        ("list_days = 7", "list_days = -1", "list_days: "),
+        ("list_days = 7", "skip = true", "skip: no such field"),
+        ('check = "keys"\n', 'check = "keys"\nopened_by = "resolver"\n', "opened_by: a resolver answers a question"),
+        ('check = "keys"\n', 'check = "keys"\ncountries = ["DE"]\n', "countries: belongs to the check parent-training"),
+        ('check = "keys"\n', 'check = "keys"\nofficers = ["a"]\n', "officers: nothing but mending it opens this rule"),
+        ('type = "sealift-rules"', 'type = "sealift-plan"', "type: must be sealift-rules"),
+        ('edition = "2026-11-26"', 'edition = ""', "edition: empty"),
+    ],
+)
+def test_rules_that_do_not_hold_together_are_refused(old, new, fault):
+    text = SHIPPED.raw.decode()
+    assert old in text
+    with pytest.raises(BadInput) as caught:
+        rules.parse(text.replace(old, new, 1).encode())
+    assert fault in str(caught.value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_mutated_rules_are_refused_or_named(data):
+    text = bytearray(SHIPPED.raw)
+    at = data.draw(st.integers(0, len(text)))
+    text[at : at + data.draw(st.integers(0, 8))] = data.draw(
+        st.one_of(st.binary(max_size=6), st.sampled_from([b'"', b"[[rules]]", b"=", b"\n", b"yes", b"#"]))
+    )
+    try:
+        parsed = rules.parse(bytes(text))
+    except BadInput:
+        return
+    shown = [rule for rule in parsed.rules if rule not in SHIPPED.rules]
+    assert bool(shown) <= bool(parsed.changed)

@@ -264,8 +264,10 @@ def test_a_record_that_was_altered_or_signed_by_others_is_not_followed(folder, o
             run(*args)
         assert "move it away" in caught.value.hint
     (folder / "d.keys.json").write_bytes(data[:-1])
-    with pytest.raises(FormatError):
-        run(*challenge)
+    for args in (challenge, ("check", "d.toml", *SIGNERS)):
+        with pytest.raises(FormatError, match=r"d\.keys\.json: ") as caught:
+            run(*args)
+        assert "challenge anew" in caught.value.hint
     (folder / "d.keys.json").write_bytes(data)
     os.rename("d.keys.json.sig", "away")
     with pytest.raises(SignatureInvalid, match="there is no signature beside it"):

@@ -144,7 +144,7 @@ def load_checked(path: str, allowed: AllowedSigners) -> Checked | None:
     target = keys.path_beside(path)
     if not os.path.lexists(target):
         return None
-    data = signing.read_limited(target, keys.MAX_RECORD, "record of keys")
+    data, _ = _read(target)
     refused = SignatureInvalid(f"{target}: there is no signature beside it")
     for signature in signing.signatures(target, data):
         try:
@@ -188,12 +188,20 @@ def _make_folder(folder: str) -> None:
         raise BadInput(f"--to {folder}: {why}", hint="give a folder in which the samples are written") from error
 
 
+def _read(target: str) -> tuple[bytes, KeysRecord]:
+    data = signing.read_limited(target, keys.MAX_RECORD, "record of keys")
+    try:
+        return data, keys.decode(data)
+    except FormatError as error:
+        hint = "a kept one, NAME.keys.N.json, may be whole; else move it away and challenge anew"
+        raise FormatError(f"{target}: {error}", hint=hint) from error
+
+
 def _before(target: str, signer: Signer, allowed: AllowedSigners | None) -> Before | None:
     """The record that is there, if its signature holds; None where there is none."""
     if not os.path.lexists(target):
         return None
-    data = signing.read_limited(target, keys.MAX_RECORD, "record of keys")
-    record = keys.decode(data)
+    data, record = _read(target)
     why = "there is no signature beside it"
     for signature in signing.signatures(target, data):
         try:

@@ -59,7 +59,7 @@ def test_an_inspection_is_no_reading():
 def test_a_report_with_a_time_that_is_none_is_refused(when):
     report = verify(FLEET.memory(), allowed=FLEET.allowed, remember=False)
     report.groups[0].present[0].read_at = when
-    with pytest.raises(BadInput, match="there is no time|matching regex"):
+    with pytest.raises(BadInput, match=r"there is no time|matching regex"):
         read_part(msgspec.json.encode(report), "x.json")
 
 

@@ -22,6 +22,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import receivings
 import screening_lists
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -48,7 +49,7 @@ from sealift.formats import (
 )
 from sealift.formats import manifest as mf
 from sealift.reading import trust
-from sealift.stages import verify_report, verify_state
+from sealift.stages import receive, verify_report, verify_state
 from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.plan import calibrate, geometry, told
 from sealift.stages.plan import document as documents
@@ -57,6 +58,7 @@ from sealift.trade import (
     custody,
     custody_event,
     custody_graph,
+    discrepancy,
     key_sample,
     keys,
     labels,
@@ -75,6 +77,7 @@ from sealift.trade import custody_form as custody_forms
 from sealift.trade import declaration as declarations
 from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
+from sealift.trade import source_release as source_releases
 from sealift.trade.signing import Signer
 
 if TYPE_CHECKING:
@@ -339,6 +342,7 @@ def _receipts() -> list[bytes]:
             drives=[
                 receipts.ReceiptDrive(
                     id=mf.drive_id(number, slot), number=2 * number + slot + 1, serial=f"S{number}{slot}", state=each,
+                    read_at="2026-11-20T09:00:00Z" if each == "intact" else "",
                 )
                 for slot, each in enumerate(["intact", last])
             ],
@@ -348,7 +352,7 @@ def _receipts() -> list[bytes]:
     record = receipts.ReceiptRecord(
         shipment="5a" * 8, consignment_id="SL-1", rehearsal=False, declaration=ref, seal=ref,
         received_by=receipts.Receiver(name="Rui", organisation="Petrel", contact="c"), at="2026-11-20T10:00:00Z",
-        groups_total=2, drives_total=4, groups=groups,
+        reports=[ref], groups_total=2, drives_total=4, groups=groups,
     )  # fmt: skip
     return [receipts.encode(record)]
 
@@ -359,9 +363,55 @@ def receipt(data: bytes) -> None:
     _record(data, receipts.decode)
 
 
+@target(lambda: [spec_example("source-release.md")])
+def source_release(data: bytes) -> None:
+    """source-release.json."""
+    _record(data, source_releases.decode)
+
+
+@cache
+def _arrived() -> receivings.World:
+    return receivings.make(lengths=[[3, 2]])
+
+
+def _arrivals() -> list[bytes]:
+    world = _arrived()
+    damaged = world.drives()
+    damaged[0].put(mf.SUMS, b"x")
+    damaged[1].put(mf.pack_name(0, mf.role_of(0, 1, 3), 2), b"x")
+    drives = (world.drives(), damaged, world.drives("g0s0", "g1s1"))
+    return [msgspec.json.encode(world.report(each)) for each in drives]
+
+
+@cache
+def _one_arrival() -> bytes:
+    return _arrivals()[2]
+
+
+@target(_arrivals, 1 << 14)
+def received(data: bytes) -> None:
+    """A report, weighed for a receipt, with one that is good or alone; the receipt, and what is told of it."""
+    trusted, good = _arrived().trusted, _one_arrival()
+    now = datetime(2100, 1, 1, tzinfo=UTC)
+    for parts, final in (([data], False), ([data, good], True)):
+        weighed = receive.weigh(trusted, [(str(at), part) for at, part in enumerate(parts)], now, final=final)
+        if weighed.groups:
+            record = receive.record_of(trusted, weighed, receivings.WHO, now)
+            assert receipts.decode(receipts.encode(record)) == record
+            found = discrepancy.compare(trusted.seal, trusted.declaration, trusted.officer, record, weighed.why)
+            if found is not None:
+                assert strict.unprintable(discrepancy.as_text(found).replace("\n", "")) is None
+                discrepancy.form(found, {"name": "Rui", "org": "Petrel", "key": ""}, weighed.why)
+
+
+def spec_example(page: str) -> bytes:
+    """The first JSON that a page of the format shows."""
+    text = (ROOT / "docs" / "spec" / page).read_text()
+    return text.partition("```json\n")[2].partition("```")[0].encode()
+
+
 def _certificates() -> list[bytes]:
-    page = (ROOT / "docs" / "spec" / "certificate.md").read_text()
-    return [page.partition("```json\n")[2].partition("```")[0].encode()]
+    return [spec_example("certificate.md")]
 
 
 @target(_certificates)

@@ -189,6 +189,7 @@ def essence(report):
         group.pop("unrecoverable")
         for drive in group["present"]:
             drive["part"] = None
+            assert drive.pop("read_at")
     faults = sorted(json.dumps(fault, sort_keys=True) for fault in answer["faults"])
     return answer["state"], faults, answer["groups"], answer["signature"]["ok"], answer["groups_total"]
 

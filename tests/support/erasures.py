@@ -21,6 +21,7 @@ from sealift.trade.signing import Signer
 
 SHIPMENT, CONSIGNMENT = "5f0c1d2e3a4b5c6d", "SL-2026-4F7K2Q"
 AT = "2026-11-20T10:00:00Z"
+READ_AT = "2026-11-20T09:00:00Z"
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 REF = FileRef(bytes=1, blake3="ab" * 32)
 
@@ -89,15 +90,16 @@ def released_by(parsed):
 
 
 def group(number=0, state="intact", serials=("SER1", "SER2", "SER3"), states=None, parity=1, first=1):
+    each = {serial: "intact" if state in {"intact", "rebuilt"} else state for serial in serials} | (states or {})
+    if state == "rebuilt" and set(each.values()) == {"intact"}:
+        each[serials[-1]] = "lost"
     drives = [
         r.ReceiptDrive(
-            id=drive_id(number, slot), number=first + slot, serial=serial,
-            state=(states or {}).get(serial, "intact" if state in {"intact", "rebuilt"} else state),
+            id=drive_id(number, slot), number=first + slot, serial=serial, state=each[serial],
+            read_at=READ_AT if each[serial] in r.VERIFIED else "",
         )
         for slot, serial in enumerate(serials)
     ]  # fmt: skip
-    if state == "rebuilt" and all(drive.state == "intact" for drive in drives):
-        drives[-1] = r.ReceiptDrive(id=drives[-1].id, number=drives[-1].number, serial=serials[-1], state="lost")
     return r.ReceiptGroup(
         group=number, manifest=REF, data=len(serials) - parity, parity=parity, state=state, drives=drives
     )  # fmt: skip
@@ -114,6 +116,7 @@ def record(declaration, *groups, groups_total=None, **changes):
         "seal": REF,
         "received_by": r.Receiver(name="Rui Dock", organisation="Petrel", contact="dock@example.org"),
         "at": AT,
+        "reports": [REF],
         "groups_total": groups_total or len(groups),
         "drives_total": 100,
         "groups": groups,

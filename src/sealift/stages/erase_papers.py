@@ -40,13 +40,14 @@ def load(
 ) -> Papers:
     """Read and check them. BadInput: no such file; FormatError, DeclarationInvalid; SignatureInvalid, Refused."""
     return Papers(
-        receipts=[_receipt(path, allowed) for path in dict.fromkeys(receipt_files)],
+        receipts=[receipt(path, allowed) for path in dict.fromkeys(receipt_files)],
         declarations=[_declared(path, allowed) for path in dict.fromkeys(declaration_files)],
         now=now,
     )
 
 
-def _receipt(path: str, allowed: AllowedSigners) -> Receipt:
+def receipt(path: str, allowed: AllowedSigners) -> Receipt:
+    """The receipt in a file, with its signature beside it; raises what `load` does."""
     data = signing.read_limited(path, receipts.MAX_RECEIPT, "receipt")
     signature = signing.read_limited(path + ".sig", sshsig.MAX_ARMORED, "the receipt's signature")
     try:

@@ -20,12 +20,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from sealift.errors import BadInput, Interrupted
 from sealift.reading.survey import refuse_others, survey
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck, Stopped
 from sealift.stages.verify_report import MAX_FAULTS, Fault, Report, VerifyReport, VerifyState
 from sealift.stages.verify_state import State, default_path
+from sealift.trade.receipt import TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.reading.survey import Survey
     from sealift.stages.verify_join import Case
+    from sealift.stages.verify_report import Present
 
 POLL = 0.2  # seconds between looks at the threads
 FLUSH = 5.0  # seconds between writes of the state
@@ -81,7 +85,7 @@ def verify(
     path = (state or default_path(found.shipment or "unknown")) if remember else None
     checks = read_drives(found, state=path, again=again, progress=progress)
     for check in checks:
-        entry = join.present(check.view, check.group, check.slot, verified=True, damage=check.damage)
+        entry = _entry(found, check, checks)
         known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)
     faults, omitted = _faults(found, checks, reports)
     state_now = _state(found, list(known.values()), reports, faults, final=final)
@@ -101,6 +105,19 @@ def verify(
         read_from="cache" if any(check.from_cache for check in checks) else "medium",
         final=final,
         seconds=time.monotonic() - begun,
+    )
+
+
+def _entry(found: Survey, check: DriveCheck, checks: list[DriveCheck]) -> Present:
+    """What is said of a drive that was read: what is wrong with it, when, and against which seal."""
+    entry = join.present(check.view, check.group, check.slot, verified=True, damage=check.damage)
+    assert check.read_at is not None, "it was read to its end"
+    listed = len(check.view.problems) + len(check.faults) + len(_conflict(check, checks))
+    return msgspec.structs.replace(
+        entry,
+        read_at=check.read_at.strftime(TIME),
+        against=found.trusted.reference.seal.blake3 if found.trusted else None,
+        faults=listed + check.omitted,
     )
 
 

@@ -134,6 +134,7 @@ def as_damage(copy: Present) -> Damage:
 def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, damage: Damage) -> Present:
     """The entry of a drive that is here."""
     row = group.manifest.drives[slot]
+    rebuilt = view.card is not None and bool(view.card.rebuilt)
     return Present(
         drive=row.id,
         slot=slot,
@@ -145,6 +146,7 @@ def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, dam
         verified=verified,
         damage=[(stripe, first, last) for stripe, runs in sorted(damage.items()) for first, last in runs],
         medium=view.drive.serial(),
+        rebuilt=rebuilt,
     )
 
 

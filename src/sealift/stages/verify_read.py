@@ -17,6 +17,7 @@ import errno
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
@@ -80,6 +81,7 @@ class DriveCheck:
         self.bytes_total = self.bytes_done = 0  # done: read in this run, or known from an earlier one
         self.bytes_read = self.bytes_resumed = 0
         self.from_cache = False
+        self.read_at: datetime | None = None  # when the last byte was read
         self.only: AbstractSet[int] | None = None  # stripes of which the packs are read, and no other file
         self._runs = 0
         self._packs, self._blocks = group.open_pages(cache=64)
@@ -247,6 +249,7 @@ class DriveCheck:
         self._blocks.close()
         if self.only is None:
             self.check_names()
+        self.read_at = datetime.now(UTC)
 
     def _open(self, name: str) -> ReadFile | None:
         """The file, opened past the cache, or None after noting why not."""

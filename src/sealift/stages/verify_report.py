@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from sealift.errors import BadInput
+from sealift.errors import BadInput, FormatError
 from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, Hex32, ShipmentId
 from sealift.reading.survey_views import ProblemKind  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.verify_verdict import LAST
+from sealift.trade.receipt import TimeText, instant
 
 VerifyState = Literal["intact", "recoverable", "unseen", "lost"]
 InspectState = Literal["complete", "recoverable", "unseen", "lost"]
@@ -85,7 +86,11 @@ class Answers(_Base, kw_only=True):
 
 
 class Present(_Base, kw_only=True):
-    """A drive that is here, or in another host's report; `damage` is [stripe, first block, last block]."""
+    """A drive that is here, or in another host's report; `damage` is [stripe, first block, last block].
+
+    The last four say what the reading is worth to somebody who was not there (stages/receive.py): without them it was
+    not read to the end, or by a sealift that did not tell.
+    """
 
     drive: _Words
     slot: _Slot
@@ -98,6 +103,10 @@ class Present(_Base, kw_only=True):
     damage: Annotated[list[tuple[_Stripe, _Block, _Block]], Meta(max_length=1_000_000)]
     medium: _Words | None = None  # serial number the medium itself gives
     part: _Words | None = None
+    read_at: TimeText | None = None  # when its last byte was read, by this host's clock
+    against: Hex32 | None = None  # BLAKE3 of the seal.json under which it was read; None: no seal that holds
+    faults: Count | None = None  # of this drive, those too many to list too; 0: every byte is as it was signed
+    rebuilt: bool = False  # its drive.json says that it was rebuilt at the destination
 
 
 class Missing(_Base, kw_only=True):
@@ -214,4 +223,13 @@ def read_part(data: bytes, name: str) -> Report:
         )
         if n > MAX_DRIVES or wrong_slot or wrong_run:
             raise BadInput(f"{name}: group {group.group} contradicts itself", hint=hint)
+        for drive in group.present:
+            _check_time(drive, name, hint)
     return report
+
+
+def _check_time(drive: Present, name: str, hint: str) -> None:
+    try:
+        _ = instant(drive.read_at, name) if drive.read_at is not None else None
+    except FormatError as error:
+        raise BadInput(str(error), hint=hint) from error

@@ -23,10 +23,11 @@ from sealift.trade.custody_event import Checkpoint, CustodyEvent
 from sealift.trade.template import toml_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import tzinfo
 
 MAX_FORM = 4 << 20  # bytes
+_REASON = 500  # characters, of events.Line
 
 _Reference = Annotated[str, Meta(min_length=1, max_length=1024)]
 _KeyText = Annotated[str, Meta(max_length=strict.MAX_LINE)]
@@ -215,7 +216,7 @@ consignment_id = {consignment_id}
 # customs_inspection.  load: into a vehicle or a case.  arrive: at the destination, from the carrier to the site.
 # unseal: the last seal comes off.  verify: read and compared.  discrepancy: something is not as it should be.
 # return: back to whom they came from.
-event_type = "handover"
+event_type = {event_type}
 
 # When, with the offset from UTC: "2026-11-25T14:30:00+08:00". Empty: now.
 at = ""
@@ -224,7 +225,7 @@ local_timezone = {zone}
 # Example: "Changi Airport, terminal 2, goods office"
 place = ""
 # Why, in one line. Example: "to the airline's courier, as planned". Of a discrepancy: what is not as it should be.
-reason = ""
+reason = {reason}
 
 # Only of a customs inspection: the officer's or the case's reference, and whether anything was opened.
 officer_ref = ""
@@ -239,21 +240,21 @@ resolves = []
 
 # Who had the drives until now. For a statement of one person (seal, load, verify, ...) fill in the same on both sides.
 [released_by]
-name = ""
-org = ""
+name = {name}
+org = {org}
 # What their name was taken from. Example: "passport", "staff card", "known in person"
-id_kind = ""
+id_kind = {id_kind}
 # Their SSH public key (a line of a .pub file), or its fingerprint SHA256:...
-key = ""
+key = {key}
 # Without a key: the photograph of the paper that they signed by hand (sealift handover LOG --paper FILE prints it).
 paper_photo = ""
 
 # Who has them from now on.
 [received_by]
-name = ""
-org = ""
-id_kind = ""
-key = ""
+name = {name}
+org = {org}
+id_kind = {id_kind}
+key = {key}
 paper_photo = ""
 
 # One [[items]] for the drives under one seal; take away drives that are not in this event. Read seal numbers off the
@@ -266,14 +267,33 @@ _ITEM = """\
 seal_before = ""
 seal_after = ""
 seal_class = ""
-seal_checked = ""
-condition = ""
+seal_checked = {seal_checked}
+condition = {condition}
 shock_indicator = "none"
 """
 
 
 def template(consignment_id: str, zone: str, cases: Sequence[Sequence[str]]) -> str:
     """The empty form, with one [[items]] for the serial numbers of each of `cases`."""
-    lines = [_HEAD.format(consignment_id=toml_value(consignment_id), zone=toml_value(zone))]
-    lines += [f"[[items]]\nserials = {toml_value(list(serials))}\n{_ITEM}" for serials in cases]
+    return _form(consignment_id, zone, cases, {"event_type": "handover"}, {})
+
+
+def discrepancy(consignment_id: str, cases: Sequence[Sequence[str]], reason: str, who: Mapping[str, str]) -> str:
+    """The form of a discrepancy that one person states, filled in but for the place.
+
+    `who`: name, org, and the key's fingerprint. Drives that are not here have no seal that could be read.
+    """
+    told = {"event_type": "discrepancy", "reason": reason[:_REASON], "id_kind": "signs with the key below", **who}
+    return _form(consignment_id, "UTC", cases, told, {"seal_checked": "no_seal", "condition": "not_checked"})
+
+
+def _form(
+    consignment_id: str, zone: str, cases: Sequence[Sequence[str]], told: Mapping[str, str], item: Mapping[str, str]
+) -> str:
+    head = {**dict.fromkeys(("reason", "name", "org", "id_kind", "key"), ""), **told}
+    head |= {"consignment_id": consignment_id, "zone": zone}
+    below = {**dict.fromkeys(("seal_checked", "condition"), ""), **item}
+    lines = [_HEAD.format(**{name: toml_value(value) for name, value in head.items()})]
+    rest = _ITEM.format(**{name: toml_value(value) for name, value in below.items()})
+    lines += [f"[[items]]\nserials = {toml_value(list(serials))}\n{rest}" for serials in cases]
     return "\n".join(lines)

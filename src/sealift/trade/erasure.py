@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sealift.errors import KeyInvalid
 from sealift.formats import sshsig
 from sealift.trade.declaration import NO_HOLD
-from sealift.trade.receipt import VERIFIED, Receipt, ReceiptDrive, ReceiptGroup
+from sealift.trade.receipt import VERIFIED, Receipt, ReceiptDrive, ReceiptGroup, newest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,20 +149,12 @@ def find(serial: str, receipts: Sequence[Receipt]) -> Named | None:
     if not found:
         return None
     group = found[0].group.group
-    newest, row = _newest(receipts)[group]
-    return next((each for each in found if each.receipt is newest), Named(newest, row, found[0].drive))
+    last, row = newest(receipts)[group]
+    return next((each for each in found if each.receipt is last), Named(last, row, found[0].drive))
 
 
 def unverified(receipts: Sequence[Receipt]) -> list[int]:
     """Groups of the shipment that the newest receipts do not say to be intact or rebuilt, in order."""
-    newest = _newest(receipts)
+    last = newest(receipts)
     total = max(receipt.record.groups_total for receipt in receipts)
-    return [number for number in range(total) if number not in newest or newest[number][1].state not in VERIFIED]
-
-
-def _newest(receipts: Sequence[Receipt]) -> dict[int, tuple[Receipt, ReceiptGroup]]:
-    """By number: the receipt that speaks of the group last, and what it says."""
-    newest: dict[int, tuple[Receipt, ReceiptGroup]] = {}
-    for receipt in sorted(receipts, key=lambda each: each.record.at):
-        newest.update((group.group, (receipt, group)) for group in receipt.record.groups)
-    return newest
+    return [number for number in range(total) if number not in last or last[number][1].state not in VERIFIED]

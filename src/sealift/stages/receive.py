@@ -1,0 +1,320 @@
+"""The receipt from what verify found: reports of every host in, the receiver's signed statement out.
+
+    weigh    reports + the seal -> a state for every drive and group (pure)
+    make     -> ReceiptRecord, signed, and checked as its reader will (trade/receipt.py)
+    write    -> NAME.receipt.json(.sig); the one that was there is kept
+
+What holds: a receipt never says more than the reports. A reading of a drive counts if it was read to its end, under
+exactly this seal and the manifest that it names, at a time between the sealing and now, and if the report says how many
+faults it found; whatever else is there counts as not read, and why is told. Of one medium the newest reading counts.
+The same reports in any order, merged on the way or not, say the same. docs/spec/receipt.md has the rules by number.
+
+Reports are not signed: the receiver answers for them, and the receipt names them by digest. What is not here: reading
+drives (verify.py), who is told what (trade/discrepancy.py), words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from blake3 import blake3
+
+from sealift.errors import BadInput, FormatError, NotAllHere, Refused
+from sealift.formats.manifest import FileRef
+from sealift.formats.sshsig import MAX_ARMORED
+from sealift.reading import trust
+from sealift.reading.survey_views import Survey
+from sealift.stages import verify_join as join
+from sealift.stages.verify_report import VerifyReport
+from sealift.trade import receipt as receipts
+from sealift.trade import source_release
+from sealift.trade.receipt import Receipt, ReceiptDrive, ReceiptGroup, ReceiptRecord, Receiver, State
+from sealift.trade.signing import read_limited, write_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.seal import SealGroup
+    from sealift.reading.trust import TrustedSeal
+    from sealift.stages.verify_join import Case
+    from sealift.stages.verify_report import Present, Report
+    from sealift.trade.signing import Signer
+
+CLOCKS = timedelta(seconds=2)  # for which the next receipt waits, so that it is later than the one that it supersedes
+MAX_NOTES = 1_000
+
+
+class Weighed(NamedTuple):
+    """What the reports come to. `why` says of a drive that is in a report, and does not count, why it does not."""
+
+    groups: list[ReceiptGroup]
+    reports: list[FileRef]
+    why: dict[str, str]
+    notes: list[str]
+
+
+class Made(NamedTuple):
+    """A receipt that was made, or was there already and says the same (`new` is false), and where it lies."""
+
+    receipt: Receipt
+    path: str
+    new: bool
+    superseded: str | None
+
+
+class _Slot(NamedTuple):
+    """A drive's place: its state, when that was read, and the readings that count, one a medium."""
+
+    state: State
+    read_at: str
+    readings: list[Present]
+
+
+def weigh(trusted: TrustedSeal, parts: Sequence[tuple[str, bytes]], now: datetime, *, final: bool = False) -> Weighed:
+    """A state for each group of which something was read; with `final`, when no more drives will come, for all.
+
+    `parts` are names and bytes of reports of verify or inspect. BadInput for a file that is none, or is not of this
+    shipment and these manifests.
+    """
+    given = {blake3(data).hexdigest(): (name, data) for name, data in sorted(parts, reverse=True)}
+    if not 1 <= len(given) <= receipts.MAX_REPORTS:
+        raise BadInput(
+            f"{len(given):,} reports are given; 1 to {receipts.MAX_REPORTS:,} are wanted",
+            hint="what `sealift verify --json` printed, of each host",
+        )
+    found = Survey(trusted.seal.shipment, [], [], trusted.seal, trusted, "file", [], [])
+    known, reports = join.cases(found, [given[digest] for digest in sorted(given)])
+    rules = _Rules(trusted, reports, now)
+    why: dict[str, str] = {}
+    groups = []
+    for sealed in trusted.seal.groups:
+        group = _group(sealed, known[sealed.group], rules, why, final=final)
+        if group is not None:
+            groups.append(group)
+    files = [FileRef(bytes=len(given[digest][1]), blake3=digest) for digest in sorted(given)]
+    return Weighed(groups, files, why, _notes(reports, rules))
+
+
+class _Rules:
+    """Which readings count, and which are of one medium."""
+
+    def __init__(self, trusted: TrustedSeal, reports: Sequence[tuple[str, Report]], now: datetime) -> None:
+        self._seal = trusted.reference.seal.blake3
+        self._sealed_at, self._now = trust.sealed_at(trusted.seal), now
+        self._drives: dict[str | None, set[str]] = {None: set()}  # serial number of a medium -> drives that it was
+        for _, report in reports:
+            for group in report.groups:
+                for copy in group.present:
+                    self._drives.setdefault(copy.medium, set()).add(copy.drive)
+
+    def medium(self, copy: Present) -> str | None:
+        """The serial number of the medium; None where it tells none, or one that several drives tell (of a hub)."""
+        return copy.medium if len(self._drives[copy.medium]) == 1 else None
+
+    def objection(self, copy: Present) -> str | None:
+        """Why a reading does not count; None: it does."""
+        if not copy.verified:
+            return "it was only looked at (inspect), or nobody trusted signed its manifest"
+        if copy.read_at is None or copy.faults is None:
+            return "the report does not say when it was read and what was wrong: an earlier sealift made it"
+        if copy.against is None:
+            return "it was read without a seal that holds"
+        if copy.against != self._seal:
+            return "it was read against another seal than this one"
+        at = receipts.instant(copy.read_at, "report")
+        if at > self._now:
+            return f"it was read at {copy.read_at}, which is still to come: a clock is wrong"
+        if at < self._sealed_at:
+            return f"it was read at {copy.read_at}, before the shipment was sealed: a clock is wrong"
+        return None
+
+
+def _group(sealed: SealGroup, case: Case, rules: _Rules, why: dict[str, str], *, final: bool) -> ReceiptGroup | None:
+    """What is said of a group; None: nothing, as nothing of it was read."""
+    slots = [_slot(case.copies.get(slot, []), rules, final=final) for slot in range(len(sealed.drives))]
+    for at, row in enumerate(sealed.drives):
+        reasons = [why_not for copy in case.copies.get(at, []) if (why_not := rules.objection(copy))]
+        if slots[at].state == "unseen" and reasons:
+            why[row.id] = "; ".join(sorted(set(reasons)))
+    case = dataclasses.replace(case, copies={at: slot.readings for at, slot in enumerate(slots) if slot.readings})
+    if not case.copies and not final:
+        return None
+    return ReceiptGroup(
+        group=sealed.group,
+        manifest=sealed.manifest,
+        data=sealed.data,
+        parity=sealed.parity,
+        state=_state(case, [slot.state for slot in slots]),
+        drives=[
+            ReceiptDrive(id=row.id, number=row.number, serial=row.serial, state=slot.state, read_at=slot.read_at)
+            for row, slot in zip(sealed.drives, slots, strict=True)
+        ],
+    )
+
+
+def _slot(copies: Sequence[Present], rules: _Rules, *, final: bool) -> _Slot:
+    media: dict[str, list[Present]] = {}
+    for copy in copies:
+        if rules.objection(copy) is None:
+            media.setdefault(rules.medium(copy) or copy.mount, []).append(copy)
+    if not media:
+        return _Slot("lost" if final and not copies else "unseen", "", [])
+    last = {medium: _newest(each) for medium, each in media.items()}
+    clean: dict[State, str] = {}
+    for medium, reading in last.items():
+        if _is_clean(reading):
+            again = reading.rebuilt or not all(map(_is_clean, media[medium]))
+            state: State = "rebuilt" if again else "intact"
+            clean[state] = max(clean.get(state, ""), str(reading.read_at))
+    for best in ("intact", "rebuilt"):
+        if best in clean:
+            return _Slot(best, clean[best], list(last.values()))
+    return _Slot("lost", max(str(each.read_at) for each in last.values()), list(last.values()))
+
+
+def _is_clean(reading: Present) -> bool:
+    return not reading.damage and reading.faults == 0
+
+
+def _newest(readings: Sequence[Present]) -> Present:
+    """The newest reading of a medium; of several of one second, all that they found."""
+    at = max(str(each.read_at) for each in readings)
+    last = [each for each in readings if each.read_at == at]
+    return msgspec.structs.replace(
+        last[0],
+        damage=sorted({run for each in last for run in each.damage}),
+        faults=max(each.faults or 0 for each in last),
+        rebuilt=any(each.rebuilt for each in last),
+    )
+
+
+def _state(case: Case, drives: Sequence[State]) -> State:
+    if case.is_lost(final=False):
+        return "lost"
+    if "unseen" in drives:
+        return "unseen"
+    if set(drives) == {"intact"}:
+        return "intact"
+    return "lost" if not case.copies or case.is_lost(final=True) else "rebuilt"
+
+
+def _notes(reports: Sequence[tuple[str, Report]], rules: _Rules) -> list[str]:
+    """What else a receiver should know before signing, the same for the same reports in any order."""
+    notes = set()
+    for name, report in reports:
+        if isinstance(report, VerifyReport) and report.read_from == "cache":
+            notes.add(f"{name}: it was read through the cache there, not from the medium alone")
+        for group in report.groups:
+            for copy in group.present:
+                medium = rules.medium(copy)
+                if medium and medium != copy.serial and not copy.rebuilt:
+                    notes.add(f"{copy.drive} was packed on {copy.serial}, and was read on medium {medium}")
+    return [join.words(note) for note in sorted(notes)[:MAX_NOTES]]
+
+
+# --- signed, and written
+
+
+def path_of(folder: str, consignment_id: str) -> str:
+    """Where the receipt of a consignment lies."""
+    return os.path.normpath(os.path.join(folder, f"{consignment_id}.receipt.json"))
+
+
+def receive(
+    trusted: TrustedSeal,
+    weighed: Weighed,
+    receiver: Receiver,
+    signer: Signer,
+    allowed: AllowedSigners,
+    folder: str,
+    now: datetime,
+) -> Made:
+    """Sign what was weighed as `receiver`, and write it into `folder`.
+
+    A receipt that is there is kept under a number; one that says the same but for its time stays as it is. Raises
+    NotAllHere when nothing was read, Refused for a key of the origin's, SignatureInvalid for one that does not count,
+    BadInput for a folder that cannot be written.
+    """
+    if not weighed.groups:
+        first = next(iter(sorted(weighed.why.items())), None)
+        said = f": {first[0]}: {first[1]}" if first else ""
+        raise NotAllHere(
+            f"no drive was read to its end against this seal{said}",
+            hint="sealift verify MNT... --seal FILE --json > REPORT.json, with this seal; then this again",
+        )
+    source_release.refuse_origin(signer.public_key.fingerprint, origin_keys(trusted))
+    path = path_of(folder, trusted.seal.consignment_id)
+    before = _before(path, allowed)
+    record = record_of(trusted, weighed, receiver, now)
+    if before is not None:
+        if _same(before, record, signer):
+            return Made(before, path, new=False, superseded=None)
+        record = msgspec.structs.replace(record, at=_later(before, now).strftime(receipts.TIME))
+    data = receipts.encode(record)
+    signature = signer.sign(data, receipts.NAMESPACE)
+    receipt = receipts.check_receipt(data, signature, allowed)
+    return Made(receipt, path, new=True, superseded=write_pair(path, data, signature))
+
+
+def origin_keys(trusted: TrustedSeal) -> dict[str, str]:
+    """Fingerprints of keys that cannot receive the shipment, and whose they are."""
+    author = source_release.author_key(trusted.declaration)
+    return {
+        trusted.release.fingerprint: "who released the declaration",
+        trusted.signer.fingerprint: "who sealed the shipment",
+        author: "the declaration's author",
+    }
+
+
+def record_of(trusted: TrustedSeal, weighed: Weighed, receiver: Receiver, now: datetime) -> ReceiptRecord:
+    """What the receiver signs of what was weighed, which must speak of a group."""
+    seal = trusted.seal
+    return ReceiptRecord(
+        shipment=seal.shipment,
+        consignment_id=seal.consignment_id,
+        rehearsal=seal.rehearsal,
+        declaration=seal.declaration,
+        seal=trusted.reference.seal,
+        received_by=receiver,
+        at=now.astimezone(UTC).strftime(receipts.TIME),
+        reports=weighed.reports,
+        groups_total=len(seal.groups),
+        drives_total=sum(len(group.drives) for group in seal.groups),
+        groups=weighed.groups,
+    )
+
+
+def _before(path: str, allowed: AllowedSigners) -> Receipt | None:
+    """The receipt that is there, if there is one that holds; another is kept, and not looked at further."""
+    if not (os.path.lexists(path) and os.path.lexists(path + ".sig")):
+        return None
+    data = read_limited(path, receipts.MAX_RECEIPT, "receipt")
+    signature = read_limited(path + ".sig", MAX_ARMORED, "the receipt's signature")
+    with contextlib.suppress(FormatError, Refused):
+        return receipts.check_receipt(data, signature, allowed)
+    return None
+
+
+def _same(before: Receipt, record: ReceiptRecord, signer: Signer) -> bool:
+    return before.key == signer.public_key and msgspec.structs.replace(before.record, at=record.at) == record
+
+
+def _later(before: Receipt, now: datetime) -> datetime:
+    """A time after that of the receipt which is superseded: the later of two counts."""
+    ahead = before.at + timedelta(seconds=1) - now
+    if ahead > CLOCKS:
+        raise Refused(
+            f"the receipt that is there says {before.record.at}, which is still to come",
+            hint="set this host's clock; or move the receipt away if its own was wrong",
+        )
+    if ahead > timedelta(0):
+        time.sleep(ahead.total_seconds())
+        return before.at + timedelta(seconds=1)
+    return now

@@ -1,0 +1,126 @@
+"""The release of the source: seal and receipts from files, the verdict, and the signed statement.
+
+    look     the papers, read and checked -> what is wrong with them, and which groups are not verified
+    release  where nothing is: NAME.source-release.json(.sig); the one that was there is kept
+
+What holds: nothing is signed while one of the receipts given does not hold, whatever the others say: what came damaged
+might have been the newer word. Nothing is deleted. The rules are in trade/source_release.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from datetime import UTC
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from sealift.errors import BadInput, FormatError, Refused
+from sealift.formats.sshsig import MAX_ARMORED
+from sealift.stages import erase_papers, receive
+from sealift.trade import source_release as records
+from sealift.trade.receipt import TIME
+from sealift.trade.signing import read_limited, write_pair
+from sealift.trade.source_release import Ground, Lacking, SourceRelease, SourceReleaseRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.reading.trust import TrustedSeal
+    from sealift.trade.receipt import Receipt, Receiver
+    from sealift.trade.signing import Signer
+
+
+class Looked(NamedTuple):
+    """What was found: receipts that hold, objections to papers, and groups that the receipts leave open."""
+
+    ground: Ground
+    receipts: list[Receipt]
+    objections: list[str]
+    lacking: list[Lacking]
+
+    @property
+    def may_be_freed(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.objections and not self.lacking
+
+
+class Released(NamedTuple):
+    """The statement, where it lies, whether it was made now, and the new name of the one that was there."""
+
+    statement: SourceRelease
+    path: str
+    new: bool
+    superseded: str | None
+
+
+def look(trusted: TrustedSeal, files: Sequence[str], allowed: AllowedSigners, now: datetime) -> Looked:
+    """Read and check the receipts in `files`; BadInput where one cannot be read, or too many are given."""
+    if len(set(files)) > records.MAX_RECEIPTS:
+        raise BadInput(f"{len(set(files)):,} receipts are given; at most {records.MAX_RECEIPTS:,} are allowed")
+    held: dict[str, Receipt] = {}
+    objections = []
+    for path in dict.fromkeys(files):
+        try:
+            receipt = erase_papers.receipt(path, allowed)
+        except (FormatError, Refused) as error:
+            objections.append(str(error))
+        else:
+            held[receipt.file.blake3] = receipt
+    ground = Ground(trusted.seal, trusted.reference.seal, trusted.declaration, receive.origin_keys(trusted))
+    objections += records.objections(ground, list(held.values()), now)
+    receipts = [each for each in held.values() if not records.objections_to(ground, each, now)]
+    return Looked(ground, receipts, objections, records.lacking(ground, receipts))
+
+
+def path_of(folder: str, consignment_id: str) -> str:
+    """Where the statement for a consignment lies."""
+    return os.path.normpath(os.path.join(folder, f"{consignment_id}.source-release.json"))
+
+
+def release(
+    looked: Looked, person: Receiver, signer: Signer, allowed: AllowedSigners, folder: str, now: datetime
+) -> Released:
+    """Sign that the source may be freed, and write it into `folder`; one that says the same but for its time stays.
+
+    Raises Refused where it may not be or the key is a receiver's, SignatureInvalid for one that does not count,
+    BadInput for a folder that cannot be written.
+    """
+    if not looked.may_be_freed:
+        raise Refused("the source may not be freed")
+    seal = looked.ground.seal
+    record = SourceReleaseRecord(
+        shipment=seal.shipment,
+        consignment_id=seal.consignment_id,
+        rehearsal=seal.rehearsal,
+        declaration=seal.declaration,
+        seal=looked.ground.file,
+        groups_total=len(seal.groups),
+        receipts=records.counted(looked.receipts),
+        released_by=person,
+        at=now.astimezone(UTC).strftime(TIME),
+    )
+    path = path_of(folder, seal.consignment_id)
+    before = _before(path, allowed)
+    same = before is not None and msgspec.structs.replace(before.record, at=record.at) == record
+    if before is not None and same and before.fingerprint == signer.public_key.fingerprint:
+        return Released(before, path, new=False, superseded=None)
+    records.refuse_receiver(signer.public_key.fingerprint, record.receipts)
+    data = records.encode(record)
+    signature = signer.sign(data, records.NAMESPACE)
+    statement = records.check_source_release(data, signature, allowed)
+    return Released(statement, path, new=True, superseded=write_pair(path, data, signature))
+
+
+def _before(path: str, allowed: AllowedSigners) -> SourceRelease | None:
+    """The statement that is there, if it holds."""
+    if not (os.path.lexists(path) and os.path.lexists(path + ".sig")):
+        return None
+    data = read_limited(path, records.MAX_SOURCE_RELEASE, "release of the source")
+    signature = read_limited(path + ".sig", MAX_ARMORED, "its signature")
+    with contextlib.suppress(FormatError, Refused):
+        return records.check_source_release(data, signature, allowed)
+    return None

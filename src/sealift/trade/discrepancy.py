@@ -1,0 +1,299 @@
+"""The discrepancy report: what was sealed and what came, carrier by carrier, what that means, what to do, whom to tell.
+
+    seal + declaration + receipt -> Discrepancy -> lines for people, JSON, a form for the custody log
+
+What holds: it is made from the signed seal and what a receipt says, so that who has these two can make it again; every
+drive of the seal is counted, under the carrier that the seal names, and every one that is not as it was sent is listed.
+It gives no advice on law and says nothing of why. Recording it is the custody log's matter: `form` fills in the form of
+`sealift handover`.
+
+What is not here: judging drives (stages/receive.py), files, the terminal.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from sealift.formats import strict
+from sealift.trade import custody_form
+from sealift.trade.receipt import VERIFIED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sealift.formats.seal import Seal
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.receipt import ReceiptDrive, ReceiptGroup, ReceiptRecord
+
+What = Literal["intact", "rebuilt", "damaged", "missing", "unread"]
+WIDTH = 118
+MAX_NAMED = 20  # drives by name in one sentence
+NOT_ADVICE = "Prepared from the seal, the receipt and what people stated; not legal advice."
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """A drive that is not as it was sent. `what`: unread drives are not here, or are here and nobody has read them."""
+
+    drive: str
+    number: int
+    group: int
+    serial: str
+    what: What
+    read_at: str | None
+    why: str | None
+
+
+class CarrierPart(Struct, frozen=True, kw_only=True):
+    """What became of the drives of one carrier: counts of all of them, and those that are not as they were sent."""
+
+    carrier: str
+    contact: str
+    expected: int
+    intact: int
+    rebuilt: int
+    damaged: int
+    missing: int
+    unread: int
+    drives: list[Line]
+
+
+class GroupPart(Struct, frozen=True, kw_only=True):
+    """What that means for the data of one group; `needs`: as many more drives give every byte, whichever they are."""
+
+    group: int
+    state: str
+    data: int
+    parity: int
+    whole: int
+    needs: int
+
+
+class Tell(Struct, frozen=True, kw_only=True):
+    """Somebody who should hear of it."""
+
+    who: str
+    contact: str
+    about: str
+
+
+class Discrepancy(Struct, frozen=True, kw_only=True):
+    """The whole report. `state`: all data is `verified`, `recoverable`, `unseen` (not enough is read) or `lost`."""
+
+    shipment: str
+    consignment_id: str
+    rehearsal: bool
+    at: str
+    received_by: str
+    drives_total: int
+    state: Literal["verified", "recoverable", "unseen", "lost"]
+    carriers: list[CarrierPart]
+    groups: list[GroupPart]
+    means: list[str]
+    todo: list[str]
+    tell: list[Tell]
+
+
+def compare(
+    seal: Seal, declaration: Declaration, officer: str, record: ReceiptRecord, why: Mapping[str, str]
+) -> Discrepancy | None:
+    """What differs from what was sealed; None where every drive of the seal is intact.
+
+    `officer` released the declaration; `why` says of drives by id why a reading of theirs does not count.
+    """
+    said = {group.group: group for group in record.groups}
+    lines = list(_lines(seal, said, why))
+    if all(line.what == "intact" for _, line in lines):
+        return None
+    groups = [_group(sealed.group, sealed.data, sealed.parity, said.get(sealed.group)) for sealed in seal.groups]
+    carriers = [
+        _carrier(name, [line for carrier, line in lines if carrier == name], declaration)
+        for name in dict.fromkeys(carrier for carrier, _ in lines)
+    ]
+    wrong = [line for _, line in lines if line.what != "intact"]
+    state = _state(groups)
+    return Discrepancy(
+        shipment=seal.shipment,
+        consignment_id=seal.consignment_id,
+        rehearsal=seal.rehearsal,
+        at=record.at,
+        received_by=f"{record.received_by.name} ({record.received_by.organisation}), {record.received_by.contact}",
+        drives_total=record.drives_total,
+        state=state,
+        carriers=carriers,
+        groups=groups,
+        means=list(_means(groups)),
+        todo=list(_todo(wrong, state)),
+        tell=list(_tell(carriers, wrong, declaration, officer)),
+    )
+
+
+def _lines(seal: Seal, said: Mapping[int, ReceiptGroup], why: Mapping[str, str]) -> Iterator[tuple[str, Line]]:
+    for sealed in seal.groups:
+        group = said.get(sealed.group)
+        for slot, row in enumerate(sealed.drives):
+            drive = group.drives[slot] if group else None
+            line = Line(
+                drive=row.id,
+                number=row.number,
+                group=sealed.group,
+                serial=row.serial,
+                what=_what(drive),
+                read_at=drive.read_at or None if drive else None,
+                why=why.get(row.id),
+            )
+            yield row.carrier, line
+
+
+def _what(drive: ReceiptDrive | None) -> What:
+    if drive is None or drive.state == "unseen":
+        return "unread"
+    if drive.state == "lost":
+        return "damaged" if drive.read_at else "missing"
+    return drive.state
+
+
+def _carrier(name: str, lines: Sequence[Line], declaration: Declaration) -> CarrierPart:
+    counts = {what: sum(line.what == what for line in lines) for what in _WORDS}
+    contact = next((each.contact for each in declaration.carriers if each.name == name), "")
+    wrong = [line for line in lines if line.what != "intact"]
+    return CarrierPart(carrier=name, contact=contact, expected=len(lines), drives=wrong, **counts)
+
+
+def _group(number: int, data: int, parity: int, group: ReceiptGroup | None) -> GroupPart:
+    whole = sum(drive.state in VERIFIED for drive in group.drives) if group else 0
+    state = group.state if group else "unseen"
+    needs = max(0, data - whole) if state == "unseen" else 0
+    return GroupPart(group=number, state=state, data=data, parity=parity, whole=whole, needs=needs)
+
+
+def _state(groups: Sequence[GroupPart]) -> Literal["verified", "recoverable", "unseen", "lost"]:
+    if any(group.state == "lost" for group in groups):
+        return "lost"
+    if any(group.needs for group in groups):
+        return "unseen"
+    return "verified" if all(group.whole == group.data + group.parity for group in groups) else "recoverable"
+
+
+# --- what it means, what to do, whom to tell
+
+
+def _means(groups: Sequence[GroupPart]) -> Iterator[str]:
+    for group in groups:
+        n = group.data + group.parity
+        if group.state == "lost":
+            yield f"group {group.group}: some data CANNOT be had from what came"
+        elif group.needs:
+            more = f"any {_drives(group.needs)} more of it"
+            yield f"group {group.group}: {group.whole} of {n} drives are whole; {more} would give every byte"
+        elif group.whole < n:
+            spare = max(0, group.whole - group.data)
+            left = f"{spare} more may be lost" if spare else "no other may be lost"
+            yield f"group {group.group}: every byte can be had, from {group.whole} of {n} drives that are whole; {left}"
+
+
+def _todo(wrong: Sequence[Line], state: str) -> Iterator[str]:
+    if any(line.what == "unread" for line in wrong):
+        yield "look for what is not here and wait for it; verify it, and make the receipt again with all reports"
+    if any(line.what == "damaged" for line in wrong):
+        yield "`sealift repair MNT...` mends damaged drives from the others of their group; then verify them again"
+    if any(line.what == "missing" for line in wrong):
+        yield "`sealift repair MNT... --onto MNT` makes a missing drive again on an empty one; then verify that one"
+    if state == "lost":
+        yield "`sealift repair MNT... --fetch-list` says what the origin must send again"
+    if any(line.what != "rebuilt" for line in wrong):
+        yield "the source is NOT to be freed: it may be the only other copy of what is not verified"
+
+
+def _tell(
+    carriers: Sequence[CarrierPart], wrong: Sequence[Line], declaration: Declaration, officer: str
+) -> Iterator[Tell]:
+    about = "all of this; keep the source" if any(line.what != "rebuilt" for line in wrong) else "all of this"
+    yield Tell(who=declaration.shipper.legal_name, contact=declaration.shipper.contact, about=about)
+    yield Tell(
+        who=declaration.author.name, contact=declaration.author.email, about="all of this, as author of the declaration"
+    )
+    for each in carriers:
+        if each.drives:
+            yield Tell(who=each.carrier, contact=each.contact, about=f"their drives: {_serials(each.drives)}")
+    if any(line.what in {"missing", "unread"} for line in wrong):
+        about = "declared goods are not where they were declared to go"
+        yield Tell(who=officer, contact="who released the declaration", about=about)
+
+
+def _drives(count: int) -> str:
+    return "1 drive" if count == 1 else f"{count:,} drives"
+
+
+def _serials(lines: Sequence[Line]) -> str:
+    named = ", ".join(line.serial for line in lines[:MAX_NAMED])
+    return named + (f" and {len(lines) - MAX_NAMED:,} more" if len(lines) > MAX_NAMED else "")
+
+
+# --- for people
+
+
+_WORDS: dict[What, str] = {
+    "intact": "intact",
+    "rebuilt": "made again, and verified",
+    "damaged": "damaged",
+    "missing": "did not come",
+    "unread": "not here, or not read",
+}
+
+
+def as_text(report: Discrepancy) -> str:
+    """The report as lines for people; they print, whatever the names in it are."""
+    lines = ["REHEARSAL: these drives are no goods", ""] if report.rehearsal else []
+    lines += [
+        "DISCREPANCY REPORT",
+        f"shipment {report.shipment}, consignment {report.consignment_id}: {_drives(report.drives_total)}",
+        f"as of {report.at}, by {report.received_by}",
+    ]
+    for carrier in report.carriers:
+        lines += ["", f"carrier {carrier.carrier or '(none)'}: {_drives(carrier.expected)} expected"]
+        counts = {what: getattr(carrier, what) for what in _WORDS}
+        lines.append("  " + ", ".join(f"{count:,} {_WORDS[what]}" for what, count in counts.items() if count))
+        for line in carrier.drives:
+            why = f" ({line.why})" if line.why else ""
+            read = f", read {line.read_at}" if line.read_at else ""
+            number = f"drive {line.number} of {report.drives_total}"
+            lines.append(f"  {line.drive} {number}, serial {line.serial}: {_WORDS[line.what].upper()}{read}{why}")
+    sections = [("what it means", report.means), ("what to do", report.todo)]
+    sections.append(("whom to tell", [f"{each.who}, {each.contact}: {each.about}" for each in report.tell]))
+    for title, each in sections:
+        lines += ["", f"{title}:", *(wrapped for line in each for wrapped in _wrapped(line))]
+    lines += ["", NOT_ADVICE]
+    return "\n".join(map(_printable, lines)) + "\n"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+
+
+def _printable(line: str) -> str:
+    return "".join("\N{REPLACEMENT CHARACTER}" if strict.unprintable(each) else each for each in line)
+
+
+# --- for the custody log
+
+
+def form(report: Discrepancy, who: Mapping[str, str], here: Mapping[str, str]) -> str | None:
+    """The form of `sealift handover` that records it, filled in but for the place; None where there is nothing new.
+
+    `who` states it: name, org and the key's fingerprint. Drives that were made again have their record already, and
+    those that are `here` (by id) and only unread are no discrepancy.
+    """
+    cases = []
+    told: dict[What, list[Line]] = {}
+    for carrier in report.carriers:
+        lines = [line for line in carrier.drives if line.what != "rebuilt" and line.drive not in here]
+        cases += [[line.serial for line in lines]] if lines else []
+        for line in lines:
+            told.setdefault(line.what, []).append(line)
+    if not cases:
+        return None
+    said = "; ".join(f"{_WORDS[what]}: {_serials(lines)}" for what, lines in told.items())
+    return custody_form.discrepancy(report.consignment_id, cases, f"{said} (receipt of {report.at})", who)

@@ -1,0 +1,272 @@
+"""The release of the source: the origin's signed statement that what it kept of a shipment may be freed.
+
+    NAME.source-release.json        SourceReleaseRecord, canonical JSON
+    NAME.source-release.json.sig    SSHSIG over it, namespace `sealift-source-release`
+
+The source is not to be freed before the receiver's signed receipts say that everything was verified. `objections` says
+what is wrong with the papers, `lacking` which groups are not there, and only where both are empty there is anything to
+sign:
+
+1. Every receipt is of this shipment, consignment and declaration, and of exactly this seal: the groups and drives that
+   it names are the seal's.
+2. None is older than the seal, and none is from the future.
+3. None is signed with the key of the declaration's author, of who sealed or of who released: the origin cannot receive
+   from itself.
+4. The declaration that the seal binds states no legal hold.
+5. Of every group the newest receipt says of every drive that it is intact or rebuilt. A drive that is lost though
+   parity has what it held is not verified: nobody has made it again, and until somebody has, the source is the only
+   other copy.
+
+What holds of a SourceRelease that `check_source_release` returns: it is canonical and consistent, names for every group
+the receipt that counts, and an allowed signer signed it, with none of the keys that signed these. Whether the receipts
+are what it says they are, `objections` and `lacking` tell whoever has them. docs/spec/source-release.md says the same
+to the byte.
+
+What is not here: signatures of receipts (receipt.py has checked them), files, and freeing anything: sealift deletes no
+source.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import blake3
+from msgspec import Meta
+
+from sealift.errors import FormatError, KeyInvalid, Refused
+from sealift.formats import canonical, sshsig, strict
+from sealift.formats.canonical import Record
+from sealift.formats.manifest import Count, FileRef, Name, ShipmentId
+from sealift.trade.declaration import NO_HOLD
+from sealift.trade.receipt import MAX_GROUPS, VERIFIED, Receiver, TimeText, instant, newest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.seal import Seal, SealGroup
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.receipt import Receipt, ReceiptGroup
+
+NAMESPACE = "sealift-source-release"
+MAX_SOURCE_RELEASE = 8 << 20
+MAX_RECEIPTS = 1_000
+_NAME = "source-release.json"
+
+Fingerprint = Annotated[str, Meta(pattern=r"\ASHA256:[A-Za-z0-9+/]{43}\Z")]
+
+
+class CountedReceipt(Record, frozen=True, kw_only=True):
+    """A receipt that counts: its bytes, when and by whom, and the groups of which it is the newest."""
+
+    receipt: FileRef
+    at: TimeText
+    received_by: Receiver
+    fingerprint: Fingerprint
+    groups: Annotated[list[Count], Meta(min_length=1, max_length=MAX_GROUPS)]
+
+
+class SourceReleaseRecord(Record, frozen=True, kw_only=True):
+    """What the origin signs."""
+
+    type: Literal["sealift-source-release"] = "sealift-source-release"
+    version: Literal[1] = 1
+    shipment: ShipmentId
+    consignment_id: Name
+    rehearsal: bool
+    declaration: FileRef
+    seal: FileRef
+    groups_total: Annotated[int, Meta(ge=1, le=MAX_GROUPS)]
+    receipts: Annotated[list[CountedReceipt], Meta(min_length=1, max_length=MAX_RECEIPTS)]
+    released_by: Receiver
+    at: TimeText
+
+
+class SourceRelease(NamedTuple):
+    """A release of the source that `check_source_release` has accepted, and by whom it is signed."""
+
+    record: SourceReleaseRecord
+    principal: str
+    fingerprint: str
+    file: FileRef
+
+
+class Ground(NamedTuple):
+    """What receipts are held against: a seal that holds, the file seal.json, and the declaration that it binds.
+
+    `origin`: fingerprints of keys that cannot receive, and whose they are.
+    """
+
+    seal: Seal
+    file: FileRef
+    declaration: Declaration
+    origin: Mapping[str, str]
+
+
+class Lacking(NamedTuple):
+    """A group that is not verified, and why; the time of the receipt that counts (None: no receipt speaks of it).
+
+    `state` is that of the group; or `lost` or `unseen` where only a drive of it is.
+    """
+
+    group: int
+    state: str | None
+    at: str | None
+    why: str
+
+
+def author_key(declaration: Declaration) -> str:
+    """Fingerprint of the key of the declaration's author; Refused where it does not parse."""
+    try:
+        return sshsig.parse_public_key(declaration.author.public_key).fingerprint
+    except KeyInvalid as error:
+        raise Refused(f"the author's key cannot be compared: {error}") from error
+
+
+def refuse_origin(fingerprint: str, origin: Mapping[str, str]) -> None:
+    """Refused for a key of the origin's: it cannot receive from itself."""
+    if fingerprint in origin:
+        raise Refused(
+            f"the key {fingerprint} is that of {origin[fingerprint]}: the origin cannot receive from itself",
+            hint="whoever received and verified the drives signs, with a key of their own",
+        )
+
+
+# --- may the source be freed?
+
+
+def objections(ground: Ground, receipts: Sequence[Receipt], now: datetime) -> list[str]:
+    """What is wrong with the papers, by rules 1 to 4, a sentence each; each names the receipt by time and signer."""
+    found = []
+    for receipt in receipts:
+        name = f"the receipt of {receipt.record.at} by {receipt.principal}"
+        found += [f"{name} {why}" for why in objections_to(ground, receipt, now)]
+    hold = ground.declaration.legal_hold.strip()
+    if hold and hold != NO_HOLD:
+        found.append(f"the declaration states a legal hold: {hold}")
+    return found
+
+
+def objections_to(ground: Ground, receipt: Receipt, now: datetime) -> list[str]:
+    """What is wrong with one receipt, by rules 1 to 3; each ends a sentence that begins with its name."""
+    record, seal = receipt.record, ground.seal
+    if record.shipment != seal.shipment:
+        return [f"is of shipment {record.shipment}, and the seal is of {seal.shipment}"]
+    if record.seal != ground.file:
+        return ["is of another seal of this shipment: this one was superseded, or supersedes it"]
+    found = []
+    drives = sum(len(group.drives) for group in seal.groups)
+    facts = (record.consignment_id, record.rehearsal, record.declaration, record.groups_total, record.drives_total)
+    if facts != (seal.consignment_id, seal.rehearsal, seal.declaration, len(seal.groups), drives):
+        found.append("contradicts the seal that it names")
+    found += [
+        f"has group {group.group} otherwise than the seal"
+        for group in record.groups
+        if group.group >= len(seal.groups) or not _is(group, seal.groups[group.group])
+    ][:1]
+    if record.at < seal.sealed_at:
+        found.append(f"is older than the seal, which is of {seal.sealed_at}")
+    if receipt.at > now:
+        found.append("is still to come: a clock is wrong")
+    if receipt.fingerprint in ground.origin:
+        found.append(f"is signed by {ground.origin[receipt.fingerprint]}: the origin cannot receive from itself")
+    return found
+
+
+def _is(group: ReceiptGroup, sealed: SealGroup) -> bool:
+    said = (group.manifest, group.data, group.parity, [(each.id, each.number, each.serial) for each in group.drives])
+    drives = [(each.id, each.number, each.serial) for each in sealed.drives]
+    return said == (sealed.manifest, sealed.data, sealed.parity, drives)
+
+
+def lacking(ground: Ground, receipts: Sequence[Receipt]) -> list[Lacking]:
+    """The groups of the seal that are not verified, in order (rule 5)."""
+    last = newest(receipts)
+    found = []
+    for sealed in ground.seal.groups:
+        if sealed.group not in last:
+            found.append(Lacking(sealed.group, None, None, "no receipt that holds speaks of it"))
+            continue
+        receipt, group = last[sealed.group]
+        open_ = [each for each in group.drives if each.state not in VERIFIED]
+        if group.state in VERIFIED and not open_:
+            continue
+        open_states = [group.state] if group.state not in VERIFIED else [each.state for each in open_]
+        state = "lost" if "lost" in open_states else "unseen"
+        drives = ", ".join(f"{each.id} ({each.serial}) is {each.state}" for each in open_[:5])
+        more = f" and {len(open_) - 5:,} more" if len(open_) > 5 else ""
+        found.append(Lacking(sealed.group, state, receipt.record.at, f"{_WHY[state]}: {drives}{more}"))
+    return found
+
+
+_WHY = {
+    "lost": "not everything that was sent was verified, and what is lost was not made again",
+    "unseen": "not all of it was read",
+}
+
+
+# --- the record
+
+
+def counted(receipts: Sequence[Receipt]) -> list[CountedReceipt]:
+    """The receipts that count, with the groups of which each is the newest; sorted by digest."""
+    groups: dict[str, list[int]] = {}
+    by_digest = {receipt.file.blake3: receipt for receipt in receipts}
+    for number, (receipt, _) in sorted(newest(receipts).items()):
+        groups.setdefault(receipt.file.blake3, []).append(number)
+    return [
+        CountedReceipt(
+            receipt=by_digest[digest].file,
+            at=by_digest[digest].record.at,
+            received_by=by_digest[digest].record.received_by,
+            fingerprint=by_digest[digest].fingerprint,
+            groups=groups[digest],
+        )
+        for digest in sorted(groups)
+    ]
+
+
+def encode(record: SourceReleaseRecord) -> bytes:
+    """Canonical bytes; what is signed. FormatError: the record contradicts itself."""
+    data = canonical.encode(record)
+    decode(data)
+    return data
+
+
+def decode(data: bytes) -> SourceReleaseRecord:
+    """Parse and check a record's own consistency; FormatError otherwise. Says nothing about who signed it."""
+    record = canonical.decode(data, SourceReleaseRecord, limit=MAX_SOURCE_RELEASE, name=_NAME)
+    strict.check_texts(record, _NAME)
+    at = instant(record.at, _NAME)
+    digests = [each.receipt.blake3 for each in record.receipts]
+    if digests != sorted(set(digests)):
+        raise FormatError(f"{_NAME}: the receipts are not sorted by digest, each once")
+    if any(instant(each.at, _NAME) > at for each in record.receipts):
+        raise FormatError(f"{_NAME}: a receipt is later than the release that rests on it")
+    if any(each.groups != sorted(set(each.groups)) for each in record.receipts):
+        raise FormatError(f"{_NAME}: the groups of a receipt are not in order, each once")
+    if sorted(number for each in record.receipts for number in each.groups) != list(range(record.groups_total)):
+        raise FormatError(f"{_NAME}: not every group of the shipment has exactly one receipt")
+    return record
+
+
+def check_source_release(data: bytes, signature: bytes, allowed: AllowedSigners) -> SourceRelease:
+    """The release in `data`, if an allowed signer signed it, who did not sign a receipt of it.
+
+    FormatError, SignatureInvalid, Refused.
+    """
+    record = decode(data)
+    signer = allowed.signer(data, signature, NAMESPACE, instant(record.at, _NAME))
+    refuse_receiver(signer.fingerprint, record.receipts)
+    file = FileRef(bytes=len(data), blake3=blake3.blake3(data).hexdigest())
+    return SourceRelease(record, signer.principal, signer.fingerprint, file)
+
+
+def refuse_receiver(fingerprint: str, receipts: Sequence[CountedReceipt]) -> None:
+    """Refused for the key of a receipt: who received does not free the source, too."""
+    if any(each.fingerprint == fingerprint for each in receipts):
+        raise Refused(
+            f"the key {fingerprint} signed a receipt of this shipment: who received it does not free the source, too",
+            hint="somebody of the origin signs, with a key of their own",
+        )

@@ -10,7 +10,6 @@ from sealift.formats import age_keys
 from sealift.stages import keys as proving
 from sealift.stages import screen as screening
 from sealift.trade import declaration as declarations
-from sealift.trade.keys import Holder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,15 +45,15 @@ def screen(file: Path, signer: Signer) -> Path:
 def prove(file: Path, signer: Signer, identities: dict[str, str] | None = None) -> None:
     """A record of keys beside `file` by which every recipient passed."""
     parsed = declarations.parse(file.read_bytes(), draft=True)
-    holders = [Holder.of(row.name, row.organisation, row.recipient) for row in parsed.encryption.recipients]
     folder = file.with_name("samples")
-    made = proving.challenge(str(file), holders, str(folder), signer, by="Dana Engineer")
+    made = proving.challenge(str(file), str(folder), signer, by="Dana Engineer")
     known = filled.IDENTITIES | (identities or {})
     answers = []
     for holder, _, sample in made.samples:
         identity = age_keys.parse_identities((known[holder.recipient] + "\n").encode())
         answers.append(proving.load_answer(proving.answer(sample, identity).path))
-    proving.check(str(file), answers, signer, by="Dana Engineer")
+    waive = "a copy is in the safe" if len(parsed.encryption.recipients) == 1 else None
+    proving.check(str(file), answers, signer, by="Dana Engineer", waive=waive)
 
 
 def allow(names: str, key: str) -> str:

@@ -45,7 +45,6 @@ def encryption(*recipients: str) -> sections.Encryption:
         key_holder="Shipper GmbH",
         keys_travel_separately="yes",
         recipients=[sections.KeyHolder(name="I. Holder", organisation="Shipper GmbH", recipient=r) for r in recipients],
-        single_recipient_waiver="C. Chief: a copy is in the safe",
     )
 
 

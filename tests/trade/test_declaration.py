@@ -19,8 +19,8 @@ from sealift.trade import declaration as d
 from sealift.trade import explained, sections, template
 
 
-def recipients(*keys, same=False):
-    names = ["I. Holder"] * len(keys) if same else [f"Holder {number}" for number in range(len(keys))]
+def recipients(*keys):
+    names = [f"Holder {number}" for number in range(len(keys))]
     rows = [
         sections.KeyHolder(name=name, organisation="O", recipient=key) for name, key in zip(names, keys, strict=True)
     ]
@@ -201,8 +201,6 @@ def full():
         ),
         ({"data": replace(content().data, transfer_tool=" ")}, "data.transfer_tool: empty"),
         ({"data": replace(content().data, personal_data="sensitive")}, "data.sensitive_count: must be more than 0"),
-        ({"encryption": recipients(RECIPIENTS[0])}, "encryption.single_recipient_waiver: empty"),
-        ({"encryption": recipients(*RECIPIENTS, same=True)}, "encryption.single_recipient_waiver: empty"),
         (
             {"encryption": recipients(RECIPIENTS[0], RECIPIENTS[0])},
             "encryption.recipients[2].recipient: is there twice",

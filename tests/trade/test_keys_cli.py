@@ -12,13 +12,14 @@ import npm_age
 import pytest
 from click.testing import CliRunner
 from keys_cases import ALLOWED, DAY, HOLDERS, LINES, RECORDER, identity
+from msgspec.structs import replace
 from trade_cases import OFFICER, STRANGER, content
 
 from sealift.cli.keys import keys as command
 from sealift.errors import AgeError, BadInput, FormatError, IdentityMismatch, KeyInvalid, Refused, SignatureInvalid
 from sealift.formats import age_keys
 from sealift.stages import keys as stage
-from sealift.trade import key_sample, template
+from sealift.trade import key_sample, sections, template
 from sealift.trade import keys as records
 from sealift.trade.signing import Signer
 
@@ -31,7 +32,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SEALIFT_ALLOWED_SIGNERS", raising=False)
     (tmp_path / "allowed").write_text(LINES)
-    (tmp_path / "d.toml").write_text(template.render(content()))
+    declare(*HOLDERS)
     people = {"recorder": RECORDER, "officer": OFFICER, "stranger": STRANGER}
     monkeypatch.setattr(Signer, "open", lambda path: people[path])
     return tmp_path
@@ -57,9 +58,21 @@ def ssh_keygen(folder, name):
     return f"{name}=" + (folder / f"{name}.txt.pub").read_text()
 
 
+def declare(*recipients, file="d.toml", **changes):
+    """Recipients as NAME=KEY, or holders, into a declaration."""
+    rows = [
+        sections.KeyHolder(name=each.name, organisation=each.organisation, recipient=each.recipient)
+        if isinstance(each, records.Holder)
+        else sections.KeyHolder(name=each.partition("=")[0], recipient=each.partition("=")[2].strip())
+        for each in recipients
+    ]
+    encryption = replace(content().encryption, recipients=rows)
+    Path(file).write_text(template.render(content(encryption=encryption, **changes)))
+
+
 def challenged(*recipients, more=()):
-    args = [part for each in recipients for part in ("--recipient", each)]
-    return json.loads(run("challenge", "d.toml", *args, "--to", "out", *SIGN, *more, "--json").stdout)
+    declare(*recipients)
+    return json.loads(run("challenge", "d.toml", "--to", "out", *SIGN, *more, "--json").stdout)
 
 
 def by_age(folder, sample, name):
@@ -193,7 +206,7 @@ def test_an_answer_takes_no_files_place(folder, opened):
     with pytest.raises(BadInput, match="absent"):
         run("answer", opened[0], "--identity", "1.txt", "--out", "absent/a.json")
     with pytest.raises(BadInput, match=r"--to d\.toml: ") as caught:
-        run("challenge", "d.toml", "--recipient", f"A={HOLDERS[0].recipient}", "--to", "d.toml", *SIGN)
+        run("challenge", "d.toml", "--to", "d.toml", *SIGN)
     assert caught.value.hint
 
 
@@ -247,14 +260,14 @@ def test_another_consignment_and_no_record(folder, opened):
     assert run("check", "e.toml", *SIGNERS, code=5).stderr.count("of another consignment, SL-2026-4F7K2Q") == 1
     for args in (
         ("check", "e.toml", "--spoken", key_sample.new_code()),
-        ("challenge", "e.toml", "--recipient", f"A={HOLDERS[0].recipient}", "--to", "out"),
+        ("challenge", "e.toml", "--to", "out"),
     ):
         with pytest.raises(Refused, match="of another consignment"):
             run(*args, *SIGN)
 
 
 def test_a_record_that_was_altered_or_signed_by_others_is_not_followed(folder, opened):
-    challenge = ("challenge", "d.toml", "--recipient", f"A={HOLDERS[0].recipient}", "--to", "out", *SIGN)
+    challenge = ("challenge", "d.toml", "--to", "out", *SIGN)
     data = (folder / "d.keys.json").read_bytes()
     (folder / "d.keys.json").write_bytes(data.replace(b"Person 1", b"Person 9"))
     with pytest.raises(SignatureInvalid):
@@ -284,11 +297,8 @@ def test_a_record_that_was_altered_or_signed_by_others_is_not_followed(folder, o
 @pytest.mark.parametrize(
     ("args", "why"),
     [
-        (("challenge", "d.toml", "--recipient", "age1", "--to", "out", *SIGN), "not NAME=KEY"),
-        (("challenge", "d.toml", "--recipient", "=age1", "--to", "out", *SIGN), "not NAME=KEY"),
-        (("challenge", "d.toml", "--recipient", "A=age1xyz", "--to", "out", *SIGN), "recipient A: "),
-        (("challenge", "d.toml", "--recipient", f"A={HOLDERS[0].recipient}", "--to", "out", *SIGN[:3], " "), "by: "),
-        (("challenge", "x.toml", "--recipient", f"A={HOLDERS[0].recipient}", "--to", "out", *SIGN), "x.toml: No such"),
+        (("challenge", "d.toml", "--to", "out", *SIGN[:3], " "), "by: "),
+        (("challenge", "x.toml", "--to", "out", *SIGN), "x.toml: No such"),
         (("check", "d.toml", "--spoken", "abc", *SIGN), "a code has 24 letters"),
         (("check", "d.toml", "--spoken", "abc"), "a named person signs"),
         (("check", "d.toml", "--answer", "a", "--by", "x"), "a named person signs"),
@@ -343,7 +353,7 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
 def challenge(now=NOW):
-    return stage.challenge("d.toml", HOLDERS, "out", RECORDER, by="R", now=now)
+    return stage.challenge("d.toml", "out", RECORDER, by="R", now=now)
 
 
 def seen(folder):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.stages.keys import Result
-    from sealift.trade.keys import Holder, KeysRecord, Outcome, Problem
+    from sealift.trade.keys import KeysRecord, Outcome, Problem
 
 GROUP = """
 Prove, before drives leave, that each recipient can open what will be sealed for them.
@@ -26,13 +26,12 @@ age alone, and sends back a small file, or reads a code out over the telephone. 
 CHALLENGE = """
 Seal a sample for each recipient into DIR, and record, signed, beside the declaration in FILE who must answer.
 
-Give every recipient of the shipment, each time: a name, and the key that pack will be given. Send each sample to whom
-it names. The record, NAME.keys.json, knows the codes in them by digest alone. The same command again makes one more
+The recipients are those that the declaration names (encryption.recipients), for whom pack seals the drives. Send each
+sample to whom it names. The record, NAME.keys.json, knows the codes in them by digest alone. The same command again makes one more
 sample for each; those that were sent before can still be answered, for 30 days.
 
 \b
-  sealift keys challenge declaration.toml --recipient "Petra Petrel=age1..." \\
-      --recipient "Quim Petrel=ssh-ed25519 AAAA..." --to outbox --sign-with KEY --by "Dana Engineer"
+  sealift keys challenge declaration.toml --to outbox --sign-with KEY --by "Dana Engineer"
 
 Exit 0: written; 1: a key or a name that cannot be used; 5: the record that is there is not one to follow.
 """
@@ -70,19 +69,6 @@ Exit 0: nothing about keys holds the release; 5: something does, or an answer wa
 """
 
 
-def _parse(values: Sequence[str]) -> list[Holder]:
-    """The recipients of --recipient NAME=KEY. BadInput, KeyInvalid."""
-    from sealift.trade.keys import Holder
-
-    found = []
-    for value in values:
-        name, equals, key = value.partition("=")
-        if not (equals and name.strip() and key.strip()):
-            raise BadInput("a --recipient that is not NAME=KEY", hint='--recipient "Petra Petrel=age1..."')
-        found.append(Holder.of(name, "", key.strip()))
-    return found
-
-
 @click.group("keys", help=GROUP, short_help="Prove that recipients can open what is sealed for them.")
 def keys() -> None:
     """Nothing happens before the subcommand."""
@@ -90,30 +76,19 @@ def keys() -> None:
 
 @keys.command("challenge", help=CHALLENGE, short_help="Seal a sample for each recipient.", no_args_is_help=True)
 @click.argument("file", type=click.Path())
-@click.option(
-    "--recipient",
-    "recipients",
-    multiple=True,
-    required=True,
-    metavar="NAME=KEY",
-    help="A person, and their key: age1..., age1pq1... or an ssh-ed25519 line. Repeated.",
-)
 @click.option("--to", "folder", required=True, metavar="DIR", type=click.Path(), help="Where the samples are written.")
 @click.option("--sign-with", "key", required=True, metavar="KEY", type=click.Path(), help="SSH key of who signs.")
 @click.option("--by", required=True, metavar="NAME", help="Who signs: a person's name.")
 @common.allowed_signers_option
 @common.json_option
-def challenge(
-    file: str, recipients: tuple[str, ...], folder: str, key: str, by: str, allowed_signers: str | None, *,
-    as_json: bool,
-) -> None:  # fmt: skip
+def challenge(file: str, folder: str, key: str, by: str, allowed_signers: str | None, *, as_json: bool) -> None:
     """Seal, record, and say what to send to whom."""
     from sealift.stages import keys as stage
     from sealift.trade.signing import Signer
 
-    holders, signer = _parse(recipients), Signer.open(key)
+    signer = Signer.open(key)
     allowed = common.load_allowed(allowed_signers) if allowed_signers else None
-    result = stage.challenge(file, holders, folder, signer, by=by, allowed=allowed)
+    result = stage.challenge(file, folder, signer, by=by, allowed=allowed)
     _say_written(result, by, signer.public_key.fingerprint)
     for holder, _, sample in result.samples:
         common.say(f"send to {holder.words}: {sample}")
@@ -183,7 +158,7 @@ def check(
             _say_written(result, str(by), signer.public_key.fingerprint)
         wrote = _written(result, signer.public_key.fingerprint)
     else:
-        problems, checked = stage.standing(file, None, common.load_allowed(allowed_signers), now=now)
+        problems, checked = stage.standing(file, common.load_allowed(allowed_signers), now=now)
         record = checked.record if checked is not None else None
         wrote = {"keys": records.path_beside(file), "superseded": None, "fingerprint": None}
         result = None

@@ -60,14 +60,20 @@ class Answered(NamedTuple):
 
 
 def challenge(
-    path: str, holders: Sequence[Holder], folder: str, signer: Signer, *, by: str,
-    allowed: AllowedSigners | None = None, now: datetime | None = None,
+    path: str, folder: str, signer: Signer, *, by: str, allowed: AllowedSigners | None = None,
+    now: datetime | None = None,
 ) -> Result:  # fmt: skip
-    """Seal a sample for each of `holders` into `folder`, and write the record of the declaration in `path`.
+    """Seal a sample for each recipient of the declaration in `path` into `folder`, and write its record.
 
     Raises BadInput, KeyInvalid, FormatError, Refused.
     """
     declaration, target = _load(path), keys.path_beside(path)
+    holders = declared(declaration)
+    if not holders:
+        raise BadInput(
+            f"{path} names no recipient: nobody is there to open a sample",
+            hint="encryption.recipients: who can open the drives, each with a name and an age recipient",
+        )
     before = _before(target, signer, allowed)
     _make_folder(folder)
     record, sealed = keys.challenge(declaration.consignment_id, holders, before, by=by, now=now or datetime.now(UTC))
@@ -155,17 +161,21 @@ def load_checked(path: str, allowed: AllowedSigners) -> Checked | None:
 
 
 def standing(
-    path: str, holders: Sequence[Holder] | None, allowed: AllowedSigners, *, now: datetime | None = None
+    path: str, allowed: AllowedSigners, *, now: datetime | None = None
 ) -> tuple[list[Problem], Checked | None]:
     """What about keys holds the release of the declaration in `path`, and the record that it is told from.
 
-    `holders` are those to whom the drives are sealed; None takes those of the record. Raises BadInput, FormatError,
-    SignatureInvalid.
+    Raises BadInput, KeyInvalid, FormatError, SignatureInvalid.
     """
     declaration, checked = _load(path), load_checked(path, allowed)
-    if holders is None:
-        holders = checked.record.holders if checked is not None else []
+    holders = declared(declaration)
     return keys.standing(checked, declaration.consignment_id, holders, now or datetime.now(UTC)), checked
+
+
+def declared(declaration: Declaration) -> list[Holder]:
+    """Who can open the drives, as declared; rows without a key are a draft's. BadInput, KeyInvalid."""
+    rows = declaration.encryption.recipients
+    return [Holder.of(row.name, row.organisation, row.recipient) for row in rows if row.recipient]
 
 
 def _load(path: str) -> Declaration:

@@ -290,7 +290,6 @@ def declare(
         encryption=sections.Encryption(
             scheme=declarations.SCHEME, module=declarations.MODULE, key_holder=NOBODY, keys_travel_separately="no",
             recipients=[sections.KeyHolder(name=NOBODY, organisation=NOBODY, recipient=who.recipient)],
-            single_recipient_waiver=f"{WORD}: the key is gone when it is over",
         ),
         customs=sections.Customs(
             export_procedure=WORD, import_procedure=WORD, temporary="no", incoterm="EXW", incoterm_place=WORD

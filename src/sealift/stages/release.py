@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from sealift.errors import BadInput, FormatError, Refused, SealiftError
 from sealift.stages import keys as keys_stage
 from sealift.stages import screen as screening_stage
@@ -187,7 +185,7 @@ def _keys(
     path = keys.path_beside(file)
     try:
         checked = keys_stage.load_checked(file, allowed)
-        holders = [keys.Holder.of(*msgspec.structs.astuple(row)) for row in parsed.encryption.recipients]
+        holders = keys_stage.declared(parsed)
     except (FormatError, SealiftError) as error:
         return None, [f"{path}: {error}"]
     found = keys.standing(checked, parsed.consignment_id, holders, now, max_age_days=wanted.keys_days)

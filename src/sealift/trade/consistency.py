@@ -178,12 +178,6 @@ def _encryption(content: Content, found: list[str]) -> None:
             age.check_recipients(parsed)
         except KeyInvalid as error:
             found.append(f"encryption.recipients: {error}")
-    people = {" ".join(row.name.casefold().split()) for row in rows if row.name.strip()}
-    if rows and len(people) < 2 and not content.encryption.single_recipient_waiver.strip():
-        found.append(
-            "encryption.single_recipient_waiver: empty; where one person alone can open the drives, it wants who "
-            "accepts that, and why"
-        )
 
 
 def _customs(content: Content, found: list[str]) -> None:

@@ -183,10 +183,6 @@ HELP: dict[str, Help] = {
     "encryption.recipients.name": Help("", "wants a person's name"),
     "encryption.recipients.organisation": Help("", "wants for whom they hold it"),
     "encryption.recipients.recipient": Help("", "wants an age recipient, age1..."),
-    "encryption.single_recipient_waiver": Help(
-        "Only where one person alone can open the drives: who accepts that, and why. "
-        'Example: "C. Chief, 2026-11-20: the identity is in two safes"'
-    ),
     "customs": Help("Under which procedures the goods cross borders; claims, of which this software decides none."),
     "customs.export_procedure": Help('Example: "permanent export, 10 00"', "wants the procedure of export in words"),
     "customs.import_procedure": Help('Example: "free circulation"', "wants the procedure of import in words"),

@@ -140,7 +140,6 @@ class Encryption(Section, frozen=True, kw_only=True):
     key_holder: Text = ""
     keys_travel_separately: YesNo = ""
     recipients: Annotated[list[KeyHolder], Meta(max_length=MAX_SHORT_LIST)] = []
-    single_recipient_waiver: Text = ""
 
 
 class Customs(Section, frozen=True, kw_only=True):

@@ -27,8 +27,8 @@ CHALLENGE = """
 Seal a sample for each recipient into DIR, and record, signed, beside the declaration in FILE who must answer.
 
 The recipients are those that the declaration names (encryption.recipients), for whom pack seals the drives. Send each
-sample to whom it names. The record, NAME.keys.json, knows the codes in them by digest alone. The same command again makes one more
-sample for each; those that were sent before can still be answered, for 30 days.
+sample to whom it names. The record, NAME.keys.json, knows the codes in them by digest alone. The same command again
+makes one more sample for each; those that were sent before can still be answered, for 30 days.
 
 \b
   sealift keys challenge declaration.toml --to outbox --sign-with KEY --by "Dana Engineer"

@@ -107,7 +107,7 @@ def _pack(state, mounts, more=""):
     drives = " ".join(f"--to drives/{m} --serial drives/{m}=EXAMPLE-{carried[m][1]}" for m in mounts)
     return (
         f"pack corpus --state {state} --declaration declaration.toml {drives} --allow-same-filesystem --pack-size 1MiB"
-        f' --group-size 2 --parity 1 --recipient "$(age-keygen -y identity.txt)" --sign-with dana_key {more}'
+        f" --group-size 2 --parity 1 --sign-with dana_key {more}"
     )
 
 

@@ -31,7 +31,7 @@ def environment(home):
     """The caller's, with this interpreter's sealift first, no settings of the caller's, and a home of its own."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SEALIFT_", "XDG_"))}
-    return {**kept, "PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", "TMPDIR": str(home)}
+    return {**kept, "PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", "TMPDIR": str(home), "COPY": str(ROOT)}
 
 
 def run(script, folder):

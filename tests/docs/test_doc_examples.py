@@ -56,7 +56,7 @@ def test_the_guide_to_custody_goes_on_from_the_declaration(tmp_path):
     )
     folder = tmp_path / "custody"
     folder.mkdir()
-    script = "".join(blocks(ROOT / "README.md", "bash")[:2]) + release + "".join(blocks(CUSTODY, "bash"))
+    script = "".join(blocks(ROOT / "README.md", "bash")[:3]) + release + "".join(blocks(CUSTODY, "bash"))
     done = run(script + "\nsealift custody custody --declaration declaration.toml --final || test $? -eq 3\n", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "taken from copies: 1 event and 2 signatures" in done.stderr

@@ -59,6 +59,7 @@ from sealift.trade import (
     custody_event,
     custody_graph,
     discrepancy,
+    gate,
     key_sample,
     keys,
     labels,
@@ -68,8 +69,11 @@ from sealift.trade import (
     lists_us,
     lists_xml,
     matching,
+    revision,
+    rules,
     screener,
     screening,
+    template,
     typeset,
     worksheet,
 )
@@ -241,13 +245,32 @@ def seal_bundle(data: bytes) -> None:
     each(strict, mended if data else strict)
 
 
-@target(lambda: [_sealed()[mf.SEAL_FILES[2]], declarations.template("SL-2026-SEEDED").encode()])
+@target(
+    lambda: [
+        _sealed()[mf.SEAL_FILES[2]],
+        template.render(declarations.blank("SL-2026-SEEDED", date(2026, 11, 26))).encode(),
+    ]
+)
 def declaration(data: bytes) -> None:
     """declaration.toml, as a draft and complete; written again it says the same."""
     found, faults = declarations.review(data)
     assert found is not None or faults
-    declarations.parse(data, draft=True)
+    with contextlib.suppress(SealiftError):
+        parsed = declarations.parse(data, draft=True)
+        later = revision.next_of(data, parsed, data)
+        assert declarations.parse(later, draft=True).revision == parsed.revision + 1
+    now = datetime(2026, 11, 26, tzinfo=UTC)
+    verdict = None if found is None else gate.evaluate(found, rules.shipped(), gate.Facts(), now)
+    assert verdict is None or verdict.rehearsal or not verdict.open, "nobody has looked, and it is open"
     declarations.parse(data, draft=False)
+
+
+@target(lambda: [rules.shipped().raw])
+def release_rules(data: bytes) -> None:
+    """rules.toml: what differs from the rules shipped is named."""
+    parsed = rules.parse(data)
+    differs = any(rule not in rules.shipped().rules for rule in parsed.rules)
+    assert parsed.changed or not differs
 
 
 def _plans() -> list[bytes]:

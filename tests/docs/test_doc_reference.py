@@ -153,8 +153,9 @@ def documented(name):
 NAMES = [
     "plan --new", "plan", "drives", "drives prepare", "drives test", "drives locate", "erase",
     "declare --new", "declare --check", "declare --sheet", "labels", "screen", "screen --check", "release",
-    "pack", "status", "seal", "handover --new", "handover --paper", "handover", "custody",
-    "inspect", "verify", "repair", "ls", "unpack", "train --new", "train", "train --measure-stall", "rehearse",
+    "pack", "status", "seal", "source-release", "handover --new", "handover --paper", "handover", "custody",
+    "inspect", "verify", "repair", "receipt", "ls", "unpack", "train --new", "train", "train --measure-stall",
+    "rehearse",
 ]  # fmt: skip
 CANNOT = {  # what the shipment of this test does not bring about
     "seal": {"superseded"},

@@ -239,6 +239,7 @@ def _destination(folder, ask):
     ask("verify", f"verify drives/a drives/b {known}", *range(7))
     (folder / "part.json").write_text(json.dumps(ask_again(folder, f"verify drives/c {known}")))
     ask("verify", f"verify drives/a {known} --part part.json", *range(7))
+    _received(folder, ask, known)
     _train(folder, ask)
     rot = partial(_flip, folder)
     rot("a")
@@ -256,6 +257,27 @@ def _destination(folder, ask):
         (folder / f"noise/{number:02d}").write_bytes(os.urandom(300_000))
     ask("rehearse", "rehearse noise --scene rot --scene withheld")
     ask("rehearse", "rehearse noise --plan shipment.toml --scene everything")
+
+
+def _received(folder, ask, known):
+    """One group in full and half of the other, of that one drive only looked at; then everything."""
+    kinds = {"tove": "receipt", "anna": "source-release"}
+    with (folder / "signers").open("a") as file:
+        for who, kind in kinds.items():
+            key = (folder / f"{who}_key.pub").read_text()
+            file.write(f'{who}@example.com namespaces="sealift-{kind}" {key}')
+    tove = '--sign-with tove_key --by "Tove Dock" --organisation Petrel --contact tove@petrel.example'
+    anna = "--sign-with anna_key --organisation Kittiwake --contact anna@kittiwake.example"
+    name = "SL-2026-EXAMPLE.receipt.json"
+    for file, command in {"a": "verify drives/a", "b": "inspect drives/b", "all": "verify drives/*"}.items():
+        (folder / f"{file}.json").write_text(json.dumps(ask_again(folder, f"{command} {known}")))
+    ask("receipt", f"receipt a.json b.json {known} {tove}", 6)
+    ask("source-release", f"source-release {name} {known}", 6)
+    ask("receipt", f"receipt all.json {known} {tove}")
+    for by in ("Anna", "Annabel"):  # the second supersedes the first
+        ask("source-release", f"source-release {name} {known} {anna} --by {by}")
+    shell(folder, f"cp {name} bad.json; cp {name}.sig bad.json.sig; echo >> bad.json")
+    ask("source-release", f"source-release bad.json {known}", 5)
 
 
 def _train(folder, ask):

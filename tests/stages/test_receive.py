@@ -30,6 +30,7 @@ def told(**readings):
     """A report of all drives as of AT; by drive, fields of its reading that are otherwise, or None: it is not there."""
     report = receivings.again(REPORT)
     for group in report.groups:
+        group.recoverable_bytes = 0  # what it said of all drives does not hold of fewer
         for copy in group.present:
             copy.read_at = AT
         group.present = [
@@ -170,6 +171,49 @@ def test_final_makes_lost_of_what_is_nowhere():
     gone = told(g1s0=None, g1s1=None)
     assert states(gone)[0] == {0: "intact"}
     assert states(gone, final=True)[0] == {0: "intact", 1: "lost"}
+
+
+SHORT = receivings.make(seed=43, geometry=((2, 1),), lengths=[[3000, 2000], [300, 0]])
+
+
+def short(*names, damaged=("g0s0",)):
+    """A report of SHORT, in whose last stripe one drive has no pack; there, packs of these drives are damaged."""
+    drives = SHORT.drives(*names)
+    for drive in drives:
+        slot = int(drive.mount[-1])
+        name = mf.pack_name(1, mf.role_of(1, slot, 3), 2)
+        if drive.mount.rpartition("/")[2] in damaged:
+            drive.put(name, bytes(len(drive.medium.files[name])))
+    return SHORT.report(drives, final=True)
+
+
+def test_who_has_the_drives_knows_how_long_packs_are():
+    empty = next(slot for slot in range(3) if mf.role_of(1, slot, 3) == 1)
+    here = [f"g0s{slot}" for slot in range(3) if slot != empty]
+    recoverable = short(*here, damaged=here[:1])
+    assert (recoverable.state, receivings.states(SHORT.weigh(recoverable, final=True).groups)[0]) == (
+        "recoverable", {0: "rebuilt"},
+    )  # fmt: skip
+    lost = short(*here, damaged=here)
+    assert (lost.state, receivings.states(SHORT.weigh(lost, final=True).groups)[0]) == ("lost", {0: "lost"})
+    for copy in receivings.copies(lost).values():
+        copy.read_at = "2100-01-01T00:00:00Z"
+    later = datetime(2100, 1, 2, tzinfo=UTC)
+    worse = SHORT.weigh(recoverable, lost, final=True, now=later)
+    assert receivings.states(worse.groups)[0] == {0: "lost"}, "what was so counts no more"
+    newer = short(*here, damaged=())
+    for copy in receivings.copies(newer).values():
+        copy.read_at = "2100-01-01T00:00:00Z"
+    receivings.copies(newer)[here[0]].damage = [(0, 0, 0)]
+    newer.groups[0].recoverable_bytes = 0
+    rotten = SHORT.weigh(recoverable, newer, final=True, now=later)
+    assert receivings.states(rotten.groups)[0] == {0: "lost"}, "stripe 0 has bytes on the drive that is gone"
+    unsealed = receivings.again(recoverable)
+    receivings.copies(unsealed)[here[0]].against = None
+    assert receivings.states(SHORT.weigh(unsealed, final=True).groups)[0] == {0: "unseen"}
+    untold = receivings.again(recoverable)
+    untold.groups[0].recoverable_bytes -= 1
+    assert receivings.states(SHORT.weigh(untold, final=True).groups)[0] == {0: "lost"}
 
 
 def test_a_drive_that_was_mended_is_rebuilt_once_it_was_read_again():

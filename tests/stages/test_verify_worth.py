@@ -16,6 +16,7 @@ import fleet as fleets
 
 from sealift.errors import BadInput
 from sealift.formats import manifest as mf
+from sealift.stages import verify_read
 from sealift.stages.inspect import inspect
 from sealift.stages.verify import verify
 from sealift.stages.verify_report import read_part
@@ -48,6 +49,26 @@ def test_faults_are_counted_where_they_are_and_too_many_to_list_count():
     for number in range(1500):
         drives[1].put(f"stray-{number}", b"")
     assert [drive.faults for drive in look(drives)] == [1, 1001, 0]
+
+
+def test_what_the_survey_saw_and_a_conflict_are_faults_of_the_drive_too():
+    drives = FLEET.memory()
+    del drives[0].medium.files[mf.CARD]
+    fake = FLEET.memory()[1]
+    fake.mount = "/mnt/fake"
+    pack = mf.pack_name(0, mf.role_of(0, 1, 3), 2)
+    fake.put(pack, bytes(len(fake.medium.files[pack])))
+    counts = {drive.mount: drive.faults for drive in look([*drives, fake])}
+    blocks = -(-len(fake.medium.files[pack]) // mf.BLOCK)
+    assert counts == {"/mnt/g0s0": 1, "/mnt/g0s1": 0, "/mnt/g0s2": 0, "/mnt/fake": blocks + 1}
+
+
+def test_more_faults_than_are_kept_are_counted(monkeypatch):
+    monkeypatch.setattr(verify_read, "MAX_FAULTS", 3)
+    drives = FLEET.memory()
+    for number in range(9):
+        drives[1].put(f"stray-{number}", b"")
+    assert [drive.faults for drive in look(drives)] == [0, 9, 0]
 
 
 def test_an_inspection_is_no_reading():

@@ -74,7 +74,7 @@ def test_a_group_that_the_receipt_does_not_speak_of_is_not_left_out():
 @pytest.mark.parametrize(
     ("states", "state", "words"),
     [
-        ({"g0s0": "rebuilt"}, "verified", []),
+        ({"g0s0": "rebuilt"}, "verified", ["every drive, or what was made again of it, was read to its end"]),
         ({"g0s0": "missing"}, "recoverable", ["from 3 of 4 drives that are whole; 1 more may be lost"]),
         (
             {"g0s0": "lost", "g0s1": "missing"},
@@ -97,7 +97,8 @@ def test_what_it_means_for_the_data(states, state, words):
 @pytest.mark.parametrize(
     ("states", "wanted", "unwanted"),
     [
-        ({"g0s0": "rebuilt"}, [], ["repair", "source", "wait"]),
+        ({"g0s0": "rebuilt"}, ["nothing more here"], ["repair", "source", "wait"]),
+        ({"g0s0": "lost", "g0s1": "rebuilt"}, ["mends"], ["nothing more here"]),
         ({"g0s0": "lost"}, ["mends damaged drives", "NOT to be freed"], ["--onto", "wait", "--fetch-list"]),
         ({"g0s0": "missing"}, ["--onto", "NOT to be freed"], ["wait", "--fetch-list"]),
         ({"g0s0": "unseen"}, ["wait for it", "NOT to be freed"], ["--onto", "--fetch-list"]),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sealift.errors import FormatError, SignatureInvalid
 from sealift.formats import canonical
+from sealift.formats.manifest import FileRef
 from sealift.trade import receipt as r
 
 SPEC = Path(__file__).parents[2] / "docs" / "spec"
@@ -58,6 +59,12 @@ rebuilt_but_intact = msgspec.structs.replace(
 )
 
 
+def with_first(group_state="intact", **fields):
+    """Group 0 with another first drive."""
+    first, *rest = one.drives
+    return msgspec.structs.replace(one, state=group_state, drives=[msgspec.structs.replace(first, **fields), *rest])
+
+
 @pytest.mark.parametrize(
     ("record", "match"),
     [
@@ -70,6 +77,14 @@ rebuilt_but_intact = msgspec.structs.replace(
         (changed(groups=[msgspec.structs.replace(one, state="rebuilt"), two]), "exactly if all its drives are"),
         (changed(groups=[one, e.group(1, "intact", ("ser1", "SER4"), first=3)]), "same serial"),
         (changed(groups=[one, e.group(1, "intact", ("SER3", "SER4"), first=2)]), "same number"),
+        (changed(reports=[e.REF, e.REF]), "not sorted by digest"),
+        (changed(reports=[FileRef(bytes=1, blake3=each * 32) for each in ("cd", "ab")]), "not sorted by digest"),
+        (changed(groups=[with_first(read_at="2026-11-20T10:00:01Z")]), "read after the receipt was made"),
+        (changed(groups=[with_first(read_at="2026-02-30T10:00:01Z")]), "there is no time"),
+        (changed(groups=[with_first(read_at="")]), "g0s0 is intact, and when it was read says otherwise"),
+        (changed(groups=[with_first(state="unseen")], reports=[e.REF]), "exactly if all its drives are"),
+        (changed(groups=[with_first(group_state="unseen", state="unseen")]), "g0s0 is unseen, and when it was read"),
+        (changed(groups=[with_first(group_state="rebuilt", state="rebuilt", read_at="")]), "g0s0 is rebuilt, and when"),
         (changed(drives_total=3), "more than the shipment has"),
         (changed(groups=[one, e.group(1, "intact", ("SER3", "SER4"), first=100)]), "beyond the drives"),
         (changed(at="2026-02-30T00:00:00Z"), "there is no time"),

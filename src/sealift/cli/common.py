@@ -131,6 +131,15 @@ seal_option = click.option(
     callback=_one,
     help="The shipment's seal, sent ahead by the origin; else the one on a drive.",
 )
+sealed_option = click.option(
+    "--seal",
+    metavar="FILE",
+    type=click.Path(),
+    multiple=True,
+    required=True,
+    callback=_one,
+    help="The shipment's seal.",
+)
 in_reply_to_option = click.option(
     "--in-reply-to",
     metavar="SEAL",

@@ -58,6 +58,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "seal": Entry("sealift.cli.seal:seal", "Close a shipment under its released declaration."),
         "pack": Entry("sealift.cli.pack:pack", "Pack a corpus onto drives; the same command again resumes."),
         "status": Entry("sealift.cli.status:status", "Where packing stands, and which drives come next."),
+        "source-release": Entry(
+            "sealift.cli.source_release:source_release", "Whether the source may be freed, by receipts."
+        ),
     },
     "On the way": {
         "handover": Entry("sealift.cli.handover:handover", "Record and sign what happens to drives on the way."),
@@ -67,6 +70,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "inspect": Entry("sealift.cli.inspect:inspect", "What is here, missing, recoverable; no key."),
         "verify": Entry("sealift.cli.verify:verify", "Read and check every byte of every drive; no key."),
         "repair": Entry("sealift.cli.repair:repair", "Make again what is damaged or gone; no key."),
+        "receipt": Entry("sealift.cli.receipt:receipt", "Sign what arrived, from the reports of verify."),
         "ls": Entry("sealift.cli.ls:ls", "List what a shipment holds."),
         "cat": Entry("sealift.cli.cat:cat", "Write one file of a shipment to stdout."),
         "mount": Entry("sealift.cli.mount:mount", "Show a shipment as a read-only folder."),

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from sealift.formats.seal import SealGroup
     from sealift.reading.trust import TrustedSeal
     from sealift.stages.verify_join import Case
-    from sealift.stages.verify_report import Present, Report
+    from sealift.stages.verify_report import GroupReport, Present, Report
     from sealift.trade.signing import Signer
 
 CLOCKS = timedelta(seconds=2)  # for which the next receipt waits, so that it is later than the one that it supersedes
@@ -108,15 +108,38 @@ class _Rules:
     def __init__(self, trusted: TrustedSeal, reports: Sequence[tuple[str, Report]], now: datetime) -> None:
         self._seal = trusted.reference.seal.blake3
         self._sealed_at, self._now = trust.sealed_at(trusted.seal), now
+        self._groups: dict[int, list[GroupReport]] = {}
         self._drives: dict[str | None, set[str]] = {None: set()}  # serial number of a medium -> drives that it was
         for _, report in reports:
             for group in report.groups:
+                self._groups.setdefault(group.group, []).append(group)
                 for copy in group.present:
                     self._drives.setdefault(copy.medium, set()).add(copy.drive)
 
-    def medium(self, copy: Present) -> str | None:
+    def serial(self, copy: Present) -> str | None:
         """The serial number of the medium; None where it tells none, or one that several drives tell (of a hub)."""
         return copy.medium if len(self._drives[copy.medium]) == 1 else None
+
+    def medium(self, copy: Present) -> str:
+        """What tells one medium of a drive's place from another."""
+        return self.serial(copy) or copy.mount
+
+    def vouched(self, case: Case) -> bool:
+        """Whether one report says that the readings of it, which all still count, give every byte.
+
+        Whoever has the drives knows how long each pack is; here every pack that is gone counts as long as any.
+        """
+        now = {(slot, self.medium(each)): each for slot, readings in case.copies.items() for each in readings}
+
+        def counts(copy: Present) -> bool:
+            found = now.get((copy.slot, self.medium(copy)))
+            return found is not None and (found.read_at, found.damage) == (copy.read_at, sorted(copy.damage))
+
+        return any(
+            group.recoverable_bytes == group.total_bytes == case.total_bytes and all(map(counts, group.present))
+            for group in self._groups.get(case.group, [])
+            if group.trusted and group.present
+        )
 
     def objection(self, copy: Present) -> str | None:
         """Why a reading does not count; None: it does."""
@@ -151,7 +174,7 @@ def _group(sealed: SealGroup, case: Case, rules: _Rules, why: dict[str, str], *,
         manifest=sealed.manifest,
         data=sealed.data,
         parity=sealed.parity,
-        state=_state(case, [slot.state for slot in slots]),
+        state=_state(case, [slot.state for slot in slots], rules),
         drives=[
             ReceiptDrive(id=row.id, number=row.number, serial=row.serial, state=slot.state, read_at=slot.read_at)
             for row, slot in zip(sealed.drives, slots, strict=True)
@@ -163,7 +186,7 @@ def _slot(copies: Sequence[Present], rules: _Rules, *, final: bool) -> _Slot:
     media: dict[str, list[Present]] = {}
     for copy in copies:
         if rules.objection(copy) is None:
-            media.setdefault(rules.medium(copy) or copy.mount, []).append(copy)
+            media.setdefault(rules.medium(copy), []).append(copy)
     if not media:
         return _Slot("lost" if final and not copies else "unseen", "", [])
     last = {medium: _newest(each) for medium, each in media.items()}
@@ -195,14 +218,16 @@ def _newest(readings: Sequence[Present]) -> Present:
     )
 
 
-def _state(case: Case, drives: Sequence[State]) -> State:
+def _state(case: Case, drives: Sequence[State], rules: _Rules) -> State:
     if case.is_lost(final=False):
         return "lost"
     if "unseen" in drives:
         return "unseen"
     if set(drives) == {"intact"}:
         return "intact"
-    return "lost" if not case.copies or case.is_lost(final=True) else "rebuilt"
+    if not case.copies or (case.is_lost(final=True) and not rules.vouched(case)):
+        return "lost"
+    return "rebuilt"
 
 
 def _notes(reports: Sequence[tuple[str, Report]], rules: _Rules) -> list[str]:
@@ -213,7 +238,7 @@ def _notes(reports: Sequence[tuple[str, Report]], rules: _Rules) -> list[str]:
             notes.add(f"{name}: it was read through the cache there, not from the medium alone")
         for group in report.groups:
             for copy in group.present:
-                medium = rules.medium(copy)
+                medium = rules.serial(copy)
                 if medium and medium != copy.serial and not copy.rebuilt:
                     notes.add(f"{copy.drive} was packed on {copy.serial}, and was read on medium {medium}")
     return [join.words(note) for note in sorted(notes)[:MAX_NOTES]]

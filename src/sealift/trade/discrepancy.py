@@ -181,6 +181,8 @@ def _state(groups: Sequence[GroupPart]) -> Literal["verified", "recoverable", "u
 
 
 def _means(groups: Sequence[GroupPart]) -> Iterator[str]:
+    if _state(groups) == "verified":
+        yield "every drive, or what was made again of it, was read to its end and is as it was signed"
     for group in groups:
         n = group.data + group.parity
         if group.state == "lost":
@@ -195,6 +197,8 @@ def _means(groups: Sequence[GroupPart]) -> Iterator[str]:
 
 
 def _todo(wrong: Sequence[Line], state: str) -> Iterator[str]:
+    if state == "verified":
+        yield "nothing more here: send the receipt"
     if any(line.what == "unread" for line in wrong):
         yield "look for what is not here and wait for it; verify it, and make the receipt again with all reports"
     if any(line.what == "damaged" for line in wrong):

@@ -1,0 +1,165 @@
+"""`sealift source-release`: may the source be freed? Thin: stages/source_release.py looks, and signs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sealift.cli import common
+from sealift.errors import BadInput
+
+if TYPE_CHECKING:
+    from sealift.stages.source_release import Looked, Released
+    from sealift.trade.receipt import Receiver
+    from sealift.trade.signing import Signer
+
+HELP = """
+Say whether the source of a shipment may be freed, by the receivers' signed receipts (RECEIPT..., of all sites).
+
+It may not, until receipts of exactly this seal say of every drive of every group that it is intact or rebuilt. Every
+receipt that is given must hold; of each group the newest counts. What is missing is named group by group, and why.
+
+\b
+  sealift source-release inbox/*.receipt.json --seal SHIPMENT.seal --allowed-signers signers
+  sealift source-release inbox/*.receipt.json --seal SHIPMENT.seal --allowed-signers signers \\
+      --sign-with ~/.ssh/id_ed25519 --by "Dana Engineer" --organisation Kittiwake --contact dana@kittiwake.example
+
+With --sign-with it writes, where nothing is missing, CONSIGNMENT.source-release.json and its signature: which seal,
+which receipts, who says so, when. It deletes nothing. The allowed signers name the receivers' keys for namespace
+sealift-receipt, and yours for sealift-source-release.
+
+Exit 0: it may be freed; 6: a group is not verified yet; 5: a receipt or the seal does not hold, the origin has signed
+it itself, or the declaration states a legal hold.
+"""
+
+
+@click.command(
+    "source-release", help=HELP, short_help="Whether the source may be freed, by receipts.", no_args_is_help=True
+)
+@click.argument("receipts", nargs=-1, required=True, metavar="RECEIPT...", type=click.Path())
+@common.sealed_option
+@click.option("--sign-with", metavar="KEY", type=click.Path(), help="SSH key of who says so; else nothing is written.")
+@click.option("--by", metavar="NAME", help="Who signs.")
+@click.option("--organisation", metavar="NAME", help="For which organisation.")
+@click.option("--contact", metavar="TEXT", help="How they are reached.")
+@click.option("--out", default=".", show_default=True, metavar="DIR", type=click.Path(), help="Where it is written.")
+@common.allowed_signers_option
+@common.json_option
+@click.pass_context
+def source_release(
+    context: click.Context,
+    /,
+    receipts: tuple[str, ...],
+    seal: str,
+    allowed_signers: str | None,
+    out: str,
+    *,
+    as_json: bool,
+    **who: str | None,
+) -> None:
+    """Look, say, and sign."""
+    from datetime import UTC, datetime
+
+    from sealift.reading.trust import load_seal, open_seal
+    from sealift.stages import source_release as stage
+
+    allowed = common.load_allowed(allowed_signers)
+    signs = _who(who)
+    now = datetime.now(UTC)
+    looked = stage.look(open_seal(load_seal(seal), allowed), receipts, allowed, now)
+    released = None
+    if looked.may_be_freed and signs is not None:
+        released = stage.release(looked, *signs, allowed, out, now)
+    if as_json:
+        common.emit(answer(looked, released))
+    else:
+        _show(looked)
+    _say(looked, released)
+    context.exit(5 if looked.objections else 6 if looked.lacking else 0)
+
+
+def _who(given: dict[str, str | None]) -> tuple[Receiver, Signer] | None:
+    """Who signs, and with which key; None where nobody does. BadInput for a part of it."""
+    from sealift.trade.receipt import person
+    from sealift.trade.signing import Signer
+
+    missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return None
+    if missing:
+        raise BadInput(
+            f"{', '.join(missing)} is not given: who signs says who they are, and with which key",
+            hint="give --sign-with, --by, --organisation and --contact, or none of them to look only",
+        )
+    named = {name: str(value) for name, value in given.items()}
+    return person(named["by"], named["organisation"], named["contact"]), Signer.open(named["sign_with"])
+
+
+def answer(looked: Looked, released: Released | None) -> dict[str, Any]:
+    """The JSON object."""
+    from sealift.trade import source_release as records
+
+    seal = looked.ground.seal
+    counted = records.counted(looked.receipts)
+    return {
+        "shipment": seal.shipment,
+        "consignment_id": seal.consignment_id,
+        "rehearsal": seal.rehearsal,
+        "may_be_freed": looked.may_be_freed,
+        "objections": looked.objections,
+        "groups_total": len(seal.groups),
+        "lacking": [each._asdict() for each in looked.lacking],
+        "receipts": [
+            {
+                "blake3": each.receipt.blake3,
+                "at": each.at,
+                "received_by": each.received_by.name,
+                "organisation": each.received_by.organisation,
+                "fingerprint": each.fingerprint,
+                "groups": each.groups,
+            }
+            for each in counted
+        ],
+        "source_release": released.path if released else None,
+        "new": released.new if released else False,
+        "superseded": released.superseded if released else None,
+        "fingerprint": released.statement.fingerprint if released else None,
+    }
+
+
+def _show(looked: Looked) -> None:
+    seal = looked.ground.seal
+    total = common.counted(len(seal.groups), "group")
+    if seal.rehearsal:
+        click.echo("REHEARSAL: these drives are no goods")
+    head = f"{seal.consignment_id}, shipment {seal.shipment}"
+    if looked.may_be_freed:
+        click.echo(f"{head}: the source may be freed; receipts say of all drives of {total} that they were verified")
+        return
+    click.echo(f"{head}: the source is NOT to be freed")
+    for why in looked.objections:
+        click.echo(f"  {common.path_text(why.encode(errors='replace'))}")
+    for each in looked.lacking[: common.SHOWN]:
+        when = f" (receipt of {each.at})" if each.at else ""
+        click.echo(f"  group {each.group}: {each.why}{when}")
+    if len(looked.lacking) > common.SHOWN:
+        click.echo(f"  and {len(looked.lacking) - common.SHOWN:,} more groups (--json names all of them)")
+
+
+def _say(looked: Looked, released: Released | None) -> None:
+    say = common.say
+    if released is not None:
+        record = released.statement.record
+        say(f"{'wrote' if released.new else 'unchanged:'} {released.path} and its signature, of {record.at}")
+        if released.superseded:
+            say(f"the one that was there is kept as {released.superseded}")
+        say("sealift deletes no source: whoever does shows this statement")
+    elif looked.may_be_freed:
+        say("nothing was written; with --sign-with, --by, --organisation and --contact it is said and signed")
+    elif looked.objections:
+        say(
+            "take out what is not of this seal, have what is damaged sent again; a receipt that does not hold stops all"
+        )
+    else:
+        say("ask the receiver for a newer receipt: late drives verified, lost ones made again by sealift repair")

@@ -24,7 +24,7 @@ from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages.pack import openme
 from sealift.stages.pack.openme import GroupFacts
-from sealift.trade.release import DeclarationBytes, ReleaseRecord
+from sealift.trade.release import DeclarationBytes, ReleaseRecord, RulesFile
 
 if TYPE_CHECKING:
     import os
@@ -291,6 +291,10 @@ def _declaration(fleet: Fleet, undeclared: frozenset[str]) -> bytes:
         f'consignment_id = "{_consignment(fleet)}"',
         "rehearsal = true",
         'leg = "outbound"',
+        'status_as_of = "2026-01-01"',
+        'retention_until = "2036-01-01"',
+        'legal_hold = "none"',
+        'related = "none"',
         "[author]",
         'name = "A. Author"',
         'email = "author@example.com"',
@@ -300,7 +304,23 @@ def _declaration(fleet: Fleet, undeclared: frozenset[str]) -> bytes:
         out += [f"[{name}]", *party]
     out += ["[end_use]", 'text = "tests"', 'class = "training"']
     out += ["[data]", 'summary = "random bytes"', 'licence_basis = "none needed"', 'personal_data = "none"']
-    out += ["source_bytes = 1"]
+    out += ["source_bytes = 1", 'important_data = "no"', 'us_bulk_sensitive = "no"']
+    out += ["[site]", 'operator = "S"', 'address = "A"', 'country = "DE"', 'access_controller = "S"']
+    out += ['chips = "H100"', 'chip_eccn = "3A090.a"', "gpu_count = 8"]
+    out += [
+        "[encryption]",
+        'scheme = "age"',
+        'module = "OpenSSL"',
+        'key_holder = "K"',
+        'keys_travel_separately = "yes"',
+    ]
+    out += [f'recipients = [{{ name = "K", organisation = "O", recipient = "{_RECIPIENT}" }}]']
+    out += ["[customs]", 'export_procedure = "none"', 'import_procedure = "none"', 'temporary = "no"']
+    out += ['incoterm = "DAP"', 'incoterm_place = "Here"']
+    out += ["[[goods]]", 'name = "ssd"', 'description = "drive"', 'kind = "ssd"', 'hs_code = "8523.51"']
+    out += ['hs_version = "HS 2022"', 'hs_basis = "drive"', 'classified_by = "C"', 'origin = "KR"']
+    out += ["gross_grams = 2", "net_grams = 1", 'media_value = "1.00"', 'data_value = "0.00"', 'currency = "EUR"']
+    out += ['valuation_basis = "media"', 'eccn = "EAR99"', 'battery_wh = "0"']
     for name in ("north", "south"):
         out += [
             "[[carriers]]",
@@ -314,15 +334,29 @@ def _declaration(fleet: Fleet, undeclared: frozenset[str]) -> bytes:
             serial = fleet.serial(group.number, slot)
             serial = "SN-ANOTHER-" + serial if serial in undeclared else serial
             carrier = "north" if slot % 2 == 0 else "south"
-            out += ["[[drives]]", f'serial = "{serial}"', f'carrier = "{carrier}"', "capacity_bytes = 1"]
+            out += [
+                "[[drives]]",
+                f'serial = "{serial}"',
+                f'carrier = "{carrier}"',
+                "capacity_bytes = 1",
+                'goods = "ssd"',
+            ]
             out += ['make = "M"', 'model = "D"']
     return ("\n".join(out) + "\n").encode()
+
+
+_RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"  # of the age specification
 
 
 def _seal(fleet: Fleet, declaration: bytes) -> dict[str, bytes]:
     record = ReleaseRecord(
         consignment_id=_consignment(fleet),
         rehearsal=True,
+        revision=1,
+        rules=RulesFile(edition="2026-01-01", bytes=1, blake3="ab" * 32, changed=[]),
+        resolved=[],
+        screening=None,
+        keys=None,
         declaration=DeclarationBytes(bytes=len(declaration), blake3=blake3(declaration).hexdigest()),
         officer="O. Officer",
         reason="test",

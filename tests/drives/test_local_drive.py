@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 import pickle
 import socket
@@ -115,8 +116,8 @@ def test_memory_is_no_medium(mount):
         assert file.read_from == "cache"
     if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK):
         descriptor = os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR)
-        assert LocalReadFile(descriptor, "m", "x", direct=True).read_from == "cache"
-        os.close(descriptor)
+        with LocalReadFile(descriptor, "m", "x", direct=True) as file:
+            assert file.read_from == "cache"
 
 
 def test_two_folders_of_one_filesystem_are_one_filesystem(mount, tmp_path):
@@ -267,3 +268,15 @@ def test_serials_are_found_beneath_partitions_and_mappings(tmp_path, monkeypatch
 def test_a_device_that_is_none_has_no_serial(monkeypatch):
     monkeypatch.setattr(medium, "_device", lambda _fd: os.makedev(4000, 1))
     assert medium.serial(0) is None
+
+
+def test_a_file_that_is_forgotten_keeps_no_drive_from_being_unmounted(tmp_path):
+    (tmp_path / "sealift").mkdir()
+    (tmp_path / "sealift/x").write_bytes(b"data")
+    before = set(os.listdir("/proc/self/fd"))
+    file = LocalDrive(str(tmp_path)).open_read("x")
+    assert file.read_at(0, 4) == b"data"
+    assert set(os.listdir("/proc/self/fd")) > before
+    del file
+    gc.collect()
+    assert set(os.listdir("/proc/self/fd")) <= before

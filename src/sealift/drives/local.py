@@ -145,6 +145,9 @@ class LocalReadFile:
             os.close(self._fd)
             self._fd = -1
 
+    def __del__(self) -> None:
+        self.close()  # one that is forgotten must not keep its drive from being unmounted
+
     def __enter__(self) -> Self:
         return self
 

@@ -118,13 +118,17 @@ def _origin(folder, ask):
     ask("labels", "labels shipment.toml --declaration planned.toml --out labels.pdf")
     ask("declare --check", "declare --check form.toml", 1)
     ask("declare --check", "declare --check declaration.toml")
+    ask("release --check", "release --check declaration.toml", 5)
     _screened(folder, ask)
     _proved(folder, ask)
+    _ruled(folder, ask)
     released = (
         'release declaration.toml --sign-with olu_key --officer "Olu Officer" --reason "because" --reference EX-1'
     )
     ask("release", released)
-    ask("release", released)  # again: the first is superseded
+    ask("release", f"{released} --rules rules.toml")  # again: the first is superseded
+    shell(folder, "cp declaration.toml revised.toml; cp declaration.r1.toml revised.r1.toml")
+    ask("declare --revise", "declare --revise revised.toml")
     ask("declare --sheet", "declare --sheet Anna declaration.toml")
     ask("pack", _pack("half", "ac"), 6)
     ask("status", "status --state half")
@@ -159,6 +163,20 @@ def _screened(folder, ask):
     second = '--second --sign-with dana_key --by "Dana Engineer"'
     ask("screen", f"screen declaration.toml {second} --allowed-signers screeners")
     ask("screen --check", "screen declaration.toml --check --list csl.csv --allowed-signers screeners")
+
+
+def _ruled(folder, ask):
+    """Rules of our own, by which a flag is up that somebody has looked into."""
+    ask("release --new-rules", "release --new-rules rules.toml")
+    rules = folder / "rules.toml"
+    rules.write_text(rules.read_text().replace("status_days = 30", "status_days = 20"))
+    declaration = folder / "declaration.toml"
+    flag = 'question = "flag-route"\nanswer = "no"\n'
+    looked = 'resolver = "Olu Officer"\nresolved_on = "2026-11-20"\n'
+    text = declaration.read_text()
+    assert flag in text
+    declaration.write_text(text.replace(flag, flag.replace("no", "yes") + looked))
+    ask("release --check", "release --check declaration.toml --rules rules.toml")
 
 
 def _proved(folder, ask):

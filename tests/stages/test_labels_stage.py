@@ -28,7 +28,7 @@ def plan():
 
 
 def declare(plan, alter=lambda drives: drives):
-    content = form.declared(plan, "SL-2026-PLAN", "")
+    content = form.declared(plan, "SL-2026-PLAN", DAY, "")
     return declarations.parse(render(replace(content, drives=alter(content.drives))).encode(), draft=True)
 
 
@@ -163,7 +163,7 @@ def test_a_folder_without_a_packing_is_refused(plan, tmp_path):
 @given(st.data())
 def test_altered_files_are_refused_or_give_labels_of_all_drives(data):
     plan = plans.make(6, ("Cem", "Anna", "Bo"), (2, 1, 2), (1, 0))
-    files = [document.render(plan).encode(), render(form.declared(plan, "SL-2026-PLAN", "")).encode()]
+    files = [document.render(plan).encode(), render(form.declared(plan, "SL-2026-PLAN", DAY, "")).encode()]
     for number, each in enumerate(files):
         altered = bytearray(each)
         for _ in range(data.draw(st.integers(0, 2))):

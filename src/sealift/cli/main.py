@@ -51,6 +51,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "plan": Entry("sealift.cli.plan:plan", "Which drives, which carriers, how long, how sure."),
         "drives": Entry("sealift.cli.drives:drives", "The drives of this host; prepare, test, locate."),
         "declare": Entry("sealift.cli.declare:declare", "Start or check the declaration of a shipment."),
+        "documents": Entry("sealift.cli.documents:documents", "All papers of a shipment, as PDF."),
         "labels": Entry("sealift.cli.labels:labels", "Print QR labels for the drives of a plan."),
         "screen": Entry("sealift.cli.screen:screen", "Screen everybody in a declaration against lists."),
         "release": Entry("sealift.cli.release:release", "Release a declaration: another person's signature."),

@@ -22,10 +22,11 @@ from sealift.trade.receipt import VERIFIED, is_whole
 from sealift.trade.typeset import qr_svg
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sealift.trade.certificate import Certificate
     from sealift.trade.custody_event import CustodyEvent, Item
+    from sealift.trade.declaration import Declaration
     from sealift.trade.paper import Block, Frame, Paper
     from sealift.trade.receipt import Receipt, ReceiptDrive, ReceiptGroup
 
@@ -153,6 +154,79 @@ class Facts(NamedTuple):
     means: Sequence[str]
     todo: Sequence[str]
     tell: Sequence[str]
+
+
+def newest(receipts: Sequence[Receipt]) -> list[tuple[Receipt, ReceiptGroup]]:
+    """Of each group what the newest receipt says of it, in the order of the groups, whatever order these come in."""
+    found: dict[int, tuple[Receipt, ReceiptGroup]] = {}
+    for receipt in sorted(receipts, key=lambda each: (each.record.at, each.file.blake3)):
+        found |= {group.group: (receipt, group) for group in receipt.record.groups}
+    return [found[number] for number in sorted(found)]
+
+
+def facts(declaration: Declaration, receipts: Sequence[Receipt]) -> Facts:
+    """What the newest receipts say of every declared drive and of every group; a drive that none names is unseen."""
+    groups = newest(receipts)
+    states = {drive.serial: (drive, group) for _, group in groups for drive in group.drives}
+    drives = []
+    for number, declared in enumerate(declaration.drives, start=1):
+        if declared.serial in states:
+            drive, group = states[declared.serial]
+            why = "" if drive.state == "intact" else _STATES[drive.state]
+            drives.append(DriveFact(number, declared.serial, declared.carrier, str(group.group), drive.state, why))
+        else:
+            drives.append(DriveFact(number, declared.serial, declared.carrier, DASH, "unseen", "no receipt names it"))
+    data = [_group_fact(group) for _, group in groups]
+    latest = max(receipts, key=lambda each: each.record.at).record
+    covered = len(data) == latest.groups_total
+    means = [f"group {each.group}: {each.means}" for each in data if each.state != "intact"]
+    means += (
+        [] if covered else [f"{latest.groups_total - len(data):,} of {latest.groups_total:,} groups: no receipt yet"]
+    )
+    free = covered and all(group.state in VERIFIED for _, group in groups)
+    by = latest.received_by
+    return Facts(
+        at=latest.at,
+        received_by=f"{by.name}, {by.organisation}; {by.contact}",
+        drives=drives,
+        groups=data,
+        means=means,
+        todo=_todo({drive.state for drive in drives}, free=free),
+        tell=list(_tell(declaration, [drive for drive in drives if drive.state in {"lost", "unseen"}])),
+    )
+
+
+def _group_fact(group: ReceiptGroup) -> GroupFact:
+    whole = sum(drive.state in VERIFIED for drive in group.drives)
+    means = {
+        "intact": "every byte is there",
+        "rebuilt": "every byte of data is there, some of it from parity, and was verified",
+        "lost": "some data cannot be had from what came",
+        "unseen": "not enough of it has been read to say",
+    }[group.state]
+    return GroupFact(group.group, group.state, group.data, group.parity, whole, means)
+
+
+def _todo(states: set[str], *, free: bool) -> list[str]:
+    found = []
+    if "unseen" in states:
+        found.append("Look for what has not come, and wait for it; verify it, and make the receipt again.")
+    if "lost" in states:
+        found.append("Make again what parity can give (sealift repair), and verify it.")
+    if not free:
+        found.append("The source is NOT to be freed: it may be the only other copy of what is not verified.")
+    return found or ["Nothing: every byte of data was verified."]
+
+
+def _tell(declaration: Declaration, gone: Sequence[DriveFact]) -> Iterator[str]:
+    yield f"{said(declaration.shipper.legal_name)}, {said(declaration.shipper.contact)}: all of this"
+    yield f"{said(declaration.author.name)}, {said(declaration.author.email)}: the author of the declaration"
+    for carrier in declaration.carriers:
+        serials = [drive.serial for drive in gone if drive.carrier == carrier.name]
+        if serials:
+            yield f"{carrier.name}, {said(carrier.contact)}: {', '.join(serials)}"
+    if gone:
+        yield "Who released the declaration: declared goods are not where they were declared to go"
 
 
 def discrepancy_report(frame: Frame, facts: Facts) -> Paper:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sealift.trade import paper, sheets
+from sealift.trade.glyphs import shown
 from sealift.trade.paper import Cell, Column, said
 from sealift.trade.sheets import EMPTY
 
@@ -119,7 +120,7 @@ def screening_report(frame: Frame, screened: Screened) -> Paper:
         ("Second reviewer", second),
         ("Method", f"{record.algorithm} {record.algorithm_version}"),
     ]
-    found = [f"{problem.where + ': ' if problem.where else ''}{problem.reason}" for problem in screened.problems]
+    found = [shown(f"{problem.where + ': ' if problem.where else ''}{problem.reason}") for problem in screened.problems]
     holds = paper.words("What holds the release", found, warning=True)
     clear = paper.words("What holds the release", [f"Nothing in this screening, on {frame.day.isoformat()}."])
     hits = [(party.party_ref, hit) for party in record.parties for hit in party.hits]
@@ -137,7 +138,8 @@ def _lists(record: ScreeningRecord) -> Block:
         Column("SHA-256", mm=90),
     ]
     rows = [
-        [each.name, each.published or paper.DASH, each.fetched, f"{each.rows:,}", each.sha256] for each in record.lists
+        [shown(each.name), shown(each.published or paper.DASH), each.fetched, f"{each.rows:,}", each.sha256]
+        for each in record.lists
     ]
     return paper.table("Lists", columns, rows)
 
@@ -174,9 +176,13 @@ def _hits(hits: Sequence[tuple[str, Hit]]) -> Block:
     rows: list[list[Cell]] = [
         [
             party,
-            [hit.name, f"{hit.list}, {hit.entry_id}", ", ".join((*hit.entry_countries, *hit.entry_programs))],
+            [
+                shown(hit.name),
+                shown(f"{hit.list}, {hit.entry_id}"),
+                shown(", ".join((*hit.entry_countries, *hit.entry_programs))),
+            ],
             f"{hit.score:.3f}",
-            [f"searched: {hit.query}", hit.why],
+            [f"searched: {hit.query}", shown(hit.why)],
             _decision(hit),
         ]
         for party, hit in hits

@@ -152,7 +152,7 @@ def documented(name):
 
 NAMES = [
     "plan --new", "plan", "drives", "drives prepare", "drives test", "drives locate", "erase",
-    "declare --new", "declare --check", "declare --sheet", "labels", "screen", "screen --check", "release",
+    "declare --new", "declare --check", "declare --sheet", "documents", "labels", "screen", "screen --check", "release",
     "pack", "status", "seal", "handover --new", "handover --paper", "handover", "custody",
     "inspect", "verify", "repair", "ls", "unpack", "train --new", "train", "train --measure-stall", "rehearse",
 ]  # fmt: skip

@@ -105,6 +105,7 @@ def documents(sources: Sources, folder: str) -> Result:
                 raise BadInput(f"two papers would be {made.name}", hint="give every record once")
             _write(os.path.join(inside, made.name), made.data)
             written.append(Written(made.name, made.title, len(made.data), blake3(made.data).hexdigest()))
+            typeset.forget()
     return Result(frame, written, maker.left_out, maker.marked)
 
 

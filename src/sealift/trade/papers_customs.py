@@ -309,7 +309,7 @@ def general_list(frame: Frame) -> General:
     sums: list[Cell] = [
         "", "Total", "", f"{whole.drives:,}", paper.kilograms(whole.gross_grams), money_lines(whole.customs), "",
     ]  # fmt: skip
-    until = [("Re-export of everything by", said(content.customs.re_export_by))]
+    until = [("Re-export of all by", said(content.customs.re_export_by))]
     until += [("Carnet", said(content.customs.carnet_no))]
     blocks = [
         paper.words("", [CARNET], warning=True),

@@ -9,13 +9,26 @@ import msgspec
 import screening_cases
 import test_certificate
 import test_receipt
+from blake3 import blake3
 from filled import GOODS
 from hypothesis import strategies as st
-from test_sheets import released
-from trade_cases import content, party
+from test_sheets import NOW, released
+from trade_cases import AUTHOR, OFFICER, content, party
 
+from sealift.formats import seal as seals
+from sealift.formats.manifest import NAMESPACE, SEAL_FILES, FileRef, Totals
 from sealift.trade import declaration as d
-from sealift.trade import paper, papers_arrival, papers_customs, papers_gate, receipt, screening, sections, template
+from sealift.trade import (
+    paper,
+    papers_arrival,
+    papers_customs,
+    papers_gate,
+    receipt,
+    release,
+    screening,
+    sections,
+    template,
+)
 
 DAY = date(2026, 11, 26)
 NAMES = ("Anna", "Bo", "阿里山快递有限公司", "شركة الخليج للنقل")
@@ -223,3 +236,39 @@ def drawn(draw):
         goods=kinds, drives=items, carriers=carriers, related_shipments=related, charges=charges,
         related="listed" if related else "none", customs=CUSTOMS,
     )  # fmt: skip
+
+
+# --- files
+
+
+def signed_release(declaration):
+    return release.make_release(declaration, OFFICER, officer="O. Fficer", reason="ok", reference="R1", now=NOW)
+
+
+def sealed(declaration):
+    """The bundle of a seal of one group of all drives, as `sealift seal` writes it."""
+    made = signed_release(declaration)
+
+    def ref(data):
+        return FileRef(bytes=len(data), blake3=blake3(data).hexdigest())
+
+    total = len(declaration.drives)
+    rows = [
+        seals.SealDrive(
+            id=f"g0s{slot}", number=slot + 1, serial=drive.serial, label=f"cd072c-{slot + 1}of{total}",
+            carrier=drive.carrier,
+        )
+        for slot, drive in enumerate(declaration.drives)
+    ]  # fmt: skip
+    group = seals.SealGroup(
+        group=0, manifest=ref(b"m"), data=total - 1, parity=1, stripes=1, drives=rows,
+        totals=Totals(files=1, members=1, source_bytes=1, packed_bytes=1, parity_bytes=1),
+    )  # fmt: skip
+    record = seals.Seal(
+        shipment="cd072cd8be6f9f62", consignment_id=declaration.consignment_id, rehearsal=False,
+        sealed_at="2026-11-25T08:00:00Z", scan="11" * 32, order="path", seed=0, declaration=ref(declaration.raw),
+        release=ref(made.data), release_signature=ref(made.signature), groups=[group],
+    )  # fmt: skip
+    data = seals.encode_seal(record)
+    files = (data, AUTHOR.sign(data, NAMESPACE), declaration.raw, made.data, made.signature)
+    return seals.encode_bundle(dict(zip(SEAL_FILES, files, strict=True)))

@@ -266,7 +266,7 @@ def test_the_packing_list_has_every_drive_with_package_seal_and_place():
     made = papers_customs.packing_list(cases.frame(FULL), sealed)
     rows = block(made, "Drives")["rows"]
     assert [row[2][0] for row in rows] == [drive.serial for drive in FULL.drives]
-    assert rows[1][1:3] == [["1, H-100417"], ["SER00001", "g0s1, cd072c-02of60"]]
+    assert rows[1][1:3] == [["1, H-100417"], ["SER00001", "g0s1 cd072c-02of60"]]
     assert "cd072cd8be6f9f62, sealed 2026-11-25T08:00:00Z" in list(texts(block(made, "Seal of the shipment")))
     packages = block(made, "Packages")
     assert packages["foot"][0][0] == ["12"]

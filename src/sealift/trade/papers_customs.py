@@ -213,7 +213,7 @@ def _packed(frame: Frame, sealed: Sealed | None) -> Block:
     rows: list[list[Cell]] = []
     for number, drive in enumerate(content.drives, start=1):
         place = sealed.places.get(drive.serial) if sealed is not None else None
-        serial = [said(drive.serial)] + ([f"{place.drive}, {place.label}"] if place else [])
+        serial = [said(drive.serial)] + ([f"{place.drive} {place.label}"] if place else [])
         where = _where(drive)
         weights = _weights(totals.total(content, [drive])) if drive.goods in kinds else [DASH, DASH]
         size = f"{drive.capacity_bytes:,}"
@@ -221,8 +221,8 @@ def _packed(frame: Frame, sealed: Sealed | None) -> Block:
     columns = [
         Column("no.", mm=9, number=True),
         Column("package, seal", fr=1),
-        Column("serial number", fr=1.2),
-        Column("make, model", fr=2.1),
+        Column("serial number", fr=1.5),
+        Column("make, model", fr=2),
         Column("capacity, bytes", mm=27, number=True),
         Column("net, kg", mm=14, number=True),
         Column("gross, kg", mm=14, number=True),

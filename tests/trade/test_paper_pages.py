@@ -90,6 +90,19 @@ def test_heads_of_tables_are_repeated_and_every_drive_is_printed(tmp_path):
     assert found == [drive.serial for drive in FULL.drives]
 
 
+def test_no_number_is_broken(tmp_path):
+    """Its last digits on a line of their own would be read as another number."""
+    drives = [msgspec.structs.replace(each, capacity_bytes=10**18 - 1) for each in cases.drives(60)]
+    goods = [msgspec.structs.replace(each, media_value="99999999999.99") for each in (cases.GOODS, cases.DISK)]
+    shown = cases.frame(cases.full(drives=drives, goods=goods))
+    path = printed(tmp_path, packing_list(shown))
+    said = [papers.inside(path, page, papers.PAGE).split() for page in range(len(pages_of(path)))]
+    assert sum(page.count(f"{10**18 - 1:,}") for page in said) == 60
+    assert f"{60 * (10**18 - 1):,}" in said[0]
+    for value in shown.whole.customs.values():
+        assert f"{value:,.2f}" in said[0]
+
+
 def amounts(text, currency):
     return [Decimal(each.replace(",", "")) for each in re.findall(rf"{currency} ([\d,]+(?:\.\d+)?)", text)]
 

@@ -388,7 +388,7 @@ def test_the_worksheet_has_every_rule_answer_and_who_released_and_why():
 def test_the_screening_report_has_lists_with_digests_and_every_hit():
     made = cases.of_records()[0]
     (row,) = block(made, "Lists")["rows"]
-    assert len(row[4][0]) == 64
+    assert row[0] == ["csl.csv", cases.screening_cases.csl().files[0].sha256]
     hits = block(made, "Hits")["rows"]
     assert len(hits) == 2
     assert hits[0][4] == ["potential: nobody has decided"]

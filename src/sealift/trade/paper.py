@@ -129,8 +129,8 @@ WHOLE = "The whole shipment, by carrier"
 _WHOLE_COLUMNS = (
     Column("", fr=1),
     Column("drives", mm=12, number=True),
-    Column("packages", mm=21, number=True),
-    Column("capacity, bytes", mm=29, number=True),
+    Column("packages", mm=20, number=True),
+    Column("capacity, bytes", mm=34, number=True),
     Column("net, kg", mm=17, number=True),
     Column("gross, kg", mm=17, number=True),
     Column("customs value", mm=33, number=True),

@@ -297,7 +297,8 @@ def delivery_certificate(frame: Frame, receipt: Receipt, group: ReceiptGroup, dr
         ("At", record.at),
         ("Signed by", f"{receipt.principal}, key {receipt.fingerprint}"),
         ("Receipt", f"{receipt.file.bytes:,} bytes, BLAKE3 {receipt.file.blake3}"),
-        ("Of the shipment", f"{record.shipment}; seal BLAKE3 {record.seal.blake3}"),
+        ("Of the shipment", record.shipment),
+        ("Its seal", f"BLAKE3 {record.seal.blake3}"),
     ]
     partial = "The receipt covers every group of the shipment."
     if not is_whole(record):

@@ -131,14 +131,13 @@ def screening_report(frame: Frame, screened: Screened) -> Paper:
 
 def _lists(record: ScreeningRecord) -> Block:
     columns = [
-        Column("list", fr=1),
-        Column("published", mm=19),
+        Column("list, SHA-256", fr=1),
+        Column("published", mm=24),
         Column("fetched", mm=31),
-        Column("rows", mm=14, number=True),
-        Column("SHA-256", mm=90),
+        Column("rows", mm=16, number=True),
     ]
-    rows = [
-        [shown(each.name), shown(each.published or paper.DASH), each.fetched, f"{each.rows:,}", each.sha256]
+    rows: list[list[Cell]] = [
+        [[shown(each.name), each.sha256], shown(each.published or paper.DASH), each.fetched, f"{each.rows:,}"]
         for each in record.lists
     ]
     return paper.table("Lists", columns, rows)

@@ -116,7 +116,7 @@ def frame(declaration, *, final=False):
     return paper.Frame.of(declaration, released(declaration) if final else None, DAY)
 
 
-VERDICT = [
+ROWS = [
     papers_gate.Row(
         "parent-d5-training", "Is a parent headquartered in a country of group D:5, and is the end use training?",
         "BIS guidance of 13 May 2025", "2026-11-01", "yes", "opinion EX-77", "resolved", "2026/1234 covers it",
@@ -126,6 +126,7 @@ VERDICT = [
         "unknown always holds",
     ),
 ]  # fmt: skip
+VERDICT = papers_gate.Verdict(ROWS, "2026-11-01", "be" * 32, ["diversion: asks otherwise"])
 FACTS = papers_arrival.Facts(
     at="2026-11-30T10:00:00Z", received_by="Dana Dock, Petrel; dock@example.org",
     drives=[

@@ -58,7 +58,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     allowed: AllowedSigners | None = None
     invoice: papers_customs.Invoice = "pro-forma"
-    verdict: Sequence[papers_gate.Row] | None = None
+    verdict: papers_gate.Verdict | None = None
     seal: str | None = None
     custody: str | None = None
     receipts: Sequence[str] = ()

@@ -10,7 +10,7 @@ What is not here: screening (screening.py), evaluating rules, and who may releas
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from sealift.trade import paper, sheets
 from sealift.trade.glyphs import shown
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sealift.trade.paper import Block, Frame, Paper
     from sealift.trade.screening import Hit, Problem, ScreeningRecord
 
-State = Literal["open", "held", "resolved"]
+State = Literal["open", "held", "resolved", "clear"]  # the first two hold
 
 
 # --- end use
@@ -213,7 +213,16 @@ class Row(NamedTuple):
     why: str
 
 
-def worksheet(frame: Frame, verdict: Sequence[Row] | None) -> Paper:
+class Verdict(NamedTuple):
+    """What the rules came to: a row a rule; by which file, and which rules of it are not as they are shipped."""
+
+    rows: Sequence[Row]
+    edition: str
+    blake3: str
+    changed: Sequence[str]
+
+
+def worksheet(frame: Frame, verdict: Verdict | None) -> Paper:
     """Answers, licences, the verdict of every rule, who released and why; None: no rules were evaluated."""
     content = frame.declaration
     blocks: list[Block] = []
@@ -232,11 +241,14 @@ def worksheet(frame: Frame, verdict: Sequence[Row] | None) -> Paper:
     return frame.paper("red-flags-and-release", "Red-flag worksheet and release", [*blocks, _released(frame)])
 
 
-def _verdict(verdict: Sequence[Row]) -> list[Block]:
-    counts = {state: sum(row.state == state for row in verdict) for state in ("open", "held", "resolved")}
+def _verdict(verdict: Verdict) -> list[Block]:
+    counts = {state: sum(row.state == state for row in verdict.rows) for state in get_args(State)}
     shut = counts["open"] + counts["held"]
-    summed = f"{sheets.counted(len(verdict), 'rule')}: {counts['open']:,} open, {counts['held']:,} hold, "
-    summed += f"{counts['resolved']:,} resolved. " + ("The gate is closed." if shut else "Nothing holds the release.")
+    shown = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
+    summed = f"{sheets.counted(len(verdict.rows), 'rule')}: {shown or 'none looked at'}. "
+    summed += "The gate is closed." if shut else "Nothing holds the release."
+    differ = ", ".join(verdict.changed) or "none"
+    by = [("Rules", f"edition {verdict.edition}, BLAKE3 {verdict.blake3}"), ("Not as they are shipped", differ)]
     columns = [
         Column("rule", mm=30),
         Column("question", fr=1.4),
@@ -247,11 +259,12 @@ def _verdict(verdict: Sequence[Row]) -> list[Block]:
     ]
     rows: list[list[Cell]] = [
         [row.rule, [row.question, f"{row.source}, as of {row.as_of}"], row.answer, row.evidence, row.state, row.why]
-        for row in verdict
+        for row in verdict.rows
     ]
-    strong = [number for number, row in enumerate(verdict) if row.state != "resolved"]
+    strong = [number for number, row in enumerate(verdict.rows) if row.state in {"open", "held"}]
     return [
         paper.words("Verdict", [summed], warning=bool(shut)),
+        paper.pairs("", by),
         paper.table("Rules", columns, rows, strong=strong),
     ]
 

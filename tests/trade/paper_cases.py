@@ -88,12 +88,6 @@ def full(count=60, **changes):
             sections.Charge(name="freight", amount="1250.00", currency="EUR"),
             sections.Charge(name="insurance", amount="310.5", currency="USD"),
         ],
-        "answers": [
-            sections.Answer(
-                question="parent-d5-training", answer="yes", evidence="opinion EX-77", resolver="O. Fficer",
-                resolved_on="2026-11-21",
-            )
-        ],
         "authorisations": [
             sections.Authorisation(
                 authority="BAFA", number="2026/1234", expiry="2027-11-20", conditions="no onward transfer",
@@ -125,6 +119,12 @@ ROWS = [
         "diversion", "Is there a red flag of diversion?", "15 CFR 732 Supp. 3", "2026-11-01", "unknown", "", "held",
         "unknown always holds",
     ),
+]  # fmt: skip
+ANSWERS = [
+    sections.Answer(
+        question="parent-d5-training", answer="yes", evidence="opinion EX-77", resolver="O. Fficer",
+        resolved_on="2026-11-21",
+    )
 ]  # fmt: skip
 VERDICT = papers_gate.Verdict(ROWS, "2026-11-01", "be" * 32, ["diversion: asks otherwise"])
 FACTS = papers_arrival.Facts(

@@ -375,7 +375,8 @@ def test_the_worksheet_has_every_rule_answer_and_who_released_and_why():
     assert [row[0][0] for row in rows] == ["parent-d5-training", "diversion"]
     assert block(made, "Rules")["strong"] == [1]
     assert rows[0][1][1] == "BIS guidance of 13 May 2025, as of 2026-11-01"
-    assert block(made, "Answers of the declaration")["rows"] == [
+    answered = papers_gate.worksheet(cases.frame(cases.full(answers=cases.ANSWERS)), cases.VERDICT)
+    assert block(answered, "Answers of the declaration")["rows"] == [
         [["parent-d5-training"], ["yes"], ["opinion EX-77"], ["O. Fficer, 2026-11-21"]]
     ]
     said = list(texts(block(made, "Release")))

@@ -57,7 +57,6 @@ def end_use_statement(frame: Frame) -> Paper:
         ("Who decides on access", said(site.access_controller)),
     ]
     holders = [f"{said(each.name)} ({said(each.organisation)})" for each in encryption.recipients] or [EMPTY]
-    waived = encryption.single_recipient_waiver
     what: list[tuple[str, Cell]] = [
         ("Data", f"{said(data.summary)}; about {sheets.size(data.source_bytes)}"),
         ("Licence", said(data.licence_basis)),
@@ -67,7 +66,7 @@ def end_use_statement(frame: Frame) -> Paper:
         ("Encryption", f"{said(encryption.scheme)}; {said(encryption.module)}"),
         ("Keys are held by", said(encryption.key_holder)),
         ("Keys travel separately", said(encryption.keys_travel_separately)),
-        ("Who can open the drives", holders + ([f"one person alone, accepted by: {waived}"] if waived else [])),
+        ("Who can open the drives", [*holders]),
     ]
     what += [("Legal hold", said(content.legal_hold)), ("Records are kept until", said(content.retention_until))]
     return frame.paper(

@@ -379,8 +379,10 @@ def test_the_worksheet_has_every_rule_answer_and_who_released_and_why():
     assert block(answered, "Answers of the declaration")["rows"] == [
         [["parent-d5-training"], ["yes"], ["opinion EX-77"], ["O. Fficer, 2026-11-21"]]
     ]
-    said = list(texts(block(made, "Release")))
-    assert [each for each in ("O. Fficer, 2026-11-23T12:00:00Z", "ok", "R1", "A. Author") if each not in said] == []
+    said, why = list(texts(block(made, "Release"))), released(FULL).record
+    assert [
+        each for each in ("O. Fficer, 2026-11-23T12:00:00Z", why.reason, why.reference, "A. Author") if each not in said
+    ] == []
     assert {"edition 2026-11-01, BLAKE3 " + "be" * 32, "diversion: asks otherwise"} <= set(texts(made.data))
     clear = papers_gate.Verdict([cases.ROWS[0]._replace(state="clear")], "2026-11-01", "be" * 32, [])
     open_ = papers_gate.worksheet(cases.frame(FULL), clear)
@@ -444,10 +446,7 @@ def test_the_discrepancy_report_lists_what_is_not_as_it_was_sent():
 
 def test_facts_are_those_of_the_newest_receipt_in_any_order():
     declaration = test_receipt.DECLARED.declaration
-    early = cases.checked_receipt(groups=[msgspec.structs.replace(
-        test_receipt.RECORD.groups[0], state="unseen",
-        drives=[msgspec.structs.replace(each, state="unseen") for each in test_receipt.RECORD.groups[0].drives],
-    )])  # fmt: skip
+    early = cases.checked_receipt(groups=[cases.erasures.group(0, "unseen", ("SER1", "SER2"))])
     late = cases.checked_receipt("2026-11-21T10:00:00Z", groups=test_receipt.RECORD.groups[:1])
     for order in ([early, late], [late, early]):
         facts = papers_arrival.facts(declaration, order)

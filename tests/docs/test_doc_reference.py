@@ -152,7 +152,7 @@ def documented(name):
 
 NAMES = [
     "plan --new", "plan", "drives", "drives prepare", "drives test", "drives locate", "erase",
-    "declare --new", "declare --check", "declare --sheet", "labels", "screen", "screen --check", "release",
+    "declare --new", "declare --check", "declare --sheet", "documents", "labels", "screen", "screen --check", "release",
     "release --check", "release --new-rules", "declare --revise",
     "keys challenge", "keys answer", "keys check",
     "pack", "status", "seal", "source-release", "handover --new", "handover --paper", "handover", "custody",

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import custody_cases
 import erasures
+import filled
 import msgspec
 import screening_cases
 import test_certificate
@@ -19,12 +20,13 @@ from sealift.formats import seal as seals
 from sealift.formats.manifest import NAMESPACE, SEAL_FILES, FileRef, Totals
 from sealift.trade import declaration as d
 from sealift.trade import (
+    gate,
     paper,
     papers_arrival,
     papers_customs,
     papers_gate,
     receipt,
-    release,
+    rules,
     screening,
     sections,
     template,
@@ -110,23 +112,35 @@ def frame(declaration, *, final=False):
     return paper.Frame.of(declaration, released(declaration) if final else None, DAY)
 
 
+RULES = rules.parse(b"""
+type = "sealift-rules"
+version = 1
+edition = "2026-11-01"
+[[rules]]
+id = "parent-d5-training"
+question = "Is a parent headquartered in a country of group D:5, and is the end use training?"
+source = "BIS guidance of 13 May 2025"
+as_of = "2026-11-01"
+holds_on = "yes"
+opened_by = "authorisation"
+[[rules]]
+id = "diversion"
+question = "Is there a red flag of diversion?"
+source = "15 CFR 732 Supp. 3"
+as_of = "2026-11-01"
+holds_on = "yes"
+""")
 ROWS = [
-    papers_gate.Row(
-        "parent-d5-training", "Is a parent headquartered in a country of group D:5, and is the end use training?",
-        "BIS guidance of 13 May 2025", "2026-11-01", "yes", "opinion EX-77", "resolved", "2026/1234 covers it",
-    ),
-    papers_gate.Row(
-        "diversion", "Is there a red flag of diversion?", "15 CFR 732 Supp. 3", "2026-11-01", "unknown", "", "held",
-        "unknown always holds",
-    ),
-]  # fmt: skip
+    gate.Row(RULES.rules[0], "resolved", "yes", "opinion EX-77", "2026/1234 covers it"),
+    gate.Row(RULES.rules[1], "held", "unknown", "", "the answer is unknown"),
+]
 ANSWERS = [
     sections.Answer(
         question="parent-d5-training", answer="yes", evidence="opinion EX-77", resolver="O. Fficer",
         resolved_on="2026-11-21",
     )
 ]  # fmt: skip
-VERDICT = papers_gate.Verdict(ROWS, "2026-11-01", "be" * 32, ["diversion: asks otherwise"])
+VERDICT = gate.Verdict(RULES, "be" * 32, rehearsal=False, rows=ROWS)
 FACTS = papers_arrival.Facts(
     at="2026-11-30T10:00:00Z", received_by="Dana Dock, Petrel; dock@example.org",
     drives=[
@@ -243,7 +257,7 @@ def drawn(draw):
 
 
 def signed_release(declaration):
-    return release.make_release(declaration, OFFICER, officer="O. Fficer", reason="ok", reference="R1", now=NOW)
+    return filled.released(declaration, OFFICER, NOW)
 
 
 def sealed(declaration):

@@ -17,7 +17,7 @@ from trade_cases import related
 
 from sealift.errors import BadInput, Refused
 from sealift.trade import declaration as d
-from sealift.trade import paper, papers_arrival, papers_customs, papers_gate, sections, sheets, totals
+from sealift.trade import gate, paper, papers_arrival, papers_customs, papers_gate, sections, sheets, totals
 
 FULL = cases.full()
 EVERY = [*cases.of_declaration(cases.frame(FULL)), *cases.of_records()]
@@ -369,7 +369,7 @@ def test_the_birth_date_of_a_carrier_is_printed_nowhere():
 
 def test_the_worksheet_has_every_rule_answer_and_who_released_and_why():
     made = papers_gate.worksheet(cases.frame(FULL, final=True), cases.VERDICT)
-    assert block(made, "Verdict")["paragraphs"] == ["2 rules: 1 held, 1 resolved. The gate is closed."]
+    assert block(made, "Verdict")["paragraphs"] == ["2 rules: 1 resolved, 1 held. The gate is closed."]
     assert block(made, "Verdict")["warning"]
     rows = block(made, "Rules")["rows"]
     assert [row[0][0] for row in rows] == ["parent-d5-training", "diversion"]
@@ -383,10 +383,11 @@ def test_the_worksheet_has_every_rule_answer_and_who_released_and_why():
     assert [
         each for each in ("O. Fficer, 2026-11-23T12:00:00Z", why.reason, why.reference, "A. Author") if each not in said
     ] == []
-    assert {"edition 2026-11-01, BLAKE3 " + "be" * 32, "diversion: asks otherwise"} <= set(texts(made.data))
-    clear = papers_gate.Verdict([cases.ROWS[0]._replace(state="clear")], "2026-11-01", "be" * 32, [])
+    assert f"edition 2026-11-01, BLAKE3 {cases.RULES.digest}" in set(texts(made.data))
+    assert any("parent-d5-training, diversion (added), complete (missing)" in text for text in texts(made.data))
+    clear = gate.Verdict(cases.RULES, "", rehearsal=False, rows=[row._replace(state="clear") for row in cases.ROWS])
     open_ = papers_gate.worksheet(cases.frame(FULL), clear)
-    assert block(open_, "Verdict")["paragraphs"] == ["1 rule: 1 clear. Nothing holds the release."]
+    assert block(open_, "Verdict")["paragraphs"] == ["2 rules: 2 clear. Nothing holds the release."]
     held = papers_gate.worksheet(cases.frame(FULL), None)
     assert block(held, "Verdict")["paragraphs"] == ["The rules were not evaluated for this paper."]
     assert block(held, "Release")["warning"]

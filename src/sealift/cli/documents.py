@@ -43,6 +43,7 @@ written, or nothing was; 5: a record does not hold, or is of another shipment.
     show_default=True,
     help="Whether the drives are sold (commercial) or not.",
 )
+@click.option("--rules", metavar="RULES", type=click.Path(), help="Rules in place of those shipped, before a release.")
 @common.seal_option
 @click.option("--custody", metavar="LOG", type=click.Path(), help="Custody log: a form with its code for each event.")
 @click.option(

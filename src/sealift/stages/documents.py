@@ -31,7 +31,8 @@ from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading import trust
 from sealift.stages import custody as custody_stage
 from sealift.stages import erase_papers, screen
-from sealift.trade import certificate, papers_arrival, papers_customs, papers_gate, screening, signing, typeset
+from sealift.stages import release as gating
+from sealift.trade import certificate, gate, papers_arrival, papers_customs, papers_gate, screening, signing, typeset
 from sealift.trade import receipt as receipt_record
 from sealift.trade.paper import Frame
 from sealift.trade.papers_customs import Place, Sealed
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.trade.declaration import Declaration
+    from sealift.trade.gate import Verdict
     from sealift.trade.paper import Paper
     from sealift.trade.release import Release
 
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """Files that papers are made from. Without `allowed` no signature is believed, and only the screening is read.
 
-    `verdict` is what the rules of the release came to, None where they were not evaluated.
+    `rules` is a rules file in place of those shipped, for what is not released yet.
     """
 
     declaration_file: str
@@ -58,7 +60,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     allowed: AllowedSigners | None = None
     invoice: papers_customs.Invoice = "pro-forma"
-    verdict: papers_gate.Verdict | None = None
+    rules: str | None = None
     seal: str | None = None
     custody: str | None = None
     receipts: Sequence[str] = ()
@@ -131,10 +133,25 @@ class _Maker:
                 yield papers_customs.hand_carry(frame, part, number)
         yield papers_gate.end_use_statement(frame)
         yield from self._screening()
-        yield papers_gate.worksheet(frame, sources.verdict)
+        yield papers_gate.worksheet(frame, self._verdict())
         yield from self._custody()
         yield from self._arrival()
         yield from self._sanitization()
+
+    def _verdict(self) -> Verdict | None:
+        """What the rules say: now, or when it was released; None where the rules of the release are not at hand."""
+        sources, release = self._sources, self._frame.release
+        if release is not None:
+            return gating.verdict_of(sources.declaration_file, sources.declaration, release)
+        if sources.allowed is not None:
+            return gating.ask(
+                sources.declaration_file, sources.allowed, rules_file=sources.rules, now=sources.now
+            ).verdict
+        unknown = ["no allowed signers were given, so that no signature was checked"]
+        facts = gate.Facts(
+            screening=unknown, keys=unknown, revision=unknown if sources.declaration.revision > 1 else []
+        )
+        return gate.evaluate(sources.declaration, gating.load_rules(sources.rules), facts, sources.now)
 
     def _general_list(self) -> Iterator[_Made]:
         if self._sources.declaration.customs.temporary != "yes":

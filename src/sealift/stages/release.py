@@ -2,15 +2,17 @@
 
     NAME.release.json (.sig)    the release; the one before is kept: NAME.release.N.json
     NAME.rN.toml                the exact bytes that were released as revision N
+    NAME.rules-DIGEST.toml      the rules by which, whose BLAKE3 begins with DIGEST (16 digits)
 
 What holds: nothing is written unless the gate is open for exactly the bytes that are read here, at this moment, by
-records whose signatures hold; the bytes that are released are kept before the release is written, and a revision whose
-bytes were kept is never released with others. What is not here: what the rules say (trade/gate.py), and words for
-people (cli/release.py).
+records whose signatures hold; the bytes that are released, and the rules, are kept before the release is written, and a
+revision whose bytes were kept is never released with others. What is not here: what the rules say (trade/gate.py), and
+words for people (cli/release.py).
 """
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,6 +64,43 @@ def load_rules(path: str | None) -> Rules:
     return rules.parse(signing.read_limited(path, rules.MAX_BYTES, "rules"))
 
 
+def rules_beside(file: str, digest: str) -> str:
+    """Where the rules by which the declaration in `file` was released are kept."""
+    return f"{file.removesuffix('.toml')}.rules-{digest[:16]}.toml"
+
+
+def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Verdict | None:
+    """What the rules came to when `released` was signed; None where its rules are not beside the declaration.
+
+    What the release binds was looked at then: of screening and keys is asked alone whether the records beside are
+    those. BadInput for rules that do not read.
+    """
+    record = released.record
+    path = rules_beside(file, record.rules.blake3)
+    found = load_rules(path if os.path.lexists(path) else None)
+    if found.digest != record.rules.blake3:
+        return None
+    facts = gate.Facts(
+        screening=_bound(screening.path_beside(file), record.screening),
+        keys=_bound(keys.path_beside(file), record.keys),
+        revision=[],
+    )
+    return gate.evaluate(parsed, found, facts, releases.released_at(record))
+
+
+def _bound(path: str, evidence: releases.Evidence | None) -> list[str]:
+    if evidence is None:
+        return ["the release binds no record of it"]
+    kept = [path] if os.path.lexists(path) else []
+    kept += glob.glob(f"{glob.escape(path.removesuffix('.json'))}.[0-9]*.json")
+    same = any(
+        os.path.getsize(each) == evidence.bytes
+        and declarations.digest(signing.read_limited(each, screening.MAX_RECORD, "record")) == evidence.blake3
+        for each in kept
+    )
+    return [] if same else [f"the record that the release binds (BLAKE3 {evidence.blake3}) is not beside it"]
+
+
 def ask(
     file: str, allowed: AllowedSigners, *, rules_file: str | None = None, lists: Sequence[str] = (),
     now: datetime | None = None,
@@ -103,6 +142,9 @@ def release(
             )
     else:
         signing.write_new(kept, parsed.raw)
+    by = rules_beside(file, asked.verdict.rules.digest)
+    if not os.path.lexists(by):
+        signing.write_new(by, asked.verdict.rules.raw)
     path = releases.path_beside(file)
     superseded = signing.write_pair(path, signed.data, signed.signature)
     return Released(signed.record, path, kept, superseded, asked.verdict)

@@ -10,9 +10,9 @@ What is not here: screening (screening.py), evaluating rules, and who may releas
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from sealift.trade import paper, sheets
+from sealift.trade import gate, paper, sheets
 from sealift.trade.glyphs import shown
 from sealift.trade.paper import Cell, Column, said
 from sealift.trade.sheets import EMPTY
@@ -20,10 +20,9 @@ from sealift.trade.sheets import EMPTY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sealift.trade.gate import Verdict
     from sealift.trade.paper import Block, Frame, Paper
     from sealift.trade.screening import Hit, Problem, ScreeningRecord
-
-State = Literal["open", "held", "resolved", "clear"]  # the first two hold
 
 
 # --- end use
@@ -199,28 +198,6 @@ def _decision(hit: Hit) -> list[str]:
 # --- red flags and release
 
 
-class Row(NamedTuple):
-    """A rule as it was evaluated: what it asks, on whose authority, what was answered, what came of that, and why."""
-
-    rule: str
-    question: str
-    source: str
-    as_of: str
-    answer: str
-    evidence: str
-    state: State
-    why: str
-
-
-class Verdict(NamedTuple):
-    """What the rules came to: a row a rule; by which file, and which rules of it are not as they are shipped."""
-
-    rows: Sequence[Row]
-    edition: str
-    blake3: str
-    changed: Sequence[str]
-
-
 def worksheet(frame: Frame, verdict: Verdict | None) -> Paper:
     """Answers, licences, the verdict of every rule, who released and why; None: no rules were evaluated."""
     content = frame.declaration
@@ -241,13 +218,17 @@ def worksheet(frame: Frame, verdict: Verdict | None) -> Paper:
 
 
 def _verdict(verdict: Verdict) -> list[Block]:
-    counts = {state: sum(row.state == state for row in verdict.rows) for state in get_args(State)}
-    shut = counts["open"] + counts["held"]
+    if verdict.rehearsal:
+        return [paper.words("Verdict", ["A rehearsal: no goods, and no rules that are asked."])]
+    counts = {state: sum(row.state == state for row in verdict.rows) for state in get_args(gate.State)}
     shown = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
     summed = f"{sheets.counted(len(verdict.rows), 'rule')}: {shown or 'none looked at'}. "
-    summed += "The gate is closed." if shut else "Nothing holds the release."
-    differ = ", ".join(verdict.changed) or "none"
-    by = [("Rules", f"edition {verdict.edition}, BLAKE3 {verdict.blake3}"), ("Not as they are shipped", differ)]
+    summed += "Nothing holds the release." if verdict.open else "The gate is closed."
+    differ = ", ".join(verdict.rules.changed) or "none"
+    by = [
+        ("Rules", f"edition {verdict.rules.edition}, BLAKE3 {verdict.rules.digest}"),
+        ("Not as they are shipped", differ),
+    ]
     columns = [
         Column("rule", mm=30),
         Column("question", fr=1.4),
@@ -257,12 +238,19 @@ def _verdict(verdict: Verdict) -> list[Block]:
         Column("why", fr=1.2),
     ]
     rows: list[list[Cell]] = [
-        [row.rule, [row.question, f"{row.source}, as of {row.as_of}"], row.answer, row.evidence, row.state, row.why]
+        [
+            row.rule.id,
+            [row.rule.question, f"{row.rule.source}, as of {row.rule.as_of}"],
+            row.answer,
+            row.evidence,
+            row.state,
+            row.why,
+        ]
         for row in verdict.rows
     ]
-    strong = [number for number, row in enumerate(verdict.rows) if row.state in {"open", "held"}]
+    strong = [number for number, row in enumerate(verdict.rows) if row.state == "held"]
     return [
-        paper.words("Verdict", [summed], warning=bool(shut)),
+        paper.words("Verdict", [summed], warning=not verdict.open),
         paper.pairs("", by),
         paper.table("Rules", columns, rows, strong=strong),
     ]

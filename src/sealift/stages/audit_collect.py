@@ -310,35 +310,28 @@ class _Pool:
         if ours.digest in bound:
             self.rules.setdefault(ours.digest, ours)
 
-    def _digested(self, file: _File, wanted: dict[str, str]) -> None:
+    def _digested(self, file: _File, wanted: dict[str, list[str]]) -> None:
         longest = _longest("shipments/AAA/lists/" + "0" * 64)
         if not file.named and os.path.getsize(file.path) > longest:
             raise BadInput("of no kind that belongs into a bundle")
         data = signing.read_limited(file.path, longest, "file")
         where = wanted.get(hashlib.sha256(data).hexdigest()) or wanted.get(blake3(data).hexdigest())
-        if where is None:
+        if not where:
             name = os.path.basename(file.path)
             if name.endswith(".csv") and any(name.startswith(f"{each}-") for each in self._ids()):
                 self._paper(file)
                 return
             raise BadInput("of no kind that belongs into a bundle, and no record here names it")
         self._count(data)
-        self.bound[where] = data
+        self.bound |= dict.fromkeys(where, data)
 
-    def _wanted(self) -> dict[str, str]:
-        """By digest: the place of what a record names by it."""
-        wanted: dict[str, str] = {}
+    def _wanted(self) -> dict[str, list[str]]:
+        """By digest: the places of what records name by it."""
+        wanted: dict[str, list[str]] = {}
         for kind in ("screening", "custody-event", "receipt"):
             for item in self.items.get(kind, {}).values():
-                record = item.record
-                at = f"shipments/{record.consignment_id}"
-                if kind == "screening":
-                    wanted |= {row.sha256: f"{at}/lists/{row.sha256}" for row in record.lists}
-                elif kind == "receipt":
-                    wanted |= {row.blake3: f"{at}/reports/{row.blake3}.json" for row in record.reports}
-                else:
-                    taken = [*record.photo_sha256, record.released_by.paper_sha256, record.received_by.paper_sha256]
-                    wanted |= {each: f"{at}/photographs/{each}" for each in taken if each}
+                for digest, place in _named(kind, item.record):
+                    wanted.setdefault(digest, []).append(f"shipments/{item.record.consignment_id}/{place}")
         return wanted
 
     def _ids(self) -> set[str]:
@@ -416,6 +409,17 @@ class _Pool:
             return (getattr(item.record, "group", 0), how.at(item.record), audits.digest(item.data))
 
         return sorted(ours, key=key)
+
+
+def _named(kind: str, record: Any) -> Iterator[tuple[str, str]]:
+    """Digests that a record names without a record beneath, and where such a file lies."""
+    if kind == "screening":
+        yield from ((row.sha256, f"lists/{row.sha256}") for row in record.lists)
+    elif kind == "receipt":
+        yield from ((row.blake3, f"reports/{row.blake3}.json") for row in record.reports)
+    else:
+        taken = [*record.photo_sha256, record.released_by.paper_sha256, record.received_by.paper_sha256]
+        yield from ((each, f"photographs/{each}") for each in taken if each)
 
 
 def _consignment(record: Any) -> str:

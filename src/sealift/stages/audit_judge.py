@@ -20,7 +20,7 @@ from sealift.errors import SealiftError
 from sealift.formats import audit
 from sealift.reading import trust
 from sealift.stages import audit_origin, custody_log
-from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, some
+from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, counted, some
 from sealift.trade import audit as audits
 from sealift.trade import certificate, custody, declaration, erasure, receipt, release, source_release
 
@@ -96,7 +96,7 @@ def _custody(case: Case) -> None:
         case.say(path, "look" if each.holds else "wrong", f"{each.text}{about(each.serials)}")
     _before_release(case, found, beneath)
     if found.exit_code == 0:
-        case.hold(f"custody: {len(found.rows):,} events, each signed by those whom it names")
+        case.hold(f"custody: {counted(len(found.rows), 'event')}, each signed by those whom it names")
 
 
 def _before_release(case: Case, found: Account, beneath: str) -> None:
@@ -143,7 +143,7 @@ def _source_releases(case: Case) -> None:
         if found is not None:
             case.freed.append((entry, found))
             if _freed_right(case, entry, found):
-                case.hold(f"the source might be freed from {found.record.at}, as {found.principal} signed")
+                case.hold(f"the source may be freed, as {found.principal} signed at {found.record.at}")
     if case.receipts and not case.of("source-release"):
         path = f"{case.folder}source-release.1.json"
         case.say(path, "pending", "nobody has signed that the source may be freed")
@@ -218,7 +218,7 @@ def _certificates(case: Case) -> None:
                 reasons = "; ".join(found.record.validation_reasons)
                 case.say(entry.path, "look", f"somebody should look at {found.record.media.serial}: {reasons}")
     if done:
-        case.hold(f"{done:,} certificates of erasure, each after the receipt that permitted it")
+        case.hold(f"erased: {counted(done, 'drive')}, each after the receipt that permitted it")
 
 
 def _erased_right(case: Case, entry: Entry, record: certificate.Certificate) -> bool:

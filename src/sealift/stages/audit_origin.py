@@ -20,7 +20,7 @@ from sealift.formats import audit, manifest
 from sealift.formats.manifest import SEAL_FILES
 from sealift.reading import trust
 from sealift.stages import receive
-from sealift.stages.audit_case import Case, Entry, Released, Sealed, some
+from sealift.stages.audit_case import Case, Entry, Released, Sealed, counted, some
 from sealift.stages.screen import SECOND
 from sealift.trade import audit as audits
 from sealift.trade import declaration, gate, keys, receipt, release, revision, rules, screening, source_release
@@ -214,7 +214,7 @@ def _seals(case: Case) -> None:
     if case.seals:
         seal = case.seals[-1].trusted.seal
         drives = sum(len(group.drives) for group in seal.groups)
-        case.hold(f"sealed at {seal.sealed_at}: {drives:,} drives in {len(seal.groups):,} groups")
+        case.hold(f"sealed at {seal.sealed_at}: {counted(drives, 'drive')} in {counted(len(seal.groups), 'group')}")
     else:
         case.say(f"{case.folder}seal.1/seal.json", "pending", "no seal that holds is here: it is not closed")
 

@@ -50,7 +50,7 @@ _HEAD = """\
 SEALIFT AUDIT BUNDLE: {ids}
 
 Every record of {what}: the declaration and who released it, who was screened, whose keys were proved, what
-was sealed, who had which drive when, what arrived, what was freed and what was erased. It was put together at {at}.
+was sealed, who had which drive when, what arrived, what was freed and what was erased. Put together at {at}.
 
 You need a shell with grep, and: tar, b3sum (BLAKE3), ssh-keygen (OpenSSH 8.7 or later). Lines that begin with four
 blanks are commands; each says when something is wrong, and ends with another status than 0.
@@ -66,7 +66,7 @@ blanks are commands; each says when something is wrong, and ends with another st
 
 3. The index names the digest of B3SUMS, and B3SUMS that of every file.
 
-    grep -q "$(b3sum --no-names B3SUMS)" audit.json
+    grep -q "\\"blake3\\": \\"$(b3sum --no-names B3SUMS)\\"" audit.json
     b3sum --check --quiet B3SUMS
 
 4. Every record, by whoever signed it, with a key that was valid when it says that it was made.

@@ -6,7 +6,8 @@ Written from docs/spec/audit.md and the pages of the records. Prints `FILE: WHY`
 exits with 1; prints nothing and exits with 0 where everything does. Nothing that is only not there yet is said.
 """
 
-import datetime
+import datetime as dt
+import hashlib
 import json
 import os
 import re
@@ -88,7 +89,7 @@ def sums(folder, paths):
 
 
 def when(text):
-    return datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.UTC)
+    return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=dt.UTC)
 
 
 class Reader:
@@ -169,6 +170,8 @@ class Reader:
         record = self.json(path)
         if record is None or record.get("type") != f"sealift-{kind}":
             return fault(path, "of another type")
+        if self.digest[path] in {self.digest[each] for each in found.get(kind, {})}:
+            fault(path, "the same record is there under another name")
         found.setdefault(kind, {})[path] = record
         if kind not in {"custody-event", "manifest"}:
             at = record[TIMES.get(kind, "at")]
@@ -204,6 +207,7 @@ class Reader:
                 fault(path, "does not supersede the revision before")
         for path, record in found.get("release", {}).items():
             attempt(path, self.release, record, found, declarations)
+        self.unbound(name, found, declarations)
         for path, record in found.get("seal", {}).items():
             attempt(path, self.seal, record, found, declarations)
         attempt(f"shipments/{name}/custody/", self.custody, name, found)
@@ -214,6 +218,30 @@ class Reader:
         for path, record in found.get("certificate", {}).items():
             attempt(path, self.certificate, record, found, declarations)
         return found
+
+    def unbound(self, name, found, declarations):
+        """Files that no record names: revisions that were not released, rules, lists, photographs, reports."""
+        releases = found.get("release", {}).values()
+        named = {each[what]["blake3"] for each in releases for what in ("declaration", "rules")}
+        of_rules = [each for each in self.files if re.match(rf"shipments/{re.escape(name)}/rules", each)]
+        revisions = [each for each in declarations if re.search(r"\.r\d+\.toml$", each)]
+        for path in [*of_rules, *revisions]:
+            if self.digest[path] not in named:
+                fault(path, "no release names it")
+        lists = {row["sha256"] for each in found.get("screening", {}).values() for row in each["lists"]}
+        photographs = {
+            each
+            for event in found.get("custody-event", {}).values()
+            for each in (*event["photo_sha256"], *(event[s]["paper_sha256"] for s in ("released_by", "received_by")))
+        }
+        reports = {row["blake3"] for each in found.get("receipt", {}).values() for row in each["reports"]}
+        for path, data in self.files.items():
+            kind = re.match(rf"shipments/{re.escape(name)}/(lists|photographs|reports)/([0-9a-f]+)", path)
+            if kind:
+                digest = self.digest[path] if kind[1] == "reports" else hashlib.sha256(data).hexdigest()
+                wanted = {"lists": lists, "photographs": photographs, "reports": reports}[kind[1]]
+                if digest != kind[2] or digest not in wanted:
+                    fault(path, "not what its name says, or no record names it")
 
     def fingerprint(self, line):
         done = subprocess.run(
@@ -240,7 +268,7 @@ class Reader:
 
     def screened(self, path, record, at, days):
         for row in record["lists"]:
-            if at - when(row["fetched"]) > datetime.timedelta(days=days):
+            if at - when(row["fetched"]) > dt.timedelta(days=days):
                 fault(path, "its lists were too old when it was released")
         hits = [hit for party in record["parties"] for hit in party["hits"]]
         if any(hit["decision"] is None or hit["decision"]["disposition"] != "false_positive" for hit in hits):
@@ -251,7 +279,7 @@ class Reader:
     def proved(self, path, record, at, days):
         for row in record["recipients"]:
             passed = [when(each["made_at"]) for each in row["challenges"] if each["passed"]]
-            if not passed or at - max(passed) > datetime.timedelta(days=days):
+            if not passed or at - max(passed) > dt.timedelta(days=days):
                 fault(path, "it was released with a key that was not proved in time")
 
     def seal(self, path, record, found, declarations):

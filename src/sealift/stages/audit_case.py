@@ -139,6 +139,9 @@ class Case:
             if other != self.id:
                 self.say(path, "wrong", f"it is of {other}, not of {self.id}")
                 continue
+            same = self.find(found.kind, audits.digest(data))
+            if same is not None:
+                self.say(path, "wrong", f"it is the same record as {same.path}: one that should be here was exchanged")
             entry = Entry(path, data, record, self.files.get(f"{path}.sig"))
             self.by_kind.setdefault(found.kind, []).append(entry)
             if found.kind not in {"custody-event", "manifest", "seal"} and entry.signature is None:

@@ -403,12 +403,19 @@ class _Pool:
     def _sorted(self, kind: str, consignment: str) -> list[_Item]:
         """Records of a kind and consignment, the oldest first; manifests by their groups."""
         how = audits.SIGNED[kind]  # type: ignore[index]
-        ours = [item for item in self.items.get(kind, {}).values() if _consignment(item.record) == consignment]
+        items = self.items.get(kind, {})
 
-        def key(item: _Item) -> tuple[int, str, str]:
-            return (getattr(item.record, "group", 0), how.at(item.record), audits.digest(item.data))
+        def before(item: _Item) -> _Item | None:
+            named = getattr(item.record, "supersedes", None)
+            return items.get(getattr(named, "blake3", named)) if named else None
 
-        return sorted(ours, key=key)
+        def key(item: _Item) -> tuple[int, str, int, str]:
+            behind, at = 0, before(item)
+            while at is not None:  # no digest names itself, so this ends
+                behind, at = behind + 1, before(at)
+            return (getattr(item.record, "group", 0), how.at(item.record), behind, audits.digest(item.data))
+
+        return sorted((item for item in items.values() if _consignment(item.record) == consignment), key=key)
 
 
 def _named(kind: str, record: Any) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.audit import Kind
     from sealift.trade.custody import Account
     from sealift.trade.source_release import SourceRelease
 
@@ -210,6 +211,9 @@ def _certificates(case: Case) -> None:
         if log is None:
             case.say(path, "missing", f"the log that {entry.path} binds is not here")
             continue
+        if (len(log), audits.digest(log)) != (entry.record.log.bytes, entry.record.log.blake3):
+            case.say(path, "wrong", f"it is not the log that {entry.path} binds")
+            continue
         check = certificate.check_certificate
         found = case.attempt(entry.path, check, entry.data, signature, log, case.allowed)
         if found is not None and _erased_right(case, entry, found.record):
@@ -262,12 +266,20 @@ def _erased_right(case: Case, entry: Entry, record: certificate.Certificate) -> 
 
 
 def _bound(case: Case) -> None:
-    """Lists, photographs and reports are what their names say."""
+    """Lists, photographs and reports are what their names say, and what a record names."""
+    events = [entry.record for entry in case.of("custody-event")]
+    papers = {side.paper_sha256 for each in events for side in (each.released_by, each.received_by)}
+    wanted: dict[Kind, set[str]] = {
+        "list": {row.sha256 for entry in case.of("screening") for row in entry.record.lists},
+        "photograph": {each for event in events for each in event.photo_sha256} | papers,
+        "report": {row.blake3 for entry in case.of("receipt") for row in entry.record.reports},
+    }
     for path, data in sorted(case.files.items()):
         found = audit.describe(path)
-        name = path.rpartition("/")[2].removesuffix(".json")
-        if found is None or found.kind not in {"list", "photograph", "report"}:
+        if found is None or found.kind not in wanted:
             continue
-        ours = audits.digest(data) if found.kind == "report" else hashlib.sha256(data).hexdigest()
-        if ours != name:
+        digest = audits.digest(data) if found.kind == "report" else hashlib.sha256(data).hexdigest()
+        if digest != path.rpartition("/")[2].removesuffix(".json"):
             case.say(path, "wrong", "it has another digest than its name says")
+        elif digest not in wanted[found.kind]:
+            case.say(path, "wrong", "no record here names it")

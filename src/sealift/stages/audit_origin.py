@@ -103,9 +103,24 @@ def _releases(case: Case) -> None:
         case.released.append(Released(entry, found, known[1]))
         if _gate(case, case.released[-1]):
             case.hold(f"revision {known[1].revision}: {found.summary}")
+    _unreleased(case)
     case.released.sort(key=lambda each: (each.declaration.revision, each.release.record.released_at))
     if not case.released:
         case.say(f"{case.folder}release.1.json", "pending", "no release that holds is here: nothing may leave")
+
+
+def _unreleased(case: Case) -> None:
+    """Revisions and rules that no release here is of: they would have been exchanged for others."""
+    for path, parsed in case.revisions.values():
+        if path.endswith(f".r{parsed.revision}.toml") and all(
+            parsed.digest != each.record.declaration.blake3 for each in case.of("release")
+        ):
+            case.say(path, "wrong", "no release here is of exactly these bytes")
+    for path, data in sorted(case.files.items()):
+        if (found := audit.describe(path)) and found.kind == "rules" and all(
+            audits.digest(data) != each.record.rules.blake3 for each in case.of("release")
+        ):  # fmt: skip
+            case.say(path, "wrong", "no release here was made by exactly these rules")
 
 
 def _gate(case: Case, released: Released) -> bool:
@@ -203,8 +218,11 @@ def _seals(case: Case) -> None:
         folder = entry.path.removesuffix("seal.json")
         names = {name: folder + name.rpartition("/")[2] for name in SEAL_FILES}
         files = {name: case.files[path] for name, path in names.items() if path in case.files}
-        trusted = case.attempt(entry.path, trust.open_seal, files, case.allowed)
-        if trusted is None:
+        try:
+            trusted = trust.open_seal(files, case.allowed)
+        except SealiftError as error:
+            for name in {SEAL_FILES[0], *trust.damaged_seal_files(files)}:
+                case.say(names[name], "wrong", str(error))
             continue
         _sealed_right(case, entry, trusted)
         origin = case.attempt(entry.path, receive.origin_keys, trusted)

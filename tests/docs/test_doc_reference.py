@@ -154,7 +154,7 @@ NAMES = [
     "plan --new", "plan", "drives", "drives prepare", "drives test", "drives locate", "erase",
     "declare --new", "declare --check", "declare --sheet", "labels", "screen", "screen --check", "release",
     "keys challenge", "keys answer", "keys check",
-    "pack", "status", "seal", "handover --new", "handover --paper", "handover", "custody",
+    "pack", "status", "seal", "handover --new", "handover --paper", "handover", "custody", "audit",
     "inspect", "verify", "repair", "ls", "unpack", "train --new", "train", "train --measure-stall", "rehearse",
 ]  # fmt: skip
 CANNOT = {  # what the shipment of this test does not bring about

@@ -21,6 +21,7 @@ from datetime import UTC, date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import audits
 import msgspec
 import receivings
 import screening_lists
@@ -33,6 +34,7 @@ from sealift.formats import (
     age,
     age_keys,
     allowed_signers,
+    audit,
     block_tools,
     canonical,
     drive_tests,
@@ -49,7 +51,8 @@ from sealift.formats import (
 )
 from sealift.formats import manifest as mf
 from sealift.reading import trust
-from sealift.stages import receive, verify_report, verify_state
+from sealift.stages import audit as audit_stage
+from sealift.stages import audit_collect, receive, verify_report, verify_state
 from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.plan import calibrate, geometry, told
 from sealift.stages.plan import document as documents
@@ -503,6 +506,45 @@ def custody_checkpoint(data: bytes) -> None:
     """The text of a checkpoint's QR code; what is taken is written the same."""
     text = data.decode(errors="replace")
     assert custody_event.qr_text(*custody_event.parse_qr_text(text)) == text
+
+
+@cache
+def _audited() -> tuple[audits.Voyage, dict[str, bytes]]:
+    """The leg home of a voyage in a bundle, with everything that its records want."""
+    with tempfile.TemporaryDirectory() as folder:
+        voyage = audits.make(folder)
+        given = audit_collect.sort(voyage.papers).files
+    files = {path: data for path, data in given.items() if f"/{audits.HOME}/" in path}
+    files |= {audit.SIGNERS: audits.signers(), audit.OPEN_ME: b"", audit.INDEX_SIG: b""}
+    return voyage, files
+
+
+def _bundled(files: dict[str, bytes]) -> bytes:
+    voyage, _ = _audited()
+    files = files | {audit.SUMS: audit.sums(audit_stage._rows({p: files[p] for p in files if audit.describe(p)}))}
+    rows = audit_stage._rows({path: data for path, data in files.items() if audit.describe(path)})
+    made = voyage.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    record = audit.Audit(made_at=made, shipments=audit.shipments(files), files=rows)
+    files |= {audit.INDEX: canonical.encode(record)}
+    files[audit.INDEX_SIG] = audits.person("auditor").sign(files[audit.INDEX], audit.NAMESPACE)
+    return b"".join(audit.encode_bundle(files))
+
+
+def _bundles() -> list[bytes]:
+    _, files = _audited()
+    return [_bundled(files)] + [bytes([number]) + files[path] for number, path in enumerate(sorted(files))]
+
+
+@target(_bundles, 1 << 17)
+def audit_bundle(data: bytes) -> None:
+    """An audit bundle; and, but for the first byte, one file of it under an index made anew: judged, never raised."""
+    voyage, files = _audited()
+    with contextlib.suppress(SealiftError):
+        audit_stage.verify(data, voyage.allowed, voyage.now)
+    path = sorted(files)[data[0] % len(files)] if data else audit.SIGNERS
+    verified = audit_stage.verify(_bundled(files | {path: data[1:]}), voyage.allowed, voyage.now)
+    assert verified.index is not None
+    assert verified.signer is not None
 
 
 def _records() -> list[bytes]:

@@ -13,8 +13,10 @@ from test_planned_cli import Desk, run
 
 from sealift.cli import main
 from sealift.errors import Refused
-from sealift.stages import rehearse_scratch as scratch
+from sealift.trade import declaration as declarations
+from sealift.trade import release as releases
 from sealift.trade import sections
+from sealift.trade.signing import Signer, write_pair
 
 PARTY = sections.Party(
     legal_name="Customer Ltd", address="1 Quay", country="DE", contact="c@example.com", ultimate_parent="Parent AG",
@@ -51,6 +53,11 @@ class Printer(Desk):
             carriers=[replace(each, contact="c", country="DE") for each in content.carriers],
         )
 
+    def release(self):
+        parsed = declarations.parse(self.declaration.read_bytes(), draft=False)
+        signed = filled.released(parsed, Signer.open(self.who.officer), datetime.now(UTC))
+        write_pair(releases.path_beside(str(self.declaration)), signed.data, signed.signature)
+
     def labels(self, *more, fails=None, out=None):
         return run(
             "labels", self.file, "--declaration", self.declaration, "--out", out or self.out, *more, fails=fails
@@ -80,7 +87,7 @@ def test_labels_before_packing_are_drafts_of_the_declaration(printer):
 
 def test_labels_after_packing_and_release_say_what_drive_json_says(printer):
     packed = json.loads(printer.pack().stdout)
-    scratch.release(str(printer.declaration), printer.who)
+    printer.release()
     given = ("--json", "--state", printer.folder / "state", "--allowed-signers", printer.who.signers)
     answer = json.loads(printer.labels(*given).stdout)
     assert (answer["released"], answer["shipment"]) == (True, packed["shipment"])
@@ -100,7 +107,7 @@ def test_labels_after_packing_and_release_say_what_drive_json_says(printer):
 
 
 def test_a_release_of_what_was_changed_since_is_refused(printer):
-    scratch.release(str(printer.declaration), printer.who)
+    printer.release()
     printer.declaration.write_bytes(printer.declaration.read_bytes() + b"#\n")
     done = run("labels", printer.file, "--declaration", printer.declaration, "--out", printer.out)
     assert "drafts" in done.stderr  # nobody says who may release

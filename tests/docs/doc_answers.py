@@ -72,6 +72,7 @@ def gather(folder, example):
     _drives(folder, ask)
     _origin(folder, ask)
     _custody(folder, ask)
+    _audit(folder, ask)
     _destination(folder, ask)
     return said
 
@@ -247,6 +248,16 @@ def _custody(folder, ask):
     form("return", "tove", "anna", seal="S2", resolves=settled)
     ask("handover", f"{record} --sign-with tove_key --sign-with anna_key")
     ask("custody", "custody custody --declaration declaration.toml", 3)
+
+
+def _audit(folder, ask):
+    with (folder / "signers").open("a") as file:
+        file.write(f'auditor@example.com namespaces="sealift-audit" {(folder / "olu_key.pub").read_text().strip()}\n')
+    (folder / "notes").mkdir()
+    (folder / "notes/odd.txt").write_text("left out")
+    papers = "declaration.toml sent/*.seal custody drives/a notes"
+    ask("audit", f"audit {papers} --to all.audit.tar --sign-with olu_key", *range(7))
+    ask("audit", "audit --verify all.audit.tar", *range(7))
 
 
 def _destination(folder, ask):

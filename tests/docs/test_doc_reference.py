@@ -155,7 +155,7 @@ NAMES = [
     "declare --new", "declare --check", "declare --sheet", "documents", "labels", "screen", "screen --check", "release",
     "release --check", "release --new-rules", "declare --revise",
     "keys challenge", "keys answer", "keys check",
-    "pack", "status", "seal", "source-release", "handover --new", "handover --paper", "handover", "custody",
+    "pack", "status", "seal", "source-release", "handover --new", "handover --paper", "handover", "custody", "audit",
     "inspect", "verify", "repair", "receipt", "ls", "unpack", "train --new", "train", "train --measure-stall",
     "rehearse",
 ]  # fmt: skip

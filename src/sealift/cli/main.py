@@ -79,6 +79,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "train": Entry("sealift.cli.train:train", "Train on the drives as they stand; again resumes."),
         "erase": Entry("sealift.cli.erase:erase", "Erase drives that have arrived, with a certificate each."),
     },
+    "Afterwards": {
+        "audit": Entry("sealift.cli.audit:audit", "One bundle of every record; verified offline."),
+    },
 }
 COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 

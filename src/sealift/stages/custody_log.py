@@ -50,9 +50,8 @@ class Merged:
 
 def read(folder: str) -> Copy:
     """Everything in the folder of a log; BadInput when there is no such folder or it is beyond a limit."""
-    entries: dict[str, Entry] = {}
-    signatures: dict[str, list[bytes]] = {}
     findings: list[Finding] = []
+    files: list[tuple[str, bytes]] = []
     size = 0
     for name, regular in _names(folder):
         event, signature = _EVENT.fullmatch(name), _SIGNATURE.fullmatch(name)
@@ -62,18 +61,29 @@ def read(folder: str) -> Copy:
             continue
         try:
             limit = events.MAX_EVENT if event else MAX_ARMORED
-            data = read_limited(os.path.join(folder, name), limit, "custody log")
+            files.append((name, read_limited(os.path.join(folder, name), limit, "custody log")))
         except BadInput as error:
             findings.append(Finding("altered", _printable(str(error)), (name[:64],)))
             continue
-        if signature:
+        size += len(files[-1][1])
+        if size > MAX_LOG:
+            raise BadInput(f"{folder}: more than {MAX_LOG:,} bytes; no custody log is so large")
+    copy = of_files(files)
+    if len(copy.entries) > events.MAX_COUNT:
+        raise BadInput(f"{folder}: more than {events.MAX_COUNT:,} events; no custody log has so many")
+    return Copy(copy.entries, copy.signatures, [*findings, *copy.findings])
+
+
+def of_files(files: Iterable[tuple[str, bytes]]) -> Copy:
+    """A log from the names and bytes of its files, in the order of their names; other names are passed over."""
+    entries: dict[str, Entry] = {}
+    signatures: dict[str, list[bytes]] = {}
+    findings: list[Finding] = []
+    for name, data in files:
+        if signature := _SIGNATURE.fullmatch(name):
             _take_signature(signature, data, signatures, findings)
-        elif event:
+        elif event := _EVENT.fullmatch(name):
             _take_event(event[1], data, entries, findings)
-        size += len(data)
-        if size > MAX_LOG or len(entries) > events.MAX_COUNT:
-            most = f"{events.MAX_COUNT:,} events or {MAX_LOG:,} bytes"
-            raise BadInput(f"{folder}: more than {most}; no custody log is so large")
     return Copy(entries, {digest: sorted(each) for digest, each in signatures.items()}, findings)
 
 

@@ -1,0 +1,285 @@
+"""What the records of an audit bundle hold together, and which rules of the house they keep.
+
+    judge    names and bytes of a bundle, allowed signers, a time -> findings, each of one file, and what holds
+
+What holds: each signature is judged in its one namespace at the time that its record states; each binding between two
+records by length and digest; each rule of the house at the time at which it had to hold, by the functions that hold it
+when the records are made. Nothing is raised for what the bytes say, whoever wrote them. The same files, signers and
+time give the same findings.
+
+What is not here: what the origin makes (audit_origin.py), the archive and its index (audit.py), words for people
+(cli/audit.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from sealift.errors import SealiftError
+from sealift.formats import audit
+from sealift.reading import trust
+from sealift.stages import audit_origin, custody_log
+from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, counted, some
+from sealift.trade import audit as audits
+from sealift.trade import certificate, custody, declaration, erasure, receipt, release, source_release
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.audit import Kind
+    from sealift.trade.custody import Account
+    from sealift.trade.source_release import SourceRelease
+
+
+def judge(files: Mapping[str, bytes], allowed: AllowedSigners, now: datetime) -> Judged:
+    """Look at every record; `now` is the aware time after which nothing in it can have happened."""
+    judged = Judged()
+    shipments = [Case(each, files, allowed, now, judged) for each in audit.shipments(files)]
+    for each in shipments:
+        audit_origin.look(each)
+        _custody(each)
+        _receipts(each)
+        _source_releases(each)
+        _drives(each)
+        _certificates(each)
+        _bound(each)
+    _replies(shipments, judged)
+    return judged
+
+
+def _replies(shipments: Sequence[Case], judged: Judged) -> None:
+    """Whether each return leg answers the seal that it names."""
+    seals = {sealed.ground.file.blake3: sealed for each in shipments for sealed in each.seals}
+    for each in shipments:
+        for sealed in each.seals:
+            reply = sealed.trusted.seal.in_reply_to
+            if not reply:
+                continue
+            outbound = seals.get(reply.seal.blake3)
+            if outbound is None:
+                text = f"the seal of {reply.consignment_id} that it answers is not here"
+                judged.findings.append(Finding(sealed.path, "missing", text))
+                continue
+            try:
+                trust.check_reply(sealed.trusted, outbound.trusted)
+            except SealiftError as error:
+                judged.findings.append(Finding(sealed.path, "wrong", str(error)))
+            else:
+                judged.holds.append(f"{each.id} answers {reply.consignment_id}")
+
+
+# --- custody
+
+
+def _custody(case: Case) -> None:
+    beneath = f"{case.folder}custody/"
+    named = {path.removeprefix(beneath): data for path, data in case.files.items() if path.startswith(beneath)}
+    if not named:
+        case.say(beneath, "pending", "no custody log is here")
+        return
+    copy = custody_log.of_files(sorted(named.items()))
+    serials = case.serials()
+    found = custody.assess(copy, consignment_id=case.id, serials=serials, allowed=case.allowed, now=case.now)
+    case.account = found
+    for each in found.findings:
+        if not each.open:
+            continue
+        if each.kind == "unheld":
+            due: State = "look" if case.of("receipt") else "pending"
+            case.say(beneath, due, f"{each.text}{about(each.serials)}")
+            continue
+        digest = next((d for d in each.events if f"{d}.json" in named), each.events[0] if each.events else "")
+        paths = sorted(path for path in named if digest and path.startswith(digest))
+        path = beneath + (paths[0] if paths else "")
+        case.say(path, "look" if each.holds else "wrong", f"{each.text}{about(each.serials)}")
+    _before_release(case, found, beneath)
+    if found.exit_code == 0:
+        case.hold(f"custody: {counted(len(found.rows), 'event')}, each signed by those whom it names")
+
+
+def _before_release(case: Case, found: Account, beneath: str) -> None:
+    first = min((each.release.record.released_at for each in case.released), default=None)
+    for row in found.rows:
+        if row.event.event_type not in {"handover", "load"} or not row.counts:
+            continue
+        if first is None or row.event.at_utc < first:
+            when = f"released at {first}" if first else "never released, by what is here"
+            text = f"drives were handed over at {row.event.at_utc}, and the shipment was {when}"
+            case.say(f"{beneath}{row.entry.digest}.json", "wrong", text)
+
+
+# --- receipts, and the release of the source
+
+
+def _receipts(case: Case) -> None:
+    for entry, signature in case.signed("receipt"):
+        found = case.attempt(entry.path, receipt.check_receipt, entry.data, signature, case.allowed)
+        if found is None:
+            continue
+        sealed = next((each for each in case.seals if each.ground.file == found.record.seal), None)
+        if sealed is None:
+            case.say(entry.path, "missing", f"the seal that it is of (BLAKE3 {found.record.seal.blake3}) is not here")
+            continue
+        why = source_release.objections_to(sealed.ground, found, case.now)
+        for each in why:
+            case.say(entry.path, "wrong", f"it {each}")
+        if not why:
+            case.receipts.append((entry, found))
+            verified = sum(group.state in receipt.VERIFIED for group in found.record.groups)
+            case.hold(
+                f"receipt of {found.record.at} by {found.record.received_by.name}: {verified:,} of"
+                f" {found.record.groups_total:,} groups verified"
+            )
+    if case.seals and not case.of("receipt"):
+        case.say(f"{case.folder}receipt.1.json", "pending", "nobody has signed a receipt yet")
+
+
+def _source_releases(case: Case) -> None:
+    for entry, signature in case.signed("source-release"):
+        check = source_release.check_source_release
+        found = case.attempt(entry.path, check, entry.data, signature, case.allowed)
+        if found is not None:
+            case.freed.append((entry, found))
+            if _freed_right(case, entry, found):
+                case.hold(f"the source may be freed, as {found.principal} signed at {found.record.at}")
+    if case.receipts and not case.of("source-release"):
+        path = f"{case.folder}source-release.1.json"
+        case.say(path, "pending", "nobody has signed that the source may be freed")
+
+
+def _freed_right(case: Case, entry: Entry, found: SourceRelease) -> bool:
+    record = found.record
+    sealed = next((each for each in case.seals if each.ground.file == record.seal), None)
+    if sealed is None:
+        case.say(entry.path, "missing", f"the seal that it is of (BLAKE3 {record.seal.blake3}) is not here")
+        return False
+    digests = {each.file.blake3 for _, each in case.receipts}
+    absent = [row.receipt.blake3 for row in record.receipts if row.receipt.blake3 not in digests]
+    if absent:
+        case.say(entry.path, "missing", f"receipts on which it rests are not here, or do not hold: {some(absent)}")
+        return False
+    at = receipt.instant(record.at, "source-release.json")
+    then = [each for _, each in case.receipts if each.record.seal == record.seal and each.at <= at]
+    why = source_release.objections(sealed.ground, then, at)
+    why += [f"group {row.group}: {row.why}" for row in source_release.lacking(sealed.ground, then)]
+    seal = sealed.trusted.seal
+    if (record.shipment, record.rehearsal, record.declaration, record.groups_total) != (
+        seal.shipment, seal.rehearsal, seal.declaration, len(seal.groups),
+    ):  # fmt: skip
+        why.append("it contradicts the seal that it names")
+    if not why and source_release.counted(then) != record.receipts:
+        why.append("it rests on other receipts than those that counted then")
+    for each in why:
+        case.say(entry.path, "wrong", each)
+    return not why
+
+
+def _drives(case: Case) -> None:
+    """Every declared drive: received, or said to be lost; a drive of which nobody says anything is named."""
+    if not case.receipts or not case.seals:
+        return
+    last = case.seals[-1]
+    newest = receipt.newest(each for _, each in case.receipts if each.record.seal == last.ground.file)
+    states = {drive.serial: (drive.state, one) for one, group in newest.values() for drive in group.drives}
+    told = {
+        serial
+        for row in (case.account.rows if case.account else ())
+        if row.counts and row.event.event_type == "discrepancy"
+        for serial in row.event.serials
+    }
+    due: State = "look" if case.freed or case.of("certificate") else "pending"
+    for serial in case.serials():
+        state, of = states.get(serial, ("unseen", None))
+        path = next((e.path for e, one in case.receipts if one is of), f"{case.folder}receipt.1.json")
+        if state == "unseen" and serial not in told:
+            case.say(path, due, f"drive {serial} is declared, and neither received nor said to be missing")
+        elif state == "lost" and serial not in told:
+            case.say(path, "look", f"drive {serial} is lost, and no discrepancy of it is in the custody log")
+
+
+# --- erasure
+
+
+def _certificates(case: Case) -> None:
+    done = 0
+    for entry, signature in case.signed("certificate"):
+        path = entry.path.removesuffix(".json") + ".log.jsonl"
+        log = case.files.get(path)
+        if log is None:
+            case.say(path, "missing", f"the log that {entry.path} binds is not here")
+            continue
+        if (len(log), audits.digest(log)) != (entry.record.log.bytes, entry.record.log.blake3):
+            case.say(path, "wrong", f"it is not the log that {entry.path} binds")
+            continue
+        check = certificate.check_certificate
+        found = case.attempt(entry.path, check, entry.data, signature, log, case.allowed)
+        if found is not None and _erased_right(case, entry, found.record):
+            done += 1
+            if found.record.validation == "escalate":
+                reasons = "; ".join(found.record.validation_reasons)
+                case.say(entry.path, "look", f"somebody should look at {found.record.media.serial}: {reasons}")
+    if done:
+        case.hold(f"erased: {counted(done, 'drive')}, each after the receipt that permitted it")
+
+
+def _erased_right(case: Case, entry: Entry, record: certificate.Certificate) -> bool:
+    """The papers that it names are here, say what it says of them, and permitted it when it began."""
+    delivery = record.delivery_verified
+    named = next((each for _, each in case.receipts if each.file == delivery.receipt), None)
+    if named is None:
+        text = f"the receipt that permitted it (BLAKE3 {delivery.receipt.blake3}) is not here, or does not hold"
+        case.say(entry.path, "missing", text)
+        return False
+    declared = []
+    for row in record.legal_hold_checked.declarations:
+        known = case.revisions.get(row.declaration.blake3)
+        if known is None:
+            text = f"a declaration that was asked about a legal hold (BLAKE3 {row.declaration.blake3}) is not here"
+            case.say(entry.path, "missing", text)
+            return False
+        of = next((each.release for each in case.released if each.declaration.digest == known[1].digest), None)
+        declared.append(erasure.Declared(known[1], of if row.released else None))
+        if known[1].legal_hold.strip() != row.legal_hold:
+            case.say(entry.path, "wrong", f"{known[0]} says something else of a legal hold")
+    begun = receipt.instant(record.begun_at, "certificate.json")
+    then = [each for _, each in case.receipts if each.at <= begun and each.record.seal == named.record.seal]
+    why = erasure.objection(record.media.serial, then, declared, begun, bears=named.record.shipment)
+    facts = (record.shipment, record.rehearsal, delivery.at, delivery.fingerprint)
+    if facts != (named.record.shipment, named.record.rehearsal, named.record.at, named.fingerprint):
+        why = why or "it says something else of the receipt than that does"
+    states = {group.group: group.state for group in named.record.groups}
+    if delivery.group is not None and states.get(delivery.group) != delivery.state:
+        why = why or f"the receipt says something else of group {delivery.group}"
+    for each in case.released:  # one that whoever erased was not given, too
+        hold = each.declaration.legal_hold.strip()
+        if hold != declaration.NO_HOLD and release.released_at(each.release.record) <= begun:
+            why = why or f"legal hold, in revision {each.declaration.revision}: {hold or 'not said that there is none'}"
+    if why:
+        case.say(entry.path, "wrong", f"{record.media.serial} was erased, and might not have been: {why}")
+    return why is None
+
+
+# --- what is bound by digest alone
+
+
+def _bound(case: Case) -> None:
+    """Lists, photographs and reports are what their names say, and what a record names."""
+    events = [entry.record for entry in case.of("custody-event")]
+    papers = {side.paper_sha256 for each in events for side in (each.released_by, each.received_by)}
+    wanted: dict[Kind, set[str]] = {
+        "list": {row.sha256 for entry in case.of("screening") for row in entry.record.lists},
+        "photograph": {each for event in events for each in event.photo_sha256} | papers,
+        "report": {row.blake3 for entry in case.of("receipt") for row in entry.record.reports},
+    }
+    for path, data in sorted(case.files.items()):
+        found = audit.describe(path)
+        if found is None or found.kind not in wanted:
+            continue
+        digest = audits.digest(data) if found.kind == "report" else hashlib.sha256(data).hexdigest()
+        if digest != path.rpartition("/")[2].removesuffix(".json"):
+            case.say(path, "wrong", "it has another digest than its name says")
+        elif digest not in wanted[found.kind]:
+            case.say(path, "wrong", "no record here names it")

@@ -1,0 +1,276 @@
+"""What an audit asks of the records that the origin makes: declaration, screening, keys, release, seal, manifests.
+
+    look    a Case -> findings; and what of it holds: revisions, releases, seals
+
+What holds: each signature is judged in its one namespace at the time that its record states. A release is asked again
+whether the gate was open, by the rules, the screening and the keys that it binds, at the time at which it was signed;
+lists of countries and currencies, which change, are not asked again. A seal binds a release and a declaration that are
+here, and seals exactly the drives that are declared.
+
+What is not here: what happens afterwards (audit_judge.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sealift.errors import SealiftError
+from sealift.formats import audit, manifest
+from sealift.formats.manifest import SEAL_FILES
+from sealift.reading import trust
+from sealift.stages import receive
+from sealift.stages.audit_case import Case, Entry, Released, Sealed, counted, some
+from sealift.stages.screen import SECOND
+from sealift.trade import audit as audits
+from sealift.trade import declaration, gate, keys, receipt, release, revision, rules, screening, source_release
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sealift.formats.audit import Kind
+    from sealift.reading.trust import TrustedSeal
+    from sealift.trade.declaration import Declaration
+
+
+def look(case: Case) -> None:
+    """Every rule of what the origin makes, one record after another."""
+    _declarations(case)
+    _screenings(case)
+    _keys(case)
+    _releases(case)
+    _seals(case)
+    _manifests(case)
+
+
+def _declarations(case: Case) -> None:
+    numbered: dict[int, tuple[str, Declaration]] = {}
+    for path, data in sorted(case.files.items()):
+        found = audit.describe(path)
+        if found is None or found.kind not in {"declaration", "draft"}:
+            continue
+        parsed = case.attempt(path, declaration.parse, data, draft=True)
+        if parsed is None:
+            continue
+        if parsed.consignment_id != case.id:
+            case.say(path, "wrong", f"it is of {parsed.consignment_id}, not of {case.id}")
+            continue
+        case.revisions[parsed.digest] = (path, parsed)
+        stated = re.search(r"\.r([0-9]+)\.toml$", path)
+        if stated and int(stated[1]) != parsed.revision:
+            case.say(path, "wrong", f"it is revision {parsed.revision}, and its name says another")
+        elif stated:
+            numbered[parsed.revision] = (path, parsed)
+    for number, (path, parsed) in sorted(numbered.items()):
+        if number > 1 and number - 1 not in numbered:
+            before = f"{case.folder}declaration.r{number - 1}.toml"
+            case.say(before, "missing", f"revision {number} supersedes it, and it is not here")
+        elif number > 1:
+            for fault in revision.faults(parsed, numbered[number - 1][1]):
+                case.say(path, "wrong", fault)
+
+
+def _screenings(case: Case) -> None:
+    for entry, signature in case.signed("screening"):
+        second = case.files.get(f"{entry.path}{SECOND}")
+        if case.attempt(entry.path, screening.check_screening, entry.data, signature, second, case.allowed):
+            before = entry.record.supersedes
+            _superseded(case, entry, before.blake3 if before else None)
+
+
+def _keys(case: Case) -> None:
+    for entry, signature in case.signed("keys"):
+        if case.attempt(entry.path, keys.check_record, entry.data, signature, case.allowed):
+            _superseded(case, entry, entry.record.supersedes)
+
+
+def _superseded(case: Case, entry: Entry, before: str | None) -> None:
+    kind: Kind = "screening" if "/screening." in entry.path else "keys"
+    if before is not None and case.find(kind, before) is None:
+        case.say(entry.path, "missing", f"the record that it supersedes (BLAKE3 {before}) is not here")
+
+
+def _releases(case: Case) -> None:
+    for entry, signature in case.signed("release"):
+        known = case.revisions.get(entry.record.declaration.blake3)
+        if known is None:
+            text = f"the declaration that it releases (BLAKE3 {entry.record.declaration.blake3}) is not here"
+            case.say(entry.path, "missing", text)
+            continue
+        found = case.attempt(entry.path, release.check_release, known[1], entry.data, signature, case.allowed)
+        if found is None:
+            continue
+        case.released.append(Released(entry, found, known[1]))
+        if _gate(case, case.released[-1]):
+            case.hold(f"revision {known[1].revision}: {found.summary}")
+    _unreleased(case)
+    case.released.sort(key=lambda each: (each.declaration.revision, each.release.record.released_at))
+    if not case.released:
+        case.say(f"{case.folder}release.1.json", "pending", "no release that holds is here: nothing may leave")
+
+
+def _unreleased(case: Case) -> None:
+    """Revisions and rules that no release here is of: they would have been exchanged for others."""
+    for path, parsed in case.revisions.values():
+        if path.endswith(f".r{parsed.revision}.toml") and all(
+            parsed.digest != each.record.declaration.blake3 for each in case.of("release")
+        ):
+            case.say(path, "wrong", "no release here is of exactly these bytes")
+    for path, data in sorted(case.files.items()):
+        if (found := audit.describe(path)) and found.kind == "rules" and all(
+            audits.digest(data) != each.record.rules.blake3 for each in case.of("release")
+        ):  # fmt: skip
+            case.say(path, "wrong", "no release here was made by exactly these rules")
+
+
+def _gate(case: Case, released: Released) -> bool:
+    """Whether the gate was open when it was released, by the records that the release binds."""
+    record, path, parsed = released.release.record, released.entry.path, released.declaration
+    at = release.released_at(record)
+    found = _rules(case, record.rules.blake3)
+    if found is None:
+        text = f"the rules by which it was released (edition {record.rules.edition}, BLAKE3 {record.rules.blake3})"
+        case.say(path, "missing", f"{text} are not here")
+        return False
+    if parsed.rehearsal:
+        return True
+    screened, why_screening = _screened(case, record.screening, parsed, found, at, path)
+    proved, why_keys = _proved(case, record.keys, parsed, found, at, path)
+    if not (screened and proved):
+        return False
+    facts = gate.Facts(screening=why_screening, keys=why_keys, revision=[])  # revisions: `_declarations`
+    verdict = gate.evaluate(parsed, found, facts, at)
+    # what is complete was checked with the release; lists of countries may have changed since
+    held = [row for row in verdict.held if row.rule.check not in {"complete", "screening", "keys"}]
+    for row in held:
+        case.say(path, "wrong", f"it was released while rule {row.rule.id} held: {row.why}")
+    if why := verdict.may_release(released.release.principal):
+        case.say(path, "wrong", why)
+    if record.resolved != [row.rule.id for row in verdict.resolved]:
+        case.say(path, "wrong", "it names other rules as opened by a person than the declaration's answers do")
+    return not (held or why or why_screening or why_keys)
+
+
+def _rules(case: Case, digest: str) -> rules.Rules | None:
+    for path, data in sorted(case.files.items()):
+        if (found := audit.describe(path)) and found.kind == "rules" and audits.digest(data) == digest:
+            return case.attempt(path, rules.parse, data)
+    return None
+
+
+def _screened(
+    case: Case, bound: release.Evidence | None, parsed: Declaration, by: rules.Rules, at: datetime, path: str
+) -> tuple[bool, list[str]]:
+    """Whether the screening that a release binds is here, and why it held at that time."""
+    wanted = any(rule.check == "screening" for rule in by.rules)
+    entry = _evidence(case, "screening", bound, path, wanted=wanted)
+    if entry is None or entry.signature is None:
+        return not wanted, []
+    second = case.files.get(f"{entry.path}{SECOND}")
+    try:
+        checked = screening.check_screening(entry.data, entry.signature, second, case.allowed)
+    except SealiftError:
+        return False, []  # said already, of the screening
+    found = screening.standing(parsed, checked, [], at, max_age_days=by.list_days)
+    return True, _stood(case, entry, [f"{each.where}: {each.reason}".removeprefix(": ") for each in found])
+
+
+def _proved(
+    case: Case, bound: release.Evidence | None, parsed: Declaration, by: rules.Rules, at: datetime, path: str
+) -> tuple[bool, list[str]]:
+    wanted = any(rule.check == "keys" for rule in by.rules)
+    entry = _evidence(case, "keys", bound, path, wanted=wanted)
+    if entry is None or entry.signature is None:
+        return not wanted, []
+    try:
+        checked = keys.check_record(entry.data, entry.signature, case.allowed)
+        rows = parsed.encryption.recipients
+        holders = [keys.Holder.of(row.name, row.organisation, row.recipient) for row in rows]
+    except SealiftError:
+        return False, []
+    found = keys.standing(checked, parsed.consignment_id, holders, at, max_age_days=by.keys_days)
+    return True, _stood(case, entry, [f"{each.where}: {each.reason}".removeprefix(": ") for each in found])
+
+
+def _evidence(case: Case, kind: Kind, bound: release.Evidence | None, path: str, *, wanted: bool) -> Entry | None:
+    if bound is None:
+        if wanted:
+            case.say(path, "wrong", f"it binds no record of {kind}, and the rules want one")
+        return None
+    entry = case.find(kind, bound.blake3)
+    if entry is None or len(entry.data) != bound.bytes:
+        case.say(path, "missing", f"the {kind} that it binds (BLAKE3 {bound.blake3}) is not here")
+        return None
+    return entry
+
+
+def _stood(case: Case, entry: Entry, why: list[str]) -> list[str]:
+    for each in why:
+        case.say(entry.path, "wrong", f"it held when it was released: {each}")
+    return why
+
+
+# --- seal and manifests
+
+
+def _seals(case: Case) -> None:
+    for entry in case.of("seal"):
+        folder = entry.path.removesuffix("seal.json")
+        names = {name: folder + name.rpartition("/")[2] for name in SEAL_FILES}
+        files = {name: case.files[path] for name, path in names.items() if path in case.files}
+        try:
+            trusted = trust.open_seal(files, case.allowed)
+        except SealiftError as error:
+            for name in {SEAL_FILES[0], *trust.damaged_seal_files(files)}:
+                case.say(names[name], "wrong", str(error))
+            continue
+        _sealed_right(case, entry, trusted)
+        origin = case.attempt(entry.path, receive.origin_keys, trusted)
+        ground = source_release.Ground(trusted.seal, trusted.reference.seal, trusted.declaration, origin or {})
+        case.seals.append(Sealed(entry.path, trusted, ground))
+    case.seals.sort(key=lambda each: (each.trusted.seal.sealed_at, each.path))
+    if case.seals:
+        seal = case.seals[-1].trusted.seal
+        drives = sum(len(group.drives) for group in seal.groups)
+        case.hold(f"sealed at {seal.sealed_at}: {counted(drives, 'drive')} in {counted(len(seal.groups), 'group')}")
+    else:
+        case.say(f"{case.folder}seal.1/seal.json", "pending", "no seal that holds is here: it is not closed")
+
+
+def _sealed_right(case: Case, entry: Entry, trusted: TrustedSeal) -> None:
+    """Released and declared as the other records say, and exactly the drives that are declared."""
+    if trusted.declaration.digest not in case.revisions:
+        case.say(entry.path, "wrong", "the declaration that it binds is no revision that is here")
+    if all(each.digest != trusted.seal.release.blake3 for each in case.of("release")):
+        case.say(entry.path, "wrong", "the release that it binds is none that is here")
+    if trust.sealed_at(trusted.seal) < release.released_at(trusted.release.record):
+        case.say(entry.path, "wrong", "it was sealed before it was released")
+    packed = {drive.serial for group in trusted.seal.groups for drive in group.drives}
+    absent = [drive.serial for drive in trusted.declaration.drives if drive.serial not in packed]
+    if trusted.undeclared and not trusted.seal.rehearsal:
+        case.say(entry.path, "wrong", f"drives that are not declared: {some(trusted.undeclared)}")
+    if absent and not trusted.seal.rehearsal:
+        case.say(entry.path, "wrong", f"drives that are declared, and not sealed: {some(absent)}")
+
+
+def _manifests(case: Case) -> None:
+    bound = {
+        (group.manifest.blake3, group.group, sealed.trusted.seal.shipment)
+        for sealed in case.seals
+        for group in sealed.trusted.seal.groups
+    }
+    times = audits.sealed_times(case.files)
+    for entry in case.of("manifest"):
+        if case.seals and (entry.digest, entry.record.group, entry.record.shipment) not in bound:
+            case.say(entry.path, "wrong", "it is the manifest of no group that was sealed")
+        if entry.signature is not None:
+            at = receipt.instant(times[entry.digest], "seal") if entry.digest in times else case.now
+            signer = case.allowed.signer
+            case.attempt(entry.path, signer, entry.data, entry.signature, manifest.NAMESPACE, at)
+    if not case.seals:
+        return
+    here = {entry.digest for entry in case.of("manifest")}
+    absent = [str(g.group) for g in case.seals[-1].trusted.seal.groups if g.manifest.blake3 not in here]
+    if absent:
+        text = f"manifests of these groups are not here; the seal has their digests: {some(absent)}"
+        case.say(case.seals[-1].path, "pending", text)

@@ -1,0 +1,175 @@
+"""What is signed in an audit bundle and by which rules, and OPEN-ME.txt, which checks it without sealift.
+
+What holds: `SIGNED` has every kind of record that bears a signature, with the one namespace, the decoder and the time
+at which its key is judged. `open_me` is a function of the bundle's files alone; the lines in it that begin with four
+blanks are commands, and are all that somebody needs who has a shell, tar, b3sum, grep and ssh-keygen (OpenSSH 8.7 or
+later, which knows verify-time).
+
+What is not here: what the records must hold together (stages/audit_judge.py).
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sealift.errors import FormatError, SignatureInvalid
+from sealift.formats import allowed_signers, audit, manifest, seal, sshsig
+from sealift.trade import certificate, custody_event, keys, receipt, release, screening, source_release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.audit import Kind
+
+
+class Signed(NamedTuple):
+    """How a kind of record is signed: its namespace, its decoder, and the time that it states ("" if none)."""
+
+    namespace: str
+    decode: Callable[[bytes], Any]
+    at: Callable[[Any], str]
+
+
+SIGNED: dict[Kind, Signed] = {
+    "release": Signed(release.NAMESPACE, release.decode, lambda record: record.released_at),
+    "sealed-release": Signed(release.NAMESPACE, release.decode, lambda record: record.released_at),
+    "screening": Signed(screening.NAMESPACE, screening.decode, lambda record: record.at),
+    "keys": Signed(keys.NAMESPACE, keys.decode, lambda record: record.at),
+    "seal": Signed(manifest.NAMESPACE, seal.decode_seal, lambda record: record.sealed_at),
+    "manifest": Signed(manifest.NAMESPACE, manifest.decode_manifest, lambda _record: ""),
+    "custody-event": Signed(custody_event.NAMESPACE, custody_event.decode, lambda record: record.at_utc),
+    "receipt": Signed(receipt.NAMESPACE, receipt.decode, lambda record: record.at),
+    "source-release": Signed(source_release.NAMESPACE, source_release.decode, lambda record: record.at),
+    "certificate": Signed(certificate.NAMESPACE, certificate.decode, lambda record: record.ended_at),
+}
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+_HEAD = """\
+SEALIFT AUDIT BUNDLE: {ids}
+
+Every record of {what}: the declaration and who released it, who was screened, whose keys were proved, what
+was sealed, who had which drive when, what arrived, what was freed and what was erased. Put together at {at}.
+
+You need a shell with grep, and: tar, b3sum (BLAKE3), ssh-keygen (OpenSSH 8.7 or later). Lines that begin with four
+blanks are commands; each says when something is wrong, and ends with another status than 0.
+
+1. Unpack it in an empty folder, and stay there. (BUNDLE.tar stands for the archive.)
+
+    tar -xf BUNDLE.tar
+
+2. Whose word is it? The file `signers` names who may sign what. It came with the bundle, so it proves nothing by
+   itself: compare its keys with ones that you have from somebody you trust, or put your own file in its place. Then:
+
+    {index}
+
+3. The index names the digest of B3SUMS, and B3SUMS that of every file.
+
+    grep -q "\\"blake3\\": \\"$(b3sum --no-names B3SUMS)\\"" audit.json
+    b3sum --check --quiet B3SUMS
+
+4. Every record, by whoever signed it, with a key that was valid when it says that it was made.
+
+"""
+_TAIL = """
+5. What belongs together. `kind` and `of` in audit.json say what each file is. A record names another by length and
+   BLAKE3, which B3SUMS has too: a release names its declaration ("declaration"), the rules, the screening and the
+   record of keys; a seal its declaration, its release and every manifest; a receipt the seal; a release of the source
+   its receipts; a certificate the receipt and its log. The name of a custody event is its own BLAKE3; an event names
+   those before it. Look whether each is here; `sealift audit --verify` does, and looks at the rules of the house.
+
+The records say what people stated and decided. They are no legal advice.
+"""
+
+
+def name_of(principals: str) -> str:
+    """A name that a line of allowed signers with these patterns stands for: what ssh-keygen's -I wants."""
+    for pattern in principals.split(","):
+        name = pattern.replace("*", "x").replace("?", "x")
+        if not pattern.startswith("!") and allowed_signers.matches(name, principals):
+            return name
+    return principals
+
+
+def command(path: str, signature: str, signer: str, namespace: str, at: str) -> str:
+    """The line that checks a signature; `at` is a time as records state it."""
+    when = at.replace("-", "").replace(":", "").replace("T", "")
+    words = ["ssh-keygen", "-Y", "verify", "-q", "-f", "signers", "-I", name_of(signer), "-n", namespace]
+    return f"{shlex.join([*words, '-O', f'verify-time={when}', '-s', signature])} < {shlex.quote(path)}"
+
+
+def open_me(files: Mapping[str, bytes], allowed: AllowedSigners, made_at: str, by: str) -> bytes:
+    """OPEN-ME.txt over all other files of a bundle; `by` are the principals of who signs its index."""
+    ids = audit.shipments(files)
+    index = command(audit.INDEX, audit.INDEX_SIG, by, audit.NAMESPACE, made_at)
+    what = "a shipment" if len(ids) == 1 else f"{len(ids)} shipments"
+    text = _HEAD.format(ids=", ".join(ids), what=what, at=made_at, index=index)
+    text += "".join(f"    {line}\n" if good else f"   NOT SIGNED AS IT MUST BE: {line}\n"
+                    for good, line in _commands(files, allowed, made_at))  # fmt: skip
+    return (text + _TAIL).encode()
+
+
+def _commands(files: Mapping[str, bytes], allowed: AllowedSigners, made_at: str) -> Iterator[tuple[bool, str]]:
+    """Of every signature: whether it holds, and the command that checks it; or the name of what lacks one."""
+    times = sealed_times(files)
+    for path in audit.order(files):
+        found = audit.describe(path)
+        if found is None or found.kind not in {"signature", "second-signature"}:
+            continue
+        of = audit.describe(found.of)
+        how = SIGNED.get(of.kind) if of else None
+        if how is None or found.of not in files:
+            continue
+        try:
+            at = stated(found.of, files[found.of], times) or made_at
+            key = sshsig.parse(files[path]).public_key
+            lines = [line for line in allowed.lines if line.key == key]
+            good = [line for line in lines if line.objection(how.namespace, _Moment(at), None) is None]
+            sshsig.verify(files[found.of], files[path], how.namespace)
+        except (FormatError, SignatureInvalid):
+            yield False, path
+            continue
+        yield bool(good), command(found.of, path, good[0].principals, how.namespace, at) if good else path
+
+
+class _Moment:
+    """A time as records state it, as allowed signers are asked."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def timestamp(self) -> float:
+        """Seconds since 1970-01-01 UTC."""
+        return receipt.instant(self._text, "record").timestamp()
+
+
+def stated(path: str, data: bytes, times: Mapping[str, str]) -> str:
+    """The time at which the key of a record is judged: its own, or that of the seal that binds it; "" if there is none.
+
+    `times` are those of `sealed_times`. FormatError for bytes that are no such record.
+    """
+    found = audit.describe(path)
+    how = SIGNED[found.kind] if found else SIGNED["release"]
+    return str(how.at(how.decode(data))) or times.get(digest(data), "")
+
+
+def digest(data: bytes) -> str:
+    """BLAKE3 in hexadecimal."""
+    return custody_event.digest_of(data)
+
+
+def sealed_times(files: Mapping[str, bytes]) -> dict[str, str]:
+    """By digest of a manifest: when it was sealed, by the first seal that names it."""
+    times: dict[str, str] = {}
+    for path, data in files.items():
+        found = audit.describe(path)
+        if found is None or found.kind != "seal":
+            continue
+        try:
+            record = seal.decode_seal(data)
+        except FormatError:
+            continue
+        for group in record.groups:
+            times[group.manifest.blake3] = min(record.sealed_at, times.get(group.manifest.blake3, record.sealed_at))
+    return times

@@ -1,0 +1,559 @@
+"""A bundle of every record: what holds is said, what was changed is named; by us, and by a reader that is not ours."""
+
+import functools
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import audits
+import msgspec
+import pytest
+from audits import HOME, OUT
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sealift.errors import BadInput, FormatError, Refused, SignatureInvalid
+from sealift.formats import audit as bundles
+from sealift.formats import canonical
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages import audit as stage
+from sealift.stages import audit_collect
+from sealift.trade import audit as trade
+from sealift.trade import declaration, rules
+from sealift.trade import release as releases
+
+READER = Path(__file__).parents[1] / "interop" / "audit_reader.py"
+AT = f"shipments/{OUT}/"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parsed_once():
+    """Declarations and rules are parsed by pure functions; a thousand verifications need not do it a thousand times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(declaration, "parse", functools.cache(declaration.parse))
+        patch.setattr(rules, "parse", functools.cache(rules.parse))
+        yield
+
+
+@pytest.fixture(scope="module")
+def voyage(tmp_path_factory):
+    return audits.make(tmp_path_factory.mktemp("voyage"))
+
+
+@pytest.fixture(scope="module")
+def made(voyage):
+    target = str(voyage.folder / "bundle.tar")
+    return stage.make(voyage.papers, target, audits.person("auditor"), str(voyage.signers), voyage.allowed, voyage.now)
+
+
+@pytest.fixture(scope="module")
+def files(made):
+    return dict(made.verified.files)
+
+
+def verify(voyage, files):
+    return stage.verify(b"".join(bundles.encode_bundle(files)), voyage.allowed, voyage.now)
+
+
+def again(voyage, files, by="auditor"):
+    """The same bundle with an index made anew and signed, as somebody who makes bundles could."""
+    files = {path: data for path, data in files.items() if path not in bundles.FIRST[1:]}
+    files[bundles.SUMS] = bundles.sums(stage._rows(files))
+    index = bundles.Audit(
+        made_at=voyage.now.strftime(trade.TIME), shipments=bundles.shipments(files), files=stage._rows(files)
+    )
+    files[bundles.INDEX] = canonical.encode(index)
+    files[bundles.INDEX_SIG] = audits.person(by).sign(files[bundles.INDEX], bundles.NAMESPACE)
+    return files
+
+
+def named(verified, *states):
+    """Files that are named in findings of these states; of all but `pending` where none is given."""
+    return {each.file for each in verified.findings if each.state in (states or ("wrong", "look", "missing"))}
+
+
+def family(path):
+    """A record with its signature, and what they belong to: whoever names one of them has named it."""
+    found = bundles.describe(path)
+    of = found.of if found and "/" in found.of else path
+    return {path, of, f"{of}.sig"}
+
+
+def read_by_other(signers, files, folder):
+    """What the program that is not ours says: exit code and files."""
+    for tool in ("b3sum", "ssh-keygen"):
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not installed")
+    target = folder / "read.tar"
+    target.write_bytes(files if isinstance(files, bytes) else b"".join(bundles.encode_bundle(files)))
+    command = [sys.executable, "-I", str(READER), str(target), str(signers)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, {line.partition(": ")[0].strip("'") for line in (done.stdout + done.stderr).splitlines()}
+
+
+# --- what is whole
+
+
+def test_a_whole_voyage_holds_and_says_so(made):
+    verified = made.verified
+    assert verified.exit_code == 0
+    assert not named(verified)
+    assert named(verified, "pending") == {f"shipments/{HOME}/custody/", f"shipments/{HOME}/source-release.1.json"}
+    said = "\n".join(verified.holds)
+    for words in (
+        f"{OUT}: revision 2: Released by O. Fficer", "5 drives in 2 groups", "custody: 6 events", "2 of 2 groups",
+        "the source may be freed, as ed@example.com", "erased: 1 drive", f"{HOME} answers {OUT}",
+    ):  # fmt: skip
+        assert words in said
+    assert verified.signer.principal == "auditor@example.com"
+    assert made.left_out == []
+
+
+def test_every_kind_of_record_is_in_it(files):
+    kinds = {bundles.describe(path).kind for path in files if bundles.describe(path)}
+    assert kinds == {shape.kind for shape in bundles.KINDS} - {"paper", "draft"}
+    assert list(files) == bundles.order(files)
+
+
+def test_the_same_papers_in_any_order_make_the_same_bundle(voyage, made, tmp_path):
+    papers = [*voyage.papers, *voyage.papers[:2]]
+    random.Random(1).shuffle(papers)
+    target = str(tmp_path / "other.tar")
+    other = stage.make(papers, target, audits.person("auditor"), str(voyage.signers), voyage.allowed, voyage.now)
+    assert other.blake3 == made.blake3
+    assert Path(target).read_bytes() == Path(made.path).read_bytes()
+
+
+def test_a_program_that_is_not_ours_finds_it_whole(voyage, files, tmp_path):
+    assert read_by_other(voyage.signers, files, tmp_path) == (0, set())
+
+
+def commands(files):
+    return [line for line in files[bundles.OPEN_ME].decode().split("\n") if line.startswith("    ")]
+
+
+def follow(files, folder):
+    """OPEN-ME.txt, to the letter, in an empty folder."""
+    for tool in ("b3sum", "ssh-keygen", "tar"):
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not installed")
+    folder.mkdir()
+    (folder / "BUNDLE.tar").write_bytes(b"".join(bundles.encode_bundle(files)))
+    script = "\n".join(commands(files))
+    return subprocess.run(["sh", "-e"], input=script, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_open_me_is_followed_with_tar_b3sum_and_ssh_keygen(files, tmp_path):
+    done = follow(files, tmp_path / "right")
+    assert (done.returncode, done.stderr) == (0, "")
+    signatures = [path for path in files if path.endswith(".sig")]
+    assert sum("ssh-keygen -Y verify" in line for line in commands(files)) == len(signatures)
+    unpacked = {str(each.relative_to(tmp_path / "right")) for each in (tmp_path / "right").rglob("*") if each.is_file()}
+    assert unpacked - {"BUNDLE.tar"} == set(files)
+
+
+@pytest.mark.parametrize("name", [
+    "audit.json", "audit.json.sig", "B3SUMS", "signers", f"{AT}release.2.json", f"{AT}release.2.json.sig",
+    f"{AT}declaration.r1.toml", f"{AT}seal.1/seal.json", f"{AT}certificate.1.log.jsonl", f"{AT}rules.1.toml",
+])  # fmt: skip
+def test_whoever_follows_open_me_finds_what_was_changed(files, tmp_path, name):
+    assert follow(files | {name: flipped(files[name], len(files[name]) // 2)}, tmp_path / "x").returncode != 0
+
+
+def test_open_me_finds_a_file_and_its_sums_exchanged_together(voyage, files, tmp_path):
+    changed = files | {f"{AT}rules.1.toml": files[f"{AT}rules.1.toml"] + b"#\n"}
+    index = bundles.decode_index(again(voyage, changed)[bundles.INDEX])
+    assert follow(changed | {bundles.SUMS: bundles.sums(index.files)}, tmp_path / "x").returncode != 0
+    assert follow({path: data for path, data in files.items() if path != bundles.SUMS}, tmp_path / "y").returncode != 0
+
+
+# --- tampering
+
+
+def flipped(data, at, bit=0):
+    out = bytearray(data)
+    out[at] ^= 1 << bit
+    return bytes(out)
+
+
+def test_a_byte_changed_in_any_file_is_named(voyage, files):
+    drawn = random.Random(5)
+    for path, data in files.items():
+        verified = verify(voyage, files | {path: flipped(data, drawn.randrange(len(data)))})
+        assert verified.exit_code == 5, path
+        assert path in named(verified, "wrong"), path
+
+
+BY_INDEX_ALONE = {"open-me", "sums", "signers"}  # what nobody but the maker of the bundle vouches for
+
+
+@given(st.data())
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_byte_changed_by_who_signs_the_index_is_named_by_the_records_themselves(voyage, files, data):
+    kinds = sorted({bundles.describe(p).kind for p in files if bundles.describe(p)} - BY_INDEX_ALONE)
+    kind = data.draw(st.sampled_from(kinds))
+    path = data.draw(st.sampled_from([p for p in files if (d := bundles.describe(p)) and d.kind == kind]))
+    at, bit = data.draw(st.integers(0, len(files[path]) - 1)), data.draw(st.integers(0, 7))
+    verified = verify(voyage, again(voyage, files | {path: flipped(files[path], at, bit)}))
+    assert named(verified) & family(path), (path, at)
+
+
+@pytest.mark.long
+def test_every_line_of_every_record_changed_by_who_signs_the_index_is_named(voyage, files):
+    for path, data in files.items():
+        found = bundles.describe(path)
+        if found is None or found.kind in BY_INDEX_ALONE:
+            continue
+        ends = [match.start() for match in re.finditer(b"\n", data)] or [len(data) // 2]
+        for at in ends[:: max(1, len(ends) // 40)]:
+            verified = verify(voyage, again(voyage, files | {path: flipped(data, max(0, at - 2))}))
+            assert named(verified) & family(path), (path, at)
+
+
+def test_a_file_taken_out_put_in_or_exchanged_is_named(voyage, files):
+    for path in files:
+        left = {each: data for each, data in files.items() if each != path}
+        assert path in named(verify(voyage, left), "wrong"), path
+    extra = f"{AT}keys.9.json"
+    assert extra in named(verify(voyage, files | {extra: files[f"{AT}keys.1.json"]}), "wrong")
+    one, two = f"{AT}receipt.1.json", f"{AT}receipt.2.json"
+    exchanged = files | {one: files[two], two: files[one]}
+    assert {one, two} <= named(verify(voyage, exchanged), "wrong")
+    assert {one, two} & named(verify(voyage, again(voyage, exchanged)), "wrong")
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("declaration.r2.toml", "declaration.r1.toml"), ("release.2.json", "release.1.json"),
+    ("receipt.2.json", "receipt.1.json"), ("keys.2.json", "keys.1.json"), ("screening.2.json", "screening.1.json"),
+    ("seal.1/declaration.toml", "declaration.r1.toml"), ("seal.1/release.json", "release.1.json"),
+    ("manifest.1.json", "manifest.2.json"),
+])  # fmt: skip
+def test_an_older_record_in_the_place_of_a_newer_is_named(voyage, files, tmp_path, old, new):
+    """With its own signature, so that all signatures hold; and by who signs the index, so that all digests do."""
+    replayed = files | {AT + old: files[AT + new]}
+    if f"{AT}{new}.sig" in files:
+        replayed[f"{AT}{old}.sig"] = files[f"{AT}{new}.sig"]
+    assert AT + old in named(verify(voyage, replayed), "wrong")
+    replayed = again(voyage, replayed)
+    assert verify(voyage, replayed).exit_code != 0
+    code, told = read_by_other(voyage.signers, replayed, tmp_path)
+    assert code == 1
+    assert told
+
+
+def test_signatures_exchanged_are_named_by_both(voyage, files, tmp_path):
+    for one, two in (("release.1.json", "release.2.json"), ("receipt.1.json", "receipt.2.json")):
+        a, b = f"{AT}{one}.sig", f"{AT}{two}.sig"
+        swapped = again(voyage, files | {a: files[b], b: files[a]})
+        assert {AT + one, AT + two} <= named(verify(voyage, swapped), "wrong")
+        assert {AT + one, AT + two} <= read_by_other(voyage.signers, swapped, tmp_path)[1]
+
+
+def test_an_index_signed_by_a_stranger_is_none(voyage, files, tmp_path):
+    for by in ("stranger", "officer"):  # unknown; and known for other namespaces
+        signed = again(voyage, files, by=by)
+        verified = verify(voyage, signed)
+        assert verified.signer is None
+        assert {bundles.INDEX, bundles.INDEX_SIG} <= named(verified, "wrong")
+        assert "audit.json" in read_by_other(voyage.signers, signed, tmp_path)[1]
+
+
+@pytest.mark.parametrize("path", [*bundles.FIRST, bundles.SIGNERS, f"{AT}receipt.2.json", f"{AT}receipt.2.json.sig"])
+def test_a_program_that_is_not_ours_names_what_was_changed(voyage, files, tmp_path, path):
+    changed = files | {path: flipped(files[path], len(files[path]) // 2)}
+    code, told = read_by_other(voyage.signers, changed, tmp_path)
+    assert code == 1
+    assert path in told or path == bundles.INDEX_SIG
+
+
+@pytest.mark.parametrize("kind", sorted({shape.kind for shape in bundles.KINDS} - BY_INDEX_ALONE - {"paper", "draft"}))
+def test_a_program_that_is_not_ours_names_what_who_signs_the_index_changed(voyage, files, tmp_path, kind):
+    drawn = random.Random(kind)
+    path = drawn.choice([p for p in files if (d := bundles.describe(p)) and d.kind == kind])
+    changed = again(voyage, files | {path: flipped(files[path], drawn.randrange(len(files[path])))})
+    code, told = read_by_other(voyage.signers, changed, tmp_path)
+    assert code == 1
+    assert family(path) & told, (path, told)
+
+
+# --- rules of the house
+
+
+def resigned(voyage, files, path, by, **changes):
+    """A record said otherwise and signed again by `by`, in a bundle that is made anew."""
+    how = trade.SIGNED[bundles.describe(path).kind]
+    record = msgspec.structs.replace(how.decode(files[path]), **changes)
+    data = canonical.encode(record)
+    return again(voyage, files | {path: data, f"{path}.sig": audits.person(by).sign(data, how.namespace)})
+
+
+def sentences(verified, path):
+    return " ".join(each.text for each in verified.findings if each.file == path and each.state != "pending")
+
+
+def test_a_screening_that_was_stale_at_the_release_is_named(voyage, files):
+    verified = verify(voyage, resigned(
+        voyage, files, f"{AT}release.1.json", "officer", released_at=voyage.text(days=9)))  # fmt: skip
+    assert "it held when it was released: list.csv: fetched" in sentences(verified, f"{AT}screening.2.json")
+    assert verified.exit_code == 5
+
+
+def test_keys_that_were_proved_too_long_ago_are_named(voyage, files):
+    path = f"{AT}release.1.json"
+    verified = verify(voyage, resigned(voyage, files, path, "officer", released_at=voyage.text(days=31)))
+    assert "days ago; 30 are allowed" in sentences(verified, f"{AT}keys.2.json")
+    assert "released while rule status-recent held" in sentences(verified, path)
+
+
+def test_drives_handed_over_before_the_release_are_named(voyage, files):
+    late = files
+    for number in (1, 2):
+        path = f"{AT}release.{number}.json"
+        late = resigned(voyage, late, path, "officer", released_at=voyage.text(hours=47 + number))
+    found = [each for each in verify(voyage, late).findings if "handed over" in each.text]
+    assert len(found) == 1
+    assert "/custody/" in found[0].file
+
+
+def test_a_release_by_the_author_is_named(voyage, files, tmp_path):
+    signers = audits.signers() + f"a@example.com {audits.person('author').public_key.line}\n".encode()
+    changed = resigned(voyage, files, f"{AT}release.1.json", "author")
+    data = b"".join(bundles.encode_bundle(changed))
+    verified = stage.verify(data, AllowedSigners.parse(signers), voyage.now)
+    assert "the author of a declaration cannot release it" in sentences(verified, f"{AT}release.1.json")
+    renamed = resigned(voyage, files, f"{AT}release.1.json", "officer", officer="a.  author")
+    assert "is the author's name" in sentences(verify(voyage, renamed), f"{AT}release.1.json")
+    (tmp_path / "signers").write_bytes(signers)
+    assert f"{AT}release.1.json" in read_by_other(tmp_path / "signers", changed, tmp_path)[1]
+
+
+def test_a_gate_that_was_not_open_is_named(voyage, files):
+    path = f"{AT}release.1.json"
+    assert "binds no record of keys" in sentences(
+        verify(voyage, resigned(voyage, files, path, "officer", keys=None)), path
+    )
+    said = resigned(voyage, files, path, "officer", resolved=["owners-named"])
+    assert "names other rules as opened" in sentences(verify(voyage, said), path)
+    strict = files[f"{AT}rules.1.toml"].replace(b"status_days = 30", b"status_days = 0")
+    assert strict != files[f"{AT}rules.1.toml"]
+    record = releases.decode(files[path])
+    ours = msgspec.structs.replace(record.rules, bytes=len(strict), blake3=trade.digest(strict))
+    late = resigned(voyage, files | {f"{AT}rules.9.toml": strict}, path, "officer", rules=ours,
+                    released_at=voyage.text(days=2))  # fmt: skip
+    assert "released while rule" in sentences(verify(voyage, late), path)
+
+
+def test_erased_before_the_receipt_or_under_a_hold_is_named(voyage, files):
+    path = f"{AT}certificate.1.json"
+    early = resigned(voyage, files, path, "dana", begun_at=voyage.text(hours=99))
+    assert path in named(verify(voyage, early), "wrong")
+    record = trade.SIGNED["certificate"].decode(files[path])
+    first = json.loads(files[f"{AT}receipt.1.json"])
+    told = msgspec.structs.replace(record.delivery_verified, at=first["at"])
+    held = msgspec.structs.replace(record.legal_hold_checked, at=voyage.text(hours=99))
+    said = resigned(voyage, files, path, "dana", delivery_verified=told, begun_at=voyage.text(hours=99),
+                    legal_hold_checked=held)  # fmt: skip
+    assert "might not have been" in sentences(verify(voyage, said), path)
+    media = msgspec.structs.replace(record.media, serial="SN-ELSEWHERE")
+    unknown = resigned(voyage, files, path, "dana", media=media)
+    assert sentences(verify(voyage, unknown), path) == ""  # a spare that held nothing that is needed: may_erase, rule 6
+
+
+def test_a_receipt_of_the_origins_own_is_named(voyage, files):
+    signers = audits.signers() + f"o@example.com {audits.person('origin').public_key.line}\n".encode()
+    changed = resigned(voyage, files, f"{AT}receipt.2.json", "origin")
+    verified = stage.verify(b"".join(bundles.encode_bundle(changed)), AllowedSigners.parse(signers), voyage.now)
+    assert "the origin cannot receive from itself" in sentences(verified, f"{AT}receipt.2.json")
+
+
+def test_freed_before_everything_was_verified_is_named(voyage, files):
+    path = f"{AT}source-release.1.json"
+    record = trade.SIGNED["source-release"].decode(files[path])
+    early = resigned(voyage, files, path, "ed", at=voyage.text(hours=99))
+    assert path in named(verify(voyage, early), "wrong")
+    first = files[f"{AT}receipt.1.json"]  # which speaks of group 0 alone
+    partial = msgspec.structs.replace(record.receipts[0], receipt=audits.ref(first))
+    assert path in named(verify(voyage, resigned(voyage, files, path, "ed", receipts=[partial])), "wrong")
+
+
+def without(files, *patterns):
+    return {path: data for path, data in files.items() if not any(re.search(each, path) for each in patterns)}
+
+
+def test_a_drive_of_which_nobody_says_anything_is_named(voyage, files):
+    under_way = again(voyage, without(files, HOME, r"receipt\.2", "source-release", "certificate", "discrepancy"))
+    verified = verify(voyage, under_way)
+    silent = [each for each in verified.findings if "neither received nor said to be missing" in each.text]
+    assert [each.state for each in silent] == ["pending"]  # the other one of group 1 has a discrepancy, settled
+    due = again(voyage, without(files, HOME, r"receipt\.2"))
+    verified = verify(voyage, due)
+    assert {each.state for each in verified.findings if "neither received" in each.text} == {"look"}
+    assert f"{AT}source-release.1.json" in named(verified, "missing")
+    assert f"{AT}certificate.1.json" in named(verified, "missing")
+
+
+def test_what_is_bound_and_not_here_is_missing_and_what_is_not_due_is_no_fault(voyage, files):
+    cut = again(voyage, without(files, HOME, r"rules\.1", r"screening\.1"))
+    verified = verify(voyage, cut)
+    assert verified.exit_code == 6
+    assert named(verified, "missing") >= {f"{AT}release.1.json", f"{AT}release.2.json"}
+    assert "rules by which it was released" in sentences(verified, f"{AT}release.1.json")
+    alone = again(voyage, without(files, OUT))  # the leg home without the way out
+    assert f"shipments/{HOME}/seal.1/seal.json" in named(verify(voyage, alone), "missing")
+
+
+@pytest.mark.parametrize(("taken", "pending"), [
+    (r"seal\.1/|custody|receipt|release|certificate|manifest|keys|screening|rules|reports|photographs|lists|r2|r1\.",
+     None),
+    (r"custody|receipt|source-release|certificate|manifest|reports|photographs",
+     {f"{AT}custody/", f"{AT}receipt.1.json", f"{AT}seal.1/seal.json"}),
+])  # fmt: skip
+def test_a_shipment_under_way_is_verified_too(voyage, files, taken, pending):
+    if pending is None:  # nothing but a draft
+        draft = {f"{AT}declaration.toml": files[f"{AT}declaration.r1.toml"]}
+        kept = {path: data for path, data in files.items() if path in {bundles.OPEN_ME, bundles.SIGNERS}}
+        verified = verify(voyage, again(voyage, kept | draft))
+        assert named(verified, "pending") >= {f"{AT}release.1.json", f"{AT}seal.1/seal.json", f"{AT}custody/"}
+    else:
+        verified = verify(voyage, again(voyage, without(files, HOME, taken)))
+        assert named(verified, "pending") == pending
+    assert verified.exit_code == 0, verified.findings
+
+
+# --- collecting
+
+
+def collected(*papers):
+    return audit_collect.sort([str(each) for each in papers])
+
+
+def test_what_lies_beside_a_declaration_is_found_by_its_name(voyage):
+    found = collected(voyage.folder / f"{OUT}.toml").files
+    names = {path.removeprefix(AT) for path in found}
+    assert {"declaration.r1.toml", "declaration.r2.toml", "release.1.json", "release.2.json.sig", "screening.2.json",
+            "screening.2.json.second.sig", "keys.2.json", "source-release.1.json", "rules.1.toml"} <= names  # fmt: skip
+    assert not any("seal" in name or "custody" in name for name in names)
+
+
+def test_a_file_that_is_of_no_use_is_refused_where_it_is_named_and_left_out_where_it_is_found(voyage, tmp_path):
+    odd = tmp_path / "odd.txt"
+    odd.write_text("nothing")
+    main = voyage.folder / f"{OUT}.toml"
+    with pytest.raises(BadInput, match=r"odd\.txt: of no kind"):
+        collected(main, odd)
+    with pytest.raises(BadInput, match="no such file"):
+        collected(main, tmp_path / "gone")
+    with pytest.raises(BadInput, match="no declaration"):
+        collected(voyage.folder / "custody")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "odd.txt")
+    (tmp_path / "broken.json").write_bytes(b'{\n  "type": "sealift-receipt",\n  "version": 9\n}\n')
+    found = collected(main, tmp_path)
+    assert [Path(line.partition(": ")[0]).name for line in found.left_out] == ["broken.json", "odd.txt"]
+    assert found.files == collected(main).files
+
+
+def test_records_of_another_consignment_are_not_taken(voyage):
+    found = collected(voyage.folder / f"{HOME}.toml", voyage.folder / "custody")
+    assert all(path.startswith(f"shipments/{HOME}/") for path in found.files)
+    assert any("its declaration is not here" in line for line in found.left_out)
+
+
+def test_two_drafts_want_a_name(voyage, tmp_path):
+    text = (voyage.folder / f"{OUT}.r1.toml").read_text()
+    (tmp_path / "a.toml").write_text(text)
+    (tmp_path / "b.toml").write_text(text + "# another\n")
+    with pytest.raises(BadInput, match="are different declarations, and both would be"):
+        collected(tmp_path / "a.toml", tmp_path / "b.toml")
+    found = collected(tmp_path / "b.toml", tmp_path)
+    assert found.files[f"{AT}declaration.toml"].endswith(b"# another\n")
+    assert found.left_out
+
+
+def test_papers_come_along(voyage, tmp_path):
+    (tmp_path / f"{OUT}-packing-list.pdf").write_bytes(b"%PDF-1.7\n")
+    (tmp_path / f"{OUT}-ata-general-list.csv").write_text("a,b\n")
+    (tmp_path / "other.csv").write_text("a,b\n")
+    found = collected(voyage.folder / f"{OUT}.toml", tmp_path)
+    assert {path for path in found.files if path.startswith("papers/")} == {
+        f"papers/{OUT}-packing-list.pdf", f"papers/{OUT}-ata-general-list.csv",
+    }  # fmt: skip
+    assert len(found.left_out) == 1
+
+
+def test_nothing_is_written_over_and_only_who_may_signs(voyage, tmp_path):
+    (tmp_path / "x").write_text("mine")
+    arguments = (str(voyage.signers), voyage.allowed, voyage.now)
+    with pytest.raises(BadInput, match="there already"):
+        stage.make(voyage.papers, str(tmp_path / "x"), audits.person("auditor"), *arguments)
+    assert (tmp_path / "x").read_text() == "mine"
+    with pytest.raises(SignatureInvalid, match="do not let this key sign a bundle"):
+        stage.make(voyage.papers, str(tmp_path / "y"), audits.person("officer"), *arguments)
+    assert not (tmp_path / "y").exists()
+
+
+# --- the archive
+
+
+def test_no_byte_of_the_archive_itself_may_change(voyage, made):
+    data = Path(made.path).read_bytes()
+    files = bundles.decode_bundle(data)
+    last = list(files)[-1]
+    for at in [*range(0, 512, 3), *range(len(data) - 1600, len(data), 7)]:
+        changed = flipped(data, at)
+        try:
+            verified = stage.verify(changed, voyage.allowed, voyage.now)
+        except FormatError:
+            continue
+        assert last in named(verified, "wrong"), at  # not in a header, padding or the end: in the last file
+
+
+def test_an_archive_that_is_none_is_refused(voyage, made, tmp_path):
+    data = Path(made.path).read_bytes()
+    header = bundles.header(bundles.OPEN_ME, 0)
+    link = bytearray(bundles.header("signers", 0))
+    link[156:157] = b"2"
+    twice = bundles.header("signers", 0) * 2
+    for odd in (
+        b"", b"\0" * 512, header, data[:-1], data + b"\0", data[:5000], bytes(link) + bytes(1024), twice + bytes(1024),
+        bundles.header("signers", 0).replace(b"signers\0", b"../sign\0") + bytes(1024),
+        bundles.header("signers", 1 << 30) + bytes(1024), bundles.header("x" * 90, 0) + bytes(1024),
+        bundles.header("signers", 0) + bundles.header("B3SUMS", 0) + bytes(1024),
+    ):  # fmt: skip
+        with pytest.raises(FormatError):
+            bundles.decode_bundle(odd)
+        (tmp_path / "x").write_bytes(odd)
+        with pytest.raises(Refused):
+            stage.verify_file(str(tmp_path / "x"), voyage.allowed, voyage.now)
+    with pytest.raises(BadInput):
+        stage.verify_file(str(tmp_path), voyage.allowed, voyage.now)
+
+
+_CHANGE = st.tuples(
+    st.integers(0, 1 << 16), st.integers(0, 1 << 16), st.sampled_from(["other", "cut", "bytes", "gone"]),
+    st.binary(max_size=200),
+)  # fmt: skip
+
+
+@given(st.lists(_CHANGE, min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_in_an_archive_it_is_judged_or_refused(voyage, files, changes):
+    """Files of any kind with bytes of any other, in an index made anew."""
+    paths = [path for path in files if path not in bundles.FIRST]
+    changed = dict(files)
+    for one, two, what, drawn in changes:
+        path = paths[one % len(paths)]
+        if what == "gone":
+            changed.pop(path, None)
+        elif what == "other":
+            changed[path] = files[paths[two % len(paths)]]
+        else:
+            changed[path] = drawn if what == "bytes" else files[path][: two % (len(files[path]) + 1)]
+    verified = verify(voyage, again(voyage, changed))
+    assert verified.exit_code in {0, 3, 5, 6}

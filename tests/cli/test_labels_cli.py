@@ -35,7 +35,12 @@ class Printer(Desk):
     def complete(self, content):
         return replace(
             content,
-            **{name: value for name, value in filled.rest().items() if name not in {"type", "version", "goods"}},
+            **{
+                name: value
+                for name, value in filled.rest().items()
+                if name not in {"type", "version", "goods", "encryption"}
+            },
+            encryption=filled.encryption(self.who.recipient),
             author=sections.Author(name="A", email="a@example.com", public_key=self.who.author_line),
             shipper=PARTY,
             consignee=PARTY,

@@ -4,13 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
+import filled
 import pytest
 
 from sealift.formats import age_keys
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import load_seal, open_seal
 from sealift.stages import rehearse_scratch as scratch
+from sealift.trade import declaration as declarations
+from sealift.trade import release as releases
+from sealift.trade import sections, template
+from sealift.trade.signing import Signer, write_pair
 
 
 def run(*arguments):
@@ -41,10 +47,21 @@ class Desk:
         self.declaration = folder / "declaration.toml"
         serials = {f"S{i}": ("Anna", "Bo")[i % 2] for i in range(4)}
         scratch.declare(str(self.declaration), self.who, serials, scratch.Size(30, 10_000), 10**9)
-        text = self.declaration.read_text()
-        assert "rehearsal = true" in text
-        self.declaration.write_text(text.replace("rehearsal = true", "rehearsal = false"))
-        scratch.release(str(self.declaration), self.who)
+        self.declare(self.who.recipient)
+
+    def declare(self, *recipients):
+        """As the rehearsal's, and no rehearsal; released."""
+        parsed = declarations.parse(self.declaration.read_bytes(), draft=False)
+        fields = {name: getattr(parsed, name) for name in sections.Content.__struct_fields__}
+        fields |= {"rehearsal": False, "answers": filled.rest()["answers"]}
+        fields["encryption"] = filled.encryption(*recipients)
+        self.declaration.write_text(template.render(sections.Content(**fields)))
+        self.release()
+
+    def release(self):
+        parsed = declarations.parse(self.declaration.read_bytes(), draft=False)
+        signed = filled.released(parsed, Signer.open(self.who.officer), datetime.now(UTC))
+        write_pair(releases.path_beside(str(self.declaration)), signed.data, signed.signature)
 
     def pack(self, *more, mounts=None, state="state"):
         mounts = self.mounts if mounts is None else mounts
@@ -165,6 +182,10 @@ def test_bad_input_is_1_before_anything_is_written(desk, options, says):
 def test_recipients_come_from_a_file_too_and_carriers_mounts_are_drives(desk):
     second = age_keys.generate_identity()[1]
     (desk.folder / "recipients").write_text(f"# two\n{second}\n")
+    refused = desk.pack(f"--recipients-file={desk.folder / 'recipients'}")
+    assert refused.returncode == 5
+    assert f"recipient {second} is given and not declared" in refused.stderr
+    desk.declare(desk.who.recipient, second)
     carriers = [f"--carrier={name}={desk.mounts[i]},{desk.mounts[i + 2]}" for i, name in enumerate(("Anna", "Bo"))]
     serials = [f"--serial={mount}=S{i}" for i, mount in enumerate(desk.mounts)]
     done = desk.pack(*carriers, *serials, f"--recipients-file={desk.folder / 'recipients'}", mounts=[])

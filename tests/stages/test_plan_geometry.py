@@ -26,7 +26,7 @@ from sealift.stages.plan.geometry import (
 )
 from sealift.stages.plan.missing import missing
 from sealift.trade.declaration import Declaration
-from sealift.trade.declaration import Drive as DeclaredDrive
+from sealift.trade.sections import Drive as DeclaredDrive
 
 TB = 10**12
 MIB = 1 << 20

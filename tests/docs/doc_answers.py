@@ -130,6 +130,8 @@ def _origin(folder, ask):
     shell(folder, "cp declaration.toml revised.toml; cp declaration.r1.toml revised.r1.toml")
     ask("declare --revise", "declare --revise revised.toml")
     ask("declare --sheet", "declare --sheet Anna declaration.toml")
+    (folder / "everybody").write_text((folder / "signers").read_text() + (folder / "screeners").read_text())
+    ask("documents", "documents declaration.toml --to papers --allowed-signers everybody")
     ask("pack", _pack("half", "ac"), 6)
     ask("status", "status --state half")
     for drive in "ac":
@@ -237,7 +239,7 @@ def _custody(folder, ask):
     ask("handover", f"{record} --sign-with dana_key --sign-with anna_key --as-found")
     settled = ", ".join(f'"{path.stem}"' for path in (folder / "custody").glob("*.json"))
     form("arrive", "anna", "bo", seal="S2", bo="")
-    ask("handover --paper", "handover custody --paper event.toml --declaration declaration.toml")
+    ask("handover --paper", "handover custody --paper event.toml --declaration declaration.toml --pdf form.pdf")
     form("arrive", "anna", "bo", seal="S2", bo="ab" * 32)
     ask("handover", f"{record} --sign-with anna_key")
     form("handover", "bo", "tove", seal="S2", resolves=settled, bo="ab" * 32)

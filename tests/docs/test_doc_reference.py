@@ -152,8 +152,8 @@ def documented(name):
 
 NAMES = [
     "plan --new", "plan", "drives", "drives prepare", "drives test", "drives locate", "erase",
-    "declare --new", "declare --check", "declare --sheet", "labels", "screen", "screen --check", "release",
-    "release --check", "release --new-rules", "declare --revise",
+    "declare --new", "declare --check", "declare --sheet", "documents", "labels", "screen", "screen --check",
+    "release", "release --check", "release --new-rules", "declare --revise",
     "keys challenge", "keys answer", "keys check",
     "pack", "status", "seal", "source-release", "handover --new", "handover --paper", "handover", "custody",
     "inspect", "verify", "repair", "receipt", "ls", "unpack", "train --new", "train", "train --measure-stall",

@@ -137,7 +137,7 @@ def test_codes_and_print_of_a_sheet_of_sixty_are_the_labels_texts(tmp_path):
     assert [re.findall(r"page (\d) of (\d)", page) for page in pages] == [[(str(i), "5")] for i in range(1, 6)]
     for page in pages:
         assert "Labels of shipment SL-2026-SIXTY: 60 drives, 4.8 PB" in page
-        assert "Prepared from the shipper's statements; not legal advice. read by: 90 days." in page
+        assert "Prepared from the user's statements; not legal advice. read by: 90 days." in page
         assert "DRAFT" not in page
     for number, label in enumerate(made):
         assert papers.code(papers.picture(path, number // 14, papers.place(number)), tmp_path) == label.text

@@ -26,11 +26,12 @@ the folder. Everybody who carries drives takes a copy along and adds to it; no n
   sealift handover custody/ --new event.toml --declaration declaration.toml
   sealift handover custody/ --event event.toml --declaration declaration.toml --sign-with anna_key --sign-with bo_key
   sealift handover custody/ --countersign 3f9c2a71b04e --declaration declaration.toml --sign-with bo_key
-  sealift handover custody/ --paper event.toml --declaration declaration.toml
+  sealift handover custody/ --paper event.toml --declaration declaration.toml --pdf form.pdf
 
 Drives are handed over and loaded only under a release that holds (beside the declaration). What looks like a slip,
 another seal number or other hands than the log knows, is shown and not written; --as-found writes it when it is true.
-The form for paper goes to stdout. Exit 0: recorded; 3: not recorded, because of what it would show; 5: refused.
+The form for paper goes to stdout, and to --pdf with its code and room to sign. Exit 0: recorded; 3: not recorded,
+because of what it would show; 5: refused.
 """
 
 
@@ -40,6 +41,7 @@ The form for paper goes to stdout. Exit 0: recorded; 3: not recorded, because of
 @click.option("--event", metavar="FILE", type=click.Path(), help="Record the event that is filled in in FILE.")
 @click.option("--countersign", metavar="DIGITS", help="Sign the event whose digest begins so, as its other side.")
 @click.option("--paper", metavar="FILE", type=click.Path(), help="Print the filled-in form, to be signed by hand.")
+@click.option("--pdf", metavar="FILE", type=click.Path(), help="With --paper: write the form, with its code, to FILE.")
 @click.option("--declaration", required=True, metavar="FILE", type=click.Path(), help="The shipment's declaration.")
 @click.option(
     "--sign-with", "keys", multiple=True, metavar="KEY", type=click.Path(), help="SSH key of a side. Repeated."
@@ -54,6 +56,7 @@ def handover(
     log: str,
     declaration: str,
     keys: tuple[str, ...],
+    pdf: str | None,
     allowed_signers: str | None,
     *,
     as_found: bool,
@@ -68,13 +71,15 @@ def handover(
 
     ((name, what),) = _one(actions)
     _check_keys(name, keys, as_found=as_found)
+    if pdf is not None and name != "paper":
+        raise BadInput("--pdf belongs to --paper", hint="of what is recorded: sealift documents --custody LOG")
     ground = stage.stand(log, declaration, common.load_allowed(allowed_signers), datetime.now(UTC))
     signers: list[Signer] = [Signer.open(key) for key in keys]
     code = 0
     if name == "new":
         answer = _new(ground, what)
     elif name == "paper":
-        answer = _paper(ground, what)
+        answer = _paper(ground, what, pdf)
     else:
         if name == "event":
             recorded = stage.record(ground, what, signers, as_found=as_found)
@@ -115,14 +120,20 @@ def _new(ground: Ground, file: str) -> dict[str, Any]:
     return {"file": file, "consignment_id": ground.declaration.consignment_id, "drives": drives}
 
 
-def _paper(ground: Ground, file: str) -> dict[str, Any]:
+def _paper(ground: Ground, file: str, pdf: str | None) -> dict[str, Any]:
     from sealift.stages import custody as stage
-    from sealift.trade import custody_sheet
+    from sealift.trade import custody_sheet, papers_arrival, signing, typeset
+    from sealift.trade.paper import Frame
 
     event = stage.draft(ground, file)
     common.say("nothing was recorded: this form is to be signed by hand, photographed, and then recorded by --event")
     form = custody_sheet.form(ground.declaration, event, released=not ground.unreleased)
-    return {"consignment_id": ground.declaration.consignment_id, "form": form}
+    if pdf is not None:
+        frame = Frame.of(ground.declaration, ground.release, ground.now.date())
+        paper = papers_arrival.custody_form(frame, event, "custody")
+        signing.write_new(pdf, typeset.typeset("paper", paper.data, frame.day))
+        common.say(f"wrote {pdf}")
+    return {"consignment_id": ground.declaration.consignment_id, "form": form, "pdf": pdf}
 
 
 def _recorded(ground: Ground, recorded: Recorded) -> dict[str, Any]:

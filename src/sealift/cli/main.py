@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "drives": Entry("sealift.cli.drives:drives", "The drives of this host; prepare, test, locate."),
         "declare": Entry("sealift.cli.declare:declare", "Start or check the declaration of a shipment."),
         "labels": Entry("sealift.cli.labels:labels", "Print QR labels for the drives of a plan."),
+        "documents": Entry("sealift.cli.documents:documents", "All papers of a shipment, as PDF."),
         "screen": Entry("sealift.cli.screen:screen", "Screen everybody in a declaration against lists."),
         "keys": Entry("sealift.cli.keys:keys", "Prove that recipients can open what is sealed for them."),
         "release": Entry("sealift.cli.release:release", "Release a declaration: another person's signature."),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sealift.trade.custody import Account
     from sealift.trade.custody_event import Checkpoint
     from sealift.trade.declaration import Declaration
+    from sealift.trade.release import Release
 
 MAX_PHOTO = 64 << 20  # bytes
 MIN_DIGITS = 8  # of a digest, to name an event by
@@ -45,7 +46,7 @@ OFTEN_A_SLIP: frozenset[str] = frozenset({"seal", "seal-changed", "hands", "begi
 class Ground:
     """What every step stands on: the log's folder, the declaration, whose keys count, and the time.
 
-    `unreleased` says why the declaration is not released, and is empty when a release holds.
+    `unreleased` says why the declaration is not released, and is empty when `release` holds.
     """
 
     log: str
@@ -53,6 +54,7 @@ class Ground:
     unreleased: str
     allowed: AllowedSigners
     now: datetime
+    release: Release | None = None
 
 
 class Recorded(NamedTuple):
@@ -68,18 +70,18 @@ def stand(log: str, declaration_file: str, allowed: AllowedSigners, now: datetim
     """Read the declaration, and the release beside it; raises what a declaration that cannot be read raises."""
     data = read_limited(declaration_file, declaration.MAX_BYTES, "declaration")
     parsed = declaration.parse(data, draft=True)
-    return Ground(log, parsed, _unreleased(parsed, release.path_beside(declaration_file), allowed), allowed, now)
+    found, unreleased = _release(parsed, release.path_beside(declaration_file), allowed)
+    return Ground(log, parsed, unreleased, allowed, now, found)
 
 
-def _unreleased(parsed: Declaration, path: str, allowed: AllowedSigners) -> str:
-    """Why no release in `path` holds for the declaration; empty when one does."""
+def _release(parsed: Declaration, path: str, allowed: AllowedSigners) -> tuple[Release | None, str]:
+    """The release in `path`, if it holds for the declaration; or why none does."""
     try:
         record = read_limited(path, release.MAX_RELEASE, "release")
         signature = read_limited(path + ".sig", MAX_ARMORED, "signature")
-        release.check_release(parsed, record, signature, allowed)
+        return release.check_release(parsed, record, signature, allowed), ""
     except SealiftError as error:
-        return str(error)
-    return ""
+        return None, str(error)
 
 
 def account(

@@ -221,12 +221,12 @@ def check_certificate(data: bytes, signature: bytes, log: bytes, allowed: Allowe
 
 def as_text(record: Certificate, name: str) -> str:
     """The certificate as lines for people; `name` is the file of the one that counts."""
-    rows = [*_media(record), *_work(record), *_papers(record)]
-    width = max(len(label) for label, _ in rows)
+    shown = rows(record)
+    width = max(len(label) for label, _ in shown)
     lines = ["CERTIFICATE OF SANITIZATION", "fields of NIST SP 800-88 Rev. 2, section 4.6", ""]
     if record.rehearsal:
         lines = ["REHEARSAL: this drive is no goods", "", *lines]
-    for label, value in rows:
+    for label, value in shown:
         wrapped = textwrap.wrap(value, 96 - width, break_on_hyphens=False) or ["-"]
         lines.append(f"{label.ljust(width)}  {wrapped[0]}")
         lines += [f"{'':{width}}  {line}" for line in wrapped[1:]]
@@ -234,6 +234,11 @@ def as_text(record: Certificate, name: str) -> str:
     lines.append(f"  ssh-keygen -Y verify -n {NAMESPACE} -f SIGNERS -I WHO -s {name}.sig < {name}")
     lines.append("Prepared from what the tools, the drive and the people said; not legal advice.")
     return "\n".join(lines) + "\n"
+
+
+def rows(record: Certificate) -> list[tuple[str, str]]:
+    """Everything that it says, as labels and values; an empty label goes on with the one before."""
+    return [*_media(record), *_work(record), *_papers(record)]
 
 
 def _media(record: Certificate) -> list[tuple[str, str]]:

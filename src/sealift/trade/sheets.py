@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDTH = 96
 DRAFT = "DRAFT - NOT RELEASED - THESE DRIVES MAY NOT LEAVE"
 REHEARSAL = "REHEARSAL - SCRATCH DRIVES ONLY - NOT A SHIPMENT"
-BASIS = "Prepared from the shipper's statements; not legal advice."
+BASIS = "Prepared from the user's statements; not legal advice."
 EMPTY = "(not filled in)"
 
 

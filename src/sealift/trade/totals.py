@@ -3,7 +3,7 @@
 Weights are whole grams and amounts are decimal numbers, so nothing is rounded on the way and the parts of any split add
 up to the whole, to the gram and the smallest part of each currency. Amounts of different currencies are never added:
 a total has one line a currency. Of goods, media and data are told apart, and the customs value is what the goods'
-valuation basis says it is of.
+valuation basis says it is of. A package is a carrier's: that two of them number theirs alike makes no difference.
 
 What is not here: how a total is printed (sheets.py, the papers), and any limit to compare it with.
 """
@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sealift.trade.sections import Content, Drive, Goods
+    from sealift.trade.sections import Carrier, Content, Drive, Goods
 
 Money = dict[str, Decimal]  # currency -> amount
 
 
 @dataclass
 class Totals:
-    """What a number of drives come to; `undeclared` counts those whose goods are not declared (yet)."""
+    """What drives come to; `undeclared`: drives whose goods are not declared (yet), `loose`: drives in no package."""
 
     drives: int = 0
+    packages: int = 0
+    loose: int = 0
     capacity_bytes: int = 0
     net_grams: int = 0
     gross_grams: int = 0
@@ -77,8 +79,13 @@ def total(content: Content, drives: Iterable[Drive] | None = None) -> Totals:
     """Of `drives`, or of all that are declared."""
     kinds = {goods.name: goods for goods in content.goods}
     found = Totals()
+    packages: set[tuple[str, str]] = set()
     for drive in content.drives if drives is None else drives:
         found.drives += 1
+        if drive.package_no:
+            packages.add((drive.carrier, drive.package_no))
+        else:
+            found.loose += 1
         found.capacity_bytes += drive.capacity_bytes
         goods = kinds.get(drive.goods) if drive.goods else None
         if goods is None:
@@ -89,7 +96,32 @@ def total(content: Content, drives: Iterable[Drive] | None = None) -> Totals:
         add(found.media, goods.currency, amount(goods.media_value))
         add(found.data, goods.currency, amount(goods.data_value))
         add(found.customs, goods.currency, customs_value(goods))
+    found.packages = len(packages)
     return found
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one carrier carries: the drives' rows from 1, and their totals. `carrier` is None of drives without one."""
+
+    carrier: Carrier | None
+    numbers: tuple[int, ...]
+    totals: Totals
+
+
+def parts(content: Content) -> list[Part]:
+    """One part a carrier, in their order, and one of the drives that no declared carrier has; together the whole."""
+    rows: dict[str, list[int]] = {carrier.name: [] for carrier in content.carriers}
+    left: list[int] = []
+    for number, drive in enumerate(content.drives, start=1):
+        rows.get(drive.carrier, left).append(number)
+    # a draft may have two carriers of one name: its drives are counted once
+    shares: list[tuple[Carrier | None, list[int]]] = [(each, rows.pop(each.name, [])) for each in content.carriers]
+    shares += [(None, left)] if left else []
+    return [
+        Part(carrier, tuple(numbers), total(content, (content.drives[number - 1] for number in numbers)))
+        for carrier, numbers in shares
+    ]
 
 
 def carried(content: Content, carrier: str) -> Totals:

@@ -25,31 +25,46 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
+from msgspec.structs import replace
 
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading import trust
 from sealift.stages import custody as custody_stage
-from sealift.stages import erase_papers, screen
-from sealift.trade import certificate, papers_arrival, papers_customs, papers_gate, screening, signing, typeset
+from sealift.stages import erase_papers, receive, screen
+from sealift.stages import release as release_stage
+from sealift.trade import (
+    certificate,
+    discrepancy,
+    gate,
+    papers_arrival,
+    papers_customs,
+    papers_gate,
+    screening,
+    signing,
+    source_release,
+    typeset,
+)
 from sealift.trade import receipt as receipt_record
+from sealift.trade import release as releases
 from sealift.trade.paper import Frame
 from sealift.trade.papers_customs import Place, Sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.trade.declaration import Declaration
     from sealift.trade.paper import Paper
+    from sealift.trade.receipt import Receipt, ReceiptGroup
     from sealift.trade.release import Release
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """Files that papers are made from. Without `allowed` no signature is believed, and only the screening is read.
 
-    `verdict` is what the rules of the release came to, None where they were not evaluated.
+    `rules` is a file of rules in place of those shipped.
     """
 
     declaration_file: str
@@ -58,7 +73,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     allowed: AllowedSigners | None = None
     invoice: papers_customs.Invoice = "pro-forma"
-    verdict: papers_gate.Verdict | None = None
+    rules: str | None = None
     seal: str | None = None
     custody: str | None = None
     receipts: Sequence[str] = ()
@@ -131,7 +146,7 @@ class _Maker:
                 yield papers_customs.hand_carry(frame, part, number)
         yield papers_gate.end_use_statement(frame)
         yield from self._screening()
-        yield papers_gate.worksheet(frame, sources.verdict)
+        yield papers_gate.worksheet(frame, _verdict(sources))
         yield from self._custody()
         yield from self._arrival()
         yield from self._sanitization()
@@ -178,15 +193,36 @@ class _Maker:
         receipts = erase_papers.load(sources.receipts, [], sources.allowed, sources.now).receipts
         for receipt in receipts:
             papers_arrival.check_receipt_is_of(frame, receipt)
-        facts = papers_arrival.facts(sources.declaration, receipts)
-        if all(drive.state == "intact" for drive in facts.drives):
-            self.left_out.append(("discrepancy report", "every drive is intact"))
-        else:
-            yield papers_arrival.discrepancy_report(frame, facts)
-        for receipt, group in papers_arrival.newest(receipts):
+            self._check_against_seal(receipt)
+        said = receipt_record.newest(receipts)
+        yield from self._discrepancy(said)
+        for _, (receipt, group) in sorted(said.items()):
             for drive in group.drives:
                 if drive.state in receipt_record.VERIFIED:
                     yield papers_arrival.delivery_certificate(frame, receipt, group, drive)
+
+    def _check_against_seal(self, receipt: Receipt) -> None:
+        """Refused for a receipt that the seal contradicts, where there is one."""
+        if self._seal is None:
+            return
+        seal = self._seal
+        ground = source_release.Ground(seal.seal, seal.reference.seal, seal.declaration, receive.origin_keys(seal))
+        for why in source_release.objections_to(ground, receipt, self._sources.now):
+            raise Refused(f"the receipt of {receipt.record.at} by {receipt.principal} {why}")
+
+    def _discrepancy(self, said: Mapping[int, tuple[Receipt, ReceiptGroup]]) -> Iterator[Paper]:
+        """What the newest receipts say of every group, beside what was sealed."""
+        seal = self._seal
+        if seal is None:
+            self.left_out.append(("discrepancy report", "no seal is given to compare with"))
+            return
+        latest = max((receipt for receipt, _ in said.values()), key=lambda each: each.record.at)
+        record = replace(latest.record, groups=[group for _, (_, group) in sorted(said.items())])
+        report = discrepancy.compare(seal.seal, seal.declaration, seal.officer, record, {})
+        if report is None:
+            self.left_out.append(("discrepancy report", "every drive is intact"))
+        else:
+            yield papers_arrival.discrepancy_report(self._frame, report)
 
     def _sanitization(self) -> Iterator[Paper]:
         sources = self._sources
@@ -201,6 +237,28 @@ class _Maker:
 
 
 # --- records ---------------------------------------------------------------------------------------------
+
+
+def _verdict(sources: Sources) -> gate.Verdict | None:
+    """What the rules come to by the records beside the declaration; of a released one, at the time of its release.
+
+    None where it cannot be said: no allowed signers, a rehearsal, a release that is not beside the declaration but in
+    the seal, or one by rules that are not at hand. Refused when other rules than those of the release are given.
+    """
+    released = sources.release
+    beside = os.path.lexists(releases.path_beside(sources.declaration_file))
+    if sources.allowed is None or sources.declaration.rehearsal or (sources.seal is not None and not beside):
+        return None
+    now = releases.released_at(released.record) if released is not None else sources.now
+    asked = release_stage.ask(sources.declaration_file, sources.allowed, rules_file=sources.rules, now=now)
+    if released is not None and released.record.rules.blake3 != asked.verdict.rules.digest:
+        if sources.rules is None:
+            return None
+        raise Refused(
+            f"it was released by other rules, of edition {released.record.rules.edition}",
+            hint="give the rules file that `sealift release` was given",
+        )
+    return asked.verdict
 
 
 def _seal(sources: Sources) -> trust.TrustedSeal | None:

@@ -10,9 +10,10 @@ What is not here: screening (screening.py), evaluating rules, and who may releas
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from sealift.trade import paper, sheets
+from sealift.trade.gate import State
 from sealift.trade.glyphs import shown
 from sealift.trade.paper import Cell, Column, said
 from sealift.trade.sheets import EMPTY
@@ -20,11 +21,9 @@ from sealift.trade.sheets import EMPTY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sealift.trade.gate import Row, Verdict
     from sealift.trade.paper import Block, Frame, Paper
     from sealift.trade.screening import Hit, Problem, ScreeningRecord
-
-State = Literal["open", "held", "resolved", "clear"]  # the first two hold
-
 
 # --- end use
 
@@ -199,28 +198,6 @@ def _decision(hit: Hit) -> list[str]:
 # --- red flags and release
 
 
-class Row(NamedTuple):
-    """A rule as it was evaluated: what it asks, on whose authority, what was answered, what came of that, and why."""
-
-    rule: str
-    question: str
-    source: str
-    as_of: str
-    answer: str
-    evidence: str
-    state: State
-    why: str
-
-
-class Verdict(NamedTuple):
-    """What the rules came to: a row a rule; by which file, and which rules of it are not as they are shipped."""
-
-    rows: Sequence[Row]
-    edition: str
-    blake3: str
-    changed: Sequence[str]
-
-
 def worksheet(frame: Frame, verdict: Verdict | None) -> Paper:
     """Answers, licences, the verdict of every rule, who released and why; None: no rules were evaluated."""
     content = frame.declaration
@@ -242,12 +219,12 @@ def worksheet(frame: Frame, verdict: Verdict | None) -> Paper:
 
 def _verdict(verdict: Verdict) -> list[Block]:
     counts = {state: sum(row.state == state for row in verdict.rows) for state in get_args(State)}
-    shut = counts["open"] + counts["held"]
     shown = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
     summed = f"{sheets.counted(len(verdict.rows), 'rule')}: {shown or 'none looked at'}. "
-    summed += "The gate is closed." if shut else "Nothing holds the release."
-    differ = ", ".join(verdict.changed) or "none"
-    by = [("Rules", f"edition {verdict.edition}, BLAKE3 {verdict.blake3}"), ("Not as they are shipped", differ)]
+    summed += "Nothing holds the release." if verdict.open else "The gate is closed."
+    differ = list(verdict.rules.changed) or ["none"]
+    edition = f"edition {verdict.rules.edition}, BLAKE3 {verdict.rules.digest}"
+    by: list[tuple[str, Cell]] = [("Rules", edition), ("Not as they are shipped", differ)]
     columns = [
         Column("rule", mm=30),
         Column("question", fr=1.4),
@@ -257,15 +234,19 @@ def _verdict(verdict: Verdict) -> list[Block]:
         Column("why", fr=1.2),
     ]
     rows: list[list[Cell]] = [
-        [row.rule, [row.question, f"{row.source}, as of {row.as_of}"], row.answer, row.evidence, row.state, row.why]
+        [row.rule.id, _question(row), row.answer or paper.DASH, row.evidence or paper.DASH, row.state, row.why]
         for row in verdict.rows
     ]
-    strong = [number for number, row in enumerate(verdict.rows) if row.state in {"open", "held"}]
+    strong = [number for number, row in enumerate(verdict.rows) if row.state == "held"]
     return [
-        paper.words("Verdict", [summed], warning=bool(shut)),
+        paper.words("Verdict", [summed], warning=not verdict.open),
         paper.pairs("", by),
         paper.table("Rules", columns, rows, strong=strong),
     ]
+
+
+def _question(row: Row) -> list[str]:
+    return [row.rule.question, f"{row.rule.source}, as of {row.rule.as_of}"]
 
 
 def _answers(frame: Frame) -> Block:
@@ -300,6 +281,11 @@ def _released(frame: Frame) -> Block:
         ("Why", record.reason),
         ("Reference", record.reference),
         ("Signed by", f"{release.principal}, key {release.fingerprint}"),
+        ("By rules of", f"{record.rules.edition}, BLAKE3 {record.rules.blake3}"),
+        ("Not as they are shipped", list(record.rules.changed) or ["none"]),
+        ("Rules that a person opened", ", ".join(record.resolved) or "none"),
+        ("Screening looked at", f"BLAKE3 {record.screening.blake3}" if record.screening else "none"),
+        ("Proof of keys looked at", f"BLAKE3 {record.keys.blake3}" if record.keys else "none"),
         ("Author, who may not", said(frame.declaration.author.name)),
     ]
     return paper.pairs("Release", rows)

@@ -158,7 +158,8 @@ def screened(record, problems=()):
 
 
 def of_declaration(shown, kind="pro-forma"):
-    """Every paper that a declaration alone makes."""
+    """Every paper that a declaration alone makes, and a report of what did not come."""
+    report = msgspec.structs.replace(REPORT, consignment_id=shown.declaration.consignment_id)
     sheets = [
         papers_customs.hand_carry(shown, part, number)
         for number, part in enumerate(shown.parts, start=1)
@@ -167,7 +168,7 @@ def of_declaration(shown, kind="pro-forma"):
     return [
         papers_customs.invoice(shown, kind), papers_customs.packing_list(shown),
         papers_customs.general_list(shown).paper, *sheets, papers_gate.end_use_statement(shown),
-        papers_gate.worksheet(shown, VERDICT), papers_arrival.discrepancy_report(shown, REPORT),
+        papers_gate.worksheet(shown, VERDICT), papers_arrival.discrepancy_report(shown, report),
     ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What every paper of a shipment is made of: the frame that shows the whole shipment, and blocks to fill it with.
 
-    frame = Frame.of(declaration, release, day)      once a shipment
-    frame.paper(Kind.PACKING_LIST, "Packing list", blocks)  -> Paper: its name, and the data of papers/paper.typ
+    frame = Frame.of(declaration, release, day)              once a shipment
+    frame.paper("packing-list", "Packing list", blocks)      a Paper: its name, and the data of papers/paper.typ
 
 What holds of a Paper, since there is no other way to make one: it begins with the consignment, its leg and what it
 answers; it has the whole shipment, carrier by carrier, whose rows add up to the totals below them, and those of the

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import papers
 import pytest
+import receivings
 from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "trade"))  # cases of the papers, beside their tests
@@ -24,7 +25,8 @@ from sealift.cli.documents import documents
 from sealift.errors import BadInput, DeclarationInvalid, FormatError, Refused, SignatureInvalid
 from sealift.formats import canonical
 from sealift.stages import custody_log as logs
-from sealift.trade import certificate, screening, sheets, template, typeset
+from sealift.stages import release as release_stage
+from sealift.trade import certificate, receipt, screening, sheets, template, typeset
 
 FULL = cases.full()
 SIGNERS = (
@@ -106,6 +108,25 @@ def test_a_released_declaration_has_no_drafts(folder):
     assert "O. Fficer, 2026-11-23T12:00:00Z" in text
     run("d.toml", "--to", "unasked")
     assert sheets.DRAFT in said(folder, "packing-list", "unasked"), "nobody said who may release"
+
+
+def test_the_worksheet_has_the_verdict_of_the_gate_and_its_rules(folder):
+    run("d.toml", "--to", "out", *ALLOWED)
+    text = said(folder, "red-flags-and-release")
+    assert "The gate is closed." in text
+    assert "nobody has been screened" in text
+    rules = release_stage.load_rules(None)
+    (folder / "rules.toml").write_bytes(rules.raw.replace(b'question = "', b'question = "Really: ', 1))
+    run("d.toml", "--to", "changed", *ALLOWED, "--rules", "rules.toml")
+    assert "Really: " in said(folder, "red-flags-and-release", "changed")
+
+
+def test_the_verdict_is_by_the_rules_of_the_release_or_there_is_none(folder):
+    let_go(folder)
+    rules = release_stage.load_rules(None)
+    (folder / "rules.toml").write_bytes(rules.raw.replace(b'question = "', b'question = "Really: ', 1))
+    with pytest.raises(Refused, match="released by other rules"):
+        run("d.toml", "--to", "out", *ALLOWED, "--rules", "rules.toml")
 
 
 def test_a_release_of_other_bytes_makes_no_paper(folder):
@@ -291,29 +312,65 @@ def test_a_custody_log_that_was_altered_has_none(folder):
 
 @pytest.fixture
 def arrived(folder):
-    """Three drives of two groups: two intact, the second group's not here."""
-    files = erasures.Papers(folder, ("SER1", "SER2", "SER3"))
-    files.receive(erasures.group(0, "intact", ("SER1", "SER2")), groups_total=2)
-    return files
+    """Three drives of one group, all of them here."""
+    return erasures.Papers(folder, ("SER1", "SER2", "SER3"))
 
 
-def test_a_receipt_has_certificates_of_what_was_verified_and_a_report_of_the_rest(folder, arrived):
-    run("declaration.toml", "--to", "out", *ALLOWED, "--receipt", "x.receipt.json")
-    papers_ = [name for name in names(folder) if name.startswith(("delivery", "discrepancy"))]
-    assert papers_ == ["delivery-drive-1.pdf", "delivery-drive-2.pdf", "discrepancy-report.pdf"]
-    report = said(folder, "discrepancy-report")
-    assert "3 of 3 SER3" in report
-    assert "The source is NOT to be freed" in report
-    assert "The receipt is partial" in said(folder, "delivery-drive-1")
+@pytest.fixture
+def voyage(folder):
+    """A shipment with its seal, and how a receipt of some of its drives is written."""
+    world = receivings.make(geometry=((2, 2), (1, 1)))
+    (folder / "d.toml").write_bytes(world.trusted.declaration.raw)
+    (folder / "x.seal").write_bytes(world.fleet.bundle)
+    (folder / "signers").write_bytes(world.signers)
+
+    def receive(*drives, seal=None):
+        record = world.received(world.report(world.drives(*drives))).record
+        record = msgspec.structs.replace(record, seal=seal or record.seal)
+        data = receipt.encode(record)
+        pair(folder / "x.receipt.json", data, receivings.signer(world.fleet, "dock").sign(data, receipt.NAMESPACE))
+        return world
+
+    return receive
 
 
-def test_a_receipt_of_everything_needs_no_report(folder, arrived):
-    arrived.receive()
-    done = run("declaration.toml", "--to", "out", *ALLOWED, "--receipt", "x.receipt.json")
+ARRIVED = (*ALLOWED, "--seal", "x.seal", "--receipt", "x.receipt.json")
+
+
+def arrivals(folder):
+    found = os.listdir(folder / "out")
+    return sorted(name.partition("-41-")[2] for name in found if "delivery" in name or "discrepancy" in name)
+
+
+def test_a_receipt_has_certificates_of_what_was_verified_and_a_report_of_the_rest(folder, voyage):
+    world = voyage("g0s0", "g0s1", "g0s2", "g1s0")
+    run("d.toml", "--to", "out", *ARRIVED)
+    assert arrivals(folder) == [*(f"delivery-drive-{number}.pdf" for number in (1, 2, 3, 5)), "discrepancy-report.pdf"]
+    papers.need_readers()
+    (path,) = (folder / "out").glob("*discrepancy-report.pdf")
+    text = " ".join(" ".join(papers.text(str(path))).split())
+    assert f"4 of 6 {world.fleet.serial(0, 3)}" in text
+    assert "the source is NOT to be freed" in text
+
+
+def test_a_receipt_of_everything_needs_no_report(folder, voyage):
+    voyage()
+    done = run("d.toml", "--to", "out", *ARRIVED)
     assert "not written: discrepancy report (every drive is intact)" in done.stderr
-    assert [name for name in names(folder) if name.startswith("d")] == [
-        "delivery-drive-1.pdf", "delivery-drive-2.pdf", "delivery-drive-3.pdf"
-    ]  # fmt: skip
+    assert arrivals(folder) == [f"delivery-drive-{number}.pdf" for number in range(1, 7)]
+
+
+def test_without_the_seal_nothing_is_said_of_what_is_missing(folder, voyage):
+    voyage("g0s0")
+    done = run("d.toml", "--to", "out", *ALLOWED, "--receipt", "x.receipt.json")
+    assert "not written: discrepancy report (no seal is given to compare with)" in done.stderr
+    assert arrivals(folder) == ["delivery-drive-1.pdf"]
+
+
+def test_a_receipt_that_the_seal_contradicts_makes_no_paper(folder, voyage):
+    voyage(seal=erasures.REF)
+    with pytest.raises(Refused, match="another seal of this shipment"):
+        run("d.toml", "--to", "out", *ARRIVED)
 
 
 def test_receipts_that_do_not_hold_or_are_of_others_have_none(folder, arrived):
@@ -365,8 +422,7 @@ def test_a_certificate_that_does_not_hold_is_not(folder, arrived):
     assert not (folder / "out").exists()
 
 
-def test_the_receipts_state_decides_and_no_name(folder, arrived):
-    """A drive that a receipt calls lost has no certificate, whatever the receipt is called."""
+def test_a_drive_that_is_lost_has_no_certificate(folder, arrived):
     arrived.receive(erasures.group(0, "rebuilt", ("SER1", "SER2", "SER3"), {"SER3": "lost"}))
     run("declaration.toml", "--to", "out", *ALLOWED, "--receipt", "x.receipt.json")
     assert "delivery-drive-3.pdf" not in names(folder)

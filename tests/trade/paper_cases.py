@@ -20,6 +20,7 @@ from sealift.formats import seal as seals
 from sealift.formats.manifest import NAMESPACE, SEAL_FILES, FileRef, Totals
 from sealift.trade import declaration as d
 from sealift.trade import (
+    discrepancy,
     gate,
     paper,
     papers_arrival,
@@ -112,44 +113,37 @@ def frame(declaration, *, final=False):
     return paper.Frame.of(declaration, released(declaration) if final else None, DAY)
 
 
-RULES = rules.parse(b"""
-type = "sealift-rules"
-version = 1
-edition = "2026-11-01"
-[[rules]]
-id = "parent-d5-training"
-question = "Is a parent headquartered in a country of group D:5, and is the end use training?"
-source = "BIS guidance of 13 May 2025"
-as_of = "2026-11-01"
-holds_on = "yes"
-opened_by = "authorisation"
-[[rules]]
-id = "diversion"
-question = "Is there a red flag of diversion?"
-source = "15 CFR 732 Supp. 3"
-as_of = "2026-11-01"
-holds_on = "yes"
-""")
-ROWS = [
-    gate.Row(RULES.rules[0], "resolved", "yes", "opinion EX-77", "2026/1234 covers it"),
-    gate.Row(RULES.rules[1], "held", "unknown", "", "the answer is unknown"),
-]
 ANSWERS = [
     sections.Answer(
         question="parent-d5-training", answer="yes", evidence="opinion EX-77", resolver="O. Fficer",
         resolved_on="2026-11-21",
     )
 ]  # fmt: skip
-VERDICT = gate.Verdict(RULES, "be" * 32, rehearsal=False, rows=ROWS)
-FACTS = papers_arrival.Facts(
-    at="2026-11-30T10:00:00Z", received_by="Dana Dock, Petrel; dock@example.org",
-    drives=[
-        papers_arrival.DriveFact(number, each.serial, each.carrier, str(number // 8), state, "")
-        for number, each in enumerate(drives(60), start=1)
-        for state in [{3: "lost", 9: "unseen"}.get(number, "intact")]
+ROWS = [
+    gate.Row(rule, {0: "resolved", 1: "held"}.get(at, "clear"), "yes", "opinion EX-77", "2026/1234 covers it")
+    for at, rule in enumerate(rules.shipped().rules)
+]
+VERDICT = gate.Verdict(rules.shipped(), "ab" * 32, rehearsal=False, rows=ROWS)
+REPORT = discrepancy.Discrepancy(
+    shipment="cd072cd8be6f9f62", consignment_id="SL-2026-4F7K2Q", rehearsal=False, at="2026-11-30T10:00:00Z",
+    received_by="Dana Dock (Petrel), dock@example.org", drives_total=60, state="recoverable",
+    carriers=[
+        discrepancy.CarrierPart(
+            carrier=name, contact="c", expected=15, intact=15 - len(wrong), rebuilt=0, damaged=0,
+            missing=len(wrong), unread=0,
+            drives=[
+                discrepancy.Line(
+                    drive=f"g0s{number - 1}", number=number, group=0, serial=f"SER{number - 1:05d}", what="missing",
+                    read_at=None, why=None,
+                )
+                for number in wrong
+            ],
+        )
+        for name, wrong in zip(NAMES, ((3, 9), (), (), ()), strict=True)
     ],
-    groups=[papers_arrival.GroupFact(0, "rebuilt", 6, 2, 7, "every byte of data is there")],
-    means=["group 0: every byte of data is there"], todo=["Look for it."], tell=["Shipper GmbH: all of this"],
+    groups=[discrepancy.GroupPart(group=0, state="rebuilt", data=50, parity=10, whole=58, needs=0)],
+    means=["group 0: every byte can be had"], todo=["look for it"],
+    tell=[discrepancy.Tell(who="Shipper GmbH", contact="s@example.com", about="all of this")],
 )  # fmt: skip
 
 
@@ -164,7 +158,8 @@ def screened(record, problems=()):
 
 
 def of_declaration(shown, kind="pro-forma"):
-    """Every paper that a declaration alone makes."""
+    """Every paper that a declaration alone makes, and a report of what did not come."""
+    report = msgspec.structs.replace(REPORT, consignment_id=shown.declaration.consignment_id)
     sheets = [
         papers_customs.hand_carry(shown, part, number)
         for number, part in enumerate(shown.parts, start=1)
@@ -173,7 +168,7 @@ def of_declaration(shown, kind="pro-forma"):
     return [
         papers_customs.invoice(shown, kind), papers_customs.packing_list(shown),
         papers_customs.general_list(shown).paper, *sheets, papers_gate.end_use_statement(shown),
-        papers_gate.worksheet(shown, VERDICT), papers_arrival.discrepancy_report(shown, FACTS),
+        papers_gate.worksheet(shown, VERDICT), papers_arrival.discrepancy_report(shown, report),
     ]  # fmt: skip
 
 
@@ -257,7 +252,7 @@ def drawn(draw):
 
 
 def signed_release(declaration):
-    return filled.released(declaration, OFFICER, NOW)
+    return filled.released(declaration, OFFICER, NOW, reason="ok", reference="R1")
 
 
 def sealed(declaration):

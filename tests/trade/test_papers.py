@@ -1,6 +1,7 @@
 """Every paper shows the whole shipment, and what is on it adds up, to the gram and the smallest part of a currency."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -369,12 +370,15 @@ def test_the_birth_date_of_a_carrier_is_printed_nowhere():
 
 def test_the_worksheet_has_every_rule_answer_and_who_released_and_why():
     made = papers_gate.worksheet(cases.frame(FULL, final=True), cases.VERDICT)
-    assert block(made, "Verdict")["paragraphs"] == ["2 rules: 1 resolved, 1 held. The gate is closed."]
+    count = len(cases.ROWS)
+    assert block(made, "Verdict")["paragraphs"] == [
+        f"{count} rules: {count - 2} clear, 1 resolved, 1 held. The gate is closed."
+    ]
     assert block(made, "Verdict")["warning"]
     rows = block(made, "Rules")["rows"]
-    assert [row[0][0] for row in rows] == ["parent-d5-training", "diversion"]
+    assert [row[0][0] for row in rows] == [row.rule.id for row in cases.ROWS]
     assert block(made, "Rules")["strong"] == [1]
-    assert rows[0][1][1] == "BIS guidance of 13 May 2025, as of 2026-11-01"
+    assert rows[0][1] == [cases.ROWS[0].rule.question, f"{cases.ROWS[0].rule.source}, as of {cases.ROWS[0].rule.as_of}"]
     answered = papers_gate.worksheet(cases.frame(cases.full(answers=cases.ANSWERS)), cases.VERDICT)
     assert block(answered, "Answers of the declaration")["rows"] == [
         [["parent-d5-training"], ["yes"], ["opinion EX-77"], ["O. Fficer, 2026-11-21"]]
@@ -383,11 +387,11 @@ def test_the_worksheet_has_every_rule_answer_and_who_released_and_why():
     assert [
         each for each in ("O. Fficer, 2026-11-23T12:00:00Z", why.reason, why.reference, "A. Author") if each not in said
     ] == []
-    assert f"edition 2026-11-01, BLAKE3 {cases.RULES.digest}" in set(texts(made.data))
-    assert any("parent-d5-training, diversion (added), complete (missing)" in text for text in texts(made.data))
-    clear = gate.Verdict(cases.RULES, "", rehearsal=False, rows=[row._replace(state="clear") for row in cases.ROWS])
+    verdict = cases.VERDICT
+    assert f"edition {verdict.rules.edition}, BLAKE3 {verdict.rules.digest}" in set(texts(made.data))
+    clear = gate.Verdict(verdict.rules, "", rehearsal=False, rows=[row._replace(state="clear") for row in cases.ROWS])
     open_ = papers_gate.worksheet(cases.frame(FULL), clear)
-    assert block(open_, "Verdict")["paragraphs"] == ["2 rules: 2 clear. Nothing holds the release."]
+    assert block(open_, "Verdict")["paragraphs"] == [f"{count} rules: {count} clear. Nothing holds the release."]
     held = papers_gate.worksheet(cases.frame(FULL), None)
     assert block(held, "Verdict")["paragraphs"] == ["The rules were not evaluated for this paper."]
     assert block(held, "Release")["warning"]
@@ -437,26 +441,26 @@ def test_a_custody_form_of_another_consignment_is_refused():
 
 
 def test_the_discrepancy_report_lists_what_is_not_as_it_was_sent():
-    made = papers_arrival.discrepancy_report(cases.frame(FULL), cases.FACTS)
+    made = papers_arrival.discrepancy_report(cases.frame(FULL), cases.REPORT)
     wrong = block(made, "Drives that are not as they were sent")["rows"]
-    assert [(row[0][0], row[4][0]) for row in wrong] == [("3 of 60", "lost"), ("9 of 60", "unseen")]
+    assert [(row[0][0], row[4][0]) for row in wrong] == [("3 of 60", "missing"), ("9 of 60", "missing")]
     came = block(made, "What came, by carrier")
-    adds_up(came["rows"], came["foot"][0], (1, 2, 3, 4))
+    adds_up(came["rows"], came["foot"][0], range(1, 7))
     assert number(came["foot"][0][1]) == 60
+    other = msgspec.structs.replace(cases.REPORT, consignment_id="SL-2026-OTHER7")
+    with pytest.raises(Refused, match="SL-2026-OTHER7"):
+        papers_arrival.discrepancy_report(cases.frame(FULL), other)
 
 
-def test_facts_are_those_of_the_newest_receipt_in_any_order():
-    declaration = test_receipt.DECLARED.declaration
-    early = cases.checked_receipt(groups=[cases.erasures.group(0, "unseen", ("SER1", "SER2"))])
-    late = cases.checked_receipt("2026-11-21T10:00:00Z", groups=test_receipt.RECORD.groups[:1])
-    for order in ([early, late], [late, early]):
-        facts = papers_arrival.facts(declaration, order)
-        assert [(each.serial, each.state) for each in facts.drives] == [
-            ("SER1", "intact"), ("SER2", "intact"), ("SER3", "unseen")
-        ]  # fmt: skip
-        assert facts.at == "2026-11-21T10:00:00Z"
-    assert any("NOT to be freed" in each for each in facts.todo)
-    assert "1 of 2 groups: no receipt yet" in facts.means
+def test_rules_that_are_not_as_shipped_are_named_on_every_paper():
+    shown = cases.frame(FULL, final=True)
+    changed = msgspec.structs.replace(shown.release.record.rules, changed=["diversion: asks otherwise"])
+    record = msgspec.structs.replace(shown.release.record, rules=changed)
+    shown = dataclasses.replace(shown, release=shown.release._replace(record=record))
+    for made in cases.of_declaration(shown):
+        assert ["Rules not as shipped", ["diversion: asks otherwise"]] in made.data["blocks"][0]["rows"]
+    for made in EVERY:
+        assert "Rules not as shipped" not in list(texts(made.data["blocks"][0]))
 
 
 def test_only_what_was_verified_has_a_certificate_of_delivery():

@@ -23,8 +23,9 @@ totals that agree to the gram and to the smallest unit of every currency.
 \b
   sealift documents declaration.toml --to draft
   sealift documents declaration.toml --to papers --allowed-signers signers --seal SHIPMENT.seal
-  sealift documents declaration.toml --to arrived --allowed-signers signers --custody custody/ \\
-      --receipt petrel.receipt.json --certificate erased/S6CANX0T000001-20261121T090210Z.certificate.json
+  sealift documents declaration.toml --to arrived --allowed-signers signers --seal SHIPMENT.seal \\
+      --custody custody/ --receipt SL-2026-4F7K2Q.receipt.json \\
+      --certificate erased/S6CANX0T000001-20261121T090210Z.certificate.json
 
 DRAFT lies across every page until a release holds for exactly this declaration: with --allowed-signers the one that
 `sealift release` wrote beside it, or that of the seal. A record whose signature does not hold makes no paper. An
@@ -43,7 +44,7 @@ written, or nothing was; 5: a record does not hold, or is of another shipment.
     show_default=True,
     help="Whether the drives are sold (commercial) or not.",
 )
-@click.option("--rules", metavar="RULES", type=click.Path(), help="Rules in place of those shipped, before a release.")
+@click.option("--rules", metavar="RULES", type=click.Path(), help="Rules of the release, where not those shipped.")
 @common.seal_option
 @click.option("--custody", metavar="LOG", type=click.Path(), help="Custody log: a form with its code for each event.")
 @click.option(
@@ -52,7 +53,7 @@ written, or nothing was; 5: a record does not hold, or is of another shipment.
     multiple=True,
     metavar="FILE",
     type=click.Path(),
-    help="Receipt: a certificate for each drive that was verified, a report of the others. Repeated.",
+    help="Receipt: a certificate for each drive that was verified; with --seal a report of the others. Repeated.",
 )
 @click.option(
     "--certificate",

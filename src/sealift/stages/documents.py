@@ -25,33 +25,46 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
+from msgspec.structs import replace
 
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading import trust
 from sealift.stages import custody as custody_stage
-from sealift.stages import erase_papers, screen
-from sealift.stages import release as gating
-from sealift.trade import certificate, gate, papers_arrival, papers_customs, papers_gate, screening, signing, typeset
+from sealift.stages import erase_papers, receive, screen
+from sealift.stages import release as release_stage
+from sealift.trade import (
+    certificate,
+    discrepancy,
+    gate,
+    papers_arrival,
+    papers_customs,
+    papers_gate,
+    screening,
+    signing,
+    source_release,
+    typeset,
+)
 from sealift.trade import receipt as receipt_record
+from sealift.trade import release as releases
 from sealift.trade.paper import Frame
 from sealift.trade.papers_customs import Place, Sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.trade.declaration import Declaration
-    from sealift.trade.gate import Verdict
     from sealift.trade.paper import Paper
+    from sealift.trade.receipt import Receipt, ReceiptGroup
     from sealift.trade.release import Release
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """Files that papers are made from. Without `allowed` no signature is believed, and only the screening is read.
 
-    `rules` is a rules file in place of those shipped, for what is not released yet.
+    `rules` is a file of rules in place of those shipped.
     """
 
     declaration_file: str
@@ -133,25 +146,10 @@ class _Maker:
                 yield papers_customs.hand_carry(frame, part, number)
         yield papers_gate.end_use_statement(frame)
         yield from self._screening()
-        yield papers_gate.worksheet(frame, self._verdict())
+        yield papers_gate.worksheet(frame, _verdict(sources))
         yield from self._custody()
         yield from self._arrival()
         yield from self._sanitization()
-
-    def _verdict(self) -> Verdict | None:
-        """What the rules say: now, or when it was released; None where the rules of the release are not at hand."""
-        sources, release = self._sources, self._frame.release
-        if release is not None:
-            return gating.verdict_of(sources.declaration_file, sources.declaration, release)
-        if sources.allowed is not None:
-            return gating.ask(
-                sources.declaration_file, sources.allowed, rules_file=sources.rules, now=sources.now
-            ).verdict
-        unknown = ["no allowed signers were given, so that no signature was checked"]
-        facts = gate.Facts(
-            screening=unknown, keys=unknown, revision=unknown if sources.declaration.revision > 1 else []
-        )
-        return gate.evaluate(sources.declaration, gating.load_rules(sources.rules), facts, sources.now)
 
     def _general_list(self) -> Iterator[_Made]:
         if self._sources.declaration.customs.temporary != "yes":
@@ -195,15 +193,36 @@ class _Maker:
         receipts = erase_papers.load(sources.receipts, [], sources.allowed, sources.now).receipts
         for receipt in receipts:
             papers_arrival.check_receipt_is_of(frame, receipt)
-        facts = papers_arrival.facts(sources.declaration, receipts)
-        if all(drive.state == "intact" for drive in facts.drives):
-            self.left_out.append(("discrepancy report", "every drive is intact"))
-        else:
-            yield papers_arrival.discrepancy_report(frame, facts)
-        for receipt, group in papers_arrival.newest(receipts):
+            self._check_against_seal(receipt)
+        said = receipt_record.newest(receipts)
+        yield from self._discrepancy(said)
+        for _, (receipt, group) in sorted(said.items()):
             for drive in group.drives:
                 if drive.state in receipt_record.VERIFIED:
                     yield papers_arrival.delivery_certificate(frame, receipt, group, drive)
+
+    def _check_against_seal(self, receipt: Receipt) -> None:
+        """Refused for a receipt that the seal contradicts, where there is one."""
+        if self._seal is None:
+            return
+        seal = self._seal
+        ground = source_release.Ground(seal.seal, seal.reference.seal, seal.declaration, receive.origin_keys(seal))
+        for why in source_release.objections_to(ground, receipt, self._sources.now):
+            raise Refused(f"the receipt of {receipt.record.at} by {receipt.principal} {why}")
+
+    def _discrepancy(self, said: Mapping[int, tuple[Receipt, ReceiptGroup]]) -> Iterator[Paper]:
+        """What the newest receipts say of every group, beside what was sealed."""
+        seal = self._seal
+        if seal is None:
+            self.left_out.append(("discrepancy report", "no seal is given to compare with"))
+            return
+        latest = max((receipt for receipt, _ in said.values()), key=lambda each: each.record.at)
+        record = replace(latest.record, groups=[group for _, (_, group) in sorted(said.items())])
+        report = discrepancy.compare(seal.seal, seal.declaration, seal.officer, record, {})
+        if report is None:
+            self.left_out.append(("discrepancy report", "every drive is intact"))
+        else:
+            yield papers_arrival.discrepancy_report(self._frame, report)
 
     def _sanitization(self) -> Iterator[Paper]:
         sources = self._sources
@@ -218,6 +237,26 @@ class _Maker:
 
 
 # --- records ---------------------------------------------------------------------------------------------
+
+
+def _verdict(sources: Sources) -> gate.Verdict | None:
+    """What the rules come to by the records beside the declaration; of a released one, at the time of its release.
+
+    None where it cannot be said: no allowed signers, a rehearsal, a release that is not beside the declaration but in
+    the seal, or one whose rules are not kept there. Refused when other rules than those of the release are given.
+    """
+    file, released = sources.declaration_file, sources.release
+    beside = os.path.lexists(releases.path_beside(file))
+    if sources.allowed is None or sources.declaration.rehearsal or (sources.seal is not None and not beside):
+        return None
+    if released is None:
+        return release_stage.ask(file, sources.allowed, rules_file=sources.rules, now=sources.now).verdict
+    if sources.rules and release_stage.load_rules(sources.rules).digest != released.record.rules.blake3:
+        raise Refused(
+            f"it was released by other rules, of edition {released.record.rules.edition}",
+            hint="leave --rules away: those of a release are kept beside it",
+        )
+    return release_stage.verdict_of(file, sources.declaration, released)
 
 
 def _seal(sources: Sources) -> trust.TrustedSeal | None:

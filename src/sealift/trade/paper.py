@@ -1,14 +1,15 @@
 """What every paper of a shipment is made of: the frame that shows the whole shipment, and blocks to fill it with.
 
-    frame = Frame.of(declaration, release, day)      once a shipment
-    frame.paper(Kind.PACKING_LIST, "Packing list", blocks)  -> Paper: its name, and the data of papers/paper.typ
+    frame = Frame.of(declaration, release, day)              once a shipment
+    frame.paper("packing-list", "Packing list", blocks)      a Paper: its name, and the data of papers/paper.typ
 
 What holds of a Paper, since there is no other way to make one: it begins with the consignment, its leg and what it
 answers; it has the whole shipment, carrier by carrier, whose rows add up to the totals below them, and those of the
 related shipments; it names every party with ultimate parent, and whoever a party took the place of. Its marks say DRAFT
-unless it was given the release of exactly this declaration, and REHEARSAL of a rehearsal; its foot says what it is
-prepared from. Numbers come from totals.py as whole grams, bytes and decimal amounts, and are text from here on. Data
-is JSON of texts that the template places and never reads as markup.
+unless it was given the release of exactly this declaration, and REHEARSAL of a rehearsal; where that was by rules that
+differ from those shipped, it names each. Its foot says what it is prepared from. Numbers come from totals.py as whole
+grams, bytes and decimal amounts, and are text from here on. Data is JSON of texts that the template places and never
+reads as markup.
 
 A block is a dict that the template knows: `pairs`, `table`, `words`, `signatures`, `code`. What is not here: which
 papers there are (papers_*.py), pages (papers/paper.typ), files (stages/documents.py).
@@ -193,6 +194,8 @@ class Frame:
         ]
         if self.whole.undeclared:
             rows.append(("Not declared yet", f"goods of {sheets.counted(self.whole.undeclared, 'drive')}"))
+        changed = self.release.record.rules.changed if self.release is not None else []
+        rows += [("Rules not as shipped", changed)] if changed else []
         return pairs("", rows)
 
     def _whole(self) -> Block:

@@ -10,7 +10,7 @@ What is not here: signatures, and what became of a drive (receipt.py, certificat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sealift.errors import Refused
 from sealift.trade import certificate as certificates
@@ -22,11 +22,9 @@ from sealift.trade.receipt import VERIFIED, is_whole
 from sealift.trade.typeset import qr_svg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from sealift.trade.certificate import Certificate
     from sealift.trade.custody_event import CustodyEvent, Item
-    from sealift.trade.declaration import Declaration
+    from sealift.trade.discrepancy import Discrepancy, Line
     from sealift.trade.paper import Block, Frame, Paper
     from sealift.trade.receipt import Receipt, ReceiptDrive, ReceiptGroup
 
@@ -122,160 +120,79 @@ def _side(title: str, party: events.Party, *, recorded: bool) -> tuple[str, list
 # --- arrival
 
 
-class DriveFact(NamedTuple):
-    """What became of a drive: its number from 1, serial number, carrier, group, and a state; `why` may be empty."""
-
-    number: int
-    serial: str
-    carrier: str
-    group: str
-    state: str
-    why: str
+_CAME = ("intact", "rebuilt", "damaged", "missing", "unread")
 
 
-class GroupFact(NamedTuple):
-    """What that means for the data of a group of `data` and `parity` drives, of which `whole` are as they should be."""
+def discrepancy_report(frame: Frame, report: Discrepancy) -> Paper:
+    """Every drive that is not as it was sent, what of each carrier came, what it means, what to do, whom to tell.
 
-    group: int
-    state: str
-    data: int
-    parity: int
-    whole: int
-    means: str
-
-
-class Facts(NamedTuple):
-    """A discrepancy: what was stated by whom and when, and what it means. `todo` and `tell` are sentences."""
-
-    at: str
-    received_by: str
-    drives: Sequence[DriveFact]
-    groups: Sequence[GroupFact]
-    means: Sequence[str]
-    todo: Sequence[str]
-    tell: Sequence[str]
-
-
-def newest(receipts: Sequence[Receipt]) -> list[tuple[Receipt, ReceiptGroup]]:
-    """Of each group what the newest receipt says of it, in the order of the groups, whatever order these come in."""
-    found: dict[int, tuple[Receipt, ReceiptGroup]] = {}
-    for receipt in sorted(receipts, key=lambda each: (each.record.at, each.file.blake3)):
-        found |= {group.group: (receipt, group) for group in receipt.record.groups}
-    return [found[number] for number in sorted(found)]
-
-
-def facts(declaration: Declaration, receipts: Sequence[Receipt]) -> Facts:
-    """What the newest receipts say of every declared drive and of every group; a drive that none names is unseen."""
-    groups = newest(receipts)
-    states = {drive.serial: (drive, group) for _, group in groups for drive in group.drives}
-    drives = []
-    for number, declared in enumerate(declaration.drives, start=1):
-        if declared.serial in states:
-            drive, group = states[declared.serial]
-            why = "" if drive.state == "intact" else _STATES[drive.state]
-            drives.append(DriveFact(number, declared.serial, declared.carrier, str(group.group), drive.state, why))
-        else:
-            drives.append(DriveFact(number, declared.serial, declared.carrier, DASH, "unseen", "no receipt names it"))
-    data = [_group_fact(group) for _, group in groups]
-    latest = max(receipts, key=lambda each: each.record.at).record
-    covered = len(data) == latest.groups_total
-    means = [f"group {each.group}: {each.means}" for each in data if each.state != "intact"]
-    means += (
-        [] if covered else [f"{latest.groups_total - len(data):,} of {latest.groups_total:,} groups: no receipt yet"]
-    )
-    free = covered and all(group.state in VERIFIED for _, group in groups)
-    by = latest.received_by
-    return Facts(
-        at=latest.at,
-        received_by=f"{by.name}, {by.organisation}; {by.contact}",
-        drives=drives,
-        groups=data,
-        means=means,
-        todo=_todo({drive.state for drive in drives}, free=free),
-        tell=list(_tell(declaration, [drive for drive in drives if drive.state in {"lost", "unseen"}])),
-    )
-
-
-def _group_fact(group: ReceiptGroup) -> GroupFact:
-    whole = sum(drive.state in VERIFIED for drive in group.drives)
-    means = {
-        "intact": "every byte is there",
-        "rebuilt": "every byte of data is there, some of it from parity, and was verified",
-        "lost": "some data cannot be had from what came",
-        "unseen": "not enough of it has been read to say",
-    }[group.state]
-    return GroupFact(group.group, group.state, group.data, group.parity, whole, means)
-
-
-def _todo(states: set[str], *, free: bool) -> list[str]:
-    found = []
-    if "unseen" in states:
-        found.append("Look for what has not come, and wait for it; verify it, and make the receipt again.")
-    if "lost" in states:
-        found.append("Make again what parity can give (sealift repair), and verify it.")
-    if not free:
-        found.append("The source is NOT to be freed: it may be the only other copy of what is not verified.")
-    return found or ["Nothing: every byte of data was verified."]
-
-
-def _tell(declaration: Declaration, gone: Sequence[DriveFact]) -> Iterator[str]:
-    yield f"{said(declaration.shipper.legal_name)}, {said(declaration.shipper.contact)}: all of this"
-    yield f"{said(declaration.author.name)}, {said(declaration.author.email)}: the author of the declaration"
-    for carrier in declaration.carriers:
-        serials = [drive.serial for drive in gone if drive.carrier == carrier.name]
-        if serials:
-            yield f"{carrier.name}, {said(carrier.contact)}: {', '.join(serials)}"
-    if gone:
-        yield "Who released the declaration: declared goods are not where they were declared to go"
-
-
-def discrepancy_report(frame: Frame, facts: Facts) -> Paper:
-    """Every drive that is not as it was sent, what of each carrier came, what it means, what to do, whom to tell."""
-    states = sorted({drive.state for drive in facts.drives})
-    columns = [Column("carrier", fr=1), Column("drives", mm=16, number=True)]
-    columns += [Column(state, mm=22, number=True) for state in states]
-    carriers = list(dict.fromkeys(drive.carrier for drive in facts.drives))
-    rows = [_came(carrier, [each for each in facts.drives if each.carrier == carrier], states) for carrier in carriers]
-    wrong = [drive for drive in facts.drives if drive.state != "intact"]
+    Raises Refused for a report of another consignment.
+    """
+    content = frame.declaration
+    if report.consignment_id != content.consignment_id:
+        raise Refused(f"the receipt is of {report.consignment_id}, not of {content.consignment_id}")
+    wrong = [(part.carrier, line) for part in report.carriers for line in part.drives]
     drives: list[list[Cell]] = [
-        [f"{each.number} of {frame.whole.drives:,}", each.serial, said(each.carrier), each.group, each.state, each.why]
-        for each in wrong
-    ]
-    groups: list[list[Cell]] = [
-        [str(each.group), each.state, f"{each.whole} of {each.data + each.parity}", f"{each.data}", each.means]
-        for each in facts.groups
+        [f"{line.number} of {report.drives_total:,}", line.serial, said(carrier), line.drive, line.what, _why(line)]
+        for carrier, line in wrong
     ]
     listed = [
         Column("drive", mm=20),
         Column("serial number", fr=1),
         Column("carrier", fr=1),
-        Column("group", mm=13),
-        Column("state", mm=22),
-        Column("why", fr=1),
-    ]
-    of_data = [
-        Column("group", mm=13),
-        Column("state", mm=22),
-        Column("drives whole", mm=24),
-        Column("needed", mm=15),
-        Column("what it means", fr=1),
+        Column("place", mm=16),
+        Column("state", mm=18),
+        Column("read, why", fr=1),
     ]
     blocks = [
-        paper.pairs("Stated", [("At", facts.at), ("By", facts.received_by)]),
-        paper.words("What it means", list(facts.means), warning=True),
-        paper.table("What came, by carrier", columns, rows, foot=[_came("All", facts.drives, states)]),
+        paper.pairs("Stated", [("At", report.at), ("By", report.received_by), ("Shipment", report.shipment)]),
+        paper.words("What it means", report.means, warning=True),
+        _came(report),
         paper.table("Drives that are not as they were sent", listed, drives),
-        paper.table("Data, by group", of_data, groups),
-        paper.words("What to do", list(facts.todo)),
-        paper.words("Whom to tell", list(facts.tell)),
-        paper.signatures([("For the receiver", [facts.received_by])]),
+        _data(report),
+        paper.words("What to do", report.todo),
+        paper.words("Whom to tell", [f"{each.who}, {each.contact}: {each.about}" for each in report.tell]),
+        paper.signatures([("For the receiver", [report.received_by])]),
     ]
     return frame.paper("discrepancy-report", "Discrepancy report", blocks)
 
 
-def _came(who: str, drives: Sequence[DriveFact], states: Sequence[str]) -> list[Cell]:
-    counts = [sum(drive.state == state for drive in drives) for state in states]
-    return [said(who), f"{len(drives):,}", *(f"{count:,}" if count else DASH for count in counts)]
+def _why(line: Line) -> str:
+    return ", ".join(text for text in (line.read_at and f"read {line.read_at}", line.why) if text) or DASH
+
+
+def _came(report: Discrepancy) -> Block:
+    columns = [Column("carrier", fr=1), Column("sent", mm=16, number=True)]
+    columns += [Column(state, mm=20, number=True) for state in _CAME]
+    counts = [[part.expected, *(getattr(part, state) for state in _CAME)] for part in report.carriers]
+    rows = [[said(part.carrier), *map(_counted, row)] for part, row in zip(report.carriers, counts, strict=True)]
+    all_ = [sum(column) for column in zip(*counts, strict=True)]
+    return paper.table("What came, by carrier", columns, rows, foot=[["All", *map(_counted, all_)]])
+
+
+def _counted(count: int) -> str:
+    return f"{count:,}" if count else DASH
+
+
+def _data(report: Discrepancy) -> Block:
+    columns = [
+        Column("group", mm=16),
+        Column("state", fr=1),
+        Column("drives whole", mm=24),
+        Column("needed for all data", mm=32),
+        Column("still wanted", mm=24),
+    ]
+    rows = [
+        [
+            str(each.group),
+            each.state,
+            f"{each.whole} of {each.data + each.parity}",
+            str(each.data),
+            _counted(each.needs),
+        ]
+        for each in report.groups
+    ]
+    return paper.table("Data, by group", columns, rows)
 
 
 def delivery_certificate(frame: Frame, receipt: Receipt, group: ReceiptGroup, drive: ReceiptDrive) -> Paper:

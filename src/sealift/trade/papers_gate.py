@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from sealift.trade import gate, paper, sheets
+from sealift.trade import paper, sheets
+from sealift.trade.gate import State
 from sealift.trade.glyphs import shown
 from sealift.trade.paper import Cell, Column, said
 from sealift.trade.sheets import EMPTY
@@ -20,10 +21,9 @@ from sealift.trade.sheets import EMPTY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sealift.trade.gate import Verdict
+    from sealift.trade.gate import Row, Verdict
     from sealift.trade.paper import Block, Frame, Paper
     from sealift.trade.screening import Hit, Problem, ScreeningRecord
-
 
 # --- end use
 
@@ -218,17 +218,13 @@ def worksheet(frame: Frame, verdict: Verdict | None) -> Paper:
 
 
 def _verdict(verdict: Verdict) -> list[Block]:
-    if verdict.rehearsal:
-        return [paper.words("Verdict", ["A rehearsal: no goods, and no rules that are asked."])]
-    counts = {state: sum(row.state == state for row in verdict.rows) for state in get_args(gate.State)}
+    counts = {state: sum(row.state == state for row in verdict.rows) for state in get_args(State)}
     shown = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
     summed = f"{sheets.counted(len(verdict.rows), 'rule')}: {shown or 'none looked at'}. "
     summed += "Nothing holds the release." if verdict.open else "The gate is closed."
-    differ = ", ".join(verdict.rules.changed) or "none"
-    by = [
-        ("Rules", f"edition {verdict.rules.edition}, BLAKE3 {verdict.rules.digest}"),
-        ("Not as they are shipped", differ),
-    ]
+    differ = list(verdict.rules.changed) or ["none"]
+    edition = f"edition {verdict.rules.edition}, BLAKE3 {verdict.rules.digest}"
+    by: list[tuple[str, Cell]] = [("Rules", edition), ("Not as they are shipped", differ)]
     columns = [
         Column("rule", mm=30),
         Column("question", fr=1.4),
@@ -238,14 +234,7 @@ def _verdict(verdict: Verdict) -> list[Block]:
         Column("why", fr=1.2),
     ]
     rows: list[list[Cell]] = [
-        [
-            row.rule.id,
-            [row.rule.question, f"{row.rule.source}, as of {row.rule.as_of}"],
-            row.answer,
-            row.evidence,
-            row.state,
-            row.why,
-        ]
+        [row.rule.id, _question(row), row.answer or paper.DASH, row.evidence or paper.DASH, row.state, row.why]
         for row in verdict.rows
     ]
     strong = [number for number, row in enumerate(verdict.rows) if row.state == "held"]
@@ -254,6 +243,10 @@ def _verdict(verdict: Verdict) -> list[Block]:
         paper.pairs("", by),
         paper.table("Rules", columns, rows, strong=strong),
     ]
+
+
+def _question(row: Row) -> list[str]:
+    return [row.rule.question, f"{row.rule.source}, as of {row.rule.as_of}"]
 
 
 def _answers(frame: Frame) -> Block:
@@ -288,6 +281,11 @@ def _released(frame: Frame) -> Block:
         ("Why", record.reason),
         ("Reference", record.reference),
         ("Signed by", f"{release.principal}, key {release.fingerprint}"),
+        ("By rules of", f"{record.rules.edition}, BLAKE3 {record.rules.blake3}"),
+        ("Not as they are shipped", list(record.rules.changed) or ["none"]),
+        ("Rules that a person opened", ", ".join(record.resolved) or "none"),
+        ("Screening looked at", f"BLAKE3 {record.screening.blake3}" if record.screening else "none"),
+        ("Proof of keys looked at", f"BLAKE3 {record.keys.blake3}" if record.keys else "none"),
         ("Author, who may not", said(frame.declaration.author.name)),
     ]
     return paper.pairs("Release", rows)

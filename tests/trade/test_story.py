@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import loops
@@ -152,7 +153,7 @@ def screened_and_released(voyage):
     assert "keys: nobody was sent a sample" in released(voyage, "declaration.toml", "Olu Officer", "TC-1", code=5).err
     voyage.clear("declaration.toml", DANA)
 
-    # papers
+    voyage.run("documents", "declaration.toml", "--to", "draft")
     author = voyage.run(
         "release", "declaration.toml", "--sign-with", "dana_key", "--officer", "Somebody Else", "--reason", "r",
         "--reference", "x", code=5,
@@ -310,6 +311,45 @@ def erased(voyage, mounts):
         assert Path(voyage.images[serial]).read_bytes().strip(b"\0") == b""
 
 
+PAPERS = {
+    "invoice": 1, "packing-list": 1, "hand-carry": 2, "end-use": 1, "screening": 1, "red-flags": 1, "custody": 12,
+    "delivery": 4, "sanitization": 4,
+}  # fmt: skip
+
+
+def audited(voyage, seals):
+    """Papers without a draft, and one bundle of both legs; read by a program that shares no code with the writer."""
+    voyage.run(
+        "documents", "declaration.toml", "--to", "papers", "--seal", seals[0], "--custody", "custody", "--receipt",
+        f"{OUT}.receipt.json", *(f"--certificate={each}" for each in sorted(Path("erased").glob("*.certificate.json"))),
+    )  # fmt: skip
+    names = {each.name for each in Path("papers").iterdir()}
+    ends = [name.removeprefix(f"{OUT}-").removeprefix(f"{OUT}.") for name in names]
+    assert len(ends) == len(set(ends))
+    for kind, count in PAPERS.items():
+        assert sum(kind in name for name in ends) == count, (kind, sorted(ends))
+    voyage.run(
+        "audit", "declaration.toml", "home.toml", *seals, "custody", "homecustody", f"{OUT}.receipt.json",
+        f"{OUT}.receipt.1.json", f"{OUT}.source-release.json", "erased", "papers", "state", "homestate", "--to",
+        "bundle.tar", *("--sign-with", "dana_key"),
+    )  # fmt: skip
+    said = json.loads(voyage.run("audit", "--verify", "bundle.tar", "--json").out)
+    assert said["whole"]
+    assert "SL-2026-EXAMPLE: erased: 4 drives, each after the receipt that permitted it" in said["holds"]
+    assert "SL-2026-ANSWER answers SL-2026-EXAMPLE" in said["holds"]
+    assert [each["state"] for each in said["findings"]] == ["pending"], "of the leg home nobody has signed a receipt"
+    reader = [sys.executable, "-I", str(ROOT / "tests/interop/audit_reader.py")]
+    done = subprocess.run([*reader, "bundle.tar", "signers"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    data = bytearray(Path("bundle.tar").read_bytes())
+    data[data.index(b"another firm of that name")] ^= 1
+    Path("altered.tar").write_bytes(data)
+    for command in ([*reader, "altered.tar", "signers"], ["sealift", "audit", "--verify", "altered.tar"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode in {1, 5}
+        assert re.search(r"screening\.\d+\.json", done.stdout + done.stderr)
+
+
 def test_a_lawful_shipment_from_declaration_to_audit(voyage):
     voyage.declare()
     assert "complete" in voyage.run("declare", "--check", "declaration.toml").err
@@ -318,5 +358,6 @@ def test_a_lawful_shipment_from_declaration_to_audit(voyage):
     seal = packed_and_sealed(voyage, mounts)
     carried(voyage)
     received(voyage, mounts, seal)
-    answered(voyage, seal)
+    home = answered(voyage, seal)
     erased(voyage, mounts)
+    audited(voyage, [seal, home])

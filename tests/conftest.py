@@ -6,13 +6,13 @@ import sys
 import pytest
 from hypothesis import settings
 
-settings.register_profile("sealift", deadline=None)  # how long an example takes is the machine's matter
-settings.load_profile("sealift")
-
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
 
 import radosgw
 from faulty_proxy import proxy
+
+settings.register_profile("sealift", deadline=None)  # how long an example takes is the machine's matter
+settings.load_profile("sealift")
 
 
 @pytest.fixture(scope="session")

@@ -180,7 +180,6 @@ def unfinished(origin, monkeypatch):
         {"seed": 7},
         {"sample_key": ".*"},
         {"shipment": "0123456789abcdef"},
-        {"recipients": ["age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj"]},
     ],
 )
 def test_another_configuration_on_resume(tmp_path, monkeypatch, changes):
@@ -188,6 +187,19 @@ def test_another_configuration_on_resume(tmp_path, monkeypatch, changes):
     unfinished(origin, monkeypatch)
     refused(origin, BadInput, "began with something else", **changes)
     assert origin.pack().groups[0]["state"] == "signed"
+
+
+def test_other_recipients_than_declared_and_declared_otherwise_on_resume(tmp_path, monkeypatch):
+    other = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj"
+    origin = tree(tmp_path)
+    refused(origin, Refused, "is given and not declared", recipients=[origin.recipient, other])
+    refused(origin, Refused, "is declared and not given", recipients=[other])
+    unfinished(origin, monkeypatch)
+    text = origin.declaration.read_text()
+    origin.declaration.write_text(text.replace(origin.recipient, other))
+    refused(origin, BadInput, "began with something else", recipients=[])
+    origin.declaration.write_text(text)
+    assert origin.pack(recipients=[]).groups[0]["state"] == "signed"
 
 
 def test_another_source_on_resume(tmp_path, monkeypatch):

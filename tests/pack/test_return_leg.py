@@ -237,7 +237,7 @@ def test_what_was_packed_outbound_is_never_sealed_as_an_answer(voyage):
     voyage.edit(voyage.out, 'leg = "outbound"', 'leg = "return"')
     voyage.edit(voyage.out, 'in_reply_to = ""', f'in_reply_to = "{HOME}"')
     text = voyage.out.declaration.read_text().partition("\n[return]\n")
-    rest = text[2].partition("\n# Everybody")
+    rest = text[2].partition("\n# (optional) Whoever else")
     voyage.out.declaration.write_text(text[0] + rest[1] + rest[2])
     with pytest.raises(Refused, match="packed as an outbound shipment"):
         voyage.seal(voyage.out)

@@ -11,7 +11,7 @@ import shipments
 from test_kill import packing
 
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, Busy, DeclarationInvalid, KeyInvalid, SealiftError
+from sealift.errors import BadInput, Busy, DeclarationInvalid, KeyInvalid, Refused, SealiftError
 from sealift.stages.pack import run as packing_stage
 from sealift.stages.pack import work
 

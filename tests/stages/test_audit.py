@@ -24,7 +24,7 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import audit as stage
 from sealift.stages import audit_collect
 from sealift.trade import audit as trade
-from sealift.trade import declaration, rules
+from sealift.trade import custody_event, declaration, rules
 from sealift.trade import release as releases
 
 READER = Path(__file__).parents[1] / "interop" / "audit_reader.py"
@@ -585,6 +585,11 @@ def test_nothing_is_written_over_and_only_who_may_signs(voyage, tmp_path):
     with pytest.raises(SignatureInvalid, match="do not let this key sign a bundle"):
         stage.make(voyage.papers, str(tmp_path / "y"), audits.person("officer"), *arguments)
     assert not (tmp_path / "y").exists()
+
+
+def test_a_log_beyond_its_limits_is_named_and_not_judged(voyage, files, monkeypatch):
+    monkeypatch.setattr(custody_event, "MAX_COUNT", 5)
+    assert f"{AT}custody/" in named(verify(voyage, files), "wrong")
 
 
 # --- the archive

@@ -86,7 +86,7 @@ def ref(data):
     return FileRef(bytes=len(data), blake3=blake3(data).hexdigest())
 
 
-@dataclass
+@dataclass(repr=False)
 class Voyage:
     """Both legs in `folder`; `begin` is when the first was screened."""
 

@@ -19,6 +19,7 @@ same to the byte.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
@@ -106,6 +107,7 @@ class Described(NamedTuple):
     longest: int
 
 
+@functools.lru_cache(maxsize=2 * MAX_FILES)
 def describe(path: str) -> Described | None:
     """What the file under a name is; None for a name that is none."""
     within = _SHIPMENT.fullmatch(path)

@@ -63,11 +63,7 @@ class Entry(NamedTuple):
     data: bytes
     record: Any
     signature: bytes | None
-
-    @property
-    def digest(self) -> str:
-        """BLAKE3 in hexadecimal."""
-        return audits.digest(self.data)
+    digest: str  # BLAKE3 in hexadecimal
 
     @property
     def ref(self) -> FileRef:
@@ -102,6 +98,8 @@ class Case:
         self.files = {path: data for path, data in files.items() if path.startswith(self.folder)}
         self.revisions: dict[str, tuple[str, Declaration]] = {}
         self.by_kind: dict[Kind, list[Entry]] = {}
+        self._by_digest: dict[tuple[Kind, str], Entry] = {}
+        self.rules: dict[str, tuple[str, bytes]] = {}
         self.released: list[Released] = []
         self.seals: list[Sealed] = []
         self.receipts: list[tuple[Entry, Receipt]] = []
@@ -130,6 +128,8 @@ class Case:
         for path, data in sorted(self.files.items()):
             found = audit.describe(path)
             how = audits.SIGNED.get(found.kind) if found else None
+            if found is not None and found.kind == "rules":
+                self.rules.setdefault(audits.digest(data), (path, data))
             if found is None or how is None or found.kind == "sealed-release":
                 continue
             record = self.attempt(path, how.decode, data)
@@ -139,10 +139,12 @@ class Case:
             if other != self.id:
                 self.say(path, "wrong", f"it is of {other}, not of {self.id}")
                 continue
-            same = self.find(found.kind, audits.digest(data))
+            digest = audits.digest(data)
+            same = self.find(found.kind, digest)
             if same is not None:
                 self.say(path, "wrong", f"it is the same record as {same.path}: one that should be here was exchanged")
-            entry = Entry(path, data, record, self.files.get(f"{path}.sig"))
+            entry = Entry(path, data, record, self.files.get(f"{path}.sig"), digest)
+            self._by_digest.setdefault((found.kind, digest), entry)
             self.by_kind.setdefault(found.kind, []).append(entry)
             if found.kind not in {"custody-event", "manifest", "seal"} and entry.signature is None:
                 self.say(f"{path}.sig", "wrong", "the signature is not here, and the record counts for nothing")
@@ -157,7 +159,7 @@ class Case:
 
     def find(self, kind: Kind, digest: str) -> Entry | None:
         """The one with this BLAKE3."""
-        return next((each for each in self.of(kind) if each.digest == digest), None)
+        return self._by_digest.get((kind, digest))
 
     def serials(self) -> list[str]:
         """Drives as declared: by what was sealed last, else by the newest revision."""

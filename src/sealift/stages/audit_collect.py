@@ -172,6 +172,7 @@ class _Pool:
         self.left_out: list[str] = []
         self.left_out_total = 0
         self._seen: set[str] = set()
+        self._signatures: dict[str, dict[str, list[str]]] = {}  # by folder of a custody log and event
         self._size = 0
 
     def leave(self, file: _File, why: str) -> None:
@@ -269,9 +270,14 @@ class _Pool:
 
     def _custody_signatures(self, path: str, digest: str) -> Iterator[bytes]:
         folder = os.path.dirname(path) or "."
-        for name in sorted(os.listdir(folder)):
-            if name.startswith(f"{digest}-") and name.endswith(".sig"):
-                yield signing.read_limited(os.path.join(folder, name), sshsig.MAX_ARMORED, "signature")
+        if folder not in self._signatures:
+            by_event: dict[str, list[str]] = {}
+            for name in sorted(os.listdir(folder)):
+                if name.endswith(".sig"):
+                    by_event.setdefault(name[:64], []).append(name)
+            self._signatures[folder] = by_event
+        for name in self._signatures[folder].get(digest, ()):
+            yield signing.read_limited(os.path.join(folder, name), sshsig.MAX_ARMORED, "signature")
 
     def _put(self, kind: str, item: _Item) -> None:
         known = self.items.setdefault(kind, {}).setdefault(audits.digest(item.data), item)

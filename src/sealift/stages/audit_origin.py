@@ -111,15 +111,14 @@ def _releases(case: Case) -> None:
 
 def _unreleased(case: Case) -> None:
     """Revisions and rules that no release here is of: they would have been exchanged for others."""
+    releases = [each.record for each in case.of("release")]
+    declared = {record.declaration.blake3 for record in releases}
     for path, parsed in case.revisions.values():
-        if path.endswith(f".r{parsed.revision}.toml") and all(
-            parsed.digest != each.record.declaration.blake3 for each in case.of("release")
-        ):
+        if path.endswith(f".r{parsed.revision}.toml") and parsed.digest not in declared:
             case.say(path, "wrong", "no release here is of exactly these bytes")
-    for path, data in sorted(case.files.items()):
-        if (found := audit.describe(path)) and found.kind == "rules" and all(
-            audits.digest(data) != each.record.rules.blake3 for each in case.of("release")
-        ):  # fmt: skip
+    bound = {record.rules.blake3 for record in releases}
+    for digest, (path, _) in case.rules.items():
+        if digest not in bound:
             case.say(path, "wrong", "no release here was made by exactly these rules")
 
 
@@ -152,10 +151,8 @@ def _gate(case: Case, released: Released) -> bool:
 
 
 def _rules(case: Case, digest: str) -> rules.Rules | None:
-    for path, data in sorted(case.files.items()):
-        if (found := audit.describe(path)) and found.kind == "rules" and audits.digest(data) == digest:
-            return case.attempt(path, rules.parse, data)
-    return None
+    path, data = case.rules.get(digest, ("", b""))
+    return case.attempt(path, rules.parse, data) if path else None
 
 
 def _screened(
@@ -241,7 +238,7 @@ def _sealed_right(case: Case, entry: Entry, trusted: TrustedSeal) -> None:
     """Released and declared as the other records say, and exactly the drives that are declared."""
     if trusted.declaration.digest not in case.revisions:
         case.say(entry.path, "wrong", "the declaration that it binds is no revision that is here")
-    if all(each.digest != trusted.seal.release.blake3 for each in case.of("release")):
+    if case.find("release", trusted.seal.release.blake3) is None:
         case.say(entry.path, "wrong", "the release that it binds is none that is here")
     if trust.sealed_at(trusted.seal) < release.released_at(trusted.release.record):
         case.say(entry.path, "wrong", "it was sealed before it was released")

@@ -32,7 +32,6 @@ from sealift.trade import custody_event as ev
 from sealift.trade import custody_graph, sections, signing, source_release, template
 from sealift.trade import declaration as declarations
 from sealift.trade import receipt as r
-from sealift.trade.keys import Holder
 from sealift.trade.signing import Signer
 
 OUT, HOME = "SL-2026-AUDIT1", "SL-2026-AUDIT2"
@@ -163,11 +162,7 @@ class Voyage:
                 str(path), str(sheet), person("sam"), by="S. Creener", allowed=self.allowed, now=self.at(hours=hours)
             )
             screening.second(str(path), person("second"), by="S. Econd", allowed=self.allowed)
-        parsed = declarations.parse(path.read_bytes(), draft=True)
-        holders = [Holder.of(row.name, row.organisation, row.recipient) for row in parsed.encryption.recipients]
-        sent = proving.challenge(
-            str(path), holders, str(self.folder / "samples"), person("sam"), by="S. Creener", now=at
-        )
+        sent = proving.challenge(str(path), str(self.folder / "samples"), person("sam"), by="S. Creener", now=at)
         answers = []
         for holder, _, sample in sent.samples:
             identity = age_keys.parse_identities((self.identities[holder.recipient] + "\n").encode())

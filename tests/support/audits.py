@@ -94,6 +94,9 @@ class Voyage:
     allowed: AllowedSigners = field(init=False)
     seals: dict[str, trust.TrustedSeal] = field(default_factory=dict)
 
+    def __repr__(self):
+        return f"<voyage in {self.folder}>"
+
     def __post_init__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.signers = self.folder / "signers"

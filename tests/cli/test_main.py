@@ -80,7 +80,7 @@ def test_every_command_of_the_table_loads_and_has_help():
 def test_commands_are_in_the_order_of_the_voyage():
     assert list(main.COMMANDS) == [
         "rehearse", "plan", "drives", "declare", "labels", "screen", "release", "seal", "pack", "status", "handover",
-        "custody", "inspect", "verify", "repair", "ls", "cat", "mount", "unpack", "train", "erase",
+        "custody", "inspect", "verify", "repair", "serve", "fleet", "ls", "cat", "mount", "unpack", "train", "erase",
     ]  # fmt: skip
 
 

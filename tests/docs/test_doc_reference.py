@@ -137,7 +137,7 @@ def documented(name):
     """{path: (types, is optional)} of a command's section, and of the shared one."""
     page = (REFERENCE / "json.md").read_text()
     sections = [f"## sealift {name}\n"]
-    if name in {"inspect", "verify"}:
+    if name in {"inspect", "verify", "fleet"}:
         sections.append("## inspect and verify\n")
     found = {}
     for title in sections:
@@ -154,10 +154,11 @@ NAMES = [
     "plan --new", "plan", "drives", "drives prepare", "drives test", "drives locate", "erase",
     "declare --new", "declare --check", "declare --sheet", "labels", "screen", "screen --check", "release",
     "pack", "status", "seal", "handover --new", "handover --paper", "handover", "custody",
-    "inspect", "verify", "repair", "ls", "unpack", "train --new", "train", "train --measure-stall", "rehearse",
+    "inspect", "verify", "fleet", "repair", "ls", "unpack", "train --new", "train", "train --measure-stall", "rehearse",
 ]  # fmt: skip
 CANNOT = {  # what the shipment of this test does not bring about
     "seal": {"superseded"},
+    "fleet": {"groups[].unrecoverable[]"},
     "inspect": {"faults[]", "groups[].present[].damage[]", "groups[].unrecoverable[]"},
 }
 

@@ -18,7 +18,7 @@ from serving import TOKEN
 
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.stages import host_index
-from sealift.stages.serve import tokens
+from sealift.stages.serve import run, tokens
 
 OTHER = "f" * 40
 
@@ -116,6 +116,16 @@ def test_a_port_that_another_has(drives):
 def test_addresses_that_are_none(drives, listen):
     code, said = serving.refused(drives[0], "--listen", listen)
     assert (code, "hint:" in said, "Traceback" in said) == (1, True, False)
+
+
+def test_addresses_of_this_host():
+    for listen, host in (("127.0.0.1", "127.0.0.1"), ("[::1]", "::1"), ("localhost", None)):
+        port = serving.free_port()
+        found = run.address(f"{listen}:{port}")
+        assert found[1] == port
+        assert host is None or found[0] == host
+        ready = run.Ready(*found, "https", None, run.Options([], ""))
+        assert ready.url in {f"https://127.0.0.1:{port}/", f"https://[::1]:{port}/"}
 
 
 def test_an_identity_on_a_storage_host_is_refused(drives, packed, tmp_path):
@@ -317,6 +327,30 @@ def test_real_mounts_come_and_go_while_it_runs(drives, tmp_path):
             assert connection.getresponse().status == 503
             connection.close()
             until(lambda: not host.names())
+
+
+def test_a_drive_whose_reads_fail_is_told_and_the_others_are_served(drives, tmp_path):
+    mounted.need_fuse()
+    place = tmp_path / "bad"
+    with stuck_drive.stuck(drives[0], place) as daemon, serving.serving(place, drives[1]) as host:
+        bad, good = host.names()
+        path = f"/{bad}/sealift/{serving.first_pack(drives[0])}"
+        assert host.ask(path).status == 200
+        (drives[0] / ".fails").touch()
+        answer = host.ask(path)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        row = next(each for each in host.index()["drives"] if each["name"] == bad)
+        assert "input/output error" in row["trouble"]
+        up = {line for line in host.ask("/metrics").body.decode().splitlines() if line.startswith("sealift_drive_up{")}
+        assert up == {f'sealift_drive_up{{drive="{bad}"}} 0', f'sealift_drive_up{{drive="{good}"}} 1'}
+        assert card(host, good).status == 200
+        (drives[0] / ".fails").unlink()
+        assert host.ask(path).status == 200
+        assert next(each for each in host.index()["drives"] if each["name"] == bad)["trouble"] == ""
+        daemon.kill()  # and now it is gone for good: its mount is still there, and says so to everybody who asks
+        until(lambda: host.names() == [good])
+        assert host.ask(path).status == 503
+        assert "not connected" in host.index()["folders"][0]["trouble"]
 
 
 @pytest.mark.long

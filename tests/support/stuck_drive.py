@@ -2,13 +2,15 @@
 
     python stuck_drive.py MOUNTPOINT FOLDER
 
-While the process is stopped (SIGSTOP), whatever asks the filesystem waits in the kernel, as for a dead disk.
+While the process is stopped (SIGSTOP), whatever asks the filesystem waits in the kernel, as for a dead disk. While
+there is FOLDER/.fails, every read fails.
 """
 # ruff: noqa: ARG002 -- operations of FUSE have the arguments that they have
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -64,6 +66,8 @@ def serve(mountpoint: str, folder: str) -> None:
             return os.open(folder + path, os.O_RDONLY)
 
         def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
+            if os.path.exists(folder + "/.fails"):  # bad sectors everywhere
+                raise mfusepy.FuseOSError(errno.EIO)
             return os.pread(fh, size, offset)
 
         def release(self, path: str, fh: int) -> int:

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from sealift.stages.fleet.merge import Key, Merged
     from sealift.stages.host_index import HostDrive, HostIndex
 
-INDEX_SECONDS = 90.0  # a host may ask its drives for their health first
+INDEX_SECONDS = 60.0
 INSPECT_SECONDS = 660.0
 REPORT_SECONDS = 120.0
 MAX_REPORT = 64 << 20

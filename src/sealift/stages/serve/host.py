@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FRESH = 15.0  # seconds for which an inspect is given again
 HEALTH = 300.0  # seconds for which the drives' health is
 _INSPECT, _DRIVES = 600.0, 60.0  # seconds that they get
+_HEALTH_WAIT = 5.0  # seconds that an index waits for the drives' health
 MAX_SAID = 64 << 20
 
 
@@ -58,8 +59,9 @@ class Host:
         self._reports: dict[int, tuple[tuple[int, ...], Report | None]] = {}
         self._inspected: dict[str, tuple[float, bytes]] = {}
         self._busy = asyncio.Lock()
-        self._health: tuple[float, dict[str, DriveRow]] = (float("-inf"), {})
-        self._asking = asyncio.Lock()
+        self._health: dict[str, DriveRow] = {}
+        self._asked = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
 
     async def index(self) -> HostIndex:
         """Everything that is known now."""
@@ -111,15 +113,18 @@ class Host:
             return said
 
     async def _drives(self) -> dict[str, DriveRow]:
-        """Folder -> the drive beneath, as `sealift drives` has it; an old answer where there is no new one."""
-        async with self._asking:
-            at, rows = self._health
-            if time.monotonic() - at > HEALTH:
-                with contextlib.suppress(Failed, msgspec.MsgspecError):
-                    listing = msgspec.json.decode(await sealift(["drives", "--json"], _DRIVES, {0}), type=Listing)
-                    rows = {mount: row for row in listing.drives for each in row.volumes for mount in each.mounts}
-                self._health = time.monotonic(), rows
-            return rows
+        """Folder -> the drive beneath, as `sealift drives` has it; what was last known where the new answer is late."""
+        if self._asking is None and time.monotonic() - self._asked > HEALTH:
+            self._asking = asyncio.create_task(self._ask_drives())
+        if self._asking is not None:
+            await asyncio.wait({self._asking}, timeout=_HEALTH_WAIT)
+        return self._health
+
+    async def _ask_drives(self) -> None:
+        with contextlib.suppress(Failed, msgspec.MsgspecError):
+            listing = msgspec.json.decode(await sealift(["drives", "--json"], _DRIVES, {0}), type=Listing)
+            self._health = {mount: row for row in listing.drives for each in row.volumes for mount in each.mounts}
+        self._asked, self._asking = time.monotonic(), None
 
 
 def load_report(path: str, number: int, written: float) -> Report:
@@ -154,7 +159,7 @@ def _drive(place: Place, row: DriveRow | None) -> HostDrive:
         total_bytes=place.seen.total_bytes,
         health=health.verdict,
         health_why=health.why[:2000],
-        trouble=place.seen.trouble or known.why or ("it does not answer" if place.late else ""),
+        trouble=place.trouble[:2000],
     )
 
 

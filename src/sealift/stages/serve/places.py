@@ -73,12 +73,19 @@ class Place:
         self.name: str | None = None
         self.seen = Seen(None, None)
         self.late = 0  # calls that were given up and have not come back
+        self.failed = ""  # what the drive's last read failed with; empty again after one that did not
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="drive")
 
     @property
     def answers(self) -> bool:
         """Whether a drive is here and nothing hangs."""
         return self.name is not None and not self.late
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the drive, as far as anybody has noticed."""
+        hangs = "it does not answer" if self.late else ""
+        return self.seen.trouble or hangs or self.failed or (self.seen.known.why if self.seen.known else "")
 
     async def call(self, work: Callable[..., Any], *given: Any, seconds: float = PATIENCE) -> Any:
         """What `work(*given)` returns, in a thread of this drive. Silent, and what it raises."""
@@ -145,8 +152,8 @@ class Places:
         return name in self.gone or self.find(name) is not None
 
     def all_names(self) -> list[tuple[str, bool]]:
-        """Every drive that was found since the start, and whether it is here and answers."""
-        here = {place.name: place.answers for place in self.places if place.name is not None}
+        """Every drive that was found since the start, and whether it is here, answers, and does not fail."""
+        here = {each.name: each.answers and not each.failed for each in self.places if each.name is not None}
         return sorted((here | dict.fromkeys(self.gone.keys() - here.keys(), False)).items())
 
     async def begin(self, seconds: float) -> None:
@@ -158,7 +165,10 @@ class Places:
     async def watch(self) -> None:
         """Look again and again; until cancelled."""
         while True:
-            await asyncio.gather(*(self.look(place) for place in self.places))
+            done = await asyncio.gather(*(self.look(place) for place in self.places), return_exceptions=True)
+            for error in done:
+                if isinstance(error, Exception):
+                    self._notice(f"internal error: {type(error).__name__}: {error}; please report it")
             await asyncio.sleep(POLL)
 
     async def look(self, place: Place) -> None:

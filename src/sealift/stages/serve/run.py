@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -159,6 +160,8 @@ def serve(ready: Ready, notice: Callable[[str], None], listening: Callable[[Plac
 
     Refused: a drive bears an identity. BadInput: the address cannot be had.
     """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # connections are open files
     asyncio.run(_serve(ready, notice, listening))
 
 

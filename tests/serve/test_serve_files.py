@@ -19,6 +19,8 @@ from serving import ODD, files_of, first_pack
 from sealift.formats import manifest as mf
 from sealift.stages.serve import ranges
 
+MIB = 1 << 20
+
 
 def metric(host, name, **labels):
     """The value of a sample; 0 where there is none."""
@@ -81,6 +83,39 @@ def test_any_range_of_any_file_is_the_files_bytes(host, packed, connection, data
         assert answer.status == 206
         assert answer.getheader("Content-Range") == f"bytes {first}-{last}/{size}"
         assert body == whole[first : last + 1]
+
+
+@pytest.mark.parametrize(
+    ("header", "span"),
+    [
+        (None, None), ("", None), ("items=0-1", None), ("bytes=0-0", (0, 1)), ("bytes=9-9", (9, 1)),
+        ("bytes=9-", (9, 1)), ("bytes=0-99", (0, 10)), ("bytes=-3", (7, 3)), ("bytes=-99", (0, 10)),
+        (" BYTES = 2-3 ", (2, 2)), ("bytes=10-", "no"), ("bytes=10-10", "no"), ("bytes=10-12", "no"),
+        ("bytes=5-4", "no"), ("bytes=-0", "no"), ("bytes=-", "no"), ("bytes=0-1,2-3", "no"), ("bytes=+1-2", "no"),
+        ("bytes=1_0-", "no"), ("bytes=0x1-", "no"), ("bytes=" + "9" * 20 + "-", "no"),
+    ],
+)  # fmt: skip
+def test_ranges_of_ten_bytes(header, span):
+    if span == "no":
+        with pytest.raises(ranges.NotSatisfiable):
+            ranges.parse(header, 10)
+    else:
+        assert ranges.parse(header, 10) == span
+    with pytest.raises(ranges.NotSatisfiable):
+        ranges.parse("bytes=-5", 0)
+
+
+def test_bodies_of_several_reads(drives):
+    target = drives[0] / "sealift" / first_pack(drives[0])
+    whole = random.Random(1).randbytes(3 * MIB + 12345)
+    target.write_bytes(whole)
+    with serving.serving(drives[0]) as host:
+        path = f"/{host.names()[0]}/sealift/{first_pack(drives[0])}"
+        assert host.ask(path).body == whole
+        spans = [(0, MIB), (1, MIB), (5, 2 * MIB + 4), (MIB - 1, 3 * MIB), (MIB, 2 * MIB - 1), (777, 3 * MIB + 12344)]
+        for first, last in spans:
+            assert host.ask(path, Range=f"bytes={first}-{last}").body == whole[first : last + 1]
+        assert host.ask(path, Range=f"bytes=-{2 * MIB + 1}").body == whole[-2 * MIB - 1 :]
 
 
 @given(st.text(alphabet="bytes=-, 0123456789\t\u0663x", max_size=30) | st.text(max_size=30), st.integers(0, 1 << 70))

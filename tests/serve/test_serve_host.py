@@ -68,6 +68,9 @@ def test_a_token_is_replaced_while_it_runs(drives, tmp_path):
         assert host.ask("/").status == 200, "what cannot be read changes nothing"
         serving.token_file(tmp_path, TOKEN)
         until(lambda: host.ask("/").status == 401)
+        time.sleep(1.2)
+        host.ask("/")
+        assert sum("read again" in line for line in host.lines) == 2, "when it has changed, and no more"
         assert not any(OTHER in line or TOKEN in line for line in host.lines)
 
 

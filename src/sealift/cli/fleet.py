@@ -145,8 +145,10 @@ def _show(report: FleetReport) -> None:
             if drive.host == host.url:
                 echo(_clean(f"  {_line(drive, report.drives_total)}"))
     for group in report.groups:
-        total, able = common.size_text(group.total_bytes), common.size_text(group.recoverable_bytes)
-        echo(f"group {group.group}: {group.data} + {group.parity} drives, {total} of data, {able} recoverable")
+        sizes = (group.total_bytes, group.readable_bytes, group.recoverable_bytes)
+        total, readable, able = map(common.size_text, sizes)
+        shape = f"group {group.group}: {group.data} + {group.parity} drives"
+        echo(f"{shape}, {total} of data, {readable} readable, {able} recoverable")
         for row in group.missing:
             who = f"{row.drive} drive {row.number} of {report.drives_total}, serial {row.serial}"
             echo(_clean(f"  {who}, {row.carrier or 'no carrier'}: NOT HERE"))

@@ -2,8 +2,8 @@
 
 What holds: no redirect is followed, so that a token goes to the host that was named and nowhere else; no proxy of the
 environment is used; an answer longer than its limit is not read to its end; a call ends within its seconds, however
-slowly the host speaks; a host that did not answer once is not asked again. What goes wrong is a HostFault, in words
-that repeat no token.
+slowly the host speaks; a host that did not answer once, or is always late, is not asked again. What goes wrong is a
+HostFault, in words that repeat no token.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sealift.formats.hosts import HostRow
 
 SECONDS = 20.0  # for an answer of a few bytes
+PATIENCE = 120.0  # seconds beyond the first of each such answer, over all of them
 _SILENCE = 10.0  # seconds between two bytes
 _PIECE = 256 << 10
 _IDLE = 8  # connections that are kept
@@ -58,6 +59,7 @@ class HostClient:
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
         self.dead = ""  # why it is not asked any more
+        self._waited = 0.0
 
     @property
     def url(self) -> str:
@@ -78,11 +80,15 @@ class HostClient:
         """One answer, of status 200, 206 or 404; `span` is the first byte and the last that are wanted. HostFault."""
         if self.dead:
             raise HostFault(self.dead)
-        until = time.monotonic() + seconds
+        begun = time.monotonic()
+        until = begun + seconds
         for again in (True, False):
             connection, used = self._take()
             try:
-                return self._ask(connection, method, path, limit, span, until)
+                answer = self._ask(connection, method, path, limit, span, until)
+                if seconds == SECONDS:
+                    self._wait(time.monotonic() - begun - 1)
+                return answer
             except HostFault:
                 connection.close()
                 raise
@@ -93,6 +99,13 @@ class HostClient:
                 self.dead = _why(error)
                 raise HostFault(self.dead) from error
         raise AssertionError("the second try ends it")
+
+    def _wait(self, seconds: float) -> None:
+        """A host that answers, and each time so late that thousands of answers would take days, is left as well."""
+        with self._lock:
+            self._waited += max(0.0, seconds)
+        if self._waited > PATIENCE:
+            self.dead = "it is too slow"
 
     def _take(self) -> tuple[http.client.HTTPConnection, bool]:
         with self._lock:

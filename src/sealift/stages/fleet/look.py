@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from sealift.errors import BadInput, FormatError, NotAllHere
-from sealift.reading.survey import survey
+from sealift.reading.survey import MAX_MOUNTS, survey
 from sealift.reading.trust import read_seal
 from sealift.stages import host_index
 from sealift.stages import verify_join as join
@@ -55,12 +55,14 @@ if TYPE_CHECKING:
     from sealift.stages.fleet.client import HostClient
     from sealift.stages.fleet.merge import Key, Merged
     from sealift.stages.host_index import HostDrive, HostIndex
+    from sealift.stages.verify_join import Case
 
 INDEX_SECONDS = 60.0
 INSPECT_SECONDS = 660.0
 REPORT_SECONDS = 120.0
 MAX_REPORT = 64 << 20
 MAX_REPORTS = 16  # of a host
+MAX_DRIVES = 1000  # of a host
 _LATE = 30.0  # seconds beyond these, after which a host is left behind
 
 
@@ -161,6 +163,8 @@ def look(
     progress(f"asking them how the drives of shipment {meant} are")
     _each(hosts, lambda host: _ask_reports(host, meant), INSPECT_SECONDS + REPORT_SECONDS)
     reports = _reports(hosts, found)
+    for client in clients:
+        client.close()
     return _judged(hosts, found, reports, meant, begun, checked=allowed is not None, final=final)
 
 
@@ -216,12 +220,13 @@ def _survey(
     hosts: Sequence[_Heard], allowed: AllowedSigners | None, seal: dict[str, bytes] | None, meant: str | None
 ) -> Survey:
     """Judge the small files of every drive that may be of the shipment."""
-    wanted = [
-        (host, drive, RemoteDrive(host.client, drive.name))
-        for host in hosts
-        for drive in host.drives
-        if meant is None or drive.shipment in {meant, None}
-    ]
+    wanted = []
+    most = max(1, min(MAX_DRIVES, MAX_MOUNTS // len(hosts)))  # one host must not crowd the others out
+    for host in hosts:
+        theirs = [drive for drive in host.drives if meant is None or drive.shipment in {meant, None}]
+        if len(theirs) > most:
+            host.troubles.append(f"{len(theirs):,} drives; the first {most:,} were looked at")
+        wanted += [(host, drive, RemoteDrive(host.client, drive.name)) for drive in theirs[:most]]
     if not wanted:
         raise NotAllHere(
             f"no storage host has a drive of shipment {meant}" if meant else "no storage host has a drive",
@@ -297,19 +302,8 @@ def _judged(
     final: bool,
 ) -> FleetReport:
     known, parts = join.cases(found, [(name, msgspec.json.encode(report)) for name, report in reports])
-    by_number = {group.group: group for group in found.groups}
-    for host in hosts:
-        for name, view in host.views.items():
-            case = known.get(view.group) if view.group is not None else None
-            if case is None or view.slot is None:
-                continue
-            if not any(copy.part == host.client.url for copy in case.copies.get(view.slot, [])):
-                host.troubles.append(f"{name}: nobody looked at its packs")
-                entry = join.present(view, by_number[case.group], view.slot, verified=False, damage={})
-                entry = msgspec.structs.replace(entry, part=host.client.url)
-                case.copies.setdefault(view.slot, []).append(entry)
     faults = _faults(found, parts)
-    groups = [case.report() for _, case in sorted(known.items())]
+    groups = [_with_unlooked(case, found, hosts) for _, case in sorted(known.items())]
     return FleetReport(
         shipment=found.shipment or meant or "",
         state=state_of(found, list(known.values()), parts, faults, final=final),
@@ -327,6 +321,23 @@ def _judged(
         final=final,
         seconds=time.monotonic() - begun,
     )
+
+
+def _with_unlooked(case: Case, found: Survey, hosts: Sequence[_Heard]) -> GroupReport:
+    """The group's report, in which drives whose packs nobody looked at are here, and give no byte."""
+    report = case.report()
+    view_of = {group.group: group for group in found.groups}
+    for host in hosts:
+        for name, view in host.views.items():
+            if view.group != case.group or view.slot is None:
+                continue
+            if any(copy.part == host.client.url for copy in case.copies.get(view.slot, [])):
+                continue
+            host.troubles.append(f"{name}: nobody looked at its packs, and it is not counted")
+            entry = join.present(view, view_of[case.group], view.slot, verified=False, damage={})
+            report.present.append(msgspec.structs.replace(entry, part=host.client.url))
+            report.missing = [row for row in report.missing if row.drive != entry.drive]
+    return report
 
 
 def _faults(found: Survey, parts: Sequence[tuple[str, Report]]) -> list[Fault]:

@@ -5,7 +5,8 @@ that is given here, or beside sealift/ on a drive. Without a token only this hos
 is let in, and answers that are under way have GRACE seconds to end.
 
 One process, in which Python's lock is held for some 0.2 ms a CHUNK; the bytes themselves move in threads, one a
-processor core in granian, and some a drive. A host whose links are faster than that runs one for every few drives.
+processor core in granian, and some a drive (docs/adr/0023). A host whose links are faster runs several, each for some
+of the drives.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 GRACE = 20.0  # seconds
 CONNECTIONS = 4096
 HEADERS = 16 << 10  # bytes of a request's headers
-HEADER_WAIT = 10_000  # milliseconds in which they must be here
+HEADER_WAIT = 30_000  # milliseconds in which they must be here, counted from the end of the answer before
 MAX_MOUNTS = 1000
 _MAX_PEM = 1 << 20
 _FIRST_LOOK = 10.0  # seconds

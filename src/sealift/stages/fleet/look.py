@@ -155,7 +155,7 @@ def look(
     """
     begun = time.monotonic()
     hosts = [_Heard(client) for client in clients]
-    progress(f"asking {len(hosts)} hosts which drives they have")
+    progress(f"asking {len(hosts):,} {'host' if len(hosts) == 1 else 'hosts'} which drives they have")
     _each(hosts, _ask_index, INDEX_SECONDS)
     meant = _meant(hosts, seal, shipment)
     found = _survey(hosts, allowed, seal, meant)

@@ -20,7 +20,6 @@ import traceback
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -64,7 +63,7 @@ class _Gate:
                 await tell(send, 500, "a fault of sealift itself")
 
 
-def application(host: Host, tokens: Tokens | None, notice: Callable[[str], None]) -> Starlette:
+def application(host: Host, tokens: Tokens | None, notice: Callable[[str], None]) -> ASGIApp:
     """The ASGI application; it looks at the folders while its lifespan lasts."""
     metrics = Metrics()
 
@@ -111,8 +110,7 @@ def application(host: Host, tokens: Tokens | None, notice: Callable[[str], None]
             Route("/inspect/{shipment}", inspect),
             Route("/report/{number}", report),
         ],
-        middleware=[Middleware(_Gate, tokens, notice)],
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    return app
+    return _Gate(app, tokens, notice)

@@ -22,7 +22,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sealift.errors import BadInput, Refused
+from sealift.errors import BadInput, Refused, SealiftError
 from sealift.stages.serve.places import Places, holds_identity, is_identity
 from sealift.stages.serve.tokens import Tokens
 from sealift.stages.verify_join import words
@@ -191,6 +191,8 @@ async def _serve(ready: Ready, notice: Callable[[str], None], listening: Callabl
         stopping.cancel()
         if serving.done() and (error := serving.exception()) is not None:
             raise BadInput(f"--listen {ready.options.listen}: {error}", hint="see what else listens there") from error
+        if not stop.is_set():
+            raise SealiftError("the server ended by itself", hint="start it again; nothing on a drive was changed")
     finally:
         places.close()
 

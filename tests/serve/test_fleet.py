@@ -52,6 +52,18 @@ def two(drives, tmp_path):
         yield first, second
 
 
+@pytest.fixture(scope="module")
+def both(packed, tmp_path_factory):
+    """The same two hosts, whose drives nobody changes."""
+    file = serving.token_file(tmp_path_factory.mktemp("both"))
+    mounts = packed.origin.mounts
+    with (
+        serving.serving(*mounts[:2], token=TOKEN, file=file) as first,
+        serving.serving(mounts[2], token=TOKEN, file=file) as second,
+    ):
+        yield first, second
+
+
 def test_all_hosts_are_merged_into_one_verdict(two, packed, tmp_path, drives):
     code, said, _ = fleet(two[0].url, two[1].url, *known(packed, tmp_path))
     assert (code, said["state"], said["verified"]) == (0, "complete", False)
@@ -91,15 +103,15 @@ def test_a_host_that_is_gone_is_named_and_what_is_left_is_judged(two, packed, tm
     assert code == 6
 
 
-def test_too_few_drives_are_unseen_and_at_last_lost(two, packed, tmp_path):
-    code, said, _ = fleet(two[1].url, *known(packed, tmp_path))
+def test_too_few_drives_are_unseen_and_at_last_lost(both, packed, tmp_path):
+    code, said, _ = fleet(both[1].url, *known(packed, tmp_path))
     assert (code, said["state"]) == (6, "unseen")
-    code, said, _ = fleet(two[1].url, *known(packed, tmp_path), "--final")
+    code, said, _ = fleet(both[1].url, *known(packed, tmp_path), "--final")
     assert (code, said["state"]) == (4, "lost")
 
 
-def test_without_a_seal_nobody_says_that_this_is_all(two, tmp_path):
-    code, said, _ = fleet(two[0].url, two[1].url, "--token-file", serving.token_file(tmp_path))
+def test_without_a_seal_nobody_says_that_this_is_all(both, tmp_path):
+    code, said, _ = fleet(both[0].url, both[1].url, "--token-file", serving.token_file(tmp_path))
     assert (code, said["state"], said["seal"], said["signature"]) == (6, "unseen", None, None)
     assert any("there is no seal" in notice for notice in said["notices"])
 
@@ -141,10 +153,10 @@ def test_reports_of_verify_are_merged_and_their_damage_counts(drives, packed, tm
         assert fleet(*words, "--final")[0] == 4
 
 
-def test_the_locations_file_has_what_reading_wants(two, packed, tmp_path):
+def test_the_locations_file_has_what_reading_wants(both, packed, tmp_path):
     out = tmp_path / "fleet.toml"
     out.write_text("mine\n")
-    code, _, said = fleet(two[0].url, two[1].url, *known(packed, tmp_path), "--out", out)
+    code, _, said = fleet(both[0].url, both[1].url, *known(packed, tmp_path), "--out", out)
     assert code == 0
     assert (tmp_path / "fleet.1.toml").read_text() == "mine\n"
     assert "fleet.1.toml" in said
@@ -152,7 +164,7 @@ def test_the_locations_file_has_what_reading_wants(two, packed, tmp_path):
     assert (written["type"], written["version"]) == ("sealift-locations", 1)
     assert [row.pop("name").rpartition("-")[2] for row in written["drive"]] == ["g0s0", "g0s1", "g0s2"]
     shipment = packed.origin.manifests()[0][0].shipment
-    hosts = [two[0].url, two[0].url, two[1].url]
+    hosts = [both[0].url, both[0].url, both[1].url]
     assert written["drive"] == [
         {"at": f"{host}{shipment}-g0s{slot}/", "token_file": "token"} for slot, host in enumerate(hosts)
     ]
@@ -234,9 +246,9 @@ def same(_path, answer, _handler):
     return answer
 
 
-def test_a_host_that_tells_the_truth_through_another_is_believed(two, packed, tmp_path):
-    with lying(two[1], same) as host:
-        code, said, _ = fleet(two[0].url, host.url, *known(packed, tmp_path))
+def test_a_host_that_tells_the_truth_through_another_is_believed(both, packed, tmp_path):
+    with lying(both[1], same) as host:
+        code, said, _ = fleet(both[0].url, host.url, *known(packed, tmp_path))
         assert (code, said["state"]) == (0, "complete")
 
 
@@ -359,40 +371,40 @@ def nowhere(index):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_host_that_lies_is_named_and_the_others_are_used(two, packed, tmp_path, lie, says, state):
-    with lying(two[1], lie) as host:
-        code, said, _ = fleet(two[0].url, host.url, *known(packed, tmp_path))
+def test_a_host_that_lies_is_named_and_the_others_are_used(both, packed, tmp_path, lie, says, state):
+    with lying(both[1], lie) as host:
+        code, said, _ = fleet(both[0].url, host.url, *known(packed, tmp_path))
         assert said["hosts"][0]["trouble"] == ""
         assert says in said["hosts"][1]["trouble"]
         assert said["groups"][0]["group"] == 0
-        assert {each["drive"] for each in said["drives"] if each["host"] == two[0].url} == {"g0s0", "g0s1"}
+        assert {each["drive"] for each in said["drives"] if each["host"] == both[0].url} == {"g0s0", "g0s1"}
         assert (said["state"], code) == (state, {"complete": 0, "recoverable": 3}[state])
 
 
-def test_what_a_host_says_of_drives_that_it_does_not_serve_is_not_believed(two, packed, tmp_path):
-    with lying(two[1], report_of(all_of_them)) as host:
+def test_what_a_host_says_of_drives_that_it_does_not_serve_is_not_believed(both, packed, tmp_path):
+    with lying(both[1], report_of(all_of_them)) as host:
         code, said, _ = fleet(host.url, *known(packed, tmp_path))
         assert (code, said["state"]) == (6, "unseen")
         assert [row["drive"] for row in said["groups"][0]["missing"]] == ["g0s0", "g0s1"]
 
 
-def test_a_token_goes_nowhere_but_to_its_host(two, packed, tmp_path):
-    with lying(two[1], same) as elsewhere, lying(two[0], status(307, location=elsewhere.url)) as host:
+def test_a_token_goes_nowhere_but_to_its_host(both, packed, tmp_path):
+    with lying(both[1], same) as elsewhere, lying(both[0], status(307, location=elsewhere.url)) as host:
         code, _, said = fleet(host.url, *known(packed, tmp_path))
         assert (code, "redirects elsewhere" in said) == (6, True)
         assert host.asked
         assert elsewhere.asked == []
 
 
-def test_a_wrong_token_is_told(two, packed, tmp_path):
+def test_a_wrong_token_is_told(both, packed, tmp_path):
     (tmp_path / "wrong").write_text("f" * 40 + "\n")
-    code, _, said = fleet(two[0].url, "--token-file", tmp_path / "wrong")
+    code, _, said = fleet(both[0].url, "--token-file", tmp_path / "wrong")
     assert (code, "does not take the token" in said, "f" * 40 in said) == (6, True, False)
 
 
-def test_a_host_that_trickles_is_left(two, packed, tmp_path, monkeypatch):
+def test_a_host_that_trickles_is_left(both, packed, tmp_path, monkeypatch):
     monkeypatch.setattr(clients, "SECONDS", 2.0)
-    with lying(two[1], trickle) as host:
+    with lying(both[1], trickle) as host:
         client = clients.HostClient(hosts_file.HostRow(url=host.url, token_file=serving.token_file(tmp_path)))
         begun = time.monotonic()
         with pytest.raises(clients.HostFault, match="in time"):
@@ -402,13 +414,13 @@ def test_a_host_that_trickles_is_left(two, packed, tmp_path, monkeypatch):
             client.get("healthz", 10_000)
 
 
-def test_a_host_that_is_always_late_is_left(two, packed, tmp_path, monkeypatch):
+def test_a_host_that_is_always_late_is_left(both, packed, tmp_path, monkeypatch):
     def late(_path, answer, _handler):
         time.sleep(1.5)
         return answer
 
     monkeypatch.setattr(clients, "PATIENCE", 0.8)
-    with lying(two[1], late) as host:
+    with lying(both[1], late) as host:
         client = clients.HostClient(hosts_file.HostRow(url=host.url, token_file=serving.token_file(tmp_path)))
         assert client.get("healthz", 10) == client.get("healthz", 10) == b"ok\n"
         with pytest.raises(clients.HostFault, match="too slow"):
@@ -445,8 +457,8 @@ def test_an_old_drive_that_calls_itself_a_new_one(drives, packed, tmp_path):
         assert [each["standing"] for each in said["drives"]] == ["member", "foreign", "member"]
 
 
-def test_words_for_people(two, packed, tmp_path):
-    code, printed, said = fleet(two[0].url, "http://127.0.0.1:1", *known(packed, tmp_path), also=())
+def test_words_for_people(both, packed, tmp_path):
+    code, printed, said = fleet(both[0].url, "http://127.0.0.1:1", *known(packed, tmp_path), also=())
     assert code == 3
     assert printed.startswith("recoverable:")
     assert "http://127.0.0.1:1/: 0 drives: connection refused" in printed
@@ -455,8 +467,8 @@ def test_words_for_people(two, packed, tmp_path):
     assert "asking 2 hosts" in said
 
 
-def test_the_report_is_the_record(two, packed, tmp_path):
+def test_the_report_is_the_record(both, packed, tmp_path):
     from sealift.stages.fleet.look import FleetReport
 
-    _, said, _ = fleet(two[0].url, two[1].url, *known(packed, tmp_path))
+    _, said, _ = fleet(both[0].url, both[1].url, *known(packed, tmp_path))
     msgspec.convert(said, FleetReport)

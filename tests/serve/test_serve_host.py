@@ -127,7 +127,7 @@ def test_addresses_of_this_host():
         found = run.address(f"{listen}:{port}")
         assert found[1] == port
         assert host is None or found[0] == host
-        ready = run.Ready(*found, "https", None, run.Options([], ""))
+        ready = run.Ready(*found, "https", None, [], run.Options([], ""))
         assert ready.url in {f"https://127.0.0.1:{port}/", f"https://[::1]:{port}/"}
 
 
@@ -300,6 +300,12 @@ def test_two_drives_that_say_the_same_have_two_names(drives):
         until(lambda: host.names() == [second])
 
 
+def test_a_folder_that_is_given_twice_is_one(drives, tmp_path):
+    (tmp_path / "link").symlink_to(drives[1])
+    mounts = [str(drives[1]), f"{drives[0]}/", str(tmp_path / "link"), str(drives[0]), str(drives[2])]
+    assert run._folders(mounts) == [mounts[0], mounts[1], mounts[4]]
+
+
 def test_a_drive_without_a_card_is_served_all_the_same(drives):
     (drives[0] / "sealift/drive.json").write_text("rotten")
     with serving.serving(drives[0]) as host:
@@ -387,6 +393,9 @@ def test_a_drive_that_hangs_keeps_nobody_else(drives, tmp_path):
         time.sleep(0.5)
         host.process.send_signal(signal.SIGTERM)
         time.sleep(25)
+        with serving.serving(place, drives[1]) as another:  # while it hangs: it is told, and the others are served
+            assert another.names() == [good]
+            assert another.index()["folders"][0]["trouble"] == "it does not answer"
         daemon.send_signal(signal.SIGCONT)
         assert host.process.wait(timeout=30) == 0
         connection.close()

@@ -158,7 +158,11 @@ class Places:
 
     async def begin(self, seconds: float) -> None:
         """The first look at all folders, and no longer than that; names are given in the order of the folders."""
-        await asyncio.wait([asyncio.create_task(self._see(place)) for place in self.places], timeout=seconds)
+        looks = {asyncio.create_task(self._see(place)): place for place in self.places}
+        _, pending = await asyncio.wait(looks, timeout=seconds)
+        for late in pending:
+            looks[late].seen = Seen(None, None, trouble="it does not answer")
+            self._notice(f"{looks[late].mount}: it does not answer")
         for place in self.places:
             self._rename(place)
 

@@ -19,6 +19,8 @@ import resource
 import signal
 import socket
 import ssl
+import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +65,7 @@ class Ready:
     port: int
     scheme: str
     tokens: Tokens | None
+    mounts: list[str]  # each folder once
     options: Options
     notes: list[str] = field(default_factory=list)
 
@@ -78,12 +81,7 @@ def check(options: Options, environment: Mapping[str, str], notice: Callable[[st
     _refuse_identities(options, environment)
     if len(options.mounts) > MAX_MOUNTS:
         raise BadInput(f"{len(options.mounts):,} folders; at most {MAX_MOUNTS:,} are allowed")
-    for mount in options.mounts:
-        if not os.path.isdir(mount):
-            raise BadInput(
-                f"{words(mount)}: there is no such folder",
-                hint="give the folders where drives are mounted, or will be",
-            )
+    mounts = _folders(options.mounts)
     from sealift.stages.serve.host import load_report
 
     for number, path in enumerate(options.reports):
@@ -97,12 +95,39 @@ def check(options: Options, environment: Mapping[str, str], notice: Callable[[st
             f"--listen {options.listen}: without a token only this host itself may ask (127.0.0.1, ::1)",
             hint="--token-file FILE; `openssl rand -hex 32 > FILE` makes one",
         )
-    ready = Ready(host, port, "https" if tls else "http", tokens, options)
+    ready = Ready(host, port, "https" if tls else "http", tokens, mounts, options)
     if tokens is not None and not tls and not local:
         ready.notes.append("without --tls-cert the token crosses the network in the clear")
     if options.token_file is not None and os.stat(options.token_file).st_mode & 0o077:
         ready.notes.append(f"others of this host may read {options.token_file}: chmod 600")
     return ready
+
+
+def _folders(mounts: Sequence[str]) -> list[str]:
+    """The folders, each once, whatever it is called. BadInput where one is none.
+
+    One that does not answer is taken: its drive is dead or slow, and the others are to be served all the same.
+    """
+    found: dict[str, str | None] = {}
+
+    def look(mount: str) -> None:
+        found[mount] = os.path.realpath(mount) if os.path.isdir(mount) else None
+
+    threads = [threading.Thread(target=look, args=(mount,), daemon=True) for mount in dict.fromkeys(mounts)]
+    until = time.monotonic() + _FIRST_LOOK
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    first: dict[str, str] = {}
+    for mount in mounts:
+        first.setdefault(found.get(mount) or mount, mount)
+        if found.get(mount, mount) is None:
+            raise BadInput(
+                f"{words(mount)}: there is no such folder",
+                hint="give the folders where drives are mounted, or will be",
+            )
+    return list(first.values())
 
 
 def address(listen: str) -> tuple[str, int]:
@@ -170,7 +195,7 @@ async def _serve(ready: Ready, notice: Callable[[str], None], listening: Callabl
     from sealift.stages.serve.app import application
     from sealift.stages.serve.host import Host
 
-    places = Places(ready.options.mounts, notice)
+    places = Places(ready.mounts, notice)
     host = Host(words(socket.gethostname()), places, ready.options.reports)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -39,6 +39,7 @@ from sealift.formats import (
     canonical,
     drive_tests,
     fetch,
+    hosts,
     paged,
     provenance,
     sanitize,
@@ -52,10 +53,11 @@ from sealift.formats import (
 from sealift.formats import manifest as mf
 from sealift.reading import trust
 from sealift.stages import audit as audit_stage
-from sealift.stages import audit_collect, receive, verify_report, verify_state
+from sealift.stages import audit_collect, host_index, receive, verify_report, verify_state
 from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.plan import calibrate, geometry, told
 from sealift.stages.plan import document as documents
+from sealift.stages.serve import ranges, tokens
 from sealift.trade import certificate as certificates
 from sealift.trade import (
     custody,
@@ -1030,6 +1032,56 @@ def part_report(data: bytes) -> None:
 
     verify_report.read_part(data, "fuzz")
     look([("fuzz", data)])
+
+
+def _indexes() -> list[bytes]:
+    drive = host_index.HostDrive(
+        name="5a5a5a5a5a5a5a5a-g0s1", mount="/mnt/d1", state="sealed", shipment="5a" * 8, consignment="SL-1",
+        group=0, slot=1, drive="g0s1", number=2, drives_total=3, serial="S1", label="L1", carrier="Anna",
+        medium=None, total_bytes=1 << 44, health="good", health_why="", trouble="",
+    )  # fmt: skip
+    report = host_index.HostReport(number=0, at="2026-11-26T04:00:00Z", shipment=None, state="intact")
+    folder = host_index.HostFolder(mount="/mnt/d2", trouble="it does not answer")
+    index = host_index.HostIndex(
+        host="storage-1", at="2026-11-26T04:00:00Z", drives=[drive], folders=[folder], reports=[report]
+    )
+    return [host_index.encode(index), host_index.encode(replace(index, drives=[], folders=[], reports=[]))]
+
+
+@target(_indexes)
+def storage_host(data: bytes) -> None:
+    """What a storage host says of its drives: written again it says the same, and its names are paths of one part."""
+    found = host_index.decode(data)
+    assert host_index.decode(host_index.encode(found)) == found
+    assert all(re.fullmatch(r"[0-9a-z.-]+", drive.name) for drive in found.drives)
+
+
+def _hosts() -> list[bytes]:
+    page = (ROOT / "docs" / "spec" / "hosts.md").read_text()
+    return [page.partition("```toml\n")[2].partition("```")[0].encode()]
+
+
+@target(_hosts, 1 << 13)
+def hosts_file(data: bytes) -> None:
+    """The hosts file: whatever it lists has a scheme that is asked, a host and a port."""
+    for row in hosts.parse(data, "fuzz").host:
+        scheme, host, port, _ = hosts.split_url(row.url)
+        assert scheme in {"http", "https"}
+        assert host
+        assert 0 < port < 1 << 16
+
+
+@target(
+    lambda: [b"bytes=0-9", b"bytes=-5", b"Bytes = 7-", b"lines=1-2", b"a" * 40 + b"\n" + b"b" * 64 + b"=="], 1 << 10
+)
+def request_headers(data: bytes) -> None:
+    """A Range header, which never asks for more than the file; and a file of tokens."""
+    text = data.decode("latin-1")
+    for size in (0, 1, 1000, 1 << 40):
+        with contextlib.suppress(ranges.NotSatisfiable):
+            span = ranges.parse(text, size)
+            assert span is None or (0 <= span.start < size and 0 < span.length <= size - span.start)
+    tokens.parse(data, "fuzz")
 
 
 def _states() -> list[bytes]:

@@ -13,6 +13,7 @@ import erasures
 import loops
 import plans
 import screening_lists
+import serving
 from doc_pages import blocks, environment
 
 from sealift.stages.plan import document
@@ -271,6 +272,7 @@ def _destination(folder, ask):
     (folder / "part.json").write_text(json.dumps(ask_again(folder, f"verify drives/c {known}")))
     ask("verify", f"verify drives/a {known} --part part.json", *range(7))
     _received(folder, ask, known)
+    _fleet(folder, ask)
     _train(folder, ask)
     rot = partial(_flip, folder)
     rot("a")
@@ -309,6 +311,26 @@ def _received(folder, ask, known):
         ask("source-release", f"source-release {name} {known} {anna} --by {by}")
     shell(folder, f"cp {name} bad.json; cp {name}.sig bad.json.sig; echo >> bad.json")
     ask("source-release", f"source-release bad.json {known}", 5)
+
+
+def _fleet(folder, ask):
+    """A host with drives of which one is rotten, and verified, one is gone, and one cannot say which it is."""
+    known = "--seal sent/*.seal --allowed-signers signers"
+    shutil.copytree(folder / "drives", folder / "served")
+    for pack in (folder / "served/a/sealift/packs/0000").iterdir():
+        data = bytearray(pack.read_bytes())
+        data[min(300, len(data) - 1)] ^= 1
+        pack.write_bytes(data)
+    report = ask_again(folder, f"verify {folder}/served/a {folder}/served/b {known}")
+    (folder / "verified.json").write_text(json.dumps(report))
+    shutil.rmtree(folder / "served/d/sealift")
+    mounts = [folder / "served" / name for name in "abcd"]
+    with serving.serving(*mounts, cwd=folder, reports=("verified.json",)) as host:
+        ask("fleet", f"fleet {host.url} http://127.0.0.1:1 {known}", *range(7))
+        (folder / "served/c/sealift/drive.json").write_text("rotten")
+        (folder / "served/c/sealift/manifest.json").write_text("rotten")
+        ask("fleet", f"fleet {host.url} {known}", *range(7))
+        ask("fleet", f"fleet {host.url}", *range(7))
 
 
 def _train(folder, ask):

@@ -137,7 +137,7 @@ def documented(name):
     """{path: (types, is optional)} of a command's section, and of the shared one."""
     page = (REFERENCE / "json.md").read_text()
     sections = [f"## sealift {name}\n"]
-    if name in {"inspect", "verify"}:
+    if name in {"inspect", "verify", "fleet"}:
         sections.append("## inspect and verify\n")
     found = {}
     for title in sections:
@@ -156,11 +156,12 @@ NAMES = [
     "release --check", "release --new-rules", "declare --revise",
     "keys challenge", "keys answer", "keys check",
     "pack", "status", "seal", "source-release", "handover --new", "handover --paper", "handover", "custody", "audit",
-    "inspect", "verify", "repair", "receipt", "ls", "unpack", "train --new", "train", "train --measure-stall",
+    "inspect", "verify", "fleet", "repair", "receipt", "ls", "unpack", "train --new", "train", "train --measure-stall",
     "rehearse",
 ]  # fmt: skip
 CANNOT = {  # what the shipment of this test does not bring about
     "seal": {"superseded"},
+    "fleet": {"groups[].unrecoverable[]"},
     "inspect": {"faults[]", "groups[].present[].damage[]", "groups[].unrecoverable[]"},
 }
 

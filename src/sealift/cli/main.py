@@ -72,6 +72,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "verify": Entry("sealift.cli.verify:verify", "Read and check every byte of every drive; no key."),
         "repair": Entry("sealift.cli.repair:repair", "Make again what is damaged or gone; no key."),
         "receipt": Entry("sealift.cli.receipt:receipt", "Sign what arrived, from the reports of verify."),
+        "serve": Entry("sealift.cli.serve:serve", "Serve the drives of this host over HTTP; no key."),
+        "fleet": Entry("sealift.cli.fleet:fleet", "Which drives stand on which storage host; no key."),
         "ls": Entry("sealift.cli.ls:ls", "List what a shipment holds."),
         "cat": Entry("sealift.cli.cat:cat", "Write one file of a shipment to stdout."),
         "mount": Entry("sealift.cli.mount:mount", "Show a shipment as a read-only folder."),

@@ -13,6 +13,7 @@ docs/spec/drive.md and docs/spec/manifest.md say the same to the byte.
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Annotated, Literal, NamedTuple
 
@@ -43,6 +44,9 @@ SEAL_FILES = (
     "seal/release.json",
     "seal/release.json.sig",
 )
+
+FIXED_FILES = frozenset({MANIFEST, SIGNATURE, CARD, *OWN_FILES, *GROUP_FILES, *SEAL_FILES})
+PACK_FILE = re.compile(r"packs/([0-9]{4,5})/([0-9]{7,8})\.(?:tar\.zst\.age|parity)", re.ASCII)
 
 # length, first block, digest of age header and nonce (zeros for parity and absent packs), BLAKE3 of the pack
 PACK = struct.Struct("<QQ32s32s")
@@ -296,6 +300,15 @@ def pack_name(stripe: int, role: int, data: int) -> str:
     """Path of a pack beneath sealift/."""
     kind = "tar.zst.age" if role < data else "parity"
     return f"packs/{stripe // 1000:04d}/{stripe:07d}.{kind}"
+
+
+def is_drive_file(name: str) -> bool:
+    """Whether a drive may have a file of this name beneath sealift/: one of FIXED_FILES, or that of a pack."""
+    if name in FIXED_FILES:
+        return True
+    found = PACK_FILE.fullmatch(name)
+    stripe = int(found[2]) if found else 0
+    return found is not None and (found[1], found[2]) == (f"{stripe // 1000:04d}", f"{stripe:07d}")
 
 
 def pack_at(packs: paged.PagedFile, stripe: int, role: int, n: int) -> PackRecord:

@@ -73,7 +73,7 @@ def inspect(
     faults = _faults(found, checks, reports)
     return InspectReport(
         shipment=found.shipment,
-        state=_state(found, list(known.values()), reports, faults, final=final),
+        state=state_of(found, list(known.values()), reports, faults, final=final),
         groups=[case.report() for _, case in sorted(known.items())],
         groups_total=join.groups_total(found, reports),
         drives_total=join.drives_total(found, reports),
@@ -115,9 +115,10 @@ def _faults(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str
     return faults + join.part_faults(reports)
 
 
-def _state(
+def state_of(
     found: Survey, known: list[Case], reports: Sequence[tuple[str, Report]], faults: list[Fault], *, final: bool
 ) -> InspectState:
+    """What all of it comes to; `faults` are those that are reported."""
     unknown = join.groups_unknown(found, {case.group: case for case in known}, reports) > 0
     enough = not unknown and all(case.copies and not case.is_lost(final=True) for case in known)
     if not enough:

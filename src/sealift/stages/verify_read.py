@@ -46,10 +46,8 @@ MAX_FAULTS = 10_000  # kept a drive; more are counted, and the damage is known a
 MAX_RUNS = 200_000  # kept a drive; beyond, a pack is damaged from its first bad block to its last
 MAX_UNEXPECTED = 1000
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
-_PACK_NAME = re.compile(rb"packs/([0-9]{4,5})/([0-9]{7,8})\.(?:tar\.zst\.age|parity)")
-_FIXED = {
-    name.encode() for name in (mf.MANIFEST, mf.SIGNATURE, mf.CARD, *mf.OWN_FILES, *mf.GROUP_FILES, *mf.SEAL_FILES)
-}
+_PACK_NAME = re.compile(mf.PACK_FILE.pattern.encode())
+_FIXED = {name.encode() for name in mf.FIXED_FILES}
 _FOLDERS = {b"packs", b"index", b"seal"}
 
 

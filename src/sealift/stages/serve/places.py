@@ -1,0 +1,298 @@
+"""The folders where drives are mounted, and which drive stands in each now.
+
+What holds: a drive has its name from what it says of itself (shipment, group, slot), so that its URL stays the same in
+another bay and after another start; two that say the same have different names. A name leads to a drive only while the
+files that it was named by are unchanged: what was mounted over it, or exchanged for it, is found by the next request.
+Nothing of a drive is held open between requests, so that it can be unmounted at any time.
+
+A drive that hangs keeps up to THREADS threads of its own and nobody else's; what waits for it is told after PATIENCE
+seconds, and whoever comes while it hangs at once. Nothing beside sealift/ is served or listed; it is looked at only to
+find an identity that somebody left there, and then the drive is not served.
+
+What is not here: HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from blake3 import blake3
+
+from sealift.drives.local import LocalDrive
+from sealift.errors import DriveFault, FormatError, SealiftError
+from sealift.formats import manifest as mf
+from sealift.stages.drives_look import Known, look
+from sealift.stages.verify_join import words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+
+    from sealift.drives.local import LocalReadFile
+
+POLL = 2.0  # seconds between looks at the folders
+PATIENCE = 20.0  # seconds that a drive gets for one call
+THREADS = 8  # of a drive
+MAX_GONE = 10_000
+_BESIDE, _MAX_IDENTITY = 100, 1 << 16  # entries of a mount's root, and bytes of a file, that are looked at
+_IDENTITY = re.compile(rb"AGE-SECRET-KEY-|AGE-PLUGIN-[A-Z0-9-]+1|-----BEGIN (?:OPENSSH|RSA|EC|DSA)? ?PRIVATE KEY-----")
+
+Stamp = tuple[object, ...]
+
+
+class Silent(Exception):
+    """The drive does not answer in time."""
+
+
+class Exchanged(Exception):
+    """Another drive, or none, stands where the one that is meant stood."""
+
+
+class Seen(NamedTuple):
+    """What a look at a folder found: a drive with its size, or why there is none to serve."""
+
+    stamp: Stamp | None
+    known: Known | None
+    total_bytes: int = 0
+    trouble: str = ""
+    identity: bool = False  # the trouble is an identity that lies there
+    real: str = ""  # the folder without symbolic links
+
+
+class Place:
+    """One folder in which a drive may be mounted; `name` is the drive's, while one is there."""
+
+    def __init__(self, mount: str) -> None:
+        self.mount = mount
+        self.name: str | None = None
+        self.seen = Seen(None, None)
+        self.late = 0  # calls that were given up and have not come back
+        self.failed = ""  # what the drive's last read failed with; empty again after one that did not
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="drive")
+
+    @property
+    def answers(self) -> bool:
+        """Whether a drive is here and nothing hangs."""
+        return self.name is not None and not self.late
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the drive, as far as anybody has noticed."""
+        hangs = "it does not answer" if self.late else ""
+        return self.seen.trouble or hangs or self.failed or (self.seen.known.why if self.seen.known else "")
+
+    async def call(self, work: Callable[..., Any], *given: Any, seconds: float = PATIENCE) -> Any:
+        """What `work(*given)` returns, in a thread of this drive. Silent, and what it raises."""
+        if self.late:
+            raise Silent
+        loop = asyncio.get_running_loop()
+        running = self._pool.submit(work, *given)
+        waiting = asyncio.wrap_future(running)
+        timer = loop.call_later(seconds, waiting.cancel)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if timer.when() > loop.time():
+                raise  # it is the request that was cancelled
+            if not running.cancelled():  # else no thread was free in all that time, and it did not even begin
+                self.late += 1
+                running.add_done_callback(lambda _: self._came_back(loop, running))
+            raise Silent from None
+        finally:
+            timer.cancel()
+
+    def _came_back(self, loop: asyncio.AbstractEventLoop, running: Future[Any]) -> None:
+        """A call that was given up has ended; in its thread."""
+        if running.exception() is None and hasattr(running.result(), "close"):
+            running.result().close()  # a file that nobody waits for any more
+
+        def one_less() -> None:
+            self.late -= 1
+
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(one_less)
+
+    def open(self, name: str) -> LocalReadFile:
+        """Open a file of the drive that is named; in a thread. Exchanged, FormatError, DriveFault."""
+        try:
+            drive = LocalDrive(self.mount)
+            same = self.seen.stamp is not None and _stamp(drive) == self.seen.stamp
+        except (SealiftError, OSError) as error:
+            raise Exchanged from error
+        if not same:
+            raise Exchanged
+        return drive.open_read(name)
+
+    def close(self) -> None:
+        """Give the threads up; those that hang stay as long as the kernel keeps them."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Places:
+    """All folders; looks at them every POLL seconds while `watch` runs."""
+
+    def __init__(self, mounts: Sequence[str], notice: Callable[[str], None] = lambda _: None) -> None:
+        self.places = [Place(mount) for mount in dict.fromkeys(mounts)]
+        self.gone: dict[str, str] = {}  # name -> folder, of drives that were here
+        self._notice = notice
+        self._looking: dict[int, asyncio.Task[None]] = {}
+
+    def find(self, name: str) -> Place | None:
+        """Where the drive of this name stands; None: nowhere now."""
+        return next((place for place in self.places if place.name == name), None)
+
+    def knows(self, name: str) -> bool:
+        """Whether a drive of this name is here, or was."""
+        return name in self.gone or self.find(name) is not None
+
+    def all_names(self) -> list[tuple[str, bool]]:
+        """Every drive that was found since the start, and whether it is here, answers, and does not fail."""
+        here = {each.name: each.answers and not each.failed for each in self.places if each.name is not None}
+        return sorted((here | dict.fromkeys(self.gone.keys() - here.keys(), False)).items())
+
+    async def begin(self, seconds: float) -> None:
+        """The first look at all folders, and no longer than that; names are given in the order of the folders."""
+        looks = {asyncio.create_task(self._see(place)): place for place in self.places}
+        _, pending = await asyncio.wait(looks, timeout=seconds)
+        for late in pending:
+            looks[late].seen = Seen(None, None, trouble="it does not answer")
+            self._notice(f"{looks[late].mount}: it does not answer")
+        for place in self.places:
+            self._rename(place)
+
+    async def watch(self) -> None:
+        """Look again and again; until cancelled."""
+        while True:
+            done = await asyncio.gather(*(self.look(place) for place in self.places), return_exceptions=True)
+            for error in done:
+                if isinstance(error, Exception):
+                    self._notice(f"internal error: {type(error).__name__}: {error}; please report it")
+            await asyncio.sleep(POLL)
+
+    async def look(self, place: Place) -> None:
+        """Look at one folder now; whoever asks meanwhile waits for the same look."""
+        key = id(place)
+        if key not in self._looking:
+            self._looking[key] = asyncio.create_task(self._look(place))
+            self._looking[key].add_done_callback(lambda _: self._looking.pop(key, None))
+        await asyncio.shield(self._looking[key])
+
+    async def _look(self, place: Place) -> None:
+        await self._see(place)
+        self._rename(place)
+
+    async def _see(self, place: Place) -> None:
+        try:
+            seen: Seen = await place.call(look_again, place.mount, place.seen)
+        except Silent:
+            seen = place.seen._replace(trouble="it does not answer")
+        if seen.trouble and seen.trouble != place.seen.trouble:
+            self._notice(f"{place.mount}: {seen.trouble}")
+        place.seen = seen
+
+    def _rename(self, place: Place) -> None:
+        """Give the drive that is here now its name."""
+        known, before = place.seen.known, place.name
+        wanted = None if known is None else name_of(known, place.mount)
+        if wanted is None or before is None or _stem(before) != wanted:
+            taken = {other.name for other in self.places if other is not place}
+            place.name = wanted and next(
+                name for name in [wanted, *(f"{wanted}.{i}" for i in range(2, len(self.places) + 2))]
+                if name not in taken
+            )  # fmt: skip
+        if place.name == before:
+            return
+        if before is not None:
+            while len(self.gone) >= MAX_GONE:
+                self.gone.pop(next(iter(self.gone)))
+            self.gone[before] = place.mount
+            self._notice(f"{place.mount}: {before} is gone")
+        if place.name is not None:
+            self.gone.pop(place.name, None)
+            self._notice(f"{place.mount}: {place.name} is here")
+
+    def close(self) -> None:
+        """Give all threads up."""
+        for place in self.places:
+            place.close()
+
+
+def name_of(known: Known, mount: str) -> str:
+    """The name of a drive: SHIPMENT-gGsS, or one made of its folder where it cannot say."""
+    if known.shipment is None or known.drive is None:
+        return f"unnamed-{blake3(os.fsencode(mount)).hexdigest()[:8]}"
+    return f"{known.shipment}-{known.drive}"
+
+
+def _stem(name: str) -> str:
+    return name.partition(".")[0]
+
+
+# In a thread
+
+
+def look_again(mount: str, before: Seen) -> Seen:
+    """Look at a folder; what was seen before stands while the drive's own files are the same. Raises nothing."""
+    try:
+        drive = LocalDrive(mount)
+        stamp = _stamp(drive)
+        if stamp == before.stamp and not before.trouble:
+            return before
+        if left := identity_beside(mount):
+            why = f"{left} beside sealift/ holds an identity or a private key: take it away, then the drive is served"
+            return Seen(stamp, None, trouble=why, identity=True)
+        found = look(mount)
+    except (SealiftError, OSError) as error:
+        return Seen(None, None, trouble=words(str(error)))
+    return Seen(stamp, found.known, found.total_bytes, found.trouble or "", real=os.path.realpath(mount))
+
+
+def _stamp(drive: LocalDrive) -> Stamp:
+    """Changes when another drive is mounted there, or the files by which it was named are others.
+
+    Device and inode are in a file's own stamp, and cost less to get than `Drive.filesystem`: this is for every request.
+    """
+    parts: list[object] = []
+    for name in (mf.CARD, mf.MANIFEST, mf.SEAL_FILES[0]):
+        try:
+            with drive.open_read(name) as file:
+                parts.append(file.stamp)
+        except (FormatError, DriveFault):
+            parts.append(None)
+    return tuple(parts)
+
+
+def identity_beside(folder: str) -> str | None:
+    """The name of a small file in the folder that holds an identity or a private key; looks at _BESIDE entries."""
+    with os.scandir(folder) as entries:
+        for _, entry in zip(range(_BESIDE), entries, strict=False):
+            small = entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size <= _MAX_IDENTITY
+            if small and holds_identity(entry.path):
+                return words(entry.name)
+    return None
+
+
+def holds_identity(path: str) -> bool:
+    """Whether a small regular file holds an identity or a private key; False where it cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return regular and _IDENTITY.search(os.read(descriptor, _MAX_IDENTITY)) is not None
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def is_identity(data: bytes) -> bool:
+    """Whether these bytes hold an identity or a private key of SSH."""
+    return _IDENTITY.search(data) is not None

@@ -1,0 +1,82 @@
+"""Who may ask: bearer tokens from a file, one a line.
+
+What holds: a token is compared in a time that depends on nothing but its length and the number of tokens; several serve
+at once, so that one can be replaced while readers still have the other; the file is read again when it changes, and
+while it cannot be read the tokens of before count. No token is ever in a message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import time
+from typing import TYPE_CHECKING
+
+from sealift.errors import BadInput, Refused, SealiftError
+from sealift.stages.serve.places import is_identity
+from sealift.trade.signing import read_limited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_FILE, MAX_TOKENS = 1 << 16, 64
+LOOK = 1.0  # seconds between looks at the file
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*", re.ASCII)  # token68 of RFC 9110, long enough not to be guessed
+_HINT = "a token is one line of 16 to 512 of the characters A-Z a-z 0-9 . _ ~ + / -, such as `openssl rand -hex 32`"
+
+
+def parse(data: bytes, name: str) -> list[bytes]:
+    """Digests of the tokens in a file; BadInput, or Refused where it holds an identity instead."""
+    if is_identity(data):
+        raise Refused(
+            f"token file {name}: it holds an identity or a private key, which no storage host may have",
+            hint="take it away from this host; `openssl rand -hex 32 > FILE` makes a token",
+        )
+    lines = [line.strip() for line in data.decode("ascii", "replace").splitlines() if line.strip()]
+    if not lines or len(lines) > MAX_TOKENS or not all(_TOKEN.fullmatch(line) for line in lines):
+        raise BadInput(f"token file {name}: not 1 to {MAX_TOKENS} tokens, one a line", hint=_HINT)
+    return [hashlib.sha256(line.encode()).digest() for line in lines]
+
+
+class Tokens:
+    """The tokens of a file, as it is now."""
+
+    def __init__(self, path: str, notice: Callable[[str], None] = lambda _: None) -> None:
+        self._path, self._notice = path, notice
+        self._stamp = _stamp(path)
+        self._known = parse(read_limited(path, MAX_FILE, "token file"), path)
+        self._looked = time.monotonic()
+
+    def accept(self, authorization: bytes | None) -> bool:
+        """Whether this is the value of an Authorization header with a token that counts."""
+        self._look()
+        scheme, _, token = (authorization or b"").partition(b" ")
+        given = hashlib.sha256(token.strip()).digest()
+        found = False
+        for known in self._known:
+            found |= hmac.compare_digest(known, given)
+        return found and scheme.lower() == b"bearer"
+
+    def _look(self) -> None:
+        if time.monotonic() - self._looked < LOOK:
+            return
+        self._looked = time.monotonic()
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._known = parse(read_limited(self._path, MAX_FILE, "token file"), self._path)
+            self._notice(f"token file {self._path}: read again")
+        except SealiftError as error:
+            self._notice(f"{error}; the tokens of before still count")
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,401 @@
+"""A storage host: who may ask it, what it says of its drives, and drives that come, go, hang and are exchanged."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import loops
+import mounted
+import pytest
+import serving
+import stuck_drive
+from serving import TOKEN
+
+from sealift.errors import BadInput, FormatError, Refused
+from sealift.stages import host_index
+from sealift.stages.serve import run, tokens
+
+OTHER = "f" * 40
+
+
+def until(what, seconds=10.0):
+    """Wait until it holds."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def card(host, name):
+    return host.ask(f"/{name}/sealift/drive.json")
+
+
+# Who may ask
+
+
+def test_nothing_answers_without_a_token_but_health(host):
+    name = host.names()[0]
+    paths = ["/", "/metrics", f"/{name}/sealift/drive.json", "/report/0", "/inspect/0123456789abcdef", "/nothing"]
+    wrong = [
+        {"Authorization": ""},
+        *({"Authorization": value} for value in (
+            "Bearer", "Bearer ", f"Bearer {OTHER}", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", TOKEN, f"Basic {TOKEN}",
+            "Bearer " + "a" * 9000, f"Bearer {TOKEN.upper()}", "Bearer \u00ff",
+        )),
+    ]  # fmt: skip
+    for path in paths:
+        for headers in wrong:
+            answer = host.ask(path, **headers)
+            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer"), (path, headers)
+    assert host.ask("/healthz", Authorization="").body == b"ok\n"
+    assert host.ask("/", Authorization=f"bearer {TOKEN}").status == 200
+
+
+def test_a_token_is_replaced_while_it_runs(drives, tmp_path):
+    file = serving.token_file(tmp_path, OTHER)
+    with serving.serving(drives[0], token=OTHER, file=file) as host:
+        assert host.ask("/").status == 200
+        serving.token_file(tmp_path, OTHER, TOKEN)
+        until(lambda: host.ask("/", Authorization=f"Bearer {TOKEN}").status == 200)
+        assert host.ask("/").status == 200, "both serve"
+        Path(file).write_text("no\n")
+        time.sleep(1.5)
+        assert host.ask("/").status == 200, "what cannot be read changes nothing"
+        serving.token_file(tmp_path, TOKEN)
+        until(lambda: host.ask("/").status == 401)
+        time.sleep(1.2)
+        host.ask("/")
+        assert sum("read again" in line for line in host.lines) == 2, "when it has changed, and no more"
+        assert not any(OTHER in line or TOKEN in line for line in host.lines)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n\n",
+        b"short\n",
+        b"x" * 600,
+        b"with a space in it\n",
+        b"\xff" * 20,
+        b"x" * 16 + b"\x00",
+        (b"y" * 20 + b"\n") * 65,
+    ],
+)
+def test_a_token_file_that_is_none(data):
+    with pytest.raises(BadInput, match="1 to 64 tokens"):
+        tokens.parse(data, "file")
+
+
+def test_a_token_file_that_is_an_identity_is_refused():
+    with pytest.raises(Refused, match="identity"):
+        tokens.parse(b"# created\nAGE-SECRET-KEY-1QQQQ\n", "file")
+
+
+# What is refused at the start
+
+
+def test_without_a_token_only_this_host_may_ask(drives):
+    code, said = serving.refused(drives[0], "--listen", "0.0.0.0:8443")
+    assert (code, "without a token" in said, "hint:" in said) == (1, True, True)
+    code, said = serving.refused(drives[0], "--listen", "[::]:8443")
+    assert code == 1
+
+
+def test_a_port_that_another_has(drives):
+    with serving.serving(drives[0]) as host:
+        code, said = serving.refused(drives[1], "--listen", f"127.0.0.1:{host.port}")
+        assert (code, "already in use" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "listen", ["", "8443", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:99999", "no.such.host.invalid:1", ":1", "x y:1"]
+)
+def test_addresses_that_are_none(drives, listen):
+    code, said = serving.refused(drives[0], "--listen", listen)
+    assert (code, "hint:" in said, "Traceback" in said) == (1, True, False)
+
+
+def test_addresses_of_this_host():
+    for listen, host in (("127.0.0.1", "127.0.0.1"), ("[::1]", "::1"), ("localhost", None)):
+        port = serving.free_port()
+        found = run.address(f"{listen}:{port}")
+        assert found[1] == port
+        assert host is None or found[0] == host
+        ready = run.Ready(*found, "https", None, [], run.Options([], ""))
+        assert ready.url in {f"https://127.0.0.1:{port}/", f"https://[::1]:{port}/"}
+
+
+def test_an_identity_on_a_storage_host_is_refused(drives, packed, tmp_path):
+    here = ("--listen", "127.0.0.1:8443")
+    identity = packed.origin.root / "identity"
+    assert serving.refused(drives[0], *here, "--token-file", identity)[0] == 5
+    assert serving.refused(drives[0], *here, "--tls-cert", identity, "--tls-key", identity)[0] == 5
+    code, said = serving.refused(drives[0], *here, SOME_KEY=identity.read_text())
+    assert (code, "SOME_KEY" in said, "AGE-SECRET" in said) == (5, True, False)
+    shutil.copy(identity, drives[1] / "key.txt")
+    code, said = serving.refused(*drives, *here)
+    assert (code, "key.txt" in said, "AGE-SECRET" in said) == (5, True, False)
+
+
+def test_an_identity_that_comes_later_keeps_its_drive_away(drives, packed):
+    aside = drives[1].with_name("aside")
+    drives[1].rename(aside)
+    drives[1].mkdir()
+    with serving.serving(*drives[:2]) as host:
+        assert len(host.names()) == 1
+        shutil.copy(packed.origin.root / "signing", aside / "id_ed25519")
+        drives[1].rmdir()
+        aside.rename(drives[1])
+        until(lambda: "private key" in host.index()["folders"][0]["trouble"])
+        assert len(host.names()) == 1
+        (drives[1] / "id_ed25519").unlink()
+        until(lambda: len(host.names()) == 2)
+
+
+def test_bad_files_are_told_without_a_traceback(drives, tmp_path):
+    here = ("--listen", "127.0.0.1:8443")
+    junk = tmp_path / "junk"
+    junk.write_bytes(os.urandom(100))
+    ca, cert, key = serving.certificates(tmp_path / "tls")
+    _, _, other = serving.certificates(tmp_path / "other")
+    for words in (
+        ("--tls-cert", cert), ("--tls-key", key), ("--tls-cert", cert, "--tls-key", other),
+        ("--tls-cert", junk, "--tls-key", key),
+        ("--tls-cert", cert, "--tls-key", tmp_path), ("--token-file", junk), ("--token-file", tmp_path / "none"),
+        ("--report", junk), ("--report", "/dev/zero"), ("--report", ca),
+    ):  # fmt: skip
+        code, said = serving.refused(drives[0], *here, *words)
+        assert (code, "sealift: error:" in said, "Traceback" in said) == (1, True, False), (words, said)
+    assert serving.refused(tmp_path / "no-such", *here)[0] == 1
+
+
+# What it says of itself
+
+
+def test_the_index_says_which_drive_stands_where(host, packed):
+    answer = host.ask("/")
+    assert answer.headers["content-type"] == "application/json"
+    index = host_index.decode(answer.body)
+    shipment = packed.origin.manifests()[0][0].shipment
+    assert [drive.name for drive in index.drives] == [f"{shipment}-g0s{slot}" for slot in range(3)]
+    for slot, drive in enumerate(index.drives):
+        assert (drive.mount, drive.shipment, drive.group, drive.slot) == (packed.origin.mounts[slot], shipment, 0, slot)
+        assert (drive.serial, drive.carrier, drive.number) == (f"SERd0{slot}", f"carrier-{slot}", slot + 1)
+        assert (drive.state, drive.trouble) == ("packed", "")
+        assert drive.total_bytes > 0
+
+
+def test_inspect_is_what_the_command_says(host, packed):
+    shipment = packed.origin.manifests()[0][0].shipment
+    said = json.loads(host.ask(f"/inspect/{shipment}").body)
+    done = subprocess.run(
+        [sys.executable, "-m", "sealift", "inspect", *packed.origin.mounts, "--json", "--shipment", shipment],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    expected = json.loads(done.stdout)
+    assert said["groups"] == expected["groups"]
+    assert said["groups"][0]["missing"] == []
+    assert host.ask("/inspect/" + "0" * 16).status == 503
+
+
+def test_a_report_of_verify_is_served_as_it_is_and_read_again(drives, packed, tmp_path):
+    words = ["verify", str(drives[0]), "--seal", str(packed.seal_file), "--allowed-signers", str(packed.allowed)]
+    said = subprocess.run([sys.executable, "-m", "sealift", *words, "--json"], capture_output=True, check=False).stdout
+    report = tmp_path / "report.json"
+    report.write_bytes(said)
+    with serving.serving(drives[0], reports=(str(report),)) as host:
+        (row,) = host.index()["reports"]
+        assert (row["number"], row["state"]) == (0, "unseen")
+        assert host.ask("/report/0").body == said
+        assert host.ask("/report/1").status == 404
+        report.write_bytes(b"{}")
+        assert host.index()["reports"] == []
+        assert host.ask("/report/0").status == 404
+        report.with_name("new").write_bytes(said + b"\n")
+        report.with_name("new").rename(report)
+        assert host.ask("/report/0").body == said + b"\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: index | {"more": 1},
+        lambda index: index | {"type": "sealift-other"},
+        lambda index: index | {"drives": index["drives"] * 2},
+        lambda index: index | {"host": "a\nb"},
+        lambda index: index | {"at": "yesterday"},
+        lambda index: index | {"drives": [index["drives"][0] | {"name": "../../etc"}]},
+        lambda index: index | {"drives": [index["drives"][0] | {"slot": 255}]},
+        lambda index: index | {"drives": [index["drives"][0] | {"mount": "x" * 3000}]},
+    ],
+)
+def test_an_index_that_is_none(host, change):
+    good = host.index()
+    host_index.decode(json.dumps(good).encode())
+    with pytest.raises(FormatError):
+        host_index.decode(json.dumps(change(good)).encode())
+    for data in (b"", b"[]", b"\xff", b"[" * 100_000, b" " * (host_index.MAX_INDEX + 1)):
+        with pytest.raises(FormatError):
+            host_index.decode(data)
+
+
+# Drives that come and go
+
+
+def test_a_drive_that_is_pulled_and_one_that_comes(drives):
+    away = drives[1].with_name("away")
+    with serving.serving(*drives) as host:
+        names = host.names()
+        drives[1].rename(away)
+        assert card(host, names[1]).status == 503, "by the next request, not by the next look"
+        assert card(host, names[0]).status == card(host, names[2]).status == 200
+        until(lambda: host.names() == [names[0], names[2]])
+        assert host.index()["folders"][0]["mount"] == str(drives[1])
+        assert card(host, names[1]).status == 503
+        assert card(host, names[1]).headers["retry-after"]
+        assert card(host, names[1][:-1] + "9").status == 404, "what was never here"
+        away.rename(drives[1])
+        until(lambda: card(host, names[1]).status == 200)
+        assert [line for line in host.lines if line.endswith(f"{names[1]} is gone")]
+
+
+def test_a_drive_in_another_bay_keeps_its_address(drives):
+    empty = drives[0].with_name("empty")
+    empty.mkdir()
+    with serving.serving(drives[0], empty) as host:
+        (name,) = host.names()
+        empty.rmdir()
+        drives[0].rename(empty)
+        drives[0].mkdir()
+        until(lambda: card(host, name).status == 200)
+        assert host.index()["drives"][0]["mount"] == str(empty)
+
+
+def test_a_drive_that_is_exchanged_is_never_served_under_the_others_name(drives):
+    with serving.serving(drives[0]) as host:
+        (name,) = host.names()
+        drives[0].rename(drives[0].with_name("first"))
+        drives[1].rename(drives[0])
+        answer = card(host, name)
+        assert answer.status == 503, answer.body
+        until(lambda: host.names() == [name[:-1] + "1"])
+        assert json.loads(card(host, name[:-1] + "1").body)["slot"] == 1
+
+
+def test_two_drives_that_say_the_same_have_two_names(drives):
+    shutil.rmtree(drives[1])
+    shutil.copytree(drives[0], drives[1])
+    shutil.rmtree(drives[2] / "sealift")
+    with serving.serving(*drives, drives[0]) as host:
+        first, second = host.names()
+        assert second == f"{first}.2"
+        assert card(host, second).body == card(host, first).body
+        shutil.rmtree(drives[0] / "sealift")
+        until(lambda: host.names() == [second])
+
+
+def test_a_folder_that_is_given_twice_is_one(drives, tmp_path):
+    (tmp_path / "link").symlink_to(drives[1])
+    mounts = [str(drives[1]), f"{drives[0]}/", str(tmp_path / "link"), str(drives[0]), str(drives[2])]
+    assert run._folders(mounts) == [mounts[0], mounts[1], mounts[4]]
+
+
+def test_a_drive_without_a_card_is_served_all_the_same(drives):
+    (drives[0] / "sealift/drive.json").write_text("rotten")
+    with serving.serving(drives[0]) as host:
+        (row,) = host.index()["drives"]
+        assert row["name"].startswith("unnamed-")
+        assert (row["state"], row["shipment"]) == ("damaged", None)
+        assert host.ask(f"/{row['name']}/sealift/manifest.json").status == 200
+
+
+@pytest.mark.root
+def test_real_mounts_come_and_go_while_it_runs(drives, tmp_path):
+    loops.need_loops()
+    place = tmp_path / "bay"
+    place.mkdir()
+    with serving.serving(place) as host:
+        assert host.names() == []
+        for number in (0, 1):
+            subprocess.run(["mount", "--bind", drives[number], place], check=True)
+            try:
+                until(host.names)
+                (name,) = host.names()
+                connection = host.connection()
+                connection.request("GET", f"/{name}/sealift/packs.bin")
+                assert connection.getresponse().read() == (drives[number] / "sealift/packs.bin").read_bytes()
+            finally:
+                subprocess.run(["umount", place], check=True)  # not lazily: nothing holds it
+            connection.request("GET", f"/{name}/sealift/packs.bin")
+            assert connection.getresponse().status == 503
+            connection.close()
+            until(lambda: not host.names())
+
+
+def test_a_drive_whose_reads_fail_is_told_and_the_others_are_served(drives, tmp_path):
+    mounted.need_fuse()
+    place = tmp_path / "bad"
+    with stuck_drive.stuck(drives[0], place) as daemon, serving.serving(place, drives[1]) as host:
+        bad, good = host.names()
+        path = f"/{bad}/sealift/{serving.first_pack(drives[0])}"
+        assert host.ask(path).status == 200
+        (drives[0] / ".fails").touch()
+        answer = host.ask(path)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        row = next(each for each in host.index()["drives"] if each["name"] == bad)
+        assert "input/output error" in row["trouble"]
+        up = {line for line in host.ask("/metrics").body.decode().splitlines() if line.startswith("sealift_drive_up{")}
+        assert up == {f'sealift_drive_up{{drive="{bad}"}} 0', f'sealift_drive_up{{drive="{good}"}} 1'}
+        assert card(host, good).status == 200
+        (drives[0] / ".fails").unlink()
+        assert host.ask(path).status == 200
+        assert next(each for each in host.index()["drives"] if each["name"] == bad)["trouble"] == ""
+        daemon.kill()  # and now it is gone for good: its mount is still there, and says so to everybody who asks
+        until(lambda: host.names() == [good])
+        assert host.ask(path).status == 503
+        assert "not connected" in host.index()["folders"][0]["trouble"]
+
+
+@pytest.mark.long
+def test_a_drive_that_hangs_keeps_nobody_else(drives, tmp_path):
+    mounted.need_fuse()
+    place = tmp_path / "stuck"
+    with stuck_drive.stuck(drives[0], place) as daemon, serving.serving(place, drives[1]) as host:
+        hung, good = host.names()
+        assert card(host, hung).status == 200
+        daemon.send_signal(signal.SIGSTOP)
+        waiting = [host.connection() for _ in range(30)]
+        for connection in waiting:
+            connection.request("GET", f"/{hung}/sealift/drive.json")
+        begun = time.monotonic()
+        assert card(host, good).status == 200
+        assert time.monotonic() - begun < 2
+        for connection in waiting:
+            connection.sock.settimeout(40)
+            assert connection.getresponse().status == 503
+            connection.close()
+        begun = time.monotonic()
+        assert card(host, hung).status == 503
+        assert time.monotonic() - begun < 2, "while it hangs it is not waited for"
+        assert "does not answer" in next(row for row in host.index()["drives"] if row["name"] == hung)["trouble"]
+        assert host.ask(f"/inspect/{good[:16]}").status == 200
+        daemon.send_signal(signal.SIGCONT)
+        until(lambda: card(host, hung).status == 200)
+        daemon.send_signal(signal.SIGSTOP)
+        connection = host.connection()
+        connection.request("GET", f"/{hung}/sealift/drive.json")
+        time.sleep(0.5)
+        host.process.send_signal(signal.SIGTERM)
+        time.sleep(25)
+        with serving.serving(place, drives[1]) as another:  # while it hangs: it is told, and the others are served
+            assert another.names() == [good]
+            assert another.index()["folders"][0]["trouble"] == "it does not answer"
+        daemon.send_signal(signal.SIGCONT)
+        assert host.process.wait(timeout=30) == 0
+        connection.close()

@@ -68,17 +68,10 @@ class OneDrive:
     def record(self, stripe, role):
         return self.signed
 
-    def fetch(self, stripe, role, offset, length):
-        data = self._data[offset : offset + length]
-        return data if len(data) == length else None
-
-    def fetch_into(self, stripe, role, offset, buffer):
-        data = self.fetch(stripe, role, offset, len(buffer))
-        buffer[:] = data or bytes(len(buffer))
-        return data is not None
-
-    def guess_into(self, stripe, role, offset, buffer):
-        return False
+    def read_into(self, stripe, role, offset, buffer):
+        data = self._data[offset : offset + len(buffer)]
+        buffer[: len(data)] = data
+        return "drive" if len(data) == len(buffer) else None
 
     def will_need(self, stripe, role, offset, length):
         pass

@@ -77,21 +77,25 @@ class PackReader:
     def _header(self) -> tuple[bytes, int]:
         """The bytes of the header whose digest the manifest binds, with the nonce."""
         length = min(_HEAD, self._record.length)
-        for attempt in range(3):
-            raw = self._group.fetch(self._stripe, self._role, 0, length) if attempt == 0 else None
-            if attempt:
-                length = self._record.length if attempt == 2 else length
-                length = min(length, age.MAX_HEADER + age.NONCE)
-                raw = self._group.verified(self._stripe, self._role, 0, length)
-            if raw is None:
-                continue
-            try:
-                start = age.parse_header(raw).payload_start
-            except AgeError:
-                continue
-            if start <= len(raw) and blake3(raw[:start]).digest() == self._record.header:
-                return raw, start
+        raw = bytearray(length)
+        came = self._group.read_into(self._stripe, self._role, 0, memoryview(raw))
+        if came is not None and (start := self._signed_start(raw)):
+            if came == "rebuilt":
+                self._group.count_rebuilt(self._stripe, self._role, 0, length)
+            return bytes(raw), start
+        for most in (length, self._record.length):
+            good = self._group.verified(self._stripe, self._role, 0, min(most, age.MAX_HEADER + age.NONCE))
+            if start := self._signed_start(good):
+                return good, start
         raise FormatError(f"the age header of pack {self._stripe}/{self._role} is not the one that was signed")
+
+    def _signed_start(self, raw: bytes | bytearray) -> int:
+        """Where the payload begins behind the signed header; 0 where that is not what `raw` begins with."""
+        try:
+            start = age.parse_header(bytes(raw)).payload_start
+        except AgeError:
+            return 0
+        return start if start <= len(raw) and blake3(raw[:start]).digest() == self._record.header else 0
 
     def read(self, start: int, end: int) -> bytes:
         """Plaintext bytes start..end-1, every chunk authenticated. Lost, FormatError."""
@@ -127,24 +131,21 @@ class PackReader:
             buffers.sealed = bytearray(stop - at)
             buffers.plain = bytearray((last - first + 1) * age.CHUNK)
         sealed, plain = memoryview(buffers.sealed)[: stop - at], memoryview(buffers.plain)
-        rebuilt = False
-        there = self._group.fetch_into(self._stripe, self._role, at, sealed)
-        if not there:
-            there = rebuilt = self._group.guess_into(self._stripe, self._role, at, sealed)
+        came = self._group.read_into(self._stripe, self._role, at, sealed)
         done = 0
         for index in range(first, last + 1):
             offset = (index - first) * age.SEALED_CHUNK
             piece = sealed[offset : offset + age.SEALED_CHUNK]
             target = plain[done : done + len(piece) - age.TAG]
             try:
-                if not there:
+                if came is None:
                     raise AgeError("not read")
                 self._opener.open_chunk(index, piece, target, last=index == self._last)
             except AgeError:
                 good = self._group.verified(self._stripe, self._role, at + offset, len(piece))
                 self._opener.open_chunk(index, good, target, last=index == self._last)
             done += len(target)
-        if rebuilt:
+        if came == "rebuilt":
             self._group.count_rebuilt(self._stripe, self._role, at, stop - at)
         buffers.holds = self
         return plain[:done]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from sealift.drives import locations
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
@@ -67,17 +68,17 @@ def survey(
     seal: dict[str, bytes] | None = None,
     shipment: str | None = None,
 ) -> Survey:
-    """Look at every location (a mounted folder, s3://BUCKET/PREFIX) or drive and say what is here.
+    """Look at every location (drives.locations: a folder, an address, a locations file) or drive; say what is here.
 
     `seal` are the five files of a seal that was sent ahead (trust.load_seal); without it, a seal on the
     drives serves when it holds. With `allowed` signatures are checked against it; without, only that they are
-    whole. Raises BadInput for a place that is none, DriveFault where all are object stores and none answers, and
+    whole. Raises BadInput for a place that is none, DriveFault where all are in other hosts and none answers, and
     Refused when the seal given does not hold.
     """
     views, notices = _open(places)
     with ThreadPoolExecutor(max_workers=min(32, len(views) or 1)) as pool:
         faults = list(pool.map(_look, views))
-    if faults[0] is not None and all(faults) and all(locations.is_store(view.mount) for view in views):
+    if faults[0] is not None and all(faults) and all(isinstance(view.drive, RemoteDrive) for view in views):
         raise faults[0]
     found = Survey(shipment, views, [], None, None, None, [], notices)
     expected = shipment or _majority(views, Checker(allowed, None))
@@ -181,13 +182,17 @@ def _open(places: Sequence[str | Drive]) -> tuple[list[DriveView], list[str]]:
         if not isinstance(place, str):
             views.append(DriveView(place.mount, place))
             continue
-        drive = locations.open_drive(place)
-        key = locations.identity(place)
-        if key in seen:
-            notices.append(f"{place} is the same place as {seen[key]}; it is read once")
-            continue
-        seen[key] = place
-        views.append(DriveView(drive.mount, drive))
+        drives, told = locations.open_drives(place)
+        notices += told
+        for drive in drives:
+            key = locations.place_of(drive)
+            if key in seen:
+                notices.append(f"{drive.mount} is the same place as {seen[key]}; it is read once")
+                continue
+            seen[key] = drive.mount
+            views.append(DriveView(drive.mount, drive))
+    if len(views) > MAX_MOUNTS:
+        raise BadInput(f"{len(views)} drives; at most {MAX_MOUNTS} are allowed")
     return views, notices
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from sealift.drives import http_client as client
@@ -49,18 +48,16 @@ class HttpReadFile(RemoteFile):
 
     def __init__(self, drive: HttpDrive, name: str) -> None:
         self._drive, self._name = drive, name
-        self._meta: Meta | None = None
-        self._lock = threading.Lock()
+        self._seen: dict[str, Meta] = {}  # of the answer that came first
         self.key = drive.web.path, name, id(self)
 
     def look(self) -> Meta:
         """What the host says of the file, which is the one that is read from now on. DriveFault."""
-        if self._meta is None:
+        if not self._seen:
             doing = f"opening {self._name}"
             if not self._is_same(self._drive.head(self._name, doing)):
                 raise self._drive.fault(doing, REPLACED)
-        assert self._meta is not None
-        return self._meta
+        return self._seen["first"]
 
     @property
     def ranges(self) -> Ranges:
@@ -75,7 +72,8 @@ class HttpReadFile(RemoteFile):
     @property
     def known_length(self) -> int | None:
         """None before anything of it was asked for."""
-        return None if self._meta is None else self._meta.length
+        first = self._seen.get("first")
+        return None if first is None else first.length
 
     @property
     def stamp(self) -> tuple[int, ...]:
@@ -112,9 +110,7 @@ class HttpReadFile(RemoteFile):
 
     def _is_same(self, meta: Meta) -> bool:
         """Whether it is the file that was seen first."""
-        with self._lock:
-            self._meta = self._meta or meta
-            return self._meta.is_of(meta)
+        return self._seen.setdefault("first", meta).is_of(meta)
 
 
 class HttpDrive(RemoteDrive):
@@ -123,7 +119,7 @@ class HttpDrive(RemoteDrive):
     def __init__(self, way: Way | str, *, patience: float = client.PATIENCE) -> None:
         self.way = Way(way) if isinstance(way, str) else way
         self.web, self._patience = web(self.way.at), patience
-        self.at = self.way.at
+        self.at, self.host_name = self.way.at, self.web.origin
         self.mount = self.way.name or self.way.at
         self.traffic = Traffic()
         self._host: Host | None = None

@@ -60,6 +60,17 @@ def _open(row: forms.DriveRow, folder: str, requests: int) -> Drive:
     return LocalDrive(os.path.join(folder, row.at))
 
 
+def open_to_write(location: str) -> Drive:
+    """The same, where something is to be written; BadInput where that cannot be, too."""
+    drive = open_drive(location)
+    if forms.scheme_of(location) in {"http", "https"}:
+        raise BadInput(
+            f"{location} is read over HTTP, and nothing is written there",
+            hint="give the folder in which the drive is mounted, on the host where it stands",
+        )
+    return drive
+
+
 def open_drives(location: str) -> tuple[list[Drive], list[str]]:
     """The drive at a location, or all drives of a locations file; and what of that cannot be used, in words.
 

@@ -255,7 +255,7 @@ class ObjectDrive(RemoteDrive):
     def __init__(self, location: str, *, patience: float = PATIENCE, name: str = "", requests: int = THREADS) -> None:
         self.place, self._patience = parse(location), patience
         self._given = location, name, requests
-        self.at = location
+        self.at, self.host_name = location, endpoint() or "s3://"
         self.mount = name or location  # as it was given, as a folder's is
         self.traffic = Traffic()
         self._client: Client | None = None

@@ -13,6 +13,7 @@ makes Ranges of its own.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import weakref
@@ -99,17 +100,20 @@ class Workers:
 
 @dataclass
 class Traffic:
-    """What a location was asked for and gave, since it was opened in this process."""
+    """What a location was asked for and gave, in this process since it was opened."""
 
     requests: int = 0
     retries: int = 0  # requests that were sent again
     bytes: int = 0  # of files, without headers
 
     def __post_init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._pid = threading.Lock(), os.getpid()
 
     def add(self, *, requests: int = 0, retries: int = 0, size: int = 0) -> None:
-        """Count."""
+        """Count; a forked child counts its own, and its parent's lock may be held by a thread that is not here."""
+        if self._pid != os.getpid():
+            self.requests = self.retries = self.bytes = 0
+            self.__post_init__()
         with self._lock:
             self.requests += requests
             self.retries += retries
@@ -120,6 +124,7 @@ class RemoteDrive(ABC):
     """A drives.base.Drive that is reached over a network: its address, and what it was asked for and gave."""
 
     at: str
+    host_name: str  # the same of all that stands in one host
     traffic: Traffic
 
     def check(self) -> None:  # noqa: B027 -- most have nothing to check

@@ -156,13 +156,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _lie(self, fault: str, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
         told = dict(headers)
         length = int(told.get("Content-Length", "0"))
-        self.close_connection = fault not in {"range", "encoded", "newer"}
+        self.close_connection = fault not in {"range", "encoded", "newer", "behind"}
         if fault == "range":
             told["Content-Range"] = told.get("Content-Range", "bytes 0-1/2").replace("bytes ", "bytes 1")
         elif fault == "longer":
             data, length = data + bytes(100_000), len(data) + (1 << 40)
-        elif fault == "behind":
-            data += b"HTTP/1.1 206 Partial Content\r\nContent-Length: 4\r\n\r\nEVIL"
         elif fault == "encoded":
             told["Content-Encoding"] = "gzip"
         elif fault == "newer":
@@ -172,6 +170,8 @@ class _Handler(BaseHTTPRequestHandler):
             told["Content-Length"] = str(length)
         head = f"HTTP/1.1 {status} OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "\r\n"
         self._send(head.encode("latin-1"), slowly=fault == "head")
+        if fault == "behind":  # what would be taken for the answer to the same request, if it came again
+            data += head.encode("latin-1") + bytes(len(data))
         if self.command != "HEAD":
             self._send(data, slowly=fault == "dribble")
 

@@ -22,8 +22,10 @@ import io
 import os
 import random
 import re
+import select
 import socket
 import ssl
+import struct
 import threading
 import time
 import weakref
@@ -44,6 +46,7 @@ _CONNECT = 5.0
 _SILENT = 10.0  # seconds without a byte
 _SLOWEST = 256 << 10  # bytes a second, beside _SILENT for a whole request: a longer one has longer
 _IDLE = 50.0  # seconds for which a connection is kept; servers let go after 60 or so
+_HEAD = 16 << 10  # bytes that are received at a time until a body begins
 _LITTLE = 64 << 10  # bytes of an answer that nobody wants, which are read so that the connection can be used again
 _BACKOFF, _MOST_BACKOFF = 0.1, 3.0
 
@@ -74,6 +77,7 @@ _BY_STATUS = {
     412: REPLACED,
 }
 _AGAIN_AT = {408, 425, 429, 500, 502, 503, 504, 507, 508, 509}
+_TIMEVAL = struct.Struct("@ll")
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _NO_RANGE = re.compile(r"bytes \*/(\d{1,19})")
 
@@ -111,14 +115,13 @@ class _Raw(io.RawIOBase):
 
     def __init__(self, line: _Timed) -> None:
         super().__init__()
-        self._line, self._held = line, line.socket.makefile("rb", buffering=0)
+        self.line, self._held = line, line.socket.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        self._line.hurry()
-        return self._line.socket.recv_into(buffer)
+        return self.line.receive(buffer)
 
     def close(self) -> None:
         self._held.close()
@@ -130,22 +133,46 @@ class _Timed:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket, self.deadline = sock, 0.0
+        self._encrypted = isinstance(sock, ssl.SSLSocket)
 
-    def hurry(self) -> None:
-        """Have the next operation end in time. TimeoutError."""
+    def _left(self) -> float:
+        """Seconds; TimeoutError."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        self.socket.settimeout(min(left, _SILENT))
+        return left
+
+    def receive(self, buffer: Any, *, whole: bool = False) -> int:
+        """What has come, or with `whole` as much as there is room for, in as few calls as can be; OSError.
+
+        The kernel keeps the time then (SO_RCVTIMEO, socket(7)): Python's own timeouts return with every packet, and a
+        thread that wants the interpreter so often waits for those that decipher.
+        """
+        left = self._left()
+        if self._encrypted:
+            self.socket.settimeout(min(left, _SILENT))
+            return self.socket.recv_into(buffer)
+        self.socket.settimeout(None)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(left), int(left % 1 * 1e6) + 1))
+        try:
+            return self.socket.recv_into(buffer, 0, socket.MSG_WAITALL if whole else 0)
+        except BlockingIOError:
+            raise TimeoutError from None
+
+    def is_readable(self) -> bool:
+        """Whether something has come, or its end."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def sendall(self, data: Any) -> None:
         """As of a socket."""
-        self.hurry()
+        self.socket.settimeout(min(self._left(), _SILENT))
         self.socket.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """What it receives."""
-        return io.BufferedReader(_Raw(self), 32 << 10)
+        return io.BufferedReader(_Raw(self), _HEAD)
 
     def close(self) -> None:
         """As of a socket."""
@@ -181,7 +208,7 @@ class Answer:
     """The head of an answer, and its body, of which no more is read than is asked for."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
-        self._response = response
+        self._response: Any = response  # typeshed does not know that its fp has what _Timed gave
         self.status: int = response.status
         self.headers = response.headers
 
@@ -192,13 +219,18 @@ class Answer:
         return int(said) if re.fullmatch(r"\d{1,19}", said) else None
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view`; how many bytes came. OSError, HTTPException."""
-        done = 0
+        """Fill `view` from a body whose length is known; how many bytes came. OSError, HTTPException."""
+        response, left = self._response, self._response.length or 0
+        view = view[:left]
+        if not len(view):
+            return 0
+        done: int = response.fp.readinto(view[: len(response.fp.peek(1))])  # what came with the head
         while done < len(view):
-            count = self._response.readinto(view[done:])
+            count = response.fp.raw.line.receive(view[done:], whole=True)
             if not count:
                 break
             done += count
+        response.length = left - done
         return done
 
     @property
@@ -262,8 +294,8 @@ class Host:
         while True:
             with self._lock:
                 kept = self._idle.pop() if self._idle else None
-            if kept is not None and time.monotonic() - kept.last > _IDLE:
-                kept.close()
+            if kept is not None and (time.monotonic() - kept.last > _IDLE or kept.sock.is_readable()):
+                kept.close()  # the host has closed it, or sent what nobody had asked for
                 continue
             connection = kept or _Connection(self._web, self._context)
             try:

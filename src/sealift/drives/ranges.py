@@ -232,19 +232,32 @@ class Asked:
         """Whether all have come, or failed, within so many seconds."""
         return not wait(self.futures, seconds).not_done
 
-    def into(self, buffer: memoryview) -> int:
-        """Copy them; how many there are: fewer only at the end of the file. DriveFault."""
-        end = self._start
+    def parts(self) -> list[tuple[int, memoryview]]:
+        """Where they are in memory, each part with its place among them, without gaps; DriveFault.
+
+        Fewer than were asked for only at the end of the file. The memory is used again when nobody holds this.
+        """
+        found: list[tuple[int, memoryview]] = []
         for each in self._fetches:
             low, high = max(self._start, each.start), min(self._stop, each.stop)
             # room was made in the memory of its host before a thread had begun with it
             got = self._file.fetch(each.start, each.stop) if each.coming.cancelled() else each.coming.result()
             data = got.view if isinstance(got, Lent) else memoryview(got)
-            part = data[low - each.start : high - each.start]
-            buffer[low - self._start : low - self._start + len(part)] = part
-            end = max(end, low + len(part))
+            found.append((low - self._start, data[low - each.start : high - each.start]))
         self._file.ranges.used(self._file.key, self._fetches, self._stop)
-        return end - self._start
+        return sorted(found, key=_place)
+
+    def into(self, buffer: memoryview) -> int:
+        """Copy them; how many there are: fewer only at the end of the file. DriveFault."""
+        end = 0
+        for place, part in self.parts():
+            buffer[place : place + len(part)] = part
+            end = max(end, place + len(part))
+        return end
+
+
+def _place(part: tuple[int, memoryview]) -> int:
+    return part[0]
 
 
 class RemoteFile(ABC):

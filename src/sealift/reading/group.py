@@ -1,6 +1,6 @@
 """Bytes of a group's packs: read from a drive where they are good, rebuilt from the stripe where they are not.
 
-    read_into   bytes of a pack as its drive gives them, or by parity from what others give: not checked
+    read        bytes of a pack as its drive gives them, or by parity from what others give: not checked
     verified    bytes of a pack, checked block by block against the signed hashes, rebuilt where needed
 
 A drive in another host that is slow is raced against parity (hedge.py), and its bytes are what came first.
@@ -34,11 +34,10 @@ from sealift.formats.manifest import (
     PACKS,
     PackRecord,
 )
-from sealift.reading.hedge import SLOW_IN_A_ROW, Hedge
+from sealift.reading.hedge import SLOW_IN_A_ROW, Got, Hedge
 
 if TYPE_CHECKING:
     from sealift.drives.base import Drive, ReadFile
-    from sealift.reading.hedge import Came
     from sealift.reading.survey_views import GroupView
 
 _OPEN_FILES = 64
@@ -191,10 +190,10 @@ class GroupReader:
         for key in [key for key in self._files if key[0] == id(drive)]:
             del self._files[key]
 
-    def _note_pace(self, drive: Drive, came: Came | None) -> None:
+    def _note_pace(self, drive: Drive, got: Got | None) -> None:
         """Parity was faster than a drive, or was not; one that is slow time and again rests."""
         with self._lock:
-            if came != "hedged":
+            if got is None or got.came != "hedged":
                 del self._slow[id(drive)]
                 return
             first = drive.mount not in self.hedged
@@ -219,37 +218,38 @@ class GroupReader:
                 if each.slot not in self.drives:
                     log.warning(_REBUILT_OF, each.id, each.serial, "is not here")
 
-    def read_into(self, stripe: int, role: int, offset: int, buffer: memoryview) -> Came | None:
-        """Fill `buffer` from `offset` of a pack, unchecked: from a drive, or by parity if none has it, or none in time.
+    def read(self, stripe: int, role: int, offset: int, buffer: memoryview) -> Got | None:
+        """len(buffer) bytes at `offset` of a pack, unchecked: from a drive, or by parity if none has them, or in time.
 
-        None if neither gives all of it. Who finds that what was `rebuilt` is good says `count_rebuilt`.
+        They are in `buffer`, or elsewhere in memory. None if neither gives all of it. Who finds that what was `rebuilt`
+        is good says `count_rebuilt`.
         """
         slow: list[str] = []
         for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ()):
-            came = self._read_from(drive, stripe, role, offset, buffer)
-            if came is not None:
-                return came
+            got = self._read_from(drive, stripe, role, offset, buffer)
+            if got is not None:
+                return got
             if self._slow[id(drive)] >= SLOW_IN_A_ROW:  # and so was not asked
                 slow.append(drive.mount)
         if not self._guess_into(stripe, role, offset, buffer):
             return None
         with self._lock:
             self.hedged.update(slow)
-        return "hedged" if slow else "rebuilt"
+        return Got("hedged" if slow else "rebuilt", [(0, buffer)])
 
-    def _read_from(self, drive: Drive, stripe: int, role: int, offset: int, buffer: memoryview) -> Came | None:
+    def _read_from(self, drive: Drive, stripe: int, role: int, offset: int, buffer: memoryview) -> Got | None:
         held = self._handle(drive, stripe, role)
         if held is None:
             return None
         try:
             if not isinstance(held.file, RemoteFile):
-                return "drive" if held.readinto_at(offset, buffer) == len(buffer) else None
-            came = self._hedge.read(held.file, offset, buffer, partial(self._guess_into, stripe, role, offset))
+                return Got("drive", [(0, buffer)]) if held.readinto_at(offset, buffer) == len(buffer) else None
+            got = self._hedge.read(held.file, offset, len(buffer), partial(self._guess_into, stripe, role, offset))
         except DriveFault as error:
             self._failed(drive, error, stripe, role)
             return None
-        self._note_pace(drive, came)
-        return came
+        self._note_pace(drive, got)
+        return got
 
     def will_need(self, stripe: int, role: int, offset: int, length: int) -> None:
         """These bytes of a pack will be asked for soon: its drive may begin to read them."""

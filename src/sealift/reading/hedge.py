@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from sealift.drives.ranges import Workers
 from sealift.errors import FormatError
@@ -25,6 +25,25 @@ if TYPE_CHECKING:
 
 Came: TypeAlias = Literal["drive", "rebuilt", "hedged"]
 """Where bytes came from: their drive; parity, for the drive has not got them; parity, for it was slow."""
+
+
+class Got(NamedTuple):
+    """Bytes where they are in memory, part by part without gaps, each with its place among them; nothing is copied."""
+
+    came: Came
+    parts: list[tuple[int, memoryview]]
+    held: object = None  # what keeps the memory
+
+    def piece(self, start: int, length: int) -> memoryview:
+        """`length` of the bytes from `start`, copied only where they lie in two parts."""
+        for place, part in self.parts:
+            if place <= start < place + len(part):
+                piece = part[start - place : start - place + length]
+                if len(piece) == length:
+                    return piece
+                return memoryview(bytes(piece) + bytes(self.piece(start + len(piece), length - len(piece))))
+        raise IndexError(start)
+
 
 SLOW_IN_A_ROW = 3
 _SOONEST, _LATEST = 0.25, 5.0  # seconds after which parity is asked, too
@@ -64,34 +83,30 @@ class Hedge:
         """End its threads."""
         self._workers.close()
 
-    def read(
-        self, file: RemoteFile, offset: int, buffer: memoryview, rebuild: Callable[[memoryview], bool]
-    ) -> Came | None:
-        """Fill `buffer` from a file, or by `rebuild`, which says whether it could, where that is faster or all that is.
+    def read(self, file: RemoteFile, offset: int, length: int, rebuild: Callable[[memoryview], bool]) -> Got | None:
+        """Bytes of a file, or what `rebuild` fills a buffer with (it says whether it could), if faster or all that is.
 
         None: the file ends before. DriveFault, where the file could not be read and nothing could be rebuilt.
         """
-        asked, begun = file.ask(offset, len(buffer)), time.monotonic()
+        asked, begun = file.ask(offset, length), time.monotonic()
         hedge: Future[memoryview | None] | None = None
         if not asked.wait(self.pace.patience):
-            hedge = self._workers.submit(lambda: _rebuilt(rebuild, len(buffer)))
+            hedge = self._workers.submit(lambda: _rebuilt(rebuild, length))
             while not asked.wait(0) and not hedge.done():
                 wait([*(each for each in asked.futures if not each.done()), hedge], return_when=FIRST_COMPLETED)
             if not asked.wait(0) and (data := hedge.result()) is not None:
                 self.pace.add(time.monotonic() - begun)
-                buffer[:] = data
-                return "hedged"
+                return Got("hedged", [(0, data)])
             asked.wait()
         try:
-            whole = asked.into(buffer) == len(buffer)
+            parts = asked.parts()
         except Exception:
             data = None if hedge is None else hedge.result()
             if data is None:
                 raise
-            buffer[:] = data
-            return "rebuilt"
+            return Got("rebuilt", [(0, data)])
         self.pace.add(time.monotonic() - begun)
-        return "drive" if whole else None
+        return Got("drive", parts, asked) if sum(len(part) for _, part in parts) == length else None
 
 
 def _rebuilt(rebuild: Callable[[memoryview], bool], length: int) -> memoryview | None:

@@ -437,6 +437,18 @@ def test_a_host_that_hangs_while_a_shipment_is_opened(origin, seal, content, tmp
             assert everything(shipment) == content
 
 
+def test_hosts_whose_packs_hang_do_not_hold_up_opening(origin, seal, hosts, quick, monkeypatch):
+    monkeypatch.setattr(http_client, "_SILENT", 40.0)
+    for each in hosts[:2]:
+        each.plan = packs_only("hang")
+    begun = time.monotonic()
+    with origin.shipment([at(hosts, each) for each in range(N)], seal) as shipment:
+        assert time.monotonic() - begun < 10
+        assert sorted(shipment.groups[0].reader.drives) == list(range(N)), "what they say of themselves is taken"
+    for each in hosts[:2]:
+        assert sum("/packs/" in path for _, path in each.seen) <= 2
+
+
 def test_a_slow_host_of_those_that_parity_needs_is_gone_around(origin, seal, hosts, content, quick, monkeypatch):
     """One drive is lost, so that every stripe is rebuilt; one of the others is slow, and there is one to spare."""
     with origin.shipment([at(hosts, each) for each in range(1, N)], seal) as shipment:

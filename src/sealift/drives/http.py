@@ -155,6 +155,7 @@ class HttpDrive(RemoteDrive):
         read: Callable[[Answer], T],
         headers: dict[str, str] | None = None,
         length: int = 0,
+        patience: float | None = None,
     ) -> T:
         """What `read` makes of the answer to a request for a file, sent as often as it is worth while; DriveFault."""
         path = f"{self.web.path}{ROOT}/{name}"
@@ -169,7 +170,7 @@ class HttpDrive(RemoteDrive):
         while True:
             token = self._secret()[0]
             try:
-                return client.patiently(once, self.traffic, self._patience)  # type: ignore[no-any-return]
+                return client.patiently(once, self.traffic, patience or self._patience)  # type: ignore[no-any-return]
             except Failed as failed:
                 trouble = failed.trouble
             if trouble is not client.TOKEN or not self._is_renewed(token):
@@ -205,8 +206,12 @@ class HttpDrive(RemoteDrive):
     # Reading
 
     def exists(self) -> bool:
-        """Whether the host has one of the files that say what a drive is: nothing else can be asked for by no name."""
-        return self.size(MANIFEST) is not None or self.size(CARD) is not None
+        """Whether the host has one of the files that say what a drive is: others cannot be asked for by no name.
+
+        A host that does not answer is not asked for long: many locations are opened together, and the others wait.
+        """
+        soon = min(self._patience, client.GONE)
+        return self._size(MANIFEST, soon) is not None or self._size(CARD, soon) is not None
 
     def read_small(self, name: str, limit: int) -> bytes | None:
         """The whole file, None when there is none."""
@@ -230,6 +235,9 @@ class HttpDrive(RemoteDrive):
 
     def size(self, name: str) -> int | None:
         """Length in bytes, None when there is none."""
+        return self._size(name)
+
+    def _size(self, name: str, patience: float | None = None) -> int | None:
         split(name)
 
         def read(answer: Answer) -> int | None:
@@ -238,7 +246,7 @@ class HttpDrive(RemoteDrive):
             client.check_status(answer, 200)
             return answer.meta.length
 
-        return self.ask("HEAD", name, f"looking at {name}", read)
+        return self.ask("HEAD", name, f"looking at {name}", read, patience=patience)
 
     def open_read(self, name: str, *, direct: bool = False) -> HttpReadFile:
         """Open for reading; `direct` changes nothing here."""

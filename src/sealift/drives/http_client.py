@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from sealift.formats.locations import Web
 
 PATIENCE = 30.0  # seconds for which a request that failed is sent again
-_GONE = 3.0  # and where nobody is there at all
+GONE = 3.0  # and where nobody is there at all
 _CONNECT = 5.0
 _SILENT = 10.0  # seconds without a byte
 _SLOWEST = 256 << 10  # bytes a second, beside _SILENT for a whole request: a longer one has longer
@@ -340,13 +340,13 @@ def _failed(error: Exception) -> Failed:
     if isinstance(error, TimeoutError):
         return Failed(SLOW, PATIENCE)
     if isinstance(error, socket.gaierror):
-        return Failed(UNKNOWN, _GONE)
+        return Failed(UNKNOWN, GONE)
     if isinstance(error, ssl.SSLError) and "WRONG_VERSION" in str(error):
         return Failed(NO_HTTP)
     if isinstance(error, ConnectionRefusedError) or (
         isinstance(error, OSError) and error.errno in {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
     ):
-        return Failed(NOBODY, _GONE)
+        return Failed(NOBODY, GONE)
     if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
         return Failed(Trouble(error.errno, "too many open files", "raise the limit: ulimit -n 4096"))
     if isinstance(error, http.client.IncompleteRead | OSError):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -298,8 +299,13 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
             group.views.append(view)
     for group in found.groups:
         group.__post_init__()  # pages over all copies that are known by now
+        far = [view for view in group.views if isinstance(view.drive, RemoteDrive)]
         for view in group.views:
-            view.slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks)
+            if view not in far:
+                view.slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks)
+        with ThreadPoolExecutor(max_workers=min(32, len(far) or 1)) as pool:
+            for view, slot in zip(far, pool.map(partial(_far_slot, group), far), strict=True):
+                view.slot = slot
     for view in open_cases:
         for group in sorted(found.groups, key=lambda each: view.card is None or each.group != view.card.group):
             slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks, strict=True)
@@ -317,6 +323,16 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
     for view in found.views:
         if view.standing not in {"empty", "foreign"}:
             _note_small_files(found, view, checker, sealed=sealed)
+
+
+def _far_slot(group: GroupView, view: DriveView) -> int | None:
+    """The slot of a drive in another host; in a thread of its own, with pages of its own."""
+    packs, blocks = group.open_pages(cache=8)
+    try:
+        return survey_slots.find_slot(view.drive, view.card, group.manifest, packs, blocks)
+    finally:
+        packs.close()
+        blocks.close()
 
 
 def _signature(group: GroupView, checker: Checker) -> bytes | None:

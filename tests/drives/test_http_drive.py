@@ -1,5 +1,6 @@
 """HttpDrive over real servers (nginx, and Python's own with ranges), and over a proxy that lies and fails."""
 
+import errno
 import functools
 import http.server
 import os
@@ -252,6 +253,7 @@ def test_reading_gets_over_a_fault_that_passes(through, fault):
         ("range", "another range"),
         ("longer", "another range"),
         ("unsaid", "how long its answer is"),
+        ("chunks", "how long its answer is"),
         ("encoded", "Content-Encoding"),
         ("newer", "replaced while it was read"),
         ("elsewhere http://127.0.0.1:9/", "redirects to another place"),
@@ -278,6 +280,7 @@ def test_no_host_is_waited_for_beyond_a_deadline(through, fault, monkeypatch):
     made.plan = lambda *_: fault
     error = fails(file.read_at, 5, 100_000, within=5.0)
     assert "did not answer in time" in str(error)
+    assert errno_of(error) == errno.ENODEV, "verify asks it for nothing more"
     made.plan = lambda *_: None
     assert file.read_at(5, 10) == BIG[5:15]
 

@@ -449,6 +449,20 @@ def test_hosts_whose_packs_hang_do_not_hold_up_opening(origin, seal, hosts, quic
         assert sum("/packs/" in path for _, path in each.seen) <= 2
 
 
+def test_verify_does_not_wait_for_every_block_of_a_host_that_hangs(origin, seal, hosts, tmp_path, quick):
+    hosts[0].plan = packs_only("hang")
+    begun = time.monotonic()
+    report = verify(
+        [at(hosts, each) for each in range(N)],
+        allowed=AllowedSigners.parse(origin.allowed),
+        seal=seal,
+        state=str(tmp_path / "state"),
+    )
+    assert time.monotonic() - begun < 20
+    assert report.state == "recoverable"
+    assert {(fault.mount, fault.kind) for fault in report.faults} == {(at(hosts, 0), "unreadable")}
+
+
 def test_a_slow_host_of_those_that_parity_needs_is_gone_around(origin, seal, hosts, content, quick, monkeypatch):
     """One drive is lost, so that every stripe is rebuilt; one of the others is slow, and there is one to spare."""
     with origin.shipment([at(hosts, each) for each in range(1, N)], seal) as shipment:

@@ -8,7 +8,8 @@ the same method and path. Everything else goes to the real server behind it, and
     lose         says that it has what it threw away        elsewhere URL  redirects there
     whole        all of the file for a range (200)          range          another Content-Range
     longer       says, and sends, more than was asked for   behind         sends more than it says
-    unsaid       says no length                             encoded        says that it is compressed
+    unsaid       says no length                             chunks         says none, and sends in chunks
+    encoded      says that it is compressed
     newer        another ETag each time                     dribble, head  a byte at a time: the body, or the head
     noise        no HTTP
 """
@@ -68,7 +69,7 @@ def proxy(upstream: str) -> Iterator[Proxy]:
         made.close()
 
 
-_LIES = {"range", "longer", "behind", "unsaid", "encoded", "newer", "dribble", "head"}
+_LIES = {"range", "longer", "behind", "unsaid", "chunks", "encoded", "newer", "dribble", "head"}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -166,7 +167,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "newer":
             told["ETag"] = f'"{time.monotonic_ns()}"'
         told.pop("Content-Length", None)
-        if fault != "unsaid":
+        if fault == "chunks":
+            told["Transfer-Encoding"] = "chunked"
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+        elif fault != "unsaid":
             told["Content-Length"] = str(length)
         head = f"HTTP/1.1 {status} OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "\r\n"
         self._send(head.encode("latin-1"), slowly=fault == "head")

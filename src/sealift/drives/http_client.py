@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from sealift.formats.locations import Web
 
-PATIENCE = 30.0  # seconds for which a request that failed is sent again
+PATIENCE = 20.0  # seconds for which a request that failed is sent again
 GONE = 3.0  # and where nobody is there at all
 _CONNECT = 5.0
 _SILENT = 10.0  # seconds without a byte
@@ -56,17 +56,17 @@ _TOKEN = "see token_file or token_env in the locations file; a token is asked of
 _RANGES = "give a server that answers ranges, such as nginx or `sealift serve`"
 
 MISSING = Trouble(errno.ENOENT, "there is no such file", "`sealift inspect` says what is missing")
-ELSEWHERE = Trouble(errno.EREMCHG, "it redirects to another place, which is not followed", "give that address itself")
+ELSEWHERE = Trouble(errno.ENODEV, "it redirects to another place, which is not followed", "give that address itself")
 NO_RANGES = Trouble(errno.EIO, "the host does not answer with the range that was asked for", _RANGES)
 OTHER_RANGE = Trouble(errno.EIO, "the host gave another range than it was asked for", _AGAIN)
 NO_LENGTH = Trouble(errno.EIO, "the host does not say how long its answer is", _RANGES)
 ENCODED = Trouble(
     errno.EIO, "the host altered what it sends (Content-Encoding)", "have it serve these files as they are"
 )
-SLOW = Trouble(errno.ETIMEDOUT, "the host did not answer in time", _REACH)
+SLOW = Trouble(errno.ENODEV, "the host did not answer in time", _REACH)
 UNSURE = Trouble(errno.EACCES, "the host's certificate does not hold", "see ca_file in the locations file")
-NOBODY = Trouble(errno.EHOSTUNREACH, "nobody answers at this address", _REACH)
-UNKNOWN = Trouble(errno.EHOSTUNREACH, "the name of the host is not known", _REACH)
+NOBODY = Trouble(errno.ENODEV, "nobody answers at this address", _REACH)
+UNKNOWN = Trouble(errno.ENODEV, "the name of the host is not known", _REACH)
 NO_HTTP = Trouble(errno.EPROTO, "what answers does not speak HTTP", _REACH)
 TOKEN = Trouble(errno.EACCES, "the host wants a token, or does not take this one", _TOKEN)
 _BY_STATUS = {
@@ -160,7 +160,9 @@ class _Timed:
             raise TimeoutError from None
 
     def is_readable(self) -> bool:
-        """Whether something has come, or its end."""
+        """Whether something has come that nobody asked for, or its end."""
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            return True
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
         return bool(poll.poll(0))
@@ -214,8 +216,8 @@ class Answer:
 
     @property
     def length(self) -> int | None:
-        """Of the body, as the host says."""
-        said = self.headers.get("Content-Length", "")
+        """Of the body, as the host says; None where it says none, or sends in chunks."""
+        said = "" if self._response.chunked else self.headers.get("Content-Length", "")
         return int(said) if re.fullmatch(r"\d{1,19}", said) else None
 
     def readinto(self, view: memoryview) -> int:
@@ -272,8 +274,10 @@ class Host:
             try:
                 try:
                     yield Answer(response)
-                finally:
+                except Failed:  # what it says, and not how it came
                     usable = _is_whole(response)
+                    raise
+                usable = _is_whole(response)
             finally:
                 response.close()
                 if usable:

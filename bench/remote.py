@@ -216,6 +216,7 @@ def run(root: Path, size: int, rounds: int) -> dict[str, Any]:
     """Everything, as one record."""
     from storage_host import nginx
 
+    load = os.getloadavg()[0]
     made = pack(root, noise(root, size), PACK)
     with ExitStack() as stack:
         plain = stack.enter_context(nginx(root / "plain", root))
@@ -223,6 +224,7 @@ def run(root: Path, size: int, rounds: int) -> dict[str, Any]:
         listing, tls = places(root, made, plain.url), places(root, made, locked.url, locked.ca)
         found: dict[str, Any] = {
             "cores": os.cpu_count(),
+            "load": load,
             "bytes": sum(path.stat().st_size for path in packs(made)),
             "plain": turns(
                 {
@@ -249,7 +251,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield "# Reading over HTTP\n"
     yield f"Written by `python -m bench.remote`; {found['cores']} cores, which nginx and the readers share;"
     yield f"{found['bytes'] / 1e9:.2f} GB of noise, 6+2, in memory. Contenders took turns in one run: medians of their"
-    yield "rates, and of the rounds' ratios.\n"
+    yield "rates, and of the rounds' ratios. When it began, the load average of everything else on the machine was"
+    yield f"{found['load']:.1f}.\n"
     yield "| | MB/s | of curl | of obstore | CPU a GiB |"
     yield "|---|---|---|---|---|"
     for name, words in _WORDS.items():

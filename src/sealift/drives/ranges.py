@@ -6,9 +6,9 @@
     RemoteFile   drives.base.ReadFile over the ranges of one file; who asks waits only where the answer is used
 
 What holds: what was asked for ahead is not asked for again; what was fetched and is not used again soon is let go, so
-that of one host at most twice AHEAD ranges are held. A thread that waits for a host keeps no process from ending. How a
-range is fetched, and that it is of the file that was opened, is for the subclasses. Safe for threads; a forked child
-makes Ranges of its own.
+that of one host at most AHEAD ranges and a few more are held. A thread that waits for a host keeps no process from
+ending. How a range is fetched, and that it is of the file that was opened, is for the subclasses. Safe for threads; a
+forked child makes Ranges of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 PIECE = 2 << 20  # about, of a long range: pieces are fetched at the same time
 _LONGEST = PIECE * 3 // 2  # a piece may be
-AHEAD = 8  # ranges that a host's memory holds
+AHEAD = 24  # ranges of one host that are asked for and not used yet: two and the next one of several readers
+_READ = 8  # files of which the last piece is kept
 SOON = 2.0  # seconds for which a host is waited for that has no more than others have
 _SPARE = 32  # pieces of memory that are kept for the next ranges, in this process
 
@@ -59,15 +61,16 @@ class Workers:
         self._most, self._name = most, name
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._threads = self._idle = 0
+        self._threads = self._given = 0  # and jobs that are not done
 
     def submit(self, job: Callable[[], Any]) -> Future[Any]:
         """Have a thread run it; what comes of it."""
         coming: Future[Any] = Future()
-        self._jobs.put((coming, job))
         with self._lock:
-            more = self._threads < self._most and self._jobs.qsize() > self._idle
+            self._given += 1
+            more = self._threads < min(self._most, self._given)
             self._threads += more
+        self._jobs.put((coming, job))
         if more:
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
         return coming
@@ -81,20 +84,15 @@ class Workers:
             self._jobs.put(None)
 
     def _run(self) -> None:
-        while True:
-            with self._lock:
-                self._idle += 1
-            work = self._jobs.get()
-            if work is None:
-                return
+        while (work := self._jobs.get()) is not None:
             coming, job = work
-            with self._lock:
-                self._idle -= 1
             if coming.set_running_or_notify_cancel():
                 try:
                     coming.set_result(job())
                 except BaseException as error:  # noqa: BLE001 -- it is for whoever waits
                     coming.set_exception(error)
+            with self._lock:
+                self._given -= 1
             del work, coming, job  # what they hold is not held until the next one comes
 
 
@@ -147,6 +145,14 @@ class _Fetch(NamedTuple):
         return self.coming.done() and (self.coming.cancelled() or self.coming.exception() is not None)
 
 
+class _Part(NamedTuple):
+    """Bytes low..high-1 of a file, and what gives them."""
+
+    low: int
+    high: int
+    fetch: _Fetch
+
+
 class Ranges:
     """The threads of one host, what they fetch ahead, and of what was read the last pieces."""
 
@@ -157,8 +163,8 @@ class Ranges:
         self._read: OrderedDict[object, _Fetch] = OrderedDict()  # of a file the last one
         weakref.finalize(self, workers.close)
 
-    def get(self, key: object, start: int, stop: int, fetch: Callable[[int, int], Any], *, again: bool) -> list[_Fetch]:
-        """What gives bytes start..stop-1 of a file: ranges that were asked for, and new ones for the rest.
+    def get(self, key: object, start: int, stop: int, fetch: Callable[[int, int], Any], *, again: bool) -> list[_Part]:
+        """What gives bytes start..stop-1 of a file, each once: ranges that were asked for, and new ones for the rest.
 
         With `again` also the last piece that was read of it, in which a reader's next chunk often begins.
         """
@@ -166,25 +172,26 @@ class Ranges:
             known = self._near(key, start, stop)
             if again and key in self._read:
                 known.append(self._read[key])
-            holes, used = [(start, stop)], []
+            holes, parts = [(start, stop)], []
             for each in known:
                 left: list[tuple[int, int]] = []
                 for low, high in holes:
-                    if each.stop <= low or high <= each.start:
+                    first, last = max(low, each.start), min(high, each.stop)
+                    if first >= last:
                         left.append((low, high))
                         continue
-                    used.append(each)
-                    left += [hole for hole in ((low, each.start), (each.stop, high)) if hole[0] < hole[1]]
+                    parts.append(_Part(first, last, each))
+                    left += [hole for hole in ((low, first), (last, high)) if hole[0] < hole[1]]
                 holes = left
             for low, high in holes:
                 for at, until in pieces(low, high):
-                    coming = self.workers.submit(lambda at=at, until=until: fetch(at, until))  # type: ignore[misc]
-                    used.append(_Fetch(at, until, coming))
-                    self._ahead[key, at] = used[-1]
+                    made = _Fetch(at, until, self.workers.submit(partial(fetch, at, until)))
+                    parts.append(_Part(at, until, made))
+                    self._ahead[key, at] = made
                     self._ahead.move_to_end((key, at))
             while len(self._ahead) > AHEAD:
                 self._ahead.popitem(last=False)[1].coming.cancel()
-        return used
+        return sorted(parts)
 
     def _near(self, key: object, start: int, stop: int) -> list[_Fetch]:
         return [
@@ -198,15 +205,15 @@ class Ranges:
         with self._lock:
             return bool(self._near(key, start, stop))
 
-    def used(self, key: object, fetches: list[_Fetch], stop: int) -> None:
+    def used(self, key: object, parts: list[_Part], stop: int) -> None:
         """What ends before `stop` was read, and is not kept but for the last piece."""
         with self._lock:
-            for each in fetches:
+            for _, _, each in parts:
                 if each.stop <= stop and self._ahead.get((key, each.start)) is each:
                     del self._ahead[key, each.start]
                     self._read[key] = each
                     self._read.move_to_end(key)
-            while len(self._read) > AHEAD:
+            while len(self._read) > _READ:
                 self._read.popitem(last=False)
 
 
@@ -220,44 +227,43 @@ def pieces(start: int, stop: int) -> list[tuple[int, int]]:
 class Asked:
     """Bytes of a file that are on their way."""
 
-    def __init__(self, file: RemoteFile, start: int, stop: int, fetches: list[_Fetch]) -> None:
-        self._file, self._start, self._stop, self._fetches = file, start, stop, fetches
+    def __init__(self, file: RemoteFile, start: int, stop: int, parts: list[_Part]) -> None:
+        self._file, self._start, self._stop, self._parts = file, start, stop, parts
+        self._late: list[Any] = []  # what was fetched by whoever wanted the parts
 
     @property
     def futures(self) -> list[Future[Any]]:
         """What is waited for."""
-        return [each.coming for each in self._fetches]
+        return [part.fetch.coming for part in self._parts]
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether all have come, or failed, within so many seconds."""
         return not wait(self.futures, seconds).not_done
 
     def parts(self) -> list[tuple[int, memoryview]]:
-        """Where they are in memory, each part with its place among them, without gaps; DriveFault.
+        """Where they are in memory, each part with its place among them, in order and without gaps; DriveFault.
 
         Fewer than were asked for only at the end of the file. The memory is used again when nobody holds this.
         """
         found: list[tuple[int, memoryview]] = []
-        for each in self._fetches:
-            low, high = max(self._start, each.start), min(self._stop, each.stop)
-            # room was made in the memory of its host before a thread had begun with it
-            got = self._file.fetch(each.start, each.stop) if each.coming.cancelled() else each.coming.result()
+        for low, high, each in self._parts:
+            # cancelled: room was made in the memory of its host before a thread had begun with it
+            if each.coming.cancelled():
+                self._late.append(got := self._file.fetch(each.start, each.stop))
+            else:
+                got = each.coming.result()
             data = got.view if isinstance(got, Lent) else memoryview(got)
             found.append((low - self._start, data[low - each.start : high - each.start]))
-        self._file.ranges.used(self._file.key, self._fetches, self._stop)
-        return sorted(found, key=_place)
+        self._file.ranges.used(self._file.key, self._parts, self._stop)
+        return found
 
     def into(self, buffer: memoryview) -> int:
         """Copy them; how many there are: fewer only at the end of the file. DriveFault."""
-        end = 0
+        count = 0
         for place, part in self.parts():
             buffer[place : place + len(part)] = part
-            end = max(end, place + len(part))
-        return end
-
-
-def _place(part: tuple[int, memoryview]) -> int:
-    return part[0]
+            count += len(part)
+        return count
 
 
 class RemoteFile(ABC):
@@ -319,7 +325,7 @@ class RemoteFile(ABC):
 
     def will_need(self, offset: int, length: int) -> None:
         """Begin to fetch them."""
-        self.ask(offset, length)
+        self.ask(offset, length, again=False)
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes at `offset`."""

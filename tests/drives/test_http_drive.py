@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storage_host import free_port, make_certificates, nginx
 
-from sealift.drives import http_client, locations
+from sealift.drives import http_client, locations, object_client
 from sealift.drives.base import errno_of, is_missing
 from sealift.drives.http import HttpDrive, Way
 from sealift.drives.ranges import AHEAD, PIECE
@@ -586,6 +586,17 @@ token_file = "nothing"
     assert "not-there" in notices[1]
     assert "four" in notices[2]
     assert locations.open_drives(str(tmp_path / "mnt"))[0][0].mount == str(tmp_path / "mnt")
+
+
+def test_a_bucket_without_obstore_is_left_out_and_told(tmp_path, stand, monkeypatch):
+    monkeypatch.setattr(object_client, "_loaded", None)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    listing = tmp_path / "fleet.toml"
+    rows = f'[[drive]]\nat = "{stand.url}/d/"\n[[drive]]\nname = "b"\nat = "s3://bucket/x"\n'
+    listing.write_text('type = "sealift-locations"\nversion = 1\n' + rows)
+    drives, notices = locations.open_drives(str(listing))
+    assert [drive.mount for drive in drives] == [f"{stand.url}/d/"]
+    assert "obstore, which is not installed" in notices[0]
 
 
 def test_a_locations_file_of_which_nothing_can_be_used_is_refused(tmp_path):

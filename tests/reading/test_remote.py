@@ -269,6 +269,34 @@ def test_workers_of_a_data_loader_read_what_their_parent_has_read(origin, seal, 
             signal.alarm(0)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_go_on_in_the_same_order_when_a_host_dies(origin, seal, tmp_path, quick, workers):
+    torch = pytest.importorskip("torch")
+    from sealift.integrations.torch import ShipmentDataset
+
+    def loader(shipment):
+        options = {"batch_size": 8, "seed": 5, "decode": _number, "rank": 0, "world_size": 1, "window": 30_000}
+        dataset = ShipmentDataset(shipment, lanes=2, turns=1, **options)
+        return torch.utils.data.DataLoader(
+            dataset, batch_size=None, num_workers=workers, multiprocessing_context="fork" if workers else None,
+            prefetch_factor=1 if workers else None,
+        )  # fmt: skip
+
+    with origin.shipment(seal=seal) as shipment:
+        plain = list(loader(shipment))
+    with nginx(tmp_path / "a", origin.root) as one, nginx(tmp_path / "b", origin.root) as two:
+        mounts = [f"{(one if each < 2 else two).url}/d{each:02d}/" for each in range(N)]
+        with origin.shipment(mounts, seal) as shipment:
+            got = []
+            for batch in loader(shipment):
+                got.append(batch)
+                if len(got) == 2:
+                    one.kill()
+            assert got == plain
+            if not workers:
+                assert {each.mount for each in shipment.health().drives} == set(mounts[:2])
+
+
 def _number(sample):
     return int(sample.files["txt"][: len(sample.files["txt"]) // 50])
 

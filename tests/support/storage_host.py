@@ -60,7 +60,7 @@ http {{
 
 @dataclass
 class StorageHost:
-    """A running nginx; `stop` and `go` freeze and thaw it, as a host that hangs."""
+    """A running nginx; `stop` and `go` freeze and thaw it, as a host that hangs, and `kill` takes it away."""
 
     url: str
     ca: str
@@ -76,6 +76,11 @@ class StorageHost:
         """It answers again."""
         for pid in self._pids():
             os.kill(pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """It is gone, its connections with it."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGKILL)
 
     def _pids(self) -> list[int]:
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:

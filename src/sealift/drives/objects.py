@@ -28,7 +28,7 @@ from blake3 import blake3
 from sealift.drives import object_faults as faults
 from sealift.drives import uploads
 from sealift.drives.base import MAX_DEPTH, SAFE_READING, SAFE_WRITING, Entry, Source, split
-from sealift.drives.object_client import PATIENCE, THREADS, Client, client_of, endpoint, fault
+from sealift.drives.object_client import PATIENCE, THREADS, Client, client_of, endpoint, fault, native
 from sealift.drives.ranges import Ranges, RemoteDrive, RemoteFile, Traffic
 from sealift.errors import BadInput, Busy, DriveFault, FormatError
 from sealift.formats.manifest import ROOT
@@ -264,6 +264,10 @@ class ObjectDrive(RemoteDrive):
 
     def __reduce__(self) -> tuple[Callable[..., ObjectDrive], tuple[str, str, int]]:
         return _again, self._given
+
+    def check(self) -> None:
+        """BadInput without obstore."""
+        native()
 
     def __repr__(self) -> str:
         return f"ObjectDrive({self.mount!r})"

@@ -375,8 +375,8 @@ def token_file(tmp_path):
 def test_a_token_and_a_ca_open_a_host(locked, token_file, monkeypatch):
     at = f"{locked.url}/d/"
     assert HttpDrive(Way(at, token_file=token_file, ca_file=locked.ca)).open_read(NAME).read_at(1, 9) == BIG[1:10]
-    monkeypatch.setenv("STORAGE", TOKEN)
-    drive = HttpDrive(Way(at, "one", token_env="STORAGE", ca_file=locked.ca))
+    monkeypatch.setenv("SEALIFT_TOKEN_RACK_1", TOKEN)
+    drive = HttpDrive(Way(at, "one", token_env="SEALIFT_TOKEN_RACK_1", ca_file=locked.ca))
     assert drive.exists()
     again = pickle.loads(pickle.dumps(drive))
     assert again.read_small("drive.json", 100)

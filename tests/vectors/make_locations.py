@@ -8,6 +8,7 @@ from __future__ import annotations
 import pathlib
 
 HEAD = b'type = "sealift-locations"\nversion = 1\n'
+ENV = 'token_env = "SEALIFT_TOKEN"\n'
 WEB = b'[[drive]]\nname = "a"\nat = "https://host.example:8443/d01/"\n'
 
 
@@ -48,11 +49,11 @@ def vectors() -> dict[str, tuple[str, bytes]]:
         "at_host": ("not of the form http(s)://HOST[:PORT]/PATH", at("https://ho st/a")),
         "at_scheme": ("at: neither http(s)://, s3:// nor a folder", at("ftp://host/a")),
         "token_in_line": ("drive[1].token: no such field", at("https://host/a", 'token = "hush"\n')),
-        "token_twice": ("token_file says where it is already", at("https://h", 'token_file = "t"\ntoken_env = "T"\n')),
+        "token_twice": ("token_file says where it is already", at("https://h", f'token_file = "t"\n{ENV}')),
         "token_of_s3": ("token_file: only for http:// and https://", at("s3://bucket/a", 'token_file = "t"\n')),
-        "token_of_folder": ("token_env: only for http:// and https://", at("/mnt/a", 'token_env = "T"\n')),
+        "token_of_folder": ("token_env: only for http:// and https://", at("/mnt/a", ENV)),
         "ca_of_http": ("ca_file: only for https://", at("http://h/", 'ca_file = "t"\n')),
-        "env_name": ("drive[1].token_env: ", at("http://h/", 'token_env = "A B"\n')),
+        "env_name": ("drive[1].token_env: SEALIFT_TOKEN, or", at("http://h/", ENV.replace("SEALIFT", "SECRET"))),
     }  # fmt: skip
 
 

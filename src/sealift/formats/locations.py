@@ -22,9 +22,10 @@ REQUESTS = 8  # at once, to one host
 _HINT = "docs/spec/locations.md explains every key; `sealift inspect FILE` then says what stands there"
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})))(?::([0-9]{1,5}))?")
 _PART = re.compile(r"[A-Za-z0-9!_.*'()=+@:,&$~-]{1,255}")
-_ENV = r"\A[A-Za-z_][A-Za-z0-9_]{0,127}\Z"
+_ENV = r"\ASEALIFT_TOKEN[A-Z0-9_]{0,64}\Z"  # whoever wrote the file is not to have any secret sent that is there
 
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
+Env = Annotated[str, Meta(pattern=_ENV)]
 _Path = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
@@ -53,7 +54,7 @@ class DriveRow(Struct, frozen=True, kw_only=True):
     name: Name | Literal[""] = ""  # "": the address itself
     at: _Path  # https://HOST[:PORT]/PATH/, http://..., s3://BUCKET/PREFIX, or a folder in which it is mounted
     token_file: _Path | Literal[""] = ""
-    token_env: Annotated[str, Meta(pattern=_ENV)] | Literal[""] = ""
+    token_env: Env | Literal[""] = ""
     ca_file: _Path | Literal[""] = ""
 
 
@@ -138,4 +139,6 @@ def _wrong(row: DriveRow) -> list[str]:
 
 
 def _wants(kind: object, _error: str) -> str:
-    return "letters, digits and ._- , at most 64 of them" if kind == Name | Literal[""] else ""
+    if kind == Name | Literal[""]:
+        return "letters, digits and ._- , at most 64 of them"
+    return "SEALIFT_TOKEN, or what begins so, such as SEALIFT_TOKEN_RACK_1" if kind == Env | Literal[""] else ""

@@ -9,7 +9,7 @@ What holds:
 - What fails as networks do is asked again for PATIENCE seconds; what is refused, or is a lie, is not.
 
 Python's own http.client speaks the protocol: it needs no threads, so that a forked process can go on, it reads into the
-memory it is given, and it follows nothing (docs/adr/0021). Proxies of the environment are not used.
+memory it is given, and it follows nothing (docs/adr/0022). Proxies of the environment are not used.
 """
 
 from __future__ import annotations

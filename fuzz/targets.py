@@ -14,6 +14,7 @@ import contextlib
 import os
 import pathlib
 import re
+import socket
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
+from sealift.drives import http_client
+from sealift.drives.http import HttpDrive
 from sealift.errors import SealiftError
 from sealift.formats import (
     age,
@@ -40,6 +43,7 @@ from sealift.formats import (
     drive_tests,
     fetch,
     hosts,
+    locations,
     paged,
     provenance,
     sanitize,
@@ -586,6 +590,45 @@ def label(data: bytes) -> None:
 def fetch_list(data: bytes) -> None:
     """What repair --fetch-list wrote."""
     _record(data, fetch.decode_list)
+
+
+# -- where drives stand -----------------------------------------------------------------------------------
+
+
+@target(lambda: [path.read_bytes() for path in sorted((VECTORS / "locations").iterdir())])
+def locations_file(data: bytes) -> None:
+    """The TOML that says where drives stand; every address in it has one form."""
+    for row in locations.parse(data, "x").drive:
+        if locations.scheme_of(row.at) in {"http", "https"}:
+            assert locations.web(str(locations.web(row.at))) == locations.web(row.at)
+
+
+def _answers_of_a_host() -> list[bytes]:
+    good = (
+        b'HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\nContent-Range: bytes 5-14/100\r\nETag: "1"\r\n\r\n'
+        b"0123456789"
+    )
+    return [
+        good,
+        good.replace(b"206", b"416").replace(b"5-14/100", b"*/5"),
+        good.replace(b"Content-Length: 10", b"Transfer-Encoding: chunked"),
+        good.replace(b"Content-Range", b"Location"),
+        b"HTTP/1.1 503 x\r\nRetry-After: 1\r\n\r\n",
+    ]
+
+
+@target(_answers_of_a_host, 1 << 15)
+def http_answer(data: bytes) -> None:
+    """What a storage host answers to a request for ten bytes: as many at most, or a fault."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(data)
+        theirs.shutdown(socket.SHUT_WR)
+        drive = HttpDrive("http://127.0.0.1:1/d", patience=0)
+        connection = http_client._Connection(drive.web, None)
+        connection.sock = http_client._Timed(ours)
+        drive.host._idle[:] = [connection]
+        assert len(drive.open_later("x").read_at(5, 10)) <= 10
 
 
 # -- screening -------------------------------------------------------------------------------------------

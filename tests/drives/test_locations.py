@@ -29,6 +29,8 @@ def test_two_names_of_one_place(tmp_path):
     assert locations.identity(str(tmp_path)) == locations.identity(str(tmp_path / "link"))
     assert locations.identity("s3://b-1/p/") == locations.identity("s3://b-1/p") != locations.identity("s3://b-1/q")
     assert locations.identity("/no/such") == "/no/such"
+    assert locations.identity("https://host/p/") == locations.identity("HTTPS://Host:443/p")
+    assert locations.identity("https://host/p/") != locations.identity("http://host/p/")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_what_names_no_bucket(location):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("location", ["gs://bucket/x", "https://host/x", "file:///tmp"])
+@pytest.mark.parametrize("location", ["gs://bucket/x", "ftp://host/x", "file:///tmp"])
 def test_other_schemes_are_told_apart_from_folders(location):
     with pytest.raises(BadInput, match="no location"):
         locations.open_drive(location)

@@ -16,7 +16,8 @@ import pytest
 
 from sealift.drives import object_client, objects
 from sealift.drives.base import errno_of, is_missing
-from sealift.drives.objects import PART_SIZE, PIECE, ObjectDrive
+from sealift.drives.objects import PART_SIZE, ObjectDrive
+from sealift.drives.ranges import PIECE
 from sealift.errors import BadInput, Busy, DriveFault, FormatError
 from sealift.testing import DriveStoreTests
 
@@ -157,10 +158,7 @@ def test_etags_that_are_no_digests_cost_one_reading(drive, monkeypatch):
     )
     held = bytearray(BIG)
 
-    def fill(_file, offset, buffer, start, stop):
-        buffer[start:stop] = held[offset + start : offset + stop]
-
-    monkeypatch.setattr(objects.ObjectReadFile, "_fill", fill)
+    monkeypatch.setattr(objects.ObjectReadFile, "fetch", lambda _file, start, stop: held[start:stop])
     write(drive)
     assert not drive.client.etags_are_digests
     drive.client.etags_are_digests = True
@@ -194,7 +192,7 @@ def test_what_was_asked_for_ahead_is_asked_for_once(drive, faulty):
     assert file.read_at(PIECE + 5, 2 * PIECE - 10) == BIG[PIECE + 5 : 3 * PIECE - 5]
     assert len(faulty.seen) <= before + 2, "each piece once, and nothing else"
     assert file.read_at(PIECE, 2 * PIECE) == BIG[PIECE : 3 * PIECE]
-    assert not drive.client._ahead, "what was taken whole is not kept"
+    assert not drive.client.ranges._ahead, "what was taken whole is not kept"
     file.will_need(PIECE, PIECE)
     assert file.read_at(50, 3 * PIECE) == BIG[50 : 50 + 3 * PIECE]
     assert file.read_at(0, 10) == BIG[:10]

@@ -19,6 +19,7 @@ from sealift.errors import FormatError, Lost
 from sealift.formats import age, index, manifest, paged, parity, seal, tar, zstd
 from sealift.formats.age_keys import parse_identity
 from sealift.formats.index import DIRECTORY, FILE, HARDLINK, SPARSE, SYMLINK, Row
+from sealift.reading.hedge import Got
 from sealift.reading.pack import Buffers, PackContent, PackReader
 from sealift.reading.shipment import read_segment
 from sealift.stages.pack import builder, units
@@ -68,17 +69,9 @@ class OneDrive:
     def record(self, stripe, role):
         return self.signed
 
-    def fetch(self, stripe, role, offset, length):
-        data = self._data[offset : offset + length]
-        return data if len(data) == length else None
-
-    def fetch_into(self, stripe, role, offset, buffer):
-        data = self.fetch(stripe, role, offset, len(buffer))
-        buffer[:] = data or bytes(len(buffer))
-        return data is not None
-
-    def guess_into(self, stripe, role, offset, buffer):
-        return False
+    def read(self, stripe, role, offset, buffer):
+        data = self._data[offset : offset + len(buffer)]
+        return Got("drive", [(0, memoryview(data))]) if len(data) == len(buffer) else None
 
     def will_need(self, stripe, role, offset, length):
         pass

@@ -2,6 +2,16 @@
 
 `plan(method, path, number)` says what happens to a request, None being nothing; `number` counts those before it with
 the same method and path. Everything else goes to the real server behind it, and comes back, byte for byte.
+
+    500 ...      that status                                slow, hang     answers late, or never
+    reset, cut   ends before, or in the middle              short, flip    half of it, or another bit
+    lose         says that it has what it threw away        elsewhere URL  redirects there
+    whole        all of the file for a range (200)          range          another Content-Range
+    longer       says, and sends, more than was asked for   behind         sends more than it says
+    unsaid       says no length                             chunks         says none, and sends in chunks
+    encoded      says that it is compressed
+    newer        another ETag each time                     dribble, head  a byte at a time: the body, or the head
+    noise        no HTTP
 """
 
 from __future__ import annotations
@@ -59,6 +69,9 @@ def proxy(upstream: str) -> Iterator[Proxy]:
         made.close()
 
 
+_LIES = {"range", "longer", "behind", "unsaid", "chunks", "encoded", "newer", "dribble", "head"}
+
+
 class _Handler(BaseHTTPRequestHandler):
     proxy: Proxy
     protocol_version = "HTTP/1.1"
@@ -98,6 +111,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._cut()
             elif fault == "reset":
                 self._cut()
+            elif fault and fault.startswith("elsewhere "):
+                self._answer(302, [("Location", fault.partition(" ")[2])], b"")
+            elif fault == "noise":
+                self.connection.sendall(b"\0\xff SSH-2.0 \r\n" * 100)
+                self._cut()
             elif fault == "lose":  # a store that says it has what it threw away
                 self._answer(200, [("ETag", '"d41d8cd98f00b204e9800998ecf8427e"')], b"")
             else:
@@ -108,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
-                upstream.putheader(name, value)
+                if fault != "whole" or name.lower() != "range":
+                    upstream.putheader(name, value)
             upstream.endheaders()
             if fault == "cut-upload":
                 upstream.send(body[: len(body) // 2])
@@ -122,6 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
                 data = bytes([data[0] ^ 1]) + data[1:]
             if fault == "short":
                 data, length = data[: len(data) // 2], len(data) // 2
+            if fault in _LIES:
+                self._lie(fault, answer.status, answer.getheaders(), data)
+                return
             if fault == "cut":
                 self._answer(answer.status, answer.getheaders(), data[: len(data) // 2], length)
                 self.wfile.flush()
@@ -131,5 +153,39 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(answer.status, answer.getheaders(), data, length)
         finally:
             upstream.close()
+
+    def _lie(self, fault: str, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
+        told = dict(headers)
+        length = int(told.get("Content-Length", "0"))
+        self.close_connection = fault not in {"range", "encoded", "newer", "behind"}
+        if fault == "range":
+            told["Content-Range"] = told.get("Content-Range", "bytes 0-1/2").replace("bytes ", "bytes 1")
+        elif fault == "longer":
+            data, length = data + bytes(100_000), len(data) + (1 << 40)
+        elif fault == "encoded":
+            told["Content-Encoding"] = "gzip"
+        elif fault == "newer":
+            told["ETag"] = f'"{time.monotonic_ns()}"'
+        told.pop("Content-Length", None)
+        if fault == "chunks":
+            told["Transfer-Encoding"] = "chunked"
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+        elif fault != "unsaid":
+            told["Content-Length"] = str(length)
+        head = f"HTTP/1.1 {status} OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "\r\n"
+        self._send(head.encode("latin-1"), slowly=fault == "head")
+        if fault == "behind":  # what would be taken for the answer to the same request, if it came again
+            data += head.encode("latin-1") + bytes(len(data))
+        if self.command != "HEAD":
+            self._send(data, slowly=fault == "dribble")
+
+    def _send(self, data: bytes, *, slowly: bool) -> None:
+        if not slowly:
+            self.wfile.write(data)
+            return
+        for place in range(len(data)):
+            self.wfile.write(data[place : place + 1])
+            if self.proxy.ended.wait(0.1):
+                return
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815 -- http.server calls these

@@ -92,6 +92,15 @@ def test_a_bucket_is_a_place_of_drives_too(tmp_path):
     assert made.mounts() == ["s3://bucket/run7", f"{tmp_path}/here"]
 
 
+def test_a_locations_file_is_a_place_of_drives_too(tmp_path):
+    text = GOOD.replace(b'["/mnt/a"]', b'["fleet.toml", "https://host/d1/", "*"]')
+    made = configs.parse(text, str(tmp_path / "run.toml"))
+    (tmp_path / "here").mkdir()
+    assert made.mounts() == ["https://host/d1/", f"{tmp_path}/here"]
+    (tmp_path / "fleet.toml").write_text("what is in it shows when it is opened")
+    assert made.mounts() == [f"{tmp_path}/fleet.toml", "https://host/d1/", f"{tmp_path}/here"]
+
+
 def test_the_form_has_every_key_with_its_default():
     plain = configs.parse(TEMPLATE.encode(), "run.toml")
     lines = [line.removeprefix("# ") for line in TEMPLATE.splitlines() if " = " in line or line.startswith("[")]

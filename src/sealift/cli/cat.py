@@ -25,8 +25,8 @@ def cat(
 ) -> None:
     """Write one file of the shipment on the drives at MNT... to stdout.
 
-    MNT is where a drive is mounted, or s3://BUCKET/PREFIX. Every byte has authenticated at its place, or was
-    rebuilt from parity, before it is written.
+    MNT is where a drive is mounted, an address (https://HOST/PATH/, s3://BUCKET/PREFIX), or a locations file.
+    Every byte has authenticated at its place, or was rebuilt from parity, before it is written.
 
     \b
       sealift cat /mnt/* --path train/0001.txt --identity key.txt \\

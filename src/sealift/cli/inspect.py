@@ -32,7 +32,7 @@ HELP = """
 Say what is on the drives mounted at MNT..., in any order, what is missing by name, and whether it is enough.
 
 Looks at names and lengths only, so it takes seconds; `sealift verify` reads every byte. No key is needed.
-MNT may be s3://BUCKET/PREFIX, too, into which a shipment was packed.
+MNT may be an address, too (https://HOST/PATH/, s3://BUCKET/PREFIX), or a locations file, which lists many.
 
 \b
   sealift inspect /mnt/d* --seal SHIPMENT.seal

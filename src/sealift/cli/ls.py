@@ -42,8 +42,8 @@ def ls(
 ) -> None:
     """List what the shipment on the drives at MNT... holds, by path.
 
-    MNT is where a drive is mounted, or s3://BUCKET/PREFIX. One drive of each group is enough: every drive carries
-    the whole group's index.
+    MNT is where a drive is mounted, an address (https://HOST/PATH/, s3://BUCKET/PREFIX), or a locations file.
+    One drive of each group is enough: every drive carries the whole group's index.
 
     \b
       sealift ls /mnt/d01 --identity key.txt --allowed-signers signers --seal 5f0c1d2e3a4b5c6d.seal

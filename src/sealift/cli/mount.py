@@ -44,10 +44,10 @@ def mount(
 ) -> None:
     """Show the shipment on the drives at MNT... as a read-only folder at DIR.
 
-    MNT is where a drive is mounted, or s3://BUCKET/PREFIX. Files are decrypted as they are read, and what is
-    missing or rotten is rebuilt from parity on the way. It stays in the foreground and says a line when the folder
-    is there; Ctrl-C, SIGTERM or `fusermount3 -u DIR` end it. Reading what is lost fails with an I/O error, and says
-    here why. Nothing can be written.
+    MNT is where a drive is mounted, an address (https://HOST/PATH/, s3://BUCKET/PREFIX), or a locations file.
+    Files are decrypted as they are read, and what is missing or rotten is rebuilt from parity on the way. It stays
+    in the foreground and says a line when the folder is there; Ctrl-C, SIGTERM or `fusermount3 -u DIR` end it.
+    Reading what is lost fails with an I/O error, and says here why. Nothing can be written.
 
     \b
       sealift mount /mnt/* --at /data/corpus --identity key.txt \\
@@ -111,6 +111,7 @@ def _summary(met: Health) -> None:
         (
             f"drive {each.drive} (serial {each.serial}, {each.carrier or 'no carrier'}) is {each.state}: "
             f"{common.counted(each.rebuilt_blocks, 'block')} rebuilt"
+            + (f", {common.counted(each.hedged_reads, 'read')} hedged" if each.hedged_reads else "")
             + (f", {each.first_fault}" if each.first_fault else "")
             for each in met.drives
         ),

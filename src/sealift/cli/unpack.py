@@ -38,9 +38,9 @@ def unpack(
 ) -> None:
     """Restore the corpus from the drives at MNT..., in any order.
 
-    MNT is where a drive is mounted, or s3://BUCKET/PREFIX. Every file is checked against the signed index; what is
-    missing or rotten is rebuilt from parity on the way. Modes, times, links and holes come back. Nothing is written
-    outside DIR. Stopped, the same command goes on.
+    MNT is where a drive is mounted, an address (https://HOST/PATH/, s3://BUCKET/PREFIX), or a locations file.
+    Every file is checked against the signed index; what is missing or rotten is rebuilt from parity on the way.
+    Modes, times, links and holes come back. Nothing is written outside DIR. Stopped, the same command goes on.
 
     \b
       sealift unpack /mnt/* --to /data/corpus --identity key.txt \\

@@ -28,7 +28,7 @@ Read every byte of the drives mounted at MNT..., in any order, and say what is d
 
 No key is needed. Everything is compared with what the origin signed, from the medium and not from a cache, all
 drives at once. It may be interrupted: the same command goes on. Nothing on a drive is changed. MNT may be
-s3://BUCKET/PREFIX, too.
+an address, too (https://HOST/PATH/, s3://BUCKET/PREFIX), or a locations file, which lists many.
 
 \b
   sealift verify /mnt/d* --allowed-signers signers --seal SHIPMENT.seal

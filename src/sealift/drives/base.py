@@ -42,8 +42,13 @@ class Entry(NamedTuple):
 class ReadFile(Protocol):
     """An open file; safe to use from several threads at once."""
 
-    length: int  # when it was opened
-    stamp: tuple[int, ...]  # changes when the file is replaced or written: device, inode, size, mtime, ctime
+    @property
+    def length(self) -> int:
+        """When it was opened, in bytes."""
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when the file is replaced or written: of a folder's, device, inode, size, mtime, ctime."""
 
     @property
     def read_from(self) -> Source:

@@ -14,12 +14,11 @@ import os
 import re
 import threading
 import weakref
-from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sealift.drives.ranges import Ranges, Workers
 from sealift.errors import BadInput, DriveFault
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ TIMEOUT = 90.0  # of one request, with its body: 8 MiB at 93 kB/s
 _CONNECT = 5.0
 _RETRIES = 100  # PATIENCE ends them
 THREADS = 8  # ranges of a drive that are fetched at once
-_AHEAD = 8  # ranges that are fetched before they are asked for
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _EXTRA = "pip install 'sealift[s3]'"
 
@@ -101,25 +99,15 @@ def _check_endpoint() -> None:
         raise BadInput("AWS_ENDPOINT_URL is no address of a store", hint="http(s)://HOST[:PORT]")
 
 
-class _Fetched(NamedTuple):
-    """A range that was asked for ahead: where it begins and ends, and what comes of it."""
-
-    start: int
-    stop: int
-    coming: Future[Any]
-
-
 class Client:
     """obstore's store for everything beneath `prefix` of a bucket, in the process `pid`; safe for threads."""
 
-    def __init__(self, bucket: str, prefix: str, patience: float) -> None:
+    def __init__(self, bucket: str, prefix: str, patience: float, threads: int) -> None:
         _check_endpoint()
         self.pid, self.native = os.getpid(), native()
         _clients.add(self)
         self.etags_are_digests = True  # until an object shows otherwise (server-side encryption with keys of its own)
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._ahead: OrderedDict[tuple[str, str, int], _Fetched] = OrderedDict()
+        self.ranges = Ranges(Workers(threads, "sealift-s3"))
         options: dict[str, Any] = {
             "timeout": timedelta(seconds=min(TIMEOUT, 2 * patience)),
             "connect_timeout": timedelta(seconds=min(_CONNECT, patience)),
@@ -151,57 +139,16 @@ class Client:
                 hint="see the environment's AWS_... variables: AWS_ENDPOINT_URL is http(s)://HOST[:PORT]",
             ) from None
 
-    @property
-    def pool(self) -> ThreadPoolExecutor:
-        """Threads that fetch."""
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="sealift-s3")
-            return self._pool
-
     def fetch(self, name: str, etag: str, start: int, stop: int) -> Any:
         """Bytes start..stop-1 of an object, if it is still the one with this ETag: a buffer. obstore's exceptions."""
         return self.native.get(self.store, name, options={"range": (start, stop), "if_match": etag}).bytes()
 
-    def fetch_ahead(self, name: str, etag: str, start: int, stop: int) -> None:
-        """Begin to fetch a range; what was asked for ahead first, and never fetched, is dropped."""
-        key = name, etag, start
-        with self._lock:
-            if key in self._ahead:
-                return
-        coming = self.pool.submit(self.fetch, name, etag, start, stop)
-        with self._lock:
-            self._ahead[key] = _Fetched(start, stop, coming)
-            while len(self._ahead) > _AHEAD:
-                self._ahead.popitem(last=False)[1].coming.cancel()
 
-    def take_ahead(self, name: str, etag: str, start: int, buffer: memoryview) -> tuple[int, int]:
-        """Copy what of a range was fetched ahead; from where to where in `buffer` it is now."""
-        stop = start + len(buffer)
-        with self._lock:
-            for key, each in self._ahead.items():
-                if key[:2] == (name, etag) and each.start < stop and start < each.stop:
-                    break
-            else:
-                return 0, 0
-            if each.stop <= stop:
-                del self._ahead[key]
-        low, high = max(start, each.start), min(stop, each.stop)
-        try:
-            data = memoryview(each.coming.result())
-        except Exception:  # noqa: BLE001 -- whoever needs the bytes asks again, and is told
-            return 0, 0
-        if len(data) != each.stop - each.start:
-            return 0, 0
-        buffer[low - start : high - start] = data[low - each.start : high - each.start]
-        return low - start, high - start
-
-
-def client_of(known: Client | None, bucket: str, prefix: str, patience: float) -> Client:
+def client_of(known: Client | None, bucket: str, prefix: str, patience: float, threads: int = THREADS) -> Client:
     """`known`, while this is its process; else a new one."""
     if known is not None and known.pid == os.getpid():
         return known
-    return Client(bucket, prefix, patience)
+    return Client(bucket, prefix, patience, threads)
 
 
 def fault(mount: str, doing: str, trouble: Any, *, safe: str) -> DriveFault:

@@ -21,15 +21,15 @@ import re
 import socket
 import time
 import weakref
-from concurrent.futures import wait
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
 
 from sealift.drives import object_faults as faults
 from sealift.drives import uploads
 from sealift.drives.base import MAX_DEPTH, SAFE_READING, SAFE_WRITING, Entry, Source, split
-from sealift.drives.object_client import PATIENCE, Client, client_of, endpoint, fault
+from sealift.drives.object_client import PATIENCE, THREADS, Client, client_of, endpoint, fault, native
+from sealift.drives.ranges import Ranges, RemoteDrive, RemoteFile, Traffic
 from sealift.errors import BadInput, Busy, DriveFault, FormatError
 from sealift.formats.manifest import ROOT
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 PART_SIZE = 8 << 20  # of an upload in parts; S3 allows 5 MiB to 5 GiB, and 10,000 of them
 _TOGETHER = 4  # parts of one object that are on their way at once
 UPLOAD_MEMORY = 2 * (_TOGETHER + 2) * PART_SIZE  # a pack is written while the one before is finished
-PIECE = 2 << 20  # of a long range: pieces are fetched at the same time
 _UNLIMITED = 1 << 62
 _CUT = 6  # times that a small answer may be cut
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -85,82 +84,55 @@ def _digest_of(meta: dict[str, Any]) -> str:
     return (meta["e_tag"] or "").strip('"')
 
 
-class ObjectReadFile:
+class ObjectReadFile(RemoteFile):
     """drives.base.ReadFile over ranges of the object that was opened; another in its place is not read."""
 
     def __init__(self, drive: ObjectDrive, name: str, meta: dict[str, Any]) -> None:
         self._drive, self._name = drive, name
         self._etag: str = meta["e_tag"] or "*"
-        self.length: int = meta["size"]
+        self._length: int = meta["size"]
+        self.key = name, self._etag
         one = blake3(f"{drive.place}\0{self._etag}\0{meta['version']}".encode()).digest(16)
-        self.stamp: tuple[int, ...] = (
+        self._stamp = (
             int.from_bytes(one[:8]),
             int.from_bytes(one[8:]),
-            self.length,
+            self._length,
             int(meta["last_modified"].timestamp()),
         )
+
+    @property
+    def ranges(self) -> Ranges:
+        """Of the store, in this process."""
+        return self._drive.client.ranges
+
+    @property
+    def length(self) -> int:
+        """In bytes."""
+        return self._length
+
+    @property
+    def known_length(self) -> int:
+        """In bytes."""
+        return self._length
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """Of ETag, version, time and length."""
+        return self._stamp
 
     @property
     def read_from(self) -> Source:
         """Always `medium`: this host keeps nothing of it."""
         return "medium"
 
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes at `offset`."""
-        buffer = bytearray(max(0, min(length, self.length - offset)))
-        return bytes(buffer[: self.readinto_at(offset, memoryview(buffer))])
-
-    def readinto_at(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer`; long ranges in pieces, several at a time."""
-        length = max(0, min(len(buffer), self.length - offset))
-        pieces = [
-            (at, min(at + PIECE, stop))
-            for start, stop in self._not_ahead(offset, buffer, length)
-            for at in range(start, stop, PIECE)
-        ]
-        if len(pieces) > 1:
-            jobs = [self._drive.client.pool.submit(self._fill, offset, buffer, *piece) for piece in pieces]
-            wait(jobs)  # also where one has failed: the buffer is the caller's again when this returns
-            for job in jobs:
-                job.result()
-        elif pieces:
-            self._fill(offset, buffer, *pieces[0])
-        return length
-
-    def _not_ahead(self, offset: int, buffer: memoryview, length: int) -> list[tuple[int, int]]:
-        """Copy what was fetched ahead; where in `buffer` something is still to be fetched."""
-        holes, left = [(0, length)] if length else [], []
-        while holes:
-            start, stop = holes.pop()
-            low, high = self._drive.client.take_ahead(self._name, self._etag, offset + start, buffer[start:stop])
-            if low == high:
-                left.append((start, stop))
-            else:
-                holes += [each for each in ((start, start + low), (start + high, stop)) if each[0] < each[1]]
-        return left
-
-    def _fill(self, offset: int, buffer: memoryview, start: int, stop: int) -> None:
-        client, doing = self._drive.client, f"reading {self._name} at {offset + start}"
-        got = self._drive.ask(doing, client.fetch, self._name, self._etag, offset + start, offset + stop)
-        view = memoryview(got)
-        if len(view) != stop - start:
+    def fetch(self, start: int, stop: int) -> Any:
+        """Bytes start..stop-1, as obstore has them."""
+        client, doing = self._drive.client, f"reading {self._name} at {start}"
+        got = self._drive.ask(doing, client.fetch, self._name, self._etag, start, stop)
+        if len(memoryview(got)) != stop - start:
             raise fault(self._drive.mount, doing, faults.SHORT, safe=SAFE_READING)
-        buffer[start:stop] = view
-
-    def will_need(self, offset: int, length: int) -> None:
-        """Begin to fetch them."""
-        stop = min(offset + length, self.length)
-        for start in range(offset, stop, PIECE):
-            self._drive.client.fetch_ahead(self._name, self._etag, start, min(start + PIECE, stop))
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self._drive.traffic.add(size=stop - start)
+        return got
 
 
 class ObjectPartFile:
@@ -274,18 +246,28 @@ class ObjectPartFile:
                 writer.__exit__(InterruptedError, InterruptedError(), None)
 
 
-class ObjectDrive:
-    """drives.base.Drive over a bucket. `patience`: seconds for which a request that fails is sent again."""
+class ObjectDrive(RemoteDrive):
+    """drives.base.Drive over a bucket. `patience`: seconds for which a request that fails is sent again.
 
-    def __init__(self, location: str, *, patience: float = PATIENCE) -> None:
+    `name` is what messages call it, its location where there is none; `requests`, how many ranges are fetched at once.
+    """
+
+    def __init__(self, location: str, *, patience: float = PATIENCE, name: str = "", requests: int = THREADS) -> None:
         self.place, self._patience = parse(location), patience
-        self.mount = location  # as it was given, as a folder's is
+        self._given = location, name, requests
+        self.at, self.host_name = location, endpoint() or "s3://"
+        self.mount = name or location  # as it was given, as a folder's is
+        self.traffic = Traffic()
         self._client: Client | None = None
         self._lock: weakref.finalize[..., ObjectDrive] | None = None
         self._fd = -1
 
-    def __reduce__(self) -> tuple[type[ObjectDrive], tuple[str]]:
-        return ObjectDrive, (self.mount,)
+    def __reduce__(self) -> tuple[Callable[..., ObjectDrive], tuple[str, str, int]]:
+        return _again, self._given
+
+    def check(self) -> None:
+        """BadInput without obstore."""
+        native()
 
     def __repr__(self) -> str:
         return f"ObjectDrive({self.mount!r})"
@@ -293,13 +275,15 @@ class ObjectDrive:
     @property
     def client(self) -> Client:
         """obstore, opened in this process when it is first needed. BadInput without obstore."""
-        self._client = client_of(self._client, self.place.bucket, self.place.root, self._patience)
+        place = self.place
+        self._client = client_of(self._client, place.bucket, place.root, self._patience, self._given[2])
         return self._client
 
     def ask(
         self, doing: str, function: Callable[..., Any], *arguments: Any, safe: str = SAFE_READING, **more: Any
     ) -> Any:
         """What `function` of obstore's returns, its exceptions as a DriveFault."""
+        self.traffic.add(requests=1)
         try:
             return function(*arguments, **more)
         except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
@@ -394,6 +378,10 @@ class ObjectDrive:
         if found is None:
             raise fault(self.mount, f"opening {name}", faults.MISSING, safe=SAFE_READING)
         return ObjectReadFile(self, name, found)
+
+    def open_later(self, name: str) -> ObjectReadFile:
+        """As open_read."""
+        return self.open_read(name)
 
     def walk(self, limit: int) -> Iterator[Entry]:
         """Everything beneath sealift/, folders before what is in them."""
@@ -491,3 +479,7 @@ class ObjectDrive:
         _, trouble = self._answered(self.client.native.delete, self.client.store, name)
         if trouble is not None and trouble.code != errno.ENOENT:
             raise fault(self.mount, f"removing {name}", trouble, safe=SAFE_WRITING)
+
+
+def _again(location: str, name: str, requests: int) -> ObjectDrive:
+    return ObjectDrive(location, name=name, requests=requests)

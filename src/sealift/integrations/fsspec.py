@@ -47,9 +47,10 @@ _opened: WeakValueDictionary[str, Shipment] = WeakValueDictionary()  # by a dige
 class SealiftFileSystem(AbstractFileSystem):  # type: ignore[misc]  # it has no types
     """A shipment, read-only; `shipment` is the Shipment beneath, for its `health()`.
 
-    `locations` are the drives' mounts; `identity`, `allowed_signers` and `seal` as Shipment.open takes them (and
-    SEALIFT_ALLOWED_SIGNERS serves, where no signers are given); or `shipment`, one that is open. `block_size` is what
-    files buffer, in bytes. Options that fsspec or its callers add are passed over. Raises what Shipment.open raises.
+    `locations` are the drives' mounts, addresses, or locations files; `identity`, `allowed_signers` and `seal` as
+    Shipment.open takes them (and SEALIFT_ALLOWED_SIGNERS serves, where no signers are given); or `shipment`, one that
+    is open. `block_size` is what files buffer, in bytes. Options that fsspec or its callers add are passed over. Raises
+    what Shipment.open raises.
     """
 
     protocol = "sealift"

@@ -1,8 +1,9 @@
 """Bytes of a group's packs: read from a drive where they are good, rebuilt from the stripe where they are not.
 
-    fetch, fetch_into   bytes of a pack as its drive gives them: not checked; nothing when the drive does not answer
-    guess_into          the same bytes by parity from what other drives give: not checked either
-    verified            bytes of a pack, checked block by block against the signed hashes, rebuilt where needed
+    read        bytes of a pack as its drive gives them, or by parity from what others give: not checked
+    verified    bytes of a pack, checked block by block against the signed hashes, rebuilt where needed
+
+A drive in another host that is slow is raced against parity (hedge.py), and its bytes are what came first.
 
 Strictly read-only. Knows no key: it deals in ciphertext and parity. Every rebuilt block is counted, and each drive
 that is not here or fails is logged once. One that failed is left alone for half a minute, and then asked again: it
@@ -16,13 +17,15 @@ import threading
 import time
 import weakref
 from collections import Counter, OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from blake3 import blake3
 
 from sealift.drives.base import is_missing
+from sealift.drives.ranges import RemoteDrive, RemoteFile, Workers
 from sealift.errors import DriveFault, FormatError, Lost
 from sealift.formats import manifest, parity
 from sealift.formats.manifest import (
@@ -31,6 +34,7 @@ from sealift.formats.manifest import (
     PACKS,
     PackRecord,
 )
+from sealift.reading.hedge import SLOW_IN_A_ROW, Got, Hedge
 
 if TYPE_CHECKING:
     from sealift.drives.base import Drive, ReadFile
@@ -57,20 +61,25 @@ class Held:
     """An open file that closes when nobody holds it any more; reads only."""
 
     def __init__(self, file: ReadFile) -> None:
-        self._file, self.length = file, file.length
+        self.file = file
         self._closer = weakref.finalize(self, file.close)
+
+    @property
+    def length(self) -> int:
+        """As drives.base.ReadFile."""
+        return self.file.length
 
     def read_at(self, offset: int, length: int) -> bytes:
         """As drives.base.ReadFile."""
-        return self._file.read_at(offset, length)
+        return self.file.read_at(offset, length)
 
     def readinto_at(self, offset: int, buffer: memoryview) -> int:
         """As drives.base.ReadFile."""
-        return self._file.readinto_at(offset, buffer)
+        return self.file.readinto_at(offset, buffer)
 
     def will_need(self, offset: int, length: int) -> None:
         """As drives.base.ReadFile."""
-        self._file.will_need(offset, length)
+        self.file.will_need(offset, length)
 
     def close(self) -> None:
         """Close now; again does nothing."""
@@ -94,24 +103,29 @@ class GroupReader:
         record = view.manifest
         self.manifest = record
         self.drives: dict[int, list[Drive]] = {
-            slot: [each.drive for each in views] for slot, views in view.copies.items()
-        }
+            slot: sorted((each.drive for each in views), key=lambda drive: isinstance(drive, RemoteDrive))
+            for slot, views in view.copies.items()
+        }  # those that are mounted here first
         self.data, self.parity, self.n = record.geometry.data, record.geometry.parity, record.n
         self.rebuilt: Counter[str] = Counter()  # blocks rebuilt, by the id of the drive that should have had them
         self.packs: Counter[tuple[int, int]] = Counter()  # and by (stripe, role), of the first that were
         self.faults: dict[str, Fault] = {}  # by mount
+        self.hedged: Counter[str] = Counter()  # reads that parity answered for a slow drive, by mount
         self._told_absent = False
         self._lock = threading.RLock()
         self._files: OrderedDict[tuple[int, str], Held | float] = OrderedDict()  # or since when it is not there
         self._resting: dict[int, float] = {}  # drives that failed -> when they are asked again
+        self._slow: Counter[int] = Counter()  # drives -> times in a row that parity was faster
+        self._hedge = Hedge()
         self._cache: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
         self._counted: dict[tuple[int, int], int] = {}  # pack -> the last block that count_rebuilt counted
         self._scratch = threading.local()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Workers | None = None
         self._packs, self._blocks = view.open_pages()
 
     def close(self) -> None:
         """Close every file."""
+        self._hedge.close()
         with self._lock:
             for file in self._files.values():
                 if isinstance(file, Held):
@@ -120,7 +134,7 @@ class GroupReader:
             self._packs.close()
             self._blocks.close()
             if self._pool is not None:
-                self._pool.shutdown(wait=False)
+                self._pool.close()
                 self._pool = None
 
     def record(self, stripe: int, role: int) -> PackRecord:
@@ -145,31 +159,50 @@ class GroupReader:
                 return known
             if known is not None and known + _ASK_AGAIN > now:
                 return None
-            file: Held | float
-            try:
-                file = Held(drive.open_read(name))
-            except FormatError:
-                file = now
-            except DriveFault as error:
-                if not is_missing(error):
-                    self._failed(drive, error)
-                    return None
-                file = now
+        file: Held | float
+        try:  # without the lock: nobody else waits for a slow host
+            file = Held(drive.open_later(name) if isinstance(drive, RemoteDrive) else drive.open_read(name))
+        except FormatError:
+            file = now
+        except DriveFault as error:
+            self._failed(drive, error, stripe, role)
+            return None
+        with self._lock:
             self._files[key] = file
             if len(self._files) > _OPEN_FILES:
                 self._files.popitem(last=False)  # closed when its last reader lets go
-            return file if isinstance(file, Held) else None
+        return file if isinstance(file, Held) else None
 
-    def _failed(self, drive: Drive, error: DriveFault) -> None:
-        """A drive did not read: it rests, and is opened anew when it is asked again."""
+    def _failed(self, drive: Drive, error: DriveFault, stripe: int, role: int) -> None:
+        """A drive did not read: it rests, and is opened anew when it is asked again. One that lacks a pack does not."""
         with self._lock:
+            if is_missing(error):
+                self._files[id(drive), manifest.pack_name(stripe, role, self.data)] = time.monotonic()
+                return
             known = self.faults.get(drive.mount)
             self.faults[drive.mount] = Fault(1, str(error)) if known is None else Fault(known.times + 1, known.reason)
-            self._resting[id(drive)] = time.monotonic() + _ASK_AGAIN
-            for key in [key for key in self._files if key[0] == id(drive)]:
-                del self._files[key]
+            self._rest(drive)
         if known is None:
             log.warning("%s; reading goes on from the other drives of group %d", error, self.manifest.group)
+
+    def _rest(self, drive: Drive) -> None:
+        self._resting[id(drive)] = time.monotonic() + _ASK_AGAIN
+        for key in [key for key in self._files if key[0] == id(drive)]:
+            del self._files[key]
+
+    def _note_pace(self, drive: Drive, got: Got | None) -> None:
+        """Parity was faster than a drive, or was not; one that is slow time and again rests."""
+        with self._lock:
+            if got is None or got.came != "hedged":
+                del self._slow[id(drive)]
+                return
+            first = drive.mount not in self.hedged
+            self.hedged[drive.mount] += 1
+            self._slow[id(drive)] += 1
+            if self._slow[id(drive)] >= SLOW_IN_A_ROW:
+                self._rest(drive)
+        if first:
+            log.warning("%s is slow: what it does not give in time is read from the other drives", drive.mount)
 
     def _note_rebuilt(self, stripe: int, role: int, blocks: int) -> None:
         row = self.manifest.drives[manifest.slot_of(stripe, role, self.n)]
@@ -185,23 +218,38 @@ class GroupReader:
                 if each.slot not in self.drives:
                     log.warning(_REBUILT_OF, each.id, each.serial, "is not here")
 
-    def fetch(self, stripe: int, role: int, offset: int, length: int) -> bytes | None:
-        """`length` bytes of a pack as the first drive that answers has them, unchecked; None if none does."""
-        data = bytearray(length)
-        return bytes(data) if self.fetch_into(stripe, role, offset, memoryview(data)) else None
+    def read(self, stripe: int, role: int, offset: int, buffer: memoryview) -> Got | None:
+        """len(buffer) bytes at `offset` of a pack, unchecked: from a drive, or by parity if none has them, or in time.
 
-    def fetch_into(self, stripe: int, role: int, offset: int, buffer: memoryview) -> bool:
-        """Fill `buffer` from `offset` of a pack, unchecked; whether a drive had all of it."""
+        They are in `buffer`, or elsewhere in memory. None if neither gives all of it. Who finds that what was `rebuilt`
+        is good says `count_rebuilt`.
+        """
+        slow: list[str] = []
         for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ()):
-            file = self._handle(drive, stripe, role)
-            if file is None:
-                continue
-            try:
-                if file.readinto_at(offset, buffer) == len(buffer):
-                    return True
-            except DriveFault as error:
-                self._failed(drive, error)
-        return False
+            got = self._read_from(drive, stripe, role, offset, buffer)
+            if got is not None:
+                return got
+            if self._slow[id(drive)] >= SLOW_IN_A_ROW:  # and so was not asked
+                slow.append(drive.mount)
+        if not self._guess_into(stripe, role, offset, buffer):
+            return None
+        with self._lock:
+            self.hedged.update(slow)
+        return Got("hedged" if slow else "rebuilt", [(0, buffer)])
+
+    def _read_from(self, drive: Drive, stripe: int, role: int, offset: int, buffer: memoryview) -> Got | None:
+        held = self._handle(drive, stripe, role)
+        if held is None:
+            return None
+        try:
+            if not isinstance(held.file, RemoteFile):
+                return Got("drive", [(0, buffer)]) if held.readinto_at(offset, buffer) == len(buffer) else None
+            got = self._hedge.read(held.file, offset, len(buffer), partial(self._guess_into, stripe, role, offset))
+        except DriveFault as error:
+            self._failed(drive, error, stripe, role)
+            return None
+        self._note_pace(drive, got)
+        return got
 
     def will_need(self, stripe: int, role: int, offset: int, length: int) -> None:
         """These bytes of a pack will be asked for soon: its drive may begin to read them."""
@@ -209,18 +257,22 @@ class GroupReader:
             if file := self._handle(drive, stripe, role):
                 file.will_need(offset, length)
 
-    def guess_into(self, stripe: int, role: int, offset: int, buffer: memoryview) -> bool:
-        """Fill `buffer` from `offset` of a data pack by parity, of bytes that nobody has checked; False if too few.
+    def _guess_into(self, stripe: int, role: int, offset: int, buffer: memoryview) -> bool:
+        """Fill `buffer` from `offset` of a pack by parity, of bytes that nobody has checked; False if too few.
 
-        For a caller who can tell good bytes by their tag, and says `count_rebuilt` when they were.
+        Drives in other hosts that do not give theirs soon are passed over, unless there are too few without them.
         """
         have: dict[int, np.ndarray] = {}
-        others = [other for other in range(self.n) if other != role]
-        while len(have) < self.data <= len(have) + len(others):
+        others, late = [other for other in range(self.n) if other != role], list[int]()
+        patience: float | None = self._hedge.pace.patience
+        while len(have) < self.data <= len(have) + len(others) + len(late):
+            if len(have) + len(others) < self.data:
+                others, late, patience = others + late, [], None
             batch, others = others[: self.data - len(have)], others[self.data - len(have) :]
             columns = [self._column(len(have) + place, len(buffer)) for place in range(len(batch))]
-            answers = self._all(len(buffer) >= _TOGETHER, stripe, batch, offset, columns)
+            answers = self._all(stripe, batch, offset, columns, patience)
             have |= {other: column for other, column, there in zip(batch, columns, answers, strict=True) if there}
+            late += [other for other, there in zip(batch, answers, strict=True) if there is None]
             if len(have) < self.data:  # a column that was not filled is free for the next one
                 have = {other: column.copy() for other, column in have.items()}
         if len(have) < self.data:
@@ -235,21 +287,48 @@ class GroupReader:
             kept[place] = np.empty(length, dtype=np.uint8)
         return kept[place][:length]
 
-    def _all(self, together: bool, stripe: int, roles: list[int], offset: int, columns: list[np.ndarray]) -> list[bool]:
-        """Fill a column of each of the roles, zeros after its end; whether it could be."""
+    def _all(
+        self, stripe: int, roles: list[int], offset: int, columns: list[np.ndarray], patience: float | None
+    ) -> list[bool | None]:
+        """Fill a column of each of the roles, zeros after its end; whether it could be, None: not so soon."""
 
-        def fill(role: int, column: np.ndarray) -> bool:
+        def fill(role: int, column: np.ndarray) -> bool | None:
             length = max(0, min(len(column), self.record(stripe, role).length - offset))
             column[length:] = 0
-            return not length or self.fetch_into(stripe, role, offset, column.data[:length])
+            return not length or self._column_from(stripe, role, offset, column.data[:length], patience)
 
-        if not together:
+        far = any(isinstance(drive, RemoteDrive) for drives in self.drives.values() for drive in drives[:1])
+        if not far and len(columns[0]) < _TOGETHER:
             return [fill(*each) for each in zip(roles, columns, strict=True)]
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.n, thread_name_prefix="sealift-stripe")
-            pool = self._pool
-        return list(pool.map(fill, roles, columns))
+                self._pool = Workers(2 * self.n, "sealift-stripe")
+            coming = [self._pool.submit(partial(fill, *each)) for each in zip(roles, columns, strict=True)]
+        wait(coming)  # also where one has failed: then nobody writes into the columns any more
+        return [each.result() for each in coming]
+
+    def _column_from(
+        self, stripe: int, role: int, offset: int, buffer: memoryview, patience: float | None
+    ) -> bool | None:
+        """Fill `buffer` from a drive; False if none has it, None if none gave it so soon."""
+        answer: bool | None = False
+        for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ()):
+            held = self._handle(drive, stripe, role)
+            if held is None:
+                continue
+            try:
+                if isinstance(held.file, RemoteFile):
+                    asked = held.file.ask(offset, len(buffer))
+                    if not asked.wait(patience):
+                        answer = None
+                        continue
+                    if asked.into(buffer) == len(buffer):
+                        return True
+                elif held.readinto_at(offset, buffer) == len(buffer):
+                    return True
+            except DriveFault as error:
+                self._failed(drive, error, stripe, role)
+        return answer
 
     def count_rebuilt(self, stripe: int, role: int, offset: int, length: int) -> None:
         """Bytes of a pack were rebuilt, and proved by their tags: what health() tells."""
@@ -289,7 +368,7 @@ class GroupReader:
             try:
                 data = file.read_at(number * BLOCK, length)
             except DriveFault as error:
-                self._failed(drive, error)
+                self._failed(drive, error, stripe, role)
                 continue
             if len(data) == length and blake3(data).digest() == wanted:
                 return data
@@ -338,5 +417,6 @@ class GroupReader:
         return data[start : start + length]
 
     def copies(self) -> list[Drive]:
-        """Every drive here, in order of slots: each has the group's own files."""
-        return [drive for slot in sorted(self.drives) for drive in self.drives[slot]]
+        """Every drive here, in order of slots, those that are mounted here first: each has the group's own files."""
+        every = [drive for slot in sorted(self.drives) for drive in self.drives[slot]]
+        return sorted(every, key=lambda drive: isinstance(drive, RemoteDrive))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput
 from sealift.formats import manifest
 from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, DriveId, ShipmentId
@@ -29,11 +30,22 @@ class DriveHealth(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     drive: DriveId
     serial: _Words
     carrier: _Words
-    state: Literal["missing", "failing", "damaged"]
+    state: Literal["missing", "failing", "damaged", "slow"]
     mount: _Words = ""  # where it is, unless it is missing
     rebuilt_blocks: Count = 0  # of 1 MiB, that it should have given
+    hedged_reads: Count = 0  # that parity answered, because its host was slow
     faults: Count = 0  # how often the system failed to read
     first_fault: _Words = ""
+
+
+class LocationHealth(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A drive that is read over a network: what it was asked for, and gave."""
+
+    mount: _Words  # its name in the locations file, or its address
+    host: _Words  # of all that stands there the same
+    requests: Count
+    retries: Count  # requests that were sent again
+    bytes: Count  # of its files
 
 
 class PackHealth(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -54,6 +66,7 @@ class Health(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field
     drives: Annotated[list[DriveHealth], Meta(max_length=100_000)] = []
     packs: Annotated[list[PackHealth], Meta(max_length=200_000)] = []
     missing_groups: Annotated[list[Count], Meta(max_length=100_000)] = []
+    locations: Annotated[list[LocationHealth], Meta(max_length=100_000)] = []
 
     @property
     def good(self) -> bool:
@@ -86,17 +99,18 @@ def health_of(
         for row in view.manifest.drives:
             mounts = [each.mount for each in reader.drives.get(row.slot, ())]
             faults = [reader.faults[mount] for mount in mounts if mount in reader.faults]
-            rebuilt = reader.rebuilt.get(row.id, 0)
-            if mounts and not faults and not rebuilt:
+            rebuilt, hedged = reader.rebuilt.get(row.id, 0), sum(reader.hedged[mount] for mount in mounts)
+            if mounts and not faults and not rebuilt and not hedged:
                 continue
             health.drives.append(
                 DriveHealth(
                     drive=row.id,
                     serial=row.serial,
                     carrier=row.carrier,
-                    state="missing" if not mounts else "failing" if faults else "damaged",
+                    state="missing" if not mounts else "failing" if faults else "damaged" if rebuilt else "slow",
                     mount=mounts[0] if mounts else "",
                     rebuilt_blocks=rebuilt,
+                    hedged_reads=hedged,
                     faults=sum(fault.times for fault in faults),
                     first_fault=faults[0].reason[:8192] if faults else "",
                 )
@@ -104,4 +118,15 @@ def health_of(
         for (stripe, role), blocks in sorted(reader.packs.items()):
             if manifest.slot_of(stripe, role, reader.n) in reader.drives:  # what is missing cannot be mended in place
                 health.packs.append(PackHealth(group=number, stripe=stripe, role=role, blocks=blocks))
+        health.locations += [
+            LocationHealth(
+                mount=each.mount,
+                host=each.drive.host_name,
+                requests=each.drive.traffic.requests,
+                retries=each.drive.traffic.retries,
+                bytes=each.drive.traffic.bytes,
+            )
+            for each in view.views
+            if isinstance(each.drive, RemoteDrive)
+        ]
     return health

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from blake3 import blake3
 
+from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, read_soon
 from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch, Lost, Refused
 from sealift.formats import age, index, manifest
 from sealift.formats.index import Row
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
+    from sealift.drives.base import Drive
     from sealift.reading.group import GroupReader
 
 BATCH = 8192
@@ -48,6 +50,8 @@ class AnyCopy(io.RawIOBase):
         super().__init__()
         self._name, self._ref, self._identities = name, ref, identities
         self._drives = reader.copies()
+        self._late: list[Drive] = []  # which did not answer soon, and are asked again when no other is left
+        self._hurry = True
         self._readers: list[age.Reader] = []  # copies that opened, the one that served last in front
         self._mounts: dict[int, str] = {}  # of readers, by their id
         self._others: list[str] = []  # mounts of copies that are something else than the manifest says
@@ -69,14 +73,19 @@ class AnyCopy(io.RawIOBase):
     def _open_another(self) -> bool:
         """Open the next copy whose header is the signed one and put it in front; False when there is none left."""
         mismatch: IdentityMismatch | None = None
-        while self._drives:
+        while self._drives or self._late:
+            if not self._drives:
+                self._drives, self._late, self._hurry = self._late, [], False
             drive = self._drives.pop(0)
             try:
-                file = Held(drive.open_read(self._name))
-                head = file.read_at(0, min(file.length, age.MAX_HEADER + age.NONCE))
+                file = Held(
+                    drive.open_later(self._name) if isinstance(drive, RemoteDrive) else drive.open_read(self._name)
+                )
+                read = self._reading(drive, file)
+                head = read(0, min(self._ref.bytes, age.MAX_HEADER + age.NONCE))
                 start = age.parse_header(head).payload_start
                 if file.length == self._ref.bytes and blake3(head[:start]).hexdigest() == self._ref.header:
-                    self._readers.insert(0, age.Reader(file.read_at, file.length, self._identities))
+                    self._readers.insert(0, age.Reader(read, file.length, self._identities))
                     self._mounts[id(self._readers[0])] = drive.mount
                     return True
                 self._others.append(drive.mount)
@@ -89,6 +98,20 @@ class AnyCopy(io.RawIOBase):
         if mismatch is not None and not self._readers:
             raise mismatch
         return False
+
+    def _reading(self, drive: Drive, file: Held) -> Callable[[int, int], bytes]:
+        """read_at of a file, which does not wait for a slow host as long as there are others to ask."""
+
+        def read(offset: int, length: int) -> bytes:
+            if not (self._hurry and isinstance(file.file, RemoteFile)):
+                return file.read_at(offset, length)
+            data = read_soon(file.file, offset, length, SOON)
+            if data is None:
+                self._late += [] if drive in self._late else [drive]
+                raise DriveFault(f"{drive.mount}: no answer within {SOON:g} seconds", drive=drive.mount)
+            return data
+
+        return read
 
     def readable(self) -> bool:
         """True."""

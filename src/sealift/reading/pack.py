@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _HEAD = 4096
 _TAIL = 16 << 10  # bytes at a pack's end in which most seek tables lie,
 _TAIL_SOON = 128 << 10  # and those of which the drive is told meanwhile
-_WINDOW = 2 << 20  # bytes of plaintext read at a time when reading on
+_WINDOW = 2 << 20  # bytes of plaintext read at a time when reading on,
+_AHEAD = 2  # and how many such pieces the drive is told of before: one is on its way while another one is waited for
 
 
 class Buffers:
@@ -77,21 +78,24 @@ class PackReader:
     def _header(self) -> tuple[bytes, int]:
         """The bytes of the header whose digest the manifest binds, with the nonce."""
         length = min(_HEAD, self._record.length)
-        for attempt in range(3):
-            raw = self._group.fetch(self._stripe, self._role, 0, length) if attempt == 0 else None
-            if attempt:
-                length = self._record.length if attempt == 2 else length
-                length = min(length, age.MAX_HEADER + age.NONCE)
-                raw = self._group.verified(self._stripe, self._role, 0, length)
-            if raw is None:
-                continue
-            try:
-                start = age.parse_header(raw).payload_start
-            except AgeError:
-                continue
-            if start <= len(raw) and blake3(raw[:start]).digest() == self._record.header:
-                return raw, start
+        got = self._group.read(self._stripe, self._role, 0, memoryview(bytearray(length)))
+        if got is not None and (start := self._signed_start(raw := bytes(got.piece(0, length)))):
+            if got.came == "rebuilt":
+                self._group.count_rebuilt(self._stripe, self._role, 0, length)
+            return raw, start
+        for most in (length, self._record.length):
+            good = self._group.verified(self._stripe, self._role, 0, min(most, age.MAX_HEADER + age.NONCE))
+            if start := self._signed_start(good):
+                return good, start
         raise FormatError(f"the age header of pack {self._stripe}/{self._role} is not the one that was signed")
+
+    def _signed_start(self, raw: bytes) -> int:
+        """Where the payload begins behind the signed header; 0 where that is not what `raw` begins with."""
+        try:
+            start = age.parse_header(raw).payload_start
+        except AgeError:
+            return 0
+        return start if start <= len(raw) and blake3(raw[:start]).digest() == self._record.header else 0
 
     def read(self, start: int, end: int) -> bytes:
         """Plaintext bytes start..end-1, every chunk authenticated. Lost, FormatError."""
@@ -127,24 +131,21 @@ class PackReader:
             buffers.sealed = bytearray(stop - at)
             buffers.plain = bytearray((last - first + 1) * age.CHUNK)
         sealed, plain = memoryview(buffers.sealed)[: stop - at], memoryview(buffers.plain)
-        rebuilt = False
-        there = self._group.fetch_into(self._stripe, self._role, at, sealed)
-        if not there:
-            there = rebuilt = self._group.guess_into(self._stripe, self._role, at, sealed)
+        got = self._group.read(self._stripe, self._role, at, sealed)
         done = 0
         for index in range(first, last + 1):
             offset = (index - first) * age.SEALED_CHUNK
-            piece = sealed[offset : offset + age.SEALED_CHUNK]
-            target = plain[done : done + len(piece) - age.TAG]
+            length = min(age.SEALED_CHUNK, stop - at - offset)
+            target = plain[done : done + length - age.TAG]
             try:
-                if not there:
+                if got is None:
                     raise AgeError("not read")
-                self._opener.open_chunk(index, piece, target, last=index == self._last)
+                self._opener.open_chunk(index, got.piece(offset, length), target, last=index == self._last)
             except AgeError:
-                good = self._group.verified(self._stripe, self._role, at + offset, len(piece))
+                good = self._group.verified(self._stripe, self._role, at + offset, length)
                 self._opener.open_chunk(index, good, target, last=index == self._last)
             done += len(target)
-        if rebuilt:
+        if got is not None and got.came == "rebuilt":
             self._group.count_rebuilt(self._stripe, self._role, at, stop - at)
         buffers.holds = self
         return plain[:done]
@@ -214,7 +215,8 @@ class PackContent:
             limit = self._until
             far = (min(max(end, start + _WINDOW), limit) - 1) // age.CHUNK if on else last
             if on and far * age.CHUNK < limit:
-                self._reader.will_need((far + 1) * age.CHUNK, min((far + 1) * age.CHUNK + _WINDOW, limit))
+                after = (far + 1) * age.CHUNK
+                self._reader.will_need(after, min(after + _AHEAD * _WINDOW, limit))
             self._base, self._window = 0, memoryview(b"")  # nothing is at hand while it is overwritten
             try:
                 window = self._reader.chunks(first, max(last, far))

@@ -148,7 +148,7 @@ class Shipment:
         allowed_signers: File,
         seal: str | dict[str, bytes] | None = None,
     ) -> Shipment:
-        """Open what is mounted at `locations`, in any order.
+        """Open what stands at `locations` (folders, addresses, locations files), in any order.
 
         `identity` is one or more files of age identities; `allowed_signers` a file in ssh-keygen's format; `seal` the
         seal file that was sent ahead, or what trust.load_seal gave; without it the seal on the drives serves, if it is

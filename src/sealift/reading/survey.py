@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from sealift.drives import locations
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
@@ -67,17 +69,17 @@ def survey(
     seal: dict[str, bytes] | None = None,
     shipment: str | None = None,
 ) -> Survey:
-    """Look at every location (a mounted folder, s3://BUCKET/PREFIX) or drive and say what is here.
+    """Look at every location (drives.locations: a folder, an address, a locations file) or drive; say what is here.
 
     `seal` are the five files of a seal that was sent ahead (trust.load_seal); without it, a seal on the
     drives serves when it holds. With `allowed` signatures are checked against it; without, only that they are
-    whole. Raises BadInput for a place that is none, DriveFault where all are object stores and none answers, and
+    whole. Raises BadInput for a place that is none, DriveFault where all are in other hosts and none answers, and
     Refused when the seal given does not hold.
     """
     views, notices = _open(places)
     with ThreadPoolExecutor(max_workers=min(32, len(views) or 1)) as pool:
         faults = list(pool.map(_look, views))
-    if faults[0] is not None and all(faults) and all(locations.is_store(view.mount) for view in views):
+    if faults[0] is not None and all(faults) and all(isinstance(view.drive, RemoteDrive) for view in views):
         raise faults[0]
     found = Survey(shipment, views, [], None, None, None, [], notices)
     expected = shipment or _majority(views, Checker(allowed, None))
@@ -181,13 +183,17 @@ def _open(places: Sequence[str | Drive]) -> tuple[list[DriveView], list[str]]:
         if not isinstance(place, str):
             views.append(DriveView(place.mount, place))
             continue
-        drive = locations.open_drive(place)
-        key = locations.identity(place)
-        if key in seen:
-            notices.append(f"{place} is the same place as {seen[key]}; it is read once")
-            continue
-        seen[key] = place
-        views.append(DriveView(drive.mount, drive))
+        drives, told = locations.open_drives(place)
+        notices += told
+        for drive in drives:
+            key = locations.place_of(drive)
+            if key in seen:
+                notices.append(f"{drive.mount} is the same place as {seen[key]}; it is read once")
+                continue
+            seen[key] = drive.mount
+            views.append(DriveView(drive.mount, drive))
+    if len(views) > MAX_MOUNTS:
+        raise BadInput(f"{len(views)} drives; at most {MAX_MOUNTS} are allowed")
     return views, notices
 
 
@@ -293,8 +299,13 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
             group.views.append(view)
     for group in found.groups:
         group.__post_init__()  # pages over all copies that are known by now
+        far = [view for view in group.views if isinstance(view.drive, RemoteDrive)]
         for view in group.views:
-            view.slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks)
+            if view not in far:
+                view.slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks)
+        with ThreadPoolExecutor(max_workers=min(32, len(far) or 1)) as pool:
+            for view, slot in zip(far, pool.map(partial(_far_slot, group), far), strict=True):
+                view.slot = slot
     for view in open_cases:
         for group in sorted(found.groups, key=lambda each: view.card is None or each.group != view.card.group):
             slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks, strict=True)
@@ -312,6 +323,16 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
     for view in found.views:
         if view.standing not in {"empty", "foreign"}:
             _note_small_files(found, view, checker, sealed=sealed)
+
+
+def _far_slot(group: GroupView, view: DriveView) -> int | None:
+    """The slot of a drive in another host; in a thread of its own, with pages of its own."""
+    packs, blocks = group.open_pages(cache=8)
+    try:
+        return survey_slots.find_slot(view.drive, view.card, group.manifest, packs, blocks)
+    finally:
+        packs.close()
+        blocks.close()
 
 
 def _signature(group: GroupView, checker: Checker) -> bytes | None:

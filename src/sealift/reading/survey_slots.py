@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
+from sealift.drives.base import is_missing
+from sealift.drives.ranges import SOON, RemoteDrive, read_soon
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 
@@ -42,11 +44,14 @@ def find_slot(
     claim = card.slot if card is not None and card.slot < manifest.n else None
     exact = claim is not None and card is not None and manifest.is_card(claim, card)
     votes: Counter[int] = Counter()
-    for stripe in _sample(manifest.geometry.stripes):
-        slots = _slots_of_pack(drive, manifest, packs, blocks, stripe)
-        if claim in slots:
-            return claim
-        votes.update(slots)
+    try:
+        for stripe in _sample(manifest.geometry.stripes):
+            slots = _slots_of_pack(drive, manifest, packs, blocks, stripe)
+            if claim in slots:
+                return claim
+            votes.update(slots)
+    except DriveFault:  # a host that does not answer is not asked sixteen times
+        pass
     if votes:
         return votes.most_common(1)[0][0]
     if exact:
@@ -90,11 +95,26 @@ def _slots_of_pack(drive: Drive, manifest: Manifest, packs: PagedFile, blocks: P
 
 
 def _first_block(drive: Drive, name: str) -> bytes:
+    """What a pack begins with, b"" where there is none or it does not read; DriveFault: a host does not answer soon."""
+    if isinstance(drive, RemoteDrive):
+        data = _of_host(drive, name)
+        if data is None:
+            raise DriveFault(f"{drive.mount}: no answer within {SOON:g} seconds", drive=drive.mount)
+        return data
     try:
         with drive.open_read(name) as file:
             return file.read_at(0, mf.BLOCK)
     except (FormatError, DriveFault):
         return b""
+
+
+def _of_host(drive: RemoteDrive, name: str) -> bytes | None:
+    try:
+        return read_soon(drive.open_later(name), 0, mf.BLOCK, SOON)
+    except FormatError:
+        return b""
+    except DriveFault as error:
+        return b"" if is_missing(error) else None
 
 
 def _slot_by_own_files(drive: Drive, manifest: Manifest) -> int | None:

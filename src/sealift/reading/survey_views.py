@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
 
+from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, read_soon
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import paged
@@ -97,28 +98,41 @@ class SharedPages(paged.PagedFile):
             name=name,
             cache=cache,
         )
-        self._drives = [view.drive for view in views]
+        self._drives = sorted((view.drive for view in views), key=lambda drive: isinstance(drive, RemoteDrive))
+        self._hurry = True
+        self._late = 0  # times that a host was not waited for
         self._open: dict[int, ReadFile | None] = {}
         self._source = 0
 
     def _read(self, offset: int, length: int) -> bytes:
         if self._source not in self._open:
             try:
-                self._open[self._source] = self._drives[self._source].open_read(self.name)
+                drive = self._drives[self._source]
+                self._open[self._source] = (
+                    drive.open_later(self.name) if isinstance(drive, RemoteDrive) else drive.open_read(self.name)
+                )
             except (FormatError, DriveFault):
                 self._open[self._source] = None
         file = self._open[self._source]
+        if isinstance(file, RemoteFile) and self._hurry:
+            data = read_soon(file, offset, length, SOON)
+            self._late += data is None
+            return data or b""
         return b"" if file is None else file.read_at(offset, length)
 
     def page(self, level: int, number: int) -> bytes:
-        """The checked page from the first copy that has it whole."""
+        """The checked page from the first copy that has it whole; a host that is slow is asked last."""
         first = self._source
-        for step in range(len(self._drives)):
-            self._source = (first + step) % len(self._drives)
-            try:
-                return super().page(level, number)
-            except (FormatError, DriveFault):
-                continue
+        for hurry in (True, False):
+            late = self._late
+            for step in range(len(self._drives)):
+                self._source, self._hurry = (first + step) % len(self._drives), hurry
+                try:
+                    return super().page(level, number)
+                except (FormatError, DriveFault):
+                    continue
+            if self._late == late:
+                break
         raise FormatError(f"{self.name}: a page is damaged on every drive of the group that is here")
 
     def matches(self, place: int, data: bytes) -> bool:

@@ -160,7 +160,8 @@ def check_mounted(places: Sequence[str | Drive], onto: Sequence[str | Drive], *,
     """BadInput where repair would write to something else than a mounted drive; such places may be read."""
     written = onto or ([] if dry_run else places)
     for each in written:
-        if isinstance(each, str) and locations.is_store(each.partition("=")[2] if _ONTO.fullmatch(each) else each):
+        place = each.partition("=")[2] if isinstance(each, str) and _ONTO.fullmatch(each) else each
+        if isinstance(place, str) and (locations.is_store(place) or locations.is_list(place)):
             raise BadInput(
                 f"{each} is no mounted drive, and `sealift repair` writes to nothing else; nothing was written",
                 hint="read it where it stands, which rebuilds what is missing; or rebuild its drive with --onto MNT, "

@@ -30,7 +30,7 @@ from blake3 import blake3
 from msgspec import UNSET
 
 from sealift.drives.base import is_missing
-from sealift.drives.locations import open_drive
+from sealift.drives.locations import open_to_write
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, Refused, SealiftError
 from sealift.formats import age_keys, paged
 from sealift.formats import manifest as manifests
@@ -410,7 +410,7 @@ def _attached(mounts: Sequence[str], record: Seal, groups: Sequence[Packed]) -> 
     out: list[tuple[Drive, str]] = []
     short: list[str] = []
     for mount in dict.fromkeys(mounts):
-        drive = open_drive(mount)
+        drive = open_to_write(mount)
         data = drive.read_small(CARD, MAX_CARD) if drive.exists() else None
         if data is None:
             raise BadInput(f"{mount}: no drive of a shipment", hint="give the mounts of this shipment's drives")

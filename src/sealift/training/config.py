@@ -27,7 +27,7 @@ _Path = Annotated[str, Meta(min_length=1)]
 class Data(msgspec.Struct, frozen=True, kw_only=True):
     """The shipment, and what of a sample is text."""
 
-    drives: _Paths  # folders where drives are mounted, patterns such as "/mnt/*", and s3://BUCKET/PREFIX
+    drives: _Paths  # folders where drives are mounted, patterns such as "/mnt/*", addresses, locations files
     identity: _Paths
     allowed_signers: _Path
     seal: str = ""  # "": the one on the drives
@@ -83,9 +83,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return {"data": data, "model": msgspec.to_builtins(self.model), "training": msgspec.to_builtins(self.training)}
 
     def mounts(self) -> list[str]:
-        """The folders of `drives` that are there now, patterns expanded, and s3://...; BadInput if there is none."""
-        each_found = ([each] if _stands(each) else sorted(glob.glob(each)) for each in self.data.drives)
-        found = [path for paths in each_found for path in paths if _stands(path)]
+        """What of `drives` is there now, patterns expanded to folders; BadInput if there is nothing."""
+        each_found = (
+            [each] if _stands(each) else sorted(filter(os.path.isdir, glob.glob(each))) for each in self.data.drives
+        )
+        found = [path for paths in each_found for path in paths]
         if not found:
             raise BadInput(
                 f"none of data.drives is here: {', '.join(self.data.drives)[:500]}",
@@ -95,8 +97,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _stands(path: str) -> bool:
-    """Whether it may be opened: a folder that is there, or a location that only opening it tells of (s3://...)."""
-    return "://" in path or os.path.isdir(path)
+    """Whether it may be opened: a folder or a locations file that is there, or what only opening tells of (s3://...)."""
+    return "://" in path or os.path.exists(path)
 
 
 TABLES: dict[str, Any] = {"data": Data, "model": Model, "training": Training}

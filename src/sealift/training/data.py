@@ -24,7 +24,7 @@ from sealift.errors import BadInput, NotAllHere, SealiftError
 from sealift.integrations.ahead import Ahead
 from sealift.integrations.torch import ShipmentDataset
 from sealift.reading.containers import Tokens
-from sealift.reading.health import DriveHealth, Health, PackHealth, read_health
+from sealift.reading.health import DriveHealth, Health, LocationHealth, PackHealth, read_health
 from sealift.reading.order import draw
 from sealift.reading.samples import PackSamples
 from sealift.reading.shipment import Shipment
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 DTYPES: dict[str, np.dtype[Any]] = {"bytes": np.dtype(np.uint8), "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _TELL = 5.0  # seconds between what a reading process tells of its drives, after the first time
-_WORST = ("damaged", "missing", "failing")
+_WORST = ("slow", "damaged", "missing", "failing")
 
 
 class Batch(NamedTuple):
@@ -291,10 +291,11 @@ def owed_text(owed: tuple[int, list[int]]) -> str:
 
 def health_text(health: Health) -> list[str]:
     """What is amiss with each drive, in words."""
-    what = {"missing": "is not here", "failing": "fails to read", "damaged": "is damaged"}
+    what = {"missing": "is not here", "failing": "fails to read", "damaged": "is damaged", "slow": "is slow"}
     return [
         f"drive {each.drive} (serial {each.serial}) {what[each.state]}; "
         f"{each.rebuilt_blocks:,} blocks of it rebuilt from parity"
+        + (f", and {each.hedged_reads:,} reads answered by it in time" if each.hedged_reads else "")
         for each in health.drives
     ]
 
@@ -304,6 +305,7 @@ def merged(reports: Iterable[Health]) -> Health:
     made = Health()
     drives: dict[str, DriveHealth] = {}
     packs: dict[tuple[int, int, int], PackHealth] = {}
+    locations: dict[str, LocationHealth] = {}
     for report in reports:
         made.shipment = report.shipment
         made.rebuilt_blocks += report.rebuilt_blocks
@@ -313,11 +315,18 @@ def merged(reports: Iterable[Health]) -> Health:
             if known is not drive:
                 known.state = max(known.state, drive.state, key=_WORST.index)
                 known.rebuilt_blocks += drive.rebuilt_blocks
+                known.hedged_reads += drive.hedged_reads
                 known.faults += drive.faults
                 known.mount, known.first_fault = known.mount or drive.mount, known.first_fault or drive.first_fault
         for pack in report.packs:
             place = packs.setdefault((pack.group, pack.stripe, pack.role), pack)
             if place is not pack:
                 place.blocks += pack.blocks
-    made.drives, made.packs = list(drives.values()), list(packs.values())
+        for each in report.locations:
+            location = locations.setdefault(each.mount, each)
+            if location is not each:
+                location.requests += each.requests
+                location.retries += each.retries
+                location.bytes += each.bytes
+    made.drives, made.packs, made.locations = list(drives.values()), list(packs.values()), list(locations.values())
     return made

@@ -7,7 +7,7 @@ TEMPLATE = """\
 out = "run"                       # checkpoints/, log.jsonl, tensorboard/ and final/; all ranks see this folder
 
 [data]
-drives = ["/mnt/*"]               # drives' mounts, or s3://..., in any order; up to m of a group may be missing
+drives = ["/mnt/*"]               # mounts, addresses, locations files, in any order; up to m of a group may be missing
 identity = ["key.txt"]            # opens the shipment: age identity files or OpenSSH keys
 allowed_signers = "signers"       # whose signatures count, in ssh-keygen's format
 seal = "0123456789abcdef.seal"    # as the origin sent it; "": the one on the drives

@@ -88,7 +88,7 @@ class Options:
     allowed_signers: str | None = None
     provenance: str | None = None  # of a return leg: a file of what made the checkpoint
     network: bool = False  # `to` is a plain directory, or s3://BUCKET/PREFIX
-    open_drive: Callable[[str], Drive] = locations.open_drive
+    open_drive: Callable[[str], Drive] = locations.open_to_write
     plan: Plan | None = None  # what all this must be as
     rehearsal: bool = False  # only `sealift rehearse`, whose drives never leave, sets it
 

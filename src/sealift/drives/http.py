@@ -1,0 +1,353 @@
+"""HttpDrive: sealift/ behind http(s)://HOST/PATH/, whoever serves it; hostile until shown otherwise, and read only.
+
+What holds: a name is there when the host says so, and nothing else is known of what is there: HTTP has no listings, so
+that what is not in the manifest does not show. Every range that is read is of the file that was opened, by its length,
+ETag and time, or the read fails; a range is exactly the one that was asked for. What does not hold, or does not come in
+time, is a DriveFault that names the location, and no token. Bytes may come from a cache: the host's.
+
+What a host must do is in docs/spec/locations.md; how it is asked, in http_client.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+
+from sealift.drives import http_client as client
+from sealift.drives.base import SAFE_READING, Entry, Source, split
+from sealift.drives.http_client import Answer, Failed, Host, Meta, host_of
+from sealift.drives.object_faults import CUT, REPLACED, Trouble
+from sealift.drives.ranges import Lent, Ranges, RemoteDrive, RemoteFile, Traffic
+from sealift.errors import BadInput, DriveFault, FormatError
+from sealift.formats.locations import REQUESTS, web
+from sealift.formats.manifest import CARD, MANIFEST, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+MAX_TOKEN = 4096
+MAX_CA = 1 << 20
+_TOKEN = re.compile(rb"[A-Za-z0-9._~+/=:-]{1,4096}")  # a b64token (RFC 6750, 2.1), and what others are made of
+
+
+class Way(NamedTuple):
+    """How a location is reached: an address, what it is called, and where its token and its CA stand; never these."""
+
+    at: str
+    name: str = ""
+    token_file: str = ""
+    token_env: str = ""
+    ca_file: str = ""
+    requests: int = REQUESTS
+
+
+class HttpReadFile(RemoteFile):
+    """drives.base.ReadFile over a file of an HttpDrive."""
+
+    def __init__(self, drive: HttpDrive, name: str) -> None:
+        self._drive, self._name = drive, name
+        self._seen: dict[str, Meta] = {}  # of the answer that came first
+        self.key = drive.web.path, name, id(self)
+
+    def look(self) -> Meta:
+        """What the host says of the file, which is the one that is read from now on. DriveFault."""
+        if not self._seen:
+            doing = f"opening {self._name}"
+            if not self._is_same(self._drive.head(self._name, doing)):
+                raise self._drive.fault(doing, REPLACED)
+        return self._seen["first"]
+
+    @property
+    def ranges(self) -> Ranges:
+        """Of the host, in this process."""
+        return self._drive.host.ranges
+
+    @property
+    def length(self) -> int:
+        """In bytes."""
+        return self.look().length
+
+    @property
+    def known_length(self) -> int | None:
+        """None before anything of it was asked for."""
+        first = self._seen.get("first")
+        return None if first is None else first.length
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """Of ETag, time and length, as the host says them."""
+        return self.look().stamp
+
+    @property
+    def read_from(self) -> Source:
+        """Always `cache`: what the host reads from, nobody here knows."""
+        return "cache"
+
+    def fetch(self, start: int, stop: int) -> Lent:
+        """Bytes start..stop-1, fewer only at the end of the file."""
+        lent = Lent(stop - start)
+        lent.view = lent.view[: self.fetch_into(start, lent.view)]
+        return lent
+
+    def fetch_into(self, start: int, view: memoryview) -> int:
+        """The same into `view`; how many."""
+        doing, stop = f"reading {self._name} at {start}", start + len(view)
+
+        def read(answer: Answer) -> int:
+            count, meta = client.range_of(answer, start, stop)
+            if not self._is_same(meta):
+                raise Failed(REPLACED)
+            if count:
+                done = answer.readinto(view[:count])
+                self._drive.traffic.add(size=done)
+                if done < count:
+                    raise Failed(CUT, client.PATIENCE)
+            return count
+
+        return self._drive.ask("GET", self._name, doing, read, {"Range": f"bytes={start}-{stop - 1}"}, len(view))
+
+    def _is_same(self, meta: Meta) -> bool:
+        """Whether it is the file that was seen first."""
+        return self._seen.setdefault("first", meta).is_of(meta)
+
+
+class HttpDrive(RemoteDrive):
+    """drives.base.Drive over HTTP, for reading. `patience`: seconds for which a request that fails is sent again."""
+
+    def __init__(self, way: Way | str, *, patience: float = client.PATIENCE) -> None:
+        self.way = Way(way) if isinstance(way, str) else way
+        self.web, self._patience = web(self.way.at), patience
+        self.at, self.host_name = self.way.at, self.web.origin
+        self.mount = self.way.name or self.way.at
+        self.traffic = Traffic()
+        self._host: Host | None = None
+        self._secrets: tuple[str, str | None] | None = None  # token and CA, once they are needed
+
+    def __reduce__(self) -> tuple[type[HttpDrive], tuple[Way]]:
+        return HttpDrive, (self.way,)
+
+    def __repr__(self) -> str:
+        return f"HttpDrive({self.mount!r})"
+
+    @property
+    def host(self) -> Host:
+        """The host, in this process. BadInput where its CA file cannot be used."""
+        self._host = host_of(self._host, self.web, self._secret()[1], self.way.requests)
+        return self._host
+
+    def check(self) -> None:
+        """BadInput where token or CA file cannot be used."""
+        self._secrets = None
+        self._secret()
+
+    def _secret(self) -> tuple[str, str | None]:
+        if self._secrets is None:
+            self._secrets = _token(self.way), _ca(self.way)
+        return self._secrets
+
+    def ask(
+        self,
+        method: str,
+        name: str,
+        doing: str,
+        read: Callable[[Answer], T],
+        headers: dict[str, str] | None = None,
+        length: int = 0,
+        patience: float | None = None,
+    ) -> T:
+        """What `read` makes of the answer to a request for a file, sent as often as it is worth while; DriveFault."""
+        path = f"{self.web.path}{ROOT}/{name}"
+        sent = {"User-Agent": client.user_agent(), "Accept-Encoding": "identity", **(headers or {})}
+        host, seconds = self.host, client.seconds_for(length)
+
+        def once() -> T:
+            token = self._secret()[0]
+            with host.ask(method, path, sent | ({"Authorization": f"Bearer {token}"} if token else {}), seconds) as it:
+                return read(it)
+
+        while True:
+            token = self._secret()[0]
+            try:
+                return client.patiently(once, self.traffic, patience or self._patience)  # type: ignore[no-any-return]
+            except Failed as failed:
+                trouble = failed.trouble
+            if trouble is not client.TOKEN or not self._is_renewed(token):
+                raise self.fault(doing, trouble)
+
+    def _is_renewed(self, token: str) -> bool:
+        """Whether there is another token by now than the one that was not taken: they expire while a run goes on."""
+        if not self.way.token_file:
+            return False
+        try:
+            fresh = _token(self.way)
+        except BadInput:
+            return False
+        self._secrets = fresh, self._secret()[1]
+        return fresh != token
+
+    def fault(self, doing: str, trouble: Trouble) -> DriveFault:
+        """What happened while `doing`, with an OSError as its cause and nothing of what the host said."""
+        error = DriveFault(f"{self.mount}: {doing}: {trouble.why}; {SAFE_READING}", drive=self.mount, hint=trouble.hint)
+        error.__cause__ = OSError(trouble.code, trouble.why)
+        return error
+
+    def head(self, name: str, doing: str) -> Meta:
+        """What the host says of a file. DriveFault, also when there is none."""
+        split(name)
+
+        def read(answer: Answer) -> Meta:
+            client.check_status(answer, 200)
+            return answer.meta
+
+        return self.ask("HEAD", name, doing, read)
+
+    # Reading
+
+    def exists(self) -> bool:
+        """Whether the host has one of the files that say what a drive is: others cannot be asked for by no name.
+
+        A host that does not answer is not asked for long: many locations are opened together, and the others wait.
+        """
+        soon = min(self._patience, client.GONE)
+        return self._size(MANIFEST, soon) is not None or self._size(CARD, soon) is not None
+
+    def read_small(self, name: str, limit: int) -> bytes | None:
+        """The whole file, None when there is none."""
+        split(name)
+
+        def read(answer: Answer) -> bytes | None:
+            if answer.status in {404, 410}:
+                return None
+            client.check_status(answer, 200)
+            size = answer.meta.length
+            if size > limit:
+                raise FormatError(f"{self.mount}: {name} is {size:,} bytes long; at most {limit:,} are allowed")
+            data = bytearray(size)
+            done = answer.readinto(memoryview(data))
+            self.traffic.add(size=done)
+            if done < size:
+                raise Failed(CUT, client.PATIENCE)
+            return bytes(data)
+
+        return self.ask("GET", name, f"opening {name}", read, length=limit)
+
+    def size(self, name: str) -> int | None:
+        """Length in bytes, None when there is none."""
+        return self._size(name)
+
+    def _size(self, name: str, patience: float | None = None) -> int | None:
+        split(name)
+
+        def read(answer: Answer) -> int | None:
+            if answer.status in {404, 410}:
+                return None
+            client.check_status(answer, 200)
+            return answer.meta.length
+
+        return self.ask("HEAD", name, f"looking at {name}", read, patience=patience)
+
+    def open_read(self, name: str, *, direct: bool = False) -> HttpReadFile:
+        """Open for reading; `direct` changes nothing here."""
+        file = self.open_later(name)
+        del direct
+        file.look()
+        return file
+
+    def open_later(self, name: str) -> HttpReadFile:
+        """Open without asking whether it is there: reading tells (`is_missing`)."""
+        split(name)
+        return HttpReadFile(self, name)
+
+    def walk(self, limit: int) -> Iterator[Entry]:
+        """Nothing: HTTP has no listings."""
+        del limit
+        return iter(())
+
+    # Identity
+
+    def filesystem(self) -> tuple[object, ...]:
+        """The host: what is on one is gone with it."""
+        return "http", self.web.origin
+
+    def serial(self) -> str | None:
+        """There is none that could be believed."""
+        return None
+
+    def free_bytes(self) -> int:
+        """None: nothing is written there."""
+        return 0
+
+    def total_bytes(self) -> int:
+        """Nobody tells."""
+        return 0
+
+    # Writing: there is none
+
+    def lock(self) -> NoReturn:
+        """BadInput."""
+        raise self._read_only()
+
+    def unlock(self) -> None:
+        """Nothing is locked."""
+
+    def create(self, name: str, *, direct: bool = False) -> Any:
+        """BadInput."""
+        del name, direct
+        raise self._read_only()
+
+    def sync_folder(self, name: str) -> None:
+        """BadInput."""
+        del name
+        raise self._read_only()
+
+    def write_small(self, name: str, data: bytes) -> None:
+        """BadInput."""
+        del name, data
+        raise self._read_only()
+
+    def remove(self, name: str) -> None:
+        """BadInput."""
+        del name
+        raise self._read_only()
+
+    def _read_only(self) -> BadInput:
+        return BadInput(
+            f"{self.mount} is read over {self.web.scheme}, and nothing is written there",
+            hint="give a folder in which a drive is mounted",
+        )
+
+
+def _token(way: Way) -> str:
+    """The bearer token of a location, "" where it has none; BadInput, which does not repeat it."""
+    from sealift.trade.signing import read_limited
+
+    if way.token_file:
+        where, data = way.token_file, read_limited(way.token_file, MAX_TOKEN + 2, "token file").strip()
+    elif way.token_env:
+        where, data = f"${way.token_env}", os.environ.get(way.token_env, "").encode(errors="surrogateescape").strip()
+    else:
+        return ""
+    if not _TOKEN.fullmatch(data):
+        what = "is empty, or not set" if not data else "holds something else than one token"
+        raise BadInput(
+            f"token of {way.name or way.at}: {where} {what}", hint="one line of letters, digits and ._~+/=:-"
+        )
+    return data.decode()
+
+
+def _ca(way: Way) -> str | None:
+    import ssl
+
+    from sealift.trade.signing import read_limited
+
+    if not way.ca_file:
+        return None
+    data = read_limited(way.ca_file, MAX_CA, "CA file")
+    try:
+        text = data.decode("ascii")
+        ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, ValueError) as error:
+        raise BadInput(f"CA file {way.ca_file}: no certificates in PEM", hint="-----BEGIN CERTIFICATE-----") from error
+    return text

@@ -124,9 +124,8 @@ def _origin(folder, ask):
     _screened(folder, ask)
     _proved(folder, ask)
     _ruled(folder, ask)
-    released = (
-        'release declaration.toml --sign-with olu_key --officer "Olu Officer" --reason "because" --reference EX-1'
-    )
+    released = 'release declaration.toml --sign-with olu_key --officer "Olu Officer" --reason "because"'
+    released += " --reference EX-1 --list csl.csv"
     ask("release", released)
     ask("release", f"{released} --rules rules.toml")  # again: the first is superseded
     shell(folder, "cp declaration.toml revised.toml; cp declaration.r1.toml revised.r1.toml")
@@ -180,7 +179,7 @@ def _ruled(folder, ask):
     text = declaration.read_text()
     assert flag in text
     declaration.write_text(text.replace(flag, flag.replace("no", "yes") + looked))
-    ask("release --check", "release --check declaration.toml --rules rules.toml")
+    ask("release --check", "release --check declaration.toml --rules rules.toml --list csl.csv")
 
 
 def _proved(folder, ask):

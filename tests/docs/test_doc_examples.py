@@ -51,9 +51,8 @@ def all_arrived(voyage, tmp_path):
 def test_the_guide_to_custody_goes_on_from_the_declaration(tmp_path):
     if missing_tools() and not os.environ.get("CI"):
         pytest.skip(f"not installed: {', '.join(missing_tools())}")
-    release = (
-        "sealift release declaration.toml --sign-with olu_key --officer 'Olu Officer' --reason fine --reference EX-1\n"
-    )
+    release = "sealift release declaration.toml --sign-with olu_key --officer 'Olu Officer' --reason fine"
+    release += " --reference EX-1 --list list.toml\n"
     folder = tmp_path / "custody"
     folder.mkdir()
     script = "".join(blocks(ROOT / "README.md", "bash")[:3]) + release + "".join(blocks(CUSTODY, "bash"))

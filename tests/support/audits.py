@@ -175,7 +175,7 @@ class Voyage:
     def release(self, path, **after):
         return releasing.release(
             str(path), person("officer"), self.allowed, officer="O. Fficer", reason="complete", reference="TC-1",
-            now=self.at(**after),
+            now=self.at(**after), lists=[str(self.folder / "list.toml")],
         )  # fmt: skip
 
     def seal(self, path, groups, sealed_by="origin", answers=None, **after):

@@ -70,7 +70,7 @@ def content(serials=("SER1", "SER2", "SER3"), **changes):
         "carriers": [sections.Carrier(name="Anna", contact="a", country="DE")],
         "drives": [
             sections.Drive(
-                serial=serial, carrier="Anna", goods="ssd", capacity_bytes=64 << 20, make="Maker", model="Model X"
+                serial=serial, carrier="Anna", goods="ssd", capacity_bytes=3 << 20, make="Maker", model="Model X"
             )
             for serial in serials
         ],

@@ -45,7 +45,7 @@ def run(command, *args, code=0):
     return result
 
 
-RELEASE = ("--officer", "O. Fficer", "--reason", "complete", "--reference", "TC-1")
+RELEASE = ("--officer", "O. Fficer", "--reason", "complete", "--reference", "TC-1", "--list", "nobody.toml")
 
 
 def test_new_writes_a_form_once(folder):
@@ -68,7 +68,7 @@ def test_check_names_everything_and_exits_1(folder):
         assert f"\n{path}: " in "\n" + result.stderr
     answer = json.loads(run(declare, "--check", "new.toml", "--json", code=1).stdout)
     assert not answer["complete"]
-    assert len(answer["problems"]) == 47 + len(rules.shipped().questions)
+    assert len(answer["problems"]) == 47 + 2 * len(rules.shipped().questions)
     (folder / "bad.toml").write_bytes(b"\xff")
     assert json.loads(run(declare, "--check", "bad.toml", "--json", code=1).stdout)["problems"]
 
@@ -125,14 +125,16 @@ def test_a_replaced_party_closes_the_gate_until_it_is_screened_and_both_names_st
     run(declare, "--revise", "d.toml")
     text = (folder / "d.toml").read_text()
     (folder / "d.toml").write_text(text.replace('legal_name = "User Ltd"', 'legal_name = "Other Ltd"'))
-    held = json.loads(run(release, "--check", "d.toml", "--json", code=5).stdout)
+    held = json.loads(run(release, "--check", "d.toml", "--list", "nobody.toml", "--json", code=5).stdout)
     assert held["held"] == ["revision", "screening"]
     assert "end_user was 'User Ltd', which wants a row [[replaced]]" in next(
         row["why"] for row in held["rows"] if row["rule"] == "revision"
     )
     with (folder / "d.toml").open("a") as file:
         file.write('\n[[replaced]]\nrole = "end_user"\nlegal_name = "User Ltd"\nsince_revision = 2\nreason = "sold"\n')
-    assert json.loads(run(release, "--check", "d.toml", "--json", code=5).stdout)["held"] == ["screening"]
+    assert json.loads(run(release, "--check", "d.toml", "--list", "nobody.toml", "--json", code=5).stdout)["held"] == [
+        "screening"
+    ]
     clearance.screen(folder / "d.toml", AUTHOR)
     result = run(release, "d.toml", "--sign-with", "officer", *RELEASE)
     assert "end_user was User Ltd until revision 2: sold" in result.stderr
@@ -148,7 +150,7 @@ def test_the_gate_says_what_holds_and_signs_nothing(folder):
     assert flag in text
     for answer, why in (("yes", "it is not said who looked into it"), ("unknown", "the answer is unknown")):
         (folder / "d.toml").write_text(text.replace(flag, flag.replace("no", answer)))
-        result = run(release, "--check", "d.toml", code=5)
+        result = run(release, "--check", "d.toml", "--list", "nobody.toml", code=5)
         assert f"HELD flag-cloud ({answer}): the answer is" in result.stderr
         assert why in result.stderr
         with pytest.raises(Refused, match="the gate is closed"):
@@ -165,11 +167,11 @@ def test_changed_rules_are_named_and_bound(folder):
     until = shipped.index("[[rules]]", at + 1)
     own = '[[rules]]\nid = "board"\nquestion = "Has it agreed?"\nholds_on = "no"\nsource = "us"\nas_of = "2026-11-26"\n'
     (folder / "rules.toml").write_text(shipped[:at] + shipped[until:].replace("officers = []", "") + own)
-    result = run(release, "--check", "d.toml", "--rules", "rules.toml", "--json", code=5)
+    result = run(release, "--check", "d.toml", "--rules", "rules.toml", "--list", "nobody.toml", "--json", code=5)
     assert json.loads(result.stdout)["rules"]["changed"] == ["board (added)", "flag-route (missing)"]
     assert json.loads(result.stdout)["held"] == ["board"]
     with (folder / "d.toml").open("a") as file:
-        file.write('\n[[answers]]\nquestion = "board"\nanswer = "yes"\n')
+        file.write('\n[[answers]]\nquestion = "board"\nanswer = "yes"\nevidence = "minutes"\n')
     answer = json.loads(
         run(release, "d.toml", "--sign-with", "officer", *RELEASE, "--rules", "rules.toml", "--json").stdout
     )
@@ -187,6 +189,12 @@ def test_only_whom_the_rules_name_may_release(folder):
     with pytest.raises(Refused, match=r"the rules name other@example\.com to release, and not boss@example\.com"):
         run(release, "d.toml", "--sign-with", "officer", *RELEASE, "--rules", "rules.toml")
     assert not (folder / "d.release.json").exists()
+
+
+def test_a_release_screens_again_and_wants_a_list_for_it(folder):
+    held = json.loads(run(release, "--check", "d.toml", "--json", code=5).stdout)
+    assert held["held"] == ["screening"]
+    assert "no list is at hand to screen against again" in str(held["rows"])
 
 
 def test_a_list_at_hand_that_was_not_screened_holds(folder):

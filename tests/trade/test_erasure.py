@@ -62,7 +62,7 @@ def test_a_drive_that_the_newest_receipt_replaced_is_of_its_group_still():
 # --- legal hold
 
 
-@pytest.mark.parametrize("hold", ["Court of Lisbon, 12/2026", "yes", "NONE", "unknown"])
+@pytest.mark.parametrize("hold", ["Court of Lisbon, 12/2026", "yes", "none but ours", "unknown"])
 def test_a_legal_hold_holds_everything(hold):
     held = e.declared(serials=ALL, legal_hold=hold, released=bool(hold))
     receipt = e.received(held, e.group(0, "intact", ("SER1", "SER2")))

@@ -25,7 +25,9 @@ def harmless(rule):
 
 def answers(**changes):
     """The answers of a shipment that nothing holds, some of them changed; None takes the row away."""
-    rows = {rule.id: sections.Answer(question=rule.id, answer=harmless(rule)) for rule in QUESTIONS} | changes
+    rows = {
+        rule.id: sections.Answer(question=rule.id, answer=harmless(rule), evidence="on file") for rule in QUESTIONS
+    } | changes
     return [row for row in rows.values() if row is not None]
 
 
@@ -77,17 +79,17 @@ def test_what_holds_opens_only_as_the_rule_says(rule):
     assert by_paper.open == (rule.opens != "nothing")
     for verdict in (by_person, by_paper):
         assert [row.rule.id for row in (*verdict.held, *verdict.resolved)] == [rule.id]
-    assert held(ask(answers=answers(**{rule.id: replace(answer, evidence="", resolver="", resolved_on="")}))) == [
-        rule.id
-    ]
+    bare = replace(answer, resolver="", resolved_on="")
+    assert held(ask(answers=answers(**{rule.id: bare}))) == [rule.id]
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"evidence": " "}, "on what evidence"),
         ({"resolver": "", "resolved_on": ""}, "who looked into it"),
         ({"resolver": " a.  AUTHOR "}, "the author alone does not resolve it"),
+        ({"resolver": "Author, Anna"}, "the author alone does not resolve it"),
+        ({"resolver": "Author"}, "the author alone does not resolve it"),
         ({"resolved_on": "2026-11-22"}, "still to come"),
     ],
 )
@@ -115,8 +117,61 @@ def test_training_for_a_parent_of_a_listed_country_wants_an_authorisation_that_h
     assert held(ask(end_user=end_user, authorisations=[replace(licence, covers=["embargo"])])) == ["parent-d5-training"]
     assert held(ask(site=replace(filled.rest()["site"], country="MO"))) == ["parent-d5-training"]
     assert held(ask(consignee=party("C", "CN", "SG"))) == ["parent-d5-training"]
+    owned = replace(party("User Ltd", "SG", "SG"), owners=[sections.Owner(name="O", country="CN", percent="90")])
+    assert held(ask(end_user=owned)) == ["parent-d5-training"]
+    forwarder = sections.Intermediate(role="forwarder", legal_name="F", address="a", country="CN", contact="c",
+                                      ultimate_parent="F", parent_hq_country="CN")  # fmt: skip
+    assert held(ask(intermediates=[forwarder])) == ["parent-d5-training"]
+    tuning = sections.EndUse(text="Tuning", class_="fine-tuning")
+    assert held(ask(end_user=end_user, end_use=tuning)) == ["parent-d5-training"]
     other_use = sections.EndUse(text="An archive", class_="storage")
     assert ask(end_user=end_user, end_use=other_use).open
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"site": replace(filled.rest()["site"], country="IR")},
+        {"end_user": party("User Ltd", "KP", "SG")},
+        {"shipper": replace(party("S"), owners=[sections.Owner(name="O", country="CU", percent="30")])},
+        {"carriers": [sections.Carrier(name=name, contact="c", country="SY") for name in ("Anna", "Bo")]},
+    ],
+)
+def test_countries_under_a_far_reaching_embargo_hold_whatever_the_use(changes):
+    use = sections.EndUse(text="An archive", class_="storage")
+    assert held(ask(end_use=use, **changes)) == ["embargoed-country"]
+    licence = sections.Authorisation(authority="OFAC", number="L-1", expiry="2027-01-01", covers=["embargoed-country"])
+    assert ask(end_use=use, authorisations=[licence], **changes).open
+
+
+def test_what_is_promised_cannot_be_struck_or_opened_more_easily():
+    text = SHIPPED.raw.decode()
+    for name in (
+        "complete",
+        "revision",
+        "status-recent",
+        "screening",
+        "keys",
+        "parent-d5-training",
+        "embargoed-country",
+    ):
+        at = text.index(f'[[rules]]\nid = "{name}"')
+        until = text.find("[[rules]]", at + 1)
+        with pytest.raises(BadInput, match="cannot be struck"):
+            rules.parse((text[:at] + text[until:]).encode())
+        easier = text[:at] + text[at:until].rstrip() + '\nopened_by = "authorisation"\n\n' + text[until:]
+        if "opened_by" not in text[at:until]:
+            with pytest.raises(BadInput, match="is opened by authorisation"):
+                rules.parse(easier.encode())
+
+
+def test_an_unknown_answer_holds_though_its_question_was_struck():
+    text = SHIPPED.raw.decode()
+    at = text.index('[[rules]]\nid = "flag-cloud"')
+    fewer = rules.parse(text[:at].encode())
+    row = sections.Answer(question="flag-cloud", answer="unknown", evidence="e")
+    assert held(ask(by=fewer, answers=answers(**{"flag-cloud": row}))) == ["complete"]
+    assert ask(by=fewer, answers=answers()).open
 
 
 @pytest.mark.parametrize("fact", ["screening", "keys", "revision"])
@@ -149,7 +204,8 @@ def test_no_release_with_an_open_question_whoever_asks(data):
         answer = data.draw(st.sampled_from([harmless(rule)] * 8 + ["", "unknown", rule.holds_on]), label=rule.id)
         resolved = data.draw(st.booleans()) if answer == rule.holds_on else False
         if answer:
-            rows.append(sections.Answer(question=rule.id, answer=answer, **(RESOLVED if resolved else {})))
+            more = RESOLVED if resolved else {"evidence": "on file"}
+            rows.append(sections.Answer(question=rule.id, answer=answer, **more))
         opened &= answer == harmless(rule) or (answer == rule.holds_on and resolved and rule.opens == "resolver")
     facts = [data.draw(st.sampled_from([[]] * 6 + [None, ["no"]])) for _ in range(3)]
     opened &= facts == [[], [], []]
@@ -223,7 +279,11 @@ def test_the_rules_shipped_are_whole():
         ("list_days = 7", "list_days = -1", "list_days: "),
         ("list_days = 7", "skip = true", "skip: no such field"),
         ('check = "keys"\n', 'check = "keys"\nopened_by = "resolver"\n', "opened_by: a resolver answers a question"),
-        ('check = "keys"\n', 'check = "keys"\ncountries = ["DE"]\n', "countries: belongs to the check parent-training"),
+        (
+            'check = "keys"\n',
+            'check = "keys"\ncountries = ["DE"]\n',
+            "countries: belongs to the checks countries and parent-training",
+        ),
         ('check = "keys"\n', 'check = "keys"\nofficers = ["a"]\n', "officers: nothing but mending it opens this rule"),
         ('type = "sealift-rules"', 'type = "sealift-plan"', "type: must be sealift-rules"),
         ('edition = "2026-11-26"', 'edition = ""', "edition: empty"),

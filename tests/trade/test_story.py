@@ -73,7 +73,9 @@ class Voyage:
 
     def declare(self):
         text = (ROOT / "docs/examples/declaration.toml").read_text()
-        text = text.replace("@DANA_KEY@", Path("dana_key.pub").read_text().strip())
+        text = text.replace("1_000_000_000", str(64 * loops.MIB)).replace(
+            "@DANA_KEY@", Path("dana_key.pub").read_text().strip()
+        )
         today = subprocess.run(["date", "-u", "+%F"], check=True, capture_output=True, text=True).stdout.strip()
         text = text.replace("@TODAY@", today).replace("@RECIPIENT@", self.recipient)
         text += f'\n[return]\nrecipients = ["{self.recipient}"]\nsigners = ["tove@example.org {self.public("tove")}"]\n'
@@ -122,7 +124,16 @@ AT_THE_DOCK = (*TOVE, "--organisation", "Petrel Compute", "--contact", "dock@pet
 
 
 def released(voyage, file, officer, reference, code=0):
-    words = ("--officer", officer, "--reason", "complete, no open question", "--reference", reference)
+    words = (
+        "--list",
+        "csl.csv",
+        "--officer",
+        officer,
+        "--reason",
+        "complete, no open question",
+        "--reference",
+        reference,
+    )
     key = f"{officer.split()[0].lower()}_key"
     return voyage.run("release", file, "--sign-with", key, *words, code=code)
 
@@ -156,7 +167,7 @@ def screened_and_released(voyage):
     voyage.run("documents", "declaration.toml", "--to", "draft")
     author = voyage.run(
         "release", "declaration.toml", "--sign-with", "dana_key", "--officer", "Somebody Else", "--reason", "r",
-        "--reference", "x", code=5,
+        "--reference", "x", "--list", "csl.csv", code=5,
     )  # fmt: skip
     assert "the author" in author.err
     assert sheets.DRAFT in voyage.run("declare", "--sheet", "Bo", "declaration.toml").out

@@ -173,7 +173,8 @@ def load_allowed(path: str | None) -> AllowedSigners:
 def release_beside(file: str, declaration: Declaration, allowed_signers: str | None) -> Release | None:
     """The release beside the declaration in `file`; None where there is none, or nobody is said who may release.
 
-    A release that is there and does not hold raises Refused, or what is wrong with it.
+    A release of an earlier revision is none of this one's. One that is there and does not hold otherwise raises
+    Refused, or what is wrong with it.
     """
     from sealift.formats.sshsig import MAX_ARMORED
     from sealift.trade import release, signing
@@ -183,6 +184,9 @@ def release_beside(file: str, declaration: Declaration, allowed_signers: str | N
         return None
     data = signing.read_limited(path, release.MAX_RELEASE, "release")
     signature = signing.read_limited(path + ".sig", MAX_ARMORED, "signature")
+    if release.decode(data).revision < declaration.revision:
+        say(f"the release beside {file} is of an earlier revision")
+        return None
     return release.check_release(declaration, data, signature, signing.load_allowed_signers(allowed_signers))
 
 

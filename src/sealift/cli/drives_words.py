@@ -157,7 +157,7 @@ def _loss(loss: Loss) -> list[str]:
     if row.sealift is not None:
         lines.append(f"  A DRIVE OF A SHIPMENT: {_known(row.sealift)}")
     if loss.give_up is not None:
-        lines.append(clean(f"  it is given up only with --lose {loss.give_up}"))
+        lines.append(clean(f"  sealift drives prepare gives it up only with --lose {loss.give_up}"))
     return lines
 
 

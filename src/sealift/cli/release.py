@@ -29,9 +29,10 @@ declare --revise) and needs a new release. It is written beside FILE, as NAME.re
 one that was there before is kept under a number.
 
 \b
-  sealift release --check declaration.toml --allowed-signers signers
+  sealift release --check declaration.toml --list consolidated.csv --allowed-signers signers
   sealift release declaration.toml --sign-with ~/.ssh/id_ed25519 --officer "O. Fficer" \\
-      --reason "complete, parties known, no open question" --reference TC-2026-118 --allowed-signers signers
+      --reason "complete, parties known, no open question" --reference TC-2026-118 \\
+      --list consolidated.csv --allowed-signers signers
 
 The rules are a file that people may read and change: --new-rules writes a copy, --rules takes it. What differs from
 the rules that are shipped is named in the release and on every paper. KEY is a private key file, or a .pub file whose
@@ -51,7 +52,12 @@ open; 5: held.
 @click.option("--reference", metavar="REF", help="Where the decision is on file.")
 @click.option("--rules", "rules_file", type=click.Path(), metavar="RULES", help="Rules in place of those shipped.")
 @click.option(
-    "--list", "lists", type=click.Path(), metavar="LIST", multiple=True, help="A list at hand: screen against it again."
+    "--list",
+    "lists",
+    type=click.Path(),
+    metavar="LIST",
+    multiple=True,
+    help="A list at hand, to screen again.",
 )
 @common.allowed_signers_option
 @common.json_option

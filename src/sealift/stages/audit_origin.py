@@ -102,7 +102,9 @@ def _releases(case: Case) -> None:
             continue
         case.released.append(Released(entry, found, known[1]))
         if _gate(case, case.released[-1]):
-            case.hold(f"revision {known[1].revision}: {found.summary}")
+            changed = found.record.rules.changed
+            by = f" By rules that are not as shipped: {', '.join(changed)}." if changed else ""
+            case.hold(f"revision {known[1].revision}: {found.summary}{by}")
     _unreleased(case)
     case.released.sort(key=lambda each: (each.declaration.revision, each.release.record.released_at))
     if not case.released:

@@ -242,15 +242,24 @@ class _Maker:
 def _verdict(sources: Sources) -> gate.Verdict | None:
     """What the rules come to by the records beside the declaration; of a released one, at the time of its release.
 
-    None where it cannot be said: no allowed signers, a rehearsal, a release that is not beside the declaration but in
+    None where it cannot be said: a rehearsal, a release that is not beside the declaration but in
     the seal, or one whose rules are not kept there. Refused when other rules than those of the release are given.
     """
     file, released = sources.declaration_file, sources.release
     beside = os.path.lexists(releases.path_beside(file))
-    if sources.allowed is None or sources.declaration.rehearsal or (sources.seal is not None and not beside):
+    if sources.declaration.rehearsal or (sources.seal is not None and not beside):
         return None
+    if released is None and sources.allowed is None:
+        unknown = ["no allowed signers were given, so that no signature was checked"]
+        facts = gate.Facts(screening=unknown, keys=unknown, revision=[])
+        return gate.evaluate(sources.declaration, release_stage.load_rules(sources.rules), facts, sources.now)
+    if released is None and sources.allowed is not None:
+        asked = release_stage.ask(
+            file, sources.allowed, rules_file=sources.rules, now=sources.now, rescreen=False
+        )  # fmt: skip
+        return asked.verdict
     if released is None:
-        return release_stage.ask(file, sources.allowed, rules_file=sources.rules, now=sources.now).verdict
+        return None
     if sources.rules and release_stage.load_rules(sources.rules).digest != released.record.rules.blake3:
         raise Refused(
             f"it was released by other rules, of edition {released.record.rules.edition}",

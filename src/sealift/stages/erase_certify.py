@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sealift.trade.signing import Signer
 
 _STEM_TIME = "%Y%m%dT%H%M%SZ"
+_SIZES = (0.9, 1.1)  # of the declared capacity: makers round
 _HARM = ("reallocated", "pending", "uncorrectable", "grown_defects", "media_errors")  # counts of smart.Health
 
 
@@ -187,7 +188,7 @@ def _record(
         raise Refused("an erasure without beginning and end is not certified")
     way = sanitize.TECHNIQUES[plan.technique or ""]
     first = papers.receipts[0].record
-    reasons = _reasons(plan, disk, health, way)
+    reasons = _reasons(plan, disk, health, way) + _other_medium(plan, disk, papers)
     return Certificate(
         shipment=first.shipment,
         consignment_id=first.consignment_id,
@@ -262,6 +263,15 @@ def _reasons(plan: Plan, disk: Disk, health: Health, way: sanitize.Technique) ->
     if plan.stated and disk.serial is not None:
         found.append(f"its label says {plan.serial}, and it tells the serial number {disk.serial}")
     return found
+
+
+def _other_medium(plan: Plan, disk: Disk, papers: Papers) -> list[str]:
+    """Where only a label says whose medium it is: that it is not as large as the drive that was declared."""
+    declared = [row for each in papers.declarations for row in each.declaration.drives if row.serial == plan.serial]
+    if not plan.stated or not declared or _SIZES[0] <= disk.device.size / declared[0].capacity_bytes <= _SIZES[1]:
+        return []
+    sizes = f"{disk.device.size:,} bytes, and {plan.serial} is declared with {declared[0].capacity_bytes:,}"
+    return [f"its label alone says which drive it is, and it has {sizes}: it may be another one"]
 
 
 def _not_checked(plan: Plan, disk: Disk, health: Health, way: sanitize.Technique, outcome: Outcome) -> list[str]:

@@ -103,19 +103,19 @@ def _bound(path: str, evidence: releases.Evidence | None) -> list[str]:
 
 def ask(
     file: str, allowed: AllowedSigners, *, rules_file: str | None = None, lists: Sequence[str] = (),
-    now: datetime | None = None,
+    now: datetime | None = None, rescreen: bool = True,
 ) -> Asked:  # fmt: skip
     """Read what lies beside the declaration in `file`, and evaluate every rule.
 
-    `lists` are list files at hand: everybody is screened against them again. Raises BadInput for files that cannot be
-    read; a record that does not hold is no error here, it holds the release.
+    `lists` are list files at hand: everybody is screened against them again, which a release wants (`rescreen`).
+    Raises BadInput for files that cannot be read; a record that does not hold is no error here, it holds the release.
     """
     now = now or datetime.now(UTC)
     parsed = declarations.parse(signing.read_limited(file, declarations.MAX_BYTES, "declaration"), draft=True)
     wanted = load_rules(rules_file)
     if parsed.rehearsal:
         return Asked(parsed, gate.evaluate(parsed, wanted, gate.Facts(), now))
-    screened, why_screening = _screening(file, parsed, allowed, wanted, lists, now)
+    screened, why_screening = _screening(file, parsed, allowed, wanted, lists, now, rescreen=rescreen)
     keys, why_keys = _keys(file, parsed, allowed, wanted, now)
     facts = gate.Facts(screening=why_screening, keys=why_keys, revision=_revision(file, parsed))
     return Asked(parsed, gate.evaluate(parsed, wanted, facts, now), screened, keys)
@@ -179,8 +179,9 @@ def revise(file: str) -> tuple[str, int]:
 
 
 def _screening(
-    file: str, parsed: Declaration, allowed: AllowedSigners, wanted: Rules, lists: Sequence[str], now: datetime
-) -> tuple[bytes | None, list[str]]:
+    file: str, parsed: Declaration, allowed: AllowedSigners, wanted: Rules, lists: Sequence[str], now: datetime, *,
+    rescreen: bool,
+) -> tuple[bytes | None, list[str]]:  # fmt: skip
     """The record beside the declaration, and why it holds."""
     path = screening.path_beside(file)
     try:
@@ -194,6 +195,8 @@ def _screening(
     if checked is None:
         return None, why
     data = signing.read_limited(path, screening.MAX_RECORD, "screening")
+    if rescreen and not lists:
+        why.append("no list is at hand to screen against again (--list FILE)")
     return data, why or _again(parsed, checked.record, data, at_hand, now)
 
 

@@ -142,7 +142,7 @@ def screen(
         for party in record.parties
         if len(party.hits) > _MANY and all(" " not in form for form in party.normalised)
     ]
-    return _write(record, target, signer, notes)
+    return _write(record, target, signer, notes, allowed)
 
 
 def dispose(
@@ -162,7 +162,7 @@ def dispose(
     data = signing.read_limited(sheet, worksheet.MAX_FILE, "worksheet")
     decisions, reviewer = worksheet.read(data, before.record, before.data, by=by, now=now)
     record = screener.decided(before.record, before.data, decisions, screener=by, second_reviewer=reviewer, now=now)
-    return _write(record, target, signer, [])
+    return _write(record, target, signer, [], allowed)
 
 
 def second(path: str, signer: Signer, *, by: str, allowed: AllowedSigners, out: str | None = None) -> Result:
@@ -178,6 +178,14 @@ def second(path: str, signer: Signer, *, by: str, allowed: AllowedSigners, out: 
         raise Refused(
             f"the screening names {record.second_reviewer!r} as the second reviewer, not {by!r}",
             hint="the screener names another one in the worksheet's second_reviewer",
+        )
+    author = declarations.parse(
+        signing.read_limited(path, declarations.MAX_BYTES, "declaration"), draft=True
+    ).author.public_key
+    if author and sshsig.parse_public_key(author) == signer.public_key:
+        raise Refused(
+            "the second reviewer of a screening is not the declaration's author: this is the author's own key",
+            hint="another person looks at the decisions, and signs with a key of their own",
         )
     signature = signer.sign(data, screening.NAMESPACE)
     screening.check_screening(data, first, signature, allowed)
@@ -255,11 +263,16 @@ def load_checked(target: str, allowed: AllowedSigners) -> screening.Checked | No
         return screening.check_screening(data, signature, None, allowed)
 
 
-def _write(record: ScreeningRecord, target: str, signer: Signer, notes: list[str]) -> Result:
+def _write(
+    record: ScreeningRecord, target: str, signer: Signer, notes: list[str], allowed: AllowedSigners | None
+) -> Result:
     data = canonical.encode(record)
     if screening.decode(data) != record:
         raise SealiftError("the record does not read as it was written; nothing was written")
-    superseded = signing.write_pair(target, data, signer.sign(data, screening.NAMESPACE), with_it=(SECOND,))
+    signature = signer.sign(data, screening.NAMESPACE)
+    if allowed is not None:  # a key that no gate will accept is told now, and takes no good record's place
+        screening.check_screening(data, signature, None, allowed)
+    superseded = signing.write_pair(target, data, signature, with_it=(SECOND,))
     sheet = None
     if record.open_hits:
         sheet = worksheet.path_beside(target)

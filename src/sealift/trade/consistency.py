@@ -41,6 +41,8 @@ def faults(content: Content) -> list[str]:
             found.append(f"{where}: {value!r} is no day; wants one like 2026-11-20")
         elif (name.endswith("country") or name == "origin") and not _COUNTRY.fullmatch(value):
             found.append(f"{where}: {value!r} is no country of ISO 3166; wants two capital letters, such as DE")
+    if content.legal_hold.strip().casefold() == "none" != content.legal_hold:
+        found.append('legal_hold: nobody ordered it? then write it as "none"')
     for check in (_revision, _related, _owners, _agent, _site, _data, _encryption, _customs, _goods, _rows):
         check(content, found)
     return found
@@ -57,6 +59,9 @@ def notes(content: Content) -> list[str]:
     begins, ends = day(content.status_as_of), day(content.retention_until)
     if begins and ends and ends < _years_later(begins, 10):
         found.append("retention_until: less than ten years ahead, which OFAC and 28 CFR 202 ask where they apply")
+    capacity = sum(drive.capacity_bytes for drive in content.drives)
+    if content.drives and content.data.source_bytes > 10 * capacity:
+        found.append("data.source_bytes: more than ten times what the drives hold")
     for number, other in enumerate(content.related_shipments, start=1):
         shipped = day(other.shipped_on)
         if begins and shipped and abs((shipped - begins).days) > 90:

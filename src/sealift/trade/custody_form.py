@@ -264,8 +264,8 @@ paper_photo = ""
 """
 
 _ITEM = """\
-seal_before = ""
-seal_after = ""
+seal_before = {seal_before}
+seal_after = {seal_after}
 seal_class = ""
 seal_checked = {seal_checked}
 condition = {condition}
@@ -284,7 +284,8 @@ def discrepancy(consignment_id: str, cases: Sequence[Sequence[str]], reason: str
     `who`: name, org, and the key's fingerprint. Drives that are not here have no seal that could be read.
     """
     told = {"event_type": "discrepancy", "reason": reason[:_REASON], "id_kind": "signs with the key below", **who}
-    return _form(consignment_id, "UTC", cases, told, {"seal_checked": "no_seal", "condition": "not_checked"})
+    nobody_looked = {"seal_before": "not seen", "seal_after": "not seen", "seal_checked": "not_checked"}
+    return _form(consignment_id, "UTC", cases, told, {**nobody_looked, "condition": "not_checked"})
 
 
 def _form(
@@ -292,7 +293,7 @@ def _form(
 ) -> str:
     head = {**dict.fromkeys(("reason", "name", "org", "id_kind", "key"), ""), **told}
     head |= {"consignment_id": consignment_id, "zone": zone}
-    below = {**dict.fromkeys(("seal_checked", "condition"), ""), **item}
+    below = {**dict.fromkeys(("seal_before", "seal_after", "seal_checked", "condition"), ""), **item}
     lines = [_HEAD.format(**{name: toml_value(value) for name, value in head.items()})]
     rest = _ITEM.format(**{name: toml_value(value) for name, value in below.items()})
     lines += [f"[[items]]\nserials = {toml_value(list(serials))}\n{rest}" for serials in cases]

@@ -218,7 +218,8 @@ def _empties(section: Struct, path: str, found: list[str]) -> None:
             if not value and where in _AT_LEAST_ONE:
                 found.append(f"{where}: none; {want or f'at least one [[{where}]] is wanted'}")
         elif want and where not in _ELSEWHERE and (value == 0 or (isinstance(value, str) and not value.strip())):
-            found.append(f"{where}: empty; {want}")
+            asked = f" ({section.question})" if isinstance(section, Answer) and section.question else ""
+            found.append(f"{where}: empty{asked}; {want}")
 
 
 _ROW = re.compile(r"\[\d+\]")

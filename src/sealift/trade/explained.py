@@ -229,7 +229,7 @@ HELP: dict[str, Help] = {
     ),
     "answers.question": Help("Id of the question, as in the rules.", "wants the id of a question of the rules"),
     "answers.answer": Help('"yes", "no" or "unknown".', "wants yes, no or unknown"),
-    "answers.evidence": Help("On what the answer stands, and where it is on file."),
+    "answers.evidence": Help("On what the answer stands, and where it is on file.", "wants on what the answer stands"),
     "answers.resolver": Help("Of an answer that holds the shipment: who decided that it may go all the same."),
     "answers.resolved_on": Help("And when."),
     "authorisations": Help("(optional) Licences, permits and counsel's opinions: one [[authorisations]] each."),

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sealift.trade import codes, consistency, declaration
+from sealift.trade import codes, consistency, declaration, people
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +127,7 @@ def _asked(rule: Rule, parsed: Declaration, today: date) -> Row:
     for missing, what in wanted:
         if not missing.strip():
             return row._replace(why=f"the answer is {given.answer}, and it is not said {what}")
-    if _same(given.resolver, parsed.author.name):
+    if people.same(given.resolver, parsed.author.name):
         return row._replace(why=f"the answer is {given.answer}, and the author alone does not resolve it")
     on = consistency.day(given.resolved_on)
     if on is None or on > today:
@@ -157,8 +157,15 @@ def _computed(rule: Rule, parsed: Declaration, rules: Rules, facts: Facts, today
     return _authorised(row, parsed, today) if found.why and rule.opens == "authorisation" else row
 
 
-def _complete(_rule: Rule, parsed: Declaration, _rules: Rules, _facts: Facts, _today: date) -> _Found:
+def _complete(_rule: Rule, parsed: Declaration, rules: Rules, _facts: Facts, _today: date) -> _Found:
+    """As `sealift declare --check`; and no answer is unknown, of a question that the rules have struck neither."""
     faults = declaration.problems(parsed) + codes.faults(parsed)
+    asked = {rule.id for rule in rules.rules}
+    faults += [
+        f"the answer to {answer.question}, which is not in these rules, is unknown"
+        for answer in parsed.answers
+        if answer.answer == "unknown" and answer.question not in asked
+    ]
     return _Found(_listed(faults))
 
 
@@ -184,20 +191,34 @@ def _status(_rule: Rule, parsed: Declaration, rules: Rules, _facts: Facts, today
     return _Found("status_as_of is still to come" if age < 0 else "", parsed.status_as_of)
 
 
-def _parent_training(rule: Rule, parsed: Declaration, _rules: Rules, _facts: Facts, _today: date) -> _Found:
-    """House rule 4. Of whom: whoever sends, receives or uses it, and the site; by parent and by own country."""
-    countries = set(rule.countries)
-    parties = [(name, getattr(parsed, name)) for name in ("shipper", "consignee", "end_user")]
-    hit = [
-        f"{name}.{what} is {code}"
-        for name, party in parties
-        for what, code in (("parent_hq_country", party.parent_hq_country), ("country", party.country))
-        if code in countries
+def _places(parsed: Declaration, *, carriers: bool) -> list[tuple[str, str]]:
+    """Path and code of every country of a party, its parent, its owners, the site and whoever is on the way."""
+    rows: list[tuple[str, Any]] = [(name, getattr(parsed, name)) for name in consistency.ROLES]
+    rows += [(f"intermediates[{number}]", row) for number, row in enumerate(parsed.intermediates, start=1)]
+    if carriers:
+        rows += [(f"carriers[{number}]", row) for number, row in enumerate(parsed.carriers, start=1)]
+    found = [
+        (f"{where}.{what}", getattr(party, what)) for where, party in rows for what in ("country", "parent_hq_country")
     ]
-    hit += [f"site.country is {parsed.site.country}"] if parsed.site.country in countries else []
+    found += [
+        (f"{where}.owners[{number}].country", owner.country)
+        for where, party in rows
+        for number, owner in enumerate(getattr(party, "owners", ()), start=1)
+    ]
+    return [*found, ("site.country", parsed.site.country)]
+
+
+def _countries(rule: Rule, parsed: Declaration, _rules: Rules, _facts: Facts, _today: date) -> _Found:
+    hit = [f"{where} is {code}" for where, code in _places(parsed, carriers=True) if code in rule.countries]
+    return _Found(_listed(hit))
+
+
+def _parent_training(rule: Rule, parsed: Declaration, _rules: Rules, _facts: Facts, _today: date) -> _Found:
+    """House rule 4. Of everybody but the carriers: by parent, by owner and by own country."""
+    hit = [f"{where} is {code}" for where, code in _places(parsed, carriers=False) if code in rule.countries]
     if not hit or parsed.end_use.class_ not in {"training", "fine-tuning"}:
         return _Found("", parsed.end_use.class_)
-    return _Found(f"{', '.join(hit)}; the end use is {parsed.end_use.class_}", parsed.end_use.class_)
+    return _Found(f"{_listed(hit)}; the end use is {parsed.end_use.class_}", parsed.end_use.class_)
 
 
 def _field(name: str) -> Callable[[Rule, Declaration, Rules, Facts, date], _Found]:
@@ -220,6 +241,7 @@ _CHECKS: dict[str, Callable[[Rule, Declaration, Rules, Facts, date], _Found]] = 
     "status": _status,
     "screening": _screening,
     "keys": _keys,
+    "countries": _countries,
     "parent-training": _parent_training,
     "important-data": _field("important_data"),
     "us-bulk-sensitive": _field("us_bulk_sensitive"),
@@ -235,7 +257,3 @@ def _looked(reasons: Sequence[str] | None) -> str:
 def _listed(reasons: Sequence[str]) -> str:
     more = f"; and {len(reasons) - _SHOWN:,} more" if len(reasons) > _SHOWN else ""
     return "; ".join(reasons[:_SHOWN]) + more
-
-
-def _same(one: str, other: str) -> bool:
-    return " ".join(one.casefold().split()) == " ".join(other.casefold().split())

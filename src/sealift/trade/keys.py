@@ -17,7 +17,7 @@ is. Docs: docs/spec/keys.md. What is not here: the sample and its answer (key_sa
 
 from __future__ import annotations
 
-import unicodedata
+import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, Self
 
@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from sealift.errors import BadInput, FormatError, KeyInvalid, Refused
 from sealift.formats import age, age_keys, canonical, strict
 from sealift.formats.canonical import Record
-from sealift.trade import key_sample
+from sealift.trade import key_sample, people
 from sealift.trade.key_sample import ChallengeId, ConsignmentId, Line, MaybeLine, Sample
 from sealift.trade.lists import Time  # noqa: TC001 -- msgspec reads it
 from sealift.trade.screening import CLOCKS_DIFFER, Digest, Long, person
@@ -217,13 +217,10 @@ def check_record(data: bytes, signature: bytes, allowed: AllowedSigners) -> Chec
 
 def independent(holders: Sequence[Holder]) -> bool:
     """True if at least two different persons are among them, each with a key of their own."""
-    persons, own = {_person(each.name) for each in holders}, {each.recipient for each in holders}
-    return min(len(persons), len(own)) >= INDEPENDENT
-
-
-def _person(name: str) -> str:
-    """A name as far as it tells persons apart: not by case, width of letters, or spaces."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    return any(
+        one.recipient != other.recipient and not people.same(one.name, other.name)
+        for one, other in itertools.combinations(holders, INDEPENDENT)
+    )
 
 
 # --- challenge -------------------------------------------------------------------------------------------
@@ -524,7 +521,7 @@ def _unknown(holder: Holder, record: KeysRecord) -> Problem:
     names = [each.words for each in record.holders if each.recipient == holder.recipient]
     if names:
         return Problem("changed", holder.words, f"this key was sent a sample as that of {names[0]}")
-    if any(_person(each.name) == _person(holder.name) for each in record.holders):
+    if any(people.fold(each.name) == people.fold(holder.name) for each in record.holders):
         return Problem("changed", holder.words, "was sent a sample for another key")
     return Problem("missing", holder.words, "was sent no sample to open")
 

@@ -76,7 +76,8 @@ def custody_form(frame: Frame, what: Entry | CustodyEvent, name: str) -> Paper:
         paper.code("Checkpoint of the custody log", qr_svg(text), [confirms, text]),
         paper.signatures(signs),
     ]
-    return frame.paper(name, "Custody form", blocks, about=kind)
+    about = f"{kind}, event {digest[:12]}" if digest else kind
+    return frame.paper(name, "Custody form", blocks, about=f"{about}, {sheets.counted(len(event.serials), 'drive')}")
 
 
 def _items(event: CustodyEvent, total: int) -> Block:

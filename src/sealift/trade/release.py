@@ -30,6 +30,7 @@ from sealift.errors import BadInput, FormatError, KeyInvalid, Refused
 from sealift.formats import canonical, sshsig, strict
 from sealift.formats.canonical import Record
 from sealift.trade import declaration as declarations
+from sealift.trade import people
 from sealift.trade.rules import MAX_BYTES as MAX_RULES_FILE
 from sealift.trade.rules import MAX_RULES
 
@@ -143,7 +144,6 @@ def make_release(
             "the gate is closed:\n  " + "\n  ".join(f"{row.rule.id}: {row.why}" for row in verdict.held),
             hint="sealift release --check FILE",
         )
-    _another_person(declaration, signer.public_key, officer)
     values = {
         "consignment_id": declaration.consignment_id,
         "rehearsal": declaration.rehearsal,
@@ -170,6 +170,7 @@ def make_release(
         record = msgspec.convert(values, type=ReleaseRecord)
     except msgspec.ValidationError as error:
         raise BadInput(f"officer, reason and reference are one line of text each: {error}") from error
+    _another_person(declaration, signer.public_key, officer)
     data = canonical.encode(record)
     decode(data)
     signature = signer.sign(data, NAMESPACE)
@@ -241,8 +242,8 @@ def _another_person(declaration: Declaration, key: sshsig.PublicKey, officer: st
             "the author of a declaration cannot release it: this is the author's own key",
             hint="a named officer, another person, releases it with a key of their own",
         )
-    if " ".join(officer.casefold().split()) == " ".join(declaration.author.name.casefold().split()):
+    if people.same(officer, declaration.author.name):
         raise Refused(
-            f"the author of a declaration cannot release it: {officer!r} is the author's name",
+            f"the author of a declaration cannot release it: {officer!r} may be the author's name",
             hint="a named officer, another person, releases it",
         )

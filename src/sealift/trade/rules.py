@@ -27,12 +27,13 @@ MAX_BYTES = 1 << 20
 MAX_RULES = 1_000
 
 Check = Literal[
-    "complete", "revision", "status", "screening", "keys", "parent-training", "important-data", "us-bulk-sensitive",
-    "keys-apart",
+    "complete", "revision", "status", "screening", "keys", "countries", "parent-training", "important-data",
+    "us-bulk-sensitive", "keys-apart",
 ]  # fmt: skip
 OpenedBy = Literal["nothing", "resolver", "authorisation"]
 Days = Annotated[int, Meta(ge=0, le=3660)]
 Principals = Annotated[list[Text], Meta(max_length=100)]
+_OF_COUNTRIES = ("countries", "parent-training")
 _SETTINGS = ("officers", "list_days", "keys_days", "status_days")
 
 
@@ -101,12 +102,42 @@ def parse(data: bytes) -> Rules:
     if tree is not None:
         values = strict.values(tree, Content, "", faults, lambda _kind, _error: "")
         faults += _inconsistent(values.get("rules", []))
+        faults += _struck(values.get("rules", []))
     if not faults and not values.get("edition"):
         faults.append("edition: empty; wants a day, such as 2026-11-26")
     if faults:
         hint = "sealift release --new-rules FILE writes those that are shipped"
         raise BadInput(f"the rules have {strict.shown(faults)}", hint=hint)
     return Rules(**values, raw=data)
+
+
+# What the software promises whoever looks at a release, and no house may strike: a rule for each of these checks,
+# opened by nothing else than here. Wording, source, countries, days and officers are a house's own, and so is every
+# question.
+_PROMISED: dict[str, tuple[OpenedBy, ...]] = {
+    "complete": ("nothing",),
+    "revision": ("nothing",),
+    "status": ("nothing",),
+    "screening": ("nothing",),
+    "keys": ("nothing",),
+    "parent-training": ("authorisation", "nothing"),
+    "countries": ("authorisation", "nothing"),
+}
+
+
+def _struck(rules: list[Rule]) -> list[str]:
+    """A fault for each promised check that no rule makes, or that is opened more easily than is promised."""
+    found = []
+    for check, allowed in _PROMISED.items():
+        made = [rule for rule in rules if rule.check == check]
+        if not made:
+            found.append(f"rules: none has the check {check}; it cannot be struck")
+        found += [
+            f"rules: {rule.id} is opened by {rule.opens}; the check {check} wants {' or '.join(allowed)}"
+            for rule in made
+            if rule.opens not in allowed
+        ]
+    return found
 
 
 def _inconsistent(rules: list[Rule]) -> list[str]:
@@ -120,9 +151,9 @@ def _inconsistent(rules: list[Rule]) -> list[str]:
         found += [f"{where}.{name}: empty" for name in empty]
         if (rule.check is None) == (rule.holds_on is None):
             found.append(f"{where}: wants one of check and holds_on")
-        if rule.countries and rule.check != "parent-training":
-            found.append(f"{where}.countries: belongs to the check parent-training")
-        if rule.check == "parent-training" and not rule.countries:
+        if rule.countries and rule.check not in _OF_COUNTRIES:
+            found.append(f"{where}.countries: belongs to the checks {' and '.join(_OF_COUNTRIES)}")
+        if rule.check in _OF_COUNTRIES and not rule.countries:
             found.append(f"{where}.countries: empty; wants the countries that it is about")
         if rule.check is not None and rule.opened_by == "resolver":
             found.append(f"{where}.opened_by: a resolver answers a question; of a check it is authorisation or nothing")

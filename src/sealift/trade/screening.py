@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from msgspec import Meta
 
-from sealift.errors import BadInput, FormatError, Refused
-from sealift.formats import canonical, strict
+from sealift.errors import BadInput, FormatError, KeyInvalid, Refused
+from sealift.formats import canonical, sshsig, strict
 from sealift.formats.canonical import Record
 from sealift.trade import names as naming
-from sealift.trade import sections
+from sealift.trade import people, sections
 from sealift.trade.likeness import Relation  # noqa: TC001 -- msgspec reads them
 from sealift.trade.lists import MAX_TEXT, Kind, ListFile, Time, moment
 
@@ -82,6 +82,10 @@ def subjects(declaration: Content) -> Iterator[Subject]:
         yield from _with_parent(role, party)
         for number, owner in enumerate(party.owners, start=1):
             yield _subject(f"{role}.owners[{number}]", owner.name, country=owner.country)
+    for number, holder in enumerate(declaration.encryption.recipients, start=1):
+        yield _subject(f"encryption.recipients[{number}]", holder.name, country="")
+        if holder.organisation.strip():
+            yield _subject(f"encryption.recipients[{number}].organisation", holder.organisation, country="")
     if declaration.site.operator.strip():
         yield _subject("site.operator", declaration.site.operator, country=declaration.site.country)
     for number, each in enumerate(declaration.intermediates, start=1):
@@ -340,12 +344,21 @@ def standing(
         found.append(Problem("changed", "", f"the screening is of another consignment, {record.consignment_id}"))
     found += _changed(declaration, record)
     screened = {file.sha256 for file in record.lists}
+    if checked.reviewer is not None and _is_author(declaration, checked.reviewer):
+        found.append(Problem("unreviewed", "", "the second signature on the decisions is the declaration's author's"))
     found += [
         Problem("newer_list", file.name, f"the list at hand (fetched {file.fetched}) is not the one that was screened")
         for file in lists
         if file.sha256 not in screened
     ]
     return found + record_problems(record, now, reviewed=checked.reviewer is not None, max_age_days=max_age_days)
+
+
+def _is_author(declaration: Content, signer: Signer) -> bool:
+    try:
+        return sshsig.parse_public_key(declaration.author.public_key) == signer.key
+    except KeyInvalid:  # a draft has none yet
+        return False
 
 
 def record_problems(
@@ -427,5 +440,5 @@ def person(what: str, name: str) -> str:
 
 
 def same_person(one: str, other: str) -> bool:
-    """True if two names are one but for case and spaces."""
-    return " ".join(one.casefold().split()) == " ".join(other.casefold().split())
+    """True if two names may be one person's (people.py)."""
+    return people.same(one, other)

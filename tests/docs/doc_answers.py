@@ -152,7 +152,7 @@ def _screened(folder, ask):
             for who in ("olu", "dana")
         )
     )
-    sign = '--sign-with olu_key --by "Olu Officer"'
+    sign = '--sign-with dana_key --by "Dana Engineer"'
     ask("screen", f"screen declaration.toml --list csl.csv {sign}", 5)
     sheet = folder / "declaration.screening.toml"
     ask("screen", f"screen declaration.toml --list csl.csv {sign}", 5)
@@ -161,9 +161,9 @@ def _screened(folder, ask):
     text = text.replace('"potential"\n', '"false_positive"\n').replace(
         "differentiators = []", 'differentiators = ["seat"]'
     )
-    sheet.write_text(text.replace('second_reviewer = ""', 'second_reviewer = "Dana Engineer"'))
+    sheet.write_text(text.replace('second_reviewer = ""', 'second_reviewer = "Olu Officer"'))
     ask("screen", f"screen declaration.toml --dispose {sheet} {sign}", 5)
-    second = '--second --sign-with dana_key --by "Dana Engineer"'
+    second = '--second --sign-with olu_key --by "Olu Officer"'
     ask("screen", f"screen declaration.toml {second} --allowed-signers screeners")
     ask("screen --check", "screen declaration.toml --check --list csl.csv --allowed-signers screeners")
 

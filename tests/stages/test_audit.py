@@ -180,6 +180,18 @@ def test_open_me_finds_a_file_and_its_sums_exchanged_together(voyage, files, tmp
     assert follow({path: data for path, data in files.items() if path != bundles.SUMS}, tmp_path / "y").returncode != 0
 
 
+def test_open_me_fails_at_what_is_not_signed_as_it_must_be(voyage, files, tmp_path):
+    """Also where whoever made the bundle knew it: the script must not end well over a record that does not hold."""
+    wrong = files | {f"{AT}release.2.json.sig": files[f"{AT}release.1.json.sig"]}
+    rest = {path: data for path, data in wrong.items() if path not in bundles.FIRST}
+    made_at = voyage.now.strftime(trade.TIME)
+    wrong[bundles.FIRST[0]] = trade.open_me(rest, voyage.allowed, made_at, "auditor@example.com")
+    assert b"is not signed as it must be; false" in wrong[bundles.FIRST[0]]
+    done = follow(again(voyage, wrong), tmp_path / "x")
+    assert done.returncode != 0
+    assert "release.2.json.sig is not signed as it must be" in done.stdout
+
+
 # --- tampering
 
 

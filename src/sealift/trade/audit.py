@@ -105,8 +105,8 @@ def open_me(files: Mapping[str, bytes], allowed: AllowedSigners, made_at: str, b
     index = command(audit.INDEX, audit.INDEX_SIG, by, audit.NAMESPACE, made_at)
     what = "a shipment" if len(ids) == 1 else f"{len(ids)} shipments"
     text = _HEAD.format(ids=", ".join(ids), what=what, at=made_at, index=index)
-    text += "".join(f"    {line}\n" if good else f"   NOT SIGNED AS IT MUST BE: {line}\n"
-                    for good, line in _commands(files, allowed, made_at))  # fmt: skip
+    for good, line in _commands(files, allowed, made_at):
+        text += f"    {line}\n" if good else f"    echo {shlex.quote(line)} is not signed as it must be; false\n"
     return (text + _TAIL).encode()
 
 

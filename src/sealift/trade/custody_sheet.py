@@ -14,7 +14,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from sealift.trade import custody_event as events
-from sealift.trade import sheets
+from sealift.trade import sheets, totals
 from sealift.trade.custody_event import Checkpoint, CustodyEvent, Entry, Item, Party
 
 if TYPE_CHECKING:
@@ -77,7 +77,10 @@ def _whole(declaration: Declaration) -> list[str]:
     drives = sheets.counted(len(declaration.drives), "drive")
     carriers = sheets.counted(len(declaration.carriers), "carrier")
     size = sheets.size(declaration.capacity_bytes)
+    whole = totals.total(declaration)
     lines = ["THE WHOLE SHIPMENT", f"  {drives} by {carriers}, capacity {size}"]
+    value = ", ".join(totals.money(whole.customs)) or sheets.EMPTY
+    lines.append(f"  weight {totals.grams(whole.gross_grams)} gross, customs value {value}")
     for carrier in declaration.carriers:
         lines += _wrapped(carrier.name or sheets.EMPTY, f"drives {sheets.ranges(carried.get(carrier.name, []))}")
     return [*lines, f"  Declaration BLAKE3 {declaration.digest}"]

@@ -19,6 +19,7 @@ def hybrid(origin):
     (origin.root / "identity").write_text(origin.identity + "\n")
     others = [age_keys.generate_hybrid_identity()[1] for _ in range(2)]
     origin.options["recipients"] = [origin.recipient, *others]
+    shipments.redeclare(origin, *origin.options["recipients"])
     return origin
 
 
@@ -73,6 +74,7 @@ def test_copies_fit_beside_as_many_recipients_as_a_header_holds(tmp_path):
 def test_mixed_recipients_are_refused_before_anything_is_written(tmp_path):
     origin = tree(tmp_path)
     mixed = [age_keys.generate_hybrid_identity()[1], origin.recipient]
+    shipments.redeclare(origin)
     refused(origin, KeyInvalid, "mixed", "age1pq1", recipients=mixed)
     many = [age_keys.generate_hybrid_identity()[1]] * (age.MAX_HYBRID + 1)
     refused(origin, KeyInvalid, "42", recipients=many)

@@ -40,7 +40,6 @@ def refused(origin, kind, *words, **changes):
 @pytest.mark.parametrize(
     ("kind", "words", "changes"),
     [
-        (KeyInvalid, ["recipient"], {"recipients": []}),
         (KeyInvalid, [], {"recipients": ["age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"]}),
         (KeyInvalid, [], {"recipients": ["AGE-SECRET-KEY-1QQQQ"]}),
         (KeyInvalid, [], {"sign_with": "/nowhere/key"}),

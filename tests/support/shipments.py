@@ -249,6 +249,14 @@ def declare(origin: Origin, author_key: str) -> bytes:
     return template.render(sections.Content(**fields)).encode()
 
 
+def redeclare(origin: Origin, *recipients: str) -> None:
+    """The origin's declaration with other recipients; with none it is a draft that leaves them open."""
+    parsed = declarations.parse(origin.declaration.read_bytes(), draft=True)
+    fields = {name: getattr(parsed, name) for name in sections.Content.__struct_fields__}
+    fields["encryption"] = filled.encryption(*recipients)
+    origin.declaration.write_text(template.render(sections.Content(**fields)))
+
+
 def picture(root: str | os.PathLike[str], *, without: tuple[bytes, ...] = ()) -> dict[bytes, tuple[Any, ...]]:
     """Every path beneath `root`: kind, mode, mtime in ns, content or target; all names of its inode."""
     base = os.fsencode(root)

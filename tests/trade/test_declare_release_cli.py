@@ -14,6 +14,7 @@ from trade_cases import ALLOWED, AUTHOR, OFFICER, content
 from sealift.cli.declare import declare
 from sealift.cli.release import release
 from sealift.errors import BadInput, DeclarationInvalid, Refused
+from sealift.stages import screen
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
 from sealift.trade import rules, sheets, template
@@ -195,6 +196,23 @@ def test_a_release_screens_again_and_wants_a_list_for_it(folder):
     held = json.loads(run(release, "--check", "d.toml", "--json", code=5).stdout)
     assert held["held"] == ["screening"]
     assert "no list is at hand to screen against again" in str(held["rows"])
+
+
+def test_a_list_is_not_got_rid_of_by_leaving_it_out(folder):
+    """Neither at the release, nor by screening again without it."""
+    (folder / "b.toml").write_text(clearance.TOML.replace("nobody.csv", "b.csv"))
+    (folder / "b.csv").write_text(clearance.NOBODY + "3,Qwxyz Plmokn\n")
+    lists = screen.load_lists(["nobody.toml", "b.toml"])
+    screen.screen("d.toml", lists, AUTHOR, by="Sam Screener")
+    both = ("--list", "nobody.toml", "--list", "b.toml")
+    assert json.loads(run(release, "--check", "d.toml", *both, "--json").stdout)["open"]
+    held = json.loads(run(release, "--check", "d.toml", *both[:2], "--json", code=5).stdout)
+    assert "b.csv: was screened, and is not at hand to screen again" in str(held["rows"])
+    screen.screen("d.toml", lists[:1], AUTHOR, by="Sam Screener")
+    held = json.loads(run(release, "--check", "d.toml", *both[:2], "--json", code=5).stdout)
+    assert "b.csv: was screened before" in str(held["rows"])
+    screen.screen("d.toml", lists, AUTHOR, by="Sam Screener")
+    assert json.loads(run(release, "--check", "d.toml", *both, "--json").stdout)["open"]
 
 
 def test_a_list_at_hand_that_was_not_screened_holds(folder):

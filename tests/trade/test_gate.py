@@ -165,6 +165,33 @@ def test_what_is_promised_cannot_be_struck_or_opened_more_easily():
                 rules.parse(easier.encode())
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("list_days = 7", "list_days = 32", "list_days: 32; at most 31"),
+        ("status_days = 30", "status_days = 3660", "status_days: 3660; at most 90"),
+        ('countries = ["CU", "IR"', 'countries = ["CU"', "lacks the countries IR"),
+        ('id = "flag-site"', 'id = "flag-site" #', ""),
+    ],
+)
+def test_what_is_promised_is_not_weakened(old, new, why):
+    text = SHIPPED.raw.decode()
+    assert old in text
+    if not why:
+        assert rules.parse(text.replace(old, new).encode()).changed == []
+        return
+    with pytest.raises(BadInput, match=why):
+        rules.parse(text.replace(old, new).encode())
+
+
+def test_a_shipped_question_is_not_turned_round():
+    text = SHIPPED.raw.decode()
+    at = text.index('id = "military-end-use"')
+    turned = text[:at] + text[at:].replace('holds_on = "yes"', 'holds_on = "no"', 1)
+    with pytest.raises(BadInput, match="military-end-use is shipped with holds_on = yes"):
+        rules.parse(turned.encode())
+
+
 def test_an_unknown_answer_holds_though_its_question_was_struck():
     text = SHIPPED.raw.decode()
     at = text.index('[[rules]]\nid = "flag-cloud"')

@@ -19,6 +19,17 @@ ONE = [
     ("", "Anybody"),
     ("...", "Anybody"),
     ("Søren Berg", "Soren Berg"),
+    ("Dana Engineer", "DanaEngineer"),
+    ("Dana Engineer", "DE"),
+    ("Łukasz Nowak", "Lukasz Nowak"),
+    ("Dana Engineer", "D\u0430na Engineer"),
+    ("Müller Mößner", "Mueller Mossner"),
+    ("Anne-Marie X", "Annemarie X"),
+    ("123", "Anybody"),
+    ("Đorđe Z", "Djordje Z"),
+    ("Þór Berg", "Thor Berg"),
+    ("Işıl K", "Isil K"),
+    ("Østergård B", "Ostergaard B"),
 ]
 TWO = [
     ("Dana Müller", "Olu Officer"),

@@ -42,8 +42,8 @@ def test_everybody_is_in_it_though_nothing_is_found():
     assert parties == [
         "shipper", "shipper.ultimate_parent", "consignee", "consignee.ultimate_parent",
         "end_user", "end_user.ultimate_parent", "encryption.recipients[1]", "encryption.recipients[1].organisation",
-        "encryption.recipients[2]", "encryption.recipients[2].organisation", "site.operator", "carriers[1]",
-        "carriers[2]",
+        "encryption.recipients[2]", "encryption.recipients[2].organisation", "encryption.key_holder",
+        "site.access_controller", "site.operator", "carriers[1]", "carriers[2]",
     ]  # fmt: skip
     assert {party.disposition for party in record.parties} == {"no_hit"}
     assert record.parties[0].query_as_typed == ("Shipper GmbH",)
@@ -73,7 +73,7 @@ def test_no_party_of_a_declaration_is_left_out():
     names = {name for each in parties for name in (each.legal_name, each.ultimate_parent)}
     assert screened_names == names | {
         "Carrier 1 Ltd", "Carriers Holding", "Carrier 2", "Broker Ltd", "Broker AG", "Owner AG", "船公司", "Site Ltd",
-        "I. Holder", "J. Holder",
+        "I. Holder", "J. Holder", "S. Ite",
     }  # fmt: skip
 
 

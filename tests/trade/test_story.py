@@ -355,7 +355,10 @@ def audited(voyage, seals):
     data = bytearray(Path("bundle.tar").read_bytes())
     data[data.index(b"another firm of that name")] ^= 1
     Path("altered.tar").write_bytes(data)
-    for command in ([*reader, "altered.tar", "signers"], ["sealift", "audit", "--verify", "altered.tar"]):
+    for command in (
+        [*reader, "altered.tar", "signers"],
+        [sys.executable, "-m", "sealift", "audit", "--verify", "altered.tar"],
+    ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode in {1, 5}
         assert re.search(r"screening\.\d+\.json", done.stdout + done.stderr)

@@ -197,7 +197,37 @@ def _screening(
     data = signing.read_limited(path, screening.MAX_RECORD, "screening")
     if rescreen and not lists:
         why.append("no list is at hand to screen against again (--list FILE)")
+    elif rescreen:
+        names = {each.name for each in files}
+        left = [file.name for file in checked.record.lists if file.name not in names]
+        why += [f"{name}: was screened, and is not at hand to screen again" for name in left]
+    why += _before(path, checked.record)
     return data, why or _again(parsed, checked.record, data, at_hand, now)
+
+
+def _before(path: str, record: screening.ScreeningRecord) -> list[str]:
+    """What screenings before this one, which are kept beside it, say that it does not.
+
+    A list is not got rid of by leaving it out, nor is somebody whom a person found on it.
+    """
+    why: list[str] = []
+    lists, parties = {file.name for file in record.lists}, {party.party_ref: party for party in record.parties}
+    for kept in sorted(glob.glob(f"{glob.escape(path.removesuffix('.json'))}.[0-9]*.json")):
+        try:
+            old = screening.decode(signing.read_limited(kept, screening.MAX_RECORD, "screening"))
+        except SealiftError as error:
+            why.append(f"{kept}: {error}")
+            continue
+        left = [file.name for file in old.lists if file.name not in lists]
+        why += [f"{name}: was screened before ({old.screening_id}), and is not any more" for name in left]
+        lists.update(left)
+        for party in old.parties:
+            now = parties.get(party.party_ref)
+            if now is None or now.subject.asked != party.subject.asked or now.disposition == "true_match":
+                continue
+            if party.disposition == "true_match":
+                why.append(f"{party.party_ref}: was found to be on a list before ({old.screening_id})")
+    return why
 
 
 def _again(

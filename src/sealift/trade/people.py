@@ -10,18 +10,44 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "æ": "ae", "œ": "oe"})
-_PLAIN = str.maketrans({"ß": "ss", "ø": "o", "æ": "ae", "œ": "oe"})
-_TITLES = frozenset({"dr", "prof", "mr", "mrs", "ms", "ing", "dipl", "herr", "frau"})
+_LETTERS = str.maketrans("äöüßøåæœłđðþı", "aousoaaolddti")
+_PAIRS = (("ae", "a"), ("oe", "o"), ("ue", "u"), ("aa", "a"), ("ss", "s"), ("th", "t"), ("dj", "d"))
+_TITLES = frozenset({"dr", "prof", "mr", "mrs", "ms", "ing", "dipl", "herr", "frau", "the"})
+_INITIALS = 3  # letters of a lone word that may be initials only
 
 
 def same(one: str, other: str) -> bool:
     """True if nothing in these names shows that they are two people's.
 
-    Words are compared without accents, in any order; an initial is any word that begins with it. Every word of the name
-    with fewer words must be in the other. A name without a letter is anybody's.
+    Words are compared without accents, in any order; an initial is any word that begins with it. Every word of the
+    name with fewer words must be in the other; or both are the same letters, written together or apart; or one is the
+    other's initials. A name without a letter, and one that mixes letters of several scripts in a word, is anybody's.
     """
-    return any(_matches(left, right) for left in _foldings(one) for right in _foldings(other))
+    if not _telling(one) or not _telling(other):
+        return True
+    plain = _plain(one), _plain(other)
+    left, right = ([_spelled(word) for word in words] for words in plain)
+    together = any(_spelled("".join(order(plain[0]))) == _spelled("".join(order(plain[1]))) for order in (list, sorted))
+    return together or _matches(left, right) or _initials(left, right) or _initials(right, left)
+
+
+def _telling(name: str) -> bool:
+    """Whether a name can tell anybody apart."""
+    letters = [c for c in unicodedata.normalize("NFKC", name) if c.isalpha()]
+    mixed = any(
+        len({unicodedata.name(c, "?").partition(" ")[0] for c in word if c.isalpha()}) > 1
+        for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFC", name))
+        if not set(word) & _JAPANESE
+    )
+    return bool(letters) and not mixed
+
+
+# Kana and Han stand in one word of Japanese; no letter of theirs looks like a Latin one.
+_JAPANESE = frozenset(map(chr, [*range(0x3040, 0x3100), *range(0x4E00, 0xA000)]))
+
+
+def _initials(few: list[str], many: list[str]) -> bool:
+    return len(few) == 1 and len(few[0]) <= _INITIALS and few[0] == "".join(word[0] for word in many)
 
 
 def fold(name: str) -> str:
@@ -42,11 +68,15 @@ def _matches(one: list[str], other: list[str]) -> bool:
     return True
 
 
-def _foldings(name: str) -> list[list[str]]:
-    text = unicodedata.normalize("NFKC", name).casefold()
-    return [_words(text.translate(table)) for table in (_SPELLED, _PLAIN)]
-
-
-def _words(text: str) -> list[str]:
+def _plain(name: str) -> list[str]:
+    """The words of a name, without accents and titles."""
+    text = unicodedata.normalize("NFKC", name).casefold().translate(_LETTERS)
     letters = "".join(c for c in unicodedata.normalize("NFKD", text) if unicodedata.category(c) != "Mn")
     return [word for word in re.findall(r"[^\W_]+", letters) if word not in _TITLES]
+
+
+def _spelled(word: str) -> str:
+    """A word in which letters that are also written as two are one."""
+    for pair, letter in _PAIRS:
+        word = word.replace(pair, letter)
+    return word

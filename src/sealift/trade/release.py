@@ -19,6 +19,7 @@ What is not here: files (stages/release.py), and what the gate looks at.
 
 from __future__ import annotations
 
+import fnmatch
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -203,7 +204,8 @@ def check_release(declaration: Declaration | bytes, data: bytes, signature: byte
         raise Refused("the release names another shipment or revision than the declaration")
     signer = allowed.signer(data, signature, NAMESPACE, released_at(record))
     _another_person(declaration, signer.key, record.officer)
-    if declaration.author.email.casefold() in signer.principal.casefold().split(","):
+    email = declaration.author.email.casefold()
+    if any(fnmatch.fnmatchcase(email, pattern) for pattern in signer.principal.casefold().split(",")):
         raise Refused(
             f"the key that released this is, by the allowed signers, the author's: {signer.principal}",
             hint="another person must release it",

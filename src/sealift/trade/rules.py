@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import blake3
 from msgspec import Meta, Struct
@@ -22,6 +22,9 @@ from msgspec import Meta, Struct
 from sealift.errors import BadInput
 from sealift.formats import strict
 from sealift.trade.sections import Date, LongText, Name, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_BYTES = 1 << 20
 MAX_RULES = 1_000
@@ -96,13 +99,17 @@ class Rules(Content, frozen=True, kw_only=True):
 
 def parse(data: bytes) -> Rules:
     """The rules in a file's bytes. BadInput that names every fault at once."""
+    return _read(data, _weakened)
+
+
+def _read(data: bytes, further: Callable[[dict[str, Any]], list[str]]) -> Rules:
     tree, fault = strict.load(data, MAX_BYTES)
     faults = [fault] if tree is None else []
     values: dict[str, Any] = {}
     if tree is not None:
         values = strict.values(tree, Content, "", faults, lambda _kind, _error: "")
         faults += _inconsistent(values.get("rules", []))
-        faults += _struck(values.get("rules", []))
+        faults += _struck(values.get("rules", [])) + further(values)
     if not faults and not values.get("edition"):
         faults.append("edition: empty; wants a day, such as 2026-11-26")
     if faults:
@@ -140,6 +147,26 @@ def _struck(rules: list[Rule]) -> list[str]:
     return found
 
 
+_LONGEST = {"list_days": 31, "keys_days": 90, "status_days": 90}
+
+
+def _weakened(values: dict[str, Any]) -> list[str]:
+    """A fault for each setting beyond what is promised, and each shipped rule that asks the other way round."""
+    found = [f"{name}: {values[name]}; at most {most}" for name, most in _LONGEST.items() if values.get(name, 0) > most]
+    ours = {rule.id: rule for rule in shipped().rules}
+    for rule in values.get("rules", []):
+        mine = ours.get(rule.id)
+        if mine is None:
+            continue
+        if rule.holds_on != mine.holds_on:
+            found.append(f"rules: {rule.id} is shipped with holds_on = {mine.holds_on}; another rule has another id")
+        if mine.check == "countries" and (left := sorted(set(mine.countries) - set(rule.countries))):
+            found.append(
+                f"rules: {rule.id} lacks the countries {', '.join(left)}; to those that are shipped may be added"
+            )
+    return found
+
+
 def _inconsistent(rules: list[Rule]) -> list[str]:
     found, seen = [], set()
     for number, rule in enumerate(rules, start=1):
@@ -165,4 +192,4 @@ def _inconsistent(rules: list[Rule]) -> list[str]:
 @functools.cache
 def shipped() -> Rules:
     """The rules that come with this version."""
-    return parse((files("sealift.trade") / "rules.toml").read_bytes())
+    return _read((files("sealift.trade") / "rules.toml").read_bytes(), lambda _values: [])

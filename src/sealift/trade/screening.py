@@ -86,6 +86,12 @@ def subjects(declaration: Content) -> Iterator[Subject]:
         yield _subject(f"encryption.recipients[{number}]", holder.name, country="")
         if holder.organisation.strip():
             yield _subject(f"encryption.recipients[{number}].organisation", holder.organisation, country="")
+    for what, name in (
+        ("encryption.key_holder", declaration.encryption.key_holder),
+        ("site.access_controller", declaration.site.access_controller),
+    ):
+        if name.strip():
+            yield _subject(what, name, country="")
     if declaration.site.operator.strip():
         yield _subject("site.operator", declaration.site.operator, country=declaration.site.country)
     for number, each in enumerate(declaration.intermediates, start=1):

@@ -173,9 +173,11 @@ class Voyage:
         proving.check(str(path), answers, person("sam"), by="S. Creener", allowed=self.allowed, now=at)
 
     def release(self, path, **after):
+        now = self.at(**after)
+        asked = releasing.ask(str(path), self.allowed, lists=[str(self.folder / "list.toml")], now=now)
         return releasing.release(
-            str(path), person("officer"), self.allowed, officer="O. Fficer", reason="complete", reference="TC-1",
-            now=self.at(**after), lists=[str(self.folder / "list.toml")],
+            str(path), asked, person("officer"), self.allowed, officer="O. Fficer", reason="complete",
+            reference="TC-1", now=now,
         )  # fmt: skip
 
     def seal(self, path, groups, sealed_by="origin", answers=None, **after):

@@ -14,6 +14,8 @@ from trade_cases import ALLOWED, AUTHOR, OFFICER, content
 from sealift.cli.declare import declare
 from sealift.cli.release import release
 from sealift.errors import BadInput, DeclarationInvalid, Refused
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages import release as stage
 from sealift.stages import screen
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
@@ -157,6 +159,17 @@ def test_the_gate_says_what_holds_and_signs_nothing(folder):
         with pytest.raises(Refused, match="the gate is closed"):
             run(release, "d.toml", "--sign-with", "officer", *RELEASE)
     assert sorted(os.listdir(folder)) == before
+
+
+def test_what_is_signed_is_what_was_shown(folder):
+    """The file may change between the look and the signature; the release is of what was looked at."""
+    allowed = AllowedSigners.parse((folder / "allowed").read_bytes())
+    raw = (folder / "d.toml").read_bytes()
+    asked = stage.ask("d.toml", allowed, lists=["nobody.toml"])
+    (folder / "d.toml").write_bytes(raw.replace(b"User Ltd", b"Else Ltd"))
+    done = stage.release("d.toml", asked, OFFICER, allowed, officer="O. Fficer", reason="r", reference="x")
+    assert done.record.declaration.blake3 == d.digest(raw)
+    assert (folder / "d.r1.toml").read_bytes() == raw
 
 
 def test_changed_rules_are_named_and_bound(folder):

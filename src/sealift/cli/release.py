@@ -93,9 +93,7 @@ def release(
     signer = signing.Signer.open(key)
     asked = stage.ask(file, allowed, rules_file=rules_file, lists=lists)
     show(asked.declaration, asked.verdict)
-    done = stage.release(
-        file, signer, allowed, officer=officer, reason=reason, reference=reference, rules_file=rules_file, lists=lists
-    )
+    done = stage.release(file, asked, signer, allowed, officer=officer, reason=reason, reference=reference)
     if done.superseded is not None:
         common.say(f"the release that was there is kept as {done.superseded}")
     common.say(f"released by {officer} with {signer.public_key.fingerprint}: {done.path}")

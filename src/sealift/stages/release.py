@@ -4,10 +4,10 @@
     NAME.rN.toml                the exact bytes that were released as revision N
     NAME.rules-DIGEST.toml      the rules by which, whose BLAKE3 begins with DIGEST (16 digits)
 
-What holds: nothing is written unless the gate is open for exactly the bytes that are read here, at this moment, by
-records whose signatures hold; the bytes that are released, and the rules, are kept before the release is written, and a
-revision whose bytes were kept is never released with others. What is not here: what the rules say (trade/gate.py), and
-words for people (cli/release.py).
+What holds: nothing is written unless the gate is open for exactly the bytes that `ask` read, and whoever signs was
+shown, by records whose signatures hold; the bytes that are released, and the rules, are kept before the release is
+written, and a revision whose bytes were kept is never released with others. What is not here: what the rules say
+(trade/gate.py), and words for people (cli/release.py).
 """
 
 from __future__ import annotations
@@ -122,12 +122,15 @@ def ask(
 
 
 def release(
-    file: str, signer: Signer, allowed: AllowedSigners, *, officer: str, reason: str, reference: str,
-    rules_file: str | None = None, lists: Sequence[str] = (), now: datetime | None = None,
+    file: str, asked: Asked, signer: Signer, allowed: AllowedSigners, *, officer: str, reason: str, reference: str,
+    now: datetime | None = None,
 ) -> Released:  # fmt: skip
-    """Sign the release of the declaration in `file`, and write it beside. As `ask`, and Refused at a closed gate."""
+    """Sign the release of what was asked about, and write it beside the declaration in `file`.
+
+    It is of the bytes that `ask` read and the officer was shown, whatever has become of the file since. Raises Refused
+    at a closed gate, and as trade.release.make_release.
+    """
     now = now or datetime.now(UTC)
-    asked = ask(file, allowed, rules_file=rules_file, lists=lists, now=now)
     parsed = asked.declaration
     signed = releases.make_release(
         parsed, signer, asked.verdict, allowed, officer=officer, reason=reason, reference=reference, now=now,

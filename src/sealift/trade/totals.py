@@ -124,11 +124,6 @@ def parts(content: Content) -> list[Part]:
     ]
 
 
-def carried(content: Content, carrier: str) -> Totals:
-    """Of what one carrier carries; all carriers' add up to the whole."""
-    return total(content, (drive for drive in content.drives if drive.carrier == carrier))
-
-
 def with_related(content: Content) -> Totals:
     """Of this shipment and the related ones together: drives, capacity, gross weight and value, as they state it."""
     found = total(content)

@@ -26,7 +26,7 @@ from trade_cases import STRANGER, content, declared, drive, party
 from sealift.errors import BadInput, FormatError, Refused, SealiftError, SignatureInvalid
 from sealift.formats import canonical
 from sealift.trade import declaration as d
-from sealift.trade import matching, screener, screening, sections, template
+from sealift.trade import lists_detect, matching, screener, screening, sections, template
 
 OPEN = screened()
 DECIDED = disposed(OPEN)
@@ -317,3 +317,18 @@ def test_lists_age_and_newer_ones_count():
     assert kinds(standing(now=NOW - 9 * DAY)) == [("stale", "csl.csv"), ("stale", "")]
     assert DECIDED.valid_until == "2026-12-01T12:00:00Z"
     assert kinds(standing(now=made.FETCHED + 8 * DAY, max_age_days=30)) == [("stale", "")]
+
+
+def test_what_is_of_no_day_or_of_an_old_one_by_its_own_word_holds():
+    def held(published, *, stated):
+        file = made.given(made.csl_csv(), "csl.csv", stated=stated)._replace(published=published)
+        record = screened(declared(), [lists_detect.read(file, made.no_companion)])
+        return [each.reason for each in standing(record, declared(), second=None)]
+
+    assert "nobody says of when it is" in held(None, stated=False)[0]
+    assert held(None, stated=True) == []
+    assert held("2026-11-20", stated=False) == []
+    assert "of 2026-11-10, by its own word, 15 days ago; 7 are allowed" in held("2026-11-10", stated=False)[0]
+    assert held("2026-11-10", stated=True) == []
+    assert "46 days ago; 31 are allowed" in held("2026-10-10", stated=True)[0]
+    assert "in the future" in held("2026-12-10", stated=True)[0]

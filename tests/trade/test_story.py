@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import loops
@@ -118,6 +119,7 @@ def voyage(tmp_path, capsys, monkeypatch):
 
 
 DANA = ("--sign-with", "dana_key", "--by", "Dana Engineer")
+TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
 SAM = ("--sign-with", "sam_key", "--by", "Sam Screener")
 TOVE = ("--sign-with", "tove_key", "--by", "Tove Dock")
 AT_THE_DOCK = (*TOVE, "--organisation", "Petrel Compute", "--contact", "dock@petrel.example")
@@ -153,7 +155,7 @@ def screened_and_released(voyage):
     """One potential match: no release before two people have decided it, and none by the author."""
     people = [screening_lists.One("1", ("Petrel Compute (fictional)",), "organisation", "PT")]
     Path("csl.csv").write_bytes(screening_lists.csl_csv(people))
-    voyage.run("screen", "declaration.toml", "--list", "csl.csv", *SAM, code=5)
+    voyage.run("screen", "declaration.toml", "--list", "csl.csv", "--fetched", TODAY, *SAM, code=5)
     held = voyage.run("release", "--check", "declaration.toml", "--list", "csl.csv", "--json", code=5)
     assert json.loads(held.out)["held"] == ["screening", "keys"]
     assert "may be 'Petrel Compute (fictional)'" in held.err
@@ -271,7 +273,7 @@ def answered(voyage, seal):
         text += 'make = "Example"\nmodel = "Folder"\n'
     Path("home.toml").write_text(text)
     voyage.run("declare", "--check", "home.toml")
-    voyage.run("screen", "home.toml", "--list", "csl.csv", *TOVE, code=5)
+    voyage.run("screen", "home.toml", "--list", "csl.csv", "--fetched", TODAY, *TOVE, code=5)
     decided(voyage, "home.toml", TOVE, "sam", "Sam Screener")
     voyage.clear("home.toml", TOVE)
     released(voyage, "home.toml", "Paz Officer", "PT-1")

@@ -60,33 +60,35 @@ def load_declaration(path: str) -> Declaration:
     return declarations.parse(data, draft=True)
 
 
-def load_lists(paths: Sequence[str]) -> list[ScreeningList]:
-    """The lists in files: each a list, or a TOML that describes one. BadInput."""
-    return [load_list(path) for path in paths]
+def load_lists(paths: Sequence[str], *, fetched: datetime | None = None) -> list[ScreeningList]:
+    """The lists in files: each a list, or a TOML that describes one. BadInput.
+
+    `fetched` is when they were got, by the word of the one who screens, where a TOML states nothing else.
+    """
+    return [load_list(path, fetched=fetched) for path in paths]
 
 
-def load_list(path: str) -> ScreeningList:
+def load_list(path: str, *, fetched: datetime | None = None) -> ScreeningList:
     """One list. BadInput."""
     if strict.unprintable(os.path.basename(path)):
         raise BadInput(f"list {path!r}: its name does not print, and the record names it", hint="give it another name")
     if not path.endswith(".toml"):
-        return _read(path, None)
+        return _read(path, None, fetched)
     data = signing.read_limited(path, lists_csv.MAX_TOML, "list's description")
     try:
         described = lists_csv.parse(data)
     except BadInput as error:
         raise BadInput(f"{path}: {error}", hint=error.hint) from error
-    return _read(os.path.join(os.path.dirname(path), described.file), described)
+    return _read(os.path.join(os.path.dirname(path), described.file), described, fetched)
 
 
-def _read(path: str, described: lists_csv.Described | None) -> ScreeningList:
+def _read(path: str, described: lists_csv.Described | None, fetched: datetime | None) -> ScreeningList:
     def given(name: str) -> Given:
         where = os.path.join(os.path.dirname(path), name)
         data = signing.read_limited(where, MAX_FILE, "list")
-        stated = described.when if described is not None else None
-        fetched = stated or _modified(where)
+        stated = (described.when if described is not None else None) or fetched
         published = described.published if described is not None else ""
-        return Given(os.path.basename(where), data, fetched, stated is not None, published or None)
+        return Given(os.path.basename(where), data, stated or _modified(where), stated is not None, published or None)
 
     main = given(os.path.basename(path))
     if described is None:

@@ -170,7 +170,40 @@ def test_a_receipt_by_the_wrong_hand_or_of_other_bytes_counts_for_nothing(dock, 
     dock.papers.receipt.write_bytes(dock.papers.receipt.read_bytes().replace(b"Rui Dock", b"Rui Dick"))
     refused(dock, capsys, "not over these bytes")
     Path(f"{dock.papers.receipt}.sig").unlink()
-    refused(dock, capsys, "No such file", code=1)
+    refused(dock, capsys, "x.receipt.json is not signed: there is no ", code=1)
+    assert "get both files from whoever signed it" in dock_says(dock, capsys)
+
+
+def dock_says(dock, capsys):
+    dock.run()
+    return capsys.readouterr().err
+
+
+def test_a_signature_that_is_none_is_named_by_its_record_and_says_what_to_do(dock, capsys):
+    signature = Path(f"{dock.papers.receipt}.sig")
+    signature.write_bytes(b"junk")
+    assert "x.receipt.json: its .sig is not an SSH signature" in dock_says(dock, capsys)
+    release = dock.papers.folder / "declaration.release.json"
+    dock.papers.receive()
+    release.write_text("{}")
+    assert "declaration.release.json is not signed" in dock_says(dock, capsys)
+    Path(f"{release}.sig").write_bytes(signature.read_bytes())
+    said = dock_says(dock, capsys)
+    assert "declaration.release.json: " in said
+    release.unlink()
+    dock.papers.receipt.write_bytes(dock.papers.receipt.read_bytes().replace(b"Rui Dock", b"Rui Dick"))
+    said = dock_says(dock, capsys)
+    assert "x.receipt.json: the signature is not over these bytes" in said
+    assert "hint: the file or its .sig was changed" in said
+
+
+def test_a_drive_named_by_its_node_is_told_its_name(dock, capsys):
+    name, dock.names = dock.names[0], dock.nodes[:1]
+    said = dock_says(dock, capsys)
+    assert f"the drive is named {name}" in said
+    assert f"hint: give {name}" in said
+    dock.names = ["/dev/loop99999"]
+    assert "a loop device by its file" in dock_says(dock, capsys)
 
 
 def test_a_drive_that_nobody_received_or_declared(dock, capsys):

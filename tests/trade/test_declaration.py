@@ -417,6 +417,14 @@ def test_a_use_that_trains_no_model_may_be_another_one(text):
     assert [note.partition(":")[0] for note in d.notes(other)] == ["end_use.class"] * text.startswith("Training")
 
 
+@pytest.mark.parametrize(("resolver", "wrong"), [("-", True), ("n/a", False), ("--", True), ("O. Fficer", False)])
+def test_a_resolver_is_a_name_or_nothing(resolver, wrong):
+    answers = [replace(each, resolver=resolver, resolved_on="2026-11-20") for each in content().answers[:1]]
+    rest = content().answers[1:]
+    found = d.problems(content(answers=[*answers, *rest]))
+    assert any("is nobody's name" in fault for fault in found) == wrong
+
+
 def test_storage_of_what_training_needs_is_noted():
     stored = content(end_use=sections.EndUse(text="Kept for training a model next year", class_="storage"))
     assert d.problems(stored) == []

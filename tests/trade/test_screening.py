@@ -278,6 +278,7 @@ def test_what_is_decided_signed_twice_and_fresh_stands():
 
 def test_what_holds_a_release_is_named():
     assert kinds(screening.standing(like(), None, [], NOW)) == [("missing", "")]
+    assert "sealift screen FILE --list" in screening.standing(like(), None, [], NOW)[0].reason
     assert kinds(standing(OPEN, second=None)) == [
         ("unresolved", "consignee"),
         ("unresolved", "consignee.ultimate_parent"),

@@ -171,8 +171,9 @@ def second(path: str, signer: Signer, *, by: str, allowed: AllowedSigners, out: 
     """Sign the record as its second reviewer, beside the screener's signature. BadInput, Refused, KeyInvalid."""
     target = out or screening.path_beside(path)
     data = signing.read_limited(target, screening.MAX_RECORD, "screening")
-    first = signing.read_limited(target + ".sig", sshsig.MAX_ARMORED, "signature")
-    record = screening.check_screening(data, first, None, allowed).record
+    first = signing.read_signature(target)
+    with signing.of_record(target):
+        record = screening.check_screening(data, first, None, allowed).record
     _same_consignment(target, record, load_declaration(path))
     if not record.wants_second:
         raise BadInput(f"{target}: nothing is decided in it that wants a second person")
@@ -239,7 +240,9 @@ def standing(
 ) -> tuple[list[Problem], ScreeningRecord | None]:
     """What of the screening beside a declaration holds its release, and the record. FormatError, SignatureInvalid."""
     declaration = load_declaration(path)
-    checked = load_checked(out or screening.path_beside(path), allowed)
+    target = out or screening.path_beside(path)
+    with signing.of_record(target):
+        checked = load_checked(target, allowed)
     found = screening.standing(declaration, checked, lists, now or datetime.now(UTC))
     return found, checked.record if checked is not None else None
 
@@ -253,7 +256,7 @@ def load_checked(target: str, allowed: AllowedSigners) -> screening.Checked | No
     if not os.path.lexists(target):
         return None
     data = signing.read_limited(target, screening.MAX_RECORD, "screening")
-    signature = signing.read_limited(target + ".sig", sshsig.MAX_ARMORED, "signature", error=SignatureInvalid)
+    signature = signing.read_signature(target, error=SignatureInvalid)
     by_second = None
     if os.path.lexists(target + SECOND):
         by_second = signing.read_limited(target + SECOND, sshsig.MAX_ARMORED, "signature", error=SignatureInvalid)

@@ -223,7 +223,12 @@ def _goods(content: Content, found: list[str]) -> None:
 def _rows(content: Content, found: list[str]) -> None:
     unique(found, "answers", [answer.question for answer in content.answers], "question")
     for number, answer in enumerate(content.answers, start=1):
-        if bool(answer.resolver.strip()) != bool(answer.resolved_on):
+        name = answer.resolver.strip()
+        if name and not any(map(str.isalpha, name)):
+            found.append(
+                f"answers[{number}].resolver: {name!r} is nobody's name; wants who looked into it, or to be left empty"
+            )
+        elif bool(name) != bool(answer.resolved_on):
             found.append(f"answers[{number}].resolver: who looked into it and when (resolved_on) belong together")
 
 

@@ -320,6 +320,22 @@ def test_lists_age_and_newer_ones_count():
     assert kinds(standing(now=made.FETCHED + 8 * DAY, max_age_days=30)) == [("stale", "")]
 
 
+NATIVE = ("محمد عبد الله", "王小明", "Игорь")
+
+
+@pytest.mark.parametrize(
+    ("name", "held"), [*((each, True) for each in NATIVE), ("محمد Mohammed", False), ("3M", False)]
+)
+def test_who_has_no_name_in_latin_letters_is_asked_for_one(name, held):
+    who = declared(shipper=party(name))
+    found = [each for each in standing(screened(who), who, second=None) if each.kind != "unresolved"]
+    assert [each.where for each in found] == ["shipper"] * held
+    assert all("give the Latin spelling too" in each.reason for each in found)
+    spelled = replace(party("Somebody Else"), native_name=name)
+    who = declared(shipper=spelled)
+    assert not [each for each in standing(screened(who), who, second=None) if each.kind == "no_latin_name"]
+
+
 def test_what_is_of_no_day_or_of_an_old_one_by_its_own_word_holds():
     def held(published, *, stated):
         file = made.given(made.csl_csv(), "csl.csv", stated=stated)._replace(published=published)

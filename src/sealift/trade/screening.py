@@ -316,7 +316,7 @@ def check_screening(data: bytes, signature: bytes, second: bytes | None, allowed
 
 # --- standing --------------------------------------------------------------------------------------------
 
-Why = Literal["missing", "changed", "newer_list", "stale", "unresolved", "true_match", "unreviewed"]
+Why = Literal["missing", "changed", "newer_list", "stale", "no_latin_name", "unresolved", "true_match", "unreviewed"]
 
 
 class Problem(NamedTuple):
@@ -342,8 +342,8 @@ def standing(
     declaration, with their names and countries; 3. no list that is at hand is missing in it; 4. each of its lists was
     the current one within `max_age_days`, by the user's statement of when it was fetched, or else by its own day, never
     by a modification time alone; none is older than 31 days by its own day, or of the future; and it is still valid;
-    5. every hit is decided, none as a true match; 6. where one is decided, a second person signed. Pure: the same
-    arguments, the same answer.
+    5. everybody has a name in Latin letters, which most lists have only; 6. every hit is decided, none as a true match;
+    7. where one is decided, a second person signed. Pure: the same arguments, the same answer.
     """
     if checked is None:
         return [Problem("missing", "", "nobody has been screened: sealift screen FILE --list LIST ...")]
@@ -373,10 +373,10 @@ def _is_author(declaration: Content, signer: Signer) -> bool:
 def record_problems(
     record: ScreeningRecord, now: datetime, *, reviewed: bool, max_age_days: int = MAX_AGE_DAYS
 ) -> list[Problem]:
-    """Rules 4 to 6 of `standing`: what a record says against itself. `reviewed`: a second person signed it."""
+    """Rules 4 to 7 of `standing`: what a record says against itself. `reviewed`: a second person signed it."""
     found = _stale(record, now, max_age_days)
     for party in record.parties:
-        found += _undecided(party)
+        found += _without_latin(party) + _undecided(party)
     if record.wants_second and not reviewed:
         who = record.second_reviewer or "a second person"
         found.append(Problem("unreviewed", "", f"decisions on hits want the signature of {who}"))
@@ -437,6 +437,17 @@ def _old(file: ListFile, now: datetime, days: int) -> str | None:
         old = f"{(now - own) // timedelta(days=1):,} days ago; {MAX_OWN_AGE_DAYS} are allowed"
         return f"of {file.published}, by its own word, {old}, whenever it was fetched"
     return None
+
+
+def _without_latin(party: Party) -> list[Problem]:
+    names = (*party.query_as_typed, *party.native_script)
+    if any(map(naming.has_latin, names)):
+        return []
+    why = (
+        f"{names[0]!r} has no spelling in Latin letters: beside a list that has only these it was compared letter by"
+        " letter, which misses most Arabic names and some others; give the Latin spelling too, and screen again"
+    )
+    return [Problem("no_latin_name", party.party_ref, why)]
 
 
 def _undecided(party: Party) -> list[Problem]:

@@ -29,7 +29,8 @@ def fuzz(name: str, seconds: int) -> None:
 
     _load()
     with atheris.instrument_imports(include=["sealift", "msgspec"]):
-        import targets_trade  # noqa: F401 -- enters its targets, as the next
+        import targets_packs  # noqa: F401 -- enters its targets, as the next two
+        import targets_trade  # noqa: F401
         import worlds  # noqa: F401
         from targets import TARGETS
     target = TARGETS[name]
@@ -60,6 +61,7 @@ def main() -> int:
     if given.one:
         fuzz(given.targets[0], given.seconds)
     _load()
+    import targets_packs  # noqa: F401
     import targets_trade  # noqa: F401
     import worlds  # noqa: F401
     from targets import TARGETS

@@ -318,7 +318,9 @@ def test_one_medium_is_not_erased_as_two(dock, capsys):
     assert dock.erase() == 0
     dock.serials = ("SER1",)
     assert dock.erase() == 5
-    assert "this medium was erased as SER0 before" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "this medium was erased as SER0 before" in said
+    assert "hint: read the label again" in said
     assert [record.media.serial for record in dock.certified()] == ["SER0"]
 
 

@@ -281,11 +281,13 @@ def check(plans: Sequence[Plan], *, yes: Sequence[str]) -> None:
         raise BadInput(f"--yes {unknown[0]}: no drive of that name is to be erased", hint="--yes repeats a name")
     refused = [f"{plan.disk.name}: {why}" for plan in plans for why in plan.objections]
     if refused:
-        hint = (
-            "`sealift drives prepare` gives a drive up by name on which something else stands"
-            if any("nobody can see" in why or "other things" in why for why in refused)
-            else "nothing goes around it; --method clear asks for less than a purge"
-        )
+        hint = "nothing goes around it"
+        if any("nobody can see" in why or "other things" in why for why in refused):
+            hint = "`sealift drives prepare` gives a drive up by name on which something else stands"
+        elif any("purge cannot be had" in why for why in refused):
+            hint = "nothing goes around it; --method clear asks for less than a purge"
+        elif any("as well" in why for why in refused):
+            hint = "read the label again; the certificate that is there is of this medium"
         raise Refused("\n  ".join(["nothing was written; these drives are not erased:", *refused]), hint=hint)
     if missing := sorted(names - {*yes}):
         words = " ".join(f"--yes {name}" for name in missing)

@@ -9,7 +9,8 @@ header that was changed is found. Of IssuedKeys: it opens only for an identity t
 allowed signer issued, and only for the seal that it was issued for; keys are read from the issued file, which stays
 sealed for the job, when they are wanted; they are in this process's memory and nowhere else, in no pickle and no repr,
 and none is given once they have expired. Everything that does not hold raises UnlockInvalid, IdentityMismatch or
-SignatureInvalid, each with its own words.
+SignatureInvalid, each with its own words. Where the keys were given by a path and have expired, what stands there now
+is opened in their place: a run goes on when newer ones were issued in time.
 
 Memory is not locked and not wiped: swap and core dumps are the host's. Safe for threads, and across a fork.
 """
@@ -21,6 +22,7 @@ import stat
 import threading
 import weakref
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias
 
 from sealift.errors import AgeError, BadInput, FormatError, IdentityMismatch, UnlockInvalid
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.manifest import FileRef
-    from sealift.formats.paged import PagedFile
     from sealift.formats.seal import Seal
+    from sealift.formats.unlock import Unlock, UnlockGroup
     from sealift.trade.unlock import Issued
 
 File: TypeAlias = str | bytes | os.PathLike[str]
@@ -77,28 +79,35 @@ class IssuedKeys:
     def __init__(self, file: File, identities: Sequence[age.Identity], allowed: AllowedSigners) -> None:
         """UnlockInvalid: changed, or no such file; for another job; untimely. IdentityMismatch, SignatureInvalid."""
         self._what = "the issued keys" if isinstance(file, bytes) else f"the issued keys in {os.fspath(file)}"
-        read_at, length, close = _source(file)
+        self._file, self._identities, self._allowed = file, identities, allowed
+        self._seal: tuple[FileRef, Seal] | None = None
+        self._open, self._renewing = self._load(), threading.Lock()
+
+    @property
+    def issued(self) -> Issued:
+        """What the file says, and who issued it."""
+        return self._open.issued
+
+    def _load(self) -> _Open:
+        read_at, length, close = _source(self._file)
         try:
-            reader, mine, self._key = self._opened(read_at, length, identities)
+            reader, mine, key = self._opened(read_at, length, self._identities)
             try:
                 found = unlock.layout(_random(reader), reader.size)
-                self.issued: Issued = rules.check(found.data, found.signature, allowed)
+                issued = rules.check(found.data, found.signature, self._allowed)
             except FormatError as error:
                 raise UnlockInvalid(f"{self._what} are damaged, or were changed: {error}") from error
-            if str(mine.recipient) not in self.issued.record.recipients:
+            if str(mine.recipient) not in issued.record.recipients:
                 raise UnlockInvalid(f"{self._what} were issued to other recipients, and sealed for this one by others")
-            self.issued.refuse_untimely(datetime.now(UTC), self._what)
+            issued.refuse_untimely(datetime.now(UTC), self._what)
+            if self._seal is not None:
+                self._refuse_other(issued.record, *self._seal)
         except BaseException:
             close()
             raise
-        self._layout, self._read_at, self._length = found, read_at, length
-        self._starts: dict[int, int] = {}
-        at = 0
-        for group in found.record.groups:
-            self._starts[group.group] = at
-            at += group.rows
-        self._groups = {each.group: each for each in found.record.groups}
-        self.begin()
+        starts = accumulate((each.rows for each in found.record.groups), initial=0)
+        groups = {each.group: (start, each) for start, each in zip(starts, found.record.groups, strict=False)}
+        return _Open(issued, groups, found, read_at, length, key)
 
     def _opened(
         self, read_at: ReadAt, length: int, identities: Sequence[age.Identity]
@@ -119,9 +128,8 @@ class IssuedKeys:
 
     def begin(self) -> None:
         """Make anew what belongs to one process: after a fork a lock may be held by a thread that is not here."""
-        self._lock = threading.Lock()
-        reader = age.Reader(self._read_at, self._length, file_key=self._key)
-        self._pages: PagedFile = unlock.key_pages(self._layout, _random(reader))
+        self._renewing = threading.Lock()
+        self._open.begin()
 
     def __repr__(self) -> str:
         record = self.issued.record
@@ -132,7 +140,10 @@ class IssuedKeys:
 
     def check_seal(self, ref: FileRef, seal: Seal) -> None:
         """UnlockInvalid unless the keys were issued for exactly this seal."""
-        record = self.issued.record
+        self._refuse_other(self.issued.record, ref, seal)
+        self._seal = ref, seal
+
+    def _refuse_other(self, record: Unlock, ref: FileRef, seal: Seal) -> None:
         if (record.shipment, record.seal) != (seal.shipment, ref):
             another = "another seal" if record.shipment == seal.shipment else f"shipment {record.shipment}"
             raise UnlockInvalid(
@@ -146,22 +157,21 @@ class IssuedKeys:
 
     def of_pack(self, header: age.Header, group: int, stripe: int, role: int) -> bytes:
         """As Keys; UnlockInvalid where there is none for this pack, or none that opens it."""
-        known = self._groups.get(group)
-        return self._take(header, group, len(unlock.INDEXES) + stripe * known.data + role if known else 0)
+        return self._take(header, group, lambda shape: len(unlock.INDEXES) + stripe * shape.data + role)
 
     def of_index(self, header: age.Header, group: int, name: str) -> bytes:
         """As Keys; UnlockInvalid where there is none for this file, or none that opens it."""
-        return self._take(header, group, unlock.INDEXES.index(name))
+        return self._take(header, group, lambda _shape: unlock.INDEXES.index(name))
 
-    def _take(self, header: age.Header, group: int, row: int) -> bytes:
-        self.issued.refuse_untimely(datetime.now(UTC), self._what)
-        known = self._groups.get(group)
-        if known is None:
+    def _take(self, header: age.Header, group: int, place: Callable[[UnlockGroup], int]) -> bytes:
+        opened = self._timely()
+        if group not in opened.groups:
             raise UnlockInvalid(f"{self._what} have none for group {group}: its drives were away when they were issued")
-        what, at = f"{known.name(row)} of group {group}", self._starts[group] + row
+        start, shape = opened.groups[group]
+        row = place(shape)
+        what = f"{shape.name(row)} of group {group}"
         try:
-            with self._lock:
-                key = self._pages.get(at, at + 1)
+            key = opened.key(start + row)
         except FormatError as error:
             raise UnlockInvalid(f"{self._what} are damaged, or were changed: {error}") from error
         if key == unlock.NO_KEY:
@@ -171,6 +181,45 @@ class IssuedKeys:
         except AgeError as error:
             raise UnlockInvalid(f"{self._what}: the key for {what} does not open it") from error
         return key
+
+    def _timely(self) -> _Open:
+        """What is open; once that has expired, what stands under the same path now takes its place. UnlockInvalid."""
+        now = datetime.now(UTC)
+        if now < self.issued.until or isinstance(self._file, bytes):
+            self.issued.refuse_untimely(now, self._what)
+            return self._open
+        with self._renewing:
+            if now >= self.issued.until:  # and no other thread has
+                self._open = self._load()
+            return self._open
+
+
+class _Open:
+    """A file of issued keys that holds: what it says, and its keys by row. Safe for threads."""
+
+    def __init__(
+        self,
+        issued: Issued,
+        groups: dict[int, tuple[int, UnlockGroup]],
+        layout: unlock.Layout,
+        read_at: ReadAt,
+        length: int,
+        file_key: bytes,
+    ) -> None:
+        self.issued, self.groups = issued, groups  # by number: its first row, and its shape
+        self._layout, self._read_at, self._length, self._key = layout, read_at, length, file_key
+        self.begin()
+
+    def begin(self) -> None:
+        """Make lock and pages anew."""
+        self._lock = threading.Lock()
+        reader = age.Reader(self._read_at, self._length, file_key=self._key)
+        self._pages = unlock.key_pages(self._layout, _random(reader))
+
+    def key(self, row: int) -> bytes:
+        """The key of a row; NO_KEY where there is none. FormatError."""
+        with self._lock:
+            return self._pages.get(row, row + 1)
 
 
 def _random(reader: age.Reader) -> ReadAt:

@@ -103,6 +103,7 @@ def _custody(case: Case) -> None:
         path = beneath + first.get(digest, "")
         case.say(path, "look" if each.holds else "wrong", f"{each.text}{about(each.serials)}")
     _before_release(case, found, beneath)
+    _unlocked(case, found, beneath)
     if found.exit_code == 0:
         case.hold(f"custody: {counted(len(found.rows), 'event')}, each signed by those whom it names")
 
@@ -116,6 +117,31 @@ def _before_release(case: Case, found: Account, beneath: str) -> None:
             when = f"released at {first}" if first else "never released, by what is here"
             text = f"drives were handed over at {row.event.at_utc}, and the shipment was {when}"
             case.say(f"{beneath}{row.entry.digest}.json", "wrong", text)
+
+
+def _unlocked(case: Case, found: Account, beneath: str) -> None:
+    """Keys were issued for a seal that is here, after it was made, and to nobody who can open the shipment himself."""
+    jobs = 0
+    for row in found.rows:
+        if not row.event.unlock or not row.counts:
+            continue
+        said, path = row.event.unlock, f"{beneath}{row.entry.digest}.json"
+        sealed = next((each for each in case.seals if each.ground.file == said.seal), None)
+        if sealed is None:
+            if case.find("seal", said.seal.blake3) is None:
+                case.say(f"{case.folder}seal/", "missing", f"the seal for which keys were issued to job {said.job}")
+            continue
+        seal = sealed.trusted.seal
+        why = ""
+        if seal.shipment != said.shipment:
+            why = f"keys of shipment {said.shipment} were issued by the seal of {seal.shipment}"
+        elif row.event.at_utc < seal.sealed_at:
+            why = f"keys were issued at {row.event.at_utc}, before the shipment was sealed at {seal.sealed_at}"
+        if why:
+            case.say(path, "wrong", why)
+        jobs += not why
+    if jobs:
+        case.hold(f"custody: keys were issued {counted(jobs, 'time')}, each for a seal that is here")
 
 
 # --- receipts, and the release of the source

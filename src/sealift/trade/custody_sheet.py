@@ -50,7 +50,8 @@ def form(declaration: Declaration, what: Entry | CustodyEvent, *, released: bool
             *_wrapped("Reason", event.reason),
             *_only_if(event),
         ],
-        [f"DRIVES IN THIS EVENT: {len(event.serials)} of {len(declaration.drives)}"]
+        _unlocked(event)
+        or [f"DRIVES IN THIS EVENT: {len(event.serials)} of {len(declaration.drives)}"]
         + [line for item in event.items for line in _item(item)],
         *(_side(title, party, recorded=digest is not None) for title, party in sides.items()),
         [
@@ -95,6 +96,26 @@ def _only_if(event: CustodyEvent) -> list[str]:
         lines += _wrapped("Read and compared", event.hash_sample_result)
     lines += [f"  Photograph SHA-256 {each}" for each in event.photo_sha256]
     return lines + [f"  Settles event {each}" for each in event.resolves]
+
+
+def _unlocked(event: CustodyEvent) -> list[str]:
+    pairs = unlocked(event)
+    return ["KEYS ISSUED IN THIS EVENT", *(line for pair in pairs for line in _wrapped(*pair))] if pairs else []
+
+
+def unlocked(event: CustodyEvent) -> list[tuple[str, str]]:
+    """Which keys were issued to whom, as what a paper says of it, in order; nothing of an event in which none were."""
+    if not event.unlock:
+        return []
+    said = event.unlock
+    return [
+        ("Keys", f"{said.keys:,}, of shipment {said.shipment}"),
+        ("Seal, BLAKE3", said.seal.blake3),
+        ("Job", said.job),
+        *(("For", each) for each in said.recipients),
+        ("Valid until", f"{said.valid_until} (UTC)"),
+        ("Issued file, BLAKE3", said.file.blake3),
+    ]
 
 
 def _item(item: Item) -> list[str]:

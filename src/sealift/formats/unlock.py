@@ -160,7 +160,7 @@ class Layout(NamedTuple):
 def layout(read_at: Callable[[int, int], bytes], length: int) -> Layout:
     """The archive of `length` bytes that `read_at(offset, count)` reads; FormatError unless it is as `write` makes it.
 
-    keys.bin is not read, but for its length: its pages are checked as they are (`key_pages`).
+    Of keys.bin only the header is read: its pages are checked when they are (`key_pages`).
     """
     data, at = _member(read_at, 0, RECORD, MAX_RECORD)
     record = decode(data)
@@ -171,7 +171,9 @@ def layout(read_at: Callable[[int, int], bytes], length: int) -> Layout:
     at += _TAR
     if length != at + table + 2 * _TAR or read_at(at + table, 2 * _TAR) != bytes(2 * _TAR):
         raise FormatError(f"issued keys: something else than {KEYS} follows")
-    return Layout(record, data, signature, at)
+    found = Layout(record, data, signature, at)
+    key_pages(found, read_at).check_header()
+    return found
 
 
 def _member(read_at: Callable[[int, int], bytes], at: int, name: str, limit: int) -> tuple[bytes, int]:

@@ -99,7 +99,7 @@ class IssuedKeys:
                 raise UnlockInvalid(f"{self._what} are damaged, or were changed: {error}") from error
             if str(mine.recipient) not in issued.record.recipients:
                 raise UnlockInvalid(f"{self._what} were issued to other recipients, and sealed for this one by others")
-            issued.refuse_untimely(datetime.now(UTC), self._what)
+            issued.refuse_untimely(_now(), self._what)
             if self._seal is not None:
                 self._refuse_other(issued.record, *self._seal)
         except BaseException:
@@ -184,7 +184,7 @@ class IssuedKeys:
 
     def _timely(self) -> _Open:
         """What is open; once that has expired, what stands under the same path now takes its place. UnlockInvalid."""
-        now = datetime.now(UTC)
+        now = _now()
         if now < self.issued.until or isinstance(self._file, bytes):
             self.issued.refuse_untimely(now, self._what)
             return self._open
@@ -261,3 +261,7 @@ def _source(file: File) -> tuple[ReadAt, int, Callable[[], object]]:
 
 class _Handle:
     """Whoever holds this holds a file open."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -33,7 +33,7 @@ OTHER_JOB = make_age.bech32("age", make_age.base_point(make_age.OTHER_IDENTITY))
 GROUPS = [{"group": 0, "data": 2, "stripes": 2}, {"group": 3, "data": 1, "stripes": 1}]
 ROWS = 2 + 2 * 2 + 2 + 1
 ABSENT = 5  # the second data pack of the last stripe of group 0
-MAX_RECORD = 16 << 20
+MAX_RECORD = 8 << 20
 
 
 def draw_key(row: int) -> bytes:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 RECORD, SIGNATURE, KEYS = "unlock.json", "unlock.json.sig", "keys.bin"
 MAGIC: Final = b"SLUNLOCK"
-MAX_RECORD: Final = 16 << 20  # bytes of unlock.json: 100,000 groups
+MAX_RECORD: Final = 8 << 20  # bytes of unlock.json: 100,000 groups
 MAX_ROWS: Final = 1 << 26  # files whose keys are issued at once: 1 GiB of keys, of 72 PB in packs of the default size
 MAX_GROUPS: Final = 100_000
 NO_KEY: Final = bytes(FILE_KEY)

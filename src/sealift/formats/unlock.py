@@ -54,6 +54,7 @@ _TAR: Final = 512
 _PIECE: Final = 1 << 20
 
 Time = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
+KeyCount = Annotated[int, Meta(ge=1, le=MAX_ROWS)]
 Recipients = Annotated[list[RecipientText], Meta(min_length=1, max_length=MAX_STANZAS)]
 
 
@@ -80,8 +81,8 @@ class UnlockGroup(Record, frozen=True, kw_only=True):
 class KeyTable(Record, frozen=True, kw_only=True):
     """keys.bin: how many rows, how many of them hold a key, and the root of its pages."""
 
-    rows: Annotated[int, Meta(ge=1, le=MAX_ROWS)]
-    issued: Annotated[int, Meta(ge=1, le=MAX_ROWS)]
+    rows: KeyCount
+    issued: KeyCount
     root: Hex32
 
 

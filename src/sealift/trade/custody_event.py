@@ -26,7 +26,7 @@ from sealift.errors import BadInput, FormatError
 from sealift.formats import canonical, strict
 from sealift.formats.canonical import Record
 from sealift.formats.manifest import FileRef, Name, ShipmentId  # noqa: TC001 -- msgspec reads the annotations
-from sealift.formats.unlock import MAX_ROWS, Recipients, Time
+from sealift.formats.unlock import KeyCount, Recipients, Time  # noqa: TC001 -- the same
 
 NAMESPACE = "sealift-custody"
 MAX_EVENT = 2 << 20  # bytes; 10,000 serial numbers of 64 characters take 1.2 MiB
@@ -117,7 +117,7 @@ class Unlocked(Record, frozen=True, kw_only=True):
     job: Name
     recipients: Recipients
     valid_until: Time
-    keys: Annotated[int, Meta(ge=1, le=MAX_ROWS)]
+    keys: KeyCount
     file: FileRef
 
 

@@ -150,9 +150,12 @@ def test_a_forked_child_and_many_threads_read(desk):
             ours, theirs = multiprocessing.Pipe()
             child = multiprocessing.get_context("fork").Process(target=_child, args=(shipment, wanted, theirs))
             child.start()
-            assert ours.poll(30)
-            assert ours.recv()
-            child.join()
+            try:
+                assert ours.poll(30)
+                assert ours.recv()
+            finally:
+                child.kill()
+                child.join()
         found = {}
         threads = [
             threading.Thread(target=lambda path=path: found.update({path: shipment.read(path)})) for path in wanted

@@ -114,7 +114,8 @@ def test_a_whole_voyage_holds_and_says_so(made):
     assert named(verified, "pending") == {f"shipments/{HOME}/custody/", f"shipments/{HOME}/source-release.1.json"}
     said = "\n".join(verified.holds)
     for words in (
-        f"{OUT}: revision 2: Released by O. Fficer", "5 drives in 2 groups", "custody: 7 events", "2 of 2 groups", "keys were issued 1 time",
+        f"{OUT}: revision 2: Released by O. Fficer", "5 drives in 2 groups", "custody: 7 events",
+            "2 of 2 groups", "keys were issued 1 time",
         "the source may be freed, as ed@example.com", "erased: 1 drive", f"{HOME} answers {OUT}",
     ):  # fmt: skip
         assert words in said

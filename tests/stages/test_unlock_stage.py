@@ -260,13 +260,13 @@ def test_to_whom_it_is_not_issued(desk):
     assert nothing_issued(desk)
 
 
-def test_another_declared_recipient_is_not_a_job_either(desk):
-    sealed = stage.Shipment.open(
-        desk.origin.mounts, identity=desk.origin.identity.encode(), allowed_signers=desk.signers, seal=desk.seal
-    )
-    recipients = [age_keys.parse_recipient(desk.origin.recipient)]
-    with sealed, pytest.raises(Refused, match=r"I\. Holder's own key"):
-        stage._refuse_own(recipients, sealed.seal)
+def test_another_declared_recipient_is_not_a_job_either(desk, monkeypatch):
+    """One whose identity is not the one in use."""
+    monkeypatch.setattr(rules, "job_recipients", lambda given, _: [age_keys.parse_recipient(each) for each in given])
+    with pytest.raises(Refused, match=r"I\. Holder's own key") as caught:
+        desk.issue(recipients=[desk.recipient, desk.origin.recipient])
+    assert "age-keygen" in caught.value.hint
+    assert nothing_issued(desk)
 
 
 def test_a_post_quantum_shipments_keys_are_not_issued_to_less():

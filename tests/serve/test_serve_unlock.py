@@ -146,14 +146,15 @@ def test_fsspec(site):
     assert site.desk.job not in fs.to_json()
 
 
-def test_a_dataset_in_spawned_workers(site):
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
+def test_a_dataset_in_workers(site, context):
     from torch.utils.data import DataLoader
 
     from sealift.integrations.torch import ShipmentDataset
 
     with Shipment.open([str(site.job / "fleet.toml")], **options(site)) as shipment:
         dataset = ShipmentDataset(shipment, batch_size=10, seed=1, decode=_key)
-        batches = list(DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn"))
+        batches = list(DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=context))
     assert len(batches) == 6
     assert len({key for batch in batches for key in batch}) == 60
 
@@ -162,12 +163,29 @@ def _key(sample):
     return sample.key
 
 
-def test_train(site, tmp_path):
+def config(site, tmp_path):
+    """A run's configuration, beside which the job's identity lies."""
     data = {"identity": ["job.txt"], "drives": [str(site.job / "fleet.toml")], "file": "", "workers": 1}
     path = trainings.write_config(
         tmp_path / "run.toml", site.job, data=options(site) | data, training={"steps": 2, "checkpoint_every": 2}
     )
     shutil.copy(site.job / "job.txt", tmp_path / "job.txt")
+    return path
+
+
+def test_a_run_opens_the_shipment_with_its_keys(site, tmp_path):
+    from sealift.training.config import load
+    from sealift.training.data import open_shipment
+
+    settings = load(str(config(site, tmp_path)))
+    with open_shipment(settings) as shipment:
+        assert shipment.stat("large").size == 3_000_000
+        assert "job 'run-7'" in repr(shipment._keys)
+
+
+@pytest.mark.long
+def test_train(site, tmp_path):
+    path = config(site, tmp_path)
     trainings.end(trainings.start(path))
     assert len(trainings.curve(path)) == 2
 

@@ -114,7 +114,10 @@ class SealInvalid(Refused):
 class IdentityMismatch(Refused):
     """None of the identities given opens this file."""
 
-    hint = "give the identity of one of the recipients the shipment was packed for (--identity FILE)"
+    hint = (
+        "give the identity of one of the recipients the shipment was packed for (--identity FILE); or with a job's, the"
+        " keys that were issued to it (--keys FILE)"
+    )
 
 
 class UnlockInvalid(Refused):

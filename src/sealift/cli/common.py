@@ -116,6 +116,14 @@ identity_option = click.option(
 )
 
 
+keys_option = click.option(
+    "--keys",
+    metavar="FILE",
+    type=click.Path(),
+    help="Keys that `sealift unlock` issued to a job; --identity is the job's own then.",
+)
+
+
 def _one(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
     """The value of an option of which click would quietly take the last."""
     if len(values) > 1:

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -204,12 +204,22 @@ def write_new(path: str, data: bytes) -> None:
 
     A crash leaves nothing under this name, so that the same command again is not refused.
     """
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def new_file(path: str) -> Iterator[IO[bytes]]:
+    """A file that takes the name `path` when the block ends, whole and on the medium; BadInput when one is there.
+
+    What the block raises leaves nothing under this name.
+    """
     temporary = os.path.join(os.path.dirname(path), f".sealift-{secrets.token_hex(8)}")
     try:
         if os.path.lexists(path):
             raise FileExistsError
         with open(temporary, "xb") as file:  # readable by whom the umask says, unlike mkstemp's
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         try:

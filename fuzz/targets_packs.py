@@ -74,8 +74,7 @@ def signers(data: bytes) -> None:
 
 
 @cache
-def identities() -> list[age.Identity]:
-    """Those of the vectors of age, age's own and SSH keys."""
+def _identities() -> list[age.Identity]:
     texts = {value for _, head, _ in vectors("age", 1 << 20) for key, value in head.items() if key == "identity"}
     seeds = {value for _, head, _ in vectors("age", 1 << 20) for key, value in head.items() if key == "ssh seed"}
     own = [age_keys.SSHIdentity(bytes.fromhex(seed)) for seed in sorted(seeds)]
@@ -92,7 +91,7 @@ def age_header(data: bytes) -> None:
     header = age.parse_header(data)
     text = b"age-encryption.org/v1\n" + b"".join(stanza.encode() for stanza in header.stanzas)
     assert header.raw == text + b"--- " + age.encode_base64(header.mac).encode() + b"\n" == data[: header.length]
-    each(*(lambda i=identity: i.unwrap(header.stanzas) for identity in identities()))  # type: ignore[misc]
+    each(*(lambda i=identity: i.unwrap(header.stanzas) for identity in _identities()))  # type: ignore[misc]
 
 
 @target(_age_files, 1 << 18)
@@ -100,7 +99,7 @@ def age_file(data: bytes) -> None:
     """A whole file read through; and the same bytes as a payload under a header whose key is known."""
 
     def whole(file: bytes) -> None:
-        with age.Reader(lambda at, n: file[at : at + n], len(file), identities()) as reader:
+        with age.Reader(lambda at, n: file[at : at + n], len(file), _identities()) as reader:
             while reader.read(40_000):
                 pass
             reader.seek(max(0, reader.size // 2))
@@ -113,7 +112,7 @@ def age_file(data: bytes) -> None:
 
 @target(
     lambda: [
-        *(str(key.recipient).encode() for key in identities()),
+        *(str(key.recipient).encode() for key in _identities()),
         *(b"\0" + bytes([n]) * size for n, size in ((1, 32), (2, 32), (3, 1216), (4, 32))),
         age_keys.generate_identity()[0].encode()
         + b"\r\n# comment\n\n"

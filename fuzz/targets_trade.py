@@ -21,11 +21,11 @@ import screening_lists
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 from targets import ROOT, VECTORS, canonical_record, each, fixed, known_signers, sealed_files, target, vectors
-from targets_packs import identities
 
 from sealift.errors import SealiftError
 from sealift.formats import (
     age,
+    age_keys,
     allowed_signers,
     audit,
     canonical,
@@ -249,6 +249,11 @@ def custody_record(data: bytes) -> None:
     custody.before_next(found)
 
 
+@cache
+def _job() -> age.Identity:
+    return age_keys.parse_identity(age_keys.generate_identity()[0])
+
+
 def _unlock_seeds() -> list[bytes]:
     archives = [zlib.decompress((VECTORS / "unlock" / name).read_bytes().partition(b"\n\n")[2])
                 for name in ("archive", "groups_order", "page", "end")]  # fmt: skip
@@ -280,7 +285,7 @@ def issued_keys(data: bytes) -> None:
             each(*(lambda n=number: issued.of_pack(header, n, 0, 0) for number in range(2)))  # type: ignore[misc]
         assert issued.issued.record == record
 
-    job = identities()[0]
+    job = _job()
     each(lambda: whole(data), lambda: opened(fixed(data)))
 
 

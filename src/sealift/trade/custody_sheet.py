@@ -81,7 +81,8 @@ def about(declaration: Declaration, what: Entry | CustodyEvent) -> str:
     own = sorted(numbers[serial] for serial in event.serials if serial in numbers)
     more = len(event.serials) - len(own)
     drives = f"drives {sheets.ranges(own)} of {len(declaration.drives)}" + (f" and {more} undeclared" if more else "")
-    drives = f"job {event.unlock.job}" if event.unlock else drives
+    if event.unlock:
+        drives = f"keys for job {event.unlock.job}"
     name = textwrap.shorten(event.received_by.name, _NAME, placeholder=" ...")
     who = f"{'to' if event.changes_hands else 'stated by'} {name}"
     kind = event.event_type.replace("_", " ")

@@ -30,6 +30,7 @@ class Unit(msgspec.Struct, tag="unit", array_like=True):
     links: list[bytes]  # other names of the inode
     part: bytes  # name of this segment in the tar; empty for a whole file
     sparse: bool  # fewer blocks than bytes: ask for its holes
+    tag: bytes = b""  # of an object: which version of it was scanned
 
 
 class Files(msgspec.Struct, tag="files", array_like=True):
@@ -40,12 +41,14 @@ class Files(msgspec.Struct, tag="files", array_like=True):
     modes: list[int]
     mtimes: list[int]
     samples: int  # that begin here
+    tags: list[bytes] = []  # of objects; none for files
 
     def unit(self, place: int) -> Unit:
         """One of them by itself."""
         size = self.sizes[place]
         mode, mtime = self.modes[place], self.mtimes[place]
-        return Unit(self.paths[place], FILE, size, mode, mtime, 0, size, [], b"", sparse=False)
+        tag = self.tags[place] if self.tags else b""
+        return Unit(self.paths[place], FILE, size, mode, mtime, 0, size, [], b"", sparse=False, tag=tag)
 
 
 class Ask(msgspec.Struct, tag="ask", array_like=True):
@@ -91,9 +94,10 @@ class Ended(msgspec.Struct, tag="ended", array_like=True):
 
 
 class Failed(msgspec.Struct, tag="failed", array_like=True):
-    """The builder cannot go on."""
+    """The builder cannot go on; with a hint, because the source fails."""
 
     reason: str
+    hint: str | None = None
 
 
 class Begin(msgspec.Struct, tag="begin", array_like=True):

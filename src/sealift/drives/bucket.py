@@ -41,12 +41,6 @@ _DEADLINE = 120.0  # of one answer
 _CUT = 6  # times that an answer may be cut
 MAX_SIZE = 1 << 50
 _ETAG = re.compile(rb'(W/)?"?[\x21\x23-\x7e]{1,200}"?')
-_ENTRY = re.compile(rb"<Contents>(.*?)</Contents>", re.DOTALL)
-_FIELDS = {
-    name: re.compile(rb"<%b>(.*?)</%b>" % (name.encode(), name.encode()), re.DOTALL)
-    for name in ("Key", "LastModified", "ETag", "Size")
-}
-_PREFIX = re.compile(rb"<CommonPrefixes>\s*<Prefix>(.*?)</Prefix>\s*</CommonPrefixes>", re.DOTALL)
 _KEYS = (
     'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (eval "$(aws configure export-credentials --format env)" does); '
     "or, for a bucket that anybody may list, AWS_SKIP_SIGNATURE=true"
@@ -83,6 +77,10 @@ class Got(NamedTuple):
 
 class Replaced(Exception):
     """The object is another one than it was asked for."""
+
+
+class _Short(Exception):
+    """Fewer bytes than were asked for, and than there are."""
 
 
 class Bucket:
@@ -176,7 +174,10 @@ class Bucket:
                     raise TimeoutError
             if answer.length:
                 raise http.client.IncompleteRead(b"")
-        return b"".join(parts)
+        body = b"".join(parts)
+        if b"<ListBucketResult" in body[:4096] and not body.rstrip().endswith(b"</ListBucketResult>"):
+            raise http.client.IncompleteRead(b"")
+        return body
 
     # Reading
 
@@ -198,16 +199,15 @@ class Bucket:
 
         def read() -> Got:
             found = client.native.get(client.store, path, options=options)
-            meta = found.meta
-            if stop > start:
-                return Got(memoryview(found.bytes()), meta["size"], (meta["e_tag"] or "").encode())
-            return Got(memoryview(b""), meta["size"], (meta["e_tag"] or "").encode())
+            size, told = found.meta["size"], (found.meta["e_tag"] or "").encode()
+            if etag and told != etag:
+                raise Replaced
+            got = Got(memoryview(found.bytes() if stop > start else b""), size, told)
+            if len(got.data) != min(stop, size) - start:
+                raise _Short
+            return got
 
         got: Got = self._answered(path, f"reading {path!r} at {start}", read)
-        if etag and got.etag != etag:
-            raise Replaced
-        if len(got.data) != min(stop, got.size) - start:
-            raise self.fault(f"reading {path!r} at {start}", faults.SHORT)
         return got
 
     def look(self, path: str) -> tuple[int, bytes]:
@@ -225,10 +225,14 @@ class Bucket:
         while True:
             try:
                 return function()
+            except Replaced:
+                raise
+            except _Short:
+                trouble = faults.SHORT
             except BaseException as error:  # noqa: BLE001 -- obstore's own classes; others are raised again
                 trouble = faults.trouble_of(error)
             attempt += 1
-            if trouble != faults.CUT or attempt == _CUT:
+            if trouble not in {faults.CUT, faults.SHORT} or attempt == _CUT:
                 break
             time.sleep(0.1 * 2**attempt)
         if trouble == faults.REPLACED:
@@ -271,7 +275,8 @@ def _parse(body: bytes) -> Page:
     """An answer to ListObjectsV2; ValueError for what is none. `after` says no more than that there is more."""
     if b"<ListBucketResult" not in body[:4096]:
         raise ValueError("no listing")
-    head = _ENTRY.sub(b"", body)
+    entries, head = _elements(body, b"Contents")
+    folders, head = _elements(head, b"CommonPrefixes")
     encoded = b"<EncodingType>url</EncodingType>" in head
 
     def name(text: bytes) -> bytes:
@@ -280,22 +285,38 @@ def _parse(body: bytes) -> Page:
         return unquote_to_bytes(html.unescape(text.decode("ascii")).replace("+", " "))
 
     objects = []
-    for entry in _ENTRY.findall(body):
-        values = {}
-        for field, pattern in _FIELDS.items():
-            found = pattern.search(entry)
-            if found is None and field != "ETag":
-                raise ValueError(field)
-            values[field] = found[1] if found else b""
-        size = int(values["Size"])
+    for entry in entries:
+        size = int(_element(entry, b"Size"))
         if not 0 <= size <= MAX_SIZE:
             raise ValueError("size")
-        etag = html.unescape(values["ETag"].decode()).encode()
+        etag = html.unescape(_element(entry, b"ETag").decode()).encode() if b"<ETag>" in entry else b""
         if not _ETAG.fullmatch(etag):
             etag = b""
-        objects.append(Listed(name(values["Key"]), size, etag, _nanoseconds(values["LastModified"].decode())))
-    prefixes = [name(text) for text in _PREFIX.findall(head)]
+        moment = _nanoseconds(_element(entry, b"LastModified").decode())
+        objects.append(Listed(name(_element(entry, b"Key")), size, etag, moment))
+    prefixes = [name(_element(folder, b"Prefix")) for folder in folders]
     return Page(objects, prefixes, b"more" if b"<IsTruncated>true</IsTruncated>" in head else b"")
+
+
+def _elements(text: bytes, name: bytes) -> tuple[list[bytes], bytes]:
+    """What is in each element of this name, and what is around them. Linear, whatever the text."""
+    first, *rest = text.split(b"<%b>" % name, PAGE + 1)
+    found, around = [], [first]
+    for each in rest:
+        inner, ending, after = each.partition(b"</%b>" % name)
+        if not ending:
+            raise ValueError(name)
+        found.append(inner)
+        around.append(after)
+    if len(found) > PAGE:
+        raise ValueError("more than a page")
+    return found, b"".join(around)
+
+
+def _element(text: bytes, name: bytes) -> bytes:
+    """What is in the only element of this name."""
+    (found,), _ = _elements(text, name)
+    return found
 
 
 def _nanoseconds(text: str) -> int:

@@ -20,7 +20,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -44,6 +44,7 @@ WINDOW = 8 << 20  # bytes of small objects that were asked for and not packed ye
 PIECE, PIECES = 4 << 20, 4  # of a large object: bytes that are asked for at a time, and how many times ahead
 _LEVELS = 2  # of folders that are listed apart, so that several processes list
 _AGAIN = 3  # times that bytes are read which do not fit their ETag
+_OTHERS = 16  # objects that are read to see whether ETags are digests
 _MOST_PATH, _MOST_PART = 4096, 255  # bytes of a path and of one of its parts, as Linux takes them
 _FOLDER_MODE, _FILE_MODE = 0o040755, 0o100644
 _OTHERWISE = Trouble(
@@ -203,10 +204,10 @@ class BucketSource:
 
     def _apart(self, task: _Task, batch: _Batch, objects: list[Listed], folders: list[bytes]) -> list[_Task]:
         """The objects of a folder, and tasks for the folders in it: with each the object that has its name."""
-        named = {each.key + b"/": each for each in objects}
+        named = {each.key + b"/": each for each in objects if not each.key.endswith(b"/")}
         shared = named.keys() & set(folders)
         for each in objects:
-            if each.key + b"/" not in shared:
+            if each.key.endswith(b"/") or each.key + b"/" not in shared:
                 batch.add(each)
         batch.end()
         return [_Task(name, b"", 0, [named[name]]) if name in shared else _Task(name, b"", task.level - 1)
@@ -246,14 +247,18 @@ class _Digests:
 
     def _look(self, path: str) -> bool:
         """Whether the ETag of some other small object beneath the prefix is its MD5."""
-        root = self._bucket.root
+        root, left = self._bucket.root, _OTHERS
         for each in self._bucket.page(root).objects:
             name, wanted = each.key[len(root) :], strong_digest(each.etag)
             if wanted is None or not 0 < each.size <= LARGE or reason_against(name) or name == path.encode():
                 continue
             with contextlib.suppress(Replaced, OSError):
                 data = self._bucket.get(name.decode(), each.etag, 0, each.size).data
-                return hashlib.md5(data, usedforsecurity=False).digest() == wanted
+                if hashlib.md5(data, usedforsecurity=False).digest() == wanted:
+                    return True
+            left -= 1
+            if not left:
+                break
         return False
 
 
@@ -267,6 +272,8 @@ class _Small(NamedTuple):
 
 class BucketReader:
     """Reader over a bucket."""
+
+    far = True
 
     def __init__(self, source: BucketSource) -> None:
         self._source, self._bucket = source, source.bucket
@@ -385,6 +392,15 @@ class BucketReader:
     def clashes(self, path: bytes) -> bool:
         """As Reader."""
         return bool(self._bucket.page(self._bucket.root + path + b".part-", most=1).objects)
+
+    def checksum(self, tag: bytes) -> Any:
+        """As Reader."""
+        return hashlib.md5(usedforsecurity=False) if strong_digest(tag) else None
+
+    def sound(self, path: bytes, tag: bytes, digest: bytes) -> bool:
+        """As Reader."""
+        digests = self._source.digests
+        return digests.holds(tag, digest) or digests.none(path.decode())
 
 
 def _now(bucket: Bucket, path: str, size: int) -> _Small:

@@ -44,6 +44,7 @@ from sealift.stages.pack.units import (
     Unit,
     Walk,
     Walked,
+    bound_of,
     digest_name,
 )
 
@@ -64,6 +65,7 @@ class PackBuilder:
         self.sink = SlabSink(builder.channel, builder.memory, builder.setup, role)
         self._stream = PackStream(self.sink, builder.recipients, builder.setup.pack_size)
         self._queue: deque[Unit | Files] = deque()
+        self._next: list[Unit | Files] = []  # units that follow these
         self._current: Iterator[None] | None = None
         self._begun = False
         self._members = self._samples = self._source_bytes = self._files = 0
@@ -80,7 +82,7 @@ class PackBuilder:
     def step(self) -> bool:
         """A little progress, at most a few frames; False when the pack is complete."""
         if not self._queue and self._current is None:
-            work = self._channel.ask(self.role, self._stream.room())
+            work = self._work()
             if not work:
                 self._finish()
                 return False
@@ -88,7 +90,6 @@ class PackBuilder:
                 self._begun = True
                 self._stream.begin()
             self._queue.extend(work)
-            self._reader.ahead(work)
             if self._reader.waits:
                 return True
         for _ in range(64):
@@ -107,6 +108,18 @@ class PackBuilder:
             else:
                 self._current = self._run(unit)
         return True
+
+    def _work(self) -> list[Unit | Files]:
+        """Units to be packed, none when the pack is complete; from a source that is far, also those after them."""
+        work, self._next = self._next, []
+        if not work:
+            work = self._channel.ask(self.role, self._stream.room())
+            self._reader.ahead(work)
+        if work and self._reader.far:  # so that it need not be waited for once in every batch
+            room = self._stream.room() - sum(map(bound_of, work))
+            self._next = self._channel.ask(self.role, room) if room > 0 else []
+            self._reader.ahead(self._next)
+        return work
 
     def _run(self, unit: Unit) -> Iterator[None]:
         if unit.kind == FILE:

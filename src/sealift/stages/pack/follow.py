@@ -1,15 +1,15 @@
 """The digest of a file that is packed in segments by several builders: one thread reads it behind them, in order.
 
-Right behind them, so most of it comes from the page cache; an object of a bucket is fetched once more, and the two
-readings of each segment must agree. The digest is needed when the last segment's stripe is committed; a resumed packing
-reads the committed part again.
+Right behind them, so most of it comes from the page cache. An object of a bucket is fetched once more: the two readings
+of each segment must agree, and fit its ETag where that is a digest. The digest is needed when the last segment's stripe
+is committed; a resumed packing reads the committed part again.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -19,11 +19,21 @@ from sealift.formats.index import CHANGED
 from sealift.stages.pack.source import Nothing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sealift.stages.pack.queue import UnitQueue
     from sealift.stages.pack.source import Opened, Reader
     from sealift.stages.pack.units import Unit
 
 _PIECE = 1 << 20
+
+
+class _Read(NamedTuple):
+    """BLAKE3 of a file up to the end of a segment, CHANGED or 0, and BLAKE3 of the segment of an object."""
+
+    whole: bytes
+    flags: int
+    own: bytes
 
 
 class Follower:
@@ -32,9 +42,9 @@ class Follower:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="digest")
-        self._hashers: dict[bytes, blake3] = {}
-        self._results: dict[bytes, Future[tuple[bytes, int]]] = {}
-        self._segments: dict[tuple[bytes, int], bytes] = {}  # of objects, as they were read here
+        self._hashers: dict[bytes, tuple[blake3, Any]] = {}  # and what the source holds an object to, or None
+        self._results: dict[bytes, Future[_Read]] = {}
+        self._segments: dict[tuple[bytes, int], Future[_Read]] = {}  # of objects
         self._flags: dict[bytes, int] = {}
         self._buffer = memoryview(bytearray(_PIECE))
         self._failure: SourceFault | None = None
@@ -45,6 +55,8 @@ class Follower:
         job = self._pool.submit(self._run, unit)
         if unit.start + unit.length == unit.size:
             self._results[unit.path] = job
+        if unit.tag:
+            self._segments[unit.path, unit.start] = job
 
     def resume(self, queue: UnitQueue) -> None:
         """Hash the committed part of the file at the front of `queue` again."""
@@ -54,16 +66,19 @@ class Follower:
 
     def digest(self, path: bytes) -> tuple[bytes, int]:
         """BLAKE3 of the whole file, and CHANGED or 0; waits for it. SourceFault."""
-        result = self._results.pop(path).result()
+        whole, flags, _ = self._results.pop(path).result()
         self._hashers.pop(path, None)
         self.check()
-        return result
+        return whole, flags
 
     def segment(self, path: bytes, start: int) -> bytes | None:
         """BLAKE3 of a segment of an object, as it was read here; None of a file's. Waits for it. SourceFault."""
-        self._pool.submit(int).result()  # after all that was handed out
+        job = self._segments.pop((path, start), None)
+        if job is None:
+            return None
+        _, flags, own = job.result()
         self.check()
-        return self._segments.pop((path, start), None)
+        return None if flags else own
 
     def check(self) -> None:
         """SourceFault, where the source failed meanwhile."""
@@ -75,8 +90,10 @@ class Follower:
         self._stop = True
         self._pool.shutdown()
 
-    def _run(self, unit: Unit) -> tuple[bytes, int]:
-        hasher, own = self._hashers.setdefault(unit.path, blake3()), blake3()
+    def _run(self, unit: Unit) -> _Read:
+        if unit.path not in self._hashers:
+            self._hashers[unit.path] = blake3(), self._reader.checksum(unit.tag)
+        (hasher, checksum), own = self._hashers[unit.path], blake3()
         flags = self._flags.get(unit.path, 0)
         try:
             opened: Opened = self._reader.open(unit)
@@ -86,17 +103,17 @@ class Follower:
             opened, self._failure = Nothing(), error
         try:
             with closing(opened):
-                same = self._hash(unit, opened, hasher, own if unit.tag else None)
-                if not same or not opened.same(unit):
+                hashers = [each for each in (hasher, checksum, own if unit.tag else None) if each is not None]
+                if not self._hash(unit, opened, hashers) or not opened.same(unit):
                     flags = CHANGED
-                elif unit.tag:
-                    self._segments[unit.path, unit.start] = own.digest()
+            if checksum is not None and not flags and unit.start + unit.length == unit.size:
+                flags = 0 if self._reader.sound(unit.path, unit.tag, checksum.digest()) else CHANGED
         except SourceFault as error:
             self._failure = error
         self._flags[unit.path] = flags
-        return hasher.digest(), flags
+        return _Read(hasher.digest(), flags, own.digest())
 
-    def _hash(self, unit: Unit, opened: Opened, hasher: blake3, own: blake3 | None) -> bool:
+    def _hash(self, unit: Unit, opened: Opened, hashers: Sequence[Any]) -> bool:
         """The segment, in which zeros stand for what cannot be read; whether all of it could be."""
         start, end, whole = unit.start, unit.start + unit.length, True
         while start < end and not self._stop:
@@ -108,8 +125,7 @@ class Follower:
             if not count:
                 whole, count = False, len(piece)
                 piece[:] = bytes(count)
-            hasher.update(piece[:count])
-            if own is not None:
-                own.update(piece[:count])
+            for each in hashers:
+                each.update(piece[:count])
             start += count
         return whole

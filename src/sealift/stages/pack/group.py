@@ -222,6 +222,7 @@ class GroupPacker:
                 if row.start + row.length == row.size:
                     digest, changed = self._follower.digest(row.path)
                     row = row._replace(file_blake3=digest, flags=row.flags | changed)
+                    message.changed += [row.path] if changed else []
                 rows.add(row)
         return rows.encode() if len(rows) else None
 

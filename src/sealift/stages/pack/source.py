@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sealift.drives import locations
 from sealift.errors import BadInput
@@ -58,6 +58,8 @@ class Reader(Protocol):
     def ahead(self, work: Sequence[Unit | Files]) -> None:
         """These are read next, in this order."""
 
+    far: bool  # whether it is worth knowing long before what is read next
+
     @property
     def waits(self) -> bool:
         """Whether what is read next would have to be waited for."""
@@ -79,6 +81,12 @@ class Reader(Protocol):
 
     def clashes(self, path: bytes) -> bool:
         """Whether there are names beside `path` that its segments could have. SourceFault."""
+
+    def checksum(self, tag: bytes) -> Any:
+        """A hasher of hashlib's for all bytes of an object with this tag; None where there is nothing to hold to."""
+
+    def sound(self, path: bytes, tag: bytes, digest: bytes) -> bool:
+        """Whether an object that was read twice, and alike, is what its tag says, as far as it says it. SourceFault."""
 
 
 class Source(Protocol):
@@ -187,7 +195,7 @@ class Directory:
 
     at_once = 1
     memory = 0
-    waits = False
+    far = waits = False
 
     def __init__(self, name: bytes, beside: dict[bytes, bytes] | None = None) -> None:
         self.name, self.beside = name, beside or {}
@@ -275,6 +283,15 @@ class Directory:
                 return any(entry.name.startswith(name + b".part-") for entry in entries)
         except OSError:
             return False
+
+    def checksum(self, tag: bytes) -> None:
+        """As Reader: nobody says what a file's bytes should be."""
+        del tag
+
+    def sound(self, path: bytes, tag: bytes, digest: bytes) -> bool:
+        """As Reader."""
+        del path, tag, digest
+        return True
 
 
 class Nothing:

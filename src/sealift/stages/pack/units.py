@@ -180,6 +180,13 @@ def bound(unit: Unit) -> int:
     return int(plain_bound(names, content + more)) + _FRAME_COST * len(unit.links)
 
 
+def bound_of(work: Unit | Files) -> int:
+    """The same of units in columns, too."""
+    if isinstance(work, Unit):
+        return bound(work)
+    return sum(int(plain_bound(len(path), size)) for path, size in zip(work.paths, work.sizes, strict=True))
+
+
 def plain_bound(names: Any, content: Any) -> Any:
     """The same of files whose names have `names` bytes; numbers or arrays of them."""
     tar = content + 2 * names + 3072

@@ -253,7 +253,7 @@ class _Digests:
             if wanted is None or not 0 < each.size <= LARGE or reason_against(name) or name == path.encode():
                 continue
             with contextlib.suppress(Replaced, OSError):
-                data = self._bucket.get(name.decode(), each.etag, 0, each.size).data
+                data = self._bucket.whole(name.decode(), each.etag, each.size).data
                 if hashlib.md5(data, usedforsecurity=False).digest() == wanted:
                     return True
             left -= 1
@@ -334,9 +334,7 @@ class BucketReader:
         """The object that was listed. Replaced."""
         seen: set[bytes] = set()
         for _ in range(_AGAIN + 1):
-            got = self._bucket.get(path, tag, 0, size)
-            if got.size != size:
-                raise Replaced
+            got = self._bucket.whole(path, tag, size)
             digest = hashlib.md5(got.data, usedforsecurity=False).digest() if strong_digest(tag) else b""
             if self._source.digests.holds(tag, digest):
                 return _Small(got.data, size, as_listed=True)

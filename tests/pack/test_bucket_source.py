@@ -279,6 +279,21 @@ def test_killed_anywhere_the_same_command_goes_on(origin, store, tmp_path):
     assert restored(origin, tmp_path / "restored") == made
 
 
+def test_builders_end_with_their_coordinator_while_the_store_hangs(origin, store, faulty, tmp_path):
+    store.put("x", b"x" * 5000)
+    faulty.plan = lambda _method, path, _n: "hang" if path.endswith("/x") else None
+    asked = tmp_path / "options"
+    asked.write_bytes(pickle.dumps(origin.pack_options()))
+    packer = subprocess.Popen([sys.executable, PACKER, str(asked)])
+    deadline = time.monotonic() + 30
+    while not any(path.endswith("/x") for _, path in faulty.seen) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    packer.kill()  # the coordinator alone; its builders wait for the store, and hold its locks
+    packer.wait()
+    faulty.plan = lambda *_: None
+    assert origin.pack().exit_code == 0
+
+
 def test_only_what_a_lost_pack_held_comes_from_the_bucket_again(origin, store, tmp_path):
     from sealift.formats import fetch
     from sealift.stages.pack.only import select

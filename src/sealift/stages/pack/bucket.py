@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 32  # requests that each builder has on their way
 WINDOW = 8 << 20  # bytes of small objects that were asked for and not packed yet, of a pack
+_CLIENT = 32 << 20  # bytes that obstore takes, and its threads
 PIECE, PIECES = 4 << 20, 4  # of a large object: bytes that are asked for at a time, and how many times ahead
 _LEVELS = 2  # of folders that are listed apart, so that several processes list
 _AGAIN = 3  # times that bytes are read which do not fit their ETag
@@ -149,7 +150,6 @@ class BucketSource:
     """Source over a bucket; safe for threads."""
 
     at_once = AT_ONCE
-    memory = (24 << 20) + 2 * PIECES * PIECE
 
     def __init__(self, name: bytes, beside: dict[bytes, bytes] | None = None) -> None:
         self.name, self.beside = name, beside or {}
@@ -165,6 +165,10 @@ class BucketSource:
                 f"{self.bucket.name}: no object's key begins with {self.bucket.root.decode()!r}",
                 hint="s3://BUCKET/PREFIX is a folder: what is packed are the keys that begin with PREFIX/",
             )
+
+    def memory(self, packs: int) -> int:
+        """As Source."""
+        return _CLIENT + packs * (WINDOW + PIECES * PIECE)
 
     def reader(self) -> BucketReader:
         """As Source."""

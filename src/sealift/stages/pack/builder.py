@@ -14,8 +14,10 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import select
 import socket
 import sys
+import threading
 from collections import deque
 from contextlib import closing
 from itertools import repeat
@@ -494,9 +496,18 @@ def _hold(descriptor: int, messages: int) -> None:
                 raise EOFError
 
 
+def _end_with_parent(descriptor: int) -> None:
+    """In a thread: end this process when its parent does, also while a store is waited for."""
+    watched = select.poll()
+    watched.register(descriptor, 0)  # nothing but that the other side is gone
+    watched.poll()
+    os._exit(0)
+
+
 def main() -> None:
     """Entry point: builder CONNECTION_FD MEMORY_FD."""
     connection = Connection(int(sys.argv[1]))
+    threading.Thread(target=_end_with_parent, args=(connection.fileno(),), daemon=True).start()
     shared = int(sys.argv[2])
     channel = Channel(connection)
     gc.disable()  # rows and units are many, and no cycles; see Builder.stripe

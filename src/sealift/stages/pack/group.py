@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.queue import Cursor, UnitQueue
     from sealift.stages.pack.readback import ReadBack
-    from sealift.stages.pack.source import Reader
+    from sealift.stages.pack.source import Reader, Source
     from sealift.stages.pack.workers import BuilderProcess, Fleet
 
 SLAB = 4 << 20
@@ -334,11 +334,13 @@ def _append_batch(file: object, batch: bytes, size: int) -> None:
     write(batch)
 
 
-def memory_needed(n: int, builders: int, data: int, read_back: str = "none", source: int = 0) -> dict[str, int]:
+def memory_needed(
+    n: int, builders: int, data: int, read_back: str = "none", source: Source | None = None
+) -> dict[str, int]:
     """What packing will hold at most, in bytes, by part; measured bases, exact buffers.
 
-    `source` bytes are what reading takes in each builder. Rebuilding drives takes as much as the slabs, and is done
-    between stripes, when their pages were given back.
+    Reading takes what `source` says, in each builder and, for one file, in the coordinator. Rebuilding drives takes as
+    much as the slabs, and is done between stripes, when their pages were given back.
     """
     packs = -(-data // max(1, builders))
     stream = 2 * zstd.FRAME + 3 * age.CHUNK + (1 << 19)
@@ -349,4 +351,6 @@ def memory_needed(n: int, builders: int, data: int, read_back: str = "none", sou
         "sort": 256 << 20,
         "read-back": n * BUFFER.get(read_back, 0),
     }
-    return needed | {"source": (builders + 1) * source} if source else needed
+    if source is not None and (reading := builders * source.memory(packs)):
+        needed["source"] = reading + source.memory(1)
+    return needed

@@ -202,7 +202,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         record = _provenance(work, declaration, outbound)
         here = _here(work, new)
         read = [journal.read_back(number) for number in range(len(deal.groups))]
-        memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back, source=source.memory)
+        memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back, source=source)
         if uploads := sum(map(locations.upload_memory, options.to)):
             memory["uploads"] = uploads
         events.notice(_memory_line(memory))

@@ -95,10 +95,12 @@ class Source(Protocol):
     name: bytes  # a real path, or s3://...
     beside: dict[bytes, bytes]
     at_once: int  # members that are worth reading at the same time
-    memory: int  # bytes that reading takes in each builder
 
     def check(self) -> None:
         """BadInput where there is none; SourceFault where the store says why not."""
+
+    def memory(self, packs: int) -> int:
+        """Bytes that reading takes in a process that makes so many packs."""
 
     def walk(
         self, stack: list[bytes], key_of: Callable[[bytes], bytes], seed: int | None, seconds: float
@@ -194,7 +196,6 @@ class Directory:
     """A folder of this host: Source, and Reader."""
 
     at_once = 1
-    memory = 0
     far = waits = False
 
     def __init__(self, name: bytes, beside: dict[bytes, bytes] | None = None) -> None:
@@ -208,6 +209,11 @@ class Directory:
                 f"{os.fsdecode(self.name)} is no directory",
                 hint="SOURCE is the folder whose contents are packed, or s3://BUCKET/PREFIX",
             )
+
+    def memory(self, packs: int) -> int:
+        """As Source."""
+        del packs
+        return 0
 
     def walk(
         self, stack: list[bytes], key_of: Callable[[bytes], bytes], seed: int | None, seconds: float

@@ -20,6 +20,7 @@ from shipments import MIB
 
 from sealift.errors import BadInput, SourceFault
 from sealift.formats import manifest as mf
+from sealift.stages.pack import group as groups
 from sealift.stages.pack import run as packing
 from sealift.stages.pack import source as sources
 
@@ -189,6 +190,27 @@ def test_an_object_that_is_replaced_while_it_is_read_is_no_mix(origin, store, fa
     assert key == "huge.bin" or found[key][:MIB] == old[:MIB]
     assert not found[key][-MIB:].strip(b"\0") or key == "huge.bin"
     assert found["steady"] == b"steady"
+
+
+def test_an_object_that_is_replaced_between_its_segments_is_no_mix(origin, store, tmp_path, monkeypatch):
+    old = random.Random(1).randbytes(9 * MIB)
+    store.put("huge.bin", old, part=64 * MIB)
+    commit = groups.GroupPacker._commit_stripe
+
+    def replaced(packer, stripe, *rest):
+        commit(packer, stripe, *rest)
+        if not stripe:
+            store.put("huge.bin", b"\x55" * len(old), part=64 * MIB)
+
+    monkeypatch.setattr(groups.GroupPacker, "_commit_stripe", replaced)
+    result = origin.pack(pack_size=2 * MIB)
+    assert (result.exit_code, result.changed) == (2, [b"huge.bin"])
+    assert "was replaced after it was listed" in {reason for _, reason in result.skipped}
+    there = np.frombuffer(restored(origin, tmp_path / "restored", changed=result.changed)["huge.bin"], np.uint8)
+    before = np.frombuffer(old, np.uint8)
+    assert np.all((there == before) | (there == 0))
+    assert np.all(there[:MIB] == before[:MIB])
+    assert not np.any(there[-MIB:])
 
 
 @pytest.mark.parametrize("faults", [["500", "503", "reset", "cut"], ["flip", "short", "newer", "longer", "slow"]])

@@ -16,7 +16,6 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sealift.drives import locations
 from sealift.errors import BadInput
 from sealift.formats import tar
 from sealift.stages.pack.walk import walk
@@ -113,6 +112,8 @@ class Source(Protocol):
 
 def is_store(location: str) -> bool:
     """Whether it names something else than a folder; BadInput for what is no source."""
+    from sealift.drives import locations  # which builders do without
+
     if locations.is_store(location) and not location.startswith("s3://"):
         raise BadInput(f"{location} is no source", hint="SOURCE is a folder, or s3://BUCKET/PREFIX")
     return location.startswith("s3://")
@@ -138,6 +139,8 @@ def source_of(name: bytes, beside: dict[bytes, bytes] | None = None) -> Source:
 
 def check_apart(source: bytes, state: str, to: Sequence[str]) -> None:
     """BadInput where what is written would lie within the source, or the source within a shipment."""
+    from sealift.drives import locations
+
     if source.startswith(_STORE):
         within = [("--to", place, located(place)) for place in to if place.startswith("s3://")]
     else:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from sealift.drives import http_client
+from sealift.drives import bucket, http_client
 from sealift.drives.http import HttpDrive
 from sealift.errors import SealiftError
 from sealift.formats import (
@@ -47,6 +47,7 @@ from sealift.formats import manifest as mf
 from sealift.reading import trust
 from sealift.stages import host_index, verify_report, verify_state
 from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
+from sealift.stages.pack import bucket as bucket_source
 from sealift.stages.plan import calibrate, geometry, told
 from sealift.stages.plan import document as documents
 from sealift.stages.serve import ranges, tokens
@@ -280,6 +281,38 @@ def listing(data: bytes) -> None:
     taken, left = told.listing(data)
     assert all(drive.why for drive in left)
     told.fleet(taken)
+
+
+class _Answering(bucket.Bucket):
+    """A bucket that answers anything."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.name, self._given = "s3://bucket/p", answer
+
+    def _answer(self, *_: object) -> bytes:
+        return self._given
+
+
+def _pages() -> list[bytes]:
+    entry = (
+        b"<Contents><Key>p%2Fa%2Fb</Key><LastModified>2026-11-26T07:27:16.708Z</LastModified>"
+        b"<ETag>&quot;d41d8cd98f00b204e9800998ecf8427e&quot;</ETag><Size>1</Size></Contents>"
+    )
+    told = b"<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+    common = b"<CommonPrefixes><Prefix>p%2Fc%2F</Prefix></CommonPrefixes>"
+    return [b"<ListBucketResult>" + told + entry + rest + b"</ListBucketResult>" for rest in (b"", common)]
+
+
+@target(_pages)
+def bucket_page(data: bytes) -> None:
+    """A page of the listing of a bucket that is packed, and what is carried of it."""
+    page = _Answering(data).page(b"p/")
+    batch = bucket_source._Batch(b"p/", [])
+    for each in page.objects:
+        batch.add(each)
+    batch.end()
+    assert len(batch.paths) + len(batch.skipped) <= len(page.objects)
+    assert all(bucket_source.reason_against(path) is None for path in batch.paths)
 
 
 @target(lambda: [(ROOT / "docs" / "examples" / "host.json").read_bytes()])

@@ -6,6 +6,7 @@
     │   └── DeclarationInvalid   1   a declaration that does not parse or is not complete (.problems)
     ├── Busy                     1   another process works on this state, drive or target
     ├── DriveFault               3   a drive failed, filled up or went away; it says what is safe (.drive)
+    ├── SourceFault              3   the store that is packed from failed, or gave what it should not have
     ├── FormatError              4   bytes that are not what docs/spec/ says they are
     │   └── AgeError             4   an age file that the age specification rejects
     ├── Lost                     4   something cannot be recovered from what is here
@@ -79,6 +80,12 @@ class DriveFault(SealiftError):
     def __init__(self, message: str, *, drive: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.drive = drive
+
+
+class SourceFault(SealiftError):
+    """The store that is packed from failed for longer than it is asked again, or gave other bytes than it promised."""
+
+    exit_code = 3
 
 
 class FormatError(SealiftError):

@@ -1,0 +1,112 @@
+"""A Ray cluster whose nodes are this machine's: each has a home of its own, in which its drives stand.
+
+Places such as `~/d*` then mean other folders on every node, as folders of other machines are. `lose` kills a node as a
+power cut does: its drives stay where they are, for another to be given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+MEMORY = 80 << 20  # bytes of a node's object store: next to nothing goes through it
+
+
+def need() -> None:
+    """Skip without Ray, unless CI is set: there it must be."""
+    import pytest
+
+    if importlib.util.find_spec("ray") is None:  # imported later: it reads the mode of tokens once
+        if os.environ.get("CI"):
+            pytest.fail("ray must be installed where CI is set")
+        pytest.skip("ray is not installed")
+
+
+class Cluster:
+    """Nodes by name."""
+
+    def __init__(self, base: Path) -> None:
+        from ray.cluster_utils import Cluster as RayCluster
+
+        self.base = base
+        self.nodes: dict[str, Any] = {}
+        self._cluster = RayCluster()
+        self.add("head", head=True)
+
+    @property
+    def address(self) -> str:
+        return str(self._cluster.address)
+
+    def home(self, name: str) -> Path:
+        """Where a node's drives stand."""
+        made = self.base / name
+        made.mkdir(parents=True, exist_ok=True)
+        return made
+
+    def add(self, name: str, *, head: bool = False) -> None:
+        """Start a node: a storage host, or the head, which is none."""
+        given: dict[str, Any] = {"num_cpus": 2, "object_store_memory": MEMORY, "include_dashboard": False}
+        given["env_vars"] = {"HOME": str(self.home(name))}
+        given["resources"] = {} if head else {"sealift": 1}
+        self.nodes[name] = self._cluster.add_node(**given)
+
+    def lose(self, name: str) -> None:
+        """Kill a node and all that runs on it."""
+        self._cluster.remove_node(self.nodes.pop(name), allow_graceful=False)
+
+    def name(self, name: str) -> str:
+        """What Ray knows a node as."""
+        return str(self.nodes[name].node_id)
+
+    def clear(self) -> None:
+        """Take all drives away."""
+        for home in self.base.iterdir():
+            for each in home.glob("d*"):
+                shutil.rmtree(each)
+
+    def close(self) -> None:
+        self._cluster.shutdown()
+
+
+@contextlib.contextmanager
+def cluster(*names: str) -> Iterator[Cluster]:
+    """A cluster of these storage hosts, and this process as its driver; of a token, as a real one is."""
+    keep = dict(os.environ)
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short, for its sockets
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": str(folder),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests/support'}",
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_timeout_ms": "1000",
+        "RAY_health_check_failure_threshold": "2",
+        "RAY_health_check_initial_delay_ms": "500",
+    }
+    made = None
+    import ray
+
+    try:
+        made = Cluster(folder / "homes")
+        for name in names:
+            made.add(name)
+        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        yield made
+    finally:
+        ray.shutdown()
+        if made is not None:
+            made.close()
+        os.environ.clear()
+        os.environ |= keep
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""Units of work that behave as tests want, for the processes of a cluster: they are named, and imported there."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from sealift.errors import BadInput
+from sealift.stages import verify_hosts
+
+READ = verify_hosts._read
+
+
+class _Stuck:
+    """A wire that lets so many files pass, and then holds its unit up for ever."""
+
+    def __init__(self, wire, files):
+        self._wire, self._files = wire, files
+
+    def tell(self, progress):
+        self._wire.tell(progress)
+
+    def send(self, item):
+        if self._files:
+            self._files -= 1
+            self._wire.send(item)
+            return
+        while True:
+            self.tell(("verify", 1, 2))
+            time.sleep(0.05)
+
+
+def read(part, wire):
+    """As verify's unit; on a host with a file `stuck` at home, it comes no further than the files in there say."""
+    stuck = Path.home() / "stuck"
+    return READ(part, _Stuck(wire, int(stuck.read_text())) if stuck.exists() else wire)
+
+
+def echo(given, wire):
+    """What it is given, and where it was; says `given` on the way."""
+    wire.send(given)
+    wire.tell(given)
+    return given, os.environ["HOME"], os.getpid()
+
+
+def fail(given, _wire):
+    """An error of sealift's, one of others, or an end."""
+    if given == "sealift":
+        raise BadInput("no", hint="never")
+    if given == "other":
+        raise ZeroDivisionError("by zero")
+    os._exit(3)
+
+
+def wait(_given, wire):
+    """Until it is stopped."""
+    while True:
+        wire.tell("waiting")
+        time.sleep(0.05)

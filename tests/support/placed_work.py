@@ -58,3 +58,25 @@ def wait(_given, wire):
     while True:
         wire.tell("waiting")
         time.sleep(0.05)
+
+
+def read_all(opening, _wire):
+    """Every file of a shipment, as a reader on this host has it: keys of samples, and bytes by location."""
+    from sealift.integrations.ray_data import _open
+
+    with _open(opening) as shipment:
+        keys = [sample.key for pack, _, _ in shipment.packs() for sample in shipment.samples(pack)]
+        return keys, {each.mount: each.bytes for each in shipment.health().locations}, shipment.rebuilt_blocks
+
+
+def train(given):
+    """What a worker of Ray Train does: a rank's share of every batch, in its order, into a file."""
+    import json
+
+    from sealift.integrations.ray_data import _open
+    from sealift.integrations.torch import ShipmentDataset
+
+    dataset = ShipmentDataset(_open(given["opening"]), batch_size=given["batch"], seed=given["seed"])
+    shares = [[sample.key for sample in batch] for batch in dataset]
+    path = Path(given["out"]) / f"{dataset.rank}-of-{dataset.world_size}.json"
+    path.write_text(json.dumps([os.environ["HOME"], shares]))

@@ -17,10 +17,11 @@ def _running():
 def cluster(_running):
     """Both hosts up, without drives."""
     _running.clear()
-    for name in ("a", "b"):
-        if name not in _running.nodes:
-            _running.add(name)
-    return _running
+    with clusters.applied(_running.environment):
+        for name in ("a", "b"):
+            if name not in _running.nodes:
+                _running.add(name)
+        yield _running
 
 
 @pytest.fixture(scope="session")

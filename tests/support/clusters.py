@@ -35,10 +35,10 @@ def need() -> None:
 class Cluster:
     """Nodes by name."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, environment: dict[str, str]) -> None:
         from ray.cluster_utils import Cluster as RayCluster
 
-        self.base = base
+        self.base, self.environment = base, environment
         self.nodes: dict[str, Any] = {}
         self._cluster = RayCluster()
         self.add("head", head=True)
@@ -79,36 +79,51 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(*names: str) -> Iterator[Cluster]:
-    """A cluster of these storage hosts, and this process as its driver; of a token, as a real one is."""
+def applied(environment: dict[str, str]) -> Iterator[None]:
+    """With these variables of the environment; without them again afterwards."""
     keep = dict(os.environ)
+    os.environ |= environment
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= keep
+
+
+@contextlib.contextmanager
+def cluster(*names: str) -> Iterator[Cluster]:
+    """A cluster of these storage hosts, and this process as its driver; of a token, as a real one is.
+
+    What belongs to it is done with its `environment` applied.
+    """
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short, for its sockets
-    os.environ |= {
+    environment = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": str(folder),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests/support'}",
         "RAY_health_check_period_ms": "500",
         "RAY_health_check_timeout_ms": "1000",
         "RAY_health_check_failure_threshold": "2",
         "RAY_health_check_initial_delay_ms": "500",
     }
-    made = None
     assert "ray" not in sys.modules, "Ray reads whether there are tokens when it is imported: import it in tests only"
-    import ray
-
+    made = None
     try:
-        made = Cluster(folder / "homes")
-        for name in names:
-            made.add(name)
-        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        with applied(environment):
+            import ray
+
+            made = Cluster(folder / "homes", environment)
+            for name in names:
+                made.add(name)
+            ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
         yield made
     finally:
-        ray.shutdown()
-        if made is not None:
-            made.close()
-        os.environ.clear()
-        os.environ |= keep
+        with applied(environment):
+            import ray
+
+            ray.shutdown()
+            if made is not None:
+                made.close()
         shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,7 @@ pytestmark = [  # ray is not imported here: other tests of this process import i
 
 SCRIPT = """
 import sys, ray
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 from sealift.training.ray import fit
 answer = fit(sys.argv[1], workers=2)
 assert answer["ranks"] == 2 and answer["step"] == 6, answer

@@ -16,7 +16,7 @@ What holds of a cluster:
 - Ctrl-C here stops the work there as it does here: what is written half is taken away, what is remembered is kept.
 - Nothing but what a stage gives goes to a host: no file, no environment, no code.
 
-Ray gives whoever reaches it every host of the cluster (docs/adr/0024).
+Ray gives whoever reaches it every host of the cluster (docs/adr/0026).
 """
 
 from __future__ import annotations

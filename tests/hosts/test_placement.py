@@ -1,5 +1,7 @@
 """Where work is placed: on the very node it is given for, whatever happens there."""
 
+import time
+
 import placed_work
 import pytest
 
@@ -57,6 +59,23 @@ def test_what_goes_wrong_on_one_host_is_its_answer(cluster):
         answers = there.run(placed_work.fail, {a: "end", b: "sealift"}, ears)
         assert {host: type(answer) for host, answer in answers} == {a: Gone, b: BadInput}
         assert len(there.run(placed_work.echo, {a: 1, b: 1}, Ears())) == 2, "the host itself is well"
+
+
+def test_a_unit_asks_and_is_answered(cluster):
+    class Answering(Heard):
+        def asked(self, _host, _unit, question):
+            if question == 3:
+                raise BadInput("not three")
+            return question * 2
+
+    with place(cluster.address) as there:
+        begun = time.monotonic()
+        answers = there.run(placed_work.ask, dict.fromkeys(there.hosts(), 200), Answering())
+    expected = ["not three" if number == 3 else number * 2 for number in range(200)]
+    assert [answer for _, answer in answers] == [expected, expected]
+    assert time.monotonic() - begun < 60, "no answer waits for the next look"
+    with place(None) as here:
+        assert here.run(placed_work.ask, {HERE: 2}, Answering()) == [(HERE, [0, 2])]
 
 
 def test_ctrl_c_here_stops_the_work_there(cluster):

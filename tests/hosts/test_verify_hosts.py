@@ -16,7 +16,7 @@ from sealift.cli import main
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealInvalid
 from sealift.formats.manifest import BLOCK
 from sealift.stages import verify_hosts
-from sealift.stages.placed import Stand, _dealt
+from sealift.stages.placed import Stand, dealt
 from sealift.stages.placed_pass import Events
 from sealift.stages.placement import Host
 from sealift.stages.verify import verify
@@ -223,12 +223,12 @@ def stand(group, slot, place):
     return Stand(f"/mnt/{place}", (place,), "", group, slot, f"g{group}s{slot}")
 
 
-def test_what_two_hosts_see_is_dealt_by_groups():
+def test_what_two_hosts_see_isdealt_by_groups():
     one, two = Host("one", "1"), Host("two", "2")
     both = [stand(group, slot, f"{group}{slot}") for group in range(4) for slot in range(3)]
     own = stand(9, 0, "own")
-    dealt = _dealt({one: [*both, own], two: both})
-    assert sorted(dealt[one] + dealt[two]) == sorted([*both, own])
-    groups = [{each.group for each in stands} for stands in dealt.values()]
+    given = dealt({one: [*both, own], two: both})
+    assert sorted(given[one] + given[two]) == sorted([*both, own])
+    groups = [{each.group for each in stands} for stands in given.values()]
     assert not groups[0] & groups[1]
-    assert abs(len(dealt[one]) - len(dealt[two])) <= 3
+    assert abs(len(given[one]) - len(given[two])) <= 3

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sealift.errors import BadInput
 from sealift.stages import verify_hosts
+from sealift.stages.pack import hosts as pack_hosts
 
-READ = verify_hosts._read
+READ, PACK = verify_hosts._read, pack_hosts._pack  # what tests put theirs in the place of
 
 
 class _Stuck:
@@ -42,6 +43,17 @@ def echo(given, wire):
     wire.send(given)
     wire.tell(given)
     return given, os.environ["HOME"], os.getpid()
+
+
+def ask(given, wire):
+    """What is answered to so many questions, or the error in their place."""
+    answers = []
+    for number in range(given):
+        try:
+            answers.append(wire.ask(number))
+        except BadInput as error:
+            answers.append(str(error))
+    return answers
 
 
 def fail(given, _wire):
@@ -80,3 +92,30 @@ def train(given):
     shares = [[sample.key for sample in batch] for batch in dataset]
     path = Path(given["out"]) / f"{dataset.rank}-of-{dataset.world_size}.json"
     path.write_text(json.dumps([os.environ["HOME"], shares]))
+
+
+def sign_this(_part, wire):
+    """A host that wants something else signed."""
+    return wire.ask(("sign", b"I owe you a drive", "sealift"))
+
+
+class _StuckPacking:
+    """A wire that holds its unit up for ever once so many bytes are packed."""
+
+    def __init__(self, wire, limit):
+        self._wire, self._limit = wire, limit
+
+    def __getattr__(self, name):
+        return getattr(self._wire, name)
+
+    def tell(self, progress):
+        self._wire.tell(progress)
+        while progress[0] == "pack" and progress[1] >= self._limit:
+            self._wire.tell(progress)
+            time.sleep(0.05)
+
+
+def pack(part, wire):
+    """As pack's unit; on a host with a file `stuck` at home, it comes no further than the bytes in there say."""
+    stuck = Path.home() / "stuck"
+    return PACK(part, _StuckPacking(wire, int(stuck.read_text())) if stuck.exists() else wire)

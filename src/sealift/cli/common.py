@@ -21,7 +21,7 @@ from sealift.errors import BadInput, KeyInvalid
 from sealift.formats.sizes import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sealift.formats.age import Identity
     from sealift.formats.allowed_signers import AllowedSigners
@@ -383,6 +383,12 @@ def placed_events(meter: Meter, address: str | None) -> Events:
 
 def show_hosts(hosts: Sequence[HostRow], done: str) -> None:
     """A line a host of a cluster: what was done there, or what is owed."""
+    for line in host_lines(hosts, done):
+        click.echo(line)
+
+
+def host_lines(hosts: Sequence[HostRow], done: str) -> Iterator[str]:
+    """The same, as lines."""
     for host in hosts:
         drives = counted(len(host.drives), "drive")
         if host.state == "done":
@@ -390,6 +396,6 @@ def show_hosts(hosts: Sequence[HostRow], done: str) -> None:
         else:
             owed = ", ".join(host.owed) or "none, others have done it"
             text = f"host {host.name}: {host.state.upper()} ({host.why}), {drives}; owed: {owed}"
-        click.echo(path_text(text.encode(errors="replace")))
+        yield path_text(text.encode(errors="replace"))
     if any(host.owed for host in hosts):
-        click.echo("next: have what is owed stand on any host, and run the same command: what was read counts")
+        yield "next: have what is owed stand on any host, and run the same command: what was done counts"

@@ -90,7 +90,7 @@ def look(question: Question, _wire: Wire | None = None) -> Seen:
 
 def _stand(found: Survey, view: DriveView) -> Stand:
     status = os.stat(view.mount)
-    place = (_boot(), status.st_dev, status.st_ino)
+    place = (boot(), status.st_dev, status.st_ino)
     if view.group is None or view.slot is None:
         return Stand(view.mount, place, drive_key(view.drive), None, None, words(view.mount))
     group = next(each for each in found.groups if each.group == view.group)
@@ -99,7 +99,7 @@ def _stand(found: Survey, view: DriveView) -> Stand:
     return Stand(view.mount, place, drive_key(view.drive), view.group, view.slot, name)
 
 
-def _boot() -> str:
+def boot() -> str:
     """What two systems never share while they run."""
     with open(_BOOT, encoding="ascii") as file:
         return file.read().strip()
@@ -172,7 +172,7 @@ def look_everywhere(
     seal, shipment = question.seal, question.shipment
     if seal is None and first:
         seal, shipment = _meant(seen, shipment)
-    return Standing(_dealt({host: each.stands for host, each in seen.items()}), seal, shipment)
+    return Standing(dealt({host: each.stands for host, each in seen.items()}), seal, shipment)
 
 
 def _check(seen: Mapping[Host, Seen], errors: Sequence[SealiftError]) -> None:
@@ -203,7 +203,7 @@ def _meant(seen: Mapping[Host, Seen], shipment: str | None) -> tuple[dict[str, b
     return (max(seals, key=seals.count) if seals else None), shipment
 
 
-def _dealt(hosts: Mapping[Host, list[Stand]]) -> dict[Host, list[Stand]]:
+def dealt(hosts: Mapping[Host, list[Stand]]) -> dict[Host, list[Stand]]:
     """Each place for one host: what one host sees is its own; of what several see, group by group to who has least."""
     seers: dict[tuple[Any, ...], list[Host]] = {}
     for host, stands in hosts.items():

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealift.errors import Interrupted, NotAllHere, SealiftError
-from sealift.stages.placed import look_everywhere
 from sealift.stages.placement import Ears, Gone
 from sealift.stages.verify import FLUSH, Progress
 from sealift.stages.verify_join import words
@@ -23,11 +22,11 @@ from sealift.stages.verify_report import HostRow
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sealift.stages.placed import Question, Stand, Standing
+    from sealift.stages.placed import Stand
     from sealift.stages.placement import Host, Placement, Wire
     from sealift.stages.verify_state import Row, State
 
-STEPS = ("verify", "prove", "rebuild")  # in order: what is shown is the first that a host is at
+STEPS = ("scanning", "pack", "verify", "prove", "rebuild")  # in order: what is shown is the first that a host is at
 
 
 @dataclass
@@ -52,30 +51,37 @@ class Unit(NamedTuple):
 
 
 class Pass(Ears):
-    """One pass: `part` makes what `work` is given on a host, of its drives and what is remembered of them."""
+    """One pass: `part` makes what `work` is given on a host, of its drives and what is remembered of them.
+
+    `look` says which drives stand where now, when some are owed.
+    """
+
+    kept = "what was found good so far is remembered"
 
     def __init__(
         self,
         place: Placement,
-        question: Question,
+        look: Callable[[], Mapping[Host, list[Stand]]],
         memory: State,
         events: Events,
         work: Callable[[Any, Wire], Any],
         part: Callable[[Unit, list[Row], Sequence[Unit]], Any],
     ) -> None:
         self.units: list[Unit] = []
-        self._place, self._question, self._memory, self._events = place, question, memory, events
+        self._place, self._look, self._memory, self.events = place, look, memory, events
         self._work, self._part = work, part
         self._at: dict[int, tuple[str, int, int]] = {}  # by unit: its step, bytes done, and of how many
         self._flushed = time.monotonic()
 
-    def run(self, standing: Standing) -> None:
-        """All of it; NotAllHere where no host came to an end, Interrupted, after which the same goes on."""
+    def run(self, hosts: Mapping[Host, list[Stand]]) -> None:
+        """All of it, on these drives of these hosts.
+
+        NotAllHere where no host came to its end, Interrupted, after which the same goes on.
+        """
         try:
-            self._place.run(self._work, self._parts(standing.hosts), self)
+            self._place.run(self._work, self._parts(hosts), self)
         except KeyboardInterrupt as error:
-            kept = "what was found good so far is remembered"
-            raise Interrupted(f"interrupted; {kept}", hint="run the same command again") from error
+            raise Interrupted(f"interrupted; {self.kept}", hint="run the same command again") from error
         finally:
             self._memory.flush()
         if not any(unit.done for unit in self.units):
@@ -98,11 +104,11 @@ class Pass(Ears):
             parts[unit.host] = self._part(unit, known, others)
         return parts
 
-    def heard(self, host: Host, unit: int, progress: tuple[str, int, int] | None, items: list[Row]) -> None:
-        """As of Ears: items are what was found good."""
+    def heard(self, host: Host, unit: int, progress: tuple[str, int, int] | None, items: list[Any]) -> None:
+        """As of Ears."""
         del host
-        for row in items:
-            self._memory.remember(*row)
+        for item in items:
+            self.take(self.units[unit], item)
         if time.monotonic() - self._flushed > FLUSH:
             self._memory.flush()
             self._flushed = time.monotonic()
@@ -117,7 +123,12 @@ class Pass(Ears):
             if at[0] == step:
                 by_host[self.units[number].host.name] += at[1]
                 done, total = done + at[1], total + at[2]
-        self._events.progress(step, Progress(done, total, dict(by_host)), len(by_host))
+        self.events.progress(step, Progress(done, total, dict(by_host)), len(by_host))
+
+    def take(self, unit: Unit, item: Any) -> None:
+        """What a unit sends: a file that was found good."""
+        del unit
+        self._memory.remember(*item)
 
     def came(self, host: Host, unit: int, answer: Any) -> None:
         """As of Ears."""
@@ -128,9 +139,9 @@ class Pass(Ears):
         self._memory.flush()
         names = listed([stand.name for stand in self.owed(self.units[unit])])
         if isinstance(answer, Gone):
-            self._events.notice(f"{host.name} is lost ({answer.why}), with {names}; the others go on")
+            self.events.notice(f"{host.name} is lost ({answer.why}), with {names}; the others go on")
         else:
-            self._events.notice(f"{host.name} stops ({answer}), with {names}; the others go on")
+            self.events.notice(f"{host.name} stops ({answer}), with {names}; the others go on")
 
     def more(self) -> dict[Host, Any]:
         """As of Ears: what lost hosts were given, and stands on others now."""
@@ -142,14 +153,14 @@ class Pass(Ears):
         drives, places = {stand.drive for stand in owed if stand.drive}, {stand.place for stand in owed}
         found: dict[Host, list[Stand]] = {}
         try:
-            now = look_everywhere(self._place, self._question, self._events.notice, first=False)
+            now = self._look()
         except NotAllHere:
             return {}
-        for host, stands in now.hosts.items():
+        for host, stands in now.items():
             for stand in stands:
                 if stand.place not in taken and (stand.drive in drives or stand.place in places):
                     found.setdefault(host, []).append(stand)
-                    self._events.notice(f"{stand.name} stands on {host.name} now, and its work goes on there")
+                    self.events.notice(f"{stand.name} stands on {host.name} now, and its work goes on there")
         return self._parts(found)
 
     def owed(self, unit: Unit) -> list[Stand]:

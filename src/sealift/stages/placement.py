@@ -21,7 +21,6 @@ Ray gives whoever reaches it every host of the cluster (docs/adr/0026).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     Answer = TypeVar("Answer")
 
 RESOURCE = "sealift"
+THREADS = 4  # of a process on a node: its unit, who waits for news of it, and who brings it answers
 POLL = 0.3  # seconds between looks at what units say
 AGAIN = 20.0  # seconds between looks for drives that are owed, while other hosts work
 _START = 120.0  # seconds in which a node must start a worker
@@ -70,12 +70,19 @@ class Wire(Protocol):
     def send(self, item: Any) -> None:
         """Something that must arrive."""
 
+    def ask(self, question: Any) -> Any:
+        """What whoever listens answers; raises the SealiftError that is the answer, KeyboardInterrupt as `tell`."""
+
 
 class Ears:
     """Whoever listens to units; they are numbered from 0, in the order in which they were given."""
 
     def heard(self, host: Host, unit: int, progress: Any, items: list[Any]) -> None:
         """What a unit told last (None: nothing new), and all that it sent, since this was called."""
+
+    def asked(self, host: Host, unit: int, question: Any) -> Any:
+        """A unit asks; a SealiftError that is raised here is raised there."""
+        raise NotImplementedError
 
     def came(self, host: Host, unit: int, answer: Any) -> None:
         """A unit has ended: its answer, its SealiftError, or Gone."""
@@ -147,52 +154,88 @@ class _Direct:
     def send(self, item: Any) -> None:
         self._ears.heard(self._host, self._number, None, [item])
 
+    def ask(self, question: Any) -> Any:
+        return self._ears.asked(self._host, self._number, question)
+
 
 # Ray
 
 
 class Runner:
-    """In a process of a node: one unit, in a thread, and its wire. Started as an actor of two threads."""
+    """In a process of a node: one unit at a time, in a thread, and its wire. Started as an actor of THREADS threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._change = threading.Condition()
         self._progress: Any = None
         self._items: list[Any] = []
+        self._question: tuple[Any] | None = None
+        self._reply: tuple[Any] | None = None
         self._stopped = False
 
     def run(self, work: Callable[[Any, Wire], Any], given: Any) -> tuple[Any, Any, list[Any]]:
         """The answer of the unit or its error, and what it told and sent that nobody heard yet."""
         answer: Any
-        self._stopped = False
+        self._stopped, self._question, self._reply = False, None, None
         try:
             answer = work(given, self)
         except SealiftError as error:
             answer = error
         except KeyboardInterrupt:
             answer = Interrupted("stopped")
-        return (answer, *self.look())
+        with self._change:
+            self._change.notify_all()
+        return (answer, *self._take())
 
     def tell(self, progress: Any) -> None:
         """As of Wire."""
-        with self._lock:
+        with self._change:
             self._progress = progress
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._stopped:
             raise KeyboardInterrupt
 
     def send(self, item: Any) -> None:
         """As of Wire."""
-        with self._lock:
+        with self._change:
             self._items.append(item)
 
-    def look(self) -> tuple[Any, list[Any]]:
-        """What was told and sent since."""
-        with self._lock:
+    def ask(self, question: Any) -> Any:
+        """As of Wire."""
+        with self._change:
+            self._question, self._reply = (question,), None
+            self._change.notify_all()
+            while self._reply is None:
+                self._go_on()
+                self._change.wait(POLL)
+            (reply,) = self._reply
+        if isinstance(reply, SealiftError):
+            raise reply
+        return reply
+
+    def look(self) -> tuple[Any, list[Any], tuple[Any] | None]:
+        """What was told, sent and asked since: after POLL seconds, or at once where something is asked."""
+        with self._change:
+            if self._question is None:
+                self._change.wait(POLL)
+            question, self._question = self._question, None
+        return (*self._take(), question)
+
+    def _take(self) -> tuple[Any, list[Any]]:
+        with self._change:
             progress, self._progress = self._progress, None
             items, self._items = self._items, []
         return progress, items
 
+    def reply(self, answer: Any) -> None:
+        """Answer what was asked."""
+        with self._change:
+            self._reply = (answer,)
+            self._change.notify_all()
+
     def stop(self) -> None:
-        """Have the unit stop, when it tells next."""
+        """Have the unit stop, when it tells or asks next."""
         self._stopped = True
 
     @staticmethod
@@ -294,7 +337,7 @@ class _Cluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(host.key, soft=False)
-        options = {"num_cpus": 0, "max_concurrency": 2, "max_restarts": 0, "scheduling_strategy": there}
+        options = {"num_cpus": 0, "max_concurrency": THREADS, "max_restarts": 0, "scheduling_strategy": there}
         return self._ray.remote(**options)(Runner).remote()
 
     def _give_back(self, host: Host, actor: Any) -> None:
@@ -356,22 +399,29 @@ class _Running:
         self._looks[unit.actor.look.remote()] = unit
 
     def wait(self) -> list[tuple[Host, Any]]:
-        """Hear what there is to hear for POLL seconds, or until a unit ends; the answers that came."""
-        ended, _ = self._ray.wait(list(self.units), num_returns=1, timeout=POLL)
-        looked, _ = (
-            self._ray.wait(list(self._looks), num_returns=len(self._looks), timeout=0) if self._looks else ([], [])
-        )
-        for ref in looked:
+        """Hear what there is to hear, or wait until a unit ends; the answers that came."""
+        every = [*self.units, *self._looks]
+        self._ray.wait(every, num_returns=1, timeout=2 * POLL)
+        ready, _ = self._ray.wait(every, num_returns=len(every), timeout=0)
+        for ref in [ref for ref in ready if ref in self._looks]:
             unit = self._looks.pop(ref)
             self._hear(unit, ref)
             self._ask(unit)
-        return [self._ended(self.units.pop(ref), ref) for ref in ended]
+        return [self._ended(self.units.pop(ref), ref) for ref in ready if ref in self.units]
 
     def _hear(self, unit: _Unit, ref: Any) -> None:
-        with contextlib.suppress(self._ray.exceptions.RayError):  # what the unit's answer says, too
-            progress, items = self._ray.get(ref, timeout=_LOOK)
-            if progress is not None or items:
-                self._ears.heard(unit.host, unit.number, progress, items)
+        try:
+            progress, items, question = self._ray.get(ref, timeout=_LOOK)
+        except self._ray.exceptions.RayError:
+            return  # the unit's answer says the same
+        if progress is not None or items:
+            self._ears.heard(unit.host, unit.number, progress, items)
+        if question is not None:
+            try:
+                answer = self._ears.asked(unit.host, unit.number, question[0])
+            except SealiftError as error:
+                answer = error
+            unit.actor.reply.remote(answer)
 
     def _ended(self, unit: _Unit, ref: Any) -> tuple[Host, Any]:
         for look in [look for look, each in self._looks.items() if each is unit]:

@@ -127,8 +127,10 @@ def repair_on(
             own = report if whole is None or report is None else (report[0], _part_of(whole, unit.host))
             return _Part([stand.mount for stand in unit.stands], asked, stands, own, dry_run, known)
 
-        run = Pass(place, asked, memory, events, _mend, part)
-        run.run(standing)
+        run = Pass(
+            place, lambda: look_everywhere(place, asked, events.notice, first=False).hosts, memory, events, _mend, part
+        )
+        run.run(standing.hosts)
         answer = _joined(run, scope)
         if all(row.state == "done" for row in answer.hosts):
             memory.forget()

@@ -99,8 +99,10 @@ def verify_on(
         def part(unit: Unit, known: list[Row], _others: Sequence[Unit]) -> _Part:
             return _Part([stand.mount for stand in unit.stands], asked, known)
 
-        run = Pass(place, asked, memory, events, _read, part)
-        run.run(standing)
+        run = Pass(
+            place, lambda: look_everywhere(place, asked, events.notice, first=False).hosts, memory, events, _read, part
+        )
+        run.run(standing.hosts)
         report = _report(run, place, asked, parts, begun, final=final)
         if all(row.state == "done" for row in report.hosts):
             memory.forget()

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fleet as fleets
@@ -15,13 +16,15 @@ import pytest
 from sealift.cli import main
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealInvalid
 from sealift.formats.manifest import BLOCK
+from sealift.reading.trust import open_seal
 from sealift.stages import verify_hosts
 from sealift.stages.placed import Stand, dealt
 from sealift.stages.placed_pass import Events
 from sealift.stages.placement import Host
+from sealift.stages.receive import weigh
 from sealift.stages.verify import verify
 from sealift.stages.verify_hosts import verify_on
-from sealift.stages.verify_report import exit_code
+from sealift.stages.verify_report import exit_code, to_json
 
 LENGTHS = [[BLOCK + 3000, 2000], [70, 60], [50, 50], [900, 0]]
 
@@ -92,6 +95,9 @@ def test_the_report_says_which_host_has_which_drive(cluster, hosts, shipment, tm
     assert progress.drives.keys() <= {a, b}
     assert progress.done == sum(progress.drives.values()) <= progress.total
     assert exit_code(report) == 0
+    given = ("report", json.dumps(to_json(report)).encode())
+    weighed = weigh(open_seal(shipment.seal_files, shipment.allowed), [given], datetime.now(UTC))
+    assert [group.state for group in weighed.groups] == ["intact", "intact"], "a receipt may rest on it"
 
 
 def stuck(cluster, host, files):

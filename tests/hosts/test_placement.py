@@ -33,44 +33,39 @@ def test_in_this_process_work_is_called(monkeypatch):
         place(None).run(placed_work.fail, {HERE: "sealift"}, ears)
 
 
-def test_a_unit_runs_on_its_node_and_is_heard(cluster):
-    ears = Heard()
-    with place(cluster.address) as there:
-        hosts = there.hosts()
-        assert len(hosts) == 2, "the head was started without the resource"
-        assert all(host.key in {cluster.name("a"), cluster.name("b")} for host in hosts)
-        answers = there.run(placed_work.echo, {host: host.name for host in hosts}, ears)
-        again = there.run(placed_work.echo, dict.fromkeys(hosts, "again"), Ears())
+def test_a_unit_runs_on_its_node_and_is_heard(cluster, hosts):
+    ears, every = Heard(), hosts.hosts()
+    assert {host.key for host in every} == {cluster.name("a"), cluster.name("b")}, "not the head, without the resource"
+    answers = hosts.run(placed_work.echo, {host: host.name for host in every}, ears)
+    again = hosts.run(placed_work.echo, dict.fromkeys(every, "again"), Ears())
     homes = {host.key: answer[1] for host, answer in answers}
     assert homes == {cluster.name(name): str(cluster.home(name)) for name in ("a", "b")}
-    assert sorted(ears.items) == sorted(host.name for host in hosts)
+    assert sorted(ears.items) == sorted(host.name for host in every)
     assert {answer[2] for _, answer in again} == {answer[2] for _, answer in answers}, "processes are used again"
 
 
-def test_what_goes_wrong_on_one_host_is_its_answer(cluster):
-    with place(cluster.address) as there:
-        a, b = there.hosts()
-        ((_, error),) = there.run(placed_work.fail, {a: "sealift"}, Ears())
-        assert (type(error), str(error), error.hint) == (BadInput, "no", "never")
-        ((_, error),) = there.run(placed_work.fail, {b: "other"}, Ears())
-        assert isinstance(error, SealiftError)
-        assert "ZeroDivisionError" in str(error)
-        ears = Heard()
-        answers = there.run(placed_work.fail, {a: "end", b: "sealift"}, ears)
-        assert {host: type(answer) for host, answer in answers} == {a: Gone, b: BadInput}
-        assert len(there.run(placed_work.echo, {a: 1, b: 1}, Ears())) == 2, "the host itself is well"
+def test_what_goes_wrong_on_one_host_is_its_answer(cluster, hosts):
+    a, b = hosts.hosts()
+    ((_, error),) = hosts.run(placed_work.fail, {a: "sealift"}, Ears())
+    assert (type(error), str(error), error.hint) == (BadInput, "no", "never")
+    ((_, error),) = hosts.run(placed_work.fail, {b: "other"}, Ears())
+    assert isinstance(error, SealiftError)
+    assert "ZeroDivisionError" in str(error)
+    ears = Heard()
+    answers = hosts.run(placed_work.fail, {a: "end", b: "sealift"}, ears)
+    assert {host: type(answer) for host, answer in answers} == {a: Gone, b: BadInput}
+    assert len(hosts.run(placed_work.echo, {a: 1, b: 1}, Ears())) == 2, "the host itself is well"
 
 
-def test_a_unit_asks_and_is_answered(cluster):
+def test_a_unit_asks_and_is_answered(cluster, hosts):
     class Answering(Heard):
         def asked(self, _host, _unit, question):
             if question == 3:
                 raise BadInput("not three")
             return question * 2
 
-    with place(cluster.address) as there:
-        begun = time.monotonic()
-        answers = there.run(placed_work.ask, dict.fromkeys(there.hosts(), 200), Answering())
+    begun = time.monotonic()
+    answers = hosts.run(placed_work.ask, dict.fromkeys(hosts.hosts(), 200), Answering())
     expected = ["not three" if number == 3 else number * 2 for number in range(200)]
     assert [answer for _, answer in answers] == [expected, expected]
     assert time.monotonic() - begun < 60, "no answer waits for the next look"
@@ -78,7 +73,7 @@ def test_a_unit_asks_and_is_answered(cluster):
         assert here.run(placed_work.ask, {HERE: 2}, Answering()) == [(HERE, [0, 2])]
 
 
-def test_ctrl_c_here_stops_the_work_there(cluster):
+def test_ctrl_c_here_stops_the_work_there(cluster, hosts):
     class Stopping(Heard):
         def heard(self, _host, _unit, progress, _items):
             if not self.told:
@@ -86,8 +81,8 @@ def test_ctrl_c_here_stops_the_work_there(cluster):
                 raise KeyboardInterrupt
 
     ears = Stopping()
-    with place(cluster.address) as there, pytest.raises(KeyboardInterrupt):
-        there.run(placed_work.wait, dict.fromkeys(there.hosts()), ears)
+    with pytest.raises(KeyboardInterrupt):
+        hosts.run(placed_work.wait, dict.fromkeys(hosts.hosts()), ears)
     assert [type(answer) for _, answer in ears.ended] == [Interrupted, Interrupted]
     assert ears.told == ["waiting"]
 

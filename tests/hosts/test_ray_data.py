@@ -82,7 +82,9 @@ def test_a_drive_that_is_mounted_is_not_read_over_the_network(cluster, hosts, op
 
     given = _Opening(tuple(opening["locations"]), (opening["identity"],), opening["allowed_signers"], opening["seal"])
     answers = dict(hosts.run(placed_work.read_all, dict.fromkeys(hosts.hosts(), given), Ears()))
-    for host, (keys, links, rebuilt) in answers.items():
+    for host, answer in answers.items():
+        assert isinstance(answer, tuple), answer
+        keys, links, rebuilt = answer
         mine, other = ("s0", "s1") if host.key == cluster.name("a") else ("s1", "s0")
         read = {mount.rstrip("/")[-2:]: count for mount, count in links.items()}
         assert read[mine] <= 1 << 20 < 4 << 20 < read[other], "a block, to see which drive it is; all that is asked for"

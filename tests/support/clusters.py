@@ -103,6 +103,7 @@ def cluster(*names: str) -> Iterator[Cluster]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests/support'}",
+        "RAY_memory_monitor_refresh_ms": "0",  # else it ends workers when others take this machine's memory
         "RAY_health_check_period_ms": "500",
         "RAY_health_check_timeout_ms": "1000",
         "RAY_health_check_failure_threshold": "2",

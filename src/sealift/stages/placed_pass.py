@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sealift.stages.placement import Host, Placement, Wire
     from sealift.stages.verify_state import Row, State
 
+TRIES = 3  # times that workers of a host may die before it is given nothing more
 STEPS = ("scanning", "pack", "verify", "prove", "rebuild")  # in order: what is shown is the first that a host is at
 
 
@@ -156,8 +157,9 @@ class Pass(Ears):
             now = self._look()
         except NotAllHere:
             return {}
+        deaths = Counter(unit.host for unit in lost)
         for host, stands in now.items():
-            for stand in stands:
+            for stand in stands if deaths[host] < TRIES else ():
                 if stand.place not in taken and (stand.drive in drives or stand.place in places):
                     found.setdefault(host, []).append(stand)
                     self.events.notice(f"{stand.name} stands on {host.name} now, and its work goes on there")

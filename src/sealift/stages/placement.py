@@ -175,7 +175,7 @@ class Runner:
     def run(self, work: Callable[[Any, Wire], Any], given: Any) -> tuple[Any, Any, list[Any]]:
         """The answer of the unit or its error, and what it told and sent that nobody heard yet."""
         answer: Any
-        self._stopped, self._question, self._reply = False, None, None
+        self._question = self._reply = None
         try:
             answer = work(given, self)
         except SealiftError as error:
@@ -384,6 +384,7 @@ class _Running:
 
     def __init__(self, ray: Any, ears: Ears, done: Callable[[Host, Any], object]) -> None:
         self._ray, self._ears, self._done = ray, ears, done
+        self._stopping = False
         self.units: dict[Any, _Unit] = {}  # by the reference of their answer
         self._looks: dict[Any, _Unit] = {}
         self._started = 0
@@ -431,8 +432,11 @@ class _Running:
         progress, items = None, list[Any]()
         try:
             answer, progress, items = self._ray.get(ref)
-            self._done(unit.host, unit.actor)
-        except self._ray.exceptions.RayActorError as error:
+            if self._stopping:  # it may be told to stop when it has ended, and would stop what comes next
+                self._ray.kill(unit.actor)
+            else:
+                self._done(unit.host, unit.actor)
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
             answer = Gone(_why(error))
         except self._ray.exceptions.RayError as error:
             answer = SealiftError(f"{unit.host.name}: {_why(error)}")
@@ -443,6 +447,7 @@ class _Running:
 
     def stop(self) -> None:
         """Have all units stop, and hear what they still say."""
+        self._stopping = True
         for unit in self.units.values():
             unit.actor.stop.remote()
         until = time.monotonic() + _STOP
@@ -462,6 +467,8 @@ def _why(error: Exception) -> str:
         return f"not installed there: {cause.name}"
     if type(error).__name__ == "ActorDiedError":
         return "its node died" if "node has died" in str(error) else "its worker died"
+    if type(error).__name__ == "OutOfMemoryError":
+        return "its worker was ended, because memory ran out there"
     return f"{type(error).__name__}: {_words(cause if isinstance(cause, Exception) else error)}"
 
 

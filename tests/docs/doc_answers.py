@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -154,9 +155,9 @@ def _screened(folder, ask):
         )
     )
     sign = '--sign-with dana_key --by "Dana Engineer"'
-    ask("screen", f"screen declaration.toml --list csl.csv {sign}", 5)
+    ask("screen", f"screen declaration.toml --list csl.csv --fetched {datetime.now(UTC):%Y-%m-%d} {sign}", 5)
     sheet = folder / "declaration.screening.toml"
-    ask("screen", f"screen declaration.toml --list csl.csv {sign}", 5)
+    ask("screen", f"screen declaration.toml --list csl.csv --fetched {datetime.now(UTC):%Y-%m-%d} {sign}", 5)
     ask("screen --check", "screen declaration.toml --check --allowed-signers screeners", 5)
     text = sheet.read_text().replace('rationale = ""', 'rationale = "another firm"')
     text = text.replace('"potential"\n', '"false_positive"\n').replace(

@@ -376,6 +376,8 @@ class Reader:
             fault(log, "not here")
         else:
             self.bound(log, record["log"], [log], "log")
+        if record["media"]["serial_from"] == "label" and record["validation"] != "escalate":
+            fault(path, "accepted, and only a label says which drive it was")
         of = self.bound(path, record["delivery_verified"]["receipt"], found.get("receipt", {}), "receipt")
         if of is not None and found["receipt"][of]["at"] > record["begun_at"]:
             fault(path, "erased before the receipt")

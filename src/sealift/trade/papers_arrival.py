@@ -53,7 +53,12 @@ def custody_form(frame: Frame, what: Entry | CustodyEvent, name: str) -> Paper:
     text = events.qr_text(content.consignment_id, seen)
     kind = event.event_type.replace("_", " ")
     happened: list[tuple[str, Cell]] = [
-        ("Event", f"{kind}: {digest}" if digest else [kind, custody_sheet.NOT_RECORDED]),
+        (
+            "Event",
+            f"{kind}: {digest}"
+            if digest
+            else [f"{kind}, form {custody_sheet.form_id(event)}", custody_sheet.NOT_RECORDED],
+        ),
         ("At", f"{event.at_utc} (UTC), time zone {event.local_timezone}"),
         ("Place", event.place),
         ("Reason", event.reason),
@@ -76,8 +81,7 @@ def custody_form(frame: Frame, what: Entry | CustodyEvent, name: str) -> Paper:
         paper.code("Checkpoint of the custody log", qr_svg(text), [confirms, text]),
         paper.signatures(signs),
     ]
-    about = f"{kind}, event {digest[:12]}" if digest else kind
-    return frame.paper(name, "Custody form", blocks, about=f"{about}, {sheets.counted(len(event.serials), 'drive')}")
+    return frame.paper(name, "Custody form", blocks, about=custody_sheet.about(content, what))
 
 
 def _items(event: CustodyEvent, total: int) -> Block:

@@ -29,7 +29,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-from sealift.errors import BadInput, KeyInvalid, SealiftError, SignatureInvalid
+from sealift.errors import BadInput, FormatError, KeyInvalid, Refused, SealiftError, SignatureInvalid
 from sealift.formats import allowed_signers, sshsig
 from sealift.formats.allowed_signers import AllowedSigners
 
@@ -180,6 +180,25 @@ def read_limited(path: str, limit: int, what: str, *, error: type[SealiftError] 
     if len(data) > limit:
         raise error(f"{what} {path}: longer than {limit:,} bytes")
     return data
+
+
+def read_signature(path: str, *, error: type[SealiftError] = BadInput) -> bytes:
+    """The signature of the record in `path`, beside it as `path`.sig; raises `error` where none can be read."""
+    if not os.path.lexists(path + ".sig"):
+        raise error(
+            f"{path} is not signed: there is no {path}.sig",
+            hint="a record counts only with its signature: get both files from whoever signed it",
+        )
+    return read_limited(path + ".sig", sshsig.MAX_ARMORED, "signature", error=error)
+
+
+@contextlib.contextmanager
+def of_record(path: str) -> Iterator[None]:
+    """What is wrong with the record in `path` or its signature, said with its name."""
+    try:
+        yield
+    except (FormatError, Refused) as error:
+        raise type(error)(f"{path}: {error}", hint=error.hint) from error
 
 
 def write_new(path: str, data: bytes) -> None:

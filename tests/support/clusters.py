@@ -55,7 +55,12 @@ class Cluster:
 
     def add(self, name: str, *, head: bool = False) -> None:
         """Start a node: a storage host, or the head, which is none."""
-        given: dict[str, Any] = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
+        given: dict[str, Any] = {
+            "num_cpus": 1,
+            "object_store_memory": MEMORY,
+            "include_dashboard": False,
+            "node_name": name,
+        }
         given["env_vars"] = {"HOME": str(self.home(name))}
         given["resources"] = {} if head else {"sealift": 1}
         self.nodes[name] = self._cluster.add_node(**given)

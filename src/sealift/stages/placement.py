@@ -294,9 +294,9 @@ class _Cluster:
         """As in the contract above; those that cannot be used are told, once."""
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         marked = [node for node in nodes if node["Resources"].get(RESOURCE)]
-        names = Counter(node["NodeManagerHostname"] for node in nodes)
+        names = Counter(map(_name, nodes))
         for node in nodes:
-            name, key = node["NodeManagerHostname"], node["NodeID"]
+            name, key = _name(node), node["NodeID"]
             self._names.setdefault(key, name if names[name] == 1 else f"{name}-{key[:8]}")
         every = [Host(self._names[node["NodeID"]], node["NodeID"]) for node in marked or nodes]
         new = [host for host in every if host not in self._usable]
@@ -458,6 +458,12 @@ class _Running:
         """End what has not ended."""
         for unit in self.units.values():
             self._ray.kill(unit.actor)
+
+
+def _name(node: Any) -> str:
+    """What `ray start --node-name` says, else the host's own name."""
+    named = node["NodeName"] not in {"", node["NodeManagerAddress"]}
+    return str(node["NodeName"] if named else node["NodeManagerHostname"])
 
 
 def _why(error: Exception) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import time
 from collections import Counter
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from sealift.trade.signing import Signer
 
 _PIECE = 16 << 20
+_ODD = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 _WAIT = 10  # seconds between tries of a host whose state folder, or drive, is in use
 _ALONE = {
     "carriers": "the declaration names them",
@@ -295,7 +297,7 @@ class _Packing(Pass):
 
     def _state(self, host: Host) -> str:
         """A host's own state folder, beneath the one that was given, as that host writes it."""
-        return os.path.join(self._there, f"on-{host.name}")
+        return os.path.join(self._there, f"on-{_ODD.sub('-', host.name)}")
 
     def _place_of(self, stand: Stand) -> Place:
         return self._deal.groups[stand.group or 0][stand.slot or 0]

@@ -79,10 +79,7 @@ class Signer:
 
     def sign(self, message: bytes, namespace: str) -> bytes:
         """The armored SSHSIG over `message`, verified; KeyInvalid when the key does not sign."""
-        if self.private_key is not None:
-            signature = sshsig.sign_ed25519(message, self.private_key, namespace)
-        else:
-            signature = self._ssh_keygen(message, namespace)
+        signature = self._signature(message, namespace)
         try:
             signed_by = sshsig.verify(message, signature, namespace)
         except SignatureInvalid as error:
@@ -93,6 +90,11 @@ class Signer:
                 hint="the private key beside the .pub file is another one",
             )
         return signature
+
+    def _signature(self, message: bytes, namespace: str) -> bytes:
+        if self.private_key is not None:
+            return sshsig.sign_ed25519(message, self.private_key, namespace)
+        return self._ssh_keygen(message, namespace)
 
     def prove(self) -> None:
         """Sign a test message and verify it; KeyInvalid when that fails. A hardware key asks for a touch."""

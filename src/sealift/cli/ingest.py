@@ -34,9 +34,9 @@ the address of a store that is not Amazon's from AWS_ENDPOINT_URL.
 
 An ingest frees no source: verify the drives, or what --packs has made of them, and sign a receipt.
 
-Exit 0: all there; 1: something else stands where it belongs, or the destination failed; 2: all there, but for what no
-bucket can hold, or files that had changed while they were packed; 3: all there, and some was rebuilt; 4: something
-cannot be had, each is named; 6: drives are not here yet that are needed, run again with them.
+Exit 0: all there; 1: the destination did not take something (something else stands there), or failed; 2: all there, but
+for what no bucket can hold, or files that had changed while they were packed; 3: all there, and some was rebuilt; 4:
+something cannot be had, each is named; 6: drives are not here yet that are needed, run again with them.
 """
 
 
@@ -123,7 +123,7 @@ def _files(
         answer = words.answer_of(result)
         del answer["reply_signer"]
         answer["there"] = result.there
-        answer["conflicts"] = [common.path_fields(path) for path in result.conflicts]
+        answer["refused"] = [{**common.path_fields(path), "reason": reason} for path, reason in result.refused]
         answer["skipped"] = [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped]
         common.emit(answer)
     words.tell(result, target)
@@ -139,7 +139,7 @@ def _tell_files(result: Files) -> None:
         common.say(f"{len(result.skipped):,} that no bucket can hold are not there:")
         lines = (f"{common.path_text(path)}: {reason}" for path, reason in result.skipped)
         common.say_list(lines, len(result.skipped))
-    _tell_conflicts([common.path_text(path) for path in result.conflicts])
+    _tell_refused([f"{common.path_text(path)}: {reason}" for path, reason in result.refused])
 
 
 def _packs(
@@ -167,7 +167,7 @@ def _packs(
     if out is not None:
         common.say(f"wrote {out}" + (f"; what was there is {kept}" if kept else ""))
     if result.short_groups and not result.failed:
-        return 1 if result.conflicts else 6
+        return 1 if result.refused else 6
     return _code(result, waits=bool(result.missing_drives), otherwise=0)
 
 
@@ -180,7 +180,7 @@ def _answer_of(result: Packs) -> dict[str, Any]:
         "there": result.there,
         "rebuilt_blocks": result.rebuilt_blocks,
         "failed": [{"at": at, "path": path, "reason": why} for at, path, why in result.failed],
-        "conflicts": [{"at": at, "path": path} for at, path in result.conflicts],
+        "refused": [{"at": at, "path": path, "reason": why} for at, path, why in result.refused],
         "missing_drives": result.missing_drives,
         "short_groups": result.short_groups,
         "missing_groups": result.missing_groups,
@@ -203,7 +203,7 @@ def _tell_packs(result: Packs, target: str) -> None:
     if result.failed:
         common.say(f"{common.counted(len(result.failed), 'file')} could not be had; the rest is there and checked:")
         common.say_list((f"{at}/sealift/{path}: {why}" for at, path, why in result.failed), len(result.failed))
-    _tell_conflicts([f"{at}/sealift/{path}" for at, path in result.conflicts])
+    _tell_refused([f"{at}/sealift/{path}: {why}" for at, path, why in result.refused])
     for group in result.short_groups:
         common.say(f"of group {group} too few drives are here to rebuild the others; those that are here are copied")
     if result.missing_drives:
@@ -214,20 +214,20 @@ def _tell_packs(result: Packs, target: str) -> None:
     words.tell_missing(result.missing_groups)
 
 
-def _tell_conflicts(names: list[str]) -> None:
-    if names:
+def _tell_refused(lines: list[str]) -> None:
+    if lines:
+        common.say(f"{common.counted(len(lines), 'file')} the destination did not take:")
+        common.say_list(lines, len(lines))
         common.say(
-            f"{common.counted(len(names), 'file')} stand there already with something else in them, and were left:"
+            "hint: move away what is in the way, or give another place with --to, and run the same command again"
         )
-        common.say_list(names, len(names))
-        common.say("hint: look whose they are; move them away, or give another place with --to, and run it again")
 
 
 def _code(result: Files | Packs, *, waits: bool, otherwise: int) -> int:
     """The exit code: what asks for most is what is told; with `waits` drives may come that have what cannot be had."""
     if result.failed:
         return 6 if waits else 4
-    if result.conflicts:
+    if result.refused:
         return 1
     if result.missing_groups:
         return 6

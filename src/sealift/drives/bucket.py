@@ -153,6 +153,7 @@ class Bucket:
                         f"{self.mount}: there are objects in {self.shown} whose names are no paths"
                     ) from None
             else:
+                client.seen = True
                 if found is None:
                     return
                 yield found
@@ -180,10 +181,13 @@ class Bucket:
         """Size, ETag and time of an object; None when there is none. DriveFault, also when there is no bucket."""
         client = self.client
         found, trouble = self._answered(client.native.head, client.store, name)
+        if trouble is not None and trouble.code == errno.ENOENT and client.seen:
+            return None
         if trouble is not None and trouble.code in {errno.ENOENT, errno.EACCES}:
             # a HEAD is answered without words: what is missing, or is not allowed, only GET says
             found, trouble = self._answered(lambda: client.native.get(client.store, name).meta)
         if trouble is None:
+            client.seen = True
             return dict(found)
         if trouble.code == errno.ENOENT:
             return None

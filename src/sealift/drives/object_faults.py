@@ -47,6 +47,7 @@ _BY_CODE = {
     "ExpiredToken": Trouble(errno.EACCES, "the session's keys have expired", "get new ones, and run it again"),
     "InvalidAccessKeyId": Trouble(errno.EACCES, "the store does not know this access key", _KEYS),
     "InvalidObjectState": Trouble(errno.EIO, "the object is archived", "have it restored by the store first"),
+    "InvalidPart": Trouble(errno.EBADMSG, "the store has lost what was sent", _AGAIN),
     "InvalidRange": REPLACED,
     "InvalidToken": Trouble(errno.EACCES, "the store does not take this session token", _KEYS),
     "InvalidURI": Trouble(errno.ENAMETOOLONG, "the store takes no such name", "give the file another name"),

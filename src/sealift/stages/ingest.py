@@ -39,7 +39,7 @@ from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_plan import card_of
 from sealift.stages.unpack_notes import Notes
-from sealift.stages.unpack_objects import ObjectNotes, is_one, told
+from sealift.stages.unpack_objects import MANY, OTHER, ObjectNotes, is_one, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ class Unit(NamedTuple):
 
 
 class Copied(NamedTuple):
-    """What came of a pack: written, there already, another one there that was left, or None: it cannot be had."""
+    """What came of a pack: written, there already, `other`: not taken by the destination, None: it cannot be had."""
 
     put: Put | None
     size: int = 0  # bytes
@@ -111,7 +111,7 @@ class Result:
     there: int = 0  # and those of them that were there before
     rebuilt_blocks: int = 0
     failed: list[tuple[str, str, str]] = field(default_factory=list)  # location, file, why it cannot be had
-    conflicts: list[tuple[str, str]] = field(default_factory=list)  # location and file, which holds something else
+    refused: list[tuple[str, str, str]] = field(default_factory=list)  # the same: why the destination did not take it
     missing_drives: list[str] = field(default_factory=list)  # of the groups that are here
     short_groups: list[int] = field(default_factory=list)  # of which too few drives are here to rebuild the others
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
@@ -136,12 +136,12 @@ def copy_pack(
         size = drive.size(name)
         if size is not None:
             same = size == record.length and _digest(drive, name) == record.blake3
-            return Copied("there", record.length) if same else Copied("other")
+            return Copied("there", record.length) if same else Copied("other", why=OTHER)
         part = drive.create(name, direct=True)
     except (FormatError, DriveFault) as error:
         if not is_in_the_way(error):
             raise
-        return Copied("other")
+        return Copied("other", why=OTHER)
     buffer = aligned_buffer(CHUNK)
     try:
         for at in range(0, record.length, CHUNK):
@@ -236,7 +236,7 @@ def _look(options: Options) -> Survey:
 
 def _end(result: Result, found: Survey, notes: Notes | ObjectNotes) -> None:
     """Note the groups that are there as a whole; without open ends nothing of the notes stays."""
-    whole = not (result.failed or result.conflicts)
+    whole = not (result.failed or result.refused)
     if whole:
         notes.groups_done([g.group for g in found.groups if g.trusted and g.group not in result.short_groups])
     result.missing_groups = [each for each in result.missing_groups if not notes.has_group(each["group"])]
@@ -281,7 +281,7 @@ class _Run:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._bytes: Counter[str] = Counter()  # by location
-        self._total = 0
+        self._total = self._faults = 0
 
     def close(self) -> None:
         """Give up locks and close files."""
@@ -395,9 +395,11 @@ class _Run:
         except FormatError as error:  # the record of the pack, on every drive
             return Copied(None, why=str(error))
         except DriveFault as error:
-            if not is_one(error):
+            with self._lock:
+                self._faults += 1
+            if not is_one(error) or self._faults >= MANY:
                 raise
-            return Copied(None, why=str(error))
+            return Copied("other", why=str(error))
 
     def _tell(self, location: str, size: int) -> None:
         with self._lock:
@@ -414,7 +416,7 @@ class _Run:
         if copied.put is None:
             result.failed.append((target.location, name, copied.why))
         elif copied.put == "other":
-            result.conflicts.append((target.location, name))
+            result.refused.append((target.location, name, copied.why))
         else:
             result.packs += 1
             result.size += copied.size
@@ -434,7 +436,7 @@ class _Run:
                 size = -1
             if size is not None:
                 if not files.is_good(target.drive, slot, name, target.note):
-                    self._result.conflicts.append((target.location, name))
+                    self._result.refused.append((target.location, name, OTHER))
                 continue
             if files.write(target.drive, slot, name, target.note) is None:
                 self._result.failed.append((target.location, name, "no drive here has it whole"))

@@ -83,7 +83,7 @@ class Result:
     failed: list[tuple[bytes, str]] = field(default_factory=list)
     changed: list[bytes] = field(default_factory=list)
     there: int = 0  # of the files those that a bucket held already, with these bytes
-    conflicts: list[bytes] = field(default_factory=list)  # objects that hold others, and were left
+    refused: list[tuple[bytes, str]] = field(default_factory=list)  # what a bucket did not take, and why
     skipped: list[tuple[bytes, str]] = field(default_factory=list)  # what a bucket cannot hold, and why
     missing_drives: list[str] = field(default_factory=list)  # of the groups that are here
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
@@ -130,7 +130,7 @@ def unpack(options: Options, events: Events) -> Result:
             else:
                 _finish(options, shipment, result, notes, aliases)
             result.rebuilt_blocks += shipment.rebuilt_blocks
-            whole = not (result.failed or result.conflicts)
+            whole = not (result.failed or result.refused)
             if whole:
                 notes.groups_done(list(shipment.groups))
                 result.missing_groups = [each for each in result.missing_groups if not notes.has_group(each["group"])]
@@ -200,7 +200,7 @@ def _restore_packs(
                 done = future.result()
                 result.rebuilt_blocks += done.rebuilt
                 _add(result, done)
-                if not (done.failed or done.conflicts):
+                if not (done.failed or done.refused):
                     notes.note(job.name)
                 events.progress(result.files, result.size, total)
 
@@ -263,7 +263,7 @@ def _add(result: Result, done: Done) -> None:
     result.failed += done.failed
     result.changed += done.changed
     result.there += done.there
-    result.conflicts += done.conflicts
+    result.refused += done.refused
     result.skipped += done.skipped
 
 
@@ -435,10 +435,10 @@ def _finish_objects(options: Options, shipment: Shipment, result: Result, notes:
     for group in shipment.groups.values():
         for row in rows_of(group, options.patterns, SYMLINK):
             result.skipped.append((row.path, "a symbolic link, and there are none in a bucket"))
-    named = {path for path, _ in (*result.failed, *result.skipped)} | set(result.conflicts)
+    named = {path for path, _ in (*result.failed, *result.skipped, *result.refused)}
     for path in notes.unlisted(shipment, options.patterns, events.notice):
         if path not in named:
-            result.failed.append((path, "it was written, and the store does not list it in its length"))
+            result.refused.append((path, "it was written, and the store does not list it in its length"))
 
 
 def _deepest_first(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -51,7 +51,7 @@ class Done:
     changed: list[bytes] = field(default_factory=list)
     faults: int = 0  # of the target, at single files
     there: int = 0  # of the files those that were there already, with these bytes
-    conflicts: list[bytes] = field(default_factory=list)  # with others, which were left
+    refused: list[tuple[bytes, str]] = field(default_factory=list)  # what the target did not take, and why
     skipped: list[tuple[bytes, str]] = field(default_factory=list)  # what the target cannot hold, and why
 
 

@@ -50,13 +50,14 @@ if TYPE_CHECKING:
     from sealift.stages.unpack_jobs import Job
 
 NOTE = ".sealift-ingest-"
+OTHER = "something else stands there, and was left"
 REQUESTS = 16  # small objects that one worker has on their way
 QUEUE = 64 << 20  # bytes of them
 _BEGUN, _PROBE = "begun", "probe"
 _LAST_PATIENCE = 5.0  # seconds, when a run ends before its time
 _KEY = 1024  # bytes of an object's name, with the prefix
 _ONE = {errno.EFBIG, errno.ENAMETOOLONG, errno.EBADMSG, errno.EIO}  # what may be one object's, and not the store's
-_MANY = 8  # such faults in one job are the store's all the same
+MANY = 8  # such faults, in one job or among packs, are the store's all the same
 _ZEROS = memoryview(bytes(1 << 20))
 
 
@@ -164,7 +165,7 @@ class ObjectTarget:
     @staticmethod
     def _count(done: Done, file: _Whole, put: Put) -> None:
         if put == "other":
-            done.conflicts.append(file.path)
+            done.refused.append((file.path, OTHER))
             return
         done.files += 1
         done.size += 0 if file.again else file.size
@@ -176,9 +177,9 @@ class ObjectTarget:
     def _judge(done: Done, path: bytes, error: DriveFault) -> None:
         """A fault of the store ends the run, unless it is this object's alone."""
         done.faults += 1
-        if not is_one(error) or done.faults == _MANY:
+        if not is_one(error) or done.faults == MANY:
             raise error
-        done.failed.append((path, str(error)))
+        done.refused.append((path, str(error)))
 
     def _file(self, shipment: Shipment, job: Job, row: Row) -> _Whole:
         key = key_of(row.path, self.bucket.root)
@@ -193,7 +194,9 @@ class ObjectTarget:
         last = rows[-1]
         changed = bool(last.flags & CHANGED)
         digest = last.file_blake3 if len(rows) > 1 else last.blake3
-        pieces = _checked(_segments(shipment, number, rows), b"" if changed or len(rows) == 1 else digest)
+        pieces = _segments(shipment, number, rows)
+        if len(rows) > 1 and not changed:
+            pieces = _checked(pieces, digest)
         return _Whole(row.path, key, size, digest, changed, row.kind == HARDLINK, pieces)
 
     def _upload(self, file: _Whole) -> Put:
@@ -253,12 +256,12 @@ def _zeros(count: int) -> Iterator[memoryview]:
 
 
 def _checked(pieces: Iterable[memoryview], digest: bytes) -> Iterator[memoryview]:
-    """The same pieces; SealiftError behind the last one where they do not hash to `digest`, if there is one."""
+    """The same pieces; SealiftError behind the last one where they do not hash to `digest`."""
     hasher = blake3()
     for piece in pieces:
         hasher.update(piece)
         yield piece
-    if digest and hasher.digest() != digest:
+    if hasher.digest() != digest:
         raise SealiftError("its contents do not match the signed index")
 
 

@@ -16,6 +16,7 @@ import os
 import shutil
 import statistics
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -129,15 +130,20 @@ def empty(bucket: str) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="a folder; a tmpfs leaves the disk out")
+    parser.add_argument("--work", type=Path, help="a folder, else a temporary one; a tmpfs leaves the disk out")
     parser.add_argument("--only", action="append", choices=("packs", "large", "small"))
     parser.add_argument("--mib", type=int, default=512, help="of large files; of small ones an eighth")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="everything once, tiny")
     given = parser.parse_args()
     size, rounds = (4 * MIB, 1) if given.smoke else (given.mib * MIB, given.rounds)
-    work = given.work / "bench-ingest"
-    work.mkdir(parents=True)
+    missing = [tool for tool in radosgw.TOOLS if shutil.which(tool) is None]
+    if missing:
+        print(f"left out: {', '.join(missing)} not installed")
+        raise SystemExit(0 if given.smoke else 1)
+    if given.work is not None:
+        given.work.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="sealift-bench-", dir=given.work))
     try:
         with radosgw.shared(work / "s3") as store:
             os.environ.update(store.environment)

@@ -203,7 +203,7 @@ def test_what_somebody_else_has_there_is_named_and_left(origin, tmp_path):
         ("g0s1", f"packs/0000/{origin.packs(origin.mounts[1])[0].name}"),
         ("g0s1", mf.SUMS),
     }
-    assert "were left" in said
+    assert "and was left" in said
     assert answer["there"] == 1
     assert not any(pack.read_bytes())
     assert small.read_bytes() == b"mine"
@@ -328,6 +328,7 @@ def test_into_a_bucket_from_damaged_drives(origin, damaged, bucket, s3, tmp_path
     assert ingests.stamps(to) == before
 
 
+@pytest.mark.long
 def test_killed_again_and_again_it_goes_on(origin, bucket, s3, tmp_path):
     to, rng, killed = f"s3://{bucket}/d", random.Random(5), 0
     options = ingest.Options(origin.mounts, to, AllowedSigners.parse(origin.allowed), None)

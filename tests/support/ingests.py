@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,9 @@ def objects(location: str, *, notes: bool = False) -> dict[str, bytes]:
     """Every object beneath s3://BUCKET/PREFIX: name to what is in it; ingest's own notes only if asked for."""
     bucket = Bucket(location, patience=10)
     names = [each["path"] for page in bucket.objects() for each in page]
-    return {name: bucket.get(name, 1 << 32) or b"" for name in names if notes or not name.startswith(".sealift-")}
+    names = [name for name in names if notes or not name.startswith(".sealift-")]
+    with ThreadPoolExecutor(16) as pool:
+        return dict(zip(names, pool.map(lambda name: bucket.get(name, 1 << 32) or b"", names), strict=True))
 
 
 def stamps(location: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from sealift.stages.spawned import QuietSpawn
 from sealift.stages.undisturbed import undisturbed
 from sealift.stages.unpack_jobs import Aliases, Done, Job, find_aliases, in_order, jobs_of, rows_of, select
 from sealift.stages.unpack_notes import NOTE, Notes, There
-from sealift.stages.unpack_objects import Listed, ObjectNotes, ObjectTarget, told
+from sealift.stages.unpack_objects import WORKERS, Listed, ObjectNotes, ObjectTarget, told
 from sealift.stages.unpack_target import Target, UnsafeError
 
 if TYPE_CHECKING:
@@ -180,6 +180,8 @@ def _restore_packs(
     aliases: Aliases,
 ) -> None:
     workers = options.workers or len(os.sched_getaffinity(0))
+    if isinstance(notes, ObjectNotes):
+        workers = min(workers, WORKERS)
     pool = ProcessPoolExecutor(
         workers, mp_context=QuietSpawn(), initializer=_begin_worker, initargs=(options, os.getpid())
     )

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
 NOTE = ".sealift-ingest-"
 OTHER = "something else stands there, and was left"
-REQUESTS = 16  # small objects that one worker has on their way
+WORKERS = 16  # at most: a store has other users, too
+REQUESTS = 32  # small objects that one worker has on their way
 QUEUE = 64 << 20  # bytes of them
 _BEGUN, _PROBE = "begun", "probe"
 _LAST_PATIENCE = 5.0  # seconds, when a run ends before its time

@@ -176,11 +176,39 @@ def test_killed_again_and_again_it_goes_on_and_no_upload_is_left(origin, bucket,
     assert s3.uploads(bucket) == 1, "somebody else's stays, and ours does not"
 
 
+def test_interrupted_it_leaves_no_upload(origin, bucket, s3, inline, monkeypatch):
+    def stop(_part):
+        assert s3.uploads(bucket) == 1
+        raise KeyboardInterrupt
+
+    to = f"s3://{bucket}/x"
+    with monkeypatch.context() as patch:
+        patch.setattr(buckets.ObjectPartFile, "publish", stop)
+        patch.setattr(buckets.ObjectPartFile, "abandon", lambda _part: None)  # as in a worker that is ended
+        with pytest.raises(KeyboardInterrupt):
+            ingest(origin, to)
+    unpacking._worker = None
+    assert s3.uploads(bucket) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(buckets.ObjectPartFile, "publish", stop)
+        patch.setattr(buckets.ObjectPartFile, "abandon", lambda _part: None)
+        patch.setattr(unpack_objects.uploads, "keys_of_environment", lambda: None)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(origin, to)
+        unpacking._worker = None
+        patch.undo()
+        patch.setattr(unpack_objects.uploads, "keys_of_environment", lambda: None)
+        said = []
+        assert ingest(origin, to, said=said).failed == []
+        assert any("1 uploads in parts that a stopped run began are left" in text for text in said)
+    assert s3.uploads(bucket) == 1
+
+
 class Cut(BaseException):
     """The power goes."""
 
 
-@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 45), min_size=1, max_size=3), gone=st.randoms(use_true_random=False))
 def test_cut_off_anywhere_it_goes_on_and_the_far_side_is_the_corpus(origin, s3, bucket, inline, cuts, gone):
     """After any request that changes the bucket; and somebody removes some of what was written, meanwhile."""
@@ -216,15 +244,16 @@ def test_cut_off_anywhere_it_goes_on_and_the_far_side_is_the_corpus(origin, s3, 
     assert s3.uploads(to[5:-2]) == 0
 
 
-def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty, inline):
-    kinds = ["500", "reset", "cut-upload", "503"]
+def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty, inline, s3):
+    kinds = ["500", "reset", "cut-upload", "503", "cut"]
     faulty.plan = lambda how, path, number: (
-        kinds[hashlib.md5(path.encode()).digest()[0] % 4] if number == 0 and how in {"PUT", "POST"} else None
+        kinds[hashlib.md5(path.encode()).digest()[0] % 5] if number == 0 and how in {"PUT", "POST"} else None
     )
     result = ingest(origin, f"s3://{bucket}/x")
     faulty.plan = lambda *_: None
     assert (result.failed, result.refused) == ([], [])
     held(origin, f"s3://{bucket}/x")
+    assert s3.uploads(bucket) == 0
 
 
 @pytest.mark.parametrize(("fault", "why"), [("flip-upload", "not what was sent"), ("lose", "does not hold|has lost")])

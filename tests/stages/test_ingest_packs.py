@@ -241,7 +241,7 @@ class Cut(Exception):
     """The power goes."""
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 60), min_size=1, max_size=4), data=st.data())
 def test_cut_off_anywhere_it_goes_on_and_all_drives_are_the_same(origin, tmp_path_factory, cuts, data):
     """After any of the steps that change the destination, and before what follows; other drives may be here then."""
@@ -344,13 +344,14 @@ def test_killed_again_and_again_it_goes_on(origin, bucket, s3, tmp_path):
     assert not [name for name in ingests.objects(to, notes=True) if name.startswith(".sealift")]
 
 
-def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty):
-    kinds = ["500", "reset", "cut-upload", "503"]
-    faulty.plan = lambda how, path, number: kinds[len(path) % 4] if number == 0 and how in {"PUT", "POST"} else None
+def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty, s3):
+    kinds = ["500", "reset", "cut-upload", "503", "cut"]
+    faulty.plan = lambda how, path, number: kinds[len(path) % 5] if number == 0 and how in {"PUT", "POST"} else None
     last = ingests.packs(origin, f"s3://{bucket}/d", origin.mounts[:2])
     assert (last.failed, last.refused) == ([], [])
     faulty.plan = lambda *_: None
     assert whole(origin, last.drives) == ("intact", [])
+    assert s3.uploads(bucket) == 0
 
 
 @pytest.mark.parametrize(

@@ -414,7 +414,7 @@ class ObjectPartFile:
                 client.store,
                 self.name,
                 buffer_size=self._part,
-                max_concurrency=TOGETHER,
+                max_concurrency=max(1, TOGETHER * PART_SIZE // self._part),
                 safe=SAFE_WRITING,
             )
         done = 0

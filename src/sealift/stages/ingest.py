@@ -16,6 +16,7 @@ length. Memory: a copy holds 2 x CHUNK, and an upload that of drives.objects bes
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -29,6 +30,7 @@ from blake3 import blake3
 from msgspec import UNSET
 
 from sealift.drives.base import aligned_buffer, is_in_the_way
+from sealift.drives.bucket import Bucket
 from sealift.drives.locations import is_store, open_to_write, place_of
 from sealift.errors import BadInput, DriveFault, FormatError, Interrupted, Lost, SealInvalid
 from sealift.formats import locations as places
@@ -39,7 +41,7 @@ from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_plan import card_of
 from sealift.stages.unpack_notes import Notes
-from sealift.stages.unpack_objects import MANY, OTHER, ObjectNotes, is_one, told
+from sealift.stages.unpack_objects import MANY, OTHER, TRIES, ObjectNotes, is_one, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -349,8 +351,9 @@ class _Run:
     def _claim(self, target: _Target) -> None:
         """drive.json first: so that nobody takes a half-copied drive for something else."""
         files = SmallFiles(self._found, target.group)
-        if target.drive.size(mf.CARD) is None:
-            files.write(target.drive, target.row.slot, mf.CARD, target.note)
+        with contextlib.suppress(FormatError):  # something else stands there, which is told at the end
+            if target.drive.size(mf.CARD) is None:
+                files.write(target.drive, target.row.slot, mf.CARD, target.note)
 
     # Copying
 
@@ -390,16 +393,27 @@ class _Run:
                 raise _Stopped
             self._tell(target.location, size)
 
-        try:
-            return copy_pack(reader, target.drive, unit.stripe, role, tell)
-        except FormatError as error:  # the record of the pack, on every drive
-            return Copied(None, why=str(error))
-        except DriveFault as error:
-            with self._lock:
-                self._faults += 1
-            if not is_one(error) or self._faults >= MANY:
-                raise
-            return Copied("other", why=str(error))
+        for left in reversed(range(TRIES)):
+            try:
+                return copy_pack(reader, target.drive, unit.stripe, role, tell)
+            except FormatError as error:  # the record of the pack, on every drive
+                return Copied(None, why=str(error))
+            except DriveFault as error:
+                if isinstance(target.drive, Bucket):  # an upload whose answer was lost
+                    target.drive.end_uploads(mf.pack_name(unit.stripe, role, reader.data))
+                if not is_one(error):
+                    raise
+                fault = error
+                self._again(fault, last=not left)
+        return Copied("other", why=str(fault))
+
+    def _again(self, fault: DriveFault, *, last: bool) -> None:
+        """A pack was not taken; when that has happened to MANY, it is the destination that fails."""
+        with self._lock:
+            self._faults += last
+            many = self._faults >= MANY
+        if many:
+            raise fault
 
     def _tell(self, location: str, size: int) -> None:
         with self._lock:

@@ -38,7 +38,7 @@ from sealift.stages.spawned import QuietSpawn
 from sealift.stages.undisturbed import undisturbed
 from sealift.stages.unpack_jobs import Aliases, Done, Job, find_aliases, in_order, jobs_of, rows_of, select
 from sealift.stages.unpack_notes import NOTE, Notes, There
-from sealift.stages.unpack_objects import WORKERS, Listed, ObjectNotes, ObjectTarget, told
+from sealift.stages.unpack_objects import LEFT, WORKERS, Listed, ObjectNotes, ObjectTarget, told
 from sealift.stages.unpack_target import Target, UnsafeError
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ def unpack(options: Options, events: Events) -> Result:
             aliases = {} if store else find_aliases(shipment, options.patterns)
             _restore_packs(options, shipment, notes, result, events, total, aliases)
             if isinstance(notes, ObjectNotes):
+                if notes.left:
+                    events.notice(f"{notes.left} uploads in parts that a stopped run began are left: {LEFT}")
                 _finish_objects(options, shipment, result, notes, events)
             else:
                 _finish(options, shipment, result, notes, aliases)

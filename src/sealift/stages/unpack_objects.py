@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from sealift.stages.unpack_jobs import Job
 
 NOTE = ".sealift-ingest-"
+LEFT = "ending them takes keys from the environment (AWS_ACCESS_KEY_ID), or a lifecycle rule of the bucket"
 OTHER = "something else stands there, and was left"
 WORKERS = 16  # at most: a store has other users, too
 REQUESTS = 32  # small objects that one worker has on their way
@@ -58,6 +59,7 @@ _BEGUN, _PROBE = "begun", "probe"
 _LAST_PATIENCE = 5.0  # seconds, when a run ends before its time
 _KEY = 1024  # bytes of an object's name, with the prefix
 _ONE = {errno.EFBIG, errno.ENAMETOOLONG, errno.EBADMSG, errno.EIO}  # what may be one object's, and not the store's
+TRIES = 3  # of an upload in parts
 MANY = 8  # such faults, in one job or among packs, are the store's all the same
 _ZEROS = memoryview(bytes(1 << 20))
 
@@ -75,7 +77,7 @@ class _Whole(NamedTuple):
     blake3: bytes
     changed: bool
     again: bool  # another name of a file that is counted
-    pieces: Iterator[memoryview]
+    pieces: Callable[[], Iterator[memoryview]]
 
 
 def key_of(path: bytes, prefix: str) -> str:
@@ -138,7 +140,7 @@ class ObjectTarget:
                 if file.size > PART_SIZE:
                     self._count(done, file, self._upload(file))
                     continue
-                data = b"".join(map(bytes, file.pieces))
+                data = b"".join(map(bytes, file.pieces()))
             except _Skip as error:
                 done.skipped.append((row.path, str(error)))
             except DriveFault as error:
@@ -195,9 +197,11 @@ class ObjectTarget:
         last = rows[-1]
         changed = bool(last.flags & CHANGED)
         digest = last.file_blake3 if len(rows) > 1 else last.blake3
-        pieces = _segments(shipment, number, rows)
-        if len(rows) > 1 and not changed:
-            pieces = _checked(pieces, digest)
+
+        def pieces() -> Iterator[memoryview]:
+            found = _segments(shipment, number, rows)
+            return _checked(found, digest) if len(rows) > 1 and not changed else found
+
         return _Whole(row.path, key, size, digest, changed, row.kind == HARDLINK, pieces)
 
     def _upload(self, file: _Whole) -> Put:
@@ -210,18 +214,28 @@ class ObjectTarget:
             return "there" if _digest(ObjectReadFile(bucket, file.key, meta)) == file.blake3 else "other"
         begun = f"{self._place}/{_BEGUN}/{blake3(file.path).hexdigest(16)}"
         bucket.put_new(begun, file.key.encode())
+        for left in reversed(range(TRIES)):
+            try:
+                self._send(file)
+                break
+            except DriveFault as error:
+                bucket.end_uploads(file.key)  # one whose answer was lost, too
+                if not left or not is_one(error):
+                    raise
+        bucket.delete(begun)
+        return "written"
+
+    def _send(self, file: _Whole) -> None:
         step = -(-file.size // (MAX_PARTS - 1))
-        part = ObjectPartFile(bucket, file.key, max(PART_SIZE, -(-step // (1 << 20)) << 20))
+        part = ObjectPartFile(self.bucket, file.key, max(PART_SIZE, -(-step // (1 << 20)) << 20))
         try:
             at = 0
-            for piece in file.pieces:
+            for piece in file.pieces():
                 part.write_at(at, [piece])
                 at += len(piece)
             part.publish()
         finally:
             part.abandon()  # which does nothing to what was published
-        bucket.delete(begun)
-        return "written"
 
 
 def _segments(shipment: Shipment, number: int, rows: Sequence[Row]) -> Iterator[memoryview]:
@@ -280,7 +294,8 @@ def _digest(file: ObjectReadFile) -> bytes:
 class ObjectNotes:
     """Which jobs are done, as small objects; a lock on the prefix keeps a second ingest of this host out.
 
-    Opening it ends the uploads that a killed run began. `folder` is for what is sorted, on this host.
+    Opening it ends the uploads that a killed run began, but for `left` of them, where keys are not in the environment.
+    `folder` is for what is sorted, on this host.
     """
 
     def __init__(self, target: str, shipment: str, patterns: Sequence[str], note: str = NOTE) -> None:
@@ -320,10 +335,10 @@ class ObjectNotes:
 
     def _end_uploads(self, bucket: Bucket | None = None) -> None:
         """End what was begun and not finished here, where the keys of the environment allow it."""
-        if uploads.keys_of_environment() is None:
-            return
         bucket = bucket or self.bucket
-        for name in list(self._names(bucket, f"/{_BEGUN}")):
+        begun = list(self._names(bucket, f"/{_BEGUN}"))
+        self.left = len(begun) if uploads.keys_of_environment() is None else 0
+        for name in [] if self.left else begun:
             key = bucket.get(name, _KEY)
             if key:
                 bucket.end_uploads(key.decode(errors="replace"))
@@ -409,7 +424,7 @@ class Listed:
         packs = frozenset(
             (int(parts[0]), int(parts[1]), int(parts[2]))
             for parts in (name.split() for name in notes.done)
-            if len(parts) == 4 and all(part.isdigit() for part in parts)
+            if len(parts) == 4 and all(part.isdecimal() for part in parts)
         )
         self._gone = set(notes.unlisted(shipment, patterns, notice, packs)) if packs else set()
         self._prefix = notes.bucket.root

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parents[1] / "trade"))  # cases of the papers, beside their tests
 
 import erasures
+import filled
 import paper_cases as cases
 import screening_cases
 from custody_cases import PEOPLE, SERIALS, item, side, under_way
@@ -31,7 +32,7 @@ from sealift.trade import certificate, receipt, screening, sheets, template, typ
 FULL = cases.full()
 SIGNERS = (
     f'officer@example.com namespaces="sealift-release" {OFFICER.public_key.line}\n'
-    f'origin@example.com namespaces="sealift" {cases.AUTHOR.public_key.line}\n'
+    f'origin@example.com namespaces="sealift,sealift-declaration" {cases.AUTHOR.public_key.line}\n'
 )
 ALLOWED = ("--allowed-signers", "signers")
 
@@ -127,6 +128,19 @@ def test_the_verdict_is_by_the_rules_of_the_release_or_there_is_none(folder):
     (folder / "rules.toml").write_bytes(rules.raw.replace(b'question = "', b'question = "Really: ', 1))
     with pytest.raises(Refused, match="released by other rules"):
         run("d.toml", "--to", "out", *ALLOWED, "--rules", "rules.toml")
+
+
+def test_a_released_shipment_whose_records_are_elsewhere_has_no_verdict_and_says_why(folder):
+    """It is released, so that nothing is a draft; and nothing says again that the gate was open, or is closed."""
+    signed = filled.released(FULL, OFFICER, cases.AUTHOR, cases.NOW, screening=b"{}", keys=b"{}")
+    pair(folder / "d.release.json", signed.data, signed.signature)
+    done = json.loads(run("d.toml", "--to", "out", *ALLOWED, "--json").stdout)
+    text = said(folder, "red-flags-and-release")
+    why = f"the screening that the release binds (BLAKE3 {signed.record.screening.blake3}) is not beside it"
+    assert f"The rules were not evaluated for this paper: {why}." in " ".join(text.split())
+    assert "gate is closed" not in text
+    assert sheets.DRAFT not in text
+    assert why in str(done["left_out"])
 
 
 def test_a_release_of_other_bytes_makes_no_paper(folder):

@@ -60,7 +60,7 @@ class Desk:
 
     def release(self):
         parsed = declarations.parse(self.declaration.read_bytes(), draft=False)
-        signed = filled.released(parsed, Signer.open(self.who.officer), datetime.now(UTC))
+        signed = filled.released(parsed, Signer.open(self.who.officer), Signer.open(self.who.author), datetime.now(UTC))
         write_pair(releases.path_beside(str(self.declaration)), signed.data, signed.signature)
 
     def pack(self, *more, mounts=None, state="state"):

@@ -120,6 +120,7 @@ def _origin(folder, ask):
     ask("labels", "labels shipment.toml --declaration planned.toml --out labels.pdf")
     ask("declare --check", "declare --check form.toml", 1)
     ask("declare --check", "declare --check declaration.toml")
+    ask("declare --check", "declare --check declaration.toml --sign-with dana_key")
     ask("release --check", "release --check declaration.toml", 5)
     _screened(folder, ask)
     _proved(folder, ask)
@@ -144,7 +145,7 @@ def _origin(folder, ask):
 
 def _screened(folder, ask):
     """A list in which the consignee is, a control character in one of its names; decided, signed twice, made again."""
-    people = [screening_lists.One("1", ("Petrel Compute (fictional)", "Pet\vrel"), "organisation", "PT")]
+    people = [screening_lists.One("1", ("Petrel Compute", "Pet\vrel"), "organisation", "PT")]
     (folder / "csl.csv").write_bytes(screening_lists.csl_csv(people))
     (folder / "screeners").write_text(
         "".join(
@@ -179,13 +180,17 @@ def _ruled(folder, ask):
     text = declaration.read_text()
     assert flag in text
     declaration.write_text(text.replace(flag, flag.replace("no", "yes") + looked))
+    ask("declare --check", "declare --check declaration.toml --sign-with dana_key")
     ask("release --check", "release --check declaration.toml --rules rules.toml --list csl.csv")
 
 
 def _proved(folder, ask):
     """A key that is challenged twice, answered rightly and wrongly, and accepted as the only one."""
     (folder / "recorders").write_text(
-        f'dana@kittiwake.example namespaces="sealift-keys" {(folder / "dana_key.pub").read_text()}'
+        "".join(
+            f'{who}@kittiwake.example namespaces="sealift-keys" {(folder / f"{who}_key.pub").read_text()}'
+            for who in ("dana", "olu")
+        )
     )
     ask("keys check", "keys check declaration.toml --allowed-signers recorders", 5)
     sign = '--sign-with dana_key --by "Dana Engineer" --allowed-signers recorders'
@@ -196,7 +201,8 @@ def _proved(folder, ask):
     sample = min((folder / "outbox").glob("*.age")).name
     ask("keys answer", f"keys answer outbox/{sample} --identity identity.txt --out answer.json")
     ask("keys check", f"keys check declaration.toml --answer answer.json {sign}", 5)
-    ask("keys check", f"keys check declaration.toml --answer answer.json --waive-second because {sign}", 5)
+    olu = '--sign-with olu_key --by "Olu Officer" --allowed-signers recorders'
+    ask("keys check", f"keys check declaration.toml --answer answer.json --waive-second because {olu}", 5)
     wrong = "2222-2222-2222-2222-2222-" + check_letters()
     ask("keys check", f"keys check declaration.toml --spoken {wrong} {sign}", 5)
     ask("keys check", "keys check declaration.toml --allowed-signers recorders")
@@ -224,7 +230,7 @@ def _custody(folder, ask):
         )
         for side, name in sides.items():
             how = f'paper_photo = "{photos[name]}"' if name in photos else f'key = "{keys[name]}"'
-            text += f'[{side}]\nname = "{name}"\norg = "x"\nid_kind = "passport"\n{how}\n'
+            text += f'[{side}]\nname = "{name}"\norg = "Petrel Compute"\nid_kind = "passport"\n{how}\n'
         before, checked = ("", "no_seal") if event_type == "seal" else (seal, "intact")
         text += (
             f'[[items]]\nserials = ["EXAMPLE-1", "EXAMPLE-2"]\nseal_before = "{before}"\nseal_after = "{seal}"\n'

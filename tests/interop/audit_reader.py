@@ -26,7 +26,7 @@ TIMES = {"release": "released_at", "seal": "sealed_at", "custody-event": "at_utc
 TOP = re.compile(r"OPEN-ME\.txt|audit\.json(\.sig)?|B3SUMS|signers|papers/[A-Za-z0-9][A-Za-z0-9._-]*")
 BENEATH = re.compile(
     r"shipments/[A-Za-z0-9][A-Za-z0-9._-]{2,63}/"
-    r"(declaration(\.r\d+)?\.toml|rules\.\d+\.toml"
+    r"(declaration(\.r\d+)?\.toml|declaration\.r\d+\.toml\.sig|rules\.\d+\.toml"
     r"|(screening|keys|release|manifest|receipt|source-release|certificate)\.\d+\.json(\.sig)?"
     r"|screening\.\d+\.json\.second\.sig|certificate\.\d+\.log\.jsonl"
     r"|seal\.\d+/(seal\.json|seal\.json\.sig|declaration\.toml|release\.json|release\.json\.sig)"
@@ -256,8 +256,13 @@ class Reader:
             return
         author = declarations[of]["author"]
         same = " ".join(record["officer"].casefold().split()) == " ".join(author["name"].casefold().split())
-        if self.keys[path] == self.fingerprint(author["public_key"]) or same:
+        writer = self.fingerprint(author["public_key"])
+        if self.keys[path] == writer or same:
             fault(path, "released by the author")
+        if self.signed(of, f"{of}.sig", "sealift-declaration", record["released_at"]) != writer:
+            fault(f"{of}.sig", "not by the author whom the declaration names")
+        if self.files.get(f"{of}.sig") != record["author_signature"].encode():
+            fault(f"{of}.sig", "not the one that was released")
         at, rules = when(record["released_at"]), found["rules"][rules]
         screening = self.bound(path, record["screening"], found.get("screening", {}), "screening")
         if screening is not None:
@@ -327,7 +332,11 @@ class Reader:
                 good.add(self.signed(path, each, "sealift-custody", event["at_utc"]))
             if keys - good:
                 fault(path, "a side has not signed it")
-            if event["event_type"] in {"handover", "load"} and event["at_utc"] < released:
+            goes = event["event_type"] == "load" or (
+                event["released_by"] != event["received_by"]
+                and event["event_type"] not in {"seal", "verify", "discrepancy"}
+            )
+            if goes and event["at_utc"] < released:
                 fault(path, "handed over before it was released")
 
     def receipt(self, path, record, found):

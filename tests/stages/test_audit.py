@@ -260,7 +260,7 @@ def test_a_file_taken_out_put_in_or_exchanged_is_named(voyage, files):
 def test_an_older_record_in_the_place_of_a_newer_is_named(voyage, files, tmp_path, old, new):
     """With its own signature, so that all signatures hold; and by who signs the index, so that all digests do."""
     replayed = files | {AT + old: files[AT + new]}
-    if f"{AT}{new}.sig" in files:
+    if {f"{AT}{new}.sig", f"{AT}{old}.sig"} <= set(files):
         replayed[f"{AT}{old}.sig"] = files[f"{AT}{new}.sig"]
     assert AT + old in named(verify(voyage, replayed), "wrong")
     replayed = again(voyage, replayed)
@@ -339,7 +339,7 @@ def test_drives_handed_over_before_the_release_are_named(voyage, files):
     for number in (1, 2):
         path = f"{AT}release.{number}.json"
         late = resigned(voyage, late, path, "officer", released_at=voyage.text(hours=47 + number))
-    found = [each for each in verify(voyage, late).findings if "handed over" in each.text]
+    found = [each for each in verify(voyage, late).findings if "released later" in each.text]
     assert len(found) == 1
     assert "/custody/" in found[0].file
 
@@ -354,6 +354,18 @@ def test_a_release_by_the_author_is_named(voyage, files, tmp_path):
     assert "may be the author's name" in sentences(verify(voyage, renamed), f"{AT}release.1.json")
     (tmp_path / "signers").write_bytes(signers)
     assert f"{AT}release.1.json" in read_by_other(tmp_path / "signers", changed, tmp_path)[1]
+
+
+def test_a_signature_of_another_author_is_named_by_both_readers(voyage, files, tmp_path):
+    path = f"{AT}declaration.r1.toml"
+    other = audits.person("sam").sign(files[path], releases.AUTHOR_NAMESPACE)
+    put = again(voyage, files | {f"{path}.sig": other})
+    assert "no release here has exactly this signature" in sentences(verify(voyage, put), f"{path}.sig")
+    assert f"{path}.sig" in read_by_other(voyage.signers, put, tmp_path)[1]
+    of = f"{AT}release.1.json"
+    said = resigned(voyage, files | {f"{path}.sig": other}, of, "officer", author_signature=other.decode())
+    assert "the author's signature of the declaration" in sentences(verify(voyage, said), of)
+    assert f"{path}.sig" in read_by_other(voyage.signers, said, tmp_path)[1]
 
 
 def test_a_gate_that_was_not_open_is_named(voyage, files):
@@ -440,12 +452,14 @@ def test_erased_while_a_revision_that_was_released_stated_a_hold_is_named(voyage
     held = before.replace(b'legal_hold = "none"', b'legal_hold = "Court of Lisbon, order 12"')
     held = held.replace(b"revision = 2", b"revision = 3")
     held = re.sub(rb'supersedes = "[0-9a-f]{64}"', b'supersedes = "' + trade.digest(before).encode() + b'"', held)
+    author = audits.person("author").sign(held, releases.AUTHOR_NAMESPACE)
     record = msgspec.structs.replace(
         releases.decode(files[f"{AT}release.2.json"]), revision=3, released_at=voyage.text(hours=150),
+        author_signature=author.decode(),
         declaration=releases.DeclarationBytes(bytes=len(held), blake3=trade.digest(held)),
     )  # fmt: skip
     data = canonical.encode(record)
-    more = {f"{AT}declaration.r3.toml": held, f"{AT}release.3.json": data,
+    more = {f"{AT}declaration.r3.toml": held, f"{AT}declaration.r3.toml.sig": author, f"{AT}release.3.json": data,
             f"{AT}release.3.json.sig": audits.person("officer").sign(data, releases.NAMESPACE)}  # fmt: skip
     verified = verify(voyage, again(voyage, files | more))
     assert "legal hold, in revision 3: Court of Lisbon" in sentences(verified, f"{AT}certificate.1.json")

@@ -101,7 +101,8 @@ class Yard:
     def release(self, key="officer", officer="O. Fficer"):
         with open(self.declaration, "rb") as file:
             parsed = d.parse(file.read(), draft=False)
-        signed = filled.released(parsed, Signer.open(self.keys[key][0]), datetime.now(UTC), officer=officer)
+        keys = (Signer.open(self.keys[each][0]) for each in (key, "author"))
+        signed = filled.released(parsed, *keys, datetime.now(UTC), officer=officer)
         write_pair(releases.path_beside(self.declaration), signed.data, signed.signature)
 
     def seal(self, *mounts, key="origin", states=None, **more):
@@ -256,7 +257,8 @@ def test_no_seal_with_the_authors_release(yard):
         parsed = d.parse(file.read(), draft=False)
     forged = filled.released(
         d.parse(declare(yard.keys | {"author": yard.keys["stranger"]}, yard.serials), draft=False),
-        Signer.open(yard.keys["author"][0]), datetime.now(UTC), officer="Somebody Else",
+        Signer.open(yard.keys["author"][0]), Signer.open(yard.keys["stranger"][0]), datetime.now(UTC),
+        officer="Somebody Else",
     ).record  # fmt: skip
     record = replace(forged, declaration=releases.DeclarationBytes(bytes=len(parsed.raw), blake3=parsed.digest))
     data = canonical.encode(record)

@@ -46,6 +46,9 @@ def released(declaration, key, **changes):
     record = msgspec.structs.replace(
         release.decode(FLEET.seal_files[RELEASE]),
         declaration=release.DeclarationBytes(bytes=len(declaration), blake3=fleets.ref(declaration).blake3),
+        author_signature=sshsig.sign_ed25519(
+            declaration, fleets.key(FLEET.seed, "author"), "sealift-declaration"
+        ).decode(),
         **changes,
     )
     data = canonical.encode(record)
@@ -119,6 +122,9 @@ def test_rule_6_released_by_an_allowed_signer_who_is_not_the_author():
     both = FLEET.allowed_bytes + f"another@example.com {sshsig.public_key_of(author).line}\n".encode()
     with pytest.raises(Refused, match="author"):
         open_seal(sealed(FLEET.seal_files | released(declaration, author)), AllowedSigners.parse(both))
+    unknown = FLEET.allowed_bytes[: FLEET.allowed_bytes.index(b"author@")]
+    with pytest.raises(SignatureInvalid, match="the author's signature"):
+        open_seal(FLEET.seal_files, AllowedSigners.parse(unknown))
     other = released(declaration, FLEET.officer)
     changed = declaration.replace(b"1 Example Road", b"2 Example Road")
     with pytest.raises(Refused, match="not of this declaration"):
@@ -126,7 +132,9 @@ def test_rule_6_released_by_an_allowed_signer_who_is_not_the_author():
 
 
 def test_rule_7_another_key_released_than_sealed():
-    one = AllowedSigners.parse(f"origin@example.com {sshsig.public_key_of(FLEET.signing).line}\n".encode())
+    author = sshsig.public_key_of(fleets.key(FLEET.seed, "author")).line
+    lines = f"origin@example.com {sshsig.public_key_of(FLEET.signing).line}\nauthor@example.com {author}\n"
+    one = AllowedSigners.parse(lines.encode())
     files = sealed(FLEET.seal_files | released(FLEET.seal_files[DECLARATION], FLEET.signing))
     with pytest.raises(SealInvalid, match="one key"):
         open_seal(files, one)

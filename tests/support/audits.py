@@ -54,6 +54,7 @@ def person(name):
 
 
 NAMESPACES = {
+    "author": "sealift-declaration",
     "officer": "sealift-release",
     "origin": "sealift,sealift-custody",
     "sam": "sealift-screening,sealift-keys",
@@ -174,6 +175,7 @@ class Voyage:
 
     def release(self, path, **after):
         now = self.at(**after)
+        releasing.sign(str(path), person("author"))
         asked = releasing.ask(str(path), self.allowed, lists=[str(self.folder / "list.toml")], now=now)
         return releasing.release(
             str(path), asked, person("officer"), self.allowed, officer="O. Fficer", reason="complete",
@@ -231,7 +233,7 @@ class Voyage:
         copy = custody_log.read(str(log)) if log.exists() else custody_graph.Copy({}, {})
         parties = [
             ev.Party(
-                name=each.title(), org="Carriers", id_kind="passport", paper_sha256="",
+                name=each.title(), org="Consignee Bhd", id_kind="passport", paper_sha256="",
                 key_fingerprint=person(each).public_key.fingerprint,
             )
             for each in (released, received)

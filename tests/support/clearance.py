@@ -42,18 +42,18 @@ def screen(file: Path, signer: Signer) -> Path:
     return listed
 
 
-def prove(file: Path, signer: Signer, identities: dict[str, str] | None = None) -> None:
-    """A record of keys beside `file` by which every recipient passed."""
+def prove(file: Path, signer: Signer, identities: dict[str, str] | None = None, by: str = "Dana Engineer") -> None:
+    """A record of keys beside `file` by which every recipient passed, recorded by `by`, who waives what is lacking."""
     parsed = declarations.parse(file.read_bytes(), draft=True)
     folder = file.with_name("samples")
-    made = proving.challenge(str(file), str(folder), signer, by="Dana Engineer")
+    made = proving.challenge(str(file), str(folder), signer, by=by)
     known = filled.IDENTITIES | (identities or {})
     answers = []
     for holder, _, sample in made.samples:
         identity = age_keys.parse_identities((known[holder.recipient] + "\n").encode())
         answers.append(proving.load_answer(proving.answer(sample, identity).path))
     waive = "a copy is in the safe" if len(parsed.encryption.recipients) == 1 else None
-    proving.check(str(file), answers, signer, by="Dana Engineer", waive=waive)
+    proving.check(str(file), answers, signer, by=by, waive=waive)
 
 
 def allow(names: str, key: str) -> str:

@@ -38,7 +38,7 @@ AUTHOR, OFFICER, RECEIVER, OPERATOR = map(signer, (1, 2, 4, 5))
 SIGNERS = (
     f'officer@example.com namespaces="sealift-release" {OFFICER.public_key.line}\n'
     f'dock@example.org namespaces="sealift-receipt" {RECEIVER.public_key.line}\n'
-    f'author@example.com namespaces="sealift-receipt" {AUTHOR.public_key.line}\n'
+    f'author@example.com namespaces="sealift-receipt,sealift-declaration" {AUTHOR.public_key.line}\n'
     f'dana@example.org namespaces="sealift-certificate" {OPERATOR.public_key.line}\n'
 )
 ALLOWED = AllowedSigners.parse(SIGNERS.encode())
@@ -85,7 +85,7 @@ def declared(*, released=True, **changes):
 
 
 def released_by(parsed):
-    signed = filled.released(parsed, OFFICER, NOW)
+    signed = filled.released(parsed, OFFICER, AUTHOR, NOW)
     return release.check_release(parsed, signed.data, signed.signature, ALLOWED)
 
 

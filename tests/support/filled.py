@@ -96,11 +96,15 @@ def rest(**changes: Any) -> dict[str, Any]:
 def verdict(parsed: declarations.Declaration) -> gate.Verdict:
     """What the gate says of it on the day that it states, with a screening and keys that hold nothing."""
     day = datetime.combine(date.fromisoformat(parsed.status_as_of), time(12), UTC)
-    return gate.evaluate(parsed, rules.shipped(), gate.Facts(screening=[], keys=[], revision=[]), day)
+    return gate.evaluate(parsed, rules.shipped(), gate.Facts(author=[], screening=[], keys=[], revision=[]), day)
 
 
-def released(parsed: declarations.Declaration, signer: Signer, now: datetime, **words: str) -> releases.SignedRelease:
-    """A release by `signer`, whom the allowed signers of this call alone allow."""
-    allowed = AllowedSigners.parse(f"officer@example.com {signer.public_key.line}\n".encode())
+def released(
+    parsed: declarations.Declaration, signer: Signer, author: Signer, now: datetime, **words: Any
+) -> releases.SignedRelease:
+    """A release by `signer`, of what `author` signs, whom the allowed signers of this call alone allow."""
+    lines = f"officer@example.com {signer.public_key.line}\nwriter@example.com {author.public_key.line}\n"
     said = {"officer": "O. Fficer", "reason": "complete", "reference": "TC-1"} | words
-    return releases.make_release(parsed, signer, verdict(parsed), allowed, **said, now=now)
+    signed = author.sign(parsed.raw, releases.AUTHOR_NAMESPACE)
+    allowed = AllowedSigners.parse(lines.encode())
+    return releases.make_release(parsed, signer, verdict(parsed), allowed, author_signature=signed, **said, now=now)

@@ -136,6 +136,7 @@ def make(
     lines = [
         f'origin@example.com namespaces="sealift" {sshsig.public_key_of(signing).line}',
         f'officer@example.com namespaces="sealift-release" {sshsig.public_key_of(officer).line}',
+        f'author@example.com namespaces="sealift-declaration" {sshsig.public_key_of(key(seed, "author")).line}',
     ]
     fleet = Fleet(root, seed, groups, shipment, signing, officer, "\n".join(lines).encode() + b"\n")
     declaration = _declaration(fleet, undeclared)
@@ -358,6 +359,7 @@ def _seal(fleet: Fleet, declaration: bytes) -> dict[str, bytes]:
         screening=None,
         keys=None,
         declaration=DeclarationBytes(bytes=len(declaration), blake3=blake3(declaration).hexdigest()),
+        author_signature=sshsig.sign_ed25519(declaration, key(fleet.seed, "author"), "sealift-declaration").decode(),
         officer="O. Officer",
         reason="test",
         reference="T-1",

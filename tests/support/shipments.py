@@ -73,17 +73,18 @@ class Origin:
         (self.root / "identity").write_text(self.identity + "\n")
         self.signer = _key(self.root / "signing")
         self.officer = _key(self.root / "officer")
-        author = _key(self.root / "author")
+        self.author = _key(self.root / "author")
         self.allowed = (
             f'origin@example.com namespaces="sealift" {self.signer.public_key.line}\n'
             f'officer@example.com namespaces="sealift-release" {self.officer.public_key.line}\n'
+            f'author@example.com namespaces="sealift-declaration" {self.author.public_key.line}\n'
         ).encode()
         (self.root / "allowed").write_bytes(self.allowed)
         self.mounts = [str(self.root / f"d{i:02d}") for i in range(self.n * self.groups)]
         for mount in self.mounts:
             os.makedirs(mount, exist_ok=True)
         self.declaration = self.root / "declaration.toml"
-        self.declaration.write_bytes(declare(self, author.public_key.line))
+        self.declaration.write_bytes(declare(self, self.author.public_key.line))
 
     @property
     def n(self) -> int:
@@ -122,7 +123,7 @@ class Origin:
         """The released declaration, the release and its signature."""
         raw = self.declaration.read_bytes()
         parsed = declarations.parse(raw, draft=False)
-        made = filled.released(parsed, self.officer, datetime.now(UTC), officer=OFFICER)
+        made = filled.released(parsed, self.officer, self.author, datetime.now(UTC), officer=OFFICER)
         return raw, made.data, made.signature
 
     def manifests(self, mounts: list[str] | None = None) -> list[tuple[mf.Manifest, bytes]]:

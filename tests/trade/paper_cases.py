@@ -252,7 +252,7 @@ def drawn(draw):
 
 
 def signed_release(declaration):
-    return filled.released(declaration, OFFICER, NOW, reason="ok", reference="R1")
+    return filled.released(declaration, OFFICER, AUTHOR, NOW, reason="ok", reference="R1")
 
 
 def sealed(declaration):

@@ -12,7 +12,7 @@ import filled
 import pytest
 from click.testing import CliRunner
 from custody_cases import DECLARATION, ID, PEOPLE, SERIALS
-from trade_cases import OFFICER
+from trade_cases import AUTHOR, OFFICER
 
 from sealift.cli.custody import custody
 from sealift.cli.handover import handover
@@ -32,6 +32,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "d.toml").write_bytes(DECLARATION.raw)
     lines = [f'{name}@example.com namespaces="sealift-custody" {PEOPLE[name].public_key.line}\n' for name in PEOPLE]
     lines[-1] = f'olu@example.com namespaces="sealift-release" {OFFICER.public_key.line}\n'  # not mallory
+    lines.append(f'writer@example.com namespaces="sealift-declaration" {AUTHOR.public_key.line}\n')
     (tmp_path / "signers").write_text("".join(lines))
     monkeypatch.setenv("SEALIFT_ALLOWED_SIGNERS", str(tmp_path / "signers"))
     return tmp_path
@@ -46,7 +47,7 @@ def run(command, *args, code=0):
 
 
 def let_go():
-    signed = filled.released(DECLARATION, OFFICER, datetime.now(UTC), officer="Olu")
+    signed = filled.released(DECLARATION, OFFICER, AUTHOR, datetime.now(UTC), officer="Olu")
     write_pair("d.release.json", signed.data, signed.signature)
 
 
@@ -60,7 +61,7 @@ def item(serials, before, after, checked):
 
 def side(name, photo=None):
     key = f"paper_photo = '{photo}'" if photo is not None else f"key = '{PEOPLE[name].public_key.line} a comment'"
-    return f"name = '{name.title()}'\norg = 'Example Carriers'\nid_kind = 'passport'\n{key}\n"
+    return f"name = '{name.title()}'\norg = 'Consignee Bhd'\nid_kind = 'passport'\n{key}\n"
 
 
 def form(event_type, released, received, *items, more="", consignment=ID, photos=(None, None)):
@@ -178,7 +179,7 @@ def test_a_voyage_with_a_customs_case_a_courier_without_a_key_and_a_drive_that_c
         "       seal S1 (intact), then seal C7; condition good",
         "       seal C7 (intact), then seal C7; condition good",
     ]
-    assert one[8].startswith(f"{SERIALS[0]}: Dock (Example Carriers) since ")
+    assert one[8].startswith(f"{SERIALS[0]}: Dock (Consignee Bhd) since ")
     assert len(one) == 9
     with pytest.raises(BadInput, match="neither declared nor in the log"):
         run(custody, "log", "--declaration", "d.toml", "--drive", "NONE")
@@ -212,7 +213,43 @@ def test_drives_are_not_handed_over_without_a_release_and_everything_else_is_rec
     (folder / "d.toml").write_bytes(DECLARATION.raw + b"# changed\n")
     with pytest.raises(Refused, match="not of this declaration"):
         record("log", "handover", "anna", "bo", item(SERIALS, "S1", "S1", "intact"))
-    record("log", "arrive", "anna", "dock", item(SERIALS, "S1", "S1", "intact"))
+    arrival = ("arrive", "anna", "dock", item(SERIALS, "S1", "S1", "intact"))
+    assert [each["kind"] for each in record("log", *arrival, code=3)["findings"]] == ["unreleased"]
+    shown = record("log", *arrival, extra=["--as-found"])
+    assert [each["text"] for each in shown["findings"]] == [
+        f"an arrival at {shown['findings'][0]['text'][14:34]}, and the shipment is not released"
+    ]
+
+
+def test_whoever_is_not_declared_is_a_stranger_until_somebody_says_that_it_is_so(folder):
+    record("log", "seal", "origin", "origin", item(SERIALS, "", "S1", "no_seal"))
+    let_go()
+    path = form("handover", "origin", "anna", item(SERIALS, "S1", "S1", "intact"))
+    text = pathlib.Path(path).read_text()
+    at = text.index("[received_by]")
+    pathlib.Path(path).write_text(text[:at] + text[at:].replace("'Anna'", "'Annika'").replace("Consignee Bhd", "Away"))
+    words = (
+        handover,
+        "log",
+        "--event",
+        path,
+        "--declaration",
+        "d.toml",
+        "--sign-with",
+        "origin",
+        "--sign-with",
+        "anna",
+    )
+    assert "received by Annika (Away), and the declaration names neither" in run(*words, code=3).stderr
+    assert len(look("log")["events"]) == 1
+    assert "names neither" in run(*words, "--as-found").stderr
+    assert [each["kind"] for each in look("log", code=3)["findings"]] == ["stranger"]
+
+
+def test_nothing_of_a_rehearsal_is_handed_over(folder):
+    (folder / "d.toml").write_bytes(DECLARATION.raw.replace(b"rehearsal = false", b"rehearsal = true"))
+    with pytest.raises(Refused, match="declares a rehearsal"):
+        record("log", "seal", "origin", "origin", item(SERIALS, "", "S1", "no_seal"))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +266,8 @@ def test_a_slip_is_shown_and_not_written_unless_it_is_so(folder, change, kind):
     items, more = change["items"], change.get("more", "")
     answer = record("log", "handover", "anna", "dock", *items, more=more, code=3)
     assert (answer["recorded"], answer["event"], answer["form"]) == (False, None, None)
-    assert [each["kind"] for each in answer["findings"]] == [kind]
+    kinds = [kind, "unreleased"] if kind == "clock" else [kind]
+    assert [each["kind"] for each in answer["findings"]] == kinds
     assert sorted(os.listdir("log")) == before
     answer = record("log", "handover", "anna", "dock", *items, more=more, extra=["--as-found"])
     assert answer["recorded"]

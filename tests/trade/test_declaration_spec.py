@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from trade_cases import ALLOWED
+from trade_cases import ALLOWED, OFFICER
 
 from sealift.errors import SignatureInvalid
 from sealift.formats import allowed_signers, canonical, sshsig, strict
@@ -27,8 +27,10 @@ def test_the_example_is_complete_and_its_release_is_of_it():
     assert canonical.encode(record) == shown
     assert (record.declaration.bytes, record.declaration.blake3) == (len(example.raw), example.digest)
     assert set(record.resolved) <= {rule.id for rule in rules.shipped().rules}
-    with pytest.raises(SignatureInvalid):  # of this declaration it is; signed it is not
+    with pytest.raises(SignatureInvalid):  # the page has the author's signature, and not the officer's
         release.check_release(example, shown, b"", ALLOWED)
+    signed = OFFICER.sign(shown, release.NAMESPACE)
+    assert release.check_release(example, shown, signed, ALLOWED).record.officer == "O. Fficer"
 
 
 def test_the_rules_of_the_page_are_rules_and_every_field_is_there():

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import clearance
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 from trade_cases import ALLOWED, AUTHOR, OFFICER, content
 
 from sealift.cli.declare import declare
@@ -30,13 +31,14 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / f"{name}.pub").write_text(signer.public_key.line + " a comment\n")
     (tmp_path / "allowed").write_text(
         f'boss@example.com namespaces="sealift-release" {OFFICER.public_key.line}\n'
-        f'author@example.com namespaces="sealift-screening,sealift-keys" {AUTHOR.public_key.line}\n'
+        f'author@example.com namespaces="sealift-screening,sealift-keys,sealift-declaration" {AUTHOR.public_key.line}\n'
     )
     keys = {"officer": OFFICER, "author": AUTHOR}
     monkeypatch.setattr(Signer, "open", lambda path: keys[path])
     monkeypatch.setenv("SEALIFT_ALLOWED_SIGNERS", str(tmp_path / "allowed"))
     (tmp_path / "d.toml").write_text(template.render(content(status_as_of=datetime.now(UTC).date().isoformat())))
     clearance.clear(tmp_path / "d.toml", AUTHOR)
+    sign()
     return tmp_path
 
 
@@ -46,6 +48,10 @@ def run(command, *args, code=0):
         raise result.exception
     assert result.exit_code == code, result.output
     return result
+
+
+def sign(file="d.toml"):
+    return run(declare, "--check", file, "--sign-with", "author", "--json")
 
 
 RELEASE = ("--officer", "O. Fficer", "--reason", "complete", "--reference", "TC-1", "--list", "nobody.toml")
@@ -101,6 +107,7 @@ def test_release_then_sheet_then_change(folder):
     assert sheets.DRAFT not in run(declare, "--sheet", "Anna", "d.toml", "--allowed-signers", "allowed").stdout
 
     (folder / "d.toml").write_bytes(raw.replace(b"SER00003", b"SER00099"))
+    sign()
     with pytest.raises(Refused, match="not of this declaration"):
         run(declare, "--sheet", "Anna", "d.toml", "--allowed-signers", "allowed")
     with pytest.raises(Refused, match=r"revision 1 was released with other bytes, which are in d\.r1\.toml"):
@@ -111,6 +118,9 @@ def test_release_then_sheet_then_change(folder):
     revised = d.parse((folder / "d.toml").read_bytes(), draft=False)
     assert (revised.revision, revised.supersedes) == (2, d.digest(raw))
     assert revised.drives[3].serial == "SER00099"
+    held = json.loads(run(release, "--check", "d.toml", "--list", "nobody.toml", "--json", code=5).stdout)
+    assert held["held"] == ["author"]
+    sign()
     result = run(release, "d.toml", "--sign-with", "officer", *RELEASE)
     assert "kept as d.release.1.json" in result.stderr
     assert (folder / "d.release.1.json").read_bytes() == pair[0]
@@ -129,12 +139,13 @@ def test_a_replaced_party_closes_the_gate_until_it_is_screened_and_both_names_st
     text = (folder / "d.toml").read_text()
     (folder / "d.toml").write_text(text.replace('legal_name = "User Ltd"', 'legal_name = "Other Ltd"'))
     held = json.loads(run(release, "--check", "d.toml", "--list", "nobody.toml", "--json", code=5).stdout)
-    assert held["held"] == ["revision", "screening"]
+    assert held["held"] == ["author", "revision", "screening"]
     assert "end_user was 'User Ltd', which wants a row [[replaced]]" in next(
         row["why"] for row in held["rows"] if row["rule"] == "revision"
     )
     with (folder / "d.toml").open("a") as file:
         file.write('\n[[replaced]]\nrole = "end_user"\nlegal_name = "User Ltd"\nsince_revision = 2\nreason = "sold"\n')
+    sign()
     assert json.loads(run(release, "--check", "d.toml", "--list", "nobody.toml", "--json", code=5).stdout)["held"] == [
         "screening"
     ]
@@ -186,6 +197,7 @@ def test_changed_rules_are_named_and_bound(folder):
     assert json.loads(result.stdout)["held"] == ["board"]
     with (folder / "d.toml").open("a") as file:
         file.write('\n[[answers]]\nquestion = "board"\nanswer = "yes"\nevidence = "minutes"\n')
+    sign()
     answer = json.loads(
         run(release, "d.toml", "--sign-with", "officer", *RELEASE, "--rules", "rules.toml", "--json").stdout
     )
@@ -245,11 +257,76 @@ def test_refused_releases_write_nothing(folder):
     assert sorted(os.listdir(folder)) == before
 
 
-def test_a_rehearsal_says_so(folder):
+def test_nobody_releases_a_rehearsal(folder):
+    """It would leave without a rule looked at."""
     (folder / "d.toml").write_text(template.render(content(rehearsal=True)))
-    result = run(release, "d.toml", "--sign-with", "officer", *RELEASE, "--json")
-    assert sheets.REHEARSAL in result.stderr
-    assert json.loads(result.stdout)["rehearsal"] is True
+    sign()
+    for words in (("--check", "d.toml"), ("d.toml", "--sign-with", "officer", *RELEASE)):
+        with pytest.raises(Refused, match="it is a rehearsal"):
+            run(release, *words)
+    assert not (folder / "d.release.json").exists()
+
+
+def held(file="d.toml"):
+    return {
+        row["rule"]: row["why"]
+        for row in json.loads(run(release, "--check", file, "--list", "nobody.toml", "--json", code=5).stdout)["rows"]
+        if row["state"] == "held"
+    }
+
+
+def test_nothing_is_released_that_its_author_has_not_signed(folder):
+    """Not without a signature, not of other bytes, not by another key, nor by a key that nobody allows."""
+    (folder / "d.toml.sig").unlink()
+    assert "has not signed it: sealift declare --check d.toml --sign-with KEY" in held()["author"]
+    with pytest.raises(Refused, match=r"not that of the declared author, A\. Author"):
+        run(declare, "--check", "d.toml", "--sign-with", "officer")
+    raw = (folder / "d.toml").read_bytes()
+    assert json.loads(sign().stdout)["signature"] == "d.toml.sig"
+    assert sign().exit_code == 0
+    assert not (folder / "d.toml.1.sig").exists(), "the same signature is not kept twice"
+    assert json.loads(run(release, "--check", "d.toml", "--list", "nobody.toml", "--json").stdout)["open"]
+
+    (folder / "d.toml").write_bytes(raw + b"# seen\n")
+    assert list(held()) == ["author"]
+    (folder / "d.toml").write_bytes(raw)
+    officers = OFFICER.sign(raw, releases.AUTHOR_NAMESPACE)
+    (folder / "d.toml.sig").write_bytes(officers)
+    allowed = folder / "allowed"
+    lines = allowed.read_text()
+    allowed.write_text(lines + f"boss@example.com {OFFICER.public_key.line}\n")
+    assert "names another key as its author's" in held()["author"]
+    sign()
+    assert (folder / "d.toml.1.sig").read_bytes() == officers
+    allowed.write_text(lines.replace(",sealift-declaration", ""))
+    assert "not allowed in namespace 'sealift-declaration'" in held()["author"]
+    with pytest.raises(Refused, match="the gate is closed"):
+        run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+
+
+def test_a_copy_under_another_name_does_not_begin_again(folder):
+    run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+    for name in ("toml", "toml.sig", "keys.json", "keys.json.sig", "screening.json", "screening.json.sig"):
+        shutil.copy(f"d.{name}", f"e.{name}")
+    assert held("e.toml") == {
+        "revision": "d.r1.toml was released, of this consignment: go on there (sealift declare --revise d.toml)"
+    }
+
+
+def test_a_waiver_of_the_second_recipient_is_shown_and_not_the_authors(folder):
+    text = (folder / "d.toml").read_text()
+    parsed = d.parse(text.encode(), draft=False)
+    alone = replace(parsed.encryption, recipients=parsed.encryption.recipients[:1])
+    (folder / "d.toml").write_text(template.render(content(status_as_of=parsed.status_as_of, encryption=alone)))
+    clearance.screen(folder / "d.toml", AUTHOR)
+    sign()
+    for by, ends in (("Olu Officer", 0), ("a. author", 5)):
+        for name in ("d.keys.json", "d.keys.json.sig"):
+            (folder / name).unlink()
+        clearance.prove(folder / "d.toml", AUTHOR, by=by)
+        shown = run(release, "--check", "d.toml", "--list", "nobody.toml", code=ends).stderr
+        assert f" keys: no two recipients are independent; {by} accepted it at " in shown
+    assert "the author alone does not accept it" in held()["keys"]
 
 
 def test_ssh_keygen_verifies_what_release_writes(folder):

@@ -15,7 +15,7 @@ from sealift.trade import gate, release, rules, sections
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SHIPPED = rules.shipped()
 QUESTIONS = SHIPPED.questions
-CLEAR = gate.Facts(screening=[], keys=[], revision=[])
+CLEAR = gate.Facts(author=[], screening=[], keys=[], revision=[])
 WORDS = {"officer": "O. Fficer", "reason": "complete", "reference": "TC-1"}
 
 
@@ -36,7 +36,8 @@ def ask(parsed=None, facts=CLEAR, now=NOW, by=SHIPPED, **changes):
 
 
 def sign(verdict, parsed, signer=OFFICER, **changes):
-    return release.make_release(parsed, signer, verdict, ALLOWED, **(WORDS | changes), now=NOW)
+    signed = AUTHOR.sign(parsed.raw, release.AUTHOR_NAMESPACE)
+    return release.make_release(parsed, signer, verdict, ALLOWED, author_signature=signed, **(WORDS | changes), now=NOW)
 
 
 def held(verdict):
@@ -201,10 +202,10 @@ def test_an_unknown_answer_holds_though_its_question_was_struck():
     assert ask(by=fewer, answers=answers()).open
 
 
-@pytest.mark.parametrize("fact", ["screening", "keys", "revision"])
+@pytest.mark.parametrize("fact", ["author", "screening", "keys", "revision"])
 @pytest.mark.parametrize("reasons", [None, ["csl.csv: fetched 8 days ago; 7 are allowed"]])
 def test_what_other_records_say_holds_and_so_does_their_silence(fact, reasons):
-    verdict = ask(facts=gate.Facts(**({"screening": [], "keys": [], "revision": []} | {fact: reasons})))
+    verdict = ask(facts=gate.Facts(**({"author": [], "screening": [], "keys": [], "revision": []} | {fact: reasons})))
     assert held(verdict) == [fact]
     assert verdict.held[0].why == ("nobody has looked" if reasons is None else reasons[0])
 
@@ -234,8 +235,8 @@ def test_no_release_with_an_open_question_whoever_asks(data):
             more = RESOLVED if resolved else {"evidence": "on file"}
             rows.append(sections.Answer(question=rule.id, answer=answer, **more))
         opened &= answer == harmless(rule) or (answer == rule.holds_on and resolved and rule.opens == "resolver")
-    facts = [data.draw(st.sampled_from([[]] * 6 + [None, ["no"]])) for _ in range(3)]
-    opened &= facts == [[], [], []]
+    facts = [data.draw(st.sampled_from([[]] * 6 + [None, ["no"]])) for _ in range(4)]
+    opened &= facts == [[], [], [], []]
     signer = data.draw(st.sampled_from([OFFICER, OFFICER, AUTHOR]))
     parsed = declared(answers=rows)
     verdict = ask(parsed, gate.Facts(*facts))
@@ -299,7 +300,7 @@ def test_the_rules_shipped_are_whole():
     ("old", "new", "fault"),
     [
         ('holds_on = "no"', 'holds_on = "maybe"', "holds_on: must be one of yes, no"),
-        ('check = "status"', 'check = "weather"', "check: must be one of complete, revision"),
+        ('check = "status"', 'check = "weather"', "check: must be one of complete, author, revision"),
         ('check = "status"\n', "", "wants one of check and holds_on"),
         ('id = "embargo"', 'id = "whole"', "id: 'whole' is there twice"),
         ('as_of = "2026-11-26"\n', "", "as_of: missing"),

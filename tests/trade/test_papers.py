@@ -392,8 +392,10 @@ def test_the_worksheet_has_every_rule_answer_and_who_released_and_why():
     clear = gate.Verdict(verdict.rules, "", rehearsal=False, rows=[row._replace(state="clear") for row in cases.ROWS])
     open_ = papers_gate.worksheet(cases.frame(FULL), clear)
     assert block(open_, "Verdict")["paragraphs"] == [f"{count} rules: {count} clear. Nothing holds the release."]
-    held = papers_gate.worksheet(cases.frame(FULL), None)
-    assert block(held, "Verdict")["paragraphs"] == ["The rules were not evaluated for this paper."]
+    held = papers_gate.worksheet(cases.frame(FULL), "the record of keys is not beside it")
+    assert block(held, "Verdict")["paragraphs"] == [
+        "The rules were not evaluated for this paper: the record of keys is not beside it."
+    ]
     assert block(held, "Release")["warning"]
 
 

@@ -18,11 +18,12 @@ from sealift.trade import release, sections, template
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WORDS = {"officer": "O. Fficer", "reason": "complete, parties known", "reference": "TC-2026-118"}
 COMPLETE = declared()
-SIGNED = filled.released(COMPLETE, OFFICER, NOW, **WORDS)
+SIGNED = filled.released(COMPLETE, OFFICER, AUTHOR, NOW, **WORDS)
+WRITER = f"writer@example.com {AUTHOR.public_key.line}\n"
 
 
 def make(declaration=COMPLETE, signer=OFFICER, now=NOW, **changes):
-    return filled.released(declaration, signer, now, **(WORDS | changes))
+    return filled.released(declaration, signer, AUTHOR, now, **(WORDS | changes))
 
 
 def test_a_release_holds_for_its_declaration():
@@ -94,8 +95,25 @@ def test_the_authors_name_is_refused(name):
         make(officer=name)
 
 
+def test_a_release_holds_only_with_the_signature_of_the_declared_author():
+    for signer, why in ((STRANGER, "not among the allowed signers"), (OFFICER, "names another key")):
+        allowed = AllowedSigners.parse(f"{WRITER}o {OFFICER.public_key.line}".encode())
+        changed = msgspec.structs.replace(
+            SIGNED.record, author_signature=signer.sign(COMPLETE.raw, release.AUTHOR_NAMESPACE).decode()
+        )
+        data = canonical.encode(changed)
+        with pytest.raises((SignatureInvalid, Refused), match=why):
+            release.check_release(COMPLETE, data, OFFICER.sign(data, release.NAMESPACE), allowed)
+
+
+def test_one_person_under_two_keys_is_refused():
+    lines = f"writer@example.com,boss@example.com {AUTHOR.public_key.line}\nboss@example.com {OFFICER.public_key.line}"
+    with pytest.raises(Refused, match="the author's: boss"):
+        release.check_release(COMPLETE, SIGNED.data, SIGNED.signature, AllowedSigners.parse(lines.encode()))
+
+
 def test_another_key_of_the_author_is_refused():
-    allowed = AllowedSigners.parse(f"boss@example.com,Author@example.com {OFFICER.public_key.line}".encode())
+    allowed = AllowedSigners.parse(f"{WRITER}boss@example.com,Author@example.com {OFFICER.public_key.line}".encode())
     with pytest.raises(Refused, match="the author's"):
         release.check_release(COMPLETE, SIGNED.data, SIGNED.signature, allowed)
 
@@ -114,10 +132,10 @@ def test_strangers_and_other_namespaces_are_refused():
 def test_keys_are_judged_at_the_time_of_the_release():
     line = OFFICER.public_key.line
     for option, good in (("before", "20261201Z"), ("after", "20261101Z")):
-        allowed = AllowedSigners.parse(f'o valid-{option}="{good}" {line}'.encode())
+        allowed = AllowedSigners.parse(f'{WRITER}o valid-{option}="{good}" {line}'.encode())
         assert release.check_release(COMPLETE, SIGNED.data, SIGNED.signature, allowed)
     for option, bad, why in (("before", "20261101Z", "no longer"), ("after", "20261201Z", "not yet")):
-        allowed = AllowedSigners.parse(f'o valid-{option}="{bad}" {line}'.encode())
+        allowed = AllowedSigners.parse(f'{WRITER}o valid-{option}="{bad}" {line}'.encode())
         with pytest.raises(SignatureInvalid, match=why):
             release.check_release(COMPLETE, SIGNED.data, SIGNED.signature, allowed)
 

@@ -7,7 +7,7 @@ import filled
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trade_cases import ALLOWED, OFFICER, content, declared
+from trade_cases import ALLOWED, AUTHOR, OFFICER, content, declared
 
 from sealift.errors import BadInput, Refused
 from sealift.trade import declaration as d
@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 def released(declaration):
-    signed = filled.released(declaration, OFFICER, NOW)
+    signed = filled.released(declaration, OFFICER, AUTHOR, NOW)
     return release.check_release(declaration, signed.data, signed.signature, ALLOWED)
 
 

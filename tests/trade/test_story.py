@@ -26,10 +26,11 @@ pytestmark = pytest.mark.root
 ROOT = Path(__file__).parents[2]
 OUT, HOME = "SL-2026-EXAMPLE", "SL-2026-ANSWER"
 NAMES = {
-    "dana": "sealift,sealift-keys,sealift-custody,sealift-source-release,sealift-audit", "sam": "sealift-screening",
-    "olu": "sealift-release,sealift-screening", "anna": "sealift-custody", "bo": "sealift-custody",
-    "tove": "sealift,sealift-keys,sealift-custody,sealift-receipt,sealift-certificate,sealift-screening",
-    "paz": "sealift-release",
+    "dana": "sealift,sealift-declaration,sealift-keys,sealift-custody,sealift-source-release,sealift-audit",
+    "sam": "sealift-screening",
+    "olu": "sealift-release,sealift-screening,sealift-keys", "anna": "sealift-custody", "bo": "sealift-custody",
+    "tove": "sealift,sealift-declaration,sealift-keys,sealift-custody,sealift-receipt,sealift-certificate,"
+    "sealift-screening", "paz": "sealift-release,sealift-keys",
 }  # fmt: skip
 PEOPLE = {
     "dana": ("Dana Engineer", "Kittiwake Research"), "anna": ("Anna Gannet", "Gannet Couriers"),
@@ -81,13 +82,14 @@ class Voyage:
         text += f'\n[return]\nrecipients = ["{self.recipient}"]\nsigners = ["tove@example.org {self.public("tove")}"]\n'
         Path("declaration.toml").write_text(text)
 
-    def clear(self, file, by):
+    def clear(self, file, by, officer):
         """Answer the samples of a declaration; nobody else can open the drives, which somebody accepts."""
         samples = f"samples-{Path(file).stem}"
         self.run("keys", "challenge", file, "--to", samples, *by)
         (sample,) = Path(samples).glob("*.sample.age")
         self.run("keys", "answer", sample, "--identity", "identity.txt", "--out", f"{samples}/answer.json")
-        self.run("keys", "check", file, "--answer", f"{samples}/answer.json", "--waive-second", "in two safes", *by)
+        answered = ("keys", "check", file, "--answer", f"{samples}/answer.json")
+        self.run(*answered, "--waive-second", "in two safes", *officer)
 
     def event(self, log, declaration, kind, one, other, serials, seals, *, code=0, sign=None, **fields):
         """Record an event of custody; the text of its paper form."""
@@ -119,6 +121,8 @@ def voyage(tmp_path, capsys, monkeypatch):
 
 DANA = ("--sign-with", "dana_key", "--by", "Dana Engineer")
 SAM = ("--sign-with", "sam_key", "--by", "Sam Screener")
+OLU = ("--sign-with", "olu_key", "--by", "Olu Officer")
+PAZ = ("--sign-with", "paz_key", "--by", "Paz Officer")
 TOVE = ("--sign-with", "tove_key", "--by", "Tove Dock")
 AT_THE_DOCK = (*TOVE, "--organisation", "Petrel Compute", "--contact", "dock@petrel.example")
 
@@ -151,18 +155,20 @@ def decided(voyage, file, by, second, name):
 
 def screened_and_released(voyage):
     """One potential match: no release before two people have decided it, and none by the author."""
-    people = [screening_lists.One("1", ("Petrel Compute (fictional)",), "organisation", "PT")]
+    people = [screening_lists.One("1", ("Petrel Compute",), "organisation", "PT")]
     Path("csl.csv").write_bytes(screening_lists.csl_csv(people))
     voyage.run("screen", "declaration.toml", "--list", "csl.csv", *SAM, code=5)
     held = voyage.run("release", "--check", "declaration.toml", "--list", "csl.csv", "--json", code=5)
-    assert json.loads(held.out)["held"] == ["screening", "keys"]
-    assert "may be 'Petrel Compute (fictional)'" in held.err
+    assert json.loads(held.out)["held"] == ["author", "screening", "keys"]
+    assert "may be 'Petrel Compute'" in held.err
     assert "the gate is closed" in released(voyage, "declaration.toml", "Olu Officer", "TC-1", code=5).err
     assert not Path("declaration.release.json").exists()
 
     decided(voyage, "declaration.toml", SAM, "olu", "Olu Officer")
     assert "keys: nobody was sent a sample" in released(voyage, "declaration.toml", "Olu Officer", "TC-1", code=5).err
-    voyage.clear("declaration.toml", DANA)
+    voyage.clear("declaration.toml", DANA, OLU)
+    voyage.run("declare", "--check", "declaration.toml", "--sign-with", "olu_key", code=5)
+    voyage.run("declare", "--check", "declaration.toml", "--sign-with", "dana_key")
 
     voyage.run("documents", "declaration.toml", "--to", "draft")
     author = voyage.run(
@@ -265,15 +271,17 @@ def answered(voyage, seal):
         'dana@kittiwake.example"\npublic', 'tove@petrel.example"\npublic'
     )
     text = text.replace(Path("dana_key.pub").read_text().strip(), Path("tove_key.pub").read_text().strip())
-    text += '\n[[carriers]]\nname = "Anna"\ncontact = "anna@gannet.example"\ncountry = "NL"\n'
+    text += (
+        '\n[[carriers]]\nname = "Anna"\nlegal_name = "Anna Gannet"\ncontact = "anna@gannet.example"\ncountry = "NL"\n'
+    )
     for serial in ("HOME-1", "HOME-2"):
         text += f'\n[[drives]]\nserial = "{serial}"\ncarrier = "Anna"\ngoods = "folder"\ncapacity_bytes = 1_000_000\n'
         text += 'make = "Example"\nmodel = "Folder"\n'
     Path("home.toml").write_text(text)
-    voyage.run("declare", "--check", "home.toml")
+    voyage.run("declare", "--check", "home.toml", "--sign-with", "tove_key")
     voyage.run("screen", "home.toml", "--list", "csl.csv", *TOVE, code=5)
     decided(voyage, "home.toml", TOVE, "sam", "Sam Screener")
-    voyage.clear("home.toml", TOVE)
+    voyage.clear("home.toml", TOVE, PAZ)
     released(voyage, "home.toml", "Paz Officer", "PT-1")
 
     weights = Path("checkpoint")

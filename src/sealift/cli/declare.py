@@ -15,15 +15,19 @@ Start a declaration (--new), or check one (--check).
 
 The declaration says who ships which drives to whom, for what use, and who carries them. One shipment has
 one declaration. Fill in the file that --new writes; --check names everything that is still missing at once.
-Packing takes a draft; drives leave only when another person has released the complete one (sealift
-release).
+Packing takes a draft. Whoever wrote the complete one signs it (--check with --sign-with); drives leave only when
+another person has released it (sealift release).
 
 \b
   sealift declare --new declaration.toml --author-key ~/.ssh/id_ed25519.pub
   sealift declare --new declaration.toml --plan shipment.toml
   sealift declare --check declaration.toml
+  sealift declare --check declaration.toml --sign-with ~/.ssh/id_ed25519
   sealift declare --revise declaration.toml
   sealift declare --sheet Anna declaration.toml --allowed-signers allowed_signers
+
+The author's signature is written beside FILE, as FILE.sig, and is of exactly these bytes: whoever changes one signs
+again.
 
 What was released is not changed any more: --revise makes of FILE a draft of the next revision, which names the
 one that it supersedes and wants a release of its own.
@@ -41,6 +45,9 @@ complete.
 @click.option("--revise", "action", flag_value="revise", help="Begin the next revision of a released FILE.")
 @click.option("--sheet", "carrier", metavar="CARRIER", help="Print this carrier's sheet.")
 @click.option("--author-key", type=click.Path(), metavar="PUB", help="With --new: the author's SSH public key.")
+@click.option(
+    "--sign-with", "key", type=click.Path(), metavar="KEY", help="With --check: sign it; the author's SSH key."
+)
 @planned.option("With --new: fill in carriers, drives and size from this plan, shipment.toml.")
 @click.option(
     "--allowed-signers",
@@ -55,6 +62,7 @@ def declare(
     action: str | None,
     carrier: str | None,
     author_key: str | None,
+    key: str | None,
     plan: str | None,
     allowed_signers: str | None,
     *,
@@ -65,12 +73,14 @@ def declare(
         raise BadInput("give one of --new, --check, --revise and --sheet CARRIER", hint="sealift declare --help")
     if author_key is not None and action != "new":
         raise BadInput("--author-key belongs to --new")
+    if key is not None and action != "check":
+        raise BadInput("--sign-with belongs to --check", hint="sealift declare --check FILE --sign-with KEY")
     if plan is not None and action != "new":
         raise BadInput("--plan belongs to --new", hint="sealift declare --new FILE --plan PLAN")
     if action == "new":
         answer = new(file, author_key, plan)
     elif action == "check":
-        answer = check(file)
+        answer = check(file, key)
     elif action == "revise":
         answer = revise(file)
     else:
@@ -113,8 +123,8 @@ def new(file: str, author_key: str | None, plan: str | None) -> dict[str, Any]:
     return answer
 
 
-def check(file: str) -> dict[str, Any]:
-    """Everything that keeps `file` from being complete, said and returned."""
+def check(file: str, key: str | None) -> dict[str, Any]:
+    """Everything that keeps `file` from being complete, said and returned; signed by the author with `key`."""
     from sealift.trade import declaration, signing
 
     data = signing.read_limited(file, declaration.MAX_BYTES, "declaration")
@@ -138,7 +148,20 @@ def check(file: str) -> dict[str, Any]:
         click.echo(f"{file}: not complete, {len(problems)} to do", err=True)
     else:
         click.echo(f"{file}: complete; what still holds its release: sealift release --check {file}", err=True)
+    if key is not None and not problems:
+        answer["signature"] = sign(file, key)
     return answer
+
+
+def sign(file: str, key: str) -> str:
+    """The author's signature, written beside `file`; its path."""
+    from sealift.stages import release
+    from sealift.trade import signing
+
+    signer = signing.Signer.open(key)
+    path = release.sign(file, signer)
+    common.say(f"signed by its author, with {signer.public_key.fingerprint}: {path}")
+    return path
 
 
 def revise(file: str) -> dict[str, Any]:

@@ -36,9 +36,9 @@ one that was there before is kept under a number.
 
 The rules are a file that people may read and change: --new-rules writes a copy, --rules takes it. What differs from
 the rules that are shipped is named in the release and on every paper. KEY is a private key file, or a .pub file whose
-private half is in an agent or on a hardware key. The allowed signers name the officer (namespace sealift-release),
-whoever screened (sealift-screening) and whoever recorded the keys (sealift-keys). Exit 0: released, or the gate is
-open; 5: held.
+private half is in an agent or on a hardware key. The allowed signers name the author (namespace sealift-declaration:
+sealift declare --check FILE --sign-with KEY), the officer (sealift-release), whoever screened (sealift-screening) and
+whoever recorded the keys (sealift-keys). Exit 0: released, or the gate is open; 5: held.
 """
 
 

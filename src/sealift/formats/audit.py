@@ -86,6 +86,7 @@ KINDS: Final = (
     Shape("report", r"reports/[0-9a-f]{64}\.json", 64 * _MIB),
     Shape("second-signature", rf"screening\.{_N}\.json\.second\.sig", _SMALL),
     Shape("signature", r"custody/[0-9a-f]{64}-[0-9a-f]{16}\.sig", _SMALL),
+    Shape("signature", rf"declaration\.r{_N}\.toml\.sig", _SMALL),
     Shape("signature", rf"{_SEAL}(seal|release)\.json\.sig", _SMALL),
     Shape(
         "signature",

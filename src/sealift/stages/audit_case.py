@@ -130,7 +130,7 @@ class Case:
             how = audits.SIGNED.get(found.kind) if found else None
             if found is not None and found.kind == "rules":
                 self.rules.setdefault(audits.digest(data), (path, data))
-            if found is None or how is None or found.kind == "sealed-release":
+            if found is None or how is None or found.kind in {"declaration", "sealed-release"}:
                 continue
             record = self.attempt(path, how.decode, data)
             if record is None:

@@ -386,8 +386,10 @@ class _Pool:
                 yield f"custody/{digest}-{audits.digest(signature)[:16]}.sig", signature
 
     def _declared(self, consignment: str) -> Iterator[tuple[str, bytes]]:
-        """Released revisions by number, and what is not released as the draft."""
-        released = {item.record.declaration.blake3 for item in self.items.get("release", {}).values()}
+        """Released revisions by number, with the author's signatures, and what is not released as the draft."""
+        releases = [item.record for item in self.items.get("release", {}).values()]
+        newest = sorted(releases, key=lambda each: each.released_at)
+        released = {each.declaration.blake3: each.author_signature.encode() for each in newest}
         numbered: dict[str, list[str]] = {}
         for digest, (parsed, path) in self.declarations.items():
             if parsed.consignment_id != consignment:
@@ -405,6 +407,8 @@ class _Pool:
                 paths = " and ".join(self.declarations[each][1] or "one in a seal" for each in digests)
                 raise BadInput(f"{consignment}: {paths} are different declarations, and both would be {name}")
             yield name, self.declarations[digests[0]][0].raw
+            if digests[0] in released:
+                yield f"{name}.sig", released[digests[0]]
 
     def _sorted(self, kind: str, consignment: str) -> list[_Item]:
         """Records of a kind and consignment, the oldest first; manifests by their groups."""

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.audit import Kind
-    from sealift.trade.custody import Account
     from sealift.trade.source_release import SourceRelease
 
 
@@ -87,10 +86,15 @@ def _custody(case: Case) -> None:
         wanted = name[65:81] if name.endswith(".sig") else name[:64]
         if not audits.digest(data).startswith(wanted):
             case.say(beneath + name, "wrong", "it is not what its name says: it was altered")
-    first = {name[:64]: name for name in sorted(named, key=len, reverse=True)}  # of each event: itself, or a signature
+    places = {name[:64]: name for name in sorted(named, key=len, reverse=True)}  # of each event: itself, or a signature
     copy = custody_log.of_files(sorted(named.items()))
     serials = case.serials()
-    found = custody.assess(copy, consignment_id=case.id, serials=serials, allowed=case.allowed, now=case.now)
+    newest = max((parsed for _, parsed in case.revisions.values()), key=lambda each: each.revision, default=None)
+    first = min((release.released_at(each.release.record) for each in case.released), default=None)
+    terms = custody.Terms.of(newest, first) if newest else None
+    found = custody.assess(
+        copy, consignment_id=case.id, serials=serials, allowed=case.allowed, now=case.now, terms=terms
+    )
     case.account = found
     for each in found.findings:
         if not each.open:
@@ -100,22 +104,11 @@ def _custody(case: Case) -> None:
             case.say(beneath, due, f"{each.text}{about(each.serials)}")
             continue
         digest = next((d for d in each.events if f"{d}.json" in named), each.events[0] if each.events else "")
-        path = beneath + first.get(digest, "")
-        case.say(path, "look" if each.holds else "wrong", f"{each.text}{about(each.serials)}")
-    _before_release(case, found, beneath)
+        path = beneath + places.get(digest, "")
+        wrong = each.kind == "unreleased" or not each.holds
+        case.say(path, "wrong" if wrong else "look", f"{each.text}{about(each.serials)}")
     if found.exit_code == 0:
         case.hold(f"custody: {counted(len(found.rows), 'event')}, each signed by those whom it names")
-
-
-def _before_release(case: Case, found: Account, beneath: str) -> None:
-    first = min((each.release.record.released_at for each in case.released), default=None)
-    for row in found.rows:
-        if row.event.event_type not in {"handover", "load"} or not row.counts:
-            continue
-        if first is None or row.event.at_utc < first:
-            when = f"released at {first}" if first else "never released, by what is here"
-            text = f"drives were handed over at {row.event.at_utc}, and the shipment was {when}"
-            case.say(f"{beneath}{row.entry.digest}.json", "wrong", text)
 
 
 # --- receipts, and the release of the source

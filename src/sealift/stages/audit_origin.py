@@ -112,12 +112,20 @@ def _releases(case: Case) -> None:
 
 
 def _unreleased(case: Case) -> None:
-    """Revisions and rules that no release here is of: they would have been exchanged for others."""
+    """Revisions, signatures of authors, and rules that no release here is of: they were exchanged for others."""
     releases = [each.record for each in case.of("release")]
-    declared = {record.declaration.blake3 for record in releases}
+    signed: dict[str, set[bytes]] = {}
+    for record in releases:
+        signed.setdefault(record.declaration.blake3, set()).add(record.author_signature.encode())
     for path, parsed in case.revisions.values():
-        if path.endswith(f".r{parsed.revision}.toml") and parsed.digest not in declared:
+        if not path.endswith(f".r{parsed.revision}.toml"):
+            continue
+        if parsed.digest not in signed:
             case.say(path, "wrong", "no release here is of exactly these bytes")
+        elif f"{path}.sig" not in case.files:
+            case.say(f"{path}.sig", "wrong", "the author's signature is not here")
+        elif case.files[f"{path}.sig"] not in signed[parsed.digest]:
+            case.say(f"{path}.sig", "wrong", "no release here has exactly this signature of the author")
     bound = {record.rules.blake3 for record in releases}
     for digest, (path, _) in case.rules.items():
         if digest not in bound:
@@ -139,7 +147,10 @@ def _gate(case: Case, released: Released) -> bool:
     proved, why_keys = _proved(case, record.keys, parsed, found, at, path)
     if not (screened and proved):
         return False
-    facts = gate.Facts(screening=why_screening, keys=why_keys, revision=[])  # revisions: `_declarations`
+    bound = case.find("keys", record.keys.blake3) if record.keys else None
+    facts = gate.Facts(  # who the author is: `check_release`; revisions: `_declarations`
+        author=[], screening=why_screening, keys=why_keys, revision=[], waiver=bound.record.waiver if bound else None
+    )
     verdict = gate.evaluate(parsed, found, facts, at)
     # what is complete was checked with the release; lists of countries may have changed since
     held = [row for row in verdict.held if row.rule.check not in {"complete", "screening", "keys"}]

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 MAX_PHOTO = 64 << 20  # bytes
 MIN_DIGITS = 8  # of a digest, to name an event by
 WANT_RELEASE = frozenset({"handover", "load"})
-OFTEN_A_SLIP: frozenset[str] = frozenset({"seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand"})
+OFTEN_A_SLIP: frozenset[str] = frozenset(
+    {"seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand", "unreleased", "stranger"}
+)
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,17 @@ class Recorded(NamedTuple):
 
 
 def stand(log: str, declaration_file: str, allowed: AllowedSigners, now: datetime) -> Ground:
-    """Read the declaration, and the release beside it; raises what a declaration that cannot be read raises."""
+    """Read the declaration, and the release beside it.
+
+    Raises what a declaration that cannot be read raises, and Refused for that of a rehearsal.
+    """
     data = read_limited(declaration_file, declaration.MAX_BYTES, "declaration")
     parsed = declaration.parse(data, draft=True)
+    if parsed.rehearsal:
+        raise Refused(
+            f"{declaration_file} declares a rehearsal, whose drives go to nobody",
+            hint="what is carried has a declaration of its own: sealift declare --new",
+        )
     found, unreleased = _release(parsed, release.path_beside(declaration_file), allowed)
     return Ground(log, parsed, unreleased, allowed, now, found)
 
@@ -88,6 +98,7 @@ def account(
     ground: Ground, copy: Copy | None = None, *, checkpoints: Sequence[Checkpoint] = (), final: bool = False
 ) -> Account:
     """What the log says; or `copy` in its place."""
+    at = release.released_at(ground.release.record) if ground.release else None
     return custody.assess(
         custody_log.read(ground.log) if copy is None else copy,
         consignment_id=ground.declaration.consignment_id,
@@ -96,6 +107,7 @@ def account(
         now=ground.now,
         checkpoints=checkpoints,
         final=final,
+        terms=custody.Terms.of(ground.declaration, at),
     )
 
 

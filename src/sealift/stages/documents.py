@@ -146,7 +146,10 @@ class _Maker:
                 yield papers_customs.hand_carry(frame, part, number)
         yield papers_gate.end_use_statement(frame)
         yield from self._screening()
-        yield papers_gate.worksheet(frame, _verdict(sources))
+        verdict = _verdict(sources)
+        if isinstance(verdict, str):
+            self.left_out.append(("verdict of the rules, in the worksheet", verdict))
+        yield papers_gate.worksheet(frame, verdict)
         yield from self._custody()
         yield from self._arrival()
         yield from self._sanitization()
@@ -239,27 +242,26 @@ class _Maker:
 # --- records ---------------------------------------------------------------------------------------------
 
 
-def _verdict(sources: Sources) -> gate.Verdict | None:
+def _verdict(sources: Sources) -> gate.Verdict | str:
     """What the rules come to by the records beside the declaration; of a released one, at the time of its release.
 
-    None where it cannot be said: a rehearsal, a release that is not beside the declaration but in
-    the seal, or one whose rules are not kept there. Refused when other rules than those of the release are given.
+    Or why it cannot be said: a rehearsal, a release that is not beside the declaration but in the seal, or one whose
+    rules and records are not kept there. Refused when other rules than those of the release are given.
     """
     file, released = sources.declaration_file, sources.release
     beside = os.path.lexists(releases.path_beside(file))
     if sources.declaration.rehearsal or (sources.seal is not None and not beside):
-        return None
+        return "a rehearsal" if sources.declaration.rehearsal else "the release is in the seal, and not beside it"
     if released is None and sources.allowed is None:
         unknown = ["no allowed signers were given, so that no signature was checked"]
-        facts = gate.Facts(screening=unknown, keys=unknown, revision=[])
+        facts = gate.Facts(author=unknown, screening=unknown, keys=unknown, revision=[])
         return gate.evaluate(sources.declaration, release_stage.load_rules(sources.rules), facts, sources.now)
     if released is None and sources.allowed is not None:
         asked = release_stage.ask(
             file, sources.allowed, rules_file=sources.rules, now=sources.now, rescreen=False
         )  # fmt: skip
         return asked.verdict
-    if released is None:
-        return None
+    assert released is not None
     if sources.rules and release_stage.load_rules(sources.rules).digest != released.record.rules.blake3:
         raise Refused(
             f"it was released by other rules, of edition {released.record.rules.edition}",

@@ -242,8 +242,8 @@ def people(scratch: Scratch) -> People:
     identity, recipient = age_keys.generate_identity()
     signers = scratch.place("allowed_signers")
     lines = [
-        f'author@rehearsal.invalid namespaces="sealift" {author_line}',
-        f'{TRAINER} namespaces="sealift" {trainer_line}',
+        f'author@rehearsal.invalid namespaces="sealift,{releases.AUTHOR_NAMESPACE}" {author_line}',
+        f'{TRAINER} namespaces="sealift,{releases.AUTHOR_NAMESPACE}" {trainer_line}',
         f'officer@rehearsal.invalid namespaces="sealift-release" {officer_line}',
     ]
     write_new(signers, ("\n".join(lines) + "\n").encode())
@@ -316,15 +316,17 @@ def declare(
 
 
 def release(path: str, who: People) -> None:
-    """The officer's release beside the declaration at `path`."""
+    """The officer's release beside the declaration at `path`, which its author signs."""
     with open(path, "rb") as file:
         parsed = declarations.parse(file.read(), draft=False)
     now = datetime.now(UTC)
+    author = who.trainer if parsed.author.public_key == who.trainer_line else who.author
     signed = releases.make_release(
         parsed,
         Signer.open(who.officer),
         gate.evaluate(parsed, rules.shipped(), gate.Facts(), now),
         load_allowed_signers(who.signers),
+        author_signature=releases.sign_declaration(parsed, Signer.open(author)),
         officer="R. Officer",
         reason="a rehearsal; these drives never leave",
         reference=WORD,

@@ -1,5 +1,6 @@
 """The gate with its files: what lies beside a declaration looked at, the verdict, and the release written.
 
+    NAME.toml.sig               the author's signature over NAME.toml
     NAME.release.json (.sig)    the release; the one before is kept: NAME.release.N.json
     NAME.rN.toml                the exact bytes that were released as revision N
     NAME.rules-DIGEST.toml      the rules by which, whose BLAKE3 begins with DIGEST (16 digits)
@@ -19,6 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput, FormatError, Refused, SealiftError
+from sealift.formats.sshsig import MAX_ARMORED
 from sealift.stages import keys as keys_stage
 from sealift.stages import screen as screening_stage
 from sealift.trade import declaration as declarations
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from sealift.trade.rules import Rules
     from sealift.trade.signing import Signer
 
+MAX_REVISIONS = 1_000  # files of released revisions that are looked at, in one folder
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -42,6 +46,7 @@ class Asked:
 
     declaration: Declaration
     verdict: Verdict
+    author_signature: bytes = b""
     screening: bytes | None = None
     keys: bytes | None = None
 
@@ -69,36 +74,42 @@ def rules_beside(file: str, digest: str) -> str:
     return f"{file.removesuffix('.toml')}.rules-{digest[:16]}.toml"
 
 
-def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Verdict | None:
-    """What the rules came to when `released` was signed; None where its rules are not beside the declaration.
+def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Verdict | str:
+    """What the rules came to when `released` was signed; or why that cannot be said again from what is here.
 
-    What the release binds was looked at then: of screening and keys is asked alone whether the records beside are
-    those. BadInput for rules that do not read.
+    What the release binds was looked at then: author, screening and keys. BadInput for rules that do not read.
     """
     record = released.record
     path = rules_beside(file, record.rules.blake3)
     found = load_rules(path if os.path.lexists(path) else None)
     if found.digest != record.rules.blake3:
-        return None
+        return f"the rules by which it was released (BLAKE3 {record.rules.blake3}) are not beside it"
+    bound = {}
+    for what, at, evidence in (
+        ("screening", screening.path_beside(file), record.screening),
+        ("record of keys", keys.path_beside(file), record.keys),
+    ):
+        data = _bound(at, evidence)
+        if evidence is not None and data is None:
+            return f"the {what} that the release binds (BLAKE3 {evidence.blake3}) is not beside it"
+        bound[what] = data
+    proved = bound["record of keys"]
     facts = gate.Facts(
-        screening=_bound(screening.path_beside(file), record.screening),
-        keys=_bound(keys.path_beside(file), record.keys),
-        revision=[],
+        author=[], screening=[], keys=[], revision=[], waiver=keys.decode(proved).waiver if proved else None
     )
     return gate.evaluate(parsed, found, facts, releases.released_at(record))
 
 
-def _bound(path: str, evidence: releases.Evidence | None) -> list[str]:
-    if evidence is None:
-        return ["the release binds no record of it"]
+def _bound(path: str, evidence: releases.Evidence | None) -> bytes | None:
+    """The bytes of the record that a release binds, from beside the declaration; None where they are not there."""
     kept = [path] if os.path.lexists(path) else []
     kept += glob.glob(f"{glob.escape(path.removesuffix('.json'))}.[0-9]*.json")
-    same = any(
-        os.path.getsize(each) == evidence.bytes
-        and declarations.digest(signing.read_limited(each, screening.MAX_RECORD, "record")) == evidence.blake3
-        for each in kept
-    )
-    return [] if same else [f"the record that the release binds (BLAKE3 {evidence.blake3}) is not beside it"]
+    for each in kept:
+        if evidence is not None and os.path.getsize(each) == evidence.bytes:
+            data = signing.read_limited(each, screening.MAX_RECORD, "record")
+            if declarations.digest(data) == evidence.blake3:
+                return data
+    return None
 
 
 def ask(
@@ -112,13 +123,20 @@ def ask(
     """
     now = now or datetime.now(UTC)
     parsed = declarations.parse(signing.read_limited(file, declarations.MAX_BYTES, "declaration"), draft=True)
-    wanted = load_rules(rules_file)
     if parsed.rehearsal:
-        return Asked(parsed, gate.evaluate(parsed, wanted, gate.Facts(), now))
+        raise Refused(
+            "the declaration says that it is a rehearsal: such drives leave nowhere, and nobody releases them",
+            hint="sealift rehearse declares and releases its own; strike the line rehearsal = true from a real one",
+        )
+    wanted = load_rules(rules_file)
+    author, why_author = _author(file, parsed, allowed, now)
     screened, why_screening = _screening(file, parsed, allowed, wanted, lists, now, rescreen=rescreen)
-    keys, why_keys = _keys(file, parsed, allowed, wanted, now)
-    facts = gate.Facts(screening=why_screening, keys=why_keys, revision=_revision(file, parsed))
-    return Asked(parsed, gate.evaluate(parsed, wanted, facts, now), screened, keys)
+    proved, why_keys = _keys(file, parsed, allowed, wanted, now)
+    facts = gate.Facts(
+        author=why_author, screening=why_screening, keys=why_keys, revision=_revision(file, parsed),
+        waiver=keys.decode(proved).waiver if proved else None,
+    )  # fmt: skip
+    return Asked(parsed, gate.evaluate(parsed, wanted, facts, now), author, screened, proved)
 
 
 def release(
@@ -134,7 +152,7 @@ def release(
     parsed = asked.declaration
     signed = releases.make_release(
         parsed, signer, asked.verdict, allowed, officer=officer, reason=reason, reference=reference, now=now,
-        screening=asked.screening, keys=asked.keys,
+        author_signature=asked.author_signature, screening=asked.screening, keys=asked.keys,
     )  # fmt: skip
     kept = revision.path_of(file, parsed.revision)
     if os.path.lexists(kept):
@@ -178,7 +196,33 @@ def revise(file: str) -> tuple[str, int]:
     return before or file, draft.revision
 
 
+def sign(file: str, signer: Signer) -> str:
+    """The author's signature over the complete declaration in `file`, written beside it; its path.
+
+    Another one that was there is kept under a number. Raises BadInput, and as trade.release.sign_declaration.
+    """
+    parsed = declarations.parse(signing.read_limited(file, declarations.MAX_BYTES, "declaration"), draft=True)
+    signature = releases.sign_declaration(parsed, signer)
+    path = releases.author_path(file)
+    if not os.path.lexists(path) or signing.read_limited(path, MAX_ARMORED, "signature") != signature:
+        signing.write_over(path, signature)
+    return path
+
+
 # --- facts -----------------------------------------------------------------------------------------------
+
+
+def _author(file: str, parsed: Declaration, allowed: AllowedSigners, now: datetime) -> tuple[bytes, list[str]]:
+    """The author's signature beside the declaration, and why it does not count."""
+    path = releases.author_path(file)
+    if not os.path.lexists(path):
+        return b"", [f"its author has not signed it: sealift declare --check {file} --sign-with KEY"]
+    try:
+        signature = signing.read_limited(path, MAX_ARMORED, "signature")
+        releases.check_author(parsed, signature, allowed, now)
+    except SealiftError as error:
+        return b"", [str(error)]
+    return signature, []
 
 
 def _screening(
@@ -246,7 +290,14 @@ def _again(
 
 
 def _revision(file: str, parsed: Declaration) -> list[str]:
-    """What is wrong with it as the revision that it says it is."""
+    """What is wrong with it as the revision that it says it is.
+
+    A copy under another name does not begin again: what was released of this consignment in the same folder counts.
+    """
+    for other in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(file)), "*.r[0-9]*.toml")))[:MAX_REVISIONS]:
+        stem, _, number = other.removesuffix(".toml").rpartition(".r")
+        if number.isdecimal() and f"{stem}.toml" != file and _is_of(other, parsed.consignment_id):
+            return [f"{other} was released, of this consignment: go on there (sealift declare --revise {stem}.toml)"]
     if parsed.revision == 1:
         return []
     path = revision.path_of(file, parsed.revision - 1)
@@ -254,6 +305,14 @@ def _revision(file: str, parsed: Declaration) -> list[str]:
     if os.path.lexists(path):
         before = declarations.parse(signing.read_limited(path, declarations.MAX_BYTES, "revision"), draft=True)
     return revision.faults(parsed, before)
+
+
+def _is_of(file: str, consignment_id: str) -> bool:
+    try:
+        data = signing.read_limited(file, declarations.MAX_BYTES, "released revision")
+        return declarations.parse(data, draft=True).consignment_id == consignment_id
+    except SealiftError:
+        return False  # of no shipment that could be told
 
 
 def _keys(

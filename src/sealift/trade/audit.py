@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealift.errors import FormatError, SignatureInvalid
 from sealift.formats import allowed_signers, audit, manifest, seal, sshsig
-from sealift.trade import certificate, custody_event, keys, receipt, release, screening, source_release
+from sealift.trade import certificate, custody_event, declaration, keys, receipt, release, screening, source_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +33,7 @@ class Signed(NamedTuple):
 
 
 SIGNED: dict[Kind, Signed] = {
+    "declaration": Signed(release.AUTHOR_NAMESPACE, declaration.parse_draft, lambda _record: ""),
     "release": Signed(release.NAMESPACE, release.decode, lambda record: record.released_at),
     "sealed-release": Signed(release.NAMESPACE, release.decode, lambda record: record.released_at),
     "screening": Signed(screening.NAMESPACE, screening.decode, lambda record: record.at),
@@ -160,16 +161,18 @@ def digest(data: bytes) -> str:
 
 
 def sealed_times(files: Mapping[str, bytes]) -> dict[str, str]:
-    """By digest of a manifest: when it was sealed, by the first seal that names it."""
+    """By digest of a manifest, when the first seal that names it was made; of a declaration, when it was released."""
     times: dict[str, str] = {}
     for path, data in files.items():
         found = audit.describe(path)
-        if found is None or found.kind != "seal":
+        if found is None or found.kind not in {"seal", "release"}:
             continue
         try:
-            record = seal.decode_seal(data)
+            record = SIGNED[found.kind].decode(data)
         except FormatError:
             continue
-        for group in record.groups:
-            times[group.manifest.blake3] = min(record.sealed_at, times.get(group.manifest.blake3, record.sealed_at))
+        at = SIGNED[found.kind].at(record)
+        bound = [record.declaration] if found.kind == "release" else [group.manifest for group in record.groups]
+        for each in bound:
+            times[each.blake3] = min(at, times.get(each.blake3, at))
     return times

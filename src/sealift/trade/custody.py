@@ -26,6 +26,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import SignatureInvalid
+from sealift.trade import consistency, people
 from sealift.trade.custody_event import NAMESPACE, Checkpoint
 from sealift.trade.custody_graph import SETTLED_BY_PEOPLE, Finding, Graph, bits, newest
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners, Signer
     from sealift.trade.custody_event import CustodyEvent, Entry, Party
     from sealift.trade.custody_graph import Copy, Kind
+    from sealift.trade.declaration import Declaration
 
 BY_NETWORK = "NETWORK-"  # begins the serial number under which a plain directory is declared; nobody carries it
 SKEW = timedelta(minutes=10)  # by which the clocks of two carriers may differ before it is shown
@@ -108,6 +110,27 @@ class Account:
         return 5 if any(not each.holds for each in self.findings) else 3 if self.open else 0
 
 
+class Terms(NamedTuple):
+    """When the drives might go (None: never yet), and who is named in the declaration, by `people.fold`."""
+
+    released_at: datetime | None
+    named: frozenset[str]
+
+    @classmethod
+    def of(cls, declaration: Declaration, released_at: datetime | None) -> Terms:
+        """Everybody whom the declaration names: parties, carriers, who is on the way, the site, its people."""
+        parties = [getattr(declaration, role) for role in consistency.ROLES]
+        rows = [*parties, *declaration.intermediates, *declaration.carriers]
+        names = [getattr(row, field, "") for row in rows for field in ("name", "legal_name", "native_name")]
+        names += [declaration.site.operator, declaration.site.access_controller, declaration.author.name]
+        names += [name for each in declaration.encryption.recipients for name in (each.name, each.organisation)]
+        return cls(released_at, frozenset(people.fold(name) for name in names) - {""})
+
+    def names(self, party: Party) -> bool:
+        """Whether the party, or for whom it acts, is named."""
+        return not self.named.isdisjoint((people.fold(party.name), people.fold(party.org)))
+
+
 def before_next(account: Account) -> Checkpoint:
     """What the next event is to name: the newest of the events that count, and how many there are up to them."""
     graph = Graph({row.entry.digest: row.entry for row in account.rows})
@@ -129,8 +152,11 @@ def assess(
     now: datetime,
     checkpoints: Iterable[Checkpoint] = (),
     final: bool = False,
+    terms: Terms | None = None,
 ) -> Account:
     """Check a log against the declared drives and the allowed signers; nothing is raised for what it says.
+
+    With `terms`, drives that go on before they may, or to somebody whom nobody declared, show too.
 
     `now` is an aware time, against which events of the future show. With `final` every declared drive must have
     arrived. Each of `checkpoints` must be of this log or of what it was before.
@@ -160,6 +186,8 @@ def assess(
         found += graph.compare(checkpoint)
     found += _by_hand(rows)
     found += _clocks(rows, graph, now)
+    if terms is not None:
+        found += _on_terms(rows, terms)
     chains = _Chains(graph, rows)
     found += chains.findings
     drives = _drives(chains, list(serials))
@@ -383,6 +411,26 @@ def _clocks(rows: Sequence[Row], graph: Graph, now: datetime) -> list[Finding]:
             text = f"at {event.at_utc}, which is still to come; a clock is wrong"
         if text and row.counts:
             found.append(Finding("clock", text, (row.entry.digest,), tuple(event.serials)))
+    return found
+
+
+_AT_HOME = frozenset({"seal", "verify", "discrepancy"})  # drives are where they were
+
+
+def _on_terms(rows: Sequence[Row], terms: Terms) -> list[Finding]:
+    """Drives that went on before they were released, or came to somebody whom the declaration does not name."""
+    found = []
+    for row in rows:
+        event, about = row.event, ((row.entry.digest,), tuple(row.event.serials))
+        if not row.counts:
+            continue
+        goes = event.event_type == "load" or (event.changes_hands and event.event_type not in _AT_HOME)
+        if goes and (terms.released_at is None or event.at < terms.released_at):
+            when = "the shipment is not released" if terms.released_at is None else "the shipment was released later"
+            found.append(Finding("unreleased", f"{_an(row)} at {event.at_utc}, and {when}", *about))
+        if goes and event.event_type != "customs_inspection" and not terms.names(event.received_by):
+            text = f"received by {event.received_by.words}, and the declaration names neither"
+            found.append(Finding("stranger", text, *about))
     return found
 
 

@@ -107,6 +107,11 @@ def parse(data: bytes, *, draft: bool) -> Declaration:
     return declaration
 
 
+def parse_draft(data: bytes) -> Declaration:
+    """`parse`, of what may be a draft."""
+    return parse(data, draft=True)
+
+
 def review(data: bytes) -> tuple[Declaration | None, list[str]]:
     """What can be read of a file, and everything that keeps it from being complete today; never raises.
 

@@ -9,9 +9,10 @@ is missing or unknown is held, whatever else is written; what holds is opened on
 somebody else than the author, not in the future, and by an authorisation only while it has not expired; `open` is true
 exactly if no row is held. The declaration of a rehearsal has no goods, and no row: it is released as what it is.
 
-Pure: the same arguments, the same verdict. What the rules ask is in rules.toml; facts that lie in other files
-(screening, keys, the revision before) are looked at by their own modules and come as `Facts`: reasons that hold. What
-is not here: signing (release.py) and files (stages/release.py). It records answers and gives no legal advice.
+Pure: the same arguments, the same verdict. What the rules ask is in rules.toml; facts that lie in other files (the
+author's signature, screening, keys, the revision before) are looked at by their own modules and come as `Facts`:
+reasons that hold. What is not here: signing (release.py) and files (stages/release.py). It records answers and gives
+no legal advice.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from sealift.trade.declaration import Declaration
+    from sealift.trade.keys import Waiver
     from sealift.trade.rules import Rule, Rules
 
 State = Literal["clear", "resolved", "held"]
@@ -39,9 +41,11 @@ class Facts:
     `None`: nobody has looked, which holds.
     """
 
+    author: Sequence[str] | None = None
     screening: Sequence[str] | None = None
     keys: Sequence[str] | None = None
     revision: Sequence[str] | None = None
+    waiver: Waiver | None = None  # of the second independent recipient, in the record of keys
 
 
 class Row(NamedTuple):
@@ -154,7 +158,17 @@ def _computed(rule: Rule, parsed: Declaration, rules: Rules, facts: Facts, today
     assert rule.check is not None
     found = _CHECKS[rule.check](rule, parsed, rules, facts, today)
     row = Row(rule, "clear" if not found.why else "held", found.answer, "", found.why)
+    if rule.check == "keys" and not found.why and facts.waiver is not None:
+        return _waived(row, parsed, facts.waiver)
     return _authorised(row, parsed, today) if found.why and rule.opens == "authorisation" else row
+
+
+def _waived(row: Row, parsed: Declaration, waiver: Waiver) -> Row:
+    """Nobody independent can open the drives too: somebody else than the author has accepted that, or it holds."""
+    words = f"no two recipients are independent; {waiver.accepted_by} accepted it at {waiver.at}: {waiver.reason}"
+    if people.same(waiver.accepted_by, parsed.author.name):
+        return row._replace(state="held", why=f"{words}; and the author alone does not accept it")
+    return row._replace(state="resolved", why=words)
 
 
 def _complete(_rule: Rule, parsed: Declaration, rules: Rules, _facts: Facts, _today: date) -> _Found:
@@ -171,6 +185,10 @@ def _complete(_rule: Rule, parsed: Declaration, rules: Rules, _facts: Facts, _to
 
 def _revision(_rule: Rule, _parsed: Declaration, _rules: Rules, facts: Facts, _today: date) -> _Found:
     return _Found(_looked(facts.revision))
+
+
+def _author(_rule: Rule, _parsed: Declaration, _rules: Rules, facts: Facts, _today: date) -> _Found:
+    return _Found(_looked(facts.author))
 
 
 def _screening(_rule: Rule, _parsed: Declaration, _rules: Rules, facts: Facts, _today: date) -> _Found:
@@ -237,6 +255,7 @@ def _keys_apart(_rule: Rule, parsed: Declaration, _rules: Rules, _facts: Facts, 
 
 _CHECKS: dict[str, Callable[[Rule, Declaration, Rules, Facts, date], _Found]] = {
     "complete": _complete,
+    "author": _author,
     "revision": _revision,
     "status": _status,
     "screening": _screening,

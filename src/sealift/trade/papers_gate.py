@@ -198,12 +198,14 @@ def _decision(hit: Hit) -> list[str]:
 # --- red flags and release
 
 
-def worksheet(frame: Frame, verdict: Verdict | None) -> Paper:
-    """Answers, licences, the verdict of every rule, who released and why; None: no rules were evaluated."""
+def worksheet(frame: Frame, verdict: Verdict | str) -> Paper:
+    """Answers, licences, the verdict of every rule (or why the rules were not evaluated), who released and why."""
     content = frame.declaration
     blocks: list[Block] = []
-    if verdict is None:
-        blocks.append(paper.words("Verdict", ["The rules were not evaluated for this paper."], warning=True))
+    if isinstance(verdict, str):
+        blocks.append(
+            paper.words("Verdict", [f"The rules were not evaluated for this paper: {verdict}."], warning=True)
+        )
     else:
         blocks += _verdict(verdict)
     blocks.append(_answers(frame))

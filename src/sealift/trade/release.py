@@ -1,12 +1,14 @@
 """The release: a second person's signature that lets exactly one declaration leave.
 
-    NAME.release.json       ReleaseRecord, canonical JSON
+    NAME.toml.sig           SSHSIG of the author over the declaration, namespace `sealift-declaration`
+    NAME.release.json       ReleaseRecord, canonical JSON; the author's signature is in it
     NAME.release.json.sig   SSHSIG over it, namespace `sealift-release`
 
 What holds of a Release that `check_release` returns: it is signed in its namespace by an allowed signer; it
 releases exactly the bytes of this declaration, so that any change of a party, carrier or serial needs a new
-one; the declaration is complete; and the officer is not its author, neither by key nor by name nor by the
-e-mail address under which the allowed signers file knows the key. A key that is valid for a time only is
+one; the declaration is complete, and signed by the author whom it names, an allowed signer too; and the officer is
+another person, by key, by name, by the e-mail address and by the names under which the allowed signers file knows
+the keys. A key that is valid for a time only is
 judged at the time that the release states, as git does: whoever must not sign any more is struck from the
 file, not left to run out.
 
@@ -27,7 +29,7 @@ import msgspec
 from blake3 import blake3
 from msgspec import Meta
 
-from sealift.errors import BadInput, FormatError, KeyInvalid, Refused
+from sealift.errors import BadInput, FormatError, KeyInvalid, Refused, SignatureInvalid
 from sealift.formats import canonical, sshsig, strict
 from sealift.formats.canonical import Record
 from sealift.trade import declaration as declarations
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from sealift.trade.signing import Signer
 
 NAMESPACE = "sealift-release"
+AUTHOR_NAMESPACE = "sealift-declaration"
 MAX_RELEASE = 1 << 20
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -83,6 +86,7 @@ class ReleaseRecord(Record, frozen=True, kw_only=True):
     rehearsal: bool
     revision: Annotated[int, Meta(ge=1, le=10_000)]
     declaration: DeclarationBytes
+    author_signature: Annotated[str, Meta(max_length=sshsig.MAX_ARMORED, pattern=r"\A[\n -~]*\Z")]  # its .sig file
     rules: RulesFile
     resolved: Annotated[list[_Line], Meta(max_length=MAX_RULES)]
     screening: Evidence | None
@@ -122,15 +126,16 @@ class Release(NamedTuple):
 
 
 def make_release(
-    declaration: Declaration, signer: Signer, verdict: Verdict, allowed: AllowedSigners, *, officer: str, reason: str,
-    reference: str, now: datetime, screening: bytes | None = None, keys: bytes | None = None,
+    declaration: Declaration, signer: Signer, verdict: Verdict, allowed: AllowedSigners, *, author_signature: bytes,
+    officer: str, reason: str, reference: str, now: datetime, screening: bytes | None = None, keys: bytes | None = None,
 ) -> SignedRelease:  # fmt: skip
     """Sign the release of `declaration` by `officer`, for which `verdict` must be open; `now` is an aware time.
 
-    `screening` and `keys` are the records that the gate looked at. Raises Refused when the declaration is incomplete,
-    the gate is closed, officer and author are one person, or the rules do not let this person release; SignatureInvalid
-    when `allowed` does not know the key for releases; BadInput for texts that are empty, too long or of several lines;
-    KeyInvalid when the key does not sign.
+    `author_signature` is that of `sign_declaration`; `screening` and `keys` are the records that the gate looked at.
+    Raises Refused when the declaration is incomplete, or not signed by its author, the gate is closed, officer and
+    author are one person, or the rules do not let this person release; SignatureInvalid when `allowed` does not know
+    the key for releases; BadInput for texts that are empty, too long or of several lines; KeyInvalid when the key does
+    not sign.
     """
     faults = declarations.problems(declaration)
     if faults:
@@ -150,6 +155,7 @@ def make_release(
         "rehearsal": declaration.rehearsal,
         "revision": declaration.revision,
         "declaration": _reference(declaration.raw),
+        "author_signature": author_signature.decode("ascii", errors="replace"),
         "rules": {
             "edition": verdict.rules.edition,
             "bytes": len(verdict.rules.raw),
@@ -204,13 +210,54 @@ def check_release(declaration: Declaration | bytes, data: bytes, signature: byte
         raise Refused("the release names another shipment or revision than the declaration")
     signer = allowed.signer(data, signature, NAMESPACE, released_at(record))
     _another_person(declaration, signer.key, record.officer)
+    author = check_author(declaration, record.author_signature.encode(), allowed, released_at(record))
+    names = signer.principal.casefold().split(",")
     email = declaration.author.email.casefold()
-    if any(fnmatch.fnmatchcase(email, pattern) for pattern in signer.principal.casefold().split(",")):
+    if set(names) & set(author.casefold().split(",")) or any(fnmatch.fnmatchcase(email, name) for name in names):
         raise Refused(
             f"the key that released this is, by the allowed signers, the author's: {signer.principal}",
             hint="another person must release it",
         )
     return Release(record, signer.principal, signer.fingerprint)
+
+
+def sign_declaration(declaration: Declaration, signer: Signer) -> bytes:
+    """The author's signature over a complete declaration; Refused where it is not, or `signer` is not its author."""
+    faults = declarations.problems(declaration)
+    if faults:
+        raise Refused(
+            "an incomplete declaration is not signed:\n  " + "\n  ".join(faults[: strict.MAX_SHOWN]),
+            hint="sealift declare --check FILE",
+        )
+    if signer.public_key != _author(declaration):
+        raise Refused(
+            f"{signer.path}: its key, {signer.public_key.fingerprint}, is not that of the declared author,"
+            f" {declaration.author.name}",
+            hint="whoever wrote the declaration signs it; author.public_key is the line of their .pub file",
+        )
+    return signer.sign(declaration.raw, AUTHOR_NAMESPACE)
+
+
+def check_author(declaration: Declaration, signature: bytes, allowed: AllowedSigners, at: datetime) -> str:
+    """The name under which `allowed` knows the author, who signed exactly this declaration.
+
+    Raises SignatureInvalid for a signature that is not an allowed signer's, Refused for one by another key than the
+    declaration names.
+    """
+    try:
+        signer = allowed.signer(declaration.raw, signature, AUTHOR_NAMESPACE, at)
+    except SignatureInvalid as error:
+        raise SignatureInvalid(
+            f"the author's signature of the declaration: {error}",
+            hint=f"its author signs it (sealift declare --check FILE --sign-with KEY), and the allowed signers name"
+            f" their key for {AUTHOR_NAMESPACE}",
+        ) from error
+    if signer.key != _author(declaration):
+        raise Refused(
+            f"the declaration is signed by {signer.principal}, and names another key as its author's",
+            hint="its author signs it: sealift declare --check FILE --sign-with KEY",
+        )
+    return signer.principal
 
 
 def path_beside(file: str) -> str:
@@ -221,7 +268,7 @@ def path_beside(file: str) -> str:
 def decode(data: bytes) -> ReleaseRecord:
     """Parse the canonical bytes of a release; FormatError otherwise. Says nothing about who signed it."""
     record = canonical.decode(data, ReleaseRecord, limit=MAX_RELEASE, name="release.json")
-    strict.check_texts(record, "release.json")
+    strict.check_texts(msgspec.structs.replace(record, author_signature=""), "release.json")  # that one has lines
     released_at(record)
     return record
 
@@ -234,12 +281,20 @@ def released_at(record: ReleaseRecord) -> datetime:
         raise FormatError(f"release.json: there is no time {record.released_at!r}") from error
 
 
-def _another_person(declaration: Declaration, key: sshsig.PublicKey, officer: str) -> None:
+def author_path(file: str) -> str:
+    """Where the author's signature of the declaration in `file` lies."""
+    return file + ".sig"
+
+
+def _author(declaration: Declaration) -> sshsig.PublicKey:
     try:
-        author = sshsig.parse_public_key(declaration.author.public_key)
+        return sshsig.parse_public_key(declaration.author.public_key)
     except KeyInvalid as error:  # a complete declaration has one; a lenient caller must not slip through
         raise Refused(f"the author's key cannot be compared: {error}") from error
-    if key == author:
+
+
+def _another_person(declaration: Declaration, key: sshsig.PublicKey, officer: str) -> None:
+    if key == _author(declaration):
         raise Refused(
             "the author of a declaration cannot release it: this is the author's own key",
             hint="a named officer, another person, releases it with a key of their own",

@@ -30,7 +30,7 @@ MAX_BYTES = 1 << 20
 MAX_RULES = 1_000
 
 Check = Literal[
-    "complete", "revision", "status", "screening", "keys", "countries", "parent-training", "important-data",
+    "complete", "author", "revision", "status", "screening", "keys", "countries", "parent-training", "important-data",
     "us-bulk-sensitive", "keys-apart",
 ]  # fmt: skip
 OpenedBy = Literal["nothing", "resolver", "authorisation"]
@@ -123,6 +123,7 @@ def _read(data: bytes, further: Callable[[dict[str, Any]], list[str]]) -> Rules:
 # question.
 _PROMISED: dict[str, tuple[OpenedBy, ...]] = {
     "complete": ("nothing",),
+    "author": ("nothing",),
     "revision": ("nothing",),
     "status": ("nothing",),
     "screening": ("nothing",),

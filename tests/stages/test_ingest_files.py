@@ -186,7 +186,7 @@ def test_interrupted_it_leaves_no_upload(origin, bucket, s3, inline, monkeypatch
         patch.setattr(buckets.ObjectPartFile, "publish", stop)
         patch.setattr(buckets.ObjectPartFile, "abandon", lambda _part: None)  # as in a worker that is ended
         with pytest.raises(KeyboardInterrupt):
-            ingest(origin, to)
+            ingest(origin, to, patterns=["big.bin"])
     unpacking._worker = None
     assert s3.uploads(bucket) == 0
     with monkeypatch.context() as patch:
@@ -194,12 +194,12 @@ def test_interrupted_it_leaves_no_upload(origin, bucket, s3, inline, monkeypatch
         patch.setattr(buckets.ObjectPartFile, "abandon", lambda _part: None)
         patch.setattr(unpack_objects.uploads, "keys_of_environment", lambda: None)
         with pytest.raises(KeyboardInterrupt):
-            ingest(origin, to)
+            ingest(origin, to, patterns=["big.bin"])
         unpacking._worker = None
         patch.undo()
         patch.setattr(unpack_objects.uploads, "keys_of_environment", lambda: None)
         said = []
-        assert ingest(origin, to, said=said).failed == []
+        assert ingest(origin, to, said=said, patterns=["big.bin"]).failed == []
         assert any("1 uploads in parts that a stopped run began are left" in text for text in said)
     assert s3.uploads(bucket) == 1
 

@@ -132,7 +132,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, help="a folder, else a temporary one; a tmpfs leaves the disk out")
     parser.add_argument("--only", action="append", choices=("packs", "large", "small"))
-    parser.add_argument("--mib", type=int, default=512, help="of large files; of small ones an eighth")
+    parser.add_argument(
+        "--mib", type=int, default=320, help="of large files; of small ones a fourth; the server holds 4 GiB"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="everything once, tiny")
     given = parser.parse_args()
@@ -150,7 +152,7 @@ def main() -> None:
             print("| | MB | objects | plain MB/s | ingest MB/s | ratio | plain s/GB | ingest s/GB |")
             print("|---|---|---|---|---|---|---|---|")
             for kind in given.only or ("packs", "large", "small"):
-                measure(kind, work / kind, size // 8 if kind == "small" else size, rounds, store)
+                measure(kind, work / kind, size // 4 if kind == "small" else size, rounds, store)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -109,7 +109,7 @@ def trouble_of(error: BaseException) -> Trouble:
         return MISSING
     named = code[1] if code is not None else number or type(error).__name__
     if number >= 500:
-        return Trouble(errno.EIO, f"the store failed ({named}), time and again", _AGAIN)
+        return Trouble(errno.EREMOTEIO, f"the store failed ({named}), time and again", _AGAIN)  # after all the patience
     return Trouble(errno.EIO, f"the store answered with an error ({named})", _AGAIN)
 
 

@@ -41,7 +41,7 @@ from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_plan import card_of
 from sealift.stages.unpack_notes import Notes
-from sealift.stages.unpack_objects import MANY, OTHER, TRIES, ObjectNotes, is_one, told
+from sealift.stages.unpack_objects import MANY, OTHER, TRIES, ObjectNotes, is_one, is_worth_a_try, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -403,8 +403,10 @@ class _Run:
                     target.drive.end_uploads(mf.pack_name(unit.stripe, role, reader.data))
                 if not is_one(error):
                     raise
-                fault = error
-                self._again(fault, last=not left)
+                fault, last = error, not left or not is_worth_a_try(error)
+                self._again(fault, last=last)
+                if last:
+                    break
         return Copied("other", why=str(fault))
 
     def _again(self, fault: DriveFault, *, last: bool) -> None:

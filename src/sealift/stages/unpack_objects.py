@@ -58,7 +58,8 @@ QUEUE = 64 << 20  # bytes of them
 _BEGUN, _PROBE = "begun", "probe"
 _LAST_PATIENCE = 5.0  # seconds, when a run ends before its time
 _KEY = 1024  # bytes of an object's name, with the prefix
-_ONE = {errno.EFBIG, errno.ENAMETOOLONG, errno.EBADMSG, errno.EIO}  # what may be one object's, and not the store's
+_AGAIN = {errno.EBADMSG, errno.EIO}  # what was lost or altered on the way: worth another try
+_ONE = {errno.EFBIG, errno.ENAMETOOLONG, errno.EREMOTEIO, *_AGAIN}  # what may be one object's, and not the store's
 TRIES = 3  # of an upload in parts
 MANY = 8  # such faults, in one job or among packs, are the store's all the same
 _ZEROS = memoryview(bytes(1 << 20))
@@ -109,6 +110,11 @@ def told() -> Iterator[None]:
 def is_one(error: DriveFault) -> bool:
     """Whether a fault of a store may be one object's alone."""
     return errno_of(error) in _ONE
+
+
+def is_worth_a_try(error: DriveFault) -> bool:
+    """Whether the same upload may get through at once."""
+    return errno_of(error) in _AGAIN
 
 
 class ObjectTarget:
@@ -220,7 +226,7 @@ class ObjectTarget:
                 break
             except DriveFault as error:
                 bucket.end_uploads(file.key)  # one whose answer was lost, too
-                if not left or not is_one(error):
+                if not left or not is_worth_a_try(error):
                     raise
         bucket.delete(begun)
         return "written"

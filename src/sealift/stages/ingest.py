@@ -399,8 +399,6 @@ class _Run:
             except FormatError as error:  # the record of the pack, on every drive
                 return Copied(None, why=str(error))
             except DriveFault as error:
-                if isinstance(target.drive, Bucket):  # an upload whose answer was lost
-                    target.drive.end_uploads(mf.pack_name(unit.stripe, role, reader.data))
                 if not is_one(error):
                     raise
                 fault, last = error, not left or not is_worth_a_try(error)
@@ -456,6 +454,8 @@ class _Run:
                 continue
             if files.write(target.drive, slot, name, target.note) is None:
                 self._result.failed.append((target.location, name, "no drive here has it whole"))
+        if isinstance(target.drive, Bucket):
+            target.drive.end_uploads()  # obstore begins another where the answer to the first was lost
 
 
 def write_locations(path: str, result: Result) -> str | None:

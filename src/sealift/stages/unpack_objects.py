@@ -225,9 +225,9 @@ class ObjectTarget:
                 self._send(file)
                 break
             except DriveFault as error:
-                bucket.end_uploads(file.key)  # one whose answer was lost, too
                 if not left or not is_worth_a_try(error):
                     raise
+        bucket.end_uploads(file.key)  # obstore begins another where the answer to the first was lost
         bucket.delete(begun)
         return "written"
 

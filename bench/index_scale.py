@@ -111,7 +111,8 @@ def make_scan(folder: str, shape: str, members: int) -> None:
             np.zeros(count, dtype=np.uint64) if shape != "hashes" else rng.integers(0, 1 << 63, count).view(np.uint64)
         )
         columns = [_binary(pa, text), _binary(pa, text[:, :cut]), *[pa.array(values[name]) for name in ints]]
-        table = pa.record_batch([*columns, pa.array(ranks)], names=["path", "key", *ints, "rank"])
+        tags = pa.array([b""] * count, pa.binary())  # files have none
+        table = pa.record_batch([*columns, pa.array(ranks), tags], names=["path", "key", *ints, "rank", "tag"])
         writer = writer or pq.ParquetWriter(
             os.path.join(folder, "seen.parquet"), table.schema, compression="zstd", use_dictionary=False
         )

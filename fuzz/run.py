@@ -29,7 +29,9 @@ def fuzz(name: str, seconds: int) -> None:
 
     _load()
     with atheris.instrument_imports(include=["sealift", "msgspec"]):
-        import worlds  # noqa: F401 -- enters its targets
+        import targets_packs  # noqa: F401 -- enters its targets, as the next two
+        import targets_trade  # noqa: F401
+        import worlds  # noqa: F401
         from targets import TARGETS
     target = TARGETS[name]
     corpus = os.path.join(HERE, "corpus", name)
@@ -59,6 +61,8 @@ def main() -> int:
     if given.one:
         fuzz(given.targets[0], given.seconds)
     _load()
+    import targets_packs  # noqa: F401
+    import targets_trade  # noqa: F401
     import worlds  # noqa: F401
     from targets import TARGETS
 

@@ -6,13 +6,15 @@
     │   └── DeclarationInvalid   1   a declaration that does not parse or is not complete (.problems)
     ├── Busy                     1   another process works on this state, drive or target
     ├── DriveFault               3   a drive failed, filled up or went away; it says what is safe (.drive)
+    ├── SourceFault              3   the store that is packed from failed, or gave what it should not have
     ├── FormatError              4   bytes that are not what docs/spec/ says they are
     │   └── AgeError             4   an age file that the age specification rejects
     ├── Lost                     4   something cannot be recovered from what is here
     ├── Refused                  5   a signature, seal, declaration or gate does not hold
     │   ├── SignatureInvalid     5
     │   ├── SealInvalid          5
-    │   └── IdentityMismatch     5   none of the identities opens this file
+    │   ├── IdentityMismatch     5   none of the identities opens this file
+    │   └── UnlockInvalid        5   issued keys that do not hold for what is read
     ├── NotAllHere               6   more drives are needed; run again with the next ones
     └── Interrupted            130   stopped by the user; the same command goes on
 
@@ -80,6 +82,12 @@ class DriveFault(SealiftError):
         self.drive = drive
 
 
+class SourceFault(SealiftError):
+    """The store that is packed from failed for longer than it is asked again, or gave other bytes than it promised."""
+
+    exit_code = 3
+
+
 class FormatError(SealiftError):
     """Bytes that are not what docs/spec/ says they are."""
 
@@ -113,7 +121,16 @@ class SealInvalid(Refused):
 class IdentityMismatch(Refused):
     """None of the identities given opens this file."""
 
-    hint = "give the identity of one of the recipients the shipment was packed for (--identity FILE)"
+    hint = (
+        "give the identity of one of the recipients the shipment was packed for (--identity FILE); or with a job's, the"
+        " keys that were issued to it (--keys FILE)"
+    )
+
+
+class UnlockInvalid(Refused):
+    """Issued keys that are expired, changed, of another shipment or for another job, or lack the key that is wanted."""
+
+    hint = "ask whoever issued them for new ones (sealift unlock)"
 
 
 class NotAllHere(SealiftError):

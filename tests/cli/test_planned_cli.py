@@ -249,3 +249,22 @@ def test_a_plan_on_paper_wants_the_source(desk):
 def test_a_drive_that_was_replaced_stands_for_its_successor():
     now = {"A": "B", "B": "C", "X": "Y"}
     assert [following.successor(now, each) for each in "ABCX-"] == ["C", "C", "C", "Y", "-"]
+
+
+def test_what_the_plan_counted_on_stands_beside_the_weight_that_nobody_has_filled_in(tmp_path):
+    made = plans.make(3, ("Anna", "Bo", "Cem"), (2, 1, 1), (1, 0))
+    made = replace(
+        made, drives=tuple(replace(each, kind="hdd" if each.carrier == "Bo" else "ssd") for each in made.drives)
+    )
+    (tmp_path / "p.toml").write_text(document.render(replace(made, numbers={"hdd_weight": 0.65})))
+    run("declare", "--new", tmp_path / "d.toml", "--plan", tmp_path / "p.toml")
+    lines = (tmp_path / "d.toml").read_text().splitlines()
+    below = [lines[at + 1] for at, line in enumerate(lines) if line.startswith("net_grams = 0")]
+    assert below[0].startswith(
+        "# The plan counted on 200 g, U.2 or E3.L, without its case (ssd_weight; recalled, 2026-11)."
+    )
+    assert below[1].startswith(
+        "# The plan counted on 650 g, 3.5 inch, without its case (hdd_weight; as the plan says)."
+    )
+    parsed = declarations.parse((tmp_path / "d.toml").read_bytes(), draft=True)
+    assert [goods.net_grams for goods in parsed.goods] == [0, 0], "nobody has weighed one"

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sealift.stages.pack.queue import Cursor, UnitQueue
+from sealift.stages.pack.source import Directory
 from sealift.stages.pack.units import capacity_of
 
 ADR = (pathlib.Path(__file__).parents[2] / "docs" / "adr" / "0002-samples-segments-and-equal-packs.md").read_text()
@@ -34,7 +35,7 @@ def overhead(path, sizes, members=1, *, cut=True):
     capacity = capacity_of(PACK, 1)
     queue = UnitQueue(
         str(path),
-        b"/nonexistent",
+        Directory(b"/nonexistent"),
         rows=len(sizes),
         remaining=sum(sizes),
         cursor=Cursor(),

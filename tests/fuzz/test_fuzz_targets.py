@@ -13,7 +13,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "fuzz"))
 
-import worlds  # noqa: E402, F401 -- enters its targets
+import targets_packs  # noqa: E402, F401 -- enters its targets, as the next two
+import targets_trade  # noqa: E402, F401
+import worlds  # noqa: E402, F401
 from targets import TARGETS  # noqa: E402
 
 

@@ -338,6 +338,12 @@ class Reader:
             )
             if goes and event["at_utc"] < released:
                 fault(path, "handed over before it was released")
+            if "unlock" in event:
+                seal = self.bound(path, event["unlock"]["seal"], found.get("seal", {}), "seal")
+                if seal is not None and event["at_utc"] < found["seal"][seal]["sealed_at"]:
+                    fault(path, "keys issued before there was a seal")
+                if seal is not None and event["unlock"]["shipment"] != found["seal"][seal]["shipment"]:
+                    fault(path, "keys of another shipment than the seal's")
 
     def receipt(self, path, record, found):
         seal = self.bound(path, record["seal"], found.get("seal", {}), "seal")
@@ -376,6 +382,8 @@ class Reader:
             fault(log, "not here")
         else:
             self.bound(log, record["log"], [log], "log")
+        if record["media"]["serial_from"] == "label" and record["validation"] != "escalate":
+            fault(path, "accepted, and only a label says which drive it was")
         of = self.bound(path, record["delivery_verified"]["receipt"], found.get("receipt", {}), "receipt")
         if of is not None and found["receipt"][of]["at"] > record["begun_at"]:
             fault(path, "erased before the receipt")

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sealift.stages.pack.builder import _extents
+from sealift.stages.pack.source import extents as extents_of
 
 
 @pytest.mark.parametrize("start", [0, 1, 511, 512, 4095, 70_001])
@@ -19,7 +19,7 @@ def test_extents_are_whole_blocks_and_cover_the_data(tmp_path, start, length):
     data = path.read_bytes()[start : start + length]
     fd = os.open(path, os.O_RDONLY)
     try:
-        extents = _extents(fd, start, length)
+        extents = extents_of(fd, start, length)
     finally:
         os.close(fd)
     if extents is None:

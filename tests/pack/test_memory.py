@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import shipments
+from listed_bucket import serving
 from test_kill import packing
 
 from sealift.stages.pack.group import memory_needed
+from sealift.stages.pack.source import Source, source_of
 
 MARGIN = 1.10
 
@@ -46,9 +48,9 @@ def peak(process: subprocess.Popen) -> tuple[int, int]:
     return most, alone
 
 
-def held(origin: shipments.Origin, record_property) -> None:
+def held(origin: shipments.Origin, record_property, source: Source | None = None) -> None:
     builders = max(1, min(origin.data, len(os.sched_getaffinity(0))))
-    announced = sum(memory_needed(origin.n, builders, origin.data).values())
+    announced = sum(memory_needed(origin.n, builders, origin.data, source=source).values())
     process = packing(origin)
     most, alone = peak(process)
     told = process.communicate()[1]
@@ -104,3 +106,36 @@ def test_a_sparse_file_of_20_gb(tmp_path, record_property):
     source.mkdir()
     sparse(source / "sparse", 20_000_000_000)
     held(shipments.Origin(tmp_path / "origin", source, 6, 2, options={"pack_size": 1 << 30}), record_property)
+
+
+def test_large_and_small_objects_of_a_bucket(tmp_path, bucket, record_property):
+    import obstore
+
+    source = source_of(f"s3://{bucket}/p".encode())
+    store = source.bucket.client.store
+    for number in range(5):
+        obstore.put(store, f"large/{number}", os.urandom(24 << 20), use_multipart=False)
+    for number in range(500):
+        obstore.put(store, f"small/{number}", os.urandom(60_000), use_multipart=False)
+    options = {"source": f"s3://{bucket}/p", "pack_size": 512 << 20}
+    held(shipments.Origin(tmp_path / "origin", tmp_path, 4, 1, options=options), record_property, source)
+
+
+@pytest.mark.long
+def test_the_listing_of_two_million_keys(tmp_path, monkeypatch, record_property):
+    """It is listed and dealt, and stopped then: none of these objects is there."""
+    with serving(2_000_000) as endpoint:
+        for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "y"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        origin = shipments.Origin(tmp_path / "origin", tmp_path, 2, 1, options={"source": "s3://bucket/p"})
+        process = packing(origin)
+        announced = sum(memory_needed(3, 2, 2, source=source_of(b"s3://bucket/p")).values())
+        most = 0
+        while process.poll() is None and not (origin.state / "scan" / "summary.json").exists():
+            most = max(most, sum(map(pss, descendants(process.pid))))
+            time.sleep(0.03)
+        process.kill()
+        process.communicate()
+    record_property("measured", most)
+    assert (origin.state / "scan" / "summary.json").exists()
+    assert most <= announced, (most >> 20, announced >> 20)

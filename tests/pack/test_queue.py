@@ -12,6 +12,7 @@ from sealift.formats.index import DIRECTORY, FILE, HARDLINK, SYMLINK
 from sealift.stages.pack import queue as queues
 from sealift.stages.pack import units
 from sealift.stages.pack.queue import Cursor, UnitQueue
+from sealift.stages.pack.source import Directory
 from sealift.stages.pack.units import Files, capacity_of
 
 PACK = 1 << 20
@@ -45,7 +46,14 @@ def write(path, tree, folders):
 def opened(path, rows, cursor=Cursor()):  # noqa: B008 -- it never changes
     left = sum(row[2] for row in rows[cursor.row :]) - cursor.offset
     queue = UnitQueue(
-        str(path), b"/nowhere", rows=len(rows), remaining=left, cursor=cursor, capacity=CAPACITY, pack_size=PACK, data=2
+        str(path),
+        Directory(b"/nowhere"),
+        rows=len(rows),
+        remaining=left,
+        cursor=cursor,
+        capacity=CAPACITY,
+        pack_size=PACK,
+        data=2,
     )
     queue._readable = lambda _sample: True  # there is no source
     queue._clashes = lambda _path: False

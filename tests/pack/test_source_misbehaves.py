@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import shipments
 
-from sealift.stages.pack import follow, work
 from sealift.stages.pack import run as packing
+from sealift.stages.pack import source as sources
+from sealift.stages.pack import work
 
 
 def packed_after(origin, monkeypatch, change, **options):
@@ -216,7 +217,7 @@ def test_a_read_error_of_the_source_becomes_zeros_and_is_told(origin, tmp_path, 
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(fd, views, offset)
 
-    monkeypatch.setattr(follow.os, "preadv", preadv)
+    monkeypatch.setattr(sources.os, "preadv", preadv)
     result = origin.pack()
     monkeypatch.undo()
     assert result.skipped == []

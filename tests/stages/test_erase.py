@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def test_a_drive_is_zero_everywhere_and_has_its_certificate(dock, technique, cap
     assert dock.erase("--technique", technique) == 0
     assert dock.images[0].read_bytes() == bytes(3 * MIB)
     (record,) = dock.certified()
-    assert (record.technique, record.method, record.validation) == (technique, "clear", "accept")
+    assert (record.technique, record.method, record.validation) == (technique, "clear", "escalate")
+    assert "nothing but a person's reading of its label says that this is SER0" in record.validation_reasons[0]
     assert (record.media.serial, record.media.serial_from, record.media.kind) == ("SER0", "label", "loop device")
     assert (record.media.manufacturer, record.media.model) == ("Maker", "Model X")
     assert record.verification.bytes == record.verification.of_bytes == 3 * MIB
@@ -51,7 +53,9 @@ def test_a_drive_is_zero_everywhere_and_has_its_certificate(dock, technique, cap
     text = dock.papers.written(".certificate.txt")[0].read_text()
     assert "CERTIFICATE OF SANITIZATION" in text
     assert "SER0 (read from its label by a person)" in text
-    assert "(accept)" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "(escalate)" in out
+    assert "nothing but your reading of its label says that this is SER0" in err
 
 
 def test_several_at_once_each_with_its_own(made, tmp_path):
@@ -166,7 +170,40 @@ def test_a_receipt_by_the_wrong_hand_or_of_other_bytes_counts_for_nothing(dock, 
     dock.papers.receipt.write_bytes(dock.papers.receipt.read_bytes().replace(b"Rui Dock", b"Rui Dick"))
     refused(dock, capsys, "not over these bytes")
     Path(f"{dock.papers.receipt}.sig").unlink()
-    refused(dock, capsys, "No such file", code=1)
+    refused(dock, capsys, "x.receipt.json is not signed: there is no ", code=1)
+    assert "get both files from whoever signed it" in dock_says(dock, capsys)
+
+
+def dock_says(dock, capsys):
+    dock.run()
+    return capsys.readouterr().err
+
+
+def test_a_signature_that_is_none_is_named_by_its_record_and_says_what_to_do(dock, capsys):
+    signature = Path(f"{dock.papers.receipt}.sig")
+    signature.write_bytes(b"junk")
+    assert "x.receipt.json: its .sig is not an SSH signature" in dock_says(dock, capsys)
+    release = dock.papers.folder / "declaration.release.json"
+    dock.papers.receive()
+    release.write_text("{}")
+    assert "declaration.release.json is not signed" in dock_says(dock, capsys)
+    Path(f"{release}.sig").write_bytes(signature.read_bytes())
+    said = dock_says(dock, capsys)
+    assert "declaration.release.json: " in said
+    release.unlink()
+    dock.papers.receipt.write_bytes(dock.papers.receipt.read_bytes().replace(b"Rui Dock", b"Rui Dick"))
+    said = dock_says(dock, capsys)
+    assert "x.receipt.json: the signature is not over these bytes" in said
+    assert "hint: the file or its .sig was changed" in said
+
+
+def test_a_drive_named_by_its_node_is_told_its_name(dock, capsys):
+    name, dock.names = dock.names[0], dock.nodes[:1]
+    said = dock_says(dock, capsys)
+    assert f"the drive is named {name}" in said
+    assert f"hint: give {name}" in said
+    dock.names = ["/dev/loop99999"]
+    assert "a loop device by its file" in dock_says(dock, capsys)
 
 
 def test_a_drive_that_nobody_received_or_declared(dock, capsys):
@@ -242,14 +279,60 @@ def test_a_real_drive_of_the_shipment_and_of_none_other(made, tmp_path, capsys):
     assert "it says that it is g0s1; the receipt has SER0 as g0s0" in capsys.readouterr().err
     dock.papers.receive(erasures.group(0, "intact", ("A", "SER0", "B")), shipment=card["shipment"])
     assert dock.run() == 0
-    assert "A DRIVE OF A SHIPMENT" in capsys.readouterr().err, "what stands on it is shown"
+    out_err = capsys.readouterr().err
+    assert "A DRIVE OF A SHIPMENT" in out_err, "what stands on it is shown"
+    assert "nothing but your reading of its label" in out_err, f"it says that it is {card['serial']}"
+    dock.serials = (card["serial"],)
+    dock.papers.receive(erasures.group(0, "intact", ("A", card["serial"], "B")), shipment=card["shipment"])
     assert dock.erase() == 0
     assert Path(name).read_bytes() == bytes(64 * MIB)
     (record,) = dock.certified()
     assert record.media.source.endswith("g0s1, drive 2 of 100")
+    assert (record.media.serial_from, record.validation) == ("contents", "accept")
+    assert "named by what stood on it before" in dock.papers.written(".certificate.txt")[0].read_text()
+    assert "nothing but" not in capsys.readouterr().err, "what stands on it says which one it is"
 
 
-def known(monkeypatch, shipment, drive):
+def test_what_stood_on_it_still_tells_which_it_is_when_an_erase_was_stopped(dock, capsys, monkeypatch):
+    known(monkeypatch, erasures.SHIPMENT, "g0s0", serial="SER0")
+    with monkeypatch.context() as stopped:
+        stopped.setattr(stage.sanitize, "run", lambda *_, **__: sys.exit(1))
+        assert dock.erase() == 3
+    (log,) = dock.papers.written(".log.jsonl")
+    assert json.loads(log.read_text().splitlines()[0])["told_by"] == "contents"
+    monkeypatch.undo()  # now there is nothing on it
+    time.sleep(1.1)
+    assert dock.erase() == 0
+    (record,) = dock.certified()
+    assert (record.media.serial_from, record.validation) == ("contents", "accept")
+    loops.run("losetup", "-d", dock.nodes[0])
+    loops.run("losetup", dock.nodes[0], dock.images[0])
+    time.sleep(1.1)
+    assert dock.erase() == 0
+    assert dock.certified()[-1].validation == "escalate", "it was pulled: nobody knows whether it is the same"
+
+
+def test_one_medium_is_not_erased_as_two(dock, capsys):
+    dock.serials = ("SER0", "SER1")
+    dock.papers = erasures.Papers(dock.papers.folder, dock.serials)
+    assert dock.erase() == 0
+    dock.serials = ("SER1",)
+    assert dock.erase() == 5
+    said = capsys.readouterr().err
+    assert "this medium was erased as SER0 before" in said
+    assert "hint: read the label again" in said
+    assert [record.media.serial for record in dock.certified()] == ["SER0"]
+
+
+def test_logs_that_are_none_are_let_be(dock):
+    dock.papers.certificates.mkdir()
+    hostile = (b"", b"[" * 5000, b"\xff\n", b'{"what":"begun","serial":3,"medium":"x"}\n', b"[1]\n")
+    for number, text in enumerate(hostile):
+        (dock.papers.certificates / f"{number}.log.jsonl").write_bytes(text)
+    assert dock.erase() == 0
+
+
+def known(monkeypatch, shipment, drive, serial=None):
     """What the drives say of themselves."""
     monkeypatch.setattr(
         stage.drives_prepare, "_candidate",
@@ -261,7 +344,7 @@ def known(monkeypatch, shipment, drive):
                     row=drives_list.VolumeRow(
                         device=disk.node, kind="loop", size_bytes=1, filesystem="xfs", label=None, uuid=None, mounts=[],
                         swap=False, used_bytes=1, free_bytes=1, trouble=None,
-                        entries=1, sealift=Known(state="sealed", shipment=shipment, drive=drive),
+                        entries=1, sealift=Known(state="sealed", shipment=shipment, drive=drive, serial=serial),
                     ),
                 )
             ],

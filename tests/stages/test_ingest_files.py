@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealift.cli import main
-from sealift.drives import bucket as buckets
-from sealift.drives.bucket import PART_SIZE, Bucket
+from sealift.drives import object_prefix as buckets
+from sealift.drives.object_prefix import PART_SIZE, ObjectPrefix
 from sealift.errors import Busy, SealiftError
 from sealift.formats import manifest as mf
 from sealift.stages import unpack as unpacking
@@ -123,7 +123,7 @@ def test_one_name_of_a_file_is_enough_to_have_it(origin, bucket, inline):
 
 def test_what_somebody_else_has_there_is_left(origin, bucket, inline):
     to = f"s3://{bucket}/x"
-    there = Bucket(to)
+    there = ObjectPrefix(to)
     mine = {"text/0/000.txt": b"mine", "big.bin": bytes(BIG), "other-name.bin": b"short", "beside": b"no matter"}
     for name, data in mine.items():
         there.client.native.put(there.client.store, name, data)
@@ -143,7 +143,7 @@ def test_what_somebody_else_has_there_is_left(origin, bucket, inline):
 def test_a_store_that_writes_over_what_is_there_is_asked_before(origin, bucket, inline, monkeypatch):
     """Not every store knows If-None-Match."""
     to = f"s3://{bucket}/x"
-    there = Bucket(to)
+    there = ObjectPrefix(to)
     put = there.client.native.put
     there.client.native.put(there.client.store, "text/0/000.txt", b"mine")
     monkeypatch.setattr(
@@ -168,7 +168,7 @@ def test_killed_again_and_again_it_goes_on_and_no_upload_is_left(origin, bucket,
     assert strange[0] == 200
     options = ingests.into(origin, to, seal=origin.sealed, workers=2)
     for _ in range(2):
-        killed += ingests.kill(ingests.start(tmp_path, "files", options), rng.uniform(2.0, 3.0))
+        killed += ingests.kill(ingests.start(tmp_path, "files", options), to, rng.uniform(0.0, 0.2))
     last = ingest(origin, to, workers=2)
     assert killed
     assert (last.failed, last.refused, set(dict(last.skipped))) == ([], [], SKIPPED)
@@ -226,7 +226,7 @@ def test_cut_off_anywhere_it_goes_on_and_the_far_side_is_the_corpus(origin, s3, 
             return act
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Bucket, "put_new", count(Bucket.put_new))
+            patch.setattr(ObjectPrefix, "put_new", count(ObjectPrefix.put_new))
             patch.setattr(buckets.ObjectPartFile, "publish", count(buckets.ObjectPartFile.publish))
             patch.setattr(buckets.ObjectPartFile, "abandon", lambda _part: None)
             patch.setattr(unpack_objects.ObjectNotes, "__exit__", lambda notes, *_: notes.bucket.let_go())
@@ -234,7 +234,7 @@ def test_cut_off_anywhere_it_goes_on_and_the_far_side_is_the_corpus(origin, s3, 
                 assert ingest(origin, to).failed == []
             except Cut:
                 unpacking._worker = None
-        there = Bucket(to)
+        there = ObjectPrefix(to)
         names = sorted(ingests.objects(to))
         for name in gone.sample(names, min(len(names), 2)):
             there.delete(name)
@@ -279,7 +279,7 @@ def test_an_object_that_the_store_forgets_is_named(origin, bucket, inline, monke
     real = unpacking._finish_objects
 
     def finish(*arguments):
-        Bucket(f"s3://{bucket}/x").delete("text/1/001.txt")
+        ObjectPrefix(f"s3://{bucket}/x").delete("text/1/001.txt")
         real(*arguments)
 
     with monkeypatch.context() as patch:

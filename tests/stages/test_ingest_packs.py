@@ -337,7 +337,7 @@ def test_killed_again_and_again_it_goes_on(origin, bucket, s3, tmp_path):
     to, rng, killed = f"s3://{bucket}/d", random.Random(5), 0
     options = ingest.Options(origin.mounts, to, AllowedSigners.parse(origin.allowed), None)
     for _ in range(2):
-        killed += ingests.kill(ingests.start(tmp_path, "packs", options), rng.uniform(0.9, 2.0))
+        killed += ingests.kill(ingests.start(tmp_path, "packs", options), to, rng.uniform(0.0, 0.2))
     last = ingests.packs(origin, to)
     assert killed
     assert (last.failed, last.refused) == ([], [])

@@ -249,7 +249,7 @@ def test_no_seal_without_a_release(yard):
 
 def test_no_seal_with_half_a_release(yard):
     os.unlink(releases.path_beside(yard.declaration) + ".sig")
-    refused(yard, BadInput, "signature of the release")
+    refused(yard, BadInput, "is not signed: there is no")
 
 
 def test_no_seal_with_the_authors_release(yard):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import filled
@@ -38,7 +39,9 @@ def screen(file: Path, signer: Signer) -> Path:
     file.with_name("nobody.csv").write_text(NOBODY)
     listed = file.with_name("nobody.toml")
     listed.write_text(TOML)
-    screening.screen(str(file), screening.load_lists([str(listed)]), signer, by="Sam Screener")
+    screening.screen(
+        str(file), screening.load_lists([str(listed)], fetched=datetime.now(UTC)), signer, by="Sam Screener"
+    )
     return listed
 
 

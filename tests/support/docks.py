@@ -14,16 +14,18 @@ MIB = 1 << 20
 class Dock:
     """Drives on a dock, the papers for them, and the command."""
 
-    def __init__(self, made, tmp_path, count=1, size=3 * MIB):
+    def __init__(self, made, tmp_path, count=1, size=3 * MIB, serials=None):
         self.images = [made.image(f"{number}.img", size) for number in range(count)]
         for image in self.images:
             image.write_bytes(os.urandom(size))
         self.nodes = [made.attach(image) for image in self.images]
         self.names = [str(image) for image in self.images]
-        self.papers = erasures.Papers(tmp_path, tuple(f"SER{number}" for number in range(max(1, count))))
+        self.serials = serials or tuple(f"SER{number}" for number in range(max(1, count)))
+        self.papers = erasures.Papers(tmp_path, self.serials)
 
     def words(self, *more, yes=(), method="clear"):
-        serials = [w for number, name in enumerate(self.names) for w in ("--serial", f"{name}=SER{number}")]
+        labels = zip(self.names, self.serials, strict=False)
+        serials = [word for name, serial in labels for word in ("--serial", f"{name}={serial}")]
         done = self.papers.do(*yes) if yes else []
         return ["erase", *self.names, *self.papers.look(), *serials, "--method", method, *done, *more]
 

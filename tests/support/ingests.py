@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sealift.drives.bucket import Bucket
+from sealift.drives.object_prefix import ObjectPrefix
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import ingest, unpack
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def objects(location: str, *, notes: bool = False) -> dict[str, bytes]:
     """Every object beneath s3://BUCKET/PREFIX: name to what is in it; ingest's own notes only if asked for."""
-    bucket = Bucket(location, patience=10)
+    bucket = ObjectPrefix(location, patience=10)
     names = [each["path"] for page in bucket.objects() for each in page]
     names = [name for name in names if notes or not name.startswith(".sealift-")]
     with ThreadPoolExecutor(16) as pool:
@@ -31,7 +31,7 @@ def objects(location: str, *, notes: bool = False) -> dict[str, bytes]:
 
 def stamps(location: str) -> dict[str, Any]:
     """Names and when each object was written."""
-    return {each["path"]: each["last_modified"] for page in Bucket(location).objects() for each in page}
+    return {each["path"]: each["last_modified"] for page in ObjectPrefix(location).objects() for each in page}
 
 
 def expected(source: Path, *, without: set[bytes] = frozenset()) -> dict[str, bytes]:
@@ -67,8 +67,12 @@ def start(folder: Path, what: str, options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, __file__, str(path)], stderr=subprocess.PIPE, start_new_session=True)
 
 
-def kill(process: subprocess.Popen[bytes], after: float) -> bool:
-    """Kill it and its workers after so many seconds; whether it still ran. It says no traceback in any case."""
+def kill(process: subprocess.Popen[bytes], location: str, after: float) -> bool:
+    """Kill it and its workers so many seconds after it has written more; whether it still ran."""
+    bucket = ObjectPrefix(location)
+    before = sum(len(page) for page in bucket.objects())
+    while process.poll() is None and sum(len(page) for page in bucket.objects()) <= before:
+        time.sleep(0.02)
     try:
         process.wait(after)
     except subprocess.TimeoutExpired:

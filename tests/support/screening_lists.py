@@ -39,8 +39,8 @@ PEOPLE = (
 NAMES = {"IR": "Iran", "RU": "Russia", "CN": "China", "SY": "Syria", "": ""}
 
 
-def given(data, name="list", fetched=FETCHED):
-    return Given(name, data, fetched)
+def given(data, name="list", fetched=FETCHED, *, stated=True):
+    return Given(name, data, fetched, stated)
 
 
 def no_companion(name):

@@ -102,6 +102,7 @@ def test_who_may_not_sign_certificates_signs_none(by):
         (changed(technique="discard"), "it does not purge"),
         (changed(technique="ata-security-erase"), "it does not purge"),
         (changed(method="clear", technique="discard", verification__expected="zeros"), "every byte was read back"),
+        (changed(media__serial_from="label"), "only a label says which drive it was"),
         (changed(verification__mode="full"), "reads every byte"),
         (changed(verification__of_bytes=SIZE + 512), "does not fit the drive"),
         (changed(verification__bytes=SIZE + 1), "does not fit the drive"),

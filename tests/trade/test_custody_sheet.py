@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import msgspec
 import pytest
-from custody_cases import DECLARATION, ID, SERIALS, item, sealed, side, under_way
+from custody_cases import DECLARATION, ID, SERIALS, item, sealed, side, under_way, unlocked
 from hypothesis import given
 from hypothesis import strategies as st
 from trade_cases import declared
@@ -60,6 +60,17 @@ def test_a_form_says_everything_that_the_event_says():
     assert [each for each in said if each not in text] == []
 
 
+def test_a_form_of_an_unlock_says_which_keys_for_whom():
+    log = sealed()
+    digest = log.record("unlock", "origin", "origin", [], unlock=unlocked())
+    text = custody_sheet.form(DECLARATION, log.entries[digest], released=True)
+    said = unlocked()
+    wanted = ["KEYS ISSUED IN THIS EVENT", "4,470,300", said.shipment, said.seal.blake3, "run-7", *said.recipients,
+              said.valid_until, said.file.blake3, "STATED BY"]  # fmt: skip
+    assert [each for each in wanted if each not in flat(text)] == []
+    assert "DRIVES IN THIS EVENT" not in text
+
+
 def test_by_hand_is_by_hand():
     log = sealed()
     digest = log.record("handover", "origin", side("anna", paper=True), [item(SERIALS[:2], "S1")])
@@ -79,6 +90,23 @@ def test_a_form_before_its_event_has_the_checkpoint_of_the_log_before_it():
     text = custody_sheet.form(DECLARATION, log.entries[digest], released=True)
     assert f"Event {digest}" in text
     assert ev.qr_text(ID, log.account().checkpoint) in text
+
+
+def test_a_form_that_is_not_recorded_is_told_from_every_other():
+    log = sealed()
+    event = log.event("handover", "origin", side("anna", paper=True), [item(SERIALS[:2], "S1")])
+    mine, other = event, msgspec.structs.replace(event, reason="another one")
+    assert custody_sheet.form_id(mine) != custody_sheet.form_id(other)
+    text = custody_sheet.form(DECLARATION, mine, released=True)
+    assert text.count(custody_sheet.form_id(mine)) == 2, "at its head and at its end"
+    said = custody_sheet.about(DECLARATION, mine)
+    assert said == f"handover, form {custody_sheet.form_id(mine)}, drives 1-2 of 4, to {mine.received_by.name}"
+    entry = log.entries[log.add(event)]
+    assert f"handover, event {entry.digest[:12]}, drives 1-2 of 4" in custody_sheet.about(DECLARATION, entry)
+    long = msgspec.structs.replace(event.received_by, name="N" * 30 + " " + "M" * 400)
+    strange = item(["X1", *SERIALS[:1], SERIALS[3]], "S1")
+    event = msgspec.structs.replace(event, received_by=long, items=[strange])
+    assert custody_sheet.about(DECLARATION, event).endswith(f"drives 1, 4 of 4 and 1 undeclared, to {'N' * 30} ...")
 
 
 def test_a_checkpoint_on_paper_is_held_by_every_later_log():

@@ -396,6 +396,41 @@ def test_what_is_unusual_is_noted_and_holds_nothing():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Pre-training of a 7B language model", "finetuning", "Fine-tuning on rented GPUs", "Training of our models",
+        "a model is trained\nfor six weeks", "Training\non 64 GPUs", "用于训练语言模型", "Обучение модели",
+    ],
+)  # fmt: skip
+def test_another_use_whose_text_speaks_of_training_a_model_is_asked_about(text):
+    other = content(end_use=sections.EndUse(text=text, class_="other"))
+    (fault,) = d.problems(other)
+    assert fault.startswith('end_use.class: "other", and the text speaks of ')
+    assert d.problems(replace(other, end_use=sections.EndUse(text=text, class_="training"))) == []
+
+
+@pytest.mark.parametrize("text", ["Training of staff in customs law", "Weather maps for a railway", "Fine wine tuning"])
+def test_a_use_that_trains_no_model_may_be_another_one(text):
+    other = content(end_use=sections.EndUse(text=text, class_="other"))
+    assert d.problems(other) == []
+    assert [note.partition(":")[0] for note in d.notes(other)] == ["end_use.class"] * text.startswith("Training")
+
+
+@pytest.mark.parametrize(("resolver", "wrong"), [("-", True), ("n/a", False), ("--", True), ("O. Fficer", False)])
+def test_a_resolver_is_a_name_or_nothing(resolver, wrong):
+    answers = [replace(each, resolver=resolver, resolved_on="2026-11-20") for each in content().answers[:1]]
+    rest = content().answers[1:]
+    found = d.problems(content(answers=[*answers, *rest]))
+    assert any("is nobody's name" in fault for fault in found) == wrong
+
+
+def test_storage_of_what_training_needs_is_noted():
+    stored = content(end_use=sections.EndUse(text="Kept for training a model next year", class_="storage"))
+    assert d.problems(stored) == []
+    assert "is a model trained, now or later?" in d.notes(stored)[0]
+
+
 def test_no_threshold_and_nothing_that_could_split_by_value():
     """Values are stated for customs; a field that could shape a split by them must not come in."""
     words = {word for path in paths() for word in re.split(r"[._]", path)}

@@ -227,7 +227,7 @@ def test_a_list_is_not_got_rid_of_by_leaving_it_out(folder):
     """Neither at the release, nor by screening again without it."""
     (folder / "b.toml").write_text(clearance.TOML.replace("nobody.csv", "b.csv"))
     (folder / "b.csv").write_text(clearance.NOBODY + "3,Qwxyz Plmokn\n")
-    lists = screen.load_lists(["nobody.toml", "b.toml"])
+    lists = screen.load_lists(["nobody.toml", "b.toml"], fetched=datetime.now(UTC))
     screen.screen("d.toml", lists, AUTHOR, by="Sam Screener")
     both = ("--list", "nobody.toml", "--list", "b.toml")
     assert json.loads(run(release, "--check", "d.toml", *both, "--json").stdout)["open"]

@@ -67,7 +67,7 @@ def test_what_the_record_says_of_a_file():
     assert (file.name, file.bytes, file.rows) == ("consolidated.xml", len(data), 6)
     assert file.sha256 == hashlib.sha256(data).hexdigest()
     assert file.published == "2026-11-20T00:00:01.000Z"
-    assert (file.fetched, file.fetched_from) == ("2026-11-24T12:00:00Z", "modification time")
+    assert (file.fetched, file.fetched_from) == ("2026-11-24T12:00:00Z", "stated")
     assert read(made.eu()).files[0].published.startswith("2026-11-21T17:00")
     assert read(made.csl_csv()).files[0].published is None
 
@@ -269,6 +269,23 @@ def test_columns_must_be_there_once():
         lists_csv.read(made.given(made.mapped()), Columns(names=("Name", "Alias"), delimiter=";"))
     with pytest.raises(BadInput, match=r"row 2: 7 fields, where the header has 6"):
         mapped(made.mapped().replace(b"Comment;", b"", 1))
+
+
+@pytest.mark.parametrize(("other", "called"), [(";", ";"), ("\t", "tab"), ("|", "|")])
+def test_a_list_with_another_delimiter_is_not_taken_as_one_column(other, called):
+    data = other.join(["Ref", "Name"]) + "\n" + other.join(["1", "Anna"]) + "\n"
+    with pytest.raises(BadInput, match=f"all of it is one column, .* in which [{called}]+ stands 1 times"):
+        lists_csv.read(made.given(data.encode()), Columns(names=("Name",)))
+    with pytest.raises(BadInput, match="all of it is one column"):
+        lists_csv.read(made.given(data.encode()), Columns(names=(f"Ref{other}Name",)))
+
+
+@pytest.mark.parametrize(("named", "total"), [(0, 1), (0, 2), (1, 20), (80, 100)])
+def test_a_list_in_which_names_are_rare_is_refused_with_the_counts(named, total):
+    rows = [["Name", "Comment"], *([f"N{i}" if i < named else "", "x"] for i in range(total))]
+    with pytest.raises(BadInput, match=f"{total - named} of {total} entries have no name to compare"):
+        lists_csv.read(made.given(made.table(rows).encode()), Columns(names=("Name",)))
+    assert lists_csv.read(made.given(made.table(rows).encode()), Columns(names=("Comment",))).entries
 
 
 # -- any bytes

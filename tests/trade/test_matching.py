@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rapidfuzz.distance import JaroWinkler
 
-from sealift.trade import likeness, matching
+from sealift.trade import likeness, lists, matching
 
 
 def entry(*names):
@@ -145,3 +145,40 @@ def test_searching_few_words_is_searching_all():
         for name, score in zip(names, found, strict=True):
             expected = like(query, name)
             assert score == pytest.approx(expected) if expected else score < matching.WORDS - 1e-9
+
+
+# Names as they are written in their own script and, usually, in Latin letters; what comes of the second alone is told.
+ARABIC = (
+    ("محمد عبد الله", "Mohammed Abdullah"), ("يوسف الهرزاني", "Yusuf al-Harzani"), ("حسن نصار", "Hassan Nassar"),
+    ("سليمان عمر", "Suleiman Omar"),
+    ("عبد الرحمن القاسمي", "Abdulrahman Al-Qasimi"), ("خالد الشريف", "Khalid al-Sharif"),
+    ("شركة النور للتجارة", "Al-Noor Trading Company"), ("أبو بكر الحسيني", "Abu Bakr al-Husseini"),
+    ("ابراهيم جابر", "Ibrahim Jaber"), ("فاطمة الزهراء", "Fatima al-Zahra"),
+)  # fmt: skip
+CHINESE = (
+    ("王小明", "Wang Xiaoming"), ("张伟", "Zhang Wei"), ("李娜", "Li Na"), ("陳大文", "Chan Tai Man"),
+    ("北京曙光科技有限公司", "Beijing Shuguang Technology Co., Ltd."), ("習仲勳", "Xi Zhongxun"),
+    ("哈尔滨工程大学", "Harbin Engineering University"), ("华为技术有限公司", "Huawei Technologies Co., Ltd."),
+    ("刘强东", "Liu Qiangdong"), ("欧阳娜娜", "Ouyang Nana"),
+)  # fmt: skip
+CYRILLIC = (
+    ("Игорь Зорбанов", "Igor Zorbanov"), ("Сергей Шойгу", "Sergei Shoigu"), ("Алексей Ющенко", "Aleksey Yushchenko"),
+    ("ООО Северсталь Трейд", "Severstal Trade LLC"), ("Владимир Жириновский", "Vladimir Zhirinovsky"),
+    ("Юлия Хрущёва", "Yulia Khrushcheva"), ("Евгений Щербаков", "Evgeny Shcherbakov"), ("Пётр Цой", "Petr Tsoy"),
+    ("Олександр Гончаренко", "Oleksandr Honcharenko"),
+    ("Научно-исследовательский институт", "Scientific Research Institute"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("pairs", "least"), [(ARABIC, 1), (CHINESE, 8), (CYRILLIC, 9)])
+def test_how_many_names_of_another_script_are_found_in_latin_letters(pairs, least):
+    found = [
+        bool(matching.Index([lists.Entry(entry_id="1", source="x", kind="", names=(latin,))]).search([native]))
+        for native, latin in pairs
+    ]
+    assert sum(found) >= least, "docs/spec/screening.md says how many"
+    both = [
+        matching.Index([lists.Entry(entry_id="1", source="x", kind="", names=(latin,))]).search([native, latin])
+        for native, latin in pairs
+    ]
+    assert all(both), "which is why the Latin spelling is asked for"

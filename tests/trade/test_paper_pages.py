@@ -194,6 +194,21 @@ def test_the_code_of_a_custody_form_reads_as_the_checkpoint(tmp_path):
         assert block["lines"][1] in "".join(pages_of(path)[0].split()).replace("\u200b", "")
 
 
+def test_every_page_of_a_form_that_is_not_recorded_says_which_it_is(tmp_path):
+    log = cases.custody_cases.sealed()
+    event = log.event("handover", "origin", "anna", [cases.custody_cases.item(cases.custody_cases.SERIALS[:2], "S1")])
+    event = msgspec.structs.replace(event, photo_sha256=[f"{number:064x}" for number in range(60)])
+    made = cases.papers_arrival.custody_form(cases.frame(cases.custody_cases.DECLARATION), event, "custody")
+    pages = pages_of(printed(tmp_path, made))
+    assert len(pages) > 1
+    form = cases.papers_arrival.custody_sheet.form_id(event)
+    for number, page in enumerate(pages, start=1):
+        words = " ".join(page.replace("\u200b", "").split())
+        assert f"form {form}" in words, f"page {number}"
+        assert "drives 1-2 of 4" in words
+        assert f"page {number} of {len(pages)}" in words
+
+
 def test_the_code_of_the_longest_checkpoint_reads_back(tmp_path):
     log = cases.custody_cases.sealed()
     event = log.event("handover", "origin", "anna", [cases.custody_cases.item(cases.custody_cases.SERIALS[:2], "S1")])

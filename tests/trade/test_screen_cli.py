@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import screening_lists as made
@@ -19,6 +20,7 @@ from sealift.trade.signing import Signer
 SIGN = ("--sign-with", "screener", "--by", "S. Screener")
 SIGN_2 = ("--sign-with", "second", "--by", "S. Econd")
 ALLOWED = ("--allowed-signers", "allowed")
+TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 @pytest.fixture
@@ -33,7 +35,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(*args, code=0):
+def run(*args, code=0, fetched=TODAY):
+    if fetched and "--list" in args and "--by" in args and not {"--dispose", "--second"} & set(args):
+        args = (*args, "--fetched", fetched)
     result = CliRunner().invoke(screen, args)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -130,10 +134,39 @@ def test_every_format_on_disk_and_two_lists_at_once(folder):
     assert ("stale", "internal.csv") in [(each["kind"], each["where"]) for each in answer["problems"]]
 
 
-def test_an_old_file_holds_the_release_by_its_time(folder):
+def test_an_old_file_holds_the_release_and_touching_it_makes_it_no_newer(folder):
     (folder / "d.toml").write_text(template.render(content()))
-    os.utime(folder / "csl.csv", (1.5e9, 1.5e9))
-    assert "days ago; 7 are allowed" in run("d.toml", "--list", "csl.csv", *SIGN, code=5).stderr
+    os.utime(folder / "csl.csv")
+    told = run("d.toml", "--list", "csl.csv", *SIGN, code=5, fetched=None).stderr
+    assert "csl.csv: nobody says of when it is" in told
+    assert "--fetched DAY" in told
+    old = "2026-01-02"
+    assert "days ago; 7 are allowed" in run("d.toml", "--list", "csl.csv", *SIGN, code=5, fetched=old).stderr
+    run("d.toml", "--list", "csl.csv", *SIGN)
+
+
+def test_a_list_is_of_the_day_that_it_says_whatever_its_file_says(folder):
+    (folder / "d.toml").write_text(template.render(content()))
+
+    def told(days, code=5, **how):
+        day = f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}"
+        (folder / "un.xml").write_bytes(made.un().replace(b"2026-11-20T00:00:01", f"{day}T00:00:01".encode()))
+        return run("d.toml", "--list", "un.xml", *SIGN, code=code, **how).stderr
+
+    told(6, code=0, fetched=None)
+    assert "by its own word, 9 days ago; 7 are allowed; if its publisher has no newer one" in told(9, fetched=None)
+    told(9, code=0)
+    assert "31 are allowed, whenever it was fetched" in told(40)
+    assert "by its own word, which is in the future" in told(-3)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "1066-10-14"])
+def test_fetched_is_a_day_of_lists_that_are_screened(folder, text):
+    with pytest.raises(BadInput, match="no date"):
+        run("d.toml", "--list", "csl.csv", *SIGN, fetched=text)
+    for args in (("--check", "--list", "csl.csv", *ALLOWED), ("--dispose", "x", *SIGN)):
+        with pytest.raises(BadInput, match="--fetched belongs to --list"):
+            run("d.toml", *args, "--fetched", TODAY)
 
 
 @pytest.mark.parametrize(("mtime", "why"), [(1e15, "cannot be read|in the future"), (4e9, "in the future")])
@@ -143,7 +176,7 @@ def test_a_file_of_no_possible_time_is_refused(folder, mtime, why):
     except OSError:
         pytest.skip("this filesystem has no such time")
     with pytest.raises(BadInput, match=why):
-        run("d.toml", "--list", "csl.csv", *SIGN)
+        run("d.toml", "--list", "csl.csv", *SIGN, fetched=None)
 
 
 def test_a_list_whose_name_does_not_print_is_refused(folder):

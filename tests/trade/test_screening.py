@@ -26,7 +26,7 @@ from trade_cases import STRANGER, content, declared, drive, party
 from sealift.errors import BadInput, FormatError, Refused, SealiftError, SignatureInvalid
 from sealift.formats import canonical
 from sealift.trade import declaration as d
-from sealift.trade import matching, screener, screening, sections, template
+from sealift.trade import lists_detect, matching, screener, screening, sections, template
 
 OPEN = screened()
 DECIDED = disposed(OPEN)
@@ -278,6 +278,7 @@ def test_what_is_decided_signed_twice_and_fresh_stands():
 
 def test_what_holds_a_release_is_named():
     assert kinds(screening.standing(like(), None, [], NOW)) == [("missing", "")]
+    assert "sealift screen FILE --list" in screening.standing(like(), None, [], NOW)[0].reason
     assert kinds(standing(OPEN, second=None)) == [
         ("unresolved", "consignee"),
         ("unresolved", "consignee.ultimate_parent"),
@@ -317,3 +318,34 @@ def test_lists_age_and_newer_ones_count():
     assert kinds(standing(now=NOW - 9 * DAY)) == [("stale", "csl.csv"), ("stale", "")]
     assert DECIDED.valid_until == "2026-12-01T12:00:00Z"
     assert kinds(standing(now=made.FETCHED + 8 * DAY, max_age_days=30)) == [("stale", "")]
+
+
+NATIVE = ("محمد عبد الله", "王小明", "Игорь")
+
+
+@pytest.mark.parametrize(
+    ("name", "held"), [*((each, True) for each in NATIVE), ("محمد Mohammed", False), ("3M", False)]
+)
+def test_who_has_no_name_in_latin_letters_is_asked_for_one(name, held):
+    who = declared(shipper=party(name))
+    found = [each for each in standing(screened(who), who, second=None) if each.kind != "unresolved"]
+    assert [each.where for each in found] == ["shipper"] * held
+    assert all("give the Latin spelling too" in each.reason for each in found)
+    spelled = replace(party("Somebody Else"), native_name=name)
+    who = declared(shipper=spelled)
+    assert not [each for each in standing(screened(who), who, second=None) if each.kind == "no_latin_name"]
+
+
+def test_what_is_of_no_day_or_of_an_old_one_by_its_own_word_holds():
+    def held(published, *, stated):
+        file = made.given(made.csl_csv(), "csl.csv", stated=stated)._replace(published=published)
+        record = screened(declared(), [lists_detect.read(file, made.no_companion)])
+        return [each.reason for each in standing(record, declared(), second=None)]
+
+    assert "nobody says of when it is" in held(None, stated=False)[0]
+    assert held(None, stated=True) == []
+    assert held("2026-11-20", stated=False) == []
+    assert "of 2026-11-10, by its own word, 15 days ago; 7 are allowed" in held("2026-11-10", stated=False)[0]
+    assert held("2026-11-10", stated=True) == []
+    assert "46 days ago; 31 are allowed" in held("2026-10-10", stated=True)[0]
+    assert "in the future" in held("2026-12-10", stated=True)[0]

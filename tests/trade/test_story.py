@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import loops
@@ -120,6 +121,7 @@ def voyage(tmp_path, capsys, monkeypatch):
 
 
 DANA = ("--sign-with", "dana_key", "--by", "Dana Engineer")
+TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
 SAM = ("--sign-with", "sam_key", "--by", "Sam Screener")
 OLU = ("--sign-with", "olu_key", "--by", "Olu Officer")
 PAZ = ("--sign-with", "paz_key", "--by", "Paz Officer")
@@ -157,7 +159,7 @@ def screened_and_released(voyage):
     """One potential match: no release before two people have decided it, and none by the author."""
     people = [screening_lists.One("1", ("Petrel Compute",), "organisation", "PT")]
     Path("csl.csv").write_bytes(screening_lists.csl_csv(people))
-    voyage.run("screen", "declaration.toml", "--list", "csl.csv", *SAM, code=5)
+    voyage.run("screen", "declaration.toml", "--list", "csl.csv", "--fetched", TODAY, *SAM, code=5)
     held = voyage.run("release", "--check", "declaration.toml", "--list", "csl.csv", "--json", code=5)
     assert json.loads(held.out)["held"] == ["author", "screening", "keys"]
     assert "may be 'Petrel Compute'" in held.err
@@ -279,7 +281,7 @@ def answered(voyage, seal):
         text += 'make = "Example"\nmodel = "Folder"\n'
     Path("home.toml").write_text(text)
     voyage.run("declare", "--check", "home.toml", "--sign-with", "tove_key")
-    voyage.run("screen", "home.toml", "--list", "csl.csv", *TOVE, code=5)
+    voyage.run("screen", "home.toml", "--list", "csl.csv", "--fetched", TODAY, *TOVE, code=5)
     decided(voyage, "home.toml", TOVE, "sam", "Sam Screener")
     voyage.clear("home.toml", TOVE, PAZ)
     released(voyage, "home.toml", "Paz Officer", "PT-1")

@@ -116,6 +116,14 @@ identity_option = click.option(
 )
 
 
+keys_option = click.option(
+    "--keys",
+    metavar="FILE",
+    type=click.Path(),
+    help="Keys that `sealift unlock` issued to a job; --identity is the job's own then.",
+)
+
+
 def _one(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
     """The value of an option of which click would quietly take the last."""
     if len(values) > 1:
@@ -176,18 +184,18 @@ def release_beside(file: str, declaration: Declaration, allowed_signers: str | N
     A release of an earlier revision is none of this one's. One that is there and does not hold otherwise raises
     Refused, or what is wrong with it.
     """
-    from sealift.formats.sshsig import MAX_ARMORED
     from sealift.trade import release, signing
 
     path = release.path_beside(file)
     if allowed_signers is None or not os.path.exists(path):
         return None
     data = signing.read_limited(path, release.MAX_RELEASE, "release")
-    signature = signing.read_limited(path + ".sig", MAX_ARMORED, "signature")
-    if release.decode(data).revision < declaration.revision:
-        say(f"the release beside {file} is of an earlier revision")
-        return None
-    return release.check_release(declaration, data, signature, signing.load_allowed_signers(allowed_signers))
+    signature = signing.read_signature(path)
+    with signing.of_record(path):
+        if release.decode(data).revision < declaration.revision:
+            say(f"the release beside {file} is of an earlier revision")
+            return None
+        return release.check_release(declaration, data, signature, signing.load_allowed_signers(allowed_signers))
 
 
 def load_identities(paths: Sequence[str]) -> list[Identity]:

@@ -105,7 +105,7 @@ def new(file: str, author_key: str | None, plan: str | None) -> dict[str, Any]:
     consignment_id = declaration.new_consignment_id(day.year)
     questions = {rule.id: rule.question for rule in rules.shipped().questions}
     answer: dict[str, Any] = {"file": file, "consignment_id": consignment_id}
-    nameless = 0
+    nameless, suggested = 0, {}
     if plan is None:
         blank = declaration.blank(consignment_id, day, public_key=key, questions=tuple(questions))
     else:
@@ -113,9 +113,9 @@ def new(file: str, author_key: str | None, plan: str | None) -> dict[str, Any]:
 
         found = planned.load(plan)
         blank = form.declared(found, consignment_id, day, key, tuple(questions))
-        nameless = len(found.nameless)
+        nameless, suggested = len(found.nameless), form.suggested(found)
         answer |= {"drives": len(found.drives), "without_serial": nameless}
-    signing.write_new(file, render(blank, questions).encode())
+    signing.write_new(file, render(blank, questions, suggested).encode())
     common.say(f"wrote {file}, a draft of {consignment_id}: fill it in, then sealift declare --check {file}")
     if nameless:
         of = f"{nameless:,} of {common.counted(answer['drives'], 'drive')}"

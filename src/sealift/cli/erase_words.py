@@ -33,6 +33,11 @@ def show_plans(plans: Sequence[Plan]) -> None:
             common.say(
                 f"  would be read back: {'every byte' if plan.read_back == 'full' else 'places drawn at random'}"
             )
+        if plan.told_by == "label" and not plan.objections:
+            common.say(
+                f"  note: nothing but your reading of its label says that this is {clean(plan.serial)}: the certificate"
+                " will say escalate, and somebody else should look at the label before the drive goes anywhere"
+            )
         for path in plan.unfinished:
             common.say(clean(f"  an erasure of it was begun before, and has no certificate: {path}"))
         for why in plan.objections:
@@ -94,6 +99,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
     return {
         "name": plan.disk.name,
         "serial": plan.serial,
+        "told_by": plan.told_by,
         "device": plan.disk.node,
         "model": plan.disk.model,
         "size_bytes": plan.disk.device.size,

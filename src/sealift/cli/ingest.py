@@ -52,6 +52,7 @@ something cannot be had, each is named; 6: drives are not here yet that are need
     multiple=True,
     help="For files: identity that opens the shipment. May be repeated.",
 )
+@common.keys_option
 @common.allowed_signers_option
 @common.seal_option
 @click.option(
@@ -72,6 +73,7 @@ def ingest(
     target: str,
     packs: bool,
     identities: tuple[str, ...],
+    keys: str | None,
     allowed_signers: str | None,
     seal: str | None,
     patterns: tuple[str, ...],
@@ -83,8 +85,8 @@ def ingest(
 
     if locations.is_store(target) and not target.lower().startswith("s3://"):
         raise BadInput(f"--to {target}: nothing is written over HTTP", hint="give a folder, or s3://BUCKET/PREFIX")
-    if packs and (identities or patterns):
-        raise BadInput("--packs copies ciphertext as it is", hint="leave --identity and --path away")
+    if packs and (identities or keys or patterns):
+        raise BadInput("--packs copies ciphertext as it is", hint="leave --identity, --keys and --path away")
     if not packs and not identities:
         raise BadInput(
             "files are not opened without an identity", hint="--identity FILE, or --packs to copy ciphertext"
@@ -95,13 +97,13 @@ def ingest(
         raise BadInput(f"--out {out}: there is no such folder to write it in")
     if packs:
         context.exit(_packs(mounts, target, allowed_signers, seal, out, as_json=as_json))
-    context.exit(_files(mounts, target, identities, allowed_signers, seal, patterns, as_json=as_json))
+    context.exit(_files(mounts, target, (identities, keys), allowed_signers, seal, patterns, as_json=as_json))
 
 
 def _files(
     mounts: tuple[str, ...],
     target: str,
-    identities: tuple[str, ...],
+    opened: tuple[tuple[str, ...], str | None],
     allowed_signers: str | None,
     seal: str | None,
     patterns: tuple[str, ...],
@@ -113,10 +115,11 @@ def _files(
     options = stage.Options(
         list(mounts),
         target,
-        reading.read_identities(identities),
+        reading.read_identities(opened[0]),
         reading.read_allowed(allowed_signers),
         reading.load_seal(seal),
         list(patterns),
+        keys=opened[1],
     )
     result = words.run(options, "copying")
     if as_json:

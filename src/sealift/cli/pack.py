@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from sealift.stages.pack.run import Events, Options
 
 HELP = """
-Pack the folder SOURCE onto drives: compressed, encrypted for its recipients, with parity, signed.
+Pack the folder SOURCE, or what is beneath s3://BUCKET/PREFIX, onto drives: compressed, encrypted for its
+recipients, with parity, signed.
 
 Every drive is a mounted filesystem (--to MNT, once each), or listed under whoever carries it (--carrier
 NAME=MNT,MNT). Of the drives of a group, as many as --parity may be lost, late or dead, and every byte is
@@ -28,6 +29,10 @@ killed, out of power: the same command again goes on.
   sealift pack /data/corpus --state /var/lib/sealift/corpus --declaration declaration.toml \\
       --carrier Anna=/mnt/d0,/mnt/d1 --carrier Bo=/mnt/d2,/mnt/d3 --parity 2 \\
       --recipient age1... --sign-with ~/.ssh/id_ed25519
+
+Of a bucket each object is a file: its key beneath PREFIX is the path, Last-Modified the time. Keys that cannot
+be paths are named and skipped; an object that is replaced meanwhile is told as a file that changes is. Keys of the
+store come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, its address from AWS_ENDPOINT_URL.
 
 A drive that fails meanwhile is set aside and named; the others go on, and exit 3 says how to put another in its
 place: the same command with --replace OLD=NEW, which rebuilds on NEW what OLD had, and goes on.
@@ -51,7 +56,7 @@ directory, or s3://BUCKET/PREFIX, takes the place of a drive, declared as one: s
       --state /var/lib/sealift/home --declaration home.toml --to /mnt/d0 --to /mnt/d1 --parity 1 --sign-with KEY
 
 Next: sealift release, then sealift seal. Exit 0: packed; 2: packed, but files changed or were skipped
-meanwhile; 3: drives failed, nothing is lost, not signed yet; 6: some groups wait for their drives.
+meanwhile; 3: drives or the store failed, nothing is lost, not signed yet; 6: some groups wait for their drives.
 """
 
 
@@ -147,7 +152,9 @@ def pack(as_json: bool, **given: Any) -> None:
     if plan is not None:
         planned.fill(given, plan)
     if given["source"] is None:
-        raise BadInput("SOURCE is missing", hint="the folder that is packed; or a --plan that names it")
+        raise BadInput(
+            "SOURCE is missing", hint="the folder that is packed, or s3://BUCKET/PREFIX; or a --plan that names it"
+        )
     if given["parity"] is None:
         given["parity"] = _no_parity(network=given["network"])
     drives = {*given["to"], *common.parse_carriers(given["carriers"])}

@@ -215,16 +215,17 @@ def _corpus(source: str | None, asked: Voyage, meter: common.Meter) -> Corpus:
         assert asked.bytes is not None, "checked by _one_corpus"
         assert asked.files is not None, "checked by _one_corpus"
         return corpus.on_paper(told.size(asked.bytes), told.count(asked.files), share=asked.packed_share)
+    from sealift.stages.pack.source import is_store, located, source_of
     from sealift.stages.pack.workers import Workers, count
 
-    if not os.path.isdir(source):
-        raise BadInput(f"{source}: no folder", hint="SOURCE is the folder of the corpus")
+    if not is_store(source) and not os.path.isdir(source):
+        raise BadInput(f"{source}: no folder", hint="SOURCE is the folder of the corpus, or s3://BUCKET/PREFIX")
+    where = os.fsdecode(located(source)) if is_store(source) else os.path.abspath(source)
+    source_of(os.fsencode(where)).check()
     begun = time.monotonic()
     with Workers(count(os.cpu_count() or 1)) as workers:
-        seen = workers.walk(os.fsencode(source), None, None)
-        found = corpus.look(
-            os.path.abspath(source), seen, progress=lambda files, size: meter.update("looking", size, None, files=files)
-        )
+        seen = workers.walk(os.fsencode(where), None, None)
+        found = corpus.look(where, seen, progress=lambda files, size: meter.update("looking", size, None, files=files))
     meter.close()
     took = time.monotonic() - begun
     common.say(

@@ -23,6 +23,7 @@ def option(text: str) -> Callable[[Any], Any]:
 
 def load(path: str) -> Plan:
     """The plan in a file, its source as from the file's folder; BadInput with every fault."""
+    from sealift.stages.pack.source import is_store
     from sealift.stages.plan import document
     from sealift.trade.signing import read_limited
 
@@ -30,8 +31,10 @@ def load(path: str) -> Plan:
         found = document.parse(read_limited(path, document.MAX_FILE, "plan"))
     except BadInput as error:
         raise BadInput(f"{path}: {error}", hint=error.hint) from error
+    if not found.source or is_store(found.source):
+        return found
     folder = os.path.dirname(os.path.abspath(path))
-    return msgspec.structs.replace(found, source=os.path.join(folder, found.source) if found.source else "")
+    return msgspec.structs.replace(found, source=os.path.join(folder, found.source))
 
 
 def fill(given: dict[str, Any], found: Plan) -> None:

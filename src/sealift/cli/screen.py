@@ -11,6 +11,7 @@ from sealift.errors import BadInput, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sealift.stages.screen import Result
     from sealift.trade.screening import Problem, ScreeningRecord
@@ -20,7 +21,8 @@ Screen everybody whom the declaration names against lists that you bring, and si
 
 Lists are files, each got from its publisher: the US Consolidated Screening List (CSV or JSON), OFAC's sdn.csv
 with alt.csv and add.csv beside it, the UN's and the EU's XML, or a TOML that says what the columns of another
-CSV are. One that was fetched more than 7 days ago holds the release.
+CSV are. One that is more than 7 days old holds the release. Its age is what it says of itself (the UN's and the
+EU's do), or the day on which you got it: --fetched, which you sign. A file's modification time says nothing.
 
 A name that is near enough is a hit, and only a person clears it: the worksheet that is written beside the
 record asks for a decision about each, with a reason; --dispose takes it, signed, and --second is the signature
@@ -29,7 +31,7 @@ record supersedes the one before, which is kept. --check shows it, and says what
 the release.
 
 \b
-  sealift screen declaration.toml --list csl.csv --list un.xml --sign-with KEY --by "S. Creener"
+  sealift screen declaration.toml --list csl.csv --list un.xml --fetched 2026-11-26 --sign-with KEY --by "S. Creener"
   sealift screen declaration.toml --dispose declaration.screening.toml --sign-with KEY --by "S. Creener"
   sealift screen declaration.toml --second --sign-with OTHER --by "O. Ther" --allowed-signers signers
   sealift screen declaration.toml --check --list csl.csv --list un.xml --allowed-signers signers
@@ -48,6 +50,7 @@ Exit 0: done, and nothing in it holds the release; 5: written, and something doe
     type=click.Path(),
     help="A list, or a TOML about one; once for each.",
 )
+@click.option("--fetched", metavar="DAY", help="When you got the lists, where their TOML does not say: 2026-11-26.")
 @click.option("--dispose", metavar="WORKSHEET", type=click.Path(), help="Take the decisions of a worksheet.")
 @click.option("--second", is_flag=True, help="Sign the decisions as the second person.")
 @click.option("--check", is_flag=True, help="Say what holds the release, and whether each --list was screened.")
@@ -57,8 +60,8 @@ Exit 0: done, and nothing in it holds the release; 5: written, and something doe
 @common.allowed_signers_option
 @common.json_option
 def screen(
-    file: str, *, lists: tuple[str, ...], dispose: str | None, second: bool, check: bool, key: str | None,
-    by: str | None, out: str | None, allowed_signers: str | None, as_json: bool,
+    file: str, *, lists: tuple[str, ...], fetched: str | None, dispose: str | None, second: bool, check: bool,
+    key: str | None, by: str | None, out: str | None, allowed_signers: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run one of the four actions."""
     actions = [name for name, given in (("--dispose", dispose), ("--second", second), ("--check", check)) if given]
@@ -67,6 +70,8 @@ def screen(
     action = actions[0] if actions else ""
     if lists and action in {"--dispose", "--second"}:
         raise BadInput(f"--list does not belong to {action}", hint="its lists are in the record")
+    if fetched and (action or not lists):
+        raise BadInput("--fetched belongs to --list: it says when you got the lists that are screened now")
     if not lists and not action:
         raise BadInput("no list to screen against", hint="--list FILE, once for each list that you have got")
     if check and (key or by):
@@ -76,7 +81,7 @@ def screen(
     if check:
         answer, held = _check(file, lists, out, allowed_signers)
     else:
-        answer, held = _signed(file, lists, dispose, second, str(key), str(by), out, allowed_signers)
+        answer, held = _signed(file, lists, fetched, dispose, second, str(key), str(by), out, allowed_signers)
     if as_json:
         common.emit(answer)
     if held:
@@ -99,8 +104,8 @@ def _check(
 
 
 def _signed(
-    file: str, lists: Sequence[str], dispose: str | None, second: bool, key: str, by: str, out: str | None,
-    allowed_signers: str | None,
+    file: str, lists: Sequence[str], fetched: str | None, dispose: str | None, second: bool, key: str, by: str,
+    out: str | None, allowed_signers: str | None,
 ) -> tuple[dict[str, Any], bool]:  # fmt: skip
     """One of the three actions that sign."""
     from datetime import UTC, datetime
@@ -116,11 +121,24 @@ def _signed(
     elif dispose is not None:
         result = stage.dispose(file, dispose, signer, by=by, out=out, allowed=allowed)
     else:
-        result = stage.screen(file, stage.load_lists(lists), signer, by=by, out=out, allowed=allowed)
+        read = stage.load_lists(lists, fetched=_day(fetched))
+        result = stage.screen(file, read, signer, by=by, out=out, allowed=allowed)
     problems = screening.record_problems(result.record, datetime.now(UTC), reviewed=second)
     summarize(result, by, second=second)
     say_problems(problems)
     return answer(file, result, problems), bool(problems)
+
+
+def _day(text: str | None) -> datetime | None:
+    """The time that --fetched says. BadInput."""
+    if text is None:
+        return None
+    from sealift.trade.lists_csv import instant
+
+    found = instant(text)
+    if found is None:
+        raise BadInput(f"--fetched {text[:40]!r}: no date", hint="a day such as 2026-11-26")
+    return found
 
 
 def summarize(result: Result, by: str, *, second: bool) -> None:
@@ -130,7 +148,8 @@ def summarize(result: Result, by: str, *, second: bool) -> None:
         say(note)
     if not second:
         for each in record.lists:
-            when = f"fetched {each.fetched} ({each.fetched_from})"
+            when = f"of {each.published}, " if each.published else ""
+            when += f"fetched {each.fetched} ({each.fetched_from})"
             say(f"{each.name}: {each.rows:,} rows, {when}, sha256 {each.sha256[:16]}")
     table(record)
     done = "signed as the second" if second else "decided" if record.wants_second else "screened"

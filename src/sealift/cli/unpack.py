@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
 @click.option("--to", "target", required=True, metavar="DIR", help="Empty folder to restore into.")
 @common.identity_option
+@common.keys_option
 @common.allowed_signers_option
 @common.seal_option
 @common.in_reply_to_option
@@ -34,6 +35,7 @@ def unpack(
     mounts: tuple[str, ...],
     target: str,
     identities: tuple[str, ...],
+    keys: str | None,
     allowed_signers: str | None,
     seal: str | None,
     in_reply_to: str | None,
@@ -65,6 +67,7 @@ def unpack(
         reading.read_allowed(allowed_signers),
         reading.load_seal(seal),
         list(patterns),
+        keys=keys,
         outbound=common.load_outbound(in_reply_to, allowed_signers),
     )
     result = run(options, "unpacking")

@@ -36,17 +36,23 @@ MISSING = Trouble(errno.ENOENT, "there is no such object", "`sealift inspect` sa
 SHORT = Trouble(errno.EIO, "the store gave another range than it was asked for", _AGAIN)
 OTHERWISE = Trouble(errno.EBADMSG, "the store does not hold what was sent; it was removed there", _AGAIN)
 CUT = Trouble(errno.EIO, "the connection was cut, time and again", _REACH)
+GARBLED = Trouble(errno.EIO, "its answer is no listing of a bucket", _AGAIN)
+SILENT = Trouble(errno.ETIMEDOUT, "the store did not answer in time", _REACH)
+UNREACHED = Trouble(errno.ENODEV, "the store cannot be reached", _REACH)
 REPLACED = Trouble(errno.EIO, "it was replaced while it was read", "run the same command again")
 
+DENIED = Trouble(errno.EACCES, "the store denies it to these keys", _RIGHTS)
+ARCHIVED = Trouble(errno.EIO, "the object is archived", "have it restored by the store first")
+
 _BY_CODE = {
-    "AccessDenied": Trouble(errno.EACCES, "the store denies it to these keys", _RIGHTS),
+    "AccessDenied": DENIED,
     "AuthorizationHeaderMalformed": Trouble(errno.EINVAL, "the store expects another region", _REGION),
     "BadDigest": Trouble(errno.EIO, "what arrived at the store was not what was sent", _AGAIN),
     "BucketRegionError": Trouble(errno.EINVAL, "the bucket is in another region", _REGION),
     "EntityTooLarge": Trouble(errno.EFBIG, "the store takes no object of this size", "choose a smaller --pack-size"),
     "ExpiredToken": Trouble(errno.EACCES, "the session's keys have expired", "get new ones, and run it again"),
     "InvalidAccessKeyId": Trouble(errno.EACCES, "the store does not know this access key", _KEYS),
-    "InvalidObjectState": Trouble(errno.EIO, "the object is archived", "have it restored by the store first"),
+    "InvalidObjectState": ARCHIVED,
     "InvalidPart": Trouble(errno.EBADMSG, "the store has lost what was sent", _AGAIN),
     "InvalidRange": REPLACED,
     "InvalidToken": Trouble(errno.EACCES, "the store does not take this session token", _KEYS),
@@ -81,9 +87,9 @@ _BY_WORDS = (  # of obstore's own texts, the more special ones first
     ("dns error", Trouble(errno.ENODEV, "the store's name is not known", _REACH)),
     ("redirect without LOCATION", Trouble(errno.EINVAL, "the bucket is in another region", _REGION)),
     ("ConnectionRefused", Trouble(errno.ENODEV, "nobody answers at the store's address", _REACH)),
-    ("TimedOut", Trouble(errno.ETIMEDOUT, "the store did not answer in time", _REACH)),
+    ("TimedOut", SILENT),
     ("body error", CUT),
-    ("error sending request", Trouble(errno.ENODEV, "the store cannot be reached", _REACH)),
+    ("error sending request", UNREACHED),
     ("equested range", Trouble(errno.EIO, "the store does not answer with the range that was asked for", _AGAIN)),
 )
 
@@ -110,6 +116,21 @@ def trouble_of(error: BaseException) -> Trouble:
     named = code[1] if code is not None else number or type(error).__name__
     if number >= 500:
         return Trouble(errno.EREMOTEIO, f"the store failed ({named}), time and again", _AGAIN)  # after all the patience
+    return Trouble(errno.EIO, f"the store answered with an error ({named})", _AGAIN)
+
+
+def of_answer(status: int, body: bytes) -> Trouble:
+    """What an answer of the store means that obstore did not see: its status, and the code in its body."""
+    code = _CODE.search(body[:65536].decode("utf-8", "replace"))
+    if code is not None and code[1] in _BY_CODE:
+        return _BY_CODE[code[1]]
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    named = code[1] if code is not None else status
+    if 300 <= status < 400:
+        return _BY_CODE["PermanentRedirect"]
+    if status >= 500:
+        return Trouble(errno.EIO, f"the store failed ({named}), time and again", _AGAIN)
     return Trouble(errno.EIO, f"the store answered with an error ({named})", _AGAIN)
 
 

@@ -1,7 +1,7 @@
 """ObjectDrive: sealift/ beneath s3://BUCKET/PREFIX, through obstore: hostile until shown otherwise, as a folder is.
 
-What holds of its objects is said in drives/bucket.py. What was begun and not finished is aborted, by `abandon` or,
-after a kill, by the next `lock`.
+What holds of its objects is said in drives/object_prefix.py. What was begun and not finished is aborted, by `abandon`
+or, after a kill, by the next `lock`.
 
 What an object store has not: links and folders (a folder is there when something is in it), parts that can be seen, a
 serial number, a count of free bytes (any amount fits until the store refuses), a cache on this host (all reads are from
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from sealift.drives import object_faults as faults
 from sealift.drives.base import MAX_DEPTH, SAFE_READING, Entry, split
-from sealift.drives.bucket import PART_SIZE, TOGETHER, Bucket, ObjectPartFile, ObjectReadFile, parse
 from sealift.drives.object_client import PATIENCE, THREADS, endpoint, fault, native
+from sealift.drives.object_prefix import PART_SIZE, TOGETHER, ObjectPartFile, ObjectPrefix, ObjectReadFile, parse
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import FormatError
 from sealift.formats.manifest import ROOT
@@ -30,14 +30,14 @@ UPLOAD_MEMORY = 2 * (TOGETHER + 2) * PART_SIZE  # a pack is written while the on
 _UNLIMITED = 1 << 62
 
 
-class ObjectDrive(Bucket, RemoteDrive):
+class ObjectDrive(ObjectPrefix, RemoteDrive):
     """drives.base.Drive over a bucket. `patience`: seconds for which a request that fails is sent again.
 
     `name` is what messages call it, its location where there is none; `requests`, how many ranges are fetched at once.
     """
 
     def __init__(self, location: str, *, patience: float = PATIENCE, name: str = "", requests: int = THREADS) -> None:
-        Bucket.__init__(self, location, parse(location).root, patience=patience, name=name, requests=requests)
+        ObjectPrefix.__init__(self, location, parse(location).root, patience=patience, name=name, requests=requests)
         self._given = location, name, requests
         self.at, self.host_name = location, endpoint() or "s3://"
 

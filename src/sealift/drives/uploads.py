@@ -18,8 +18,11 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 from http.client import HTTPException
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 log = logging.getLogger("sealift")
 
@@ -45,8 +48,12 @@ def keys_of_environment() -> Keys | None:
     access, secret = get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY")
     if not access or not secret or get("AWS_SKIP_SIGNATURE", "").lower() in {"1", "true"}:
         return None
-    region = get("AWS_REGION") or get("AWS_DEFAULT_REGION") or "us-east-1"
-    return Keys(access, secret, get("AWS_SESSION_TOKEN") or get("AWS_TOKEN") or "", region)
+    return Keys(access, secret, get("AWS_SESSION_TOKEN") or get("AWS_TOKEN") or "", region_of_environment())
+
+
+def region_of_environment() -> str:
+    """The region that requests are signed for."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
 
 
 def signed(method: str, url: str, keys: Keys, now: datetime) -> dict[str, str]:
@@ -71,7 +78,7 @@ def signed(method: str, url: str, keys: Keys, now: datetime) -> dict[str, str]:
     return headers
 
 
-def _url(bucket: str, name: str, endpoint: str, region: str, query: dict[str, str]) -> str:
+def url_of(bucket: str, name: str, endpoint: str, region: str, query: Mapping[str, str | bytes]) -> str:
     """Where an object of a bucket is, in the style that obstore uses."""
     virtual = os.environ.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() in {"1", "true"}
     base = endpoint or (
@@ -84,7 +91,7 @@ def _url(bucket: str, name: str, endpoint: str, region: str, query: dict[str, st
     return f"{base}{path or '/'}?" + "&".join(f"{key}={value}" for key, value in pairs)
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
+class NoRedirects(urllib.request.HTTPRedirectHandler):
     """A signature is for one host."""
 
     def redirect_request(self, *_: Any) -> None:
@@ -93,7 +100,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def _ask(method: str, url: str, keys: Keys) -> bytes:
     request = urllib.request.Request(url, method=method, headers=signed(method, url, keys, datetime.now(UTC)))  # noqa: S310 -- the user's own endpoint
-    with urllib.request.build_opener(_NoRedirects).open(request, timeout=_TIMEOUT) as answer:
+    with urllib.request.build_opener(NoRedirects).open(request, timeout=_TIMEOUT) as answer:
         data: bytes = answer.read(_ANSWER)
     return data
 
@@ -110,14 +117,14 @@ def abort_left(bucket: str, prefix: str, endpoint: str, *, exact: bool = False) 
     ended: set[tuple[str, str]] = set()
     try:
         for _ in range(_ROUNDS):
-            listing = _ask("GET", _url(bucket, "", endpoint, keys.region, {"prefix": prefix, "uploads": ""}), keys)
+            listing = _ask("GET", url_of(bucket, "", endpoint, keys.region, {"prefix": prefix, "uploads": ""}), keys)
             found = [
                 each for each in _parse(listing) if each[0].startswith(prefix) and (not exact or each[0] == prefix)
             ]
             if not set(found) - ended:
                 break
             for name, upload in found:
-                _ask("DELETE", _url(bucket, name, endpoint, keys.region, {"uploadId": upload}), keys)
+                _ask("DELETE", url_of(bucket, name, endpoint, keys.region, {"uploadId": upload}), keys)
                 ended.add((name, upload))
     except (OSError, ValueError, HTTPException) as error:  # urllib's own are OSError
         status = f" (status {error.code})" if isinstance(error, urllib.error.HTTPError) else ""

@@ -33,6 +33,7 @@ from sealift.errors import KeyInvalid, SignatureInvalid
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+_AGAIN = "the file or its .sig was changed, or they do not belong together: get both again from whoever signed"
 MAX_ARMORED = 16 << 10  # bytes of a signature file; RSA of 16384 bits takes 6 KiB
 MAX_KEY_LINE = 16 << 10  # characters of a public key line
 MAX_NAMESPACE = 255
@@ -149,7 +150,7 @@ def dearmor(text: bytes) -> bytes:
     if len(text) > MAX_ARMORED:
         raise SignatureInvalid(f"signature file is {len(text):,} bytes long; at most {MAX_ARMORED:,} are allowed")
     if not (text.startswith(BEGIN) and text.endswith(END)):
-        raise SignatureInvalid("not an SSH signature", hint="ssh-keygen -Y sign makes one")
+        raise SignatureInvalid("its .sig is not an SSH signature", hint=_AGAIN)
     try:
         blob = base64.b64decode(text[len(BEGIN) : -len(END)].replace(b"\n", b""), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -205,7 +206,7 @@ def verify_parsed(message: bytes | Prehashed, parsed: Signature, namespace: str)
         check(parsed.signature, signed_data(message, namespace, parsed.hash))
     except (InvalidSignature, ValueError) as error:
         # ValueError: OpenSSL's word for numbers outside the key's range
-        raise SignatureInvalid("the signature is not over these bytes") from error
+        raise SignatureInvalid("the signature is not over these bytes", hint=_AGAIN) from error
     return parsed.public_key
 
 

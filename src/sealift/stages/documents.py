@@ -27,8 +27,7 @@ import msgspec
 from blake3 import blake3
 from msgspec.structs import replace
 
-from sealift.errors import BadInput, FormatError, Refused
-from sealift.formats.sshsig import MAX_ARMORED
+from sealift.errors import BadInput, Refused
 from sealift.reading import trust
 from sealift.stages import custody as custody_stage
 from sealift.stages import erase_papers, receive, screen
@@ -303,7 +302,8 @@ def _screened(path: str, sources: Sources) -> papers_gate.Screened | None:
             raise Refused(f"{path} is a screening of {record.consignment_id}")
         problems = screening.record_problems(record, sources.now, reviewed=False)
         return papers_gate.Screened(record, digest, "", "", problems)
-    checked = screen.load_checked(path, sources.allowed)
+    with signing.of_record(path):
+        checked = screen.load_checked(path, sources.allowed)
     if checked is None:
         return None
     problems = screening.standing(sources.declaration, checked, [], sources.now)
@@ -315,12 +315,10 @@ def _screened(path: str, sources: Sources) -> papers_gate.Screened | None:
 def _certificate(path: str, allowed: AllowedSigners) -> tuple[certificate.Trusted, str]:
     """A certificate with its log beside it, as `erase` writes both, and the BLAKE3 of its bytes."""
     data = signing.read_limited(path, certificate.MAX_CERTIFICATE, "certificate")
-    signature = signing.read_limited(path + ".sig", MAX_ARMORED, "the certificate's signature")
+    signature = signing.read_signature(path)
     log = signing.read_limited(_log_beside(path), certificate.MAX_LOG, "the certificate's log")
-    try:
+    with signing.of_record(path):
         return certificate.check_certificate(data, signature, log, allowed), blake3(data).hexdigest()
-    except (FormatError, Refused) as error:
-        raise type(error)(f"{path}: {error}", hint=error.hint) from error
 
 
 def _log_beside(path: str) -> str:

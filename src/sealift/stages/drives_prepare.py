@@ -104,11 +104,17 @@ def _named(disks: Sequence[Disk], name: str) -> Disk:
             return disk
     for disk in disks:
         if name in {disk.node, disk.device.path, *disk.paths}:
-            raise BadInput(f"{name} is named {disk.name}", hint="a drive is named as `sealift drives` names it")
+            raise BadInput(
+                f"{name} is where a drive is found now; the drive is named {disk.name}",
+                hint=f"give {disk.name}, as `sealift drives` names it: another may be at {name} after the next start",
+            )
     parts = {volume.device.path: disk for disk in disks for volume in disk.volumes[1:]}
     if name in parts:
         raise BadInput(f"{name} is a part of {parts[name].name}", hint="only whole drives are emptied")
-    raise BadInput(f"there is no drive {name}", hint="`sealift drives` lists them; a name is given whole")
+    raise BadInput(
+        f"there is no drive {name}",
+        hint="`sealift drives` lists them: by serial number, a loop device by its file; a name is given whole",
+    )
 
 
 def _looks(volumes: Sequence[Volume], seconds: float) -> dict[str, Look]:

@@ -6,12 +6,15 @@ What holds:
    nothing that is mounted, held, or this host's own; and looked at again right before.
 2. Nothing is written before trade/erasure.py has no objection to any of the drives. Receipts and releases are checked
    against the allowed signers, and the key of the certificates has signed, before that.
-3. What stands on a drive must be of the receipts' shipment, or nothing. A drive that was given to somebody else since,
+3. A drive that tells no serial number is the one whose drive.json stands on it, or stood there when it was begun to be
+   erased, and which was not pulled since. Where there is none, a person's word is all there is: it is erased, and its
+   certificate is escalated. One medium is not erased as two drives.
+4. What stands on a drive must be of the receipts' shipment, or nothing. A drive that was given to somebody else since,
    or on which nobody can see what it is, is refused here: `drives prepare` is where such is given up by name.
-4. The way is the strongest that reaches the method asked for. None that is weaker is taken in its place.
-5. A certificate is written when three things are there: the drive's own word that it is done (drives/sanitize.py), what
+5. The way is the strongest that reaches the method asked for. None that is weaker is taken in its place.
+6. A certificate is written when three things are there: the drive's own word that it is done (drives/sanitize.py), what
    was read back (drives/readback.py), and that it still is the drive that was shown. Otherwise there is only the log.
-6. The log is there before the first byte is written, and grows as things happen. An erase that was stopped is told by
+7. The log is there before the first byte is written, and grows as things happen. An erase that was stopped is told by
    its log, which has no certificate beside it; the next one of that drive names it, and begins anew.
 
 What is not here: words and exit codes.
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from sealift.drives.block import Disk
     from sealift.drives.sanitize import Family, Technique
     from sealift.stages.drives_prepare import Candidate
-    from sealift.stages.erase_certify import Settings
+    from sealift.stages.erase_certify import Before, Settings
     from sealift.stages.erase_papers import Papers
     from sealift.trade.certificate import Method
     from sealift.trade.erasure import Named
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     ]  # by name: bytes done, and in all, of writing and reading
 
 ReadBack = Literal["sample", "full"]
+ToldBy = Literal["drive", "contents", "label"]
 PATIENCE = 180.0  # seconds in which the process of a drive says nothing
 _LIMIT = 1 << 16
 _SAY = 0.2  # seconds
@@ -61,7 +65,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     candidate: Candidate
     serial: str
-    stated: bool  # the serial number is what a person read from a label
+    told_by: ToldBy  # who says that it is the drive of that serial number
     named: Named | None  # where a receipt names it
     technique: str | None
     command: list[str]  # that erases; empty where this program does it by itself
@@ -73,6 +77,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def disk(self) -> Disk:
         """The drive."""
         return self.candidate.disk
+
+    @property
+    def stated(self) -> bool:
+        """Whether the serial number is what a person read from a label."""
+        return self.told_by != "drive"
 
 
 class Erased(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,11 +135,15 @@ def survey(
         why = why or (another(candidate.disk, can) if can else None)
         objections = [*candidate.refusals, *objections_to(candidate, serial, papers)]
         objections += [why] if why and not candidate.refusals else []
+        before = erase_certify.before(folder, candidate.disk) if folder else []
+        told_by = identified(candidate, serial, papers, before)
+        if told_by != "drive":
+            objections += _as_another(serial, before)
         plans.append(
             Plan(
                 candidate=candidate,
                 serial=serial,
-                stated=candidate.disk.name in stated or candidate.disk.serial is None,
+                told_by=told_by,
                 named=erasure.find(serial, papers.receipts),
                 technique=way.name if way else None,
                 command=_shown(way, can, candidate.disk) if way and can else [],
@@ -232,6 +245,35 @@ def objections_to(candidate: Candidate, serial: str, papers: Papers) -> list[str
     return [*([why] if why else []), *found]
 
 
+def identified(candidate: Candidate, serial: str, papers: Papers, before: Sequence[Before] = ()) -> ToldBy:
+    """Who says that this is the drive of `serial`: itself, the drive.json on it, or only the person who read a label.
+
+    `contents`: of the receipts' shipment, this serial number and, where a receipt names it, its place; or it was so by
+    the log of an erasure of this medium, `before`, since when it was not pulled.
+    """
+    if candidate.disk.serial == serial:
+        return "drive"
+    named = erasure.find(serial, papers.receipts)
+    shipments = {each.record.shipment for each in papers.receipts}
+    for loss in candidate.losses:
+        known = loss.row.sealift
+        if known is None or known.shipment not in shipments or known.serial != serial:
+            continue
+        if named is None or known.drive == named.drive.id:
+            return "contents"
+    seen = [each for each in before if each.attached and each.told_by == "contents" and each.serial == serial]
+    return "contents" if seen else "label"
+
+
+def _as_another(serial: str, before: Sequence[Before]) -> list[str]:
+    """That this very medium was erased as another drive before: a label was misread, or moved."""
+    for each in before:
+        if each.serial != serial:
+            log = os.path.basename(each.log)
+            return [f"this medium was erased as {each.serial} before ({log}), and cannot be {serial} as well"]
+    return []
+
+
 def check(plans: Sequence[Plan], *, yes: Sequence[str]) -> None:
     """Refused unless every drive may be erased and was confirmed; BadInput for a word that fits nothing here."""
     names = {plan.disk.name for plan in plans}
@@ -239,11 +281,13 @@ def check(plans: Sequence[Plan], *, yes: Sequence[str]) -> None:
         raise BadInput(f"--yes {unknown[0]}: no drive of that name is to be erased", hint="--yes repeats a name")
     refused = [f"{plan.disk.name}: {why}" for plan in plans for why in plan.objections]
     if refused:
-        hint = (
-            "`sealift drives prepare` gives a drive up by name on which something else stands"
-            if any("nobody can see" in why or "other things" in why for why in refused)
-            else "nothing goes around it; --method clear asks for less than a purge"
-        )
+        hint = "nothing goes around it"
+        if any("nobody can see" in why or "other things" in why for why in refused):
+            hint = "`sealift drives prepare` gives a drive up by name on which something else stands"
+        elif any("purge cannot be had" in why for why in refused):
+            hint = "nothing goes around it; --method clear asks for less than a purge"
+        elif any("as well" in why for why in refused):
+            hint = "read the label again; the certificate that is there is of this medium"
         raise Refused("\n  ".join(["nothing was written; these drives are not erased:", *refused]), hint=hint)
     if missing := sorted(names - {*yes}):
         words = " ".join(f"--yes {name}" for name in missing)

@@ -15,7 +15,7 @@ import platform
 import re
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from sealift.trade.certificate import Method
     from sealift.trade.signing import Signer
 
+_FIRST = 1 << 20  # bytes of a log's first line
 _STEM_TIME = "%Y%m%dT%H%M%SZ"
 _SIZES = (0.9, 1.1)  # of the declared capacity: makers round
 _HARM = ("reallocated", "pending", "uncorrectable", "grown_defects", "media_errors")  # counts of smart.Health
@@ -82,6 +83,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     refused: bool = False
 
 
+class Before(NamedTuple):
+    """An erasure that a log says was begun; `attached`: of the medium that has not been pulled since."""
+
+    serial: str
+    told_by: str
+    log: str
+    attached: bool
+
+
 class Job(NamedTuple):
     """An erasure that has begun: its log, open; `since` is monotonic; `health` is what the drive said before."""
 
@@ -104,6 +114,42 @@ def unfinished(folder: str, serial: str) -> list[str]:
         glob.glob(os.path.join(glob.escape(folder), f"{glob.escape(stem(serial))}-????????T??????Z.log.jsonl"))
     )
     return [path for path in found if not is_certified(path)]
+
+
+def before(folder: str, disk: Disk) -> list[Before]:
+    """Erasures that were begun of this medium, or of a loop device of its file, oldest first."""
+    mark, found = medium_mark(disk), []
+    for path in glob.glob(os.path.join(glob.escape(folder), "*.log.jsonl")):
+        begun = _first_line(path)
+        serial, at = begun.get("serial"), begun.get("at")
+        same = mark is not None and begun.get("medium") == mark
+        if isinstance(serial, str) and (same or (disk.backing is not None and begun.get("drive") == disk.name)):
+            found.append((str(at), path, Before(serial, str(begun.get("told_by")), path, attached=same)))
+    return [each for _, _, each in sorted(found, key=lambda one: one[:2])]
+
+
+def medium_mark(disk: Disk) -> str | None:
+    """What tells this medium from every other until it is pulled or the host boots again; None before Linux 5.15."""
+    boot = _boot()
+    return f"{boot}/{disk.sequence}" if boot and disk.sequence is not None else None
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read(64).strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _first_line(path: str) -> dict[str, Any]:
+    """The `begun` of a log; {} where it has none that can be read."""
+    try:
+        with open(path, "rb") as file:
+            said = msgspec.json.decode(file.readline(_FIRST))
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) and said.get("what") == "begun" else {}
 
 
 def is_certified(log: str) -> bool:
@@ -160,6 +206,8 @@ def begin(plan: Plan, disk: Disk, health: Health, papers: Papers, settings: Sett
         device=disk.node,
         model=disk.model,
         size_bytes=disk.device.size,
+        medium=medium_mark(disk),
+        told_by=plan.told_by,
         technique=plan.technique,
         command=plan.command,
         health=msgspec.to_builtins(health),
@@ -244,7 +292,7 @@ def _media(plan: Plan, disk: Disk, papers: Papers) -> Media:
         manufacturer=rows[0].make[:256] if rows else disk.device.vendor or "",
         model=disk.model or (rows[0].model[:256] if rows else ""),
         serial=plan.serial,
-        serial_from="label" if plan.stated else "drive",
+        serial_from=plan.told_by,
         firmware=disk.device.firmware or "",
         kind=kind,  # type: ignore[arg-type]
         size_bytes=disk.device.size,
@@ -260,18 +308,28 @@ def _reasons(plan: Plan, disk: Disk, health: Health, way: sanitize.Technique) ->
         found.append(f"it was cleared, and has sectors that no overwrite reaches: {', '.join(counts)}")
     if health.verdict == "failing":
         found.append(f"it says of itself that it is failing: {health.why}"[:1000])
+    if plan.told_by == "label":
+        found.append(_only_a_label(plan))
     if plan.stated and disk.serial is not None:
         found.append(f"its label says {plan.serial}, and it tells the serial number {disk.serial}")
     return found
 
 
 def _other_medium(plan: Plan, disk: Disk, papers: Papers) -> list[str]:
-    """Where only a label says whose medium it is: that it is not as large as the drive that was declared."""
+    """Where the drive itself tells no serial number: that it is not as large as the one that was declared."""
     declared = [row for each in papers.declarations for row in each.declaration.drives if row.serial == plan.serial]
     if not plan.stated or not declared or _SIZES[0] <= disk.device.size / declared[0].capacity_bytes <= _SIZES[1]:
         return []
     sizes = f"{disk.device.size:,} bytes, and {plan.serial} is declared with {declared[0].capacity_bytes:,}"
-    return [f"its label alone says which drive it is, and it has {sizes}: it may be another one"]
+    return [f"it does not tell its serial number itself, and has {sizes}: it may be another one"]
+
+
+def _only_a_label(plan: Plan) -> str:
+    before = "; what stood on it before is not known"
+    if plan.unfinished:
+        names = ", ".join(os.path.basename(each) for each in plan.unfinished[-3:])
+        before = f"; an erasure under this serial number was begun before ({names}), and what stood on it may be gone"
+    return f"nothing but a person's reading of its label says that this is {plan.serial}{before}"[:1000]
 
 
 def _not_checked(plan: Plan, disk: Disk, health: Health, way: sanitize.Technique, outcome: Outcome) -> list[str]:
@@ -289,7 +347,11 @@ def _not_checked(plan: Plan, disk: Disk, health: Health, way: sanitize.Technique
     if disk.device.kind == "loop":
         lines.append("the medium beneath the file of the loop device")
     if plan.stated:
-        lines.append("that the serial number on the label is the drive's own")
+        lines.append(
+            "that the serial number in the drive.json that stood on it is the medium's own"
+            if plan.told_by == "contents"
+            else "that the serial number on the label is the drive's own"
+        )
     if health.verdict == "unknown":
         lines.append(f"the drive's health: {health.why}"[:1000])
     return [

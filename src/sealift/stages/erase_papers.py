@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealift.errors import FormatError, Refused
-from sealift.formats import sshsig
 from sealift.trade import declaration as declarations
 from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
@@ -49,11 +47,9 @@ def load(
 def receipt(path: str, allowed: AllowedSigners) -> Receipt:
     """The receipt in a file, with its signature beside it; raises what `load` does."""
     data = signing.read_limited(path, receipts.MAX_RECEIPT, "receipt")
-    signature = signing.read_limited(path + ".sig", sshsig.MAX_ARMORED, "the receipt's signature")
-    try:
+    signature = signing.read_signature(path)
+    with signing.of_record(path):
         return receipts.check_receipt(data, signature, allowed)
-    except (FormatError, Refused) as error:
-        raise type(error)(f"{path}: {error}", hint=error.hint) from error
 
 
 def _declared(path: str, allowed: AllowedSigners) -> Declared:
@@ -63,5 +59,6 @@ def _declared(path: str, allowed: AllowedSigners) -> Declared:
     if not os.path.lexists(beside):
         return Declared(parsed)
     data = signing.read_limited(beside, releases.MAX_RELEASE, "release")
-    signature = signing.read_limited(beside + ".sig", sshsig.MAX_ARMORED, "the release's signature")
-    return Declared(parsed, releases.check_release(raw, data, signature, allowed))
+    signature = signing.read_signature(beside)
+    with signing.of_record(beside):
+        return Declared(parsed, releases.check_release(raw, data, signature, allowed))

@@ -30,8 +30,8 @@ from blake3 import blake3
 from msgspec import UNSET
 
 from sealift.drives.base import aligned_buffer, is_in_the_way
-from sealift.drives.bucket import Bucket
 from sealift.drives.locations import is_store, open_to_write, place_of
+from sealift.drives.object_prefix import ObjectPrefix
 from sealift.errors import BadInput, DriveFault, FormatError, Interrupted, Lost, SealInvalid
 from sealift.formats import locations as places
 from sealift.formats import manifest as mf
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from msgspec import UnsetType
 
     from sealift.drives.base import Drive
-    from sealift.drives.bucket import Put
+    from sealift.drives.object_prefix import Put
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.manifest import DriveRow, RebuiltNote
     from sealift.reading.survey import GroupView, Survey
@@ -454,7 +454,7 @@ class _Run:
                 continue
             if files.write(target.drive, slot, name, target.note) is None:
                 self._result.failed.append((target.location, name, "no drive here has it whole"))
-        if isinstance(target.drive, Bucket):
+        if isinstance(target.drive, ObjectPrefix):
             target.drive.end_uploads()  # obstore begins another where the answer to the first was lost
 
 

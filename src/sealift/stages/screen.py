@@ -60,33 +60,35 @@ def load_declaration(path: str) -> Declaration:
     return declarations.parse(data, draft=True)
 
 
-def load_lists(paths: Sequence[str]) -> list[ScreeningList]:
-    """The lists in files: each a list, or a TOML that describes one. BadInput."""
-    return [load_list(path) for path in paths]
+def load_lists(paths: Sequence[str], *, fetched: datetime | None = None) -> list[ScreeningList]:
+    """The lists in files: each a list, or a TOML that describes one. BadInput.
+
+    `fetched` is when they were got, by the word of the one who screens, where a TOML states nothing else.
+    """
+    return [load_list(path, fetched=fetched) for path in paths]
 
 
-def load_list(path: str) -> ScreeningList:
+def load_list(path: str, *, fetched: datetime | None = None) -> ScreeningList:
     """One list. BadInput."""
     if strict.unprintable(os.path.basename(path)):
         raise BadInput(f"list {path!r}: its name does not print, and the record names it", hint="give it another name")
     if not path.endswith(".toml"):
-        return _read(path, None)
+        return _read(path, None, fetched)
     data = signing.read_limited(path, lists_csv.MAX_TOML, "list's description")
     try:
         described = lists_csv.parse(data)
     except BadInput as error:
         raise BadInput(f"{path}: {error}", hint=error.hint) from error
-    return _read(os.path.join(os.path.dirname(path), described.file), described)
+    return _read(os.path.join(os.path.dirname(path), described.file), described, fetched)
 
 
-def _read(path: str, described: lists_csv.Described | None) -> ScreeningList:
+def _read(path: str, described: lists_csv.Described | None, fetched: datetime | None) -> ScreeningList:
     def given(name: str) -> Given:
         where = os.path.join(os.path.dirname(path), name)
         data = signing.read_limited(where, MAX_FILE, "list")
-        stated = described.when if described is not None else None
-        fetched = stated or _modified(where)
+        stated = (described.when if described is not None else None) or fetched
         published = described.published if described is not None else ""
-        return Given(os.path.basename(where), data, fetched, stated is not None, published or None)
+        return Given(os.path.basename(where), data, stated or _modified(where), stated is not None, published or None)
 
     main = given(os.path.basename(path))
     if described is None:
@@ -169,8 +171,9 @@ def second(path: str, signer: Signer, *, by: str, allowed: AllowedSigners, out: 
     """Sign the record as its second reviewer, beside the screener's signature. BadInput, Refused, KeyInvalid."""
     target = out or screening.path_beside(path)
     data = signing.read_limited(target, screening.MAX_RECORD, "screening")
-    first = signing.read_limited(target + ".sig", sshsig.MAX_ARMORED, "signature")
-    record = screening.check_screening(data, first, None, allowed).record
+    first = signing.read_signature(target)
+    with signing.of_record(target):
+        record = screening.check_screening(data, first, None, allowed).record
     _same_consignment(target, record, load_declaration(path))
     if not record.wants_second:
         raise BadInput(f"{target}: nothing is decided in it that wants a second person")
@@ -237,7 +240,9 @@ def standing(
 ) -> tuple[list[Problem], ScreeningRecord | None]:
     """What of the screening beside a declaration holds its release, and the record. FormatError, SignatureInvalid."""
     declaration = load_declaration(path)
-    checked = load_checked(out or screening.path_beside(path), allowed)
+    target = out or screening.path_beside(path)
+    with signing.of_record(target):
+        checked = load_checked(target, allowed)
     found = screening.standing(declaration, checked, lists, now or datetime.now(UTC))
     return found, checked.record if checked is not None else None
 
@@ -251,7 +256,7 @@ def load_checked(target: str, allowed: AllowedSigners) -> screening.Checked | No
     if not os.path.lexists(target):
         return None
     data = signing.read_limited(target, screening.MAX_RECORD, "screening")
-    signature = signing.read_limited(target + ".sig", sshsig.MAX_ARMORED, "signature", error=SignatureInvalid)
+    signature = signing.read_signature(target, error=SignatureInvalid)
     by_second = None
     if os.path.lexists(target + SECOND):
         by_second = signing.read_limited(target + SECOND, sshsig.MAX_ARMORED, "signature", error=SignatureInvalid)

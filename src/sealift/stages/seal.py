@@ -37,7 +37,6 @@ from sealift.formats import manifest as manifests
 from sealift.formats import seal as seals
 from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, NAMESPACE, SEAL_FILES, FileRef, Manifest
 from sealift.formats.seal import Seal, SealDrive, SealGroup
-from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading.trust import load_seal, open_seal, trusted_manifest
 from sealift.stages import return_leg
 from sealift.stages.lacking import lacking
@@ -46,7 +45,7 @@ from sealift.stages.status import look, seal_path
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
 from sealift.trade import sheets
-from sealift.trade.signing import Signer, load_allowed_signers, read_limited
+from sealift.trade.signing import Signer, load_allowed_signers, of_record, read_limited, read_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -149,8 +148,9 @@ def _release(options: Options, declaration: Declaration, allowed: AllowedSigners
             hint="another person than its author releases it: sealift release FILE --sign-with KEY ...",
         )
     data = read_limited(path, releases.MAX_RELEASE, "release")
-    signature = read_limited(path + ".sig", MAX_ARMORED, "signature of the release")
-    released = releases.check_release(declaration, data, signature, allowed)
+    signature = read_signature(path)
+    with of_record(path):
+        released = releases.check_release(declaration, data, signature, allowed)
     return released, {SEAL_FILES[3]: data, SEAL_FILES[4]: signature}
 
 

@@ -62,6 +62,7 @@ class Options:
     seal: dict[str, bytes] | None
     patterns: list[str] = field(default_factory=list)
     workers: int = 0  # 0: one a core
+    keys: str | None = None  # the file that `sealift unlock` wrote; the identities are the job's then
     outbound: TrustedSeal | None = None  # restored only if the shipment answers this one
 
 
@@ -169,6 +170,7 @@ def _open(options: Options) -> Shipment:
         identity=options.identities,
         allowed_signers=options.allowed_signers,
         seal=options.seal,
+        keys=options.keys,
     )
 
 

@@ -32,7 +32,7 @@ from blake3 import blake3
 
 from sealift.drives import uploads
 from sealift.drives.base import errno_of
-from sealift.drives.bucket import MAX_OBJECT, MAX_PARTS, PART_SIZE, Bucket, ObjectPartFile, ObjectReadFile
+from sealift.drives.object_prefix import MAX_OBJECT, MAX_PARTS, PART_SIZE, ObjectPartFile, ObjectPrefix, ObjectReadFile
 from sealift.drives.ranges import Workers
 from sealift.errors import DriveFault, FormatError, SealiftError
 from sealift.formats.index import CHANGED, FILE, HARDLINK, SPARSE, Row
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from sealift.drives.bucket import Put
+    from sealift.drives.object_prefix import Put
     from sealift.reading.pack import PackContent
     from sealift.reading.shipment import Shipment
     from sealift.stages.unpack_jobs import Job
@@ -121,7 +121,7 @@ class ObjectTarget:
     """Writes files as objects beneath `location`. Not for threads; several processes may share one prefix."""
 
     def __init__(self, location: str, shipment: str) -> None:
-        self.bucket = Bucket(location)
+        self.bucket = ObjectPrefix(location)
         self._place = NOTE + shipment
         self._workers = Workers(REQUESTS, "sealift-put")
         self._asked = False
@@ -305,7 +305,7 @@ class ObjectNotes:
     """
 
     def __init__(self, target: str, shipment: str, patterns: Sequence[str], note: str = NOTE) -> None:
-        self.bucket = Bucket(target)
+        self.bucket = ObjectPrefix(target)
         self.bucket.hold()
         self.folder = tempfile.mkdtemp(prefix="sealift-ingest-")
         try:
@@ -330,16 +330,16 @@ class ObjectNotes:
         try:
             if kind is not None:  # workers that were ended left theirs
                 with contextlib.suppress(SealiftError):
-                    self._end_uploads(Bucket(self.bucket.mount, patience=_LAST_PATIENCE))
+                    self._end_uploads(ObjectPrefix(self.bucket.mount, patience=_LAST_PATIENCE))
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.bucket.let_go()
 
-    def _names(self, bucket: Bucket | None = None, folder: str = "") -> Iterator[str]:
+    def _names(self, bucket: ObjectPrefix | None = None, folder: str = "") -> Iterator[str]:
         for page in (bucket or self.bucket).objects(beneath=self._place + folder):
             yield from (each["path"] for each in page)
 
-    def _end_uploads(self, bucket: Bucket | None = None) -> None:
+    def _end_uploads(self, bucket: ObjectPrefix | None = None) -> None:
         """End what was begun and not finished here, where the keys of the environment allow it."""
         bucket = bucket or self.bucket
         begun = list(self._names(bucket, f"/{_BEGUN}"))

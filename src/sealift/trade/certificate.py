@@ -8,8 +8,9 @@
 What holds: there is no certificate of a failure. Its two facts, that the drive confirmed the end of its work and that
 what was read back held nothing of what was there, are fields without which it does not parse; an overwritten or
 discarded drive is `clear` and never `purge`, and a discarded one was read as a whole. The fields are those of NIST SP
-800-88 Rev. 2, 4.6. `validation` is `accept`, or `escalate` where somebody should look before the drive goes anywhere;
-what is to be rejected has no certificate. docs/spec/certificate.md says the same to the byte.
+800-88 Rev. 2, 4.6. `validation` is `accept`, or `escalate` where somebody should look before the drive goes anywhere:
+always where nothing but a label says which drive it was. What is to be rejected has no certificate.
+docs/spec/certificate.md says the same to the byte.
 
 What is not here: erasing (stages/erase.py), and whether it might be done (erasure.py).
 """
@@ -50,16 +51,24 @@ TechniqueName = Literal[
     "nvme-sanitize-crypto",
     "nvme-sanitize-overwrite",
 ]
+_TOLD = {
+    "drive": "as the drive tells it",
+    "contents": "read from its label by a person, and named by what stood on it before",
+    "label": "read from its label by a person",
+}
 CLEAR_ONLY = frozenset({"overwrite", "discard", "ata-security-erase"})
 
 
 class Media(Record, frozen=True, kw_only=True):
-    """The drive. `serial_from`: whether it told its serial number, or a person read it from the label."""
+    """The drive. `serial_from`: who said which one it is.
+
+    `drive`: its own commands; `contents`: the drive.json that stood on it before; `label`: only a person, who read it.
+    """
 
     manufacturer: Text
     model: Text
     serial: Name
-    serial_from: Literal["drive", "label"]
+    serial_from: Literal["drive", "contents", "label"]
     firmware: Text
     kind: Literal["hard disk", "solid state", "loop device"]
     size_bytes: Annotated[int, Meta(ge=1, le=1 << 62)]
@@ -197,6 +206,8 @@ def decode(data: bytes) -> Certificate:
         raise FormatError(f"{name}: an overwritten drive reads back as zeros")
     if (record.validation == "escalate") != bool(record.validation_reasons):
         raise FormatError(f"{name}: it is escalated exactly if there is a reason to")
+    if record.media.serial_from == "label" and record.validation != "escalate":
+        raise FormatError(f"{name}: only a label says which drive it was, so it is escalated and not accepted")
     if record.delivery_verified.state not in {"intact", "rebuilt"}:
         raise FormatError(f"{name}: the delivery was not verified")
     if all(each.legal_hold != "none" for each in record.legal_hold_checked.declarations):
@@ -243,7 +254,7 @@ def rows(record: Certificate) -> list[tuple[str, str]]:
 
 def _media(record: Certificate) -> list[tuple[str, str]]:
     media = record.media
-    told = "as the drive tells it" if media.serial_from == "drive" else "read from its label by a person"
+    told = _TOLD[media.serial_from]
     return [
         ("manufacturer", media.manufacturer),
         ("model", media.model),

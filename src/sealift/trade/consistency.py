@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 COMPUTES = frozenset({"training", "fine-tuning", "evaluation", "inference"})  # classes of end use that need chips
 ROLES = ("shipper", "consignee", "end_user", "agent")
+# Of models, in a text about a use that is said to be another one; training of people is no concern here.
+_TRAINS = re.compile(r"pre-?train\w*|fine-?tun\w*|训练|訓練|обучени[ея] модел\w*|تدريب", re.IGNORECASE)
+_TRAINING = re.compile(r"\b(?:train(?:s|ed|ing)?|trainier\w*)\b", re.IGNORECASE)
+_MODELS = re.compile(r"\b(?:models?|modelle?n?|llms?|networks?|weights|gpus?|\d+b)\b", re.IGNORECASE)
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _DATES = frozenset(
     {"status_as_of", "retention_until", "shipped_on", "resolved_on", "expiry", "birth_date", "re_export_by"}
@@ -43,7 +47,7 @@ def faults(content: Content) -> list[str]:
             found.append(f"{where}: {value!r} is no country of ISO 3166; wants two capital letters, such as DE")
     if content.legal_hold.strip().casefold() == "none" != content.legal_hold:
         found.append('legal_hold: nobody ordered it? then write it as "none"')
-    for check in (_revision, _related, _owners, _agent, _site, _data, _encryption, _customs, _goods, _rows):
+    for check in (_revision, _related, _owners, _agent, _end_use, _site, _data, _encryption, _customs, _goods, _rows):
         check(content, found)
     return found
 
@@ -62,6 +66,9 @@ def notes(content: Content) -> list[str]:
     capacity = sum(drive.capacity_bytes for drive in content.drives)
     if content.drives and content.data.source_bytes > 10 * capacity:
         found.append("data.source_bytes: more than ten times what the drives hold")
+    use = content.end_use
+    if use.class_ in {"other", "storage"} and (said := _TRAINING.search(use.text)):
+        found.append(f'end_use.class: "{use.class_}", and the text says {said[0]!r}; is a model trained, now or later?')
     for number, other in enumerate(content.related_shipments, start=1):
         shipped = day(other.shipped_on)
         if begins and shipped and abs((shipped - begins).days) > 90:
@@ -140,6 +147,16 @@ def _agent(content: Content, found: list[str]) -> None:
             found.append(f"agent.{item.name}: empty; {want}")
 
 
+def _end_use(content: Content, found: list[str]) -> None:
+    text = content.end_use.text
+    said = _TRAINS.search(text) or (_TRAINING.search(text) if _MODELS.search(text) else None)
+    if content.end_use.class_ == "other" and said:
+        found.append(
+            f'end_use.class: "other", and the text speaks of {said[0]!r}; wants training or fine-tuning, or a text that'
+            " says what else it is"
+        )
+
+
 def _site(content: Content, found: list[str]) -> None:
     if content.leg == "outbound" and content.end_use.class_ in COMPUTES:
         for name, want in (("chips", "what computes there"), ("chip_eccn", "their classification, or EAR99")):
@@ -206,7 +223,12 @@ def _goods(content: Content, found: list[str]) -> None:
 def _rows(content: Content, found: list[str]) -> None:
     unique(found, "answers", [answer.question for answer in content.answers], "question")
     for number, answer in enumerate(content.answers, start=1):
-        if bool(answer.resolver.strip()) != bool(answer.resolved_on):
+        name = answer.resolver.strip()
+        if name and not any(map(str.isalpha, name)):
+            found.append(
+                f"answers[{number}].resolver: {name!r} is nobody's name; wants who looked into it, or to be left empty"
+            )
+        elif bool(name) != bool(answer.resolved_on):
             found.append(f"answers[{number}].resolver: who looked into it and when (resolved_on) belong together")
 
 

@@ -6,13 +6,14 @@
     csv                 any other, by a sealift-list TOML that says what its columns are  lists_csv.py
 
 What holds of a ScreeningList that a reader returns: every row of the file is in it, each with an id, and each with a
-name or counted in `notes`; names are single lines without control characters; sizes are within the limits below. A
-row that cannot be read refuses the file: a list that is half read is no list. Unknown columns, keys and elements are
-let be, because lists grow; what the reader needs must be there. The digest is SHA-256 of the file's bytes, as
-publishers give it.
+name or counted in `notes`, a tenth of them at most; names are single lines without control characters; sizes are within
+the limits below. A row that cannot be read refuses the file: a list that is half read is no list. Unknown columns, keys
+and elements are let be, because lists grow; what the reader needs must be there. The digest is SHA-256 of the file's
+bytes, as publishers give it.
 
-`fetched` is when the user got the file: its modification time, unless the TOML states it. `published` is what the
-list says of itself, where it says anything. What is not here: files (stages/screen.py), matching.
+`fetched` is when the user got the file: its modification time, unless they state it. `published` is what the list says
+of itself, where it says anything. `current` is the day that somebody answers for: a modification time is nobody's word.
+What is not here: files (stages/screen.py), matching.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
@@ -38,6 +39,7 @@ MAX_NAMES = 2_000_000  # of a list, aliases among them
 MAX_FIELD = 1 << 17  # characters of a field; the csv module's own limit
 MAX_TEXT = 500  # characters that are kept of what is shown beside a name
 _MAX_ID = MAX_TEXT - 10
+_NAMELESS = 0.1  # of all entries: a list with more of them was read wrongly, or is none
 MAX_SHOWN = 50  # countries, birth dates and programmes that are kept of an entry
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
@@ -164,6 +166,10 @@ class Collector:
         """The list; BadInput when it has no entry, as an empty answer of a server has none."""
         if not self.entries:
             raise refused(self.name, "it has no entries; a list that clears everybody is not taken")
+        total = len(self.entries)
+        if self._nameless == total or self._nameless > max(1, _NAMELESS * total):
+            why = f"{self._nameless:,} of {total:,} entries have no name to compare; are these the columns of names?"
+            raise refused(self.name, why)
         told = list(notes)
         if self._nameless:
             told.append(f"{self.name}: {self._nameless:,} of {len(self.entries):,} entries have no name to compare")
@@ -219,6 +225,20 @@ def day(text: str | None) -> str | None:
     except ValueError:
         return None
     return line(text)[:64]
+
+
+def own_day(file: ListFile) -> datetime | None:
+    """The first instant (UTC) of the day of which a list says that it is, or else its user; None where neither does."""
+    found = day(file.published)
+    return datetime.combine(date.fromisoformat(found[:10]), time(), UTC) if found else None
+
+
+def current(file: ListFile) -> datetime | None:
+    """When a list was its publisher's current one, by somebody's word: the user's who got it then, or else its own.
+
+    None: only the file's modification time says, which `touch` changes.
+    """
+    return moment(file.fetched) if file.fetched_from == "stated" else own_day(file)
 
 
 def _shown(values: Iterable[str]) -> tuple[str, ...]:

@@ -120,10 +120,12 @@ def read(given: Given, columns: Columns, encoding: str = "utf-8") -> ScreeningLi
     )
     header = [cell.strip() for cell in next(table, [])]
     lists = (columns.id, columns.kind, columns.countries, columns.birth_dates, columns.programs)
+    _apart(given.name, header, delimiter)
     wanted = [*columns.names, *columns.name_parts, *lists]
     for column in filter(None, wanted):
         if header.count(column) != 1:
-            raise refused(given.name, f"{header.count(column)} columns are named {column!r}; one is wanted")
+            wrong = f"{header.count(column)} columns are named {column!r}; one is wanted"
+            raise refused(given.name, f"{wrong}. Its header has {', '.join(map(repr, header[:20]))[:400]}")
     found = Collector(given.name)
     kept: dict[str, tuple[str, list[dict[str, str]]]] = {}
     number = 0
@@ -136,6 +138,19 @@ def read(given: Given, columns: Columns, encoding: str = "utf-8") -> ScreeningLi
     for entry_id, (where, cells) in kept.items():
         _entry(found, where, entry_id, cells, columns)
     return found.done([given.described("csv", number)])
+
+
+def _apart(name: str, header: list[str], delimiter: str) -> None:
+    """BadInput where a header is one column only because something else stands between its columns."""
+    if len(header) != 1:
+        return
+    for other, called in ((",", ","), (";", ";"), ("|", "|"), ("\t", "tab")):
+        if other != delimiter and (count := header[0].count(other)):
+            raise refused(
+                name,
+                f"all of it is one column, {header[0][:100]!r}, in which {called} stands {count} times;"
+                f" columns.delimiter says what is between columns: is it {called!r}?",
+            )
 
 
 def _below(name: str, text: str, lines: int) -> str:

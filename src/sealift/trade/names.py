@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_NAME = 1000  # characters of a name
+_SPELLED = 2  # Latin letters that a name has at least which is spelled with them
 _MAX_PERSON = 4  # characters of a Han or Hangul name that is taken as surname and given name too
 
 # What says of what legal kind a firm is, and nothing of which firm: after case, accents and dots are gone.
@@ -109,6 +110,12 @@ def is_firm(name: str) -> bool:
     words = _words(text if text.isascii() else _latin(text))
     han, other = _HAN_FORMS.search(text), _OTHER_FORMS.search(_bare(text))
     return bool(han or other or _PHRASES.search(words)) or any(word in _LEGAL for word in words.split()[1:])
+
+
+def has_latin(name: str) -> bool:
+    """True if the name can be compared as it stands with lists in Latin letters: it has some, or no letters at all."""
+    letters = [c for c in unicodedata.normalize("NFKC", name) if c.isalpha()]
+    return sum("LATIN" in unicodedata.name(c, "") for c in letters) >= min(_SPELLED, len(letters))
 
 
 def _latin(text: str) -> str:

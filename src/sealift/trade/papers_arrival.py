@@ -53,7 +53,12 @@ def custody_form(frame: Frame, what: Entry | CustodyEvent, name: str) -> Paper:
     text = events.qr_text(content.consignment_id, seen)
     kind = event.event_type.replace("_", " ")
     happened: list[tuple[str, Cell]] = [
-        ("Event", f"{kind}: {digest}" if digest else [kind, custody_sheet.NOT_RECORDED]),
+        (
+            "Event",
+            f"{kind}: {digest}"
+            if digest
+            else [f"{kind}, form {custody_sheet.form_id(event)}", custody_sheet.NOT_RECORDED],
+        ),
         ("At", f"{event.at_utc} (UTC), time zone {event.local_timezone}"),
         ("Place", event.place),
         ("Reason", event.reason),
@@ -72,12 +77,15 @@ def custody_form(frame: Frame, what: Entry | CustodyEvent, name: str) -> Paper:
     confirms = f"Checkpoint of {sheets.counted(seen.events, 'event')}; whoever signs confirms it."
     blocks = [
         paper.pairs("This event", happened),
-        _items(event, frame.whole.drives),
+        _unlocked(event) if event.unlock else _items(event, frame.whole.drives),
         paper.code("Checkpoint of the custody log", qr_svg(text), [confirms, text]),
         paper.signatures(signs),
     ]
-    about = f"{kind}, event {digest[:12]}" if digest else kind
-    return frame.paper(name, "Custody form", blocks, about=f"{about}, {sheets.counted(len(event.serials), 'drive')}")
+    return frame.paper(name, "Custody form", blocks, about=custody_sheet.about(content, what))
+
+
+def _unlocked(event: CustodyEvent) -> Block:
+    return paper.pairs("Keys issued in this event", list(custody_sheet.unlocked(event)))
 
 
 def _items(event: CustodyEvent, total: int) -> Block:

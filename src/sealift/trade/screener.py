@@ -21,7 +21,7 @@ from sealift.errors import BadInput
 from sealift.formats import strict
 from sealift.trade import likeness, matching
 from sealift.trade import names as naming
-from sealift.trade.lists import TIME, ListFile, moment
+from sealift.trade.lists import TIME, ListFile, current, moment
 from sealift.trade.screening import (
     CLOCKS_DIFFER,
     MAX_AGE_DAYS,
@@ -286,7 +286,7 @@ def _superseded(before: tuple[ScreeningRecord, bytes] | None) -> Supersedes | No
 
 def _valid_until(files: Sequence[ListFile], now: datetime, days: int) -> str:
     """When the first of its lists is too old, or the screening itself."""
-    oldest = min([now, *(moment(file.fetched) for file in files)])
+    oldest = min([now, *(current(file) or moment(file.fetched) for file in files)])
     return (oldest + timedelta(days=days)).astimezone(UTC).strftime(TIME)
 
 

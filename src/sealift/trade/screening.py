@@ -27,7 +27,7 @@ from sealift.formats.canonical import Record
 from sealift.trade import names as naming
 from sealift.trade import people, sections
 from sealift.trade.likeness import Relation  # noqa: TC001 -- msgspec reads them
-from sealift.trade.lists import MAX_TEXT, Kind, ListFile, Time, moment
+from sealift.trade.lists import MAX_TEXT, Kind, ListFile, Time, current, moment, own_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +40,7 @@ MAX_RECORD = 32 << 20
 MAX_HITS = 20_000  # of a record
 MAX_LISTS = 100
 MAX_AGE_DAYS = 7
+MAX_OWN_AGE_DAYS = 31  # of a list by its own day, though somebody states that it was the current one later
 CLOCKS_DIFFER = timedelta(days=1)  # a date is stated in local time; clocks are set wrong by less
 
 Trigger = Literal["onboard", "change", "list_update", "release"]
@@ -315,7 +316,7 @@ def check_screening(data: bytes, signature: bytes, second: bytes | None, allowed
 
 # --- standing --------------------------------------------------------------------------------------------
 
-Why = Literal["missing", "changed", "newer_list", "stale", "unresolved", "true_match", "unreviewed"]
+Why = Literal["missing", "changed", "newer_list", "stale", "no_latin_name", "unresolved", "true_match", "unreviewed"]
 
 
 class Problem(NamedTuple):
@@ -338,12 +339,14 @@ def standing(
 
     `lists` are the list files at hand: the screening must have been against each of them; [] asks only how old those
     of the record are. Rules: 1. there is a record, of this consignment; 2. it is of exactly the parties of the
-    declaration, with their names and countries; 3. no list that is at hand is missing in it; 4. none of its lists was
-    fetched more than `max_age_days` ago, or in the future, and it is still valid; 5. every hit is decided, none as a
-    true match; 6. where one is decided, a second person signed. Pure: the same arguments, the same answer.
+    declaration, with their names and countries; 3. no list that is at hand is missing in it; 4. each of its lists was
+    the current one within `max_age_days`, by the user's statement of when it was fetched, or else by its own day, never
+    by a modification time alone; none is older than 31 days by its own day, or of the future; and it is still valid;
+    5. everybody has a name in Latin letters, which most lists have only; 6. every hit is decided, none as a true match;
+    7. where one is decided, a second person signed. Pure: the same arguments, the same answer.
     """
     if checked is None:
-        return [Problem("missing", "", "nobody has been screened")]
+        return [Problem("missing", "", "nobody has been screened: sealift screen FILE --list LIST ...")]
     record = checked.record
     found: list[Problem] = []
     if record.consignment_id != declaration.consignment_id:
@@ -370,10 +373,10 @@ def _is_author(declaration: Content, signer: Signer) -> bool:
 def record_problems(
     record: ScreeningRecord, now: datetime, *, reviewed: bool, max_age_days: int = MAX_AGE_DAYS
 ) -> list[Problem]:
-    """Rules 4 to 6 of `standing`: what a record says against itself. `reviewed`: a second person signed it."""
+    """Rules 4 to 7 of `standing`: what a record says against itself. `reviewed`: a second person signed it."""
     found = _stale(record, now, max_age_days)
     for party in record.parties:
-        found += _undecided(party)
+        found += _without_latin(party) + _undecided(party)
     if record.wants_second and not reviewed:
         who = record.second_reviewer or "a second person"
         found.append(Problem("unreviewed", "", f"decisions on hits want the signature of {who}"))
@@ -404,19 +407,47 @@ def _named(subject: Subject) -> str:
 
 
 def _stale(record: ScreeningRecord, now: datetime, days: int) -> list[Problem]:
-    found = []
-    for file in record.lists:
-        age = now - moment(file.fetched)
-        if age > timedelta(days=days):
-            old = age // timedelta(days=1)
-            found.append(Problem("stale", file.name, f"fetched {file.fetched}, {old:,} days ago; {days} are allowed"))
-        elif age < -CLOCKS_DIFFER:
-            found.append(Problem("stale", file.name, f"fetched {file.fetched}, which is in the future"))
+    found = [Problem("stale", file.name, why) for file in record.lists if (why := _old(file, now, days))]
     if moment(record.at) > now + CLOCKS_DIFFER:
         found.append(Problem("stale", "", f"the screening is of {record.at}, which is in the future"))
     if not found and now > moment(record.valid_until):
         found.append(Problem("stale", "", f"the screening was valid until {record.valid_until}"))
     return found
+
+
+def _old(file: ListFile, now: datetime, days: int) -> str | None:
+    """Why a list is not new enough at `now`; None where it is."""
+    fetched, own, at = moment(file.fetched), own_day(file), current(file)
+    if fetched - now > CLOCKS_DIFFER:
+        return f"fetched {file.fetched}, which is in the future"
+    if own is not None and own - now > CLOCKS_DIFFER:
+        return f"of {file.published}, by its own word, which is in the future"
+    if at is None:
+        return (
+            "nobody says of when it is: it has no date of its own, and a modification time is nobody's word;"
+            " screen again with --fetched DAY, the day on which you got it"
+        )
+    stated = file.fetched_from == "stated"
+    if now - at > timedelta(days=days):
+        old = f"{(now - at) // timedelta(days=1):,} days ago; {days} are allowed"
+        if stated:
+            return f"fetched {file.fetched}, {old}"
+        return f"of {file.published}, by its own word, {old}; if its publisher has no newer one, --fetched DAY says so"
+    if own is not None and now - own > timedelta(days=MAX_OWN_AGE_DAYS):
+        old = f"{(now - own) // timedelta(days=1):,} days ago; {MAX_OWN_AGE_DAYS} are allowed"
+        return f"of {file.published}, by its own word, {old}, whenever it was fetched"
+    return None
+
+
+def _without_latin(party: Party) -> list[Problem]:
+    names = (*party.query_as_typed, *party.native_script)
+    if any(map(naming.has_latin, names)):
+        return []
+    why = (
+        f"{names[0]!r} has no spelling in Latin letters: beside a list that has only these it was compared letter by"
+        " letter, which misses most Arabic names and some others; give the Latin spelling too, and screen again"
+    )
+    return [Problem("no_latin_name", party.party_ref, why)]
 
 
 def _undecided(party: Party) -> list[Problem]:

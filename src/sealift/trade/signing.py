@@ -23,13 +23,13 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-from sealift.errors import BadInput, KeyInvalid, SealiftError, SignatureInvalid
+from sealift.errors import BadInput, FormatError, KeyInvalid, Refused, SealiftError, SignatureInvalid
 from sealift.formats import allowed_signers, sshsig
 from sealift.formats.allowed_signers import AllowedSigners
 
@@ -180,17 +180,46 @@ def read_limited(path: str, limit: int, what: str, *, error: type[SealiftError] 
     return data
 
 
+def read_signature(path: str, *, error: type[SealiftError] = BadInput) -> bytes:
+    """The signature of the record in `path`, beside it as `path`.sig; raises `error` where none can be read."""
+    if not os.path.lexists(path + ".sig"):
+        raise error(
+            f"{path} is not signed: there is no {path}.sig",
+            hint="a record counts only with its signature: get both files from whoever signed it",
+        )
+    return read_limited(path + ".sig", sshsig.MAX_ARMORED, "signature", error=error)
+
+
+@contextlib.contextmanager
+def of_record(path: str) -> Iterator[None]:
+    """What is wrong with the record in `path` or its signature, said with its name."""
+    try:
+        yield
+    except (FormatError, Refused) as error:
+        raise type(error)(f"{path}: {error}", hint=error.hint) from error
+
+
 def write_new(path: str, data: bytes) -> None:
     """Create `path` with `data`, whole and on the medium; BadInput when something is there already.
 
     A crash leaves nothing under this name, so that the same command again is not refused.
+    """
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def new_file(path: str) -> Iterator[IO[bytes]]:
+    """A file that takes the name `path` when the block ends, whole and on the medium; BadInput when one is there.
+
+    What the block raises leaves nothing under this name.
     """
     temporary = os.path.join(os.path.dirname(path), f".sealift-{secrets.token_hex(8)}")
     try:
         if os.path.lexists(path):
             raise FileExistsError
         with open(temporary, "xb") as file:  # readable by whom the umask says, unlike mkstemp's
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         try:

@@ -34,10 +34,15 @@ _TABLES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def render(content: msgspec.Struct, questions: Mapping[str, str] = MappingProxyType({})) -> str:
+def render(
+    content: msgspec.Struct,
+    questions: Mapping[str, str] = MappingProxyType({}),
+    suggested: Mapping[tuple[str, str], str] = MappingProxyType({}),
+) -> str:
     """`content` as a commented TOML file; lists of tables that are empty become commented examples.
 
-    `questions` are texts to stand above the answers to them, by id.
+    `questions` are texts to stand above the answers to them, by id. `suggested` are texts to stand below a field that
+    is not filled in, by the row's name and the field: nobody has said so yet.
     """
     lines = [f"# {line}" for line in HEAD.split("\n")]
     fields = msgspec.structs.fields(content)
@@ -54,7 +59,7 @@ def render(content: msgspec.Struct, questions: Mapping[str, str] = MappingProxyT
                 *_table(value, item.encode_name),
             ]
         elif item.encode_name in _TABLES:
-            lines += ["", *_comment(item.encode_name), *_rows(value, item.encode_name, questions)]
+            lines += ["", *_comment(item.encode_name), *_rows(value, item.encode_name, questions, suggested)]
     return "\n".join(lines) + "\n"
 
 
@@ -62,7 +67,9 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, msgspec.Struct)
 
 
-def _rows(rows: list[msgspec.Struct], name: str, questions: Mapping[str, str]) -> list[str]:
+def _rows(
+    rows: list[msgspec.Struct], name: str, questions: Mapping[str, str], suggested: Mapping[tuple[str, str], str]
+) -> list[str]:
     fields = [path.removeprefix(f"{name}.") for path in HELP if path.startswith(f"{name}.")]
     lines = [line for field in fields for line in _comment(f"{name}.{field}", f"{field}: ")]
     if not rows:
@@ -71,11 +78,12 @@ def _rows(rows: list[msgspec.Struct], name: str, questions: Mapping[str, str]) -
     for row in rows:
         asked = questions.get(getattr(row, "question", ""), "")
         lines += ["", *(f"# {line}" for line in textwrap.wrap(asked, WIDTH)), f"[[{name}]]"]
-        lines += [
-            _pair(item.encode_name, getattr(row, item.name))
-            for item in msgspec.structs.fields(row)
-            if asked or getattr(row, item.name) != item.default or HELP[f"{name}.{item.encode_name}"].want
-        ]
+        for item in msgspec.structs.fields(row):
+            value = getattr(row, item.name)
+            if asked or value != item.default or HELP[f"{name}.{item.encode_name}"].want:
+                lines.append(_pair(item.encode_name, value))
+            if value == item.default and (said := suggested.get((getattr(row, "name", ""), item.encode_name))):
+                lines += [f"# {line}" for line in textwrap.wrap(said, WIDTH)]
     return lines
 
 

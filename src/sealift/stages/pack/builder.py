@@ -14,20 +14,24 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import select
 import socket
-import stat
 import sys
+import threading
 from collections import deque
+from contextlib import closing
+from itertools import repeat
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 import msgspec
 from blake3 import blake3
 
-from sealift.errors import SealiftError
+from sealift.errors import SealiftError, SourceFault
 from sealift.formats import age_keys, tar, zstd
 from sealift.formats.index import BATCH, CHANGED, DIRECTORY, FILE, HARDLINK, SPARSE, SYMLINK, Row, Rows
 from sealift.formats.samples import COMMENT, Segment, key_function, segment_comment
+from sealift.stages.pack.source import Nothing, source_of
 from sealift.stages.pack.stream import Channel, PackStream, SlabSink
 from sealift.stages.pack.units import (
     LARGE,
@@ -42,18 +46,16 @@ from sealift.stages.pack.units import (
     Unit,
     Walk,
     Walked,
+    bound_of,
     digest_name,
 )
-from sealift.stages.pack.walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-
+    from sealift.stages.pack.source import Opened, Source
 
 _DONE = object()
-_NOT_REGULAR = "is no regular file any more"
 
 
 class PackBuilder:
@@ -61,10 +63,11 @@ class PackBuilder:
 
     def __init__(self, builder: Builder, stripe: int, role: int) -> None:
         self._builder, self._channel, self.role = builder, builder.channel, role
-        self._stripe = stripe
+        self._stripe, self._reader = stripe, builder.source.reader()
         self.sink = SlabSink(builder.channel, builder.memory, builder.setup, role)
         self._stream = PackStream(self.sink, builder.recipients, builder.setup.pack_size)
         self._queue: deque[Unit | Files] = deque()
+        self._next: list[Unit | Files] = []  # units that follow these
         self._current: Iterator[None] | None = None
         self._begun = False
         self._members = self._samples = self._source_bytes = self._files = 0
@@ -73,10 +76,15 @@ class PackBuilder:
         self._changed: list[bytes] = []
         self._skipped: list[tuple[bytes, str]] = []
 
+    @property
+    def waits(self) -> bool:
+        """Whether it would wait for its source, so that another one had better go on."""
+        return self._reader.waits
+
     def step(self) -> bool:
         """A little progress, at most a few frames; False when the pack is complete."""
         if not self._queue and self._current is None:
-            work = self._channel.ask(self.role, self._stream.room())
+            work = self._work()
             if not work:
                 self._finish()
                 return False
@@ -84,6 +92,8 @@ class PackBuilder:
                 self._begun = True
                 self._stream.begin()
             self._queue.extend(work)
+            if self._reader.waits:
+                return True
         for _ in range(64):
             if self._current is not None:
                 if next(self._current, _DONE) is not _DONE:
@@ -101,6 +111,18 @@ class PackBuilder:
                 self._current = self._run(unit)
         return True
 
+    def _work(self) -> list[Unit | Files]:
+        """Units to be packed, none when the pack is complete; from a source that is far, also those after them."""
+        work, self._next = self._next, []
+        if not work:
+            work = self._channel.ask(self.role, self._stream.room())
+            self._reader.ahead(work)
+        if work and self._reader.far:  # so that it need not be waited for once in every batch
+            room = self._stream.room() - sum(map(bound_of, work))
+            self._next = self._channel.ask(self.role, room) if room > 0 else []
+            self._reader.ahead(self._next)
+        return work
+
     def _run(self, unit: Unit) -> Iterator[None]:
         if unit.kind == FILE:
             yield from self._file(unit)
@@ -112,7 +134,7 @@ class PackBuilder:
 
     def _symlink(self, unit: Unit) -> None:
         try:
-            target = os.readlink(unit.path, dir_fd=self._builder.source)
+            target = self._reader.link(unit.path)
         except OSError as error:
             self._skip(unit, error)
             return
@@ -121,28 +143,18 @@ class PackBuilder:
 
     def _files_of(self, files: Files) -> Iterator[None]:
         """What most files are, so every call counts; what is not as it was scanned is looked at anew."""
-        stream, source, first = self._stream, self._builder.source, 0
+        stream, reader, first = self._stream, self._reader, 0
         offsets: list[int] = []
         digests: list[bytes] = []
-        columns = zip(files.paths, files.sizes, files.modes, files.mtimes, strict=True)
-        for place, (path, size, mode, mtime) in enumerate(columns):
+        tags = files.tags or repeat(b"")
+        columns = zip(files.paths, files.sizes, files.modes, files.mtimes, tags, strict=False)
+        for place, (path, size, mode, mtime, tag) in enumerate(columns):
             header = tar.header(path, tar.REGULAR, size, mode, mtime)
             head = len(header)
             end = head + size
             view = stream.reserve(end + tar.padding(size))
             content = view[head:end]
-            try:
-                fd = os.open(path, _OPEN, dir_fd=source)
-                try:
-                    count = os.preadv(fd, [content], 0)
-                    status = os.fstat(fd)
-                finally:
-                    os.close(fd)
-                plain = status.st_mtime_ns == mtime and count == size == status.st_size
-                plain = plain and stat.S_ISREG(status.st_mode)
-            except OSError:
-                plain = False
-            if plain:
+            if reader.whole(path, size, mtime, tag, content):
                 view[:head] = header
                 view[end:] = _ZEROS[: len(view) - end]
                 offsets.append(stream.offset + head)
@@ -191,51 +203,36 @@ class PackBuilder:
     def _whole(self, unit: Unit) -> None:
         """A small file in one piece, with one name."""
         try:
-            fd = self._builder.open(unit.path)
+            opened = self._reader.open(unit)
         except OSError as error:
             self._skip(unit, error)
             return
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                self._skip(unit, _NOT_REGULAR)
-                return
-            length = min(unit.length, status.st_size)
-            self._small(unit, fd, length, CHANGED if status.st_size != unit.size else 0)
-        finally:
-            os.close(fd)
+        with closing(opened):
+            self._small(unit, opened, min(unit.length, opened.size), 0)
 
     def _file(self, unit: Unit) -> Iterator[None]:
-        fd = self._open(unit)
-        if fd < 0:
+        opened = self._open(unit)
+        if opened is None:
             return
-        try:
-            status = os.fstat(fd)
+        with closing(opened):
             # a segment keeps its place and length, and what is gone of it reads as zeros; a whole file may shrink
-            length = unit.length if unit.part else min(unit.length, status.st_size)
-            flags = CHANGED if (status.st_size, status.st_mtime_ns) != (unit.size, unit.mtime) else 0
-            if unit.sparse and (extents := _extents(fd, unit.start, length)) is not None:
-                yield from self._sparse(unit, fd, length, extents, flags)
+            length = unit.length if unit.part else min(unit.length, opened.size)
+            flags = 0 if opened.same(unit) else CHANGED
+            if unit.sparse and (extents := opened.extents(unit.start, length)) is not None:
+                yield from self._sparse(unit, opened, length, extents, flags)
             elif length <= LARGE:
-                self._small(unit, fd, length, flags)
+                self._small(unit, opened, length, flags)
             else:
-                yield from self._large(unit, fd, length, flags)
-        finally:
-            os.close(fd)
+                yield from self._large(unit, opened, length, flags)
         yield from self._links(unit)
 
-    def _open(self, unit: Unit) -> int:
-        """A descriptor of the file, or -1 when it was skipped; of a segment that is gone, one that reads as nothing."""
+    def _open(self, unit: Unit) -> Opened | None:
+        """The file, or None when it was skipped; of a segment that is gone, what reads as nothing."""
         try:
-            fd = self._builder.open(unit.path)
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                return fd
-            os.close(fd)
-            problem: OSError | str = _NOT_REGULAR
+            return self._reader.open(unit)
         except OSError as error:
-            problem = error
-        self._skip(unit, problem)
-        return os.open(os.devnull, _OPEN) if unit.part else -1
+            self._skip(unit, error)
+        return Nothing() if unit.part else None
 
     def _links(self, unit: Unit) -> Iterator[None]:
         """The other names of the inode; of a segment, links to the segment, so that `cat` joins each name's own."""
@@ -249,7 +246,7 @@ class PackBuilder:
                 self._note(unit, HARDLINK, path=link, link=unit.path)
             yield None
 
-    def _small(self, unit: Unit, fd: int, length: int, flags: int) -> None:
+    def _small(self, unit: Unit, opened: Opened, length: int, flags: int) -> None:
         stream = self._stream
         header = tar.header(unit.part or unit.path, tar.REGULAR, length, unit.mode, unit.mtime, extra=_of_what(unit))
         head, padding = len(header), tar.padding(length)
@@ -257,9 +254,7 @@ class PackBuilder:
         view[:head] = header
         content = view[head : head + length]
         try:
-            count = os.preadv(fd, [content], unit.start)
-            if count < length:
-                count = _read_full(fd, [content], unit.start)
+            count = opened.read([content], unit.start)
         except OSError as error:
             self._skip(unit, error)
             if not unit.part:
@@ -269,14 +264,14 @@ class PackBuilder:
             content[count:] = bytes(length - count)
             flags |= CHANGED
         view[head + length :] = bytes(padding)
-        if os.fstat(fd).st_mtime_ns != unit.mtime:  # as scanned, and not touched until it was read
+        if not opened.same(unit):  # as scanned, and not touched until it was read
             flags |= CHANGED
         offset = stream.offset + head
         stream.take(head + length + padding)
         digest = blake3(content).digest()
         self._note(unit, FILE, length=length, offset=offset, stored=length, flags=flags, digest=digest)
 
-    def _large(self, unit: Unit, fd: int, length: int, flags: int) -> Iterator[None]:
+    def _large(self, unit: Unit, opened: Opened, length: int, flags: int) -> Iterator[None]:
         """Frames of exactly 1 MiB of content, which begin at multiples of 1 MiB of the segment."""
         stream = self._stream
         stream.flush()
@@ -287,7 +282,7 @@ class PackBuilder:
         offset, hasher, done = stream.offset, blake3(), 0
         while length - done >= zstd.FRAME:
             views = stream.raw_views(zstd.FRAME)
-            flags |= self._fill_views(unit, fd, views, zstd.FRAME, unit.start + done)
+            flags |= self._fill_views(unit, opened, views, zstd.FRAME, unit.start + done)
             for view in views:
                 hasher.update(view)
             stream.commit_large(views, zstd.FRAME)
@@ -297,16 +292,18 @@ class PackBuilder:
         padding = tar.padding(length)
         if rest + padding:
             view = stream.reserve(rest + padding)
-            flags |= self._fill_views(unit, fd, [view[:rest]], rest, unit.start + done)
+            flags |= self._fill_views(unit, opened, [view[:rest]], rest, unit.start + done)
             view[rest:] = bytes(padding)
             hasher.update(view[:rest])
             stream.take(rest + padding)
             stream.flush()
-        if os.fstat(fd).st_mtime_ns != unit.mtime:
+        if not opened.same(unit):
             flags |= CHANGED
         self._note(unit, FILE, length=length, offset=offset, stored=length, flags=flags, digest=hasher.digest())
 
-    def _sparse(self, unit: Unit, fd: int, length: int, extents: list[tuple[int, int]], flags: int) -> Iterator[None]:
+    def _sparse(
+        self, unit: Unit, opened: Opened, length: int, extents: list[tuple[int, int]], flags: int
+    ) -> Iterator[None]:
         """A GNU.sparse 1.0 member: the map, then the extents; holes are hashed as the zeros they read as."""
         stream = self._stream
         chart = tar.sparse_map(extents, length)
@@ -322,14 +319,14 @@ class PackBuilder:
             while place < start + size:
                 piece = min(zstd.FRAME, start + size - place)
                 view = stream.reserve(piece)
-                flags |= self._fill_views(unit, fd, [view], piece, unit.start + place)
+                flags |= self._fill_views(unit, opened, [view], piece, unit.start + place)
                 hasher.update(view)
                 stream.take(piece)
                 place += piece
                 yield None
         yield from _hash_zeros(hasher, length - place)
         stream.put(bytes(tar.padding(stored)))
-        if os.fstat(fd).st_mtime_ns != unit.mtime:
+        if not opened.same(unit):
             flags |= CHANGED
         self._note(
             unit,
@@ -341,10 +338,10 @@ class PackBuilder:
             digest=hasher.digest(),
         )
 
-    def _fill_views(self, unit: Unit, fd: int, views: list[memoryview], size: int, start: int) -> int:
+    def _fill_views(self, unit: Unit, opened: Opened, views: list[memoryview], size: int, start: int) -> int:
         """Read `size` bytes at `start`; what cannot be read becomes zeros and marks the member as changed."""
         try:
-            count = _read_full(fd, views, start)
+            count = opened.read(views, start)
         except OSError as error:
             self._skipped.append(
                 (unit.path, f"{error.strerror} at byte {start}; zeros stand for what could not be read")
@@ -358,8 +355,8 @@ class PackBuilder:
             count = max(0, count - len(view))
         return CHANGED
 
-    def _skip(self, unit: Unit, error: OSError | str) -> None:
-        reason = error if isinstance(error, str) else (error.strerror or str(error)).lower()
+    def _skip(self, unit: Unit, error: OSError) -> None:
+        reason = (error.strerror or str(error)).lower()
         self._skipped += [(name, reason) for name in (unit.path, *unit.links)]
 
     def _note(
@@ -445,14 +442,11 @@ class Builder:
 
     def __init__(self, channel: Channel, setup: Setup, memory: memoryview) -> None:
         self.channel, self.setup, self.memory = channel, setup, memory
-        self.source = os.open(setup.source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # paths are opened from here
+        self.source = source_of(setup.source, setup.beside)
+        self.source.check()
         self.recipients = [age_keys.parse_recipient(text) for text in setup.recipients]
         self.key = key_function(setup.sample_key)
         self.rows = Rows()  # of the index, for the next batch
-
-    def open(self, path: bytes) -> int:
-        """A descriptor of a member's file, in the source or where else it lies; OSError."""
-        return os.open(self.setup.beside.get(path, path), _OPEN, dir_fd=self.source)  # absolute names need no dir_fd
 
     def rows_grew(self) -> None:
         """Hand the batch over if it is one."""
@@ -471,54 +465,9 @@ class Builder:
         gc.collect()
         packs = [PackBuilder(self, begin.stripe, role) for role in begin.roles]
         while packs:
-            pack = min(packs, key=lambda pack: pack.sink.column)
+            pack = min(packs, key=lambda pack: (pack.sink.column, pack.waits))
             if not pack.step():
                 packs.remove(pack)
-
-
-def _read_full(fd: int, views: list[memoryview], offset: int) -> int:
-    total = os.preadv(fd, views, offset)
-    size = sum(map(len, views))
-    while 0 < total < size:  # short reads are rare: a signal, or the end of a file that shrank
-        skip, rest = total, []
-        for view in views:
-            if skip < len(view):
-                rest.append(view[skip:])
-            skip = max(0, skip - len(view))
-        count = os.preadv(fd, rest, offset + total)
-        if not count:
-            break
-        total += count
-    return total
-
-
-def _extents(fd: int, start: int, length: int) -> list[tuple[int, int]] | None:
-    """Data extents of a segment relative to its start, or None where there is no hole worth keeping."""
-    extents: list[tuple[int, int]] = []
-    place, end = start, start + length
-    try:
-        while place < end:
-            try:
-                data = os.lseek(fd, place, os.SEEK_DATA)
-            except OSError:  # ENXIO: no data from here on
-                break
-            if data >= end:
-                break
-            hole = os.lseek(fd, data, os.SEEK_HOLE)
-            if data < place or hole <= data:  # no file's answer: /dev/null stands for a segment that is gone
-                return None
-            # GNU tar begins every extent at a block of the archive, so all but the last fill whole blocks
-            first = (data - start) // tar.BLOCK * tar.BLOCK
-            last = min(length, hole - start + tar.padding(hole - start))
-            if extents and first <= sum(extents[-1]):
-                first = extents.pop()[0]
-            extents.append((first, last - first))
-            place = hole
-            if len(extents) > tar.MAX_EXTENTS:
-                return None
-    except OSError:
-        return None
-    return extents if sum(size for _, size in extents) < length else None
 
 
 _ZEROS = bytes(zstd.FRAME)
@@ -533,8 +482,8 @@ def _hash_zeros(hasher: blake3, count: int) -> Iterator[None]:
             yield None
 
 
-def _walk(channel: Channel, work: Walk) -> None:
-    for seen in walk(work.source, work.folders, key_function(work.sample_key), work.seed, work.seconds):
+def _walk(channel: Channel, work: Walk, source: Source) -> None:
+    for seen in source.walk(work.folders, key_function(work.sample_key), work.seed, work.seconds):
         channel.send(seen)
     channel.send(Walked(work.folders))
 
@@ -547,18 +496,30 @@ def _hold(descriptor: int, messages: int) -> None:
                 raise EOFError
 
 
+def _end_with_parent(descriptor: int) -> None:
+    """In a thread: end this process when its parent does, also while a store is waited for."""
+    watched = select.poll()
+    watched.register(descriptor, 0)  # nothing but that the other side is gone
+    watched.poll()
+    os._exit(0)
+
+
 def main() -> None:
     """Entry point: builder CONNECTION_FD MEMORY_FD."""
     connection = Connection(int(sys.argv[1]))
+    threading.Thread(target=_end_with_parent, args=(connection.fileno(),), daemon=True).start()
     shared = int(sys.argv[2])
     channel = Channel(connection)
     gc.disable()  # rows and units are many, and no cycles; see Builder.stripe
     builder: Builder | None = None
+    walked: Source | None = None
     try:
         while True:
             message = channel.receive()
             if isinstance(message, Walk):
-                _walk(channel, message)
+                if walked is None or walked.name != message.source:
+                    walked = source_of(message.source)
+                _walk(channel, message, walked)
             elif isinstance(message, Hold):
                 _hold(connection.fileno(), message.messages)
             elif isinstance(message, Setup):
@@ -567,6 +528,8 @@ def main() -> None:
                 builder.stripe(message)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(0)  # the coordinator is gone, and with it what we were building
+    except SourceFault as error:
+        channel.send(Failed(str(error), error.hint or ""))
     except SealiftError as error:
         channel.send(Failed(str(error)))
     except Exception as error:  # noqa: BLE001 -- the last resort of a process: tell, and end

@@ -38,7 +38,8 @@ class Dealer:
         self._group = 0
         self._weight = 0
         self._last_key: bytes | None = None
-        self._columns = {name: blake3() for name in ("path", "length", "kind", "size", "mode", "mtime")}
+        self._columns = {name: blake3() for name in ("path", "length", "kind", "size", "mode", "mtime", "tag")}
+        self._tagged = False  # the digest of files is what it was before there were tags
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +91,8 @@ class Dealer:
                 self._open(group)
         total = blake3()
         for name, hasher in self._columns.items():
-            total.update(name.encode() + hasher.digest())
+            if name != "tag" or self._tagged:
+                total.update(name.encode() + hasher.digest())
         for share in self.shares:
             total.update(b"%d/%d," % (share.members, share.directories))
         return self.shares, total.hexdigest()
@@ -107,12 +109,16 @@ class Dealer:
         return np.concatenate([[begins], np.asarray(pc.not_equal(keys.slice(1), keys.slice(0, count - 1)))])
 
     def _digest(self, batch: pa.RecordBatch) -> None:
-        paths = batch.column("path")
-        offsets = np.frombuffer(paths.buffers()[1], dtype=np.int32)[paths.offset : paths.offset + batch.num_rows + 1]
         if batch.num_rows:
-            data = memoryview(paths.buffers()[2] or b"")[int(offsets[0]) : int(offsets[-1])]
+            data, lengths = _bytes_of(batch.column("path"))
             self._columns["path"].update(data)
-            self._columns["length"].update(np.diff(offsets).tobytes())
+            self._columns["length"].update(lengths)
+            tags, lengths = _bytes_of(batch.column("tag"))
+            if len(tags):
+                self._tagged = True
+            if self._tagged:  # all are tagged, or none is
+                self._columns["tag"].update(lengths)
+                self._columns["tag"].update(tags)
             for name in ("kind", "size", "mode", "mtime"):
                 self._columns[name].update(np.asarray(batch.column(name), dtype=np.int64).tobytes())
 
@@ -128,8 +134,9 @@ class Dealer:
                 columns[0],
                 *[pa.array(np.asarray(column, dtype=np.int64)) for column in columns[1:]],
                 pa.array(first[start:stop]),
+                part.column("tag"),
             ],
-            names=["path", "kind", "size", "mode", "mtime", "sparse", "first"],
+            names=["path", "kind", "size", "mode", "mtime", "sparse", "first", "tag"],
         )
         self._open(group).write_batch(out)
         kinds = np.asarray(part.column("kind"), dtype=np.int64)
@@ -145,8 +152,15 @@ class Dealer:
 
         if self._writers[group] is None:
             ints = [(name, pa.int64()) for name in ("kind", "size", "mode", "mtime", "sparse")]
-            schema = pa.schema([("path", pa.binary()), *ints, ("first", pa.bool_())])
+            schema = pa.schema([("path", pa.binary()), *ints, ("first", pa.bool_()), ("tag", pa.binary())])
             self._writers[group] = pq.ParquetWriter(
                 group_file(self._folder, group), schema, compression="zstd", use_dictionary=False
             )
         return self._writers[group]
+
+
+def _bytes_of(column: Any) -> tuple[memoryview, bytes]:
+    """The bytes of a binary column, one after the other, and their lengths."""
+    _, offsets, data = column.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int32)[column.offset : column.offset + len(column) + 1]
+    return memoryview(data or b"")[int(ends[0]) : int(ends[-1])], np.diff(ends).tobytes()

@@ -1,89 +1,131 @@
 """The digest of a file that is packed in segments by several builders: one thread reads it behind them, in order.
 
-Right behind them, so most of it comes from the page cache. The digest is needed when the last segment's stripe is
-committed; a resumed packing reads the committed part again.
+Right behind them, so most of it comes from the page cache. An object of a bucket is fetched once more: the two readings
+of each segment must agree, and fit its ETag where that is a digest. The digest is needed when the last segment's stripe
+is committed; a resumed packing reads the committed part again.
 """
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from blake3 import blake3
 
+from sealift.errors import SourceFault
 from sealift.formats.index import CHANGED
+from sealift.stages.pack.source import Nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from sealift.stages.pack.queue import UnitQueue
+    from sealift.stages.pack.source import Opened, Reader
     from sealift.stages.pack.units import Unit
 
 _PIECE = 1 << 20
 
 
+class _Read(NamedTuple):
+    """BLAKE3 of a file up to the end of a segment, CHANGED or 0, and BLAKE3 of the segment of an object."""
+
+    whole: bytes
+    flags: int
+    own: bytes
+
+
 class Follower:
     """Hashes files as their segments are handed out; what cannot be read counts as zeros and marks the file."""
 
-    def __init__(self, source: bytes, beside: Mapping[bytes, bytes]) -> None:
-        """`beside` has members that lie elsewhere than in the source: where."""
-        self._source, self._beside = source, beside
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="digest")
-        self._hashers: dict[bytes, blake3] = {}
-        self._results: dict[bytes, Future[tuple[bytes, int]]] = {}
+        self._hashers: dict[bytes, tuple[blake3, Any]] = {}  # and what the source holds an object to, or None
+        self._results: dict[bytes, Future[_Read]] = {}
+        self._segments: dict[tuple[bytes, int], Future[_Read]] = {}  # of objects
         self._flags: dict[bytes, int] = {}
         self._buffer = memoryview(bytearray(_PIECE))
+        self._failure: SourceFault | None = None
         self._stop = False
 
     def follow(self, unit: Unit) -> None:
         """A segment was handed out: hash its bytes after those before it."""
-        job = self._pool.submit(self._run, unit.path, unit.start, unit.length, unit.mtime, unit.size)
+        job = self._pool.submit(self._run, unit)
         if unit.start + unit.length == unit.size:
             self._results[unit.path] = job
+        if unit.tag:
+            self._segments[unit.path, unit.start] = job
 
     def resume(self, queue: UnitQueue) -> None:
         """Hash the committed part of the file at the front of `queue` again."""
         unit = queue.front()
-        self._pool.submit(self._run, unit.path, 0, queue.cursor.offset, unit.mtime, unit.size)
+        before = msgspec.structs.replace(unit, start=0, length=queue.cursor.offset, part=unit.path)
+        self._pool.submit(self._run, before)
 
     def digest(self, path: bytes) -> tuple[bytes, int]:
-        """BLAKE3 of the whole file, and CHANGED or 0; waits for it."""
-        result = self._results.pop(path).result()
+        """BLAKE3 of the whole file, and CHANGED or 0; waits for it. SourceFault."""
+        whole, flags, _ = self._results.pop(path).result()
         self._hashers.pop(path, None)
-        return result
+        self.check()
+        return whole, flags
+
+    def segment(self, path: bytes, start: int) -> bytes | None:
+        """BLAKE3 of a segment of an object, as it was read here; None of a file's. Waits for it. SourceFault."""
+        job = self._segments.pop((path, start), None)
+        if job is None:
+            return None
+        _, flags, own = job.result()
+        self.check()
+        return None if flags else own
+
+    def check(self) -> None:
+        """SourceFault, where the source failed meanwhile."""
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
         """Stop reading."""
         self._stop = True
         self._pool.shutdown()
 
-    def _run(self, path: bytes, start: int, length: int, mtime: int, size: int) -> tuple[bytes, int]:
-        hasher = self._hashers.setdefault(path, blake3())
-        flags, end, buffer = self._flags.get(path, 0), start + length, self._buffer
+    def _run(self, unit: Unit) -> _Read:
+        if unit.path not in self._hashers:
+            self._hashers[unit.path] = blake3(), self._reader.checksum(unit.tag)
+        (hasher, checksum), own = self._hashers[unit.path], blake3()
+        flags = self._flags.get(unit.path, 0)
         try:
-            place = self._beside.get(path, self._source + b"/" + path)
-            fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            opened: Opened = self._reader.open(unit)
         except OSError:
-            fd = -1
+            opened = Nothing()
+        except SourceFault as error:
+            opened, self._failure = Nothing(), error
         try:
-            while start < end and not self._stop:
-                piece = buffer[: min(_PIECE, end - start)]
-                try:
-                    count = os.preadv(fd, [piece], start) if fd >= 0 else 0
-                except OSError:
-                    count = 0
-                if not count:
-                    flags, count = CHANGED, len(piece)
-                    piece[:] = bytes(count)
-                hasher.update(piece[:count])
-                start += count
-            if fd >= 0:
-                status = os.fstat(fd)
-                if (status.st_mtime_ns, status.st_size) != (mtime, size):
+            with closing(opened):
+                hashers = [each for each in (hasher, checksum, own if unit.tag else None) if each is not None]
+                if not self._hash(unit, opened, hashers) or not opened.same(unit):
                     flags = CHANGED
-        finally:
-            if fd >= 0:
-                os.close(fd)
-        self._flags[path] = flags
-        return hasher.digest(), flags
+            if checksum is not None and not flags and unit.start + unit.length == unit.size:
+                flags = 0 if self._reader.sound(unit.path, unit.tag, checksum.digest()) else CHANGED
+        except SourceFault as error:
+            self._failure = error
+        self._flags[unit.path] = flags
+        return _Read(hasher.digest(), flags, own.digest())
+
+    def _hash(self, unit: Unit, opened: Opened, hashers: Sequence[Any]) -> bool:
+        """The segment, in which zeros stand for what cannot be read; whether all of it could be."""
+        start, end, whole = unit.start, unit.start + unit.length, True
+        while start < end and not self._stop:
+            piece = self._buffer[: min(_PIECE, end - start)]
+            try:
+                count = opened.read([piece], start)
+            except OSError:
+                count = 0
+            if not count:
+                whole, count = False, len(piece)
+                piece[:] = bytes(count)
+            for each in hashers:
+                each.update(piece[:count])
+            start += count
+        return whole

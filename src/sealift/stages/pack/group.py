@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealift.errors import SealiftError
+from sealift.errors import SealiftError, SourceFault
 from sealift.formats import age, zstd
 from sealift.formats.index import Row, Rows
 from sealift.stages.pack.copies import StripeCopy, stripe_name
@@ -32,7 +32,7 @@ from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from sealift.stages.pack import units
     from sealift.stages.pack.copies import Copies
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.queue import Cursor, UnitQueue
     from sealift.stages.pack.readback import ReadBack
+    from sealift.stages.pack.source import Reader, Source
     from sealift.stages.pack.workers import BuilderProcess, Fleet
 
 SLAB = 4 << 20
@@ -68,8 +69,7 @@ class GroupPacker:
         folder: str,
         crew: Crew,
         *,
-        source: bytes,
-        beside: Mapping[bytes, bytes],
+        reader: Reader,
         copies: Copies,
         read_back: ReadBack,
         progress: Callable[[Progress], None],
@@ -79,12 +79,12 @@ class GroupPacker:
         """`room(stripe, members, blocks)` before a stripe; `between()` often, in this thread, to tell of faults."""
         self._fleet, self._journal, self._folder, self._number = fleet, journal, folder, crew.number
         self._crew, self._copies, self._read_back = crew, copies, read_back
-        self._source, self._progress, self._room, self._between = source, progress, room, between
+        self._progress, self._room, self._between = progress, room, between
         self._rates = Rates(fleet.n)
         self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"drive-{slot}") for slot in range(fleet.n)]
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._commit: Future[None] | None = None
-        self._follower = Follower(source, beside)
+        self._follower = Follower(reader)
         self._written = [0] * fleet.n
         self._last_shown = 0.0
         number = crew.number
@@ -218,11 +218,23 @@ class GroupPacker:
         for message in ended.values():
             for data in message.segments:
                 row = Row(*msgspec.msgpack.decode(data))
+                self._agrees(row)
                 if row.start + row.length == row.size:
                     digest, changed = self._follower.digest(row.path)
                     row = row._replace(file_blake3=digest, flags=row.flags | changed)
+                    message.changed += [row.path] if changed else []
                 rows.add(row)
         return rows.encode() if len(rows) else None
+
+    def _agrees(self, row: Row) -> None:
+        """SourceFault where an object's segment was other bytes when it was read behind its builder."""
+        behind = self._follower.segment(row.path, row.start)
+        if behind is not None and behind != row.blake3 and not row.flags:
+            raise SourceFault(
+                f"{os.fsdecode(row.path)!r}: the store gave other bytes at {row.start:,} when it was asked once more; "
+                "committed stripes are safe",
+                hint="run the same command again; if it stays so, look at memory and network, or ask its operator",
+            )
 
     def _commit_stripe(
         self,
@@ -322,17 +334,23 @@ def _append_batch(file: object, batch: bytes, size: int) -> None:
     write(batch)
 
 
-def memory_needed(n: int, builders: int, data: int, read_back: str = "none") -> dict[str, int]:
+def memory_needed(
+    n: int, builders: int, data: int, read_back: str = "none", source: Source | None = None
+) -> dict[str, int]:
     """What packing will hold at most, in bytes, by part; measured bases, exact buffers.
 
-    Rebuilding drives takes as much as the slabs, and is done between stripes, when their pages were given back.
+    Reading takes what `source` says, in each builder and, for one file, in the coordinator. Rebuilding drives takes as
+    much as the slabs, and is done between stripes, when their pages were given back.
     """
     packs = -(-data // max(1, builders))
     stream = 2 * zstd.FRAME + 3 * age.CHUNK + (1 << 19)
-    return {
+    needed = {
         "slabs": n * DEPTH * SLAB,
         "builders": builders * ((56 << 20) + packs * stream),
         "coordinator": (190 << 20) + n * (1 << 20),
         "sort": 256 << 20,
         "read-back": n * BUFFER.get(read_back, 0),
     }
+    if source is not None and (reading := builders * source.memory(packs)):
+        needed["source"] = reading + source.memory(1)
+    return needed

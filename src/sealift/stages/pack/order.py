@@ -27,12 +27,13 @@ _OWN = ("kind", "size", "mode", "mtime", "sparse")
 SEEN = pa.schema(
     [("path", pa.binary()), ("key", pa.binary())]
     + [(name, pa.int64()) for name in (*_OWN, "dev", "ino")]
-    + [("rank", pa.uint64())]
+    + [("rank", pa.uint64()), ("tag", pa.binary())]
 )
-"""What the walk saw: `dev` and `ino` are -1 unless the inode may have other names."""
+"""What the walk saw: `dev` and `ino` are -1 unless the inode may have other names; `tag` is empty but for objects."""
 _SCHEMA = pa.schema(
     [("rank", pa.uint64()), ("key", pa.binary()), ("path", pa.binary()), ("alias", pa.binary())]
     + [(name, pa.int64()) for name in _OWN]
+    + [("tag", pa.binary())]
 )
 """Members to be put in order: `path` is the one of the inode's names that is packed, `alias` another one, or empty."""
 _ORDER = ("rank", "key", "path", "alias")
@@ -88,7 +89,7 @@ def _packed_once(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         numbers = np.arange(rows.num_rows)
         first = np.maximum.accumulate(np.where(begins, numbers, 0))
         again, leader = pa.array((first != numbers)[known:]), rows.take(pa.array(first[known:]))
-        columns = {name: batch.column(name) for name in _OWN} | {
+        columns = {name: batch.column(name) for name in (*_OWN, "tag")} | {
             "rank": leader.column("rank"),
             "key": leader.column("key"),
             "path": leader.column("path"),

@@ -6,10 +6,10 @@ for its successor; a drive that is set aside need not be declared any more.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput
+from sealift.stages.pack.source import located
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -41,7 +41,7 @@ def check_options(options: Options, plan: Plan) -> None:
     for name, (given, planned) in wanted.items():
         if given != planned:
             raise _contradicts(f"{name} {given}", f"has {planned}", name)
-    if plan.source and os.path.realpath(options.source) != os.path.realpath(plan.source):
+    if plan.source and located(options.source) != located(plan.source):
         raise _contradicts(f"SOURCE {options.source}", f"is for {plan.source}", "SOURCE")
 
 

@@ -11,9 +11,9 @@ object is made of a file.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,9 +23,11 @@ from sealift.formats.index import DIRECTORY, FILE, HARDLINK
 from sealift.stages.pack.units import LARGE, Files, Unit, bound, digest_name, plain_bound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     import pyarrow as pa
+
+    from sealift.stages.pack.source import Reader
 
 MAX_SAMPLE = 65536  # members; a larger sample is taken member by member
 _ROWS = 8192
@@ -57,6 +59,7 @@ class _Run:
     def __init__(self, rows: pa.RecordBatch, starts: Any, cost: Any) -> None:
         self._paths: list[bytes] = rows.column("path").to_pylist()
         self._sizes, self._modes, self._mtimes = (_ints(rows, name).tolist() for name in ("size", "mode", "mtime"))
+        self._tags: list[bytes] = _tags(rows)
         self._ends = np.append(starts[1:], rows.num_rows)  # of samples, in rows
         self._bounds = np.cumsum(cost)[self._ends - 1]
         self._place = 0  # of the next sample
@@ -69,7 +72,7 @@ class _Run:
     def first(self) -> Unit:
         """The first file that was not taken."""
         row = self._begin()[0]
-        return Files(self._paths, self._sizes, self._modes, self._mtimes, 0).unit(row)
+        return Files(self._paths, self._sizes, self._modes, self._mtimes, 0, self._tags).unit(row)
 
     def _begin(self) -> tuple[int, int]:
         """Row of the next sample, and bound of all before it."""
@@ -87,17 +90,17 @@ class _Run:
         samples, self._place = stop - self._place, stop
         end, after = self._begin()
         run = slice(row, end)
-        files = Files(self._paths[run], self._sizes[run], self._modes[run], self._mtimes[run], samples)
+        files = Files(self._paths[run], self._sizes[run], self._modes[run], self._mtimes[run], samples, self._tags[run])
         return files, after - before
 
 
 class UnitQueue:
-    """Units of the group whose scan is `path`; `source` is looked into only to name segments."""
+    """Units of the group whose scan is `path`; `reader` is asked only about files that are cut."""
 
     def __init__(
         self,
         path: str,
-        source: bytes,
+        reader: Reader,
         *,
         rows: int,
         remaining: int,
@@ -105,9 +108,8 @@ class UnitQueue:
         capacity: int,
         pack_size: int,
         data: int,
-        beside: Mapping[bytes, bytes] | None = None,
     ) -> None:
-        self._path, self._source, self._beside = path, source, beside or {}
+        self._path, self._reader = path, reader
         self._capacity, self._pack_size, self._data = capacity, pack_size, data
         self._end = rows
         self.cursor = cursor
@@ -190,6 +192,7 @@ class UnitQueue:
             unit.links,
             part,
             unit.sparse,
+            unit.tag,
         )
         self.remaining -= length
         if length == unit.length:
@@ -206,8 +209,7 @@ class UnitQueue:
         """Whether a file that is about to be cut opens at all; one that does not is dropped, and told, here."""
         unit = sample.units[0]
         try:
-            place = self._beside.get(unit.path, self._source + b"/" + unit.path)
-            os.close(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+            self._reader.require(unit)
         except OSError as error:
             self.skipped += [(path, (error.strerror or str(error)).lower()) for path in (unit.path, *unit.links)]
             self._pending.popleft()
@@ -224,14 +226,7 @@ class UnitQueue:
         return self._part_names[1]
 
     def _clashes(self, path: bytes) -> bool:
-        folder, _, name = path.rpartition(b"/")
-        if len(name) > 240:
-            return True
-        try:
-            with os.scandir(self._source + b"/" + folder) as entries:
-                return any(entry.name.startswith(name + b".part-") for entry in entries)
-        except OSError:
-            return False
+        return len(path.rpartition(b"/")[2]) > 240 or self._reader.clashes(path)
 
     def _head(self) -> _Sample | _Run | None:
         if not self._pending:
@@ -330,6 +325,12 @@ def _ints(rows: pa.RecordBatch, name: str) -> Any:
     return np.asarray(rows.column(name))
 
 
+def _tags(rows: pa.RecordBatch) -> list[bytes]:
+    """What says of objects which version was scanned; none of files, nor in scans of before there were any."""
+    found: list[bytes] = rows.column("tag").to_pylist() if "tag" in rows.schema.names else []
+    return found if any(found) else []
+
+
 def _begins(rows: pa.RecordBatch) -> Any:
     """Where a sample begins."""
     first = rows.column("first").to_numpy(zero_copy_only=False)
@@ -346,14 +347,17 @@ def _cost(rows: pa.RecordBatch) -> Any:
 def _units(rows: pa.RecordBatch) -> Iterator[tuple[Unit, bool]]:
     """Units, and whether they begin a sample; further names of an inode are gathered into the unit of its first."""
     waiting: tuple[Unit, bool] | None = None
-    for path, kind, size, mode, mtime, sparse, first in zip(*(each.to_pylist() for each in rows.columns), strict=True):
+    names = ("path", "kind", "size", "mode", "mtime", "sparse", "first")
+    columns = (rows.column(name).to_pylist() for name in names)
+    tags = _tags(rows) or repeat(b"")
+    for (path, kind, size, mode, mtime, sparse, first), tag in zip(zip(*columns, strict=True), tags, strict=False):
         if kind == HARDLINK and waiting is not None:
             waiting[0].links.append(path)
             continue
         if waiting is not None:
             yield waiting
         waiting = (
-            Unit(path, kind, size, mode, mtime, 0, size, [], b"", bool(sparse)),
+            Unit(path, kind, size, mode, mtime, 0, size, [], b"", bool(sparse), tag),
             first or kind == DIRECTORY,
         )
     if waiting is not None:

@@ -7,7 +7,8 @@ write beside. Where not even a sample says that everything fits, packing is refu
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from sealift.errors import BadInput, DriveFault
 from sealift.formats import zstd
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.crew import Crew
     from sealift.stages.pack.fleet import Attached, Deal
     from sealift.stages.pack.scan import Summary
+    from sealift.stages.pack.source import Source
     from sealift.trade.declaration import Declaration
 
 _INDEX_ROW = 256  # bytes a member in the index, an upper bound for names of usual length
@@ -39,7 +41,7 @@ def check(
     group: int,
     data: int,
     summary: Summary,
-    source: bytes,
+    source: Source,
     folder: str,
     notice: Callable[[str], None],
     *,
@@ -69,32 +71,38 @@ def check(
     notice(f"only the sample says that {what} fits: {left:,} bytes at {ratio:.2f} of their size, into {room:,}")
 
 
-def sample_ratio(folder: str, group: int, source: bytes) -> float:
+def sample_ratio(folder: str, group: int, source: Source) -> float:
     """Packed bytes for a byte of source, estimated from the beginnings of up to 256 files, weighted by size."""
     import pyarrow.parquet as pq
 
     from sealift.stages.pack.deal import group_file
 
     chooser = random.Random(0)  # noqa: S311 -- a sample, not a secret
-    chosen: list[tuple[bytes, int]] = []
+    chosen: list[tuple[Any, ...]] = []  # path, size and tag, which scans of before there were any lack
     seen = 0
     with pq.ParquetFile(group_file(folder, group), pre_buffer=False) as file:
-        for batch in file.iter_batches(16384, columns=["path", "kind", "size"]):
-            for path, kind, size in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        names = [name for name in ("path", "kind", "size", "tag") if name in file.schema_arrow.names]
+        for batch in file.iter_batches(16384, columns=names):
+            for path, kind, size, *tags in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 if kind != FILE or not size:
                     continue
                 seen += 1
                 if len(chosen) < _SAMPLES:
-                    chosen.append((path, size))
+                    chosen.append((path, size, *tags))
                 elif (place := chooser.randrange(seen)) < _SAMPLES:
-                    chosen[place] = (path, size)
+                    chosen[place] = (path, size, *tags)
     total = weighted = 0.0
-    for path, size in chosen:
+    reader = source.reader()
+
+    def beginning(each: tuple[Any, ...]) -> bytes:
         try:
-            with open(source + b"/" + path, "rb") as file:
-                data = file.read(_SAMPLE)
+            return reader.peek(each[0], b"".join(each[2:]), 0, min(each[1], _SAMPLE))
         except OSError:
-            continue
+            return b""
+
+    with ThreadPoolExecutor(source.at_once) as pool:
+        read = list(pool.map(beginning, chosen))
+    for (_, size, *_), data in zip(chosen, read, strict=True):
         if data:
             total += size
             weighted += size * min(1.0, len(zstd.compress(data)) / len(data))

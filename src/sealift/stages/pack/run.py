@@ -24,6 +24,7 @@ from sealift.formats import age, age_keys, manifest, samples
 from sealift.stages import return_leg
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import network, planned, room, settle
+from sealift.stages.pack import source as sources
 from sealift.stages.pack.copies import Copies, restore
 from sealift.stages.pack.group import Progress, memory_needed
 from sealift.stages.pack.journal import Journal, ReadBackState
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.fleet import Attached, Deal, Place
     from sealift.stages.pack.only import Selection
     from sealift.stages.pack.settle import Config
+    from sealift.stages.pack.source import Source
     from sealift.stages.pack.walk import Seen
     from sealift.stages.plan.document import Plan
 
@@ -179,8 +181,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
     signer, recipients = _prove_inputs(options)
     if outbound is not None:
         return_leg.check_signer(signer.public_key, outbound)
-    source = os.fsencode(os.path.realpath(options.source))
-    _check_places(source, options)
+    source = _source(options)
     only = _only(options, events)
     with ExitStack() as stack:
         lock = _lock_state(options.state, stack)
@@ -196,12 +197,12 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
             before = settle.load(journal)
         deal, config = _deal(options, declaration, attached, journal, before, new)
         binding, reply = None if only is None else only.binding, None if outbound is None else outbound.reference
-        config = settle.settle(options, declaration, deal, source, journal, config, binding, reply)
+        config = settle.settle(options, declaration, deal, source.name, journal, config, binding, reply)
         work = Work(options, config, deal, journal, source, recipients, signer, copies, events, notifier)
         record = _provenance(work, declaration, outbound)
         here = _here(work, new)
         read = [journal.read_back(number) for number in range(len(deal.groups))]
-        memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back)
+        memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back, source=source)
         if uploads := sum(map(locations.upload_memory, options.to)):
             memory["uploads"] = uploads
         events.notice(_memory_line(memory))
@@ -263,7 +264,7 @@ def _provenance(work: Work, declaration: declarations.Declaration, outbound: Tru
         events.notice,
         events.digesting,
     )
-    work.beside = record.beside
+    work.source.beside = record.beside
     return record
 
 
@@ -349,7 +350,7 @@ def _scan(
     samples.key_function(options.sample_key)
 
     def seen() -> Iterable[Seen]:
-        return workers.walk(work.source, options.sample_key, options.seed if options.order == "shuffled" else None)
+        return workers.walk(work.source.name, options.sample_key, options.seed if options.order == "shuffled" else None)
 
     summary = scan(
         seen() if record is None else record.added(seen),
@@ -409,8 +410,6 @@ def _lock_drives(work: Work, here: Sequence[int], stack: ExitStack) -> list[int]
 
 
 def _prove_inputs(options: Options) -> tuple[Signer, list[age.Recipient]]:
-    if not os.path.isdir(options.source):
-        raise BadInput(f"{options.source} is no directory", hint="SOURCE is the folder whose contents are packed")
     if options.read_back not in MODES:
         raise BadInput(f"--read-back {options.read_back}", hint=f"one of: {', '.join(MODES)}")
     if not options.to:
@@ -460,19 +459,18 @@ def _only(options: Options, events: Events) -> Selection | None:
     return only
 
 
-def _check_places(source: bytes, options: Options) -> None:
-    folders = [mount for mount in options.to if not locations.is_store(mount)]
-    for what, place in [("--state", options.state), *(("--to", mount) for mount in folders)]:
-        real = os.fsencode(os.path.realpath(place))
-        if real == source or real.startswith(source + b"/") or source == b"/":
-            raise BadInput(
-                f"{what} {place} lies within the source {options.source}",
-                hint="a shipment cannot hold itself",
-            )
-        if source.startswith(real + b"/sealift/"):
-            raise BadInput(
-                f"the source lies within {place}/sealift", hint="pack the original, not a drive of a shipment"
-            )
+def _source(options: Options) -> Source:
+    """What is packed. BadInput where it is not there, or does not lie apart from what is written; SourceFault."""
+    name = sources.located(options.source)
+    if options.leg == "return" and sources.is_store(options.source):
+        raise BadInput(
+            f"{options.source}: the leg home is packed from a folder, of whose files it brings a record",
+            hint="copy the checkpoint into a folder, and pack that",
+        )
+    sources.check_apart(name, options.state, options.to)
+    source = sources.source_of(name)
+    source.check()
+    return source
 
 
 def _lock_state(state: str, stack: ExitStack) -> int:

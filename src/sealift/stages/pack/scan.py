@@ -157,4 +157,5 @@ def _table(seen: Seen) -> pa.RecordBatch:
         "rank": np.frombuffer(seen.ranks, dtype="<u8") if seen.ranks else np.zeros(len(modes), dtype=np.uint64),
     }
     names = [binary(seen.path_lengths, seen.paths), binary(seen.key_lengths, seen.keys)]
-    return pa.record_batch([*names, *map(pa.array, columns.values())], schema=SEEN)
+    tags = binary(seen.tag_lengths or bytes(4 * len(modes)), seen.tags)
+    return pa.record_batch([*names, *map(pa.array, columns.values()), tags], schema=SEEN)

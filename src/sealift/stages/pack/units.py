@@ -30,6 +30,7 @@ class Unit(msgspec.Struct, tag="unit", array_like=True):
     links: list[bytes]  # other names of the inode
     part: bytes  # name of this segment in the tar; empty for a whole file
     sparse: bool  # fewer blocks than bytes: ask for its holes
+    tag: bytes = b""  # of an object: which version of it was scanned
 
 
 class Files(msgspec.Struct, tag="files", array_like=True):
@@ -40,12 +41,14 @@ class Files(msgspec.Struct, tag="files", array_like=True):
     modes: list[int]
     mtimes: list[int]
     samples: int  # that begin here
+    tags: list[bytes] = []  # of objects; none for files
 
     def unit(self, place: int) -> Unit:
         """One of them by itself."""
         size = self.sizes[place]
         mode, mtime = self.modes[place], self.mtimes[place]
-        return Unit(self.paths[place], FILE, size, mode, mtime, 0, size, [], b"", sparse=False)
+        tag = self.tags[place] if self.tags else b""
+        return Unit(self.paths[place], FILE, size, mode, mtime, 0, size, [], b"", sparse=False, tag=tag)
 
 
 class Ask(msgspec.Struct, tag="ask", array_like=True):
@@ -91,9 +94,10 @@ class Ended(msgspec.Struct, tag="ended", array_like=True):
 
 
 class Failed(msgspec.Struct, tag="failed", array_like=True):
-    """The builder cannot go on."""
+    """The builder cannot go on; with a hint, because the source fails."""
 
     reason: str
+    hint: str | None = None
 
 
 class Begin(msgspec.Struct, tag="begin", array_like=True):
@@ -174,6 +178,13 @@ def bound(unit: Unit) -> int:
     content = unit.length if unit.kind == FILE else _TARGET if unit.kind == SYMLINK else 0
     more = (64 + 2 * 4096 * 22 if unit.sparse else 0) + sum(3072 + 2 * (len(link) + names) for link in unit.links)
     return int(plain_bound(names, content + more)) + _FRAME_COST * len(unit.links)
+
+
+def bound_of(work: Unit | Files) -> int:
+    """The same of units in columns, too."""
+    if isinstance(work, Unit):
+        return bound(work)
+    return sum(int(plain_bound(len(path), size)) for path, size in zip(work.paths, work.sizes, strict=True))
 
 
 def plain_bound(names: Any, content: Any) -> Any:

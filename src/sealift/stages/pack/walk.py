@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -19,7 +19,7 @@ from blake3 import blake3
 from sealift.formats.index import DIRECTORY, FILE, SYMLINK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 BATCH, _BATCH_BYTES = 16384, 2 << 20  # entries at once, unless their paths are long
 _LONGEST = 256  # bytes of a name and its slash
@@ -52,6 +52,20 @@ class Seen(msgspec.Struct, tag="seen", array_like=True):
     devices: bytes
     inodes: bytes
     skipped: list[tuple[bytes, str]]  # what is there and cannot be carried, and why
+    tag_lengths: bytes = b""  # of objects: what says which version was seen; empty for files
+    tags: bytes = b""
+
+
+class Status(NamedTuple):
+    """What stands for an os.stat_result where something else than a file was seen."""
+
+    st_mode: int
+    st_size: int
+    st_mtime_ns: int
+    st_blocks: int
+    st_nlink: int = 1
+    st_dev: int = 0
+    st_ino: int = 0
 
 
 def walk(
@@ -118,10 +132,11 @@ def _entries(
 
 def columns(
     paths: list[bytes],
-    stats: list[os.stat_result],
+    stats: Sequence[os.stat_result | Status],
     skipped: list[tuple[bytes, str]],
     key_of: Callable[[bytes], bytes],
     seed: int | None,
+    tags: Sequence[bytes] = (),
 ) -> Seen:
     """Entries in columns."""
     keys = list(map(key_of, paths))
@@ -145,4 +160,6 @@ def columns(
         devices=array("Q", [each.st_dev for each in stats]).tobytes(),
         inodes=array("Q", [each.st_ino for each in stats]).tobytes(),
         skipped=skipped,
+        tag_lengths=array("i", map(len, tags)).tobytes(),
+        tags=b"".join(tags),
     )

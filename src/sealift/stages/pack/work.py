@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.run import Events, Options
     from sealift.stages.pack.scan import Summary
     from sealift.stages.pack.settle import Config
+    from sealift.stages.pack.source import Source
 
 _ROUNDS = 3  # that a group is cut back and packed again before its drives are taken for hopeless
 
@@ -56,13 +57,12 @@ class Work:
     config: Config
     deal: Deal
     journal: Journal
-    source: bytes
+    source: Source
     recipients: list[age.Recipient]
     signer: Signer
     copies: Copies
     events: Events
     notifier: Notifier
-    beside: dict[bytes, bytes] = field(default_factory=dict)  # members that lie elsewhere than in the source: where
     summary: Summary = field(init=False)
     stripes_read: int = 0  # back, by this run
 
@@ -116,8 +116,9 @@ def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[i
     """Pack these groups one after the other. DriveFault when more drives of one fail than parity holds."""
     options = work.options
     setup = Setup(
-        work.source, options.recipients, options.pack_size, work.data, SLAB, DEPTH, options.sample_key, work.beside
-    )
+        work.source.name, options.recipients, options.pack_size, work.data, SLAB, DEPTH, options.sample_key,
+        work.source.beside,
+    )  # fmt: skip
     builders = Fleet(workers, setup, options.parity, locks)
     try:
         for group in here:
@@ -241,14 +242,13 @@ class _Group:
     def _pack_files(self, read_back: ReadBack) -> None:
         """The files of a group, then its directories; from where the journal stands."""
         work, journal, share, crew = self._work, self._journal, self._share, self._crew
-        options, number = work.options, self._number
+        options, number, reader = work.options, self._number, work.source.reader()
         packer = GroupPacker(
             self._builders,
             journal,
             self._folder,
             crew,
-            source=work.source,
-            beside=work.beside,
+            reader=work.source.reader(),
             copies=work.copies,
             read_back=read_back,
             progress=lambda progress: work.events.packing(progress, share.bytes),
@@ -260,19 +260,16 @@ class _Group:
             "capacity": capacity_of(options.pack_size, len(work.recipients)),
             "pack_size": options.pack_size,
             "data": self._builders.data,
-            "beside": work.beside,
         }
         try:
             state = journal.group(number)
             if state.files_end is None:
                 left = share.bytes - state.source_bytes
-                packer.run(
-                    UnitQueue(path, work.source, rows=share.members, remaining=left, cursor=state.cursor, **common)
-                )
+                packer.run(UnitQueue(path, reader, rows=share.members, remaining=left, cursor=state.cursor, **common))
                 journal.set_files_end(number, journal.group(number).stripes)
             cursor = journal.group(number).cursor
             rows = share.members + share.directories
-            packer.run(UnitQueue(path, work.source, rows=rows, remaining=0, cursor=cursor, **common))
+            packer.run(UnitQueue(path, reader, rows=rows, remaining=0, cursor=cursor, **common))
             read_back.wait()
         finally:
             packer.close()

@@ -18,7 +18,7 @@ import threading
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Self
 
-from sealift.errors import SealiftError
+from sealift.errors import SealiftError, SourceFault
 from sealift.stages.pack import units
 from sealift.stages.pack.walk import Seen
 
@@ -73,6 +73,8 @@ class BuilderProcess:
                 "a builder process ended before its work was done (killed, or out of memory)",
                 hint="committed stripes are safe; run the same command again to go on",
             ) from error
+        if isinstance(message, units.Failed) and message.hint is not None:
+            raise SourceFault(message.reason, hint=message.hint or None)
         if isinstance(message, units.Failed):
             raise SealiftError(
                 f"a builder process failed: {message.reason}",

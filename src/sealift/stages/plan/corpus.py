@@ -19,10 +19,10 @@ from __future__ import annotations
 import bisect
 import math
 import os
-import stat
 import statistics
 import zlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ from msgspec import Struct
 from sealift.errors import BadInput
 from sealift.formats import age, tar, zstd
 from sealift.formats.index import DIRECTORY, FILE
+from sealift.stages.pack.source import located, source_of
 from sealift.stages.pack.stream import FLUSH_AT
 from sealift.stages.pack.walk import FORM, KINDS
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sealift.stages.pack.source import Reader
     from sealift.stages.pack.walk import Seen
 
 SAMPLES = 400
@@ -260,7 +262,7 @@ def look(
 ) -> Corpus:
     """What lies beneath `source`, of which `seen` is a walk (stages/pack/workers.py); `progress` gets files and bytes.
 
-    BadInput when there is no file, or nothing in any.
+    BadInput when there is no file, or nothing in any; SourceFault.
     """
     count, draw = _Count(), _Draw(SAMPLES, seed)
     for batch in seen:
@@ -269,7 +271,11 @@ def look(
     if not count.bytes:
         what = f"{count.files:,} files, all empty" if count.files else "no file"
         raise BadInput(f"{source}: nothing to carry: {what}", hint="SOURCE is the folder of the corpus")
-    shares = [each for each in (_packed_share(source, place) for place in draw.places) if each is not None]
+    kept = source_of(located(source))
+    reader = kept.reader()
+    with ThreadPoolExecutor(kept.at_once) as pool:
+        found = list(pool.map(lambda place: _packed_share(reader, place), draw.places))
+    shares = [each for each in found if each is not None]
     if not shares:
         raise BadInput(f"{source}: none of the files that were drawn for a sample can be read", hint="run as who may")
     mean = statistics.fmean(shares)
@@ -286,13 +292,14 @@ def look(
     )  # fmt: skip
 
 
-def _packed_share(source: str, place: _Place) -> float | None:
+def _packed_share(reader: Reader, place: _Place) -> float | None:
     """Packed bytes for a byte of source, of the frame at a place; None when nothing of it can be read any more."""
     data, size = bytearray(), 0
     for number, (path, length) in enumerate(place.files):
         large = number == 0 and length > zstd.FRAME
         try:
-            content = _read(source, path, place.at // zstd.FRAME * zstd.FRAME if large else 0)
+            start = place.at // zstd.FRAME * zstd.FRAME if large else 0
+            content = reader.peek(path, b"", start, zstd.FRAME)
         except OSError:
             continue
         size += len(content)
@@ -306,12 +313,3 @@ def _packed_share(source: str, place: _Place) -> float | None:
     if zstd.worth_compressing(memoryview(data)):
         packed = min(packed, len(zstd.compress(data)))
     return packed * age.SEALED_CHUNK / age.CHUNK / size
-
-
-def _read(source: str, path: bytes, start: int) -> bytes:
-    """A frame of a file. What was a file may be something else by now: nothing is followed or waited for."""
-    fd = os.open(os.path.join(os.fsencode(source), path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        return os.pread(fd, zstd.FRAME, start) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
-    finally:
-        os.close(fd)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from sealift.stages.plan.defaults import defaults
 from sealift.trade import codes, declaration, sections, sheets
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ def declared(
     Drives that are alike are one kind of goods, with the HS code where such drives are found: who classifies them
     puts their name to it, or another code.
     """
-    kinds: dict[tuple[str, str, str, int], str] = {}
-    for drive in plan.drives:
-        kinds.setdefault((drive.kind, drive.make, drive.model, drive.capacity_bytes), f"{drive.kind}{len(kinds) + 1}")
+    kinds = _kinds(plan)
     return replace(
         declaration.blank(consignment_id, day, public_key=public_key, questions=questions),
         data=sections.DataSummary(source_bytes=plan.bytes),
@@ -43,6 +42,27 @@ def declared(
             for drive in plan.drives
         ],
     )
+
+
+def suggested(plan: Plan) -> dict[tuple[str, str], str]:
+    """What the plan counted on and nobody has weighed: texts by the goods' name and field, to stand beside it."""
+    numbers, found = {each.name: each for each in defaults().everything}, {}
+    for name, kind in {name: key[0] for key, name in _kinds(plan).items()}.items():
+        if (number := numbers.get(f"{kind}_weight")) is None:
+            continue
+        grams = round(1000 * plan.numbers.get(number.name, number.value))
+        source = "as the plan says" if number.name in plan.numbers else f"{number.how}, {number.date}"
+        counted = f"The plan counted on {grams:,} g, {number.note} ({number.name}; {source})"
+        found[name, "net_grams"] = f"{counted}. Weigh one, and write what it weighs."
+    return found
+
+
+def _kinds(plan: Plan) -> dict[tuple[str, str, str, int], str]:
+    """A name for each kind of drive: those that are alike are one kind of goods."""
+    kinds: dict[tuple[str, str, str, int], str] = {}
+    for drive in plan.drives:
+        kinds.setdefault((drive.kind, drive.make, drive.model, drive.capacity_bytes), f"{drive.kind}{len(kinds) + 1}")
+    return kinds
 
 
 _WORDS = {"ssd": "Solid state drive", "hdd": "Hard disk drive"}

@@ -310,6 +310,11 @@ def _destination(folder, ask):
     ask("repair", f"repair drives/* {known}", 4)
     ask("unpack", f"unpack drives/* {opened} --to restored", 4)
     ask("unpack", f"unpack drives/b {opened} --to partly", 6)
+    ask("ingest", f"ingest drives/* {opened} --to ingested", 4)
+    ask("ingest", f"ingest drives/b {opened} --to ingested-partly", 6)
+    shell(folder, "mkdir -p copied/g0s0/sealift && echo mine > copied/g0s0/sealift/B3SUMS")
+    ask("ingest --packs", f"ingest drives/* --packs {known} --to copied", 4)
+    ask("ingest --packs", f"ingest drives/b --packs {known} --to copied-partly", 6)
     (folder / "noise").mkdir()
     for number in range(32):  # what does not compress fills stripes, and so has something to rot
         (folder / f"noise/{number:02d}").write_bytes(os.urandom(300_000))

@@ -156,7 +156,7 @@ NAMES = [
     "release --check", "release --new-rules", "declare --revise",
     "keys challenge", "keys answer", "keys check",
     "pack", "status", "seal", "source-release", "handover --new", "handover --paper", "handover", "custody", "audit",
-    "inspect", "verify", "fleet", "repair", "receipt", "unlock", "ls", "unpack",
+    "inspect", "verify", "fleet", "repair", "receipt", "unlock", "ls", "unpack", "ingest", "ingest --packs",
     "train --new", "train", "train --measure-stall", "rehearse",
 ]  # fmt: skip
 CANNOT = {  # what the shipment of this test does not bring about

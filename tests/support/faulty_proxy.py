@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
                 upstream.send(body[: len(body) // 2])
                 self._cut()
                 return
-            upstream.send(bytes([body[0] ^ 1]) + body[1:] if fault == "flip-upload" else body)
+            upstream.send(bytes([body[0] ^ 1]) + body[1:] if fault == "flip-upload" and body else body)
             answer = upstream.getresponse()
             data = answer.read()
             length = int(answer.headers.get("Content-Length") or 0) if self.command == "HEAD" else len(data)

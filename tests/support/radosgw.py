@@ -65,7 +65,7 @@ paxos min wait = 0.01
 osd data = {folder}/osd
 osd objectstore = memstore
 memstore device bytes = 4294967296
-osd max object name len = 256
+osd max object name len = 2048
 osd max object namespace len = 64
 [client.rgw]
 rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
@@ -85,6 +85,7 @@ class Store:
     endpoint: str
     access: str
     secret: str
+    admin: str = ""  # CEPH_CONF of radosgw-admin
 
     @property
     def environment(self) -> dict[str, str]:
@@ -117,6 +118,20 @@ class Store:
         name = f"tests-{secrets.token_hex(5)}"
         assert self.ask("PUT", f"/{name}")[0] == 200
         return name
+
+    def limited(self, kilobytes: int) -> Store:
+        """The same server for another user, who may have so many kB there."""
+        user, keys = f"user-{secrets.token_hex(4)}", (secrets.token_hex(10), secrets.token_hex(20))
+        environment = {**os.environ, "CEPH_CONF": self.admin}
+        for command in (
+            ("user", "create", "--display-name", user, "--access-key", keys[0], "--secret-key", keys[1]),
+            ("quota", "set", "--quota-scope", "user", "--max-size", str(kilobytes << 10)),
+            ("quota", "enable", "--quota-scope", "user"),
+        ):
+            subprocess.run(
+                ["radosgw-admin", *command, "--uid", user], env=environment, check=True, timeout=60, capture_output=True
+            )
+        return Store(self.endpoint, *keys)
 
     def uploads(self, bucket: str) -> int:
         """Uploads in parts that were begun there, and neither finished nor aborted."""
@@ -216,7 +231,7 @@ class _Cluster:
             *("radosgw-admin", "user", "create", "--uid", "test", "--display-name", "test"),
             *("--access-key", keys[0], "--secret-key", keys[1]),
         )
-        return Store(endpoint, *keys)
+        return Store(endpoint, *keys, str(self._folder / "ceph.conf"))
 
     def _wait_for(self, endpoint: str) -> None:
         deadline = time.monotonic() + 60

@@ -79,6 +79,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "cat": Entry("sealift.cli.cat:cat", "Write one file of a shipment to stdout."),
         "mount": Entry("sealift.cli.mount:mount", "Show a shipment as a read-only folder."),
         "unpack": Entry("sealift.cli.unpack:unpack", "Restore the corpus, or a part of it."),
+        "ingest": Entry("sealift.cli.ingest:ingest", "Copy into a folder or a bucket, as files or as packs."),
         "train": Entry("sealift.cli.train:train", "Train on the drives as they stand; again resumes."),
         "erase": Entry("sealift.cli.erase:erase", "Erase drives that have arrived, with a certificate each."),
     },

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sealift.cli import common, reading
+from sealift.errors import BadInput
+
+if TYPE_CHECKING:
+    from sealift.stages.unpack import Options, Result
 
 
 @click.command()
@@ -51,8 +55,11 @@ def unpack(
     Exit 0: all there; 2: all there, and some files had changed while they were packed; 4: some files could not be
     restored, each is named; 6: drives of a whole group are not here yet, run again with them.
     """
+    from sealift.drives.locations import is_store
     from sealift.stages import unpack as stage
 
+    if is_store(target):
+        raise BadInput(f"{target} is no folder", hint="`sealift ingest` copies into a bucket")
     options = stage.Options(
         list(mounts),
         target,
@@ -63,13 +70,28 @@ def unpack(
         keys=keys,
         outbound=common.load_outbound(in_reply_to, allowed_signers),
     )
+    result = run(options, "unpacking")
+    if as_json:
+        common.emit(answer_of(result))
+    tell(result, target)
+    context.exit(4 if result.failed else 6 if result.missing_groups else 2 if result.changed else 0)
+
+
+def run(options: Options, doing: str) -> Result:
+    """Unpack or ingest, with a bar that says what is done."""
+    from sealift.stages import unpack as stage
+
     with common.Meter() as meter:
         events = stage.Events(
             notice=lambda text: meter.note(common.path_text(f"note: {text}".encode(errors="surrogateescape"))),
-            progress=lambda files, count, total: meter.update("unpacking", count, total, files=files),
+            progress=lambda files, count, total: meter.update(doing, count, total, files=files),
         )
-        result = stage.unpack(options, events)
-    answer: dict[str, Any] = {
+        return stage.unpack(options, events)
+
+
+def answer_of(result: Result) -> dict[str, Any]:
+    """What --json prints."""
+    return {
         "files": result.files,
         "bytes": result.size,
         "rebuilt_blocks": result.rebuilt_blocks,
@@ -78,19 +100,20 @@ def unpack(
         "missing_drives": result.missing_drives,
         "missing_groups": result.missing_groups,
         "reply_signer": result.reply_signer,
-        "ignored": [
-            {"mount": mount.encode(errors="surrogateescape").decode(errors="replace"), "why": why}
-            for mount, why in result.ignored
-        ],
+        "ignored": ignored_of(result.ignored),
         "seconds": round(result.seconds, 3),
     }
-    if as_json:
-        common.emit(answer)
-    _tell(result, target)
-    context.exit(4 if result.failed else 6 if result.missing_groups else 2 if result.changed else 0)
 
 
-def _tell(result: Any, target: str) -> None:
+def ignored_of(ignored: list[tuple[str, str]]) -> list[dict[str, str]]:
+    """Mounts that gave nothing, and why, for --json."""
+    return [
+        {"mount": mount.encode(errors="surrogateescape").decode(errors="replace"), "why": why} for mount, why in ignored
+    ]
+
+
+def tell(result: Result, target: str) -> None:
+    """The same in words."""
     rate = result.size / max(result.seconds, 1e-9)
     common.say(
         f"{common.counted(result.files, 'file')}, {common.size_text(result.size)} in {target}, "
@@ -112,7 +135,12 @@ def _tell(result: Any, target: str) -> None:
             common.say(f"{common.counted(len(result.missing_drives), 'drive')} of these groups are not here:")
             common.say_list(result.missing_drives, len(result.missing_drives))
             common.say("hint: mount more of them and run the same command again; it goes on")
-    for group in result.missing_groups:
+    tell_missing(result.missing_groups)
+
+
+def tell_missing(groups: list[dict[str, Any]]) -> None:
+    """Groups of which no drive is here."""
+    for group in groups:
         common.say(
             f"group {group['group']} is not here: {common.counted(group['files'], 'file')}, "
             f"{common.size_text(group['bytes'])}; its drives:"

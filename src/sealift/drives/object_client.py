@@ -107,6 +107,8 @@ class Client:
         self.pid, self.native = os.getpid(), native()
         _clients.add(self)
         self.etags_are_digests = True  # until an object shows otherwise (server-side encryption with keys of its own)
+        self.keeps = True  # an object where a new one is to be written, as If-None-Match asks; until it shows otherwise
+        self.seen = False  # the bucket: what is missing in it then is the object
         self.ranges = Ranges(Workers(threads, "sealift-s3"))
         options: dict[str, Any] = {
             "timeout": timedelta(seconds=min(TIMEOUT, 2 * patience)),

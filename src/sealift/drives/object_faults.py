@@ -34,7 +34,7 @@ _REACH = "see AWS_ENDPOINT_URL and the network, then run the same command again"
 
 MISSING = Trouble(errno.ENOENT, "there is no such object", "`sealift inspect` says what is missing")
 SHORT = Trouble(errno.EIO, "the store gave another range than it was asked for", _AGAIN)
-OTHERWISE = Trouble(errno.EIO, "the store does not hold what was sent; it was removed there", _AGAIN)
+OTHERWISE = Trouble(errno.EBADMSG, "the store does not hold what was sent; it was removed there", _AGAIN)
 CUT = Trouble(errno.EIO, "the connection was cut, time and again", _REACH)
 GARBLED = Trouble(errno.EIO, "its answer is no listing of a bucket", _AGAIN)
 SILENT = Trouble(errno.ETIMEDOUT, "the store did not answer in time", _REACH)
@@ -53,8 +53,11 @@ _BY_CODE = {
     "ExpiredToken": Trouble(errno.EACCES, "the session's keys have expired", "get new ones, and run it again"),
     "InvalidAccessKeyId": Trouble(errno.EACCES, "the store does not know this access key", _KEYS),
     "InvalidObjectState": ARCHIVED,
+    "InvalidPart": Trouble(errno.EBADMSG, "the store has lost what was sent", _AGAIN),
     "InvalidRange": REPLACED,
     "InvalidToken": Trouble(errno.EACCES, "the store does not take this session token", _KEYS),
+    "InvalidURI": Trouble(errno.ENAMETOOLONG, "the store takes no such name", "give the file another name"),
+    "KeyTooLongError": Trouble(errno.ENAMETOOLONG, "the store takes no name so long", "choose a shorter prefix"),
     "NoSuchBucket": Trouble(errno.ENODEV, "there is no such bucket", _WHERE),
     "NoSuchKey": MISSING,
     "NoSuchUpload": Trouble(errno.EIO, "somebody else ended the upload", "see that nothing else writes there"),
@@ -112,7 +115,7 @@ def trouble_of(error: BaseException) -> Trouble:
         return MISSING
     named = code[1] if code is not None else number or type(error).__name__
     if number >= 500:
-        return Trouble(errno.EIO, f"the store failed ({named}), time and again", _AGAIN)
+        return Trouble(errno.EREMOTEIO, f"the store failed ({named}), time and again", _AGAIN)  # after all the patience
     return Trouble(errno.EIO, f"the store answered with an error ({named})", _AGAIN)
 
 

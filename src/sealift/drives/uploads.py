@@ -105,8 +105,11 @@ def _ask(method: str, url: str, keys: Keys) -> bytes:
     return data
 
 
-def abort_left(bucket: str, prefix: str, endpoint: str) -> int:
-    """End every upload beneath `prefix`, where nobody else writes; how many there were. Never raises for the store."""
+def abort_left(bucket: str, prefix: str, endpoint: str, *, exact: bool = False) -> int:
+    """End every upload beneath `prefix`, or with `exact` of that one object, where nobody else writes.
+
+    How many there were. Never raises for the store.
+    """
     keys = keys_of_environment()
     if keys is None:
         log.info("s3://%s: uploads that were left behind are not looked for without keys in the environment", bucket)
@@ -115,7 +118,9 @@ def abort_left(bucket: str, prefix: str, endpoint: str) -> int:
     try:
         for _ in range(_ROUNDS):
             listing = _ask("GET", url_of(bucket, "", endpoint, keys.region, {"prefix": prefix, "uploads": ""}), keys)
-            found = [each for each in _parse(listing) if each[0].startswith(prefix)]
+            found = [
+                each for each in _parse(listing) if each[0].startswith(prefix) and (not exact or each[0] == prefix)
+            ]
             if not set(found) - ended:
                 break
             for name, upload in found:

@@ -7,13 +7,17 @@ all at once, by table and key. docs/spec/locations.md has the rules. Pure: paths
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
 from sealift.errors import BadInput
 from sealift.formats import strict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_FILE = 8 << 20
 MAX_DRIVES = 10_000
@@ -115,6 +119,16 @@ def parse(data: bytes, name: str) -> Locations:
     if faults:
         raise BadInput(f"locations file {name}: {strict.shown(faults)}", hint=_HINT)
     return Locations(**values)
+
+
+def encode(rows: Sequence[DriveRow]) -> bytes:
+    """A locations file of these drives, as `parse` reads it."""
+    lines = ['type = "sealift-locations"', "version = 1"]
+    for row in rows:
+        lines += ["", "[[drive]]"]
+        values = {key: getattr(row, key) for key in ("name", "at", "token_file", "token_env", "ca_file")}
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _wrong(row: DriveRow) -> list[str]:

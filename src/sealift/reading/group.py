@@ -340,6 +340,10 @@ class GroupReader:
             if first <= last:
                 self._note_rebuilt(stripe, role, last - first + 1)
 
+    def is_block(self, stripe: int, role: int, number: int, data: memoryview) -> bool:
+        """Whether `data` is a block of a pack, by its signed hash; FormatError when no drive has that hash whole."""
+        return blake3(data).digest() == self._hash(self.record(stripe, role), number)
+
     def block(self, stripe: int, role: int, number: int) -> bytes:
         """One block of a pack, checked against the signed hash, from a drive or rebuilt; Lost if neither can be."""
         key = (stripe, role, number)

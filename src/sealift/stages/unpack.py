@@ -1,4 +1,4 @@
-"""`sealift unpack` without the terminal: members become files again, checked, rebuilt where needed, resumable.
+"""`unpack`, and `ingest` of files: members become files or objects, checked, rebuilt where needed, resumable.
 
     1. pack by pack, several processes: regular files and segments, symbolic links
     2. files of several segments: the digest of the whole
@@ -9,6 +9,9 @@ followed, `..` and absolute names are refused. Only an empty folder, or one that
 left, is written to. A pack that is done is noted in TARGET/.sealift-unpack-SHIPMENT/done after a syncfs; that folder
 goes when everything is there. Files of noted packs that are gone when it goes on, or of another length, are restored
 again.
+
+Into a bucket (s3://BUCKET/PREFIX) go the same jobs, by the same rows; what an object is, how it is known to have
+arrived, and where done jobs are noted there is in unpack_objects.py.
 """
 
 from __future__ import annotations
@@ -19,30 +22,32 @@ import stat
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from sealift.drives.locations import is_store
 from sealift.errors import BadInput, SealiftError
 from sealift.formats import index
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
-from sealift.reading.shipment import Group, Shipment, matcher
+from sealift.reading.shipment import Shipment
 from sealift.reading.trust import check_reply
-from sealift.stages.sorting import Sorter
 from sealift.stages.spawned import QuietSpawn
 from sealift.stages.undisturbed import undisturbed
+from sealift.stages.unpack_jobs import Aliases, Done, Job, find_aliases, in_order, jobs_of, rows_of, select
 from sealift.stages.unpack_notes import NOTE, Notes, There
+from sealift.stages.unpack_objects import LEFT, WORKERS, Listed, ObjectNotes, ObjectTarget, told
 from sealift.stages.unpack_target import Target, UnsafeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
     from sealift.reading.trust import TrustedSeal
 
-_JOB_ROWS = 50_000
 _PATIENCE = 3.0  # seconds for workers to end
 
 
@@ -78,38 +83,14 @@ class Result:
     rebuilt_blocks: int = 0
     failed: list[tuple[bytes, str]] = field(default_factory=list)
     changed: list[bytes] = field(default_factory=list)
+    there: int = 0  # of the files those that a bucket held already, with these bytes
+    refused: list[tuple[bytes, str]] = field(default_factory=list)  # what a bucket did not take, and why
+    skipped: list[tuple[bytes, str]] = field(default_factory=list)  # what a bucket cannot hold, and why
     missing_drives: list[str] = field(default_factory=list)  # of the groups that are here
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)  # mounts that give nothing, and why
     seconds: float = 0.0
     reply_signer: str | None = None  # with `outbound`: which of the signers that it accepts has signed
-
-
-@dataclass
-class Job:
-    """Rows of one pack, in order of their place in it."""
-
-    group: int
-    stripe: int
-    role: int
-    part: int
-    rows: list[tuple[Any, ...]]
-
-    @property
-    def name(self) -> str:
-        """How the job is noted when it is done."""
-        return f"{self.group} {self.stripe} {self.role} {self.part}"
-
-
-@dataclass
-class Done:
-    """What a worker did with a job."""
-
-    files: int = 0
-    size: int = 0  # bytes
-    rebuilt: int = 0
-    failed: list[tuple[bytes, str]] = field(default_factory=list)
-    changed: list[bytes] = field(default_factory=list)
 
 
 def unpack(options: Options, events: Events) -> Result:
@@ -134,20 +115,31 @@ def unpack(options: Options, events: Events) -> Result:
                     "bytes": missing.bytes,
                 }
             )
-        with Notes(options.target, shipment.seal.seal.shipment, options.patterns) as notes:
-            if notes.resumed:
+        store = is_store(options.target)
+        kind = ObjectNotes if store else Notes
+        with (
+            told() if store else nullcontext(),
+            kind(options.target, shipment.seal.seal.shipment, options.patterns) as notes,
+        ):
+            if notes.resumed and not store:
                 _make_writable(options.target)
             total = sum(group.manifest.totals.source_bytes for group in shipment.groups.values())
-            aliases = _aliases(shipment, options)
+            aliases = {} if store else find_aliases(shipment, options.patterns)
             _restore_packs(options, shipment, notes, result, events, total, aliases)
-            _finish(options, shipment, result, notes, aliases)
+            if isinstance(notes, ObjectNotes):
+                if notes.left:
+                    events.notice(f"{notes.left} uploads in parts that a stopped run began are left: {LEFT}")
+                _finish_objects(options, shipment, result, notes, events)
+            else:
+                _finish(options, shipment, result, notes, aliases)
             result.rebuilt_blocks += shipment.rebuilt_blocks
-            if not result.failed:
+            whole = not (result.failed or result.refused)
+            if whole:
                 notes.groups_done(list(shipment.groups))
                 result.missing_groups = [each for each in result.missing_groups if not notes.has_group(each["group"])]
-            if not result.failed and not result.missing_groups:
+            if whole and not result.missing_groups:
                 notes.remove()
-            if options.patterns and not (result.files or result.failed or result.missing_groups):
+            if options.patterns and not (result.files or result.skipped or not whole or result.missing_groups):
                 raise BadInput("no member matches --path", hint="`sealift ls` lists them; `*` crosses folders")
     finally:
         shipment.close()
@@ -185,18 +177,26 @@ def _open(options: Options) -> Shipment:
 def _restore_packs(
     options: Options,
     shipment: Shipment,
-    notes: Notes,
+    notes: Notes | ObjectNotes,
     result: Result,
     events: Events,
     total: int,
-    aliases: _Aliases,
+    aliases: Aliases,
 ) -> None:
     workers = options.workers or len(os.sched_getaffinity(0))
+    if isinstance(notes, ObjectNotes):
+        workers = min(workers, WORKERS)
     pool = ProcessPoolExecutor(
         workers, mp_context=QuietSpawn(), initializer=_begin_worker, initargs=(options, os.getpid())
     )
     running: dict[Future[Done], Job] = {}
-    there = There(notes, options.target, _segments(options, shipment, aliases))
+    kinds = [FILE, SYMLINK]
+    there: There | Listed
+    if isinstance(notes, ObjectNotes):
+        kinds = [FILE, HARDLINK]  # every name is an object
+        there = Listed(notes, shipment, options.patterns, events.notice)
+    else:
+        there = There(notes, options.target, _segments(options, shipment, aliases))
 
     def gather(*, everything: bool) -> None:
         while running and (everything or len(running) >= 2 * workers):
@@ -206,16 +206,16 @@ def _restore_packs(
                 done = future.result()
                 result.rebuilt_blocks += done.rebuilt
                 _add(result, done)
-                if not done.failed:
+                if not (done.failed or done.refused):
                     notes.note(job.name)
                 events.progress(result.files, result.size, total)
 
     try:
         for number, group in shipment.groups.items():
-            for job in _jobs(number, group, options, notes.folder, aliases):
+            for job in jobs_of(number, group, options.patterns, notes.folder, kinds, aliases):
                 if job.name in notes.done:
                     kept, job.rows = there.sort(job.rows)
-                    _add(result, _already(kept))
+                    _add(result, there.already(kept))
                     if not job.rows:
                         continue
                 with undisturbed():  # it may start a process: half of one would complain on the terminal
@@ -240,12 +240,12 @@ def _restore_packs(
     pool.shutdown()
 
 
-def _segments(options: Options, shipment: Shipment, aliases: _Aliases) -> Iterator[tuple[int, Row]]:
+def _segments(options: Options, shipment: Shipment, aliases: Aliases) -> Iterator[tuple[int, Row]]:
     """Group and row of every segment of files that lie in several packs."""
     import pyarrow.compute as pc
 
     for number, group in shipment.groups.items():
-        for batch in _select(group, options, [FILE], aliases):
+        for batch in select(group, options.patterns, [FILE], aliases):
             segments = batch.filter(pc.less(batch.column("length"), batch.column("size")))
             for values in zip(*(column.to_pylist() for column in segments.columns), strict=True):
                 row = Row(*values)
@@ -268,81 +268,16 @@ def _add(result: Result, done: Done) -> None:
     result.size += done.size
     result.failed += done.failed
     result.changed += done.changed
-
-
-def _already(rows: list[tuple[Any, ...]]) -> Done:
-    done = Done()
-    for values in rows:
-        row = Row(*values)
-        done.files += row.kind == SYMLINK or row.start + row.length == row.size
-        done.size += row.length
-    return done
-
-
-_Aliases = dict[bytes, bytes]
-
-
-def _aliases(shipment: Shipment, options: Options) -> _Aliases:
-    """Files that --path names only by another of their names: that one stands for the name they are packed under."""
-    found: _Aliases = {}
-    matches = matcher(options.patterns)
-    for group in shipment.groups.values() if options.patterns else ():
-        for row in _rows(group, options, HARDLINK):
-            if not matches(row.link):
-                found.setdefault(row.link, row.path)
-    return found
-
-
-def _select(group: Group, options: Options, kinds: Sequence[int], aliases: _Aliases | None = None) -> Iterator[Any]:
-    """Batches of the index with the rows of `kinds` that match the patterns, or are known by an alias."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    matches = matcher(options.patterns)
-    for batch in group.batches():
-        chosen = batch.filter(pc.is_in(batch.column("kind"), pa.array(kinds, pa.uint8())))
-        if options.patterns and chosen.num_rows:
-            wanted = [matches(path) or path in (aliases or {}) for path in chosen.column("path").to_pylist()]
-            chosen = chosen.filter(pa.array(wanted))
-        if chosen.num_rows:
-            yield chosen
-
-
-def _jobs(number: int, group: Group, options: Options, folder: str, aliases: _Aliases) -> Iterator[Job]:
-    """Files and symbolic links of a group, gathered by pack, in order of place; sorted on disk, not in memory."""
-    job: Job | None = None
-    geometry = group.manifest.geometry
-    batches = _select(group, options, [FILE, SYMLINK], aliases)
-    for batch in _sorted(batches, ("stripe", "role", "offset", "path"), folder):
-        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            row = Row(*values)
-            index.check_row(row, geometry.data, geometry.stripes)
-            if job is None or (job.stripe, job.role) != (row.stripe, row.role) or len(job.rows) >= _JOB_ROWS:
-                if job is not None:
-                    yield job
-                same = job is not None and (job.stripe, job.role) == (row.stripe, row.role)
-                job = Job(number, row.stripe, row.role, job.part + 1 if same and job is not None else 0, [])
-            job.rows.append(tuple(row._replace(path=aliases.get(row.path, row.path))))
-    if job is not None:
-        yield job
-
-
-def _sorted(batches: Iterator[pa.RecordBatch], order: Sequence[str], folder: str) -> Iterator[pa.RecordBatch]:
-    first = next(batches, None)
-    if first is None:
-        return
-    with Sorter(first.schema, order, folder) as sorter:
-        sorter.add(first)
-        for batch in batches:
-            sorter.add(batch)
-        yield from sorter.batches()
+    result.there += done.there
+    result.refused += done.refused
+    result.skipped += done.skipped
 
 
 # -- workers
 
 _TARGET_GONE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
-_worker: tuple[Shipment, Target] | None = None
+_worker: tuple[Shipment, Target | ObjectTarget] | None = None
 
 
 _PR_SET_PDEATHSIG = 1
@@ -359,13 +294,22 @@ def _begin_worker(options: Options, parent: int) -> None:
             os._exit(1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     shipment = _open(options)
-    _worker = (shipment, Target(options.target, NOTE + shipment.seal.seal.shipment))
+    name = shipment.seal.seal.shipment
+    target = ObjectTarget(options.target, name) if is_store(options.target) else Target(options.target, NOTE + name)
+    _worker = (shipment, target)
 
 
 def _work(job: Job) -> Done:
+    """Do one job: the unit of work, whichever process it is in."""
     assert _worker is not None
     shipment, target = _worker
     before = shipment.rebuilt_blocks
+    done = target.work(shipment, job) if isinstance(target, ObjectTarget) else _work_folder(shipment, target, job)
+    done.rebuilt = shipment.rebuilt_blocks - before
+    return done
+
+
+def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
     done = Done()
     group = shipment.groups[job.group]
     content: Any = None
@@ -400,7 +344,6 @@ def _work(job: Job) -> Done:
         if row.flags & CHANGED:
             done.changed.append(row.path)
     target.sync()
-    done.rebuilt = shipment.rebuilt_blocks - before
     return done
 
 
@@ -448,22 +391,16 @@ def _write(fd: int, data: memoryview, offset: int) -> None:
 # -- after the packs
 
 
-def _rows(group: Group, options: Options, kind: int, aliases: _Aliases | None = None) -> Iterator[Row]:
-    for batch in _select(group, options, [kind], aliases):
-        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield Row(*values)
-
-
-def _finish(options: Options, shipment: Shipment, result: Result, notes: Notes, aliases: _Aliases) -> None:
+def _finish(options: Options, shipment: Shipment, result: Result, notes: Notes, aliases: Aliases) -> None:
     """Segmented files as a whole, hard links, directories."""
     target = Target(options.target, os.path.basename(notes.folder))
     failed = {path for path, _ in result.failed}
     for group in shipment.groups.values():
-        for row in _rows(group, options, FILE, aliases):
+        for row in rows_of(group, options.patterns, FILE, aliases):
             if row.file_blake3:
                 _finish_whole(target, row._replace(path=aliases.get(row.path, row.path)), failed, result, notes)
     for group in shipment.groups.values():
-        for row in _rows(group, options, HARDLINK):
+        for row in rows_of(group, options.patterns, HARDLINK):
             original = aliases.get(row.link, row.link)
             if original != row.path:
                 _hardlink(target, row._replace(link=original), failed, result)
@@ -499,6 +436,17 @@ def _hardlink(target: Target, row: Row, failed: set[bytes], result: Result) -> N
         result.failed.append((row.path, str(error)))
 
 
+def _finish_objects(options: Options, shipment: Shipment, result: Result, notes: ObjectNotes, events: Events) -> None:
+    """What no object can be is named; and everything else that should be there is in the store's own listing."""
+    for group in shipment.groups.values():
+        for row in rows_of(group, options.patterns, SYMLINK):
+            result.skipped.append((row.path, "a symbolic link, and there are none in a bucket"))
+    named = {path for path, _ in (*result.failed, *result.skipped, *result.refused)}
+    for path in notes.unlisted(shipment, options.patterns, events.notice):
+        if path not in named:
+            result.refused.append((path, "it was written, and the store does not list it in its length"))
+
+
 def _deepest_first(batch: pa.RecordBatch) -> pa.RecordBatch:
     """With a column by which children are sorted before their parents."""
     import pyarrow.compute as pc
@@ -512,9 +460,9 @@ def _directories(shipment: Shipment, options: Options, target: Target, folder: s
         batches = (
             _deepest_first(batch)
             for group in shipment.groups.values()
-            for batch in _select(group, options, [DIRECTORY])
+            for batch in select(group, options.patterns, [DIRECTORY])
         )
-        for batch in _sorted(batches, (order,), folder):
+        for batch in in_order(batches, (order,), folder):
             columns = (batch.column(name).to_pylist() for name in ("path", "mode", "mtime"))
             for path, mode, mtime in zip(*columns, strict=True):
                 try:

@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from sealift.errors import BadInput, Busy
 from sealift.formats.index import FILE, SYMLINK, Row
+from sealift.stages.unpack_jobs import Done
 from sealift.stages.unpack_target import Target
 
 if TYPE_CHECKING:
@@ -24,15 +25,17 @@ NOTE, _REMOVED = ".sealift-unpack-", "removed "
 
 
 class Notes:
-    """Which jobs are done, in the target; a lock on it keeps a second unpack out."""
+    """Which jobs are done, in the target; a lock on it keeps a second one out. `beside`: other things may be there."""
 
-    def __init__(self, target: str, shipment: str, patterns: Sequence[str]) -> None:
+    def __init__(
+        self, target: str, shipment: str, patterns: Sequence[str], *, note: str = NOTE, beside: bool = False
+    ) -> None:
         # what was done for some --path is not what there is to do for another
         self._scope = blake3("\0".join(sorted(patterns)).encode(errors="surrogateescape")).hexdigest(8) + " "
         try:
             os.makedirs(target, exist_ok=True)
-            self.folder = os.path.join(target, NOTE + shipment)
-            if os.listdir(target) and not os.path.isdir(self.folder):
+            self.folder = os.path.join(target, note + shipment)
+            if not beside and os.listdir(target) and not os.path.isdir(self.folder):
                 raise BadInput(
                     f"{target} is not empty",
                     hint="give an empty folder with --to; nothing there is overwritten",
@@ -47,7 +50,7 @@ class Notes:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._fd)
-            raise Busy(f"{target}: another unpack writes here") from None
+            raise Busy(f"{target}: another process writes here") from None
         with open(self._path, encoding="ascii", errors="replace") as file:
             lines = [line.rstrip("\n") for line in file if line.endswith("\n")]
         self.done = {line.removeprefix(self._scope) for line in lines if line.startswith(self._scope)}
@@ -131,6 +134,16 @@ class There:
                 self.gone += not whole
             (kept if whole else again).append(values)
         return kept, again
+
+    @staticmethod
+    def already(rows: _Rows) -> Done:
+        """What rows that are there count for."""
+        done = Done()
+        for values in rows:
+            row = Row(*values)
+            done.files += row.kind == SYMLINK or row.start + row.length == row.size
+            done.size += row.length
+        return done
 
     def close(self) -> None:
         """Close the target."""

@@ -1,0 +1,237 @@
+"""`sealift ingest`: the destination's copy, as files or as packs, into a folder or a bucket."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sealift.cli import common, reading
+from sealift.cli import unpack as words
+from sealift.errors import BadInput
+
+if TYPE_CHECKING:
+    from sealift.stages.ingest import Result as Packs
+    from sealift.stages.unpack import Result as Files
+
+HELP = """
+Copy what the drives at MNT... hold to where the destination keeps things: as files, or with --packs as they are.
+
+MNT is where a drive is mounted, an address (https://HOST/PATH/, s3://BUCKET/PREFIX), or a locations file. What is
+missing or rotten is rebuilt from parity on the way. Nothing is written over: what is there already and is the same
+counts as there, and anything else is named and left. Stopped, the same command goes on, on this host or another: what
+is done is noted at the destination.
+
+\b
+  sealift ingest /mnt/d* --to s3://corpus/2026 --identity key.txt --allowed-signers signers --seal SHIPMENT.seal
+                                       each file an object, checked against the signed index before it appears
+  sealift ingest /mnt/d* --to s3://drives/2026 --packs --allowed-signers signers --seal SHIPMENT.seal --out in-s3.toml
+                                       each drive as it is, ciphertext, without a key; in-s3.toml is then read like MNT
+
+Into a folder, files go as `sealift unpack` puts them. Keys for a bucket are taken from AWS_ACCESS_KEY_ID and its like,
+the address of a store that is not Amazon's from AWS_ENDPOINT_URL.
+
+An ingest frees no source: verify the drives, or what --packs has made of them, and sign a receipt.
+
+Exit 0: all there; 1: the destination did not take something (something else stands there), or failed; 2: all there, but
+for what no bucket can hold, or files that had changed while they were packed; 3: all there, and some was rebuilt; 4:
+something cannot be had, each is named; 6: drives are not here yet that are needed, run again with them.
+"""
+
+
+@click.command("ingest", help=HELP, short_help="Copy into a folder or a bucket, as files or as packs.")
+@click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
+@click.option("--to", "target", required=True, metavar="DIR|s3://BUCKET/PREFIX", help="Where to copy to.")
+@click.option("--packs", is_flag=True, help="Copy the drives as they are: gGsS beneath --to is one drive each; no key.")
+@click.option(
+    "--identity",
+    "identities",
+    metavar="FILE",
+    type=click.Path(),
+    multiple=True,
+    help="For files: identity that opens the shipment. May be repeated.",
+)
+@common.keys_option
+@common.allowed_signers_option
+@common.seal_option
+@click.option(
+    "--path",
+    "patterns",
+    multiple=True,
+    metavar="GLOB",
+    help="For files: only what matches, `*` crosses folders. May be repeated.",
+)
+@click.option(
+    "--out", metavar="FILE", type=click.Path(), help="With --packs: write a locations file; what was there is kept."
+)
+@common.json_option
+@click.pass_context
+def ingest(
+    context: click.Context,
+    mounts: tuple[str, ...],
+    target: str,
+    packs: bool,
+    identities: tuple[str, ...],
+    keys: str | None,
+    allowed_signers: str | None,
+    seal: str | None,
+    patterns: tuple[str, ...],
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Run, and show or print what came of it."""
+    from sealift.drives import locations
+
+    if locations.is_store(target) and not target.lower().startswith("s3://"):
+        raise BadInput(f"--to {target}: nothing is written over HTTP", hint="give a folder, or s3://BUCKET/PREFIX")
+    if packs and (identities or keys or patterns):
+        raise BadInput("--packs copies ciphertext as it is", hint="leave --identity, --keys and --path away")
+    if not packs and not identities:
+        raise BadInput(
+            "files are not opened without an identity", hint="--identity FILE, or --packs to copy ciphertext"
+        )
+    if out is not None and not packs:
+        raise BadInput("--out names the drives that --packs makes", hint="leave it away")
+    if out is not None and not os.path.isdir(os.path.dirname(out) or "."):
+        raise BadInput(f"--out {out}: there is no such folder to write it in")
+    if packs:
+        context.exit(_packs(mounts, target, allowed_signers, seal, out, as_json=as_json))
+    context.exit(_files(mounts, target, (identities, keys), allowed_signers, seal, patterns, as_json=as_json))
+
+
+def _files(
+    mounts: tuple[str, ...],
+    target: str,
+    opened: tuple[tuple[str, ...], str | None],
+    allowed_signers: str | None,
+    seal: str | None,
+    patterns: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> int:
+    from sealift.stages import unpack as stage
+
+    options = stage.Options(
+        list(mounts),
+        target,
+        reading.read_identities(opened[0]),
+        reading.read_allowed(allowed_signers),
+        reading.load_seal(seal),
+        list(patterns),
+        keys=opened[1],
+    )
+    result = words.run(options, "copying")
+    if as_json:
+        answer = words.answer_of(result)
+        del answer["reply_signer"]
+        answer["there"] = result.there
+        answer["refused"] = [{**common.path_fields(path), "reason": reason} for path, reason in result.refused]
+        answer["skipped"] = [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped]
+        common.emit(answer)
+    words.tell(result, target)
+    _tell_files(result)
+    incomplete = 2 if result.changed or result.skipped else 0
+    return _code(result, waits=False, otherwise=incomplete)
+
+
+def _tell_files(result: Files) -> None:
+    if result.there:
+        common.say(f"{common.counted(result.there, 'file')} of them were there already")
+    if result.skipped:
+        common.say(f"{len(result.skipped):,} that no bucket can hold are not there:")
+        lines = (f"{common.path_text(path)}: {reason}" for path, reason in result.skipped)
+        common.say_list(lines, len(result.skipped))
+    _tell_refused([f"{common.path_text(path)}: {reason}" for path, reason in result.refused])
+
+
+def _packs(
+    mounts: tuple[str, ...],
+    target: str,
+    allowed_signers: str | None,
+    seal: str | None,
+    out: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    from sealift.stages import ingest as stage
+
+    options = stage.Options(list(mounts), target, common.load_allowed(allowed_signers), reading.load_seal(seal))
+    with common.Meter() as meter:
+        events = stage.Events(
+            notice=lambda text: meter.note(common.path_text(f"note: {text}".encode(errors="surrogateescape"))),
+            progress=lambda done, total, drives: meter.update("copying", done, total, drives=drives),
+        )
+        result = stage.ingest(options, events)
+    kept = stage.write_locations(out, result) if out is not None else None
+    if as_json:
+        common.emit(_answer_of(result))
+    _tell_packs(result, target)
+    if out is not None:
+        common.say(f"wrote {out}" + (f"; what was there is {kept}" if kept else ""))
+    if result.short_groups and not result.failed:
+        return 1 if result.refused else 6
+    return _code(result, waits=bool(result.missing_drives), otherwise=0)
+
+
+def _answer_of(result: Packs) -> dict[str, Any]:
+    return {
+        "shipment": result.shipment,
+        "drives": [{"drive": drive, "at": at} for drive, at in result.drives.items()],
+        "packs": result.packs,
+        "bytes": result.size,
+        "there": result.there,
+        "rebuilt_blocks": result.rebuilt_blocks,
+        "failed": [{"at": at, "path": path, "reason": why} for at, path, why in result.failed],
+        "refused": [{"at": at, "path": path, "reason": why} for at, path, why in result.refused],
+        "missing_drives": result.missing_drives,
+        "short_groups": result.short_groups,
+        "missing_groups": result.missing_groups,
+        "ignored": words.ignored_of(result.ignored),
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _tell_packs(result: Packs, target: str) -> None:
+    rate = (result.size) / max(result.seconds, 1e-9)
+    common.say(
+        f"{common.counted(result.packs, 'pack')}, {common.size_text(result.size)}, of"
+        f" {common.counted(len(result.drives), 'drive')} in {target}, {common.duration_text(result.seconds)},"
+        f" {rate / 1e9:.2f} GB/s"
+    )
+    if result.there:
+        common.say(f"{common.counted(result.there, 'pack')} of them were there already")
+    if result.rebuilt_blocks:
+        common.say(f"{common.counted(result.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
+    if result.failed:
+        common.say(f"{common.counted(len(result.failed), 'file')} could not be had; the rest is there and checked:")
+        common.say_list((f"{at}/sealift/{path}: {why}" for at, path, why in result.failed), len(result.failed))
+    _tell_refused([f"{at}/sealift/{path}: {why}" for at, path, why in result.refused])
+    for group in result.short_groups:
+        common.say(f"of group {group} too few drives are here to rebuild the others; those that are here are copied")
+    if result.missing_drives:
+        common.say(f"{common.counted(len(result.missing_drives), 'drive')} of these groups are not here:")
+        common.say_list(result.missing_drives, len(result.missing_drives))
+        if result.short_groups or result.failed:
+            common.say("hint: mount more of them and run the same command again; it goes on")
+    words.tell_missing(result.missing_groups)
+
+
+def _tell_refused(lines: list[str]) -> None:
+    if lines:
+        common.say(f"{common.counted(len(lines), 'file')} the destination did not take:")
+        common.say_list(lines, len(lines))
+        common.say(
+            "hint: move away what is in the way, or give another place with --to, and run the same command again"
+        )
+
+
+def _code(result: Files | Packs, *, waits: bool, otherwise: int) -> int:
+    """The exit code: what asks for most is what is told; with `waits` drives may come that have what cannot be had."""
+    if result.failed:
+        return 6 if waits else 4
+    if result.refused:
+        return 1
+    if result.missing_groups:
+        return 6
+    return 3 if result.rebuilt_blocks else otherwise

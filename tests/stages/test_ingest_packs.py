@@ -1,0 +1,402 @@
+"""ingest --packs: drives come to stand elsewhere as they are, rebuilt where they were not; interrupted, it goes on."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ingests
+import pytest
+import shipments
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sealift.cli import main
+from sealift.drives import local
+from sealift.drives.objects import ObjectDrive
+from sealift.errors import BadInput, Interrupted, SealiftError, SealInvalid
+from sealift.formats import manifest as mf
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.reading.trust import open_seal
+from sealift.stages import ingest, receive, source_release, verify
+from sealift.trade import receipt
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    base = tmp_path_factory.mktemp("ingest")
+    source = shipments.corpus(base / "source")
+    for number in range(12):
+        shipments.write(source / "noise" / f"{number}.bin", random.Random(number).randbytes(700_000))
+    made = shipments.Origin(base / "origin", source, 2, 2)
+    made.pack()
+    seal = made.seal()
+    for mount in made.mounts:
+        for name, data in seal.items():
+            shipments.write(Path(mount, "sealift", name), data)
+    return made
+
+
+@pytest.fixture
+def damaged(origin, tmp_path):
+    """The drives, of which the last is lost, and the first has a rotten block and lacks a pack."""
+    for name, mount in zip("abc", origin.mounts, strict=False):
+        shutil.copytree(mount, tmp_path / name)
+    rotten, gone = sorted((tmp_path / "a" / "sealift" / "packs").rglob("*.age"))[:2]
+    rot(rotten)
+    gone.unlink()
+    return [str(tmp_path / name) for name in "abc"]
+
+
+def rot(path, at=1000):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def files(mount):
+    """What is on a drive, drive.json aside: that of one which was rebuilt says so."""
+    root = Path(mount, "sealift")
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != mf.CARD}
+
+
+def whole(origin, drives):
+    report = verify.verify(list(drives.values()), allowed=AllowedSigners.parse(origin.allowed), remember=False)
+    return report.state, report.faults
+
+
+def run(*arguments):
+    done = CliRunner().invoke(main.cli, list(map(str, arguments)), standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    return done.return_value or 0, done.stdout, done.stderr
+
+
+def same_drives(origin, to):
+    for slot, mount in enumerate(origin.mounts):
+        assert files(to / f"g0s{slot}") == files(mount)
+    assert sorted(os.listdir(to)) == ["g0s0", "g0s1", "g0s2", "g0s3"], "no notes are left"
+
+
+# --- into a folder
+
+
+def test_drives_are_copied_as_they_are_and_a_second_time_nothing_is(origin, tmp_path):
+    to = tmp_path / "to"
+    first = ingests.packs(origin, str(to))
+    assert (first.failed, first.refused, first.there, first.rebuilt_blocks) == ([], [], 0, 0)
+    assert first.packs == sum(len(origin.packs(mount)) for mount in origin.mounts)
+    same_drives(origin, to)
+    assert (to / "g0s1/sealift" / mf.CARD).read_bytes() == Path(origin.mounts[1], "sealift", mf.CARD).read_bytes()
+    before = {path: path.stat().st_ino for path in to.rglob("*") if path.is_file()}
+    again = ingests.packs(origin, str(to))
+    assert (again.there, again.failed, again.refused) == (first.packs, [], [])
+    assert {path: path.stat().st_ino for path in to.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_lost_or_rotten_is_rebuilt_on_the_way(origin, damaged, tmp_path):
+    to = tmp_path / "to"
+    code, out, said = run(
+        *("ingest", *damaged, "--to", to, "--packs", "--allowed-signers", origin.root / "allowed", "--json"),
+        *("--out", tmp_path / "there.toml"),
+    )
+    answer = json.loads(out)
+    assert code == 3, said
+    assert [drive["drive"] for drive in answer["drives"]] == ["g0s0", "g0s1", "g0s2", "g0s3"]
+    assert answer["rebuilt_blocks"] >= 3
+    assert "rebuilt from parity" in said
+    assert answer["missing_drives"] == [f"g0s3 (serial {origin.serial(origin.mounts[3])}, carrier-3)"]
+    same_drives(origin, to)
+    assert mf.decode_card((to / "g0s3/sealift" / mf.CARD).read_bytes()).rebuilt
+    assert whole(origin, ingest_drives(to)) == ("intact", [])
+    assert run("ls", tmp_path / "there.toml", *opened(origin))[0] == 0
+    assert run("ls", *damaged, *opened(origin))[1] == run("ls", tmp_path / "there.toml", *opened(origin))[1]
+
+
+def ingest_drives(to):
+    return {f"g0s{slot}": str(to / f"g0s{slot}") for slot in range(4)}
+
+
+def opened(origin):
+    return "--allowed-signers", origin.root / "allowed", "--identity", origin.root / "identity"
+
+
+def test_what_parity_cannot_give_is_named_and_the_rest_is_copied(origin, damaged, tmp_path):
+    rotten = min((tmp_path / "a" / "sealift" / "packs").rglob("*.age"))
+    stripe = int(rotten.name[:7])
+    others = [next((tmp_path / name / "sealift/packs").rglob(f"{stripe:07d}.*")) for name in "bc"]
+    for other in others:
+        rot(other)
+    result = ingests.packs(origin, str(tmp_path / "to"), damaged)
+    assert {(at.rsplit("/", 1)[1], path) for at, path, _ in result.failed} == {
+        ("g0s0", f"packs/0000/{rotten.name}"),
+        *((f"g0s{slot}", f"packs/0000/{other.name}") for slot, other in enumerate(others, start=1)),
+        ("g0s3", mf.pack_name(stripe, mf.role_of(stripe, 3, 4), 2)),
+    }
+    assert all("is lost" in why for _, _, why in result.failed)
+    total = sum(len(origin.packs(mount)) for mount in origin.mounts)
+    assert result.packs == total - 4
+    assert not (tmp_path / "to/g0s0/sealift/packs/0000" / rotten.name).exists()
+    code = run(*("ingest", *damaged, "--to", tmp_path / "to", "--packs", "--allowed-signers", origin.root / "allowed"))[
+        0
+    ]
+    assert code == 6, "the drive that is not here may have it"
+    last = ingests.packs(origin, str(tmp_path / "to"), [*damaged, origin.mounts[3], origin.mounts[0]])
+    assert (last.failed, last.packs) == ([], total)
+    same_drives(origin, tmp_path / "to")
+
+
+def test_too_few_drives_are_copied_and_the_next_ones_end_it(origin, tmp_path, monkeypatch):
+    to = tmp_path / "to"
+    arguments = "--to", to, "--packs", "--allowed-signers", origin.root / "allowed", "--json"
+    code, out, said = run("ingest", origin.mounts[1], *arguments)
+    answer = json.loads(out)
+    assert (code, answer["short_groups"], list(os.listdir(to / "g0s1"))) == (6, [0], ["sealift"])
+    assert "too few drives" in said
+    assert not (to / "g0s0").exists()
+    monkeypatch.setattr(ingest, "_digest", None)  # what is noted is not read again
+    code, out, _ = run("ingest", origin.mounts[0], *origin.mounts[2:], *arguments)
+    assert code == 0, "the drive that was copied before is not here, and nothing of it was to be rebuilt"
+    assert json.loads(out)["there"] == answer["packs"]
+    same_drives(origin, to)
+
+
+def test_groups_in_batches(tmp_path):
+    source = tmp_path / "source"
+    for number in range(8):
+        shipments.write(source / f"{number % 4}/{number}", os.urandom(300_000))
+    made = shipments.Origin(tmp_path / "origin", source, 1, 1, groups=2)
+    made.pack()
+    to, seal = str(tmp_path / "to"), made.seal()
+    of = {0: [], 1: []}
+    for mount in made.mounts:
+        of[mf.decode_manifest(Path(mount, "sealift", mf.MANIFEST).read_bytes()).group].append(mount)
+    first = ingests.packs(made, to, of[0], seal=seal)
+    assert [group["group"] for group in first.missing_groups] == [1]
+    second = ingests.packs(made, to, of[1], seal=seal)
+    assert (second.missing_groups, second.failed) == ([], [])
+    assert sorted(os.listdir(to)) == ["g0s0", "g0s1", "g1s0", "g1s1"]
+    shipments.same(source, unpacked(made, tmp_path, [f"{to}/{each}" for each in os.listdir(to)], seal))
+
+
+def unpacked(made, tmp_path, mounts, seal):
+    assert made.unpack(tmp_path / "unpacked", mounts, seal).failed == []
+    return tmp_path / "unpacked"
+
+
+def test_what_somebody_else_has_there_is_named_and_left(origin, tmp_path):
+    to = tmp_path / "to"
+    name = origin.packs(origin.mounts[0])[0].name
+    pack, small = to / "g0s0/sealift/packs/0000" / name, to / "g0s1/sealift" / mf.SUMS
+    shipments.write(pack, bytes(origin.packs(origin.mounts[0])[0].stat().st_size))
+    shipments.write(small, b"mine")
+    good = origin.packs(origin.mounts[2])[0]
+    shipments.write(to / "g0s2/sealift/packs/0000" / good.name, good.read_bytes())
+    (to / "g0s1/sealift/packs/0000" / origin.packs(origin.mounts[1])[0].name).mkdir(parents=True)
+    code, out, said = run(
+        *("ingest", *origin.mounts, "--to", to, "--packs", "--json", "--allowed-signers", origin.root / "allowed")
+    )
+    answer = json.loads(out)
+    assert code == 1
+    assert {(Path(each["at"]).name, each["path"]) for each in answer["refused"]} == {
+        ("g0s0", f"packs/0000/{name}"),
+        ("g0s1", f"packs/0000/{origin.packs(origin.mounts[1])[0].name}"),
+        ("g0s1", mf.SUMS),
+    }
+    assert "and was left" in said
+    assert answer["there"] == 1
+    assert not any(pack.read_bytes())
+    assert small.read_bytes() == b"mine"
+    (to / "g0s0/sealift" / mf.CARD).write_bytes((to / "g0s1/sealift" / mf.CARD).read_bytes())
+    with pytest.raises(BadInput, match="holds another drive"):
+        ingests.packs(origin, str(to))
+
+
+def test_what_is_refused(origin, tmp_path):
+    (tmp_path / "at").mkdir()
+    (tmp_path / "at/g0s0").symlink_to(origin.mounts[0])
+    with pytest.raises(BadInput, match="onto itself"):
+        ingests.packs(origin, str(tmp_path / "at"))
+    other = shipments.Origin(tmp_path / "other", origin.source, 2, 1)
+    options = ingest.Options(origin.mounts, str(tmp_path / "x"), AllowedSigners.parse(other.allowed), None)
+    with pytest.raises(SealInvalid):
+        ingest.ingest(options, ingest.Events())
+    assert not (tmp_path / "x").exists()
+    for more, why in (
+        (["--packs", "--identity", "x"], "ciphertext"),
+        (["--packs", "--path", "x"], "ciphertext"),
+        ([], "without an identity"),
+        (["--identity", "x", "--out", "y"], "--packs makes"),
+        (["--packs", "--out", "/nowhere/y"], "no such folder"),
+    ):
+        with pytest.raises(BadInput, match=why):
+            run("ingest", origin.mounts[0], "--to", tmp_path / "x", *more)
+    with pytest.raises(BadInput, match="over HTTP"):
+        run("ingest", origin.mounts[0], "--to", "https://host/x", "--packs")
+    with pytest.raises(BadInput, match="no folder"):
+        run("unpack", origin.mounts[0], "--to", "s3://bucket/x", *opened(origin))
+
+
+class Cut(Exception):
+    """The power goes."""
+
+
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 60), min_size=1, max_size=4), data=st.data())
+def test_cut_off_anywhere_it_goes_on_and_all_drives_are_the_same(origin, tmp_path_factory, cuts, data):
+    """After any of the steps that change the destination; other drives may be here then, and something be gone."""
+    to = tmp_path_factory.mktemp("cut") / "to"
+    for cut in cuts:
+        here = data.draw(st.lists(st.sampled_from(origin.mounts), min_size=2, unique=True))
+        left = [cut]
+
+        def count(real, left=left):
+            def act(*arguments, **more):
+                if left[0] == 0:
+                    raise Cut
+                left[0] -= 1
+                return real(*arguments, **more)
+
+            return act
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("publish", "write_at"):
+                patch.setattr(local.LocalPartFile, name, count(getattr(local.LocalPartFile, name)))
+            patch.setattr(local.LocalPartFile, "abandon", lambda part: part._close())  # a kill removes nothing
+            with contextlib.suppress(Cut):
+                ingests.packs(origin, str(to), here)
+        for path in sorted(to.rglob("packs/*/0*"))[:1]:  # what was noted as done, and somebody removed
+            path.unlink()
+    last = ingests.packs(origin, str(to))
+    assert (last.failed, last.refused) == ([], [])
+    same_drives(origin, to)
+
+
+def test_interrupted_it_says_so_and_goes_on(origin, tmp_path):
+    def stop(done, _total, _drives):
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="noted at the destination"):
+        ingests.packs(origin, str(tmp_path / "to"), progress=stop)
+    assert ingests.packs(origin, str(tmp_path / "to")).failed == []
+    same_drives(origin, tmp_path / "to")
+
+
+def test_an_ingest_frees_no_source(origin, tmp_path):
+    """Neither is its report one of verify's, from which a receipt is made, nor is it a receipt."""
+    code, out, _ = run(
+        *("ingest", *origin.mounts, "--to", tmp_path / "to", "--packs", "--json"),
+        *("--allowed-signers", origin.root / "allowed"),
+    )
+    assert code == 0
+    path, data = tmp_path / "ingest.json", out.encode()
+    path.write_bytes(data)
+    path.with_name("ingest.json.sig").write_bytes(origin.officer.sign(data, receipt.NAMESPACE))
+    line = f'dock@example.com namespaces="{receipt.NAMESPACE}" {origin.officer.public_key.line}\n'
+    allowed = AllowedSigners.parse(origin.allowed + line.encode())
+    trusted = open_seal(sealed(origin), allowed)
+    looked = source_release.look(trusted, [str(path)], allowed, datetime.now(UTC))
+    assert not looked.may_be_freed
+    assert any(str(path) in each for each in looked.objections)
+    assert not source_release.look(trusted, [], allowed, datetime.now(UTC)).may_be_freed
+    with pytest.raises(SealiftError, match=r"ingest\.json"):
+        receive.weigh(trusted, [(str(path), data)], datetime.now(UTC))
+
+
+def sealed(origin):
+    return {name: Path(origin.mounts[0], "sealift", name).read_bytes() for name in mf.SEAL_FILES}
+
+
+# --- into a bucket
+
+
+def test_into_a_bucket_from_damaged_drives(origin, damaged, bucket, s3, tmp_path):
+    to = f"s3://{bucket}/some/where"
+    first = ingests.packs(origin, to, damaged)
+    assert (first.failed, first.refused) == ([], [])
+    assert first.rebuilt_blocks >= 3
+    for slot, mount in enumerate(origin.mounts):
+        held = ingests.objects(f"{to}/g0s{slot}/sealift")
+        assert {name: data for name, data in held.items() if name != mf.CARD} == files(mount)
+    assert not [name for name in ingests.objects(to, notes=True) if name.startswith(".sealift")]
+    assert s3.uploads(bucket) == 0
+    assert ingest.write_locations(str(tmp_path / "there.toml"), first) is None
+    assert run("ls", tmp_path / "there.toml", *opened(origin))[0] == 0
+    before = ingests.stamps(to)
+    assert ingests.packs(origin, to).there == first.packs
+    assert ingests.stamps(to) == before
+
+
+@pytest.mark.long
+def test_killed_again_and_again_it_goes_on(origin, bucket, s3, tmp_path):
+    to, rng, killed = f"s3://{bucket}/d", random.Random(5), 0
+    options = ingest.Options(origin.mounts, to, AllowedSigners.parse(origin.allowed), None)
+    for _ in range(2):
+        killed += ingests.kill(ingests.start(tmp_path, "packs", options), to, rng.uniform(0.0, 0.2))
+    last = ingests.packs(origin, to)
+    assert killed
+    assert (last.failed, last.refused) == ([], [])
+    for slot, mount in enumerate(origin.mounts):
+        held = ingests.objects(f"{to}/g0s{slot}/sealift")
+        assert {name: data for name, data in held.items() if name != mf.CARD} == files(mount)
+    assert s3.uploads(bucket) == 0
+    assert not [name for name in ingests.objects(to, notes=True) if name.startswith(".sealift")]
+
+
+def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty, s3):
+    kinds = ["500", "reset", "cut-upload", "503", "cut"]
+    faulty.plan = lambda how, path, number: kinds[len(path) % 5] if number == 0 and how in {"PUT", "POST"} else None
+    last = ingests.packs(origin, f"s3://{bucket}/d", origin.mounts[:2])
+    assert (last.failed, last.refused) == ([], [])
+    faulty.plan = lambda *_: None
+    assert whole(origin, last.drives) == ("intact", [])
+    assert s3.uploads(bucket) == 0
+
+
+def test_no_wrong_byte_is_called_done(origin, bucket, faulty):
+    fault, why = "lose", "does not hold what was sent"
+    faulty.plan = lambda method, path, _number: fault if method == "PUT" and "/packs/0000/0000001." in path else None
+    to = f"s3://{bucket}/d"
+    result = ingests.packs(origin, to)
+    assert len(result.refused) == 4
+    assert all(why in each for _, _, each in result.refused)
+    assert not [name for name in ingests.objects(to) if "/0000001." in name]
+    faulty.plan = lambda method, path, _number: fault if method == "PUT" and "/packs/" in path else None
+    with pytest.raises(SealiftError, match=why) as caught:
+        ingests.packs(origin, f"s3://{bucket}/e")
+    assert caught.value.exit_code == 1, "it is the destination that failed: the drives are well"
+    faulty.plan = lambda *_: None
+    assert ingests.packs(origin, to).failed == []
+
+
+def test_a_store_that_refuses_says_why(origin, bucket, s3, monkeypatch):
+    to = f"s3://{bucket}/d"
+    with pytest.raises(SealiftError, match="no such bucket") as caught:
+        ingests.packs(origin, "s3://no-such-bucket-here/d")
+    assert (caught.value.exit_code, bool(caught.value.hint)) == (1, True)
+    limited = s3.limited(300)
+    for name, value in limited.environment.items():
+        monkeypatch.setenv(name, value)
+    own = limited.make_bucket()
+    with pytest.raises(SealiftError, match="the quota is used up") as caught:
+        ingests.packs(origin, f"s3://{own}/d")
+    assert "run the same command again" in caught.value.hint
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
+    with pytest.raises(SealiftError, match="secret key is not that of the access key") as caught:
+        ingests.packs(origin, to)
+    assert "hush-hush" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_another_on_this_host_is_kept_out(origin, bucket):
+    drive = ObjectDrive(f"s3://{bucket}/d/g0s1")
+    drive.lock()
+    try:
+        with pytest.raises(SealiftError, match="another process"):
+            ingests.packs(origin, f"s3://{bucket}/d")
+    finally:
+        drive.unlock()

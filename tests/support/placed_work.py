@@ -9,7 +9,9 @@ from pathlib import Path
 from sealift.errors import BadInput
 from sealift.stages import verify_hosts
 from sealift.stages.pack import hosts as pack_hosts
+from sealift.stages.pack.journal import Journal
 
+STUCK = 1 << 40  # bytes that a unit says it has packed when it is stuck
 READ, PACK = verify_hosts._read, pack_hosts._pack  # what tests put theirs in the place of
 
 
@@ -101,23 +103,21 @@ def sign_this(_part, wire):
     return wire.ask(("sign", b"I owe you a drive", "sealift"))
 
 
-class _StuckPacking:
-    """A wire that holds its unit up for ever once so many bytes are packed."""
-
-    def __init__(self, wire, limit):
-        self._wire, self._limit = wire, limit
-
-    def __getattr__(self, name):
-        return getattr(self._wire, name)
-
-    def tell(self, progress):
-        self._wire.tell(progress)
-        while progress[0] == "pack" and progress[1] >= self._limit:
-            self._wire.tell(progress)
-            time.sleep(0.05)
-
-
 def pack(part, wire):
-    """As pack's unit; on a host with a file `stuck` at home, it comes no further than the bytes in there say."""
+    """As pack's unit; on a host with a file `stuck` at home, it comes no further than the stripes in there say."""
     stuck = Path.home() / "stuck"
-    return PACK(part, _StuckPacking(wire, int(stuck.read_text())) if stuck.exists() else wire)
+    if not stuck.exists():
+        return PACK(part, wire)
+    left = int(stuck.read_text())
+    commit = Journal.commit
+
+    def stop(*given):
+        nonlocal left
+        while left <= 0:
+            wire.tell(("pack", STUCK, STUCK))  # until the host dies
+            time.sleep(0.05)
+        left -= 1
+        return commit(*given)
+
+    Journal.commit = stop
+    return PACK(part, wire)

@@ -1,0 +1,225 @@
+"""Hosts that work at once: pack and verify on 1, 2 and 4 nodes of a Ray cluster, each drive held to 100 MB/s.
+
+    python -m bench.hosts --work FOLDER [--write] [--hosts 1 2 4] [--rate 100e6] [--bytes 600e6]
+
+Each node has three drives of its own, 2+1, ext4 on loop devices of files in FOLDER (in memory, best), held to `rate` by
+the kernel (blkio throttling of cgroup v1, as root). A corpus of noise, `bytes` for each host, is packed by all hosts
+together, and verified. Two sizes are timed, one an eighth of the other, and the rate is that of what lies between: what
+a cluster takes to begin is not counted, and is printed. Beside it the share of this machine's processors that was busy,
+which is where growth ends: a host of a cluster brings its own, these share two cores.
+
+The floor of a host: half of the corpus goes to each of two drives and as much to the third, so that it takes 2 x rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+import shipments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clusters import Cluster
+
+PAGE = Path(__file__).parent / "HOSTS.md"
+BLKIO = Path("/sys/fs/cgroup/blkio")
+DATA, PARITY, SMALLER = 2, 1, 8
+NAMES = "abcdefgh"
+
+
+class Timed(NamedTuple):
+    """A stage at one size: seconds, and the share of all processors that was busy."""
+
+    seconds: float
+    busy: float
+
+
+@dataclass
+class Drives:
+    """Throttled drives of one host; `rate` in bytes a second."""
+
+    work: Path
+    home: Path
+    rate: int
+    size: int
+
+    @contextlib.contextmanager
+    def mounted(self) -> Iterator[list[str]]:
+        """Three filesystems at ~/d0 to ~/d2 of the host."""
+        with contextlib.ExitStack() as stack:
+            found = []
+            for number in range(DATA + PARITY):
+                image = self.work / f"{self.home.name}-{number}.img"
+                stack.callback(image.unlink, missing_ok=True)
+                with image.open("wb") as file:
+                    file.truncate(self.size)
+                _run("mkfs.ext4", "-q", image)
+                device = _run("losetup", "--find", "--show", image)
+                stack.callback(_run, "losetup", "-d", device)
+                mount = self.home / f"d{number}"
+                mount.mkdir(exist_ok=True)
+                _run("mount", device, mount)
+                stack.callback(_run, "umount", "-l", mount)
+                numbers = Path(f"/sys/block/{Path(device).name}/dev").read_text().strip()
+                for what in ("read", "write"):
+                    (BLKIO / f"blkio.throttle.{what}_bps_device").write_text(f"{numbers} {self.rate}")
+                    stack.callback((BLKIO / f"blkio.throttle.{what}_bps_device").write_text, f"{numbers} 0")
+                found.append(str(mount))
+            yield found
+
+
+def _run(*words: object) -> str:
+    return subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _processor() -> tuple[int, int]:
+    """Ticks in which processors were busy, and all."""
+    ticks = list(map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]))
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
+@contextlib.contextmanager
+def timed(into: list[Timed]) -> Iterator[None]:
+    """What is done inside is timed."""
+    busy, everything = _processor()
+    begun = time.monotonic()
+    yield
+    seconds = time.monotonic() - begun
+    now = _processor()
+    into.append(Timed(seconds, (now[0] - busy) / max(1, now[1] - everything)))
+
+
+def voyage(cluster: Cluster, work: Path, hosts: int, size: int, rate: int) -> dict[str, Timed]:
+    """Pack and verify `size` bytes for each host."""
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.stages.pack.hosts import pack_on
+    from sealift.stages.placed_pass import Events
+    from sealift.stages.placement import place
+    from sealift.stages.verify_hosts import verify_on
+
+    out: dict[str, list[Timed]] = {"pack": [], "verify": []}
+    with contextlib.ExitStack() as stack:
+        source = work / "source"
+        stack.callback(_run, "rm", "-rf", source, work / "origin", work / "home")
+        each = 16 << 20
+        for number in range(max(1, hosts * size // each)):
+            shipments.write(source / f"{number:05d}.bin", os.urandom(each))
+        mounts = []
+        for name in NAMES[:hosts]:
+            stack.callback(_run, "rm", "-rf", cluster.home(name) / "state")
+            drives = Drives(work, cluster.home(name), rate, int(size * 0.6) + (400 << 20))
+            mounts.append(stack.enter_context(drives.mounted()))
+        made = shipments.Origin(work / "origin", source, DATA, PARITY, groups=hosts)
+        made.mounts = [mount for same in zip(*mounts, strict=True) for mount in same]  # a group gets each n-th
+        serials = {mount: f"SER{Path(mount).parent.name}{Path(mount).name}" for mount in made.mounts}
+        made.serial = serials.__getitem__  # type: ignore[method-assign, assignment]
+        made.declaration.write_bytes(shipments.declare(made, made.author.public_key.line))
+        options = made.pack_options(to=[], state="~/state", pack_size=256 << 20, allow_same_filesystem=False)
+        options.to[:] = ["~/d*"]
+        options.serials.update(serials)
+        events = Events(lambda *_: None, lambda _text: None)
+        with place(cluster.address) as there, _home(work / "home"):
+            _run("sync")
+            with timed(out["pack"]):
+                result = pack_on(there, options, events)
+            assert result.exit_code == 0, result
+            Path("/proc/sys/vm/drop_caches").write_text("1")
+            with timed(out["verify"]):
+                report = verify_on(
+                    there, ["~/d*"], allowed=AllowedSigners.parse(made.allowed), events=events,
+                    seal=made.seal(made.mounts), state=str(work / "home/verified"),
+                )  # fmt: skip
+            assert report.state == "intact", report.faults
+    return {stage: seen[0] for stage, seen in out.items()}
+
+
+@contextlib.contextmanager
+def _home(path: Path) -> Iterator[None]:
+    """What `~` is in this process."""
+    before = os.environ["HOME"]
+    os.environ["HOME"] = str(path)
+    try:
+        yield
+    finally:
+        os.environ["HOME"] = before
+
+
+Found = dict[int, tuple[dict[str, Timed], dict[str, Timed]]]
+
+
+def measure(work: Path, counts: list[int], rate: int, size: int) -> Found:
+    """By number of hosts: both sizes."""
+    import clusters
+
+    found = {}
+    with clusters.cluster(*NAMES[: max(counts)]) as cluster, clusters.applied(cluster.environment):
+        for count in counts:
+            for name in NAMES[: max(counts)]:
+                if (name in cluster.nodes) != (name in NAMES[:count]):
+                    cluster.lose(name) if name in cluster.nodes else cluster.add(name)
+            found[count] = (
+                voyage(cluster, work, count, size // SMALLER, rate), voyage(cluster, work, count, size, rate),
+            )  # fmt: skip
+    return found
+
+
+def page(found: Found, rate: int, size: int) -> str:
+    """The table."""
+    lines = [
+        "# Hosts that work at once", "",
+        f"Written by `python -m bench.hosts`. Each host is a node of one Ray cluster on {os.cpu_count()} cores, with three",
+        f"drives of 2+1 that the kernel holds to {rate / 1e6:,.0f} MB/s each; {size / 1e6:,.0f} MB of noise for each host.",
+        "", "| stage | hosts | MB/s | of the floor | a host, beside one | processors busy | to begin |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for stage, drives in (("pack", DATA), ("verify", DATA + PARITY)):
+        first = 0.0
+        for count, (small, large) in found.items():
+            # verify reads parity, too: three drives for what pack has as two
+            read = (size - size // SMALLER) * count * drives / DATA
+            taken = large[stage].seconds - small[stage].seconds
+            speed = read / taken
+            first = first or speed / count
+            lines.append(
+                f"| {stage} | {count} | {speed / 1e6:,.0f} | {speed / (drives * rate * count):.2f} |"
+                f" {speed / count / first:.2f} | {large[stage].busy:.0%} |"
+                f" {small[stage].seconds - taken / (SMALLER - 1):.1f} s |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the page, or write it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--work", type=Path, required=True, metavar="FOLDER", help="for corpora and drives; in memory, best"
+    )
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
+    parser.add_argument("--hosts", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--rate", type=float, default=100e6, help="bytes a second, of each drive")
+    parser.add_argument("--bytes", type=float, default=600e6, help="of corpus, for each host")
+    given = parser.parse_args()
+    if os.geteuid() != 0 or not (BLKIO / "blkio.throttle.read_bps_device").exists():
+        sys.exit("needs root and the blkio controller of cgroup v1, which holds drives to a rate")
+    given.work.mkdir(parents=True, exist_ok=True)
+    rate, size = int(given.rate), int(given.bytes)
+    rate, size = int(given.rate), int(given.bytes)
+    text = page(measure(given.work, given.hosts, rate, size), rate, size)
+    if given.write:
+        PAGE.write_text(text)
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

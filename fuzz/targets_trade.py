@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
+import zlib
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import audits
 import msgspec
@@ -18,17 +20,21 @@ import receivings
 import screening_lists
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
-from targets import ROOT, canonical_record, each, fixed, known_signers, sealed_files, target, vectors
+from targets import ROOT, VECTORS, canonical_record, each, fixed, known_signers, sealed_files, target, vectors
 
 from sealift.errors import SealiftError
 from sealift.formats import (
+    age,
+    age_keys,
     allowed_signers,
     audit,
     canonical,
     sshsig,
     strict,
+    unlock,
 )
 from sealift.formats import manifest as mf
+from sealift.reading import keys as reading_keys
 from sealift.stages import audit as audit_stage
 from sealift.stages import audit_collect, receive
 from sealift.trade import certificate as certificates
@@ -60,6 +66,7 @@ from sealift.trade import declaration as declarations
 from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
 from sealift.trade import source_release as source_releases
+from sealift.trade import unlock as unlocks
 from sealift.trade.signing import Signer
 
 if TYPE_CHECKING:
@@ -215,7 +222,17 @@ def _custody_forms() -> list[bytes]:
     return [empty.encode(), full.encode()]
 
 
-@target(lambda: [custody_event.encode(_custody()[0]).data], 1 << 13)
+def _custody_seeds() -> list[bytes]:
+    seal, _ = _custody()
+    said = custody_event.Unlocked(
+        shipment="0123456789abcdef", seal=mf.FileRef(bytes=1, blake3="ab" * 32), job="run-7", recipients=["age1q"],
+        valid_until="2026-12-03T08:00:00Z", keys=9, file=mf.FileRef(bytes=2, blake3="cd" * 32),
+    )  # fmt: skip
+    keys = replace(seal, event_type="unlock", items=[], officer_ref="", unlock=said)
+    return [custody_event.encode(each).data for each in (seal, keys)]
+
+
+@target(_custody_seeds, 1 << 13)
 def custody_record(data: bytes) -> None:
     """An event of custody, alone, and as an event of a log that is signed and has its digest."""
     canonical_record(data, custody_event.decode)
@@ -230,6 +247,46 @@ def custody_record(data: bytes) -> None:
     found = custody.assess(copy, consignment_id=good.consignment_id, serials=["A1"], allowed=allowed, now=now)
     assert found.checkpoint.events == len(found.rows) <= 2
     custody.before_next(found)
+
+
+@cache
+def _job() -> age.Identity:
+    return age_keys.parse_identity(age_keys.generate_identity()[0])
+
+
+def _unlock_seeds() -> list[bytes]:
+    archives = [zlib.decompress((VECTORS / "unlock" / name).read_bytes().partition(b"\n\n")[2])
+                for name in ("archive", "groups_order", "page", "end")]  # fmt: skip
+    return [*archives, archives[0][512:].partition(b"\0")[0]]
+
+
+@target(_unlock_seeds, 1 << 17)
+def issued_keys(data: bytes) -> None:
+    """The plaintext of issued keys, all its rows; and a record, signed and sealed for the job, opened as readers do."""
+
+    def whole(archive: bytes) -> None:
+        found = unlock.layout(lambda at, count: archive[at : at + count], len(archive))
+        pages = unlock.key_pages(found, lambda at, count: archive[at : at + count])
+        assert len(pages.get(0, pages.count)) == 16 * found.record.keys.rows
+
+    def opened(text: bytes) -> None:
+        record = unlock.decode(text)
+        rows = min(record.keys.rows, 5000)
+        keys = bytes(range(16)) * rows
+        table = replace(record.keys, rows=rows, issued=1, root=unlock.table_root(rows, keys).hex())
+        record = replace(record, keys=table, recipients=[str(job.recipient)])
+        _, signer = _custody()
+        said, archive = unlock.encode(record), bytearray()
+        unlock.write(record, said, signer.sign(said, unlocks.NAMESPACE), keys, archive.extend)
+        allowed = allowed_signers.AllowedSigners.parse(f"somebody {signer.public_key.line}\n".encode())
+        with mock.patch.object(reading_keys, "_now", return_value=unlocks.time_of(record.issued_at)):
+            issued = reading_keys.IssuedKeys(age.encrypt(bytes(archive), [job.recipient]), [job], allowed)
+            header = age.parse_header(age.encrypt(b"", [job.recipient]))
+            each(*(lambda n=number: issued.of_pack(header, n, 0, 0) for number in range(2)))  # type: ignore[misc]
+        assert issued.issued.record == record
+
+    job = _job()
+    each(lambda: whole(data), lambda: opened(fixed(data)))
 
 
 @target(_custody_forms, 1 << 14)

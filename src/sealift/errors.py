@@ -13,7 +13,8 @@
     ├── Refused                  5   a signature, seal, declaration or gate does not hold
     │   ├── SignatureInvalid     5
     │   ├── SealInvalid          5
-    │   └── IdentityMismatch     5   none of the identities opens this file
+    │   ├── IdentityMismatch     5   none of the identities opens this file
+    │   └── UnlockInvalid        5   issued keys that do not hold for what is read
     ├── NotAllHere               6   more drives are needed; run again with the next ones
     └── Interrupted            130   stopped by the user; the same command goes on
 
@@ -120,7 +121,16 @@ class SealInvalid(Refused):
 class IdentityMismatch(Refused):
     """None of the identities given opens this file."""
 
-    hint = "give the identity of one of the recipients the shipment was packed for (--identity FILE)"
+    hint = (
+        "give the identity of one of the recipients the shipment was packed for (--identity FILE); or with a job's, the"
+        " keys that were issued to it (--keys FILE)"
+    )
+
+
+class UnlockInvalid(Refused):
+    """Issued keys that are expired, changed, of another shipment or for another job, or lack the key that is wanted."""
+
+    hint = "ask whoever issued them for new ones (sealift unlock)"
 
 
 class NotAllHere(SealiftError):

@@ -81,7 +81,7 @@ def test_commands_are_in_the_order_of_the_voyage():
     assert list(main.COMMANDS) == [
         "rehearse", "plan", "drives", "declare", "labels", "documents", "screen", "keys", "release", "seal", "pack",
         "status", "source-release", "handover", "custody", "inspect", "verify", "repair", "receipt", "serve", "fleet",
-        "ls", "cat", "mount", "unpack", "train", "erase", "audit",
+        "unlock", "ls", "cat", "mount", "unpack", "train", "erase", "audit",
     ]  # fmt: skip
 
 

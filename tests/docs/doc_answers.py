@@ -17,6 +17,7 @@ import screening_lists
 import serving
 from doc_pages import blocks, environment
 
+from sealift.formats import age_keys
 from sealift.stages.plan import document
 from sealift.trade import key_sample
 
@@ -74,6 +75,7 @@ def gather(folder, example):
     _drives(folder, ask)
     _origin(folder, ask)
     _custody(folder, ask)
+    _unlock(folder, ask)
     _audit(folder, ask)
     _destination(folder, ask)
     return said
@@ -254,6 +256,23 @@ def _custody(folder, ask):
     ask("handover", f"{record} --sign-with tove_key")
     form("return", "tove", "anna", seal="S2", resolves=settled)
     ask("handover", f"{record} --sign-with tove_key --sign-with anna_key")
+    ask("custody", "custody custody --declaration declaration.toml", 3)
+
+
+def _unlock(folder, ask):
+    with (folder / "signers").open("a") as file:
+        file.write(f'dana@example.com namespaces="sealift-unlock" {(folder / "dana_key.pub").read_text().strip()}\n')
+    job = age_keys.generate_identity()[1]
+    words = f"--seal sent/*.seal --identity identity.txt --for {job} --job run-7 --sign-with dana_key --by Dana"
+    ask("unlock", f"unlock drives/* {words} --organisation x --custody custody --out run-7.keys.age")
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copytree(folder / "drives/a", f"{place}/a")
+        shutil.copytree(folder / "drives/b", f"{place}/b")
+        index = next(Path(place, "a/sealift/packs").rglob("*.age"))
+        for path in Path(place).rglob("*.age"):
+            if path.name == index.name:
+                path.unlink()
+        ask("unlock", f"unlock {place}/* {words} --organisation x --custody custody --out less.keys.age", 4)
     ask("custody", "custody custody --declaration declaration.toml", 3)
 
 

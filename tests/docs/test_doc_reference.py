@@ -156,12 +156,13 @@ NAMES = [
     "release --check", "release --new-rules", "declare --revise",
     "keys challenge", "keys answer", "keys check",
     "pack", "status", "seal", "source-release", "handover --new", "handover --paper", "handover", "custody", "audit",
-    "inspect", "verify", "fleet", "repair", "receipt", "ls", "unpack", "train --new", "train", "train --measure-stall",
-    "rehearse",
+    "inspect", "verify", "fleet", "repair", "receipt", "unlock", "ls", "unpack",
+    "train --new", "train", "train --measure-stall", "rehearse",
 ]  # fmt: skip
 CANNOT = {  # what the shipment of this test does not bring about
     "seal": {"superseded"},
     "fleet": {"groups[].unrecoverable[]"},
+    "unlock": {"missing_groups[]"},
     "inspect": {"faults[]", "groups[].present[].damage[]", "groups[].unrecoverable[]"},
 }
 

@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import subprocess
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from sealift.formats import age, index, manifest, paged, parity, seal, tar, zstd
 from sealift.formats.age_keys import parse_identity
 from sealift.formats.index import DIRECTORY, FILE, HARDLINK, SPARSE, SYMLINK, Row
 from sealift.reading.hedge import Got
+from sealift.reading.keys import IdentityKeys
 from sealift.reading.pack import Buffers, PackContent, PackReader
 from sealift.reading.shipment import read_segment
 from sealift.stages.pack import builder, units
@@ -60,6 +62,8 @@ class Vector:
 
 class OneDrive:
     """What PackReader asks of a group: one pack, its signed record and blocks, and no parity."""
+
+    manifest = SimpleNamespace(group=0)
 
     def __init__(self, vector):
         length, header = vector.one("record").split()
@@ -104,8 +108,8 @@ class Plain:
 
 
 def content_of(vector):
-    identities = [parse_identity(text) for text in vector.every("identity")]
-    return PackContent(PackReader(OneDrive(vector), 3, 1, identities))
+    keys = IdentityKeys([parse_identity(text) for text in vector.every("identity")])
+    return PackContent(PackReader(OneDrive(vector), 3, 1, keys))
 
 
 def read_pack(vector):

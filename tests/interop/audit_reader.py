@@ -338,6 +338,12 @@ class Reader:
             )
             if goes and event["at_utc"] < released:
                 fault(path, "handed over before it was released")
+            if "unlock" in event:
+                seal = self.bound(path, event["unlock"]["seal"], found.get("seal", {}), "seal")
+                if seal is not None and event["at_utc"] < found["seal"][seal]["sealed_at"]:
+                    fault(path, "keys issued before there was a seal")
+                if seal is not None and event["unlock"]["shipment"] != found["seal"][seal]["shipment"]:
+                    fault(path, "keys of another shipment than the seal's")
 
     def receipt(self, path, record, found):
         seal = self.bound(path, record["seal"], found.get("seal", {}), "seal")

@@ -159,10 +159,6 @@ def test_a_storage_host_is_killed_and_training_goes_on_in_the_exact_order(hosts,
             assert {each["serial"] for each in health["drives"]} <= {"SERd02", "SERd03"}
             assert health["rebuilt_blocks"] or any(each["hedged_reads"] for each in health["drives"])
             assert any("g0s2 is slow" in line or "g0s3 is slow" in line for line in rank.errors), rank.errors
-    code, said, _ = fleet(hosts)
-    assert code == 3
-    assert [bool(each["trouble"]) for each in said["hosts"]] == [False, True]
-    assert hosts.storage[1].address in said["hosts"][1]["url"]
 
 
 def test_a_link_that_is_cut_is_named_and_when_it_is_back_all_is_as_before(hosts, wanted):
@@ -171,6 +167,7 @@ def test_a_link_that_is_cut_is_named_and_when_it_is_back_all_is_as_before(hosts,
     hosts.storage[0].cut()
     code, said, _ = fleet(hosts)
     assert (code, [bool(each["trouble"]) for each in said["hosts"]]) == (3, [True, False])
+    assert hosts.storage[0].address in said["hosts"][0]["url"]
     assert rank.end()[0] == wanted[0]
     hosts.storage[0].restore()
     code, said, _ = fleet(hosts)

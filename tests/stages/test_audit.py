@@ -114,7 +114,8 @@ def test_a_whole_voyage_holds_and_says_so(made):
     assert named(verified, "pending") == {f"shipments/{HOME}/custody/", f"shipments/{HOME}/source-release.1.json"}
     said = "\n".join(verified.holds)
     for words in (
-        f"{OUT}: revision 2: Released by O. Fficer", "5 drives in 2 groups", "custody: 6 events", "2 of 2 groups",
+        f"{OUT}: revision 2: Released by O. Fficer", "5 drives in 2 groups", "custody: 7 events",
+            "2 of 2 groups", "keys were issued 1 time",
         "the source may be freed, as ed@example.com", "erased: 1 drive", f"{HOME} answers {OUT}",
     ):  # fmt: skip
         assert words in said
@@ -342,6 +343,29 @@ def test_drives_handed_over_before_the_release_are_named(voyage, files):
     found = [each for each in verify(voyage, late).findings if "released later" in each.text]
     assert len(found) == 1
     assert "/custody/" in found[0].file
+
+
+@pytest.mark.parametrize(("changes", "hours", "state", "text"), [
+    ({}, 99, None, None),
+    ({"shipment": "0" * 16}, 99, "wrong", "keys of shipment 0000000000000000 were issued by the seal of"),
+    ({}, 3.5, "wrong", "before the shipment was sealed"),
+    ({"seal": audits.ref(b"another seal")}, 99, "missing", "the seal for which keys were issued to job run-7"),
+])  # fmt: skip
+def test_keys_issued_for_another_seal_or_before_it_are_named(voyage, files, tmp_path, changes, hours, state, text):
+    log = tmp_path / "custody"
+    log.mkdir()
+    beneath = f"{AT}custody/"
+    for path, data in files.items():
+        if path.startswith(beneath):
+            (log / path.removeprefix(beneath)).write_bytes(data)
+    before = {path.name for path in log.iterdir()}
+    voyage.unlock(log, OUT, "dock", hours=hours, **changes)
+    added = {beneath + path.name: path.read_bytes() for path in log.iterdir() if path.name not in before}
+    found = verify(voyage, again(voyage, Files(files | added)))
+    said = [each for each in found.findings if "keys" in each.text]
+    assert [each.state for each in said] == ([state] if state else [])
+    assert all(text in each.text for each in said)
+    assert any("keys were issued 2 times" in each for each in found.holds) == (state is None)
 
 
 def test_a_release_by_the_author_is_named(voyage, files, tmp_path):

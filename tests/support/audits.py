@@ -254,6 +254,17 @@ class Voyage:
         custody_log.add(str(log), entry, [person(each).sign(entry.data, ev.NAMESPACE) for each in {released, received}])
         return entry.digest
 
+    def unlock(self, log, consignment, by, hours, days=7, **changes):
+        """Keys issued to a job, by the log."""
+        sealed = self.seals[consignment]
+        fields = {
+            "shipment": sealed.seal.shipment, "seal": sealed.reference.seal, "job": "run-7",
+            "recipients": [filled.RECIPIENTS[1]], "valid_until": self.text(hours=hours, days=days), "keys": 4,
+            "file": ref(b"issued keys"),
+        }  # fmt: skip
+        said = ev.Unlocked(**(fields | changes))
+        return self.event(log, consignment, "unlock", by, by, ["-"], "", "", hours=hours, items=[], unlock=said)
+
     def receive(self, consignment, states, name, by="dock", **after):
         """A receipt of what `states` says of each drive (by id); groups of which it says nothing are left away."""
         trusted = self.seals[consignment]
@@ -380,6 +391,7 @@ def make(folder, begin=None):
     gone = v.event(log, OUT, "discrepancy", "anna", "dock", serials[-1:], "", "", hours=49, reason="left at customs")
     v.event(log, OUT, "handover", "anna", "dock", serials[-1:], "S1", "S1", hours=96, resolves=[gone])
     v.event(log, OUT, "arrive", "dock", "dock", serials, "S1", "S1", hours=97)
+    v.unlock(log, OUT, "dock", hours=98)
     early = {"g0s0": "intact", "g0s1": "intact", "g0s2": "intact"}
     v.receive(OUT, early, "first.receipt.json", hours=60)
     whole = v.receive(OUT, early | {"g1s0": "intact", "g1s1": "rebuilt"}, "second.receipt.json", hours=100)

@@ -6,6 +6,7 @@ import msgspec
 from trade_cases import declared, signer
 
 from sealift.formats.allowed_signers import AllowedSigners
+from sealift.formats.manifest import FileRef
 from sealift.trade import custody, custody_graph
 from sealift.trade import custody_event as ev
 
@@ -46,6 +47,20 @@ def item(serials, before="S1", after=None, **changes):
         "shock_indicator": "clear",
     }
     return ev.Item(**(fields | changes))
+
+
+def unlocked(**changes):
+    """What an unlock says: keys for a job until eight days after the beginning."""
+    fields = {
+        "shipment": "cd072cd8be6f9f62",
+        "seal": FileRef(bytes=1592, blake3="5e" * 32),
+        "job": "run-7",
+        "recipients": ["age15nsf9y4k28p83wth93tf7hafhvfajp45d2mge80ems45gz0c5gys3me64l"],
+        "valid_until": "2026-12-03T08:00:00Z",
+        "keys": 4470300,
+        "file": FileRef(bytes=71736616, blake3="f1" * 32),
+    }
+    return ev.Unlocked(**(fields | changes))
 
 
 class Log:

@@ -181,6 +181,7 @@ def of_records(*, final=False):
     by_hand = custody_cases.side("anna", paper=True)
     digest = log.record("handover", "origin", by_hand, [custody_cases.item(custody_cases.SERIALS[:2], "S1")])
     yet = log.event("handover", "origin", by_hand, [custody_cases.item(custody_cases.SERIALS[2:], "S1")])
+    keys = log.record("unlock", "origin", "origin", [], unlock=custody_cases.unlocked())
     custody = frame(custody_cases.DECLARATION, final=final)
     received = frame(test_receipt.DECLARED.declaration)
     got = checked_receipt()
@@ -189,6 +190,7 @@ def of_records(*, final=False):
         papers_gate.screening_report(frame(like, final=final), screened(done)),
         papers_arrival.custody_form(custody, log.entries[digest], "custody-02-handover"),
         papers_arrival.custody_form(custody, yet, "custody"),
+        papers_arrival.custody_form(custody, log.entries[keys], "custody-03-unlock"),
         *(
             papers_arrival.delivery_certificate(received, got, group, drive)
             for group in got.record.groups

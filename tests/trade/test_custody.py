@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from custody_cases import ID, PEOPLE, PHOTO, SERIALS, Log, item, sealed, side, under_way
+from custody_cases import ID, PEOPLE, PHOTO, SERIALS, Log, item, sealed, side, under_way, unlocked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -353,6 +353,7 @@ def test_any_flipped_bit_is_another_event_or_none(bit):
     assert log.account().exit_code == 5
 
 
+UNLOCK = {"event_type": "unlock", "items": [], "unlock": unlocked()}
 RULES = {
     "time": {"at_utc": "2026-02-30T00:00:00Z"},
     "neither": {"released_by": msgspec.structs.replace(side("origin"), key_fingerprint="")},
@@ -378,6 +379,14 @@ RULES = {
     "turned": {"place": "gate \u202e4"},
     "no_item": {"items": []},
     "no_reason": {"reason": " "},
+    "unlock_elsewhere": {"unlock": unlocked()},
+    "unlock_missing": {"event_type": "unlock", "items": []},
+    "unlock_items": {"event_type": "unlock", "unlock": unlocked()},
+    "unlock_to_another": {**UNLOCK, "received_by": side("anna")},
+    "unlock_time": {**UNLOCK, "unlock": unlocked(valid_until="2026-12-32T08:00:00Z")},
+    "unlock_before": {**UNLOCK, "unlock": unlocked(valid_until="2026-11-25T08:00:00Z")},
+    "unlock_recipients": {**UNLOCK, "unlock": unlocked(recipients=["age1b", "age1a"])},
+    "unlock_turned": {**UNLOCK, "unlock": unlocked(job="run\u202e7")},
     "too_many": {"items": [item([f"X{n}" for n in range(9_999)], "", "S1"), item(SERIALS[:2], "", "S1")]},
 }
 
@@ -386,6 +395,48 @@ RULES = {
 def test_events_that_contradict_themselves_are_refused(name):
     with pytest.raises(FormatError):
         ev.encode(msgspec.structs.replace(GOOD.event, **RULES[name]))
+
+
+def test_an_unlock_is_an_event_of_no_drive():
+    """It has its place in the graph, moves no drive, wants no other side, and settles nothing by itself."""
+    log = sealed()
+    before = holders(log.account())
+    digest = log.record("unlock", "origin", "origin", [], unlock=unlocked())
+    log.record("handover", "origin", "anna", [item(SERIALS[:2], "S1")])
+    found = log.account()
+    assert (found.exit_code, found.open) == (0, [])
+    assert found.rows[1].entry.digest == digest
+    assert found.rows[1].event.log_checkpoint.newest == [found.rows[0].entry.digest]
+    assert {serial: names for serial, names in holders(found).items() if serial in SERIALS[2:]} == {
+        serial: before[serial] for serial in SERIALS[2:]
+    }
+    assert all(digest not in drive.events for drive in found.drives)
+
+
+def test_an_unlock_by_nobody_who_may_counts_for_nothing_and_one_that_is_taken_out_shows():
+    log = sealed()
+    digest = log.record("unlock", "mallory", "mallory", [], unlock=unlocked())
+    assert {each.kind for each in log.account().open} >= {"signature", "unsigned"}
+    assert log.account().exit_code == 5
+    log = sealed()
+    digest = log.record("unlock", "origin", "origin", [], unlock=unlocked())
+    log.record("handover", "origin", "anna", [item(SERIALS[:2], "S1")])
+    del log.entries[digest]
+    assert {each.kind for each in log.account().open} >= {"gap", "orphan"}
+
+
+def test_the_wrong_clock_of_an_unlock_is_settled_by_two_people():
+    log = sealed()
+    digest = log.record("unlock", "origin", "origin", [], minutes=-60, unlock=unlocked())
+    assert log.kinds() == ["clock"]
+    log.record("handover", "origin", "anna", [item(SERIALS[:2], "S1")], resolves=[digest], reason="its clock was slow")
+    assert log.kinds() == []
+
+
+def test_events_of_before_have_the_bytes_that_they_had():
+    """The one field that an unlock has beyond others is left away in these."""
+    assert b"unlock" not in GOOD.data
+    assert ev.encode(GOOD.event).data == GOOD.data
 
 
 def test_what_is_too_long_is_refused():

@@ -92,6 +92,7 @@ def test_the_empty_form_is_toml_that_names_all_drives_and_no_seal():
         ({"paper_photo": "x.jpg"}, "and not both"),
         ({"event_type": "handover"}, "to another person"),
         ({"event_type": "sold"}, "must be one of seal, handover"),
+        ({"event_type": "unlock"}, "must be one of seal, handover"),
         ({"seal_checked": "intact"}, "no_seal is for drives without a seal before"),
         ({"local_timezone": "here, now"}, "must be a time zone"),
         ({"local_timezone": "Europe/Lisboa"}, "no time zone Europe/Lisboa"),

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from custody_cases import PEOPLE, SERIALS, item, under_way
+from custody_cases import PEOPLE, SERIALS, item, under_way, unlocked
 
 from sealift.stages import custody_log
 
@@ -93,6 +93,7 @@ def test_both_verifiers_say_the_same(tmp_path, signers):
     anna.record("handover", "dock", "origin", [item(SERIALS[:1], "S1")], by=["dock"])
     bo.record("handover", "bo", "dock", [item([SERIALS[2], SERIALS[0]], "S2")])
     bo.record("discrepancy", "dock", "dock", [item(SERIALS[3:], "", "")], reason="not in the case")
+    bo.record("unlock", "dock", "dock", [], unlock=unlocked())
     unsigned = bo.record("handover", "dock", "anna", [item(SERIALS[2:3], "S2")], by=["mallory"])
     anna.merge(bo)
     folder = put(anna, tmp_path / "log")

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 
 import msgspec
-from custody_cases import ALLOWED, ID, NOW, SERIALS, Log, item
+from custody_cases import ALLOWED, ID, NOW, SERIALS, Log, item, unlocked
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -80,7 +80,9 @@ class Copies(RuleBasedStateMachine):
     def write(self, copy, event_type, released, received, serials, **changes):
         folder = self.folders[copy]
         log = Log()
-        event = log.event(event_type, released, received, [item(serials, **changes)], minutes=next(self.minutes))
+        said = {"unlock": unlocked()} if event_type == "unlock" else {}
+        items = [item(serials, **changes)] if serials else []
+        event = log.event(event_type, released, received, items, minutes=next(self.minutes), **said)
         before = ev.Checkpoint(events=0, newest=[])
         if os.path.exists(folder):
             before = custody.before_next(assess(folder))
@@ -112,6 +114,10 @@ class Copies(RuleBasedStateMachine):
     @rule(copy=st.sampled_from(COPIES), serial=st.sampled_from(SERIALS), who=st.sampled_from(WHO))
     def state_a_discrepancy(self, copy, serial, who):
         self.write(copy, "discrepancy", who, who, [serial])
+
+    @rule(copy=st.sampled_from(COPIES), who=st.sampled_from(WHO))
+    def issue_keys(self, copy, who):
+        self.write(copy, "unlock", who, who, [])
 
     @rule(into=st.sampled_from(COPIES), others=st.lists(st.sampled_from(COPIES), min_size=1, max_size=3))
     def merge(self, into, others):

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import msgspec
 import pytest
-from custody_cases import DECLARATION, ID, SERIALS, item, sealed, side, under_way
+from custody_cases import DECLARATION, ID, SERIALS, item, sealed, side, under_way, unlocked
 from hypothesis import given
 from hypothesis import strategies as st
 from trade_cases import declared
@@ -58,6 +58,17 @@ def test_a_form_says_everything_that_the_event_says():
             event.place, event.reason, *SERIALS[:2], "before S1 (intact)", "after S1 (ISO 17712 class H)",
             event.released_by.key_fingerprint, event.received_by.key_fingerprint, "passport"]  # fmt: skip
     assert [each for each in said if each not in text] == []
+
+
+def test_a_form_of_an_unlock_says_which_keys_for_whom():
+    log = sealed()
+    digest = log.record("unlock", "origin", "origin", [], unlock=unlocked())
+    text = custody_sheet.form(DECLARATION, log.entries[digest], released=True)
+    said = unlocked()
+    wanted = ["KEYS ISSUED IN THIS EVENT", "4,470,300", said.shipment, said.seal.blake3, "run-7", *said.recipients,
+              said.valid_until, said.file.blake3, "STATED BY"]  # fmt: skip
+    assert [each for each in wanted if each not in flat(text)] == []
+    assert "DRIVES IN THIS EVENT" not in text
 
 
 def test_by_hand_is_by_hand():

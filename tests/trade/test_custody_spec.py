@@ -32,7 +32,7 @@ def test_the_example_is_what_the_code_writes(tmp_path):
     assert listed == {path.name for path in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("kind", [ev.CustodyEvent, ev.Checkpoint, ev.Party, ev.Item])
+@pytest.mark.parametrize("kind", [ev.CustodyEvent, ev.Checkpoint, ev.Party, ev.Item, ev.Unlocked])
 def test_tables_of_fields_are_the_records(kind):
     fields = re.findall(r"^\| `(\w+)` \|", section(f"### {kind.__name__}"), re.MULTILINE)
     assert fields[: len(kind.__struct_fields__)] == [field.encode_name for field in msgspec.structs.fields(kind)]

@@ -1,5 +1,6 @@
 """Two workers of Ray Train, on a cluster of this machine."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -8,12 +9,14 @@ import pytest
 from trainings import curve, train
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.long
-pytest.importorskip("ray.train", reason="ray is not among what the tests install", exc_type=ImportError)
+pytestmark = [  # ray is not imported here: other tests of this process import it in an environment of their own
+    pytest.mark.long,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed"),
+]
 
 SCRIPT = """
 import sys, ray
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 from sealift.training.ray import fit
 answer = fit(sys.argv[1], workers=2)
 assert answer["ranks"] == 2 and answer["step"] == 6, answer

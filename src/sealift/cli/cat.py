@@ -14,12 +14,14 @@ from sealift.cli.reading import open_shipment
 @click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
 @click.option("--path", required=True, metavar="PATH", help="The file, as `sealift ls` shows it.")
 @common.identity_option
+@common.keys_option
 @common.allowed_signers_option
 @common.seal_option
 def cat(
     mounts: tuple[str, ...],
     path: str,
     identities: tuple[str, ...],
+    keys: str | None,
     allowed_signers: str | None,
     seal: str | None,
 ) -> None:
@@ -32,7 +34,7 @@ def cat(
       sealift cat /mnt/* --path train/0001.txt --identity key.txt \\
           --allowed-signers signers --seal 5f0c1d2e3a4b5c6d.seal
     """
-    shipment = open_shipment(mounts, identities, allowed_signers, seal)
+    shipment = open_shipment(mounts, identities, allowed_signers, seal, keys)
     try:
         for piece in shipment.pieces(path):
             sys.stdout.buffer.write(piece)

@@ -21,11 +21,14 @@ from sealift.errors import BadInput, KeyInvalid
 from sealift.formats.sizes import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sealift.formats.age import Identity
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.reading.trust import TrustedSeal
+    from sealift.stages.placed_pass import Events
+    from sealift.stages.verify import Progress
+    from sealift.stages.verify_report import HostRow
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import Release
 
@@ -113,6 +116,22 @@ identity_option = click.option(
     multiple=True,
     required=True,
     help="Identity that opens the shipment: an age identity file or an OpenSSH key. May be repeated.",
+)
+
+ray_option = click.option(
+    "--ray",
+    "address",
+    metavar="ADDRESS",
+    help="Work on the hosts of this Ray cluster (HOST:PORT, or auto), each with the drives that stand there: MNT... are"
+    " then folders of each host, as quoted patterns ('/mnt/d*'); none: all disks that are mounted there.",
+)
+
+
+keys_option = click.option(
+    "--keys",
+    metavar="FILE",
+    type=click.Path(),
+    help="Keys that `sealift unlock` issued to a job; --identity is the job's own then.",
 )
 
 
@@ -280,8 +299,12 @@ class Meter:
         *,
         files: int | None = None,
         drives: Mapping[str, int] | None = None,
+        each: str = "drive",
     ) -> None:
-        """Bytes done of `total` (None: unknown); `what` names the step, and a new name begins anew."""
+        """Bytes done of `total` (None: unknown); `what` names the step, and a new name begins anew.
+
+        `drives` may be of something else than drives, which `each` says.
+        """
         now = self._clock()
         if what != self._what or (self._past and done < self._past[-1][1]):
             self._past.clear()
@@ -298,13 +321,15 @@ class Meter:
         if now - self._shown < (_BAR_EVERY if self._terminal else _PLAIN_EVERY):
             return
         self._shown = now
-        text = self._text(now, done, total, files, drives or {})
+        text = self._text(now, done, total, files, drives or {}, each)
         if self._terminal:
             self._draw(what, text, done, total)
         else:
             say(f"{what}: {text}")
 
-    def _text(self, now: float, done: int, total: int | None, files: int | None, drives: Mapping[str, int]) -> str:
+    def _text(
+        self, now: float, done: int, total: int | None, files: int | None, drives: Mapping[str, int], each: str
+    ) -> str:
         begun, first, before = self._past[0]
         parts = [f"{size_text(done)} of {size_text(total)}" if total else size_text(done)]
         if files is not None:
@@ -315,7 +340,7 @@ class Meter:
             parts.append(f"{rate / 1e9:.2f} GB/s")
             rates = [(count - before.get(mount, 0)) / passed for mount, count in drives.items()]
             if rates:
-                parts.append(f"{min(rates) / 1e9:.2f}-{max(rates) / 1e9:.2f} GB/s a drive")
+                parts.append(f"{min(rates) / 1e9:.2f}-{max(rates) / 1e9:.2f} GB/s a {each}")
             if total and rate > 0:
                 parts.append(f"{duration_text(max(0, total - done) / rate)} left")
         return ", ".join(parts)
@@ -348,3 +373,37 @@ class Meter:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+# --- hosts -----------------------------------------------------------------------------------------------
+
+
+def placed_events(meter: Meter, address: str | None) -> Events:
+    """Progress of what is done here, drive by drive, or on a cluster, host by host."""
+    from sealift.stages.placed_pass import Events
+
+    def tell(step: str, progress: Progress, hosts: int) -> None:
+        what, each = (step, "drive") if address is None else (f"{step} on {counted(hosts, 'host')}", "host")
+        meter.update(what, progress.done, progress.total, drives=progress.drives, each=each)
+
+    return Events(tell, meter.note)
+
+
+def show_hosts(hosts: Sequence[HostRow], done: str) -> None:
+    """A line a host of a cluster: what was done there, or what is owed."""
+    for line in host_lines(hosts, done):
+        click.echo(line)
+
+
+def host_lines(hosts: Sequence[HostRow], done: str) -> Iterator[str]:
+    """The same, as lines."""
+    for host in hosts:
+        drives = counted(len(host.drives), "drive")
+        if host.state == "done":
+            text = f"host {host.name}: {drives} {done}"
+        else:
+            owed = ", ".join(host.owed) or "none, others have done it"
+            text = f"host {host.name}: {host.state.upper()} ({host.why}), {drives}; owed: {owed}"
+        yield path_text(text.encode(errors="replace"))
+    if any(host.owed for host in hosts):
+        yield "next: have what is owed stand on any host, and run the same command: what was done counts"

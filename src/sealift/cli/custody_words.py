@@ -44,7 +44,25 @@ def event_answer(row: Row) -> dict[str, Any]:
         "released_by": party_answer(event.released_by, row.released),
         "received_by": party_answer(event.received_by, row.received),
         "serials": event.serials,
+        "unlock": unlock_answer(event),
         "counts": row.counts,
+    }
+
+
+def unlock_answer(event: CustodyEvent) -> dict[str, Any] | None:
+    """Which keys were issued to whom, as JSON; None of an event in which none were."""
+    if not event.unlock:
+        return None
+    said = event.unlock
+    return {
+        "shipment": said.shipment,
+        "seal_blake3": said.seal.blake3,
+        "job": said.job,
+        "recipients": said.recipients,
+        "valid_until": said.valid_until,
+        "keys": said.keys,
+        "file_bytes": said.file.bytes,
+        "file_blake3": said.file.blake3,
     }
 
 
@@ -134,8 +152,11 @@ def row_line(row: Row) -> str:
         hands += f" -> {event.received_by.words}"
     signed = ", ".join(_signed(row))
     what = event.event_type.replace("_", " ")
-    drives = common.counted(len(event.serials), "drive")
-    return f"{row.number:>3}  {row.entry.digest[:SHORT]}  {at}  {what}: {drives}, {hands}, {event.place}; {signed}"
+    about = common.counted(len(event.serials), "drive")
+    if event.unlock:
+        said = event.unlock
+        about = f"{common.counted(said.keys, 'key')} for job {said.job} until {said.valid_until}"
+    return f"{row.number:>3}  {row.entry.digest[:SHORT]}  {at}  {what}: {about}, {hands}, {event.place}; {signed}"
 
 
 def finding_line(finding: Finding) -> str:

@@ -15,6 +15,7 @@ from sealift.cli.reading import open_shipment
 @click.command("ls")
 @click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
 @common.identity_option
+@common.keys_option
 @common.allowed_signers_option
 @common.seal_option
 @click.option(
@@ -35,6 +36,7 @@ def ls(
     context: click.Context,
     mounts: tuple[str, ...],
     identities: tuple[str, ...],
+    keys: str | None,
     allowed_signers: str | None,
     seal: str | None,
     patterns: tuple[str, ...],
@@ -52,7 +54,7 @@ def ls(
     """
     from sealift.formats.index import KINDS
 
-    shipment = open_shipment(mounts, identities, allowed_signers, seal)
+    shipment = open_shipment(mounts, identities, allowed_signers, seal, keys)
     try:
         for row in shipment.rows(patterns):
             if row.start + row.length != row.size and row.kind == 0:

@@ -74,6 +74,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "receipt": Entry("sealift.cli.receipt:receipt", "Sign what arrived, from the reports of verify."),
         "serve": Entry("sealift.cli.serve:serve", "Serve the drives of this host over HTTP; no key."),
         "fleet": Entry("sealift.cli.fleet:fleet", "Which drives stand on which storage host; no key."),
+        "unlock": Entry("sealift.cli.unlock:unlock", "Issue pack keys to a job; the identity stays here."),
         "ls": Entry("sealift.cli.ls:ls", "List what a shipment holds."),
         "cat": Entry("sealift.cli.cat:cat", "Write one file of a shipment to stdout."),
         "mount": Entry("sealift.cli.mount:mount", "Show a shipment as a read-only folder."),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
 @click.option("--at", required=True, metavar="DIR", help="Empty folder where the shipment is shown.")
 @common.identity_option
+@common.keys_option
 @common.allowed_signers_option
 @common.seal_option
 @click.option(
@@ -37,6 +38,7 @@ def mount(
     mounts: tuple[str, ...],
     at: str,
     identities: tuple[str, ...],
+    keys: str | None,
     allowed_signers: str | None,
     seal: str | None,
     allow_other: bool,
@@ -60,7 +62,7 @@ def mount(
     _check_folder(at)
     if health is not None and not os.path.isdir(os.path.dirname(health) or "."):
         raise BadInput(f"--health {health}: there is no such folder to write it in")
-    shipment = open_shipment(mounts, identities, allowed_signers, seal)
+    shipment = open_shipment(mounts, identities, allowed_signers, seal, keys)
     try:
         fuse.mount(shipment, at, allow_other=allow_other, ready=lambda: _ready(shipment, at))
         met = shipment.health()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sealift.cli.common import Meter
     from sealift.formats.age import Recipient
     from sealift.stages.pack.group import Progress
-    from sealift.stages.pack.run import Events, Options
+    from sealift.stages.pack.run import Events, Options, Result
 
 HELP = """
 Pack the folder SOURCE, or what is beneath s3://BUCKET/PREFIX, onto drives: compressed, encrypted for its
@@ -54,6 +54,13 @@ directory, or s3://BUCKET/PREFIX, takes the place of a drive, declared as one: s
 \b
   sealift pack /data/run7/final --leg return --in-reply-to 0123456789abcdef.seal --allowed-signers signers \\
       --state /var/lib/sealift/home --declaration home.toml --to /mnt/d0 --to /mnt/d1 --parity 1 --sign-with KEY
+
+Groups may be packed on many hosts at once, each where its drives stand. The declaration names all drives and carriers;
+the key stays here.
+
+\b
+  sealift pack /data/corpus --ray auto --to '/mnt/d*' --state /var/lib/sealift/corpus --group-size 8 --parity 2 \\
+      --declaration declaration.toml --sign-with ~/.ssh/id_ed25519
 
 Next: sealift release, then sealift seal. Exit 0: packed; 2: packed, but files changed or were skipped
 meanwhile; 3: drives or the store failed, nothing is lost, not signed yet; 6: some groups wait for their drives.
@@ -143,8 +150,15 @@ meanwhile; 3: drives or the store failed, nothing is lost, not signed yet; 6: so
 @click.option("--of", metavar="DIR", type=click.Path(), help="With --only: state folder of the packing LIST is about.")
 @click.option("--notify", metavar="CMD", help="A command to run when a drive fails, a group is complete, packing ends.")
 @click.option("--discard-group", is_flag=True, help="Clear drives of an unfinished packing whose state is lost.")
+@click.option(
+    "--ray",
+    "address",
+    metavar="ADDRESS",
+    help="Pack on the hosts of this Ray cluster (HOST:PORT, or auto): --to are folders of each host, as quoted patterns"
+    " ('/mnt/d*'), SOURCE and --state paths that each has.",
+)
 @common.json_option
-def pack(as_json: bool, **given: Any) -> None:
+def pack(as_json: bool, address: str | None, **given: Any) -> None:
     """Pack, and say what was packed."""
     from sealift.stages.pack.workers import Workers, count
 
@@ -157,6 +171,9 @@ def pack(as_json: bool, **given: Any) -> None:
         )
     if given["parity"] is None:
         given["parity"] = _no_parity(network=given["network"])
+    if address is not None:
+        _pack_on(address, as_json=as_json, **given)
+        return
     drives = {*given["to"], *common.parse_carriers(given["carriers"])}
     with Workers(count(len(drives) - given["parity"])) as workers:  # they get ready while this process imports
         from sealift.stages.pack import run as stage
@@ -164,6 +181,21 @@ def pack(as_json: bool, **given: Any) -> None:
         options = _options(**given)
         with common.Meter() as meter:
             result = stage.run(options, _events(meter), workers)
+    _tell(result, options, as_json=as_json)
+
+
+def _pack_on(address: str, *, as_json: bool, **given: Any) -> None:
+    """On the hosts of a cluster."""
+    from sealift.stages.pack.hosts import pack_on
+    from sealift.stages.placement import place
+
+    options = _options(**given)
+    with common.Meter() as meter, place(address, meter.note) as hosts:
+        result = pack_on(hosts, options, common.placed_events(meter, address))
+    _tell(result, options, as_json=as_json)
+
+
+def _tell(result: Result, options: Options, *, as_json: bool) -> None:
     if as_json:
         common.emit(pack_words.answer(result))
     pack_words.summarize(result, options)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def answer(result: Result) -> dict[str, Any]:
     """The JSON object of issue's contract, and which drives come next."""
+    import msgspec
+
     return {
         "shipment": result.config.shipment,
         "consignment_id": result.config.consignment_id,
@@ -36,6 +38,7 @@ def answer(result: Result) -> dict[str, Any]:
             }
             for group, places in result.waiting
         ],
+        "hosts": [msgspec.to_builtins(host) for host in result.hosts],
     }
 
 
@@ -55,6 +58,8 @@ def summarize(result: Result, options: Options) -> None:
         )
         for line in drive_lines(group["owed"], group["slow"]):
             say(f"    {line}")
+    for line in common.host_lines(result.hosts, "given"):
+        say(f"  {line}")
     say(
         f"{common.counted(result.files, 'file')}, {size(result.source_bytes)}:"
         f" {size(result.packed_bytes)} packed,"

@@ -38,12 +38,14 @@ def load_seal(path: str | None) -> dict[str, bytes] | None:
     return None if path is None else load(path)
 
 
-def open_shipment(mounts: Sequence[str], identities: Sequence[str], allowed: str | None, seal: str | None) -> Shipment:
+def open_shipment(
+    mounts: Sequence[str], identities: Sequence[str], allowed: str | None, seal: str | None, keys: str | None
+) -> Shipment:
     """The shipment on `mounts`, opened with what the options name; mounts that give nothing are told on stderr."""
     from sealift.reading.shipment import Shipment
 
-    keys = read_identities(identities)
-    shipment = Shipment.open(mounts, identity=keys, allowed_signers=read_allowed(allowed), seal=seal)
+    identity = read_identities(identities)
+    shipment = Shipment.open(mounts, identity=identity, allowed_signers=read_allowed(allowed), seal=seal, keys=keys)
     for mount, why in shipment.ignored:
         common.say(common.path_text(f"note: {mount} is ignored: {why}".encode(errors="surrogateescape")))
     for notice in shipment.notices:

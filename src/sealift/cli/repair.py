@@ -29,6 +29,9 @@ is wrong. It may be interrupted: the same command goes on.
                                        where `sealift verify --json` has just read everything
   sealift repair /mnt/d* --allowed-signers signers --fetch-list > fetch.json
                                        more is lost than parity holds: what must be sent again
+  sealift repair --ray auto '/mnt/d*' /etc/sealift/fleet.toml --allowed-signers signers
+                                       every host of a Ray cluster mends its own, and reads the others over HTTP by the
+                                       locations file that it has there
 
 Exit 0: everything that was read or reported is whole, or the lost drive is rebuilt; 3: something is still wrong, all
 of it recoverable; 4: something is lost (all else was mended); 6: more is lost than the drives here can give, and drives
@@ -37,7 +40,8 @@ are missing that may; 5: a signature or the seal does not hold, or it is another
 
 
 @click.command("repair", help=HELP, short_help="Make again what is damaged or gone; no key.")
-@click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
+@click.argument("mounts", nargs=-1, metavar="MNT...")
+@common.ray_option
 @common.allowed_signers_option
 @common.seal_option
 @shipment_option
@@ -65,6 +69,7 @@ are missing that may; 5: a signature or the seal does not hold, or it is another
 def repair(
     context: click.Context,
     mounts: tuple[str, ...],
+    address: str | None,
     allowed_signers: str | None,
     seal: str | None,
     shipment: str | None,
@@ -78,10 +83,19 @@ def repair(
     from sealift.cli.repair_words import show
     from sealift.reading.trust import load_seal
     from sealift.stages import repair as stage
+    from sealift.stages.placement import place
+    from sealift.stages.repair_hosts import repair_on
     from sealift.stages.repair_plan import Events
     from sealift.stages.verify_report import MAX_PART
     from sealift.trade.signing import read_limited
 
+    if address is None and not mounts:
+        raise click.UsageError("MNT is missing: the folders in which drives are mounted")
+    if fetch_list and address is not None:
+        raise BadInput(
+            "--fetch-list is made in one place, and --ray works in many",
+            hint="sealift repair LOCATIONS --fetch-list, with the locations file of the drives (`sealift fleet --out`)",
+        )
     if fetch_list and (onto or dry_run):
         raise BadInput("--fetch-list mends nothing", hint="leave --onto and --dry-run away")
     if onto and report:
@@ -93,14 +107,16 @@ def repair(
         "report": None if report is None else (report, read_limited(report, MAX_PART, "--report")),
     }
     with common.Meter() as meter:
-        events = Events(
-            progress=lambda what, done, total, drives: meter.update(what, done, total, drives=drives),
-            notice=meter.note,
-        )
         if fetch_list:
+            events = Events(
+                progress=lambda what, done, total, drives: meter.update(what, done, total, drives=drives),
+                notice=meter.note,
+            )
             _print_list(stage.fetch(mounts, events=events, **given))
             return
-        result = stage.repair(mounts, onto=onto, dry_run=dry_run, events=events, **given)
+        with place(address, meter.note) as hosts:
+            told = common.placed_events(meter, address)
+            result = repair_on(hosts, mounts, onto=onto, dry_run=dry_run, events=told, **given)
     if as_json:
         common.emit(answer(result))
     else:

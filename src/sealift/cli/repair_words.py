@@ -43,6 +43,7 @@ def show(result: RepairReport) -> None:
         echo(f"group {group}: what is here cannot give all of its contents")
     if result.missing:
         echo(f"missing: {', '.join(result.missing[:20])}")
+    common.show_hosts(result.hosts, "looked at")
     for line in _amounts(result):
         echo(line)
     for notice in result.notices[: common.SHOWN]:

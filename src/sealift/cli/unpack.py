@@ -13,6 +13,7 @@ from sealift.cli import common, reading
 @click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
 @click.option("--to", "target", required=True, metavar="DIR", help="Empty folder to restore into.")
 @common.identity_option
+@common.keys_option
 @common.allowed_signers_option
 @common.seal_option
 @common.in_reply_to_option
@@ -30,6 +31,7 @@ def unpack(
     mounts: tuple[str, ...],
     target: str,
     identities: tuple[str, ...],
+    keys: str | None,
     allowed_signers: str | None,
     seal: str | None,
     in_reply_to: str | None,
@@ -58,6 +60,7 @@ def unpack(
         reading.read_allowed(allowed_signers),
         reading.load_seal(seal),
         list(patterns),
+        keys=keys,
         outbound=common.load_outbound(in_reply_to, allowed_signers),
     )
     with common.Meter() as meter:

@@ -19,7 +19,6 @@ from sealift.cli.inspect import (
 )
 
 if TYPE_CHECKING:
-    from sealift.stages.verify import Progress
     from sealift.stages.verify_report import VerifyReport
 
 
@@ -34,6 +33,8 @@ an address, too (https://HOST/PATH/, s3://BUCKET/PREFIX), or a locations file, w
   sealift verify /mnt/d* --allowed-signers signers --seal SHIPMENT.seal
   sealift verify /mnt/d* --allowed-signers signers --part other.json
                                        drives in two hosts, one verdict
+  sealift verify --ray auto '/mnt/d*' --allowed-signers signers --seal SHIPMENT.seal
+                                       every host of a Ray cluster reads its own
 
 Exit 0 intact; 3 damaged or short, all recoverable; 4 something is lost; 5 a signature or the seal does not hold, or the
 seal is another shipment's; 6 drives are still to come (with --final they count as lost).
@@ -41,7 +42,8 @@ seal is another shipment's; 6 drives are still to come (with --final they count 
 
 
 @click.command("verify", help=HELP, short_help="Read and check every byte of every drive; no key.")
-@click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
+@click.argument("mounts", nargs=-1, metavar="MNT...")
+@common.ray_option
 @common.allowed_signers_option
 @common.seal_option
 @shipment_option
@@ -60,6 +62,7 @@ seal is another shipment's; 6 drives are still to come (with --final they count 
 def verify(
     context: click.Context,
     mounts: tuple[str, ...],
+    address: str | None,
     allowed_signers: str | None,
     seal: str | None,
     shipment: str | None,
@@ -71,15 +74,15 @@ def verify(
 ) -> None:
     """Run, and show or print the report."""
     from sealift.reading.trust import load_seal
-    from sealift.stages.verify import verify as run
+    from sealift.stages.placement import place
+    from sealift.stages.verify_hosts import verify_on
     from sealift.stages.verify_report import exit_code, to_json
 
-    with common.Meter() as meter:
-
-        def tell(progress: Progress) -> None:
-            meter.update("verify", progress.done, progress.total, drives=progress.drives)
-
-        report = run(
+    if address is None and not mounts:
+        raise click.UsageError("MNT is missing: the folders in which drives are mounted")
+    with common.Meter() as meter, place(address, meter.note) as hosts:
+        report = verify_on(
+            hosts,
             mounts,
             allowed=common.load_allowed(allowed_signers),
             seal=None if seal is None else load_seal(seal),
@@ -88,7 +91,7 @@ def verify(
             final=final,
             state=state,
             again=again,
-            progress=tell,
+            events=common.placed_events(meter, address),
         )
     if as_json:
         common.emit(to_json(report))
@@ -118,6 +121,7 @@ def _show(report: VerifyReport) -> None:
     refused = not report.signature.ok
     show_head(report, _REFUSED if refused else _verdict(report))
     show_groups(report)
+    common.show_hosts(report.hosts, "read")
     resumed = (
         f"; {common.size_text(report.bytes_resumed)} were read before the interruption" if report.bytes_resumed else ""
     )
@@ -127,5 +131,9 @@ def _show(report: VerifyReport) -> None:
     if refused:
         click.echo("next: see whose signatures --allowed-signers names; what nobody trusted signed was not read")
         return
+    if any(host.owed for host in report.hosts):
+        click.echo(
+            "next: bring the drives that are owed up on any host, and run the same command: what was read counts"
+        )
     for line in next_steps(report):
         click.echo(f"next: {line}")

@@ -88,7 +88,11 @@ class Recipient(Protocol):
 
 
 class Identity(Protocol):
-    """Somebody who may be able to decrypt."""
+    """Somebody who may be able to decrypt; `recipient` is the public side."""
+
+    @property
+    def recipient(self) -> Recipient:
+        """To whom one encrypts for it."""
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
         """The file key (16 bytes), or None if no stanza is for this identity; AgeError if one of its type is wrong."""

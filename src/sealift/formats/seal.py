@@ -128,27 +128,32 @@ def decode_seal(data: bytes) -> Seal:
     return seal
 
 
+def tar_header(name: str, length: int) -> bytes:
+    """The 512 bytes before a file of `length` bytes in a plain ustar archive: mode 0644, owner 0, time 0."""
+    header = bytearray(_TAR)
+    fields = (
+        (0, name.encode()),
+        (100, b"0000644\0"),
+        (108, b"0000000\0"),
+        (116, b"0000000\0"),
+        (124, b"%011o\0" % length),
+        (136, b"00000000000\0"),
+        (148, b" " * 8),
+        (156, b"0"),
+        (257, b"ustar\x0000"),
+    )
+    for offset, value in fields:
+        header[offset : offset + len(value)] = value
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
 def encode_bundle(files: dict[str, bytes]) -> bytes:
     """The five files as the one ustar archive that travels by network."""
     out = bytearray()
     for name in SEAL_FILES:
         data = files[name]
-        header = bytearray(_TAR)
-        fields = (
-            (0, name.encode()),
-            (100, b"0000644\0"),
-            (108, b"0000000\0"),
-            (116, b"0000000\0"),
-            (124, b"%011o\0" % len(data)),
-            (136, b"00000000000\0"),
-            (148, b" " * 8),
-            (156, b"0"),
-            (257, b"ustar\x0000"),
-        )
-        for offset, value in fields:
-            header[offset : offset + len(value)] = value
-        header[148:156] = b"%06o\0 " % sum(header)
-        out += header + data + bytes(-len(data) % _TAR)
+        out += tar_header(name, len(data)) + data + bytes(-len(data) % _TAR)
     return bytes(out + bytes(2 * _TAR))
 
 

@@ -47,10 +47,10 @@ _opened: WeakValueDictionary[str, Shipment] = WeakValueDictionary()  # by a dige
 class SealiftFileSystem(AbstractFileSystem):  # type: ignore[misc]  # it has no types
     """A shipment, read-only; `shipment` is the Shipment beneath, for its `health()`.
 
-    `locations` are the drives' mounts, addresses, or locations files; `identity`, `allowed_signers` and `seal` as
-    Shipment.open takes them (and SEALIFT_ALLOWED_SIGNERS serves, where no signers are given); or `shipment`, one that
-    is open. `block_size` is what files buffer, in bytes. Options that fsspec or its callers add are passed over. Raises
-    what Shipment.open raises.
+    `locations` are the drives' mounts, addresses, or locations files; `identity`, `allowed_signers`, `seal` and `keys`
+    as Shipment.open takes them (and SEALIFT_ALLOWED_SIGNERS serves, where no signers are given); or `shipment`, one
+    that is open. `block_size` is what files buffer, in bytes. Options that fsspec or its callers add are passed over.
+    Raises what Shipment.open raises.
     """
 
     protocol = "sealift"
@@ -64,11 +64,12 @@ class SealiftFileSystem(AbstractFileSystem):  # type: ignore[misc]  # it has no 
         seal: str | dict[str, bytes] | None = None,
         shipment: Shipment | None = None,
         block_size: int | None = None,
+        keys: File | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.block_size = block_size
-        self.shipment = shipment or _open(locations, identity, allowed_signers, seal)
+        self.shipment = shipment or _open(locations, identity, allowed_signers, seal, keys)
 
     @property
     def fsid(self) -> str:
@@ -305,7 +306,7 @@ def _reopen(fs: SealiftFileSystem, path: str, buffer: int, place: int) -> Sealif
     return file
 
 
-def _open(locations: Any, identity: Any, allowed_signers: Any, seal: Any) -> Shipment:
+def _open(locations: Any, identity: Any, allowed_signers: Any, seal: Any, keys: Any) -> Shipment:
     """The shipment of these options, the one that is open if there is one."""
     given = {"locations": locations, "identity": identity}
     allowed_signers = allowed_signers or os.environ.get("SEALIFT_ALLOWED_SIGNERS")
@@ -316,11 +317,11 @@ def _open(locations: Any, identity: Any, allowed_signers: Any, seal: Any) -> Shi
         if isinstance(each, str) and "SECRET-KEY-" in each:  # and not in a message, as the path of no file
             raise BadInput("identity is a key, as text", hint="give the path of its file, or the key as bytes")
     places = [os.fspath(locations)] if isinstance(locations, str | os.PathLike) else [os.fspath(p) for p in locations]
-    key = hashlib.sha256(repr((places, identity, allowed_signers, seal)).encode()).hexdigest()
+    key = hashlib.sha256(repr((places, identity, allowed_signers, seal, keys)).encode()).hexdigest()
     shipment = _opened.get(key)
     if shipment is None:
         try:
-            shipment = Shipment.open(places, identity=identity, allowed_signers=allowed_signers, seal=seal)
+            shipment = Shipment.open(places, identity=identity, allowed_signers=allowed_signers, seal=seal, keys=keys)
         except SealiftError as error:
             if error.hint:
                 error.add_note(f"hint: {error.hint}")

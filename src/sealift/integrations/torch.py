@@ -225,6 +225,13 @@ class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
             yield items if self._collate is None else self._collate(items)
         self._given = 0
 
+    def between(self, first: int, stop: int) -> Iterator[list[Any]]:
+        """This rank's samples, decoded, of batches `first` to `stop` - 1 of the next iteration; nothing else moves."""
+        reader = _Reader(self.order, self._sources(), self._decode)
+        before = self._state.phases[-1].batches
+        for batch in range(before + first, before + stop):
+            yield reader.share(batch, self.rank, self.world_size)
+
     def state_dict(self) -> dict[str, Any]:
         """For StatefulDataLoader: where this worker stands."""
         return {"order": self._state.encode(), "given": self._given}

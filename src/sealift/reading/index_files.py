@@ -29,13 +29,14 @@ from sealift.formats.samples import MAX_SAMPLE_KEY
 from sealift.reading.group import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
     from sealift.drives.base import Drive
     from sealift.reading.group import GroupReader
+    from sealift.reading.keys import Keys
 
 BATCH = 8192
 _KEPT = 16  # row groups of the index that are held
@@ -44,11 +45,9 @@ _KEPT = 16  # row groups of the index that are held
 class AnyCopy(io.RawIOBase):
     """An index file as plaintext, from whichever drive's copy authenticates; seekable."""
 
-    def __init__(
-        self, reader: GroupReader, name: str, ref: manifest.IndexRef, identities: Sequence[age.Identity]
-    ) -> None:
+    def __init__(self, reader: GroupReader, name: str, ref: manifest.IndexRef, keys: Keys) -> None:
         super().__init__()
-        self._name, self._ref, self._identities = name, ref, identities
+        self._name, self._ref, self._keys, self._group = name, ref, keys, reader.manifest.group
         self._drives = reader.copies()
         self._late: list[Drive] = []  # which did not answer soon, and are asked again when no other is left
         self._hurry = True
@@ -83,9 +82,11 @@ class AnyCopy(io.RawIOBase):
                 )
                 read = self._reading(drive, file)
                 head = read(0, min(self._ref.bytes, age.MAX_HEADER + age.NONCE))
-                start = age.parse_header(head).payload_start
-                if file.length == self._ref.bytes and blake3(head[:start]).hexdigest() == self._ref.header:
-                    self._readers.insert(0, age.Reader(read, file.length, self._identities))
+                header = age.parse_header(head)
+                digest = blake3(head[: header.payload_start]).hexdigest()
+                if file.length == self._ref.bytes and digest == self._ref.header:
+                    key = self._keys.of_index(header, self._group, self._name)
+                    self._readers.insert(0, age.Reader(read, file.length, file_key=key))
                     self._mounts[id(self._readers[0])] = drive.mount
                     return True
                 self._others.append(drive.mount)

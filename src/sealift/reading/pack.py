@@ -20,9 +20,11 @@ from sealift.errors import AgeError, FormatError, Lost
 from sealift.formats import age, tar, zstd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
+    from sealift.formats.manifest import PackRecord
     from sealift.reading.group import GroupReader
+    from sealift.reading.keys import Keys
 
 _HEAD = 4096
 _TAIL = 16 << 10  # bytes at a pack's end in which most seek tables lie,
@@ -50,6 +52,34 @@ class Buffers:
         return len(self.sealed) + len(self.plain) + len(self.frame) + len(self.opened[2])
 
 
+def signed_header(group: GroupReader, stripe: int, role: int) -> tuple[bytes, int]:
+    """Bytes that begin with the age header of a data pack, as the manifest binds it, and where its payload begins.
+
+    From a drive, or rebuilt; 4 KiB are read as a rule. Lost, FormatError.
+    """
+    record = group.record(stripe, role)
+    length = min(_HEAD, record.length)
+    got = group.read(stripe, role, 0, memoryview(bytearray(length)))
+    if got is not None and (start := _signed_start(raw := bytes(got.piece(0, length)), record)):
+        if got.came == "rebuilt":
+            group.count_rebuilt(stripe, role, 0, length)
+        return raw, start
+    for most in (length, record.length):
+        good = group.verified(stripe, role, 0, min(most, age.MAX_HEADER + age.NONCE))
+        if start := _signed_start(good, record):
+            return good, start
+    raise FormatError(f"the age header of pack {stripe}/{role} is not the one that was signed")
+
+
+def _signed_start(raw: bytes, record: PackRecord) -> int:
+    """Where the payload begins behind the signed header; 0 where that is not what `raw` begins with."""
+    try:
+        start = age.parse_header(raw).payload_start
+    except AgeError:
+        return 0
+    return start if start <= len(raw) and blake3(raw[:start]).digest() == record.header else 0
+
+
 class PackReader:
     """What is in age of one pack: `size` bytes, the frames and their seek table. Not safe for threads."""
 
@@ -58,7 +88,7 @@ class PackReader:
         group: GroupReader,
         stripe: int,
         role: int,
-        identities: Sequence[age.Identity],
+        keys: Keys,
         buffers: Buffers | None = None,
     ) -> None:
         self._group, self._stripe, self._role = group, stripe, role
@@ -66,36 +96,13 @@ class PackReader:
         if not self._record.length:
             raise FormatError(f"pack {stripe}/{role} is absent")
         group.will_need(stripe, role, max(0, self._record.length - _TAIL_SOON), _TAIL_SOON)  # while the header is read
-        raw, start = self._header()
-        header = age.parse_header(raw)
+        raw, start = signed_header(group, stripe, role)
+        file_key = keys.of_pack(age.parse_header(raw), group.manifest.group, stripe, role)
         self._start = start
-        key = age.payload_key(age.unwrap(header, identities), raw[start - age.NONCE : start])
-        self._opener = age.Opener(key)
+        self._opener = age.Opener(age.payload_key(file_key, raw[start - age.NONCE : start]))
         self.size = age.plain_length(self._record.length, start)
         self._last = max(0, self.size - 1) // age.CHUNK
         self.buffers = Buffers() if buffers is None else buffers
-
-    def _header(self) -> tuple[bytes, int]:
-        """The bytes of the header whose digest the manifest binds, with the nonce."""
-        length = min(_HEAD, self._record.length)
-        got = self._group.read(self._stripe, self._role, 0, memoryview(bytearray(length)))
-        if got is not None and (start := self._signed_start(raw := bytes(got.piece(0, length)))):
-            if got.came == "rebuilt":
-                self._group.count_rebuilt(self._stripe, self._role, 0, length)
-            return raw, start
-        for most in (length, self._record.length):
-            good = self._group.verified(self._stripe, self._role, 0, min(most, age.MAX_HEADER + age.NONCE))
-            if start := self._signed_start(good):
-                return good, start
-        raise FormatError(f"the age header of pack {self._stripe}/{self._role} is not the one that was signed")
-
-    def _signed_start(self, raw: bytes) -> int:
-        """Where the payload begins behind the signed header; 0 where that is not what `raw` begins with."""
-        try:
-            start = age.parse_header(raw).payload_start
-        except AgeError:
-            return 0
-        return start if start <= len(raw) and blake3(raw[:start]).digest() == self._record.header else 0
 
     def read(self, start: int, end: int) -> bytes:
         """Plaintext bytes start..end-1, every chunk authenticated. Lost, FormatError."""

@@ -12,7 +12,8 @@ What holds:
 - Nothing is written anywhere, to no drive, ever.
 - Opening takes as long and as much memory for a thousand million members as for one; what is cached is bounded.
 - Safe for threads; a forked child starts with caches of its own, and a pickled shipment opens again where it arrives
-  (as DataLoader workers need it). The pickle holds the identity: it is for processes of one host.
+  (as DataLoader workers need it). The pickle holds the identity: it is for processes of one host. With issued keys it
+  holds the paths of the job's identity and of the issued file, as far as they were given as paths, and no pack's key.
 
 Paths are as at the source, from its root, without a leading `/`: str, with what is no UTF-8 as os.fsdecode has it, or
 bytes. Where data lies (groups, stripes, frames) is for the modules below.
@@ -39,6 +40,7 @@ from sealift.reading import trust
 from sealift.reading.group import GroupReader
 from sealift.reading.health import Health, health_of
 from sealift.reading.index_files import BATCH, AnyCopy, Members, PackCounts, checked, open_parquet, pack_counts
+from sealift.reading.keys import File, IdentityKeys, IssuedKeys, Keys
 from sealift.reading.member import Member, MemberFile, PackId, read_segment, segment_parts
 from sealift.reading.pack import Buffers, OpenPacks, PackContent, PackReader
 from sealift.reading.samples import files, load, runs
@@ -57,8 +59,6 @@ if TYPE_CHECKING:
     from sealift.reading.survey_views import GroupView
 
 Path: TypeAlias = str | bytes
-File: TypeAlias = str | bytes | os.PathLike[str]
-"""A file of keys: its path, or as bytes what is in it."""
 
 _SPARE = 4  # buffers that are kept for the next packs
 _NEAR = 128 << 10  # a gap in a pack that is read rather than skipped
@@ -67,10 +67,10 @@ _AHEAD = 8  # runs that drives are told of before they are read
 
 
 class Group:
-    """One group that is here: its reader, its index and its table of packs, opened with an identity."""
+    """One group that is here: its reader, its index and its table of packs, opened with keys."""
 
-    def __init__(self, view: GroupView, identities: Sequence[age.Identity]) -> None:
-        self.reader, self.manifest, self._identities = GroupReader(view), view.manifest, identities
+    def __init__(self, view: GroupView, keys: Keys) -> None:
+        self.reader, self.manifest, self.keys = GroupReader(view), view.manifest, keys
         self.members = Members(lambda: self.parquet(manifest.MEMBERS_INDEX), self.manifest.geometry)
         self._counts: PackCounts | None = None
 
@@ -78,7 +78,7 @@ class Group:
         """An index file, decrypted as it is read; any drive's copy serves."""
         ref = self.manifest.members_index if name == manifest.MEMBERS_INDEX else self.manifest.packs_index
         what = f"{name} of group {self.manifest.group}"
-        return open_parquet(AnyCopy(self.reader, name, ref, self._identities), what)
+        return open_parquet(AnyCopy(self.reader, name, ref, self.keys), what)
 
     def batches(self, size: int = BATCH) -> Iterator[Any]:
         """The index in Arrow batches of at most `size` rows, columns as specified, none null; FormatError."""
@@ -93,7 +93,7 @@ class Group:
 
     def content(self, stripe: int, role: int, buffers: Buffers | None = None) -> PackContent:
         """The tar stream of a pack, opened now; with `buffers` it shares them with others of the same thread."""
-        return PackContent(PackReader(self.reader, stripe, role, self._identities, buffers))
+        return PackContent(PackReader(self.reader, stripe, role, self.keys, buffers))
 
 
 @dataclass
@@ -113,9 +113,9 @@ class Shipment:
     """
 
     def __init__(
-        self, seal: trust.TrustedSeal, views: dict[int, GroupView], identities: Sequence[age.Identity], again: Any
+        self, seal: trust.TrustedSeal, views: dict[int, GroupView], keys: IdentityKeys | IssuedKeys, again: Any
     ) -> None:
-        self.seal, self._views, self._identities, self._again = seal, views, identities, again
+        self.seal, self._views, self._keys, self._again = seal, views, keys, again
         self.missing = [
             Missing(
                 sealed.group,
@@ -135,7 +135,8 @@ class Shipment:
         """Everything that belongs to one process: files, caches, locks."""
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._groups = {number: Group(view, self._identities) for number, view in self._views.items()}
+        self._keys.begin()
+        self._groups = {number: Group(view, self._keys) for number, view in self._views.items()}
         self._open = OpenPacks()
         self._spare: list[Buffers] = []
 
@@ -147,22 +148,26 @@ class Shipment:
         identity: File | Sequence[File],
         allowed_signers: File,
         seal: str | dict[str, bytes] | None = None,
+        keys: File | None = None,
     ) -> Shipment:
         """Open what stands at `locations` (folders, addresses, locations files), in any order.
 
         `identity` is one or more files of age identities; `allowed_signers` a file in ssh-keygen's format; `seal` the
         seal file that was sent ahead, or what trust.load_seal gave; without it the seal on the drives serves, if it is
-        there, and drives of several shipments are refused: nothing says which is meant. SealInvalid without a seal that
-        holds, SignatureInvalid, KeyInvalid, IdentityMismatch, BadInput.
+        there, and drives of several shipments are refused: nothing says which is meant. With `keys`, the file that
+        `sealift unlock` wrote, the identities are those of the job that it was issued to. SealInvalid without a seal
+        that holds, SignatureInvalid, KeyInvalid, IdentityMismatch, UnlockInvalid, BadInput.
         """
         given = [identity] if isinstance(identity, str | bytes | os.PathLike) else list(identity)
-        keys = [_contents(each, age_keys.MAX_KEY_FILE, "identity file") for each in given]
-        identities = [key for each, data in zip(given, keys, strict=True) for key in _identities(each, data)]
+        contents = [_contents(each, age_keys.MAX_KEY_FILE, "identity file") for each in given]
+        identities = [key for each, data in zip(given, contents, strict=True) for key in _identities(each, data)]
         if not identities:
             raise BadInput("no identity is given", hint="--identity FILE, the identity of one of the recipients")
         signers = _contents(allowed_signers, MAX_FILE, "allowed signers file")
+        allowed = AllowedSigners.parse(signers)
+        opens = IdentityKeys(identities) if keys is None else IssuedKeys(keys, identities, allowed)
         files = trust.load_seal(seal) if isinstance(seal, str) else seal
-        found = survey(locations, allowed=AllowedSigners.parse(signers), seal=files)
+        found = survey(locations, allowed=allowed, seal=files)
         refuse_others(found)
         if files is None:
             refuse_mixed(found)
@@ -177,7 +182,12 @@ class Shipment:
                 "none of these drives belongs to the shipment of this seal",
                 hint="give the seal of this shipment, or mount its drives; `sealift inspect MNT...` says what is here",
             )
-        shipment = cls(found.trusted, views, identities, (list(locations), keys, signers, found.trusted.files))
+        if isinstance(opens, IssuedKeys):
+            opens.check_seal(found.trusted.reference.seal, found.trusted.seal)
+        issued = None if keys is None else _as_path(keys)
+        known = contents if keys is None else [_as_path(each) for each in given]
+        again = (list(locations), known, signers, found.trusted.files, issued)
+        shipment = cls(found.trusted, views, opens, again)
         shipment._ignored, shipment.notices = unused(found), list(found.notices)
         return shipment
 
@@ -509,8 +519,15 @@ def _children(group: Group, start: bytes) -> Iterator[tuple[bytes, Row | None]]:
             yield row.path, row
 
 
-def _open_again(locations: list[str], keys: list[bytes], signers: bytes, seal: dict[str, bytes]) -> Shipment:
-    return Shipment.open(locations, identity=keys, allowed_signers=signers, seal=seal)
+def _open_again(
+    locations: list[str], identity: list[File], signers: bytes, seal: dict[str, bytes], keys: File | None
+) -> Shipment:
+    return Shipment.open(locations, identity=identity, allowed_signers=signers, seal=seal, keys=keys)
+
+
+def _as_path(given: File) -> File:
+    """A file as another process of this host finds it."""
+    return given if isinstance(given, bytes) else os.path.abspath(given)
 
 
 def _contents(given: File, limit: int, what: str) -> bytes:
@@ -548,6 +565,6 @@ def matcher(patterns: Sequence[str]) -> Any:
 
 
 __all__ = [
-    "CHANGED", "DIRECTORY", "HARDLINK", "Group", "Manifest", "Member", "MemberFile", "Missing", "PackId", "Shipment",
-    "matcher", "read_segment",
+    "CHANGED", "DIRECTORY", "HARDLINK", "File", "Group", "Manifest", "Member", "MemberFile", "Missing", "PackId",
+    "Shipment", "matcher", "read_segment",
 ]  # fmt: skip

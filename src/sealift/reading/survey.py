@@ -56,6 +56,7 @@ __all__ = [
     "refuse_mixed",
     "refuse_others",
     "survey",
+    "survey_nothing",
     "unused",
 ]
 
@@ -81,7 +82,21 @@ def survey(
         faults = list(pool.map(_look, views))
     if faults[0] is not None and all(faults) and all(isinstance(view.drive, RemoteDrive) for view in views):
         raise faults[0]
-    found = Survey(shipment, views, [], None, None, None, [], notices)
+    return _judged(Survey(shipment, views, [], None, None, None, [], notices), allowed, seal, shipment)
+
+
+def survey_nothing(
+    *, allowed: AllowedSigners, seal: dict[str, bytes] | None = None, shipment: str | None = None
+) -> Survey:
+    """A survey in which no drive is: what others found is joined with it. Refused when the seal does not hold."""
+    return _judged(Survey(shipment, [], [], None, None, None, [], []), allowed, seal, shipment)
+
+
+def _judged(
+    found: Survey, allowed: AllowedSigners | None, seal: dict[str, bytes] | None, shipment: str | None
+) -> Survey:
+    """Which of the views are drives of the shipment in question, and which."""
+    views = found.views
     expected = shipment or _majority(views, Checker(allowed, None))
     copies = choose_seal(found, allowed, seal, expected)
     checker = Checker(allowed, trust.sealed_at(found.seal) if found.seal else None)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.audit import Kind
+    from sealift.trade.custody import Account
     from sealift.trade.source_release import SourceRelease
 
 
@@ -107,8 +108,34 @@ def _custody(case: Case) -> None:
         path = beneath + places.get(digest, "")
         wrong = each.kind == "unreleased" or not each.holds
         case.say(path, "wrong" if wrong else "look", f"{each.text}{about(each.serials)}")
+    _unlocked(case, found, beneath)
     if found.exit_code == 0:
         case.hold(f"custody: {counted(len(found.rows), 'event')}, each signed by those whom it names")
+
+
+def _unlocked(case: Case, found: Account, beneath: str) -> None:
+    """Keys were issued for a seal that is here, of its shipment, and after it was made."""
+    jobs = 0
+    for row in found.rows:
+        if not row.event.unlock or not row.counts:
+            continue
+        said, path = row.event.unlock, f"{beneath}{row.entry.digest}.json"
+        sealed = next((each for each in case.seals if each.ground.file == said.seal), None)
+        if sealed is None:
+            if case.find("seal", said.seal.blake3) is None:
+                case.say(f"{case.folder}seal/", "missing", f"the seal for which keys were issued to job {said.job}")
+            continue
+        seal = sealed.trusted.seal
+        why = ""
+        if seal.shipment != said.shipment:
+            why = f"keys of shipment {said.shipment} were issued by the seal of {seal.shipment}"
+        elif row.event.at_utc < seal.sealed_at:
+            why = f"keys were issued at {row.event.at_utc}, before the shipment was sealed at {seal.sealed_at}"
+        if why:
+            case.say(path, "wrong", why)
+        jobs += not why
+    if jobs:
+        case.hold(f"custody: keys were issued {counted(jobs, 'time')}, each for a seal that is here")
 
 
 # --- receipts, and the release of the source

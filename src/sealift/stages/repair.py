@@ -36,6 +36,7 @@ from sealift.stages.rebuild import StripeWork
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_plan import (
     MAX_LISTED,
+    Elsewhere,
     Events,
     InTheWay,
     LostBlocks,
@@ -76,15 +77,17 @@ def repair(
     onto: Sequence[str | Drive] = (),
     report: tuple[str, bytes] | None = None,
     dry_run: bool = False,
-    state: str | None = None,
+    state: str | State | None = None,
+    elsewhere: Elsewhere | None = None,
     events: Events | None = None,
 ) -> RepairReport:
     """Mend the drives at `places`, or with `onto` rebuild missing drives onto other media, and do nothing else.
 
     `onto`: MNT, or ID=MNT to say which of several missing drives. `report`: name and bytes of what verify said of
     these drives (--json), or of what reading met (Shipment.health), so that they are not all read first. `state` as in
-    verify. Raises BadInput, Refused when a signature or the seal does not hold or fit, DriveFault when a drive that is
-    written fails, Interrupted.
+    verify, or its memory. `elsewhere`: these are one host's drives of several; what takes others than can be read from
+    here is left, and not lost. Raises BadInput, Refused when a signature or the seal does not hold or fit, DriveFault
+    when a drive that is written fails, Interrupted.
     """
     begun = time.monotonic()
     events = events or Events()
@@ -93,8 +96,11 @@ def repair(
     targets = [planning.target(each) for each in onto]
     folders = {planning.folder_of(drive) for _, drive in targets}
     here = [each for each in places if planning.folder_of(each) not in folders]
-    found = survey(here, allowed=allowed, seal=seal, shipment=shipment)
+    elsewhere = elsewhere or Elsewhere()
+    others = planning.beside(elsewhere, here)
+    found = survey([*here, *others], allowed=allowed, seal=seal, shipment=shipment)
     planning.check_trust(found)
+    beside = {id(view) for view in found.views if any(view.drive is drive for drive in others)}
     absent = {group.group: planning.gaps(group) for group in found.groups}
     answer = RepairReport(shipment=found.shipment, dry_run=dry_run, scope=scope, notices=list(found.notices))
     answer.missing = [row.id for each in absent.values() for row in each.missing]
@@ -104,13 +110,16 @@ def repair(
         planning.check_targets(found, absent, plans, events)
         answer.left += looking.met(found)
     else:
-        seen = looking.look(found, report, state, events.progress)
+        seen = [
+            looking.unlike(each, elsewhere.stands)
+            for each in looking.look(found, report, state, events.progress, beside)
+        ]
         answer.verified_bytes = sum(each.bytes_read for each in seen)
         plans = planning.plan(found, seen, answer)
-        answer.left += looking.beyond(found)
+        answer.left += looking.beyond(found, beside)
     mended: set[tuple[int, int]] = set()
     for plan in plans:
-        _Repair(plan, found, answer, events, mended, dry_run=dry_run).run()
+        _Repair(plan, found, answer, events, mended, beside, dry_run=dry_run).run()
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
     for group in found.groups:
         gaps = absent[group.group].without(answer.rebuilt)
@@ -118,7 +127,8 @@ def repair(
             answer.short.append(group.group)
         elif seen and group.trusted:
             _still_lost(group, seen, gaps, mended, answer)
-    answer.state = _state(answer)
+        _not_lost(group, elsewhere, answer)
+    answer.state = state_of(answer)
     answer.seconds = time.monotonic() - begun
     return answer
 
@@ -147,15 +157,41 @@ def fetch(
 
 def exit_code(report: RepairReport) -> int:
     """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
+    owed = report.missing or any(host.owed for host in report.hosts)
     if report.lost or report.short:
-        return 6 if report.missing else 4
+        return 6 if owed else 4
+    if any(host.owed for host in report.hosts):
+        return 6
     return 3 if report.left or report.missing or (report.dry_run and report.repaired_files) else 0
 
 
-def _state(report: RepairReport) -> str:
+def _not_lost(group: GroupView, elsewhere: Elsewhere, answer: RepairReport) -> None:
+    """What cannot be had from here is not lost while drives of the group stand where they cannot be read from here."""
+    there = {group.manifest.drives[slot].id for slot in elsewhere.stands.get(group.group, {})}
+    answer.missing = [each for each in answer.missing if each not in there]
+    away = planning.out_of_reach(group, elsewhere)
+    if not away:
+        return
+    mounts = {group.manifest.drives[slot].id: view.mount for slot, view in group.drives.items()}
+    detail = f"takes other drives of its group, and these cannot be read from its host: {', '.join(away[:10])}"
+    answer.left += [
+        Fault(
+            drive=each.drive, block=each.first, kind="rotten", path=each.path, detail=detail, mount=mounts[each.drive]
+        )
+        for each in answer.lost
+        if each.group == group.group and each.drive in mounts
+    ]
+    answer.lost = [each for each in answer.lost if each.group != group.group]
+    answer.short = [each for each in answer.short if each != group.group]
+
+
+def state_of(report: RepairReport) -> str:
+    """The one word for it."""
     if report.lost or report.short:
         return "lost"
     if report.left or report.missing or (report.dry_run and report.repaired_files):
+        return "damaged"
+    if any(host.owed for host in report.hosts):
         return "damaged"
     if report.scope == "onto":
         return "rebuilt"
@@ -199,11 +235,12 @@ class _Repair:
         answer: RepairReport,
         events: Events,
         mended: set[tuple[int, int]],
+        beside: set[int],
         *,
         dry_run: bool,
     ) -> None:
         self._plan, self._answer, self._events, self._dry = plan, answer, events, dry_run
-        self._mended = mended
+        self._mended, self._beside = mended, beside
         self._todo: dict[int, set[int]] = {}  # by id of the drive: stripes whose packs are to be written
         self._obstacles: dict[tuple[str, str], Obstacle] = {}
         self._group, self._manifest = plan.group, plan.group.manifest
@@ -368,7 +405,8 @@ class _Repair:
         answer.rebuilt_blocks += result.blocks
         answer.bytes_read += result.bytes_read
         answer.lost += [lost_blocks(self._manifest, lost) for lost in result.lost]
-        views = {view.mount: view for view in self._group.views if not looking.is_bag(view)}
+        own = [view for view in self._group.views if id(view) not in self._beside]
+        views = {view.mount: view for view in own if not looking.is_bag(view)}
         known = {(task.view.mount, stripe) for task in self._plan.tasks for stripe in task.damage}
         for each in result.noticed[: MAX_LISTED - len(answer.left)]:
             view = views.get(each.mount)

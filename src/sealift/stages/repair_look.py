@@ -22,10 +22,10 @@ from sealift.stages import verify_join as join
 from sealift.stages.verify import read_drives
 from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import MAX_PART, VerifyReport, read_part
-from sealift.stages.verify_state import default_path
+from sealift.stages.verify_state import State, default_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sealift.reading.survey import DriveView, GroupView, Survey
     from sealift.stages.verify import Progress
@@ -70,12 +70,20 @@ def scope_of(report: tuple[str, bytes] | None) -> str:
     )
 
 
-def look(found: Survey, report: tuple[str, bytes] | None, state: str | None, progress: Tell) -> list[Seen]:
-    """What is wrong on the drives here; Interrupted."""
+def look(
+    found: Survey,
+    report: tuple[str, bytes] | None,
+    state: str | State | None,
+    progress: Tell,
+    beside: Collection[int] = (),
+) -> list[Seen]:
+    """What is wrong on the drives here, but for views whose ids are in `beside`; Interrupted."""
     scope = scope_of(report)
     if report is not None and scope == "health":
-        return _from_health(found, report, progress)
-    return _from_report(found, report) if report is not None else _from_reading(found, state, progress)
+        return _from_health(found, report, progress, beside)
+    if report is not None:
+        return _from_report(found, report, beside)
+    return _from_reading(found, state, progress, beside)
 
 
 def is_bag(view: DriveView) -> bool:
@@ -96,15 +104,17 @@ def bag_damage(group: GroupView, view: DriveView) -> Damage:
     return check.damage
 
 
-def _from_reading(found: Survey, state: str | None, progress: Tell) -> list[Seen]:
+def _from_reading(found: Survey, state: str | State | None, progress: Tell, beside: Collection[int]) -> list[Seen]:
     def tell(now: Progress) -> None:
         progress("verify", now.done, now.total, now.drives)
 
+    if isinstance(state, State):
+        return _seen(read_drives(found, state=None, memory=state, progress=tell, beside=beside))
     path = state or default_path(found.shipment or "unknown")
-    return _seen(read_drives(found, state=path, progress=tell))
+    return _seen(read_drives(found, state=path, progress=tell, beside=beside))
 
 
-def _from_health(found: Survey, given: tuple[str, bytes], progress: Tell) -> list[Seen]:
+def _from_health(found: Survey, given: tuple[str, bytes], progress: Tell, beside: Collection[int]) -> list[Seen]:
     """The packs that reading met something amiss in, read again; what else these drives hold is not asked."""
     health = read_health(given[1], given[0])
     _same_shipment(found, given[0], health)
@@ -118,7 +128,7 @@ def _from_health(found: Survey, given: tuple[str, bytes], progress: Tell) -> lis
     def tell(now: Progress) -> None:
         progress("verify", now.done, now.total, now.drives)
 
-    return _seen(read_drives(found, state=None, progress=tell, only=only))
+    return _seen(read_drives(found, state=None, progress=tell, only=only, beside=beside))
 
 
 def _same_shipment(found: Survey, name: str, report: VerifyReport | Health) -> None:
@@ -155,7 +165,16 @@ def _conflict(check: DriveCheck, checks: Sequence[DriveCheck]) -> list[Fault]:
     return [join.fault_at(check.view, b"drive.json", "conflict", f"in the same slot as {mounts}; not written", None)]
 
 
-def _from_report(found: Survey, given: tuple[str, bytes]) -> list[Seen]:
+def unlike(seen: Seen, elsewhere: Mapping[int, Mapping[int, str]]) -> Seen:
+    """The same; a damaged drive of which another stands on another host (group -> slot -> where) is in conflict."""
+    other = elsewhere.get(seen.group.group, {}).get(seen.slot)
+    if other is None or not seen.damage or seen.bag:
+        return seen
+    detail = f"in the same slot as {other}; not written"
+    return seen._replace(faults=[*seen.faults, join.fault_at(seen.view, b"drive.json", "conflict", detail, None)])
+
+
+def _from_report(found: Survey, given: tuple[str, bytes], beside: Collection[int]) -> list[Seen]:
     """What another run of verify said of the drives that are here; it only says where to look."""
     name, data = given
     report = read_part(data, name)
@@ -169,7 +188,7 @@ def _from_report(found: Survey, given: tuple[str, bytes]) -> list[Seen]:
     seen = []
     for group in found.groups:
         for view in group.views if group.trusted else ():
-            if view.slot is None:
+            if view.slot is None or id(view) in beside:
                 continue
             if is_bag(view):
                 seen.append(Seen(group, view, view.slot, bag_damage(group, view), [], 0, bag=True))
@@ -185,9 +204,10 @@ def _from_report(found: Survey, given: tuple[str, bytes]) -> list[Seen]:
     return seen
 
 
-def beyond(found: Survey) -> list[Fault]:
-    """What is wrong with mounts that are no drive of a trusted group."""
+def beyond(found: Survey, beside: Collection[int] = ()) -> list[Fault]:
+    """What is wrong with mounts that are no drive of a trusted group, but for those in `beside`."""
     members = {id(view) for group in found.groups if group.trusted for view in group.views if view.slot is not None}
+    members |= set(beside)
     return [join.fault(view, problem) for view in found.views if id(view) not in members for problem in view.problems]
 
 

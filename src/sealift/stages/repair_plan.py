@@ -23,11 +23,11 @@ from sealift.formats import manifest as mf
 from sealift.reading.survey import refuse_others
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import bag_damage, is_bag
-from sealift.stages.verify_report import Fault  # noqa: TC001 -- msgspec reads it when it runs
+from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
@@ -107,6 +107,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     short: list[int] = []  # groups of which so many drives are missing that parity cannot give all data
     notices: list[str] = []
     seconds: float = 0.0
+    hosts: list[HostRow] = []  # of a cluster
 
 
 @dataclass
@@ -132,6 +133,18 @@ class Onto(NamedTuple):
 
     drive: Drive
     row: DriveRow
+
+
+@dataclass
+class Elsewhere:
+    """What a host among several is told of the others.
+
+    `read`: addresses and locations files where drives are read that stand there; `stands`: which these are, group ->
+    slot -> in words.
+    """
+
+    read: Sequence[str] = ()
+    stands: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -208,6 +221,18 @@ def gaps(group: GroupView) -> Gaps:
                 here.add(slot)
     missing = [row for row in group.manifest.drives if row.slot not in here]
     return Gaps(missing, {slot: common_damage(copies) for slot, copies in bags.items() if slot not in here})
+
+
+def beside(elsewhere: Elsewhere, here: Sequence[str | Drive]) -> list[Drive]:
+    """The drives that are read in other hosts; those that are here are not read a second time. BadInput."""
+    own = {folder_of(each) for each in here}
+    drives = [drive for each in elsewhere.read for drive in locations.open_drives(each)[0]]
+    return [drive for drive in drives if locations.place_of(drive) not in own]
+
+
+def out_of_reach(group: GroupView, elsewhere: Elsewhere) -> list[str]:
+    """Drives of a group that stand on other hosts, and cannot be read from here."""
+    return [name for slot, name in elsewhere.stands.get(group.group, {}).items() if slot not in group.copies]
 
 
 def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | None, Drive]]) -> list[Plan]:

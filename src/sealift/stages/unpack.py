@@ -57,6 +57,7 @@ class Options:
     seal: dict[str, bytes] | None
     patterns: list[str] = field(default_factory=list)
     workers: int = 0  # 0: one a core
+    keys: str | None = None  # the file that `sealift unlock` wrote; the identities are the job's then
     outbound: TrustedSeal | None = None  # restored only if the shipment answers this one
 
 
@@ -177,6 +178,7 @@ def _open(options: Options) -> Shipment:
         identity=options.identities,
         allowed_signers=options.allowed_signers,
         seal=options.seal,
+        keys=options.keys,
     )
 
 

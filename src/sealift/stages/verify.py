@@ -31,13 +31,13 @@ from sealift.stages.verify_state import State, default_path
 from sealift.trade.receipt import TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.reading.survey import Survey
-    from sealift.stages.verify_join import Case
+    from sealift.stages.verify_join import Judged
     from sealift.stages.verify_report import Present
 
 POLL = 0.2  # seconds between looks at the threads
@@ -63,18 +63,20 @@ def verify(
     state: str | None = None,
     remember: bool = True,
     again: bool = False,
+    memory: State | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> VerifyReport:
     """Read every byte of every drive at `places` and give the verdict.
 
     `seal` are the files of a seal sent ahead; `parts` names and bytes of other hosts' reports; `final`: no
     more drives will come. What was found good is remembered in the file `state` (default: in the user's state
-    folder) until the pass has ended, unless `remember` is false; `again` forgets it first. Raises BadInput,
-    Refused when the seal given does not hold, and Interrupted on Ctrl-C, after which the same call goes on.
+    folder) until the pass has ended, unless `remember` is false; `again` forgets it first. With a `memory` in its place
+    this is one host's part of a pass: that its drives are another shipment's is told in the report, as with `parts`.
+    Raises BadInput, Refused when the seal given does not hold, and Interrupted on Ctrl-C; the same call then goes on.
     """
     begun = time.monotonic()
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
-    if not parts:
+    if not parts and memory is None:
         refuse_others(found)
     known, reports = join.cases(found, parts)
     if not known and all(view.standing == "empty" for view in found.views):
@@ -83,18 +85,31 @@ def verify(
             hint="mount the drives, and give the folders in which their sealift/ folder is",
         )
     path = (state or default_path(found.shipment or "unknown")) if remember else None
-    checks = read_drives(found, state=path, again=again, progress=progress)
+    checks = read_drives(found, state=path, again=again, memory=memory, progress=progress)
     for check in checks:
         entry = _entry(found, check, checks)
         known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)
+    return assemble(
+        found, checks, reports, [case.judged(final=final) for _, case in sorted(known.items())], begun, final
+    )
+
+
+def assemble(
+    found: Survey,
+    checks: list[DriveCheck],
+    reports: Sequence[tuple[str, Report]],
+    groups: Sequence[Judged],
+    begun: float,
+    final: bool,
+) -> VerifyReport:
+    """The report of drives that were read here (`checks`) and on other hosts (`reports`), group by group."""
     faults, omitted = _faults(found, checks, reports)
-    state_now = _state(found, list(known.values()), reports, faults, final=final)
     return VerifyReport(
         shipment=found.shipment,
-        state=state_now,
+        state=_state(found, groups, reports, faults, final=final),
         signature=join.signature(found, reports),
         seal=join.seal_report(found),
-        groups=[case.report() for _, case in sorted(known.items())],
+        groups=[each.report for each in groups],
         groups_total=join.groups_total(found, reports),
         drives_total=join.drives_total(found, reports),
         faults=faults[:MAX_FAULTS],
@@ -126,27 +141,30 @@ def read_drives(
     *,
     state: str | None,
     again: bool = False,
+    memory: State | None = None,
     progress: Callable[[Progress], object] | None = None,
     only: Mapping[tuple[int, int], AbstractSet[int]] | None = None,
+    beside: Collection[int] = (),
 ) -> list[DriveCheck]:
     """Read every drive of every trusted group to its last byte; the checks hold what was found.
 
-    `state`: the file that remembers what was found good until the pass has ended, or None. `only`: (group, slot) ->
-    stripes, to read these packs and nothing else. Raises Interrupted.
+    `state`: the file that remembers what was found good until the pass has ended, or None; or a `memory` in its place.
+    `only`: (group, slot) -> stripes, to read these packs and nothing else. `beside`: ids of views that are passed over.
+    Raises Interrupted.
     """
     checks = [
         DriveCheck(view, group, view.slot)
         for group in found.groups
         if group.trusted
         for view in group.views
-        if view.slot is not None
+        if view.slot is not None and id(view) not in beside
     ]
     if only is not None:
         for check in checks:
             check.only = only.get((check.group.group, check.slot), frozenset())
-    with State(state if checks else None, again=again) as memory:
-        run_checks(checks, memory, progress)
-        memory.forget()
+    with memory or State(state if checks else None, again=again) as remembered:
+        run_checks(checks, remembered, progress)
+        remembered.forget()
     return checks
 
 
@@ -225,13 +243,13 @@ def _conflict(check: DriveCheck, checks: list[DriveCheck]) -> list[Fault]:
 
 
 def _state(
-    found: Survey, known: list[Case], reports: Sequence[tuple[str, Report]], faults: list[Fault], *, final: bool
+    found: Survey, groups: Sequence[Judged], reports: Sequence[tuple[str, Report]], faults: list[Fault], *, final: bool
 ) -> VerifyState:
-    absent = any(case.absent for case in known)
-    unknown = join.groups_unknown(found, {case.group: case for case in known}, reports) > 0
-    if any(case.is_lost(final=final) for case in known) or (unknown and final):
+    absent = any(each.absent for each in groups)
+    unknown = join.groups_total(found, reports) > len(groups)
+    if any(each.lost for each in groups) or (unknown and final):
         return "lost"
-    if found.trusted is None or unknown or not all(case.verified for case in known):
+    if found.trusted is None or unknown or not all(each.verified for each in groups):
         return "unseen"
     if absent and not final:
         return "unseen"

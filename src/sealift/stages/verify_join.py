@@ -10,7 +10,7 @@ drive that was only inspected is there, and is not verified. Nothing is read her
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -39,6 +39,15 @@ if TYPE_CHECKING:
     from sealift.stages.verify_verdict import Damage
 
 _PART_HINT = "give reports of this shipment only, made against the same seal"
+
+
+class Judged(NamedTuple):
+    """What is to be said of a group: its report, and what the verdict on the shipment is made of."""
+
+    report: GroupReport
+    lost: bool  # see Case.is_lost
+    absent: bool  # a drive of it is nowhere
+    verified: bool
 
 
 @dataclass(eq=False)
@@ -97,6 +106,10 @@ class Case:
         verdict = self.judge(final=final)
         # Where records are damaged on all drives here, one that is yet to come may have them whole.
         return verdict.lost_bytes > 0 or (verdict.unknown > 0 and (final or not self.absent))
+
+    def judged(self, *, final: bool) -> Judged:
+        """All of it."""
+        return Judged(self.report(), self.is_lost(final=final), bool(self.absent), self.verified)
 
     def report(self) -> GroupReport:
         """What is here or in other reports, in bytes of packed data."""

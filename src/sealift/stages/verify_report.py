@@ -158,6 +158,19 @@ class InspectReport(_Base, kw_only=True, tag_field="type", tag="sealift-inspect"
     answers: Answers | None = None  # None: no outbound seal was given
 
 
+class HostRow(_Base, kw_only=True):
+    """A host of a cluster on which drives were read: as whom `part` names it, and what came of it.
+
+    `owed`: drives that it was to read, or others in their place, and that nobody has read.
+    """
+
+    name: _Words
+    state: Literal["done", "lost", "failed"]
+    why: _Words
+    drives: Annotated[list[_Words], Meta(max_length=10_000)]
+    owed: Annotated[list[_Words], Meta(max_length=10_000)]
+
+
 class VerifyReport(_Base, kw_only=True, tag_field="type", tag="sealift-verify"):
     """The answer of verify.
 
@@ -180,6 +193,7 @@ class VerifyReport(_Base, kw_only=True, tag_field="type", tag="sealift-verify"):
     read_from: Literal["medium", "cache"]
     final: bool
     seconds: float
+    hosts: Annotated[list[HostRow], Meta(max_length=10_000)] = []  # of a cluster
 
 
 Report = InspectReport | VerifyReport

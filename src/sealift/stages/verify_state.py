@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Self
 from sealift.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from sealift.drives.base import Drive
 
 _SCHEMA = """
@@ -42,13 +44,17 @@ def drive_key(drive: Drive) -> str:
     return drive.serial() or repr(drive.filesystem())
 
 
+Row = tuple[str, str, int, str, str]
+"""manifest, drive, slot, path, stamp"""
+
+
 class State:
     """The memory of verify passes; safe for threads. `path` None remembers nothing."""
 
     def __init__(self, path: str | None, *, again: bool = False) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._new: list[tuple[str, str, int, str, str]] = []
+        self._new: list[Row] = []
         self._database: sqlite3.Connection | None = None
         if path is None:
             return
@@ -70,6 +76,22 @@ class State:
             except _SQLITE as error:
                 raise BadInput(f"{self.path}: {error}", hint=_HINT) from error
         return None if row is None else str(row[0])
+
+    def rows(self, drives: Iterable[str]) -> list[Row]:
+        """All that is known of these drives (`drive_key`)."""
+        if self._database is None:
+            return []
+        with self._lock:
+            try:
+                return [
+                    (str(row[0]), str(row[1]), int(row[2]), str(row[3]), str(row[4]))
+                    for drive in set(drives)
+                    for row in self._database.execute(
+                        "SELECT manifest, drive, slot, path, stamp FROM good WHERE drive = ?", (drive,)
+                    )
+                ]
+            except _SQLITE as error:
+                raise BadInput(f"{self.path}: {error}", hint=_HINT) from error
 
     def remember(self, manifest: str, drive: str, slot: int, path: str, stamp: str) -> None:
         """Note that a file was found good; on disk after `flush`."""
@@ -112,6 +134,23 @@ class State:
     def __exit__(self, *_: object) -> None:
         self.flush()
         self.close()
+
+
+class Relayed(State):
+    """The memory of a pass that another host keeps: what it knew, and where it is told what is found good."""
+
+    def __init__(self, rows: Iterable[Row], tell: Callable[[Row], object]) -> None:
+        super().__init__(None)
+        self.path = "relayed"
+        self._known, self._tell = {row[:4]: row[4] for row in rows}, tell
+
+    def known(self, manifest: str, drive: str, slot: int, path: str) -> str | None:
+        """As of State."""
+        return self._known.get((manifest, drive, slot, path))
+
+    def remember(self, manifest: str, drive: str, slot: int, path: str, stamp: str) -> None:
+        """As of State."""
+        self._tell((manifest, drive, slot, path, stamp))
 
 
 def _open(path: str, *, again: bool) -> sqlite3.Connection:

@@ -477,7 +477,7 @@ def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph) -> list
             if all(row in by_event.get(digest, ()) for digest in finding.events[1:]):
                 covered = left.intersection(row.event.serials)
                 left -= covered
-                by = row.entry.digest if covered else by
+                by = row.entry.digest if covered or not finding.serials else by
         if left:
             out.append(replace(finding, serials=tuple(each for each in finding.serials if each in left)))
         else:
@@ -495,6 +495,7 @@ _WORDS = {
     "verify": "a verification",
     "discrepancy": "a discrepancy",
     "return": "a return",
+    "unlock": "an unlock",
 }
 
 

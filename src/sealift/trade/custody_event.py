@@ -6,7 +6,8 @@
 What holds of an event that `decode` returns: it names the newest events that its writer had seen, by digest, so that
 its own digest stands for all of them; both sides are named, each with a key or with the photograph of a paper that
 was signed by hand, at least one of them with a key; where drives change hands the two sides are two; no drive is in
-it twice. Nothing is said of whether it is true, signed or in place: custody.py looks at that.
+it twice; it is about drives, or says which keys were issued to whom. Nothing is said of whether it is true, signed or
+in place: custody.py looks at that.
 
 What is not here: files (stages/custody_log.py), clocks, what people fill in (custody_form.py), docs/spec/custody.md
 says the same to the byte.
@@ -19,11 +20,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal, NamedTuple
 
 from blake3 import blake3
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from sealift.errors import BadInput, FormatError
 from sealift.formats import canonical, strict
 from sealift.formats.canonical import Record
+from sealift.formats.manifest import FileRef, Name, ShipmentId  # noqa: TC001 -- msgspec reads the annotations
+from sealift.formats.unlock import KeyCount, Recipients, Time  # noqa: TC001 -- the same
 
 NAMESPACE = "sealift-custody"
 MAX_EVENT = 2 << 20  # bytes; 10,000 serial numbers of 64 characters take 1.2 MiB
@@ -37,7 +40,7 @@ MAX_SHOWN_NEWEST = 16  # newest events of a checkpoint that goes into one QR cod
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 EventType = Literal[
-    "seal", "handover", "customs_inspection", "load", "arrive", "unseal", "verify", "discrepancy", "return"
+    "seal", "handover", "customs_inspection", "load", "arrive", "unseal", "verify", "discrepancy", "return", "unlock"
 ]
 SealClass = Literal["", "I", "S", "H"]
 SealChecked = Literal["intact", "broken", "missing", "not_checked", "no_seal"]
@@ -106,6 +109,18 @@ class Item(Record, frozen=True, kw_only=True):
     shock_indicator: Shock
 
 
+class Unlocked(Record, frozen=True, kw_only=True):
+    """Keys of a shipment's packs that were issued to a job: `file` is the issued file, `seal` the seal.json."""
+
+    shipment: ShipmentId
+    seal: FileRef
+    job: Name
+    recipients: Recipients
+    valid_until: Time
+    keys: KeyCount
+    file: FileRef
+
+
 class CustodyEvent(Record, frozen=True, kw_only=True):
     """What both sides sign."""
 
@@ -120,12 +135,13 @@ class CustodyEvent(Record, frozen=True, kw_only=True):
     released_by: Party
     received_by: Party
     reason: Line
-    items: Annotated[list[Item], Meta(min_length=1, max_length=MAX_ITEMS)]
+    items: Annotated[list[Item], Meta(max_length=MAX_ITEMS)]
     photo_sha256: Annotated[list[Digest], Meta(max_length=MAX_PHOTOS)]
     hash_sample_result: HashSample
     officer_ref: MaybeLine
     inspection_opened: bool
     resolves: Annotated[list[Digest], Meta(max_length=MAX_RESOLVES)]
+    unlock: Unlocked | UnsetType = UNSET  # there in an unlock, and in nothing else
 
     @property
     def serials(self) -> list[str]:
@@ -139,8 +155,8 @@ class CustodyEvent(Record, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """It takes part in the chain of its drives; a discrepancy only says something about them."""
-        return self.event_type != "discrepancy"
+        """It takes part in the chain of its drives; a discrepancy only says something, and an unlock is of no drive."""
+        return self.event_type not in {"discrepancy", "unlock"}
 
     @property
     def at(self) -> datetime:
@@ -214,7 +230,29 @@ def faults(event: CustodyEvent, *, on_paper_first: bool = False) -> list[str]:
         found.append("inspection_opened: belongs to a customs inspection")
     if event.event_type == "verify" and event.hash_sample_result == "not_taken":
         found.append("hash_sample_result: match or mismatch is wanted of a verification")
-    return found + _items(event)
+    return found + _items(event) + _unlock(event)
+
+
+def _unlock(event: CustodyEvent) -> list[str]:
+    said = event.unlock
+    if (event.event_type == "unlock") != bool(said):
+        return ["unlock: belongs to an unlock, which must have it"]
+    found = []
+    if bool(event.items) == bool(said):
+        found.append("items: at least one is wanted" if not said else "items: keys are of a shipment, and of no drive")
+    if not said:
+        return found
+    if event.changes_hands:
+        found.append("received_by: an unlock is one person's statement, who issues the keys")
+    if said.recipients != sorted(set(said.recipients)):
+        found.append("unlock.recipients: not sorted, each once")
+    try:
+        datetime.strptime(said.valid_until, TIME).replace(tzinfo=UTC)
+    except ValueError:
+        found.append(f"unlock.valid_until: there is no time {said.valid_until!r}")
+    if said.valid_until <= event.at_utc:
+        found.append("unlock.valid_until: before the keys were issued")
+    return found
 
 
 def _items(event: CustodyEvent) -> list[str]:
@@ -239,6 +277,7 @@ def _items(event: CustodyEvent) -> list[str]:
 
 def _unprintable(event: CustodyEvent) -> list[str]:
     texts = {"place": event.place, "reason": event.reason, "officer_ref": event.officer_ref}
+    texts |= {"unlock.job": event.unlock.job} if event.unlock else {}
     for side in ("released_by", "received_by"):
         party: Party = getattr(event, side)
         texts |= {f"{side}.name": party.name, f"{side}.org": party.org, f"{side}.id_kind": party.id_kind}

@@ -35,6 +35,12 @@ _OFFSET = re.compile(r"([+-])(\d\d):([0-5]\d)", re.ASCII)
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
+# What people record by a form; `sealift unlock` records its own event.
+_FormType = Literal[
+    "seal", "handover", "customs_inspection", "load", "arrive", "unseal", "verify", "discrepancy", "return"
+]
+
+
 class FormParty(Struct, frozen=True, kw_only=True):
     """One side, as it is filled in."""
 
@@ -63,7 +69,7 @@ class Form(Struct, frozen=True, kw_only=True):
     type: Literal["sealift-custody-form"]
     version: Literal[1]
     consignment_id: events.ConsignmentId
-    event_type: events.EventType
+    event_type: _FormType
     at: Annotated[str, Meta(max_length=40)] = ""
     local_timezone: events.Zone
     place: events.Line

@@ -54,7 +54,8 @@ def form(declaration: Declaration, what: Entry | CustodyEvent, *, released: bool
             *_wrapped("Reason", event.reason),
             *_only_if(event),
         ],
-        [f"DRIVES IN THIS EVENT: {len(event.serials)} of {len(declaration.drives)}"]
+        _unlocked(event)
+        or [f"DRIVES IN THIS EVENT: {len(event.serials)} of {len(declaration.drives)}"]
         + [line for item in event.items for line in _item(item)],
         *(_side(title, party, recorded=digest is not None) for title, party in sides.items()),
         [
@@ -80,6 +81,8 @@ def about(declaration: Declaration, what: Entry | CustodyEvent) -> str:
     own = sorted(numbers[serial] for serial in event.serials if serial in numbers)
     more = len(event.serials) - len(own)
     drives = f"drives {sheets.ranges(own)} of {len(declaration.drives)}" + (f" and {more} undeclared" if more else "")
+    if event.unlock:
+        drives = f"keys for job {event.unlock.job}"
     name = textwrap.shorten(event.received_by.name, _NAME, placeholder=" ...")
     who = f"{'to' if event.changes_hands else 'stated by'} {name}"
     kind = event.event_type.replace("_", " ")
@@ -118,6 +121,26 @@ def _only_if(event: CustodyEvent) -> list[str]:
         lines += _wrapped("Read and compared", event.hash_sample_result)
     lines += [f"  Photograph SHA-256 {each}" for each in event.photo_sha256]
     return lines + [f"  Settles event {each}" for each in event.resolves]
+
+
+def _unlocked(event: CustodyEvent) -> list[str]:
+    pairs = unlocked(event)
+    return ["KEYS ISSUED IN THIS EVENT", *(line for pair in pairs for line in _wrapped(*pair))] if pairs else []
+
+
+def unlocked(event: CustodyEvent) -> list[tuple[str, str]]:
+    """Which keys were issued to whom, as what a paper says of it, in order; nothing of an event in which none were."""
+    if not event.unlock:
+        return []
+    said = event.unlock
+    return [
+        ("Keys", f"{said.keys:,}, of shipment {said.shipment}"),
+        ("Seal, BLAKE3", said.seal.blake3),
+        ("Job", said.job),
+        *(("For", each) for each in said.recipients),
+        ("Valid until", f"{said.valid_until} (UTC)"),
+        ("Issued file, BLAKE3", said.file.blake3),
+    ]
 
 
 def _item(item: Item) -> list[str]:

@@ -77,11 +77,15 @@ def custody_form(frame: Frame, what: Entry | CustodyEvent, name: str) -> Paper:
     confirms = f"Checkpoint of {sheets.counted(seen.events, 'event')}; whoever signs confirms it."
     blocks = [
         paper.pairs("This event", happened),
-        _items(event, frame.whole.drives),
+        _unlocked(event) if event.unlock else _items(event, frame.whole.drives),
         paper.code("Checkpoint of the custody log", qr_svg(text), [confirms, text]),
         paper.signatures(signs),
     ]
     return frame.paper(name, "Custody form", blocks, about=custody_sheet.about(content, what))
+
+
+def _unlocked(event: CustodyEvent) -> Block:
+    return paper.pairs("Keys issued in this event", list(custody_sheet.unlocked(event)))
 
 
 def _items(event: CustodyEvent, total: int) -> Block:

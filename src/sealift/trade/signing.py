@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -79,10 +79,7 @@ class Signer:
 
     def sign(self, message: bytes, namespace: str) -> bytes:
         """The armored SSHSIG over `message`, verified; KeyInvalid when the key does not sign."""
-        if self.private_key is not None:
-            signature = sshsig.sign_ed25519(message, self.private_key, namespace)
-        else:
-            signature = self._ssh_keygen(message, namespace)
+        signature = self._signature(message, namespace)
         try:
             signed_by = sshsig.verify(message, signature, namespace)
         except SignatureInvalid as error:
@@ -93,6 +90,11 @@ class Signer:
                 hint="the private key beside the .pub file is another one",
             )
         return signature
+
+    def _signature(self, message: bytes, namespace: str) -> bytes:
+        if self.private_key is not None:
+            return sshsig.sign_ed25519(message, self.private_key, namespace)
+        return self._ssh_keygen(message, namespace)
 
     def prove(self) -> None:
         """Sign a test message and verify it; KeyInvalid when that fails. A hardware key asks for a touch."""
@@ -204,12 +206,22 @@ def write_new(path: str, data: bytes) -> None:
 
     A crash leaves nothing under this name, so that the same command again is not refused.
     """
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def new_file(path: str) -> Iterator[IO[bytes]]:
+    """A file that takes the name `path` when the block ends, whole and on the medium; BadInput when one is there.
+
+    What the block raises leaves nothing under this name.
+    """
     temporary = os.path.join(os.path.dirname(path), f".sealift-{secrets.token_hex(8)}")
     try:
         if os.path.lexists(path):
             raise FileExistsError
         with open(temporary, "xb") as file:  # readable by whom the umask says, unlike mkstemp's
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         try:

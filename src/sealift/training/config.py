@@ -30,6 +30,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     drives: _Paths  # folders where drives are mounted, patterns such as "/mnt/*", addresses, locations files
     identity: _Paths
     allowed_signers: _Path
+    keys: str = ""  # what `sealift unlock` issued; `identity` is the job's own then
     seal: str = ""  # "": the one on the drives
     tokens: Literal["bytes", "uint16", "uint32"] = "bytes"  # little-endian, where they are not bytes
     file: str = ""  # of a sample, by what its name has after the key: "txt"; "": its first by name
@@ -186,7 +187,7 @@ def _placed(made: dict[str, Any], folder: str) -> Config:
     data = made["data"]
     for name in ("drives", "identity"):
         data[name] = [place(path) for path in data[name]]
-    for name in ("allowed_signers", "seal"):
+    for name in ("allowed_signers", "seal", "keys"):
         data[name] = place(data.get(name, ""))
     return Config(
         out=place(made["out"]), data=Data(**data), model=Model(**made["model"]), training=Training(**made["training"])

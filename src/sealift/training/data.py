@@ -262,7 +262,11 @@ def open_shipment(config: Config) -> Shipment:
     """The shipment of a configuration, from the drives that are mounted now."""
     data = config.data
     return Shipment.open(
-        config.mounts(), identity=data.identity, allowed_signers=data.allowed_signers, seal=data.seal or None
+        config.mounts(),
+        identity=data.identity,
+        allowed_signers=data.allowed_signers,
+        seal=data.seal or None,
+        keys=data.keys or None,
     )
 
 

@@ -9,6 +9,7 @@ out = "run"                       # checkpoints/, log.jsonl, tensorboard/ and fi
 [data]
 drives = ["/mnt/*"]               # mounts, addresses, locations files, in any order; up to m of a group may be missing
 identity = ["key.txt"]            # opens the shipment: age identity files or OpenSSH keys
+# keys = ""                       # or what sealift unlock issued to this job, whose own identity stands above then
 allowed_signers = "signers"       # whose signatures count, in ssh-keygen's format
 seal = "0123456789abcdef.seal"    # as the origin sent it; "": the one on the drives
 # tokens = "bytes"                # what text is: "bytes", or token files: "uint16", "uint32" (little-endian)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -69,23 +69,40 @@ def stripe_name(stripe: int) -> str:
     return f"journal-{stripe:07d}.age"
 
 
-class Copies:
-    """Writes and reads copies under one signing key; `enabled` is False where the key cannot decrypt."""
+class CopyIdentity(age.Identity, Protocol):
+    """An identity that opens copies; they are made for its `recipient`, too."""
 
-    def __init__(self, signer: Signer, recipients: Sequence[age.Recipient]) -> None:
-        private = signer.private_key
-        self.enabled = private is not None
-        self._identity: age_keys.SSHIdentity | age_keys.HybridIdentity | None = None
+    @property
+    def recipient(self) -> age.Recipient:
+        """Its public side."""
+
+
+def identity_of(signer: Signer, recipients: Sequence[age.Recipient]) -> CopyIdentity | None:
+    """The signing key as an identity; None where it cannot decrypt."""
+    if signer.private_key is None:
+        return None
+    seed = signer.private_key.private_bytes_raw()
+    if any(each.post_quantum for each in recipients):
+        # From the seed, not the scalar: the scalar is what a quantum computer gets from the public key.
+        return age_keys.HybridIdentity(age.hkdf(seed, b"", HYBRID_INFO))
+    return age_keys.SSHIdentity(seed)
+
+
+class Copies:
+    """Writes and reads copies under one signing key; `enabled` is False where the key cannot decrypt.
+
+    `identity` stands for a key that is on another host.
+    """
+
+    def __init__(
+        self, signer: Signer, recipients: Sequence[age.Recipient], identity: CopyIdentity | None = None
+    ) -> None:
+        self._identity = identity or identity_of(signer, recipients)
+        self.enabled = self._identity is not None
         self._recipients = list(recipients)
-        if private is None:
+        if self._identity is None:
             return
-        seed = private.private_bytes_raw()
         hybrid = any(each.post_quantum for each in recipients)
-        if hybrid:
-            # From the seed, not the scalar: the scalar is what a quantum computer gets from the public key.
-            self._identity = age_keys.HybridIdentity(age.hkdf(seed, b"", HYBRID_INFO))
-        else:
-            self._identity = age_keys.SSHIdentity(seed)
         if len(recipients) == (age.MAX_HYBRID if hybrid else age.MAX_STANZAS):
             self._recipients.clear()  # a header holds no more of them: the copy is for the signing key alone
         if self._identity.recipient not in self._recipients:
@@ -157,8 +174,6 @@ def restore(
     copies: Copies, attached: Sequence[Attached], state: str, journal: Journal, notice: Callable[[str], None]
 ) -> str | None:
     """Bring back a lost journal from the attached drives; the digest its scan must have, or None."""
-    from sealift.stages.pack.group import stripe_file
-
     by_group: dict[int, list[Drive]] = {}
     for each in attached:
         with contextlib.suppress(DriveFault, FormatError):
@@ -169,23 +184,54 @@ def restore(
     if settings is None:
         return None
     for group, drives in by_group.items():
-        folder = make_folders(state, "groups", f"{group:04d}")
-        make_folders(folder, "stripes")
-        journal.group(group)
         found = copies.stripes(drives)
-        for owed in found[-1].owed if found else []:
-            journal.owe(group, owed)
-        for copy in found:
-            for kind, data in (("rows", copy.rows), ("blocks", copy.blocks)):
-                with open(stripe_file(folder, copy.stripe, kind), "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-            if copy.files_end is not None:
-                journal.set_files_end(group, copy.files_end)
-            journal.commit(group, copy.stripe, copy.cursor, copy.packs, copy.ended, copy.seconds)
-        if found:
-            journal.set_state(group, "packing")
+        _bring_back(found, state, journal, group)
         notice(f"the state folder was empty; group {group} goes on after stripe {len(found)}, from its drives' copies")
     journal.set("config", settings.config)
     return settings.scan
+
+
+def catch_up(copies: Copies, attached: Sequence[Attached], state: str, journal: Journal, group: int) -> int:
+    """Take from a group's drives what they know and this journal does not: it was packed on elsewhere meanwhile.
+
+    The stripes that are known then; 0 where the journal knew all of them. What it knows is the beginning of that.
+    """
+    stripes, drives = journal.group(group).stripes, [each.drive for each in attached]
+
+    def has_more(drive: Drive) -> bool:
+        with contextlib.suppress(DriveFault, FormatError):
+            return drive.exists() and drive.size(stripe_name(stripes)) is not None
+        return False
+
+    if not any(map(has_more, drives)):
+        return 0
+    found = copies.stripes(drives)
+    if len(found) <= stripes:
+        return 0
+    journal.cut_back(group, 0)
+    for slot in journal.owed(group):
+        journal.restored(group, slot)
+    _bring_back(found, state, journal, group)
+    return len(found)
+
+
+def _bring_back(found: Sequence[StripeCopy], state: str, journal: Journal, group: int) -> None:
+    """The stripes of a group into a journal that knows none of them."""
+    from sealift.stages.pack.group import stripe_file
+
+    folder = make_folders(state, "groups", f"{group:04d}")
+    make_folders(folder, "stripes")
+    journal.group(group)
+    for owed in found[-1].owed if found else []:
+        journal.owe(group, owed)
+    for copy in found:
+        for kind, data in (("rows", copy.rows), ("blocks", copy.blocks)):
+            with open(stripe_file(folder, copy.stripe, kind), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        if copy.files_end is not None:
+            journal.set_files_end(group, copy.files_end)
+        journal.commit(group, copy.stripe, copy.cursor, copy.packs, copy.ended, copy.seconds)
+    if found:
+        journal.set_state(group, "packing")

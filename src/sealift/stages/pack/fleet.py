@@ -246,6 +246,11 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> 
         )
 
 
+def manifest_of(attached: Attached) -> bytes | None:
+    """The manifest that lies on a drive; None where there is none. DriveFault, FormatError."""
+    return attached.drive.read_small(manifest.MANIFEST, manifest.MAX_MANIFEST) if attached.drive.exists() else None
+
+
 def discard(attached: Attached, shipment: str) -> bool:
     """Remove an unfinished group of another shipment from a drive: --discard-group. A signed group is refused."""
     drive = attached.drive

@@ -59,3 +59,9 @@ def read_back_row(work: Work, before: list[ReadBackState]) -> dict[str, Any]:
             "repaired": repaired - sum(state.repaired for state in before),
         },
     }
+
+
+def memory_line(memory: dict[str, int]) -> str:
+    """What a packing takes at most, in words; bytes by what they are for."""
+    parts = ", ".join(f"{name} {size >> 20}" for name, size in memory.items())
+    return f"memory: at most {sum(memory.values()) >> 20} MiB ({parts}), whatever the pack size"

@@ -25,14 +25,14 @@ from sealift.stages import return_leg
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import network, planned, room, settle
 from sealift.stages.pack import source as sources
-from sealift.stages.pack.copies import Copies, restore
+from sealift.stages.pack.copies import Copies, catch_up, restore
 from sealift.stages.pack.group import Progress, memory_needed
 from sealift.stages.pack.journal import Journal, ReadBackState
 from sealift.stages.pack.notify import Notifier
 from sealift.stages.pack.only import select
 from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.readback import MODES, Mode
-from sealift.stages.pack.rows import owed_rows, read_back_row, slow_rows
+from sealift.stages.pack.rows import memory_line, owed_rows, read_back_row, slow_rows
 from sealift.stages.pack.scan import Summary, scan
 from sealift.stages.pack.work import Work, pack_groups
 from sealift.stages.pack.workers import Workers, count
@@ -46,12 +46,14 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats.manifest import Manifest
     from sealift.reading.trust import TrustedSeal
+    from sealift.stages.pack.away import Away
     from sealift.stages.pack.fleet import Attached, Deal, Place
     from sealift.stages.pack.only import Selection
     from sealift.stages.pack.settle import Config
     from sealift.stages.pack.source import Source
     from sealift.stages.pack.walk import Seen
     from sealift.stages.plan.document import Plan
+    from sealift.stages.verify_report import HostRow
 
 MIN_PACK, MAX_PACK, DEFAULT_PACK = 1 << 20, (4 << 30) - (1 << 20), 1 << 30
 _LOCK_PATIENCE = 10.0
@@ -92,6 +94,7 @@ class Options:
     network: bool = False  # `to` is a plain directory, or s3://BUCKET/PREFIX
     open_drive: Callable[[str], Drive] = locations.open_to_write
     plan: Plan | None = None  # what all this must be as
+    away: Away | None = None  # of a packing on several hosts (hosts.py): what is not on this one
     rehearsal: bool = False  # only `sealift rehearse`, whose drives never leave, sets it
 
 
@@ -124,13 +127,14 @@ class Result:
     parity_bytes: int
     seconds: float
     memory: dict[str, int]
+    hosts: list[HostRow] = field(default_factory=list)  # of a cluster
 
     @property
     def exit_code(self) -> int:
-        """0 packed; 3 drives are owed; 6 groups wait for their drives; 2 files changed or were skipped."""
+        """0 packed; 3 drives are owed; 6 groups wait for drives or hosts; 2 files changed or were skipped."""
         if self.owed:
             return DriveFault.exit_code
-        if self.waiting:
+        if self.waiting or any(host.owed for host in self.hosts):
             return NotAllHere.exit_code
         return CHANGED if self.changed or self.skipped or self.outdated else 0
 
@@ -184,10 +188,10 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
     source = _source(options)
     only = _only(options, events)
     with ExitStack() as stack:
-        lock = _lock_state(options.state, stack)
+        lock = lock_state(options.state, stack)
         journal = Journal(options.state)
         stack.callback(journal.close)
-        copies = Copies(signer, recipients)
+        copies = Copies(signer, recipients, options.away.identity if options.away else None)
         before = settle.load(journal)
         new = settle.replacements(options, journal, before)
         attached = settle.attach(options, journal, before, new, events.notice)
@@ -205,7 +209,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back, source=source)
         if uploads := sum(map(locations.upload_memory, options.to)):
             memory["uploads"] = uploads
-        events.notice(_memory_line(memory))
+        events.notice(memory_line(memory))
         work.summary = _scan(work, declaration, scanned, only, workers, record)
         for group in here:
             _check_room(work, group)
@@ -219,6 +223,12 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
                     "carried, as owners, ACLs and other extended attributes are not: set them again after unpack"
                 )
         return _result(work, time.monotonic() - begun, memory, read)
+
+
+def prepared(options: Options) -> tuple[Options, declarations.Declaration, Signer]:
+    """What a packing on several hosts is begun with: recipients settled, the key proved."""
+    options, declaration, _ = _settle_leg(options)
+    return options, declaration, _prove_inputs(options)[0]
 
 
 def _settle_leg(options: Options) -> tuple[Options, declarations.Declaration, TrustedSeal | None]:
@@ -301,10 +311,15 @@ def _here(work: Work, new: list[settle.Replacement]) -> list[int]:
     """The groups that are packed now; what lies on their drives is checked, and new drives get their slots."""
     options, deal, journal, config = work.options, work.deal, work.journal, work.config
     for group in range(len(deal.groups)):
-        if not deal.missing(group) and _adopt(options.state, journal, config, group, deal.slots(group)):
+        again = options.away is not None  # signed on another host meanwhile: this one's journal may know a part
+        if not deal.missing(group) and _adopt(options.state, journal, config, group, deal.slots(group), again=again):
             work.events.notice(f"group {group} is signed on its drives already")
     here = [g for g in range(len(deal.groups)) if not deal.missing(g) and journal.group(g).state != "signed"]
     for group in here:
+        if options.away is not None and (
+            known := catch_up(work.copies, deal.drives(group), options.state, journal, group)
+        ):
+            work.events.notice(f"group {group} was packed on another host meanwhile; it goes on after stripe {known}")
         for slot, each in enumerate(deal.slots(group)):
             if each is not None:
                 _check_contents(work, group, slot, each, new)
@@ -364,6 +379,8 @@ def _scan(
             "the source is not what it was when these drives were begun, and the state that knew it is lost",
             hint="put the source back as it was, or pack the unfinished group anew with --discard-group",
         )
+    if options.away is not None:
+        options.away.agree(summary.digest)
     work.journal.set("scan", summary.digest.encode())
     if otherwise := sheets.declared_otherwise(declaration, sum(share.bytes for share in summary.shares)):
         work.events.notice(f"{otherwise} were found in the source: correct the one or the other before it is released")
@@ -426,7 +443,7 @@ def _prove_inputs(options: Options) -> tuple[Signer, list[age.Recipient]]:
         )
     recipients = [age_keys.parse_recipient(text) for text in options.recipients]
     age.check_recipients(recipients)
-    signer = Signer.open(options.sign_with)
+    signer = options.away.signer if options.away else Signer.open(options.sign_with)
     signer.prove()
     return signer, recipients
 
@@ -473,7 +490,8 @@ def _source(options: Options) -> Source:
     return source
 
 
-def _lock_state(state: str, stack: ExitStack) -> int:
+def lock_state(state: str, stack: ExitStack) -> int:
+    """Hold a state folder, which is made, until the stack ends; the descriptor of its lock. Busy."""
     os.makedirs(state, mode=0o700, exist_ok=True)
     fd = os.open(os.path.join(state, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     stack.callback(os.close, fd)
@@ -501,11 +519,14 @@ def _lock_drive(drive: Drive) -> int:
             time.sleep(0.05)
 
 
-def _adopt(state: str, journal: Journal, config: Config, group: int, drives: Sequence[Attached | None]) -> bool:
+def _adopt(
+    state: str, journal: Journal, config: Config, group: int, drives: Sequence[Attached | None], *, again: bool
+) -> bool:
     """Take a group that this journal does not know, but that is signed on its drives, for what it is."""
-    if journal.group(group).stripes or journal.group(group).state == "signed" or journal.owed(group):
+    known = journal.group(group)
+    if known.state == "signed" or (not again and (known.stripes or journal.owed(group))):
         return False
-    found = [_manifest_of(each) for each in drives if each is not None]
+    found = [fleets.manifest_of(each) for each in drives if each is not None]
     if len(found) < len(drives) or found[0] is None or any(data != found[0] for data in found):
         return False
     record = manifest.decode_manifest(found[0])
@@ -520,15 +541,6 @@ def _adopt(state: str, journal: Journal, config: Config, group: int, drives: Seq
             target.writelines(source.read_at(offset, 1 << 20) for offset in range(0, source.length, 1 << 20))
     journal.set_state(group, "signed")
     return True
-
-
-def _manifest_of(each: Attached) -> bytes | None:
-    return each.drive.read_small(manifest.MANIFEST, manifest.MAX_MANIFEST) if each.drive.exists() else None
-
-
-def _memory_line(memory: dict[str, int]) -> str:
-    parts = ", ".join(f"{name} {size >> 20}" for name, size in memory.items())
-    return f"memory: at most {sum(memory.values()) >> 20} MiB ({parts}), whatever the pack size"
 
 
 def _result(work: Work, seconds: float, memory: dict[str, int], before: list[ReadBackState]) -> Result:

@@ -1,0 +1,482 @@
+"""Where the work of a stage runs: in this process, or on the nodes of a Ray cluster. The one file that knows of both.
+
+    with place(None) as here, place("10.1.0.1:6379") as cluster:
+        here.run(read, {HERE: what}, ears)
+        cluster.run(read, dict.fromkeys(cluster.hosts(), what), ears)
+
+A unit of work is a function of a module, `work(given, wire)`, whose argument and answer can be pickled. It runs on the
+very host that it is given for, and nowhere else: it is there for the drives that stand there. What it says on its
+`wire` on the way is heard here.
+
+What holds of a cluster:
+- Asked are the nodes that were started with the resource `sealift`, or all where none was. Each must have this version.
+- A unit takes no CPU that Ray counts, so that it never waits behind other jobs: drives are what it waits for.
+- A host that dies, or whose worker does, is `Gone`, and what it was given may be done elsewhere; the others go on. An
+  error of sealift's in one unit is that unit's answer. (In this process it is raised.)
+- Ctrl-C here stops the work there as it does here: what is written half is taken away, what is remembered is kept.
+- Nothing but what a stage gives goes to a host: no file, no environment, no code.
+
+Ray gives whoever reaches it every host of the cluster (docs/adr/0026).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
+
+from sealift import __version__
+from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Given = TypeVar("Given")
+    Answer = TypeVar("Answer")
+
+RESOURCE = "sealift"
+THREADS = 4  # of a process on a node: its unit, who waits for news of it, and who brings it answers
+POLL = 0.3  # seconds between looks at what units say
+AGAIN = 20.0  # seconds between looks for drives that are owed, while other hosts work
+_START = 120.0  # seconds in which a node must start a worker
+_STOP = 30.0  # seconds that units get to stop
+_LOOK = 5.0  # seconds for a last look at a unit that has ended
+
+
+class Host(NamedTuple):
+    """A host that work can be placed on; `name` is for people, and is empty for this process."""
+
+    name: str
+    key: str
+
+
+HERE = Host("", "")
+
+
+class Gone(NamedTuple):
+    """What came of a unit whose host, or worker, died."""
+
+    why: str
+
+
+class Wire(Protocol):
+    """How a unit is heard while it works."""
+
+    def tell(self, progress: Any) -> None:
+        """Where it stands; what was not yet heard is replaced. Raises KeyboardInterrupt when it is to stop."""
+
+    def send(self, item: Any) -> None:
+        """Something that must arrive."""
+
+    def ask(self, question: Any) -> Any:
+        """What whoever listens answers; raises the SealiftError that is the answer, KeyboardInterrupt as `tell`."""
+
+
+class Ears:
+    """Whoever listens to units; they are numbered from 0, in the order in which they were given."""
+
+    def heard(self, host: Host, unit: int, progress: Any, items: list[Any]) -> None:
+        """What a unit told last (None: nothing new), and all that it sent, since this was called."""
+
+    def asked(self, host: Host, unit: int, question: Any) -> Any:
+        """A unit asks; a SealiftError that is raised here is raised there."""
+        raise NotImplementedError
+
+    def came(self, host: Host, unit: int, answer: Any) -> None:
+        """A unit has ended: its answer, its SealiftError, or Gone."""
+
+    def more(self) -> Mapping[Host, Any]:
+        """Units in the place of one that is Gone; asked again and again from then on, at least once."""
+        return {}
+
+
+class Placement(Protocol):
+    """Hosts, and what runs on them."""
+
+    here: bool
+
+    def hosts(self) -> list[Host]:
+        """The hosts that are there now."""
+
+    def run(
+        self,
+        work: Callable[[Given, Wire], Answer],
+        units: Mapping[Host, Given],
+        ears: Ears,
+    ) -> list[tuple[Host, Answer | SealiftError | Gone]]:
+        """Run all units at once; their answers in the order in which they came."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def place(address: str | None, notice: Callable[[str], object] = lambda _: None) -> Placement:
+    """This process, or the Ray cluster at an address (HOST:PORT, or auto). BadInput where there is none."""
+    return _Here() if address is None else _Cluster(address, notice)
+
+
+class _Here:
+    """This process."""
+
+    here = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def hosts(self) -> list[Host]:
+        return [HERE]
+
+    def run(
+        self,
+        work: Callable[[Given, Wire], Answer],
+        units: Mapping[Host, Given],
+        ears: Ears,
+    ) -> list[tuple[Host, Answer | SealiftError | Gone]]:
+        """As in the contract above; nothing is ever gone."""
+        return [(host, work(given, _Direct(host, number, ears))) for number, (host, given) in enumerate(units.items())]
+
+
+class _Direct:
+    """The wire within this process."""
+
+    def __init__(self, host: Host, number: int, ears: Ears) -> None:
+        self._host, self._number, self._ears = host, number, ears
+
+    def tell(self, progress: Any) -> None:
+        self._ears.heard(self._host, self._number, progress, [])
+
+    def send(self, item: Any) -> None:
+        self._ears.heard(self._host, self._number, None, [item])
+
+    def ask(self, question: Any) -> Any:
+        return self._ears.asked(self._host, self._number, question)
+
+
+# Ray
+
+
+class Runner:
+    """In a process of a node: one unit at a time, in a thread, and its wire. Started as an actor of THREADS threads."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._progress: Any = None
+        self._items: list[Any] = []
+        self._question: tuple[Any] | None = None
+        self._reply: tuple[Any] | None = None
+        self._stopped = False
+
+    def run(self, work: Callable[[Any, Wire], Any], given: Any) -> tuple[Any, Any, list[Any]]:
+        """The answer of the unit or its error, and what it told and sent that nobody heard yet."""
+        answer: Any
+        self._question = self._reply = None
+        try:
+            answer = work(given, self)
+        except SealiftError as error:
+            answer = error
+        except KeyboardInterrupt:
+            answer = Interrupted("stopped")
+        with self._change:
+            self._change.notify_all()
+        return (answer, *self._take())
+
+    def tell(self, progress: Any) -> None:
+        """As of Wire."""
+        with self._change:
+            self._progress = progress
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._stopped:
+            raise KeyboardInterrupt
+
+    def send(self, item: Any) -> None:
+        """As of Wire."""
+        with self._change:
+            self._items.append(item)
+
+    def ask(self, question: Any) -> Any:
+        """As of Wire."""
+        with self._change:
+            self._question, self._reply = (question,), None
+            self._change.notify_all()
+            while self._reply is None:
+                self._go_on()
+                self._change.wait(POLL)
+            (reply,) = self._reply
+        if isinstance(reply, SealiftError):
+            raise reply
+        return reply
+
+    def look(self) -> tuple[Any, list[Any], tuple[Any] | None]:
+        """What was told, sent and asked since: after POLL seconds, or at once where something is asked."""
+        with self._change:
+            if self._question is None:
+                self._change.wait(POLL)
+            question, self._question = self._question, None
+        return (*self._take(), question)
+
+    def _take(self) -> tuple[Any, list[Any]]:
+        with self._change:
+            progress, self._progress = self._progress, None
+            items, self._items = self._items, []
+        return progress, items
+
+    def reply(self, answer: Any) -> None:
+        """Answer what was asked."""
+        with self._change:
+            self._reply = (answer,)
+            self._change.notify_all()
+
+    def stop(self) -> None:
+        """Have the unit stop, when it tells or asks next."""
+        self._stopped = True
+
+    @staticmethod
+    def version() -> str:
+        """Which sealift is installed here."""
+        return __version__
+
+
+class _Cluster:
+    """A Ray cluster; this process joins it as a driver, on a machine that is a node of it, or through ray://."""
+
+    here = False
+
+    def __init__(self, address: str, notice: Callable[[str], object]) -> None:
+        self._address, self._notice = address, notice
+        self._ray: Any = None
+        self._joined = False
+        self._names: dict[str, str] = {}  # by key
+        self._usable: set[Host] = set()
+        self._told: set[str] = set()  # keys of hosts that are left out
+        self._idle: dict[Host, list[Any]] = {}  # processes there that wait for work
+
+    def __enter__(self) -> Self:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers of the cluster
+        try:
+            import ray
+        except ImportError as error:
+            raise BadInput("--ray needs Ray, which is not installed", hint="pip install 'sealift[ray]'") from error
+        self._ray = ray
+        if os.environ.get("RAY_AUTH_MODE") != "token":
+            self._notice(
+                "this Ray cluster asks nobody for a token: whoever reaches it runs what they like on every host of it"
+                " (RAY_AUTH_MODE=token)"
+            )
+        if not ray.is_initialized():
+            try:
+                ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
+            except Exception as error:
+                raise BadInput(
+                    f"--ray {self._address}: {_words(error)}",
+                    hint="the address of a Ray cluster of which this machine is a node (`ray start --address=...`), in"
+                    " Ray's and Python's same versions, with its token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH)",
+                ) from error
+            self._joined = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for actors in self._idle.values():
+            for actor in actors:
+                self._ray.kill(actor)
+        self._idle.clear()
+        if self._joined:
+            self._ray.shutdown()
+
+    def hosts(self) -> list[Host]:
+        """As in the contract above; those that cannot be used are told, once."""
+        nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        marked = [node for node in nodes if node["Resources"].get(RESOURCE)]
+        names = Counter(map(_name, nodes))
+        for node in nodes:
+            name, key = _name(node), node["NodeID"]
+            self._names.setdefault(key, name if names[name] == 1 else f"{name}-{key[:8]}")
+        every = [Host(self._names[node["NodeID"]], node["NodeID"]) for node in marked or nodes]
+        new = [host for host in every if host not in self._usable]
+        actors = {host: self._take(host) for host in new}
+        asked = {host: actor.version.remote() for host, actor in actors.items()}
+        if asked:
+            self._ray.wait(list(asked.values()), num_returns=len(asked), timeout=_START)
+        for host, ref in asked.items():
+            why = self._unfit(ref)
+            if not why:
+                self._usable.add(host)
+                self._give_back(host, actors[host])
+                continue
+            self._ray.kill(actors[host])
+            if host.key not in self._told:
+                self._told.add(host.key)
+                self._notice(f"{host.name} is left out: {why}")
+        good = [host for host in every if host in self._usable]
+        if not good:
+            raise NotAllHere(
+                f"--ray {self._address}: no node of this cluster can be used",
+                hint=f"install sealift {__version__} on the storage hosts, in the Python that Ray runs there",
+            )
+        return sorted(good)
+
+    def _unfit(self, ref: Any) -> str:
+        """Why a node cannot be used; empty where it can."""
+        try:
+            version = self._ray.get(ref, timeout=0.1)
+        except Exception as error:  # noqa: BLE001 -- Ray raises what it likes
+            return _why(error)
+        return "" if version == __version__ else f"it has sealift {version}, and this is {__version__}"
+
+    def _take(self, host: Host) -> Any:
+        """A process of a host, which has nothing to do."""
+        if self._idle.get(host):
+            return self._idle[host].pop()
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = NodeAffinitySchedulingStrategy(host.key, soft=False)
+        options = {"num_cpus": 0, "max_concurrency": THREADS, "max_restarts": 0, "scheduling_strategy": there}
+        return self._ray.remote(**options)(Runner).remote()
+
+    def _give_back(self, host: Host, actor: Any) -> None:
+        self._idle.setdefault(host, []).append(actor)
+
+    def run(
+        self,
+        work: Callable[[Given, Wire], Answer],
+        units: Mapping[Host, Given],
+        ears: Ears,
+    ) -> list[tuple[Host, Answer | SealiftError | Gone]]:
+        """As in the contract above."""
+        running = _Running(self._ray, ears, self._give_back)
+        answers: list[tuple[Host, Any]] = []
+        gone, looked = False, 0.0
+        try:
+            for host, given in units.items():
+                running.add(host, self._take(host), work, given)
+            while running.units:
+                came = running.wait()
+                answers += came
+                gone |= any(isinstance(answer, Gone) for _, answer in came)
+                last = bool(came) and not running.units
+                if gone and (last or time.monotonic() - looked > AGAIN):
+                    for host, given in ears.more().items():
+                        running.add(host, self._take(host), work, given)
+                    looked = time.monotonic()
+        except KeyboardInterrupt:
+            running.stop()
+            raise
+        finally:
+            running.kill()
+        return answers
+
+
+class _Unit(NamedTuple):
+    number: int
+    host: Host
+    actor: Any
+
+
+class _Running:
+    """Units under way: what they say, and what comes of them."""
+
+    def __init__(self, ray: Any, ears: Ears, done: Callable[[Host, Any], object]) -> None:
+        self._ray, self._ears, self._done = ray, ears, done
+        self._stopping = False
+        self.units: dict[Any, _Unit] = {}  # by the reference of their answer
+        self._looks: dict[Any, _Unit] = {}
+        self._started = 0
+
+    def add(self, host: Host, actor: Any, work: Any, given: Any) -> None:
+        """Start a unit."""
+        unit = _Unit(self._started, host, actor)
+        self._started += 1
+        self.units[actor.run.remote(work, given)] = unit
+        self._ask(unit)
+
+    def _ask(self, unit: _Unit) -> None:
+        self._looks[unit.actor.look.remote()] = unit
+
+    def wait(self) -> list[tuple[Host, Any]]:
+        """Hear what there is to hear, or wait until a unit ends; the answers that came."""
+        every = [*self.units, *self._looks]
+        self._ray.wait(every, num_returns=1, timeout=2 * POLL)
+        ready, _ = self._ray.wait(every, num_returns=len(every), timeout=0)
+        for ref in [ref for ref in ready if ref in self._looks]:
+            unit = self._looks.pop(ref)
+            self._hear(unit, ref)
+            self._ask(unit)
+        return [self._ended(self.units.pop(ref), ref) for ref in ready if ref in self.units]
+
+    def _hear(self, unit: _Unit, ref: Any) -> None:
+        try:
+            progress, items, question = self._ray.get(ref, timeout=_LOOK)
+        except self._ray.exceptions.RayError:
+            return  # the unit's answer says the same
+        if progress is not None or items:
+            self._ears.heard(unit.host, unit.number, progress, items)
+        if question is not None:
+            try:
+                answer = self._ears.asked(unit.host, unit.number, question[0])
+            except SealiftError as error:
+                answer = error
+            unit.actor.reply.remote(answer)
+
+    def _ended(self, unit: _Unit, ref: Any) -> tuple[Host, Any]:
+        for look in [look for look, each in self._looks.items() if each is unit]:
+            del self._looks[look]
+            self._hear(unit, look)  # before its last words
+        answer: Any
+        progress, items = None, list[Any]()
+        try:
+            answer, progress, items = self._ray.get(ref)
+            if self._stopping:  # it may be told to stop when it has ended, and would stop what comes next
+                self._ray.kill(unit.actor)
+            else:
+                self._done(unit.host, unit.actor)
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
+            answer = Gone(_why(error))
+        except self._ray.exceptions.RayError as error:
+            answer = SealiftError(f"{unit.host.name}: {_why(error)}")
+        if progress is not None or items:
+            self._ears.heard(unit.host, unit.number, progress, items)
+        self._ears.came(unit.host, unit.number, answer)
+        return unit.host, answer
+
+    def stop(self) -> None:
+        """Have all units stop, and hear what they still say."""
+        self._stopping = True
+        for unit in self.units.values():
+            unit.actor.stop.remote()
+        until = time.monotonic() + _STOP
+        while self.units and time.monotonic() < until:
+            self.wait()
+
+    def kill(self) -> None:
+        """End what has not ended."""
+        for unit in self.units.values():
+            self._ray.kill(unit.actor)
+
+
+def _name(node: Any) -> str:
+    """What `ray start --node-name` says, else the host's own name."""
+    named = node["NodeName"] not in {"", node["NodeManagerAddress"]}
+    return str(node["NodeName"] if named else node["NodeManagerHostname"])
+
+
+def _why(error: Exception) -> str:
+    """Why a unit has no answer, in words."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, ModuleNotFoundError):
+        return f"not installed there: {cause.name}"
+    if type(error).__name__ == "ActorDiedError":
+        return "its node died" if "node has died" in str(error) else "its worker died"
+    if type(error).__name__ == "OutOfMemoryError":
+        return "its worker was ended, because memory ran out there"
+    return f"{type(error).__name__}: {_words(cause if isinstance(cause, Exception) else error)}"
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

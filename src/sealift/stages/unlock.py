@@ -1,0 +1,363 @@
+"""Issue a shipment's pack keys to a job: read the age headers, seal the keys for the job, record it in custody.
+
+What holds:
+- Of every pack and index file the header alone is read, a few KiB, from whichever drive or host has it, many at once;
+  what no drive gives is rebuilt from parity. Each key has opened the header that the signed manifest binds.
+- No key is written but sealed for the job; no identity leaves this process. Memory is 16 bytes a pack.
+- Nothing is issued unrecorded: the event is in the log before the file has its name. A crash between the two leaves an
+  event of a file that nobody has; the same command again issues another one, with its own event.
+- Whoever issues may: the allowed signers have the key for `sealift-unlock` and `sealift-custody`, which is asked first.
+
+What is not here: what a reader asks of the file (reading/keys.py), and words.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
+
+from sealift.drives.ranges import Workers
+from sealift.errors import BadInput, FormatError, IdentityMismatch, Lost, Refused
+from sealift.formats import age, age_keys, strict, unlock
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.formats.manifest import FileRef
+from sealift.reading.index_files import AnyCopy
+from sealift.reading.keys import IdentityKeys
+from sealift.reading.pack import signed_header
+from sealift.reading.shipment import Shipment
+from sealift.stages import custody, custody_log
+from sealift.trade import custody as accounts
+from sealift.trade import custody_event
+from sealift.trade import unlock as rules
+from sealift.trade.custody_event import CustodyEvent, Party, Unlocked
+from sealift.trade.custody_graph import Copy
+from sealift.trade.lists import TIME
+from sealift.trade.signing import new_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sealift.formats.unlock import Unlock, UnlockGroup
+    from sealift.reading.shipment import Group
+    from sealift.reading.trust import TrustedSeal
+    from sealift.trade.custody_event import Entry
+    from sealift.trade.custody_graph import Finding
+    from sealift.trade.signing import Signer
+
+THREADS = 32  # headers that are asked for at once; a locations file says how many one host gets
+TASK = 64  # packs that a thread reads one after the other
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `sealift unlock` was asked for; file contents, not paths, where they were read already."""
+
+    mounts: list[str]
+    identities: list[bytes]  # contents of identity files
+    allowed_signers: bytes
+    seal: dict[str, bytes] | None
+    recipients: list[str]
+    job: str
+    name: str  # who issues, and for whom they act
+    organisation: str
+    custody: str  # folder of the log
+    out: str
+    hours: int | None = None
+    valid_until: str | None = None
+
+
+@dataclass
+class Events:
+    """How it tells what it does: headers read, and of how many; and lines."""
+
+    progress: Callable[[int, int], object] = lambda _done, _total: None
+    notice: Callable[[str], object] = lambda _text: None
+
+
+@dataclass
+class Result:
+    """What was issued; `lost` are files whose header could not be had, `missing` groups of which no drive is here."""
+
+    record: Unlock
+    file: FileRef
+    event: Entry
+    shows: list[Finding]
+    lost: list[str] = field(default_factory=list)
+    missing: list[int] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+
+
+def issue(
+    options: Options, signer: Signer, events: Events, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Result:
+    """Issue the keys of the shipment's groups that are here, and record it. BadInput, Refused, IdentityMismatch, ..."""
+    if os.path.lexists(options.out):
+        raise BadInput(f"{options.out} is there already; nothing was changed", hint="give another name")
+    allowed = AllowedSigners.parse(options.allowed_signers)
+    rules.ends(clock(), hours=options.hours, until=options.valid_until)
+    _may(signer, allowed, clock())
+    identities = [each for data in options.identities for each in age_keys.parse_identities(data)]
+    recipients = rules.job_recipients(options.recipients, identities)
+    custody_log.read(options.custody)
+    signer.prove()  # before all headers are read
+    shipment = Shipment.open(
+        options.mounts, identity=options.identities, allowed_signers=options.allowed_signers, seal=options.seal
+    )
+    try:
+        _refuse_own(recipients, shipment.seal)
+        ground = _ground(options, shipment.seal, allowed, clock())
+        groups, keys, lost = _collect(shipment, IdentityKeys(identities), events)
+        record = _record(options, shipment.seal, recipients, groups, keys, clock())
+        result = _write(options, record, keys, recipients, signer, ground)
+        result.lost, result.missing = lost, [each.group for each in shipment.missing]
+        result.ignored = shipment.ignored
+        return result
+    finally:
+        shipment.close()
+
+
+def _may(signer: Signer, allowed: AllowedSigners, now: datetime) -> None:
+    """Refused unless the allowed signers have the key for both records."""
+    for namespace in (rules.NAMESPACE, custody_event.NAMESPACE):
+        lines = [line for line in allowed.lines if line.key == signer.public_key]
+        objections = [line.objection(namespace, now, None) for line in lines]
+        if not objections or all(objections):
+            why = next(filter(None, objections), f"{signer.public_key.fingerprint} is not among the allowed signers")
+            both = f"{rules.NAMESPACE},{custody_event.NAMESPACE}"
+            hint = f'a line for it with namespaces="{both}", here and where the job runs'
+            raise Refused(f"{signer.path} may not issue keys: {why}", hint=hint)
+
+
+def _refuse_own(recipients: list[age.Recipient], seal: TrustedSeal) -> None:
+    """Refused where keys would be issued to somebody whose own key opens the shipment."""
+    rows = [row for row in seal.declaration.encryption.recipients if row.recipient]
+    declared = {str(age_keys.parse_recipient(row.recipient)): row.name for row in rows}
+    for each in map(str, recipients):
+        if each in declared:
+            raise Refused(
+                f"--for {each} is {declared[each]}'s own key, which opens the shipment itself",
+                hint="make the job a key of its own: age-keygen -o job.txt",
+            )
+
+
+# --- the keys
+
+
+class _Taken(IdentityKeys):
+    """Identity keys that remember the last one."""
+
+    key = b""
+
+    def of_index(self, header: age.Header, group: int, name: str) -> bytes:
+        """As Keys."""
+        self.key = super().of_index(header, group, name)
+        return self.key
+
+
+def _collect(
+    shipment: Shipment, identity: IdentityKeys, events: Events
+) -> tuple[list[UnlockGroup], bytearray, list[str]]:
+    """The groups that are here, their keys row by row, and the files whose header could not be had."""
+    groups = []
+    for number, group in sorted(shipment.groups.items()):
+        geometry = group.manifest.geometry
+        groups.append(unlock.UnlockGroup(group=number, data=geometry.data, stripes=geometry.stripes))
+    total = sum(each.rows for each in groups)
+    if total > unlock.MAX_ROWS:
+        raise BadInput(f"{total:,} packs and index files; keys of {unlock.MAX_ROWS:,} at most are issued at once")
+    keys, lost, done = bytearray(), list[str](), 0
+    workers = Workers(THREADS, "sealift-unlock")
+    try:
+        for each in groups:
+            for row, key in _rows(shipment.groups[each.group], each, identity, workers):
+                if key is None:
+                    lost.append(f"{each.name(row)} of group {each.group}")
+                keys += key or unlock.NO_KEY
+                done += 1
+                events.progress(done, total)
+    finally:
+        workers.close()
+    return groups, keys, lost
+
+
+def _rows(
+    group: Group, shape: UnlockGroup, identity: IdentityKeys, workers: Workers
+) -> Iterator[tuple[int, bytes | None]]:
+    """Every row's key, in order: NO_KEY of an absent pack, None where the header could not be had."""
+    for row, name in enumerate(unlock.INDEXES):
+        yield row, _of_index(group, name, identity)
+    total = shape.data * shape.stripes
+    step = max(1, min(TASK, total // (4 * THREADS)))
+    coming = [
+        workers.submit(partial(_of_packs, group, shape.data, range(at, min(at + step, total)), identity))
+        for at in range(0, total, step)
+    ]
+    coming.reverse()
+    row = len(unlock.INDEXES)
+    try:
+        while coming:
+            for key in coming.pop().result():
+                yield row, key
+                row += 1
+    finally:
+        for each in coming:
+            each.cancel()
+
+
+def _of_index(group: Group, name: str, identity: IdentityKeys) -> bytes | None:
+    taken, record = _Taken(identity.identities), group.manifest
+    ref = record.members_index if name == unlock.INDEXES[0] else record.packs_index
+    try:
+        AnyCopy(group.reader, name, ref, taken)
+    except IdentityMismatch:
+        raise  # and no pack will be opened either
+    except (Lost, FormatError, Refused):
+        return None
+    return taken.key
+
+
+def _of_packs(group: Group, data: int, places: range, identity: IdentityKeys) -> list[bytes | None]:
+    found: list[bytes | None] = []
+    for place in places:
+        stripe, role = divmod(place, data)
+        try:
+            if not group.reader.record(stripe, role).length:
+                found.append(unlock.NO_KEY)
+                continue
+            raw, _ = signed_header(group.reader, stripe, role)
+            found.append(identity.of_pack(age.parse_header(raw), group.manifest.group, stripe, role))
+        except (Lost, FormatError):
+            found.append(None)
+    return found
+
+
+# --- the record, the file, the event
+
+
+def _record(
+    options: Options,
+    seal: TrustedSeal,
+    recipients: list[age.Recipient],
+    groups: list[UnlockGroup],
+    keys: bytearray,
+    now: datetime,
+) -> Unlock:
+    issued = sum(keys[at : at + age.FILE_KEY] != unlock.NO_KEY for at in range(0, len(keys), age.FILE_KEY))
+    if not issued:
+        raise Lost("not one header of this shipment can be read from what is here", hint="attach more of its drives")
+    rows = len(keys) // age.FILE_KEY
+    fields: dict[str, Any] = {
+        "shipment": seal.seal.shipment,
+        "consignment_id": seal.seal.consignment_id,
+        "seal": seal.reference.seal,
+        "job": options.job,
+        "name": options.name,
+        "organisation": options.organisation,
+        "issued_at": now.strftime(TIME),
+        "valid_until": rules.ends(now, hours=options.hours, until=options.valid_until).strftime(TIME),
+        "recipients": [str(each) for each in recipients],
+        "groups": groups,
+        "keys": unlock.KeyTable(rows=rows, issued=issued, root=unlock.table_root(rows, keys).hex()),
+    }
+    record = unlock.Unlock(**fields)
+    try:
+        unlock.encode(record)
+    except FormatError as error:
+        raise BadInput(f"--job, --by, --organisation: {error}", hint="one line of printable text each") from error
+    return record
+
+
+def _write(
+    options: Options,
+    record: Unlock,
+    keys: bytearray,
+    recipients: list[age.Recipient],
+    signer: Signer,
+    ground: custody.Ground,
+) -> Result:
+    """Sign, seal, record, and give the file its name, in this order."""
+    data = unlock.encode(record)
+    signature = signer.sign(data, rules.NAMESPACE)
+    rules.check(data, signature, ground.allowed)
+    with new_file(options.out) as file:
+        digest = blake3()
+
+        def sink(piece: bytes) -> None:
+            file.write(piece)
+            digest.update(piece)
+
+        with age.Writer(recipients, sink) as sealed:
+            unlock.write(record, data, signature, keys, sealed.write)
+        file.flush()
+        os.fsync(file.fileno())
+        ref = FileRef(bytes=file.tell(), blake3=digest.hexdigest())
+        entry, shows = _put_on_record(options, record, ref, signer, ground)
+    return Result(record, ref, entry, shows)
+
+
+def _ground(options: Options, seal: TrustedSeal, allowed: AllowedSigners, now: datetime) -> custody.Ground:
+    return custody.Ground(options.custody, seal.declaration, "", allowed, now, seal.release)
+
+
+def _put_on_record(
+    options: Options, record: Unlock, ref: FileRef, signer: Signer, ground: custody.Ground
+) -> tuple[Entry, list[Finding]]:
+    """Add the event to the log, signed; Refused where the log shows that a clock is wrong."""
+    copy = custody_log.read(options.custody)
+    before = custody.account(ground, copy)
+    who = Party(
+        name=options.name,
+        org=options.organisation,
+        id_kind="signs with the key below",
+        key_fingerprint=signer.public_key.fingerprint,
+        paper_sha256="",
+    )
+    offset = ground.now.astimezone().strftime("%z")
+    event = CustodyEvent(
+        consignment_id=record.consignment_id,
+        log_checkpoint=accounts.before_next(before),
+        event_type="unlock",
+        at_utc=record.issued_at,
+        local_timezone=f"{offset[:3]}:{offset[3:5]}",
+        place=_host(),
+        released_by=who,
+        received_by=who,
+        reason=f"keys for job {record.job}"[:500],
+        items=[],
+        photo_sha256=[],
+        hash_sample_result="not_taken",
+        officer_ref="",
+        inspection_opened=False,
+        resolves=[],
+        unlock=Unlocked(
+            shipment=record.shipment,
+            seal=record.seal,
+            job=record.job,
+            recipients=record.recipients,
+            valid_until=record.valid_until,
+            keys=record.keys.issued,
+            file=ref,
+        ),
+    )
+    entry = custody_event.encode(event)
+    signature = signer.sign(entry.data, custody_event.NAMESPACE)
+    ground.allowed.signer(entry.data, signature, custody_event.NAMESPACE, event.at)
+    signatures = {**copy.signatures, entry.digest: [signature]}
+    after = custody.account(ground, Copy({**copy.entries, entry.digest: entry}, signatures, copy.findings))
+    shows = [each for each in after.open if entry.digest in each.events]
+    if slips := [each for each in shows if each.kind in custody.OFTEN_A_SLIP]:
+        hint = "set this host's clock, or see sealift custody; nothing was issued"
+        raise Refused(f"the custody log would show: {slips[0].text}", hint=hint)
+    custody_log.add(options.custody, entry, [signature])
+    return entry, shows
+
+
+def _host() -> str:
+    """The host on which it is done, as a place."""
+    name = os.uname().nodename
+    return f"host {name}" if name and name.isprintable() and not strict.unprintable(name) else "this host"

@@ -1,0 +1,173 @@
+"""pack on the nodes of a Ray cluster: each group where its drives stand, one state here, and hosts that die."""
+
+import os
+import shutil
+from pathlib import Path
+
+import placed_work
+import pytest
+import shipments
+
+from sealift.errors import BadInput, Refused
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages import seal as sealing
+from sealift.stages.pack import hosts as pack_hosts
+from sealift.stages.pack.hosts import pack_on
+from sealift.stages.placed_pass import Events
+from sealift.stages.status import look
+from sealift.stages.verify import verify
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def origin(cluster, tmp_path, monkeypatch):
+    """A source of 18 MiB, and six empty drives of two groups of 2 + 1: group 0 on host a, group 1 on b."""
+    source = tmp_path / "source"
+    for number in range(72):
+        shipments.write(source / f"d{number % 5}/{number:02d}.bin", os.urandom(MIB // 4))
+    made = shipments.Origin(tmp_path / "origin", source, 2, 1, groups=2)
+    made.mounts = [str(cluster.home("ab"[place % 2]) / Path(mount).name) for place, mount in enumerate(made.mounts)]
+    for mount in made.mounts:
+        os.mkdir(mount)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    yield made
+    for host in ("a", "b"):
+        (cluster.home(host) / "stuck").unlink(missing_ok=True)
+        shutil.rmtree(cluster.home(host) / "state", ignore_errors=True)
+
+
+def pack(hosts, origin, notices=None, on=lambda *_: None, **changes):
+    notice = (lambda _: None) if notices is None else notices.append
+    homes, names = Path(origin.mounts[0]).parents[1], [Path(mount).name for mount in origin.mounts]
+    serials = {str(homes / home / name): f"SER{name}" for home in ("a", "b") for name in names}
+    options = origin.pack_options(**{"to": ["~/d*"], "state": "~/state", "serials": serials} | changes)
+    return pack_on(hosts, options, Events(on, notice))
+
+
+def check(origin, cluster, tmp_path):
+    """Everything is as if it had been packed in one host: state, seal, every byte, and what comes out again."""
+    mounts = sorted(str(path) for path in cluster.base.glob("?/d*"))
+    allowed = AllowedSigners.parse(origin.allowed)
+    state = str(tmp_path / "home/state")
+    assert [group.state for group in look(state).groups] == ["signed", "signed"]
+    assert len(sealing.gather([state], allowed)) == 2
+    files = origin.seal(mounts)
+    report = verify(mounts, allowed=allowed, seal=files, remember=False)
+    assert (report.state, report.faults) == ("intact", [])
+    origin.unpack(tmp_path / "restored", mounts, files)
+    assert shipments.picture(tmp_path / "restored") == shipments.picture(origin.source)
+
+
+def test_each_group_is_packed_where_its_drives_stand(cluster, hosts, origin, tmp_path):
+    told = []
+    result = pack(hosts, origin, on=lambda *now: told.append(now))
+    assert (result.exit_code, [row["state"] for row in result.groups]) == (0, ["signed", "signed"])
+    assert (result.files, result.source_bytes) == (72, 18 * MIB)
+    assert {row.state for row in result.hosts} == {"done"}
+    assert len(list(cluster.base.glob("?/state/on-*/journal.sqlite"))) == 2
+    check(origin, cluster, tmp_path)
+    again = pack(hosts, origin)
+    assert (again.exit_code, again.hosts, again.files) == (0, [], 72), "nothing is left to do"
+    keys = [path for home in ("a", "b") for path in cluster.home(home).rglob("*") if path.name == "signing"]
+    assert not keys
+
+
+def stuck(cluster, host, bytes_packed):
+    (cluster.home(host) / "stuck").write_text(str(bytes_packed))
+
+
+def lose_b(cluster, hosts, then):
+    b = next(host.name for host in hosts.hosts() if host.key == cluster.name("b"))
+
+    def told(step, progress, _hosts):
+        if step == "pack" and progress.drives.get(b, 0) >= 3 * MIB and "b" in cluster.nodes:
+            cluster.lose("b")
+            then()
+
+    return b, told
+
+
+def test_a_lost_hosts_group_goes_on_where_its_drives_reappear(cluster, hosts, origin, tmp_path, monkeypatch):
+    monkeypatch.setattr(pack_hosts, "_pack", placed_work.pack)
+    stuck(cluster, "b", 3 * MIB)
+
+    def move():
+        for path in cluster.home("b").glob("d*"):
+            shutil.move(path, cluster.home("a") / path.name)
+
+    b, told = lose_b(cluster, hosts, move)
+    notices = []
+    result = pack(hosts, origin, notices, told)
+    assert result.exit_code == 0, notices
+    assert [(row.state, row.owed) for row in result.hosts if row.name == b] == [("lost", [])]
+    (text,) = [text for text in notices if "was packed on another host meanwhile; it goes on after stripe" in text]
+    assert int(text.rpartition(" ")[2]) >= 1
+    check(origin, cluster, tmp_path)
+
+
+@pytest.mark.long
+def test_what_does_not_reappear_is_owed_and_the_same_command_goes_on(cluster, hosts, origin, tmp_path, monkeypatch):
+    monkeypatch.setattr(pack_hosts, "_pack", placed_work.pack)
+    stuck(cluster, "b", 3 * MIB)
+    b, told = lose_b(cluster, hosts, lambda: None)
+    result = pack(hosts, origin, on=told)
+    assert (result.exit_code, [row["state"] for row in result.groups]) == (6, ["signed", "waiting"])
+    (row,) = [row for row in result.hosts if row.name == b]
+    assert (row.state, [name[:4] for name in row.owed]) == ("lost", ["g1s0", "g1s1", "g1s2"])
+    (cluster.home("b") / "stuck").unlink()
+    cluster.add("b")
+    result = pack(hosts, origin)
+    assert (result.exit_code, [row["state"] for row in result.groups]) == (0, ["signed", "signed"])
+    check(origin, cluster, tmp_path)
+
+
+@pytest.mark.long
+def test_a_drive_is_replaced_on_its_host(cluster, hosts, origin, tmp_path, monkeypatch):
+    monkeypatch.setattr(pack_hosts, "_pack", placed_work.pack)
+    stuck(cluster, "b", 3 * MIB)
+    _, told = lose_b(cluster, hosts, lambda: None)
+    assert pack(hosts, origin, on=told).exit_code == 6
+    (cluster.home("b") / "stuck").unlink()
+    cluster.add("b")
+    old, new = Path(origin.mounts[3]), cluster.home("b") / "d99"
+    shutil.rmtree(old)
+    new.mkdir()
+    origin.declaration.write_bytes(origin.declaration.read_bytes().replace(b"SERd03", b"SERd99"))
+    origin.mounts[3] = str(new)
+    result = pack(hosts, origin, replace={"SERd03": str(new)})
+    assert (result.exit_code, [row["state"] for row in result.groups]) == (0, ["signed", "signed"])
+    check(origin, cluster, tmp_path)
+
+
+def test_hosts_that_scan_different_sources_are_refused(cluster, hosts, origin, tmp_path):
+    for host, count in (("a", 8), ("b", 9)):
+        for number in range(count):
+            shipments.write(cluster.home(host) / f"source/{number}.bin", os.urandom(1000))
+    notices = []
+    result = pack(hosts, origin, notices, source="~/source")
+    assert result.exit_code == 6
+    assert len([text for text in notices if "is not the same on all hosts" in text]) == 1
+    failed = [row for row in result.hosts if row.state == "failed"]
+    assert len(failed) == 1
+    assert sorted(row["state"] for row in result.groups) == ["signed", "waiting"]
+
+
+def test_a_group_on_two_hosts_and_drives_that_are_nobodys_wait(cluster, hosts, origin):
+    moved = Path(origin.mounts[1])
+    shutil.move(moved, cluster.home("a") / moved.name)
+    notices = []
+    result = pack(hosts, origin, notices)
+    assert (result.exit_code, [row["state"] for row in result.groups]) == (6, ["signed", "waiting"])
+    assert any("a group is packed on one host, and its drives are " in text for text in notices)
+
+
+def test_what_needs_one_host_is_refused(cluster, hosts, origin):
+    with pytest.raises(BadInput, match="--carriers and --ray do not go together"):
+        pack(hosts, origin, carriers={"~/d*": "Anna"})
+
+
+def test_nothing_but_manifests_of_its_own_groups_is_signed_for_a_host(cluster, hosts, origin, monkeypatch):
+    monkeypatch.setattr(pack_hosts, "_pack", placed_work.sign_this)
+    with pytest.raises(Refused, match="asks for a signature over what is no manifest"):
+        pack(hosts, origin)

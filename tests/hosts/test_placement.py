@@ -1,0 +1,103 @@
+"""Where work is placed: on the very node it is given for, whatever happens there."""
+
+import time
+
+import placed_work
+import pytest
+
+from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError
+from sealift.stages import placement
+from sealift.stages.placement import HERE, Ears, Gone, place
+
+
+class Heard(Ears):
+    def __init__(self):
+        self.items, self.told, self.ended = [], [], []
+
+    def heard(self, _host, _unit, progress, items):
+        self.items += items
+        self.told += [] if progress is None else [progress]
+
+    def came(self, _host, unit, answer):
+        self.ended.append((unit, answer))
+
+
+def test_in_this_process_work_is_called(monkeypatch):
+    monkeypatch.setenv("HOME", "/here")
+    ears = Heard()
+    with place(None) as here:
+        assert here.hosts() == [HERE]
+        ((host, answer),) = here.run(placed_work.echo, {HERE: 5}, ears)
+    assert (host, answer[:2], ears.items, ears.told) == (HERE, (5, "/here"), [5], [5])
+    with pytest.raises(BadInput):
+        place(None).run(placed_work.fail, {HERE: "sealift"}, ears)
+
+
+def test_a_unit_runs_on_its_node_and_is_heard(cluster, hosts):
+    ears, every = Heard(), hosts.hosts()
+    assert {host.key for host in every} == {cluster.name("a"), cluster.name("b")}, "not the head, without the resource"
+    answers = hosts.run(placed_work.echo, {host: host.name for host in every}, ears)
+    again = hosts.run(placed_work.echo, dict.fromkeys(every, "again"), Ears())
+    homes = {host.key: answer[1] for host, answer in answers}
+    assert homes == {cluster.name(name): str(cluster.home(name)) for name in ("a", "b")}
+    assert sorted(ears.items) == sorted(host.name for host in every)
+    assert {answer[2] for _, answer in again} == {answer[2] for _, answer in answers}, "processes are used again"
+
+
+def test_what_goes_wrong_on_one_host_is_its_answer(cluster, hosts):
+    a, b = hosts.hosts()
+    ((_, error),) = hosts.run(placed_work.fail, {a: "sealift"}, Ears())
+    assert (type(error), str(error), error.hint) == (BadInput, "no", "never")
+    ((_, error),) = hosts.run(placed_work.fail, {b: "other"}, Ears())
+    assert isinstance(error, SealiftError)
+    assert "ZeroDivisionError" in str(error)
+    ears = Heard()
+    answers = hosts.run(placed_work.fail, {a: "end", b: "sealift"}, ears)
+    assert {host: type(answer) for host, answer in answers} == {a: Gone, b: BadInput}
+    assert len(hosts.run(placed_work.echo, {a: 1, b: 1}, Ears())) == 2, "the host itself is well"
+
+
+def test_a_unit_asks_and_is_answered(cluster, hosts):
+    class Answering(Heard):
+        def asked(self, _host, _unit, question):
+            if question == 3:
+                raise BadInput("not three")
+            return question * 2
+
+    begun = time.monotonic()
+    answers = hosts.run(placed_work.ask, dict.fromkeys(hosts.hosts(), 200), Answering())
+    expected = ["not three" if number == 3 else number * 2 for number in range(200)]
+    assert [answer for _, answer in answers] == [expected, expected]
+    assert time.monotonic() - begun < 60, "no answer waits for the next look"
+    with place(None) as here:
+        assert here.run(placed_work.ask, {HERE: 2}, Answering()) == [(HERE, [0, 2])]
+
+
+def test_ctrl_c_here_stops_the_work_there(cluster, hosts):
+    class Stopping(Heard):
+        def heard(self, _host, _unit, progress, _items):
+            if not self.told:
+                self.told.append(progress)
+                raise KeyboardInterrupt
+
+    ears = Stopping()
+    with pytest.raises(KeyboardInterrupt):
+        hosts.run(placed_work.wait, dict.fromkeys(hosts.hosts()), ears)
+    assert [type(answer) for _, answer in ears.ended] == [Interrupted, Interrupted]
+    assert ears.told == ["waiting"]
+
+
+def test_a_node_with_another_sealift_is_left_out(cluster, monkeypatch):
+    monkeypatch.setattr(placement, "__version__", "9.9")
+    notices = []
+    with place(cluster.address, notices.append) as there, pytest.raises(NotAllHere, match="no node of this cluster"):
+        there.hosts()
+    assert len([text for text in notices if "it has sealift 0.1.0, and this is 9.9" in text]) == 2
+
+
+def test_no_ray_and_no_cluster_are_told(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BadInput, match="Ray, which is not installed"), place("auto"):
+        pass

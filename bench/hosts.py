@@ -179,7 +179,7 @@ def page(found: Found, rate: int, size: int) -> str:
     lines = [
         "# Hosts that work at once", "",
         f"Written by `python -m bench.hosts`. Each host is a node of a Ray cluster on {os.cpu_count()} cores, with",
-        f"three drives of 2+1 that the kernel holds to {rate / 1e6:,.0f} MB/s each; {size / 1e6:,.0f} MB of noise each.",
+        f"three drives of 2+1 that the kernel holds to {rate / 1e6:,.0f} MB/s each; {size / 1e6:,.0f} MB of noise.",
         "", "| stage | hosts | MB/s | of the floor | a host, beside one | processors busy | to begin |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip

@@ -293,6 +293,31 @@ def test_a_real_drive_of_the_shipment_and_of_none_other(made, tmp_path, capsys):
     assert "nothing but" not in capsys.readouterr().err, "what stands on it says which one it is"
 
 
+@pytest.mark.parametrize("copied", ["drive.json", "manifest.json"])
+def test_small_files_that_anybody_can_copy_do_not_tell_which_drive_it_is(made, tmp_path, capsys, copied):
+    """Neither drive.json alone, nor everything of a drive but its packs."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_bytes(os.urandom(40 * MIB))
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source")
+    origin.pack()
+    name, node = made.drive("0.img", "ext4")
+    place = made.mount(node, "mnt")
+    whole = Path(origin.mounts[1]) / "sealift"
+    if copied == "drive.json":
+        (place / "sealift").mkdir()
+        shutil.copy(whole / copied, place / "sealift" / copied)
+    else:
+        shutil.copytree(whole, place / "sealift", ignore=shutil.ignore_patterns("packs"))
+    card = json.loads((whole / "drive.json").read_bytes())
+    loops.run("umount", place)
+    dock = Dock(made, tmp_path, count=0)
+    dock.names, dock.serials = [name], (card["serial"],)
+    dock.papers.receive(erasures.group(0, "intact", ("A", card["serial"], "B")), shipment=card["shipment"])
+    assert dock.erase() == 0
+    (record,) = dock.certified()
+    assert (record.media.serial_from, record.validation) == ("label", "escalate")
+
+
 def test_what_stood_on_it_still_tells_which_it_is_when_an_erase_was_stopped(dock, capsys, monkeypatch):
     known(monkeypatch, erasures.SHIPMENT, "g0s0", serial="SER0")
     with monkeypatch.context() as stopped:
@@ -344,7 +369,8 @@ def known(monkeypatch, shipment, drive, serial=None):
                     row=drives_list.VolumeRow(
                         device=disk.node, kind="loop", size_bytes=1, filesystem="xfs", label=None, uuid=None, mounts=[],
                         swap=False, used_bytes=1, free_bytes=1, trouble=None,
-                        entries=1, sealift=Known(state="sealed", shipment=shipment, drive=drive, serial=serial),
+                        entries=1,
+                        sealift=Known(state="sealed", shipment=shipment, drive=drive, serial=serial, filled=True),
                     ),
                 )
             ],

@@ -246,6 +246,21 @@ def test_whoever_is_not_declared_is_a_stranger_until_somebody_says_that_it_is_so
     assert [each["kind"] for each in look("log", code=3)["findings"]] == ["stranger"]
 
 
+@pytest.mark.parametrize("kind", ["verify", "customs_inspection", "unseal", "seal"])
+def test_no_kind_of_event_brings_drives_to_a_stranger_or_out_unseen(folder, kind):
+    record("log", "seal", "origin", "origin", item(SERIALS, "", "S1", "no_seal"))
+    more = {"verify": "hash_sample_result = 'match'", "customs_inspection": "officer_ref = 'case 1'"}.get(kind, "")
+    seals = ("S1", "" if kind == "unseal" else "S1", "intact")
+    path = form(kind, "origin", "anna", item(SERIALS, *seals), more=more)
+    text = pathlib.Path(path).read_text()
+    at = text.index("[received_by]")
+    pathlib.Path(path).write_text(text[:at] + text[at:].replace("'Anna'", "'Annika'").replace("Consignee Bhd", "Away"))
+    words = ("log", "--event", path, "--declaration", "d.toml", "--sign-with", "origin", "--sign-with", "anna")
+    said = json.loads(run(handover, *words, "--json", code=3).stdout)
+    wanted = {"stranger"} if kind == "seal" else {"stranger", "unreleased"}
+    assert wanted <= {each["kind"] for each in said["findings"]}
+
+
 def test_nothing_of_a_rehearsal_is_handed_over(folder):
     (folder / "d.toml").write_bytes(DECLARATION.raw.replace(b"rehearsal = false", b"rehearsal = true"))
     with pytest.raises(Refused, match="declares a rehearsal"):

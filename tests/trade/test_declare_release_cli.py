@@ -15,12 +15,13 @@ from trade_cases import ALLOWED, AUTHOR, OFFICER, content
 from sealift.cli.declare import declare
 from sealift.cli.release import release
 from sealift.errors import BadInput, DeclarationInvalid, Refused
+from sealift.formats import canonical
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import release as stage
 from sealift.stages import screen
 from sealift.trade import declaration as d
+from sealift.trade import keys, rules, sheets, template
 from sealift.trade import release as releases
-from sealift.trade import rules, sheets, template
 from sealift.trade.signing import Signer
 
 
@@ -110,7 +111,7 @@ def test_release_then_sheet_then_change(folder):
     sign()
     with pytest.raises(Refused, match="not of this declaration"):
         run(declare, "--sheet", "Anna", "d.toml", "--allowed-signers", "allowed")
-    with pytest.raises(Refused, match=r"revision 1 was released with other bytes, which are in d\.r1\.toml"):
+    with pytest.raises(Refused, match=r"revision 1 was released with other bytes \(d\.release\.json\)"):
         run(release, "d.toml", "--sign-with", "officer", *RELEASE)
     assert (folder / "d.r1.toml").read_bytes() == raw
     answer = json.loads(run(declare, "--revise", "d.toml", "--json").stdout)
@@ -313,6 +314,19 @@ def test_a_copy_under_another_name_does_not_begin_again(folder):
     }
 
 
+def test_a_revision_does_not_begin_again_when_its_kept_bytes_are_gone(folder):
+    """The release itself says of which bytes it was."""
+    run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+    (folder / "d.r1.toml").unlink()
+    text = (folder / "d.toml").read_text()
+    (folder / "d.toml").write_text(text.replace("Consignee Bhd", "Zwarte Kraai BV"))
+    sign()
+    clearance.screen(folder / "d.toml", AUTHOR)
+    assert "revision 1 was released with other bytes (d.release.json)" in held()["revision"]
+    (folder / "d.release.json").rename("d.release.1.json")
+    assert "revision 1 was released with other bytes (d.release.1.json)" in held()["revision"]
+
+
 def test_a_waiver_of_the_second_recipient_is_shown_and_not_the_authors(folder):
     text = (folder / "d.toml").read_text()
     parsed = d.parse(text.encode(), draft=False)
@@ -320,12 +334,28 @@ def test_a_waiver_of_the_second_recipient_is_shown_and_not_the_authors(folder):
     (folder / "d.toml").write_text(template.render(content(status_as_of=parsed.status_as_of, encryption=alone)))
     clearance.screen(folder / "d.toml", AUTHOR)
     sign()
-    for by, ends in (("Olu Officer", 0), ("a. author", 5)):
+    allowed = folder / "allowed"
+    allowed.write_text(allowed.read_text().replace('"sealift-release"', '"sealift-release,sealift-keys"'))
+
+    def again():
         for name in ("d.keys.json", "d.keys.json.sig"):
             (folder / name).unlink()
-        clearance.prove(folder / "d.toml", AUTHOR, by=by)
-        shown = run(release, "--check", "d.toml", "--list", "nobody.toml", code=ends).stderr
-        assert f" keys: no two recipients are independent; {by} accepted it at " in shown
+
+    again()
+    for signer, by in ((AUTHOR, "Olu Officer"), (OFFICER, "a. author")):
+        with pytest.raises(Refused, match="the author alone does not accept"):
+            clearance.prove(folder / "d.toml", signer, by=by)
+        again()
+    clearance.prove(folder / "d.toml", OFFICER, by="Olu Officer")
+    shown = run(release, "--check", "d.toml", "--list", "nobody.toml").stderr
+    assert " !  keys: no two recipients are independent; Olu Officer accepted it at " in shown
+    data = (folder / "d.keys.json").read_bytes()
+    (folder / "d.keys.json.sig").write_bytes(AUTHOR.sign(data, keys.NAMESPACE))
+    assert "the author's own key signed that" in held()["keys"]
+    said = keys.decode(data)
+    renamed = canonical.encode(replace(said, waiver=replace(said.waiver, accepted_by="a. author")))
+    (folder / "d.keys.json").write_bytes(renamed)
+    (folder / "d.keys.json.sig").write_bytes(OFFICER.sign(renamed, keys.NAMESPACE))
     assert "the author alone does not accept it" in held()["keys"]
 
 

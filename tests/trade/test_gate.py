@@ -198,8 +198,35 @@ def test_an_unknown_answer_holds_though_its_question_was_struck():
     at = text.index('[[rules]]\nid = "flag-cloud"')
     fewer = rules.parse(text[:at].encode())
     row = sections.Answer(question="flag-cloud", answer="unknown", evidence="e")
-    assert held(ask(by=fewer, answers=answers(**{"flag-cloud": row}))) == ["complete"]
+    assert held(ask(by=fewer, answers=answers(**{"flag-cloud": row}))) == ["flag-cloud"]
     assert ask(by=fewer, answers=answers()).open
+    other = replace(row, question="of-a-house")
+    assert held(ask(by=fewer, answers=answers(**{"of-a-house": other}))) == ["complete"]
+
+
+@pytest.mark.parametrize("rule", QUESTIONS, ids=lambda rule: rule.id)
+def test_a_flag_that_is_up_is_not_taken_down_by_striking_the_question(rule):
+    text = SHIPPED.raw.decode()
+    at = text.index(f'[[rules]]\nid = "{rule.id}"')
+    until = text.find("[[rules]]", at + 1)
+    fewer = rules.parse((text[:at] + (text[until:] if until > 0 else "")).encode())
+    assert fewer.changed == [f"{rule.id} (missing)"]
+    up = sections.Answer(question=rule.id, answer=rule.holds_on, evidence="e")
+    verdict = ask(by=fewer, answers=answers(**{rule.id: up}))
+    assert held(verdict) == [rule.id]
+    parsed = declared(answers=answers(**{rule.id: up}))
+    with pytest.raises(Refused, match="the gate is closed"):
+        sign(ask(parsed, by=fewer), parsed)
+    assert ask(by=fewer, answers=answers(**{rule.id: None})).open, "nobody was asked, and the papers name the rule"
+
+
+def test_a_check_that_was_struck_still_hears_what_the_declaration_says():
+    text = SHIPPED.raw.decode()
+    at = text.index('[[rules]]\nid = "important-data"')
+    fewer = rules.parse((text[:at] + text[text.index('[[rules]]\nid = "whole"') :]).encode())
+    data = replace(declared().data, important_data="yes")
+    apart = replace(declared().encryption, keys_travel_separately="no")
+    assert held(ask(by=fewer, data=data, encryption=apart)) == ["important-data", "keys-apart"]
 
 
 @pytest.mark.parametrize("fact", ["author", "screening", "keys", "revision"])

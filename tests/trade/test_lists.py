@@ -285,7 +285,18 @@ def test_a_list_in_which_names_are_rare_is_refused_with_the_counts(named, total)
     rows = [["Name", "Comment"], *([f"N{i}" if i < named else "", "x"] for i in range(total))]
     with pytest.raises(BadInput, match=f"{total - named} of {total} entries have no name to compare"):
         lists_csv.read(made.given(made.table(rows).encode()), Columns(names=("Name",)))
+    rows = [["Name", "Comment"], *([f"N{i}" if i < named else "17", f"x{i}"] for i in range(total))]
+    with pytest.raises(BadInput, match=f"{total - named} of {total} entries have no name to compare"):
+        lists_csv.read(made.given(made.table(rows).encode()), Columns(names=("Name",)))
     assert lists_csv.read(made.given(made.table(rows).encode()), Columns(names=("Comment",))).entries
+
+
+def test_a_list_in_which_most_are_called_alike_is_refused():
+    rows = [["Name", "Kind"], *([f"Name {i}x", "n/a" if i % 3 else f"k{i}"] for i in range(60))]
+    table = made.given(made.table(rows).encode())
+    with pytest.raises(BadInput, match="40 of 60 entries are called 'n/a'"):
+        lists_csv.read(table, Columns(names=("Kind",)))
+    assert len(lists_csv.read(table, Columns(names=("Name",))).entries) == 60
 
 
 # -- any bytes

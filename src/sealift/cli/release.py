@@ -126,6 +126,8 @@ def show(parsed: Declaration, verdict: Verdict) -> None:
     common.say(f"from {parsed.shipper.legal_name} to {parsed.consignee.legal_name}")
     common.say(f"for {parsed.end_user.legal_name}, {parsed.end_use.class_}")
     common.say(sheets.leg_text(parsed))
+    for holder in parsed.encryption.recipients:
+        common.say(f"the drives may be opened by {holder.name} ({holder.organisation})")
     for row in parsed.replaced:
         common.say(f"{row.role} was {row.legal_name} until revision {row.since_revision}: {row.reason}")
     for what, keys in (("read", parsed.return_.recipients), ("signed", parsed.return_.signers)):

@@ -149,8 +149,9 @@ def _gate(case: Case, released: Released) -> bool:
         return False
     bound = case.find("keys", record.keys.blake3) if record.keys else None
     facts = gate.Facts(  # who the author is: `check_release`; revisions: `_declarations`
-        author=[], screening=why_screening, keys=why_keys, revision=[], waiver=bound.record.waiver if bound else None
-    )
+        author=[], screening=why_screening, keys=why_keys, revision=[], waiver=bound.record.waiver if bound else None,
+        waiver_key=_signer(case, bound),
+    )  # fmt: skip
     verdict = gate.evaluate(parsed, found, facts, at)
     # what is complete was checked with the release; lists of countries may have changed since
     held = [row for row in verdict.held if row.rule.check not in {"complete", "screening", "keys"}]
@@ -161,6 +162,16 @@ def _gate(case: Case, released: Released) -> bool:
     if record.resolved != [row.rule.id for row in verdict.resolved]:
         case.say(path, "wrong", "it names other rules as opened by a person than the declaration's answers do")
     return not (held or why or why_screening or why_keys)
+
+
+def _signer(case: Case, entry: Entry | None) -> str:
+    """Fingerprint of the key that signed a record; "" where it does not hold, which was said of it."""
+    if entry is None or entry.signature is None:
+        return ""
+    try:
+        return keys.check_record(entry.data, entry.signature, case.allowed).signer.fingerprint
+    except SealiftError:
+        return ""
 
 
 def _rules(case: Case, digest: str) -> rules.Rules | None:

@@ -86,6 +86,8 @@ def stand(log: str, declaration_file: str, allowed: AllowedSigners, now: datetim
 
 def _release(parsed: Declaration, path: str, allowed: AllowedSigners) -> tuple[Release | None, str]:
     """The release in `path`, if it holds for the declaration; or why none does."""
+    if not os.path.lexists(path):
+        return None, f"nobody has released it: there is no {path}"
     try:
         record = read_limited(path, release.MAX_RELEASE, "release")
         signature = read_limited(path + ".sig", MAX_ARMORED, "signature")

@@ -51,6 +51,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     serial: str | None = None
     label: str | None = None
     carrier: str | None = None
+    filled: bool = False  # at least half of what its packs take by the manifest is used: not its small files alone
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,11 +135,11 @@ def look(mount: str) -> Look:
         used_bytes=used,
         free_bytes=drive.free_bytes(),
         entries=entries,
-        known=_known(drive),
+        known=_known(drive, used),
     )
 
 
-def _known(drive: LocalDrive) -> Known | None:
+def _known(drive: LocalDrive, used: int) -> Known | None:
     try:
         if not drive.exists():
             return None
@@ -146,17 +147,17 @@ def _known(drive: LocalDrive) -> Known | None:
         manifest = drive.read_small(mf.MANIFEST, mf.MAX_MANIFEST)
         if card is None and manifest is None and not any(entry.kind != "folder" for entry in drive.walk(_ENTRIES)):
             return None  # made by a lock, and nothing came of it
-        return _claim(drive, card, manifest)
+        return _claim(drive, card, manifest, used)
     except (FormatError, DriveFault) as error:
         return Known(state="damaged", why=_words(error))
 
 
-def _claim(drive: LocalDrive, card: bytes | None, manifest: bytes | None) -> Known:
+def _claim(drive: LocalDrive, card: bytes | None, manifest: bytes | None, used: int) -> Known:
     if card is None:
         return Known(state="damaged", why=f"there is no {mf.CARD}")
     claim = mf.decode_card(card)
     state: State = "packing"
-    why = ""
+    why, filled = "", False
     if manifest is not None:
         try:
             whole = mf.decode_manifest(manifest)
@@ -167,6 +168,7 @@ def _claim(drive: LocalDrive, card: bytes | None, manifest: bytes | None) -> Kno
                 state, why = "damaged", f"{mf.CARD} and {mf.MANIFEST} differ"
             elif drive.size(mf.SIGNATURE) is not None:
                 state = "sealed" if drive.size(mf.SEAL_FILES[0]) is not None else "packed"
+                filled = 2 * used * whole.n >= whole.totals.packed_bytes + whole.totals.parity_bytes
     return Known(
         state=state,
         why=why,
@@ -180,4 +182,5 @@ def _claim(drive: LocalDrive, card: bytes | None, manifest: bytes | None) -> Kno
         serial=claim.serial,
         label=claim.label,
         carrier=claim.carrier,
+        filled=filled,
     )

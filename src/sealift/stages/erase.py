@@ -246,10 +246,10 @@ def objections_to(candidate: Candidate, serial: str, papers: Papers) -> list[str
 
 
 def identified(candidate: Candidate, serial: str, papers: Papers, before: Sequence[Before] = ()) -> ToldBy:
-    """Who says that this is the drive of `serial`: itself, the drive.json on it, or only the person who read a label.
+    """Who says that this is the drive of `serial`: itself, what is packed on it, or only the person who read a label.
 
-    `contents`: of the receipts' shipment, this serial number and, where a receipt names it, its place; or it was so by
-    the log of an erasure of this medium, `before`, since when it was not pulled.
+    `contents`: packed and filled, of the receipts' shipment, this serial number and, where a receipt names it, its
+    place; or it was so by the log of an erasure of this medium, `before`, since when it was not pulled.
     """
     if candidate.disk.serial == serial:
         return "drive"
@@ -257,8 +257,8 @@ def identified(candidate: Candidate, serial: str, papers: Papers, before: Sequen
     shipments = {each.record.shipment for each in papers.receipts}
     for loss in candidate.losses:
         known = loss.row.sealift
-        if known is None or known.shipment not in shipments or known.serial != serial:
-            continue
+        if known is None or known.shipment not in shipments or known.serial != serial or not known.filled:
+            continue  # a drive.json alone, or the small files, can be copied to anything
         if named is None or known.drive == named.drive.id:
             return "contents"
     seen = [each for each in before if each.attached and each.told_by == "contents" and each.serial == serial]

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sealift.errors import BadInput, FormatError, IdentityMismatch, Refused, SignatureInvalid
 from sealift.formats import canonical, sshsig
 from sealift.trade import declaration as declarations
-from sealift.trade import key_sample, keys, signing
+from sealift.trade import key_sample, keys, people, signing
+from sealift.trade.gate import author_key
 from sealift.trade.keys import Before, Checked, Given, Holder
 
 if TYPE_CHECKING:
@@ -131,7 +132,14 @@ def check(
     before = _before(target, signer, allowed)
     if before is None:
         raise BadInput(f"{target}: nobody was sent a sample yet", hint="sealift keys challenge DECLARATION ...")
-    _same(before.record, _load(path), target)
+    parsed = _load(path)
+    _same(before.record, parsed, target)
+    authors = people.same(by, parsed.author.name) or signer.public_key.fingerprint == author_key(parsed)
+    if waive is not None and authors:
+        raise Refused(
+            "the author alone does not accept that nobody else can open the drives",
+            hint="somebody else records it, by their name (--by) and with a key of their own (--sign-with)",
+        )
     following, outcomes = keys.take(before, given, by=by, now=now)
     if waive is not None:
         waived = keys.waive(Before(following or before.record, before.data), waive, by=by, now=now)

@@ -131,10 +131,10 @@ def ask(
     wanted = load_rules(rules_file)
     author, why_author = _author(file, parsed, allowed, now)
     screened, why_screening = _screening(file, parsed, allowed, wanted, lists, now, rescreen=rescreen)
-    proved, why_keys = _keys(file, parsed, allowed, wanted, now)
+    proved, proved_by, why_keys = _keys(file, parsed, allowed, wanted, now)
     facts = gate.Facts(
         author=why_author, screening=why_screening, keys=why_keys, revision=_revision(file, parsed),
-        waiver=keys.decode(proved).waiver if proved else None,
+        waiver=keys.decode(proved).waiver if proved else None, waiver_key=proved_by,
     )  # fmt: skip
     return Asked(parsed, gate.evaluate(parsed, wanted, facts, now), author, screened, proved)
 
@@ -298,6 +298,8 @@ def _revision(file: str, parsed: Declaration) -> list[str]:
         stem, _, number = other.removesuffix(".toml").rpartition(".r")
         if number.isdecimal() and f"{stem}.toml" != file and _is_of(other, parsed.consignment_id):
             return [f"{other} was released, of this consignment: go on there (sealift declare --revise {stem}.toml)"]
+    if again := _released_otherwise(file, parsed):
+        return [again]
     if parsed.revision == 1:
         return []
     path = revision.path_of(file, parsed.revision - 1)
@@ -305,6 +307,26 @@ def _revision(file: str, parsed: Declaration) -> list[str]:
     if os.path.lexists(path):
         before = declarations.parse(signing.read_limited(path, declarations.MAX_BYTES, "revision"), draft=True)
     return revision.faults(parsed, before)
+
+
+def _released_otherwise(file: str, parsed: Declaration) -> str:
+    """Why this revision is not the one that a release in the same folder is of; "" where none says so."""
+    folder = glob.escape(os.path.dirname(file))
+    for path in sorted(glob.glob(os.path.join(folder, "*.release*.json")))[:MAX_REVISIONS]:
+        try:
+            record = releases.decode(signing.read_limited(path, releases.MAX_RELEASE, "release"))
+        except SealiftError:
+            continue  # of nothing that could be told
+        if record.consignment_id != parsed.consignment_id or record.rehearsal:
+            continue
+        if record.revision > parsed.revision:
+            return f"revision {record.revision} was released already ({path})"
+        if record.revision == parsed.revision and record.declaration.blake3 != parsed.digest:
+            return (
+                f"revision {parsed.revision} was released with other bytes ({path}):"
+                f" what was released is changed as a new revision: sealift declare --revise {file}"
+            )
+    return ""
 
 
 def _is_of(file: str, consignment_id: str) -> bool:
@@ -317,14 +339,16 @@ def _is_of(file: str, consignment_id: str) -> bool:
 
 def _keys(
     file: str, parsed: Declaration, allowed: AllowedSigners, wanted: Rules, now: datetime
-) -> tuple[bytes | None, list[str]]:
-    """The record of proved keys beside the declaration, and why it holds."""
+) -> tuple[bytes | None, str, list[str]]:
+    """The record of proved keys beside the declaration, the key that signed it, and why it holds."""
     path = keys.path_beside(file)
     try:
         checked = keys_stage.load_checked(file, allowed)
         holders = keys_stage.declared(parsed)
     except (FormatError, SealiftError) as error:
-        return None, [f"{path}: {error}"]
+        return None, "", [f"{path}: {error}"]
     found = keys.standing(checked, parsed.consignment_id, holders, now, max_age_days=wanted.keys_days)
     why = [f"{problem.where}: {problem.reason}" if problem.where else problem.reason for problem in found]
-    return (None if checked is None else signing.read_limited(path, keys.MAX_RECORD, "record of keys")), why
+    if checked is None:
+        return None, "", why
+    return signing.read_limited(path, keys.MAX_RECORD, "record of keys"), checked.signer.fingerprint, why

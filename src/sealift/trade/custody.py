@@ -414,7 +414,7 @@ def _clocks(rows: Sequence[Row], graph: Graph, now: datetime) -> list[Finding]:
     return found
 
 
-_AT_HOME = frozenset({"seal", "verify", "discrepancy"})  # drives are where they were
+_AT_HOME = frozenset({"seal"})  # packed and sealed in one house, before they may leave it
 
 
 def _on_terms(rows: Sequence[Row], terms: Terms) -> list[Finding]:
@@ -422,13 +422,13 @@ def _on_terms(rows: Sequence[Row], terms: Terms) -> list[Finding]:
     found = []
     for row in rows:
         event, about = row.event, ((row.entry.digest,), tuple(row.event.serials))
-        if not row.counts:
+        if not row.counts or not event.moves:
             continue
         goes = event.event_type == "load" or (event.changes_hands and event.event_type not in _AT_HOME)
         if goes and (terms.released_at is None or event.at < terms.released_at):
             when = "the shipment is not released" if terms.released_at is None else "the shipment was released later"
             found.append(Finding("unreleased", f"{_an(row)} at {event.at_utc}, and {when}", *about))
-        if goes and event.event_type != "customs_inspection" and not terms.names(event.received_by):
+        if not terms.names(event.received_by):
             text = f"received by {event.received_by.words}, and the declaration names neither"
             found.append(Finding("stranger", text, *about))
     return found

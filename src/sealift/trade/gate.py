@@ -4,7 +4,9 @@
     resolved   it would hold, and a named person (or a licence, or counsel) has opened it, on paper
     held       it holds: the shipment is not released
 
-What holds of a Verdict that `evaluate` returns: there is a row for every rule of the file, in its order; an answer that
+What holds of a Verdict that `evaluate` returns: there is a row for every rule of the file, in its order, and then for
+every shipped rule that it lacks and that an answer of the declaration would hold: a flag that is up is not taken down
+by striking the question. An answer that
 is missing or unknown is held, whatever else is written; what holds is opened only in the way that the rule says, by
 somebody else than the author, not in the future, and by an authorisation only while it has not expired; `open` is true
 exactly if no row is held. The declaration of a rehearsal has no goods, and no row: it is released as what it is.
@@ -21,7 +23,10 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from sealift.errors import KeyInvalid
+from sealift.formats import sshsig
 from sealift.trade import codes, consistency, declaration, people
+from sealift.trade.rules import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +51,7 @@ class Facts:
     keys: Sequence[str] | None = None
     revision: Sequence[str] | None = None
     waiver: Waiver | None = None  # of the second independent recipient, in the record of keys
+    waiver_key: str = ""  # fingerprint of the key that signed that record, where it was looked at
 
 
 class Row(NamedTuple):
@@ -80,7 +86,7 @@ class Verdict:
     @property
     def open(self) -> bool:
         """Whether nothing holds; never where a rule was not looked at."""
-        looked = self.rehearsal or [row.rule for row in self.rows] == self.rules.rules
+        looked = self.rehearsal or [row.rule for row in self.rows][: len(self.rules.rules)] == self.rules.rules
         return looked and not self.held
 
     def may_release(self, principal: str) -> str:
@@ -106,9 +112,23 @@ def evaluate(parsed: Declaration, rules: Rules, facts: Facts, now: datetime) -> 
     if parsed.rehearsal:
         return Verdict(rules, parsed.digest, rehearsal=True)
     today = now.astimezone(UTC).date()
-    rows = [_asked(rule, parsed, today) if rule.check is None else _computed(rule, parsed, rules, facts, today)
-            for rule in rules.rules]  # fmt: skip
-    return Verdict(rules, parsed.digest, rehearsal=False, rows=rows)
+
+    def look(rule: Rule) -> Row:
+        return _asked(rule, parsed, today) if rule.check is None else _computed(rule, parsed, rules, facts, today)
+
+    rows = [look(rule) for rule in rules.rules]
+    return Verdict(rules, parsed.digest, rehearsal=False, rows=[*rows, *filter(_raised, map(look, _struck(rules)))])
+
+
+def _struck(rules: Rules) -> list[Rule]:
+    """The rules shipped that this file does not have."""
+    kept = {rule.id for rule in rules.rules}
+    return [rule for rule in shipped().rules if rule.id not in kept]
+
+
+def _raised(row: Row) -> bool:
+    """Whether the declaration itself answers a rule so that it holds, or somebody opened it: struck or not."""
+    return row.state != "clear" and bool(row.answer)
 
 
 # --- questions -------------------------------------------------------------------------------------------
@@ -159,22 +179,36 @@ def _computed(rule: Rule, parsed: Declaration, rules: Rules, facts: Facts, today
     found = _CHECKS[rule.check](rule, parsed, rules, facts, today)
     row = Row(rule, "clear" if not found.why else "held", found.answer, "", found.why)
     if rule.check == "keys" and not found.why and facts.waiver is not None:
-        return _waived(row, parsed, facts.waiver)
+        return _waived(row, parsed, facts)
     return _authorised(row, parsed, today) if found.why and rule.opens == "authorisation" else row
 
 
-def _waived(row: Row, parsed: Declaration, waiver: Waiver) -> Row:
+def _waived(row: Row, parsed: Declaration, facts: Facts) -> Row:
     """Nobody independent can open the drives too: somebody else than the author has accepted that, or it holds."""
+    waiver = facts.waiver
+    assert waiver is not None
     words = f"no two recipients are independent; {waiver.accepted_by} accepted it at {waiver.at}: {waiver.reason}"
     if people.same(waiver.accepted_by, parsed.author.name):
         return row._replace(state="held", why=f"{words}; and the author alone does not accept it")
+    if facts.waiver_key and facts.waiver_key == author_key(parsed):
+        return row._replace(
+            state="held", why=f"{words}; and the author's own key signed that, which is nobody else's word"
+        )
     return row._replace(state="resolved", why=words)
+
+
+def author_key(parsed: Declaration) -> str:
+    """Fingerprint of the declared author's key; "" where there is none."""
+    try:
+        return sshsig.parse_public_key(parsed.author.public_key).fingerprint
+    except KeyInvalid:
+        return ""
 
 
 def _complete(_rule: Rule, parsed: Declaration, rules: Rules, _facts: Facts, _today: date) -> _Found:
     """As `sealift declare --check`; and no answer is unknown, of a question that the rules have struck neither."""
     faults = declaration.problems(parsed) + codes.faults(parsed)
-    asked = {rule.id for rule in rules.rules}
+    asked = {rule.id for rule in [*rules.rules, *shipped().rules]}
     faults += [
         f"the answer to {answer.question}, which is not in these rules, is unknown"
         for answer in parsed.answers

@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -39,6 +40,7 @@ MAX_NAMES = 2_000_000  # of a list, aliases among them
 MAX_FIELD = 1 << 17  # characters of a field; the csv module's own limit
 MAX_TEXT = 500  # characters that are kept of what is shown beside a name
 _MAX_ID = MAX_TEXT - 10
+_FEW = 20  # entries, from which on most of them do not have one name
 _NAMELESS = 0.1  # of all entries: a list with more of them was read wrongly, or is none
 MAX_SHOWN = 50  # countries, birth dates and programmes that are kept of an entry
 TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -120,6 +122,7 @@ class Collector:
         self.entries: list[Entry] = []
         self._names = 0
         self._nameless = 0
+        self._alike: Counter[str] = Counter()  # how often a first name is there
         self._cleaned = 0
         self._ids: dict[str, int] = {}
 
@@ -142,8 +145,10 @@ class Collector:
         self._names += len(kept)
         if self._names > MAX_NAMES:
             raise self.refused(where, f"more than {MAX_NAMES:,} names")
-        if not kept:
+        if not any(c.isalpha() for name in kept for c in name):
             self._nameless += 1
+        if kept:
+            self._alike[kept[0].casefold()] += 1
         if not (shown_id := line(entry_id)[:_MAX_ID]):
             raise self.refused(where, "the entry has no id")
         count = self._ids[shown_id] = self._ids.get(shown_id, 0) + 1
@@ -169,6 +174,10 @@ class Collector:
         total = len(self.entries)
         if self._nameless == total or self._nameless > max(1, _NAMELESS * total):
             why = f"{self._nameless:,} of {total:,} entries have no name to compare; are these the columns of names?"
+            raise refused(self.name, why)
+        name, times = self._alike.most_common(1)[0]
+        if total >= _FEW and 2 * times > total:
+            why = f"{times:,} of {total:,} entries are called {name!r}; are these the columns of names?"
             raise refused(self.name, why)
         told = list(notes)
         if self._nameless:

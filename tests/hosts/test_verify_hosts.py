@@ -141,6 +141,7 @@ def test_a_lost_hosts_work_goes_on_where_its_drives_reappear(cluster, hosts, shi
     assert sum("and its work goes on there" in text for text in notices) == 2
 
 
+@pytest.mark.long
 def test_what_does_not_reappear_is_owed_and_the_same_command_goes_on(cluster, hosts, shipment, tmp_path, monkeypatch):
     monkeypatch.setattr(verify_hosts, "_read", placed_work.read)
     stuck(cluster, "b", 5)
@@ -160,6 +161,7 @@ def test_what_does_not_reappear_is_owed_and_the_same_command_goes_on(cluster, ho
     assert again.bytes_resumed == 0, "a pass that has ended is forgotten"
 
 
+@pytest.mark.long
 def test_a_host_whose_workers_die_is_not_tried_for_ever(cluster, hosts, shipment, tmp_path, monkeypatch):
     monkeypatch.setattr(verify_hosts, "_read", placed_work.read)
     (cluster.home("b") / "stuck").write_text("die")

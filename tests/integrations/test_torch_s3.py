@@ -35,7 +35,7 @@ def shipment(bucket, tmp_path):
         yield opened
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
 def test_workers_of_either_kind_read_what_the_parent_read(shipment, context):
     made = dataset(shipment, batch_size=8, decode=number_of)
     assert shipment.read("0007.txt") == b"7"

@@ -79,6 +79,7 @@ def sparse(path: Path, size: int) -> None:
             file.write(os.urandom(2 << 20))
 
 
+@pytest.mark.long
 def test_sixty_thousand_empty_files_and_a_sparse_file_of_2_gb(tmp_path, record_property):
     source = tmp_path / "source"
     many_empty(source, 60_000)

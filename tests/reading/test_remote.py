@@ -222,7 +222,7 @@ def test_fsspec_takes_it(origin, host, content, tmp_path):
     assert fs.cat("d1/0001.bin") == content["d1/0001.bin"]
 
 
-@pytest.mark.parametrize("workers", ["fork", "spawn"])
+@pytest.mark.parametrize("workers", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
 def test_workers_of_a_data_loader_read_what_their_parent_has_read(origin, seal, host, tmp_path, bucket, workers):
     """Forked ones, after the parent used every connection and thread there is; one drive is in a bucket (obstore)."""
     torch = pytest.importorskip("torch")
@@ -477,6 +477,7 @@ def test_hosts_whose_packs_hang_do_not_hold_up_opening(origin, seal, hosts, quic
         assert sum("/packs/" in path for _, path in each.seen) <= 2
 
 
+@pytest.mark.long
 def test_verify_does_not_wait_for_every_block_of_a_host_that_hangs(origin, seal, hosts, tmp_path, quick):
     hosts[0].plan = packs_only("hang")
     begun = time.monotonic()
@@ -524,6 +525,7 @@ def test_a_slow_host_and_too_little_parity_waits(origin, seal, hosts, content, q
         assert not any(each.state == "slow" and not each.hedged_reads for each in shipment.health().drives)
 
 
+@pytest.mark.long
 def test_pages_and_index_of_a_slow_host_are_read_from_another(origin, seal, hosts, content, quick, monkeypatch):
     monkeypatch.setattr(http_client, "_SILENT", 40.0)
     hosts[0].plan = lambda _method, path, _number: "hang" if "packs.bin" in path or "index/" in path else None

@@ -414,6 +414,7 @@ def test_a_host_that_trickles_is_left(both, packed, tmp_path, monkeypatch):
             client.get("healthz", 10_000)
 
 
+@pytest.mark.long
 def test_a_host_that_is_always_late_is_left(both, packed, tmp_path, monkeypatch):
     def late(_path, answer, _handler):
         time.sleep(1.5)

@@ -174,6 +174,7 @@ def test_a_link_that_is_cut_is_named_and_when_it_is_back_all_is_as_before(hosts,
     assert (code, said["state"]) == (0, "complete")
 
 
+@pytest.mark.long
 def test_a_slow_link_is_not_waited_for(hosts, wanted):
     hosts.storage[1].slow("400kbit")
     rank = Rank(hosts, 0)

@@ -120,6 +120,7 @@ def test_the_command_takes_a_plan_and_prints_how_it_was_followed(corpus):
     assert "left out: withheld, which wants two groups" in done.stderr
 
 
+@pytest.mark.long
 def test_a_group_without_files_is_not_the_one_that_is_withheld(corpus):
     """One large file fills more than its group's share, and leaves others with nothing."""
     for path in corpus.iterdir():

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_it_measures_from_the_plan_to_the_papers(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(ROOT))
     from bench import documents

@@ -361,6 +361,7 @@ def seen(folder):
     return sorted((folder / "out").glob("*.sample.age")) if (folder / "out").exists() else []
 
 
+@pytest.mark.long
 def test_killed_at_any_instant_every_sample_that_is_seen_can_be_answered(folder):
     for after in range(1, 1000):
         for name in os.listdir(folder):

@@ -122,6 +122,7 @@ def test_a_release_of_another_declaration_makes_no_label():
 # --- the sheet
 
 
+@pytest.mark.long
 def test_codes_and_print_of_a_sheet_of_sixty_are_the_labels_texts(tmp_path):
     names = (
         "Anna",

@@ -273,6 +273,7 @@ def test_bold_and_regular_have_the_same_characters():
     assert bold == regular
 
 
+@pytest.mark.long
 def test_papers_that_were_made_are_let_go_of():
     """Twelve papers of 300 drives take no more memory than two."""
     script = (

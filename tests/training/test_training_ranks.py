@@ -86,6 +86,7 @@ def test_one_rank_begins_two_go_on_another_way_twice_and_one_ends(alone, config,
     assert near(path, alone) == 3 * EPOCH
 
 
+@pytest.mark.long
 def test_ranks_that_are_told_to_end_stop_at_one_step(alone, config):
     """As a scheduler does it: SIGTERM to every process of the job, readers too."""
     path = config(training={"steps": 3 * EPOCH, "checkpoint_every": 1000}, data={"workers": 1})

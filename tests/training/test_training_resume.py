@@ -78,6 +78,7 @@ def test_stopped_at_any_step_and_resumed_at_other_workers(whole, config):
     assert not any(word.startswith("step") for word in words)
 
 
+@pytest.mark.long
 def test_killed_at_random(whole, config):
     path, rng = config(model=DROPOUT, training={"checkpoint_every": 3}), random.Random()
     log, wanted = path.with_suffix("") / "log.jsonl", rng.randrange(4, 35)

@@ -465,6 +465,17 @@ def test_a_host_that_hangs_while_a_shipment_is_opened(origin, seal, content, tmp
             assert everything(shipment) == content
 
 
+def test_a_host_that_stalls_in_every_answer_is_waited_for_once(origin, seal, content, hosts, quick):
+    """It says how long its files are, and then gives nothing of them: each of a dozen would be waited for."""
+    for each in hosts[:2]:
+        each.plan = lambda method, _path, _number: "hang" if method == "GET" else None
+    begun = time.monotonic()
+    with origin.shipment([at(hosts, each) for each in range(N)], seal) as shipment:
+        assert time.monotonic() - begun < 12
+        assert {mount for mount, _ in shipment.ignored} <= {at(hosts, 0), at(hosts, 1)}
+        assert everything(shipment) == content
+
+
 def test_hosts_whose_packs_hang_do_not_hold_up_opening(origin, seal, hosts, quick, monkeypatch):
     monkeypatch.setattr(http_client, "_SILENT", 40.0)
     for each in hosts[:2]:

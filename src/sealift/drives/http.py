@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from sealift.drives import http_client as client
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_TOKEN = 4096
+_HUNG = 30.0  # seconds
 MAX_CA = 1 << 20
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/=:-]{1,4096}")  # a b64token (RFC 6750, 2.1), and what others are made of
 
@@ -122,6 +124,7 @@ class HttpDrive(RemoteDrive):
         self.at, self.host_name = self.way.at, self.web.origin
         self.mount = self.way.name or self.way.at
         self.traffic = Traffic()
+        self._hung: tuple[float, DriveFault] | None = None  # until when small files are not asked for, and why
         self._host: Host | None = None
         self._secrets: tuple[str, str | None] | None = None  # token and CA, once they are needed
 
@@ -214,8 +217,14 @@ class HttpDrive(RemoteDrive):
         return self._size(MANIFEST, soon) is not None or self._size(CARD, soon) is not None
 
     def read_small(self, name: str, limit: int) -> bytes | None:
-        """The whole file, None when there is none."""
+        """The whole file, None when there is none.
+
+        A host that let us wait in vain for one is not asked for another for a while: to open a shipment a dozen are
+        read, and the other drives wait for it.
+        """
         split(name)
+        if self._hung is not None and time.monotonic() < self._hung[0]:
+            raise self._hung[1]
 
         def read(answer: Answer) -> bytes | None:
             if answer.status in {404, 410}:
@@ -231,7 +240,12 @@ class HttpDrive(RemoteDrive):
                 raise Failed(CUT, client.PATIENCE)
             return bytes(data)
 
-        return self.ask("GET", name, f"opening {name}", read, length=limit)
+        try:
+            return self.ask("GET", name, f"opening {name}", read, length=limit)
+        except DriveFault as fault:
+            if isinstance(fault.__cause__, OSError) and fault.__cause__.errno == client.SLOW.code:
+                self._hung = time.monotonic() + _HUNG, fault
+            raise
 
     def size(self, name: str) -> int | None:
         """Length in bytes, None when there is none."""

@@ -387,7 +387,7 @@ def main() -> None:
     site = Site(**given)
     if site.lost_with_a_host > site.parity or site.drives % site.wide:
         sys.exit("drives fill whole groups, and no host has more of one than parity holds")
-    text = page(site, seconds, f"python -m bench.cluster{' --write' if write else ''}")
+    text = page(site, seconds, f"python -m bench.cluster --seconds {seconds:g}{' --write' if write else ''}")
     if write:
         PAGE.write_text(text)
     sys.stdout.write(text)

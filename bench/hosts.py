@@ -122,6 +122,7 @@ def voyage(cluster: Cluster, work: Path, hosts: int, size: int, rate: int) -> di
             mounts.append(stack.enter_context(drives.mounted()))
         made = shipments.Origin(work / "origin", source, DATA, PARITY, groups=hosts)
         made.mounts = [mount for same in zip(*mounts, strict=True) for mount in same]  # a group gets each n-th
+        made.carriers = tuple(f"carrier-{place:02}" for place in range(len(made.mounts)))  # dealt in the order of names
         serials = {mount: f"SER{Path(mount).parent.name}{Path(mount).name}" for mount in made.mounts}
         made.serial = serials.__getitem__  # type: ignore[method-assign, assignment]
         made.declaration.write_bytes(shipments.declare(made, made.author.public_key.line))

@@ -307,6 +307,8 @@ def test_nothing_is_released_that_its_author_has_not_signed(folder):
 
 def test_a_copy_under_another_name_does_not_begin_again(folder):
     run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+    for same in ("d.toml", "./d.toml", f"{folder}//d.toml"):  # it is no copy of itself, however its path is written
+        assert json.loads(run(release, "--check", same, "--list", "nobody.toml", "--json").stdout)["open"]
     for name in ("toml", "toml.sig", "keys.json", "keys.json.sig", "screening.json", "screening.json.sig"):
         shutil.copy(f"d.{name}", f"e.{name}")
     assert held("e.toml") == {

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_TOKEN = 4096
-_HUNG = 30.0  # seconds
+_HUNG = 30.0  # seconds for which a host that let us wait in vain is not asked for a small file
 MAX_CA = 1 << 20
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/=:-]{1,4096}")  # a b64token (RFC 6750, 2.1), and what others are made of
 
@@ -124,7 +124,7 @@ class HttpDrive(RemoteDrive):
         self.at, self.host_name = self.way.at, self.web.origin
         self.mount = self.way.name or self.way.at
         self.traffic = Traffic()
-        self._hung: tuple[float, DriveFault] | None = None  # until when small files are not asked for, and why
+        self._hung = 0.0  # until when small files are not asked for
         self._host: Host | None = None
         self._secrets: tuple[str, str | None] | None = None  # token and CA, once they are needed
 
@@ -223,8 +223,8 @@ class HttpDrive(RemoteDrive):
         read, and the other drives wait for it.
         """
         split(name)
-        if self._hung is not None and time.monotonic() < self._hung[0]:
-            raise self._hung[1]
+        if time.monotonic() < self._hung:
+            raise self.fault(f"opening {name}", client.SLOW)
 
         def read(answer: Answer) -> bytes | None:
             if answer.status in {404, 410}:
@@ -244,7 +244,7 @@ class HttpDrive(RemoteDrive):
             return self.ask("GET", name, f"opening {name}", read, length=limit)
         except DriveFault as fault:
             if isinstance(fault.__cause__, OSError) and fault.__cause__.errno == client.SLOW.code:
-                self._hung = time.monotonic() + _HUNG, fault
+                self._hung = time.monotonic() + _HUNG
             raise
 
     def size(self, name: str) -> int | None:

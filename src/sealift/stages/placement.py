@@ -81,8 +81,8 @@ class Ears:
         """What a unit told last (None: nothing new), and all that it sent, since this was called."""
 
     def asked(self, host: Host, unit: int, question: Any) -> Any:
-        """A unit asks; a SealiftError that is raised here is raised there."""
-        raise NotImplementedError
+        """A unit asks, and must be answered; a SealiftError that is raised here is raised there."""
+        raise AssertionError(f"unit {unit} on {host.name or 'this host'}: nobody answers {question!r}")
 
     def came(self, host: Host, unit: int, answer: Any) -> None:
         """A unit has ended: its answer, its SealiftError, or Gone."""

@@ -294,9 +294,10 @@ def _revision(file: str, parsed: Declaration) -> list[str]:
 
     A copy under another name does not begin again: what was released of this consignment in the same folder counts.
     """
+    own = os.path.basename(file).removesuffix(".toml")
     for other in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(file)), "*.r[0-9]*.toml")))[:MAX_REVISIONS]:
         stem, _, number = other.removesuffix(".toml").rpartition(".r")
-        if number.isdecimal() and f"{stem}.toml" != file and _is_of(other, parsed.consignment_id):
+        if number.isdecimal() and os.path.basename(stem) != own and _is_of(other, parsed.consignment_id):
             return [f"{other} was released, of this consignment: go on there (sealift declare --revise {stem}.toml)"]
     if again := _released_otherwise(file, parsed):
         return [again]

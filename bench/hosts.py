@@ -1,6 +1,6 @@
-"""Hosts that work at once: pack and verify on 1 and 2 nodes of a Ray cluster, each drive held to 100 MB/s.
+"""Hosts that work at once: pack and verify on 1, 2 and 4 nodes of a Ray cluster, each drive held to 100 MB/s.
 
-    python -m bench.hosts --work FOLDER [--write] [--hosts 1 2] [--rate 100e6] [--bytes 600e6]
+    python -m bench.hosts --work FOLDER [--write] [--hosts 1 2 4] [--rate 100e6] [--bytes 600e6]
 
 Each node has three drives of its own, 2+1, ext4 on loop devices of files in FOLDER (in memory, best), held to `rate` by
 the kernel (blkio throttling of cgroup v1, as root). A corpus of noise, `bytes` for each host, is packed by all hosts
@@ -207,7 +207,7 @@ def main() -> None:
         "--work", type=Path, required=True, metavar="FOLDER", help="for corpora and drives; in memory, best"
     )
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
-    parser.add_argument("--hosts", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--hosts", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--rate", type=float, default=100e6, help="bytes a second, of each drive")
     parser.add_argument("--bytes", type=float, default=600e6, help="of corpus, for each host")
     given = parser.parse_args()

@@ -163,6 +163,16 @@ def test_connections_are_used_again(drive, stand):
     assert len(stand.lines()) - before >= 80
 
 
+@pytest.mark.parametrize("left", [1e-9, 0.9999985, 0.9999995, 1.0, 9.9999996, 10.0000001])
+def test_no_time_that_is_left_is_one_that_the_kernel_does_not_take(left, monkeypatch):
+    here, there = socket.socketpair()
+    with here, there:
+        line = http_client._Timed(here)
+        monkeypatch.setattr(line, "_left", lambda: left)
+        there.sendall(b"abc")
+        assert line.receive(memoryview(bytearray(3)), whole=True) == 3
+
+
 # --- servers
 
 

@@ -153,7 +153,8 @@ class _Timed:
             self.socket.settimeout(min(left, _SILENT))
             return self.socket.recv_into(buffer)
         self.socket.settimeout(None)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(left), int(left % 1 * 1e6) + 1))
+        whole_seconds, rest = divmod(int(left * 1e6) + 1, 1_000_000)  # 0 would wait for ever, and 10**6 is none
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(whole_seconds, rest))
         try:
             return self.socket.recv_into(buffer, 0, socket.MSG_WAITALL if whole else 0)
         except BlockingIOError:

@@ -272,7 +272,7 @@ def _unlock(folder, ask):
         for path in Path(place).rglob("*.age"):
             if path.name == index.name:
                 path.unlink()
-        ask("unlock", f"unlock {place}/* {words} --organisation x --custody custody --out less.keys.age", 4)
+        ask("unlock", f"unlock {place}/* {words} --organisation x --custody custody --out less.keys.age", 6)
     ask("custody", "custody custody --declaration declaration.toml", 3)
 
 

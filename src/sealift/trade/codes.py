@@ -52,7 +52,8 @@ def faults(content: Content) -> list[str]:
     """Every code that is not in its list, and every amount of finer parts than its currency has, each with its path."""
     found: list[str] = []
     for path, section in _sections(content, ""):
-        for item in strict.fields_of(type(section)):
+        kind: type[Struct] = type(section)
+        for item in strict.fields_of(kind):
             value, where = getattr(section, item.name), path + item.encode_name
             if not isinstance(value, str) or not value:
                 continue

@@ -471,6 +471,52 @@ def test_erased_before_the_receipt_or_under_a_hold_is_named(voyage, files):
     assert sentences(verify(voyage, unknown), path) == ""  # a spare that held nothing that is needed: may_erase, rule 6
 
 
+def erased_again(voyage, files, log, number=2, **media):
+    """Another certificate, of a medium whose log begins with `log`."""
+    path = f"{AT}certificate.{number}.json"
+    record = trade.SIGNED["certificate"].decode(files[f"{AT}certificate.1.json"])
+    record = msgspec.structs.replace(
+        record, media=msgspec.structs.replace(record.media, **media), log=audits.ref(log), **(
+            {"verification": msgspec.structs.replace(record.verification, of_bytes=media["size_bytes"])}
+            if "size_bytes" in media else {}
+        ),
+    )  # fmt: skip
+    data = canonical.encode(record)
+    signature = audits.person("dana").sign(data, trade.SIGNED["certificate"].namespace)
+    return {path: data, f"{path}.sig": signature, path.replace(".json", ".log.jsonl"): log}
+
+
+def begun(**fields):
+    return msgspec.json.encode({"what": "begun", **fields}) + b"\n"
+
+
+def test_one_medium_under_two_serial_numbers_is_named_whatever_folders_they_were_in(voyage, files):
+    path, log = f"{AT}certificate.2.json", begun(medium="b00t/17", drive="SER0")
+    alone = files | erased_again(voyage, files, log, serial="SN-A")
+    assert sentences(verify(voyage, again(voyage, alone)), path) == ""
+    twice = alone | erased_again(voyage, files, log, number=3, serial="SN-B")
+    verified = verify(voyage, again(voyage, twice))
+    third = f"{AT}certificate.3.json"
+    assert f"SN-B is the medium that {path} says is SN-A: one of them was not erased" in sentences(verified, third)
+    assert verified.exit_code == 5
+    for other in (begun(medium="b00t/18", drive="SER0"), begun(medium="else/17", drive="SER0"), begun(), b"[[["):
+        apart = alone | erased_again(voyage, files, other, number=3, serial="SN-B")
+        assert sentences(verify(voyage, again(voyage, apart)), third) == "", other
+    # A loop device is its file, under whatever number the kernel attaches it.
+    one, two = (begun(medium=f"b00t/{number}", drive="/srv/a.img") for number in (17, 18))
+    loop = files | erased_again(voyage, files, one, serial="SN-A")
+    loop |= erased_again(voyage, files, two, number=3, serial="SN-B")
+    assert "SN-B is the medium that" in sentences(verify(voyage, again(voyage, loop)), third)
+
+
+def test_two_media_under_one_serial_number_are_named(voyage, files):
+    more = erased_again(voyage, files, begun(), size_bytes=1 << 31)
+    verified = verify(voyage, again(voyage, files | more))
+    assert "2,147,483,648 bytes, and 1,073,741,824 bytes in" in sentences(verified, f"{AT}certificate.2.json")
+    same = erased_again(voyage, files, begun(medium="b00t/3"))
+    assert sentences(verify(voyage, again(voyage, files | same)), f"{AT}certificate.2.json") == ""
+
+
 def test_erased_while_a_revision_that_was_released_stated_a_hold_is_named(voyage, files):
     before = files[f"{AT}declaration.r2.toml"]
     held = before.replace(b'legal_hold = "none"', b'legal_hold = "Court of Lisbon, order 12"')

@@ -38,6 +38,7 @@ def _parsed_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(declaration, "parse", functools.cache(declaration.parse))
         patch.setattr(rules, "parse", functools.cache(rules.parse))
+        patch.setattr(rules, "kept", functools.cache(rules.kept))
         yield
 
 
@@ -406,6 +407,42 @@ def test_a_gate_that_was_not_open_is_named(voyage, files):
     late = resigned(voyage, files | {f"{AT}rules.9.toml": strict}, path, "officer", rules=ours,
                     released_at=voyage.text(days=2))  # fmt: skip
     assert "released while rule" in sentences(verify(voyage, late), path)
+
+
+def released_by(voyage, files, theirs, **changes):
+    """The bundle whose first release is by other rules."""
+    path = f"{AT}release.1.json"
+    record = releases.decode(files[path])
+    ref = msgspec.structs.replace(record.rules, bytes=len(theirs), blake3=trade.digest(theirs))
+    changed = {**files, f"{AT}rules.9.toml": theirs}
+    return verify(voyage, resigned(voyage, changed, path, "officer", rules=ref, **changes))
+
+
+def test_rules_of_an_older_sealift_still_verify_and_are_told(voyage, files):
+    path = f"{AT}rules.9.toml"
+    ours = files[f"{AT}rules.1.toml"]
+    without_author = re.sub(rb'\[\[rules\]\]\nid = "author".*?(?=\[\[rules\]\])', b"", ours, flags=re.DOTALL)
+    assert b'"author"' not in without_author
+    verified = released_by(voyage, files, without_author)
+    assert "rules by which today's sealift would not release" in sentences(verified, path)
+    assert "none has the check author; it cannot be struck" in sentences(verified, path)
+    assert (named(verified, "wrong", "missing"), verified.exit_code) == (set(), 3)
+    assert any("revision 1" in line for line in verified.holds)
+    # What is not known is left out, told, and no reason to call the rest wrong.
+    quota = b'\n[[rules]]\nid = "quota"\ncheck = "quota"\nquestion = "Q?"\nsource = "s"\nas_of = "2026-11-26"\n'
+    strange = ours + quota
+    record = releases.decode(files[f"{AT}release.1.json"])
+    verified = released_by(voyage, files, strange, resolved=[*record.resolved, "quota"])
+    assert "check = quota" in sentences(verified, path)
+    assert (named(verified, "wrong", "missing"), verified.exit_code) == (set(), 3)
+    later = strange.replace(b"version = 1", b"version = 2", 1)
+    verified = released_by(voyage, files, later)
+    assert "version 2" in sentences(verified, path)
+    assert (named(verified, "wrong", "missing"), verified.exit_code) == (set(), 3)
+    # The same bytes under another digest are still wrong, and so is a rule that is known, and held.
+    held = without_author.replace(b"status_days = 30", b"status_days = 0")
+    late = released_by(voyage, files, held, released_at=voyage.text(days=2))
+    assert "released while rule" in sentences(late, f"{AT}release.1.json")
 
 
 def test_only_whom_the_rules_name_may_have_released(voyage, files):

@@ -198,7 +198,7 @@ class _Pool:
                 digest = self._declaration(self._read(file.path, declaration.MAX_BYTES), file.path)
                 self.named |= {digest} if file.named else set()
             elif kind == "rules":
-                parsed = rules.parse(self._read(file.path, rules.MAX_BYTES))
+                parsed = rules.kept(self._read(file.path, rules.MAX_BYTES)).rules
                 self.rules[parsed.digest] = parsed
             elif kind == "seal-archive":
                 self._seal(seal.decode_bundle(self._read(file.path, seal.MAX_BUNDLE)))

@@ -69,6 +69,11 @@ def load_rules(path: str | None) -> Rules:
     return rules.parse(signing.read_limited(path, rules.MAX_BYTES, "rules"))
 
 
+def load_kept(path: str) -> rules.Kept:
+    """The rules of a release that was given before, by whatever version of sealift. BadInput."""
+    return rules.kept(signing.read_limited(path, rules.MAX_BYTES, "rules"))
+
+
 def rules_beside(file: str, digest: str) -> str:
     """Where the rules by which the declaration in `file` was released are kept."""
     return f"{file.removesuffix('.toml')}.rules-{digest[:16]}.toml"
@@ -81,9 +86,11 @@ def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Ve
     """
     record = released.record
     path = rules_beside(file, record.rules.blake3)
-    found = load_rules(path if os.path.lexists(path) else None)
-    if found.digest != record.rules.blake3:
+    found = load_kept(path) if os.path.lexists(path) else rules.kept(rules.shipped().raw)
+    if found.rules.digest != record.rules.blake3:
         return f"the rules by which it was released (BLAKE3 {record.rules.blake3}) are not beside it"
+    if found.strange:
+        return f"the rules by which it was released are {found.told}"
     bound = {}
     for what, at, evidence in (
         ("screening", screening.path_beside(file), record.screening),
@@ -97,7 +104,7 @@ def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Ve
     facts = gate.Facts(
         author=[], screening=[], keys=[], revision=[], waiver=keys.decode(proved).waiver if proved else None
     )
-    return gate.evaluate(parsed, found, facts, releases.released_at(record))
+    return gate.evaluate(parsed, found.rules, facts, releases.released_at(record))
 
 
 def _bound(path: str, evidence: releases.Evidence | None) -> bytes | None:

@@ -664,6 +664,27 @@ def test_what_lies_beside_a_declaration_is_found_by_its_name(voyage):
     assert not any("seal" in name or "custody" in name for name in names)
 
 
+def test_of_a_state_folder_the_records_alone_are_looked_at(voyage, tmp_path):
+    """A journal and lists of files are not papers that somebody forgot to look at."""
+    state = tmp_path / "state"
+    (state / "scan").mkdir(parents=True)
+    for name in ("journal.sqlite", "journal.sqlite-wal", "lock", "scan/summary.json", "scan/g0000001.parquet"):
+        (state / name).write_bytes(b'{"files": 3}\n')
+    (path,) = (Path(each) for each in voyage.papers if each.endswith(f"{OUT}.toml"))
+    found = audit_collect.sort([str(path), str(state)])
+    assert found.left_out == []
+    manifest = next(data for name, data in made_files(voyage).items() if name.endswith("manifest.1.json"))
+    (state / "groups/0000/closed").mkdir(parents=True)
+    (state / "groups/0000/closed/manifest.json").write_bytes(manifest)
+    assert f"{AT}manifest.1.json" in audit_collect.sort([str(path), str(state)]).files
+    (state / "journal.sqlite").unlink()
+    assert len(audit_collect.sort([str(path), str(state)]).left_out) == 4
+
+
+def made_files(voyage):
+    return audit_collect.sort(voyage.papers).files
+
+
 def test_a_file_that_is_of_no_use_is_refused_where_it_is_named_and_left_out_where_it_is_found(voyage, tmp_path):
     odd = tmp_path / "odd.txt"
     odd.write_text("nothing")

@@ -150,6 +150,24 @@ def refused(dock, capsys, match, *more, yes=True, code=5):
     assert dock.kept()
 
 
+def test_a_size_that_is_not_the_declared_one_is_told_before_anything_is_done(made, tmp_path, capsys):
+    dock = Dock(made, tmp_path, size=4 * MIB)
+    assert dock.run() == 0
+    said = capsys.readouterr().err
+    assert "has 4,194,304 bytes, and SER0 is declared with 3,145,728: it may be another one" in said
+    assert json.loads((dock.run("--json"), capsys.readouterr().out)[1])["drives"][0]["doubts"]
+    assert dock.erase() == 0
+    (record,) = dock.certified()
+    assert any("it may be another one" in why for why in record.validation_reasons)
+
+
+def test_yes_with_what_the_label_says_is_told_the_name(dock, capsys):
+    assert dock.run(yes=["SER0"]) == 1
+    said = capsys.readouterr().err
+    assert "--yes SER0: that is the serial number on its label; --yes repeats the drive's name" in said
+    assert f"hint: --yes {dock.names[0]}" in said
+
+
 def test_a_legal_hold_is_never_gone_around(dock, capsys):
     dock.papers.declare(legal_hold="Court of Lisbon, 12/2026")
     dock.papers.receive()

@@ -72,6 +72,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     command: list[str]  # that erases; empty where this program does it by itself
     read_back: ReadBack
     unfinished: list[str]  # logs of erasures of this drive that ended without a certificate
+    doubts: list[str]  # why it may be another drive than the one of that serial number; the certificate says so, too
     objections: list[str]
 
     @property
@@ -150,6 +151,7 @@ def survey(
                 command=_shown(way, can, candidate.disk) if way and can else [],
                 read_back="full" if way and way.whole else read_back,
                 unfinished=erase_certify.unfinished(folder, serial) if folder else [],
+                doubts=erase_certify.other_medium(serial, candidate.disk, papers) if told_by != "drive" else [],
                 objections=objections,
             )
         )
@@ -278,6 +280,10 @@ def check(plans: Sequence[Plan], *, yes: Sequence[str]) -> None:
     """Refused unless every drive may be erased and was confirmed; BadInput for a word that fits nothing here."""
     names = {plan.disk.name for plan in plans}
     if unknown := [word for word in yes if word not in names]:
+        of = next((plan.disk.name for plan in plans if plan.serial == unknown[0]), None)
+        if of is not None:
+            why = f"--yes {unknown[0]}: that is the serial number on its label; --yes repeats the drive's name"
+            raise BadInput(why, hint=f"--yes {of}")
         raise BadInput(f"--yes {unknown[0]}: no drive of that name is to be erased", hint="--yes repeats a name")
     refused = [f"{plan.disk.name}: {why}" for plan in plans for why in plan.objections]
     if refused:

@@ -197,7 +197,7 @@ def _record(
         raise Refused("an erasure without beginning and end is not certified")
     way = sanitize.TECHNIQUES[plan.technique or ""]
     first = papers.receipts[0].record
-    reasons = _reasons(plan, disk, health, way) + _other_medium(plan, disk, papers)
+    reasons = _reasons(plan, disk, health, way) + (other_medium(plan.serial, disk, papers) if plan.stated else [])
     return Certificate(
         shipment=first.shipment,
         consignment_id=first.consignment_id,
@@ -276,12 +276,12 @@ def _reasons(plan: Plan, disk: Disk, health: Health, way: sanitize.Technique) ->
     return found
 
 
-def _other_medium(plan: Plan, disk: Disk, papers: Papers) -> list[str]:
-    """Where the drive itself tells no serial number: that it is not as large as the one that was declared."""
-    declared = [row for each in papers.declarations for row in each.declaration.drives if row.serial == plan.serial]
-    if not plan.stated or not declared or _SIZES[0] <= disk.device.size / declared[0].capacity_bytes <= _SIZES[1]:
+def other_medium(serial: str, disk: Disk, papers: Papers) -> list[str]:
+    """Of a drive that tells no serial number itself: that it is not as large as the one that was declared."""
+    declared = [row for each in papers.declarations for row in each.declaration.drives if row.serial == serial]
+    if not declared or _SIZES[0] <= disk.device.size / declared[0].capacity_bytes <= _SIZES[1]:
         return []
-    sizes = f"{disk.device.size:,} bytes, and {plan.serial} is declared with {declared[0].capacity_bytes:,}"
+    sizes = f"{disk.device.size:,} bytes, and {serial} is declared with {declared[0].capacity_bytes:,}"
     return [f"it does not tell its serial number itself, and has {sizes}: it may be another one"]
 
 

@@ -49,12 +49,16 @@ class Paper(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Of a table: its head, its width (fr: a share of what is left; mm), and whether it is of numbers."""
+    """Of a table: its head, its width (fr: a share of what is left; mm), and whether it is of numbers.
+
+    `whole`: its words are copied by hand and compared, such as serial numbers. None that fits a line is on two.
+    """
 
     head: str
     fr: float = 0
     mm: float = 0
     number: bool = False
+    whole: bool = False
 
 
 def pairs(title: str, rows: Iterable[tuple[str, Cell]]) -> Block:

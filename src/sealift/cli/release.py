@@ -146,6 +146,11 @@ def show(parsed: Declaration, verdict: Verdict) -> None:
             common.say(f"       {found.rule.question}")
     for changed in verdict.rules.changed:
         common.say(f"not as shipped: {changed}")
+    if parsed.revision == 1:
+        common.say(
+            f"note: whether {parsed.consignment_id} was released before is known of this folder alone; your register"
+            " of releases says whether it was elsewhere"
+        )
     held = len(verdict.held)
     common.say("the gate is open" if verdict.open else f"the gate is closed: {held} of {len(verdict.rows)} rules hold")
 

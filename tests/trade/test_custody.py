@@ -60,9 +60,17 @@ def test_two_hands_at_the_same_time_are_a_conflict_until_two_people_settle_it():
     alone = anna.copy()
     alone.record("verify", "dock", "dock", [item(SERIALS[:1], "S1")], hash_sample_result="match", resolves=both)
     assert "conflict" in alone.kinds(), "nobody settles it alone"
+    (told,) = of_kind(alone.account(), "conflict")
+    kinds = [row.entry.digest for row in alone.account().rows]
+    numbers = {each: kinds.index(each) + 1 for each in both}
+    hands = {one: "a handover to Dock", two: "a handover to Bo"}
+    words = sorted(f"{hands[each]} (event {numbers[each]})" for each in both)
+    assert all(each in told.text for each in words), told.text
+    assert "names it, and does not settle it: two persons have to sign that with keys" in told.text
     half = anna.copy()
     half.record("handover", "bo", "dock", [item(SERIALS[:1], "S1")], resolves=[one])
     assert "conflict" in half.kinds(), "both stories must be named"
+    assert f"it has to name {two[:12]}, too" in of_kind(half.account(), "conflict")[0].text
     anna.record("handover", "bo", "dock", [item(SERIALS[:1], "S1")], resolves=both)
     account = anna.account()
     assert account.open == []
@@ -299,6 +307,11 @@ def test_what_is_settled_for_some_drives_stays_open_for_the_others():
     log.record("handover", "origin", "anna", [item(SERIALS[:1], "S1")], resolves=[digest])
     (finding,) = log.account().open
     assert finding.serials == (SERIALS[1],)
+    elsewhere = sealed()
+    digest = elsewhere.record("discrepancy", "origin", "origin", [item(SERIALS[:1], "S1")], reason="dents")
+    elsewhere.record("handover", "origin", "anna", [item(SERIALS[1:2], "S1")], resolves=[digest])
+    (finding,) = elsewhere.account().open
+    assert finding.text.endswith("names it, and does not settle it: it is of other drives")
 
 
 def test_an_event_cannot_settle_what_it_did_not_know():
@@ -308,6 +321,7 @@ def test_an_event_cannot_settle_what_it_did_not_know():
     other.record("handover", "origin", "anna", [item(SERIALS[:1], "S1")], resolves=[digest])
     other.merge(log)
     assert "discrepancy" in other.kinds()
+    assert "it was written without knowing of it" in of_kind(other.account(), "discrepancy")[0].text
 
 
 def test_a_false_number_of_events_shows():

@@ -244,6 +244,8 @@ def test_whoever_is_not_declared_is_a_stranger_until_somebody_says_that_it_is_so
     assert len(look("log")["events"]) == 1
     assert "names neither" in run(*words, "--as-found").stderr
     assert [each["kind"] for each in look("log", code=3)["findings"]] == ["stranger"]
+    told = run(custody, "log", "--declaration", "d.toml", code=3).stderr
+    assert "hint: what is cleared up, a next event of the same drives settles: `resolves`" in told
 
 
 @pytest.mark.parametrize("kind", ["verify", "customs_inspection", "unseal", "seal"])

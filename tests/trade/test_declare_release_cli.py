@@ -140,6 +140,8 @@ def test_a_replaced_party_closes_the_gate_until_it_is_screened_and_both_names_st
     run(declare, "--revise", "d.toml")
     text = (folder / "d.toml").read_text()
     (folder / "d.toml").write_text(text.replace('legal_name = "User Ltd"', 'legal_name = "Other Ltd"'))
+    told = run(declare, "--check", "d.toml").stderr
+    assert "note: replaced: end_user was 'User Ltd', which wants a row [[replaced]]" in told
     held = json.loads(run(release, "--check", "d.toml", "--list", "nobody.toml", "--json", code=5).stdout)
     assert held["held"] == ["author", "revision", "screening"]
     assert "end_user was 'User Ltd', which wants a row [[replaced]]" in next(
@@ -153,10 +155,11 @@ def test_a_replaced_party_closes_the_gate_until_it_is_screened_and_both_names_st
     ]
     clearance.screen(folder / "d.toml", AUTHOR)
     result = run(release, "d.toml", "--sign-with", "officer", *RELEASE)
-    assert "end_user was User Ltd until revision 2: sold" in result.stderr
+    assert "before, end user: User Ltd, until revision 2: sold; now Other Ltd" in result.stderr
+    assert "together with 1 related shipment: 12 drives; " in result.stderr
+    assert "note: replaced" not in run(declare, "--check", "d.toml").stderr
     sheet = run(declare, "--sheet", "Anna", "d.toml").stdout
-    assert "Other Ltd" in sheet
-    assert "User Ltd" in sheet
+    assert "Before, end user: User Ltd, until revision 2: sold; now Other Ltd" in sheet
 
 
 def test_the_gate_says_what_holds_and_signs_nothing(folder):

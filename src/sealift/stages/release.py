@@ -140,7 +140,7 @@ def ask(
     screened, why_screening = _screening(file, parsed, allowed, wanted, lists, now, rescreen=rescreen)
     proved, proved_by, why_keys = _keys(file, parsed, allowed, wanted, now)
     facts = gate.Facts(
-        author=why_author, screening=why_screening, keys=why_keys, revision=_revision(file, parsed),
+        author=why_author, screening=why_screening, keys=why_keys, revision=revision_faults(file, parsed),
         waiver=keys.decode(proved).waiver if proved else None, waiver_key=proved_by,
     )  # fmt: skip
     return Asked(parsed, gate.evaluate(parsed, wanted, facts, now), author, screened, proved)
@@ -296,7 +296,7 @@ def _again(
     return [f"screened again at release: {fresh.open_hits:,} hits nobody has decided about"] if fresh.open_hits else []
 
 
-def _revision(file: str, parsed: Declaration) -> list[str]:
+def revision_faults(file: str, parsed: Declaration) -> list[str]:
     """What is wrong with it as the revision that it says it is.
 
     A copy under another name does not begin again: what was released of this consignment in the same folder counts.

@@ -239,13 +239,8 @@ class Frame:
         ]
         rows += [("Agent", party(content.agent))] if content.agent.legal_name else []
         rows += [(f"On the way: {said(each.role)}", intermediate(each)) for each in content.intermediates]
-        rows += [
-            (
-                f"Before: {said(old.role).replace('_', ' ')}",
-                f"{said(old.legal_name)}, until revision {old.since_revision}: {said(old.reason)}",
-            )
-            for old in content.replaced
-        ]
+        replaced = (sheets.before(content, old) for old in content.replaced)
+        rows += [(f"Before: {role}", who) for role, who in replaced]
         return pairs("Parties", rows)
 
 

@@ -77,6 +77,16 @@ def test_two_hands_at_the_same_time_are_a_conflict_until_two_people_settle_it():
     assert holders(account)[SERIALS[0]] == ["Dock"]
 
 
+def test_one_paper_that_was_entered_into_two_copies_is_told_as_that():
+    log = sealed()
+    other = log.copy()
+    for each, minutes in ((log, 5), (other, 6)):
+        each.record("handover", "origin", side("anna", paper=True), [item(SERIALS[:2], "S1")], minutes=minutes)
+    log.merge(other)
+    (conflict,) = of_kind(log.account(), "conflict")
+    assert conflict.text.endswith("; both name one photograph, of a paper that was entered twice")
+
+
 def test_events_of_other_drives_at_the_same_time_are_none():
     _, anna, bo = under_way()
     anna.record("handover", "anna", "dock", [item(SERIALS[:2], "S1")])

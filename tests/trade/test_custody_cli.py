@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -128,6 +129,8 @@ def test_a_voyage_with_a_customs_case_a_courier_without_a_key_and_a_drive_that_c
     # Bo: a courier without a key signs on paper, which is photographed
     paper = form("handover", "bo", "dock", item(SERIALS[2:], "S2", "S2", "intact"), photos=(None, ""))
     printed = run(handover, "bo_copy", "--paper", paper, "--declaration", "d.toml")
+    (said,) = re.findall(r'into one copy of the log alone, with at = "(.*Z)" in', printed.stderr)
+    assert f"At {said} (UTC)" in printed.stdout
     checkpoint = look("bo_copy")["checkpoint"]
     assert checkpoint["text"] in printed.stdout
     assert "signs by hand, not by key" in printed.stdout

@@ -343,7 +343,8 @@ class _Chains:
         for other, serials in sorted(beside.items()):
             there = self.rows[other]
             both = f"{_to(there)} (event {there.number}) and {_to(row)} (event {row.number})"
-            tell("conflict", f"{both}, and neither knows of the other", serials, there.entry.digest)
+            twice = "; both name one photograph, of a paper that was entered twice" if _papers(there, row) else ""
+            tell("conflict", f"{both}, and neither knows of the other{twice}", serials, there.entry.digest)
 
     def maximal(self, mask: int) -> list[int]:
         """Of the events in `mask` those that no other of them builds upon, in the order of the rows."""
@@ -517,6 +518,12 @@ _WORDS = {
     "return": "a return",
     "unlock": "an unlock",
 }
+
+
+def _papers(one: Row, other: Row) -> set[str]:
+    """Photographs of signed papers that both events name."""
+    sides = [{row.event.released_by.paper_sha256, row.event.received_by.paper_sha256} for row in (one, other)]
+    return (sides[0] & sides[1]) - {""}
 
 
 def _to(row: Row) -> str:

@@ -149,10 +149,12 @@ def test_webdataset(folder, way):
     assert said(folder, "WebDataset", way) == str(TEXTS)
 
 
-@pytest.mark.long
 def test_torch_dataloader(folder):
     need_package("torch")
     assert said(folder, "PyTorch DataLoader") == str(sum(100 + n for n in range(TEXTS)))
+
+
+@pytest.mark.long
 def test_ray_data(folder):
     need_package("ray")
     with tempfile.TemporaryDirectory(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from sealift.errors import BadInput, Refused, SealInvalid
 from sealift.formats import canonical, sshsig
 from sealift.formats import manifest as mf
 from sealift.reading.survey import survey
+from sealift.stages import verify_hosts
 from sealift.stages.inspect import inspect
 from sealift.stages.verify import verify
 from sealift.stages.verify_report import VerifyReport, exit_code
@@ -316,6 +318,14 @@ def test_a_part_against_another_seal_is_refused_and_both_are_named(stage):
     joined.seal.blake3 = good.seal.blake3
     with pytest.raises(BadInput, match=f"{'ab' * 8}, and the seal here"):
         stage(drives[:1], parts=[("d.json", msgspec.json.encode(joined))])
+
+
+def test_a_part_against_another_seal_is_refused_before_hosts_read_anything(monkeypatch):
+    standing = SimpleNamespace(seal=FLEET.seal_files, shipment=FLEET.shipment, hosts=[])
+    monkeypatch.setattr(verify_hosts, "look_everywhere", lambda *_: standing)
+    other = ("c.json", msgspec.json.encode(of_another_seal(check(FLEET.memory()))))
+    with pytest.raises(BadInput, match=rf"c.json was made against the seal .* {'ab' * 8}"):
+        verify_hosts.verify_on(SimpleNamespace(here=False), [], allowed=FLEET.allowed, parts=[other])
 
 
 def test_without_a_seal_nobody_can_say_that_this_is_all():

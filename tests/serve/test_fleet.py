@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -431,6 +432,23 @@ def test_a_host_that_is_always_late_is_left(both, packed, tmp_path, monkeypatch)
             patient.get("healthz", 10, seconds=60)
         client.close()
         patient.close()
+
+
+def test_a_host_is_asked_by_many_threads_and_its_connections_are_used_again(both):
+    row = hosts_file.HostRow(url=both[0].url)
+    client = clients.HostClient(row)
+    client._token = TOKEN
+    name = both[0].names()[0]
+    for method in ("HEAD", "GET", "HEAD"):
+        assert client.ask(method, f"{name}/sealift/drive.json", 10_000).status == 200
+        kept = client._idle[0]
+    assert client.ask("GET", f"{name}/sealift/drive.json", 10_000).body
+    assert client._idle == [kept], "also after an answer without a body"
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda _: client.ask("HEAD", f"{name}/sealift/drive.json", 0).status, range(100))
+        assert set(found) == {200}
+    assert not client.dead
+    client.close()
 
 
 def test_drives_of_another_shipment_are_shown_and_not_counted(drives, packed, tmp_path):

@@ -150,7 +150,8 @@ class HostClient:
             length = int(told) if told.isascii() and told.isdecimal() and len(told) < 20 else None
             answer = Answer(response.status, length, b"")
             _judge(response, span)
-            body = b"" if method == "HEAD" else _body(response, limit)
+            # of HEAD there is nothing to read, and reading it frees the connection
+            body = response.read() if method == "HEAD" else _body(response, limit)
             if time.monotonic() > until:
                 raise TimeoutError
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -1,7 +1,9 @@
 """A storage host: who may ask it, what it says of its drives, and drives that come, go, hang and are exchanged."""
 
+import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -275,6 +277,26 @@ def test_a_drive_in_another_bay_keeps_its_address(drives):
         drives[0].mkdir()
         until(lambda: card(host, name).status == 200)
         assert host.index()["drives"][0]["mount"] == str(empty)
+
+
+def test_drives_that_change_bays_among_themselves_keep_their_addresses(drives):
+    aside = drives[0].with_name("aside")
+
+    def turn(*mounts):
+        mounts[0].rename(aside)
+        for to, what in itertools.pairwise(mounts):
+            what.rename(to)
+        aside.rename(mounts[-1])
+
+    with serving.serving(*drives) as host:
+        names = sorted(host.names())
+        cards = {name: card(host, name).body for name in names}
+        for mounts in (drives[:2], drives, drives[::-1], drives[1:]):
+            turn(*mounts)
+            until(lambda: all(card(host, name).body == body for name, body in cards.items()))
+            until(lambda: sorted(host.names()) == names)
+        known = set(re.findall(r'sealift_drive_up{drive="(.*)"}', host.ask("/metrics").body.decode()))
+        assert known == set(names), "none had another name for a while"
 
 
 def test_a_drive_that_is_exchanged_is_never_served_under_the_others_name(drives):

@@ -77,6 +77,11 @@ class Place:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="drive")
 
     @property
+    def wanted(self) -> str | None:
+        """The name that the drive which was seen here last should have."""
+        return None if self.seen.known is None else name_of(self.seen.known, self.mount)
+
+    @property
     def answers(self) -> bool:
         """Whether a drive is here and nothing hangs."""
         return self.name is not None and not self.late
@@ -163,8 +168,7 @@ class Places:
         for late in pending:
             looks[late].seen = Seen(None, None, trouble="it does not answer")
             self._notice(f"{looks[late].mount}: it does not answer")
-        for place in self.places:
-            self._rename(place)
+        self._name(self.places)
 
     async def watch(self) -> None:
         """Look again and again; until cancelled."""
@@ -184,8 +188,18 @@ class Places:
         await asyncio.shield(self._looking[key])
 
     async def _look(self, place: Place) -> None:
+        """Look at a folder, and at those whose drives have the names that are wanted now: they may have swapped bays."""
         await self._see(place)
-        self._rename(place)
+        fresh = [place]
+        while (holder := self._holder(fresh)) is not None:
+            await self._see(holder)
+            fresh.append(holder)
+        self._name(fresh)
+
+    def _holder(self, fresh: Sequence[Place]) -> Place | None:
+        """A place beside `fresh` that has the name of a drive which was just seen in another one."""
+        wanted = {name for each in fresh if (name := each.wanted) is not None and name != _stem(each.name)}
+        return next((each for each in self.places if each not in fresh and each.name in wanted), None)
 
     async def _see(self, place: Place) -> None:
         try:
@@ -196,26 +210,22 @@ class Places:
             self._notice(f"{place.mount}: {seen.trouble}")
         place.seen = seen
 
-    def _rename(self, place: Place) -> None:
-        """Give the drive that is here now its name."""
-        known, before = place.seen.known, place.name
-        wanted = None if known is None else name_of(known, place.mount)
-        if wanted is None or before is None or _stem(before) != wanted:
-            taken = {other.name for other in self.places if other is not place}
-            place.name = wanted and next(
-                name for name in [wanted, *(f"{wanted}.{i}" for i in range(2, len(self.places) + 2))]
-                if name not in taken
-            )  # fmt: skip
-        if place.name == before:
-            return
-        if before is not None:
-            while len(self.gone) >= MAX_GONE:
-                self.gone.pop(next(iter(self.gone)))
-            self.gone[before] = place.mount
-            self._notice(f"{place.mount}: {before} is gone")
-        if place.name is not None:
-            self.gone.pop(place.name, None)
-            self._notice(f"{place.mount}: {place.name} is here")
+    def _name(self, places: Sequence[Place]) -> None:
+        """Give the drives that are here now their names: first all that have left give theirs up."""
+        for place in places:
+            if place.name is not None and _stem(place.name) != place.wanted:
+                while len(self.gone) >= MAX_GONE:
+                    self.gone.pop(next(iter(self.gone)))
+                self.gone[place.name] = place.mount
+                self._notice(f"{place.mount}: {place.name} is gone")
+                place.name = None
+        for place in places:
+            if place.name is None and (wanted := place.wanted) is not None:
+                taken = {other.name for other in self.places}
+                names = [wanted, *(f"{wanted}.{number}" for number in range(2, len(self.places) + 2))]
+                place.name = next(name for name in names if name not in taken)
+                self.gone.pop(place.name, None)
+                self._notice(f"{place.mount}: {place.name} is here")
 
     def close(self) -> None:
         """Give all threads up."""
@@ -230,8 +240,8 @@ def name_of(known: Known, mount: str) -> str:
     return f"{known.shipment}-{known.drive}"
 
 
-def _stem(name: str) -> str:
-    return name.partition(".")[0]
+def _stem(name: str | None) -> str | None:
+    return name and name.partition(".")[0]
 
 
 # In a thread

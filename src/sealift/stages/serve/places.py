@@ -6,8 +6,12 @@ files that it was named by are unchanged: what was mounted over it, or exchanged
 Nothing of a drive is held open between requests, so that it can be unmounted at any time.
 
 A drive that hangs keeps up to THREADS threads of its own and nobody else's; what waits for it is told after PATIENCE
-seconds, and whoever comes while it hangs at once. Nothing beside sealift/ is served or listed; it is looked at only to
-find an identity that somebody left there, and then the drive is not served.
+seconds, and whoever comes while it hangs at once.
+
+Nothing but the names of a drive's layout is served or listed. What else lies on a drive is looked at only to find an
+identity that somebody left there: a drive that comes with one is not served, nor one in which a file of the layout
+holds one; another that gets one while it is served still is, for nobody can read it here, and it is told until it is
+taken away.
 
 What is not here: HTTP.
 """
@@ -19,6 +23,7 @@ import contextlib
 import os
 import re
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,8 +45,12 @@ POLL = 2.0  # seconds between looks at the folders
 PATIENCE = 20.0  # seconds that a drive gets for one call
 THREADS = 8  # of a drive
 MAX_GONE = 10_000
-_BESIDE, _MAX_IDENTITY = 100, 1 << 16  # entries of a mount's root, and bytes of a file, that are looked at
-_IDENTITY = re.compile(rb"AGE-SECRET-KEY-|AGE-PLUGIN-[A-Z0-9-]+1|-----BEGIN (?:OPENSSH|RSA|EC|DSA)? ?PRIVATE KEY-----")
+KEYS = 60.0  # seconds between looks for identities in folders in which no file has come
+_NEAR = ("", mf.ROOT, f"{mf.ROOT}/seal", f"{mf.ROOT}/index")  # folders of a mount in which they are looked for
+_ENTRIES, _MAX_IDENTITY = 100, 1 << 16  # of such a folder, and bytes of a file, that are looked at
+_IDENTITY = re.compile(
+    rb"AGE-SECRET-KEY-(?:PQ-)?1[A-Z0-9]|AGE-PLUGIN-[A-Z0-9-]+1|-----BEGIN (?:OPENSSH|RSA|EC|DSA)? ?PRIVATE KEY-----"
+)
 
 Stamp = tuple[object, ...]
 
@@ -63,6 +72,9 @@ class Seen(NamedTuple):
     trouble: str = ""
     identity: bool = False  # the trouble is an identity that lies there
     real: str = ""  # the folder without symbolic links
+    left: str = ""  # an identity that came to lie there while the drive was served
+    folders: Stamp = ()  # of those in which identities are looked for
+    until: float = 0.0  # by time.monotonic, for how long that look stands
 
 
 class Place:
@@ -90,7 +102,8 @@ class Place:
     def trouble(self) -> str:
         """What is wrong with the drive, as far as anybody has noticed."""
         hangs = "it does not answer" if self.late else ""
-        return self.seen.trouble or hangs or self.failed or (self.seen.known.why if self.seen.known else "")
+        why = self.seen.known.why if self.seen.known else ""
+        return self.seen.trouble or hangs or self.failed or self.seen.left or why
 
     async def call(self, work: Callable[..., Any], *given: Any, seconds: float = PATIENCE) -> Any:
         """What `work(*given)` returns, in a thread of this drive. Silent, and what it raises."""
@@ -156,6 +169,10 @@ class Places:
         """Whether a drive of this name is here, or was."""
         return name in self.gone or self.find(name) is not None
 
+    def with_keys(self) -> list[str]:
+        """The drives on which an identity lies, though they are served."""
+        return sorted(each.name for each in self.places if each.name is not None and each.seen.left)
+
     def all_names(self) -> list[tuple[str, bool]]:
         """Every drive that was found since the start, and whether it is here, answers, and does not fail."""
         here = {each.name: each.answers and not each.failed for each in self.places if each.name is not None}
@@ -188,7 +205,7 @@ class Places:
         await asyncio.shield(self._looking[key])
 
     async def _look(self, place: Place) -> None:
-        """Look at a folder, and at those whose drives have the names that are wanted now: they may have swapped bays."""
+        """Look at a folder, and at those with names that are wanted now: they may have changed bays."""
         await self._see(place)
         fresh = [place]
         while (holder := self._holder(fresh)) is not None:
@@ -208,6 +225,8 @@ class Places:
             seen = place.seen._replace(trouble="it does not answer")
         if seen.trouble and seen.trouble != place.seen.trouble:
             self._notice(f"{place.mount}: {seen.trouble}")
+        if seen.left and seen.left != place.seen.left:
+            self._notice(f"{place.mount}: {seen.left}")
         place.seen = seen
 
     def _name(self, places: Sequence[Place]) -> None:
@@ -252,15 +271,22 @@ def look_again(mount: str, before: Seen) -> Seen:
     try:
         drive = LocalDrive(mount)
         stamp = _stamp(drive)
-        if stamp == before.stamp and not before.trouble:
+        folders = tuple(_changed(os.path.join(mount, each)) for each in _NEAR)
+        until, served = time.monotonic() + KEYS, stamp == before.stamp and not before.trouble
+        if served and folders == before.folders and time.monotonic() < before.until:
             return before
-        if left := identity_beside(mount):
-            why = f"{left} beside sealift/ holds an identity or a private key: take it away, then the drive is served"
+        left = identity_on(mount)
+        if served and not _is_served(left):
+            why = left and f"{left} holds an identity or a private key, which no storage host may have: take it away"
+            return before._replace(left=why, folders=folders, until=until)
+        if left:
+            why = f"{left} holds an identity or a private key: take it away, then the drive is served"
             return Seen(stamp, None, trouble=why, identity=True)
         found = look(mount)
     except (SealiftError, OSError) as error:
         return Seen(None, None, trouble=words(str(error)))
-    return Seen(stamp, found.known, found.total_bytes, found.trouble or "", real=os.path.realpath(mount))
+    real = os.path.realpath(mount)
+    return Seen(stamp, found.known, found.total_bytes, found.trouble or "", real=real, folders=folders, until=until)
 
 
 def _stamp(drive: LocalDrive) -> Stamp:
@@ -278,14 +304,38 @@ def _stamp(drive: LocalDrive) -> Stamp:
     return tuple(parts)
 
 
-def identity_beside(folder: str) -> str | None:
-    """The name of a small file in the folder that holds an identity or a private key; looks at _BESIDE entries."""
-    with os.scandir(folder) as entries:
-        for _, entry in zip(range(_BESIDE), entries, strict=False):
-            small = entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size <= _MAX_IDENTITY
-            if small and holds_identity(entry.path):
-                return words(entry.name)
-    return None
+def _changed(folder: str) -> object:
+    """Changes when a file comes into the folder; None: there is none."""
+    try:
+        status = os.lstat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _is_served(path: str) -> bool:
+    """Whether a file of a mount is one that whoever has a token may read."""
+    folder, _, name = path.partition("/")
+    return folder == mf.ROOT and mf.is_drive_file(name)
+
+
+def identity_on(mount: str) -> str:
+    """The name of a small file on a drive that holds an identity or a private key, "" where there is none.
+
+    Looks at the first _ENTRIES of each folder in _NEAR. OSError.
+    """
+    for near in _NEAR:
+        folder = os.path.join(mount, near)
+        if near and not (os.path.isdir(folder) and not os.path.islink(folder)):
+            continue
+        with os.scandir(folder) as entries:
+            for _, entry in zip(range(_ENTRIES), entries, strict=False):
+                small = (
+                    entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size <= _MAX_IDENTITY
+                )
+                if small and holds_identity(entry.path):
+                    return words(os.path.join(near, entry.name))
+    return ""
 
 
 def holds_identity(path: str) -> bool:

@@ -20,6 +20,7 @@ from serving import TOKEN, Said
 from sealift.errors import BadInput
 from sealift.formats import hosts as hosts_file
 from sealift.formats import manifest as mf
+from sealift.reading.survey import survey
 from sealift.stages.fleet import client as clients
 from sealift.stages.fleet.locations import _candidates
 
@@ -172,6 +173,19 @@ def test_the_locations_file_has_what_reading_wants(both, packed, tmp_path):
     for row in written["drive"]:
         done = serving.curl("-H", f"Authorization: Bearer {TOKEN}", f"{row['at']}sealift/drive.json")
         assert json.loads(done.stdout)["shipment"] == shipment
+
+
+def test_a_token_file_of_two_lines_goes_from_the_host_to_its_readers(drives, packed, tmp_path):
+    file = serving.token_file(tmp_path, TOKEN, "f" * 40)  # as while a token is replaced
+    with serving.serving(*drives, token=TOKEN, file=file) as host:
+        words = (*known(packed, tmp_path)[2:], "--out", tmp_path / "fleet.toml")
+        assert fleet(host.url, "--token-file", file, *words)[0] == 0
+        (shipment,) = {drive["shipment"] for drive in host.index()["drives"]}
+        found = survey([str(tmp_path / "fleet.toml")])
+        assert (found.shipment, sorted(found.groups[0].copies)) == (shipment, [0, 1, 2])
+        Path(file).write_text(f"{TOKEN}\nnot a token\n")
+        code, _, said = fleet(host.url, "--token-file", file, *words)
+        assert (code, "something else than tokens" in said) == (1, True)
 
 
 def test_names_of_locations_are_short_and_each_given_once():

@@ -9,6 +9,7 @@ import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -196,6 +197,48 @@ def test_names_of_locations_are_short_and_each_given_once():
     assert max(map(len, given)) == 64
 
 
+def test_hosts_of_one_name_and_drives_that_are_shown_twice_are_told(both, packed, tmp_path):
+    """Two addresses of one host: the same drives, by the same name."""
+    (tmp_path / "out").mkdir()
+    with lying(both[0], same) as again:
+        words = (*known(packed, tmp_path), "--out", tmp_path / "out/fleet.toml")
+        code, said, _ = fleet(both[0].url, again.url, both[1].url, *words)
+        assert (code, said["state"]) == (0, "complete"), "they are counted once"
+        shipment = said["shipment"]
+        alike, *twice = said["notices"]
+        assert alike.startswith(
+            f"{both[0].url}, {again.url}, {both[1].url} call themselves {said['hosts'][0]['name']!r}: "
+        )
+        assert [text.partition(" ")[0] for text in twice] == ["g0s0", "g0s1"]
+        assert f"{both[0].url}{shipment}-g0s0, {again.url}{shipment}-g0s0" in twice[0]
+        rows = tomllib.loads((tmp_path / "out/fleet.toml").read_text())["drive"]
+        ports = [both[0].port] * 2 + [int(again.url.rstrip("/").rpartition(":")[2])] * 2 + [both[1].port]
+        assert [row["name"].rpartition("-")[0] for row in rows] == [f"127.0.0.1-{port}" for port in ports]
+        _, printed, _ = fleet(both[0].url, again.url, both[1].url, *known(packed, tmp_path), also=())
+        assert f"note: {alike}" in printed
+
+
+@pytest.mark.parametrize(
+    ("media", "says"), [("AA", "one drive (serial A)"), ("AB", "as a copy of it"), ("A", "or a copy")]
+)
+def test_a_drive_that_is_shown_twice_is_one_or_a_copy(both, media, says):
+    from sealift.stages import host_index
+    from sealift.stages.fleet import look
+
+    index = host_index.decode(both[1].ask("/").body)
+    heard = []
+    for number in range(2):
+        medium = media[number] if number < len(media) else None
+        drive = msgspec.structs.replace(index.drives[0], medium=medium)
+        client = clients.HostClient(hosts_file.HostRow(url=f"http://host-{number}/"))
+        heard.append(look._Heard(client, msgspec.structs.replace(index, drives=[drive], host=f"h{number}")))
+        heard[-1].views[drive.name] = SimpleNamespace(group=0, slot=2, name="g0s2")
+    (said,) = look._alike(heard)
+    assert says in said
+    assert "http://host-0:80/" in said
+    assert not look._alike(heard[:1])
+
+
 def test_a_hosts_file_over_tls(drives, packed, tmp_path):
     tls = serving.certificates(tmp_path / "tls")
     file = serving.token_file(tmp_path)
@@ -378,7 +421,9 @@ def nowhere(index):
         (status(200, "/inspect/"), "does not say how its drives are", "recoverable"),
         (index_of(lambda index: index | {"drives": []}), "", "recoverable"),
         (index_of(nowhere), "", "recoverable"),
-        (index_of(thousands), "10,000 drives; the first 1,000 were looked at", "recoverable"),
+        pytest.param(
+            index_of(thousands), "10,000 drives; the first 1,000 were looked at", "recoverable", marks=pytest.mark.long
+        ),
         (swapped, "", "recoverable"),
         (report_of(all_of_them), "", "complete"),
         (report_of(without_groups), "nobody looked at its packs", "recoverable"),

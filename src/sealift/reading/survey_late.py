@@ -32,16 +32,20 @@ if TYPE_CHECKING:
     from sealift.reading.group import GroupReader
     from sealift.reading.survey_views import GroupView, Survey
 
-_TOGETHER = 128  # drives that are looked at at once
+_TOGETHER, _FAR = 32, 128  # drives that are looked at at once; of other hosts more: slow ones keep no quick one waiting
 _GRACE = 1.5  # times as long as until enough had answered, the others are waited for
 _LIMITS = {mf.MANIFEST: mf.MAX_MANIFEST, mf.SIGNATURE: sshsig.MAX_ARMORED, mf.CARD: mf.MAX_CARD}
 
 
 def begin(views: Sequence[DriveView]) -> list[Late]:
     """Begin to look at each; what comes of a look is the fault of a drive that is silent, else None."""
-    workers = Workers(max(1, min(_TOGETHER, len(views))), "sealift-look")
-    looks = [Late(view, workers.submit(partial(_look, view))) for view in views]
-    workers.close()
+    near, far = Workers(_TOGETHER, "sealift-look"), Workers(_FAR, "sealift-look")
+    looks = [
+        Late(view, (far if isinstance(view.drive, RemoteDrive) else near).submit(partial(_look, view)))
+        for view in views
+    ]
+    near.close()
+    far.close()
     return looks
 
 

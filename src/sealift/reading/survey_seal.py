@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from sealift.drives import ranges
-from sealift.drives.ranges import Workers
+from sealift.drives.ranges import RemoteDrive, Workers
 from sealift.errors import FormatError, Refused, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners, Signer
     from sealift.formats.seal import Seal
 
-_TOGETHER = 128  # drives whose copies are read at once
+_TOGETHER = 128  # drives of other hosts whose copies are read at once
 _MAX_SEALS = 4  # different seals kept to choose from; more on the drives are named and not kept
 _Key = tuple[tuple[str, str], ...]  # names and digests of the files of one copy
 
@@ -140,14 +140,17 @@ def _read_all(
     views: Sequence[DriveView], *, hurry: bool
 ) -> Iterator[tuple[DriveView, tuple[dict[str, bytes], list[Problem]]]]:
     """What _read_seal_of gives of each, in order; with `hurry` of those that answer soon, if one of them has it all."""
-    workers = Workers(max(1, min(_TOGETHER, len(views))), "sealift-seal")
-    asked = [(view, workers.submit(partial(_read_seal_of, view))) for view in views]
+    workers = Workers(_TOGETHER, "sealift-seal")
+    far = {
+        id(view): workers.submit(partial(_read_seal_of, view)) for view in views if isinstance(view.drive, RemoteDrive)
+    }
     workers.close()
-    if hurry:
-        done = wait([each for _, each in asked], ranges.SOON).done
-        if any(len(each.result()[0]) == len(mf.SEAL_FILES) for each in done):
-            asked = [(view, each) for view, each in asked if each in done]
-    return zip([view for view, _ in asked], [each.result() for _, each in asked], strict=True)
+    found = {id(view): _read_seal_of(view) for view in views if id(view) not in far}
+    done = wait(far.values(), ranges.SOON if hurry else None).done
+    found |= {key: each.result() for key, each in far.items() if each in done}
+    if not any(len(files) == len(mf.SEAL_FILES) for files, _ in found.values()):
+        found |= {key: each.result() for key, each in far.items()}
+    return ((view, found[id(view)]) for view in views if id(view) in found)
 
 
 def _read_seal_of(view: DriveView) -> tuple[dict[str, bytes], list[Problem]]:

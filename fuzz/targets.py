@@ -527,6 +527,7 @@ def request_headers(data: bytes) -> None:
         with contextlib.suppress(ranges.NotSatisfiable):
             span = ranges.parse(text, size)
             assert span is None or (0 <= span.start < size and 0 < span.length <= size - span.start)
+    locations.token_of(data)
     tokens.parse(data, "fuzz")
 
 

@@ -111,7 +111,7 @@ class ObjectPrefix:
     ) -> None:
         self.place, self._patience, self._requests = parse(location), patience, requests
         self.root = self.place.prefix if root is None else root
-        self.shown = "" if root is None else f"{ROOT}/"
+        self.shown = "it" if root is None else f"{ROOT}/"
         self.mount = name or location  # as it was given, as a folder's is
         self.traffic = Traffic()
         self._client: Client | None = None

@@ -133,6 +133,7 @@ def unpack(options: Options, events: Events) -> Result:
             else:
                 _finish(options, shipment, result, notes, aliases)
             result.rebuilt_blocks += shipment.rebuilt_blocks
+            result.missing_drives, result.ignored = shipment.absent, shipment.ignored  # some hosts answer late
             whole = not (result.failed or result.refused)
             if whole:
                 notes.groups_done(list(shipment.groups))

@@ -15,23 +15,29 @@ What holds of a cluster:
   error of sealift's in one unit is that unit's answer. (In this process it is raised.)
 - Ctrl-C here stops the work there as it does here: what is written half is taken away, what is remembered is kept.
 - Nothing but what a stage gives goes to a host: no file, no environment, no code.
+- A host of which nothing is heard for SILENT seconds is told. Whether it is lost, Ray says, some time later.
+- What cannot be reached, or refuses, is told within seconds in one sentence; Ray itself prints nothing here.
 
 Ray gives whoever reaches it every host of the cluster (docs/adr/0026).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import socket
+import sys
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar, cast
 
 from sealift import __version__
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     Given = TypeVar("Given")
     Answer = TypeVar("Answer")
@@ -43,6 +49,15 @@ AGAIN = 20.0  # seconds between looks for drives that are owed, while other host
 _START = 120.0  # seconds in which a node must start a worker
 _STOP = 30.0  # seconds that units get to stop
 _LOOK = 5.0  # seconds for a last look at a unit that has ended
+SILENT = 10.0  # seconds without an answer after which that is told; a unit answers every POLL
+_KNOCK = 5.0  # seconds for a cluster to answer at all
+_SETTINGS = {  # of Ray in this process, where the environment does not say otherwise
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray would tell its makers of the cluster
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what its own threads print here, of which we tell what matters
+    "RAY_NUM_REDIS_GET_RETRIES": "3",  # tries, of a second each, with a token that is refused
+}
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and no settings: RFC 9113, 3.4
+_VERSIONS = re.compile(r"started with: *Ray: (\S+) Python: (\S+) .*started with: *Ray: (\S+) Python: (\S+)")
 
 
 class Host(NamedTuple):
@@ -83,6 +98,9 @@ class Ears:
     def asked(self, host: Host, unit: int, question: Any) -> Any:
         """A unit asks, and must be answered; a SealiftError that is raised here is raised there."""
         raise AssertionError(f"unit {unit} on {host.name or 'this host'}: nobody answers {question!r}")
+
+    def silent(self, host: Host, unit: int, seconds: float | None) -> None:
+        """Nothing was heard of a unit for so long; None: it is heard again."""
 
     def came(self, host: Host, unit: int, answer: Any) -> None:
         """A unit has ended: its answer, its SealiftError, or Gone."""
@@ -253,34 +271,51 @@ class _Cluster:
         self._address, self._notice = address, notice
         self._ray: Any = None
         self._joined = False
+        self._shown: Any = None
         self._names: dict[str, str] = {}  # by key
         self._usable: set[Host] = set()
         self._told: set[str] = set()  # keys of hosts that are left out
         self._idle: dict[Host, list[Any]] = {}  # processes there that wait for work
 
     def __enter__(self) -> Self:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers of the cluster
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
         try:
             import ray
         except ImportError as error:
             raise BadInput("--ray needs Ray, which is not installed", hint="pip install 'sealift[ray]'") from error
         self._ray = ray
+        if not ray.is_initialized():
+            self._join()
+        self._hush()
         if os.environ.get("RAY_AUTH_MODE") != "token":
             self._notice(
                 "this Ray cluster asks nobody for a token: whoever reaches it runs what they like on every host of it"
                 " (RAY_AUTH_MODE=token)"
             )
-        if not ray.is_initialized():
-            try:
-                ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
-            except Exception as error:
-                raise BadInput(
-                    f"--ray {self._address}: {_words(error)}",
-                    hint="the address of a Ray cluster of which this machine is a node (`ray start --address=...`), in"
-                    " Ray's and Python's same versions, with its token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH)",
-                ) from error
-            self._joined = True
         return self
+
+    def _join(self) -> None:
+        """Become a driver of the cluster. BadInput."""
+        try:
+            at = _found(self._address)
+            self._notice(f"connecting to the Ray cluster at {at}")
+            _knock(at)
+            with _quiet():
+                self._ray.init(address=self._address, log_to_driver=False, logging_level="CRITICAL")
+        except BadInput as error:
+            raise BadInput(f"--ray {self._address}: {error}", hint=error.hint) from error
+        except Exception as error:
+            why, hint = _refusal(error)
+            raise BadInput(f"--ray {self._address}: {why}", hint=hint) from error
+        self._joined = True
+
+    def _hush(self, shown: Any = lambda *_given, **_named: None) -> None:
+        """Keep Ray from printing what its daemons say on stdout: it does, though it is told not to log here."""
+        worker: Any = sys.modules.get("ray._private.worker")
+        if hasattr(worker, "print_to_stdstream"):
+            self._shown = worker.print_to_stdstream
+            worker.print_to_stdstream = shown
 
     def __exit__(self, *_: object) -> None:
         for actors in self._idle.values():
@@ -289,6 +324,7 @@ class _Cluster:
         self._idle.clear()
         if self._joined:
             self._ray.shutdown()
+        self._hush(self._shown)
 
     def hosts(self) -> list[Host]:
         """As in the contract above; those that cannot be used are told, once."""
@@ -387,6 +423,8 @@ class _Running:
         self._stopping = False
         self.units: dict[Any, _Unit] = {}  # by the reference of their answer
         self._looks: dict[Any, _Unit] = {}
+        self._asked: dict[int, float] = {}  # by unit: when it was asked what it does, and has not answered
+        self._silent: set[int] = set()
         self._started = 0
 
     def add(self, host: Host, actor: Any, work: Any, given: Any) -> None:
@@ -395,9 +433,11 @@ class _Running:
         self._started += 1
         self.units[actor.run.remote(work, given)] = unit
         self._ask(unit)
+        self._asked[unit.number] += _START  # its process may still have to begin
 
     def _ask(self, unit: _Unit) -> None:
         self._looks[unit.actor.look.remote()] = unit
+        self._asked[unit.number] = time.monotonic()
 
     def wait(self) -> list[tuple[Host, Any]]:
         """Hear what there is to hear, or wait until a unit ends; the answers that came."""
@@ -408,7 +448,18 @@ class _Running:
             unit = self._looks.pop(ref)
             self._hear(unit, ref)
             self._ask(unit)
+        self._listen()
         return [self._ended(self.units.pop(ref), ref) for ref in ready if ref in self.units]
+
+    def _listen(self) -> None:
+        """Tell of units that do not answer, and of those that do again."""
+        now = time.monotonic()
+        for unit in self.units.values():
+            since = now - self._asked[unit.number]
+            if (since > SILENT) == (unit.number in self._silent):
+                continue
+            self._silent ^= {unit.number}
+            self._ears.silent(unit.host, unit.number, since if since > SILENT else None)
 
     def _hear(self, unit: _Unit, ref: Any) -> None:
         try:
@@ -458,6 +509,68 @@ class _Running:
         """End what has not ended."""
         for unit in self.units.values():
             self._ray.kill(unit.actor)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Ray's own code prints on stderr before it has read that it shall not."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _found(address: str) -> str:
+    """HOST:PORT, or as it was given; of `auto` whatever Ray takes it for. ConnectionError where it knows none."""
+    if address != "auto":
+        return address
+    try:
+        from ray._private.services import canonicalize_bootstrap_address_or_die
+    except ImportError:  # another version of it
+        return address
+    return str(canonicalize_bootstrap_address_or_die("auto"))
+
+
+def _knock(at: str) -> None:
+    """BadInput where nobody answers, or not as Ray does: it would try for minutes."""
+    host, colon, port = at.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise BadInput(f"{at} is no address of a cluster", hint="HOST:PORT, as `ray start --head` printed it, or auto")
+    hint = (
+        "`ray status` on a node says whether the cluster is up; its address is the head's, with the --port given there"
+    )
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _KNOCK) as knocked:
+            knocked.sendall(_PREFACE)
+            answer = knocked.recv(9) if not os.environ.get("RAY_USE_TLS") else _PREFACE
+    except OSError as error:
+        why = "it did not answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise BadInput(f"nobody answers at {at} ({why})", hint=f"{hint}; see whether a firewall is between") from error
+    if len(answer) < 4 or (answer != _PREFACE and answer[3] != 4):  # a server's first frame is its SETTINGS
+        raise BadInput(f"what answers at {at} is no Ray cluster", hint=hint)
+
+
+def _refusal(error: Exception) -> tuple[str, str]:
+    """Why Ray did not let us in, in a sentence, and what to do."""
+    every, each = "", cast("BaseException | None", error)
+    while each is not None and len(every) < 1 << 20:
+        every, each = f"{every} {each}", each.__cause__ or each.__context__
+    text = " ".join(every.split())
+    if "InvalidAuthToken" in text or "no authentication token was found" in text:
+        hint = "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH the file of the token with which the nodes were started"
+        return "the token is missing or incorrect", hint
+    if versions := _VERSIONS.search(text):
+        there, here = f"Ray {versions[1]} and Python {versions[2]}", f"Ray {versions[3]} and Python {versions[4]}"
+        return f"the cluster runs {there}, and this is {here}", "have the same versions on all nodes, and here"
+    return _words(error), (
+        "the address of a Ray cluster of which this machine is a node (`ray start --address=...`), in Ray's and"
+        " Python's same versions, with its token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH)"
+    )
 
 
 def _name(node: Any) -> str:

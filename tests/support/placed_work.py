@@ -118,6 +118,7 @@ def sign_this(_part, wire):
 
 def pack(part, wire):
     """As pack's unit; on a host with a file `stuck` at home, it comes no further than the stripes in there say."""
+    _at_home()
     stuck = Path.home() / "stuck"
     if not stuck.exists():
         return PACK(part, wire)

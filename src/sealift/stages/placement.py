@@ -446,8 +446,11 @@ class _Running:
         ready, _ = self._ray.wait(every, num_returns=len(every), timeout=0)
         for ref in [ref for ref in ready if ref in self._looks]:
             unit = self._looks.pop(ref)
-            self._hear(unit, ref)
+            before = self._asked[unit.number]
+            heard = self._hear(unit, ref)
             self._ask(unit)
+            if not heard:
+                self._asked[unit.number] = before
         self._listen()
         return [self._ended(self.units.pop(ref), ref) for ref in ready if ref in self.units]
 
@@ -461,11 +464,12 @@ class _Running:
             self._silent ^= {unit.number}
             self._ears.silent(unit.host, unit.number, since if since > SILENT else None)
 
-    def _hear(self, unit: _Unit, ref: Any) -> None:
+    def _hear(self, unit: _Unit, ref: Any) -> bool:
+        """Take in what it says; whether it says anything."""
         try:
             progress, items, question = self._ray.get(ref, timeout=_LOOK)
         except self._ray.exceptions.RayError:
-            return  # the unit's answer says the same
+            return False  # the unit's answer says the same
         if progress is not None or items:
             self._ears.heard(unit.host, unit.number, progress, items)
         if question is not None:
@@ -474,6 +478,7 @@ class _Running:
             except SealiftError as error:
                 answer = error
             unit.actor.reply.remote(answer)
+        return True
 
     def _ended(self, unit: _Unit, ref: Any) -> tuple[Host, Any]:
         for look in [look for look, each in self._looks.items() if each is unit]:

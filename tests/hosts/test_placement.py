@@ -10,7 +10,7 @@ import placed_work
 import pytest
 
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError
-from sealift.stages import placement
+from sealift.stages import placement, placement_words
 from sealift.stages.placement import HERE, Ears, Gone, place
 
 
@@ -117,7 +117,8 @@ def test_what_answers_nothing_or_is_no_cluster_is_told_at_once():
         threading.Thread(target=other.serve_forever, daemon=True).start()
         assert "is no Ray cluster" in refused(f"127.0.0.1:{other.server_port}")
         other.shutdown()
-    for at in ("head", "head:", "head:70000", ":-1"):
+    assert "nobody answers at .." in refused("..:6379")
+    for at in ("head", "head:", "head:70000", ":-1", ":6379", "head:" + "9" * 5000):
         assert "is no address of a cluster" in refused(at)
 
 
@@ -132,13 +133,19 @@ def _fresh(at, notice):
 def test_a_refusal_of_rays_is_one_sentence():
     token = ConnectionError("Failed to connect")
     token.__context__ = RuntimeError("RPC error: InvalidAuthToken: Authentication token is missing or incorrect")
-    assert placement._refusal(token)[0] == "the token is missing or incorrect"
+    assert placement_words.refusal(token)[0] == "the token is missing or incorrect"
+    passed_on = ConnectionAbortedError(
+        'from server:\n\nTraceback (most recent call last):\n  File "x"\nRuntimeError: why'
+    )
+    assert placement_words.refusal(passed_on)[0] == "RuntimeError: why"
+    nowhere = ConnectionError("Could not find any running Ray instance. Please specify the one to connect to by ...")
+    assert placement_words.refusal(nowhere)[0] == "this machine is no node of a Ray cluster"
     mismatch = RuntimeError(
         "Version mismatch: The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\nThis process on node"
         " 10.1.0.1 was started with:\n    Ray: 2.59.0\n    Python: 3.12.1\n"
     )
     why = "the cluster runs Ray 2.60.0 and Python 3.11.7, and this is Ray 2.59.0 and Python 3.12.1"
-    assert placement._refusal(mismatch)[0] == why
+    assert placement_words.refusal(mismatch)[0] == why
 
 
 def test_a_unit_that_does_not_answer_is_told_and_again_when_it_does(cluster, hosts, monkeypatch):

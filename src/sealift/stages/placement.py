@@ -25,16 +25,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import socket
 import sys
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 
 from sealift import __version__
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError
+from sealift.stages.placement_words import knock, refusal, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,14 +49,11 @@ _START = 120.0  # seconds in which a node must start a worker
 _STOP = 30.0  # seconds that units get to stop
 _LOOK = 5.0  # seconds for a last look at a unit that has ended
 SILENT = 10.0  # seconds without an answer after which that is told; a unit answers every POLL
-_KNOCK = 5.0  # seconds for a cluster to answer at all
 _SETTINGS = {  # of Ray in this process, where the environment does not say otherwise
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would tell its makers of the cluster
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # what its own threads print here, of which we tell what matters
     "RAY_NUM_REDIS_GET_RETRIES": "3",  # tries, of a second each, with a token that is refused
 }
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and no settings: RFC 9113, 3.4
-_VERSIONS = re.compile(r"started with: *Ray: (\S+) Python: (\S+) .*started with: *Ray: (\S+) Python: (\S+)")
 
 
 class Host(NamedTuple):
@@ -300,13 +296,13 @@ class _Cluster:
         try:
             at = _found(self._address)
             self._notice(f"connecting to the Ray cluster at {at}")
-            _knock(at)
+            knock(at)
             with _quiet():
                 self._ray.init(address=self._address, log_to_driver=False, logging_level="CRITICAL")
         except BadInput as error:
             raise BadInput(f"--ray {self._address}: {error}", hint=error.hint) from error
         except Exception as error:
-            why, hint = _refusal(error)
+            why, hint = refusal(error)
             raise BadInput(f"--ray {self._address}: {why}", hint=hint) from error
         self._joined = True
 
@@ -541,43 +537,6 @@ def _found(address: str) -> str:
     return str(canonicalize_bootstrap_address_or_die("auto"))
 
 
-def _knock(at: str) -> None:
-    """BadInput where nobody answers, or not as Ray does: it would try for minutes."""
-    host, colon, port = at.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535:
-        raise BadInput(f"{at} is no address of a cluster", hint="HOST:PORT, as `ray start --head` printed it, or auto")
-    hint = (
-        "`ray status` on a node says whether the cluster is up; its address is the head's, with the --port given there"
-    )
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _KNOCK) as knocked:
-            knocked.sendall(_PREFACE)
-            answer = knocked.recv(9) if not os.environ.get("RAY_USE_TLS") else _PREFACE
-    except OSError as error:
-        why = "it did not answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
-        raise BadInput(f"nobody answers at {at} ({why})", hint=f"{hint}; see whether a firewall is between") from error
-    if len(answer) < 4 or (answer != _PREFACE and answer[3] != 4):  # a server's first frame is its SETTINGS
-        raise BadInput(f"what answers at {at} is no Ray cluster", hint=hint)
-
-
-def _refusal(error: Exception) -> tuple[str, str]:
-    """Why Ray did not let us in, in a sentence, and what to do."""
-    every, each = "", cast("BaseException | None", error)
-    while each is not None and len(every) < 1 << 20:
-        every, each = f"{every} {each}", each.__cause__ or each.__context__
-    text = " ".join(every.split())
-    if "InvalidAuthToken" in text or "no authentication token was found" in text:
-        hint = "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH the file of the token with which the nodes were started"
-        return "the token is missing or incorrect", hint
-    if versions := _VERSIONS.search(text):
-        there, here = f"Ray {versions[1]} and Python {versions[2]}", f"Ray {versions[3]} and Python {versions[4]}"
-        return f"the cluster runs {there}, and this is {here}", "have the same versions on all nodes, and here"
-    return _words(error), (
-        "the address of a Ray cluster of which this machine is a node (`ray start --address=...`), in Ray's and"
-        " Python's same versions, with its token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH)"
-    )
-
-
 def _name(node: Any) -> str:
     """What `ray start --node-name` says, else the host's own name."""
     named = node["NodeName"] not in {"", node["NodeManagerAddress"]}
@@ -593,8 +552,4 @@ def _why(error: Exception) -> str:
         return "its node died" if "node has died" in str(error) else "its worker died"
     if type(error).__name__ == "OutOfMemoryError":
         return "its worker was ended, because memory ran out there"
-    return f"{type(error).__name__}: {_words(cause if isinstance(cause, Exception) else error)}"
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return f"{type(error).__name__}: {words_of(cause if isinstance(cause, Exception) else error)}"

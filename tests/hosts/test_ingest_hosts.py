@@ -154,6 +154,7 @@ def test_what_does_not_reappear_is_owed_and_is_rebuilt_by_the_same_command(
     assert same(shipment, to, tmp_path / "fresh"), "a rebuilt what b had"
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_was_copied(cluster, hosts, shipment, tmp_path, monkeypatch):
     monkeypatch.setattr(ingest_hosts, "_copy", placed_work.copy)
     stuck(cluster, "b", 2)
@@ -192,6 +193,7 @@ class Empty(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.long
 def test_into_a_bucket_with_each_hosts_own_keys(cluster, hosts, shipment, tmp_path, bucket, s3, monkeypatch):
     monkeypatch.setattr(ingest_hosts, "_copy", placed_work.copy)
     monkeypatch.setattr(ingest_hosts, "_see", placed_work.see)

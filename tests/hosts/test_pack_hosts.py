@@ -88,6 +88,7 @@ def environments(cluster, s3, **other):
         (cluster.home(host) / "environment").write_text("\n".join(lines))
 
 
+@pytest.mark.long
 def test_a_bucket_is_packed_by_hosts_that_read_it_for_themselves(
     cluster, hosts, origin, tmp_path, bucket, s3, monkeypatch
 ):

@@ -99,7 +99,9 @@ def test_a_node_with_another_sealift_is_left_out(cluster, monkeypatch):
     assert len([text for text in notices if "it has sealift 0.1.0, and this is 9.9" in text]) == 2
 
 
-def test_what_answers_nothing_or_is_no_cluster_is_told_at_once():
+def test_what_answers_nothing_or_is_no_cluster_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(placement_words, "_KNOCK", 1.0)
+
     def refused(at):
         begun, notices = time.monotonic(), []
         with pytest.raises(BadInput) as told, _fresh(at, notices.append):
@@ -148,6 +150,7 @@ def test_a_refusal_of_rays_is_one_sentence():
     assert placement_words.refusal(mismatch)[0] == why
 
 
+@pytest.mark.long
 def test_a_unit_that_does_not_answer_is_told_and_again_when_it_does(cluster, hosts, monkeypatch):
     monkeypatch.setattr(placement, "SILENT", 1.0)
 

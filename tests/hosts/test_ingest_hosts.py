@@ -57,6 +57,11 @@ def files(root):
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != CARD}
 
 
+def rot(pack):
+    data = pack.read_bytes()
+    pack.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
 def same(shipment, to, fresh):
     """Everything stands there, as it was packed; and no notes are left."""
     made = fleets.make(fresh, seed=11, geometry=((2, 1), (1, 1)), lengths=LENGTHS)
@@ -99,7 +104,7 @@ def test_what_is_lost_is_rebuilt_over_http_and_named_without(cluster, hosts, shi
         whole = copy(hosts, shipment, to, str(folder / "fleet.toml"))
         assert (whole.short_groups, whole.out_of_reach, whole.failed) == ([], [], [])
         assert same(shipment, to, tmp_path / "fresh")
-        pack.write_bytes(bytes([pack.read_bytes()[0] ^ 1]) + pack.read_bytes()[1:])
+        rot(pack)
     rotten = copy(hosts, shipment, tmp_path / "other")
     assert [(Path(at).name, path[:12]) for at, path, _ in rotten.failed] == [("g0s0", "packs/0000/0")]
     assert [name[:4] for name in rotten.out_of_reach] == ["g0s1"], "its neighbours stand on b"
@@ -121,7 +126,10 @@ def lose_b(cluster, b, then=lambda: None):
 def test_a_lost_hosts_drives_go_on_where_they_reappear(cluster, hosts, shipment, tmp_path, monkeypatch):
     monkeypatch.setattr(ingest_hosts, "_copy", placed_work.copy)
     shutil.rmtree(drive(cluster, "g1s1"))  # b rebuilds it
+    rot(next(drive(cluster, "g0s1").glob("sealift/packs/0000/0000001.*")))  # takes g0s0 and g0s2, which stand on a
     stuck(cluster, "b", 3)
+    parts, made = [], ingest_hosts._Copying._part_of
+    monkeypatch.setattr(ingest_hosts._Copying, "_part_of", lambda *given: parts.append(made(*given)) or parts[-1])
 
     def move():
         for name in ("g0s1", "g1s0"):
@@ -131,7 +139,9 @@ def test_a_lost_hosts_drives_go_on_where_they_reappear(cluster, hosts, shipment,
     result = copy(hosts, shipment, to, notices=notices, on=lose_b(cluster, b, move))
     assert [(row.state, row.why, row.owed) for row in result.hosts if row.name == b] == [("lost", "its node died", [])]
     assert any(text.startswith(f"{b} is lost (its node died), with g0s1 (serial ") for text in notices)
-    assert result.there >= 3, "what b had copied counts"
+    assert (result.there >= 3, result.failed) == (True, []), "what b had copied counts"
+    assert [len(part.done) for part in parts][:2] == [0, 0]
+    assert len(parts[2].done) >= 3, "and is known there"
     assert same(shipment, to, tmp_path / "fresh")
 
 
@@ -193,7 +203,6 @@ class Empty(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.long
 def test_into_a_bucket_with_each_hosts_own_keys(cluster, hosts, shipment, tmp_path, bucket, s3, monkeypatch):
     monkeypatch.setattr(ingest_hosts, "_copy", placed_work.copy)
     monkeypatch.setattr(ingest_hosts, "_see", placed_work.see)
@@ -228,6 +237,7 @@ def test_files_and_drives_without_a_seal_are_refused(cluster, hosts, shipment, t
     assert not (tmp_path / "to").exists()
 
 
+@pytest.mark.long
 def test_the_command_says_what_each_host_did(cluster, shipment, tmp_path, capfd):
     (tmp_path / "signers").write_bytes(shipment.allowed_bytes)
     words = ["ingest", "--packs", "--ray", cluster.address, "~/d-*", "--to", str(tmp_path / "to")]

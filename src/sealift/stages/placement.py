@@ -552,4 +552,5 @@ def _why(error: Exception) -> str:
         return "its node died" if "node has died" in str(error) else "its worker died"
     if type(error).__name__ == "OutOfMemoryError":
         return "its worker was ended, because memory ran out there"
-    return f"{type(error).__name__}: {words_of(cause if isinstance(cause, Exception) else error)}"
+    told = cause if isinstance(cause, Exception) else error
+    return f"{type(told).__name__}: {words_of(told)}"

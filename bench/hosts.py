@@ -1,12 +1,13 @@
-"""Hosts that work at once: pack and verify on 1, 2 and 4 nodes of a Ray cluster, each drive held to 100 MB/s.
+"""Hosts that work at once: pack, verify and ingest on 1, 2 and 4 nodes of a Ray cluster, each drive held to 100 MB/s.
 
     python -m bench.hosts --work FOLDER [--write] [--hosts 1 2 4] [--rate 100e6] [--bytes 600e6]
 
 Each node has three drives of its own, 2+1, ext4 on loop devices of files in FOLDER (in memory, best), held to `rate` by
 the kernel (blkio throttling of cgroup v1, as root). A corpus of noise, `bytes` for each host, is packed by all hosts
-together, and verified. Two sizes are timed, one an eighth of the other, and the rate is that of what lies between: what
-a cluster takes to begin is not counted, and is printed. Beside it the share of this machine's processors that was busy,
-which is where growth ends: a host of a cluster brings its own, these share two cores.
+together, verified, and copied (`ingest --packs`) into a folder of FOLDER. Two sizes are timed, one an eighth of the
+other, and the rate is that of what lies between: what a cluster takes to begin is not counted, and is printed. Beside
+it the share of this machine's processors that was busy, which is where growth ends: a host of a cluster brings its own,
+these share two cores.
 
 The floor of a host: half of the corpus goes to each of two drives and as much to the third, so that it takes 2 x rate.
 """
@@ -101,17 +102,18 @@ def timed(into: list[Timed]) -> Iterator[None]:
 
 
 def voyage(cluster: Cluster, work: Path, hosts: int, size: int, rate: int) -> dict[str, Timed]:
-    """Pack and verify `size` bytes for each host."""
+    """Pack, verify and copy `size` bytes for each host."""
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.stages import ingest, ingest_hosts
     from sealift.stages.pack.hosts import pack_on
     from sealift.stages.placed_pass import Events
     from sealift.stages.placement import place
     from sealift.stages.verify_hosts import verify_on
 
-    out: dict[str, list[Timed]] = {"pack": [], "verify": []}
+    out: dict[str, list[Timed]] = {"pack": [], "verify": [], "ingest": []}
     with contextlib.ExitStack() as stack:
         source = work / "source"
-        stack.callback(_run, "rm", "-rf", source, work / "origin", work / "home")
+        stack.callback(_run, "rm", "-rf", source, work / "origin", work / "home", work / "copy")
         each = 16 << 20
         for number in range(max(1, hosts * size // each)):
             shipments.write(source / f"{number:05d}.bin", os.urandom(each))
@@ -136,12 +138,19 @@ def voyage(cluster: Cluster, work: Path, hosts: int, size: int, rate: int) -> di
                 result = pack_on(there, options, events)
             assert result.exit_code == 0, result
             Path("/proc/sys/vm/drop_caches").write_text("1")
+            allowed, seal = AllowedSigners.parse(made.allowed), made.seal(made.mounts)
             with timed(out["verify"]):
                 report = verify_on(
-                    there, ["~/d*"], allowed=AllowedSigners.parse(made.allowed), events=events,
-                    seal=made.seal(made.mounts), state=str(work / "home/verified"),
-                )  # fmt: skip
+                    there, ["~/d*"], allowed=allowed, events=events, seal=seal, state=str(work / "home/verified")
+                )
             assert report.state == "intact", report.faults
+            _run("rm", "-rf", source)  # which takes the memory that the copy needs
+            Path("/proc/sys/vm/drop_caches").write_text("1")
+            with timed(out["ingest"]):
+                copied = ingest_hosts.ingest_on(
+                    there, ingest.Options(["~/d*"], str(work / "copy"), allowed, seal), events
+                )
+            assert [copied.failed, copied.refused, *(host.owed for host in copied.hosts)] == [[], []] + [[]] * hosts
     return {stage: seen[0] for stage, seen in out.items()}
 
 
@@ -184,10 +193,10 @@ def page(found: Found, rate: int, size: int) -> str:
         "", "| stage | hosts | MB/s | of the floor | a host, beside one | processors busy | to begin |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for stage, drives in (("pack", DATA), ("verify", DATA + PARITY)):
+    for stage, drives in (("pack", DATA), ("verify", DATA + PARITY), ("ingest", DATA + PARITY)):
         first = 0.0
         for count, (small, large) in found.items():
-            # verify reads parity, too: three drives for what pack has as two
+            # verify and ingest read parity, too: three drives for what pack has as two
             read = (size - size // SMALLER) * count * drives / DATA
             taken = large[stage].seconds - small[stage].seconds
             speed = read / taken

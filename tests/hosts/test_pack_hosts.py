@@ -8,6 +8,7 @@ import placed_work
 import pytest
 import shipments
 
+from sealift.drives.object_prefix import ObjectPrefix
 from sealift.errors import BadInput, Refused
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import seal as sealing
@@ -33,7 +34,8 @@ def origin(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     yield made
     for host in ("a", "b"):
-        (cluster.home(host) / "stuck").unlink(missing_ok=True)
+        for name in ("stuck", "environment"):
+            (cluster.home(host) / name).unlink(missing_ok=True)
         shutil.rmtree(cluster.home(host) / "state", ignore_errors=True)
 
 
@@ -71,6 +73,43 @@ def test_each_group_is_packed_where_its_drives_stand(cluster, hosts, origin, tmp
     assert (again.exit_code, again.hosts, again.files) == (0, [], 72), "nothing is left to do"
     keys = [path for home in ("a", "b") for path in cluster.home(home).rglob("*") if path.name == "signing"]
     assert not keys
+
+
+def filled(origin, bucket, under="corpus"):
+    objects = ObjectPrefix(f"s3://{bucket}/{under}")
+    for path in origin.source.rglob("*.bin"):
+        objects.put_new(str(path.relative_to(origin.source)), path.read_bytes())
+    return f"s3://{bucket}/{under}/"
+
+
+def environments(cluster, s3, **other):
+    for host in ("a", "b"):
+        lines = [f"{name}={value}" for name, value in (s3.environment | other.get(host, {})).items()]
+        (cluster.home(host) / "environment").write_text("\n".join(lines))
+
+
+@pytest.mark.long
+def test_a_bucket_is_packed_by_hosts_that_read_it_for_themselves(
+    cluster, hosts, origin, tmp_path, bucket, s3, monkeypatch
+):
+    monkeypatch.setattr(pack_hosts, "_pack", placed_work.pack)
+    environments(cluster, s3, b={"AWS_SECRET_ACCESS_KEY": "another"})
+    source, notices = filled(origin, bucket), []
+    for name in s3.environment:
+        monkeypatch.delenv(name)  # the keys of a bucket are the hosts'
+    result = pack(hosts, origin, notices, source=source)
+    assert (result.exit_code, [row["state"] for row in result.groups]) == (6, ["signed", "waiting"])
+    (row,) = [row for row in result.hosts if row.state == "failed"]
+    assert "the secret key is not that of the access key" in row.why
+    assert any(text.startswith(f"{row.name} stops (s3://{bucket}/corpus: ") for text in notices)
+    environments(cluster, s3)
+    result = pack(hosts, origin, source=source)
+    assert (result.exit_code, [row["state"] for row in result.groups]) == (0, ["signed", "signed"])
+    assert (result.files, result.source_bytes, result.config.source) == (72, 18 * MIB, f"s3://{bucket}/corpus")
+    mounts = sorted(str(path) for path in cluster.base.glob("?/d*"))
+    origin.unpack(tmp_path / "restored", mounts, origin.seal(mounts))
+    for path in origin.source.rglob("*.bin"):
+        assert (tmp_path / "restored" / path.relative_to(origin.source)).read_bytes() == path.read_bytes()
 
 
 def stuck(cluster, host, stripes):

@@ -1,12 +1,16 @@
 """Where work is placed: on the very node it is given for, whatever happens there."""
 
+import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import placed_work
 import pytest
 
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError
-from sealift.stages import placement
+from sealift.stages import placement, placement_words
 from sealift.stages.placement import HERE, Ears, Gone, place
 
 
@@ -93,6 +97,73 @@ def test_a_node_with_another_sealift_is_left_out(cluster, monkeypatch):
     with place(cluster.address, notices.append) as there, pytest.raises(NotAllHere, match="no node of this cluster"):
         there.hosts()
     assert len([text for text in notices if "it has sealift 0.1.0, and this is 9.9" in text]) == 2
+
+
+def test_what_answers_nothing_or_is_no_cluster_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(placement_words, "_KNOCK", 1.0)
+
+    def refused(at):
+        begun, notices = time.monotonic(), []
+        with pytest.raises(BadInput) as told, _fresh(at, notices.append):
+            pass
+        assert time.monotonic() - begun < 20
+        assert f"connecting to the Ray cluster at {at}" in notices
+        assert told.value.hint
+        return str(told.value)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        at = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert refused(at) == f"--ray {at}: nobody answers at {at} (it did not answer)"
+    assert refused(at) == f"--ray {at}: nobody answers at {at} (Connection refused)"
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        assert "is no Ray cluster" in refused(f"127.0.0.1:{other.server_port}")
+        other.shutdown()
+    assert "nobody answers at .." in refused("..:6379")
+    for at in ("head", "head:", "head:70000", ":-1", ":6379", "head:" + "9" * 5000):
+        assert "is no address of a cluster" in refused(at)
+
+
+def _fresh(at, notice):
+    """As in a process that has not joined a cluster."""
+    there = place(at, notice)
+    there._ray = SimpleNamespace(init=lambda **_: pytest.fail("it is not tried"))
+    there.__class__ = type("Unjoined", (type(there),), {"__enter__": lambda self: self._join() or self})
+    return there
+
+
+def test_a_refusal_of_rays_is_one_sentence():
+    token = ConnectionError("Failed to connect")
+    token.__context__ = RuntimeError("RPC error: InvalidAuthToken: Authentication token is missing or incorrect")
+    assert placement_words.refusal(token)[0] == "the token is missing or incorrect"
+    passed_on = ConnectionAbortedError(
+        'from server:\n\nTraceback (most recent call last):\n  File "x"\nRuntimeError: why'
+    )
+    assert placement_words.refusal(passed_on)[0] == "RuntimeError: why"
+    nowhere = ConnectionError("Could not find any running Ray instance. Please specify the one to connect to by ...")
+    assert placement_words.refusal(nowhere)[0] == "this machine is no node of a Ray cluster"
+    mismatch = RuntimeError(
+        "Version mismatch: The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\nThis process on node"
+        " 10.1.0.1 was started with:\n    Ray: 2.59.0\n    Python: 3.12.1\n"
+    )
+    why = "the cluster runs Ray 2.60.0 and Python 3.11.7, and this is Ray 2.59.0 and Python 3.12.1"
+    assert placement_words.refusal(mismatch)[0] == why
+
+
+@pytest.mark.long
+def test_a_unit_that_does_not_answer_is_told_and_again_when_it_does(cluster, hosts, monkeypatch):
+    monkeypatch.setattr(placement, "SILENT", 1.0)
+
+    told = []
+
+    class Listening(Heard):
+        def silent(self, host, _unit, seconds):
+            told.append((host, seconds and seconds > 1.0))
+
+    a, b = hosts.hosts()
+    answers = dict(hosts.run(placed_work.freeze, {a: 3, b: 0}, Listening()))
+    assert answers == {a: "thawed", b: "thawed"}
+    assert [each for each in told if each[0] == a] == [(a, True), (a, None)]
 
 
 def test_no_ray_and_no_cluster_are_told(monkeypatch):

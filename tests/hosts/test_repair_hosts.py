@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 
 import fleet as fleets
+import placed_work
 import pytest
 import serving
 
 from sealift.cli import main
 from sealift.errors import BadInput
 from sealift.formats.manifest import BLOCK
+from sealift.stages import repair_hosts
+from sealift.stages.placed_pass import Events
 from sealift.stages.repair import exit_code
 from sealift.stages.repair_hosts import repair_on
 from sealift.stages.verify import verify
@@ -103,6 +106,50 @@ def test_drives_of_other_hosts_are_read_over_http(cluster, hosts, shipment, serv
     shutil.copy(fresh.path(0, 1, f"packs/0000/{name}"), drive(cluster, "g0s1") / f"sealift/packs/0000/{name}")
     done = mend(hosts, shipment, tmp_path, str(served))
     assert (done.state, exit_code(done)) == ("repaired", 0)
+    assert whole(cluster, shipment)
+
+
+def test_a_lost_hosts_drives_are_mended_where_they_reappear(cluster, hosts, shipment, tmp_path, monkeypatch):
+    monkeypatch.setattr(repair_hosts, "_mend", placed_work.mend)
+    spoil(cluster, "g1s0")
+    spoil(cluster, "g0s1")  # takes g0s0 and g0s2, which stand on a
+    (cluster.home("b") / "stuck").write_text("0")
+    b, notices = next(host.name for host in hosts.hosts() if host.key == cluster.name("b")), []
+
+    def told(_step, progress, _hosts):
+        if progress.drives.get(b, 0) < placed_work.STUCK or "b" not in cluster.nodes:
+            return
+        cluster.lose("b")
+        (cluster.home("b") / "stuck").unlink()
+        for name in ("g0s1", "g1s0", "g1s1"):
+            shutil.move(drive(cluster, name), cluster.home("a") / f"d-{name}")
+
+    done = mend(hosts, shipment, tmp_path, events=Events(told, notices.append))
+    assert [(row.state, row.why, row.owed) for row in done.hosts if row.name == b] == [("lost", "its node died", [])]
+    assert (exit_code(done), sorted(each.drive for each in done.repaired)) == (0, ["g0s1", "g1s0"])
+    assert any(text.startswith(f"{b} is lost (its node died), with g0s1 (serial ") for text in notices)
+    assert whole(cluster, shipment)
+
+
+@pytest.mark.long
+def test_what_does_not_reappear_is_owed_and_the_same_command_mends_it(cluster, hosts, shipment, tmp_path, monkeypatch):
+    monkeypatch.setattr(repair_hosts, "_mend", placed_work.mend)
+    spoil(cluster, "g1s0")
+    (cluster.home("b") / "stuck").write_text("0")
+    b = next(host.name for host in hosts.hosts() if host.key == cluster.name("b"))
+
+    def told(_step, progress, _hosts):
+        if progress.drives.get(b, 0) >= placed_work.STUCK and "b" in cluster.nodes:
+            cluster.lose("b")
+
+    left = mend(hosts, shipment, tmp_path, events=Events(told))
+    assert (left.state, exit_code(left), left.lost) == ("damaged", 6, [])
+    (row,) = [row for row in left.hosts if row.name == b]
+    assert [name[:4] for name in row.owed] == ["g0s1", "g1s0", "g1s1"]
+    (cluster.home("b") / "stuck").unlink()
+    cluster.add("b")
+    done = mend(hosts, shipment, tmp_path)
+    assert (done.state, exit_code(done)) == ("repaired", 0), (done.left, done.missing, done.lost)
     assert whole(cluster, shipment)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
+from sealift.drives.local import LocalPartFile
 from sealift.errors import BadInput
-from sealift.stages import verify_hosts
+from sealift.stages import ingest_hosts, repair_hosts, verify_hosts
 from sealift.stages.pack import hosts as pack_hosts
 from sealift.stages.pack.journal import Journal
 
 STUCK = 1 << 40  # bytes that a unit says it has packed when it is stuck
 READ, PACK = verify_hosts._read, pack_hosts._pack  # what tests put theirs in the place of
+COPY, SEE, MEND = ingest_hosts._copy, ingest_hosts._see, repair_hosts._mend
 
 
 class _Stuck:
@@ -76,6 +79,16 @@ def wait(_given, wire):
         time.sleep(0.05)
 
 
+def freeze(given, wire):
+    """Stops all threads of its process for so many seconds, as a host does whose link is cut."""
+    pid = os.getpid()
+    subprocess.run(["sh", "-c", f"(kill -STOP {pid}; sleep {given}; kill -CONT {pid}) &"], check=True)
+    for _ in range(20):
+        time.sleep(0.05)
+        wire.tell("here")
+    return "thawed"
+
+
 def read_all(opening, _wire):
     """Every file of a shipment, as a reader on this host has it: keys of samples, and bytes by location."""
     from sealift.integrations.ray_data import _open
@@ -105,6 +118,7 @@ def sign_this(_part, wire):
 
 def pack(part, wire):
     """As pack's unit; on a host with a file `stuck` at home, it comes no further than the stripes in there say."""
+    _at_home()
     stuck = Path.home() / "stuck"
     if not stuck.exists():
         return PACK(part, wire)
@@ -121,3 +135,58 @@ def pack(part, wire):
 
     Journal.commit = stop
     return PACK(part, wire)
+
+
+def _at_home():
+    """What is in `~/environment` was in the environment in which this host's node was started."""
+    place = Path.home() / "environment"
+    if place.exists():
+        os.environ.update(line.split("=", 1) for line in place.read_text().splitlines())
+
+
+def see(mark, wire):
+    """As ingest's look at the destination, in a host's own environment."""
+    _at_home()
+    return SEE(mark, wire)
+
+
+def copy(part, wire):
+    """As ingest's unit; on a host with a file `stuck` at home, it notes no more packs than that says, and hangs."""
+    _at_home()
+    stuck = Path.home() / "stuck"
+    if not stuck.exists():
+        return COPY(part, wire)
+    left = int(stuck.read_text())
+
+    class Stopping:
+        tell = staticmethod(wire.tell)
+
+        def send(self, item):
+            nonlocal left
+            while item[0] == "note" and left <= 0:
+                wire.tell(("copying", STUCK, STUCK))  # until the host dies
+                time.sleep(0.05)
+            left -= item[0] == "note"
+            wire.send(item)
+
+    return COPY(part, Stopping())
+
+
+def mend(part, wire):
+    """As repair's unit; on a host with a file `stuck` at home, it hangs once so many packs are mended."""
+    stuck = Path.home() / "stuck"
+    if not stuck.exists():
+        return MEND(part, wire)
+    left = int(stuck.read_text())
+    publish = LocalPartFile.publish
+
+    def stop(*given):
+        nonlocal left
+        while left <= 0:
+            wire.tell(("rebuild", STUCK, STUCK))
+            time.sleep(0.05)
+        left -= 1
+        return publish(*given)
+
+    LocalPartFile.publish = stop
+    return MEND(part, wire)

@@ -29,6 +29,10 @@ is done is noted at the destination.
   sealift ingest /mnt/d* --to s3://drives/2026 --packs --allowed-signers signers --seal SHIPMENT.seal --out in-s3.toml
                                        each drive as it is, ciphertext, without a key; in-s3.toml is then read like MNT
 
+\b
+  sealift ingest --ray auto '/mnt/d*' --to s3://drives/2026 --packs --allowed-signers signers --seal SHIPMENT.seal
+                                       every host of a Ray cluster copies the drives that stand there
+
 Into a folder, files go as `sealift unpack` puts them. Keys for a bucket are taken from AWS_ACCESS_KEY_ID and its like,
 the address of a store that is not Amazon's from AWS_ENDPOINT_URL.
 
@@ -41,7 +45,8 @@ something cannot be had, each is named; 6: drives are not here yet that are need
 
 
 @click.command("ingest", help=HELP, short_help="Copy into a folder or a bucket, as files or as packs.")
-@click.argument("mounts", nargs=-1, required=True, metavar="MNT...")
+@click.argument("mounts", nargs=-1, metavar="MNT...")
+@common.ray_option
 @click.option("--to", "target", required=True, metavar="DIR|s3://BUCKET/PREFIX", help="Where to copy to.")
 @click.option("--packs", is_flag=True, help="Copy the drives as they are: gGsS beneath --to is one drive each; no key.")
 @click.option(
@@ -70,6 +75,7 @@ something cannot be had, each is named; 6: drives are not here yet that are need
 def ingest(
     context: click.Context,
     mounts: tuple[str, ...],
+    address: str | None,
     target: str,
     packs: bool,
     identities: tuple[str, ...],
@@ -85,6 +91,14 @@ def ingest(
 
     if locations.is_store(target) and not target.lower().startswith("s3://"):
         raise BadInput(f"--to {target}: nothing is written over HTTP", hint="give a folder, or s3://BUCKET/PREFIX")
+    if address is None and not mounts:
+        raise click.UsageError("MNT is missing: the folders in which drives are mounted")
+    if address is not None and not packs:
+        raise BadInput(
+            "--ray copies packs where their drives stand, and files would take keys to the hosts of drives",
+            hint="--packs with it; or files by a host that may have keys: sealift ingest LOCATIONS --keys FILE, with "
+            "the locations file of the drives (`sealift fleet --out`) and what `sealift unlock` issued",
+        )
     if packs and (identities or keys or patterns):
         raise BadInput("--packs copies ciphertext as it is", hint="leave --identity, --keys and --path away")
     if not packs and not identities:
@@ -96,7 +110,7 @@ def ingest(
     if out is not None and not os.path.isdir(os.path.dirname(out) or "."):
         raise BadInput(f"--out {out}: there is no such folder to write it in")
     if packs:
-        context.exit(_packs(mounts, target, allowed_signers, seal, out, as_json=as_json))
+        context.exit(_packs(mounts, address, target, allowed_signers, seal, out, as_json=as_json))
     context.exit(_files(mounts, target, (identities, keys), allowed_signers, seal, patterns, as_json=as_json))
 
 
@@ -147,6 +161,7 @@ def _tell_files(result: Files) -> None:
 
 def _packs(
     mounts: tuple[str, ...],
+    address: str | None,
     target: str,
     allowed_signers: str | None,
     seal: str | None,
@@ -155,26 +170,29 @@ def _packs(
     as_json: bool,
 ) -> int:
     from sealift.stages import ingest as stage
+    from sealift.stages.ingest_hosts import ingest_on
+    from sealift.stages.placement import place
 
     options = stage.Options(list(mounts), target, common.load_allowed(allowed_signers), reading.load_seal(seal))
-    with common.Meter() as meter:
-        events = stage.Events(
-            notice=lambda text: meter.note(common.path_text(f"note: {text}".encode(errors="surrogateescape"))),
-            progress=lambda done, total, drives: meter.update("copying", done, total, drives=drives),
-        )
-        result = stage.ingest(options, events)
+    with common.Meter() as meter, place(address, meter.note) as hosts:
+        events = common.placed_events(meter, address)
+        events.notice = lambda text: meter.note(common.path_text(f"note: {text}".encode(errors="surrogateescape")))
+        result = ingest_on(hosts, options, events)
     kept = stage.write_locations(out, result) if out is not None else None
     if as_json:
         common.emit(_answer_of(result))
     _tell_packs(result, target)
     if out is not None:
         common.say(f"wrote {out}" + (f"; what was there is {kept}" if kept else ""))
-    if result.short_groups and not result.failed:
+    waits = bool(result.missing_drives or result.out_of_reach)
+    if not result.failed and (result.short_groups or any(host.owed for host in result.hosts)):
         return 1 if result.refused else 6
-    return _code(result, waits=bool(result.missing_drives), otherwise=0)
+    return _code(result, waits=waits or any(host.owed for host in result.hosts), otherwise=0)
 
 
 def _answer_of(result: Packs) -> dict[str, Any]:
+    import msgspec
+
     return {
         "shipment": result.shipment,
         "drives": [{"drive": drive, "at": at} for drive, at in result.drives.items()],
@@ -188,6 +206,8 @@ def _answer_of(result: Packs) -> dict[str, Any]:
         "short_groups": result.short_groups,
         "missing_groups": result.missing_groups,
         "ignored": words.ignored_of(result.ignored),
+        "out_of_reach": result.out_of_reach,
+        "hosts": msgspec.to_builtins(result.hosts),
         "seconds": round(result.seconds, 3),
     }
 
@@ -212,9 +232,15 @@ def _tell_packs(result: Packs, target: str) -> None:
     if result.missing_drives:
         common.say(f"{common.counted(len(result.missing_drives), 'drive')} of these groups are not here:")
         common.say_list(result.missing_drives, len(result.missing_drives))
-        if result.short_groups or result.failed:
+        if (result.short_groups or result.failed) and not result.out_of_reach:
             common.say("hint: mount more of them and run the same command again; it goes on")
+    if result.out_of_reach:
+        common.say("what is missing takes drives of other hosts, which could not be read from where it was needed:")
+        common.say_list(result.out_of_reach, len(result.out_of_reach))
+        common.say("hint: run `sealift serve` there, and give the locations file beside '/mnt/d*', as to repair --ray")
     words.tell_missing(result.missing_groups)
+    for line in common.host_lines(result.hosts, "copied"):
+        common.say(line)
 
 
 def _tell_refused(lines: list[str]) -> None:

@@ -8,10 +8,11 @@ drives of a group come to stand there, in folders (or prefixes) gGsS that any re
 of what it holds; a folder's packs were fsynced. Nothing is written over: what stands there already counts where it is
 what belongs there, which is read and compared, and is named and left where it is not. No key is needed.
 
-The unit of work is a pack. `copy_pack` is a function of a group, a pack and a drive to write to, and knows nothing of
-the others, so that whoever places work on hosts can call it there. A pack that was copied is noted at the destination,
-beside the drives (Notes and ObjectNotes of unpack): a run that goes on, on this host or another, looks at its name and
-length. Memory: a copy holds 2 x CHUNK, and an upload that of drives.objects beside it; COPIES of them are under way.
+The unit of work is a pack: `copy_pack` is a function of a group, a pack and a drive to write to, and knows nothing of
+the others. On several hosts each copies its share of the drives (ingest_hosts.py). A pack that was copied is noted at
+the destination, beside the drives (Notes and ObjectNotes of unpack): a run that goes on, on this host or another, looks
+at its name and length. Memory: a copy holds 2 x CHUNK, and an upload that of drives.objects beside it; COPIES of them
+are under way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from blake3 import blake3
 from msgspec import UNSET
@@ -44,7 +45,7 @@ from sealift.stages.unpack_notes import Notes
 from sealift.stages.unpack_objects import MANY, OTHER, TRIES, ObjectNotes, is_one, is_worth_a_try, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from msgspec import UnsetType
 
@@ -52,7 +53,9 @@ if TYPE_CHECKING:
     from sealift.drives.object_prefix import Put
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.manifest import DriveRow, RebuiltNote
+    from sealift.formats.seal import SealGroup
     from sealift.reading.survey import GroupView, Survey
+    from sealift.stages.verify_report import HostRow
 
 NOTE = ".sealift-ingest-packs-"
 CHUNK = 2 * BLOCK  # read, checked and written at a time
@@ -118,7 +121,34 @@ class Result:
     short_groups: list[int] = field(default_factory=list)  # of which too few drives are here to rebuild the others
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
+    out_of_reach: list[str] = field(default_factory=list)  # drives that were needed on a host, and stand on another
+    hosts: list[HostRow] = field(default_factory=list)  # of a cluster
     seconds: float = 0.0
+
+
+class Share(NamedTuple):
+    """Of a copying by several hosts (ingest_hosts.py) what one does.
+
+    Which drives it has come to stand at the destination; which other drives it may read for that; and what drives of
+    these groups stand on other hosts, by group and slot.
+    """
+
+    drives: frozenset[tuple[int, int]]
+    beside: list[Drive]
+    stands: dict[int, dict[int, str]]
+
+    def out_of_reach(self, group: GroupView) -> list[str]:
+        """Drives of a group that stand on other hosts, and cannot be read from here."""
+        return [name for slot, name in self.stands.get(group.group, {}).items() if slot not in group.copies]
+
+
+class Noted(Protocol):
+    """Where it is noted what is done."""
+
+    done: set[str]
+
+    def note(self, job: str) -> None:
+        """It stands at the destination, durable."""
 
 
 class _Stopped(Exception):
@@ -189,42 +219,69 @@ def _digest(drive: Drive, name: str) -> bytes:
 def ingest(options: Options, events: Events) -> Result:
     """Copy every drive that is here, and those that can be rebuilt, to `options.to`. SealiftError, Interrupted."""
     begun = time.monotonic()
-    found = _look(options)
+    found, result = _begin(options, events)
+    result.missing_groups = missing_groups(found.absent)
+    with told(), notes_of(options.to, result.shipment) as notes:
+        _copy(_Run(options, events, found, notes, result))
+        groups = [group.group for group in found.groups if group.trusted and group.group not in result.short_groups]
+        end(result, groups, notes)
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+def copy_share(options: Options, share: Share, notes: Noted, events: Events) -> Result:
+    """On one host of several: its share of it, noted by whoever keeps the notes. Errors as of ingest."""
+    found, result = _begin(options, events, share)
+    with told():
+        _copy(_Run(options, events, found, notes, result, share))
+    for group in found.groups:
+        names = {row.id for row in group.manifest.drives}
+        if group.group in result.short_groups or any(os.path.basename(at) in names for at, _, _ in result.failed):
+            result.out_of_reach += share.out_of_reach(group)
+    return result
+
+
+def _begin(options: Options, events: Events, share: Share | None = None) -> tuple[Survey, Result]:
+    found = _look(options, share.beside if share is not None else [])
     assert found.trusted is not None, "without a seal it was refused"
     result = Result(found.trusted.seal.shipment, ignored=unused(found))
     for mount, why in result.ignored:
         events.notice(f"{mount} is ignored: {why}")
     for notice in found.notices:
         events.notice(notice)
-    result.missing_groups = [
+    return found, result
+
+
+def _copy(run: _Run) -> None:
+    try:
+        run.all()
+    finally:
+        run.close()
+
+
+def missing_groups(absent: Sequence[SealGroup]) -> list[dict[str, Any]]:
+    """What of the seal is nowhere here, for a result."""
+    return [
         {
             "group": group.group,
             "drives": [f"{each.id} (serial {each.serial}, {each.carrier or 'no carrier'})" for each in group.drives],
             "files": group.totals.files,
             "bytes": group.totals.source_bytes,
         }
-        for group in found.absent
+        for group in absent
     ]
-    with told(), _notes(options.to, result.shipment) as notes:
-        run = _Run(options, events, found, notes, result)
-        try:
-            run.all()
-        finally:
-            run.close()
-        _end(result, found, notes)
-    result.seconds = time.monotonic() - begun
-    return result
 
 
-def _notes(to: str, shipment: str) -> Notes | ObjectNotes:
+def notes_of(to: str, shipment: str) -> Notes | ObjectNotes:
+    """The notes of a destination, under their lock. BadInput, Busy, DriveFault."""
     if is_store(to):
         return ObjectNotes(to, shipment, [], note=NOTE)
     return Notes(to, shipment, [], note=NOTE, beside=True)
 
 
-def _look(options: Options) -> Survey:
+def _look(options: Options, beside: Sequence[Drive]) -> Survey:
     """What is here, which must be sealed, and none of which may stand where it would be copied to."""
-    found = survey(options.mounts, allowed=options.allowed, seal=options.seal)
+    found = survey([*options.mounts, *beside], allowed=options.allowed, seal=options.seal)
     refuse_others(found)
     if options.seal is None:
         refuse_mixed(found)
@@ -236,13 +293,13 @@ def _look(options: Options) -> Survey:
     return found
 
 
-def _end(result: Result, found: Survey, notes: Notes | ObjectNotes) -> None:
-    """Note the groups that are there as a whole; without open ends nothing of the notes stays."""
+def end(result: Result, groups: Sequence[int], notes: Notes | ObjectNotes) -> None:
+    """Note `groups`, which are there as a whole; without open ends nothing of the notes stays."""
     whole = not (result.failed or result.refused)
     if whole:
-        notes.groups_done([g.group for g in found.groups if g.trusted and g.group not in result.short_groups])
+        notes.groups_done(groups)
     result.missing_groups = [each for each in result.missing_groups if not notes.has_group(each["group"])]
-    if whole and not result.missing_groups and not result.short_groups:
+    if whole and not (result.missing_groups or result.short_groups or any(host.owed for host in result.hosts)):
         notes.remove()
 
 
@@ -253,7 +310,11 @@ class _Target:
         self.group, self.row, self.location = group, row, location
         view = group.drives.get(row.slot)
         if not is_store(location):
-            os.makedirs(location, exist_ok=True)
+            try:
+                os.makedirs(location, exist_ok=True)
+            except OSError as error:
+                hint = "--to takes a folder that you may write to"
+                raise BadInput(f"{location}: {error.strerror}", hint=hint) from error
         self.drive = open_to_write(location)
         card = card_of(self.drive)
         if card is not None and not group.manifest.is_card(row.slot, card):
@@ -274,9 +335,16 @@ class _Run:
     """One ingest of packs: what there is to do, what is under way, what came of it."""
 
     def __init__(
-        self, options: Options, events: Events, found: Survey, notes: Notes | ObjectNotes, result: Result
+        self,
+        options: Options,
+        events: Events,
+        found: Survey,
+        notes: Noted,
+        result: Result,
+        share: Share | None = None,
     ) -> None:
         self._events, self._found, self._notes, self._result = events, found, notes, result
+        self._share = share
         self._to = options.to.rstrip("/")
         self._readers = {group.group: GroupReader(group) for group in found.groups if group.trusted}
         self._targets: dict[tuple[int, int], _Target] = {}
@@ -309,12 +377,15 @@ class _Run:
         for group in self._found.groups:
             if not group.trusted:
                 continue
-            here = group.copies
+            here, rows = group.copies, group.manifest.drives
+            stands = self._share.stands.get(group.group, {}) if self._share is not None else {}
+            if self._share is not None:
+                rows = [row for row in rows if (group.group, row.slot) in self._share.drives]
             short = len(here) < group.manifest.geometry.data
-            if short:
+            if short and any(row.slot not in here for row in rows):
                 self._result.short_groups.append(group.group)
-            for row in group.manifest.drives:
-                if row.slot not in here:
+            for row in rows:
+                if row.slot not in here and row.slot not in stands:
                     named = f"{row.id} (serial {row.serial}, {row.carrier or 'no carrier'})"
                     self._result.missing_drives.append(named)
                 if short and row.slot not in here:

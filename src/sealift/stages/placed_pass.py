@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from sealift.stages.verify_state import Row, State
 
 TRIES = 3  # times that workers of a host may die before it is given nothing more
-STEPS = ("scanning", "pack", "verify", "prove", "rebuild")  # in order: what is shown is the first that a host is at
+STEPS = (
+    "scanning",
+    "pack",
+    "copying",
+    "verify",
+    "prove",
+    "rebuild",
+)  # in order: what is shown is the first that a host is at
 
 
 @dataclass
@@ -131,6 +138,16 @@ class Pass(Ears):
         del unit
         self._memory.remember(*item)
 
+    def silent(self, host: Host, unit: int, seconds: float | None) -> None:
+        """As of Ears."""
+        if seconds is None:
+            self.events.notice(f"{host.name} is heard again")
+        elif self.units[unit].answer is None:
+            self.events.notice(
+                f"nothing is heard of {host.name} for {seconds:.0f} s: its link, or the host; the others go on, it is"
+                " taken for lost if it stays away"
+            )
+
     def came(self, host: Host, unit: int, answer: Any) -> None:
         """As of Ears."""
         self.units[unit] = self.units[unit]._replace(answer=answer)
@@ -164,6 +181,12 @@ class Pass(Ears):
                     found.setdefault(host, []).append(stand)
                     self.events.notice(f"{stand.name} stands on {host.name} now, and its work goes on there")
         return self._parts(found)
+
+    def near(self, unit: Unit) -> list[str]:
+        """Where other drives stand that this host was given: it may read them, too."""
+        return [
+            stand.mount for each in self.units if each.host == unit.host and each is not unit for stand in each.stands
+        ]
 
     def owed(self, unit: Unit) -> list[Stand]:
         """Drives of a host that is lost or failed, which no other has done or is at."""

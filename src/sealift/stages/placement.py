@@ -15,13 +15,17 @@ What holds of a cluster:
   error of sealift's in one unit is that unit's answer. (In this process it is raised.)
 - Ctrl-C here stops the work there as it does here: what is written half is taken away, what is remembered is kept.
 - Nothing but what a stage gives goes to a host: no file, no environment, no code.
+- A host of which nothing is heard for SILENT seconds is told. Whether it is lost, Ray says, some time later.
+- What cannot be reached, or refuses, is told within seconds in one sentence; Ray itself prints nothing here.
 
 Ray gives whoever reaches it every host of the cluster (docs/adr/0026).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -29,9 +33,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 
 from sealift import __version__
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError
+from sealift.stages.placement_words import knock, refusal, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     Given = TypeVar("Given")
     Answer = TypeVar("Answer")
@@ -43,6 +48,12 @@ AGAIN = 20.0  # seconds between looks for drives that are owed, while other host
 _START = 120.0  # seconds in which a node must start a worker
 _STOP = 30.0  # seconds that units get to stop
 _LOOK = 5.0  # seconds for a last look at a unit that has ended
+SILENT = 10.0  # seconds without an answer after which that is told; a unit answers every POLL
+_SETTINGS = {  # of Ray in this process, where the environment does not say otherwise
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray would tell its makers of the cluster
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what its own threads print here, of which we tell what matters
+    "RAY_NUM_REDIS_GET_RETRIES": "3",  # tries, of a second each, with a token that is refused
+}
 
 
 class Host(NamedTuple):
@@ -83,6 +94,9 @@ class Ears:
     def asked(self, host: Host, unit: int, question: Any) -> Any:
         """A unit asks, and must be answered; a SealiftError that is raised here is raised there."""
         raise AssertionError(f"unit {unit} on {host.name or 'this host'}: nobody answers {question!r}")
+
+    def silent(self, host: Host, unit: int, seconds: float | None) -> None:
+        """Nothing was heard of a unit for so long; None: it is heard again."""
 
     def came(self, host: Host, unit: int, answer: Any) -> None:
         """A unit has ended: its answer, its SealiftError, or Gone."""
@@ -253,34 +267,51 @@ class _Cluster:
         self._address, self._notice = address, notice
         self._ray: Any = None
         self._joined = False
+        self._shown: Any = None
         self._names: dict[str, str] = {}  # by key
         self._usable: set[Host] = set()
         self._told: set[str] = set()  # keys of hosts that are left out
         self._idle: dict[Host, list[Any]] = {}  # processes there that wait for work
 
     def __enter__(self) -> Self:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers of the cluster
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
         try:
             import ray
         except ImportError as error:
             raise BadInput("--ray needs Ray, which is not installed", hint="pip install 'sealift[ray]'") from error
         self._ray = ray
+        if not ray.is_initialized():
+            self._join()
+        self._hush()
         if os.environ.get("RAY_AUTH_MODE") != "token":
             self._notice(
                 "this Ray cluster asks nobody for a token: whoever reaches it runs what they like on every host of it"
                 " (RAY_AUTH_MODE=token)"
             )
-        if not ray.is_initialized():
-            try:
-                ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
-            except Exception as error:
-                raise BadInput(
-                    f"--ray {self._address}: {_words(error)}",
-                    hint="the address of a Ray cluster of which this machine is a node (`ray start --address=...`), in"
-                    " Ray's and Python's same versions, with its token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH)",
-                ) from error
-            self._joined = True
         return self
+
+    def _join(self) -> None:
+        """Become a driver of the cluster. BadInput."""
+        try:
+            at = _found(self._address)
+            self._notice(f"connecting to the Ray cluster at {at}")
+            knock(at)
+            with _quiet():
+                self._ray.init(address=self._address, log_to_driver=False, logging_level="CRITICAL")
+        except BadInput as error:
+            raise BadInput(f"--ray {self._address}: {error}", hint=error.hint) from error
+        except Exception as error:
+            why, hint = refusal(error)
+            raise BadInput(f"--ray {self._address}: {why}", hint=hint) from error
+        self._joined = True
+
+    def _hush(self, shown: Any = lambda *_given, **_named: None) -> None:
+        """Keep Ray from printing what its daemons say on stdout: it does, though it is told not to log here."""
+        worker: Any = sys.modules.get("ray._private.worker")
+        if hasattr(worker, "print_to_stdstream"):
+            self._shown = worker.print_to_stdstream
+            worker.print_to_stdstream = shown
 
     def __exit__(self, *_: object) -> None:
         for actors in self._idle.values():
@@ -289,6 +320,7 @@ class _Cluster:
         self._idle.clear()
         if self._joined:
             self._ray.shutdown()
+        self._hush(self._shown)
 
     def hosts(self) -> list[Host]:
         """As in the contract above; those that cannot be used are told, once."""
@@ -387,6 +419,8 @@ class _Running:
         self._stopping = False
         self.units: dict[Any, _Unit] = {}  # by the reference of their answer
         self._looks: dict[Any, _Unit] = {}
+        self._asked: dict[int, float] = {}  # by unit: when it was asked what it does, and has not answered
+        self._silent: set[int] = set()
         self._started = 0
 
     def add(self, host: Host, actor: Any, work: Any, given: Any) -> None:
@@ -395,9 +429,11 @@ class _Running:
         self._started += 1
         self.units[actor.run.remote(work, given)] = unit
         self._ask(unit)
+        self._asked[unit.number] += _START  # its process may still have to begin
 
     def _ask(self, unit: _Unit) -> None:
         self._looks[unit.actor.look.remote()] = unit
+        self._asked[unit.number] = time.monotonic()
 
     def wait(self) -> list[tuple[Host, Any]]:
         """Hear what there is to hear, or wait until a unit ends; the answers that came."""
@@ -406,15 +442,30 @@ class _Running:
         ready, _ = self._ray.wait(every, num_returns=len(every), timeout=0)
         for ref in [ref for ref in ready if ref in self._looks]:
             unit = self._looks.pop(ref)
-            self._hear(unit, ref)
+            before = self._asked[unit.number]
+            heard = self._hear(unit, ref)
             self._ask(unit)
+            if not heard:
+                self._asked[unit.number] = before
+        self._listen()
         return [self._ended(self.units.pop(ref), ref) for ref in ready if ref in self.units]
 
-    def _hear(self, unit: _Unit, ref: Any) -> None:
+    def _listen(self) -> None:
+        """Tell of units that do not answer, and of those that do again."""
+        now = time.monotonic()
+        for unit in self.units.values():
+            since = now - self._asked[unit.number]
+            if (since > SILENT) == (unit.number in self._silent):
+                continue
+            self._silent ^= {unit.number}
+            self._ears.silent(unit.host, unit.number, since if since > SILENT else None)
+
+    def _hear(self, unit: _Unit, ref: Any) -> bool:
+        """Take in what it says; whether it says anything."""
         try:
             progress, items, question = self._ray.get(ref, timeout=_LOOK)
         except self._ray.exceptions.RayError:
-            return  # the unit's answer says the same
+            return False  # the unit's answer says the same
         if progress is not None or items:
             self._ears.heard(unit.host, unit.number, progress, items)
         if question is not None:
@@ -423,6 +474,7 @@ class _Running:
             except SealiftError as error:
                 answer = error
             unit.actor.reply.remote(answer)
+        return True
 
     def _ended(self, unit: _Unit, ref: Any) -> tuple[Host, Any]:
         for look in [look for look, each in self._looks.items() if each is unit]:
@@ -460,6 +512,31 @@ class _Running:
             self._ray.kill(unit.actor)
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Ray's own code prints on stderr before it has read that it shall not."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _found(address: str) -> str:
+    """HOST:PORT, or as it was given; of `auto` whatever Ray takes it for. ConnectionError where it knows none."""
+    if address != "auto":
+        return address
+    try:
+        from ray._private.services import canonicalize_bootstrap_address_or_die
+    except ImportError:  # another version of it
+        return address
+    return str(canonicalize_bootstrap_address_or_die("auto"))
+
+
 def _name(node: Any) -> str:
     """What `ray start --node-name` says, else the host's own name."""
     named = node["NodeName"] not in {"", node["NodeManagerAddress"]}
@@ -475,8 +552,5 @@ def _why(error: Exception) -> str:
         return "its node died" if "node has died" in str(error) else "its worker died"
     if type(error).__name__ == "OutOfMemoryError":
         return "its worker was ended, because memory ran out there"
-    return f"{type(error).__name__}: {_words(cause if isinstance(cause, Exception) else error)}"
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    told = cause if isinstance(cause, Exception) else error
+    return f"{type(told).__name__}: {words_of(told)}"

@@ -13,6 +13,8 @@ are not removed. What is not here: the fetch list (fetch.py), small files (repai
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from datetime import UTC, datetime
@@ -120,6 +122,8 @@ def repair(
     mended: set[tuple[int, int]] = set()
     for plan in plans:
         _Repair(plan, found, answer, events, mended, beside, dry_run=dry_run).run()
+    if not dry_run:
+        answer.left = _still_there(answer.left, found)
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
     for group in found.groups:
         gaps = absent[group.group].without(answer.rebuilt)
@@ -163,6 +167,17 @@ def exit_code(report: RepairReport) -> int:
     if any(host.owed for host in report.hosts):
         return 6
     return 3 if report.left or report.missing or (report.dry_run and report.repaired_files) else 0
+
+
+def _still_there(left: list[Fault], found: Survey) -> list[Fault]:
+    """Without the half-written files of a run that was killed, in the place of which this one wrote whole ones."""
+    half = [fault for fault in left if fault.kind == "unexpected" and (fault.path or "").endswith(PART)]
+    there: dict[str | None, set[str]] = {}
+    for view in found.views:
+        if any(fault.mount == view.mount for fault in half):
+            with contextlib.suppress(DriveFault, FormatError):
+                there[view.mount] = {os.fsdecode(entry.name) for entry in view.drive.walk(2 * mf.MAX_STRIPES)}
+    return [each for each in left if each not in half or each.path in there.get(each.mount, {each.path})]
 
 
 def _not_lost(group: GroupView, elsewhere: Elsewhere, answer: RepairReport) -> None:

@@ -47,9 +47,10 @@ if TYPE_CHECKING:
 
 
 class _Part(NamedTuple):
-    """What one host is given to mend, and what it is told of the others."""
+    """What one host is given to mend, and what it is told of the others; `near` are drives that it was given before."""
 
     mounts: list[str]
+    near: list[str]
     question: Question
     stands: dict[int, dict[int, str]]
     report: tuple[str, bytes] | None
@@ -61,6 +62,7 @@ def _mend(part: _Part, wire: Wire) -> RepairReport:
     """On a host."""
     asked = part.question
     read = [os.path.expanduser(each) for each in asked.patterns if is_read(each)]
+    read += filter(os.path.isdir, part.near)
     return repairing.repair(
         part.mounts,
         allowed=asked.allowed,
@@ -125,7 +127,7 @@ def repair_on(
                     if stand.group is not None and stand.slot is not None:
                         stands.setdefault(stand.group, {})[stand.slot] = f"{stand.name} on {other.host.name}"
             own = report if whole is None or report is None else (report[0], _part_of(whole, unit.host))
-            return _Part([stand.mount for stand in unit.stands], asked, stands, own, dry_run, known)
+            return _Part([stand.mount for stand in unit.stands], run.near(unit), asked, stands, own, dry_run, known)
 
         run = Pass(
             place, lambda: look_everywhere(place, asked, events.notice, first=False).hosts, memory, events, _mend, part

@@ -3,11 +3,11 @@
     look on every host -> place groups -> `run` a host, its state folder there -> fetch what was signed -> one Result
 
 What holds: the groups of a shipment share nothing but the seal, so a host packs its own as if it were alone: from the
-same source under the same path, with a journal of its own and copies of it on the drives. Drives that come to another
-host take their group along: it goes on after the last stripe whose journal copy is on them. The signing key stays here
-(away.py), and signs nothing but manifests of this shipment's groups for the host that has their drives. All hosts must
-have scanned the same. What is signed is fetched into the state folder here, which is then as that of a packing in one
-host: `seal` and `status` take it.
+same source under the same path (of a bucket: with keys of its own environment), with a journal of its own and copies of
+it on the drives. Drives that come to another host take their group along: it goes on after the last stripe whose
+journal copy is on them. The signing key stays here (away.py), and signs nothing but manifests of this shipment's groups
+for the host that has their drives. All hosts must have scanned the same. What is signed is fetched into the state
+folder here, which is then as that of a packing in one host: `seal` and `status` take it.
 
 The declaration names all drives and their carriers. A group whose drives stand on several hosts waits.
 """
@@ -36,6 +36,7 @@ from sealift.stages.pack.away import away
 from sealift.stages.pack.copies import identity_of
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.journal import Journal
+from sealift.stages.pack.source import located
 from sealift.stages.placed import Stand, boot, dealt, folders
 from sealift.stages.placed_pass import Events, Pass, Unit
 from sealift.stages.placement import Ears
@@ -203,7 +204,7 @@ def _config(options: Options, declaration: Any, deal: Deal, journal: Journal) ->
     if kept is not None and options.replace:
         before = msgspec.json.decode(kept, type=settle.Config)
         journal.set("config", msgspec.json.encode(msgspec.structs.replace(before, groups=deal.groups)))
-    source = os.fsencode(options.source)
+    source = located(options.source) if is_store(options.source) else os.fsencode(options.source)
     return settle.settle(options, declaration, deal, source, journal, settle.load(journal), None, None)
 
 
@@ -341,7 +342,8 @@ class _Packing(Pass):
             raise Refused(
                 f"{host.name} has scanned another source than was scanned before: {self._options.source} is not the "
                 "same on all hosts, or has changed",
-                hint="mount the same source everywhere, as it was when packing began; or begin with another --state",
+                hint="have the same source everywhere, as it was when packing began, of a bucket in the same store"
+                " (AWS_ENDPOINT_URL); or begin with another --state",
             )
 
     # What was signed

@@ -12,6 +12,7 @@ import ingests
 import pytest
 import shipments
 from click.testing import CliRunner
+from faulty_proxy import swallowing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -254,6 +255,28 @@ def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty, inline
     assert (result.failed, result.refused) == ([], [])
     held(origin, f"s3://{bucket}/x")
     assert s3.uploads(bucket) == 0
+
+
+def test_a_store_that_swallows_one_request_in_four_is_asked_again(
+    origin, bucket, faulty, inline, s3, impatient, caplog
+):
+    faulty.plan, patterns = swallowing(4), ["text/0", "big.bin"]
+    result = ingest(origin, f"s3://{bucket}/x", patterns=patterns)
+    faulty.plan = lambda *_: None
+    assert (result.failed, result.refused) == ([], [])
+    wanted = {name: data for name, data in origin.expected.items() if name.startswith("text/0/") or name == "big.bin"}
+    assert ingests.objects(f"s3://{bucket}/x", notes=True) == wanted
+    assert s3.uploads(bucket) == 0
+    assert f"s3://{bucket}/x: writing " in caplog.text
+    assert "still waiting after 0 s" in caplog.text
+
+
+def test_a_store_that_never_answers_is_told_as_that(origin, bucket, faulty, inline, impatient, monkeypatch):
+    faulty.plan = lambda *_: "hang"
+    monkeypatch.setattr(ObjectPrefix.__init__, "__kwdefaults__", ObjectPrefix.__init__.__kwdefaults__ | {"patience": 2})
+    with pytest.raises(SealiftError, match="did not answer in time, asked again and again"):
+        ingest(origin, f"s3://{bucket}/x")
+    assert len(faulty.seen) > 3
 
 
 @pytest.mark.parametrize(("fault", "why"), [("flip-upload", "not what was sent"), ("lose", "does not hold|has lost")])

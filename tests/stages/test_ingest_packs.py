@@ -12,6 +12,7 @@ import ingests
 import pytest
 import shipments
 from click.testing import CliRunner
+from faulty_proxy import swallowing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -351,6 +352,16 @@ def test_killed_again_and_again_it_goes_on(origin, bucket, s3, tmp_path):
 def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty, s3):
     kinds = ["500", "reset", "cut-upload", "503", "cut"]
     faulty.plan = lambda how, path, number: kinds[len(path) % 5] if number == 0 and how in {"PUT", "POST"} else None
+    last = ingests.packs(origin, f"s3://{bucket}/d", origin.mounts[:2])
+    assert (last.failed, last.refused) == ([], [])
+    faulty.plan = lambda *_: None
+    assert whole(origin, last.drives) == ("intact", [])
+    assert s3.uploads(bucket) == 0
+
+
+@pytest.mark.long
+def test_a_store_that_swallows_one_request_in_four_is_asked_again(origin, bucket, faulty, s3, impatient):
+    faulty.plan = swallowing(4)
     last = ingests.packs(origin, f"s3://{bucket}/d", origin.mounts[:2])
     assert (last.failed, last.refused) == ([], [])
     faulty.plan = lambda *_: None

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import socket
 import struct
 import threading
@@ -29,6 +30,12 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+def swallowing(every: int) -> Callable[[str, str, int], str | None]:
+    """A plan: one request in so many has no answer, whichever it is."""
+    numbers = itertools.count(1)
+    return lambda _method, _path, _number: None if next(numbers) % every else "hang"
 
 
 class Proxy:

@@ -32,12 +32,13 @@ from sealift.drives import object_faults as faults
 from sealift.drives import uploads
 from sealift.drives.object_client import PATIENCE, Client, client_of, endpoint, native
 from sealift.drives.objects import parse
+from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, SourceFault
 
 PAGE = 1000  # keys of a listing at a time, as S3 has it
 SAFE = "committed stripes are safe, and nothing in the bucket was changed"
 _ANSWER = 16 << 20  # bytes of a page: 1000 keys of 1024 bytes, each byte as %XX, and what stands around them
-_TIMEOUT = 30.0  # seconds without a byte
+_WITHIN = (5.0, 5.0, 10.0, 10.0, 30.0)  # seconds without a byte, the first time that it is asked and so on
 _DEADLINE = 120.0  # of one answer
 _CUT = 6  # times that an answer may be cut
 MAX_SIZE = 1 << 50
@@ -144,7 +145,8 @@ class Bucket:
         deadline, attempt = time.monotonic() + self._patience, 0
         while True:
             try:
-                return self._ask(query)
+                with waiting(f"{self.name}: {doing}"):
+                    return self._ask(query, _WITHIN[min(attempt, len(_WITHIN) - 1)])
             except urllib.error.HTTPError as error:
                 with error:
                     trouble = faults.of_answer(error.code, error.read(65536) if error.fp else b"")
@@ -159,13 +161,13 @@ class Bucket:
             time.sleep(pause)
             attempt += 1
 
-    def _ask(self, query: dict[str, str | bytes]) -> bytes:
+    def _ask(self, query: dict[str, str | bytes], seconds: float) -> bytes:
         region = self._keys.region if self._keys else uploads.region_of_environment()
         url = uploads.url_of(self.place.bucket, "", endpoint(), region, query)
         headers = uploads.signed("GET", url, self._keys, datetime.now(UTC)) if self._keys else {}
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 -- the user's own endpoint
         deadline, parts, size = time.monotonic() + _DEADLINE, [], 0
-        with urllib.request.build_opener(uploads.NoRedirects).open(request, timeout=_TIMEOUT) as answer:
+        with urllib.request.build_opener(uploads.NoRedirects).open(request, timeout=seconds) as answer:
             while piece := answer.read1(1 << 20):
                 parts.append(piece)
                 size += len(piece)
@@ -240,7 +242,8 @@ class Bucket:
         attempt = 0
         while True:
             try:
-                return function()
+                with waiting(f"{self.name}: {doing}"):
+                    return function()
             except Replaced:
                 raise
             except _Short:
@@ -267,11 +270,8 @@ class Bucket:
         url = uploads.url_of(
             self.place.bucket, self.root.decode() + path, endpoint(), self._keys.region, {}
         ).removesuffix("?")
-        headers = uploads.signed("HEAD", url, self._keys, datetime.now(UTC))
-        request = urllib.request.Request(url, method="HEAD", headers=headers)  # noqa: S310 -- the user's own endpoint
         try:
-            with urllib.request.build_opener(uploads.NoRedirects).open(request, timeout=_TIMEOUT) as answer:
-                told = answer.headers
+            told, _ = uploads.asked("HEAD", url, self._keys)
         except (OSError, http.client.HTTPException):
             return False
         customer = told.get("x-amz-server-side-encryption-customer-algorithm")

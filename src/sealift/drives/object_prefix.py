@@ -29,6 +29,7 @@ from sealift.drives import uploads
 from sealift.drives.base import SAFE_READING, SAFE_WRITING, Source
 from sealift.drives.object_client import PATIENCE, THREADS, Client, client_of, endpoint, fault
 from sealift.drives.ranges import Ranges, RemoteFile, Traffic
+from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, Busy, DriveFault, FormatError
 from sealift.formats.manifest import ROOT
 
@@ -130,7 +131,8 @@ class ObjectPrefix:
         """What `function` of obstore's returns, its exceptions as a DriveFault."""
         self.traffic.add(requests=1)
         try:
-            return function(*arguments, **more)
+            with waiting(f"{self.mount}: {doing}"):
+                return function(*arguments, **more)
         except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
             trouble = faults.trouble_of(error)
         raise fault(self.mount, doing, trouble, safe=safe)
@@ -145,7 +147,8 @@ class ObjectPrefix:
         pages = self.ask(doing, client.native.list, client.store, prefix=beneath, chunk_size=page)
         while True:
             try:
-                found = next(pages, None)
+                with waiting(f"{self.mount}: {doing}"):
+                    found = next(pages, None)
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
                 if type(error).__name__ == "InvalidPathError":
@@ -165,14 +168,18 @@ class ObjectPrefix:
             time.sleep(0.1 * 2**cut)
             pages = self.ask(doing, client.native.list, client.store, prefix=beneath, chunk_size=page, offset=last)
 
-    def _answered(self, function: Callable[..., Any], *arguments: Any) -> tuple[Any, faults.Trouble | None]:
-        """What a function of obstore's returns, or the trouble; one whose answer was cut is asked again."""
-        for attempt in range(_CUT):  # obstore resumes ranges that were cut, and not small answers
+    def _answered(self, doing: str, function: Callable[..., Any], *arguments: Any) -> tuple[Any, faults.Trouble | None]:
+        """What a function of obstore's returns, or the trouble; one whose answer was cut or did not come asks again."""
+        until = time.monotonic() + self._patience
+        for attempt in range(
+            _CUT
+        ):  # obstore resumes ranges that were cut, and not small answers; nor asks for all again
             try:
-                return function(*arguments), None
+                with waiting(f"{self.mount}: {doing}"):
+                    return function(*arguments), None
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
-            if trouble != faults.CUT:
+            if trouble != faults.CUT and (trouble != faults.SILENT or time.monotonic() > until):
                 break
             time.sleep(0.1 * 2**attempt)
         return None, trouble
@@ -180,12 +187,12 @@ class ObjectPrefix:
     def meta(self, name: str, doing: str, *, safe: str = SAFE_READING) -> dict[str, Any] | None:
         """Size, ETag and time of an object; None when there is none. DriveFault, also when there is no bucket."""
         client = self.client
-        found, trouble = self._answered(client.native.head, client.store, name)
+        found, trouble = self._answered(doing, client.native.head, client.store, name)
         if trouble is not None and trouble.code == errno.ENOENT and client.seen:
             return None
         if trouble is not None and trouble.code in {errno.ENOENT, errno.EACCES}:
             # a HEAD is answered without words: what is missing, or is not allowed, only GET says
-            found, trouble = self._answered(lambda: client.native.get(client.store, name).meta)
+            found, trouble = self._answered(doing, lambda: client.native.get(client.store, name).meta)
         if trouble is None:
             client.seen = True
             return dict(found)
@@ -202,7 +209,8 @@ class ObjectPrefix:
             size: int = found.meta["size"]
             return size, bytes(found.bytes()) if size <= limit else b""
 
-        found, trouble = self._answered(read)
+        doing = f"opening {name}"
+        found, trouble = self._answered(doing, read)
         if trouble is None:
             if found[0] > limit:
                 raise FormatError(f"{self.mount}: {name} is {found[0]:,} bytes long; at most {limit:,} are allowed")
@@ -210,7 +218,7 @@ class ObjectPrefix:
             return data
         if trouble.code == errno.ENOENT:
             return None
-        raise fault(self.mount, f"opening {name}", trouble, safe=SAFE_READING)
+        raise fault(self.mount, doing, trouble, safe=SAFE_READING)
 
     # Locking
 
@@ -256,11 +264,13 @@ class ObjectPrefix:
             if (meta := self.meta(name, doing, safe=SAFE_WRITING)) is not None:
                 return "there" if self._same(name, meta, data, digest.hexdigest()) else "other"
             mode = "overwrite"
-        until = time.monotonic() + self._patience
+        store, patience = client.for_bytes(len(data))
+        until = time.monotonic() + patience
         for attempt in range(_CUT):
             self.traffic.add(requests=1)
             try:
-                answer = client.native.put(client.store, name, data, mode=mode, use_multipart=False)
+                with waiting(f"{self.mount}: {doing}"):
+                    answer = client.native.put(store, name, data, mode=mode, use_multipart=False)
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
                 exists = type(error).__name__ == "AlreadyExistsError"
@@ -276,7 +286,7 @@ class ObjectPrefix:
         raise fault(self.mount, doing, trouble, safe=SAFE_WRITING)
 
     def learn(self, name: str) -> None:
-        """Find out by an object of ours whether the store keeps to If-None-Match. DriveFault.
+        """Find out by an object of ours, which is the first that is written, whether If-None-Match holds. DriveFault.
 
         If not, it is asked what there is before, and whoever writes the same name in that moment is written over.
         """
@@ -302,9 +312,10 @@ class ObjectPrefix:
 
     def delete(self, name: str, *, safe: str = SAFE_WRITING) -> None:
         """Remove the object, if it is there. DriveFault."""
-        _, trouble = self._answered(self.client.native.delete, self.client.store, name)
+        doing = f"removing {name}"
+        _, trouble = self._answered(doing, self.client.native.delete, self.client.store, name)
         if trouble is not None and trouble.code != errno.ENOENT:
-            raise fault(self.mount, f"removing {name}", trouble, safe=safe)
+            raise fault(self.mount, doing, trouble, safe=safe)
 
     def end_uploads(self, name: str = "") -> int:
         """End uploads in parts of the object `name`, or of all beneath the root, that nobody finishes; how many."""
@@ -411,7 +422,7 @@ class ObjectPartFile:
             self._writer = self._bucket.ask(
                 doing,
                 client.native.open_writer,
-                client.store,
+                client.sending,
                 self.name,
                 buffer_size=self._part,
                 max_concurrency=max(1, TOGETHER * PART_SIZE // self._part),
@@ -436,7 +447,8 @@ class ObjectPartFile:
         if self._head is not None:
             data, self._sent = bytes(self._head), len(self._head)
             self._digests = [hashlib.md5(data, usedforsecurity=False)]
-            bucket.ask(doing, client.native.put, client.store, self.name, data, use_multipart=False, safe=SAFE_WRITING)
+            store, _ = client.for_bytes(len(data))
+            bucket.ask(doing, client.native.put, store, self.name, data, use_multipart=False, safe=SAFE_WRITING)
             etag = self._digests[0].hexdigest()
         else:
             whole = hashlib.md5(b"".join(each.digest() for each in self._digests), usedforsecurity=False)

@@ -351,7 +351,7 @@ def test_an_upload_gets_over_a_fault_that_passes(through, faulty, s3, fault):
 @pytest.mark.parametrize(
     ("method", "query"), [("POST", "uploads"), ("PUT", "partNumber=2"), ("POST", "uploadId"), ("HEAD", "0000001")]
 )
-def test_an_upload_that_fails_leaves_nothing_behind(through, faulty, s3, impatient, method, query):
+def test_an_upload_that_fails_leaves_nothing_behind(impatient, through, faulty, s3, method, query):
     faulty.plan = lambda how, path, _number: "500" if how == method and query in path else None
     part = through.create("packs/0000/0000001.tar.zst.age")
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from sealift.cli import main
 from sealift.drives import object_prefix as buckets
+from sealift.drives.object_lock import ObjectLock
 from sealift.drives.object_prefix import PART_SIZE, ObjectPrefix
 from sealift.errors import Busy, SealiftError
 from sealift.formats import manifest as mf
@@ -203,6 +204,31 @@ def test_interrupted_it_leaves_no_upload(origin, bucket, s3, inline, monkeypatch
         assert ingest(origin, to, said=said, patterns=["big.bin"]).failed == []
         assert any("1 uploads in parts that a stopped run began are left" in text for text in said)
     assert s3.uploads(bucket) == 1
+
+
+def test_another_host_that_writes_there_is_waited_for(origin, bucket, inline, monkeypatch, s3):
+    """The name of the store is another one there, and so is what keeps this host's own processes apart."""
+    to = f"s3://{bucket}/x"
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", s3.endpoint.replace("127.0.0.1", "localhost"))
+        held = ObjectLock(ObjectPrefix(to), "sealift ingest")
+    with pytest.raises(Busy, match="writes there; it was last heard of"):
+        ingest(origin, to)
+    real = unpack_objects.ObjectNotes.note
+
+    def note(notes, job):
+        monkeypatch.setattr(unpack_objects.ObjectNotes, "note", real)
+        notes._lock._lost = "it was taken over"
+        real(notes, job)
+
+    held.give_up()
+    monkeypatch.setattr(unpack_objects.ObjectNotes, "note", note)
+    with pytest.raises(Busy, match="others may write there"):
+        ingest(origin, to)
+    unpacking._worker = None
+    assert ingest(origin, to).failed == []
+    held_all = ingests.objects(to, notes=True)
+    assert held_all == origin.expected
 
 
 class Cut(BaseException):

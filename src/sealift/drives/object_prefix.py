@@ -285,6 +285,13 @@ class ObjectPrefix:
             time.sleep(0.1 * 2**attempt)
         raise fault(self.mount, doing, trouble, safe=SAFE_WRITING)
 
+    def put_over(self, name: str, data: bytes) -> None:
+        """Write an object of ours anew, which makes its time the store's. DriveFault."""
+        client, doing = self.client, f"writing {name}"
+        _, trouble = self._answered(doing, lambda: client.native.put(client.store, name, data, use_multipart=False))
+        if trouble is not None:
+            raise fault(self.mount, doing, trouble, safe=SAFE_WRITING)
+
     def learn(self, name: str) -> None:
         """Find out by an object of ours, which is the first that is written, whether If-None-Match holds. DriveFault.
 

@@ -135,11 +135,33 @@ def test_what_somebody_else_has_there_is_left(origin, bucket, inline):
     result = ingest(origin, to)
     assert sorted(dict(result.refused)) == [b"big.bin", b"other-name.bin", b"text/0/000.txt"]
     assert (result.there, result.failed) == (2, [])
+    assert (result.foreign.count, result.foreign.first) == (1, [b"beside"])
     assert ingests.objects(to) == origin.expected | mine
     assert [name for name in ingests.objects(to, notes=True) if name.startswith(NOTE)], "it is not done"
     there.delete("big.bin"), there.delete("text/0/000.txt"), there.delete("other-name.bin"), there.delete("beside")
     assert ingest(origin, to).refused == []
     held(origin, to)
+
+
+def test_what_else_stands_there_is_counted_named_and_left(origin, bucket, inline):
+    """Before, between and behind, and also what comes meanwhile: neither other files of the shipment, nor our notes."""
+    to = f"s3://{bucket}/x"
+    there = ObjectPrefix(to)
+    strange = [" first", "link", "text", "text/0", "text/00", "text/1/000", *(f"zz/{number}" for number in range(30))]
+    for name in strange:
+        there.put_new(name, b"mine")
+    ObjectPrefix(f"s3://{bucket}").put_new("x-beside-the-prefix", b"mine")
+    assert ingest(origin, to, patterns=["text/1"]).foreign.count == len(strange)
+    arguments = ("--identity", origin.root / "identity", "--allowed-signers", origin.root / "allowed")
+    for mount in origin.mounts:
+        for name, data in origin.sealed.items():
+            shipments.write(Path(mount, "sealift", name), data)
+    _, out, said = run("ingest", *origin.mounts, "--to", to, *arguments, "--json")
+    told = json.loads(out)["foreign"]
+    assert (told["count"], [each["path"] for each in told["first"]]) == (36, sorted(strange)[:20])
+    assert f"in {to} are 36 other objects, not of this shipment; left as they are:" in said
+    assert "  text/00\n  and 31 more" in said
+    assert ingests.objects(to, notes=True) == origin.expected | dict.fromkeys(strange, b"mine")
 
 
 def test_a_store_that_writes_over_what_is_there_is_asked_before(origin, bucket, inline, monkeypatch):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from sealift.cli import main
 from sealift.drives import local
+from sealift.drives.object_prefix import ObjectPrefix
 from sealift.drives.objects import ObjectDrive
 from sealift.errors import BadInput, Interrupted, SealiftError, SealInvalid
 from sealift.formats import manifest as mf
@@ -217,6 +218,35 @@ def test_what_somebody_else_has_there_is_named_and_left(origin, tmp_path):
         ingests.packs(origin, str(to))
 
 
+def strangers(put):
+    """Beside drives, on one, and on what is none of them, though its name looks so."""
+    names = [
+        "aside",
+        "g0s1/lost+found/x",
+        "g0s1/sealift/packs/0000/mine",
+        "g0s1/sealift/sealift/B3SUMS",
+        "g0s9/sealift/B3SUMS",
+    ]
+    for name in names:
+        put(name)
+    return [name.encode() for name in names]
+
+
+def test_what_else_stands_there_is_counted_named_and_left(origin, tmp_path):
+    to = tmp_path / "to"
+    wanted = strangers(lambda name: shipments.write(to / name, b"mine"))
+    code, out, said = run(
+        *("ingest", *origin.mounts, "--to", to, "--packs", "--json", "--allowed-signers", origin.root / "allowed")
+    )
+    told = json.loads(out)["foreign"]
+    assert (code, told["count"], sorted(each["path"].encode() for each in told["first"])) == (0, 5, wanted)
+    assert f"in {to} are 5 other files, not of this shipment" in said
+    assert (to / "aside").read_bytes() == b"mine"
+    deep = to / "/".join("abcdefghij")
+    deep.mkdir(parents=True)
+    assert ingests.packs(origin, str(to)).foreign.count == 6
+
+
 def test_what_is_refused(origin, tmp_path):
     (tmp_path / "at").mkdir()
     (tmp_path / "at/g0s0").symlink_to(origin.mounts[0])
@@ -331,6 +361,8 @@ def test_into_a_bucket_from_damaged_drives(origin, damaged, bucket, s3, tmp_path
     before = ingests.stamps(to)
     assert ingests.packs(origin, to).there == first.packs
     assert ingests.stamps(to) == before
+    names = strangers(lambda name: ObjectPrefix(to).put_new(name, b"mine"))
+    assert sorted(ingests.packs(origin, to).foreign.first) == names
 
 
 @pytest.mark.long

@@ -38,6 +38,7 @@ from sealift.formats import manifest as mf
 from sealift.formats.manifest import BLOCK
 from sealift.reading.group import GroupReader
 from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
+from sealift.stages.foreign import Foreign, beside_drives
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_plan import card_of
 from sealift.stages.unpack_notes import Notes
@@ -118,6 +119,7 @@ class Result:
     short_groups: list[int] = field(default_factory=list)  # of which too few drives are here to rebuild the others
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
+    foreign: Foreign = field(default_factory=Foreign)  # what else is there
     seconds: float = 0.0
 
 
@@ -211,6 +213,7 @@ def ingest(options: Options, events: Events) -> Result:
             run.all()
         finally:
             run.close()
+        result.foreign = beside_drives(options.to, found.trusted.seal)
         _end(result, found, notes)
     result.seconds = time.monotonic() - begun
     return result

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from sealift.drives.object_prefix import Put
     from sealift.reading.pack import PackContent
     from sealift.reading.shipment import Shipment
+    from sealift.stages.foreign import Foreign
     from sealift.stages.unpack_jobs import Job
 
 NOTE = ".sealift-ingest-"
@@ -377,19 +378,29 @@ class ObjectNotes:
         patterns: Sequence[str],
         notice: Callable[[str], None],
         only: frozenset[tuple[int, int, int]] | None = None,
+        foreign: Foreign | None = None,
     ) -> Iterator[bytes]:
         """Paths that the store does not list in their length; with `only`, of these packs (group, stripe, role).
 
-        The listing and the index are both in order of names, and are gone through side by side.
+        `foreign` gets what it lists beside the files of the groups that are here. The listing and the index are both in
+        order of names, and are gone through side by side.
         """
         listed = self._listed()
         key, size = next(listed, (None, 0))
+        matches, among = matcher(patterns), patterns if foreign is None else ()
         try:
-            for path, wanted in _expected(shipment, patterns, only, self.bucket.root):
+            for path, wanted in _expected(shipment, among, only, self.bucket.root):
                 while key is not None and key < path:
+                    if foreign is not None:
+                        foreign.add(key)
                     key, size = next(listed, (None, 0))
-                if key != path or (wanted is not None and size != wanted):
+                if matches(path) and (key != path or (wanted is not None and size != wanted)):
                     yield path
+                if key == path:
+                    key, size = next(listed, (None, 0))
+            while key is not None and foreign is not None:
+                foreign.add(key)
+                key, size = next(listed, (None, 0))
         except FormatError as error:
             notice(f"{error}: what is there was not compared with the index once more")
 

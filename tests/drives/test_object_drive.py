@@ -373,6 +373,17 @@ def test_an_upload_that_fails_leaves_nothing_behind(impatient, through, faulty, 
     assert s3.uploads(through.place.bucket) == 0
 
 
+def test_an_upload_whose_beginning_was_not_answered_is_ended_with_the_run(impatient, through, faulty, s3):
+    """obstore begins another one, and knows nothing of the first."""
+    faulty.plan = lambda how, path, number: "unheard" if how == "POST" and "uploads" in path and not number else None
+    part = through.create("packs/0000/0000001.tar.zst.age")
+    part.write_at(0, [memoryview(BIG)])
+    part.publish()
+    assert s3.uploads(through.place.bucket) == 1
+    through.unlock()
+    assert s3.uploads(through.place.bucket) == 0
+
+
 def test_bytes_that_change_on_the_way_are_refused(through, faulty):
     faulty.plan = lambda how, _path, _number: "flip-upload" if how == "PUT" else None
     assert "not what was sent" in str(fails(write, through, b"small", "drive.json"))

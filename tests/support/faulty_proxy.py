@@ -4,6 +4,7 @@
 the same method and path. Everything else goes to the real server behind it, and comes back, byte for byte.
 
     500 ...      that status                                slow, hang     answers late, or never
+    unheard      is done, and never answered
     reset, cut   ends before, or in the middle              short, flip    half of it, or another bit
     lose         says that it has what it threw away        elsewhere URL  redirects there
     whole        all of the file for a range (200)          range          another Content-Range
@@ -143,6 +144,10 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.send(bytes([body[0] ^ 1]) + body[1:] if fault == "flip-upload" and body else body)
             answer = upstream.getresponse()
             data = answer.read()
+            if fault == "unheard":
+                self.proxy.ended.wait(60)
+                self._cut()
+                return
             length = int(answer.headers.get("Content-Length") or 0) if self.command == "HEAD" else len(data)
             if fault == "flip":
                 data = bytes([data[0] ^ 1]) + data[1:]

@@ -4,7 +4,7 @@
 
 What holds: a marker is created where there is none of its name (If-None-Match), and the listing is looked at again
 behind it, so that of several that begin at once at most one goes on, also where a store passes over the condition. Its
-writer renews it each RENEW seconds; one that was not renewed for LEASE, by the clock of the store, is taken over: by the
+writer renews it each RENEW seconds; one that was not renewed for LEASE, by the clock of the store, is taken over by the
 next number, behind which the old one is removed. One of this host is taken over at once where nobody here holds the
 prefix any more (`ObjectPrefix.hold`). A writer whose marker was taken over, or could not be renewed so long, ends at
 its next `check`. Nothing but markers is ever removed. A prefix beneath another one is another one.

@@ -31,7 +31,6 @@ from msgspec import UNSET
 
 from sealift.drives.base import aligned_buffer, is_in_the_way
 from sealift.drives.locations import is_store, open_to_write, place_of
-from sealift.drives.object_prefix import ObjectPrefix
 from sealift.errors import BadInput, DriveFault, FormatError, Interrupted, Lost, SealInvalid
 from sealift.formats import locations as places
 from sealift.formats import manifest as mf
@@ -457,8 +456,6 @@ class _Run:
                 continue
             if files.write(target.drive, slot, name, target.note) is None:
                 self._result.failed.append((target.location, name, "no drive here has it whole"))
-        if isinstance(target.drive, ObjectPrefix):
-            target.drive.end_uploads()  # obstore begins another where the answer to the first was lost
 
 
 def write_locations(path: str, result: Result) -> str | None:

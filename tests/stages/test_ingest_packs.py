@@ -365,6 +365,38 @@ def test_into_a_bucket_from_damaged_drives(origin, damaged, bucket, s3, tmp_path
     assert sorted(ingests.packs(origin, to).foreign.first) == names
 
 
+def test_a_copy_in_a_bucket_is_made_whole_from_itself_or_from_drives(origin, bucket, tmp_path):
+    to, there, allowed = f"s3://{bucket}/d", tmp_path / "there.toml", ("--allowed-signers", origin.root / "allowed")
+    ingest.write_locations(str(there), ingests.packs(origin, to))
+    store = ObjectPrefix(to)
+    absent, rotten = [name for name in sorted(ingests.objects(to)) if "/packs/" in name][:2]
+    data = bytearray(store.get(rotten, 1 << 30))
+    data[1000] ^= 1
+    store.put_over(rotten, bytes(data))
+    store.delete(absent)
+    code, said, _ = run("verify", there, *allowed)
+    assert code == 3
+    assert f"g0s0 at {to}/g0s0: DAMAGED: " in said
+    assert "PULL" not in said
+    assert "`sealift repair`" not in said
+    assert "next: in the bucket: remove the objects that are there and not as they were signed" in said
+    for place in (there, f"{to}/g0s0"):
+        with pytest.raises(BadInput, match="writes to nothing else") as caught:
+            run("repair", place, *allowed)
+        assert "`sealift ingest --packs` to the same place" in caught.value.hint
+    before = ingests.stamps(to)
+    code, _, said = run("ingest", there, "--packs", "--to", to, *allowed)
+    assert code == 1, said
+    assert f"{to}/{rotten}: something else stands there, and was left" in said
+    store.delete(rotten)
+    assert run("ingest", there, "--packs", "--to", to, *allowed)[0] == 3
+    after = ingests.stamps(to)
+    assert {name for name in after if after[name] != before.get(name)} == {absent, rotten}
+    store.delete(absent)
+    assert run("ingest", *origin.mounts, "--packs", "--to", to, *allowed)[0] == 0
+    assert run("verify", there, *allowed)[0] == 0
+
+
 @pytest.mark.long
 def test_killed_again_and_again_it_goes_on(origin, bucket, s3, tmp_path):
     to, rng, killed = f"s3://{bucket}/d", random.Random(5), 0

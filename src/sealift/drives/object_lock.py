@@ -122,10 +122,10 @@ class ObjectLock:
 
     def _take(self) -> str:
         """The name of our own marker, when there is no other."""
-        now, dead = self._now(), set[_There]()
-        for there in self._markers():
+        dead = set(self._markers())
+        now = self._now()
+        for there in dead:
             self._refuse_living(there, now)
-            dead.add(there)
         number = max((each.number for each in dead), default=0) + 1
         mine = f"{PLACE}/{number:0{_DIGITS}d}"
         put = self._bucket.put_new(mine, self._data)

@@ -5,8 +5,9 @@
 What holds: every block of a pack is compared with its signed hash before the pack appears at the destination, wherever
 it came from; what is missing or rotten here is rebuilt from the rest of its stripe, so that with parity enough all n
 drives of a group come to stand there, in folders (or prefixes) gGsS that any reader opens. A bucket has said the digest
-of what it holds; a folder's packs were fsynced. Nothing is written over: what stands there already counts where it is
-what belongs there, which is read and compared, and is named and left where it is not. No key is needed.
+of what it holds; a folder's packs were fsynced. A copy in a bucket may be read for its own: what is missing there comes
+by parity. Nothing is written over: what stands there already counts where it is what belongs there, which is read and
+compared, and is named and left where it is not. No key is needed.
 
 The unit of work is a pack. `copy_pack` is a function of a group, a pack and a drive to write to, and knows nothing of
 the others, so that whoever places work on hosts can call it there. A pack that was copied is noted at the destination,
@@ -322,8 +323,11 @@ class _Run:
                 if short and row.slot not in here:
                     continue
                 target = _Target(group, row, f"{self._to}/{row.id}")
-                if (place := place_of(target.drive)) in sources:
-                    raise BadInput(f"{target.location} is {sources[place]}: nothing is copied onto itself")
+                if (place := place_of(target.drive)) in sources and not is_store(target.location):
+                    raise BadInput(
+                        f"{target.location} is {sources[place]}: nothing is copied onto itself",
+                        hint="`sealift repair` makes a mounted drive whole",
+                    )
                 target.drive.lock()
                 self._targets[group.group, row.slot] = target
                 self._result.drives[row.id] = target.location

@@ -21,6 +21,7 @@ from sealift.drives import local
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.drives.objects import ObjectDrive
 from sealift.errors import BadInput, Interrupted, SealiftError, SealInvalid
+from sealift.formats import locations
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import open_seal
@@ -165,6 +166,28 @@ def test_too_few_drives_are_copied_and_the_next_ones_end_it(origin, tmp_path, mo
     assert code == 0, "the drive that was copied before is not here, and nothing of it was to be rebuilt"
     assert json.loads(out)["there"] == answer["packs"]
     same_drives(origin, to)
+
+
+def test_a_locations_file_grows_and_is_kept_only_where_it_says_something_else(tmp_path):
+    def write(to, *drives):
+        kept = ingest.write_locations(
+            str(path), to, ingest.Result("x", drives={each: f"{to}/{each}" for each in drives})
+        )
+        return kept, [row.at for row in locations.parse(path.read_bytes(), "x").drive]
+
+    path, s3, folder = tmp_path / "at.toml", "s3://bucket/d", str(tmp_path / "to")
+    assert write(s3, "g0s0", "g0s1") == (None, [f"{s3}/g0s0", f"{s3}/g0s1"])
+    inode = path.stat().st_ino
+    assert write(s3, "g0s0", "g0s1")[0] is None
+    assert path.stat().st_ino == inode
+    assert write(s3, "g1s0") == (None, [f"{s3}/g1s0", f"{s3}/g0s0", f"{s3}/g0s1"])
+    path.write_bytes(path.read_bytes() + b"# by hand\n")
+    assert write(s3, "g1s0") == (str(tmp_path / "at.1.toml"), [f"{s3}/g1s0"])
+    assert write(f"{s3}2", "g1s0") == (str(tmp_path / "at.2.toml"), [f"{s3}2/g1s0"])
+    assert write(folder, "g0s0") == (str(tmp_path / "at.3.toml"), [f"{folder}/g0s0"])
+    assert write(folder, "g0s1") == (None, [f"{folder}/g0s1", f"{folder}/g0s0"])
+    path.write_bytes(b"\xff")
+    assert write(folder, "g0s1")[0] == str(tmp_path / "at.4.toml")
 
 
 def test_groups_in_batches(tmp_path):
@@ -356,7 +379,7 @@ def test_into_a_bucket_from_damaged_drives(origin, damaged, bucket, s3, tmp_path
         assert {name: data for name, data in held.items() if name != mf.CARD} == files(mount)
     assert not [name for name in ingests.objects(to, notes=True) if name.startswith(".sealift")]
     assert s3.uploads(bucket) == 0
-    assert ingest.write_locations(str(tmp_path / "there.toml"), first) is None
+    assert ingest.write_locations(str(tmp_path / "there.toml"), to, first) is None
     assert run("ls", tmp_path / "there.toml", *opened(origin))[0] == 0
     before = ingests.stamps(to)
     assert ingests.packs(origin, to).there == first.packs
@@ -367,7 +390,7 @@ def test_into_a_bucket_from_damaged_drives(origin, damaged, bucket, s3, tmp_path
 
 def test_a_copy_in_a_bucket_is_made_whole_from_itself_or_from_drives(origin, bucket, tmp_path):
     to, there, allowed = f"s3://{bucket}/d", tmp_path / "there.toml", ("--allowed-signers", origin.root / "allowed")
-    ingest.write_locations(str(there), ingests.packs(origin, to))
+    ingest.write_locations(str(there), to, ingests.packs(origin, to))
     store = ObjectPrefix(to)
     absent, rotten = [name for name in sorted(ingests.objects(to)) if "/packs/" in name][:2]
     data = bytearray(store.get(rotten, 1 << 30))

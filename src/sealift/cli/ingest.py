@@ -64,7 +64,10 @@ something cannot be had, each is named; 6: drives are not here yet that are need
     help="For files: only what matches, `*` crosses folders. May be repeated.",
 )
 @click.option(
-    "--out", metavar="FILE", type=click.Path(), help="With --packs: write a locations file; what was there is kept."
+    "--out",
+    metavar="FILE",
+    type=click.Path(),
+    help="With --packs: write a locations file; what else was there is kept.",
 )
 @common.json_option
 @click.pass_context
@@ -166,7 +169,7 @@ def _packs(
             progress=lambda done, total, drives: meter.update("copying", done, total, drives=drives),
         )
         result = stage.ingest(options, events)
-    kept = stage.write_locations(out, result) if out is not None else None
+    kept = stage.write_locations(out, target, result) if out is not None else None
     if as_json:
         common.emit(_answer_of(result))
     _tell_packs(result, target)

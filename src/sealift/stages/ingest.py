@@ -462,12 +462,33 @@ class _Run:
                 self._result.failed.append((target.location, name, "no drive here has it whole"))
 
 
-def write_locations(path: str, result: Result) -> str | None:
-    """A locations file of what stands at the destination; the new name of what was there. BadInput."""
+def write_locations(path: str, to: str, result: Result) -> str | None:
+    """A locations file of what stands at `to`, and what a file of ours at `path` knows there of other groups.
+
+    The new name of what was there, if anything else was; that is kept. BadInput.
+    """
     from sealift.trade.signing import write_over
 
     rows = [
         places.DriveRow(name=each, at=at) if is_store(at) else places.DriveRow(at=os.path.abspath(at))
         for each, at in result.drives.items()
     ]
-    return write_over(path, places.encode(rows))
+    before = _rows_of(path)
+    place = to.rstrip("/") if is_store(to) else os.path.abspath(to)
+    names = {row.name or row.at for row in rows}
+    earlier = [row for row in before or [] if row.at.rpartition("/")[0] == place and (row.name or row.at) not in names]
+    rows += earlier  # of batches that came before
+    if before == rows:
+        return None
+    return write_over(path, places.encode(rows), keep=before is None or any(row not in rows for row in before))
+
+
+def _rows_of(path: str) -> list[places.DriveRow] | None:
+    """The rows of a locations file that is as we write them; None where anything else is there, or nothing."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(places.MAX_FILE + 1)
+        rows = places.parse(data, path).drive
+    except (OSError, ValueError, BadInput):
+        return None
+    return rows if places.encode(rows) == data else None

@@ -34,6 +34,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--files", type=int, default=75_000, help="of the corpora of small files")
     parser.add_argument("--out", default=_HERE, help="folder of results.json and RESULTS.md")
+    parser.add_argument("--local", action="store_true", help="corpora of what is here: no package is fetched")
     parser.add_argument("--smoke", action="store_true", help="everything once on tiny corpora; writes nothing to --out")
     return parser.parse_args()
 
@@ -56,7 +57,7 @@ def main() -> None:
     bench = scenarios.Bench(
         work=work,
         memory=given.memory if os.path.isdir(given.memory) else work,
-        makers=Makers(work, large, small, rebuild, smoke, say),
+        makers=Makers(work, large, small, rebuild, smoke, say, given.local),
         kit=tools.Kit.make(os.path.join(work, "kit")),
         rounds=0 if smoke else given.rounds,
         floor_bytes=(8 << 20) if smoke else (1 << 30),

@@ -9,6 +9,9 @@ Shards and the one very large file are bytes of 0ad-data through ChaCha20 under 
 so that no tool gains by finding the same bytes again, or by compressing (as it stands, the game's archive shrinks by a
 third). Everything lies in DIR/corpora and is kept between runs;
 a corpus that was not finished is made again. With --smoke all of them are small, and made without any package.
+
+With --local no package is fetched, for machines that reach none: large files are those of ChaCha20 alone, and texts are
+the sources among the libraries of this Python (code and headers, of the same sizes). There is no mixed corpus then.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import os
 import random
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +36,7 @@ SHARD = 256 << 20
 _PIECE = 4 << 20
 _SMALL = (1, 256 << 10)  # sizes of the text files taken: about 13 KB on average
 _TINY = 4096
+_CODE = (".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".js", ".json", ".py", ".pyi", ".rst", ".txt")
 _MIXED = ("linux-doc-6.1", "openclipart-svg", "gnome-backgrounds", "sonic-pi-samples", "wesnoth-1.16-music")
 
 
@@ -54,10 +60,11 @@ class Makers:
     rebuild_bytes: int
     smoke: bool
     say: Callable[[str], None]
+    local: bool = False
 
     def get(self, name: str) -> Corpus:
         """The corpus, made now if it is not there."""
-        label = f"{name}-{self._measure(name)}"
+        label = f"{name}-{self._measure(name)}" + ("-local" if self.local else "")
         target = os.path.join(self.folder, "corpora", label + ("-smoke" if self.smoke else ""))
         if not os.path.isdir(target):
             self.say(f"making corpus {name}")
@@ -98,12 +105,13 @@ class Makers:
         self._incompressible(target, self.rebuild_bytes)
 
     def _incompressible(self, target: str, total: int) -> None:
-        size = 0
-        for path in _files(self.package("wesnoth-1.16-music")):
-            if path.endswith(".ogg") and size + os.path.getsize(path) <= total // 8:
-                shutil.copyfile(path, os.path.join(target, os.path.basename(path)))
-                size += os.path.getsize(path)
-        sources = [path for path in _files(self.package("0ad-data")) if path.endswith(".zip")]
+        size, sources = 0, [os.path.realpath(sys.executable)]
+        if not self.local:
+            for path in _files(self.package("wesnoth-1.16-music")):
+                if path.endswith(".ogg") and size + os.path.getsize(path) <= total // 8:
+                    shutil.copyfile(path, os.path.join(target, os.path.basename(path)))
+                    size += os.path.getsize(path)
+            sources = [path for path in _files(self.package("0ad-data")) if path.endswith(".zip")]
         size += _shard(os.path.join(target, "whole.bin"), sources, 0, total // 2)
         key = 1
         while size < total:
@@ -131,6 +139,9 @@ class Makers:
                     return
 
     def _texts(self) -> Iterator[tuple[str, bytes, float]]:
+        if self.local:
+            yield from _code(sysconfig.get_path("purelib"))
+            return
         (archive,) = [path for path in _files(self.package("linux-source-6.1")) if path.endswith(".tar.xz")]
         with subprocess.Popen(["xz", "-dc", "-T0", archive], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
@@ -154,6 +165,13 @@ class Makers:
             for number in range(self.small_files):
                 text = b" ".join(source.choices(words, k=2000 if name != "tiny" else 700))
                 _write(target, f"{number // 50:03d}/{number:05d}.txt", text[:_TINY] if name == "tiny" else text)
+
+
+def _code(folder: str) -> Iterator[tuple[str, bytes, float]]:
+    for path in _files(folder):
+        if path.endswith(_CODE) and os.path.isfile(path):
+            with open(path, "rb") as file:
+                yield os.path.relpath(path, folder), file.read(), os.path.getmtime(path)
 
 
 def _files(folder: str) -> Iterator[str]:

@@ -215,7 +215,6 @@ def main() -> None:
         sys.exit("needs root and the blkio controller of cgroup v1, which holds drives to a rate")
     given.work.mkdir(parents=True, exist_ok=True)
     rate, size = int(given.rate), int(given.bytes)
-    rate, size = int(given.rate), int(given.bytes)
     text = page(measure(given.work, given.hosts, rate, size), rate, size)
     if given.write:
         PAGE.write_text(text)

@@ -86,7 +86,9 @@ def _sealift() -> str:
         capture_output=True,
         text=True,
     )
-    return f"{_version('sealift')} {done.stdout.strip()}".strip()
+    from sealift import __version__
+
+    return f"{__version__} {done.stdout.strip()}".strip()
 
 
 def par2() -> str | None:

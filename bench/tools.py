@@ -61,8 +61,9 @@ class Kit:
 
     @property
     def env(self) -> dict[str, str]:
-        """Lets the child find this package."""
-        return {"PYTHONPATH": _ROOT, "XDG_STATE_HOME": self.path("xdg")}
+        """Lets the child find this package, and what this process found by that path."""
+        paths = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
+        return {"PYTHONPATH": paths, "XDG_STATE_HOME": self.path("xdg")}
 
     def declare(self, mounts: list[str], corpus: Corpus) -> list[str]:
         """A declaration of these drives, and the options that name them."""

@@ -85,6 +85,22 @@ def desk(tmp_path):
     return Desk(tmp_path)
 
 
+def test_pandas_is_not_imported_where_nothing_needs_it(desk, monkeypatch, tmp_path):
+    package, seen = tmp_path / "elsewhere" / "pandas", tmp_path / "imported"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"open({str(seen)!r}, 'w').close()\nraise ImportError('none')\n")
+    monkeypatch.setenv("PYTHONPATH", f"{package.parent}:{os.environ.get('PYTHONPATH', '')}")
+    assert desk.pack().returncode == 0
+    assert desk.seal(*desk.mounts).returncode == 0
+    identity = tmp_path / "identity"
+    identity.write_bytes(desk.who.identity)
+    options = (f"--identity={identity}", f"--allowed-signers={desk.who.signers}")
+    assert run("cat", *desk.mounts, "--path=7.txt", *options).stdout == "7\n" * 100
+    assert len(run("ls", *desk.mounts, *options).stdout.splitlines()) >= 30
+    assert run("unpack", *desk.mounts, f"--to={tmp_path / 'out'}", *options).returncode == 0
+    assert not seen.exists()
+
+
 def test_pack_keeps_the_contract_of_json_and_seal_closes_it(desk):
     done = desk.pack("--json")
     assert done.returncode == 0, done.stderr

@@ -77,6 +77,7 @@ class Served:
 )
 @example(((b"/x", 1), (b"b", 1), (b"", 0)), 5)
 @example(((b"a", 1), (b"a/b", 1), (b"b/c", 1)), 5)
+@example(((b".", 1), (b"./a", 1), (b"a/a", 1)), 5)
 def test_however_it_is_cut_into_pages_and_folders(found, most):
     found = tuple(sorted(found))
     source = BucketSource.__new__(BucketSource)

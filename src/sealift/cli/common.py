@@ -39,6 +39,33 @@ _WINDOW = 10.0  # seconds over which a rate is taken
 # --- stdout ----------------------------------------------------------------------------------------------
 
 
+class _NoPandas:
+    """A finder (importlib.abc.MetaPathFinder) that finds no pandas."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        del path, target
+        if name == "pandas":
+            raise ModuleNotFoundError(name=name)
+
+
+def without_pandas() -> None:
+    """Import pyarrow, and have it ask for pandas in vain, which it does once.
+
+    Of what it is given pyarrow asks whether it is pandas', and imports all of that, where it is installed, to know: a
+    third of a second of a command's start. Who wants pandas later still gets it.
+    """
+    if "pandas" in sys.modules:
+        return
+    finder: Any = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        import pyarrow as pa
+
+        pa.array([0]).to_numpy(zero_copy_only=False)
+    finally:
+        sys.meta_path.remove(finder)
+
+
 def emit(answer: Mapping[str, Any]) -> None:
     """Print one JSON object to stdout."""
     click.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False))

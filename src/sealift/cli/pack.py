@@ -178,6 +178,7 @@ def pack(as_json: bool, address: str | None, **given: Any) -> None:
     with Workers(count(len(drives) - given["parity"])) as workers:  # they get ready while this process imports
         from sealift.stages.pack import run as stage
 
+        common.without_pandas()
         options = _options(**given)
         with common.Meter() as meter:
             result = stage.run(options, _events(meter), workers)

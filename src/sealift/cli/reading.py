@@ -44,6 +44,7 @@ def open_shipment(
     """The shipment on `mounts`, opened with what the options name; mounts that give nothing are told on stderr."""
     from sealift.reading.shipment import Shipment
 
+    common.without_pandas()
     identity = read_identities(identities)
     shipment = Shipment.open(mounts, identity=identity, allowed_signers=read_allowed(allowed), seal=seal, keys=keys)
     for mount, why in shipment.ignored:

@@ -81,6 +81,8 @@ def run(options: Options, doing: str) -> Result:
     """Unpack or ingest, with a bar that says what is done."""
     from sealift.stages import unpack as stage
 
+    common.without_pandas()
+
     with common.Meter() as meter:
         events = stage.Events(
             notice=lambda text: meter.note(common.path_text(f"note: {text}".encode(errors="surrogateescape"))),

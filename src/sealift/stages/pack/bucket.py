@@ -111,17 +111,20 @@ class _Batch:
     def _skip(self, each: Listed, reason: str) -> None:
         self.skipped.append((each.key[len(self._root) :], reason))
 
+    def against(self, each: Listed) -> str | None:
+        """Why an object is not carried, whatever else there is."""
+        path = each.key[len(self._root) :]
+        if path.endswith(b"/") and each.size:
+            return "its key ends in a slash, and it has content"
+        reason = reason_against(path.removesuffix(b"/"))
+        return "the store tells no ETag of it" if reason is None and not each.etag else reason
+
     def add(self, each: Listed) -> None:
         """The next object of the listing."""
-        path = each.key[len(self._root) :]
-        marker = path.endswith(b"/") and not each.size
-        if not path:  # the folder that is packed
+        if each.key == self._root:  # the folder that is packed
             return
-        reason = reason_against(path.removesuffix(b"/") if marker else path)
-        if path.endswith(b"/") and not marker:
-            reason = "its key ends in a slash, and it has content"
-        if reason is None and not each.etag:
-            reason = "the store tells no ETag of it"
+        marker = each.key.endswith(b"/") and not each.size
+        reason = self.against(each)
         if reason is not None:
             self._skip(each, reason)
             return
@@ -208,7 +211,7 @@ class BucketSource:
 
     def _apart(self, task: _Task, batch: _Batch, objects: list[Listed], folders: list[bytes]) -> list[_Task]:
         """The objects of a folder, and tasks for the folders in it: with each the object that has its name."""
-        named = {each.key + b"/": each for each in objects if not each.key.endswith(b"/")}
+        named = {each.key + b"/": each for each in objects if not each.key.endswith(b"/") and not batch.against(each)}
         shared = named.keys() & set(folders)
         for each in objects:
             if each.key.endswith(b"/") or each.key + b"/" not in shared:

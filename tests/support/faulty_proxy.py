@@ -10,6 +10,7 @@ the same method and path. Everything else goes to the real server behind it, and
     whole        all of the file for a range (200)          range          another Content-Range
     longer       says, and sends, more than was asked for   behind         sends more than it says
     unsaid       says no length                             chunks         says none, and sends in chunks
+    part SIZE    says of what size parts are (HEAD with partNumber)
     encoded      says that it is compressed
     newer        another ETag each time                     dribble, head  a byte at a time: the body, or the head
     noise        no HTTP
@@ -153,6 +154,11 @@ class _Handler(BaseHTTPRequestHandler):
                 data = bytes([data[0] ^ 1]) + data[1:]
             if fault == "short":
                 data, length = data[: len(data) // 2], len(data) // 2
+            if fault and fault.startswith("part "):
+                etag = dict(answer.getheaders())["ETag"]
+                told = [("ETag", etag), ("x-amz-mp-parts-count", etag.strip('"').partition("-")[2])]
+                self._answer(206, told, b"", int(fault.partition(" ")[2]))
+                return
             if fault in _LIES:
                 self._lie(fault, answer.status, answer.getheaders(), data)
                 return

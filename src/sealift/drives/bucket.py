@@ -25,15 +25,19 @@ import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from sealift.drives import object_faults as faults
 from sealift.drives import uploads
 from sealift.drives.object_client import PATIENCE, Client, client_of, endpoint, native
+from sealift.drives.object_parts import PartsHasher, fits, of_parts, usual
 from sealift.drives.objects import parse
 from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, SourceFault
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 PAGE = 1000  # keys of a listing at a time, as S3 has it
 SAFE = "committed stripes are safe, and nothing in the bucket was changed"
@@ -265,17 +269,44 @@ class Bucket:
 
         Amazon's S3 API reference, "Common response headers" (ETag).
         """
+        told = self._head(path, {})
+        return told is not None and _encrypted(told)
+
+    def hasher_of(self, path: str, etag: bytes, size: int) -> PartsHasher | None:
+        """For all bytes of an object that was put in parts, where their size can be known; else None.
+
+        Asked of the store (HEAD with partNumber, which Amazon's answers and not every one), else a usual size is taken.
+        """
+        found = of_parts(etag)
+        told = None if found is None else self._head(path, {"partNumber": "1"})
+        if found is None or told is None or _encrypted(told):
+            return None
+        first, count = str(told.get("Content-Length", "")), str(told.get("x-amz-mp-parts-count", ""))
+        if (
+            first.isdecimal()
+            and count == str(found[1])
+            and told.get("ETag", "").strip('"').encode() == etag.strip(b'"')
+        ):
+            part = int(first)
+            return PartsHasher(part, told=True) if fits(size, found[1], part) else None
+        likely = usual(size, found[1])
+        return None if likely is None else PartsHasher(likely, told=found[1] == 1)
+
+    def _head(self, path: str, query: dict[str, str | bytes]) -> Message | None:
+        """What the store says of an object, with nothing of obstore's left out; None where it does not."""
         if self._keys is None:
-            return False
-        url = uploads.url_of(
-            self.place.bucket, self.root.decode() + path, endpoint(), self._keys.region, {}
-        ).removesuffix("?")
+            return None
+        name = self.root.decode() + path
+        url = uploads.url_of(self.place.bucket, name, endpoint(), self._keys.region, query).removesuffix("?")
         try:
-            told, _ = uploads.asked("HEAD", url, self._keys)
+            return uploads.asked("HEAD", url, self._keys)[0]
         except (OSError, http.client.HTTPException):
-            return False
-        customer = told.get("x-amz-server-side-encryption-customer-algorithm")
-        return bool(customer) or str(told.get("x-amz-server-side-encryption", "")).startswith("aws:kms")
+            return None
+
+
+def _encrypted(told: Message) -> bool:
+    customer = told.get("x-amz-server-side-encryption-customer-algorithm")
+    return bool(customer) or str(told.get("x-amz-server-side-encryption", "")).startswith("aws:kms")
 
 
 def strong_digest(etag: bytes) -> bytes | None:

@@ -27,6 +27,7 @@ from blake3 import blake3
 from sealift.drives import object_faults as faults
 from sealift.drives import uploads
 from sealift.drives.base import SAFE_READING, SAFE_WRITING, Source
+from sealift.drives.hashing import Hashing
 from sealift.drives.object_client import PATIENCE, THREADS, Client, client_of, endpoint, fault
 from sealift.drives.ranges import Ranges, RemoteFile, Traffic
 from sealift.drives.waiting import waiting
@@ -395,6 +396,7 @@ class ObjectPartFile:
         self._writer: Any = None
         self._sent = 0
         self._digests: list[Any] = []  # of the parts, as S3 makes an ETag of them
+        self._hashing = Hashing()
         self._open = True
 
     def write_at(self, offset: int, buffers: Sequence[memoryview]) -> None:
@@ -441,8 +443,8 @@ class ObjectPartFile:
             if room == self._part:
                 self._digests.append(hashlib.md5(usedforsecurity=False))
             piece = view[done : done + room]
-            self._digests[-1].update(piece)
             kept = bytes(piece)  # obstore does not copy it, and sends it later
+            self._hashing.update(self._digests[-1], kept)
             self._bucket.ask(doing, self._writer.write, kept, safe=SAFE_WRITING)
             done += len(piece)
             self._sent += len(piece)
@@ -458,6 +460,7 @@ class ObjectPartFile:
             bucket.ask(doing, client.native.put, store, self.name, data, use_multipart=False, safe=SAFE_WRITING)
             etag = self._digests[0].hexdigest()
         else:
+            self._hashing.wait()
             whole = hashlib.md5(b"".join(each.digest() for each in self._digests), usedforsecurity=False)
             etag = f"{whole.hexdigest()}-{len(self._digests)}"
             try:
@@ -467,6 +470,7 @@ class ObjectPartFile:
                 if meta is None or meta["size"] != self._sent or _digest_of(meta) != etag:
                     raise
         self._writer, self._open = None, False
+        self._hashing.close()
         meta = bucket.meta(self.name, doing, safe=SAFE_WRITING)
         if meta is None or meta["size"] != self._sent or not self._holds(meta, etag):
             with contextlib.suppress(Exception):  # under this name is not what belongs there
@@ -489,6 +493,7 @@ class ObjectPartFile:
     def abandon(self) -> None:
         """Abort the upload; never raises."""
         writer, self._writer, self._head, self._open = self._writer, None, None, False
+        self._hashing.close()
         if writer is not None:
             with contextlib.suppress(Exception):
                 writer.__exit__(InterruptedError, InterruptedError(), None)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PART_SIZE", "UPLOAD_MEMORY", "ObjectDrive", "ObjectPartFile", "ObjectReadFile", "parse"]
 
-UPLOAD_MEMORY = 2 * (TOGETHER + 2) * PART_SIZE  # a pack is written while the one before is finished
+UPLOAD_MEMORY = 2 * (TOGETHER + 3) * PART_SIZE  # a pack is written while the one before is finished
 _UNLIMITED = 1 << 62
 
 

@@ -8,7 +8,7 @@ What holds:
   `same`; in segments it is not read at all. No member is of two versions.
 - Where an ETag is an MD5, or the MD5 of the MD5s of parts whose size is known, bytes are held against it. What does not
   hold is read again; `digests.Digests` says what follows.
-- Memory: WINDOW bytes of small objects for each pack, and PIECES * PIECE of a large one.
+- Memory: WINDOW bytes of small objects for each pack, and PIECES * PIECE of a large one, and AHEAD that are hashed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sealift.drives.bucket import PAGE, Bucket, Listed, Replaced, strong_digest
+from sealift.drives.hashing import AHEAD, Hashing
 from sealift.drives.object_faults import Trouble
 from sealift.drives.object_parts import PartsHasher
 from sealift.drives.ranges import Workers
@@ -171,7 +172,7 @@ class BucketSource:
 
     def memory(self, packs: int) -> int:
         """As Source."""
-        return _CLIENT + packs * (WINDOW + PIECES * PIECE)
+        return _CLIENT + packs * (WINDOW + PIECES * PIECE + AHEAD)
 
     def reader(self) -> BucketReader:
         """As Source."""
@@ -414,6 +415,7 @@ class _Large:
         self._tag, self.size = unit.tag, unit.size
         self._stop = unit.start + unit.length
         self._hasher: Any = None
+        self._hashing = Hashing()
         self._place = unit.start
         self._first(unit)
         if not unit.part and self._tag == unit.tag:
@@ -463,8 +465,8 @@ class _Large:
                 view[done : done + len(part)] = part
                 done += len(part)
                 self._place += len(part)
-            if self._hasher is not None:
-                self._hasher.update(view[:done])
+                if self._hasher is not None:
+                    self._hashing.update(self._hasher, part)  # which nobody writes to
             total += done
         return total
 
@@ -498,6 +500,7 @@ class _Large:
         if self._hasher is None or self._place < self._stop:
             return True
         hasher, self._hasher = self._hasher, None
+        self._hashing.wait()
         if self._source.digests.holds(self._path, unit.tag, hasher):
             return True
         fresh = hasher.again() if isinstance(hasher, PartsHasher) else hashlib.md5(usedforsecurity=False)
@@ -510,6 +513,8 @@ class _Large:
         buffer, self._hasher = memoryview(bytearray(PIECE)), hasher
         while self.read([buffer], self._place):
             pass  # it is hashed there
+        self._hashing.wait()
+        self.close()
         digest: bytes = hasher.digest()
         return digest
 
@@ -519,4 +524,5 @@ class _Large:
 
     def close(self) -> None:
         """As Opened."""
+        self._hashing.close()
         self._drop()

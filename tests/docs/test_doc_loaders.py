@@ -154,6 +154,7 @@ def test_torch_dataloader(folder):
     assert said(folder, "PyTorch DataLoader") == str(sum(100 + n for n in range(TEXTS)))
 
 
+@pytest.mark.long
 def test_ray_data(folder):
     need_package("ray")
     with tempfile.TemporaryDirectory(

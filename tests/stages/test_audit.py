@@ -213,6 +213,7 @@ def test_a_byte_changed_in_any_file_is_named(voyage, files):
 BY_INDEX_ALONE = {"open-me", "sums", "signers"}  # what nobody but the maker of the bundle vouches for
 
 
+@pytest.mark.long
 @given(st.integers(0, 1 << 16), st.integers(0, 1 << 16), st.integers(0, 1 << 16), st.integers(0, 7))
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_byte_changed_by_who_signs_the_index_is_named_by_the_records_themselves(voyage, files, which, one, at, bit):

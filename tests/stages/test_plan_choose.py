@@ -69,6 +69,7 @@ def test_every_plan_fits_survives_and_is_read_back(given_):
 PRICES = sorted(each.name for each in defaults.defaults().everything if each.unit.startswith("USD"))
 
 
+@pytest.mark.long
 @given(st.dictionaries(st.sampled_from(PRICES), st.floats(0, 1e12), min_size=1), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_no_price_changes_a_byte_of_the_plan(prices, buy):

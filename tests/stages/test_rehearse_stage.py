@@ -250,6 +250,7 @@ def test_the_table_says_what_held_and_what_did_not(played, capsys):
     assert "NOT every comparison held; the same again: --seed 7" in text
 
 
+@pytest.mark.long
 @pytest.mark.root
 def test_real_filesystems_are_made_and_taken_away(corpus):
     if os.geteuid() != 0 or not os.path.exists("/dev/loop-control"):

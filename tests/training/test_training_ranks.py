@@ -43,6 +43,7 @@ def wait_for(process, path, count):
         time.sleep(0.002)
 
 
+@pytest.mark.long
 def test_one_rank_begins_two_go_on_another_way_twice_and_one_ends(alone, config, port, tmp_path):
     """Shards end, and are put together; DDP meets what cannot be read, on both ranks at one step; nothing is lost."""
     drives = tmp_path / "drives"

@@ -1,5 +1,6 @@
 """A bucket's listing is believed as far as it makes sense; objects are read by ETag, within stated patience."""
 
+import re
 import time
 
 import pytest
@@ -156,8 +157,8 @@ def test_what_a_store_swallows_is_asked_for_again_and_said_to_be_waited_for(buck
     faulty.plan = lambda _method, _path, number: "hang" if number < 2 else None
     (listed,) = there.page(b"p/").objects
     assert there.get("a", listed.etag, 0, 3).data == b"abc"
-    assert f"still waiting after 0 s: s3://{bucket}/p: listing 'p/'" in caplog.text
-    assert "reading 'a' at 0" in caplog.text
+    for doing in ("listing 'p/'", "reading 'a' at 0"):
+        assert re.search(rf"still waiting after \d s: s3://{bucket}/p: {doing}", caplog.text)
 
 
 def test_an_object_is_read_if_it_is_the_one(s3, bucket):

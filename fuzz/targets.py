@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from sealift.drives import bucket, http_client
+from sealift.drives import bucket, http_client, object_lock
 from sealift.drives.http import HttpDrive
 from sealift.errors import SealiftError
 from sealift.formats import (
@@ -359,6 +359,17 @@ def locations_file(data: bytes) -> None:
     for row in locations.parse(data, "x").drive:
         if locations.scheme_of(row.at) in {"http", "https"}:
             assert locations.web(str(locations.web(row.at))) == locations.web(row.at)
+
+
+def _markers() -> list[bytes]:
+    said = {"work": "sealift ingest", "user": "root", "host": "dock-1", "process": 7, "since": "2026-01-01T00:00:00Z"}
+    return [canonical.encode(object_lock.Marker(type=object_lock.TYPE, **said, here="x", nonce="y"))]
+
+
+@target(_markers)
+def ingest_lock(data: bytes) -> None:
+    """What stands in a bucket and says who writes there; in words for a screen."""
+    assert object_lock.who(object_lock.parse(data)).isprintable()
 
 
 def _answers_of_a_host() -> list[bytes]:

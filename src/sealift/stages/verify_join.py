@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from blake3 import blake3
 
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
@@ -160,6 +161,7 @@ def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, dam
         damage=[(stripe, first, last) for stripe, runs in sorted(damage.items()) for first, last in runs],
         medium=view.drive.serial(),
         rebuilt=rebuilt,
+        at=words(view.drive.at) if isinstance(view.drive, RemoteDrive) else None,
     )
 
 

@@ -27,14 +27,7 @@ if TYPE_CHECKING:
     from sealift.stages.verify_state import Row, State
 
 TRIES = 3  # times that workers of a host may die before it is given nothing more
-STEPS = (
-    "scanning",
-    "pack",
-    "copying",
-    "verify",
-    "prove",
-    "rebuild",
-)  # in order: what is shown is the first that a host is at
+STEPS = ("scanning", "pack", "copying", "verify", "prove", "rebuild")  # what is shown is the first that a host is at
 
 
 @dataclass
@@ -143,10 +136,8 @@ class Pass(Ears):
         if seconds is None:
             self.events.notice(f"{host.name} is heard again")
         elif self.units[unit].answer is None:
-            self.events.notice(
-                f"nothing is heard of {host.name} for {seconds:.0f} s: its link, or the host; the others go on, it is"
-                " taken for lost if it stays away"
-            )
+            away = f"nothing is heard of {host.name} for {seconds:.0f} s: its link, or the host"
+            self.events.notice(f"{away}; the others go on, and it counts as lost if it stays away")
 
     def came(self, host: Host, unit: int, answer: Any) -> None:
         """As of Ears."""

@@ -1,7 +1,9 @@
 """Of all hosts one writes beneath a prefix of a bucket; a killed one is taken over, by a rule that is told."""
 
+import re
 import threading
 import time
+from pathlib import Path
 
 import ingests
 import pytest
@@ -145,3 +147,13 @@ def test_a_marker_that_nobody_can_read_is_somebodys_until_it_is_old(to):
     with pytest.raises(Busy, match="on h\\?") as caught:
         begin(to)
     assert "\x1b" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_the_example_of_the_spec_is_a_marker():
+    page = (Path(__file__).parents[2] / "docs/spec/ingest-lock.md").read_text()
+    example = page.partition("```json\n")[2].partition("```")[0]
+    assert parse(example.encode()).host == "dock-1"
+    fields = [
+        name for line in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)
+    ]
+    assert fields == list(Marker.__struct_fields__)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from sealift.drives import bucket, http_client
+from sealift.drives import bucket, http_client, object_lock
 from sealift.drives.http import HttpDrive
 from sealift.errors import SealiftError
 from sealift.formats import (
@@ -361,6 +361,17 @@ def locations_file(data: bytes) -> None:
             assert locations.web(str(locations.web(row.at))) == locations.web(row.at)
 
 
+def _markers() -> list[bytes]:
+    said = {"work": "sealift ingest", "user": "root", "host": "dock-1", "process": 7, "since": "2026-01-01T00:00:00Z"}
+    return [canonical.encode(object_lock.Marker(type=object_lock.TYPE, **said, here="x", nonce="y"))]
+
+
+@target(_markers)
+def ingest_lock(data: bytes) -> None:
+    """What stands in a bucket and says who writes there; in words for a screen."""
+    assert object_lock.who(object_lock.parse(data)).isprintable()
+
+
 def _answers_of_a_host() -> list[bytes]:
     good = (
         b'HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\nContent-Range: bytes 5-14/100\r\nETag: "1"\r\n\r\n'
@@ -527,6 +538,7 @@ def request_headers(data: bytes) -> None:
         with contextlib.suppress(ranges.NotSatisfiable):
             span = ranges.parse(text, size)
             assert span is None or (0 <= span.start < size and 0 < span.length <= size - span.start)
+    locations.token_of(data)
     tokens.parse(data, "fuzz")
 
 

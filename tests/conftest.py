@@ -42,3 +42,16 @@ def faulty(s3, bucket, monkeypatch):
     with proxy(s3.endpoint) as made:
         monkeypatch.setenv("AWS_ENDPOINT_URL", made.endpoint)
         yield made
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """What is not answered at once is soon asked again."""
+    from sealift.drives import bucket, object_client, uploads, waiting
+
+    monkeypatch.setattr(object_client, "ANSWER", 0.2)
+    monkeypatch.setattr(object_client, "TIMEOUT", 0.4)
+    monkeypatch.setattr(bucket, "_WITHIN", (0.3,))
+    monkeypatch.setattr(uploads, "_WITHIN", (0.3,) * 8)
+    for name, seconds in (("AFTER", 0.1), ("EVERY", 0.1), ("_POLL", 0.05)):
+        monkeypatch.setattr(waiting, name, seconds)

@@ -132,6 +132,10 @@ def test_pack_keeps_the_contract_of_json_and_seal_closes_it(desk):
     with open(desk.who.signers, "rb") as file:
         assert open_seal(load_seal(told["seal"]), AllowedSigners.parse(file.read())).seal.shipment == answer["shipment"]
     assert json.loads(run("status", "--state", desk.folder / "state", "--json").stdout)["sealed"]
+    again = desk.pack()
+    assert again.returncode == 0
+    assert f"packed and signed, and sealed: {told['seal']}. Nothing more goes into this shipment" in again.stderr
+    assert "sealift release" not in again.stderr
 
 
 def test_what_was_skipped_is_exit_2_and_named(desk):

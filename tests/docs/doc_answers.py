@@ -205,7 +205,7 @@ def _proved(folder, ask):
     ask("keys answer", f"keys answer outbox/{sample} --identity identity.txt --out answer.json")
     ask("keys check", f"keys check declaration.toml --answer answer.json {sign}", 5)
     olu = '--sign-with olu_key --by "Olu Officer" --allowed-signers recorders'
-    ask("keys check", f"keys check declaration.toml --answer answer.json --waive-second because {olu}", 5)
+    ask("keys check", f"keys check declaration.toml --answer answer.json --waive-second because {olu}")
     wrong = "2222-2222-2222-2222-2222-" + check_letters()
     ask("keys check", f"keys check declaration.toml --spoken {wrong} {sign}", 5)
     ask("keys check", "keys check declaration.toml --allowed-signers recorders")
@@ -272,7 +272,7 @@ def _unlock(folder, ask):
         for path in Path(place).rglob("*.age"):
             if path.name == index.name:
                 path.unlink()
-        ask("unlock", f"unlock {place}/* {words} --organisation x --custody custody --out less.keys.age", 4)
+        ask("unlock", f"unlock {place}/* {words} --organisation x --custody custody --out less.keys.age", 6)
     ask("custody", "custody custody --declaration declaration.toml", 3)
 
 

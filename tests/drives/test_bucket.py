@@ -1,5 +1,6 @@
 """A bucket's listing is believed as far as it makes sense; objects are read by ETag, within stated patience."""
 
+import re
 import time
 
 import pytest
@@ -147,6 +148,17 @@ def test_a_store_that_fails_for_long_is_told_within_the_patience(s3, bucket, mon
         with pytest.raises(SourceFault, match="another region"):
             source.page(b"p/")
         assert len(faulty.seen) == seen + 1
+
+
+def test_what_a_store_swallows_is_asked_for_again_and_said_to_be_waited_for(bucket, faulty, impatient, caplog):
+    obstore = pytest.importorskip("obstore")
+    there = Bucket(f"s3://{bucket}/p")
+    obstore.put(there.client.store, "a", b"abc")
+    faulty.plan = lambda _method, _path, number: "hang" if number < 2 else None
+    (listed,) = there.page(b"p/").objects
+    assert there.get("a", listed.etag, 0, 3).data == b"abc"
+    for doing in ("listing 'p/'", "reading 'a' at 0"):
+        assert re.search(rf"still waiting after \d s: s3://{bucket}/p: {doing}", caplog.text)
 
 
 def test_an_object_is_read_if_it_is_the_one(s3, bucket):

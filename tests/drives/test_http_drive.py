@@ -415,13 +415,36 @@ def test_a_token_that_expired_is_read_once_more(locked, tmp_path):
     fails(drive.exists)
 
 
-@pytest.mark.parametrize("data", [b"", b"two tokens", b"a\nb", b"\xff", b"x" * 5000, b"a\r\nX-Evil: 1"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n \n",
+        b"two tokens",
+        b"a\nb c",
+        b"\xff",
+        b"a\n\xff",
+        b"x" * 4097,
+        b"a\n" * 65,
+        b"\n" * 65_537,
+        b"a\r\nX-Evil: 1",
+    ],
+)
 def test_what_is_no_token_is_not_sent(locked, tmp_path, data):
     path = tmp_path / "token"
     path.write_bytes(data)
     with pytest.raises(BadInput) as caught:
         HttpDrive(Way(f"{locked.url}/d/", token_file=str(path), ca_file=locked.ca)).exists()
     assert "Evil" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["{}\nnew.er-token\n", "\n {}\r\n\r\nolder", "{}", "{}\n" + "x" * 4096])
+def test_of_several_tokens_the_first_is_used(locked, tmp_path, form):
+    path = tmp_path / "token"
+    path.write_text(form.format(TOKEN), newline="")
+    assert HttpDrive(Way(f"{locked.url}/d/", token_file=str(path), ca_file=locked.ca)).exists()
+    path.write_text("other\n" + TOKEN)
+    fails(HttpDrive(Way(f"{locked.url}/d/", token_file=str(path), ca_file=locked.ca)).exists)
 
 
 def test_a_certificate_that_does_not_hold_is_told(locked, tmp_path):

@@ -3,13 +3,15 @@
 import pickle
 import sys
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
 from sealift.drives import locations, object_client, object_faults, uploads
 from sealift.drives.local import LocalDrive
+from sealift.drives.object_prefix import ObjectPrefix
 from sealift.drives.objects import ObjectDrive, parse
-from sealift.errors import BadInput
+from sealift.errors import BadInput, DriveFault
 
 KEYS = uploads.Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "", "us-east-1")
 
@@ -62,6 +64,19 @@ def test_a_key_in_a_location_is_refused_and_not_repeated():
         locations.open_drive("s3://AKIA123:hush@bucket/x")
     assert "hush" not in f"{caught.value}{caught.value.hint}"
     assert "AKIA123" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_a_listing_that_fails_names_what_was_listed(monkeypatch):
+    obstore = pytest.importorskip("obstore")
+
+    def refuse(*_, **__):
+        raise obstore.exceptions.PermissionDeniedError("no")
+
+    client = SimpleNamespace(native=SimpleNamespace(list=refuse), store=None)
+    monkeypatch.setattr(ObjectPrefix, "client", client)
+    for prefix in (ObjectPrefix("s3://bucket/x"), ObjectPrefix("s3://bucket/x", "x/sealift")):
+        with pytest.raises(DriveFault, match=r"s3://bucket/x: listing (it|sealift/): "):
+            next(prefix.objects())
 
 
 def test_without_obstore_a_hint(monkeypatch):

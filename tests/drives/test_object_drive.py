@@ -351,7 +351,7 @@ def test_an_upload_gets_over_a_fault_that_passes(through, faulty, s3, fault):
 @pytest.mark.parametrize(
     ("method", "query"), [("POST", "uploads"), ("PUT", "partNumber=2"), ("POST", "uploadId"), ("HEAD", "0000001")]
 )
-def test_an_upload_that_fails_leaves_nothing_behind(through, faulty, s3, method, query):
+def test_an_upload_that_fails_leaves_nothing_behind(impatient, through, faulty, s3, method, query):
     faulty.plan = lambda how, path, _number: "500" if how == method and query in path else None
     part = through.create("packs/0000/0000001.tar.zst.age")
 
@@ -370,6 +370,17 @@ def test_an_upload_that_fails_leaves_nothing_behind(through, faulty, s3, method,
         assert through.size("packs/0000/0000001.tar.zst.age") is None
     through.unlock()
     through.lock()
+    assert s3.uploads(through.place.bucket) == 0
+
+
+def test_an_upload_whose_beginning_was_not_answered_is_ended_with_the_run(impatient, through, faulty, s3):
+    """obstore begins another one, and knows nothing of the first."""
+    faulty.plan = lambda how, path, number: "unheard" if how == "POST" and "uploads" in path and not number else None
+    part = through.create("packs/0000/0000001.tar.zst.age")
+    part.write_at(0, [memoryview(BIG)])
+    part.publish()
+    assert s3.uploads(through.place.bucket) == 1
+    through.unlock()
     assert s3.uploads(through.place.bucket) == 0
 
 

@@ -140,8 +140,27 @@ def test_read_soon_waits_so_long_and_no_longer():
     file.plan = lambda *_: go.wait(10)
     assert read_soon(file, 0, 10, 0.05) is None
     go.set()
+    assert file.ask(0, 10).wait(5)
     assert read_soon(file, 0, 10, 5) == DATA[:10]
     assert read_soon(file, len(DATA) - 3, 10, 5) == DATA[-3:]
+
+
+def test_a_host_that_was_waited_for_in_vain_is_not_at_once_waited_for_again(monkeypatch):
+    file, go = Slow(), threading.Event()
+    file.plan = lambda *_: go.wait(10)
+    assert not file.ranges.is_slow
+    assert read_soon(file, 0, 10, 0.05) is None
+    assert file.ranges.is_slow
+    begun = time.monotonic()
+    assert read_soon(file, 20, 10, 5) is None
+    assert time.monotonic() - begun < 1
+    go.set()
+    file.ask(20, 10).wait(5)
+    assert read_soon(file, 20, 10, 0) == DATA[20:30], "what has come is taken"
+    assert not file.ranges.is_slow
+    monkeypatch.setattr(ranges, "_SLOW_FOR", 0.0)
+    file.ranges.was_slow(slow=True)
+    assert not file.ranges.is_slow, "for a while"
 
 
 def test_memory_is_used_again_when_nobody_holds_it():

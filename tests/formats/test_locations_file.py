@@ -59,7 +59,7 @@ def test_a_table_has_the_fields_of_the_record(kind):
 
 def test_limits_are_those_of_the_page():
     told = dict(re.findall(r"^\| `(MAX_\w+)` \| (\d+) \|", PAGE, re.MULTILINE))
-    assert len(told) == 5
+    assert len(told) == 7
     for name, value in told.items():
         assert int(value) == getattr(locations, name, None) or int(value) == getattr(http, name)
 
@@ -121,3 +121,24 @@ def test_an_altered_file_is_taken_or_refused(place, gone, put):
 def test_a_long_file_is_refused_before_it_is_parsed():
     with pytest.raises(BadInput, match="at most"):
         locations.parse(b"#" * (locations.MAX_FILE + 1), "x")
+
+
+@pytest.mark.parametrize(
+    ("data", "token"),
+    [
+        (b"a", "a"),
+        (b"\n b\t\r\n\r\na\n", "b"),
+        (b"x" * 4096, "x" * 4096),
+        (b"a\n" * 64, "a"),
+        (b"", None),
+        (b" \n", None),
+        (b"a b", None),
+        (b"a\nb c", None),
+        (b"a\n\xff", None),
+        (b"a\x00", None),
+        (b"a\n" + b"x" * 4097, None),
+        (b"a\n" * 65, None),
+    ],
+)
+def test_the_first_token_of_a_file_of_tokens(data, token):
+    assert locations.token_of(data) == token

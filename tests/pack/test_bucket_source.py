@@ -251,6 +251,31 @@ def test_an_object_that_is_damaged_in_the_store_is_told(origin, store, faulty, t
     assert {key: found[key] for key in made if key not in rotten} == {k: v for k, v in made.items() if k not in rotten}
 
 
+@pytest.mark.parametrize("pack_size", [16 * MIB, 4 * MIB])
+def test_an_object_in_parts_is_held_to_their_digests_where_their_size_is_told(origin, store, faulty, capfd, pack_size):
+    """Whole, and in segments, which are read by several and hashed by a follower."""
+    store.put("parts.bin", random.Random(1).randbytes(11 * MIB), part=6 * MIB)
+    store.put("sound.bin", random.Random(2).randbytes(11 * MIB), part=6 * MIB)
+    store.put("small", b"by which it is known that ETags are digests there")
+
+    def plan(method, path, _number):
+        if method == "HEAD" and "partNumber=1" in path:
+            return f"part {6 * MIB}"
+        return "flip" if method == "GET" and path.endswith("parts.bin") else None
+
+    faulty.plan = plan
+    result = origin.pack(pack_size=pack_size)
+    assert (result.changed, result.exit_code) == ([b"parts.bin"], 2)
+    assert "length and ETag alone" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("part", "said"), [(5 * MIB, False), (6 * MIB + 5, True)])
+def test_of_what_size_parts_are_is_guessed_where_nobody_tells(origin, store, capfd, part, said):
+    store.put("parts.bin", random.Random(1).randbytes(14 * MIB), part=part)
+    assert origin.pack(pack_size=16 * MIB).exit_code == 0
+    assert ("'parts.bin', and maybe others, are held to length and ETag alone" in capfd.readouterr().err) == said
+
+
 def test_what_is_cut_is_read_twice_and_both_must_agree(origin, store, faulty):
     store.put("huge.bin", random.Random(1).randbytes(9 * MIB), part=5 * MIB)
     faulty.plan = lambda method, path, number: (

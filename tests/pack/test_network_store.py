@@ -15,6 +15,7 @@ import pytest
 import shipments
 from voyages_home import HOME, OUT, Voyage, tensor_file
 
+from sealift.drives import object_client
 from sealift.drives.objects import ObjectDrive
 from sealift.errors import BadInput, DriveFault
 from sealift.reading import trust
@@ -167,6 +168,18 @@ def test_every_tenth_request_fails_and_nothing_is_lost(voyage, faulty, tmp_path)
     assert result.failed == []
     for path in voyage.checkpoint.glob("*.safetensors"):
         assert (tmp_path / "there" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_packing_leaves_no_upload_of_which_it_never_heard(voyage, faulty, s3, bucket, monkeypatch):
+    grown(voyage, 6)
+    monkeypatch.setattr(object_client, "TIMEOUT", 1.0)
+    how = []
+    faulty.plan = lambda method, path, _number: (
+        "unheard" if method == "POST" and "uploads" in path and (how.append(path) or len(how) == 1) else None
+    )
+    assert voyage.pack(pack_size=9 << 20).exit_code == 0
+    assert len(how) > 1
+    assert s3.uploads(bucket) == 0
 
 
 def test_killed_anywhere_the_same_command_goes_on(voyage, tmp_path, s3, bucket):

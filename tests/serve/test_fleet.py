@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -19,6 +21,7 @@ from serving import TOKEN, Said
 from sealift.errors import BadInput
 from sealift.formats import hosts as hosts_file
 from sealift.formats import manifest as mf
+from sealift.reading.survey import survey
 from sealift.stages.fleet import client as clients
 from sealift.stages.fleet.locations import _candidates
 
@@ -173,12 +176,67 @@ def test_the_locations_file_has_what_reading_wants(both, packed, tmp_path):
         assert json.loads(done.stdout)["shipment"] == shipment
 
 
+def test_a_token_file_of_two_lines_goes_from_the_host_to_its_readers(drives, packed, tmp_path):
+    file = serving.token_file(tmp_path, TOKEN, "f" * 40)  # as while a token is replaced
+    with serving.serving(*drives, token=TOKEN, file=file) as host:
+        words = (*known(packed, tmp_path)[2:], "--out", tmp_path / "fleet.toml")
+        assert fleet(host.url, "--token-file", file, *words)[0] == 0
+        (shipment,) = {drive["shipment"] for drive in host.index()["drives"]}
+        found = survey([str(tmp_path / "fleet.toml")])
+        assert (found.shipment, sorted(found.groups[0].copies)) == (shipment, [0, 1, 2])
+        Path(file).write_text(f"{TOKEN}\nnot a token\n")
+        code, _, said = fleet(host.url, "--token-file", file, *words)
+        assert (code, "something else than tokens" in said) == (1, True)
+
+
 def test_names_of_locations_are_short_and_each_given_once():
     given = []
     for _ in range(30):
         given.append(next(name for name in _candidates("x" * 80) if name not in given))
     assert len(set(given)) == 30
     assert max(map(len, given)) == 64
+
+
+def test_hosts_of_one_name_and_drives_that_are_shown_twice_are_told(both, packed, tmp_path):
+    """Two addresses of one host: the same drives, by the same name."""
+    (tmp_path / "out").mkdir()
+    with lying(both[0], same) as again:
+        words = (*known(packed, tmp_path), "--out", tmp_path / "out/fleet.toml")
+        code, said, _ = fleet(both[0].url, again.url, both[1].url, *words)
+        assert (code, said["state"]) == (0, "complete"), "they are counted once"
+        shipment = said["shipment"]
+        alike, *twice = said["notices"]
+        assert alike.startswith(
+            f"{both[0].url}, {again.url}, {both[1].url} call themselves {said['hosts'][0]['name']!r}: "
+        )
+        assert [text.partition(" ")[0] for text in twice] == ["g0s0", "g0s1"]
+        assert f"{both[0].url}{shipment}-g0s0, {again.url}{shipment}-g0s0" in twice[0]
+        rows = tomllib.loads((tmp_path / "out/fleet.toml").read_text())["drive"]
+        ports = [both[0].port] * 2 + [int(again.url.rstrip("/").rpartition(":")[2])] * 2 + [both[1].port]
+        assert [row["name"].rpartition("-")[0] for row in rows] == [f"127.0.0.1-{port}" for port in ports]
+        _, printed, _ = fleet(both[0].url, again.url, both[1].url, *known(packed, tmp_path), also=())
+        assert f"note: {alike}" in printed
+
+
+@pytest.mark.parametrize(
+    ("media", "says"), [("AA", "one drive (serial A)"), ("AB", "as a copy of it"), ("A", "or a copy")]
+)
+def test_a_drive_that_is_shown_twice_is_one_or_a_copy(both, media, says):
+    from sealift.stages import host_index
+    from sealift.stages.fleet import look
+
+    index = host_index.decode(both[1].ask("/").body)
+    heard = []
+    for number in range(2):
+        medium = media[number] if number < len(media) else None
+        drive = msgspec.structs.replace(index.drives[0], medium=medium)
+        client = clients.HostClient(hosts_file.HostRow(url=f"http://host-{number}/"))
+        heard.append(look._Heard(client, msgspec.structs.replace(index, drives=[drive], host=f"h{number}")))
+        heard[-1].views[drive.name] = SimpleNamespace(group=0, slot=2, name="g0s2")
+    (said,) = look._alike(heard)
+    assert says in said
+    assert "http://host-0:80/" in said
+    assert not look._alike(heard[:1])
 
 
 def test_a_hosts_file_over_tls(drives, packed, tmp_path):
@@ -363,7 +421,9 @@ def nowhere(index):
         (status(200, "/inspect/"), "does not say how its drives are", "recoverable"),
         (index_of(lambda index: index | {"drives": []}), "", "recoverable"),
         (index_of(nowhere), "", "recoverable"),
-        (index_of(thousands), "10,000 drives; the first 1,000 were looked at", "recoverable"),
+        pytest.param(
+            index_of(thousands), "10,000 drives; the first 1,000 were looked at", "recoverable", marks=pytest.mark.long
+        ),
         (swapped, "", "recoverable"),
         (report_of(all_of_them), "", "complete"),
         (report_of(without_groups), "nobody looked at its packs", "recoverable"),
@@ -431,6 +491,23 @@ def test_a_host_that_is_always_late_is_left(both, packed, tmp_path, monkeypatch)
             patient.get("healthz", 10, seconds=60)
         client.close()
         patient.close()
+
+
+def test_a_host_is_asked_by_many_threads_and_its_connections_are_used_again(both):
+    row = hosts_file.HostRow(url=both[0].url)
+    client = clients.HostClient(row)
+    client._token = TOKEN
+    name = both[0].names()[0]
+    for method in ("HEAD", "GET", "HEAD"):
+        assert client.ask(method, f"{name}/sealift/drive.json", 10_000).status == 200
+        kept = client._idle[0]
+    assert client.ask("GET", f"{name}/sealift/drive.json", 10_000).body
+    assert client._idle == [kept], "also after an answer without a body"
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda _: client.ask("HEAD", f"{name}/sealift/drive.json", 0).status, range(100))
+        assert set(found) == {200}
+    assert not client.dead
+    client.close()
 
 
 def test_drives_of_another_shipment_are_shown_and_not_counted(drives, packed, tmp_path):

@@ -1,7 +1,9 @@
 """A storage host: who may ask it, what it says of its drives, and drives that come, go, hang and are exchanged."""
 
+import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +20,7 @@ from serving import TOKEN
 
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.stages import host_index
-from sealift.stages.serve import run, tokens
+from sealift.stages.serve import places, run, tokens
 
 OTHER = "f" * 40
 
@@ -158,6 +160,70 @@ def test_an_identity_that_comes_later_keeps_its_drive_away(drives, packed):
         until(lambda: len(host.names()) == 2)
 
 
+@pytest.mark.parametrize("where", ["key.txt", "sealift/key.txt", "sealift/seal/id_ed25519", "sealift/index/key"])
+def test_an_identity_is_found_wherever_it_lies_on_a_drive(drives, packed, where):
+    assert places.identity_on(str(drives[0])) == ""
+    (drives[0] / where).parent.mkdir(exist_ok=True)
+    shutil.copy(packed.origin.root / ("signing" if "id_" in where else "identity"), drives[0] / where)
+    assert places.identity_on(str(drives[0])) == where
+    assert places.look_again(str(drives[0]), places.Seen(None, None)).identity
+
+
+def test_an_identity_that_comes_to_lie_on_a_drive_is_told_and_never_served(drives, packed):
+    with serving.serving(*drives[:2]) as host:
+        names = host.names()
+        metric = f'sealift_identity_found{{drive="{names[1]}"}} 1'
+        assert metric not in host.ask("/metrics").body.decode()
+        shutil.copy(packed.origin.root / "identity", drives[1] / "sealift/key.txt")
+        until(lambda: "identity" in host.index()["drives"][1]["trouble"])
+        assert metric in host.ask("/metrics").body.decode()
+        assert any(f"{drives[1]}: sealift/key.txt holds an identity" in line for line in host.lines)
+        assert host.ask(f"/{names[1]}/sealift/key.txt").status == 404
+        assert card(host, names[1]).status == 200, "what is served holds none"
+        assert not any("AGE-SECRET" in line for line in host.lines)
+
+
+def test_an_identity_that_is_written_over_a_file_is_found_later(drives, packed, monkeypatch):
+    """Then no file comes, and its folder does not change."""
+    (drives[0] / "notes").write_text("nothing")
+    first = places.look_again(str(drives[0]), places.Seen(None, None))
+    assert places.look_again(str(drives[0]), first) is first
+    (drives[0] / "notes").write_bytes((packed.origin.root / "identity").read_bytes())
+    assert places.look_again(str(drives[0]), first) is first
+    later = places.look_again(str(drives[0]), first._replace(until=time.monotonic()))
+    assert later.left.startswith("notes holds")
+    assert later.known == first.known
+    (drives[0] / "notes").unlink()
+    assert places.look_again(str(drives[0]), later).left == ""
+
+
+def test_an_identity_under_a_name_that_is_served_takes_its_drive_away(drives, packed):
+    page = drives[0] / "sealift" / "OPEN-ME.txt"
+    text = page.read_bytes()
+    first = places.look_again(str(drives[0]), places.Seen(None, None))
+    assert first.known, "that it speaks of identities is none"
+    page.unlink()
+    page.write_bytes(text + (packed.origin.root / "identity").read_bytes())
+    second = places.look_again(str(drives[0]), first)
+    assert (second.known, second.identity) == (None, True)
+    page.unlink()
+    page.write_bytes(text)
+    assert places.look_again(str(drives[0]), second).known == first.known
+
+
+def test_health_is_that_of_what_can_be_served(drives):
+    away = drives[0].with_name("away")
+    with serving.serving(drives[0]) as host:
+        assert host.ask("/healthz").body == b"ok\n"
+        name = host.names()[0]
+        drives[0].rename(away)
+        assert card(host, name).status == 503
+        answer = host.ask("/healthz")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        away.rename(drives[0])
+        until(lambda: host.ask("/healthz").status == 200)
+
+
 def test_bad_files_are_told_without_a_traceback(drives, tmp_path):
     here = ("--listen", "127.0.0.1:8443")
     junk = tmp_path / "junk"
@@ -275,6 +341,26 @@ def test_a_drive_in_another_bay_keeps_its_address(drives):
         drives[0].mkdir()
         until(lambda: card(host, name).status == 200)
         assert host.index()["drives"][0]["mount"] == str(empty)
+
+
+def test_drives_that_change_bays_among_themselves_keep_their_addresses(drives):
+    aside = drives[0].with_name("aside")
+
+    def turn(*mounts):
+        mounts[0].rename(aside)
+        for to, what in itertools.pairwise(mounts):
+            what.rename(to)
+        aside.rename(mounts[-1])
+
+    with serving.serving(*drives) as host:
+        names = sorted(host.names())
+        cards = {name: card(host, name).body for name in names}
+        for mounts in (drives[:2], drives, drives[::-1], drives[1:]):
+            turn(*mounts)
+            until(lambda: all(card(host, name).body == body for name, body in cards.items()))
+            until(lambda: sorted(host.names()) == names)
+        known = set(re.findall(r'sealift_drive_up{drive="(.*)"}', host.ask("/metrics").body.decode()))
+        assert known == set(names), "none had another name for a while"
 
 
 def test_a_drive_that_is_exchanged_is_never_served_under_the_others_name(drives):

@@ -38,6 +38,7 @@ def _parsed_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(declaration, "parse", functools.cache(declaration.parse))
         patch.setattr(rules, "parse", functools.cache(rules.parse))
+        patch.setattr(rules, "kept", functools.cache(rules.kept))
         yield
 
 
@@ -409,6 +410,42 @@ def test_a_gate_that_was_not_open_is_named(voyage, files):
     assert "released while rule" in sentences(verify(voyage, late), path)
 
 
+def released_by(voyage, files, theirs, **changes):
+    """The bundle whose first release is by other rules."""
+    path = f"{AT}release.1.json"
+    record = releases.decode(files[path])
+    ref = msgspec.structs.replace(record.rules, bytes=len(theirs), blake3=trade.digest(theirs))
+    changed = {**files, f"{AT}rules.9.toml": theirs}
+    return verify(voyage, resigned(voyage, changed, path, "officer", rules=ref, **changes))
+
+
+def test_rules_of_an_older_sealift_still_verify_and_are_told(voyage, files):
+    path = f"{AT}rules.9.toml"
+    ours = files[f"{AT}rules.1.toml"]
+    without_author = re.sub(rb'\[\[rules\]\]\nid = "author".*?(?=\[\[rules\]\])', b"", ours, flags=re.DOTALL)
+    assert b'"author"' not in without_author
+    verified = released_by(voyage, files, without_author)
+    assert "rules by which today's sealift would not release" in sentences(verified, path)
+    assert "none has the check author; it cannot be struck" in sentences(verified, path)
+    assert (named(verified, "wrong", "missing"), verified.exit_code) == (set(), 3)
+    assert any("revision 1" in line for line in verified.holds)
+    # What is not known is left out, told, and no reason to call the rest wrong.
+    quota = b'\n[[rules]]\nid = "quota"\ncheck = "quota"\nquestion = "Q?"\nsource = "s"\nas_of = "2026-11-26"\n'
+    strange = ours + quota
+    record = releases.decode(files[f"{AT}release.1.json"])
+    verified = released_by(voyage, files, strange, resolved=[*record.resolved, "quota"])
+    assert "check = quota" in sentences(verified, path)
+    assert (named(verified, "wrong", "missing"), verified.exit_code) == (set(), 3)
+    later = strange.replace(b"version = 1", b"version = 2", 1)
+    verified = released_by(voyage, files, later)
+    assert "version 2" in sentences(verified, path)
+    assert (named(verified, "wrong", "missing"), verified.exit_code) == (set(), 3)
+    # The same bytes under another digest are still wrong, and so is a rule that is known, and held.
+    held = without_author.replace(b"status_days = 30", b"status_days = 0")
+    late = released_by(voyage, files, held, released_at=voyage.text(days=2))
+    assert "released while rule" in sentences(late, f"{AT}release.1.json")
+
+
 def test_only_whom_the_rules_name_may_have_released(voyage, files):
     path = f"{AT}release.1.json"
     theirs = files[f"{AT}rules.1.toml"].replace(b"officers = []", b'officers = ["chief@example.com"]', 1)
@@ -470,6 +507,52 @@ def test_erased_before_the_receipt_or_under_a_hold_is_named(voyage, files):
     media = msgspec.structs.replace(record.media, serial="SN-ELSEWHERE")
     unknown = resigned(voyage, files, path, "dana", media=media)
     assert sentences(verify(voyage, unknown), path) == ""  # a spare that held nothing that is needed: may_erase, rule 6
+
+
+def erased_again(voyage, files, log, number=2, **media):
+    """Another certificate, of a medium whose log begins with `log`."""
+    path = f"{AT}certificate.{number}.json"
+    record = trade.SIGNED["certificate"].decode(files[f"{AT}certificate.1.json"])
+    record = msgspec.structs.replace(
+        record, media=msgspec.structs.replace(record.media, **media), log=audits.ref(log), **(
+            {"verification": msgspec.structs.replace(record.verification, of_bytes=media["size_bytes"])}
+            if "size_bytes" in media else {}
+        ),
+    )  # fmt: skip
+    data = canonical.encode(record)
+    signature = audits.person("dana").sign(data, trade.SIGNED["certificate"].namespace)
+    return {path: data, f"{path}.sig": signature, path.replace(".json", ".log.jsonl"): log}
+
+
+def begun(**fields):
+    return msgspec.json.encode({"what": "begun", **fields}) + b"\n"
+
+
+def test_one_medium_under_two_serial_numbers_is_named_whatever_folders_they_were_in(voyage, files):
+    path, log = f"{AT}certificate.2.json", begun(medium="b00t/17", drive="SER0")
+    alone = files | erased_again(voyage, files, log, serial="SN-A")
+    assert sentences(verify(voyage, again(voyage, alone)), path) == ""
+    twice = alone | erased_again(voyage, files, log, number=3, serial="SN-B")
+    verified = verify(voyage, again(voyage, twice))
+    third = f"{AT}certificate.3.json"
+    assert f"SN-B is the medium that {path} says is SN-A: one of them was not erased" in sentences(verified, third)
+    assert verified.exit_code == 5
+    for other in (begun(medium="b00t/18", drive="SER0"), begun(medium="else/17", drive="SER0"), begun(), b"[[["):
+        apart = alone | erased_again(voyage, files, other, number=3, serial="SN-B")
+        assert sentences(verify(voyage, again(voyage, apart)), third) == "", other
+    # A loop device is its file, under whatever number the kernel attaches it.
+    one, two = (begun(medium=f"b00t/{number}", drive="/srv/a.img") for number in (17, 18))
+    loop = files | erased_again(voyage, files, one, serial="SN-A")
+    loop |= erased_again(voyage, files, two, number=3, serial="SN-B")
+    assert "SN-B is the medium that" in sentences(verify(voyage, again(voyage, loop)), third)
+
+
+def test_two_media_under_one_serial_number_are_named(voyage, files):
+    more = erased_again(voyage, files, begun(), size_bytes=1 << 31)
+    verified = verify(voyage, again(voyage, files | more))
+    assert "2,147,483,648 bytes, and 1,073,741,824 bytes in" in sentences(verified, f"{AT}certificate.2.json")
+    same = erased_again(voyage, files, begun(medium="b00t/3"))
+    assert sentences(verify(voyage, again(voyage, files | same)), f"{AT}certificate.2.json") == ""
 
 
 def test_erased_while_a_revision_that_was_released_stated_a_hold_is_named(voyage, files):
@@ -580,6 +663,27 @@ def test_what_lies_beside_a_declaration_is_found_by_its_name(voyage):
     assert {"declaration.r1.toml", "declaration.r2.toml", "release.1.json", "release.2.json.sig", "screening.2.json",
             "screening.2.json.second.sig", "keys.2.json", "source-release.1.json", "rules.1.toml"} <= names  # fmt: skip
     assert not any("seal" in name or "custody" in name for name in names)
+
+
+def test_of_a_state_folder_the_records_alone_are_looked_at(voyage, tmp_path):
+    """A journal and lists of files are not papers that somebody forgot to look at."""
+    state = tmp_path / "state"
+    (state / "scan").mkdir(parents=True)
+    for name in ("journal.sqlite", "journal.sqlite-wal", "lock", "scan/summary.json", "scan/g0000001.parquet"):
+        (state / name).write_bytes(b'{"files": 3}\n')
+    (path,) = (Path(each) for each in voyage.papers if each.endswith(f"{OUT}.toml"))
+    found = audit_collect.sort([str(path), str(state)])
+    assert found.left_out == []
+    manifest = next(data for name, data in made_files(voyage).items() if name.endswith("manifest.1.json"))
+    (state / "groups/0000/closed").mkdir(parents=True)
+    (state / "groups/0000/closed/manifest.json").write_bytes(manifest)
+    assert f"{AT}manifest.1.json" in audit_collect.sort([str(path), str(state)]).files
+    (state / "journal.sqlite").unlink()
+    assert len(audit_collect.sort([str(path), str(state)]).left_out) == 4
+
+
+def made_files(voyage):
+    return audit_collect.sort(voyage.papers).files
 
 
 def test_a_file_that_is_of_no_use_is_refused_where_it_is_named_and_left_out_where_it_is_found(voyage, tmp_path):

@@ -383,10 +383,19 @@ def test_the_disks_of_this_host(made, monkeypatch):
 
 
 def test_two_drives_with_one_name(made):
-    name, device = made.drive("a.img", "ext4")
-    made.attach(Path(name))
+    name, _ = made.drive("a.img", "ext4")
+    twin = made.attach(Path(name))
     with untouched(name):
-        assert device in refused(name, match="tells the same serial number") or True
+        nodes = refused(name, match="stand on one file: they are one medium")
+    assert "/dev/loop" in nodes
+    disk, other = [
+        dataclasses.replace(each, name="SER1", serial="SER1", backing=None)
+        for each in block.discover()
+        if each.name == name
+    ]
+    assert twin in {disk.node, other.node}
+    (why,) = stage._refusals(disk, [disk, other], None)
+    assert why == f"{other.node} tells the same serial number, so nobody can say which one is meant"
 
 
 def test_one_that_is_refused_stops_all(made):

@@ -22,6 +22,13 @@ from sealift.stages.drives_look import Known
 pytestmark = pytest.mark.root
 
 
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path):
+    with pytest.MonkeyPatch.context() as own:
+        own.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        yield
+
+
 @pytest.fixture
 def made(tmp_path):
     with loops.loops(tmp_path) as found:
@@ -141,6 +148,24 @@ def refused(dock, capsys, match, *more, yes=True, code=5):
     assert dock.run(*more) == code
     assert match in capsys.readouterr().err
     assert dock.kept()
+
+
+def test_a_size_that_is_not_the_declared_one_is_told_before_anything_is_done(made, tmp_path, capsys):
+    dock = Dock(made, tmp_path, size=4 * MIB)
+    assert dock.run() == 0
+    said = capsys.readouterr().err
+    assert "has 4,194,304 bytes, and SER0 is declared with 3,145,728: it may be another one" in said
+    assert json.loads((dock.run("--json"), capsys.readouterr().out)[1])["drives"][0]["doubts"]
+    assert dock.erase() == 0
+    (record,) = dock.certified()
+    assert any("it may be another one" in why for why in record.validation_reasons)
+
+
+def test_yes_with_what_the_label_says_is_told_the_name(dock, capsys):
+    assert dock.run(yes=["SER0"]) == 1
+    said = capsys.readouterr().err
+    assert "--yes SER0: that is the serial number on its label; --yes repeats the drive's name" in said
+    assert f"hint: --yes {dock.names[0]}" in said
 
 
 def test_a_legal_hold_is_never_gone_around(dock, capsys):
@@ -347,6 +372,48 @@ def test_one_medium_is_not_erased_as_two(dock, capsys):
     assert "this medium was erased as SER0 before" in said
     assert "hint: read the label again" in said
     assert [record.media.serial for record in dock.certified()] == ["SER0"]
+
+
+def test_another_folder_of_certificates_hides_no_medium(dock, capsys):
+    dock.serials = ("SER0", "SER1")
+    dock.papers = erasures.Papers(dock.papers.folder, dock.serials)
+    assert dock.erase() == 0
+    dock.papers.certificates = dock.papers.folder / "elsewhere"
+    dock.serials = ("SER1",)
+    assert dock.run() == 5, "a look says so, too"
+    assert dock.erase() == 5
+    assert f"erased as SER0 before ({dock.papers.folder}/erased/SER0-" in capsys.readouterr().err
+    assert not dock.papers.written(".log.jsonl")
+    dock.serials = ("SER0",)
+    assert dock.erase() == 0, "as what it was, again"
+
+
+def test_what_cannot_be_noted_is_not_erased(dock, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(dock.papers.receipt))
+    assert dock.erase() == 1
+    assert "nothing was written to a drive" in capsys.readouterr().err
+    assert dock.kept()
+    assert not dock.papers.written(".log.jsonl")
+
+
+def test_what_was_noted_is_let_be_where_it_is_none(dock, tmp_path):
+    assert dock.erase() == 0
+    (noted,) = (tmp_path / "state/sealift/erased").iterdir()
+    noted.write_bytes(b"[" * 5000 + b'\n\xff\n{"serial": 3, "log": "x"}\n{"log": 1}\n\n' + noted.read_bytes())
+    time.sleep(1.1)
+    assert dock.erase() == 0
+
+
+def test_two_loop_devices_on_one_file_are_one_medium(made, dock, capsys):
+    link = dock.images[0].with_name("link.img")
+    os.link(dock.images[0], link)
+    node = made.attach(link)
+    refused(dock, capsys, f"it and {node} stand on one file: they are one medium")
+    dock.names = [str(link)]
+    refused(dock, capsys, f"it and {dock.nodes[0]} stand on one file: they are one medium")
+    loops.run("losetup", "-d", node)
+    dock.names = [str(dock.images[0])]
+    assert dock.erase() == 0
 
 
 def test_logs_that_are_none_are_let_be(dock):

@@ -20,6 +20,13 @@ from sealift.stages import erase as stage
 pytestmark = pytest.mark.root
 
 
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path):
+    with pytest.MonkeyPatch.context() as own:
+        own.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        yield
+
+
 @pytest.fixture
 def made(tmp_path):
     with loops.loops(tmp_path) as found:

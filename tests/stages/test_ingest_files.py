@@ -12,11 +12,13 @@ import ingests
 import pytest
 import shipments
 from click.testing import CliRunner
+from faulty_proxy import swallowing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealift.cli import main
 from sealift.drives import object_prefix as buckets
+from sealift.drives.object_lock import ObjectLock
 from sealift.drives.object_prefix import PART_SIZE, ObjectPrefix
 from sealift.errors import Busy, SealiftError
 from sealift.formats import manifest as mf
@@ -133,11 +135,33 @@ def test_what_somebody_else_has_there_is_left(origin, bucket, inline):
     result = ingest(origin, to)
     assert sorted(dict(result.refused)) == [b"big.bin", b"other-name.bin", b"text/0/000.txt"]
     assert (result.there, result.failed) == (2, [])
+    assert (result.foreign.count, result.foreign.first) == (1, [b"beside"])
     assert ingests.objects(to) == origin.expected | mine
     assert [name for name in ingests.objects(to, notes=True) if name.startswith(NOTE)], "it is not done"
     there.delete("big.bin"), there.delete("text/0/000.txt"), there.delete("other-name.bin"), there.delete("beside")
     assert ingest(origin, to).refused == []
     held(origin, to)
+
+
+def test_what_else_stands_there_is_counted_named_and_left(origin, bucket, inline):
+    """Before, between and behind, and also what comes meanwhile: neither other files of the shipment, nor our notes."""
+    to = f"s3://{bucket}/x"
+    there = ObjectPrefix(to)
+    strange = [" first", "link", "text", "text/0", "text/00", "text/1/000", *(f"zz/{number}" for number in range(30))]
+    for name in strange:
+        there.put_new(name, b"mine")
+    ObjectPrefix(f"s3://{bucket}").put_new("x-beside-the-prefix", b"mine")
+    assert ingest(origin, to, patterns=["text/1"]).foreign.count == len(strange)
+    arguments = ("--identity", origin.root / "identity", "--allowed-signers", origin.root / "allowed")
+    for mount in origin.mounts:
+        for name, data in origin.sealed.items():
+            shipments.write(Path(mount, "sealift", name), data)
+    _, out, said = run("ingest", *origin.mounts, "--to", to, *arguments, "--json")
+    told = json.loads(out)["foreign"]
+    assert (told["count"], [each["path"] for each in told["first"]]) == (36, sorted(strange)[:20])
+    assert f"in {to} are 36 other objects, not of this shipment; left as they are:" in said
+    assert "  text/00\n  and 31 more" in said
+    assert ingests.objects(to, notes=True) == origin.expected | dict.fromkeys(strange, b"mine")
 
 
 def test_a_store_that_writes_over_what_is_there_is_asked_before(origin, bucket, inline, monkeypatch):
@@ -204,6 +228,31 @@ def test_interrupted_it_leaves_no_upload(origin, bucket, s3, inline, monkeypatch
     assert s3.uploads(bucket) == 1
 
 
+def test_another_host_that_writes_there_is_waited_for(origin, bucket, inline, monkeypatch, s3):
+    """The name of the store is another one there, and so is what keeps this host's own processes apart."""
+    to = f"s3://{bucket}/x"
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", s3.endpoint.replace("127.0.0.1", "localhost"))
+        held = ObjectLock(ObjectPrefix(to), "sealift ingest")
+    with pytest.raises(Busy, match="writes there; it was last heard of"):
+        ingest(origin, to)
+    real = unpack_objects.ObjectNotes.note
+
+    def note(notes, job):
+        monkeypatch.setattr(unpack_objects.ObjectNotes, "note", real)
+        notes._lock._lost = "it was taken over"
+        real(notes, job)
+
+    held.give_up()
+    monkeypatch.setattr(unpack_objects.ObjectNotes, "note", note)
+    with pytest.raises(Busy, match="others may write there"):
+        ingest(origin, to)
+    unpacking._worker = None
+    assert ingest(origin, to).failed == []
+    held_all = ingests.objects(to, notes=True)
+    assert held_all == origin.expected
+
+
 class Cut(BaseException):
     """The power goes."""
 
@@ -254,6 +303,26 @@ def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty, inline
     assert (result.failed, result.refused) == ([], [])
     held(origin, f"s3://{bucket}/x")
     assert s3.uploads(bucket) == 0
+
+
+def test_a_store_that_swallows_one_request_in_four_is_asked_again(
+    origin, bucket, faulty, inline, s3, impatient, caplog
+):
+    faulty.plan, patterns = swallowing(4), ["big.bin", "empty"]
+    result = ingest(origin, f"s3://{bucket}/x", patterns=patterns)
+    faulty.plan = lambda *_: None
+    assert (result.failed, result.refused) == ([], [])
+    assert ingests.objects(f"s3://{bucket}/x", notes=True) == {name: origin.expected[name] for name in patterns}
+    assert s3.uploads(bucket) == 0
+    assert re.search(rf"still waiting after \d s: s3://{bucket}/x: ", caplog.text)
+
+
+def test_a_store_that_never_answers_is_told_as_that(origin, bucket, faulty, inline, impatient, monkeypatch):
+    faulty.plan = lambda *_: "hang"
+    monkeypatch.setattr(ObjectPrefix.__init__, "__kwdefaults__", ObjectPrefix.__init__.__kwdefaults__ | {"patience": 2})
+    with pytest.raises(SealiftError, match="did not answer in time, asked again and again"):
+        ingest(origin, f"s3://{bucket}/x")
+    assert len(faulty.seen) > 3
 
 
 @pytest.mark.parametrize(("fault", "why"), [("flip-upload", "not what was sent"), ("lose", "does not hold|has lost")])

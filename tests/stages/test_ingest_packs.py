@@ -12,13 +12,16 @@ import ingests
 import pytest
 import shipments
 from click.testing import CliRunner
+from faulty_proxy import swallowing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealift.cli import main
 from sealift.drives import local
+from sealift.drives.object_prefix import ObjectPrefix
 from sealift.drives.objects import ObjectDrive
 from sealift.errors import BadInput, Interrupted, SealiftError, SealInvalid
+from sealift.formats import locations
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import open_seal
@@ -165,6 +168,28 @@ def test_too_few_drives_are_copied_and_the_next_ones_end_it(origin, tmp_path, mo
     same_drives(origin, to)
 
 
+def test_a_locations_file_grows_and_is_kept_only_where_it_says_something_else(tmp_path):
+    def write(to, *drives):
+        kept = ingest.write_locations(
+            str(path), to, ingest.Result("x", drives={each: f"{to}/{each}" for each in drives})
+        )
+        return kept, [row.at for row in locations.parse(path.read_bytes(), "x").drive]
+
+    path, s3, folder = tmp_path / "at.toml", "s3://bucket/d", str(tmp_path / "to")
+    assert write(s3, "g0s0", "g0s1") == (None, [f"{s3}/g0s0", f"{s3}/g0s1"])
+    inode = path.stat().st_ino
+    assert write(s3, "g0s0", "g0s1")[0] is None
+    assert path.stat().st_ino == inode
+    assert write(s3, "g1s0") == (None, [f"{s3}/g1s0", f"{s3}/g0s0", f"{s3}/g0s1"])
+    path.write_bytes(path.read_bytes() + b"# by hand\n")
+    assert write(s3, "g1s0") == (str(tmp_path / "at.1.toml"), [f"{s3}/g1s0"])
+    assert write(f"{s3}2", "g1s0") == (str(tmp_path / "at.2.toml"), [f"{s3}2/g1s0"])
+    assert write(folder, "g0s0") == (str(tmp_path / "at.3.toml"), [f"{folder}/g0s0"])
+    assert write(folder, "g0s1") == (None, [f"{folder}/g0s1", f"{folder}/g0s0"])
+    path.write_bytes(b"\xff")
+    assert write(folder, "g0s1")[0] == str(tmp_path / "at.4.toml")
+
+
 def test_groups_in_batches(tmp_path):
     source = tmp_path / "source"
     for number in range(8):
@@ -214,6 +239,35 @@ def test_what_somebody_else_has_there_is_named_and_left(origin, tmp_path):
     (to / "g0s0/sealift" / mf.CARD).write_bytes((to / "g0s1/sealift" / mf.CARD).read_bytes())
     with pytest.raises(BadInput, match="holds another drive"):
         ingests.packs(origin, str(to))
+
+
+def strangers(put):
+    """Beside drives, on one, and on what is none of them, though its name looks so."""
+    names = [
+        "aside",
+        "g0s1/lost+found/x",
+        "g0s1/sealift/packs/0000/mine",
+        "g0s1/sealift/sealift/B3SUMS",
+        "g0s9/sealift/B3SUMS",
+    ]
+    for name in names:
+        put(name)
+    return [name.encode() for name in names]
+
+
+def test_what_else_stands_there_is_counted_named_and_left(origin, tmp_path):
+    to = tmp_path / "to"
+    wanted = strangers(lambda name: shipments.write(to / name, b"mine"))
+    code, out, said = run(
+        *("ingest", *origin.mounts, "--to", to, "--packs", "--json", "--allowed-signers", origin.root / "allowed")
+    )
+    told = json.loads(out)["foreign"]
+    assert (code, told["count"], sorted(each["path"].encode() for each in told["first"])) == (0, 5, wanted)
+    assert f"in {to} are 5 other files, not of this shipment" in said
+    assert (to / "aside").read_bytes() == b"mine"
+    deep = to / "/".join("abcdefghij")
+    deep.mkdir(parents=True)
+    assert ingests.packs(origin, str(to)).foreign.count == 6
 
 
 def test_what_is_refused(origin, tmp_path):
@@ -325,11 +379,45 @@ def test_into_a_bucket_from_damaged_drives(origin, damaged, bucket, s3, tmp_path
         assert {name: data for name, data in held.items() if name != mf.CARD} == files(mount)
     assert not [name for name in ingests.objects(to, notes=True) if name.startswith(".sealift")]
     assert s3.uploads(bucket) == 0
-    assert ingest.write_locations(str(tmp_path / "there.toml"), first) is None
+    assert ingest.write_locations(str(tmp_path / "there.toml"), to, first) is None
     assert run("ls", tmp_path / "there.toml", *opened(origin))[0] == 0
     before = ingests.stamps(to)
     assert ingests.packs(origin, to).there == first.packs
     assert ingests.stamps(to) == before
+    names = strangers(lambda name: ObjectPrefix(to).put_new(name, b"mine"))
+    assert sorted(ingests.packs(origin, to).foreign.first) == names
+
+
+def test_a_copy_in_a_bucket_is_made_whole_from_itself_or_from_drives(origin, bucket, tmp_path):
+    to, there, allowed = f"s3://{bucket}/d", tmp_path / "there.toml", ("--allowed-signers", origin.root / "allowed")
+    ingest.write_locations(str(there), to, ingests.packs(origin, to))
+    store = ObjectPrefix(to)
+    absent, rotten = [name for name in sorted(ingests.objects(to)) if "/packs/" in name][:2]
+    data = bytearray(store.get(rotten, 1 << 30))
+    data[1000] ^= 1
+    store.put_over(rotten, bytes(data))
+    store.delete(absent)
+    code, said, _ = run("verify", there, *allowed)
+    assert code == 3
+    assert f"g0s0 at {to}/g0s0: DAMAGED: " in said
+    assert "PULL" not in said
+    assert "`sealift repair`" not in said
+    assert "next: in the bucket: remove the objects that are there and not as they were signed" in said
+    for place in (there, f"{to}/g0s0"):
+        with pytest.raises(BadInput, match="writes to nothing else") as caught:
+            run("repair", place, *allowed)
+        assert "`sealift ingest --packs` to the same place" in caught.value.hint
+    before = ingests.stamps(to)
+    code, _, said = run("ingest", there, "--packs", "--to", to, *allowed)
+    assert code == 1, said
+    assert f"{to}/{rotten}: something else stands there, and was left" in said
+    store.delete(rotten)
+    assert run("ingest", there, "--packs", "--to", to, *allowed)[0] == 3
+    after = ingests.stamps(to)
+    assert {name for name in after if after[name] != before.get(name)} == {absent, rotten}
+    store.delete(absent)
+    assert run("ingest", *origin.mounts, "--packs", "--to", to, *allowed)[0] == 0
+    assert run("verify", there, *allowed)[0] == 0
 
 
 @pytest.mark.long
@@ -351,6 +439,16 @@ def test_killed_again_and_again_it_goes_on(origin, bucket, s3, tmp_path):
 def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty, s3):
     kinds = ["500", "reset", "cut-upload", "503", "cut"]
     faulty.plan = lambda how, path, number: kinds[len(path) % 5] if number == 0 and how in {"PUT", "POST"} else None
+    last = ingests.packs(origin, f"s3://{bucket}/d", origin.mounts[:2])
+    assert (last.failed, last.refused) == ([], [])
+    faulty.plan = lambda *_: None
+    assert whole(origin, last.drives) == ("intact", [])
+    assert s3.uploads(bucket) == 0
+
+
+@pytest.mark.long
+def test_a_store_that_swallows_one_request_in_four_is_asked_again(origin, bucket, faulty, s3, impatient):
+    faulty.plan = swallowing(4)
     last = ingests.packs(origin, f"s3://{bucket}/d", origin.mounts[:2])
     assert (last.failed, last.refused) == ([], [])
     faulty.plan = lambda *_: None

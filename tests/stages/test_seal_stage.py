@@ -439,11 +439,23 @@ def test_all_drives_that_are_short_are_named_whatever_it_is(yard):
 
 
 def another(yard, name):
-    """The same drives, packed anew under the same released declaration."""
+    """The same drives, packed anew under the same released declaration; the first seal is out of sight."""
     for mount in yard.mounts:
         shutil.rmtree(f"{mount}/sealift")
     yard.pack(yard.mounts, str(yard.folder / name))
     return str(yard.folder / name)
+
+
+@pytest.mark.parametrize("out", ["", "state"])
+def test_nothing_more_is_packed_under_a_declaration_that_is_sealed(yard, out):
+    first = yard.seal(out=str(yard.folder / out))
+    with pytest.raises(Refused, match=f"shipment {first.seal.shipment} is sealed under consignment") as caught:
+        another(yard, "again")
+    assert first.path in str(caught.value)
+    assert "a declaration of its own" in caught.value.hint
+    assert not any(os.path.exists(f"{mount}/sealift") for mount in yard.mounts)
+    os.rename(first.path, first.path + ".void")
+    yard.pack(yard.mounts, str(yard.folder / "again"))
 
 
 def test_one_declaration_seals_one_shipment(yard):
@@ -459,11 +471,12 @@ def test_one_declaration_seals_one_shipment(yard):
 
 
 def test_a_seal_beside_the_declaration_counts_and_what_is_no_seal_does_not(yard):
-    first = yard.seal(out=str(yard.folder))
+    first = yard.seal(out=str(yard.folder / "outbox"))
     state = another(yard, "again")
+    shutil.move(first.path, beside := str(yard.folder / "beside.seal"))
     refused(yard, Refused, "already", states=[state])
-    with open(first.path, "r+b") as file:
-        file.truncate(os.path.getsize(first.path) - 1)
+    with open(beside, "r+b") as file:
+        file.truncate(os.path.getsize(beside) - 1)
     assert yard.seal(states=[state]).made
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import shipments
 from blake3 import blake3
 from unlocking import Desk
 
+from sealift.cli.main import run
 from sealift.drives.local import LocalReadFile
 from sealift.errors import BadInput, IdentityMismatch, KeyInvalid, Refused, SealInvalid, UnlockInvalid
 from sealift.formats import age_keys, unlock
@@ -148,8 +150,12 @@ def test_what_is_away_is_rebuilt_or_named(desk):
     with desk.open() as shipment:
         assert all(shipment.read(each) is not None for each in files(shipment))
     result = desk.issue(mounts=[first[0], *second], out=str(desk.root / "less"))
-    assert result.lost
-    assert all(name.startswith("packs/") and name.endswith("of group 0") for name in result.lost)
+    assert result.lost == []
+    assert {each.slot for each in result.awaited} == {1, 2}
+    assert all(each.drive.slot == each.slot and each.group == 0 for each in result.awaited)
+    assert all(each.file.startswith("packs/") for each in result.awaited)
+    (short,) = result.short
+    assert (short.group, short.here, short.wanted, [row.slot for row in short.absent]) == (0, 1, 2, [1, 2])
     with (
         desk.open(keys=str(desk.root / "less")) as shipment,
         pytest.raises(UnlockInvalid, match="have none for packs/"),
@@ -159,6 +165,66 @@ def test_what_is_away_is_rebuilt_or_named(desk):
     assert (result.missing, [each.group for each in result.record.groups]) == ([0], [1])
     with desk.open(keys=str(desk.root / "one")) as shipment, pytest.raises(UnlockInvalid, match="none for group 0"):
         files(shipment)
+
+
+def command(desk, *mounts, out, code):
+    words = {
+        "identity": desk.root / "identity.txt", "seal": desk.root / "s.seal", "allowed-signers": desk.root / "signers",
+        "for": desk.recipient, "job": "run-7", "sign-with": desk.root / "holder", "by": "Kim", "organisation": "O",
+        "custody": desk.custody, "out": desk.root / out,
+    }  # fmt: skip
+    (desk.root / "identity.txt").write_text(desk.origin.identity)
+    given = [str(word) for name, value in words.items() for word in (f"--{name}", value)]
+    assert run(["unlock", *mounts, *given, "--json"]) == code
+
+
+def test_the_command_names_file_slot_and_drive_and_says_what_to_attach(desk, capsys):
+    first, second = of_group(desk.origin, 0), of_group(desk.origin, 1)
+    command(desk, first[0], *second, out="less", code=6)
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    away = {row["slot"]: row for row in answer["absent_drives"]}
+    assert (answer["lost"], sorted(away)) == ([], [1, 2])
+    for each in answer["awaited"]:
+        row = away[each["slot"]]
+        assert (each["drive"], each["serial"]) == (row["drive"], row["serial"])
+        assert f"{each['file']} of group 0, slot {each['slot']}: {row['drive']} (serial {row['serial']}, " in err
+    assert "group 0 has 1 of 3 drives here; not here: " in err
+    assert "hint: attach 1 or more of them, and run again with another --out" in err
+    command(desk, *second, out="one", code=6)
+    assert "group 0 has no drive here" in capsys.readouterr().err
+
+
+def copied(mounts, where):
+    for number, mount in enumerate(mounts):
+        shutil.copytree(mount, where / str(number))
+        yield str(where / str(number))
+
+
+def test_what_no_drive_of_a_whole_group_can_give_is_lost_and_no_more_drives_are_asked_for(desk, tmp_path, capsys):
+    first, second = of_group(desk.origin, 0), of_group(desk.origin, 1)
+    mounts = list(copied(first, tmp_path))
+    gone = [path for mount in mounts[:2] for path in Path(mount, "sealift/packs").rglob("0000000.*")]
+    for path in gone:
+        path.unlink()
+    command(desk, *mounts, *second, out="lost", code=4)
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert (answer["awaited"], answer["absent_drives"]) == ([], [])
+    assert {each["file"] for each in answer["lost"]} == {"packs/0000/" + p.name for p in gone if p.suffix == ".age"}
+    assert "though all drives of the group are here" in err
+    assert "hint" not in err
+
+
+def test_where_not_one_header_is_read_drives_are_asked_for_by_name_and_nothing_is_issued(desk, tmp_path, capsys):
+    (mount,) = copied(of_group(desk.origin, 0)[:1], tmp_path)
+    for path in [*Path(mount, "sealift").rglob("*.age"), *Path(mount, "sealift").rglob("*.parity")]:
+        path.write_bytes(b"")
+    command(desk, mount, out="none", code=6)
+    err = capsys.readouterr().err
+    assert "not one header of this shipment can be read from what is here; nothing was issued" in err
+    assert "hint: attach more drives: " in err
+    assert nothing_issued(desk)
 
 
 def files(shipment):

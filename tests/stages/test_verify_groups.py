@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -19,8 +20,10 @@ from sealift.errors import BadInput, Refused, SealInvalid
 from sealift.formats import canonical, sshsig
 from sealift.formats import manifest as mf
 from sealift.reading.survey import survey
+from sealift.stages import verify_hosts
+from sealift.stages.inspect import inspect
 from sealift.stages.verify import verify
-from sealift.stages.verify_report import exit_code
+from sealift.stages.verify_report import VerifyReport, exit_code
 
 LENGTHS = [[3000, 2000], [70, 60], [50, 50]]
 FLEET = fleets.make(Path("/nowhere"), seed=11, geometry=((2, 1), (1, 1)), lengths=LENGTHS, on_disk=False)
@@ -284,6 +287,45 @@ def test_one_folder_given_twice_is_read_once(tmp_path):
 
 
 # Seals
+
+
+def of_another_seal(report):
+    """The same, as if it had been made against a seal that was superseded since."""
+    copied = msgspec.json.decode(msgspec.json.encode(report), type=VerifyReport)
+    copied.seal.blake3 = "ab" * 32
+    for copy in (copy for group in copied.groups for copy in group.present):
+        copy.against = "ab" * 32
+    return copied
+
+
+@pytest.mark.parametrize("stage", [check, lambda drives, **how: inspect(drives, allowed=FLEET.allowed, **how)])
+def test_a_part_against_another_seal_is_refused_and_both_are_named(stage):
+    drives = FLEET.memory()
+    good = check(drives[1:])
+    part = ("b.json", msgspec.json.encode(good))
+    other = ("c.json", msgspec.json.encode(of_another_seal(good)))
+    assert stage(drives[:1], parts=[part]).seal.blake3 == good.seal.blake3
+    ours = good.seal.blake3[:16]
+    with pytest.raises(BadInput, match=rf"c.json was made against the seal .* {'ab' * 8}, and the seal here .* {ours}"):
+        stage(drives[:1], parts=[part, other])
+    # Where no seal is at hand, the parts have one between them.
+    bare = FLEET.memory(with_seal=False)[:1]
+    assert stage(bare, parts=[part]).seal is None
+    with pytest.raises(BadInput, match=rf"c.json was made against .* {'ab' * 8}, and that of b.json has BLAKE3 {ours}"):
+        stage(bare, parts=[part, other])
+    # One that had been joined before, of which only the readings tell.
+    joined = of_another_seal(good)
+    joined.seal.blake3 = good.seal.blake3
+    with pytest.raises(BadInput, match=f"{'ab' * 8}, and the seal here"):
+        stage(drives[:1], parts=[("d.json", msgspec.json.encode(joined))])
+
+
+def test_a_part_against_another_seal_is_refused_before_hosts_read_anything(monkeypatch):
+    standing = SimpleNamespace(seal=FLEET.seal_files, shipment=FLEET.shipment, hosts=[])
+    monkeypatch.setattr(verify_hosts, "look_everywhere", lambda *_: standing)
+    other = ("c.json", msgspec.json.encode(of_another_seal(check(FLEET.memory()))))
+    with pytest.raises(BadInput, match=rf"c.json was made against the seal .* {'ab' * 8}"):
+        verify_hosts.verify_on(SimpleNamespace(here=False), [], allowed=FLEET.allowed, parts=[other])
 
 
 def test_without_a_seal_nobody_can_say_that_this_is_all():

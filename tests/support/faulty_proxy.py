@@ -4,11 +4,13 @@
 the same method and path. Everything else goes to the real server behind it, and comes back, byte for byte.
 
     500 ...      that status                                slow, hang     answers late, or never
+    unheard      is done, and never answered
     reset, cut   ends before, or in the middle              short, flip    half of it, or another bit
     lose         says that it has what it threw away        elsewhere URL  redirects there
     whole        all of the file for a range (200)          range          another Content-Range
     longer       says, and sends, more than was asked for   behind         sends more than it says
     unsaid       says no length                             chunks         says none, and sends in chunks
+    part SIZE    says of what size parts are (HEAD with partNumber)
     encoded      says that it is compressed
     newer        another ETag each time                     dribble, head  a byte at a time: the body, or the head
     noise        no HTTP
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import socket
 import struct
 import threading
@@ -29,6 +32,12 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+def swallowing(every: int) -> Callable[[str, str, int], str | None]:
+    """A plan: one request in so many has no answer, whichever it is."""
+    numbers = itertools.count(1)
+    return lambda _method, _path, _number: None if next(numbers) % every else "hang"
 
 
 class Proxy:
@@ -136,11 +145,20 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.send(bytes([body[0] ^ 1]) + body[1:] if fault == "flip-upload" and body else body)
             answer = upstream.getresponse()
             data = answer.read()
+            if fault == "unheard":
+                self.proxy.ended.wait(60)
+                self._cut()
+                return
             length = int(answer.headers.get("Content-Length") or 0) if self.command == "HEAD" else len(data)
             if fault == "flip":
                 data = bytes([data[0] ^ 1]) + data[1:]
             if fault == "short":
                 data, length = data[: len(data) // 2], len(data) // 2
+            if fault and fault.startswith("part "):
+                etag = dict(answer.getheaders())["ETag"]
+                told = [("ETag", etag), ("x-amz-mp-parts-count", etag.strip('"').partition("-")[2])]
+                self._answer(206, told, b"", int(fault.partition(" ")[2]))
+                return
             if fault in _LIES:
                 self._lie(fault, answer.status, answer.getheaders(), data)
                 return

@@ -32,6 +32,7 @@ def lying(host: Host, change: Callable[[str, Said, http.server.BaseHTTPRequestHa
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             found.asked.append((self.path, dict(self.headers)))

@@ -60,13 +60,31 @@ def test_two_hands_at_the_same_time_are_a_conflict_until_two_people_settle_it():
     alone = anna.copy()
     alone.record("verify", "dock", "dock", [item(SERIALS[:1], "S1")], hash_sample_result="match", resolves=both)
     assert "conflict" in alone.kinds(), "nobody settles it alone"
+    (told,) = of_kind(alone.account(), "conflict")
+    kinds = [row.entry.digest for row in alone.account().rows]
+    numbers = {each: kinds.index(each) + 1 for each in both}
+    hands = {one: "a handover to Dock", two: "a handover to Bo"}
+    words = sorted(f"{hands[each]} (event {numbers[each]})" for each in both)
+    assert all(each in told.text for each in words), told.text
+    assert "names it, and does not settle it: two persons have to sign that with keys" in told.text
     half = anna.copy()
     half.record("handover", "bo", "dock", [item(SERIALS[:1], "S1")], resolves=[one])
     assert "conflict" in half.kinds(), "both stories must be named"
+    assert f"it has to name {two[:12]}, too" in of_kind(half.account(), "conflict")[0].text
     anna.record("handover", "bo", "dock", [item(SERIALS[:1], "S1")], resolves=both)
     account = anna.account()
     assert account.open == []
     assert holders(account)[SERIALS[0]] == ["Dock"]
+
+
+def test_one_paper_that_was_entered_into_two_copies_is_told_as_that():
+    log = sealed()
+    other = log.copy()
+    for each, minutes in ((log, 5), (other, 6)):
+        each.record("handover", "origin", side("anna", paper=True), [item(SERIALS[:2], "S1")], minutes=minutes)
+    log.merge(other)
+    (conflict,) = of_kind(log.account(), "conflict")
+    assert conflict.text.endswith("; both name one photograph, of a paper that was entered twice")
 
 
 def test_events_of_other_drives_at_the_same_time_are_none():
@@ -299,6 +317,11 @@ def test_what_is_settled_for_some_drives_stays_open_for_the_others():
     log.record("handover", "origin", "anna", [item(SERIALS[:1], "S1")], resolves=[digest])
     (finding,) = log.account().open
     assert finding.serials == (SERIALS[1],)
+    elsewhere = sealed()
+    digest = elsewhere.record("discrepancy", "origin", "origin", [item(SERIALS[:1], "S1")], reason="dents")
+    elsewhere.record("handover", "origin", "anna", [item(SERIALS[1:2], "S1")], resolves=[digest])
+    (finding,) = elsewhere.account().open
+    assert finding.text.endswith("names it, and does not settle it: it is of other drives")
 
 
 def test_an_event_cannot_settle_what_it_did_not_know():
@@ -308,6 +331,7 @@ def test_an_event_cannot_settle_what_it_did_not_know():
     other.record("handover", "origin", "anna", [item(SERIALS[:1], "S1")], resolves=[digest])
     other.merge(log)
     assert "discrepancy" in other.kinds()
+    assert "it was written without knowing of it" in of_kind(other.account(), "discrepancy")[0].text
 
 
 def test_a_false_number_of_events_shows():

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -128,6 +129,8 @@ def test_a_voyage_with_a_customs_case_a_courier_without_a_key_and_a_drive_that_c
     # Bo: a courier without a key signs on paper, which is photographed
     paper = form("handover", "bo", "dock", item(SERIALS[2:], "S2", "S2", "intact"), photos=(None, ""))
     printed = run(handover, "bo_copy", "--paper", paper, "--declaration", "d.toml")
+    (said,) = re.findall(r'into one copy of the log alone, with at = "(.*Z)" in', printed.stderr)
+    assert f"At {said} (UTC)" in printed.stdout
     checkpoint = look("bo_copy")["checkpoint"]
     assert checkpoint["text"] in printed.stdout
     assert "signs by hand, not by key" in printed.stdout
@@ -244,6 +247,8 @@ def test_whoever_is_not_declared_is_a_stranger_until_somebody_says_that_it_is_so
     assert len(look("log")["events"]) == 1
     assert "names neither" in run(*words, "--as-found").stderr
     assert [each["kind"] for each in look("log", code=3)["findings"]] == ["stranger"]
+    told = run(custody, "log", "--declaration", "d.toml", code=3).stderr
+    assert "hint: what is cleared up, a next event of the same drives settles: `resolves`" in told
 
 
 @pytest.mark.parametrize("kind", ["verify", "customs_inspection", "unseal", "seal"])

@@ -124,6 +124,7 @@ def test_release_then_sheet_then_change(folder):
     sign()
     result = run(release, "d.toml", "--sign-with", "officer", *RELEASE)
     assert "kept as d.release.1.json" in result.stderr
+    assert FOLDER_ALONE not in result.stderr
     assert (folder / "d.release.1.json").read_bytes() == pair[0]
     assert (folder / "d.r2.toml").read_bytes() == (folder / "d.toml").read_bytes()
     assert sheets.DRAFT not in run(declare, "--sheet", "Bo", "d.toml", "--allowed-signers", "allowed").stdout
@@ -139,6 +140,8 @@ def test_a_replaced_party_closes_the_gate_until_it_is_screened_and_both_names_st
     run(declare, "--revise", "d.toml")
     text = (folder / "d.toml").read_text()
     (folder / "d.toml").write_text(text.replace('legal_name = "User Ltd"', 'legal_name = "Other Ltd"'))
+    told = run(declare, "--check", "d.toml").stderr
+    assert "note: replaced: end_user was 'User Ltd', which wants a row [[replaced]]" in told
     held = json.loads(run(release, "--check", "d.toml", "--list", "nobody.toml", "--json", code=5).stdout)
     assert held["held"] == ["author", "revision", "screening"]
     assert "end_user was 'User Ltd', which wants a row [[replaced]]" in next(
@@ -152,10 +155,11 @@ def test_a_replaced_party_closes_the_gate_until_it_is_screened_and_both_names_st
     ]
     clearance.screen(folder / "d.toml", AUTHOR)
     result = run(release, "d.toml", "--sign-with", "officer", *RELEASE)
-    assert "end_user was User Ltd until revision 2: sold" in result.stderr
+    assert "before, end user: User Ltd, until revision 2: sold; now Other Ltd" in result.stderr
+    assert "together with 1 related shipment: 12 drives; " in result.stderr
+    assert "note: replaced" not in run(declare, "--check", "d.toml").stderr
     sheet = run(declare, "--sheet", "Anna", "d.toml").stdout
-    assert "Other Ltd" in sheet
-    assert "User Ltd" in sheet
+    assert "Before, end user: User Ltd, until revision 2: sold; now Other Ltd" in sheet
 
 
 def test_the_gate_says_what_holds_and_signs_nothing(folder):
@@ -303,6 +307,25 @@ def test_nothing_is_released_that_its_author_has_not_signed(folder):
     assert "not allowed in namespace 'sealift-declaration'" in held()["author"]
     with pytest.raises(Refused, match="the gate is closed"):
         run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+
+
+FOLDER_ALONE = "was released before is known of this folder alone"
+
+
+def test_of_a_copy_in_another_folder_the_officer_is_told_that_nothing_is_known(folder, monkeypatch):
+    """No file here can say so: a register can."""
+    run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+    (folder / "copy").mkdir()
+    for path in folder.glob("*.*"):
+        if ".r1." not in path.name and "release" not in path.name:
+            shutil.copy(path, folder / "copy")
+    shutil.copy("allowed", "copy")
+    monkeypatch.chdir(folder / "copy")
+    told = run(release, "--check", "d.toml", "--list", "nobody.toml").stderr
+    assert (
+        f"note: whether {d.parse((folder / 'd.toml').read_bytes(), draft=True).consignment_id} {FOLDER_ALONE}" in told
+    )
+    assert "your register of releases" in told
 
 
 def test_a_copy_under_another_name_does_not_begin_again(folder):

@@ -1,6 +1,9 @@
 """The gate: no release with an open flag, an unknown answer, a stale list or an unresolved hit, whoever asks."""
 
+import contextlib
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import filled
 import pytest
@@ -363,6 +366,44 @@ def test_mutated_rules_are_refused_or_named(data):
     try:
         parsed = rules.parse(bytes(text))
     except BadInput:
+        with contextlib.suppress(BadInput):
+            assert rules.kept(bytes(text)).told, "what nobody could release by is told"
         return
+    assert rules.kept(bytes(text)).rules == parsed
     shown = [rule for rule in parsed.rules if rule not in SHIPPED.rules]
     assert bool(shown) <= bool(parsed.changed)
+
+
+# --- rules that were kept --------------------------------------------------------------------------------
+
+KEPT = sorted((Path(__file__).parents[1] / "vectors" / "rules").iterdir())
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_vectors_of_rules_that_were_kept(path):
+    data = path.read_bytes()
+    expected = re.match(r"# expect: (\w+)\n# about: .+\n", data.decode())[1]
+    with pytest.raises(BadInput):
+        rules.parse(data)  # nobody releases by any of them today
+    if expected == "refused":
+        with pytest.raises(BadInput, match="the rules have"):
+            rules.kept(data)
+        return
+    found = rules.kept(data)
+    assert found.rules.raw == data
+    assert bool(found.strange) == (expected == "look")
+    assert found.told
+
+
+def test_what_of_kept_rules_is_not_known_is_named_and_the_rest_is_read():
+    by = {path.stem: rules.kept(path.read_bytes()) for path in KEPT if b"expect: refused" not in path.read_bytes()}
+    assert by["later"].strange == [
+        "version 2", "the field quorum", "rules[2]: check = export-quota", "rules[3]: opened_by = second-officer",
+    ]  # fmt: skip
+    assert (by["later"].known, by["unknown_check"].known) == (False, True)
+    assert by["unknown_check"].unread == {"export-quota"}
+    assert [rule.id for rule in by["unknown_check"].rules.rules] == ["complete"]
+    assert "none has the check author" in by["older"].told
+    assert len(by["older"].rules.rules) == 33
+    assert rules.kept(SHIPPED.raw) == rules.Kept(rules=SHIPPED, strange=[], unread=frozenset(), known=True)
+    assert rules.kept(SHIPPED.raw).told == ""

@@ -120,7 +120,7 @@ def test_one_answers_with_sealift_and_one_with_age_alone(folder):
     assert sorted(name for name in os.listdir(folder) if "keys" in name) == [
         "d.keys.1.json", "d.keys.1.json.sig", "d.keys.2.json", "d.keys.2.json.sig", "d.keys.json", "d.keys.json.sig",
     ]  # fmt: skip
-    again = run("check", "d.toml", "--answer", back, *SIGN, code=5).stderr
+    again = run("check", "d.toml", "--answer", back, *SIGN).stderr
     assert "and counts once" in again
     assert "signed by" not in again, "nothing was written"
 
@@ -245,6 +245,14 @@ def test_one_recipient_and_somebody_who_accepts_it(folder):
     answer = json.loads(run("check", "d.toml", *accept, *SIGNERS, "--json").stdout)
     assert answer["clear"]
     assert answer["waiver"]["accepted_by"] == "Olu Officer"
+    again = run("check", "d.toml", "--answer", "1.json", *accept, *SIGNERS)
+    assert "not counted again: 1.json: it was recorded at" in again.stderr
+    assert "nothing about keys holds the release" in again.stderr
+    altered = json.loads((folder / "1.json").read_text()) | {"code": key_sample.new_code()}
+    (folder / "2.json").write_text(json.dumps(altered, indent=2) + "\n")
+    assert "refused: 2.json: its code is wrong" in run(
+        "check", "d.toml", "--answer", "2.json", *accept, *SIGNERS, code=5
+    ).stderr  # fmt: skip
     assert "Olu Officer accepts that: a copy is in the safe" in run("check", "d.toml", *SIGNERS).stderr
 
 

@@ -103,6 +103,28 @@ def test_no_number_is_broken(tmp_path):
         assert f"{value:,.2f}" in said[0]
 
 
+def test_no_serial_number_of_a_form_is_broken(tmp_path):
+    """They are compared by eye with sixty labels: half of one on the next line is another number."""
+    forms = ("S6CANX0T%06d", "WD-WCC7K%dHY-2TSZ9A", "ZL2A-%04d", "PHLN3015%03dXX7P6CGN")
+    drives = [
+        msgspec.structs.replace(each, serial=forms[at % 4] % (at + 100)) for at, each in enumerate(cases.drives(60))
+    ]
+    drives[7] = msgspec.structs.replace(drives[7], serial="X-" * 32)  # the longest there is, wider than the column
+    shown = cases.full(drives=drives)
+    serials = sorted(each.serial for each in drives)
+    log = cases.custody_cases.sealed()
+    parts = [cases.custody_cases.item(serials[at : at + 20], f"SEAL-{at}") for at in (0, 20, 40)]
+    event = log.event("handover", "origin", "anna", parts, consignment_id=shown.consignment_id)
+    made = cases.papers_arrival.custody_form(cases.frame(shown), event, "custody")
+    frame = cases.frame(shown)
+    for paper_made in (made, packing_list(frame), hand_carry(frame, frame.parts[0], 1)):
+        path = printed(tmp_path, paper_made)
+        said = [word for page in range(len(pages_of(path))) for _, word in papers.words(path, page)]
+        assert {serial for serial in serials if serial not in said} <= {"X-" * 32}, paper_made.name
+        for page in range(len(pages_of(path))):
+            stands_well(path, page)
+
+
 def amounts(text, currency):
     return [Decimal(each.replace(",", "")) for each in re.findall(rf"{currency} ([\d,]+(?:\.\d+)?)", text)]
 

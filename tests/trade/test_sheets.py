@@ -33,7 +33,8 @@ def test_every_sheet_shows_the_whole_shipment(drives, carriers, final, rehearsal
         assert f"{sheets.counted(drives, 'drive')} by {sheets.counted(carriers, 'carrier')}" in text
         assert f"capacity {total}" in text
         assert "80,000,000,000,000 bytes (80.0 TB)" in text
-        assert "SL-2026-OTHER7" in text
+        assert "    SL-2026-OTHER7: 2026-10-01; Shipper GmbH to Consignee Bhd; 4 drives;" in text
+        assert "USD 100.10" in text
         assert declaration.digest in text
         for other in names:
             assert re.search(rf"^ +[> ]*{other}: drives [0-9]", text, re.MULTILINE)

@@ -99,6 +99,8 @@ def finding_answer(finding: Finding) -> dict[str, Any]:
 
 def show_account(account: Account) -> None:
     """The timeline, the drives by who has them, and what there is to look at, to stderr."""
+    from sealift.trade.custody_graph import SETTLED_BY_PEOPLE
+
     say = common.say
     say(f"{account.consignment_id}: {common.counted(len(account.rows), 'event')}")
     for row in account.rows:
@@ -111,6 +113,9 @@ def show_account(account: Account) -> None:
         say("settled:")
         common.say_list((f"{finding_line(each)}; by {str(each.settled_by)[:SHORT]}" for each in settled), len(settled))
     show_findings(account.open)
+    if any(each.kind in SETTLED_BY_PEOPLE for each in account.open):
+        say("hint: what is cleared up, a next event of the same drives settles: `resolves` names the events' digits,")
+        say("      `reason` says how, and two persons sign it with keys")
     if not account.open:
         say("whole: every event holds, and nothing is open")
 

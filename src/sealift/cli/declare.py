@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sealift.cli import common, planned
 from sealift.errors import BadInput, DeclarationInvalid
+
+if TYPE_CHECKING:
+    from sealift.trade.declaration import Declaration
 
 HELP = """
 Start a declaration (--new), or check one (--check).
@@ -142,7 +145,7 @@ def check(file: str, key: str | None) -> dict[str, Any]:
         "carriers": len(parsed.carriers),
         "capacity_bytes": parsed.capacity_bytes,
     }
-    for note in declaration.notes(parsed):
+    for note in [*declaration.notes(parsed), *_of_revisions(file, parsed)]:
         click.echo(f"note: {note}", err=True)
     if problems:
         click.echo(f"{file}: not complete, {len(problems)} to do", err=True)
@@ -151,6 +154,13 @@ def check(file: str, key: str | None) -> dict[str, Any]:
     if key is not None and not problems:
         answer["signature"] = sign(file, key)
     return answer
+
+
+def _of_revisions(file: str, parsed: Declaration) -> list[str]:
+    """What will hold its release for what was released before, as far as the folder of `file` knows."""
+    from sealift.stages import release
+
+    return [] if parsed.rehearsal else release.revision_faults(file, parsed)
 
 
 def sign(file: str, key: str) -> str:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from sealift.trade.certificate import Method
 
 HELP = """
-Erase each drive named SERIAL, once its data has verifiably arrived, and write a certificate for each.
+Erase each drive NAME, once its data has verifiably arrived, and write a certificate for each.
+
+NAME is what `sealift drives` shows: the serial number that the drive tells; of one that tells none, where it is found,
+of a loop device its file. --yes repeats NAME, also where --serial NAME=SERIAL says what the label reads.
 
 Without --yes it shows what would be done to which drive, by which command, what stands on it, and what speaks against
 it; nothing is written. A drive is erased only if the receiver's signed receipt says that its group is intact or
@@ -47,7 +50,7 @@ _FOR_CERTIFICATE = {
 
 
 @click.command("erase", help=HELP, short_help="Erase drives that have arrived, with a certificate each.")
-@click.argument("names", nargs=-1, required=True, metavar="SERIAL...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option(
     "--receipt",
     "receipts",
@@ -91,7 +94,7 @@ _FOR_CERTIFICATE = {
     multiple=True,
     help="What the label says, of a drive that does not tell it itself. Repeated for each.",
 )
-@click.option("--yes", metavar="SERIAL", multiple=True, help="That this drive may be erased. Repeated for each.")
+@click.option("--yes", metavar="NAME", multiple=True, help="That the drive NAME may be erased. Repeated for each.")
 @click.option("--key", metavar="KEY", type=click.Path(), help="SSH key that signs the certificates.")
 @click.option("--certificates", "folder", metavar="DIR", type=click.Path(), help="Where certificates and logs go.")
 @click.option("--by", metavar="NAME", help="Who erases: a person's name.")

@@ -38,6 +38,8 @@ def show_plans(plans: Sequence[Plan]) -> None:
                 f"  note: nothing but your reading of its label says that this is {clean(plan.serial)}: the certificate"
                 " will say escalate, and somebody else should look at the label before the drive goes anywhere"
             )
+        for why in plan.doubts:
+            common.say(clean(f"  note: {why}: the certificate will say escalate"))
         for path in plan.unfinished:
             common.say(clean(f"  an erasure of it was begun before, and has no certificate: {path}"))
         for why in plan.objections:
@@ -109,6 +111,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "command": plan.command,
         "read_back": plan.read_back,
         "unfinished": plan.unfinished,
+        "doubts": plan.doubts,
         "objections": plan.objections,
     }
 

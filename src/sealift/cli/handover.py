@@ -127,6 +127,7 @@ def _paper(ground: Ground, file: str, pdf: str | None) -> dict[str, Any]:
 
     event = stage.draft(ground, file)
     common.say("nothing was recorded: this form is to be signed by hand, photographed, and then recorded by --event")
+    common.say(f'enter it into one copy of the log alone, with at = "{event.at_utc}" in {file}: so says the paper')
     form = custody_sheet.form(ground.declaration, event, released=not ground.unreleased)
     if pdf is not None:
         frame = Frame.of(ground.declaration, ground.release, ground.now.date())

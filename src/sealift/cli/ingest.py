@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sealift.stages.ingest import Result as Packs
     from sealift.stages.unpack import Result as Files
 
+_FEW = 5  # names of what stands there beside
 HELP = """
 Copy what the drives at MNT... hold to where the destination keeps things: as files, or with --packs as they are.
 
@@ -68,7 +69,10 @@ something cannot be had, each is named; 6: drives are not here yet that are need
     help="For files: only what matches, `*` crosses folders. May be repeated.",
 )
 @click.option(
-    "--out", metavar="FILE", type=click.Path(), help="With --packs: write a locations file; what was there is kept."
+    "--out",
+    metavar="FILE",
+    type=click.Path(),
+    help="With --packs: write a locations file; what else was there is kept.",
 )
 @common.json_option
 @click.pass_context
@@ -142,9 +146,11 @@ def _files(
         answer["there"] = result.there
         answer["refused"] = [{**common.path_fields(path), "reason": reason} for path, reason in result.refused]
         answer["skipped"] = [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped]
+        answer["foreign"] = _foreign_of(result)
         common.emit(answer)
     words.tell(result, target)
     _tell_files(result)
+    _tell_foreign(result, target)
     incomplete = 2 if result.changed or result.skipped else 0
     return _code(result, waits=False, otherwise=incomplete)
 
@@ -178,7 +184,7 @@ def _packs(
         events = common.placed_events(meter, address)
         events.notice = lambda text: meter.note(common.path_text(f"note: {text}".encode(errors="surrogateescape")))
         result = ingest_on(hosts, options, events)
-    kept = stage.write_locations(out, result) if out is not None else None
+    kept = stage.write_locations(out, target, result) if out is not None else None
     if as_json:
         common.emit(_answer_of(result))
     _tell_packs(result, target)
@@ -206,6 +212,7 @@ def _answer_of(result: Packs) -> dict[str, Any]:
         "short_groups": result.short_groups,
         "missing_groups": result.missing_groups,
         "ignored": words.ignored_of(result.ignored),
+        "foreign": _foreign_of(result),
         "out_of_reach": result.out_of_reach,
         "hosts": msgspec.to_builtins(result.hosts),
         "seconds": round(result.seconds, 3),
@@ -241,6 +248,25 @@ def _tell_packs(result: Packs, target: str) -> None:
     words.tell_missing(result.missing_groups)
     for line in common.host_lines(result.hosts, "copied"):
         common.say(line)
+    _tell_foreign(result, target)
+
+
+def _foreign_of(result: Files | Packs) -> dict[str, Any]:
+    return {"count": result.foreign.count, "first": [common.path_fields(name) for name in result.foreign.first]}
+
+
+def _tell_foreign(result: Files | Packs, target: str) -> None:
+    """What stands there and is not of this; with the files of groups that are not here, of which no index says so."""
+    if not result.foreign.count:
+        return
+    from sealift.formats.locations import scheme_of
+
+    of = "the groups that are here" if result.missing_groups else "this shipment"
+    count = common.counted(result.foreign.count, "other object" if scheme_of(target) else "other file")
+    common.say(f"in {target} {'is' if result.foreign.count == 1 else 'are'} {count}, not of {of}; left as they are:")
+    common.say_list(map(common.path_text, result.foreign.first[:_FEW]), min(_FEW, result.foreign.count))
+    if result.foreign.count > _FEW:
+        common.say(f"  and {result.foreign.count - _FEW:,} more")
 
 
 def _tell_refused(lines: list[str]) -> None:

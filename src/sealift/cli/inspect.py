@@ -123,8 +123,10 @@ def _verdict(report: InspectReport) -> str:
 def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     """What the one who stands there is to do; nothing where there is nothing to do."""
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE}
+    copies = {drive.mount for group in report.groups for drive in group.present if drive.in_bucket}
     for mount in sorted(strange)[: common.SHOWN]:
-        yield f"pull {_clean(mount)}: it does not belong to this shipment as it was sealed"
+        what = f"leave {_clean(mount)} away" if _is_bucket(mount, copies) else f"pull {_clean(mount)}"
+        yield f"{what}: it does not belong to this shipment as it was sealed"
     if report.state == "lost":
         yield "`sealift repair --fetch-list` says what must be sent again; unpack restores the rest and names the lost"
     elif report.state == "unseen" and not report.final:
@@ -135,10 +137,19 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         yield "pull both drives of a conflict, and ask the origin which serial number is right"
     if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
         yield "ask the origin about what is undeclared or signed twice, before you go on"
-    if report.state == "recoverable" and any(
-        fault.kind not in _NOT_MENDED or (fault.kind == "unexpected" and not _is_unnamed(fault)) for fault in faults
-    ):
+    mended = [
+        fault
+        for fault in faults
+        if fault.kind not in _NOT_MENDED or (fault.kind == "unexpected" and not _is_unnamed(fault))
+    ]
+    if report.state == "recoverable" and any(not _is_bucket(fault.mount, copies) for fault in mended):
         yield "unpack and training rebuild what is damaged as they read; `sealift repair` makes the drives whole"
+    if report.state == "recoverable" and any(_is_bucket(fault.mount, copies) for fault in mended):
+        yield (
+            "in the bucket: remove the objects that are there and not as they were signed, then `sealift ingest "
+            "--packs` to the same place, from the drives or from these copies, writes what is not there; until then "
+            "unpack and training rebuild it as they read"
+        )
     if any(_is_unnamed(fault) for fault in faults):
         yield "nobody signed what is unexpected: move it away, if it is not known to you"
     if report.state == "recoverable" and any(group.missing for group in report.groups):
@@ -150,6 +161,10 @@ def only_strange(report: InspectReport | VerifyReport) -> bool:
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE or _is_no_drive(fault)}
     whole = not any(group.missing or any(drive.damage for drive in group.present) for group in report.groups)
     return whole and all(fault.mount in strange or _is_unnamed(fault) for fault in report.faults)
+
+
+def _is_bucket(mount: str, copies: set[str]) -> bool:
+    return mount in copies or mount.startswith("s3://")
 
 
 def _is_unnamed(fault: Fault) -> bool:
@@ -195,7 +210,8 @@ def show_groups(report: InspectReport | VerifyReport) -> None:
         click.echo("other mounts:")
     for mount in dict.fromkeys(fault.mount for fault in rest):
         faults = [fault for fault in rest if fault.mount == mount]
-        advice = "PULL: " if any(fault.kind in {"foreign", "replayed"} for fault in faults) else ""
+        strange = any(fault.kind in {"foreign", "replayed"} for fault in faults)
+        advice = ("LEAVE AWAY: " if _is_bucket(mount, set()) else "PULL: ") if strange else ""
         click.echo(f"  {_clean(mount)}: {advice}{_what(faults)}")
     if report.faults_omitted:
         click.echo(f"and {report.faults_omitted:,} more faults than can be listed")
@@ -223,6 +239,8 @@ def _show_group(report: InspectReport | VerifyReport, group: GroupReport, shown:
 
 def _drive(drive: Present, total: int) -> str:
     where = f"{drive.mount} ({drive.part})" if drive.part else drive.mount
+    if drive.at is not None and drive.at != drive.mount:
+        where += f" at {drive.at}"
     return f"{_who(drive, total)}, {_clean(where)}"
 
 
@@ -236,6 +254,8 @@ def _advice(drive: Present, faults: Sequence[Fault]) -> str:
     if not faults:
         return "good" if drive.verified else "here, not read"
     grave = drive.damage or any(fault.kind in {"unreadable", "conflict"} for fault in faults)
+    if drive.in_bucket:
+        return f"{'DAMAGED: ' if grave else 'mend: '}{_what(faults)}"
     return f"{'PULL: ' if grave else 'mend: '}{_what(faults)}"
 
 

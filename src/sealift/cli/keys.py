@@ -166,7 +166,7 @@ def check(
     outcomes = result.outcomes if result is not None else []
     if as_json:
         common.emit({"file": file, **wrote, **_standing_answer(record, problems, outcomes)})
-    if problems or any(each.refused for each in outcomes):
+    if problems or any(each.refused and not each.repeated for each in outcomes):
         raise click.exceptions.Exit(Refused.exit_code)
 
 
@@ -210,6 +210,7 @@ def _standing_answer(
                 "name": each.holder.name if each.holder is not None else None,
                 "challenge_id": each.challenge_id or None,
                 "refused": each.refused or None,
+                "repeated": each.repeated,
             }
             for each in outcomes
         ],
@@ -228,7 +229,9 @@ def _say_written(result: Result, by: str, fingerprint: str) -> None:
 
 def _say_outcomes(outcomes: Sequence[Outcome]) -> None:
     for each in outcomes:
-        if each.refused:
+        if each.repeated:
+            common.say(f"not counted again: {each.source}: {each.refused}")
+        elif each.refused:
             common.say(f"refused: {each.source}: {each.refused}")
         elif each.holder is not None:
             common.say(f"passed: {each.source}: {each.holder.words} opened {each.challenge_id}")

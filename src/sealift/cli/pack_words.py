@@ -87,10 +87,24 @@ def summarize(result: Result, options: Options) -> None:
         lines = _waiting_lines(result)
         common.say_list(lines, len(lines))
         say("then run the same command with their mounts")
+    elif found := _sealed(result, options):
+        say(f"packed and signed, and sealed: {found}. Nothing more goes into this shipment; what is new in the source")
+        say("  is another one, with a declaration (`sealift declare --new`) and a --state of its own")
     else:
         say("packed and signed. next:")
         say(f"  sealift release {options.declaration} --sign-with OFFICERS_KEY ...")
         say(f"  sealift seal --state {options.state} --declaration {options.declaration} --sign-with KEY ...")
+
+
+def _sealed(result: Result, options: Options) -> str | None:
+    """Where the shipment's seal lies."""
+    from sealift.stages.pack.sealed import seals_of
+
+    config = result.config
+    for found in seals_of(config.consignment_id, options.declaration, options.state):
+        if found.shipment == config.shipment:
+            return found.path
+    return None
 
 
 def drive_lines(owed: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, Any]]) -> list[str]:

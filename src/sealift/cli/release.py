@@ -128,8 +128,11 @@ def show(parsed: Declaration, verdict: Verdict) -> None:
     common.say(sheets.leg_text(parsed))
     for holder in parsed.encryption.recipients:
         common.say(f"the drives may be opened by {holder.name} ({holder.organisation})")
-    for row in parsed.replaced:
-        common.say(f"{row.role} was {row.legal_name} until revision {row.since_revision}: {row.reason}")
+    for role, said in (sheets.before(parsed, row) for row in parsed.replaced):
+        common.say(f"before, {role}: {said}")
+    if parsed.related_shipments:
+        others = sheets.counted(len(parsed.related_shipments), "related shipment")
+        common.say(f"together with {others}: {sheets.together(parsed)}")
     for what, keys in (("read", parsed.return_.recipients), ("signed", parsed.return_.signers)):
         for each in keys:
             common.say(f"what comes back may be {what} by {each}")
@@ -146,6 +149,11 @@ def show(parsed: Declaration, verdict: Verdict) -> None:
             common.say(f"       {found.rule.question}")
     for changed in verdict.rules.changed:
         common.say(f"not as shipped: {changed}")
+    if parsed.revision == 1:
+        common.say(
+            f"note: whether {parsed.consignment_id} was released before is known of this folder alone; your register"
+            " of releases says whether it was elsewhere"
+        )
     held = len(verdict.held)
     common.say("the gate is open" if verdict.open else f"the gate is closed: {held} of {len(verdict.rows)} rules hold")
 

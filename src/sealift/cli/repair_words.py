@@ -144,7 +144,8 @@ def _next(result: RepairReport) -> Iterator[str]:
 def _advice(fault: Fault, result: RepairReport) -> str:
     where = fault.mount or fault.drive
     if fault.kind in {"foreign", "replayed"}:
-        return f"pull {where}: it does not belong to this shipment as it was sealed; it does no harm here"
+        what = f"leave {where} away" if where.startswith("s3://") else f"pull {where}"
+        return f"{what}: it does not belong to this shipment as it was sealed; it does no harm here"
     if fault.kind == "unexpected":
         return f"nobody signed sealift/{_place(fault)} on {where}, and repair removes nothing: move it away yourself"
     if fault.kind == "missing" and fault.path == "":

@@ -22,7 +22,7 @@ Serve the drives mounted at MNT... over HTTP, so that other hosts read them wher
 Read-only, and ciphertext only: the very files beneath sealift/, under https://HOST:PORT/DRIVE/sealift/, in ranges.
 Drives that are mounted there later are found, and one that is pulled takes nothing from the others; nothing is held
 open between requests, so that a drive can be unmounted at any time. The address itself answers with a list of the
-drives in JSON, /metrics is for Prometheus, /healthz for whoever asks whether this runs.
+drives in JSON, /metrics is for Prometheus, /healthz for a load balancer (200 while there is a drive to serve).
 
 \b
   openssl rand -hex 32 > token; chmod 600 token
@@ -30,7 +30,8 @@ drives in JSON, /metrics is for Prometheus, /healthz for whoever asks whether th
       --tls-cert host.pem --tls-key host.key
 
 Without a token only this host itself may ask. An identity or a private key that lies in the environment, in one of
-these files or beside sealift/ on a drive is refused (exit 5): no storage host needs one. It stays in the foreground;
+these files or on a drive is refused (exit 5): no storage host needs one. One that comes later is not served either, and
+told: here, in the list and in /metrics. It stays in the foreground;
 SIGTERM or Ctrl-C ends it when the answers under way are given, at most 20 seconds later. `sealift fleet` shows all
 hosts.
 

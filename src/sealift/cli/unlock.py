@@ -9,7 +9,7 @@ import click
 from sealift.cli import common, reading
 
 if TYPE_CHECKING:
-    from sealift.stages.unlock import Result
+    from sealift.stages.unlock import Result, Unread
 
 _HEAD = 4096  # bytes that are read of each file
 
@@ -33,8 +33,8 @@ On a compute host every command that reads takes --keys FILE, with the job's ide
 The allowed signers must have the key of --sign-with for sealift-unlock and sealift-custody. Keys that have expired are
 refused by sealift; whoever has copied them can still read ciphertext that they have.
 
-Exit 0: issued; 4: issued, but for packs whose header is lost, each is named; 5: refused; 6: issued for the groups that
-are here, run again into another FILE with the others.
+Exit 0: issued; 4: issued, but for packs whose header no drive of their group can give, each is named; 5: refused;
+6: issued for what is here, drives are named that have the others: attach them, and run again into another FILE.
 """
 
 
@@ -95,7 +95,7 @@ def unlock(
     _tell(options.out, result)
     if as_json:
         common.emit(answer(options.out, result, signer.public_key.fingerprint))
-    context.exit(4 if result.lost else 6 if result.missing else 0)
+    context.exit(4 if result.lost else 6 if result.awaited or result.missing else 0)
 
 
 def answer(out: str, result: Result, fingerprint: str) -> dict[str, Any]:
@@ -115,14 +115,26 @@ def answer(out: str, result: Result, fingerprint: str) -> dict[str, Any]:
         "file_blake3": result.file.blake3,
         "keys": record.keys.issued,
         "groups": [each.group for each in record.groups],
-        "lost": result.lost,
+        "lost": [_unread(each) for each in result.lost],
+        "awaited": [_unread(each) for each in result.awaited],
+        "absent_drives": [
+            {"drive": row.id, "serial": row.serial, "carrier": row.carrier, "group": each.group, "slot": row.slot}
+            for each in result.short
+            for row in each.absent
+        ],
         "missing_groups": result.missing,
         "event": result.event.digest,
     }
 
 
+def _unread(each: Unread) -> dict[str, Any]:
+    drive, serial = (each.drive.id, each.drive.serial) if each.drive else (None, None)
+    return {"file": each.file, "group": each.group, "slot": each.slot, "drive": drive, "serial": serial}
+
+
 def _tell(out: str, result: Result) -> None:
     from sealift.cli import custody_words
+    from sealift.stages import unlock as stage
 
     say, counted = common.say, common.counted
     for mount, why in result.ignored:
@@ -134,8 +146,32 @@ def _tell(out: str, result: Result) -> None:
     )
     say(f"recorded in custody as {result.event.digest[: custody_words.SHORT]}")
     custody_words.show_findings(result.shows)
-    if result.lost:
-        say(f"{counted(len(result.lost), 'file')} whose header cannot be read, and whose key is not in it:")
-        common.say_list(result.lost, len(result.lost))
+    _tell_unread(
+        result.lost, "whose header no drive has whole, though all drives of the group are here; no key is in it:"
+    )
+    _tell_unread(
+        result.awaited, "whose header nothing here gives, and drives are not here that may; no key is in it yet:"
+    )
+    for short in result.short:
+        absent = ", ".join(map(stage.named, short.absent))
+        say(f"group {short.group} has {short.here} of {short.here + len(short.absent)} drives here; not here: {absent}")
     for group in result.missing:
         say(f"group {group} has no drive here, and its keys are not in it")
+    lacking = [short.wanted - short.here for short in result.short]
+    if result.short or result.missing:
+        more = "more of them" if result.missing or max(lacking) < 1 else f"{max(lacking)} or more of them"
+        say(f"hint: attach {more}, and run again with another --out")
+
+
+def _tell_unread(files: list[Unread], why: str) -> None:
+    if not files:
+        return
+    common.say(f"{common.counted(len(files), 'file')} {why}")
+    common.say_list(map(_line, files), len(files))
+
+
+def _line(each: Unread) -> str:
+    from sealift.stages.unlock import named
+
+    where = f", slot {each.slot}: {named(each.drive)}" if each.drive else ", on every drive of it"
+    return f"{each.file} of group {each.group}{where}"

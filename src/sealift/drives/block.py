@@ -18,12 +18,15 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.drives import apart, medium
 from sealift.errors import BadInput, FormatError
 from sealift.formats import block_tools, smart
 from sealift.formats.block_tools import Device, Mount, Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SECONDS = 10.0  # that a device has to answer
 _DRIVES = {"disk", "loop", "mpath"}
@@ -225,6 +228,20 @@ def backing_of(kernel: str) -> str | None:
     """Path of the file behind a loop device, as one printable line."""
     found = _file(f"{_SYS}/class/block/{kernel}/loop/backing_file").rstrip(b"\n").decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in found) or None
+
+
+def same_file(disk: Disk, disks: Sequence[Disk]) -> list[str]:
+    """Device nodes of the other loop devices that stand on the same file, by whatever name it was attached."""
+    mine = _file_number(disk)
+    return [other.node for other in disks if other is not disk and mine is not None and _file_number(other) == mine]
+
+
+def _file_number(disk: Disk) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError, ValueError):
+        if disk.backing is not None:
+            status = os.stat(disk.backing)
+            return status.st_dev, status.st_ino
+    return None
 
 
 def _sequence(device: Device) -> int | None:

@@ -25,19 +25,24 @@ import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from sealift.drives import object_faults as faults
 from sealift.drives import uploads
 from sealift.drives.object_client import PATIENCE, Client, client_of, endpoint, native
+from sealift.drives.object_parts import PartsHasher, fits, of_parts, usual
 from sealift.drives.objects import parse
+from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, SourceFault
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 PAGE = 1000  # keys of a listing at a time, as S3 has it
 SAFE = "committed stripes are safe, and nothing in the bucket was changed"
 _ANSWER = 16 << 20  # bytes of a page: 1000 keys of 1024 bytes, each byte as %XX, and what stands around them
-_TIMEOUT = 30.0  # seconds without a byte
+_WITHIN = (5.0, 5.0, 10.0, 10.0, 30.0)  # seconds without a byte, the first time that it is asked and so on
 _DEADLINE = 120.0  # of one answer
 _CUT = 6  # times that an answer may be cut
 MAX_SIZE = 1 << 50
@@ -144,7 +149,8 @@ class Bucket:
         deadline, attempt = time.monotonic() + self._patience, 0
         while True:
             try:
-                return self._ask(query)
+                with waiting(f"{self.name}: {doing}"):
+                    return self._ask(query, _WITHIN[min(attempt, len(_WITHIN) - 1)])
             except urllib.error.HTTPError as error:
                 with error:
                     trouble = faults.of_answer(error.code, error.read(65536) if error.fp else b"")
@@ -159,13 +165,13 @@ class Bucket:
             time.sleep(pause)
             attempt += 1
 
-    def _ask(self, query: dict[str, str | bytes]) -> bytes:
+    def _ask(self, query: dict[str, str | bytes], seconds: float) -> bytes:
         region = self._keys.region if self._keys else uploads.region_of_environment()
         url = uploads.url_of(self.place.bucket, "", endpoint(), region, query)
         headers = uploads.signed("GET", url, self._keys, datetime.now(UTC)) if self._keys else {}
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 -- the user's own endpoint
         deadline, parts, size = time.monotonic() + _DEADLINE, [], 0
-        with urllib.request.build_opener(uploads.NoRedirects).open(request, timeout=_TIMEOUT) as answer:
+        with urllib.request.build_opener(uploads.NoRedirects).open(request, timeout=seconds) as answer:
             while piece := answer.read1(1 << 20):
                 parts.append(piece)
                 size += len(piece)
@@ -240,7 +246,8 @@ class Bucket:
         attempt = 0
         while True:
             try:
-                return function()
+                with waiting(f"{self.name}: {doing}"):
+                    return function()
             except Replaced:
                 raise
             except _Short:
@@ -262,20 +269,44 @@ class Bucket:
 
         Amazon's S3 API reference, "Common response headers" (ETag).
         """
+        told = self._head(path, {})
+        return told is not None and _encrypted(told)
+
+    def hasher_of(self, path: str, etag: bytes, size: int) -> PartsHasher | None:
+        """For all bytes of an object that was put in parts, where their size can be known; else None.
+
+        Asked of the store (HEAD with partNumber, which Amazon's answers and not every one), else a usual size is taken.
+        """
+        found = of_parts(etag)
+        told = None if found is None else self._head(path, {"partNumber": "1"})
+        if found is None or told is None or _encrypted(told):
+            return None
+        first, count = str(told.get("Content-Length", "")), str(told.get("x-amz-mp-parts-count", ""))
+        if (
+            first.isdecimal()
+            and count == str(found[1])
+            and told.get("ETag", "").strip('"').encode() == etag.strip(b'"')
+        ):
+            part = int(first)
+            return PartsHasher(part, told=True) if fits(size, found[1], part) else None
+        likely = usual(size, found[1])
+        return None if likely is None else PartsHasher(likely, told=found[1] == 1)
+
+    def _head(self, path: str, query: dict[str, str | bytes]) -> Message | None:
+        """What the store says of an object, with nothing of obstore's left out; None where it does not."""
         if self._keys is None:
-            return False
-        url = uploads.url_of(
-            self.place.bucket, self.root.decode() + path, endpoint(), self._keys.region, {}
-        ).removesuffix("?")
-        headers = uploads.signed("HEAD", url, self._keys, datetime.now(UTC))
-        request = urllib.request.Request(url, method="HEAD", headers=headers)  # noqa: S310 -- the user's own endpoint
+            return None
+        name = self.root.decode() + path
+        url = uploads.url_of(self.place.bucket, name, endpoint(), self._keys.region, query).removesuffix("?")
         try:
-            with urllib.request.build_opener(uploads.NoRedirects).open(request, timeout=_TIMEOUT) as answer:
-                told = answer.headers
+            return uploads.asked("HEAD", url, self._keys)[0]
         except (OSError, http.client.HTTPException):
-            return False
-        customer = told.get("x-amz-server-side-encryption-customer-algorithm")
-        return bool(customer) or str(told.get("x-amz-server-side-encryption", "")).startswith("aws:kms")
+            return None
+
+
+def _encrypted(told: Message) -> bool:
+    customer = told.get("x-amz-server-side-encryption-customer-algorithm")
+    return bool(customer) or str(told.get("x-amz-server-side-encryption", "")).startswith("aws:kms")
 
 
 def strong_digest(etag: bytes) -> bytes | None:

@@ -11,7 +11,6 @@ What a host must do is in docs/spec/locations.md; how it is asked, in http_clien
 from __future__ import annotations
 
 import os
-import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
@@ -21,17 +20,15 @@ from sealift.drives.http_client import Answer, Failed, Host, Meta, host_of
 from sealift.drives.object_faults import CUT, REPLACED, Trouble
 from sealift.drives.ranges import Lent, Ranges, RemoteDrive, RemoteFile, Traffic
 from sealift.errors import BadInput, DriveFault, FormatError
-from sealift.formats.locations import REQUESTS, web
+from sealift.formats.locations import MAX_TOKEN_FILE, REQUESTS, token_of, web
 from sealift.formats.manifest import CARD, MANIFEST, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
-MAX_TOKEN = 4096
 _HUNG = 30.0  # seconds for which a host that let us wait in vain is not asked for a small file
 MAX_CA = 1 << 20
-_TOKEN = re.compile(rb"[A-Za-z0-9._~+/=:-]{1,4096}")  # a b64token (RFC 6750, 2.1), and what others are made of
 
 
 class Way(NamedTuple):
@@ -338,17 +335,19 @@ def _token(way: Way) -> str:
     from sealift.trade.signing import read_limited
 
     if way.token_file:
-        where, data = way.token_file, read_limited(way.token_file, MAX_TOKEN + 2, "token file").strip()
+        where, data = way.token_file, read_limited(way.token_file, MAX_TOKEN_FILE, "token file")
     elif way.token_env:
-        where, data = f"${way.token_env}", os.environ.get(way.token_env, "").encode(errors="surrogateescape").strip()
+        where, data = f"${way.token_env}", os.environ.get(way.token_env, "").encode(errors="surrogateescape")
     else:
         return ""
-    if not _TOKEN.fullmatch(data):
-        what = "is empty, or not set" if not data else "holds something else than one token"
+    token = token_of(data)
+    if token is None:
+        what = "holds something else than tokens" if data.strip() else "is empty, or not set"
         raise BadInput(
-            f"token of {way.name or way.at}: {where} {what}", hint="one line of letters, digits and ._~+/=:-"
+            f"token of {way.name or way.at}: {where} {what}",
+            hint="a line of letters, digits and ._~+/=:- (of several lines the first one is used)",
         )
-    return data.decode()
+    return token
 
 
 def _ca(way: Way) -> str | None:

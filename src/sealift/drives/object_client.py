@@ -1,9 +1,11 @@
 """obstore for one location in one process: how it is loaded, what it is told, how long it tries.
 
-Retries, multipart uploads and the resuming of answers that were cut are obstore's. A call ends within PATIENCE and one
-TIMEOUT. A process that was forked from one that had used obstore would wait in it for ever, because its threads stay
-behind: such a process loads a copy of obstore of its own (docs/adr/0018). Keys come from the environment, or from where
-obstore finds them; they are in no message and no repr.
+Retries, multipart uploads and the resuming of answers that were cut are obstore's. A request of which nothing is heard
+for ANSWER is sent again, and a part of an upload that did not arrive within TIMEOUT; a call ends within PATIENCE and
+one of these, one that sends much within PATIENCE and two. Whoever waits longer is told (waiting.py). A process that was
+forked from one that had used obstore would wait in it for ever, because its threads stay behind: such a process loads a
+copy of obstore of its own (docs/adr/0018). Keys come from the environment, or from where obstore finds them; they are
+in no message and no repr.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 PATIENCE = 60.0  # seconds for which a request that failed is sent again
-TIMEOUT = 90.0  # of one request, with its body: 8 MiB at 93 kB/s
+ANSWER = 10.0  # for which a store may say nothing, before an answer or within it
+TIMEOUT = 45.0  # of one request that sends much: 8 MiB at 186 kB/s; nothing tells how much of it has arrived
+_WHOLE = 90.0  # of any other, with its answer
+MUCH = 256 << 10  # bytes that are sent with a request
 _CONNECT = 5.0
 _RETRIES = 100  # PATIENCE ends them
 THREADS = 8  # ranges of a drive that are fetched at once
@@ -100,7 +105,10 @@ def _check_endpoint() -> None:
 
 
 class Client:
-    """obstore's store for everything beneath `prefix` of a bucket, in the process `pid`; safe for threads."""
+    """obstore's stores for everything beneath `prefix` of a bucket, in the process `pid`; safe for threads.
+
+    `store` is for all requests but those that send MUCH, which are `sending`'s.
+    """
 
     def __init__(self, bucket: str, prefix: str, patience: float, threads: int) -> None:
         _check_endpoint()
@@ -110,17 +118,22 @@ class Client:
         self.keeps = True  # an object where a new one is to be written, as If-None-Match asks; until it shows otherwise
         self.seen = False  # the bucket: what is missing in it then is the object
         self.ranges = Ranges(Workers(threads, "sealift-s3"))
-        options: dict[str, Any] = {
-            "timeout": timedelta(seconds=min(TIMEOUT, 2 * patience)),
-            "connect_timeout": timedelta(seconds=min(_CONNECT, patience)),
-        }
+        answer, send = min(ANSWER, patience / 2), min(TIMEOUT, 2 * patience)
+        whole = min(_WHOLE, 2 * patience)
+        self.store = self._made(bucket, prefix, {"timeout": whole, "read_timeout": answer}, patience)
+        self._patience = patience, patience + 2 * send
+        self.sending = self._made(bucket, prefix, {"timeout": send}, self._patience[1])
+
+    def _made(self, bucket: str, prefix: str, limits: dict[str, float], patience: float) -> Any:
+        options: dict[str, Any] = {name: timedelta(seconds=value) for name, value in limits.items()}
+        options["connect_timeout"] = timedelta(seconds=min(_CONNECT, patience))
         config: dict[str, Any] = {"disable_bulk_delete": True}  # not every store has it
         if endpoint():
             config["endpoint"] = endpoint()
             options["allow_http"] = endpoint().startswith("http://")
         store = getattr(self.native, "_store", None) or self.native.store
         try:
-            self.store = store.S3Store(
+            return store.S3Store(
                 bucket,
                 prefix=prefix,
                 config=config,
@@ -140,6 +153,10 @@ class Client:
                 f"s3://{bucket}: the settings of the store cannot be used ({type(error).__name__})",
                 hint="see the environment's AWS_... variables: AWS_ENDPOINT_URL is http(s)://HOST[:PORT]",
             ) from None
+
+    def for_bytes(self, size: int) -> tuple[Any, float]:
+        """The store for a request with a body of so many bytes, and the seconds within which it is tried again."""
+        return (self.sending, self._patience[1]) if size > MUCH else (self.store, self._patience[0])
 
     def fetch(self, name: str, etag: str, start: int, stop: int) -> Any:
         """Bytes start..stop-1 of an object, if it is still the one with this ETag: a buffer. obstore's exceptions."""

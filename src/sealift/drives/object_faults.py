@@ -37,7 +37,7 @@ SHORT = Trouble(errno.EIO, "the store gave another range than it was asked for",
 OTHERWISE = Trouble(errno.EBADMSG, "the store does not hold what was sent; it was removed there", _AGAIN)
 CUT = Trouble(errno.EIO, "the connection was cut, time and again", _REACH)
 GARBLED = Trouble(errno.EIO, "its answer is no listing of a bucket", _AGAIN)
-SILENT = Trouble(errno.ETIMEDOUT, "the store did not answer in time", _REACH)
+SILENT = Trouble(errno.ETIMEDOUT, "the store did not answer in time, asked again and again", _REACH)
 UNREACHED = Trouble(errno.ENODEV, "the store cannot be reached", _REACH)
 REPLACED = Trouble(errno.EIO, "it was replaced while it was read", "run the same command again")
 

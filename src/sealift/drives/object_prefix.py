@@ -27,8 +27,10 @@ from blake3 import blake3
 from sealift.drives import object_faults as faults
 from sealift.drives import uploads
 from sealift.drives.base import SAFE_READING, SAFE_WRITING, Source
+from sealift.drives.hashing import Hashing
 from sealift.drives.object_client import PATIENCE, THREADS, Client, client_of, endpoint, fault
 from sealift.drives.ranges import Ranges, RemoteFile, Traffic
+from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, Busy, DriveFault, FormatError
 from sealift.formats.manifest import ROOT
 
@@ -111,7 +113,7 @@ class ObjectPrefix:
     ) -> None:
         self.place, self._patience, self._requests = parse(location), patience, requests
         self.root = self.place.prefix if root is None else root
-        self.shown = "" if root is None else f"{ROOT}/"
+        self.shown = "it" if root is None else f"{ROOT}/"
         self.mount = name or location  # as it was given, as a folder's is
         self.traffic = Traffic()
         self._client: Client | None = None
@@ -130,7 +132,8 @@ class ObjectPrefix:
         """What `function` of obstore's returns, its exceptions as a DriveFault."""
         self.traffic.add(requests=1)
         try:
-            return function(*arguments, **more)
+            with waiting(f"{self.mount}: {doing}"):
+                return function(*arguments, **more)
         except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
             trouble = faults.trouble_of(error)
         raise fault(self.mount, doing, trouble, safe=safe)
@@ -145,7 +148,8 @@ class ObjectPrefix:
         pages = self.ask(doing, client.native.list, client.store, prefix=beneath, chunk_size=page)
         while True:
             try:
-                found = next(pages, None)
+                with waiting(f"{self.mount}: {doing}"):
+                    found = next(pages, None)
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
                 if type(error).__name__ == "InvalidPathError":
@@ -165,14 +169,18 @@ class ObjectPrefix:
             time.sleep(0.1 * 2**cut)
             pages = self.ask(doing, client.native.list, client.store, prefix=beneath, chunk_size=page, offset=last)
 
-    def _answered(self, function: Callable[..., Any], *arguments: Any) -> tuple[Any, faults.Trouble | None]:
-        """What a function of obstore's returns, or the trouble; one whose answer was cut is asked again."""
-        for attempt in range(_CUT):  # obstore resumes ranges that were cut, and not small answers
+    def _answered(self, doing: str, function: Callable[..., Any], *arguments: Any) -> tuple[Any, faults.Trouble | None]:
+        """What a function of obstore's returns, or the trouble; one whose answer was cut or did not come asks again."""
+        until = time.monotonic() + self._patience
+        for attempt in range(
+            _CUT
+        ):  # obstore resumes ranges that were cut, and not small answers; nor asks for all again
             try:
-                return function(*arguments), None
+                with waiting(f"{self.mount}: {doing}"):
+                    return function(*arguments), None
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
-            if trouble != faults.CUT:
+            if trouble != faults.CUT and (trouble != faults.SILENT or time.monotonic() > until):
                 break
             time.sleep(0.1 * 2**attempt)
         return None, trouble
@@ -180,12 +188,12 @@ class ObjectPrefix:
     def meta(self, name: str, doing: str, *, safe: str = SAFE_READING) -> dict[str, Any] | None:
         """Size, ETag and time of an object; None when there is none. DriveFault, also when there is no bucket."""
         client = self.client
-        found, trouble = self._answered(client.native.head, client.store, name)
+        found, trouble = self._answered(doing, client.native.head, client.store, name)
         if trouble is not None and trouble.code == errno.ENOENT and client.seen:
             return None
         if trouble is not None and trouble.code in {errno.ENOENT, errno.EACCES}:
             # a HEAD is answered without words: what is missing, or is not allowed, only GET says
-            found, trouble = self._answered(lambda: client.native.get(client.store, name).meta)
+            found, trouble = self._answered(doing, lambda: client.native.get(client.store, name).meta)
         if trouble is None:
             client.seen = True
             return dict(found)
@@ -202,7 +210,8 @@ class ObjectPrefix:
             size: int = found.meta["size"]
             return size, bytes(found.bytes()) if size <= limit else b""
 
-        found, trouble = self._answered(read)
+        doing = f"opening {name}"
+        found, trouble = self._answered(doing, read)
         if trouble is None:
             if found[0] > limit:
                 raise FormatError(f"{self.mount}: {name} is {found[0]:,} bytes long; at most {limit:,} are allowed")
@@ -210,7 +219,7 @@ class ObjectPrefix:
             return data
         if trouble.code == errno.ENOENT:
             return None
-        raise fault(self.mount, f"opening {name}", trouble, safe=SAFE_READING)
+        raise fault(self.mount, doing, trouble, safe=SAFE_READING)
 
     # Locking
 
@@ -256,11 +265,13 @@ class ObjectPrefix:
             if (meta := self.meta(name, doing, safe=SAFE_WRITING)) is not None:
                 return "there" if self._same(name, meta, data, digest.hexdigest()) else "other"
             mode = "overwrite"
-        until = time.monotonic() + self._patience
+        store, patience = client.for_bytes(len(data))
+        until = time.monotonic() + patience
         for attempt in range(_CUT):
             self.traffic.add(requests=1)
             try:
-                answer = client.native.put(client.store, name, data, mode=mode, use_multipart=False)
+                with waiting(f"{self.mount}: {doing}"):
+                    answer = client.native.put(store, name, data, mode=mode, use_multipart=False)
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
                 exists = type(error).__name__ == "AlreadyExistsError"
@@ -275,8 +286,15 @@ class ObjectPrefix:
             time.sleep(0.1 * 2**attempt)
         raise fault(self.mount, doing, trouble, safe=SAFE_WRITING)
 
+    def put_over(self, name: str, data: bytes) -> None:
+        """Write an object of ours anew, which makes its time the store's. DriveFault."""
+        client, doing = self.client, f"writing {name}"
+        _, trouble = self._answered(doing, lambda: client.native.put(client.store, name, data, use_multipart=False))
+        if trouble is not None:
+            raise fault(self.mount, doing, trouble, safe=SAFE_WRITING)
+
     def learn(self, name: str) -> None:
-        """Find out by an object of ours whether the store keeps to If-None-Match. DriveFault.
+        """Find out by an object of ours, which is the first that is written, whether If-None-Match holds. DriveFault.
 
         If not, it is asked what there is before, and whoever writes the same name in that moment is written over.
         """
@@ -302,9 +320,10 @@ class ObjectPrefix:
 
     def delete(self, name: str, *, safe: str = SAFE_WRITING) -> None:
         """Remove the object, if it is there. DriveFault."""
-        _, trouble = self._answered(self.client.native.delete, self.client.store, name)
+        doing = f"removing {name}"
+        _, trouble = self._answered(doing, self.client.native.delete, self.client.store, name)
         if trouble is not None and trouble.code != errno.ENOENT:
-            raise fault(self.mount, f"removing {name}", trouble, safe=safe)
+            raise fault(self.mount, doing, trouble, safe=safe)
 
     def end_uploads(self, name: str = "") -> int:
         """End uploads in parts of the object `name`, or of all beneath the root, that nobody finishes; how many."""
@@ -377,6 +396,7 @@ class ObjectPartFile:
         self._writer: Any = None
         self._sent = 0
         self._digests: list[Any] = []  # of the parts, as S3 makes an ETag of them
+        self._hashing = Hashing()
         self._open = True
 
     def write_at(self, offset: int, buffers: Sequence[memoryview]) -> None:
@@ -411,7 +431,7 @@ class ObjectPartFile:
             self._writer = self._bucket.ask(
                 doing,
                 client.native.open_writer,
-                client.store,
+                client.sending,
                 self.name,
                 buffer_size=self._part,
                 max_concurrency=max(1, TOGETHER * PART_SIZE // self._part),
@@ -423,8 +443,8 @@ class ObjectPartFile:
             if room == self._part:
                 self._digests.append(hashlib.md5(usedforsecurity=False))
             piece = view[done : done + room]
-            self._digests[-1].update(piece)
             kept = bytes(piece)  # obstore does not copy it, and sends it later
+            self._hashing.update(self._digests[-1], kept)
             self._bucket.ask(doing, self._writer.write, kept, safe=SAFE_WRITING)
             done += len(piece)
             self._sent += len(piece)
@@ -436,9 +456,11 @@ class ObjectPartFile:
         if self._head is not None:
             data, self._sent = bytes(self._head), len(self._head)
             self._digests = [hashlib.md5(data, usedforsecurity=False)]
-            bucket.ask(doing, client.native.put, client.store, self.name, data, use_multipart=False, safe=SAFE_WRITING)
+            store, _ = client.for_bytes(len(data))
+            bucket.ask(doing, client.native.put, store, self.name, data, use_multipart=False, safe=SAFE_WRITING)
             etag = self._digests[0].hexdigest()
         else:
+            self._hashing.wait()
             whole = hashlib.md5(b"".join(each.digest() for each in self._digests), usedforsecurity=False)
             etag = f"{whole.hexdigest()}-{len(self._digests)}"
             try:
@@ -448,6 +470,7 @@ class ObjectPartFile:
                 if meta is None or meta["size"] != self._sent or _digest_of(meta) != etag:
                     raise
         self._writer, self._open = None, False
+        self._hashing.close()
         meta = bucket.meta(self.name, doing, safe=SAFE_WRITING)
         if meta is None or meta["size"] != self._sent or not self._holds(meta, etag):
             with contextlib.suppress(Exception):  # under this name is not what belongs there
@@ -470,6 +493,7 @@ class ObjectPartFile:
     def abandon(self) -> None:
         """Abort the upload; never raises."""
         writer, self._writer, self._head, self._open = self._writer, None, None, False
+        self._hashing.close()
         if writer is not None:
             with contextlib.suppress(Exception):
                 writer.__exit__(InterruptedError, InterruptedError(), None)

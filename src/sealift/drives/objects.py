@@ -1,7 +1,7 @@
 """ObjectDrive: sealift/ beneath s3://BUCKET/PREFIX, through obstore: hostile until shown otherwise, as a folder is.
 
-What holds of its objects is said in drives/object_prefix.py. What was begun and not finished is aborted, by `abandon`
-or, after a kill, by the next `lock`.
+What holds of its objects is said in drives/object_prefix.py. What was begun and not finished is aborted: by `abandon`;
+by `unlock`, where the answer to the beginning was lost, so that obstore began another; after a kill by the next `lock`.
 
 What an object store has not: links and folders (a folder is there when something is in it), parts that can be seen, a
 serial number, a count of free bytes (any amount fits until the store refuses), a cache on this host (all reads are from
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PART_SIZE", "UPLOAD_MEMORY", "ObjectDrive", "ObjectPartFile", "ObjectReadFile", "parse"]
 
-UPLOAD_MEMORY = 2 * (TOGETHER + 2) * PART_SIZE  # a pack is written while the one before is finished
+UPLOAD_MEMORY = 2 * (TOGETHER + 3) * PART_SIZE  # a pack is written while the one before is finished
 _UNLIMITED = 1 << 62
 
 
@@ -136,7 +136,12 @@ class ObjectDrive(ObjectPrefix, RemoteDrive):
         return descriptor
 
     def unlock(self) -> None:
-        """Give the lock up; again does nothing. A child that inherited it holds it until it ends."""
+        """End uploads that nobody knows of any more, and give the lock up; again does nothing.
+
+        A child that inherited it holds it until it ends.
+        """
+        if self.held:
+            self.end_uploads()
         self.let_go()
 
     def create(self, name: str, *, direct: bool = False) -> ObjectPartFile:

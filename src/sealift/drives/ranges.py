@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -34,6 +35,7 @@ _LONGEST = PIECE * 3 // 2  # a piece may be
 AHEAD = 24  # ranges of one host that are asked for and not used yet: two and the next one of several readers
 _READ = 8  # files of which the last piece is kept
 SOON = 2.0  # seconds for which a host is waited for that has no more than others have
+_SLOW_FOR = 10.0  # seconds for which one that was waited for in vain is asked last
 _SPARE = 32  # pieces of memory that are kept for the next ranges, in this process
 
 _spare: list[bytearray] = []
@@ -161,6 +163,7 @@ class Ranges:
         self._lock = threading.Lock()
         self._ahead: OrderedDict[tuple[object, int], _Fetch] = OrderedDict()
         self._read: OrderedDict[object, _Fetch] = OrderedDict()  # of a file the last one
+        self._slow_until = 0.0
         weakref.finalize(self, workers.close)
 
     def get(self, key: object, start: int, stop: int, fetch: Callable[[int, int], Any], *, again: bool) -> list[_Part]:
@@ -199,6 +202,15 @@ class Ranges:
             for name, each in self._ahead.items()
             if name[0] == key and each.start < stop and start < each.stop and not each.failed
         ]
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the host was waited for in vain a moment ago, so that nobody need find out once more."""
+        return time.monotonic() < self._slow_until
+
+    def was_slow(self, *, slow: bool) -> None:
+        """The host was waited for in vain, or was not."""
+        self._slow_until = time.monotonic() + _SLOW_FOR if slow else 0.0
 
     def near(self, key: object, start: int, stop: int) -> bool:
         """Whether something of bytes start..stop-1 of a file is fetched ahead."""
@@ -354,9 +366,15 @@ class RemoteFile(ABC):
 
 
 def read_soon(file: RemoteFile, offset: int, length: int, seconds: float) -> bytes | None:
-    """`length` bytes at `offset`, fewer at the end of the file; None if they do not come in time. DriveFault."""
-    asked = file.ask(offset, length)
-    if not asked.wait(seconds):
+    """`length` bytes at `offset`, fewer at the end of the file; None if they do not come in time. DriveFault.
+
+    A host that did not give some in time a moment ago is asked, and not waited for: what it gives meanwhile is there.
+    """
+    asked, known = file.ask(offset, length), file.ranges.is_slow
+    if not asked.wait(0 if known else seconds):
+        if not known:
+            file.ranges.was_slow(slow=True)
         return None
+    file.ranges.was_slow(slow=False)
     buffer = memoryview(bytearray(length))
     return bytes(buffer[: asked.into(buffer)])

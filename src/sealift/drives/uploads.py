@@ -23,10 +23,11 @@ from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from email.message import Message
 
 log = logging.getLogger("sealift")
 
-_TIMEOUT = 20.0
+_WITHIN = (5.0, 5.0, 10.0)  # seconds in which an answer is waited for: asked as often as that
 _ROUNDS = 100  # listings of up to 1000 uploads
 _ANSWER = 4 << 20  # bytes of a listing
 _EMPTY = hashlib.sha256(b"").hexdigest()
@@ -98,11 +99,23 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
         """Do not go elsewhere."""
 
 
+def asked(method: str, url: str, keys: Keys) -> tuple[Message, bytes]:
+    """Headers and body of an answer to a small request, which may be sent twice. OSError, HTTPException."""
+    for number, seconds in enumerate(_WITHIN, start=1):
+        request = urllib.request.Request(url, method=method, headers=signed(method, url, keys, datetime.now(UTC)))  # noqa: S310 -- the user's own endpoint
+        try:
+            with urllib.request.build_opener(NoRedirects).open(request, timeout=seconds) as answer:
+                return answer.headers, answer.read(_ANSWER)
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            if number == len(_WITHIN):
+                raise
+    raise AssertionError("one was the last")
+
+
 def _ask(method: str, url: str, keys: Keys) -> bytes:
-    request = urllib.request.Request(url, method=method, headers=signed(method, url, keys, datetime.now(UTC)))  # noqa: S310 -- the user's own endpoint
-    with urllib.request.build_opener(NoRedirects).open(request, timeout=_TIMEOUT) as answer:
-        data: bytes = answer.read(_ANSWER)
-    return data
+    return asked(method, url, keys)[1]
 
 
 def abort_left(bucket: str, prefix: str, endpoint: str, *, exact: bool = False) -> int:
@@ -124,7 +137,11 @@ def abort_left(bucket: str, prefix: str, endpoint: str, *, exact: bool = False) 
             if not set(found) - ended:
                 break
             for name, upload in found:
-                _ask("DELETE", url_of(bucket, name, endpoint, keys.region, {"uploadId": upload}), keys)
+                try:
+                    _ask("DELETE", url_of(bucket, name, endpoint, keys.region, {"uploadId": upload}), keys)
+                except urllib.error.HTTPError as error:
+                    if error.code != 404:  # which it is when the answer to the first was lost
+                        raise
                 ended.add((name, upload))
     except (OSError, ValueError, HTTPException) as error:  # urllib's own are OSError
         status = f" (status {error.code})" if isinstance(error, urllib.error.HTTPError) else ""

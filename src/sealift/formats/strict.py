@@ -55,7 +55,7 @@ def values(
 
     `wants` may put a type's validation error in the words of who fills in the file; "" leaves it as it is.
     """
-    fields = {item.encode_name: item for item in _fields(kind)}
+    fields = {item.encode_name: item for item in fields_of(kind)}
     odd = [key for key in tree if key not in fields]
     for at, key in enumerate(odd):
         guess = meant(key, fields, path) if at < _GUESSES else ""
@@ -91,7 +91,7 @@ def values(
 
 
 @functools.cache
-def _fields(kind: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+def fields_of(kind: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
     """The fields of a type: msgspec reads its annotations anew each time, which takes 0.4 ms, and a row is a table."""
     return msgspec.structs.fields(kind)
 
@@ -114,7 +114,7 @@ def _made(
 ) -> Struct | None:
     """The record of a table; None where it has no value for a field that wants one."""
     found = values(tree, kind, path, faults, wants)
-    whole = all(item.name in found for item in _fields(kind) if item.required)
+    whole = all(item.name in found for item in fields_of(kind) if item.required)
     return kind(**found) if whole else None
 
 

@@ -111,6 +111,9 @@ class GroupReader:
         self.packs: Counter[tuple[int, int]] = Counter()  # and by (stripe, role), of the first that were
         self.faults: dict[str, Fault] = {}  # by mount
         self.hedged: Counter[str] = Counter()  # reads that parity answered for a slow drive, by mount
+        self.early: Counter[str] = Counter()  # and for one that had not answered yet, by its id
+        self.awaited = threading.Event()  # set: no drive is still to come (survey_late.py)
+        self.awaited.set()
         self._told_absent = False
         self._lock = threading.RLock()
         self._files: OrderedDict[tuple[int, str], Held | float] = OrderedDict()  # or since when it is not there
@@ -136,6 +139,16 @@ class GroupReader:
             if self._pool is not None:
                 self._pool.close()
                 self._pool = None
+
+    def take(self, view: GroupView) -> None:
+        """Read from drives, too, that have come to the view since; they were late, and have one race to lose."""
+        with self._lock:
+            drives = dict(self.drives)
+            for slot, views in view.copies.items():
+                new = [each.drive for each in views if each.drive not in drives.get(slot, ())]
+                self._slow.update({id(drive): SLOW_IN_A_ROW - 1 for drive in new})
+                drives[slot] = sorted([*drives.get(slot, ()), *new], key=lambda drive: isinstance(drive, RemoteDrive))
+            self.drives = drives
 
     def record(self, stripe: int, role: int) -> PackRecord:
         """The signed record of a pack; FormatError when no drive has a good page of packs.bin."""
@@ -225,7 +238,9 @@ class GroupReader:
         is good says `count_rebuilt`.
         """
         slow: list[str] = []
-        for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ()):
+        slot = manifest.slot_of(stripe, role, self.n)
+        early = [] if slot in self.drives or self.awaited.is_set() else [self.manifest.drives[slot].id]
+        for drive in self.drives.get(slot, ()):
             got = self._read_from(drive, stripe, role, offset, buffer)
             if got is not None:
                 return got
@@ -235,7 +250,8 @@ class GroupReader:
             return None
         with self._lock:
             self.hedged.update(slow)
-        return Got("hedged" if slow else "rebuilt", [(0, buffer)])
+            self.early.update(early)
+        return Got("hedged" if slow or early else "rebuilt", [(0, buffer)])
 
     def _read_from(self, drive: Drive, stripe: int, role: int, offset: int, buffer: memoryview) -> Got | None:
         held = self._handle(drive, stripe, role)
@@ -353,7 +369,13 @@ class GroupReader:
                 return self._cache[key]
         data = self._good_block(stripe, role, number)
         if data is None:
-            data = self._rebuild(stripe, role, number)
+            try:
+                data = self._rebuild(stripe, role, number)
+            except Lost:
+                if self.awaited.is_set():
+                    raise
+                self.awaited.wait()  # its requests have deadlines
+                return self.block(stripe, role, number)
             with self._lock:
                 self._note_rebuilt(stripe, role, 1)
                 self._cache[key] = data

@@ -99,7 +99,8 @@ def health_of(
         for row in view.manifest.drives:
             mounts = [each.mount for each in reader.drives.get(row.slot, ())]
             faults = [reader.faults[mount] for mount in mounts if mount in reader.faults]
-            rebuilt, hedged = reader.rebuilt.get(row.id, 0), sum(reader.hedged[mount] for mount in mounts)
+            rebuilt = reader.rebuilt.get(row.id, 0)
+            hedged = sum(reader.hedged[mount] for mount in mounts) + reader.early[row.id]
             if mounts and not faults and not rebuilt and not hedged:
                 continue
             health.drives.append(

@@ -1,9 +1,9 @@
 """Bytes of a drive in another host, and, where that is slow, the same by parity from other drives: what comes first.
 
 A drive's host is slow when it lets us wait for much longer than hosts did lately, whichever they were: where the whole
-network is slow, asking for more would make it slower. A drive whose parity was faster SLOW_IN_A_ROW times is not waited
-for at all for a while (reading/group.py says how long). Nothing here is checked: a chunk's tag says whether bytes are
-good, wherever they came from. Safe for threads.
+network is slow, asking for more would make it slower. One that was slow a moment ago (drives/ranges.py) is raced at
+once. A drive whose parity was faster SLOW_IN_A_ROW times is not waited for at all for a while (reading/group.py says
+how long). Nothing here is checked: a tag says whether bytes are good, wherever they came from. Safe for threads.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Hedge:
         """
         asked, begun = file.ask(offset, length), time.monotonic()
         hedge: Future[memoryview | None] | None = None
-        if not asked.wait(self.pace.patience):
+        if not asked.wait(0 if file.ranges.is_slow else self.pace.patience):
             hedge = self._workers.submit(lambda: _rebuilt(rebuild, length))
             while not asked.wait(0) and not hedge.done():
                 wait([*(each for each in asked.futures if not each.done()), hedge], return_when=FIRST_COMPLETED)

@@ -45,6 +45,7 @@ from sealift.reading.member import Member, MemberFile, PackId, read_segment, seg
 from sealift.reading.pack import Buffers, OpenPacks, PackContent, PackReader
 from sealift.reading.samples import files, load, runs
 from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
+from sealift.reading.survey_late import Latecomers
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from sealift.formats.manifest import DriveRow
     from sealift.formats.seal import SealDrive
     from sealift.reading.samples import Sample
-    from sealift.reading.survey_views import GroupView
+    from sealift.reading.survey_views import GroupView, Late
 
 Path: TypeAlias = str | bytes
 
@@ -107,13 +108,15 @@ class Missing:
 
 
 class Shipment:
-    """A sealed shipment; `groups` are those that are here, `missing` those of which nothing is.
-
-    `absent` names the drives that are not here of the groups that are.
-    """
+    """A sealed shipment; `groups` are those that are here, `missing` those of which nothing is."""
 
     def __init__(
-        self, seal: trust.TrustedSeal, views: dict[int, GroupView], keys: IdentityKeys | IssuedKeys, again: Any
+        self,
+        seal: trust.TrustedSeal,
+        views: dict[int, GroupView],
+        keys: IdentityKeys | IssuedKeys,
+        again: Any,
+        late: Sequence[Late] = (),
     ) -> None:
         self.seal, self._views, self._keys, self._again = seal, views, keys, again
         self.missing = [
@@ -126,7 +129,7 @@ class Shipment:
             for sealed in seal.seal.groups
             if sealed.group not in views
         ]
-        self.absent = [_named(row) for view in views.values() for row in view.missing]
+        self._late = Latecomers(late, views)
         self._ignored: list[tuple[str, str]] = []
         self.notices: list[str] = []  # what else there is to know of the mounts
         self._start()
@@ -137,6 +140,7 @@ class Shipment:
         self._lock = threading.Lock()
         self._keys.begin()
         self._groups = {number: Group(view, self._keys) for number, view in self._views.items()}
+        self._late.begin({number: group.reader for number, group in self._groups.items()})
         self._open = OpenPacks()
         self._spare: list[Buffers] = []
 
@@ -167,7 +171,7 @@ class Shipment:
         allowed = AllowedSigners.parse(signers)
         opens = IdentityKeys(identities) if keys is None else IssuedKeys(keys, identities, allowed)
         files = trust.load_seal(seal) if isinstance(seal, str) else seal
-        found = survey(locations, allowed=allowed, seal=files)
+        found = survey(locations, allowed=allowed, seal=files, hurry=True)
         refuse_others(found)
         if files is None:
             refuse_mixed(found)
@@ -187,8 +191,9 @@ class Shipment:
         issued = None if keys is None else _as_path(keys)
         known = contents if keys is None else [_as_path(each) for each in given]
         again = (list(locations), known, signers, found.trusted.files, issued)
-        shipment = cls(found.trusted, views, opens, again)
-        shipment._ignored, shipment.notices = unused(found), list(found.notices)
+        shipment = cls(found.trusted, views, opens, again, found.late)
+        late = [f"{view.mount} has not answered yet: it is used as soon as it has" for view, _ in found.late]
+        shipment._ignored, shipment.notices = unused(found), [*found.notices, *late]
         return shipment
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -216,8 +221,13 @@ class Shipment:
 
     @property
     def ignored(self) -> list[tuple[str, str]]:
-        """Locations that were given and give nothing, and why: another shipment's drive, or none."""
-        return list(self._ignored)
+        """Locations that give nothing, as far as is known, and why: another shipment's drive, or none."""
+        return [*self._ignored, *self._late.useless]
+
+    @property
+    def absent(self) -> list[str]:
+        """The drives that are not here of the groups that are; one whose host is late, until it has answered."""
+        return [_named(row) for view in self._views.values() for row in view.missing]
 
     # -- what is in it
 

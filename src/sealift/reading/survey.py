@@ -23,10 +23,10 @@ from blake3 import blake3
 
 from sealift.drives import locations
 from sealift.drives.ranges import RemoteDrive
-from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SealInvalid, SignatureInvalid
+from sealift.errors import BadInput, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
-from sealift.reading import survey_slots, trust
+from sealift.reading import survey_late, survey_slots, trust
 from sealift.reading.survey_seal import Checker, choose_seal, compare_seals
 from sealift.reading.survey_views import (
     DriveView,
@@ -36,7 +36,6 @@ from sealift.reading.survey_views import (
     SharedPages,
     Standing,
     Survey,
-    read_or_note,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def survey(
     allowed: AllowedSigners | None = None,
     seal: dict[str, bytes] | None = None,
     shipment: str | None = None,
+    hurry: bool = False,
 ) -> Survey:
     """Look at every location (drives.locations: a folder, an address, a locations file) or drive; say what is here.
 
@@ -76,13 +76,23 @@ def survey(
     drives serves when it holds. With `allowed` signatures are checked against it; without, only that they are
     whole. Raises BadInput for a place that is none, DriveFault where all are in other hosts and none answers, and
     Refused when the seal given does not hold.
+
+    With `hurry`, for whoever reads: hosts that answer late are not waited for where the others have all that is to be
+    read (Survey.late; survey_late.py), and copies of the seal that was given are not looked at.
     """
     views, notices = _open(places)
-    with ThreadPoolExecutor(max_workers=min(32, len(views) or 1)) as pool:
-        faults = list(pool.map(_look, views))
-    if faults[0] is not None and all(faults) and all(isinstance(view.drive, RemoteDrive) for view in views):
-        raise faults[0]
-    return _judged(Survey(shipment, views, [], None, None, None, [], notices), allowed, seal, shipment)
+    looks = survey_late.begin(views)
+    late = survey_late.wait_for_enough(looks) if hurry else []
+    if not late:
+        faults = [each.look.result() for each in looks]
+        if faults[0] is not None and all(faults) and all(isinstance(view.drive, RemoteDrive) for view in views):
+            raise faults[0]
+    views = [each.view for each in looks if each not in late]
+    found = Survey(shipment, views, [], None, None, None, [], notices, late=late)
+    _judged(found, allowed, seal, shipment, hurry=hurry)
+    if late and not survey_late.is_enough(found):  # what the others said of themselves does not hold
+        return survey(places, allowed=allowed, seal=seal, shipment=shipment)
+    return found
 
 
 def survey_nothing(
@@ -93,12 +103,17 @@ def survey_nothing(
 
 
 def _judged(
-    found: Survey, allowed: AllowedSigners | None, seal: dict[str, bytes] | None, shipment: str | None
+    found: Survey,
+    allowed: AllowedSigners | None,
+    seal: dict[str, bytes] | None,
+    shipment: str | None,
+    *,
+    hurry: bool = False,
 ) -> Survey:
     """Which of the views are drives of the shipment in question, and which."""
     views = found.views
     expected = shipment or _majority(views, Checker(allowed, None))
-    copies = choose_seal(found, allowed, seal, expected)
+    copies = choose_seal(found, allowed, seal, expected, hurry=hurry)
     checker = Checker(allowed, trust.sealed_at(found.seal) if found.seal else None)
     if found.seal is not None and shipment is not None and found.seal.shipment != shipment:
         raise SealInvalid(f"the seal is of shipment {found.seal.shipment}, not of {shipment}")
@@ -212,37 +227,6 @@ def _open(places: Sequence[str | Drive]) -> tuple[list[DriveView], list[str]]:
     return views, notices
 
 
-def _look(view: DriveView) -> DriveFault | None:
-    """Read the small files; what they mean is decided when all drives are known. The fault of one that is silent."""
-    try:
-        if not view.drive.exists():
-            view.standing = "empty"
-            view.note("", "missing", f"there is no {mf.ROOT}/ folder on this drive")
-            return None
-    except FormatError as error:
-        view.standing = "empty"
-        view.note("", "unexpected", str(error))
-        return None
-    except DriveFault as error:
-        view.standing = "empty"
-        view.note("", "unreadable", str(error))
-        return error
-    limits = {mf.MANIFEST: mf.MAX_MANIFEST, mf.SIGNATURE: sshsig.MAX_ARMORED, mf.CARD: mf.MAX_CARD}
-    for name, limit in limits.items():
-        data = read_or_note(view, name, limit)
-        if data is not None:
-            view.small[name] = data
-    try:
-        view.manifest = mf.decode_manifest(view.small.get(mf.MANIFEST, b""))
-    except FormatError:
-        view.manifest = None
-    try:
-        view.card = mf.decode_card(view.small.get(mf.CARD, b""))
-    except FormatError:
-        view.card = None
-    return None
-
-
 def _majority(views: Sequence[DriveView], checker: Checker) -> str | None:
     """The shipment of most drives; those with a signature that holds outvote all others."""
     for signed in (True, False):
@@ -319,7 +303,7 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
             if view not in far:
                 view.slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks)
         with ThreadPoolExecutor(max_workers=min(32, len(far) or 1)) as pool:
-            for view, slot in zip(far, pool.map(partial(_far_slot, group), far), strict=True):
+            for view, slot in zip(far, pool.map(partial(survey_late.slot_of, group), far), strict=True):
                 view.slot = slot
     for view in open_cases:
         for group in sorted(found.groups, key=lambda each: view.card is None or each.group != view.card.group):
@@ -338,16 +322,6 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
     for view in found.views:
         if view.standing not in {"empty", "foreign"}:
             _note_small_files(found, view, checker, sealed=sealed)
-
-
-def _far_slot(group: GroupView, view: DriveView) -> int | None:
-    """The slot of a drive in another host; in a thread of its own, with pages of its own."""
-    packs, blocks = group.open_pages(cache=8)
-    try:
-        return survey_slots.find_slot(view.drive, view.card, group.manifest, packs, blocks)
-    finally:
-        packs.close()
-        blocks.close()
 
 
 def _signature(group: GroupView, checker: Checker) -> bytes | None:

@@ -10,24 +10,30 @@ as the files can tell among themselves.
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
+from sealift.drives import ranges
+from sealift.drives.ranges import RemoteDrive, Workers
 from sealift.errors import FormatError, Refused, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
 from sealift.formats import sshsig
 from sealift.reading import trust
-from sealift.reading.survey_views import DriveView, Problem, Survey, read_or_note
+from sealift.reading.survey_views import DriveView, Problem, Survey, read_all
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from sealift.formats.allowed_signers import AllowedSigners, Signer
     from sealift.formats.seal import Seal
 
+_TOGETHER = 128  # drives of other hosts whose copies are read at once
 _MAX_SEALS = 4  # different seals kept to choose from; more on the drives are named and not kept
 _Key = tuple[tuple[str, str], ...]  # names and digests of the files of one copy
 
@@ -47,11 +53,17 @@ class SealCopies:
 
 
 def choose_seal(
-    found: Survey, allowed: AllowedSigners | None, given: dict[str, bytes] | None, expected: str | None
+    found: Survey,
+    allowed: AllowedSigners | None,
+    given: dict[str, bytes] | None,
+    expected: str | None,
+    *,
+    hurry: bool = False,
 ) -> SealCopies:
     """Set seal, trusted and seal_source of `found`.
 
-    The seal `given`, else one on the drives, of shipment `expected`.
+    The seal `given`, else one on the drives, of shipment `expected`. With `hurry` no copies are read where one is
+    given, and else those of hosts that answer soon, as long as there is one.
 
     Raises Refused when the seal given does not hold; for one on a drive that does not, see `compare_seals`.
     """
@@ -59,7 +71,7 @@ def choose_seal(
         found.seal_source = "file"
         found.seal = trust.read_seal(given)
         found.trusted = trust.open_seal(given, allowed) if allowed else None
-    copies = _read_copies(found)
+    copies = SealCopies() if hurry and given is not None else _read_copies(found, hurry=hurry)
     copies.reference = given
     ranked = Counter(_key(mark) for _, mark, _ in copies.marks)
     for key, _ in ranked.most_common():
@@ -112,12 +124,9 @@ def _key(mark: dict[str, str]) -> _Key:
     return tuple(sorted(mark.items()))
 
 
-def _read_copies(found: Survey) -> SealCopies:
+def _read_copies(found: Survey, *, hurry: bool) -> SealCopies:
     copies = SealCopies()
-    for view in found.views:
-        if view.standing == "empty":
-            continue
-        files, notes = _read_seal_of(view)
+    for view, (files, notes) in _read_all([view for view in found.views if view.standing != "empty"], hurry=hurry):
         if not files and not notes:
             continue
         mark = {name: blake3(data).hexdigest() for name, data in files.items()}
@@ -127,17 +136,29 @@ def _read_copies(found: Survey) -> SealCopies:
     return copies
 
 
+def _read_all(
+    views: Sequence[DriveView], *, hurry: bool
+) -> Iterator[tuple[DriveView, tuple[dict[str, bytes], list[Problem]]]]:
+    """What _read_seal_of gives of each, in order; with `hurry` of those that answer soon, if one of them has it all."""
+    workers = Workers(_TOGETHER, "sealift-seal")
+    far = {
+        id(view): workers.submit(partial(_read_seal_of, view)) for view in views if isinstance(view.drive, RemoteDrive)
+    }
+    workers.close()
+    found = {id(view): _read_seal_of(view) for view in views if id(view) not in far}
+    done = wait(far.values(), ranges.SOON if hurry else None).done
+    found |= {key: each.result() for key, each in far.items() if each in done}
+    if not any(len(files) == len(mf.SEAL_FILES) for files, _ in found.values()):
+        found |= {key: each.result() for key, each in far.items()}
+    return ((view, found[id(view)]) for view in views if id(view) in found)
+
+
 def _read_seal_of(view: DriveView) -> tuple[dict[str, bytes], list[Problem]]:
     """The files of a drive's own seal/, and what is wrong with those that are not read."""
-    aside = DriveView(view.mount, view.drive)
-    files = {}
-    for name in mf.SEAL_FILES:
-        data = read_or_note(aside, name, seals.LIMITS[name])
-        if data is not None:
-            files[name] = data
-    if not files and all(problem.kind == "missing" for problem in aside.problems):
+    files, problems = read_all(view, {name: seals.LIMITS[name] for name in mf.SEAL_FILES})
+    if not files and all(problem.kind == "missing" for problem in problems):
         return {}, []  # not attached when the shipment was sealed
-    return files, aside.problems
+    return files, problems
 
 
 class Checker:

@@ -8,17 +8,19 @@ What holds of them is said where they are made (survey.py); nothing here decides
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
 
-from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, read_soon
+from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, Workers, read_soon
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import paged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future
 
     from sealift.drives.base import Drive, ReadFile
     from sealift.formats.allowed_signers import Signer
@@ -220,6 +222,13 @@ class GroupView:
         )
 
 
+class Late(NamedTuple):
+    """A drive that has not answered yet, and the look at it (survey.look) that goes on."""
+
+    view: DriveView
+    look: Future[DriveFault | None]
+
+
 @dataclass(eq=False)
 class Survey:
     """Everything that was found, and what a seal says should have been."""
@@ -234,6 +243,7 @@ class Survey:
     notices: list[str]
     checked: bool = False  # allowed signers were given
     unsealed: list[DriveView] = field(default_factory=list)  # drives without seal/, though others here have it
+    late: list[Late] = field(default_factory=list)  # drives of other hosts that were not waited for; in no other list
 
     @property
     def absent(self) -> list[SealGroup]:
@@ -254,14 +264,14 @@ def read_or_note(view: DriveView, name: str, limit: int) -> bytes | None:
 
     None when it is missing, too long, unreadable or no file, which is then noted.
     """
+    far = isinstance(view.drive, RemoteDrive)  # where each question is a round trip, so it is not asked how long it is
     try:
-        size = view.drive.size(name)
-        if size is not None and size > limit:
-            view.note(name, "extended", f"{size:,} bytes long; at most {limit:,} are allowed")
+        if not far and _is_longer(view, name, limit):
             return None
-        data = None if size is None else view.drive.read_small(name, limit)
+        data = view.drive.read_small(name, limit)
     except FormatError as error:
-        view.note(name, "unexpected", str(error))
+        if not (far and _is_longer(view, name, limit)):
+            view.note(name, "unexpected", str(error))
     except DriveFault as error:
         view.note(name, "unreadable", str(error))
     else:
@@ -269,3 +279,32 @@ def read_or_note(view: DriveView, name: str, limit: int) -> bytes | None:
             view.note(name, "missing", "there is no such file")
         return data
     return None
+
+
+def _is_longer(view: DriveView, name: str, limit: int) -> bool:
+    """Whether a file is over its limit, which is then noted. FormatError, DriveFault of a drive that is here."""
+    try:
+        size = view.drive.size(name)
+    except (FormatError, DriveFault):
+        if isinstance(view.drive, RemoteDrive):
+            return False
+        raise
+    if size is None or size <= limit:
+        return False
+    view.note(name, "extended", f"{size:,} bytes long; at most {limit:,} are allowed")
+    return True
+
+
+def read_all(view: DriveView, limits: Mapping[str, int]) -> tuple[dict[str, bytes], list[Problem]]:
+    """Small files of a drive, and what is wrong with those that are not among them; of another host all at once."""
+    asides = [DriveView(view.mount, view.drive) for _ in limits]
+    works = [partial(read_or_note, aside, *each) for aside, each in zip(asides, limits.items(), strict=True)]
+    if isinstance(view.drive, RemoteDrive):
+        workers = Workers(len(works), "sealift-small")
+        coming = [workers.submit(work) for work in works]
+        workers.close()
+        found = [each.result() for each in coming]
+    else:
+        found = [work() for work in works]
+    files = {name: data for name, data in zip(limits, found, strict=True) if data is not None}
+    return files, [problem for aside in asides for problem in aside.problems]

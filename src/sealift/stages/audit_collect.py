@@ -51,6 +51,7 @@ _KINDS: dict[bytes, Kind] = {
     b"seal": "seal",
 }
 _BESIDE = (r"r[0-9]+\.toml", r"rules[^/]*\.toml", r"(release|screening|keys|receipt|source-release)(\.[0-9]+)?\.json")
+_JOURNAL = "journal.sqlite"  # stages/pack/journal.py
 _PAPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,94}\.pdf|[A-Za-z0-9][A-Za-z0-9._-]{0,94}\.csv")
 
 
@@ -103,14 +104,18 @@ def sort(papers: Sequence[str]) -> Collected:
 
 
 def _expand(path: str) -> Iterator[_File]:
-    """The files of a folder, in order; of a drive its manifest and the seal on it; a file itself."""
+    """The files of a folder, in order; of a drive its manifest and the seal on it; a file itself.
+
+    Of a state folder of `pack` its records alone: a journal, a lock and lists of files are nobody's papers.
+    """
     if not os.path.isdir(path):
         yield _File(path, named=True)
         return
     count = 0
-    pending = [(path, 0)]
+    pending = [(path, 0, False)]
     while pending:
-        folder, depth = pending.pop()
+        folder, depth, state = pending.pop()
+        state = state or os.path.lexists(os.path.join(folder, _JOURNAL))
         drive = os.path.join(folder, "sealift")
         if os.path.lexists(os.path.join(drive, "manifest.json")):
             yield _File(os.path.join(drive, "manifest.json"), named=False)
@@ -130,8 +135,8 @@ def _expand(path: str) -> Iterator[_File]:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False) and depth < MAX_DEPTH:
-                below.append((entry.path, depth + 1))
-            elif entry.is_file(follow_symlinks=False):
+                below.append((entry.path, depth + 1, state))
+            elif entry.is_file(follow_symlinks=False) and (not state or _kind(_head(entry.path))):
                 yield _File(entry.path, named=False)
         pending += reversed(below)
 
@@ -198,7 +203,7 @@ class _Pool:
                 digest = self._declaration(self._read(file.path, declaration.MAX_BYTES), file.path)
                 self.named |= {digest} if file.named else set()
             elif kind == "rules":
-                parsed = rules.parse(self._read(file.path, rules.MAX_BYTES))
+                parsed = rules.kept(self._read(file.path, rules.MAX_BYTES)).rules
                 self.rules[parsed.digest] = parsed
             elif kind == "seal-archive":
                 self._seal(seal.decode_bundle(self._read(file.path, seal.MAX_BUNDLE)))

@@ -14,12 +14,12 @@ What is not here: what the origin makes (audit_origin.py), the archive and its i
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import FormatError, SealiftError, SignatureInvalid
 from sealift.formats import audit
 from sealift.reading import trust
-from sealift.stages import audit_origin, custody_log
+from sealift.stages import audit_origin, custody_log, erase_known
 from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, counted, some
 from sealift.trade import audit as audits
 from sealift.trade import certificate, custody, custody_event, declaration, erasure, receipt, release, source_release
@@ -231,7 +231,7 @@ def _drives(case: Case) -> None:
 
 
 def _certificates(case: Case) -> None:
-    done = 0
+    done, media = 0, list[_Medium]()
     for entry, signature in case.signed("certificate"):
         path = entry.path.removesuffix(".json") + ".log.jsonl"
         log = case.files.get(path)
@@ -246,13 +246,51 @@ def _certificates(case: Case) -> None:
         except SealiftError as error:  # the certificate holds, and its log does not
             case.say(path, "wrong", str(error))
             continue
+        media.append(_Medium(entry.path, found.record, _marks(log)))
         if _erased_right(case, entry, found.record):
             done += 1
             if found.record.validation == "escalate":
                 reasons = "; ".join(found.record.validation_reasons)
                 case.say(entry.path, "look", f"somebody should look at {found.record.media.serial}: {reasons}")
+    _compare(case, media)
     if done:
         case.hold(f"erased: {counted(done, 'drive')}, each after the receipt that permitted it")
+
+
+class _Medium(NamedTuple):
+    """The medium of a certificate; `marks` tell it from every other until it is pulled or its host starts again."""
+
+    path: str
+    record: certificate.Certificate
+    marks: frozenset[str]
+
+
+def _marks(log: bytes) -> frozenset[str]:
+    """By a log's first line: the kernel's number of the medium, and the file of a loop device, within one boot."""
+    begun = erase_known.begun(log)
+    mark, drive = begun.get("medium"), begun.get("drive")
+    if not isinstance(mark, str):
+        return frozenset()
+    file = isinstance(drive, str) and drive.startswith("/") and not drive.startswith("/dev/")
+    return frozenset({mark, f"{mark.rpartition('/')[0]} {drive}"} if file else {mark})
+
+
+def _compare(case: Case, media: Sequence[_Medium]) -> None:
+    """Certificates of all folders and hosts: one medium is one serial number, and one serial number one medium."""
+    by_mark, by_serial = dict[str, _Medium](), dict[str, _Medium]()
+    for each in media:
+        serial, size = each.record.media.serial, each.record.media.size_bytes
+        twins = (by_mark[mark] for mark in sorted(each.marks & by_mark.keys()))
+        twin = next((one for one in twins if one.record.media.serial != serial), None)
+        if twin is not None:
+            of = f"{twin.path} says is {twin.record.media.serial}"
+            case.say(each.path, "wrong", f"{serial} is the medium that {of}: one of them was not erased")
+        first = by_serial.setdefault(serial, each)
+        if first.record.media.size_bytes != size:
+            was = f"{first.record.media.size_bytes:,} bytes in {first.path}"
+            case.say(each.path, "look", f"{serial} has {size:,} bytes, and {was}: two media under one serial number")
+        for mark in each.marks:
+            by_mark.setdefault(mark, each)
 
 
 def _erased_right(case: Case, entry: Entry, record: certificate.Certificate) -> bool:

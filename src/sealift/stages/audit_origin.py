@@ -136,13 +136,16 @@ def _gate(case: Case, released: Released) -> bool:
     """Whether the gate was open when it was released, by the records that the release binds."""
     record, path, parsed = released.release.record, released.entry.path, released.declaration
     at = release.released_at(record)
-    found = _rules(case, record.rules.blake3)
-    if found is None:
+    kept = _rules(case, record.rules.blake3)
+    if kept is None:
         text = f"the rules by which it was released (edition {record.rules.edition}, BLAKE3 {record.rules.blake3})"
         case.say(path, "missing", f"{text} are not here")
         return False
     if parsed.rehearsal:
         return True
+    if not kept.known:
+        return False
+    found = kept.rules
     screened, why_screening = _screened(case, record.screening, parsed, found, at, path)
     proved, why_keys = _proved(case, record.keys, parsed, found, at, path)
     if not (screened and proved):
@@ -155,11 +158,13 @@ def _gate(case: Case, released: Released) -> bool:
     verdict = gate.evaluate(parsed, found, facts, at)
     # what is complete was checked with the release; lists of countries may have changed since
     held = [row for row in verdict.held if row.rule.check not in {"complete", "screening", "keys"}]
+    held = [row for row in held if row.rule.id not in kept.unread]  # today's rule of that name is another one
     for row in held:
         case.say(path, "wrong", f"it was released while rule {row.rule.id} held: {row.why}")
     if why := verdict.may_release(released.release.principal):
         case.say(path, "wrong", why)
-    if record.resolved != [row.rule.id for row in verdict.resolved]:
+    resolved = [row.rule.id for row in verdict.resolved if row.rule.id not in kept.unread]
+    if [each for each in record.resolved if each not in kept.unread] != resolved:
         case.say(path, "wrong", "it names other rules as opened by a person than the declaration's answers do")
     return not (held or why or why_screening or why_keys)
 
@@ -174,9 +179,13 @@ def _signer(case: Case, entry: Entry | None) -> str:
         return ""
 
 
-def _rules(case: Case, digest: str) -> rules.Rules | None:
+def _rules(case: Case, digest: str) -> rules.Kept | None:
+    """The rules of a release; what of them another version of the software made is told."""
     path, data = case.rules.get(digest, ("", b""))
-    return case.attempt(path, rules.parse, data) if path else None
+    found = case.attempt(path, rules.kept, data) if path else None
+    if found is not None and (told := found.told):
+        case.say(path, "look", f"rules {told}")
+    return found
 
 
 def _screened(

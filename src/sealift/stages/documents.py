@@ -261,7 +261,7 @@ def _verdict(sources: Sources) -> gate.Verdict | str:
         )  # fmt: skip
         return asked.verdict
     assert released is not None
-    if sources.rules and release_stage.load_rules(sources.rules).digest != released.record.rules.blake3:
+    if sources.rules and release_stage.load_kept(sources.rules).rules.digest != released.record.rules.blake3:
         raise Refused(
             f"it was released by other rules, of edition {released.record.rules.edition}",
             hint="leave --rules away: those of a release are kept beside it",

@@ -166,7 +166,9 @@ def _refusals(disk: Disk, disks: Sequence[Disk], holder: str | None) -> list[str
     if disk.device.read_only:
         found.append("the device is read-only")
     others = [other.node for other in disks if other.name == disk.name and other is not disk]
-    if others:
+    if twins := block.same_file(disk, disks):
+        found.append(f"it and {', '.join(twins)} stand on one file: they are one medium")
+    elif others:
         found.append(f"{', '.join(others)} tells the same serial number, so nobody can say which one is meant")
     found += [trouble for trouble in disk.troubles if "no answer" in trouble]
     return found or ([holder] if holder else [])

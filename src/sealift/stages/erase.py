@@ -8,7 +8,7 @@ What holds:
    against the allowed signers, and the key of the certificates has signed, before that.
 3. A drive that tells no serial number is the one whose drive.json stands on it, or stood there when it was begun to be
    erased, and which was not pulled since. Where there is none, a person's word is all there is: it is erased, and its
-   certificate is escalated. One medium is not erased as two drives.
+   certificate is escalated. One medium is not erased as two drives, whatever folder its first certificate is in.
 4. What stands on a drive must be of the receipts' shipment, or nothing. A drive that was given to somebody else since,
    or on which nobody can see what it is, is refused here: `drives prepare` is where such is given up by name.
 5. The way is the strongest that reaches the method asked for. None that is weaker is taken in its place.
@@ -34,7 +34,7 @@ from sealift.drives import apart, block, sanitize
 from sealift.drives.device import DEVICE, Log, Logged, OpenDevice
 from sealift.drives.readback import Witness
 from sealift.errors import BadInput, DriveFault, Interrupted, Refused, SealiftError
-from sealift.stages import drives_prepare, erase_certify
+from sealift.stages import drives_prepare, erase_certify, erase_known
 from sealift.stages.erase_certify import Job, Outcome
 from sealift.trade import erasure
 
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from sealift.drives.block import Disk
     from sealift.drives.sanitize import Family, Technique
     from sealift.stages.drives_prepare import Candidate
-    from sealift.stages.erase_certify import Before, Settings
+    from sealift.stages.erase_certify import Settings
+    from sealift.stages.erase_known import Before
     from sealift.stages.erase_papers import Papers
     from sealift.trade.certificate import Method
     from sealift.trade.erasure import Named
@@ -71,6 +72,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     command: list[str]  # that erases; empty where this program does it by itself
     read_back: ReadBack
     unfinished: list[str]  # logs of erasures of this drive that ended without a certificate
+    doubts: list[str]  # why it may be another drive than the one of that serial number; the certificate says so, too
     objections: list[str]
 
     @property
@@ -135,7 +137,7 @@ def survey(
         why = why or (another(candidate.disk, can) if can else None)
         objections = [*candidate.refusals, *objections_to(candidate, serial, papers)]
         objections += [why] if why and not candidate.refusals else []
-        before = erase_certify.before(folder, candidate.disk) if folder else []
+        before = erase_known.before(folder, candidate.disk)
         told_by = identified(candidate, serial, papers, before)
         if told_by != "drive":
             objections += _as_another(serial, before)
@@ -149,6 +151,7 @@ def survey(
                 command=_shown(way, can, candidate.disk) if way and can else [],
                 read_back="full" if way and way.whole else read_back,
                 unfinished=erase_certify.unfinished(folder, serial) if folder else [],
+                doubts=erase_certify.other_medium(serial, candidate.disk, papers) if told_by != "drive" else [],
                 objections=objections,
             )
         )
@@ -269,8 +272,7 @@ def _as_another(serial: str, before: Sequence[Before]) -> list[str]:
     """That this very medium was erased as another drive before: a label was misread, or moved."""
     for each in before:
         if each.serial != serial:
-            log = os.path.basename(each.log)
-            return [f"this medium was erased as {each.serial} before ({log}), and cannot be {serial} as well"]
+            return [f"this medium was erased as {each.serial} before ({each.log}), and cannot be {serial} as well"]
     return []
 
 
@@ -278,6 +280,10 @@ def check(plans: Sequence[Plan], *, yes: Sequence[str]) -> None:
     """Refused unless every drive may be erased and was confirmed; BadInput for a word that fits nothing here."""
     names = {plan.disk.name for plan in plans}
     if unknown := [word for word in yes if word not in names]:
+        of = next((plan.disk.name for plan in plans if plan.serial == unknown[0]), None)
+        if of is not None:
+            why = f"--yes {unknown[0]}: that is the serial number on its label; --yes repeats the drive's name"
+            raise BadInput(why, hint=f"--yes {of}")
         raise BadInput(f"--yes {unknown[0]}: no drive of that name is to be erased", hint="--yes repeats a name")
     refused = [f"{plan.disk.name}: {why}" for plan in plans for why in plan.objections]
     if refused:
@@ -286,6 +292,8 @@ def check(plans: Sequence[Plan], *, yes: Sequence[str]) -> None:
             hint = "`sealift drives prepare` gives a drive up by name on which something else stands"
         elif any("purge cannot be had" in why for why in refused):
             hint = "nothing goes around it; --method clear asks for less than a purge"
+        elif any("stand on one file" in why for why in refused):
+            hint = "losetup -d takes a loop device away: one medium is one drive"
         elif any("as well" in why for why in refused):
             hint = "read the label again; the certificate that is there is of this medium"
         raise Refused("\n  ".join(["nothing was written; these drives are not erased:", *refused]), hint=hint)

@@ -15,7 +15,7 @@ import platform
 import re
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -25,6 +25,7 @@ from sealift.drives import sanitize
 from sealift.drives.device import Log
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats.manifest import FileRef
+from sealift.stages import erase_known
 from sealift.trade import certificate as certificates
 from sealift.trade import signing
 from sealift.trade.certificate import (
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from sealift.trade.certificate import Method
     from sealift.trade.signing import Signer
 
-_FIRST = 1 << 20  # bytes of a log's first line
 _STEM_TIME = "%Y%m%dT%H%M%SZ"
 _SIZES = (0.9, 1.1)  # of the declared capacity: makers round
 _HARM = ("reallocated", "pending", "uncorrectable", "grown_defects", "media_errors")  # counts of smart.Health
@@ -83,15 +83,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     refused: bool = False
 
 
-class Before(NamedTuple):
-    """An erasure that a log says was begun; `attached`: of the medium that has not been pulled since."""
-
-    serial: str
-    told_by: str
-    log: str
-    attached: bool
-
-
 class Job(NamedTuple):
     """An erasure that has begun: its log, open; `since` is monotonic; `health` is what the drive said before."""
 
@@ -114,42 +105,6 @@ def unfinished(folder: str, serial: str) -> list[str]:
         glob.glob(os.path.join(glob.escape(folder), f"{glob.escape(stem(serial))}-????????T??????Z.log.jsonl"))
     )
     return [path for path in found if not is_certified(path)]
-
-
-def before(folder: str, disk: Disk) -> list[Before]:
-    """Erasures that were begun of this medium, or of a loop device of its file, oldest first."""
-    mark, found = medium_mark(disk), []
-    for path in glob.glob(os.path.join(glob.escape(folder), "*.log.jsonl")):
-        begun = _first_line(path)
-        serial, at = begun.get("serial"), begun.get("at")
-        same = mark is not None and begun.get("medium") == mark
-        if isinstance(serial, str) and (same or (disk.backing is not None and begun.get("drive") == disk.name)):
-            found.append((str(at), path, Before(serial, str(begun.get("told_by")), path, attached=same)))
-    return [each for _, _, each in sorted(found, key=lambda one: one[:2])]
-
-
-def medium_mark(disk: Disk) -> str | None:
-    """What tells this medium from every other until it is pulled or the host boots again; None before Linux 5.15."""
-    boot = _boot()
-    return f"{boot}/{disk.sequence}" if boot and disk.sequence is not None else None
-
-
-def _boot() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read(64).strip()
-    except (OSError, ValueError):
-        return ""
-
-
-def _first_line(path: str) -> dict[str, Any]:
-    """The `begun` of a log; {} where it has none that can be read."""
-    try:
-        with open(path, "rb") as file:
-            said = msgspec.json.decode(file.readline(_FIRST))
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) and said.get("what") == "begun" else {}
 
 
 def is_certified(log: str) -> bool:
@@ -188,7 +143,8 @@ def check(plan: Plan, disk: Disk, health: Health, papers: Papers, settings: Sett
 
 
 def begin(plan: Plan, disk: Disk, health: Health, papers: Papers, settings: Settings) -> Job:
-    """Make the log and its first line. BadInput: it is there already, or cannot be made."""
+    """Make the log and its first line, and note it. BadInput: it is there already, or cannot be made."""
+    erase_known.writable()
     now = datetime.now(UTC)
     path = os.path.join(settings.folder, f"{stem(plan.serial)}-{now.strftime(_STEM_TIME)}.log.jsonl")
     try:
@@ -206,7 +162,7 @@ def begin(plan: Plan, disk: Disk, health: Health, papers: Papers, settings: Sett
         device=disk.node,
         model=disk.model,
         size_bytes=disk.device.size,
-        medium=medium_mark(disk),
+        medium=erase_known.medium_mark(disk),
         told_by=plan.told_by,
         technique=plan.technique,
         command=plan.command,
@@ -214,6 +170,11 @@ def begin(plan: Plan, disk: Disk, health: Health, papers: Papers, settings: Sett
         receipts=[msgspec.to_builtins(receipt.file) for receipt in papers.receipts],
         unfinished=[os.path.basename(each) for each in plan.unfinished],
     )
+    try:
+        erase_known.remember(path)
+    except BadInput:
+        os.close(descriptor)
+        raise
     return Job(path, descriptor, disk, time.monotonic(), health)
 
 
@@ -236,7 +197,7 @@ def _record(
         raise Refused("an erasure without beginning and end is not certified")
     way = sanitize.TECHNIQUES[plan.technique or ""]
     first = papers.receipts[0].record
-    reasons = _reasons(plan, disk, health, way) + _other_medium(plan, disk, papers)
+    reasons = _reasons(plan, disk, health, way) + (other_medium(plan.serial, disk, papers) if plan.stated else [])
     return Certificate(
         shipment=first.shipment,
         consignment_id=first.consignment_id,
@@ -315,12 +276,12 @@ def _reasons(plan: Plan, disk: Disk, health: Health, way: sanitize.Technique) ->
     return found
 
 
-def _other_medium(plan: Plan, disk: Disk, papers: Papers) -> list[str]:
-    """Where the drive itself tells no serial number: that it is not as large as the one that was declared."""
-    declared = [row for each in papers.declarations for row in each.declaration.drives if row.serial == plan.serial]
-    if not plan.stated or not declared or _SIZES[0] <= disk.device.size / declared[0].capacity_bytes <= _SIZES[1]:
+def other_medium(serial: str, disk: Disk, papers: Papers) -> list[str]:
+    """Of a drive that tells no serial number itself: that it is not as large as the one that was declared."""
+    declared = [row for each in papers.declarations for row in each.declaration.drives if row.serial == serial]
+    if not declared or _SIZES[0] <= disk.device.size / declared[0].capacity_bytes <= _SIZES[1]:
         return []
-    sizes = f"{disk.device.size:,} bytes, and {plan.serial} is declared with {declared[0].capacity_bytes:,}"
+    sizes = f"{disk.device.size:,} bytes, and {serial} is declared with {declared[0].capacity_bytes:,}"
     return [f"it does not tell its serial number itself, and has {sizes}: it may be another one"]
 
 

@@ -5,8 +5,9 @@
 What holds: every block of a pack is compared with its signed hash before the pack appears at the destination, wherever
 it came from; what is missing or rotten here is rebuilt from the rest of its stripe, so that with parity enough all n
 drives of a group come to stand there, in folders (or prefixes) gGsS that any reader opens. A bucket has said the digest
-of what it holds; a folder's packs were fsynced. Nothing is written over: what stands there already counts where it is
-what belongs there, which is read and compared, and is named and left where it is not. No key is needed.
+of what it holds; a folder's packs were fsynced. A copy in a bucket may be read for its own: what is missing there comes
+by parity. Nothing is written over: what stands there already counts where it is what belongs there, which is read and
+compared, and is named and left where it is not. No key is needed.
 
 The unit of work is a pack: `copy_pack` is a function of a group, a pack and a drive to write to, and knows nothing of
 the others. On several hosts each copies its share of the drives (ingest_hosts.py). A pack that was copied is noted at
@@ -32,13 +33,13 @@ from msgspec import UNSET
 
 from sealift.drives.base import aligned_buffer, is_in_the_way
 from sealift.drives.locations import is_store, open_to_write, place_of
-from sealift.drives.object_prefix import ObjectPrefix
 from sealift.errors import BadInput, DriveFault, FormatError, Interrupted, Lost, SealInvalid
 from sealift.formats import locations as places
 from sealift.formats import manifest as mf
 from sealift.formats.manifest import BLOCK
 from sealift.reading.group import GroupReader
 from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
+from sealift.stages.foreign import Foreign, beside_drives
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_plan import card_of
 from sealift.stages.unpack_notes import Notes
@@ -121,6 +122,7 @@ class Result:
     short_groups: list[int] = field(default_factory=list)  # of which too few drives are here to rebuild the others
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
+    foreign: Foreign = field(default_factory=Foreign)  # what else is there
     out_of_reach: list[str] = field(default_factory=list)  # drives that were needed on a host, and stand on another
     hosts: list[HostRow] = field(default_factory=list)  # of a cluster
     seconds: float = 0.0
@@ -223,6 +225,8 @@ def ingest(options: Options, events: Events) -> Result:
     result.missing_groups = missing_groups(found.absent)
     with told(), notes_of(options.to, result.shipment) as notes:
         _copy(_Run(options, events, found, notes, result))
+        assert found.trusted is not None, "as _begin found"
+        result.foreign = beside_drives(options.to, found.trusted.seal)
         groups = [group.group for group in found.groups if group.trusted and group.group not in result.short_groups]
         end(result, groups, notes)
     result.seconds = time.monotonic() - begun
@@ -391,8 +395,11 @@ class _Run:
                 if short and row.slot not in here:
                     continue
                 target = _Target(group, row, f"{self._to}/{row.id}")
-                if (place := place_of(target.drive)) in sources:
-                    raise BadInput(f"{target.location} is {sources[place]}: nothing is copied onto itself")
+                if (place := place_of(target.drive)) in sources and not is_store(target.location):
+                    raise BadInput(
+                        f"{target.location} is {sources[place]}: nothing is copied onto itself",
+                        hint="`sealift repair` makes a mounted drive whole",
+                    )
                 target.drive.lock()
                 self._targets[group.group, row.slot] = target
                 self._result.drives[row.id] = target.location
@@ -525,16 +532,35 @@ class _Run:
                 continue
             if files.write(target.drive, slot, name, target.note) is None:
                 self._result.failed.append((target.location, name, "no drive here has it whole"))
-        if isinstance(target.drive, ObjectPrefix):
-            target.drive.end_uploads()  # obstore begins another where the answer to the first was lost
 
 
-def write_locations(path: str, result: Result) -> str | None:
-    """A locations file of what stands at the destination; the new name of what was there. BadInput."""
+def write_locations(path: str, to: str, result: Result) -> str | None:
+    """A locations file of what stands at `to`, and what a file of ours at `path` knows there of other groups.
+
+    The new name of what was there, if anything else was; that is kept. BadInput.
+    """
     from sealift.trade.signing import write_over
 
     rows = [
         places.DriveRow(name=each, at=at) if is_store(at) else places.DriveRow(at=os.path.abspath(at))
         for each, at in result.drives.items()
     ]
-    return write_over(path, places.encode(rows))
+    before = _rows_of(path)
+    place = to.rstrip("/") if is_store(to) else os.path.abspath(to)
+    names = {row.name or row.at for row in rows}
+    earlier = [row for row in before or [] if row.at.rpartition("/")[0] == place and (row.name or row.at) not in names]
+    rows += earlier  # of batches that came before
+    if before == rows:
+        return None
+    return write_over(path, places.encode(rows), keep=before is None or any(row not in rows for row in before))
+
+
+def _rows_of(path: str) -> list[places.DriveRow] | None:
+    """The rows of a locations file that is as we write them; None where anything else is there, or nothing."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(places.MAX_FILE + 1)
+        rows = places.parse(data, path).drive
+    except (OSError, ValueError, BadInput):
+        return None
+    return rows if places.encode(rows) == data else None

@@ -27,6 +27,7 @@ from sealift.errors import BadInput, SealInvalid
 from sealift.formats.manifest import drive_id
 from sealift.reading.survey import survey_nothing
 from sealift.stages import ingest
+from sealift.stages.foreign import beside_drives
 from sealift.stages.ingest import NOTE, Result
 from sealift.stages.placed import Question, is_read, look_everywhere
 from sealift.stages.placed_pass import Events, Pass
@@ -180,6 +181,7 @@ def ingest_on(place: Placement, options: Options, events: Events | None = None) 
         run = _Copying(place, asked, mark, notes, trusted.seal, events)
         run.run(standing.hosts)
         result = run.result()
+        result.foreign = beside_drives(to, trusted.seal)
         short = {*result.short_groups, *run.owed_groups}
         ingest.end(result, [number for number in sorted(run.groups) if number not in short], notes)
     result.seconds = time.monotonic() - begun

@@ -53,6 +53,7 @@ def inspect(
         refuse_others(found)
     answers = None if outbound is None else _answers(found, outbound)
     known, reports = join.cases(found, parts)
+    join.refuse_other_seals(found, reports)
     if not known and all(view.standing == "empty" for view in found.views):
         raise BadInput(
             "none of these mounts holds a drive of sealift: " + ", ".join(view.mount for view in found.views[:10]),

@@ -69,6 +69,11 @@ def load_rules(path: str | None) -> Rules:
     return rules.parse(signing.read_limited(path, rules.MAX_BYTES, "rules"))
 
 
+def load_kept(path: str) -> rules.Kept:
+    """The rules of a release that was given before, by whatever version of sealift. BadInput."""
+    return rules.kept(signing.read_limited(path, rules.MAX_BYTES, "rules"))
+
+
 def rules_beside(file: str, digest: str) -> str:
     """Where the rules by which the declaration in `file` was released are kept."""
     return f"{file.removesuffix('.toml')}.rules-{digest[:16]}.toml"
@@ -81,9 +86,11 @@ def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Ve
     """
     record = released.record
     path = rules_beside(file, record.rules.blake3)
-    found = load_rules(path if os.path.lexists(path) else None)
-    if found.digest != record.rules.blake3:
+    found = load_kept(path) if os.path.lexists(path) else rules.kept(rules.shipped().raw)
+    if found.rules.digest != record.rules.blake3:
         return f"the rules by which it was released (BLAKE3 {record.rules.blake3}) are not beside it"
+    if found.strange:
+        return f"the rules by which it was released are {found.told}"
     bound = {}
     for what, at, evidence in (
         ("screening", screening.path_beside(file), record.screening),
@@ -97,7 +104,7 @@ def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Ve
     facts = gate.Facts(
         author=[], screening=[], keys=[], revision=[], waiver=keys.decode(proved).waiver if proved else None
     )
-    return gate.evaluate(parsed, found, facts, releases.released_at(record))
+    return gate.evaluate(parsed, found.rules, facts, releases.released_at(record))
 
 
 def _bound(path: str, evidence: releases.Evidence | None) -> bytes | None:
@@ -133,7 +140,7 @@ def ask(
     screened, why_screening = _screening(file, parsed, allowed, wanted, lists, now, rescreen=rescreen)
     proved, proved_by, why_keys = _keys(file, parsed, allowed, wanted, now)
     facts = gate.Facts(
-        author=why_author, screening=why_screening, keys=why_keys, revision=_revision(file, parsed),
+        author=why_author, screening=why_screening, keys=why_keys, revision=revision_faults(file, parsed),
         waiver=keys.decode(proved).waiver if proved else None, waiver_key=proved_by,
     )  # fmt: skip
     return Asked(parsed, gate.evaluate(parsed, wanted, facts, now), author, screened, proved)
@@ -289,7 +296,7 @@ def _again(
     return [f"screened again at release: {fresh.open_hits:,} hits nobody has decided about"] if fresh.open_hits else []
 
 
-def _revision(file: str, parsed: Declaration) -> list[str]:
+def revision_faults(file: str, parsed: Declaration) -> list[str]:
     """What is wrong with it as the revision that it says it is.
 
     A copy under another name does not begin again: what was released of this consignment in the same folder counts.

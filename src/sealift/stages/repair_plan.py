@@ -177,8 +177,9 @@ def check_mounted(places: Sequence[str | Drive], onto: Sequence[str | Drive], *,
         if isinstance(place, str) and (locations.is_store(place) or locations.is_list(place)):
             raise BadInput(
                 f"{each} is no mounted drive, and `sealift repair` writes to nothing else; nothing was written",
-                hint="read it where it stands, which rebuilds what is missing; or rebuild its drive with --onto MNT, "
-                "and copy that there",
+                hint="in a bucket, remove what is there and not as it was signed, then `sealift ingest --packs` to the "
+                "same place, from the drives or from these copies, writes what is not there; a drive in another "
+                "host is repaired there, or rebuilt here with --onto MNT",
             )
 
 

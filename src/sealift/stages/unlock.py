@@ -17,15 +17,15 @@ import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
 
 from sealift.drives.ranges import Workers
-from sealift.errors import BadInput, FormatError, IdentityMismatch, Lost, Refused
+from sealift.errors import BadInput, FormatError, IdentityMismatch, Lost, NotAllHere, Refused
 from sealift.formats import age, age_keys, strict, unlock
 from sealift.formats.allowed_signers import AllowedSigners
-from sealift.formats.manifest import FileRef
+from sealift.formats.manifest import FileRef, slot_of
 from sealift.reading.index_files import AnyCopy
 from sealift.reading.keys import IdentityKeys
 from sealift.reading.pack import signed_header
@@ -42,6 +42,8 @@ from sealift.trade.signing import new_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sealift.errors import SealiftError
+    from sealift.formats.manifest import DriveRow
     from sealift.formats.unlock import Unlock, UnlockGroup
     from sealift.reading.shipment import Group
     from sealift.reading.trust import TrustedSeal
@@ -79,15 +81,42 @@ class Events:
     notice: Callable[[str], object] = lambda _text: None
 
 
+class Unread(NamedTuple):
+    """A file whose header could not be had; `drive` is the one that should have it, None where every one should."""
+
+    file: str
+    group: int
+    slot: int | None
+    drive: DriveRow | None
+
+
+class Short(NamedTuple):
+    """A group with unread files and with drives that are not here; `here` is how many are.
+
+    `wanted` drives give every byte of the group, if none of them is damaged.
+    """
+
+    group: int
+    here: int
+    wanted: int
+    absent: list[DriveRow]
+
+
 @dataclass
 class Result:
-    """What was issued; `lost` are files whose header could not be had, `missing` groups of which no drive is here."""
+    """What was issued, and what is not in it.
+
+    `lost` are files that the drives of their group cannot give, all of which are here; `awaited` those that one may
+    still give which is not, named in `short`; `missing` groups of which no drive is here.
+    """
 
     record: Unlock
     file: FileRef
     event: Entry
     shows: list[Finding]
-    lost: list[str] = field(default_factory=list)
+    lost: list[Unread] = field(default_factory=list)
+    awaited: list[Unread] = field(default_factory=list)
+    short: list[Short] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
 
@@ -95,7 +124,10 @@ class Result:
 def issue(
     options: Options, signer: Signer, events: Events, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Result:
-    """Issue the keys of the shipment's groups that are here, and record it. BadInput, Refused, IdentityMismatch, ..."""
+    """Issue the keys of the shipment's groups that are here, and record it.
+
+    BadInput, Refused, IdentityMismatch, ...; NotAllHere or Lost, and nothing is issued, where not one header is read.
+    """
     if os.path.lexists(options.out):
         raise BadInput(f"{options.out} is there already; nothing was changed", hint="give another name")
     allowed = AllowedSigners.parse(options.allowed_signers)
@@ -111,10 +143,16 @@ def issue(
     try:
         _refuse_own(recipients, shipment.seal)
         ground = _ground(options, shipment.seal, allowed, clock())
-        groups, keys, lost = _collect(shipment, IdentityKeys(identities), events)
+        groups, keys, unread = _collect(shipment, IdentityKeys(identities), events)
+        short = _short(shipment, {each.group for each in unread})
+        if not any(keys):
+            raise _nothing(short)
         record = _record(options, shipment.seal, recipients, groups, keys, clock())
         result = _write(options, record, keys, recipients, signer, ground)
-        result.lost, result.missing = lost, [each.group for each in shipment.missing]
+        awaited = {each.group for each in short}
+        result.lost = [each for each in unread if each.group not in awaited]
+        result.awaited = [each for each in unread if each.group in awaited]
+        result.short, result.missing = short, [each.group for each in shipment.missing]
         result.ignored = shipment.ignored
         return result
     finally:
@@ -145,6 +183,35 @@ def _refuse_own(recipients: list[age.Recipient], seal: TrustedSeal) -> None:
             )
 
 
+# --- what is not here
+
+
+def named(row: DriveRow) -> str:
+    """A drive by its name, serial number and carrier."""
+    return f"{row.id} (serial {row.serial}, {row.carrier or 'no carrier'})"
+
+
+def _short(shipment: Shipment, groups: set[int]) -> list[Short]:
+    """Of these groups, those that have drives which are not here."""
+    found = []
+    for number in sorted(groups):
+        reader = shipment.groups[number].reader
+        absent = [row for row in reader.manifest.drives if row.slot not in reader.drives]
+        if absent:
+            found.append(Short(number, reader.n - len(absent), reader.data, absent))
+    return found
+
+
+def _nothing(short: list[Short]) -> SealiftError:
+    """Why nothing is issued: every header is lost, or on drives that are not here."""
+    told = "not one header of this shipment can be read from what is here; nothing was issued"
+    if not short:
+        return Lost(told, hint="sealift inspect says what is damaged, and on which drive")
+    names = [named(row) for each in short for row in each.absent]
+    more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
+    return NotAllHere(told, hint=f"attach more drives: {', '.join(names[:20])}{more}")
+
+
 # --- the keys
 
 
@@ -161,7 +228,7 @@ class _Taken(IdentityKeys):
 
 def _collect(
     shipment: Shipment, identity: IdentityKeys, events: Events
-) -> tuple[list[UnlockGroup], bytearray, list[str]]:
+) -> tuple[list[UnlockGroup], bytearray, list[Unread]]:
     """The groups that are here, their keys row by row, and the files whose header could not be had."""
     groups = []
     for number, group in sorted(shipment.groups.items()):
@@ -170,19 +237,27 @@ def _collect(
     total = sum(each.rows for each in groups)
     if total > unlock.MAX_ROWS:
         raise BadInput(f"{total:,} packs and index files; keys of {unlock.MAX_ROWS:,} at most are issued at once")
-    keys, lost, done = bytearray(), list[str](), 0
+    keys, unread, done = bytearray(), list[Unread](), 0
     workers = Workers(THREADS, "sealift-unlock")
     try:
         for each in groups:
             for row, key in _rows(shipment.groups[each.group], each, identity, workers):
                 if key is None:
-                    lost.append(f"{each.name(row)} of group {each.group}")
+                    unread.append(_unread(shipment.groups[each.group], each, row))
                 keys += key or unlock.NO_KEY
                 done += 1
                 events.progress(done, total)
     finally:
         workers.close()
-    return groups, keys, lost
+    return groups, keys, unread
+
+
+def _unread(group: Group, shape: UnlockGroup, row: int) -> Unread:
+    """The file of a row, and the drive on which it lies; an index lies on every one."""
+    if row < len(unlock.INDEXES):
+        return Unread(shape.name(row), shape.group, None, None)
+    slot = slot_of(*divmod(row - len(unlock.INDEXES), shape.data), group.reader.n)
+    return Unread(shape.name(row), shape.group, slot, group.manifest.drives[slot])
 
 
 def _rows(
@@ -248,8 +323,6 @@ def _record(
     now: datetime,
 ) -> Unlock:
     issued = sum(keys[at : at + age.FILE_KEY] != unlock.NO_KEY for at in range(0, len(keys), age.FILE_KEY))
-    if not issued:
-        raise Lost("not one header of this shipment can be read from what is here", hint="attach more of its drives")
     rows = len(keys) // age.FILE_KEY
     fields: dict[str, Any] = {
         "shipment": seal.seal.shipment,

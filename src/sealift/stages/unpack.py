@@ -34,6 +34,7 @@ from sealift.formats import index
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Shipment
 from sealift.reading.trust import check_reply
+from sealift.stages.foreign import Foreign
 from sealift.stages.spawned import QuietSpawn
 from sealift.stages.undisturbed import undisturbed
 from sealift.stages.unpack_jobs import Aliases, Done, Job, find_aliases, in_order, jobs_of, rows_of, select
@@ -86,6 +87,9 @@ class Result:
     there: int = 0  # of the files those that a bucket held already, with these bytes
     refused: list[tuple[bytes, str]] = field(default_factory=list)  # what a bucket did not take, and why
     skipped: list[tuple[bytes, str]] = field(default_factory=list)  # what a bucket cannot hold, and why
+    foreign: Foreign = field(
+        default_factory=Foreign
+    )  # what a bucket holds beside the files of the groups that are here
     missing_drives: list[str] = field(default_factory=list)  # of the groups that are here
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)  # mounts that give nothing, and why
@@ -133,6 +137,7 @@ def unpack(options: Options, events: Events) -> Result:
             else:
                 _finish(options, shipment, result, notes, aliases)
             result.rebuilt_blocks += shipment.rebuilt_blocks
+            result.missing_drives, result.ignored = shipment.absent, shipment.ignored  # some hosts answer late
             whole = not (result.failed or result.refused)
             if whole:
                 notes.groups_done(list(shipment.groups))
@@ -442,7 +447,7 @@ def _finish_objects(options: Options, shipment: Shipment, result: Result, notes:
         for row in rows_of(group, options.patterns, SYMLINK):
             result.skipped.append((row.path, "a symbolic link, and there are none in a bucket"))
     named = {path for path, _ in (*result.failed, *result.skipped, *result.refused)}
-    for path in notes.unlisted(shipment, options.patterns, events.notice):
+    for path in notes.unlisted(shipment, options.patterns, events.notice, foreign=result.foreign):
         if path not in named:
             result.refused.append((path, "it was written, and the store does not list it in its length"))
 

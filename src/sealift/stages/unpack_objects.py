@@ -32,6 +32,7 @@ from blake3 import blake3
 
 from sealift.drives import uploads
 from sealift.drives.base import errno_of
+from sealift.drives.object_lock import ObjectLock
 from sealift.drives.object_prefix import MAX_OBJECT, MAX_PARTS, PART_SIZE, ObjectPartFile, ObjectPrefix, ObjectReadFile
 from sealift.drives.ranges import Workers
 from sealift.errors import DriveFault, FormatError, SealiftError
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from sealift.drives.object_prefix import Put
     from sealift.reading.pack import PackContent
     from sealift.reading.shipment import Shipment
+    from sealift.stages.foreign import Foreign
     from sealift.stages.unpack_jobs import Job
 
 NOTE = ".sealift-ingest-"
@@ -298,7 +300,7 @@ def _digest(file: ObjectReadFile) -> bytes:
 
 
 class ObjectNotes:
-    """Which jobs are done, as small objects; a lock on the prefix keeps a second ingest of this host out.
+    """Which jobs are done, as small objects; a lock keeps a second ingest out of the prefix, here and on other hosts.
 
     Opening it ends the uploads that a killed run began, but for `left` of them, where keys are not in the environment.
     `folder` is for what is sorted, on this host.
@@ -308,7 +310,9 @@ class ObjectNotes:
         self.bucket = ObjectPrefix(target)
         self.bucket.hold()
         self.folder = tempfile.mkdtemp(prefix="sealift-ingest-")
+        self._lock: ObjectLock | None = None
         try:
+            self._lock = ObjectLock(self.bucket, "sealift ingest")
             self._place = note + shipment
             scope = blake3("\0".join(sorted(patterns)).encode(errors="surrogateescape")).hexdigest(8)
             self._scope = f"{self._place}/{scope}"
@@ -317,7 +321,6 @@ class ObjectNotes:
                 name[len(self._scope) + 1 :].replace("-", " ") for name in names if name.startswith(self._scope)
             }
             self.resumed = bool(names)
-            self.bucket.learn(f"{self._place}/{_PROBE}")
             self._end_uploads()
         except BaseException:
             self.__exit__()
@@ -327,11 +330,14 @@ class ObjectNotes:
         return self
 
     def __exit__(self, kind: object = None, *_: object) -> None:
+        last = ObjectPrefix(self.bucket.mount, patience=_LAST_PATIENCE) if kind is not None else None
         try:
-            if kind is not None:  # workers that were ended left theirs
+            if last is not None:  # workers that were ended left theirs
                 with contextlib.suppress(SealiftError):
-                    self._end_uploads(ObjectPrefix(self.bucket.mount, patience=_LAST_PATIENCE))
+                    self._end_uploads(last)
         finally:
+            if self._lock is not None:
+                self._lock.give_up(last)
             shutil.rmtree(self.folder, ignore_errors=True)
             self.bucket.let_go()
 
@@ -351,7 +357,9 @@ class ObjectNotes:
             bucket.delete(name)
 
     def note(self, job: str) -> None:
-        """The job's objects are there."""
+        """The job's objects are there. Busy where another run has taken the prefix over."""
+        assert self._lock is not None, "it was opened"
+        self._lock.check()
         self.bucket.put_new(f"{self._scope}/{job.replace(' ', '-')}", b"")
 
     def groups_done(self, groups: Sequence[int]) -> None:
@@ -370,19 +378,29 @@ class ObjectNotes:
         patterns: Sequence[str],
         notice: Callable[[str], None],
         only: frozenset[tuple[int, int, int]] | None = None,
+        foreign: Foreign | None = None,
     ) -> Iterator[bytes]:
         """Paths that the store does not list in their length; with `only`, of these packs (group, stripe, role).
 
-        The listing and the index are both in order of names, and are gone through side by side.
+        `foreign` gets what it lists beside the files of the groups that are here. The listing and the index are both in
+        order of names, and are gone through side by side.
         """
         listed = self._listed()
         key, size = next(listed, (None, 0))
+        matches, among = matcher(patterns), patterns if foreign is None else ()
         try:
-            for path, wanted in _expected(shipment, patterns, only, self.bucket.root):
+            for path, wanted in _expected(shipment, among, only, self.bucket.root):
                 while key is not None and key < path:
+                    if foreign is not None:
+                        foreign.add(key)
                     key, size = next(listed, (None, 0))
-                if key != path or (wanted is not None and size != wanted):
+                if matches(path) and (key != path or (wanted is not None and size != wanted)):
                     yield path
+                if key == path:
+                    key, size = next(listed, (None, 0))
+            while key is not None and foreign is not None:
+                foreign.add(key)
+                key, size = next(listed, (None, 0))
         except FormatError as error:
             notice(f"{error}: what is there was not compared with the index once more")
 

@@ -79,6 +79,7 @@ def verify(
     if not parts and memory is None:
         refuse_others(found)
     known, reports = join.cases(found, parts)
+    join.refuse_other_seals(found, reports)
     if not known and all(view.standing == "empty" for view in found.views):
         raise BadInput(
             "none of these mounts holds a drive of sealift: " + ", ".join(view.mount for view in found.views[:10]),

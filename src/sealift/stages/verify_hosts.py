@@ -23,7 +23,7 @@ from sealift.stages import verify_join as join
 from sealift.stages.placed import Question, look_everywhere
 from sealift.stages.placed_pass import Events, Pass, Unit
 from sealift.stages.placement import HERE, Ears
-from sealift.stages.verify_report import VerifyReport
+from sealift.stages.verify_report import VerifyReport, read_part
 from sealift.stages.verify_state import Relayed, State, default_path
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def verify_on(
     survey_nothing(allowed=allowed, seal=seal, shipment=shipment)  # a seal that does not hold is refused at once
     standing = look_everywhere(place, Question(list(places), allowed, seal, shipment), events.notice)
     asked = Question(list(places), allowed, standing.seal, standing.shipment)
+    found = survey_nothing(allowed=allowed, seal=asked.seal, shipment=asked.shipment)
+    join.refuse_other_seals(found, [(name, read_part(data, name)) for name, data in parts])
     with State(state or default_path(meant(asked)), again=again) as memory:
 
         def part(unit: Unit, known: list[Row], _others: Sequence[Unit]) -> _Part:

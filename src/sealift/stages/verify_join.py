@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from blake3 import blake3
 
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
@@ -160,6 +161,7 @@ def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, dam
         damage=[(stripe, first, last) for stripe, runs in sorted(damage.items()) for first, last in runs],
         medium=view.drive.serial(),
         rebuilt=rebuilt,
+        at=words(view.drive.at) if isinstance(view.drive, RemoteDrive) else None,
     )
 
 
@@ -232,6 +234,26 @@ def _join(found: Survey, known: dict[int, Case], name: str, report: Report) -> N
                 )
             copy = msgspec.structs.replace(drive, part=drive.part or name, verified=drive.verified and group.trusted)
             case.copies.setdefault(drive.slot, []).append(copy)
+
+
+def refuse_other_seals(found: Survey, reports: Sequence[tuple[str, Report]]) -> None:
+    """BadInput, with both seals, where a report was made against another seal than is used here, or than another was.
+
+    A report without a seal says nothing that a seal could contradict: its drives are held against their manifests.
+    """
+    ours = (found.seal and blake3(seals.encode_seal(found.seal)).hexdigest()) or ""
+    whose = "the seal here"
+    for name, report in reports:
+        stated = {report.seal.blake3} if report.seal is not None else set[str]()
+        stated |= {copy.against for group in report.groups for copy in group.present if copy.against is not None}
+        for theirs in sorted(stated):
+            if ours and theirs != ours:
+                raise BadInput(
+                    f"{name} was made against the seal with BLAKE3 {theirs[:16]}, and {whose} has BLAKE3 {ours[:16]}",
+                    hint="one of them was superseded, or is not the shipment's: verify there again with this --seal",
+                )
+            if not ours:
+                ours, whose = theirs, f"that of {name}"
 
 
 def _identity(drive: Present | Missing) -> tuple[str, int, str]:

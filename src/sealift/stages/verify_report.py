@@ -107,6 +107,12 @@ class Present(_Base, kw_only=True):
     against: Hex32 | None = None  # BLAKE3 of the seal.json under which it was read; None: no seal that holds
     faults: Count | None = None  # of this drive, those too many to list too; 0: every byte is as it was signed
     rebuilt: bool = False  # its drive.json says that it was rebuilt at the destination
+    at: _Words | None = None  # the address of one that is not mounted
+
+    @property
+    def in_bucket(self) -> bool:
+        """Whether it is a copy among objects, which nobody pulls."""
+        return self.at is not None and self.at.startswith("s3://")
 
 
 class Missing(_Base, kw_only=True):

@@ -15,8 +15,9 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Struct
+
+from sealift.formats import strict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,8 @@ def faults(content: Content) -> list[str]:
     """Every code that is not in its list, and every amount of finer parts than its currency has, each with its path."""
     found: list[str] = []
     for path, section in _sections(content, ""):
-        for item in msgspec.structs.fields(section):
+        kind: type[Struct] = type(section)
+        for item in strict.fields_of(kind):
             value, where = getattr(section, item.name), path + item.encode_name
             if not isinstance(value, str) or not value:
                 continue
@@ -106,7 +108,7 @@ def _hs(where: str, value: str) -> list[str]:
 def _sections(section: Struct, path: str) -> Iterator[tuple[str, Any]]:
     """Every table of a record, itself first, with the beginning of its fields' paths."""
     yield path, section
-    for item in msgspec.structs.fields(section):
+    for item in strict.fields_of(type(section)):
         value = getattr(section, item.name)
         if isinstance(value, Struct):
             yield from _sections(value, f"{path}{item.encode_name}.")

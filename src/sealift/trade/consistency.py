@@ -11,11 +11,10 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Struct
 
 from sealift.errors import KeyInvalid
-from sealift.formats import age, age_keys
+from sealift.formats import age, age_keys, strict
 from sealift.trade.explained import HELP
 from sealift.trade.sections import Party, RelatedShipment
 
@@ -141,7 +140,7 @@ def _owners(content: Content, found: list[str]) -> None:
 def _agent(content: Content, found: list[str]) -> None:
     if content.agent == Party():
         return
-    for item in msgspec.structs.fields(content.agent):
+    for item in strict.fields_of(type(content.agent)):
         value, want = getattr(content.agent, item.name), HELP[f"shipper.{item.name}"].want
         if want and not str(value).strip():
             found.append(f"agent.{item.name}: empty; {want}")
@@ -234,7 +233,7 @@ def _rows(content: Content, found: list[str]) -> None:
 
 def _texts(section: Struct, path: str) -> Iterator[tuple[str, str, str]]:
     """Path, name and value of every text that is not empty."""
-    for item in msgspec.structs.fields(section):
+    for item in strict.fields_of(type(section)):
         value: Any = getattr(section, item.name)
         where = path + item.encode_name
         if isinstance(value, str) and value:

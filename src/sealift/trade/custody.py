@@ -342,8 +342,9 @@ class _Chains:
             tell("seal", f"the seal was {found}, and should have been {wanted}", serials)
         for other, serials in sorted(beside.items()):
             there = self.rows[other]
-            both = f"{_an(there)} (event {there.number}) and {_an(row)} (event {row.number})"
-            tell("conflict", f"{both}, and neither knows of the other", serials, there.entry.digest)
+            both = f"{_to(there)} (event {there.number}) and {_to(row)} (event {row.number})"
+            twice = "; both name one photograph, of a paper that was entered twice" if _papers(there, row) else ""
+            tell("conflict", f"{both}, and neither knows of the other{twice}", serials, there.entry.digest)
 
     def maximal(self, mask: int) -> list[int]:
         """Of the events in `mask` those that no other of them builds upon, in the order of the rows."""
@@ -478,11 +479,31 @@ def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph) -> list
                 covered = left.intersection(row.event.serials)
                 left -= covered
                 by = row.entry.digest if covered or not finding.serials else by
-        if left:
+        if by is None:
+            out.append(replace(finding, text=finding.text + _not_settled(finding, rows, graph)))
+        elif left:
             out.append(replace(finding, serials=tuple(each for each in finding.serials if each in left)))
         else:
             out.append(replace(finding, settled_by=by))
     return out
+
+
+def _not_settled(finding: Finding, rows: Sequence[Row], graph: Graph) -> str:
+    """Why an event whose `resolves` name a finding does not settle it: who wrote it believes that it does."""
+    for row in reversed(rows):
+        digest, named = row.entry.digest, set(row.event.resolves)
+        if not named.intersection(finding.events):
+            continue
+        if not row.by_two:
+            why = "two persons have to sign that with keys"
+        elif left := [each for each in finding.events if each not in named]:
+            why = f"it has to name {left[0][:12]}, too"
+        elif not all(each in graph.index and graph.follows(digest, each) for each in finding.events):
+            why = "it was written without knowing of it"
+        else:
+            why = "it is of other drives"
+        return f"; event {row.number} names it, and does not settle it: {why}"
+    return ""
 
 
 _WORDS = {
@@ -497,6 +518,17 @@ _WORDS = {
     "return": "a return",
     "unlock": "an unlock",
 }
+
+
+def _papers(one: Row, other: Row) -> set[str]:
+    """Photographs of signed papers that both events name."""
+    sides = [{row.event.released_by.paper_sha256, row.event.received_by.paper_sha256} for row in (one, other)]
+    return (sides[0] & sides[1]) - {""}
+
+
+def _to(row: Row) -> str:
+    """What happened, and to whom drives went by it."""
+    return _an(row) + (f" to {row.event.received_by.name}" if row.event.changes_hands else "")
 
 
 def _an(row: Row) -> str:

@@ -27,7 +27,6 @@ import secrets
 from typing import TYPE_CHECKING, Any, Literal
 
 import blake3
-import msgspec
 from msgspec import Struct
 
 from sealift.errors import DeclarationInvalid, KeyInvalid
@@ -209,7 +208,7 @@ def notes(declaration: Content) -> list[str]:
 
 
 def _empties(section: Struct, path: str, found: list[str]) -> None:
-    for item in msgspec.structs.fields(section):
+    for item in strict.fields_of(type(section)):
         value, where = getattr(section, item.name), path + item.encode_name
         if item.name == "raw":
             continue

@@ -333,12 +333,16 @@ class Given(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of an answer: who passed by it and which challenge, or why it was refused."""
+    """What became of an answer: who passed by it and which challenge, or why it was refused.
+
+    `repeated`: it is right, and stands in the record already; it does not count again.
+    """
 
     source: str
     holder: Holder | None
     challenge_id: str
     refused: str = ""
+    repeated: bool = False
 
 
 def take(before: Before, given: Sequence[Given], *, by: str, now: datetime) -> tuple[KeysRecord | None, list[Outcome]]:
@@ -359,7 +363,8 @@ def take(before: Before, given: Sequence[Given], *, by: str, now: datetime) -> t
             outcomes.append(Outcome(each.source, None, "", refused))
             continue
         holder, challenge = found
-        outcomes.append(Outcome(each.source, holder, challenge.challenge_id, refused))
+        repeated = refused == _spent(challenge, now) and challenge.passed is not None
+        outcomes.append(Outcome(each.source, holder, challenge.challenge_id, refused, repeated))
         if not refused:
             record = _passed(record, challenge, Pass(at=key_sample.stated(now), by=by.strip()))
     if record is before.record:

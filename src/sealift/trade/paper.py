@@ -49,12 +49,16 @@ class Paper(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Of a table: its head, its width (fr: a share of what is left; mm), and whether it is of numbers."""
+    """Of a table: its head, its width (fr: a share of what is left; mm), and whether it is of numbers.
+
+    `whole`: its words are copied by hand and compared, such as serial numbers. None that fits a line is on two.
+    """
 
     head: str
     fr: float = 0
     mm: float = 0
     number: bool = False
+    whole: bool = False
 
 
 def pairs(title: str, rows: Iterable[tuple[str, Cell]]) -> Block:
@@ -235,13 +239,8 @@ class Frame:
         ]
         rows += [("Agent", party(content.agent))] if content.agent.legal_name else []
         rows += [(f"On the way: {said(each.role)}", intermediate(each)) for each in content.intermediates]
-        rows += [
-            (
-                f"Before: {said(old.role).replace('_', ' ')}",
-                f"{said(old.legal_name)}, until revision {old.since_revision}: {said(old.reason)}",
-            )
-            for old in content.replaced
-        ]
+        replaced = (sheets.before(content, old) for old in content.replaced)
+        rows += [(f"Before: {role}", who) for role, who in replaced]
         return pairs("Parties", rows)
 
 

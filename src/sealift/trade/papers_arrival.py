@@ -90,7 +90,7 @@ def _unlocked(event: CustodyEvent) -> Block:
 
 def _items(event: CustodyEvent, total: int) -> Block:
     columns = [
-        Column("serial numbers", fr=1.6),
+        Column("serial numbers", fr=2.4, whole=True),
         Column("drives", mm=11, number=True),
         Column("seal before", fr=1),
         Column("seal after", fr=1),
@@ -147,7 +147,7 @@ def discrepancy_report(frame: Frame, report: Discrepancy) -> Paper:
     ]
     listed = [
         Column("drive", mm=20),
-        Column("serial number", fr=1),
+        Column("serial number", fr=1, whole=True),
         Column("carrier", fr=1),
         Column("place", mm=16),
         Column("state", mm=18),

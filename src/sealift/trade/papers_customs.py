@@ -221,8 +221,8 @@ def _packed(frame: Frame, sealed: Sealed | None) -> Block:
     columns = [
         Column("no.", mm=9, number=True),
         Column("package, seal", fr=1),
-        Column("serial number", fr=1.5),
-        Column("make, model", fr=2),
+        Column("serial number", fr=2, whole=True),
+        Column("make, model", fr=1.7),
         Column("capacity, bytes", mm=27, number=True),
         Column("net, kg", mm=14, number=True),
         Column("gross, kg", mm=14, number=True),
@@ -286,8 +286,8 @@ def general_list(frame: Frame) -> General:
     items = list(_items(content))
     columns = [
         Column("item", mm=9, number=True),
-        Column("trade description of goods, marks and numbers", fr=2),
-        Column("serial number", fr=1),
+        Column("trade description of goods, marks and numbers", fr=1.7),
+        Column("serial number", fr=1.2, whole=True),
         Column("pieces", mm=12, number=True),
         Column("weight, kg", mm=17, number=True),
         Column("value", mm=32, number=True),
@@ -464,8 +464,8 @@ def _all_drives(frame: Frame, own: set[int]) -> Block:
     columns = [
         Column("", mm=5),
         Column("no.", mm=9, number=True),
-        Column("serial number", fr=1.2),
-        Column("make, model", fr=2),
+        Column("serial number", fr=1.8, whole=True),
+        Column("make, model", fr=1.7),
         Column("package, seal", fr=1),
         Column("capacity, bytes", mm=27, number=True),
         Column("carrier", fr=1.2),

@@ -7,6 +7,9 @@ the Rules that `parse` returns: every id is there once, every rule is one or the
 has; `changed` names each rule that differs from those shipped, or is missing, or was added, and the settings that
 differ. The file is bound by its exact bytes.
 
+`kept` reads the rules of a release that was given before, by whatever version of the software: it asks for their
+structure, names what it does not know, and holds them to none of today's promises.
+
 What is not here: evaluating them (gate.py). The rules are questions with their sources, and no legal advice.
 """
 
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import functools
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import blake3
 from msgspec import Meta, Struct
@@ -97,8 +100,100 @@ class Rules(Content, frozen=True, kw_only=True):
         return found + [f"{name} (missing)" for name in ours if name not in theirs]
 
 
+class Kept(Struct, frozen=True, kw_only=True):
+    """Rules by which somebody released before, as far as this version of the software understands them.
+
+    `strange` is what it does not, `unread` are the ids of rules that were left out for it. `known`: the version of the
+    file is one whose rules this software can evaluate at all.
+    """
+
+    rules: Rules
+    strange: list[str]
+    unread: frozenset[str]
+    known: bool
+
+    @property
+    def told(self) -> str:
+        """What somebody must look at: what is not known, or why today's software would not release by it; or ""."""
+        if self.strange:
+            more = f" and {len(self.strange) - 5:,} more" if len(self.strange) > 5 else ""
+            return f"of another version of sealift; what this one does not know: {'; '.join(self.strange[:5])}{more}"
+        try:
+            parse(self.rules.raw)
+        except BadInput as error:
+            return f"by which today's sealift would not release: {error}"
+        return ""
+
+
+def kept(data: bytes) -> Kept:
+    """Rules that a release binds by their digest, to be looked at again. BadInput where it is no file of rules.
+
+    What today's version promises and a house may not strike is not asked: these rules were good when they were used.
+    """
+    tree, fault = strict.load(data, MAX_BYTES)
+    if tree is None:
+        raise _bad([fault], _KEPT)
+    known, strange, unread = _known(tree)
+    faults: list[str] = []
+    values = strict.values(tree, Content, "", faults, lambda _kind, _error: "")
+    faults += _twice(values.get("rules", []))
+    if faults:
+        raise _bad(faults, _KEPT)
+    return Kept(rules=Rules(**values, raw=data), strange=strange, unread=frozenset(unread), known=known)
+
+
+_KEPT = "give the file exactly as it was kept with the release"
+
+
+def _known(tree: dict[str, Any]) -> tuple[bool, list[str], list[str]]:
+    """Take out of a file what another version of the software may have put in, and say what that was."""
+    strange, unread, known = list[str](), list[str](), True
+    version = tree.get("version")
+    if isinstance(version, int) and not isinstance(version, bool) and version > 1:
+        strange.append(f"version {version}")
+        tree["version"], known = 1, False
+    fields = {item.encode_name for item in strict.fields_of(Content)}
+    for key in sorted(tree.keys() - fields):
+        strange.append(f"the field {strict.short(key)}")
+        del tree[key]
+    rows = tree.get("rules")
+    if not isinstance(rows, list) or len(rows) > MAX_RULES or not all(isinstance(row, dict) for row in rows):
+        return known, strange, unread
+    tree["rules"] = []
+    for number, row in enumerate(rows, start=1):
+        if odd := _odd(row):
+            strange.append(f"rules[{number}]: {', '.join(odd)}")
+            unread.append(str(row.get("id", "")))
+        else:
+            tree["rules"].append(row)
+    return known, strange, unread
+
+
+def _odd(row: dict[str, Any]) -> list[str]:
+    """What of a rule this version does not know: fields, and words where it has a fixed choice."""
+    fields = {item.encode_name for item in strict.fields_of(Rule)}
+    odd = [strict.short(key) for key in sorted(row.keys() - fields)]
+    for key, words in (("check", get_args(Check)), ("holds_on", ("yes", "no")), ("opened_by", get_args(OpenedBy))):
+        word = row.get(key)
+        if isinstance(word, str) and word not in words:
+            odd.append(f"{key} = {strict.short(word)}")
+    if ("check" in row) == ("holds_on" in row):
+        odd.append("check and holds_on")
+    return odd
+
+
+def _twice(rules: list[Rule]) -> list[str]:
+    seen: set[str] = set()
+    found = []
+    for rule in rules:
+        if rule.id in seen:
+            found.append(f"rules: {rule.id!r} is there twice")
+        seen.add(rule.id)
+    return found
+
+
 def parse(data: bytes) -> Rules:
-    """The rules in a file's bytes. BadInput that names every fault at once."""
+    """The rules in a file's bytes, to release by. BadInput that names every fault at once."""
     return _read(data, _weakened)
 
 
@@ -113,9 +208,12 @@ def _read(data: bytes, further: Callable[[dict[str, Any]], list[str]]) -> Rules:
     if not faults and not values.get("edition"):
         faults.append("edition: empty; wants a day, such as 2026-11-26")
     if faults:
-        hint = "sealift release --new-rules FILE writes those that are shipped"
-        raise BadInput(f"the rules have {strict.shown(faults)}", hint=hint)
+        raise _bad(faults, "sealift release --new-rules FILE writes those that are shipped")
     return Rules(**values, raw=data)
+
+
+def _bad(faults: list[str], hint: str) -> BadInput:
+    return BadInput(f"the rules have {strict.shown(faults)}", hint=hint)
 
 
 # What the software promises whoever looks at a release, and no house may strike: a rule for each of these checks,

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput, Refused
 from sealift.trade import totals
+from sealift.trade.consistency import ROLES
 
 if TYPE_CHECKING:
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import Release
-    from sealift.trade.sections import Intermediate, Party
+    from sealift.trade.sections import Intermediate, Party, Replaced
 
 WIDTH = 96
 DRAFT = "DRAFT - NOT RELEASED - THESE DRIVES MAY NOT LEAVE"
@@ -141,18 +142,34 @@ def _related(declaration: Declaration) -> list[str]:
         return _wrapped("Related shipments", said)
     lines = ["  Related shipments of the same parent or end user:"]
     for row in declaration.related_shipments:
+        value: totals.Money = {}
+        totals.add(value, row.currency, totals.amount(row.value))
         parts = (
-            row.consignment_id or EMPTY, row.shipped_on or EMPTY, f"{row.shipper or EMPTY} to {row.consignee or EMPTY}",
+            row.shipped_on or EMPTY, f"{row.shipper or EMPTY} to {row.consignee or EMPTY}",
             counted(row.drives, "drive"), size(row.capacity_bytes), totals.grams(row.gross_grams),
-            f"{row.currency or EMPTY} {row.value or EMPTY}",
+            ", ".join(totals.money(value)) or EMPTY,
         )  # fmt: skip
-        lines += _wrapped("  -", "; ".join(parts))
+        lines += _wrapped(f"  {row.consignment_id or EMPTY}", "; ".join(parts))
+    return [*lines, *_wrapped("All of these shipments together", together(declaration))]
+
+
+def together(declaration: Declaration) -> str:
+    """What this shipment and the related ones are in all."""
     all_ = totals.with_related(declaration)
-    together = (
-        counted(all_.drives, "drive"), size(all_.capacity_bytes), f"{totals.grams(all_.gross_grams)} gross",
-        ", ".join(totals.money(all_.customs)),
-    )  # fmt: skip
-    return [*lines, *_wrapped("All of these shipments together", "; ".join(together))]
+    parts = [counted(all_.drives, "drive"), size(all_.capacity_bytes), f"{totals.grams(all_.gross_grams)} gross"]
+    return "; ".join([*parts, ", ".join(totals.money(all_.customs)) or EMPTY])
+
+
+def before(declaration: Declaration, old: Replaced) -> tuple[str, str]:
+    """Whose place it was, and who had it, until when and why; and who has it now, where that is one party."""
+    now = ""
+    if old.role in ROLES:
+        now = getattr(declaration, old.role).legal_name
+    elif old.role == "site":
+        now = declaration.site.operator
+    is_now = f"; now {now}" if now else ""
+    said = f"{old.legal_name or EMPTY}, until revision {old.since_revision}: {old.reason or EMPTY}{is_now}"
+    return (old.role or EMPTY).replace("_", " "), said
 
 
 def _way_home(declaration: Declaration) -> list[str]:
@@ -180,8 +197,8 @@ def _parties(declaration: Declaration) -> list[str]:
     site = declaration.site
     lines += _wrapped("Site", "; ".join(part or EMPTY for part in (site.operator, site.address, site.country)))
     for old in declaration.replaced:
-        said = f"{old.legal_name or EMPTY}, until revision {old.since_revision}: {old.reason or EMPTY}"
-        lines += _wrapped(f"Before, {old.role or EMPTY}", said)
+        role, said = before(declaration, old)
+        lines += _wrapped(f"Before, {role}", said)
     return lines
 
 

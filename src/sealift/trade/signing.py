@@ -327,12 +327,15 @@ def _keep_copy(path: str) -> str:
         return kept
 
 
-def write_over(path: str, data: bytes) -> str | None:
-    """Write `path` whole; what was there is kept under the next free number, and its new name returned."""
+def write_over(path: str, data: bytes, *, keep: bool = True) -> str | None:
+    """Write `path` whole; what was there is kept under the next free number, and its new name returned.
+
+    Without `keep` it is not: for a file of ours all of which is in `data`.
+    """
     kept = temporary = None
     try:
         temporary = _write_beside(path, data)
-        if os.path.lexists(path):
+        if keep and os.path.lexists(path):
             kept = _keep(path, ("",))
         os.replace(temporary, path)
         _sync_folder(path)

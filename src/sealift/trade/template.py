@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sealift.formats import strict
 from sealift.trade.explained import HEAD, HELP
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def render(
     is not filled in, by the row's name and the field: nobody has said so yet.
     """
     lines = [f"# {line}" for line in HEAD.split("\n")]
-    fields = msgspec.structs.fields(content)
+    fields = strict.fields_of(type(content))
     plain = [f for f in fields if not _is_table(getattr(content, f.name)) and f.encode_name not in _TABLES]
     for item in plain:
         lines += ["", *_comment(item.encode_name), _pair(item.encode_name, getattr(content, item.name))]
@@ -78,7 +79,7 @@ def _rows(
     for row in rows:
         asked = questions.get(getattr(row, "question", ""), "")
         lines += ["", *(f"# {line}" for line in textwrap.wrap(asked, WIDTH)), f"[[{name}]]"]
-        for item in msgspec.structs.fields(row):
+        for item in strict.fields_of(type(row)):
             value = getattr(row, item.name)
             if asked or value != item.default or HELP[f"{name}.{item.encode_name}"].want:
                 lines.append(_pair(item.encode_name, value))
@@ -89,7 +90,7 @@ def _rows(
 
 def _table(section: msgspec.Struct, path: str) -> list[str]:
     lines = []
-    for item in msgspec.structs.fields(section):
+    for item in strict.fields_of(type(section)):
         lines += [
             *_comment(f"{path}.{item.encode_name}"),
             _pair(item.encode_name, getattr(section, item.name)),
@@ -115,7 +116,7 @@ def toml_value(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:_}" if value > 9999 else str(value)
     if isinstance(value, msgspec.Struct):
-        pairs = ((item.encode_name, getattr(value, item.name)) for item in msgspec.structs.fields(value))
+        pairs = ((item.encode_name, getattr(value, item.name)) for item in strict.fields_of(type(value)))
         return "{ " + ", ".join(_pair(name, each) for name, each in pairs) + " }"
     if isinstance(value, list):
         items = [toml_value(item) for item in value]

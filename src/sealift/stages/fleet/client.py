@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import BadInput
 from sealift.formats.hosts import split_url
+from sealift.formats.locations import MAX_TOKEN_FILE, token_of
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ PATIENCE = 120.0  # seconds beyond the first of each such answer, over all of th
 _SILENCE = 10.0  # seconds between two bytes
 _PIECE = 256 << 10
 _IDLE = 8  # connections that are kept
-_MAX_TOKEN = 1 << 16
 
 
 class HostFault(Exception):
@@ -150,7 +150,8 @@ class HostClient:
             length = int(told) if told.isascii() and told.isdecimal() and len(told) < 20 else None
             answer = Answer(response.status, length, b"")
             _judge(response, span)
-            body = b"" if method == "HEAD" else _body(response, limit)
+            # of HEAD there is nothing to read, and reading it frees the connection
+            body = response.read() if method == "HEAD" else _body(response, limit)
             if time.monotonic() > until:
                 raise TimeoutError
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -212,12 +213,11 @@ def _shut(sock: socket.socket) -> None:
 
 def _token(path: str) -> str:
     """The first token of a token file; BadInput."""
-    lines = read_limited(path, _MAX_TOKEN, "token file").split()
-    token = lines[0].decode("ascii", "replace") if lines else ""
-    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{1,512}=*", token, re.ASCII):
+    token = token_of(read_limited(path, MAX_TOKEN_FILE, "token file"))
+    if token is None:
         raise BadInput(
-            f"token file {path}: its first line is no token",
-            hint="the token that the host was started with (--token-file), and nothing else",
+            f"token file {path}: it holds something else than tokens, one a line",
+            hint="the file that the host was started with (--token-file), or one of its lines",
         )
     return token
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from sealift.trade.signing import write_over
@@ -30,12 +31,15 @@ def write(path: str, report: FleetReport, rows: Mapping[str, HostRow]) -> str | 
     """
     drives = [drive for drive in report.drives if drive.standing == "member"]
     folder = os.path.dirname(os.path.abspath(path))
+    names = Counter(host.name for host in report.hosts)
     taken: set[str] = set()
     lines = ['type = "sealift-locations"', "version = 1"]
     for drive in drives:
         host = next(each for each in report.hosts if each.url == drive.host)
         row = rows[drive.host]
-        lines += ["", "[[drive]]", f"name = {_text(_name(host.name or '', drive.drive or drive.name, taken))}"]
+        # where several call themselves the same, their addresses tell them apart
+        called = host.name if host.name and names[host.name] == 1 else host.url.partition("://")[2].rstrip("/")
+        lines += ["", "[[drive]]", f"name = {_text(_name(called, drive.drive or drive.name, taken))}"]
         lines.append(f"at = {_text(drive.url)}")
         for key, file in (("token_file", row.token_file), ("ca_file", row.ca_file)):
             if file:

@@ -63,6 +63,7 @@ REPORT_SECONDS = 120.0
 MAX_REPORT = 64 << 20
 MAX_REPORTS = 16  # of a host
 MAX_DRIVES = 1000  # of a host
+MAX_NOTICES = 1000
 _LATE = 30.0  # seconds beyond these, after which a host is left behind
 
 
@@ -317,7 +318,7 @@ def _judged(
         signature=join.signature(found, parts) if checked else None,
         faults=faults[:MAX_FAULTS],
         faults_omitted=max(0, len(faults) - MAX_FAULTS) + sum(each.faults_omitted for _, each in parts),
-        notices=_notices(found),
+        notices=[*_notices(found), *_alike(hosts)][:MAX_NOTICES],
         final=final,
         seconds=time.monotonic() - begun,
     )
@@ -355,6 +356,36 @@ def _notices(found: Survey) -> list[str]:
     elif found.trusted is None:
         notices.append("no allowed signers were given: neither the seal nor any manifest was checked against them")
     return [join.words(notice) for notice in notices]
+
+
+def _alike(hosts: Sequence[_Heard]) -> list[str]:
+    """Hosts that call themselves the same, and drives that are shown more than once."""
+    names: dict[str, list[str]] = {}
+    shown: dict[Key, list[tuple[str, HostDrive]]] = {}
+    for host in hosts:
+        if host.index is not None:
+            names.setdefault(host.index.host, []).append(host.client.url)
+        for drive in host.drives:
+            view = host.views.get(drive.name)
+            if view is not None and view.group is not None and view.slot is not None:
+                shown.setdefault((view.group, view.name), []).append((host.client.url, drive))
+    notices = [
+        f"{_some(urls)} call themselves {name!r}: one host with several addresses, or several of one name"
+        for name, urls in names.items()
+        if len(urls) > 1
+    ]
+    for (_, name), places in shown.items():
+        if len(places) > 1:
+            media = {drive.medium for _, drive in places}
+            which = "a copy of it" if len(media - {None}) > 1 else "the same drive, or a copy of it"
+            which = f"one drive (serial {places[0][1].medium})" if len(media) == 1 and None not in media else which
+            notices.append(f"{name} is shown more than once, as {which}: {_some([u + d.name for u, d in places])}")
+    return [join.words(notice) for notice in notices]
+
+
+def _some(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
+    return ", ".join(texts[:5]) + more
 
 
 def _host(host: _Heard) -> FleetHost:

@@ -6,17 +6,16 @@ What holds:
 - Where a key is a folder's too ("a" beside "a/b"), the one object "a" is skipped, and what is in the folder is carried.
 - An object that was replaced since it was listed is read as it is now, whole or as far as it was long, and is not
   `same`; in segments it is not read at all. No member is of two versions.
-- Where an ETag is an MD5, bytes are held against it. What does not hold is read again; `_Digests` says what follows.
-- Memory: WINDOW bytes of small objects for each pack, and PIECES * PIECE of a large one.
+- Where an ETag is an MD5, or the MD5 of the MD5s of parts whose size is known, bytes are held against it. What does not
+  hold is read again; `digests.Digests` says what follows.
+- Memory: WINDOW bytes of small objects for each pack, and PIECES * PIECE of a large one, and AHEAD that are hashed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
-import threading
 import time
 from collections import OrderedDict, deque
 from functools import partial
@@ -25,10 +24,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sealift.drives.bucket import PAGE, Bucket, Listed, Replaced, strong_digest
+from sealift.drives.hashing import AHEAD, Hashing
 from sealift.drives.object_faults import Trouble
+from sealift.drives.object_parts import PartsHasher
 from sealift.drives.ranges import Workers
 from sealift.errors import BadInput
 from sealift.formats.index import FILE
+from sealift.stages.pack.digests import Digests
 from sealift.stages.pack.source import File
 from sealift.stages.pack.units import LARGE, Files, Unit
 from sealift.stages.pack.walk import Seen, Status, columns
@@ -45,7 +47,6 @@ _CLIENT = 32 << 20  # bytes that obstore takes, and its threads
 PIECE, PIECES = 4 << 20, 4  # of a large object: bytes that are asked for at a time, and how many times ahead
 _LEVELS = 2  # of folders that are listed apart, so that several processes list
 _AGAIN = 3  # times that bytes are read which do not fit their ETag
-_OTHERS = 16  # objects that are read to see whether ETags are digests
 _MOST_PATH, _MOST_PART = 4096, 255  # bytes of a path and of one of its parts, as Linux takes them
 _FOLDER_MODE, _FILE_MODE = 0o040755, 0o100644
 _OTHERWISE = Trouble(
@@ -157,7 +158,7 @@ class BucketSource:
     def __init__(self, name: bytes, beside: dict[bytes, bytes] | None = None) -> None:
         self.name, self.beside = name, beside or {}
         self.bucket = Bucket(name.decode())
-        self.digests = _Digests(self.bucket)
+        self.digests = Digests(self.bucket, lambda key: reason_against(key) is None)
         self.workers = Workers(AT_ONCE, "sealift-source")
 
     def check(self) -> None:
@@ -171,7 +172,7 @@ class BucketSource:
 
     def memory(self, packs: int) -> int:
         """As Source."""
-        return _CLIENT + packs * (WINDOW + PIECES * PIECE)
+        return _CLIENT + packs * (WINDOW + PIECES * PIECE + AHEAD)
 
     def reader(self) -> BucketReader:
         """As Source."""
@@ -219,54 +220,6 @@ class BucketSource:
         batch.end()
         return [_Task(name, b"", 0, [named[name]]) if name in shared else _Task(name, b"", task.level - 1)
                 for name in folders]  # fmt: skip
-
-
-class _Digests:
-    """Whether ETags are MD5s; and what is to be thought of bytes that do not fit theirs.
-
-    An ETag is the MD5 of an object that was put whole and that the store does not encrypt with keys of the user's. Two
-    readings that agree with each other and not with the ETag: where the ETag of no other object holds, there are no
-    MD5s in this store; where it says that the object is encrypted so, this one is none; else the object is damaged in
-    the store. Readings that do not agree are the network's or this host's fault, and end the packing.
-    """
-
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket, self._held = bucket, False
-        self._looking = threading.Lock()
-        self._others_hold: bool | None = None
-
-    def holds(self, tag: bytes, digest: bytes) -> bool:
-        """Whether a digest is that of the ETag, or there is nothing to hold it against."""
-        wanted = strong_digest(tag)
-        if wanted is None:
-            return True
-        if wanted == digest:
-            self._held = True
-            return True
-        return False
-
-    def none(self, path: str) -> bool:
-        """Of an object of which two readings agree: whether its ETag is no digest."""
-        with self._looking:
-            if not self._held and self._others_hold is None:
-                self._others_hold = self._look(path)
-        return not (self._held or self._others_hold) or self._bucket.encrypted_with_own_keys(path)
-
-    def _look(self, path: str) -> bool:
-        """Whether the ETag of some other small object beneath the prefix is its MD5."""
-        root, left = self._bucket.root, _OTHERS
-        for each in self._bucket.page(root).objects:
-            name, wanted = each.key[len(root) :], strong_digest(each.etag)
-            if wanted is None or not 0 < each.size <= LARGE or reason_against(name) or name == path.encode():
-                continue
-            with contextlib.suppress(Replaced, OSError):
-                data = self._bucket.whole(name.decode(), each.etag, each.size).data
-                if hashlib.md5(data, usedforsecurity=False).digest() == wanted:
-                    return True
-            left -= 1
-            if not left:
-                break
-        return False
 
 
 class _Small(NamedTuple):
@@ -343,7 +296,7 @@ class BucketReader:
         for _ in range(_AGAIN + 1):
             got = self._bucket.whole(path, tag, size)
             digest = hashlib.md5(got.data, usedforsecurity=False).digest() if strong_digest(tag) else b""
-            if self._source.digests.holds(tag, digest):
+            if self._source.digests.fits(tag, digest):
                 return _Small(got.data, size, as_listed=True)
             if digest in seen:
                 return _Small(got.data, size, as_listed=self._source.digests.none(path))
@@ -398,14 +351,14 @@ class BucketReader:
         """As Reader."""
         return bool(self._bucket.page(self._bucket.root + path + b".part-", most=1).objects)
 
-    def checksum(self, tag: bytes) -> Any:
+    def checksum(self, unit: Unit) -> Any:
         """As Reader."""
-        return hashlib.md5(usedforsecurity=False) if strong_digest(tag) else None
+        return self._source.digests.hasher(unit.path.decode(), unit.tag, unit.size)
 
-    def sound(self, path: bytes, tag: bytes, digest: bytes) -> bool:
+    def sound(self, unit: Unit, checksum: Any) -> bool:
         """As Reader."""
-        digests = self._source.digests
-        return digests.holds(tag, digest) or digests.none(path.decode())
+        digests, path = self._source.digests, unit.path.decode()
+        return digests.holds(path, unit.tag, checksum) or digests.none(path, checksum)
 
 
 def _now(bucket: Bucket, path: str, size: int) -> _Small:
@@ -461,9 +414,12 @@ class _Large:
         self._gone = False
         self._tag, self.size = unit.tag, unit.size
         self._stop = unit.start + unit.length
-        self._hasher = None if unit.part or strong_digest(unit.tag) is None else hashlib.md5(usedforsecurity=False)
+        self._hasher: Any = None
+        self._hashing = Hashing()
         self._place = unit.start
         self._first(unit)
+        if not unit.part and self._tag == unit.tag:
+            self._hasher = source.digests.hasher(self._path, unit.tag, unit.size)
 
     def _first(self, unit: Unit) -> None:
         """The object that was listed, or, where it is read by nobody else, as it is now. OSError, SourceFault."""
@@ -480,7 +436,7 @@ class _Large:
             if unit.part:
                 break
             self.size, self._tag = self._source.bucket.look(self._path)
-            self._stop, self._hasher = min(unit.length, self.size), None
+            self._stop = min(unit.length, self.size)
             if attempt == _AGAIN:
                 break
         raise _replaced()
@@ -509,8 +465,8 @@ class _Large:
                 view[done : done + len(part)] = part
                 done += len(part)
                 self._place += len(part)
-            if self._hasher is not None:
-                self._hasher.update(view[:done])
+                if self._hasher is not None:
+                    self._hashing.update(self._hasher, part)  # which nobody writes to
             total += done
         return total
 
@@ -543,21 +499,24 @@ class _Large:
             return False
         if self._hasher is None or self._place < self._stop:
             return True
-        digest, self._hasher = self._hasher.digest(), None
-        if self._source.digests.holds(unit.tag, digest):
+        hasher, self._hasher = self._hasher, None
+        self._hashing.wait()
+        if self._source.digests.holds(self._path, unit.tag, hasher):
             return True
-        again = _Large(self._source, unit)
-        if again.digest() != digest:
+        fresh = hasher.again() if isinstance(hasher, PartsHasher) else hashlib.md5(usedforsecurity=False)
+        if _Large(self._source, unit).hashed(fresh) != hasher.digest():
             raise self._source.bucket.fault(f"reading {self._path!r}", _OTHERWISE)
-        return self._source.digests.none(self._path)
+        return self._source.digests.none(self._path, hasher)
 
-    def digest(self) -> bytes:
-        """The MD5 of what it gives when it is read once more."""
-        buffer, hasher = memoryview(bytearray(PIECE)), hashlib.md5(usedforsecurity=False)
-        self._hasher = None
-        while count := self.read([buffer], self._place):
-            hasher.update(buffer[:count])
-        return hasher.digest()
+    def hashed(self, hasher: Any) -> bytes:
+        """The digest of all that it gives, when it is read once more."""
+        buffer, self._hasher = memoryview(bytearray(PIECE)), hasher
+        while self.read([buffer], self._place):
+            pass  # it is hashed there
+        self._hashing.wait()
+        self.close()
+        digest: bytes = hasher.digest()
+        return digest
 
     def extents(self, start: int, length: int) -> None:
         """As Opened."""
@@ -565,4 +524,5 @@ class _Large:
 
     def close(self) -> None:
         """As Opened."""
+        self._hashing.close()
         self._drop()

@@ -92,7 +92,7 @@ class Follower:
 
     def _run(self, unit: Unit) -> _Read:
         if unit.path not in self._hashers:
-            self._hashers[unit.path] = blake3(), self._reader.checksum(unit.tag)
+            self._hashers[unit.path] = blake3(), self._reader.checksum(unit)
         (hasher, checksum), own = self._hashers[unit.path], blake3()
         flags = self._flags.get(unit.path, 0)
         try:
@@ -107,7 +107,7 @@ class Follower:
                 if not self._hash(unit, opened, hashers) or not opened.same(unit):
                     flags = CHANGED
             if checksum is not None and not flags and unit.start + unit.length == unit.size:
-                flags = 0 if self._reader.sound(unit.path, unit.tag, checksum.digest()) else CHANGED
+                flags = 0 if self._reader.sound(unit, checksum) else CHANGED
         except SourceFault as error:
             self._failure = error
         self._flags[unit.path] = flags

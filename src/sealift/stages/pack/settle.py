@@ -19,6 +19,7 @@ import msgspec
 from sealift.errors import BadInput, DriveFault
 from sealift.formats.manifest import InReplyTo, drive_id
 from sealift.stages.pack import fleet as fleets
+from sealift.stages.pack import sealed
 from sealift.stages.pack.fleet import Place
 from sealift.stages.pack.journal import Owed
 
@@ -211,8 +212,11 @@ def settle(
     only: str | None,
     reply: InReplyTo | None,
 ) -> Config:
-    """The configuration of a new shipment, or that which has `begun` when it is the same."""
+    """The configuration of a new shipment, or that which has `begun` when it is the same. BadInput, Refused."""
     kept = journal.setting("config")
+    if not begun:
+        known = options.shipment or (msgspec.json.decode(kept, type=Config).shipment if kept is not None else "")
+        sealed.refuse_another(declaration.consignment_id, known, options.declaration, options.state)
     wanted = Config(
         options.shipment or secrets.token_hex(8),
         declaration.consignment_id,

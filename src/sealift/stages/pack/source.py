@@ -81,10 +81,10 @@ class Reader(Protocol):
     def clashes(self, path: bytes) -> bool:
         """Whether there are names beside `path` that its segments could have. SourceFault."""
 
-    def checksum(self, tag: bytes) -> Any:
-        """A hasher of hashlib's for all bytes of an object with this tag; None where there is nothing to hold to."""
+    def checksum(self, unit: Unit) -> Any:
+        """A hasher for all bytes of the object of which it is a segment; None where there is nothing to hold to."""
 
-    def sound(self, path: bytes, tag: bytes, digest: bytes) -> bool:
+    def sound(self, unit: Unit, checksum: Any) -> bool:
         """Whether an object that was read twice, and alike, is what its tag says, as far as it says it. SourceFault."""
 
 
@@ -293,13 +293,13 @@ class Directory:
         except OSError:
             return False
 
-    def checksum(self, tag: bytes) -> None:
+    def checksum(self, unit: Unit) -> None:
         """As Reader: nobody says what a file's bytes should be."""
-        del tag
+        del unit
 
-    def sound(self, path: bytes, tag: bytes, digest: bytes) -> bool:
+    def sound(self, unit: Unit, checksum: Any) -> bool:
         """As Reader."""
-        del path, tag, digest
+        del unit, checksum
         return True
 
 

@@ -1,6 +1,6 @@
 """The application of a storage host: what stands under which address, and who may ask.
 
-    /healthz                        200 while it runs; asked without a token
+    /healthz                        200 while there is a drive to serve, else 503; asked without a token
     /                               JSON: which drives stand where (stages/host_index.py)
     /inspect/SHIPMENT               JSON: what `sealift inspect` says of that shipment's drives here
     /report/NUMBER                  JSON: a report of `sealift verify` that was given, as its file stands
@@ -87,10 +87,14 @@ def application(host: Host, tokens: Tokens | None, notice: Callable[[str], None]
         return Response(found.data, media_type=_JSON)
 
     async def show_metrics(_request: Request) -> Response:
-        return Response(metrics.render(host.places.all_names()), headers={"content-type": CONTENT_TYPE})
+        page = metrics.render(host.places.all_names(), host.places.with_keys())
+        return Response(page, headers={"content-type": CONTENT_TYPE})
 
     async def healthz(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        # for a load balancer; that there is an answer at all says to others that this runs
+        if any(up for _, up in host.places.all_names()):
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse("there is no drive to serve\n", 503, {"retry-after": "5"})
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -53,16 +53,19 @@ class Metrics:
         self.requests[drive, status] += 1
         self.answers.setdefault(drive, Histogram()).observe(seconds)
 
-    def render(self, up: Iterable[tuple[str, bool]]) -> str:
-        """The page; `up` says of each drive that was ever found whether it is here and answers."""
-        return "\n".join(self._lines(up)) + "\n"
+    def render(self, up: Iterable[tuple[str, bool]], keys: Iterable[str]) -> str:
+        """The page; `up` says of each drive that was ever found whether it is here and answers; on `keys` lies one."""
+        return "\n".join(self._lines(up, keys)) + "\n"
 
-    def _lines(self, up: Iterable[tuple[str, bool]]) -> Iterator[str]:
+    def _lines(self, up: Iterable[tuple[str, bool]], keys: Iterable[str]) -> Iterator[str]:
         yield from _head("sealift_build_info", "gauge", "The version of sealift.")
         yield _line("sealift_build_info", {"version": __version__}, 1)
         yield from _head("sealift_drive_up", "gauge", "Whether a drive that was found is here and answers.")
         for name, here in up:
             yield _line("sealift_drive_up", {"drive": name}, int(here))
+        yield from _head("sealift_identity_found", "gauge", "Drives on which an identity lies, which must not be here.")
+        for name in keys:
+            yield _line("sealift_identity_found", {"drive": name}, 1)
         yield from _head("sealift_responses_in_flight", "gauge", "Responses with bytes of drives, under way now.")
         yield _line("sealift_responses_in_flight", {}, self.open)
         yield from _head("sealift_requests_total", "counter", "Requests for files of drives, by status.")

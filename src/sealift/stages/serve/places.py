@@ -6,8 +6,12 @@ files that it was named by are unchanged: what was mounted over it, or exchanged
 Nothing of a drive is held open between requests, so that it can be unmounted at any time.
 
 A drive that hangs keeps up to THREADS threads of its own and nobody else's; what waits for it is told after PATIENCE
-seconds, and whoever comes while it hangs at once. Nothing beside sealift/ is served or listed; it is looked at only to
-find an identity that somebody left there, and then the drive is not served.
+seconds, and whoever comes while it hangs at once.
+
+Nothing but the names of a drive's layout is served or listed. What else lies on a drive is looked at only to find an
+identity that somebody left there: a drive that comes with one is not served, nor one in which a file of the layout
+holds one; another that gets one while it is served still is, for nobody can read it here, and it is told until it is
+taken away.
 
 What is not here: HTTP.
 """
@@ -19,6 +23,7 @@ import contextlib
 import os
 import re
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,8 +45,12 @@ POLL = 2.0  # seconds between looks at the folders
 PATIENCE = 20.0  # seconds that a drive gets for one call
 THREADS = 8  # of a drive
 MAX_GONE = 10_000
-_BESIDE, _MAX_IDENTITY = 100, 1 << 16  # entries of a mount's root, and bytes of a file, that are looked at
-_IDENTITY = re.compile(rb"AGE-SECRET-KEY-|AGE-PLUGIN-[A-Z0-9-]+1|-----BEGIN (?:OPENSSH|RSA|EC|DSA)? ?PRIVATE KEY-----")
+KEYS = 60.0  # seconds between looks for identities in folders in which no file has come
+_NEAR = ("", mf.ROOT, f"{mf.ROOT}/seal", f"{mf.ROOT}/index")  # folders of a mount in which they are looked for
+_ENTRIES, _MAX_IDENTITY = 100, 1 << 16  # of such a folder, and bytes of a file, that are looked at
+_IDENTITY = re.compile(
+    rb"AGE-SECRET-KEY-(?:PQ-)?1[A-Z0-9]|AGE-PLUGIN-[A-Z0-9-]+1|-----BEGIN (?:OPENSSH|RSA|EC|DSA)? ?PRIVATE KEY-----"
+)
 
 Stamp = tuple[object, ...]
 
@@ -63,6 +72,9 @@ class Seen(NamedTuple):
     trouble: str = ""
     identity: bool = False  # the trouble is an identity that lies there
     real: str = ""  # the folder without symbolic links
+    left: str = ""  # an identity that came to lie there while the drive was served
+    folders: Stamp = ()  # of those in which identities are looked for
+    until: float = 0.0  # by time.monotonic, for how long that look stands
 
 
 class Place:
@@ -77,6 +89,11 @@ class Place:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="drive")
 
     @property
+    def wanted(self) -> str | None:
+        """The name that the drive which was seen here last should have."""
+        return None if self.seen.known is None else name_of(self.seen.known, self.mount)
+
+    @property
     def answers(self) -> bool:
         """Whether a drive is here and nothing hangs."""
         return self.name is not None and not self.late
@@ -85,7 +102,8 @@ class Place:
     def trouble(self) -> str:
         """What is wrong with the drive, as far as anybody has noticed."""
         hangs = "it does not answer" if self.late else ""
-        return self.seen.trouble or hangs or self.failed or (self.seen.known.why if self.seen.known else "")
+        why = self.seen.known.why if self.seen.known else ""
+        return self.seen.trouble or hangs or self.failed or self.seen.left or why
 
     async def call(self, work: Callable[..., Any], *given: Any, seconds: float = PATIENCE) -> Any:
         """What `work(*given)` returns, in a thread of this drive. Silent, and what it raises."""
@@ -151,6 +169,10 @@ class Places:
         """Whether a drive of this name is here, or was."""
         return name in self.gone or self.find(name) is not None
 
+    def with_keys(self) -> list[str]:
+        """The drives on which an identity lies, though they are served."""
+        return sorted(each.name for each in self.places if each.name is not None and each.seen.left)
+
     def all_names(self) -> list[tuple[str, bool]]:
         """Every drive that was found since the start, and whether it is here, answers, and does not fail."""
         here = {each.name: each.answers and not each.failed for each in self.places if each.name is not None}
@@ -163,8 +185,7 @@ class Places:
         for late in pending:
             looks[late].seen = Seen(None, None, trouble="it does not answer")
             self._notice(f"{looks[late].mount}: it does not answer")
-        for place in self.places:
-            self._rename(place)
+        self._name(self.places)
 
     async def watch(self) -> None:
         """Look again and again; until cancelled."""
@@ -184,8 +205,18 @@ class Places:
         await asyncio.shield(self._looking[key])
 
     async def _look(self, place: Place) -> None:
+        """Look at a folder, and at those with names that are wanted now: they may have changed bays."""
         await self._see(place)
-        self._rename(place)
+        fresh = [place]
+        while (holder := self._holder(fresh)) is not None:
+            await self._see(holder)
+            fresh.append(holder)
+        self._name(fresh)
+
+    def _holder(self, fresh: Sequence[Place]) -> Place | None:
+        """A place beside `fresh` that has the name of a drive which was just seen in another one."""
+        wanted = {name for each in fresh if (name := each.wanted) is not None and name != _stem(each.name)}
+        return next((each for each in self.places if each not in fresh and each.name in wanted), None)
 
     async def _see(self, place: Place) -> None:
         try:
@@ -194,28 +225,26 @@ class Places:
             seen = place.seen._replace(trouble="it does not answer")
         if seen.trouble and seen.trouble != place.seen.trouble:
             self._notice(f"{place.mount}: {seen.trouble}")
+        if seen.left and seen.left != place.seen.left:
+            self._notice(f"{place.mount}: {seen.left}")
         place.seen = seen
 
-    def _rename(self, place: Place) -> None:
-        """Give the drive that is here now its name."""
-        known, before = place.seen.known, place.name
-        wanted = None if known is None else name_of(known, place.mount)
-        if wanted is None or before is None or _stem(before) != wanted:
-            taken = {other.name for other in self.places if other is not place}
-            place.name = wanted and next(
-                name for name in [wanted, *(f"{wanted}.{i}" for i in range(2, len(self.places) + 2))]
-                if name not in taken
-            )  # fmt: skip
-        if place.name == before:
-            return
-        if before is not None:
-            while len(self.gone) >= MAX_GONE:
-                self.gone.pop(next(iter(self.gone)))
-            self.gone[before] = place.mount
-            self._notice(f"{place.mount}: {before} is gone")
-        if place.name is not None:
-            self.gone.pop(place.name, None)
-            self._notice(f"{place.mount}: {place.name} is here")
+    def _name(self, places: Sequence[Place]) -> None:
+        """Give the drives that are here now their names: first all that have left give theirs up."""
+        for place in places:
+            if place.name is not None and _stem(place.name) != place.wanted:
+                while len(self.gone) >= MAX_GONE:
+                    self.gone.pop(next(iter(self.gone)))
+                self.gone[place.name] = place.mount
+                self._notice(f"{place.mount}: {place.name} is gone")
+                place.name = None
+        for place in places:
+            if place.name is None and (wanted := place.wanted) is not None:
+                taken = {other.name for other in self.places}
+                names = [wanted, *(f"{wanted}.{number}" for number in range(2, len(self.places) + 2))]
+                place.name = next(name for name in names if name not in taken)
+                self.gone.pop(place.name, None)
+                self._notice(f"{place.mount}: {place.name} is here")
 
     def close(self) -> None:
         """Give all threads up."""
@@ -230,8 +259,8 @@ def name_of(known: Known, mount: str) -> str:
     return f"{known.shipment}-{known.drive}"
 
 
-def _stem(name: str) -> str:
-    return name.partition(".")[0]
+def _stem(name: str | None) -> str | None:
+    return name and name.partition(".")[0]
 
 
 # In a thread
@@ -242,15 +271,22 @@ def look_again(mount: str, before: Seen) -> Seen:
     try:
         drive = LocalDrive(mount)
         stamp = _stamp(drive)
-        if stamp == before.stamp and not before.trouble:
+        folders = tuple(_changed(os.path.join(mount, each)) for each in _NEAR)
+        until, served = time.monotonic() + KEYS, stamp == before.stamp and not before.trouble
+        if served and folders == before.folders and time.monotonic() < before.until:
             return before
-        if left := identity_beside(mount):
-            why = f"{left} beside sealift/ holds an identity or a private key: take it away, then the drive is served"
+        left = identity_on(mount)
+        if served and not _is_served(left):
+            why = left and f"{left} holds an identity or a private key, which no storage host may have: take it away"
+            return before._replace(left=why, folders=folders, until=until)
+        if left:
+            why = f"{left} holds an identity or a private key: take it away, then the drive is served"
             return Seen(stamp, None, trouble=why, identity=True)
         found = look(mount)
     except (SealiftError, OSError) as error:
         return Seen(None, None, trouble=words(str(error)))
-    return Seen(stamp, found.known, found.total_bytes, found.trouble or "", real=os.path.realpath(mount))
+    real = os.path.realpath(mount)
+    return Seen(stamp, found.known, found.total_bytes, found.trouble or "", real=real, folders=folders, until=until)
 
 
 def _stamp(drive: LocalDrive) -> Stamp:
@@ -268,14 +304,38 @@ def _stamp(drive: LocalDrive) -> Stamp:
     return tuple(parts)
 
 
-def identity_beside(folder: str) -> str | None:
-    """The name of a small file in the folder that holds an identity or a private key; looks at _BESIDE entries."""
-    with os.scandir(folder) as entries:
-        for _, entry in zip(range(_BESIDE), entries, strict=False):
-            small = entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size <= _MAX_IDENTITY
-            if small and holds_identity(entry.path):
-                return words(entry.name)
-    return None
+def _changed(folder: str) -> object:
+    """Changes when a file comes into the folder; None: there is none."""
+    try:
+        status = os.lstat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _is_served(path: str) -> bool:
+    """Whether a file of a mount is one that whoever has a token may read."""
+    folder, _, name = path.partition("/")
+    return folder == mf.ROOT and mf.is_drive_file(name)
+
+
+def identity_on(mount: str) -> str:
+    """The name of a small file on a drive that holds an identity or a private key, "" where there is none.
+
+    Looks at the first _ENTRIES of each folder in _NEAR. OSError.
+    """
+    for near in _NEAR:
+        folder = os.path.join(mount, near)
+        if near and not (os.path.isdir(folder) and not os.path.islink(folder)):
+            continue
+        with os.scandir(folder) as entries:
+            for _, entry in zip(range(_ENTRIES), entries, strict=False):
+                small = (
+                    entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size <= _MAX_IDENTITY
+                )
+                if small and holds_identity(entry.path):
+                    return words(os.path.join(near, entry.name))
+    return ""
 
 
 def holds_identity(path: str) -> bool:

@@ -1,7 +1,7 @@
 """Serve the drives of this host: granian over the application of app.py, until SIGTERM or Ctrl-C.
 
 What holds: no key and no identity takes part, and it is refused to start where one lies in the environment, in a file
-that is given here, or beside sealift/ on a drive. Without a token only this host itself may ask. On SIGTERM nobody new
+that is given here, or on a drive. Without a token only this host itself may ask. On SIGTERM nobody new
 is let in, and answers that are under way have GRACE seconds to end.
 
 One process, in which Python's lock is held for some 0.2 ms a CHUNK; the bytes themselves move in threads, one a

@@ -1,0 +1,201 @@
+"""Looks at drives, of which those in slow hosts are not waited for where the others are enough.
+
+What holds: every drive is looked at, all at the same time, and its look ends by the deadlines of its requests. What the
+others say of themselves decides only how long one that is late is waited for, never what is believed: it joins its
+group by the same files and packs as if it had come in time (`join`), and survey.py waits for all where what was said
+does not hold.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, wait
+from functools import partial
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from sealift.drives import ranges
+from sealift.drives.ranges import RemoteDrive, Workers
+from sealift.errors import DriveFault, FormatError
+from sealift.formats import manifest as mf
+from sealift.formats import sshsig
+from sealift.reading import survey_slots
+from sealift.reading.survey_seal import Checker
+from sealift.reading.survey_views import DriveView, Late, read_all
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from sealift.reading.group import GroupReader
+    from sealift.reading.survey_views import GroupView, Survey
+
+_TOGETHER, _FAR = 32, 128  # drives that are looked at at once; of other hosts more: slow ones keep no quick one waiting
+_GRACE = 1.5  # times as long as until enough had answered, the others are waited for
+_LIMITS = {mf.MANIFEST: mf.MAX_MANIFEST, mf.SIGNATURE: sshsig.MAX_ARMORED, mf.CARD: mf.MAX_CARD}
+
+
+def begin(views: Sequence[DriveView]) -> list[Late]:
+    """Begin to look at each; what comes of a look is the fault of a drive that is silent, else None."""
+    near, far = Workers(_TOGETHER, "sealift-look"), Workers(_FAR, "sealift-look")
+    looks = [
+        Late(view, (far if isinstance(view.drive, RemoteDrive) else near).submit(partial(_look, view)))
+        for view in views
+    ]
+    near.close()
+    far.close()
+    return looks
+
+
+def _look(view: DriveView) -> DriveFault | None:
+    """Read the small files; what they mean is decided when all drives are known."""
+    try:
+        if not view.drive.exists():
+            view.standing = "empty"
+            view.note("", "missing", f"there is no {mf.ROOT}/ folder on this drive")
+            return None
+    except FormatError as error:
+        view.standing = "empty"
+        view.note("", "unexpected", str(error))
+        return None
+    except DriveFault as error:
+        view.standing = "empty"
+        view.note("", "unreadable", str(error))
+        return error
+    view.small, view.problems = read_all(view, _LIMITS)
+    try:
+        view.manifest = mf.decode_manifest(view.small.get(mf.MANIFEST, b""))
+    except FormatError:
+        view.manifest = None
+    try:
+        view.card = mf.decode_card(view.small.get(mf.CARD, b""))
+    except FormatError:
+        view.card = None
+    return None
+
+
+def wait_for_enough(looks: Sequence[Late]) -> list[Late]:
+    """Wait until the others have all that is to be read, by their own word; those that are not waited for.
+
+    For what is mounted here, as long as it takes; for other hosts at least SOON.
+    """
+    wait([each.look for each in looks if not isinstance(each.view.drive, RemoteDrive)])
+    begun, enough = time.monotonic(), 0.0
+    wait([each.look for each in looks], ranges.SOON)
+    while late := [each for each in looks if not each.look.done()]:
+        taken = time.monotonic() - begun
+        if not enough and _say_enough([each.view for each in looks if each not in late]):
+            enough = taken
+        if enough and (enough <= 2 * ranges.SOON or taken >= _GRACE * enough):
+            return late
+        left = _GRACE * enough - taken if enough else None
+        wait([each.look for each in late], left, return_when=FIRST_COMPLETED)
+    return []
+
+
+def _say_enough(views: Sequence[DriveView]) -> bool:
+    """Whether these are, by their own word, as many drives of every group of one shipment as reading needs."""
+    slots: dict[str, dict[int, set[int]]] = {}
+    needed: dict[tuple[str, int], int] = {}
+    groups: dict[str, int] = {}
+    for view in views:
+        if view.manifest is not None and view.card is not None:
+            shipment, group = view.manifest.shipment, view.manifest.group
+            slots.setdefault(shipment, {}).setdefault(group, set()).add(view.card.slot)
+            needed[shipment, group] = view.manifest.geometry.data
+            groups[shipment] = max(groups.get(shipment, 0), view.manifest.groups)
+    return any(
+        len(found) >= groups[shipment] and all(len(found[group]) >= needed[shipment, group] for group in found)
+        for shipment, found in slots.items()
+    )
+
+
+def is_enough(found: Survey) -> bool:
+    """The same, as it was judged."""
+    groups = [group for group in found.groups if group.trusted]
+    return (
+        found.trusted is not None
+        and len(groups) >= found.groups_total
+        and all(len(group.copies) >= group.manifest.geometry.data for group in groups)
+    )
+
+
+def slot_of(group: GroupView, view: DriveView, *, strict: bool = False) -> int | None:
+    """The slot of a drive in another host; in a thread of its own, with pages of its own."""
+    packs, blocks = group.open_pages(cache=8)
+    try:
+        return survey_slots.find_slot(view.drive, view.card, group.manifest, packs, blocks, strict=strict)
+    finally:
+        packs.close()
+        blocks.close()
+
+
+def join(groups: Collection[GroupView], view: DriveView) -> GroupView | None:
+    """Find group and slot of a drive that has answered by now; None where it has none, and a problem says why."""
+    if view.standing == "empty":
+        return None
+    elsewhere = view.manifest is not None and all(view.manifest.shipment != each.manifest.shipment for each in groups)
+    if elsewhere and view.manifest is not None and Checker(None, None).whole(view):
+        view.standing = "foreign"
+        view.note(mf.MANIFEST, "foreign", f"a drive of shipment {view.manifest.shipment}")
+        return None
+    data = view.small.get(mf.MANIFEST)
+    mine = [group for group in groups if data is not None and blake3(data).hexdigest() == group.digest]
+    for group in mine or groups:
+        slot = slot_of(group, view, strict=not mine)
+        if slot is not None:
+            view.standing, view.group, view.slot = "member", group.group, slot
+            return group
+    view.note(mf.MANIFEST, "unexpected", "nothing on it says which drive of this shipment it is")
+    return None
+
+
+class Latecomers:
+    """Drives of a shipment that is open which had not answered: each is read from as soon as it has. Safe for threads.
+
+    A forked child looks at those that had not answered yet for itself, by `begin`.
+    """
+
+    def __init__(self, late: Sequence[Late], views: Mapping[int, GroupView]) -> None:
+        self._late, self._views = list(late), views
+        self.useless: list[tuple[str, str]] = []  # mounts that turned out to give nothing, and why
+        self._watch()
+
+    def _watch(self) -> None:
+        self._pid, self._lock = os.getpid(), threading.Lock()
+        self._readers: dict[int, GroupReader] = {}
+        self.settled = threading.Event()  # every one has answered, or will not
+        if not self._late:
+            self.settled.set()
+        for each in list(self._late):
+            each.look.add_done_callback(partial(self._answered, each))
+
+    def begin(self, readers: dict[int, GroupReader]) -> None:
+        """From now on these read; they are told of each that comes."""
+        if self._pid != os.getpid():
+            self._late = begin([DriveView(each.view.mount, each.view.drive) for each in self._late])
+            self._watch()
+        with self._lock:
+            self._readers = readers
+            for number, reader in readers.items():
+                reader.awaited = self.settled
+                reader.take(self._views[number])
+
+    def _answered(self, each: Late, _look: object) -> None:
+        view = each.view
+        try:
+            group = join(self._views.values(), view)
+            with self._lock:
+                if group is None:
+                    self.useless.append((view.mount, view.problems[0].detail))
+                elif all(other.drive is not view.drive for other in group.views):
+                    group.views.append(view)
+                    if group.group in self._readers:
+                        self._readers[group.group].take(group)
+        finally:
+            with self._lock:
+                self._late.remove(each)
+                if not self._late:
+                    self.settled.set()

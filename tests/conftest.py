@@ -53,5 +53,5 @@ def impatient(monkeypatch):
     monkeypatch.setattr(object_client, "TIMEOUT", 0.4)
     monkeypatch.setattr(bucket, "_WITHIN", (0.3,))
     monkeypatch.setattr(uploads, "_WITHIN", (0.3,) * 8)
-    for name, seconds in (("AFTER", 0.1), ("EVERY", 0.1), ("_POLL", 0.05)):
+    for name, seconds in (("AFTER", 0.5), ("EVERY", 0.1), ("_POLL", 0.05)):  # longer than a request is waited for once
         monkeypatch.setattr(waiting, name, seconds)

@@ -154,7 +154,7 @@ def test_what_a_store_swallows_is_asked_for_again_and_said_to_be_waited_for(buck
     obstore = pytest.importorskip("obstore")
     there = Bucket(f"s3://{bucket}/p")
     obstore.put(there.client.store, "a", b"abc")
-    faulty.plan = lambda _method, _path, number: "hang" if number < 2 else None
+    faulty.plan = lambda _method, _path, number: "hang" if number < 3 else None
     (listed,) = there.page(b"p/").objects
     assert there.get("a", listed.etag, 0, 3).data == b"abc"
     for doing in ("listing 'p/'", "reading 'a' at 0"):

@@ -128,7 +128,8 @@ class Bucket:
         if folders:
             query["delimiter"] = "/"
         doing = f"listing {os.fsdecode(under)!r}"
-        body = self._answer(doing, query)
+        with waiting(f"{self.name}: {doing}"):
+            body = self._answer(doing, query)
         try:
             found = _parse(body)
         except (ValueError, OverflowError) as error:
@@ -149,8 +150,7 @@ class Bucket:
         deadline, attempt = time.monotonic() + self._patience, 0
         while True:
             try:
-                with waiting(f"{self.name}: {doing}"):
-                    return self._ask(query, _WITHIN[min(attempt, len(_WITHIN) - 1)])
+                return self._ask(query, _WITHIN[min(attempt, len(_WITHIN) - 1)])
             except urllib.error.HTTPError as error:
                 with error:
                     trouble = faults.of_answer(error.code, error.read(65536) if error.fp else b"")
@@ -223,7 +223,9 @@ class Bucket:
                 raise _Short
             return got
 
-        got: Got = self._answered(path, f"reading {path!r} at {start}", read)
+        doing = f"reading {path!r} at {start}"
+        with waiting(f"{self.name}: {doing}"):
+            got: Got = self._answered(path, doing, read)
         return got
 
     def look(self, path: str) -> tuple[int, bytes]:
@@ -238,7 +240,9 @@ class Bucket:
                     raise
             return client.native.get(client.store, path).meta  # a HEAD is refused without words
 
-        meta = self._answered(path, f"looking at {path!r}", ask)
+        doing = f"looking at {path!r}"
+        with waiting(f"{self.name}: {doing}"):
+            meta = self._answered(path, doing, ask)
         return meta["size"], (meta["e_tag"] or "").encode()
 
     def _answered(self, path: str, doing: str, function: Any) -> Any:
@@ -246,8 +250,7 @@ class Bucket:
         attempt = 0
         while True:
             try:
-                with waiting(f"{self.name}: {doing}"):
-                    return function()
+                return function()
             except Replaced:
                 raise
             except _Short:

@@ -171,13 +171,16 @@ class ObjectPrefix:
 
     def _answered(self, doing: str, function: Callable[..., Any], *arguments: Any) -> tuple[Any, faults.Trouble | None]:
         """What a function of obstore's returns, or the trouble; one whose answer was cut or did not come asks again."""
+        with waiting(f"{self.mount}: {doing}"):
+            return self._asked(function, *arguments)
+
+    def _asked(self, function: Callable[..., Any], *arguments: Any) -> tuple[Any, faults.Trouble | None]:
         until = time.monotonic() + self._patience
         for attempt in range(
             _CUT
         ):  # obstore resumes ranges that were cut, and not small answers; nor asks for all again
             try:
-                with waiting(f"{self.mount}: {doing}"):
-                    return function(*arguments), None
+                return function(*arguments), None
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
             if trouble != faults.CUT and (trouble != faults.SILENT or time.monotonic() > until):
@@ -259,6 +262,10 @@ class ObjectPrefix:
 
         The store is asked for that (If-None-Match), so nobody's object is written over, whoever comes between.
         """
+        with waiting(f"{self.mount}: writing {name}"):
+            return self._put_new(name, data)
+
+    def _put_new(self, name: str, data: bytes) -> Put:
         doing, client, digest = f"writing {name}", self.client, hashlib.md5(data, usedforsecurity=False)
         trouble, mode = faults.CUT, "create"
         if not client.keeps:
@@ -270,8 +277,7 @@ class ObjectPrefix:
         for attempt in range(_CUT):
             self.traffic.add(requests=1)
             try:
-                with waiting(f"{self.mount}: {doing}"):
-                    answer = client.native.put(store, name, data, mode=mode, use_multipart=False)
+                answer = client.native.put(store, name, data, mode=mode, use_multipart=False)
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
                 exists = type(error).__name__ == "AlreadyExistsError"

@@ -92,7 +92,8 @@ def test_what_is_lost_is_rebuilt_over_http_and_named_without(cluster, hosts, shi
     to, folder = tmp_path / "to", tmp_path / "fleet"
     without = copy(hosts, shipment, to)
     assert (without.short_groups, without.rebuilt_blocks) == ([0], 5), "g1s1 came of g1s0, g0s2 takes both"
-    assert [name[:4] for name in without.out_of_reach] == ["g0s1"]
+    (apart,) = {name[:4] for name in without.out_of_reach}  # a and b have one drive each: either takes g0s2
+    assert apart in {"g0s0", "g0s1"}
     assert [name[:4] for name in without.missing_drives] == ["g0s2", "g1s1"]
     folder.mkdir()
     token = serving.token_file(folder)
@@ -107,7 +108,7 @@ def test_what_is_lost_is_rebuilt_over_http_and_named_without(cluster, hosts, shi
         rot(pack)
     rotten = copy(hosts, shipment, tmp_path / "other")
     assert [(Path(at).name, path[:12]) for at, path, _ in rotten.failed] == [("g0s0", "packs/0000/0")]
-    assert [name[:4] for name in rotten.out_of_reach] == ["g0s1"], "its neighbours stand on b"
+    assert "g0s1" in {name[:4] for name in rotten.out_of_reach}, "its neighbours stand on b"
 
 
 def stuck(cluster, host, packs):

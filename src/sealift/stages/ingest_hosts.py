@@ -234,6 +234,7 @@ class _Copying(Pass):
 
     def _parts(self, hosts: Mapping[Host, list[Stand]]) -> dict[Host, Any]:
         """As of Pass; before it, who copies what: each drive once, and those that stand nowhere with their group."""
+        hosts = dict(sorted(hosts.items()))  # of two that have as much of a group it is the same one each time
         given = {drive for share in self._alive() for drive in share}
         stood = {stand.drive for unit in self.units for stand in unit.stands}
         stood |= {stand.drive for stands in hosts.values() for stand in stands}

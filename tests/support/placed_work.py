@@ -89,6 +89,17 @@ def freeze(given, wire):
     return "thawed"
 
 
+def work_on(given, wire):
+    """Sends its process and then so many numbers, 20 a second; asks at the end. That it began is noted at home."""
+    with open(Path.home() / "worked", "a", encoding="ascii") as file:
+        file.write("once\n")
+    wire.send(os.getpid())
+    for number in range(given):
+        time.sleep(0.05)
+        wire.send(number)
+    return wire.ask("answer")
+
+
 def read_all(opening, _wire):
     """Every file of a shipment, as a reader on this host has it: keys of samples, and bytes by location."""
     from sealift.integrations.ray_data import _open

@@ -160,6 +160,19 @@ def test_ctrl_c_here_stops_the_work_there(cluster, hosts):
     assert ears.told == ["waiting"]
 
 
+def test_where_all_storage_hosts_died_no_other_node_is_asked():
+    def node(key, **resources):
+        return {"Alive": True, "Resources": resources, "NodeName": key, "NodeManagerAddress": "::", "NodeID": key}
+
+    there = place("head:1")
+    there._usable = {placement.Host(name, name) for name in ("head", "a")}
+    there._ray = SimpleNamespace(nodes=lambda: [node("head"), node("a", sealift=1)])
+    assert [host.name for host in there.hosts()] == ["a"]
+    there._ray = SimpleNamespace(nodes=lambda: [node("head")])
+    with pytest.raises(NotAllHere):
+        there.hosts()
+
+
 def test_a_node_with_another_sealift_is_left_out(cluster, monkeypatch):
     monkeypatch.setattr(placement, "__version__", "9.9")
     notices = []

@@ -192,6 +192,7 @@ class _Cluster:
         self._shown: Any = None
         self._names: dict[str, str] = {}  # by key
         self._usable: set[Host] = set()
+        self._marks = False  # some node was started with the resource
         self._told: set[str] = set()  # keys of hosts that are left out
         self._idle: dict[Host, list[Any]] = {}  # processes there that wait for work
 
@@ -252,7 +253,9 @@ class _Cluster:
         for node in nodes:
             name, key = _name(node), node["NodeID"]
             self._names.setdefault(key, name if names[name] == 1 else f"{name}-{key[:8]}")
-        every = [Host(self._names[node["NodeID"]], node["NodeID"]) for node in marked or nodes]
+        self._marks |= bool(marked)  # without the last of them no other takes their place
+        meant = marked if self._marks else nodes
+        every = [Host(self._names[node["NodeID"]], node["NodeID"]) for node in meant]
         new = [host for host in every if host not in self._usable]
         actors = {host: self._take(host) for host in new}
         asked = {host: actor.version.remote() for host, actor in actors.items()}

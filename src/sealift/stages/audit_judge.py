@@ -92,7 +92,8 @@ def _custody(case: Case) -> None:
     serials = case.serials()
     newest = max((parsed for _, parsed in case.revisions.values()), key=lambda each: each.revision, default=None)
     first = min((release.released_at(each.release.record) for each in case.released), default=None)
-    terms = custody.Terms.of(newest, first) if newest else None
+    plans = [(release.released_at(each.release.record), each.declaration) for each in case.released]
+    terms = custody.Terms.of(newest, first, plans) if newest else None
     found = custody.assess(
         copy, consignment_id=case.id, serials=serials, allowed=case.allowed, now=case.now, terms=terms
     )

@@ -172,7 +172,9 @@ def test_open_me_is_followed_with_tar_b3sum_and_ssh_keygen(files, tmp_path):
     f"{AT}declaration.r1.toml", f"{AT}seal.1/seal.json", f"{AT}certificate.1.log.jsonl", f"{AT}rules.1.toml",
 ])  # fmt: skip
 def test_whoever_follows_open_me_finds_what_was_changed(files, tmp_path, name):
-    assert follow(files | {name: flipped(files[name], len(files[name]) // 2)}, tmp_path / "x").returncode != 0
+    done = follow(files | {name: flipped(files[name], len(files[name]) // 2)}, tmp_path / "x")
+    assert done.returncode != 0
+    assert "WRONG: " in done.stdout
 
 
 def test_open_me_finds_a_file_and_its_sums_exchanged_together(voyage, files, tmp_path):
@@ -180,6 +182,21 @@ def test_open_me_finds_a_file_and_its_sums_exchanged_together(voyage, files, tmp
     index = bundles.decode_index(again(voyage, changed)[bundles.INDEX])
     assert follow(changed | {bundles.SUMS: bundles.sums(index.files)}, tmp_path / "x").returncode != 0
     assert follow({path: data for path, data in files.items() if path != bundles.SUMS}, tmp_path / "y").returncode != 0
+
+
+def test_open_me_says_that_a_line_of_a_key_for_something_else_is_no_fault(voyage, files, tmp_path):
+    key = audits.person("anna").public_key.line
+    twice = f'anna@example.com namespaces="sealift" {key}\n'.encode() + files["signers"]
+    done = follow(again(voyage, files | {"signers": twice}), tmp_path / "x")
+    told = {line.split(":", 2)[2].split('"')[0].strip() for line in done.stderr.splitlines()}
+    assert (done.returncode, done.stdout) == (0, "")
+    (said,) = told
+    assert f"`signers:1: {said}`, or the like, is no fault by itself" in files[bundles.OPEN_ME].decode()
+    nobody = b"".join(line for line in files["signers"].splitlines(True) if not line.startswith(b"anna@"))
+    done = follow(again(voyage, files | {"signers": nobody}), tmp_path / "y")
+    assert done.returncode != 0
+    assert "WRONG: " in done.stdout
+    assert "/custody/" in done.stdout
 
 
 def test_open_me_fails_at_what_is_not_signed_as_it_must_be(voyage, files, tmp_path):

@@ -31,10 +31,15 @@ def spelled(rows: Iterable[object]) -> set[str]:
 
 def others(declaration: Declaration) -> set[str]:
     """Names of those who are at either end: parties, the site, its recipients, the author; folded."""
-    named = [declaration.site.operator, declaration.site.access_controller, declaration.author.name]
-    named += [name for each in declaration.encryption.recipients for name in (each.name, each.organisation)]
     ends = spelled(getattr(declaration, role) for role in consistency.ROLES)
-    return ends | {people.fold(name) for name in named} - {""}
+    return (ends | receivers(declaration) | {people.fold(declaration.author.name)}) - {""}
+
+
+def receivers(declaration: Declaration) -> set[str]:
+    """Names of those to whom the drives go: consignee, end user, the site and its recipients; folded."""
+    named = [declaration.site.operator, declaration.site.access_controller]
+    named += [name for each in declaration.encryption.recipients for name in (each.name, each.organisation)]
+    return spelled([declaration.consignee, declaration.end_user]) | {people.fold(name) for name in named} - {""}
 
 
 class Roles(NamedTuple):
@@ -42,6 +47,7 @@ class Roles(NamedTuple):
 
     carriers: Mapping[str, frozenset[str]]
     others: frozenset[str]
+    receivers: frozenset[str]  # some of the others
     plans: tuple[tuple[datetime | None, Mapping[str, str]], ...]
 
     @classmethod
@@ -54,7 +60,7 @@ class Roles(NamedTuple):
         between = spelled(declaration.intermediates) - carriers.keys()  # a forwarder that carries is a carrier
         released: list[tuple[datetime | None, Declaration]] = [*sorted(revisions, key=lambda each: each[0])]
         plans = [(at, _plan(each)) for at, each in released or [(None, declaration)]]
-        return cls(carriers, frozenset(others(declaration) | between), tuple(plans))
+        return cls(carriers, frozenset(others(declaration) | between), frozenset(receivers(declaration)), tuple(plans))
 
     def carriers_of(self, party: Party) -> frozenset[str]:
         """Whom of the declared carriers the party may stand for, folded; nobody, when it carries nothing."""
@@ -68,6 +74,11 @@ class Roles(NamedTuple):
         return not self.carriers_of(party) and not self.others.isdisjoint(
             (people.fold(party.name), people.fold(party.org))
         )
+
+    def receives(self, party: Party) -> bool:
+        """The declaration names the party as one to whom the drives go."""
+        name, org = people.fold(party.name), people.fold(party.org)
+        return not self.carriers_of(party) and not self.receivers.isdisjoint((name, org))
 
     def may_settle(self, event: CustodyEvent) -> bool:
         """One of the two is named and carries nothing: carriers cannot settle between themselves."""

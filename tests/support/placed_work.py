@@ -92,6 +92,7 @@ def wait(_given, wire):
 def freeze(given, wire):
     """Stops all threads of its process for so many seconds, as a host does whose link is cut."""
     pid = os.getpid()
+    time.sleep(1.0)  # it is heard first: who has not begun has longer
     subprocess.run(["sh", "-c", f"(kill -STOP {pid}; sleep {given}; kill -CONT {pid}) &"], check=True)
     for _ in range(20):
         time.sleep(0.05)

@@ -106,6 +106,20 @@ def test_a_link_that_is_cut_for_a_while_is_told_and_nothing_is_lost(site, tmp_pa
     assert whole(site, to.iterdir())
 
 
+def test_reset_connections_lose_no_host(site, tmp_path):
+    head, b = site.cluster.hosts["head"], site.cluster.hosts["b"]
+    under_way = begin(site, "ingest", tmp_path / "to")
+    for _ in range(3):
+        head.run("ss", "-K", "dst", b.address)
+        time.sleep(3)
+    told = [line[1] for line in under_way.lines() if line[0] == "notice"]
+    assert not [text for text in told if text.startswith("b ")], "neither lost nor silent"
+    b.kill()
+    under_way.wait_for("notice", "b is lost (its node died)")
+    result = under_way.result()
+    assert ["b", "lost", "its node died", ["g0s1", "g1s0", "g1s1"]] in result["hosts"]
+
+
 def test_a_folder_that_one_host_has_for_itself_is_refused(site, tmp_path):
     to = tmp_path / "to"
     to.mkdir()

@@ -146,6 +146,42 @@ def test_what_a_unit_says_can_be_had_once_more_and_it_is_done_once(monkeypatch, 
         runner.run("3", placed_work.fail, "other")
 
 
+def test_a_worker_that_stays_away_is_ended_before_its_drives_are_free(monkeypatch):
+    monkeypatch.setattr(placement, "AWAY", 0.5)
+
+    class Ray:
+        exceptions = SimpleNamespace(
+            RayError=(error := type("RayError", (Exception,), {})),
+            RayActorError=(actor := type("RayActorError", (error,), {})),
+            ActorUnavailableError=type("ActorUnavailableError", (actor,), {}),
+            OutOfMemoryError=type("OutOfMemoryError", (error,), {}),
+        )
+        killed, calls = 0, 0
+
+        def wait(self, refs, **_):
+            return refs, []
+
+        def get(self, _ref, **_):
+            raise self.exceptions.RayActorError if self.killed else self.exceptions.ActorUnavailableError
+
+        def kill(self, _actor):
+            self.killed += 1
+
+        def remote(self, *_):
+            self.calls += 1
+            return object()
+
+    ray = Ray()
+    ears, actor = Heard(), SimpleNamespace(run=ray, look=ray, reply=ray)
+    running = placement._Running(ray, ears, lambda *_: pytest.fail("it is not used again"))
+    running.add(HERE, actor, placed_work.echo, 1)
+    begun = time.monotonic()
+    while not (came := running.wait()):
+        assert time.monotonic() - begun < 10
+    assert came == [(HERE, Gone("its worker could not be reached for 120 s, and was ended"))]
+    assert (ray.killed, ray.calls < 20) == (1, True), "it is asked a few times a second"
+
+
 def test_ctrl_c_here_stops_the_work_there(cluster, hosts):
     class Stopping(Heard):
         def heard(self, _host, _unit, progress, _items):

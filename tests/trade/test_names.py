@@ -11,6 +11,10 @@ from sealift.trade.names import forms, is_firm, normalised
     ("name", "latin"),
     [
         ("ACME Trading Co., Ltd.", "acme trading"),
+        ("X-a-v-i-e-r N.o.b.o.d.y", "xavier nobody"),
+        ("X a v i e r  N o b o d y", "xavier nobody"),
+        ("A B C D Trading Ltd", "abcd trading"),
+        ("А-н-н-а", "anna"),
         ("Société à responsabilité limitée Dupré", "dupre"),
         ("Müller & Söhne GmbH", "muller and sohne"),
         ("J. R. O'Neil", "jr oneil"),

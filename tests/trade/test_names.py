@@ -54,6 +54,11 @@ def test_two_ways_to_write_a_letter_are_one():
     assert forms("華為").latin == forms("华为").latin
 
 
+@pytest.mark.parametrize("unseen", ["\u200b", "\u00ad", "\u200d", "\u200e", "\u2060"])
+def test_what_is_not_seen_parts_no_words(unseen):
+    assert forms(f"Xav{unseen}ier No{unseen}body") == forms("Xavier Nobody")
+
+
 def test_han_is_read_out_joined_by_syllables_and_as_a_persons():
     assert forms("王小测").latin == ("wangxiaoce", "wang xiao ce", "wang xiaoce")
     assert forms("北京测试有限公司").latin == ("beijingceshi", "bei jing ce shi")

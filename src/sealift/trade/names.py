@@ -89,6 +89,8 @@ class Forms(NamedTuple):
 def forms(name: str) -> Forms:
     """The comparable forms of `name`; both empty when it has neither letter nor digit."""
     text = unicodedata.normalize("NFKC", name)
+    if not text.isascii():  # what is not seen in a name parts no words of it; of lists it is gone already
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
     found = _forms(text)
     joined = _APART.sub(lambda run: run[0].replace(run[1], ""), text)
     if joined == text:

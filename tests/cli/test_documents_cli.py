@@ -141,6 +141,11 @@ def test_a_released_shipment_whose_records_are_elsewhere_has_no_verdict_and_says
     assert "gate is closed" not in text
     assert sheets.DRAFT not in text
     assert why in str(done["left_out"])
+    kept = folder / f"d.rules-{signed.record.rules.blake3[:16]}.toml"
+    for altered in (b"no rules [", release_stage.load_rules(None).raw + b"\n# more\n"):
+        kept.write_bytes(altered)
+        said_now = release_stage.verdict_of(str(folder / "d.toml"), FULL, signed)
+        assert str(said_now).startswith(f"{kept.name} was altered: it is not the rules by which it was released")
 
 
 def test_a_release_of_other_bytes_makes_no_paper(folder):

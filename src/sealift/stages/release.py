@@ -86,7 +86,13 @@ def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Ve
     """
     record = released.record
     path = rules_beside(file, record.rules.blake3)
-    found = load_kept(path) if os.path.lexists(path) else rules.kept(rules.shipped().raw)
+    raw = rules.shipped().raw
+    if os.path.lexists(path):
+        raw = signing.read_limited(path, rules.MAX_BYTES, "rules")
+        if declarations.digest(raw) != record.rules.blake3:
+            name = os.path.basename(path)
+            return f"{name} was altered: it is not the rules by which it was released (BLAKE3 {record.rules.blake3})"
+    found = rules.kept(raw)
     if found.rules.digest != record.rules.blake3:
         return f"the rules by which it was released (BLAKE3 {record.rules.blake3}) are not beside it"
     if found.strange:

@@ -12,7 +12,6 @@ import functools
 import re
 import tomllib
 import unicodedata
-from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -125,7 +124,7 @@ def _put(found: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _convert(value: Any, kind: Any, wants: Callable[[Any, str], str]) -> tuple[Any, str]:
-    if type(value) is date:  # a day without quotes
+    if type(value).__name__ == "date":  # a day without quotes; known by name, as no format may import what has a clock
         value = value.isoformat()
     try:
         converted = msgspec.convert(value, type=kind)

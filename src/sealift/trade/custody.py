@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sealift.trade.custody_event import CustodyEvent, Entry, Party
     from sealift.trade.custody_graph import Copy, Kind
     from sealift.trade.declaration import Declaration
+    from sealift.trade.standing import Against
 
 BY_NETWORK = "NETWORK-"  # begins the serial number under which a plain directory is declared; nobody carries it
 SKEW = timedelta(minutes=10)  # by which the clocks of two carriers may differ before it is shown
@@ -115,16 +116,17 @@ class Terms(NamedTuple):
 
     released_at: datetime | None
     named: frozenset[str]
+    against: tuple[Against, ...] = ()  # why the release does not stand, and since when
 
     @classmethod
-    def of(cls, declaration: Declaration, released_at: datetime | None) -> Terms:
+    def of(cls, declaration: Declaration, released_at: datetime | None, against: tuple[Against, ...] = ()) -> Terms:
         """Everybody whom the declaration names: parties, carriers, who is on the way, the site, its people."""
         parties = [getattr(declaration, role) for role in consistency.ROLES]
         rows = [*parties, *declaration.intermediates, *declaration.carriers]
         names = [getattr(row, field, "") for row in rows for field in ("name", "legal_name", "native_name")]
         names += [declaration.site.operator, declaration.site.access_controller, declaration.author.name]
         names += [name for each in declaration.encryption.recipients for name in (each.name, each.organisation)]
-        return cls(released_at, frozenset(people.fold(name) for name in names) - {""})
+        return cls(released_at, frozenset(people.fold(name) for name in names) - {""}, against)
 
     def names(self, party: Party) -> bool:
         """Whether the party, or for whom it acts, is named."""
@@ -429,6 +431,9 @@ def _on_terms(rows: Sequence[Row], terms: Terms) -> list[Finding]:
         if goes and (terms.released_at is None or event.at < terms.released_at):
             when = "the shipment is not released" if terms.released_at is None else "the shipment was released later"
             found.append(Finding("unreleased", f"{_an(row)} at {event.at_utc}, and {when}", *about))
+        elif goes and (why := [each.text for each in terms.against if each.since is None or event.at >= each.since]):
+            text = f"{_an(row)} at {event.at_utc}, and the release does not stand: {'; '.join(why)}"
+            found.append(Finding("unreleased", text, *about))
         if not terms.names(event.received_by):
             text = f"received by {event.received_by.words}, and the declaration names neither"
             found.append(Finding("stranger", text, *about))

@@ -276,7 +276,8 @@ def _answers(frame: Frame) -> Block:
 def _released(frame: Frame) -> Block:
     release = frame.release
     if release is None:
-        return paper.words("Release", ["Not released: these drives may not leave."], warning=True)
+        why = ["The release does not stand:", *frame.against] if frame.against else []
+        return paper.words("Release", [*why, "Not released: these drives may not leave."], warning=True)
     record = release.record
     rows: list[tuple[str, Cell]] = [
         ("Released by", f"{record.officer}, {record.released_at}"),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = {"complete", "screening", "keys"}  # checked with the release, and with the records that it binds
 _SPEAKS = {"unresolved", "true_match", "unreviewed"}
+_SHOWN = 3
 
 
 class Against(NamedTuple):
@@ -106,7 +107,7 @@ def later(bound: ScreeningRecord | None, digest: str, released: datetime, here: 
         at = by_digest.get(at.record.supersedes.blake3)
     since = moment(bound.at) if bound is not None else released
     after = [each for each in here if each.digest not in before and moment(each.record.at) >= since]
-    found = []
+    found: list[Against] = []
     for each in sorted(after, key=lambda one: one.record.at):
         names = {file.name for file in each.record.lists}
         followed = any(
@@ -116,13 +117,13 @@ def later(bound: ScreeningRecord | None, digest: str, released: datetime, here: 
             for one in after
         )
         when = moment(each.record.at)
-        found += [
-            Against(
-                f"the screening of {each.record.at}, which is later: {problem.where or 'decisions'} {problem.reason}",
-                when,
-                each.digest,
-            )
+        why = [
+            f"{problem.where} {problem.reason}".strip()
             for problem in screening.record_problems(each.record, when, reviewed=each.reviewed)
             if problem.kind in _SPEAKS and (problem.kind == "true_match" or not followed)
         ]
+        if why:
+            more = f"; and {len(why) - _SHOWN:,} more" if len(why) > _SHOWN else ""
+            text = f"the screening of {each.record.at}, which is later: {'; '.join(why[:_SHOWN])}{more}"
+            found.append(Against(text, when, each.digest))
     return found

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import clearance
+import papers as readers
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
@@ -202,6 +203,12 @@ def test_what_no_gate_let_go_does_not_stand(folder, declaration, changes, why):
     if declaration is not None:
         answer = papers("out")
         assert not answer["released"]
+        readers.need_readers()
+        for each in (folder / "out").glob("*.pdf"):
+            for page in readers.text(str(each)):
+                assert sheets.DRAFT in page
+                assert "The release does not stand: page 1 says why." in page
+                assert "Released by O. Fficer" not in page
         assert why in str(answer["against"])
 
 

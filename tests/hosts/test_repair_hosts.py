@@ -125,7 +125,9 @@ def test_a_lost_hosts_drives_are_mended_where_they_reappear(cluster, hosts, ship
             shutil.move(drive(cluster, name), cluster.home("a") / f"d-{name}")
 
     done = mend(hosts, shipment, tmp_path, events=Events(told, notices.append))
-    assert [(row.state, row.why, row.owed) for row in done.hosts if row.name == b] == [("lost", "its node died", [])]
+    assert [(row.state, row.why, row.owed) for row in done.hosts if row.name == b] == [("lost", "its node died", [])], (
+        notices
+    )
     assert (exit_code(done), sorted(each.drive for each in done.repaired)) == (0, ["g0s1", "g1s0"])
     assert any(text.startswith(f"{b} is lost (its node died), with g0s1 (serial ") for text in notices)
     assert whole(cluster, shipment)

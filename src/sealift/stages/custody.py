@@ -43,7 +43,7 @@ MAX_PHOTO = 64 << 20  # bytes
 MIN_DIGITS = 8  # of a digest, to name an event by
 WANT_RELEASE = frozenset({"handover", "load"})
 OFTEN_A_SLIP: frozenset[str] = frozenset(
-    {"seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand", "unreleased", "stranger"}
+    {"seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand", "unreleased", "stranger", "carrier"}
 )
 
 
@@ -121,7 +121,7 @@ def account(
         now=ground.now,
         checkpoints=checkpoints,
         final=final,
-        terms=custody.Terms.of(ground.declaration, at, ground.standing.against),
+        terms=custody.Terms.of(ground.declaration, at, against=ground.standing.against),
     )
 
 

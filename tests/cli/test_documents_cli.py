@@ -27,7 +27,7 @@ from sealift.errors import BadInput, DeclarationInvalid, FormatError, Refused, S
 from sealift.formats import canonical
 from sealift.stages import custody_log as logs
 from sealift.stages import release as release_stage
-from sealift.trade import certificate, receipt, screening, sheets, template, typeset
+from sealift.trade import certificate, receipt, rules, screening, sheets, template, typeset
 
 FULL = cases.full()
 SIGNERS = (
@@ -132,7 +132,7 @@ def test_the_verdict_is_by_the_rules_of_the_release_or_there_is_none(folder):
 
 def test_a_released_shipment_whose_records_are_elsewhere_has_no_verdict_and_says_why(folder):
     """It is released, so that nothing is a draft; and nothing says again that the gate was open, or is closed."""
-    signed = filled.released(FULL, OFFICER, cases.AUTHOR, cases.NOW, screening=b"{}", keys=b"{}")
+    signed = filled.released(FULL, OFFICER, cases.AUTHOR, cases.NOW, rules.shipped(), screening=b"{}", keys=b"{}")
     pair(folder / "d.release.json", signed.data, signed.signature)
     done = json.loads(run("d.toml", "--to", "out", *ALLOWED, "--json").stdout)
     text = said(folder, "red-flags-and-release")

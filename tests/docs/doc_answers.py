@@ -179,7 +179,7 @@ def _ruled(folder, ask):
     rules.write_text(rules.read_text().replace("status_days = 30", "status_days = 20"))
     declaration = folder / "declaration.toml"
     flag = 'question = "flag-route"\nanswer = "no"\n'
-    looked = 'resolver = "Olu Officer"\nresolved_on = "2026-11-20"\n'
+    looked = f'resolver = "Olu Officer"\nresolved_on = "{datetime.now(UTC).date().isoformat()}"\n'
     text = declaration.read_text()
     assert flag in text
     declaration.write_text(text.replace(flag, flag.replace("no", "yes") + looked))

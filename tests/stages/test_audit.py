@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import audits
@@ -22,10 +23,12 @@ from sealift.errors import BadInput, FormatError, Refused, SignatureInvalid
 from sealift.formats import audit as bundles
 from sealift.formats import canonical
 from sealift.formats.allowed_signers import AllowedSigners
+from sealift.formats.manifest import FileRef
 from sealift.stages import audit as stage
 from sealift.stages import audit_collect
 from sealift.trade import audit as trade
 from sealift.trade import custody_event, declaration, rules
+from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
 
 READER = Path(__file__).parents[1] / "interop" / "audit_reader.py"
@@ -492,6 +495,37 @@ def test_a_seal_that_is_not_what_was_released_and_declared_is_named(voyage, file
     said = sentences(unknown, path)
     assert "the declaration that it binds is no revision that is here" in said
     assert "the release that it binds is none that is here" in said
+
+
+def test_a_seal_of_what_was_superseded_when_it_was_sealed_is_named(voyage, files):
+    path = f"{AT}seal.1/seal.json"
+    first = {"declaration.toml": "declaration.r1.toml", "release.json": "release.1.json",
+             "release.json.sig": "release.1.json.sig"}  # fmt: skip
+    older = {name: files[f"{AT}{was}"] for name, was in first.items()}
+    bound = [FileRef(bytes=len(data), blake3=trade.digest(data)) for data in older.values()]
+    changed = files | {f"{AT}seal.1/{name}": data for name, data in older.items()}
+    assert changed.keys() == files.keys()
+    said = resigned(voyage, changed, path, "origin", declaration=bound[0], release=bound[1], release_signature=bound[2])
+    assert "it is of revision 1, sealed after revision 2 was released, at" in sentences(verify(voyage, said), path)
+
+
+@pytest.mark.parametrize(("after", "state"), [(timedelta(seconds=-1), "look"), (timedelta(0), "wrong")])
+def test_a_later_screening_that_nobody_decided_is_named(voyage, files, after, state):
+    sealed = trade.SIGNED["seal"].decode(files[f"{AT}seal.1/seal.json"]).sealed_at
+    last = max(path for path in files if re.search(r"AUDIT1/screening\.\d\.json$", path))
+    record = trade.SIGNED["screening"].decode(files[last])
+    at = (receipts.instant(sealed, "seal") - after).strftime(receipts.TIME)
+    parties = tuple(
+        msgspec.structs.replace(each, hits=hits, disposition="potential" if hits else each.disposition)
+        for each in record.parties
+        for hits in [tuple(msgspec.structs.replace(hit, decision=None) for hit in each.hits)]
+    )
+    data = canonical.encode(msgspec.structs.replace(record, at=at, parties=parties, supersedes=None))
+    path = f"{AT}screening.9.json"
+    signed = audits.person("sam").sign(data, trade.SIGNED["screening"].namespace)
+    verified = verify(voyage, again(voyage, files | {path: data, f"{path}.sig": signed}))
+    assert f"the release does not stand: the screening of {at}, which is later: consignee" in sentences(verified, path)
+    assert path in named(verified, state)
 
 
 def test_a_leg_home_by_somebody_whom_the_way_out_does_not_name_is_named(voyage, files):

@@ -7,11 +7,11 @@ import pytest
 from custody_cases import BEGIN, DECLARATION, ID, PEOPLE, PHOTO, SERIALS, Log, item, sealed, side, under_way, unlocked
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trade_cases import content, declared
+from trade_cases import content, declared, party
 
 from sealift.errors import BadInput, FormatError
 from sealift.formats.allowed_signers import AllowedSigners
-from sealift.trade import custody
+from sealift.trade import custody, custody_roles
 from sealift.trade import custody_event as ev
 
 
@@ -293,6 +293,19 @@ def of(name, org, **changes):
 
 
 DOCK = of("dock", DECLARATION.consignee.legal_name)
+
+
+def test_drives_go_to_the_consignee_the_site_and_no_firm_of_the_shipper():
+    ours = DECLARATION.shipper.legal_name
+    rows = [msgspec.structs.replace(each, organisation=ours) for each in DECLARATION.encryption.recipients]
+    keys = msgspec.structs.replace(DECLARATION.encryption, recipients=rows)
+    roles = custody_roles.Roles.of(msgspec.structs.replace(DECLARATION, end_user=party(ours), encryption=keys))
+    assert roles.receives(DOCK)
+    assert roles.receives(of("mallory", DECLARATION.site.operator))
+    assert not roles.receives(of("origin", ours))
+    assert roles.at_an_end(of("origin", ours))
+    assert not roles.receives(of("anna", DECLARATION.consignee.legal_name)), "a carrier, whatever firm she says"
+    assert not roles.at_an_end(of("mallory", "Away"))
 
 
 def test_two_carriers_do_not_settle_between_themselves_what_customs_opened():

@@ -7,9 +7,10 @@ import pathlib
 import re
 import shutil
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import filled
+import msgspec
 import pytest
 from click.testing import CliRunner
 from custody_cases import DECLARATION, ID, PEOPLE, SERIALS
@@ -18,8 +19,10 @@ from trade_cases import AUTHOR, OFFICER
 from sealift.cli.custody import custody
 from sealift.cli.handover import handover
 from sealift.errors import BadInput, Refused, SealiftError, SignatureInvalid
+from sealift.formats import canonical
 from sealift.stages import custody_log
 from sealift.trade import custody_event as ev
+from sealift.trade import release as releases
 from sealift.trade import sheets
 from sealift.trade.signing import Signer, write_pair
 
@@ -223,6 +226,30 @@ def test_drives_are_not_handed_over_without_a_release_and_everything_else_is_rec
     assert [each["text"] for each in shown["findings"]] == [
         f"an arrival at {shown['findings'][0]['text'][14:34]}, and the shipment is not released"
     ]
+
+
+def test_under_a_release_that_does_not_stand_any_more_a_handover_is_recorded_as_it_was_found(folder):
+    now = datetime.now(UTC)
+    first = filled.released(DECLARATION, OFFICER, AUTHOR, now - timedelta(hours=9), officer="Olu")
+    write_pair("d.release.json", first.data, first.signature)
+    at = f'at = "{(now - timedelta(hours=5)).strftime(releases.TIME)}"'
+    record("log", "seal", "origin", "origin", item(SERIALS[:2], "", "S1", "no_seal"), more=at)
+    record("log", "handover", "origin", "anna", item(SERIALS[:2], "S1", "S1", "intact"), more=at)
+    changed = msgspec.structs.replace(
+        first.record, revision=DECLARATION.revision + 1, released_at=(now - timedelta(hours=2)).strftime(releases.TIME),
+        declaration=releases.DeclarationBytes(bytes=1, blake3="1" * 64),
+    )  # fmt: skip
+    pathlib.Path("other.release.json").write_bytes(canonical.encode(changed))
+    took = ("handover", "anna", "bo", item(SERIALS[:2], "S1", "S1", "intact"))
+    refused = record("log", *took, code=3)
+    (shown,) = [each for each in refused["findings"] if each["kind"] == "unreleased"]
+    assert not refused["recorded"]
+    assert "and the release does not stand: it is superseded: revision 2 was released at" in shown["text"]
+    done = record("log", *took, extra=("--as-found",))
+    assert done["recorded"]
+    assert sheets.DRAFT in done["form"]
+    found = [each["text"] for each in look("log", code=3)["findings"] if each["kind"] == "unreleased"]
+    assert found == [shown["text"]], "what went before it was superseded is as it was"
 
 
 def test_whoever_is_not_declared_is_a_stranger_until_somebody_says_that_it_is_so(folder):

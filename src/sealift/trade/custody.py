@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sealift.trade.custody_event import CustodyEvent, Entry, Party
     from sealift.trade.custody_graph import Copy, Kind
     from sealift.trade.declaration import Declaration
+    from sealift.trade.standing import Against
 
 BY_NETWORK = "NETWORK-"  # begins the serial number under which a plain directory is declared; nobody carries it
 SKEW = timedelta(minutes=10)  # by which the clocks of two carriers may differ before it is shown
@@ -117,6 +118,7 @@ class Terms(NamedTuple):
     released_at: datetime | None
     named: frozenset[str]
     roles: Roles
+    against: tuple[Against, ...] = ()  # why the release does not stand, and since when
 
     @classmethod
     def of(
@@ -124,13 +126,14 @@ class Terms(NamedTuple):
         declaration: Declaration,
         released_at: datetime | None,
         revisions: Iterable[tuple[datetime, Declaration]] = (),
+        against: tuple[Against, ...] = (),
     ) -> Terms:
         """Everybody whom the declaration names: parties, carriers, who is on the way, the site, its people.
 
         `revisions`: those that were released, with when; without any, drives are carried as `declaration` says.
         """
         named = others(declaration) | spelled([*declaration.intermediates, *declaration.carriers])
-        return cls(released_at, frozenset(named), Roles.of(declaration, revisions))
+        return cls(released_at, frozenset(named), Roles.of(declaration, revisions), against)
 
     def names(self, party: Party) -> bool:
         """Whether the party, or for whom it acts, is named."""
@@ -449,6 +452,9 @@ def _on_terms(rows: Sequence[Row], terms: Terms) -> list[Finding]:
         if goes and (terms.released_at is None or event.at < terms.released_at):
             when = "the shipment is not released" if terms.released_at is None else "the shipment was released later"
             found.append(Finding("unreleased", f"{_an(row)} at {event.at_utc}, and {when}", *about))
+        elif goes and (why := [each.text for each in terms.against if each.since is None or event.at >= each.since]):
+            text = f"{_an(row)} at {event.at_utc}, and the release does not stand: {'; '.join(why)}"
+            found.append(Finding("unreleased", text, *about))
         if not terms.names(event.received_by):
             text = f"received by {event.received_by.words}, and the declaration names neither{_kept(event)}"
             found.append(Finding("stranger", text, *about))

@@ -32,14 +32,21 @@ def spelled(rows: Iterable[object]) -> set[str]:
 def others(declaration: Declaration) -> set[str]:
     """Names of those who are at either end: parties, the site, its recipients, the author; folded."""
     ends = spelled(getattr(declaration, role) for role in consistency.ROLES)
-    return (ends | receivers(declaration) | {people.fold(declaration.author.name)}) - {""}
+    return (ends | receivers(declaration) | _further(declaration) | {people.fold(declaration.author.name)}) - {""}
 
 
 def receivers(declaration: Declaration) -> set[str]:
-    """Names of those to whom the drives go: consignee, end user, the site and its recipients; folded."""
-    named = [declaration.site.operator, declaration.site.access_controller]
-    named += [name for each in declaration.encryption.recipients for name in (each.name, each.organisation)]
-    return spelled([declaration.consignee, declaration.end_user]) | {people.fold(name) for name in named} - {""}
+    """To whom the drives go, by name: consignee, site, and end user and recipients but for the shipper; folded."""
+    site = {people.fold(declaration.site.operator), people.fold(declaration.site.access_controller)}
+    return (spelled([declaration.consignee]) | site | _further(declaration) - spelled([declaration.shipper])) - {""}
+
+
+def _further(declaration: Declaration) -> set[str]:
+    """End user and recipients: some of them may be of the shipper's own firm."""
+    rows = declaration.encryption.recipients
+    return spelled([declaration.end_user]) | {
+        people.fold(name) for each in rows for name in (each.name, each.organisation)
+    }
 
 
 class Roles(NamedTuple):

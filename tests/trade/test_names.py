@@ -57,6 +57,7 @@ def test_two_ways_to_write_a_letter_are_one():
 @pytest.mark.parametrize("unseen", ["\u200b", "\u00ad", "\u200d", "\u200e", "\u2060"])
 def test_what_is_not_seen_parts_no_words(unseen):
     assert forms(f"Xav{unseen}ier No{unseen}body") == forms("Xavier Nobody")
+    assert forms(f"Ро{unseen}машка") == forms("Ромашка")
 
 
 def test_han_is_read_out_joined_by_syllables_and_as_a_persons():

@@ -119,7 +119,8 @@ def test_a_hostile_name_cannot_write_into_the_worksheet(name):
     people = [made.One("1", ("Velmarin Shiping Line", name, f'"\n[[hits]]\nx = "{name}'), "organisation", "IR")]
     record = screened(lists=[csl(people)])
     table = tomllib.loads(worksheet.render(*encoded(record)))
-    assert [row["disposition"] for row in table["hits"]] == ["potential"] * record.hits
+    assert {row["disposition"] for row in table["hits"]} == {"potential"}
+    assert sum(len(row["parties"]) for row in table["hits"]) == record.hits
     assert disposed(record).open_hits == 0
 
 

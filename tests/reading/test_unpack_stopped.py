@@ -60,11 +60,12 @@ def test_a_worker_whose_parent_is_killed_while_it_starts_says_nothing(tmp_path):
     assert b"Traceback" not in told["quiet"]
 
 
-def test_ctrl_c_after_the_command_is_over_ends_it_in_silence():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_command_is_over_ends_it_in_silence(number):
     process = subprocess.Popen([sys.executable, "-c", LATE], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline() == b"over\n"
     time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.communicate(timeout=10)[1] == b""
     assert process.returncode == 130
 

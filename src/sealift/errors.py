@@ -16,7 +16,7 @@
     │   ├── IdentityMismatch     5   none of the identities opens this file
     │   └── UnlockInvalid        5   issued keys that do not hold for what is read
     ├── NotAllHere               6   more drives are needed; run again with the next ones
-    └── Interrupted            130   stopped by the user; the same command goes on
+    └── Interrupted            130   stopped by Ctrl-C or SIGTERM; the same command goes on
 
 Exit codes that are no error (2: done, but some source files changed or were skipped; 3: damaged, all
 recoverable) are returned by the commands themselves. No other exception crosses the edge of the package:
@@ -140,6 +140,6 @@ class NotAllHere(SealiftError):
 
 
 class Interrupted(SealiftError):
-    """Stopped by the user; the same command again goes on."""
+    """Stopped by Ctrl-C or SIGTERM; the same command again goes on."""
 
     exit_code = 130

@@ -36,10 +36,11 @@ def test_the_handlers_before_are_there_again():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_an_error_made_of_an_interruption_is_told_as_one(monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_error_made_of_an_interruption_is_told_as_one(monkeypatch, capsys, number):
     def sort(*_arguments, **_options):
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         except KeyboardInterrupt:
             raise BadInput("the index cannot be sorted") from None
 

@@ -1,6 +1,7 @@
 """Of all hosts one writes beneath a prefix of a bucket; a killed one is taken over, by a rule that is told."""
 
 import re
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,9 @@ from sealift.drives.object_prefix import ObjectPrefix
 from sealift.errors import Busy, FormatError
 from sealift.formats import canonical
 
-MARKER = Marker(type=TYPE, work="w", user="u", host="h", process=7, since="2026-01-01T00:00:00Z", here="x", nonce="n")
+MARKER = Marker(
+    type=TYPE, work="w", user="u", host="h", process=7, started=0, processes="", since="", here="", nonce="n"
+)
 
 
 @pytest.fixture
@@ -128,6 +131,39 @@ def test_of_many_that_begin_at_once_one_goes_on_at_most(to, elsewhere, monkeypat
         each.give_up()
     begin(to, "last").give_up()
     assert ingests.objects(to, notes=True) == {}
+
+
+def test_a_process_of_this_host_that_has_ended_holds_nothing_whatever_it_called_the_store(to, elsewhere):
+    """As through a proxy: the same bucket, and another lock of this host's."""
+    killed = subprocess.Popen(["sleep", "60"])
+    ours, began = object_lock._processes(), object_lock._started(killed.pid)
+    fields = {each: getattr(MARKER, each) for each in MARKER.__struct_fields__}
+
+    def holds(**changes):
+        said = canonical.encode(
+            Marker(**fields | {"process": killed.pid, "started": began, "processes": ours} | changes)
+        )
+        ObjectPrefix(to).put_new(f"{PLACE}/000041", said)
+        try:
+            begin(to, "one").give_up()
+        except Busy:
+            ObjectPrefix(to).delete(f"{PLACE}/000041")
+            return True
+        return False
+
+    elsewhere("one")
+    assert ours
+    assert began
+    assert holds(), "it lives"
+    assert holds(process=1, started=object_lock._started(1)), "whoever's it is"
+    assert not holds(started=began - 1), "its number is another's by now"
+    killed.kill()
+    killed.wait()
+    assert not holds()
+    assert holds(processes="c" * 32), "of another host, or another container"
+    assert holds(processes=""), "nobody can say"
+    assert holds(process=-1)
+    assert not holds(process=1 << 60)
 
 
 @given(st.one_of(st.binary(max_size=200), st.text().map(lambda text: canonical.encode(MARKER) + text.encode())))

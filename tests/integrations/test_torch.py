@@ -1,8 +1,10 @@
 """The PyTorch dataset over real shipments: batches, ranks, workers, stops, drives that come and go."""
 
 import contextlib
+import gc
 import itertools
 import multiprocessing
+import os
 import random
 from collections import Counter
 
@@ -232,6 +234,31 @@ def test_lost_drives_change_no_batch(origin, seal, shipment):
     with origin.shipment([mount for mount in origin.mounts if mount not in gone], seal) as opened:
         assert read(opened) == read(shipment)
         assert opened.health().rebuilt_blocks
+
+
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
+def test_health_has_what_workers_met_and_each_of_them_once(origin, seal, shipment, context):
+    gone = mounts_of(origin, shipment, 0)[0]
+    with origin.shipment([mount for mount in origin.mounts if mount != gone], seal) as opened:
+        made = dataset(opened)
+        alone = made.health()
+        assert (alone.processes, alone.rebuilt_blocks) == (1, 0)
+        loader = DataLoader(
+            made, batch_size=None, num_workers=2, persistent_workers=True, multiprocessing_context=context
+        )
+        list(loader)
+        first = made.health()
+        workers = made._workers.read()
+        assert (first.processes, opened.health().rebuilt_blocks) == (3, 0)
+        assert 0 < first.rebuilt_blocks == sum(each.rebuilt_blocks for each in workers)
+        assert sum(pack.blocks for pack in first.packs) <= first.rebuilt_blocks
+        made.set_epoch(1)
+        list(loader)
+        assert made.health().processes == 3, "the same two, in another epoch"
+        folder = made._workers._folder
+        del loader, made
+        gc.collect()
+        assert not os.path.exists(folder)
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")

@@ -1,4 +1,7 @@
-"""Workers of an unpack that is killed or interrupted end with it, and neither they nor Python say anything more."""
+"""Workers of an unpack that is killed or interrupted end with it, and neither they nor Python say anything more.
+
+And drives that are gone while it works: their error is the command's, and nobody waits for each of them time and again.
+"""
 
 import multiprocessing
 import os
@@ -7,12 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import shipments
 
+from sealift.drives import waiting
+from sealift.drives.ranges import RemoteDrive
+from sealift.errors import DriveFault, FormatError, SealiftError
+from sealift.formats import manifest as mf
+from sealift.reading.survey_views import DriveView, SharedPages
 from sealift.stages import unpack as unpacking
 from sealift.stages.spawned import QuietSpawn
+from sealift.stages.unpack_jobs import awaited
 
 KILLED = """
 import multiprocessing, os, signal, sys
@@ -60,11 +70,12 @@ def test_a_worker_whose_parent_is_killed_while_it_starts_says_nothing(tmp_path):
     assert b"Traceback" not in told["quiet"]
 
 
-def test_ctrl_c_after_the_command_is_over_ends_it_in_silence():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_command_is_over_ends_it_in_silence(number):
     process = subprocess.Popen([sys.executable, "-c", LATE], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline() == b"over\n"
     time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.communicate(timeout=10)[1] == b""
     assert process.returncode == 130
 
@@ -109,3 +120,60 @@ def test_interrupted_it_leaves_no_worker_behind(tmp_path):
     assert multiprocessing.active_children() == []
     assert origin.unpack(tmp_path / "target", workers=2).failed == []
     shipments.same(source, tmp_path / "target")
+
+
+def test_what_keeps_workers_from_opening_the_drives_is_the_error_of_the_command(tmp_path, monkeypatch, capfd):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    origin.pack()
+    restore = unpacking._restore_packs
+
+    def gone(*given):
+        for mount in origin.mounts:
+            os.rename(mount, f"{mount}.gone")
+        restore(*given)
+
+    monkeypatch.setattr(unpacking, "_restore_packs", gone)
+    with pytest.raises(SealiftError, match=r"/d00: no such file or directory"):
+        origin.unpack(tmp_path / "target")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+class Gone(RemoteDrive):
+    """A host that does not answer."""
+
+    def __init__(self, mount):
+        self.mount, self.at, self.asked = mount, "http://x/", 0
+
+    def open_later(self, _name):
+        return self
+
+    def read_at(self, _offset, _length):
+        self.asked += 1
+        raise DriveFault(f"{self.mount}: nobody answers", drive=self.mount)
+
+
+def test_a_host_that_failed_is_not_waited_for_at_each_page():
+    drives = [Gone("h0"), Gone("h1")]
+    ref = SimpleNamespace(records=1, root="0" * 64)
+    views = [DriveView(drive.mount, drive) for drive in drives]
+    pages = SharedPages(views, mf.BLOCKS, magic=mf.BLOCKS_MAGIC, record=32, ref=ref, cache=1)
+    for _ in range(3):
+        with pytest.raises(FormatError, match="from none of the drives that are here: h0: nobody answers"):
+            pages.get(0, 1)
+    assert [drive.asked for drive in drives] == [1, 1]
+    pages._resting = dict.fromkeys(pages._resting, (time.monotonic() - 1, ""))
+    with pytest.raises(FormatError):
+        pages.get(0, 1)
+    assert [drive.asked for drive in drives] == [2, 2], "and after a while it is"
+
+
+def test_pieces_that_do_not_come_are_waited_for_by_name():
+    def known():
+        return [what for _, what in waiting._waiting.values()]
+
+    def pieces():
+        yield known()
+        yield known()
+
+    assert list(awaited(pieces(), "h0: reading x")) == [["h0: reading x"]] * 2
+    assert known() == []

@@ -23,7 +23,7 @@ from sealift.formats import hosts as hosts_file
 from sealift.formats import manifest as mf
 from sealift.reading.survey import survey
 from sealift.stages.fleet import client as clients
-from sealift.stages.fleet.locations import _candidates
+from sealift.stages.fleet.locations import _candidates, _still
 
 WAY = ("--json",)
 
@@ -550,3 +550,35 @@ def test_the_report_is_the_record(both, packed, tmp_path):
 
     _, said, _ = fleet(both[0].url, both[1].url, *known(packed, tmp_path))
     msgspec.convert(said, FleetReport)
+
+
+def test_a_host_that_is_down_keeps_its_rows_and_names_stay(packed, drives, tmp_path):
+    """Written while all answer, and again while one is down: the same file. Hosts that are not asked go."""
+    out = tmp_path / "fleet.toml"
+    file = serving.token_file(tmp_path)
+    words = (*known(packed, tmp_path), "--out", out)
+    with serving.serving(*drives[:2], token=TOKEN, file=file) as first:
+        with serving.serving(drives[2], token=TOKEN, file=file) as second:
+            assert fleet(first.url, second.url, *words)[0] == 0
+            whole = out.read_text()
+            mine = whole.replace(tomllib.loads(whole)["drive"][0]["name"], "rack-1")  # a name that somebody gave
+            out.write_text(mine.replace("version = 1", "version = 1\nrequests = 4"))
+        code, _, said = fleet(first.url, second.url, *words)
+        assert code == 3
+        assert f"{second.url} does not answer: its 1 drive in {out} stay there as before" in said
+        now = tomllib.loads(out.read_text())
+        assert now.pop("requests") == 4
+        assert now == tomllib.loads(mine)
+        assert tomllib.loads((tmp_path / "fleet.1.toml").read_text())["requests"] == 4
+        _, _, said = fleet(first.url, *words)
+        assert "no longer in" in said
+        assert f"{second.url}{now['drive'][2]['at'].split('/')[3]}/" in said
+        assert tomllib.loads(out.read_text())["drive"] == now["drive"][:2], "a host that is not asked goes"
+
+
+def test_a_name_that_says_another_drive_is_not_kept():
+    drive = SimpleNamespace(drive="g0s1")
+    kept = [
+        name for name in ("", "vm-g0s0", "vm-g0s1", "vm-g0s1-2", "rack-1", "g0s0", "vm-g0s12") if _still(name, drive)
+    ]
+    assert kept == ["vm-g0s1", "vm-g0s1-2", "rack-1"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sealift.formats.hosts import HostRow
+    from sealift.stages.fleet.locations import Written
     from sealift.stages.fleet.look import FleetDrive, FleetReport
 
 HELP = """
@@ -29,7 +30,8 @@ that they were read, is the hosts' word: their own inspect, and the reports of v
   sealift fleet --hosts hosts.toml --seal SHIPMENT.seal
 
 With --out it writes a locations file, which is given in place of MNT... where the shipment is read. A host that does
-not answer, redirects elsewhere or says what cannot be is named, and the others are used.
+not answer, redirects elsewhere or says what cannot be is named, and the others are used. What such a host had in the
+file that is there stays in it, and a drive at the same address keeps its name.
 
 Exit codes are those of inspect: 0 complete; 3 not complete, but enough to recover every byte; 6 not enough yet, no
 seal, or no host answers; 4 some data is lost; 5 a signature or the seal does not hold.
@@ -91,8 +93,7 @@ def fleet(
     if out is not None and not any(drive.standing == "member" for drive in report.drives):
         common.say(f"{out} was not written: no host serves a drive of the shipment")
     elif out is not None:
-        kept = locations.write(out, report, {url: client.row for url, client in clients.items()})
-        common.say(f"wrote {out}" + (f"; what was there is {kept}" if kept else ""))
+        _told(out, locations.write(out, report, {url: client.row for url, client in clients.items()}))
     context.exit(exit_code(report))
 
 
@@ -119,6 +120,22 @@ def _rows(urls: tuple[str, ...], hosts: str | None, token_file: str | None, ca_f
     if len(rows) > hosts_file.MAX_HOSTS:
         raise BadInput(f"{len(rows):,} hosts; at most {hosts_file.MAX_HOSTS:,} are allowed")
     return rows
+
+
+def _told(out: str, written: Written) -> None:
+    """What the locations file has of the one that was there."""
+    common.say(f"wrote {out}" + (f"; what was there is {written.kept}" if written.kept else ""))
+    for url, drives in written.held.items():
+        common.say(
+            _clean(f"{url} does not answer: its {common.counted(drives, 'drive')} in {out} stay there as before")
+        )
+    if written.dropped:
+        some = ", ".join(written.dropped[: common.SHOWN])
+        common.say(
+            _clean(f"no longer in {out}, for no host that was asked serves a drive of the shipment there: {some}")
+        )
+    if written.notice:
+        common.say(_clean(f"nothing was taken over from what was there: {written.notice}"))
 
 
 _VERDICTS = {

@@ -8,7 +8,7 @@ where there is something to do about it, `hint:`; never a traceback, unless SEAL
     1     usage or bad input; also what the operating system refused (disk full, not permitted)
     2-6   as errors.py and the commands say
     70    a fault of sealift itself (EX_SOFTWARE of sysexits.h), to be reported
-    130   interrupted; the same command again goes on
+    130   interrupted by Ctrl-C or SIGTERM; the same command again goes on
 
 What is not here: what the commands do, and their options.
 """
@@ -34,6 +34,7 @@ INTERNAL = 70
 REPORT = "please report it, with what SEALIFT_DEBUG=1 prints, where you got sealift from"
 INTERRUPTED = "interrupted; the same command again goes on"
 MAX_PROBLEMS = 200
+STOPS = (signal.SIGINT, signal.SIGTERM)  # of a terminal; and of systemd, Kubernetes and Slurm
 
 
 class Entry(NamedTuple):
@@ -101,7 +102,7 @@ verified.
 EPILOG = """
 Exit codes: 0 done; 1 usage or bad input; 2 done, but some source files changed or were skipped; 3 damaged,
 all recoverable; 4 something is not recoverable; 5 refused (signature, seal, declaration); 6 more drives
-needed; 130 interrupted, the same command again goes on.
+needed; 130 interrupted (Ctrl-C or SIGTERM), the same command again goes on.
 """
 
 
@@ -146,12 +147,13 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
-    signal.signal(signal.SIGINT, leave)  # `run` has a handler of its own while the command works
+    for number in STOPS:
+        signal.signal(number, leave)  # `run` has a handler of its own while the command works
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def leave(_number: int, _frame: object) -> NoReturn:
-    """Ctrl-C once the command is over: Python is on its way out, and would print a traceback of where it was."""
+    """Asked to stop once the command is over: Python is on its way out, and would print a traceback of where it was."""
     os._exit(Interrupted.exit_code)
 
 
@@ -160,7 +162,7 @@ def run(arguments: list[str]) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; a thread a core spins otherwise, with nothing to do
     stop = Stop()
     try:
-        with stop.signals([signal.SIGINT]):
+        with stop.signals(STOPS):
             code = cli.main(arguments, prog_name="sealift", standalone_mode=False)
             sys.stdout.flush()
     except Exception as error:

@@ -137,6 +137,8 @@ def tell(result: Result, target: str) -> None:
             common.say(f"{common.counted(len(result.missing_drives), 'drive')} of these groups are not here:")
             common.say_list(result.missing_drives, len(result.missing_drives))
             common.say("hint: mount more of them and run the same command again; it goes on")
+        else:
+            common.say("hint: where a drive or a host did not answer, see to it and run the same command again")
     tell_missing(result.missing_groups)
 
 

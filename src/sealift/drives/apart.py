@@ -126,7 +126,8 @@ def _begin(job: Job, mask: set[signal.Signals], *, errors: bool) -> tuple[int, i
         return process, reading
     code = 1
     with contextlib.suppress(BaseException):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):  # not our caller's handlers
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(reading)
         code = _child(job, writing, errors=errors)

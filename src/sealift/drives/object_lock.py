@@ -6,8 +6,9 @@ What holds: a marker is created where there is none of its name (If-None-Match),
 behind it, so that of several that begin at once at most one goes on, also where a store passes over the condition. Its
 writer renews it each RENEW seconds; one that was not renewed for LEASE, by the clock of the store, is taken over by the
 next number, behind which the old one is removed. One of this host is taken over at once where nobody here holds the
-prefix any more (`ObjectPrefix.hold`). A writer whose marker was taken over, or could not be renewed so long, ends at
-its next `check`. Nothing but markers is ever removed. A prefix beneath another one is another one.
+prefix any more (`ObjectPrefix.hold`), or where its process has ended, by whatever name it called the store. A writer
+whose marker was taken over, or could not be renewed so long, ends at its next `check`. Nothing but markers is ever
+removed. A prefix beneath another one is another one.
 """
 
 from __future__ import annotations
@@ -41,13 +42,18 @@ _AGAIN = "wait for it to end, or stop it; what is done is noted, and the same co
 
 
 class Marker(canonical.Record, frozen=True):
-    """Who writes beneath the prefix; `here` is the same for all that this host's own lock keeps apart."""
+    """Who writes beneath the prefix; `here` is the same for all that this host's own lock keeps apart.
+
+    `process` and `started` (clock ticks since the host's start) name a process among those of the same `processes`.
+    """
 
     type: str
     work: str
     user: str
     host: str
     process: int
+    started: int
+    processes: str
     since: str  # RFC 3339, by that host's clock
     here: str
     nonce: str
@@ -89,12 +95,13 @@ class ObjectLock:
 
     def __init__(self, bucket: ObjectPrefix, work: str) -> None:
         self._bucket, self._nonce = bucket, secrets.token_hex(16)
-        self._here = _here(bucket.hold())
+        self._here, began = _here(bucket.hold()), _started(os.getpid())
+        self._processes = "" if began is None else _processes()
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._data = canonical.encode(
             Marker(
-                type=TYPE, work=work, user=_user(), host=socket.gethostname(), process=os.getpid(), since=now,
-                here=self._here, nonce=self._nonce,
+                type=TYPE, work=work, user=_user(), host=socket.gethostname(), process=os.getpid(),
+                started=began or 0, processes=self._processes, since=now, here=self._here, nonce=self._nonce,
             )
         )  # fmt: skip
         self._lost = ""
@@ -176,7 +183,7 @@ class ObjectLock:
             if data is None:
                 return  # given up meanwhile
             marker = parse(data)
-        if marker is not None and marker.here == self._here:
+        if marker is not None and (marker.here == self._here or self._has_ended(marker)):
             return
         at = "where it ran" if marker is None else f"on {_clean(marker.host)}"
         raise Busy(
@@ -185,6 +192,19 @@ class ObjectLock:
             f"{math.ceil(LEASE - age)} s; or as soon as {self._bucket.mount}/{there.name} is removed, by somebody who "
             "knows that it has ended",
         )
+
+    def _has_ended(self, marker: Marker) -> bool:
+        """Whether its process was one of those that we would see, and is no more."""
+        if not self._processes or marker.processes != self._processes or marker.process < 1:
+            return False
+        try:
+            os.kill(marker.process, 0)  # also of a process that /proc does not show us (hidepid)
+        except (ProcessLookupError, OverflowError):
+            return True
+        except PermissionError:
+            pass
+        started = _started(marker.process)
+        return started is not None and started != marker.started
 
     # Keeping
 
@@ -212,6 +232,32 @@ def _here(descriptor: int) -> str:
     finally:
         held.close()
     return blake3(b"\0".join([boot, os.readlink(b"/proc/self/ns/net"), name])).hexdigest(16)
+
+
+def _processes() -> str:
+    """The same for all processes that see each other by number, while the host runs; "" where that is not known.
+
+    Their start counts from that of the time namespace, which may be another than the host's (time_namespaces(7)).
+    """
+    try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return ""  # /proc is that of other processes
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            boot = file.read()
+        spaces = [os.readlink(f"/proc/self/ns/{each}").encode() for each in ("pid", "time")]
+    except OSError:
+        return ""
+    return blake3(b"\0".join([boot, *spaces])).hexdigest(16)
+
+
+def _started(process: int) -> int | None:
+    """When a process began, in clock ticks since the host's start (proc_pid_stat(5)); None where nobody says so."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # a name may have blanks and brackets
+        return int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _user() -> str:

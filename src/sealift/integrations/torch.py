@@ -32,6 +32,8 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from sealift.errors import BadInput, SealiftError
+from sealift.integrations.worker_health import WorkerHealth
+from sealift.reading.health import Health, merged
 from sealift.reading.order import Order, State, default_lanes, phase_of, read_state
 from sealift.reading.samples import PackSamples, Sample
 
@@ -79,6 +81,7 @@ class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
         super().__init__()
         self.shipment, self._decode, self._collate, self._make_source = shipment, decode, collate, source
         self.rank, self.world_size = _place(rank, world_size)
+        self._workers = WorkerHealth()
         self._source: Source | None = None
         self._order: Order | None = None
         self._given = 0  # batches that this worker has given in its iteration: what a StatefulDataLoader keeps,
@@ -220,10 +223,22 @@ class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
         first = self._state.phases[-1].batches
         self._given, self._skip = self._skip, 0
         for batch in range(first + number + self._given * of, self.order.batches, of):
-            items = reader.share(batch, self.rank, self.world_size)
+            try:
+                items = reader.share(batch, self.rank, self.world_size)
+            finally:
+                if worker is not None:  # also what could not be read, and the last batch, after which it may be ended
+                    self._workers.tell(self.shipment, now=batch + of >= self.order.batches)
             self._given += 1
             yield items if self._collate is None else self._collate(items)
         self._given = 0
+
+    def health(self) -> Health:
+        """What this process and the workers of its loaders met, up to a second ago; `processes`: how many these are.
+
+        To be asked in the process that made the dataset. Of other ranks nothing is in it: merge theirs
+        (sealift.reading.health.merged).
+        """
+        return merged([self.shipment.health(), *self._workers.read()])
 
     def between(self, first: int, stop: int) -> Iterator[list[Any]]:
         """This rank's samples, decoded, of batches `first` to `stop` - 1 of the next iteration; nothing else moves."""

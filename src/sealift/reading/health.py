@@ -1,7 +1,8 @@
 """What reading met: which drives are missing or fail, and what was rebuilt in their place. A record, and its JSON.
 
 `sealift repair --report HEALTH.json` takes it: it then looks at the packs that are named, not at all of every drive. It
-says what reading happened to touch, no more: `sealift verify` reads everything.
+says what reading happened to touch, no more: `sealift verify` reads everything. Shipment.health() is of the process
+that asks, ShipmentDataset.health() of a DataLoader's workers, too, and what `sealift train` writes of all ranks.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from sealift.formats import manifest
 from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, DriveId, ShipmentId
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sealift.reading.group import GroupReader
     from sealift.reading.survey_views import GroupView
 
 MAX_HEALTH = 64 << 20
+_WORST = ("slow", "damaged", "missing", "failing")
 _Words = Annotated[str, Meta(max_length=8192)]
 
 
@@ -58,9 +62,10 @@ class PackHealth(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Health(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="sealift-health"):
-    """What one Shipment met since it was opened, in one process."""
+    """What a Shipment met since it was opened, in one process; `merged`, in as many as `processes` says."""
 
     version: Literal[1] = 1
+    processes: Count = 1  # whose reading is in it
     shipment: ShipmentId | None = None
     rebuilt_blocks: Count = 0
     drives: Annotated[list[DriveHealth], Meta(max_length=100_000)] = []
@@ -119,6 +124,9 @@ def health_of(
         for (stripe, role), blocks in sorted(reader.packs.items()):
             if manifest.slot_of(stripe, role, reader.n) in reader.drives:  # what is missing cannot be mended in place
                 health.packs.append(PackHealth(group=number, stripe=stripe, role=role, blocks=blocks))
+        for each in view.views:
+            if isinstance(each.drive, RemoteDrive):
+                each.drive.traffic.add()  # after a fork what the parent was given is not ours
         health.locations += [
             LocationHealth(
                 mount=each.mount,
@@ -131,3 +139,36 @@ def health_of(
             if isinstance(each.drive, RemoteDrive)
         ]
     return health
+
+
+def merged(reports: Iterable[Health]) -> Health:
+    """One report of several of one shipment: counts are summed, and of a drive's states the worst is told."""
+    made = Health(processes=0)
+    drives: dict[str, DriveHealth] = {}
+    packs: dict[tuple[int, int, int], PackHealth] = {}
+    locations: dict[str, LocationHealth] = {}
+    for report in reports:
+        made.shipment = report.shipment
+        made.processes += report.processes
+        made.rebuilt_blocks += report.rebuilt_blocks
+        made.missing_groups = sorted({*made.missing_groups, *report.missing_groups})
+        for drive in report.drives:
+            known = drives.setdefault(drive.drive, drive)
+            if known is not drive:
+                known.state = max(known.state, drive.state, key=_WORST.index)
+                known.rebuilt_blocks += drive.rebuilt_blocks
+                known.hedged_reads += drive.hedged_reads
+                known.faults += drive.faults
+                known.mount, known.first_fault = known.mount or drive.mount, known.first_fault or drive.first_fault
+        for pack in report.packs:
+            place = packs.setdefault((pack.group, pack.stripe, pack.role), pack)
+            if place is not pack:
+                place.blocks += pack.blocks
+        for each in report.locations:
+            location = locations.setdefault(each.mount, each)
+            if location is not each:
+                location.requests += each.requests
+                location.retries += each.retries
+                location.bytes += each.bytes
+    made.drives, made.packs, made.locations = list(drives.values()), list(packs.values()), list(locations.values())
+    return made

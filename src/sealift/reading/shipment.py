@@ -486,7 +486,10 @@ class Shipment:
         return [run[0].header for _, run in runs(files(content), key_function(group.counts().sample_key))]
 
     def health(self) -> Health:
-        """What was rebuilt so far, which drives are missing or fail; as `sealift repair --report` takes it."""
+        """What was rebuilt so far, which drives are missing or fail; as `sealift repair --report` takes it.
+
+        Of this process alone (`processes` is 1): what a DataLoader's workers read is in ShipmentDataset.health().
+        """
         readers = {number: group.reader for number, group in self.groups.items()}
         return health_of(self.seal.seal.shipment, self._views, readers, [each.group for each in self.missing])
 

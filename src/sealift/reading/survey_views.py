@@ -7,6 +7,7 @@ What holds of them is said where they are made (survey.py); nothing here decides
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sealift.formats.seal import Seal, SealGroup
     from sealift.reading.trust import TrustedSeal
 
+_REST = 30.0  # seconds, as of a drive that failed (group.py)
 ProblemKind = Literal[
     "missing",
     "truncated",
@@ -85,7 +87,8 @@ class DriveView:
 class SharedPages(paged.PagedFile):
     """A paged file of which every drive of the group has a copy; a page damaged on one is read from another.
 
-    FormatError when a page is damaged on all of them. One instance a thread, as PagedFile.
+    A host that failed is not asked for _REST seconds: each page would wait for it anew. FormatError when a page is to
+    be had from none of them. One instance a thread, as PagedFile.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class SharedPages(paged.PagedFile):
         self._late = 0  # times that a host was not waited for
         self._open: dict[int, ReadFile | None] = {}
         self._source = 0
+        self._resting: dict[int, tuple[float, str]] = {}  # until when a host is not asked, and why
 
     def _read(self, offset: int, length: int) -> bytes:
         if self._source not in self._open:
@@ -129,12 +133,20 @@ class SharedPages(paged.PagedFile):
             late = self._late
             for step in range(len(self._drives)):
                 self._source, self._hurry = (first + step) % len(self._drives), hurry
+                if self._resting.get(self._source, (0.0, ""))[0] > time.monotonic():
+                    continue
                 try:
                     return super().page(level, number)
-                except (FormatError, DriveFault):
+                except FormatError:
                     continue
+                except DriveFault as error:
+                    if isinstance(self._drives[self._source], RemoteDrive):
+                        self._resting[self._source] = time.monotonic() + _REST, str(error)
             if self._late == late:
                 break
+        now = time.monotonic()
+        if silent := [why for until, why in self._resting.values() if until > now]:
+            raise FormatError(f"{self.name}: a page is to be had from none of the drives that are here: {silent[0]}")
         raise FormatError(f"{self.name}: a page is damaged on every drive of the group that is here")
 
     def matches(self, place: int, data: bytes) -> bool:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from sealift.drives.locations import is_store
+from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, SealiftError
 from sealift.formats import index
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
@@ -37,7 +38,18 @@ from sealift.reading.trust import check_reply
 from sealift.stages.foreign import Foreign
 from sealift.stages.spawned import QuietSpawn
 from sealift.stages.undisturbed import undisturbed
-from sealift.stages.unpack_jobs import Aliases, Done, Job, find_aliases, in_order, jobs_of, rows_of, select
+from sealift.stages.unpack_jobs import (
+    Aliases,
+    Done,
+    Job,
+    awaited,
+    find_aliases,
+    in_order,
+    jobs_of,
+    rows_of,
+    select,
+    source_of,
+)
 from sealift.stages.unpack_notes import NOTE, Notes, There
 from sealift.stages.unpack_objects import LEFT, WORKERS, Listed, ObjectNotes, ObjectTarget, told
 from sealift.stages.unpack_target import Target, UnsafeError
@@ -282,7 +294,7 @@ def _add(result: Result, done: Done) -> None:
 
 _TARGET_GONE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
-_worker: tuple[Shipment, Target | ObjectTarget] | None = None
+_worker: tuple[Shipment, Target | ObjectTarget] | Exception | None = None
 
 
 _PR_SET_PDEATHSIG = 1
@@ -298,15 +310,21 @@ def _begin_worker(options: Options, parent: int) -> None:
         if os.getppid() != parent:
             os._exit(1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    shipment = _open(options)
-    name = shipment.seal.seal.shipment
-    target = ObjectTarget(options.target, name) if is_store(options.target) else Target(options.target, NOTE + name)
-    _worker = (shipment, target)
+    try:
+        shipment = _open(options)
+        name = shipment.seal.seal.shipment
+        target = ObjectTarget(options.target, name) if is_store(options.target) else Target(options.target, NOTE + name)
+    except Exception as error:  # noqa: BLE001 -- the pool would print it and say that a worker has died: a job raises it
+        _worker = error
+    else:
+        _worker = (shipment, target)
 
 
 def _work(job: Job) -> Done:
     """Do one job: the unit of work, whichever process it is in."""
     assert _worker is not None
+    if isinstance(_worker, Exception):
+        raise _worker
     shipment, target = _worker
     before = shipment.rebuilt_blocks
     done = target.work(shipment, job) if isinstance(target, ObjectTarget) else _work_folder(shipment, target, job)
@@ -318,7 +336,7 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
     done = Done()
     group = shipment.groups[job.group]
     content: Any = None
-    trouble = ""
+    trouble, source = "", source_of(group, job.stripe, job.role)
     for values in job.rows:
         row = Row(*values)
         try:
@@ -330,11 +348,12 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
                 if trouble:
                     raise SealiftError(trouble)
                 try:
-                    content = group.content(job.stripe, job.role)
+                    with waiting(source):
+                        content = group.content(job.stripe, job.role)
                 except SealiftError as error:
                     trouble = str(error)
                     raise
-            _restore(target, content, row)
+            _restore(target, content, row, source)
         except (SealiftError, UnsafeError, OSError) as error:
             if isinstance(error, OSError) and error.errno in _TARGET_GONE:
                 raise SealiftError(
@@ -352,14 +371,15 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
     return done
 
 
-def _restore(target: Target, content: Any, row: Row) -> None:
+def _restore(target: Target, content: Any, row: Row, source: str) -> None:
     """One file or segment: written, hashed, checked; nothing of it stays when the digest is wrong."""
     whole = row.start == 0 and row.length == row.size
     with target.file(row.path, row.size, whole=whole) as fd:
         hasher = blake3()
         if row.flags & index.SPARSE:
             at = 0
-            for offset, piece in content.extents(row.offset, row.stored, row.length) if row.length else ():
+            extents = content.extents(row.offset, row.stored, row.length) if row.length else ()
+            for offset, piece in awaited(extents, source):
                 _hash_zeros(hasher, offset - at)
                 hasher.update(piece)
                 _write(fd, piece, row.start + offset)
@@ -367,7 +387,7 @@ def _restore(target: Target, content: Any, row: Row) -> None:
             _hash_zeros(hasher, row.length - at)
         elif row.length:
             at = row.start
-            for piece in content.pieces(row.offset, row.length):
+            for piece in awaited(content.pieces(row.offset, row.length), source):
                 hasher.update(piece)
                 _write(fd, piece, at)
                 at += len(piece)

@@ -7,20 +7,23 @@ whichever process; what comes of it is a Done. Which rows there are is the same 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from sealift.drives.waiting import waiting
 from sealift.formats import index
 from sealift.formats.index import HARDLINK, Row
+from sealift.formats.manifest import pack_name, slot_of
 from sealift.reading.shipment import matcher
 from sealift.stages.sorting import Sorter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
     from sealift.reading.shipment import Group, Shipment
 
+T = TypeVar("T")
 _JOB_ROWS = 50_000
 
 
@@ -56,6 +59,24 @@ class Done:
 
 
 Aliases = dict[bytes, bytes]
+
+
+def source_of(group: Group, stripe: int, role: int) -> str:
+    """Where the bytes of a pack are read, in words for whoever waits for them."""
+    slot, reader = slot_of(stripe, role, group.reader.n), group.reader
+    drives = ", ".join(drive.mount for drive in reader.drives.get(slot, ()))
+    return f"{drives or f'group {group.manifest.group}'}: reading {pack_name(stripe, role, reader.data)}"
+
+
+def awaited(pieces: Iterable[T], source: str) -> Iterator[T]:
+    """The same; while one does not come, it is said that `source` is waited for."""
+    each = iter(pieces)
+    while True:
+        with waiting(source):
+            piece = next(each, None)
+        if piece is None:
+            return
+        yield piece
 
 
 def find_aliases(shipment: Shipment, patterns: Sequence[str]) -> Aliases:

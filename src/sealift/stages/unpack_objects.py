@@ -39,7 +39,7 @@ from sealift.errors import DriveFault, FormatError, SealiftError
 from sealift.formats.index import CHANGED, FILE, HARDLINK, SPARSE, Row
 from sealift.reading.member import PackId
 from sealift.reading.shipment import matcher
-from sealift.stages.unpack_jobs import Done
+from sealift.stages.unpack_jobs import Done, awaited, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -254,7 +254,8 @@ def _segments(shipment: Shipment, number: int, rows: Sequence[Row]) -> Iterator[
             lock: Any = nullcontext()
         else:
             content = shipment.content(PackId(number, row.stripe, row.role))
-            pieces, lock = _plain(content, row), content.lock
+            source = source_of(shipment.groups[number], row.stripe, row.role)
+            pieces, lock = awaited(_plain(content, row), source), content.lock
         with lock:
             yield from _checked(pieces, row.blake3)
 

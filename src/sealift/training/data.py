@@ -24,13 +24,13 @@ from sealift.errors import BadInput, NotAllHere, SealiftError
 from sealift.integrations.ahead import Ahead
 from sealift.integrations.torch import ShipmentDataset
 from sealift.reading.containers import Tokens
-from sealift.reading.health import DriveHealth, Health, LocationHealth, PackHealth, read_health
+from sealift.reading.health import Health, merged, read_health
 from sealift.reading.order import draw
 from sealift.reading.samples import PackSamples
 from sealift.reading.shipment import Shipment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 DTYPES: dict[str, np.dtype[Any]] = {"bytes": np.dtype(np.uint8), "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _TELL = 5.0  # seconds between what a reading process tells of its drives, after the first time
-_WORST = ("slow", "damaged", "missing", "failing")
 
 
 class Batch(NamedTuple):
@@ -302,35 +301,3 @@ def health_text(health: Health) -> list[str]:
         + (f", and {each.hedged_reads:,} reads answered by it in time" if each.hedged_reads else "")
         for each in health.drives
     ]
-
-
-def merged(reports: Iterable[Health]) -> Health:
-    """One report of several of one shipment: counts are summed, and of a drive's states the worst is told."""
-    made = Health()
-    drives: dict[str, DriveHealth] = {}
-    packs: dict[tuple[int, int, int], PackHealth] = {}
-    locations: dict[str, LocationHealth] = {}
-    for report in reports:
-        made.shipment = report.shipment
-        made.rebuilt_blocks += report.rebuilt_blocks
-        made.missing_groups = sorted({*made.missing_groups, *report.missing_groups})
-        for drive in report.drives:
-            known = drives.setdefault(drive.drive, drive)
-            if known is not drive:
-                known.state = max(known.state, drive.state, key=_WORST.index)
-                known.rebuilt_blocks += drive.rebuilt_blocks
-                known.hedged_reads += drive.hedged_reads
-                known.faults += drive.faults
-                known.mount, known.first_fault = known.mount or drive.mount, known.first_fault or drive.first_fault
-        for pack in report.packs:
-            place = packs.setdefault((pack.group, pack.stripe, pack.role), pack)
-            if place is not pack:
-                place.blocks += pack.blocks
-        for each in report.locations:
-            location = locations.setdefault(each.mount, each)
-            if location is not each:
-                location.requests += each.requests
-                location.retries += each.retries
-                location.bytes += each.bytes
-    made.drives, made.packs, made.locations = list(drives.values()), list(packs.values()), list(locations.values())
-    return made

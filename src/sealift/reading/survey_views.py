@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
 
+from sealift.drives.base import is_missing
 from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, Workers, read_soon
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
@@ -34,6 +35,7 @@ ProblemKind = Literal[
     "extended",
     "rotten",
     "unreadable",
+    "unreached",
     "foreign",
     "replayed",
     "conflict",
@@ -81,6 +83,10 @@ class DriveView:
         """Add a problem."""
         self.problems.append(Problem(path, kind, detail, block))
 
+    def failed(self, path: str, error: DriveFault) -> None:
+        """Add that the drive does not give a file; of another host, that it or the way to it does not."""
+        self.note(path, "unreached" if isinstance(self.drive, RemoteDrive) else "unreadable", str(error))
+
 
 class SharedPages(paged.PagedFile):
     """A paged file of which every drive of the group has a copy; a page damaged on one is read from another.
@@ -105,6 +111,7 @@ class SharedPages(paged.PagedFile):
         self._late = 0  # times that a host was not waited for
         self._open: dict[int, ReadFile | None] = {}
         self._source = 0
+        self.unanswered: str | None = None  # why a host did not give what was asked for, since a caller set it to None
 
     def _read(self, offset: int, length: int) -> bytes:
         if self._source not in self._open:
@@ -131,7 +138,11 @@ class SharedPages(paged.PagedFile):
                 self._source, self._hurry = (first + step) % len(self._drives), hurry
                 try:
                     return super().page(level, number)
-                except (FormatError, DriveFault):
+                except FormatError:
+                    continue
+                except DriveFault as error:
+                    if isinstance(self._drives[self._source], RemoteDrive) and not is_missing(error):
+                        self.unanswered = str(error)
                     continue
             if self._late == late:
                 break
@@ -142,6 +153,7 @@ class SharedPages(paged.PagedFile):
 
         The header), by the tree as the group's drives have it.
         """
+        self.unanswered = None
         if place == 0 or len(data) != paged.PAGE:
             return data == self._header.ljust(paged.PAGE, b"\0")
         level = max(index for index, start in enumerate(self._starts) if start <= place)
@@ -153,6 +165,7 @@ class SharedPages(paged.PagedFile):
             digests = self.page(level + 1, upper)
         except FormatError:
             return False  # damaged above on every drive: nobody can say
+        self.unanswered = None
         return blake3(data).digest() == digests[entry * paged.DIGEST : (entry + 1) * paged.DIGEST]
 
     def close(self) -> None:
@@ -273,7 +286,7 @@ def read_or_note(view: DriveView, name: str, limit: int) -> bytes | None:
         if not (far and _is_longer(view, name, limit)):
             view.note(name, "unexpected", str(error))
     except DriveFault as error:
-        view.note(name, "unreadable", str(error))
+        view.failed(name, error)
     else:
         if data is None:
             view.note(name, "missing", "there is no such file")

@@ -17,7 +17,7 @@ from storage_host import nginx
 
 from sealift.cli import main
 from sealift.drives import http_client, ranges
-from sealift.errors import NotAllHere
+from sealift.errors import Lost, NotAllHere
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading import trust
@@ -193,3 +193,12 @@ def test_what_stands_on_the_screen(seal, origin, hosts, tmp_path, capsys):
     assert code == 6
     assert "the host failed (500)" in out
     assert "wants a token" in out
+
+
+def test_reading_says_that_hosts_are_not_reached(seal, origin, hosts):
+    with origin.shipment(places(hosts), seal) as shipment:
+        for each in hosts[:2]:
+            each.plan = at_packs("cut")
+        with pytest.raises(Lost, match=r"cannot be had now: g0s\d, g0s\d not reached \(.* was cut") as caught:
+            shipment.read_many([each for each in shipment.members() if each.kind == "file"])
+    assert "see to the hosts" in caught.value.hint

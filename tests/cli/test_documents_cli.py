@@ -27,7 +27,7 @@ from sealift.errors import BadInput, DeclarationInvalid, FormatError, Refused, S
 from sealift.formats import canonical
 from sealift.stages import custody_log as logs
 from sealift.stages import release as release_stage
-from sealift.trade import certificate, receipt, screening, sheets, template, typeset
+from sealift.trade import certificate, receipt, rules, screening, sheets, template, typeset
 
 FULL = cases.full()
 SIGNERS = (
@@ -132,7 +132,7 @@ def test_the_verdict_is_by_the_rules_of_the_release_or_there_is_none(folder):
 
 def test_a_released_shipment_whose_records_are_elsewhere_has_no_verdict_and_says_why(folder):
     """It is released, so that nothing is a draft; and nothing says again that the gate was open, or is closed."""
-    signed = filled.released(FULL, OFFICER, cases.AUTHOR, cases.NOW, screening=b"{}", keys=b"{}")
+    signed = filled.released(FULL, OFFICER, cases.AUTHOR, cases.NOW, rules.shipped(), screening=b"{}", keys=b"{}")
     pair(folder / "d.release.json", signed.data, signed.signature)
     done = json.loads(run("d.toml", "--to", "out", *ALLOWED, "--json").stdout)
     text = said(folder, "red-flags-and-release")
@@ -141,6 +141,11 @@ def test_a_released_shipment_whose_records_are_elsewhere_has_no_verdict_and_says
     assert "gate is closed" not in text
     assert sheets.DRAFT not in text
     assert why in str(done["left_out"])
+    kept = folder / f"d.rules-{signed.record.rules.blake3[:16]}.toml"
+    for altered in (b"no rules [", release_stage.load_rules(None).raw + b"\n# more\n"):
+        kept.write_bytes(altered)
+        said_now = release_stage.verdict_of(str(folder / "d.toml"), FULL, signed)
+        assert str(said_now).startswith(f"{kept.name} was altered: it is not the rules by which it was released")
 
 
 def test_a_release_of_other_bytes_makes_no_paper(folder):

@@ -179,7 +179,7 @@ def _ruled(folder, ask):
     rules.write_text(rules.read_text().replace("status_days = 30", "status_days = 20"))
     declaration = folder / "declaration.toml"
     flag = 'question = "flag-route"\nanswer = "no"\n'
-    looked = 'resolver = "Olu Officer"\nresolved_on = "2026-11-20"\n'
+    looked = f'resolver = "Olu Officer"\nresolved_on = "{datetime.now(UTC).date().isoformat()}"\n'
     text = declaration.read_text()
     assert flag in text
     declaration.write_text(text.replace(flag, flag.replace("no", "yes") + looked))
@@ -248,11 +248,11 @@ def _custody(folder, ask):
     ask("handover", f"{record} --sign-with dana_key", 3)
     ask("handover", f"{record} --sign-with dana_key --sign-with anna_key --as-found")
     settled = ", ".join(f'"{path.stem}"' for path in (folder / "custody").glob("*.json"))
-    form("arrive", "anna", "bo", seal="S2", bo="")
+    form("arrive", "anna", "rui", seal="S2", rui="")
     ask("handover --paper", "handover custody --paper event.toml --declaration declaration.toml --pdf form.pdf")
-    form("arrive", "anna", "bo", seal="S2", bo="ab" * 32)
+    form("arrive", "anna", "rui", seal="S2", rui="ab" * 32)
     ask("handover", f"{record} --sign-with anna_key")
-    form("handover", "bo", "tove", seal="S2", resolves=settled, bo="ab" * 32)
+    form("handover", "rui", "tove", seal="S2", resolves=settled, rui="cd" * 32)
     ask("handover", f"{record} --sign-with tove_key")
     form("return", "tove", "anna", seal="S2", resolves=settled)
     ask("handover", f"{record} --sign-with tove_key --sign-with anna_key")

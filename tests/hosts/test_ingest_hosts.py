@@ -83,6 +83,14 @@ def test_each_host_copies_its_own_to_one_place(cluster, hosts, shipment, tmp_pat
     assert (step, progress.drives.keys() <= {a, b}) == ("copying", True)
     again = copy(hosts, shipment, to, seal=None)
     assert (again.packs, again.there) == (19, 19), "the seal on the drives serves"
+    for name in ("g1s0", "g1s1", "g0s1", "g0s2"):
+        shutil.move(drive(cluster, name), cluster.home("b") / f"away-{name}")
+    last = copy(hosts, shipment, to, seal=None)
+    assert (last.missing_groups, last.short_groups, last.missing_drives) == ([], [], []), "they are there as a whole"
+    assert (last.packs, last.there, sorted(last.drives)) == (19, 19, sorted(again.drives))
+    assert same(shipment, to, tmp_path / "fresh again")
+    for away in cluster.home("b").glob("away-*"):
+        shutil.rmtree(away)
 
 
 def test_what_is_lost_is_rebuilt_over_http_and_named_without(cluster, hosts, shipment, tmp_path):

@@ -198,7 +198,20 @@ def test_a_group_on_two_hosts_and_drives_that_are_nobodys_wait(cluster, hosts, o
     notices = []
     result = pack(hosts, origin, notices)
     assert (result.exit_code, [row["state"] for row in result.groups]) == (6, ["signed", "waiting"])
-    assert any("a group is packed on one host, and its drives are " in text for text in notices)
+    (text,) = [text for text in notices if "a group is packed on one host" in text]
+    a, b = (next(host.name for host in hosts.hosts() if host.key == cluster.name(name)) for name in "ab")
+    assert text.startswith("group 1 waits, since a group is packed on one host: move g1s0 (serial SER")
+    assert text.endswith(f" from {a}:{cluster.home('a') / moved.name} to {b}, where 2 of it stand")
+
+
+def test_two_drives_of_one_serial_number_are_named(cluster, hosts, origin):
+    twin = cluster.home("b") / Path(origin.mounts[0]).name
+    os.mkdir(twin)
+    homes = {f"{cluster.home(host) / twin.name}": f"SER{twin.name}" for host in "ab"}
+    with pytest.raises(BadInput, match=r"^2 drives have the serial number of g0s0 \(serial SER") as told:
+        pack(hosts, origin, serials=homes)
+    a, b = (next(host.name for host in hosts.hosts() if host.key == cluster.name(name)) for name in "ab")
+    assert str(told.value).endswith(f": {a}:{origin.mounts[0]}, {b}:{twin}")
 
 
 def test_what_needs_one_host_is_refused(cluster, hosts, origin):

@@ -1,6 +1,8 @@
 """Where work is placed: on the very node it is given for, whatever happens there."""
 
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,6 +14,7 @@ import pytest
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError
 from sealift.stages import placement, placement_words
 from sealift.stages.placement import HERE, Ears, Gone, place
+from sealift.stages.placement_runner import Runner
 
 
 class Heard(Ears):
@@ -77,6 +80,72 @@ def test_a_unit_asks_and_is_answered(cluster, hosts):
         assert here.run(placed_work.ask, {HERE: 2}, Answering()) == [(HERE, [0, 2])]
 
 
+def _cut(pid):
+    """Reset every connection of a process; whether this system can."""
+    listed = subprocess.run(["ss", "-tnpH"], capture_output=True, text=True, check=True).stdout
+    ends = [line.split()[3:5] for line in listed.splitlines() if f"pid={pid}," in line]
+    for here, there in ends:
+        subprocess.run(["ss", "-K", "src", here, "dst", there], capture_output=True, check=False)
+    left = subprocess.run(["ss", "-tnpH"], capture_output=True, text=True, check=True).stdout
+    return bool(ends) and not any(here in left and there in left for here, there in ends)
+
+
+@pytest.mark.skipif(shutil.which("ss") is None, reason="ss is not installed")
+def test_a_reset_connection_loses_no_host_and_nothing_that_was_said(cluster, hosts):
+    class Cutting(Heard):
+        questions, could = 0, False
+
+        def heard(self, host, unit, progress, items):
+            before = len(self.items)
+            super().heard(host, unit, progress, items)
+            if before < 10 <= len(self.items):
+                self.could = _cut(self.items[0])
+
+        def asked(self, _host, _unit, question):
+            self.questions += 1
+            return f"an {question}"
+
+    (cluster.home("a") / "worked").unlink(missing_ok=True)
+    a, _ = sorted(hosts.hosts(), key=lambda host: host.key != cluster.name("a"))
+    ears = Cutting()
+    ((_, answer),) = hosts.run(placed_work.work_on, {a: 30}, ears)
+    assert answer == "an answer"
+    assert (ears.items[1:], ears.questions) == (list(range(30)), 1)
+    assert (cluster.home("a") / "worked").read_text() == "once\n"
+    if not ears.could:
+        pytest.skip("this kernel resets no connections")
+
+
+def test_what_a_unit_says_can_be_had_once_more_and_it_is_done_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    runner, answers = Runner(), []
+    calls = [
+        threading.Thread(target=lambda: answers.append(runner.run("1", placed_work.work_on, 2)), daemon=True)
+        for _ in range(3)
+    ]
+    for call in calls:
+        call.start()
+        time.sleep(0.02)
+    while (said := runner.look("1", 0, 0))[3] is None:
+        pass
+    assert said[1:] == runner.look("1", 0, 0)[1:], "nobody said that it has arrived"
+    assert (said[1], said[2][1:], said[3]) == (0, [0, 1], (1, "answer"))
+    assert runner.look("1", 2, 1)[1:] == (2, [1], (1, "answer"))
+    assert runner.look("1", 1, 1)[1:] == (2, [1], (1, "answer")), "asked before, and heard later"
+    runner.reply(0, "of another")
+    runner.reply(1, 5)
+    for call in calls:
+        call.join(5)
+    assert [each[0] for each in answers].count(5) == 2, "who began it, and who asked last"
+    assert runner.run("1", placed_work.work_on, 2) == (5, None, 2, [1])
+    assert (tmp_path / "worked").read_text() == "once\n"
+    assert runner.look("2", 7, 0) == (None, 7, [], None), "before it begins"
+    with pytest.raises(ZeroDivisionError):
+        runner.run("3", placed_work.fail, "other")
+    with pytest.raises(ZeroDivisionError):
+        runner.run("3", placed_work.fail, "other")
+
+
 def test_ctrl_c_here_stops_the_work_there(cluster, hosts):
     class Stopping(Heard):
         def heard(self, _host, _unit, progress, _items):
@@ -89,6 +158,19 @@ def test_ctrl_c_here_stops_the_work_there(cluster, hosts):
         hosts.run(placed_work.wait, dict.fromkeys(hosts.hosts()), ears)
     assert [type(answer) for _, answer in ears.ended] == [Interrupted, Interrupted]
     assert ears.told == ["waiting"]
+
+
+def test_where_all_storage_hosts_died_no_other_node_is_asked():
+    def node(key, **resources):
+        return {"Alive": True, "Resources": resources, "NodeName": key, "NodeManagerAddress": "::", "NodeID": key}
+
+    there = place("head:1")
+    there._usable = {placement.Host(name, name) for name in ("head", "a")}
+    there._ray = SimpleNamespace(nodes=lambda: [node("head"), node("a", sealift=1)])
+    assert [host.name for host in there.hosts()] == ["a"]
+    there._ray = SimpleNamespace(nodes=lambda: [node("head")])
+    with pytest.raises(NotAllHere):
+        there.hosts()
 
 
 def test_a_node_with_another_sealift_is_left_out(cluster, monkeypatch):

@@ -12,7 +12,7 @@ import serving
 from sealift.cli import main
 from sealift.errors import BadInput
 from sealift.formats.manifest import BLOCK
-from sealift.stages import repair_hosts
+from sealift.stages import placed, repair_hosts
 from sealift.stages.placed_pass import Events
 from sealift.stages.repair import exit_code
 from sealift.stages.repair_hosts import repair_on
@@ -111,6 +111,7 @@ def test_drives_of_other_hosts_are_read_over_http(cluster, hosts, shipment, serv
 
 def test_a_lost_hosts_drives_are_mended_where_they_reappear(cluster, hosts, shipment, tmp_path, monkeypatch):
     monkeypatch.setattr(repair_hosts, "_mend", placed_work.mend)
+    monkeypatch.setattr(placed, "look", placed_work.look)
     spoil(cluster, "g1s0")
     spoil(cluster, "g0s1")  # takes g0s0 and g0s2, which stand on a
     (cluster.home("b") / "stuck").write_text("0")
@@ -123,11 +124,13 @@ def test_a_lost_hosts_drives_are_mended_where_they_reappear(cluster, hosts, ship
         (cluster.home("b") / "stuck").unlink()
         for name in ("g0s1", "g1s0", "g1s1"):
             shutil.move(drive(cluster, name), cluster.home("a") / f"d-{name}")
+        (cluster.home("a") / "dies").write_text("when it is asked what stands there now")
 
     done = mend(hosts, shipment, tmp_path, events=Events(told, notices.append))
     assert [(row.state, row.why, row.owed) for row in done.hosts if row.name == b] == [("lost", "its node died", [])], (
         notices
     )
+    assert not (cluster.home("a") / "dies").exists()
     assert (exit_code(done), sorted(each.drive for each in done.repaired)) == (0, ["g0s1", "g1s0"])
     assert any(text.startswith(f"{b} is lost (its node died), with g0s1 (serial ") for text in notices)
     assert whole(cluster, shipment)

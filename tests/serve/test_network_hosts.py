@@ -171,6 +171,7 @@ def test_a_storage_host_is_killed_and_training_goes_on_in_the_exact_order(hosts,
             assert all(any(each["drive"] in line for line in rank.errors) for each in health["drives"]), rank.errors
 
 
+@pytest.mark.long
 def test_a_link_that_is_cut_is_named_and_when_it_is_back_all_is_as_before(hosts, wanted):
     rank = Rank(hosts, 0)
     rank.wait(3)

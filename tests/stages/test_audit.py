@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import audits
@@ -22,10 +23,12 @@ from sealift.errors import BadInput, FormatError, Refused, SignatureInvalid
 from sealift.formats import audit as bundles
 from sealift.formats import canonical
 from sealift.formats.allowed_signers import AllowedSigners
+from sealift.formats.manifest import FileRef
 from sealift.stages import audit as stage
 from sealift.stages import audit_collect
 from sealift.trade import audit as trade
 from sealift.trade import custody_event, declaration, rules
+from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
 
 READER = Path(__file__).parents[1] / "interop" / "audit_reader.py"
@@ -117,7 +120,7 @@ def test_a_whole_voyage_holds_and_says_so(made):
     for words in (
         f"{OUT}: revision 2: Released by O. Fficer", "5 drives in 2 groups", "custody: 7 events",
             "2 of 2 groups", "keys were issued 1 time",
-        "the source may be freed, as ed@example.com", "erased: 1 drive", f"{HOME} answers {OUT}",
+        "the source may be freed, as ed@example.com", "erased: 1 of 5 drives, each", f"{HOME} answers {OUT}",
     ):  # fmt: skip
         assert words in said
     assert verified.signer.principal == "auditor@example.com"
@@ -172,7 +175,9 @@ def test_open_me_is_followed_with_tar_b3sum_and_ssh_keygen(files, tmp_path):
     f"{AT}declaration.r1.toml", f"{AT}seal.1/seal.json", f"{AT}certificate.1.log.jsonl", f"{AT}rules.1.toml",
 ])  # fmt: skip
 def test_whoever_follows_open_me_finds_what_was_changed(files, tmp_path, name):
-    assert follow(files | {name: flipped(files[name], len(files[name]) // 2)}, tmp_path / "x").returncode != 0
+    done = follow(files | {name: flipped(files[name], len(files[name]) // 2)}, tmp_path / "x")
+    assert done.returncode != 0
+    assert "WRONG: " in done.stdout
 
 
 def test_open_me_finds_a_file_and_its_sums_exchanged_together(voyage, files, tmp_path):
@@ -180,6 +185,21 @@ def test_open_me_finds_a_file_and_its_sums_exchanged_together(voyage, files, tmp
     index = bundles.decode_index(again(voyage, changed)[bundles.INDEX])
     assert follow(changed | {bundles.SUMS: bundles.sums(index.files)}, tmp_path / "x").returncode != 0
     assert follow({path: data for path, data in files.items() if path != bundles.SUMS}, tmp_path / "y").returncode != 0
+
+
+def test_open_me_says_that_a_line_of_a_key_for_something_else_is_no_fault(voyage, files, tmp_path):
+    key = audits.person("anna").public_key.line
+    twice = f'anna@example.com namespaces="sealift" {key}\n'.encode() + files["signers"]
+    done = follow(again(voyage, files | {"signers": twice}), tmp_path / "x")
+    told = {line.split(":", 2)[2].split('"')[0].strip() for line in done.stderr.splitlines()}
+    assert (done.returncode, done.stdout) == (0, "")
+    (said,) = told
+    assert f"`signers:1: {said}`, or the like, is no fault by itself" in files[bundles.OPEN_ME].decode()
+    nobody = b"".join(line for line in files["signers"].splitlines(keepends=True) if not line.startswith(b"anna@"))
+    done = follow(again(voyage, files | {"signers": nobody}), tmp_path / "y")
+    assert done.returncode != 0
+    assert "WRONG: " in done.stdout
+    assert "/custody/" in done.stdout
 
 
 def test_open_me_fails_at_what_is_not_signed_as_it_must_be(voyage, files, tmp_path):
@@ -477,6 +497,37 @@ def test_a_seal_that_is_not_what_was_released_and_declared_is_named(voyage, file
     assert "the release that it binds is none that is here" in said
 
 
+def test_a_seal_of_what_was_superseded_when_it_was_sealed_is_named(voyage, files):
+    path = f"{AT}seal.1/seal.json"
+    first = {"declaration.toml": "declaration.r1.toml", "release.json": "release.1.json",
+             "release.json.sig": "release.1.json.sig"}  # fmt: skip
+    older = {name: files[f"{AT}{was}"] for name, was in first.items()}
+    bound = [FileRef(bytes=len(data), blake3=trade.digest(data)) for data in older.values()]
+    changed = files | {f"{AT}seal.1/{name}": data for name, data in older.items()}
+    assert changed.keys() == files.keys()
+    said = resigned(voyage, changed, path, "origin", declaration=bound[0], release=bound[1], release_signature=bound[2])
+    assert "it is of revision 1, sealed after revision 2 was released, at" in sentences(verify(voyage, said), path)
+
+
+@pytest.mark.parametrize(("after", "state"), [(timedelta(seconds=-1), "look"), (timedelta(0), "wrong")])
+def test_a_later_screening_that_nobody_decided_is_named(voyage, files, after, state):
+    sealed = trade.SIGNED["seal"].decode(files[f"{AT}seal.1/seal.json"]).sealed_at
+    last = max(path for path in files if re.search(r"AUDIT1/screening\.\d\.json$", path))
+    record = trade.SIGNED["screening"].decode(files[last])
+    at = (receipts.instant(sealed, "seal") - after).strftime(receipts.TIME)
+    parties = tuple(
+        msgspec.structs.replace(each, hits=hits, disposition="potential" if hits else each.disposition)
+        for each in record.parties
+        for hits in [tuple(msgspec.structs.replace(hit, decision=None) for hit in each.hits)]
+    )
+    data = canonical.encode(msgspec.structs.replace(record, at=at, parties=parties, supersedes=None))
+    path = f"{AT}screening.9.json"
+    signed = audits.person("sam").sign(data, trade.SIGNED["screening"].namespace)
+    verified = verify(voyage, again(voyage, files | {path: data, f"{path}.sig": signed}))
+    assert f"the release does not stand: the screening of {at}, which is later: consignee" in sentences(verified, path)
+    assert path in named(verified, state)
+
+
 def test_a_leg_home_by_somebody_whom_the_way_out_does_not_name_is_named(voyage, files):
     path = f"shipments/{HOME}/seal.1/seal.json"
     verified = verify(voyage, resigned(voyage, files, path, "origin"))
@@ -506,7 +557,15 @@ def test_erased_before_the_receipt_or_under_a_hold_is_named(voyage, files):
     assert "these groups of the shipment are not verified: 1" in sentences(verify(voyage, early), path)
     media = msgspec.structs.replace(record.media, serial="SN-ELSEWHERE")
     unknown = resigned(voyage, files, path, "dana", media=media)
-    assert sentences(verify(voyage, unknown), path) == ""  # a spare that held nothing that is needed: may_erase, rule 6
+    verified = verify(
+        voyage, unknown
+    )  # a spare that held nothing that is needed might be erased, and should be looked at
+    assert (
+        sentences(verified, path)
+        == "SN-ELSEWHERE was erased as a drive of the shipment, and no revision here declares it"
+    )
+    assert verified.exit_code == 3
+    assert any("erased: 0 of 5 drives, and 1 other (SN-ELSEWHERE), each after" in each for each in verified.holds)
 
 
 def erased_again(voyage, files, log, number=2, **media):
@@ -529,22 +588,23 @@ def begun(**fields):
 
 
 def test_one_medium_under_two_serial_numbers_is_named_whatever_folders_they_were_in(voyage, files):
+    _, sn_a, sn_b, *_ = re.findall(r'serial = "(.*)"', files[f"{AT}declaration.r2.toml"].decode())
     path, log = f"{AT}certificate.2.json", begun(medium="b00t/17", drive="SER0")
-    alone = files | erased_again(voyage, files, log, serial="SN-A")
+    alone = files | erased_again(voyage, files, log, serial=sn_a)
     assert sentences(verify(voyage, again(voyage, alone)), path) == ""
-    twice = alone | erased_again(voyage, files, log, number=3, serial="SN-B")
+    twice = alone | erased_again(voyage, files, log, number=3, serial=sn_b)
     verified = verify(voyage, again(voyage, twice))
     third = f"{AT}certificate.3.json"
-    assert f"SN-B is the medium that {path} says is SN-A: one of them was not erased" in sentences(verified, third)
+    assert f"{sn_b} is the medium that {path} says is {sn_a}: one of them was not erased" in sentences(verified, third)
     assert verified.exit_code == 5
     for other in (begun(medium="b00t/18", drive="SER0"), begun(medium="else/17", drive="SER0"), begun(), b"[[["):
-        apart = alone | erased_again(voyage, files, other, number=3, serial="SN-B")
+        apart = alone | erased_again(voyage, files, other, number=3, serial=sn_b)
         assert sentences(verify(voyage, again(voyage, apart)), third) == "", other
     # A loop device is its file, under whatever number the kernel attaches it.
     one, two = (begun(medium=f"b00t/{number}", drive="/srv/a.img") for number in (17, 18))
-    loop = files | erased_again(voyage, files, one, serial="SN-A")
-    loop |= erased_again(voyage, files, two, number=3, serial="SN-B")
-    assert "SN-B is the medium that" in sentences(verify(voyage, again(voyage, loop)), third)
+    loop = files | erased_again(voyage, files, one, serial=sn_a)
+    loop |= erased_again(voyage, files, two, number=3, serial=sn_b)
+    assert f"{sn_b} is the medium that" in sentences(verify(voyage, again(voyage, loop)), third)
 
 
 def test_two_media_under_one_serial_number_are_named(voyage, files):
@@ -552,7 +612,9 @@ def test_two_media_under_one_serial_number_are_named(voyage, files):
     verified = verify(voyage, again(voyage, files | more))
     assert "2,147,483,648 bytes, and 1,073,741,824 bytes in" in sentences(verified, f"{AT}certificate.2.json")
     same = erased_again(voyage, files, begun(medium="b00t/3"))
-    assert sentences(verify(voyage, again(voyage, files | same)), f"{AT}certificate.2.json") == ""
+    verified = verify(voyage, again(voyage, files | same))
+    assert sentences(verified, f"{AT}certificate.2.json") == ""
+    assert any("erased: 1 of 5 drives, each" in each for each in verified.holds), "one drive, of two certificates"
 
 
 def test_erased_while_a_revision_that_was_released_stated_a_hold_is_named(voyage, files):
@@ -620,6 +682,40 @@ def test_a_drive_of_which_nobody_says_anything_is_named(voyage, files):
     assert {each.state for each in verified.findings if "neither received" in each.text} == {"look"}
     assert f"{AT}source-release.1.json" in named(verified, "missing")
     assert f"{AT}certificate.1.json" in named(verified, "missing")
+
+
+def carried(voyage, folder, *further):
+    """A custody log of which the receipts know nothing: all sealed by the origin, and `further` events."""
+    drives = voyage.seals[OUT].declaration.drives
+    log = folder / "custody"
+    voyage.event(log, OUT, "seal", "origin", "origin", [each.serial for each in drives], "", "S1", hours=5)
+    for hours, (kind, first, last, to) in enumerate(further, start=24):
+        serials = [each.serial for each in drives[first:last]]
+        voyage.event(log, OUT, kind, "origin", "anna", serials, "S1", "S1", hours=hours, received_by=to)
+    return {f"{AT}custody/{path.name}": path.read_bytes() for path in log.iterdir()}
+
+
+def test_drives_that_were_read_and_by_the_custody_log_never_came_are_named(voyage, files, tmp_path):
+    north, dock = (
+        custody_event.Party(
+            name=name, org=org, id_kind="passport", paper_sha256="",
+            key_fingerprint=audits.person("anna").public_key.fingerprint,
+        )
+        for name, org in (("Anna", "North"), ("Dock", "Consignee Bhd"))
+    )  # fmt: skip
+    elsewhere = without(files, HOME, "/custody/", "photographs")
+    path, serials = f"{AT}receipt.2.json", [each.serial for each in voyage.seals[OUT].declaration.drives]
+    road = carried(voyage, tmp_path, ("handover", 0, 2, north), ("handover", 2, 4, dock))
+    verified = verify(voyage, again(voyage, elsewhere | road))
+    text = "it says that drives were read which by the custody log did not come to the site; there"
+    said = {each.text for each in verified.findings if text in each.text}
+    assert said == {
+        f"{text} Anna (North) has them: {', '.join(serials[:2])}",
+        f"{text} Origin (Consignee Bhd) has them: {serials[4]}",
+    }
+    assert {each.state for each in verified.findings if text in each.text} == {"look"}
+    assert {each.file for each in verified.findings if text in each.text} == {path}
+    assert verified.exit_code == 3
 
 
 def test_what_is_bound_and_not_here_is_missing_and_what_is_not_due_is_no_fault(voyage, files):

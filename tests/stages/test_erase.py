@@ -9,12 +9,15 @@ from pathlib import Path
 
 import erasures
 import loops
+import msgspec
 import pytest
 import shipments
 from docks import MIB, Dock
 
 from sealift.cli import main
 from sealift.drives import device as devices
+from sealift.formats import canonical
+from sealift.formats import manifest as mf
 from sealift.stages import drives_list
 from sealift.stages import erase as stage
 from sealift.stages.drives_look import Known
@@ -309,18 +312,42 @@ def test_a_real_drive_of_the_shipment_and_of_none_other(made, tmp_path, capsys):
     assert "nothing but your reading of its label" in out_err, f"it says that it is {card['serial']}"
     dock.serials = (card["serial"],)
     dock.papers.receive(erasures.group(0, "intact", ("A", card["serial"], "B")), shipment=card["shipment"])
-    assert dock.erase() == 0
+    labelled, dock.serials = dock.serials, ()
+    capsys.readouterr()
+    assert dock.erase() == 0, "without --serial: it is the one that the drive.json on it names"
     assert Path(name).read_bytes() == bytes(64 * MIB)
     (record,) = dock.certified()
+    assert record.media.serial == labelled[0]
     assert record.media.source.endswith("g0s1, drive 2 of 100")
     assert (record.media.serial_from, record.validation) == ("contents", "accept")
-    assert "named by what stood on it before" in dock.papers.written(".certificate.txt")[0].read_text()
+    assert (
+        "as the drive.json that stood on it before names it" in dock.papers.written(".certificate.txt")[0].read_text()
+    )
     assert "nothing but" not in capsys.readouterr().err, "what stands on it says which one it is"
 
 
-@pytest.mark.parametrize("copied", ["drive.json", "manifest.json"])
+def test_a_name_is_never_taken_for_a_serial_number(dock, capsys, monkeypatch):
+    serials, dock.serials = dock.serials, ()
+    refused(dock, capsys, "nobody says its serial number")
+    assert dock.erase() == 5
+    assert f"hint: --serial {dock.names[0]}=SERIAL" in capsys.readouterr().err
+    known(monkeypatch, "00" * 8, "g0s0", serial=serials[0])
+    refused(dock, capsys, "it says that it is a drive of shipment 0000000000000000")
+    assert dock.run("--serial", f"{dock.names[0]}={dock.names[0]}") == 1
+    assert "that is a path, and no serial number" in capsys.readouterr().err
+
+
+def test_a_label_that_no_receipt_names_does_not_replace_what_stands_on_the_drive(dock, capsys, monkeypatch):
+    dock.papers = erasures.Papers(dock.papers.folder, ("SER0", "SER1"))
+    dock.papers.receive(erasures.group(0, "intact", ("SER0",), parity=0))
+    known(monkeypatch, erasures.SHIPMENT, "g0s0", serial="SER0")
+    dock.serials = ("SER1",)
+    refused(dock, capsys, "it says that it is g0s0, which the receipt has as SER0; none names SER1")
+
+
+@pytest.mark.parametrize("copied", ["drive.json", "manifest.json", "rebuilt"])
 def test_small_files_that_anybody_can_copy_do_not_tell_which_drive_it_is(made, tmp_path, capsys, copied):
-    """Neither drive.json alone, nor everything of a drive but its packs."""
+    """Neither drive.json alone, nor everything of a drive but its packs, nor all of it on another medium."""
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "file").write_bytes(os.urandom(40 * MIB))
     origin = shipments.Origin(tmp_path / "origin", tmp_path / "source")
@@ -331,6 +358,13 @@ def test_small_files_that_anybody_can_copy_do_not_tell_which_drive_it_is(made, t
     if copied == "drive.json":
         (place / "sealift").mkdir()
         shutil.copy(whole / copied, place / "sealift" / copied)
+    elif copied == "rebuilt":
+        shutil.copytree(whole, place / "sealift")
+        card = msgspec.structs.replace(
+            mf.decode_card((whole / "drive.json").read_bytes()),
+            rebuilt=mf.RebuiltNote(at="2026-11-20T10:00:00Z", serial=""),
+        )
+        (place / "sealift/drive.json").write_bytes(canonical.encode(card))
     else:
         shutil.copytree(whole, place / "sealift", ignore=shutil.ignore_patterns("packs"))
     card = json.loads((whole / "drive.json").read_bytes())

@@ -246,14 +246,13 @@ def test_a_certificate_that_could_not_be_made_is_found_before_anything_is_writte
     assert not dock.papers.written(".log.jsonl")
 
 
-def test_a_key_whose_certificates_nobody_accepts_is_told(dock, capsys):
-    assert dock.erase() == 0
-    assert "do not accept the key" not in capsys.readouterr().err
+def test_a_key_whose_certificates_nobody_accepts_erases_nothing(dock, capsys):
     lines = [line for line in erasures.SIGNERS.splitlines(keepends=True) if "sealift-certificate" not in line]
     dock.papers.signers.write_text("".join(lines))
-    time.sleep(1.1)
-    assert dock.erase() == 0
-    assert "do not accept the key of these certificates" in capsys.readouterr().err
+    assert dock.erase() == 5
+    assert "do not accept this key for sealift-certificate" in capsys.readouterr().err
+    assert dock.kept()
+    assert not dock.papers.written(".log.jsonl")
 
 
 def test_commands_that_reach_another_drive_are_told(made, dock):

@@ -206,6 +206,19 @@ def test_groups_in_batches(tmp_path):
     assert (second.missing_groups, second.failed) == ([], [])
     assert sorted(os.listdir(to)) == ["g0s0", "g0s1", "g1s0", "g1s1"]
     shipments.same(source, unpacked(made, tmp_path, [f"{to}/{each}" for each in os.listdir(to)], seal))
+    again = ingests.packs(made, to, of[0], seal=seal)
+    assert (again.missing_groups, again.short_groups, again.packs) == ([], [], again.there), "group 1 is there, whole"
+    assert sorted(again.drives) == ["g0s0", "g0s1", "g1s0", "g1s1"]
+    assert sorted(os.listdir(to)) == sorted(again.drives), "no notes are left"
+    pack = next(Path(to, "g1s1/sealift/packs").rglob("*.*"))
+    data = pack.read_bytes()
+    for spoil in (lambda: pack.write_bytes(data[:-1]), pack.unlink):
+        spoil()
+        short = ingests.packs(made, to, of[0], seal=seal)
+        assert [group["group"] for group in short.missing_groups] == [1]
+    pack.write_bytes(data)
+    Path(to, "g1s0/sealift", mf.MANIFEST).unlink()
+    assert [group["group"] for group in ingests.packs(made, to, of[0], seal=seal).missing_groups] == [1]
 
 
 def unpacked(made, tmp_path, mounts, seal):

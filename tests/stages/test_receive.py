@@ -116,6 +116,65 @@ def test_a_report_of_another_shipment_or_other_manifests_is_refused():
         WORLD.weigh(report)
 
 
+def moved(report):
+    """The missing drive of group 0 as if it had been read, as somebody would write it by hand."""
+    (row,) = report.groups[0].missing
+    other = report.groups[0].present[0]
+    here = {name: getattr(row, name) for name in ("drive", "number", "carrier", "serial", "label")}
+    report.groups[0].present.append(
+        msgspec.structs.replace(other, slot=2, mount="/mnt/z", medium=None, **here)
+    )  # fmt: skip
+    report.groups[0].missing = []
+
+
+def readable(report, count):
+    report.groups[0].readable_bytes = count
+
+
+@pytest.mark.parametrize(
+    ("seen", "change", "why"),
+    [
+        (["g0s0", "g0s1"], moved, "every drive is as it was signed, and 5,120 of 5,230 bytes can be read"),
+        (["g0s0", "g0s1"], lambda r: (moved(r), readable(r, 5230), setattr(r, "bytes_read", 8349)),
+         "8,349 bytes were read, and the drives that were read to their end hold 8,350 at least"),
+        (["g0s0", "g0s1"], lambda r: setattr(r, "bytes_read", 5229), "5,229 bytes were read, .* hold 5,230 at least"),
+        (["g0s0", "g0s1"], lambda r: (moved(r), r.groups[0].missing.append(r.groups[1].missing[0])), "5,120 of 5,230"),
+        (["g0s0"], lambda r: setattr(r.groups[0].missing[0], "drive", "g0s0"), "g0s0 is present, and missing"),
+        (None, lambda r: setattr(r, "state", "unseen"), "it is unseen, and every drive was read"),
+        (None, lambda r: setattr(r, "state", "lost"), "it is lost, and every drive was read"),
+        (None, lambda r: readable(r, 5231), "more bytes can be read"),
+        (None, lambda r: setattr(r.groups[0], "total_bytes", 5), "it has 5 bytes of data, and by the seal 5,230"),
+    ],
+)  # fmt: skip
+def test_a_report_that_contradicts_itself_or_the_seal_is_refused(seen, change, why):
+    report = receivings.again(WORLD.report(WORLD.drives(*seen) if seen else None))
+    WORLD.weigh(report)
+    change(report)
+    with pytest.raises(BadInput, match=f"host0.json contradicts itself or the seal: .*{why}"):
+        WORLD.weigh(report)
+
+
+def test_faults_that_are_listed_and_not_counted_contradict():
+    broken = WORLD.drives("g0s0", "g0s1")
+    name = next(name for name in broken[0].medium.files if name.startswith("packs/"))
+    data = broken[0].medium.files[name]
+    broken[0].medium.files[name] = bytes([data[0] ^ 1]) + data[1:]
+    report = receivings.again(WORLD.report(broken))
+    copy = receivings.copies(report)["g0s0"]
+    assert WORLD.weigh(report)
+    copy.damage, copy.faults = [], 0
+    with pytest.raises(BadInput, match="g0s0: 0 faults, and 1 are listed"):
+        WORLD.weigh(report)
+    report.state, report.groups[0].present[0].faults = "intact", 5
+    with pytest.raises(BadInput, match="it is intact, and 1 faults are listed"):
+        WORLD.weigh(report)
+
+
+def test_what_was_read_at_the_least_is_no_more_than_verify_counts():
+    bare = msgspec.structs.replace(receivings.again(WORLD.report(WORLD.drives("g0s0", "g0s1"))), bytes_read=5230)
+    assert WORLD.weigh(bare), "the packs alone"
+
+
 @pytest.mark.parametrize("data", [b"", b"{}", b"[" * 10_000, b'{"type": "sealift-health"}'])
 def test_what_is_no_report_is_refused(data):
     with pytest.raises(BadInput, match="is no report"):

@@ -31,6 +31,7 @@ def corpus(tmp_path):
     return source
 
 
+@pytest.mark.long
 def test_the_plan_is_played_and_what_it_states_is_lost(corpus):
     one = plan(15, 5, (3, 2, 3), (1, 1))
     options = stage.Options(

@@ -3,6 +3,7 @@
 import os
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import filled
 import pytest
@@ -245,6 +246,30 @@ def test_no_seal_without_a_release(yard):
     os.unlink(releases.path_beside(yard.declaration))
     error = refused(yard, Refused, "has not been released")
     assert "another person" in error.hint
+
+
+def test_no_seal_under_a_release_that_does_not_stand(yard):
+    """The folder has a release of revision 2; revision 1 under another name, released by the same people, is older."""
+    yard.seal()
+    first = Path(yard.declaration).read_bytes()
+    aside = {end: Path(releases.path_beside(yard.declaration) + end).read_bytes() for end in ("", ".sig")}
+    yard.write(declare(yard.keys, yard.serials, revision=2, supersedes=d.digest(first)))
+    yard.release()
+    path = Path(yard.seal().path)
+    sealed = path.read_bytes()
+    yard.declaration = str(yard.folder / "copy.toml")
+    yard.write(first)
+    for end, data in aside.items():
+        Path(releases.path_beside(yard.declaration) + end).write_bytes(data)
+    refused(yard, Refused, r"does not stand:\n  it is superseded: revision 2 was released at ")
+    # in a folder that knows no later release, the seal that lies in the state does
+    alone = yard.folder / "alone"
+    alone.mkdir()
+    for name in ("copy.toml", "copy.release.json", "copy.release.json.sig"):
+        shutil.move(yard.folder / name, alone / name)
+    yard.declaration = str(alone / "copy.toml")
+    refused(yard, Refused, "revision 2 of consignment SL-2026-SEALME was sealed already, and supersedes")
+    assert path.read_bytes() == sealed
 
 
 def test_no_seal_with_half_a_release(yard):

@@ -110,8 +110,8 @@ def cluster(*names: str) -> Iterator[Cluster]:
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests/support'}",
         "RAY_memory_monitor_refresh_ms": "0",  # else it ends workers when others take this machine's memory
         "RAY_health_check_period_ms": "500",
-        "RAY_health_check_timeout_ms": "1000",
-        "RAY_health_check_failure_threshold": "2",
+        "RAY_health_check_timeout_ms": "5000",  # of a node that is killed it fails at once; a busy one is not dead
+        "RAY_health_check_failure_threshold": "3",
         "RAY_health_check_initial_delay_ms": "500",
     }
     assert "ray" not in sys.modules, "Ray reads whether there are tokens when it is imported: import it in tests only"

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from sealift.drives.local import LocalPartFile
 from sealift.errors import BadInput
-from sealift.stages import ingest_hosts, repair_hosts, verify_hosts
+from sealift.stages import ingest_hosts, placed, repair_hosts, verify_hosts
 from sealift.stages.pack import hosts as pack_hosts
 from sealift.stages.pack.journal import Journal
 
 STUCK = 1 << 40  # bytes that a unit says it has packed when it is stuck
 READ, PACK = verify_hosts._read, pack_hosts._pack  # what tests put theirs in the place of
+LOOK = placed.look
 COPY, SEE, MEND = ingest_hosts._copy, ingest_hosts._see, repair_hosts._mend
 
 
@@ -43,6 +44,15 @@ def read(part, wire):
     if stuck.exists() and stuck.read_text() == "die":
         os._exit(3)
     return READ(part, _Stuck(wire, int(stuck.read_text())) if stuck.exists() else wire)
+
+
+def look(question, wire):
+    """As the look for drives; a host with a file `dies` at home loses its worker in it, once."""
+    dies = Path.home() / "dies"
+    if dies.exists():
+        dies.unlink()
+        os._exit(3)
+    return LOOK(question, wire)
 
 
 def echo(given, wire):
@@ -87,6 +97,17 @@ def freeze(given, wire):
         time.sleep(0.05)
         wire.tell("here")
     return "thawed"
+
+
+def work_on(given, wire):
+    """Sends its process and then so many numbers, 20 a second; asks at the end. That it began is noted at home."""
+    with open(Path.home() / "worked", "a", encoding="ascii") as file:
+        file.write("once\n")
+    wire.send(os.getpid())
+    for number in range(given):
+        time.sleep(0.05)
+        wire.send(number)
+    return wire.ask("answer")
 
 
 def read_all(opening, _wire):

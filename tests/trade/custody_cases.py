@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from trade_cases import declared, signer
+from trade_cases import content, declared, signer
 
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.formats.manifest import FileRef
@@ -17,7 +17,13 @@ ALLOWED = AllowedSigners.parse(
         for name in ("origin", "anna", "bo", "dock")
     ).encode()
 )
-DECLARATION = declared(count=4)
+CARRIES = ("Anna", "Anna", "Bo", "Bo")  # the drives, in their order
+DECLARATION = declared(
+    drives=[
+        msgspec.structs.replace(drive, carrier=name)
+        for drive, name in zip(content(count=4).drives, CARRIES, strict=True)
+    ]
+)
 ID = DECLARATION.consignment_id
 SERIALS = [drive.serial for drive in DECLARATION.drives]
 BEGIN = datetime(2026, 11, 25, 8, 0, tzinfo=UTC)

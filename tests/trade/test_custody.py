@@ -1,14 +1,17 @@
 """A custody log says who has what, and everything in it that is not as it should be, by name."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
-from custody_cases import ID, PEOPLE, PHOTO, SERIALS, Log, item, sealed, side, under_way, unlocked
+from custody_cases import BEGIN, DECLARATION, ID, PEOPLE, PHOTO, SERIALS, Log, item, sealed, side, under_way, unlocked
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trade_cases import content, declared, party
 
 from sealift.errors import BadInput, FormatError
 from sealift.formats.allowed_signers import AllowedSigners
-from sealift.trade import custody
+from sealift.trade import custody, custody_roles
 from sealift.trade import custody_event as ev
 
 
@@ -280,6 +283,94 @@ def test_customs_replace_a_seal_and_open_a_case():
     account = anna.account()
     assert account.open == []
     assert [finding.settled_by for finding in account.findings] == [account.rows[-1].entry.digest]
+
+
+TERMS = custody.Terms.of(DECLARATION, BEGIN)
+
+
+def of(name, org, **changes):
+    return msgspec.structs.replace(side(name, **changes), org=org)
+
+
+DOCK = of("dock", DECLARATION.consignee.legal_name)
+
+
+def test_drives_go_to_the_consignee_the_site_and_no_firm_of_the_shipper():
+    ours = DECLARATION.shipper.legal_name
+    rows = [msgspec.structs.replace(each, organisation=ours) for each in DECLARATION.encryption.recipients]
+    keys = msgspec.structs.replace(DECLARATION.encryption, recipients=rows)
+    roles = custody_roles.Roles.of(msgspec.structs.replace(DECLARATION, end_user=party(ours), encryption=keys))
+    assert roles.receives(DOCK)
+    assert roles.receives(of("mallory", DECLARATION.site.operator))
+    assert not roles.receives(of("origin", ours))
+    assert roles.at_an_end(of("origin", ours))
+    assert not roles.receives(of("anna", DECLARATION.consignee.legal_name)), "a carrier, whatever firm she says"
+    assert not roles.at_an_end(of("mallory", "Away"))
+
+
+def test_two_carriers_do_not_settle_between_themselves_what_customs_opened():
+    _, anna, _ = under_way()
+    case = [item(SERIALS[:2], "S1", "C7")]
+    digest = anna.record("customs_inspection", "anna", "anna", case, officer_ref="ZA 77", inspection_opened=True)
+    anna.record("handover", "anna", "bo", [item(SERIALS[:2], "C7")], resolves=[digest])
+    (found,) = of_kind(anna.account(terms=TERMS), "opened")
+    assert found.open
+    assert "event 5 names it, and does not settle it: one of the two has to be somebody" in found.text
+    anna.record("handover", "bo", DOCK, [item(SERIALS[:2], "C7")], resolves=[digest])
+    assert not of_kind(anna.account(terms=TERMS), "opened")[0].open
+
+
+@pytest.mark.parametrize(
+    ("to", "astray"),
+    [
+        (side("anna"), False),
+        (side("bo"), True),
+        (of("bo", "Away"), True),
+        (of("mallory", "Bo"), True),  # a driver of the firm that is declared for others
+        (of("mallory", "Anna"), False),
+        (of("bo", DECLARATION.consignee.legal_name), True),  # who he is, whatever firm he says
+        (DOCK, False),
+    ],
+)
+def test_a_drive_goes_to_the_carrier_with_whom_it_is_declared(to, astray):
+    log = sealed()
+    log.record("handover", "origin", to, [item(SERIALS[:2], "S1")], by=["origin"])
+    found = of_kind(log.account(terms=TERMS), "carrier")
+    assert [(each.text, each.serials) for each in found] == astray * [
+        (f"declared with Anna, and goes to {to.words}", tuple(SERIALS[:2]))
+    ]
+
+
+def test_the_carrier_of_a_drive_is_that_of_the_revision_that_was_released_then():
+    drives = [msgspec.structs.replace(each, carrier="Bo" if at < 3 else "Anna") for at, each in
+              enumerate(content(count=4).drives)]  # fmt: skip
+    later = declared(drives=drives)
+    log = sealed()
+    log.record("handover", "origin", "anna", [item(SERIALS[:2], "S1")], minutes=1)
+    log.record("handover", "anna", "bo", [item(SERIALS[:2], "S1")], minutes=61)
+    released = [(BEGIN + timedelta(hours=1), later), (BEGIN, DECLARATION)]
+    assert of_kind(log.account(terms=custody.Terms.of(later, BEGIN, released)), "carrier") == []
+    assert [each.text for each in of_kind(log.account(terms=TERMS), "carrier")] == [
+        "declared with Anna, and goes to Bo (Example Carriers)"
+    ]
+    alone = Log()
+    alone.record("seal", "bo", "bo", [item(SERIALS, "", "S1")])
+    (found,) = of_kind(alone.account(terms=TERMS), "carrier")
+    assert (found.text, found.serials) == (
+        "declared with Anna, and sealed by Bo (Example Carriers)",
+        tuple(SERIALS[:2]),
+    )
+
+
+def test_one_photograph_is_the_proof_of_one_signature_by_hand():
+    log = sealed()
+    paper = side("mallory", paper=True)
+    first = log.record("handover", "origin", paper, [item(SERIALS[:2], "S1")])
+    assert log.account().open == []
+    again = log.record("handover", "origin", paper, [item(SERIALS[2:], "S2")])
+    (found,) = log.account().open
+    assert (found.kind, found.events, found.serials) == ("by-hand", (first, again), tuple(SERIALS[2:]))
+    assert found.text == f"one photograph ({PHOTO[:12]}) is its signature by hand and that of event 2"
 
 
 def test_a_case_that_customs_left_open_is_sealed_again():

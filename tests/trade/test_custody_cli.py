@@ -7,9 +7,10 @@ import pathlib
 import re
 import shutil
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import filled
+import msgspec
 import pytest
 from click.testing import CliRunner
 from custody_cases import DECLARATION, ID, PEOPLE, SERIALS
@@ -18,8 +19,10 @@ from trade_cases import AUTHOR, OFFICER
 from sealift.cli.custody import custody
 from sealift.cli.handover import handover
 from sealift.errors import BadInput, Refused, SealiftError, SignatureInvalid
+from sealift.formats import canonical
 from sealift.stages import custody_log
 from sealift.trade import custody_event as ev
+from sealift.trade import release as releases
 from sealift.trade import sheets
 from sealift.trade.signing import Signer, write_pair
 
@@ -160,9 +163,10 @@ def test_a_voyage_with_a_customs_case_a_courier_without_a_key_and_a_drive_that_c
         "hand"
     ]
     # it comes late, by Bo himself, whom the courier had given it back to on paper
+    (folder / "back.jpg").write_bytes(b"a third")
     record(
         "log", "return", "mallory", "bo", item(SERIALS[3:], "S2", "S2", "intact"), by=["bo"],
-        photos=("again.jpg", None),
+        photos=("back.jpg", None),
     )  # fmt: skip
     record(
         "log", "arrive", "bo", "dock", item(SERIALS[3:], "S2", "S2", "intact"),
@@ -206,7 +210,7 @@ def test_the_origin_sees_what_a_carrier_cut_off_by_the_code_on_paper(folder):
 def test_drives_are_not_handed_over_without_a_release_and_everything_else_is_recorded(folder):
     sealing = ("seal", "origin", "origin", item(SERIALS, "", "S1", "no_seal"))
     assert sheets.DRAFT in record("log", *sealing)["form"]
-    going = ("handover", "origin", "anna", item(SERIALS, "S1", "S1", "intact"))
+    going = ("handover", "origin", "anna", item(SERIALS[:2], "S1", "S1", "intact"))
     for event_type in ("handover", "load"):
         with pytest.raises(Refused, match="without a release that holds"):
             record("log", event_type, *going[1:])
@@ -215,13 +219,37 @@ def test_drives_are_not_handed_over_without_a_release_and_everything_else_is_rec
     assert sheets.DRAFT not in record("log", *going)["form"]
     (folder / "d.toml").write_bytes(DECLARATION.raw + b"# changed\n")
     with pytest.raises(Refused, match="not of this declaration"):
-        record("log", "handover", "anna", "bo", item(SERIALS, "S1", "S1", "intact"))
-    arrival = ("arrive", "anna", "dock", item(SERIALS, "S1", "S1", "intact"))
+        record("log", "handover", "anna", "bo", item(SERIALS[:2], "S1", "S1", "intact"))
+    arrival = ("arrive", "anna", "dock", item(SERIALS[:2], "S1", "S1", "intact"))
     assert [each["kind"] for each in record("log", *arrival, code=3)["findings"]] == ["unreleased"]
     shown = record("log", *arrival, extra=["--as-found"])
     assert [each["text"] for each in shown["findings"]] == [
         f"an arrival at {shown['findings'][0]['text'][14:34]}, and the shipment is not released"
     ]
+
+
+def test_under_a_release_that_does_not_stand_any_more_a_handover_is_recorded_as_it_was_found(folder):
+    now = datetime.now(UTC)
+    first = filled.released(DECLARATION, OFFICER, AUTHOR, now - timedelta(hours=9), officer="Olu")
+    write_pair("d.release.json", first.data, first.signature)
+    at = f'at = "{(now - timedelta(hours=5)).strftime(releases.TIME)}"'
+    record("log", "seal", "origin", "origin", item(SERIALS[:2], "", "S1", "no_seal"), more=at)
+    record("log", "handover", "origin", "anna", item(SERIALS[:2], "S1", "S1", "intact"), more=at)
+    changed = msgspec.structs.replace(
+        first.record, revision=DECLARATION.revision + 1, released_at=(now - timedelta(hours=2)).strftime(releases.TIME),
+        declaration=releases.DeclarationBytes(bytes=1, blake3="1" * 64),
+    )  # fmt: skip
+    pathlib.Path("other.release.json").write_bytes(canonical.encode(changed))
+    took = ("handover", "anna", "bo", item(SERIALS[:2], "S1", "S1", "intact"))
+    refused = record("log", *took, code=3)
+    (shown,) = [each for each in refused["findings"] if each["kind"] == "unreleased"]
+    assert not refused["recorded"]
+    assert "and the release does not stand: it is superseded: revision 2 was released at" in shown["text"]
+    done = record("log", *took, extra=("--as-found",))
+    assert done["recorded"]
+    assert sheets.DRAFT in done["form"]
+    found = [each["text"] for each in look("log", code=3)["findings"] if each["kind"] == "unreleased"]
+    assert found == [shown["text"]], "what went before it was superseded is as it was"
 
 
 def test_whoever_is_not_declared_is_a_stranger_until_somebody_says_that_it_is_so(folder):
@@ -249,6 +277,23 @@ def test_whoever_is_not_declared_is_a_stranger_until_somebody_says_that_it_is_so
     assert [each["kind"] for each in look("log", code=3)["findings"]] == ["stranger"]
     told = run(custody, "log", "--declaration", "d.toml", code=3).stderr
     assert "hint: what is cleared up, a next event of the same drives settles: `resolves`" in told
+
+
+def test_a_drive_for_another_carrier_is_shown_and_an_inspection_says_who_has_it_again(folder):
+    begun()
+    across = record("log", "handover", "anna", "bo", item(SERIALS[:2], "S1", "S1", "intact"), code=3)
+    assert [(each["kind"], each["serials"]) for each in across["findings"]] == [("carrier", SERIALS[:2])]
+    kept = form(
+        "customs_inspection", "bo", "mallory", item(SERIALS[2:], "S2", "S2", "intact"), more="officer_ref = 'ZA 77'",
+        photos=(None, ""),
+    )  # fmt: skip
+    text = pathlib.Path(kept).read_text()
+    at = text.index("[received_by]")
+    photo = "ab" * 32
+    text = text[:at] + text[at:].replace("Consignee Bhd", "Customs").replace("photo = ''", f"photo = '{photo}'")
+    pathlib.Path(kept).write_text(text)
+    said = run(handover, "log", "--event", kept, "--declaration", "d.toml", "--sign-with", "bo", code=3).stderr
+    assert "names neither; so customs kept the drives: who has them again stands on both sides of an inspection" in said
 
 
 @pytest.mark.parametrize("kind", ["verify", "customs_inspection", "unseal", "seal"])

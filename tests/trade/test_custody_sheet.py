@@ -31,8 +31,8 @@ def test_a_form_shows_the_whole_shipment_and_all_carriers_whoever_carries():
     assert "4 drives by 2 carriers" in text
     assert sheets.size(DECLARATION.capacity_bytes) in text
     assert "weight 1.240 kg gross, customs value EUR 23,040.00" in text
-    assert "Anna: drives 1, 3" in text
-    assert "Bo: drives 2, 4" in text
+    assert "Anna: drives 1-2" in text
+    assert "Bo: drives 3-4" in text
     assert DECLARATION.digest in text
     assert "DRIVES IN THIS EVENT: 2 of 4" in text
     assert sheets.BASIS in text

@@ -15,8 +15,8 @@ from trade_cases import carrier, content, declared, drive, party, related
 
 from sealift.errors import DeclarationInvalid
 from sealift.formats import strict
+from sealift.trade import codes, explained, sections, template
 from sealift.trade import declaration as d
-from sealift.trade import explained, sections, template
 
 
 def recipients(*keys):
@@ -80,6 +80,25 @@ def test_example_rows_of_the_template_are_rows():
     draft = d.parse(shown.encode(), draft=True)
     assert [carrier.name for carrier in draft.carriers] == ["Anna"] == [drive.carrier for drive in draft.drives]
     assert [goods.name for goods in draft.goods] == ["ssd15"] == [drive.goods for drive in draft.drives]
+    assert [row.consignment_id for row in draft.related_shipments] == ["SL-2026-OTHER2"]
+    assert [(row.role, row.since_revision) for row in draft.replaced] == [("end_user", 2)]
+
+
+def test_a_day_without_quotes_is_that_day():
+    quoted = template.render(content(status_as_of="2026-11-20"))
+    assert d.parse(quoted.replace('= "2026-11-20"', "= 2026-11-20").encode(), draft=False).status_as_of == "2026-11-20"
+    found = faults(quoted.replace('= "2026-11-20"', "= 2026-11-20T10:00:00Z"), draft=True)
+    assert found[0].startswith("status_as_of: ")
+
+
+EDITIONS = [("HS 2022", True), ("hs-2017", True), ("CN 2026", True), ("HS 1999", False)]
+
+
+@pytest.mark.parametrize(("edition", "there"), EDITIONS)
+def test_an_edition_of_the_harmonized_system_that_there_is_none_of(edition, there):
+    goods = [replace(content().goods[0], hs_version=edition)]
+    found = codes.faults(content(goods=goods))
+    assert (found == []) == there, found
 
 
 def test_a_complete_one_has_no_problems_and_renders_to_itself():
@@ -259,6 +278,10 @@ capacity_bytes = "big"
 name = "a,b"
 contact = "line\\nbreak"
 country = "\\u202EED"
+legal_name = "Bo\\u200b Gannet"
+native_name = "Bo\\u00ad Gannet"
+address = "\\u3164"
+registration_no = "ali\\u200creza"
 """
 
 
@@ -280,8 +303,12 @@ def test_faults_of_form_are_named_all_at_once(draft):
         "carriers[1].name: must have no comma and no equals sign",
         "carriers[1].contact: holds the character U+000A",
         "carriers[1].country: ",
+        "carriers[1].legal_name: holds the character U+200B",
+        "carriers[1].native_name: holds the character U+00AD",
+        "carriers[1].address: holds the character U+3164",
     ):
         assert any(problem.startswith(expected) for problem in found), (expected, found)
+    assert not any("registration_no" in problem for problem in found), "it joins letters in Persian"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,10 @@ def test_a_drive_of_a_group_that_is_intact_or_rebuilt_may_be_erased(serial):
     assert why(serial, bears=e.SHIPMENT) is None
 
 
+def test_a_drive_whose_serial_number_nobody_says_is_kept():
+    assert "nobody says its serial number" in why("", bears=e.SHIPMENT)
+
+
 def test_one_receipt_is_enough_for_its_own_group_alone():
     assert why("SER1", [INTACT]) is None
     assert "not verified: 1" in why("SER3", [INTACT])

@@ -95,6 +95,7 @@ def test_what_holds_opens_only_as_the_rule_says(rule):
         ({"resolver": "Author, Anna"}, "the author alone does not resolve it"),
         ({"resolver": "Author"}, "the author alone does not resolve it"),
         ({"resolved_on": "2026-11-22"}, "still to come"),
+        ({"resolved_on": "2026-10-21"}, "31 days ago; 30 are allowed"),
     ],
 )
 def test_a_flag_is_resolved_by_another_named_person_with_evidence(changes, why):

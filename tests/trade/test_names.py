@@ -11,6 +11,10 @@ from sealift.trade.names import forms, is_firm, normalised
     ("name", "latin"),
     [
         ("ACME Trading Co., Ltd.", "acme trading"),
+        ("X-a-v-i-e-r N.o.b.o.d.y", "xavier nobody"),
+        ("X a v i e r  N o b o d y", "xavier nobody"),
+        ("A B C D Trading Ltd", "abcd trading"),
+        ("А-н-н-а", "anna"),
         ("Société à responsabilité limitée Dupré", "dupre"),
         ("Müller & Söhne GmbH", "muller and sohne"),
         ("J. R. O'Neil", "jr oneil"),
@@ -48,6 +52,11 @@ def test_two_ways_to_write_a_letter_are_one():
     assert forms("كريم").native == forms("کریم").native
     assert forms("й").native == forms("\u0438\u0306").native
     assert forms("華為").latin == forms("华为").latin
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u00ad", "\u200d", "\u200e", "\u2060"])
+def test_what_is_not_seen_parts_no_words(unseen):
+    assert forms(f"Xav{unseen}ier No{unseen}body") == forms("Xavier Nobody")
 
 
 def test_han_is_read_out_joined_by_syllables_and_as_a_persons():

@@ -8,7 +8,7 @@ from trade_cases import carrier, content, declared, drive, party
 
 from sealift.errors import BadInput
 from sealift.trade import declaration as d
-from sealift.trade import revision, sections, template
+from sealift.trade import revision, sections, sheets, template
 
 FIRST = declared()
 
@@ -59,6 +59,30 @@ def test_what_keeps_a_revision_from_being_released(after, before, fault):
     found = revision.faults(second(**after), before)
     assert len(found) == 1
     assert fault in found[0]
+
+
+def test_a_carriers_real_name_is_asked_for_and_both_print():
+    gannet, tern = (
+        replace(carrier(short), legal_name=name) for short, name in (("bo", "Bo Gannet"), ("cy", "Cy Tern"))
+    )
+    first = declared(carriers=[carrier("Anna"), gannet], drives=[drive("S1"), drive("S2", "bo")])
+    changes = {"carriers": [carrier("Anna"), tern], "drives": [drive("S1"), drive("S2", "cy")]}
+    changes |= {"revision": 2, "supersedes": first.digest}
+    (fault,) = revision.faults(declared(**changes), first)
+    assert "carriers was 'Bo Gannet', which wants" in fault
+    assert 'role = "carriers", legal_name = "Bo Gannet"' in fault
+    row = sections.Replaced(role="carriers", legal_name="Bo Gannet", since_revision=2, reason="ill")
+    after = declared(**changes, replaced=[row])
+    assert revision.faults(after, first) == []
+    assert sheets.before(after, row) == ("carriers", "Bo Gannet, until revision 2: ill; now Anna, Cy Tern")
+    many = replace(after, carriers=[carrier(f"C{number}") for number in range(1000)])
+    assert sheets.before(many, row)[1].endswith("now C0, C1, C2, C3, C4 and 995 more")
+    assert list(revision.replaced(content(carriers=[replace(gannet, name="b")]), content(carriers=[gannet]))) == []
+    told_more = replace(carrier("Anna"), legal_name="Anna Kite")
+    assert list(revision.replaced(content(carriers=[told_more]), content(carriers=[carrier("Anna")]))) == []
+    assert list(revision.replaced(content(carriers=[replace(gannet, legal_name="B")]), content(carriers=[gannet]))) == [
+        ("carriers", "Bo Gannet")
+    ]
 
 
 def test_once_named_it_may_go_and_is_named_ever_after():

@@ -43,7 +43,8 @@ def test_everybody_is_in_it_though_nothing_is_found():
         "shipper", "shipper.ultimate_parent", "consignee", "consignee.ultimate_parent",
         "end_user", "end_user.ultimate_parent", "encryption.recipients[1]", "encryption.recipients[1].organisation",
         "encryption.recipients[2]", "encryption.recipients[2].organisation", "encryption.key_holder",
-        "site.access_controller", "site.operator", "carriers[1]", "carriers[2]",
+        "site.access_controller", "site.operator", "related_shipments[1].shipper", "related_shipments[1].consignee",
+        "carriers[1]", "carriers[2]",
     ]  # fmt: skip
     assert {party.disposition for party in record.parties} == {"no_hit"}
     assert record.parties[0].query_as_typed == ("Shipper GmbH",)
@@ -62,6 +63,8 @@ def test_no_party_of_a_declaration_is_left_out():
         agent=party("Agent Ltd"),
         shipper=replace(party("Shipper GmbH"), native_name="船公司", owners=[owner]),
         intermediates=[sections.Intermediate(role="broker", legal_name="Broker Ltd", ultimate_parent="Broker AG")],
+        related_shipments=[sections.RelatedShipment(shipper="Sister GmbH"),
+                           sections.RelatedShipment(consignee="Sister Site Ltd")],
     )  # fmt: skip
     found = list(screening.subjects(filled_in))
     screened_names = {name for subject in found for name in (*subject.names, *subject.native)}
@@ -73,8 +76,10 @@ def test_no_party_of_a_declaration_is_left_out():
     names = {name for each in parties for name in (each.legal_name, each.ultimate_parent)}
     assert screened_names == names | {
         "Carrier 1 Ltd", "Carriers Holding", "Carrier 2", "Broker Ltd", "Broker AG", "Owner AG", "船公司", "Site Ltd",
-        "I. Holder", "J. Holder", "S. Ite",
+        "I. Holder", "J. Holder", "S. Ite", "Sister GmbH", "Sister Site Ltd",
     }  # fmt: skip
+    others = [subject.party_ref for subject in found if subject.party_ref.startswith("related")]
+    assert others == ["related_shipments[1].shipper", "related_shipments[2].consignee"]
 
 
 def test_a_hit_says_why_and_what_the_list_says():

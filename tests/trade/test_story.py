@@ -356,7 +356,7 @@ def audited(voyage, seals):
     )  # fmt: skip
     said = json.loads(voyage.run("audit", "--verify", "bundle.tar", "--json").out)
     assert said["whole"]
-    assert "SL-2026-EXAMPLE: erased: 4 drives, each after the receipt that permitted it" in said["holds"]
+    assert "SL-2026-EXAMPLE: erased: 4 of 4 drives, each after the receipt that permitted it" in said["holds"]
     assert "SL-2026-ANSWER answers SL-2026-EXAMPLE" in said["holds"]
     assert [each["state"] for each in said["findings"]] == ["pending"], "of the leg home nobody has signed a receipt"
     reader = [sys.executable, "-I", str(ROOT / "tests/interop/audit_reader.py")]

@@ -236,6 +236,22 @@ def release_beside(file: str, declaration: Declaration, allowed_signers: str | N
         return release.check_release(declaration, data, signature, signing.load_allowed_signers(allowed_signers))
 
 
+def standing_release(file: str, declaration: Declaration, allowed_signers: str | None) -> Release | None:
+    """As `release_beside`; None, too, where that release does not stand, and then it is said why."""
+    found = release_beside(file, declaration, allowed_signers)
+    if found is None:
+        return None
+    from datetime import UTC, datetime
+
+    from sealift.stages.standing import standing
+
+    allowed = load_allowed(allowed_signers)
+    why = standing(file, declaration, found.record, allowed, datetime.now(UTC), principal=found.principal).why
+    for each in why:
+        say(f"the release does not stand: {each}")
+    return None if why else found
+
+
 def load_identities(paths: Sequence[str]) -> list[Identity]:
     """The identities in the files of --identity; KeyInvalid names the file."""
     from sealift.formats import age_keys

@@ -115,7 +115,9 @@ def show_account(account: Account) -> None:
     show_findings(account.open)
     if any(each.kind in SETTLED_BY_PEOPLE for each in account.open):
         say("hint: what is cleared up, a next event of the same drives settles: `resolves` names the events' digits,")
-        say("      `reason` says how, and two persons sign it with keys")
+        say(
+            "      `reason` says how, and two persons sign it with keys: one whom the declaration names, and no carrier"
+        )
     if not account.open:
         say("whole: every event holds, and nothing is open")
 

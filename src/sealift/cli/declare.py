@@ -190,7 +190,7 @@ def sheet(file: str, carrier: str, allowed_signers: str | None) -> dict[str, Any
 
     data = signing.read_limited(file, declaration.MAX_BYTES, "declaration")
     parsed = declaration.parse(data, draft=True)
-    release = common.release_beside(file, parsed, allowed_signers)
+    release = common.standing_release(file, parsed, allowed_signers)
     if release is None:
         click.echo("no checked release: this sheet is a draft", err=True)
     text = sheets.sheet(parsed, carrier, release)

@@ -28,9 +28,10 @@ totals that agree to the gram and to the smallest unit of every currency.
       --certificate erased/S6CANX0T000001-20261121T090210Z.certificate.json
 
 DRAFT lies across every page until a release holds for exactly this declaration: with --allowed-signers the one that
-`sealift release` wrote beside it, or that of the seal. A record whose signature does not hold makes no paper. An
-invoice is pro-forma, with values for customs alone; say --invoice commercial where the drives are sold. Exit 0:
-written, or nothing was; 5: a record does not hold, or is of another shipment.
+`sealift release` wrote beside it, or that of the seal; and where a later screening, a later revision or a rule that
+held when it was given speaks against it, every paper is a draft and says so. A record whose signature does not hold
+makes no paper. An invoice is pro-forma, with values for customs alone; say --invoice commercial where the drives are
+sold. Exit 0: written, or nothing was; 5: a record does not hold, or is of another shipment.
 """
 
 
@@ -100,6 +101,7 @@ def answer(result: Result, folder: str) -> dict[str, Any]:
         "blake3": frame.declaration.digest,
         "rehearsal": frame.declaration.rehearsal,
         "released": frame.release is not None,
+        "against": list(frame.against),
         "prepared_on": frame.day.isoformat(),
         "papers": [paper._asdict() for paper in result.papers],
         "left_out": [{"paper": paper, "why": why} for paper, why in result.left_out],
@@ -109,7 +111,11 @@ def answer(result: Result, folder: str) -> dict[str, Any]:
 
 def summarize(result: Result, folder: str) -> None:
     """What a person wants to know."""
-    if result.frame.release is None:
+    for why in result.frame.against:
+        common.say(f"the release does not stand: {why}")
+    if result.frame.against:
+        common.say("these papers are drafts, and say so")
+    elif result.frame.release is None:
         common.say("no checked release: these papers are drafts, and say so")
     for paper, why in result.left_out:
         common.say(f"not written: {paper} ({why})")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common, drives_words, erase_words
-from sealift.errors import BadInput
+from sealift.errors import BadInput, SignatureInvalid
 
 if TYPE_CHECKING:
     from sealift.stages.erase import Plan
@@ -18,7 +18,8 @@ HELP = """
 Erase each drive NAME, once its data has verifiably arrived, and write a certificate for each.
 
 NAME is what `sealift drives` shows: the serial number that the drive tells; of one that tells none, where it is found,
-of a loop device its file. --yes repeats NAME, also where --serial NAME=SERIAL says what the label reads.
+of a loop device its file. Such a drive is the one that the drive.json on it names; where there is none,
+--serial NAME=SERIAL says what its label reads. --yes repeats NAME.
 
 Without --yes it shows what would be done to which drive, by which command, what stands on it, and what speaks against
 it; nothing is written. A drive is erased only if the receiver's signed receipt says that its group is intact or
@@ -145,7 +146,10 @@ def erase(
         return
     stage.check(plans, yes=yes)
     if not allowed.allows(settings.signer.public_key, NAMESPACE, papers.now):
-        common.say("note: these allowed signers do not accept the key of these certificates (sealift-certificate)")
+        raise SignatureInvalid(
+            f"nothing was written: {given['key']}: the allowed signers do not accept this key for {NAMESPACE}",
+            hint="nobody could check its certificates: a line of allowed signers names who may sign them",
+        )
     with common.Meter() as meter:
         erased = stage.erase(
             plans,

@@ -47,9 +47,10 @@ def show_plans(plans: Sequence[Plan]) -> None:
 
 
 def _paper(plan: Plan) -> str:
-    label = f"serial {plan.serial} by its label, " if plan.stated and plan.serial != plan.disk.name else ""
+    by = "its label" if plan.told_by == "label" else "what is packed on it"
+    label = f"serial {plan.serial} by {by}, " if plan.stated and plan.serial else ""
     if plan.named is None:
-        return f"{label}no receipt names it"
+        return f"{label}no receipt names it" if plan.serial else "nobody says its serial number"
     named = plan.named
     return (
         f"{label}{named.drive.id} of shipment {named.receipt.record.shipment}; group {named.group.group} is"

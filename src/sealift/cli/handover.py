@@ -29,9 +29,9 @@ the folder. Everybody who carries drives takes a copy along and adds to it; no n
   sealift handover custody/ --paper event.toml --declaration declaration.toml --pdf form.pdf
 
 Drives are handed over and loaded only under a release that holds (beside the declaration). What looks like a slip,
-another seal number or other hands than the log knows, is shown and not written; --as-found writes it when it is true.
-The form for paper goes to stdout, and to --pdf with its code and room to sign. Exit 0: recorded; 3: not recorded,
-because of what it would show; 5: refused.
+another seal number, other hands than the log knows or a release that no longer stands, is shown and not written;
+--as-found writes it when it is true. The form for paper goes to stdout, and to --pdf with its code and room to sign.
+Exit 0: recorded; 3: not recorded, because of what it would show; 5: refused.
 """
 
 
@@ -128,9 +128,9 @@ def _paper(ground: Ground, file: str, pdf: str | None) -> dict[str, Any]:
     event = stage.draft(ground, file)
     common.say("nothing was recorded: this form is to be signed by hand, photographed, and then recorded by --event")
     common.say(f'enter it into one copy of the log alone, with at = "{event.at_utc}" in {file}: so says the paper')
-    form = custody_sheet.form(ground.declaration, event, released=not ground.unreleased)
+    form = custody_sheet.form(ground.declaration, event, released=ground.released)
     if pdf is not None:
-        frame = Frame.of(ground.declaration, ground.release, ground.now.date())
+        frame = Frame.of(ground.declaration, ground.release, ground.now.date(), ground.standing.why)
         paper = papers_arrival.custody_form(frame, event, "custody")
         signing.write_new(pdf, typeset.typeset("paper", paper.data, frame.day))
         common.say(f"wrote {pdf}")
@@ -146,7 +146,7 @@ def _recorded(ground: Ground, recorded: Recorded) -> dict[str, Any]:
         rows = {row.entry.digest: row for row in recorded.account.rows}
         common.say(words.row_line(rows[entry.digest]))
         words.show_findings(recorded.shows)
-        form = custody_sheet.form(ground.declaration, entry, released=not ground.unreleased)
+        form = custody_sheet.form(ground.declaration, entry, released=ground.released)
     else:
         common.say("not recorded:")
         words.show_findings(recorded.shows)

@@ -65,7 +65,7 @@ def labels(
     found = planned.load(plan)
     data = signing.read_limited(declaration, declarations.MAX_BYTES, "declaration")
     declared = declarations.parse(data, draft=True)
-    release = common.release_beside(declaration, declared, allowed_signers)
+    release = common.standing_release(declaration, declared, allowed_signers)
     day = (packed or datetime.now(UTC)).date()
     made = stage.labels(found, declared, release, packed=day, state=state)
     signing.write_new(out, made.pdf)

@@ -124,6 +124,8 @@ def _put(found: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _convert(value: Any, kind: Any, wants: Callable[[Any, str], str]) -> tuple[Any, str]:
+    if type(value).__name__ == "date":  # a day without quotes; known by name, as no format may import what has a clock
+        value = value.isoformat()
     try:
         converted = msgspec.convert(value, type=kind)
     except msgspec.ValidationError as error:
@@ -174,10 +176,19 @@ def short(key: str) -> str:
 
 
 def unprintable(text: str) -> str | None:
-    """The first character that would break a line, or turn the reading order of one, on a printed sheet."""
+    """The first character that would break a line or turn the reading order of one on a printed sheet, or not be seen.
+
+    Of the format characters, those that join letters in Arabic, Persian and Indic names stay, and signs that print.
+    """
+    if text.isascii() and text.isprintable():
+        return None
     for character in text:
         category = unicodedata.category(character)
-        if category in {"Cc", "Zl", "Zp", "Cs"} or character in _REORDERING:
+        if (
+            category in {"Cc", "Zl", "Zp", "Cs"}
+            or character in _UNSEEN
+            or (category == "Cf" and character not in _KEPT)
+        ):
             return character
     return None
 
@@ -196,4 +207,7 @@ def check_texts(record: Struct, name: str) -> None:
             pending += value
 
 
-_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+_KEPT = frozenset(
+    "\u200c\u200d\u200e\u200f\u061c\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+)
+_UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")  # blank, and of other categories

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.audit import Kind
     from sealift.trade.custody import Account
+    from sealift.trade.receipt import Receipt
     from sealift.trade.source_release import SourceRelease
 
 
@@ -92,11 +93,12 @@ def _custody(case: Case) -> None:
     serials = case.serials()
     newest = max((parsed for _, parsed in case.revisions.values()), key=lambda each: each.revision, default=None)
     first = min((release.released_at(each.release.record) for each in case.released), default=None)
-    terms = custody.Terms.of(newest, first) if newest else None
+    plans = [(release.released_at(each.release.record), each.declaration) for each in case.released]
+    terms = custody.Terms.of(newest, first, plans) if newest else None
     found = custody.assess(
         copy, consignment_id=case.id, serials=serials, allowed=case.allowed, now=case.now, terms=terms
     )
-    case.account = found
+    case.account, case.roles = found, terms.roles if terms else None
     for each in found.findings:
         if not each.open:
             continue
@@ -225,13 +227,40 @@ def _drives(case: Case) -> None:
             case.say(path, due, f"drive {serial} is declared, and neither received nor said to be missing")
         elif state == "lost" and serial not in told:
             case.say(path, "look", f"drive {serial} is lost, and no discrepancy of it is in the custody log")
+    read = {serial: one for serial, (state, one) in states.items() if state in receipt.VERIFIED}
+    _whereabouts(case, read)
+
+
+def _whereabouts(case: Case, read: Mapping[str, Receipt]) -> None:
+    """Drives that were read at the site by a receipt, and by the custody log never came there."""
+    if case.account is None or case.roles is None:
+        return
+    came = {
+        serial
+        for row in case.account.rows
+        if row.counts and row.event.moves
+        if row.event.event_type == "arrive" or (row.event.changes_hands and case.roles.receives(row.event.received_by))
+        for serial in row.event.serials
+    }
+    where: dict[tuple[str, str], list[str]] = {}
+    for drive in case.account.drives:
+        of = read.get(drive.serial)
+        if of is None or drive.serial in came or drive.serial.startswith(custody.BY_NETWORK):
+            continue
+        path = next(entry.path for entry, one in case.receipts if one is of)
+        who = " and ".join(held.by.words for held in drive.held) or "nobody"
+        where.setdefault((path, who), []).append(drive.serial)
+    for (path, who), serials in where.items():
+        text = "it says that drives were read which by the custody log did not come to the site; there"
+        case.say(path, "look", f"{text} {who} {'have' if ' and ' in who else 'has'} them{about(serials)}")
 
 
 # --- erasure
 
 
 def _certificates(case: Case) -> None:
-    done, media = 0, list[_Medium]()
+    done, media = list[str](), list[_Medium]()
+    declared = {drive.serial for _, each in case.revisions.values() for drive in each.drives}
     for entry, signature in case.signed("certificate"):
         path = entry.path.removesuffix(".json") + ".log.jsonl"
         log = case.files.get(path)
@@ -248,13 +277,28 @@ def _certificates(case: Case) -> None:
             continue
         media.append(_Medium(entry.path, found.record, _marks(log)))
         if _erased_right(case, entry, found.record):
-            done += 1
+            serial = found.record.media.serial
+            done.append(serial)
+            if serial not in declared:
+                case.say(
+                    entry.path,
+                    "look",
+                    f"{serial} was erased as a drive of the shipment, and no revision here declares it",
+                )
             if found.record.validation == "escalate":
                 reasons = "; ".join(found.record.validation_reasons)
                 case.say(entry.path, "look", f"somebody should look at {found.record.media.serial}: {reasons}")
     _compare(case, media)
     if done:
-        case.hold(f"erased: {counted(done, 'drive')}, each after the receipt that permitted it")
+        case.hold(f"erased: {_erased(case, set(done))}, each after the receipt that permitted it")
+
+
+def _erased(case: Case, serials: set[str]) -> str:
+    """How many of the shipment's drives, a drive with two certificates once; and which others."""
+    drives = case.serials()
+    others = sorted(serials - set(drives))
+    text = f"{len(serials) - len(others):,} of {counted(len(drives), 'drive')}"
+    return text + (f", and {counted(len(others), 'other')} ({some(others)})" if others else "")
 
 
 class _Medium(NamedTuple):

@@ -5,7 +5,7 @@
 What holds: each signature is judged in its one namespace at the time that its record states. A release is asked again
 whether the gate was open, by the rules, the screening and the keys that it binds, at the time at which it was signed;
 lists of countries and currencies, which change, are not asked again. A seal binds a release and a declaration that are
-here, and seals exactly the drives that are declared.
+here, seals exactly the drives that are declared, and is not of what was superseded when it was sealed.
 
 What is not here: what happens afterwards (audit_judge.py).
 """
@@ -23,7 +23,18 @@ from sealift.stages import receive
 from sealift.stages.audit_case import Case, Entry, Released, Sealed, counted, some
 from sealift.stages.screen import SECOND
 from sealift.trade import audit as audits
-from sealift.trade import declaration, gate, keys, receipt, release, revision, rules, screening, source_release
+from sealift.trade import (
+    declaration,
+    gate,
+    keys,
+    receipt,
+    release,
+    revision,
+    rules,
+    screening,
+    source_release,
+    standing,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,6 +51,7 @@ def look(case: Case) -> None:
     _keys(case)
     _releases(case)
     _seals(case)
+    _stands(case)
     _manifests(case)
 
 
@@ -155,18 +167,12 @@ def _gate(case: Case, released: Released) -> bool:
         author=[], screening=why_screening, keys=why_keys, revision=[], waiver=bound.record.waiver if bound else None,
         waiver_key=_signer(case, bound),
     )  # fmt: skip
-    verdict = gate.evaluate(parsed, found, facts, at)
-    # what is complete was checked with the release; lists of countries may have changed since
-    held = [row for row in verdict.held if row.rule.check not in {"complete", "screening", "keys"}]
-    held = [row for row in held if row.rule.id not in kept.unread]  # today's rule of that name is another one
-    for row in held:
-        case.say(path, "wrong", f"it was released while rule {row.rule.id} held: {row.why}")
-    if why := verdict.may_release(released.release.principal):
-        case.say(path, "wrong", why)
-    resolved = [row.rule.id for row in verdict.resolved if row.rule.id not in kept.unread]
-    if [each for each in record.resolved if each not in kept.unread] != resolved:
-        case.say(path, "wrong", "it names other rules as opened by a person than the declaration's answers do")
-    return not (held or why or why_screening or why_keys)
+    why = standing.held_then(parsed, record, released.release.principal, kept, facts, at)
+    if at > case.now + screening.CLOCKS_DIFFER:
+        why.append(f"it says that it was released at {record.released_at}, which is still to come")
+    for each in why:
+        case.say(path, "wrong", each)
+    return not (why or why_screening or why_keys)
 
 
 def _signer(case: Case, entry: Entry | None) -> str:
@@ -281,6 +287,44 @@ def _sealed_right(case: Case, entry: Entry, trusted: TrustedSeal) -> None:
         case.say(entry.path, "wrong", f"drives that are not declared: {some(trusted.undeclared)}")
     if absent and not trusted.seal.rehearsal:
         case.say(entry.path, "wrong", f"drives that are declared, and not sealed: {some(absent)}")
+
+
+def _stands(case: Case) -> None:
+    """Nothing is sealed under a release after a later one, nor after a screening that speaks against it."""
+    if not case.released:
+        return
+    last, sealed = case.released[-1], case.seals[-1] if case.seals else None
+    number, at = last.declaration.revision, release.released_at(last.release.record)
+    for each in case.seals:
+        mine = each.trusted.declaration.revision
+        if mine < number and trust.sealed_at(each.trusted.seal) > at:
+            by = last.release.record.released_at
+            case.say(
+                each.path, "wrong", f"it is of revision {mine}, sealed after revision {number} was released, at {by}"
+            )
+    if sealed is not None and sealed.trusted.declaration.revision < number:
+        case.say(sealed.path, "pending", f"nothing is sealed under revision {number} yet, which supersedes it")
+    bound = last.release.record.screening
+    known = case.find("screening", bound.blake3) if bound else None
+    here = [standing.Screened(each.record, each.digest, _reviewed(case, each)) for each in case.of("screening")]
+    for found in standing.later(known.record if known else None, bound.blake3 if bound else "", at, here):
+        too_late = (
+            sealed is not None and found.since is not None and trust.sealed_at(sealed.trusted.seal) >= found.since
+        )
+        entry = case.find("screening", found.record)
+        path = entry.path if entry is not None else last.entry.path
+        case.say(path, "wrong" if too_late else "look", f"the release does not stand: {found.text}")
+
+
+def _reviewed(case: Case, entry: Entry) -> bool:
+    """Whether the signatures of a screening hold, that of a second person too."""
+    if entry.signature is None:
+        return False
+    second = case.files.get(f"{entry.path}{SECOND}")
+    try:
+        return screening.check_screening(entry.data, entry.signature, second, case.allowed).reviewer is not None
+    except SealiftError:
+        return False
 
 
 def _manifests(case: Case) -> None:

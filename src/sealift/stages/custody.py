@@ -3,7 +3,8 @@
 What holds: nothing is written before everything is checked: the form, the declaration, the keys, that these are
 allowed to sign, and how the log looks with the event. Where it would show something that is more often a slip than the
 truth (another seal number, other hands, another day), it is written only when the caller says that it is as it was
-found. Drives are handed over and loaded only under a release that holds; everything else may always be recorded, since
+found. Drives are handed over and loaded only under a release that holds; where it does not stand any more
+(standing.py), the event shows that, and is recorded only as it was found. Everything else may always be recorded, since
 what has happened is not undone by not writing it down.
 
 What is not here: the folder of a log (custody_log.py), what it says (trade/custody.py), words.
@@ -14,17 +15,19 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import BadInput, Refused, SealiftError
 from sealift.formats import strict
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.stages import custody_log
+from sealift.stages.standing import standing
 from sealift.trade import custody, custody_event, custody_form, declaration, release
 from sealift.trade.custody_event import NAMESPACE, CustodyEvent, Entry
 from sealift.trade.custody_graph import Copy, Finding
 from sealift.trade.signing import Signer, read_limited
+from sealift.trade.standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +43,7 @@ MAX_PHOTO = 64 << 20  # bytes
 MIN_DIGITS = 8  # of a digest, to name an event by
 WANT_RELEASE = frozenset({"handover", "load"})
 OFTEN_A_SLIP: frozenset[str] = frozenset(
-    {"seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand", "unreleased", "stranger"}
+    {"seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand", "unreleased", "stranger", "carrier"}
 )
 
 
@@ -57,6 +60,12 @@ class Ground:
     allowed: AllowedSigners
     now: datetime
     release: Release | None = None
+    standing: Standing = field(default_factory=Standing)  # what speaks against `release`, though its signatures hold
+
+    @property
+    def released(self) -> bool:
+        """Whether it is released, and the release stands."""
+        return not self.unreleased and not self.standing.against
 
 
 class Recorded(NamedTuple):
@@ -81,7 +90,10 @@ def stand(log: str, declaration_file: str, allowed: AllowedSigners, now: datetim
             hint="what is carried has a declaration of its own: sealift declare --new",
         )
     found, unreleased = _release(parsed, release.path_beside(declaration_file), allowed)
-    return Ground(log, parsed, unreleased, allowed, now, found)
+    stands = Standing()
+    if found is not None:
+        stands = standing(declaration_file, parsed, found.record, allowed, now, principal=found.principal)
+    return Ground(log, parsed, unreleased, allowed, now, found, stands)
 
 
 def _release(parsed: Declaration, path: str, allowed: AllowedSigners) -> tuple[Release | None, str]:
@@ -109,7 +121,7 @@ def account(
         now=ground.now,
         checkpoints=checkpoints,
         final=final,
-        terms=custody.Terms.of(ground.declaration, at),
+        terms=custody.Terms.of(ground.declaration, at, against=ground.standing.against),
     )
 
 

@@ -32,6 +32,7 @@ from sealift.reading import trust
 from sealift.stages import custody as custody_stage
 from sealift.stages import erase_papers, receive, screen
 from sealift.stages import release as release_stage
+from sealift.stages.standing import standing
 from sealift.trade import (
     certificate,
     discrepancy,
@@ -110,7 +111,14 @@ def documents(sources: Sources, folder: str) -> Result:
     what does not hold, FormatError for a record that is none.
     """
     seal = _seal(sources)
-    frame = Frame.of(sources.declaration, sources.release or (seal.release if seal else None), sources.now.date())
+    release = sources.release or (seal.release if seal else None)
+    against: tuple[str, ...] = ()
+    if release is not None:
+        against = standing(
+            sources.declaration_file, sources.declaration, release.record, sources.allowed, sources.now,
+            principal=release.principal,
+        ).why  # fmt: skip
+    frame = Frame.of(sources.declaration, release, sources.now.date(), against)
     maker = _Maker(sources, frame, seal)
     written: list[Written] = []
     with _new_folder(folder) as inside:

@@ -51,7 +51,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     serial: str | None = None
     label: str | None = None
     carrier: str | None = None
-    filled: bool = False  # at least half of what its packs take by the manifest is used: not its small files alone
+    filled: bool = False  # at least half of what its packs take by the manifest is used, and it was not rebuilt
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +168,9 @@ def _claim(drive: LocalDrive, card: bytes | None, manifest: bytes | None, used: 
                 state, why = "damaged", f"{mf.CARD} and {mf.MANIFEST} differ"
             elif drive.size(mf.SIGNATURE) is not None:
                 state = "sealed" if drive.size(mf.SEAL_FILES[0]) is not None else "packed"
-                filled = 2 * used * whole.n >= whole.totals.packed_bytes + whole.totals.parity_bytes
+                filled = not claim.rebuilt and (
+                    2 * used * whole.n >= whole.totals.packed_bytes + whole.totals.parity_bytes
+                )
     return Known(
         state=state,
         why=why,

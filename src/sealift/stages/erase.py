@@ -8,7 +8,8 @@ What holds:
    against the allowed signers, and the key of the certificates has signed, before that.
 3. A drive that tells no serial number is the one whose drive.json stands on it, or stood there when it was begun to be
    erased, and which was not pulled since. Where there is none, a person's word is all there is: it is erased, and its
-   certificate is escalated. One medium is not erased as two drives, whatever folder its first certificate is in.
+   certificate is escalated; without one it is refused. A name is never taken for a serial number. One medium is not
+   erased as two drives, whatever folder its first certificate is in.
 4. What stands on a drive must be of the receipts' shipment, or nothing. A drive that was given to somebody else since,
    or on which nobody can see what it is, is refused here: `drives prepare` is where such is given up by name.
 5. The way is the strongest that reaches the method asked for. None that is weaker is taken in its place.
@@ -65,7 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What would be done to one drive; `objections` is why it is not."""
 
     candidate: Candidate
-    serial: str
+    serial: str  # empty: nobody says it, and it is refused
     told_by: ToldBy  # who says that it is the drive of that serial number
     named: Named | None  # where a receipt names it
     technique: str | None
@@ -82,7 +83,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stated(self) -> bool:
-        """Whether the serial number is what a person read from a label."""
+        """Whether the serial number is another's word than the drive's own."""
         return self.told_by != "drive"
 
 
@@ -124,23 +125,28 @@ def survey(
     candidates = drives_prepare.survey(names, seconds=seconds)
     if unknown := sorted(stated.keys() - {candidate.disk.name for candidate in candidates}):
         raise BadInput(f"--serial {unknown[0]}=...: no drive of that name is to be erased")
-    numbers = [stated.get(each.disk.name, each.disk.name) for each in candidates]
-    if twice := [number for number in numbers if numbers.count(number) > 1]:
+    if paths := [serial for serial in stated.values() if serial.startswith("/")]:
+        raise BadInput(f"--serial ...={paths[0]}: that is a path, and no serial number", hint="what its label says")
+    known = [erase_known.before(folder, each.disk) for each in candidates]
+    numbers = [
+        stated.get(each.disk.name) or each.disk.serial or by_contents(each, papers, before)
+        for each, before in zip(candidates, known, strict=True)
+    ]
+    if twice := [number for number in numbers if number and numbers.count(number) > 1]:
         raise BadInput(f"two drives are given the serial number {twice[0]}", hint="read the labels again")
     answers = apart.run(
         [partial(_ask, each.disk, free=not each.refusals) for each in candidates], seconds=seconds, limit=_LIMIT
     )
     plans = []
-    for candidate, answer, serial in zip(candidates, answers, numbers, strict=True):
+    for candidate, answer, serial, before in zip(candidates, answers, numbers, known, strict=True):
         can, trouble = _heard(answer)
         way, why = (None, trouble) if can is None else choose(can, method, technique, read_back)
         why = why or (another(candidate.disk, can) if can else None)
         objections = [*candidate.refusals, *objections_to(candidate, serial, papers)]
         objections += [why] if why and not candidate.refusals else []
-        before = erase_known.before(folder, candidate.disk)
         told_by = identified(candidate, serial, papers, before)
-        if told_by != "drive":
-            objections += _as_another(serial, before)
+        if told_by != "drive" and serial:
+            objections += [*_as_another(serial, before), *_as_another_place(candidate, serial, papers)]
         plans.append(
             Plan(
                 candidate=candidate,
@@ -150,7 +156,7 @@ def survey(
                 technique=way.name if way else None,
                 command=_shown(way, can, candidate.disk) if way and can else [],
                 read_back="full" if way and way.whole else read_back,
-                unfinished=erase_certify.unfinished(folder, serial) if folder else [],
+                unfinished=erase_certify.unfinished(folder, serial) if folder and serial else [],
                 doubts=erase_certify.other_medium(serial, candidate.disk, papers) if told_by != "drive" else [],
                 objections=objections,
             )
@@ -268,6 +274,28 @@ def identified(candidate: Candidate, serial: str, papers: Papers, before: Sequen
     return "contents" if seen else "label"
 
 
+def by_contents(candidate: Candidate, papers: Papers, before: Sequence[Before]) -> str:
+    """The serial number that `identified` would say `contents` of, for a drive that tells none; empty: none, or two."""
+    on_it = [loss.row.sealift.serial for loss in candidate.losses if loss.row.sealift is not None]
+    said = {each for each in [*on_it, *(each.serial for each in before)] if each}
+    found = [each for each in said if identified(candidate, each, papers, before) == "contents"]
+    return found[0] if len(found) == 1 else ""
+
+
+def _as_another_place(candidate: Candidate, serial: str, papers: Papers) -> list[str]:
+    """That a drive of the shipment is given a serial number which no receipt names, beside the one that one does."""
+    if erasure.find(serial, papers.receipts) is not None:
+        return []
+    for loss in candidate.losses:
+        known = loss.row.sealift
+        if known is None or known.serial in {None, serial} or known.shipment != papers.receipts[0].record.shipment:
+            continue
+        named = erasure.find(known.serial or "", papers.receipts)
+        if named is not None and named.drive.id == known.drive:
+            return [f"it says that it is {known.drive}, which the receipt has as {known.serial}; none names {serial}"]
+    return []
+
+
 def _as_another(serial: str, before: Sequence[Before]) -> list[str]:
     """That this very medium was erased as another drive before: a label was misread, or moved."""
     for each in before:
@@ -296,6 +324,8 @@ def check(plans: Sequence[Plan], *, yes: Sequence[str]) -> None:
             hint = "losetup -d takes a loop device away: one medium is one drive"
         elif any("as well" in why for why in refused):
             hint = "read the label again; the certificate that is there is of this medium"
+        elif nameless := [plan.disk.name for plan in plans if not plan.serial]:
+            hint = f"--serial {nameless[0]}=SERIAL says what its label reads"
         raise Refused("\n  ".join(["nothing was written; these drives are not erased:", *refused]), hint=hint)
     if missing := sorted(names - {*yes}):
         words = " ".join(f"--yes {name}" for name in missing)

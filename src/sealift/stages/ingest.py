@@ -40,6 +40,7 @@ from sealift.formats.manifest import BLOCK
 from sealift.reading.group import GroupReader
 from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
 from sealift.stages.foreign import Foreign, beside_drives
+from sealift.stages.ingest_there import count_there
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_plan import card_of
 from sealift.stages.unpack_notes import Notes
@@ -227,6 +228,8 @@ def ingest(options: Options, events: Events) -> Result:
         _copy(_Run(options, events, found, notes, result))
         assert found.trusted is not None, "as _begin found"
         result.foreign = beside_drives(options.to, found.trusted.seal)
+        sealed = {group.group: group for group in found.trusted.seal.groups}
+        count_there(result, options.to, sealed, options.allowed, dict(found.trusted.files))
         groups = [group.group for group in found.groups if group.trusted and group.group not in result.short_groups]
         end(result, groups, notes)
     result.seconds = time.monotonic() - begun

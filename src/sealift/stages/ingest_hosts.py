@@ -29,7 +29,8 @@ from sealift.reading.survey import survey_nothing
 from sealift.stages import ingest
 from sealift.stages.foreign import beside_drives
 from sealift.stages.ingest import NOTE, Result
-from sealift.stages.placed import Question, is_read, look_everywhere
+from sealift.stages.ingest_there import count_there
+from sealift.stages.placed import Question, everywhere, is_read, look_everywhere
 from sealift.stages.placed_pass import Events, Pass
 from sealift.stages.placement import HERE, Ears, Gone
 from sealift.stages.repair_plan import Elsewhere, beside
@@ -182,6 +183,8 @@ def ingest_on(place: Placement, options: Options, events: Events | None = None) 
         run.run(standing.hosts)
         result = run.result()
         result.foreign = beside_drives(to, trusted.seal)
+        sealed = {group.group: group for group in trusted.seal.groups}
+        count_there(result, to, sealed, options.allowed, dict(trusted.files))
         short = {*result.short_groups, *run.owed_groups}
         ingest.end(result, [number for number in sorted(run.groups) if number not in short], notes)
     result.seconds = time.monotonic() - begun
@@ -190,7 +193,7 @@ def ingest_on(place: Placement, options: Options, events: Events | None = None) 
 
 def _all_see(place: Placement, hosts: Mapping[Host, list[Stand]], mark: _Mark) -> None:
     """BadInput that names a host which does not; a host that is gone meanwhile is left to what follows."""
-    for host, answer in place.run(_see, dict.fromkeys(hosts, mark), Ears()):
+    for host, answer in everywhere(place, _see, dict.fromkeys(hosts, mark)):
         if answer is not None and not isinstance(answer, Gone):
             raise BadInput(f"{host.name}: {answer}", hint=answer.hint)
 

@@ -159,6 +159,11 @@ def load_checked(path: str, allowed: AllowedSigners) -> Checked | None:
     if not os.path.lexists(target):
         return None
     data, _ = _read(target)
+    return check_at(target, data, allowed)
+
+
+def check_at(target: str, data: bytes, allowed: AllowedSigners) -> Checked:
+    """The record `data`, which lies at `target`, by the signature beside it. SignatureInvalid, FormatError."""
     refused = SignatureInvalid(f"{target}: there is no signature beside it")
     for signature in signing.signatures(target, data):
         try:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _MOUNTS, _BOOT = "/proc/self/mountinfo", "/proc/sys/kernel/random/boot_id"
 _SHARED = {"btrfs"}  # of disks, though they have no number of one
+LOOKS, _BETWEEN = 3, 1.0  # times that a host is asked which lives and does not answer, and seconds between them
 PATIENCE = 20.0  # seconds in which a filesystem that nobody named must answer
 
 
@@ -151,6 +152,32 @@ class Standing(NamedTuple):
     shipment: str | None
 
 
+def everywhere(place: Placement, work: Callable[[Any, Wire], Any], given: Mapping[Host, Any]) -> list[tuple[Host, Any]]:
+    """What hosts answer to what takes no time.
+
+    A host that lives is asked up to LOOKS times: one worker that died or could not start says nothing of its drives.
+    """
+    answers: dict[Host, Any] = {}
+    asked = dict(given)
+    for left in reversed(range(LOOKS)):
+        answers |= dict(place.run(work, asked, Ears()))
+        asked = {host: given[host] for host, answer in answers.items() if is_silent(answer)}
+        if not (asked and left):
+            break
+        time.sleep(_BETWEEN)
+        try:
+            alive = place.hosts()
+        except NotAllHere:
+            break
+        asked = {host: what for host, what in asked.items() if host in alive}
+    return list(answers.items())
+
+
+def is_silent(answer: Any) -> bool:
+    """Whether it is none of its host's, but says that there was none."""
+    return isinstance(answer, Gone) or type(answer) is SealiftError
+
+
 def look_everywhere(
     place: Placement, question: Question, notice: Callable[[str], object], *, first: bool = True
 ) -> Standing:
@@ -160,13 +187,16 @@ def look_everywhere(
     a host says where none has a drive of it; without, the answer is then empty.
     """
     hosts = place.hosts()
-    answers = place.run(look, dict.fromkeys(hosts, question), Ears())
+    answers = everywhere(place, look, dict.fromkeys(hosts, question))
     seen: dict[Host, Seen] = {}
     for host, answer in answers:
         if isinstance(answer, Seen):
             seen[host] = answer
         elif first:
             notice(f"{host.name} is left out: {answer.why if isinstance(answer, Gone) else answer}")
+        elif is_silent(answer):
+            why = answer.why if isinstance(answer, Gone) else answer
+            notice(f"{host.name} does not say which drives stand there now: {why}")
     if first:
         _check(seen, [answer for _, answer in answers if isinstance(answer, SealiftError)])
     seal, shipment = question.seal, question.shipment

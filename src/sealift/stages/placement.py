@@ -16,6 +16,8 @@ What holds of a cluster:
 - Ctrl-C here stops the work there as it does here: what is written half is taken away, what is remembered is kept.
 - Nothing but what a stage gives goes to a host: no file, no environment, no code.
 - A host of which nothing is heard for SILENT seconds is told. Whether it is lost, Ray says, some time later.
+- A connection that breaks costs nothing: the unit works on, and what it says is kept there until it was heard. Only a
+  worker that cannot be reached for AWAY seconds, though its host lives, is ended, and Gone then.
 - What cannot be reached, or refuses, is told within seconds in one sentence; Ray itself prints nothing here.
 
 Ray gives whoever reaches it every host of the cluster (docs/adr/0026).
@@ -25,14 +27,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import sys
-import threading
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 
 from sealift import __version__
-from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError
+from sealift.errors import BadInput, NotAllHere, SealiftError
+from sealift.stages.placement_runner import POLL, Runner
 from sealift.stages.placement_words import knock, refusal, words_of
 
 if TYPE_CHECKING:
@@ -43,12 +47,13 @@ if TYPE_CHECKING:
 
 RESOURCE = "sealift"
 THREADS = 4  # of a process on a node: its unit, who waits for news of it, and who brings it answers
-POLL = 0.3  # seconds between looks at what units say
 AGAIN = 20.0  # seconds between looks for drives that are owed, while other hosts work
 _START = 120.0  # seconds in which a node must start a worker
 _STOP = 30.0  # seconds that units get to stop
 _LOOK = 5.0  # seconds for a last look at a unit that has ended
 SILENT = 10.0  # seconds without an answer after which that is told; a unit answers every POLL
+AWAY = 120.0  # seconds in which a worker that Ray calls alive must be reached again; then it is ended, and Gone
+_UNREACHED = f"its worker could not be reached for {AWAY:.0f} s, and was ended"
 _SETTINGS = {  # of Ray in this process, where the environment does not say otherwise
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would tell its makers of the cluster
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # what its own threads print here, of which we tell what matters
@@ -175,89 +180,6 @@ class _Direct:
 # Ray
 
 
-class Runner:
-    """In a process of a node: one unit at a time, in a thread, and its wire. Started as an actor of THREADS threads."""
-
-    def __init__(self) -> None:
-        self._change = threading.Condition()
-        self._progress: Any = None
-        self._items: list[Any] = []
-        self._question: tuple[Any] | None = None
-        self._reply: tuple[Any] | None = None
-        self._stopped = False
-
-    def run(self, work: Callable[[Any, Wire], Any], given: Any) -> tuple[Any, Any, list[Any]]:
-        """The answer of the unit or its error, and what it told and sent that nobody heard yet."""
-        answer: Any
-        self._question = self._reply = None
-        try:
-            answer = work(given, self)
-        except SealiftError as error:
-            answer = error
-        except KeyboardInterrupt:
-            answer = Interrupted("stopped")
-        with self._change:
-            self._change.notify_all()
-        return (answer, *self._take())
-
-    def tell(self, progress: Any) -> None:
-        """As of Wire."""
-        with self._change:
-            self._progress = progress
-        self._go_on()
-
-    def _go_on(self) -> None:
-        if self._stopped:
-            raise KeyboardInterrupt
-
-    def send(self, item: Any) -> None:
-        """As of Wire."""
-        with self._change:
-            self._items.append(item)
-
-    def ask(self, question: Any) -> Any:
-        """As of Wire."""
-        with self._change:
-            self._question, self._reply = (question,), None
-            self._change.notify_all()
-            while self._reply is None:
-                self._go_on()
-                self._change.wait(POLL)
-            (reply,) = self._reply
-        if isinstance(reply, SealiftError):
-            raise reply
-        return reply
-
-    def look(self) -> tuple[Any, list[Any], tuple[Any] | None]:
-        """What was told, sent and asked since: after POLL seconds, or at once where something is asked."""
-        with self._change:
-            if self._question is None:
-                self._change.wait(POLL)
-            question, self._question = self._question, None
-        return (*self._take(), question)
-
-    def _take(self) -> tuple[Any, list[Any]]:
-        with self._change:
-            progress, self._progress = self._progress, None
-            items, self._items = self._items, []
-        return progress, items
-
-    def reply(self, answer: Any) -> None:
-        """Answer what was asked."""
-        with self._change:
-            self._reply = (answer,)
-            self._change.notify_all()
-
-    def stop(self) -> None:
-        """Have the unit stop, when it tells or asks next."""
-        self._stopped = True
-
-    @staticmethod
-    def version() -> str:
-        """Which sealift is installed here."""
-        return __version__
-
-
 class _Cluster:
     """A Ray cluster; this process joins it as a driver, on a machine that is a node of it, or through ray://."""
 
@@ -270,6 +192,7 @@ class _Cluster:
         self._shown: Any = None
         self._names: dict[str, str] = {}  # by key
         self._usable: set[Host] = set()
+        self._marks = False  # some node was started with the resource
         self._told: set[str] = set()  # keys of hosts that are left out
         self._idle: dict[Host, list[Any]] = {}  # processes there that wait for work
 
@@ -330,7 +253,9 @@ class _Cluster:
         for node in nodes:
             name, key = _name(node), node["NodeID"]
             self._names.setdefault(key, name if names[name] == 1 else f"{name}-{key[:8]}")
-        every = [Host(self._names[node["NodeID"]], node["NodeID"]) for node in marked or nodes]
+        self._marks |= bool(marked)  # without the last of them no other takes their place
+        meant = marked if self._marks else nodes
+        every = [Host(self._names[node["NodeID"]], node["NodeID"]) for node in meant]
         new = [host for host in every if host not in self._usable]
         actors = {host: self._take(host) for host in new}
         asked = {host: actor.version.remote() for host, actor in actors.items()}
@@ -405,10 +330,22 @@ class _Cluster:
         return answers
 
 
-class _Unit(NamedTuple):
+@dataclass(eq=False)
+class _Unit:
     number: int
     host: Host
     actor: Any
+    work: Any
+    given: Any
+    name: str = field(default_factory=lambda: secrets.token_hex(8))  # by which its process knows it
+    heard: int = 0  # of the items that it sent
+    answered: tuple[int, Any] = (0, None)  # its last question, and what was answered
+    away: float | None = None  # since when it cannot be reached
+    ended: bool = False  # since it could not be
+
+    def call(self) -> Any:
+        """Have it done, or its answer once more."""
+        return self.actor.run.remote(self.name, self.work, self.given)
 
 
 class _Running:
@@ -425,14 +362,14 @@ class _Running:
 
     def add(self, host: Host, actor: Any, work: Any, given: Any) -> None:
         """Start a unit."""
-        unit = _Unit(self._started, host, actor)
+        unit = _Unit(self._started, host, actor, work, given)
         self._started += 1
-        self.units[actor.run.remote(work, given)] = unit
+        self.units[unit.call()] = unit
         self._ask(unit)
         self._asked[unit.number] += _START  # its process may still have to begin
 
     def _ask(self, unit: _Unit) -> None:
-        self._looks[unit.actor.look.remote()] = unit
+        self._looks[unit.actor.look.remote(unit.name, unit.heard, unit.answered[0])] = unit
         self._asked[unit.number] = time.monotonic()
 
     def wait(self) -> list[tuple[Host, Any]]:
@@ -440,6 +377,7 @@ class _Running:
         every = [*self.units, *self._looks]
         self._ray.wait(every, num_returns=1, timeout=2 * POLL)
         ready, _ = self._ray.wait(every, num_returns=len(every), timeout=0)
+        deaf = False
         for ref in [ref for ref in ready if ref in self._looks]:
             unit = self._looks.pop(ref)
             before = self._asked[unit.number]
@@ -447,8 +385,12 @@ class _Running:
             self._ask(unit)
             if not heard:
                 self._asked[unit.number] = before
+            deaf |= not heard
         self._listen()
-        return [self._ended(self.units.pop(ref), ref) for ref in ready if ref in self.units]
+        came = [self._ended(self.units.pop(ref), ref) for ref in ready if ref in self.units]
+        if deaf or None in came:
+            time.sleep(POLL)  # it says so at once, however often it is asked
+        return [each for each in came if each is not None]
 
     def _listen(self) -> None:
         """Tell of units that do not answer, and of those that do again."""
@@ -463,39 +405,64 @@ class _Running:
     def _hear(self, unit: _Unit, ref: Any) -> bool:
         """Take in what it says; whether it says anything."""
         try:
-            progress, items, question = self._ray.get(ref, timeout=_LOOK)
+            progress, first, items, question = self._ray.get(ref, timeout=_LOOK)
         except self._ray.exceptions.RayError:
             return False  # the unit's answer says the same
-        if progress is not None or items:
-            self._ears.heard(unit.host, unit.number, progress, items)
+        unit.away = None
+        self._take_in(unit, progress, first, items)
         if question is not None:
-            try:
-                answer = self._ears.asked(unit.host, unit.number, question[0])
-            except SealiftError as error:
-                answer = error
-            unit.actor.reply.remote(answer)
+            number, asked = question
+            if number != unit.answered[0]:
+                try:
+                    answer = self._ears.asked(unit.host, unit.number, asked)
+                except SealiftError as error:
+                    answer = error
+                unit.answered = (number, answer)
+            unit.actor.reply.remote(*unit.answered)  # again, where that did not arrive
         return True
 
-    def _ended(self, unit: _Unit, ref: Any) -> tuple[Host, Any]:
+    def _take_in(self, unit: _Unit, progress: Any, first: int, items: list[Any]) -> None:
+        """What a unit says, which may be for the second time; `first`: the number of the first of its items."""
+        new = items[unit.heard - first :]
+        unit.heard += len(new)
+        if progress is not None or new:
+            self._ears.heard(unit.host, unit.number, progress, new)
+
+    def _ended(self, unit: _Unit, ref: Any) -> tuple[Host, Any] | None:
+        """What came of a unit; None where that is not known yet, since it cannot be reached."""
+        answer: Any
+        said = None
+        try:
+            answer, *said = self._ray.get(ref)
+        except self._ray.exceptions.ActorUnavailableError:
+            self._call_again(unit)
+            return None
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
+            answer = Gone(_UNREACHED if unit.ended else _why(error))
+        except self._ray.exceptions.RayError as error:
+            answer = SealiftError(f"{unit.host.name}: {_why(error)}")
         for look in [look for look, each in self._looks.items() if each is unit]:
             del self._looks[look]
             self._hear(unit, look)  # before its last words
-        answer: Any
-        progress, items = None, list[Any]()
-        try:
-            answer, progress, items = self._ray.get(ref)
+        if said is not None:
+            self._take_in(unit, *said)
             if self._stopping:  # it may be told to stop when it has ended, and would stop what comes next
                 self._ray.kill(unit.actor)
             else:
                 self._done(unit.host, unit.actor)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
-            answer = Gone(_why(error))
-        except self._ray.exceptions.RayError as error:
-            answer = SealiftError(f"{unit.host.name}: {_why(error)}")
-        if progress is not None or items:
-            self._ears.heard(unit.host, unit.number, progress, items)
         self._ears.came(unit.host, unit.number, answer)
         return unit.host, answer
+
+    def _call_again(self, unit: _Unit) -> None:
+        """Its answer is lost, and it may be at work: its drives are no one else's before it is known to be dead."""
+        now = time.monotonic()
+        unit.away = now if unit.away is None else unit.away
+        if now - unit.away > AWAY and not unit.ended:
+            unit.ended = True
+            self._ray.kill(unit.actor)
+        if self._stopping:
+            unit.actor.stop.remote()  # which may be lost as well
+        self.units[unit.call()] = unit
 
     def stop(self) -> None:
         """Have all units stop, and hear what they still say."""
@@ -550,6 +517,12 @@ def _why(error: Exception) -> str:
         return f"not installed there: {cause.name}"
     if type(error).__name__ == "ActorDiedError":
         return "its node died" if "node has died" in str(error) else "its worker died"
+    if type(error).__name__ == "ActorUnavailableError":
+        return "its worker cannot be reached"
+    if type(error).__name__ == "ActorUnschedulableError":
+        return "no worker could be started there"
+    if type(error).__name__ == "GetTimeoutError":
+        return f"no worker answered within {_START:.0f} s"
     if type(error).__name__ == "OutOfMemoryError":
         return "its worker was ended, because memory ran out there"
     told = cause if isinstance(cause, Exception) else error

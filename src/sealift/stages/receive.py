@@ -9,8 +9,9 @@ exactly this seal and the manifest that it names, at a time between the sealing 
 faults it found; whatever else is there counts as not read, and why is told. Of one medium the newest reading counts.
 The same reports in any order, merged on the way or not, say the same. docs/spec/receipt.md has the rules by number.
 
-Reports are not signed: the receiver answers for them, and the receipt names them by digest. What is not here: reading
-drives (verify.py), who is told what (trade/discrepancy.py), words.
+Reports are not signed: the receiver answers for them, and the receipt names them by digest. One that contradicts itself
+or the seal is refused (receive_report.py). What is not here: reading drives (verify.py), who is told what
+(trade/discrepancy.py), words.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading import trust
 from sealift.reading.survey_views import Survey
 from sealift.stages import verify_join as join
+from sealift.stages.receive_report import contradiction
 from sealift.stages.verify_report import VerifyReport
 from sealift.trade import receipt as receipts
 from sealift.trade import source_release
@@ -81,7 +83,7 @@ def weigh(trusted: TrustedSeal, parts: Sequence[tuple[str, bytes]], now: datetim
     """A state for each group of which something was read; with `final`, when no more drives will come, for all.
 
     `parts` are names and bytes of reports of verify or inspect. BadInput for a file that is none, or is not of this
-    shipment and these manifests.
+    shipment and these manifests, or that contradicts itself.
     """
     given = {blake3(data).hexdigest(): (name, data) for name, data in sorted(parts, reverse=True)}
     if not 1 <= len(given) <= receipts.MAX_REPORTS:
@@ -91,6 +93,12 @@ def weigh(trusted: TrustedSeal, parts: Sequence[tuple[str, bytes]], now: datetim
         )
     found = Survey(trusted.seal.shipment, [], [], trusted.seal, trusted, "file", [], [])
     known, reports = join.cases(found, [given[digest] for digest in sorted(given)])
+    for name, report in reports:
+        if (wrong := contradiction(report, trusted.seal.groups)) is not None:
+            raise BadInput(
+                f"{name} contradicts itself or the seal: {wrong}",
+                hint="give the file as `sealift verify --json` wrote it: the receiver who signs answers for it",
+            )
     rules = _Rules(trusted, reports, now)
     why: dict[str, str] = {}
     groups = []

@@ -28,7 +28,7 @@ from sealift.trade import gate, keys, revision, rules, screening, signing
 from sealift.trade import release as releases
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.trade.declaration import Declaration
@@ -86,7 +86,13 @@ def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Ve
     """
     record = released.record
     path = rules_beside(file, record.rules.blake3)
-    found = load_kept(path) if os.path.lexists(path) else rules.kept(rules.shipped().raw)
+    raw = rules.shipped().raw
+    if os.path.lexists(path):
+        raw = signing.read_limited(path, rules.MAX_BYTES, "rules")
+        if declarations.digest(raw) != record.rules.blake3:
+            name = os.path.basename(path)
+            return f"{name} was altered: it is not the rules by which it was released (BLAKE3 {record.rules.blake3})"
+    found = rules.kept(raw)
     if found.rules.digest != record.rules.blake3:
         return f"the rules by which it was released (BLAKE3 {record.rules.blake3}) are not beside it"
     if found.strange:
@@ -96,10 +102,10 @@ def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Ve
         ("screening", screening.path_beside(file), record.screening),
         ("record of keys", keys.path_beside(file), record.keys),
     ):
-        data = _bound(at, evidence)
-        if evidence is not None and data is None:
+        there = bound_beside(at, evidence)
+        if evidence is not None and there is None:
             return f"the {what} that the release binds (BLAKE3 {evidence.blake3}) is not beside it"
-        bound[what] = data
+        bound[what] = there[1] if there is not None else None
     proved = bound["record of keys"]
     facts = gate.Facts(
         author=[], screening=[], keys=[], revision=[], waiver=keys.decode(proved).waiver if proved else None
@@ -107,15 +113,19 @@ def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Ve
     return gate.evaluate(parsed, found.rules, facts, releases.released_at(record))
 
 
-def _bound(path: str, evidence: releases.Evidence | None) -> bytes | None:
-    """The bytes of the record that a release binds, from beside the declaration; None where they are not there."""
-    kept = [path] if os.path.lexists(path) else []
-    kept += glob.glob(f"{glob.escape(path.removesuffix('.json'))}.[0-9]*.json")
-    for each in kept:
-        if evidence is not None and os.path.getsize(each) == evidence.bytes:
+def records_beside(path: str) -> list[str]:
+    """The record at `path`, if it is there, and those that it supersedes, which are kept under numbers."""
+    kept = sorted(glob.glob(f"{glob.escape(path.removesuffix('.json'))}.[0-9]*.json"))
+    return [path, *kept] if os.path.lexists(path) else kept
+
+
+def bound_beside(path: str, evidence: releases.Evidence | None) -> tuple[str, bytes] | None:
+    """Path and bytes of the record that a release binds, from beside the declaration; None where they are not there."""
+    for each in records_beside(path):
+        if evidence is not None and os.path.isfile(each) and os.path.getsize(each) == evidence.bytes:
             data = signing.read_limited(each, screening.MAX_RECORD, "record")
             if declarations.digest(data) == evidence.blake3:
-                return data
+                return each, data
     return None
 
 
@@ -317,16 +327,37 @@ def revision_faults(file: str, parsed: Declaration) -> list[str]:
     return revision.faults(parsed, before)
 
 
-def _released_otherwise(file: str, parsed: Declaration) -> str:
-    """Why this revision is not the one that a release in the same folder is of; "" where none says so."""
+def newer_release(
+    file: str, parsed: Declaration, record: releases.ReleaseRecord
+) -> tuple[str, releases.ReleaseRecord] | None:
+    """Path and record of the last release in the folder of `file` that supersedes `record`, the one of `parsed`.
+
+    It is of a later revision, or later and of other bytes of the same one.
+    """
+    others = [
+        (path, other)
+        for path, other in _releases_of(file, parsed)
+        if other.declaration.blake3 != record.declaration.blake3
+        and (other.revision, other.released_at) > (record.revision, record.released_at)
+    ]
+    return max(others, key=lambda each: (each[1].revision, each[1].released_at), default=None)
+
+
+def _releases_of(file: str, parsed: Declaration) -> Iterator[tuple[str, releases.ReleaseRecord]]:
+    """Every release of the consignment in the folder of `file`, under whatever name."""
     folder = glob.escape(os.path.dirname(file))
     for path in sorted(glob.glob(os.path.join(folder, "*.release*.json")))[:MAX_REVISIONS]:
         try:
             record = releases.decode(signing.read_limited(path, releases.MAX_RELEASE, "release"))
         except SealiftError:
             continue  # of nothing that could be told
-        if record.consignment_id != parsed.consignment_id or record.rehearsal:
-            continue
+        if record.consignment_id == parsed.consignment_id and not record.rehearsal:
+            yield path, record
+
+
+def _released_otherwise(file: str, parsed: Declaration) -> str:
+    """Why this revision is not the one that a release in the same folder is of; "" where none says so."""
+    for path, record in _releases_of(file, parsed):
         if record.revision > parsed.revision:
             return f"revision {record.revision} was released already ({path})"
         if record.revision == parsed.revision and record.declaration.blake3 != parsed.digest:

@@ -5,8 +5,9 @@ signer signed; the drives of those manifests are the declaration's, neither more
 under the carrier that is declared; a return leg is one by manifests and declaration, and its outbound seal accepts the
 key (return_leg.py); the declaration is complete and was released by another person than its author, with another key
 than the one that seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has all
-of its packs, by presence and length; one that is not need not be looked at. No other shipment was sealed under the same
-consignment, as far as the seals beside this one tell. Nothing is written before all of that holds; the seal file comes
+of its packs, by presence and length; one that is not need not be looked at. The release stands (standing.py), and
+no other shipment was sealed under the same consignment, nor a later revision of this one, as far as the seals beside
+this one tell. Nothing is written before all of that holds; the seal file comes
 last, so that where it lies its indexes lie too. Sealing the same again writes nothing new; a declaration that was
 changed and released again supersedes the seal.
 
@@ -41,6 +42,7 @@ from sealift.reading.trust import load_seal, open_seal, trusted_manifest
 from sealift.stages import return_leg
 from sealift.stages.lacking import lacking
 from sealift.stages.pack.run import load_manifest
+from sealift.stages.standing import check_standing
 from sealift.stages.status import look, seal_path
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
@@ -106,6 +108,11 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     raw = read_limited(options.declaration, declarations.MAX_BYTES, "declaration")
     declaration = declarations.parse(raw, draft=False)
     released, files = _release(options, declaration, allowed)
+    stands = check_standing(
+        options.declaration, declaration, released.record, allowed, datetime.now(UTC), principal=released.principal
+    )
+    for unlooked in stands.unlooked:
+        notice(f"whether the gate was open for the release was not looked at again: {unlooked}")
     signer = Signer.open(options.sign_with)
     if signer.public_key.fingerprint == released.fingerprint:
         raise Refused(
@@ -119,7 +126,8 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
         notice(told)
     record = build(groups, declaration, files)
     out = options.out or options.states[0]
-    _only_shipment([out, *options.states, os.path.dirname(os.path.abspath(options.declaration))], record, allowed)
+    folders = [out, *options.states, os.path.dirname(os.path.abspath(options.declaration))]
+    _only_shipment(folders, record, declaration.revision, allowed)
     with ExitStack() as stack:
         drives = _attached(options.mounts, record, groups)
         path = seal_path(out, record.shipment)
@@ -377,8 +385,11 @@ def _same(one: Seal, two: Seal) -> bool:
     return msgspec.structs.replace(one, sealed_at="") == msgspec.structs.replace(two, sealed_at="")
 
 
-def _only_shipment(folders: Sequence[str], record: Seal, allowed: AllowedSigners) -> None:
-    """Refused where a seal of another shipment under the same consignment lies: one declaration is of one shipment."""
+def _only_shipment(folders: Sequence[str], record: Seal, revision: int, allowed: AllowedSigners) -> None:
+    """Refused where a seal of another shipment under the same consignment lies: one declaration is of one shipment.
+
+    And where one of a later revision than `revision` does: what supersedes it is not replaced by it.
+    """
     for folder in dict.fromkeys(map(os.path.realpath, folders)):
         names: list[str] = []
         with contextlib.suppress(
@@ -386,9 +397,16 @@ def _only_shipment(folders: Sequence[str], record: Seal, allowed: AllowedSigners
         ):  # one that is not there yet; what else is wrong with it shows when it is used
             names = sorted(name for name in os.listdir(folder) if name.endswith(".seal"))
         for path in (os.path.join(folder, name) for name in names):
-            other = record
+            other, number = record, revision
             with contextlib.suppress(SealiftError):  # whatever it is, it is no seal of ours
-                other = open_seal(load_seal(path), allowed).seal
+                there = open_seal(load_seal(path), allowed)
+                other, number = there.seal, there.declaration.revision
+            if other.consignment_id == record.consignment_id and number > revision:
+                raise Refused(
+                    f"{path}: revision {number} of consignment {record.consignment_id} was sealed already, and"
+                    f" supersedes this, revision {revision}",
+                    hint="seal under the declaration that was released last",
+                )
             if other.consignment_id == record.consignment_id and other.shipment != record.shipment:
                 raise Refused(
                     f"{path}: shipment {other.shipment} was sealed under consignment {record.consignment_id} already, "

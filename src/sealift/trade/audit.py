@@ -54,7 +54,10 @@ Every record of {what}: the declaration and who released it, who was screened, w
 was sealed, who had which drive when, what arrived, what was freed and what was erased. Put together at {at}.
 
 You need a shell with grep, and: tar, b3sum (BLAKE3), ssh-keygen (OpenSSH 8.7 or later). Lines that begin with four
-blanks are commands; each says when something is wrong, and ends with another status than 0.
+blanks are commands; each says WRONG when something is, and ends with another status than 0.
+
+`signers:1: key is not permitted for use in signature namespace`, or the like, is no fault by itself: ssh-keygen
+says it of each line of `signers` that names the key for something else, before it finds the one that counts.
 
 1. Unpack it in an empty folder, and stay there. (BUNDLE.tar stands for the archive.)
 
@@ -67,8 +70,8 @@ blanks are commands; each says when something is wrong, and ends with another st
 
 3. The index names the digest of B3SUMS, and B3SUMS that of every file.
 
-    grep -q "\\"blake3\\": \\"$(b3sum --no-names B3SUMS)\\"" audit.json
-    b3sum --check --quiet B3SUMS
+    grep -q "\\"blake3\\": \\"$(b3sum --no-names B3SUMS)\\"" audit.json || {{ echo WRONG: B3SUMS; false; }}
+    b3sum --check --quiet B3SUMS || {{ echo WRONG: a file that B3SUMS names; false; }}
 
 4. Every record, by whoever signed it, with a key that was valid when it says that it was made.
 
@@ -94,10 +97,14 @@ def name_of(principals: str) -> str:
 
 
 def command(path: str, signature: str, signer: str, namespace: str, at: str) -> str:
-    """The line that checks a signature; `at` is a time as records state it."""
+    """The line that checks a signature; `at` is a time as records state it.
+
+    It says itself when it fails: with -q ssh-keygen is silent about a key that no line of `signers` allows.
+    """
     when = at.replace("-", "").replace(":", "").replace("T", "")
     words = ["ssh-keygen", "-Y", "verify", "-q", "-f", "signers", "-I", name_of(signer), "-n", namespace]
-    return f"{shlex.join([*words, '-O', f'verify-time={when}', '-s', signature])} < {shlex.quote(path)}"
+    check = f"{shlex.join([*words, '-O', f'verify-time={when}', '-s', signature])} < {shlex.quote(path)}"
+    return f"{check} || {{ echo WRONG: {shlex.quote(signature)}; false; }}"
 
 
 def open_me(files: Mapping[str, bytes], allowed: AllowedSigners, made_at: str, by: str) -> bytes:
@@ -107,7 +114,7 @@ def open_me(files: Mapping[str, bytes], allowed: AllowedSigners, made_at: str, b
     what = "a shipment" if len(ids) == 1 else f"{len(ids)} shipments"
     text = _HEAD.format(ids=", ".join(ids), what=what, at=made_at, index=index)
     for good, line in _commands(files, allowed, made_at):
-        text += f"    {line}\n" if good else f"    echo {shlex.quote(line)} is not signed as it must be; false\n"
+        text += f"    {line}\n" if good else f"    echo WRONG: {shlex.quote(line)} is not signed as it must be; false\n"
     return (text + _TAIL).encode()
 
 

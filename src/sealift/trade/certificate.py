@@ -53,7 +53,7 @@ TechniqueName = Literal[
 ]
 _TOLD = {
     "drive": "as the drive tells it",
-    "contents": "read from its label by a person, and named by what stood on it before",
+    "contents": "as the drive.json that stood on it before names it",
     "label": "read from its label by a person",
 }
 CLEAR_ONLY = frozenset({"overwrite", "discard", "ata-security-erase"})

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # International Chamber of Commerce, Incoterms 2020; there is no library that keeps eleven words
 INCOTERMS = ("EXW", "FCA", "CPT", "CIP", "DAP", "DPU", "DDP", "FAS", "FOB", "CFR", "CIF")
 HS_OF_KIND = {"ssd": "852351", "hdd": "847170", "tape": "852329"}  # trade.md: read in the nomenclature of 2022
+HS_EDITIONS = (1988, 1992, 1996, 2002, 2007, 2012, 2017, 2022, 2028)  # World Customs Organization; the next from 2028
+_EDITION = re.compile(r"HS[ -]?(\d{4})", re.IGNORECASE)
 _HS_DIGITS = range(6, 13)
 _RESERVED_CHAPTERS = {"00", "77"}
 _MONEY = {"media_value", "data_value", "value", "amount"}
@@ -69,6 +71,10 @@ def faults(content: Content) -> list[str]:
                 found += _amount(where, value, section.currency)
             elif item.name == "hs_code":
                 found += _hs(where, value)
+            elif item.name == "hs_version" and (said := _EDITION.fullmatch(value.strip())):
+                if int(said[1]) not in HS_EDITIONS:
+                    of = ", ".join(map(str, HS_EDITIONS))
+                    found.append(f"{where}: there is no {value!r}; editions of the Harmonized System are of {of}")
             elif item.name == "incoterm" and value not in INCOTERMS:
                 found.append(f"{where}: {value!r} is none of Incoterms 2020: {', '.join(INCOTERMS)}")
     return found

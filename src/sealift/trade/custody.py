@@ -26,9 +26,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import SignatureInvalid
-from sealift.trade import consistency, people
+from sealift.trade import people
 from sealift.trade.custody_event import NAMESPACE, Checkpoint
 from sealift.trade.custody_graph import SETTLED_BY_PEOPLE, Finding, Graph, bits, newest
+from sealift.trade.custody_roles import Roles, others, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from sealift.trade.custody_event import CustodyEvent, Entry, Party
     from sealift.trade.custody_graph import Copy, Kind
     from sealift.trade.declaration import Declaration
+    from sealift.trade.standing import Against
 
 BY_NETWORK = "NETWORK-"  # begins the serial number under which a plain directory is declared; nobody carries it
 SKEW = timedelta(minutes=10)  # by which the clocks of two carriers may differ before it is shown
@@ -111,20 +113,27 @@ class Account:
 
 
 class Terms(NamedTuple):
-    """When the drives might go (None: never yet), and who is named in the declaration, by `people.fold`."""
+    """When the drives might go (None: never yet), who is named in the declaration, by `people.fold`, and as what."""
 
     released_at: datetime | None
     named: frozenset[str]
+    roles: Roles
+    against: tuple[Against, ...] = ()  # why the release does not stand, and since when
 
     @classmethod
-    def of(cls, declaration: Declaration, released_at: datetime | None) -> Terms:
-        """Everybody whom the declaration names: parties, carriers, who is on the way, the site, its people."""
-        parties = [getattr(declaration, role) for role in consistency.ROLES]
-        rows = [*parties, *declaration.intermediates, *declaration.carriers]
-        names = [getattr(row, field, "") for row in rows for field in ("name", "legal_name", "native_name")]
-        names += [declaration.site.operator, declaration.site.access_controller, declaration.author.name]
-        names += [name for each in declaration.encryption.recipients for name in (each.name, each.organisation)]
-        return cls(released_at, frozenset(people.fold(name) for name in names) - {""})
+    def of(
+        cls,
+        declaration: Declaration,
+        released_at: datetime | None,
+        revisions: Iterable[tuple[datetime, Declaration]] = (),
+        against: tuple[Against, ...] = (),
+    ) -> Terms:
+        """Everybody whom the declaration names: parties, carriers, who is on the way, the site, its people.
+
+        `revisions`: those that were released, with when; without any, drives are carried as `declaration` says.
+        """
+        named = others(declaration) | spelled([*declaration.intermediates, *declaration.carriers])
+        return cls(released_at, frozenset(named), Roles.of(declaration, revisions), against)
 
     def names(self, party: Party) -> bool:
         """Whether the party, or for whom it acts, is named."""
@@ -192,7 +201,7 @@ def assess(
     found += chains.findings
     drives = _drives(chains, list(serials))
     found += _declared(drives, final=final)
-    settled = _settle(found, rows, graph)
+    settled = _settle(found, rows, graph, terms)
     return Account(consignment_id, newest(ours), rows, drives, settled)
 
 
@@ -249,6 +258,20 @@ def _by_hand(rows: Sequence[Row]) -> list[Finding]:
             if row.counts and not party.key_fingerprint and party.person in keyed:
                 text = f"{party.words} signs by key elsewhere in this log, and here is said to have signed by hand"
                 found.append(Finding("by-hand", text, (row.entry.digest,), tuple(row.event.serials)))
+    return found + _one_photograph(rows)
+
+
+def _one_photograph(rows: Sequence[Row]) -> list[Finding]:
+    """Signatures by hand of which one photograph is to be the proof: a paper is of one event."""
+    first: dict[str, Row] = {}
+    found = []
+    for row in rows:
+        for photo in {row.event.released_by.paper_sha256, row.event.received_by.paper_sha256} - {""}:
+            before = first.setdefault(photo, row) if row.counts else row
+            if before is not row:
+                text = f"one photograph ({photo[:12]}) is its signature by hand and that of event {before.number}"
+                about = (before.entry.digest, row.entry.digest)
+                found.append(Finding("by-hand", text, about, tuple(row.event.serials)))
     return found
 
 
@@ -429,10 +452,27 @@ def _on_terms(rows: Sequence[Row], terms: Terms) -> list[Finding]:
         if goes and (terms.released_at is None or event.at < terms.released_at):
             when = "the shipment is not released" if terms.released_at is None else "the shipment was released later"
             found.append(Finding("unreleased", f"{_an(row)} at {event.at_utc}, and {when}", *about))
+        elif goes and (why := [each.text for each in terms.against if each.since is None or event.at >= each.since]):
+            text = f"{_an(row)} at {event.at_utc}, and the release does not stand: {'; '.join(why)}"
+            found.append(Finding("unreleased", text, *about))
         if not terms.names(event.received_by):
-            text = f"received by {event.received_by.words}, and the declaration names neither"
+            text = f"received by {event.received_by.words}, and the declaration names neither{_kept(event)}"
             found.append(Finding("stranger", text, *about))
+        for carrier, serials in terms.roles.astray(event).items():
+            text = f"declared with {carrier}, and {_goes(event)} {event.received_by.words}"
+            found.append(Finding("carrier", text, (row.entry.digest,), tuple(serials)))
     return found
+
+
+def _kept(event: CustodyEvent) -> str:
+    """Of an inspection after which somebody else has the drives: what to say when that is not so."""
+    if event.event_type != "customs_inspection" or not event.changes_hands:
+        return ""
+    return "; so customs kept the drives: who has them again stands on both sides of an inspection"
+
+
+def _goes(event: CustodyEvent) -> str:
+    return "sealed by" if event.event_type == "seal" and not event.changes_hands else "goes to"
 
 
 def _drives(chains: _Chains, serials: Sequence[str]) -> list[DriveState]:
@@ -460,9 +500,10 @@ def _declared(drives: Sequence[DriveState], *, final: bool) -> list[Finding]:
     return found
 
 
-def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph) -> list[Finding]:
+def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph, terms: Terms | None) -> list[Finding]:
     """Findings with who settled them; one that is settled for some of its drives stays open for the others."""
-    resolving = [row for row in rows if row.by_two and row.event.resolves]
+    between = {row.number for row in rows if terms is not None and not terms.roles.may_settle(row.event)}
+    resolving = [row for row in rows if row.by_two and row.event.resolves and row.number not in between]
     by_event: dict[str, list[Row]] = {}
     for row in resolving:
         for digest in row.event.resolves:
@@ -480,7 +521,7 @@ def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph) -> list
                 left -= covered
                 by = row.entry.digest if covered or not finding.serials else by
         if by is None:
-            out.append(replace(finding, text=finding.text + _not_settled(finding, rows, graph)))
+            out.append(replace(finding, text=finding.text + _not_settled(finding, rows, graph, between)))
         elif left:
             out.append(replace(finding, serials=tuple(each for each in finding.serials if each in left)))
         else:
@@ -488,7 +529,7 @@ def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph) -> list
     return out
 
 
-def _not_settled(finding: Finding, rows: Sequence[Row], graph: Graph) -> str:
+def _not_settled(finding: Finding, rows: Sequence[Row], graph: Graph, between: set[int]) -> str:
     """Why an event whose `resolves` name a finding does not settle it: who wrote it believes that it does."""
     for row in reversed(rows):
         digest, named = row.entry.digest, set(row.event.resolves)
@@ -496,6 +537,8 @@ def _not_settled(finding: Finding, rows: Sequence[Row], graph: Graph) -> str:
             continue
         if not row.by_two:
             why = "two persons have to sign that with keys"
+        elif row.number in between:
+            why = "one of the two has to be somebody whom the declaration names, and not as a carrier"
         elif left := [each for each in finding.events if each not in named]:
             why = f"it has to name {left[0][:12]}, too"
         elif not all(each in graph.index and graph.follows(digest, each) for each in finding.events):

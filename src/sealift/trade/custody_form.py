@@ -233,7 +233,8 @@ place = ""
 # Why, in one line. Example: "to the airline's courier, as planned". Of a discrepancy: what is not as it should be.
 reason = {reason}
 
-# Only of a customs inspection: the officer's or the case's reference, and whether anything was opened.
+# Only of a customs inspection: the officer's or the case's reference, and whether anything was opened. Whoever had the
+# drives and has them again stands on both sides; the officer is nobody's side, unless customs keep the drives.
 officer_ref = ""
 inspection_opened = false
 # Of a verification: match or mismatch.
@@ -241,10 +242,12 @@ hash_sample_result = "not_taken"
 # Photographs: files beside this form, or their SHA-256. Only their SHA-256 is recorded: keep the files.
 photos = []
 # Events whose discrepancies this one settles, by the first digits that sealift custody shows. Both sides must sign
-# with keys, and the drives must be the same. Say in `reason` how.
+# with keys, one of them must be named in the declaration and be no carrier, and the drives must be the same. Say in
+# `reason` how.
 resolves = []
 
-# Who had the drives until now. For a statement of one person (seal, load, verify, ...) fill in the same on both sides.
+# Who had the drives until now. For a statement of one person (seal, load, customs_inspection, verify, ...) fill in the
+# same on both sides.
 [released_by]
 name = {name}
 org = {org}

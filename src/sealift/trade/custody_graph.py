@@ -22,12 +22,12 @@ Kind = Literal[
     "altered", "signature", "unsigned", "consignment", "count",  # does not hold
     "gap", "checkpoint", "orphan", "unexpected", "undeclared", "unheld", "missing",  # of the log or the declaration
     "uncountersigned", "one-signer", "by-hand", "conflict", "hands", "begins", "clock",  # of an event; people settle it
-    "unreleased", "stranger", "seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy",
+    "unreleased", "stranger", "carrier", "seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy",
 ]  # fmt: skip
 HOLDS_NOT: frozenset[str] = frozenset({"altered", "signature", "unsigned", "consignment", "count"})
 SETTLED_BY_PEOPLE: frozenset[str] = frozenset(
     {"uncountersigned", "one-signer", "by-hand", "conflict", "hands", "begins", "clock", "unreleased", "stranger"}
-    | {"seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy"}
+    | {"carrier", "seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy"}
 )
 
 

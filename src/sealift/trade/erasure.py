@@ -13,6 +13,7 @@ these rules that does not hold; `may_erase` is true where it names none:
 6. One that no receipt names (never packed, or set aside while it was): a declaration names it, or it says itself that
    it is of this shipment; and receipts cover every group of that, each intact or rebuilt. Nothing that such a drive may
    hold of it is needed then. Any other drive is nobody's here, and refused.
+7. Somebody says its serial number: the drive, what stands on it, or a person who read the label.
 
 What is not here: signatures (receipt.py, release.py have checked them), what else stands on a drive, and erasing.
 """
@@ -69,13 +70,15 @@ def objection(
     *,
     bears: str | None = None,
 ) -> str | None:
-    """Why the drive may not be erased, in one sentence; None: it may be."""
+    """Why the drive may not be erased, in one sentence; None: it may be. `serial` is empty where nobody says it."""
     why = _papers(receipts, declarations, now)
     if why is not None:
         return why
     shipment = receipts[0].record.shipment
     if bears is not None and bears != shipment:
         return f"it says that it is a drive of shipment {bears}, and the receipts are of {shipment}"
+    if not serial:
+        return "nobody says its serial number: it tells none, and nothing on it says which drive of the shipment it is"
     named = find(serial, receipts)
     if named is not None:
         if named.group.state in VERIFIED:

@@ -220,7 +220,10 @@ HELP: dict[str, Help] = {
     "related_shipments.currency": Help("", "wants three letters, such as EUR"),
     "replaced": Help("Of a later revision: each party or carrier that it names in place of another. Both are printed."),
     "replaced.role": Help('As in this file. Example: "end_user"', "wants the role, as in this file"),
-    "replaced.legal_name": Help("The name that stood there before.", "wants the name that stood there before"),
+    "replaced.legal_name": Help(
+        "The name that stood there before; a carrier's legal_name, where it has one.",
+        "wants the name that stood there before",
+    ),
     "replaced.since_revision": Help("The revision from which on the other name stands there.", "wants a revision"),
     "replaced.reason": Help("", "wants why"),
     "answers": Help(

@@ -6,10 +6,10 @@
 
 What holds of a Verdict that `evaluate` returns: there is a row for every rule of the file, in its order, and then for
 every shipped rule that it lacks and that an answer of the declaration would hold: a flag that is up is not taken down
-by striking the question. An answer that
-is missing or unknown is held, whatever else is written; what holds is opened only in the way that the rule says, by
-somebody else than the author, not in the future, and by an authorisation only while it has not expired; `open` is true
-exactly if no row is held. The declaration of a rehearsal has no goods, and no row: it is released as what it is.
+by striking the question. An answer that is missing or unknown is held, whatever else is written; what holds is opened
+only in the way that the rule says, by somebody else than the author, not in the future nor longer ago than what is
+declared may be, and by an authorisation only while it has not expired; `open` is true exactly if no row is held. The
+declaration of a rehearsal has no goods, and no row: it is released as what it is.
 
 Pure: the same arguments, the same verdict. What the rules ask is in rules.toml; facts that lie in other files (the
 author's signature, screening, keys, the revision before) are looked at by their own modules and come as `Facts`:
@@ -114,7 +114,11 @@ def evaluate(parsed: Declaration, rules: Rules, facts: Facts, now: datetime) -> 
     today = now.astimezone(UTC).date()
 
     def look(rule: Rule) -> Row:
-        return _asked(rule, parsed, today) if rule.check is None else _computed(rule, parsed, rules, facts, today)
+        return (
+            _asked(rule, parsed, rules.status_days, today)
+            if rule.check is None
+            else _computed(rule, parsed, rules, facts, today)
+        )
 
     rows = [look(rule) for rule in rules.rules]
     return Verdict(rules, parsed.digest, rehearsal=False, rows=[*rows, *filter(_raised, map(look, _struck(rules)))])
@@ -134,7 +138,7 @@ def _raised(row: Row) -> bool:
 # --- questions -------------------------------------------------------------------------------------------
 
 
-def _asked(rule: Rule, parsed: Declaration, today: date) -> Row:
+def _asked(rule: Rule, parsed: Declaration, days: int, today: date) -> Row:
     given = next((answer for answer in parsed.answers if answer.question == rule.id), None)
     if given is None or not given.answer:
         return Row(rule, "held", "", "", "nobody has answered")
@@ -156,6 +160,8 @@ def _asked(rule: Rule, parsed: Declaration, today: date) -> Row:
     on = consistency.day(given.resolved_on)
     if on is None or on > today:
         return row._replace(why=f"resolved on {given.resolved_on}, which is still to come")
+    if (age := (today - on).days) > days:
+        return row._replace(why=f"resolved on {given.resolved_on}, {age:,} days ago; {days} are allowed")
     return row._replace(state="resolved", why=f"resolved by {given.resolver} on {given.resolved_on}")
 
 

@@ -1,6 +1,7 @@
 """Names made comparable: case, accents, punctuation, scripts and legal forms taken out of a name's way.
 
 What holds: `forms` of one name are always the same, are never empty strings, and are made without looking at any list.
+A name whose letters stand apart (A-c-m-e, A C M E) is compared as it stands and with them joined.
 A name in another script is compared twice: transliterated to Latin letters (anyascii: one table a character, so Arabic
 has no vowels, and Han is read as Mandarin), and as it stands (`native`). Legal forms (Ltd, GmbH, OOO, 有限公司) are
 dropped unless nothing else is left. Digits stay. Pure.
@@ -57,6 +58,7 @@ def _any_of(phrases: Iterable[str]) -> re.Pattern[str]:
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7a3\U00020000-\U0003ffff]+")
 _INITIALS = re.compile(r"\b(?:\w\.\s?){2,}")
+_APART = re.compile(r"(?<!\w)\w(\W)\w(?:\1\w(?!\w))+")  # three letters or more, the same between each
 _APOSTROPHES = re.compile("['\u2018\u2019\u02bc\u02bb`\u00b4\u05f3]")
 _NOT_WORD = re.compile(r"[\W_]+")
 _SYLLABLE = re.compile(r"[A-Z][a-z]*")
@@ -87,6 +89,17 @@ class Forms(NamedTuple):
 def forms(name: str) -> Forms:
     """The comparable forms of `name`; both empty when it has neither letter nor digit."""
     text = unicodedata.normalize("NFKC", name)
+    if not text.isascii():  # what is not seen in a name parts no words of it; of lists it is gone already
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    found = _forms(text)
+    joined = _APART.sub(lambda run: run[0].replace(run[1], ""), text)
+    if joined == text:
+        return found
+    more = _forms(joined)
+    return Forms(*(tuple(dict.fromkeys([*one, *other])) for one, other in zip(found, more, strict=True)))
+
+
+def _forms(text: str) -> Forms:
     if text.isascii():
         return Forms((core,) if (core := _core(_words(text))) else (), ())
     native = _native(text)

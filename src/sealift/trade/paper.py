@@ -152,13 +152,17 @@ class Frame:
     parts: list[Part]
     whole: Totals
     together: Totals
+    against: tuple[str, ...] = ()  # why a release that was given does not stand; then `release` is None
 
     @classmethod
-    def of(cls, declaration: Declaration, release: Release | None, day: date) -> Frame:
-        """The frame; Refused when `release` is of another declaration. `day` is when the papers are prepared."""
+    def of(cls, declaration: Declaration, release: Release | None, day: date, against: tuple[str, ...] = ()) -> Frame:
+        """The frame; Refused when `release` is of another declaration. `day` is when the papers are prepared.
+
+        `against` says why the release does not stand: then papers are drafts, as without one, and say why.
+        """
         sheets.check_release_is_of(declaration, release)
         found = totals.total(declaration), totals.with_related(declaration)
-        return cls(declaration, release, day, totals.parts(declaration), *found)
+        return cls(declaration, None if against else release, day, totals.parts(declaration), *found, against)
 
     @property
     def number(self) -> str:
@@ -172,19 +176,24 @@ class Frame:
             "title": title,
             "about": about,
             "consignment": declaration.consignment_id,
-            "marks": [mark.partition(" ")[0] for mark in self._marks],
-            "mark_lines": self._marks,
+            "marks": [mark.partition(" ")[0] for mark in self.marks],
+            "mark_lines": self.marks,
             "blocks": [self._identity(), self._whole(), self._parties(), *blocks],
             "foot": [
                 sheets.BASIS,
                 f"Declaration revision {declaration.revision}, BLAKE3 {declaration.digest}",
-                self.release.summary if self.release is not None else "Not released.",
+                self.release.summary if self.release is not None else self._not_released,
             ],
         }
         return Paper(f"{declaration.consignment_id}-{name}", title, data)
 
     @property
-    def _marks(self) -> list[str]:
+    def _not_released(self) -> str:
+        return "The release does not stand: page 1 says why." if self.against else "Not released."
+
+    @property
+    def marks(self) -> list[str]:
+        """What every paper says first (sheets.py)."""
         return sheets.marks(self.declaration, self.release)
 
     def _identity(self) -> Block:
@@ -200,6 +209,7 @@ class Frame:
             rows.append(("Not declared yet", f"goods of {sheets.counted(self.whole.undeclared, 'drive')}"))
         changed = self.release.record.rules.changed if self.release is not None else []
         rows += [("Rules not as shipped", changed)] if changed else []
+        rows += [("The release does not stand", list(self.against))] if self.against else []
         return pairs("", rows)
 
     def _whole(self) -> Block:

@@ -377,7 +377,7 @@ def _csv(frame: Frame, items: list[_Item]) -> tuple[bytes, int]:
     content = frame.declaration
     values = ", ".join(money_lines(frame.whole.customs))
     whole = f"{content.consignment_id}, the whole shipment: {sheets.counted(frame.whole.drives, 'drive')}, {values}"
-    for note in (whole, CARNET, sheets.BASIS, *sheets.marks(content, frame.release)):
+    for note in (whole, CARNET, sheets.BASIS, *frame.marks):
         writer.writerow(["", text(note), *[""] * (len(_HEAD) - 2)])
     return "\N{BOM}".encode() + out.getvalue().encode(), marked
 

@@ -207,7 +207,7 @@ def worksheet(frame: Frame, verdict: Verdict | str) -> Paper:
             paper.words("Verdict", [f"The rules were not evaluated for this paper: {verdict}."], warning=True)
         )
     else:
-        blocks += _verdict(verdict)
+        blocks += _verdict(verdict, stands=not frame.against)
     blocks.append(_answers(frame))
     if content.authorisations:
         columns = [Column("authority", fr=1), Column("number", fr=1), Column("until", mm=19), Column("for", fr=1)]
@@ -219,11 +219,14 @@ def worksheet(frame: Frame, verdict: Verdict | str) -> Paper:
     return frame.paper("red-flags-and-release", "Red-flag worksheet and release", [*blocks, _released(frame)])
 
 
-def _verdict(verdict: Verdict) -> list[Block]:
+def _verdict(verdict: Verdict, *, stands: bool) -> list[Block]:
     counts = {state: sum(row.state == state for row in verdict.rows) for state in get_args(State)}
     shown = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
     summed = f"{sheets.counted(len(verdict.rows), 'rule')}: {shown or 'none looked at'}. "
-    summed += "Nothing holds the release." if verdict.open else "The gate is closed."
+    opened = (
+        "Nothing holds the release." if stands else "Nothing held the release when it was given; it does not stand."
+    )
+    summed += opened if verdict.open else "The gate is closed."
     differ = list(verdict.rules.changed) or ["none"]
     edition = f"edition {verdict.rules.edition}, BLAKE3 {verdict.rules.digest}"
     by: list[tuple[str, Cell]] = [("Rules", edition), ("Not as they are shipped", differ)]
@@ -241,7 +244,7 @@ def _verdict(verdict: Verdict) -> list[Block]:
     ]
     strong = [number for number, row in enumerate(verdict.rows) if row.state == "held"]
     return [
-        paper.words("Verdict", [summed], warning=not verdict.open),
+        paper.words("Verdict", [summed], warning=not (verdict.open and stands)),
         paper.pairs("", by),
         paper.table("Rules", columns, rows, strong=strong),
     ]
@@ -276,7 +279,8 @@ def _answers(frame: Frame) -> Block:
 def _released(frame: Frame) -> Block:
     release = frame.release
     if release is None:
-        return paper.words("Release", ["Not released: these drives may not leave."], warning=True)
+        why = ["The release does not stand:", *frame.against] if frame.against else []
+        return paper.words("Release", [*why, "Not released: these drives may not leave."], warning=True)
     record = release.record
     rows: list[tuple[str, Cell]] = [
         ("Released by", f"{record.officer}, {record.released_at}"),

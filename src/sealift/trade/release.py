@@ -171,12 +171,12 @@ def make_release(
         "released_at": now.astimezone(UTC).strftime(TIME),
     }
     for name in ("officer", "reason", "reference"):
-        if strict.unprintable(str(values[name])):
-            raise BadInput(f"{name}: one line of printable text is wanted")
+        if strict.unprintable(str(values[name])) or not str(values[name]).strip():
+            raise BadInput(f"--{name}: one line of printable text is wanted")
     try:
         record = msgspec.convert(values, type=ReleaseRecord)
     except msgspec.ValidationError as error:
-        raise BadInput(f"officer, reason and reference are one line of text each: {error}") from error
+        raise BadInput("officer, reason and reference are one line of text each, of up to 500 characters") from error
     _another_person(declaration, signer.public_key, officer)
     data = canonical.encode(record)
     decode(data)

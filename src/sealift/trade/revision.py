@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import blake3
 
 from sealift.errors import BadInput
-from sealift.trade import consistency
+from sealift.trade import consistency, template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,26 +65,31 @@ def faults(new: Content, before: Declaration | None) -> list[str]:
     said = {(row.role, row.legal_name) for row in new.replaced}
     for role, old in replaced(new, before):
         if (role, old) not in said:
-            found.append(f'replaced: {role} was {old!r}, which wants a row [[replaced]] with role = "{role}"')
+            found.append(
+                f"replaced: {role} was {old!r}, which wants a row [[replaced]] with"
+                f' role = "{role}", legal_name = {template.toml_value(old)}'
+            )
     kept = {(row.role, row.legal_name) for row in before.replaced}
     found += [f"replaced: {role}, {name!r}, was there before, and is missing" for role, name in sorted(kept - said)]
     return found
 
 
 def replaced(new: Content, before: Content) -> Iterator[tuple[str, str]]:
-    """Role and former name of every party and carrier that `new` names otherwise, or not any more."""
+    """Role and former name of every party and carrier that `new` names otherwise, or not any more.
+
+    A carrier's is its legal name, which papers print, and the short one only where it has no other.
+    """
     for role in consistency.ROLES:
         old = getattr(before, role).legal_name
         if old and old != getattr(new, role).legal_name:
             yield role, old
     if before.site.operator != new.site.operator:
         yield "site", before.site.operator
-    for role, name in (("intermediates", "legal_name"), ("carriers", "name")):
-        names = {getattr(row, name) for row in getattr(new, role)}
-        for row in getattr(before, role):
-            if getattr(row, name) not in names:
-                yield role, getattr(row, name)
-    carriers = {row.name: row.legal_name for row in new.carriers}
-    for row in before.carriers:
-        if row.legal_name and row.name in carriers and carriers[row.name] != row.legal_name:
-            yield "carriers", row.legal_name
+    names = {row.legal_name for row in new.intermediates}
+    yield from (("intermediates", row.legal_name) for row in before.intermediates if row.legal_name not in names)
+    carriers = {row.name for row in new.carriers}
+    names = {row.legal_name or row.name for row in new.carriers}
+    for carrier in before.carriers:
+        told_more = carrier.name in carriers and not carrier.legal_name  # the short name has a full one now
+        if (carrier.legal_name or carrier.name) not in names and not told_more:
+            yield "carriers", carrier.legal_name or carrier.name

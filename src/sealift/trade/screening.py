@@ -74,6 +74,8 @@ class Subject(NamedTuple):
 def subjects(declaration: Content) -> Iterator[Subject]:
     """Everybody whom the declaration names: parties with their parents and owners, the site, whoever is on the way.
 
+    And who sends and receives the related shipments: they are of the same ultimate parent or end user.
+
     A new field that names somebody is a line here.
     """
     for role in ("shipper", "consignee", "end_user", "agent"):
@@ -97,6 +99,10 @@ def subjects(declaration: Content) -> Iterator[Subject]:
         yield _subject("site.operator", declaration.site.operator, country=declaration.site.country)
     for number, each in enumerate(declaration.intermediates, start=1):
         yield from _with_parent(f"intermediates[{number}]", each)
+    for number, other in enumerate(declaration.related_shipments, start=1):
+        for what, name in (("shipper", other.shipper), ("consignee", other.consignee)):
+            if name.strip():
+                yield _subject(f"related_shipments[{number}].{what}", name, country="")
     for number, carrier in enumerate(declaration.carriers, start=1):
         yield _subject(
             f"carriers[{number}]", carrier.legal_name or carrier.name, native=_native(carrier.native_name),

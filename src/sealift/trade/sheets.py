@@ -20,13 +20,14 @@ from sealift.trade.consistency import ROLES
 if TYPE_CHECKING:
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import Release
-    from sealift.trade.sections import Intermediate, Party, Replaced
+    from sealift.trade.sections import Carrier, Intermediate, Party, Replaced
 
 WIDTH = 96
 DRAFT = "DRAFT - NOT RELEASED - THESE DRIVES MAY NOT LEAVE"
 REHEARSAL = "REHEARSAL - SCRATCH DRIVES ONLY - NOT A SHIPMENT"
 BASIS = "Prepared from the user's statements; not legal advice."
 EMPTY = "(not filled in)"
+_NOW = 5  # carriers that are named as those who carry now
 
 
 def sheet(declaration: Declaration, carrier: str, release: Release | None = None) -> str:
@@ -161,12 +162,16 @@ def together(declaration: Declaration) -> str:
 
 
 def before(declaration: Declaration, old: Replaced) -> tuple[str, str]:
-    """Whose place it was, and who had it, until when and why; and who has it now, where that is one party."""
+    """Whose place it was, and who had it, until when and why; and who has it now: of carriers, all that there are."""
     now = ""
     if old.role in ROLES:
         now = getattr(declaration, old.role).legal_name
     elif old.role == "site":
         now = declaration.site.operator
+    elif old.role in {"carriers", "intermediates"}:  # who of them took the place, nobody says
+        rows: list[Carrier | Intermediate] = getattr(declaration, old.role)
+        names = [row.legal_name or getattr(row, "name", "") for row in rows]
+        now = ", ".join(names[:_NOW]) + (f" and {len(names) - _NOW:,} more" if len(names) > _NOW else "")
     is_now = f"; now {now}" if now else ""
     said = f"{old.legal_name or EMPTY}, until revision {old.since_revision}: {old.reason or EMPTY}{is_now}"
     return (old.role or EMPTY).replace("_", " "), said

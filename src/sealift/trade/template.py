@@ -23,8 +23,9 @@ WIDTH = 96
 # A row to show where there is none yet; an empty one shows no row. Long lists come last, the drives at the very end.
 _TABLES: dict[str, dict[str, Any]] = {
     "intermediates": {},
-    "related_shipments": {},
-    "replaced": {},
+    "related_shipments": {"consignment_id": "SL-2026-OTHER2", "shipped_on": "", "shipper": "", "consignee": "",
+                          "drives": 0, "capacity_bytes": 0, "gross_grams": 0, "value": "", "currency": "EUR"},
+    "replaced": {"role": "end_user", "legal_name": "", "since_revision": 2, "reason": ""},
     "answers": {},
     "authorisations": {},
     "charges": {"name": "freight", "amount": "", "currency": "EUR"},

@@ -37,9 +37,9 @@ from sealift.stages.pack.copies import identity_of
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.journal import Journal
 from sealift.stages.pack.source import located
-from sealift.stages.placed import Stand, boot, dealt, folders
+from sealift.stages.placed import Stand, boot, dealt, everywhere, folders
 from sealift.stages.placed_pass import Events, Pass, Unit
-from sealift.stages.placement import Ears
+from sealift.stages.placement import Gone
 from sealift.stages.verify_join import words
 from sealift.stages.verify_state import State
 from sealift.trade import declaration as declarations
@@ -238,12 +238,12 @@ class _Packing(Pass):
     def look(self, *, first: bool = False) -> dict[Host, list[Stand]]:
         """The drives of groups that can be packed on: all of those of a group that are anywhere are on one host."""
         asked = (self._options.to, self._options.serials)
-        answers = self._place.run(_look, dict.fromkeys(self._place.hosts(), asked), Ears())
+        answers = everywhere(self._place, _look, dict.fromkeys(self._place.hosts(), asked))
         found: dict[Host, list[Stand]] = {}
         begun: set[int] = set()
         for host, drives in answers:
             if not isinstance(drives, list):
-                self.events.notice(f"{host.name} is left out: {drives}")
+                self.events.notice(f"{host.name} is left out: {drives.why if isinstance(drives, Gone) else drives}")
                 continue
             for drive in drives:
                 known = self._slots.get(drive.serial or "")
@@ -264,13 +264,7 @@ class _Packing(Pass):
     def _whole(self, hosts: Mapping[Host, list[Stand]], begun: set[int]) -> dict[Host, list[Stand]]:
         """What is left of it, when groups that are signed, scattered or not there are taken out."""
         where: dict[int, Counter[Host]] = {}
-        slots = Counter((stand.group, stand.slot) for stands in hosts.values() for stand in stands)
-        for (group, slot), count in slots.items():
-            if count > 1:
-                raise BadInput(
-                    f"{count} drives have the serial number of {manifest.drive_id(group or 0, slot or 0)}",
-                    hint="every drive has its own serial number",
-                )
+        _refuse_twins(hosts)
         for host, stands in hosts.items():
             for stand in stands:
                 where.setdefault(stand.group or 0, Counter())[host] += 1
@@ -282,8 +276,7 @@ class _Packing(Pass):
             if self._journal.group(group).state == "signed" or not on:
                 continue
             if len(on) > 1:
-                listed = ", ".join(f"{count} on {host.name}" for host, count in sorted(on.items()))
-                self.events.notice(f"group {group} waits: a group is packed on one host, and its drives are {listed}")
+                self.events.notice(_scattered(group, hosts))
             elif on.total() == len(rows) or group in begun:
                 ready.add(group)
         kept = {host: [stand for stand in stands if stand.group in ready] for host, stands in hosts.items()}
@@ -387,10 +380,11 @@ class _Packing(Pass):
         with open(here, "wb") as file:
             while True:
                 asked = (self._state(host), there, file.tell())
-                ((_, piece),) = self._place.run(_piece, {host: asked}, Ears())
+                ((_, piece),) = everywhere(self._place, _piece, {host: asked})
                 if not isinstance(piece, bytes):
                     raise SealiftError(
-                        f"{host.name}: {there} could not be fetched: {piece}", hint="run the same command again"
+                        f"{host.name}: {there} could not be fetched: {piece.why if isinstance(piece, Gone) else piece}",
+                        hint="run the same command again",
                     )
                 file.write(piece)
                 if len(piece) < _PIECE:
@@ -434,6 +428,36 @@ class _Packing(Pass):
             memory={unit.host.name: sum(unit.answer.memory.values()) for unit in self.units if unit.done},
             hosts=self.rows(),
         )
+
+
+def _refuse_twins(hosts: Mapping[Host, list[Stand]]) -> None:
+    """BadInput where two folders are said to hold one drive."""
+    at: dict[str, list[str]] = {}
+    for host, stands in hosts.items():
+        for stand in stands:
+            at.setdefault(stand.name, []).append(f"{host.name}:{stand.mount}")
+    for name, places in sorted(at.items()):
+        if len(places) > 1:
+            raise BadInput(
+                f"{len(places)} drives have the serial number of {name}: {words(', '.join(sorted(places)[:10]))}",
+                hint="every drive has its own; --serial MNT=SERIAL is taken by every host that has a drive under MNT:"
+                " mount such drives under a folder of their own on each host",
+            )
+
+
+def _scattered(group: int, hosts: Mapping[Host, list[Stand]]) -> str:
+    """Which drives of a group stand apart from most of it."""
+    own = {host: [stand for stand in stands if stand.group == group] for host, stands in hosts.items()}
+    most = min((host for host in own if own[host]), key=lambda host: (-len(own[host]), host))
+    names = [
+        f"{stand.name} from {words(f'{host.name}:{stand.mount}')}"
+        for host, stands in sorted(own.items())
+        for stand in stands
+        if host != most
+    ]
+    away = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    count = f"where {len(own[most])} of it stand" if len(own[most]) > 1 else "where one of it stands"
+    return f"group {group} waits, since a group is packed on one host: move {away} to {words(most.name)}, {count}"
 
 
 def _row_of(number: int, n: int, parity: int, state: str) -> dict[str, Any]:

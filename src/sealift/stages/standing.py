@@ -1,0 +1,204 @@
+"""Whether a release stands, by what lies beside its declaration: everybody who acts on a release asks this.
+
+What holds: a release whose signatures hold does not stand (any more) where the same folder has a later release of the
+consignment, a later screening that somebody must look at, or the records and rules by which it should not have been
+given. In the folder where it was written (NAME.rN.toml, or a record that it binds, lies there) what it binds must be
+there too; elsewhere, with the declaration and its release alone, it is said what could not be looked at, and no more.
+A rehearsal goes to nobody, and is not asked about.
+
+What is not here: the signatures of the release itself (trade/release.py), and what speaks against it
+(trade/standing.py).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import TYPE_CHECKING
+
+from sealift.errors import Refused, SealiftError
+from sealift.stages import keys as keys_stage
+from sealift.stages import release as release_stage
+from sealift.stages import screen as screening_stage
+from sealift.trade import declaration as declarations
+from sealift.trade import gate, keys, revision, rules, screening, signing
+from sealift.trade import release as releases
+from sealift.trade.standing import Against, Screened, Standing, held_then, later
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.release import ReleaseRecord
+
+
+def standing(
+    file: str, parsed: Declaration, record: ReleaseRecord, allowed: AllowedSigners | None, now: datetime, *,
+    principal: str | None = None,
+) -> Standing:  # fmt: skip
+    """What speaks against the release of the declaration in `file`, whose signatures somebody else has checked.
+
+    `principal` is the name under which its officer is allowed. Without `allowed` no signature is believed, and none is
+    asked for: what the records say is looked at.
+    """
+    if parsed.rehearsal:
+        return Standing()
+    asked = _Asked(file, parsed, record, allowed)
+    at = releases.released_at(record)
+    if at > now + screening.CLOCKS_DIFFER:
+        asked.say(f"it says that it was released at {record.released_at}, which is still to come")
+    if newer := release_stage.newer_release(file, parsed, record):
+        path, other = newer
+        said = f"revision {other.revision} was released at {other.released_at} ({path})"
+        asked.against.append(Against(f"it is superseded: {said}", releases.released_at(other)))
+    asked.rules_and_records(principal, at)
+    asked.later_screenings(at)
+    return Standing(tuple(asked.against), tuple(asked.unlooked))
+
+
+def check_standing(
+    file: str, parsed: Declaration, record: ReleaseRecord, allowed: AllowedSigners | None, now: datetime, *,
+    principal: str | None = None,
+) -> Standing:  # fmt: skip
+    """As `standing`; Refused where the release does not stand."""
+    found = standing(file, parsed, record, allowed, now, principal=principal)
+    if found.against:
+        raise Refused(
+            f"the release of {file} does not stand:\n  " + "\n  ".join(found.why),
+            hint="sealift release --check FILE says what holds; what was released is changed as a new revision"
+            " (sealift declare --revise FILE), or released again",
+        )
+    return found
+
+
+class _Asked:
+    """What is found, while it is looked for."""
+
+    def __init__(self, file: str, parsed: Declaration, record: ReleaseRecord, allowed: AllowedSigners | None) -> None:
+        self._file, self._parsed, self._record, self._allowed = file, parsed, record, allowed
+        self.against: list[Against] = []
+        self.unlooked: list[str] = []
+        stem = glob.escape(file.removesuffix(".toml"))
+        beside = (f"{stem}.rules-*.toml", f"{stem}.screening*.json", f"{stem}.keys*.json")
+        self._home = os.path.lexists(revision.path_of(file, parsed.revision)) or any(map(glob.glob, beside))
+
+    def say(self, text: str) -> None:
+        self.against.append(Against(text))
+
+    def _absent(self, text: str) -> None:
+        if self._home:
+            self.say(text)
+        else:
+            self.unlooked.append(text)
+
+    def rules_and_records(self, principal: str | None, at: datetime) -> None:
+        """Whether the gate was open when it was released, as far as that can be looked at."""
+        kept = self._rules()
+        days = (None, None) if kept is None else (kept.rules.list_days, kept.rules.keys_days)
+        for kind, evidence in (("screening", self._record.screening), ("keys", self._record.keys)):
+            if kept is not None and evidence is None and any(rule.check == kind for rule in kept.rules.rules):
+                self.say(f"it binds no record of {kind}, and its rules want one")
+        self._screening(at, days[0])
+        proved = self._keys(at, days[1])
+        if kept is None:
+            return
+        waiver, key = proved or (None, "")
+        # who the author is: `check_release`; of screening and keys it is said already
+        facts = gate.Facts(author=[], screening=[], keys=[], revision=[], waiver=waiver, waiver_key=key)
+        unlooked = [rule.id for rule in kept.rules.rules if rule.check == "keys" and proved is None]
+        for text in held_then(self._parsed, self._record, principal, kept, facts, at, unlooked=unlooked):
+            self.say(text)
+
+    def _rules(self) -> rules.Kept | None:
+        digest = self._record.rules.blake3
+        path = release_stage.rules_beside(self._file, digest)
+        try:
+            found = release_stage.load_kept(path) if os.path.lexists(path) else rules.kept(rules.shipped().raw)
+        except SealiftError as error:
+            self.say(f"{path}: {error}")
+            return None
+        if found.rules.digest != digest:
+            self._absent(f"the rules by which it was released (BLAKE3 {digest}) are not beside it")
+            return None
+        if not found.known:
+            self.unlooked.append(f"the rules by which it was released are {found.told}")
+            return None
+        return found
+
+    def _bound(self, what: str, at: str, evidence: releases.Evidence | None) -> tuple[str, bytes] | None:
+        if evidence is None:
+            return None
+        there = release_stage.bound_beside(at, evidence)
+        if there is None:
+            self._absent(f"the {what} that the release binds (BLAKE3 {evidence.blake3}) is not beside it")
+        return there
+
+    def _screening(self, at: datetime, days: int | None) -> None:
+        """What of the screening that is bound held, when it was released."""
+        there = self._bound("screening", screening.path_beside(self._file), self._record.screening)
+        if there is None:
+            return
+        path, data = there
+        try:
+            if self._allowed is None:
+                found = screening.record_problems(
+                    screening.decode(data), at, reviewed=True, max_age_days=days or screening.MAX_AGE_DAYS
+                )
+            else:
+                found = screening.standing(
+                    self._parsed, screening_stage.load_checked(path, self._allowed), [], at,
+                    max_age_days=days or screening.MAX_AGE_DAYS,
+                )  # fmt: skip
+        except SealiftError as error:
+            self.say(f"{path}: {error}")
+            return
+        self._held(path, found)
+
+    def _keys(self, at: datetime, days: int | None) -> tuple[keys.Waiver | None, str] | None:
+        """The waiver in the record of keys that is bound, and who signed it; None where nobody can look."""
+        there = self._bound("record of keys", keys.path_beside(self._file), self._record.keys)
+        if there is None:
+            return None
+        path, data = there
+        try:
+            if self._allowed is None:
+                return keys.decode(data).waiver, ""
+            checked = keys_stage.check_at(path, data, self._allowed)
+            holders = keys_stage.declared(self._parsed)
+        except SealiftError as error:
+            self.say(f"{path}: {error}")
+            return None
+        consignment = self._parsed.consignment_id
+        self._held(path, keys.standing(checked, consignment, holders, at, max_age_days=days or keys.MAX_AGE_DAYS))
+        return checked.record.waiver, checked.signer.fingerprint
+
+    def _held(self, path: str, found: Sequence[screening.Problem] | Sequence[keys.Problem]) -> None:
+        for each in found:
+            self.say(f"{path}: it held when it was released: {each.where}: {each.reason}".replace(": : ", ": "))
+
+    def later_screenings(self, at: datetime) -> None:
+        """What was found after the screening that is bound."""
+        here: list[Screened] = []
+        for path in release_stage.records_beside(screening.path_beside(self._file)):
+            try:
+                data = signing.read_limited(path, screening.MAX_RECORD, "screening")
+                record = screening.decode(data)
+            except SealiftError as error:
+                self.say(f"{path}: {error}")
+                continue
+            if record.consignment_id == self._parsed.consignment_id:
+                here.append(Screened(record, declarations.digest(data), self._reviewed(path)))
+        digest = self._record.screening.blake3 if self._record.screening is not None else ""
+        bound = next((each.record for each in here if each.digest == digest), None)
+        self.against += later(bound, digest, at, here)
+
+    def _reviewed(self, path: str) -> bool:
+        if self._allowed is None:
+            return True
+        try:
+            checked = screening_stage.load_checked(path, self._allowed)
+        except SealiftError:
+            return False
+        return checked is not None and checked.reviewer is not None

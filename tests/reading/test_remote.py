@@ -19,7 +19,7 @@ from storage_host import nginx
 
 from sealift.cli import main
 from sealift.drives import http_client, ranges
-from sealift.errors import DriveFault, SealInvalid
+from sealift.errors import NotAllHere, SealInvalid
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading import group, hedge
@@ -349,7 +349,7 @@ def test_a_host_that_fails_from_the_beginning_is_told_and_the_others_used(
 def test_all_hosts_that_fail_are_told(origin, seal, hosts):
     for each in hosts:
         each.plan = lambda *_: "403"
-    with pytest.raises(DriveFault, match="refuses") as caught:
+    with pytest.raises(NotAllHere, match="refuses") as caught:
         origin.shipment([at(hosts, each) for each in range(N)], seal)
     assert "token_file" in caught.value.hint
 
@@ -634,8 +634,8 @@ def test_verify_does_not_wait_for_every_block_of_a_host_that_hangs(origin, seal,
         state=str(tmp_path / "state"),
     )
     assert time.monotonic() - begun < 20
-    assert report.state == "recoverable"
-    assert {(fault.mount, fault.kind) for fault in report.faults} == {(at(hosts, 0), "unreadable")}
+    assert report.state == "unseen"
+    assert {(fault.mount, fault.kind) for fault in report.faults} == {(at(hosts, 0), "unreached")}
 
 
 def test_a_slow_host_of_those_that_parity_needs_is_gone_around(origin, seal, hosts, content, quick, monkeypatch):

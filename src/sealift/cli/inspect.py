@@ -109,11 +109,13 @@ _VERDICTS = {
     "unseen": "unseen: not enough is here yet, or nobody can say that this is all",
     "lost": "LOST: not enough is here, and no more will come",
 }
+_AWAY = "unreached"  # its host, or the way there, does not give it: nothing is known of what it holds
 _STRANGE = {"foreign", "replayed"}  # a drive that is none of this shipment's as it was sealed
 
 
 def _verdict(report: InspectReport) -> str:
-    if report.state == "recoverable" and not any(group.missing for group in report.groups):
+    away = any(fault.kind == _AWAY for fault in report.faults)
+    if report.state == "recoverable" and not away and not any(group.missing for group in report.groups):
         return "recoverable: every drive is here, not all of it as it should be, and enough to recover every byte"
     if report.state == "lost" and not report.final:
         return "LOST: some data cannot be recovered, whatever is still to come"
@@ -127,12 +129,18 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     for mount in sorted(strange)[: common.SHOWN]:
         what = f"leave {_clean(mount)} away" if _is_bucket(mount, copies) else f"pull {_clean(mount)}"
         yield f"{what}: it does not belong to this shipment as it was sealed"
-    if report.state == "lost":
+    yield from _see_to_hosts(report)
+    away = {fault.mount for fault in report.faults if fault.kind == _AWAY}
+    if report.state == "lost" and not away:
         yield "`sealift repair --fetch-list` says what must be sent again; unpack restores the rest and names the lost"
-    elif report.state == "unseen" and not report.final:
+    elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
         seal = "" if report.seal is not None else "give the seal (--seal FILE); "
         yield f"{seal}mount what is still to come and run this again (--final when nothing more will come)"
-    faults = [fault for fault in report.faults if fault.mount not in strange and not _is_no_drive(fault)]
+    faults = [
+        fault
+        for fault in report.faults
+        if fault.mount not in strange and not _is_no_drive(fault) and fault.kind != _AWAY
+    ]
     if any(fault.kind == "conflict" for fault in faults):
         yield "pull both drives of a conflict, and ask the origin which serial number is right"
     if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
@@ -154,6 +162,30 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         yield "nobody signed what is unexpected: move it away, if it is not known to you"
     if report.state == "recoverable" and any(group.missing for group in report.groups):
         yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
+
+
+def _see_to_hosts(report: InspectReport | VerifyReport) -> Iterator[str]:
+    """What is to be done where a host, or the way to it, did not give what was asked for."""
+    from sealift.stages.verify_report import VerifyReport
+
+    why = {fault.mount: _why(fault).rpartition(": ")[2] for fault in report.faults if fault.kind == _AWAY}
+    if why:
+        told = [f"{_clean(mount)} ({_clean(why[mount])})" for mount in sorted(why)[:5]]
+        more = f" and {len(why) - 5:,} more" if len(why) > 5 else ""
+        counts = ": what was read counts" if isinstance(report, VerifyReport) else ""
+        yield f"see to the host or the way to {', '.join(told)}{more}, and run the same command again{counts}"
+
+
+def _is_more_to_come(report: InspectReport | VerifyReport, away: set[str]) -> bool:
+    """Whether more drives are missing than locations that say nothing of themselves, or nobody can say."""
+    here = {drive.mount for group in report.groups for drive in group.present}
+    missing = sum(len(group.missing) for group in report.groups)
+    return not away or report.seal is None or missing > len(away - here)
+
+
+def _why(fault: Fault) -> str:
+    """Why something was not reached, without what the line says besides."""
+    return fault.detail.removeprefix(f"{fault.mount}: ").removesuffix("; nothing was changed")
 
 
 def only_strange(report: InspectReport | VerifyReport) -> bool:
@@ -253,6 +285,8 @@ def _who(drive: Present | Missing, total: int) -> str:
 def _advice(drive: Present, faults: Sequence[Fault]) -> str:
     if not faults:
         return "good" if drive.verified else "here, not read"
+    if all(fault.kind == _AWAY for fault in faults):
+        return f"NOT READ: {_what(faults)}" if drive.unreached is not None else _what(faults)
     grave = drive.damage or any(fault.kind in {"unreadable", "conflict"} for fault in faults)
     if drive.in_bucket:
         return f"{'DAMAGED: ' if grave else 'mend: '}{_what(faults)}"
@@ -270,5 +304,6 @@ def _what(faults: Iterable[Fault]) -> str:
         place = place or "sealift/"
         block = "" if first.block is None else f" block {first.block}"
         more = f" and {count - 1:,} more" if count > 1 else ""
-        parts.append(f"{kind} {_clean(place)}{block}{more}")
+        why = f" ({_clean(_why(first))})" if kind == _AWAY else ""
+        parts.append(f"{kind} {_clean(place)}{block}{more}{why}")
     return "; ".join(parts)

@@ -37,6 +37,8 @@ from sealift.formats.manifest import (
 from sealift.reading.hedge import SLOW_IN_A_ROW, Got, Hedge
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sealift.drives.base import Drive, ReadFile
     from sealift.reading.survey_views import GroupView
 
@@ -406,7 +408,7 @@ class GroupReader:
 
     def _rebuild(self, stripe: int, role: int, number: int) -> bytes:
         have: dict[int, np.ndarray] = {}
-        bad: list[str] = []
+        bad: list[int] = []  # slots
         for other in range(self.n):
             if other == role or len(have) == self.data:
                 continue
@@ -415,25 +417,44 @@ class GroupReader:
             if length > 0:
                 data = self._good_block(stripe, other, number)
                 if data is None:
-                    bad.append(self.manifest.drives[manifest.slot_of(stripe, other, self.n)].id)
+                    bad.append(manifest.slot_of(stripe, other, self.n))
                     continue
                 column[:length] = np.frombuffer(data, dtype=np.uint8)
             have[other] = column
         record = self.record(stripe, role)
         name = manifest.pack_name(stripe, role, self.data)
         if len(have) < self.data:
-            drive = self.manifest.drives[manifest.slot_of(stripe, role, self.n)].id
-            raise Lost(
-                f"block {number} of {name} of drive {drive} is lost: {', '.join(bad)} do not have theirs either, and "
-                f"parity holds {self.parity}",
-                hint=_ATTACH if len(self.drives) < self.n else _DAMAGED,
-            )
+            raise self._not_had(f"block {number} of {name}", manifest.slot_of(stripe, role, self.n), bad)
         out = np.empty(BLOCK, dtype=np.uint8)
         parity.rebuild(self.data, self.parity, have, {role: out})
         data = out[: min(BLOCK, record.length - number * BLOCK)].tobytes()
         if blake3(data).digest() != self._hash(record, number):
             raise Lost(f"block {number} of {name} was rebuilt and does not match its signed hash")
         return data
+
+    def _not_had(self, what: str, slot: int, others: Sequence[int]) -> Lost:
+        """Why a block cannot be had that neither its drive nor enough of the others gave.
+
+        Nothing is known of what a host keeps back that does not answer, so that nothing is said to be lost with it.
+        """
+        ids = {each: self.manifest.drives[each].id for each in (slot, *others)}
+        why = {
+            ids[each]: self.faults[drive.mount].reason
+            for each in ids
+            for drive in self.drives.get(each, ())
+            if isinstance(drive, RemoteDrive) and drive.mount in self.faults
+        }
+        if len(ids) - len(why) <= self.parity and why:
+            reason = next(iter(why.values()))
+            return Lost(
+                f"{what} of drive {ids[slot]} cannot be had now: {', '.join(why)} not reached ({reason})",
+                hint="see to the hosts and the way to them, and run the same command again",
+            )
+        rest = ", ".join(ids[each] for each in others)
+        return Lost(
+            f"{what} of drive {ids[slot]} is lost: {rest} do not have theirs either, and parity holds {self.parity}",
+            hint=_ATTACH if len(self.drives) < self.n else _DAMAGED,
+        )
 
     def verified(self, stripe: int, role: int, offset: int, length: int) -> bytes:
         """`length` bytes of a pack, every block of them checked or rebuilt; Lost if one cannot be."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from sealift.drives import locations
+from sealift.drives.base import SAFE_READING
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.drives.base import Drive
+    from sealift.errors import DriveFault
     from sealift.formats.allowed_signers import AllowedSigners
 
 __all__ = [
@@ -74,7 +76,7 @@ def survey(
 
     `seal` are the five files of a seal that was sent ahead (trust.load_seal); without it, a seal on the
     drives serves when it holds. With `allowed` signatures are checked against it; without, only that they are
-    whole. Raises BadInput for a place that is none, DriveFault where all are in other hosts and none answers, and
+    whole. Raises BadInput for a place that is none, NotAllHere where all are in other hosts and none answers, and
     Refused when the seal given does not hold.
 
     With `hurry`, for whoever reads: hosts that answer late are not waited for where the others have all that is to be
@@ -84,9 +86,9 @@ def survey(
     looks = survey_late.begin(views)
     late = survey_late.wait_for_enough(looks) if hurry else []
     if not late:
-        faults = [each.look.result() for each in looks]
-        if faults[0] is not None and all(faults) and all(isinstance(view.drive, RemoteDrive) for view in views):
-            raise faults[0]
+        faults = [fault for each in looks if (fault := each.look.result()) is not None]
+        if len(faults) == len(views) and all(isinstance(view.drive, RemoteDrive) for view in views):
+            raise _of_no_answer(faults) from faults[0]
     views = [each.view for each in looks if each not in late]
     found = Survey(shipment, views, [], None, None, None, [], notices, late=late)
     _judged(found, allowed, seal, shipment, hurry=hurry)
@@ -189,6 +191,15 @@ def _of_others(found: Survey, drives: Sequence[DriveView]) -> SealInvalid:
         f"the drives here ({_mounts(drives)}) {said}; {what} shipment {found.shipment}",
         hint=f"give the seal of {_shipments(names)}, or mount the drives of shipment {found.shipment}",
     )
+
+
+def _of_no_answer(faults: Sequence[DriveFault]) -> NotAllHere:
+    """That none of the locations gives anything, and why each does not, as far as they can be shown."""
+    safe = f"; {SAFE_READING}"
+    told = [str(fault).removesuffix(safe) for fault in faults[:5]]
+    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+    what = "" if len(faults) == 1 else f"none of {len(faults)} locations gives anything: "
+    return NotAllHere(f"{what}{'; '.join(told)}{more}{safe}", hint=faults[0].hint)
 
 
 def _shipments(names: set[str]) -> str:

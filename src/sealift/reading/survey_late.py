@@ -62,7 +62,7 @@ def _look(view: DriveView) -> DriveFault | None:
         return None
     except DriveFault as error:
         view.standing = "empty"
-        view.note("", "unreadable", str(error))
+        view.failed("", error)
         return error
     view.small, view.problems = read_all(view, _LIMITS)
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
 
+from sealift.drives.base import is_missing
 from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, Workers, read_soon
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
@@ -36,6 +37,7 @@ ProblemKind = Literal[
     "extended",
     "rotten",
     "unreadable",
+    "unreached",
     "foreign",
     "replayed",
     "conflict",
@@ -83,6 +85,10 @@ class DriveView:
         """Add a problem."""
         self.problems.append(Problem(path, kind, detail, block))
 
+    def failed(self, path: str, error: DriveFault) -> None:
+        """Add that the drive does not give a file; of another host, that it or the way to it does not."""
+        self.note(path, "unreached" if isinstance(self.drive, RemoteDrive) else "unreadable", str(error))
+
 
 class SharedPages(paged.PagedFile):
     """A paged file of which every drive of the group has a copy; a page damaged on one is read from another.
@@ -109,6 +115,7 @@ class SharedPages(paged.PagedFile):
         self._open: dict[int, ReadFile | None] = {}
         self._source = 0
         self._resting: dict[int, tuple[float, str]] = {}  # until when a host is not asked, and why
+        self.unanswered: str | None = None  # why a host did not give what was asked for, since a caller set it to None
 
     def _read(self, offset: int, length: int) -> bytes:
         if self._source not in self._open:
@@ -133,14 +140,17 @@ class SharedPages(paged.PagedFile):
             late = self._late
             for step in range(len(self._drives)):
                 self._source, self._hurry = (first + step) % len(self._drives), hurry
-                if self._resting.get(self._source, (0.0, ""))[0] > time.monotonic():
+                until, why = self._resting.get(self._source, (0.0, ""))
+                if until > time.monotonic():
+                    self.unanswered = why
                     continue
                 try:
                     return super().page(level, number)
                 except FormatError:
                     continue
                 except DriveFault as error:
-                    if isinstance(self._drives[self._source], RemoteDrive):
+                    if isinstance(self._drives[self._source], RemoteDrive) and not is_missing(error):
+                        self.unanswered = str(error)
                         self._resting[self._source] = time.monotonic() + _REST, str(error)
             if self._late == late:
                 break
@@ -150,10 +160,8 @@ class SharedPages(paged.PagedFile):
         raise FormatError(f"{self.name}: a page is damaged on every drive of the group that is here")
 
     def matches(self, place: int, data: bytes) -> bool:
-        """Whether `data` is page `place` of the file (0.
-
-        The header), by the tree as the group's drives have it.
-        """
+        """Whether `data` is page `place` of the file (0: the header), by the tree as the group's drives have it."""
+        self.unanswered = None
         if place == 0 or len(data) != paged.PAGE:
             return data == self._header.ljust(paged.PAGE, b"\0")
         level = max(index for index, start in enumerate(self._starts) if start <= place)
@@ -165,6 +173,7 @@ class SharedPages(paged.PagedFile):
             digests = self.page(level + 1, upper)
         except FormatError:
             return False  # damaged above on every drive: nobody can say
+        self.unanswered = None
         return blake3(data).digest() == digests[entry * paged.DIGEST : (entry + 1) * paged.DIGEST]
 
     def close(self) -> None:
@@ -285,7 +294,7 @@ def read_or_note(view: DriveView, name: str, limit: int) -> bytes | None:
         if not (far and _is_longer(view, name, limit)):
             view.note(name, "unexpected", str(error))
     except DriveFault as error:
-        view.note(name, "unreadable", str(error))
+        view.failed(name, error)
     else:
         if data is None:
             view.note(name, "missing", "there is no such file")

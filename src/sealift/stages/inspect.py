@@ -69,7 +69,7 @@ def inspect(
     with ThreadPoolExecutor(max_workers=min(32, len(checks) or 1)) as pool:
         list(pool.map(DriveCheck.check_presence, checks))
     for check in checks:
-        entry = join.present(check.view, check.group, check.slot, verified=False, damage=check.damage)
+        entry = join.present_checked(check, verified=False)
         known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)
     faults = _faults(found, checks, reports)
     return InspectReport(

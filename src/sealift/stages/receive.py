@@ -151,6 +151,8 @@ class _Rules:
 
     def objection(self, copy: Present) -> str | None:
         """Why a reading does not count; None: it does."""
+        if copy.unreached is not None:
+            return "its host did not give all of it"
         if not copy.verified:
             return "it was only looked at (inspect), or nobody trusted signed its manifest"
         if copy.read_at is None or copy.faults is None:

@@ -6,8 +6,8 @@ What holds of a verdict: `intact` only if every drive of every group that the se
 byte, in this run, in an earlier one whose files have not changed since, or on another host (--part), and
 nothing was wrong. `recoverable`: something was wrong or is gone, and what is left gives every byte. `lost`:
 some byte cannot be had, whatever the drives that were not seen hold; with `final`, those count as lost.
-`unseen`: a drive is in no mount and no part, or was only inspected there, or there is no seal, so that nobody
-can say that this is all. Every fault is collected; nothing on a drive is changed.
+`unseen`: a drive is in no mount and no part, or its host did not give all of it, or it was only inspected there, or
+there is no seal, so that nobody can say that this is all. Every fault is collected; nothing on a drive is changed.
 
     survey -> a thread a drive (verify_read.py) -> join with other hosts (verify_join.py) -> verdict (verify_verdict.py)
 """
@@ -126,7 +126,9 @@ def assemble(
 
 def _entry(found: Survey, check: DriveCheck, checks: list[DriveCheck]) -> Present:
     """What is said of a drive that was read: what is wrong with it, when, and against which seal."""
-    entry = join.present(check.view, check.group, check.slot, verified=True, damage=check.damage)
+    entry = join.present_checked(check, verified=True)
+    if entry.unreached is not None:
+        return entry
     assert check.read_at is not None, "it was read to its end"
     listed = len(check.view.problems) + len(check.faults) + len(_conflict(check, checks))
     return msgspec.structs.replace(
@@ -165,7 +167,8 @@ def read_drives(
             check.only = only.get((check.group.group, check.slot), frozenset())
     with memory or State(state if checks else None, again=again) as remembered:
         run_checks(checks, remembered, progress)
-        remembered.forget()
+        if all(check.away is None for check in checks):  # else the pass has not ended: the same command goes on
+            remembered.forget()
     return checks
 
 
@@ -252,9 +255,10 @@ def _state(
         return "lost"
     if found.trusted is None or unknown or not all(each.verified for each in groups):
         return "unseen"
-    if absent and not final:
+    wrong = any(fault.kind != "unreached" for fault in faults)
+    if not final and (absent or any(fault.kind == "unreached" for fault in faults)):
         return "unseen"
-    return "recoverable" if faults or absent else "intact"
+    return "recoverable" if wrong or absent else "intact"
 
 
 def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str, Report]]) -> list[str]:

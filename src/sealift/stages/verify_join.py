@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.reading.survey import DriveView, GroupView, Problem, Survey
+    from sealift.stages.verify_read import DriveCheck
     from sealift.stages.verify_verdict import Damage
 
 _PART_HINT = "give reports of this shipment only, made against the same seal"
@@ -47,7 +48,7 @@ class Judged(NamedTuple):
 
     report: GroupReport
     lost: bool  # see Case.is_lost
-    absent: bool  # a drive of it is nowhere
+    absent: bool  # a drive of it is nowhere, or in a host that did not give all of it
     verified: bool
 
 
@@ -73,13 +74,21 @@ class Case:
         return set(range(self.data + self.parity)) - self.copies.keys()
 
     @property
+    def unreached(self) -> set[int]:
+        """Slots of which every copy stands in a host that did not give all of it."""
+        return {slot for slot, copies in self.copies.items() if all(copy.unreached is not None for copy in copies)}
+
+    @property
     def verified(self) -> bool:
         """Whether every slot that is anywhere has a copy of which every byte was read."""
         return all(any(copy.verified for copy in copies) for copies in self.copies.values())
 
-    def damage(self) -> dict[int, Damage]:
-        """Slot -> what no copy of it has whole."""
-        return {slot: common_damage([as_damage(copy) for copy in copies]) for slot, copies in self.copies.items()}
+    def damage(self, *, final: bool) -> dict[int, Damage]:
+        """Slot -> what no copy of it has whole; with `final`, so counts what a host did not give."""
+        return {
+            slot: common_damage([as_damage(copy, unreached=final) for copy in copies])
+            for slot, copies in self.copies.items()
+        }
 
     def lengths(self, stripe: int) -> list[int] | None:
         """Length of each role's pack; None when no drive of the group is here. FormatError."""
@@ -92,7 +101,7 @@ class Case:
         """Add up the columns, counting drives that are nowhere as lost (final), or as whole."""
         gone = self.absent if final else set[int]()
         geometry = (self.data, self.parity, self.stripes)
-        verdict = judge(geometry, self.damage(), gone, self.lengths, sizes_known=self.view is not None)
+        verdict = judge(geometry, self.damage(final=final), gone, self.lengths, sizes_known=self.view is not None)
         if self.view is None and len(gone) > self.parity:
             return verdict._replace(lost_bytes=max(1, verdict.lost_bytes), erased_bytes=self.total_bytes)
         return verdict
@@ -106,11 +115,14 @@ class Case:
             return final and self.total_bytes > 0
         verdict = self.judge(final=final)
         # Where records are damaged on all drives here, one that is yet to come may have them whole.
-        return verdict.lost_bytes > 0 or (verdict.unknown > 0 and (final or not self.absent))
+        return verdict.lost_bytes > 0 or (verdict.unknown > 0 and (final or not (self.absent | self.unreached)))
 
     def judged(self, *, final: bool) -> Judged:
         """All of it."""
-        return Judged(self.report(), self.is_lost(final=final), bool(self.absent), self.verified)
+        unreached = self.unreached
+        rest = [copies for slot, copies in self.copies.items() if not (final and slot in unreached)]
+        verified = all(any(copy.verified for copy in copies) for copies in rest)
+        return Judged(self.report(), self.is_lost(final=final), bool(self.absent | unreached), verified)
 
     def report(self) -> GroupReport:
         """What is here or in other reports, in bytes of packed data."""
@@ -137,12 +149,26 @@ class Case:
         )
 
 
-def as_damage(copy: Present) -> Damage:
-    """The damage of a report's drive; a hostile order of runs does no harm."""
+def as_damage(copy: Present, *, unreached: bool = False) -> Damage:
+    """The damage of a report's drive, and what its host did not give; a hostile order of runs does no harm."""
     damage: Damage = {}
-    for stripe, first, last in sorted(copy.damage):
+    more = copy.unreached if unreached and copy.unreached is not None else []
+    for stripe, first, last in sorted([*copy.damage, *more]):
         add_run(damage.setdefault(stripe, []), first, last)
     return damage
+
+
+def present_checked(check: DriveCheck, *, verified: bool) -> Present:
+    """The entry of a drive that was looked at; it counts as verified only where its host gave everything."""
+    entry = present(check.view, check.group, check.slot, verified=verified, damage=check.damage)
+    if check.away is None and all(problem.kind != "unreached" for problem in check.view.problems):
+        return entry
+    return msgspec.structs.replace(entry, verified=False, unreached=as_runs(check.unreached))
+
+
+def as_runs(damage: Damage) -> list[tuple[int, int, int]]:
+    """As a report has it."""
+    return [(stripe, first, last) for stripe, runs in sorted(damage.items()) for first, last in runs]
 
 
 def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, damage: Damage) -> Present:
@@ -158,7 +184,7 @@ def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, dam
         label=row.label,
         mount=words(view.mount),
         verified=verified,
-        damage=[(stripe, first, last) for stripe, runs in sorted(damage.items()) for first, last in runs],
+        damage=as_runs(damage),
         medium=view.drive.serial(),
         rebuilt=rebuilt,
         at=words(view.drive.at) if isinstance(view.drive, RemoteDrive) else None,

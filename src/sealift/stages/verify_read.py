@@ -6,8 +6,12 @@ themselves are damaged on every drive, the pack as a whole is compared with its 
 large aligned buffers that are reused, one buffer ahead. Nothing is written. Errors of the drive become
 faults; only a wrong use raises.
 
+Of a drive in another host, what its host or the way to it did not give is `unreached`, and no damage: nothing is known
+of it. Such a drive counts as not read (`away`), and what it has that does not hold is named all the same.
+
 Bounds: a drive that fails BAD_IN_A_ROW blocks one after the other is not asked for the rest of that pack, and
-after PACKS_IN_A_ROW such packs for nothing more; one that went away is asked for nothing more.
+after PACKS_IN_A_ROW such packs for nothing more; one that went away is asked for nothing more, and neither is a host
+that did not give AWAY_IN_A_ROW packs one after the other: each was asked for again and again.
 """
 
 from __future__ import annotations
@@ -22,7 +26,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
-from sealift.drives.base import PART, aligned_buffer, errno_of
+from sealift.drives.base import PART, aligned_buffer, errno_of, is_missing
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import paged
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
 
 CHUNK = 8 * BLOCK  # from a medium; measured against 1, 2 and 4 MiB: a quarter less time than with 1 MiB
 WINDOW = 4 << 20  # of a paged file at a time
-BAD_IN_A_ROW, PACKS_IN_A_ROW = 64, 16
+BAD_IN_A_ROW, PACKS_IN_A_ROW, AWAY_IN_A_ROW = 64, 16, 3
 MAX_FAULTS = 10_000  # kept a drive; more are counted, and the damage is known all the same
 MAX_RUNS = 200_000  # kept a drive; beyond, a pack is damaged from its first bad block to its last
 MAX_UNEXPECTED = 1000
@@ -68,6 +73,14 @@ class _DriveGone(Exception):
     """The drive answers no more."""
 
 
+class _Unreached(Exception):
+    """The host, or the way to it, did not give what was asked for; with `gone`, nothing else will come either."""
+
+    def __init__(self, why: str, *, gone: bool = False) -> None:
+        super().__init__(why)
+        self.gone = gone
+
+
 class DriveCheck:
     """The check of one drive of a group: its counters while it runs, its findings after."""
 
@@ -76,6 +89,8 @@ class DriveCheck:
         self.faults: list[Found] = []
         self.omitted = 0
         self.damage: Damage = {}
+        self.unreached: Damage = {}  # packs that its host did not give: nothing is known of them
+        self.away: str | None = None  # why something of it could not be had from its host; None: all of it could
         self.bytes_total = self.bytes_done = 0  # done: read in this run, or known from an earlier one
         self.bytes_read = self.bytes_resumed = 0
         self.from_cache = False
@@ -102,6 +117,22 @@ class DriveCheck:
             self._runs += len(runs)
             self.damage[stripe] = runs
 
+    def _failed(self, name: str | bytes, error: DriveFault) -> None:
+        """Note that the drive failed; _Unreached where it is its host, or the way to it, that did."""
+        self._maybe_unreached(error)
+        self.note(name, "unreadable", str(error))
+
+    def _maybe_unreached(self, error: DriveFault) -> None:
+        if isinstance(self.view.drive, RemoteDrive) and not is_missing(error):
+            raise _Unreached(str(error), gone=errno_of(error) in _GONE) from error
+
+    def _not_reached(self, name: str | bytes, why: str, stripe: int | None = None, last: int = LAST) -> None:
+        """Note a file that its host did not give, a pack with its last block."""
+        self.away = self.away or why
+        self.note(name, "unreached", why)
+        if stripe is not None:
+            self.unreached[stripe] = [(0, last)]
+
     # What should be there
 
     def packs(self) -> Iterator[tuple[int, str, PackRecord | None]]:
@@ -110,6 +141,7 @@ class DriveCheck:
         for stripe in range(self._manifest.geometry.stripes) if self.only is None else sorted(self.only):
             role = mf.role_of(stripe, self.slot, self._n)
             name = mf.pack_name(stripe, role, data)
+            self._packs.unanswered = None
             try:
                 record = mf.pack_at(self._packs, stripe, role, self._n)
             except FormatError:
@@ -118,15 +150,23 @@ class DriveCheck:
             if record.length:
                 yield stripe, name, record
 
+    def _without_record(self, stripe: int, name: str) -> None:
+        """A pack of which no drive that answers has the record: whether one has, a host that does not keeps back."""
+        if self._packs.unanswered is not None:
+            self._not_reached(name, self._packs.unanswered, stripe)
+            return
+        self.note(name, "unreadable", "its record is damaged on every drive of the group that is here")
+        self._damaged(stripe, [(0, LAST)])
+
     def size_of(self, name: str) -> int | None:
-        """Length of a file, or None after noting why it is not there."""
+        """Length of a file, or None after noting why it is not there; _Unreached."""
         try:
             size = self.view.drive.size(name)
         except FormatError as error:
             self.note(name, "unexpected", str(error))
             return None
         except DriveFault as error:
-            self.note(name, "unreadable", str(error))
+            self._failed(name, error)
             return None
         if size is None:
             self.note(name, "missing", "there is no such file")
@@ -143,23 +183,42 @@ class DriveCheck:
         """Everything that can be said without reading a file: what inspect does."""
         manifest, row = self._manifest, self._manifest.drives[self.slot]
         refs = {name: manifest.group_file(name) for name in mf.GROUP_FILES}
+        away: str | None = None  # why nothing more is asked of the host
         for name, ref in (refs | {mf.OPEN_ME: row.open_me, mf.SUMS: row.sums}).items():
-            size = self.size_of(name)
-            if size is not None:
+            try:
+                size = self.size_of(name) if away is None else None
+            except _Unreached as error:
+                away = str(error)
+            if away is not None:
+                self._not_reached(name, away)
+            elif size is not None:
                 self.note_length(name, size, ref.bytes)
         for stripe, name, record in self.packs():
             if record is None:
-                self._damaged(stripe, [(0, LAST)])
+                if self._packs.unanswered is None:
+                    self._damaged(stripe, [(0, LAST)])
+                else:
+                    self._without_record(stripe, name)
                 continue
             self.bytes_total += record.length
-            size = self.size_of(name)
-            if size is None:
-                self._damaged(stripe, [(0, record.blocks - 1)])
-                continue
-            self.note_length(name, size, record.length)
-            if size < record.length:
-                self._damaged(stripe, [(size // BLOCK, record.blocks - 1)])
-        self.check_names()
+            try:
+                if away is None:
+                    self._check_length(stripe, name, record)
+            except _Unreached as error:
+                away = str(error)
+            if away is not None:
+                self._not_reached(name, away, stripe, record.blocks - 1)
+        if away is None:
+            self.check_names()
+
+    def _check_length(self, stripe: int, name: str, record: PackRecord) -> None:
+        size = self.size_of(name)
+        if size is None:
+            self._damaged(stripe, [(0, record.blocks - 1)])
+            return
+        self.note_length(name, size, record.length)
+        if size < record.length:
+            self._damaged(stripe, [(size // BLOCK, record.blocks - 1)])
 
     def check_names(self) -> None:
         """Name everything beneath sealift/ that does not belong there."""
@@ -187,7 +246,10 @@ class DriveCheck:
         except FormatError as error:
             self.note(b"", "unexpected", str(error))
         except DriveFault as error:
-            self.note(b"", "unreadable", str(error))
+            try:
+                self._failed(b"", error)
+            except _Unreached as why:
+                self._not_reached(b"", str(why))
         if named > MAX_UNEXPECTED:
             self.note(b"", "unexpected", f"{named - MAX_UNEXPECTED:,} more that the manifest does not name")
 
@@ -229,23 +291,29 @@ class DriveCheck:
         self._buffers = [aligned_buffer(CHUNK), aligned_buffer(CHUNK)]
         with ThreadPoolExecutor(max_workers=1) as self._ahead:
             gone: str | None = None
+            away: str | None = None
             for name, ref in refs:
                 before = self.bytes_done
                 try:
-                    if gone is not None:
+                    if away is not None:
+                        self._not_reached(name, away)
+                    elif gone is not None:
                         self.note(name, "unreadable", gone)
                     elif name in {mf.PACKS, mf.BLOCKS}:
                         self._check_pages(self._packs if name == mf.PACKS else self._blocks, name, ref.bytes)
                     else:
                         self._check_whole(name, ref)
+                except _Unreached as error:
+                    away = str(error) if error.gone else None
+                    self._not_reached(name, str(error))
                 except _DriveGone as error:
                     gone = str(error)
                     self.note(name, "unreadable", gone)
                 self.bytes_done = before + ref.bytes
-            self._check_packs(gone)
+            self._check_packs(gone, away)
         self._packs.close()
         self._blocks.close()
-        if self.only is None:
+        if self.only is None and self.away is None:
             self.check_names()
         self.read_at = datetime.now(UTC)
 
@@ -262,8 +330,9 @@ class DriveCheck:
             self.note(name, "unreadable", str(error))
         return None
 
-    @staticmethod
-    def _maybe_gone(error: DriveFault) -> None:
+    def _maybe_gone(self, error: DriveFault) -> None:
+        """_Unreached of a drive in another host, whatever failed there; _DriveGone."""
+        self._maybe_unreached(error)
         if errno_of(error) in _GONE:
             raise _DriveGone(str(error)) from error
 
@@ -379,6 +448,8 @@ class DriveCheck:
                 self._count(file, len(window))
             page = window[place * paged.PAGE - start :][: paged.PAGE]
             if not shared.matches(place, page):
+                if shared.unanswered is not None:  # nobody who answers has what it is held against
+                    raise _Unreached(shared.unanswered)
                 yield place
 
     def _page_or_nothing(self, name: str, file: ReadFile, start: int) -> bytes:
@@ -393,22 +464,32 @@ class DriveCheck:
             self.note(name, "unreadable", str(error), start // BLOCK)
             return bytes(paged.PAGE)
 
-    def _check_packs(self, gone: str | None) -> None:
-        failed = 0
+    def _check_packs(self, gone: str | None, away: str | None) -> None:
+        failed = unreached = 0
         for stripe, name, record in self.packs():
             if record is None:
-                self.note(name, "unreadable", "its record is damaged on every drive of the group that is here")
-                self._damaged(stripe, [(0, LAST)])
+                self._without_record(stripe, name)
                 continue
-            if gone is not None:
-                self.note(name, "unreadable", gone)
-                self._damaged(stripe, [(0, record.blocks - 1)])
+            if away is not None or gone is not None:
+                if away is not None:
+                    self._not_reached(name, away, stripe, record.blocks - 1)
+                else:
+                    self.note(name, "unreadable", gone or "")
+                    self._damaged(stripe, [(0, record.blocks - 1)])
                 self.bytes_done += record.length
                 continue
+            done = self.bytes_done
             try:
                 failed = 0 if self._check_pack(stripe, name, record) else failed + 1
+                unreached = 0
                 if failed == PACKS_IN_A_ROW:
                     gone = "the drive failed too many reads in a row to be asked again"
+            except _Unreached as error:
+                unreached += 1
+                self._not_reached(name, str(error), stripe, record.blocks - 1)
+                self.bytes_done = done + record.length
+                if error.gone or unreached == AWAY_IN_A_ROW:
+                    away = str(error)
             except _DriveGone as error:
                 gone = str(error)
                 self.note(name, "unreadable", gone)
@@ -433,16 +514,18 @@ class DriveCheck:
                 hashes = self._blocks.get(record.first_block, record.first_block + record.blocks)
             except FormatError:
                 return self._check_pack_as_a_whole(stripe, name, record, file)
-            answered, bad = self._compare(name, record, file, hashes)
-            self._damaged(stripe, bad)
+            bad: list[Run] = []
+            try:
+                answered = self._compare(name, record, file, hashes, bad)
+            finally:
+                self._damaged(stripe, bad)
             if not bad and file.length == record.length:
                 self._remember(name, file)
         self.bytes_done = done + record.length
         return answered
 
-    def _compare(self, name: str, record: PackRecord, file: ReadFile, hashes: bytes) -> tuple[bool, list[Run]]:
-        """Whether the drive kept answering, and the runs of blocks that are not as signed."""
-        bad: list[Run] = []
+    def _compare(self, name: str, record: PackRecord, file: ReadFile, hashes: bytes, bad: list[Run]) -> bool:
+        """Whether the drive kept answering; the runs of blocks that are not as signed are added to `bad`."""
         row = 0  # unreadable blocks one after the other
         with contextlib.closing(self._chunks(file, record.length)) as chunks:
             for offset, buffer, got in chunks:
@@ -465,9 +548,9 @@ class DriveCheck:
                         add_run(bad, number, number)
                 if row >= BAD_IN_A_ROW:
                     self._not_asked(name, record, (offset + len(buffer)) // BLOCK, bad)
-                    return False, bad
+                    return False
                 self._count(file, 0 if isinstance(got, DriveFault) else got)
-        return True, bad
+        return True
 
     def _not_asked(self, name: str, record: PackRecord, first: int, bad: list[Run]) -> None:
         for number in range(first, record.blocks):

@@ -108,6 +108,8 @@ class Present(_Base, kw_only=True):
     faults: Count | None = None  # of this drive, those too many to list too; 0: every byte is as it was signed
     rebuilt: bool = False  # its drive.json says that it was rebuilt at the destination
     at: _Words | None = None  # the address of one that is not mounted
+    # None: its host gave all that was asked for; else it counts as not read, and these packs did not come, as `damage`
+    unreached: Annotated[list[tuple[_Stripe, _Block, _Block]], Meta(max_length=1_000_000)] | None = None
 
     @property
     def in_bucket(self) -> bool:
@@ -239,7 +241,9 @@ def read_part(data: bytes, name: str) -> Report:
         n = group.data + group.parity
         wrong_slot = any(drive.slot >= n for drive in group.present)
         wrong_run = any(
-            stripe >= group.stripes or first > last for drive in group.present for stripe, first, last in drive.damage
+            stripe >= group.stripes or first > last
+            for drive in group.present
+            for stripe, first, last in [*drive.damage, *(drive.unreached or ())]
         )
         if n > MAX_DRIVES or wrong_slot or wrong_run:
             raise BadInput(f"{name}: group {group.group} contradicts itself", hint=hint)

@@ -1,0 +1,204 @@
+"""Hosts and links that fail while drives in them are looked at: no drive is called damaged, and nothing is lost."""
+
+import json
+import random
+import sys
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import shipments
+from faulty_proxy import proxy
+from storage_host import nginx
+
+from sealift.cli import main
+from sealift.drives import http_client, ranges
+from sealift.errors import Lost, NotAllHere
+from sealift.formats import seal as seals
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.reading import trust
+from sealift.stages import receive
+from sealift.stages.inspect import inspect
+from sealift.stages.verify import verify
+from sealift.stages.verify_report import exit_code, read_part, to_json
+
+N = 3
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    base, rng = tmp_path_factory.mktemp("unreached"), random.Random(9)
+    for number in range(6):
+        shipments.write(base / f"source/{number:02d}.bin", rng.randbytes(900_000))
+    made = shipments.Origin(base / "origin", base / "source", 2, 1, options={"pack_size": 2 << 20})
+    made.pack()
+    made.sealed = made.seal()
+    (made.root / "s.seal").write_bytes(seals.encode_bundle(made.sealed))
+    return made
+
+
+@pytest.fixture(scope="module")
+def seal(origin):
+    return origin.sealed
+
+
+@pytest.fixture(scope="module")
+def host(origin, tmp_path_factory):
+    with nginx(tmp_path_factory.mktemp("host") / "nginx", origin.root) as made:
+        yield made
+
+
+@pytest.fixture
+def hosts(host, monkeypatch):
+    """A proxy a drive, as if each stood in a host of its own; nobody is asked for long."""
+    monkeypatch.setattr(http_client, "PATIENCE", 0.05)
+    monkeypatch.setattr(http_client, "GONE", 0.05)
+    monkeypatch.setattr(ranges, "SOON", 0.2)
+    with ExitStack() as stack:
+        yield [stack.enter_context(proxy(host.url)) for _ in range(N)]
+
+
+def places(hosts):
+    return [f"{host.endpoint}/d{number:02d}/" for number, host in enumerate(hosts)]
+
+
+def check(seal, origin, hosts, tmp_path, **more):
+    given = {"allowed": AllowedSigners.parse(origin.allowed), "seal": seal, "state": str(tmp_path / "state")}
+    return verify(places(hosts), **given | more)
+
+
+def at_packs(fault, first=0):
+    """A plan that fails what is read of packs, once the survey has seen what each begins with."""
+    return lambda method, path, number: fault if method == "GET" and "/packs/" in path and number >= first else None
+
+
+def all_of(fault):
+    return lambda *_: fault
+
+
+def kinds(report):
+    return {fault.kind for fault in report.faults}
+
+
+@pytest.mark.parametrize("fault", ["cut", "401"])
+def test_hosts_that_fail_in_the_middle_lose_nothing(seal, origin, hosts, tmp_path, fault):
+    for each in hosts:
+        each.plan = at_packs(fault, 1)
+    report = check(seal, origin, hosts, tmp_path)
+    assert (report.state, exit_code(report), kinds(report)) == ("unseen", 6, {"unreached"})
+    assert not report.groups[0].missing
+    for drive in report.groups[0].present:
+        assert (drive.verified, drive.damage, drive.read_at) == (False, [], None)
+        assert drive.unreached
+    for each in hosts:
+        each.plan = all_of(None)
+    again = check(seal, origin, hosts, tmp_path)
+    assert (again.state, again.faults) == ("intact", [])
+    assert again.bytes_resumed, "what was read counts"
+    assert check(seal, origin, hosts, tmp_path).bytes_resumed == 0, "a pass that ended is forgotten"
+
+
+def test_with_final_it_counts_as_a_drive_that_never_comes(seal, origin, hosts, tmp_path):
+    hosts[0].plan = at_packs("cut", 1)
+    assert check(seal, origin, hosts, tmp_path, final=True).state == "recoverable"
+    hosts[1].plan = at_packs("cut", 1)
+    assert check(seal, origin, hosts, tmp_path, final=True, remember=False).state == "lost"
+
+
+def test_what_does_not_hold_is_named_beside_it(seal, origin, hosts, tmp_path):
+    cut, flip = at_packs("cut", 1), at_packs("flip")
+    hosts[0].plan = lambda method, path, number: (cut if "/0000000" in path else flip)(method, path, number)
+    report = check(seal, origin, hosts, tmp_path)
+    assert report.state == "unseen"
+    assert kinds(report) == {"unreached", "rotten"}
+    assert report.groups[0].present[0].damage
+
+
+def test_nothing_is_asked_of_a_host_that_is_gone(seal, origin, hosts, tmp_path):
+    gone = []
+
+    def plan(method, path, number):
+        if method == "HEAD" and path.endswith("/B3SUMS"):
+            gone.append(path)
+        return "elsewhere http://127.0.0.1:9/" if gone else None
+
+    hosts[0].plan = plan
+    report = check(seal, origin, hosts, tmp_path)
+    assert report.state == "unseen"
+    assert kinds(report) == {"unreached"}
+    asked = hosts[0].seen[next(place for place, (_, path) in enumerate(hosts[0].seen) if path in gone) :]
+    assert not [path for _, path in asked if "/packs/" in path]
+    assert len(report.groups[0].present[0].unreached) == report.groups[0].stripes
+
+
+def test_a_receipt_of_it_stays_partial(seal, origin, hosts, tmp_path):
+    hosts[0].plan = at_packs("cut", 1)
+    report = json.dumps(to_json(check(seal, origin, hosts, tmp_path))).encode()
+    trusted = trust.open_seal(seal, AllowedSigners.parse(origin.allowed))
+    weighed = receive.weigh(trusted, [("a", report)], datetime.now(UTC))
+    assert [drive.state for drive in weighed.groups[0].drives].count("unseen") == 1
+    assert weighed.groups[0].state == "unseen"
+    assert list(weighed.why.values()) == ["its host did not give all of it"]
+    assert read_part(report, "a").groups[0].present[0].unreached
+
+
+def test_inspect_counts_it_as_not_here(seal, origin, hosts):
+    def heads(method, path, _number):
+        return "500" if method == "HEAD" and "/packs/" in path else None
+
+    hosts[0].plan = heads
+    assert inspect(places(hosts), seal=seal).state == "recoverable"
+    hosts[1].plan = heads
+    report = inspect(places(hosts), seal=seal)
+    assert (report.state, exit_code(report), kinds(report)) == ("unseen", 6, {"unreached"})
+    assert inspect(places(hosts), seal=seal, final=True).state == "lost"
+
+
+def test_all_locations_that_fail_are_told_each(seal, origin, hosts):
+    for each, fault in zip(hosts, ["401", "500", "elsewhere http://127.0.0.1:9/"], strict=True):
+        each.plan = all_of(fault)
+    with pytest.raises(NotAllHere) as caught:
+        inspect(places(hosts), seal=seal)
+    assert caught.value.exit_code == 6
+    for place, why in zip(places(hosts), ["wants a token", "failed (500)", "redirects"], strict=True):
+        assert any(place in part and why in part for part in str(caught.value).split("; ")), why
+
+
+def shown(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main.main([str(each) for each in arguments])
+    return ended.value.code, capsys.readouterr().out
+
+
+def test_what_stands_on_the_screen(seal, origin, hosts, tmp_path, capsys):
+    given = [*places(hosts), "--seal", origin.root / "s.seal", "--allowed-signers", origin.root / "allowed"]
+    hosts[0].plan, hosts[1].plan = all_of("401"), at_packs("cut", 1)
+    code, out = shown(capsys, "verify", *given, "--state", tmp_path / "state")
+    assert code == 6
+    line = next(line for line in out.splitlines() if line.startswith(f"  {places(hosts)[0]}"))
+    assert line.endswith(
+        "unreached sealift/ (looking at manifest.json: the host wants a token, or does not take this one)"
+    )
+    line = next(line for line in out.splitlines() if places(hosts)[1] in line)
+    assert "NOT READ: unreached packs/" in line
+    assert "the connection was cut" in line
+    assert "and run the same command again: what was read counts" in out
+    assert not any(word in out for word in ("PULL", "repair", "sent again", "LOST", "mount what"))
+    hosts[1].plan = all_of("500")
+    code, out = shown(capsys, "inspect", *given)
+    assert code == 6
+    assert "the host failed (500)" in out
+    assert "wants a token" in out
+
+
+def test_reading_says_that_hosts_are_not_reached(seal, origin, hosts):
+    with origin.shipment(places(hosts), seal) as shipment:
+        for each in hosts[:2]:
+            each.plan = at_packs("cut")
+        with pytest.raises(Lost, match=r"cannot be had now: g0s\d, g0s\d not reached \(.* was cut") as caught:
+            shipment.read_many([each for each in shipment.members() if each.kind == "file"])
+    assert "see to the hosts" in caught.value.hint

@@ -363,6 +363,7 @@ def locations_file(data: bytes) -> None:
 
 def _markers() -> list[bytes]:
     said = {"work": "sealift ingest", "user": "root", "host": "dock-1", "process": 7, "since": "2026-01-01T00:00:00Z"}
+    said |= {"started": 8, "processes": "p"}
     return [canonical.encode(object_lock.Marker(type=object_lock.TYPE, **said, here="x", nonce="y"))]
 
 

@@ -273,7 +273,7 @@ def test_the_commands_as_people_type_them(voyage, tmp_path, s3):
         ["verify", nowhere],
         ["cat", nowhere, *keys, "--path=x"],
     ):
-        _, err = run(voyage, *command, code=3)
+        _, err = run(voyage, *command, code=6)
         assert f"{nowhere}: listing sealift/: there is no such bucket; nothing was changed" in err
         assert "hint: see the name of the bucket" in err
         assert s3.secret not in err

@@ -1,9 +1,9 @@
 """One writer for a prefix of a bucket, among all hosts: a marker there says who, what and since when.
 
-    s3://BUCKET/PREFIX/.sealift-ingest-lock/000001     canonical JSON (Marker); the highest number is the writer's
+    s3://BUCKET/PREFIX/.sealift-ingest-lock/000001-NONCE     canonical JSON (Marker); the highest number is the writer's
 
-What holds: a marker is created where there is none of its name (If-None-Match), and the listing is looked at again
-behind it, so that of several that begin at once at most one goes on, also where a store passes over the condition. Its
+What holds: a marker has a name that nobody else gives one, and the listing is looked at again behind it: who sees
+another one there gives up, so that of several that begin at once at most one goes on, whatever the store knows. Its
 writer renews it each RENEW seconds; one that was not renewed for LEASE, by the clock of the store, is taken over by the
 next number, behind which the old one is removed. One of this host is taken over at once where nobody here holds the
 prefix any more (`ObjectPrefix.hold`), or where its process has ended, by whatever name it called the store. A writer
@@ -17,6 +17,7 @@ import contextlib
 import getpass
 import math
 import os
+import re
 import secrets
 import socket
 import threading
@@ -27,7 +28,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from blake3 import blake3
 
 from sealift.drives.base import SAFE_WRITING
-from sealift.errors import Busy, FormatError, SealiftError
+from sealift.drives.object_faults import REPLACED
+from sealift.errors import Busy, DriveFault, FormatError, SealiftError
 from sealift.formats import canonical
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ LEASE, RENEW = 300.0, 60.0  # seconds
 TYPE = "sealift-ingest-lock-v1"
 _LIMIT = 4096  # bytes of a marker
 _DIGITS = 6
+_NAME = re.compile(rf"(\d{{{_DIGITS}}})(-[0-9a-f]{{32}})?", re.ASCII)
 _AGAIN = "wait for it to end, or stop it; what is done is noted, and the same command goes on"
 
 
@@ -134,16 +137,30 @@ class ObjectLock:
         for there in dead:
             self._refuse_living(there, now)
         number = max((each.number for each in dead), default=0) + 1
-        mine = f"{PLACE}/{number:0{_DIGITS}d}"
+        mine = f"{PLACE}/{number:0{_DIGITS}d}-{self._nonce}"
         put = self._bucket.put_new(mine, self._data)
         others = [each for each in self._markers() if each not in dead and each.name != mine]
-        if put == "other" or others or self._bucket.get(mine, _LIMIT) != self._data:
+        if put == "other" or others or not self._is_ours(mine):
             if put != "other":
                 self._bucket.delete(mine)
             raise Busy(f"{self._bucket.mount}: another run began to write there in the same moment", hint=_AGAIN)
         for name in [each.name for each in dead] + [name for name, since in self._clocks() if now - since > LEASE]:
             self._bucket.delete(name)
         return mine
+
+    def _is_ours(self, name: str) -> bool:
+        with contextlib.suppress(FormatError):
+            return self._read(name) == self._data
+        return False
+
+    def _read(self, name: str) -> bytes | None:
+        """A marker. FormatError where somebody puts another one in its place."""
+        try:
+            return self._bucket.get(name, _LIMIT)
+        except DriveFault as error:
+            if REPLACED.why in str(error):
+                raise FormatError(str(error)) from error
+            raise
 
     def _clocks(self) -> list[tuple[str, float]]:
         """What runs that were killed in `_now` left."""
@@ -166,20 +183,19 @@ class ObjectLock:
         return meta["last_modified"].timestamp() if meta is not None else 0.0
 
     def _markers(self) -> list[_There]:
-        found = []
-        for page in self._bucket.objects(beneath=PLACE):
-            for each in page:
-                number = each["path"].rpartition("/")[2]
-                if number.isdecimal() and number.isascii() and len(number) == _DIGITS:
-                    found.append(_There(int(number), each["path"], each["last_modified"].timestamp()))
-        return found
+        return [
+            _There(int(name[1]), each["path"], each["last_modified"].timestamp())
+            for page in self._bucket.objects(beneath=PLACE)
+            for each in page
+            if (name := _NAME.fullmatch(each["path"].rpartition("/")[2]))
+        ]
 
     def _refuse_living(self, there: _There, now: float) -> None:
         age, marker = now - there.renewed, None
         if age > LEASE:
             return
         with contextlib.suppress(FormatError):
-            data = self._bucket.get(there.name, _LIMIT)
+            data = self._read(there.name)
             if data is None:
                 return  # given up meanwhile
             marker = parse(data)
@@ -211,9 +227,9 @@ class ObjectLock:
     def _renew(self) -> None:
         while not self._stop.wait(RENEW):
             with contextlib.suppress(SealiftError):
-                number = int(self._mine.rpartition("/")[2])
-                numbers = [each.number for each in self._markers()]
-                if number not in numbers or max(numbers) > number:
+                there = self._markers()
+                mine = [each.number for each in there if each.name == self._mine]
+                if not mine or max(each.number for each in there) > mine[0]:
                     self._lost = f"the marker {self._mine} was removed, or taken over"
                     return
                 if self._stop.is_set():

@@ -21,6 +21,7 @@ import hashlib
 import itertools
 import logging
 import os
+import signal
 import stat
 import sys
 import threading
@@ -79,6 +80,8 @@ def mount(shipment: Shipment, at: str, *, allow_other: bool = False, ready: Call
     }
     if allow_other:
         options |= {"allow_other": True, "default_permissions": True}
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL) if main else None  # libfuse's, where nobody else has it
     try:
         mfusepy.FUSE(view, os.path.abspath(at), encoding=sys.getfilesystemencoding(), **options)
     except RuntimeError as error:  # libfuse's exit code; once it was ready, how it ended is of no interest
@@ -88,6 +91,9 @@ def mount(shipment: Shipment, at: str, *, allow_other: bool = False, ready: Call
                 hint="is /dev/fuse here, and fuse3 installed? Without root, --allow-other wants user_allow_other in"
                 " /etc/fuse.conf; `fusermount3 -u` takes away what an earlier mount left",
             ) from error
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, handler)
 
 
 class _Handle:

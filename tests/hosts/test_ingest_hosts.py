@@ -93,6 +93,7 @@ def test_each_host_copies_its_own_to_one_place(cluster, hosts, shipment, tmp_pat
         shutil.rmtree(away)
 
 
+@pytest.mark.long
 def test_what_is_lost_is_rebuilt_over_http_and_named_without(cluster, hosts, shipment, tmp_path):
     shutil.rmtree(drive(cluster, "g0s2"))
     shutil.rmtree(drive(cluster, "g1s1"))

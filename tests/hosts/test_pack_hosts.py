@@ -127,6 +127,7 @@ def lose_b(cluster, hosts, then):
     return b, told
 
 
+@pytest.mark.long
 def test_a_lost_hosts_group_goes_on_where_its_drives_reappear(cluster, hosts, origin, tmp_path, monkeypatch):
     monkeypatch.setattr(pack_hosts, "_pack", placed_work.pack)
     stuck(cluster, "b", 2)

@@ -77,6 +77,7 @@ def test_no_key_goes_through_ray(port, opening):
         read_shipment(**given, batch_size=BATCH)
 
 
+@pytest.mark.long
 def test_a_drive_that_is_mounted_is_not_read_over_the_network(cluster, hosts, opening):
     from sealift.integrations.ray_data import _Opening
 

@@ -96,6 +96,7 @@ def test_ranks_share_each_batch(shipment, world):
         assert list(itertools.chain(*shares)) == batch
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 8), st.sampled_from([1, 2, 3, 4]), st.sampled_from([0, 2])), max_size=4))
 def test_resume_anywhere_at_other_ranks_and_workers(shipment, stops):

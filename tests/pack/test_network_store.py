@@ -182,6 +182,7 @@ def test_a_packing_leaves_no_upload_of_which_it_never_heard(voyage, faulty, s3, 
     assert s3.uploads(bucket) == 0
 
 
+@pytest.mark.long
 def test_killed_anywhere_the_same_command_goes_on(voyage, tmp_path, s3, bucket):
     """kill -9 while packs are on their way; packs of more than a part, so that there are uploads to be left behind."""
     grown(voyage)

@@ -124,6 +124,7 @@ def verify(packed, *mounts):
     return subprocess.run([sys.executable, "-m", "sealift", *words, "--json"], capture_output=True, check=False).stdout
 
 
+@pytest.mark.long
 def test_reports_of_verify_are_merged_and_their_damage_counts(drives, packed, tmp_path):
     file = serving.token_file(tmp_path)
     rotten = next((drives[0] / "sealift/packs/0000").iterdir())

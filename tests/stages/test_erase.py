@@ -377,6 +377,7 @@ def test_small_files_that_anybody_can_copy_do_not_tell_which_drive_it_is(made, t
     assert (record.media.serial_from, record.validation) == ("label", "escalate")
 
 
+@pytest.mark.long
 def test_what_stood_on_it_still_tells_which_it_is_when_an_erase_was_stopped(dock, capsys, monkeypatch):
     known(monkeypatch, erasures.SHIPMENT, "g0s0", serial="SER0")
     with monkeypatch.context() as stopped:

@@ -359,6 +359,7 @@ def test_the_other_side_signs_on_another_copy(folder):
     assert look("anna_copy", "--merge", "dock_copy")["merged"] == {"events": 0, "signatures": 1}
 
 
+@pytest.mark.long
 def test_every_byte_of_every_file_of_a_log(folder):
     begun()
     for path in sorted(pathlib.Path("log").iterdir()):

@@ -215,7 +215,7 @@ def test_a_stopped_rehearsal_leaves_nothing(corpus, number, word):
         time.sleep(0.3)
         child.send_signal(number)
         rest = child.stderr.read()
-        assert child.wait(30) == 130
+        assert child.wait(30) == 130, rest
     assert "nothing is left" in rest
     assert "Traceback" not in rest
     assert os.listdir(place) == []

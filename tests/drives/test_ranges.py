@@ -170,7 +170,8 @@ def test_memory_is_used_again_when_nobody_holds_it():
     kept = one.view
     del one
     assert any(each is memory for each in ranges._spare)  # a thread of an earlier test may give some back, too
-    assert any(Lent(20)._memory is memory for _ in range(len(ranges._spare)))
+    lent = [Lent(20) for _ in range(len(ranges._spare))]
+    assert any(each._memory is memory for each in lent)
     del kept
 
 

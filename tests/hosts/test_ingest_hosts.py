@@ -107,11 +107,7 @@ def test_what_is_lost_is_rebuilt_over_http_and_named_without(cluster, hosts, shi
     folder.mkdir()
     token = serving.token_file(folder)
     with serving.serving(*sorted(cluster.base.glob("?/d-*")), token=serving.TOKEN, file=token) as host:
-        rows = "".join(
-            f'[[drive]]\nname = "{name}"\nat = "{host.url}{name}/"\ntoken_file = "token"\n' for name in host.names()
-        )
-        (folder / "fleet.toml").write_text(f'type = "sealift-locations"\nversion = 1\n{rows}')
-        whole = copy(hosts, shipment, to, str(folder / "fleet.toml"))
+        whole = copy(hosts, shipment, to, str(serving.locations_file(host, folder)))
         assert (whole.short_groups, whole.out_of_reach, whole.failed) == ([], [], [])
         assert same(shipment, to, tmp_path / "fresh")
         rot(pack)

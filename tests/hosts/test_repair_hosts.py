@@ -63,11 +63,7 @@ def served(cluster, shipment, tmp_path):
     folder.mkdir()
     token = serving.token_file(folder)
     with serving.serving(*sorted(cluster.base.glob("?/d-*")), token=serving.TOKEN, file=token) as host:
-        rows = "".join(
-            f'[[drive]]\nname = "{name}"\nat = "{host.url}{name}/"\ntoken_file = "token"\n' for name in host.names()
-        )
-        (folder / "fleet.toml").write_text(f'type = "sealift-locations"\nversion = 1\n{rows}')
-        yield folder / "fleet.toml"
+        yield serving.locations_file(host, folder)
 
 
 def test_a_host_mends_what_its_own_drives_give(cluster, hosts, shipment, tmp_path):

@@ -116,6 +116,16 @@ class Host:
         return self.process.wait(timeout=40)
 
 
+def locations_file(host: Host, folder: Path) -> Path:
+    """`fleet.toml` in `folder`: all drives of a host, its token in the file `token` beside."""
+    rows = "".join(
+        f'[[drive]]\nname = "{name}"\nat = "{host.url}{name}/"\ntoken_file = "token"\n' for name in host.names()
+    )
+    path = folder / "fleet.toml"
+    path.write_text(f'type = "sealift-locations"\nversion = 1\n{rows}')
+    return path
+
+
 @contextlib.contextmanager
 def serving(
     *mounts: object, token: str | None = None, tls: tuple[str, str, str] | None = None, reports: tuple[str, ...] = (),

@@ -250,9 +250,9 @@ def test_a_copy_of_what_was_superseded_does_not_stand(folder):
 def test_nothing_is_packed_under_what_does_not_stand(folder):
     options = SimpleNamespace(declaration="d.toml", allowed_signers=None)
     parsed = d.parse((folder / "d.toml").read_bytes(), draft=False)
-    packing._check_standing(options, parsed)
+    standing.check_beside("d.toml", parsed, None)
     screened_again(folder)
     with pytest.raises(Refused, match="nobody has decided"):
-        packing._check_standing(options, parsed)
+        packing._settle_leg(options)
     (folder / "d.toml").write_bytes(parsed.raw + b"#\n")  # a draft of what is to be released yet
-    packing._check_standing(options, d.parse(parsed.raw + b"#\n", draft=True))
+    standing.check_beside("d.toml", d.parse(parsed.raw + b"#\n", draft=True), None)

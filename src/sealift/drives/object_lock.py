@@ -3,12 +3,12 @@
     s3://BUCKET/PREFIX/.sealift-ingest-lock/000001-NONCE     canonical JSON (Marker); the highest number is the writer's
 
 What holds: a marker has a name that nobody else gives one, and the listing is looked at again behind it: who sees
-another one there gives up, so that of several that begin at once at most one goes on, whatever the store knows. Its
-writer renews it each RENEW seconds; one that was not renewed for LEASE, by the clock of the store, is taken over by the
-next number, behind which the old one is removed. One of this host is taken over at once where nobody here holds the
-prefix any more (`ObjectPrefix.hold`), or where its process has ended, by whatever name it called the store. A writer
-whose marker was taken over, or could not be renewed so long, ends at its next `check`. Nothing but markers is ever
-removed. A prefix beneath another one is another one.
+another one there, or not its own, gives up, so that of several that begin at once at most one goes on, whatever the
+store knows. Its writer renews it each RENEW seconds; one that was not renewed for LEASE, by the clock of the store, is
+taken over by the next number, behind which the old one is removed. One of this host is taken over at once where nobody
+here holds the prefix any more (`ObjectPrefix.hold`), or where its process has ended, by whatever name it called the
+store. A writer whose marker was taken over, or could not be renewed so long, ends at its next `check`. Nothing but
+markers is ever removed. A prefix beneath another one is another one.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from blake3 import blake3
 
 from sealift.drives.base import SAFE_WRITING
-from sealift.drives.object_faults import REPLACED
-from sealift.errors import Busy, DriveFault, FormatError, SealiftError
+from sealift.errors import Busy, FormatError, SealiftError
 from sealift.formats import canonical
 
 if TYPE_CHECKING:
@@ -138,29 +137,13 @@ class ObjectLock:
             self._refuse_living(there, now)
         number = max((each.number for each in dead), default=0) + 1
         mine = f"{PLACE}/{number:0{_DIGITS}d}-{self._nonce}"
-        put = self._bucket.put_new(mine, self._data)
-        others = [each for each in self._markers() if each not in dead and each.name != mine]
-        if put == "other" or others or not self._is_ours(mine):
-            if put != "other":
-                self._bucket.delete(mine)
+        self._bucket.put_new(mine, self._data)
+        if [each.name for each in self._markers() if each not in dead] != [mine]:
+            self._bucket.delete(mine)
             raise Busy(f"{self._bucket.mount}: another run began to write there in the same moment", hint=_AGAIN)
         for name in [each.name for each in dead] + [name for name, since in self._clocks() if now - since > LEASE]:
             self._bucket.delete(name)
         return mine
-
-    def _is_ours(self, name: str) -> bool:
-        with contextlib.suppress(FormatError):
-            return self._read(name) == self._data
-        return False
-
-    def _read(self, name: str) -> bytes | None:
-        """A marker. FormatError where somebody puts another one in its place."""
-        try:
-            return self._bucket.get(name, _LIMIT)
-        except DriveFault as error:
-            if REPLACED.why in str(error):
-                raise FormatError(str(error)) from error
-            raise
 
     def _clocks(self) -> list[tuple[str, float]]:
         """What runs that were killed in `_now` left."""
@@ -195,7 +178,7 @@ class ObjectLock:
         if age > LEASE:
             return
         with contextlib.suppress(FormatError):
-            data = self._read(there.name)
+            data = self._bucket.get(there.name, _LIMIT)
             if data is None:
                 return  # given up meanwhile
             marker = parse(data)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import glob
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sealift.errors import Refused, SealiftError
@@ -27,7 +28,6 @@ from sealift.trade.standing import Against, Screened, Standing, held_then, later
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.trade.declaration import Declaration
@@ -71,6 +71,20 @@ def check_standing(
             " (sealift declare --revise FILE), or released again",
         )
     return found
+
+
+def check_beside(file: str, parsed: Declaration, allowed_signers: str | None) -> None:
+    """Refused where a release of these very bytes lies beside the declaration, and does not stand.
+
+    None that can be read, or one of another state of it: sealing, which wants one that holds, says what is wrong.
+    """
+    try:
+        record = releases.decode(signing.read_limited(releases.path_beside(file), releases.MAX_RELEASE, "release"))
+    except SealiftError:
+        return
+    if record.declaration.blake3 == parsed.digest:
+        allowed = signing.load_allowed_signers(allowed_signers) if allowed_signers else None
+        check_standing(file, parsed, record, allowed, datetime.now(UTC))
 
 
 class _Asked:

@@ -14,7 +14,6 @@ import sqlite3
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -38,8 +37,9 @@ from sealift.stages.pack.scan import Summary, scan
 from sealift.stages.pack.work import Work, pack_groups
 from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
+from sealift.trade import release as releases
 from sealift.trade import sheets
-from sealift.trade.signing import Signer, load_allowed_signers, read_limited
+from sealift.trade.signing import Signer, read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -235,7 +235,10 @@ def prepared(options: Options) -> tuple[Options, declarations.Declaration, Signe
 def _settle_leg(options: Options) -> tuple[Options, declarations.Declaration, TrustedSeal | None]:
     """The declaration, the outbound seal of a return leg, and the options with what follows from them."""
     declaration = _declaration(options)
-    _check_standing(options, declaration)
+    if os.path.lexists(releases.path_beside(options.declaration)):  # most are packed before there is one
+        from sealift.stages.standing import check_beside
+
+        check_beside(options.declaration, declaration, options.allowed_signers)
     outbound = return_leg.open_outbound(options.leg, options.in_reply_to, options.allowed_signers, declaration)
     if outbound is not None:
         options = dataclasses.replace(options, recipients=return_leg.recipients(options.recipients, outbound))
@@ -243,24 +246,6 @@ def _settle_leg(options: Options) -> tuple[Options, declarations.Declaration, Tr
         raise BadInput("--provenance belongs to --leg return", hint="leave it away")
     options = dataclasses.replace(options, recipients=_recipients(options.recipients, declaration))
     return network.settled(options, declaration), declaration, outbound
-
-
-def _check_standing(options: Options, declaration: declarations.Declaration) -> None:
-    """Refused under a release beside the declaration that does not stand; most are packed before there is one."""
-    from sealift.stages.standing import check_standing
-    from sealift.trade import release as releases
-
-    path = releases.path_beside(options.declaration)
-    if not os.path.lexists(path):
-        return
-    try:
-        record = releases.decode(read_limited(path, releases.MAX_RELEASE, "release"))
-    except SealiftError:
-        return  # sealing, which wants one that holds, says what is wrong with it
-    if record.declaration.blake3 != declaration.digest:
-        return  # of another state of it: this one is to be released yet
-    allowed = load_allowed_signers(options.allowed_signers) if options.allowed_signers else None
-    check_standing(options.declaration, declaration, record, allowed, datetime.now(UTC))
 
 
 def _recipients(given: Sequence[str], declaration: declarations.Declaration) -> list[str]:

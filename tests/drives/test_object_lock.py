@@ -136,7 +136,7 @@ def test_of_many_that_begin_at_once_one_goes_on_at_most(to, elsewhere, monkeypat
 def test_a_process_of_this_host_that_has_ended_holds_nothing_whatever_it_called_the_store(to, elsewhere):
     """As through a proxy: the same bucket, and another lock of this host's."""
     killed = subprocess.Popen(["sleep", "60"])
-    ours, began = object_lock._processes(), object_lock._started(killed.pid)
+    ours, began = object_lock._processes(), object_lock._stat(killed.pid).started
     fields = {each: getattr(MARKER, each) for each in MARKER.__struct_fields__}
 
     def holds(**changes):
@@ -155,9 +155,13 @@ def test_a_process_of_this_host_that_has_ended_holds_nothing_whatever_it_called_
     assert ours
     assert began
     assert holds(), "it lives"
-    assert holds(process=1, started=object_lock._started(1)), "whoever's it is"
+    assert holds(process=1, started=object_lock._stat(1).started), "whoever's it is"
     assert not holds(started=began - 1), "its number is another's by now"
     killed.kill()
+    until = time.monotonic() + 10
+    while not object_lock._stat(killed.pid).ended and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not holds(), "a zombie that nobody has reaped"
     killed.wait()
     assert not holds()
     assert holds(processes="c" * 32), "of another host, or another container"

@@ -111,6 +111,19 @@ def test_damage_in_a_bucket_is_named(voyage, tmp_path, s3, bucket):
     assert [(fault.kind, fault.mount) for fault in report.faults] == [("missing", voyage.home.mounts[0])]
 
 
+def test_a_dry_run_says_that_nothing_is_mended_in_a_bucket(voyage, s3, bucket, tmp_path):
+    voyage.pack()
+    answer = voyage.seal(voyage.home)
+    card = next(name for name in names(s3, bucket) if name.endswith("/drive.json"))
+    assert s3.ask("DELETE", f"/{bucket}/{card}")[0] == 204
+    given = [voyage.home.mounts[0], f"--allowed-signers={voyage.signers}", f"--seal={answer.path}"]
+    out = run(voyage, "repair", *given, "--dry-run", code=3)[0].decode()
+    assert "is no mounted drive, and `sealift repair` writes to nothing else" in out
+    assert "without --dry-run" not in out
+    out = run(voyage, "verify", *given, f"--state={tmp_path / 'state'}", code=3)[0].decode()
+    assert " from the store in " in out
+
+
 def test_a_bucket_is_no_drive_that_somebody_carries(voyage, s3, bucket):
     with pytest.raises(BadInput, match="is no drive") as caught:
         voyage.pack(network=False, serials={voyage.home.mounts[0]: "SERd00"})

@@ -187,6 +187,8 @@ def test_every_command_takes_the_path_of_a_locations_file(origin, host, content,
     code, out, err = run(["repair", places, *keys], capsys)
     assert code == 1
     assert "no mounted drive" in err
+    code, out, err = run(["verify", places, *keys, "--again", "--state", str(tmp_path / "state")], capsys)
+    assert " from other hosts in " in out
     shutil.copytree(origin.mounts[1], tmp_path / "d01")
     (tmp_path / "new").mkdir()
     code, out, err = run(["repair", places, *keys, "--onto", f"g0s0={tmp_path / 'new'}"], capsys)

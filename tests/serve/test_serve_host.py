@@ -286,6 +286,16 @@ def test_a_report_of_verify_is_served_as_it_is_and_read_again(drives, packed, tm
         report.with_name("new").write_bytes(said + b"\n")
         report.with_name("new").rename(report)
         assert host.ask("/report/0").body == said + b"\n"
+        assert not any("--report" in line for line in host.lines)
+
+
+def test_a_report_of_another_shipment_is_named(drives, packed, tmp_path):
+    words = ["verify", str(drives[0]), "--seal", str(packed.seal_file), "--allowed-signers", str(packed.allowed)]
+    said = subprocess.run([sys.executable, "-m", "sealift", *words, "--json"], capture_output=True, check=False).stdout
+    report = tmp_path / "report.json"
+    report.write_bytes(said.replace(json.loads(said)["shipment"].encode(), b"0123456789abcdef"))
+    with serving.serving(drives[0], reports=(str(report),)) as host:
+        assert f"note: --report {report} is of shipment 0123456789abcdef, of which no drive is here" in host.lines
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,19 @@ def repair(
     if as_json:
         common.emit(answer(result))
     else:
-        show(result)
+        show(result, _refusal(mounts, onto) if dry_run else None)
     context.exit(stage.exit_code(result))
+
+
+def _refusal(mounts: tuple[str, ...], onto: tuple[str, ...]) -> BadInput | None:
+    """Why the same command without --dry-run would write nothing at all."""
+    from sealift.stages.repair_plan import check_mounted
+
+    try:
+        check_mounted(mounts, onto, dry_run=False)
+    except BadInput as error:
+        return error
+    return None
 
 
 def _print_list(record: Any) -> None:

@@ -15,6 +15,7 @@ from sealift.cli import common
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sealift.errors import BadInput
     from sealift.stages.repair_plan import RepairReport
     from sealift.stages.verify_report import Fault
 
@@ -26,8 +27,8 @@ _OF = {
 }
 
 
-def show(result: RepairReport) -> None:
-    """The whole answer."""
+def show(result: RepairReport, refusal: BadInput | None = None) -> None:
+    """The whole answer; `refusal`: why the same command would not write, which a dry run is not told."""
     echo = click.echo
     echo("dry run: nothing was written" if result.dry_run and result.repaired_files else _verdict(result))
     for line in _written(result):
@@ -48,7 +49,7 @@ def show(result: RepairReport) -> None:
         echo(line)
     for notice in result.notices[: common.SHOWN]:
         echo(f"note: {_clean(notice)}")
-    for line in dict.fromkeys(_next(result)):
+    for line in dict.fromkeys(_next(result, refusal)):
         echo(_clean(f"next: {line}"))
 
 
@@ -120,12 +121,12 @@ def _amounts(result: RepairReport) -> Iterator[str]:
     yield f"{'; '.join(filter(None, (first, rest))) or 'read no pack'}, {took}"
 
 
-def _next(result: RepairReport) -> Iterator[str]:
+def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     """What the one who stands there is to do, most urgent first."""
     for each in result.in_the_way:
         yield f"move sealift/{each.path} on {each.mount} away (sealift did not make it), then the same command again"
     if result.dry_run and result.repaired_files:
-        yield "the same command without --dry-run"
+        yield f"{refusal}: {refusal.hint}" if refusal else "the same command without --dry-run"
         return
     if result.lost or result.short:
         fetch = "--fetch-list says what must be sent again"

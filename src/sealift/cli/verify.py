@@ -108,6 +108,17 @@ _VERDICTS = {
 }
 
 
+def _read_from(report: VerifyReport) -> str:
+    """Past which caches it was read: no read of a store or of another host goes through the cache here."""
+    here = [drive for group in report.groups for drive in group.present if drive.part is None]
+    if here and all(drive.in_bucket for drive in here):
+        return "from the store"
+    if report.read_from == "medium":
+        return "from medium and store" if any(drive.in_bucket for drive in here) else "from the medium"
+    far = here and all(drive.at for drive in here)
+    return "from other hosts" if far else "through the cache: no direct reads here"
+
+
 def _verdict(report: VerifyReport) -> str:
     if report.state == "recoverable" and only_strange(report):
         return "recoverable: every byte is as it was signed, and something else stands or lies among it"
@@ -125,7 +136,7 @@ def _show(report: VerifyReport) -> None:
     resumed = (
         f"; {common.size_text(report.bytes_resumed)} were read before the interruption" if report.bytes_resumed else ""
     )
-    where = "from the medium" if report.read_from == "medium" else "through the cache: no direct reads here"
+    where = _read_from(report)
     took = common.duration_text(report.seconds)
     click.echo(f"read {common.size_text(report.bytes_read)} {where} in {took}{resumed}")
     if refused:

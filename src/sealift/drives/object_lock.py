@@ -97,13 +97,13 @@ class ObjectLock:
 
     def __init__(self, bucket: ObjectPrefix, work: str) -> None:
         self._bucket, self._nonce = bucket, secrets.token_hex(16)
-        self._here, began = _here(bucket.hold()), _started(os.getpid())
+        self._here, began = _here(bucket.hold()), _stat(os.getpid())
         self._processes = "" if began is None else _processes()
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._data = canonical.encode(
             Marker(
                 type=TYPE, work=work, user=_user(), host=socket.gethostname(), process=os.getpid(),
-                started=began or 0, processes=self._processes, since=now, here=self._here, nonce=self._nonce,
+                started=began.started if began else 0, processes=self._processes, since=now, here=self._here, nonce=self._nonce,
             )
         )  # fmt: skip
         self._lost = ""
@@ -202,8 +202,8 @@ class ObjectLock:
             return True
         except PermissionError:
             pass
-        started = _started(marker.process)
-        return started is not None and started != marker.started
+        now = _stat(marker.process)
+        return now is not None and (now.ended or now.started != marker.started)
 
     # Keeping
 
@@ -249,12 +249,19 @@ def _processes() -> str:
     return blake3(b"\0".join([boot, *spaces])).hexdigest(16)
 
 
-def _started(process: int) -> int | None:
-    """When a process began, in clock ticks since the host's start (proc_pid_stat(5)); None where nobody says so."""
+class _Stat(NamedTuple):
+    """When a process began, in clock ticks since the host's start, and whether it is a zombie without any thread."""
+
+    started: int
+    ended: bool
+
+
+def _stat(process: int) -> _Stat | None:
+    """By proc_pid_stat(5); None where nobody says so."""
     try:
         with open(f"/proc/{process}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()  # a name may have blanks and brackets
-        return int(fields[19])
+        return _Stat(int(fields[19]), fields[0] in (b"Z", b"X") and int(fields[17]) <= 1)
     except (OSError, IndexError, ValueError):
         return None
 

@@ -204,6 +204,8 @@ async def _serve(ready: Ready, notice: Callable[[str], None], listening: Callabl
     try:
         await places.begin(_FIRST_LOOK)
         _refuse_left(places.places)
+        for path, shipment in host.strays():
+            notice(f"note: --report {words(path)} is of shipment {shipment}, of which no drive is here")
         server = _server(application(host, ready.tokens, notice), ready)
         serving = asyncio.ensure_future(server.serve())
         stopping = asyncio.ensure_future(stop.wait())

@@ -10,6 +10,7 @@
     ├── FormatError              4   bytes that are not what docs/spec/ says they are
     │   └── AgeError             4   an age file that the age specification rejects
     ├── Lost                     4   something cannot be recovered from what is here
+    │   └── Unreached            6   a host that does not answer has it: nothing is known to be lost
     ├── Refused                  5   a signature, seal, declaration or gate does not hold
     │   ├── SignatureInvalid     5
     │   ├── SealInvalid          5
@@ -102,6 +103,12 @@ class Lost(SealiftError):
     """Something cannot be recovered from what is here."""
 
     exit_code = 4
+
+
+class Unreached(Lost):
+    """What is needed is in a host that does not answer: nothing is known to be lost, and the same command goes on."""
+
+    exit_code = 6
 
 
 class Refused(SealiftError):

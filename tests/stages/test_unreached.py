@@ -17,7 +17,7 @@ from storage_host import nginx
 
 from sealift.cli import main
 from sealift.drives import http_client, ranges
-from sealift.errors import Lost, NotAllHere
+from sealift.errors import NotAllHere, Unreached
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading import trust
@@ -199,6 +199,32 @@ def test_reading_says_that_hosts_are_not_reached(seal, origin, hosts):
     with origin.shipment(places(hosts), seal) as shipment:
         for each in hosts[:2]:
             each.plan = at_packs("cut")
-        with pytest.raises(Lost, match=r"cannot be had now: g0s\d, g0s\d not reached \(.* was cut") as caught:
+        with pytest.raises(Unreached, match=r"cannot be had now: g0s\d, g0s\d not reached \(.* was cut") as caught:
             shipment.read_many([each for each in shipment.members() if each.kind == "file"])
     assert "see to the hosts" in caught.value.hint
+
+
+def test_an_index_that_no_host_gives_is_not_reached(seal, origin, hosts):
+    for each in hosts:
+        each.plan = lambda _method, path, _number: "cut" if "/index/" in path else None
+    with (
+        pytest.raises(Unreached, match=r"index/.* cannot be had now: .* not reached"),
+        origin.shipment(places(hosts), seal) as shipment,
+    ):
+        list(shipment.members())
+
+
+def test_files_that_hosts_keep_back_are_not_lost_and_come_with_the_same_command(seal, origin, hosts, tmp_path, capsys):
+    for each in hosts[:2]:
+        each.plan = at_packs("401")
+    given = ["--allowed-signers", origin.root / "allowed", "--seal", origin.root / "s.seal"]
+    command = ["unpack", *places(hosts), "--to", tmp_path / "out", "--identity", origin.root / "identity", *given]
+    code, out = shown(capsys, *command, "--json")
+    failed = json.loads(out)["failed"]
+    assert code == 6
+    assert failed
+    assert all(each["unreached"] and "not reached" in each["reason"] for each in failed)
+    for each in hosts[:2]:
+        each.plan = all_of(None)
+    assert shown(capsys, *command)[0] == 0
+    assert shipments.picture(tmp_path / "out") == shipments.picture(origin.source)

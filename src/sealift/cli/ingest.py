@@ -41,7 +41,8 @@ An ingest frees no source: verify the drives, or what --packs has made of them, 
 
 Exit 0: all there; 1: the destination did not take something (something else stands there), or failed; 2: all there, but
 for what no bucket can hold, or files that had changed while they were packed; 3: all there, and some was rebuilt; 4:
-something cannot be had, each is named; 6: drives are not here yet that are needed, run again with them.
+something cannot be had, each is named; 6: drives are not here yet that are needed, or hosts that have them do not
+answer: run again with them.
 """
 
 
@@ -152,7 +153,7 @@ def _files(
     _tell_files(result)
     _tell_foreign(result, target)
     incomplete = 2 if result.changed or result.skipped else 0
-    return _code(result, waits=False, otherwise=incomplete)
+    return _code(result, waits=result.waits, otherwise=incomplete)
 
 
 def _tell_files(result: Files) -> None:

@@ -53,7 +53,8 @@ def unpack(
           --allowed-signers signers --seal 5f0c1d2e3a4b5c6d.seal
 
     Exit 0: all there; 2: all there, and some files had changed while they were packed; 4: some files could not be
-    restored, each is named; 6: drives of a whole group are not here yet, run again with them.
+    restored, each is named; 6: drives of a whole group are not here yet, or no host answers that has what is missing:
+    run again with them.
     """
     from sealift.drives.locations import is_store
     from sealift.stages import unpack as stage
@@ -74,7 +75,8 @@ def unpack(
     if as_json:
         common.emit(answer_of(result))
     tell(result, target)
-    context.exit(4 if result.failed else 6 if result.missing_groups else 2 if result.changed else 0)
+    missing = result.missing_groups or result.failed
+    context.exit(4 if not result.waits else 6 if missing else 2 if result.changed else 0)
 
 
 def run(options: Options, doing: str) -> Result:
@@ -97,7 +99,10 @@ def answer_of(result: Result) -> dict[str, Any]:
         "files": result.files,
         "bytes": result.size,
         "rebuilt_blocks": result.rebuilt_blocks,
-        "failed": [{**common.path_fields(path), "reason": reason} for path, reason in result.failed],
+        "failed": [
+            {**common.path_fields(path), "reason": reason, "unreached": path in result.unreached}
+            for path, reason in result.failed
+        ],
         "changed": [common.path_fields(path) for path in result.changed],
         "missing_drives": result.missing_drives,
         "missing_groups": result.missing_groups,
@@ -138,7 +143,9 @@ def tell(result: Result, target: str) -> None:
             common.say_list(result.missing_drives, len(result.missing_drives))
             common.say("hint: mount more of them and run the same command again; it goes on")
         else:
-            common.say("hint: where a drive or a host did not answer, see to it and run the same command again")
+            common.say(
+                "hint: where a drive or a host did not answer, see to it and run the same command again; it goes on"
+            )
     tell_missing(result.missing_groups)
 
 

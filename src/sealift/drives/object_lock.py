@@ -103,7 +103,8 @@ class ObjectLock:
         self._data = canonical.encode(
             Marker(
                 type=TYPE, work=work, user=_user(), host=socket.gethostname(), process=os.getpid(),
-                started=began.started if began else 0, processes=self._processes, since=now, here=self._here, nonce=self._nonce,
+                started=began.started if began else 0, processes=self._processes, since=now, here=self._here,
+                nonce=self._nonce,
             )
         )  # fmt: skip
         self._lost = ""

@@ -26,7 +26,7 @@ from blake3 import blake3
 
 from sealift.drives.base import is_missing
 from sealift.drives.ranges import RemoteDrive, RemoteFile, Workers
-from sealift.errors import DriveFault, FormatError, Lost
+from sealift.errors import DriveFault, FormatError, Lost, Unreached
 from sealift.formats import manifest, parity
 from sealift.formats.manifest import (
     BLOCK,
@@ -446,7 +446,7 @@ class GroupReader:
         }
         if len(ids) - len(why) <= self.parity and why:
             reason = next(iter(why.values()))
-            return Lost(
+            return Unreached(
                 f"{what} of drive {ids[slot]} cannot be had now: {', '.join(why)} not reached ({reason})",
                 hint="see to the hosts and the way to them, and run the same command again",
             )

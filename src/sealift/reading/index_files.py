@@ -22,7 +22,7 @@ import numpy as np
 from blake3 import blake3
 
 from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, read_soon
-from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch, Lost, Refused
+from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch, Lost, Refused, Unreached
 from sealift.formats import age, index, manifest
 from sealift.formats.index import Row
 from sealift.formats.samples import MAX_SAMPLE_KEY
@@ -52,8 +52,9 @@ class AnyCopy(io.RawIOBase):
         self._late: list[Drive] = []  # which did not answer soon, and are asked again when no other is left
         self._hurry = True
         self._readers: list[age.Reader] = []  # copies that opened, the one that served last in front
-        self._mounts: dict[int, str] = {}  # of readers, by their id
+        self._from: dict[int, Drive] = {}  # of readers, by their id
         self._others: list[str] = []  # mounts of copies that are something else than the manifest says
+        self._unreached: list[str] = []  # mounts of those that gave no answer
         self._at = 0
         if not self._open_another():
             raise self._lost()
@@ -61,6 +62,11 @@ class AnyCopy(io.RawIOBase):
 
     def _lost(self) -> Lost | Refused:
         attach = "attach another drive of this group: every drive carries the whole group's index"
+        if not self._others and self._unreached:
+            return Unreached(
+                f"{self._name} cannot be had now: {', '.join(self._unreached[:5])} not reached",
+                hint="see to the hosts and the way to them, and run the same command again",
+            )
         if not self._others:
             return Lost(f"no drive here has a copy of {self._name} that can be read", hint=attach)
         return Refused(
@@ -87,7 +93,7 @@ class AnyCopy(io.RawIOBase):
                 if file.length == self._ref.bytes and digest == self._ref.header:
                     key = self._keys.of_index(header, self._group, self._name)
                     self._readers.insert(0, age.Reader(read, file.length, file_key=key))
-                    self._mounts[id(self._readers[0])] = drive.mount
+                    self._from[id(self._readers[0])] = drive
                     return True
                 self._others.append(drive.mount)
             except IdentityMismatch as error:
@@ -95,10 +101,15 @@ class AnyCopy(io.RawIOBase):
             except FormatError:
                 self._others.append(drive.mount)
             except DriveFault:
+                self._note_unreached(drive)
                 continue
         if mismatch is not None and not self._readers:
             raise mismatch
         return False
+
+    def _note_unreached(self, drive: Drive) -> None:
+        if isinstance(drive, RemoteDrive) and drive not in self._late and drive.mount not in self._unreached:
+            self._unreached.append(drive.mount)
 
     def _reading(self, drive: Drive, file: Held) -> Callable[[int, int], bytes]:
         """read_at of a file, which does not wait for a slow host as long as there are others to ask."""
@@ -154,10 +165,11 @@ class AnyCopy(io.RawIOBase):
                     reader.seek(self._at)
                     count = reader.readinto(buffer)
                 except AgeError:
-                    if self._mounts[id(reader)] not in self._others:
-                        self._others.append(self._mounts[id(reader)])
+                    if self._from[id(reader)].mount not in self._others:
+                        self._others.append(self._from[id(reader)].mount)
                     continue
                 except DriveFault:
+                    self._note_unreached(self._from[id(reader)])
                     continue
                 self._readers.remove(reader)
                 self._readers.insert(0, reader)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from sealift.trade.custody_graph import Finding
     from sealift.trade.signing import Signer
 
+_WORDS = 256  # characters of a name (docs/spec/unlock.md)
 THREADS = 32  # headers that are asked for at once; a locations file says how many one host gets
 TASK = 64  # packs that a thread reads one after the other
 
@@ -130,6 +131,7 @@ def issue(
     """
     if os.path.lexists(options.out):
         raise BadInput(f"{options.out} is there already; nothing was changed", hint="give another name")
+    _check_words(options)
     allowed = AllowedSigners.parse(options.allowed_signers)
     rules.ends(clock(), hours=options.hours, until=options.valid_until)
     _may(signer, allowed, clock())
@@ -157,6 +159,21 @@ def issue(
         return result
     finally:
         shipment.close()
+
+
+def _check_words(options: Options) -> None:
+    """BadInput, before a drive is read, for what the record would not take."""
+    given = {"--job": options.job, "--by": options.name, "--organisation": options.organisation}
+    for option, text in given.items():
+        why = None
+        if not text.strip():
+            why = "is empty"
+        elif len(text) > _WORDS:
+            why = f"is {len(text):,} characters long; at most {_WORDS} are allowed"
+        elif (bad := strict.unprintable(text)) is not None:
+            why = f"holds the character U+{ord(bad):04X}, which does not print"
+        if why:
+            raise BadInput(f"{option} {why}; nothing was issued", hint="one line of printable text")
 
 
 def _may(signer: Signer, allowed: AllowedSigners, now: datetime) -> None:
@@ -341,7 +358,7 @@ def _record(
     try:
         unlock.encode(record)
     except FormatError as error:
-        raise BadInput(f"--job, --by, --organisation: {error}", hint="one line of printable text each") from error
+        raise BadInput(f"this shipment's keys cannot be issued: {error}") from error
     return record
 
 

@@ -30,7 +30,7 @@ from blake3 import blake3
 
 from sealift.drives.locations import is_store
 from sealift.drives.waiting import waiting
-from sealift.errors import BadInput, SealiftError
+from sealift.errors import BadInput, SealiftError, Unreached
 from sealift.formats import index
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Shipment
@@ -95,6 +95,7 @@ class Result:
     size: int = 0  # bytes
     rebuilt_blocks: int = 0
     failed: list[tuple[bytes, str]] = field(default_factory=list)
+    unreached: set[bytes] = field(default_factory=set)  # of those that failed: no host that has them answers
     changed: list[bytes] = field(default_factory=list)
     there: int = 0  # of the files those that a bucket held already, with these bytes
     refused: list[tuple[bytes, str]] = field(default_factory=list)  # what a bucket did not take, and why
@@ -107,6 +108,11 @@ class Result:
     ignored: list[tuple[str, str]] = field(default_factory=list)  # mounts that give nothing, and why
     seconds: float = 0.0
     reply_signer: str | None = None  # with `outbound`: which of the signers that it accepts has signed
+
+    @property
+    def waits(self) -> bool:
+        """Whether all that failed did so because no host that has it answers."""
+        return all(path in self.unreached for path, _ in self.failed)
 
 
 def unpack(options: Options, events: Events) -> Result:
@@ -284,6 +290,7 @@ def _add(result: Result, done: Done) -> None:
     result.files += done.files
     result.size += done.size
     result.failed += done.failed
+    result.unreached.update(done.unreached)
     result.changed += done.changed
     result.there += done.there
     result.refused += done.refused
@@ -336,7 +343,8 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
     done = Done()
     group = shipment.groups[job.group]
     content: Any = None
-    trouble, source = "", source_of(group, job.stripe, job.role)
+    trouble: SealiftError | None = None
+    source = source_of(group, job.stripe, job.role)
     for values in job.rows:
         row = Row(*values)
         try:
@@ -346,12 +354,12 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
                 continue
             if content is None and row.length:
                 if trouble:
-                    raise SealiftError(trouble)
+                    raise trouble.with_traceback(None)
                 try:
                     with waiting(source):
                         content = group.content(job.stripe, job.role)
                 except SealiftError as error:
-                    trouble = str(error)
+                    trouble = error
                     raise
             _restore(target, content, row, source)
         except (SealiftError, UnsafeError, OSError) as error:
@@ -362,6 +370,8 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
                 ) from error
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             done.failed.append((row.path, reason))
+            if isinstance(error, Unreached):
+                done.unreached.append(row.path)
             continue
         done.files += row.start + row.length == row.size
         done.size += row.length
@@ -453,6 +463,8 @@ def _finish_whole(target: Target, row: Row, failed: set[bytes], result: Result, 
 def _hardlink(target: Target, row: Row, failed: set[bytes], result: Result) -> None:
     if row.link in failed:
         result.failed.append((row.path, "is another name of a file that failed"))
+        if row.link in result.unreached:
+            result.unreached.add(row.path)
         return
     try:
         target.hardlink(row.path, row.link)

@@ -51,6 +51,7 @@ class Done:
     size: int = 0  # bytes
     rebuilt: int = 0
     failed: list[tuple[bytes, str]] = field(default_factory=list)
+    unreached: list[bytes] = field(default_factory=list)  # of those that failed: no host that has them answers
     changed: list[bytes] = field(default_factory=list)
     faults: int = 0  # of the target, at single files
     there: int = 0  # of the files those that were there already, with these bytes

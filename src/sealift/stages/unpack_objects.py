@@ -35,7 +35,7 @@ from sealift.drives.base import errno_of
 from sealift.drives.object_lock import ObjectLock
 from sealift.drives.object_prefix import MAX_OBJECT, MAX_PARTS, PART_SIZE, ObjectPartFile, ObjectPrefix, ObjectReadFile
 from sealift.drives.ranges import Workers
-from sealift.errors import DriveFault, FormatError, SealiftError
+from sealift.errors import DriveFault, FormatError, SealiftError, Unreached
 from sealift.formats.index import CHANGED, FILE, HARDLINK, SPARSE, Row
 from sealift.reading.member import PackId
 from sealift.reading.shipment import matcher
@@ -155,6 +155,8 @@ class ObjectTarget:
                 self._judge(done, row.path, error)
             except SealiftError as error:
                 done.failed.append((row.path, str(error)))
+                if isinstance(error, Unreached):
+                    done.unreached.append(row.path)
             else:
                 coming.append((file, len(data), self._workers.submit(partial(self.bucket.put_new, file.key, data))))
                 queued += len(data)

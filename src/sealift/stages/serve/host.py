@@ -97,8 +97,8 @@ class Host:
     def strays(self) -> list[tuple[str, str]]:
         """Files of reports, and their shipments, of which no drive is known here. May block."""
         here = {place.seen.known.shipment for place in self.places.places if place.seen.known}
-        found = zip(self._files, self.reports(), strict=True)
-        return [(path, each.row.shipment) for path, each in found if each and each.row.shipment not in {None, *here}]
+        found = [(path, each.row.shipment) for path, each in zip(self._files, self.reports(), strict=True) if each]
+        return [(path, shipment) for path, shipment in found if shipment is not None and shipment not in here]
 
     async def inspect(self, shipment: str) -> bytes:
         """What `sealift inspect --json` says of the drives of this shipment here. Failed."""

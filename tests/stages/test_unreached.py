@@ -1,6 +1,7 @@
 """Hosts and links that fail while drives in them are looked at: no drive is called damaged, and nothing is lost."""
 
 import json
+import os
 import random
 import sys
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from storage_host import nginx
 
 from sealift.cli import main
 from sealift.drives import http_client, ranges
+from sealift.drives.objects import ObjectDrive
 from sealift.errors import NotAllHere, Unreached
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
@@ -228,3 +230,30 @@ def test_files_that_hosts_keep_back_are_not_lost_and_come_with_the_same_command(
         each.plan = all_of(None)
     assert shown(capsys, *command)[0] == 0
     assert shipments.picture(tmp_path / "out") == shipments.picture(origin.source)
+
+
+def test_a_store_that_fails_in_the_middle_loses_nothing(seal, origin, bucket, tmp_path, monkeypatch):
+    """Drives copied to a bucket, whose store then fails: as of a host, nothing is damaged."""
+    import obstore
+    from obstore.store import S3Store
+
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    for number in range(N):
+        store = S3Store(bucket, prefix=f"d{number}", endpoint=endpoint, client_options={"allow_http": True})
+        for path in Path(origin.mounts[number]).rglob("*"):
+            if path.is_file():
+                obstore.put(store, str(path.relative_to(origin.mounts[number])), path)
+
+    def drives():
+        return [ObjectDrive(f"s3://{bucket}/d{number}", patience=0.3) for number in range(N)]
+
+    given = {"allowed": AllowedSigners.parse(origin.allowed), "seal": seal}
+    with proxy(endpoint) as store:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+        store.plan = at_packs("500", 1)
+        report = verify(drives(), **given, state=str(tmp_path / "state"))
+        assert (report.state, exit_code(report), kinds(report)) == ("unseen", 6, {"unreached"})
+        assert all((drive.verified, drive.damage) == (False, []) for drive in report.groups[0].present)
+        store.plan = all_of(None)
+        report = verify(drives(), **given, state=str(tmp_path / "state"))
+        assert (report.state, report.faults) == ("intact", [])

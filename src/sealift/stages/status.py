@@ -175,7 +175,10 @@ def _read_back(db: sqlite3.Connection) -> dict[str, Any]:
 
 def _config(state: str, row: tuple[Any, ...] | None) -> Config:
     if row is None:
-        raise BadInput(f"{state}: a packing began here, and stopped before its first decision", hint="run pack again")
+        raise BadInput(
+            f"{state}: a packing began here, and was refused or stopped before it wrote anything",
+            hint="run pack again, and see what it says",
+        )
     try:
         config = msgspec.json.decode(row[0], type=Config)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -86,10 +86,10 @@ def doubtful(name: str) -> tuple[str, ...]:
 def faults(content: Content) -> list[str]:
     """Every name of the declaration that cannot be read with certainty, with its path and what it wants."""
     return [
-        f"{where}: {why}; write it in one alphabet, as the register or the passport has it (the spelling in another"
-        " one belongs into native_name)"
+        f"{where}: {'; '.join(why)}; write it in one alphabet, as the register or the passport has it (the spelling in"
+        " another one belongs into native_name)"
         for where, name in _named(content, "")
-        for why in doubtful(name)
+        if (why := doubtful(name))
     ]
 
 

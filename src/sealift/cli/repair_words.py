@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sealift.errors import BadInput
     from sealift.stages.repair_plan import RepairReport
+    from sealift.stages.repair_unwritable import Unwritable
     from sealift.stages.verify_report import Fault
 
 _NOT_SIGNED = {"unexpected", "foreign", "replayed"}  # what lies there besides what was signed
@@ -33,6 +34,11 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     echo("dry run: nothing was written" if result.dry_run and result.repaired_files else _verdict(result))
     for line in _written(result):
         echo(line)
+    for bad in result.unwritable[: common.SHOWN]:
+        stays = (
+            f"{common.counted(bad.files, 'file')} still to be written there" if bad.files else "its last write failed"
+        )
+        echo(_clean(f"  NOT WRITTEN: {_who(bad)}: {stays}; {bad.detail.removeprefix(f'{bad.mount}: ')}"))
     for lost in result.lost[: common.SHOWN]:
         echo(f"  lost: {lost.drive} {lost.path}, blocks {lost.first} to {lost.last}")
     for fault in result.left[: common.SHOWN]:
@@ -65,9 +71,18 @@ def _verdict(result: RepairReport) -> str:
         return f"whole: nothing is wrong{of}, and nothing was written"
     if result.state == "repaired":
         return f"repaired: {_OF[result.scope]} is as it was signed"
-    if not result.missing and all(fault.kind in _NOT_SIGNED for fault in result.left) and not result.in_the_way:
+    if not result.missing and all(fault.kind in _NOT_SIGNED for fault in result.left) and not _stopped(result):
         return f"what was signed is whole, of {_OF[result.scope]}; something lies there that nobody signed"
     return "not whole yet: all that is still wrong can be recovered"
+
+
+def _stopped(result: RepairReport) -> bool:
+    """Whether something kept files from being written."""
+    return bool(result.in_the_way or result.unwritable)
+
+
+def _who(bad: Unwritable) -> str:
+    return f"{bad.drive} (serial {bad.serial}) at {bad.mount}"
 
 
 def _rebuilt(result: RepairReport) -> str:
@@ -125,6 +140,8 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     """What the one who stands there is to do, most urgent first."""
     for each in result.in_the_way:
         yield f"move sealift/{each.path} on {each.mount} away (sealift did not make it), then the same command again"
+    for bad in result.unwritable:
+        yield _see_to(bad)
     if result.dry_run and result.repaired_files:
         yield f"{refusal}: {refusal.hint}" if refusal else "the same command without --dry-run"
         return
@@ -134,12 +151,31 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     elif result.missing:
         yield "--onto MNT rebuilds a missing drive onto an empty one"
     named = {(each.mount, each.path) for each in result.in_the_way}
+    failed = {each.mount for each in result.unwritable}
     for fault in result.left:
-        if (fault.mount, fault.path) not in named:
+        if (fault.mount, fault.path) not in named and (fault.mount not in failed or fault.kind in _NOT_SIGNED):
             yield _advice(fault, result)
     if result.scope in {"onto", "report", "health"} or result.state == "repaired":
         again = "once more, " if result.scope == "all" else ""
         yield f"sealift verify reads everything {again}from the medium"
+
+
+def _see_to(bad: Unwritable) -> str:
+    """What to do about a drive that failed when it was written."""
+    who, first = _who(bad), {
+        "read-only": "mount it writable (if it was, its filesystem met an error: see `dmesg`)",
+        "full": "free room on it: a file is written beside the one that it replaces",
+        "gone": "plug it in and mount it again",
+        "failed": "see `dmesg`, and to its cable and bay",
+    }[bad.why]  # fmt: skip
+    if bad.onto:
+        return f"{who}: {first}, then the same command again; or give another empty drive to --onto"
+    give_up = (
+        f"leave {bad.mount} away, and --onto NEW makes {bad.drive} on an empty drive from the others"
+        if bad.spare
+        else f"copy its sealift/ folder to another drive (cp -a), leave {bad.mount} away and mend the copy"
+    )
+    return f"{who}: {first}, then the same command again; if that does not help, {give_up}"
 
 
 def _advice(fault: Fault, result: RepairReport) -> str:

@@ -6,7 +6,8 @@
 What holds: no key is needed; nothing is written where nothing is wrong, and nothing that the manifest does not cover;
 a file appears under its name when it was proved. The answer speaks of what was looked at (`scope`) and of nothing
 else. Where more is lost than parity holds, what is lost is named, all else is repaired, and nothing is harmed. What
-stands in the way of a file stops that file alone. It may be stopped anywhere: the same call goes on. Drives that
+stands in the way of a file stops that file alone, and a drive that cannot be written stops the work on that drive
+alone (repair_unwritable.py). It may be stopped anywhere: the same call goes on. Drives that
 belong to something else (foreign, replayed, two manifests, in conflict) are not written, and files that nobody signed
 are not removed. What is not here: the fetch list (fetch.py), small files (repair_files.py), the terminal.
 """
@@ -49,6 +50,7 @@ from sealift.stages.repair_plan import (
     RepairReport,
     card_of,
 )
+from sealift.stages.repair_unwritable import Failing
 from sealift.stages.verify import run_checks
 from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import Fault
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
     from sealift.formats.manifest import DriveRow, Manifest, RebuiltNote
     from sealift.reading.survey import GroupView, Survey
     from sealift.stages.repair_look import Seen
-    from sealift.stages.repair_plan import Gaps
+    from sealift.stages.repair_plan import Gaps, Task
     from sealift.stages.verify import Progress
     from sealift.stages.verify_verdict import LostPack
 
@@ -88,8 +90,8 @@ def repair(
     `onto`: MNT, or ID=MNT to say which of several missing drives. `report`: name and bytes of what verify said of
     these drives (--json), or of what reading met (Shipment.health), so that they are not all read first. `state` as in
     verify, or its memory. `elsewhere`: these are one host's drives of several; what takes others than can be read from
-    here is left, and not lost. Raises BadInput, Refused when a signature or the seal does not hold or fit, DriveFault
-    when a drive that is written fails, Interrupted.
+    here is left, and not lost. A drive that fails when it is written is told (`unwritable`). Raises BadInput, Refused
+    when a signature or the seal does not hold or fit, DriveFault when no drive can be looked at, Interrupted.
     """
     begun = time.monotonic()
     events = events or Events()
@@ -166,7 +168,7 @@ def exit_code(report: RepairReport) -> int:
         return 6 if owed else 4
     if any(host.owed for host in report.hosts):
         return 6
-    return 3 if report.left or report.missing or (report.dry_run and report.repaired_files) else 0
+    return 3 if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files) else 0
 
 
 def _still_there(left: list[Fault], found: Survey) -> list[Fault]:
@@ -204,7 +206,7 @@ def state_of(report: RepairReport) -> str:
     """The one word for it."""
     if report.lost or report.short:
         return "lost"
-    if report.left or report.missing or (report.dry_run and report.repaired_files):
+    if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files):
         return "damaged"
     if any(host.owed for host in report.hosts):
         return "damaged"
@@ -260,6 +262,8 @@ class _Repair:
         self._obstacles: dict[tuple[str, str], Obstacle] = {}
         self._group, self._manifest = plan.group, plan.group.manifest
         self._geometry = plan.group.manifest.geometry
+        self._failing = Failing()
+        self._written: set[tuple[int, str]] = set()  # id of the drive, name
         self._files = SmallFiles(found, plan.group)
         self._packs, self._blocks = plan.group.open_pages(cache=1024)
         self._lock = threading.RLock()  # the pages are read from several threads
@@ -271,22 +275,33 @@ class _Repair:
         try:
             if not self._dry:
                 for drive in drives:
-                    drive.lock()
+                    with self._caught(drive):
+                        drive.lock()
                 for each in self._plan.onto:
-                    self._claim(each)
+                    with self._caught(each.drive):
+                        self._claim(each)
             self._prepare()
             self._rebuild_packs()
             self._write_small()
             self._tell_obstacles()
+            self._tell_unwritable()
         finally:
             self._packs.close()
             self._blocks.close()
             for drive in drives:
                 drive.unlock()
 
+    @contextlib.contextmanager
+    def _caught(self, drive: Drive) -> Iterator[None]:
+        """A drive that fails is written no more; nothing is done to one that has."""
+        try:
+            yield
+        except DriveFault as error:
+            self._failing.note(drive, error)
+
     def _claim(self, onto: Onto) -> None:
         """drive.json first: so that nobody takes the half-rebuilt drive for an empty one."""
-        if card_of(onto.drive) is None:
+        if onto.drive not in self._failing and card_of(onto.drive) is None:
             self._files.write(onto.drive, onto.row.slot, mf.CARD, self._note(onto.drive))
 
     def _note(self, drive: Drive) -> RebuiltNote:
@@ -383,7 +398,7 @@ class _Repair:
         wanted: dict[int, list[Drive]] = {}
         places = [(task.view.drive, task.slot) for task in self._plan.tasks]
         for drive, slot in places + [(drive, row.slot) for drive, row in self._plan.onto]:
-            if stripe in self._todo[id(drive)]:
+            if stripe in self._todo[id(drive)] and drive not in self._failing:
                 wanted.setdefault(mf.role_of(stripe, slot, self._manifest.n), []).append(drive)
         return wanted
 
@@ -415,6 +430,7 @@ class _Repair:
             progress=lambda now: self._events.progress("rebuild", now.written, total, now.targets),
             landed=self._landed,
             refused=self._refused,
+            failed=self._failing.note,
         )
         answer = self._answer
         answer.rebuilt_blocks += result.blocks
@@ -428,7 +444,8 @@ class _Repair:
             if view is None or (each.mount, each.stripe) in known:
                 continue  # a folder of packs need not have this one; what was seen before is told
             name = mf.pack_name(each.stripe, each.role, self._geometry.data)
-            answer.left.append(join.fault_at(view, name.encode(), "rotten", "met while rebuilding", each.block))
+            why = "did not read, met while rebuilding" if each.kind == "unreadable" else "met while rebuilding"
+            answer.left.append(join.fault_at(view, name.encode(), each.kind, why, each.block))
 
     def _total(self) -> int:
         """Bytes of packs that are to be written."""
@@ -485,6 +502,7 @@ class _Repair:
 
     def _wrote(self, drive: Drive, slot: int, path: str, length: int) -> None:
         answer = self._answer
+        self._written.add((id(drive), path))
         answer.repaired_files += 1
         answer.bytes_written += length
         if len(answer.repaired) < MAX_LISTED:
@@ -492,18 +510,49 @@ class _Repair:
 
     def _write_small(self) -> None:
         for task in self._plan.tasks:
-            card = card_of(task.view.drive)
-            note = card.rebuilt if card is not None else UNSET
-            way = InTheWay(task.view.drive)
-            for name in task.small:
-                if not self._clear(way, task.view.drive, task.slot, name):
-                    continue
-                if self._write_one(task.view.drive, task.slot, name, note):
-                    continue
-                why = "no drive here has it whole" if name not in mf.SEAL_FILES else "there is no seal to take it from"
-                self._answer.left.append(join.fault_at(task.view, name.encode(), "rotten", why, None))
+            if task.view.drive not in self._failing:
+                with self._caught(task.view.drive):
+                    self._write_small_of(task)
         for drive, row in self._plan.onto:
-            self._finish(drive, row)
+            if drive not in self._failing:
+                with self._caught(drive):
+                    self._finish(drive, row)
+
+    def _write_small_of(self, task: Task) -> None:
+        card = card_of(task.view.drive) if task.small else None
+        note = card.rebuilt if card is not None else UNSET
+        way = InTheWay(task.view.drive)
+        for name in task.small:
+            if not self._clear(way, task.view.drive, task.slot, name):
+                continue
+            if self._write_one(task.view.drive, task.slot, name, note):
+                continue
+            why = "no drive here has it whole" if name not in mf.SEAL_FILES else "there is no seal to take it from"
+            self._answer.left.append(join.fault_at(task.view, name.encode(), "rotten", why, None))
+
+    def _tell_unwritable(self) -> None:
+        """Drives that failed, and what was found wrong on them and is still so."""
+        answer, manifest = self._answer, self._manifest
+        here = [task.view.drive for task in self._plan.tasks]
+        away = sum(row.id in answer.missing and row.id not in answer.rebuilt for row in manifest.drives)
+        spare = away + self._failing.of(here) <= self._geometry.parity
+        for task in self._plan.tasks:
+            drive = task.view.drive
+            if drive not in self._failing:
+                continue
+            names = [*(self._name(stripe, task.slot) for stripe in sorted(task.stripes)), *task.small]
+            owed = {name for name in names if (id(drive), name) not in self._written}
+            told = {(fault.mount, fault.path) for fault in answer.left}
+            faults = [each for each in task.faults if each.path in owed and (each.mount, each.path) not in told]
+            answer.left += faults[: MAX_LISTED - len(answer.left)]
+            row = manifest.drives[task.slot]
+            answer.unwritable.append(self._failing.told(drive, row, len(owed), onto=False, spare=spare))
+        for drive, row in self._plan.onto:
+            if drive in self._failing:
+                files = sum(1 for stripe in self._todo[id(drive)] if self._length(stripe, row.slot)) + len(SMALL)
+                written = sum(place == id(drive) for place, _ in self._written)
+                left = max(0, files - written)
+                answer.unwritable.append(self._failing.told(drive, row, left, onto=True, spare=spare))
 
     def _write_one(self, drive: Drive, slot: int, name: str, note: RebuiltNote | UnsetType) -> bool:
         """Write a small file, or say that it would be; False when nobody has it whole."""

@@ -23,6 +23,7 @@ from sealift.formats import manifest as mf
 from sealift.reading.survey import refuse_others
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import bag_damage, is_bag
+from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
@@ -102,6 +103,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     verified_bytes: int = 0
     lost: list[LostBlocks] = []
     left: list[Fault] = []  # what is still wrong, and why where it is known
+    unwritable: list[Unwritable] = []  # drives that failed when they were written; the others were mended
     in_the_way: list[Obstacle] = []  # what somebody must move away first: it is in `left`, too
     missing: list[str] = []  # drives of the groups here that are nowhere
     short: list[int] = []  # groups of which so many drives are missing that parity cannot give all data
@@ -119,13 +121,17 @@ class Events:
 
 
 class Task(NamedTuple):
-    """What is wrong on one drive: stripes of packs, names of small files; and how much of the packs, for estimates."""
+    """What is wrong on one drive: stripes of packs, names of small files; and how much of the packs, for estimates.
+
+    `faults` are what repair would mend, as it was found.
+    """
 
     view: DriveView
     slot: int
     stripes: set[int]
     small: list[str]
     damage: Damage
+    faults: Sequence[Fault] = ()
 
 
 class Onto(NamedTuple):
@@ -394,7 +400,8 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         if stripes or small:
             of_group = plans.setdefault(id(each.group), Plan(each.group))
             own = _own(each.group, each.slot, stripes)
-            of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage))
+            mended = [fault for fault in each.faults if _is_mended(fault)]
+            of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended))
     return list(plans.values())
 
 

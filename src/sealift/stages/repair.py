@@ -81,6 +81,7 @@ def repair(
     onto: Sequence[str | Drive] = (),
     report: tuple[str, bytes] | None = None,
     dry_run: bool = False,
+    allow_same_filesystem: bool = False,
     state: str | State | None = None,
     elsewhere: Elsewhere | None = None,
     events: Events | None = None,
@@ -88,7 +89,8 @@ def repair(
     """Mend the drives at `places`, or with `onto` rebuild missing drives onto other media, and do nothing else.
 
     `onto`: MNT, or ID=MNT to say which of several missing drives. `report`: name and bytes of what verify said of
-    these drives (--json), or of what reading met (Shipment.health), so that they are not all read first. `state` as in
+    these drives (--json), or of what reading met (Shipment.health), so that they are not all read first.
+    `allow_same_filesystem` takes any folder as MNT, for scratch use. `state` as in
     verify, or its memory. `elsewhere`: these are one host's drives of several; what takes others than can be read from
     here is left, and not lost. A drive that fails when it is written is told (`unwritable`). Raises BadInput, Refused
     when a signature or the seal does not hold or fit, DriveFault when no drive can be looked at, Interrupted.
@@ -111,7 +113,7 @@ def repair(
     seen: list[Seen] = []
     if targets:
         plans = planning.place(found, absent, targets)
-        planning.check_targets(found, absent, plans, events)
+        planning.check_targets(found, absent, plans, events, same_filesystem=allow_same_filesystem)
         answer.left += looking.met(found)
     else:
         seen = [

@@ -86,6 +86,7 @@ def repair_on(
     onto: Sequence[str] = (),
     report: tuple[str, bytes] | None = None,
     dry_run: bool = False,
+    allow_same_filesystem: bool = False,
     state: str | None = None,
     events: Events | None = None,
 ) -> RepairReport:
@@ -97,7 +98,7 @@ def repair_on(
     events = events or Events()
     if place.here:
         given: dict[str, Any] = {"allowed": allowed, "seal": seal, "shipment": shipment, "onto": onto, "report": report}
-        given |= {"dry_run": dry_run, "state": state}
+        given |= {"dry_run": dry_run, "state": state, "allow_same_filesystem": allow_same_filesystem}
 
         def work(_: None, wire: Wire) -> RepairReport:
             told = OneEvents(lambda *now: wire.tell(now), events.notice)

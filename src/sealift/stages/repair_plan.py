@@ -274,10 +274,14 @@ def card_of(drive: Drive) -> mf.DriveCard | None:
         return None
 
 
-def check_targets(found: Survey, absent: dict[int, Gaps], plans: Sequence[Plan], events: Events) -> None:
-    """Targets are empty or half rebuilt, large enough, no filesystem of another drive, and there is what to fill them.
+def check_targets(
+    found: Survey, absent: dict[int, Gaps], plans: Sequence[Plan], events: Events, *, same_filesystem: bool
+) -> None:
+    """Targets are empty or half rebuilt, large enough, and there is what to fill them; else BadInput, NotAllHere.
 
-    Without that no target is touched: a drive that holds no pack would stand beside the real one when that arrives.
+    And each is a mounted filesystem of its own, unless `same_filesystem`: what is written where nothing is mounted
+    goes to the disk of this host. Without all that no target is touched: a drive that holds no pack would stand beside
+    the real one when that arrives.
     """
     filesystems: dict[tuple[object, ...], str] = {view.drive.filesystem(): view.mount for view in found.views}
     for plan in plans:
@@ -290,6 +294,8 @@ def check_targets(found: Survey, absent: dict[int, Gaps], plans: Sequence[Plan],
                 hint="mount more of them; --fetch-list says what must be sent again if they are lost",
             )
         for drive, row in plan.onto:
+            if not same_filesystem:
+                _check_mounted(drive)
             _check_contents(drive, row, plan.group)
             needed = sum(_bytes_of(plan.group, row.slot))
             free = drive.free_bytes() + _already(drive)
@@ -299,8 +305,30 @@ def check_targets(found: Survey, absent: dict[int, Gaps], plans: Sequence[Plan],
                     hint="give a drive at least as large as the lost one; nothing was written",
                 )
             other = filesystems.setdefault(drive.filesystem(), drive.mount)
-            if other != drive.mount:
-                events.notice(f"{drive.mount} is on the same filesystem as {other}: what fails one fails both")
+            if other == drive.mount:
+                continue
+            if not same_filesystem:
+                raise BadInput(
+                    f"--onto {drive.mount}: it is on the same filesystem as {other}, so losing one loses both; nothing"
+                    " was written",
+                    hint="mount the new drive's own filesystem; --allow-same-filesystem is for scratch use",
+                )
+            events.notice(f"{drive.mount} is on the same filesystem as {other}: what fails one fails both")
+
+
+def _check_mounted(drive: Drive) -> None:
+    """BadInput for a folder in which no filesystem is mounted."""
+    if not isinstance(drive, LocalDrive) or os.path.ismount(drive.mount):
+        return
+    above = os.path.realpath(drive.mount)
+    while not os.path.ismount(above):
+        above = os.path.dirname(above)
+    raise BadInput(
+        f"--onto {drive.mount}: nothing is mounted there: it is a folder of the filesystem of {above}; nothing was"
+        " written",
+        hint="mount the new drive (`sealift drives` says what is attached); --allow-same-filesystem takes a folder, for"
+        " scratch use",
+    )
 
 
 def _check_contents(drive: Drive, row: DriveRow, group: GroupView) -> None:

@@ -86,6 +86,7 @@ def repair(
 ) -> None:
     """Run, and show or print the report."""
     from sealift.cli.repair_words import show
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.trust import load_seal
     from sealift.stages import repair as stage
     from sealift.stages.placement import place
@@ -115,6 +116,7 @@ def repair(
         "onto": onto,
         "dry_run": dry_run,
         "allow_same_filesystem": allow_same_filesystem,
+        "origin": OriginCopies(seal),
     }
     with common.Meter() as meter:
         if fetch_list:
@@ -122,7 +124,7 @@ def repair(
                 progress=lambda what, done, total, drives: meter.update(what, done, total, drives=drives),
                 notice=meter.note,
             )
-            _print_list(stage.fetch(mounts, events=events, **given))
+            _print_list(stage.fetch(mounts, events=events, origin=written["origin"], **given))
             return
         with place(address, meter.note) as hosts:
             told = common.placed_events(meter, address)
@@ -154,7 +156,7 @@ def _print_list(record: Any) -> None:
         common.say(f"{common.counted(len(record.packs), 'pack')} ({size}) would make everything recoverable")
         common.say("`sealift pack --only` at the origin packs the files in them whole, which may be more than that")
     else:
-        common.say("nothing need be sent again: everything can be recovered from what is here")
+        common.say("no pack need be sent again: every byte of the packs can be recovered from what is here")
 
 
 def answer(result: RepairReport) -> dict[str, Any]:

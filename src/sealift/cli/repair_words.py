@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
+from sealift.cli.gone_words import of_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,11 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     for many, what in ((len(result.lost), "lost"), (len(result.left), "still wrong")):
         if many > common.SHOWN:
             echo(f"  ... {many - common.SHOWN:,} more {what} (--json names them)")
+    for gone in result.gone[: common.SHOWN]:
+        echo(_clean(f"group {gone.group}: no drive here has {gone.path} as it was signed, and every drive carried it"))
     for group in result.short:
+        if any(gone.group == group for gone in result.gone):
+            continue
         echo(f"group {group}: what is here cannot give all of its contents")
     if result.missing:
         echo(f"missing: {', '.join(result.missing[:20])}")
@@ -60,6 +65,8 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
 
 
 def _verdict(result: RepairReport) -> str:
+    if result.gone and not result.lost:
+        return "LOST, unless it is found: a file that every drive carried, and none here has; what could be mended was"
     if result.state == "lost" and result.missing:
         return "more is missing than parity holds, and drives that are not here may have it; what could be mended was"
     if result.state == "lost":
@@ -145,14 +152,20 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     if result.dry_run and result.repaired_files:
         yield f"{refusal}: {refusal.hint}" if refusal else "the same command without --dry-run"
         return
-    if result.lost or result.short:
+    for gone in result.gone:
+        yield of_gone(gone.group, gone.path, gone.sent, missing=bool(result.missing))
+    unlisted = {gone.group for gone in result.gone}
+    if result.lost or set(result.short) - unlisted:
         fetch = "--fetch-list says what must be sent again"
         yield f"mount the drives that are missing, or {fetch}" if result.missing else fetch
-    elif result.missing:
+    elif result.missing and not result.gone:
         yield "--onto MNT rebuilds a missing drive onto an empty one"
     named = {(each.mount, each.path) for each in result.in_the_way}
     failed = {each.mount for each in result.unwritable}
+    nowhere = {gone.path for gone in result.gone}
     for fault in result.left:
+        if fault.path in nowhere and fault.kind in {"rotten", "missing"}:
+            continue
         if (fault.mount, fault.path) not in named and (fault.mount not in failed or fault.kind in _NOT_SIGNED):
             yield _advice(fault, result)
     if result.scope in {"onto", "report", "health"} or result.state == "repaired":

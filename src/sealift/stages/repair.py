@@ -19,7 +19,6 @@ import os
 import threading
 import time
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
@@ -27,7 +26,7 @@ from msgspec import UNSET
 from sealift.drives.base import PART, is_in_the_way
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest as mf
-from sealift.formats.manifest import BLOCK
+from sealift.reading.origin_copies import PATTERNS, OriginCopies, name_of
 from sealift.reading.survey import survey
 from sealift.reading.survey_views import DriveView
 from sealift.stages import rebuild as rebuilding
@@ -37,10 +36,12 @@ from sealift.stages import verify_join as join
 from sealift.stages.fetch import fetch_list
 from sealift.stages.rebuild import StripeWork
 from sealift.stages.repair_files import SMALL, SmallFiles
+from sealift.stages.repair_foretell import reads
 from sealift.stages.repair_plan import (
     MAX_LISTED,
     Elsewhere,
     Events,
+    GoneFile,
     InTheWay,
     LostBlocks,
     Obstacle,
@@ -84,6 +85,7 @@ def repair(
     allow_same_filesystem: bool = False,
     state: str | State | None = None,
     elsewhere: Elsewhere | None = None,
+    origin: OriginCopies | None = None,
     events: Events | None = None,
 ) -> RepairReport:
     """Mend the drives at `places`, or with `onto` rebuild missing drives onto other media, and do nothing else.
@@ -92,8 +94,9 @@ def repair(
     these drives (--json), or of what reading met (Shipment.health), so that they are not all read first.
     `allow_same_filesystem` takes any folder as MNT, for scratch use. `state` as in
     verify, or its memory. `elsewhere`: these are one host's drives of several; what takes others than can be read from
-    here is left, and not lost. A drive that fails when it is written is told (`unwritable`). Raises BadInput, Refused
-    when a signature or the seal does not hold or fit, DriveFault when no drive can be looked at, Interrupted.
+    here is left, and not lost. `origin`: copies of indexes, for those that no drive has. A drive that fails when it
+    is written is told (`unwritable`). Raises BadInput, Refused when a signature or the seal does not hold or fit,
+    DriveFault when no drive can be looked at, Interrupted.
     """
     begun = time.monotonic()
     events = events or Events()
@@ -125,7 +128,8 @@ def repair(
         answer.left += looking.beyond(found, beside)
     mended: set[tuple[int, int]] = set()
     for plan in plans:
-        _Repair(plan, found, answer, events, mended, beside, dry_run=dry_run).run()
+        files = SmallFiles(found, plan.group, origin)
+        _Repair(plan, files, answer, events, mended, beside, dry_run=dry_run).run()
     if not dry_run:
         answer.left = _still_there(answer.left, found)
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
@@ -149,9 +153,13 @@ def fetch(
     shipment: str | None = None,
     report: tuple[str, bytes] | None = None,
     state: str | None = None,
+    origin: OriginCopies | None = None,
     events: Events | None = None,
 ) -> FetchList:
-    """What must be sent again; drives that are not here count as gone. Writes nothing; parameters as `repair`."""
+    """What must be sent again; drives that are not here count as gone. Writes nothing; parameters as `repair`.
+
+    Lost (NotAllHere where drives are missing) where no drive has packs.bin whole: then no pack can be named.
+    """
     if report is not None and looking.scope_of(report) == "health":
         raise BadInput(
             f"{report[0]}: a report of health says what reading met, and a fetch list needs all that is wrong",
@@ -160,13 +168,16 @@ def fetch(
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
     planning.check_trust(found)
     seen = looking.look(found, report, state, (events or Events()).progress)
+    for group in found.groups:
+        if group.trusted:
+            planning.check_listable(group, seen, origin or OriginCopies(), events or Events())
     return fetch_list(found, [(each.group, each.slot, each.damage) for each in seen])
 
 
 def exit_code(report: RepairReport) -> int:
     """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
     owed = report.missing or any(host.owed for host in report.hosts)
-    if report.lost or report.short:
+    if report.lost or report.short or report.gone:
         return 6 if owed else 4
     if any(host.owed for host in report.hosts):
         return 6
@@ -202,11 +213,12 @@ def _not_lost(group: GroupView, elsewhere: Elsewhere, answer: RepairReport) -> N
     ]
     answer.lost = [each for each in answer.lost if each.group != group.group]
     answer.short = [each for each in answer.short if each != group.group]
+    answer.gone = [each for each in answer.gone if each.group != group.group]
 
 
 def state_of(report: RepairReport) -> str:
     """The one word for it."""
-    if report.lost or report.short:
+    if report.lost or report.short or report.gone:
         return "lost"
     if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files):
         return "damaged"
@@ -250,7 +262,7 @@ class _Repair:
     def __init__(
         self,
         plan: Plan,
-        found: Survey,
+        files: SmallFiles,
         answer: RepairReport,
         events: Events,
         mended: set[tuple[int, int]],
@@ -266,7 +278,7 @@ class _Repair:
         self._geometry = plan.group.manifest.geometry
         self._failing = Failing()
         self._written: set[tuple[int, str]] = set()  # id of the drive, name
-        self._files = SmallFiles(found, plan.group)
+        self._files = files
         self._packs, self._blocks = plan.group.open_pages(cache=1024)
         self._lock = threading.RLock()  # the pages are read from several threads
         self._at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -304,7 +316,7 @@ class _Repair:
     def _claim(self, onto: Onto) -> None:
         """drive.json first: so that nobody takes the half-rebuilt drive for an empty one."""
         if onto.drive not in self._failing and card_of(onto.drive) is None:
-            self._files.write(onto.drive, onto.row.slot, mf.CARD, self._note(onto.drive))
+            self._write_one(onto.drive, onto.row.slot, mf.CARD, self._note(onto.drive))
 
     def _note(self, drive: Drive) -> RebuiltNote:
         card = card_of(drive)
@@ -455,43 +467,10 @@ class _Repair:
 
     def _foretell(self, work: StripeWork) -> None:
         """What a dry run says of a stripe: what would be written, and about what would be read for it."""
-        self._answer.bytes_read += self._reads(work)
+        self._answer.bytes_read += reads(self._plan, work, self._size)
         for role, drives in work.wanted.items():
             for drive in drives:
                 self._say(drive, work.stripe, role, work.lengths[role])
-
-    def _reads(self, work: StripeWork) -> int:
-        """Bytes: what the wanted packs still have; where slabs of them are damaged, as many others as solve these."""
-        slab, lengths, n = rebuilding.SLAB, work.lengths, self._manifest.n
-        name = {role: mf.pack_name(work.stripe, role, self._geometry.data) for role in work.wanted}
-        fresh = {id(each.drive) for each in self._plan.onto}
-        old = [(role, drive) for role, drives in work.wanted.items() for drive in drives if id(drive) not in fresh]
-        read = sum(min(self._size(drive, name[role]) or 0, lengths[role]) for role, drive in old)
-        runs: dict[int, list[tuple[int, int]]] = {role: [(0, -(-lengths[role] // slab))] for role in work.wanted}
-        for task in self._plan.tasks:
-            role = mf.role_of(work.stripe, task.slot, n)
-            if role in runs and (role, task.view.drive) in old:
-                ends = [
-                    (first * BLOCK // slab, last * BLOCK // slab + 1)
-                    for first, last in task.damage.get(work.stripe, [])
-                ]
-                runs[role] = [(first, min(stop, runs[role][0][1])) for first, stop in ends]
-        points = {-(-length // slab) for length in lengths} | {
-            edge for each in runs.values() for run in each for edge in run
-        }
-        for start, stop in pairwise(sorted(points)):
-            bad = {role for role, each in runs.items() if any(first <= start < last for first, last in each)}
-            known = sum(
-                length <= start * slab or (role in runs and role not in bad) for role, length in enumerate(lengths)
-            )
-            others = [
-                role
-                for role, length in enumerate(lengths)
-                if role not in runs and length > start * slab and mf.slot_of(work.stripe, role, n) in self._group.copies
-            ]
-            for role in others[: max(0, self._geometry.data - known)] if bad else ():
-                read += min(lengths[role], stop * slab) - start * slab
-        return read
 
     def _landed(self, stripe: int, role: int, drive: Drive) -> None:
         with self._lock:
@@ -529,8 +508,16 @@ class _Repair:
                 continue
             if self._write_one(task.view.drive, task.slot, name, note):
                 continue
+            self._lacking(name)
             why = "no drive here has it whole" if name not in mf.SEAL_FILES else "there is no seal to take it from"
             self._answer.left.append(join.fault_at(task.view, name.encode(), "rotten", why, None))
+
+    def _lacking(self, name: str) -> None:
+        """A file could not be had from anywhere; where every drive carries it, the group wants it."""
+        if name in {mf.PACKS, *PATTERNS}:
+            sent = name_of(self._manifest.group, name) if name in PATTERNS else ""
+            gone = GoneFile(self._manifest.group, name, sent)
+            self._answer.gone += [] if gone in self._answer.gone else [gone]
 
     def _tell_unwritable(self) -> None:
         """Drives that failed, and what was found wrong on them and is still so."""
@@ -559,7 +546,7 @@ class _Repair:
     def _write_one(self, drive: Drive, slot: int, name: str, note: RebuiltNote | UnsetType) -> bool:
         """Write a small file, or say that it would be; False when nobody has it whole."""
         if self._dry:
-            written: int | None = self._files.size(slot, name)
+            written = self._files.size(slot, name) if self._files.can(slot, name) else None
         else:
             try:
                 written = self._files.write(drive, slot, name, note)
@@ -584,6 +571,7 @@ class _Repair:
                 continue
             if name not in mf.SEAL_FILES:
                 whole = False
+                self._lacking(name)
                 detail = "no drive here has it whole"
                 fault = Fault(drive=row.id, block=None, kind="missing", path=name, detail=detail, mount=drive.mount)
                 self._answer.left.append(fault)

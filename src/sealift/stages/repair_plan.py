@@ -18,8 +18,9 @@ import msgspec
 from sealift.drives import locations
 from sealift.drives.base import PART
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SignatureInvalid
+from sealift.errors import BadInput, DriveFault, FormatError, Lost, NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
+from sealift.reading.origin_copies import PATTERNS, name_of
 from sealift.reading.survey import refuse_others
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import bag_damage, is_bag
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveRow
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import DriveView, GroupView, Survey
     from sealift.stages.repair_look import Seen
     from sealift.stages.verify_verdict import Damage, GroupVerdict
@@ -74,6 +76,17 @@ class LostBlocks(msgspec.Struct):
     last: int
 
 
+class GoneFile(msgspec.Struct, frozen=True):
+    """A file that every drive of a group carries and that is to be had from nowhere; `sent`: its name beside the seal.
+
+    An index, without which nothing is unpacked, or packs.bin, without which no pack can be told to be whole.
+    """
+
+    group: int
+    path: str
+    sent: str = ""
+
+
 class Obstacle(msgspec.Struct):
     """What stands where files of a drive shall be written, and is not sealift's to remove."""
 
@@ -103,6 +116,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     verified_bytes: int = 0
     lost: list[LostBlocks] = []
     left: list[Fault] = []  # what is still wrong, and why where it is known
+    gone: list[GoneFile] = []
     unwritable: list[Unwritable] = []  # drives that failed when they were written; the others were mended
     in_the_way: list[Obstacle] = []  # what somebody must move away first: it is in `left`, too
     missing: list[str] = []  # drives of the groups here that are nowhere
@@ -370,6 +384,38 @@ def _bytes_of(group: GroupView, slot: int) -> Iterator[int]:
     for stripe in range(group.manifest.geometry.stripes):
         yield mf.pack_at(group.packs, stripe, mf.role_of(stripe, slot, group.manifest.n), group.manifest.n).length
     yield from (group.manifest.group_file(name).bytes for name in mf.GROUP_FILES)
+
+
+def check_listable(group: GroupView, seen: Sequence[Seen], origin: OriginCopies, events: Events) -> None:
+    """Lost or NotAllHere where the packs to be sent again cannot be named; a notice of what is lacking and no pack."""
+    packs, blocks = group.open_pages()
+    try:
+        for _ in packs.pages():
+            pass
+    except FormatError as error:
+        kind = NotAllHere if group.missing else Lost
+        raise kind(
+            f"no drive here has all of {mf.PACKS} of group {group.group}, and without it nobody can say which packs are"
+            " to be sent again",
+            hint="mount another drive of the group, or "
+            * bool(group.missing)
+            + f"put a copy as sealift/{mf.PACKS} on one of the drives: the origin keeps one in its state folder,"
+            f" groups/{group.group:04d}/closed/{mf.PACKS}",
+        ) from error
+    finally:
+        packs.close()
+        blocks.close()
+    drives = [each for each in seen if each.group is group and not each.bag]
+    for name in PATTERNS:
+        if drives and all(any(fault.path == name for fault in each.faults) for each in drives):
+            sent = name_of(group.group, name)
+            where = (
+                "lies beside the seal" if origin.has(group.manifest, name) else "the origin sent ahead beside the seal"
+            )
+            events.notice(
+                f"no drive here has {name} of group {group.group}, which is no pack: {sent}, which {where}, is that"
+                " file; `sealift repair --seal FILE` with it beside the seal puts it on the drives"
+            )
 
 
 def is_short(group: GroupView, absent: Gaps) -> bool:

@@ -361,12 +361,32 @@ def test_a_report_of_verify_says_where_to_look(tmp_path):
     spoil(drives[2], mf.OPEN_ME, "remove")  # after the report: not looked for
     report = mend(drives, report=("r.json", told))
     assert [(each.drive, each.path) for each in report.repaired] == [("g0s1", name)]
-    assert report.verified_bytes == 0
+    assert report.verified_bytes == len(expected(1)[name]), "that pack was read, and nothing else"
     less = json.dumps(to_json(verify(drives[:3], allowed=FLEET.allowed, remember=False))).encode()
     with pytest.raises(BadInput, match="says nothing of g0s3"):
         mend(drives, report=("r.json", less))
     with pytest.raises(BadInput):
         mend(drives, report=("r.json", b"{}"))
+
+
+def test_what_a_report_names_and_is_whole_by_now_is_not_written():
+    drives = FLEET.memory()
+    name = mf.pack_name(0, mf.role_of(0, 1, 4), 2)
+    for slot, path in ((1, name), (1, mf.OPEN_ME), (2, mf.MEMBERS_INDEX), (3, mf.CARD), (0, mf.SEAL_FILES[0])):
+        spoil(drives[slot], path, "flip")
+    spoil(drives[0], mf.SUMS, "remove")
+    told = ("r.json", json.dumps(to_json(verify(drives, allowed=FLEET.allowed, remember=False))).encode())
+    first = mend(drives, report=told)
+    assert (first.state, first.repaired_files) == ("repaired", 6)
+    versions = [dict(drive.medium.versions) for drive in drives]
+    again = mend(drives, report=told)
+    assert (again.scope, again.state, stage.exit_code(again)) == ("report", "whole", 0)
+    assert (again.repaired, again.bytes_written, again.rebuilt_blocks, again.left) == ([], 0, 0, [])
+    assert [dict(drive.medium.versions) for drive in drives] == versions
+    spoil(drives[1], name, "cut", 5)
+    third = mend(drives, report=told)
+    assert [each.path for each in third.repaired] == [name]
+    assert [contents(drive) for drive in drives] == [expected(slot) for slot in range(4)]
 
 
 @settings(max_examples=200, deadline=None)

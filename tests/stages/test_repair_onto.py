@@ -249,3 +249,23 @@ def test_a_drive_on_the_filesystem_of_another_is_not_taken():
     events = stage.Events(notice=notices.append)
     assert mend(drives[1:], onto=[new], allow_same_filesystem=True, events=events).rebuilt == ["g0s0"]
     assert notices == ["/mnt/new is on the same filesystem as /mnt/g0s1: what fails one fails both"]
+
+
+def test_beyond_parity_it_does_not_promise_that_repair_mends_the_others(tmp_path, capsys):
+    fleet = fleets.make(tmp_path / "mnt", seed=46, geometry=((2, 1),), lengths=[[BLOCK + 3, 9], [70, 5]])
+    (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
+    (tmp_path / "new").mkdir()
+    words = ["repair", *fleet.mounts[:2], "--allowed-signers", str(tmp_path / "signers")]
+    words += ["--onto", str(tmp_path / "new"), SCRATCH]
+    promise = "without --onto mends what was met"
+    fleets.flip(fleet.path(0, 0, mf.CARD), 9)
+    assert sealift(words) == 3
+    assert promise in capsys.readouterr().out
+    fleet.write()
+    (tmp_path / "new2").mkdir()
+    words[-2] = str(tmp_path / "new2")
+    fleets.flip(fleet.path(0, 0, pack(0, 0, fleet.groups[0])), 9)
+    assert sealift(words) == 6
+    said = capsys.readouterr().out
+    assert promise not in said
+    assert "--fetch-list says what must be sent again" in said

@@ -12,6 +12,7 @@ import click
 
 from sealift.cli import common
 from sealift.cli.gone_words import of_gone
+from sealift.formats.manifest import PACK_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,7 +165,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     failed = {each.mount for each in result.unwritable}
     nowhere = {gone.path for gone in result.gone}
     for fault in result.left:
-        if fault.path in nowhere and fault.kind in {"rotten", "missing"}:
+        if (fault.path in nowhere and fault.kind in {"rotten", "missing"}) or _is_of_lost(fault, result):
             continue
         if (fault.mount, fault.path) not in named and (fault.mount not in failed or fault.kind in _NOT_SIGNED):
             yield _advice(fault, result)
@@ -191,6 +192,12 @@ def _see_to(bad: Unwritable) -> str:
     return f"{who}: {first}, then the same command again; if that does not help, {give_up}"
 
 
+def _is_of_lost(fault: Fault, result: RepairReport) -> bool:
+    """Whether it is of a pack in a stripe of which something is lost: it stays as it is, and has been spoken of."""
+    match = PACK_FILE.fullmatch(fault.path or "")
+    return match is not None and int(match[2]) in {lost.stripe for lost in result.lost}
+
+
 def _advice(fault: Fault, result: RepairReport) -> str:
     where = fault.mount or fault.drive
     if fault.kind in {"foreign", "replayed"}:
@@ -205,7 +212,7 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.kind in {"two-manifests", "undeclared", "unsigned"}:
         return f"ask the origin about {where}: {fault.detail}"
     if result.scope == "onto":
-        return "sealift repair without --onto mends what was met on the other drives"
+        return "`sealift repair` without --onto mends what was met on the other drives"
     return "mount the drives that have it whole, if there are any, and run the same command again; else ask the origin"
 
 

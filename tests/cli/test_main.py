@@ -338,3 +338,9 @@ def test_the_bar_of_a_terminal():
     assert b"verify" in seen
     assert b"of 20.0 GB" in seen
     assert b"[not markup]" in seen
+
+
+def test_a_missing_argument_keeps_its_name(capsys):
+    """MNT is what the help calls it."""
+    assert main.run(["repair"]) == 1
+    assert "sealift: error: MNT is missing: the folders in which drives are mounted" in capsys.readouterr().err

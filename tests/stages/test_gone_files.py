@@ -144,6 +144,9 @@ def test_the_commands_name_the_file_and_how_to_give_it(fleet, tmp_path, capsys):
     send(fleet, tmp_path, mf.MEMBERS_INDEX)
     assert sealift(["verify", *fleet.mounts, *known]) == 3
     said = capsys.readouterr().out
+    assert said.startswith(
+        "recoverable: what is damaged or gone can be had from what is left, and from what lies beside"
+    )
     assert "members-g0000.parquet.age beside the seal is that file: `sealift repair` with the same --seal" in said
     assert "rebuild what is damaged as they read" not in said
     assert sealift(["repair", *fleet.mounts, *known]) == 0
@@ -174,6 +177,14 @@ def test_without_packs_bin_it_is_named_and_no_pack_is_blamed(fleet, tmp_path, ca
     fleet.path(0, 2, mf.PACKS).write_bytes(fleet.groups[0].files[2][mf.PACKS])
     assert stage.repair(fleet.mounts, allowed=fleet.allowed).state == "repaired"
     assert see(fleet)[0].state == "intact"
+
+
+def test_without_blocks_bin_no_data_is_lost_and_not_all_can_be_recovered(fleet, tmp_path, capsys):
+    spoil(fleet, mf.BLOCKS, "remove")
+    assert sealift(["repair", *fleet.mounts, "--allowed-signers", str(tmp_path / "signers")]) == 3
+    said = capsys.readouterr().out
+    assert said.startswith("not whole yet: no data is lost, and of a file named below no drive here has a whole copy")
+    assert "still wrong: g0s0 blocks.bin: missing, no drive here has it whole" in said
 
 
 def test_a_new_drive_is_not_said_to_lose_nothing(fleet, tmp_path, capsys):

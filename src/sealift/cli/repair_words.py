@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sealift.stages.verify_report import Fault
 
 _NOT_SIGNED = {"unexpected", "foreign", "replayed"}  # what lies there besides what was signed
+_NOWHERE = "no drive here has it whole"  # as stages/repair_plan.py says it
 _OF = {
     "all": "everything on the drives here",
     "report": "what the report names",
@@ -81,6 +82,8 @@ def _verdict(result: RepairReport) -> str:
         return f"repaired: {_OF[result.scope]} is as it was signed"
     if not result.missing and all(fault.kind in _NOT_SIGNED for fault in result.left) and not _stopped(result):
         return f"what was signed is whole, of {_OF[result.scope]}; something lies there that nobody signed"
+    if any(fault.detail == _NOWHERE for fault in result.left):
+        return "not whole yet: no data is lost, and of a file named below no drive here has a whole copy"
     return "not whole yet: all that is still wrong can be recovered"
 
 
@@ -165,7 +168,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     failed = {each.mount for each in result.unwritable}
     nowhere = {gone.path for gone in result.gone}
     for fault in result.left:
-        if (fault.path in nowhere and fault.kind in {"rotten", "missing"}) or _is_of_lost(fault, result):
+        if (fault.path in nowhere and fault.detail == _NOWHERE) or _is_of_lost(fault, result):
             continue
         if (fault.mount, fault.path) not in named and (fault.mount not in failed or fault.kind in _NOT_SIGNED):
             yield _advice(fault, result)

@@ -126,6 +126,8 @@ def _read_from(report: VerifyReport) -> str:
 def _verdict(report: VerifyReport) -> str:
     if report.state == "recoverable" and only_strange(report):
         return "recoverable: every byte is as it was signed, and something else stands or lies among it"
+    if report.state == "recoverable" and any(group.spare for group in report.groups):
+        return "recoverable: what is damaged or gone can be had from what is left, and from what lies beside the seal"
     return ONLY_GONE if only_gone(report) else _VERDICTS[report.state]
 
 

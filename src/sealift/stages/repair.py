@@ -39,6 +39,7 @@ from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_foretell import reads
 from sealift.stages.repair_plan import (
     MAX_LISTED,
+    NOWHERE,
     Elsewhere,
     Events,
     GoneFile,
@@ -509,8 +510,9 @@ class _Repair:
             if self._write_one(task.view.drive, task.slot, name, note):
                 continue
             self._lacking(name)
-            why = "no drive here has it whole" if name not in mf.SEAL_FILES else "there is no seal to take it from"
-            self._answer.left.append(join.fault_at(task.view, name.encode(), "rotten", why, None))
+            why = NOWHERE if name not in mf.SEAL_FILES else "there is no seal to take it from"
+            kind = next((fault.kind for fault in task.faults if fault.path == name), "rotten")
+            self._answer.left.append(join.fault_at(task.view, name.encode(), kind, why, None))
 
     def _lacking(self, name: str) -> None:
         """A file could not be had from anywhere; where every drive carries it, the group wants it."""
@@ -572,8 +574,7 @@ class _Repair:
             if name not in mf.SEAL_FILES:
                 whole = False
                 self._lacking(name)
-                detail = "no drive here has it whole"
-                fault = Fault(drive=row.id, block=None, kind="missing", path=name, detail=detail, mount=drive.mount)
+                fault = Fault(drive=row.id, block=None, kind="missing", path=name, detail=NOWHERE, mount=drive.mount)
                 self._answer.left.append(fault)
         if whole and not any(mount == drive.mount for mount, _ in self._obstacles):
             self._answer.rebuilt.append(row.id)

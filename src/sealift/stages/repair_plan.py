@@ -53,6 +53,7 @@ OF_FILESYSTEMS = {  # what lies on an empty drive
 }
 _EMPTY = "give an empty drive; look at what this one holds before anything on it is removed"
 MAX_LISTED = 10_000
+NOWHERE = "no drive here has it whole"
 
 
 class Repaired(msgspec.Struct):

@@ -131,7 +131,13 @@ def test_a_lost_drive_holds_the_source_until_it_is_made_again_and_verified(desk)
     assert (code, "what is lost was not made again: g0s1" in out) == (6, True)
     Path("new").mkdir()
     code, _, err = desk.run(
-        "repair", *(desk.folder / "drives" / slot for slot in slots), "--seal", "shipment.seal", "--onto", "new"
+        "repair",
+        *(desk.folder / "drives" / slot for slot in slots),
+        "--seal",
+        "shipment.seal",
+        "--onto",
+        "new",
+        "--allow-same-filesystem",
     )
     assert code == 0, err
     assert desk.receipt("found.json", "--final")[0] == 3, "that it was made again, nobody has verified"

@@ -534,3 +534,22 @@ def test_of_two_receipts_of_one_second_the_one_that_says_less_counts():
     one, two = WORLD.received(told(), now=NOW), WORLD.received(told(g0s2=None), now=NOW, by="hub")
     for order in itertools.permutations([one, two]):
         assert {number: row.state for number, (_, row) in r.newest(order).items()} == {0: "unseen", 1: "intact"}
+
+
+def test_a_group_of_which_no_drive_has_the_index_is_lost_and_its_report_is_no_contradiction():
+    drives = WORLD.drives()
+    ids = sorted(ALL)
+    for name, drive in zip(ids, drives, strict=True):
+        if name.startswith("g0"):
+            drive.medium.files.pop(mf.MEMBERS_INDEX)
+    report = WORLD.report(drives)
+    assert (report.state, report.groups[0].gone) == ("lost", [mf.MEMBERS_INDEX])
+    groups, found = receivings.states(WORLD.weigh(report).groups)
+    assert groups == {0: "lost", 1: "intact"}
+    assert {name: state for name, state in found.items() if name.startswith("g1")} == {
+        "g1s0": "intact",
+        "g1s1": "intact",
+    }
+    one = receivings.again(report)
+    one.groups[0].present[0].lacks = []
+    assert receivings.states(WORLD.weigh(one).groups)[0][0] != "lost", "one drive has it"

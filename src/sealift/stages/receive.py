@@ -223,6 +223,7 @@ def _newest(readings: Sequence[Present]) -> Present:
     return msgspec.structs.replace(
         last[0],
         damage=sorted({run for each in last for run in each.damage}),
+        lacks=sorted({name for each in last for name in each.lacks}),
         faults=max(each.faults or 0 for each in last),
         rebuilt=any(each.rebuilt for each in last),
     )

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.stages.placed_pass import Unit
     from sealift.stages.placement import Host, Placement, Wire
     from sealift.stages.verify_state import Row
@@ -86,18 +87,22 @@ def repair_on(
     onto: Sequence[str] = (),
     report: tuple[str, bytes] | None = None,
     dry_run: bool = False,
+    allow_same_filesystem: bool = False,
+    origin: OriginCopies | None = None,
     state: str | None = None,
     events: Events | None = None,
 ) -> RepairReport:
     """`repair` where the drives are; parameters and errors as there, and as of verify_on.
 
-    On a cluster, addresses and paths of locations files among `places` are where each host reads drives of others, and
-    BadInput is raised for `onto`. A `report` of verify must be verify_on's, or of one host whose mounts it names.
+    On a cluster nobody looks at the copies of `origin`; addresses and paths of locations files among `places` are
+    where each host reads drives of others, and BadInput is raised for `onto`. A `report` of verify must be
+    verify_on's, or of one host whose mounts it names.
     """
     events = events or Events()
     if place.here:
         given: dict[str, Any] = {"allowed": allowed, "seal": seal, "shipment": shipment, "onto": onto, "report": report}
-        given |= {"dry_run": dry_run, "state": state}
+        given |= {"dry_run": dry_run, "state": state, "allow_same_filesystem": allow_same_filesystem}
+        given["origin"] = origin
 
         def work(_: None, wire: Wire) -> RepairReport:
             told = OneEvents(lambda *now: wire.tell(now), events.notice)
@@ -177,10 +182,11 @@ def _joined(run: Pass, scope: str) -> RepairReport:
     for host, answer in done:
         for name in ("repaired_files", "rebuilt_blocks", "bytes_read", "bytes_written", "verified_bytes"):
             setattr(joined, name, getattr(joined, name) + getattr(answer, name))
-        for name in ("repaired", "left", "in_the_way"):
+        for name in ("repaired", "left", "in_the_way", "unwritable"):
             rows = [msgspec.structs.replace(each, mount=f"{host.name}:{each.mount}") for each in getattr(answer, name)]
             setattr(joined, name, [*getattr(joined, name), *rows][:MAX_LISTED])
         joined.lost += answer.lost
+        joined.gone += [each for each in answer.gone if each not in joined.gone]
         joined.short = sorted({*joined.short, *answer.short})
         joined.missing += [each for each in answer.missing if each not in {*joined.missing, *here}]
         joined.notices += [f"{host.name}: {notice}" for notice in answer.notices]

@@ -38,6 +38,7 @@ from sealift.formats import manifest as manifests
 from sealift.formats import seal as seals
 from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, NAMESPACE, SEAL_FILES, FileRef, Manifest
 from sealift.formats.seal import Seal, SealDrive, SealGroup
+from sealift.reading import origin_copies
 from sealift.reading.trust import load_seal, open_seal, trusted_manifest
 from sealift.stages import return_leg
 from sealift.stages.lacking import lacking
@@ -62,10 +63,6 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _SHOWN = 10
-_INDEXES = {
-    manifests.MEMBERS_INDEX: "members-g{:04d}.parquet.age",
-    manifests.PACKS_INDEX: "packs-g{:04d}.parquet.age",
-}
 
 
 @dataclass
@@ -483,8 +480,8 @@ def _write_indexes(out: str, groups: Sequence[Packed]) -> list[str]:
     """Copies of every group's indexes, checked against the manifest while they are copied; their paths."""
     paths = []
     for packed in groups:
-        for name, pattern in _INDEXES.items():
-            target = os.path.join(out, pattern.format(packed.manifest.group))
+        for name in origin_copies.PATTERNS:
+            target = os.path.join(out, origin_copies.name_of(packed.manifest.group, name))
             reference = packed.manifest.group_file(name)
             if not _is(target, reference):
                 _copy(os.path.join(packed.folder, name), target, reference)

@@ -369,6 +369,25 @@ def test_a_report_of_verify_says_where_to_look(tmp_path):
         mend(drives, report=("r.json", b"{}"))
 
 
+def test_what_a_report_names_and_nobody_can_look_at_is_not_called_whole():
+    """A host is lost, and with it all drives of a group: what the report says of it is still so."""
+    fleet = fleets.make(Path("/nowhere"), seed=6, geometry=((2, 1), (2, 1)), lengths=[[BLOCK, BLOCK]], on_disk=False)
+    drives = fleet.memory()
+    first, second = drives[:3], drives[3:]
+    spoil(first[1], mf.pack_name(0, mf.role_of(0, 1, 3), 2), "flip")
+    told = verify([*first, *second], allowed=fleet.allowed, remember=False)
+    given = {"report": ("r.json", json.dumps(to_json(told)).encode()), "seal": fleet.seal_files}
+    away = mend(second, fleet, **given)
+    assert (away.state, away.unseen, stage.exit_code(away)) == ("damaged", ["g0s1"], 6)
+    assert any("one other group no drive is here" in notice for notice in away.notices)
+    there = mend([*first, *second], fleet, **given)
+    assert (there.state, there.unseen, stage.exit_code(there)) == ("repaired", [], 0)
+    assert stage.exit_code(mend(second, fleet, **given)) == 6, "the report says so, and nobody can look"
+    alone = mend(second, fleet, seal=fleet.seal_files)
+    assert (alone.state, stage.exit_code(alone)) == ("whole", 0)
+    assert any("one other group no drive is here" in notice for notice in alone.notices)
+
+
 def test_what_a_report_names_and_is_whole_by_now_is_not_written():
     drives = FLEET.memory()
     name = mf.pack_name(0, mf.role_of(0, 1, 4), 2)

@@ -57,6 +57,8 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
         echo(f"group {group}: what is here cannot give all of its contents")
     if result.missing:
         echo(f"missing: {', '.join(result.missing[:20])}")
+    if result.unseen:
+        echo(f"not here, nor any drive of their groups, and the report names them: {', '.join(result.unseen[:20])}")
     common.show_hosts(result.hosts, "looked at")
     for line in _amounts(result):
         echo(line)
@@ -164,6 +166,8 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         yield f"mount the drives that are missing, or {fetch}" if result.missing else fetch
     elif result.missing and not result.gone:
         yield "--onto MNT rebuilds a missing drive onto an empty one"
+    if result.unseen:
+        yield "attach the drives that the report names, and the others of their groups, and run the same command again"
     named = {(each.mount, each.path) for each in result.in_the_way}
     failed = {each.mount for each in result.unwritable}
     nowhere = {gone.path for gone in result.gone}

@@ -106,7 +106,7 @@ def repair(
     targets = [planning.target(each) for each in onto]
     folders = {planning.folder_of(drive) for _, drive in targets}
     here = [each for each in places if planning.folder_of(each) not in folders]
-    elsewhere = elsewhere or Elsewhere()
+    alone, elsewhere = elsewhere is None, elsewhere or Elsewhere()
     others = planning.beside(elsewhere, here)
     found = survey([*here, *others], allowed=allowed, seal=seal, shipment=shipment)
     planning.check_trust(found)
@@ -127,6 +127,9 @@ def repair(
         answer.verified_bytes = sum(each.bytes_read for each in seen)
         plans = planning.plan(found, seen, answer)
         answer.left += looking.beyond(found, beside)
+        if alone:
+            answer.unseen = looking.named_away(report, {group.group for group in found.groups})
+            answer.notices += planning.not_here({group.group for group in found.absent})
     mended: set[tuple[int, int]] = set()
     for plan in plans:
         files = SmallFiles(found, plan.group, origin)
@@ -177,10 +180,10 @@ def fetch(
 
 def exit_code(report: RepairReport) -> int:
     """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
-    owed = report.missing or any(host.owed for host in report.hosts)
+    owed = report.unseen or any(host.owed for host in report.hosts)
     if report.lost or report.short or report.gone:
-        return 6 if owed else 4
-    if any(host.owed for host in report.hosts):
+        return 6 if owed or report.missing else 4
+    if owed:
         return 6
     return 3 if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files) else 0
 
@@ -223,7 +226,7 @@ def state_of(report: RepairReport) -> str:
         return "lost"
     if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files):
         return "damaged"
-    if any(host.owed for host in report.hosts):
+    if report.unseen or any(host.owed for host in report.hosts):
         return "damaged"
     if report.scope == "onto":
         return "rebuilt"

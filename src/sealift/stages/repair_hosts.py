@@ -24,6 +24,7 @@ from sealift.formats.manifest import drive_id
 from sealift.reading.survey import survey_nothing
 from sealift.stages import repair as repairing
 from sealift.stages import repair_look as looking
+from sealift.stages import repair_plan as planning
 from sealift.stages.placed import Question, is_read, look_everywhere
 from sealift.stages.placed_pass import Events, Pass
 from sealift.stages.placement import HERE, Ears
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.seal import Seal
     from sealift.reading.origin_copies import OriginCopies
     from sealift.stages.placed_pass import Unit
     from sealift.stages.placement import Host, Placement, Wire
@@ -139,6 +141,7 @@ def repair_on(
         )
         run.run(standing.hosts)
         answer = _joined(run, scope)
+        _tell_absent(answer, run, survey_nothing(allowed=allowed, seal=standing.seal).seal, report)
         if all(row.state == "done" for row in answer.hosts):
             memory.forget()
     answer.seconds = time.monotonic() - begun
@@ -171,6 +174,15 @@ class _Here(Ears):
         del host, unit, items
         step, done, total, drives = progress
         self._events.progress(step, Progress(done, total or 0, drives), 1)
+
+
+def _tell_absent(answer: RepairReport, run: Pass, seal: Seal | None, report: tuple[str, bytes] | None) -> None:
+    """Groups of which no drive stands on any host, and what of them a report names: nobody looked at it."""
+    here = {stand.group for unit in run.units for stand in unit.stands if stand.group is not None}
+    answer.unseen = looking.named_away(report, here)
+    absent = {group.group for group in seal.groups} - here if seal is not None else set()
+    answer.notices += planning.not_here(absent)
+    answer.state = repairing.state_of(answer)
 
 
 def _joined(run: Pass, scope: str) -> RepairReport:

@@ -134,6 +134,20 @@ def _from_health(found: Survey, given: tuple[str, bytes], progress: Tell, beside
     return _seen(read_drives(found, state=None, progress=tell, only=only, beside=beside))
 
 
+def named_away(report: tuple[str, bytes] | None, groups: Collection[int]) -> list[str]:
+    """What a report says is wrong with groups other than these: drives, or of a health report the groups."""
+    if report is None:
+        return []
+    if scope_of(report) == "health":
+        others = {pack.group for pack in read_health(report[1], report[0]).packs} - set(groups)
+        return [f"group {number}" for number in sorted(others)]
+    whole = read_part(report[1], report[0])
+    away = [group for group in whole.groups if group.group not in groups]
+    wrong = {fault.drive for fault in whole.faults if fault.kind != "unreached"}
+    wrong |= {copy.drive for group in away for copy in group.present if copy.damage}
+    return sorted({copy.drive for group in away for copy in group.present} & wrong)
+
+
 def _same_shipment(found: Survey, name: str, report: VerifyReport | Health) -> None:
     if report.shipment != found.shipment:
         raise BadInput(

@@ -121,6 +121,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     unwritable: list[Unwritable] = []  # drives that failed when they were written; the others were mended
     in_the_way: list[Obstacle] = []  # what somebody must move away first: it is in `left`, too
     missing: list[str] = []  # drives of the groups here that are nowhere
+    unseen: list[str] = []  # drives (of health: groups) that the report names, and of whose group nothing is here
     short: list[int] = []  # groups of which so many drives are missing that parity cannot give all data
     notices: list[str] = []
     seconds: float = 0.0
@@ -202,6 +203,15 @@ def check_mounted(places: Sequence[str | Drive], onto: Sequence[str | Drive], *,
                 "same place, from the drives or from these copies, writes what is not there; a drive in another "
                 "host is repaired there, or rebuilt here with --onto MNT",
             )
+
+
+def not_here(groups: Collection[int]) -> list[str]:
+    """A line about groups of the shipment of which no drive is anywhere here."""
+    if not groups:
+        return []
+    named = ", ".join(map(str, sorted(groups)[:10])) + (" ..." if len(groups) > 10 else "")
+    count = "one other group" if len(groups) == 1 else f"{len(groups):,} other groups"
+    return [f"of {count} no drive is here, and nothing was looked at: {named}"]
 
 
 def check_trust(found: Survey) -> None:

@@ -168,3 +168,22 @@ def test_a_filesystem_that_is_gone_is_set_aside_and_goes_on_when_it_is_mounted_a
     run("mount", "-o", "loop", packing.image[mount], mount)
     assert pack(packing).exit_code == 0
     packing.ends_well()
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_filesystem_that_is_unmounted_lazily_is_named_and_gets_nothing_more(packing, monkeypatch, place):
+    """umount -l: what is open there goes on to answer, and nobody would find what is written."""
+    mount = packing.mounts[place]
+    after(monkeypatch, 3, lambda: run("umount", "-l", mount))
+    fails(packing, mount, "what was mounted there is no longer")
+    result = pack(packing)
+    assert result.exit_code == 3
+    assert any(f"is not at {mount}: nothing is mounted there" in text for text in packing.notices), packing.notices
+    assert not any(Path(mount).iterdir()), "an empty mount point is not the drive"
+    for _ in range(200):
+        if not subprocess.run(["losetup", "-j", packing.image[mount]], capture_output=True, check=True).stdout:
+            break
+        time.sleep(0.1)
+    run("mount", "-o", "loop", packing.image[mount], mount)
+    assert pack(packing).exit_code == 0
+    packing.ends_well()

@@ -41,7 +41,7 @@ from sealift.formats.seal import Seal, SealDrive, SealGroup
 from sealift.reading.trust import load_seal, open_seal, trusted_manifest
 from sealift.stages import return_leg
 from sealift.stages.lacking import lacking
-from sealift.stages.pack.run import load_manifest
+from sealift.stages.pack.found import load_manifest
 from sealift.stages.standing import check_standing
 from sealift.stages.status import look, seal_path
 from sealift.trade import declaration as declarations

@@ -92,10 +92,8 @@ def summarize(result: Result, options: Options) -> None:
         begun = {group["group"] for group in groups if group["stripes"]}
         for number, away in result.waiting:
             if number in begun and len(away) < len(result.config.groups[number]):
-                say(
-                    f"group {number} has begun, and more of its drives are away than parity holds; for one that is dead,"
-                )
-                say("  add a new drive, declared in its place, to the same command:")
+                say(f"group {number} has begun, and more of its drives are away than parity holds. For one that is")
+                say("  dead, add a new drive, declared in its place, to the same command:")
                 say("  " + " ".join(f"--replace {place.serial}=MNT" for place in away))
     elif found := _sealed(result, options):
         say(f"packed and signed, and sealed: {found}. Nothing more goes into this shipment; what is new in the source")

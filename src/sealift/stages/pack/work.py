@@ -101,8 +101,10 @@ class Work:
             owed = Owed(slot, place.serial, mount, since, kind, reason(error, mount))
         self.journal.owe(group, owed)
         self.deal.owed.add(place.serial)
-        aside, n = len(self.journal.owed(group)), len(self.deal.groups[group])
-        text = notice(group, n, self.config.parity, aside, owed)
+        places, deal = self.deal.groups[group], self.deal
+        serials = {places[slot].serial for slot in self.journal.owed(group)}  # those that can be written are caught up
+        aside = sum(serial not in deal.attached or serial in deal.unwritable for serial in serials)
+        text = notice(group, len(places), self.config.parity, aside, owed)
         if readable:
             text += ". until then it is only read"
         self.tell("fault", text, group, slot, mount)

@@ -81,7 +81,7 @@ def test_what_a_later_run_committed_is_not_packed_anew(tmp_path, monkeypatch, wi
     packing.ends_well()
 
 
-@pytest.mark.parametrize("with_copies", [True, False])
+@pytest.mark.parametrize("with_copies", [pytest.param(True, marks=pytest.mark.long), False])
 def test_what_was_cut_back_is_no_later_run(tmp_path, monkeypatch, with_copies):
     """Stripes of before are still on the drives, and are this very state's."""
     packing = Packing(tmp_path, size=12)

@@ -42,7 +42,7 @@ from sealift.reading import origin_copies
 from sealift.reading.trust import load_seal, open_seal, trusted_manifest
 from sealift.stages import return_leg
 from sealift.stages.lacking import lacking
-from sealift.stages.pack.run import load_manifest
+from sealift.stages.pack.found import load_manifest
 from sealift.stages.seal_others import not_superseded, only_shipment
 from sealift.stages.standing import check_standing
 from sealift.stages.status import SEALED, look, seal_path

@@ -44,6 +44,7 @@ class OwedDrive(msgspec.Struct, frozen=True):
     serial: str
     mount: str
     since_stripe: int
+    kind: str  # failed, full, lied, new or lacks
     reason: str
 
 
@@ -118,7 +119,7 @@ def look(state: str) -> Status:
             config = _config(state, row)
             data = len(config.groups[0]) - config.parity
             found = {int(row[0]): row for row in db.execute(_GROUPS, (data,))}
-            owed = _of_groups(db, "owed", "since, reason", OwedDrive)
+            owed = _of_groups(db, "owed", "since, kind, reason", OwedDrive)
             slow = _of_groups(db, "slow", "rate, median", SlowDrive)
             read_back = _read_back(db)
             told = db.execute("SELECT reason IS NULL, count(DISTINCT path) FROM told GROUP BY 1").fetchall()

@@ -115,7 +115,7 @@ def test_a_whole_voyage_holds_and_says_so(made):
     verified = made.verified
     assert verified.exit_code == 0
     assert not named(verified)
-    assert named(verified, "pending") == {f"shipments/{HOME}/custody/", f"shipments/{HOME}/source-release.1.json"}
+    assert named(verified, "pending") == {f"shipments/{HOME}/source-release.1.json"}
     said = "\n".join(verified.holds)
     for words in (
         f"{OUT}: revision 2: Released by O. Fficer", "5 drives in 2 groups", "custody: 7 events",
@@ -648,6 +648,7 @@ def test_freed_before_everything_was_verified_is_named(voyage, files):
     record = trade.SIGNED["source-release"].decode(files[path])
     early = resigned(voyage, files, path, "ed", at=voyage.text(hours=99))
     assert path in named(verify(voyage, early), "wrong")
+    assert "a receipt is later than the release that rests on it" in sentences(verify(voyage, early), path)
     first = files[f"{AT}receipt.1.json"]  # which speaks of group 0 alone
     partial = msgspec.structs.replace(record.receipts[0], receipt=audits.ref(first))
     assert path in named(verify(voyage, resigned(voyage, files, path, "ed", receipts=[partial])), "wrong")
@@ -691,7 +692,7 @@ def carried(voyage, folder, *further):
     voyage.event(log, OUT, "seal", "origin", "origin", [each.serial for each in drives], "", "S1", hours=5)
     for hours, (kind, first, last, to) in enumerate(further, start=24):
         serials = [each.serial for each in drives[first:last]]
-        voyage.event(log, OUT, kind, "origin", "anna", serials, "S1", "S1", hours=hours, received_by=to)
+        voyage.event(log, OUT, kind, "origin", to.name.lower(), serials, "S1", "S1", hours=hours, received_by=to)
     return {f"{AT}custody/{path.name}": path.read_bytes() for path in log.iterdir()}
 
 
@@ -699,7 +700,7 @@ def test_drives_that_were_read_and_by_the_custody_log_never_came_are_named(voyag
     north, dock = (
         custody_event.Party(
             name=name, org=org, id_kind="passport", paper_sha256="",
-            key_fingerprint=audits.person("anna").public_key.fingerprint,
+            key_fingerprint=audits.person(name.lower()).public_key.fingerprint,
         )
         for name, org in (("Anna", "North"), ("Dock", "Consignee Bhd"))
     )  # fmt: skip
@@ -716,6 +717,42 @@ def test_drives_that_were_read_and_by_the_custody_log_never_came_are_named(voyag
     assert {each.state for each in verified.findings if text in each.text} == {"look"}
     assert {each.file for each in verified.findings if text in each.text} == {path}
     assert verified.exit_code == 3
+
+
+def test_a_receipt_from_before_the_drives_came_is_named(voyage, files, tmp_path):
+    """By two clocks that may differ; and by no more than the word of one person who signed both."""
+    path = f"{AT}receipt.2.json"
+    rest = without(files, HOME, "/custody/", "photographs", "source-release", "certificate", r"receipt\.1")
+    dock = custody_event.Party(
+        name="Dock", org="Consignee Bhd", id_kind="passport", paper_sha256="",
+        key_fingerprint=audits.person("dock").public_key.fingerprint,
+    )  # fmt: skip
+    ann = msgspec.structs.replace(dock, name="Ann", key_fingerprint=audits.person("anna").public_key.fingerprint)
+    text = "it says that drives were read at {}, and by the custody log they came to the site at {}"
+    for to, minutes, early in ((dock, 0, False), (dock, 1, True), (ann, 10, False), (ann, 11, True)):
+        log = tmp_path / f"{to.name}{minutes}"
+        drives = [each.serial for each in voyage.seals[OUT].declaration.drives]
+        voyage.event(log, OUT, "seal", "origin", "origin", drives, "", "S1", hours=5)
+        by = "dock" if to is dock else "anna"
+        at = voyage.at(hours=100, minutes=minutes).strftime(receipts.TIME)
+        voyage.event(log, OUT, "arrive", "origin", by, drives, "S1", "S1", hours=6, received_by=to, at_utc=at)
+        road = {f"{AT}custody/{each.name}": each.read_bytes() for each in log.iterdir()}
+        verified = verify(voyage, again(voyage, rest | road))
+        said = [each for each in verified.findings if text.format(voyage.text(hours=100), at) in each.text]
+        assert [(each.file, each.state) for each in said] == [(path, "look")] * early
+        assert verified.exit_code == (3 if early else 0)
+
+
+def test_drives_that_have_travelled_without_a_custody_log_are_no_matter_of_course(voyage, files):
+    beneath = f"{AT}custody/"
+    cut = without(files, "/custody/", "photographs", "discrepancy")
+    verified = verify(voyage, again(voyage, cut))
+    assert verified.exit_code == 3
+    assert sentences(verified, beneath) == (
+        "no custody log is here, and by receipt.1.json, receipt.2.json, certificate.1.json the drives have travelled"
+    )
+    home = without(cut, "receipt", "certificate", "source-release", "reports")
+    assert beneath in named(verify(voyage, again(voyage, home)), "pending")
 
 
 def test_what_is_bound_and_not_here_is_missing_and_what_is_not_due_is_no_fault(voyage, files):

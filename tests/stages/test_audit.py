@@ -170,6 +170,41 @@ def test_open_me_is_followed_with_tar_b3sum_and_ssh_keygen(files, tmp_path):
     assert unpacked - {"BUNDLE.tar"} == set(files)
 
 
+def test_commands_of_open_me_need_no_time_zone_that_only_newer_versions_know(files, tmp_path, monkeypatch):
+    """Before OpenSSH 9.1 a time has no Z: 8, 12 or 14 digits, in the time zone of the environment."""
+    checks = [line for line in commands(files) if "ssh-keygen" in line]
+    assert checks
+    assert all(re.search(r" TZ=UTC0 ssh-keygen .* verify-time=[0-9]{14} -s ", line) for line in checks)
+    assert "ssh-keygen (OpenSSH 8.7 or later)" in files[bundles.OPEN_ME].decode()
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    done = follow(files, tmp_path / "far")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_open_me_names_the_version_that_times_of_signers_need(voyage, files):
+    """`valid-before="...Z"` is refused by a version that does not know the Z: its line counts for nothing."""
+    key = audits.person("anna").public_key.line
+    dated = AllowedSigners.parse(
+        voyage.signers.read_bytes() + f'x@example.com valid-before="20370101Z" {key}\n'.encode()
+    )
+    rest = {path: data for path, data in files.items() if path not in bundles.FIRST}
+    said = trade.open_me(rest, dated, voyage.text(days=40), "auditor@example.com").decode()
+    assert "ssh-keygen (OpenSSH 9.1 or later: `signers` has times)" in said
+
+
+def test_the_time_of_a_command_is_that_of_the_record_wherever_it_is_run(voyage, files, tmp_path, monkeypatch):
+    """A key that was valid for the one second: an hour, or a time zone, beside it is not."""
+    at = json.loads(files[bundles.INDEX])["made_at"]
+    stamp = re.sub("[-:TZ]", "", at)
+    after = f"{int(stamp) + 1}Z"
+    auditor = audits.person("auditor").public_key.line
+    line = f'auditor@example.com valid-after="{stamp}Z",valid-before="{after}" {auditor}\n'
+    others = [each for each in files["signers"].decode().splitlines(keepends=True) if "auditor@" not in each]
+    monkeypatch.setenv("TZ", "Asia/Singapore")
+    done = follow(again(voyage, files | {"signers": (line + "".join(others)).encode()}), tmp_path / "x")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", [
     "audit.json", "audit.json.sig", "B3SUMS", "signers", f"{AT}release.2.json", f"{AT}release.2.json.sig",
     f"{AT}declaration.r1.toml", f"{AT}seal.1/seal.json", f"{AT}certificate.1.log.jsonl", f"{AT}rules.1.toml",

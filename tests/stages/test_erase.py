@@ -252,7 +252,9 @@ def test_a_drive_that_nobody_received_or_declared(dock, capsys):
 
 def test_purge_is_not_replaced_by_something_weaker(dock, capsys):
     assert dock.run(method="purge") == 5
-    assert "purge cannot be had of it: no sanitize operation is known" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "purge cannot be had of it: no sanitize operation is known" in said
+    assert "; --method clear can (" in said
     assert dock.run("--technique", "overwrite", method="purge") == 5
     assert "overwrite reaches clear, and not purge" in capsys.readouterr().err
 

@@ -23,9 +23,9 @@ of a loop device its file. Such a drive is the one that the drive.json on it nam
 
 Without --yes it shows what would be done to which drive, by which command, what stands on it, and what speaks against
 it; nothing is written. A drive is erased only if the receiver's signed receipt says that its group is intact or
-rebuilt, and a released declaration says legal_hold = "none"; one that lies beside it and is later, a draft too, must not
-state a hold. Nothing goes around either. Disks of this host, mounted
-drives and drives on which something else stands are refused, as by `sealift drives prepare`.
+rebuilt, and a released declaration says legal_hold = "none"; a later one that lies beside it, a draft too, must not
+state a hold. Nothing goes around either. Disks of this host, mounted drives and drives on which something else stands
+are refused, as by `sealift drives prepare`.
 
 purge is the drive's own sanitize operation (nvme, hdparm). clear is zeros over every byte; --technique discard or
 ata-security-erase clears in another way. A command that returned is not enough: the drive's own status must say that

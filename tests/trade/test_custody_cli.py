@@ -253,6 +253,11 @@ def test_under_a_release_that_does_not_stand_any_more_a_handover_is_recorded_as_
     assert sheets.DRAFT in done["form"]
     found = [(each["text"], each["events"]) for each in look("log", code=3)["findings"] if each["kind"] != "unheld"]
     assert found == [(shown["text"], [done["event"]])], "what went before it was superseded is as it was"
+    late = form(
+        "verify", "bo", "bo", item(SERIALS[:2], "S1", "S1", "intact"), more="hash_sample_result = 'match'\n" + at
+    )
+    words = (handover, "log", "--event", late, "--declaration", "d.toml", "--sign-with", "bo", "--as-found")
+    assert "note: by its time the release stood, and it does not any more: it is superseded" in run(*words).stderr
 
 
 def test_whoever_is_not_declared_is_a_stranger_until_somebody_says_that_it_is_so(folder):

@@ -147,6 +147,11 @@ def _recorded(ground: Ground, recorded: Recorded) -> dict[str, Any]:
         common.say(words.row_line(rows[entry.digest]))
         words.show_findings(recorded.shows)
         form = custody_sheet.form(ground.declaration, entry, released=ground.released)
+        if ground.standing.against and not any(each.kind == "unreleased" for each in recorded.shows):
+            common.say(
+                f"note: by its time the release stood, and it does not any more: {'; '.join(ground.standing.why)};"
+            )
+            common.say("      the form says DRAFT, and nothing further goes on by this release")
     else:
         common.say("not recorded:")
         words.show_findings(recorded.shows)

@@ -764,17 +764,21 @@ def test_a_receipt_from_before_the_drives_came_is_named(voyage, files, tmp_path)
     )  # fmt: skip
     ann = msgspec.structs.replace(dock, name="Ann", key_fingerprint=audits.person("anna").public_key.fingerprint)
     text = "it says that drives were read at {}, and by the custody log they came to the site at {}"
-    for to, minutes, early in ((dock, 0, False), (dock, 1, True), (ann, 10, False), (ann, 11, True)):
-        log = tmp_path / f"{to.name}{minutes}"
+    for to, sealed, minutes, early in (
+        (dock, -60, 0, False), (dock, -60, 1, False), (dock, 1, 2, True), (dock, 1, -1, False), (dock, -60, 11, True),
+        (ann, 1, 2, False), (ann, -60, 10, False), (ann, -60, 11, True),
+    ):  # fmt: skip
+        log = tmp_path / f"{to.name}{sealed}{minutes}"
         drives = [each.serial for each in voyage.seals[OUT].declaration.drives]
-        voyage.event(log, OUT, "seal", "origin", "origin", drives, "", "S1", hours=5)
+        home = voyage.at(hours=100, minutes=sealed).strftime(receipts.TIME)
+        voyage.event(log, OUT, "seal", "origin", "origin", drives, "", "S1", hours=5, at_utc=home)
         by = "dock" if to is dock else "anna"
         at = voyage.at(hours=100, minutes=minutes).strftime(receipts.TIME)
         voyage.event(log, OUT, "arrive", "origin", by, drives, "S1", "S1", hours=6, received_by=to, at_utc=at)
         road = {f"{AT}custody/{each.name}": each.read_bytes() for each in log.iterdir()}
         verified = verify(voyage, again(voyage, rest | road))
         said = [each for each in verified.findings if text.format(voyage.text(hours=100), at) in each.text]
-        assert [(each.file, each.state) for each in said] == [(path, "look")] * early
+        assert [(each.file, each.state) for each in said] == [(path, "look")] * early, (to.name, sealed, minutes)
         assert verified.exit_code == (3 if early else 0)
 
 

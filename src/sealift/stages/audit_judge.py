@@ -280,34 +280,49 @@ def _whereabouts(case: Case, read: Mapping[str, Receipt]) -> None:
         _too_early(case, entry, one, came)
 
 
-def _came(account: Account, terms: Terms) -> dict[str, Row]:
-    """By serial number, the first event by which a drive came to the site."""
-    came: dict[str, Row] = {}
+class _Coming(NamedTuple):
+    """The first event by which a drive came to the site, and when it last was elsewhere, by an event behind that."""
+
+    row: Row
+    left: datetime | None
+
+
+def _came(account: Account, terms: Terms) -> dict[str, _Coming]:
+    """By serial number."""
+    came: dict[str, _Coming] = {}
+    elsewhere: dict[str, datetime] = {}
     faces = Faces(account.rows, terms)
-    for row in sorted(account.rows, key=lambda each: each.event.at_utc):
+    for row in account.rows:  # in the log's own order
         event = row.event
-        if not row.counts or not event.passes:
+        if not row.counts or not event.moves:
             continue
         to = faces.event(event).received_by
-        if event.event_type == "arrive" or (event.changes_hands and terms.at(event.at).roles.receives(to)):
-            for serial in event.serials:
-                came.setdefault(serial, row)
+        comes = event.event_type == "arrive" or (
+            event.passes and event.changes_hands and terms.at(event.at).roles.receives(to)
+        )
+        for serial in event.serials:
+            if comes and serial not in came:
+                came[serial] = _Coming(row, elsewhere.get(serial))
+            elsewhere[serial] = max(event.at, elsewhere.get(serial, event.at))
     return came
 
 
-def _too_early(case: Case, entry: Entry, of: Receipt, came: Mapping[str, Row]) -> None:
+def _too_early(case: Case, entry: Entry, of: Receipt, came: Mapping[str, _Coming]) -> None:
     """Drives that a receipt says were read before they came, by more than two clocks may differ.
 
-    Whoever signed both the receipt and the arrival said both times, and by one word no clock differs from itself.
+    Whoever signed both the receipt and the coming said both times, and by one word no clock differs: then it is enough
+    that they were read before they came, and before somebody else had them last. (Who reads first and enters the coming
+    a minute later is not meant.)
     """
     early: dict[tuple[str, str], list[str]] = {}
     for drive in (each for group in of.record.groups for each in group.drives):
-        row = came.get(drive.serial)
-        if row is None or not drive.read_at:
+        coming = came.get(drive.serial)
+        if coming is None or not drive.read_at:
             continue
+        row, at = coming.row, min(receipt.instant(drive.read_at, "receipt.json"), of.at)
         own = of.fingerprint in {each.fingerprint for each in (row.released, row.received) if each is not None}
-        at = min(receipt.instant(drive.read_at, "receipt.json"), of.at)
-        if at < row.event.at - (custody.SKEW * (not own)):
+        before = own and coming.left is not None and at < min(coming.left, row.event.at)
+        if before or at < row.event.at - custody.SKEW:
             early.setdefault((min(drive.read_at, of.record.at), row.event.at_utc), []).append(drive.serial)
     for (at_utc, then), serials in early.items():
         text = f"it says that drives were read at {at_utc}, and by the custody log they came to the site at {then}"

@@ -245,8 +245,7 @@ def _names(rows: Sequence[Row]) -> list[Finding]:
             before, where = first.setdefault(party.key_fingerprint, (party, row))
             if before.person != party.person:
                 text = f"the key of {party.words} is that of {before.words} in event {where.number}"
-                about = (where.entry.digest, row.entry.digest)
-                found.append(Finding("names", text, tuple(dict.fromkeys(about)), tuple(row.event.serials)))
+                found.append(Finding("names", text, (row.entry.digest,), tuple(row.event.serials)))
                 break
     return found
 

@@ -222,7 +222,7 @@ def test_drives_are_not_handed_over_without_a_release_and_everything_else_is_rec
         record("log", "handover", "anna", "bo", item(SERIALS[:2], "S1", "S1", "intact"))
     arrival = ("arrive", "anna", "dock", item(SERIALS[:2], "S1", "S1", "intact"))
     for extra in ([], ["--as-found"]):
-        with pytest.raises(Refused, match="by an arrival too drives do not go on without a release that holds") as no:
+        with pytest.raises(Refused, match="by an arrival drives do not go on without a release that holds") as no:
             record("log", *arrival, extra=extra)
     assert "stated as a discrepancy" in no.value.hint
     record("log", "discrepancy", "dock", "dock", item(SERIALS[:2], "S1", "S1", "intact"))
@@ -325,6 +325,27 @@ def test_no_kind_of_event_brings_drives_to_somebody_else_without_a_release_or_to
     assert "stranger" in {each["kind"] for each in said["findings"]}
 
 
+def test_drives_come_back_to_the_origin_at_any_time(folder):
+    path = form("return", "anna", "origin", item(SERIALS, "S1", "S1", "intact"))
+    text = pathlib.Path(path).read_text()
+    at = text.index("[received_by]")
+    pathlib.Path(path).write_text(text[:at] + text[at:].replace("Consignee Bhd", "Shipper GmbH"))
+    words = (
+        "log",
+        "--event",
+        path,
+        "--declaration",
+        "d.toml",
+        "--sign-with",
+        "origin",
+        "--sign-with",
+        "anna",
+        "--json",
+    )
+    said = json.loads(run(handover, *words, "--as-found").stdout)
+    assert {"unreleased", "begins"} == {each["kind"] for each in said["findings"]}
+
+
 def test_nothing_of_a_rehearsal_is_handed_over(folder):
     (folder / "d.toml").write_bytes(DECLARATION.raw.replace(b"rehearsal = false", b"rehearsal = true"))
     with pytest.raises(Refused, match="declares a rehearsal"):
@@ -371,6 +392,11 @@ def test_the_other_side_signs_on_another_copy(folder):
     assert sorted(os.listdir("dock_copy")) == files, "signing again changes nothing"
     assert look("anna_copy", code=3)["findings"][0]["kind"] == "uncountersigned"
     assert look("anna_copy", "--merge", "dock_copy")["merged"] == {"events": 0, "signatures": 1}
+    again = record("bo_copy", "arrive", "bo", "dock", item(SERIALS[2:], "S2", "S2", "intact"), by=["bo"])["event"]
+    for path in folder.glob("d.release.json*"):
+        path.unlink()
+    with pytest.raises(Refused, match="by an arrival drives do not go on without a release that holds"):
+        run(handover, "bo_copy", "--countersign", again[:12], "--declaration", "d.toml", "--sign-with", "dock")
 
 
 @pytest.mark.long

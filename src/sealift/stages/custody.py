@@ -188,12 +188,7 @@ def record(ground: Ground, form_file: str, signers: Sequence[Signer], *, as_foun
     with_it = Copy({**copy.entries, entry.digest: entry}, {**copy.signatures, entry.digest: signatures}, copy.findings)
     after = account(ground, with_it)
     shows = _of(entry, after)
-    if _nobody_let_go(ground, event) and any(each.kind in WANT_RELEASE for each in shows):
-        raise Refused(
-            f"by {an(event)} too drives do not go on without a release that holds: {ground.unreleased}",
-            hint="sealift release makes it; its two files belong beside the declaration. That drives went all the same"
-            " is stated as a discrepancy",
-        )
+    _check_let_go(ground, event, shows)
     slips = [each for each in shows if each.kind in OFTEN_A_SLIP]
     if slips and not as_found:
         return Recorded(entry, slips, written=False, account=before)
@@ -210,17 +205,26 @@ def countersign(ground: Ground, digits: str, signers: Sequence[Signer]) -> Recor
     entry = copy.entries[_event(copy)(digits)]
     if entry.event.consignment_id != ground.declaration.consignment_id:
         raise Refused(f"the event is of {entry.event.consignment_id}, not of {ground.declaration.consignment_id}")
+    _check_let_go(ground, entry.event, _of(entry, account(ground, copy)))
     signatures = _sign(entry, signers, ground.allowed)
     custody_log.add(ground.log, entry, signatures)
     after = account(ground)
     return Recorded(entry, _of(entry, after), written=True, account=after)
 
 
-def _nobody_let_go(ground: Ground, event: CustodyEvent) -> bool:
-    """No revision that is here was released; and drives do not come back to the origin, which they may at any time."""
-    if not ground.unreleased or any(each.declaration for each in (ground.beside.reigns if ground.beside else ())):
-        return False
-    return not _terms(ground).at(event.at).roles.sends(event.received_by)
+def _check_let_go(ground: Ground, event: CustodyEvent, shows: Sequence[Finding]) -> None:
+    """Refused where drives go on by the event, and no revision that is here was released.
+
+    Not where they come back to the origin, which they may at any time: that is shown, as it was found.
+    """
+    let_go = not ground.unreleased or any(each.declaration for each in (ground.beside.reigns if ground.beside else ()))
+    goes = any(each.kind in WANT_RELEASE for each in shows)
+    if goes and not let_go and not _terms(ground).at(event.at).roles.sends(event.received_by):
+        raise Refused(
+            f"by {an(event)} drives do not go on without a release that holds: {ground.unreleased}",
+            hint="sealift release makes it; its two files belong beside the declaration. That drives went all the same"
+            " is stated as a discrepancy",
+        )
 
 
 def _of(entry: Entry, found: Account) -> list[Finding]:

@@ -137,6 +137,18 @@ def test_a_record_on_which_the_release_rests_and_that_is_gone_accuses_nobody(mad
     assert "that the release binds" in account.open[0].text
 
 
+def test_the_two_files_of_an_earlier_revision_are_enough_for_who_takes_them_along(made, tmp_path):
+    v, path, log = copied(made, tmp_path / "a")
+    second(v, path)
+    away = tmp_path / "away"
+    away.mkdir()
+    for each in (path, *path.parent.glob(f"{OUT}.release*"), path.with_name(f"{OUT}.r1.toml")):
+        shutil.copy(each, away)
+    assert by_custody(v, away / path.name, log) == set()
+    (away / f"{OUT}.r1.toml").unlink()
+    assert {kind for kind, *_ in by_custody(v, away / path.name, log)} == {"revision"}
+
+
 def test_drives_under_a_seal_event_without_a_release_show_in_both(tmp_path):
     v = audits.Voyage(tmp_path, datetime(2026, 9, 1, 8, tzinfo=UTC))
     path = v.declare(OUT, SERIALS, carriers=CARRIERS, drives=drives("Anna", "Anna", "Anna", "Bo"))

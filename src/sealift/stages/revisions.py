@@ -122,11 +122,18 @@ def reigns(file: str, parsed: Declaration, allowed: AllowedSigners, now: datetim
         if holds is not None:
             home = _RELEASE.sub(".toml", each.path)
             against = standing(home, of.declaration, record, allowed, now, principal=holds.principal).against
-            absent = [one.text for one in against if _ABSENT.search(one.text)]
-            found.append(Reign(at, record.revision, of.declaration, against, "; ".join(absent)))
+            absent = [one for one in against if _ABSENT.search(one.text)]
+            if of.declaration.digest != parsed.digest and not _at_home(stem):  # the two files were taken along
+                against, absent = tuple(one for one in against if one not in absent), []
+            found.append(Reign(at, record.revision, of.declaration, against, "; ".join(one.text for one in absent)))
     have = {each.revision for each in found}
     lacking = {}
     for number in range(1, max([*numbers, *have])):
         file = f"a release of {numbers[number]} that holds" if number in numbers else f"{stem}.r{number}.toml"
         lacking[number] = f"{file} is not here"
     return Reigns(found, lacking)
+
+
+def _at_home(stem: str) -> bool:
+    """Records on which releases rest lie here, so that one which does not is missing."""
+    return any(glob.glob(f"{glob.escape(stem)}.{each}") for each in ("rules-*.toml", "screening*.json", "keys*.json"))

@@ -7,7 +7,7 @@ key (return_leg.py); the declaration is complete and was released by another per
 than the one that seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has all
 of its packs, by presence and length; one that is not need not be looked at. The release stands (standing.py), and
 no other shipment was sealed under the same consignment, nor a later revision of this one, as far as the seals beside
-this one tell. Nothing is written before all of that holds; the seal file comes
+this one and on the drives tell. Nothing is written before all of that holds; the seal file comes
 last, so that where it lies its indexes lie too. Sealing the same again writes nothing new; a declaration that was
 changed and released again supersedes the seal.
 
@@ -42,6 +42,7 @@ from sealift.reading.trust import load_seal, open_seal, trusted_manifest
 from sealift.stages import return_leg
 from sealift.stages.lacking import lacking
 from sealift.stages.pack.run import load_manifest
+from sealift.stages.seal_others import not_superseded, only_shipment
 from sealift.stages.standing import check_standing
 from sealift.stages.status import look, seal_path
 from sealift.trade import declaration as declarations
@@ -127,9 +128,10 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     record = build(groups, declaration, files)
     out = options.out or options.states[0]
     folders = [out, *options.states, os.path.dirname(os.path.abspath(options.declaration))]
-    _only_shipment(folders, record, declaration.revision, allowed)
+    only_shipment(folders, record, declaration.revision, allowed)
     with ExitStack() as stack:
         drives = _attached(options.mounts, record, groups)
+        not_superseded([drive for drive, _ in drives], declaration)
         path = seal_path(out, record.shipment)
         known = _known([path, *options.mounts], record, allowed)
         trusted = known or _sign(record, files, raw, signer, allowed)
@@ -383,38 +385,6 @@ def _known(places: Iterable[str], record: Seal, allowed: AllowedSigners) -> Trus
 
 def _same(one: Seal, two: Seal) -> bool:
     return msgspec.structs.replace(one, sealed_at="") == msgspec.structs.replace(two, sealed_at="")
-
-
-def _only_shipment(folders: Sequence[str], record: Seal, revision: int, allowed: AllowedSigners) -> None:
-    """Refused where a seal of another shipment under the same consignment lies: one declaration is of one shipment.
-
-    And where one of a later revision than `revision` does: what supersedes it is not replaced by it.
-    """
-    for folder in dict.fromkeys(map(os.path.realpath, folders)):
-        names: list[str] = []
-        with contextlib.suppress(
-            OSError
-        ):  # one that is not there yet; what else is wrong with it shows when it is used
-            names = sorted(name for name in os.listdir(folder) if name.endswith(".seal"))
-        for path in (os.path.join(folder, name) for name in names):
-            other, number = record, revision
-            with contextlib.suppress(SealiftError):  # whatever it is, it is no seal of ours
-                there = open_seal(load_seal(path), allowed)
-                other, number = there.seal, there.declaration.revision
-            if other.consignment_id == record.consignment_id and number > revision:
-                raise Refused(
-                    f"{path}: revision {number} of consignment {record.consignment_id} was sealed already, and"
-                    f" supersedes this, revision {revision}",
-                    hint="seal under the declaration that was released last",
-                )
-            if other.consignment_id == record.consignment_id and other.shipment != record.shipment:
-                raise Refused(
-                    f"{path}: shipment {other.shipment} was sealed under consignment {record.consignment_id} already, "
-                    f"and this is shipment {record.shipment}: a declaration and its release are of one shipment",
-                    hint="if its drives were packed anew and that packing never leaves, move its seal away, seal "
-                    "again, and send this one only; if both leave, this one is packed under a declaration and a "
-                    "release of its own, and each names the other (related_shipments)",
-                )
 
 
 # --- writing ---------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import load_seal, open_seal
 from sealift.stages import seal as stage
 from sealift.stages.pack import run as packing
+from sealift.stages.status import look
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
 from sealift.trade import sections, template
@@ -212,6 +213,13 @@ def test_sealing_the_same_again_changes_nothing_and_reaches_drives_that_come_lat
     later = yard.seal(*yard.mounts)
     assert [written for *_, written in later.drives] == [False, False, True, True, True, True]
     assert load_seal(yard.mounts[5]) == load_seal(first.path)
+
+
+def test_the_state_knows_that_it_was_sealed_wherever_the_seal_went(yard):
+    assert not look(str(yard.state)).sealed
+    first = yard.seal(out=str(yard.folder / "out"))
+    assert look(str(yard.state)).sealed
+    assert (Path(yard.state) / "sealed").read_text() == f"{first.path}\n"
 
 
 def test_the_seal_on_a_drive_is_taken_up_when_the_file_is_lost(yard):

@@ -44,7 +44,7 @@ from sealift.stages.lacking import lacking
 from sealift.stages.pack.run import load_manifest
 from sealift.stages.seal_others import not_superseded, only_shipment
 from sealift.stages.standing import check_standing
-from sealift.stages.status import look, seal_path
+from sealift.stages.status import SEALED, look, seal_path
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
 from sealift.trade import sheets
@@ -142,6 +142,9 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
             os.makedirs(out, exist_ok=True)
             indexes = _write_indexes(out, groups)
             superseded = _write_file(path, seals.encode_bundle(trusted.files))
+        for state in options.states:
+            with _told_once(state):
+                _note(os.path.join(state, SEALED), os.fsencode(os.path.abspath(path)) + b"\n")
         if superseded is not None:
             notice(f"this seal supersedes the one that was there, now {superseded}: send the new one")
         written = [(drive.mount, name, _write_drive(drive, trusted.files, notice)) for drive, name in drives]
@@ -537,6 +540,15 @@ def _write_file(path: str, data: bytes) -> str | None:
     with _replacing(path) as file:
         file.write(data)
     return kept
+
+
+def _note(path: str, data: bytes) -> None:
+    """A file of so many bytes, written only where it is another one."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        if file.read(len(data) + 1) == data:
+            return
+    with _replacing(path) as file:
+        file.write(data)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest, dr
 from sealift.trade.signing import read_limited
 
 _MAX_SUMMARY = 256 << 20
+SEALED = "sealed"  # in a state folder: where its seal was written
 _GROUPS = """
 SELECT g.number, g.state, g.stripes, g.source_bytes, g.seconds,
        coalesce(sum(p.length) FILTER (WHERE p.role < ?1), 0),
@@ -136,7 +137,7 @@ def look(state: str) -> Status:
         config,
         groups,
         running=_is_running(state),
-        sealed=os.path.isfile(seal_path(state, config.shipment)),
+        sealed=any(os.path.isfile(each) for each in (os.path.join(state, SEALED), seal_path(state, config.shipment))),
         changed=counts.get(True, 0),
         skipped=counts.get(False, 0) + skipped,
         read_back=read_back,

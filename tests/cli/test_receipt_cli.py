@@ -224,6 +224,15 @@ def test_an_inspection_makes_no_receipt(desk):
     assert (code, out, "only looked at" in err) == (6, "", True)
 
 
+def test_a_receipt_makes_the_folder_that_it_goes_into(desk):
+    desk.verify("one.json", *ONE, *TWO)
+    assert desk.receipt("one.json", "--out", "receipts/here")[0] == 6
+    assert Path("receipts/here", desk.name("receipt.json")).exists()
+    code, _, err = desk.receipt("one.json", "--out", "one.json/there")
+    assert code == 1
+    assert "--out one.json/there: not a directory; nothing was signed" in err
+
+
 def test_source_release_looks_and_writes_nothing_without_a_key(desk):
     desk.verify("found.json", *ONE, *TWO, *LATE)
     desk.receipt("found.json")

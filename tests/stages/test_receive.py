@@ -516,9 +516,12 @@ def test_where_nothing_was_read_there_is_nothing_to_sign(tmp_path):
     assert kept(tmp_path) == []
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(BadInput, match="No such file"):
-        WORLD.receive(WORLD.weigh(REPORT), tmp_path / "nowhere")
+def test_a_folder_that_is_not_there_is_made_and_one_that_cannot_be_is_told(tmp_path):
+    WORLD.receive(WORLD.weigh(REPORT), tmp_path / "no" / "where")
+    assert kept(tmp_path / "no" / "where")
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="not a directory; nothing was signed"):
+        WORLD.receive(WORLD.weigh(REPORT), tmp_path / "file" / "where")
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "two\nlines", "\u202egnol", "x" * 257])

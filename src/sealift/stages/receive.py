@@ -296,6 +296,10 @@ def receive(
     data = receipts.encode(record)
     signature = signer.sign(data, receipts.NAMESPACE)
     receipt = receipts.check_receipt(data, signature, allowed)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {folder}: {(error.strerror or str(error)).lower()}; nothing was signed") from error
     return Made(receipt, path, new=True, superseded=write_pair(path, data, signature))
 
 

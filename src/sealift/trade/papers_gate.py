@@ -156,7 +156,7 @@ def _screened_parties(record: ScreeningRecord) -> Block:
     ]
     rows: list[list[Cell]] = [
         [
-            party.party_ref,
+            _ref(party.party_ref),
             [*party.query_as_typed, *party.native_script],
             party.country or paper.DASH,
             f"{len(party.hits):,}",
@@ -165,6 +165,12 @@ def _screened_parties(record: ScreeningRecord) -> Block:
         for party in record.parties
     ]
     return paper.table("Parties", columns, rows)
+
+
+def _ref(party: str) -> list[str]:
+    """Where a party stands in the declaration, a line a part: a word of it is not broken."""
+    first, *rest = party.split(".")
+    return [first, *(f".{each}" for each in rest)]
 
 
 def _hits(hits: Sequence[tuple[str, Hit]]) -> Block:
@@ -177,7 +183,7 @@ def _hits(hits: Sequence[tuple[str, Hit]]) -> Block:
     ]
     rows: list[list[Cell]] = [
         [
-            party,
+            _ref(party),
             [
                 shown(hit.name),
                 shown(f"{hit.list}, {hit.entry_id}"),

@@ -190,6 +190,11 @@ def test_every_command_takes_the_path_of_a_locations_file(origin, host, content,
     code, out, err = run(["verify", places, *keys, "--again", "--state", str(tmp_path / "state")], capsys)
     assert " from other hosts in " in out
     shutil.copytree(origin.mounts[1], tmp_path / "d01")
+    pack = next((tmp_path / "d01").rglob("*.age"))
+    whole = pack.read_bytes()
+    pack.write_bytes(bytes(1000) + whole[1000:])
+    code, out, err = run(["repair", str(tmp_path / "d01"), places, *keys], capsys)
+    assert (code, pack.read_bytes() == whole) == (3, True), "d00 is missing; the one here was mended from the others"
     (tmp_path / "new").mkdir()
     code, out, err = run(
         ["repair", places, *keys, "--onto", f"g0s0={tmp_path / 'new'}", "--allow-same-filesystem"], capsys

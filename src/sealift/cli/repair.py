@@ -29,6 +29,8 @@ is wrong. It may be interrupted: the same command goes on.
                                        where `sealift verify --json` has just read everything
   sealift repair /mnt/d* --allowed-signers signers --fetch-list > fetch.json
                                        more is lost than parity holds: what must be sent again
+  sealift repair /mnt/d3 fleet.toml --allowed-signers signers
+                                       one drive here; those of its group that stand in other hosts are read there
   sealift repair --ray auto '/mnt/d*' /etc/sealift/fleet.toml --allowed-signers signers
                                        every host of a Ray cluster mends its own, and reads the others over HTTP by the
                                        locations file that it has there

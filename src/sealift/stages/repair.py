@@ -93,11 +93,11 @@ def repair(
 
     `onto`: MNT, or ID=MNT to say which of several missing drives. `report`: name and bytes of what verify said of
     these drives (--json), or of what reading met (Shipment.health), so that they are not all read first.
-    `allow_same_filesystem` takes any folder as MNT, for scratch use. `state` as in
-    verify, or its memory. `elsewhere`: these are one host's drives of several; what takes others than can be read from
-    here is left, and not lost. `origin`: copies of indexes, for those that no drive has. A drive that fails when it
-    is written is told (`unwritable`). Raises BadInput, Refused when a signature or the seal does not hold or fit,
-    DriveFault when no drive can be looked at, Interrupted.
+    `allow_same_filesystem` takes any folder as MNT, for scratch use. Addresses and locations files among `places` are
+    read for what the others need, and not mended. `state` as in verify, or its memory. `elsewhere`: these are one
+    host's drives of several; what takes others than can be read from here is left, and not lost. `origin`: copies of
+    indexes, for those that no drive has. A drive that fails when it is written is told (`unwritable`). Raises BadInput,
+    Refused when a signature or the seal does not hold or fit, DriveFault when no drive can be looked at, Interrupted.
     """
     begun = time.monotonic()
     events = events or Events()
@@ -105,8 +105,11 @@ def repair(
     planning.check_mounted(places, onto, dry_run=dry_run)
     targets = [planning.target(each) for each in onto]
     folders = {planning.folder_of(drive) for _, drive in targets}
-    here = [each for each in places if planning.folder_of(each) not in folders]
-    alone, elsewhere = elsewhere is None, elsewhere or Elsewhere()
+    far = [] if targets else planning.far_of(places)
+    if len(far) == len(places):
+        far = []  # of a dry run, which may look at what it could not write
+    here = [each for each in places if planning.folder_of(each) not in folders and each not in far]
+    alone, elsewhere = elsewhere is None, elsewhere or Elsewhere(far)
     others = planning.beside(elsewhere, here)
     found = survey([*here, *others], allowed=allowed, seal=seal, shipment=shipment)
     planning.check_trust(found)

@@ -191,18 +191,23 @@ def folder_of(place: str | Drive) -> object:
     return locations.identity(place if isinstance(place, str) else place.mount)
 
 
+def far_of(places: Sequence[str | Drive]) -> list[str]:
+    """Addresses and locations files among places: where repair reads, and never writes."""
+    return [each for each in places if isinstance(each, str) and (locations.is_store(each) or locations.is_list(each))]
+
+
 def check_mounted(places: Sequence[str | Drive], onto: Sequence[str | Drive], *, dry_run: bool) -> None:
-    """BadInput where repair would write to something else than a mounted drive; such places may be read."""
-    written = onto or ([] if dry_run else places)
-    for each in written:
-        place = each.partition("=")[2] if isinstance(each, str) and _ONTO.fullmatch(each) else each
-        if isinstance(place, str) and (locations.is_store(place) or locations.is_list(place)):
-            raise BadInput(
-                f"{each} is no mounted drive, and `sealift repair` writes to nothing else; nothing was written",
-                hint="in a bucket, remove what is there and not as it was signed, then `sealift ingest --packs` to the "
-                "same place, from the drives or from these copies, writes what is not there; a drive in another "
-                "host is repaired there, or rebuilt here with --onto MNT",
-            )
+    """BadInput where there is no mounted drive to write to, or one of `onto` is something else."""
+    far = far_of([_ONTO.sub(r"\2", each) if isinstance(each, str) else each for each in onto])
+    if not (onto or dry_run) and len(far_of(places)) == len(places):
+        far = far_of(places)
+    if far:
+        raise BadInput(
+            f"{far[0]} is no mounted drive, and `sealift repair` writes to nothing else; nothing was written",
+            hint="in a bucket, remove what is there and not as it was signed, then `sealift ingest --packs` to the "
+            "same place, from the drives or from these copies, writes what is not there; a drive in another "
+            "host is repaired there, or rebuilt here with --onto MNT",
+        )
 
 
 def not_here(groups: Collection[int]) -> list[str]:

@@ -59,6 +59,11 @@ _REBUILT_OF = "drive %s (serial %s) %s: what it should hold is rebuilt from pari
 log = logging.getLogger("sealift")
 
 
+def _not_in(host: str, drives: Sequence[Drive]) -> list[Drive]:
+    """Those that do not stand in a host; "" is none."""
+    return [each for each in drives if not (host and isinstance(each, RemoteDrive) and each.host_name == host)]
+
+
 class Held:
     """An open file that closes when nobody holds it any more; reads only."""
 
@@ -262,7 +267,9 @@ class GroupReader:
         try:
             if not isinstance(held.file, RemoteFile):
                 return Got("drive", [(0, buffer)]) if held.readinto_at(offset, buffer) == len(buffer) else None
-            got = self._hedge.read(held.file, offset, len(buffer), partial(self._guess_into, stripe, role, offset))
+            assert isinstance(drive, RemoteDrive), "what it opens are RemoteFiles"
+            rebuild = partial(self._guess_into, stripe, role, offset, beside=drive.host_name)
+            got = self._hedge.read(held.file, offset, len(buffer), rebuild)
         except DriveFault as error:
             self._failed(drive, error, stripe, role)
             return None
@@ -275,20 +282,22 @@ class GroupReader:
             if file := self._handle(drive, stripe, role):
                 file.will_need(offset, length)
 
-    def _guess_into(self, stripe: int, role: int, offset: int, buffer: memoryview) -> bool:
+    def _guess_into(self, stripe: int, role: int, offset: int, buffer: memoryview, *, beside: str = "") -> bool:
         """Fill `buffer` from `offset` of a pack by parity, of bytes that nobody has checked; False if too few.
 
-        Drives in other hosts that do not give theirs soon are passed over, unless there are too few without them.
+        Drives in other hosts that do not give theirs soon are passed over, unless there are too few without them; those
+        in hosts that are known to be slow are asked last. With `beside`, a host that is slow just now, no drive of that
+        is asked: what it would send is what is waited for.
         """
         have: dict[int, np.ndarray] = {}
-        others, late = [other for other in range(self.n) if other != role], list[int]()
+        others, late = self._others(stripe, role, beside), list[int]()
         patience: float | None = self._hedge.pace.patience
         while len(have) < self.data <= len(have) + len(others) + len(late):
             if len(have) + len(others) < self.data:
                 others, late, patience = others + late, [], None
             batch, others = others[: self.data - len(have)], others[self.data - len(have) :]
             columns = [self._column(len(have) + place, len(buffer)) for place in range(len(batch))]
-            answers = self._all(stripe, batch, offset, columns, patience)
+            answers = self._all(stripe, batch, offset, columns, patience, beside)
             have |= {other: column for other, column, there in zip(batch, columns, answers, strict=True) if there}
             late += [other for other, there in zip(batch, answers, strict=True) if there is None]
             if len(have) < self.data:  # a column that was not filled is free for the next one
@@ -298,6 +307,15 @@ class GroupReader:
         parity.rebuild(self.data, self.parity, have, {role: np.frombuffer(buffer, dtype=np.uint8)})
         return True
 
+    def _others(self, stripe: int, role: int, beside: str) -> list[int]:
+        """Roles of which a pack may be asked for in the place of this one, those in hosts that are slow behind."""
+        slow: dict[int, bool] = {}
+        for other in range(self.n):
+            drives = _not_in(beside, self.drives.get(manifest.slot_of(stripe, other, self.n), ()))
+            if other != role and (drives or not self.record(stripe, other).length):
+                slow[other] = all(isinstance(each, RemoteDrive) and each.slow for each in drives) if drives else False
+        return sorted(slow, key=lambda other: (slow[other], other))
+
     def _column(self, place: int, length: int) -> np.ndarray:
         """Memory of this thread, used again: fresh pages cost more than coding."""
         kept: dict[int, np.ndarray] = self._scratch.__dict__.setdefault("columns", {})
@@ -306,14 +324,14 @@ class GroupReader:
         return kept[place][:length]
 
     def _all(
-        self, stripe: int, roles: list[int], offset: int, columns: list[np.ndarray], patience: float | None
+        self, stripe: int, roles: list[int], offset: int, columns: list[np.ndarray], patience: float | None, beside: str
     ) -> list[bool | None]:
         """Fill a column of each of the roles, zeros after its end; whether it could be, None: not so soon."""
 
         def fill(role: int, column: np.ndarray) -> bool | None:
             length = max(0, min(len(column), self.record(stripe, role).length - offset))
             column[length:] = 0
-            return not length or self._column_from(stripe, role, offset, column.data[:length], patience)
+            return not length or self._column_from(stripe, role, offset, column.data[:length], patience, beside)
 
         far = any(isinstance(drive, RemoteDrive) for drives in self.drives.values() for drive in drives[:1])
         if not far and len(columns[0]) < _TOGETHER:
@@ -326,11 +344,11 @@ class GroupReader:
         return [each.result() for each in coming]
 
     def _column_from(
-        self, stripe: int, role: int, offset: int, buffer: memoryview, patience: float | None
+        self, stripe: int, role: int, offset: int, buffer: memoryview, patience: float | None, beside: str
     ) -> bool | None:
-        """Fill `buffer` from a drive; False if none has it, None if none gave it so soon."""
+        """Fill `buffer` from a drive that is not in the host `beside`; False if none has it, None if not so soon."""
         answer: bool | None = False
-        for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ()):
+        for drive in _not_in(beside, self.drives.get(manifest.slot_of(stripe, role, self.n), ())):
             held = self._handle(drive, stripe, role)
             if held is None:
                 continue

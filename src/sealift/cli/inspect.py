@@ -169,7 +169,7 @@ def _see_to_hosts(report: InspectReport | VerifyReport) -> Iterator[str]:
     from sealift.stages.verify_report import VerifyReport
 
     why = {fault.mount: _why(fault).rpartition(": ")[2] for fault in report.faults if fault.kind == _AWAY}
-    if why:
+    if why and report.state not in {"intact", "complete"}:
         told = [f"{_clean(mount)} ({_clean(why[mount])})" for mount in sorted(why)[:5]]
         more = f" and {len(why) - 5:,} more" if len(why) > 5 else ""
         counts = ": what was read counts" if isinstance(report, VerifyReport) else ""

@@ -15,7 +15,7 @@ the same method and path. Everything else goes to the real server behind it, and
     newer        another ETag each time                     dribble, head  a byte at a time: the body, or the head
     noise        no HTTP                                    rate BYTES     so many a second, of all such answers together
     tenfold      a Content-Range of a file ten times as long
-    page         an HTML page (200), whatever was asked for, as from a captive portal
+    page, json   the same page, or words in JSON (200), whatever was asked for, as from a captive portal
 """
 
 from __future__ import annotations
@@ -134,6 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._cut()
             elif fault == "page":
                 self._answer(200, [("Content-Type", "text/html; charset=utf-8")], self._unless_head(_PAGE), len(_PAGE))
+            elif fault == "json":
+                said = b'{"error": "sign in first"}'
+                self._answer(200, [("Content-Type", "application/json")], self._unless_head(said), len(said))
             elif fault == "lose":  # a store that says it has what it threw away
                 self._answer(200, [("ETag", '"d41d8cd98f00b204e9800998ecf8427e"')], b"")
             else:

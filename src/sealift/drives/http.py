@@ -99,7 +99,7 @@ class HttpReadFile(RemoteFile):
             nonlocal done
             count, meta = client.range_of(answer, start + done, stop)
             if not self._is_same(meta):
-                raise Failed(REPLACED)
+                raise Failed(client.OTHER_LENGTH if meta.contradicts(self._seen["first"]) else REPLACED)
             try:
                 if count and answer.readinto(view[done : done + count]) < count:
                     raise Failed(CUT, client.PATIENCE)
@@ -259,6 +259,8 @@ class HttpDrive(RemoteDrive):
             self.traffic.add(size=done)
             if done < size:
                 raise Failed(CUT, client.PATIENCE)
+            if client.is_page(data):
+                raise Failed(client.PAGE)
             return bytes(data)
 
         try:

@@ -62,6 +62,16 @@ MISSING = Trouble(errno.ENOENT, "there is no such file", "`sealift inspect` says
 ELSEWHERE = Trouble(errno.ENODEV, "it redirects to another place, which is not followed", "give that address itself")
 NO_RANGES = Trouble(errno.EIO, "the host does not answer with the range that was asked for", _RANGES)
 OTHER_RANGE = Trouble(errno.EIO, "the host gave another range than it was asked for", _AGAIN)
+OTHER_LENGTH = Trouble(
+    errno.EIO,
+    "the host contradicts itself: it gives the same file two lengths",
+    "see to the host, or what stands between",
+)
+PAGE = Trouble(
+    errno.ENODEV,
+    "what answers there is no drive: it sends a web page (HTML)",
+    "see the address, and whether something on the way asks for a sign-in",
+)
 NO_LENGTH = Trouble(errno.EIO, "the host does not say how long its answer is", _RANGES)
 ENCODED = Trouble(
     errno.EIO, "the host altered what it sends (Content-Encoding)", "have it serve these files as they are"
@@ -99,6 +109,11 @@ class Meta(NamedTuple):
     length: int
     etag: str
     modified: str
+
+    def contradicts(self, other: Meta) -> bool:
+        """Whether one ETag or time has two lengths: no file that was replaced."""
+        marks = [(mine, its) for mine, its in zip(self[1:], other[1:], strict=True) if mine and its]
+        return self.length != other.length and bool(marks) and all(mine == its for mine, its in marks)
 
     def is_of(self, other: Meta) -> bool:
         """Whether both are of one file, by what both say."""
@@ -383,6 +398,8 @@ def _failed(error: Exception) -> Failed:
 def check_status(answer: Answer, *good: int) -> None:
     """Failed, unless the status is one of `good` and the body is as the file is."""
     status = answer.status
+    if status == 200 and answer.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise Failed(PAGE)  # no file of a drive is one
     if status in good:
         if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Failed(ENCODED)
@@ -445,6 +462,11 @@ def patiently(attempt: Callable[[], Any], traffic: Traffic, patience: float, cam
                 raise
         count += 1
         time.sleep(pause)
+
+
+def is_page(data: bytes | bytearray) -> bool:
+    """Whether it begins as HTML does."""
+    return bytes(data[:256]).lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
 
 
 _hosts: weakref.WeakValueDictionary[tuple[str, str, int, str | None], Host] = weakref.WeakValueDictionary()

@@ -125,6 +125,7 @@ class GroupReader:
         self._lock = threading.RLock()
         self._files: OrderedDict[tuple[int, str], Held | float] = OrderedDict()  # or since when it is not there
         self._resting: dict[int, float] = {}  # drives that failed -> when they are asked again
+        self._odd: set[tuple[int, str]] = set()  # packs of which a host says that they are longer than was signed
         self._slow: Counter[int] = Counter()  # drives -> times in a row that parity was faster
         self._hedge = Hedge()
         self._cache: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
@@ -166,12 +167,13 @@ class GroupReader:
             raise FormatError(f"{PACKS}: pack {stripe}/{role} is {record.length} bytes long")
         return record
 
-    def _handle(self, drive: Drive, stripe: int, role: int) -> Held | None:
+    def _handle(self, drive: Drive, stripe: int, role: int, *, odd: bool = False) -> Held | None:
+        """The pack, open; None where its drive rests, or has not got it, or (but with `odd`) not as it was signed."""
         name = manifest.pack_name(stripe, role, self.data)
         key = (id(drive), name)
         now = time.monotonic()
         with self._lock:
-            if self._resting.get(id(drive), 0.0) > now:
+            if self._resting.get(id(drive), 0.0) > now or (key in self._odd and not odd):
                 return None
             known = self._files.get(key)
             if isinstance(known, Held):
@@ -204,6 +206,25 @@ class GroupReader:
             self._rest(drive)
         if known is None:
             log.warning("%s; reading goes on from the other drives of group %d", error, self.manifest.group)
+
+    def _is_as_signed(self, drive: Drive, held: Held, stripe: int, role: int) -> bool:
+        """Whether a host says of a pack that it is as long as was signed.
+
+        Else it is read from there only where nobody else gives it, block by block (`_good_block`).
+        """
+        said = held.file.known_length if isinstance(held.file, RemoteFile) else None
+        signed = self.record(stripe, role).length
+        if said is None or said <= signed:  # what is cut shows where it ends
+            return True
+        name = manifest.pack_name(stripe, role, self.data)
+        why = f"{drive.mount}: {name}: its host says that it is {said:,} bytes long, and {signed:,} were signed"
+        with self._lock:
+            self._odd.add((id(drive), name))
+            known = self.faults.get(drive.mount)
+            self.faults[drive.mount] = Fault(1, why) if known is None else Fault(known.times + 1, known.reason)
+        if known is None:
+            log.warning("%s; reading goes on from the other drives of group %d", why, self.manifest.group)
+        return False
 
     def _rest(self, drive: Drive) -> None:
         self._resting[id(drive)] = time.monotonic() + _ASK_AGAIN
@@ -272,6 +293,8 @@ class GroupReader:
             got = self._hedge.read(held.file, offset, len(buffer), rebuild)
         except DriveFault as error:
             self._failed(drive, error, stripe, role)
+            return None
+        if got is not None and got.came == "drive" and not self._is_as_signed(drive, held, stripe, role):
             return None
         self._note_pace(drive, got)
         return got
@@ -358,7 +381,7 @@ class GroupReader:
                     if not asked.wait(patience):
                         answer = None
                         continue
-                    if asked.into(buffer) == len(buffer):
+                    if asked.into(buffer) == len(buffer) and self._is_as_signed(drive, held, stripe, role):
                         return True
                 elif held.readinto_at(offset, buffer) == len(buffer):
                     return True
@@ -408,7 +431,7 @@ class GroupReader:
         length = min(BLOCK, record.length - number * BLOCK)
         wanted = self._hash(record, number)
         for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ()):
-            file = self._handle(drive, stripe, role)
+            file = self._handle(drive, stripe, role, odd=True)
             if file is None:
                 continue
             try:

@@ -184,6 +184,10 @@ class DriveCheck:
         manifest, row = self._manifest, self._manifest.drives[self.slot]
         refs = {name: manifest.group_file(name) for name in mf.GROUP_FILES}
         away: str | None = None  # why nothing more is asked of the host
+        try:
+            self._check_ranges(refs[mf.PACKS].bytes)
+        except _Unreached as error:
+            away = str(error)
         for name, ref in (refs | {mf.OPEN_ME: row.open_me, mf.SUMS: row.sums}).items():
             try:
                 size = self.size_of(name) if away is None else None
@@ -210,6 +214,26 @@ class DriveCheck:
                 self._not_reached(name, away, stripe, record.blocks - 1)
         if away is None:
             self.check_names()
+
+    def _check_ranges(self, length: int) -> None:
+        """_Unreached where a host says in a range another length of a file than was signed, and than it says without.
+
+        What it says without is looked at for every file; this for one: such a host cannot be read from.
+        """
+        drive = self.view.drive
+        if not isinstance(drive, RemoteDrive):
+            return
+        try:
+            file = drive.open_later(mf.PACKS)
+            file.read_at(0, 1)
+            said = file.known_length
+            if said not in {None, length, drive.size(mf.PACKS)}:
+                raise _Unreached(f"{self.view.mount}: the host contradicts itself: it gives the same file two lengths")
+        except FormatError:
+            return
+        except DriveFault as error:
+            if not is_missing(error):
+                raise _Unreached(str(error)) from error
 
     def _check_length(self, stripe: int, name: str, record: PackRecord) -> None:
         size = self.size_of(name)

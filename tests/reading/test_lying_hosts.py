@@ -36,7 +36,9 @@ def test_a_host_that_says_ten_times_the_length_is_refused_and_told(origin, hosts
     with origin.shipment(places(hosts), origin.sealed) as shipment:
         assert files_of(shipment) == content(origin)
         assert [each.mount for each in shipment.health().drives] == [first]
-    assert any("its host says that it is" in record.getMessage() and first in record.getMessage() for record in caplog.records)
+    assert any(
+        "its host says that it is" in record.getMessage() and first in record.getMessage() for record in caplog.records
+    )
     report = inspect(places(hosts), seal=origin.sealed)
     assert report.state == "recoverable"
     assert all("two lengths" in fault.detail and fault.mount == first for fault in report.faults)
@@ -84,7 +86,7 @@ def test_unpack_names_at_its_end_which_hosts_had_faults(origin, hosts, capsys, t
     code, _, err = run(origin, capsys, *words, tmp_path / "one")
     assert code == 0, err
     end = err[err.rindex("1.0 MB in ") :]
-    assert "2 locations in other hosts gave not all that was asked for, and the rest made up for it:" in end
+    assert "2 locations in other hosts gave not all in time that was asked for, and the rest made up for it:" in end
     assert f"{places(hosts)[0]}: failed " in end
     assert "the host refuses" in end
     assert f"{places(hosts)[2]}: gave nothing: " in end

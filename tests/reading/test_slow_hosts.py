@@ -66,7 +66,9 @@ def test_a_slow_host_that_holds_all_of_a_group_is_waited_for_and_told(origin, tw
         assert files_of(shipment) == content(origin)
         health = shipment.health()
     assert health.good, "nothing failed, and nothing was asked for twice"
-    assert sum(each.bytes for each in health.locations) < 3.5 * SIZE, "with the first block of each drive, which says its slot"
+    assert sum(each.bytes for each in health.locations) < 3.5 * SIZE, (
+        "with the first block of each drive, which says its slot"
+    )
     told = [record.getMessage() for record in caplog.records]
     assert any(f"{two[0].endpoint} is slow, it gives " in each and "kB/s" in each for each in told), told
 

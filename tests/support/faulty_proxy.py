@@ -13,7 +13,7 @@ the same method and path. Everything else goes to the real server behind it, and
     part SIZE    says of what size parts are (HEAD with partNumber)
     encoded      says that it is compressed
     newer        another ETag each time                     dribble, head  a byte at a time: the body, or the head
-    noise        no HTTP                                    rate BYTES     so many a second, of all such answers together
+    noise        no HTTP                                    rate BYTES     so many a second, all answers together
     tenfold      a Content-Range of a file ten times as long
     page, json   the same page, or words in JSON (200), whatever was asked for, as from a captive portal
 """

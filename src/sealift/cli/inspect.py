@@ -183,8 +183,8 @@ def _see_there(report: InspectReport | VerifyReport) -> Iterator[str]:
     if far:
         more = f" and {len(far) - 5:,} more" if len(far) > 5 else ""
         yield (
-            f"see to the host of {', '.join(map(_clean, far[:5]))}{more}: it, or the way to it, may be at fault and not "
-            "the drive; `sealift verify` on that host tells"
+            f"see to the host of {', '.join(map(_clean, far[:5]))}{more}: it, or the way to it, may be at fault and "
+            "not the drive; `sealift verify` on that host tells"
         )
 
 

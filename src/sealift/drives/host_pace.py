@@ -1,9 +1,10 @@
 """How a host gives: when a byte of it last came, at what rate, and how many requests at once it can take.
 
 What holds: a host is silent when it has given no STEP bytes to anybody for as long as somebody is willing to wait; one
-that gives, however slowly, is not. One whose ranges take longer than LONG seconds gets half as many requests at once, and
-half of these again, down to a quarter (at least two): they would only wait for each other. It gets one more for each
-range that comes at BRISK or better. While it is slow, it is told every EVERY seconds, with its rate. Safe for threads.
+that gives, however slowly, is not. One whose ranges take longer than LONG seconds gets half as many requests at once,
+and half of these again, down to a quarter (at least two): they would only wait for each other. It gets one more for
+each range that comes at BRISK or better. While it is slow, that is said every EVERY seconds, with its rate. Safe for
+threads.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ class HostPace:
     def slow(self) -> bool:
         """Whether it gets fewer requests at once than it may, for it gives slowly."""
         return self.allowed < self._most
+
+    @property
+    def was_slow(self) -> bool:
+        """Whether it ever was."""
+        return self._told > 0
 
     def silent(self, since: float) -> float:
         """Seconds since it last gave something, or since that moment, if that is later."""
@@ -83,4 +89,6 @@ class HostPace:
             self._told = time.monotonic()
             passed = max(self._told - self._came[0][0], seconds) if self._came else seconds
             rate = sum(each for _, each in self._came) / passed
-        log.warning("%s is slow, it gives %.0f kB/s: what no other host has is read at that speed", self._name, rate / 1e3)
+        log.warning(
+            "%s is slow, it gives %.0f kB/s: what no other host has is read at that speed", self._name, rate / 1e3
+        )

@@ -149,6 +149,11 @@ class HttpDrive(RemoteDrive):
         """As of RemoteDrive."""
         return self.host.pace.slow
 
+    @property
+    def was_slow(self) -> bool:
+        """As of RemoteDrive."""
+        return self.host.pace.was_slow
+
     def check(self) -> None:
         """BadInput where token or CA file cannot be used."""
         self._secrets = None

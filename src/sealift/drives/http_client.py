@@ -1,8 +1,8 @@
 """One host over http or https: its connections, how many requests it gets at once, how long it is waited for.
 
 What holds:
-- A request ends when its host has been silent for _SILENT seconds (host_pace.py says what silence is), whatever it does;
-  where it gives bytes to others meanwhile, after _BESIDE times that. What comes slowly is waited for.
+- A request ends when its host has been silent for _SILENT seconds, whatever it does (host_pace.py says what silence
+  is); where it gives bytes to others meanwhile, after _BESIDE times that. What comes slowly is waited for.
 - A redirect is told, and never followed. A token goes with the requests of the location it was given for, to the origin
   of that location and nowhere else; it is in no message, no repr and no URL.
 - No more of a body is read than was asked for; a connection on which more could come is closed.
@@ -262,7 +262,10 @@ class Answer:
         view = view[:left]
         if not len(view):
             return 0
-        self.came, begun = response.fp.readinto(view[: len(response.fp.peek(1))]), time.monotonic()  # came with the head
+        self.came, begun = (
+            response.fp.readinto(view[: len(response.fp.peek(1))]),
+            time.monotonic(),
+        )  # came with the head
         while self.came < len(view):
             count = response.fp.raw.line.receive(view[self.came :], whole=True)
             if not count:
@@ -328,9 +331,7 @@ class Host:
         finally:
             self.pace.leave()
 
-    def _sent(
-        self, method: str, path: str, headers: Mapping[str, str]
-    ) -> tuple[_Connection, http.client.HTTPResponse]:
+    def _sent(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[_Connection, http.client.HTTPResponse]:
         """Send; on a connection that is open, or, where the host let go of that meanwhile, on a new one."""
         while True:
             with self._lock:

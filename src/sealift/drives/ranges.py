@@ -134,6 +134,11 @@ class RemoteDrive(ABC):
         """Whether its host gives so slowly that it is asked for less at once."""
         return False
 
+    @property
+    def was_slow(self) -> bool:
+        """Whether it was `slow` at any time in this process."""
+        return False
+
     def check(self) -> None:  # noqa: B027 -- most have nothing to check
         """BadInput where a file that is needed to reach it cannot be used."""
 

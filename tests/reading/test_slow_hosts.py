@@ -60,7 +60,7 @@ def content(origin):
 
 
 def test_a_slow_host_that_holds_all_of_a_group_is_waited_for_and_told(origin, two, caplog):
-    two[0].plan = lambda *_: "rate 500000"
+    two[0].plan = lambda *_: "rate 700000"
     mounts = [f"{two[0].endpoint}/d{each:02d}/" for each in range(N)]
     with origin.shipment(mounts, origin.sealed) as shipment:
         assert files_of(shipment) == content(origin)
@@ -73,6 +73,7 @@ def test_a_slow_host_that_holds_all_of_a_group_is_waited_for_and_told(origin, tw
     assert any(f"{two[0].endpoint} is slow, it gives " in each and "kB/s" in each for each in told), told
 
 
+@pytest.mark.long
 def test_unpack_over_a_slow_link_gets_all(origin, two, tmp_path, capsys):
     two[0].plan = lambda *_: "rate 500000"
     words = ["unpack", *(f"{two[0].endpoint}/d{each:02d}/" for each in range(N)), "--to", str(tmp_path / "out")]

@@ -19,6 +19,7 @@ from sealift.drives.base import SAFE_READING, Entry, Source, split
 from sealift.drives.http_client import Answer, Failed, Host, Meta, host_of
 from sealift.drives.object_faults import CUT, REPLACED, Trouble
 from sealift.drives.ranges import Lent, Ranges, RemoteDrive, RemoteFile, Traffic
+from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats.locations import MAX_TOKEN_FILE, REQUESTS, token_of, web
 from sealift.formats.manifest import CARD, MANIFEST, ROOT
@@ -194,7 +195,8 @@ class HttpDrive(RemoteDrive):
         while True:
             token = self._secret()[0]
             try:
-                got: T = client.patiently(once, self.traffic, seconds, came)
+                with waiting(f"{self.mount}: {doing}"):
+                    got: T = client.patiently(once, self.traffic, seconds, came)
             except Failed as failed:
                 trouble = failed.trouble
                 self._in_vain += failed.patience > 0

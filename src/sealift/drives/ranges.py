@@ -125,6 +125,7 @@ class Traffic:
 class RemoteDrive(ABC):
     """A drives.base.Drive that is reached over a network: its address, and what it was asked for and gave."""
 
+    mount: str
     at: str
     host_name: str  # the same of all that stands in one host
     traffic: Traffic
@@ -141,6 +142,10 @@ class RemoteDrive(ABC):
 
     def check(self) -> None:  # noqa: B027 -- most have nothing to check
         """BadInput where a file that is needed to reach it cannot be used."""
+
+    @abstractmethod
+    def size(self, name: str) -> int | None:
+        """As drives.base.Drive."""
 
     @abstractmethod
     def open_later(self, name: str) -> RemoteFile:

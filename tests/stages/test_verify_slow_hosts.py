@@ -103,7 +103,7 @@ def test_a_pack_that_is_not_there_is_missing(origin, hosts):
 
 def test_of_a_slow_host_nothing_is_asked_ahead(origin, hosts):
     drive = HttpDrive(places(hosts)[0])
-    files = verify_far.FarFiles(drive)
+    files = verify_far.FarFiles(drive, drive.size)
     assert files.step > 1 << 20
     drive.host.pace.took(1 << 20, 100)
     assert files.step == 1 << 20

@@ -144,10 +144,6 @@ class RemoteDrive(ABC):
         """BadInput where a file that is needed to reach it cannot be used."""
 
     @abstractmethod
-    def size(self, name: str) -> int | None:
-        """As drives.base.Drive."""
-
-    @abstractmethod
     def open_later(self, name: str) -> RemoteFile:
         """As open_read; whether the file is there may show only when it is read. DriveFault."""
 

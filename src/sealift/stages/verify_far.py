@@ -16,16 +16,18 @@ from sealift.errors import DriveFault, FormatError
 from sealift.formats.manifest import BLOCK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sealift.drives.ranges import Asked, RemoteDrive, RemoteFile
 
 AHEAD = 2  # packs
 
 
 class FarFiles:
-    """Of one drive."""
+    """Of one drive; `size` is its own."""
 
-    def __init__(self, drive: RemoteDrive) -> None:
-        self._drive = drive
+    def __init__(self, drive: RemoteDrive, size: Callable[[str], int | None]) -> None:
+        self._drive, self._size = drive, size
         self._begun: dict[str, tuple[RemoteFile, Asked]] = {}
 
     @property
@@ -65,7 +67,7 @@ class FarFiles:
             self._refuse_two_lengths(name, file.length)
 
     def _refuse_two_lengths(self, name: str, said: int) -> None:
-        if self._drive.size(name) not in {None, said}:
+        if self._size(name) not in {None, said}:
             mount = self._drive.mount
             why = "the host contradicts itself: it gives the same file two lengths"
             raise DriveFault(f"{mount}: {name}: {why}; {SAFE_READING}", drive=mount, hint="see to the host")

@@ -94,7 +94,7 @@ class DriveCheck:
         self.read_at: datetime | None = None  # when the last byte was read
         self.only: AbstractSet[int] | None = None  # stripes of which the packs are read, and no other file
         self._runs = 0
-        self._far = FarFiles(view.drive) if isinstance(view.drive, RemoteDrive) else None
+        self._far = FarFiles(view.drive, view.drive.size) if isinstance(view.drive, RemoteDrive) else None
         self._in_vain = 0  # files in a row that its host did not give
         self._packs, self._blocks = group.open_pages(cache=64)
         self._manifest, self._n = group.manifest, group.manifest.n

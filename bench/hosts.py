@@ -1,13 +1,13 @@
 """Hosts that work at once: pack, verify and ingest on 1, 2 and 4 nodes of a Ray cluster, each drive held to 100 MB/s.
 
-    python -m bench.hosts --work FOLDER [--write] [--hosts 1 2 4] [--rate 100e6] [--bytes 600e6]
+    python -m bench.hosts --work FOLDER [--write] [--hosts 1 2 4] [--rate 100e6] [--bytes 600e6] [--rounds 3]
 
 Each node has three drives of its own, 2+1, ext4 on loop devices of files in FOLDER (in memory, best), held to `rate` by
 the kernel (blkio throttling of cgroup v1, as root). A corpus of noise, `bytes` for each host, is packed by all hosts
 together, verified, and copied (`ingest --packs`) into a folder of FOLDER. Two sizes are timed, one an eighth of the
-other, and the rate is that of what lies between: what a cluster takes to begin is not counted, and is printed. Beside
-it the share of this machine's processors that was busy, which is where growth ends: a host of a cluster brings its own,
-these share two cores.
+other, and the rate is that of what lies between: what a cluster takes to begin is not counted, and is printed. Medians
+of `rounds`, since beginnings differ by up to a second. Beside it the share of this machine's processors that was busy,
+which is where growth ends: a host of a cluster brings its own, these share two cores.
 
 The floor of a host: half of the corpus goes to each of two drives and as much to the third, so that it takes 2 x rate.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent / "HOSTS.md"
 BLKIO = Path("/sys/fs/cgroup/blkio")
 DATA, PARITY, SMALLER = 2, 1, 8
+PROPORTION = 0.9  # of what one host does, each of many
 NAMES = "abcdefgh"
 
 
@@ -165,48 +167,56 @@ def _home(path: Path) -> Iterator[None]:
         os.environ["HOME"] = before
 
 
-Found = dict[int, tuple[dict[str, Timed], dict[str, Timed]]]
+Found = dict[int, list[tuple[dict[str, Timed], dict[str, Timed]]]]
 
 
-def measure(work: Path, counts: list[int], rate: int, size: int) -> Found:
-    """By number of hosts: both sizes."""
+def measure(work: Path, counts: list[int], rate: int, size: int, rounds: int) -> Found:
+    """By number of hosts: both sizes, of each round."""
     import clusters
 
-    found = {}
+    found: Found = {}
     with clusters.cluster(*NAMES[: max(counts)]) as cluster, clusters.applied(cluster.environment):
         for count in counts:
             for name in NAMES[: max(counts)]:
                 if (name in cluster.nodes) != (name in NAMES[:count]):
                     cluster.lose(name) if name in cluster.nodes else cluster.add(name)
-            found[count] = (
-                voyage(cluster, work, count, size // SMALLER, rate), voyage(cluster, work, count, size, rate),
-            )  # fmt: skip
+            found[count] = [
+                (voyage(cluster, work, count, size // SMALLER, rate), voyage(cluster, work, count, size, rate))
+                for _ in range(rounds)
+            ]
     return found
 
 
 def page(found: Found, rate: int, size: int) -> str:
-    """The table."""
+    """The table, and what it comes to."""
+    rounds = max(map(len, found.values()))
     lines = [
         "# Hosts that work at once", "",
         f"Written by `python -m bench.hosts`. Each host is a node of a Ray cluster on {os.cpu_count()} cores, with",
-        f"three drives of 2+1 that the kernel holds to {rate / 1e6:,.0f} MB/s each; {size / 1e6:,.0f} MB of noise.",
+        f"three drives of 2+1 that the kernel holds to {rate / 1e6:,.0f} MB/s each, and {size / 1e6:,.0f} MB of noise.",
+        f"Medians of {rounds} {'rounds' if rounds > 1 else 'round'}.",
         "", "| stage | hosts | MB/s | of the floor | a host, beside one | processors busy | to begin |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
+    short: list[str] = []
     for stage, drives in (("pack", DATA), ("verify", DATA + PARITY), ("ingest", DATA + PARITY)):
         first = 0.0
-        for count, (small, large) in found.items():
+        for count, seen in found.items():
             # verify and ingest read parity, too: three drives for what pack has as two
             read = (size - size // SMALLER) * count * drives / DATA
-            taken = large[stage].seconds - small[stage].seconds
+            taken = statistics.median(large[stage].seconds - small[stage].seconds for small, large in seen)
+            busy = statistics.median(large[stage].busy for _, large in seen)
+            begin = statistics.median(small[stage].seconds for small, _ in seen) - taken / (SMALLER - 1)
             speed = read / taken
             first = first or speed / count
+            if speed / count / first < PROPORTION:
+                short.append(f"{stage} on {count} ({speed / count / first:.2f}, processors {busy:.0%} busy)")
             lines.append(
                 f"| {stage} | {count} | {speed / 1e6:,.0f} | {speed / (drives * rate * count):.2f} |"
-                f" {speed / count / first:.2f} | {large[stage].busy:.0%} |"
-                f" {small[stage].seconds - taken / (SMALLER - 1):.1f} s |"
+                f" {speed / count / first:.2f} | {busy:.0%} | {begin:.1f} s |"
             )
-    return "\n".join(lines) + "\n"
+    told = f"Short of growth in proportion within 10%: {', '.join(short)}." if short else "All grow in proportion."
+    return "\n".join([*lines, "", told]) + "\n"
 
 
 def main() -> None:
@@ -219,12 +229,13 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--rate", type=float, default=100e6, help="bytes a second, of each drive")
     parser.add_argument("--bytes", type=float, default=600e6, help="of corpus, for each host")
+    parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     if os.geteuid() != 0 or not (BLKIO / "blkio.throttle.read_bps_device").exists():
         sys.exit("needs root and the blkio controller of cgroup v1, which holds drives to a rate")
     given.work.mkdir(parents=True, exist_ok=True)
     rate, size = int(given.rate), int(given.bytes)
-    text = page(measure(given.work, given.hosts, rate, size), rate, size)
+    text = page(measure(given.work, given.hosts, rate, size, given.rounds), rate, size)
     if given.write:
         PAGE.write_text(text)
     sys.stdout.write(text)

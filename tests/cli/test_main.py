@@ -338,3 +338,16 @@ def test_the_bar_of_a_terminal():
     assert b"verify" in seen
     assert b"of 20.0 GB" in seen
     assert b"[not markup]" in seen
+
+
+def test_a_host_to_which_drives_came_in_turn_has_one_line():
+    from sealift.cli.common import host_lines
+    from sealift.stages.verify_report import HostRow
+
+    def row(name, state, drives, owed=()):
+        return HostRow(name=name, state=state, why="its node died", drives=list(drives), owed=list(owed))
+
+    rows = [row("a", "done", ["d1"]), row("b", "lost", ["d3"], ["d3"]), row("a", "done", ["d2", "d1"])]
+    first, second, _ = host_lines(rows, "read")
+    assert first == "host a: 2 drives read"
+    assert second.startswith("host b: LOST (its node died), 1 drive; owed: d3")

@@ -195,6 +195,14 @@ def test_a_folder_that_is_another_one_on_a_host_is_refused(cluster, hosts, shipm
     assert os.listdir(tmp_path / "to") == []
 
 
+def test_a_host_that_does_not_reach_the_store_says_so_soon_and_that_it_is_its_own_way(bucket, monkeypatch):
+    monkeypatch.setattr(ingest_hosts, "_PATIENCE", 0.3)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(BadInput, match="nobody answers at the store's address") as refused:
+        ingest_hosts._see(ingest_hosts._Mark(f"s3://{bucket}/x", "seen", "text"))
+    assert "its own AWS_ENDPOINT_URL" in refused.value.hint
+
+
 class Empty(BaseHTTPRequestHandler):
     """A store that has nothing."""
 

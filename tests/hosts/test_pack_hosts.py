@@ -52,7 +52,9 @@ def check(origin, cluster, tmp_path):
     mounts = sorted(str(path) for path in cluster.base.glob("?/d*"))
     allowed = AllowedSigners.parse(origin.allowed)
     state = str(tmp_path / "home/state")
-    assert [group.state for group in look(state).groups] == ["signed", "signed"]
+    groups = look(state).groups
+    assert [(group.state, group.files > 0, group.stripes > 0) for group in groups] == [("signed", True, True)] * 2
+    assert sum(group.source_bytes for group in groups) == 18 * MIB
     assert len(sealing.gather([state], allowed)) == 2
     files = origin.seal(mounts)
     report = verify(mounts, allowed=allowed, seal=files, remember=False)

@@ -367,6 +367,18 @@ def test_a_file_that_is_there_is_not_overwritten(desk):
     assert not list(desk.custody.iterdir())
 
 
+def test_a_log_of_another_consignment_is_refused_before_anything_is_issued(desk):
+    desk.issue()
+    (event,) = [path for path in desk.custody.iterdir() if path.suffix == ".json"]
+    ours = desk.seal["seal/seal.json"] if "seal/seal.json" in desk.seal else desk.seal["seal.json"]
+    data = event.read_bytes().replace(json.loads(ours)["consignment_id"].encode(), b"SL-OTHER")
+    (desk.custody / f"{blake3(data).hexdigest()}.json").write_bytes(data)
+    out = desk.root / "again.age"
+    with pytest.raises(BadInput, match="is the log of consignment SL-OTHER, and the seal is of "):
+        desk.issue(out=str(out))
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("changes", [
     {"job": ""}, {"job": "a\nb"}, {"job": "run\u202e7"}, {"job": "x" * 257}, {"name": " "}, {"organisation": "\x00"},
     {"organisation": ""},

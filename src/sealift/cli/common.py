@@ -455,9 +455,21 @@ def show_hosts(hosts: Sequence[HostRow], done: str) -> None:
         click.echo(line)
 
 
+def _by_name(hosts: Sequence[HostRow]) -> Iterator[HostRow]:
+    """One row for all that a host has done, as drives came to it in turn; what it owes stands by itself."""
+    from msgspec.structs import replace
+
+    done = [host for host in hosts if host.state == "done"]
+    for name in dict.fromkeys(host.name for host in done):
+        first, *more = [host for host in done if host.name == name]
+        drives = dict.fromkeys(drive for host in (first, *more) for drive in host.drives)
+        yield replace(first, drives=list(drives))
+    yield from (host for host in hosts if host.state != "done")
+
+
 def host_lines(hosts: Sequence[HostRow], done: str) -> Iterator[str]:
     """The same, as lines."""
-    for host in hosts:
+    for host in _by_name(hosts):
         drives = counted(len(host.drives), "drive")
         if host.state == "done":
             text = f"host {host.name}: {drives} {done}"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealift.drives import locations
 from sealift.drives.object_prefix import ObjectPrefix
-from sealift.errors import BadInput, SealInvalid
+from sealift.errors import BadInput, DriveFault, SealInvalid
 from sealift.formats.manifest import drive_id
 from sealift.reading.survey import survey_nothing
 from sealift.stages import ingest
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from sealift.stages.unpack_objects import ObjectNotes
 
 _MARK = 64  # bytes of a mark, at most
+_PATIENCE = 15.0  # seconds for which a host asks a store that does not answer, before anything is copied
 
 
 class _Mark(NamedTuple):
@@ -99,16 +100,22 @@ def _copy(part: _Part, wire: Wire) -> Result:
 
 
 def _see(mark: _Mark, _wire: Wire | None = None) -> None:
-    """On a host: BadInput where what was marked is not what this one would write to; DriveFault as SealiftError."""
-    with told():
-        if locations.is_store(mark.to):
-            data = ObjectPrefix(mark.to).get(mark.name, _MARK)
-        else:
-            try:
-                with open(os.path.join(mark.to, mark.name), "rb") as file:
-                    data = file.read(_MARK)
-            except OSError:
-                data = None
+    """On a host: BadInput where what was marked is not what this one would write to, or is out of its reach."""
+    if locations.is_store(mark.to):
+        try:
+            data = ObjectPrefix(mark.to, patience=_PATIENCE).get(mark.name, _MARK)
+        except DriveFault as error:
+            raise BadInput(
+                str(error),
+                hint="a host writes to the store itself: its own AWS_ENDPOINT_URL, keys and network are what counts "
+                "(127.0.0.1 is another machine on each); nothing was copied",
+            ) from error
+    else:
+        try:
+            with open(os.path.join(mark.to, mark.name), "rb") as file:
+                data = file.read(_MARK)
+        except OSError:
+            data = None
     if data != mark.text.encode():
         raise BadInput(
             f"{mark.to} is not the same there as here: it lacks what was just written",
@@ -173,6 +180,7 @@ def ingest_on(place: Placement, options: Options, events: Events | None = None) 
     to = options.to if locations.is_store(options.to) else os.path.abspath(options.to)
     shipment = trusted.seal.shipment
     with told(), ingest.notes_of(to, shipment) as notes, _marked(to, shipment) as mark:
+        events.notice(f"asking {words(', '.join(host.name for host in standing.hosts))} whether they see {to}")
         try:
             _all_see(place, standing.hosts, mark)
         except BadInput:
@@ -192,10 +200,11 @@ def ingest_on(place: Placement, options: Options, events: Events | None = None) 
 
 
 def _all_see(place: Placement, hosts: Mapping[Host, list[Stand]], mark: _Mark) -> None:
-    """BadInput that names a host which does not; a host that is gone meanwhile is left to what follows."""
-    for host, answer in everywhere(place, _see, dict.fromkeys(hosts, mark)):
-        if answer is not None and not isinstance(answer, Gone):
-            raise BadInput(f"{host.name}: {answer}", hint=answer.hint)
+    """BadInput that names each host which does not; a host that is gone meanwhile is left to what follows."""
+    answers = everywhere(place, _see, dict.fromkeys(hosts, mark))
+    blind = [(host, answer) for host, answer in answers if answer is not None and not isinstance(answer, Gone)]
+    if blind:
+        raise BadInput("; ".join(f"{host.name}: {answer}" for host, answer in blind), hint=blind[0][1].hint)
 
 
 class _Here(Ears):

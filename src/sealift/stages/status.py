@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from sealift.errors import BadInput
-from sealift.formats.manifest import drive_id
+from sealift.errors import BadInput, SealiftError
+from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest, drive_id
+from sealift.trade.signing import read_limited
 
 _MAX_SUMMARY = 256 << 20
 _GROUPS = """
@@ -126,6 +127,8 @@ def look(state: str) -> Status:
             _group(number, config, found.get(number), sizes[number], owed.get(number, []), slow.get(number, []))
             for number in range(len(config.groups))
         ]
+        for group in [each for each in groups if each.state == "signed" and not each.stripes]:
+            groups[group.group] = _packed_elsewhere(state, group)
         counts = {bool(changed): int(count) for changed, count in told}
     except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint="the drives are untouched (sealift inspect)") from error
@@ -172,7 +175,10 @@ def _read_back(db: sqlite3.Connection) -> dict[str, Any]:
 
 def _config(state: str, row: tuple[Any, ...] | None) -> Config:
     if row is None:
-        raise BadInput(f"{state}: a packing began here, and stopped before its first decision", hint="run pack again")
+        raise BadInput(
+            f"{state}: a packing began here, and was refused or stopped before it wrote anything",
+            hint="run pack again, and see what it says",
+        )
     try:
         config = msgspec.json.decode(row[0], type=Config)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -218,6 +224,25 @@ def _group(
         places=places,
         owed=owed,
         slow=slow,
+    )
+
+
+def _packed_elsewhere(state: str, group: GroupStatus) -> GroupStatus:
+    """A group that another host of a cluster packed: the journal is there, and its signed manifest here."""
+    path = os.path.join(state, "groups", f"{group.group:04d}", "closed", MANIFEST)
+    try:
+        record = decode_manifest(read_limited(path, MAX_MANIFEST, "manifest"))
+    except SealiftError:
+        return group
+    totals = record.totals
+    return msgspec.structs.replace(
+        group,
+        stripes=record.geometry.stripes,
+        files=totals.files,
+        source_bytes=totals.source_bytes,
+        total_bytes=totals.source_bytes,
+        packed_bytes=totals.packed_bytes,
+        parity_bytes=totals.parity_bytes,
     )
 
 

@@ -145,6 +145,7 @@ def issue(
     try:
         _refuse_own(recipients, shipment.seal)
         ground = _ground(options, shipment.seal, allowed, clock())
+        _refuse_other_log(options.custody, shipment.seal)
         groups, keys, unread = _collect(shipment, IdentityKeys(identities), events)
         short = _short(shipment, {each.group for each in unread})
         if not any(keys):
@@ -198,6 +199,18 @@ def _refuse_own(recipients: list[age.Recipient], seal: TrustedSeal) -> None:
                 f"--for {each} is {declared[each]}'s own key, which opens the shipment itself",
                 hint="make the job a key of its own: age-keygen -o job.txt",
             )
+
+
+def _refuse_other_log(folder: str, seal: TrustedSeal) -> None:
+    """BadInput where the custody log is another consignment's: what is issued would be recorded where nobody looks."""
+    entries = custody_log.read(folder).entries.values()
+    others = sorted({entry.event.consignment_id for entry in entries} - {seal.seal.consignment_id})
+    if others:
+        raise BadInput(
+            f"--custody {folder} is the log of consignment {', '.join(others[:3])}, and the seal is of "
+            f"{seal.seal.consignment_id}; nothing was issued",
+            hint="give the log of this consignment; an empty folder begins one",
+        )
 
 
 # --- what is not here

@@ -69,6 +69,9 @@ def test_a_slow_host_that_holds_all_of_a_group_is_waited_for_and_told(origin, tw
     assert sum(each.bytes for each in health.locations) < 3.5 * SIZE, (
         "with the first block of each drive, which says its slot"
     )
+    shared = {path for _, path in two[0].seen if "/index/" in path or path.endswith(".bin")}
+    assert shared
+    assert all("/d00/" in path for path in shared), "another drive of that host would send no sooner"
     told = [record.getMessage() for record in caplog.records]
     assert any(f"{two[0].endpoint} is slow, it gives " in each and "kB/s" in each for each in told), told
 

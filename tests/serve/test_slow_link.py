@@ -1,4 +1,4 @@
-"""A storage host that holds all of a group, at the end of a link that the kernel makes slow: everything comes, by name."""
+"""A storage host that holds all of a group, at the end of a link that the kernel makes slow: everything comes."""
 
 import random
 import sys

@@ -20,7 +20,7 @@ STEP = 1 << 10  # bytes: fewer in the time for which silence is borne are silenc
 LONG = 8.0  # seconds that a range takes from its first byte to its last
 BRISK = 1 << 20  # bytes a second
 EVERY = 30.0  # seconds between lines
-_WINDOW = 20.0  # seconds over which the rate is taken
+_WINDOW, _STEP = 20.0, 0.5  # seconds over which the rate is taken, and in steps of which
 _RANGE = 64 << 10  # bytes from which on an answer tells of a rate
 
 
@@ -72,7 +72,10 @@ class HostPace:
         now = time.monotonic()
         with self._room:
             self._last = now
-            self._came.append((now, count))
+            if self._came and now - self._came[-1][0] < _STEP:
+                self._came[-1] = (self._came[-1][0], self._came[-1][1] + count)
+            else:
+                self._came.append((now, count))
             while now - self._came[0][0] > _WINDOW:
                 self._came.popleft()
 

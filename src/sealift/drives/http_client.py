@@ -47,6 +47,7 @@ GONE = 3.0  # and where nobody is there at all
 _CONNECT = 5.0
 _SILENT = 10.0  # seconds without a byte
 _BESIDE = 3  # times as long, of a request whose host gives bytes to others: they may fill the way
+_OFTEN = 0.05  # seconds between bytes that are told of: TLS gives 16 KiB at a time
 _FURTHER = 64 << 10  # bytes that an attempt has to bring for patience to begin anew
 _IDLE = 50.0  # seconds for which a connection is kept; servers let go after 60 or so
 _HEAD = 16 << 10  # bytes that are received at a time until a body begins
@@ -170,7 +171,7 @@ class _Timed:
 
     def _count(self, count: int) -> int:
         self._little += count
-        if self._little >= STEP:
+        if self._little >= STEP and time.monotonic() - self._since > _OFTEN:
             self._pace.gave(self._little)
             self.begin()
         return count

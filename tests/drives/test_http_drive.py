@@ -267,6 +267,8 @@ def test_reading_gets_over_a_fault_that_passes(through, fault):
         ("chunks", "how long its answer is"),
         ("encoded", "Content-Encoding"),
         ("newer", "replaced while it was read"),
+        ("tenfold", "it gives the same file two lengths"),
+        ("page", r"it sends a web page \(HTML\)"),
         ("elsewhere http://127.0.0.1:9/", "redirects to another place"),
         ("noise", "does not speak HTTP"),
     ],

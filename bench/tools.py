@@ -111,6 +111,7 @@ class Kit:
     def repair(self, mounts: list[str], onto: str, site: Reused | Xfs) -> Contender:
         """`sealift repair` of one lost drive onto an empty one."""
         arguments = ["repair", *mounts, "--onto", onto, "--allowed-signers", self.who.signers]
+        arguments += ["--allow-same-filesystem"] if site.name == "reused" else []
         command = self.command(*arguments, spares=SPARES if site.name == "reused" else "-")
         return Contender("sealift repair --onto", command, site.one(onto), env=self.env, codes=UNSEALED)
 

@@ -340,6 +340,12 @@ def test_the_bar_of_a_terminal():
     assert b"[not markup]" in seen
 
 
+def test_a_missing_argument_keeps_its_name(capsys):
+    """MNT is what the help calls it."""
+    assert main.run(["repair"]) == 1
+    assert "sealift: error: MNT is missing: the folders in which drives are mounted" in capsys.readouterr().err
+
+
 def test_a_host_to_which_drives_came_in_turn_has_one_line():
     from sealift.cli.common import host_lines
     from sealift.stages.verify_report import HostRow

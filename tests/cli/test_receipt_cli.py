@@ -131,7 +131,13 @@ def test_a_lost_drive_holds_the_source_until_it_is_made_again_and_verified(desk)
     assert (code, "what is lost was not made again: g0s1" in out) == (6, True)
     Path("new").mkdir()
     code, _, err = desk.run(
-        "repair", *(desk.folder / "drives" / slot for slot in slots), "--seal", "shipment.seal", "--onto", "new"
+        "repair",
+        *(desk.folder / "drives" / slot for slot in slots),
+        "--seal",
+        "shipment.seal",
+        "--onto",
+        "new",
+        "--allow-same-filesystem",
     )
     assert code == 0, err
     assert desk.receipt("found.json", "--final")[0] == 3, "that it was made again, nobody has verified"
@@ -216,6 +222,15 @@ def test_an_inspection_makes_no_receipt(desk):
     Path("looked.json").write_text(out)
     code, out, err = desk.receipt("looked.json")
     assert (code, out, "only looked at" in err) == (6, "", True)
+
+
+def test_a_receipt_makes_the_folder_that_it_goes_into(desk):
+    desk.verify("one.json", *ONE, *TWO)
+    assert desk.receipt("one.json", "--out", "receipts/here")[0] == 6
+    assert Path("receipts/here", desk.name("receipt.json")).exists()
+    code, _, err = desk.receipt("one.json", "--out", "one.json/there")
+    assert code == 1
+    assert "--out one.json/there: not a directory; nothing was signed" in err
 
 
 def test_source_release_looks_and_writes_nothing_without_a_key(desk):

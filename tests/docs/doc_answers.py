@@ -304,7 +304,7 @@ def _destination(folder, ask):
     ask("repair", f"repair drives/* {known}")
     (folder / "drives/b/sealift/stray").touch()
     (folder / "new").mkdir()
-    ask("repair", f"repair drives/a drives/b drives/c {known} --onto new")
+    ask("repair", f"repair drives/a drives/b drives/c {known} --onto new --allow-same-filesystem")
     rot("a"), rot("c")  # both drives of one group, in the first block of one stripe
     ask("verify", f"verify drives/* {known} --final", 4)
     ask("repair", f"repair drives/* {known}", 4)

@@ -280,3 +280,25 @@ def test_a_file_that_is_forgotten_keeps_no_drive_from_being_unmounted(tmp_path):
     del file
     gc.collect()
     assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_nothing_is_written_to_what_is_not_mounted_there_any_more(mount):
+    """As after umount -l: the folder that was opened still answers, and is no longer what stands at its path."""
+    drive = LocalDrive(str(mount))
+    drive.lock()
+    part = drive.create("packs/0000/0000000.parity")
+    mount.rename(mount.parent / "detached")
+    mount.mkdir()
+    for act in (lambda: drive.create("B3SUMS"), lambda: drive.sync_folder("packs/0000/0000000.parity")):
+        with pytest.raises(DriveFault, match="what was mounted there is no longer") as caught:
+            act()
+        assert errno_of(caught.value) == errno.ENODEV
+        assert "mount it again at the same place" in caught.value.hint
+    part.abandon()
+    drive.unlock()
+    with pytest.raises(DriveFault, match="no longer"):
+        drive.lock()
+    assert list(mount.iterdir()) == []
+    mount.rmdir()
+    with pytest.raises(DriveFault, match="no longer"):
+        drive.lock()

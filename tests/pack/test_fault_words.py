@@ -1,14 +1,21 @@
 """What is said of drives that fail is true when it is said: what is on them, what is safe, what is packed again."""
 
 import errno
+import os
 import sqlite3
 
 import pytest
+import shipments
 from test_failing_drives import Packing, owed
+from test_presence import stopped
 
+from sealift.cli import common, pack_words
+from sealift.cli import status as status_cli
 from sealift.drives.memory import Medium, MemoryDrive
 from sealift.errors import DriveFault
+from sealift.stages import status
 from sealift.stages.pack import group as groups
+from sealift.stages.pack import rates, room
 from sealift.stages.pack.crew import Crew
 from sealift.stages.pack.fleet import Place
 from sealift.stages.pack.journal import Journal, ReadBackState
@@ -161,3 +168,76 @@ def test_packs_that_are_there_count_no_more_once_their_names_are_used_again(tmp_
     journal.close()
     crew.reload()
     assert (crew.owed[0].kind, crew.owed[0].since) == ("failed", 0)
+
+
+def test_what_helps_is_said_of_full_drives_and_of_drives_that_lie(tmp_path):
+    crew = a_crew(tmp_path, 9)
+    crew.fail(0, 5, "is full", "full")
+    crew.fail(1, 5, "3 packs read back other than they were written", "lied")
+    full, lied = told(crew)
+    assert "free room on it, and the same command again; or, with a larger drive at MNT" in full
+    assert "it works" not in full
+    assert "it is not taken back, for it would lie again; with a new drive at MNT" in lied
+    assert "again once" not in lied
+    with pytest.raises(DriveFault) as caught:
+        crew.fail(2, 5, "died")
+    assert "free room on it; put it right (cable, bay, mount), and run the same command again" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kinds", "words", "not_words"),
+    [
+        (["full"], ["free room on what is full"], ["put right", "not taken back"]),
+        (["lied"], ["only a new drive helps", "attach a new drive"], ["same command again", "or attach"]),
+        (["failed", "full"], ["free room", "put right what can be", "or attach"], ["not taken back"]),
+    ],
+)
+def test_what_is_next_goes_by_why_drives_are_set_aside(kinds, words, not_words):
+    said = " ".join(pack_words.next_lines([{"kind": kind, "serial": f"EX-{kind}"} for kind in kinds]))
+    assert all(word in said for word in words), said
+    assert not any(word in said for word in not_words), said
+    assert all(f"--replace EX-{kind}=MNT" in said for kind in kinds)
+
+
+def test_status_says_that_a_full_drive_needs_room(tmp_path, capsys):
+    packing = Packing(tmp_path, size=12)
+    packing.fleet.fill(packing.mounts[1], 12 << 20)
+    (row,) = owed(packing.pack())
+    assert "needed for the next pack (1,048,576 at most)" in row["reason"]
+    assert "index and hashes" in row["reason"]
+    status_cli.show(status.look(str(packing.origin.state)))
+    said = capsys.readouterr().out
+    assert "free room on what is full, and run the same command again" in said
+    assert f"--replace {row['serial']}=MNT" in said
+
+
+def test_a_rate_is_said_in_a_unit_in_which_it_is_something(tmp_path, monkeypatch):
+    assert [rates.rate_text(rate) for rate in (422_000, 38_000_000)] == ["422.0 kB/s", "38.0 MB/s"]
+    assert [common.rate_text(rate) for rate in (0, 422_000, 38_000_000)] == ["0.00 GB/s", "422.0 kB/s", "0.04 GB/s"]
+    packing = Packing(tmp_path)
+    monkeypatch.setattr(rates.Rates, "judge", lambda _self: {2: (422_000, 38_000_000)})
+    packing.pack()
+    (text,) = [text for text in packing.notices if "writes slowly" in text]
+    assert "422.0 kB/s, the median of its group 38.0 MB/s" in text
+    assert f"--replace {packing.origin.serial(packing.mounts[2])}=MNT" in text
+
+
+def test_the_one_drive_that_leaves_the_room_of_others_unused_is_named():
+    assert "d3 has 30,000,000 bytes free, the next one 90,000,000" in room._smallest(
+        {"d1": 91_000_000, "d2": 90_000_000, "d3": 30_000_000}
+    )
+    assert room._smallest({"d1": 91_000_000, "d2": 90_000_000}) == ""
+    assert room._smallest({"d1": 91_000_000}) == ""
+
+
+def test_files_that_are_packed_are_counted_as_files(tmp_path, monkeypatch):
+    """And not segments of files: three files of several packs each are three, also where a packing goes on."""
+    seen = []
+    packing = Packing(tmp_path, size=0)
+    for number in range(3):
+        (packing.origin.source / f"{number}.raw").write_bytes(os.urandom(5 << 20))
+    stopped(packing, monkeypatch, 5)
+    options = packing.origin.pack_options(open_drive=packing.fleet.open)
+    shipments.packing.run(options, shipments.packing.Events(packing=lambda progress, _total: seen.append(progress)))
+    assert 0 < max(progress.files for progress in seen) <= 4
+    assert max(progress.members for progress in seen) > 5, "segments"

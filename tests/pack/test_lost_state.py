@@ -7,7 +7,7 @@ import pytest
 import shipments
 
 from sealift.errors import Refused, SealiftError
-from sealift.stages.pack import group, run
+from sealift.stages.pack import found, group
 
 
 def stopped(tmp_path, monkeypatch, after, change=lambda origin: origin):
@@ -61,7 +61,7 @@ def test_a_group_that_is_signed_already_is_taken_over_and_not_packed_again(tmp_p
     assert any("signed on its drives already" in notice for notice in notices)
     assert (again.packed_bytes, again.files) == (first.packed_bytes, first.files)
     assert [shipments.picture(mount) for mount in origin.mounts] == before
-    assert run.load_manifest(str(origin.state), 0)[0].shipment == first.config.shipment
+    assert found.load_manifest(str(origin.state), 0)[0].shipment == first.config.shipment
 
 
 def test_a_packing_that_came_back_is_bound_to_how_it_began(tmp_path, monkeypatch):

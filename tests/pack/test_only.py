@@ -116,3 +116,9 @@ def test_a_list_that_does_not_fit_is_refused(lossy, tmp_path):
     lossy.list.write_bytes(b"{}")
     with pytest.raises(FormatError):
         extra(lossy, tmp_path)
+
+
+def test_a_list_that_does_not_parse_is_named(lossy, tmp_path):
+    lossy.list.write_bytes(b"{")
+    with pytest.raises(FormatError, match=f"fetch list {lossy.list} does not parse"):
+        extra(lossy, tmp_path)

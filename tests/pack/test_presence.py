@@ -86,7 +86,7 @@ def test_nothing_is_signed_over_packs_that_went_while_it_was_packed(tmp_path, mo
     assert packing.pack().exit_code == 0
     assert any("whole again" in text for text in packing.notices)
     if how != "folder":
-        assert any("rebuilding 1 packs" in text for text in packing.notices), packing.notices
+        assert any("rebuilding 1 pack on it" in text for text in packing.notices), packing.notices
         assert packing.fleet.counts(mount)["create"] - written <= 12, "what is there is not written again"
     packing.ends_well()
 
@@ -134,7 +134,7 @@ def test_one_pack_of_each_drive_is_rebuilt_where_no_stripe_lacks_more_than_parit
     packing.unsigned()
     packing.notices.clear()
     assert packing.pack().exit_code == 0
-    assert sum("rebuilding 1 packs" in text for text in packing.notices) == 3
+    assert sum("rebuilding 1 pack on it" in text for text in packing.notices) == 3
     assert not any("packed again" in text for text in packing.notices)
     packing.ends_well()
 
@@ -155,7 +155,7 @@ def test_more_than_parity_holds_is_told_and_then_packed_again_by_the_same_comman
     packing.unsigned()
     packing.notices.clear()
     assert packing.pack().exit_code == 0
-    assert any("more than parity holds was lost of stripe 1" in text for text in packing.notices)
+    assert any("stripe 1 cannot be rebuilt from the drives that are here" in text for text in packing.notices)
     packing.ends_well()
 
 
@@ -168,7 +168,7 @@ def test_what_went_between_two_runs_is_owed_and_rebuilt_before_packing_goes_on(t
     assert result.exit_code == 0
     told = [text for text in packing.notices if "packs is not on it" in text]
     assert [mount for mount in packing.mounts if mount in " ".join(told)] == packing.mounts[:2]
-    assert sum("rebuilding 1 packs" in text for text in packing.notices) == 2
+    assert sum("rebuilding 1 pack on it" in text for text in packing.notices) == 2
     packing.ends_well()
 
 
@@ -217,7 +217,7 @@ def test_what_was_told_before_counts_for_what_is_lacking_and_no_more(tmp_path, m
     monkeypatch.undo()
     packing.notices.clear()
     assert packing.pack().exit_code == 0
-    assert sum("rebuilding 1 packs" in text for text in packing.notices) == 2
+    assert sum("rebuilding 1 pack on it" in text for text in packing.notices) == 2
     packing.ends_well()
 
 

@@ -245,7 +245,7 @@ def test_status_tells_what_is_owed_while_nothing_runs(tmp_path):
     result = packing.pack()
     (seen,) = status.look(str(packing.origin.state)).groups[0].owed
     told = owed(result)[0]
-    assert (seen.drive, seen.serial, seen.mount, seen.since_stripe, seen.reason) == tuple(told.values())
+    assert (seen.drive, seen.serial, seen.mount, seen.since_stripe, seen.kind, seen.reason) == tuple(told.values())
 
 
 def events(path: Path):

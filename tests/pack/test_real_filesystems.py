@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import shipments
 from test_failing_drives import Packing, owed
+from test_presence import stopped
 
 from sealift.drives.local import LocalDrive
 from sealift.stages.pack import group as groups
@@ -167,4 +168,43 @@ def test_a_filesystem_that_is_gone_is_set_aside_and_goes_on_when_it_is_mounted_a
     assert not any(Path(mount).iterdir()), "an empty mount point is not the drive"
     run("mount", "-o", "loop", packing.image[mount], mount)
     assert pack(packing).exit_code == 0
+    packing.ends_well()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_filesystem_that_is_unmounted_lazily_is_named_and_gets_nothing_more(packing, monkeypatch, place):
+    """umount -l: what is open there goes on to answer, and nobody would find what is written."""
+    mount = packing.mounts[place]
+    after(monkeypatch, 3, lambda: run("umount", "-l", mount))
+    fails(packing, mount, "what was mounted there is no longer")
+    result = pack(packing)
+    assert result.exit_code == 3
+    assert any(f"is not at {mount}: nothing is mounted there" in text for text in packing.notices), packing.notices
+    assert not any(Path(mount).iterdir()), "an empty mount point is not the drive"
+    for _ in range(200):
+        if not subprocess.run(["losetup", "-j", packing.image[mount]], capture_output=True, check=True).stdout:
+            break
+        time.sleep(0.1)
+    run("mount", "-o", "loop", packing.image[mount], mount)
+    assert pack(packing).exit_code == 0
+    packing.ends_well()
+
+
+@pytest.mark.long
+def test_a_filesystem_that_is_mounted_read_only_gives_what_a_new_drive_lacks(packing, monkeypatch):
+    stopped(packing, monkeypatch, 3, open_drive=LocalDrive, allow_same_filesystem=False)
+    kept, dead, new = packing.mounts[0], packing.mounts[1], packing.spares[0]
+    run("mount", "-o", "remount,ro", kept)
+    run("umount", "-l", dead)
+    packing.declare(dead, new)
+    replace = {packing.origin.serial(dead): new}
+    result = pack(packing, replace=replace)
+    assert result.exit_code == 3
+    (row,) = owed(result)
+    assert (row["mount"], row["kind"]) == (kept, "failed")
+    assert not any("packed again" in text for text in packing.notices)
+    run("mount", "-o", "remount,rw", kept)
+    assert pack(packing, replace=replace).exit_code == 0
+    packing.origin.mounts[1] = new
     packing.ends_well()

@@ -12,8 +12,8 @@ from test_kill import packing
 
 from sealift.drives.local import LocalDrive
 from sealift.errors import BadInput, Busy, DeclarationInvalid, KeyInvalid, Refused, SealiftError
+from sealift.stages.pack import fleet, work
 from sealift.stages.pack import run as packing_stage
-from sealift.stages.pack import work
 
 
 def tree(tmp_path, **how):
@@ -61,7 +61,11 @@ def test_arguments(tmp_path, kind, words, changes):
 
 def test_two_mounts_of_one_filesystem(tmp_path, monkeypatch):
     monkeypatch.setattr(LocalDrive, "serial", lambda _self: None)
-    refused(tree(tmp_path), BadInput, "one filesystem", "--allow-same-filesystem", allow_same_filesystem=False)
+    plain = {"allow_same_filesystem": False}
+    refused(tree(tmp_path / "a"), BadInput, "d00: nothing is mounted there", "--allow-same-filesystem", **plain)
+    monkeypatch.setattr(fleet, "nothing_mounted", lambda mount: mount.endswith("d01"))
+    words = ["d00 and ", "d01 are on one filesystem", "nothing is mounted at ", "--allow-same-filesystem"]
+    refused(tree(tmp_path / "b"), BadInput, *words, **plain)
 
 
 @pytest.mark.parametrize("text", [b"", b"type = 1", b"\xff\xfe", b'type = "sealift-declaration"\nversion = 9\n'])
@@ -109,7 +113,7 @@ def test_a_drive_of_another_shipment(tmp_path):
     first, second = tree(tmp_path / "1"), tree(tmp_path / "2")
     first.pack()
     second.mounts[1] = first.mounts[1]
-    refused(second, BadInput, "another shipment", "--discard-group")
+    refused(second, BadInput, "another shipment", "which is signed", "--shipment")
     refused(second, BadInput, "finished", discard_group=True)
 
 

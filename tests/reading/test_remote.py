@@ -191,7 +191,9 @@ def test_every_command_takes_the_path_of_a_locations_file(origin, host, content,
     assert " from other hosts in " in out
     shutil.copytree(origin.mounts[1], tmp_path / "d01")
     (tmp_path / "new").mkdir()
-    code, out, err = run(["repair", places, *keys, "--onto", f"g0s0={tmp_path / 'new'}"], capsys)
+    code, out, err = run(
+        ["repair", places, *keys, "--onto", f"g0s0={tmp_path / 'new'}", "--allow-same-filesystem"], capsys
+    )
     assert code == 0, err
     assert (tmp_path / "new/sealift/manifest.json").read_bytes()
 

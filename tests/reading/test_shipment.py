@@ -363,7 +363,8 @@ def test_an_index_that_is_not_its_manifests_is_refused(origin, seal, tmp_path, n
         reads = shipment.read if "members" in name else lambda _: list(shipment.packs())
         with pytest.raises(Refused, match="is not the one that the signed manifest names") as caught:
             reads("big/large.bin")
-    assert "sent ahead beside the seal" in caught.value.hint
+    assert f"from the origin, {os.path.basename(name).split('.')[0]}-g0000.parquet.age, beside" in caught.value.hint
+    assert "`sealift repair MNT... --seal FILE` puts it on the drives" in caught.value.hint
 
 
 def test_an_index_that_cannot_be_read_is_lost(origin, seal, tmp_path):

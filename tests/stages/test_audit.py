@@ -115,7 +115,7 @@ def test_a_whole_voyage_holds_and_says_so(made):
     verified = made.verified
     assert verified.exit_code == 0
     assert not named(verified)
-    assert named(verified, "pending") == {f"shipments/{HOME}/custody/", f"shipments/{HOME}/source-release.1.json"}
+    assert named(verified, "pending") == {f"shipments/{HOME}/source-release.1.json"}
     said = "\n".join(verified.holds)
     for words in (
         f"{OUT}: revision 2: Released by O. Fficer", "5 drives in 2 groups", "custody: 7 events",
@@ -168,6 +168,41 @@ def test_open_me_is_followed_with_tar_b3sum_and_ssh_keygen(files, tmp_path):
     assert sum("ssh-keygen -Y verify" in line for line in commands(files)) == len(signatures)
     unpacked = {str(each.relative_to(tmp_path / "right")) for each in (tmp_path / "right").rglob("*") if each.is_file()}
     assert unpacked - {"BUNDLE.tar"} == set(files)
+
+
+def test_commands_of_open_me_need_no_time_zone_that_only_newer_versions_know(files, tmp_path, monkeypatch):
+    """Before OpenSSH 9.1 a time has no Z: 8, 12 or 14 digits, in the time zone of the environment."""
+    checks = [line for line in commands(files) if "ssh-keygen" in line]
+    assert checks
+    assert all(re.search(r" TZ=UTC0 ssh-keygen .* verify-time=[0-9]{14} -s ", line) for line in checks)
+    assert "ssh-keygen (OpenSSH 8.7 or later)" in files[bundles.OPEN_ME].decode()
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    done = follow(files, tmp_path / "far")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_open_me_names_the_version_that_times_of_signers_need(voyage, files):
+    """`valid-before="...Z"` is refused by a version that does not know the Z: its line counts for nothing."""
+    key = audits.person("anna").public_key.line
+    dated = AllowedSigners.parse(
+        voyage.signers.read_bytes() + f'x@example.com valid-before="20370101Z" {key}\n'.encode()
+    )
+    rest = {path: data for path, data in files.items() if path not in bundles.FIRST}
+    said = trade.open_me(rest, dated, voyage.text(days=40), "auditor@example.com").decode()
+    assert "ssh-keygen (OpenSSH 9.1 or later: `signers` has times)" in said
+
+
+def test_the_time_of_a_command_is_that_of_the_record_wherever_it_is_run(voyage, files, tmp_path, monkeypatch):
+    """A key that was valid for the one second: an hour, or a time zone, beside it is not."""
+    at = json.loads(files[bundles.INDEX])["made_at"]
+    stamp = re.sub("[-:TZ]", "", at)
+    after = f"{int(stamp) + 1}Z"
+    auditor = audits.person("auditor").public_key.line
+    line = f'auditor@example.com valid-after="{stamp}Z",valid-before="{after}" {auditor}\n'
+    others = [each for each in files["signers"].decode().splitlines(keepends=True) if "auditor@" not in each]
+    monkeypatch.setenv("TZ", "Asia/Singapore")
+    done = follow(again(voyage, files | {"signers": (line + "".join(others)).encode()}), tmp_path / "x")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", [
@@ -648,6 +683,7 @@ def test_freed_before_everything_was_verified_is_named(voyage, files):
     record = trade.SIGNED["source-release"].decode(files[path])
     early = resigned(voyage, files, path, "ed", at=voyage.text(hours=99))
     assert path in named(verify(voyage, early), "wrong")
+    assert "a receipt is later than the release that rests on it" in sentences(verify(voyage, early), path)
     first = files[f"{AT}receipt.1.json"]  # which speaks of group 0 alone
     partial = msgspec.structs.replace(record.receipts[0], receipt=audits.ref(first))
     assert path in named(verify(voyage, resigned(voyage, files, path, "ed", receipts=[partial])), "wrong")
@@ -691,7 +727,7 @@ def carried(voyage, folder, *further):
     voyage.event(log, OUT, "seal", "origin", "origin", [each.serial for each in drives], "", "S1", hours=5)
     for hours, (kind, first, last, to) in enumerate(further, start=24):
         serials = [each.serial for each in drives[first:last]]
-        voyage.event(log, OUT, kind, "origin", "anna", serials, "S1", "S1", hours=hours, received_by=to)
+        voyage.event(log, OUT, kind, "origin", to.name.lower(), serials, "S1", "S1", hours=hours, received_by=to)
     return {f"{AT}custody/{path.name}": path.read_bytes() for path in log.iterdir()}
 
 
@@ -699,7 +735,7 @@ def test_drives_that_were_read_and_by_the_custody_log_never_came_are_named(voyag
     north, dock = (
         custody_event.Party(
             name=name, org=org, id_kind="passport", paper_sha256="",
-            key_fingerprint=audits.person("anna").public_key.fingerprint,
+            key_fingerprint=audits.person(name.lower()).public_key.fingerprint,
         )
         for name, org in (("Anna", "North"), ("Dock", "Consignee Bhd"))
     )  # fmt: skip
@@ -716,6 +752,46 @@ def test_drives_that_were_read_and_by_the_custody_log_never_came_are_named(voyag
     assert {each.state for each in verified.findings if text in each.text} == {"look"}
     assert {each.file for each in verified.findings if text in each.text} == {path}
     assert verified.exit_code == 3
+
+
+def test_a_receipt_from_before_the_drives_came_is_named(voyage, files, tmp_path):
+    """By two clocks that may differ; and by no more than the word of one person who signed both."""
+    path = f"{AT}receipt.2.json"
+    rest = without(files, HOME, "/custody/", "photographs", "source-release", "certificate", r"receipt\.1")
+    dock = custody_event.Party(
+        name="Dock", org="Consignee Bhd", id_kind="passport", paper_sha256="",
+        key_fingerprint=audits.person("dock").public_key.fingerprint,
+    )  # fmt: skip
+    ann = msgspec.structs.replace(dock, name="Ann", key_fingerprint=audits.person("anna").public_key.fingerprint)
+    text = "it says that drives were read at {}, and by the custody log they came to the site at {}"
+    for to, sealed, minutes, early in (
+        (dock, -60, 0, False), (dock, -60, 1, False), (dock, 1, 2, True), (dock, 1, -1, False), (dock, -60, 11, True),
+        (ann, 1, 2, False), (ann, -60, 10, False), (ann, -60, 11, True),
+    ):  # fmt: skip
+        log = tmp_path / f"{to.name}{sealed}{minutes}"
+        drives = [each.serial for each in voyage.seals[OUT].declaration.drives]
+        home = voyage.at(hours=100, minutes=sealed).strftime(receipts.TIME)
+        voyage.event(log, OUT, "seal", "origin", "origin", drives, "", "S1", hours=5, at_utc=home)
+        by = "dock" if to is dock else "anna"
+        at = voyage.at(hours=100, minutes=minutes).strftime(receipts.TIME)
+        voyage.event(log, OUT, "arrive", "origin", by, drives, "S1", "S1", hours=6, received_by=to, at_utc=at)
+        road = {f"{AT}custody/{each.name}": each.read_bytes() for each in log.iterdir()}
+        verified = verify(voyage, again(voyage, rest | road))
+        said = [each for each in verified.findings if text.format(voyage.text(hours=100), at) in each.text]
+        assert [(each.file, each.state) for each in said] == [(path, "look")] * early, (to.name, sealed, minutes)
+        assert verified.exit_code == (3 if early else 0)
+
+
+def test_drives_that_have_travelled_without_a_custody_log_are_no_matter_of_course(voyage, files):
+    beneath = f"{AT}custody/"
+    cut = without(files, "/custody/", "photographs", "discrepancy")
+    verified = verify(voyage, again(voyage, cut))
+    assert verified.exit_code == 3
+    assert sentences(verified, beneath) == (
+        "no custody log is here, and by receipt.1.json, receipt.2.json, certificate.1.json the drives have travelled"
+    )
+    home = without(cut, "receipt", "certificate", "source-release", "reports")
+    assert beneath in named(verify(voyage, again(voyage, home)), "pending")
 
 
 def test_what_is_bound_and_not_here_is_missing_and_what_is_not_due_is_no_fault(voyage, files):

@@ -148,6 +148,7 @@ def refused(dock, capsys, match, *more, yes=True, code=5):
         assert dock.erase(*more) == code
         assert match in capsys.readouterr().err
         assert not dock.papers.written(".log.jsonl")
+        assert not dock.papers.certificates.exists() or any(dock.papers.certificates.iterdir()), "an empty folder"
     assert dock.run(*more) == code
     assert match in capsys.readouterr().err
     assert dock.kept()
@@ -174,7 +175,17 @@ def test_yes_with_what_the_label_says_is_told_the_name(dock, capsys):
 def test_a_legal_hold_is_never_gone_around(dock, capsys):
     dock.papers.declare(legal_hold="Court of Lisbon, 12/2026")
     dock.papers.receive()
-    refused(dock, capsys, "legal hold: Court of Lisbon, 12/2026")
+    refused(
+        dock, capsys, f"legal hold, in {dock.papers.declaration} (revision 1, not released): Court of Lisbon, 12/2026"
+    )
+    dock.papers.declare()
+    dock.papers.receive()
+    kept = dock.papers.declaration.with_name("declaration.r1.toml")
+    dock.papers.declaration.rename(kept)
+    dock.papers.declare(revision=2, supersedes="ab" * 32, legal_hold="Court of Porto")
+    later, dock.papers.declaration = dock.papers.declaration, kept
+    refused(dock, capsys, f"legal hold, in {later} (revision 2, not released): Court of Porto")
+    refused(dock, capsys, f"legal hold, in {later}", "--declaration", str(later))
 
 
 def test_no_answer_about_a_legal_hold_is_one(dock, capsys):
@@ -241,7 +252,9 @@ def test_a_drive_that_nobody_received_or_declared(dock, capsys):
 
 def test_purge_is_not_replaced_by_something_weaker(dock, capsys):
     assert dock.run(method="purge") == 5
-    assert "purge cannot be had of it: no sanitize operation is known" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "purge cannot be had of it: no sanitize operation is known" in said
+    assert "; --method clear can (" in said
     assert dock.run("--technique", "overwrite", method="purge") == 5
     assert "overwrite reaches clear, and not purge" in capsys.readouterr().err
 

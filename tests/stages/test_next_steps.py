@@ -233,7 +233,8 @@ def test_a_folder_of_packs_is_not_the_drive(fleet, tmp_path):
     (tmp_path / "new").mkdir()
     report = repairing.repair([fleet.mounts[2], bag], allowed=fleet.allowed)
     assert (report.missing, report.short, repairing.exit_code(report)) == (["g0s0", "g0s1"], [], 3)
-    report = repairing.repair([fleet.mounts[2], bag], allowed=fleet.allowed, onto=[f"g0s0={tmp_path / 'new'}"])
+    onto = [f"g0s0={tmp_path / 'new'}"]
+    report = repairing.repair([fleet.mounts[2], bag], allowed=fleet.allowed, onto=onto, allow_same_filesystem=True)
     assert (report.rebuilt, report.missing, report.left) == (["g0s0"], ["g0s1"], [])
     report = repairing.repair([fleet.mounts[2], bag, str(tmp_path / "new")], allowed=fleet.allowed)
     assert (report.missing, report.left, report.repaired) == (["g0s1"], [], [])

@@ -516,9 +516,12 @@ def test_where_nothing_was_read_there_is_nothing_to_sign(tmp_path):
     assert kept(tmp_path) == []
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(BadInput, match="No such file"):
-        WORLD.receive(WORLD.weigh(REPORT), tmp_path / "nowhere")
+def test_a_folder_that_is_not_there_is_made_and_one_that_cannot_be_is_told(tmp_path):
+    WORLD.receive(WORLD.weigh(REPORT), tmp_path / "no" / "where")
+    assert kept(tmp_path / "no" / "where")
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="not a directory; nothing was signed"):
+        WORLD.receive(WORLD.weigh(REPORT), tmp_path / "file" / "where")
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "two\nlines", "\u202egnol", "x" * 257])
@@ -534,3 +537,22 @@ def test_of_two_receipts_of_one_second_the_one_that_says_less_counts():
     one, two = WORLD.received(told(), now=NOW), WORLD.received(told(g0s2=None), now=NOW, by="hub")
     for order in itertools.permutations([one, two]):
         assert {number: row.state for number, (_, row) in r.newest(order).items()} == {0: "unseen", 1: "intact"}
+
+
+def test_a_group_of_which_no_drive_has_the_index_is_lost_and_its_report_is_no_contradiction():
+    drives = WORLD.drives()
+    ids = sorted(ALL)
+    for name, drive in zip(ids, drives, strict=True):
+        if name.startswith("g0"):
+            drive.medium.files.pop(mf.MEMBERS_INDEX)
+    report = WORLD.report(drives)
+    assert (report.state, report.groups[0].gone) == ("lost", [mf.MEMBERS_INDEX])
+    groups, found = receivings.states(WORLD.weigh(report).groups)
+    assert groups == {0: "lost", 1: "intact"}
+    assert {name: state for name, state in found.items() if name.startswith("g1")} == {
+        "g1s0": "intact",
+        "g1s1": "intact",
+    }
+    one = receivings.again(report)
+    one.groups[0].present[0].lacks = []
+    assert receivings.states(WORLD.weigh(one).groups)[0][0] != "lost", "one drive has it"

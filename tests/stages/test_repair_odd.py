@@ -192,6 +192,7 @@ def test_a_dry_run_foretells_what_is_read_and_written(tmp_path):
         assert told.bytes_read == done.bytes_read, (one, two)
         (tmp_path / str(number) / "new").mkdir()
         new = str(tmp_path / str(number) / "new")
-        told = stage.repair(fleet.mounts[:3] + fleet.mounts[4:], allowed=fleet.allowed, onto=[new], dry_run=True)
-        done = stage.repair(fleet.mounts[:3] + fleet.mounts[4:], allowed=fleet.allowed, onto=[new])
+        given = {"allowed": fleet.allowed, "onto": [new], "allow_same_filesystem": True}
+        told = stage.repair(fleet.mounts[:3] + fleet.mounts[4:], **given, dry_run=True)
+        done = stage.repair(fleet.mounts[:3] + fleet.mounts[4:], **given)
         assert told.bytes_read == done.bytes_read

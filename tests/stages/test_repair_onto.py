@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
+import loops
 
 from sealift.cli.main import run as sealift
 from sealift.errors import BadInput, Interrupted
@@ -21,6 +22,7 @@ FLEET = fleets.make(
     Path("/nowhere"), seed=41, geometry=((2, 2),), lengths=[[2 * BLOCK + 9, BLOCK], [BLOCK, 7], [70, 0]], on_disk=False
 )
 GROUP = FLEET.groups[0]
+SCRATCH = "--allow-same-filesystem"
 
 
 def mend(drives, fleet=FLEET, **more):
@@ -64,7 +66,7 @@ def test_the_words_are_of_the_new_drive_alone(tmp_path, capsys, monkeypatch):
     (tmp_path / "new").mkdir()
     signers = ["--allowed-signers", str(tmp_path / "signers")]
     fleet.path(0, 1, mf.OPEN_ME).write_bytes(b"cut")
-    assert sealift(["repair", *fleet.mounts[:2], *signers, "--onto", str(tmp_path / "new")]) == 0
+    assert sealift(["repair", *fleet.mounts[:2], *signers, "--onto", str(tmp_path / "new"), SCRATCH]) == 0
     words = capsys.readouterr().out
     assert words.startswith("rebuilt: g0s2, each block proved against what was signed")
     assert "the other drives were read only as far as that needed" in words
@@ -154,14 +156,14 @@ def test_a_drive_with_other_files_is_not_empty(tmp_path):
     for name in ("lost+found", "photos"):
         (tmp_path / "new" / name).mkdir(parents=True)
     with pytest.raises(BadInput, match="is not empty: it holds photos"):
-        mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "new")])
+        mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "new")], allow_same_filesystem=True)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["lost+found", "photos"]
     (tmp_path / "new" / "photos").rmdir()
-    assert mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "new")]).rebuilt == ["g0s0"]
+    assert mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "new")], allow_same_filesystem=True).rebuilt == ["g0s0"]
     (tmp_path / "file").mkdir()
     (tmp_path / "file" / "sealift").write_bytes(b"")
     with pytest.raises(BadInput, match="nothing was written"):
-        mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "file")])
+        mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "file")], allow_same_filesystem=True)
 
 
 def test_what_parity_gives_and_nobody_signed_is_not_written():
@@ -198,3 +200,72 @@ def test_what_stands_in_the_way_on_the_new_drive_is_told():
     assert mend(drives[1:], onto=[new]).rebuilt == ["g0s0"]
     card = mf.decode_card(new.medium.files[mf.CARD])
     assert new.medium.files == expected(new, 0) | {mf.CARD: canonical.encode(card)}
+
+
+@pytest.fixture
+def unmounted(tmp_path):
+    """Three drives on folders, and an empty folder where a drive might be mounted."""
+    made = fleets.make(tmp_path / "mnt", seed=45, geometry=((2, 1),), lengths=[[BLOCK + 3, 9]])
+    (tmp_path / "signers").write_bytes(made.allowed_bytes)
+    (tmp_path / "new").mkdir()
+    return made
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_mount_point_on_which_nothing_is_mounted_is_not_written(unmounted, tmp_path, capsys, more):
+    new = tmp_path / "new"
+    words = ["repair", *unmounted.mounts[:2], "--allowed-signers", str(tmp_path / "signers"), "--onto", str(new), *more]
+    assert sealift(words) == 1
+    told = capsys.readouterr().err
+    assert f"--onto {new}: nothing is mounted there: it is a folder of the filesystem of /" in told
+    assert "hint: mount the new drive" in told
+    assert SCRATCH in told
+    assert list(new.iterdir()) == []
+    with pytest.raises(BadInput, match="nothing is mounted there"):
+        mend(unmounted.mounts[:2], unmounted, onto=[f"g0s2={new}"])
+
+
+def test_a_mounted_drive_is_taken_and_its_folder_is_not(unmounted, tmp_path):
+    with loops.loops(tmp_path) as machine:
+        new = machine.memory("mounted", 16 << 20)
+        assert mend(unmounted.mounts[:2], unmounted, onto=[str(new)], dry_run=True).repaired_files
+        loops.run("mount", "--bind", new, tmp_path / "new")
+        machine.also_unmount(tmp_path / "new")
+        report = mend(unmounted.mounts[:2], unmounted, onto=[str(new)])
+        assert (report.rebuilt, report.notices) == (["g0s2"], [])
+        loops.run("umount", new)
+        with pytest.raises(BadInput, match="nothing is mounted there"):
+            mend(unmounted.mounts[:2], unmounted, onto=[str(new)])
+
+
+def test_a_drive_on_the_filesystem_of_another_is_not_taken():
+    drives = FLEET.memory()
+    new = empty(drives[0])
+    new.filesystem = drives[1].filesystem
+    with pytest.raises(BadInput, match=r"on the same filesystem as /mnt/g0s1, so losing one loses both"):
+        mend(drives[1:], onto=[new])
+    assert new.medium.files == {}
+    notices = []
+    events = stage.Events(notice=notices.append)
+    assert mend(drives[1:], onto=[new], allow_same_filesystem=True, events=events).rebuilt == ["g0s0"]
+    assert notices == ["/mnt/new is on the same filesystem as /mnt/g0s1: what fails one fails both"]
+
+
+def test_beyond_parity_it_does_not_promise_that_repair_mends_the_others(tmp_path, capsys):
+    fleet = fleets.make(tmp_path / "mnt", seed=46, geometry=((2, 1),), lengths=[[BLOCK + 3, 9], [70, 5]])
+    (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
+    (tmp_path / "new").mkdir()
+    words = ["repair", *fleet.mounts[:2], "--allowed-signers", str(tmp_path / "signers")]
+    words += ["--onto", str(tmp_path / "new"), SCRATCH]
+    promise = "without --onto mends what was met"
+    fleets.flip(fleet.path(0, 0, mf.CARD), 9)
+    assert sealift(words) == 3
+    assert promise in capsys.readouterr().out
+    fleet.write()
+    (tmp_path / "new2").mkdir()
+    words[-2] = str(tmp_path / "new2")
+    fleets.flip(fleet.path(0, 0, pack(0, 0, fleet.groups[0])), 9)
+    assert sealift(words) == 6
+    said = capsys.readouterr().out
+    assert promise not in said
+    assert "--fetch-list says what must be sent again" in said

@@ -18,6 +18,7 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import load_seal, open_seal
 from sealift.stages import seal as stage
 from sealift.stages.pack import run as packing
+from sealift.stages.status import look
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
 from sealift.trade import sections, template
@@ -214,6 +215,13 @@ def test_sealing_the_same_again_changes_nothing_and_reaches_drives_that_come_lat
     assert load_seal(yard.mounts[5]) == load_seal(first.path)
 
 
+def test_the_state_knows_that_it_was_sealed_wherever_the_seal_went(yard):
+    assert not look(str(yard.state)).sealed
+    first = yard.seal(out=str(yard.folder / "out"))
+    assert look(str(yard.state)).sealed
+    assert (Path(yard.state) / "sealed").read_text() == f"{first.path}\n"
+
+
 def test_the_seal_on_a_drive_is_taken_up_when_the_file_is_lost(yard):
     first = yard.seal(yard.mounts[2])
     os.unlink(first.path)
@@ -227,7 +235,8 @@ def test_a_changed_declaration_wants_a_new_release_and_then_supersedes(yard):
     other = sections.Party(
         **{name: getattr(PARTY, name) for name in PARTY.__struct_fields__} | {"contact": "b@example.com"}
     )
-    yard.write(declare(yard.keys, yard.serials, consignee=other))
+    raw = Path(yard.declaration).read_bytes()
+    yard.write(declare(yard.keys, yard.serials, consignee=other, revision=2, supersedes=d.digest(raw)))
     refused(yard, Refused, "not of this declaration", yard.mounts[0])
     yard.release()
     second = yard.seal(yard.mounts[0])
@@ -237,6 +246,35 @@ def test_a_changed_declaration_wants_a_new_release_and_then_supersedes(yard):
     assert open_seal(load_seal(second.superseded), yard.allowed).seal == first.seal
     assert any("supersedes" in line for line in yard.notices)
     assert any(yard.mounts[0] in line for line in yard.notices)
+
+
+def elsewhere(yard, first):
+    """The declaration and release of `first` in a folder that knows nothing of what came later."""
+    alone = yard.folder / "alone"
+    alone.mkdir()
+    for name, data in first.items():
+        (alone / name).write_bytes(data)
+    yard.declaration = str(alone / "declaration.toml")
+
+
+def test_the_seal_of_a_later_revision_on_a_drive_is_not_replaced_by_an_earlier_one(yard):
+    names = ("declaration.toml", "declaration.release.json", "declaration.release.json.sig")
+    first = {name: (yard.folder / name).read_bytes() for name in names}
+    yard.seal(*yard.mounts[:2])
+    yard.write(declare(yard.keys, yard.serials, revision=2, supersedes=d.digest(first["declaration.toml"])))
+    yard.release()
+    sealed = yard.seal(yard.mounts[1])
+    os.unlink(sealed.path)  # the state remembers nothing: the drive does
+    elsewhere(yard, first)
+    before = snapshot(yard.folder)
+    error = refused(yard, Refused, r"d1: it was sealed under revision 2 .* supersedes this, revision 1", *yard.mounts)
+    assert "released last" in error.hint
+    assert snapshot(yard.folder) == before, "d0, which comes first, is as it was"
+    other = declare(yard.keys, yard.serials, revision=2, supersedes=d.digest(first["declaration.toml"]), legal_hold="x")
+    yard.write(other)
+    yard.release()
+    refused(yard, Refused, r"d1: it was sealed under revision 2 .* is not as this, revision 2", yard.mounts[1])
+    yard.seal(yard.mounts[0])  # that one was sealed under revision 1
 
 
 # --- no seal without a release by another person ---------------------------------------------------------

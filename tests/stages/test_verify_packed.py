@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import fleet as fleets
 import shipments
 
+from sealift.errors import NotAllHere
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages.inspect import inspect
@@ -69,3 +71,18 @@ def test_a_lost_drive_is_recoverable(origin, check):
         "recoverable",
         [origin.serial(origin.mounts[0])],
     )
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_packing_that_was_killed_while_closing_is_unfinished_and_not_refused(origin, tmp_path, sealed):
+    """The signature is written before the manifest: alone it says nothing of anybody's trust."""
+    mounts = []
+    for mount in origin.mounts[:3]:
+        shutil.copytree(mount, tmp_path / Path(mount).name)
+        mounts.append(str(tmp_path / Path(mount).name))
+        (tmp_path / Path(mount).name / "sealift" / mf.MANIFEST).unlink()
+    allowed = AllowedSigners.parse(origin.allowed)
+    for look in (verify, inspect):
+        with pytest.raises(NotAllHere, match=r"there is no manifest on .*: their packing was not finished") as caught:
+            look(mounts, allowed=allowed, seal=origin.seal() if sealed else None)
+        assert "`sealift pack` again finishes them" in caught.value.hint

@@ -357,8 +357,8 @@ class Voyage:
     @property
     def papers(self):
         """What a person gives to `sealift audit`."""
-        names = [f"{OUT}.toml", f"{HOME}.toml", "custody", "receipts", "erased", "drives", "list.csv", "photo.jpg",
-                 "report.json", *sorted(each.name for each in self.folder.glob("*.seal"))]  # fmt: skip
+        names = [f"{OUT}.toml", f"{HOME}.toml", "custody", "homecustody", "receipts", "erased", "drives", "list.csv",
+                 "photo.jpg", "report.json", *sorted(each.name for each in self.folder.glob("*.seal"))]  # fmt: skip
         return [str(self.folder / each) for each in names if (self.folder / each).exists()]
 
 
@@ -404,6 +404,10 @@ def make(folder, begin=None):
     v.clear(answer, hours=140)
     v.release(answer, hours=141)
     v.seal(answer, home.groups, sealed_by="trainer", answers=trusted, hours=142)
+    back, road = v.folder / "homecustody", [home.serial(0, 0)]
+    v.event(back, HOME, "seal", "dock", "dock", road, "", "R1", hours=143)
+    v.event(back, HOME, "handover", "dock", "anna", road, "R1", "R1", hours=144)
+    v.event(back, HOME, "arrive", "anna", "origin", road, "R1", "R1", hours=149)
     v.receive(HOME, {"g0s0": "intact"}, "home.receipt.json", by="ed", hours=150)
     (v.folder / "photo.jpg").write_bytes(PHOTO)
     (v.folder / "report.json").write_bytes(REPORT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import sys
 import time
@@ -327,3 +328,38 @@ def test_without_what_it_needs_the_package_says_what(missing):
     assert done.stderr.splitlines()[-1].endswith(
         f"sealift.testing needs {missing}, which is not installed: pip install 'sealift[test]'"
     )
+
+
+NO_SUCH = [
+    (lambda fleet, mount: fleet.fail(mount, "fsinc"), "no operation 'fsinc': give one of look, open, read, lock"),
+    (lambda fleet, mount: fleet.fail(mount, "write", 0), "0 is no errno"),
+    (lambda fleet, mount: fleet.fail(mount, "write", nth=0), "nth is 0"),
+    (lambda fleet, mount: fleet.lie(mount, "flop"), "no how 'flop': give one of flip, drop"),
+    (lambda fleet, mount: fleet.lie(mount, nth=0), "nth is 0"),
+    (lambda fleet, mount: fleet.slow(mount, 0), "rate is 0"),
+    (lambda fleet, mount: fleet.fill(mount, -1), "free is -1"),
+    (lambda fleet, mount: fleet.rot(mount, "x"), f"no file 'x': give one of {NAME}"),
+    (lambda fleet, mount: fleet.rot(mount, NAME, bit=24), "has 24 bits: there is no bit 24"),
+    (lambda fleet, mount: fleet.rot_block(mount, "x"), "no file 'x'"),
+    (lambda fleet, mount: fleet.rot_block(mount, NAME, block=1), "has 1 blocks: there is no block 1"),
+    (lambda fleet, mount: fleet.truncate(mount, "x", 1), "no file 'x'"),
+    (lambda fleet, mount: fleet.truncate(mount, NAME, 3), "is 3 bytes long: it cannot be cut to 3"),
+    (lambda fleet, mount: fleet.extend(mount, "x"), "no file 'x'"),
+    (lambda fleet, mount: fleet.remove(mount, "x"), "no file 'x'"),
+    (lambda fleet, mount: fleet.swap(mount, "/mnt/x"), "no drive at '/mnt/x': give one of /mnt/d00, /mnt/d01"),
+    (lambda fleet, _mount: fleet.lose("/mnt/x"), "no drive at '/mnt/x'"),
+    (lambda fleet, _mount: fleet.go_away("/mnt/x"), "no drive at '/mnt/x'"),
+    (lambda fleet, _mount: fleet.heal("/mnt/x"), "no drive at '/mnt/x'"),
+]
+
+
+@pytest.mark.parametrize(("act", "why"), NO_SUCH)
+def test_what_does_not_exist_is_refused_with_the_choices(act, why):
+    """A misspelt fault would let a test pass that tries nothing; nothing is done then, and nothing recorded."""
+    fleet = FleetSimulator.in_memory(2)
+    mount = fleet.mounts[0]
+    fleet.put(mount, NAME, b"abc")
+    script = fleet.script
+    with pytest.raises(ValueError, match=re.escape(why)):
+        act(fleet, mount)
+    assert (fleet.script, fleet.mounts, fleet.read(mount, NAME)) == (script, ["/mnt/d00", "/mnt/d01"], b"abc")

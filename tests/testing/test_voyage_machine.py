@@ -393,12 +393,11 @@ class Voyage(RuleBasedStateMachine):
             self.fleet.fail(new, "write", nth=interrupted)
         given = {"allowed": self.allowed, "seal": self.seal}
         places = [self.fleet.open(mount) for mount in self.fleet.mounts if mount != new]
-        reports = []
-        while fault := self.fault_of(
-            lambda: reports.append(repairing.repair(places, onto=[self.fleet.open(new)], **given))
-        ):
-            assert fault.drive == new
+        reports = [repairing.repair(places, onto=[self.fleet.open(new)], **given)]
+        while failed := reports[-1].unwritable:
+            assert [each.mount for each in failed] == [new]
             self.count("rebuild interrupted")
+            reports.append(repairing.repair(places, onto=[self.fleet.open(new)], **given))
         self.fleet.heal(new)
         self.lost.remove(lost)
         self.slots[new] = slot

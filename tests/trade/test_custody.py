@@ -13,6 +13,7 @@ from sealift.errors import BadInput, FormatError
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.trade import custody, custody_roles
 from sealift.trade import custody_event as ev
+from sealift.trade.custody_terms import Reign, Terms
 
 
 def holders(account):
@@ -216,7 +217,7 @@ def test_another_key_under_the_same_name_is_another_person():
     _, anna, _ = under_way()
     other = msgspec.structs.replace(side("bo"), name="Anna")
     anna.record("handover", other, "dock", [item(SERIALS[:2], "S1")])
-    assert anna.kinds() == ["hands"]
+    assert anna.kinds() == ["hands", "names"]
 
 
 def test_what_goes_by_network_is_in_nobodys_hands():
@@ -285,7 +286,7 @@ def test_customs_replace_a_seal_and_open_a_case():
     assert [finding.settled_by for finding in account.findings] == [account.rows[-1].entry.digest]
 
 
-TERMS = custody.Terms.of(DECLARATION, BEGIN)
+TERMS = Terms(DECLARATION, [Reign(BEGIN, 1, DECLARATION)])
 
 
 def of(name, org, **changes):
@@ -348,8 +349,8 @@ def test_the_carrier_of_a_drive_is_that_of_the_revision_that_was_released_then()
     log = sealed()
     log.record("handover", "origin", "anna", [item(SERIALS[:2], "S1")], minutes=1)
     log.record("handover", "anna", "bo", [item(SERIALS[:2], "S1")], minutes=61)
-    released = [(BEGIN + timedelta(hours=1), later), (BEGIN, DECLARATION)]
-    assert of_kind(log.account(terms=custody.Terms.of(later, BEGIN, released)), "carrier") == []
+    released = [Reign(BEGIN + timedelta(hours=1), 2, later), Reign(BEGIN, 1, DECLARATION)]
+    assert of_kind(log.account(terms=Terms(later, released)), "carrier") == []
     assert [each.text for each in of_kind(log.account(terms=TERMS), "carrier")] == [
         "declared with Anna, and goes to Bo (Example Carriers)"
     ]

@@ -221,11 +221,13 @@ def test_drives_are_not_handed_over_without_a_release_and_everything_else_is_rec
     with pytest.raises(Refused, match="not of this declaration"):
         record("log", "handover", "anna", "bo", item(SERIALS[:2], "S1", "S1", "intact"))
     arrival = ("arrive", "anna", "dock", item(SERIALS[:2], "S1", "S1", "intact"))
-    assert [each["kind"] for each in record("log", *arrival, code=3)["findings"]] == ["unreleased"]
-    shown = record("log", *arrival, extra=["--as-found"])
-    assert [each["text"] for each in shown["findings"]] == [
-        f"an arrival at {shown['findings'][0]['text'][14:34]}, and the shipment is not released"
-    ]
+    for extra in ([], ["--as-found"]):
+        with pytest.raises(Refused, match="by an arrival drives do not go on without a release that holds") as no:
+            record("log", *arrival, extra=extra)
+    assert "stated as a discrepancy" in no.value.hint
+    record("log", "discrepancy", "dock", "dock", item(SERIALS[:2], "S1", "S1", "intact"))
+    (released, *_) = [each for each in look("log", code=3)["findings"] if each["kind"] == "revision"]
+    assert released["text"].endswith("d.r1.toml, which d.release.json releases, is not here"), "and nobody is accused"
 
 
 def test_under_a_release_that_does_not_stand_any_more_a_handover_is_recorded_as_it_was_found(folder):
@@ -242,14 +244,20 @@ def test_under_a_release_that_does_not_stand_any_more_a_handover_is_recorded_as_
     pathlib.Path("other.release.json").write_bytes(canonical.encode(changed))
     took = ("handover", "anna", "bo", item(SERIALS[:2], "S1", "S1", "intact"))
     refused = record("log", *took, code=3)
-    (shown,) = [each for each in refused["findings"] if each["kind"] == "unreleased"]
+    (shown,) = refused["findings"]
     assert not refused["recorded"]
-    assert "and the release does not stand: it is superseded: revision 2 was released at" in shown["text"]
+    assert shown["kind"] == "revision"
+    assert shown["text"].endswith("d.r2.toml, which other.release.json releases, is not here")
     done = record("log", *took, extra=("--as-found",))
     assert done["recorded"]
     assert sheets.DRAFT in done["form"]
-    found = [each["text"] for each in look("log", code=3)["findings"] if each["kind"] == "unreleased"]
-    assert found == [shown["text"]], "what went before it was superseded is as it was"
+    found = [(each["text"], each["events"]) for each in look("log", code=3)["findings"] if each["kind"] != "unheld"]
+    assert found == [(shown["text"], [done["event"]])], "what went before it was superseded is as it was"
+    late = form(
+        "verify", "bo", "bo", item(SERIALS[:2], "S1", "S1", "intact"), more="hash_sample_result = 'match'\n" + at
+    )
+    words = (handover, "log", "--event", late, "--declaration", "d.toml", "--sign-with", "bo", "--as-found")
+    assert "note: by its time the release stood, and it does not any more: it is superseded" in run(*words).stderr
 
 
 def test_whoever_is_not_declared_is_a_stranger_until_somebody_says_that_it_is_so(folder):
@@ -296,19 +304,46 @@ def test_a_drive_for_another_carrier_is_shown_and_an_inspection_says_who_has_it_
     assert "names neither; so customs kept the drives: who has them again stands on both sides of an inspection" in said
 
 
-@pytest.mark.parametrize("kind", ["verify", "customs_inspection", "unseal", "seal"])
-def test_no_kind_of_event_brings_drives_to_a_stranger_or_out_unseen(folder, kind):
+@pytest.mark.parametrize(
+    "kind", ["handover", "load", "arrive", "return", "verify", "customs_inspection", "unseal", "seal"]
+)
+def test_no_kind_of_event_brings_drives_to_somebody_else_without_a_release_or_to_a_stranger_unseen(folder, kind):
     record("log", "seal", "origin", "origin", item(SERIALS, "", "S1", "no_seal"))
     more = {"verify": "hash_sample_result = 'match'", "customs_inspection": "officer_ref = 'case 1'"}.get(kind, "")
     seals = ("S1", "" if kind == "unseal" else "S1", "intact")
+    for extra in ([], ["--as-found"]):
+        with pytest.raises(Refused, match="drives do not go on without a release that holds"):
+            record("log", kind, "origin", "anna", item(SERIALS, *seals), more=more, extra=extra)
+    assert len(look("log")["events"]) == 1
+    let_go()
     path = form(kind, "origin", "anna", item(SERIALS, *seals), more=more)
     text = pathlib.Path(path).read_text()
     at = text.index("[received_by]")
     pathlib.Path(path).write_text(text[:at] + text[at:].replace("'Anna'", "'Annika'").replace("Consignee Bhd", "Away"))
     words = ("log", "--event", path, "--declaration", "d.toml", "--sign-with", "origin", "--sign-with", "anna")
     said = json.loads(run(handover, *words, "--json", code=3).stdout)
-    wanted = {"stranger"} if kind == "seal" else {"stranger", "unreleased"}
-    assert wanted <= {each["kind"] for each in said["findings"]}
+    assert "stranger" in {each["kind"] for each in said["findings"]}
+
+
+def test_drives_come_back_to_the_origin_at_any_time(folder):
+    path = form("return", "anna", "origin", item(SERIALS, "S1", "S1", "intact"))
+    text = pathlib.Path(path).read_text()
+    at = text.index("[received_by]")
+    pathlib.Path(path).write_text(text[:at] + text[at:].replace("Consignee Bhd", "Shipper GmbH"))
+    words = (
+        "log",
+        "--event",
+        path,
+        "--declaration",
+        "d.toml",
+        "--sign-with",
+        "origin",
+        "--sign-with",
+        "anna",
+        "--json",
+    )
+    said = json.loads(run(handover, *words, "--as-found").stdout)
+    assert {"unreleased", "begins"} == {each["kind"] for each in said["findings"]}
 
 
 def test_nothing_of_a_rehearsal_is_handed_over(folder):
@@ -348,7 +383,7 @@ def test_the_other_side_signs_on_another_copy(folder):
     with pytest.raises(Refused, match="neither side"):
         run(handover, "dock_copy", "--countersign", digits, "--declaration", "d.toml", "--sign-with", "bo")
     for wrong in ("abc", "0" * 12, "*" * 12, digits[:7]):
-        with pytest.raises(BadInput, match="begin so"):
+        with pytest.raises(BadInput, match=r"begins? so"):
             run(handover, "dock_copy", "--countersign", wrong, "--declaration", "d.toml", "--sign-with", "dock")
     signing = (handover, "dock_copy", "--countersign", digits, "--declaration", "d.toml", "--sign-with", "dock")
     assert made["event"] in run(*signing).stdout
@@ -357,6 +392,11 @@ def test_the_other_side_signs_on_another_copy(folder):
     assert sorted(os.listdir("dock_copy")) == files, "signing again changes nothing"
     assert look("anna_copy", code=3)["findings"][0]["kind"] == "uncountersigned"
     assert look("anna_copy", "--merge", "dock_copy")["merged"] == {"events": 0, "signatures": 1}
+    again = record("bo_copy", "arrive", "bo", "dock", item(SERIALS[2:], "S2", "S2", "intact"), by=["bo"])["event"]
+    for path in folder.glob("d.release.json*"):
+        path.unlink()
+    with pytest.raises(Refused, match="by an arrival drives do not go on without a release that holds"):
+        run(handover, "bo_copy", "--countersign", again[:12], "--declaration", "d.toml", "--sign-with", "dock")
 
 
 @pytest.mark.long

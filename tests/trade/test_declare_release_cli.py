@@ -14,6 +14,7 @@ from trade_cases import ALLOWED, AUTHOR, OFFICER, content
 
 from sealift.cli.declare import declare
 from sealift.cli.release import release
+from sealift.cli.screen import screen as screen_command
 from sealift.errors import BadInput, DeclarationInvalid, Refused
 from sealift.formats import canonical
 from sealift.formats.allowed_signers import AllowedSigners
@@ -211,6 +212,45 @@ def test_changed_rules_are_named_and_bound(folder):
     assert record.rules.blake3 == d.digest((folder / "rules.toml").read_bytes())
     assert record.screening.blake3 == d.digest((folder / "d.screening.json").read_bytes())
     assert record.keys.blake3 == d.digest((folder / "d.keys.json").read_bytes())
+
+
+def test_rules_of_a_day_to_come_or_with_a_byte_order_mark_are_refused(folder):
+    run(release, "--new-rules", "rules.toml")
+    text = (folder / "rules.toml").read_text()
+    (folder / "rules.toml").write_text(text.replace(f'edition = "{rules.shipped().edition}"', 'edition = "2099-01-01"'))
+    with pytest.raises(BadInput, match="edition 2099-01-01 is still to come"):
+        run(release, "--check", "d.toml", "--rules", "rules.toml", "--list", "nobody.toml")
+    (folder / "rules.toml").write_text(text, encoding="utf-8-sig")
+    with pytest.raises(BadInput, match=r"byte order mark \(BOM\); save it as UTF-8 without one"):
+        run(release, "--check", "d.toml", "--rules", "rules.toml", "--list", "nobody.toml")
+
+
+DOUBTFUL = "Соnsignee Bhd"  # its first two letters are Cyrillic
+
+
+def test_a_name_of_two_alphabets_in_one_word_holds_and_its_letters_are_named(folder):
+    text = (folder / "d.toml").read_text()
+    assert '"Consignee Bhd"' in text
+    (folder / "d.toml").write_text(text.replace('"Consignee Bhd"', f'"{DOUBTFUL}"', 1))
+    (folder / "d.toml.sig").write_bytes(AUTHOR.sign((folder / "d.toml").read_bytes(), releases.AUTHOR_NAMESPACE))
+    told = run(declare, "--check", "d.toml", code=1).stderr
+    assert "consignee.legal_name: 'Соnsignee' has letters of two alphabets, Latin and Cyrillic: U+0421 CYRILLIC" in told
+    lists = screen.load_lists(["nobody.toml"], fetched=datetime.now(UTC))
+    screen.screen("d.toml", lists, AUTHOR, by="Sam Screener")
+    assert "consignee.legal_name: 'Соnsignee' has letters of two alphabets" in held()["complete"]
+    checked = CliRunner().invoke(screen_command, ["d.toml", "--check"], catch_exceptions=False)
+    assert checked.exit_code == 5
+    assert "consignee: 'Соnsignee' has letters of two alphabets" in checked.stderr
+    (folder / "d.toml").write_text(text)
+    sign()
+    screen.screen("d.toml", lists, AUTHOR, by="Sam Screener")
+    assert json.loads(run(release, "--check", "d.toml", "--list", "nobody.toml", "--json").stdout)["open"]
+
+
+def test_the_gate_says_how_many_rules_close_it(folder):
+    (folder / "d.toml.sig").unlink()
+    told = run(release, "--check", "d.toml", "--list", "nobody.toml", code=5).stderr
+    assert f"the gate is closed, by 1 rule of {len(rules.shipped().rules)}\n" in told
 
 
 def test_only_whom_the_rules_name_may_release(folder):

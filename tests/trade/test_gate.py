@@ -175,7 +175,8 @@ def test_what_is_promised_cannot_be_struck_or_opened_more_easily():
     [
         ("list_days = 7", "list_days = 32", "list_days: 32; at most 31"),
         ("status_days = 30", "status_days = 3660", "status_days: 3660; at most 90"),
-        ('countries = ["CU", "IR"', 'countries = ["CU"', "lacks the countries IR"),
+        ('countries = ["CU", "IR"', 'countries = ["CU"', "embargoed-country lacks the countries IR"),
+        ('  "AF", "BY", "MM", "CF", "CN", ', '  "AQ", ', "parent-d5-training lacks the countries AF, BY, CF, CN, MM"),
         ('id = "flag-site"', 'id = "flag-site" #', ""),
     ],
 )
@@ -187,6 +188,34 @@ def test_what_is_promised_is_not_weakened(old, new, why):
         return
     with pytest.raises(BadInput, match=why):
         rules.parse(text.replace(old, new).encode())
+
+
+@pytest.mark.parametrize("rule", [rule for rule in SHIPPED.rules if rule.countries], ids=lambda rule: rule.id)
+def test_countries_cannot_be_struck_under_any_id(rule):
+    """Neither from the rule that is shipped, nor by another rule of the same check in its place."""
+    text = SHIPPED.raw.decode()
+    at = text.index("countries = [", text.index(f'id = "{rule.id}"'))
+    emptied = text[:at] + 'countries = ["AQ"' + text[text.index("]", at) :]
+    for fewer in (emptied, emptied.replace(f'id = "{rule.id}"', 'id = "ours"')):
+        with pytest.raises(BadInput, match=f"{rule.id} lacks the countries {min(rule.countries)}, "):
+            rules.parse(fewer.encode())
+    more = text[:at] + 'countries = ["AQ", ' + text[at + len("countries = [") :]
+    assert rules.parse(more.encode()).changed == [rule.id]
+    assert rules.parse(text.replace(f'id = "{rule.id}"', 'id = "ours"').encode()).changed == [
+        "ours (added)", f"{rule.id} (missing)",
+    ]  # fmt: skip
+
+
+def test_every_list_of_the_shipped_rules_is_looked_at():
+    """A new field of rules that holds a list is looked at like the countries, or it is known why not."""
+    lists = {name for rule in SHIPPED.rules for name in rule.__struct_fields__ if isinstance(getattr(rule, name), list)}
+    assert lists == {"countries", "officers"}
+    assert not any(rule.officers for rule in SHIPPED.rules), "shipped empty: who may release is a house's own"
+
+
+def test_an_edition_of_another_day_is_named():
+    older = rules.parse(SHIPPED.raw.replace(b'edition = "2026-11-26"', b'edition = "2020-01-01"'))
+    assert older.changed == ["edition"]
 
 
 def test_a_shipped_question_is_not_turned_round():

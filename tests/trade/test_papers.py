@@ -485,9 +485,28 @@ def test_the_sanitization_certificate_says_all_that_the_record_says():
     record = cases.test_certificate.RECORD
     for each in (record.media.serial, record.method, record.completion.answer, record.log.blake3, *record.not_checked):
         assert each in said
+    bare = msgspec.structs.replace(record, destination="", media=msgspec.structs.replace(record.media, firmware=""))
+    told = block(papers_arrival.sanitization_certificate(cases.frame(FULL), bare, "x", "y", 1),
+                 "Sanitization, fields of NIST SP 800-88 Rev. 2, 4.6")["rows"]  # fmt: skip
+    assert [value for label, value in told if label in {"firmware", "destination"}] == [[paper.DASH], [paper.DASH]]
     other = msgspec.structs.replace(record, consignment_id="SL-2026-OTHER7")
     with pytest.raises(Refused, match="not of this shipment"):
         papers_arrival.sanitization_certificate(cases.frame(FULL), other, "x", "y", 1)
+
+
+def test_where_a_party_stands_is_not_broken_within_a_word():
+    assert papers_gate._ref("encryption.recipients[1].organisation") == [
+        "encryption",
+        ".recipients[1]",
+        ".organisation",
+    ]
+    report = next(each for each in cases.of_records() if each.name.endswith("screening-report"))
+    tables = [
+        each for each in report.data["blocks"] if each["kind"] == "table" and each["columns"][0]["head"] == "party"
+    ]
+    cells = [row[0] for each in tables for row in each["rows"]]
+    assert all("." not in line[1:] for cell in cells for line in cell)
+    assert any(len(cell) > 1 for cell in cells)
 
 
 def test_related_shipments_are_listed_and_summed():

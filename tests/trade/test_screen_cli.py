@@ -232,6 +232,15 @@ def test_wrong_use_writes_nothing(folder, args, why):
     assert sorted(os.listdir(folder)) == before
 
 
+def test_a_day_that_has_not_begun_is_not_stated(folder):
+    here = datetime.now(UTC).astimezone().date()
+    tomorrow = max(here, datetime.now(UTC).date()) + timedelta(days=1)
+    with pytest.raises(BadInput, match=f"csl.csv: fetched at {tomorrow}T00:00:00Z, which is in the future") as caught:
+        run("d.toml", "--list", "csl.csv", *SIGN, fetched=tomorrow.isoformat())
+    assert "the day on which you got it" in caught.value.hint
+    assert not (folder / "d.screening.json").exists()
+
+
 def test_ofac_without_its_aliases_is_refused(folder):
     (folder / "sdn.csv").write_bytes(made.ofac()[0])
     with pytest.raises(BadInput, match=r"list alt\.csv: No such file"):

@@ -316,9 +316,11 @@ def test_lists_age_and_newer_ones_count():
     newer = csl(made.PEOPLE[:5]).files
     assert kinds(standing(lists=newer)) == [("newer_list", "csl.csv")]
     assert standing(now=made.FETCHED + 7 * DAY) == []
-    late = standing(now=made.FETCHED + 7 * DAY * 1.01)
-    assert kinds(late) == [("stale", "csl.csv")]
-    assert "7 days ago; 7 are allowed" in late[0].reason
+    for hours, said in ((0.2, "some minutes"), (1.7, "1 hour"), (14, "14 hours")):
+        late = standing(now=made.FETCHED + 7 * DAY + hours / 24 * DAY)
+        assert kinds(late) == [("stale", "csl.csv")]
+        assert f"7 days and {said} ago; 7 days are allowed" in late[0].reason
+    assert "8 days ago; 7 are allowed" in standing(now=made.FETCHED + 8 * DAY)[0].reason
     assert kinds(standing(now=made.FETCHED + 2 * DAY, max_age_days=1)) == [("stale", "csl.csv")]
     assert kinds(standing(now=NOW - 9 * DAY)) == [("stale", "csl.csv"), ("stale", "")]
     assert DECIDED.valid_until == "2026-12-01T12:00:00Z"

@@ -111,6 +111,11 @@ def size_text(count: float) -> str:
     return f"{int(count)} B"
 
 
+def rate_text(rate: float) -> str:
+    """Bytes a second: as 1.25 GB/s, and what would be nothing in that unit in a smaller one."""
+    return f"{rate / 1e9:.2f} GB/s" if rate >= 1e7 or rate < 1 else f"{size_text(rate)}/s"
+
+
 def counted(count: int, word: str) -> str:
     """A count with its noun: 1 drive, 16 drives."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
@@ -390,10 +395,13 @@ class Meter:
         passed = now - begun
         if passed > 0.5:
             rate = (done - first) / passed
-            parts.append(f"{rate / 1e9:.2f} GB/s")
+            parts.append(f"{rate_text(rate)}")
             rates = [(count - before.get(mount, 0)) / passed for mount, count in drives.items()]
             if rates:
-                parts.append(f"{min(rates) / 1e9:.2f}-{max(rates) / 1e9:.2f} GB/s a {each}")
+                slow, fast = rate_text(min(rates)), rate_text(max(rates))
+                if slow.endswith(" GB/s") and fast.endswith(" GB/s"):
+                    slow = slow.removesuffix(" GB/s")
+                parts.append(f"{slow}-{fast} a {each}")
             if total and (left := self._left(now, done, total)) is not None:
                 parts.append(f"{duration_text(left)} left")
         return ", ".join(parts)

@@ -12,7 +12,9 @@ Check the custody log in folder LOG, offline, and say who has which drive since 
 Every event is compared with its digest, its place after the events that it builds upon, the signatures of both sides
 and the declaration's drives. Shown are: what was altered, removed or put in from elsewhere; drives that nobody or two
 people have, or that are not declared; seals that were broken or are not the one put on; hands that they were not in;
-clocks that were wrong; and discrepancies that nobody has settled. Signatures by hand are said to be that.
+clocks that were wrong; and discrepancies that nobody has settled. Signatures by hand are said to be that. Whether
+drives might go is asked of the revision that was the newest released then: revisions lie beside the declaration, with
+their releases.
 
 Carriers add to copies of the log while they are apart. --merge takes what their copies have, in any order; nothing
 in LOG is changed, and two stories of one drive both stay, as a conflict. --checkpoint compares with the text of a QR

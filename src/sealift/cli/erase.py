@@ -23,8 +23,9 @@ of a loop device its file. Such a drive is the one that the drive.json on it nam
 
 Without --yes it shows what would be done to which drive, by which command, what stands on it, and what speaks against
 it; nothing is written. A drive is erased only if the receiver's signed receipt says that its group is intact or
-rebuilt, and a released declaration says legal_hold = "none". Nothing goes around either. Disks of this host, mounted
-drives and drives on which something else stands are refused, as by `sealift drives prepare`.
+rebuilt, and a released declaration says legal_hold = "none"; a later one that lies beside it, a draft too, must not
+state a hold. Nothing goes around either. Disks of this host, mounted drives and drives on which something else stands
+are refused, as by `sealift drives prepare`.
 
 purge is the drive's own sanitize operation (nvme, hdparm). clear is zeros over every byte; --technique discard or
 ata-security-erase clears in another way. A command that returned is not enough: the drive's own status must say that
@@ -175,7 +176,7 @@ def _dry(context: click.Context, plans: list[Plan], method: Method, *, as_json: 
 def _settings(method: Method, given: dict[str, Any]) -> Settings:
     """Who signs, and where the papers go; everything that is missing is named at once."""
     from sealift.formats import strict
-    from sealift.stages.erase_certify import Settings, open_folder
+    from sealift.stages.erase_certify import Settings, check_folder
     from sealift.trade.signing import Signer
 
     missing = [shown for name, shown in _FOR_CERTIFICATE.items() if not (given[name] or "").strip()]
@@ -185,7 +186,7 @@ def _settings(method: Method, given: dict[str, Any]) -> Settings:
         if strict.unprintable(given[name]) or len(given[name]) > 256:
             raise BadInput(f"--{name}: one line of printable text of at most 256 characters is wanted")
     signer = Signer.open(given["key"])
-    open_folder(given["folder"])
+    check_folder(given["folder"])
     return Settings(
         signer=signer, folder=given["folder"], method=method, name=given["by"].strip(), title=given["title"].strip(),
         place=given["place"].strip(), contact=given["contact"].strip(), destination=given["destination"].strip(),

@@ -28,8 +28,9 @@ the folder. Everybody who carries drives takes a copy along and adds to it; no n
   sealift handover custody/ --countersign 3f9c2a71b04e --declaration declaration.toml --sign-with bo_key
   sealift handover custody/ --paper event.toml --declaration declaration.toml --pdf form.pdf
 
-Drives are handed over and loaded only under a release that holds (beside the declaration). What looks like a slip,
-another seal number, other hands than the log knows or a release that no longer stands, is shown and not written;
+Drives go on only under a release that holds (beside the declaration), whatever the type of the event by which they do;
+a seal that one person puts on, or two of the origin, needs none. What looks like a slip, another seal number, other
+hands than the log knows or a release that no longer stands, is shown and not written;
 --as-found writes it when it is true. The form for paper goes to stdout, and to --pdf with its code and room to sign.
 Exit 0: recorded; 3: not recorded, because of what it would show; 5: refused.
 """
@@ -147,6 +148,11 @@ def _recorded(ground: Ground, recorded: Recorded) -> dict[str, Any]:
         common.say(words.row_line(rows[entry.digest]))
         words.show_findings(recorded.shows)
         form = custody_sheet.form(ground.declaration, entry, released=ground.released)
+        if ground.standing.against and not any(each.kind == "unreleased" for each in recorded.shows):
+            common.say(
+                f"note: by its time the release stood, and it does not any more: {'; '.join(ground.standing.why)};"
+            )
+            common.say("      the form says DRAFT, and nothing further goes on by this release")
     else:
         common.say("not recorded:")
         words.show_findings(recorded.shows)

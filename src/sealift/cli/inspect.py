@@ -68,6 +68,7 @@ def inspect(
     as_json: bool,
 ) -> None:
     """Run, and show or print the report."""
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.trust import load_seal
     from sealift.stages.inspect import inspect as run
     from sealift.stages.verify_report import exit_code, to_json
@@ -80,6 +81,7 @@ def inspect(
         parts=load_parts(parts),
         final=final,
         outbound=common.load_outbound(in_reply_to, allowed_signers),
+        origin=OriginCopies(seal),
     )
     if as_json:
         common.emit(to_json(report))
@@ -103,6 +105,8 @@ def load_parts(paths: Sequence[str]) -> list[tuple[str, bytes]]:
     return [(path, read_limited(path, MAX_PART, "--part")) for path in paths]
 
 
+PACKS = "packs.bin"
+NO_RECORD = "its record is damaged on every drive of the group that is here"  # as verify_read.py says it
 _VERDICTS = {
     "complete": "complete: every drive of the sealed shipment is here, by name and length",
     "recoverable": "recoverable: not complete, but enough to recover every byte",
@@ -117,6 +121,8 @@ def _verdict(report: InspectReport) -> str:
     away = any(fault.kind == _AWAY for fault in report.faults)
     if report.state == "recoverable" and not away and not any(group.missing for group in report.groups):
         return "recoverable: every drive is here, not all of it as it should be, and enough to recover every byte"
+    if only_gone(report):
+        return ONLY_GONE
     if report.state == "lost" and not report.final:
         return "LOST: some data cannot be recovered, whatever is still to come"
     return _VERDICTS[report.state]
@@ -132,7 +138,8 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     yield from _see_to_hosts(report)
     yield from _see_there(report)
     away = {fault.mount for fault in report.faults if fault.kind == _AWAY}
-    if report.state == "lost" and not away:
+    yield from _see_to_files(report)
+    if report.state == "lost" and not away and not only_gone(report):
         yield "`sealift repair --fetch-list` says what must be sent again; unpack restores the rest and names the lost"
     elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
         seal = "" if report.seal is not None else "give the seal (--seal FILE); "
@@ -151,7 +158,8 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         for fault in faults
         if fault.kind not in _NOT_MENDED or (fault.kind == "unexpected" and not _is_unnamed(fault))
     ]
-    if report.state == "recoverable" and any(not _is_bucket(fault.mount, copies) for fault in mended):
+    as_they_read = report.state == "recoverable" and not any(group.spare for group in report.groups)
+    if as_they_read and any(not _is_bucket(fault.mount, copies) for fault in mended):
         yield "unpack and training rebuild what is damaged as they read; `sealift repair` makes the drives whole"
     if report.state == "recoverable" and any(_is_bucket(fault.mount, copies) for fault in mended):
         yield (
@@ -163,6 +171,19 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         yield "nobody signed what is unexpected: move it away, if it is not known to you"
     if report.state == "recoverable" and any(group.missing for group in report.groups):
         yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
+
+
+def _see_to_files(report: InspectReport | VerifyReport) -> Iterator[str]:
+    """Where to have a file that every drive of a group carries, when none here has it as it was signed."""
+    from sealift.cli.gone_words import of_gone, of_spare
+    from sealift.reading.origin_copies import PATTERNS, name_of
+
+    for group in report.groups:
+        for name in group.spare:
+            yield of_spare(group.group, name, name_of(group.group, name))
+        for name in group.gone:
+            sent = name_of(group.group, name) if name in PATTERNS else ""
+            yield of_gone(group.group, name, sent, missing=bool(group.missing))
 
 
 def _see_to_hosts(report: InspectReport | VerifyReport) -> Iterator[str]:
@@ -205,6 +226,21 @@ def only_strange(report: InspectReport | VerifyReport) -> bool:
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE or _is_no_drive(fault)}
     whole = not any(group.missing or any(drive.damage for drive in group.present) for group in report.groups)
     return whole and all(fault.mount in strange or _is_unnamed(fault) for fault in report.faults)
+
+
+ONLY_GONE = "LOST, unless a copy is found of a file that every drive of a group carried, and none here has"
+
+
+def only_gone(report: InspectReport | VerifyReport) -> bool:
+    """Whether that is lost and nothing else: a file that every drive carries; the packs may be whole."""
+    rest = [group for group in report.groups if not _is_uncounted(group)]
+    enough = all(group.recoverable_bytes == group.total_bytes and not group.unrecoverable for group in rest)
+    return report.state == "lost" and enough and any(group.gone for group in report.groups)
+
+
+def _is_uncounted(group: GroupReport) -> bool:
+    """Whether nobody can say what is whole: packs.bin is not to be had."""
+    return PACKS in group.gone
 
 
 def _is_bucket(mount: str, copies: set[str]) -> bool:
@@ -266,7 +302,9 @@ def show_groups(report: InspectReport | VerifyReport) -> None:
 def _show_group(report: InspectReport | VerifyReport, group: GroupReport, shown: set[int]) -> None:
     total, readable = group.total_bytes, group.readable_bytes
     state = "all of it readable"
-    if readable < total or group.missing:
+    if _is_uncounted(group):
+        state = f"and without {PACKS} nobody can say how much of it is whole"
+    elif readable < total or group.missing:
         state = f"{common.size_text(readable)} readable, {common.size_text(group.recoverable_bytes)} recoverable"
     click.echo(f"group {group.group}: {group.data} + {group.parity} drives, {common.size_text(total)} of data, {state}")
     for drive in group.present:
@@ -276,9 +314,23 @@ def _show_group(report: InspectReport | VerifyReport, group: GroupReport, shown:
             if fault.drive == drive.drive and (fault.mount == drive.mount) and fault.part == drive.part
         ]
         shown.update(id(fault) for fault in faults)
+        if _is_uncounted(group):
+            untold = sum(_is_untold(fault) for fault in faults)
+            faults = [fault for fault in faults if not _is_untold(fault)]
+            grave = any(fault.kind in {"unreadable", "conflict"} for fault in faults)
+            more = f"; {common.counted(untold, 'pack')} could not be checked" if untold else ""
+            click.echo(f"  {_drive(drive, report.drives_total)}: {'PULL: ' if grave else ''}{_what(faults)}{more}")
+            continue
         click.echo(f"  {_drive(drive, report.drives_total)}: {_advice(drive, faults)}")
     for row in group.missing:
         click.echo(f"  {_who(row, report.drives_total)}: NOT HERE")
+    for name in group.gone:
+        click.echo(_clean(f"  {name}: NO DRIVE HERE HAS IT as it was signed, and every drive of this group carried it"))
+
+
+def _is_untold(fault: Fault) -> bool:
+    """Whether a pack is named only because its record is gone: nothing is known to be wrong with it."""
+    return fault.detail == NO_RECORD
 
 
 def _drive(drive: Present, total: int) -> str:

@@ -221,7 +221,8 @@ def _usage(error: click.UsageError) -> int:
         return 1
     message = error.format_message().rstrip(".")
     path = error.ctx.command_path if error.ctx else "sealift"
-    return _say(message[:1].lower() + message[1:], f"{path} --help", 1)
+    first = message[:1] if message[1:2].isupper() else message[:1].lower()  # MNT stays MNT
+    return _say(first + message[1:], f"{path} --help", 1)
 
 
 def _with_problems(error: DeclarationInvalid) -> str:

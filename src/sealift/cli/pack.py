@@ -270,7 +270,7 @@ def _events(meter: Meter) -> Events:
             f"group {progress.group}",
             progress.source_bytes,
             total,
-            files=progress.members,
+            files=progress.files,
             drives=progress.written,
         )
 

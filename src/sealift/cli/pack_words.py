@@ -75,18 +75,26 @@ def summarize(result: Result, options: Options) -> None:
     if result.skipped:
         say(f"{common.counted(len(result.skipped), 'path')} skipped:")
         common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped))
+    if result.repacked and (result.skipped or result.changed):
+        say("  stripes had been committed and were packed again, from the source as it is now: a path named above may")
+        say("  have been on the drives before as it was then, and is not any more")
     say(read_back_text(result.read_back))
     if result.owed:
         owed = [each for group in groups for each in group["owed"]]
         say(f"{common.counted(len(owed), 'drive')} set aside, not signed; the others have what rebuilds them. next:")
-        say("  put right what can be, and run the same command again; or attach a new drive in place of each one,")
-        say("  declare its serial number in place of the old one, and run the same command with")
-        say("  " + " ".join(f"--replace {each['serial']}=MNT" for each in owed) + "     (MNT: where the new drive is)")
+        for line in next_lines(owed):
+            say(f"  {line}")
     elif result.waiting:
         say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, attach all drives of a group at once:")
         lines = _waiting_lines(result)
         common.say_list(lines, len(lines))
         say("then run the same command with their mounts")
+        begun = {group["group"] for group in groups if group["stripes"]}
+        for number, away in result.waiting:
+            if number in begun and len(away) < len(result.config.groups[number]):
+                say(f"group {number} has begun, and more of its drives are away than parity holds. For one that is")
+                say("  dead, add a new drive, declared in its place, to the same command:")
+                say("  " + " ".join(f"--replace {place.serial}=MNT" for place in away))
     elif found := _sealed(result, options):
         say(f"packed and signed, and sealed: {found}. Nothing more goes into this shipment; what is new in the source")
         say("  is another one, with a declaration (`sealift declare --new`) and a --state of its own")
@@ -105,6 +113,25 @@ def _sealed(result: Result, options: Options) -> str | None:
         if found.shipment == config.shipment:
             return found.path
     return None
+
+
+def next_lines(owed: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to do about drives that are set aside, by why they are."""
+    kinds = {each["kind"] for each in owed}
+    lines = []
+    if "full" in kinds:
+        lines.append("free room on what is full, and run the same command again;")
+    if kinds - {"full", "lied"}:
+        lines.append("put right what can be, and run the same command again;")
+    if "lied" in kinds:
+        lines.append("what read back other than it was written is not taken back: only a new drive helps;")
+    return [
+        *lines,
+        ("" if kinds == {"lied"} else "or ")
+        + "attach a new drive in place of each one, declare its serial number in place",
+        "of the old one, and run the same command with",
+        " ".join(f"--replace {each['serial']}=MNT" for each in owed) + "     (MNT: where the new drive is)",
+    ]
 
 
 def drive_lines(owed: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -155,7 +155,8 @@ def show(parsed: Declaration, verdict: Verdict) -> None:
             " of releases says whether it was elsewhere"
         )
     held = len(verdict.held)
-    common.say("the gate is open" if verdict.open else f"the gate is closed: {held} of {len(verdict.rows)} rules hold")
+    closed = f"the gate is closed, by {common.counted(held, 'rule')} of {len(verdict.rows)}"
+    common.say("the gate is open" if verdict.open else closed)
 
 
 def rows(verdict: Verdict) -> list[dict[str, Any]]:

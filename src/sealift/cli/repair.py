@@ -34,8 +34,9 @@ is wrong. It may be interrupted: the same command goes on.
                                        locations file that it has there
 
 Exit 0: everything that was read or reported is whole, or the lost drive is rebuilt; 3: something is still wrong, all
-of it recoverable; 4: something is lost (all else was mended); 6: more is lost than the drives here can give, and drives
-are missing that may; 5: a signature or the seal does not hold, or it is another shipment's.
+of it recoverable (a drive that could not be written is named; the others were mended); 4: something is lost (all else
+was mended); 6: more is lost than the drives here can give, and drives are missing that may; 5: a signature or the seal
+does not hold, or it is another shipment's.
 """
 
 
@@ -51,6 +52,9 @@ are missing that may; 5: a signature or the seal does not hold, or it is another
     type=click.Path(),
     multiple=True,
     help="Rebuild a missing drive onto an empty one; ID (g0s3) says which, if several are. May be repeated.",
+)
+@click.option(
+    "--allow-same-filesystem", is_flag=True, help="Take a folder as MNT of --onto, whatever is mounted: scratch use."
 )
 @click.option(
     "--report",
@@ -74,6 +78,7 @@ def repair(
     seal: str | None,
     shipment: str | None,
     onto: tuple[str, ...],
+    allow_same_filesystem: bool,
     report: str | None,
     dry_run: bool,
     fetch_list: bool,
@@ -81,6 +86,7 @@ def repair(
 ) -> None:
     """Run, and show or print the report."""
     from sealift.cli.repair_words import show
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.trust import load_seal
     from sealift.stages import repair as stage
     from sealift.stages.placement import place
@@ -106,17 +112,23 @@ def repair(
         "shipment": shipment,
         "report": None if report is None else (report, read_limited(report, MAX_PART, "--report")),
     }
+    written: dict[str, Any] = {
+        "onto": onto,
+        "dry_run": dry_run,
+        "allow_same_filesystem": allow_same_filesystem,
+        "origin": OriginCopies(seal),
+    }
     with common.Meter() as meter:
         if fetch_list:
             events = Events(
                 progress=lambda what, done, total, drives: meter.update(what, done, total, drives=drives),
                 notice=meter.note,
             )
-            _print_list(stage.fetch(mounts, events=events, **given))
+            _print_list(stage.fetch(mounts, events=events, origin=written["origin"], **given))
             return
         with place(address, meter.note) as hosts:
             told = common.placed_events(meter, address)
-            result = repair_on(hosts, mounts, onto=onto, dry_run=dry_run, events=told, **given)
+            result = repair_on(hosts, mounts, events=told, **written, **given)
     if as_json:
         common.emit(answer(result))
     else:
@@ -144,7 +156,7 @@ def _print_list(record: Any) -> None:
         common.say(f"{common.counted(len(record.packs), 'pack')} ({size}) would make everything recoverable")
         common.say("`sealift pack --only` at the origin packs the files in them whole, which may be more than that")
     else:
-        common.say("nothing need be sent again: everything can be recovered from what is here")
+        common.say("no pack need be sent again: every byte of the packs can be recovered from what is here")
 
 
 def answer(result: RepairReport) -> dict[str, Any]:

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
+from sealift.cli.gone_words import of_gone
+from sealift.formats.manifest import PACK_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sealift.errors import BadInput
     from sealift.stages.repair_plan import RepairReport
+    from sealift.stages.repair_unwritable import Unwritable
     from sealift.stages.verify_report import Fault
 
 _NOT_SIGNED = {"unexpected", "foreign", "replayed"}  # what lies there besides what was signed
+_NOWHERE = "no drive here has it whole"  # as stages/repair_plan.py says it
 _OF = {
     "all": "everything on the drives here",
     "report": "what the report names",
@@ -33,6 +37,11 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     echo("dry run: nothing was written" if result.dry_run and result.repaired_files else _verdict(result))
     for line in _written(result):
         echo(line)
+    for bad in result.unwritable[: common.SHOWN]:
+        stays = (
+            f"{common.counted(bad.files, 'file')} still to be written there" if bad.files else "its last write failed"
+        )
+        echo(_clean(f"  NOT WRITTEN: {_who(bad)}: {stays}; {bad.detail.removeprefix(f'{bad.mount}: ')}"))
     for lost in result.lost[: common.SHOWN]:
         echo(f"  lost: {lost.drive} {lost.path}, blocks {lost.first} to {lost.last}")
     for fault in result.left[: common.SHOWN]:
@@ -40,10 +49,16 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     for many, what in ((len(result.lost), "lost"), (len(result.left), "still wrong")):
         if many > common.SHOWN:
             echo(f"  ... {many - common.SHOWN:,} more {what} (--json names them)")
+    for gone in result.gone[: common.SHOWN]:
+        echo(_clean(f"group {gone.group}: no drive here has {gone.path} as it was signed, and every drive carried it"))
     for group in result.short:
+        if any(gone.group == group for gone in result.gone):
+            continue
         echo(f"group {group}: what is here cannot give all of its contents")
     if result.missing:
         echo(f"missing: {', '.join(result.missing[:20])}")
+    if result.unseen:
+        echo(f"not here, nor any drive of their groups, and the report names them: {', '.join(result.unseen[:20])}")
     common.show_hosts(result.hosts, "looked at")
     for line in _amounts(result):
         echo(line)
@@ -54,6 +69,8 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
 
 
 def _verdict(result: RepairReport) -> str:
+    if result.gone and not result.lost:
+        return "LOST, unless it is found: a file that every drive carried, and none here has; what could be mended was"
     if result.state == "lost" and result.missing:
         return "more is missing than parity holds, and drives that are not here may have it; what could be mended was"
     if result.state == "lost":
@@ -65,9 +82,20 @@ def _verdict(result: RepairReport) -> str:
         return f"whole: nothing is wrong{of}, and nothing was written"
     if result.state == "repaired":
         return f"repaired: {_OF[result.scope]} is as it was signed"
-    if not result.missing and all(fault.kind in _NOT_SIGNED for fault in result.left) and not result.in_the_way:
+    if not result.missing and all(fault.kind in _NOT_SIGNED for fault in result.left) and not _stopped(result):
         return f"what was signed is whole, of {_OF[result.scope]}; something lies there that nobody signed"
+    if any(fault.detail == _NOWHERE for fault in result.left):
+        return "not whole yet: no data is lost, and of a file named below no drive here has a whole copy"
     return "not whole yet: all that is still wrong can be recovered"
+
+
+def _stopped(result: RepairReport) -> bool:
+    """Whether something kept files from being written."""
+    return bool(result.in_the_way or result.unwritable)
+
+
+def _who(bad: Unwritable) -> str:
+    return f"{bad.drive} (serial {bad.serial}) at {bad.mount}"
 
 
 def _rebuilt(result: RepairReport) -> str:
@@ -125,21 +153,56 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     """What the one who stands there is to do, most urgent first."""
     for each in result.in_the_way:
         yield f"move sealift/{each.path} on {each.mount} away (sealift did not make it), then the same command again"
+    for bad in result.unwritable:
+        yield _see_to(bad)
     if result.dry_run and result.repaired_files:
         yield f"{refusal}: {refusal.hint}" if refusal else "the same command without --dry-run"
         return
-    if result.lost or result.short:
+    for gone in result.gone:
+        yield of_gone(gone.group, gone.path, gone.sent, missing=bool(result.missing))
+    unlisted = {gone.group for gone in result.gone}
+    if result.lost or set(result.short) - unlisted:
         fetch = "--fetch-list says what must be sent again"
         yield f"mount the drives that are missing, or {fetch}" if result.missing else fetch
-    elif result.missing:
+    elif result.missing and not result.gone:
         yield "--onto MNT rebuilds a missing drive onto an empty one"
+    if result.unseen:
+        yield "attach the drives that the report names, and the others of their groups, and run the same command again"
     named = {(each.mount, each.path) for each in result.in_the_way}
+    failed = {each.mount for each in result.unwritable}
+    nowhere = {gone.path for gone in result.gone}
     for fault in result.left:
-        if (fault.mount, fault.path) not in named:
+        if (fault.path in nowhere and fault.detail == _NOWHERE) or _is_of_lost(fault, result):
+            continue
+        if (fault.mount, fault.path) not in named and (fault.mount not in failed or fault.kind in _NOT_SIGNED):
             yield _advice(fault, result)
     if result.scope in {"onto", "report", "health"} or result.state == "repaired":
         again = "once more, " if result.scope == "all" else ""
         yield f"sealift verify reads everything {again}from the medium"
+
+
+def _see_to(bad: Unwritable) -> str:
+    """What to do about a drive that failed when it was written."""
+    who, first = _who(bad), {
+        "read-only": "mount it writable (if it was, its filesystem met an error: see `dmesg`)",
+        "full": "free room on it: a file is written beside the one that it replaces",
+        "gone": "plug it in and mount it again",
+        "failed": "see `dmesg`, and to its cable and bay",
+    }[bad.why]  # fmt: skip
+    if bad.onto:
+        return f"{who}: {first}, then the same command again; or give another empty drive to --onto"
+    give_up = (
+        f"leave {bad.mount} away, and --onto NEW makes {bad.drive} on an empty drive from the others"
+        if bad.spare
+        else f"copy its sealift/ folder to another drive (cp -a), leave {bad.mount} away and mend the copy"
+    )
+    return f"{who}: {first}, then the same command again; if that does not help, {give_up}"
+
+
+def _is_of_lost(fault: Fault, result: RepairReport) -> bool:
+    """Whether it is of a pack in a stripe of which something is lost: it stays as it is, and has been spoken of."""
+    match = PACK_FILE.fullmatch(fault.path or "")
+    return match is not None and int(match[2]) in {lost.stripe for lost in result.lost}
 
 
 def _advice(fault: Fault, result: RepairReport) -> str:
@@ -156,7 +219,7 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.kind in {"two-manifests", "undeclared", "unsigned"}:
         return f"ask the origin about {where}: {fault.detail}"
     if result.scope == "onto":
-        return "sealift repair without --onto mends what was met on the other drives"
+        return "`sealift repair` without --onto mends what was met on the other drives"
     return "mount the drives that have it whole, if there are any, and run the same command again; else ask the origin"
 
 

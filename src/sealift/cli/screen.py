@@ -26,9 +26,9 @@ EU's do), or the day on which you got it: --fetched, which you sign. A file's mo
 
 A name that is near enough is a hit, and only a person clears it: the worksheet that is written beside the
 record asks for a decision about each, with a reason; --dispose takes it, signed, and --second is the signature
-of another person who looked at the decisions. Screening again takes decisions over where nothing changed. Each
-record supersedes the one before, which is kept. --check shows it, and says what still holds
-the release.
+of another person who looked at the decisions. Screening again takes decisions over where nothing changed, and hits
+that nobody has decided about, though no list has them any more. Each record supersedes the one before, which is kept
+and must stay. --check shows it, and says what still holds the release.
 
 \b
   sealift screen declaration.toml --list csl.csv --list un.xml --fetched 2026-11-26 --sign-with KEY --by "S. Creener"
@@ -124,6 +124,7 @@ def _signed(
         read = stage.load_lists(lists, fetched=_day(fetched))
         result = stage.screen(file, read, signer, by=by, out=out, allowed=allowed)
     problems = screening.record_problems(result.record, datetime.now(UTC), reviewed=second)
+    problems += stage.beside(result.path, stage.load_declaration(file), allowed)
     summarize(result, by, second=second)
     say_problems(problems)
     return answer(file, result, problems), bool(problems)

@@ -21,9 +21,10 @@ s3://BUCKET/PREFIX) get a copy.
 It is refused while a group is not packed, while the declaration is not complete or not released by another person
 than its author, while that release does not stand (a later revision was released or sealed, a later screening has a
 hit that nobody has decided, a rule held when it was given), while the packed drives are not exactly the declared
-ones, when a drive given here lacks packs, and when another shipment was sealed under the same consignment (a seal in
---out, in --state or beside the declaration). Groups that were packed on several hosts are sealed together: --state
-once for each. A return leg is sealed only with a key that the seal which it answers accepts.
+ones, when a drive given here lacks packs or has the seal of a later revision (all are looked at before one is
+written), and when another shipment was sealed under the same consignment (a seal in --out, in --state or beside the
+declaration). Groups that were packed on several hosts are sealed together: --state once for each. A return leg is
+sealed only with a key that the seal which it answers accepts.
 
 \b
   sealift seal --state /var/lib/sealift/corpus --declaration declaration.toml \\

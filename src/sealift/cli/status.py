@@ -65,7 +65,7 @@ def show(found: Status) -> None:
     """The same for a person."""
     import msgspec
 
-    from sealift.cli.pack_words import drive_lines
+    from sealift.cli.pack_words import drive_lines, next_lines
 
     say, size, counted = click.echo, common.size_text, common.counted
     how = "packing runs" if found.running else "sealed" if found.sealed else "no packing runs"
@@ -96,7 +96,8 @@ def show(found: Status) -> None:
         if len(group.places) > common.SHOWN:
             say(f"  and {len(group.places) - common.SHOWN} more (--json names all of them)")
     if owed := [each for group in waiting for each in group.owed]:
-        say("to put new drives in place of those that are set aside: the same pack command, with")
-        say("  " + " ".join(f"--replace {each.serial}=MNT" for each in owed))
+        say("for those that are set aside:")
+        for line in next_lines(msgspec.to_builtins(owed)):
+            say(f"  {line}")
     if not waiting:
         say("all groups are packed and signed" + ("" if found.sealed else "; next: sealift release and seal"))

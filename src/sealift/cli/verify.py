@@ -8,9 +8,11 @@ import click
 
 from sealift.cli import common
 from sealift.cli.inspect import (
+    ONLY_GONE,
     final_option,
     load_parts,
     next_steps,
+    only_gone,
     only_strange,
     part_option,
     shipment_option,
@@ -73,6 +75,7 @@ def verify(
     as_json: bool,
 ) -> None:
     """Run, and show or print the report."""
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.trust import load_seal
     from sealift.stages.placement import place
     from sealift.stages.verify_hosts import verify_on
@@ -91,6 +94,7 @@ def verify(
             final=final,
             state=state,
             again=again,
+            origin=OriginCopies(seal),
             events=common.placed_events(meter, address),
         )
     if as_json:
@@ -122,7 +126,9 @@ def _read_from(report: VerifyReport) -> str:
 def _verdict(report: VerifyReport) -> str:
     if report.state == "recoverable" and only_strange(report):
         return "recoverable: every byte is as it was signed, and something else stands or lies among it"
-    return _VERDICTS[report.state]
+    if report.state == "recoverable" and any(group.spare for group in report.groups):
+        return "recoverable: what is damaged or gone can be had from what is left, and from what lies beside the seal"
+    return ONLY_GONE if only_gone(report) else _VERDICTS[report.state]
 
 
 _REFUSED = "REFUSED: a signature or the seal does not hold, by the allowed signers"

@@ -3,7 +3,8 @@
 Holds: everything is opened beneath MOUNT/sealift, component by component, with O_NOFOLLOW, O_NONBLOCK and
 O_CLOEXEC; what is not a regular file is never opened (a device node acts when it is opened); reading changes
 nothing, not even access times where the system allows. The mount's own folder stays open, so that a
-filesystem mounted there later is not taken for this one. Writing goes to NAME.part, is fsynced, then renamed.
+filesystem mounted there later is not taken for this one; nor is anything written on to one that is unmounted
+meanwhile (umount -l), which that folder would still reach. Writing goes to NAME.part, is fsynced, then renamed.
 What there must be on a drive is not here, and bulk data is never copied in Python: callers bring the buffers.
 """
 
@@ -32,7 +33,7 @@ from sealift.drives.base import (
     fault,
     split,
 )
-from sealift.errors import BadInput, Busy, FormatError
+from sealift.errors import BadInput, Busy, DriveFault, FormatError
 from sealift.formats.manifest import ROOT
 
 if TYPE_CHECKING:
@@ -50,6 +51,31 @@ def _open_quietly(name: str, flags: int, folder: int) -> int:
         return os.open(name, flags | os.O_NOATIME, dir_fd=folder)
     except PermissionError:
         return os.open(name, flags, dir_fd=folder)
+
+
+def nothing_mounted(path: str) -> bool:
+    """Whether a folder is part of what is mounted above it: no drive is mounted there. False where nobody knows."""
+    try:
+        here = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            above = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
+            try:
+                return not os.path.sameopenfile(here, above) and _mount_of(here) == _mount_of(above)
+            finally:
+                os.close(above)
+        finally:
+            os.close(here)
+    except (OSError, ValueError):
+        return False
+
+
+def _mount_of(descriptor: int) -> str:
+    """Which mount a descriptor is on: the kernel's number for it (proc(5), mnt_id), or else its device."""
+    with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+        for line in lines:
+            if line.startswith("mnt_id:"):
+                return line
+    return str(os.fstat(descriptor).st_dev)
 
 
 class LocalReadFile:
@@ -410,6 +436,22 @@ class LocalDrive:
 
     # Writing, under the lock
 
+    def _require_place(self, doing: str) -> None:
+        """DriveFault unless what is mounted there is still what was opened: what was unmounted lazily still answers."""
+        try:
+            now = os.stat(self.mount)
+            if os.path.samestat(now, os.fstat(self._base)):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise fault(self.mount, doing, error, safe=SAFE_WRITING) from error
+        raise DriveFault(
+            f"{self.mount}: {doing}: what was mounted there is no longer; {SAFE_WRITING}",
+            drive=self.mount,
+            hint="mount it again at the same place and run the same command again",
+        ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
     def lock(self) -> int:
         """Make sealift/ if needed and flock it.
 
@@ -417,6 +459,7 @@ class LocalDrive:
         """
         if self._lock is not None:
             return self._lock
+        self._require_place(f"making {ROOT}/")
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(ROOT, 0o755, dir_fd=self._base)
@@ -467,6 +510,7 @@ class LocalDrive:
     def create(self, name: str, *, direct: bool = False) -> LocalPartFile:
         """Begin NAME.part, in place of a leftover one, in folders that are made if needed."""
         *above, last = split(name)
+        self._require_place(f"creating {name}")
         try:
             folder = self._make_folders(above)
             try:
@@ -483,6 +527,7 @@ class LocalDrive:
     def sync_folder(self, name: str) -> None:
         """Make durable (fsync) the folder that holds `name`."""
         *above, _ = split(name)
+        self._require_place(f"syncing the folder of {name}")
         try:
             folder = self._folder([ROOT, *above])
             try:

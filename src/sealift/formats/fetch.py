@@ -57,14 +57,14 @@ def encode_list(record: FetchList) -> bytes:
     return canonical.encode(record)
 
 
-def decode_list(data: bytes) -> FetchList:
-    """Parse and check; FormatError."""
-    record = canonical.decode(data, FetchList, limit=MAX_LIST, name="fetch list")
+def decode_list(data: bytes, name: str = "fetch list") -> FetchList:
+    """Parse and check; FormatError, in which it is called `name`."""
+    record = canonical.decode(data, FetchList, limit=MAX_LIST, name=name)
     known = {each.group for each in record.groups}
-    for name, packs in (("packs", record.packs), ("contents", record.contents)):
+    for key, packs in (("packs", record.packs), ("contents", record.contents)):
         places = [(each.group, each.stripe, each.role) for each in packs]
         if places != sorted(set(places)):
-            raise FormatError(f"fetch list: {name} are not in the order of group, stripe and role, or occur twice")
+            raise FormatError(f"{name}: {key} are not in the order of group, stripe and role, or occur twice")
         if not {each.group for each in packs} <= known:
-            raise FormatError(f"fetch list: {name} name a group that `groups` does not")
+            raise FormatError(f"{name}: {key} name a group that `groups` does not")
     return record

@@ -36,6 +36,8 @@ def load(data: bytes, limit: int) -> tuple[dict[str, Any] | None, str]:
         text = data.decode()
     except UnicodeDecodeError as error:
         return None, f"not UTF-8 text at byte {error.start}"
+    if text.startswith("\ufeff"):
+        return None, "not TOML: it begins with a byte order mark (BOM); save it as UTF-8 without one"
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > MAX_LINE:
             return None, f"line {number}: longer than {MAX_LINE} characters"

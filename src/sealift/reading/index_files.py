@@ -27,6 +27,7 @@ from sealift.formats import age, index, manifest
 from sealift.formats.index import Row
 from sealift.formats.samples import MAX_SAMPLE_KEY
 from sealift.reading.group import Held
+from sealift.reading.origin_copies import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +62,12 @@ class AnyCopy(io.RawIOBase):
         self.size = self._readers[0].size
 
     def _lost(self) -> Lost | Refused:
-        attach = "attach another drive of this group: every drive carries the whole group's index"
+        sent = name_of(self._group, self._name)
+        attach = (
+            "attach another drive of this group: every drive carries the whole group's index; or, with the same file"
+            f" from the origin, {sent}, beside the seal file here, as it was sent ahead, `sealift repair MNT... --seal"
+            " FILE` puts it on the drives"
+        )
         if not self._others and self._unreached:
             return Unreached(
                 f"{self._name} cannot be had now: {', '.join(self._unreached[:5])} not reached",
@@ -72,7 +78,7 @@ class AnyCopy(io.RawIOBase):
         return Refused(
             f"{self._name} on {', '.join(self._others[:5])} is not the one that the signed manifest names; no drive"
             " here has that one",
-            hint=f"{attach}; the same file was sent ahead beside the seal; `sealift verify` says what else is amiss",
+            hint=f"{attach}; `sealift verify` says what else is amiss",
         )
 
     def _open_another(self) -> bool:

@@ -133,7 +133,8 @@ def refuse_others(found: Survey) -> None:
     1. Drives are here, and no group of the shipment that the seal (or --shipment) names.
     2. Each of them bears a whole manifest of another shipment: SealInvalid. Nothing is forged where signatures hold;
        the seal is merely not theirs.
-    3. Or none of them bears a manifest or its signature, as while packing goes on: NotAllHere; nothing can be checked.
+    3. Or none of them bears a manifest, as while packing goes on (the last that a closing writes is the manifest, after
+       its signature): NotAllHere; nothing can be checked.
 
     Anything else (a manifest that nobody signed, a mixture) is for the caller's report to tell.
     """
@@ -142,7 +143,7 @@ def refuse_others(found: Survey) -> None:
         return
     if all(view.standing == "foreign" for view in drives):
         raise _of_others(found, drives)
-    if any(view.small.keys() & {mf.MANIFEST, mf.SIGNATURE} for view in drives) or not any(v.card for v in drives):
+    if any(mf.MANIFEST in view.small for view in drives) or not any(view.card for view in drives):
         return
     of = f"; drive.json says that they are of {_shipments({view.card.shipment for view in drives if view.card})}"
     if found.seal is not None and all(view.card is None or view.card.shipment != found.shipment for view in drives):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sealift.reading.trust import TrustedSeal
     from sealift.trade import release
     from sealift.trade.custody import Account
-    from sealift.trade.custody_roles import Roles
+    from sealift.trade.custody_terms import Terms
     from sealift.trade.declaration import Declaration
     from sealift.trade.receipt import Receipt
     from sealift.trade.source_release import Ground, SourceRelease
@@ -106,7 +106,8 @@ class Case:
         self.receipts: list[tuple[Entry, Receipt]] = []
         self.freed: list[tuple[Entry, SourceRelease]] = []
         self.account: Account | None = None
-        self.roles: Roles | None = None
+        self.terms: Terms | None = None
+        self.shut: dict[str, list[str]] = {}  # by digest of a release: why its gate was not open
         self._read()
 
     def say(self, path: str, state: State, text: str) -> None:

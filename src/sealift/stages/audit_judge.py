@@ -23,6 +23,7 @@ from sealift.stages import audit_origin, custody_log, erase_known
 from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, counted, some
 from sealift.trade import audit as audits
 from sealift.trade import certificate, custody, custody_event, declaration, erasure, receipt, release, source_release
+from sealift.trade.custody_terms import Faces, Reign, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.audit import Kind
-    from sealift.trade.custody import Account
+    from sealift.trade.custody import Account, Row
     from sealift.trade.receipt import Receipt
     from sealift.trade.source_release import SourceRelease
 
@@ -74,12 +75,20 @@ def _replies(shipments: Sequence[Case], judged: Judged) -> None:
 
 # --- custody
 
+_TRAVELLED: tuple[Kind, ...] = ("receipt", "certificate")  # nobody writes one of drives that are still at home
+
 
 def _custody(case: Case) -> None:
     beneath = f"{case.folder}custody/"
     named = {path.removeprefix(beneath): data for path, data in case.files.items() if path.startswith(beneath)}
     if not named:
-        case.say(beneath, "pending", "no custody log is here")
+        went = [each.path for kind in _TRAVELLED for each in case.of(kind)]
+        carried = [serial for serial in case.serials() if not serial.startswith(custody.BY_NETWORK)]
+        if went and carried:
+            names = some([path.rpartition("/")[2] for path in went])
+            case.say(beneath, "look", f"no custody log is here, and by {names} the drives have travelled")
+        else:
+            case.say(beneath, "pending", "no custody log is here")
         return
     if len(case.of("custody-event")) > custody_event.MAX_COUNT or len(named) > custody_log.MAX_FILES:
         case.say(beneath, "wrong", f"more than {custody_event.MAX_COUNT:,} events: no custody log has so many")
@@ -91,20 +100,20 @@ def _custody(case: Case) -> None:
     places = {name[:64]: name for name in sorted(named, key=len, reverse=True)}  # of each event: itself, or a signature
     copy = custody_log.of_files(sorted(named.items()))
     serials = case.serials()
-    newest = max((parsed for _, parsed in case.revisions.values()), key=lambda each: each.revision, default=None)
-    first = min((release.released_at(each.release.record) for each in case.released), default=None)
-    plans = [(release.released_at(each.release.record), each.declaration) for each in case.released]
-    terms = custody.Terms.of(newest, first, plans) if newest else None
+    terms = _terms(case)
     found = custody.assess(
         copy, consignment_id=case.id, serials=serials, allowed=case.allowed, now=case.now, terms=terms
     )
-    case.account, case.roles = found, terms.roles if terms else None
+    case.account, case.terms = found, terms
     for each in found.findings:
         if not each.open:
             continue
         if each.kind == "unheld":
             due: State = "look" if case.of("receipt") else "pending"
             case.say(beneath, due, f"{each.text}{about(each.serials)}")
+            continue
+        if each.kind == "revision":
+            case.say(beneath, "missing", f"{each.text}{about(each.serials)}")
             continue
         digest = next((d for d in each.events if f"{d}.json" in named), each.events[0] if each.events else "")
         path = beneath + places.get(digest, "")
@@ -113,6 +122,26 @@ def _custody(case: Case) -> None:
     _unlocked(case, found, beneath)
     if found.exit_code == 0:
         case.hold(f"custody: {counted(len(found.rows), 'event')}, each signed by those whom it names")
+
+
+def _terms(case: Case) -> Terms | None:
+    """Releases as `sealift custody` has them, of what the bundle has; None where it has no declaration."""
+    parsed = [each for _, each in case.revisions.values()]
+    if not parsed:
+        return None
+    reigns = [
+        Reign(release.released_at(each.release.record), each.declaration.revision, each.declaration,
+              audit_origin.against(case, each))
+        for each in case.released
+    ]  # fmt: skip
+    for entry in case.of("release"):
+        record = entry.record
+        if record.declaration.blake3 not in case.revisions:
+            lacks = f"declaration.r{record.revision}.toml, which {entry.path.rpartition('/')[2]} releases, is not here"
+            reigns.append(Reign(release.released_at(record), record.revision, None, (), lacks))
+    top = max([*(each.revision for each in parsed), *(each.revision for each in reigns)])
+    lacking = {number: f"declaration.r{number}.toml, or a release of it, is not here" for number in range(1, top)}
+    return Terms(max(parsed, key=lambda each: each.revision), reigns, lacking)
 
 
 def _unlocked(case: Case, found: Account, beneath: str) -> None:
@@ -232,16 +261,10 @@ def _drives(case: Case) -> None:
 
 
 def _whereabouts(case: Case, read: Mapping[str, Receipt]) -> None:
-    """Drives that were read at the site by a receipt, and by the custody log never came there."""
-    if case.account is None or case.roles is None:
+    """Drives that were read at the site by a receipt, and by the custody log never came there, or came later."""
+    if case.account is None or case.terms is None:
         return
-    came = {
-        serial
-        for row in case.account.rows
-        if row.counts and row.event.moves
-        if row.event.event_type == "arrive" or (row.event.changes_hands and case.roles.receives(row.event.received_by))
-        for serial in row.event.serials
-    }
+    came = _came(case.account, case.terms)
     where: dict[tuple[str, str], list[str]] = {}
     for drive in case.account.drives:
         of = read.get(drive.serial)
@@ -253,6 +276,57 @@ def _whereabouts(case: Case, read: Mapping[str, Receipt]) -> None:
     for (path, who), serials in where.items():
         text = "it says that drives were read which by the custody log did not come to the site; there"
         case.say(path, "look", f"{text} {who} {'have' if ' and ' in who else 'has'} them{about(serials)}")
+    for entry, one in case.receipts:
+        _too_early(case, entry, one, came)
+
+
+class _Coming(NamedTuple):
+    """The first event by which a drive came to the site, and when it last was elsewhere, by an event behind that."""
+
+    row: Row
+    left: datetime | None
+
+
+def _came(account: Account, terms: Terms) -> dict[str, _Coming]:
+    """By serial number."""
+    came: dict[str, _Coming] = {}
+    elsewhere: dict[str, datetime] = {}
+    faces = Faces(account.rows, terms)
+    for row in account.rows:  # in the log's own order
+        event = row.event
+        if not row.counts or not event.moves:
+            continue
+        to = faces.event(event).received_by
+        comes = event.event_type == "arrive" or (
+            event.passes and event.changes_hands and terms.at(event.at).roles.receives(to)
+        )
+        for serial in event.serials:
+            if comes and serial not in came:
+                came[serial] = _Coming(row, elsewhere.get(serial))
+            elsewhere[serial] = max(event.at, elsewhere.get(serial, event.at))
+    return came
+
+
+def _too_early(case: Case, entry: Entry, of: Receipt, came: Mapping[str, _Coming]) -> None:
+    """Drives that a receipt says were read before they came, by more than two clocks may differ.
+
+    Whoever signed both the receipt and the coming said both times, and by one word no clock differs: then it is enough
+    that they were read before they came, and before somebody else had them last. (Who reads first and enters the coming
+    a minute later is not meant.)
+    """
+    early: dict[tuple[str, str], list[str]] = {}
+    for drive in (each for group in of.record.groups for each in group.drives):
+        coming = came.get(drive.serial)
+        if coming is None or not drive.read_at:
+            continue
+        row, at = coming.row, min(receipt.instant(drive.read_at, "receipt.json"), of.at)
+        own = of.fingerprint in {each.fingerprint for each in (row.released, row.received) if each is not None}
+        before = own and coming.left is not None and at < min(coming.left, row.event.at)
+        if before or at < row.event.at - custody.SKEW:
+            early.setdefault((min(drive.read_at, of.record.at), row.event.at_utc), []).append(drive.serial)
+    for (at_utc, then), serials in early.items():
+        text = f"it says that drives were read at {at_utc}, and by the custody log they came to the site at {then}"
+        case.say(entry.path, "look", f"{text}{about(serials)}")
 
 
 # --- erasure

@@ -172,7 +172,9 @@ def _gate(case: Case, released: Released) -> bool:
         why.append(f"it says that it was released at {record.released_at}, which is still to come")
     for each in why:
         case.say(path, "wrong", each)
-    return not (why or why_screening or why_keys)
+    if held := [*why, *why_screening, *why_keys]:
+        case.shut[released.entry.digest] = held
+    return not held
 
 
 def _signer(case: Case, entry: Entry | None) -> str:
@@ -304,16 +306,27 @@ def _stands(case: Case) -> None:
             )
     if sealed is not None and sealed.trusted.declaration.revision < number:
         case.say(sealed.path, "pending", f"nothing is sealed under revision {number} yet, which supersedes it")
-    bound = last.release.record.screening
-    known = case.find("screening", bound.blake3) if bound else None
-    here = [standing.Screened(each.record, each.digest, _reviewed(case, each)) for each in case.of("screening")]
-    for found in standing.later(known.record if known else None, bound.blake3 if bound else "", at, here):
+    for found in _later(case, last):
         too_late = (
             sealed is not None and found.since is not None and trust.sealed_at(sealed.trusted.seal) >= found.since
         )
         entry = case.find("screening", found.record)
         path = entry.path if entry is not None else last.entry.path
         case.say(path, "wrong" if too_late else "look", f"the release does not stand: {found.text}")
+
+
+def _later(case: Case, released: Released) -> list[standing.Against]:
+    """What later screenings say against a release."""
+    bound, at = released.release.record.screening, release.released_at(released.release.record)
+    known = case.find("screening", bound.blake3) if bound else None
+    here = [standing.Screened(each.record, each.digest, _reviewed(case, each)) for each in case.of("screening")]
+    return standing.later(known.record if known else None, bound.blake3 if bound else "", at, here)
+
+
+def against(case: Case, released: Released) -> tuple[standing.Against, ...]:
+    """What speaks against a release, for whoever acted on it: its gate was not open, or a later screening."""
+    shut = [standing.Against(each) for each in case.shut.get(released.entry.digest, ())]
+    return (*shut, *_later(case, released))
 
 
 def _reviewed(case: Case, entry: Entry) -> bool:

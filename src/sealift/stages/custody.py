@@ -3,9 +3,9 @@
 What holds: nothing is written before everything is checked: the form, the declaration, the keys, that these are
 allowed to sign, and how the log looks with the event. Where it would show something that is more often a slip than the
 truth (another seal number, other hands, another day), it is written only when the caller says that it is as it was
-found. Drives are handed over and loaded only under a release that holds; where it does not stand any more
-(standing.py), the event shows that, and is recorded only as it was found. Everything else may always be recorded, since
-what has happened is not undone by not writing it down.
+found. Drives go on only under a release that holds, whatever the type of the event by which they do; where it does not
+stand any more (standing.py), the event shows that, and is recorded only as it was found. Everything else may always be
+recorded, since what has happened is not undone by not writing it down: a discrepancy says it of drives that went.
 
 What is not here: the folder of a log (custody_log.py), what it says (trade/custody.py), words.
 """
@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from sealift.errors import BadInput, Refused, SealiftError
 from sealift.formats import strict
 from sealift.formats.sshsig import MAX_ARMORED
-from sealift.stages import custody_log
+from sealift.stages import custody_log, revisions
 from sealift.stages.standing import standing
 from sealift.trade import custody, custody_event, custody_form, declaration, release
 from sealift.trade.custody_event import NAMESPACE, CustodyEvent, Entry
 from sealift.trade.custody_graph import Copy, Finding
+from sealift.trade.custody_terms import Reign, Terms, an
 from sealift.trade.signing import Signer, read_limited
 from sealift.trade.standing import Standing
 
@@ -41,17 +42,18 @@ if TYPE_CHECKING:
 
 MAX_PHOTO = 64 << 20  # bytes
 MIN_DIGITS = 8  # of a digest, to name an event by
-WANT_RELEASE = frozenset({"handover", "load"})
-OFTEN_A_SLIP: frozenset[str] = frozenset(
-    {"seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand", "unreleased", "stranger", "carrier"}
-)
+WANT_RELEASE: frozenset[str] = frozenset({"unreleased", "revision"})  # findings of an event by which drives go on
+OFTEN_A_SLIP: frozenset[str] = WANT_RELEASE | {
+    "seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand", "names", "stranger", "carrier"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Ground:
     """What every step stands on: the log's folder, the declaration, whose keys count, and the time.
 
-    `unreleased` says why the declaration is not released, and is empty when `release` holds.
+    `unreleased` says why the declaration is not released, and is empty when `release` holds. `beside` has the releases
+    of all its revisions, by which what happened before is judged; None: there is `release` alone.
     """
 
     log: str
@@ -61,6 +63,7 @@ class Ground:
     now: datetime
     release: Release | None = None
     standing: Standing = field(default_factory=Standing)  # what speaks against `release`, though its signatures hold
+    beside: revisions.Reigns | None = None
 
     @property
     def released(self) -> bool:
@@ -93,7 +96,8 @@ def stand(log: str, declaration_file: str, allowed: AllowedSigners, now: datetim
     stands = Standing()
     if found is not None:
         stands = standing(declaration_file, parsed, found.record, allowed, now, principal=found.principal)
-    return Ground(log, parsed, unreleased, allowed, now, found, stands)
+    beside = revisions.reigns(declaration_file, parsed, allowed, now)
+    return Ground(log, parsed, unreleased, allowed, now, found, stands, beside)
 
 
 def _release(parsed: Declaration, path: str, allowed: AllowedSigners) -> tuple[Release | None, str]:
@@ -112,7 +116,6 @@ def account(
     ground: Ground, copy: Copy | None = None, *, checkpoints: Sequence[Checkpoint] = (), final: bool = False
 ) -> Account:
     """What the log says; or `copy` in its place."""
-    at = release.released_at(ground.release.record) if ground.release else None
     return custody.assess(
         custody_log.read(ground.log) if copy is None else copy,
         consignment_id=ground.declaration.consignment_id,
@@ -121,8 +124,16 @@ def account(
         now=ground.now,
         checkpoints=checkpoints,
         final=final,
-        terms=custody.Terms.of(ground.declaration, at, against=ground.standing.against),
+        terms=_terms(ground),
     )
+
+
+def _terms(ground: Ground) -> Terms:
+    if ground.beside is not None:
+        return Terms(ground.declaration, *ground.beside)
+    at = release.released_at(ground.release.record) if ground.release else None
+    own = [Reign(at, ground.declaration.revision, ground.declaration, ground.standing.against)] if at else []
+    return Terms(ground.declaration, own)
 
 
 def take_stock(
@@ -172,16 +183,12 @@ def record(ground: Ground, form_file: str, signers: Sequence[Signer], *, as_foun
     copy = _copy(ground)
     before = account(ground, copy)
     event = _build(ground, form_file, before)
-    if event.event_type in WANT_RELEASE and ground.unreleased:
-        raise Refused(
-            f"drives are not handed over or loaded without a release that holds: {ground.unreleased}",
-            hint="sealift release makes it; its two files belong beside the declaration",
-        )
     entry = custody_event.encode(event)
     signatures = _sign(entry, signers, ground.allowed)
     with_it = Copy({**copy.entries, entry.digest: entry}, {**copy.signatures, entry.digest: signatures}, copy.findings)
     after = account(ground, with_it)
     shows = _of(entry, after)
+    _check_let_go(ground, event, shows)
     slips = [each for each in shows if each.kind in OFTEN_A_SLIP]
     if slips and not as_found:
         return Recorded(entry, slips, written=False, account=before)
@@ -198,10 +205,26 @@ def countersign(ground: Ground, digits: str, signers: Sequence[Signer]) -> Recor
     entry = copy.entries[_event(copy)(digits)]
     if entry.event.consignment_id != ground.declaration.consignment_id:
         raise Refused(f"the event is of {entry.event.consignment_id}, not of {ground.declaration.consignment_id}")
+    _check_let_go(ground, entry.event, _of(entry, account(ground, copy)))
     signatures = _sign(entry, signers, ground.allowed)
     custody_log.add(ground.log, entry, signatures)
     after = account(ground)
     return Recorded(entry, _of(entry, after), written=True, account=after)
+
+
+def _check_let_go(ground: Ground, event: CustodyEvent, shows: Sequence[Finding]) -> None:
+    """Refused where drives go on by the event, and no revision that is here was released.
+
+    Not where they come back to the origin, which they may at any time: that is shown, as it was found.
+    """
+    let_go = not ground.unreleased or any(each.declaration for each in (ground.beside.reigns if ground.beside else ()))
+    goes = any(each.kind in WANT_RELEASE for each in shows)
+    if goes and not let_go and not _terms(ground).at(event.at).roles.sends(event.received_by):
+        raise Refused(
+            f"by {an(event)} drives do not go on without a release that holds: {ground.unreleased}",
+            hint="sealift release makes it; its two files belong beside the declaration. That drives went all the same"
+            " is stated as a discrepancy",
+        )
 
 
 def _of(entry: Entry, found: Account) -> list[Finding]:
@@ -259,9 +282,9 @@ def _event(copy: Copy) -> Callable[[str], str]:
     def find(digits: str) -> str:
         found = [each for each in copy.entries if each.startswith(digits)]
         if len(digits) < MIN_DIGITS or not re.fullmatch("[0-9a-f]+", digits) or len(found) != 1:
-            count = f"{len(found)} events" if found else "no event"
+            begin = f"{len(found)} events of the log begin" if len(found) > 1 else "no event of the log begins"
             raise BadInput(
-                f"{digits[:64]!r}: {count} of the log begin so",
+                f"{digits[:64]!r}: {begin} so",
                 hint=f"at least {MIN_DIGITS} digits, as sealift custody shows them",
             )
         return found[0]

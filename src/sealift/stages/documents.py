@@ -309,12 +309,14 @@ def _screened(path: str, sources: Sources) -> papers_gate.Screened | None:
         if record.consignment_id != sources.declaration.consignment_id:
             raise Refused(f"{path} is a screening of {record.consignment_id}")
         problems = screening.record_problems(record, sources.now, reviewed=False)
+        problems += screen.beside(path, sources.declaration, None)
         return papers_gate.Screened(record, digest, "", "", problems)
     with signing.of_record(path):
         checked = screen.load_checked(path, sources.allowed)
     if checked is None:
         return None
     problems = screening.standing(sources.declaration, checked, [], sources.now)
+    problems += screen.beside(path, sources.declaration, sources.allowed)
     reviewer = checked.reviewer and f"{checked.reviewer.principal}, key {checked.reviewer.fingerprint}"
     signer = f"{checked.signer.principal}, key {checked.signer.fingerprint}"
     return papers_gate.Screened(checked.record, digest, signer, reviewer or "", problems)

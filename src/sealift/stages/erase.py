@@ -226,7 +226,9 @@ def choose(
         if technique is not None and technique in can.techniques:
             return None, f"{technique} reaches {sanitize.TECHNIQUES[technique].method}, and not {method}"
         wanted = technique or method
-        return None, f"{wanted} cannot be had of it" + (f": {reasons}" if reasons else "")
+        less = [each for each in able if each.method == "clear"] if wanted == "purge" else []
+        hint = f"; --method clear can ({less[0].name})" if less else ""
+        return None, f"{wanted} cannot be had of it" + (f": {reasons}" if reasons else "") + hint
     if read_back == "full" and not fit[0].zeros:
         return None, f"after {fit[0].name} anything may be on it, so there is nothing to compare every byte with"
     return fit[0], None
@@ -250,7 +252,7 @@ def objections_to(candidate: Candidate, serial: str, papers: Papers) -> list[str
         elif loss.entries:
             names = "1 name" if loss.entries == 1 else f"{loss.entries:,} names"
             found.append(f"on {row.device} are other things than this shipment, {names} in its root")
-    why = erasure.objection(serial, papers.receipts, papers.declarations, papers.now, bears=bears)
+    why = erasure.objection(serial, papers.receipts, papers.declarations, papers.now, bears=bears, beside=papers.beside)
     return [*([why] if why else []), *found]
 
 
@@ -353,6 +355,7 @@ def erase(
     work = list(zip(plans, disks, block.health(disks, seconds=seconds), strict=True))
     for each in work:
         erase_certify.check(*each, papers, settings)
+    erase_certify.open_folder(settings.folder)
     jobs = [erase_certify.begin(*each, papers, settings) for each in work]
     keeper = _Keeper(plans, papers, settings, jobs, progress)
     try:

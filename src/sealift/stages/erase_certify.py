@@ -117,12 +117,21 @@ def certificate_of(log: str) -> str:
     return log.removesuffix(".log.jsonl") + ".certificate.json"
 
 
+def check_folder(folder: str) -> None:
+    """Whether certificates can be written into a folder, or it can be made; nothing is made. BadInput."""
+    there = os.path.abspath(folder)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise BadInput(f"--certificates {folder}: {there} is not a directory")
+    if not os.access(there, os.W_OK):
+        raise BadInput(f"--certificates {folder}: nothing can be written there")
+
+
 def open_folder(folder: str) -> None:
     """Make the folder of the certificates, if it is not there. BadInput."""
     try:
         os.makedirs(folder, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise BadInput(f"--certificates {folder}: nothing can be written there")
     except OSError as error:
         raise BadInput(f"--certificates {folder}: {(error.strerror or str(error)).lower()}") from error
 

@@ -1,21 +1,25 @@
 """The papers that permit an erasure, read from files and checked: receipts, declarations, releases.
 
 What holds: a receipt that is here is signed by an allowed signer. A declaration is one that parses, a draft or not; one
-that is a whole one, with a release beside it that holds, has it. What they permit is trade/erasure.py's to say.
+that is a whole one, with a release of it in its folder that holds, has it. Later revisions in the same folder are found
+as those are that a release is superseded by (revisions.py), whoever was given which file. What all of them permit is
+trade/erasure.py's to say.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from sealift.stages import revisions
 from sealift.trade import declaration as declarations
 from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
 from sealift.trade import signing
-from sealift.trade.erasure import Declared
+from sealift.trade.erasure import Beside, Declared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,17 +35,17 @@ class Papers(msgspec.Struct, frozen=True, kw_only=True):
     receipts: list[Receipt]
     declarations: list[Declared]
     now: datetime
+    beside: Beside = Beside()
 
 
 def load(
     receipt_files: Sequence[str], declaration_files: Sequence[str], allowed: AllowedSigners, now: datetime
 ) -> Papers:
     """Read and check them. BadInput: no such file; FormatError, DeclarationInvalid; SignatureInvalid, Refused."""
-    return Papers(
-        receipts=[receipt(path, allowed) for path in dict.fromkeys(receipt_files)],
-        declarations=[_declared(path, allowed) for path in dict.fromkeys(declaration_files)],
-        now=now,
-    )
+    found = [receipt(path, allowed) for path in dict.fromkeys(receipt_files)]
+    given = [_declared(path, allowed) for path in dict.fromkeys(declaration_files)]
+    bound = {each.record.declaration.blake3 for each in found}
+    return Papers(receipts=found, declarations=given, now=now, beside=_beside(given, bound, allowed))
 
 
 def receipt(path: str, allowed: AllowedSigners) -> Receipt:
@@ -53,12 +57,52 @@ def receipt(path: str, allowed: AllowedSigners) -> Receipt:
 
 
 def _declared(path: str, allowed: AllowedSigners) -> Declared:
-    raw = signing.read_limited(path, declarations.MAX_BYTES, "declaration")
-    parsed = declarations.parse(raw, draft=True)
+    parsed = declarations.parse(signing.read_limited(path, declarations.MAX_BYTES, "declaration"), draft=True)
     beside = releases.path_beside(path)
-    if not os.path.lexists(beside):
-        return Declared(parsed)
-    data = signing.read_limited(beside, releases.MAX_RELEASE, "release")
-    signature = signing.read_signature(beside)
-    with signing.of_record(beside):
-        return Declared(parsed, releases.check_release(raw, data, signature, allowed))
+    if os.path.lexists(beside):
+        data = signing.read_limited(beside, releases.MAX_RELEASE, "release")
+        signature = signing.read_signature(beside)
+        with signing.of_record(beside):
+            if releases.decode(data).declaration.blake3 == parsed.digest:  # else it is of another revision
+                return Declared(parsed, releases.check_release(parsed, data, signature, allowed), path)
+    return Declared(parsed, _released(path, parsed, allowed), path)
+
+
+def _released(path: str, parsed: declarations.Declaration, allowed: AllowedSigners) -> releases.Release | None:
+    """A release of exactly this declaration in the folder of `path`, under whatever name, that holds."""
+    of_it = (
+        revisions.check(parsed, each, allowed)
+        for each in revisions.released(path, parsed.consignment_id)
+        if each.record.declaration.blake3 == parsed.digest
+    )
+    return next((each for each in of_it if each is not None), None)
+
+
+def _beside(given: Sequence[Declared], bound: set[str], allowed: AllowedSigners) -> Beside:
+    """Revisions that are later than what was released of those given, or other bytes of the same one."""
+    later: dict[str, Declared] = {}
+    unseen: dict[str, None] = {}
+    known = {each.declaration.digest for each in given}
+    for each in given:
+        mine = [other for other in given if other.declaration.consignment_id == each.declaration.consignment_id]
+        counted = [other for other in mine if other.release is not None or other.declaration.digest in bound]
+        least = max((other.declaration.revision for other in counted), default=1)
+        of_folder = list(revisions.released(each.file, each.declaration.consignment_id))
+        for found in revisions.others(each.file, each.declaration.consignment_id):
+            parsed = found.declaration
+            if parsed is None:
+                unseen[f"{found.path} cannot be read: {found.why}"] = None
+            elif (
+                parsed.digest not in known and parsed.revision >= least and not _was_replaced(found.path, parsed, least)
+            ):
+                release = _released(found.path, parsed, allowed)
+                later.setdefault(parsed.digest, Declared(parsed, release, found.path))
+        for one in of_folder:
+            if one.record.revision > least and one.record.declaration.blake3 not in {*known, *later}:
+                unseen[f"revision {one.record.revision}, which {one.path} releases, is not here"] = None
+    return Beside(list(later.values()), list(unseen))
+
+
+def _was_replaced(path: str, parsed: declarations.Declaration, least: int) -> bool:
+    """An older text of the same revision, which writing over it has kept under a number."""
+    return parsed.revision == least and re.search(r"\.[0-9]+\.toml$", path) is not None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import Survey
     from sealift.reading.trust import TrustedSeal
     from sealift.stages.verify_join import Case
@@ -39,6 +40,7 @@ def inspect(
     parts: Sequence[tuple[str, bytes]] = (),
     final: bool = False,
     outbound: TrustedSeal | None = None,
+    origin: OriginCopies | None = None,
 ) -> InspectReport:
     """Look at every drive at `places`; parameters as stages.verify.verify, errors too.
 
@@ -71,6 +73,8 @@ def inspect(
     for check in checks:
         entry = join.present_checked(check, verified=False)
         known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)
+    if origin is not None:
+        join.note_spares(known, origin)
     faults = _faults(found, checks, reports)
     state = state_of(found, list(known.values()), reports, faults, final=final)
     return InspectReport(

@@ -21,12 +21,12 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from blake3 import blake3
 
-from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_in_the_way
+from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_in_the_way, is_missing
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import parity as code
@@ -42,6 +42,7 @@ SLAB = 2 * BLOCK
 AHEAD = 3  # slabs in flight
 GIVE_UP = 16  # slabs that a drive fails one after the other before it is asked for nothing more
 MAX_NOTICED = 10_000
+_Why = Literal["unreadable", "missing"]
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
 
 
@@ -64,12 +65,16 @@ class StripeWork(NamedTuple):
 
 
 class Noticed(NamedTuple):
-    """A block of a drive that was read for a rebuild, and was not as its hash says, or did not read."""
+    """A block of a drive that was read for a rebuild, and was not as its hash says (rotten), or did not read.
+
+    `kind` as of Fault: rotten, unreadable or missing.
+    """
 
     mount: str
     stripe: int
     role: int
     block: int
+    kind: Literal["rotten", "unreadable", "missing"] = "rotten"
 
 
 class Progress(NamedTuple):
@@ -101,15 +106,17 @@ def rebuild(
     progress: Callable[[Progress], object] = lambda _progress: None,
     landed: Callable[[int, int, Drive], object] = lambda _stripe, _role, _drive: None,
     refused: Callable[[int, int, Drive, str], object] | None = None,
+    failed: Callable[[Drive, DriveFault], object] | None = None,
 ) -> Rebuilt:
     """Rebuild every wanted pack from `sources` (slot -> drives that hold its packs); needs the targets' locks.
 
     `landed(stripe, role, drive)` is called when a pack is durable under its name, in any order, from other threads.
     `refused(stripe, role, drive, why)`: something that we did not write stands where the pack belongs (a folder, or
-    above it what is none); the others go on. Without it, that is raised. Raises DriveFault when a target fails: what
-    was renamed stays, the rest is as it was.
+    above it what is none); the others go on. Without it, that is raised. `failed(drive, error)`: a target fails; it is
+    written no more, what was renamed there stays, the rest is as it was, and the other targets go on. Without it, that
+    is raised as DriveFault.
     """
-    run = _Run(data, parity, sources, progress, landed, refused)
+    run = _Run(data, parity, sources, progress, landed, refused, failed)
     try:
         run.all(works)
     finally:
@@ -123,7 +130,7 @@ class _Sources:
     def __init__(self, drives: Mapping[int, Sequence[Drive]], data: int) -> None:
         self._drives, self._data = drives, data
         self._readers = {slot: ThreadPoolExecutor(1, thread_name_prefix=f"read-{slot}") for slot in drives}
-        self._open: dict[int, OrderedDict[tuple[int, int], ReadFile | None]] = {slot: OrderedDict() for slot in drives}
+        self._open: dict[int, OrderedDict[tuple[int, int], ReadFile | _Why]] = {slot: OrderedDict() for slot in drives}
         self._failed: dict[str, int] = {}
         self.bytes_read = 0
         self._lock = threading.Lock()
@@ -141,7 +148,9 @@ class _Sources:
             if self._failed.get(drive.mount, 0) >= GIVE_UP:
                 continue
             file = self._file(slot, number, drive, stripe, role)
-            if file is not None:
+            if isinstance(file, str):
+                column.why = column.why or file
+            else:
                 self._fill(file, drive, offset, column)
             if all(column.good):
                 return
@@ -157,6 +166,7 @@ class _Sources:
         except DriveFault as error:
             if errno_of(error) in _GONE:
                 self._failed[drive.mount] = GIVE_UP
+                column.why = column.why or "unreadable"
                 return
             self._by_block(file, drive, offset, column)
 
@@ -165,22 +175,30 @@ class _Sources:
         answered = False
         for number in range(len(column.good)):
             if not column.good[number]:
-                with contextlib.suppress(DriveFault):
+                try:
                     piece = file.read_at(offset + number * BLOCK, min(BLOCK, column.length - number * BLOCK))
-                    column.take_block(number, piece)
-                    answered = True
+                except DriveFault:
+                    column.unread.add(number)
+                    continue
+                column.take_block(number, piece)
+                answered = True
         self._failed[drive.mount] = 0 if answered else self._failed.get(drive.mount, 0) + 1
 
-    def _file(self, slot: int, number: int, drive: Drive, stripe: int, role: int) -> ReadFile | None:
+    def _file(self, slot: int, number: int, drive: Drive, stripe: int, role: int) -> ReadFile | _Why:
+        """The open pack, or why there is none."""
         files, key = self._open[slot], (stripe, number)
         if key not in files:
-            file: ReadFile | None = None
-            with contextlib.suppress(DriveFault, FormatError):
+            file: ReadFile | _Why
+            try:
                 file = drive.open_read(mf.pack_name(stripe, role, self._data), direct=True)
+            except FormatError:
+                file = "missing"
+            except DriveFault as error:
+                file = "missing" if is_missing(error) else "unreadable"
             files[key] = file
             while len(files) > 4 * len(self._drives[slot]):
                 old = files.popitem(last=False)[1]
-                if old is not None:
+                if not isinstance(old, str):
                     old.close()
         return files[key]
 
@@ -189,7 +207,7 @@ class _Sources:
             reader.shutdown()
         for files in self._open.values():
             for file in files.values():
-                if file is not None:
+                if not isinstance(file, str):
                     file.close()
 
 
@@ -201,6 +219,8 @@ class _Column:
         blocks = -(-length // BLOCK)
         self.good = [False] * blocks
         self.read = False
+        self.unread: set[int] = set()  # blocks that did not read
+        self.why: _Why | None = None  # why no copy was there to read
 
     def spare(self) -> memoryview:
         """Another buffer, for a second copy of a drive; rare."""
@@ -232,6 +252,10 @@ class _Column:
         """Whether block `number` can be used; beyond the end of the pack it is zeros, and known."""
         return number >= len(self.good) or self.good[number]
 
+    def kind(self, number: int) -> Literal["rotten", "unreadable", "missing"]:
+        """What is wrong with a block that is not good."""
+        return self.why or ("unreadable" if number in self.unread else "rotten")
+
     def prove(self, number: int) -> bool:
         """Check a block that was solved into this column's memory."""
         stop = min((number + 1) * BLOCK, self.length)
@@ -261,11 +285,13 @@ class _Run:
         progress: Callable[[Progress], object],
         landed: Callable[[int, int, Drive], object],
         refused: Callable[[int, int, Drive, str], object] | None,
+        failed: Callable[[Drive, DriveFault], object] | None,
     ) -> None:
         self._data, self._parity, self._n = data, parity, data + parity
         self._sources = _Sources(sources, data)
         self._mounts = {slot: [drive.mount for drive in drives] for slot, drives in sources.items()}
-        self._progress, self._landed, self._refused = progress, landed, refused
+        self._progress, self._landed, self._refused, self._failed = progress, landed, refused, failed
+        self._dead: set[str] = set()  # mounts of targets that failed
         self._slabs = ThreadPoolExecutor(AHEAD, thread_name_prefix="slab")
         self._writers: dict[str, ThreadPoolExecutor] = {}
         self._memory: queue.SimpleQueue[tuple[memoryview, code.Column]] = queue.SimpleQueue()
@@ -281,7 +307,11 @@ class _Run:
 
     def all(self, works: Iterable[StripeWork]) -> None:
         for work in works:
-            wanted = {role: drives for role, drives in work.wanted.items() if work.lengths[role] and drives}
+            wanted = {
+                role: left
+                for role, drives in work.wanted.items()
+                if work.lengths[role] and (left := [drive for drive in drives if drive.mount not in self._dead])
+            }
             if not wanted:
                 continue
             longest = max(work.lengths[role] for role in wanted)
@@ -374,7 +404,9 @@ class _Run:
         bad = [first + number for number, good in enumerate(column.good) if not good]
         with self._lock:
             room = MAX_NOTICED - len(self.result.noticed)
-            self.result.noticed += [Noticed(mounts[0], work.stripe, role, number) for number in bad[:room]]
+            self.result.noticed += [
+                Noticed(mounts[0], work.stripe, role, number, column.kind(number - first)) for number in bad[:room]
+            ]
 
     def _short(self, columns: dict[int, _Column], blocks: int, wanted: Mapping[int, object]) -> int:
         """How many more columns must be read before every block can be solved that is to be."""
@@ -456,7 +488,7 @@ class _Run:
     def _write_one(self, stripe: _Stripe, role: int, place: int, drive: Drive, number: int, column: _Column) -> None:
         if self._stopped:
             raise _Stopped
-        if role in stripe.lost or (role, place) in stripe.refused:
+        if role in stripe.lost or (role, place) in stripe.refused or drive.mount in self._dead:
             return
         part = stripe.parts.get((role, place))
         if part is None:
@@ -466,7 +498,11 @@ class _Run:
             except (FormatError, DriveFault) as error:
                 self._refuse(stripe, role, place, drive, error)
                 return
-        part.write_at(number * SLAB, [column.memory[: column.length]])
+        try:
+            part.write_at(number * SLAB, [column.memory[: column.length]])
+        except DriveFault as error:
+            self._fail(drive, error)
+            return
         with self._lock:
             self.result.bytes_written += column.length
             self._targets[drive.mount] = self._targets.get(drive.mount, 0) + column.length
@@ -485,12 +521,22 @@ class _Run:
     def _refuse(self, stripe: _Stripe, role: int, place: int, drive: Drive, error: FormatError | DriveFault) -> None:
         """One odd entry on one drive does not end the work on all: raise only what is something else."""
         if self._refused is None or not is_in_the_way(error):
-            raise error
+            self._fail(drive, error)
+            return
         stripe.refused.add((role, place))
         self._refused(stripe.work.stripe, role, drive, str(error))
 
+    def _fail(self, drive: Drive, error: FormatError | DriveFault) -> None:
+        """One drive that fails does not end the work on the others: raise only where nobody wants to be told."""
+        if self._failed is None or not isinstance(error, DriveFault):
+            raise error
+        with self._lock:
+            told, self._dead = drive.mount in self._dead, self._dead | {drive.mount}
+        if not told:
+            self._failed(drive, error)
+
     def _finish(self, stripe: _Stripe, role: int, place: int, drive: Drive, part: PartFile) -> None:
-        if role in stripe.lost:
+        if role in stripe.lost or drive.mount in self._dead:
             part.abandon()
             return
         try:
@@ -499,7 +545,11 @@ class _Run:
             self._refuse(stripe, role, place, drive, error)
             part.abandon()
             return
-        drive.sync_folder(mf.pack_name(stripe.work.stripe, role, self._data))
+        try:
+            drive.sync_folder(mf.pack_name(stripe.work.stripe, role, self._data))
+        except DriveFault as error:
+            self._fail(drive, error)
+            return
         with self._lock:
             self.result.packs += 1
         self._landed(stripe.work.stripe, role, drive)

@@ -223,6 +223,7 @@ def _newest(readings: Sequence[Present]) -> Present:
     return msgspec.structs.replace(
         last[0],
         damage=sorted({run for each in last for run in each.damage}),
+        lacks=sorted({name for each in last for name in each.lacks}),
         faults=max(each.faults or 0 for each in last),
         rebuilt=any(each.rebuilt for each in last),
     )
@@ -295,6 +296,10 @@ def receive(
     data = receipts.encode(record)
     signature = signer.sign(data, receipts.NAMESPACE)
     receipt = receipts.check_receipt(data, signature, allowed)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {folder}: {(error.strerror or str(error)).lower()}; nothing was signed") from error
     return Made(receipt, path, new=True, superseded=write_pair(path, data, signature))
 
 

@@ -75,7 +75,7 @@ def _state(report: VerifyReport, groups: int) -> str | None:
     whole = len(report.groups) == groups and all(
         group.trusted
         and {copy.slot for copy in group.present} == set(range(group.data + group.parity))
-        and all(copy.verified and not copy.damage for copy in group.present)
+        and all(copy.verified and not copy.damage and not copy.lacks for copy in group.present)
         for group in report.groups
     )
     if whole and report.seal is not None and report.seal.trusted and report.state in {"unseen", "lost"}:

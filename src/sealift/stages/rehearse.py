@@ -359,8 +359,9 @@ class _Stage:
         tell = RepairEvents(progress=self._events.progress)
         state = self._scratch.place("verified")
         return repairing.repair(
-            mounts, allowed=self._allowed, seal=self._seal_files, onto=onto, state=state, events=tell
-        )
+            mounts, allowed=self._allowed, seal=self._seal_files, onto=onto, state=state, events=tell,
+            allow_same_filesystem=not self._options.loop,
+        )  # fmt: skip
 
     def _unpack(self, setting: Setting, target: str) -> unpacking.Result:
         signers = read_limited(self._who.signers, 1 << 20, "allowed signers file")

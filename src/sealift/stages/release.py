@@ -66,7 +66,13 @@ def load_rules(path: str | None) -> Rules:
     """The rules in a file; those that are shipped where none is given. BadInput."""
     if path is None:
         return rules.shipped()
-    return rules.parse(signing.read_limited(path, rules.MAX_BYTES, "rules"))
+    found = rules.parse(signing.read_limited(path, rules.MAX_BYTES, "rules"))
+    if found.edition > (today := datetime.now(UTC).date().isoformat()) and found.edition != rules.shipped().edition:
+        raise BadInput(
+            f"{path}: edition {found.edition} is still to come; today is {today}",
+            hint="write the day on which the rules were last changed",
+        )
+    return found
 
 
 def load_kept(path: str) -> rules.Kept:
@@ -115,7 +121,7 @@ def verdict_of(file: str, parsed: Declaration, released: releases.Release) -> Ve
 
 def records_beside(path: str) -> list[str]:
     """The record at `path`, if it is there, and those that it supersedes, which are kept under numbers."""
-    kept = sorted(glob.glob(f"{glob.escape(path.removesuffix('.json'))}.[0-9]*.json"))
+    kept = screening_stage.kept_records(path)
     return [path, *kept] if os.path.lexists(path) else kept
 
 
@@ -265,33 +271,9 @@ def _screening(
         names = {each.name for each in files}
         left = [file.name for file in checked.record.lists if file.name not in names]
         why += [f"{name}: was screened, and is not at hand to screen again" for name in left]
-    why += _before(path, checked.record)
+    before = screening_stage.past_problems(path, allowed)
+    why += [f"{problem.where}: {problem.reason}" if problem.where else problem.reason for problem in before]
     return data, why or _again(parsed, checked.record, data, at_hand, now)
-
-
-def _before(path: str, record: screening.ScreeningRecord) -> list[str]:
-    """What screenings before this one, which are kept beside it, say that it does not.
-
-    A list is not got rid of by leaving it out, nor is somebody whom a person found on it.
-    """
-    why: list[str] = []
-    lists, parties = {file.name for file in record.lists}, {party.party_ref: party for party in record.parties}
-    for kept in sorted(glob.glob(f"{glob.escape(path.removesuffix('.json'))}.[0-9]*.json")):
-        try:
-            old = screening.decode(signing.read_limited(kept, screening.MAX_RECORD, "screening"))
-        except SealiftError as error:
-            why.append(f"{kept}: {error}")
-            continue
-        left = [file.name for file in old.lists if file.name not in lists]
-        why += [f"{name}: was screened before ({old.screening_id}), and is not any more" for name in left]
-        lists.update(left)
-        for party in old.parties:
-            now = parties.get(party.party_ref)
-            if now is None or now.subject.asked != party.subject.asked or now.disposition == "true_match":
-                continue
-            if party.disposition == "true_match":
-                why.append(f"{party.party_ref}: was found to be on a list before ({old.screening_id})")
-    return why
 
 
 def _again(

@@ -6,7 +6,8 @@
 What holds: no key is needed; nothing is written where nothing is wrong, and nothing that the manifest does not cover;
 a file appears under its name when it was proved. The answer speaks of what was looked at (`scope`) and of nothing
 else. Where more is lost than parity holds, what is lost is named, all else is repaired, and nothing is harmed. What
-stands in the way of a file stops that file alone. It may be stopped anywhere: the same call goes on. Drives that
+stands in the way of a file stops that file alone, and a drive that cannot be written stops the work on that drive
+alone (repair_unwritable.py). It may be stopped anywhere: the same call goes on. Drives that
 belong to something else (foreign, replayed, two manifests, in conflict) are not written, and files that nobody signed
 are not removed. What is not here: the fetch list (fetch.py), small files (repair_files.py), the terminal.
 """
@@ -18,7 +19,6 @@ import os
 import threading
 import time
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
@@ -26,7 +26,7 @@ from msgspec import UNSET
 from sealift.drives.base import PART, is_in_the_way
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest as mf
-from sealift.formats.manifest import BLOCK
+from sealift.reading.origin_copies import PATTERNS, OriginCopies, name_of
 from sealift.reading.survey import survey
 from sealift.reading.survey_views import DriveView
 from sealift.stages import rebuild as rebuilding
@@ -36,10 +36,13 @@ from sealift.stages import verify_join as join
 from sealift.stages.fetch import fetch_list
 from sealift.stages.rebuild import StripeWork
 from sealift.stages.repair_files import SMALL, SmallFiles
+from sealift.stages.repair_foretell import reads
 from sealift.stages.repair_plan import (
     MAX_LISTED,
+    NOWHERE,
     Elsewhere,
     Events,
+    GoneFile,
     InTheWay,
     LostBlocks,
     Obstacle,
@@ -49,6 +52,7 @@ from sealift.stages.repair_plan import (
     RepairReport,
     card_of,
 )
+from sealift.stages.repair_unwritable import Failing
 from sealift.stages.verify import run_checks
 from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import Fault
@@ -65,7 +69,7 @@ if TYPE_CHECKING:
     from sealift.formats.manifest import DriveRow, Manifest, RebuiltNote
     from sealift.reading.survey import GroupView, Survey
     from sealift.stages.repair_look import Seen
-    from sealift.stages.repair_plan import Gaps
+    from sealift.stages.repair_plan import Gaps, Task
     from sealift.stages.verify import Progress
     from sealift.stages.verify_verdict import LostPack
 
@@ -79,17 +83,21 @@ def repair(
     onto: Sequence[str | Drive] = (),
     report: tuple[str, bytes] | None = None,
     dry_run: bool = False,
+    allow_same_filesystem: bool = False,
     state: str | State | None = None,
     elsewhere: Elsewhere | None = None,
+    origin: OriginCopies | None = None,
     events: Events | None = None,
 ) -> RepairReport:
     """Mend the drives at `places`, or with `onto` rebuild missing drives onto other media, and do nothing else.
 
     `onto`: MNT, or ID=MNT to say which of several missing drives. `report`: name and bytes of what verify said of
-    these drives (--json), or of what reading met (Shipment.health), so that they are not all read first. `state` as in
+    these drives (--json), or of what reading met (Shipment.health), so that they are not all read first.
+    `allow_same_filesystem` takes any folder as MNT, for scratch use. `state` as in
     verify, or its memory. `elsewhere`: these are one host's drives of several; what takes others than can be read from
-    here is left, and not lost. Raises BadInput, Refused when a signature or the seal does not hold or fit, DriveFault
-    when a drive that is written fails, Interrupted.
+    here is left, and not lost. `origin`: copies of indexes, for those that no drive has. A drive that fails when it
+    is written is told (`unwritable`). Raises BadInput, Refused when a signature or the seal does not hold or fit,
+    DriveFault when no drive can be looked at, Interrupted.
     """
     begun = time.monotonic()
     events = events or Events()
@@ -98,7 +106,7 @@ def repair(
     targets = [planning.target(each) for each in onto]
     folders = {planning.folder_of(drive) for _, drive in targets}
     here = [each for each in places if planning.folder_of(each) not in folders]
-    elsewhere = elsewhere or Elsewhere()
+    alone, elsewhere = elsewhere is None, elsewhere or Elsewhere()
     others = planning.beside(elsewhere, here)
     found = survey([*here, *others], allowed=allowed, seal=seal, shipment=shipment)
     planning.check_trust(found)
@@ -109,7 +117,7 @@ def repair(
     seen: list[Seen] = []
     if targets:
         plans = planning.place(found, absent, targets)
-        planning.check_targets(found, absent, plans, events)
+        planning.check_targets(found, absent, plans, events, same_filesystem=allow_same_filesystem)
         answer.left += looking.met(found)
     else:
         seen = [
@@ -119,9 +127,13 @@ def repair(
         answer.verified_bytes = sum(each.bytes_read for each in seen)
         plans = planning.plan(found, seen, answer)
         answer.left += looking.beyond(found, beside)
+        if alone:
+            answer.unseen = looking.named_away(report, {group.group for group in found.groups})
+            answer.notices += planning.not_here({group.group for group in found.absent})
     mended: set[tuple[int, int]] = set()
     for plan in plans:
-        _Repair(plan, found, answer, events, mended, beside, dry_run=dry_run).run()
+        files = SmallFiles(found, plan.group, origin)
+        _Repair(plan, files, answer, events, mended, beside, dry_run=dry_run).run()
     if not dry_run:
         answer.left = _still_there(answer.left, found)
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
@@ -145,9 +157,13 @@ def fetch(
     shipment: str | None = None,
     report: tuple[str, bytes] | None = None,
     state: str | None = None,
+    origin: OriginCopies | None = None,
     events: Events | None = None,
 ) -> FetchList:
-    """What must be sent again; drives that are not here count as gone. Writes nothing; parameters as `repair`."""
+    """What must be sent again; drives that are not here count as gone. Writes nothing; parameters as `repair`.
+
+    Lost (NotAllHere where drives are missing) where no drive has packs.bin whole: then no pack can be named.
+    """
     if report is not None and looking.scope_of(report) == "health":
         raise BadInput(
             f"{report[0]}: a report of health says what reading met, and a fetch list needs all that is wrong",
@@ -156,17 +172,20 @@ def fetch(
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
     planning.check_trust(found)
     seen = looking.look(found, report, state, (events or Events()).progress)
+    for group in found.groups:
+        if group.trusted:
+            planning.check_listable(group, seen, origin or OriginCopies(), events or Events())
     return fetch_list(found, [(each.group, each.slot, each.damage) for each in seen])
 
 
 def exit_code(report: RepairReport) -> int:
     """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
-    owed = report.missing or any(host.owed for host in report.hosts)
-    if report.lost or report.short:
-        return 6 if owed else 4
-    if any(host.owed for host in report.hosts):
+    owed = report.unseen or any(host.owed for host in report.hosts)
+    if report.lost or report.short or report.gone:
+        return 6 if owed or report.missing else 4
+    if owed:
         return 6
-    return 3 if report.left or report.missing or (report.dry_run and report.repaired_files) else 0
+    return 3 if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files) else 0
 
 
 def _still_there(left: list[Fault], found: Survey) -> list[Fault]:
@@ -198,15 +217,16 @@ def _not_lost(group: GroupView, elsewhere: Elsewhere, answer: RepairReport) -> N
     ]
     answer.lost = [each for each in answer.lost if each.group != group.group]
     answer.short = [each for each in answer.short if each != group.group]
+    answer.gone = [each for each in answer.gone if each.group != group.group]
 
 
 def state_of(report: RepairReport) -> str:
     """The one word for it."""
-    if report.lost or report.short:
+    if report.lost or report.short or report.gone:
         return "lost"
-    if report.left or report.missing or (report.dry_run and report.repaired_files):
+    if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files):
         return "damaged"
-    if any(host.owed for host in report.hosts):
+    if report.unseen or any(host.owed for host in report.hosts):
         return "damaged"
     if report.scope == "onto":
         return "rebuilt"
@@ -246,7 +266,7 @@ class _Repair:
     def __init__(
         self,
         plan: Plan,
-        found: Survey,
+        files: SmallFiles,
         answer: RepairReport,
         events: Events,
         mended: set[tuple[int, int]],
@@ -260,7 +280,9 @@ class _Repair:
         self._obstacles: dict[tuple[str, str], Obstacle] = {}
         self._group, self._manifest = plan.group, plan.group.manifest
         self._geometry = plan.group.manifest.geometry
-        self._files = SmallFiles(found, plan.group)
+        self._failing = Failing()
+        self._written: set[tuple[int, str]] = set()  # id of the drive, name
+        self._files = files
         self._packs, self._blocks = plan.group.open_pages(cache=1024)
         self._lock = threading.RLock()  # the pages are read from several threads
         self._at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -271,23 +293,34 @@ class _Repair:
         try:
             if not self._dry:
                 for drive in drives:
-                    drive.lock()
+                    with self._caught(drive):
+                        drive.lock()
                 for each in self._plan.onto:
-                    self._claim(each)
+                    with self._caught(each.drive):
+                        self._claim(each)
             self._prepare()
             self._rebuild_packs()
             self._write_small()
             self._tell_obstacles()
+            self._tell_unwritable()
         finally:
             self._packs.close()
             self._blocks.close()
             for drive in drives:
                 drive.unlock()
 
+    @contextlib.contextmanager
+    def _caught(self, drive: Drive) -> Iterator[None]:
+        """A drive that fails is written no more; nothing is done to one that has."""
+        try:
+            yield
+        except DriveFault as error:
+            self._failing.note(drive, error)
+
     def _claim(self, onto: Onto) -> None:
         """drive.json first: so that nobody takes the half-rebuilt drive for an empty one."""
-        if card_of(onto.drive) is None:
-            self._files.write(onto.drive, onto.row.slot, mf.CARD, self._note(onto.drive))
+        if onto.drive not in self._failing and card_of(onto.drive) is None:
+            self._write_one(onto.drive, onto.row.slot, mf.CARD, self._note(onto.drive))
 
     def _note(self, drive: Drive) -> RebuiltNote:
         card = card_of(drive)
@@ -383,7 +416,7 @@ class _Repair:
         wanted: dict[int, list[Drive]] = {}
         places = [(task.view.drive, task.slot) for task in self._plan.tasks]
         for drive, slot in places + [(drive, row.slot) for drive, row in self._plan.onto]:
-            if stripe in self._todo[id(drive)]:
+            if stripe in self._todo[id(drive)] and drive not in self._failing:
                 wanted.setdefault(mf.role_of(stripe, slot, self._manifest.n), []).append(drive)
         return wanted
 
@@ -415,6 +448,7 @@ class _Repair:
             progress=lambda now: self._events.progress("rebuild", now.written, total, now.targets),
             landed=self._landed,
             refused=self._refused,
+            failed=self._failing.note,
         )
         answer = self._answer
         answer.rebuilt_blocks += result.blocks
@@ -428,7 +462,8 @@ class _Repair:
             if view is None or (each.mount, each.stripe) in known:
                 continue  # a folder of packs need not have this one; what was seen before is told
             name = mf.pack_name(each.stripe, each.role, self._geometry.data)
-            answer.left.append(join.fault_at(view, name.encode(), "rotten", "met while rebuilding", each.block))
+            why = "did not read, met while rebuilding" if each.kind == "unreadable" else "met while rebuilding"
+            answer.left.append(join.fault_at(view, name.encode(), each.kind, why, each.block))
 
     def _total(self) -> int:
         """Bytes of packs that are to be written."""
@@ -436,43 +471,10 @@ class _Repair:
 
     def _foretell(self, work: StripeWork) -> None:
         """What a dry run says of a stripe: what would be written, and about what would be read for it."""
-        self._answer.bytes_read += self._reads(work)
+        self._answer.bytes_read += reads(self._plan, work, self._size)
         for role, drives in work.wanted.items():
             for drive in drives:
                 self._say(drive, work.stripe, role, work.lengths[role])
-
-    def _reads(self, work: StripeWork) -> int:
-        """Bytes: what the wanted packs still have; where slabs of them are damaged, as many others as solve these."""
-        slab, lengths, n = rebuilding.SLAB, work.lengths, self._manifest.n
-        name = {role: mf.pack_name(work.stripe, role, self._geometry.data) for role in work.wanted}
-        fresh = {id(each.drive) for each in self._plan.onto}
-        old = [(role, drive) for role, drives in work.wanted.items() for drive in drives if id(drive) not in fresh]
-        read = sum(min(self._size(drive, name[role]) or 0, lengths[role]) for role, drive in old)
-        runs: dict[int, list[tuple[int, int]]] = {role: [(0, -(-lengths[role] // slab))] for role in work.wanted}
-        for task in self._plan.tasks:
-            role = mf.role_of(work.stripe, task.slot, n)
-            if role in runs and (role, task.view.drive) in old:
-                ends = [
-                    (first * BLOCK // slab, last * BLOCK // slab + 1)
-                    for first, last in task.damage.get(work.stripe, [])
-                ]
-                runs[role] = [(first, min(stop, runs[role][0][1])) for first, stop in ends]
-        points = {-(-length // slab) for length in lengths} | {
-            edge for each in runs.values() for run in each for edge in run
-        }
-        for start, stop in pairwise(sorted(points)):
-            bad = {role for role, each in runs.items() if any(first <= start < last for first, last in each)}
-            known = sum(
-                length <= start * slab or (role in runs and role not in bad) for role, length in enumerate(lengths)
-            )
-            others = [
-                role
-                for role, length in enumerate(lengths)
-                if role not in runs and length > start * slab and mf.slot_of(work.stripe, role, n) in self._group.copies
-            ]
-            for role in others[: max(0, self._geometry.data - known)] if bad else ():
-                read += min(lengths[role], stop * slab) - start * slab
-        return read
 
     def _landed(self, stripe: int, role: int, drive: Drive) -> None:
         with self._lock:
@@ -485,6 +487,7 @@ class _Repair:
 
     def _wrote(self, drive: Drive, slot: int, path: str, length: int) -> None:
         answer = self._answer
+        self._written.add((id(drive), path))
         answer.repaired_files += 1
         answer.bytes_written += length
         if len(answer.repaired) < MAX_LISTED:
@@ -492,23 +495,63 @@ class _Repair:
 
     def _write_small(self) -> None:
         for task in self._plan.tasks:
-            card = card_of(task.view.drive)
-            note = card.rebuilt if card is not None else UNSET
-            way = InTheWay(task.view.drive)
-            for name in task.small:
-                if not self._clear(way, task.view.drive, task.slot, name):
-                    continue
-                if self._write_one(task.view.drive, task.slot, name, note):
-                    continue
-                why = "no drive here has it whole" if name not in mf.SEAL_FILES else "there is no seal to take it from"
-                self._answer.left.append(join.fault_at(task.view, name.encode(), "rotten", why, None))
+            if task.view.drive not in self._failing:
+                with self._caught(task.view.drive):
+                    self._write_small_of(task)
         for drive, row in self._plan.onto:
-            self._finish(drive, row)
+            if drive not in self._failing:
+                with self._caught(drive):
+                    self._finish(drive, row)
+
+    def _write_small_of(self, task: Task) -> None:
+        card = card_of(task.view.drive) if task.small else None
+        note = card.rebuilt if card is not None else UNSET
+        way = InTheWay(task.view.drive)
+        for name in task.small:
+            if not self._clear(way, task.view.drive, task.slot, name):
+                continue
+            if self._write_one(task.view.drive, task.slot, name, note):
+                continue
+            self._lacking(name)
+            why = NOWHERE if name not in mf.SEAL_FILES else "there is no seal to take it from"
+            kind = next((fault.kind for fault in task.faults if fault.path == name), "rotten")
+            self._answer.left.append(join.fault_at(task.view, name.encode(), kind, why, None))
+
+    def _lacking(self, name: str) -> None:
+        """A file could not be had from anywhere; where every drive carries it, the group wants it."""
+        if name in {mf.PACKS, *PATTERNS}:
+            sent = name_of(self._manifest.group, name) if name in PATTERNS else ""
+            gone = GoneFile(self._manifest.group, name, sent)
+            self._answer.gone += [] if gone in self._answer.gone else [gone]
+
+    def _tell_unwritable(self) -> None:
+        """Drives that failed, and what was found wrong on them and is still so."""
+        answer, manifest = self._answer, self._manifest
+        here = [task.view.drive for task in self._plan.tasks]
+        away = sum(row.id in answer.missing and row.id not in answer.rebuilt for row in manifest.drives)
+        spare = away + self._failing.of(here) <= self._geometry.parity
+        for task in self._plan.tasks:
+            drive = task.view.drive
+            if drive not in self._failing:
+                continue
+            names = [*(self._name(stripe, task.slot) for stripe in sorted(task.stripes)), *task.small]
+            owed = {name for name in names if (id(drive), name) not in self._written}
+            told = {(fault.mount, fault.path) for fault in answer.left}
+            faults = [each for each in task.faults if each.path in owed and (each.mount, each.path) not in told]
+            answer.left += faults[: MAX_LISTED - len(answer.left)]
+            row = manifest.drives[task.slot]
+            answer.unwritable.append(self._failing.told(drive, row, len(owed), onto=False, spare=spare))
+        for drive, row in self._plan.onto:
+            if drive in self._failing:
+                files = sum(1 for stripe in self._todo[id(drive)] if self._length(stripe, row.slot)) + len(SMALL)
+                written = sum(place == id(drive) for place, _ in self._written)
+                left = max(0, files - written)
+                answer.unwritable.append(self._failing.told(drive, row, left, onto=True, spare=spare))
 
     def _write_one(self, drive: Drive, slot: int, name: str, note: RebuiltNote | UnsetType) -> bool:
         """Write a small file, or say that it would be; False when nobody has it whole."""
         if self._dry:
-            written: int | None = self._files.size(slot, name)
+            written = self._files.size(slot, name) if self._files.can(slot, name) else None
         else:
             try:
                 written = self._files.write(drive, slot, name, note)
@@ -533,8 +576,8 @@ class _Repair:
                 continue
             if name not in mf.SEAL_FILES:
                 whole = False
-                detail = "no drive here has it whole"
-                fault = Fault(drive=row.id, block=None, kind="missing", path=name, detail=detail, mount=drive.mount)
+                self._lacking(name)
+                fault = Fault(drive=row.id, block=None, kind="missing", path=name, detail=NOWHERE, mount=drive.mount)
                 self._answer.left.append(fault)
         if whole and not any(mount == drive.mount for mount, _ in self._obstacles):
             self._answer.rebuilt.append(row.id)

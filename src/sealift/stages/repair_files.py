@@ -1,8 +1,9 @@
 """The small files of a drive, made again: from the signed manifest where they follow from it, else from a good copy.
 
 What holds: nothing is written that the manifest (or the trusted seal) does not cover; where no drive has a file
-whole, it is left as it is and named. Pages of packs.bin and blocks.bin are gathered from whichever drive has each.
-Written beside, fsynced, renamed. What is not here: packs (rebuild.py), and deciding which files are wrong.
+whole, nor the origin's copy beside the seal, it is left as it is and named. Pages of packs.bin and blocks.bin are
+gathered from whichever drive has each. Written beside, fsynced, renamed. What is not here: packs (rebuild.py), and
+deciding which files are wrong.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from msgspec import UNSET, structs
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical
 from sealift.formats import manifest as mf
+from sealift.reading.origin_copies import OriginCopies
 from sealift.stages.pack import openme
 from sealift.stages.pack.openme import GroupFacts
 
@@ -34,8 +36,9 @@ SMALL = (mf.CARD, *mf.OWN_FILES, *mf.GROUP_FILES, *mf.SEAL_FILES, mf.SIGNATURE, 
 class SmallFiles:
     """What the small files of one group's drives must be, and where to have them from."""
 
-    def __init__(self, found: Survey, group: GroupView) -> None:
-        self._group, self._manifest = group, group.manifest
+    def __init__(self, found: Survey, group: GroupView, origin: OriginCopies | None = None) -> None:
+        self._group, self._manifest, self._origin = group, group.manifest, origin or OriginCopies()
+        self._here: dict[str, bool] = {}  # of GROUP_FILES
         self._seal = {} if found.trusted is None else found.trusted.files
 
     def write(self, drive: Drive, slot: int, name: str, rebuilt: RebuiltNote | UnsetType = UNSET) -> int | None:
@@ -60,6 +63,23 @@ class SmallFiles:
         except (FormatError, DriveFault):
             return False
         return digest.hexdigest() == ref.blake3
+
+    def can(self, slot: int, name: str) -> bool:
+        """Whether `write` will have what to write: what a dry run tells by."""
+        if name not in mf.GROUP_FILES:
+            return self._content(slot, name, UNSET) is not None
+        if name not in self._here:
+            self._here[name] = self._is_here(name)
+        return self._here[name]
+
+    def _is_here(self, name: str) -> bool:
+        if name not in {mf.PACKS, mf.BLOCKS}:
+            drives = (view.drive for view in self._group.views)
+            return any(self.is_good(drive, 0, name) for drive in drives) or self._origin.has(self._manifest, name)
+        try:
+            return all(self._pages(name))
+        except FormatError:
+            return False
 
     def size(self, slot: int, name: str) -> int:
         """Length of a file that follows from the manifest or the seal, about, for those that do not."""
@@ -156,7 +176,7 @@ class SmallFiles:
         for view in self._group.views:
             if self._stream(drive, name, ref, _pieces(view.drive, name, ref.bytes)) is not None:
                 return ref.bytes
-        return None
+        return self._stream(drive, name, ref, self._origin.pieces(self._manifest, name))
 
     def _pages(self, name: str) -> Iterator[bytes]:
         packs, blocks = self._group.open_pages()

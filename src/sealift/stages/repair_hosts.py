@@ -24,6 +24,7 @@ from sealift.formats.manifest import drive_id
 from sealift.reading.survey import survey_nothing
 from sealift.stages import repair as repairing
 from sealift.stages import repair_look as looking
+from sealift.stages import repair_plan as planning
 from sealift.stages.placed import Question, is_read, look_everywhere
 from sealift.stages.placed_pass import Events, Pass
 from sealift.stages.placement import HERE, Ears
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.seal import Seal
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.stages.placed_pass import Unit
     from sealift.stages.placement import Host, Placement, Wire
     from sealift.stages.verify_state import Row
@@ -86,18 +89,22 @@ def repair_on(
     onto: Sequence[str] = (),
     report: tuple[str, bytes] | None = None,
     dry_run: bool = False,
+    allow_same_filesystem: bool = False,
+    origin: OriginCopies | None = None,
     state: str | None = None,
     events: Events | None = None,
 ) -> RepairReport:
     """`repair` where the drives are; parameters and errors as there, and as of verify_on.
 
-    On a cluster, addresses and paths of locations files among `places` are where each host reads drives of others, and
-    BadInput is raised for `onto`. A `report` of verify must be verify_on's, or of one host whose mounts it names.
+    On a cluster nobody looks at the copies of `origin`; addresses and paths of locations files among `places` are
+    where each host reads drives of others, and BadInput is raised for `onto`. A `report` of verify must be
+    verify_on's, or of one host whose mounts it names.
     """
     events = events or Events()
     if place.here:
         given: dict[str, Any] = {"allowed": allowed, "seal": seal, "shipment": shipment, "onto": onto, "report": report}
-        given |= {"dry_run": dry_run, "state": state}
+        given |= {"dry_run": dry_run, "state": state, "allow_same_filesystem": allow_same_filesystem}
+        given["origin"] = origin
 
         def work(_: None, wire: Wire) -> RepairReport:
             told = OneEvents(lambda *now: wire.tell(now), events.notice)
@@ -134,6 +141,7 @@ def repair_on(
         )
         run.run(standing.hosts)
         answer = _joined(run, scope)
+        _tell_absent(answer, run, survey_nothing(allowed=allowed, seal=standing.seal).seal, report)
         if all(row.state == "done" for row in answer.hosts):
             memory.forget()
     answer.seconds = time.monotonic() - begun
@@ -168,6 +176,15 @@ class _Here(Ears):
         self._events.progress(step, Progress(done, total or 0, drives), 1)
 
 
+def _tell_absent(answer: RepairReport, run: Pass, seal: Seal | None, report: tuple[str, bytes] | None) -> None:
+    """Groups of which no drive stands on any host, and what of them a report names: nobody looked at it."""
+    here = {stand.group for unit in run.units for stand in unit.stands if stand.group is not None}
+    answer.unseen = looking.named_away(report, here)
+    absent = {group.group for group in seal.groups} - here if seal is not None else set()
+    answer.notices += planning.not_here(absent)
+    answer.state = repairing.state_of(answer)
+
+
 def _joined(run: Pass, scope: str) -> RepairReport:
     """The answers of all hosts as one; a mount is HOST:MNT in it."""
     done = [(unit.host, unit.answer) for unit in run.units if unit.done]
@@ -177,10 +194,11 @@ def _joined(run: Pass, scope: str) -> RepairReport:
     for host, answer in done:
         for name in ("repaired_files", "rebuilt_blocks", "bytes_read", "bytes_written", "verified_bytes"):
             setattr(joined, name, getattr(joined, name) + getattr(answer, name))
-        for name in ("repaired", "left", "in_the_way"):
+        for name in ("repaired", "left", "in_the_way", "unwritable"):
             rows = [msgspec.structs.replace(each, mount=f"{host.name}:{each.mount}") for each in getattr(answer, name)]
             setattr(joined, name, [*getattr(joined, name), *rows][:MAX_LISTED])
         joined.lost += answer.lost
+        joined.gone += [each for each in answer.gone if each not in joined.gone]
         joined.short = sorted({*joined.short, *answer.short})
         joined.missing += [each for each in answer.missing if each not in {*joined.missing, *here}]
         joined.notices += [f"{host.name}: {notice}" for notice in answer.notices]

@@ -1,7 +1,7 @@
 """What is wrong on the drives that are here: read from them, or taken from a report that says where to look.
 
     nothing given            every drive is read (verify)
-    a report of verify       it is believed as to where to look; what is there is proved when it is rebuilt
+    a report of verify       what it names is read again on the drives that are here: it may be whole by now
     a report of health       the packs that it names are read on the drives that are here, and nothing else
 
 What holds: only drives of trusted groups are Seen. A folder that holds packs and nothing else (`is_bag`: packs that
@@ -14,11 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest as mf
+from sealift.formats.manifest import PACK_FILE
 from sealift.reading.health import Health, read_health
 from sealift.stages import verify_join as join
+from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.verify import read_drives
 from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import MAX_PART, VerifyReport, read_part
@@ -82,7 +85,7 @@ def look(
     if report is not None and scope == "health":
         return _from_health(found, report, progress, beside)
     if report is not None:
-        return _from_report(found, report, beside)
+        return _from_report(found, report, progress, beside)
     return _from_reading(found, state, progress, beside)
 
 
@@ -131,6 +134,20 @@ def _from_health(found: Survey, given: tuple[str, bytes], progress: Tell, beside
     return _seen(read_drives(found, state=None, progress=tell, only=only, beside=beside))
 
 
+def named_away(report: tuple[str, bytes] | None, groups: Collection[int]) -> list[str]:
+    """What a report says is wrong with groups other than these: drives, or of a health report the groups."""
+    if report is None:
+        return []
+    if scope_of(report) == "health":
+        others = {pack.group for pack in read_health(report[1], report[0]).packs} - set(groups)
+        return [f"group {number}" for number in sorted(others)]
+    whole = read_part(report[1], report[0])
+    away = [group for group in whole.groups if group.group not in groups]
+    wrong = {fault.drive for fault in whole.faults if fault.kind != "unreached"}
+    wrong |= {copy.drive for group in away for copy in group.present if copy.damage}
+    return sorted({copy.drive for group in away for copy in group.present} & wrong)
+
+
 def _same_shipment(found: Survey, name: str, report: VerifyReport | Health) -> None:
     if report.shipment != found.shipment:
         raise BadInput(
@@ -174,8 +191,8 @@ def unlike(seen: Seen, elsewhere: Mapping[int, Mapping[int, str]]) -> Seen:
     return seen._replace(faults=[*seen.faults, join.fault_at(seen.view, b"drive.json", "conflict", detail, None)])
 
 
-def _from_report(found: Survey, given: tuple[str, bytes], beside: Collection[int]) -> list[Seen]:
-    """What another run of verify said of the drives that are here; it only says where to look."""
+def _from_report(found: Survey, given: tuple[str, bytes], progress: Tell, beside: Collection[int]) -> list[Seen]:
+    """What another run of verify said of the drives that are here, as far as it is still so: it says where to look."""
     name, data = given
     report = read_part(data, name)
     if not isinstance(report, VerifyReport):
@@ -201,7 +218,47 @@ def _from_report(found: Survey, given: tuple[str, bytes], beside: Collection[int
                 )
             faults = [fault for fault in report.faults if (fault.drive, fault.mount) == key]
             seen.append(Seen(group, view, view.slot, join.as_damage(copies[key]), faults, 0))
+    return _as_now(found, seen, progress, beside)
+
+
+def _as_now(found: Survey, told: Sequence[Seen], progress: Tell, beside: Collection[int]) -> list[Seen]:
+    """The same with the packs that are named read again, and without small files that are whole by now."""
+
+    def tell(now: Progress) -> None:
+        progress("verify", now.done, now.total, now.drives)
+
+    only: dict[tuple[int, int], set[int]] = {}
+    for each in told:
+        if not each.bag:
+            only.setdefault((each.group.group, each.slot), set()).update(_named(each))
+    bags = [id(each.view) for each in told if each.bag]
+    checks = read_drives(found, state=None, progress=tell, only=only, beside=[*beside, *bags])
+    now = {id(check.view): check for check in checks}
+    seen = []
+    for each in told:
+        check = now.get(id(each.view))
+        if check is None:
+            seen.append(each)
+            continue
+        packs = {fault.path for fault in each.faults if fault.path and PACK_FILE.fullmatch(fault.path)}
+        files = SmallFiles(found, each.group)
+        rebuilt = each.view.card.rebuilt if each.view.card is not None else UNSET
+        left = [
+            fault
+            for fault in each.faults
+            if fault.path not in packs
+            and not (fault.path in SMALL and files.is_good(each.view.drive, each.slot, fault.path, rebuilt))
+        ]
+        fresh = [join.fault_at(check.view, one.path, one.kind, one.detail, one.block) for one in check.faults]
+        seen.append(each._replace(damage=check.damage, faults=[*left, *fresh], bytes_read=check.bytes_read))
     return seen
+
+
+def _named(told: Seen) -> set[int]:
+    """Stripes of the packs of a drive of which a report says something."""
+    paths = [fault.path for fault in told.faults if fault.path]
+    stripes = {int(match[2]) for path in paths if (match := PACK_FILE.fullmatch(path))} | set(told.damage)
+    return {stripe for stripe in stripes if stripe < told.group.manifest.geometry.stripes}
 
 
 def beyond(found: Survey, beside: Collection[int] = ()) -> list[Fault]:

@@ -18,11 +18,13 @@ import msgspec
 from sealift.drives import locations
 from sealift.drives.base import PART
 from sealift.drives.local import LocalDrive
-from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SignatureInvalid
+from sealift.errors import BadInput, DriveFault, FormatError, Lost, NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
+from sealift.reading.origin_copies import PATTERNS, name_of
 from sealift.reading.survey import refuse_others
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import bag_damage, is_bag
+from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveRow
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import DriveView, GroupView, Survey
     from sealift.stages.repair_look import Seen
     from sealift.stages.verify_verdict import Damage, GroupVerdict
@@ -50,6 +53,7 @@ OF_FILESYSTEMS = {  # what lies on an empty drive
 }
 _EMPTY = "give an empty drive; look at what this one holds before anything on it is removed"
 MAX_LISTED = 10_000
+NOWHERE = "no drive here has it whole"
 
 
 class Repaired(msgspec.Struct):
@@ -71,6 +75,17 @@ class LostBlocks(msgspec.Struct):
     path: str
     first: int
     last: int
+
+
+class GoneFile(msgspec.Struct, frozen=True):
+    """A file that every drive of a group carries and that is to be had from nowhere; `sent`: its name beside the seal.
+
+    An index, without which nothing is unpacked, or packs.bin, without which no pack can be told to be whole.
+    """
+
+    group: int
+    path: str
+    sent: str = ""
 
 
 class Obstacle(msgspec.Struct):
@@ -102,8 +117,11 @@ class RepairReport(msgspec.Struct, kw_only=True):
     verified_bytes: int = 0
     lost: list[LostBlocks] = []
     left: list[Fault] = []  # what is still wrong, and why where it is known
+    gone: list[GoneFile] = []
+    unwritable: list[Unwritable] = []  # drives that failed when they were written; the others were mended
     in_the_way: list[Obstacle] = []  # what somebody must move away first: it is in `left`, too
     missing: list[str] = []  # drives of the groups here that are nowhere
+    unseen: list[str] = []  # drives (of health: groups) that the report names, and of whose group nothing is here
     short: list[int] = []  # groups of which so many drives are missing that parity cannot give all data
     notices: list[str] = []
     seconds: float = 0.0
@@ -119,13 +137,17 @@ class Events:
 
 
 class Task(NamedTuple):
-    """What is wrong on one drive: stripes of packs, names of small files; and how much of the packs, for estimates."""
+    """What is wrong on one drive: stripes of packs, names of small files; and how much of the packs, for estimates.
+
+    `faults` are what repair would mend, as it was found.
+    """
 
     view: DriveView
     slot: int
     stripes: set[int]
     small: list[str]
     damage: Damage
+    faults: Sequence[Fault] = ()
 
 
 class Onto(NamedTuple):
@@ -181,6 +203,15 @@ def check_mounted(places: Sequence[str | Drive], onto: Sequence[str | Drive], *,
                 "same place, from the drives or from these copies, writes what is not there; a drive in another "
                 "host is repaired there, or rebuilt here with --onto MNT",
             )
+
+
+def not_here(groups: Collection[int]) -> list[str]:
+    """A line about groups of the shipment of which no drive is anywhere here."""
+    if not groups:
+        return []
+    named = ", ".join(map(str, sorted(groups)[:10])) + (" ..." if len(groups) > 10 else "")
+    count = "one other group" if len(groups) == 1 else f"{len(groups):,} other groups"
+    return [f"of {count} no drive is here, and nothing was looked at: {named}"]
 
 
 def check_trust(found: Survey) -> None:
@@ -268,10 +299,14 @@ def card_of(drive: Drive) -> mf.DriveCard | None:
         return None
 
 
-def check_targets(found: Survey, absent: dict[int, Gaps], plans: Sequence[Plan], events: Events) -> None:
-    """Targets are empty or half rebuilt, large enough, no filesystem of another drive, and there is what to fill them.
+def check_targets(
+    found: Survey, absent: dict[int, Gaps], plans: Sequence[Plan], events: Events, *, same_filesystem: bool
+) -> None:
+    """Targets are empty or half rebuilt, large enough, and there is what to fill them; else BadInput, NotAllHere.
 
-    Without that no target is touched: a drive that holds no pack would stand beside the real one when that arrives.
+    And each is a mounted filesystem of its own, unless `same_filesystem`: what is written where nothing is mounted
+    goes to the disk of this host. Without all that no target is touched: a drive that holds no pack would stand beside
+    the real one when that arrives.
     """
     filesystems: dict[tuple[object, ...], str] = {view.drive.filesystem(): view.mount for view in found.views}
     for plan in plans:
@@ -284,6 +319,8 @@ def check_targets(found: Survey, absent: dict[int, Gaps], plans: Sequence[Plan],
                 hint="mount more of them; --fetch-list says what must be sent again if they are lost",
             )
         for drive, row in plan.onto:
+            if not same_filesystem:
+                _check_mounted(drive)
             _check_contents(drive, row, plan.group)
             needed = sum(_bytes_of(plan.group, row.slot))
             free = drive.free_bytes() + _already(drive)
@@ -293,8 +330,30 @@ def check_targets(found: Survey, absent: dict[int, Gaps], plans: Sequence[Plan],
                     hint="give a drive at least as large as the lost one; nothing was written",
                 )
             other = filesystems.setdefault(drive.filesystem(), drive.mount)
-            if other != drive.mount:
-                events.notice(f"{drive.mount} is on the same filesystem as {other}: what fails one fails both")
+            if other == drive.mount:
+                continue
+            if not same_filesystem:
+                raise BadInput(
+                    f"--onto {drive.mount}: it is on the same filesystem as {other}, so losing one loses both; nothing"
+                    " was written",
+                    hint="mount the new drive's own filesystem; --allow-same-filesystem is for scratch use",
+                )
+            events.notice(f"{drive.mount} is on the same filesystem as {other}: what fails one fails both")
+
+
+def _check_mounted(drive: Drive) -> None:
+    """BadInput for a folder in which no filesystem is mounted."""
+    if not isinstance(drive, LocalDrive) or os.path.ismount(drive.mount):
+        return
+    above = os.path.realpath(drive.mount)
+    while not os.path.ismount(above):
+        above = os.path.dirname(above)
+    raise BadInput(
+        f"--onto {drive.mount}: nothing is mounted there: it is a folder of the filesystem of {above}; nothing was"
+        " written",
+        hint="mount the new drive (`sealift drives` says what is attached); --allow-same-filesystem takes a folder, for"
+        " scratch use",
+    )
 
 
 def _check_contents(drive: Drive, row: DriveRow, group: GroupView) -> None:
@@ -336,6 +395,38 @@ def _bytes_of(group: GroupView, slot: int) -> Iterator[int]:
     for stripe in range(group.manifest.geometry.stripes):
         yield mf.pack_at(group.packs, stripe, mf.role_of(stripe, slot, group.manifest.n), group.manifest.n).length
     yield from (group.manifest.group_file(name).bytes for name in mf.GROUP_FILES)
+
+
+def check_listable(group: GroupView, seen: Sequence[Seen], origin: OriginCopies, events: Events) -> None:
+    """Lost or NotAllHere where the packs to be sent again cannot be named; a notice of what is lacking and no pack."""
+    packs, blocks = group.open_pages()
+    try:
+        for _ in packs.pages():
+            pass
+    except FormatError as error:
+        kind = NotAllHere if group.missing else Lost
+        raise kind(
+            f"no drive here has all of {mf.PACKS} of group {group.group}, and without it nobody can say which packs are"
+            " to be sent again",
+            hint="mount another drive of the group, or "
+            * bool(group.missing)
+            + f"put a copy as sealift/{mf.PACKS} on one of the drives: the origin keeps one in its state folder,"
+            f" groups/{group.group:04d}/closed/{mf.PACKS}",
+        ) from error
+    finally:
+        packs.close()
+        blocks.close()
+    drives = [each for each in seen if each.group is group and not each.bag]
+    for name in PATTERNS:
+        if drives and all(any(fault.path == name for fault in each.faults) for each in drives):
+            sent = name_of(group.group, name)
+            where = (
+                "lies beside the seal" if origin.has(group.manifest, name) else "the origin sent ahead beside the seal"
+            )
+            events.notice(
+                f"no drive here has {name} of group {group.group}, which is no pack: {sent}, which {where}, is that"
+                " file; `sealift repair --seal FILE` with it beside the seal puts it on the drives"
+            )
 
 
 def is_short(group: GroupView, absent: Gaps) -> bool:
@@ -394,7 +485,8 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         if stripes or small:
             of_group = plans.setdefault(id(each.group), Plan(each.group))
             own = _own(each.group, each.slot, stripes)
-            of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage))
+            mended = [fault for fault in each.faults if _is_mended(fault)]
+            of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended))
     return list(plans.values())
 
 

@@ -11,7 +11,9 @@ record (trade/screening.py).
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,15 +21,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from sealift.errors import BadInput, FormatError, Refused, SealiftError, SignatureInvalid
 from sealift.formats import canonical, sshsig, strict
 from sealift.trade import declaration as declarations
-from sealift.trade import lists_csv, lists_detect, screener, screening, signing, worksheet
-from sealift.trade.lists import MAX_FILE, Given, ListFile, ScreeningList
+from sealift.trade import lists_csv, lists_detect, lookalikes, screener, screening, screening_past, signing, worksheet
+from sealift.trade.lists import MAX_FILE, TIME, Given, ListFile, ScreeningList
+from sealift.trade.screening import Problem
+from sealift.trade.screening_past import Screened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.trade.declaration import Declaration
-    from sealift.trade.screening import Problem, ScreeningRecord
+    from sealift.trade.screening import ScreeningRecord
     from sealift.trade.signing import Signer
 
 SECOND = ".second.sig"
@@ -87,6 +91,7 @@ def _read(path: str, described: lists_csv.Described | None, fetched: datetime | 
         where = os.path.join(os.path.dirname(path), name)
         data = signing.read_limited(where, MAX_FILE, "list")
         stated = (described.when if described is not None else None) or fetched
+        _not_to_come(os.path.basename(where), stated)
         published = described.published if described is not None else ""
         return Given(os.path.basename(where), data, stated or _modified(where), stated is not None, published or None)
 
@@ -96,6 +101,16 @@ def _read(path: str, described: lists_csv.Described | None, fetched: datetime | 
     return lists_detect.read(
         main, given, kind=described.format or None, columns=described.columns, encoding=described.encoding
     )
+
+
+def _not_to_come(name: str, stated: datetime | None) -> None:
+    """BadInput where somebody states that they got a list on a day that has not begun, here or in UTC."""
+    now = datetime.now(UTC)
+    if stated is not None and stated.astimezone(UTC).date() > max(now.date(), now.astimezone().date()):
+        raise BadInput(
+            f"list {name}: fetched at {stated.astimezone(UTC).strftime(TIME)}, which is in the future",
+            hint="state the day on which you got it; is this host's clock right?",
+        )
 
 
 def _modified(path: str) -> datetime:
@@ -136,6 +151,7 @@ def screen(
         now=now,
         before=before[:2] if before is not None else None,
         carry=before is not None and not before.objection,
+        remembered=_remembered(target, before, allowed),
     )
     if before is not None:
         notes += _fewer(before.record.lists, record.lists)
@@ -244,7 +260,134 @@ def standing(
     with signing.of_record(target):
         checked = load_checked(target, allowed)
     found = screening.standing(declaration, checked, lists, now or datetime.now(UTC))
-    return found, checked.record if checked is not None else None
+    return found + beside(target, declaration, allowed), checked.record if checked is not None else None
+
+
+# --- what was before -------------------------------------------------------------------------------------
+
+
+def beside(target: str, declaration: Declaration, allowed: AllowedSigners | None) -> list[Problem]:
+    """What holds a release and does not stand in the record at `target` itself: in names, and in earlier records."""
+    found = [
+        Problem("doubtful_name", subject.party_ref, why)
+        for subject in screening.subjects(declaration)
+        for name in (*subject.names, *subject.native)
+        for why in lookalikes.doubtful(name)
+    ]
+    return found + past_problems(target, allowed)
+
+
+def past_problems(target: str, allowed: AllowedSigners | None) -> list[Problem]:
+    """What the screenings before the one at `target`, which are kept beside it, say that it does not.
+
+    A list is not got rid of by leaving it out, nor a hit by a list without its entry, nor somebody whom a person found
+    on one; nor are records that are named as its predecessors by moving them away.
+    """
+    if not os.path.lexists(target):
+        return []
+    found: list[Problem] = []
+    here, last = [], None
+    for path in (target, *kept_records(target)):
+        try:
+            each = _screened(path, allowed)
+        except SealiftError as error:
+            if path != target:  # that one is looked at by everybody
+                found.append(Problem("predecessor", "", f"{path}: {error}"))
+            continue
+        last = each if path == target else last
+        here.append(each)
+    if last is None:
+        return found
+    _, missing = screening_past.chain(last, here)
+    if missing is not None:
+        found.append(Problem("predecessor", "", _not_here(target, missing)))
+    records = screening_past.ordered(last, here)
+    return [*found, *_left_out(records), *_forgotten(records)]
+
+
+def kept_records(target: str) -> list[str]:
+    """Records that were superseded, by the numbers under which they are kept."""
+    name = re.compile(re.escape(target.removesuffix(".json")) + r"\.([0-9]+)\.json")
+    found = [(int(match[1]), path) for path in glob.glob(f"{glob.escape(target.removesuffix('.json'))}.[0-9]*.json")
+             if (match := name.fullmatch(path))]  # fmt: skip
+    return [path for _, path in sorted(found)]
+
+
+def _screened(path: str, allowed: AllowedSigners | None) -> Screened:
+    """A record, and whether a second person signed it; of whose signatures nobody says, whether another key did."""
+    data = signing.read_limited(path, screening.MAX_RECORD, "screening")
+    record = screening.decode(data)
+    try:
+        if allowed is not None:
+            checked = load_checked(path, allowed)
+            reviewed = checked is not None and checked.reviewer is not None
+        else:
+            first, second = (
+                sshsig.verify(
+                    data, signing.read_limited(path + end, sshsig.MAX_ARMORED, "signature"), screening.NAMESPACE
+                )
+                for end in (".sig", SECOND)
+            )
+            reviewed = first != second
+    except SealiftError:
+        reviewed = False
+    return Screened(record, declarations.digest(data), reviewed)
+
+
+def _remembered(target: str, before: Before | None, allowed: AllowedSigners | None) -> list[screening_past.Remembered]:
+    """Hits of the records so far that the next one must have."""
+    if before is None:
+        return []
+    here = []
+    for path in (target, *kept_records(target)):
+        try:
+            here.append(_screened(path, allowed))
+        except SealiftError:
+            continue  # the gate says so
+    last = next(each for each in here if each.digest == declarations.digest(before.data))
+    return screening_past.remembered(screening_past.ordered(last, here))
+
+
+def _not_here(target: str, missing: screening.Supersedes) -> str:
+    stem = os.path.basename(target).removesuffix(".json")
+    numbers = {int(path.removesuffix(".json").rpartition(".")[2]) for path in kept_records(target)}
+    free = next(number for number in range(1, len(numbers) + 2) if number not in numbers)
+    return (
+        f"{stem}.{free}.json: {missing.screening_id} (BLAKE3 {missing.blake3}), which a later screening names as the"
+        " one before it, is not here, or is not as it was: put a copy back beside it, under any free number (an audit"
+        " bundle has all of them)"
+    )
+
+
+def _left_out(records: Sequence[Screened]) -> list[Problem]:
+    names = {file.name for file in records[-1].record.lists}
+    last = {file.name: each.record for each in records for file in each.record.lists if file.name not in names}
+    return [
+        Problem("left_out", name, f"was screened before ({record.screening_id}), and is not any more")
+        for name, record in last.items()
+    ]
+
+
+def _forgotten(records: Sequence[Screened]) -> list[Problem]:
+    true = [
+        Problem(
+            "true_match",
+            old.party.party_ref,
+            f"was found to be on a list before ({old.of.record.screening_id}): {old.hit.name!r} ({old.hit.list})",
+        )
+        for old in screening_past.found(records)
+    ]
+    said = {problem.where for problem in true}
+    return true + [
+        Problem(
+            "unresolved",
+            old.party.party_ref,
+            f"may be {old.hit.name!r} ({old.hit.list}, {old.hit.entry_id}), by {old.of.record.screening_id}: nobody has"
+            " decided for good, and a later screening does not have it; screen again, and decide",
+        )
+        for old in screening_past.dropped(records)
+        if old.party.party_ref not in said
+    ]
 
 
 def load_checked(target: str, allowed: AllowedSigners) -> screening.Checked | None:

@@ -7,7 +7,7 @@ key (return_leg.py); the declaration is complete and was released by another per
 than the one that seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has all
 of its packs, by presence and length; one that is not need not be looked at. The release stands (standing.py), and
 no other shipment was sealed under the same consignment, nor a later revision of this one, as far as the seals beside
-this one tell. Nothing is written before all of that holds; the seal file comes
+this one and on the drives tell. Nothing is written before all of that holds; the seal file comes
 last, so that where it lies its indexes lie too. Sealing the same again writes nothing new; a declaration that was
 changed and released again supersedes the seal.
 
@@ -38,12 +38,14 @@ from sealift.formats import manifest as manifests
 from sealift.formats import seal as seals
 from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, NAMESPACE, SEAL_FILES, FileRef, Manifest
 from sealift.formats.seal import Seal, SealDrive, SealGroup
+from sealift.reading import origin_copies
 from sealift.reading.trust import load_seal, open_seal, trusted_manifest
 from sealift.stages import return_leg
 from sealift.stages.lacking import lacking
-from sealift.stages.pack.run import load_manifest
+from sealift.stages.pack.found import load_manifest
+from sealift.stages.seal_others import not_superseded, only_shipment
 from sealift.stages.standing import check_standing
-from sealift.stages.status import look, seal_path
+from sealift.stages.status import SEALED, look, seal_path
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
 from sealift.trade import sheets
@@ -61,10 +63,6 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _SHOWN = 10
-_INDEXES = {
-    manifests.MEMBERS_INDEX: "members-g{:04d}.parquet.age",
-    manifests.PACKS_INDEX: "packs-g{:04d}.parquet.age",
-}
 
 
 @dataclass
@@ -127,9 +125,10 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     record = build(groups, declaration, files)
     out = options.out or options.states[0]
     folders = [out, *options.states, os.path.dirname(os.path.abspath(options.declaration))]
-    _only_shipment(folders, record, declaration.revision, allowed)
+    only_shipment(folders, record, declaration.revision, allowed)
     with ExitStack() as stack:
         drives = _attached(options.mounts, record, groups)
+        not_superseded([drive for drive, _ in drives], declaration)
         path = seal_path(out, record.shipment)
         known = _known([path, *options.mounts], record, allowed)
         trusted = known or _sign(record, files, raw, signer, allowed)
@@ -140,6 +139,9 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
             os.makedirs(out, exist_ok=True)
             indexes = _write_indexes(out, groups)
             superseded = _write_file(path, seals.encode_bundle(trusted.files))
+        for state in options.states:
+            with _told_once(state):
+                _note(os.path.join(state, SEALED), os.fsencode(os.path.abspath(path)) + b"\n")
         if superseded is not None:
             notice(f"this seal supersedes the one that was there, now {superseded}: send the new one")
         written = [(drive.mount, name, _write_drive(drive, trusted.files, notice)) for drive, name in drives]
@@ -385,38 +387,6 @@ def _same(one: Seal, two: Seal) -> bool:
     return msgspec.structs.replace(one, sealed_at="") == msgspec.structs.replace(two, sealed_at="")
 
 
-def _only_shipment(folders: Sequence[str], record: Seal, revision: int, allowed: AllowedSigners) -> None:
-    """Refused where a seal of another shipment under the same consignment lies: one declaration is of one shipment.
-
-    And where one of a later revision than `revision` does: what supersedes it is not replaced by it.
-    """
-    for folder in dict.fromkeys(map(os.path.realpath, folders)):
-        names: list[str] = []
-        with contextlib.suppress(
-            OSError
-        ):  # one that is not there yet; what else is wrong with it shows when it is used
-            names = sorted(name for name in os.listdir(folder) if name.endswith(".seal"))
-        for path in (os.path.join(folder, name) for name in names):
-            other, number = record, revision
-            with contextlib.suppress(SealiftError):  # whatever it is, it is no seal of ours
-                there = open_seal(load_seal(path), allowed)
-                other, number = there.seal, there.declaration.revision
-            if other.consignment_id == record.consignment_id and number > revision:
-                raise Refused(
-                    f"{path}: revision {number} of consignment {record.consignment_id} was sealed already, and"
-                    f" supersedes this, revision {revision}",
-                    hint="seal under the declaration that was released last",
-                )
-            if other.consignment_id == record.consignment_id and other.shipment != record.shipment:
-                raise Refused(
-                    f"{path}: shipment {other.shipment} was sealed under consignment {record.consignment_id} already, "
-                    f"and this is shipment {record.shipment}: a declaration and its release are of one shipment",
-                    hint="if its drives were packed anew and that packing never leaves, move its seal away, seal "
-                    "again, and send this one only; if both leave, this one is packed under a declaration and a "
-                    "release of its own, and each names the other (related_shipments)",
-                )
-
-
 # --- writing ---------------------------------------------------------------------------------------------
 
 
@@ -510,8 +480,8 @@ def _write_indexes(out: str, groups: Sequence[Packed]) -> list[str]:
     """Copies of every group's indexes, checked against the manifest while they are copied; their paths."""
     paths = []
     for packed in groups:
-        for name, pattern in _INDEXES.items():
-            target = os.path.join(out, pattern.format(packed.manifest.group))
+        for name in origin_copies.PATTERNS:
+            target = os.path.join(out, origin_copies.name_of(packed.manifest.group, name))
             reference = packed.manifest.group_file(name)
             if not _is(target, reference):
                 _copy(os.path.join(packed.folder, name), target, reference)
@@ -567,6 +537,15 @@ def _write_file(path: str, data: bytes) -> str | None:
     with _replacing(path) as file:
         file.write(data)
     return kept
+
+
+def _note(path: str, data: bytes) -> None:
+    """A file of so many bytes, written only where it is another one."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        if file.read(len(data) + 1) == data:
+            return
+    with _replacing(path) as file:
+        file.write(data)
 
 
 @contextlib.contextmanager

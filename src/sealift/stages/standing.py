@@ -24,7 +24,8 @@ from sealift.stages import screen as screening_stage
 from sealift.trade import declaration as declarations
 from sealift.trade import gate, keys, revision, rules, screening, signing
 from sealift.trade import release as releases
-from sealift.trade.standing import Against, Screened, Standing, held_then, later
+from sealift.trade.screening_past import Screened, chain
+from sealift.trade.standing import Against, Standing, held_then, later
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -207,6 +208,18 @@ class _Asked:
         digest = self._record.screening.blake3 if self._record.screening is not None else ""
         bound = next((each.record for each in here if each.digest == digest), None)
         self.against += later(bound, digest, at, here)
+        self._linked(digest, here)
+
+    def _linked(self, bound: str, here: Sequence[Screened]) -> None:
+        """Whether every screening since the one that is bound is there: what found somebody is not moved away."""
+        superseded = {each.record.supersedes.blake3 for each in here if each.record.supersedes is not None}
+        for last in (each for each in here if each.digest not in superseded | {bound}):
+            linked, missing = chain(last, here)
+            if missing is not None and all(each.digest != bound for each in linked):
+                self._absent(
+                    f"{missing.screening_id}, which the screening of {linked[0].record.at} names as the one before it"
+                    f" (BLAKE3 {missing.blake3}), is not beside it"
+                )
 
     def _reviewed(self, path: str) -> bool:
         if self._allowed is None:

@@ -20,6 +20,7 @@ from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest, dr
 from sealift.trade.signing import read_limited
 
 _MAX_SUMMARY = 256 << 20
+SEALED = "sealed"  # in a state folder: where its seal was written
 _GROUPS = """
 SELECT g.number, g.state, g.stripes, g.source_bytes, g.seconds,
        coalesce(sum(p.length) FILTER (WHERE p.role < ?1), 0),
@@ -43,6 +44,7 @@ class OwedDrive(msgspec.Struct, frozen=True):
     serial: str
     mount: str
     since_stripe: int
+    kind: str  # failed, full, lied, new or lacks
     reason: str
 
 
@@ -117,7 +119,7 @@ def look(state: str) -> Status:
             config = _config(state, row)
             data = len(config.groups[0]) - config.parity
             found = {int(row[0]): row for row in db.execute(_GROUPS, (data,))}
-            owed = _of_groups(db, "owed", "since, reason", OwedDrive)
+            owed = _of_groups(db, "owed", "since, kind, reason", OwedDrive)
             slow = _of_groups(db, "slow", "rate, median", SlowDrive)
             read_back = _read_back(db)
             told = db.execute("SELECT reason IS NULL, count(DISTINCT path) FROM told GROUP BY 1").fetchall()
@@ -136,7 +138,7 @@ def look(state: str) -> Status:
         config,
         groups,
         running=_is_running(state),
-        sealed=os.path.isfile(seal_path(state, config.shipment)),
+        sealed=any(os.path.isfile(each) for each in (os.path.join(state, SEALED), seal_path(state, config.shipment))),
         changed=counts.get(True, 0),
         skipped=counts.get(False, 0) + skipped,
         read_back=read_back,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import Survey
     from sealift.stages.verify_join import Judged
     from sealift.stages.verify_report import Present
@@ -65,13 +66,15 @@ def verify(
     remember: bool = True,
     again: bool = False,
     memory: State | None = None,
+    origin: OriginCopies | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> VerifyReport:
     """Read every byte of every drive at `places` and give the verdict.
 
     `seal` are the files of a seal sent ahead; `parts` names and bytes of other hosts' reports; `final`: no
     more drives will come. What was found good is remembered in the file `state` (default: in the user's state
-    folder) until the pass has ended, unless `remember` is false; `again` forgets it first. With a `memory` in its place
+    folder) until the pass has ended, unless `remember` is false; `again` forgets it first. `origin`: copies of
+    indexes, for those that no drive has. With a `memory` in its place
     this is one host's part of a pass: that its drives are another shipment's is told in the report, as with `parts`.
     Raises BadInput, Refused when the seal given does not hold, and Interrupted on Ctrl-C; the same call then goes on.
     """
@@ -91,6 +94,8 @@ def verify(
     for check in checks:
         entry = _entry(found, check, checks)
         known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)
+    if origin is not None:
+        join.note_spares(known, origin)
     return assemble(
         found, checks, reports, [case.judged(final=final) for _, case in sorted(known.items())], begun, final
     )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import Survey
     from sealift.stages.placement import Host, Placement, Wire
     from sealift.stages.verify import Progress
@@ -71,17 +72,18 @@ def verify_on(
     final: bool = False,
     state: str | None = None,
     again: bool = False,
+    origin: OriginCopies | None = None,
     events: Events | None = None,
 ) -> VerifyReport:
     """`verify` where the drives are; parameters and errors as there.
 
-    On a cluster `places` are folders of each host (placed.folders; none: its disks), and NotAllHere is raised where no
-    drive stands on any of them, or none of them comes to its end.
+    On a cluster nobody looks at the copies of `origin`; `places` are folders of each host (placed.folders; none:
+    its disks), and NotAllHere is raised where no drive stands on any of them, or none of them comes to its end.
     """
     events = events or Events()
     if place.here:
         given: dict[str, Any] = {"allowed": allowed, "seal": seal, "shipment": shipment, "parts": parts, "final": final}
-        given |= {"state": state, "again": again}
+        given |= {"state": state, "again": again, "origin": origin}
 
         def work(_: None, wire: Wire) -> VerifyReport:
             return verifying.verify(places, progress=wire.tell, **given)

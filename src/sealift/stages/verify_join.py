@@ -34,12 +34,14 @@ from sealift.stages.verify_report import (
 from sealift.stages.verify_verdict import GroupVerdict, add_run, common_damage, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import DriveView, GroupView, Problem, Survey
     from sealift.stages.verify_read import DriveCheck
     from sealift.stages.verify_verdict import Damage
 
+INDEXES = (mf.MEMBERS_INDEX, mf.PACKS_INDEX)
 _PART_HINT = "give reports of this shipment only, made against the same seal"
 
 
@@ -67,6 +69,7 @@ class Case:
     trusted: bool = False
     part_readable: int = 0
     copies: dict[int, list[Present]] = field(default_factory=dict)
+    spare: list[str] = field(default_factory=list)  # of INDEXES: no drive has it, and the origin's copy is at hand
 
     @property
     def absent(self) -> set[int]:
@@ -82,6 +85,11 @@ class Case:
     def verified(self) -> bool:
         """Whether every slot that is anywhere has a copy of which every byte was read."""
         return all(any(copy.verified for copy in copies) for copies in self.copies.values())
+
+    def without_index(self, *, final: bool) -> list[str]:
+        """Of INDEXES those that no drive that was looked at has as signed; with `final`, of those that answered."""
+        copies = [copy for each in self.copies.values() for copy in each if not final or copy.unreached is None]
+        return [name for name in INDEXES if copies and all(name in copy.lacks for copy in copies)]
 
     def damage(self, *, final: bool) -> dict[int, Damage]:
         """Slot -> what no copy of it has whole; with `final`, so counts what a host did not give."""
@@ -114,8 +122,9 @@ class Case:
         if not self.copies:
             return final and self.total_bytes > 0
         verdict = self.judge(final=final)
-        # Where records are damaged on all drives here, one that is yet to come may have them whole.
-        return verdict.lost_bytes > 0 or (verdict.unknown > 0 and (final or not (self.absent | self.unreached)))
+        # Where records or indexes are damaged on all drives here, one that is yet to come may have them whole.
+        unreadable = verdict.unknown > 0 or set(self.without_index(final=final)) - set(self.spare)
+        return verdict.lost_bytes > 0 or (bool(unreadable) and (final or not (self.absent | self.unreached)))
 
     def judged(self, *, final: bool) -> Judged:
         """All of it."""
@@ -133,6 +142,9 @@ class Case:
         recoverable = self.total_bytes - here.lost_bytes - unknown
         if self.view is None and self.copies:  # their lengths are the other host's knowledge
             readable, recoverable = self.part_readable, self.total_bytes if not here.lost_bytes else self.part_readable
+        gone = [name for name in self.without_index(final=True) if name not in self.spare]
+        if self.copies and here.unknown and not self.unreached:
+            gone.append(mf.PACKS)
         return GroupReport(
             group=self.group,
             manifest=self.digest,
@@ -146,6 +158,8 @@ class Case:
             readable_bytes=max(0, readable),
             recoverable_bytes=max(0, recoverable),
             unrecoverable=[(each.stripe, each.role, each.first, each.last) for each in here.lost],
+            gone=gone,
+            spare=self.spare,
         )
 
 
@@ -161,6 +175,8 @@ def as_damage(copy: Present, *, unreached: bool = False) -> Damage:
 def present_checked(check: DriveCheck, *, verified: bool) -> Present:
     """The entry of a drive that was looked at; it counts as verified only where its host gave everything."""
     entry = present(check.view, check.group, check.slot, verified=verified, damage=check.damage)
+    wrong = {each.path for each in check.faults if each.kind != "unreached"}
+    entry.lacks = [name for name in INDEXES if name.encode() in wrong]
     if check.away is None and all(problem.kind != "unreached" for problem in check.view.problems):
         return entry
     return msgspec.structs.replace(entry, verified=False, unreached=as_runs(check.unreached))
@@ -311,6 +327,14 @@ def drives_total(found: Survey, reports: Sequence[tuple[str, Report]]) -> int:
 
 
 # Reports
+
+
+def note_spares(known: Mapping[int, Case], origin: OriginCopies) -> None:
+    """Look for the origin's copies of those indexes that no drive has."""
+    for case in known.values():
+        if case.view is not None and case.trusted:
+            record = case.view.manifest
+            case.spare = [name for name in case.without_index(final=False) if origin.has(record, name)]
 
 
 def fault(view: DriveView, problem: Problem) -> Fault:

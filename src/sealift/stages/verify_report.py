@@ -111,6 +111,8 @@ class Present(_Base, kw_only=True):
     # None: its host gave all that was asked for; else it counts as not read, and these packs did not come, as `damage`
     unreached: Annotated[list[tuple[_Stripe, _Block, _Block]], Meta(max_length=1_000_000)] | None = None
 
+    lacks: Annotated[list[_Words], Meta(max_length=10)] = []  # of INDEXES: those that it has not as they were signed
+
     @property
     def in_bucket(self) -> bool:
         """Whether it is a copy among objects, which nobody pulls."""
@@ -130,7 +132,8 @@ class Missing(_Base, kw_only=True):
 class GroupReport(_Base, kw_only=True):
     """One group: who is here, who is not, and what that comes to in bytes of packed data.
 
-    `unrecoverable` is [stripe, role, first block, last block] of data packs that what is here cannot give.
+    `unrecoverable` is [stripe, role, first block, last block] of data packs that what is here cannot give; `gone` are
+    files that every drive of it carries, and none here has as signed; `spare` those that lie beside the seal.
     """
 
     group: Count
@@ -145,6 +148,8 @@ class GroupReport(_Base, kw_only=True):
     readable_bytes: Count
     recoverable_bytes: Count
     unrecoverable: Annotated[list[tuple[_Stripe, _Slot, _Block, _Block]], Meta(max_length=1000)] = []
+    gone: Annotated[list[_Words], Meta(max_length=10)] = []  # of INDEXES, and packs.bin
+    spare: Annotated[list[_Words], Meta(max_length=10)] = []
 
 
 class InspectReport(_Base, kw_only=True, tag_field="type", tag="sealift-inspect"):

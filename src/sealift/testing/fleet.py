@@ -5,6 +5,9 @@ replace) is done at once to the bytes beneath. What happens while they work (fai
 the bay until a call meets it. `open(mount)` has the signature of LocalDrive, so whatever opens drives by mount can be
 given it; over folders the mounts are paths, and other processes see the damage too, though not the faults.
 
+What does not exist cannot misbehave: ValueError, with the choices, for an unknown mount, operation, way to lie or file,
+and for numbers that no drive could have; so that a test cannot pass because its fault was misspelt.
+
 Whatever is left to chance follows from `seed`, and `script` has it as it fell: the lines are calls that do the same
 again (long contents shortened), with what drives did on their own as comments between. A `with` block adds the script
 to an error that leaves it. What a stage must make of it all is not here.
@@ -16,14 +19,14 @@ import errno
 import os
 import random
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, get_args
 
 from sealift.formats.manifest import BLOCK, CARD
 from sealift.testing.drive import Bay, Fault, FolderPlatter, Lie, MemoryPlatter, Operation, Platter, SimulatedDrive
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class FleetSimulator:
@@ -95,6 +98,12 @@ class FleetSimulator:
 
     # At rest
 
+    def _held(self, mount: str, name: str) -> bytes:
+        """What a file holds that is to be spoilt; ValueError, with the names that there are, where there is none."""
+        self._known(mount)
+        _one_of("file", name, self.names(mount), f"{mount}: ")
+        return self.read(mount, name)
+
     def lose(self, mount: str) -> None:
         """Gone for good; `find` is a miracle that tests are allowed."""
         self._note("lose", mount)
@@ -112,11 +121,13 @@ class FleetSimulator:
         return self._add()
 
     def rot(self, mount: str, name: str, bit: int | None = None) -> int:
-        """Flip one bit of a file, any without `bit`; which. ValueError for an empty file."""
-        data = bytearray(self.read(mount, name))
+        """Flip one bit of a file, any without `bit`; which. ValueError where there is no such file or bit."""
+        data = bytearray(self._held(mount, name))
         if not data:
             raise ValueError(f"{mount}: {name} is empty: there is nothing to rot")
         bit = self._random.randrange(len(data) * 8) if bit is None else bit
+        if not 0 <= bit < len(data) * 8:
+            raise ValueError(f"{mount}: {name} has {len(data) * 8} bits: there is no bit {bit}")
         self._note("rot", mount, name, bit=bit)
         data[bit // 8] ^= 1 << bit % 8
         self._bays[mount].platter.write(name, bytes(data))
@@ -124,10 +135,12 @@ class FleetSimulator:
 
     def rot_block(self, mount: str, name: str, block: int | None = None) -> int:
         """Fill one block (1 MiB) of a file with other bytes, any without `block`; which."""
-        data = bytearray(self.read(mount, name))
+        data = bytearray(self._held(mount, name))
         if not data:
             raise ValueError(f"{mount}: {name} is empty: there is nothing to rot")
         block = self._random.randrange(-(-len(data) // BLOCK)) if block is None else block
+        if not 0 <= block * BLOCK < len(data):
+            raise ValueError(f"{mount}: {name} has {-(-len(data) // BLOCK)} blocks: there is no block {block}")
         self._note("rot_block", mount, name, block=block)
         start, end = block * BLOCK, min((block + 1) * BLOCK, len(data))
         data[start:end] = bytes(byte ^ 0xA5 for byte in data[start:end])
@@ -135,17 +148,22 @@ class FleetSimulator:
         return block
 
     def truncate(self, mount: str, name: str, length: int) -> None:
-        """Cut a file to `length` bytes."""
+        """Cut a file to `length` bytes. ValueError where it is no longer than that."""
+        data = self._held(mount, name)
+        if not 0 <= length < len(data):
+            raise ValueError(f"{mount}: {name} is {len(data)} bytes long: it cannot be cut to {length!r}")
         self._note("truncate", mount, name, length)
-        self._bays[mount].platter.write(name, self.read(mount, name)[:length])
+        self._bays[mount].platter.write(name, data[:length])
 
     def extend(self, mount: str, name: str, more: bytes = b"\0") -> None:
         """Append to a file."""
+        data = self._held(mount, name)
         self._note("extend", mount, name, more)
-        self._bays[mount].platter.write(name, self.read(mount, name) + more)
+        self._bays[mount].platter.write(name, data + more)
 
     def remove(self, mount: str, name: str) -> None:
         """Take a file away."""
+        self._held(mount, name)
         self._note("remove", mount, name)
         self._bays[mount].platter.remove(name)
 
@@ -156,6 +174,7 @@ class FleetSimulator:
 
     def swap(self, mount: str, other: str) -> None:
         """Exchange what two drives hold; serial numbers stay with the hardware."""
+        self._known(other)
         self._note("swap", mount, other)
         one, two = self._bays[mount], self._bays[other]
         held = self.snapshot(mount)
@@ -189,21 +208,31 @@ class FleetSimulator:
         look (exists, size, walk, free_bytes), open, read, lock, create, write, fsync (publish, sync_folder),
         rename (publish), remove. `name`: a pattern, of the files to count; where a call is of none it is "".
         """
+        _one_of("operation", operation, get_args(Operation))
+        if code not in errno.errorcode:
+            raise ValueError(f"{code!r} is no errno: give errno.EIO, errno.ENOSPC or another of that module")
+        _from_one("nth", nth)
         self._note("fail", mount, operation, code, nth=nth, lasting=lasting, name=name)
         self._bays[mount].faults.append(Fault(operation, code, nth, lasting, name))
 
     def fill(self, mount: str, free: int = 0) -> None:
         """Leave `free` bytes on the drive; then it is full (ENOSPC, after what fits)."""
+        if free < 0:
+            raise ValueError(f"free is {free!r} bytes: it must not be under 0")
         self._note("fill", mount, free)
         self._bays[mount].free = free
 
     def slow(self, mount: str, rate: float) -> None:
         """Let reads and writes take as long as they do at `rate` bytes a second."""
+        if not rate > 0:
+            raise ValueError(f"rate is {rate!r} bytes a second: it must be over 0")
         self._note("slow", mount, rate)
         self._bays[mount].rate = rate
 
     def lie(self, mount: str, how: Lie = "flip", *, nth: int = 1, lasting: bool = False) -> None:
         """Acknowledge the `nth` next write and keep other bytes: one bit flipped, or zeros (`drop`)."""
+        _one_of("how", how, get_args(Lie))
+        _from_one("nth", nth)
         self._note("lie", mount, how, nth=nth, lasting=lasting)
         self._bays[mount].lies.append((nth, how, lasting))
 
@@ -235,11 +264,17 @@ class FleetSimulator:
         if error is not None and self._lines:
             error.add_note("what happened to the fleet:\n" + self.script)
 
-    def _note(self, action: str, *arguments: object, **options: object) -> None:
-        """One line, as a call."""
-        words = [_words(each) for each in arguments] + [f"{name}={_words(each)}" for name, each in options.items()]
+    def _note(self, action: str, mount: str, *arguments: object, **options: object) -> None:
+        """One line, as a call; ValueError where no such drive ever was."""
+        self._known(mount)
+        words = [_words(each) for each in (mount, *arguments)] + [
+            f"{name}={_words(each)}" for name, each in options.items()
+        ]
         with self._lock:
             self._lines.append(f"fleet.{action}({', '.join(words)})")
+
+    def _known(self, mount: str) -> None:
+        _one_of("drive at", mount, list(self._bays))
 
     def comment(self, text: str) -> None:
         """A line of the script that does nothing: what a test did beside, or what a drive did."""
@@ -258,6 +293,17 @@ class FleetSimulator:
             bay.platter.remove(name)
         for name, data in files.items():
             bay.platter.write(name, data)
+
+
+def _one_of(what: str, value: object, choices: Sequence[object], where: str = "") -> None:
+    if value not in choices:
+        listed = ", ".join(map(str, choices[:20])) + (" and more" if len(choices) > 20 else "")
+        raise ValueError(f"{where}there is no {what} {value!r}: give one of {listed}")
+
+
+def _from_one(what: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{what} is {value!r}: the next call is 1")
 
 
 def _words(value: object) -> str:

@@ -3,7 +3,8 @@
 What holds: `SIGNED` has every kind of record that bears a signature, with the one namespace, the decoder and the time
 at which its key is judged. `open_me` is a function of the bundle's files alone; the lines in it that begin with four
 blanks are commands, and are all that somebody needs who has a shell, tar, b3sum, grep and ssh-keygen (OpenSSH 8.7 or
-later, which knows verify-time).
+later, which knows verify-time; it takes a time with a Z from 9.1 on, and earlier ones their own time zone, so that each
+command sets that to UTC and gives the time without one).
 
 What is not here: what the records must hold together (stages/audit_judge.py).
 """
@@ -53,8 +54,8 @@ SEALIFT AUDIT BUNDLE: {ids}
 Every record of {what}: the declaration and who released it, who was screened, whose keys were proved, what
 was sealed, who had which drive when, what arrived, what was freed and what was erased. Put together at {at}.
 
-You need a shell with grep, and: tar, b3sum (BLAKE3), ssh-keygen (OpenSSH 8.7 or later). Lines that begin with four
-blanks are commands; each says WRONG when something is, and ends with another status than 0.
+You need a shell with grep, and: tar, b3sum (BLAKE3), ssh-keygen ({openssh}). Lines
+that begin with four blanks are commands; each says WRONG when something is, and ends with another status than 0.
 
 `signers:1: key is not permitted for use in signature namespace`, or the like, is no fault by itself: ssh-keygen
 says it of each line of `signers` that names the key for something else, before it finds the one that counts.
@@ -101,10 +102,10 @@ def command(path: str, signature: str, signer: str, namespace: str, at: str) -> 
 
     It says itself when it fails: with -q ssh-keygen is silent about a key that no line of `signers` allows.
     """
-    when = at.replace("-", "").replace(":", "").replace("T", "")
+    when = at.replace("-", "").replace(":", "").replace("T", "").removesuffix("Z")
     words = ["ssh-keygen", "-Y", "verify", "-q", "-f", "signers", "-I", name_of(signer), "-n", namespace]
     check = f"{shlex.join([*words, '-O', f'verify-time={when}', '-s', signature])} < {shlex.quote(path)}"
-    return f"{check} || {{ echo WRONG: {shlex.quote(signature)}; false; }}"
+    return f"TZ=UTC0 {check} || {{ echo WRONG: {shlex.quote(signature)}; false; }}"
 
 
 def open_me(files: Mapping[str, bytes], allowed: AllowedSigners, made_at: str, by: str) -> bytes:
@@ -112,7 +113,9 @@ def open_me(files: Mapping[str, bytes], allowed: AllowedSigners, made_at: str, b
     ids = audit.shipments(files)
     index = command(audit.INDEX, audit.INDEX_SIG, by, audit.NAMESPACE, made_at)
     what = "a shipment" if len(ids) == 1 else f"{len(ids)} shipments"
-    text = _HEAD.format(ids=", ".join(ids), what=what, at=made_at, index=index)
+    dated = any(line.valid_after or line.valid_before for line in allowed.lines)
+    openssh = "OpenSSH 9.1 or later: `signers` has times" if dated else "OpenSSH 8.7 or later"
+    text = _HEAD.format(ids=", ".join(ids), what=what, at=made_at, index=index, openssh=openssh)
     for good, line in _commands(files, allowed, made_at):
         text += f"    {line}\n" if good else f"    echo WRONG: {shlex.quote(line)} is not signed as it must be; false\n"
     return (text + _TAIL).encode()

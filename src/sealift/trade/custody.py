@@ -26,10 +26,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import SignatureInvalid
-from sealift.trade import people
 from sealift.trade.custody_event import NAMESPACE, Checkpoint
 from sealift.trade.custody_graph import SETTLED_BY_PEOPLE, Finding, Graph, bits, newest
-from sealift.trade.custody_roles import Roles, others, spelled
+from sealift.trade.custody_terms import Faces, told
+from sealift.trade.custody_terms import an as _of_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners, Signer
     from sealift.trade.custody_event import CustodyEvent, Entry, Party
     from sealift.trade.custody_graph import Copy, Kind
-    from sealift.trade.declaration import Declaration
-    from sealift.trade.standing import Against
+    from sealift.trade.custody_terms import Terms
 
 BY_NETWORK = "NETWORK-"  # begins the serial number under which a plain directory is declared; nobody carries it
 SKEW = timedelta(minutes=10)  # by which the clocks of two carriers may differ before it is shown
@@ -112,34 +111,6 @@ class Account:
         return 5 if any(not each.holds for each in self.findings) else 3 if self.open else 0
 
 
-class Terms(NamedTuple):
-    """When the drives might go (None: never yet), who is named in the declaration, by `people.fold`, and as what."""
-
-    released_at: datetime | None
-    named: frozenset[str]
-    roles: Roles
-    against: tuple[Against, ...] = ()  # why the release does not stand, and since when
-
-    @classmethod
-    def of(
-        cls,
-        declaration: Declaration,
-        released_at: datetime | None,
-        revisions: Iterable[tuple[datetime, Declaration]] = (),
-        against: tuple[Against, ...] = (),
-    ) -> Terms:
-        """Everybody whom the declaration names: parties, carriers, who is on the way, the site, its people.
-
-        `revisions`: those that were released, with when; without any, drives are carried as `declaration` says.
-        """
-        named = others(declaration) | spelled([*declaration.intermediates, *declaration.carriers])
-        return cls(released_at, frozenset(named), Roles.of(declaration, revisions), against)
-
-    def names(self, party: Party) -> bool:
-        """Whether the party, or for whom it acts, is named."""
-        return not self.named.isdisjoint((people.fold(party.name), people.fold(party.org)))
-
-
 def before_next(account: Account) -> Checkpoint:
     """What the next event is to name: the newest of the events that count, and how many there are up to them."""
     graph = Graph({row.entry.digest: row.entry for row in account.rows})
@@ -194,14 +165,16 @@ def assess(
     for checkpoint in checkpoints:
         found += graph.compare(checkpoint)
     found += _by_hand(rows)
+    found += _names(rows)
     found += _clocks(rows, graph, now)
-    if terms is not None:
-        found += _on_terms(rows, terms)
     chains = _Chains(graph, rows)
+    judge = None if terms is None else _Judge(terms, rows, chains)
+    if judge is not None:
+        found += told(rows, chains.come, chains.begun, judge.terms, judge.faces)
     found += chains.findings
     drives = _drives(chains, list(serials))
     found += _declared(drives, final=final)
-    settled = _settle(found, rows, graph, terms)
+    settled = _settle(found, rows, graph, judge)
     return Account(consignment_id, newest(ours), rows, drives, settled)
 
 
@@ -261,6 +234,22 @@ def _by_hand(rows: Sequence[Row]) -> list[Finding]:
     return found + _one_photograph(rows)
 
 
+def _names(rows: Sequence[Row]) -> list[Finding]:
+    """Keys that sign under two names: whose they are decides who may settle, and to whom drives went."""
+    first: dict[str, tuple[Party, Row]] = {}
+    found = []
+    for row in rows:
+        for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received)):
+            if signer is None:
+                continue
+            before, where = first.setdefault(party.key_fingerprint, (party, row))
+            if before.person != party.person:
+                text = f"the key of {party.words} is that of {before.words} in event {where.number}"
+                found.append(Finding("names", text, (row.entry.digest,), tuple(row.event.serials)))
+                break
+    return found
+
+
 def _one_photograph(rows: Sequence[Row]) -> list[Finding]:
     """Signatures by hand of which one photograph is to be the proof: a paper is of one event."""
     first: dict[str, Row] = {}
@@ -299,9 +288,15 @@ class _Chains:
         self.masks: dict[str, int] = {}  # by drive: the events that move it
         self.named: dict[str, list[int]] = {}  # by drive: all its events
         self.seals: list[dict[str, str]] = []  # by event: the seal of each drive after it
+        self.having: list[dict[str, tuple[Party, ...]]] = []  # by event: who has each drive after it
+        self.come: list[list[str]] = []  # by event: drives that come to somebody who had them not
+        self.begun: list[list[str]] = []  # by event: drives whose record begins with it
         self.findings: list[Finding] = []
         for at, row in enumerate(rows):
             self.seals.append({serial: item.seal_after for item in row.event.items for serial in item.serials})
+            self.having.append({})
+            self.come.append([])
+            self.begun.append([])
             if row.counts:
                 for serial in self.seals[at]:
                     self.named.setdefault(serial, []).append(at)
@@ -323,13 +318,13 @@ class _Chains:
                 for other in bits(before & ~behind):
                     beside.setdefault(other, []).append(serial)
                 last = self.maximal(before & behind)
+                holders = self._hand_on(at, row.event, serial, last)
                 if not last:
                     if row.event.event_type != "seal":
                         first.append(serial)
                     continue
                 if row.event.event_type == "unseal" and not self._arrived(before & behind):
                     early.append(serial)
-                holders = [self.rows[each].event.received_by for each in last]
                 if not any(row.event.released_by.same(each) for each in holders):
                     hands.setdefault(" or ".join(sorted({each.words for each in holders})), []).append(serial)
                 seals = {self.seals[each][serial] for each in last}
@@ -340,6 +335,21 @@ class _Chains:
         if early:
             text = "unsealed before they arrived"
             self.findings.append(Finding("seal-changed", text, (row.entry.digest,), tuple(early)))
+
+    def _hand_on(self, at: int, event: CustodyEvent, serial: str, last: Sequence[int]) -> list[Party]:
+        """Note who has a drive after an event; who had it before. Only an event that passes drives on changes that."""
+        holders = [party for each in last for party in self.having[each][serial]]
+        if event.passes or not holders:
+            party = event.received_by if event.passes else event.released_by
+            self.having[at][serial] = (party,)
+            if not holders:
+                self.begun[at].append(serial)
+            elif not any(party.same(each) for each in holders):
+                self.come[at].append(serial)
+        else:
+            mine = [each for each in holders if each.same(event.released_by)]
+            self.having[at][serial] = tuple(mine[:1] or holders)
+        return holders
 
     def _arrived(self, mask: int) -> bool:
         return any(self.rows[at].event.event_type == "arrive" for at in bits(mask))
@@ -382,7 +392,9 @@ class _Chains:
         """What became of one drive."""
         mask = self.masks.get(serial, 0)
         held = tuple(
-            Held(self.rows[at].event.received_by, self.rows[at], self.seals[at][serial]) for at in self.maximal(mask)
+            Held(party, self.rows[at], self.seals[at][serial])
+            for at in self.maximal(mask)
+            for party in self.having[at][serial]
         )
         events = tuple(self.rows[at].entry.digest for at in self.named.get(serial, ()))
         return DriveState(serial, declared, held, events, self._arrived(mask))
@@ -438,41 +450,31 @@ def _clocks(rows: Sequence[Row], graph: Graph, now: datetime) -> list[Finding]:
     return found
 
 
-_AT_HOME = frozenset({"seal"})  # packed and sealed in one house, before they may leave it
+class _Judge:
+    """Who is who in each event, by its time and by the keys, for whoever asks what it may settle."""
 
+    def __init__(self, terms: Terms, rows: Sequence[Row], chains: _Chains) -> None:
+        self.terms, self._rows, self._chains = terms, rows, chains
+        self.faces = Faces(rows, terms)
 
-def _on_terms(rows: Sequence[Row], terms: Terms) -> list[Finding]:
-    """Drives that went on before they were released, or came to somebody whom the declaration does not name."""
-    found = []
-    for row in rows:
-        event, about = row.event, ((row.entry.digest,), tuple(row.event.serials))
-        if not row.counts or not event.moves:
-            continue
-        goes = event.event_type == "load" or (event.changes_hands and event.event_type not in _AT_HOME)
-        if goes and (terms.released_at is None or event.at < terms.released_at):
-            when = "the shipment is not released" if terms.released_at is None else "the shipment was released later"
-            found.append(Finding("unreleased", f"{_an(row)} at {event.at_utc}, and {when}", *about))
-        elif goes and (why := [each.text for each in terms.against if each.since is None or event.at >= each.since]):
-            text = f"{_an(row)} at {event.at_utc}, and the release does not stand: {'; '.join(why)}"
-            found.append(Finding("unreleased", text, *about))
-        if not terms.names(event.received_by):
-            text = f"received by {event.received_by.words}, and the declaration names neither{_kept(event)}"
-            found.append(Finding("stranger", text, *about))
-        for carrier, serials in terms.roles.astray(event).items():
-            text = f"declared with {carrier}, and {_goes(event)} {event.received_by.words}"
-            found.append(Finding("carrier", text, (row.entry.digest,), tuple(serials)))
-    return found
+    def may_settle(self, row: Row) -> bool:
+        """One of the two is named, and carries nothing."""
+        return self.terms.at(row.event.at).roles.may_settle(self.faces.event(row.event))
 
+    def receives(self, row: Row) -> bool:
+        """One of the two is named as one to whom drives go."""
+        roles, seen = self.terms.at(row.event.at).roles, self.faces.event(row.event)
+        return roles.receives(seen.released_by) or roles.receives(seen.received_by)
 
-def _kept(event: CustodyEvent) -> str:
-    """Of an inspection after which somebody else has the drives: what to say when that is not so."""
-    if event.event_type != "customs_inspection" or not event.changes_hands:
-        return ""
-    return "; so customs kept the drives: who has them again stands on both sides of an inspection"
+    def came(self, row: Row, serials: Iterable[str]) -> set[str]:
+        """Drives that by this event, or one behind it, came to somebody to whom they go."""
+        at = row.number - 1
+        mask = self._chains.graph.behind[at] | 1 << at
+        return {serial for serial in serials if any(map(self._brings, bits(self._chains.masks.get(serial, 0) & mask)))}
 
-
-def _goes(event: CustodyEvent) -> str:
-    return "sealed by" if event.event_type == "seal" and not event.changes_hands else "goes to"
+    def _brings(self, at: int) -> bool:
+        event = self._rows[at].event
+        return event.passes and self.terms.at(event.at).roles.receives(self.faces.event(event).received_by)
 
 
 def _drives(chains: _Chains, serials: Sequence[str]) -> list[DriveState]:
@@ -500,9 +502,9 @@ def _declared(drives: Sequence[DriveState], *, final: bool) -> list[Finding]:
     return found
 
 
-def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph, terms: Terms | None) -> list[Finding]:
+def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph, judge: _Judge | None) -> list[Finding]:
     """Findings with who settled them; one that is settled for some of its drives stays open for the others."""
-    between = {row.number for row in rows if terms is not None and not terms.roles.may_settle(row.event)}
+    between = {row.number for row in rows if judge is not None and row.event.resolves and not judge.may_settle(row)}
     resolving = [row for row in rows if row.by_two and row.event.resolves and row.number not in between]
     by_event: dict[str, list[Row]] = {}
     for row in resolving:
@@ -517,11 +519,11 @@ def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph, terms: 
         left, by = set(finding.serials), None
         for row in by_event.get(finding.events[0], ()):
             if all(row in by_event.get(digest, ()) for digest in finding.events[1:]):
-                covered = left.intersection(row.event.serials)
+                covered = _covered(finding, row, left, judge)
                 left -= covered
                 by = row.entry.digest if covered or not finding.serials else by
         if by is None:
-            out.append(replace(finding, text=finding.text + _not_settled(finding, rows, graph, between)))
+            out.append(replace(finding, text=finding.text + _not_settled(finding, rows, graph, between, judge)))
         elif left:
             out.append(replace(finding, serials=tuple(each for each in finding.serials if each in left)))
         else:
@@ -529,7 +531,15 @@ def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph, terms: 
     return out
 
 
-def _not_settled(finding: Finding, rows: Sequence[Row], graph: Graph, between: set[int]) -> str:
+def _covered(finding: Finding, row: Row, left: set[str], judge: _Judge | None) -> set[str]:
+    """Drives for which an event settles a finding: what customs opened, the receiver who has the case does."""
+    shared = left.intersection(row.event.serials)
+    if judge is None or finding.kind != "opened":
+        return shared
+    return judge.came(row, shared) if judge.receives(row) else set()
+
+
+def _not_settled(finding: Finding, rows: Sequence[Row], graph: Graph, between: set[int], judge: _Judge | None) -> str:
     """Why an event whose `resolves` name a finding does not settle it: who wrote it believes that it does."""
     for row in reversed(rows):
         digest, named = row.entry.digest, set(row.event.resolves)
@@ -543,24 +553,14 @@ def _not_settled(finding: Finding, rows: Sequence[Row], graph: Graph, between: s
             why = f"it has to name {left[0][:12]}, too"
         elif not all(each in graph.index and graph.follows(digest, each) for each in finding.events):
             why = "it was written without knowing of it"
+        elif set(finding.serials).intersection(row.event.serials) and not _covered(
+            finding, row, set(finding.serials), judge
+        ):
+            why = "the receiver does, who sees the case, when it has come to them"
         else:
             why = "it is of other drives"
         return f"; event {row.number} names it, and does not settle it: {why}"
     return ""
-
-
-_WORDS = {
-    "seal": "a sealing",
-    "handover": "a handover",
-    "customs_inspection": "a customs inspection",
-    "load": "a loading",
-    "arrive": "an arrival",
-    "unseal": "an unsealing",
-    "verify": "a verification",
-    "discrepancy": "a discrepancy",
-    "return": "a return",
-    "unlock": "an unlock",
-}
 
 
 def _papers(one: Row, other: Row) -> set[str]:
@@ -575,4 +575,4 @@ def _to(row: Row) -> str:
 
 
 def _an(row: Row) -> str:
-    return _WORDS[row.event.event_type]
+    return _of_event(row.event)

@@ -42,6 +42,7 @@ TIME = "%Y-%m-%dT%H:%M:%SZ"
 EventType = Literal[
     "seal", "handover", "customs_inspection", "load", "arrive", "unseal", "verify", "discrepancy", "return", "unlock"
 ]
+PASSING: frozenset[str] = frozenset({"handover", "return", "arrive", "customs_inspection"})  # from hand to hand
 SealClass = Literal["", "I", "S", "H"]
 SealChecked = Literal["intact", "broken", "missing", "not_checked", "no_seal"]
 Condition = Literal["good", "damaged", "not_checked"]
@@ -152,6 +153,11 @@ class CustodyEvent(Record, frozen=True, kw_only=True):
     def changes_hands(self) -> bool:
         """The two sides are two persons; else it is one person's statement, and one signature is all of them."""
         return not self.released_by.same(self.received_by)
+
+    @property
+    def passes(self) -> bool:
+        """Whoever received has the drives afterwards; by an event of another kind nobody comes to have them."""
+        return self.event_type in PASSING
 
     @property
     def moves(self) -> bool:

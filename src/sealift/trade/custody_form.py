@@ -242,8 +242,8 @@ hash_sample_result = "not_taken"
 # Photographs: files beside this form, or their SHA-256. Only their SHA-256 is recorded: keep the files.
 photos = []
 # Events whose discrepancies this one settles, by the first digits that sealift custody shows. Both sides must sign
-# with keys, one of them must be named in the declaration and be no carrier, and the drives must be the same. Say in
-# `reason` how.
+# with keys, one of them must be named in the declaration and be no carrier, and the drives must be the same; what
+# customs opened, only the receiver settles, when the drives came. Say in `reason` how.
 resolves = []
 
 # Who had the drives until now. For a statement of one person (seal, load, customs_inspection, verify, ...) fill in the

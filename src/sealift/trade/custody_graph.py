@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 Kind = Literal[
     "altered", "signature", "unsigned", "consignment", "count",  # does not hold
-    "gap", "checkpoint", "orphan", "unexpected", "undeclared", "unheld", "missing",  # of the log or the declaration
-    "uncountersigned", "one-signer", "by-hand", "conflict", "hands", "begins", "clock",  # of an event; people settle it
+    "gap", "checkpoint", "orphan", "unexpected", "undeclared", "unheld", "missing", "revision",  # of log or declaration
+    "uncountersigned", "one-signer", "by-hand", "names", "conflict", "hands", "begins", "clock",  # people settle it
     "unreleased", "stranger", "carrier", "seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy",
 ]  # fmt: skip
 HOLDS_NOT: frozenset[str] = frozenset({"altered", "signature", "unsigned", "consignment", "count"})
 SETTLED_BY_PEOPLE: frozenset[str] = frozenset(
-    {"uncountersigned", "one-signer", "by-hand", "conflict", "hands", "begins", "clock", "unreleased", "stranger"}
-    | {"carrier", "seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy"}
+    {"uncountersigned", "one-signer", "by-hand", "names", "conflict", "hands", "begins", "clock", "unreleased"}
+    | {"stranger", "carrier", "seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy"}
 )
 
 

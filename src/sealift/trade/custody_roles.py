@@ -2,10 +2,10 @@
 
 What holds: a person is a carrier when the declaration has a carrier of their name; or, where it has not, when they act
 for one, and neither they nor the firm is named as anything else (an in-house courier's firm is still the shipper).
-Spellings are compared by `people.fold`. Which carrier a drive is declared with is asked of the revision that was the
-newest released at that time.
+Whoever is of the shipper's firm, or is the author, and carries nothing, is of the origin. Spellings are compared by
+`people.fold`.
 
-What is not here: what a log makes of it (custody.py).
+What is not here: which revision is asked (custody_terms.py), and what a log makes of it (custody.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from sealift.trade import consistency, people
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
     from sealift.trade.custody_event import CustodyEvent, Party
     from sealift.trade.declaration import Declaration
@@ -50,24 +49,26 @@ def _further(declaration: Declaration) -> set[str]:
 
 
 class Roles(NamedTuple):
-    """Carriers by each of their spellings, everybody else, and by time of release each drive's declared carrier."""
+    """Carriers by each of their spellings, everybody else, and each drive's declared carrier."""
 
     carriers: Mapping[str, frozenset[str]]
     others: frozenset[str]
     receivers: frozenset[str]  # some of the others
-    plans: tuple[tuple[datetime | None, Mapping[str, str]], ...]
+    senders: frozenset[str]  # some of the others
+    plan: Mapping[str, str]
 
     @classmethod
-    def of(cls, declaration: Declaration, revisions: Iterable[tuple[datetime, Declaration]] = ()) -> Roles:
-        """Roles of `declaration`; `revisions` are those that were released, with when."""
+    def of(cls, declaration: Declaration) -> Roles:
+        """Roles of one revision."""
         carriers: dict[str, frozenset[str]] = {}
         for carrier in declaration.carriers:
             for each in spelled([carrier]):
                 carriers[each] = carriers.get(each, frozenset()) | {people.fold(carrier.name)}
         between = spelled(declaration.intermediates) - carriers.keys()  # a forwarder that carries is a carrier
-        released: list[tuple[datetime | None, Declaration]] = [*sorted(revisions, key=lambda each: each[0])]
-        plans = [(at, _plan(each)) for at, each in released or [(None, declaration)]]
-        return cls(carriers, frozenset(others(declaration) | between), frozenset(receivers(declaration)), tuple(plans))
+        senders = (spelled([declaration.shipper]) | {people.fold(declaration.author.name)}) - {""}
+        plan = {drive.serial: drive.carrier for drive in declaration.drives if drive.serial}
+        everybody = frozenset(others(declaration) | between)
+        return cls(carriers, everybody, frozenset(receivers(declaration)), frozenset(senders), plan)
 
     def carriers_of(self, party: Party) -> frozenset[str]:
         """Whom of the declared carriers the party may stand for, folded; nobody, when it carries nothing."""
@@ -87,6 +88,20 @@ class Roles(NamedTuple):
         name, org = people.fold(party.name), people.fold(party.org)
         return not self.carriers_of(party) and not self.receivers.isdisjoint((name, org))
 
+    def sends(self, party: Party) -> bool:
+        """The declaration names the party as of the origin."""
+        return not self.carriers_of(party) and not self.senders.isdisjoint(
+            (people.fold(party.name), people.fold(party.org))
+        )
+
+    def of_one_house(self, event: CustodyEvent) -> bool:
+        """Both sides are of the origin, or both of the site, or act for one firm and neither carries."""
+        sides = (event.released_by, event.received_by)
+        if any(self.carriers_of(each) for each in sides):
+            return event.released_by.same(event.received_by)
+        firms = {people.fold(each.org) for each in sides}
+        return len(firms) == 1 or all(map(self.sends, sides)) or all(map(self.receives, sides))
+
     def may_settle(self, event: CustodyEvent) -> bool:
         """One of the two is named and carries nothing: carriers cannot settle between themselves."""
         return self.at_an_end(event.released_by) or self.at_an_end(event.received_by)
@@ -98,14 +113,9 @@ class Roles(NamedTuple):
         to = self.carriers_of(party)
         if not gets or not to:
             return {}
-        plan = next((plan for at, plan in reversed(self.plans) if at is None or at <= event.at), self.plans[0][1])
         found: dict[str, list[str]] = {}
         for serial in event.serials:
-            wanted = plan.get(serial, "")
+            wanted = self.plan.get(serial, "")
             if wanted and people.fold(wanted) not in to:
                 found.setdefault(wanted, []).append(serial)
         return found
-
-
-def _plan(declaration: Declaration) -> dict[str, str]:
-    return {drive.serial: drive.carrier for drive in declaration.drives if drive.serial}

@@ -31,7 +31,7 @@ from msgspec import Struct
 
 from sealift.errors import DeclarationInvalid, KeyInvalid
 from sealift.formats import sshsig, strict
-from sealift.trade import codes, consistency, homeward
+from sealift.trade import codes, consistency, homeward, lookalikes
 from sealift.trade.explained import HELP
 from sealift.trade.sections import (
     Amount,
@@ -114,13 +114,14 @@ def parse_draft(data: bytes) -> Declaration:
 def review(data: bytes) -> tuple[Declaration | None, list[str]]:
     """What can be read of a file, and everything that keeps it from being complete today; never raises.
 
-    Today: codes of countries and currencies are compared with the lists of the day (codes.py).
+    Today: codes of countries and currencies are compared with the lists of the day (codes.py), and a name that cannot
+    be read with certainty (lookalikes.py) is none, though declarations that have one may have been released before.
 
     The declaration is None when the bytes are not TOML at all.
     """
     declaration, faults = _whole(data)
     if declaration is not None:
-        faults += codes.faults(declaration)
+        faults += codes.faults(declaration) + lookalikes.faults(declaration)
     return declaration, faults
 
 

@@ -4,8 +4,9 @@ No erasure before the receiver's verification is signed, and never under a legal
 these rules that does not hold; `may_erase` is true where it names none:
 
 1. All receipts and declarations are of one shipment, and one of the declarations is that which the receipts bind.
-2. No declaration states a legal hold, whoever released it; and that there is none ("none") is stated by the declaration
-   that the receipts bind, or by another one with a release that holds. Silence is no answer.
+2. No declaration states a legal hold, whoever released it, nor does a later one that lies beside them, a draft too; one
+   that should lie there and cannot be read is held to state one. That there is none ("none") is stated by the
+   declaration that the receipts bind, or by another one that was given with a release that holds. Silence is no answer.
 3. No receipt is from the future, and none is signed with the key of the declaration's author: the origin cannot receive
    from itself.
 4. The drive does not say that it belongs to another shipment.
@@ -36,10 +37,18 @@ if TYPE_CHECKING:
 
 
 class Declared(NamedTuple):
-    """A declaration that was given, and its release if it has one that holds."""
+    """A declaration, its release if it has one that holds, and the file that it was read from."""
 
     declaration: Declaration
     release: Release | None = None
+    file: str = ""
+
+
+class Beside(NamedTuple):
+    """What lies beside the declarations that were given: later ones, and why one that should be there is not seen."""
+
+    later: Sequence[Declared] = ()
+    unseen: Sequence[str] = ()
 
 
 class Named(NamedTuple):
@@ -57,9 +66,10 @@ def may_erase(
     now: datetime,
     *,
     bears: str | None = None,
+    beside: Beside | None = None,
 ) -> bool:
     """Whether the drive may be erased; `bears` is the shipment that the drive itself says it is of, None: nothing."""
-    return objection(serial, receipts, declarations, now, bears=bears) is None
+    return objection(serial, receipts, declarations, now, bears=bears, beside=beside) is None
 
 
 def objection(
@@ -69,9 +79,10 @@ def objection(
     now: datetime,
     *,
     bears: str | None = None,
+    beside: Beside | None = None,
 ) -> str | None:
     """Why the drive may not be erased, in one sentence; None: it may be. `serial` is empty where nobody says it."""
-    why = _papers(receipts, declarations, now)
+    why = _papers(receipts, declarations, beside or Beside(), now)
     if why is not None:
         return why
     shipment = receipts[0].record.shipment
@@ -94,7 +105,7 @@ def objection(
     return None
 
 
-def _papers(receipts: Sequence[Receipt], declarations: Sequence[Declared], now: datetime) -> str | None:
+def _papers(receipts: Sequence[Receipt], declarations: Sequence[Declared], beside: Beside, now: datetime) -> str | None:
     """Rules 1 to 3."""
     if not receipts:
         return "there is no receipt: nobody has signed that the data arrived"
@@ -106,12 +117,16 @@ def _papers(receipts: Sequence[Receipt], declarations: Sequence[Declared], now: 
         return "the receipts are not of one shipment and one declaration"
     if any(each.declaration.consignment_id != first.consignment_id for each in declarations):
         return f"a declaration is not of {first.consignment_id}, of which the receipts are"
+    held = next((why for each in (*declarations, *beside.later) if (why := hold(each))), None)
+    if held is not None:
+        return held
     bound = [each for each in declarations if each.declaration.digest == first.declaration.blake3]
     if not bound:
         return f"none of the declarations is the one that the receipts bind (BLAKE3 {first.declaration.blake3})"
-    why = _hold(declarations, bound)
-    if why is not None:
-        return why
+    if beside.unseen:
+        return f"nobody can see whether there is a legal hold: {beside.unseen[0]}"
+    if not any(_says_none(each) and (each in bound or each.release is not None) for each in declarations):
+        return 'no released declaration says legal_hold = "none", so nobody has said that there is no legal hold'
     for receipt in receipts:
         if receipt.at > now:
             return f"the receipt says {receipt.record.at}, which is still to come"
@@ -122,15 +137,19 @@ def _papers(receipts: Sequence[Receipt], declarations: Sequence[Declared], now: 
     return None
 
 
-def _hold(declarations: Sequence[Declared], bound: Sequence[Declared]) -> str | None:
-    for each in declarations:
-        hold = each.declaration.legal_hold.strip()
-        if hold and hold != NO_HOLD:
-            return f"legal hold: {hold}"
-    for each in declarations:
-        if each.declaration.legal_hold.strip() == NO_HOLD and (each in bound or each.release is not None):
-            return None
-    return 'no released declaration says legal_hold = "none", so nobody has said that there is no legal hold'
+def hold(declared: Declared) -> str | None:
+    """The legal hold that a declaration states, and which one that is; None: it states none."""
+    said = declared.declaration.legal_hold.strip()
+    if not said or said == NO_HOLD:
+        return None
+    if not declared.file:
+        return f"legal hold: {said}"
+    what = "released" if declared.release is not None else "not released"
+    return f"legal hold, in {declared.file} (revision {declared.declaration.revision}, {what}): {said}"
+
+
+def _says_none(declared: Declared) -> bool:
+    return declared.declaration.legal_hold.strip() == NO_HOLD
 
 
 def _is_author(receipt: Receipt, declaration: Declaration) -> bool:

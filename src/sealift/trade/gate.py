@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sealift.errors import KeyInvalid
 from sealift.formats import sshsig
-from sealift.trade import codes, consistency, declaration, people
+from sealift.trade import codes, consistency, declaration, lookalikes, people
 from sealift.trade.rules import shipped
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def author_key(parsed: Declaration) -> str:
 
 def _complete(_rule: Rule, parsed: Declaration, rules: Rules, _facts: Facts, _today: date) -> _Found:
     """As `sealift declare --check`; and no answer is unknown, of a question that the rules have struck neither."""
-    faults = declaration.problems(parsed) + codes.faults(parsed)
+    faults = declaration.problems(parsed) + codes.faults(parsed) + lookalikes.faults(parsed)
     asked = {rule.id for rule in [*rules.rules, *shipped().rules]}
     faults += [
         f"the answer to {answer.question}, which is not in these rules, is unknown"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 ALGORITHM = "sealift-names"  # forms as names.py makes them, compared as above
-VERSION = 2  # 2: letters that stand apart are compared joined, too
+VERSION = 3  # 2: letters that stand apart are compared joined, too; 3: letters of other alphabets as they look
 LIBRARIES = ("rapidfuzz", "anyascii", "pycountry")
 WHOLE = 0.85
 WORDS = 0.80

@@ -1,7 +1,8 @@
 """Names made comparable: case, accents, punctuation, scripts and legal forms taken out of a name's way.
 
 What holds: `forms` of one name are always the same, are never empty strings, and are made without looking at any list.
-A name whose letters stand apart (A-c-m-e, A C M E) is compared as it stands and with them joined.
+A name whose letters stand apart (A-c-m-e, A C M E) is compared as it stands and with them joined. One with letters of
+other alphabets that look Latin, or the other way round, is compared as it is spelled and as it looks (lookalikes.py).
 A name in another script is compared twice: transliterated to Latin letters (anyascii: one table a character, so Arabic
 has no vowels, and Han is read as Mandarin), and as it stands (`native`). Legal forms (Ltd, GmbH, OOO, 有限公司) are
 dropped unless nothing else is left. Digits stay. Pure.
@@ -15,6 +16,8 @@ import re
 import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from sealift.trade import lookalikes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,12 +94,12 @@ def forms(name: str) -> Forms:
     text = unicodedata.normalize("NFKC", name)
     if not text.isascii():  # what is not seen in a name parts no words of it; of lists it is gone already
         text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    found = _forms(text)
-    joined = _APART.sub(lambda run: run[0].replace(run[1], ""), text)
-    if joined == text:
-        return found
-    more = _forms(joined)
-    return Forms(*(tuple(dict.fromkeys([*one, *other])) for one, other in zip(found, more, strict=True)))
+    spelled = (text, *lookalikes.folded(text))
+    joined = [_APART.sub(lambda run: run[0].replace(run[1], ""), each) for each in spelled]
+    found = [_forms(each) for each in dict.fromkeys([*spelled, *joined])]
+    if len(found) == 1:
+        return found[0]
+    return Forms(*(tuple(dict.fromkeys(form for each in kind for form in each)) for kind in zip(*found, strict=True)))
 
 
 def _forms(text: str) -> Forms:

@@ -259,9 +259,10 @@ def sanitization_certificate(frame: Frame, record: Certificate, signer: str, bla
     if record.consignment_id != content.consignment_id:
         raise Refused(f"the certificate of {record.media.serial} is of {record.consignment_id}, not of this shipment")
     about = f"drive {number} of {frame.whole.drives:,}" if number else f"serial number {record.media.serial}"
+    told = [(label, value or DASH) for label, value in certificates.rows(record)]
     proof = f"{_PROOF.format(record='the signed certificate')} Its log has every command and its answer."
     blocks = [
-        paper.pairs("Sanitization, fields of NIST SP 800-88 Rev. 2, 4.6", certificates.rows(record)),
+        paper.pairs("Sanitization, fields of NIST SP 800-88 Rev. 2, 4.6", told),
         paper.pairs("Signature", [("Signed by", signer), ("BLAKE3 of the record", blake3)]),
         paper.words("", [proof]),
         paper.signatures([(each.title, [each.name, each.contact]) for each in record.people]),

@@ -91,7 +91,10 @@ def _numbered(texts: Sequence[str]) -> list[str]:
 
 
 class Screened(NamedTuple):
-    """A screening as its report shows it. Empty `signer`: nobody checked the signature. `problems` hold the release."""
+    """A screening as its report shows it. Empty `signer`: nobody checked the signature.
+
+    `problems` hold the release: of this record, and of those before it.
+    """
 
     record: ScreeningRecord
     blake3: str
@@ -120,7 +123,9 @@ def screening_report(frame: Frame, screened: Screened) -> Paper:
     ]
     found = [shown(f"{problem.where + ': ' if problem.where else ''}{problem.reason}") for problem in screened.problems]
     holds = paper.words("What holds the release", found, warning=True)
-    clear = paper.words("What holds the release", [f"Nothing in this screening, on {frame.day.isoformat()}."])
+    clear = paper.words(
+        "What holds the release", [f"Nothing in this screening and in those before it, on {frame.day.isoformat()}."]
+    )
     hits = [(party.party_ref, hit) for party in record.parties for hit in party.hits]
     blocks = [paper.pairs("Screening", identity), holds if found else clear, _lists(record), _screened_parties(record)]
     blocks += [_hits(hits)] if hits else [paper.words("Hits", ["None."])]
@@ -151,7 +156,7 @@ def _screened_parties(record: ScreeningRecord) -> Block:
     ]
     rows: list[list[Cell]] = [
         [
-            party.party_ref,
+            _ref(party.party_ref),
             [*party.query_as_typed, *party.native_script],
             party.country or paper.DASH,
             f"{len(party.hits):,}",
@@ -160,6 +165,12 @@ def _screened_parties(record: ScreeningRecord) -> Block:
         for party in record.parties
     ]
     return paper.table("Parties", columns, rows)
+
+
+def _ref(party: str) -> list[str]:
+    """Where a party stands in the declaration, a line a part: a word of it is not broken."""
+    first, *rest = party.split(".")
+    return [first, *(f".{each}" for each in rest)]
 
 
 def _hits(hits: Sequence[tuple[str, Hit]]) -> Block:
@@ -172,7 +183,7 @@ def _hits(hits: Sequence[tuple[str, Hit]]) -> Block:
     ]
     rows: list[list[Cell]] = [
         [
-            party,
+            _ref(party),
             [
                 shown(hit.name),
                 shown(f"{hit.list}, {hit.entry_id}"),

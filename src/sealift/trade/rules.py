@@ -40,7 +40,7 @@ OpenedBy = Literal["nothing", "resolver", "authorisation"]
 Days = Annotated[int, Meta(ge=0, le=3660)]
 Principals = Annotated[list[Text], Meta(max_length=100)]
 _OF_COUNTRIES = ("countries", "parent-training")
-_SETTINGS = ("officers", "list_days", "keys_days", "status_days")
+_SETTINGS = ("edition", "officers", "list_days", "keys_days", "status_days")
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -250,7 +250,7 @@ _LONGEST = {"list_days": 31, "keys_days": 90, "status_days": 90}
 
 
 def _weakened(values: dict[str, Any]) -> list[str]:
-    """A fault for each setting beyond what is promised, and each shipped rule that asks the other way round."""
+    """A fault for each setting beyond what is promised, each shipped question turned round, and countries that lack."""
     found = [f"{name}: {values[name]}; at most {most}" for name, most in _LONGEST.items() if values.get(name, 0) > most]
     ours = {rule.id: rule for rule in shipped().rules}
     for rule in values.get("rules", []):
@@ -259,9 +259,12 @@ def _weakened(values: dict[str, Any]) -> list[str]:
             continue
         if rule.holds_on != mine.holds_on:
             found.append(f"rules: {rule.id} is shipped with holds_on = {mine.holds_on}; another rule has another id")
-        if mine.check == "countries" and (left := sorted(set(mine.countries) - set(rule.countries))):
+    for mine in (rule for rule in shipped().rules if rule.countries):
+        # under whatever id: a rule that is struck and written anew is about no fewer
+        asked = {code for rule in values.get("rules", []) if rule.check == mine.check for code in rule.countries}
+        if left := sorted(set(mine.countries) - asked):
             found.append(
-                f"rules: {rule.id} lacks the countries {', '.join(left)}; to those that are shipped may be added"
+                f"rules: {mine.id} lacks the countries {', '.join(left)}; to those that are shipped may be added"
             )
     return found
 

@@ -1,8 +1,10 @@
 """Screening a declaration: from parties and lists to a record, and from a record and decisions to the next one.
 
 What holds: everybody whom the declaration names is searched for in every list, with all names; two who have the same
-names are searched for once. Nothing is decided: decisions are taken over from the record before, where names, country
-and entry are the same, or given by a person. The same lists and declaration give the same parties and hits. Pure:
+names are searched for once. So they are among entries that were hit before and that nobody has decided about for good
+(screening_past.py): such a hit stays, though no list has the entry any more, until a person decides. Nothing is
+decided: decisions are taken over from the record before, where names, country and entry are the same, or given by a
+person. The same lists and declaration give the same parties and hits. Pure:
 lists are in memory, the time is an argument; only the id is drawn.
 
 What is not here: the record and what holds of it (screening.py), comparing (matching.py), files (stages/screen.py).
@@ -19,9 +21,9 @@ import msgspec
 
 from sealift.errors import BadInput
 from sealift.formats import strict
-from sealift.trade import likeness, matching
+from sealift.trade import likeness, matching, screening_past
 from sealift.trade import names as naming
-from sealift.trade.lists import TIME, ListFile, current, moment
+from sealift.trade.lists import MAX_TEXT, TIME, Entry, ListFile, current, moment
 from sealift.trade.screening import (
     CLOCKS_DIFFER,
     MAX_AGE_DAYS,
@@ -47,10 +49,12 @@ if TYPE_CHECKING:
 
     from sealift.trade.declaration import Declaration
     from sealift.trade.likeness import Relation
-    from sealift.trade.lists import Entry, ScreeningList
+    from sealift.trade.lists import ScreeningList
+    from sealift.trade.screening_past import Remembered
     from sealift.trade.sections import Content
 
 KEPT_NAMES = 20  # of an entry, beside the one that was hit
+BEFORE = "found before, on "  # so begins `why` of a hit that no list of today has
 _Asked = tuple[tuple[str, ...], tuple[str, ...], str, str, str, str, str]  # whom, and beside which entry as it is
 
 
@@ -62,20 +66,23 @@ def screen(
     now: datetime,
     before: tuple[ScreeningRecord, bytes] | None = None,
     carry: bool = True,
+    remembered: Sequence[Remembered] = (),
     max_age_days: int = MAX_AGE_DAYS,
 ) -> ScreeningRecord:
     """Screen everybody in `declaration` against `lists`; `now` is an aware time.
 
     `before` is the record that this one supersedes, and its bytes; `carry` takes over its decisions where nothing
-    changed, which a caller does who has checked its signature. Raises BadInput for a party without a name that can be
-    compared, a list from the future, two lists of one name, more hits than a record takes, a library that is not there.
+    changed, which a caller does who has checked its signature. `remembered` are hits of earlier records that stay.
+
+    Raises BadInput for a party without a name that can be compared, a list from the future, two lists of one name, more
+    hits than a record takes, a library that is not there.
     """
     version = matching.version()
     asked = _asked(declaration)
     files = tuple(file for each in lists for file in each.files)
     _check_lists(lists, files, now)
     decided = _decided(before[0]) if before is not None and carry else {}
-    parties = _parties(asked, lists, decided)
+    parties = _parties(asked, lists, decided, remembered)
     record = ScreeningRecord(
         screening_id=_new_id(now),
         consignment_id=declaration.consignment_id,
@@ -166,10 +173,14 @@ def _check_lists(lists: Sequence[ScreeningList], files: Sequence[ListFile], now:
 
 
 def _parties(
-    asked: Sequence[Subject], lists: Sequence[ScreeningList], decided: Mapping[_Asked, Decision]
+    asked: Sequence[Subject],
+    lists: Sequence[ScreeningList],
+    decided: Mapping[_Asked, Decision],
+    remembered: Sequence[Remembered],
 ) -> tuple[Party, ...]:
     listed = [(each.name, entry) for each in lists for entry in each.entries]
     index = matching.Index([entry for _, entry in listed])
+    former = _Former(remembered)
     searched: dict[tuple[str, ...], list[matching.Found]] = {}
     parties, total = [], 0
     for subject in asked:
@@ -183,6 +194,8 @@ def _parties(
                 hint="a name of one or two letters is like many others: give it in full",
             )
         hits = [_hit(subject, *listed[found.entry], found.scores, decided) for found in searched[names]]
+        kept = former.hits(subject, hits, decided)
+        total, hits = total + len(kept), [*hits, *kept]
         hits.sort(key=lambda hit: (-hit.rank, -hit.score, hit.list, hit.entry_id))
         parties.append(
             Party(
@@ -198,6 +211,76 @@ def _parties(
             )
         )
     return tuple(parties)
+
+
+class _Former:
+    """Entries that were hit before, searched for as those of the lists are."""
+
+    def __init__(self, remembered: Sequence[Remembered]) -> None:
+        self._remembered = remembered
+        self._entries = [_entry(old.hit) for old in remembered]
+        self._index = matching.Index(self._entries) if remembered else None
+        self._of_form: dict[str, list[int]] = {}
+        for number, (_, party, _) in enumerate(remembered):
+            for form in party.normalised:
+                self._of_form.setdefault(form, []).append(number)
+
+    def hits(self, subject: Subject, fresh: Sequence[Hit], decided: Mapping[_Asked, Decision]) -> list[Hit]:
+        """Those of `subject` that are not among `fresh`: near to it, or of a party of that name."""
+        if self._index is None:
+            return []
+        names = (*subject.names, *subject.native)
+        scores = {found.entry: found.scores for found in self._index.search(names)}
+        for number in (number for form in naming.normalised(names) for number in self._of_form.get(form, ())):
+            if number not in scores:  # another version of the comparison may not find it again
+                hit = self._remembered[number].hit
+                scores[number] = matching.Scores(hit.features.whole, hit.features.words, hit.name, hit.query)
+        made: list[Hit] = []
+        for number in sorted(scores):
+            old = self._remembered[number]
+            again = _hit(subject, old.hit.list, self._entries[number], scores[number], {})
+            key = _key(subject, old.hit.list, old.hit.entry_id, old.hit.entry_blake3)
+            again = msgspec.structs.replace(
+                again,
+                entry_blake3=old.hit.entry_blake3,
+                why=f"{_origin(old)}; {again.why}"[:1000],
+                decision=decided.get(key),
+            )
+            if not any(screening_past.alike(again, one) for one in (*fresh, *made)):
+                made.append(_apart(again, old, (*fresh, *made)))
+        return made
+
+
+def _entry(hit: Hit) -> Entry:
+    """The entry of a hit, as far as the record has it."""
+    return Entry(
+        entry_id=hit.entry_id,
+        source=hit.source,
+        kind=hit.entry_kind,
+        names=(hit.name, *hit.entry_names),
+        countries=hit.entry_countries,
+        birth_dates=hit.entry_birth_dates,
+        programs=hit.entry_programs,
+    )
+
+
+def _origin(old: Remembered) -> str:
+    """Where it was found, which is said again as long as it stays."""
+    if old.hit.why.startswith(BEFORE):
+        return old.hit.why.partition("; ")[0]
+    digest = next((file.sha256[:16] for file in old.of.record.lists if file.name == old.hit.list), "not known")
+    return (
+        f"{BEFORE}{old.hit.list} of SHA-256 {digest} ({old.of.record.screening_id}), and not decided for good: it is"
+        " not on the list that was given now"
+    )
+
+
+def _apart(hit: Hit, old: Remembered, others: Sequence[Hit]) -> Hit:
+    """With an id of its own, where another entry has taken its id: rows are counted anew when one is taken out."""
+    if all(hit.key != other.key for other in others):
+        return hit
+    own = f"{hit.entry_id[: MAX_TEXT - 40]} ({old.of.record.screening_id})"
+    return msgspec.structs.replace(hit, entry_id=own)
 
 
 def _hit(

@@ -322,7 +322,10 @@ def check_screening(data: bytes, signature: bytes, second: bytes | None, allowed
 
 # --- standing --------------------------------------------------------------------------------------------
 
-Why = Literal["missing", "changed", "newer_list", "stale", "no_latin_name", "unresolved", "true_match", "unreviewed"]
+Why = Literal[
+    "missing", "changed", "newer_list", "stale", "no_latin_name", "unresolved", "true_match", "unreviewed",
+    "predecessor", "left_out", "doubtful_name",
+]  # fmt: skip
 
 
 class Problem(NamedTuple):
@@ -435,14 +438,24 @@ def _old(file: ListFile, now: datetime, days: int) -> str | None:
         )
     stated = file.fetched_from == "stated"
     if now - at > timedelta(days=days):
-        old = f"{(now - at) // timedelta(days=1):,} days ago; {days} are allowed"
+        old = _ago(now - at, days)
         if stated:
             return f"fetched {file.fetched}, {old}"
         return f"of {file.published}, by its own word, {old}; if its publisher has no newer one, --fetched DAY says so"
     if own is not None and now - own > timedelta(days=MAX_OWN_AGE_DAYS):
-        old = f"{(now - own) // timedelta(days=1):,} days ago; {MAX_OWN_AGE_DAYS} are allowed"
+        old = _ago(now - own, MAX_OWN_AGE_DAYS)
         return f"of {file.published}, by its own word, {old}, whenever it was fetched"
     return None
+
+
+def _ago(age: timedelta, allowed: int) -> str:
+    """How long ago, and how long is allowed; with hours where the days alone are no more than that."""
+    days = age // timedelta(days=1)
+    if days > allowed:
+        return f"{days:,} days ago; {allowed} are allowed"
+    hours = (age - timedelta(days=days)) // timedelta(hours=1)
+    more = {0: "some minutes", 1: "1 hour"}.get(hours, f"{hours} hours")
+    return f"{days:,} days and {more} ago; {allowed} days are allowed"
 
 
 def _without_latin(party: Party) -> list[Problem]:

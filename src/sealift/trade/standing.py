@@ -1,12 +1,14 @@
 """Whether a release, though its signatures hold, stands: what speaks against it, and since when.
 
     held_then    rules that held when it was released, by records that it binds -> why it should not have been given
-    later        screenings after the one that it binds                        -> what they found since
+    later        screenings after the one that it binds                        -> what they found since, and what got
+                 lost between any two of all that are here
 
 What holds: `held_then` is the gate again, at the time that the release states; lists of countries and currencies,
 which change, are not asked again. In `later` what speaks against a release counts whoever wrote it, and what clears it
 only with the signatures that it wants; a screening is got rid of neither by a later one without its lists, nor by one
-that does not find again whom a person found on a list. Pure: the same arguments, the same answer.
+that does not find again whom a person found on a list, or who may be on it and nobody has decided (screening_past.py).
+Pure: the same arguments, the same answer.
 
 What is not here: the signatures (release.py), what lies in a folder (stages/standing.py) or a bundle
 (stages/audit_origin.py).
@@ -17,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from sealift.trade import gate, screening
+from sealift.trade import gate, screening, screening_past
 from sealift.trade.lists import moment
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _ELSEWHERE = {"complete", "screening", "keys"}  # checked with the release, and with the records that it binds
 _SPEAKS = {"unresolved", "true_match", "unreviewed"}
 _SHOWN = 3
+Screened = screening_past.Screened
 
 
 class Against(NamedTuple):
@@ -56,14 +59,6 @@ class Standing:
     def why(self) -> tuple[str, ...]:
         """What speaks against it."""
         return tuple(each.text for each in self.against)
-
-
-class Screened(NamedTuple):
-    """A screening of the consignment, by the BLAKE3 of its bytes; `reviewed`: the signatures that it wants hold."""
-
-    record: ScreeningRecord
-    digest: str
-    reviewed: bool
 
 
 def held_then(
@@ -126,4 +121,24 @@ def later(bound: ScreeningRecord | None, digest: str, released: datetime, here: 
             more = f"; and {len(why) - _SHOWN:,} more" if len(why) > _SHOWN else ""
             text = f"the screening of {each.record.at}, which is later: {'; '.join(why[:_SHOWN])}{more}"
             found.append(Against(text, when, each.digest))
-    return found
+    return [*found, *_lost(here)]
+
+
+def _lost(here: Sequence[Screened]) -> list[Against]:
+    """Hits that nobody has decided about, and that a screening which none supersedes does not have any more."""
+    superseded = {each.record.supersedes.blake3 for each in here if each.record.supersedes is not None}
+    found: dict[str, list[screening_past.Remembered]] = {}
+    # each of them: nobody has looked at their signatures, and one that is made up must not hide another
+    for last in (each for each in here if each.digest not in superseded):
+        for old in screening_past.dropped(screening_past.ordered(last, here)):
+            found.setdefault(old.of.digest, []).append(old)
+    against = []
+    for digest, lost in found.items():
+        of, first = lost[0].of.record, lost[0]
+        more = f", and {len(lost) - 1:,} more" if len(lost) > 1 else ""
+        text = (
+            f"the screening of {of.at}: {first.party.party_ref} may be {first.hit.name!r} ({first.hit.list},"
+            f" {first.hit.entry_id}){more}: nobody has decided for good, and a later one does not have it"
+        )
+        against.append(Against(text, moment(of.at), digest))
+    return against

@@ -58,10 +58,12 @@ class CatchUp:
         self._missing()
         for slot, owed in self._crew.owed.items():
             drive = self._crew.drives[slot]
-            if drive is None or owed.kind == "lied":
+            if drive is None or owed.kind == "lied" or slot in self._crew.unwritable:
                 continue
             try:
                 self._claim(slot, drive)
+                if owed.kind != "lacks":
+                    self._copies.prune(drive, owed.since, self._journal.group(self._crew.number).stripes)
                 wanted[slot] = self._wanted(slot, owed, drive)
             except FAULTS as error:
                 self._give_up(slot, error)
@@ -83,7 +85,11 @@ class CatchUp:
                 self._crew.back(slot)
                 stripes[slot] = [stripe for stripe in stripes[slot] if stripe < count]
                 many = len(stripes[slot])
-                rebuilt = f"{many} packs were rebuilt on it" if many else "it lacks nothing any more"
+                rebuilt = (
+                    f"{_packs(many)} {'was' if many == 1 else 'were'} rebuilt on it"
+                    if many
+                    else "it lacks nothing any more"
+                )
                 self._notice(f"drive {self._crew.name(slot)} is whole again: {rebuilt}")
             for slot in wanted:
                 self._read_back.check(slot, stripes[slot])
@@ -98,17 +104,34 @@ class CatchUp:
         """DriveFault when more drives are away, or not to be taken back, than parity holds."""
         away = [each for slot, each in self._crew.owed.items() if self._is_away(slot, each)]
         if len(away) > self._crew.parity:
-            names = "; ".join(self._crew.describe(each) for each in away)
             raise DriveFault(
-                f"group {self._crew.number}: {len(away)} drives are missing, and parity holds {self._crew.parity}: "
-                f"{names}. {self._crew.standing()}",
+                f"group {self._crew.number}: {len(away)} drives are missing or take nothing, and parity holds "
+                f"{self._crew.parity}: {self._names(away)}. {self._crew.standing()}",
                 drive=away[0].mount,
-                hint="attach them again; for each one that is dead, add a new drive to the same command: "
-                + ", ".join(map(replace_option, away)),
+                hint=self._hint(away),
             )
 
+    def _names(self, away: list[Owed]) -> str:
+        absent = [each for each in away if self._crew.drives[each.slot] is None]
+        here = [each for each in away if each not in absent]
+        parts = []
+        for what, those in (("not here", absent), ("here, and not to be written", here)):
+            if those:
+                parts.append(f"{what}: " + "; ".join(map(self._crew.describe, those)))
+        return ". ".join(parts)
+
+    def _hint(self, away: list[Owed]) -> str:
+        absent = any(self._crew.drives[each.slot] is None for each in away)
+        here = any(self._crew.drives[each.slot] is not None and each.kind != "lied" for each in away)
+        first = " and ".join(["attach what is not here"] * absent + ["put right what is here (is it writable?)"] * here)
+        return (f"{first}; " if first else "") + (
+            "for each one that does not come back, add a new drive in its place to the same command, and leave the old "
+            "one attached and listed if it can be read: " + ", ".join(map(replace_option, away))
+        )
+
     def _is_away(self, slot: int, owed: Owed) -> bool:
-        return self._crew.drives[slot] is None or owed.kind == "lied" or slot in self._failed
+        crew = self._crew
+        return crew.drives[slot] is None or owed.kind == "lied" or slot in self._failed or slot in crew.unwritable
 
     def _wanted(self, slot: int, owed: Owed, drive: Drive) -> list[int]:
         """The stripes whose pack this drive shall get: those it has not, and, if it failed, all from `since` on."""
@@ -144,7 +167,7 @@ class CatchUp:
         for slot, mark in marks.items():
             crew.advance(slot, mark.since)
             self._notice(
-                f"drive {self._crew.name(slot)}: rebuilding {len(wanted[slot])} packs on it from the other drives"
+                f"drive {self._crew.name(slot)}: rebuilding {_packs(len(wanted[slot]))} on it from what is here"
             )
 
         def landed(stripe: int, role: int, _drive: Drive) -> None:
@@ -154,12 +177,11 @@ class CatchUp:
                 crew.advance(slot, since)
             self._journal.repaired(number, stripe, role)
 
-        sources = {slot: [drive] for slot, drive in enumerate(crew.drives) if drive is not None}
         done = rebuild(
             stripe_works(crew, self._journal, self._folder, works),
             self._data,
             n - self._data,
-            sources,
+            crew.sources(),
             progress=lambda progress: self._progress(progress, size),
             landed=landed,
         )
@@ -171,12 +193,12 @@ class CatchUp:
         crew = self._crew
         away = [each for slot, each in crew.owed.items() if self._is_away(slot, each) and each.kind != "new"]
         if away:
+            before = "; the stripes before it can be" if stripe else ""
             raise DriveFault(
-                f"group {crew.number}: stripe {stripe} cannot be rebuilt from the drives that are here; every stripe "
-                f"before it is safe. away: {'; '.join(map(crew.describe, away))}",
+                f"group {crew.number}: stripe {stripe} cannot be rebuilt from the drives that are here{before}. "
+                f"{self._names(away)}",
                 drive=away[0].mount,
-                hint="attach them; if they are dead, add new drives in their place, and what only they held is packed "
-                "again from the source: " + ", ".join(map(replace_option, away)),
+                hint=f"{self._hint(away)}. what none of them gives is packed again from the source",
             )
         state = self._journal.group(crew.number)
         self._copies.forget(crew, stripe, state.stripes)
@@ -187,10 +209,16 @@ class CatchUp:
                 hint="pack the group anew: another --state, and --discard-group",
             )
         crew.reload()
+        many = state.stripes - stripe
         self._notice(
-            f"group {crew.number}: more than parity holds was lost of stripe {stripe}; the source is still here, so "
-            f"{state.stripes - stripe} stripes from there on are packed again"
+            f"group {crew.number}: stripe {stripe} cannot be rebuilt from the drives that are here, and no other is "
+            f"waited for: {many} {'stripe is' if many == 1 else 'stripes from there on are'} packed again from the "
+            "source as it is now. What is no longer in it, or another than it was, is named in the end"
         )
+
+
+def _packs(count: int) -> str:
+    return f"{count} pack{'' if count == 1 else 's'}"
 
 
 class _Mark:

@@ -111,6 +111,7 @@ def close_group(
     def root(_slot: int, drive: Drive) -> None:
         drive.write_small(manifest.MANIFEST, data)
 
+    journal.publish(facts.group, blake3(data).hexdigest())  # so that a later run knows whose it is
     presence = Presence(crew, journal, facts.data)
     for step in (_unsign, small, presence.look, root, _remove_copies):
         crew.everywhere(state.stripes, step)
@@ -251,6 +252,22 @@ def _write_tables(
         os.path.join(out, manifest.BLOCKS), BLOCKS_MAGIC, paged.DIGEST, first, _block_hashes(folder, stripes)
     )
     return packs, blocks, [bytes(text) for text in sums]
+
+
+def packs_root(journal: Journal, group: int, n: int, stripes: int) -> str | None:
+    """The root that packs.bin has of what the journal knows: a manifest that bears it is of these packs, no others."""
+    first = 0
+
+    def records() -> Iterator[bytes]:
+        nonlocal first
+        for row in journal.packs(group):
+            yield PACK.pack(row.length, first, row.header, row.blake3)
+            first += row.blocks
+
+    try:
+        return paged.write(PACKS_MAGIC, PACK.size, stripes * n, records(), lambda _data: None).hex()
+    except ValueError:  # fewer packs than stripes have: no manifest is of these
+        return None
 
 
 def _block_hashes(folder: str, stripes: int) -> Iterator[bytes]:

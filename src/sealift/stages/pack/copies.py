@@ -130,12 +130,26 @@ class Copies:
             return
         for slot, drive in enumerate(crew.drives):
             try:
-                if drive is not None and drive.exists():
-                    for stripe in range(first, stop):
+                if drive is not None and slot not in crew.unwritable and drive.exists():
+                    for stripe in range(first, stop + 1):  # that of the stripe that a crash kept from the journal, too
                         drive.remove(stripe_name(stripe))
                     drive.sync_folder(stripe_name(first))
             except FAULTS as error:
                 crew.fail(slot, first, error)
+
+    def prune(self, drive: Drive, since: int, stripes: int) -> None:
+        """Remove the copies that a drive which comes back has of stripes from `since` on, of which `stripes` there are.
+
+        They were written before it was set aside, and some of these stripes were perhaps packed again since. FAULTS.
+        """
+        if not self.enabled:
+            return
+        stripe = since
+        while (there := drive.size(stripe_name(stripe)) is not None) or stripe < stripes:
+            if there:
+                drive.remove(stripe_name(stripe))
+            stripe += 1
+        drive.sync_folder(stripe_name(since))
 
     def _read(self, drives: Sequence[Drive], name: str, kind: type, limit: int) -> object:
         """From the first drive whose copy opens; None if none does."""

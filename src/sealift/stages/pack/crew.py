@@ -26,7 +26,8 @@ from sealift.stages.pack.journal import Owed
 from sealift.stages.pack.network import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
     from sealift.stages.pack.fleet import Place
@@ -45,13 +46,26 @@ class News(NamedTuple):
 
 
 class Crew:
-    """The drives of group `number`, by slot; None stands for one that is not attached, which must be owed already."""
+    """The drives of group `number`, by slot; None stands for one that is not attached, which must be owed already.
+
+    `unwritable`: slots whose drive is here and takes nothing; owed already, too, and only read. `old`: by slot, drives
+    that another one replaced, and that are still here: they are read where their successor lacks something.
+    """
 
     def __init__(
-        self, number: int, places: Sequence[Place], drives: Sequence[Drive | None], parity: int, journal: Journal
+        self,
+        number: int,
+        places: Sequence[Place],
+        drives: Sequence[Drive | None],
+        parity: int,
+        journal: Journal,
+        *,
+        unwritable: AbstractSet[int] = frozenset(),
+        old: Mapping[int, Sequence[Drive]] | None = None,
     ) -> None:
         self.number, self.places, self.parity = number, places, parity
         self.drives = list(drives)
+        self.unwritable, self._old = unwritable, old or {}
         self._journal = journal
         self._owed = journal.owed(number)
         self._lock = threading.RLock()
@@ -84,7 +98,12 @@ class Crew:
 
     def slot_of(self, mount: str) -> int:
         """The slot of the drive at `mount`."""
-        return next(slot for slot, where in self.mounts.items() if where == mount)
+        return next(slot for slot, drives in self.sources().items() if mount in [drive.mount for drive in drives])
+
+    def sources(self) -> dict[int, list[Drive]]:
+        """By slot, every drive that can be read: those set aside, those that cannot be written, those replaced."""
+        here = {slot: [] if drive is None else [drive] for slot, drive in enumerate(self.drives)}
+        return {slot: found for slot, each in here.items() if (found := [*each, *self._old.get(slot, ())])}
 
     def fail(self, slot: int, stripe: int, error: BaseException | str, kind: Kind | None = None) -> None:
         """Set a drive aside from `stripe` on, durably; DriveFault when that is one more than parity holds."""
@@ -117,7 +136,10 @@ class Crew:
         if isinstance(error, DriveFault):
             self._hints[slot] = error.hint
         self._change(owed)
-        self._news.put(News(slot, notice(self, owed), fault=True))
+        self._news.put(News(slot, self._notice(owed), fault=True))
+
+    def _notice(self, owed: Owed) -> str:
+        return notice(self.number, self.n, self.parity, len(self._owed), owed)
 
     def _committed(self) -> int:
         return self._journal.group(self.number).stripes
@@ -139,13 +161,9 @@ class Crew:
         """A drive that was being brought back failed once more: it stays set aside, for this reason."""
         with self._lock:
             known = self._owed[slot]
-            kind: Kind = "full" if full_disk(error) else "failed"
-            if known.kind == "new":
-                kind = "new"
-            mount = self.mounts.get(slot, known.mount)
-            owed = Owed(slot, known.serial, mount, known.since, kind, reason(error, mount))
+            owed = once_more(known, error, self.mounts.get(slot, known.mount))
             self._change(owed)
-            self._news.put(News(slot, notice(self, owed), fault=True))
+            self._news.put(News(slot, self._notice(owed), fault=True))
 
     def back(self, slot: int) -> None:
         """A drive lacks nothing any more, and is written again."""
@@ -181,10 +199,7 @@ class Crew:
     def _what_to_do(self) -> str:
         if all(owed.serial.startswith(PREFIX) for owed in self._owed.values()):  # nothing that has a cable
             return next(iter(self._hints.values()), None) or "put right what can be and run the same command again"
-        return (
-            "put right what can be (cable, bay, room, mount) and run the same command again; for each drive that is "
-            "dead, add a new one: " + ", ".join(replace_option(owed) for owed in self._owed.values())
-        )
+        return to_do(self._owed.values())
 
     def standing(self) -> str:
         """What is true, now, of the stripes that are committed, with these drives set aside: a sentence."""
@@ -242,8 +257,7 @@ class Crew:
 
     def describe(self, owed: Owed) -> str:
         """Which drive, and what happened."""
-        where = f", {owed.mount}" if owed.mount else ""
-        return f"{drive_id(self.number, owed.slot)} (serial {owed.serial}{where}): {owed.reason}"
+        return describe(self.number, owed)
 
 
 def replace_option(owed: Owed) -> str:
@@ -251,25 +265,61 @@ def replace_option(owed: Owed) -> str:
     return f"--replace {owed.serial}=MNT"
 
 
-def notice(crew: Crew, owed: Owed) -> str:
-    """What a person is told when a drive is set aside: what happened, what is safe, what to do."""
+def to_do(owed: Iterable[Owed]) -> str:
+    """What to do about drives that are set aside: as a hint."""
+    owed = list(owed)
+    again = sorted({_AGAIN.get(each.kind, "put it right (cable, bay, mount)") for each in owed if each.kind != "lied"})
+    options = ", ".join(map(replace_option, owed))
+    if not again:
+        return f"a drive that lies is not taken back; put a new one in its place: {options}"
+    first = f"{'; '.join(again)}, and run the same command again"
+    return f"{first}; for each drive that is dead or lies, add a new one: {options}"
+
+
+_AGAIN = {"full": "free room on it", "lacks": "put back what was taken away"}
+
+
+def describe(group: int, owed: Owed) -> str:
+    """Which drive of a group, and what happened."""
+    where = f", {owed.mount}" if owed.mount else ""
+    return f"{drive_id(group, owed.slot)} (serial {owed.serial}{where}): {owed.reason}"
+
+
+def once_more(known: Owed, error: BaseException, mount: str) -> Owed:
+    """What is owed by a drive that is set aside already, and failed again: for this reason now."""
+    kind: Kind = "full" if full_disk(error) else "failed"
+    if known.kind in {"new", "lied"}:  # what is on it is counted on no more than before
+        kind = known.kind
+    why = known.reason if kind == "lied" else reason(error, mount)
+    return Owed(known.slot, known.serial, mount, known.since, kind, why)
+
+
+def notice(group: int, n: int, parity: int, aside: int, owed: Owed) -> str:
+    """What a person is told when a drive is set aside: what happened, what is safe, what to do.
+
+    Of the `n` drives of the group `aside` are set aside, this one among them.
+    """
     if owed.kind == "lacks":
         return (
-            f"drive {crew.describe(owed)}. the rest of it is there; nothing is signed before these are rebuilt from "
+            f"drive {describe(group, owed)}. the rest of it is there; nothing is signed before these are rebuilt from "
             "the other drives: when this command packs on, or by the same one again; or, with a new drive at MNT, by "
             f"the same command with {replace_option(owed)}"
         )
     safe = "nothing that is committed is on it" if not owed.since else f"stripes below {owed.since} were written to it"
     if owed.kind == "lied":
         safe = "nothing on it is counted on"
-    left = crew.parity - len(crew.owed)
+    left = parity - aside
     more = "no other drive" if not left else "one more drive" if left == 1 else f"{left} more drives"
-    others = f"the other {crew.n - len(crew.owed)} go on, and {more} of group {crew.number} may fail"
+    others = f"the other {n - aside} go on, and {more} of group {group} may fail"
     if left < 0:
-        others = f"more drives of group {crew.number} are set aside than parity holds"
-    again = "" if owed.kind == "lied" else "the same command again once it works; or, with a new drive at MNT, "
+        others = f"more drives of group {group} are set aside than parity holds"
+    again = "the same command again once it works; or, with a new drive at MNT, "
+    if owed.kind == "lied":
+        again = "it is not taken back, for it would lie again; with a new drive at MNT, "
+    elif owed.kind == "full":
+        again = "free room on it, and the same command again; or, with a larger drive at MNT, "
     return (
-        f"drive {crew.describe(owed)}. it is set aside: {safe}; {others}. "
+        f"drive {describe(group, owed)}. it is set aside: {safe}; {others}. "
         f"then: {again}the same command with {replace_option(owed)}"
     )
 

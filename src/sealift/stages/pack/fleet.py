@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from sealift.drives.base import PART
-from sealift.errors import BadInput, FormatError
+from sealift.drives.local import nothing_mounted
+from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sealift.drives.base import Drive
     from sealift.trade.declaration import Declaration
@@ -53,6 +54,8 @@ class Deal:
     groups: list[list[Place]]
     attached: dict[str, Attached] = field(default_factory=dict)  # by serial
     owed: set[str] = field(default_factory=set)  # serials of drives that are set aside, attached or not
+    unwritable: set[str] = field(default_factory=set)  # serials of attached drives that can only be read
+    old: dict[tuple[int, int], list[Drive]] = field(default_factory=dict)  # by group and slot: replaced, and still here
 
     @property
     def drives_total(self) -> int:
@@ -62,8 +65,11 @@ class Deal:
     def missing(self, group: int) -> list[Place]:
         """Drives of a group that are neither attached nor set aside; of one of which none is here, all."""
         here = any(place.serial in self.attached for place in self.groups[group])
-        away = [place for place in self.groups[group] if place.serial not in self.attached]
-        return [place for place in away if not (here and place.serial in self.owed)]
+        return [place for place in self.away(group) if not (here and place.serial in self.owed)]
+
+    def away(self, group: int) -> list[Place]:
+        """Drives of a group that are not attached, set aside or not."""
+        return [place for place in self.groups[group] if place.serial not in self.attached]
 
     def drives(self, group: int) -> list[Attached]:
         """The attached drives of a group, in the order of slots."""
@@ -86,10 +92,16 @@ def identify(
         where = drive.filesystem()
         if where in filesystems and not same_filesystem:
             raise BadInput(
-                f"{filesystems[where]} and {drive.mount} are on one filesystem, so losing one loses both",
+                f"{filesystems[where]} and {drive.mount} are on one filesystem, so losing one loses both"
+                + "".join(f"; nothing is mounted at {each}" for each in unmounted((filesystems[where], drive.mount))),
                 hint="mount each drive's own filesystem; --allow-same-filesystem is for scratch use",
             )
         filesystems.setdefault(where, drive.mount)
+        if not same_filesystem and unmounted([drive.mount]) and not holds_sealift(drive):
+            raise BadInput(
+                f"{drive.mount}: nothing is mounted there: it is a folder of the filesystem above it",
+                hint="mount the drive there; to take folders as drives, for scratch use: --allow-same-filesystem",
+            )
         read, given = drive.serial(), serials.get(drive.mount)
         if read and given and read != given and not same_filesystem:
             raise BadInput(
@@ -110,6 +122,19 @@ def identify(
                 f"{mounts} have the same serial number {serial}", hint="every drive has its own serial number"
             )
     return out
+
+
+def unmounted(mounts: Iterable[str]) -> list[str]:
+    """Those of them that are plain folders, with no filesystem mounted there."""
+    return [mount for mount in mounts if nothing_mounted(mount)]
+
+
+def holds_sealift(drive: Drive) -> bool:
+    """Whether there is a sealift/ folder; True where it cannot be said."""
+    try:
+        return drive.exists()
+    except (DriveFault, FormatError):
+        return True
 
 
 def deal(attached: Sequence[Attached], declaration: Declaration, *, parity: int, group_size: int | None) -> Deal:
@@ -234,16 +259,29 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> 
             hint="look at what it is; move it away, or attach another drive",
         )
     if card.shipment != shipment:
+        signed = drive.size(manifest.MANIFEST) is not None
         raise BadInput(
-            f"{attached.mount}: sealift/ holds drive {card.id} of another shipment, {card.shipment}; "
-            "nothing was written",
-            hint="attach another drive; or, if that was an unfinished packing whose state is lost, --discard-group",
+            f"{attached.mount}: sealift/ holds drive {card.id} of another shipment, {card.shipment}"
+            f"{', which is signed' if signed else ''}; nothing was written",
+            hint="attach another drive; if it is this packing, and its state is lost: what is signed on all drives of "
+            f"a group is taken over by the same command with an empty --state and --shipment {card.shipment}"
+            if signed
+            else "attach another drive; or, if that was an unfinished packing whose state is lost, --discard-group",
         )
     if (card.group, card.slot) != (group, slot):
         raise BadInput(
             f"{attached.mount}: this is drive {card.id} of the shipment, expected {manifest.drive_id(group, slot)}",
             hint="the serial numbers of two drives were exchanged (--serial)",
         )
+
+
+def check_empty(attached: Attached, aside: bool, notice: Callable[[str], None]) -> None:
+    """Of a drive that has nothing, and should: BadInput, or a notice where it is set `aside` already."""
+    empty = f"{attached.mount}: nothing of drive {attached.serial} is here (not mounted, or emptied)"
+    anew = f"to fill it anew: --replace {attached.serial}={attached.mount}"
+    if not aside:
+        raise BadInput(f"{empty}, and this packing has begun; nothing was written", hint=f"mount it; or, {anew}")
+    notice(f"{empty}; it stays set aside. {anew}")
 
 
 def manifest_of(attached: Attached) -> bytes | None:
@@ -259,7 +297,7 @@ def discard(attached: Attached, shipment: str) -> bool:
     data = drive.read_small(manifest.CARD, manifest.MAX_CARD)
     if data is None or (other := manifest.decode_card(data).shipment) == shipment:
         return False
-    if drive.size(manifest.MANIFEST) is not None:
+    if any(drive.size(name) is not None for name in (manifest.MANIFEST, *manifest.SEAL_FILES)):
         raise BadInput(
             f"{attached.mount}: holds a finished group of shipment {other}; it is not discarded",
             hint="--discard-group removes only what was never signed; attach another drive",

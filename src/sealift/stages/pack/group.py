@@ -26,7 +26,7 @@ from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import Follower
 from sealift.stages.pack.journal import PackRow, Slow
-from sealift.stages.pack.rates import Rates
+from sealift.stages.pack.rates import Rates, rate_text
 from sealift.stages.pack.readback import BUFFER
 from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
@@ -56,6 +56,7 @@ class Progress(msgspec.Struct):
     source_bytes: int
     packed_bytes: int
     members: int
+    files: int
     written: dict[str, int]  # mount -> bytes
 
 
@@ -89,7 +90,7 @@ class GroupPacker:
         self._last_shown = 0.0
         number = crew.number
         totals = journal.totals(number, fleet.data)
-        self._packed, self._members, self._source_bytes = totals[0], totals[2], totals[4]
+        self._packed, self._members, self._files, self._source_bytes = totals[0], totals[2], totals[3], totals[4]
         self._blocks = journal.blocks(number)
         self._begun = time.monotonic()
         make_folders(folder, "stripes")
@@ -199,6 +200,7 @@ class GroupPacker:
         elif isinstance(message, Ended):
             ended[message.role] = message
             self._packed += message.length
+            self._files += message.files
             self._blocks += 2 * len(message.blocks) // 32  # an upper bound that counts parity
             self._source_bytes += message.source_bytes
             writer.ended(message.role, columns.get(message.role, 0))
@@ -210,7 +212,15 @@ class GroupPacker:
         self._last_shown = now
         written = {drive.mount: self._written[slot] + writer.written[slot] for slot, drive in self._crew.working()}
         self._progress(
-            Progress(self._number, writer._stripe, self._source_bytes, self._packed, self._members, written)  # noqa: SLF001
+            Progress(
+                self._number,
+                writer._stripe,  # noqa: SLF001
+                self._source_bytes,
+                self._packed,
+                self._members,
+                self._files,
+                written,
+            )
         )
 
     def _segment_rows(self, ended: dict[int, Ended]) -> tuple[bytes, int] | None:
@@ -305,8 +315,12 @@ class GroupPacker:
             if slot not in known:
                 place, mount = self._crew.places[slot], self._crew.mounts[slot]
                 self._journal.note_slow(self._number, Slow(slot, place.serial, mount, rate, median))
-                rates = f"{rate / 1e6:.0f} MB/s, the median of its group takes {median / 1e6:.0f}"
-                self._crew.note(slot, f"drive {self._crew.name(slot)} writes slowly: it takes {rates}")
+                self._crew.note(
+                    slot,
+                    f"drive {self._crew.name(slot)} writes slowly: it takes {rate_text(rate)}, the median of its group "
+                    f"{rate_text(median)}, and all wait for it. look at its port, cable and `dmesg`; or stop (Ctrl-C), "
+                    f"and the same command with --replace {place.serial}=MNT goes on with a new drive at MNT",
+                )
 
     def _copy(self, stripe: int, cursor: Cursor, packs: list[PackRow], ended: list[Ended], seconds: float) -> None:
         """What the journal is about to learn, on the drives; after their packs are durable, so it never lies."""

@@ -35,6 +35,7 @@ from sealift.stages.pack import settle
 from sealift.stages.pack.away import away
 from sealift.stages.pack.copies import identity_of
 from sealift.stages.pack.durable import sync
+from sealift.stages.pack.found import load_manifest
 from sealift.stages.pack.journal import Journal
 from sealift.stages.pack.source import located
 from sealift.stages.placed import Stand, boot, dealt, everywhere, folders
@@ -403,7 +404,7 @@ class _Packing(Pass):
             state = self._journal.group(number).state
             row = packed.get(number) or _row_of(number, len(places), self._options.parity, state)
             if state == "signed":
-                record = packing.load_manifest(self._options.state, number)[0]
+                record = load_manifest(self._options.state, number)[0]
                 totals, row = record.totals, row | {"stripes": record.geometry.stripes, "state": "signed"}
                 each = (totals.packed_bytes, totals.parity_bytes, totals.files, totals.source_bytes)
                 sums = [a + b for a, b in zip(sums, each, strict=True)]

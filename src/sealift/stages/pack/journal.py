@@ -230,6 +230,11 @@ class Journal:
                 ).fetchone()
             if cursor is None:
                 return False
+            (stripes,) = db.execute("SELECT stripes FROM groups WHERE number = ?", (number,)).fetchone()
+            db.execute(
+                "INSERT INTO settings VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = max(value, ?2)",
+                (f"reached.{number}", int(stripes)),
+            )
             for table in ("packs", "told", "cursors", "wrong"):
                 db.execute(f"DELETE FROM {table} WHERE number = ? AND stripe >= ?", (number, stripe))  # noqa: S608
             db.execute(
@@ -250,6 +255,20 @@ class Journal:
                 (stripe, number),
             )
         return True
+
+    def reached(self, number: int) -> int:
+        """How many stripes were committed before some were cut back; 0 where none ever were."""
+        rows = self._all("SELECT value FROM settings WHERE name = ?", f"reached.{number}")
+        return int(rows[0][0]) if rows else 0
+
+    def publish(self, number: int, manifest: str) -> None:
+        """Note, durably, the digest of a manifest before it goes to a drive."""
+        with self._whole() as db:
+            db.execute("INSERT OR REPLACE INTO settings VALUES (?, x'')", (f"published.{number}.{manifest}",))
+
+    def published(self, number: int, manifest: str) -> bool:
+        """Whether a manifest of this digest was made from this journal."""
+        return self.setting(f"published.{number}.{manifest}") is not None
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[sqlite3.Connection]:

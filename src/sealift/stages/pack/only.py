@@ -52,7 +52,7 @@ class Selection:
 def select(path: str, state: str) -> Selection:
     """What the packs of the list at `path` held; BadInput unless it is about the packing of `state`, all signed."""
     data = read_limited(path, fetch.MAX_LIST, "fetch list")
-    record = fetch.decode_list(data)
+    record = fetch.decode_list(data, f"fetch list {path}")
     shipment = _shipment(state)
     if shipment != record.shipment:
         raise BadInput(

@@ -14,6 +14,11 @@ MINUTE = 60.0
 SHARE = 0.5
 
 
+def rate_text(rate: int) -> str:
+    """Bytes a second in a unit in which they are not nothing."""
+    return f"{rate / 1e6:.1f} MB/s" if rate >= 1_000_000 else f"{rate / 1e3:.1f} kB/s"
+
+
 class Rates:
     """Bytes and seconds by slot; safe to use from all threads."""
 

@@ -213,13 +213,12 @@ class ReadBack:
 
     def _rebuild(self, wrong: Sequence[Wrong]) -> set[tuple[int, int]]:
         """Rebuild these packs in place; those (stripe, role) that could not be."""
-        sources = {slot: [drive] for slot, drive in enumerate(self._crew.drives) if drive is not None}
         try:
             done = rebuild(
                 stripe_works(self._crew, self._journal, self._folder, {(w.stripe, w.role): w.slot for w in wrong}),
                 self._data,
                 self._crew.n - self._data,
-                sources,
+                self._crew.sources(),
             )
         except DriveFault as error:
             slot = self._crew.slot_of(error.drive)

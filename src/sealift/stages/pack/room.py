@@ -53,7 +53,8 @@ def check(
     `drives`, one at least, are those that are looked at; `data` is k.
     """
     share = summary.shares[group]
-    free = min(each.drive.free_bytes() for each in drives)
+    frees = {each.mount: each.drive.free_bytes() for each in drives}
+    free = min(frees.values())
     rows = (share.members + share.directories) * _INDEX_ROW
     left = share.bytes - packed[4]
     room = data * (free - rows - _FIXED)
@@ -65,10 +66,21 @@ def check(
     if left * ratio > room:
         raise BadInput(
             f"{what} does not fit: {left:,} bytes, about {int(left * ratio):,} compressed as sampled; "
-            f"the drives hold {max(room, 0):,}",
+            f"the drives hold {max(room, 0):,}{_smallest(frees)}",
             hint="more or larger drives, less --parity, or several groups (--group-size); nothing was written",
         )
     notice(f"only the sample says that {what} fits: {left:,} bytes at {ratio:.2f} of their size, into {room:,}")
+
+
+def _smallest(frees: dict[str, int]) -> str:
+    """Which drive it is that leaves the room of the others unused, where one does by more than a tenth."""
+    least, *others = sorted(frees, key=frees.__getitem__)
+    if not others or frees[others[0]] * 9 <= frees[least] * 10:
+        return ""
+    return (
+        f", for each is filled as far as the smallest: {least} has {frees[least]:,} bytes free, the next one "
+        f"{frees[others[0]]:,}"
+    )
 
 
 def sample_ratio(folder: str, group: int, source: Source) -> float:
@@ -114,6 +126,10 @@ def beside(members: int, blocks: int, pack_size: int) -> int:
     return _INDEX_ROW * members + blocks * 33 + _FIXED + min(pack_size, 1 << 32) + _FIXED
 
 
+def _parts(pack_size: int) -> str:
+    return f"the next pack ({pack_size:,} at most) and for index and hashes, which {2 * _FIXED:,} at least are kept for"
+
+
 def headroom(crew: Crew, stripe: int, members: int, blocks: int, pack_size: int) -> None:
     """Before `stripe`: every drive has room for its next pack, one pack beside, and index and hashes.
 
@@ -132,11 +148,13 @@ def headroom(crew: Crew, stripe: int, members: int, blocks: int, pack_size: int)
         unused = sum(free - least for free in frees.values())
         names = ", ".join(crew.mounts[slot] for slot in full)
         raise DriveFault(
-            f"{names} {'is' if len(full) == 1 else 'are'} full: {least:,} bytes free, {needed:,} needed for the next "
-            f"pack, index and hashes; {unused:,} bytes of the larger drives stay unused; all that is committed is safe",
+            f"{names} {'is' if len(full) == 1 else 'are'} full: {least:,} bytes free, {needed:,} needed for "
+            f"{_parts(pack_size)}; {unused:,} bytes of the larger drives stay unused; all that is committed is safe",
             drive=mount,
             hint="free room there, or pack with larger drives or in more groups; a smaller --pack-size leaves less "
             "unused; for a single smaller drive, a larger one in its place: --replace OLD=MNT",
         )
     for slot in full:
-        crew.fail(slot, stripe, f"is full: {frees[slot]:,} bytes free, {needed:,} needed for the next pack", "full")
+        crew.fail(
+            slot, stripe, f"is full: {frees[slot]:,} bytes free, {needed:,} needed for {_parts(pack_size)}", "full"
+        )

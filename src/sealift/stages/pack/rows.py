@@ -19,6 +19,7 @@ def owed_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
             "serial": each.serial,
             "mount": each.mount,
             "since_stripe": each.since,
+            "kind": each.kind,
             "reason": each.reason,
         }
         for each in journal.owed(number).values()

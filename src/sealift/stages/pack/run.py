@@ -23,7 +23,7 @@ from sealift.errors import BadInput, Busy, DriveFault, KeyInvalid, NotAllHere, R
 from sealift.formats import age, age_keys, manifest, samples
 from sealift.stages import return_leg
 from sealift.stages.pack import fleet as fleets
-from sealift.stages.pack import network, planned, room, settle
+from sealift.stages.pack import found, network, planned, room, settle
 from sealift.stages.pack import source as sources
 from sealift.stages.pack.copies import Copies, catch_up, restore
 from sealift.stages.pack.group import Progress, memory_needed
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sealift.drives.base import Drive
-    from sealift.formats.manifest import Manifest
     from sealift.reading.trust import TrustedSeal
     from sealift.stages.pack.away import Away
     from sealift.stages.pack.fleet import Attached, Deal, Place
@@ -129,6 +128,7 @@ class Result:
     seconds: float
     memory: dict[str, int]
     hosts: list[HostRow] = field(default_factory=list)  # of a cluster
+    repacked: bool = False  # stripes that were committed were packed again, for no drive gave them any more
 
     @property
     def exit_code(self) -> int:
@@ -195,12 +195,13 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         copies = Copies(signer, recipients, options.away.identity if options.away else None)
         before = settle.load(journal)
         new = settle.replacements(options, journal, before)
-        attached = settle.attach(options, journal, before, new, events.notice)
+        attached, old = settle.attach(options, journal, before, new, events.notice)
         scanned = None
         if not journal.setting("config"):
             scanned = restore(copies, attached, options.state, journal, events.notice)
             before = settle.load(journal)
         deal, config = _deal(options, declaration, attached, journal, before, new)
+        deal.old = old
         binding, reply = None if only is None else only.binding, None if outbound is None else outbound.reference
         config = settle.settle(options, declaration, deal, source.name, journal, config, binding, reply)
         work = Work(options, config, deal, journal, source, recipients, signer, copies, events, notifier)
@@ -316,46 +317,26 @@ def _here(work: Work, new: list[settle.Replacement]) -> list[int]:
     """The groups that are packed now; what lies on their drives is checked, and new drives get their slots."""
     options, deal, journal, config = work.options, work.deal, work.journal, work.config
     for group in range(len(deal.groups)):
-        again = options.away is not None  # signed on another host meanwhile: this one's journal may know a part
-        if not deal.missing(group) and _adopt(options.state, journal, config, group, deal.slots(group), again=again):
+        if journal.group(group).state == "signed":
+            found.check_signed(work, group)
+        elif not deal.missing(group) and found.adopt(work, group):
             work.events.notice(f"group {group} is signed on its drives already")
-    here = [g for g in range(len(deal.groups)) if not deal.missing(g) and journal.group(g).state != "signed"]
+    unsigned = [group for group in range(len(deal.groups)) if journal.group(group).state != "signed"]
+    here = [group for group in unsigned if found.may_go_on(work, group)]
+    fresh = {group: {which.slot for which in new if which.group == group} for group in here}
     for group in here:
-        if options.away is not None and (
-            known := catch_up(work.copies, deal.drives(group), options.state, journal, group)
-        ):
+        known = catch_up(work.copies, deal.drives(group), options.state, journal, group) if options.away else 0
+        if known:
             work.events.notice(f"group {group} was packed on another host meanwhile; it goes on after stripe {known}")
+        found.check_unsigned(work, group, fresh[group])
+    for group in here:
+        found.set_aside_absent(work, group)
         for slot, each in enumerate(deal.slots(group)):
             if each is not None:
-                _check_contents(work, group, slot, each, new)
+                found.check_contents(work, group, slot, each, fresh=slot in fresh[group])
     settle.write_replacements(journal, config, new)
     deal.owed = set(settle.owed_of(journal, config))
     return here
-
-
-def _check_contents(work: Work, group: int, slot: int, each: Attached, new: list[settle.Replacement]) -> None:
-    """BadInput where a drive holds what is not ours; a drive of a group that has begun may also fail to answer."""
-    journal, notice = work.journal, work.events.notice
-    owed = journal.owed(group).get(slot)
-    fresh = any((which.group, which.slot) == (group, slot) for which in new)
-    try:
-        if work.options.discard_group and fleets.discard(each, work.config.shipment):
-            notice(f"{each.mount}: removed an unfinished group of another shipment")
-        fleets.check_contents(each, work.config.shipment, group, slot)
-        begun = owed.kind != "new" if owed else journal.group(group).stripes > 0
-        if begun and not fresh and each.drive.size(manifest.CARD) is None:
-            empty = f"{each.mount}: nothing of drive {each.serial} is here (not mounted, or emptied)"
-            anew = f"to fill it anew: --replace {each.serial}={each.mount}"
-            if owed is None:
-                raise BadInput(
-                    f"{empty}, and this packing has begun; nothing was written", hint=f"mount it; or, {anew}"
-                )
-            notice(f"{empty}; it stays set aside. {anew}")
-            del work.deal.attached[each.serial]
-    except DriveFault as error:
-        if journal.group(group).state == "waiting":
-            raise
-        work.leave(group, slot, error)
 
 
 def _scan(
@@ -427,7 +408,7 @@ def _lock_drives(work: Work, here: Sequence[int], stack: ExitStack) -> list[int]
                 except DriveFault as error:
                     if work.journal.group(group).state == "waiting":
                         raise
-                    work.leave(group, slot, error)
+                    work.leave(group, slot, error, readable=True)
     return locks
 
 
@@ -524,37 +505,13 @@ def _lock_drive(drive: Drive) -> int:
             time.sleep(0.05)
 
 
-def _adopt(
-    state: str, journal: Journal, config: Config, group: int, drives: Sequence[Attached | None], *, again: bool
-) -> bool:
-    """Take a group that this journal does not know, but that is signed on its drives, for what it is."""
-    known = journal.group(group)
-    if known.state == "signed" or (not again and (known.stripes or journal.owed(group))):
-        return False
-    found = [fleets.manifest_of(each) for each in drives if each is not None]
-    if len(found) < len(drives) or found[0] is None or any(data != found[0] for data in found):
-        return False
-    record = manifest.decode_manifest(found[0])
-    if (record.shipment, record.group) != (config.shipment, group):
-        return False
-    closed = os.path.join(state, "groups", f"{group:04d}", "closed")
-    os.makedirs(os.path.join(closed, "index"), exist_ok=True)
-    assert drives[0] is not None
-    drive = drives[0].drive
-    for name in (manifest.MANIFEST, manifest.SIGNATURE, manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
-        with drive.open_read(name) as source, open(os.path.join(closed, name), "wb") as target:
-            target.writelines(source.read_at(offset, 1 << 20) for offset in range(0, source.length, 1 << 20))
-    journal.set_state(group, "signed")
-    return True
-
-
 def _result(work: Work, seconds: float, memory: dict[str, int], before: list[ReadBackState]) -> Result:
     config, deal, journal = work.config, work.deal, work.journal
     groups, sums, unsigned = [], [0, 0, 0, 0], False
     for number, places in enumerate(deal.groups):
         state = journal.group(number)
         if state.state == "signed":  # the journal of an adopted group is empty; its manifest is not
-            totals = load_manifest(work.options.state, number)[0].totals
+            totals = found.load_manifest(work.options.state, number)[0].totals
             each = (totals.packed_bytes, totals.parity_bytes, totals.files, totals.source_bytes)
         else:
             packed, parity_bytes, _, files, source_bytes = journal.totals(number, work.data)
@@ -591,12 +548,5 @@ def _result(work: Work, seconds: float, memory: dict[str, int], before: list[Rea
         sums[1],
         seconds,
         memory,
+        repacked=any(journal.reached(number) for number in range(len(deal.groups))),
     )
-
-
-def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
-    """A signed group's manifest, its bytes and its signature, from the state folder."""
-    folder = os.path.join(state, "groups", f"{group:04d}", "closed")
-    data = read_limited(os.path.join(folder, manifest.MANIFEST), manifest.MAX_MANIFEST, "manifest")
-    signature = read_limited(os.path.join(folder, manifest.SIGNATURE), 1 << 20, "signature")
-    return manifest.decode_manifest(data), data, signature

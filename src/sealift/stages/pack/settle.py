@@ -8,6 +8,7 @@ the mount at which the drive was.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from sealift.errors import BadInput, DriveFault
-from sealift.formats.manifest import InReplyTo, drive_id
+from sealift.errors import BadInput, DriveFault, FormatError
+from sealift.formats.manifest import CARD, MAX_CARD, InReplyTo, decode_card, drive_id
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import sealed
 from sealift.stages.pack.fleet import Place
@@ -26,6 +27,8 @@ from sealift.stages.pack.journal import Owed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sealift.drives.base import Drive
+    from sealift.formats.manifest import DriveCard
     from sealift.stages.pack.fleet import Attached, Deal
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.run import Options
@@ -123,35 +126,109 @@ def successors(journal: Journal, new: list[Replacement], attached: list[Attached
     return _map(journal, _REPLACED) | {old: serial for old, serial in now.items() if old != serial}
 
 
+def last_mount(journal: Journal, serial: str) -> str:
+    """Where a drive was mounted when it was seen last; "" where nobody knows."""
+    return _map(journal, _MOUNTS).get(serial, "")
+
+
 def attach(
     options: Options, journal: Journal, config: Config | None, new: list[Replacement], notice: Callable[[str], None]
-) -> list[Attached]:
-    """The drives of --to and --replace that are there; one that is set aside, or replaced, may be away."""
+) -> tuple[list[Attached], dict[tuple[int, int], list[Drive]]]:
+    """The drives of --to and --replace that are there; and, by group and slot, those that were replaced and still are.
+
+    Of a packing that has begun a drive may be away: it is left out, and said so.
+    """
     where, fresh = _map(journal, _MOUNTS), [each.mount for each in new]
     leaving = {where.get(each.old.serial, "") for each in new} - set(fresh)
     mounts = [mount for mount in options.to if mount not in leaving]
     mounts += [mount for mount in fresh if mount not in mounts]
-    serials = {place.serial for places in config.groups for place in places} if config else set()
-    away = {each.mount: each.serial for each in owed_of(journal, config).values()}
-    away |= {where[old]: old for old in _map(journal, _REPLACED) if old in where}
+    looked = _Looked(options, journal, config, new, notice)
     drives = []
     for mount in mounts:
-        may_be_away = mount in away and mount not in fresh
-        try:
-            drive = options.open_drive(mount)
-            if may_be_away:
-                scratch = options.allow_same_filesystem
-                (found,) = fleets.identify([drive], options.serials, options.carriers, same_filesystem=scratch)
-                if found.serial not in serials:
-                    raise BadInput(f"{mount}: this is drive {found.serial}")
+        drive = options.open_drive(mount) if mount in fresh or config is None else looked.find(mount)
+        if drive is not None:
             drives.append(drive)
-        except (BadInput, DriveFault) as error:
-            if not may_be_away:
-                raise
-            notice(f"drive {away[mount]} is not at {mount} ({error}); packing goes on without it")
+    for mount in options.to:
+        if mount in leaving:
+            looked.keep(mount)
     attached = fleets.identify(drives, options.serials, options.carriers, same_filesystem=options.allow_same_filesystem)
     journal.set(_MOUNTS, msgspec.json.encode(where | {each.serial: each.mount for each in attached}))
-    return attached
+    return attached, looked.old
+
+
+class _Looked:
+    """Mounts of a packing that has begun, looked at one by one: which drive is there, if any."""
+
+    def __init__(
+        self,
+        options: Options,
+        journal: Journal,
+        config: Config | None,
+        new: list[Replacement],
+        notice: Callable[[str], None],
+    ) -> None:
+        self._options, self._config, self._notice = options, config, notice
+        owed, replaced = owed_of(journal, config), _map(journal, _REPLACED)
+        self._serials = {place.serial for places in config.groups for place in places} if config else set()
+        self._gone = {*replaced, *(each.old.serial for each in new)}
+        where = _map(journal, _MOUNTS)
+        known = self._serials | self._gone
+        self._aside = {each.mount for each in owed.values()} | {where[old] for old in replaced if old in where}
+        self._expected = {mount: serial for serial, mount in where.items() if serial in known}
+        self._expected |= {each.mount: each.serial for each in owed.values() if each.mount}
+        self._expected |= {mount: serial for mount, serial in options.serials.items() if serial in known}
+        self.old: dict[tuple[int, int], list[Drive]] = {}
+
+    def find(self, mount: str) -> Drive | None:
+        """The drive at a mount, or None where the one that is expected there is away, or was replaced."""
+        expected = self._expected.get(mount)
+        try:
+            drive = self._options.open_drive(mount)
+            if expected is None:
+                return drive
+            scratch = self._options.allow_same_filesystem
+            if not scratch and fleets.unmounted([mount]) and _card_of(drive) is None:
+                raise BadInput("nothing is mounted there")
+            (found,) = fleets.identify([drive], self._options.serials, {}, same_filesystem=scratch)
+        except (BadInput, DriveFault) as error:
+            if expected is None or self._options.network:
+                raise
+            if mount not in self._aside and not isinstance(error, DriveFault) and not _is_away(mount):
+                raise
+            why = "nothing is mounted there" if _is_away(mount) else error
+            self._notice(f"drive {expected} is not at {mount}: {str(why).removeprefix(f'{mount}: ')}")
+            return None
+        if found.serial in self._serials or mount not in self._aside:
+            return drive
+        if not self.keep(mount):
+            self._notice(f"drive {expected} is not at {mount}: another one is, {found.serial}, which is left alone")
+        return None
+
+    def keep(self, mount: str) -> bool:
+        """Whether a drive that was replaced is still here, by its drive.json: it is read, and never written."""
+        with contextlib.suppress(BadInput, DriveFault, FormatError):
+            drive = self._options.open_drive(mount)
+            card = _card_of(drive)
+            if card is None or self._config is None or card.shipment != self._config.shipment:
+                return False
+            if card.serial not in self._gone:
+                return False
+            self.old.setdefault((card.group, card.slot), []).append(drive)
+            self._notice(f"drive {card.serial} at {mount} was replaced: it is only read, for what others lack")
+            return True
+        return False
+
+
+def _is_away(mount: str) -> bool:
+    return not os.path.isdir(mount) or bool(fleets.unmounted([mount]))
+
+
+def _card_of(drive: Drive) -> DriveCard | None:
+    """Which drive of a shipment it says it is; None where it says nothing, or cannot."""
+    with contextlib.suppress(DriveFault, FormatError):
+        data = drive.read_small(CARD, MAX_CARD) if drive.exists() else None
+        return None if data is None else decode_card(data)
+    return None
 
 
 def substitute(

@@ -16,11 +16,11 @@ import msgspec
 from sealift.errors import DriveFault
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import DeclarationRef, drive_label
-from sealift.stages.pack import room
+from sealift.stages.pack import room, settle
 from sealift.stages.pack.catchup import CatchUp
 from sealift.stages.pack.close import close_group
 from sealift.stages.pack.copies import SETTINGS, Copies, Settings
-from sealift.stages.pack.crew import FAULTS, Crew, full_disk, reason, replace_option
+from sealift.stages.pack.crew import FAULTS, Crew, full_disk, notice, once_more, reason, replace_option
 from sealift.stages.pack.deal import group_file
 from sealift.stages.pack.durable import make_folders
 from sealift.stages.pack.group import DEPTH, SLAB, GroupPacker
@@ -81,17 +81,33 @@ class Work:
         """Where the scan is."""
         return os.path.join(self.options.state, "scan")
 
-    def leave(self, group: int, slot: int, error: BaseException) -> None:
-        """Set aside, before its group is packed on, a drive that fails while it is looked at."""
-        place = self.deal.groups[group][slot]
-        each = self.deal.attached.pop(place.serial)
-        if slot not in self.journal.owed(group):
+    def leave(self, group: int, slot: int, error: BaseException | str, *, readable: bool = False) -> None:
+        """Set aside, before its group is packed on, a drive that fails while it is looked at, or is not there.
+
+        One that only cannot be written stays `readable`: others are rebuilt from it.
+        """
+        place, known = self.deal.groups[group][slot], self.journal.owed(group).get(slot)
+        each = self.deal.attached.get(place.serial)
+        mount = settle.last_mount(self.journal, place.serial) if each is None else each.mount
+        if each is not None and readable:
+            self.deal.unwritable.add(place.serial)
+        else:
+            self.deal.attached.pop(place.serial, None)
+        if known is not None and isinstance(error, BaseException):
+            owed = once_more(known, error, mount)
+        else:
+            kind: Kind = "full" if isinstance(error, BaseException) and full_disk(error) else "failed"
             since = self.journal.group(group).stripes
-            kind: Kind = "full" if full_disk(error) else "failed"
-            owed = Owed(slot, place.serial, each.mount, since, kind, reason(error, each.mount))
-            self.journal.owe(group, owed)
+            owed = Owed(slot, place.serial, mount, since, kind, reason(error, mount))
+        self.journal.owe(group, owed)
         self.deal.owed.add(place.serial)
-        self.tell("fault", f"{error}. it is set aside; packing goes on", group, slot, each.mount)
+        places, deal = self.deal.groups[group], self.deal
+        serials = {places[slot].serial for slot in self.journal.owed(group)}  # those that can be written are caught up
+        aside = sum(serial not in deal.attached or serial in deal.unwritable for serial in serials)
+        text = notice(group, len(places), self.config.parity, aside, owed)
+        if readable:
+            text += ". until then it is only read"
+        self.tell("fault", text, group, slot, mount)
 
     def tell(self, event: str | None, text: str, group: int, slot: int | None = None, mount: str | None = None) -> None:
         """Tell whoever looks on, and, of an event, the command of --notify."""
@@ -134,8 +150,13 @@ class _Group:
         self._work, self._builders, self._number = work, builders, number
         self._journal, self._share = work.journal, work.summary.shares[number]
         self._folder = make_folders(work.options.state, "groups", f"{number:04d}")
-        drives = [None if each is None else each.drive for each in work.deal.slots(number)]
-        self._crew = Crew(number, work.deal.groups[number], drives, work.options.parity, work.journal)
+        deal, slots = work.deal, work.deal.slots(number)
+        drives = [None if each is None else each.drive for each in slots]
+        unwritable = {slot for slot, each in enumerate(slots) if each is not None and each.serial in deal.unwritable}
+        old = {slot: drives for (group, slot), drives in deal.old.items() if group == number}
+        self._crew = Crew(
+            number, deal.groups[number], drives, work.options.parity, work.journal, unwritable=unwritable, old=old
+        )
         self._facts = _facts(work, number)
 
     def pack(self) -> None:
@@ -284,7 +305,11 @@ class _Group:
         if owed := self._crew.owed:
             options = " ".join(map(replace_option, owed.values()))
             kinds = {each.kind for each in owed.values()}
-            again = "" if "lied" in kinds else " again, or" if kinds == {"lacks"} else " again once they work, or"
+            again = " again once they work, or" if kinds != {"lacks"} else " again, or"
+            if "lied" in kinds:
+                again = ""
+            elif kinds == {"full"}:
+                again = " again once there is room on them, or"
             aside = f"{len(owed)} of its drives {'is' if len(owed) == 1 else 'are'} set aside"
             work.tell(
                 "group",

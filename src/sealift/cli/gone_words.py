@@ -1,0 +1,27 @@
+"""Where to have a file that every drive of a group carries, when none here has it as it was signed. Words alone."""
+
+from __future__ import annotations
+
+
+def of_spare(group: int, path: str, sent: str) -> str:
+    """The origin's copy beside the seal is that file."""
+    return (
+        f"no drive here has {path} of group {group}, and {sent} beside the seal is that file: `sealift repair` with the"
+        " same --seal puts it on the drives; nothing of the group is unpacked until then"
+    )
+
+
+def of_gone(group: int, path: str, sent: str, *, missing: bool) -> str:
+    """It is nowhere here; `sent`: what it is called beside the seal, "" for packs.bin. `missing`: drives are."""
+    first = "mount another drive of the group; or " if missing else ""
+    if sent:
+        return (
+            f"no drive here has {path} of group {group}, and nothing of the group is unpacked without it: {first}"
+            f"ask the origin for {sent}, which it sent ahead beside the seal; put it beside the seal file, and give"
+            " that: `sealift repair MNT... --seal FILE`"
+        )
+    return (
+        f"no drive here has all of {path} of group {group}, and without it no pack can be told to be whole: {first}"
+        f"put a copy as sealift/{path} on one of the drives (the origin keeps one in its state folder, "
+        f"groups/{group:04d}/closed/{path}); then `sealift repair MNT...` proves it and puts it on the others"
+    )

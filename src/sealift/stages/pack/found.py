@@ -1,0 +1,227 @@
+"""What lies on the drives of a group, held against the journal before a byte is written: nothing signed is replaced.
+
+    signed here         a drive with another manifest than was signed here is named
+    signed there only   by all drives, of just the packs that the journal knows: taken over as it is
+    otherwise           a manifest that this journal did not make, or a seal: refused; so are stripes that a later
+                        run committed, which the state was put back from before
+
+A crash leaves up to one stripe more on the drives than the journal knows, and, while a group is closed, manifests on
+some of them: those are of the journal's own packs, or of an earlier closing of its own, and are made anew. What a
+later run committed is told by the journal's copies on the drives (copies.py), or, where there are none, by its packs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from sealift.errors import DriveFault, FormatError, Refused
+from sealift.formats import manifest
+from sealift.stages.pack import fleet as fleets
+from sealift.stages.pack.close import packs_root
+from sealift.stages.pack.copies import SETTINGS, stripe_name
+from sealift.stages.pack.crew import FAULTS
+from sealift.trade.signing import read_limited
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
+
+    from sealift.formats.manifest import Manifest
+    from sealift.stages.pack.fleet import Attached
+    from sealift.stages.pack.journal import Journal
+    from sealift.stages.pack.settle import Config
+    from sealift.stages.pack.work import Work
+
+_BACK = "put the newer state folder back"
+
+
+def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
+    """A signed group's manifest, its bytes and its signature, from the state folder."""
+    folder = _closed(state, group)
+    data = read_limited(os.path.join(folder, manifest.MANIFEST), manifest.MAX_MANIFEST, "manifest")
+    signature = read_limited(os.path.join(folder, manifest.SIGNATURE), 1 << 20, "signature")
+    return manifest.decode_manifest(data), data, signature
+
+
+def _closed(state: str, group: int) -> str:
+    return os.path.join(state, "groups", f"{group:04d}", "closed")
+
+
+def check_signed(work: Work, group: int) -> None:
+    """Refused where a drive of a group that is signed here bears another manifest; a notice where it bears none."""
+    _, data, _ = load_manifest(work.options.state, group)
+    for each in work.deal.drives(group):
+        try:
+            there = fleets.manifest_of(each)
+        except FAULTS as error:
+            work.events.notice(f"{error}. group {group} is signed; `sealift verify` says what its drives hold")
+            continue
+        if there is None:
+            work.events.notice(
+                f"{each.mount}: drive {each.serial} of group {group}, which is signed, has no manifest: "
+                "`sealift repair` rebuilds what it lacks"
+            )
+        elif there != data:
+            raise Refused(
+                f"{each.mount}: drive {each.serial} bears another manifest than the one with which group {group} was "
+                "signed in this state folder: damaged, or of another packing; nothing was written",
+                hint="see which: `sealift verify`. If its packs are of another packing, seal from that one's state "
+                "folder; what is damaged, `sealift repair` makes whole",
+            )
+
+
+def adopt(work: Work, group: int) -> bool:
+    """Take a group that this journal does not know as signed, but that is on all of its drives, for what it is."""
+    state, journal, config = work.options.state, work.journal, work.config
+    drives, known = work.deal.slots(group), journal.group(group)
+    if known.state == "signed":
+        return False
+    found = []
+    try:
+        found = [fleets.manifest_of(each) for each in drives if each is not None]
+    except FAULTS:  # told when it is looked at for what is to be written
+        return False
+    if len(found) < len(drives) or found[0] is None or any(data != found[0] for data in found):
+        return False
+    record = manifest.decode_manifest(found[0])
+    if (record.shipment, record.group) != (config.shipment, group):
+        return False
+    again = work.options.away is not None  # signed on another host meanwhile: this one's journal may know a part
+    begun = known.stripes or journal.owed(group)
+    if begun and not again and not _is_whole(record, journal, config, drives):
+        return False
+    closed = _closed(state, group)
+    os.makedirs(os.path.join(closed, "index"), exist_ok=True)
+    assert drives[0] is not None
+    drive = drives[0].drive
+    for name in (manifest.MANIFEST, manifest.SIGNATURE, manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
+        with drive.open_read(name) as source, open(os.path.join(closed, name), "wb") as target:
+            target.writelines(source.read_at(offset, 1 << 20) for offset in range(0, source.length, 1 << 20))
+    journal.set_state(group, "signed")
+    return True
+
+
+def _is_whole(record: Manifest, journal: Journal, config: Config, drives: Sequence[Attached | None]) -> bool:
+    """Whether a group was closed to the end with just the packs and drives that the journal has.
+
+    The copies of the journal go last: where one is left, closing was interrupted, and is done again.
+    """
+    serials = [place.serial for place in config.groups[record.group]]
+    if journal.owed(record.group) or [row.serial for row in record.drives] != serials:
+        return False
+    try:
+        if any(each is not None and each.drive.size(SETTINGS) is not None for each in drives):
+            return False
+    except FAULTS:
+        return False
+    return record.packs.root == packs_root(journal, record.group, record.n, journal.group(record.group).stripes)
+
+
+def check_unsigned(work: Work, group: int, fresh: AbstractSet[int]) -> None:
+    """Refused where a drive of a group that is to be packed on bears what this journal does not know.
+
+    `fresh`: slots that get another drive now. A drive that fails is told of when it is written.
+    """
+    for slot, each in enumerate(work.deal.slots(group)):
+        if each is not None:
+            try:
+                _check_drive(work, group, slot, each, fresh)
+            except FAULTS:
+                continue
+
+
+def _check_drive(work: Work, group: int, slot: int, each: Attached, fresh: AbstractSet[int]) -> None:
+    drive, journal = each.drive, work.journal
+    card = drive.read_small(manifest.CARD, manifest.MAX_CARD) if drive.exists() else None
+    if card is None or manifest.decode_card(card).shipment != work.config.shipment:
+        return  # told by fleets.check_contents
+    there = fleets.manifest_of(each)
+    if there is not None and not _is_ours(there, work, group):
+        raise _refused(work, group, slot, each, "bears a signed manifest that this state folder does not know")
+    if any(drive.size(name) is not None for name in manifest.SEAL_FILES):
+        raise _refused(work, group, slot, each, "bears a seal, and this state folder says that its group is not signed")
+    if slot in fresh or slot in journal.owed(group):
+        return  # what was on it before it was set aside counts for nothing
+    stripes = journal.group(group).stripes
+    if work.copies.enabled:
+        ahead, name = stripes + 1, stripe_name(stripes + 1)
+    else:
+        ahead, n = max(stripes + 1, journal.reached(group) + 1), len(work.deal.groups[group])
+        name = manifest.pack_name(ahead, manifest.role_of(ahead, slot, n), work.data)
+    if drive.size(name) is not None:
+        raise Refused(
+            f"{each.mount}: drive {manifest.drive_id(group, slot)} (serial {each.serial}) has stripe {ahead} of group "
+            f"{group}, and this state folder knows {stripes} stripes: it is older than the drives. nothing was written",
+            hint=f"{_BACK}. if it is lost, "
+            + (
+                "the same command with an empty --state goes on from the copies of its journal that are on the drives"
+                if work.copies.enabled
+                else "pack the group anew: an empty --state, and --discard-group"
+            ),
+        )
+
+
+def _refused(work: Work, group: int, slot: int, each: Attached, what: str) -> Refused:
+    return Refused(
+        f"{each.mount}: drive {manifest.drive_id(group, slot)} (serial {each.serial}) {what}: the state folder is "
+        "older than the drives, or another one. nothing was written, and what is signed is never replaced",
+        hint=f"{_BACK}; if it is lost, attach all drives of the group and run the same command with an empty --state "
+        f"and --shipment {work.config.shipment}: groups that are signed on their drives are taken over as they are",
+    )
+
+
+def _is_ours(data: bytes, work: Work, group: int) -> bool:
+    """Whether a manifest was made from this journal: it was noted before, or is of the very packs that it knows."""
+    journal = work.journal
+    if journal.published(group, blake3(data).hexdigest()):
+        return True
+    try:
+        record = manifest.decode_manifest(data)
+    except FormatError:
+        return False
+    if (record.shipment, record.group) != (work.config.shipment, group):
+        return False
+    stripes = journal.group(group).stripes
+    return stripes > 0 and record.packs.root == packs_root(journal, group, len(work.deal.groups[group]), stripes)
+
+
+def check_contents(work: Work, group: int, slot: int, each: Attached, *, fresh: bool) -> None:
+    """BadInput where a drive holds what is not ours; a drive of a group that has begun may also fail to answer."""
+    journal, notice = work.journal, work.events.notice
+    owed = journal.owed(group).get(slot)
+    try:
+        if work.options.discard_group and fleets.discard(each, work.config.shipment):
+            notice(f"{each.mount}: removed an unfinished group of another shipment")
+        fleets.check_contents(each, work.config.shipment, group, slot)
+        begun = owed.kind != "new" if owed else journal.group(group).stripes > 0
+        if begun and not fresh and each.drive.size(manifest.CARD) is None:
+            fleets.check_empty(each, owed is not None, notice)
+            del work.deal.attached[each.serial]
+    except DriveFault as error:
+        if journal.group(group).state == "waiting":
+            raise
+        work.leave(group, slot, error)
+
+
+def may_go_on(work: Work, group: int) -> bool:
+    """Whether a group is packed on with the drives that are here: all, or, once it has begun, all but m.
+
+    A group of which nothing is committed waits for all of its drives, and so does one of which none is here; and on a
+    cluster, where another host may have the others.
+    """
+    deal = work.deal
+    if not deal.missing(group):
+        return True
+    begun = work.journal.group(group).stripes > 0 and work.options.away is None
+    return begun and bool(deal.drives(group)) and len(deal.away(group)) <= work.config.parity
+
+
+def set_aside_absent(work: Work, group: int) -> None:
+    """Drives of a group that goes on and that are not here are owed from now on."""
+    missing = {place.serial for place in work.deal.missing(group)}
+    for slot, place in enumerate(work.deal.groups[group]):
+        if place.serial in missing:
+            work.leave(group, slot, "it is not here")

@@ -1,0 +1,70 @@
+"""Drives that fail while repair writes them: each is told with what stays wrong on it, and the others are mended.
+
+What holds: the first fault of a drive ends the writing there, and nothing else; what came under its name before stays.
+What was planned for it and was not written is in the report as it was found. What is not here: the words (cli).
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from sealift.drives.base import errno_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sealift.drives.base import Drive
+    from sealift.errors import DriveFault
+    from sealift.formats.manifest import DriveRow
+
+Why = Literal["read-only", "full", "gone", "failed"]
+_WHY: dict[int, Why] = {errno.EROFS: "read-only", errno.ENOSPC: "full", errno.EDQUOT: "full"}
+_GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
+
+
+class Unwritable(msgspec.Struct):
+    """A drive that failed when it was written: what is wrong on it is in `left`, or it is still missing (`onto`).
+
+    `files` of it are still to be written. `spare`: its group can do without it, so that it can be made anew from the
+    others.
+    """
+
+    drive: str
+    serial: str  # as signed
+    mount: str
+    why: Why
+    detail: str
+    files: int
+    onto: bool
+    spare: bool = True
+
+
+class Failing:
+    """The drives of one repair that have failed. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._faults: dict[int, DriveFault] = {}  # by id of the drive
+        self._lock = threading.Lock()
+
+    def note(self, drive: Drive, error: DriveFault) -> None:
+        """It is written no more."""
+        with self._lock:
+            self._faults.setdefault(id(drive), error)
+
+    def __contains__(self, drive: Drive) -> bool:
+        return id(drive) in self._faults
+
+    def of(self, drives: Collection[Drive]) -> int:
+        """How many of these have failed."""
+        return sum(drive in self for drive in drives)
+
+    def told(self, drive: Drive, row: DriveRow, files: int, *, onto: bool, spare: bool) -> Unwritable:
+        """What the report has of a drive that failed."""
+        error = self._faults[id(drive)]
+        code = errno_of(error) or 0
+        why = "gone" if code in _GONE else _WHY.get(code, "failed")
+        return Unwritable(row.id, row.serial, drive.mount, why, str(error), files, onto, spare)

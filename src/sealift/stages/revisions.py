@@ -1,0 +1,139 @@
+"""What lies beside a declaration of its other revisions: drafts, released ones, and their releases.
+
+What holds: everything of one consignment in one folder is found, under whatever names, as a release finds what
+supersedes it (stages/release.py). A release counts from when it says, where its signatures hold and the declaration
+that it is of is there to the byte; where that is not there, or a revision below the newest has no release that holds,
+the file that is missing is named. Files are hostile: within the limits of their kinds, and so many of them.
+
+What is not here: what speaks against a release (standing.py), and what follows of it (trade/custody_terms.py,
+trade/erasure.py).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from sealift.errors import SealiftError
+from sealift.formats.sshsig import MAX_ARMORED
+from sealift.stages.release import MAX_REVISIONS
+from sealift.stages.standing import standing
+from sealift.trade import declaration as declarations
+from sealift.trade import release as releases
+from sealift.trade import signing
+from sealift.trade.custody_terms import Reign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.release import ReleaseRecord
+
+_REVISION = re.compile(r"(\.r[0-9]+)?\.toml$")
+_ABSENT = re.compile(r" (is|are) not beside it$")  # of standing.py: nobody was accused of that
+_RELEASE = re.compile(r"\.release(\.[0-9]+)?\.json$")
+
+
+class Found(NamedTuple):
+    """A declaration of the consignment in the folder; None: it cannot be read, and says `why`."""
+
+    path: str
+    declaration: Declaration | None
+    why: str = ""
+
+
+class Released(NamedTuple):
+    """A release of the consignment in the folder, whoever signed it."""
+
+    path: str
+    data: bytes
+    record: ReleaseRecord
+
+
+class Reigns(NamedTuple):
+    """Releases by which drives went; and by number of a revision of which something is not here, what that is."""
+
+    reigns: list[Reign]
+    lacking: dict[int, str]
+
+
+def others(file: str, consignment_id: str) -> Iterator[Found]:
+    """Every other declaration of the consignment in the folder of `file`; its releases: `released`."""
+    own = os.path.realpath(file)
+    for path in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(file)), "*.toml")))[:MAX_REVISIONS]:
+        if os.path.realpath(path) == own:
+            continue
+        try:
+            data = signing.read_limited(path, declarations.MAX_BYTES, "declaration")
+        except SealiftError:
+            continue
+        if b'"sealift-declaration"' not in data or consignment_id.encode() not in data:
+            continue
+        try:
+            parsed = declarations.parse(data, draft=True)
+        except SealiftError as error:
+            yield Found(path, None, str(error))
+            continue
+        if parsed.consignment_id == consignment_id:
+            yield Found(path, parsed)
+
+
+def released(file: str, consignment_id: str) -> Iterator[Released]:
+    """Every release of the consignment in the folder of `file`."""
+    folder = glob.escape(os.path.dirname(file))
+    for path in sorted(glob.glob(os.path.join(folder, "*.release*.json")))[:MAX_REVISIONS]:
+        try:
+            data = signing.read_limited(path, releases.MAX_RELEASE, "release")
+            record = releases.decode(data)
+        except SealiftError:
+            continue  # of nothing that could be told
+        if record.consignment_id == consignment_id and not record.rehearsal:
+            yield Released(path, data, record)
+
+
+def check(parsed: Declaration, found: Released, allowed: AllowedSigners) -> releases.Release | None:
+    """The release, where its signatures hold for the declaration."""
+    try:
+        signature = signing.read_limited(found.path + ".sig", MAX_ARMORED, "signature")
+        return releases.check_release(parsed, found.data, signature, allowed)
+    except SealiftError:
+        return None
+
+
+def reigns(file: str, parsed: Declaration, allowed: AllowedSigners, now: datetime) -> Reigns:
+    """Releases of the consignment of the declaration in `file`, and what is missing to judge all times."""
+    stem = _REVISION.sub("", file)
+    known = {each.declaration.digest: each for each in others(file, parsed.consignment_id) if each.declaration}
+    known[parsed.digest] = Found(file, parsed)
+    numbers = {each.declaration.revision: each.path for each in known.values() if each.declaration}
+    found: list[Reign] = []
+    for each in released(file, parsed.consignment_id):
+        record, at = each.record, releases.released_at(each.record)
+        of = known.get(record.declaration.blake3)
+        if of is None or of.declaration is None:
+            missing = f"{stem}.r{record.revision}.toml, which {each.path} releases, is not here"
+            found.append(Reign(at, record.revision, None, (), missing))
+            continue
+        holds = check(of.declaration, each, allowed)
+        if holds is not None:
+            home = _RELEASE.sub(".toml", each.path)
+            against = standing(home, of.declaration, record, allowed, now, principal=holds.principal).against
+            absent = [one for one in against if _ABSENT.search(one.text)]
+            if of.declaration.digest != parsed.digest and not _at_home(stem):  # the two files were taken along
+                against, absent = tuple(one for one in against if one not in absent), []
+            found.append(Reign(at, record.revision, of.declaration, against, "; ".join(one.text for one in absent)))
+    have = {each.revision for each in found}
+    lacking = {}
+    for number in range(1, max([*numbers, *have])):
+        file = f"a release of {numbers[number]} that holds" if number in numbers else f"{stem}.r{number}.toml"
+        lacking[number] = f"{file} is not here"
+    return Reigns(found, lacking)
+
+
+def _at_home(stem: str) -> bool:
+    """Records on which releases rest lie here, so that one which does not is missing."""
+    return any(glob.glob(f"{glob.escape(stem)}.{each}") for each in ("rules-*.toml", "screening*.json", "keys*.json"))

@@ -1,0 +1,200 @@
+"""By which terms drives go from hand to hand: the revision that was released when it happened, and who is who in it.
+
+    Reign    a release of a revision, since when, and what speaks against it
+    Terms    reigns -> the Ruling of a time: the newest revision that was released then
+    told     events of a log -> drives that went on before they might, or to whom nobody declared them
+
+What holds: every event is judged by the revision that was the newest released when it happened, whatever was released
+or drafted later. Where that one, or what it rests on, is not here, that is named, and nobody is accused. A drive goes
+on, and wants a release, in an event of two persons, whatever its type, unless both are of the origin; in every loading;
+and where by an event of one person alone somebody has it who had it not, or its record begins with a carrier. Whoever
+signs by the key of a carrier is that carrier, under whatever other name.
+
+What is not here: the order of events and who has what (custody.py); where revisions lie (stages/revisions.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from sealift.trade import people
+from sealift.trade.custody_graph import Finding
+from sealift.trade.custody_roles import Roles, others, spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from sealift.trade.custody import Row
+    from sealift.trade.custody_event import CustodyEvent, Party
+    from sealift.trade.custody_graph import Kind
+    from sealift.trade.declaration import Declaration
+    from sealift.trade.standing import Against
+
+_GOES = frozenset({"handover", "return", "load"})  # whoever is on both sides
+_WORDS = {
+    "seal": "a sealing",
+    "handover": "a handover",
+    "customs_inspection": "a customs inspection",
+    "load": "a loading",
+    "arrive": "an arrival",
+    "unseal": "an unsealing",
+    "verify": "a verification",
+    "discrepancy": "a discrepancy",
+    "return": "a return",
+    "unlock": "an unlock",
+}
+
+
+def an(event: CustodyEvent) -> str:
+    """What happened, with its article."""
+    return _WORDS[event.event_type]
+
+
+class Reign(NamedTuple):
+    """A release: from when, of which revision, and why it does not stand; `lacks`: why nobody can judge by it here."""
+
+    at: datetime
+    revision: int
+    declaration: Declaration | None
+    against: tuple[Against, ...] = ()
+    lacks: str = ""
+
+
+class Ruling(NamedTuple):
+    """What a time is judged by; `missing` says what is not here, without which nobody can."""
+
+    roles: Roles
+    named: frozenset[str]
+    reign: Reign | None
+    missing: str = ""
+
+
+class Terms:
+    """Releases of a consignment, and who is named in each of its revisions."""
+
+    def __init__(
+        self, declaration: Declaration, reigns: Iterable[Reign] = (), lacking: Mapping[int, str] | None = None
+    ) -> None:
+        """`declaration` is asked where nothing was released; `lacking` says what is not here of revisions that were."""
+        self.reigns = sorted(reigns, key=lambda each: each.at)
+        known = {each.revision for each in self.reigns}
+        self._lacking = {number: words for number, words in (lacking or {}).items() if number not in known}
+        self._newest = declaration
+        self._known: dict[str, tuple[Roles, frozenset[str]]] = {}
+
+    def at(self, moment: datetime) -> Ruling:
+        """The newest revision that was released then."""
+        then = [each for each in self.reigns if each.at <= moment]
+        reign = max(then, key=lambda each: (each.revision, each.at), default=None)
+        number = reign.revision if reign else 0
+        after = [each.revision for each in self.reigns if each.at > moment and each.revision > number]
+        between = [each for each in self._lacking if number < each < min(after, default=1 << 30)]
+        missing = self._lacking[max(between)] if between else ""
+        parsed = reign.declaration if reign else None
+        if reign is not None and reign.lacks:
+            missing = reign.lacks
+        return Ruling(*self._who(parsed or self._newest), reign, missing)
+
+    def _who(self, parsed: Declaration) -> tuple[Roles, frozenset[str]]:
+        if parsed.digest not in self._known:
+            named = others(parsed) | spelled([*parsed.intermediates, *parsed.carriers])
+            self._known[parsed.digest] = Roles.of(parsed), frozenset(named)
+        return self._known[parsed.digest]
+
+
+class Faces:
+    """Whom the keys of a log are: a carrier's key is a carrier's, under whatever name it signs."""
+
+    def __init__(self, rows: Sequence[Row], terms: Terms) -> None:
+        self._carriers: dict[str, Party] = {}
+        for row in rows:
+            roles = terms.at(row.event.at).roles
+            for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received)):
+                if signer is not None and roles.carriers_of(party):
+                    self._carriers.setdefault(party.key_fingerprint, party)
+
+    def event(self, event: CustodyEvent) -> CustodyEvent:
+        """The event with each carrier's key under the name of the carrier; to ask for roles, and for nothing else."""
+        sides = {"released_by": event.released_by, "received_by": event.received_by}
+        known = {name: self._carriers.get(side.key_fingerprint, side) for name, side in sides.items()}
+        return event if known == sides else msgspec.structs.replace(event, **known)
+
+
+def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Sequence[str]], terms: Terms,
+         faces: Faces) -> list[Finding]:  # fmt: skip
+    """Findings of a log; of each event, `come` are drives that it brings to who had them not, `begun` new ones."""
+    found: list[Finding] = []
+    unknown: dict[str, list[Row]] = {}
+    for row, new, first in zip(rows, come, begun, strict=True):
+        event = row.event
+        if not row.counts or not event.moves:
+            continue
+        ruling, seen = terms.at(event.at), faces.event(event)
+        if not event.passes and event.changes_hands and not ruling.roles.of_one_house(seen):
+            text = f"{an(event)} passes no drive on, and names two hands: a handover or an arrival says who has them"
+            found.append(Finding("hands", text, (row.entry.digest,), tuple(event.serials)))
+        one = _told(row, _going(seen, new, first, ruling.roles), ruling.roles.astray(seen), ruling, terms)
+        if ruling.missing and one:
+            unknown.setdefault(ruling.missing, []).append(row)
+        else:
+            found += one
+    for missing, of in unknown.items():
+        drives = tuple(dict.fromkeys(serial for row in of for serial in row.event.serials))
+        text = f"whether they might go then, nobody can say here: {missing}"
+        found.append(Finding("revision", text, tuple(row.entry.digest for row in of), drives))
+    return found
+
+
+def _told(
+    row: Row, going: Sequence[str], astray: Mapping[str, list[str]], ruling: Ruling, terms: Terms
+) -> list[Finding]:
+    """Of one event, by the revision of its time; where that is missing, whether there is anything to judge at all."""
+    found, event = [], row.event
+
+    def tell(kind: Kind, text: str, serials: Sequence[str]) -> None:
+        found.append(Finding(kind, text, (row.entry.digest,), tuple(serials)))
+
+    why = _unreleased(event, ruling, terms) if going else ""
+    if why or (going and ruling.missing):
+        tell("unreleased", f"{an(event)} at {event.at_utc}, and {why}", going)
+    if ruling.named.isdisjoint((people.fold(event.received_by.name), people.fold(event.received_by.org))):
+        text = f"received by {event.received_by.words}, and the declaration names neither{_kept(event)}"
+        tell("stranger", text, event.serials)
+    for carrier, serials in astray.items():
+        tell("carrier", f"declared with {carrier}, and {_goes(event)} {event.received_by.words}", serials)
+    return found
+
+
+def _going(event: CustodyEvent, come: Sequence[str], begun: Sequence[str], roles: Roles) -> list[str]:
+    """Drives that an event takes on; where a record begins with a carrier, they had left the origin."""
+    if event.event_type in _GOES:
+        return event.serials
+    home = roles.sends(event.received_by)
+    if event.changes_hands:
+        return [] if home and roles.sends(event.released_by) else event.serials
+    if home:
+        return []
+    first = begun if roles.carriers_of(event.received_by) else ()
+    return [serial for serial in event.serials if serial in {*come, *first}]
+
+
+def _unreleased(event: CustodyEvent, ruling: Ruling, terms: Terms) -> str:
+    """Why drives might not go then; "" where they might."""
+    if ruling.reign is None:
+        return "the shipment was released later" if terms.reigns else "the shipment is not released"
+    why = [each.text for each in ruling.reign.against if each.since is None or event.at >= each.since]
+    return f"the release does not stand: {'; '.join(why)}" if why else ""
+
+
+def _kept(event: CustodyEvent) -> str:
+    """Of an inspection after which somebody else has the drives: what to say when that is not so."""
+    if event.event_type != "customs_inspection" or not event.changes_hands:
+        return ""
+    return "; so customs kept the drives: who has them again stands on both sides of an inspection"
+
+
+def _goes(event: CustodyEvent) -> str:
+    return "sealed by" if event.event_type == "seal" and not event.changes_hands else "goes to"

@@ -1,0 +1,195 @@
+"""A declaration that was revised on the way: custody and audit judge each event by its own revision, and alike."""
+
+import shutil
+from datetime import UTC, datetime
+
+import audits
+import pytest
+
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages import audit_judge, revisions
+from sealift.stages import custody as stage
+from sealift.stages import release as releasing
+from sealift.trade import sections
+
+OUT = "SL-2026-AUDIT1"
+CARRIERS = [sections.Carrier(name=name, contact="n", country="DE") for name in ("Anna", "Bo")]
+EXTRA = f'bo@example.com namespaces="sealift-custody" {audits.person("bo").public_key.line}\n'.encode()
+SERIALS = ["SN-1", "SN-2", "SN-3", "SN-4"]
+
+
+def drives(*names):
+    return [
+        sections.Drive(serial=serial, carrier=name, goods="ssd", capacity_bytes=1 << 30, make="M", model="X")
+        for serial, name in zip(SERIALS, names, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Revision 1 gives Anna all drives; she has the first two, when revision 2 gives the second and third to Bo."""
+    begin = datetime(2026, 9, 1, 8, tzinfo=UTC)
+    v = audits.Voyage(tmp_path_factory.mktemp("revised"), begin)
+    v.allowed = AllowedSigners.parse(audits.signers() + EXTRA)
+    path = v.declare(OUT, SERIALS, carriers=CARRIERS, drives=drives("Anna", "Anna", "Anna", "Bo"))
+    v.clear(path)
+    v.release(path, hours=1)
+    log = v.folder / "custody"
+    v.event(log, OUT, "seal", "origin", "origin", SERIALS, "", "S1", hours=2)
+    v.event(log, OUT, "handover", "origin", "anna", SERIALS[:2], "S1", "S1", hours=3)
+    releasing.revise(str(path))
+    return v, path, log
+
+
+def second(v, path):
+    text = path.read_text().replace('serial = "SN-2"\ncarrier = "Anna"', 'serial = "SN-2"\ncarrier = "Bo"')
+    path.write_text(text.replace('serial = "SN-3"\ncarrier = "Anna"', 'serial = "SN-3"\ncarrier = "Bo"'))
+    assert path.read_text().count('carrier = "Bo"') == 3
+    v.release(path, hours=6)
+
+
+def copied(made, to):
+    """Another folder of the same files, to do something else in."""
+    v, path, log = made
+    shutil.copytree(v.folder, to, dirs_exist_ok=True)
+    other = audits.Voyage(to, v.begin)
+    other.allowed, other.identities = v.allowed, v.identities
+    return other, to / path.name, to / log.name
+
+
+def by_custody(v, path, log):
+    account = stage.account(stage.stand(str(log), str(path), v.allowed, v.now))
+    return {(each.kind, each.events, each.serials) for each in account.open}
+
+
+def by_audit(v, path, log):
+    """The account that an audit of a bundle of these papers has."""
+    from sealift.formats import audit as bundles
+    from sealift.stages import audit_case, audit_collect, audit_origin
+
+    files = audit_collect.sort([str(path), str(log)]).files
+    judged = audit_case.Judged()
+    case = audit_case.Case(OUT, files, v.allowed, v.now, judged)
+    assert bundles.shipments(files) == [OUT]
+    audit_origin.look(case)
+    audit_judge._custody(case)
+    return {(each.kind, each.events, each.serials) for each in case.account.open}, judged.findings
+
+
+def agreed(v, path, log):
+    found = by_custody(v, path, log)
+    assert by_audit(v, path, log)[0] == found
+    return found
+
+
+def test_a_draft_and_a_later_release_take_nothing_from_what_went_before(made, tmp_path):
+    v, path, log = copied(made, tmp_path / "a")
+    assert agreed(v, path, log) == set(), "the second revision is a draft"
+    assert agreed(v, path.with_name(f"{OUT}.r1.toml"), log) == set(), "by the first revision as it was kept"
+    second(v, path)
+    assert agreed(v, path, log) == set(), "both are released"
+    late = v.event(log, OUT, "handover", "origin", "anna", SERIALS[2:3], "S1", "S1", hours=7)
+    assert agreed(v, path, log) == {("carrier", (late,), ("SN-3",))}
+    right = v.event(log, OUT, "handover", "anna", "bo", SERIALS[2:3], "S1", "S1", hours=8)
+    assert agreed(v, path, log) == {("carrier", (late,), ("SN-3",))}, right
+
+
+def test_what_is_not_beside_is_named_and_nobody_is_accused(made, tmp_path):
+    v, path, log = copied(made, tmp_path / "a")
+    second(v, path)
+    handover = next(
+        row.entry.digest
+        for row in stage.account(stage.stand(str(log), str(path), v.allowed, v.now)).rows
+        if row.event.event_type == "handover"
+    )
+    first, release = path.with_name(f"{OUT}.r1.toml"), path.with_name(f"{OUT}.release.1.json")
+    rules = next(path.parent.glob(f"{OUT}.rules-*.toml"))
+    for each in path.parent.glob(f"{OUT}.[0-9].toml"):
+        each.unlink()  # drafts that were kept, one of the same bytes
+    for gone, words in (
+        (first, f"{first}, which {release} releases, is not here"),
+        (release, f"a release of {first} that holds is not here"),
+        (rules, ""),
+    ):
+        gone.rename(tmp_path / "gone")
+        account = stage.account(stage.stand(str(log), str(path), v.allowed, v.now))
+        found = {(each.kind, each.events, each.serials) for each in account.open}
+        assert found == ({("revision", (handover,), ("SN-1", "SN-2"))} if words else set()), gone
+        assert all(each.text.endswith(words) for each in account.open)
+        if words:
+            of_audit, told = by_audit(v, path, log)
+            assert of_audit == found
+            assert {each.state for each in told if "/custody/" in each.file} == {"missing"}
+        (tmp_path / "gone").rename(gone)
+    for each in (first, release, release.with_name(f"{release.name}.sig")):
+        each.unlink()
+    (only,) = agreed(v, path, log)
+    assert only[0] == "revision"
+
+
+@pytest.mark.parametrize("what", ["screening", "keys"])
+def test_a_record_on_which_the_release_rests_and_that_is_gone_accuses_nobody(made, tmp_path, what):
+    v, path, log = copied(made, tmp_path / "a")
+    for each in path.parent.glob(f"{OUT}.{what}*.json"):
+        each.unlink()
+    account = stage.account(stage.stand(str(log), str(path), v.allowed, v.now))
+    assert [each.kind for each in account.open] == ["revision"]
+    assert "that the release binds" in account.open[0].text
+
+
+def test_the_two_files_of_an_earlier_revision_are_enough_for_who_takes_them_along(made, tmp_path):
+    v, path, log = copied(made, tmp_path / "a")
+    second(v, path)
+    away = tmp_path / "away"
+    away.mkdir()
+    for each in (path, *path.parent.glob(f"{OUT}.release*"), path.with_name(f"{OUT}.r1.toml")):
+        shutil.copy(each, away)
+    assert by_custody(v, away / path.name, log) == set()
+    (away / f"{OUT}.r1.toml").unlink()
+    assert {kind for kind, *_ in by_custody(v, away / path.name, log)} == {"revision"}
+
+
+def test_drives_under_a_seal_event_without_a_release_show_in_both(tmp_path):
+    v = audits.Voyage(tmp_path, datetime(2026, 9, 1, 8, tzinfo=UTC))
+    path = v.declare(OUT, SERIALS, carriers=CARRIERS, drives=drives("Anna", "Anna", "Anna", "Bo"))
+    log = v.folder / "custody"
+    v.event(log, OUT, "seal", "origin", "anna", SERIALS[:3], "", "S1", hours=2)
+    v.event(log, OUT, "seal", "origin", "origin", SERIALS[3:], "", "S2", hours=2)
+    v.event(log, OUT, "arrive", "anna", "dock", SERIALS[:3], "S1", "S1", hours=4)
+    kinds = {kind for kind, *_ in agreed(v, path, log)}
+    assert kinds == {"unreleased", "hands"}
+    _, told = by_audit(v, path, log)
+    assert sum("and the shipment is not released" in each.text and each.state == "wrong" for each in told) == 2
+    v.clear(path, hours=3)
+    v.release(path, hours=3)
+    found = agreed(v, path, log)
+    assert {kind for kind, *_ in found} == {"unreleased", "hands"}, "released after they went"
+    assert sum(kind == "unreleased" for kind, *_ in found) == 1
+
+
+def test_what_lies_beside_is_found_by_what_it_says_and_within_limits(made, tmp_path, monkeypatch):
+    path = copied(made, tmp_path / "a")[1]
+    (path.parent / "notes.toml").write_text("type = 1\n")
+    (path.parent / "broken.toml").write_text(path.read_text() + "\n[[")
+    (path.parent / "other.toml").write_text(path.read_text().replace(OUT, "SL-2026-OTHER9"))
+    (path.parent / "x.release.json").write_bytes(b"{}")
+    found = {each.path.rpartition("/")[2]: each for each in revisions.others(str(path), OUT)}
+    assert found.keys() >= {f"{OUT}.r1.toml", "broken.toml"}
+    assert not {"notes.toml", "other.toml", path.name} & found.keys()
+    assert found["broken.toml"].declaration is None
+    assert "TOML" in found["broken.toml"].why
+    assert [each.record.revision for each in revisions.released(str(path), OUT)] == [1]
+    monkeypatch.setattr(revisions, "MAX_REVISIONS", 0)
+    assert list(revisions.others(str(path), OUT)) == []
+    assert list(revisions.released(str(path), OUT)) == []
+
+
+def test_a_release_with_a_signature_that_does_not_hold_lets_nothing_go(made, tmp_path):
+    v, path, log = copied(made, tmp_path / "a")
+    signature = path.with_name(f"{OUT}.release.json.sig")
+    signature.write_bytes(audits.person("author").sign(signature.with_suffix("").read_bytes(), "sealift-release"))
+    found = by_custody(v, path, log)
+    assert {kind for kind, *_ in found} == {"revision"}
+    first = path.with_name(f"{OUT}.r1.toml")
+    path.unlink()
+    assert {kind for kind, *_ in by_custody(v, first, log)} == {"unreleased"}

@@ -1,0 +1,235 @@
+"""A file that every drive carries, and none has: verdicts count it, say which it is, and where another copy is."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import fleet as fleets
+import shipments
+
+from sealift.cli.main import run as sealift
+from sealift.errors import Lost, NotAllHere
+from sealift.formats import manifest as mf
+from sealift.reading.origin_copies import PATTERNS, OriginCopies, name_of
+from sealift.reading.trust import load_seal
+from sealift.stages import repair as stage
+from sealift.stages.inspect import inspect
+from sealift.stages.verify import verify
+from sealift.stages.verify_report import exit_code, to_json
+
+BLOCK = mf.BLOCK
+INDEXES = sorted(PATTERNS)
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    made = fleets.make(tmp_path / "mnt", seed=91, geometry=((2, 2),), lengths=[[BLOCK + 3, 9], [70, 5]])
+    (tmp_path / "signers").write_bytes(made.allowed_bytes)
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "s.seal").write_bytes(made.bundle)
+    return made
+
+
+def spoil(fleet, name, how, slots=range(4)):
+    for slot in slots:
+        path = fleet.path(0, slot, name)
+        path.unlink() if how == "remove" else fleets.flip(path, 8 * 5)
+
+
+def send(fleet, tmp_path, name):
+    """The origin's copy beside the seal."""
+    (tmp_path / "sent" / name_of(0, name)).write_bytes(fleet.groups[0].files[0][name])
+    return OriginCopies(str(tmp_path / "sent" / "s.seal"))
+
+
+def see(fleet, mounts=None, **more):
+    mounts = mounts or fleet.mounts
+    given = {"allowed": fleet.allowed, **more}
+    return [verify(mounts, remember=False, **given), inspect(mounts, **given)]
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_without_an_index_nothing_is_called_recoverable(fleet, name):
+    spoil(fleet, name, "remove")
+    for report in see(fleet):
+        assert (report.state, exit_code(report), report.groups[0].gone) == ("lost", 4, [name])
+    report = stage.repair(fleet.mounts, allowed=fleet.allowed)
+    assert (report.state, stage.exit_code(report)) == ("lost", 4)
+    assert [(each.group, each.path, each.sent) for each in report.gone] == [(0, name, name_of(0, name))]
+
+
+def test_rot_of_every_copy_is_the_same_and_one_good_copy_is_enough(fleet):
+    spoil(fleet, mf.MEMBERS_INDEX, "flip", slots=range(3))
+    assert see(fleet)[0].state == "recoverable"
+    spoil(fleet, mf.MEMBERS_INDEX, "flip", slots=[3])
+    assert see(fleet)[0].state == "lost"
+    fleet.write()
+    spoil(fleet, mf.MEMBERS_INDEX, "flip", slots=range(3))
+    assert stage.repair(fleet.mounts, allowed=fleet.allowed).state == "repaired"
+
+
+def test_drives_that_are_yet_to_come_may_have_it(fleet):
+    spoil(fleet, mf.MEMBERS_INDEX, "flip", slots=range(2))
+    for report in see(fleet, fleet.mounts[:2]):
+        assert report.state == "unseen" if report.groups[0].gone else report.state == "recoverable"
+    assert see(fleet, fleet.mounts[:2])[0].groups[0].gone == [mf.MEMBERS_INDEX]
+    assert see(fleet, fleet.mounts[:2], final=True)[0].state == "lost"
+    report = stage.repair(fleet.mounts[:2], allowed=fleet.allowed)
+    assert (report.state, stage.exit_code(report)) == ("lost", 6)
+
+
+def test_another_hosts_report_tells_it_too(fleet):
+    spoil(fleet, mf.MEMBERS_INDEX, "flip")
+    part = json.dumps(to_json(verify(fleet.mounts[2:], allowed=fleet.allowed, remember=False))).encode()
+    report = verify(fleet.mounts[:2], allowed=fleet.allowed, remember=False, parts=[("other.json", part)])
+    assert (report.state, report.groups[0].gone) == ("lost", [mf.MEMBERS_INDEX])
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_the_origins_copy_beside_the_seal_is_taken(fleet, tmp_path, name):
+    spoil(fleet, name, "remove")
+    origin = send(fleet, tmp_path, name)
+    for report in see(fleet, origin=origin):
+        assert (report.state, report.groups[0].gone, report.groups[0].spare) == ("recoverable", [], [name])
+    dry = stage.repair(fleet.mounts, allowed=fleet.allowed, origin=origin, dry_run=True)
+    done = stage.repair(fleet.mounts, allowed=fleet.allowed, origin=origin)
+    assert (done.state, done.repaired_files, done.gone) == ("repaired", 4, [])
+    assert (dry.repaired_files, dry.bytes_written) == (done.repaired_files, done.bytes_written)
+    assert see(fleet)[0].state == "intact"
+
+
+@pytest.mark.parametrize("how", ["other", "longer", "folder", "fifo"])
+def test_what_is_not_the_signed_file_is_not_taken(fleet, tmp_path, how):
+    spoil(fleet, mf.MEMBERS_INDEX, "remove")
+    place = tmp_path / "sent" / name_of(0, mf.MEMBERS_INDEX)
+    data = fleet.groups[0].files[0][mf.MEMBERS_INDEX]
+    if how == "folder":
+        place.mkdir()
+    elif how == "fifo":
+        os.mkfifo(place)
+    else:
+        place.write_bytes(data + b"x" if how == "longer" else bytes([data[0] ^ 1]) + data[1:])
+    origin = OriginCopies(str(tmp_path / "sent" / "s.seal"))
+    assert see(fleet, origin=origin)[0].state == "lost"
+    report = stage.repair(fleet.mounts, allowed=fleet.allowed, origin=origin)
+    assert (report.state, report.repaired) == ("lost", [])
+    assert not fleet.path(0, 0, mf.MEMBERS_INDEX).exists()
+    assert not list(fleet.root.rglob("*.part"))
+
+
+def test_the_commands_name_the_file_and_how_to_give_it(fleet, tmp_path, capsys):
+    spoil(fleet, mf.MEMBERS_INDEX, "remove")
+    known = ["--allowed-signers", str(tmp_path / "signers"), "--seal", str(tmp_path / "sent" / "s.seal")]
+    for command in ("verify", "inspect", "repair"):
+        assert sealift([command, *fleet.mounts, *known]) == 4
+        said = capsys.readouterr().out
+        assert said.startswith("LOST, unless ")
+        assert "everything can be recovered" not in said
+        assert "all that is still wrong can be recovered" not in said
+        assert "no drive here has index/members.parquet.age of group 0" in said
+        assert "members-g0000.parquet.age" in said
+        assert "`sealift repair MNT... --seal FILE`" in said
+    assert sealift(["repair", *fleet.mounts, *known, "--fetch-list"]) == 0
+    assert "no drive here has index/members.parquet.age of group 0, which is no pack" in capsys.readouterr().err
+    send(fleet, tmp_path, mf.MEMBERS_INDEX)
+    assert sealift(["verify", *fleet.mounts, *known]) == 3
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "recoverable: what is damaged or gone can be had from what is left, and from what lies beside"
+    )
+    assert "members-g0000.parquet.age beside the seal is that file: `sealift repair` with the same --seal" in said
+    assert "rebuild what is damaged as they read" not in said
+    assert sealift(["repair", *fleet.mounts, *known]) == 0
+    assert sealift(["verify", *fleet.mounts, *known, "--again"]) == 0
+
+
+def test_without_packs_bin_it_is_named_and_no_pack_is_blamed(fleet, tmp_path, capsys):
+    spoil(fleet, mf.PACKS, "remove")
+    known = ["--allowed-signers", str(tmp_path / "signers")]
+    for command in ("verify", "inspect", "repair"):
+        assert sealift([command, *fleet.mounts, *known]) == 4
+        said = capsys.readouterr().out
+        assert said.startswith("LOST, unless ")
+        assert "PULL" not in said
+        assert "0 B recoverable" not in said
+        assert "cannot give all of its contents" not in said
+        assert "no drive here has all of packs.bin of group 0" in said
+        assert "groups/0000/closed/packs.bin" in said
+        assert "fetch-list" not in said
+    assert sealift(["repair", *fleet.mounts, *known, "--fetch-list"]) == 4
+    told = capsys.readouterr()
+    assert "no drive here has all of packs.bin of group 0" in told.err
+    assert told.out == ""
+    with pytest.raises(Lost):
+        stage.fetch(fleet.mounts, allowed=fleet.allowed)
+    with pytest.raises(NotAllHere):
+        stage.fetch(fleet.mounts[1:], allowed=fleet.allowed)
+    fleet.path(0, 2, mf.PACKS).write_bytes(fleet.groups[0].files[2][mf.PACKS])
+    assert stage.repair(fleet.mounts, allowed=fleet.allowed).state == "repaired"
+    assert see(fleet)[0].state == "intact"
+
+
+def test_without_blocks_bin_no_data_is_lost_and_not_all_can_be_recovered(fleet, tmp_path, capsys):
+    spoil(fleet, mf.BLOCKS, "remove")
+    assert sealift(["repair", *fleet.mounts, "--allowed-signers", str(tmp_path / "signers")]) == 3
+    said = capsys.readouterr().out
+    assert said.startswith("not whole yet: no data is lost, and of a file named below no drive here has a whole copy")
+    assert "still wrong: g0s0 blocks.bin: missing, no drive here has it whole" in said
+
+
+def test_a_new_drive_is_not_said_to_lose_nothing(fleet, tmp_path, capsys):
+    (tmp_path / "new").mkdir()
+    spoil(fleet, mf.MEMBERS_INDEX, "flip")
+    known = ["--allowed-signers", str(tmp_path / "signers"), "--onto", str(tmp_path / "new"), "--allow-same-filesystem"]
+    assert sealift(["repair", *fleet.mounts[1:], *known]) == 6
+    said = capsys.readouterr().out
+    assert "nothing is lost" not in said
+    assert "members-g0000.parquet.age" in said
+    send(fleet, tmp_path, mf.MEMBERS_INDEX)
+    assert sealift(["repair", *fleet.mounts[1:], *known, "--seal", str(tmp_path / "sent" / "s.seal")]) == 0
+    assert "rebuilt: g0s0" in capsys.readouterr().out
+
+
+def test_a_dry_run_foretells_which_files_a_new_drive_gets(tmp_path):
+    for sealed in (True, False):
+        made = fleets.make(tmp_path / str(sealed), seed=92, lengths=[[BLOCK, 9]], with_seal=sealed)
+        (tmp_path / str(sealed) / "new").mkdir()
+        given = {"onto": [str(tmp_path / str(sealed) / "new")], "allowed": made.allowed, "allow_same_filesystem": True}
+        dry = stage.repair(made.mounts[1:], **given, dry_run=True)
+        done = stage.repair(made.mounts[1:], **given)
+        assert done.rebuilt == ["g0s0"]
+        assert {each.path for each in dry.repaired} == {each.path for each in done.repaired}
+        assert dry.repaired_files == done.repaired_files
+
+
+def test_a_whole_voyage_without_an_index_ends_well(tmp_path, capsys):
+    """Unpack names the file and repair; with it beside the seal the drives are whole, and all is unpacked."""
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    origin.pack()
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    for name in PATTERNS:
+        (sent / name_of(0, name)).write_bytes(Path(origin.mounts[0], "sealift", name).read_bytes())
+    (sent / "s.seal").write_bytes(shipments.seals.encode_bundle(origin.seal()))
+    for mount in origin.mounts:
+        Path(mount, "sealift", mf.MEMBERS_INDEX).unlink()
+    given = ["--allowed-signers", str(origin.root / "allowed"), "--seal", str(sent / "s.seal")]
+    keys = ["--identity", str(origin.root / "identity")]
+    assert sealift(["unpack", *origin.mounts, *given, *keys, "--to", str(tmp_path / "out")]) == 4
+    told = capsys.readouterr().err
+    assert "from the origin, members-g0000.parquet.age, beside the seal file here" in told
+    assert "`sealift repair MNT... --seal FILE`" in told
+    assert sealift(["repair", *origin.mounts, *given]) == 0
+    assert sealift(["unpack", *origin.mounts, *given, *keys, "--to", str(tmp_path / "out")]) == 0
+    assert load_seal(str(sent / "s.seal"))
+    assert shipments.picture(tmp_path / "out") == shipments.picture(origin.source)

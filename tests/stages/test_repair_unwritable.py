@@ -1,0 +1,159 @@
+"""A drive that cannot be written is named, with what stays wrong on it; all the others are mended, and that is told."""
+
+import errno
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import fleet as fleets
+
+from sealift.cli.main import run as sealift
+from sealift.drives.base import fault
+from sealift.drives.local import LocalDrive
+from sealift.formats import manifest as mf
+from sealift.stages import repair as stage
+
+BLOCK = mf.BLOCK
+FLEET = fleets.make(
+    Path("/nowhere"), seed=81, geometry=((2, 2),), lengths=[[2 * BLOCK + 9, BLOCK], [BLOCK, 7], [70, 9]], on_disk=False
+)
+GROUP = FLEET.groups[0]
+CODES = {errno.EROFS: "read-only", errno.EIO: "failed", errno.ENOSPC: "full", errno.ENODEV: "gone"}
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+def mend(drives, fleet=FLEET, **more):
+    return stage.repair(drives, allowed=fleet.allowed, **more)
+
+
+def pack(slot, stripe):
+    return mf.pack_name(stripe, mf.role_of(stripe, slot, GROUP.n), GROUP.data)
+
+
+def flip(drive, name):
+    data = bytearray(drive.medium.files[name])
+    data[3] ^= 4
+    drive.put(name, bytes(data))
+
+
+def unwritable(code, operations=("create", "write", "publish", "sync")):
+    return lambda doing, _name, _at: code if doing in operations else None
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("operations", [("create",), ("write",), ("publish",), ("sync",)])
+def test_the_others_are_mended_though_one_cannot_be_written(code, operations):
+    drives = FLEET.memory()
+    for slot, stripe in ((0, 0), (0, 2), (1, 0), (2, 1)):
+        flip(drives[slot], pack(slot, stripe))
+    flip(drives[3], mf.OPEN_ME)
+    flip(drives[0], mf.SUMS)
+    drives[0].plan = unwritable(code, operations)
+    report = mend(drives)
+    assert {(each.drive, each.path) for each in report.repaired} == {
+        ("g0s1", pack(1, 0)),
+        ("g0s2", pack(2, 1)),
+        ("g0s3", mf.OPEN_ME),
+    }
+    (bad,) = report.unwritable
+    assert (bad.drive, bad.mount, bad.why, bad.onto, bad.spare) == ("g0s0", "/mnt/g0s0", CODES[code], False, True)
+    assert (bad.serial, bad.files) == (FLEET.serial(0, 0), 3)
+    assert {(each.drive, each.path) for each in report.left} == {
+        ("g0s0", pack(0, 0)),
+        ("g0s0", pack(0, 2)),
+        ("g0s0", mf.SUMS),
+    }
+    assert (report.state, stage.exit_code(report), report.lost) == ("damaged", 3, [])
+    drives[0].plan = None
+    assert mend(drives).state in {"repaired", "whole"}
+    assert all(drive.medium.holder is None for drive in drives)
+
+
+def test_it_is_the_same_where_its_lock_cannot_be_had():
+    drives = FLEET.memory()
+    flip(drives[0], pack(0, 0))
+    flip(drives[1], pack(1, 0))
+
+    def lock():
+        error = OSError(errno.EROFS, "read-only")
+        raise fault("/mnt/g0s0", "locking sealift/", error, safe="it is safe") from error
+
+    drives[0].lock = lock
+    report = mend(drives)
+    assert [each.drive for each in report.repaired] == ["g0s1"]
+    assert [(each.drive, each.why) for each in report.unwritable] == [("g0s0", "read-only")]
+
+
+def test_of_two_new_drives_the_good_one_is_rebuilt():
+    drives = FLEET.memory()
+    fresh = [type(drives[0])(f"/mnt/new{slot}", type(drives[0].medium)()) for slot in range(2)]
+    fresh[0].plan = unwritable(errno.EIO, ("write",))
+    report = mend(drives[2:], onto=fresh)
+    assert (report.rebuilt, report.missing, stage.exit_code(report)) == (["g0s1"], ["g0s0"], 3)
+    assert [(each.drive, each.onto) for each in report.unwritable] == [("g0s0", True)]
+
+
+def test_a_group_that_cannot_do_without_it_is_not_told_to_leave_it_away():
+    drives = FLEET.memory()
+    flip(drives[2], mf.OPEN_ME)
+    drives[2].plan = unwritable(errno.EIO)
+    assert [each.spare for each in mend(drives[1:]).unwritable] == [True]
+    assert [each.spare for each in mend(drives[2:]).unwritable] == [False]
+
+
+@pytest.mark.parametrize(("code", "words"), [
+    (errno.EROFS, "mount it writable"),
+    (errno.ENOSPC, "free room on it"),
+    (errno.EIO, "see `dmesg`"),
+])  # fmt: skip
+def test_the_command_says_what_was_mended_what_was_not_and_what_to_do(tmp_path, capsys, monkeypatch, code, words):
+    fleet = fleets.make(tmp_path / "mnt", seed=82, geometry=((2, 1),), lengths=[[BLOCK + 3, 9]])
+    (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
+    for slot in (0, 1):
+        fleets.flip(fleet.path(0, slot, mf.SUMS), 9)
+    create = LocalDrive.create
+
+    def broken(drive, name, **more):
+        if drive.mount == fleet.mount(0, 0):
+            error = OSError(code, "no")
+            raise fault(drive.mount, f"creating {name}", error, safe="it is safe") from error
+        return create(drive, name, **more)
+
+    monkeypatch.setattr(LocalDrive, "create", broken)
+    command = ["repair", *fleet.mounts, "--allowed-signers", str(tmp_path / "signers")]
+    assert sealift(command) == 3
+    said = capsys.readouterr().out
+    who = f"g0s0 (serial {fleet.serial(0, 0)}) at {fleet.mount(0, 0)}"
+    assert f"NOT WRITTEN: {who}: 1 file still to be written there; creating B3SUMS: " in said
+    assert f"g0s1 at {fleet.mount(0, 1)}: 1 file" in said
+    assert f"next: {who}: {words}" in said
+    assert "--onto NEW makes g0s0 on an empty drive from the others" in said
+    fleets.flip(fleet.path(0, 1, mf.SUMS), 9)
+    assert sealift([*command, "--json"]) == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert [each["drive"] for each in answer["unwritable"]] == ["g0s0"]
+    assert [each["drive"] for each in answer["repaired"]] == ["g0s1"]
+
+
+def test_a_source_that_does_not_read_is_not_called_rotten():
+    drives = FLEET.memory()
+    name = pack(2, 0)
+    drives[2].plan = lambda doing, path, _at: errno.EIO if doing == "read" and path == name else None
+    flip(drives[3], pack(3, 2))
+    del drives[1].medium.files[pack(1, 1)]
+    new = type(drives[0])("/mnt/new", type(drives[0].medium)())
+    report = mend(drives[1:], onto=[new])
+    assert report.rebuilt == ["g0s0"]
+    kinds = {(fault.drive, fault.path, fault.kind) for fault in report.left}
+    assert ("g0s2", name, "unreadable") in kinds
+    assert not {("g0s2", name, "rotten")} & kinds
+    assert {kind for drive, _, kind in kinds if drive == "g0s1"} <= {"missing"}
+    assert {kind for drive, _, kind in kinds if drive == "g0s3"} <= {"rotten"}

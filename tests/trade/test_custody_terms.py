@@ -1,0 +1,209 @@
+"""Drives go on by a release that stood then, whatever the type of the event; and by that revision alone."""
+
+import itertools
+from datetime import timedelta
+from typing import get_args
+
+import msgspec
+import pytest
+from custody_cases import BEGIN, DECLARATION, PEOPLE, SERIALS, Log, item, side
+from trade_cases import declared
+
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.trade import custody_event as ev
+from sealift.trade.custody_terms import Reign, Terms
+from sealift.trade.standing import Against
+
+ALL = AllowedSigners.parse(
+    "".join(f"{name}@example.com {each.public_key.line}\n" for name, each in PEOPLE.items()).encode()
+)
+
+
+def of(name, org, called=None):
+    return msgspec.structs.replace(side(name), org=org, name=called or name.title())
+
+
+ORIGIN = of("origin", DECLARATION.shipper.legal_name)
+WITNESS = of("mallory", DECLARATION.shipper.legal_name, "Olu")
+DOCK = of("dock", DECLARATION.consignee.legal_name)
+CAST = {"origin": ORIGIN, "witness": WITNESS, "anna": side("anna"), "bo": side("bo"), "dock": DOCK}
+HOME = {"origin", "witness"}
+KINDS = [each for each in get_args(ev.EventType) if each not in {"discrepancy", "unlock"}]
+RELEASED = Terms(DECLARATION, [Reign(BEGIN, 1, DECLARATION)])
+UNRELEASED = Terms(DECLARATION)
+
+
+def sealed():
+    log = Log()
+    log.record("seal", ORIGIN, ORIGIN, [item(SERIALS, "", "S1")])
+    return log
+
+
+def told(log, terms):
+    account = log.account(terms=terms, allowed=ALL)
+    return {finding.kind: set(finding.serials) for finding in account.findings if finding.open}
+
+
+def having(log, serial=SERIALS[0]):
+    return [held.by.name for drive in log.account(allowed=ALL).drives if drive.serial == serial for held in drive.held]
+
+
+def event(log, kind, released, received, serials=tuple(SERIALS[:2]), **changes):
+    more = {"verify": {"hash_sample_result": "match"}, "customs_inspection": {"officer_ref": "ZA 7"}}.get(kind, {})
+    after = "" if kind == "unseal" else "S1"
+    return log.record(kind, released, received, [item(serials, "S1", after)], **{**more, **changes})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("one", "two"), list(itertools.product(CAST, CAST)))
+def test_no_type_of_event_between_any_two_takes_drives_on_without_a_release(kind, one, two):
+    if kind in {"handover", "return"} and one == two:
+        return
+    log = sealed()
+    event(log, kind, CAST[one], CAST[two])
+    passes = kind in {"handover", "return", "arrive", "customs_inspection"}
+    assert having(log) == [CAST[two].name if passes else "Origin"]
+    goes = kind in {"handover", "return", "load"} or (
+        not {one, two} <= HOME if one != two else passes and one not in HOME
+    )
+    assert ("unreleased" in told(log, UNRELEASED)) == goes
+    assert told(log, UNRELEASED).get("unreleased", set()) == (set(SERIALS[:2]) if goes else set())
+    assert "unreleased" not in told(log, RELEASED)
+    late = Terms(DECLARATION, [Reign(BEGIN + timedelta(hours=1), 1, DECLARATION)])
+    assert ("unreleased" in told(log, late)) == goes
+    fallen = Terms(DECLARATION, [Reign(BEGIN, 1, DECLARATION, (Against("a later hit", BEGIN),))])
+    assert ("unreleased" in told(log, fallen)) == goes
+    if one != two and not passes and not {one, two} <= HOME:
+        assert "hands" in told(log, RELEASED), "two hands in an event that passes nothing on"
+
+
+@pytest.mark.parametrize("who", CAST)
+def test_a_record_that_begins_with_a_carrier_left_the_origin(who):
+    log = Log()
+    log.record("seal", CAST[who], CAST[who], [item(SERIALS, "", "S1")])
+    assert ("unreleased" in told(log, UNRELEASED)) == (who in {"anna", "bo"})
+    assert "unreleased" not in told(log, RELEASED)
+
+
+def test_drives_that_changed_hands_under_a_seal_event_are_still_where_they_were():
+    """The next who has them has to say from whom: the log goes on as torn."""
+    log = sealed()
+    event(log, "seal", ORIGIN, side("anna"))
+    event(log, "arrive", side("anna"), DOCK)
+    assert {"hands", "unreleased"} <= told(log, UNRELEASED).keys()
+    assert "hands" in told(log, RELEASED)
+
+
+# --- revisions
+
+
+def revised(number, **carriers):
+    drives = [
+        msgspec.structs.replace(each, carrier=carriers.get(each.serial, each.carrier)) for each in DECLARATION.drives
+    ]
+    return declared(drives=drives, revision=number, supersedes="ab" * 32)
+
+
+SECOND = revised(2, **{SERIALS[0]: "Bo"})
+
+
+def after(hours, number, parsed, *against, lacks=""):
+    return Reign(BEGIN + timedelta(hours=hours), number, parsed, against, lacks)
+
+
+def test_every_event_is_judged_by_the_revision_that_was_released_then():
+    log = sealed()
+    event(log, "handover", ORIGIN, side("anna"), SERIALS[:2], minutes=60)
+    terms = Terms(SECOND, [after(2, 2, SECOND), after(0, 1, DECLARATION)])
+    assert told(log, terms).keys() == set()
+    event(log, "handover", side("anna"), side("bo"), SERIALS[:2], minutes=180)
+    assert told(log, terms) == {"carrier": {SERIALS[1]}}, "the second revision gives Bo the first drive alone"
+    draft = Terms(SECOND, [after(0, 1, DECLARATION)])
+    assert told(log, draft) == {"carrier": set(SERIALS[:2])}, "and a draft gives nobody anything"
+
+
+def test_a_hit_between_two_revisions_stops_what_went_between_them():
+    hit = Against("a later hit", BEGIN + timedelta(hours=1))
+    terms = Terms(SECOND, [after(0, 1, DECLARATION, hit), after(2, 2, SECOND)])
+    for minutes, stopped in ((59, False), (61, True), (121, False)):
+        log = sealed()
+        event(log, "handover", ORIGIN, side("anna"), SERIALS[1:2], minutes=minutes)
+        assert ("unreleased" in told(log, terms)) == stopped
+
+
+@pytest.mark.parametrize(("reigns", "lacking", "minutes", "missing"), [
+    ([after(2, 2, SECOND)], {1: "d.r1.toml"}, 60, "d.r1.toml"),
+    ([after(2, 2, SECOND)], {1: "d.r1.toml"}, 180, None),
+    ([after(0, 1, DECLARATION)], {2: "d.r2.toml"}, 60, "d.r2.toml"),
+    ([after(0, 1, DECLARATION), after(2, 3, SECOND)], {2: "d.r2.toml"}, 60, "d.r2.toml"),
+    ([after(0, 1, DECLARATION), after(2, 3, SECOND)], {2: "d.r2.toml"}, 180, None),
+    ([after(0, 1, DECLARATION), after(2, 2, None, lacks="d.r2.toml")], {}, 60, None),
+    ([after(0, 1, DECLARATION), after(2, 2, None, lacks="d.r2.toml")], {}, 180, "d.r2.toml"),
+    ([], {1: "d.r1.toml"}, 60, "d.r1.toml"),
+    ([after(0, 1, DECLARATION, Against("its rules"), lacks="its rules")], {}, 60, "its rules"),
+])  # fmt: skip
+def test_where_the_revision_of_that_time_is_not_here_its_file_is_named_and_nobody_is_accused(
+    reigns, lacking, minutes, missing
+):
+    log = sealed()
+    event(log, "handover", ORIGIN, side("anna"), SERIALS[1:2], minutes=minutes)
+    account = log.account(terms=Terms(SECOND, reigns, lacking), allowed=ALL)
+    found = [(each.kind, each.serials) for each in account.open if each.kind != "unheld"]
+    assert found == ([("revision", (SERIALS[1],))] if missing else [])
+    assert all(missing in each.text for each in account.open)
+    assert account.exit_code == (3 if missing else 0)
+
+
+def test_drives_of_before_do_not_need_what_is_not_here():
+    """Sealed at home, before any release: nothing to judge."""
+    assert told(sealed(), Terms(SECOND, [after(2, 2, SECOND)], {1: "d.r1.toml"})) == {}
+
+
+# --- who settles what customs opened, and whose key it is
+
+
+def opened():
+    log = sealed()
+    event(log, "handover", ORIGIN, side("anna"))
+    digest = event(log, "customs_inspection", side("anna"), side("anna"), inspection_opened=True)
+    return log, digest
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "discrepancy"])
+@pytest.mark.parametrize("who", ["origin", "witness", "bo", "dock"])
+def test_what_customs_opened_is_settled_by_the_receiver_who_has_the_case(kind, who):
+    log, digest = opened()
+    event(log, kind, side("anna"), CAST[who], resolves=[digest])
+    account = log.account(terms=RELEASED, allowed=ALL)
+    (found,) = [each for each in account.findings if each.kind == "opened"]
+    brings = kind in {"handover", "return", "arrive", "customs_inspection"}
+    assert found.open == (not (who == "dock" and brings))
+    if found.open:
+        assert "names it, and does not settle it: " in found.text
+        why = "one of the two has to be somebody" if who == "bo" else "the receiver does, who sees the case"
+        assert why in found.text
+    elsewhere = [each for each in account.findings if each.kind == "opened" and not each.open]
+    assert len(elsewhere) == (who == "dock" and brings)
+
+
+def test_after_it_arrived_the_receiver_settles_it_with_any_second_person():
+    log, digest = opened()
+    event(log, "arrive", side("anna"), DOCK, SERIALS[:1])
+    settles = log.copy()
+    event(settles, "discrepancy", DOCK, ORIGIN, resolves=[digest])
+    account = settles.account(terms=RELEASED, allowed=ALL)
+    (found,) = [each for each in account.findings if each.kind == "opened"]
+    assert (found.open, found.serials) == (True, (SERIALS[1],)), "of the drive that came, and of no other"
+    event(log, "discrepancy", ORIGIN, side("anna"), SERIALS[:1], resolves=[digest])
+    assert "opened" in told(log, RELEASED), "the origin and a carrier do not, though it has arrived"
+
+
+def test_one_key_under_two_names_shows_and_settles_nothing_as_the_other_one():
+    log, digest = opened()
+    other = of("anna", DECLARATION.site.operator, "Some One")
+    last = event(log, "arrive", side("bo"), other, resolves=[digest])
+    account = log.account(terms=RELEASED, allowed=ALL)
+    found = {each.kind: each for each in account.open}
+    assert found["names"].events == (last,)
+    assert found["names"].text == (f"the key of {other.words} is that of Anna (Example Carriers) in event 2")
+    assert "one of the two has to be somebody" in found["opened"].text

@@ -22,6 +22,7 @@ from storage_host import free_port, make_certificates, nginx
 
 from sealift.drives import http_client, locations, object_client
 from sealift.drives.base import errno_of, is_missing
+from sealift.drives.host_pace import HostPace
 from sealift.drives.http import HttpDrive, Way
 from sealift.drives.ranges import AHEAD, PIECE
 from sealift.errors import BadInput, DriveFault, FormatError
@@ -147,9 +148,9 @@ def test_connections_are_used_again(drive, stand):
     opened = set()
     real = http_client._Connection.open
 
-    def counted(connection, deadline):
+    def counted(connection):
         opened.add(id(connection))
-        real(connection, deadline)
+        real(connection)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(http_client._Connection, "open", counted)
@@ -167,7 +168,7 @@ def test_connections_are_used_again(drive, stand):
 def test_no_time_that_is_left_is_one_that_the_kernel_does_not_take(left, monkeypatch):
     here, there = socket.socketpair()
     with here, there:
-        line = http_client._Timed(here)
+        line = http_client._Timed(here, HostPace("x", 1))
         monkeypatch.setattr(line, "_left", lambda: left)
         there.sendall(b"abc")
         assert line.receive(memoryview(bytearray(3)), whole=True) == 3
@@ -266,6 +267,8 @@ def test_reading_gets_over_a_fault_that_passes(through, fault):
         ("chunks", "how long its answer is"),
         ("encoded", "Content-Encoding"),
         ("newer", "replaced while it was read"),
+        ("tenfold", "it gives the same file two lengths"),
+        ("page", r"it sends a web page \(HTML\)"),
         ("elsewhere http://127.0.0.1:9/", "redirects to another place"),
         ("noise", "does not speak HTTP"),
     ],
@@ -571,7 +574,7 @@ def test_any_answer_gives_bytes_of_that_range_or_a_fault(answer):
     drive = HttpDrive(Way("http://127.0.0.1:1/d", requests=1), patience=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            http_client._Connection, "open", lambda self, _deadline: setattr(self, "sock", http_client._Timed(ours))
+            http_client._Connection, "open", lambda self: setattr(self, "sock", http_client._Timed(ours, self._pace))
         )
         try:
             got = drive.open_later("x").read_at(5, 10)

@@ -142,7 +142,7 @@ class Gone(RemoteDrive):
     """A host that does not answer."""
 
     def __init__(self, mount):
-        self.mount, self.at, self.asked = mount, "http://x/", 0
+        self.mount, self.at, self.host_name, self.asked = mount, "http://x/", mount, 0
 
     def open_later(self, _name):
         return self

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import shipments
 from faulty_proxy import proxy
-from storage_host import nginx
+from storage_host import free_port, nginx
 
 from sealift.cli import main
 from sealift.drives import http_client, ranges
@@ -124,7 +124,7 @@ def test_nothing_is_asked_of_a_host_that_is_gone(seal, origin, hosts, tmp_path):
     gone = []
 
     def plan(method, path, number):
-        if method == "HEAD" and path.endswith("/B3SUMS"):
+        if path.endswith("/B3SUMS"):
             gone.append(path)
         return "elsewhere http://127.0.0.1:9/" if gone else None
 
@@ -257,3 +257,46 @@ def test_a_store_that_fails_in_the_middle_loses_nothing(seal, origin, bucket, tm
         store.plan = all_of(None)
         report = verify(drives(), **given, state=str(tmp_path / "state"))
         assert (report.state, report.faults) == ("intact", [])
+
+
+def nowhere():
+    """A location at which nobody listens."""
+    return f"http://127.0.0.1:{free_port()}/x/"
+
+
+def test_a_location_too_many_that_does_not_answer_is_a_note(seal, origin, hosts, tmp_path, capsys):
+    given = {"allowed": AllowedSigners.parse(origin.allowed), "seal": seal, "state": str(tmp_path / "state")}
+    mounts = [*origin.mounts, nowhere()]
+    report = verify(mounts, **given)
+    assert (report.state, exit_code(report)) == ("intact", 0)
+    (note,) = [each for each in report.notices if mounts[-1] in each]
+    assert note.startswith(f"{mounts[-1]} gave not all, and nothing is missing without it: ")
+    assert "nobody answers" in note
+    assert inspect(mounts, seal=seal).state == "complete"
+    assert any(mounts[-1] in each for each in inspect(mounts, seal=seal).notices)
+    keys = ["--seal", origin.root / "s.seal", "--allowed-signers", origin.root / "allowed"]
+    for command in ("verify", "inspect"):
+        code, out = shown(capsys, command, *mounts, *keys)
+        assert code == 0
+        assert f"note: {mounts[-1]} gave not all" in out
+        assert "next:" not in out
+
+
+def test_a_second_copy_that_does_not_answer_is_a_note(seal, origin, hosts, tmp_path):
+    mounts = [*origin.mounts, places(hosts)[0]]
+    given = {"allowed": AllowedSigners.parse(origin.allowed), "seal": seal, "state": str(tmp_path / "state")}
+    for plan in (all_of("500"), at_packs("cut", 1)):
+        hosts[0].plan = plan
+        report = verify(mounts, **given)
+        assert (report.state, exit_code(report)) == ("intact", 0)
+        assert any(mounts[-1] in each for each in report.notices)
+        assert not report.bytes_resumed, "a pass that ended is forgotten"
+    hosts[0].plan = lambda method, path, _number: "500" if method == "HEAD" and "/packs/" in path else None
+    assert inspect(mounts, seal=seal).state == "complete"
+
+
+def test_without_a_seal_or_with_drives_missing_it_stays_unseen(seal, origin, hosts, tmp_path):
+    given = {"allowed": AllowedSigners.parse(origin.allowed), "remember": False}
+    assert verify([*origin.mounts, nowhere()], **given).state == "unseen"
+    assert verify([*origin.mounts[1:], nowhere()], seal=seal, **given).state == "unseen"
+    assert inspect([*origin.mounts[1:], nowhere()], seal=seal).state == "recoverable"

@@ -21,7 +21,7 @@ from sealift.drives.memory import MemoryDrive
 from sealift.errors import BadInput, Interrupted, SealiftError
 from sealift.formats import manifest as mf
 from sealift.reading.survey import survey
-from sealift.stages import verify_read
+from sealift.stages import verify_names, verify_read
 from sealift.stages.inspect import inspect
 from sealift.stages.verify import verify
 from sealift.stages.verify_report import exit_code
@@ -222,7 +222,7 @@ def test_names_that_are_not_utf8_are_carried_in_base64(tmp_path):
 
 
 def test_unexpected_files_are_counted_beyond_a_limit(monkeypatch):
-    monkeypatch.setattr(verify_read, "MAX_UNEXPECTED", 5)
+    monkeypatch.setattr(verify_names, "MAX_UNEXPECTED", 5)
     drives = FLEET.memory()
     for number in range(20):
         drives[0].put(f"x{number}", b"")

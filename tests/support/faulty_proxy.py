@@ -13,7 +13,9 @@ the same method and path. Everything else goes to the real server behind it, and
     part SIZE    says of what size parts are (HEAD with partNumber)
     encoded      says that it is compressed
     newer        another ETag each time                     dribble, head  a byte at a time: the body, or the head
-    noise        no HTTP
+    noise        no HTTP                                    rate BYTES     so many a second, all answers together
+    tenfold      a Content-Range of a file ten times as long
+    page, json   the same page, or words in JSON (200), whatever was asked for, as from a captive portal
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ class Proxy:
         self.count: Counter[tuple[str, str]] = Counter()
         self.lock = threading.Lock()
         self.ended = threading.Event()
+        self.link = threading.Lock()  # of answers that share a rate
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -78,7 +81,8 @@ def proxy(upstream: str) -> Iterator[Proxy]:
         made.close()
 
 
-_LIES = {"range", "longer", "behind", "unsaid", "chunks", "encoded", "newer", "dribble", "head"}
+_PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><form></form></body></html>\n"
+_LIES = {"tenfold", "range", "longer", "behind", "unsaid", "chunks", "encoded", "newer", "dribble", "head"}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -105,6 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def _unless_head(self, body: bytes) -> bytes:
+        return b"" if self.command == "HEAD" else body
+
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.proxy.fault(self.command, self.path)
@@ -125,6 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
             elif fault == "noise":
                 self.connection.sendall(b"\0\xff SSH-2.0 \r\n" * 100)
                 self._cut()
+            elif fault == "page":
+                self._answer(200, [("Content-Type", "text/html; charset=utf-8")], self._unless_head(_PAGE), len(_PAGE))
+            elif fault == "json":
+                said = b'{"error": "sign in first"}'
+                self._answer(200, [("Content-Type", "application/json")], self._unless_head(said), len(said))
             elif fault == "lose":  # a store that says it has what it threw away
                 self._answer(200, [("ETag", '"d41d8cd98f00b204e9800998ecf8427e"')], b"")
             else:
@@ -159,6 +171,10 @@ class _Handler(BaseHTTPRequestHandler):
                 told = [("ETag", etag), ("x-amz-mp-parts-count", etag.strip('"').partition("-")[2])]
                 self._answer(206, told, b"", int(fault.partition(" ")[2]))
                 return
+            if fault and fault.startswith("rate "):
+                self._answer(answer.status, answer.getheaders(), b"", length)
+                self._send_at(int(fault.partition(" ")[2]), data)
+                return
             if fault in _LIES:
                 self._lie(fault, answer.status, answer.getheaders(), data)
                 return
@@ -175,9 +191,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _lie(self, fault: str, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
         told = dict(headers)
         length = int(told.get("Content-Length", "0"))
-        self.close_connection = fault not in {"range", "encoded", "newer", "behind"}
+        self.close_connection = fault not in {"tenfold", "range", "encoded", "newer", "behind"}
         if fault == "range":
             told["Content-Range"] = told.get("Content-Range", "bytes 0-1/2").replace("bytes ", "bytes 1")
+        elif fault == "tenfold" and "Content-Range" in told:
+            told["Content-Range"] += "0"
         elif fault == "longer":
             data, length = data + bytes(100_000), len(data) + (1 << 40)
         elif fault == "encoded":
@@ -196,6 +214,14 @@ class _Handler(BaseHTTPRequestHandler):
             data += head.encode("latin-1") + bytes(len(data))
         if self.command != "HEAD":
             self._send(data, slowly=fault == "dribble")
+
+    def _send_at(self, rate: int, data: bytes) -> None:
+        step = max(1, min(16 << 10, rate // 20))
+        for place in range(0, len(data), step):
+            with self.proxy.link:  # one packet at a time goes through
+                if self.proxy.ended.wait(len(data[place : place + step]) / rate):
+                    return
+            self.wfile.write(data[place : place + step])
 
     def _send(self, data: bytes, *, slowly: bool) -> None:
         if not slowly:

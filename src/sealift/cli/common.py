@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SHOWN = 20  # lines of a list on a screen; the rest is counted, and all of it is in the JSON
 _PLAIN_EVERY, _BAR_EVERY = 5.0, 0.2  # seconds between lines, and between pictures of a bar
 _WINDOW = 10.0  # seconds over which a rate is taken
+_LONG = 120.0  # and over which what is left is estimated: one host that stalls is not the pace of all
+_STILL = 10.0  # seconds without a byte after which nothing is estimated
 
 # --- stdout ----------------------------------------------------------------------------------------------
 
@@ -332,6 +334,8 @@ class Meter:
         self._what = ""
         self._shown = float("-inf")
         self._past: deque[tuple[float, int, dict[str, int]]] = deque()
+        self._long: deque[tuple[float, int]] = deque()
+        self._moved = float("-inf")  # when bytes last came
 
     def __enter__(self) -> Self:
         return self
@@ -356,6 +360,7 @@ class Meter:
         now = self._clock()
         if what != self._what or (self._past and done < self._past[-1][1]):
             self._past.clear()
+            self._long.clear()
             begins = what != self._what
             self._what = what
             if begins and self._terminal:
@@ -366,6 +371,11 @@ class Meter:
             self._past.append((now, done, dict(drives or {})))
         while len(self._past) > 2 and now - self._past[1][0] > _WINDOW:
             self._past.popleft()
+        if not self._long or now - self._long[-1][0] > 1:
+            self._moved = now if not self._long or done != self._long[-1][1] else self._moved
+            self._long.append((now, done))
+        while len(self._long) > 2 and now - self._long[1][0] > _LONG:
+            self._long.popleft()
         if now - self._shown < (_BAR_EVERY if self._terminal else _PLAIN_EVERY):
             return
         self._shown = now
@@ -392,9 +402,16 @@ class Meter:
                 if slow.endswith(" GB/s") and fast.endswith(" GB/s"):
                     slow = slow.removesuffix(" GB/s")
                 parts.append(f"{slow}-{fast} a {each}")
-            if total and rate > 0:
-                parts.append(f"{duration_text(max(0, total - done) / rate)} left")
+            if total and (left := self._left(now, done, total)) is not None:
+                parts.append(f"{duration_text(left)} left")
         return ", ".join(parts)
+
+    def _left(self, now: float, done: int, total: int) -> float | None:
+        """Seconds until all is done, by the pace of the last minutes; None while nothing moves."""
+        begun, first = self._long[0]
+        if done <= first or now <= begun or now - self._moved > _STILL:
+            return None
+        return max(0, total - done) * (now - begun) / (done - first)
 
     def _draw(self, what: str, text: str, done: int, total: int | None) -> None:
         if self._bar is None:

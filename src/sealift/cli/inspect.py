@@ -136,6 +136,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         what = f"leave {_clean(mount)} away" if _is_bucket(mount, copies) else f"pull {_clean(mount)}"
         yield f"{what}: it does not belong to this shipment as it was sealed"
     yield from _see_to_hosts(report)
+    yield from _see_there(report)
     away = {fault.mount for fault in report.faults if fault.kind == _AWAY}
     yield from _see_to_files(report)
     if report.state == "lost" and not away and not only_gone(report):
@@ -190,11 +191,22 @@ def _see_to_hosts(report: InspectReport | VerifyReport) -> Iterator[str]:
     from sealift.stages.verify_report import VerifyReport
 
     why = {fault.mount: _why(fault).rpartition(": ")[2] for fault in report.faults if fault.kind == _AWAY}
-    if why:
+    if why and report.state not in {"intact", "complete"}:
         told = [f"{_clean(mount)} ({_clean(why[mount])})" for mount in sorted(why)[:5]]
         more = f" and {len(why) - 5:,} more" if len(why) > 5 else ""
         counts = ": what was read counts" if isinstance(report, VerifyReport) else ""
         yield f"see to the host or the way to {', '.join(told)}{more}, and run the same command again{counts}"
+
+
+def _see_there(report: InspectReport | VerifyReport) -> Iterator[str]:
+    """What is to be done where bytes that came from a host are not those that were signed."""
+    far = sorted({d.mount for group in report.groups for d in group.present if d.damage and d.at and not d.in_bucket})
+    if far:
+        more = f" and {len(far) - 5:,} more" if len(far) > 5 else ""
+        yield (
+            f"see to the host of {', '.join(map(_clean, far[:5]))}{more}: it, or the way to it, may be at fault and "
+            "not the drive; `sealift verify` on that host tells"
+        )
 
 
 def _is_more_to_come(report: InspectReport | VerifyReport, away: set[str]) -> bool:
@@ -340,7 +352,7 @@ def _advice(drive: Present, faults: Sequence[Fault]) -> str:
     if all(fault.kind == _AWAY for fault in faults):
         return f"NOT READ: {_what(faults)}" if drive.unreached is not None else _what(faults)
     grave = drive.damage or any(fault.kind in {"unreadable", "conflict"} for fault in faults)
-    if drive.in_bucket:
+    if drive.in_bucket or drive.at is not None:
         return f"{'DAMAGED: ' if grave else 'mend: '}{_what(faults)}"
     return f"{'PULL: ' if grave else 'mend: '}{_what(faults)}"
 

@@ -108,15 +108,38 @@ def answer_of(result: Result) -> dict[str, Any]:
         "missing_groups": result.missing_groups,
         "reply_signer": result.reply_signer,
         "ignored": ignored_of(result.ignored),
+        "locations": [
+            {**each._asdict(), "location": _plain(each.location), "why": _plain(each.why)} for each in result.places
+        ],
         "seconds": round(result.seconds, 3),
     }
 
 
 def ignored_of(ignored: list[tuple[str, str]]) -> list[dict[str, str]]:
     """Mounts that gave nothing, and why, for --json."""
-    return [
-        {"mount": mount.encode(errors="surrogateescape").decode(errors="replace"), "why": why} for mount, why in ignored
-    ]
+    return [{"mount": _plain(mount), "why": why} for mount, why in ignored]
+
+
+def _plain(text: str) -> str:
+    """Text that JSON can carry."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _tell_places(result: Result) -> None:
+    """Locations in other hosts that gave less than they were asked for."""
+    if not result.places:
+        return
+    made_up = "" if result.failed or result.missing_groups else ", and the rest made up for it"
+    count = common.counted(len(result.places), "location")
+    common.say(f"{count} in other hosts gave not all in time that was asked for{made_up}:")
+    lines = []
+    for each in result.places:
+        slow = f"slow, {common.counted(each.hedged_reads, 'read')} answered by others" if each.hedged_reads else "slow"
+        failed = f"failed {common.counted(each.faults, 'time')}"
+        told = {"silent": "gave nothing", "failing": failed, "slow": slow}[each.state]
+        why = each.why.removeprefix(f"{each.location}: ").removesuffix("; nothing was changed")
+        lines.append(common.path_text(f"{each.location}: {told}{why and f': {why}'}".encode(errors="surrogateescape")))
+    common.say_list(lines, len(lines))
 
 
 def tell(result: Result, target: str) -> None:
@@ -147,6 +170,7 @@ def tell(result: Result, target: str) -> None:
                 "hint: where a drive or a host did not answer, see to it and run the same command again; it goes on"
             )
     tell_missing(result.missing_groups)
+    _tell_places(result)
 
 
 def tell_missing(groups: list[dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from sealift.drives.base import SAFE_READING, Entry, Source, split
 from sealift.drives.http_client import Answer, Failed, Host, Meta, host_of
 from sealift.drives.object_faults import CUT, REPLACED, Trouble
 from sealift.drives.ranges import Lent, Ranges, RemoteDrive, RemoteFile, Traffic
+from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats.locations import MAX_TOKEN_FILE, REQUESTS, token_of, web
 from sealift.formats.manifest import CARD, MANIFEST, ROOT
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
+_SHORT = 1.0  # seconds for which a location is asked at least that gave nothing before
 _HUNG = 30.0  # seconds for which a host that let us wait in vain is not asked for a small file
 MAX_CA = 1 << 20
 
@@ -92,20 +94,25 @@ class HttpReadFile(RemoteFile):
 
     def fetch_into(self, start: int, view: memoryview) -> int:
         """The same into `view`; how many."""
-        doing, stop = f"reading {self._name} at {start}", start + len(view)
+        doing, stop, done = f"reading {self._name} at {start}", start + len(view), 0
 
         def read(answer: Answer) -> int:
-            count, meta = client.range_of(answer, start, stop)
+            nonlocal done
+            count, meta = client.range_of(answer, start + done, stop)
             if not self._is_same(meta):
-                raise Failed(REPLACED)
-            if count:
-                done = answer.readinto(view[:count])
-                self._drive.traffic.add(size=done)
-                if done < count:
+                raise Failed(client.OTHER_LENGTH if meta.contradicts(self._seen["first"]) else REPLACED)
+            try:
+                if count and answer.readinto(view[done : done + count]) < count:
                     raise Failed(CUT, client.PATIENCE)
-            return count
+            finally:  # what came is not asked for again
+                self._drive.traffic.add(size=answer.came)
+                done += answer.came
+            return done
 
-        return self._drive.ask("GET", self._name, doing, read, {"Range": f"bytes={start}-{stop - 1}"}, len(view))
+        def rest() -> dict[str, str]:
+            return {"Range": f"bytes={start + done}-{stop - 1}"}
+
+        return self._drive.ask("GET", self._name, doing, read, rest, came=lambda: done)
 
     def _is_same(self, meta: Meta) -> bool:
         """Whether it is the file that was seen first."""
@@ -121,6 +128,7 @@ class HttpDrive(RemoteDrive):
         self.at, self.host_name = self.way.at, self.web.origin
         self.mount = self.way.name or self.way.at
         self.traffic = Traffic()
+        self._in_vain = 0  # times in a row that it was asked for as long as it is worth while
         self._hung = 0.0  # until when small files are not asked for
         self._host: Host | None = None
         self._secrets: tuple[str, str | None] | None = None  # token and CA, once they are needed
@@ -136,6 +144,16 @@ class HttpDrive(RemoteDrive):
         """The host, in this process. BadInput where its CA file cannot be used."""
         self._host = host_of(self._host, self.web, self._secret()[1], self.way.requests)
         return self._host
+
+    @property
+    def slow(self) -> bool:
+        """As of RemoteDrive."""
+        return self.host.pace.slow
+
+    @property
+    def was_slow(self) -> bool:
+        """As of RemoteDrive."""
+        return self.host.pace.was_slow
 
     def check(self) -> None:
         """BadInput where token or CA file cannot be used."""
@@ -153,26 +171,39 @@ class HttpDrive(RemoteDrive):
         name: str,
         doing: str,
         read: Callable[[Answer], T],
-        headers: dict[str, str] | None = None,
-        length: int = 0,
+        headers: Callable[[], dict[str, str]] = dict,
+        *,
         patience: float | None = None,
+        came: Callable[[], int] = int,
     ) -> T:
-        """What `read` makes of the answer to a request for a file, sent as often as it is worth while; DriveFault."""
+        """What `read` makes of the answer to a request for a file, sent as often as it is worth while; DriveFault.
+
+        `came`: bytes that attempts have brought so far, which are not asked for again. A location that was asked in
+        vain for as long as that is worth while is asked for a quarter of that next, until it gives a file.
+        """
         path = f"{self.web.path}{ROOT}/{name}"
-        sent = {"User-Agent": client.user_agent(), "Accept-Encoding": "identity", **(headers or {})}
-        host, seconds = self.host, client.seconds_for(length)
+        sent = {"User-Agent": client.user_agent(), "Accept-Encoding": "identity"}
+        host, seconds = self.host, patience or self._patience
+        seconds = max(seconds / 4 ** min(self._in_vain, 5), min(seconds, _SHORT))
 
         def once() -> T:
             token = self._secret()[0]
-            with host.ask(method, path, sent | ({"Authorization": f"Bearer {token}"} if token else {}), seconds) as it:
+            more = headers() | ({"Authorization": f"Bearer {token}"} if token else {})
+            with host.ask(method, path, sent | more) as it:
                 return read(it)
 
         while True:
             token = self._secret()[0]
             try:
-                return client.patiently(once, self.traffic, patience or self._patience)  # type: ignore[no-any-return]
+                with waiting(f"{self.mount}: {doing}"):
+                    got: T = client.patiently(once, self.traffic, seconds, came)
             except Failed as failed:
                 trouble = failed.trouble
+                self._in_vain += failed.patience > 0
+            else:
+                if method == "GET":
+                    self._in_vain = 0
+                return got
             if trouble is not client.TOKEN or not self._is_renewed(token):
                 raise self.fault(doing, trouble)
 
@@ -235,10 +266,12 @@ class HttpDrive(RemoteDrive):
             self.traffic.add(size=done)
             if done < size:
                 raise Failed(CUT, client.PATIENCE)
+            if client.is_page(data):
+                raise Failed(client.PAGE)
             return bytes(data)
 
         try:
-            return self.ask("GET", name, f"opening {name}", read, length=limit)
+            return self.ask("GET", name, f"opening {name}", read)
         except DriveFault as fault:
             if isinstance(fault.__cause__, OSError) and fault.__cause__.errno == client.SLOW.code:
                 self._hung = time.monotonic() + _HUNG

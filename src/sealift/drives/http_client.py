@@ -1,7 +1,8 @@
 """One host over http or https: its connections, how many requests it gets at once, how long it is waited for.
 
 What holds:
-- A request ends within its deadline, whatever the host does: time is counted over connecting, TLS, headers and body.
+- A request ends when its host has been silent for _SILENT seconds, whatever it does (host_pace.py says what silence
+  is); where it gives bytes to others meanwhile, after _BESIDE times that. What comes slowly is waited for.
 - A redirect is told, and never followed. A token goes with the requests of the location it was given for, to the origin
   of that location and nowhere else; it is in no message, no repr and no URL.
 - No more of a body is read than was asked for; a connection on which more could come is closed.
@@ -32,6 +33,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealift import __version__
+from sealift.drives.host_pace import STEP, HostPace
 from sealift.drives.object_faults import CUT, REPLACED, Trouble
 from sealift.drives.ranges import Ranges, Traffic, Workers
 
@@ -44,7 +46,9 @@ PATIENCE = 20.0  # seconds for which a request that failed is sent again
 GONE = 3.0  # and where nobody is there at all
 _CONNECT = 5.0
 _SILENT = 10.0  # seconds without a byte
-_SLOWEST = 256 << 10  # bytes a second, beside _SILENT for a whole request: a longer one has longer
+_BESIDE = 3  # times as long, of a request whose host gives bytes to others: they may fill the way
+_OFTEN = 0.05  # seconds between bytes that are told of: TLS gives 16 KiB at a time
+_FURTHER = 64 << 10  # bytes that an attempt has to bring for patience to begin anew
 _IDLE = 50.0  # seconds for which a connection is kept; servers let go after 60 or so
 _HEAD = 16 << 10  # bytes that are received at a time until a body begins
 _LITTLE = 64 << 10  # bytes of an answer that nobody wants, which are read so that the connection can be used again
@@ -59,6 +63,16 @@ MISSING = Trouble(errno.ENOENT, "there is no such file", "`sealift inspect` says
 ELSEWHERE = Trouble(errno.ENODEV, "it redirects to another place, which is not followed", "give that address itself")
 NO_RANGES = Trouble(errno.EIO, "the host does not answer with the range that was asked for", _RANGES)
 OTHER_RANGE = Trouble(errno.EIO, "the host gave another range than it was asked for", _AGAIN)
+OTHER_LENGTH = Trouble(
+    errno.EIO,
+    "the host contradicts itself: it gives the same file two lengths",
+    "see to the host, or what stands between",
+)
+PAGE = Trouble(
+    errno.ENODEV,
+    "what answers there is no drive: it sends a web page (HTML)",
+    "see the address, and whether something on the way asks for a sign-in",
+)
 NO_LENGTH = Trouble(errno.EIO, "the host does not say how long its answer is", _RANGES)
 ENCODED = Trouble(
     errno.EIO, "the host altered what it sends (Content-Encoding)", "have it serve these files as they are"
@@ -97,6 +111,11 @@ class Meta(NamedTuple):
     etag: str
     modified: str
 
+    def contradicts(self, other: Meta) -> bool:
+        """Whether one ETag or time has two lengths: no file that was replaced."""
+        marks = [(mine, its) for mine, its in zip(self[1:], other[1:], strict=True) if mine and its]
+        return self.length != other.length and bool(marks) and all(mine == its for mine, its in marks)
+
     def is_of(self, other: Meta) -> bool:
         """Whether both are of one file, by what both say."""
         return self.length == other.length and all(
@@ -129,18 +148,33 @@ class _Raw(io.RawIOBase):
 
 
 class _Timed:
-    """A socket as http.client uses one, every operation of which ends by `deadline`."""
+    """A socket as http.client uses one, every operation of which ends when its host has been silent for too long."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.socket, self.deadline = sock, 0.0
+    def __init__(self, sock: socket.socket, pace: HostPace) -> None:
+        self.socket, self._pace = sock, pace
         self._encrypted = isinstance(sock, ssl.SSLSocket)
+        self.begin()
+
+    def begin(self) -> None:
+        """A request begins."""
+        self._since, self._little = time.monotonic(), 0
 
     def _left(self) -> float:
-        """Seconds; TimeoutError."""
-        left = self.deadline - time.monotonic()
+        """Seconds for which nothing may come; TimeoutError."""
+        quiet = time.monotonic() - self._since
+        left = _SILENT - quiet
+        if left <= 0:
+            left = min(_SILENT - self._pace.silent(self._since), _BESIDE * _SILENT - quiet)
         if left <= 0:
             raise TimeoutError
         return left
+
+    def _count(self, count: int) -> int:
+        self._little += count
+        if self._little >= STEP and time.monotonic() - self._since > _OFTEN:
+            self._pace.gave(self._little)
+            self.begin()
+        return count
 
     def receive(self, buffer: Any, *, whole: bool = False) -> int:
         """What has come, or with `whole` as much as there is room for, in as few calls as can be; OSError.
@@ -148,17 +182,18 @@ class _Timed:
         The kernel keeps the time then (SO_RCVTIMEO, socket(7)): Python's own timeouts return with every packet, and a
         thread that wants the interpreter so often waits for those that decipher.
         """
-        left = self._left()
-        if self._encrypted:
-            self.socket.settimeout(min(left, _SILENT))
-            return self.socket.recv_into(buffer)
-        self.socket.settimeout(None)
-        whole_seconds, rest = divmod(int(left * 1e6) + 1, 1_000_000)  # 0 would wait for ever, and 10**6 is none
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(whole_seconds, rest))
-        try:
-            return self.socket.recv_into(buffer, 0, socket.MSG_WAITALL if whole else 0)
-        except BlockingIOError:
-            raise TimeoutError from None
+        while True:
+            left = min(self._left(), _SILENT / 4)  # so that others soon know that the host gives
+            try:
+                if self._encrypted:
+                    self.socket.settimeout(left)
+                    return self._count(self.socket.recv_into(buffer))
+                self.socket.settimeout(None)
+                whole_seconds, rest = divmod(int(left * 1e6) + 1, 1_000_000)  # 0 would wait for ever, and 10**6 is none
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(whole_seconds, rest))
+                return self._count(self.socket.recv_into(buffer, 0, socket.MSG_WAITALL if whole else 0))
+            except (BlockingIOError, TimeoutError):
+                continue  # and where it was silent for too long, _left says so
 
     def is_readable(self) -> bool:
         """Whether something has come that nobody asked for, or its end."""
@@ -187,14 +222,14 @@ class _Connection(http.client.HTTPConnection):
 
     sock: Any
 
-    def __init__(self, web: Web, context: ssl.SSLContext | None) -> None:
+    def __init__(self, web: Web, context: ssl.SSLContext | None, pace: HostPace) -> None:
         super().__init__(web.host, web.port)
-        self._context = context
+        self._context, self._pace = context, pace
         self.last = time.monotonic()
 
-    def open(self, deadline: float) -> None:
-        """Connect; OSError."""
-        left = max(0.001, min(_CONNECT, deadline - time.monotonic()))
+    def open(self) -> None:
+        """Connect; OSError. Where bytes of that host fill the way, it may take longer."""
+        left = min(_CONNECT, _SILENT) if self._pace.silent(0.0) > _SILENT else _SILENT
         sock = socket.create_connection((self.host, self.port), left)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -204,14 +239,15 @@ class _Connection(http.client.HTTPConnection):
         except BaseException:
             sock.close()
             raise
-        self.sock = _Timed(sock)
+        self.sock = _Timed(sock, self._pace)
 
 
 class Answer:
     """The head of an answer, and its body, of which no more is read than is asked for."""
 
-    def __init__(self, response: http.client.HTTPResponse) -> None:
+    def __init__(self, response: http.client.HTTPResponse, pace: HostPace) -> None:
         self._response: Any = response  # typeshed does not know that its fp has what _Timed gave
+        self._pace, self.came = pace, 0  # bytes of the body, also where it ended too early
         self.status: int = response.status
         self.headers = response.headers
 
@@ -227,14 +263,18 @@ class Answer:
         view = view[:left]
         if not len(view):
             return 0
-        done: int = response.fp.readinto(view[: len(response.fp.peek(1))])  # what came with the head
-        while done < len(view):
-            count = response.fp.raw.line.receive(view[done:], whole=True)
+        self.came, begun = (
+            response.fp.readinto(view[: len(response.fp.peek(1))]),
+            time.monotonic(),
+        )  # came with the head
+        while self.came < len(view):
+            count = response.fp.raw.line.receive(view[self.came :], whole=True)
             if not count:
                 break
-            done += count
-        response.length = left - done
-        return done
+            self.came += count
+        self._pace.took(self.came, time.monotonic() - begun)
+        response.length = left - self.came
+        return self.came
 
     @property
     def meta(self) -> Meta:
@@ -257,24 +297,24 @@ class Host:
     def __init__(self, web: Web, ca: str | None, requests: int) -> None:
         self.pid, self._web = os.getpid(), web
         self._context = None if web.scheme == "http" else _context(ca)
-        self._free = threading.Semaphore(requests)
+        self.pace = HostPace(web.origin, requests)
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
-        self.ranges = Ranges(Workers(requests, f"sealift-{web.scheme}"))
+        self.ranges = Ranges(Workers(requests, f"sealift-{web.scheme}"), self.pace)
         weakref.finalize(self, _close_all, self._idle)
 
     @contextlib.contextmanager
-    def ask(self, method: str, path: str, headers: Mapping[str, str], seconds: float) -> Iterator[Answer]:
-        """The answer to one request, sent once, within so many seconds; Failed, also of what its reader meets."""
-        deadline = time.monotonic() + seconds
-        if not self._free.acquire(timeout=seconds):
+    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[Answer]:
+        """The answer to one request, sent once; Failed, also of what its reader meets, and of a host that is silent."""
+        if not self.pace.enter(_SILENT):
             raise Failed(SLOW, PATIENCE)
         try:
-            connection, response = self._sent(method, path, headers, deadline)
+            connection, response = self._sent(method, path, headers)
+            self.pace.gave(0)
             usable = False
             try:
                 try:
-                    yield Answer(response)
+                    yield Answer(response, self.pace)
                 except Failed:  # what it says, and not how it came
                     usable = _is_whole(response)
                     raise
@@ -290,11 +330,9 @@ class Host:
         except (OSError, http.client.HTTPException) as error:
             raise _failed(error) from None
         finally:
-            self._free.release()
+            self.pace.leave()
 
-    def _sent(
-        self, method: str, path: str, headers: Mapping[str, str], deadline: float
-    ) -> tuple[_Connection, http.client.HTTPResponse]:
+    def _sent(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[_Connection, http.client.HTTPResponse]:
         """Send; on a connection that is open, or, where the host let go of that meanwhile, on a new one."""
         while True:
             with self._lock:
@@ -302,11 +340,11 @@ class Host:
             if kept is not None and (time.monotonic() - kept.last > _IDLE or kept.sock.is_readable()):
                 kept.close()  # the host has closed it, or sent what nobody had asked for
                 continue
-            connection = kept or _Connection(self._web, self._context)
+            connection = kept or _Connection(self._web, self._context, self.pace)
             try:
                 if kept is None:
-                    connection.open(deadline)
-                connection.sock.deadline = deadline
+                    connection.open()
+                connection.sock.begin()
                 connection.putrequest(method, path, skip_accept_encoding=True)
                 for name, value in headers.items():
                     connection.putheader(name, value)
@@ -362,6 +400,8 @@ def _failed(error: Exception) -> Failed:
 def check_status(answer: Answer, *good: int) -> None:
     """Failed, unless the status is one of `good` and the body is as the file is."""
     status = answer.status
+    if status == 200 and answer.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise Failed(PAGE)  # no file of a drive is one
     if status in good:
         if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Failed(ENCODED)
@@ -406,24 +446,29 @@ def range_of(answer: Answer, start: int, stop: int) -> tuple[int, Meta]:
     return count, meta
 
 
-def seconds_for(length: int) -> float:
-    """Within which a request for so many bytes must be answered."""
-    return _SILENT + length / _SLOWEST
+def patiently(attempt: Callable[[], Any], traffic: Traffic, patience: float, came: Callable[[], int]) -> Any:
+    """What `attempt` returns, as often as it is worth while within `patience` seconds; Failed.
 
-
-def patiently(attempt: Callable[[], Any], traffic: Traffic, patience: float) -> Any:
-    """What `attempt` returns, as often as it is worth while within `patience` seconds; Failed."""
-    begun, count = time.monotonic(), 0
+    They begin anew with every attempt that brings _FURTHER bytes, as `came` counts them.
+    """
+    begun, count, had = time.monotonic(), 0, came()
     while True:
         traffic.add(requests=1, retries=min(count, 1))
         try:
             return attempt()
         except Failed as failed:
+            if came() - had >= _FURTHER:
+                begun, count, had = time.monotonic(), 0, came()
             pause = max(failed.wait, min(_MOST_BACKOFF, _BACKOFF * 2**count) * random.uniform(0.5, 1.0))  # noqa: S311
             if time.monotonic() - begun + pause > min(patience, failed.patience):
                 raise
         count += 1
         time.sleep(pause)
+
+
+def is_page(data: bytes | bytearray) -> bool:
+    """Whether it begins as HTML does."""
+    return bytes(data[:256]).lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
 
 
 _hosts: weakref.WeakValueDictionary[tuple[str, str, int, str | None], Host] = weakref.WeakValueDictionary()

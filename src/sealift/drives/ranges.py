@@ -26,12 +26,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from sealift.drives.base import Source
+    from sealift.drives.host_pace import HostPace
 
 PIECE = 2 << 20  # about, of a long range: pieces are fetched at the same time
 _LONGEST = PIECE * 3 // 2  # a piece may be
+_SMALLER = 4  # times, of a host that is slow: what is waited for is not behind so much else
 AHEAD = 24  # ranges of one host that are asked for and not used yet: two and the next one of several readers
 _READ = 8  # files of which the last piece is kept
 SOON = 2.0  # seconds for which a host is waited for that has no more than others have
@@ -123,9 +125,20 @@ class Traffic:
 class RemoteDrive(ABC):
     """A drives.base.Drive that is reached over a network: its address, and what it was asked for and gave."""
 
+    mount: str
     at: str
     host_name: str  # the same of all that stands in one host
     traffic: Traffic
+
+    @property
+    def slow(self) -> bool:
+        """Whether its host gives so slowly that it is asked for less at once."""
+        return False
+
+    @property
+    def was_slow(self) -> bool:
+        """Whether it was `slow` at any time in this process."""
+        return False
 
     def check(self) -> None:  # noqa: B027 -- most have nothing to check
         """BadInput where a file that is needed to reach it cannot be used."""
@@ -133,6 +146,12 @@ class RemoteDrive(ABC):
     @abstractmethod
     def open_later(self, name: str) -> RemoteFile:
         """As open_read; whether the file is there may show only when it is read. DriveFault."""
+
+
+def is_beside(drive: object, others: Iterable[object]) -> bool:
+    """Whether a drive stands in the same host as one of the others."""
+    hosts = {each.host_name for each in others if isinstance(each, RemoteDrive)}
+    return isinstance(drive, RemoteDrive) and drive.host_name in hosts
 
 
 class _Fetch(NamedTuple):
@@ -158,8 +177,8 @@ class _Part(NamedTuple):
 class Ranges:
     """The threads of one host, what they fetch ahead, and of what was read the last pieces."""
 
-    def __init__(self, workers: Workers) -> None:
-        self.workers = workers
+    def __init__(self, workers: Workers, pace: HostPace | None = None) -> None:
+        self.workers, self._pace = workers, pace
         self._lock = threading.Lock()
         self._ahead: OrderedDict[tuple[object, int], _Fetch] = OrderedDict()
         self._read: OrderedDict[object, _Fetch] = OrderedDict()  # of a file the last one
@@ -187,7 +206,7 @@ class Ranges:
                     left += [hole for hole in ((low, first), (last, high)) if hole[0] < hole[1]]
                 holes = left
             for low, high in holes:
-                for at, until in pieces(low, high):
+                for at, until in pieces(low, high, PIECE // (_SMALLER if self._pace and self._pace.slow else 1)):
                     made = _Fetch(at, until, self.workers.submit(partial(fetch, at, until)))
                     parts.append(_Part(at, until, made))
                     self._ahead[key, at] = made
@@ -229,9 +248,9 @@ class Ranges:
                 self._read.popitem(last=False)
 
 
-def pieces(start: int, stop: int) -> list[tuple[int, int]]:
-    """A range in equal parts of about PIECE, none a small rest."""
-    count = max(1, round((stop - start) / PIECE))
+def pieces(start: int, stop: int, size: int = PIECE) -> list[tuple[int, int]]:
+    """A range in equal parts of about `size`, none a small rest."""
+    count = max(1, round((stop - start) / size))
     step = -(-(stop - start) // count)
     return [(at, min(at + step, stop)) for at in range(start, stop, step)]
 

@@ -59,6 +59,11 @@ _REBUILT_OF = "drive %s (serial %s) %s: what it should hold is rebuilt from pari
 log = logging.getLogger("sealift")
 
 
+def _not_in(host: str, drives: Sequence[Drive]) -> list[Drive]:
+    """Those that do not stand in a host; "" is none."""
+    return [each for each in drives if not (host and isinstance(each, RemoteDrive) and each.host_name == host)]
+
+
 class Held:
     """An open file that closes when nobody holds it any more; reads only."""
 
@@ -120,6 +125,7 @@ class GroupReader:
         self._lock = threading.RLock()
         self._files: OrderedDict[tuple[int, str], Held | float] = OrderedDict()  # or since when it is not there
         self._resting: dict[int, float] = {}  # drives that failed -> when they are asked again
+        self._odd: set[tuple[int, str]] = set()  # packs of which a host says that they are longer than was signed
         self._slow: Counter[int] = Counter()  # drives -> times in a row that parity was faster
         self._hedge = Hedge()
         self._cache: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
@@ -161,12 +167,13 @@ class GroupReader:
             raise FormatError(f"{PACKS}: pack {stripe}/{role} is {record.length} bytes long")
         return record
 
-    def _handle(self, drive: Drive, stripe: int, role: int) -> Held | None:
+    def _handle(self, drive: Drive, stripe: int, role: int, *, odd: bool = False) -> Held | None:
+        """The pack, open; None where its drive rests, or has not got it, or (but with `odd`) not as it was signed."""
         name = manifest.pack_name(stripe, role, self.data)
         key = (id(drive), name)
         now = time.monotonic()
         with self._lock:
-            if self._resting.get(id(drive), 0.0) > now:
+            if self._resting.get(id(drive), 0.0) > now or (key in self._odd and not odd):
                 return None
             known = self._files.get(key)
             if isinstance(known, Held):
@@ -199,6 +206,25 @@ class GroupReader:
             self._rest(drive)
         if known is None:
             log.warning("%s; reading goes on from the other drives of group %d", error, self.manifest.group)
+
+    def _is_as_signed(self, drive: Drive, held: Held, stripe: int, role: int) -> bool:
+        """Whether a host says of a pack that it is as long as was signed.
+
+        Else it is read from there only where nobody else gives it, block by block (`_good_block`).
+        """
+        said = held.file.known_length if isinstance(held.file, RemoteFile) else None
+        signed = self.record(stripe, role).length
+        if said is None or said <= signed:  # what is cut shows where it ends
+            return True
+        name = manifest.pack_name(stripe, role, self.data)
+        why = f"{drive.mount}: {name}: its host says that it is {said:,} bytes long, and {signed:,} were signed"
+        with self._lock:
+            self._odd.add((id(drive), name))
+            known = self.faults.get(drive.mount)
+            self.faults[drive.mount] = Fault(1, why) if known is None else Fault(known.times + 1, known.reason)
+        if known is None:
+            log.warning("%s; reading goes on from the other drives of group %d", why, self.manifest.group)
+        return False
 
     def _rest(self, drive: Drive) -> None:
         self._resting[id(drive)] = time.monotonic() + _ASK_AGAIN
@@ -262,9 +288,13 @@ class GroupReader:
         try:
             if not isinstance(held.file, RemoteFile):
                 return Got("drive", [(0, buffer)]) if held.readinto_at(offset, buffer) == len(buffer) else None
-            got = self._hedge.read(held.file, offset, len(buffer), partial(self._guess_into, stripe, role, offset))
+            assert isinstance(drive, RemoteDrive), "what it opens are RemoteFiles"
+            rebuild = partial(self._guess_into, stripe, role, offset, beside=drive.host_name)
+            got = self._hedge.read(held.file, offset, len(buffer), rebuild)
         except DriveFault as error:
             self._failed(drive, error, stripe, role)
+            return None
+        if got is not None and got.came == "drive" and not self._is_as_signed(drive, held, stripe, role):
             return None
         self._note_pace(drive, got)
         return got
@@ -275,20 +305,22 @@ class GroupReader:
             if file := self._handle(drive, stripe, role):
                 file.will_need(offset, length)
 
-    def _guess_into(self, stripe: int, role: int, offset: int, buffer: memoryview) -> bool:
+    def _guess_into(self, stripe: int, role: int, offset: int, buffer: memoryview, *, beside: str = "") -> bool:
         """Fill `buffer` from `offset` of a pack by parity, of bytes that nobody has checked; False if too few.
 
-        Drives in other hosts that do not give theirs soon are passed over, unless there are too few without them.
+        Drives in other hosts that do not give theirs soon are passed over, unless there are too few without them; those
+        in hosts that are known to be slow are asked last. With `beside`, a host that is slow just now, no drive of that
+        is asked: what it would send is what is waited for.
         """
         have: dict[int, np.ndarray] = {}
-        others, late = [other for other in range(self.n) if other != role], list[int]()
+        others, late = self._others(stripe, role, beside), list[int]()
         patience: float | None = self._hedge.pace.patience
         while len(have) < self.data <= len(have) + len(others) + len(late):
             if len(have) + len(others) < self.data:
                 others, late, patience = others + late, [], None
             batch, others = others[: self.data - len(have)], others[self.data - len(have) :]
             columns = [self._column(len(have) + place, len(buffer)) for place in range(len(batch))]
-            answers = self._all(stripe, batch, offset, columns, patience)
+            answers = self._all(stripe, batch, offset, columns, patience, beside)
             have |= {other: column for other, column, there in zip(batch, columns, answers, strict=True) if there}
             late += [other for other, there in zip(batch, answers, strict=True) if there is None]
             if len(have) < self.data:  # a column that was not filled is free for the next one
@@ -298,6 +330,15 @@ class GroupReader:
         parity.rebuild(self.data, self.parity, have, {role: np.frombuffer(buffer, dtype=np.uint8)})
         return True
 
+    def _others(self, stripe: int, role: int, beside: str) -> list[int]:
+        """Roles of which a pack may be asked for in the place of this one, those in hosts that are slow behind."""
+        slow: dict[int, bool] = {}
+        for other in range(self.n):
+            drives = _not_in(beside, self.drives.get(manifest.slot_of(stripe, other, self.n), ()))
+            if other != role and (drives or not self.record(stripe, other).length):
+                slow[other] = all(isinstance(each, RemoteDrive) and each.slow for each in drives) if drives else False
+        return sorted(slow, key=lambda other: (slow[other], other))
+
     def _column(self, place: int, length: int) -> np.ndarray:
         """Memory of this thread, used again: fresh pages cost more than coding."""
         kept: dict[int, np.ndarray] = self._scratch.__dict__.setdefault("columns", {})
@@ -306,14 +347,14 @@ class GroupReader:
         return kept[place][:length]
 
     def _all(
-        self, stripe: int, roles: list[int], offset: int, columns: list[np.ndarray], patience: float | None
+        self, stripe: int, roles: list[int], offset: int, columns: list[np.ndarray], patience: float | None, beside: str
     ) -> list[bool | None]:
         """Fill a column of each of the roles, zeros after its end; whether it could be, None: not so soon."""
 
         def fill(role: int, column: np.ndarray) -> bool | None:
             length = max(0, min(len(column), self.record(stripe, role).length - offset))
             column[length:] = 0
-            return not length or self._column_from(stripe, role, offset, column.data[:length], patience)
+            return not length or self._column_from(stripe, role, offset, column.data[:length], patience, beside)
 
         far = any(isinstance(drive, RemoteDrive) for drives in self.drives.values() for drive in drives[:1])
         if not far and len(columns[0]) < _TOGETHER:
@@ -326,11 +367,11 @@ class GroupReader:
         return [each.result() for each in coming]
 
     def _column_from(
-        self, stripe: int, role: int, offset: int, buffer: memoryview, patience: float | None
+        self, stripe: int, role: int, offset: int, buffer: memoryview, patience: float | None, beside: str
     ) -> bool | None:
-        """Fill `buffer` from a drive; False if none has it, None if none gave it so soon."""
+        """Fill `buffer` from a drive that is not in the host `beside`; False if none has it, None if not so soon."""
         answer: bool | None = False
-        for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ()):
+        for drive in _not_in(beside, self.drives.get(manifest.slot_of(stripe, role, self.n), ())):
             held = self._handle(drive, stripe, role)
             if held is None:
                 continue
@@ -340,7 +381,7 @@ class GroupReader:
                     if not asked.wait(patience):
                         answer = None
                         continue
-                    if asked.into(buffer) == len(buffer):
+                    if asked.into(buffer) == len(buffer) and self._is_as_signed(drive, held, stripe, role):
                         return True
                 elif held.readinto_at(offset, buffer) == len(buffer):
                     return True
@@ -390,7 +431,7 @@ class GroupReader:
         length = min(BLOCK, record.length - number * BLOCK)
         wanted = self._hash(record, number)
         for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ()):
-            file = self._handle(drive, stripe, role)
+            file = self._handle(drive, stripe, role, odd=True)
             if file is None:
                 continue
             try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from blake3 import blake3
 
-from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, read_soon
+from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, is_beside, read_soon
 from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch, Lost, Refused, Unreached
 from sealift.formats import age, index, manifest
 from sealift.formats.index import Row
@@ -88,6 +88,9 @@ class AnyCopy(io.RawIOBase):
             if not self._drives:
                 self._drives, self._late, self._hurry = self._late, [], False
             drive = self._drives.pop(0)
+            if self._hurry and is_beside(drive, self._late):  # it would come by the way that is full
+                self._late.append(drive)
+                continue
             try:
                 file = Held(
                     drive.open_later(self._name) if isinstance(drive, RemoteDrive) else drive.open_read(self._name)

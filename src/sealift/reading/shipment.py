@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, FormatError, KeyInvalid, SealInvalid
 from sealift.formats import age_keys, index, manifest
 from sealift.formats.allowed_signers import MAX_FILE, AllowedSigners
@@ -131,6 +132,7 @@ class Shipment:
         ]
         self._late = Latecomers(late, views)
         self._ignored: list[tuple[str, str]] = []
+        self._far: set[str] = set()  # locations in other hosts
         self.notices: list[str] = []  # what else there is to know of the mounts
         self._start()
 
@@ -193,6 +195,7 @@ class Shipment:
         again = (list(locations), known, signers, found.trusted.files, issued)
         shipment = cls(found.trusted, views, opens, again, found.late)
         late = [f"{view.mount} has not answered yet: it is used as soon as it has" for view, _ in found.late]
+        shipment._far = {view.mount for view in found.views if isinstance(view.drive, RemoteDrive)}
         shipment._ignored, shipment.notices = unused(found), [*found.notices, *late]
         return shipment
 
@@ -223,6 +226,11 @@ class Shipment:
     def ignored(self) -> list[tuple[str, str]]:
         """Locations that give nothing, as far as is known, and why: another shipment's drive, or none."""
         return [*self._ignored, *self._late.useless]
+
+    @property
+    def silent(self) -> list[tuple[str, str]]:
+        """Those of `ignored` that stand in other hosts."""
+        return [each for each in self._ignored if each[0] in self._far] + self._late.useless
 
     @property
     def absent(self) -> list[str]:

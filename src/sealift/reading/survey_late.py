@@ -65,6 +65,12 @@ def _look(view: DriveView) -> DriveFault | None:
         view.failed("", error)
         return error
     view.small, view.problems = read_all(view, _LIMITS)
+    if isinstance(view.drive, RemoteDrive) and len(view.small) > 1 and len(set(view.small.values())) == 1:
+        view.small, view.problems, view.standing = {}, [], "empty"
+        what = "what answers there is no drive: it gives the same bytes whatever is asked for"
+        fault = DriveFault(f"{view.mount}: {what}", drive=view.mount, hint="see the address")
+        view.failed("", fault)
+        return fault
     try:
         view.manifest = mf.decode_manifest(view.small.get(mf.MANIFEST, b""))
     except FormatError:

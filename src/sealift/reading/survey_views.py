@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from blake3 import blake3
 
 from sealift.drives.base import is_missing
-from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, Workers, read_soon
+from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, Workers, is_beside, read_soon
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import paged
@@ -138,8 +138,12 @@ class SharedPages(paged.PagedFile):
         first = self._source
         for hurry in (True, False):
             late = self._late
+            slow: list[Drive] = []
             for step in range(len(self._drives)):
                 self._source, self._hurry = (first + step) % len(self._drives), hurry
+                drive, before = self._drives[self._source], self._late
+                if is_beside(drive, slow):  # it would come by the way that is full
+                    continue
                 until, why = self._resting.get(self._source, (0.0, ""))
                 if until > time.monotonic():
                     self.unanswered = why
@@ -147,9 +151,9 @@ class SharedPages(paged.PagedFile):
                 try:
                     return super().page(level, number)
                 except FormatError:
-                    continue
+                    slow += [drive] if self._late > before else []
                 except DriveFault as error:
-                    if isinstance(self._drives[self._source], RemoteDrive) and not is_missing(error):
+                    if isinstance(drive, RemoteDrive) and not is_missing(error):
                         self.unanswered = str(error)
                         self._resting[self._source] = time.monotonic() + _REST, str(error)
             if self._late == late:

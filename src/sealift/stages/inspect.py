@@ -76,9 +76,10 @@ def inspect(
     if origin is not None:
         join.note_spares(known, origin)
     faults = _faults(found, checks, reports)
+    state = state_of(found, list(known.values()), reports, faults, final=final)
     return InspectReport(
         shipment=found.shipment,
-        state=state_of(found, list(known.values()), reports, faults, final=final),
+        state=state,
         groups=[case.report() for _, case in sorted(known.items())],
         groups_total=join.groups_total(found, reports),
         drives_total=join.drives_total(found, reports),
@@ -86,7 +87,7 @@ def inspect(
         signature=None if allowed is None else join.signature(found, reports),
         faults=faults[:MAX_FAULTS],
         faults_omitted=max(0, len(faults) - MAX_FAULTS) + sum(check.omitted for check in checks),
-        notices=_notices(found, checks),
+        notices=_notices(found, checks) + (join.not_needed(faults) if state == "complete" else []),
         final=final,
         seconds=time.monotonic() - begun,
         answers=answers,
@@ -131,6 +132,8 @@ def state_of(
     if found.seal is None:
         return "unseen"
     strangers = {join.words(view.mount) for view in found.views if view.standing in {"foreign", "empty"}}
+    if not any(case.unreached for case in known):  # a location beside those that are enough, or a copy
+        faults = [fault for fault in faults if fault.kind != "unreached"]
     wrong = any(fault.mount not in strangers or fault.part for fault in faults)
     return "recoverable" if wrong or any(case.absent for case in known) else "complete"
 

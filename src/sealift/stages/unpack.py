@@ -52,6 +52,7 @@ from sealift.stages.unpack_jobs import (
 )
 from sealift.stages.unpack_notes import NOTE, Notes, There
 from sealift.stages.unpack_objects import LEFT, WORKERS, Listed, ObjectNotes, ObjectTarget, told
+from sealift.stages.unpack_places import Met, Place, met, places
 from sealift.stages.unpack_target import Target, UnsafeError
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class Result:
     missing_drives: list[str] = field(default_factory=list)  # of the groups that are here
     missing_groups: list[dict[str, Any]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)  # mounts that give nothing, and why
+    places: list[Place] = field(default_factory=list)  # in other hosts, that gave less than they were asked for
+    met: dict[int, dict[str, Met]] = field(default_factory=dict)  # by process
     seconds: float = 0.0
     reply_signer: str | None = None  # with `outbound`: which of the signers that it accepts has signed
 
@@ -156,6 +159,7 @@ def unpack(options: Options, events: Events) -> Result:
                 _finish(options, shipment, result, notes, aliases)
             result.rebuilt_blocks += shipment.rebuilt_blocks
             result.missing_drives, result.ignored = shipment.absent, shipment.ignored  # some hosts answer late
+            result.places = places(shipment.silent, [*result.met.values(), met(shipment)])
             whole = not (result.failed or result.refused)
             if whole:
                 notes.groups_done(list(shipment.groups))
@@ -295,6 +299,8 @@ def _add(result: Result, done: Done) -> None:
     result.there += done.there
     result.refused += done.refused
     result.skipped += done.skipped
+    if done.process:
+        result.met[done.process] = done.met
 
 
 # -- workers
@@ -336,6 +342,7 @@ def _work(job: Job) -> Done:
     before = shipment.rebuilt_blocks
     done = target.work(shipment, job) if isinstance(target, ObjectTarget) else _work_folder(shipment, target, job)
     done.rebuilt = shipment.rebuilt_blocks - before
+    done.process, done.met = os.getpid(), met(shipment)
     return done
 
 

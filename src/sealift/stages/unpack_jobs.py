@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sealift.reading.shipment import Group, Shipment
+    from sealift.stages.unpack_places import Met
 
 T = TypeVar("T")
 _JOB_ROWS = 50_000
@@ -57,6 +58,8 @@ class Done:
     there: int = 0  # of the files those that were there already, with these bytes
     refused: list[tuple[bytes, str]] = field(default_factory=list)  # what the target did not take, and why
     skipped: list[tuple[bytes, str]] = field(default_factory=list)  # what the target cannot hold, and why
+    process: int = 0  # which did it, and what it has met of locations in other hosts by then
+    met: dict[str, Met] = field(default_factory=dict)
 
 
 Aliases = dict[bytes, bytes]

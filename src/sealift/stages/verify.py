@@ -6,8 +6,9 @@ What holds of a verdict: `intact` only if every drive of every group that the se
 byte, in this run, in an earlier one whose files have not changed since, or on another host (--part), and
 nothing was wrong. `recoverable`: something was wrong or is gone, and what is left gives every byte. `lost`:
 some byte cannot be had, whatever the drives that were not seen hold; with `final`, those count as lost.
-`unseen`: a drive is in no mount and no part, or its host did not give all of it, or it was only inspected there, or
-there is no seal, so that nobody can say that this is all. Every fault is collected; nothing on a drive is changed.
+`unseen`: a drive is in no mount and no part, or no host that has it gave all of it, or it was only inspected there, or
+there is no seal, so that nobody can say that this is all. Where every drive was seen whole somewhere, a location beside
+them that did not answer is a notice. Every fault is collected; nothing on a drive is changed.
 
     survey -> a thread a drive (verify_read.py) -> join with other hosts (verify_join.py) -> verdict (verify_verdict.py)
 """
@@ -110,9 +111,10 @@ def assemble(
 ) -> VerifyReport:
     """The report of drives that were read here (`checks`) and on other hosts (`reports`), group by group."""
     faults, omitted = _faults(found, checks, reports)
+    state = _state(found, groups, reports, faults, final=final)
     return VerifyReport(
         shipment=found.shipment,
-        state=_state(found, groups, reports, faults, final=final),
+        state=state,
         signature=join.signature(found, reports),
         seal=join.seal_report(found),
         groups=[each.report for each in groups],
@@ -120,7 +122,7 @@ def assemble(
         drives_total=join.drives_total(found, reports),
         faults=faults[:MAX_FAULTS],
         faults_omitted=omitted + max(0, len(faults) - MAX_FAULTS),
-        notices=_notices(found, checks, reports),
+        notices=_notices(found, checks, reports) + (join.not_needed(faults) if state == "intact" else []),
         bytes_read=sum(check.bytes_read for check in checks),
         bytes_resumed=sum(check.bytes_resumed for check in checks),
         read_from="cache" if any(check.from_cache for check in checks) else "medium",
@@ -172,8 +174,9 @@ def read_drives(
             check.only = only.get((check.group.group, check.slot), frozenset())
     with memory or State(state if checks else None, again=again) as remembered:
         run_checks(checks, remembered, progress)
-        if all(check.away is None for check in checks):  # else the pass has not ended: the same command goes on
-            remembered.forget()
+        whole = {(check.group.group, check.slot) for check in checks if check.away is None}
+        if all((check.group.group, check.slot) in whole for check in checks):
+            remembered.forget()  # else the pass has not ended: the same command goes on
     return checks
 
 
@@ -261,7 +264,7 @@ def _state(
     if found.trusted is None or unknown or not all(each.verified for each in groups):
         return "unseen"
     wrong = any(fault.kind != "unreached" for fault in faults)
-    if not final and (absent or any(fault.kind == "unreached" for fault in faults)):
+    if not final and absent:  # what was not reached beside it is a location too many, or a copy
         return "unseen"
     return "recoverable" if wrong or absent else "intact"
 

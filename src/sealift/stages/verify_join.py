@@ -368,6 +368,15 @@ def seal_notices(found: Survey) -> list[str]:
     ]
 
 
+def not_needed(faults: Sequence[Fault]) -> list[str]:
+    """Locations that did not give what was asked for, where every drive was seen whole elsewhere."""
+    why: dict[str, str] = {}
+    for each in faults:
+        if each.kind == "unreached":
+            why.setdefault(f"{each.part}: {each.mount}" if each.part else each.mount, each.detail)
+    return [words(f"{mount} gave not all, and nothing is missing without it: {why[mount]}") for mount in sorted(why)]
+
+
 def part_faults(reports: Sequence[tuple[str, Report]]) -> list[Fault]:
     """The faults of other hosts' reports, marked with where they come from."""
     return [msgspec.structs.replace(each, part=each.part or name) for name, report in reports for each in report.faults]

@@ -11,7 +11,7 @@ of it. Such a drive counts as not read (`away`), and what it has that does not h
 
 Bounds: a drive that fails BAD_IN_A_ROW blocks one after the other is not asked for the rest of that pack, and
 after PACKS_IN_A_ROW such packs for nothing more; one that went away is asked for nothing more, and neither is a host
-that did not give AWAY_IN_A_ROW packs one after the other: each was asked for again and again.
+that did not give AWAY_IN_A_ROW files one after the other: the first was asked for again and again.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
-from sealift.drives.base import PART, aligned_buffer, errno_of, is_missing
+from sealift.drives.base import aligned_buffer, errno_of, is_missing
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import paged
 from sealift.formats.manifest import BLOCK
-from sealift.stages import verify_state
+from sealift.stages import verify_names, verify_state
+from sealift.stages.verify_far import AHEAD, FarFiles
 from sealift.stages.verify_verdict import LAST, Damage, Run, add_run
 
 if TYPE_CHECKING:
@@ -49,11 +50,7 @@ WINDOW = 4 << 20  # of a paged file at a time
 BAD_IN_A_ROW, PACKS_IN_A_ROW, AWAY_IN_A_ROW = 64, 16, 3
 MAX_FAULTS = 10_000  # kept a drive; more are counted, and the damage is known all the same
 MAX_RUNS = 200_000  # kept a drive; beyond, a pack is damaged from its first bad block to its last
-MAX_UNEXPECTED = 1000
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
-_PACK_NAME = re.compile(mf.PACK_FILE.pattern.encode())
-_FIXED = {name.encode() for name in mf.FIXED_FILES}
-_FOLDERS = {b"packs", b"index", b"seal"}
 
 
 class Found(NamedTuple):
@@ -97,6 +94,8 @@ class DriveCheck:
         self.read_at: datetime | None = None  # when the last byte was read
         self.only: AbstractSet[int] | None = None  # stripes of which the packs are read, and no other file
         self._runs = 0
+        self._far = FarFiles(view.drive, view.drive.size) if isinstance(view.drive, RemoteDrive) else None
+        self._in_vain = 0  # files in a row that its host did not give
         self._packs, self._blocks = group.open_pages(cache=64)
         self._manifest, self._n = group.manifest, group.manifest.n
 
@@ -184,6 +183,10 @@ class DriveCheck:
         manifest, row = self._manifest, self._manifest.drives[self.slot]
         refs = {name: manifest.group_file(name) for name in mf.GROUP_FILES}
         away: str | None = None  # why nothing more is asked of the host
+        try:
+            self._check_ranges(refs[mf.PACKS].bytes)
+        except _Unreached as error:
+            away = str(error)
         for name, ref in (refs | {mf.OPEN_ME: row.open_me, mf.SUMS: row.sums}).items():
             try:
                 size = self.size_of(name) if away is None else None
@@ -211,6 +214,16 @@ class DriveCheck:
         if away is None:
             self.check_names()
 
+    def _check_ranges(self, length: int) -> None:
+        """_Unreached where its host says other lengths in ranges."""
+        try:
+            if self._far is not None:
+                self._far.look(mf.PACKS, length)
+        except FormatError:
+            return
+        except DriveFault as error:
+            self._maybe_unreached(error)
+
     def _check_length(self, stripe: int, name: str, record: PackRecord) -> None:
         size = self.size_of(name)
         if size is None:
@@ -222,27 +235,8 @@ class DriveCheck:
 
     def check_names(self) -> None:
         """Name everything beneath sealift/ that does not belong there."""
-        stripes = self._manifest.geometry.stripes
-        named = 0
-        strange: set[bytes] = set()
-        known = {found.path for found in self.faults if found.kind == "unexpected"}
         try:
-            for entry in self.view.drive.walk(stripes + stripes // 1000 + 10_000):
-                above = entry.name.rpartition(b"/")[0]
-                if above in strange:
-                    if entry.kind == "folder":
-                        strange.add(entry.name)
-                    continue
-                if self._belongs(entry.name, entry.kind):
-                    continue
-                if entry.kind == "folder":
-                    strange.add(entry.name)
-                if entry.name in known:
-                    continue
-                named += 1
-                if named <= MAX_UNEXPECTED:
-                    what = "left by an interrupted write" if entry.name.endswith(PART.encode()) else f"a {entry.kind}"
-                    self.note(entry.name, "unexpected", f"{what} that the manifest does not name")
+            verify_names.check(self.view.drive, self._manifest, self.slot, self._packs, self)
         except FormatError as error:
             self.note(b"", "unexpected", str(error))
         except DriveFault as error:
@@ -250,30 +244,6 @@ class DriveCheck:
                 self._failed(b"", error)
             except _Unreached as why:
                 self._not_reached(b"", str(why))
-        if named > MAX_UNEXPECTED:
-            self.note(b"", "unexpected", f"{named - MAX_UNEXPECTED:,} more that the manifest does not name")
-
-    def _belongs(self, name: bytes, kind: str) -> bool:
-        stripes = self._manifest.geometry.stripes
-        if kind == "folder":
-            number = name[6:] if name.startswith(b"packs/") else b""
-            own = number.isdigit() and len(number) in {4, 5} and int(number) * 1000 < stripes
-            return name in _FOLDERS or (own and name == b"packs/%04d" % int(number))
-        if kind != "file":
-            return False
-        if name in _FIXED:
-            return True
-        match = _PACK_NAME.fullmatch(name)
-        if match is None or int(match[2]) >= stripes:
-            return False
-        stripe = int(match[2])
-        role = mf.role_of(stripe, self.slot, self._n)
-        if name != mf.pack_name(stripe, role, self._manifest.geometry.data).encode():
-            return False
-        try:
-            return mf.pack_at(self._packs, stripe, role, self._n).length > 0
-        except FormatError:
-            return True  # nobody can say
 
     # Reading
 
@@ -303,8 +273,9 @@ class DriveCheck:
                         self._check_pages(self._packs if name == mf.PACKS else self._blocks, name, ref.bytes)
                     else:
                         self._check_whole(name, ref)
+                    self._in_vain = 0
                 except _Unreached as error:
-                    away = str(error) if error.gone else None
+                    away = self._given_up(error)
                     self._not_reached(name, str(error))
                 except _DriveGone as error:
                     gone = str(error)
@@ -317,18 +288,25 @@ class DriveCheck:
             self.check_names()
         self.read_at = datetime.now(UTC)
 
-    def _open(self, name: str) -> ReadFile | None:
+    def _open(self, name: str, length: int) -> ReadFile | None:
         """The file, opened past the cache, or None after noting why not."""
-        if self.size_of(name) is None:
+        if self._far is None and self.size_of(name) is None:
             return None
         try:
+            if self._far is not None:
+                return self._far.open(name, length, unread=not self._was_good(name))
             return self.view.drive.open_read(name, direct=True)
         except FormatError as error:
             self.note(name, "unexpected", str(error))
         except DriveFault as error:
             self._maybe_gone(error)
-            self.note(name, "unreadable", str(error))
+            missing = self._far is not None and is_missing(error)
+            self.note(name, "missing" if missing else "unreadable", "there is no such file" if missing else str(error))
         return None
+
+    def _was_good(self, name: str) -> str | None:
+        """The stamp with which an earlier run found it good."""
+        return self._state.known(self.group.digest, self._key, self.slot, name)
 
     def _maybe_gone(self, error: DriveFault) -> None:
         """_Unreached of a drive in another host, whatever failed there; _DriveGone."""
@@ -339,7 +317,7 @@ class DriveCheck:
     def _resumed(self, name: str, file: ReadFile, length: int) -> bool:
         """Whether an earlier run found this very file good."""
         stamp = repr(file.stamp[1:])
-        if self._state.known(self.group.digest, self._key, self.slot, name) != stamp:
+        if self._was_good(name) != stamp:
             return False
         self.bytes_resumed += length
         self.bytes_done += length
@@ -361,8 +339,8 @@ class DriveCheck:
         What a cache or memory gives is read in blocks by the thread that hashes them: they are still in the core's own
         cache then (8.5 GB in 1.0 s, where chunks read ahead took 1.5 s; b3sum 1.1 s).
         """
-        cached = file.read_from == "cache"
-        step = BLOCK if cached else CHUNK
+        cached = file.read_from == "cache" and self._far is None
+        step = BLOCK if cached else CHUNK if self._far is None else self._far.step
 
         def fill(offset: int, buffer: memoryview) -> int | DriveFault:
             try:
@@ -392,7 +370,7 @@ class DriveCheck:
 
     def _check_whole(self, name: str, ref: mf.FileRef) -> None:
         """A file that is bound by one digest."""
-        file = self._open(name)
+        file = self._open(name, ref.bytes)
         if file is None:
             return
         with file:
@@ -420,7 +398,7 @@ class DriveCheck:
 
         Each of this drive's own pages against the tree, whose upper pages any drive may give.
         """
-        file = self._open(name)
+        file = self._open(name, length)
         if file is None:
             return
         with file:
@@ -465,8 +443,8 @@ class DriveCheck:
             return bytes(paged.PAGE)
 
     def _check_packs(self, gone: str | None, away: str | None) -> None:
-        failed = unreached = 0
-        for stripe, name, record in self.packs():
+        failed = 0
+        for stripe, name, record in self.packs() if self._far is None else self._announced(self._far):
             if record is None:
                 self._without_record(stripe, name)
                 continue
@@ -481,19 +459,36 @@ class DriveCheck:
             done = self.bytes_done
             try:
                 failed = 0 if self._check_pack(stripe, name, record) else failed + 1
-                unreached = 0
+                self._in_vain = 0
                 if failed == PACKS_IN_A_ROW:
                     gone = "the drive failed too many reads in a row to be asked again"
             except _Unreached as error:
-                unreached += 1
+                away = self._given_up(error)
                 self._not_reached(name, str(error), stripe, record.blocks - 1)
                 self.bytes_done = done + record.length
-                if error.gone or unreached == AWAY_IN_A_ROW:
-                    away = str(error)
             except _DriveGone as error:
                 gone = str(error)
                 self.note(name, "unreadable", gone)
                 self._damaged(stripe, [(0, record.blocks - 1)])
+
+    def _given_up(self, error: _Unreached) -> str | None:
+        """Why nothing more is asked of the host; None while more is."""
+        self._in_vain += 1
+        return str(error) if error.gone or self._in_vain >= AWAY_IN_A_ROW else None
+
+    def _announced(self, far: FarFiles) -> Iterator[tuple[int, str, PackRecord | None]]:
+        """As `packs`, those that come next on their way."""
+        coming: deque[tuple[int, str, PackRecord | None]] = deque()
+        for stripe, name, record in self.packs():
+            if record is None:  # what is said of it holds until the next one
+                yield from coming
+                coming.clear()
+            elif self.away is None and not self._was_good(name):
+                far.begin(name, record.length)
+            coming.append((stripe, name, record))
+            if record is None or len(coming) > AHEAD:
+                yield coming.popleft()
+        yield from coming
 
     def _check_pack(self, stripe: int, name: str, record: PackRecord) -> bool:
         """Compare one pack.
@@ -501,7 +496,7 @@ class DriveCheck:
         False when the drive failed so many blocks in a row that the rest was not asked for.
         """
         done = self.bytes_done
-        file = self._open(name)
+        file = self._open(name, record.length)
         if file is None:
             self._damaged(stripe, [(0, record.blocks - 1)])
             self.bytes_done = done + record.length

@@ -1,0 +1,63 @@
+"""Locations in other hosts that gave less than they were asked for, while a shipment was unpacked by several processes.
+
+What holds: `met` says what one process has met since it opened the shipment, and `places` what all of them did; a
+location is in it once, by its worst state, and one that gave all in good time is not. What is not here: damage, which
+is counted as rebuilt blocks and told by verify.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from sealift.drives.ranges import RemoteDrive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sealift.reading.shipment import Shipment
+
+
+class Met(NamedTuple):
+    """What a process has met of one location."""
+
+    faults: int  # requests that were given up
+    first_fault: str
+    hedged: int  # reads that other drives answered, because it was slow
+    slow: bool  # it gave so slowly that it was asked for less at once
+
+
+class Place(NamedTuple):
+    """What is to be said of one location."""
+
+    location: str  # its name in the locations file, or its address
+    state: Literal["silent", "failing", "slow"]
+    faults: int
+    hedged_reads: int
+    why: str
+
+
+def met(shipment: Shipment) -> dict[str, Met]:
+    """Of each location of which there is something to say."""
+    found: dict[str, Met] = {}
+    for group in shipment.groups.values():
+        reader = group.reader
+        for drive in (each for drives in reader.drives.values() for each in drives if isinstance(each, RemoteDrive)):
+            fault = reader.faults.get(drive.mount)
+            one = Met(
+                fault.times if fault else 0, fault.reason if fault else "", reader.hedged[drive.mount], drive.was_slow
+            )
+            if any(one):
+                found[drive.mount] = one
+    return found
+
+
+def places(silent: Iterable[tuple[str, str]], reports: Iterable[Mapping[str, Met]]) -> list[Place]:
+    """Of what several processes have met, and of those that gave nothing at all: (location, why)."""
+    found = {mount: Place(mount, "silent", 0, 0, why) for mount, why in silent}
+    for report in reports:
+        for mount, one in report.items():
+            known = found.get(mount, Place(mount, "slow", 0, 0, ""))
+            state = known.state if known.state != "slow" else "failing" if one.faults else "slow"
+            faults, hedged = known.faults + one.faults, known.hedged_reads + one.hedged
+            found[mount] = Place(mount, state, faults, hedged, known.why or one.first_fault)
+    return [found[mount] for mount in sorted(found)]

@@ -206,6 +206,14 @@ def test_reading_says_that_hosts_are_not_reached(seal, origin, hosts):
     assert "see to the hosts" in caught.value.hint
 
 
+def test_a_drive_whose_host_refuses_is_not_called_damaged(seal, origin, hosts, caplog):
+    with origin.shipment(places(hosts), seal) as shipment:
+        hosts[0].plan = at_packs("401")
+        shipment.read_many([each for each in shipment.members() if each.kind == "file"])
+    assert any("fails to read: what it should hold is rebuilt" in text for text in caplog.messages)
+    assert not any("is damaged" in text for text in caplog.messages)
+
+
 def test_an_index_that_no_host_gives_is_not_reached(seal, origin, hosts):
     for each in hosts:
         each.plan = lambda _method, path, _number: "cut" if "/index/" in path else None

@@ -252,7 +252,8 @@ class GroupReader:
         if (stripe, role) in self.packs or len(self.packs) < _MAX_PACKS:
             self.packs[stripe, role] += blocks
         if first and row.slot in self.drives:
-            log.warning(_REBUILT_OF, row.id, row.serial, "is damaged")
+            failed = any(drive.mount in self.faults for drive in self.drives[row.slot])
+            log.warning(_REBUILT_OF, row.id, row.serial, "fails to read" if failed else "is damaged")
         elif first and not self._told_absent:  # all that are not here, whichever is asked for first
             self._told_absent = True
             for each in self.manifest.drives:

@@ -395,8 +395,8 @@ def http_answer(data: bytes) -> None:
         theirs.sendall(data)
         theirs.shutdown(socket.SHUT_WR)
         drive = HttpDrive("http://127.0.0.1:1/d", patience=0)
-        connection = http_client._Connection(drive.web, None)
-        connection.sock = http_client._Timed(ours)
+        connection = http_client._Connection(drive.web, None, drive.host.pace)
+        connection.sock = http_client._Timed(ours, drive.host.pace)
         drive.host._idle[:] = [connection]
         assert len(drive.open_later("x").read_at(5, 10)) <= 10
 

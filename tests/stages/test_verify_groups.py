@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import fleet as fleets
 
 from sealift.drives.memory import Medium, MemoryDrive
-from sealift.errors import BadInput, Refused, SealInvalid
+from sealift.errors import BadInput, NotAllHere, Refused, SealInvalid
 from sealift.formats import canonical, sshsig
 from sealift.formats import manifest as mf
 from sealift.reading.survey import survey
@@ -175,13 +175,19 @@ def test_a_damaged_manifest_does_not_make_a_drive_foreign():
     assert report.groups[0].readable_bytes == report.groups[0].total_bytes
 
 
-@pytest.mark.parametrize("name", [mf.MANIFEST, mf.SIGNATURE])
-def test_a_lone_drive_without_a_signature_that_holds_is_refused(name):
+def test_a_lone_drive_without_a_signature_is_refused():
     drives = FLEET.memory(with_seal=False)[:1]
-    del drives[0].medium.files[name]
+    del drives[0].medium.files[mf.SIGNATURE]
     report = check(drives)
     assert exit_code(report) == 5
-    assert {(path, kind) for _, path, kind in told(report)} == {(name, "missing")}
+    assert {(path, kind) for _, path, kind in told(report)} == {(mf.SIGNATURE, "missing")}
+
+
+def test_a_lone_drive_without_a_manifest_is_that_of_a_packing_that_is_not_done():
+    drives = FLEET.memory(with_seal=False)[:1]
+    del drives[0].medium.files[mf.MANIFEST]
+    with pytest.raises(NotAllHere, match="packing was not finished, or it is gone"):
+        check(drives)
 
 
 def test_a_manifest_that_is_not_canonical_is_named():

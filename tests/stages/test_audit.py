@@ -747,7 +747,7 @@ def test_drives_that_were_read_and_by_the_custody_log_never_came_are_named(voyag
     said = {each.text for each in verified.findings if text in each.text}
     assert said == {
         f"{text} Anna (North) has them: {', '.join(serials[:2])}",
-        f"{text} Origin (Consignee Bhd) has them: {serials[4]}",
+        f"{text} Origin (Shipper GmbH) has them: {serials[4]}",
     }
     assert {each.state for each in verified.findings if text in each.text} == {"look"}
     assert {each.file for each in verified.findings if text in each.text} == {path}
@@ -755,7 +755,7 @@ def test_drives_that_were_read_and_by_the_custody_log_never_came_are_named(voyag
 
 
 def test_a_receipt_from_before_the_drives_came_is_named(voyage, files, tmp_path):
-    """By two clocks that may differ; and by no more than the word of one person who signed both."""
+    """By two clocks, which may differ by some minutes."""
     path = f"{AT}receipt.2.json"
     rest = without(files, HOME, "/custody/", "photographs", "source-release", "certificate", r"receipt\.1")
     dock = custody_event.Party(
@@ -765,7 +765,7 @@ def test_a_receipt_from_before_the_drives_came_is_named(voyage, files, tmp_path)
     ann = msgspec.structs.replace(dock, name="Ann", key_fingerprint=audits.person("anna").public_key.fingerprint)
     text = "it says that drives were read at {}, and by the custody log they came to the site at {}"
     for to, sealed, minutes, early in (
-        (dock, -60, 0, False), (dock, -60, 1, False), (dock, 1, 2, True), (dock, 1, -1, False), (dock, -60, 11, True),
+        (dock, -60, 0, False), (dock, -60, 1, False), (dock, 1, 10, False), (dock, 1, 11, True), (dock, -60, 11, True),
         (ann, 1, 2, False), (ann, -60, 10, False), (ann, -60, 11, True),
     ):  # fmt: skip
         log = tmp_path / f"{to.name}{sealed}{minutes}"

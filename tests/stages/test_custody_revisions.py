@@ -2,6 +2,7 @@
 
 import shutil
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import audits
 import pytest
@@ -11,10 +12,14 @@ from sealift.stages import audit_judge, revisions
 from sealift.stages import custody as stage
 from sealift.stages import release as releasing
 from sealift.trade import sections
+from sealift.trade.standing import Against, Standing
 
 OUT = "SL-2026-AUDIT1"
 CARRIERS = [sections.Carrier(name=name, contact="n", country="DE") for name in ("Anna", "Bo")]
-EXTRA = f'bo@example.com namespaces="sealift-custody" {audits.person("bo").public_key.line}\n'.encode()
+EXTRA = "".join(
+    f'{name}@example.com namespaces="sealift-custody" {audits.person(name).public_key.line}\n'
+    for name in ("bo", "officer")
+).encode()
 SERIALS = ["SN-1", "SN-2", "SN-3", "SN-4"]
 
 
@@ -193,3 +198,78 @@ def test_a_release_with_a_signature_that_does_not_hold_lets_nothing_go(made, tmp
     first = path.with_name(f"{OUT}.r1.toml")
     path.unlink()
     assert {kind for kind, *_ in by_custody(v, first, log)} == {"unreleased"}
+
+
+# --- drives that went as they might not, and back
+
+
+def test_what_went_before_the_release_only_the_officer_settles_and_the_audit_names_it_all_the_same(made, tmp_path):
+    v, path, log = copied(made, tmp_path / "a")
+    early = v.event(log, OUT, "handover", "origin", "anna", SERIALS[2:3], "S1", "S1", hours=0.5)
+    back = v.event(log, OUT, "return", "anna", "origin", SERIALS[2:3], "S1", "S1", hours=4, resolves=[early])
+    assert {each for each in agreed(v, path, log) if each[0] != "clock"} == {("unreleased", (early,), ("SN-3",))}, back
+    (wrong,) = [each for each in by_audit(v, path, log)[1] if each.state == "wrong"]
+    assert "released later" in wrong.text
+    v.event(log, OUT, "discrepancy", "officer", "officer", SERIALS[2:3], "", "", hours=5, resolves=[early],
+            reason="asked both, and the list of that day")  # fmt: skip
+    assert {kind for kind, *_ in agreed(v, path, log)} <= {"clock"}
+    (kept,) = [each for each in by_audit(v, path, log)[1] if "settled by the officer" in each.text]
+    assert kept.state == "look"
+    assert kept.text.endswith("; settled by the officer in event 5: asked both, and the list of that day")
+    assert early in kept.file
+    account = stage.account(stage.stand(str(log), str(path), v.allowed, v.now))
+    assert [each.kind for each in account.findings if each.by_officer] == ["unreleased"]
+
+
+def test_drives_come_back_whether_or_not_the_release_stands(made, tmp_path, monkeypatch):
+    v, path, log = copied(made, tmp_path / "a")
+    against = (Against("a later hit", v.at(hours=3)),)
+    monkeypatch.setattr(stage.revisions, "standing", lambda *_, **__: Standing(against, ()))
+    v.event(log, OUT, "return", "anna", "origin", SERIALS[:2], "S1", "S1", hours=5)
+    found = {kind for kind, *_ in by_custody(v, path, log)}
+    assert found == {"unreleased"}, "the handover of the third hour"
+    for each in log.glob("*.json"):
+        each.unlink()
+    for each in log.glob("*.sig"):
+        each.unlink()
+    v.event(log, OUT, "seal", "origin", "origin", SERIALS, "", "S1", hours=1)
+    v.event(log, OUT, "handover", "origin", "anna", SERIALS[:2], "S1", "S1", hours=2)
+    v.event(log, OUT, "return", "anna", "origin", SERIALS[:2], "S1", "S1", hours=5)
+    assert by_custody(v, path, log) == set()
+    v.event(log, OUT, "handover", "origin", "anna", SERIALS[:2], "S1", "S1", hours=6)
+    assert {kind for kind, *_ in by_custody(v, path, log)} == {"unreleased"}
+
+
+def test_without_a_release_the_receivers_own_first_seal_is_no_beginning(tmp_path):
+    v = audits.Voyage(tmp_path, datetime(2026, 9, 1, 8, tzinfo=UTC))
+    path = v.declare(OUT, SERIALS, carriers=CARRIERS, drives=drives("Anna", "Anna", "Anna", "Bo"))
+    log = v.folder / "custody"
+    v.event(log, OUT, "seal", "dock", "dock", SERIALS, "", "S1", hours=2)
+    assert {kind for kind, *_ in agreed(v, path, log)} == {"unreleased"}
+    assert "wrong" in {each.state for each in by_audit(v, path, log)[1]}
+
+
+def test_a_receipt_of_before_the_last_journey_is_not_taken_for_one_of_after_it(made, tmp_path):
+    v, path, log = copied(made, tmp_path / "a")
+    v.event(log, OUT, "arrive", "anna", "dock", SERIALS[:2], "S1", "S1", hours=4)
+    v.event(log, OUT, "return", "dock", "origin", SERIALS[:1], "S1", "S1", hours=6)
+    v.event(log, OUT, "handover", "origin", "anna", SERIALS[:1], "S1", "S1", hours=7)
+    v.event(log, OUT, "handover", "anna", "dock", SERIALS[:1], "S1", "S1", hours=9)
+    ground = stage.stand(str(log), str(path), v.allowed, v.now)
+    came = audit_judge._came(stage.account(ground), stage._terms(ground))
+    hours = {serial: (each.first.event.at_utc, each.last.event.at_utc) for serial, each in came.items()}
+    assert hours == {"SN-1": (v.text(hours=4), v.text(hours=9)), "SN-2": (v.text(hours=4), v.text(hours=4))}
+
+    def said(read_at, *, counts):
+        drive = SimpleNamespace(serial="SN-1", read_at=v.text(**read_at))
+        record = SimpleNamespace(groups=[SimpleNamespace(drives=[drive])], at=v.text(hours=20))
+        of, told = SimpleNamespace(record=record, at=v.at(hours=20)), []
+        case = SimpleNamespace(say=lambda *words: told.append(words))
+        audit_judge._too_early(case, SimpleNamespace(path="receipt.1.json"), of, came, {"SN-1": of} if counts else {})
+        return told
+
+    assert said({"hours": 5}, counts=False) == [], "of the first journey, and a later receipt counts"
+    ((_, state, text),) = said({"hours": 5}, counts=True)
+    assert state == "look"
+    assert text.endswith(f"they came to the site at {v.text(hours=9)}: SN-1")
+    assert said({"hours": 8, "minutes": 51}, counts=True) == [], "two clocks"

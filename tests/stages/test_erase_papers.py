@@ -101,3 +101,12 @@ def test_what_lies_beside_of_other_consignments_says_nothing(papers):
     other = erasures.content(papers.serials, consignment_id="SL-2026-OTHER9", legal_hold=HOLD)
     (papers.folder / "other.toml").write_text(template.render(other))
     assert why(papers) is None
+
+
+@pytest.mark.parametrize("names", GIVEN)
+def test_a_later_revision_that_is_silent_about_a_hold_stops_it(papers, names):
+    revise(papers, legal_hold=" ")
+    said = why(papers, *names)
+    assert said is not None
+    assert said.startswith(f"{papers.declaration} (revision 2), a later one,")
+    assert said.endswith("nobody has said that there is no legal hold")

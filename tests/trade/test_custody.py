@@ -177,7 +177,7 @@ def test_a_key_of_the_same_person_on_both_sides_shows():
     )
     log = sealed()
     log.record("handover", "origin", "anna", [item(SERIALS[:2], "S1")])
-    assert log.kinds(allowed=mine) == ["one-signer"]
+    assert log.kinds(allowed=mine) == ["names", "one-signer"]
 
 
 def test_a_key_is_judged_at_the_time_of_the_event():

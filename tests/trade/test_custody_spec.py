@@ -65,7 +65,11 @@ def test_findings_are_those_of_the_code_in_their_classes():
     listed = re.findall(r"^\| `([a-z-]+)` \|", section("## What a verifier works out"), re.MULTILINE)
     assert listed == list(get_args(custody_graph.Kind))
     assert set(listed[:5]) == custody_graph.HOLDS_NOT
-    assert set(listed[listed.index("uncountersigned") :]) == custody_graph.SETTLED_BY_PEOPLE
+    assert set(listed[listed.index("uncountersigned") :]) == set(custody_graph.SETTLED_BY)
+    who = {"two": "two persons", "receiver": "the receiver", "officer": "the officer"}
+    said = dict(re.findall(r"^\| (two persons|the receiver|the officer) \| (`.*`) \|", PAGE, re.MULTILINE))
+    for key, words in who.items():
+        assert re.findall("`([a-z-]+)`", said[words]) == [k for k in listed if custody_graph.SETTLED_BY.get(k) == key]
     assert f"more than {custody.SKEW.seconds // 60} minutes" in PAGE
 
 

@@ -11,6 +11,7 @@ from trade_cases import declared
 
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.trade import custody_event as ev
+from sealift.trade import custody_roles
 from sealift.trade.custody_terms import Reign, Terms
 from sealift.trade.standing import Against
 
@@ -63,8 +64,9 @@ def test_no_type_of_event_between_any_two_takes_drives_on_without_a_release(kind
     event(log, kind, CAST[one], CAST[two])
     passes = kind in {"handover", "return", "arrive", "customs_inspection"}
     assert having(log) == [CAST[two].name if passes else "Origin"]
-    goes = kind in {"handover", "return", "load"} or (
-        not {one, two} <= HOME if one != two else passes and one not in HOME
+    back = passes and two in HOME and one not in HOME
+    goes = not back and (
+        kind in {"handover", "return", "load"} or (not {one, two} <= HOME if one != two else passes and one not in HOME)
     )
     assert ("unreleased" in told(log, UNRELEASED)) == goes
     assert told(log, UNRELEASED).get("unreleased", set()) == (set(SERIALS[:2]) if goes else set())
@@ -78,10 +80,10 @@ def test_no_type_of_event_between_any_two_takes_drives_on_without_a_release(kind
 
 
 @pytest.mark.parametrize("who", CAST)
-def test_a_record_that_begins_with_a_carrier_left_the_origin(who):
+def test_a_record_that_begins_with_a_carrier_or_a_receiver_left_the_origin(who):
     log = Log()
     log.record("seal", CAST[who], CAST[who], [item(SERIALS, "", "S1")])
-    assert ("unreleased" in told(log, UNRELEASED)) == (who in {"anna", "bo"})
+    assert ("unreleased" in told(log, UNRELEASED)) == (who in {"anna", "bo", "dock"})
     assert "unreleased" not in told(log, RELEASED)
 
 
@@ -207,3 +209,152 @@ def test_one_key_under_two_names_shows_and_settles_nothing_as_the_other_one():
     assert found["names"].events == (last,)
     assert found["names"].text == (f"the key of {other.words} is that of Anna (Example Carriers) in event 2")
     assert "one of the two has to be somebody" in found["opened"].text
+
+
+# --- who may settle that drives went on as they might not
+
+
+OFFICER = "witness@example.com"
+LATE = Terms(DECLARATION, [Reign(BEGIN + timedelta(hours=1), 1, DECLARATION, officer=OFFICER)])
+BY_OFFICER = AllowedSigners.parse(
+    "".join(
+        f"{'witness' if name == 'mallory' else name}@example.com {each.public_key.line}\n"
+        for name, each in PEOPLE.items()
+    ).encode()
+)
+
+
+def found_of(log, kind, terms=LATE):
+    account = log.account(terms=terms, allowed=BY_OFFICER)
+    (found,) = [each for each in account.findings if each.kind == kind]
+    return found, account
+
+
+UNLAWFUL = {
+    "unreleased": (LATE, lambda log: event(log, "handover", ORIGIN, side("anna"), minutes=10)),
+    "carrier": (
+        Terms(DECLARATION, [Reign(BEGIN, 1, DECLARATION, officer=OFFICER)]),
+        lambda log: event(log, "handover", ORIGIN, side("bo"), minutes=10),
+    ),
+    "hands": (
+        Terms(DECLARATION, [Reign(BEGIN, 1, DECLARATION, officer=OFFICER)]),
+        lambda log: event(log, "arrive", side("anna"), DOCK, minutes=10),
+    ),
+    "stranger": (
+        Terms(DECLARATION, [Reign(BEGIN, 1, DECLARATION, officer=OFFICER)]),
+        lambda log: event(log, "handover", ORIGIN, of("bo", "Away", "X"), minutes=10),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNLAWFUL)
+def test_that_drives_went_on_unlawfully_the_officer_alone_settles_and_it_is_named_for_good(kind):
+    terms, happen = UNLAWFUL[kind]
+    log = sealed()
+    digest = happen(log)
+    for one, two in ((side("anna"), ORIGIN), (side("anna"), side("bo")), (side("bo"), DOCK), (ORIGIN, DOCK)):
+        tried = log.copy()
+        event(tried, "return", one, two, minutes=200, resolves=[digest])
+        found, account = found_of_first(tried, kind, terms, digest)
+        assert found.open, (one.name, two.name)
+        assert "the trade-compliance officer whose key signed the release has to sign that" in found.text
+    event(log, "discrepancy", WITNESS, WITNESS, minutes=200, resolves=[digest], reason="looked into")
+    found, account = found_of_first(log, kind, terms, digest)
+    assert (found.open, found.by_officer, found.settled_by) == (False, True, account.rows[-1].entry.digest)
+    assert not [each for each in account.open if each.kind == "discrepancy"], "its own statement is no further one"
+
+
+def found_of_first(log, kind, terms, digest):
+    account = log.account(terms=terms, allowed=BY_OFFICER)
+    return next(each for each in account.findings if each.kind == kind and digest in each.events), account
+
+
+def test_an_officer_who_took_part_settles_nothing_of_it_and_none_is_there_without_a_release():
+    log = sealed()
+    digest = event(log, "handover", WITNESS, side("anna"), minutes=10)
+    event(log, "discrepancy", WITNESS, WITNESS, minutes=200, resolves=[digest])
+    found, account = found_of(log, "unreleased")
+    assert found.open
+    assert [each.kind for each in account.open if each.kind == "discrepancy"] == ["discrepancy"]
+    log = sealed()
+    digest = event(log, "handover", ORIGIN, side("anna"), minutes=10)
+    event(log, "discrepancy", WITNESS, WITNESS, minutes=200, resolves=[digest])
+    assert found_of(log, "unreleased", UNRELEASED)[0].open
+    assert found_of(log, "unreleased")[0].by_officer
+
+
+# --- who somebody is, their key's principal says
+
+
+def named(**principals):
+    """Allowed signers with other principals for some keys."""
+    lines = (f"{principals.get(name, f'{name}@example.com')} {each.public_key.line}\n" for name, each in PEOPLE.items())
+    return AllowedSigners.parse("".join(lines).encode())
+
+
+def settles(principal, party, allowed=None, terms=RELEASED, by="bo"):
+    log, digest = opened()
+    event(log, "handover", side("anna"), side("bo"))
+    event(log, "arrive", side(by), party, resolves=[digest])
+    account = log.account(terms=terms, allowed=allowed or named(mallory=principal))
+    return not [each for each in account.open if each.kind == "opened"], account
+
+
+def test_a_second_key_of_a_carrier_is_the_carriers_and_settles_nothing_as_a_receiver():
+    some = of("mallory", DECLARATION.consignee.legal_name, "Some One")
+    assert settles("somebody@example.com", some)[0]
+    did, account = settles("anna@example.com", some)
+    assert not did
+    assert "names" in {each.kind for each in account.open}
+
+
+def test_a_carriers_key_is_known_by_the_contact_that_is_declared():
+    carriers = [msgspec.structs.replace(each, contact=f"{each.name}: {each.name}@away.example")
+                for each in DECLARATION.carriers]  # fmt: skip
+    terms = Terms(DECLARATION, [Reign(BEGIN, 1, declared(drives=DECLARATION.drives, carriers=carriers))])
+    some = of("mallory", DECLARATION.consignee.legal_name, "Some One")
+    assert not settles("Anna@away.example", some, terms=terms)[0]
+    assert settles("Anna@away.example", some)[0]
+    shared = [msgspec.structs.replace(each, contact="desk@away.example") for each in carriers]
+    roles = custody_roles.Roles.of(declared(drives=DECLARATION.drives, carriers=shared))
+    assert roles.mails == {}, "an address of two carriers is nobody's"
+
+
+@pytest.mark.parametrize("principal", ["origin@example.com", "officer@example.com", "author@example.com"])
+def test_a_key_of_the_origin_settles_nothing_as_a_receiver(principal):
+    """Who signed in the log as the origin, the release, or wrote the declaration, by whatever name."""
+    author = msgspec.structs.replace(DECLARATION.author, email="author@example.com")
+    parsed = declared(drives=DECLARATION.drives, author=author)
+    terms = Terms(parsed, [Reign(BEGIN, 1, parsed, officer="officer@example.com")])
+    some = of("mallory", DECLARATION.consignee.legal_name, "Some One")
+    assert not settles(principal, some, terms=terms)[0]
+    assert settles("another@example.com", some, terms=terms)[0]
+
+
+def test_a_recipient_of_the_shippers_own_firm_is_no_receiver_of_a_case():
+    name = DECLARATION.encryption.recipients[0].name
+    assert not settles("r@example.com", of("mallory", DECLARATION.shipper.legal_name, name))[0]
+
+
+def test_two_keys_of_one_principal_are_one_holder():
+    log = sealed()
+    event(log, "handover", ORIGIN, side("anna"))
+    again = of("mallory", side("anna").org, "Anna")
+    event(log, "arrive", again, DOCK)
+    assert "hands" in told(log, RELEASED)
+    account = log.account(terms=RELEASED, allowed=named(mallory="anna@example.com"))
+    assert not [each for each in account.open if each.kind in {"hands", "names"}]
+
+
+def test_a_handover_to_a_receiver_brings_drives_as_an_arrival_does():
+    log = sealed()
+    event(log, "handover", ORIGIN, side("anna"))
+    event(log, "handover", side("anna"), DOCK)
+    account = log.account(terms=RELEASED, allowed=ALL, final=True)
+    (missing,) = [each for each in account.open if each.kind == "missing"]
+    assert missing.serials == tuple(SERIALS[2:])
+    paper = log.copy()
+    event(paper, "handover", ORIGIN, msgspec.structs.replace(DOCK, key_fingerprint="", paper_sha256="ab" * 32),
+          SERIALS[2:])  # fmt: skip
+    account = paper.account(terms=RELEASED, allowed=ALL, final=True)
+    assert [each.serials for each in account.open if each.kind == "missing"] == [tuple(SERIALS[2:])], "by key alone"

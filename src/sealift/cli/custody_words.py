@@ -99,7 +99,7 @@ def finding_answer(finding: Finding) -> dict[str, Any]:
 
 def show_account(account: Account) -> None:
     """The timeline, the drives by who has them, and what there is to look at, to stderr."""
-    from sealift.trade.custody_graph import SETTLED_BY_PEOPLE
+    from sealift.trade.custody_graph import SETTLED_BY
 
     say = common.say
     say(f"{account.consignment_id}: {common.counted(len(account.rows), 'event')}")
@@ -109,17 +109,26 @@ def show_account(account: Account) -> None:
     for who, serials in _holders(account.drives).items():
         say(f"  {who}: {_list(serials)}")
     settled = [each for each in account.findings if not each.open]
-    if settled:
-        say("settled:")
-        common.say_list((f"{finding_line(each)}; by {str(each.settled_by)[:SHORT]}" for each in settled), len(settled))
+    _show_settled("settled", [each for each in settled if not each.by_officer])
+    _show_settled("settled by the officer", [each for each in settled if each.by_officer])
     show_findings(account.open)
-    if any(each.kind in SETTLED_BY_PEOPLE for each in account.open):
+    by = {SETTLED_BY.get(each.kind) for each in account.open}
+    if by & {"two", "receiver"}:
         say("hint: what is cleared up, a next event of the same drives settles: `resolves` names the events' digits,")
         say(
             "      `reason` says how, and two persons sign it with keys: one whom the declaration names, and no carrier"
         )
+    if "officer" in by:
+        say("hint: that drives went on as they might not, the officer alone settles whose key signed the release, and")
+        say("      who had no part in it: `resolves` of an event of the same drives; `discrepancy` is one")
     if not account.open:
         say("whole: every event holds, and nothing is open")
+
+
+def _show_settled(title: str, settled: Sequence[Finding]) -> None:
+    if settled:
+        common.say(f"{title}:")
+        common.say_list((f"{finding_line(each)}; by {str(each.settled_by)[:SHORT]}" for each in settled), len(settled))
 
 
 def show_drive(account: Account, serial: str) -> None:

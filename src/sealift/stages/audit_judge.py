@@ -23,7 +23,7 @@ from sealift.stages import audit_origin, custody_log, erase_known
 from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, counted, some
 from sealift.trade import audit as audits
 from sealift.trade import certificate, custody, custody_event, declaration, erasure, receipt, release, source_release
-from sealift.trade.custody_terms import Faces, Reign, Terms
+from sealift.trade.custody_terms import Faces, Reign, Terms, identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,6 +106,10 @@ def _custody(case: Case) -> None:
     )
     case.account, case.terms = found, terms
     for each in found.findings:
+        if each.by_officer:
+            by = next(row for row in found.rows if row.entry.digest == each.settled_by)
+            text = f"{each.text}{about(each.serials)}; settled by the officer in event {by.number}: {by.event.reason}"
+            case.say(f"{beneath}{each.events[0]}.json", "look", text)
         if not each.open:
             continue
         if each.kind == "unheld":
@@ -131,7 +135,7 @@ def _terms(case: Case) -> Terms | None:
         return None
     reigns = [
         Reign(release.released_at(each.release.record), each.declaration.revision, each.declaration,
-              audit_origin.against(case, each))
+              audit_origin.against(case, each), officer=each.release.principal)
         for each in case.released
     ]  # fmt: skip
     for entry in case.of("release"):
@@ -141,7 +145,8 @@ def _terms(case: Case) -> Terms | None:
             reigns.append(Reign(release.released_at(record), record.revision, None, (), lacks))
     top = max([*(each.revision for each in parsed), *(each.revision for each in reigns)])
     lacking = {number: f"declaration.r{number}.toml, or a release of it, is not here" for number in range(1, top)}
-    return Terms(max(parsed, key=lambda each: each.revision), reigns, lacking)
+    signed = [identity(each.trusted.signer) for each in case.seals]
+    return Terms(max(parsed, key=lambda each: each.revision), reigns, lacking, signed)
 
 
 def _unlocked(case: Case, found: Account, beneath: str) -> None:
@@ -242,10 +247,12 @@ def _drives(case: Case) -> None:
     last = case.seals[-1]
     newest = receipt.newest(each for _, each in case.receipts if each.record.seal == last.ground.file)
     states = {drive.serial: (drive.state, one) for one, group in newest.values() for drive in group.drives}
+    findings = case.account.findings if case.account else ()
+    officers = {each.settled_by for each in findings if each.by_officer}
     told = {
         serial
         for row in (case.account.rows if case.account else ())
-        if row.counts and row.event.event_type == "discrepancy"
+        if row.counts and row.event.event_type == "discrepancy" and row.entry.digest not in officers
         for serial in row.event.serials
     }
     due: State = "look" if case.freed or case.of("certificate") else "pending"
@@ -277,52 +284,50 @@ def _whereabouts(case: Case, read: Mapping[str, Receipt]) -> None:
         text = "it says that drives were read which by the custody log did not come to the site; there"
         case.say(path, "look", f"{text} {who} {'have' if ' and ' in who else 'has'} them{about(serials)}")
     for entry, one in case.receipts:
-        _too_early(case, entry, one, came)
+        _too_early(case, entry, one, came, read)
 
 
 class _Coming(NamedTuple):
-    """The first event by which a drive came to the site, and when it last was elsewhere, by an event behind that."""
+    """The first event by which a drive came to the site, and the last, where it was elsewhere between."""
 
-    row: Row
-    left: datetime | None
+    first: Row
+    last: Row
 
 
 def _came(account: Account, terms: Terms) -> dict[str, _Coming]:
     """By serial number."""
     came: dict[str, _Coming] = {}
-    elsewhere: dict[str, datetime] = {}
+    away: set[str] = set()
     faces = Faces(account.rows, terms)
     for row in account.rows:  # in the log's own order
         event = row.event
         if not row.counts or not event.moves:
             continue
-        to = faces.event(event).received_by
-        comes = event.event_type == "arrive" or (
-            event.passes and event.changes_hands and terms.at(event.at).roles.receives(to)
-        )
+        comes = faces.arrives(event)
         for serial in event.serials:
             if comes and serial not in came:
-                came[serial] = _Coming(row, elsewhere.get(serial))
-            elsewhere[serial] = max(event.at, elsewhere.get(serial, event.at))
+                came[serial] = _Coming(row, row)
+            elif comes and serial in away:
+                came[serial] = _Coming(came[serial].first, row)
+            if comes:
+                away.discard(serial)
+            elif event.passes and event.changes_hands and not faces.receives(event, event.received_by):
+                away.add(serial)
     return came
 
 
-def _too_early(case: Case, entry: Entry, of: Receipt, came: Mapping[str, _Coming]) -> None:
+def _too_early(case: Case, entry: Entry, of: Receipt, came: Mapping[str, _Coming], read: Mapping[str, Receipt]) -> None:
     """Drives that a receipt says were read before they came, by more than two clocks may differ.
 
-    Whoever signed both the receipt and the coming said both times, and by one word no clock differs: then it is enough
-    that they were read before they came, and before somebody else had them last. (Who reads first and enters the coming
-    a minute later is not meant.)
+    The receipt that counts for a drive must be of after it last came; an earlier one was of the journey before.
     """
     early: dict[tuple[str, str], list[str]] = {}
     for drive in (each for group in of.record.groups for each in group.drives):
         coming = came.get(drive.serial)
         if coming is None or not drive.read_at:
             continue
-        row, at = coming.row, min(receipt.instant(drive.read_at, "receipt.json"), of.at)
-        own = of.fingerprint in {each.fingerprint for each in (row.released, row.received) if each is not None}
-        before = own and coming.left is not None and at < min(coming.left, row.event.at)
-        if before or at < row.event.at - custody.SKEW:
+        row = coming.last if read.get(drive.serial) is of else coming.first
+        if min(receipt.instant(drive.read_at, "receipt.json"), of.at) < row.event.at - custody.SKEW:
             early.setdefault((min(drive.read_at, of.record.at), row.event.at_utc), []).append(drive.serial)
     for (at_utc, then), serials in early.items():
         text = f"it says that drives were read at {at_utc}, and by the custody log they came to the site at {then}"

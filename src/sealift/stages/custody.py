@@ -132,8 +132,11 @@ def _terms(ground: Ground) -> Terms:
     if ground.beside is not None:
         return Terms(ground.declaration, *ground.beside)
     at = release.released_at(ground.release.record) if ground.release else None
-    own = [Reign(at, ground.declaration.revision, ground.declaration, ground.standing.against)] if at else []
-    return Terms(ground.declaration, own)
+    if ground.release is None or at is None:
+        return Terms(ground.declaration)
+    against, officer = ground.standing.against, ground.release.principal
+    own = Reign(at, ground.declaration.revision, ground.declaration, against, officer=officer)
+    return Terms(ground.declaration, [own])
 
 
 def take_stock(

@@ -125,7 +125,8 @@ def reigns(file: str, parsed: Declaration, allowed: AllowedSigners, now: datetim
             absent = [one for one in against if _ABSENT.search(one.text)]
             if of.declaration.digest != parsed.digest and not _at_home(stem):  # the two files were taken along
                 against, absent = tuple(one for one in against if one not in absent), []
-            found.append(Reign(at, record.revision, of.declaration, against, "; ".join(one.text for one in absent)))
+            lacks = "; ".join(one.text for one in absent)
+            found.append(Reign(at, record.revision, of.declaration, against, lacks, holds.principal))
     have = {each.revision for each in found}
     lacking = {}
     for number in range(1, max([*numbers, *have])):

@@ -9,8 +9,8 @@ returns:
 - The events of one drive (but for statements of a discrepancy) are in line when each builds upon the one before. Two of
   which neither builds upon the other are a conflict: the drive was in two hands.
 - Every fault is a Finding; `holds` is False for a digest or signature that is not good, and then nothing else that the
-  record says can be relied on. A finding that people can settle is open until an event that two keys signed names the
-  events that it is about, for the same drives.
+  record says can be relied on. A finding that people can settle is open until an event by whoever may settle it names
+  the events that it is about, for the same drives (custody_settle.py).
 - The same log, declaration, signers and time give the same account.
 
 What cannot be seen: an event that its two sides never showed to anybody, and a copy that lacks the newest events,
@@ -21,15 +21,16 @@ What is not here: reading the files (stages/custody_log.py), words for people (c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import SignatureInvalid
 from sealift.trade.custody_event import NAMESPACE, Checkpoint
-from sealift.trade.custody_graph import SETTLED_BY_PEOPLE, Finding, Graph, bits, newest
-from sealift.trade.custody_terms import Faces, told
+from sealift.trade.custody_graph import Finding, Graph, bits, newest
+from sealift.trade.custody_settle import Judge, settle
 from sealift.trade.custody_terms import an as _of_event
+from sealift.trade.custody_terms import identities, identity, one_person, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -167,14 +168,14 @@ def assess(
     found += _by_hand(rows)
     found += _names(rows)
     found += _clocks(rows, graph, now)
-    chains = _Chains(graph, rows)
-    judge = None if terms is None else _Judge(terms, rows, chains)
+    judge = None if terms is None else Judge(terms, rows)
+    chains = _Chains(graph, rows, judge)
     if judge is not None:
         found += told(rows, chains.come, chains.begun, judge.terms, judge.faces)
     found += chains.findings
     drives = _drives(chains, list(serials))
     found += _declared(drives, final=final)
-    settled = _settle(found, rows, graph, judge)
+    settled = settle(found, rows, chains, judge)
     return Account(consignment_id, newest(ours), rows, drives, settled)
 
 
@@ -242,7 +243,7 @@ def _names(rows: Sequence[Row]) -> list[Finding]:
         for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received)):
             if signer is None:
                 continue
-            before, where = first.setdefault(party.key_fingerprint, (party, row))
+            before, where = first.setdefault(identity(signer), (party, row))
             if before.person != party.person:
                 text = f"the key of {party.words} is that of {before.words} in event {where.number}"
                 found.append(Finding("names", text, (row.entry.digest,), tuple(row.event.serials)))
@@ -265,8 +266,8 @@ def _one_photograph(rows: Sequence[Row]) -> list[Finding]:
 
 
 def _one_person(one: Signer, two: Signer) -> bool:
-    """The allowed signers give both keys to one name; a list or pattern of names may be several people."""
-    return one.principal == two.principal and not set(one.principal) & set("*?,!")
+    """The allowed signers give both keys to one name."""
+    return one.principal == two.principal and one_person(one.principal)
 
 
 def side_of(event: CustodyEvent, key: sshsig.PublicKey) -> str | None:
@@ -283,8 +284,9 @@ def side_of(event: CustodyEvent, key: sshsig.PublicKey) -> str | None:
 class _Chains:
     """The events of every drive, one behind the other, and where they are not."""
 
-    def __init__(self, graph: Graph, rows: Sequence[Row]) -> None:
-        self.graph, self.rows = graph, rows
+    def __init__(self, graph: Graph, rows: Sequence[Row], judge: Judge | None) -> None:
+        self.graph, self.rows, self._judge = graph, rows, judge
+        self._who = identities(rows)
         self.masks: dict[str, int] = {}  # by drive: the events that move it
         self.named: dict[str, list[int]] = {}  # by drive: all its events
         self.seals: list[dict[str, str]] = []  # by event: the seal of each drive after it
@@ -325,7 +327,7 @@ class _Chains:
                     continue
                 if row.event.event_type == "unseal" and not self._arrived(before & behind):
                     early.append(serial)
-                if not any(row.event.released_by.same(each) for each in holders):
+                if not any(self._same(row.event.released_by, each) for each in holders):
                     hands.setdefault(" or ".join(sorted({each.words for each in holders})), []).append(serial)
                 seals = {self.seals[each][serial] for each in last}
                 if item.seal_before not in seals:
@@ -344,15 +346,22 @@ class _Chains:
             self.having[at][serial] = (party,)
             if not holders:
                 self.begun[at].append(serial)
-            elif not any(party.same(each) for each in holders):
+            elif not any(self._same(party, each) for each in holders):
                 self.come[at].append(serial)
         else:
-            mine = [each for each in holders if each.same(event.released_by)]
+            mine = [each for each in holders if self._same(each, event.released_by)]
             self.having[at][serial] = tuple(mine[:1] or holders)
         return holders
 
+    def _same(self, one: Party, two: Party) -> bool:
+        who = {self._who.get(each.key_fingerprint) for each in (one, two)}
+        return one.same(two) or (len(who) == 1 and who != {None})
+
     def _arrived(self, mask: int) -> bool:
-        return any(self.rows[at].event.event_type == "arrive" for at in bits(mask))
+        return any(self._arrives(self.rows[at].event) for at in bits(mask))
+
+    def _arrives(self, event: CustodyEvent) -> bool:
+        return event.event_type == "arrive" or (self._judge is not None and self._judge.faces.arrives(event))
 
     def _tell(
         self,
@@ -450,33 +459,6 @@ def _clocks(rows: Sequence[Row], graph: Graph, now: datetime) -> list[Finding]:
     return found
 
 
-class _Judge:
-    """Who is who in each event, by its time and by the keys, for whoever asks what it may settle."""
-
-    def __init__(self, terms: Terms, rows: Sequence[Row], chains: _Chains) -> None:
-        self.terms, self._rows, self._chains = terms, rows, chains
-        self.faces = Faces(rows, terms)
-
-    def may_settle(self, row: Row) -> bool:
-        """One of the two is named, and carries nothing."""
-        return self.terms.at(row.event.at).roles.may_settle(self.faces.event(row.event))
-
-    def receives(self, row: Row) -> bool:
-        """One of the two is named as one to whom drives go."""
-        roles, seen = self.terms.at(row.event.at).roles, self.faces.event(row.event)
-        return roles.receives(seen.released_by) or roles.receives(seen.received_by)
-
-    def came(self, row: Row, serials: Iterable[str]) -> set[str]:
-        """Drives that by this event, or one behind it, came to somebody to whom they go."""
-        at = row.number - 1
-        mask = self._chains.graph.behind[at] | 1 << at
-        return {serial for serial in serials if any(map(self._brings, bits(self._chains.masks.get(serial, 0) & mask)))}
-
-    def _brings(self, at: int) -> bool:
-        event = self._rows[at].event
-        return event.passes and self.terms.at(event.at).roles.receives(self.faces.event(event).received_by)
-
-
 def _drives(chains: _Chains, serials: Sequence[str]) -> list[DriveState]:
     """The declared drives in their order, and then the others that the log names."""
     declared = dict.fromkeys(serials)
@@ -500,67 +482,6 @@ def _declared(drives: Sequence[DriveState], *, final: bool) -> list[Finding]:
     if final and missing:
         found.append(Finding("missing", "have not arrived", (), tuple(missing)))
     return found
-
-
-def _settle(found: Sequence[Finding], rows: Sequence[Row], graph: Graph, judge: _Judge | None) -> list[Finding]:
-    """Findings with who settled them; one that is settled for some of its drives stays open for the others."""
-    between = {row.number for row in rows if judge is not None and row.event.resolves and not judge.may_settle(row)}
-    resolving = [row for row in rows if row.by_two and row.event.resolves and row.number not in between]
-    by_event: dict[str, list[Row]] = {}
-    for row in resolving:
-        for digest in row.event.resolves:
-            if digest in graph.index and graph.follows(row.entry.digest, digest):
-                by_event.setdefault(digest, []).append(row)
-    out = []
-    for finding in found:
-        if finding.kind not in SETTLED_BY_PEOPLE:
-            out.append(finding)
-            continue
-        left, by = set(finding.serials), None
-        for row in by_event.get(finding.events[0], ()):
-            if all(row in by_event.get(digest, ()) for digest in finding.events[1:]):
-                covered = _covered(finding, row, left, judge)
-                left -= covered
-                by = row.entry.digest if covered or not finding.serials else by
-        if by is None:
-            out.append(replace(finding, text=finding.text + _not_settled(finding, rows, graph, between, judge)))
-        elif left:
-            out.append(replace(finding, serials=tuple(each for each in finding.serials if each in left)))
-        else:
-            out.append(replace(finding, settled_by=by))
-    return out
-
-
-def _covered(finding: Finding, row: Row, left: set[str], judge: _Judge | None) -> set[str]:
-    """Drives for which an event settles a finding: what customs opened, the receiver who has the case does."""
-    shared = left.intersection(row.event.serials)
-    if judge is None or finding.kind != "opened":
-        return shared
-    return judge.came(row, shared) if judge.receives(row) else set()
-
-
-def _not_settled(finding: Finding, rows: Sequence[Row], graph: Graph, between: set[int], judge: _Judge | None) -> str:
-    """Why an event whose `resolves` name a finding does not settle it: who wrote it believes that it does."""
-    for row in reversed(rows):
-        digest, named = row.entry.digest, set(row.event.resolves)
-        if not named.intersection(finding.events):
-            continue
-        if not row.by_two:
-            why = "two persons have to sign that with keys"
-        elif row.number in between:
-            why = "one of the two has to be somebody whom the declaration names, and not as a carrier"
-        elif left := [each for each in finding.events if each not in named]:
-            why = f"it has to name {left[0][:12]}, too"
-        elif not all(each in graph.index and graph.follows(digest, each) for each in finding.events):
-            why = "it was written without knowing of it"
-        elif set(finding.serials).intersection(row.event.serials) and not _covered(
-            finding, row, set(finding.serials), judge
-        ):
-            why = "the receiver does, who sees the case, when it has come to them"
-        else:
-            why = "it is of other drives"
-        return f"; event {row.number} names it, and does not settle it: {why}"
-    return ""
 
 
 def _papers(one: Row, other: Row) -> set[str]:

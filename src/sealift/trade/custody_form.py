@@ -243,7 +243,8 @@ hash_sample_result = "not_taken"
 photos = []
 # Events whose discrepancies this one settles, by the first digits that sealift custody shows. Both sides must sign
 # with keys, one of them must be named in the declaration and be no carrier, and the drives must be the same; what
-# customs opened, only the receiver settles, when the drives came. Say in `reason` how.
+# customs opened, only the receiver settles, when the drives came; that drives went on as they might not, only the
+# officer whose key signed the release (a discrepancy, alone, is enough). Say in `reason` how.
 resolves = []
 
 # Who had the drives until now. For a statement of one person (seal, load, customs_inspection, verify, ...) fill in the

@@ -1,4 +1,4 @@
-"""Events of custody as a graph: who builds upon whom, what is torn out of it, and what a finding is.
+"""Events of custody as a graph: who builds upon whom, what is torn out of it; a finding, and who may settle which.
 
 What holds of a Graph: its order is decided by the graph, the times and the digests alone, and has no event before one
 that it builds upon; there is no cycle, since nobody can name a digest before it is made. A set of events has one
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from sealift.trade.custody_event import Checkpoint, Entry
@@ -25,10 +26,14 @@ Kind = Literal[
     "unreleased", "stranger", "carrier", "seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy",
 ]  # fmt: skip
 HOLDS_NOT: frozenset[str] = frozenset({"altered", "signature", "unsigned", "consignment", "count"})
-SETTLED_BY_PEOPLE: frozenset[str] = frozenset(
-    {"uncountersigned", "one-signer", "by-hand", "names", "conflict", "hands", "begins", "clock", "unreleased"}
-    | {"stranger", "carrier", "seal", "seal-changed", "opened", "condition", "hash-sample", "discrepancy"}
-)
+Settler = Literal["two", "receiver", "officer"]  # two persons, one of them named and no carrier; or more than that
+SETTLED_BY: Mapping[Kind, Settler] = MappingProxyType({
+    "uncountersigned": "two", "one-signer": "two", "by-hand": "two", "names": "two", "conflict": "two", "begins": "two",
+    "clock": "two", "seal": "two", "seal-changed": "two", "condition": "two", "hash-sample": "two",
+    "discrepancy": "two",
+    "opened": "receiver",  # who sees the case
+    "hands": "officer", "unreleased": "officer", "stranger": "officer", "carrier": "officer",  # they went unlawfully
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class Finding:
     def open(self) -> bool:
         """Nobody has settled it."""
         return self.settled_by is None
+
+    @property
+    def by_officer(self) -> bool:
+        """The officer settled it, and it is to be looked at all the same."""
+        return not self.open and SETTLED_BY.get(self.kind) == "officer"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,12 @@ What is not here: which revision is asked (custody_terms.py), and what a log mak
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from sealift.errors import KeyInvalid
+from sealift.formats import sshsig
 from sealift.trade import consistency, people
 
 if TYPE_CHECKING:
@@ -40,6 +44,19 @@ def receivers(declaration: Declaration) -> set[str]:
     return (spelled([declaration.consignee]) | site | _further(declaration) - spelled([declaration.shipper])) - {""}
 
 
+def addresses(text: str) -> set[str]:
+    """E-mail addresses in a contact, in lower case: what the allowed signers, too, may know somebody by."""
+    words = (word.strip("<>()[],;:'\"").casefold() for word in text.replace(",", " ").split())
+    return {word for word in words if "@" in word}
+
+
+def _of_origin(declaration: Declaration) -> set[str]:
+    found = addresses(declaration.author.email) | addresses(declaration.shipper.contact)
+    with contextlib.suppress(KeyInvalid):  # a draft may have none
+        found.add(sshsig.parse_public_key(declaration.author.public_key).fingerprint)
+    return found - addresses(declaration.consignee.contact)
+
+
 def _further(declaration: Declaration) -> set[str]:
     """End user and recipients: some of them may be of the shipper's own firm."""
     rows = declaration.encryption.recipients
@@ -56,6 +73,9 @@ class Roles(NamedTuple):
     receivers: frozenset[str]  # some of the others
     senders: frozenset[str]  # some of the others
     plan: Mapping[str, str]
+    kept: frozenset[str]  # senders to whom the drives do not go
+    mails: Mapping[str, str]  # by address: the carrier whose contact has it, and no other contact
+    origin: frozenset[str]  # addresses of author and shipper, and the fingerprint of the author's key
 
     @classmethod
     def of(cls, declaration: Declaration) -> Roles:
@@ -68,7 +88,17 @@ class Roles(NamedTuple):
         senders = (spelled([declaration.shipper]) | {people.fold(declaration.author.name)}) - {""}
         plan = {drive.serial: drive.carrier for drive in declaration.drives if drive.serial}
         everybody = frozenset(others(declaration) | between)
-        return cls(carriers, everybody, frozenset(receivers(declaration)), frozenset(senders), plan)
+        to = spelled([declaration.consignee]) | {people.fold(declaration.site.operator)}
+        to.add(people.fold(declaration.site.access_controller))
+        ends = (declaration.shipper, declaration.consignee, declaration.end_user)
+        known = addresses(declaration.author.email).union(*(addresses(each.contact) for each in ends))
+        theirs = [(mail, each.name) for each in declaration.carriers for mail in addresses(each.contact) - known]
+        shared = {mail for mail, count in Counter(mail for mail, _ in theirs).items() if count > 1}
+        mails = {mail: name for mail, name in theirs if mail not in shared}
+        return cls(
+            carriers, everybody, frozenset(receivers(declaration)), frozenset(senders), plan, frozenset(senders - to),
+            mails, frozenset(_of_origin(declaration)),
+        )  # fmt: skip
 
     def carriers_of(self, party: Party) -> frozenset[str]:
         """Whom of the declared carriers the party may stand for, folded; nobody, when it carries nothing."""
@@ -84,9 +114,9 @@ class Roles(NamedTuple):
         )
 
     def receives(self, party: Party) -> bool:
-        """The declaration names the party as one to whom the drives go."""
-        name, org = people.fold(party.name), people.fold(party.org)
-        return not self.carriers_of(party) and not self.receivers.isdisjoint((name, org))
+        """The declaration names the party as one to whom the drives go, and not as of the shipper's firm."""
+        names = {people.fold(party.name), people.fold(party.org)}
+        return not self.carriers_of(party) and bool(names & self.receivers) and not names & self.kept
 
     def sends(self, party: Party) -> bool:
         """The declaration names the party as of the origin."""

@@ -7,8 +7,9 @@
 What holds: every event is judged by the revision that was the newest released when it happened, whatever was released
 or drafted later. Where that one, or what it rests on, is not here, that is named, and nobody is accused. A drive goes
 on, and wants a release, in an event of two persons, whatever its type, unless both are of the origin; in every loading;
-and where by an event of one person alone somebody has it who had it not, or its record begins with a carrier. Whoever
-signs by the key of a carrier is that carrier, under whatever other name.
+and where by an event of one person alone somebody has it who had it not, or its record begins with a carrier or a
+receiver; never where it comes back to the origin. Who somebody is, the allowed signers say: two keys of one principal
+are one, a key of a carrier's is that carrier, and one of the origin's no receiver, under whatever other name.
 
 What is not here: the order of events and who has what (custody.py); where revisions lie (stages/revisions.py).
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from sealift.formats.allowed_signers import Signer
     from sealift.trade.custody import Row
     from sealift.trade.custody_event import CustodyEvent, Party
     from sealift.trade.custody_graph import Kind
@@ -61,6 +63,7 @@ class Reign(NamedTuple):
     declaration: Declaration | None
     against: tuple[Against, ...] = ()
     lacks: str = ""
+    officer: str = ""  # the principal whose key signed it
 
 
 class Ruling(NamedTuple):
@@ -76,12 +79,18 @@ class Terms:
     """Releases of a consignment, and who is named in each of its revisions."""
 
     def __init__(
-        self, declaration: Declaration, reigns: Iterable[Reign] = (), lacking: Mapping[int, str] | None = None
-    ) -> None:
-        """`declaration` is asked where nothing was released; `lacking` says what is not here of revisions that were."""
+        self, declaration: Declaration, reigns: Iterable[Reign] = (), lacking: Mapping[int, str] | None = None,
+        origin: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        """`declaration` is asked where nothing was released; `lacking` says what is not here of revisions that were.
+
+        `origin` are principals that signed other records as the origin.
+        """
+        self.origin = frozenset(origin)
         self.reigns = sorted(reigns, key=lambda each: each.at)
         known = {each.revision for each in self.reigns}
         self._lacking = {number: words for number, words in (lacking or {}).items() if number not in known}
+        self.officers = frozenset(each.officer for each in self.reigns) - {""}
         self._newest = declaration
         self._known: dict[str, tuple[Roles, frozenset[str]]] = {}
 
@@ -105,22 +114,62 @@ class Terms:
         return self._known[parsed.digest]
 
 
+def one_person(principal: str) -> bool:
+    """The principals field of an allowed signer is one name; a list or pattern of names may be several people."""
+    return not set(principal) & set("*?,!")
+
+
+def identity(signer: Signer) -> str:
+    """Who somebody is, whatever they call themselves: by the allowed signers, or else the key itself."""
+    return signer.principal if one_person(signer.principal) else signer.fingerprint
+
+
+def identities(rows: Sequence[Row]) -> dict[str, str]:
+    """By fingerprint of the keys that signed a log: whose they are."""
+    return {each.fingerprint: identity(each) for row in rows for each in (row.released, row.received) if each}
+
+
 class Faces:
-    """Whom the keys of a log are: a carrier's key is a carrier's, under whatever name it signs."""
+    """Who the sides of a log are: by whose their keys are in the allowed signers, under whatever name they sign."""
 
     def __init__(self, rows: Sequence[Row], terms: Terms) -> None:
+        self.who = identities(rows)
+        self._terms = terms
         self._carriers: dict[str, Party] = {}
+        self._origin: set[str] = {*terms.origin, *terms.officers}
         for row in rows:
             roles = terms.at(row.event.at).roles
             for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received)):
                 if signer is not None and roles.carriers_of(party):
-                    self._carriers.setdefault(party.key_fingerprint, party)
+                    self._carriers.setdefault(identity(signer), party)
+                elif signer is not None and roles.sends(party) and not roles.receives(party):
+                    self._origin.add(identity(signer))
 
     def event(self, event: CustodyEvent) -> CustodyEvent:
-        """The event with each carrier's key under the name of the carrier; to ask for roles, and for nothing else."""
+        """The event with each carrier's keys under the name of the carrier; to ask for roles, and for nothing else."""
         sides = {"released_by": event.released_by, "received_by": event.received_by}
-        known = {name: self._carriers.get(side.key_fingerprint, side) for name, side in sides.items()}
+        roles = self._terms.at(event.at).roles
+        known = {name: self._face(side, roles) for name, side in sides.items()}
         return event if known == sides else msgspec.structs.replace(event, **known)
+
+    def _face(self, side: Party, roles: Roles) -> Party:
+        whose = self.who.get(side.key_fingerprint, "")
+        if whose in self._carriers:
+            return self._carriers[whose]
+        carrier = roles.mails.get(whose.casefold())
+        return side if carrier is None else msgspec.structs.replace(side, name=carrier, org=carrier)
+
+    def receives(self, event: CustodyEvent, side: Party) -> bool:
+        """The side of an event is one to whom the drives go, and its key is nobody's of the origin."""
+        roles, whose = self._terms.at(event.at).roles, self.who.get(side.key_fingerprint, "")
+        if {whose, side.key_fingerprint} & self._origin or {whose.casefold(), side.key_fingerprint} & roles.origin:
+            return False
+        return roles.receives(self._face(side, roles))
+
+    def arrives(self, event: CustodyEvent) -> bool:
+        """By it drives come to the site: it says so, or passes them to one to whom they go, who signed by key."""
+        passed = event.passes and event.changes_hands and event.received_by.key_fingerprint in self.who
+        return event.event_type == "arrive" or (passed and self.receives(event, event.received_by))
 
 
 def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Sequence[str]], terms: Terms,
@@ -136,7 +185,8 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
         if not event.passes and event.changes_hands and not ruling.roles.of_one_house(seen):
             text = f"{an(event)} passes no drive on, and names two hands: a handover or an arrival says who has them"
             found.append(Finding("hands", text, (row.entry.digest,), tuple(event.serials)))
-        one = _told(row, _going(seen, new, first, ruling.roles), ruling.roles.astray(seen), ruling, terms)
+        going = [] if _comes_back(row, seen, ruling.roles) else _going(seen, new, first, ruling.roles)
+        one = _told(row, going, ruling.roles.astray(seen), ruling, terms)
         if ruling.missing and one:
             unknown.setdefault(ruling.missing, []).append(row)
         else:
@@ -168,8 +218,14 @@ def _told(
     return found
 
 
+def _comes_back(row: Row, seen: CustodyEvent, roles: Roles) -> bool:
+    """By it drives come home, to a person of the origin who signs for them: that wants no release, ever."""
+    home, away = roles.sends(seen.received_by), not roles.sends(seen.released_by)
+    return row.received is not None and seen.passes and home and away
+
+
 def _going(event: CustodyEvent, come: Sequence[str], begun: Sequence[str], roles: Roles) -> list[str]:
-    """Drives that an event takes on; where a record begins with a carrier, they had left the origin."""
+    """Drives that an event takes on; where a record begins with a carrier or a receiver, they had left the origin."""
     if event.event_type in _GOES:
         return event.serials
     home = roles.sends(event.received_by)
@@ -177,7 +233,7 @@ def _going(event: CustodyEvent, come: Sequence[str], begun: Sequence[str], roles
         return [] if home and roles.sends(event.released_by) else event.serials
     if home:
         return []
-    first = begun if roles.carriers_of(event.received_by) else ()
+    first = begun if roles.carriers_of(event.received_by) or roles.receives(event.received_by) else ()
     return [serial for serial in event.serials if serial in {*come, *first}]
 
 

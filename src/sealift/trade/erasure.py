@@ -117,10 +117,16 @@ def _papers(receipts: Sequence[Receipt], declarations: Sequence[Declared], besid
         return "the receipts are not of one shipment and one declaration"
     if any(each.declaration.consignment_id != first.consignment_id for each in declarations):
         return f"a declaration is not of {first.consignment_id}, of which the receipts are"
+    bound = [each for each in declarations if each.declaration.digest == first.declaration.blake3]
     held = next((why for each in (*declarations, *beside.later) if (why := hold(each))), None)
     if held is not None:
         return held
-    bound = [each for each in declarations if each.declaration.digest == first.declaration.blake3]
+    least = max((each.declaration.revision for each in bound), default=0)
+    later = [*beside.later, *(each for each in declarations if each.declaration.revision > least)]
+    silent = next((each for each in later if not each.declaration.legal_hold.strip()), None)
+    if silent is not None and bound:
+        what = f"{silent.file or 'a declaration'} (revision {silent.declaration.revision}), a later one,"
+        return f'{what} does not say legal_hold = "none", so nobody has said that there is no legal hold'
     if not bound:
         return f"none of the declarations is the one that the receipts bind (BLAKE3 {first.declaration.blake3})"
     if beside.unseen:

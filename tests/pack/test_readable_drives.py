@@ -131,6 +131,21 @@ def test_more_than_parity_holds_are_waited_for_and_so_is_a_group_that_has_not_be
     assert result.exit_code == 6
 
 
+def test_one_that_is_owed_and_others_that_are_away_are_counted_together(tmp_path, monkeypatch, capsys):
+    """2+2: one set aside, then two unplugged: nothing can be packed, and nobody says that the others rebuild it."""
+    packing = Packing(tmp_path, data=2, parity=2)
+    stopped(packing, monkeypatch, 1)
+    read_only(packing, packing.mounts[3])
+    stopped(packing, monkeypatch, 2)
+    result = packing.pack(to=packing.mounts[:1])
+    assert [row["drive"] for row in owed(result)] == ["g0s3"]
+    assert (result.exit_code, result.stalled) == (6, [0])
+    pack_words.summarize(result, packing.origin.pack_options())
+    said = capsys.readouterr().err
+    assert "more of its drives are away than parity holds" in said
+    assert "the others have what rebuilds them" not in said
+
+
 def test_a_folder_that_is_no_mount_point_is_named_as_such(tmp_path, monkeypatch):
     folder = tmp_path / "d0"
     folder.mkdir()

@@ -91,7 +91,7 @@ def test_what_is_packed_again_from_a_source_that_lacks_some_of_it_is_said(tmp_pa
     for mount, new in zip(packing.mounts, packing.spares, strict=False):
         packing.declare(mount, new)
         replace[packing.origin.serial(mount)] = new
-    result = packing.pack(replace=replace)
+    result = packing.pack_without_the_old(replace=replace)
     assert result.exit_code == 2
     assert [path for path, _ in result.skipped] == [b"00.bin"]
     (text,) = [text for text in packing.notices if "packed again" in text]

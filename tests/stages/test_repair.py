@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
 
-from sealift.errors import BadInput, NotAllHere, SignatureInvalid
 from sealift.cli import repair_words
+from sealift.errors import BadInput, NotAllHere, SignatureInvalid
 from sealift.formats import canonical
 from sealift.formats import fetch as lists
 from sealift.formats import manifest as mf

@@ -303,7 +303,8 @@ def settles(principal, party, allowed=None, terms=RELEASED, by="bo"):
 def test_a_second_key_of_a_carrier_is_the_carriers_and_settles_nothing_as_a_receiver():
     some = of("mallory", DECLARATION.consignee.legal_name, "Some One")
     assert settles("somebody@example.com", some)[0]
-    did, account = settles("anna@example.com", some)
+    one = "courier@example.com"  # in no contact
+    did, account = settles(one, some, named(anna=one, mallory=one))
     assert not did
     assert "names" in {each.kind for each in account.open}
 

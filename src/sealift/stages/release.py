@@ -271,7 +271,7 @@ def _screening(
         names = {each.name for each in files}
         left = [file.name for file in checked.record.lists if file.name not in names]
         why += [f"{name}: was screened, and is not at hand to screen again" for name in left]
-    before = screening_stage.past_problems(path, allowed)
+    before = screening_stage.past_problems(path, parsed.consignment_id, allowed)
     why += [f"{problem.where}: {problem.reason}" if problem.where else problem.reason for problem in before]
     return data, why or _again(parsed, checked.record, data, at_hand, now)
 

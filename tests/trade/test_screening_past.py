@@ -17,13 +17,14 @@ from trade_cases import AUTHOR, OFFICER, STRANGER, content, party
 from sealift.cli.documents import documents
 from sealift.cli.release import release
 from sealift.cli.screen import screen as screen_command
+from sealift.errors import BadInput
 from sealift.formats import canonical
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import release as gate_stage
 from sealift.stages import screen, standing
 from sealift.trade import declaration as d
+from sealift.trade import lists, screening, screening_past, template
 from sealift.trade import release as releases
-from sealift.trade import screening, screening_past, template
 
 LISTED = "2,Consignee Bhd\n"
 
@@ -136,6 +137,49 @@ def test_many_hits_are_remembered_in_no_time():
     assert datetime.now(UTC) - start < timedelta(seconds=5)
 
 
+# --- lists of another name -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [
+        ("list-1126.csv", "list.csv"), ("list-20261126.csv", "list.csv"), ("list_2026-11-26.csv", "list.csv"),
+        ("2026-11-26-sdn.csv", "sdn.csv"), ("csl 26.11.2026.json", "csl.json"),
+        ("csl20261126T101500Z.json", "csl.json"),
+        ("un.2026-11.xml", "un.xml"), ("eu-261126_1015.xml", "eu.xml"), ("list.csv", "list.csv"),
+        ("un-1267.csv", "un-1267.csv"), ("20261126.csv", "20261126.csv"), ("list-2.csv", "list-2.csv"),
+        ("", ""), ("1126", "1126"), ("list-99999999.csv", "list-99999999.csv"),
+    ],
+)  # fmt: skip
+def test_a_list_is_known_without_the_day_in_its_name(name, without):
+    assert lists.stable(name) == without
+
+
+def files(*names, kind="csv"):
+    return [lists.Given(name, name.encode(), NOW).described(kind, 1) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "left"),
+    [
+        (["list.csv"], ["list-1126.csv"], []),
+        (["list-1119.csv"], ["list-1126.csv"], []),
+        (["list.csv"], ["other.csv"], ["list.csv"]),
+        (["un-1101.csv", "un-1102.csv"], ["un-1101.csv"], ["un-1102.csv"]),
+        (["un-1101.csv", "un-1102.csv"], ["un-1103.csv"], ["un-1102.csv"]),
+        (["list.csv"], [], ["list.csv"]),
+    ],
+)
+def test_each_list_stands_for_one_that_is_called_so(before, now, left):
+    assert [file.name for file in lists.left_out(files(*before), files(*now))] == left
+
+
+def test_another_format_or_other_bytes_are_another_list():
+    assert lists.left_out(files("list.csv"), files("list-1126.csv", kind="un")) == files("list.csv")
+    same = [replace(file, name="of-the-week") for file in files("list.csv")]
+    assert lists.left_out(files("list.csv"), same) == []
+
+
 # --- the gate --------------------------------------------------------------------------------------------
 
 
@@ -209,6 +253,51 @@ def test_the_gate_is_not_opened_by_a_shorter_list(folder):
     assert held(code=0) == {}
     assert screen_again(folder).record.hits == 0
     assert held(code=0) == {}
+
+
+def listed_as(folder, file, name=""):
+    """The list in another file, as its user calls it."""
+    (folder / "nobody.csv").rename(folder / file)
+    text = (folder / "nobody.toml").read_text().replace("nobody.csv", file)
+    (folder / "nobody.toml").write_text(text.replace("format =", f'name = "{name}"\nformat =') if name else text)
+    found = screen.load_lists(["nobody.toml"], fetched=datetime.now(UTC))
+    assert found[0].name == (name or file)
+    return screen.screen("d.toml", found, AUTHOR, by="Sam Screener")
+
+
+def test_a_list_whose_file_is_named_by_the_day_goes_on(folder):
+    screen_again(folder, LISTED)
+    decide(folder)
+    assert held(code=0) == {}
+    found = listed_as(folder, "nobody-1126.csv")
+    assert found.record.open_hits == 0, "what was decided stays so"
+    assert [note for note in found.notes if "nobody" in note] == []
+    screen.second("d.toml", STRANGER, by="R. S.", allowed=AllowedSigners.parse((folder / "allowed").read_bytes()))
+    assert held(code=0) == {}
+
+
+def test_a_list_of_any_other_name_is_called_as_before_by_its_user(folder):
+    with open(folder / "nobody.csv", "a") as file:
+        file.write("3,Somebody Else\n")  # other bytes
+    listed_as(folder, "week.csv")
+    why = held()["screening"]
+    assert "nobody.csv: was screened before (SC-" in why
+    assert "the same list under another file name" in why
+    assert 'says name = "nobody.csv"' in why
+    for at, name in enumerate(("day.csv", "eve.csv")):
+        (folder / ("week.csv", "day.csv")[at]).rename(folder / "nobody.csv")
+        (folder / "nobody.toml").write_text(clearance.TOML)
+        if at:
+            with open(folder / "nobody.csv", "a") as file:
+                file.write("4,And Another\n")
+        listed_as(folder, name, "nobody.csv")
+        assert held(code=0) == {}, "what stood for it that week is forgotten with it"
+
+
+@pytest.mark.parametrize("name", ["a\\nb", "\\u202e", "x" * 256])
+def test_a_list_is_not_called_what_does_not_print(folder, name):
+    with pytest.raises(BadInput, match="name"):
+        listed_as(folder, "day.csv", name)
 
 
 def by_hand(folder, record, name="d.screening.json"):

@@ -14,6 +14,7 @@ What is not here: words for people (cli/screen.py), what holds of a record (trad
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import stat
@@ -27,7 +28,7 @@ from sealift.errors import BadInput, FormatError, Refused, SealiftError, Signatu
 from sealift.formats import canonical, sshsig, strict
 from sealift.trade import declaration as declarations
 from sealift.trade import lists_csv, lists_detect, lookalikes, screener, screening, screening_past, signing, worksheet
-from sealift.trade.lists import MAX_FILE, TIME, Given, ListFile, ScreeningList
+from sealift.trade.lists import MAX_FILE, TIME, Given, ListFile, ScreeningList, left_out, stable
 from sealift.trade.screening import Problem
 from sealift.trade.screening_past import Screened
 
@@ -106,9 +107,18 @@ def _read(path: str, described: lists_csv.Described | None, fetched: datetime | 
     main = given(os.path.basename(path))
     if described is None:
         return lists_detect.read(main, given)
-    return lists_detect.read(
+    found = lists_detect.read(
         main, given, kind=described.format or None, columns=described.columns, encoding=described.encoding
     )
+    return _called(found, described.name) if described.name else found
+
+
+def _called(found: ScreeningList, name: str) -> ScreeningList:
+    """A list as its user calls it, whose file may have another name each time."""
+    own = {found.name, stable(found.name)}
+    entries = (msgspec.structs.replace(each, source=name) if each.source in own else each for each in found.entries)
+    files = (msgspec.structs.replace(found.files[0], name=name), *found.files[1:])
+    return ScreeningList(files, tuple(entries), found.notes)
 
 
 def _not_to_come(name: str, stated: datetime | None) -> None:
@@ -413,11 +423,21 @@ def _not_here(target: str, missing: screening.Supersedes) -> str:
 
 
 def _left_out(records: Sequence[Screened]) -> list[Problem]:
-    names = {file.name for file in records[-1].record.lists}
-    last = {file.name: each.record for each in records for file in each.record.lists if file.name not in names}
+    last: dict[str, tuple[ListFile, screening.ScreeningRecord]] = {}
+    for each in records:  # one after the other: what stood for a list that week is what the next one must have
+        left = {file.name for file in left_out([file for file, _ in last.values()], each.record.lists)}
+        last = {name: old for name, old in last.items() if name in left}
+        last |= {file.name: (file, each.record) for file in each.record.lists}
+    now = {file.name for file in records[-1].record.lists}
     return [
-        Problem("left_out", name, f"was screened before ({record.screening_id}), and is not any more")
-        for name, record in last.items()
+        Problem(
+            "left_out",
+            name,
+            f"was screened before ({record.screening_id}), and is not any more: screen again, with it too; where it is"
+            f" the same list under another file name, with a TOML about it that says name = {json.dumps(name)}",
+        )
+        for name, (_, record) in last.items()
+        if name not in now
     ]
 
 
@@ -484,10 +504,10 @@ def _write(
 
 def _fewer(before: Sequence[ListFile], after: Sequence[ListFile]) -> list[str]:
     """Lists that were screened the last time and are not now; and those that lost a tenth of their entries since."""
-    old = {file.name: file.rows for file in before}
-    left = [name for name in old if name not in {file.name for file in after}]
-    return [f"{name}: was screened against before, and is not now" for name in left] + [
-        f"{file.name}: {file.rows:,} entries, where the one screened before had {old[file.name]:,}; is it whole?"
+    old = {stable(file.name): file.rows for file in before} | {file.name: file.rows for file in before}
+    rows = {file.name: old.get(file.name, old.get(stable(file.name), 0)) for file in after}
+    return [f"{file.name}: was screened against before, and is not now" for file in left_out(before, after)] + [
+        f"{file.name}: {file.rows:,} entries, where the one screened before had {rows[file.name]:,}; is it whole?"
         for file in after
-        if file.rows < 0.9 * old.get(file.name, 0)
+        if file.rows < 0.9 * rows[file.name]
     ]

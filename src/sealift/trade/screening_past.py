@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.trade import names as naming
+from sealift.trade.lists import stable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -132,7 +133,7 @@ def alike(one: Hit, other: Hit) -> bool:
 
     Ids that are numbers of rows move when a row is taken out, and entries are changed under their ids.
     """
-    if one.list != other.list:
+    if stable(one.list) != stable(other.list):
         return False
     if one.entry_blake3 == other.entry_blake3:
         return True
@@ -151,7 +152,7 @@ def _cleared(of: Screened, hit: Hit) -> bool:
 
 def _keys(hit: Hit) -> set[tuple[str, str]]:
     """Two hits that are alike have one of them in common."""
-    return {(hit.list, each) for each in (hit.entry_blake3, hit.name, *hit.entry_names)}
+    return {(stable(hit.list), each) for each in (hit.entry_blake3, hit.name, *hit.entry_names)}
 
 
 def _forms(party: Party) -> frozenset[str]:

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from blake3 import blake3
 
-from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_in_the_way, is_missing
+from sealift.drives.base import ALIGN, SAFE_READING, aligned_buffer, errno_of, is_in_the_way, is_missing
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import parity as code
@@ -87,13 +88,19 @@ class Progress(NamedTuple):
 
 @dataclass
 class Rebuilt:
-    """What came of it. `lost` are blocks that could not be had: their packs were not touched."""
+    """What came of it. `lost` are blocks that could not be had: their packs were not touched.
+
+    Nor were those of `withheld`, which could be had if drives in other hosts gave what was signed; `hosts` says of each
+    that does not what it did first (mount -> in words), whether others had it or not.
+    """
 
     packs: int = 0
     blocks: int = 0  # solved from others; the rest of a pack was copied
     bytes_read: int = 0
     bytes_written: int = 0
     lost: list[LostPack] = field(default_factory=list)
+    withheld: list[LostPack] = field(default_factory=list)
+    hosts: dict[str, str] = field(default_factory=dict)
     noticed: list[Noticed] = field(default_factory=list)
 
 
@@ -132,6 +139,8 @@ class _Sources:
         self._readers = {slot: ThreadPoolExecutor(1, thread_name_prefix=f"read-{slot}") for slot in drives}
         self._open: dict[int, OrderedDict[tuple[int, int], ReadFile | _Why]] = {slot: OrderedDict() for slot in drives}
         self._failed: dict[str, int] = {}
+        self._why: dict[str, str] = {}  # mount -> what it last failed with
+        self.hosts: dict[str, str] = {}  # as of Rebuilt
         self.bytes_read = 0
         self._lock = threading.Lock()
 
@@ -145,8 +154,10 @@ class _Sources:
 
     def _read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
         for number, drive in enumerate(self._drives[slot]):
+            column.away |= isinstance(drive, RemoteDrive)
             if self._failed.get(drive.mount, 0) >= GIVE_UP:
                 continue
+            self._why.pop(drive.mount, None)
             file = self._file(slot, number, drive, stripe, role)
             if isinstance(file, str):
                 column.why = column.why or file
@@ -154,6 +165,15 @@ class _Sources:
                 self._fill(file, drive, offset, column)
             if all(column.good):
                 return
+            if isinstance(drive, RemoteDrive):
+                self._not_given(drive, mf.pack_name(stripe, role, self._data), column)
+
+    def _not_given(self, drive: RemoteDrive, name: str, column: _Column) -> None:
+        """Note what a host did in place of giving what was signed; without hashes nobody can say that it was not."""
+        why = self._why.get(drive.mount, "" if column.proves else None)
+        if why is not None:
+            why = why.removeprefix(f"{drive.mount}: ").removesuffix(f"; {SAFE_READING}")
+            self.hosts.setdefault(drive.mount, why or f"what it gives of {name} is not what was signed")
 
     def _fill(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
         target = column.memory if not any(column.good) else column.spare()
@@ -164,6 +184,7 @@ class _Sources:
                 self.bytes_read += got
             column.take(target, got)
         except DriveFault as error:
+            self._why[drive.mount] = str(error)
             if errno_of(error) in _GONE:
                 self._failed[drive.mount] = GIVE_UP
                 column.why = column.why or "unreadable"
@@ -191,10 +212,11 @@ class _Sources:
             file: ReadFile | _Why
             try:
                 file = drive.open_read(mf.pack_name(stripe, role, self._data), direct=True)
-            except FormatError:
-                file = "missing"
+            except FormatError as error:
+                file, self._why[drive.mount] = "missing", str(error)
             except DriveFault as error:
                 file = "missing" if is_missing(error) else "unreadable"
+                self._why[drive.mount] = str(error)
             files[key] = file
             while len(files) > 4 * len(self._drives[slot]):
                 old = files.popitem(last=False)[1]
@@ -221,6 +243,8 @@ class _Column:
         self.read = False
         self.unread: set[int] = set()  # blocks that did not read
         self.why: _Why | None = None  # why no copy was there to read
+        self.away = False  # a drive in another host was asked
+        self.proves = hashes is not None
 
     def spare(self) -> memoryview:
         """Another buffer, for a second copy of a drive; rare."""
@@ -337,7 +361,7 @@ class _Run:
                 return
 
     def _tell(self) -> None:
-        self.result.bytes_read = self._sources.bytes_read
+        self.result.bytes_read, self.result.hosts = self._sources.bytes_read, dict(self._sources.hosts)
         self._progress(Progress(self.result.bytes_read, self.result.bytes_written, dict(self._targets)))
 
     def _slab(self, stripe: _Stripe, number: int) -> None:
@@ -462,11 +486,14 @@ class _Run:
     def _give_up(
         self, stripe: _Stripe, bad: Sequence[int], first: int, start: int, stop: int, columns: dict[int, _Column]
     ) -> None:
+        whole = sum(column.whole(start) for column in columns.values())
+        away = sum(column.away and not column.whole(start) for column in columns.values())
+        listed = self.result.withheld if whole < self._data <= whole + away else self.result.lost
         with self._lock:
             for role in bad:
                 stripe.lost.add(role)
                 last = min(stop, len(columns[role].good)) - 1
-                add_lost(self.result.lost, LostPack(stripe.work.stripe, role, first + start, first + last))
+                add_lost(listed, LostPack(stripe.work.stripe, role, first + start, first + last))
 
     def _write(self, stripe: _Stripe, number: int, columns: dict[int, _Column]) -> None:
         jobs = [

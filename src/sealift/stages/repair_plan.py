@@ -22,6 +22,7 @@ from sealift.errors import BadInput, DriveFault, FormatError, Lost, NotAllHere, 
 from sealift.formats import manifest as mf
 from sealift.reading.origin_copies import PATTERNS, name_of
 from sealift.reading.survey import refuse_others
+from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import bag_damage, is_bag
 from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
@@ -116,6 +117,8 @@ class RepairReport(msgspec.Struct, kw_only=True):
     bytes_written: int = 0
     verified_bytes: int = 0
     lost: list[LostBlocks] = []
+    waits: list[LostBlocks] = []  # what drives in other hosts have, and did not give: not lost
+    away: list[Away] = []  # those that did not give what was signed, needed or not
     left: list[Fault] = []  # what is still wrong, and why where it is known
     gone: list[GoneFile] = []
     unwritable: list[Unwritable] = []  # drives that failed when they were written; the others were mended
@@ -265,11 +268,6 @@ def beside(elsewhere: Elsewhere, here: Sequence[str | Drive]) -> list[Drive]:
     own = {folder_of(each) for each in here}
     drives = [drive for each in elsewhere.read for drive in locations.open_drives(each)[0]]
     return [drive for drive in drives if locations.place_of(drive) not in own]
-
-
-def out_of_reach(group: GroupView, elsewhere: Elsewhere) -> list[str]:
-    """Drives of a group that stand on other hosts, and cannot be read from here."""
-    return [name for slot, name in elsewhere.stands.get(group.group, {}).items() if slot not in group.copies]
 
 
 def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | None, Drive]]) -> list[Plan]:

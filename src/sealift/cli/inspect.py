@@ -105,7 +105,7 @@ def load_parts(paths: Sequence[str]) -> list[tuple[str, bytes]]:
     return [(path, read_limited(path, MAX_PART, "--part")) for path in paths]
 
 
-PACKS = "packs.bin"
+PACKS, BLOCKS = "packs.bin", "blocks.bin"
 NO_RECORD = "its record is damaged on every drive of the group that is here"  # as verify_read.py says it
 _VERDICTS = {
     "complete": "complete: every drive of the sealed shipment is here, by name and length",
@@ -158,7 +158,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         for fault in faults
         if fault.kind not in _NOT_MENDED or (fault.kind == "unexpected" and not _is_unnamed(fault))
     ]
-    as_they_read = report.state == "recoverable" and not any(group.spare for group in report.groups)
+    as_they_read = report.state == "recoverable" and not any(group.spare or group.gone for group in report.groups)
     if as_they_read and any(not _is_bucket(fault.mount, copies) for fault in mended):
         yield "unpack and training rebuild what is damaged as they read; `sealift repair` makes the drives whole"
     if report.state == "recoverable" and any(_is_bucket(fault.mount, copies) for fault in mended):
@@ -169,7 +169,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         )
     if any(_is_unnamed(fault) for fault in faults):
         yield "nobody signed what is unexpected: move it away, if it is not known to you"
-    if report.state == "recoverable" and any(group.missing for group in report.groups):
+    if report.state == "recoverable" and any(group.missing and BLOCKS not in group.gone for group in report.groups):
         yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
 
 

@@ -5,6 +5,7 @@ What holds: nothing is claimed of what was not looked at. What is left is told w
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _NOT_SIGNED = {"unexpected", "foreign", "replayed"}  # what lies there besides what was signed
 _NOWHERE = "no drive here has it whole"  # as stages/repair_plan.py says it
+_ID = re.compile(r"g([0-9]{1,6})s[0-9]{1,3}")
 _OF = {
     "all": "everything on the drives here",
     "report": "what the report names",
@@ -247,6 +249,8 @@ def _advice(fault: Fault, result: RepairReport) -> str:
         return f"leave {where} away: there is no drive of sealift (--onto makes one of an empty drive)"
     if fault.kind == "conflict":
         return f"pull {where} and its double, and ask the origin which serial number is right"
+    if fault.path == "blocks.bin" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):
+        return of_gone(int(match[1]), fault.path, "", missing=bool(result.missing))
     if fault.kind in {"two-manifests", "undeclared", "unsigned"}:
         return f"ask the origin about {where}: {fault.detail}"
     if result.scope == "onto":

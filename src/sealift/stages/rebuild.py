@@ -101,6 +101,7 @@ class Rebuilt:
     lost: list[LostPack] = field(default_factory=list)
     withheld: list[LostPack] = field(default_factory=list)
     hosts: dict[str, str] = field(default_factory=dict)
+    unproved: set[tuple[int, int]] = field(default_factory=set)  # stripe, role: hashes that it takes are on no drive
     noticed: list[Noticed] = field(default_factory=list)
 
 
@@ -282,8 +283,7 @@ class _Column:
 
     def prove(self, number: int) -> bool:
         """Check a block that was solved into this column's memory."""
-        stop = min((number + 1) * BLOCK, self.length)
-        self._check(number, self.memory[number * BLOCK : stop], own=True)
+        self._check(number, self.memory[number * BLOCK : min((number + 1) * BLOCK, self.length)], own=True)
         return self.good[number]
 
 
@@ -390,7 +390,7 @@ class _Run:
             return {role: columns[role] for role in work.wanted}
         blocks = size // BLOCK
         while short := self._short(columns, blocks, work.wanted):
-            others = [role for role in range(self._n) if not columns[role].read and columns[role].length]
+            others = [role for role, column in columns.items() if column.length and not column.read]
             others = [role for role in others if self._sources.has(mf.slot_of(work.stripe, role, self._n))]
             if not others:
                 break
@@ -426,6 +426,8 @@ class _Run:
     def _notice(self, work: StripeWork, role: int, first: int, column: _Column) -> None:
         mounts = self._mounts[mf.slot_of(work.stripe, role, self._n)]
         bad = [first + number for number, good in enumerate(column.good) if not good]
+        if not column.proves and column.why is None:
+            bad = [each for each in bad if each - first in column.unread]  # of what was read nothing is known
         with self._lock:
             room = MAX_NOTICED - len(self.result.noticed)
             self.result.noticed += [
@@ -486,12 +488,16 @@ class _Run:
     def _give_up(
         self, stripe: _Stripe, bad: Sequence[int], first: int, start: int, stop: int, columns: dict[int, _Column]
     ) -> None:
-        whole = sum(column.whole(start) for column in columns.values())
-        away = sum(column.away and not column.whole(start) for column in columns.values())
+        short = [column for column in columns.values() if not column.whole(start)]
+        whole, away = len(columns) - len(short), sum(column.away for column in short)
+        blind = sum(not (column.proves or column.away) for column in short)
         listed = self.result.withheld if whole < self._data <= whole + away else self.result.lost
         with self._lock:
             for role in bad:
                 stripe.lost.add(role)
+                if not columns[role].proves or whole < self._data <= whole + away + blind != whole + away:
+                    self.result.unproved.add((stripe.work.stripe, role))
+                    continue
                 last = min(stop, len(columns[role].good)) - 1
                 add_lost(listed, LostPack(stripe.work.stripe, role, first + start, first + last))
 

@@ -60,7 +60,7 @@ from sealift.stages.verify_report import Fault
 from sealift.stages.verify_state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from msgspec import UnsetType
 
@@ -449,6 +449,7 @@ class _Repair:
         answer.lost += [lost_blocks(self._manifest, lost) for lost in result.lost]
         answer.waits += [lost_blocks(self._manifest, lost) for lost in result.withheld]
         answer.away = far_away.joined(answer.away, far_away.of_hosts(self._files.found, result.hosts))
+        self._tell_unproved(result.unproved)
         own = [view for view in self._group.views if id(view) not in self._beside]
         views = {view.mount: view for view in own if not looking.is_bag(view)}
         known = {(task.view.mount, stripe) for task in self._plan.tasks for stripe in task.damage}
@@ -459,6 +460,17 @@ class _Repair:
             name = mf.pack_name(each.stripe, each.role, self._geometry.data)
             why = "did not read, met while rebuilding" if each.kind == "unreadable" else "met while rebuilding"
             answer.left.append(join.fault_at(view, name.encode(), each.kind, why, each.block))
+
+    def _tell_unproved(self, packs: Collection[tuple[int, int]]) -> None:
+        """What stays damaged because nobody could prove what it is rebuilt to."""
+        if packs:
+            self._lacking(mf.BLOCKS, wanted=True)
+        for task in self._plan.tasks:
+            names = {self._name(stripe, task.slot) for stripe, role in packs if self._slot(stripe, role) == task.slot}
+            self._answer.left += [each for each in task.faults if each.path in names]
+
+    def _slot(self, stripe: int, role: int) -> int:
+        return mf.slot_of(stripe, role, self._manifest.n)
 
     def _total(self) -> int:
         """Bytes of packs that are to be written."""
@@ -511,7 +523,7 @@ class _Repair:
             kind = next((fault.kind for fault in task.faults if fault.path == name), "rotten")
             self._answer.left.append(join.fault_at(task.view, name.encode(), kind, why, None))
 
-    def _lacking(self, name: str) -> str:
+    def _lacking(self, name: str, *, wanted: bool = False) -> str:
         """Why a file could not be had; where every drive carries it and no host keeps it back, the group wants it."""
         if name in mf.SEAL_FILES:
             return "there is no seal to take it from"
@@ -520,7 +532,7 @@ class _Repair:
                 self._answer.away, far_away.of_hosts(self._files.found, self._files.hosts)
             )
             return far_away.OF_HOSTS
-        if name in {mf.PACKS, *PATTERNS}:
+        if name in {mf.PACKS, *PATTERNS} or wanted:
             sent = name_of(self._manifest.group, name) if name in PATTERNS else ""
             gone = GoneFile(self._manifest.group, name, sent)
             self._answer.gone += [] if gone in self._answer.gone else [gone]

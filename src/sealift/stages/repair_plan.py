@@ -26,6 +26,7 @@ from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it wh
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import bag_damage, is_bag
 from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
+from sealift.stages.verify_join import has_hashes
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
@@ -419,6 +420,14 @@ def check_listable(group: GroupView, seen: Sequence[Seen], origin: OriginCopies,
     finally:
         packs.close()
         blocks.close()
+    if (any(each.damage for each in seen if each.group is group) or group.missing) and not has_hashes(group):
+        kind = NotAllHere if group.missing else Lost
+        raise kind(
+            f"no drive here has all of {mf.BLOCKS} of group {group.group}, and without it nothing that is damaged or"
+            " gone is rebuilt: that file is wanted, and no pack can be said to be",
+            hint=f"put a copy as sealift/{mf.BLOCKS} on one of the drives: the origin keeps one in its state folder,"
+            f" groups/{group.group:04d}/closed/{mf.BLOCKS}; then `sealift repair MNT...`",
+        )
     drives = [each for each in seen if each.group is group and not each.bag]
     for name in PATTERNS:
         if drives and all(any(fault.path == name for fault in each.faults) for each in drives):

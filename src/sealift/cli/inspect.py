@@ -135,6 +135,11 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     for mount in sorted(strange)[: common.SHOWN]:
         what = f"leave {_clean(mount)} away" if _is_bucket(mount, copies) else f"pull {_clean(mount)}"
         yield f"{what}: it does not belong to this shipment as it was sealed"
+    for fault in report.faults:
+        if fault.kind == "superseded":
+            what = "leave" if _is_bucket(fault.mount, copies) else "pull"
+            place = f"{_clean(fault.mount)} away" if what == "leave" else _clean(fault.mount)
+            yield f"{what} {place}, and only that: {_clean(fault.detail)}"
     yield from _see_to_hosts(report)
     yield from _see_there(report)
     away = {fault.mount for fault in report.faults if fault.kind == _AWAY}
@@ -252,7 +257,7 @@ def _is_unnamed(fault: Fault) -> bool:
     return fault.kind == "unexpected" and fault.detail.endswith("that the manifest does not name")
 
 
-_NOT_MENDED = {"unexpected", "conflict", "undeclared", "two-manifests", *_STRANGE}
+_NOT_MENDED = {"unexpected", "conflict", "superseded", "undeclared", "two-manifests", *_STRANGE}
 
 
 def _is_no_drive(fault: Fault) -> bool:
@@ -351,6 +356,8 @@ def _advice(drive: Present, faults: Sequence[Fault]) -> str:
         return "good" if drive.verified else "here, not read"
     if all(fault.kind == _AWAY for fault in faults):
         return f"NOT READ: {_what(faults)}" if drive.unreached is not None else _what(faults)
+    if all(fault.kind == "superseded" for fault in faults):
+        return f"{'LEAVE AWAY' if drive.in_bucket else 'PULL'}: {_clean(faults[0].detail)}"
     grave = drive.damage or any(fault.kind in {"unreadable", "conflict"} for fault in faults)
     if drive.in_bucket or drive.at is not None:
         return f"{'DAMAGED: ' if grave else 'mend: '}{_what(faults)}"
@@ -368,6 +375,6 @@ def _what(faults: Iterable[Fault]) -> str:
         place = place or "sealift/"
         block = "" if first.block is None else f" block {first.block}"
         more = f" and {count - 1:,} more" if count > 1 else ""
-        why = f" ({_clean(_why(first))})" if kind == _AWAY else ""
+        why = f" ({_clean(_why(first))})" if kind == _AWAY or _is_no_drive(first) else ""
         parts.append(f"{kind} {_clean(place)}{block}{more}{why}")
     return "; ".join(parts)

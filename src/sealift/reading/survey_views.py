@@ -41,6 +41,7 @@ ProblemKind = Literal[
     "foreign",
     "replayed",
     "conflict",
+    "superseded",
     "two-manifests",
     "unsigned",
     "non-canonical",

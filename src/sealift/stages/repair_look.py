@@ -165,7 +165,9 @@ def _seen(checks: Sequence[DriveCheck]) -> list[Seen]:
     for check in checks:
         bag = id(check) in bags
         faults: list[Fault] = []
-        if not bag:
+        if not bag and (old := join.superseded(check, drives)) is not None:
+            faults = [old]
+        elif not bag:
             faults += [join.fault(check.view, problem) for problem in check.view.problems]
             faults += [
                 join.fault_at(check.view, each.path, each.kind, each.detail, each.block) for each in check.faults

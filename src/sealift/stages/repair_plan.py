@@ -275,6 +275,16 @@ def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | 
     """Give every target the place of a missing drive."""
     missing = {row.id: (group, row) for group in found.groups if group.trusted for row in absent[group.group].missing}
     plans: dict[int, Plan] = {}
+    unnamed = [drive for wanted, drive in targets if (wanted or _claimed(drive, found)) not in missing]
+    left = missing.keys() - {wanted or _claimed(drive, found) for wanted, drive in targets}
+    short = any(is_short(group, absent[group.group]) for group, _ in missing.values())  # refused by check_targets
+    wrong = any(wanted for wanted, drive in targets if drive in unnamed)  # told below
+    if unnamed and len(left) > len(unnamed) and not (short or wrong):
+        raise BadInput(
+            f"--onto {unnamed[0].mount}: {len(left)} drives are missing, and one that is only not mounted must not be"
+            f" made twice: {', '.join(sorted(left)[:20])}; nothing was written",
+            hint=f"say which is lost: --onto {min(left)}={unnamed[0].mount}",
+        )
     for wanted, drive in targets:
         name = wanted or _claimed(drive, found) or next(iter(missing), None)
         if name is None or name not in missing:
@@ -483,6 +493,9 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
                 f"{each.view.mount} holds packs of {each.view.name} and nothing else of a drive: they are read, and"
                 " nothing is written there"
             )
+            continue
+        if any(fault.kind == "superseded" for fault in each.faults):
+            answer.notices.append(f"{each.view.mount}: {each.faults[0].detail}; nothing is written there: pull it")
             continue
         room = MAX_LISTED - len(answer.left)
         if any(fault.kind in _OTHERS for fault in each.faults):

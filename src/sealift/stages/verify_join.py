@@ -186,6 +186,28 @@ class Case:
         )
 
 
+def superseded(check: DriveCheck, checks: Sequence[DriveCheck]) -> Fault | None:
+    """All that is to be said of a drive that is not as signed, where another here in the same slot is, to its last bit.
+
+    It is an old copy, one that was replaced, or one that is damaged: nothing depends on it, and the verdict is that of
+    the good one.
+    """
+    same = [each for each in checks if (each.group, each.slot) == (check.group, check.slot) and each is not check]
+    good = next((each for each in same if _is_good(each)), None)
+    if good is None or _is_good(check) or not (check.damage or check.view.problems or check.faults):
+        return None
+    if check.away is not None or any(each.kind == "unreached" for each in check.view.problems):
+        return None  # nothing is known of it
+    row = check.group.manifest.drives[check.slot].id
+    detail = f"{good.view.mount} is {row} as it was signed, and this is not: an old, a replaced or a damaged copy of it"
+    return fault_at(check.view, b"drive.json", "superseded", detail, None)
+
+
+def _is_good(check: DriveCheck) -> bool:
+    """Whether nothing is wrong with a drive that was read to its end."""
+    return not (check.damage or check.faults or check.omitted or check.view.problems or check.away)
+
+
 def has_hashes(group: GroupView) -> bool:
     """Whether the drives of a group have all pages of blocks.bin together, or a host keeps back what they lack."""
     packs, blocks = group.open_pages()

@@ -163,12 +163,12 @@ def kill_many(tmp_path: Path, seed: int, kills: int, groups: int) -> None:
     assert len(headers.seen) > origin.manifests()[0][0].geometry.stripes
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0])
 def test_kill_at_random_moments(tmp_path, seed):
     kill_many(tmp_path, seed, 7, 1 + seed)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(2, 14))
+@pytest.mark.parametrize("seed", range(1, 14))
 def test_kill_at_random_moments_dozens_of_times(tmp_path, seed):
     kill_many(tmp_path, seed, 12, 1 + seed % 2)

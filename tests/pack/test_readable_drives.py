@@ -91,7 +91,7 @@ def test_what_is_packed_again_from_a_source_that_lacks_some_of_it_is_said(tmp_pa
     for mount, new in zip(packing.mounts, packing.spares, strict=False):
         packing.declare(mount, new)
         replace[packing.origin.serial(mount)] = new
-    result = packing.pack(replace=replace)
+    result = packing.pack_without_the_old(replace=replace)
     assert result.exit_code == 2
     assert [path for path, _ in result.skipped] == [b"00.bin"]
     (text,) = [text for text in packing.notices if "packed again" in text]
@@ -129,6 +129,21 @@ def test_more_than_parity_holds_are_waited_for_and_so_is_a_group_that_has_not_be
     result = other.pack(to=other.mounts[1:])
     assert sorted(group["state"] for group in result.groups) == ["signed", "waiting"]
     assert result.exit_code == 6
+
+
+def test_one_that_is_owed_and_others_that_are_away_are_counted_together(tmp_path, monkeypatch, capsys):
+    """2+2: one set aside, then two unplugged: nothing can be packed, and nobody says that the others rebuild it."""
+    packing = Packing(tmp_path, data=2, parity=2)
+    stopped(packing, monkeypatch, 1)
+    read_only(packing, packing.mounts[3])
+    stopped(packing, monkeypatch, 2)
+    result = packing.pack(to=packing.mounts[:1])
+    assert [row["drive"] for row in owed(result)] == ["g0s3"]
+    assert (result.exit_code, result.stalled) == (6, [0])
+    pack_words.summarize(result, packing.origin.pack_options())
+    said = capsys.readouterr().err
+    assert "more of its drives are away than parity holds" in said
+    assert "the others have what rebuilds them" not in said
 
 
 def test_a_folder_that_is_no_mount_point_is_named_as_such(tmp_path, monkeypatch):

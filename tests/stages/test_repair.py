@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
 
+from sealift.cli import repair_words
 from sealift.errors import BadInput, NotAllHere, SignatureInvalid
 from sealift.formats import canonical
 from sealift.formats import fetch as lists
@@ -374,7 +375,7 @@ def test_a_report_of_verify_says_where_to_look(tmp_path):
         mend(drives, report=("r.json", b"{}"))
 
 
-def test_what_a_report_names_and_nobody_can_look_at_is_not_called_whole():
+def test_what_a_report_names_and_nobody_can_look_at_is_not_called_whole(capsys):
     """A host is lost, and with it all drives of a group: what the report says of it is still so."""
     fleet = fleets.make(Path("/nowhere"), seed=6, geometry=((2, 1), (2, 1)), lengths=[[BLOCK, BLOCK]], on_disk=False)
     drives = fleet.memory()
@@ -385,6 +386,8 @@ def test_what_a_report_names_and_nobody_can_look_at_is_not_called_whole():
     away = mend(second, fleet, **given)
     assert (away.state, away.unseen, stage.exit_code(away)) == ("damaged", ["g0s1"], 6)
     assert any("one other group no drive is here" in notice for notice in away.notices)
+    repair_words.show(away)
+    assert capsys.readouterr().out.startswith("not whole yet: what the report names was not all looked at")
     there = mend([*first, *second], fleet, **given)
     assert (there.state, there.unseen, stage.exit_code(there)) == ("repaired", [], 0)
     assert stage.exit_code(mend(second, fleet, **given)) == 6, "the report says so, and nobody can look"

@@ -52,7 +52,7 @@ def test_rows_come_out_in_order_whatever_is_spilled(tmp_path_factory, rows, size
     assert os.listdir(folder) == []
 
 
-@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("mixed", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_range_of_a_merge_has_about_as_many_bytes_as_a_run(tmp_path, monkeypatch, mixed):
     monkeypatch.setattr(sorting, "_MARKS", 64)
     monkeypatch.setattr(sorting, "RUN", 1 << 14)

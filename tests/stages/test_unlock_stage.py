@@ -377,6 +377,13 @@ def test_a_log_of_another_consignment_is_refused_before_anything_is_issued(desk)
     with pytest.raises(BadInput, match="is the log of consignment SL-OTHER, and the seal is of "):
         desk.issue(out=str(out))
     assert not out.exists()
+    for path in desk.custody.iterdir():
+        path.write_bytes(b"{")
+    with pytest.raises(BadInput, match="is no custody log, or nothing of one can be read"):
+        desk.issue(out=str(out))
+    with pytest.raises(BadInput, match="is no custody log, or nothing of one can be read"):
+        desk.issue(out=str(out), custody=str(desk.origin.source))
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("changes", [

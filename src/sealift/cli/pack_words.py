@@ -79,7 +79,7 @@ def summarize(result: Result, options: Options) -> None:
         say("  stripes had been committed and were packed again, from the source as it is now: a path named above may")
         say("  have been on the drives before as it was then, and is not any more")
     say(read_back_text(result.read_back))
-    if result.owed:
+    if result.owed and not result.stalled:
         owed = [each for group in groups for each in group["owed"]]
         say(f"{common.counted(len(owed), 'drive')} set aside, not signed; the others have what rebuilds them. next:")
         for line in next_lines(owed):

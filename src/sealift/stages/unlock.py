@@ -203,7 +203,14 @@ def _refuse_own(recipients: list[age.Recipient], seal: TrustedSeal) -> None:
 
 def _refuse_other_log(folder: str, seal: TrustedSeal) -> None:
     """BadInput where the custody log is another consignment's: what is issued would be recorded where nobody looks."""
-    entries = custody_log.read(folder).entries.values()
+    log = custody_log.read(folder)
+    entries = log.entries.values()
+    if log.findings and not entries:
+        raise BadInput(
+            f"--custody {folder} is no custody log, or nothing of one can be read: {log.findings[0].text}; nothing was "
+            "issued",
+            hint="give the log of this consignment; an empty folder begins one",
+        )
     others = sorted({entry.event.consignment_id for entry in entries} - {seal.seal.consignment_id})
     if others:
         raise BadInput(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sealift.stages.pack.readback import ReadBack
     from sealift.stages.rebuild import Progress
 
+_ASKED = "asked-for-old-"  # a setting, by group: for which stripe replaced drives were asked for
+
 
 class CatchUp:
     """Everything that is needed to bring the drives of one group back; `run` does it."""
@@ -201,6 +203,7 @@ class CatchUp:
                 hint=f"{self._hint(away)}. what none of them gives is packed again from the source",
             )
         state = self._journal.group(crew.number)
+        self._ask_for_old(stripe, state.stripes - stripe)
         self._copies.forget(crew, stripe, state.stripes)
         if not self._journal.cut_back(crew.number, stripe):
             raise SealiftError(
@@ -214,6 +217,23 @@ class CatchUp:
             f"group {crew.number}: stripe {stripe} cannot be rebuilt from the drives that are here, and no other is "
             f"waited for: {many} {'stripe is' if many == 1 else 'stripes from there on are'} packed again from the "
             "source as it is now. What is no longer in it, or another than it was, is named in the end"
+        )
+
+    def _ask_for_old(self, stripe: int, many: int) -> None:
+        """DriveFault, once, where a drive that was replaced and is not here may have what would be packed again."""
+        crew, name = self._crew, f"{_ASKED}{self._crew.number}"
+        successors = crew.successors()
+        if not successors or self._journal.setting(name) == b"%d" % stripe:
+            return
+        self._journal.set(name, b"%d" % stripe)
+        named = ", ".join(f"{crew.name(slot)} {each.reason}" for slot, each in sorted(successors.items()))
+        raise DriveFault(
+            f"group {crew.number}: stripe {stripe} cannot be rebuilt from the drives that are here. {named}: what was "
+            "replaced may still have it. nothing was given up yet",
+            drive=next(iter(successors.values())).mount,
+            hint="if it can still be read, attach it, and give its mount too, beside the new one's: it is only read. "
+            f"If not, the same command again packs {many} {'stripe' if many == 1 else 'stripes'} anew, from the source "
+            "as it is now",
         )
 
 

@@ -105,6 +105,10 @@ class Crew:
         here = {slot: [] if drive is None else [drive] for slot, drive in enumerate(self.drives)}
         return {slot: found for slot, each in here.items() if (found := [*each, *self._old.get(slot, ())])}
 
+    def successors(self) -> dict[int, Owed]:
+        """By slot, new drives that lack what the one before them may still have, which is not here to be read."""
+        return {slot: each for slot, each in self.owed.items() if each.kind == "new" and not self._old.get(slot)}
+
     def fail(self, slot: int, stripe: int, error: BaseException | str, kind: Kind | None = None) -> None:
         """Set a drive aside from `stripe` on, durably; DriveFault when that is one more than parity holds."""
         with self._lock:

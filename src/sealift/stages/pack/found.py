@@ -60,9 +60,11 @@ def check_signed(work: Work, group: int) -> None:
             work.events.notice(f"{error}. group {group} is signed; `sealift verify` says what its drives hold")
             continue
         if there is None:
+            how = "`sealift repair` rebuilds what it lacks"
+            if not each.drive.exists():
+                how = f"it is empty. `sealift repair` of the others with `--onto {each.mount}` makes it anew"
             work.events.notice(
-                f"{each.mount}: drive {each.serial} of group {group}, which is signed, has no manifest: "
-                "`sealift repair` rebuilds what it lacks"
+                f"{each.mount}: drive {each.serial} of group {group}, which is signed, has no manifest: {how}"
             )
         elif there != data:
             raise Refused(

@@ -131,9 +131,21 @@ class Result:
     repacked: bool = False  # stripes that were committed were packed again, for no drive gave them any more
 
     @property
+    def stalled(self) -> list[int]:
+        """Groups that have begun and cannot go on: more of their drives are away or set aside than parity holds."""
+        rows = {row["group"]: row for row in self.groups}
+        away = {number: {place.serial for place in places} for number, places in self.waiting}
+        return [
+            number
+            for number, serials in away.items()
+            if rows[number]["stripes"]
+            and len(serials | {each["serial"] for each in rows[number]["owed"]}) > self.config.parity
+        ]
+
+    @property
     def exit_code(self) -> int:
         """0 packed; 3 drives are owed; 6 groups wait for drives or hosts; 2 files changed or were skipped."""
-        if self.owed:
+        if self.owed and not self.stalled:
             return DriveFault.exit_code
         if self.waiting or any(host.owed for host in self.hosts):
             return NotAllHere.exit_code

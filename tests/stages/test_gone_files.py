@@ -256,6 +256,41 @@ def test_a_dry_run_foretells_which_files_a_new_drive_gets(tmp_path):
         assert dry.repaired_files == done.repaired_files
 
 
+def test_a_manifest_that_is_gone_from_all_drives_is_asked_for_where_the_origin_has_it(fleet):
+    seal = load_seal(str(fleet.root.parent / "sent" / "s.seal"))
+    for name in (mf.MANIFEST, mf.SIGNATURE):
+        spoil(fleet, name, "remove")
+    for mounts, others in ((fleet.mounts, False), (fleet.mounts[1:], True)):
+        for look in (verify, stage.repair):
+            with pytest.raises(NotAllHere, match=r"manifest.json is gone from each of .* that was sealed") as told:
+                look(mounts, allowed=fleet.allowed, seal=seal)
+            assert "groups/0000/closed/" in told.value.hint
+            assert mf.SIGNATURE in told.value.hint
+            assert ("mount the other drives" in told.value.hint) == others
+    for name in (mf.MANIFEST, mf.SIGNATURE):
+        fleet.path(0, 1, name).write_bytes(fleet.groups[0].files[1][name])
+    assert stage.repair(fleet.mounts, allowed=fleet.allowed, seal=seal).state == "repaired"
+    assert see(fleet)[0].state == "intact"
+
+
+@pytest.mark.parametrize("name", [mf.PACKS, mf.BLOCKS])
+def test_unpack_says_which_file_every_drive_has_lost(tmp_path, capsys, name):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    origin.pack()
+    for mount in origin.mounts:
+        Path(mount, "sealift", name).unlink()
+    pack = min(Path(origin.mounts[0]).rglob("*.tar.zst.age"))
+    fleets.flip(pack, 8 * (pack.stat().st_size // 2))
+    (tmp_path / "s.seal").write_bytes(shipments.seals.encode_bundle(origin.seal()))
+    given = ["--allowed-signers", str(origin.root / "allowed"), "--identity", str(origin.root / "identity")]
+    given += ["--seal", str(tmp_path / "s.seal")]
+    assert sealift(["unpack", *origin.mounts, *given, "--to", str(tmp_path / "out")]) == 4
+    told = capsys.readouterr().err
+    assert f"hint: no drive here has all of {name} of a group: put a copy as sealift/{name}" in told
+    assert f"groups/GROUP/closed/{name}" in told
+    assert "where a drive or a host did not answer" not in told
+
+
 def test_a_whole_voyage_without_an_index_ends_well(tmp_path, capsys):
     """Unpack names the file and repair; with it beside the seal the drives are whole, and all is unpacked."""
     origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)

@@ -51,6 +51,9 @@ ProblemKind = Literal[
 Standing = Literal["member", "foreign", "replayed", "unidentified", "empty"]
 
 
+NOWHERE = "a page is damaged on every drive of the group that is here"
+
+
 class Problem(NamedTuple):
     """One thing that is wrong with one file of a drive; `path` beneath sealift/, `block` counts from 0."""
 
@@ -162,7 +165,7 @@ class SharedPages(paged.PagedFile):
         now = time.monotonic()
         if silent := [why for until, why in self._resting.values() if until > now]:
             raise FormatError(f"{self.name}: a page is to be had from none of the drives that are here: {silent[0]}")
-        raise FormatError(f"{self.name}: a page is damaged on every drive of the group that is here")
+        raise FormatError(f"{self.name}: {NOWHERE}")
 
     def matches(self, place: int, data: bytes) -> bool:
         """Whether `data` is page `place` of the file (0: the header), by the tree as the group's drives have it."""

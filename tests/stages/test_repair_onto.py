@@ -255,7 +255,7 @@ def test_of_several_missing_drives_none_is_taken_without_saying_which(tmp_path, 
     assert sealift(["repair", *made.mounts[:3], str(tmp_path / "point"), *known[:2]]) == 3
     out = capsys.readouterr().out
     assert "there is no sealift/ folder, and nothing is mounted there" in out
-    assert f"next: mount the drive at {tmp_path / 'point'}, or leave it away" in out
+    assert f"next: leave {tmp_path / 'point'} away, or mount the drive that belongs there" in out
     assert sealift(["verify", *made.mounts[:3], str(tmp_path / "point"), *known[:2]]) == 6
     assert "missing sealift/ (there is no sealift/ folder, and nothing is mounted there)" in capsys.readouterr().out
 

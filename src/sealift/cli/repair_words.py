@@ -250,7 +250,7 @@ def _advice(fault: Fault, result: RepairReport) -> str:
         return f"nobody signed sealift/{_place(fault)} on {where}, and repair removes nothing: move it away yourself"
     if fault.kind == "missing" and fault.path == "":
         if fault.detail.endswith("nothing is mounted there"):
-            return f"mount the drive at {where}, or leave it away: nothing is mounted there"
+            return f"leave {where} away, or mount the drive that belongs there: nothing is mounted"
         return f"leave {where} away: there is no drive of sealift (--onto makes one of an empty drive)"
     if fault.kind == "conflict":
         return f"pull {where} and its double, and ask the origin which serial number is right"

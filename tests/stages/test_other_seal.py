@@ -8,11 +8,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
+import receivings
 
 from sealift.cli.main import run as sealift
 from sealift.errors import SealInvalid
 from sealift.formats import age_keys
 from sealift.formats import manifest as mf
+from sealift.formats import seal as seals
 from sealift.reading.shipment import Shipment
 from sealift.stages import repair as repairing
 from sealift.stages.inspect import inspect
@@ -140,3 +142,76 @@ def test_reading_refuses_in_the_same_words(stand):
         )
     with pytest.raises(SealInvalid):
         repairing.repair(here.mounts, allowed=type(here.allowed).parse(allowed), seal=other.seal_files)
+
+
+# --- the seal of another revision ------------------------------------------------------------------------
+
+KEYS = ["--by", "Rui", "--organisation", "Petrel", "--contact", "dock"]
+
+
+@pytest.fixture
+def revised(stand):
+    """Drives of which the last one has the seal of revision 2; the seal of revision 1 in a file."""
+    root, _, other = stand
+    for name, data in fleets.revised(other).items():
+        other.path(0, 2, name).write_bytes(data)
+    (root / "signers").write_bytes(receivings.signers(other))
+    return root, other
+
+
+def test_a_seal_that_one_on_a_drive_supersedes_is_named_and_nothing_is_received_by_it(revised, capsys):
+    root, other = revised
+    newer, older = other.mounts[2], other.mounts[0]
+    common = ["--allowed-signers", str(root / "signers")]
+    sealed = [*common, "--seal", str(root / "other.seal")]
+    for command in ("verify", "inspect"):
+        assert sealift([command, *other.mounts, *sealed]) == 0
+        out = capsys.readouterr().out
+        assert f"SUPERSEDED: {newer} has a seal that holds, of revision 2, in place of this one: give that" in out
+        assert f"{newer}: its seal is of revision 2, and supersedes the one that is used, of revision 1" in out
+    assert sealift(["verify", *other.mounts, *sealed, "--json"]) == 0
+    (root / "report.json").write_text(capsys.readouterr().out)
+    assert sealift(["verify", *other.mounts[:2], *sealed, "--part", str(root / "report.json")]) == 0
+    assert "SUPERSEDED" in capsys.readouterr().out, "so it is where another host has seen it"
+    signed = ["--sign-with", receivings.key_file(other, "dock", root / "dock"), *KEYS, "--out", str(root / "out")]
+    assert sealift(["receipt", str(root / "report.json"), *sealed, *signed]) == 5
+    err = capsys.readouterr().err
+    assert (
+        f"report.json: the seal given, of revision 1, is superseded: {newer} has a seal that holds, of revision 2"
+        in err
+    )
+    assert f"--seal {newer}" in err
+    assert not (root / "out").exists()
+    for given in ([], ["--seal", newer]):
+        assert sealift(["verify", *other.mounts, *common, *given, "--json"]) == 0
+        out = capsys.readouterr().out
+        assert '"superseded_by": null' in out
+        assert f"{older}: its seal is of revision 1, and superseded by the one that is used, of revision 2" in out
+    (root / "report.json").write_text(out)
+    assert sealift(["receipt", str(root / "report.json"), *common, "--seal", newer, *signed]) == 0
+
+
+def test_a_receipt_looks_at_seals_beside_the_one_given(stand, capsys):
+    root, _, other = stand
+    (root / "signers").write_bytes(receivings.signers(other))
+    sealed = ["--allowed-signers", str(root / "signers"), "--seal", str(root / "other.seal")]
+    assert sealift(["verify", *other.mounts, *sealed, "--json"]) == 0
+    (root / "report.json").write_text(capsys.readouterr().out)
+    (root / "later.seal").write_bytes(seals.encode_bundle(fleets.revised(other)))
+    signed = ["--sign-with", receivings.key_file(other, "dock", root / "dock"), *KEYS, "--out", str(root / "out")]
+    assert sealift(["receipt", str(root / "report.json"), *sealed, *signed]) == 5
+    assert "later.seal is the seal of revision 2 of" in capsys.readouterr().err
+    assert sealift(["receipt", str(root / "nothing.json"), *sealed, *signed]) == 5
+    (root / "later.seal").unlink()
+    assert sealift(["receipt", str(root / "nothing.json"), *sealed, *signed]) == 1
+    err = capsys.readouterr().err
+    assert "report" in err
+    assert "--part" not in err
+
+
+def test_a_seal_on_a_drive_that_does_not_hold_supersedes_nothing(revised, capsys):
+    root, other = revised
+    other.path(0, 2, mf.SEAL_FILES[4]).write_bytes(b"rubbish")
+    sealed = ["--allowed-signers", str(root / "signers"), "--seal", str(root / "other.seal")]
+    assert sealift(["verify", *other.mounts, *sealed]) != 0
+    assert "SUPERSEDED" not in capsys.readouterr().out

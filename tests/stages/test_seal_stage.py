@@ -219,7 +219,8 @@ def test_the_state_knows_that_it_was_sealed_wherever_the_seal_went(yard):
     assert not look(str(yard.state)).sealed
     first = yard.seal(out=str(yard.folder / "out"))
     assert look(str(yard.state)).sealed
-    assert (Path(yard.state) / "sealed").read_text() == f"{first.path}\n"
+    digest = d.digest(Path(yard.declaration).read_bytes())
+    assert (Path(yard.state) / "sealed").read_text() == f"{first.path}\nrevision 1 {digest}\n"
 
 
 def test_the_seal_on_a_drive_is_taken_up_when_the_file_is_lost(yard):
@@ -264,7 +265,8 @@ def test_the_seal_of_a_later_revision_on_a_drive_is_not_replaced_by_an_earlier_o
     yard.write(declare(yard.keys, yard.serials, revision=2, supersedes=d.digest(first["declaration.toml"])))
     yard.release()
     sealed = yard.seal(yard.mounts[1])
-    os.unlink(sealed.path)  # the state remembers nothing: the drive does
+    os.unlink(sealed.path)
+    os.unlink(os.path.join(yard.state, "sealed"))  # the state remembers nothing: the drive does
     elsewhere(yard, first)
     before = snapshot(yard.folder)
     error = refused(yard, Refused, r"d1: it was sealed under revision 2 .* supersedes this, revision 1", *yard.mounts)
@@ -275,6 +277,36 @@ def test_the_seal_of_a_later_revision_on_a_drive_is_not_replaced_by_an_earlier_o
     yard.release()
     refused(yard, Refused, r"d1: it was sealed under revision 2 .* is not as this, revision 2", yard.mounts[1])
     yard.seal(yard.mounts[0])  # that one was sealed under revision 1
+
+
+@pytest.mark.parametrize("note", ["as it is", "path only", "no seal at the path", "rubbish"])
+def test_a_state_remembers_under_which_revision_it_was_sealed(yard, note):
+    """The seal and the drives may be away, and the earlier revision lies where nobody knows of the later one."""
+    names = ("declaration.toml", "declaration.release.json", "declaration.release.json.sig")
+    first = {name: (yard.folder / name).read_bytes() for name in names}
+    second = declare(yard.keys, yard.serials, revision=2, supersedes=d.digest(first["declaration.toml"]))
+    yard.write(second)
+    yard.release()
+    yard.seal(out=str(yard.folder / "out"))
+    remembered = Path(yard.state) / "sealed"
+    if note != "as it is":
+        remembered.write_text(remembered.read_text().partition("\n")[0] + "\n")
+    if note == "no seal at the path":
+        shutil.rmtree(yard.folder / "out")
+    if note == "rubbish":
+        remembered.write_bytes(b"revision 99999999999999999 zz\n" * 10)
+    elsewhere(yard, first)
+    if note in {"no seal at the path", "rubbish"}:
+        yard.seal(out=str(yard.folder / "alone"))  # nothing knows of it
+        return
+    before = snapshot(yard.folder)
+    why = r"state: it was sealed under revision 2 of consignment SL-2026-SEALME, which supersedes this, revision 1"
+    error = refused(yard, Refused, why, *yard.mounts, out=str(yard.folder / "alone"))
+    assert "released last" in error.hint
+    assert snapshot(yard.folder) == before
+    yard.write(second + b"# other bytes\n")
+    yard.release()
+    refused(yard, Refused, "which is not as this, revision 2", out=str(yard.folder / "alone"))
 
 
 # --- no seal without a release by another person ---------------------------------------------------------

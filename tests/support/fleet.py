@@ -349,11 +349,19 @@ def _declaration(fleet: Fleet, undeclared: frozenset[str]) -> bytes:
 _RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"  # of the age specification
 
 
-def _seal(fleet: Fleet, declaration: bytes) -> dict[str, bytes]:
+def revised(fleet: Fleet, hold: str = "none") -> dict[str, bytes]:
+    """The files of the seal of revision 2, of the same drives, whose declaration states `hold`."""
+    before = fleet.seal_files[mf.SEAL_FILES[2]]
+    digest = blake3(before).hexdigest()
+    text = before.replace(b"version = 1\n", f'version = 1\nrevision = 2\nsupersedes = "{digest}"\n'.encode(), 1)
+    return _seal(fleet, text.replace(b'legal_hold = "none"', f'legal_hold = "{hold}"'.encode()), 2)
+
+
+def _seal(fleet: Fleet, declaration: bytes, revision: int = 1) -> dict[str, bytes]:
     record = ReleaseRecord(
         consignment_id=_consignment(fleet),
         rehearsal=True,
-        revision=1,
+        revision=revision,
         rules=RulesFile(edition="2026-01-01", bytes=1, blake3="ab" * 32, changed=[]),
         resolved=[],
         screening=None,

@@ -42,6 +42,14 @@ def test_and_the_other_way_round():
         assert (found.entry, found.scores.best) == (1, 1.0)
 
 
+def test_what_is_no_longer_doubtful_is_still_compared_as_it_looks():
+    for listed, asked in (("uTech Robotics", "µTech Robotics"), ("mTech Robotics", "µTech Robotics"),
+                          ("Omega Laboratories", "Ωmega Laboratories"), ("a-Compute Sdn", "α-Compute Sdn"),
+                          ("µTech Robotics", "\u03bcTech Robotics"), ("Alpha Compute", "α-Compute")):  # fmt: skip
+        index = matching.Index([entry("Nobody Else Ltd"), entry(listed)])
+        assert [found.entry for found in index.search([asked])] == [1], (listed, asked)
+
+
 def test_what_was_compared_before_is_compared_still():
     assert {"oоo", "romashka"} & set(forms("ООО «Ромашка»").latin)
     assert "ромашка" in forms("ООО «Ромашка»").native
@@ -54,6 +62,12 @@ def test_what_was_compared_before_is_compared_still():
         ("Acme Ѕсоре", "'Ѕсоре' reads as 'Scope' and is not: U+0405 CYRILLIC CAPITAL LETTER DZE, U+0441 "),
         ("αTech Ltd", "'αTech' has letters of two alphabets, Latin and Greek: U+03B1 GREEK SMALL LETTER ALPHA"),
         ("Рoсcия", "'Рoсcия' has letters of two alphabets, Latin and Cyrillic: U+0420 CYRILLIC CAPITAL LETTER ER, "),
+        ("Ωmеga", "'Ωmеga' has letters of two alphabets, Latin and Greek and Cyrillic"),
+        ("Techµ", "'Techμ' has letters of two alphabets, Latin and Greek"),
+        ("µµTech", "'μμTech' has letters of two alphabets, Latin and Greek"),
+        ("Αcme", "'Αcme' has letters of two alphabets, Latin and Greek: U+0391 GREEK CAPITAL LETTER ALPHA"),
+        ("ο Compute", "'ο' reads as 'o' and is not"),
+        ("αα Compute", "'αα' reads as 'aa' and is not"),
         ("O’Рourke", "'Рourke' has letters"),
     ],
 )
@@ -67,6 +81,7 @@ def test_what_nobody_can_read_with_certainty_is_told_with_its_letters(name, said
     [
         "Müller & Söhne GmbH", "ООО Ромашка", "ООО Romashka", "ТОВ Romashka", "Ромашка (Romashka)", "Ελληνική ΑΕ",
         "NTTドコモ", "SK하이닉스", "JR東日本", "東京タワー", "漢字한글", "บริษัทABCจำกัด", "شركة ABC", "王小明", "3М",
+        "µTech GmbH", "\u03bcTech GmbH", "Ωmega Labs", "ΩMEGA", "α-Compute", "Compute α", "λTech",
         "β-Carotene", "Ⅳ Works", "Ｆｕｌｌ Width",
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """What an earlier screening found is got rid of by deciding, and by nothing else."""
 
 import json
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 
@@ -16,13 +17,14 @@ from trade_cases import AUTHOR, OFFICER, STRANGER, content, party
 from sealift.cli.documents import documents
 from sealift.cli.release import release
 from sealift.cli.screen import screen as screen_command
+from sealift.errors import BadInput
 from sealift.formats import canonical
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import release as gate_stage
 from sealift.stages import screen, standing
 from sealift.trade import declaration as d
+from sealift.trade import lists, screening, screening_past, template
 from sealift.trade import release as releases
-from sealift.trade import screening, screening_past, template
 
 LISTED = "2,Consignee Bhd\n"
 
@@ -135,6 +137,49 @@ def test_many_hits_are_remembered_in_no_time():
     assert datetime.now(UTC) - start < timedelta(seconds=5)
 
 
+# --- lists of another name -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [
+        ("list-1126.csv", "list.csv"), ("list-20261126.csv", "list.csv"), ("list_2026-11-26.csv", "list.csv"),
+        ("2026-11-26-sdn.csv", "sdn.csv"), ("csl 26.11.2026.json", "csl.json"),
+        ("csl20261126T101500Z.json", "csl.json"),
+        ("un.2026-11.xml", "un.xml"), ("eu-261126_1015.xml", "eu.xml"), ("list.csv", "list.csv"),
+        ("un-1267.csv", "un-1267.csv"), ("20261126.csv", "20261126.csv"), ("list-2.csv", "list-2.csv"),
+        ("", ""), ("1126", "1126"), ("list-99999999.csv", "list-99999999.csv"),
+    ],
+)  # fmt: skip
+def test_a_list_is_known_without_the_day_in_its_name(name, without):
+    assert lists.stable(name) == without
+
+
+def files(*names, kind="csv"):
+    return [lists.Given(name, name.encode(), NOW).described(kind, 1) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "left"),
+    [
+        (["list.csv"], ["list-1126.csv"], []),
+        (["list-1119.csv"], ["list-1126.csv"], []),
+        (["list.csv"], ["other.csv"], ["list.csv"]),
+        (["un-1101.csv", "un-1102.csv"], ["un-1101.csv"], ["un-1102.csv"]),
+        (["un-1101.csv", "un-1102.csv"], ["un-1103.csv"], ["un-1102.csv"]),
+        (["list.csv"], [], ["list.csv"]),
+    ],
+)
+def test_each_list_stands_for_one_that_is_called_so(before, now, left):
+    assert [file.name for file in lists.left_out(files(*before), files(*now))] == left
+
+
+def test_another_format_or_other_bytes_are_another_list():
+    assert lists.left_out(files("list.csv"), files("list-1126.csv", kind="un")) == files("list.csv")
+    same = [replace(file, name="of-the-week") for file in files("list.csv")]
+    assert lists.left_out(files("list.csv"), same) == []
+
+
 # --- the gate --------------------------------------------------------------------------------------------
 
 
@@ -184,8 +229,8 @@ def decide(folder, what="false_positive", *, second=True):
         screen.second("d.toml", STRANGER, by="R. S.", allowed=signers)
 
 
-def held(code=5):
-    done = CliRunner().invoke(release, ["--check", "d.toml", "--list", "nobody.toml", "--json"], catch_exceptions=False)
+def held(code=5, file="d.toml"):
+    done = CliRunner().invoke(release, ["--check", file, "--list", "nobody.toml", "--json"], catch_exceptions=False)
     assert done.exit_code == code, done.output
     return {row["rule"]: row["why"] for row in json.loads(done.stdout)["rows"] if row["state"] == "held"}
 
@@ -210,11 +255,56 @@ def test_the_gate_is_not_opened_by_a_shorter_list(folder):
     assert held(code=0) == {}
 
 
-def by_hand(folder, record):
+def listed_as(folder, file, name=""):
+    """The list in another file, as its user calls it."""
+    (folder / "nobody.csv").rename(folder / file)
+    text = (folder / "nobody.toml").read_text().replace("nobody.csv", file)
+    (folder / "nobody.toml").write_text(text.replace("format =", f'name = "{name}"\nformat =') if name else text)
+    found = screen.load_lists(["nobody.toml"], fetched=datetime.now(UTC))
+    assert found[0].name == (name or file)
+    return screen.screen("d.toml", found, AUTHOR, by="Sam Screener")
+
+
+def test_a_list_whose_file_is_named_by_the_day_goes_on(folder):
+    screen_again(folder, LISTED)
+    decide(folder)
+    assert held(code=0) == {}
+    found = listed_as(folder, "nobody-1126.csv")
+    assert found.record.open_hits == 0, "what was decided stays so"
+    assert [note for note in found.notes if "nobody" in note] == []
+    screen.second("d.toml", STRANGER, by="R. S.", allowed=AllowedSigners.parse((folder / "allowed").read_bytes()))
+    assert held(code=0) == {}
+
+
+def test_a_list_of_any_other_name_is_called_as_before_by_its_user(folder):
+    with open(folder / "nobody.csv", "a") as file:
+        file.write("3,Somebody Else\n")  # other bytes
+    listed_as(folder, "week.csv")
+    why = held()["screening"]
+    assert "nobody.csv: was screened before (SC-" in why
+    assert "the same list under another file name" in why
+    assert 'says name = "nobody.csv"' in why
+    for at, name in enumerate(("day.csv", "eve.csv")):
+        (folder / ("week.csv", "day.csv")[at]).rename(folder / "nobody.csv")
+        (folder / "nobody.toml").write_text(clearance.TOML)
+        if at:
+            with open(folder / "nobody.csv", "a") as file:
+                file.write("4,And Another\n")
+        listed_as(folder, name, "nobody.csv")
+        assert held(code=0) == {}, "what stood for it that week is forgotten with it"
+
+
+@pytest.mark.parametrize("name", ["a\\nb", "\\u202e", "x" * 256])
+def test_a_list_is_not_called_what_does_not_print(folder, name):
+    with pytest.raises(BadInput, match="name"):
+        listed_as(folder, "day.csv", name)
+
+
+def by_hand(folder, record, name="d.screening.json"):
     """A record that its screener signed, in place of what `screen` would have written."""
     data = canonical.encode(record)
     for end, content_ in (("", data), (".sig", AUTHOR.sign(data, screening.NAMESPACE))):
-        (folder / f"d.screening.json{end}").write_bytes(content_)
+        (folder / f"{name}{end}").write_bytes(content_)
 
 
 def test_a_record_that_another_program_made_without_the_hit_holds(folder):
@@ -251,7 +341,8 @@ def test_a_release_does_not_stand_again_when_a_later_hit_is_dropped(folder):
     bare = tuple(replace(each, hits=(), disposition="no_hit") for each in short.parties)
     by_hand(folder, replace(short, parties=bare))
     assert "nobody has decided for good, and a later one does not have it" in str(why())
-    shutil.move(folder / "d.screening.2.json", folder / "gone.json")
+    (folder / "gone").mkdir()
+    shutil.move(folder / "d.screening.2.json", folder / "gone")
     assert "names as the one before it" in str(why())
 
 
@@ -259,19 +350,20 @@ def test_a_predecessor_that_is_gone_or_exchanged_holds_until_it_is_back(folder):
     for _ in range(3):
         screen_again(folder)
     assert held(code=0) == {}
+    (folder / "gone").mkdir()
     for number in (1, 2, 3):
         names = [f"d.screening.{number}.json{end}" for end in ("", ".sig")]
         for name in names:
-            shutil.move(folder / name, folder / f"gone.{name}")
+            shutil.move(folder / name, folder / "gone" / name)
         why = held()["screening"]
         assert f"d.screening.{number}.json: SC-" in why
         assert "put a copy back beside it" in why
         shutil.copy(folder / f"d.screening.{1 + number % 3}.json", folder / names[0])
         assert "is not here, or is not as it was" in held()["screening"]
         (folder / names[0]).unlink()
-        shutil.copy(folder / f"gone.{names[0]}", folder / "d.screening.9.json")
-        assert held(code=0) == {}, "under any number"
-        shutil.move(folder / "d.screening.9.json", folder / names[0])
+        shutil.copy(folder / "gone" / names[0], folder / "of.old")
+        assert held(code=0) == {}, "under any name"
+        shutil.move(folder / "of.old", folder / names[0])
 
 
 def test_whom_a_person_found_is_not_forgotten_by_moving_the_record_away(folder):
@@ -284,9 +376,86 @@ def test_whom_a_person_found_is_not_forgotten_by_moving_the_record_away(folder):
     told = CliRunner().invoke(screen_command, ["d.toml", "--check"], catch_exceptions=False)
     assert told.exit_code == 5
     assert "consignee: was found to be on a list before" in told.stderr, "whoever looks at the screening is told too"
+    (folder / "gone").mkdir()
     for path in folder.glob("d.screening.3.json*"):
-        shutil.move(path, folder / f"gone.{path.name}")
+        shutil.move(path, folder / "gone")
     assert "d.screening.3.json: SC-" in held()["screening"]
+
+
+def renamed(folder, name):
+    """Declaration, signature and keys under another name in the same folder."""
+    for path in folder.glob("d.*"):
+        if ".screening" not in path.name:
+            shutil.copy(path, folder / path.name.replace("d.", f"{name}.", 1))
+
+
+def test_a_record_under_another_name_holds_until_its_hits_are_decided(folder):
+    found = screen_again(folder, LISTED, out="other.old")
+    assert found.record.open_hits == 3
+    why = held()["screening"]
+    assert "consignee: may be 'Consignee Bhd' (nobody.csv, 2), by SC-" in why
+    for data in (b"", b"x" * 50, (folder / "other.old").read_bytes()[:-5]):
+        (folder / "odd").write_bytes(data)  # what does not read tells nothing
+    os.mkfifo(folder / "pipe")
+    (folder / "huge").touch()
+    os.truncate(folder / "huge", screening.MAX_RECORD + 1)
+    again_ = screen_again(folder)
+    assert again_.record.open_hits == 3
+    assert "other.old is a screening of this consignment too: what it found counts" in again_.notes
+    decide(folder)
+    assert held(code=0) == {}
+    gone = replace(found.record, consignment_id="SL-2026-OTHERS")
+    (folder / "third.json").write_bytes(canonical.encode(gone))
+    assert held(code=0) == {}, "that is of another consignment"
+
+
+def test_a_copy_of_the_declaration_has_the_hits_of_the_first(folder):
+    screen_again(folder, LISTED)
+    renamed(folder, "d2")
+    (folder / "nobody.csv").write_text(clearance.NOBODY)
+    fresh = screen.screen(
+        "d2.toml", screen.load_lists(["nobody.toml"], fetched=datetime.now(UTC)), AUTHOR, by="Sam Screener"
+    )
+    assert fresh.record.open_hits == 3
+    assert "may be 'Consignee Bhd'" in held(file="d2.toml")["screening"]
+    bare = tuple(replace(each, hits=(), disposition="no_hit") for each in fresh.record.parties)
+    by_hand(folder, replace(fresh.record, parties=bare), "d2.screening.json")
+    assert "a later screening does not have it" in held(file="d2.toml")["screening"]
+
+
+def test_a_release_does_not_stand_beside_a_record_under_another_name(folder):
+    signers = AllowedSigners.parse((folder / "allowed").read_bytes())
+    asked = gate_stage.ask("d.toml", signers, lists=["nobody.toml"])
+    gate_stage.release("d.toml", asked, OFFICER, signers, officer="O. Fficer", reason="r", reference="x")
+    record = releases.decode((folder / "d.release.json").read_bytes())
+
+    def why(who):
+        parsed = d.parse((folder / "d.toml").read_bytes(), draft=False)
+        return standing.standing("d.toml", parsed, record, who, datetime.now(UTC) + DAY / 2).why
+
+    assert why(signers) == ()
+    for days in (-1, 0.1):  # before and after that which the release binds
+        at = datetime.now(UTC) + timedelta(days=days)
+        (folder / "other.json").unlink(missing_ok=True)
+        screen_again(folder, LISTED, out="other.json", now=at)
+        assert "consignee" in str(why(signers))
+        assert "nobody has decided" in str(why(None))
+
+
+def test_more_records_than_are_looked_at_hold(folder, monkeypatch):
+    monkeypatch.setattr(screen, "MAX_OTHERS", 1)
+    for name in ("a", "b"):
+        assert held(code=0) == {}
+        screen_again(folder, out=name)
+    assert "more than 1 screenings of this consignment" in held()["screening"]
+
+
+def test_records_of_one_second_are_in_the_order_in_which_they_supersede():
+    chain = [OPEN]
+    for _ in range(5):
+        chain.append(screened(before=encoded(chain[-1])))
+    assert len({each.at for each in chain}) == 1
+    assert [each.record for each in screening_past.ordered(None, past(*reversed(chain)))] == chain
 
 
 def test_the_report_says_what_earlier_screenings_hold(folder):

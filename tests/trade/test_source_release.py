@@ -5,6 +5,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+import fleet as fleets
 import msgspec
 import pytest
 import receivings
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from sealift.errors import BadInput, FormatError, Refused, SignatureInvalid
 from sealift.formats import canonical
+from sealift.formats import seal as seals
+from sealift.reading.trust import open_seal
 from sealift.stages import source_release as stage
 from sealift.trade import declaration as declarations
 from sealift.trade import receipt as r
@@ -34,8 +37,8 @@ def file(folder, receipt, name="a", *, by="dock", signature=None):
     return str(path)
 
 
-def look(*files, trusted=None, now=NOW):
-    return stage.look(trusted or WORLD.trusted, files, WORLD.allowed, now)
+def look(*files, trusted=None, now=NOW, **more):
+    return stage.look(trusted or WORLD.trusted, files, WORLD.allowed, now, **more)
 
 
 def release(looked, folder, by="ed", now=NOW):
@@ -206,6 +209,27 @@ def test_a_legal_hold_holds_the_source(tmp_path):
     assert s.objections(held, [WHOLE], NOW) == ["the declaration states a legal hold: Court, order 12"]
     none = held._replace(declaration=msgspec.structs.replace(declaration, legal_hold=declarations.NO_HOLD))
     assert s.objections(none, [WHOLE], NOW) == []
+
+
+def test_a_seal_of_a_later_revision_beside_it_holds_the_source(tmp_path):
+    receipt = file(tmp_path, WHOLE)
+    sent, later = tmp_path / "a.1.seal", tmp_path / "a.seal"
+    sent.write_bytes(WORLD.fleet.bundle)
+    (tmp_path / "odd.seal").write_bytes(b"rubbish")
+    (tmp_path / "folder.seal").mkdir()
+    assert look(receipt, seal=str(sent)).may_be_freed
+    for hold, said in (("Court, order 12", ", and states a legal hold: Court, order 12"), ("none", "")):
+        later.write_bytes(seals.encode_bundle(fleets.revised(WORLD.fleet, hold)))
+        held = look(receipt, seal=str(sent))
+        assert "".join(held.objections) == (
+            f"the seal given is superseded: {later} is the seal of revision 2 of {WHOLE.record.consignment_id}{said}:"
+            f" give that one (--seal {later}), and receipts against it"
+        )
+        with pytest.raises(Refused):
+            release(held, tmp_path)
+    assert look(receipt, seal=str(tmp_path)).may_be_freed, "a drive, or a folder: nothing lies beside it"
+    newest = open_seal(fleets.revised(WORLD.fleet), WORLD.allowed)
+    assert not any("given is superseded" in each for each in look(receipt, trusted=newest, seal=str(later)).objections)
 
 
 def test_who_received_does_not_free_the_source_and_other_keys_do_not_either(tmp_path):

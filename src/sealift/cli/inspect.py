@@ -97,12 +97,12 @@ def inspect(
     context.exit(exit_code(report))
 
 
-def load_parts(paths: Sequence[str]) -> list[tuple[str, bytes]]:
-    """Names and contents of the files of --part; BadInput when one cannot be read."""
+def load_parts(paths: Sequence[str], what: str = "--part") -> list[tuple[str, bytes]]:
+    """Names and contents of the reports in files, given as `what`; BadInput when one cannot be read."""
     from sealift.stages.verify_report import MAX_PART
     from sealift.trade.signing import read_limited
 
-    return [(path, read_limited(path, MAX_PART, "--part")) for path in paths]
+    return [(path, read_limited(path, MAX_PART, what)) for path in paths]
 
 
 PACKS, BLOCKS = "packs.bin", "blocks.bin"
@@ -279,6 +279,11 @@ def show_head(report: InspectReport | VerifyReport, verdict: str) -> None:
         kind += f"return leg in reply to {seal.in_reply_to}, " if seal.in_reply_to else ""
         line = f"shipment {report.shipment}: {kind}consignment {seal.consignment}, sealed {seal.sealed_at} {by}"
         click.echo(_clean(line))
+        if (newer := seal.superseded_by) is not None:
+            what = (
+                f"SUPERSEDED: {newer.mount} has a seal that holds, of revision {newer.revision}, in place of this one"
+            )
+            click.echo(_clean(f"{what}: give that (--seal {newer.mount}); nothing is received or freed by this one"))
     else:
         click.echo(f"shipment {report.shipment or 'unknown'}: NO SEAL, so whole groups may be missing unnoticed")
     if signature is not None and not signature.ok:

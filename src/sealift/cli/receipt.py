@@ -32,7 +32,8 @@ it in the custody log. When a late drive has been verified, the same command wit
 receipt; the one before is kept under a number. The allowed signers name your key for namespace sealift-receipt.
 
 Exit 0: everything is intact or rebuilt; 3: something is damaged or lost, all data can be had; 4: some data cannot; 6:
-not everything was read yet, and the receipt is partial; 5: the seal does not hold, or the key may not sign it.
+not everything was read yet, and the receipt is partial; 5: the seal does not hold, is superseded by one of a later
+revision beside it or on a drive, or the key may not sign it.
 """
 
 
@@ -56,6 +57,7 @@ def receipt(
 
     from sealift.reading.trust import load_seal, open_seal
     from sealift.stages import receive
+    from sealift.stages.seal_others import check_newest
     from sealift.trade import discrepancy, signing
     from sealift.trade.receipt import person
     from sealift.trade.signing import Signer
@@ -64,8 +66,9 @@ def receipt(
     receiver = person(given["by"], given["organisation"], given["contact"])
     signer = Signer.open(given["sign_with"])
     trusted = open_seal(load_seal(given["seal"]), allowed)
+    check_newest(given["seal"], trusted.declaration)
     now = datetime.now(UTC)
-    weighed = receive.weigh(trusted, load_parts(reports), now, final=given["final"])
+    weighed = receive.weigh(trusted, load_parts(reports, "report"), now, final=given["final"])
     made = receive.receive(trusted, weighed, receiver, signer, allowed, given["out"], now)
     record = made.receipt.record
     report = discrepancy.compare(trusted.seal, trusted.declaration, trusted.officer, record, weighed.why)

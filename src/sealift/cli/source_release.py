@@ -30,7 +30,7 @@ which receipts, who says so, when. It deletes nothing. The allowed signers name 
 sealift-receipt, and yours for sealift-source-release.
 
 Exit 0: it may be freed; 6: a group is not verified yet; 5: a receipt or the seal does not hold, the origin has signed
-it itself, or the declaration states a legal hold.
+it itself, the declaration states a legal hold, or a seal of a later revision lies beside the one given.
 """
 
 
@@ -67,7 +67,7 @@ def source_release(
     allowed = common.load_allowed(allowed_signers)
     signs = _who(who)
     now = datetime.now(UTC)
-    looked = stage.look(open_seal(load_seal(seal), allowed), receipts, allowed, now)
+    looked = stage.look(open_seal(load_seal(seal), allowed), receipts, allowed, now, seal=seal)
     released = None
     if looked.may_be_freed and signs is not None:
         released = stage.release(looked, *signs, allowed, out, now)

@@ -19,12 +19,13 @@ from blake3 import blake3
 
 from sealift.drives import ranges
 from sealift.drives.ranges import RemoteDrive, Workers
-from sealift.errors import FormatError, Refused, SignatureInvalid
+from sealift.errors import FormatError, Refused, SealiftError, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
 from sealift.formats import sshsig
 from sealift.reading import trust
-from sealift.reading.survey_views import DriveView, Problem, Survey, read_all
+from sealift.reading.survey_views import DriveView, Problem, Superseded, Survey, read_all
+from sealift.trade import declaration as declarations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +50,8 @@ class SealCopies:
     kept: dict[_Key, dict[str, bytes]] = field(default_factory=dict)
     good: dict[_Key, Seal] = field(default_factory=dict)
     bad: dict[_Key, str] = field(default_factory=dict)
+    revisions: dict[_Key, int] = field(default_factory=dict)  # of the declarations that they bind
+    used: int = 0  # the revision of the one that is used; 0: nobody knows
     reference: dict[str, bytes] | None = None
 
 
@@ -62,8 +65,9 @@ def choose_seal(
 ) -> SealCopies:
     """Set seal, trusted and seal_source of `found`.
 
-    The seal `given`, else one on the drives, of shipment `expected`. With `hurry` no copies are read where one is
-    given, and else those of hosts that answer soon, as long as there is one.
+    The seal `given`, else one on the drives, of shipment `expected`: of those that hold, one of the latest revision.
+    With `hurry` no copies are read where one is given, and else those of hosts that answer soon, as long as there is
+    one.
 
     Raises Refused when the seal given does not hold; for one on a drive that does not, see `compare_seals`.
     """
@@ -71,8 +75,9 @@ def choose_seal(
         found.seal_source = "file"
         found.seal = trust.read_seal(given)
         found.trusted = trust.open_seal(given, allowed) if allowed else None
+    used = _revision(given) if given is not None else 0
     copies = SealCopies() if hurry and given is not None else _read_copies(found, hurry=hurry)
-    copies.reference = given
+    copies.reference, copies.used = given, used
     ranked = Counter(_key(mark) for _, mark, _ in copies.marks)
     for key, _ in ranked.most_common():
         if key not in copies.kept:
@@ -83,10 +88,20 @@ def choose_seal(
         except Refused as error:
             copies.bad[key] = str(error)
             continue
-        if found.seal is None and seal.shipment == expected:
+        revision = copies.revisions[key] = _revision(copies.kept[key])
+        later = found.seal_source == "drives" and trusted is not None and revision > copies.used
+        if (found.seal is None or later) and seal.shipment == expected:
             found.seal, found.trusted, found.seal_source = seal, trusted, "drives"
-            copies.reference = copies.kept[key]
+            copies.reference, copies.used = copies.kept[key], revision
     return copies
+
+
+def _revision(files: dict[str, bytes]) -> int:
+    """The revision of the declaration that a seal binds; 0 where it does not read."""
+    try:
+        return declarations.parse(files[trust.DECLARATION], draft=True).revision
+    except SealiftError:
+        return 0
 
 
 def compare_seals(found: Survey, copies: SealCopies) -> None:
@@ -106,7 +121,8 @@ def compare_seals(found: Survey, copies: SealCopies) -> None:
         if key in copies.good:
             seal = copies.good[key]
             if found.seal is not None and seal != found.seal and seal.shipment == found.seal.shipment:
-                found.notices.append(f"{view.mount}: its seal is another one of the same shipment; both hold")
+                found.notices.append(f"{view.mount}: {_beside(copies.revisions[key], copies.used)}")
+                _supersede(found, view, copies.revisions[key], copies)
             continue
         if key in copies.bad and copies.bad[key] not in found.seal_failures:
             found.seal_failures.append(copies.bad[key])
@@ -118,6 +134,23 @@ def compare_seals(found: Survey, copies: SealCopies) -> None:
         elif not notes:
             for name in trust.damaged_seal_files(copies.kept.get(key, {})):
                 view.note(name, "unsigned", "the seal does not hold")
+
+
+def _beside(revision: int, used: int) -> str:
+    """What a drive's own seal is beside the one that is used."""
+    if not (revision and used) or revision == used:
+        return "its seal is another one of the same shipment; both hold"
+    if revision > used:
+        return f"its seal is of revision {revision}, and supersedes the one that is used, of revision {used}"
+    return f"its seal is of revision {revision}, and superseded by the one that is used, of revision {used}"
+
+
+def _supersede(found: Survey, view: DriveView, revision: int, copies: SealCopies) -> None:
+    """Note that the seal of a drive, which holds, is of a later revision than the one that is used."""
+    known = found.superseded.revision if found.superseded is not None else copies.used
+    if found.trusted is not None and copies.used and revision > known:
+        mark = next(mark for each, mark, _ in copies.marks if each is view)
+        found.superseded = Superseded(revision, mark[trust.SEAL_JSON], view.mount)
 
 
 def _key(mark: dict[str, str]) -> _Key:

@@ -258,6 +258,14 @@ class Late(NamedTuple):
     look: Future[DriveFault | None]
 
 
+class Superseded(NamedTuple):
+    """A seal on a drive, which holds and is of a later revision than the one that is used."""
+
+    revision: int
+    blake3: str  # of its seal.json
+    mount: str
+
+
 @dataclass(eq=False)
 class Survey:
     """Everything that was found, and what a seal says should have been."""
@@ -272,6 +280,7 @@ class Survey:
     notices: list[str]
     checked: bool = False  # allowed signers were given
     unsealed: list[DriveView] = field(default_factory=list)  # drives without seal/, though others here have it
+    superseded: Superseded | None = None  # by whose seal on a drive here the one that is used is superseded
     late: list[Late] = field(default_factory=list)  # drives of other hosts that were not waited for; in no other list
 
     @property

@@ -83,7 +83,7 @@ def inspect(
         groups=[case.report() for _, case in sorted(known.items())],
         groups_total=join.groups_total(found, reports),
         drives_total=join.drives_total(found, reports),
-        seal=join.seal_report(found),
+        seal=join.seal_report(found, reports),
         signature=None if allowed is None else join.signature(found, reports),
         faults=faults[:MAX_FAULTS],
         faults_omitted=max(0, len(faults) - MAX_FAULTS) + sum(check.omitted for check in checks),

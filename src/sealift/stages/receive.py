@@ -83,7 +83,7 @@ def weigh(trusted: TrustedSeal, parts: Sequence[tuple[str, bytes]], now: datetim
     """A state for each group of which something was read; with `final`, when no more drives will come, for all.
 
     `parts` are names and bytes of reports of verify or inspect. BadInput for a file that is none, or is not of this
-    shipment and these manifests, or that contradicts itself.
+    shipment and these manifests, or that contradicts itself; Refused where one saw a seal that supersedes this one.
     """
     given = {blake3(data).hexdigest(): (name, data) for name, data in sorted(parts, reverse=True)}
     if not 1 <= len(given) <= receipts.MAX_REPORTS:
@@ -94,6 +94,7 @@ def weigh(trusted: TrustedSeal, parts: Sequence[tuple[str, bytes]], now: datetim
     found = Survey(trusted.seal.shipment, [], [], trusted.seal, trusted, "file", [], [])
     known, reports = join.cases(found, [given[digest] for digest in sorted(given)])
     for name, report in reports:
+        _not_superseded(name, report, trusted)
         if (wrong := contradiction(report, trusted.seal.groups)) is not None:
             raise BadInput(
                 f"{name} contradicts itself or the seal: {wrong}",
@@ -108,6 +109,16 @@ def weigh(trusted: TrustedSeal, parts: Sequence[tuple[str, bytes]], now: datetim
             groups.append(group)
     files = [FileRef(bytes=len(given[digest][1]), blake3=digest) for digest in sorted(given)]
     return Weighed(groups, files, why, _notes(reports, rules))
+
+
+def _not_superseded(name: str, report: Report, trusted: TrustedSeal) -> None:
+    newer = report.seal.superseded_by if report.seal is not None else None
+    if newer is not None and newer.revision > trusted.declaration.revision:
+        raise Refused(
+            f"{name}: the seal given, of revision {trusted.declaration.revision}, is superseded: {newer.mount} has"
+            f" a seal that holds, of revision {newer.revision}",
+            hint=f"sealift verify MNT... --seal {newer.mount} --json > REPORT.json, then this with the same --seal",
+        )
 
 
 class _Rules:

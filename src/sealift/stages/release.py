@@ -26,6 +26,7 @@ from sealift.stages import screen as screening_stage
 from sealift.trade import declaration as declarations
 from sealift.trade import gate, keys, revision, rules, screening, signing
 from sealift.trade import release as releases
+from sealift.trade.lists import left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -268,10 +269,9 @@ def _screening(
     if rescreen and not lists:
         why.append("no list is at hand to screen against again (--list FILE)")
     elif rescreen:
-        names = {each.name for each in files}
-        left = [file.name for file in checked.record.lists if file.name not in names]
-        why += [f"{name}: was screened, and is not at hand to screen again" for name in left]
-    before = screening_stage.past_problems(path, allowed)
+        left = left_out(checked.record.lists, files)
+        why += [f"{file.name}: was screened, and is not at hand to screen again" for file in left]
+    before = screening_stage.past_problems(path, parsed.consignment_id, allowed)
     why += [f"{problem.where}: {problem.reason}" if problem.where else problem.reason for problem in before]
     return data, why or _again(parsed, checked.record, data, at_hand, now)
 

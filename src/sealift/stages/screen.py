@@ -5,24 +5,30 @@
 
 What holds: nothing is signed that was not shown to be written; the record before is superseded, never lost. Its
 decisions are taken over only if its signature holds: by the key that signs now, or by an allowed signer. A second
-signature is put beside a record, never into it. What is not here: words for people (cli/screen.py), what holds of a
-record (trade/screening.py).
+signature is put beside a record, never into it. Every record of the consignment in the folder counts, under whatever
+name: what one of them found is in the next, and holds.
+
+What is not here: words for people (cli/screen.py), what holds of a record (trade/screening.py).
 """
 
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from sealift.errors import BadInput, FormatError, Refused, SealiftError, SignatureInvalid
 from sealift.formats import canonical, sshsig, strict
 from sealift.trade import declaration as declarations
 from sealift.trade import lists_csv, lists_detect, lookalikes, screener, screening, screening_past, signing, worksheet
-from sealift.trade.lists import MAX_FILE, TIME, Given, ListFile, ScreeningList
+from sealift.trade.lists import MAX_FILE, TIME, Given, ListFile, ScreeningList, left_out, stable
 from sealift.trade.screening import Problem
 from sealift.trade.screening_past import Screened
 
@@ -35,6 +41,9 @@ if TYPE_CHECKING:
     from sealift.trade.signing import Signer
 
 SECOND = ".second.sig"
+MAX_OTHERS = 1_000  # records of one consignment in a folder, under other names, that are looked at
+_BEGINS = b'{\n  "type": "sealift-screening",'  # every canonical record
+_HEAD = 4096  # bytes in which it names its consignment
 _MANY = 20  # hits of a party, from where on it is said what helps
 
 
@@ -98,9 +107,18 @@ def _read(path: str, described: lists_csv.Described | None, fetched: datetime | 
     main = given(os.path.basename(path))
     if described is None:
         return lists_detect.read(main, given)
-    return lists_detect.read(
+    found = lists_detect.read(
         main, given, kind=described.format or None, columns=described.columns, encoding=described.encoding
     )
+    return _called(found, described.name) if described.name else found
+
+
+def _called(found: ScreeningList, name: str) -> ScreeningList:
+    """A list as its user calls it, whose file may have another name each time."""
+    own = {found.name, stable(found.name)}
+    entries = (msgspec.structs.replace(each, source=name) if each.source in own else each for each in found.entries)
+    files = (msgspec.structs.replace(found.files[0], name=name), *found.files[1:])
+    return ScreeningList(files, tuple(entries), found.notes)
 
 
 def _not_to_come(name: str, stated: datetime | None) -> None:
@@ -151,8 +169,12 @@ def screen(
         now=now,
         before=before[:2] if before is not None else None,
         carry=before is not None and not before.objection,
-        remembered=_remembered(target, before, allowed),
+        remembered=_remembered(target, before, declaration.consignment_id, allowed),
     )
+    notes += [
+        f"{each} is a screening of this consignment too: what it found counts"
+        for each in others(target, declaration.consignment_id)
+    ]
     if before is not None:
         notes += _fewer(before.record.lists, record.lists)
     notes += [
@@ -274,11 +296,11 @@ def beside(target: str, declaration: Declaration, allowed: AllowedSigners | None
         for name in (*subject.names, *subject.native)
         for why in lookalikes.doubtful(name)
     ]
-    return found + past_problems(target, allowed)
+    return found + past_problems(target, declaration.consignment_id, allowed)
 
 
-def past_problems(target: str, allowed: AllowedSigners | None) -> list[Problem]:
-    """What the screenings before the one at `target`, which are kept beside it, say that it does not.
+def past_problems(target: str, consignment_id: str, allowed: AllowedSigners | None) -> list[Problem]:
+    """What the other screenings of the consignment in the folder of `target` say that it does not.
 
     A list is not got rid of by leaving it out, nor a hit by a list without its entry, nor somebody whom a person found
     on one; nor are records that are named as its predecessors by moving them away.
@@ -287,11 +309,15 @@ def past_problems(target: str, allowed: AllowedSigners | None) -> list[Problem]:
         return []
     found: list[Problem] = []
     here, last = [], None
-    for path in (target, *kept_records(target)):
+    kept, elsewhere = kept_records(target), others(target, consignment_id)
+    if len(elsewhere) > MAX_OTHERS:
+        why = f"more than {MAX_OTHERS:,} screenings of this consignment lie in its folder: nobody looks at all of them"
+        found.append(Problem("predecessor", "", why))
+    for path in (target, *kept, *elsewhere[:MAX_OTHERS]):
         try:
             each = _screened(path, allowed)
         except SealiftError as error:
-            if path != target:  # that one is looked at by everybody
+            if path in kept:  # the one at `target` is looked at by everybody
                 found.append(Problem("predecessor", "", f"{path}: {error}"))
             continue
         last = each if path == target else last
@@ -311,6 +337,40 @@ def kept_records(target: str) -> list[str]:
     found = [(int(match[1]), path) for path in glob.glob(f"{glob.escape(target.removesuffix('.json'))}.[0-9]*.json")
              if (match := name.fullmatch(path))]  # fmt: skip
     return [path for _, path in sorted(found)]
+
+
+def others(target: str, consignment_id: str) -> list[str]:
+    """Files in the folder of `target` that begin as records of the consignment, and are not `target` nor kept of it.
+
+    Up to MAX_OTHERS, and one more where there are more.
+    """
+    folder = os.path.dirname(target)
+    own = {os.path.realpath(path) for path in (target, *kept_records(target))}
+    named = b'"consignment_id": ' + msgspec.json.encode(consignment_id) + b",\n"
+    found: list[str] = []
+    try:
+        names = sorted(os.listdir(folder or "."))
+    except OSError:
+        return []  # what is wrong with it shows when it is used
+    for path in (os.path.join(folder, name) for name in names):
+        if os.path.realpath(path) not in own and _begins(path, named):
+            found.append(path)
+            if len(found) > MAX_OTHERS:
+                break
+    return found
+
+
+def _begins(path: str, named: bytes) -> bool:
+    """True if a regular file, of a size that is read, begins as a record with the line `named`."""
+    try:
+        state = os.stat(path)
+        if not stat.S_ISREG(state.st_mode) or state.st_size > screening.MAX_RECORD:
+            return False
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    return head.startswith(_BEGINS) and named in head
 
 
 def _screened(path: str, allowed: AllowedSigners | None) -> Screened:
@@ -334,17 +394,20 @@ def _screened(path: str, allowed: AllowedSigners | None) -> Screened:
     return Screened(record, declarations.digest(data), reviewed)
 
 
-def _remembered(target: str, before: Before | None, allowed: AllowedSigners | None) -> list[screening_past.Remembered]:
-    """Hits of the records so far that the next one must have."""
-    if before is None:
-        return []
+def _remembered(
+    target: str, before: Before | None, consignment_id: str, allowed: AllowedSigners | None
+) -> list[screening_past.Remembered]:
+    """Hits of the records so far, under whatever names, that the next one must have."""
     here = []
-    for path in (target, *kept_records(target)):
+    for path in (target, *kept_records(target), *others(target, consignment_id)[:MAX_OTHERS]):
+        if before is None and path == target:
+            continue
         try:
             here.append(_screened(path, allowed))
         except SealiftError:
             continue  # the gate says so
-    last = next(each for each in here if each.digest == declarations.digest(before.data))
+    digest = declarations.digest(before.data) if before is not None else ""
+    last = next((each for each in here if each.digest == digest), None)
     return screening_past.remembered(screening_past.ordered(last, here))
 
 
@@ -354,17 +417,27 @@ def _not_here(target: str, missing: screening.Supersedes) -> str:
     free = next(number for number in range(1, len(numbers) + 2) if number not in numbers)
     return (
         f"{stem}.{free}.json: {missing.screening_id} (BLAKE3 {missing.blake3}), which a later screening names as the"
-        " one before it, is not here, or is not as it was: put a copy back beside it, under any free number (an audit"
+        " one before it, is not here, or is not as it was: put a copy back beside it, under any free name (an audit"
         " bundle has all of them)"
     )
 
 
 def _left_out(records: Sequence[Screened]) -> list[Problem]:
-    names = {file.name for file in records[-1].record.lists}
-    last = {file.name: each.record for each in records for file in each.record.lists if file.name not in names}
+    last: dict[str, tuple[ListFile, screening.ScreeningRecord]] = {}
+    for each in records:  # one after the other: what stood for a list that week is what the next one must have
+        left = {file.name for file in left_out([file for file, _ in last.values()], each.record.lists)}
+        last = {name: old for name, old in last.items() if name in left}
+        last |= {file.name: (file, each.record) for file in each.record.lists}
+    now = {file.name for file in records[-1].record.lists}
     return [
-        Problem("left_out", name, f"was screened before ({record.screening_id}), and is not any more")
-        for name, record in last.items()
+        Problem(
+            "left_out",
+            name,
+            f"was screened before ({record.screening_id}), and is not any more: screen again, with it too; where it is"
+            f" the same list under another file name, with a TOML about it that says name = {json.dumps(name)}",
+        )
+        for name, (_, record) in last.items()
+        if name not in now
     ]
 
 
@@ -431,10 +504,10 @@ def _write(
 
 def _fewer(before: Sequence[ListFile], after: Sequence[ListFile]) -> list[str]:
     """Lists that were screened the last time and are not now; and those that lost a tenth of their entries since."""
-    old = {file.name: file.rows for file in before}
-    left = [name for name in old if name not in {file.name for file in after}]
-    return [f"{name}: was screened against before, and is not now" for name in left] + [
-        f"{file.name}: {file.rows:,} entries, where the one screened before had {old[file.name]:,}; is it whole?"
+    old = {stable(file.name): file.rows for file in before} | {file.name: file.rows for file in before}
+    rows = {file.name: old.get(file.name, old.get(stable(file.name), 0)) for file in after}
+    return [f"{file.name}: was screened against before, and is not now" for file in left_out(before, after)] + [
+        f"{file.name}: {file.rows:,} entries, where the one screened before had {rows[file.name]:,}; is it whole?"
         for file in after
-        if file.rows < 0.9 * old.get(file.name, 0)
+        if file.rows < 0.9 * rows[file.name]
     ]

@@ -6,8 +6,8 @@ under the carrier that is declared; a return leg is one by manifests and declara
 key (return_leg.py); the declaration is complete and was released by another person than its author, with another key
 than the one that seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has all
 of its packs, by presence and length; one that is not need not be looked at. The release stands (standing.py), and
-no other shipment was sealed under the same consignment, nor a later revision of this one, as far as the seals beside
-this one and on the drives tell. Nothing is written before all of that holds; the seal file comes
+no other shipment was sealed under the same consignment, nor a later revision of this one, as far as the state folders,
+the seals beside this one and those on the drives tell. Nothing is written before all of that holds; the seal file comes
 last, so that where it lies its indexes lie too. Sealing the same again writes nothing new; a declaration that was
 changed and released again supersedes the seal.
 
@@ -43,7 +43,7 @@ from sealift.reading.trust import load_seal, open_seal, trusted_manifest
 from sealift.stages import return_leg
 from sealift.stages.lacking import lacking
 from sealift.stages.pack.found import load_manifest
-from sealift.stages.seal_others import not_superseded, only_shipment
+from sealift.stages.seal_others import not_before, not_superseded, note_of, only_shipment
 from sealift.stages.standing import check_standing
 from sealift.stages.status import SEALED, look, seal_path
 from sealift.trade import declaration as declarations
@@ -126,6 +126,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     out = options.out or options.states[0]
     folders = [out, *options.states, os.path.dirname(os.path.abspath(options.declaration))]
     only_shipment(folders, record, declaration.revision, allowed)
+    not_before(options.states, declaration)
     with ExitStack() as stack:
         drives = _attached(options.mounts, record, groups)
         not_superseded([drive for drive, _ in drives], declaration)
@@ -141,7 +142,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
             superseded = _write_file(path, seals.encode_bundle(trusted.files))
         for state in options.states:
             with _told_once(state):
-                _note(os.path.join(state, SEALED), os.fsencode(os.path.abspath(path)) + b"\n")
+                _note(os.path.join(state, SEALED), note_of(path, declaration))
         if superseded is not None:
             notice(f"this seal supersedes the one that was there, now {superseded}: send the new one")
         written = [(drive.mount, name, _write_drive(drive, trusted.files, notice)) for drive, name in drives]

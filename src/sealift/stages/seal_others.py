@@ -2,21 +2,29 @@
 
     only_shipment      seals in folders: of another shipment under this consignment, or of a later revision
     not_superseded     seals on the drives themselves: of a later revision, or of this one with other bytes
+    not_before         what the state folders remember: a later revision, or this one with other bytes
+    newer_beside       the seal of a later revision that lies in the folder of one that somebody acts on
 
-What holds: nothing is written here; all drives are looked at. What is not here: sealing (seal.py).
+What holds: nothing is written here; all drives are looked at. A state folder that was sealed has a file `sealed`: the
+path of the seal, and a line `revision N BLAKE3` of the declaration; without that line, the seal at the path tells it.
+
+What is not here: sealing (seal.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import BadInput, DeclarationInvalid, FormatError, Refused, SealiftError
 from sealift.formats import seal as seals
 from sealift.formats.manifest import SEAL_FILES
-from sealift.reading.trust import load_seal, open_seal
+from sealift.reading.trust import load_seal, open_seal, read_seal
+from sealift.stages.status import SEALED
 from sealift.trade import declaration as declarations
+from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +33,34 @@ if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.seal import Seal
     from sealift.trade.declaration import Declaration
+
+_MAX_NOTE = 16 << 10
+_UNDER = re.compile(rb"revision ([0-9]{1,9}) ([0-9a-f]{64})\n?\Z")
+MAX_SEALS = 1_000  # seals that are looked at in one folder
+
+
+class Under(NamedTuple):
+    """A revision of a declaration, and the BLAKE3 of its bytes."""
+
+    revision: int
+    digest: str
+
+
+class Newer(NamedTuple):
+    """A seal of a later revision than the one that is given, and where it lies."""
+
+    path: str
+    declaration: Declaration
+
+    @property
+    def words(self) -> str:
+        """What it says, and of a legal hold first of all."""
+        hold = self.declaration.legal_hold.strip()
+        states = f", and states a legal hold: {hold}" if hold not in {"", declarations.NO_HOLD} else ""
+        return (
+            f"the seal given is superseded: {self.path} is the seal of revision {self.declaration.revision} of"
+            f" {self.declaration.consignment_id}{states}"
+        )
 
 
 def only_shipment(folders: Sequence[str], record: Seal, revision: int, allowed: AllowedSigners) -> None:
@@ -76,6 +112,77 @@ def not_superseded(drives: Sequence[Drive], declaration: Declaration) -> None:
                 hint="seal under the declaration that was released last; what was released is changed as a new revision"
                 " (sealift declare --revise FILE)",
             )
+
+
+def note_of(path: str, declaration: Declaration) -> bytes:
+    """What a state folder remembers of the seal at `path`."""
+    under = f"revision {declaration.revision} {declaration.digest}\n"
+    return os.fsencode(os.path.abspath(path)) + b"\n" + under.encode()
+
+
+def not_before(states: Sequence[str], declaration: Declaration) -> None:
+    """Refused where a state folder was sealed under a later revision, or other bytes of this one."""
+    for state in states:
+        there = _remembered(state, declaration.consignment_id)
+        if there is None or there.digest == declaration.digest or there.revision < declaration.revision:
+            continue
+        other = "supersedes this" if there.revision > declaration.revision else "is not as this"
+        raise Refused(
+            f"{state}: it was sealed under revision {there.revision} of consignment {declaration.consignment_id},"
+            f" which {other}, revision {declaration.revision}; nothing was written",
+            hint="seal under the declaration that was released last; what was released is changed as a new revision"
+            " (sealift declare --revise FILE)",
+        )
+
+
+def _remembered(state: str, consignment_id: str) -> Under | None:
+    """Under what a state folder was sealed last; None where nothing tells."""
+    with contextlib.suppress(SealiftError):
+        note = read_limited(os.path.join(state, SEALED), _MAX_NOTE, "note of the seal")
+        if (under := _UNDER.search(note)) is not None:
+            return Under(int(under[1]), under[2].decode())
+        path = os.fsdecode(note.removesuffix(b"\n"))
+        if not os.path.isfile(path):
+            return None
+        found = _declared_in(path)
+        if found is not None and found.consignment_id == consignment_id:
+            return Under(found.revision, found.digest)
+    return None
+
+
+def newer_beside(path: str, declaration: Declaration) -> Newer | None:
+    """The seal of the latest revision in the folder of the seal at `path`, if it supersedes that of `declaration`.
+
+    Whoever signed it: a later revision may have other signers, and who acts on the earlier one wants to know.
+    """
+    if not os.path.isfile(path):
+        return None  # a drive, or a folder seal/: nothing lies beside it
+    folder = os.path.dirname(path)
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names = sorted(name for name in os.listdir(folder or ".") if name.endswith(".seal"))
+    found: list[Newer] = []
+    for other in (os.path.join(folder, name) for name in names[:MAX_SEALS]):
+        there = _declared_in(other) if os.path.isfile(other) else None
+        if there is not None and there.consignment_id == declaration.consignment_id:
+            found.append(Newer(other, there))
+    newest = max(found, key=lambda each: each.declaration.revision, default=None)
+    return newest if newest is not None and newest.declaration.revision > declaration.revision else None
+
+
+def check_newest(path: str, declaration: Declaration) -> None:
+    """Refused where the seal at `path`, which binds `declaration`, is superseded by one beside it."""
+    if (newer := newer_beside(path, declaration)) is not None:
+        raise Refused(newer.words, hint=f"give that one (--seal {newer.path}), and what was read against it")
+
+
+def _declared_in(path: str) -> Declaration | None:
+    """The declaration that the seal in a file binds, if it is whole; None where it is not."""
+    with contextlib.suppress(SealiftError):
+        files = load_seal(path)
+        read_seal(files)
+        return declarations.parse(files[SEAL_FILES[2]], draft=True)
+    return None
 
 
 def _declared_on(drive: Drive) -> Declaration | None:

@@ -4,7 +4,8 @@
     release  where nothing is: NAME.source-release.json(.sig); the one that was there is kept
 
 What holds: nothing is signed while one of the receipts given does not hold, whatever the others say: what came damaged
-might have been the newer word. Nothing is deleted. The rules are in trade/source_release.py.
+might have been the newer word. Nor while a seal of a later revision lies beside the one that is given. Nothing is
+deleted. The rules are in trade/source_release.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.stages import erase_papers, receive
+from sealift.stages.seal_others import newer_beside
 from sealift.trade import source_release as records
 from sealift.trade.receipt import TIME
 from sealift.trade.signing import read_limited, write_pair
@@ -57,12 +59,19 @@ class Released(NamedTuple):
     superseded: str | None
 
 
-def look(trusted: TrustedSeal, files: Sequence[str], allowed: AllowedSigners, now: datetime) -> Looked:
-    """Read and check the receipts in `files`; BadInput where one cannot be read, or too many are given."""
+def look(
+    trusted: TrustedSeal, files: Sequence[str], allowed: AllowedSigners, now: datetime, *, seal: str | None = None
+) -> Looked:
+    """Read and check the receipts in `files`; BadInput where one cannot be read, or too many are given.
+
+    `seal` is where the seal lies: one of a later revision beside it, whose hold would not be seen else, stops all.
+    """
     if len(set(files)) > records.MAX_RECEIPTS:
         raise BadInput(f"{len(set(files)):,} receipts are given; at most {records.MAX_RECEIPTS:,} are allowed")
     held: dict[str, Receipt] = {}
     objections = []
+    if seal is not None and (newer := newer_beside(seal, trusted.declaration)) is not None:
+        objections.append(f"{newer.words}: give that one (--seal {newer.path}), and receipts against it")
     for path in dict.fromkeys(files):
         try:
             receipt = erase_papers.receipt(path, allowed)

@@ -196,12 +196,16 @@ class _Asked:
     def later_screenings(self, at: datetime) -> None:
         """What was found after the screening that is bound."""
         here: list[Screened] = []
-        for path in release_stage.records_beside(screening.path_beside(self._file)):
+        target = screening.path_beside(self._file)
+        beside = release_stage.records_beside(target)
+        elsewhere = screening_stage.others(target, self._parsed.consignment_id)
+        for path in (*beside, *elsewhere):
             try:
                 data = signing.read_limited(path, screening.MAX_RECORD, "screening")
                 record = screening.decode(data)
             except SealiftError as error:
-                self.say(f"{path}: {error}")
+                if path in beside:
+                    self.say(f"{path}: {error}")
                 continue
             if record.consignment_id == self._parsed.consignment_id:
                 here.append(Screened(record, declarations.digest(data), self._reviewed(path)))

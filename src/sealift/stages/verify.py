@@ -116,7 +116,7 @@ def assemble(
         shipment=found.shipment,
         state=state,
         signature=join.signature(found, reports),
-        seal=join.seal_report(found),
+        seal=join.seal_report(found, reports),
         groups=[each.report for each in groups],
         groups_total=join.groups_total(found, reports),
         drives_total=join.drives_total(found, reports),

@@ -27,6 +27,7 @@ from sealift.stages.verify_report import (
     Report,
     SealReport,
     Signature,
+    SupersededBy,
     VerifyReport,
     path_of,
     read_part,
@@ -441,11 +442,15 @@ def part_faults(reports: Sequence[tuple[str, Report]]) -> list[Fault]:
     return [msgspec.structs.replace(each, part=each.part or name) for name, report in reports for each in report.faults]
 
 
-def seal_report(found: Survey) -> SealReport | None:
-    """The seal that was used."""
+def seal_report(found: Survey, reports: Sequence[tuple[str, Report]] = ()) -> SealReport | None:
+    """The seal that was used, and which one on a drive, here or in other hosts, supersedes it."""
     seal, trusted = found.seal, found.trusted
     if seal is None or found.seal_source is None:
         return None
+    newer = [each.seal.superseded_by for _, each in reports if each.seal and each.seal.superseded_by]
+    if found.superseded is not None:
+        revision, digest, mount = found.superseded
+        newer.insert(0, SupersededBy(revision=revision, blake3=digest, mount=words(mount)))
     return SealReport(
         source=found.seal_source,
         trusted=trusted is not None,
@@ -456,6 +461,7 @@ def seal_report(found: Survey) -> SealReport | None:
         signer=trusted.signer.principal if trusted else None,
         officer=trusted.officer if trusted else None,
         in_reply_to=seal.in_reply_to.consignment_id if seal.in_reply_to else None,
+        superseded_by=max(newer, key=lambda each: each.revision, default=None),
     )
 
 

@@ -62,6 +62,14 @@ class Signature(_Base, kw_only=True):
     fingerprint: _Words | None = None
 
 
+class SupersededBy(_Base, kw_only=True):
+    """A seal on a drive that holds, of a later revision than the one that the verdict rests on."""
+
+    revision: Count
+    blake3: Hex32  # of its seal.json
+    mount: _Words
+
+
 class SealReport(_Base, kw_only=True):
     """The seal that the verdict rests on."""
 
@@ -74,6 +82,7 @@ class SealReport(_Base, kw_only=True):
     signer: _Words | None
     officer: _Words | None
     in_reply_to: _Words | None = None  # of a return leg: the consignment that it answers
+    superseded_by: SupersededBy | None = None
 
 
 class Answers(_Base, kw_only=True):

@@ -13,6 +13,10 @@ bytes, as publishers give it.
 
 `fetched` is when the user got the file: its modification time, unless they state it. `published` is what the list says
 of itself, where it says anything. `current` is the day that somebody answers for: a modification time is nobody's word.
+
+A list is known again by its name: that of its file without a day in it (`stable`), or what the user calls it;
+`left_out` says which lists of one screening another one lacks.
+
 What is not here: files (stages/screen.py), matching.
 """
 
@@ -23,6 +27,7 @@ import re
 import unicodedata
 from collections import Counter
 from datetime import UTC, date, datetime, time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
@@ -32,7 +37,7 @@ from sealift.formats.canonical import Record
 from sealift.trade.names import MAX_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 MAX_FILE = 128 << 20  # bytes; the largest list in use, the EU's, has about 25 MB
 MAX_ENTRIES = 500_000
@@ -76,6 +81,43 @@ class ListFile(Record, frozen=True, kw_only=True):
     sha256: Sha256
     bytes: Annotated[int, Meta(ge=0, le=MAX_FILE)]
     rows: Annotated[int, Meta(ge=0)]
+
+
+_NUMBERS = r"(?:19|20)\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
+_DAY_IN_NAME = re.compile(
+    r"[-_. ]?(?<!\d)(?:{year}[-_.]?{month}(?:[-_.]?{day})?|{day}[-_.]?{month}[-_.]?{year}|\d\d{month}{day}"
+    r"|{month}[-_.]?{day}|{day}[-_.]?{month})(?:[-_.T]?\d{{4}}(?:\d\d)?Z?)?(?!\d)".format(
+        **dict(zip(("year", "month", "day"), _NUMBERS, strict=True))
+    )
+)
+
+
+@lru_cache(maxsize=1 << 10)
+def stable(name: str) -> str:
+    """The name of a list without the day in it, if a name is left: list.csv of list-1126.csv or 2026-11-26_list.csv."""
+    found = _DAY_IN_NAME.sub("", name, count=1).lstrip("-_. ") if any(map(str.isdecimal, name)) else name
+    return found if any(map(str.isalpha, found.rpartition(".")[0])) else name
+
+
+def left_out(before: Sequence[ListFile], now: Sequence[ListFile]) -> list[ListFile]:
+    """Files of one screening that those of a later one neither are, nor stand for.
+
+    A file stands for one of another name if its bytes are the same, or if both names are the same without a day, and
+    so are the formats: each for one, and only where the earlier screening does not have it beside the other.
+    """
+    names, digests = {file.name for file in now}, {file.sha256 for file in now}
+    known = {file.name for file in before}
+    fresh = Counter((stable(file.name), file.format) for file in now if file.name not in known)
+    found = []
+    for file in before:
+        if file.name in names or file.sha256 in digests:
+            continue
+        as_it = (stable(file.name), file.format)
+        if fresh[as_it]:
+            fresh[as_it] -= 1
+        else:
+            found.append(file)
+    return found
 
 
 class Given(NamedTuple):

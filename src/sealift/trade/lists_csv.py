@@ -3,6 +3,7 @@
     type = "sealift-list"
     version = 1
     file = "internal.csv"              beside the TOML
+    name = "internal"                  by which it is known again, whatever its file is called; else its file's name
     format = "csv"                     or another of lists.py; found in the file where it is left away
     fetched = "2026-11-20"             else the file's modification time
     published = "2026-11-18"           where the list does not say so itself
@@ -27,7 +28,7 @@ from msgspec import Meta, Struct
 
 from sealift.errors import BadInput
 from sealift.formats import strict
-from sealift.trade.lists import Collector, Given, Kind, ScreeningList, decoded, refused
+from sealift.trade.lists import Collector, Given, Kind, ScreeningList, decoded, refused, stable
 from sealift.trade.lists_us import rows
 
 MAX_TOML = 64 << 10
@@ -60,6 +61,7 @@ class Described(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     type: Literal["sealift-list"]
     version: Literal[1]
     file: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[^/\x00]+\Z")]
+    name: Annotated[str, Meta(max_length=255)] = ""
     format: Literal["csl-csv", "csl-json", "ofac", "un", "eu", "csv", ""] = ""
     fetched: _Day = ""
     published: _Day = ""
@@ -103,6 +105,8 @@ def parse(data: bytes) -> Described:
         faults.append('columns.names: missing; wants the columns that hold names, such as ["Name", "Alias"]')
     if found.get("format", "") not in {"csv", ""} and "columns" in tree:
         faults.append('columns: belongs to format = "csv"')
+    if strict.unprintable(found.get("name", "")):
+        faults.append("name: wants one line of printable text")
     if not columns.separator:
         faults.append("columns.separator: empty; wants what stands between two values of a field")
     if faults:
@@ -171,7 +175,7 @@ def _entry(found: Collector, where: str, entry_id: str, cells: list[dict[str, st
         where,
         entry_id,
         [*parts, *(name for column in columns.names for name in several(column))],
-        source=found.name,
+        source=stable(found.name),
         kind=next((kind for cell in cells if (kind := _kind(cell[columns.kind]))), ""),
         countries=several(columns.countries),
         birth_dates=several(columns.birth_dates),

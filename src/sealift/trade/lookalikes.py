@@ -7,8 +7,9 @@
 What holds: a word that has letters of two alphabets with look-alikes (Latin with Cyrillic, Greek, Armenian ...) is
 doubtful; so is one wholly of letters of another alphabet that all look Latin, in a name that has words in Latin letters
 too, unless it is a legal form (OOO in Cyrillic letters). Scripts that nobody takes for Latin ones stand beside it in
-one word as they do in life: Han with kana, Han with Hangul, an abbreviation in Thai. A name wholly in one alphabet is
-never doubtful. Pure.
+one word as they do in life: Han with kana, Han with Hangul, an abbreviation in Thai. So do Greek letters as signs: one
+that looks like none of ASCII before a word in Latin letters (µTech, Ωmega), and one that is told apart, alone
+(α-Compute), which is compared by its own name, too (alpha). A name wholly in one alphabet is never doubtful. Pure.
 
 The table: letters of confusables.txt (Unicode Technical Standard 39, data of Unicode 15) whose look-alike is one letter
 of ASCII, of the alphabets that are in use. That file takes capital I for l; here what looks like I is I. A small letter
@@ -51,6 +52,7 @@ _NAMES = frozenset({
     "name", "legal_name", "native_name", "ultimate_parent", "organisation", "operator", "access_controller",
     "key_holder", "shipper", "consignee",
 })  # fmt: skip
+_ALONE = frozenset("αγρσ")  # of those in the table: as a word of its own each is read as what it is
 _SHOWN = 4  # letters of a word
 
 
@@ -61,6 +63,8 @@ def folded(name: str) -> tuple[str, ...]:
     found = dict.fromkeys(
         "".join(_spelled(part, alphabet) for part in _parts(name)) for alphabet in ("LATIN", *_others(name))
     )
+    if "LATIN" in _alphabets(name):
+        found["".join(map(_called, _parts(name)))] = None
     found.pop(name, None)
     return tuple(found)
 
@@ -75,12 +79,27 @@ def doubtful(name: str) -> tuple[str, ...]:
     found = []
     for word in dict.fromkeys(words):
         alphabets = _alphabets(word)
+        if word in _ALONE or _is_sign_before_latin(word):
+            continue
         if len(alphabets) > 1:
             mixed = " and ".join(each.capitalize() for each in alphabets)
             found.append(f"{word!r} has letters of two alphabets, {mixed}: {_letters(word, alphabets)}")
         elif latin and "LATIN" not in alphabets and _looks_latin(word) and word.casefold() not in _LEGAL:
             found.append(f"{word!r} reads as {word.translate(_LOOKS)!r} and is not: {_letters(word, alphabets)}")
     return tuple(found)
+
+
+def _called(word: str) -> str:
+    """A lone Greek letter by its name; any other word as it is."""
+    if len(word) != 1 or _alphabet(word) != "GREEK":
+        return word
+    return unicodedata.name(word).partition(" LETTER ")[2].partition(" ")[0].lower() or word
+
+
+def _is_sign_before_latin(word: str) -> bool:
+    """True for a word in Latin letters whose first letter is a Greek one that looks like none of ASCII."""
+    first, rest = word[:1], word[1:]
+    return ord(first) not in _LOOKS and _alphabets(first) == ("GREEK",) and _alphabets(rest) == ("LATIN",)
 
 
 def faults(content: Content) -> list[str]:

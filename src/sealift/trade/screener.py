@@ -23,7 +23,7 @@ from sealift.errors import BadInput
 from sealift.formats import strict
 from sealift.trade import likeness, matching, screening_past
 from sealift.trade import names as naming
-from sealift.trade.lists import MAX_TEXT, TIME, Entry, ListFile, current, moment
+from sealift.trade.lists import MAX_TEXT, TIME, Entry, ListFile, current, moment, stable
 from sealift.trade.screening import (
     CLOCKS_DIFFER,
     MAX_AGE_DAYS,
@@ -335,7 +335,7 @@ def _why(features: Features, subject: Subject, entry: Entry) -> str:
 
 
 def _key(subject: Subject, listed: str, entry_id: str, digest: str) -> _Asked:
-    return (*subject[1:4], subject.birth_date, listed, entry_id, digest)
+    return (*subject[1:4], subject.birth_date, stable(listed), entry_id, digest)
 
 
 def _decided(record: ScreeningRecord) -> dict[_Asked, Decision]:

@@ -8,7 +8,7 @@
 What holds: a hit is got rid of by no list that lacks its entry, neither by a shorter one nor by a newer one. A false
 positive that a second person signed is decided; a true match is for good. A party is known again by its name, under
 whatever path and with whatever country it is declared; an entry by its content, or by its id and the name that was hit.
-Records that no record here supersedes, and that are not the last, count as older than those that do. Pure.
+Records that the last one does not supersede count as older than those that it does. Pure.
 
 What is not here: signatures (screening.py), files (stages/screen.py).
 """
@@ -19,9 +19,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.trade import names as naming
+from sealift.trade.lists import stable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sealift.trade.screening import Hit, Party, ScreeningRecord, Supersedes
 
@@ -56,12 +57,28 @@ def chain(last: Screened, here: Sequence[Screened]) -> tuple[list[Screened], Sup
     return found[::-1], None
 
 
-def ordered(last: Screened, here: Sequence[Screened]) -> list[Screened]:
-    """All of `here` to `last`, in the order in which they count."""
-    linked, _ = chain(last, here)
+def ordered(last: Screened | None, here: Sequence[Screened]) -> list[Screened]:
+    """All of `here` to `last`, where there is one, in the order in which they count."""
+    linked = chain(last, here)[0] if last is not None else []
     digests = {each.digest for each in linked}
     others = {each.digest: each for each in here if each.digest not in digests}
-    return [*sorted(others.values(), key=lambda one: (one.record.at, one.digest)), *linked]
+    depth = _depths(others)
+    return [*sorted(others.values(), key=lambda one: (one.record.at, depth[one.digest], one.digest)), *linked]
+
+
+def _depths(records: Mapping[str, Screened]) -> dict[str, int]:
+    """How many of `records` each of them supersedes, back to the first: of one second, that is their order."""
+    found: dict[str, int] = {}
+    for digest in records:
+        way: list[str] = []
+        at = digest
+        while at in records and at not in found and at not in way:
+            way.append(at)
+            before = records[at].record.supersedes
+            at = before.blake3 if before is not None else ""
+        start = found.get(at, 0)
+        found |= {each: start + number for number, each in enumerate(reversed(way), start=1)}
+    return found
 
 
 def remembered(records: Sequence[Screened]) -> list[Remembered]:
@@ -116,7 +133,7 @@ def alike(one: Hit, other: Hit) -> bool:
 
     Ids that are numbers of rows move when a row is taken out, and entries are changed under their ids.
     """
-    if one.list != other.list:
+    if stable(one.list) != stable(other.list):
         return False
     if one.entry_blake3 == other.entry_blake3:
         return True
@@ -135,7 +152,7 @@ def _cleared(of: Screened, hit: Hit) -> bool:
 
 def _keys(hit: Hit) -> set[tuple[str, str]]:
     """Two hits that are alike have one of them in common."""
-    return {(hit.list, each) for each in (hit.entry_blake3, hit.name, *hit.entry_names)}
+    return {(stable(hit.list), each) for each in (hit.entry_blake3, hit.name, *hit.entry_names)}
 
 
 def _forms(party: Party) -> frozenset[str]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.trade import gate, screening, screening_past
-from sealift.trade.lists import moment
+from sealift.trade.lists import left_out, moment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -104,11 +104,10 @@ def later(bound: ScreeningRecord | None, digest: str, released: datetime, here: 
     after = [each for each in here if each.digest not in before and moment(each.record.at) >= since]
     found: list[Against] = []
     for each in sorted(after, key=lambda one: one.record.at):
-        names = {file.name for file in each.record.lists}
         followed = any(
             one.record.supersedes is not None
             and one.record.supersedes.blake3 == each.digest
-            and names <= {file.name for file in one.record.lists}
+            and not left_out(each.record.lists, one.record.lists)
             for one in after
         )
         when = moment(each.record.at)

@@ -39,7 +39,7 @@ def test_a_shipment_knows_which_mounts_it_does_not_use(stand):
     shipment.close()
     assert list(named) == [other.mounts[1], str(base / "empty"), str(base / "lonely")]
     assert "a drive of shipment" in named[other.mounts[1]]
-    assert named[str(base / "empty")] == "there is no sealift/ folder on this drive"
+    assert named[str(base / "empty")] == "there is no sealift/ folder, and nothing is mounted there"
     assert named[str(base / "lonely")]
     with pytest.raises(AttributeError):
         shipment.ignored = []

@@ -96,3 +96,13 @@ def test_unpack_names_at_its_end_which_hosts_had_faults(origin, hosts, capsys, t
     assert found[places(hosts)[0]]["faults"] >= 1
     assert "refuses" in found[places(hosts)[0]]["why"]
     assert found[places(hosts)[2]]["state"] == "silent"
+
+
+def test_unpack_names_at_its_end_which_host_gave_wrong_bytes(origin, hosts, capsys, tmp_path):  # noqa: F811
+    hosts[0].plan = lambda method, path, _number: "flip" if method == "GET" and "/packs/" in path else None
+    words = ["unpack", *places(hosts), "--identity", origin.root / "identity", "--to", tmp_path / "out"]
+    code, _, end = run(origin, capsys, *words)
+    assert code == 0, end
+    assert "1 location in other hosts gave not all in time that was asked for, and the rest made up for it:" in end
+    assert f"{places(hosts)[0]}: failed 1 time: what it gives of packs/" in end
+    assert "is not what was signed; `sealift verify` there tells" in end

@@ -43,7 +43,10 @@ def fleet(tmp_path):
 def spoil(fleet, name, how, slots=range(4)):
     for slot in slots:
         path = fleet.path(0, slot, name)
-        path.unlink() if how == "remove" else fleets.flip(path, 8 * 5)
+        if how == "zero":
+            path.write_bytes(bytes(path.stat().st_size))
+        else:
+            path.unlink() if how == "remove" else fleets.flip(path, 8 * 5)
 
 
 def send(fleet, tmp_path, name):
@@ -187,6 +190,47 @@ def test_without_blocks_bin_no_data_is_lost_and_not_all_can_be_recovered(fleet, 
     assert "still wrong: g0s0 blocks.bin: missing, no drive here has it whole" in said
 
 
+@pytest.mark.parametrize("how", ["remove", "zero"])
+def test_without_blocks_bin_what_is_damaged_is_not_recoverable(fleet, tmp_path, capsys, how):
+    spoil(fleet, mf.BLOCKS, how)
+    assert see(fleet)[0].state == "recoverable", "every byte of the packs is there"
+    slot = mf.slot_of(0, 0, 4)
+    fleets.flip(fleet.path(0, slot, mf.pack_name(0, 0, 2)), 8 * 5)
+    report = see(fleet)[0]
+    assert (report.state, exit_code(report), report.groups[0].gone) == ("lost", 4, [mf.BLOCKS])
+    known = ["--allowed-signers", str(tmp_path / "signers")]
+    for command in ("verify", "repair"):
+        assert sealift([command, *fleet.mounts, *known]) == 4
+        said = capsys.readouterr().out
+        assert said.startswith("LOST, unless ")
+        assert "everything can be recovered" not in said
+        assert "rebuild what is damaged as they read" not in said
+        assert "fetch-list" not in said
+        assert "met while rebuilding" not in said
+        assert "next: no drive here has all of blocks.bin of group 0, and without it nothing that is damaged" in said
+        assert "groups/0000/closed/blocks.bin" in said
+    report = stage.repair(fleet.mounts, allowed=fleet.allowed)
+    assert report.lost == []
+    assert [each.path for each in report.left if each.path.startswith("packs")] == [mf.pack_name(0, 0, 2)]
+    assert sealift(["repair", *fleet.mounts, *known, "--fetch-list"]) == 4
+    told = capsys.readouterr()
+    assert (told.out, "groups/0000/closed/blocks.bin" in told.err) == ("", True)
+    fleet.path(0, 1, mf.BLOCKS).write_bytes(fleet.groups[0].files[1][mf.BLOCKS])
+    assert stage.repair(fleet.mounts, allowed=fleet.allowed).state == "repaired"
+    assert see(fleet)[0].state == "intact"
+
+
+def test_without_blocks_bin_no_new_drive_is_made_and_no_pack_is_blamed(fleet, tmp_path, capsys):
+    (tmp_path / "new").mkdir()
+    spoil(fleet, mf.BLOCKS, "remove")
+    known = ["--allowed-signers", str(tmp_path / "signers"), "--onto", f"g0s2={tmp_path / 'new'}"]
+    assert sealift(["repair", *fleet.mounts[:2], *known, "--allow-same-filesystem"]) == 6
+    said = capsys.readouterr().out
+    assert "lost:" not in said
+    assert "rotten" not in said
+    assert "groups/0000/closed/blocks.bin" in said
+
+
 def test_a_new_drive_is_not_said_to_lose_nothing(fleet, tmp_path, capsys):
     (tmp_path / "new").mkdir()
     spoil(fleet, mf.MEMBERS_INDEX, "flip")
@@ -210,6 +254,41 @@ def test_a_dry_run_foretells_which_files_a_new_drive_gets(tmp_path):
         assert done.rebuilt == ["g0s0"]
         assert {each.path for each in dry.repaired} == {each.path for each in done.repaired}
         assert dry.repaired_files == done.repaired_files
+
+
+def test_a_manifest_that_is_gone_from_all_drives_is_asked_for_where_the_origin_has_it(fleet):
+    seal = load_seal(str(fleet.root.parent / "sent" / "s.seal"))
+    for name in (mf.MANIFEST, mf.SIGNATURE):
+        spoil(fleet, name, "remove")
+    for mounts, others in ((fleet.mounts, False), (fleet.mounts[1:], True)):
+        for look in (verify, stage.repair):
+            with pytest.raises(NotAllHere, match=r"manifest.json is gone from each of .* that was sealed") as told:
+                look(mounts, allowed=fleet.allowed, seal=seal)
+            assert "groups/0000/closed/" in told.value.hint
+            assert mf.SIGNATURE in told.value.hint
+            assert ("mount the other drives" in told.value.hint) == others
+    for name in (mf.MANIFEST, mf.SIGNATURE):
+        fleet.path(0, 1, name).write_bytes(fleet.groups[0].files[1][name])
+    assert stage.repair(fleet.mounts, allowed=fleet.allowed, seal=seal).state == "repaired"
+    assert see(fleet)[0].state == "intact"
+
+
+@pytest.mark.parametrize("name", [mf.PACKS, mf.BLOCKS])
+def test_unpack_says_which_file_every_drive_has_lost(tmp_path, capsys, name):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    origin.pack()
+    for mount in origin.mounts:
+        Path(mount, "sealift", name).unlink()
+    pack = min(Path(origin.mounts[0]).rglob("*.tar.zst.age"))
+    fleets.flip(pack, 8 * (pack.stat().st_size // 2))
+    (tmp_path / "s.seal").write_bytes(shipments.seals.encode_bundle(origin.seal()))
+    given = ["--allowed-signers", str(origin.root / "allowed"), "--identity", str(origin.root / "identity")]
+    given += ["--seal", str(tmp_path / "s.seal")]
+    assert sealift(["unpack", *origin.mounts, *given, "--to", str(tmp_path / "out")]) == 4
+    told = capsys.readouterr().err
+    assert f"hint: no drive here has all of {name} of a group: put a copy as sealift/{name}" in told
+    assert f"groups/GROUP/closed/{name}" in told
+    assert "where a drive or a host did not answer" not in told
 
 
 def test_a_whole_voyage_without_an_index_ends_well(tmp_path, capsys):

@@ -292,6 +292,11 @@ def test_of_two_drives_in_one_slot_a_damaged_one_is_not_written():
     before = contents(twin)
     report = mend([*drives, twin])
     assert contents(twin) == before
+    assert (report.state, report.left, stage.exit_code(report)) == ("whole", [], 0)
+    assert any("/mnt/twin" in notice and "pull it" in notice for notice in report.notices)
+    spoil(drives[1], mf.pack_name(0, mf.role_of(0, 1, 4), 2), "flip")
+    report = mend([*drives, twin])
+    assert contents(twin) == before
     assert "conflict" in {fault.kind for fault in report.left}
 
 

@@ -238,6 +238,28 @@ def test_a_mounted_drive_is_taken_and_its_folder_is_not(unmounted, tmp_path):
             mend(unmounted.mounts[:2], unmounted, onto=[str(new)])
 
 
+def test_of_several_missing_drives_none_is_taken_without_saying_which(tmp_path, capsys):
+    drives = FLEET.memory()[:2]
+    new = empty(drives[0])
+    with pytest.raises(BadInput, match=r"2 drives are missing.*: g0s2, g0s3; nothing was written") as told:
+        mend(drives, onto=[new])
+    assert told.value.hint == "say which is lost: --onto g0s2=/mnt/new"
+    assert not new.exists()
+    made = fleets.make(tmp_path / "mnt", seed=7, geometry=((2, 2),), lengths=[[9, 8]])
+    (tmp_path / "new").mkdir()
+    (tmp_path / "signers").write_bytes(made.allowed_bytes)
+    known = ["--allowed-signers", str(tmp_path / "signers"), "--allow-same-filesystem", "--onto"]
+    assert sealift(["repair", *made.mounts[:2], *known, f"g0s3={tmp_path / 'new'}"]) == 3
+    assert "rebuilt: g0s3" in capsys.readouterr().out
+    (tmp_path / "point").mkdir()
+    assert sealift(["repair", *made.mounts[:3], str(tmp_path / "point"), *known[:2]]) == 3
+    out = capsys.readouterr().out
+    assert "there is no sealift/ folder, and nothing is mounted there" in out
+    assert f"next: leave {tmp_path / 'point'} away, or mount the drive that belongs there" in out
+    assert sealift(["verify", *made.mounts[:3], str(tmp_path / "point"), *known[:2]]) == 6
+    assert "missing sealift/ (there is no sealift/ folder, and nothing is mounted there)" in capsys.readouterr().out
+
+
 def test_a_drive_on_the_filesystem_of_another_is_not_taken():
     drives = FLEET.memory()
     new = empty(drives[0])

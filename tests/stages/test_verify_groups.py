@@ -260,16 +260,38 @@ def test_a_good_copy_of_a_drive_is_a_notice():
     assert any("/mnt/copy" in notice and "good copy" in notice for notice in report.notices)
 
 
-def test_a_drive_that_only_claims_a_slot_is_a_conflict():
+def test_of_two_drives_in_one_slot_that_are_not_as_signed_both_are_told():
+    drives = FLEET.memory()
+    fake = copy_of(drives[0], "/mnt/fake")
+    for drive in (drives[0], fake):
+        name = next(name for name in drive.medium.files if name.startswith("packs/"))
+        drive.put(name, bytes(len(drive.medium.files[name])))
+    report = check([*drives, fake])
+    assert {fault.mount for fault in report.faults if fault.kind == "conflict"} == {"/mnt/g0s0", "/mnt/fake"}
+    assert report.state == "recoverable"
+
+
+@pytest.mark.parametrize("name", [mf.CARD, mf.OPEN_ME, "stray"])
+def test_an_old_drive_beside_the_one_that_replaced_it_is_no_conflict(name):
+    drives = FLEET.memory()
+    old = copy_of(drives[1], "/mnt/old")
+    old.put(name, b"{}")
+    for order in ([*drives, old], [old, *drives]):
+        report = check(order, final=True)
+        assert [(fault.mount, fault.kind) for fault in report.faults] == [("/mnt/old", "superseded")]
+        assert report.state == "intact"
+        assert not any("good copy" in notice for notice in report.notices)
+
+
+def test_a_drive_that_only_claims_a_slot_is_superseded():
     drives = FLEET.memory()
     fake = copy_of(drives[0], "/mnt/fake")
     for name in [name for name in fake.medium.files if name.startswith("packs/")]:
         fake.put(name, bytes(len(fake.medium.files[name])))
     for order in ([*drives, fake], [fake, *drives]):
         report = check(order)
-        assert {fault.mount for fault in report.faults} == {"/mnt/fake"}
-        assert {fault.kind for fault in report.faults} == {"conflict", "rotten"}
-        assert report.state == "recoverable"
+        assert [(fault.mount, fault.kind) for fault in report.faults] == [("/mnt/fake", "superseded")]
+        assert report.state == "intact"
         assert report.groups[0].readable_bytes == report.groups[0].total_bytes
 
 

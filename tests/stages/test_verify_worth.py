@@ -60,7 +60,10 @@ def test_what_the_survey_saw_and_a_conflict_are_faults_of_the_drive_too():
     fake.put(pack, bytes(len(fake.medium.files[pack])))
     counts = {drive.mount: drive.faults for drive in look([*drives, fake])}
     blocks = -(-len(fake.medium.files[pack]) // mf.BLOCK)
-    assert counts == {"/mnt/g0s0": 1, "/mnt/g0s1": 0, "/mnt/g0s2": 0, "/mnt/fake": blocks + 1}
+    assert counts == {"/mnt/g0s0": 1, "/mnt/g0s1": 0, "/mnt/g0s2": 0, "/mnt/fake": 1}
+    drives[1].put(pack, fake.medium.files[pack])
+    counts = {drive.mount: drive.faults for drive in look([*drives, fake])}
+    assert counts == {"/mnt/g0s0": 1, "/mnt/g0s1": blocks + 1, "/mnt/g0s2": 0, "/mnt/fake": blocks + 1}
 
 
 def test_more_faults_than_are_kept_are_counted(monkeypatch):

@@ -12,7 +12,7 @@ def of_spare(group: int, path: str, sent: str) -> str:
 
 
 def of_gone(group: int, path: str, sent: str, *, missing: bool) -> str:
-    """It is nowhere here; `sent`: what it is called beside the seal, "" for packs.bin. `missing`: drives are."""
+    """It is nowhere here; `sent`: its name beside the seal, "" for packs.bin and blocks.bin. `missing`: drives are."""
     first = "mount another drive of the group; or " if missing else ""
     if sent:
         return (
@@ -20,8 +20,9 @@ def of_gone(group: int, path: str, sent: str, *, missing: bool) -> str:
             f"ask the origin for {sent}, which it sent ahead beside the seal; put it beside the seal file, and give"
             " that: `sealift repair MNT... --seal FILE`"
         )
+    without = "no pack can be told to be whole" if path == "packs.bin" else "nothing that is damaged is rebuilt"
     return (
-        f"no drive here has all of {path} of group {group}, and without it no pack can be told to be whole: {first}"
+        f"no drive here has all of {path} of group {group}, and without it {without}: {first}"
         f"put a copy as sealift/{path} on one of the drives (the origin keeps one in its state folder, "
         f"groups/{group:04d}/closed/{path}); then `sealift repair MNT...` proves it and puts it on the others"
     )

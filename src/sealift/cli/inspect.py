@@ -105,7 +105,7 @@ def load_parts(paths: Sequence[str], what: str = "--part") -> list[tuple[str, by
     return [(path, read_limited(path, MAX_PART, what)) for path in paths]
 
 
-PACKS = "packs.bin"
+PACKS, BLOCKS = "packs.bin", "blocks.bin"
 NO_RECORD = "its record is damaged on every drive of the group that is here"  # as verify_read.py says it
 _VERDICTS = {
     "complete": "complete: every drive of the sealed shipment is here, by name and length",
@@ -135,6 +135,11 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     for mount in sorted(strange)[: common.SHOWN]:
         what = f"leave {_clean(mount)} away" if _is_bucket(mount, copies) else f"pull {_clean(mount)}"
         yield f"{what}: it does not belong to this shipment as it was sealed"
+    for fault in report.faults:
+        if fault.kind == "superseded":
+            what = "leave" if _is_bucket(fault.mount, copies) else "pull"
+            place = f"{_clean(fault.mount)} away" if what == "leave" else _clean(fault.mount)
+            yield f"{what} {place}, and only that: {_clean(fault.detail)}"
     yield from _see_to_hosts(report)
     yield from _see_there(report)
     away = {fault.mount for fault in report.faults if fault.kind == _AWAY}
@@ -158,7 +163,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         for fault in faults
         if fault.kind not in _NOT_MENDED or (fault.kind == "unexpected" and not _is_unnamed(fault))
     ]
-    as_they_read = report.state == "recoverable" and not any(group.spare for group in report.groups)
+    as_they_read = report.state == "recoverable" and not any(group.spare or group.gone for group in report.groups)
     if as_they_read and any(not _is_bucket(fault.mount, copies) for fault in mended):
         yield "unpack and training rebuild what is damaged as they read; `sealift repair` makes the drives whole"
     if report.state == "recoverable" and any(_is_bucket(fault.mount, copies) for fault in mended):
@@ -169,7 +174,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         )
     if any(_is_unnamed(fault) for fault in faults):
         yield "nobody signed what is unexpected: move it away, if it is not known to you"
-    if report.state == "recoverable" and any(group.missing for group in report.groups):
+    if report.state == "recoverable" and any(group.missing and BLOCKS not in group.gone for group in report.groups):
         yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
 
 
@@ -252,7 +257,7 @@ def _is_unnamed(fault: Fault) -> bool:
     return fault.kind == "unexpected" and fault.detail.endswith("that the manifest does not name")
 
 
-_NOT_MENDED = {"unexpected", "conflict", "undeclared", "two-manifests", *_STRANGE}
+_NOT_MENDED = {"unexpected", "conflict", "superseded", "undeclared", "two-manifests", *_STRANGE}
 
 
 def _is_no_drive(fault: Fault) -> bool:
@@ -356,6 +361,8 @@ def _advice(drive: Present, faults: Sequence[Fault]) -> str:
         return "good" if drive.verified else "here, not read"
     if all(fault.kind == _AWAY for fault in faults):
         return f"NOT READ: {_what(faults)}" if drive.unreached is not None else _what(faults)
+    if all(fault.kind == "superseded" for fault in faults):
+        return f"{'LEAVE AWAY' if drive.in_bucket else 'PULL'}: {_clean(faults[0].detail)}"
     grave = drive.damage or any(fault.kind in {"unreadable", "conflict"} for fault in faults)
     if drive.in_bucket or drive.at is not None:
         return f"{'DAMAGED: ' if grave else 'mend: '}{_what(faults)}"
@@ -373,6 +380,6 @@ def _what(faults: Iterable[Fault]) -> str:
         place = place or "sealift/"
         block = "" if first.block is None else f" block {first.block}"
         more = f" and {count - 1:,} more" if count > 1 else ""
-        why = f" ({_clean(_why(first))})" if kind == _AWAY else ""
+        why = f" ({_clean(_why(first))})" if kind == _AWAY or _is_no_drive(first) else ""
         parts.append(f"{kind} {_clean(place)}{block}{more}{why}")
     return "; ".join(parts)

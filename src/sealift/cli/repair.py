@@ -37,8 +37,8 @@ is wrong. It may be interrupted: the same command goes on.
 
 Exit 0: everything that was read or reported is whole, or the lost drive is rebuilt; 3: something is still wrong, all
 of it recoverable (a drive that could not be written is named; the others were mended); 4: something is lost (all else
-was mended); 6: more is lost than the drives here can give, and drives are missing that may; 5: a signature or the seal
-does not hold, or it is another shipment's.
+was mended); 6: more is lost than the drives here can give, and drives are missing that may, or stand in hosts that do
+not give it now (they are named); 5: a signature or the seal does not hold, or it is another shipment's.
 """
 
 

@@ -5,6 +5,7 @@ What holds: nothing is claimed of what was not looked at. What is left is told w
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -13,17 +14,20 @@ import click
 from sealift.cli import common
 from sealift.cli.gone_words import of_gone
 from sealift.formats.manifest import PACK_FILE
+from sealift.stages.repair_far import OF_HOSTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sealift.errors import BadInput
+    from sealift.stages.repair_far import Away
     from sealift.stages.repair_plan import RepairReport
     from sealift.stages.repair_unwritable import Unwritable
     from sealift.stages.verify_report import Fault
 
 _NOT_SIGNED = {"unexpected", "foreign", "replayed"}  # what lies there besides what was signed
 _NOWHERE = "no drive here has it whole"  # as stages/repair_plan.py says it
+_ID = re.compile(r"g([0-9]{1,6})s[0-9]{1,3}")
 _OF = {
     "all": "everything on the drives here",
     "report": "what the report names",
@@ -44,11 +48,15 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
         echo(_clean(f"  NOT WRITTEN: {_who(bad)}: {stays}; {bad.detail.removeprefix(f'{bad.mount}: ')}"))
     for lost in result.lost[: common.SHOWN]:
         echo(f"  lost: {lost.drive} {lost.path}, blocks {lost.first} to {lost.last}")
+    for wait in result.waits[: common.SHOWN]:
+        echo(f"  not given now: {wait.drive} {wait.path}, blocks {wait.first} to {wait.last}")
+    for away in result.away[: common.SHOWN]:
+        echo(_clean(f"  {_whose(away)}: {away.why}"))
     for fault in result.left[: common.SHOWN]:
         echo(_clean(f"  {_still(fault)}: {fault.drive} {_place(fault)}: {fault.kind}, {fault.detail}"))
-    for many, what in ((len(result.lost), "lost"), (len(result.left), "still wrong")):
-        if many > common.SHOWN:
-            echo(f"  ... {many - common.SHOWN:,} more {what} (--json names them)")
+    for rows, what in ((result.lost, "lost"), (result.waits, "not given now"), (result.left, "still wrong")):
+        if len(rows) > common.SHOWN:
+            echo(f"  ... {len(rows) - common.SHOWN:,} more {what} (--json names them)")
     for gone in result.gone[: common.SHOWN]:
         echo(_clean(f"group {gone.group}: no drive here has {gone.path} as it was signed, and every drive carried it"))
     for group in result.short:
@@ -75,6 +83,8 @@ def _verdict(result: RepairReport) -> str:
         return "more is missing than parity holds, and drives that are not here may have it; what could be mended was"
     if result.state == "lost":
         return "LOST: more is gone than parity holds; what could be mended was, nothing else was touched"
+    if result.waits:
+        return "not whole yet: what is still wrong can be had from drives in other hosts, which do not give it now"
     if result.scope == "onto":
         return _rebuilt(result)
     if result.state == "whole":
@@ -99,6 +109,12 @@ def _stopped(result: RepairReport) -> bool:
 
 def _who(bad: Unwritable) -> str:
     return f"{bad.drive} (serial {bad.serial}) at {bad.mount}"
+
+
+def _whose(away: Away) -> str:
+    """A drive in another host, and where."""
+    who = away.mount if away.drive == away.mount else f"{away.drive}, {away.mount}"
+    return who if away.at == away.mount else f"{who} at {away.at}"
 
 
 def _rebuilt(result: RepairReport) -> str:
@@ -158,6 +174,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         yield f"move sealift/{each.path} on {each.mount} away (sealift did not make it), then the same command again"
     for bad in result.unwritable:
         yield _see_to(bad)
+    yield from _see_to_hosts(result)
     if result.dry_run and result.repaired_files:
         yield f"{refusal}: {refusal.hint}" if refusal else "the same command without --dry-run"
         return
@@ -174,7 +191,10 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     named = {(each.mount, each.path) for each in result.in_the_way}
     failed = {each.mount for each in result.unwritable}
     nowhere = {gone.path for gone in result.gone}
+    away = {each.mount for each in result.away}
     for fault in result.left:
+        if fault.mount in away or fault.detail == OF_HOSTS:
+            continue  # spoken of
         if (fault.path in nowhere and fault.detail == _NOWHERE) or _is_of_lost(fault, result):
             continue
         if (fault.mount, fault.path) not in named and (fault.mount not in failed or fault.kind in _NOT_SIGNED):
@@ -182,6 +202,19 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     if result.scope in {"onto", "report", "health"} or result.state == "repaired":
         again = "once more, " if result.scope == "all" else ""
         yield f"sealift verify reads everything {again}from the medium"
+
+
+def _see_to_hosts(result: RepairReport) -> Iterator[str]:
+    """What is to be done about hosts that did not give what was signed, where something wants it."""
+    if not result.away:
+        return
+    who = [f"{each.mount} ({each.why})" for each in result.away[:5]]
+    more = f" and {len(result.away) - 5:,} more" if len(result.away) > 5 else ""
+    what = f"see to the host or the way to {', '.join(who)}{more}"
+    if result.state in {"damaged", "lost"}:
+        what += ", and run the same command again: what was mended counts"
+    there = "`sealift verify` on that host tells whether its drive is at fault"
+    yield f"{what}; {there}" if any("not what was signed" in each.why for each in result.away) else what
 
 
 def _see_to(bad: Unwritable) -> str:
@@ -216,9 +249,13 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.kind == "unexpected":
         return f"nobody signed sealift/{_place(fault)} on {where}, and repair removes nothing: move it away yourself"
     if fault.kind == "missing" and fault.path == "":
+        if fault.detail.endswith("nothing is mounted there"):
+            return f"leave {where} away, or mount the drive that belongs there: nothing is mounted"
         return f"leave {where} away: there is no drive of sealift (--onto makes one of an empty drive)"
     if fault.kind == "conflict":
         return f"pull {where} and its double, and ask the origin which serial number is right"
+    if fault.path == "blocks.bin" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):
+        return of_gone(int(match[1]), fault.path, "", missing=bool(result.missing))
     if fault.kind in {"two-manifests", "undeclared", "unsigned"}:
         return f"ask the origin about {where}: {fault.detail}"
     if result.scope == "onto":

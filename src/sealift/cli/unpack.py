@@ -165,12 +165,26 @@ def tell(result: Result, target: str) -> None:
             common.say(f"{common.counted(len(result.missing_drives), 'drive')} of these groups are not here:")
             common.say_list(result.missing_drives, len(result.missing_drives))
             common.say("hint: mount more of them and run the same command again; it goes on")
+        elif gone := {name for name in ("packs.bin", "blocks.bin") if _is_gone(name, result)}:
+            for name in sorted(gone):
+                common.say(
+                    f"hint: no drive here has all of {name} of a group: put a copy as sealift/{name} on one of the"
+                    f" drives (the origin keeps one in its state folder, groups/GROUP/closed/{name}); `sealift repair"
+                    " MNT...` proves it and puts it on the others; then run the same command again; it goes on"
+                )
         else:
             common.say(
                 "hint: where a drive or a host did not answer, see to it and run the same command again; it goes on"
             )
     tell_missing(result.missing_groups)
     _tell_places(result)
+
+
+def _is_gone(name: str, result: Result) -> bool:
+    """Whether files could not be restored for want of a file that every drive of their group carried."""
+    from sealift.reading.survey_views import NOWHERE
+
+    return any(reason.endswith(f"{name}: {NOWHERE}") for _, reason in result.failed)
 
 
 def tell_missing(groups: list[dict[str, Any]]) -> None:

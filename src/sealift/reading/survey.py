@@ -134,7 +134,8 @@ def refuse_others(found: Survey) -> None:
     2. Each of them bears a whole manifest of another shipment: SealInvalid. Nothing is forged where signatures hold;
        the seal is merely not theirs.
     3. Or none of them bears a manifest, as while packing goes on (the last that a closing writes is the manifest, after
-       its signature): NotAllHere; nothing can be checked.
+       its signature), or when it was lost from all of them, which a seal of their shipment tells: NotAllHere; nothing
+       can be checked.
 
     Anything else (a manifest that nobody signed, a mixture) is for the caller's report to tell.
     """
@@ -145,6 +146,8 @@ def refuse_others(found: Survey) -> None:
         raise _of_others(found, drives)
     if any(mf.MANIFEST in view.small for view in drives) or not any(view.card for view in drives):
         return
+    if found.trusted is not None and any(view.card and view.card.shipment == found.shipment for view in drives):
+        raise _of_lost_manifest(found, drives)
     of = f"; drive.json says that they are of {_shipments({view.card.shipment for view in drives if view.card})}"
     if found.seal is not None and all(view.card is None or view.card.shipment != found.shipment for view in drives):
         of += f", and the seal is of shipment {found.seal.shipment}"
@@ -152,6 +155,22 @@ def refuse_others(found: Survey) -> None:
         f"there is no manifest on {_mounts(drives)}: their packing was not finished, or it is gone; nothing could be"
         f" checked{of}",
         hint="at the origin, `sealift pack` again finishes them; here, mount the other drives of their group",
+    )
+
+
+def _of_lost_manifest(found: Survey, drives: Sequence[DriveView]) -> NotAllHere:
+    """Nobody seals what was not packed to its end: each of these drives bore its manifest, and has lost it."""
+    groups = sorted({view.card.group for view in drives if view.card and view.card.shipment == found.shipment})
+    here = {view.card.id for view in drives if view.card}
+    others = [drive.id for group in found.absent if group.group in groups for drive in group.drives]
+    where = ", ".join(f"groups/{group:04d}/closed/" for group in groups[:5])
+    first = "mount the other drives of the group; or " if set(others) - here else ""
+    return NotAllHere(
+        f"{mf.MANIFEST} is gone from each of {_mounts(drives)}: they are of shipment {found.shipment}, and that was"
+        " sealed, so that they bore it; nothing could be checked",
+        hint=f"{first}put {mf.MANIFEST} and {mf.SIGNATURE} as the origin keeps them in its state folder ({where}) into"
+        " sealift/ on one of the drives of each group; then `sealift repair MNT...` proves them and puts them on the"
+        " others",
     )
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from sealift.drives import ranges
+from sealift.drives.local import LocalDrive
 from sealift.drives.ranges import RemoteDrive, Workers
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
@@ -54,7 +55,7 @@ def _look(view: DriveView) -> DriveFault | None:
     try:
         if not view.drive.exists():
             view.standing = "empty"
-            view.note("", "missing", f"there is no {mf.ROOT}/ folder on this drive")
+            view.note("", "missing", _no_drive(view))
             return None
     except FormatError as error:
         view.standing = "empty"
@@ -205,3 +206,11 @@ class Latecomers:
                 self._late.remove(each)
                 if not self._late:
                     self.settled.set()
+
+
+def _no_drive(view: DriveView) -> str:
+    """Why a place without sealift/ is no drive: where nothing is mounted, none may be meant to be."""
+    what = f"there is no {mf.ROOT}/ folder"
+    if isinstance(view.drive, LocalDrive) and not os.path.ismount(view.mount):
+        return f"{what}, and nothing is mounted there"
+    return f"{what} on this drive"

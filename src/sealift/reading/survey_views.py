@@ -41,6 +41,7 @@ ProblemKind = Literal[
     "foreign",
     "replayed",
     "conflict",
+    "superseded",
     "two-manifests",
     "unsigned",
     "non-canonical",
@@ -48,6 +49,9 @@ ProblemKind = Literal[
     "unexpected",
 ]
 Standing = Literal["member", "foreign", "replayed", "unidentified", "empty"]
+
+
+NOWHERE = "a page is damaged on every drive of the group that is here"
 
 
 class Problem(NamedTuple):
@@ -161,7 +165,7 @@ class SharedPages(paged.PagedFile):
         now = time.monotonic()
         if silent := [why for until, why in self._resting.values() if until > now]:
             raise FormatError(f"{self.name}: a page is to be had from none of the drives that are here: {silent[0]}")
-        raise FormatError(f"{self.name}: a page is damaged on every drive of the group that is here")
+        raise FormatError(f"{self.name}: {NOWHERE}")
 
     def matches(self, place: int, data: bytes) -> bool:
         """Whether `data` is page `place` of the file (0: the header), by the tree as the group's drives have it."""

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from blake3 import blake3
 
-from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_in_the_way, is_missing
+from sealift.drives.base import ALIGN, SAFE_READING, aligned_buffer, errno_of, is_in_the_way, is_missing
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import parity as code
@@ -87,13 +88,20 @@ class Progress(NamedTuple):
 
 @dataclass
 class Rebuilt:
-    """What came of it. `lost` are blocks that could not be had: their packs were not touched."""
+    """What came of it. `lost` are blocks that could not be had: their packs were not touched.
+
+    Nor were those of `withheld`, which could be had if drives in other hosts gave what was signed; `hosts` says of each
+    that does not what it did first (mount -> in words), whether others had it or not.
+    """
 
     packs: int = 0
     blocks: int = 0  # solved from others; the rest of a pack was copied
     bytes_read: int = 0
     bytes_written: int = 0
     lost: list[LostPack] = field(default_factory=list)
+    withheld: list[LostPack] = field(default_factory=list)
+    hosts: dict[str, str] = field(default_factory=dict)
+    unproved: set[tuple[int, int]] = field(default_factory=set)  # stripe, role: hashes that it takes are on no drive
     noticed: list[Noticed] = field(default_factory=list)
 
 
@@ -132,6 +140,8 @@ class _Sources:
         self._readers = {slot: ThreadPoolExecutor(1, thread_name_prefix=f"read-{slot}") for slot in drives}
         self._open: dict[int, OrderedDict[tuple[int, int], ReadFile | _Why]] = {slot: OrderedDict() for slot in drives}
         self._failed: dict[str, int] = {}
+        self._why: dict[str, str] = {}  # mount -> what it last failed with
+        self.hosts: dict[str, str] = {}  # as of Rebuilt
         self.bytes_read = 0
         self._lock = threading.Lock()
 
@@ -145,8 +155,10 @@ class _Sources:
 
     def _read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
         for number, drive in enumerate(self._drives[slot]):
+            column.away |= isinstance(drive, RemoteDrive)
             if self._failed.get(drive.mount, 0) >= GIVE_UP:
                 continue
+            self._why.pop(drive.mount, None)
             file = self._file(slot, number, drive, stripe, role)
             if isinstance(file, str):
                 column.why = column.why or file
@@ -154,6 +166,15 @@ class _Sources:
                 self._fill(file, drive, offset, column)
             if all(column.good):
                 return
+            if isinstance(drive, RemoteDrive):
+                self._not_given(drive, mf.pack_name(stripe, role, self._data), column)
+
+    def _not_given(self, drive: RemoteDrive, name: str, column: _Column) -> None:
+        """Note what a host did in place of giving what was signed; without hashes nobody can say that it was not."""
+        why = self._why.get(drive.mount, "" if column.proves else None)
+        if why is not None:
+            why = why.removeprefix(f"{drive.mount}: ").removesuffix(f"; {SAFE_READING}")
+            self.hosts.setdefault(drive.mount, why or f"what it gives of {name} is not what was signed")
 
     def _fill(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
         target = column.memory if not any(column.good) else column.spare()
@@ -164,6 +185,7 @@ class _Sources:
                 self.bytes_read += got
             column.take(target, got)
         except DriveFault as error:
+            self._why[drive.mount] = str(error)
             if errno_of(error) in _GONE:
                 self._failed[drive.mount] = GIVE_UP
                 column.why = column.why or "unreadable"
@@ -191,10 +213,11 @@ class _Sources:
             file: ReadFile | _Why
             try:
                 file = drive.open_read(mf.pack_name(stripe, role, self._data), direct=True)
-            except FormatError:
-                file = "missing"
+            except FormatError as error:
+                file, self._why[drive.mount] = "missing", str(error)
             except DriveFault as error:
                 file = "missing" if is_missing(error) else "unreadable"
+                self._why[drive.mount] = str(error)
             files[key] = file
             while len(files) > 4 * len(self._drives[slot]):
                 old = files.popitem(last=False)[1]
@@ -221,6 +244,8 @@ class _Column:
         self.read = False
         self.unread: set[int] = set()  # blocks that did not read
         self.why: _Why | None = None  # why no copy was there to read
+        self.away = False  # a drive in another host was asked
+        self.proves = hashes is not None
 
     def spare(self) -> memoryview:
         """Another buffer, for a second copy of a drive; rare."""
@@ -258,8 +283,7 @@ class _Column:
 
     def prove(self, number: int) -> bool:
         """Check a block that was solved into this column's memory."""
-        stop = min((number + 1) * BLOCK, self.length)
-        self._check(number, self.memory[number * BLOCK : stop], own=True)
+        self._check(number, self.memory[number * BLOCK : min((number + 1) * BLOCK, self.length)], own=True)
         return self.good[number]
 
 
@@ -337,7 +361,7 @@ class _Run:
                 return
 
     def _tell(self) -> None:
-        self.result.bytes_read = self._sources.bytes_read
+        self.result.bytes_read, self.result.hosts = self._sources.bytes_read, dict(self._sources.hosts)
         self._progress(Progress(self.result.bytes_read, self.result.bytes_written, dict(self._targets)))
 
     def _slab(self, stripe: _Stripe, number: int) -> None:
@@ -366,7 +390,7 @@ class _Run:
             return {role: columns[role] for role in work.wanted}
         blocks = size // BLOCK
         while short := self._short(columns, blocks, work.wanted):
-            others = [role for role in range(self._n) if not columns[role].read and columns[role].length]
+            others = [role for role, column in columns.items() if column.length and not column.read]
             others = [role for role in others if self._sources.has(mf.slot_of(work.stripe, role, self._n))]
             if not others:
                 break
@@ -402,6 +426,8 @@ class _Run:
     def _notice(self, work: StripeWork, role: int, first: int, column: _Column) -> None:
         mounts = self._mounts[mf.slot_of(work.stripe, role, self._n)]
         bad = [first + number for number, good in enumerate(column.good) if not good]
+        if not column.proves and column.why is None:
+            bad = [each for each in bad if each - first in column.unread]  # of what was read nothing is known
         with self._lock:
             room = MAX_NOTICED - len(self.result.noticed)
             self.result.noticed += [
@@ -462,11 +488,18 @@ class _Run:
     def _give_up(
         self, stripe: _Stripe, bad: Sequence[int], first: int, start: int, stop: int, columns: dict[int, _Column]
     ) -> None:
+        short = [column for column in columns.values() if not column.whole(start)]
+        whole, away = len(columns) - len(short), sum(column.away for column in short)
+        blind = sum(not (column.proves or column.away) for column in short)
+        listed = self.result.withheld if whole < self._data <= whole + away else self.result.lost
         with self._lock:
             for role in bad:
                 stripe.lost.add(role)
+                if not columns[role].proves or whole < self._data <= whole + away + blind != whole + away:
+                    self.result.unproved.add((stripe.work.stripe, role))
+                    continue
                 last = min(stop, len(columns[role].good)) - 1
-                add_lost(self.result.lost, LostPack(stripe.work.stripe, role, first + start, first + last))
+                add_lost(listed, LostPack(stripe.work.stripe, role, first + start, first + last))
 
     def _write(self, stripe: _Stripe, number: int, columns: dict[int, _Column]) -> None:
         jobs = [

@@ -30,6 +30,7 @@ from sealift.reading.origin_copies import PATTERNS, OriginCopies, name_of
 from sealift.reading.survey import survey
 from sealift.reading.survey_views import DriveView
 from sealift.stages import rebuild as rebuilding
+from sealift.stages import repair_far as far_away
 from sealift.stages import repair_look as looking
 from sealift.stages import repair_plan as planning
 from sealift.stages import verify_join as join
@@ -59,7 +60,7 @@ from sealift.stages.verify_report import Fault
 from sealift.stages.verify_state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from msgspec import UnsetType
 
@@ -117,6 +118,7 @@ def repair(
     absent = {group.group: planning.gaps(group) for group in found.groups}
     answer = RepairReport(shipment=found.shipment, dry_run=dry_run, scope=scope, notices=list(found.notices))
     answer.missing = [row.id for each in absent.values() for row in each.missing]
+    answer.away = far_away.of_survey(found)
     seen: list[Seen] = []
     if targets:
         plans = planning.place(found, absent, targets)
@@ -146,7 +148,7 @@ def repair(
             answer.short.append(group.group)
         elif seen and group.trusted:
             _still_lost(group, seen, gaps, mended, answer)
-        _not_lost(group, elsewhere, answer)
+        far_away.not_lost(group, elsewhere, answer)
     answer.state = state_of(answer)
     answer.seconds = time.monotonic() - begun
     return answer
@@ -178,17 +180,26 @@ def fetch(
     for group in found.groups:
         if group.trusted:
             planning.check_listable(group, seen, origin or OriginCopies(), events or Events())
-    return fetch_list(found, [(each.group, each.slot, each.damage) for each in seen])
+    listed = fetch_list(found, [(each.group, each.slot, each.damage) for each in seen])
+    less = [(each.group, each.slot, {**each.damage, **(each.unreached or {})}) for each in seen]
+    far_away.check_all_given(found, seen, listed, fetch_list(found, less))
+    far_away.note_rot(seen, listed, (events or Events()).notice)
+    return listed
 
 
 def exit_code(report: RepairReport) -> int:
     """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
-    owed = report.unseen or any(host.owed for host in report.hosts)
+    owed = report.unseen or any(host.owed for host in report.hosts) or _waits(report)
     if report.lost or report.short or report.gone:
         return 6 if owed or report.missing else 4
     if owed:
         return 6
     return 3 if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files) else 0
+
+
+def _waits(report: RepairReport) -> bool:
+    """Whether something is still wrong that drives in other hosts would mend, had they given what they have."""
+    return bool(report.waits) or any(fault.detail == far_away.OF_HOSTS for fault in report.left)
 
 
 def _still_there(left: list[Fault], found: Survey) -> list[Fault]:
@@ -202,34 +213,13 @@ def _still_there(left: list[Fault], found: Survey) -> list[Fault]:
     return [each for each in left if each not in half or each.path in there.get(each.mount, {each.path})]
 
 
-def _not_lost(group: GroupView, elsewhere: Elsewhere, answer: RepairReport) -> None:
-    """What cannot be had from here is not lost while drives of the group stand where they cannot be read from here."""
-    there = {group.manifest.drives[slot].id for slot in elsewhere.stands.get(group.group, {})}
-    answer.missing = [each for each in answer.missing if each not in there]
-    away = planning.out_of_reach(group, elsewhere)
-    if not away:
-        return
-    mounts = {group.manifest.drives[slot].id: view.mount for slot, view in group.drives.items()}
-    detail = f"takes other drives of its group, and these cannot be read from its host: {', '.join(away[:10])}"
-    answer.left += [
-        Fault(
-            drive=each.drive, block=each.first, kind="rotten", path=each.path, detail=detail, mount=mounts[each.drive]
-        )
-        for each in answer.lost
-        if each.group == group.group and each.drive in mounts
-    ]
-    answer.lost = [each for each in answer.lost if each.group != group.group]
-    answer.short = [each for each in answer.short if each != group.group]
-    answer.gone = [each for each in answer.gone if each.group != group.group]
-
-
 def state_of(report: RepairReport) -> str:
     """The one word for it."""
     if report.lost or report.short or report.gone:
         return "lost"
     if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files):
         return "damaged"
-    if report.unseen or any(host.owed for host in report.hosts):
+    if report.unseen or report.waits or any(host.owed for host in report.hosts):
         return "damaged"
     if report.scope == "onto":
         return "rebuilt"
@@ -457,6 +447,9 @@ class _Repair:
         answer.rebuilt_blocks += result.blocks
         answer.bytes_read += result.bytes_read
         answer.lost += [lost_blocks(self._manifest, lost) for lost in result.lost]
+        answer.waits += [lost_blocks(self._manifest, lost) for lost in result.withheld]
+        answer.away = far_away.joined(answer.away, far_away.of_hosts(self._files.found, result.hosts))
+        self._tell_unproved(result.unproved)
         own = [view for view in self._group.views if id(view) not in self._beside]
         views = {view.mount: view for view in own if not looking.is_bag(view)}
         known = {(task.view.mount, stripe) for task in self._plan.tasks for stripe in task.damage}
@@ -467,6 +460,17 @@ class _Repair:
             name = mf.pack_name(each.stripe, each.role, self._geometry.data)
             why = "did not read, met while rebuilding" if each.kind == "unreadable" else "met while rebuilding"
             answer.left.append(join.fault_at(view, name.encode(), each.kind, why, each.block))
+
+    def _tell_unproved(self, packs: Collection[tuple[int, int]]) -> None:
+        """What stays damaged because nobody could prove what it is rebuilt to."""
+        if packs:
+            self._lacking(mf.BLOCKS, wanted=True)
+        for task in self._plan.tasks:
+            names = {self._name(stripe, task.slot) for stripe, role in packs if self._slot(stripe, role) == task.slot}
+            self._answer.left += [each for each in task.faults if each.path in names]
+
+    def _slot(self, stripe: int, role: int) -> int:
+        return mf.slot_of(stripe, role, self._manifest.n)
 
     def _total(self) -> int:
         """Bytes of packs that are to be written."""
@@ -515,17 +519,24 @@ class _Repair:
                 continue
             if self._write_one(task.view.drive, task.slot, name, note):
                 continue
-            self._lacking(name)
-            why = NOWHERE if name not in mf.SEAL_FILES else "there is no seal to take it from"
+            why = self._lacking(name)
             kind = next((fault.kind for fault in task.faults if fault.path == name), "rotten")
             self._answer.left.append(join.fault_at(task.view, name.encode(), kind, why, None))
 
-    def _lacking(self, name: str) -> None:
-        """A file could not be had from anywhere; where every drive carries it, the group wants it."""
-        if name in {mf.PACKS, *PATTERNS}:
+    def _lacking(self, name: str, *, wanted: bool = False) -> str:
+        """Why a file could not be had; where every drive carries it and no host keeps it back, the group wants it."""
+        if name in mf.SEAL_FILES:
+            return "there is no seal to take it from"
+        if self._files.hosts:
+            self._answer.away = far_away.joined(
+                self._answer.away, far_away.of_hosts(self._files.found, self._files.hosts)
+            )
+            return far_away.OF_HOSTS
+        if name in {mf.PACKS, *PATTERNS} or wanted:
             sent = name_of(self._manifest.group, name) if name in PATTERNS else ""
             gone = GoneFile(self._manifest.group, name, sent)
             self._answer.gone += [] if gone in self._answer.gone else [gone]
+        return NOWHERE
 
     def _tell_unwritable(self) -> None:
         """Drives that failed, and what was found wrong on them and is still so."""
@@ -579,8 +590,8 @@ class _Repair:
                 continue
             if name not in mf.SEAL_FILES:
                 whole = False
-                self._lacking(name)
-                fault = Fault(drive=row.id, block=None, kind="missing", path=name, detail=NOWHERE, mount=drive.mount)
+                why = self._lacking(name)
+                fault = Fault(drive=row.id, block=None, kind="missing", path=name, detail=why, mount=drive.mount)
                 self._answer.left.append(fault)
         if whole and not any(mount == drive.mount for mount, _ in self._obstacles):
             self._answer.rebuilt.append(row.id)

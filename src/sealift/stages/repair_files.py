@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 from msgspec import UNSET, structs
 
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical
 from sealift.formats import manifest as mf
@@ -38,6 +39,9 @@ class SmallFiles:
 
     def __init__(self, found: Survey, group: GroupView, origin: OriginCopies | None = None) -> None:
         self._group, self._manifest, self._origin = group, group.manifest, origin or OriginCopies()
+        self.found = found
+        self.hosts: dict[str, str] = {}  # mounts of drives in other hosts that did not give a file, and why
+        self._why = ""
         self._here: dict[str, bool] = {}  # of GROUP_FILES
         self._seal = {} if found.trusted is None else found.trusted.files
 
@@ -176,18 +180,23 @@ class SmallFiles:
         for view in self._group.views:
             if self._stream(drive, name, ref, _pieces(view.drive, name, ref.bytes)) is not None:
                 return ref.bytes
+            if isinstance(view.drive, RemoteDrive):
+                self.hosts.setdefault(view.mount, self._why)
         return self._stream(drive, name, ref, self._origin.pieces(self._manifest, name))
 
     def _pages(self, name: str) -> Iterator[bytes]:
         packs, blocks = self._group.open_pages()
         try:
             yield from (packs if name == mf.PACKS else blocks).pages()
+        except FormatError:
+            for why in filter(None, (packs.unanswered, blocks.unanswered)):
+                self.hosts.setdefault(why.partition(": ")[0], why)
+            raise
         finally:
             packs.close()
             blocks.close()
 
-    @staticmethod
-    def _stream(drive: Drive, name: str, ref: mf.FileRef, pieces: Iterator[bytes]) -> int | None:
+    def _stream(self, drive: Drive, name: str, ref: mf.FileRef, pieces: Iterator[bytes]) -> int | None:
         digest, offset = blake3(), 0
         part = drive.create(name)
         try:
@@ -196,8 +205,10 @@ class SmallFiles:
                     digest.update(piece)
                     part.write_at(offset, [memoryview(piece)])
                     offset += len(piece)
-            except FormatError:
+            except FormatError as error:
+                self._why = str(error)
                 return None
+            self._why = f"what it gives of {name} is not what was signed"
             if (offset, digest.hexdigest()) != (ref.bytes, ref.blake3):
                 return None
             part.publish()

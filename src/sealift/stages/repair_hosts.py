@@ -194,10 +194,11 @@ def _joined(run: Pass, scope: str) -> RepairReport:
     for host, answer in done:
         for name in ("repaired_files", "rebuilt_blocks", "bytes_read", "bytes_written", "verified_bytes"):
             setattr(joined, name, getattr(joined, name) + getattr(answer, name))
-        for name in ("repaired", "left", "in_the_way", "unwritable"):
+        for name in ("repaired", "left", "in_the_way", "unwritable", "away"):
             rows = [msgspec.structs.replace(each, mount=f"{host.name}:{each.mount}") for each in getattr(answer, name)]
             setattr(joined, name, [*getattr(joined, name), *rows][:MAX_LISTED])
         joined.lost += answer.lost
+        joined.waits += answer.waits
         joined.gone += [each for each in answer.gone if each not in joined.gone]
         joined.short = sorted({*joined.short, *answer.short})
         joined.missing += [each for each in answer.missing if each not in {*joined.missing, *here}]

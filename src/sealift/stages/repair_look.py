@@ -48,6 +48,8 @@ class Seen(NamedTuple):
     faults: list[Fault]
     bytes_read: int
     bag: bool = False
+    away: str | None = None  # why its host did not give all of it
+    unreached: Damage | None = None  # what it did not give
 
 
 class _Typed(msgspec.Struct):
@@ -163,13 +165,17 @@ def _seen(checks: Sequence[DriveCheck]) -> list[Seen]:
     for check in checks:
         bag = id(check) in bags
         faults: list[Fault] = []
-        if not bag:
+        if not bag and (old := join.superseded(check, drives)) is not None:
+            faults = [old]
+        elif not bag:
             faults += [join.fault(check.view, problem) for problem in check.view.problems]
             faults += [
                 join.fault_at(check.view, each.path, each.kind, each.detail, each.block) for each in check.faults
             ]
             faults += _conflict(check, drives)
-        seen.append(Seen(check.group, check.view, check.slot, check.damage, faults, check.bytes_read, bag))
+        read = check.bytes_read
+        away = check.away, check.unreached
+        seen.append(Seen(check.group, check.view, check.slot, check.damage, faults, read, bag, *away))
     return seen
 
 
@@ -250,7 +256,8 @@ def _as_now(found: Survey, told: Sequence[Seen], progress: Tell, beside: Collect
             and not (fault.path in SMALL and files.is_good(each.view.drive, each.slot, fault.path, rebuilt))
         ]
         fresh = [join.fault_at(check.view, one.path, one.kind, one.detail, one.block) for one in check.faults]
-        seen.append(each._replace(damage=check.damage, faults=[*left, *fresh], bytes_read=check.bytes_read))
+        each = each._replace(faults=[*left, *fresh], away=check.away, unreached=check.unreached)  # noqa: PLW2901
+        seen.append(each._replace(damage=check.damage, bytes_read=check.bytes_read))
     return seen
 
 

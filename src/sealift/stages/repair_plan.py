@@ -22,9 +22,11 @@ from sealift.errors import BadInput, DriveFault, FormatError, Lost, NotAllHere, 
 from sealift.formats import manifest as mf
 from sealift.reading.origin_copies import PATTERNS, name_of
 from sealift.reading.survey import refuse_others
+from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import bag_damage, is_bag
 from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
+from sealift.stages.verify_join import has_hashes
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
@@ -116,6 +118,8 @@ class RepairReport(msgspec.Struct, kw_only=True):
     bytes_written: int = 0
     verified_bytes: int = 0
     lost: list[LostBlocks] = []
+    waits: list[LostBlocks] = []  # what drives in other hosts have, and did not give: not lost
+    away: list[Away] = []  # those that did not give what was signed, needed or not
     left: list[Fault] = []  # what is still wrong, and why where it is known
     gone: list[GoneFile] = []
     unwritable: list[Unwritable] = []  # drives that failed when they were written; the others were mended
@@ -267,15 +271,20 @@ def beside(elsewhere: Elsewhere, here: Sequence[str | Drive]) -> list[Drive]:
     return [drive for drive in drives if locations.place_of(drive) not in own]
 
 
-def out_of_reach(group: GroupView, elsewhere: Elsewhere) -> list[str]:
-    """Drives of a group that stand on other hosts, and cannot be read from here."""
-    return [name for slot, name in elsewhere.stands.get(group.group, {}).items() if slot not in group.copies]
-
-
 def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | None, Drive]]) -> list[Plan]:
     """Give every target the place of a missing drive."""
     missing = {row.id: (group, row) for group in found.groups if group.trusted for row in absent[group.group].missing}
     plans: dict[int, Plan] = {}
+    unnamed = [drive for wanted, drive in targets if (wanted or _claimed(drive, found)) not in missing]
+    left = missing.keys() - {wanted or _claimed(drive, found) for wanted, drive in targets}
+    short = any(is_short(group, absent[group.group]) for group, _ in missing.values())  # refused by check_targets
+    wrong = any(wanted for wanted, drive in targets if drive in unnamed)  # told below
+    if unnamed and len(left) > len(unnamed) and not (short or wrong):
+        raise BadInput(
+            f"--onto {unnamed[0].mount}: {len(left)} drives are missing, and one that is only not mounted must not be"
+            f" made twice: {', '.join(sorted(left)[:20])}; nothing was written",
+            hint=f"say which is lost: --onto {min(left)}={unnamed[0].mount}",
+        )
     for wanted, drive in targets:
         name = wanted or _claimed(drive, found) or next(iter(missing), None)
         if name is None or name not in missing:
@@ -421,6 +430,14 @@ def check_listable(group: GroupView, seen: Sequence[Seen], origin: OriginCopies,
     finally:
         packs.close()
         blocks.close()
+    if (any(each.damage for each in seen if each.group is group) or group.missing) and not has_hashes(group):
+        kind = NotAllHere if group.missing else Lost
+        raise kind(
+            f"no drive here has all of {mf.BLOCKS} of group {group.group}, and without it nothing that is damaged or"
+            " gone is rebuilt: that file is wanted, and no pack can be said to be",
+            hint=f"put a copy as sealift/{mf.BLOCKS} on one of the drives: the origin keeps one in its state folder,"
+            f" groups/{group.group:04d}/closed/{mf.BLOCKS}; then `sealift repair MNT...`",
+        )
     drives = [each for each in seen if each.group is group and not each.bag]
     for name in PATTERNS:
         if drives and all(any(fault.path == name for fault in each.faults) for each in drives):
@@ -476,6 +493,9 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
                 f"{each.view.mount} holds packs of {each.view.name} and nothing else of a drive: they are read, and"
                 " nothing is written there"
             )
+            continue
+        if any(fault.kind == "superseded" for fault in each.faults):
+            answer.notices.append(f"{each.view.mount}: {each.faults[0].detail}; nothing is written there: pull it")
             continue
         room = MAX_LISTED - len(answer.left)
         if any(fault.kind in _OTHERS for fault in each.faults):

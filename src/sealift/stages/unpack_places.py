@@ -1,8 +1,9 @@
 """Locations in other hosts that gave less than they were asked for, while a shipment was unpacked by several processes.
 
 What holds: `met` says what one process has met since it opened the shipment, and `places` what all of them did; a
-location is in it once, by its worst state, and one that gave all in good time is not. What is not here: damage, which
-is counted as rebuilt blocks and told by verify.
+location is in it once, by its worst state, and one that gave all in good time is not. Other bytes than were signed are
+told of the location that gave them: its host may be at fault, or its drive. What is not here: damage of drives that are
+mounted, which is counted as rebuilt blocks and told by verify.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Met(NamedTuple):
     """What a process has met of one location."""
 
-    faults: int  # requests that were given up
+    faults: int  # requests that were given up; that it gave other bytes than were signed counts once
     first_fault: str
     hedged: int  # reads that other drives answered, because it was slow
     slow: bool  # it gave so slowly that it was asked for less at once
@@ -42,10 +43,11 @@ def met(shipment: Shipment) -> dict[str, Met]:
     for group in shipment.groups.values():
         reader = group.reader
         for drive in (each for drives in reader.drives.values() for each in drives if isinstance(each, RemoteDrive)):
-            fault = reader.faults.get(drive.mount)
-            one = Met(
-                fault.times if fault else 0, fault.reason if fault else "", reader.hedged[drive.mount], drive.was_slow
-            )
+            fault, wrong = reader.faults.get(drive.mount), reader.wrong.get(drive.mount)
+            times, why = (fault.times, fault.reason) if fault else (0, "")
+            if wrong is not None:
+                times, why = times + 1, f"what it gives of {wrong} is not what was signed; `sealift verify` there tells"
+            one = Met(times, why, reader.hedged[drive.mount], drive.was_slow)
             if any(one):
                 found[drive.mount] = one
     return found

@@ -138,6 +138,7 @@ def _entry(found: Survey, check: DriveCheck, checks: list[DriveCheck]) -> Presen
         return entry
     assert check.read_at is not None, "it was read to its end"
     listed = len(check.view.problems) + len(check.faults) + len(_conflict(check, checks))
+    listed = listed if join.superseded(check, checks) is None else 1
     return msgspec.structs.replace(
         entry,
         read_at=check.read_at.strftime(TIME),
@@ -225,8 +226,11 @@ def _faults(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str
     by_view = {id(check.view): check for check in checks}
     faults: list[Fault] = []
     for view in found.views:
-        faults += [join.fault(view, problem) for problem in view.problems]
         check = by_view.get(id(view))
+        if check is not None and (old := join.superseded(check, checks)) is not None:
+            faults.append(old)
+            continue
+        faults += [join.fault(view, problem) for problem in view.problems]
         if check is not None:
             faults += [join.fault_at(view, each.path, each.kind, each.detail, each.block) for each in check.faults]
             faults += _conflict(check, checks)
@@ -263,7 +267,7 @@ def _state(
         return "lost"
     if found.trusted is None or unknown or not all(each.verified for each in groups):
         return "unseen"
-    wrong = any(fault.kind != "unreached" for fault in faults)
+    wrong = any(fault.kind not in {"unreached", "superseded"} for fault in faults)
     if not final and absent:  # what was not reached beside it is a location too many, or a copy
         return "unseen"
     return "recoverable" if wrong or absent else "intact"
@@ -277,8 +281,9 @@ def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[st
     notices += join.seal_notices(found)
     for check in checks:
         rivals = _rivals(check, checks)
-        if rivals and not check.damage and checks.index(check) > checks.index(rivals[0]):
-            notices.append(f"{check.view.mount} is a good copy of {check.view.name}, as is {rivals[0].view.mount}")
+        good = [each for each in rivals if not each.damage and checks.index(each) < checks.index(check)]
+        if good and not check.damage and join.superseded(check, checks) is join.superseded(good[0], checks) is None:
+            notices.append(f"{check.view.mount} is a good copy of {check.view.name}, as is {good[0].view.mount}")
         serial, row = check.view.drive.serial(), check.group.manifest.drives[check.slot].serial
         if check.view.card is not None and check.view.card.rebuilt:
             note = check.view.card.rebuilt

@@ -16,7 +16,7 @@ import msgspec
 from blake3 import blake3
 
 from sealift.drives.ranges import RemoteDrive
-from sealift.errors import BadInput
+from sealift.errors import BadInput, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
 from sealift.stages.verify_report import (
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sealift.stages.verify_verdict import Damage
 
 INDEXES = (mf.MEMBERS_INDEX, mf.PACKS_INDEX)
+_CARRIED = (*INDEXES, mf.BLOCKS)  # what a report names among what a drive lacks
 _PART_HINT = "give reports of this shipment only, made against the same seal"
 
 
@@ -71,6 +72,7 @@ class Case:
     part_readable: int = 0
     copies: dict[int, list[Present]] = field(default_factory=dict)
     spare: list[str] = field(default_factory=list)  # of INDEXES: no drive has it, and the origin's copy is at hand
+    _hashes: bool | None = None  # whether the drives here have all of blocks.bin together; None: not looked at
 
     @property
     def absent(self) -> set[int]:
@@ -91,6 +93,15 @@ class Case:
         """Of INDEXES those that no drive that was looked at has as signed; with `final`, of those that answered."""
         copies = [copy for each in self.copies.values() for copy in each if not final or copy.unreached is None]
         return [name for name in INDEXES if copies and all(name in copy.lacks for copy in copies)]
+
+    def without_hashes(self, *, final: bool) -> bool:
+        """Whether some of blocks.bin is on none of these: what is damaged cannot be proved when it is rebuilt."""
+        copies = [copy for each in self.copies.values() for copy in each if not final or copy.unreached is None]
+        if not copies or any(mf.BLOCKS not in copy.lacks for copy in copies):
+            return False
+        if self._hashes is None:
+            self._hashes = self.view is not None and has_hashes(self.view)
+        return not self._hashes
 
     def damage(self, *, final: bool) -> dict[int, Damage]:
         """Slot -> what no copy of it has whole; with `final`, so counts what a host did not give."""
@@ -124,8 +135,18 @@ class Case:
             return final and self.total_bytes > 0
         verdict = self.judge(final=final)
         # Where records or indexes are damaged on all drives here, one that is yet to come may have them whole.
-        unreadable = verdict.unknown > 0 or set(self.without_index(final=final)) - set(self.spare)
-        return verdict.lost_bytes > 0 or (bool(unreadable) and (final or not (self.absent | self.unreached)))
+        unreadable = (
+            verdict.unknown > 0
+            or bool(set(self.without_index(final=final)) - set(self.spare))
+            or (self._is_damaged(final=final) and self.without_hashes(final=final))
+        )
+        return verdict.lost_bytes > 0 or (unreadable and (final or not (self.absent | self.unreached)))
+
+    def _is_damaged(self, *, final: bool) -> bool:
+        """Whether a block of a data pack is on drives that are here, and whole on none."""
+        geometry, known = (self.data, self.parity, self.stripes), self.view is not None
+        damage = {slot: each for slot, each in self.damage(final=final).items() if each}
+        return judge(geometry, damage, set(), self.lengths, sizes_known=known).erased_bytes > 0
 
     def judged(self, *, final: bool) -> Judged:
         """All of it."""
@@ -146,6 +167,8 @@ class Case:
         gone = [name for name in self.without_index(final=True) if name not in self.spare]
         if self.copies and here.unknown and not self.unreached:
             gone.append(mf.PACKS)
+        if self.without_hashes(final=True) and not self.unreached:
+            gone.append(mf.BLOCKS)
         return GroupReport(
             group=self.group,
             manifest=self.digest,
@@ -164,6 +187,42 @@ class Case:
         )
 
 
+def superseded(check: DriveCheck, checks: Sequence[DriveCheck]) -> Fault | None:
+    """All that is to be said of a drive that is not as signed, where another here in the same slot is, to its last bit.
+
+    It is an old copy, one that was replaced, or one that is damaged: nothing depends on it, and the verdict is that of
+    the good one.
+    """
+    same = [each for each in checks if (each.group, each.slot) == (check.group, check.slot) and each is not check]
+    good = next((each for each in same if _is_good(each)), None)
+    if good is None or _is_good(check) or not (check.damage or check.view.problems or check.faults):
+        return None
+    if check.away is not None or any(each.kind == "unreached" for each in check.view.problems):
+        return None  # nothing is known of it
+    row = check.group.manifest.drives[check.slot].id
+    detail = f"{good.view.mount} is {row} as it was signed, and this is not: an old, a replaced or a damaged copy of it"
+    return fault_at(check.view, b"drive.json", "superseded", detail, None)
+
+
+def _is_good(check: DriveCheck) -> bool:
+    """Whether nothing is wrong with a drive that was read to its end."""
+    return not (check.damage or check.faults or check.omitted or check.view.problems or check.away)
+
+
+def has_hashes(group: GroupView) -> bool:
+    """Whether the drives of a group have all pages of blocks.bin together, or a host keeps back what they lack."""
+    packs, blocks = group.open_pages()
+    try:
+        for _ in blocks.pages():
+            pass
+    except FormatError:
+        return blocks.unanswered is not None
+    finally:
+        packs.close()
+        blocks.close()
+    return True
+
+
 def as_damage(copy: Present, *, unreached: bool = False) -> Damage:
     """The damage of a report's drive, and what its host did not give; a hostile order of runs does no harm."""
     damage: Damage = {}
@@ -177,7 +236,7 @@ def present_checked(check: DriveCheck, *, verified: bool) -> Present:
     """The entry of a drive that was looked at; it counts as verified only where its host gave everything."""
     entry = present(check.view, check.group, check.slot, verified=verified, damage=check.damage)
     wrong = {each.path for each in check.faults if each.kind != "unreached"}
-    entry.lacks = [name for name in INDEXES if name.encode() in wrong]
+    entry.lacks = [name for name in _CARRIED if name.encode() in wrong]
     if check.away is None and all(problem.kind != "unreached" for problem in check.view.problems):
         return entry
     return msgspec.structs.replace(entry, verified=False, unreached=as_runs(check.unreached))

@@ -13,6 +13,7 @@ In one process (placement.HERE) this is `repair`, and nothing else. What is not 
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,7 +29,7 @@ from sealift.stages import repair_plan as planning
 from sealift.stages.placed import Question, is_read, look_everywhere
 from sealift.stages.placed_pass import Events, Pass
 from sealift.stages.placement import HERE, Ears
-from sealift.stages.repair_plan import MAX_LISTED, Elsewhere, RepairReport
+from sealift.stages.repair_plan import MAX_LISTED, Elsewhere, LostBlocks, RepairReport
 from sealift.stages.repair_plan import Events as OneEvents
 from sealift.stages.verify import Progress
 from sealift.stages.verify_hosts import meant
@@ -182,7 +183,26 @@ def _tell_absent(answer: RepairReport, run: Pass, seal: Seal | None, report: tup
     answer.unseen = looking.named_away(report, here)
     absent = {group.group for group in seal.groups} - here if seal is not None else set()
     answer.notices += planning.not_here(absent)
+    if seal is not None:
+        _settle_waits(answer, {group.group: group.parity for group in seal.groups})
     answer.state = repairing.state_of(answer)
+
+
+def _settle_waits(answer: RepairReport, parity: dict[int, int]) -> None:
+    """What hosts wait for from each other is lost where more of them lack a block than parity holds.
+
+    Each has looked at its own drives, so that it is not the way to them that is at fault.
+    """
+    lacking, kept = [*answer.waits, *answer.lost], list[LostBlocks]()
+    for each in answer.waits:
+        same = [other for other in lacking if (other.group, other.stripe) == (each.group, each.stripe)]
+        ends = {end for other in same for end in (other.first, other.last + 1)}
+        cuts = sorted({each.first, each.last + 1, *(end for end in ends if each.first < end <= each.last)})
+        for first, after in itertools.pairwise(cuts):
+            part = msgspec.structs.replace(each, first=first, last=after - 1)
+            roles = {other.role for other in same if other.first <= first <= other.last}
+            (answer.lost if len(roles) > parity[each.group] else kept).append(part)
+    answer.waits = kept
 
 
 def _joined(run: Pass, scope: str) -> RepairReport:

@@ -148,6 +148,7 @@ def test_the_record_says_what_came_of_what(sailed):
 def test_a_shipment_that_names_nobody_is_not_answered(tmp_path):
     voyage = Voyage(tmp_path, named=False)
     refused(voyage, Refused, "names no recipients and no signers", "[return]")
+    voyage.revise(voyage.out)
     voyage.name(voyage.out.recipient)  # and the hint is true: declared, released and sealed anew, without packing
     voyage.seal_file = voyage.seal(voyage.out).path
     assert voyage.pack().exit_code == 0
@@ -352,6 +353,7 @@ def test_resuming_makes_no_other_record(voyage):
 
 def test_another_outbound_seal_is_another_packing(voyage):
     voyage.pack()
+    voyage.revise(voyage.out)
     voyage.edit(voyage.out, "made-up files", "other files")
     voyage.seal_file = voyage.seal(voyage.out).path
     with pytest.raises(BadInput, match="in_reply_to"):

@@ -79,6 +79,12 @@ class Voyage:
         assert old in text
         origin.declaration.write_text(text.replace(old, new))
 
+    def revise(self, origin: shipments.Origin) -> None:
+        """Begin the next revision of a declaration that was released: it supersedes these bytes."""
+        raw = origin.declaration.read_bytes()
+        self.edit(origin, "\nrevision = 1\n", "\nrevision = 2\n")
+        self.edit(origin, '\nsupersedes = ""\n', f'\nsupersedes = "{declarations.digest(raw)}"\n')
+
     @property
     def allowed(self) -> AllowedSigners:
         return AllowedSigners.parse(self.signers.read_bytes())

@@ -81,7 +81,7 @@ def repair(
     allowed: AllowedSigners,
     seal: dict[str, bytes] | None = None,
     shipment: str | None = None,
-    onto: Sequence[str | Drive] = (),
+    onto: Sequence[str | Drive | tuple[str, Drive]] = (),
     report: tuple[str, bytes] | None = None,
     dry_run: bool = False,
     allow_same_filesystem: bool = False,
@@ -92,8 +92,8 @@ def repair(
 ) -> RepairReport:
     """Mend the drives at `places`, or with `onto` rebuild missing drives onto other media, and do nothing else.
 
-    `onto`: MNT, or ID=MNT to say which of several missing drives. `report`: name and bytes of what verify said of
-    these drives (--json), or of what reading met (Shipment.health), so that they are not all read first.
+    `onto`: MNT, or ID=MNT (of drives, a pair) to say which of several missing drives. `report`: name and bytes of what
+    verify said of these drives (--json), or of what reading met (Shipment.health), so that they are not all read first.
     `allow_same_filesystem` takes any folder as MNT, for scratch use. Addresses and locations files among `places` are
     read for what the others need, and not mended. `state` as in verify, or its memory. `elsewhere`: these are one
     host's drives of several; what takes others than can be read from here is left, and not lost. `origin`: copies of

@@ -182,8 +182,10 @@ class Plan:
     onto: list[Onto] = field(default_factory=list)
 
 
-def target(given: str | Drive) -> tuple[str | None, Drive]:
+def target(given: str | Drive | tuple[str, Drive]) -> tuple[str | None, Drive]:
     """ID=MNT or MNT: the id, and the drive."""
+    if isinstance(given, tuple):
+        return given
     if not isinstance(given, str):
         return None, given
     match = None if os.path.isdir(given) else _ONTO.fullmatch(given)
@@ -200,9 +202,11 @@ def far_of(places: Sequence[str | Drive]) -> list[str]:
     return [each for each in places if isinstance(each, str) and (locations.is_store(each) or locations.is_list(each))]
 
 
-def check_mounted(places: Sequence[str | Drive], onto: Sequence[str | Drive], *, dry_run: bool) -> None:
+def check_mounted(
+    places: Sequence[str | Drive], onto: Sequence[str | Drive | tuple[str, Drive]], *, dry_run: bool
+) -> None:
     """BadInput where there is no mounted drive to write to, or one of `onto` is something else."""
-    far = far_of([_ONTO.sub(r"\2", each) if isinstance(each, str) else each for each in onto])
+    far = far_of([_ONTO.sub(r"\2", each) for each in onto if isinstance(each, str)])
     if not (onto or dry_run) and len(far_of(places)) == len(places):
         far = far_of(places)
     if far:

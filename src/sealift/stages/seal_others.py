@@ -102,16 +102,20 @@ def not_superseded(drives: Sequence[Drive], declaration: Declaration) -> None:
     """
     for drive in drives:
         there = _declared_on(drive)
-        if there is None or there.consignment_id != declaration.consignment_id or there.digest == declaration.digest:
-            continue
-        if there.revision >= declaration.revision:
-            other = "supersedes this" if there.revision > declaration.revision else "is not as this"
-            raise Refused(
-                f"{drive.mount}: it was sealed under revision {there.revision} of consignment {there.consignment_id},"
-                f" which {other}, revision {declaration.revision}; nothing was written, on no drive",
-                hint="seal under the declaration that was released last; what was released is changed as a new revision"
-                " (sealift declare --revise FILE)",
-            )
+        if there is not None and there.consignment_id == declaration.consignment_id:
+            _refuse_later(drive.mount, there, declaration)
+
+
+def _refuse_later(place: str, there: Declaration | Under, declaration: Declaration) -> None:
+    if there.digest == declaration.digest or there.revision < declaration.revision:
+        return
+    other = "supersedes this" if there.revision > declaration.revision else "is not as this"
+    raise Refused(
+        f"{place}: it was sealed under revision {there.revision} of consignment {declaration.consignment_id},"
+        f" which {other}, revision {declaration.revision}; nothing was written, on no drive",
+        hint="seal under the declaration that was released last; what was released is changed as a new revision"
+        " (sealift declare --revise FILE)",
+    )
 
 
 def note_of(path: str, declaration: Declaration) -> bytes:
@@ -124,15 +128,8 @@ def not_before(states: Sequence[str], declaration: Declaration) -> None:
     """Refused where a state folder was sealed under a later revision, or other bytes of this one."""
     for state in states:
         there = _remembered(state, declaration.consignment_id)
-        if there is None or there.digest == declaration.digest or there.revision < declaration.revision:
-            continue
-        other = "supersedes this" if there.revision > declaration.revision else "is not as this"
-        raise Refused(
-            f"{state}: it was sealed under revision {there.revision} of consignment {declaration.consignment_id},"
-            f" which {other}, revision {declaration.revision}; nothing was written",
-            hint="seal under the declaration that was released last; what was released is changed as a new revision"
-            " (sealift declare --revise FILE)",
-        )
+        if there is not None:
+            _refuse_later(state, there, declaration)
 
 
 def _remembered(state: str, consignment_id: str) -> Under | None:

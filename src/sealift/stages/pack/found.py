@@ -23,6 +23,7 @@ from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack.close import packs_root
 from sealift.stages.pack.copies import SETTINGS, stripe_name
 from sealift.stages.pack.crew import FAULTS
+from sealift.stages.pack.durable import sync
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ def adopt(work: Work, group: int) -> bool:
     for name in (manifest.MANIFEST, manifest.SIGNATURE, manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
         with drive.open_read(name) as source, open(os.path.join(closed, name), "wb") as target:
             target.writelines(source.read_at(offset, 1 << 20) for offset in range(0, source.length, 1 << 20))
+            target.flush()
+            os.fsync(target.fileno())
+    sync(os.path.join(closed, "index"), closed, os.path.dirname(closed))
     journal.set_state(group, "signed")
     return True
 

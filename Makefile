@@ -54,7 +54,7 @@ bench: $(VENV)/.bench
 
 bench-smoke: $(VENV)/.bench
 	$(BIN)/python -m bench --smoke
-	$(BIN)/python -m bench.ingest --smoke
+	$(BIN)/python -m bench.object_stores --smoke
 
 $(VENV)/.bench: $(STAMP) bench/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt

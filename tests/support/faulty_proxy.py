@@ -6,6 +6,7 @@ the same method and path. Everything else goes to the real server behind it, and
     500 ...      that status                                slow, hang     answers late, or never
     unheard      is done, and never answered
     reset, cut   ends before, or in the middle              short, flip    half of it, or another bit
+    rotten       another bit of the file itself, at its beginning
     lose         says that it has what it threw away        elsewhere URL  redirects there
     whole        all of the file for a range (200)          range          another Content-Range
     longer       says, and sends, more than was asked for   behind         sends more than it says
@@ -162,7 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._cut()
                 return
             length = int(answer.headers.get("Content-Length") or 0) if self.command == "HEAD" else len(data)
-            if fault == "flip":
+            rotten = fault == "rotten" and answer.headers.get("Content-Range", "bytes 0-").startswith("bytes 0-")
+            if data and (fault == "flip" or rotten):
                 data = bytes([data[0] ^ 1]) + data[1:]
             if fault == "short":
                 data, length = data[: len(data) // 2], len(data) // 2

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from sealift.stages.pack.source import Opened
+    from sealift.stages.pack.spool import Spool
 
 AT_ONCE = 32  # requests that each builder has on their way
 WINDOW = 8 << 20  # bytes of small objects that were asked for and not packed yet, of a pack
@@ -157,6 +158,7 @@ class BucketSource:
 
     def __init__(self, name: bytes, beside: dict[bytes, bytes] | None = None) -> None:
         self.name, self.beside = name, beside or {}
+        self.spool: Spool | None = None
         self.bucket = Bucket(name.decode())
         self.digests = Digests(self.bucket, lambda key: reason_against(key) is None)
         self.workers = Workers(AT_ONCE, "sealift-source")
@@ -357,8 +359,11 @@ class BucketReader:
 
     def sound(self, unit: Unit, checksum: Any) -> bool:
         """As Reader."""
-        digests, path = self._source.digests, unit.path.decode()
-        return digests.holds(path, unit.tag, checksum) or digests.none(path, checksum)
+        whole = msgspec.structs.replace(unit, start=0, length=unit.size)
+        try:
+            return _sound(self._source, whole, checksum)
+        except OSError:
+            return False
 
 
 def _now(bucket: Bucket, path: str, size: int) -> _Small:
@@ -370,6 +375,17 @@ def _now(bucket: Bucket, path: str, size: int) -> _Small:
         except Replaced:
             continue
     raise OSError(errno.ESTALE, "is replaced time and again")
+
+
+def _sound(source: BucketSource, unit: Unit, hasher: Any) -> bool:
+    """Whether all bytes of an object fit its tag, as far as it says; those that do not are read again. As `_Large`."""
+    path = unit.path.decode()
+    if source.digests.holds(path, unit.tag, hasher):
+        return True
+    fresh = hasher.again() if isinstance(hasher, PartsHasher) else hashlib.md5(usedforsecurity=False)
+    if _Large(source, unit).hashed(fresh) != hasher.digest():
+        raise source.bucket.fault(f"reading {path!r}", _OTHERWISE)
+    return source.digests.none(path, hasher)
 
 
 class _Held:
@@ -418,6 +434,7 @@ class _Large:
         self._hashing = Hashing()
         self._place = unit.start
         self._first(unit)
+        self._spool = source.spool.writer(unit) if source.spool is not None and unit.part else None
         if not unit.part and self._tag == unit.tag:
             self._hasher = source.digests.hasher(self._path, unit.tag, unit.size)
 
@@ -467,6 +484,8 @@ class _Large:
                 self._place += len(part)
                 if self._hasher is not None:
                     self._hashing.update(self._hasher, part)  # which nobody writes to
+                if self._spool is not None:
+                    self._spool.add(part)
             total += done
         return total
 
@@ -501,12 +520,7 @@ class _Large:
             return True
         hasher, self._hasher = self._hasher, None
         self._hashing.wait()
-        if self._source.digests.holds(self._path, unit.tag, hasher):
-            return True
-        fresh = hasher.again() if isinstance(hasher, PartsHasher) else hashlib.md5(usedforsecurity=False)
-        if _Large(self._source, unit).hashed(fresh) != hasher.digest():
-            raise self._source.bucket.fault(f"reading {self._path!r}", _OTHERWISE)
-        return self._source.digests.none(self._path, hasher)
+        return _sound(self._source, unit, hasher)
 
     def hashed(self, hasher: Any) -> bytes:
         """The digest of all that it gives, when it is read once more."""
@@ -525,4 +539,6 @@ class _Large:
     def close(self) -> None:
         """As Opened."""
         self._hashing.close()
+        if self._spool is not None:
+            self._spool.close()
         self._drop()

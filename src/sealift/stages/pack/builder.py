@@ -443,6 +443,7 @@ class Builder:
     def __init__(self, channel: Channel, setup: Setup, memory: memoryview) -> None:
         self.channel, self.setup, self.memory = channel, setup, memory
         self.source = source_of(setup.source, setup.beside)
+        self.source.spool = setup.spool
         self.source.check()
         self.recipients = [age_keys.parse_recipient(text) for text in setup.recipients]
         self.key = key_function(setup.sample_key)

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from sealift.drives.bucket import Bucket, Replaced, strong_digest
+from sealift.drives.object_client import endpoint
 from sealift.drives.object_parts import PartsHasher, of_parts
 from sealift.stages.pack.units import LARGE
 
@@ -26,12 +27,14 @@ class Digests:
     An ETag is the MD5 of an object that was put whole and that the store does not encrypt with keys of the user's. Two
     readings that agree with each other and not with the ETag: where the ETag of no other object holds, there are no
     MD5s in this store; where it says that the object is encrypted so, this one is none; else the object is damaged in
-    the store. Readings that do not agree are the network's or this host's fault, and end the packing.
+    the store. Readings that do not agree are the network's or this host's fault, and end the packing. An object in
+    parts whose size nobody tells may fit none that is likely: over https:// it is believed, else it is read again.
     """
 
     def __init__(self, bucket: Bucket, usable: Callable[[bytes], bool]) -> None:
         self._bucket, self._usable, self._held, self._told = bucket, usable, False, False
         self._likely = False  # parts are of usual sizes, where the store does not say
+        self._plain = endpoint().startswith("http://")  # nothing else shows what a network did to bytes
         self._looking = threading.Lock()
         self._others_hold: bool | None = None
 
@@ -53,7 +56,7 @@ class Digests:
             self._held = True
             self._likely |= not hasher.told
             return True
-        if hasher.told or self._likely:  # what was thought of others holds: it is read again
+        if hasher.told or self._likely or self._plain:  # what was thought of others holds: it is read again
             return False
         self._tell(path)
         return True

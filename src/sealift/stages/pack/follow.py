@@ -1,12 +1,13 @@
 """The digest of a file that is packed in segments by several builders: one thread reads it behind them, in order.
 
-Right behind them, so most of it comes from the page cache. An object of a bucket is fetched once more: the two readings
-of each segment must agree, and fit its ETag where that is a digest. The digest is needed when the last segment's stripe
-is committed; a resumed packing reads the committed part again.
+Right behind them, so most of it comes from the page cache. Of an object it reads what the builder fetched (spool.py),
+and fetches what it does not find there; it must be what the builder had, and fit the ETag where that is a digest. The
+digest is needed when the last segment's stripe is committed; a resumed packing reads the committed part again.
 """
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from sealift.stages.pack.queue import UnitQueue
     from sealift.stages.pack.source import Opened, Reader
+    from sealift.stages.pack.spool import Spool
     from sealift.stages.pack.units import Unit
 
 _PIECE = 1 << 20
@@ -39,8 +41,11 @@ class _Read(NamedTuple):
 class Follower:
     """Hashes files as their segments are handed out; what cannot be read counts as zeros and marks the file."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader, spool: Spool | None = None) -> None:
+        self._reader, self._spool = reader, spool
+        self._settled = threading.Event()
+        if spool is not None:
+            spool.clear()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="digest")
         self._hashers: dict[bytes, tuple[blake3, Any]] = {}  # and what the source holds an object to, or None
         self._results: dict[bytes, Future[_Read]] = {}
@@ -52,17 +57,22 @@ class Follower:
 
     def follow(self, unit: Unit) -> None:
         """A segment was handed out: hash its bytes after those before it."""
-        job = self._pool.submit(self._run, unit)
+        self._settled.clear()
+        job = self._pool.submit(self._run, unit, spooled=True)
         if unit.start + unit.length == unit.size:
             self._results[unit.path] = job
         if unit.tag:
             self._segments[unit.path, unit.start] = job
 
+    def settle(self) -> None:
+        """All segments that were handed out are built: what is not in the spool does not come any more."""
+        self._settled.set()
+
     def resume(self, queue: UnitQueue) -> None:
         """Hash the committed part of the file at the front of `queue` again."""
         unit = queue.front()
         before = msgspec.structs.replace(unit, start=0, length=queue.cursor.offset, part=unit.path)
-        self._pool.submit(self._run, before)
+        self._pool.submit(self._run, before, spooled=False)
 
     def digest(self, path: bytes) -> tuple[bytes, int]:
         """BLAKE3 of the whole file, and CHANGED or 0; waits for it. SourceFault."""
@@ -90,28 +100,41 @@ class Follower:
         self._stop = True
         self._pool.shutdown()
 
-    def _run(self, unit: Unit) -> _Read:
+    def _run(self, unit: Unit, *, spooled: bool) -> _Read:
         if unit.path not in self._hashers:
             self._hashers[unit.path] = blake3(), self._reader.checksum(unit)
         (hasher, checksum), own = self._hashers[unit.path], blake3()
         flags = self._flags.get(unit.path, 0)
+        hashers = [each for each in (hasher, checksum, own if unit.tag else None) if each is not None]
         try:
-            opened: Opened = self._reader.open(unit)
-        except OSError:
-            opened = Nothing()
-        except SourceFault as error:
-            opened, self._failure = Nothing(), error
-        try:
-            with closing(opened):
-                hashers = [each for each in (hasher, checksum, own if unit.tag else None) if each is not None]
-                if not self._hash(unit, opened, hashers) or not opened.same(unit):
-                    flags = CHANGED
+            rest = self._spooled(unit, hashers) if spooled else unit
+            if rest.length and not self._fetched(rest, hashers):
+                flags = CHANGED
             if checksum is not None and not flags and unit.start + unit.length == unit.size:
                 flags = 0 if self._reader.sound(unit, checksum) else CHANGED
         except SourceFault as error:
             self._failure = error
         self._flags[unit.path] = flags
         return _Read(hasher.digest(), flags, own.digest())
+
+    def _spooled(self, unit: Unit, hashers: Sequence[Any]) -> Unit:
+        """Hash what is found in the spool; what is left of the segment."""
+        done = 0
+        if self._spool is not None and unit.tag:
+            for piece in self._spool.read(unit, lambda: self._stop or self._settled.is_set()):
+                for each in hashers:
+                    each.update(piece)
+                done += len(piece)
+        return msgspec.structs.replace(unit, start=unit.start + done, length=unit.length - done)
+
+    def _fetched(self, unit: Unit, hashers: Sequence[Any]) -> bool:
+        """Hash a segment from the source; whether it was all there, as it was scanned. SourceFault."""
+        try:
+            opened: Opened = self._reader.open(unit)
+        except OSError:
+            opened = Nothing()
+        with closing(opened):
+            return self._hash(unit, opened, hashers) and opened.same(unit)
 
     def _hash(self, unit: Unit, opened: Opened, hashers: Sequence[Any]) -> bool:
         """The segment, in which zeros stand for what cannot be read; whether all of it could be."""

@@ -85,7 +85,7 @@ class GroupPacker:
         self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"drive-{slot}") for slot in range(fleet.n)]
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._commit: Future[None] | None = None
-        self._follower = Follower(reader)
+        self._follower = Follower(reader, fleet.setup.spool)
         self._written = [0] * fleet.n
         self._last_shown = 0.0
         number = crew.number
@@ -225,6 +225,7 @@ class GroupPacker:
 
     def _segment_rows(self, ended: dict[int, Ended]) -> tuple[bytes, int] | None:
         rows = Rows()
+        self._follower.settle()
         for message in ended.values():
             for data in message.segments:
                 row = Row(*msgspec.msgpack.decode(data))
@@ -237,13 +238,14 @@ class GroupPacker:
         return rows.encode() if len(rows) else None
 
     def _agrees(self, row: Row) -> None:
-        """SourceFault where an object's segment was other bytes when it was read behind its builder."""
+        """SourceFault where an object's segment was other bytes behind its builder."""
         behind = self._follower.segment(row.path, row.start)
         if behind is not None and behind != row.blake3 and not row.flags:
             raise SourceFault(
-                f"{os.fsdecode(row.path)!r}: the store gave other bytes at {row.start:,} when it was asked once more; "
+                f"{os.fsdecode(row.path)!r}: bytes at {row.start:,} were others when they were read once more; "
                 "committed stripes are safe",
-                hint="run the same command again; if it stays so, look at memory and network, or ask its operator",
+                hint="run the same command again; if it stays so, look at memory, network and the state folder's disk, "
+                "or ask the store's operator",
             )
 
     def _commit_stripe(

@@ -1,6 +1,6 @@
 """What is packed: a folder, or what is beneath s3://BUCKET/PREFIX. Nothing else in packing knows which.
 
-    Source   where it is; what lies beneath it, walked; readers of it
+    Source   where it is; what lies beneath it, walked; readers of it. `spool` takes what they fetch of segments
     Reader   reads members, for one pack at a time: those that come next are known to it beforehand (`ahead`)
     Opened   one member while it is read
 
@@ -23,6 +23,7 @@ from sealift.stages.pack.walk import walk
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from sealift.stages.pack.spool import Spool
     from sealift.stages.pack.units import Files, Unit
     from sealift.stages.pack.walk import Seen
 
@@ -85,7 +86,7 @@ class Reader(Protocol):
         """A hasher for all bytes of the object of which it is a segment; None where there is nothing to hold to."""
 
     def sound(self, unit: Unit, checksum: Any) -> bool:
-        """Whether an object that was read twice, and alike, is what its tag says, as far as it says it. SourceFault."""
+        """Whether all bytes of an object are what its tag says, as far as it says it. SourceFault."""
 
 
 class Source(Protocol):
@@ -93,6 +94,7 @@ class Source(Protocol):
 
     name: bytes  # a real path, or s3://...
     beside: dict[bytes, bytes]
+    spool: Spool | None  # where a builder's source keeps what it fetched of members that are cut; None: nowhere
     at_once: int  # members that are worth reading at the same time
 
     def check(self) -> None:
@@ -200,6 +202,7 @@ class Directory:
 
     at_once = 1
     far = waits = False
+    spool: Spool | None = None  # the system keeps what was just read
 
     def __init__(self, name: bytes, beside: dict[bytes, bytes] | None = None) -> None:
         self.name, self.beside = name, beside or {}

@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from sealift.formats import age, zstd
 from sealift.formats.index import FILE, SYMLINK
+from sealift.stages.pack.spool import Spool  # noqa: TC001 -- msgspec reads the fields
 from sealift.stages.pack.walk import Seen
 
 
@@ -153,6 +154,7 @@ class Setup(msgspec.Struct, tag="setup", array_like=True):
     depth: int
     sample_key: str | None
     beside: dict[bytes, bytes] = {}  # members that lie elsewhere than in the source: where
+    spool: Spool | None = None  # of what is worth being fetched once only
 
 
 FromBuilder = Ask | Filled | RowsReady | Ended | Failed | Seen | Walked

@@ -29,6 +29,8 @@ from sealift.stages.pack.openme import GroupFacts
 from sealift.stages.pack.presence import Presence
 from sealift.stages.pack.queue import UnitQueue
 from sealift.stages.pack.readback import ReadBack
+from sealift.stages.pack.source import is_store
+from sealift.stages.pack.spool import Spool
 from sealift.stages.pack.units import Setup, capacity_of
 from sealift.stages.pack.workers import Fleet, Workers, count
 from sealift.trade import declaration as declarations
@@ -131,9 +133,10 @@ class Work:
 def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[int]) -> None:
     """Pack these groups one after the other. DriveFault when more drives of one fail than parity holds."""
     options = work.options
+    spool = Spool.begun(options.state) if is_store(options.source) else None
     setup = Setup(
         work.source.name, options.recipients, options.pack_size, work.data, SLAB, DEPTH, options.sample_key,
-        work.source.beside,
+        work.source.beside, spool,
     )  # fmt: skip
     builders = Fleet(workers, setup, options.parity, locks)
     try:
@@ -141,6 +144,8 @@ def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[i
             _Group(work, builders, group).pack()
     finally:
         builders.close()
+        if spool is not None:
+            spool.remove()
 
 
 class _Group:

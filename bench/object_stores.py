@@ -106,11 +106,11 @@ def files(folder: Path) -> list[tuple[str, Path]]:
     return [(str(path.relative_to(folder)), path) for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
-def put(bucket: str, listed: list[tuple[str, Path]], threads: int) -> None:
-    """Put files as they are, as whoever copies them to a bucket would."""
+def put(bucket: str, listed: list[tuple[str, Path]], threads: int, parts: int = 12) -> None:
+    """Put files as they are, as whoever copies them to a bucket would; `parts` of each at once, obstore's default."""
     client = Client(bucket, "", 60, threads)
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda each: client.native.put(client.store, each[0], each[1]), listed))
+        list(pool.map(lambda each: client.native.put(client.store, each[0], each[1], max_concurrency=parts), listed))
 
 
 def get(bucket: str, names: list[str], threads: int) -> None:
@@ -232,21 +232,24 @@ class Link:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._free = [0.0, 0.0]  # when each way is free again, by the loop's clock
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run)
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._ready.wait()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join()
-        self._socket.close()
 
-    def _run(self) -> None:
-        self._loop.run_until_complete(asyncio.start_server(self._serve, sock=self._socket))
-        self._loop.run_forever()
+    async def _run(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._serve, sock=self._socket)
+        self._ready.set()
+        await self._end.wait()
+        server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(*self._upstream)
@@ -351,7 +354,7 @@ def held(bench: Bench, drive: int, link: int) -> None:
 
             def plainly() -> Callable[[], None]:
                 there = fresh()
-                return lambda: put(there, listed, FEW)
+                return lambda: put(there, listed, FEW, 1)  # more at once time out
 
             def sealift() -> Callable[[], None]:
                 there = fresh()

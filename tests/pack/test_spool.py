@@ -248,3 +248,25 @@ def test_an_object_that_is_gone_counts_as_zeros_and_is_marked(kept, followed):
     follower.settle()
     digest, flags = follower.digest(UNIT.path)
     assert (digest, flags) == (blake3(DATA[: 2 * MIB] + bytes(len(DATA) - 2 * MIB)).digest(), CHANGED)
+
+
+def test_a_file_that_is_slow_to_come_holds_up_no_other(kept):
+    """But the segments of one file are hashed in order, whichever is there first."""
+    other = msgspec.structs.replace(segment(0, DATA), path=b"other", part=b"other.part-000000")
+    store, go = Store({UNIT.path: DATA, b"other": DATA}), threading.Event()
+    opened = store.open
+
+    def slowly(unit):
+        if unit.path == UNIT.path and not unit.start:
+            assert go.wait(10)
+        return opened(unit)
+
+    store.open = slowly
+    with closing(follow.Follower(store, kept)) as follower:
+        for unit in (*UNITS, other):
+            follower.follow(unit)
+        follower.settle()
+        assert follower.digest(b"other") == (blake3(DATA).digest(), 0)
+        go.set()
+        assert follower.digest(UNIT.path) == (blake3(DATA).digest(), 0)
+    assert [start for start, _ in store.fetched if start] == [cut[0] for cut in CUTS[1:]]

@@ -1,26 +1,28 @@
-"""The digest of a file that is packed in segments by several builders: one thread reads it behind them, in order.
+"""The digest of a file that is packed in segments by several builders: a thread reads it behind them, in order.
 
 Right behind them, so most of it comes from the page cache. Of an object it reads what the builder fetched (spool.py),
 and fetches what it does not find there; it must be what the builder had, and fit the ETag where that is a digest. The
-digest is needed when the last segment's stripe is committed; a resumed packing reads the committed part again.
+digest is needed when the last segment's stripe is committed; a resumed packing reads the committed part again. Several
+files are read at the same time, and the MD5 of an object, which is slower than all else, has a thread of its own.
 """
 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from blake3 import blake3
 
+from sealift.drives.hashing import Hashing
 from sealift.errors import SourceFault
 from sealift.formats.index import CHANGED
 from sealift.stages.pack.source import Nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from sealift.stages.pack.queue import UnitQueue
     from sealift.stages.pack.source import Opened, Reader
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.units import Unit
 
 _PIECE = 1 << 20
+FILES = 4  # that are read at the same time
 
 
 class _Read(NamedTuple):
@@ -46,19 +49,19 @@ class Follower:
         self._settled = threading.Event()
         if spool is not None:
             spool.clear()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="digest")
+        self._pool = ThreadPoolExecutor(FILES, thread_name_prefix="digest")
+        self._last: dict[bytes, Future[_Read]] = {}  # of each file, what comes before its next segment
         self._hashers: dict[bytes, tuple[blake3, Any]] = {}  # and what the source holds an object to, or None
         self._results: dict[bytes, Future[_Read]] = {}
         self._segments: dict[tuple[bytes, int], Future[_Read]] = {}  # of objects
         self._flags: dict[bytes, int] = {}
-        self._buffer = memoryview(bytearray(_PIECE))
         self._failure: SourceFault | None = None
         self._stop = False
 
     def follow(self, unit: Unit) -> None:
         """A segment was handed out: hash its bytes after those before it."""
         self._settled.clear()
-        job = self._pool.submit(self._run, unit, spooled=True)
+        job = self._submit(unit, spooled=True)
         if unit.start + unit.length == unit.size:
             self._results[unit.path] = job
         if unit.tag:
@@ -72,12 +75,13 @@ class Follower:
         """Hash the committed part of the file at the front of `queue` again."""
         unit = queue.front()
         before = msgspec.structs.replace(unit, start=0, length=queue.cursor.offset, part=unit.path)
-        self._pool.submit(self._run, before, spooled=False)
+        self._submit(before, spooled=False)
 
     def digest(self, path: bytes) -> tuple[bytes, int]:
         """BLAKE3 of the whole file, and CHANGED or 0; waits for it. SourceFault."""
         whole, flags, _ = self._results.pop(path).result()
         self._hashers.pop(path, None)
+        self._last.pop(path, None)
         self.check()
         return whole, flags
 
@@ -100,47 +104,66 @@ class Follower:
         self._stop = True
         self._pool.shutdown()
 
-    def _run(self, unit: Unit, *, spooled: bool) -> _Read:
+    def _submit(self, unit: Unit, *, spooled: bool) -> Future[_Read]:
+        # jobs begin in the order in which they were submitted, so that the one that is waited for has a thread
+        job = self._pool.submit(self._run, unit, self._last.get(unit.path), spooled=spooled)
+        self._last[unit.path] = job
+        return job
+
+    def _run(self, unit: Unit, before: Future[_Read] | None, *, spooled: bool) -> _Read:
+        if before is not None:
+            wait([before])
         if unit.path not in self._hashers:
             self._hashers[unit.path] = blake3(), self._reader.checksum(unit)
         (hasher, checksum), own = self._hashers[unit.path], blake3()
         flags = self._flags.get(unit.path, 0)
-        hashers = [each for each in (hasher, checksum, own if unit.tag else None) if each is not None]
+        hashing = Hashing()
+
+        def update(piece: memoryview) -> None:
+            hasher.update(piece)
+            if unit.tag:
+                own.update(piece)
+            if checksum is not None:
+                hashing.update(checksum, bytes(piece))
+
         try:
-            rest = self._spooled(unit, hashers) if spooled else unit
-            if rest.length and not self._fetched(rest, hashers):
+            rest = self._spooled(unit, update) if spooled else unit
+            if rest.length and not self._fetched(rest, update):
                 flags = CHANGED
+            hashing.wait()
             if checksum is not None and not flags and unit.start + unit.length == unit.size:
                 flags = 0 if self._reader.sound(unit, checksum) else CHANGED
         except SourceFault as error:
             self._failure = error
+        finally:
+            hashing.close()
         self._flags[unit.path] = flags
         return _Read(hasher.digest(), flags, own.digest())
 
-    def _spooled(self, unit: Unit, hashers: Sequence[Any]) -> Unit:
+    def _spooled(self, unit: Unit, update: Callable[[memoryview], None]) -> Unit:
         """Hash what is found in the spool; what is left of the segment."""
         done = 0
         if self._spool is not None and unit.tag:
             for piece in self._spool.read(unit, lambda: self._stop or self._settled.is_set()):
-                for each in hashers:
-                    each.update(piece)
+                update(piece)
                 done += len(piece)
         return msgspec.structs.replace(unit, start=unit.start + done, length=unit.length - done)
 
-    def _fetched(self, unit: Unit, hashers: Sequence[Any]) -> bool:
+    def _fetched(self, unit: Unit, update: Callable[[memoryview], None]) -> bool:
         """Hash a segment from the source; whether it was all there, as it was scanned. SourceFault."""
         try:
             opened: Opened = self._reader.open(unit)
         except OSError:
             opened = Nothing()
         with closing(opened):
-            return self._hash(unit, opened, hashers) and opened.same(unit)
+            return self._hash(unit, opened, update) and opened.same(unit)
 
-    def _hash(self, unit: Unit, opened: Opened, hashers: Sequence[Any]) -> bool:
+    def _hash(self, unit: Unit, opened: Opened, update: Callable[[memoryview], None]) -> bool:
         """The segment, in which zeros stand for what cannot be read; whether all of it could be."""
         start, end, whole = unit.start, unit.start + unit.length, True
+        buffer = memoryview(bytearray(min(_PIECE, unit.length)))
         while start < end and not self._stop:
-            piece = self._buffer[: min(_PIECE, end - start)]
+            piece = buffer[: min(_PIECE, end - start)]
             try:
                 count = opened.read([piece], start)
             except OSError:
@@ -148,7 +171,6 @@ class Follower:
             if not count:
                 whole, count = False, len(piece)
                 piece[:] = bytes(count)
-            for each in hashers:
-                each.update(piece[:count])
+            update(piece[:count])
             start += count
         return whole

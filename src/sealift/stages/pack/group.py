@@ -24,7 +24,7 @@ from sealift.formats import age, zstd
 from sealift.formats.index import Row, Rows
 from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
-from sealift.stages.pack.follow import Follower
+from sealift.stages.pack.follow import FILES, Follower
 from sealift.stages.pack.journal import PackRow, Slow
 from sealift.stages.pack.rates import Rates, rate_text
 from sealift.stages.pack.readback import BUFFER
@@ -355,8 +355,8 @@ def memory_needed(
 ) -> dict[str, int]:
     """What packing will hold at most, in bytes, by part; measured bases, exact buffers.
 
-    Reading takes what `source` says, in each builder and, for one file, in the coordinator. Rebuilding drives takes as
-    much as the slabs, and is done between stripes, when their pages were given back.
+    Reading takes what `source` says, in each builder and, for some files, in the coordinator. Rebuilding drives takes
+    as much as the slabs, and is done between stripes, when their pages were given back.
     """
     packs = -(-data // max(1, builders))
     stream = 2 * zstd.FRAME + 3 * age.CHUNK + (1 << 19)
@@ -368,5 +368,5 @@ def memory_needed(
         "read-back": n * BUFFER.get(read_back, 0),
     }
     if source is not None and (reading := builders * source.memory(packs)):
-        needed["source"] = reading + source.memory(1)
+        needed["source"] = reading + source.memory(FILES)
     return needed

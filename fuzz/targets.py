@@ -1,7 +1,7 @@
 """What is fuzzed: one function a parser, from bytes to nothing, and the seeds it begins with.
 
-What holds for each: whatever the bytes are, it returns, or raises an error of sealift's own (errors.py), within a
-second and 512 MiB. Anything else is a finding. Where a checksum, a MAC, a canonical form or a hash tree would keep
+What holds for each: whatever the bytes are, it returns, or raises an error of sealift's own (errors.py), within
+5 s and 1 GiB. Anything else is a finding. Where a checksum, a MAC, a canonical form or a hash tree would keep
 random bytes out, the function also mends it (`fixed`), so that what lies behind is reached.
 
 Nothing here needs atheris: tests/fuzz runs every target over its seeds in `make test`. Others are in targets_packs.py
@@ -28,7 +28,7 @@ from msgspec.structs import replace
 
 from sealift.drives import bucket, http_client, object_lock
 from sealift.drives.http import HttpDrive
-from sealift.errors import SealiftError
+from sealift.errors import BadInput, SealiftError
 from sealift.formats import (
     allowed_signers,
     block_tools,
@@ -44,7 +44,7 @@ from sealift.formats import (
     smart,
 )
 from sealift.formats import manifest as mf
-from sealift.reading import trust
+from sealift.reading import health, trust
 from sealift.stages import host_index, verify_report, verify_state
 from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.pack import bucket as bucket_source
@@ -490,6 +490,30 @@ def part_report(data: bytes) -> None:
 
     verify_report.read_part(data, "fuzz")
     look([("fuzz", data)])
+
+
+def _healths() -> list[bytes]:
+    drive = health.DriveHealth(
+        drive="g0s1", serial="S1", carrier="Anna", state="damaged", mount="/mnt/d1", rebuilt_blocks=3, faults=1,
+        first_fault="input/output error",
+    )  # fmt: skip
+    met = health.Health(
+        shipment="5a" * 8, rebuilt_blocks=3, drives=[drive], missing_groups=[1],
+        packs=[health.PackHealth(group=0, stripe=2, role=1, blocks=3)],
+        locations=[health.LocationHealth(mount="d1", host="http://a", requests=2, retries=1, bytes=1 << 20)],
+    )  # fmt: skip
+    return [met.encode(), health.Health().encode()]
+
+
+@target(_healths)
+def health_report(data: bytes) -> None:
+    """What reading met, as repair takes it and ranks gather it: written again it says the same, also when summed."""
+    found = health.read_health(data, "fuzz")
+    assert health.read_health(found.encode(), "fuzz") == found
+    summed = health.merged([found, health.read_health(data, "fuzz")])
+    assert summed.good or not found.good
+    with contextlib.suppress(BadInput):  # sums may go beyond what one process may say
+        assert health.read_health(summed.encode(), "fuzz") == summed
 
 
 def _indexes() -> list[bytes]:

@@ -253,6 +253,28 @@ def test_a_drive_that_cannot_be_asked_can_still_be_written():
         assert "nvme id-ctrl" in can.why[0]
 
 
+def test_what_emulated_drives_answered_is_understood():
+    """Recorded: without a sanitize operation nothing but clearing is offered, and refusals are told in their words."""
+    drive = transcripts.Recorded(transcripts.load("qemu-nvme"))
+    can = sanitize.abilities(drive, "nvme", discards=True)
+    assert (can.techniques, can.serial) == (["overwrite", "discard"], "EMUNVME1")
+    assert can.why == ["it has no sanitize operation (SANICAP is 0)"]
+    with pytest.raises(DriveFault, match="sanitize-log --raw-binary: NVMe status: Invalid Field in Command"):
+        sanitize.sanitize_log(drive)
+    technique = sanitize.TECHNIQUES["nvme-sanitize-block"]
+    assert sanitize.version(drive, technique) == "2.3"
+    with pytest.raises(DriveFault, match="sanitize --sanact=2: NVMe status: Invalid Command Opcode"):
+        sanitize.run(drive, technique, can, lambda _done: None, pause=0.0)
+    assert not drive.pairs
+    drive = transcripts.Recorded(transcripts.load("qemu-ata"))
+    can = sanitize.abilities(drive, "ata", discards=False)
+    assert (can.techniques, can.serial) == (["overwrite"], "EMUATA1")
+    assert can.why == ["it has no sanitize operation (IDENTIFY DEVICE, word 59)"]
+    with pytest.raises(DriveFault, match="SANITIZE feature set is not supported"):
+        sanitize.sanitize_status(drive)
+    assert not drive.pairs
+
+
 def test_a_frozen_drive_is_not_offered_a_security_erase():
     can = sanitize.abilities(
         transcripts.Recorded(istdout(security=SUPPORTED | FROZEN)), "ata", discards=False

@@ -35,7 +35,7 @@ from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.readback import MODES, Mode
 from sealift.stages.pack.rows import memory_line, owed_rows, read_back_row, slow_rows
 from sealift.stages.pack.scan import Summary, scan
-from sealift.stages.pack.work import Work, pack_groups
+from sealift.stages.pack.work import Work, pack_groups, read_signed
 from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
@@ -145,11 +145,13 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """0 packed; 3 drives are owed; 6 groups wait for drives or hosts; 2 files changed or were skipped."""
+        """0 packed; 3 drives are owed, or wrong; 6 groups wait for drives or hosts; 2 files changed or were skipped."""
         if self.owed and not self.stalled:
             return DriveFault.exit_code
         if self.waiting or any(host.owed for host in self.hosts):
             return NotAllHere.exit_code
+        if self.read_back["wrong"]:
+            return DriveFault.exit_code
         return CHANGED if self.changed or self.skipped or self.outdated else 0
 
 
@@ -230,6 +232,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         for group in signed:
             found.adopt(work, group)
             events.notice(f"group {group} is signed on its drives already")
+        before_this = [group for group in range(len(deal.groups)) if journal.group(group).state == "signed"]
         for group in here:
             _check_room(work, group)
         if here:
@@ -241,6 +244,8 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
                     f"{many:,} {'file has' if many == 1 else 'files have'} setuid or setgid bits, and these are not "
                     "carried, as owners, ACLs and other extended attributes are not: set them again after unpack"
                 )
+        for group in before_this:
+            read_signed(work, group)
         return _result(work, time.monotonic() - begun, memory, read)
 
 

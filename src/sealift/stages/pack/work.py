@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sealift.errors import DriveFault
+from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import DeclarationRef, drive_label
 from sealift.stages.pack import room, settle
@@ -244,9 +244,8 @@ class _Group:
         presence.require()
 
     def _claim_again(self, slot: int, drive: Drive) -> None:
-        """drive.json, where it went meanwhile: whatever else went with it, the drive is known by it."""
-        if drive.size(manifest.CARD) is None:
-            self._claim(slot, drive)
+        """drive.json, where it went or was spoilt meanwhile: whatever else did, the drive is known by it."""
+        self._claim(slot, drive)
 
     def _claim(self, slot: int, drive: Drive) -> None:
         """drive.json, before the first pack: so that nobody else's packing takes the drive for empty."""
@@ -265,7 +264,10 @@ class _Group:
             carrier=carrier,
         )
         data = canonical.encode(card)
-        if drive.read_small(manifest.CARD, manifest.MAX_CARD) != data:
+        there = None
+        with contextlib.suppress(FormatError):  # longer than any
+            there = drive.read_small(manifest.CARD, manifest.MAX_CARD)
+        if there != data:
             drive.write_small(manifest.CARD, data)
 
     def _claim_all(self) -> None:

@@ -10,6 +10,7 @@ from blake3 import blake3
 from sealift.errors import BadInput, FormatError
 from sealift.formats import fetch
 from sealift.formats import manifest as mf
+from sealift.stages.pack.journal import Journal
 
 
 @pytest.fixture
@@ -103,6 +104,9 @@ def test_a_list_that_does_not_fit_is_refused(lossy, tmp_path):
         extra(lossy, tmp_path, state=str(lossy.state))
     with pytest.raises(BadInput, match="no packing has begun"):
         extra(lossy, tmp_path, of=str(tmp_path / "nowhere"))
+    Journal(str(tmp_path)).close()
+    with pytest.raises(BadInput, match="nothing was packed here, what began was refused"):
+        extra(lossy, tmp_path, of=str(tmp_path))
     record = lossy.record
     for change, what in (
         ({"shipment": "0" * 16}, "is about shipment"),

@@ -86,6 +86,11 @@ def _shipment(state: str) -> str:
     try:
         with closing(sqlite3.connect(f"file:{quote(os.path.abspath(path))}?mode=ro", uri=True, timeout=30)) as db:
             row = db.execute("SELECT value FROM settings WHERE name = 'config'").fetchone()
+            if row is None:
+                raise BadInput(
+                    f"{state}: nothing was packed here, what began was refused",
+                    hint="--of is the state folder of the first packing",
+                )
             return msgspec.json.decode(row[0], type=_Known).shipment
     except (sqlite3.Error, msgspec.MsgspecError, TypeError) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint="give another --of") from error

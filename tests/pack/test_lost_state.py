@@ -7,6 +7,7 @@ import pytest
 import shipments
 
 from sealift.errors import Refused, SealiftError
+from sealift.stages import status
 from sealift.stages.pack import found, group
 
 
@@ -47,8 +48,11 @@ def test_packing_goes_on_after_the_last_committed_stripe(tmp_path, monkeypatch, 
 def test_another_source_than_the_one_that_was_begun_is_refused(tmp_path, monkeypatch):
     origin = stopped(tmp_path, monkeypatch, 1)
     shipments.write(origin.source / "new", b"was not there")
-    with pytest.raises(Refused, match="not what it was"):
-        origin.pack()
+    for _ in range(2):  # the state folder is not empty any more
+        with pytest.raises(Refused, match="not what it was"):
+            origin.pack()
+    (origin.source / "new").unlink()
+    assert origin.pack().exit_code == 0
 
 
 def test_a_group_that_is_signed_already_is_taken_over_and_not_packed_again(tmp_path):
@@ -68,3 +72,37 @@ def test_a_packing_that_came_back_is_bound_to_how_it_began(tmp_path, monkeypatch
     origin = stopped(tmp_path, monkeypatch, 2)
     with pytest.raises(SealiftError, match="began with something else"):
         origin.pack(order="shuffled", seed=3)
+
+
+def taken_over(origin, result, tmp_path, **how):
+    """The same command with an empty state, when everything is signed; Refused, and the drives stay as they are."""
+    before = [shipments.picture(mount) for mount in origin.mounts]
+    with pytest.raises(Refused) as caught:
+        origin.pack(shipment=result.config.shipment, state=str(tmp_path / "other"), **how)
+    assert [shipments.picture(mount) for mount in origin.mounts] == before
+    assert all(each.state != "signed" for each in status.look(str(tmp_path / "other")).groups)
+    return str(caught.value) + caught.value.hint
+
+
+def test_a_group_that_another_key_signed_is_not_taken_over(tmp_path):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    result = origin.pack()
+    told = taken_over(origin, result, tmp_path, sign_with=str(origin.root / "author"))
+    assert "not by the key of --sign-with" in told
+
+
+def test_a_group_of_another_source_is_not_taken_over(tmp_path):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    result = origin.pack()
+    shipments.write(tmp_path / "else/file", b"something else")
+    told = taken_over(origin, result, tmp_path, source=str(tmp_path / "else"))
+    assert "packed from something else than" in told
+    notices = []  # with the very source that is meant, in the folder that was refused
+    again = origin.pack(notices, shipment=result.config.shipment, state=str(tmp_path / "other"))
+    assert (again.exit_code, again.files) == (0, result.files)
+    shipments.write(origin.source / "new", b"was not there")
+    shutil.rmtree(tmp_path / "other")
+    for _ in range(2):
+        assert "as it is now" in taken_over(origin, result, tmp_path)
+    (origin.source / "new").unlink()
+    assert origin.pack(shipment=result.config.shipment, state=str(tmp_path / "other")).exit_code == 0

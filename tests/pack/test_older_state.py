@@ -1,5 +1,6 @@
 """A state folder that is older than the drives, or another one: what they have of a later run is not written over."""
 
+import errno
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ from sealift.formats import manifest as mf
 from sealift.stages.pack import close, copies
 from sealift.stages.pack import run as packing_stage
 from sealift.stages.pack.journal import Journal
+from sealift.testing import drive
 
 
 def put_back(packing, kept):
@@ -168,3 +170,57 @@ def test_a_signed_group_is_held_against_its_drives(tmp_path):
     packing.fleet.remove(packing.mounts[1], mf.MANIFEST)
     assert packing.pack().exit_code == 0
     assert any("which is signed, has no manifest" in text for text in packing.notices)
+
+
+def all_committed_and_one_owed(packing, tmp_path):
+    """A drive is full near the end; the state is copied; then there is room, and the group is signed."""
+    full = packing.mounts[1]
+    packing.fleet.fail(full, "write", errno.ENOSPC, nth=9, lasting=True)
+    assert packing.pack().exit_code == 3
+    old = kept(packing, tmp_path)
+    packing.fleet.heal(full)
+    assert packing.pack().exit_code == 0
+    return old
+
+
+@pytest.mark.parametrize("bear", [3, 2, 1])
+def test_stripes_that_are_all_known_are_no_reason_to_sign_again(tmp_path, bear):
+    """The very packs are known, and a drive of them is owed; also where only some drives have the manifest."""
+    packing = Packing(tmp_path)
+    old = all_committed_and_one_owed(packing, tmp_path)
+    signed = packing.origin.manifests()
+    removed = {mount: packing.fleet.read(mount, mf.MANIFEST) for mount in packing.mounts[bear:]}
+    for mount in removed:
+        packing.fleet.remove(mount, mf.MANIFEST)
+    put_back(packing, old)
+    refused(packing, "bears a signed manifest that this state folder does not know", "sealift repair")
+    packing.declare(packing.mounts[1], packing.spares[0])
+    refused(packing, "bears a signed manifest", replace={packing.origin.serial(packing.mounts[1]): packing.spares[0]})
+    packing.declare(packing.spares[0], packing.mounts[1])
+    for mount, data in removed.items():
+        packing.fleet.put(mount, mf.MANIFEST, data)
+    assert packing.origin.manifests() == signed
+    packing.ends_well()
+
+
+@pytest.mark.parametrize("state", ["same", "lost"])
+@pytest.mark.parametrize("bear", [1, 2])
+def test_a_closing_that_ended_before_all_drives_had_the_manifest_goes_on(tmp_path, monkeypatch, bear, state):
+    """Nobody has that manifest for the signed one: the copies of the journal are still beside it."""
+    packing = Packing(tmp_path, size=3)
+    write = drive.SimulatedDrive.write_small
+
+    def stop(self, name, data):
+        if name == mf.MANIFEST and self.mount in packing.mounts[bear:]:
+            raise StopError
+        write(self, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drive.SimulatedDrive, "write_small", stop)
+        with pytest.raises(StopError):
+            packing.pack()
+    assert [mf.MANIFEST in packing.fleet.names(mount) for mount in packing.mounts].count(True) == bear
+    if state == "lost":
+        shutil.rmtree(packing.origin.state)
+    assert packing.pack().exit_code == 0
+    packing.ends_well()

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import shipments
 from blake3 import blake3
+from msgspec.structs import replace
 
 from sealift.errors import BadInput, FormatError
 from sealift.formats import fetch
 from sealift.formats import manifest as mf
+from sealift.stages.pack.journal import Journal
 
 
 @pytest.fixture
@@ -103,6 +105,9 @@ def test_a_list_that_does_not_fit_is_refused(lossy, tmp_path):
         extra(lossy, tmp_path, state=str(lossy.state))
     with pytest.raises(BadInput, match="no packing has begun"):
         extra(lossy, tmp_path, of=str(tmp_path / "nowhere"))
+    Journal(str(tmp_path)).close()
+    with pytest.raises(BadInput, match="nothing was packed here, what began was refused"):
+        extra(lossy, tmp_path, of=str(tmp_path))
     record = lossy.record
     for change, what in (
         ({"shipment": "0" * 16}, "is about shipment"),
@@ -113,9 +118,25 @@ def test_a_list_that_does_not_fit_is_refused(lossy, tmp_path):
         lossy.list.write_bytes(fetch.encode_list(fetch.FetchList(**values)))
         with pytest.raises(BadInput, match=what):
             extra(lossy, tmp_path)
-    lossy.list.write_bytes(b"{}")
-    with pytest.raises(FormatError):
-        extra(lossy, tmp_path)
+    for change in (
+        {"role": 2},
+        {"role": 9},
+        {"stripe": 700},
+        {"path": mf.pack_name(2, 0, 2)},
+        {"drive": "g0s0" if record.contents[0].drive != "g0s0" else "g0s1"},
+        {"bytes": 0},
+    ):
+        odd = [replace(record.contents[0], **change)]
+        lossy.list.write_bytes(fetch.encode_list(replace(record, contents=odd)))
+        with pytest.raises(BadInput, match="is no data pack of it") as caught:
+            extra(lossy, tmp_path)
+        assert "--fetch-list" in caught.value.hint
+    whole = fetch.encode_list(record)
+    for data in (b"{}", whole.replace(b"\n", b"\r\n"), whole[:-1]):
+        lossy.list.write_bytes(data)
+        with pytest.raises(FormatError) as caught:
+            extra(lossy, tmp_path)
+        assert "byte for byte" in caught.value.hint
 
 
 def test_a_list_that_does_not_parse_is_named(lossy, tmp_path):

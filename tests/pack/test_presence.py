@@ -121,6 +121,20 @@ def test_a_card_that_went_with_some_packs_is_written_again(tmp_path, monkeypatch
     packing.ends_well()
 
 
+@pytest.mark.parametrize("card", [bytes(400), b"", bytes(mf.MAX_CARD + 1)])
+def test_a_card_that_was_spoilt_while_it_was_packed_is_put_right_before_anything_is_signed(tmp_path, monkeypatch, card):
+    packing = Packing(tmp_path, size=3)
+    fill = work._Group._fill
+
+    def harmed(*arguments):
+        fill(*arguments)
+        packing.fleet.put(packing.mounts[2], mf.CARD, card)
+
+    monkeypatch.setattr(work._Group, "_fill", harmed)
+    assert packing.pack().exit_code == 0
+    packing.ends_well()
+
+
 def test_one_pack_of_each_drive_is_rebuilt_where_no_stripe_lacks_more_than_parity_holds(tmp_path, monkeypatch):
     packing = Packing(tmp_path, size=10)
 

@@ -2,10 +2,12 @@
 
 import errno
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
+import shipments
 from test_failing_drives import Packing, owed
 
 from sealift.cli.pack_words import read_back_text
@@ -160,6 +162,52 @@ def test_packs_that_a_sample_let_pass_are_found_by_a_full_run_that_goes_on(tmp_p
     result = packing.pack(read_back="full")
     assert result.read_back["repaired"] == 1
     packing.ends_well()
+
+
+@pytest.mark.parametrize("first", ["none", "sample"])
+def test_a_full_run_reads_what_no_run_read_of_a_group_that_is_signed_and_tells_what_is_wrong(tmp_path, first):
+    """Nothing is written to a signed group; when it is repaired, the next run finds it so."""
+    packing = Packing(tmp_path)
+    assert packing.pack(read_back=first).exit_code == 0
+    whole = {mount: packing.fleet.snapshot(mount) for mount in packing.mounts}
+    rotten, short = packing.mounts[0], packing.mounts[2]
+    packs = [name for name in packing.fleet.names(rotten) if name.startswith("packs/")]
+    for name in packs:
+        packing.fleet.rot(rotten, name)
+    gone = next(name for name in packing.fleet.names(short) if name.startswith("packs/"))
+    packing.fleet.remove(short, gone)
+    before = [shipments.picture(mount) for mount in packing.mounts]
+    for again in (False, True):
+        packing.notices.clear()
+        result = packing.pack(read_back="full")
+        total = result.groups[0]["stripes"]
+        assert (result.exit_code, result.owed, result.groups[0]["state"]) == (3, False, "signed")
+        assert result.read_back["this_run"]["stripes"] == (0 if again else total)
+        told = [text for text in packing.notices if "did not read back as written" in text]
+        assert len(told) == 2, "once for each drive"
+        assert f"of {packs[0]} and of {len(packs) - 1} more of its packs" in told[0]
+        assert packing.origin.serial(short) in told[1]
+        assert gone in told[1]
+        assert all("sealift repair" in text for text in told)
+        assert "wrong, not rebuilt yet" in read_back_text(result.read_back)
+    assert [shipments.picture(mount) for mount in packing.mounts] == before
+    for mount, files in whole.items():
+        packing.fleet.replay(mount, files)
+    assert packing.pack(read_back="none").exit_code == 3, "as far as anybody knows"
+    result = packing.pack(read_back="full")
+    assert (result.exit_code, result.read_back["wrong"]) == (0, 0)
+    reads = packing.fleet.counts(rotten)["read"]
+    assert packing.pack(read_back="full").read_back["this_run"] == {"stripes": 0, "blocks": 0, "repaired": 0}
+    assert packing.fleet.counts(rotten)["read"] - reads <= 9, "only small files"
+    packing.ends_well()
+
+
+def test_a_signed_group_of_which_a_drive_is_away_is_not_read_back_and_that_is_said(tmp_path):
+    packing = Packing(tmp_path, size=3)
+    assert packing.pack(read_back="none").exit_code == 0
+    shutil.rmtree(f"{packing.mounts[1]}/sealift")
+    packing.pack(read_back="full", to=[packing.mounts[0], packing.mounts[2]], group_size=3)
+    assert any("not read back, for drives of it are not here: SERd01" in text for text in packing.notices)
 
 
 def test_a_pack_that_is_gone_when_it_is_read_back_is_wrong_and_rebuilt(tmp_path, monkeypatch):

@@ -173,6 +173,31 @@ def test_a_mount_point_where_nothing_is_mounted_any_more_is_a_drive_that_is_away
     assert os.listdir(away) == []
 
 
+def test_a_filesystem_that_has_shut_down_is_mounted_and_fails(tmp_path, monkeypatch):
+    """XFS then gives an error for its very root; nobody is sent to look for a mount."""
+    packing = Packing(tmp_path)
+    stopped(packing, monkeypatch, 1)
+    shut, stat = packing.mounts[0], os.stat
+
+    def fails(path, **how):
+        if path == shut:
+            raise OSError(errno.EIO, "Input/output error", path)
+        return stat(path, **how)
+
+    def opens(mount):
+        if mount == shut:
+            raise BadInput(f"{mount}: input/output error")
+        return packing.fleet.open(mount)
+
+    monkeypatch.setattr(os, "stat", fails)
+    result = packing.pack(open_drive=opens)
+    assert result.exit_code == 3
+    assert [row["mount"] for row in owed(result)] == [shut]
+    told = f"drive {packing.origin.serial(shut)} at {shut} is not used: what is mounted there fails: input/output error"
+    assert told in packing.notices
+    assert not any("nothing is mounted" in text for text in packing.notices)
+
+
 def test_what_a_run_finds_is_the_reason_that_is_told(tmp_path):
     packing = Packing(tmp_path)
     packing.fleet.fail(packing.mounts[0], "write", errno.EIO, nth=5, lasting=True)

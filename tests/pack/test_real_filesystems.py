@@ -162,6 +162,9 @@ def test_a_filesystem_that_is_gone_is_set_aside_and_goes_on_when_it_is_mounted_a
 
     after(monkeypatch, 3, pull)
     fails(packing, mount, "input/output", "read-only")
+    packing.notices.clear()
+    assert pack(packing).exit_code == 3
+    assert not any("nothing is mounted" in text for text in packing.notices), packing.notices
     run("umount", "-l", mount)
     result = pack(packing)
     assert result.exit_code == 3

@@ -115,6 +115,62 @@ def test_files_that_are_replaced_are_skipped_with_a_reason(origin, tmp_path, mon
     assert not any((tmp_path / "restored" / name).is_symlink() for name in names)
 
 
+@pytest.mark.parametrize("how", ["file", "gone", "fifo", "symlink", "folder"])
+def test_another_name_that_is_another_file_by_now_is_told_and_not_packed_as_the_old_one(
+    origin, tmp_path, monkeypatch, how
+):
+    for name in SIZED:
+        (origin.source / f"z-{name}").hardlink_to(origin.source / name)
+        (origin.source / f"zz-{name}").hardlink_to(origin.source / name)
+
+    def change():
+        for name in SIZED:
+            replace(origin.source / f"z-{name}", how)
+            if how == "file":
+                (origin.source / f"z-{name}").write_bytes(b"another file")
+
+    result = packed_after(origin, monkeypatch, change)
+    assert ({path for path, _ in result.skipped}, result.changed) == ({b"z-%b" % os.fsencode(n) for n in SIZED}, [])
+    assert result.exit_code == 2
+    restored = origin.unpack(tmp_path / "restored")
+    assert (restored.failed, restored.refused) == ([], [])
+    assert not [path for path in (tmp_path / "restored").iterdir() if path.name.startswith("z-")]
+    for name in SIZED:
+        assert (tmp_path / "restored" / f"zz-{name}").samefile(tmp_path / "restored" / name)
+        assert (tmp_path / "restored" / name).read_bytes() == (origin.source / name).read_bytes()
+
+
+def test_the_first_name_that_is_another_file_by_now_does_not_stand_for_the_others(origin, tmp_path, monkeypatch):
+    for name in SIZED:
+        (origin.source / f"z-{name}").hardlink_to(origin.source / name)
+
+    def change():
+        for name in SIZED:
+            (origin.source / name).unlink()
+            (origin.source / name).write_bytes(b"another file")
+
+    result = packed_after(origin, monkeypatch, change)
+    assert result.changed == sorted(map(os.fsencode, SIZED))
+    assert {path for path, _ in result.skipped} == {b"z-%b" % os.fsencode(name) for name in SIZED}
+    assert origin.unpack(tmp_path / "restored").failed == []
+
+
+def test_other_names_of_a_file_that_is_touched_or_moved_are_its_names_still(origin, tmp_path, monkeypatch):
+    """The same inode, whatever its time; or a file that another program has written anew, with the same bytes."""
+    for name in SIZED:
+        (origin.source / f"z-{name}").hardlink_to(origin.source / name)
+
+    def change():
+        os.utime(origin.source / "small", ns=(5, 5))
+        shutil.copy2(origin.source / "z-large", origin.source / "copy")
+        (origin.source / "copy").rename(origin.source / "z-large")
+
+    result = packed_after(origin, monkeypatch, change)
+    assert (result.changed, result.skipped) == ([b"small"], [])
+    assert origin.unpack(tmp_path / "restored").failed == []
+    assert (tmp_path / "restored/z-large").read_bytes() == (origin.source / "z-large").read_bytes()
+
+
 @pytest.mark.parametrize("how", ["gone", "fifo", "symlink", "folder"])
 def test_a_segmented_file_that_is_replaced_leaves_the_rest(origin, tmp_path, monkeypatch, how):
     result = packed_after(origin, monkeypatch, lambda: replace(origin.source / "huge", how))

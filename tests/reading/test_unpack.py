@@ -1,5 +1,6 @@
 """unpack: resumes after kill -9, writes only into its own folder, takes what --path names, alone."""
 
+import errno
 import gc
 import os
 import pickle
@@ -16,6 +17,7 @@ import shipments
 from sealift.errors import BadInput, Busy, IdentityMismatch, SealiftError, SealInvalid, SignatureInvalid
 from sealift.formats import age_keys
 from sealift.stages import unpack as unpacking
+from sealift.stages import unpack_target
 
 UNPACKER = str(Path(shipments.__file__).with_name("unpacker.py"))
 
@@ -142,28 +144,100 @@ def stopped(origin, target, monkeypatch, **more):
 
 
 def test_what_was_restored_and_is_gone_is_restored_again(origin, tmp_path, inline, monkeypatch):
-    """Removed, cut, grown, replaced by something else; whole files, files of several packs, links."""
+    """Whole files, files of several packs, links."""
     target = tmp_path / "target"
     stopped(origin, target, monkeypatch)
-    for number, path in enumerate(sorted((target / "text").rglob("*.txt"))):
-        if number % 3 == 0:
-            path.unlink()
-        elif number % 3 == 1:
-            os.truncate(path, path.stat().st_size + (1 if number % 2 else -1) if path.stat().st_size else 1)
-    (target / "big" / "large.bin").unlink()
-    os.truncate(os.fsencode(target) + b"/odd/sparse", 5)
+    for path in sorted((target / "text").rglob("*.txt"))[::3]:
+        path.unlink()
+    part_of(target, b"big/large.bin").unlink()
     (target / "odd" / "dangling").unlink()
-    (target / "images" / "0003.jpg").unlink()
-    (target / "images" / "0003.jpg").symlink_to("/etc/hostname")
-    (target / "odd" / "up").unlink()
-    (target / "odd" / "up").write_bytes(b"no link")
     said = []
     result = unpacking.unpack(origin.unpack_options(target), unpacking.Events(notice=said.append))
-    assert result.failed == []
+    assert (result.failed, result.refused) == ([], [])
     assert any("gone or cut: they are restored again" in text for text in said)
     shipments.same(origin.source, target)
     fresh = origin.unpack(tmp_path / "fresh")
     assert (result.files, result.size) == (fresh.files, fresh.size)
+
+
+def part_of(target, path):
+    (notes,) = target.glob(".sealift-unpack-*")
+    return notes / os.fsdecode(unpack_target.Target.part_name(path))
+
+
+def test_what_somebody_put_in_the_place_of_a_file_is_left_and_told(origin, tmp_path, inline, monkeypatch):
+    """Cut, grown, another file, a link, a folder, a FIFO; and whatever follows from that, until it is moved away."""
+    target, aside = tmp_path / "target", tmp_path / "aside"
+    stopped(origin, target, monkeypatch)
+    theirs = {b"big/large.bin", b"text/another-name.bin", b"odd/dangling", b"images/0003.jpg", b"odd/sparse"}
+    theirs |= {b"text/part-01/doc-001.txt", b"text/part-02/doc-002.txt", b"odd/up", b"a-first-name.jpg", b"odd/empty"}
+    shipments.write(target / "big/large.bin", b"mine")
+    shipments.write(target / "text/another-name.bin", b"mine, too")
+    for name in ("odd/dangling", "images/0003.jpg", "odd/up", "odd/empty"):
+        (target / name).unlink()
+    (target / "odd/dangling").symlink_to("my/own")
+    (target / "images/0003.jpg").symlink_to("/etc/hostname")
+    shipments.write(target / "odd/up", b"no link")
+    os.mkfifo(target / "odd/empty")
+    shipments.write(target / "odd/sparse", b"mine")
+    os.truncate(target / "text/part-01/doc-001.txt", 100_000)
+    (target / "text/part-02/doc-002.txt").unlink()
+    shipments.write(target / "text/part-02/doc-002.txt/mine", b"in a folder")
+    shipments.write(target / "a-first-name.jpg", b"mine")
+    shipments.write(target / "nobody-asked", b"for this")
+    before = shipments.picture(target)
+    for mounts in (origin.mounts, origin.mounts[1:]):  # as often as it is tried
+        result = origin.unpack(target, mounts)
+        assert result.failed == []
+        told = {path for path, _ in result.refused}
+        assert told == {*theirs, b"images/0001.jpg"}, "the last is another name of one of them"
+        after = shipments.picture(target)
+        mine = [path for path in before if before[path][0] != "dir" and path in theirs]
+        assert [after[path] for path in mine] == [before[path] for path in mine]
+        assert (target / "text/part-02/doc-002.txt/mine").read_bytes() == b"in a folder"
+    for number, name in enumerate([*theirs, b"nobody-asked"]):
+        shipments.write(aside / str(number), b"")
+        os.rename(os.fsencode(target) + b"/" + name, os.fsencode(aside) + b"/of-%d" % number)
+    assert (origin.unpack(target).failed, origin.unpack(tmp_path / "fresh").refused) == ([], [])
+    shipments.same(origin.source, target)
+
+
+def test_files_that_somebody_brought_stand_for_what_no_drive_has(origin, tmp_path, inline):
+    """As data-engineer.md says: what was sent once more is put beside, and the same command again ends the unpack."""
+    target, seal = tmp_path / "target", origin.seal()
+    first = origin.unpack(target, origin.mounts[:1], seal)
+    lost = {path for path, _ in first.failed}
+    assert {b"big/large.bin", b"text/another-name.bin", b"odd/new\nline"} & lost
+    subprocess.run(["cp", "-an", f"{origin.source}/.", target], check=True)
+    shipments.same(origin.source, target, without=(os.fsencode(next(target.glob(".sealift-*")).name),))
+    second = origin.unpack(target, origin.mounts[:1], seal)
+    assert (second.failed, second.refused, second.there > 0) == ([], [], True)
+    shipments.same(origin.source, target)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_where_the_filesystem_cannot_rename_with_care_nothing_is_overwritten_either(
+    origin, tmp_path, inline, monkeypatch, links
+):
+    monkeypatch.setattr(unpack_target, "_rename", None)
+    real, target = os.link, tmp_path / "target"
+
+    def link(source, name, **how):
+        if not links and b"/" in source:  # from the notes; hard links of the shipment are made
+            raise PermissionError(errno.EPERM, "no links here")
+        real(source, name, **how)
+
+    stopped(origin, target, monkeypatch)
+    (target / "images/0003.jpg").unlink()
+    (target / "images/0004.jpg").unlink()
+    shipments.write(target / "images/0003.jpg", b"mine")
+    monkeypatch.setattr(os, "link", link)
+    result = origin.unpack(target)
+    assert [path for path, _ in result.refused] == [b"images/0003.jpg"]
+    assert (target / "images/0003.jpg").read_bytes() == b"mine"
+    (target / "images/0003.jpg").unlink()
+    assert origin.unpack(target).refused == []
+    shipments.same(origin.source, target)
 
 
 def test_what_is_there_is_not_restored_again(origin, tmp_path, inline, monkeypatch):
@@ -196,7 +270,7 @@ def test_a_file_of_several_packs_of_which_one_is_noted_is_made_whole(tmp_path, i
         patch.setattr(shipments.Inline, "__exit__", None, raising=False)
         with pytest.raises(StopError):
             origin.unpack(target)
-    (target / "large.bin").unlink()
+    part_of(target, b"large.bin").unlink()
     assert origin.unpack(target).failed == []
     shipments.same(origin.source, target)
 

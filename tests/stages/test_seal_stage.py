@@ -16,6 +16,7 @@ from sealift.formats import canonical, manifest, sshsig
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import load_seal, open_seal
+from sealift.stages import repair
 from sealift.stages import seal as stage
 from sealift.stages.pack import run as packing
 from sealift.stages.status import look
@@ -481,7 +482,37 @@ def test_drives_of_others_and_unfinished_ones_are_not_written_to(yard, tmp_path)
     (tmp_path / "foreign" / "sealift" / "drive.json").write_bytes(canonical.encode(other))
     refused(yard, BadInput, "of another shipment", yard.mounts[0], str(tmp_path / "foreign"))
     os.unlink(f"{yard.mounts[1]}/sealift/manifest.json")
-    refused(yard, Refused, "its manifest", yard.mounts[0], yard.mounts[1])
+    error = refused(yard, Refused, "drive g0s1 has no manifest.json", yard.mounts[0], yard.mounts[1])
+    assert "sealift repair" in error.hint
+    Path(f"{yard.mounts[1]}/sealift/manifest.json").write_bytes(b"rotten")
+    error = refused(yard, Refused, "its manifest is not the one", yard.mounts[0], yard.mounts[1])
+    assert "sealift repair" in error.hint
+    Path(f"{yard.mounts[1]}/sealift/drive.json").write_bytes(bytes(500))
+    error = refused(yard, Refused, f"{yard.mounts[1]}: .*drive.json", yard.mounts[0], yard.mounts[1])
+    assert "sealift repair" in error.hint
+
+
+@pytest.mark.parametrize("medium", ["", "its own", "another"])
+def test_a_drive_that_was_made_anew_is_sealed_as_the_one_that_is_declared(yard, medium):
+    """As pack advises of one that is empty; on a drive of another serial number it would leave undeclared."""
+    mount = yard.mounts[2]
+    group = [each for each in yard.mounts if _card(each).group == _card(mount).group]
+    shutil.rmtree(f"{mount}/sealift")
+    report = repair.repair(
+        [each for each in group if each != mount], allowed=yard.allowed, onto=[mount], allow_same_filesystem=True
+    )
+    assert report.state == "rebuilt"
+    card = _card(mount)
+    serial = {"its own": card.serial}.get(medium, medium)
+    note = replace(card.rebuilt, serial=serial)
+    Path(f"{mount}/sealift/drive.json").write_bytes(canonical.encode(replace(card, rebuilt=note)))
+    if medium == "another":
+        error = refused(yard, Refused, "whose serial number is another; .*declared, as SER", *yard.mounts)
+        assert "leave that mount away" in error.hint
+        return
+    yard.seal(*yard.mounts)
+    assert any(f"it leaves as drive {card.serial}" in text for text in yard.notices)
+    assert load_seal(mount) == load_seal(yard.mounts[0])
 
 
 def test_a_state_that_is_none_is_bad_input(yard, tmp_path):

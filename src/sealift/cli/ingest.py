@@ -145,7 +145,6 @@ def _files(
         answer = words.answer_of(result)
         del answer["reply_signer"]
         answer["there"] = result.there
-        answer["refused"] = [{**common.path_fields(path), "reason": reason} for path, reason in result.refused]
         answer["skipped"] = [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped]
         answer["foreign"] = _foreign_of(result)
         common.emit(answer)
@@ -163,7 +162,7 @@ def _tell_files(result: Files) -> None:
         common.say(f"{len(result.skipped):,} that no bucket can hold are not there:")
         lines = (f"{common.path_text(path)}: {reason}" for path, reason in result.skipped)
         common.say_list(lines, len(result.skipped))
-    _tell_refused([f"{common.path_text(path)}: {reason}" for path, reason in result.refused])
+    words.tell_refused([f"{common.path_text(path)}: {reason}" for path, reason in result.refused])
 
 
 def _packs(
@@ -234,7 +233,7 @@ def _tell_packs(result: Packs, target: str) -> None:
     if result.failed:
         common.say(f"{common.counted(len(result.failed), 'file')} could not be had; the rest is there and checked:")
         common.say_list((f"{at}/sealift/{path}: {why}" for at, path, why in result.failed), len(result.failed))
-    _tell_refused([f"{at}/sealift/{path}: {why}" for at, path, why in result.refused])
+    words.tell_refused([f"{at}/sealift/{path}: {why}" for at, path, why in result.refused])
     for group in result.short_groups:
         common.say(f"of group {group} too few drives are here to rebuild the others; those that are here are copied")
     if result.missing_drives:
@@ -268,15 +267,6 @@ def _tell_foreign(result: Files | Packs, target: str) -> None:
     common.say_list(map(common.path_text, result.foreign.first[:_FEW]), min(_FEW, result.foreign.count))
     if result.foreign.count > _FEW:
         common.say(f"  and {result.foreign.count - _FEW:,} more")
-
-
-def _tell_refused(lines: list[str]) -> None:
-    if lines:
-        common.say(f"{common.counted(len(lines), 'file')} the destination did not take:")
-        common.say_list(lines, len(lines))
-        common.say(
-            "hint: move away what is in the way, or give another place with --to, and run the same command again"
-        )
 
 
 def _code(result: Files | Packs, *, waits: bool, otherwise: int) -> int:

@@ -116,7 +116,7 @@ meanwhile; 3: drives or the store failed, nothing is lost, not signed yet; 6: so
     required=True,
     metavar="DIR",
     type=click.Path(),
-    help="Journal of this packing; not on a drive, kept until sealed.",
+    help="Journal of this packing; not on a drive, kept until the source may be freed.",
 )
 @click.option("--group-size", type=int, metavar="N", help="Drives a group; without it all drives are one group.")
 @click.option(

@@ -95,6 +95,10 @@ def summarize(result: Result, options: Options) -> None:
                 say(f"group {number} has begun, and more of its drives are away than parity holds. For one that is")
                 say("  dead, add a new drive, declared in its place, to the same command:")
                 say("  " + " ".join(f"--replace {place.serial}=MNT" for place in away))
+    elif result.read_back["wrong"]:
+        say("packed and signed, and read back other than written. next, with all mounts of the groups that are named:")
+        say("  sealift repair MNT... --allowed-signers SIGNERS")
+        say("then the same command, which reads it again")
     elif found := _sealed(result, options):
         say(f"packed and signed, and sealed: {found}. Nothing more goes into this shipment; what is new in the source")
         say("  is another one, with a declaration (`sealift declare --new`) and a --state of its own")

@@ -46,15 +46,16 @@ def unpack(
 
     MNT is where a drive is mounted, an address (https://HOST/PATH/, s3://BUCKET/PREFIX), or a locations file.
     Every file is checked against the signed index; what is missing or rotten is rebuilt from parity on the way.
-    Modes, times, links and holes come back. Nothing is written outside DIR. Stopped, the same command goes on.
+    Modes, times, links and holes come back. Nothing is written outside DIR, and nothing in it is overwritten. Stopped,
+    the same command goes on.
 
     \b
       sealift unpack /mnt/* --to /data/corpus --identity key.txt \\
           --allowed-signers signers --seal 5f0c1d2e3a4b5c6d.seal
 
-    Exit 0: all there; 2: all there, and some files had changed while they were packed; 4: some files could not be
-    restored, each is named; 6: drives of a whole group are not here yet, or no host answers that has what is missing:
-    run again with them.
+    Exit 0: all there; 1: something else stands in the place of some files, which are named; 2: all there, and some
+    files had changed while they were packed; 4: some files could not be restored, each is named; 6: drives of a whole
+    group are not here yet, or no host answers that has what is missing: run again with them.
     """
     from sealift.drives.locations import is_store
     from sealift.stages import unpack as stage
@@ -75,8 +76,27 @@ def unpack(
     if as_json:
         common.emit(answer_of(result))
     tell(result, target)
-    missing = result.missing_groups or result.failed
-    context.exit(4 if not result.waits else 6 if missing else 2 if result.changed else 0)
+    tell_refused([f"{common.path_text(path)}: {reason}" for path, reason in result.refused])
+    context.exit(_code(result))
+
+
+def _code(result: Result) -> int:
+    """The exit code: what asks for most is what is told."""
+    if result.failed:
+        return 6 if result.waits else 4
+    if result.refused:
+        return 1
+    return 6 if result.missing_groups else 2 if result.changed else 0
+
+
+def tell_refused(lines: list[str]) -> None:
+    """What the destination did not take."""
+    if lines:
+        common.say(f"{common.counted(len(lines), 'file')} the destination did not take:")
+        common.say_list(lines, len(lines))
+        common.say(
+            "hint: move away what is in the way, or give another place with --to, and run the same command again"
+        )
 
 
 def run(options: Options, doing: str) -> Result:
@@ -103,6 +123,7 @@ def answer_of(result: Result) -> dict[str, Any]:
             {**common.path_fields(path), "reason": reason, "unreached": path in result.unreached}
             for path, reason in result.failed
         ],
+        "refused": [{**common.path_fields(path), "reason": reason} for path, reason in result.refused],
         "changed": [common.path_fields(path) for path in result.changed],
         "missing_drives": result.missing_drives,
         "missing_groups": result.missing_groups,

@@ -63,6 +63,10 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _SHOWN = 10
+_MEND = (
+    "`sealift repair` with all mounts of the group rebuilds what is missing or wrong; or leave that mount away: the "
+    "seal holds for a drive that is not attached, and the destination rebuilds what parity holds"
+)
 
 
 @dataclass
@@ -128,7 +132,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     only_shipment(folders, record, declaration.revision, allowed)
     not_before(options.states, declaration)
     with ExitStack() as stack:
-        drives = _attached(options.mounts, record, groups)
+        drives = _attached(options.mounts, record, groups, notice)
         not_superseded([drive for drive, _ in drives], declaration)
         path = seal_path(out, record.shipment)
         known = _known([path, *options.mounts], record, allowed)
@@ -391,10 +395,13 @@ def _same(one: Seal, two: Seal) -> bool:
 # --- writing ---------------------------------------------------------------------------------------------
 
 
-def _attached(mounts: Sequence[str], record: Seal, groups: Sequence[Packed]) -> list[tuple[Drive, str]]:
+def _attached(
+    mounts: Sequence[str], record: Seal, groups: Sequence[Packed], notice: Callable[[str], None]
+) -> list[tuple[Drive, str]]:
     """The drives to write to and their ids; BadInput for one that is not a finished drive of this shipment.
 
-    Refused when one of them is not whole: all that are not are named.
+    Refused when one of them is not whole: all that are not are named. One that was made anew (`repair --onto`) is as
+    good as the one that was packed, unless it is known to be another piece of goods than is declared.
     """
     out: list[tuple[Drive, str]] = []
     short: list[str] = []
@@ -403,15 +410,31 @@ def _attached(mounts: Sequence[str], record: Seal, groups: Sequence[Packed]) -> 
         data = drive.read_small(CARD, MAX_CARD) if drive.exists() else None
         if data is None:
             raise BadInput(f"{mount}: no drive of a shipment", hint="give the mounts of this shipment's drives")
-        card = manifests.decode_card(data)
+        try:
+            card = manifests.decode_card(data)
+        except FormatError as error:
+            raise Refused(f"{mount}: {error}; nothing was written", hint=_MEND) from error
         if card.shipment != record.shipment or card.group >= len(groups):
             raise BadInput(f"{mount}: drive {card.id} of another shipment, {card.shipment}; nothing was written")
         packed = groups[card.group]
-        if card.slot >= packed.manifest.n or card != packed.manifest.card(card.slot):
-            raise BadInput(f"{mount}: says that it is drive {card.id}, and is not as it was packed")
-        if drive.read_small(MANIFEST, MAX_MANIFEST) != packed.data:
+        if card.slot >= packed.manifest.n or not packed.manifest.is_card(card.slot, card):
+            raise BadInput(f"{mount}: says that it is drive {card.id}, and is not as it was packed", hint=_MEND)
+        if card.rebuilt and card.rebuilt.serial not in {"", card.serial}:
             raise Refused(
-                f"{mount}: its manifest is not the one that is sealed", hint="seal the drives that were packed"
+                f"{mount}: drive {card.id} was made anew on a drive whose serial number is {card.rebuilt.serial}; it "
+                f"was packed, and is declared, as {card.serial}, and what is not declared does not leave",
+                hint="leave that mount away and that drive here: the seal holds for the others, and the destination "
+                "rebuilds what parity holds",
+            )
+        if card.rebuilt:
+            notice(f"{mount}: drive {card.id} was made anew at {card.rebuilt.at}; it leaves as drive {card.serial}")
+        manifest = drive.read_small(MANIFEST, MAX_MANIFEST)
+        if manifest is None:
+            raise Refused(f"{mount}: drive {card.id} has no manifest.json; nothing was written", hint=_MEND)
+        if manifest != packed.data:
+            raise Refused(
+                f"{mount}: its manifest is not the one that is sealed; nothing was written",
+                hint=f"seal the drives that were packed. if it is one of them, and damaged: {_MEND}",
             )
         if lacks := _lacks(drive, card.slot, packed.manifest):
             short.append(f"{mount}: drive {card.id}: {lacks}")
@@ -419,8 +442,7 @@ def _attached(mounts: Sequence[str], record: Seal, groups: Sequence[Packed]) -> 
     if short:
         raise Refused(
             "; ".join(short),
-            hint="`sealift repair` with all mounts of the group rebuilds them; or leave that mount away: the seal "
-            "holds for a drive that is not attached, and the destination rebuilds what parity holds",
+            hint=_MEND,
         )
     return out
 

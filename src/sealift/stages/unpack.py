@@ -1,14 +1,17 @@
 """`unpack`, and `ingest` of files: members become files or objects, checked, rebuilt where needed, resumable.
 
     1. pack by pack, several processes: regular files and segments, symbolic links
-    2. files of several segments: the digest of the whole
+    2. files of several segments: the digest of the whole, and their own names
     3. hard links, then modes and times of directories, deepest first
 
 Never writes outside the target: every name is walked component by component beneath it, no symbolic link is
 followed, `..` and absolute names are refused. Only an empty folder, or one that a stopped unpack of the same shipment
 left, is written to. A pack that is done is noted in TARGET/.sealift-unpack-SHIPMENT/done after a syncfs; that folder
-goes when everything is there. Files of noted packs that are gone when it goes on, or of another length, are restored
-again.
+goes when everything is there. Files of noted packs that are gone when it goes on are restored again.
+
+Nothing is removed or written over, also where somebody put files there between two runs: a file gets its name when it
+is whole (unpack_target.py). Where something has that name already, it counts as restored if it has the right bytes,
+also where no drive has them any more; anything else is left, and told as what the target did not take.
 
 Into a bucket (s3://BUCKET/PREFIX) go the same jobs, by the same rows; what an object is, how it is known to have
 arrived, and where done jobs are noted there is in unpack_objects.py.
@@ -16,6 +19,7 @@ arrived, and where done jobs are noted there is in unpack_objects.py.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -51,7 +55,7 @@ from sealift.stages.unpack_jobs import (
     source_of,
 )
 from sealift.stages.unpack_notes import NOTE, Notes, There
-from sealift.stages.unpack_objects import LEFT, WORKERS, Listed, ObjectNotes, ObjectTarget, told
+from sealift.stages.unpack_objects import LEFT, OTHER, WORKERS, Listed, ObjectNotes, ObjectTarget, told
 from sealift.stages.unpack_places import Met, Place, met, places
 from sealift.stages.unpack_target import Target, UnsafeError
 
@@ -98,8 +102,8 @@ class Result:
     failed: list[tuple[bytes, str]] = field(default_factory=list)
     unreached: set[bytes] = field(default_factory=set)  # of those that failed: no host that has them answers
     changed: list[bytes] = field(default_factory=list)
-    there: int = 0  # of the files those that a bucket held already, with these bytes
-    refused: list[tuple[bytes, str]] = field(default_factory=list)  # what a bucket did not take, and why
+    there: int = 0  # of the files those that were there already, with these bytes
+    refused: list[tuple[bytes, str]] = field(default_factory=list)  # what the target did not take, and why
     skipped: list[tuple[bytes, str]] = field(default_factory=list)  # what a bucket cannot hold, and why
     foreign: Foreign = field(
         default_factory=Foreign
@@ -174,6 +178,8 @@ def unpack(options: Options, events: Events) -> Result:
     for path, reason in sorted(result.failed):  # a file of several segments has failed once
         reasons.setdefault(path, reason)
     result.failed = list(reasons.items())
+    result.refused.sort()
+    result.changed = list(dict.fromkeys(result.changed))
     result.seconds = time.monotonic() - begun
     return result
 
@@ -186,9 +192,11 @@ def _make_writable(target: str) -> None:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     mode = entry.stat(follow_symlinks=False).st_mode
-                    if mode & 0o700 != 0o700:
-                        os.chmod(entry.path, stat.S_IMODE(mode) | 0o700)
-                    pending.append(entry.path)
+                    with contextlib.suppress(PermissionError):  # somebody else's: what has no place there is told
+                        if mode & 0o700 != 0o700:
+                            os.chmod(entry.path, stat.S_IMODE(mode) | 0o700)
+                        if os.access(entry.path, os.R_OK | os.X_OK):
+                            pending.append(entry.path)
 
 
 def _open(options: Options) -> Shipment:
@@ -347,14 +355,16 @@ def _work(job: Job) -> Done:
 
 
 def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
+    """Write the files of a job, make them durable, and give them their names."""
     done = Done()
     group = shipment.groups[job.group]
     content: Any = None
     trouble: SealiftError | None = None
     source = source_of(group, job.stripe, job.role)
+    written: list[tuple[Row, bytes]] = []
     for values in job.rows:
         row = Row(*values)
-        try:
+        with _told_of(target, row, done):
             if row.kind == SYMLINK:
                 target.symlink(row.path, row.link, row.mtime)
                 done.files += 1
@@ -368,51 +378,83 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
                 except SealiftError as error:
                     trouble = error
                     raise
-            _restore(target, content, row, source)
-        except (SealiftError, UnsafeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in _TARGET_GONE:
-                raise SealiftError(
-                    f"{target.path}: {(error.strerror or '').lower()}; what was restored so far is safe",
-                    hint="make room or mend the disk, then run the same command again: it goes on",
-                ) from error
-            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            done.failed.append((row.path, reason))
-            if isinstance(error, Unreached):
-                done.unreached.append(row.path)
-            continue
-        done.files += row.start + row.length == row.size
-        done.size += row.length
-        if row.flags & CHANGED:
-            done.changed.append(row.path)
+            if row.length == row.size:
+                with target.new(row.path, row.size) as (name, fd):
+                    _restore(fd, content, row, source)
+                    os.fchmod(fd, row.mode)
+                    os.utime(fd, ns=(row.mtime, row.mtime))
+                written.append((row, name))
+            else:
+                with target.part(row.path, row.size) as fd:  # it stays writable until all of it is here
+                    _restore(fd, content, row, source)
+                _count(done, row)
     target.sync()
+    for row, name in written:
+        with _told_of(target, row, done):
+            try:
+                target.publish(name, row.path)
+            except BaseException:
+                target.discard(name)
+                raise
+            _count(done, row)
     return done
 
 
-def _restore(target: Target, content: Any, row: Row, source: str) -> None:
-    """One file or segment: written, hashed, checked; nothing of it stays when the digest is wrong."""
-    whole = row.start == 0 and row.length == row.size
-    with target.file(row.path, row.size, whole=whole) as fd:
-        hasher = blake3()
-        if row.flags & index.SPARSE:
-            at = 0
-            extents = content.extents(row.offset, row.stored, row.length) if row.length else ()
-            for offset, piece in awaited(extents, source):
-                _hash_zeros(hasher, offset - at)
-                hasher.update(piece)
-                _write(fd, piece, row.start + offset)
-                at = offset + len(piece)
-            _hash_zeros(hasher, row.length - at)
-        elif row.length:
-            at = row.start
-            for piece in awaited(content.pieces(row.offset, row.length), source):
-                hasher.update(piece)
-                _write(fd, piece, at)
-                at += len(piece)
-        if hasher.digest() != row.blake3:
-            raise SealiftError("its contents do not match the signed index")
-        if whole:  # a segmented file stays writable until all of it is here
-            os.fchmod(fd, row.mode)
-            os.utime(fd, ns=(row.mtime, row.mtime))
+def _count(done: Done, row: Row) -> None:
+    done.files += row.start + row.length == row.size
+    done.size += row.length
+    if row.flags & CHANGED:
+        done.changed.append(row.path)
+
+
+@contextlib.contextmanager
+def _told_of(target: Target, row: Row, done: Done) -> Iterator[None]:
+    """What one row of a job runs into is noted, unless a file with its bytes is there; SealiftError ends everything."""
+    try:
+        yield
+    except (SealiftError, UnsafeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _TARGET_GONE:
+            raise SealiftError(
+                f"{target.path}: {(error.strerror or '').lower()}; what was restored so far is safe",
+                hint="make room or mend the disk, then run the same command again: it goes on",
+            ) from error
+        whole = row.kind == FILE and row.length == row.size
+        if whole and target.holds(row.path, row.size, row.blake3):
+            target.metadata(row.path, row.mode, row.mtime)
+            done.there += 1
+            _count(done, row)
+        elif isinstance(error, FileExistsError):
+            done.refused.append((row.path, OTHER))
+        else:
+            done.failed.append((row.path, _reason(error)))
+            if isinstance(error, Unreached):
+                done.unreached.append(row.path)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def _restore(fd: int, content: Any, row: Row, source: str) -> None:
+    """One file or segment: written, hashed, checked."""
+    hasher = blake3()
+    if row.flags & index.SPARSE:
+        at = 0
+        extents = content.extents(row.offset, row.stored, row.length) if row.length else ()
+        for offset, piece in awaited(extents, source):
+            _hash_zeros(hasher, offset - at)
+            hasher.update(piece)
+            _write(fd, piece, row.start + offset)
+            at = offset + len(piece)
+        _hash_zeros(hasher, row.length - at)
+    elif row.length:
+        at = row.start
+        for piece in awaited(content.pieces(row.offset, row.length), source):
+            hasher.update(piece)
+            _write(fd, piece, at)
+            at += len(piece)
+    if hasher.digest() != row.blake3:
+        raise SealiftError("its contents do not match the signed index")
 
 
 _ZEROS = bytes(1 << 20)
@@ -437,34 +479,60 @@ def _finish(options: Options, shipment: Shipment, result: Result, notes: Notes, 
     """Segmented files as a whole, hard links, directories."""
     target = Target(options.target, os.path.basename(notes.folder))
     failed = {path for path, _ in result.failed}
+    found: set[bytes] = set()
     for group in shipment.groups.values():
         for row in rows_of(group, options.patterns, FILE, aliases):
             if row.file_blake3:
-                _finish_whole(target, row._replace(path=aliases.get(row.path, row.path)), failed, result, notes)
+                whole = row._replace(path=aliases.get(row.path, row.path))
+                _finish_whole(target, whole, failed, found, result, notes)
+    result.failed = [each for each in result.failed if each[0] not in found]
+    result.unreached -= found
+    failed, refused = ({path for path, _ in each} for each in (result.failed, result.refused))
     for group in shipment.groups.values():
         for row in rows_of(group, options.patterns, HARDLINK):
             original = aliases.get(row.link, row.link)
-            if original != row.path:
+            if original in refused:
+                result.refused.append((row.path, "is another name of a file in whose place something else stands"))
+            elif original != row.path:
                 _hardlink(target, row._replace(link=original), failed, result)
     _directories(shipment, options, target, notes.folder, result)
     target.sync()
     target.close()
 
 
-def _finish_whole(target: Target, row: Row, failed: set[bytes], result: Result, notes: Notes) -> None:
-    """Digest, mode and time of a file that was written in segments; it goes when a segment failed."""
+def _finish_whole(
+    target: Target, row: Row, failed: set[bytes], found: set[bytes], result: Result, notes: Notes
+) -> None:
+    """Of a file that was written in segments digest, mode, time and its own name; it goes when a segment failed.
+
+    `found` gets it where all of it is there already, whoever brought it.
+    """
+    path, name = row.path, target.part_name(row.path)
     try:
-        if row.path in failed:
-            notes.remove_file(target, row.path)
-            return
-        if target.digest(row.path) != row.file_blake3:
-            if not row.flags & CHANGED:
-                notes.remove_file(target, row.path)
+        if path in failed:
+            notes.drop_part(target, path)
+        if target.has_part(path, row.size):
+            if target.part_digest(path) != row.file_blake3 and not row.flags & CHANGED:
+                notes.drop_part(target, path)
                 raise SealiftError("the whole file does not match the signed index, though its segments do")
-            result.changed.append(row.path)
-        target.metadata(row.path, row.mode, row.mtime)
+            target.part_metadata(path, row.mode, row.mtime)
+            notes.note_whole(path)
+            with contextlib.suppress(FileExistsError):
+                target.publish(name, path)
+        ours = path not in failed and notes.was_whole(path) and not target.has_part(path, row.size)
+        if ours and target.has(path, row.size):
+            target.metadata(path, row.mode, row.mtime)
+            if row.flags & CHANGED:
+                result.changed.append(path)
+        elif target.holds(path, row.size, row.file_blake3):
+            target.metadata(path, row.mode, row.mtime)
+            target.discard(name)
+            found.add(path)
+            result.there += 1
+        elif path not in failed:
+            result.refused.append((path, OTHER))
     except (SealiftError, UnsafeError, OSError) as error:
-        result.failed.append((row.path, str(error)))
+        result.failed.append((path, _reason(error)))
 
 
 def _hardlink(target: Target, row: Row, failed: set[bytes], result: Result) -> None:
@@ -476,8 +544,10 @@ def _hardlink(target: Target, row: Row, failed: set[bytes], result: Result) -> N
     try:
         target.hardlink(row.path, row.link)
         result.files += 1
+    except FileExistsError:
+        result.refused.append((row.path, OTHER))
     except (UnsafeError, OSError) as error:
-        result.failed.append((row.path, str(error)))
+        result.failed.append((row.path, _reason(error)))
 
 
 def _finish_objects(options: Options, shipment: Shipment, result: Result, notes: ObjectNotes, events: Events) -> None:

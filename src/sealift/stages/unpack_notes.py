@@ -1,11 +1,13 @@
 """What an unpack has done, noted in its target, and whether that is still there when it goes on.
 
 What holds: a job is noted when its files are durable; a lock keeps a second unpack out. What is noted is looked at by
-names and lengths before it is believed: somebody may have removed or cut files since. What is in them is not read.
+names and lengths before it is believed: somebody may have removed or cut files since. What is in them is not read. Here
+also lies what is not whole yet (unpack_target.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -16,12 +18,12 @@ from blake3 import blake3
 from sealift.errors import BadInput, Busy
 from sealift.formats.index import FILE, SYMLINK, Row
 from sealift.stages.unpack_jobs import Done
-from sealift.stages.unpack_target import Target
+from sealift.stages.unpack_target import Target, left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-NOTE, _REMOVED = ".sealift-unpack-", "removed "
+NOTE, _REMOVED, _WHOLE = ".sealift-unpack-", "removed ", "whole "
 
 
 class Notes:
@@ -55,12 +57,20 @@ class Notes:
             lines = [line.rstrip("\n") for line in file if line.endswith("\n")]
         self.done = {line.removeprefix(self._scope) for line in lines if line.startswith(self._scope)}
         self.removed = {line.removeprefix(_REMOVED) for line in self.done if line.startswith(_REMOVED)}
+        self._clear()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._clear()
         os.close(self._fd)
+
+    def _clear(self) -> None:
+        """Remove what was begun and got no name."""
+        with contextlib.suppress(FileNotFoundError):  # everything is there, and the notes are gone
+            for folder in left(self.folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def note(self, job: str) -> None:
         """The job's files are durable."""
@@ -82,10 +92,21 @@ class Notes:
         """How a file is noted: names may be anything, so by digest."""
         return blake3(path).hexdigest(16)
 
-    def remove_file(self, target: Target, path: bytes) -> None:
+    def drop_part(self, target: Target, path: bytes) -> None:
         """Remove a file of several segments, some of which are noted as done: the next run writes all of them."""
         self.note(_REMOVED + self.key(path))
-        target.remove(path)
+        target.discard(target.part_name(path))
+
+    def note_whole(self, path: bytes) -> None:
+        """A file of several segments is durable, and about to get its own name."""
+        key = _WHOLE + self.key(path)
+        if key not in self.done:
+            self.note(key)
+            self.done.add(key)
+
+    def was_whole(self, path: bytes) -> bool:
+        """Whether a file of several segments was there as a whole."""
+        return _WHOLE + self.key(path) in self.done
 
     def removed_file(self, path: bytes) -> bool:
         """Note that such a file is gone; False if that is known."""
@@ -117,20 +138,23 @@ class There:
         packs = {tuple(name.split()[:3]) for name in notes.done}
         for number, row in segments if packs else ():
             noted = (str(number), str(row.stripe), str(row.role)) in packs
-            if noted and not self._target.has(row.path, row.size) and notes.removed_file(row.path):
+            there = self._target.has_part(row.path, row.size) or self._target.has(row.path, row.size)
+            if noted and not there and notes.removed_file(row.path):
                 self.gone += 1
 
     def sort(self, rows: _Rows) -> tuple[_Rows, _Rows]:
         """Rows of a pack that is noted as done: those whose files are there, and those to be restored again."""
         kept: _Rows = []
         again: _Rows = []
-        removed = self._notes.removed
+        notes, removed = self._notes, self._notes.removed
         for values in rows:
             row = Row(*values)
             if row.kind == FILE and row.length < row.size:
-                whole = not removed or self._notes.key(row.path) not in removed
+                whole = not removed or notes.key(row.path) not in removed
+                whole = whole or (notes.was_whole(row.path) and self._target.has(row.path, row.size))
             else:
-                whole = self._target.has(row.path, None if row.kind == SYMLINK else row.size)
+                link = row.kind == SYMLINK
+                whole = self._target.has_link(row.path, row.link) if link else self._target.has(row.path, row.size)
                 self.gone += not whole
             (kept if whole else again).append(values)
         return kept, again

@@ -2,16 +2,25 @@
 
 Names are walked component by component from a descriptor of the folder, with O_NOFOLLOW; absolute names, empty
 components, `.` and `..` are refused. A symbolic link that a member made is never followed by the next one.
+
+Nothing that stands under a member's name is removed or written to, whoever made it: a file is written in the folder of
+notes, under a name that nobody else's file has, and moved to its own name when it is whole, its digest is right and it
+is on the medium; never over another one (FileExistsError). So what stands there is whole, or is not of this unpack.
+
+    NOTES/new-XXXXXXXX/N   whole files of a job; those that a stopped run left are removed by the next one
+    NOTES/part-DIGEST      a file that lies in several packs, which several jobs write, by the digest of its name
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import stat
+import tempfile
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
@@ -19,27 +28,49 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FOLDERS = 64
 _MAX_PATH = 4096  # PATH_MAX of Linux: a source has no longer names
+_NEW, _PART = "new-", b"part-"
+_NOREPLACE = 1  # of renameat2
+_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM}
 _libc = ctypes.CDLL(None, use_errno=True)
+_rename = getattr(_libc, "renameat2", None)
 
 
 class UnsafeError(Exception):
     """A name that would leave the target, or passes through something that is no folder."""
 
 
-class Target:
-    """Writes beneath `path`, but not into its folder `reserved`. Not for threads; several processes may share one."""
+class New(NamedTuple):
+    """A file that has no name of its own yet: its name in the folder of notes, and a descriptor to write it with."""
 
-    def __init__(self, path: str, reserved: str = "") -> None:
-        self._reserved = os.fsencode(reserved) or None
+    name: bytes
+    fd: int
+
+
+class Target:
+    """Makes files beneath `path`, whose folder `notes` is there and no member's.
+
+    Not for threads; several processes may share one.
+    """
+
+    def __init__(self, path: str, notes: str) -> None:
+        self._reserved = os.fsencode(notes)
         self.path = path
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._notes = os.open(self._reserved, _FOLDER, dir_fd=self._root)
         self._cache: OrderedDict[bytes, int] = OrderedDict()
+        self._new: bytes | None = None  # the folder of this process in that of notes
+        self._count = 0
 
     def close(self) -> None:
         """Close every folder."""
-        for descriptor in (*self._cache.values(), self._root):
+        if self._new is not None:
+            with contextlib.suppress(OSError):
+                os.rmdir(self._new, dir_fd=self._notes)
+            self._new = None
+        for descriptor in (*self._cache.values(), self._notes, self._root):
             os.close(descriptor)
         self._cache.clear()
 
@@ -90,79 +121,145 @@ class Target:
             raise UnsafeError(f"{os.fsdecode(folder)!r} above it is no folder ({error.strerror})") from error
 
     @contextlib.contextmanager
-    def file(self, path: bytes, size: int, *, whole: bool) -> Iterator[int]:
-        """A descriptor to write a file with, `size` bytes long; a whole file is removed again on an error."""
-        folder, name = self._split(path)
-        parent = self._parent(folder)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        if whole:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=parent)
-            flags |= os.O_EXCL
-        fd = os.open(name, flags, 0o600, dir_fd=parent)
+    def new(self, path: bytes, size: int) -> Iterator[New]:
+        """A whole file of `size` bytes to be written, which is to be called `path`; it goes on an error."""
+        self._split(path)
+        if self._new is None:
+            made = tempfile.mkdtemp(prefix=_NEW, dir=os.path.join(self.path, os.fsdecode(self._reserved)))
+            self._new = os.fsencode(os.path.basename(made))
+        self._count += 1
+        name = b"%b/%d" % (self._new, self._count)
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._notes)
         try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise UnsafeError("something that is no file stands in its place")
-            if status.st_size != size:
+            if size:
                 os.ftruncate(fd, size)
-            yield fd
+            yield New(name, fd)
         except BaseException:
-            if whole:
-                with contextlib.suppress(OSError):
-                    os.unlink(name, dir_fd=parent)
+            self.discard(name)
             raise
         finally:
             os.close(fd)
 
+    @contextlib.contextmanager
+    def part(self, path: bytes, size: int) -> Iterator[int]:
+        """A descriptor to write a segment of a file with, all of which is `size` bytes long."""
+        self._split(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(self.part_name(path), flags, 0o600, dir_fd=self._notes)
+        try:
+            if os.fstat(fd).st_size != size:
+                os.ftruncate(fd, size)
+            yield fd
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def part_name(path: bytes) -> bytes:
+        """What a file of several segments is called in the folder of notes, until all of it is here."""
+        return _PART + blake3(path).hexdigest(16).encode()
+
+    def has_part(self, path: bytes, size: int) -> bool:
+        """Whether what was written of a file of several segments is there."""
+        try:
+            status = os.stat(self.part_name(path), dir_fd=self._notes, follow_symlinks=False)
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == size
+
+    def part_digest(self, path: bytes) -> bytes:
+        """BLAKE3 of a file of several segments, before it has its own name."""
+        return _digest(self.part_name(path), self._notes)
+
+    def publish(self, name: bytes, path: bytes) -> None:
+        """Give a file in the folder of notes, which is on the medium, its own name. FileExistsError."""
+        folder, last = self._split(path)
+        _move(name, self._notes, last, self._parent(folder))
+
+    def discard(self, name: bytes) -> None:
+        """Remove a file in the folder of notes."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._notes)
+
     def symlink(self, path: bytes, link: bytes, mtime: int) -> None:
-        """A symbolic link that says `link`; nobody follows it here."""
+        """A symbolic link that says `link`, made or found; nobody follows it here. FileExistsError."""
         if not link or b"\0" in link:
             raise UnsafeError("a symbolic link to nothing that can be")
         folder, name = self._split(path)
         parent = self._parent(folder)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=parent)
-        os.symlink(link, name, dir_fd=parent)
+        try:
+            os.symlink(link, name, dir_fd=parent)
+        except FileExistsError:
+            if not self.has_link(path, link):
+                raise
+            if os.stat(name, dir_fd=parent, follow_symlinks=False).st_mtime_ns == mtime:
+                return
         os.utime(name, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
 
     def hardlink(self, path: bytes, original: bytes) -> None:
-        """Another name of a file that is already here."""
+        """Another name of a file that is already here, made, or found with the same bytes. FileExistsError."""
         folder, name = self._split(path)
         parent = self._parent(folder)
         source_folder, source = self._split(original)
         parent = os.dup(parent)  # the next folder may push it out
         try:
             source_parent = self._parent(source_folder)
-            if not stat.S_ISREG(os.stat(source, dir_fd=source_parent, follow_symlinks=False).st_mode):
+            status = os.stat(source, dir_fd=source_parent, follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode):
                 raise UnsafeError(f"the file it is another name of, {os.fsdecode(original)!r}, is no file here")
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=parent)
-            os.link(source, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)
+            try:
+                os.link(source, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)
+            except FileExistsError:
+                there = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if not os.path.samestat(there, status) and not (
+                    self.has(path, status.st_size) and _digest(name, parent) == _digest(source, source_parent)
+                ):
+                    raise
         finally:
             os.close(parent)
 
-    def has(self, path: bytes, size: int | None) -> bool:
-        """Whether a file of this length, or a symbolic link (None), is there; what is in it is not looked at."""
+    def has(self, path: bytes, size: int) -> bool:
+        """Whether a file of this length is there; what is in it is not looked at."""
         try:
             folder, name = self._split(path)
             status = os.stat(name, dir_fd=self._parent(folder), follow_symlinks=False)
         except (UnsafeError, OSError):
             return False
-        if size is None:
-            return stat.S_ISLNK(status.st_mode)
         return stat.S_ISREG(status.st_mode) and status.st_size == size
 
-    def remove(self, path: bytes) -> None:
-        """Remove a file that did not come out right."""
-        folder, name = self._split(path)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self._parent(folder))
+    def has_link(self, path: bytes, link: bytes) -> bool:
+        """Whether a symbolic link that says `link` is there."""
+        try:
+            folder, name = self._split(path)
+            return os.readlink(name, dir_fd=self._parent(folder)) == link
+        except (UnsafeError, OSError):
+            return False
+
+    def holds(self, path: bytes, size: int, digest: bytes) -> bool:
+        """Whether a file with these bytes is there, whoever brought it."""
+        try:
+            folder, name = self._split(path)
+            return self.has(path, size) and _digest(name, self._parent(folder)) == digest
+        except (UnsafeError, OSError):
+            return False
 
     def metadata(self, path: bytes, mode: int, mtime: int) -> None:
-        """Mode and time of a file that is complete."""
+        """Mode and time of a file that was found with the right bytes, as far as they are ours to set."""
         folder, name = self._split(path)
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._parent(folder))
+        parent = self._parent(folder)
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (mode, mtime):
+            return
+        with contextlib.suppress(PermissionError):
+            fd = os.open(name, _READ, dir_fd=parent)
+            try:
+                os.fchmod(fd, mode)
+                os.utime(fd, ns=(mtime, mtime))
+            finally:
+                os.close(fd)
+
+    def part_metadata(self, path: bytes, mode: int, mtime: int) -> None:
+        """Mode and time of a file of several segments, before it has its own name."""
+        fd = os.open(self.part_name(path), _READ, dir_fd=self._notes)
         try:
             os.fchmod(fd, mode)
             os.utime(fd, ns=(mtime, mtime))
@@ -181,13 +278,39 @@ class Target:
         os.utime(fd, ns=(mtime, mtime))
         os.fchmod(fd, mode)
 
-    def digest(self, path: bytes) -> bytes:
-        """BLAKE3 of a file that was written."""
-        folder, name = self._split(path)
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._parent(folder))
-        with os.fdopen(fd, "rb") as file:
-            hasher = blake3()
-            buffer = bytearray(1 << 20)
-            while count := file.readinto(buffer):
-                hasher.update(memoryview(buffer)[:count])
-            return hasher.digest()
+
+def left(folder: str) -> Iterator[str]:
+    """Folders of whole files that stopped runs left in the folder of notes."""
+    for name in os.listdir(folder):
+        if name.startswith(_NEW):
+            yield os.path.join(folder, name)
+
+
+def _digest(name: bytes, folder: int) -> bytes:
+    """BLAKE3 of a file."""
+    with os.fdopen(os.open(name, _READ, dir_fd=folder), "rb") as file:
+        hasher = blake3()
+        buffer = bytearray(1 << 20)
+        while count := file.readinto(buffer):
+            hasher.update(memoryview(buffer)[:count])
+        return hasher.digest()
+
+
+def _move(name: bytes, folder: int, to: bytes, there: int) -> None:
+    """Rename, and never over anything: FileExistsError. Where the filesystem has no such call, by a second name."""
+    if _rename is not None and _rename(folder, name, there, to, _NOREPLACE) == 0:
+        return
+    code = ctypes.get_errno() if _rename is not None else errno.ENOSYS
+    if code not in _UNSUPPORTED:
+        raise OSError(code, os.strerror(code), os.fsdecode(to))
+    try:
+        os.link(name, to, src_dir_fd=folder, dst_dir_fd=there, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        with contextlib.suppress(FileNotFoundError):  # neither call: what is looked at is not there, or it is left
+            os.stat(to, dir_fd=there, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(to)) from None
+        os.rename(name, to, src_dir_fd=folder, dst_dir_fd=there)
+    else:
+        os.unlink(name, dir_fd=folder)

@@ -333,6 +333,9 @@ class BucketReader:
         finally:
             self._drop(unit.path)
 
+    def check_name(self, path: bytes, opened: Opened) -> None:
+        """As Reader: no object has another name."""
+
     def require(self, unit: Unit) -> None:
         """As Reader: also that it is the object that was listed, for it is about to be cut."""
         if unit.path not in self._source.beside and self._bucket.look(unit.path.decode()) != (unit.size, unit.tag):

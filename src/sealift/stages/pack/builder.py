@@ -218,13 +218,15 @@ class PackBuilder:
             # a segment keeps its place and length, and what is gone of it reads as zeros; a whole file may shrink
             length = unit.length if unit.part else min(unit.length, opened.size)
             flags = 0 if opened.same(unit) else CHANGED
+            packed = True
             if unit.sparse and (extents := opened.extents(unit.start, length)) is not None:
                 yield from self._sparse(unit, opened, length, extents, flags)
             elif length <= LARGE:
-                self._small(unit, opened, length, flags)
+                packed = self._small(unit, opened, length, flags)
             else:
                 yield from self._large(unit, opened, length, flags)
-        yield from self._links(unit)
+            if packed and not isinstance(opened, Nothing):
+                yield from self._links(unit, opened)
 
     def _open(self, unit: Unit) -> Opened | None:
         """The file, or None when it was skipped; of a segment that is gone, what reads as nothing."""
@@ -234,19 +236,28 @@ class PackBuilder:
             self._skip(unit, error)
         return Nothing() if unit.part else None
 
-    def _links(self, unit: Unit) -> Iterator[None]:
-        """The other names of the inode; of a segment, links to the segment, so that `cat` joins each name's own."""
+    def _links(self, unit: Unit, opened: Opened) -> Iterator[None]:
+        """The other names of the inode; of a segment, links to the segment, so that `cat` joins each name's own.
+
+        One that is another file by now is told, and not packed as what it was.
+        """
         last = unit.start + unit.length == unit.size
         plain = unit.part.startswith(unit.path + b".part-")
         suffix = unit.part[unit.part.rfind(b".part-") :]
         for link in unit.links:
+            try:
+                self._reader.check_name(link, opened)
+            except OSError as error:
+                self._skipped.append((link, _reason(error)))
+                continue
             shown = (link if plain else digest_name(link)) + suffix if unit.part else link
             self._stream.put(tar.header(shown, tar.HARDLINK, 0, unit.mode, unit.mtime, unit.part or unit.path))
             if last:
                 self._note(unit, HARDLINK, path=link, link=unit.path)
             yield None
 
-    def _small(self, unit: Unit, opened: Opened, length: int, flags: int) -> None:
+    def _small(self, unit: Unit, opened: Opened, length: int, flags: int) -> bool:
+        """False where it cannot be read, and is skipped."""
         stream = self._stream
         header = tar.header(unit.part or unit.path, tar.REGULAR, length, unit.mode, unit.mtime, extra=_of_what(unit))
         head, padding = len(header), tar.padding(length)
@@ -258,7 +269,7 @@ class PackBuilder:
         except OSError as error:
             self._skip(unit, error)
             if not unit.part:
-                return
+                return False
             count = 0
         if count < length:
             content[count:] = bytes(length - count)
@@ -270,6 +281,7 @@ class PackBuilder:
         stream.take(head + length + padding)
         digest = blake3(content).digest()
         self._note(unit, FILE, length=length, offset=offset, stored=length, flags=flags, digest=digest)
+        return True
 
     def _large(self, unit: Unit, opened: Opened, length: int, flags: int) -> Iterator[None]:
         """Frames of exactly 1 MiB of content, which begin at multiples of 1 MiB of the segment."""
@@ -356,8 +368,7 @@ class PackBuilder:
         return CHANGED
 
     def _skip(self, unit: Unit, error: OSError) -> None:
-        reason = (error.strerror or str(error)).lower()
-        self._skipped += [(name, reason) for name in (unit.path, *unit.links)]
+        self._skipped += [(name, _reason(error)) for name in (unit.path, *unit.links)]
 
     def _note(
         self,
@@ -430,6 +441,10 @@ class PackBuilder:
                 self._skipped,
             )
         )
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _of_what(unit: Unit) -> tuple[tuple[bytes, bytes], ...]:

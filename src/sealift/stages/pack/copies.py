@@ -201,6 +201,7 @@ def restore(
         found = copies.stripes(drives)
         _bring_back(found, state, journal, group)
         notice(f"the state folder was empty; group {group} goes on after stripe {len(found)}, from its drives' copies")
+    journal.set("scan", settings.scan.encode())  # what is refused now is refused next time, too
     journal.set("config", settings.config)
     return settings.scan
 

@@ -271,7 +271,8 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> 
     if (card.group, card.slot) != (group, slot):
         raise BadInput(
             f"{attached.mount}: this is drive {card.id} of the shipment, expected {manifest.drive_id(group, slot)}",
-            hint="the serial numbers of two drives were exchanged (--serial)",
+            hint="the serial numbers of two drives were exchanged (--serial); or what is mounted is a copy of "
+            f"{card.id}: attach the drive itself",
         )
 
 

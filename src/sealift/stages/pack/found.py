@@ -1,25 +1,29 @@
 """What lies on the drives of a group, held against the journal before a byte is written: nothing signed is replaced.
 
     signed here         a drive with another manifest than was signed here is named
-    signed there only   by all drives, of just the packs that the journal knows: taken over as it is
+    signed there only   on all drives, of just the packs that the journal knows, or of any where it knows none: taken
+                        over as it is, where this packing's own key signed it and it is of this very source
     otherwise           a manifest that this journal did not make, or a seal: refused; so are stripes that a later
                         run committed, which the state was put back from before
 
 A crash leaves up to one stripe more on the drives than the journal knows, and, while a group is closed, manifests on
-some of them: those are of the journal's own packs, or of an earlier closing of its own, and are made anew. What a
-later run committed is told by the journal's copies on the drives (copies.py), or, where there are none, by its packs.
+some of them. These are made anew: the journal noted each before it went to a drive; where the journal was lost, too,
+the copies of it that go last, from drives that all have the manifest, are still beside it. What a later run committed
+is told by the journal's copies on the drives (copies.py), or, where there are none, by its packs.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from sealift.errors import DriveFault, FormatError, Refused
-from sealift.formats import manifest
+from sealift.errors import DriveFault, FormatError, Refused, SignatureInvalid
+from sealift.formats import manifest, sshsig
 from sealift.stages.pack import fleet as fleets
+from sealift.stages.pack import settle
 from sealift.stages.pack.close import packs_root
 from sealift.stages.pack.copies import SETTINGS, stripe_name
 from sealift.stages.pack.crew import FAULTS
@@ -30,12 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
+    from sealift.drives.base import Drive
     from sealift.formats.manifest import Manifest
     from sealift.stages.pack.fleet import Attached
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.settle import Config
     from sealift.stages.pack.work import Work
 
+_MAX_SIGNATURE = 1 << 20
 _BACK = "put the newer state folder back"
 
 
@@ -43,7 +49,7 @@ def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
     """A signed group's manifest, its bytes and its signature, from the state folder."""
     folder = _closed(state, group)
     data = read_limited(os.path.join(folder, manifest.MANIFEST), manifest.MAX_MANIFEST, "manifest")
-    signature = read_limited(os.path.join(folder, manifest.SIGNATURE), 1 << 20, "signature")
+    signature = read_limited(os.path.join(folder, manifest.SIGNATURE), _MAX_SIGNATURE, "signature")
     return manifest.decode_manifest(data), data, signature
 
 
@@ -76,15 +82,19 @@ def check_signed(work: Work, group: int) -> None:
             )
 
 
-def adopt(work: Work, group: int) -> bool:
-    """Take a group that this journal does not know as signed, but that is on all of its drives, for what it is."""
-    state, journal, config = work.options.state, work.journal, work.config
+def signed_there(work: Work, group: int) -> bool:
+    """Whether a group that this journal does not know as signed is, on all of its drives, and is to be taken over.
+
+    Refused where another key signed it.
+    """
+    journal, config = work.journal, work.config
     drives, known = work.deal.slots(group), journal.group(group)
     if known.state == "signed":
         return False
     found = []
     try:
         found = [fleets.manifest_of(each) for each in drives if each is not None]
+        signature = None if drives[0] is None else drives[0].drive.read_small(manifest.SIGNATURE, _MAX_SIGNATURE)
     except FAULTS:  # told when it is looked at for what is to be written
         return False
     if len(found) < len(drives) or found[0] is None or any(data != found[0] for data in found):
@@ -96,18 +106,44 @@ def adopt(work: Work, group: int) -> bool:
     begun = known.stripes or journal.owed(group)
     if begun and not again and not _is_whole(record, journal, config, drives):
         return False
+    try:
+        ours = sshsig.verify(found[0], signature or b"", manifest.NAMESPACE) == work.signer.public_key
+    except SignatureInvalid:
+        ours = False
+    if not ours:
+        raise Refused(
+            f"group {group} is signed on its drives, and not by the key of --sign-with: it is of another packing, and "
+            "says nothing of this source. nothing was written",
+            hint="sign with the key that signed it, or give the state folder of the packing that did; if it is none of "
+            "yours, attach other drives",
+        )
+    return True
+
+
+def adopt(work: Work, group: int) -> None:
+    """Take a group that is `signed_there` for what it is; Refused where it is not of the source as it was scanned."""
+    state = work.options.state
+    (first, *_) = work.deal.drives(group)
+    data = fleets.manifest_of(first)
+    record = manifest.decode_manifest(data or b"")
+    if record.scan != work.summary.digest:
+        if settle.load(work.journal) is None:  # looked at again, by the same command
+            shutil.rmtree(work.scan_folder, ignore_errors=True)
+        raise Refused(
+            f"group {group} is signed on its drives, and was packed from something else than "
+            f"{os.fsdecode(work.source.name)} as it is now. nothing was written",
+            hint="give the source as it was when it was packed, or the state folder of the packing that signed it; "
+            "what is to be packed anew gets other drives and a new --state, without --shipment",
+        )
     closed = _closed(state, group)
     os.makedirs(os.path.join(closed, "index"), exist_ok=True)
-    assert drives[0] is not None
-    drive = drives[0].drive
     for name in (manifest.MANIFEST, manifest.SIGNATURE, manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
-        with drive.open_read(name) as source, open(os.path.join(closed, name), "wb") as target:
+        with first.drive.open_read(name) as source, open(os.path.join(closed, name), "wb") as target:
             target.writelines(source.read_at(offset, 1 << 20) for offset in range(0, source.length, 1 << 20))
             target.flush()
             os.fsync(target.fileno())
     sync(os.path.join(closed, "index"), closed, os.path.dirname(closed))
-    journal.set_state(group, "signed")
-    return True
+    work.journal.set_state(group, "signed")
 
 
 def _is_whole(record: Manifest, journal: Journal, config: Config, drives: Sequence[Attached | None]) -> bool:
@@ -145,7 +181,7 @@ def _check_drive(work: Work, group: int, slot: int, each: Attached, fresh: Abstr
     if card is None or manifest.decode_card(card).shipment != work.config.shipment:
         return  # told by fleets.check_contents
     there = fleets.manifest_of(each)
-    if there is not None and not _is_ours(there, work, group):
+    if there is not None and not _is_ours(there, work, group, drive):
         raise _refused(work, group, slot, each, "bears a signed manifest that this state folder does not know")
     if any(drive.size(name) is not None for name in manifest.SEAL_FILES):
         raise _refused(work, group, slot, each, "bears a seal, and this state folder says that its group is not signed")
@@ -175,15 +211,22 @@ def _refused(work: Work, group: int, slot: int, each: Attached, what: str) -> Re
         f"{each.mount}: drive {manifest.drive_id(group, slot)} (serial {each.serial}) {what}: the state folder is "
         "older than the drives, or another one. nothing was written, and what is signed is never replaced",
         hint=f"{_BACK}; if it is lost, attach all drives of the group and run the same command with an empty --state "
-        f"and --shipment {work.config.shipment}: groups that are signed on their drives are taken over as they are",
+        f"and --shipment {work.config.shipment}: groups that are signed on their drives are taken over as they are (a "
+        "drive that lacks its manifest gets it by `sealift repair` of all of them)",
     )
 
 
-def _is_ours(data: bytes, work: Work, group: int) -> bool:
-    """Whether a manifest was made from this journal: it was noted before, or is of the very packs that it knows."""
+def _is_ours(data: bytes, work: Work, group: int, drive: Drive) -> bool:
+    """Whether a manifest was made from this journal, and closing was interrupted before it was on all drives.
+
+    It was noted before; or, where the journal was brought back from its copies, it is of the very packs that it knows,
+    and the copies are still beside it: they go only when every drive has the manifest. Then it may be sealed by now.
+    """
     journal = work.journal
     if journal.published(group, blake3(data).hexdigest()):
         return True
+    if not work.copies.enabled or drive.size(SETTINGS) is None:
+        return False
     try:
         record = manifest.decode_manifest(data)
     except FormatError:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 from blake3 import blake3
 
-from sealift.errors import BadInput
+from sealift.errors import BadInput, FormatError
 from sealift.formats import fetch, index, manifest
 from sealift.trade.signing import read_limited
 
@@ -52,7 +52,14 @@ class Selection:
 def select(path: str, state: str) -> Selection:
     """What the packs of the list at `path` held; BadInput unless it is about the packing of `state`, all signed."""
     data = read_limited(path, fetch.MAX_LIST, "fetch list")
-    record = fetch.decode_list(data, f"fetch list {path}")
+    try:
+        record = fetch.decode_list(data, f"fetch list {path}")
+    except FormatError as error:
+        raise FormatError(
+            str(error),
+            hint="give it byte for byte as `sealift repair --fetch-list` wrote it: sent in the text of a mail its line "
+            "ends may have changed, as an attachment they do not",
+        ) from error
     shipment = _shipment(state)
     if shipment != record.shipment:
         raise BadInput(
@@ -64,6 +71,7 @@ def select(path: str, state: str) -> Selection:
             f"{path}: no contents are lost",
             hint="the packs that it lists are to be brought as they are: late drives, or copies of them",
         )
+    manifests = {}
     for group in record.groups:
         closed = os.path.join(state, "groups", f"{group.group:04d}", "closed", manifest.MANIFEST)
         packed = read_limited(closed, manifest.MAX_MANIFEST, f"manifest of group {group.group}")
@@ -72,11 +80,29 @@ def select(path: str, state: str) -> Selection:
                 f"group {group.group} of {state} is not the one that {path} is about: their manifests differ",
                 hint="give the state folder of the host that packed this group; each list is of one",
             )
+        manifests[group.group] = manifest.decode_manifest(packed)
+    for pack in record.contents:
+        if not _is_of(pack, manifests[pack.group]):
+            raise BadInput(
+                f"{path}: stripe {pack.stripe}, role {pack.role} of group {pack.group} is no data pack of it that is "
+                f"called {pack.path} and lies on drive {pack.drive}; nothing was written",
+                hint="the list was changed by hand, or is damaged: have it written again by `sealift repair "
+                "--fetch-list`",
+            )
     wanted: dict[tuple[int, int], set[int]] = {}
     for pack in record.contents:
         wanted.setdefault((pack.group, pack.stripe), set()).add(pack.role)
     paths = {path: as_was for at, roles in wanted.items() for path, as_was in _paths(state, *at, roles)}
     return Selection(paths, record.shipment, len(record.contents), blake3(data).hexdigest())
+
+
+def _is_of(pack: fetch.FetchPack, group: manifest.Manifest) -> bool:
+    """Whether there is such a data pack in a group, under this name and on this drive."""
+    geometry = group.geometry
+    if pack.role >= geometry.data or pack.stripe >= geometry.stripes or not pack.bytes:
+        return False
+    row = group.drives[manifest.slot_of(pack.stripe, pack.role, group.n)]
+    return (pack.path, pack.drive) == (manifest.pack_name(pack.stripe, pack.role, geometry.data), row.id)
 
 
 def _shipment(state: str) -> str:
@@ -86,6 +112,11 @@ def _shipment(state: str) -> str:
     try:
         with closing(sqlite3.connect(f"file:{quote(os.path.abspath(path))}?mode=ro", uri=True, timeout=30)) as db:
             row = db.execute("SELECT value FROM settings WHERE name = 'config'").fetchone()
+            if row is None:
+                raise BadInput(
+                    f"{state}: nothing was packed here, what began was refused",
+                    hint="--of is the state folder of the first packing",
+                )
             return msgspec.json.decode(row[0], type=_Known).shipment
     except (sqlite3.Error, msgspec.MsgspecError, TypeError) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint="give another --of") from error

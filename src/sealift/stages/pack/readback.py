@@ -11,7 +11,8 @@ it is whole. A drive of which LIES packs were wrong is set aside, and nothing on
 set aside already does not read is owed with the rest.
 
 Each stripe is read once, by whichever run comes to it; what was only sampled is read all through by a run that is to
-(`full`). Who asks is told how much of it this run read.
+(`full`). Who asks is told how much of it this run read. Of a group that is signed, what no run has read is read by the
+next one, too (SignedReadBack): there nothing is rebuilt, for nothing more is written by packing; what is wrong is told.
 
 Memory is one buffer of PIECE a drive. `start` waits for the stripe before, so reading never falls further behind.
 """
@@ -119,11 +120,15 @@ class ReadBack:
         self._journal.note_read_back(self._number, upto, blocks, wrong, cached=cached, whole=whole)
         if wrong:
             self.found = True
-            lies = self._journal.lies(self._number)
-            for slot in {each.slot for each in wrong}:
-                if lies[slot] >= LIES and self._crew.drive(slot) is not None:
-                    why = f"{lies[slot]} packs read back other than they were written"
-                    self._crew.fail(slot, 0, why, "lied")
+            self._distrust({each.slot for each in wrong})
+
+    def _distrust(self, slots: set[int]) -> None:
+        """Set aside, of these drives, those that lied too often."""
+        lies = self._journal.lies(self._number)
+        for slot in slots:
+            if lies[slot] >= LIES and self._crew.drive(slot) is not None:
+                why = f"{lies[slot]} packs read back other than they were written"
+                self._crew.fail(slot, 0, why, "lied")
 
     def _wrong(self, stripe: int, role: int, slot: int, blocks: int) -> Wrong:
         """A pack that read back wrong, and somebody is told."""
@@ -247,6 +252,42 @@ class ReadBack:
         for reader in self._readers:
             reader.shutdown()
         self._buffers.clear()
+
+
+class SignedReadBack(ReadBack):
+    """Of a group that is signed, with all of its drives: nothing is set aside or rebuilt."""
+
+    def __init__(self, mode: Mode, crew: Crew, journal: Journal, folder: str, data: int) -> None:
+        super().__init__(mode, crew, journal, folder, data)
+        self._spoilt: dict[int, dict[str, int]] = {}  # by slot: packs, and how many blocks of each are wrong
+
+    def run(self) -> None:
+        """Read what was wrong before, and what no run has read as this mode wants it; tell which drives are wrong."""
+        for each in self._journal.wrong(self._number):
+            jobs = self._submit(each.stripe, {each.role: each.slot}, whole=True)
+            if jobs and not any(job.result().wrong for _, _, job in jobs):
+                self._journal.repaired(self._number, each.stripe, each.role)
+            self._note(each.stripe, jobs, 0)
+        self.catch_up(self._journal.group(self._number).stripes)
+        self.wait()
+        for slot, packs in sorted(self._spoilt.items()):
+            blocks, first = sum(packs.values()), next(iter(packs))
+            more = f" and of {len(packs) - 1} more of its packs" if len(packs) > 1 else ""
+            many = "1 block" if blocks == 1 else f"{blocks} blocks"
+            self._crew.note(
+                slot,
+                f"drive {self._crew.name(slot)}: {many} of {first}{more} did not read back as written. "
+                f"group {self._number} is signed, and packing writes nothing more to it: "
+                "`sealift repair` of its drives rebuilds them",
+                fault=True,
+            )
+
+    def _wrong(self, stripe: int, role: int, slot: int, blocks: int) -> Wrong:
+        self._spoilt.setdefault(slot, {})[manifest.pack_name(stripe, role, self._data)] = blocks
+        return Wrong(stripe, role, slot, blocks, 1)
+
+    def _distrust(self, slots: set[int]) -> None:
+        del slots
 
 
 def stripe_works(crew: Crew, journal: Journal, folder: str, wanted: dict[tuple[int, int], int]) -> Iterator[StripeWork]:

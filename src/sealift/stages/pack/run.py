@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import ExitStack
@@ -34,7 +35,7 @@ from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.readback import MODES, Mode
 from sealift.stages.pack.rows import memory_line, owed_rows, read_back_row, slow_rows
 from sealift.stages.pack.scan import Summary, scan
-from sealift.stages.pack.work import Work, pack_groups
+from sealift.stages.pack.work import Work, pack_groups, read_signed
 from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
 from sealift.trade import release as releases
@@ -144,11 +145,13 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """0 packed; 3 drives are owed; 6 groups wait for drives or hosts; 2 files changed or were skipped."""
+        """0 packed; 3 drives are owed, or wrong; 6 groups wait for drives or hosts; 2 files changed or were skipped."""
         if self.owed and not self.stalled:
             return DriveFault.exit_code
         if self.waiting or any(host.owed for host in self.hosts):
             return NotAllHere.exit_code
+        if self.read_back["wrong"]:
+            return DriveFault.exit_code
         return CHANGED if self.changed or self.skipped or self.outdated else 0
 
 
@@ -218,13 +221,18 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         config = settle.settle(options, declaration, deal, source.name, journal, config, binding, reply)
         work = Work(options, config, deal, journal, source, recipients, signer, copies, events, notifier)
         record = _provenance(work, declaration, outbound)
-        here = _here(work, new)
+        here, signed = _here(work, new)
         read = [journal.read_back(number) for number in range(len(deal.groups))]
         memory = memory_needed(len(deal.groups[0]), work.builders, work.data, options.read_back, source=source)
         if uploads := sum(map(locations.upload_memory, options.to)):
             memory["uploads"] = uploads
         events.notice(memory_line(memory))
-        work.summary = _scan(work, declaration, scanned, only, workers, record)
+        known = scanned if before is None else (journal.setting("scan") or b"").decode() or scanned
+        work.summary = _scan(work, declaration, known, only, workers, record)
+        for group in signed:
+            found.adopt(work, group)
+            events.notice(f"group {group} is signed on its drives already")
+        before_this = [group for group in range(len(deal.groups)) if journal.group(group).state == "signed"]
         for group in here:
             _check_room(work, group)
         if here:
@@ -236,6 +244,8 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
                     f"{many:,} {'file has' if many == 1 else 'files have'} setuid or setgid bits, and these are not "
                     "carried, as owners, ACLs and other extended attributes are not: set them again after unpack"
                 )
+        for group in before_this:
+            read_signed(work, group)
         return _result(work, time.monotonic() - begun, memory, read)
 
 
@@ -325,15 +335,19 @@ def _deal(
     return deal, config
 
 
-def _here(work: Work, new: list[settle.Replacement]) -> list[int]:
-    """The groups that are packed now; what lies on their drives is checked, and new drives get their slots."""
+def _here(work: Work, new: list[settle.Replacement]) -> tuple[list[int], list[int]]:
+    """The groups that are packed now; what lies on their drives is checked, and new drives get their slots.
+
+    And those that are signed on their drives, and are to be taken over.
+    """
     options, deal, journal, config = work.options, work.deal, work.journal, work.config
+    signed = []
     for group in range(len(deal.groups)):
         if journal.group(group).state == "signed":
             found.check_signed(work, group)
-        elif not deal.missing(group) and found.adopt(work, group):
-            work.events.notice(f"group {group} is signed on its drives already")
-    unsigned = [group for group in range(len(deal.groups)) if journal.group(group).state != "signed"]
+        elif not deal.missing(group) and found.signed_there(work, group):
+            signed.append(group)
+    unsigned = [g for g in range(len(deal.groups)) if journal.group(g).state != "signed" and g not in signed]
     here = [group for group in unsigned if found.may_go_on(work, group)]
     fresh = {group: {which.slot for which in new if which.group == group} for group in here}
     for group in here:
@@ -348,17 +362,18 @@ def _here(work: Work, new: list[settle.Replacement]) -> list[int]:
                 found.check_contents(work, group, slot, each, fresh=slot in fresh[group])
     settle.write_replacements(journal, config, new)
     deal.owed = set(settle.owed_of(journal, config))
-    return here
+    return here, signed
 
 
 def _scan(
     work: Work,
     declaration: declarations.Declaration,
-    scanned: str | None,
+    known: str | None,
     only: Selection | None,
     workers: Workers,
     record: Provenance | None,
 ) -> Summary:
+    """The scan; Refused where it is not the one that is `known` of a packing that has begun."""
     options = work.options
     samples.key_function(options.sample_key)
 
@@ -372,7 +387,8 @@ def _scan(
         progress=work.events.scanning,
         only=only,
     )
-    if scanned not in {None, summary.digest}:
+    if known not in {None, summary.digest}:
+        shutil.rmtree(work.scan_folder, ignore_errors=True)  # the source may be put back: it is looked at again
         raise Refused(
             "the source is not what it was when these drives were begun, and the state that knew it is lost",
             hint="put the source back as it was, or pack the unfinished group anew with --discard-group",

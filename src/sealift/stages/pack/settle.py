@@ -193,10 +193,14 @@ class _Looked:
         except (BadInput, DriveFault) as error:
             if expected is None or self._options.network:
                 raise
-            if mount not in self._aside and not isinstance(error, DriveFault) and not _is_away(mount):
+            away, fails = _is_away(mount), _fails(mount)
+            if mount not in self._aside and not isinstance(error, DriveFault) and not (away or fails):
                 raise
-            why = "nothing is mounted there" if _is_away(mount) else error
-            self._notice(f"drive {expected} is not at {mount}: {str(why).removeprefix(f'{mount}: ')}")
+            if fails:
+                self._notice(f"drive {expected} at {mount} is not used: what is mounted there fails: {fails}")
+            else:
+                why = "nothing is mounted there" if away else str(error).removeprefix(f"{mount}: ")
+                self._notice(f"drive {expected} is not at {mount}: {why}")
             return None
         if found.serial in self._serials or mount not in self._aside:
             return drive
@@ -220,7 +224,18 @@ class _Looked:
 
 
 def _is_away(mount: str) -> bool:
-    return not os.path.isdir(mount) or bool(fleets.unmounted([mount]))
+    return not _fails(mount) and (not os.path.isdir(mount) or bool(fleets.unmounted([mount])))
+
+
+def _fails(mount: str) -> str | None:
+    """What even asking for the folder of a mount runs into, where there is one: a filesystem that has shut down."""
+    try:
+        os.stat(mount)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return None
 
 
 def _card_of(drive: Drive) -> DriveCard | None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _NOT_REGULAR = "is no regular file any more"
+_OTHER = "was another name of a file, and is another file now: it is not packed"
 _STORE = b"s3://"
 
 
@@ -69,6 +70,9 @@ class Reader(Protocol):
 
     def open(self, unit: Unit) -> Opened:
         """Open a file, or the segment of one. OSError, SourceFault."""
+
+    def check_name(self, path: bytes, opened: Opened) -> None:
+        """OSError where `path` was another name of what is open, and is not any more."""
 
     def require(self, unit: Unit) -> None:
         """OSError where a file cannot be opened; SourceFault."""
@@ -188,6 +192,12 @@ class File:
         status = os.fstat(self._fd)
         return (status.st_size, status.st_mtime_ns) == (unit.size, unit.mtime)
 
+    def is_like(self, other: os.stat_result) -> bool:
+        """Whether that is of this very file, or of one of its length and time: inodes may be numbered anew."""
+        own = os.fstat(self._fd)
+        alike = stat.S_ISREG(other.st_mode) and (own.st_size, own.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+        return alike or os.path.samestat(own, other)
+
     def extents(self, start: int, length: int) -> list[tuple[int, int]] | None:
         """As Opened."""
         return extents(self._fd, start, length)
@@ -269,6 +279,12 @@ class Directory:
             raise
         os.close(fd)
         raise OSError(0, _NOT_REGULAR)
+
+    def check_name(self, path: bytes, opened: Opened) -> None:
+        """As Reader."""
+        there = os.stat(self.beside.get(path, path), dir_fd=self._at, follow_symlinks=False)
+        if not (isinstance(opened, File) and opened.is_like(there)):
+            raise OSError(0, _OTHER)
 
     def require(self, unit: Unit) -> None:
         """As Reader."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sealift.errors import DriveFault
+from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import DeclarationRef, drive_label
 from sealift.stages.pack import room, settle
@@ -28,7 +28,7 @@ from sealift.stages.pack.journal import Journal, Kind, Owed
 from sealift.stages.pack.openme import GroupFacts
 from sealift.stages.pack.presence import Presence
 from sealift.stages.pack.queue import UnitQueue
-from sealift.stages.pack.readback import ReadBack
+from sealift.stages.pack.readback import ReadBack, SignedReadBack
 from sealift.stages.pack.source import is_store
 from sealift.stages.pack.spool import Spool
 from sealift.stages.pack.units import Setup, capacity_of
@@ -148,6 +148,37 @@ def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[i
             spool.remove()
 
 
+def read_signed(work: Work, group: int) -> None:
+    """Read back, of a group that was signed before, what no run has read as --read-back wants it."""
+    journal, deal, mode = work.journal, work.deal, work.options.read_back
+    stripes, known = journal.group(group).stripes, journal.read_back(group)
+    read = known.whole if mode == "full" else known.stripes
+    if mode == "full" and not stripes:
+        work.events.notice(f"group {group} was taken over from its drives and is not read back: `sealift verify` does")
+    if mode == "none" or not (read < stripes or journal.wrong(group)):
+        return
+    if deal.away(group):
+        away = ", ".join(place.serial for place in deal.away(group))
+        work.events.notice(f"group {group} is signed and not read back, for drives of it are not here: {away}")
+        return
+    folder = make_folders(work.options.state, "groups", f"{group:04d}")
+    drives = [each.drive for each in deal.drives(group)]
+    crew = Crew(group, deal.groups[group], drives, work.options.parity, journal)
+    read_back = SignedReadBack(mode, crew, journal, folder, work.data)
+    try:
+        read_back.run()
+    finally:
+        read_back.close()
+        work.stripes_read += read_back.stripes
+        _tell(work, crew)
+
+
+def _tell(work: Work, crew: Crew) -> None:
+    for news in crew.news():
+        mount = None if news.slot is None else crew.mounts.get(news.slot)
+        work.tell("fault" if news.fault else None, news.text, crew.number, news.slot, mount)
+
+
 class _Group:
     """One group on its way to being signed."""
 
@@ -213,9 +244,8 @@ class _Group:
         presence.require()
 
     def _claim_again(self, slot: int, drive: Drive) -> None:
-        """drive.json, where it went meanwhile: whatever else went with it, the drive is known by it."""
-        if drive.size(manifest.CARD) is None:
-            self._claim(slot, drive)
+        """drive.json, where it went or was spoilt meanwhile: whatever else did, the drive is known by it."""
+        self._claim(slot, drive)
 
     def _claim(self, slot: int, drive: Drive) -> None:
         """drive.json, before the first pack: so that nobody else's packing takes the drive for empty."""
@@ -234,7 +264,10 @@ class _Group:
             carrier=carrier,
         )
         data = canonical.encode(card)
-        if drive.read_small(manifest.CARD, manifest.MAX_CARD) != data:
+        there = None
+        with contextlib.suppress(FormatError):  # longer than any
+            there = drive.read_small(manifest.CARD, manifest.MAX_CARD)
+        if there != data:
             drive.write_small(manifest.CARD, data)
 
     def _claim_all(self) -> None:
@@ -301,9 +334,7 @@ class _Group:
             packer.close()
 
     def _tell(self) -> None:
-        for news in self._crew.news():
-            mount = None if news.slot is None else self._crew.mounts.get(news.slot)
-            self._work.tell("fault" if news.fault else None, news.text, self._number, news.slot, mount)
+        _tell(self._work, self._crew)
 
     def _conclude(self) -> None:
         work, number = self._work, self._number

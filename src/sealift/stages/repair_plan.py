@@ -24,7 +24,7 @@ from sealift.reading.origin_copies import PATTERNS, name_of
 from sealift.reading.survey import refuse_others
 from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.repair_files import SMALL
-from sealift.stages.repair_look import bag_damage, is_bag
+from sealift.stages.repair_look import OTHERS, bag_damage, is_bag
 from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.verify_join import has_hashes
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 _ONTO = re.compile(r"(g[0-9]{1,6}s[0-9]{1,3})=(.+)", re.DOTALL)
 _PACK = re.compile(r"packs/[0-9]{4,5}/([0-9]{7,8})\.(?:tar\.zst\.age|parity)")
-_OTHERS = {"foreign", "replayed", "two-manifests", "conflict", "undeclared"}  # such a drive is not ours to write
 _MENDED = {"missing", "truncated", "extended", "rotten", "unreadable", "unsigned", "non-canonical", "unexpected"}
 _FIRST = mf.CARD.encode() + PART.encode()  # all that a rebuild killed at its first write leaves
 OF_FILESYSTEMS = {  # what lies on an empty drive
@@ -180,6 +179,7 @@ class Plan:
     group: GroupView
     tasks: list[Task] = field(default_factory=list)
     onto: list[Onto] = field(default_factory=list)
+    known: dict[int, Damage] = field(default_factory=dict)  # of a dry run: slot -> what no drive here has whole of it
 
 
 def target(given: str | Drive | tuple[str, Drive]) -> tuple[str | None, Drive]:
@@ -225,6 +225,16 @@ def not_here(groups: Collection[int]) -> list[str]:
     named = ", ".join(map(str, sorted(groups)[:10])) + (" ..." if len(groups) > 10 else "")
     count = "one other group" if len(groups) == 1 else f"{len(groups):,} other groups"
     return [f"of {count} no drive is here, and nothing was looked at: {named}"]
+
+
+def not_listed(found: Survey) -> list[str]:
+    """Lines about groups of the shipment of which a fetch list says nothing."""
+    here = {group.group for group in found.groups}
+    return not_here(set(range(min(found.groups_total, MAX_LISTED))) - here) + [
+        f"group {group.group}: its manifest is not signed by an allowed signer, and nothing of it was looked at"
+        for group in found.groups
+        if not group.trusted
+    ]
 
 
 def check_trust(found: Survey) -> None:
@@ -434,7 +444,7 @@ def check_listable(group: GroupView, seen: Sequence[Seen], origin: OriginCopies,
     finally:
         packs.close()
         blocks.close()
-    if (any(each.damage for each in seen if each.group is group) or group.missing) and not has_hashes(group):
+    if (any(each.lacks for each in seen if each.group is group) or group.missing) and not has_hashes(group):
         kind = NotAllHere if group.missing else Lost
         raise kind(
             f"no drive here has all of {mf.BLOCKS} of group {group.group}, and without it nothing that is damaged or"
@@ -479,7 +489,7 @@ def still_damaged(group: GroupView, seen: Sequence[Seen], mended: Collection[tup
     copies: dict[int, list[Damage]] = {}
     for each in seen:
         if each.group is group:
-            left = {stripe: runs for stripe, runs in each.damage.items() if (id(each.view.drive), stripe) not in mended}
+            left = {stripe: runs for stripe, runs in each.lacks.items() if (id(each.view.drive), stripe) not in mended}
             copies.setdefault(each.slot, []).append(left)
     return {slot: common_damage(found) for slot, found in copies.items()}
 
@@ -502,7 +512,7 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
             answer.notices.append(f"{each.view.mount}: {each.faults[0].detail}; nothing is written there: pull it")
             continue
         room = MAX_LISTED - len(answer.left)
-        if any(fault.kind in _OTHERS for fault in each.faults):
+        if any(fault.kind in OTHERS for fault in each.faults):
             answer.left += each.faults[:room]
             continue
         answer.left += [fault for fault in each.faults if not _is_mended(fault)][:room]

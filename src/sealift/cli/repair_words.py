@@ -82,7 +82,7 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
 def _loss(result: RepairReport) -> str:
     if result.gone and not result.lost:
         return "LOST, unless it is found: a file that every drive carried, and none here has"
-    if result.missing:
+    if result.missing or result.replaced:
         return "more is missing than parity holds, and drives that are not here may have it"
     return "LOST: more is gone than parity holds"
 
@@ -220,7 +220,9 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
 
 def _fetch(result: RepairReport) -> str:
     fetch = "--fetch-list says what must be sent again"
-    return f"mount the drives that are missing, or {fetch}" if result.missing else fetch
+    old = f"the media on which {', '.join(result.replaced[:20])} were packed before they were rebuilt"
+    come = ["the drives that are missing"] * bool(result.missing) + [old] * bool(result.replaced)
+    return f"mount {' and '.join(come)}, or {fetch}" if come else fetch
 
 
 def _see_to_hosts(result: RepairReport) -> Iterator[str]:

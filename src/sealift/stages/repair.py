@@ -198,7 +198,7 @@ def exit_code(report: RepairReport) -> int:
     """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
     owed = report.unseen or any(host.owed for host in report.hosts) or _waits(report)
     if report.lost or report.short or report.gone:
-        return 6 if owed or report.missing else 4
+        return 6 if owed or report.missing or report.replaced else 4
     if owed:
         return 6
     return 3 if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files) else 0
@@ -235,6 +235,7 @@ def _still_lost(
     verdict = planning.judge_group(group, damage, gone)
     told = {lost.stripe for lost in answer.lost if lost.group == group.group}
     answer.lost += [lost_blocks(group.manifest, lost) for lost in verdict.lost if lost.stripe not in told]
+    answer.replaced += planning.replaced(group, damage, answer.lost)
     if verdict.unknown:
         answer.short.append(group.group)
 

@@ -124,6 +124,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     unwritable: list[Unwritable] = []  # drives that failed when they were written; the others were mended
     in_the_way: list[Obstacle] = []  # what somebody must move away first: it is in `left`, too
     missing: list[str] = []  # drives of the groups here that are nowhere
+    replaced: list[str] = []  # rebuilt, and lacking what is lost: the media in whose place they stand may have it
     unseen: list[str] = []  # drives (of health: groups) that the report names, and of whose group nothing is here
     short: list[int] = []  # groups of which so many drives are missing that parity cannot give all data
     notices: list[str] = []
@@ -482,6 +483,16 @@ def judge_group(group: GroupView, damage: dict[int, Damage], gone: AbstractSet[i
         gone,
         lambda stripe: [mf.pack_at(group.packs, stripe, role, n).length for role in range(n)],
     )
+
+
+def replaced(group: GroupView, damage: Mapping[int, Damage], lost: Collection[LostBlocks]) -> list[str]:
+    """Drives of which every copy here was rebuilt, and lacks something of a stripe of which something is lost."""
+    stripes = {each.stripe for each in lost if each.group == group.group}
+    return [
+        group.manifest.drives[slot].id
+        for slot, views in group.copies.items()
+        if stripes & damage.get(slot, {}).keys() and all(view.card and view.card.rebuilt for view in views)
+    ]
 
 
 def still_damaged(group: GroupView, seen: Sequence[Seen], mended: Collection[tuple[int, int]]) -> dict[int, Damage]:

@@ -243,9 +243,12 @@ def _see_to(bad: Unwritable) -> str:
     who, first = _who(bad), {
         "read-only": "mount it writable (if it was, its filesystem met an error: see `dmesg`)",
         "full": "free room on it: a file is written beside the one that it replaces",
+        "denied": "give yourself the right to write there (`ls -ld` says whose it is; `lsattr -d` what is immutable)",
         "gone": "plug it in and mount it again",
         "failed": "see `dmesg`, and to its cable and bay",
     }[bad.why]  # fmt: skip
+    if bad.why == "denied":
+        return f"{who}: {first}, then the same command again; nothing says that the drive is at fault"
     if bad.onto:
         return f"{who}: {first}, then the same command again; or give another empty drive to --onto"
     give_up = (

@@ -32,6 +32,7 @@ from sealift.stages import rebuild as rebuilding
 from sealift.stages import repair_far as far_away
 from sealift.stages import repair_foretell as foretell
 from sealift.stages import repair_look as looking
+from sealift.stages import repair_onto as onto_drives
 from sealift.stages import repair_plan as planning
 from sealift.stages import verify_join as join
 from sealift.stages.fetch import fetch_list
@@ -44,7 +45,6 @@ from sealift.stages.repair_plan import (
     Events,
     GoneFile,
     InTheWay,
-    LostBlocks,
     Obstacle,
     Onto,
     Plan,
@@ -66,12 +66,11 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.fetch import FetchList
-    from sealift.formats.manifest import DriveRow, Manifest, RebuiltNote
+    from sealift.formats.manifest import DriveRow, RebuiltNote
     from sealift.reading.survey import GroupView
     from sealift.stages.repair_look import Seen
     from sealift.stages.repair_plan import Gaps, Task
     from sealift.stages.verify import Progress
-    from sealift.stages.verify_verdict import LostPack
 
 
 def repair(
@@ -120,8 +119,8 @@ def repair(
     answer.away = far_away.of_survey(found)
     seen: list[Seen] = []
     if targets:
-        plans = planning.place(found, absent, targets)
-        planning.check_targets(found, absent, plans, events, same_filesystem=allow_same_filesystem)
+        plans = onto_drives.place(found, absent, targets)
+        onto_drives.check_targets(found, absent, plans, events, same_filesystem=allow_same_filesystem)
         answer.left += looking.met(found)
         answer.notices += [foretell.NOT_READ] if dry_run else []
     else:
@@ -234,17 +233,10 @@ def _still_lost(
     gone = {row.slot for row in gaps.missing} - damage.keys()
     verdict = planning.judge_group(group, damage, gone)
     told = {lost.stripe for lost in answer.lost if lost.group == group.group}
-    answer.lost += [lost_blocks(group.manifest, lost) for lost in verdict.lost if lost.stripe not in told]
+    answer.lost += [planning.lost_blocks(group.manifest, lost) for lost in verdict.lost if lost.stripe not in told]
     answer.replaced += planning.replaced(group, damage, answer.lost)
     if verdict.unknown:
         answer.short.append(group.group)
-
-
-def lost_blocks(manifest: Manifest, lost: LostPack) -> LostBlocks:
-    """As the report has them."""
-    name = mf.pack_name(lost.stripe, lost.role, manifest.geometry.data)
-    row = manifest.drives[mf.slot_of(lost.stripe, lost.role, manifest.n)].id
-    return LostBlocks(manifest.group, lost.stripe, lost.role, row, name, lost.first, lost.last)
 
 
 # Doing it
@@ -445,8 +437,8 @@ class _Repair:
         answer = self._answer
         answer.rebuilt_blocks += result.blocks
         answer.bytes_read += result.bytes_read
-        answer.lost += [lost_blocks(self._manifest, lost) for lost in result.lost]
-        answer.waits += [lost_blocks(self._manifest, lost) for lost in result.withheld]
+        answer.lost += [planning.lost_blocks(self._manifest, lost) for lost in result.lost]
+        answer.waits += [planning.lost_blocks(self._manifest, lost) for lost in result.withheld]
         answer.away = far_away.joined(answer.away, far_away.of_hosts(self._files.found, result.hosts))
         self._tell_unproved(result.unproved)
         own = [view for view in self._group.views if id(view) not in self._beside]
@@ -478,7 +470,7 @@ class _Repair:
     def _foretell(self, work: StripeWork) -> set[tuple[int, int]]:
         """What a dry run says of a stripe; the packs (stripe, role) that nobody could prove."""
         lost = foretell.lost(self._plan, work)
-        self._answer.lost += [lost_blocks(self._manifest, each) for each in lost]
+        self._answer.lost += [planning.lost_blocks(self._manifest, each) for each in lost]
         unproved = foretell.unproved(work)
         kept = {each.role for each in lost} | {role for _, role in unproved}
         work = work._replace(wanted={role: drives for role, drives in work.wanted.items() if role not in kept})

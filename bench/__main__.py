@@ -89,6 +89,7 @@ def _run(bench: scenarios.Bench, given: argparse.Namespace, out: str) -> None:
             found = scenario(bench)
         found["when"] = dt.datetime.now(dt.UTC).date().isoformat()
         found["sealift"] = host["versions"]["sealift"]
+        found["machine"] = host  # a page may be of several runs, and the one at its top is that of the last
         kept[name] = found
         results = {"machine": host, "scenarios": {each: kept[each] for each in scenarios.SCENARIOS if each in kept}}
         _replace(path, json.dumps(results, indent=1) + "\n")

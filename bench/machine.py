@@ -66,11 +66,15 @@ def _first(*command: str) -> str | None:
     if shutil.which(command[0]) is None:
         return None
     done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
-    lines = [
-        line.strip() for line in text.splitlines() if re.search(r"\d\.\d", line) and "/" not in line.split(" v")[0]
-    ]
-    return lines[0] if lines else None
+    return version_line(done.stdout + done.stderr)
+
+
+def version_line(text: str) -> str | None:
+    """The first line that has a version in it, of what a tool prints; no address or path, as of a licence."""
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines():
+        if re.search(r"\d\.\d", line) and not re.search(r"://|(^|\s)/", line):
+            return line.strip()
+    return None
 
 
 def _version(name: str) -> str | None:

@@ -19,12 +19,33 @@ def page(results: dict[str, Any]) -> str:
         f"{host['cores']} cores of {host['cpu']}, {host['memory'] / 2**30:.0f} GiB, Linux {host['kernel']}, ",
     ]
     lines[-1] += f"Python {host['python']}. " + "; ".join(
-        f"{name}: {version}" for name, version in host["versions"].items() if version
+        f"{name}: {version or 'not recorded'}" for name, version in host["versions"].items()
     )
-    lines.append("")
+    lines += ["", _runs(results), ""]
     for name, found in results["scenarios"].items():
         lines += _profile(name, found) if "tables" in found else _scenario(name, found)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _runs(results: dict[str, Any]) -> str:
+    """Of how many runs the page is, and what is known of each: a run may be of some scenarios only."""
+    runs: dict[tuple[str, str], list[str]] = {}
+    for name, found in results["scenarios"].items():
+        if "when" in found:
+            runs.setdefault((found["when"], found["sealift"]), []).append(name)
+    if len(runs) < 2:
+        return "All of it is of one run."
+    told = "; ".join(f"{when}, {version}: {', '.join(names)}" for (when, version), names in sorted(runs.items()))
+    text = f"This page is of {len(runs)} runs or more, and the lines above are of the last: {told}."
+    if any(version.endswith("-dirty") for _, version in runs):
+        text += " dirty: the tree had changes that were not committed."
+    other = sum(found["machine"] != results["machine"] for found in results["scenarios"].values() if "machine" in found)
+    unknown = [name for name, found in results["scenarios"].items() if "machine" not in found and "when" in found]
+    if unknown:
+        text += " Of the earlier ones no versions but sealift's were kept."
+    if other:
+        text += " results.json has the machine and the versions of each."
+    return text
 
 
 def _scenario(name: str, found: dict[str, Any]) -> list[str]:

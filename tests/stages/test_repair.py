@@ -364,7 +364,7 @@ def test_a_report_of_verify_says_where_to_look(tmp_path):
     name = mf.pack_name(0, mf.role_of(0, 1, 4), 2)
     spoil(drives[1], name, "flip")
     told = json.dumps(to_json(verify(drives, allowed=FLEET.allowed, remember=False))).encode()
-    spoil(drives[2], mf.OPEN_ME, "remove")  # after the report: not looked for
+    spoil(drives[2], mf.OPEN_ME, "flip")  # after the report, and of the same length: not looked for
     report = mend(drives, report=("r.json", told))
     assert [(each.drive, each.path) for each in report.repaired] == [("g0s1", name)]
     assert report.verified_bytes == len(expected(1)[name]), "that pack was read, and nothing else"

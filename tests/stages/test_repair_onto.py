@@ -47,6 +47,27 @@ def expected(drive, slot):
     return GROUP.files[slot] | FLEET.seal_files | {mf.CARD: drive.medium.files[mf.CARD]}
 
 
+def test_a_target_given_twice_or_to_two_is_refused_and_said_so():
+    drives = FLEET.memory()
+    one, two = empty(drives[0], "/mnt/n1"), empty(drives[0], "/mnt/n2")
+    with pytest.raises(BadInput, match=r"--onto /mnt/n1: it is given twice"):
+        mend(drives[2:], onto=[("g0s0", one), ("g0s1", empty(drives[0], "/mnt/n1"))])
+    with pytest.raises(BadInput, match=r"both /mnt/n1 and /mnt/n2 are given for drive g0s0"):
+        mend(drives[2:], onto=[("g0s0", one), ("g0s0", two)])
+    assert (one.medium.files, two.medium.files) == ({}, {})
+
+
+def test_a_drive_of_the_group_given_by_mistake_is_called_that(tmp_path):
+    """It is no target, and did not make one more drive that is missing (exit 6)."""
+    fleet = fleets.make(tmp_path, seed=2, geometry=((2, 2),), lengths=[[BLOCK, 9]])
+    (tmp_path / "new").mkdir()
+    here = fleet.mounts[:2]
+    for onto in ([f"g0s1={here[1]}"], [f"g0s2={tmp_path / 'new'}", f"g0s1={here[1]}"]):
+        with pytest.raises(BadInput, match="holds drive g0s1 of shipment"):
+            mend(here, fleet, onto=onto, allow_same_filesystem=True)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 def test_it_claims_nothing_of_the_drives_that_it_did_not_read():
     drives = FLEET.memory()
     spoilt = next(stripe for stripe in range(2) if mf.role_of(stripe, 3, 4) == 3)

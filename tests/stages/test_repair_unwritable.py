@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
 
+from sealift.cli import repair_words
 from sealift.cli.main import run as sealift
 from sealift.drives.base import fault
 from sealift.drives.local import LocalDrive
@@ -22,7 +23,14 @@ FLEET = fleets.make(
     Path("/nowhere"), seed=81, geometry=((2, 2),), lengths=[[2 * BLOCK + 9, BLOCK], [BLOCK, 7], [70, 9]], on_disk=False
 )
 GROUP = FLEET.groups[0]
-CODES = {errno.EROFS: "read-only", errno.EIO: "failed", errno.ENOSPC: "full", errno.ENODEV: "gone"}
+CODES = {
+    errno.EROFS: "read-only",
+    errno.EIO: "failed",
+    errno.ENOSPC: "full",
+    errno.ENODEV: "gone",
+    errno.EACCES: "denied",
+    errno.EPERM: "denied",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +54,28 @@ def flip(drive, name):
 
 def unwritable(code, operations=("create", "write", "publish", "sync")):
     return lambda doing, _name, _at: code if doing in operations else None
+
+
+@pytest.mark.parametrize("onto", [False, True])
+@pytest.mark.parametrize("code", CODES)
+def test_only_a_drive_that_may_be_at_fault_is_to_be_replaced(code, onto, capsys):
+    drives = FLEET.memory()
+    if onto:
+        new = type(drives[0])("/mnt/new", type(drives[0].medium)())
+        new.plan = unwritable(code)
+        report = mend(drives[1:], onto=[new])
+    else:
+        flip(drives[0], pack(0, 0))
+        drives[0].plan = unwritable(code)
+        report = mend(drives)
+    assert [bad.why for bad in report.unwritable] == [CODES[code]]
+    repair_words.show(report)
+    step = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("next: g0s0"))
+    if CODES[code] == "denied":
+        assert "give yourself the right to write there" in step
+        assert "nothing says that the drive is at fault" in step
+    assert ("another empty drive" in step or "--onto" in step) == (CODES[code] != "denied")
+    assert ("cable" in step) == (CODES[code] == "failed")
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -19,9 +19,11 @@ from sealift.drives.memory import Medium, MemoryDrive
 from sealift.errors import BadInput, NotAllHere, Refused, SealInvalid
 from sealift.formats import canonical, sshsig
 from sealift.formats import manifest as mf
-from sealift.reading.survey import survey
+from sealift.reading import survey_late
+from sealift.reading.survey import DriveView, survey
 from sealift.stages import verify_hosts
 from sealift.stages.inspect import inspect
+from sealift.stages.repair import repair
 from sealift.stages.verify import verify
 from sealift.stages.verify_report import VerifyReport, exit_code
 
@@ -53,6 +55,66 @@ def resigned(fleet, **changes):
     manifest = msgspec.structs.replace(fleet.groups[0].manifest, **changes)
     data = mf.encode_manifest(manifest)
     return data, sshsig.sign_ed25519(data, fleet.signing, mf.NAMESPACE)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("same_signer", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_drive_of_ours_with_another_shipments_manifest_is_mended(same_signer, count, sealed):
+    """Whoever copied it there: drive.json and the packs say whose drive it is, and the manifest is had from others."""
+    fleet = fleets.make(Path("/nowhere"), seed=11, geometry=((2, 2),), lengths=LENGTHS, on_disk=False)
+    drives = fleet.memory()
+    before = [dict(drive.medium.files) for drive in drives]
+    data = OTHER.groups[0].manifest_bytes
+    signature = sshsig.sign_ed25519(data, (fleet if same_signer else OTHER).signing, mf.NAMESPACE)
+    for drive in drives[:count]:
+        drive.put(mf.MANIFEST, data)
+        drive.put(mf.SIGNATURE, signature)
+    given = {"seal": fleet.seal_files} if sealed else {}
+    if count == 3 and same_signer and not sealed:
+        given = {"shipment": fleet.shipment}  # else nothing says which is meant, and most are of the other one
+    report = verify(drives, allowed=fleet.allowed, remember=False, **given)
+    assert (report.state, report.shipment, report.signature.ok) == ("recoverable", fleet.shipment, True)
+    assert told(report) == {
+        (f"g0s{slot}", name, "rotten") for slot in range(count) for name in (mf.MANIFEST, mf.SIGNATURE)
+    }
+    assert inspect(drives, allowed=fleet.allowed, **given).state == "recoverable"
+    mended = repair(drives, allowed=fleet.allowed, **given)
+    assert (mended.state, mended.left) == ("repaired", [])
+    assert [drive.medium.files for drive in drives] == before
+
+
+def test_a_drive_that_answers_late_is_told_by_the_same_rule():
+    drives, other = FLEET.memory(), OTHER.memory()[0]
+    for name in (mf.MANIFEST, mf.SIGNATURE):
+        drives[0].put(name, OTHER.groups[0].files[0][name])
+    groups = survey(drives[1:], allowed=FLEET.allowed).groups
+    for drive, joined in ((drives[0], ("member", 0, 0)), (other, ("foreign", None, None))):
+        late = survey_late.begin([DriveView(drive.mount, drive)])[0]
+        assert late.look.result() is None
+        survey_late.join(groups, late.view)
+        assert (late.view.standing, late.view.group, late.view.slot) == joined
+
+
+@pytest.mark.parametrize("what", ["packs", "card"])
+def test_a_drive_of_another_shipment_stays_foreign_whatever_is_copied_to_it(what):
+    """One of ours it is only by drive.json and packs together: repair would write over all that it holds."""
+    drives, other = FLEET.memory(), OTHER.memory()[0]
+    ours = FLEET.groups[0].files[0]
+    if what == "packs":
+        for name, data in ours.items():
+            if name.startswith("packs/"):
+                other.put(name, data)
+    else:
+        other.put(mf.CARD, ours[mf.CARD])
+        first = next(name for name in ours if name.startswith("packs/"))
+        other.put(first, ours[first])
+    before = dict(other.medium.files)
+    other.mount = "/mnt/other"
+    report = check([*drives[1:], other])
+    assert (other.mount, mf.MANIFEST, "foreign") in told(report)
+    repair([*drives[1:], other], allowed=FLEET.allowed)
+    assert other.medium.files == before
 
 
 # Where drives belong

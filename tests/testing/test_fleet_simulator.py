@@ -350,7 +350,49 @@ NO_SUCH = [
     (lambda fleet, _mount: fleet.lose("/mnt/x"), "no drive at '/mnt/x'"),
     (lambda fleet, _mount: fleet.go_away("/mnt/x"), "no drive at '/mnt/x'"),
     (lambda fleet, _mount: fleet.heal("/mnt/x"), "no drive at '/mnt/x'"),
+    (lambda fleet, _mount: fleet.open("/mnt/x"), "no drive at '/mnt/x'"),
+    (lambda fleet, _mount: fleet.counts("/mnt/x"), "no drive at '/mnt/x'"),
+    (lambda fleet, _mount: fleet.snapshot("/mnt/x"), "no drive at '/mnt/x'"),
+    (lambda fleet, _mount: fleet.read("/mnt/x", NAME), "no drive at '/mnt/x'"),
+    (lambda fleet, mount: fleet.fail(mount, "write", nth=1.5), "nth is 1.5: give a whole number"),
+    (lambda fleet, mount: fleet.fail(mount, "write", nth=True), "nth is True: give a whole number"),
+    (lambda fleet, mount: fleet.fail(mount, "write", 5.0), "code is 5.0: give a whole number"),
+    (lambda fleet, mount: fleet.fail(mount, "write", name=""), "name is ''"),
+    (lambda fleet, mount: fleet.fail(mount, "open", name="/mnt/d00/*"), "name is '/mnt/d00/*'"),
+    (lambda fleet, mount: fleet.lie(mount, nth=2.0), "nth is 2.0: give a whole number"),
+    (lambda fleet, mount: fleet.fill(mount, 1.5), "free is 1.5: give a whole number"),
+    (lambda fleet, mount: fleet.slow(mount, float("inf")), "rate is inf"),
+    (lambda fleet, mount: fleet.slow(mount, "9"), "rate is '9'"),
+    (lambda fleet, mount: fleet.swap(mount, mount), "cannot be exchanged with itself"),
+    (lambda fleet, mount: fleet.rot(mount, NAME, bit=1.0), "bit is 1.0: give a whole number"),
+    (lambda fleet, mount: fleet.rot_block(mount, NAME, block=0.0), "block is 0.0: give a whole number"),
+    (lambda fleet, mount: fleet.truncate(mount, NAME, 2.0), "length is 2.0: give a whole number"),
+    (lambda fleet, mount: fleet.extend(mount, NAME, 0), "more is 0: give bytes"),
+    (lambda fleet, mount: fleet.extend(mount, NAME, b""), "more is empty"),
+    (lambda fleet, mount: fleet.put(mount, "x", "text"), "data is 'text': give bytes"),
+    (lambda fleet, mount: fleet.put(mount, "../../../escaped", b"x"), "name is '../../../escaped'"),
+    (lambda fleet, mount: fleet.put(mount, "/tmp/abs", b"x"), "name is '/tmp/abs'"),
+    (lambda fleet, mount: fleet.replay(mount, {"a/../../b": b"x"}), "name is 'a/../../b'"),
+    (lambda fleet, mount: fleet.relabel(mount, "{}"), "card is '{}': give bytes"),
+    (lambda _fleet, _mount: FleetSimulator.in_memory(0), "the number of drives is 0: give 1 or more"),
+    (lambda _fleet, _mount: FleetSimulator.in_memory(2.0), "the number of drives is 2.0: give a whole number"),
 ]
+
+
+def test_no_name_leads_out_of_a_drive_on_a_folder(tmp_path):
+    fleet = FleetSimulator.on_folders(tmp_path / "fleet", 1)
+    for name in ("../escaped", "../../../escaped", str(tmp_path / "escaped"), "packs/../../../escaped"):
+        with pytest.raises(ValueError, match="beneath sealift/"):
+            fleet.put(fleet.mounts[0], name, b"x")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_look_and_a_lock_may_be_of_no_file(fleet):
+    drive = fleet.drives[0]
+    for operation, act in (("look", drive.exists), ("lock", drive.lock)):
+        fleet.fail(fleet.mounts[0], operation, name="")
+        with pytest.raises(DriveFault):
+            act()
 
 
 @pytest.mark.parametrize(("act", "why"), NO_SUCH)

@@ -147,6 +147,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     if report.state == "lost" and not away and not only_gone(report):
         yield "`sealift repair --fetch-list` says what must be sent again; unpack restores the rest and names the lost"
     elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
+        yield from map(_clean, _replaced(report))
         seal = "" if report.seal is not None else "give the seal (--seal FILE); "
         yield f"{seal}mount what is still to come and run this again (--final when nothing more will come)"
     faults = [
@@ -176,6 +177,17 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         yield "nobody signed what is unexpected: move it away, if it is not known to you"
     if report.state == "recoverable" and any(group.missing and BLOCKS not in group.gone for group in report.groups):
         yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
+
+
+def _replaced(report: InspectReport | VerifyReport) -> Iterator[str]:
+    """Media in the place of which drives were rebuilt that lack something which nothing here gives."""
+    for group in report.groups:
+        for drive in group.present if group.recoverable_bytes < group.total_bytes else ():
+            if drive.rebuilt and (drive.damage or drive.lacks):
+                yield (
+                    f"{drive.drive} was rebuilt, and lacks what nothing here gives: the medium on which it was packed,"
+                    f" serial {drive.serial}, may have it"
+                )
 
 
 def _see_to_files(report: InspectReport | VerifyReport) -> Iterator[str]:

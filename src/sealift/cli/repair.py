@@ -21,6 +21,9 @@ No key is needed. Every drive is read (but with --onto and --report); damaged pa
 ones, each block proved against what the origin signed, and only then take their place. Nothing is written where nothing
 is wrong. It may be interrupted: the same command goes on.
 
+A report says where to read: what it names is read again, of everything else names and lengths are looked at. Whether
+the rest still is as it was when the report was made, nobody has looked then; --fetch-list says so where it rests on it.
+
 \b
   sealift repair /mnt/d* --allowed-signers signers
   sealift repair /mnt/d* --allowed-signers signers --onto /mnt/new
@@ -35,10 +38,10 @@ is wrong. It may be interrupted: the same command goes on.
                                        every host of a Ray cluster mends its own, and reads the others over HTTP by the
                                        locations file that it has there
 
-Exit 0: everything that was read or reported is whole, or the lost drive is rebuilt; 3: something is still wrong, all
-of it recoverable (a drive that could not be written is named; the others were mended); 4: something is lost (all else
-was mended); 6: more is lost than the drives here can give, and drives are missing that may, or stand in hosts that do
-not give it now (they are named); 5: a signature or the seal does not hold, or it is another shipment's.
+Exit 0: everything that was looked at is whole, or the lost drive is rebuilt, or the fetch list is made; 3: something is
+still wrong, all of it recoverable (a drive that could not be written is named; the others were mended); 4: something is
+lost (all else was mended); 6: more is lost than the drives here can give, and drives are missing that may, or stand in
+hosts that do not give it now (they are named); 5: a signature or the seal does not hold, or it is another shipment's.
 """
 
 
@@ -126,7 +129,7 @@ def repair(
                 progress=lambda what, done, total, drives: meter.update(what, done, total, drives=drives),
                 notice=meter.note,
             )
-            _print_list(stage.fetch(mounts, events=events, origin=written["origin"], **given))
+            _print_list(stage.fetch(mounts, events=events, origin=written["origin"], **given), report)
             return
         with place(address, meter.note) as hosts:
             told = common.placed_events(meter, address)
@@ -149,7 +152,8 @@ def _refusal(mounts: tuple[str, ...], onto: tuple[str, ...]) -> BadInput | None:
     return None
 
 
-def _print_list(record: Any) -> None:
+def _print_list(record: Any, report: str | None) -> None:
+    """The list, and on what it rests: of packs that `report` does not name it has the word, and nothing was read."""
     from sealift.formats.fetch import encode_list
 
     click.echo(encode_list(record), nl=False)
@@ -157,8 +161,17 @@ def _print_list(record: Any) -> None:
     if record.packs:
         common.say(f"{common.counted(len(record.packs), 'pack')} ({size}) would make everything recoverable")
         common.say("`sealift pack --only` at the origin packs the files in them whole, which may be more than that")
+    elif report is None:
+        of = f"every byte of the packs of {common.counted(len(record.groups), 'group')}"
+        common.say(f"no pack need be sent again: {of} can be recovered from what is here")
     else:
-        common.say("no pack need be sent again: every byte of the packs can be recovered from what is here")
+        common.say("no pack need be sent again of what was looked at")
+    if report is not None:
+        common.say(
+            f"that rests on {common.path_text(report.encode(errors='surrogateescape'))}: the stripes that it names were"
+            " read, and of all other packs names and lengths were looked at; whether these still hold what they held"
+            " when it was made, nobody has looked: without --report, every byte is read"
+        )
 
 
 def answer(result: RepairReport) -> dict[str, Any]:

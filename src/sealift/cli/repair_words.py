@@ -33,12 +33,15 @@ _OF = {
     "report": "what the report names",
     "health": "what the report of health names",
 }
+_LENGTHS = "; of the rest every file is there in its length, and no more was looked at"
 
 
 def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     """The whole answer; `refusal`: why the same command would not write, which a dry run is not told."""
     echo = click.echo
-    echo("dry run: nothing was written" if result.dry_run and result.repaired_files else _verdict(result))
+    echo(
+        _foretold(result) if result.dry_run and (result.repaired_files or result.state == "lost") else _verdict(result)
+    )
     for line in _written(result):
         echo(line)
     for bad in result.unwritable[: common.SHOWN]:
@@ -76,22 +79,32 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
         echo(_clean(f"next: {line}"))
 
 
-def _verdict(result: RepairReport) -> str:
+def _loss(result: RepairReport) -> str:
     if result.gone and not result.lost:
-        return "LOST, unless it is found: a file that every drive carried, and none here has; what could be mended was"
-    if result.state == "lost" and result.missing:
-        return "more is missing than parity holds, and drives that are not here may have it; what could be mended was"
+        return "LOST, unless it is found: a file that every drive carried, and none here has"
+    if result.missing or result.replaced:
+        return "more is missing than parity holds, and drives that are not here may have it"
+    return "LOST: more is gone than parity holds"
+
+
+def _foretold(result: RepairReport) -> str:
+    """Of a dry run that would write, or finds that something is lost."""
+    return "dry run: nothing was written" + (f"; {_loss(result)}" if result.state == "lost" else "")
+
+
+def _verdict(result: RepairReport) -> str:
     if result.state == "lost":
-        return "LOST: more is gone than parity holds; what could be mended was, nothing else was touched"
+        return f"{_loss(result)}; what could be mended was, nothing else was touched"
     if result.waits:
         return "not whole yet: what is still wrong can be had from drives in other hosts, which do not give it now"
     if result.scope == "onto":
         return _rebuilt(result)
     if result.state == "whole":
-        of = "" if result.scope == "all" else f" with {_OF[result.scope]}"
+        of = "" if result.scope == "all" else f" with {_OF[result.scope]}{_LENGTHS}"
         return f"whole: nothing is wrong{of}, and nothing was written"
     if result.state == "repaired":
-        return f"repaired: {_OF[result.scope]} is as it was signed"
+        rest = "" if result.scope == "all" else _LENGTHS
+        return f"repaired: {_OF[result.scope]} is as it was signed{rest}"
     if result.unseen and not (result.left or result.missing or _stopped(result)):
         done = "what could be mended was" if result.repaired else "nothing was written"
         return f"not whole yet: what the report names was not all looked at; {done}"
@@ -177,13 +190,14 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     yield from _see_to_hosts(result)
     if result.dry_run and result.repaired_files:
         yield f"{refusal}: {refusal.hint}" if refusal else "the same command without --dry-run"
+        if result.lost:
+            yield _fetch(result)
         return
     for gone in result.gone:
         yield of_gone(gone.group, gone.path, gone.sent, missing=bool(result.missing))
     unlisted = {gone.group for gone in result.gone}
     if result.lost or set(result.short) - unlisted:
-        fetch = "--fetch-list says what must be sent again"
-        yield f"mount the drives that are missing, or {fetch}" if result.missing else fetch
+        yield _fetch(result)
     elif result.missing and not result.gone:
         yield "--onto MNT rebuilds a missing drive onto an empty one"
     if result.unseen:
@@ -204,6 +218,13 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         yield f"sealift verify reads everything {again}from the medium"
 
 
+def _fetch(result: RepairReport) -> str:
+    fetch = "--fetch-list says what must be sent again"
+    old = f"the media on which {', '.join(result.replaced[:20])} were packed before they were rebuilt"
+    come = ["the drives that are missing"] * bool(result.missing) + [old] * bool(result.replaced)
+    return f"mount {' and '.join(come)}, or {fetch}" if come else fetch
+
+
 def _see_to_hosts(result: RepairReport) -> Iterator[str]:
     """What is to be done about hosts that did not give what was signed, where something wants it."""
     if not result.away:
@@ -222,9 +243,12 @@ def _see_to(bad: Unwritable) -> str:
     who, first = _who(bad), {
         "read-only": "mount it writable (if it was, its filesystem met an error: see `dmesg`)",
         "full": "free room on it: a file is written beside the one that it replaces",
+        "denied": "give yourself the right to write there (`ls -ld` says whose it is; `lsattr -d` what is immutable)",
         "gone": "plug it in and mount it again",
         "failed": "see `dmesg`, and to its cable and bay",
     }[bad.why]  # fmt: skip
+    if bad.why == "denied":
+        return f"{who}: {first}, then the same command again; nothing says that the drive is at fault"
     if bad.onto:
         return f"{who}: {first}, then the same command again; or give another empty drive to --onto"
     give_up = (

@@ -4,8 +4,9 @@ What holds of a Survey: every mount was looked at, and whatever was wrong with o
 DriveView, not an exception; all groups are of one shipment, the seal's or --shipment's, else that of most
 drives; of several manifests for one group, one is chosen (the seal's, else a signed one, else that of most
 drives) and the others are named; drive.json is a claim, and the packs decide the slot where they contradict
-it (survey_slots.py). Only a group whose `trusted` is true has a manifest that is signed by an allowed signer
-or named by a trusted seal.
+it (survey_slots.py); a drive with another shipment's manifest is one of these, and damaged, where both say so.
+Only a group whose `trusted` is true has a manifest that is signed by an allowed signer or named by a trusted
+seal.
 
 Pages of packs.bin and blocks.bin are read from whichever drive of the group has them whole (SharedPages).
 Packs are not read here, except a few blocks to tell the slot; for that see stages/verify.py and
@@ -176,7 +177,9 @@ def _of_lost_manifest(found: Survey, drives: Sequence[DriveView]) -> NotAllHere:
 
 def refuse_mixed(found: Survey) -> None:
     """SealInvalid where drives of several shipments are here, and no seal was given that says which one is meant."""
-    names = {view.manifest.shipment for view in found.views if view.manifest is not None}
+    named = [view for view in found.views if view.manifest is not None and view.standing != "member"]
+    names = {view.manifest.shipment for view in named if view.manifest is not None}
+    names |= {group.manifest.shipment for group in found.groups}
     if len(names) > 1:
         others = [view for view in found.views if view.manifest is not None and view.standing == "foreign"]
         raise SealInvalid(
@@ -261,9 +264,11 @@ def _open(places: Sequence[str | Drive]) -> tuple[list[DriveView], list[str]]:
 def _majority(views: Sequence[DriveView], checker: Checker) -> str | None:
     """The shipment of most drives; those with a signature that holds outvote all others."""
     for signed in (True, False):
-        votes = Counter(view.manifest.shipment for view in views if view.manifest and checker.own(view)[0] == signed)
+        voters = [view for view in views if view.manifest and checker.own(view)[0] == signed]
+        votes = Counter(view.manifest.shipment for view in voters if view.manifest)
+        sure = Counter(view.card.shipment for view in voters if view.card)  # of equal ones, that of more drive.json
         if votes:
-            return votes.most_common(1)[0][0]
+            return max(votes, key=lambda each: (votes[each], sure[each]))
     return next((view.card.shipment for view in views if view.card), None)
 
 
@@ -278,8 +283,7 @@ def _group(found: Survey, checker: Checker) -> None:
         view.signed = found.checked and checker.own(view)[0]
         if manifest.shipment != found.shipment:
             if checker.whole(view):
-                view.standing = "foreign"
-                view.note(mf.MANIFEST, "foreign", f"a drive of shipment {manifest.shipment}")
+                view.standing = "foreign"  # unless its packs say otherwise (_take_back)
             continue
         digest = blake3(view.small[mf.MANIFEST]).hexdigest()
         candidates.setdefault(manifest.group, {}).setdefault(digest, []).append(view)
@@ -343,6 +347,9 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
                 view.standing, view.group, view.slot = "member", group.group, slot
                 group.views.append(view)
                 break
+    for view in found.views:
+        if view.standing == "foreign":
+            _take_back(found, view)
     order = {id(view): index for index, view in enumerate(found.views)}
     for group in found.groups:
         group.views.sort(key=lambda view: order[id(view)])
@@ -353,6 +360,18 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
     for view in found.views:
         if view.standing not in {"empty", "foreign"}:
             _note_small_files(found, view, checker, sealed=sealed)
+
+
+def _take_back(found: Survey, view: DriveView) -> None:
+    """A drive with another shipment's manifest is one of ours where drive.json and packs are; else it is foreign."""
+    for group in found.groups:
+        slot = survey_slots.slot_of_claimed(view.drive, view.card, group.manifest, group.packs, group.blocks)
+        if slot is not None:
+            view.standing, view.group, view.slot = "member", group.group, slot
+            group.views.append(view)
+            return
+    assert view.manifest is not None, "it bears a manifest"
+    view.note(mf.MANIFEST, "foreign", f"a drive of shipment {view.manifest.shipment}")
 
 
 def _signature(group: GroupView, checker: Checker) -> bytes | None:
@@ -367,9 +386,14 @@ def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, seale
     data, signature = view.small.get(mf.MANIFEST), view.small.get(mf.SIGNATURE)
     own = checker.own(view)
     stands = group is not None and data == group.manifest_bytes
+    replaced = view.manifest is not None and view.manifest.shipment != found.shipment and checker.whole(view)
     if data is not None and not stands:
         if view.manifest is None:
             view.note(mf.MANIFEST, "non-canonical", "does not parse, or is not in canonical form")
+        elif replaced:
+            whose = f"of shipment {view.manifest.shipment}, and the packs are those of {view.name}"
+            view.note(mf.MANIFEST, "rotten", f"it is the manifest {whose}")
+            view.note(mf.SIGNATURE, "rotten", f"it is over the manifest {whose}")
         elif not own[0]:
             view.note(mf.MANIFEST, "unsigned", own[2])
         elif sealed:
@@ -377,7 +401,7 @@ def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, seale
             view.note(mf.MANIFEST, "replayed", "signed, but not the manifest that the seal names for its group")
         else:
             view.note(mf.MANIFEST, "two-manifests", "signed, but another manifest of this group is on other drives")
-    if signature is not None and not own[0]:
+    if signature is not None and not own[0] and not replaced:
         over = group.manifest_bytes if group else data
         holds, _, why = checker(over, signature)
         if not holds and (group is not None or not _parses(signature)):

@@ -129,10 +129,12 @@ def is_enough(found: Survey) -> bool:
     )
 
 
-def slot_of(group: GroupView, view: DriveView, *, strict: bool = False) -> int | None:
+def slot_of(group: GroupView, view: DriveView, *, strict: bool = False, foreign: bool = False) -> int | None:
     """The slot of a drive in another host; in a thread of its own, with pages of its own."""
     packs, blocks = group.open_pages(cache=8)
     try:
+        if foreign:
+            return survey_slots.slot_of_claimed(view.drive, view.card, group.manifest, packs, blocks)
         return survey_slots.find_slot(view.drive, view.card, group.manifest, packs, blocks, strict=strict)
     finally:
         packs.close()
@@ -144,17 +146,18 @@ def join(groups: Collection[GroupView], view: DriveView) -> GroupView | None:
     if view.standing == "empty":
         return None
     elsewhere = view.manifest is not None and all(view.manifest.shipment != each.manifest.shipment for each in groups)
-    if elsewhere and view.manifest is not None and Checker(None, None).whole(view):
-        view.standing = "foreign"
-        view.note(mf.MANIFEST, "foreign", f"a drive of shipment {view.manifest.shipment}")
-        return None
+    foreign = elsewhere and Checker(None, None).whole(view)
     data = view.small.get(mf.MANIFEST)
     mine = [group for group in groups if data is not None and blake3(data).hexdigest() == group.digest]
     for group in mine or groups:
-        slot = slot_of(group, view, strict=not mine)
+        slot = slot_of(group, view, strict=not mine, foreign=foreign)
         if slot is not None:
             view.standing, view.group, view.slot = "member", group.group, slot
             return group
+    if foreign and view.manifest is not None:
+        view.standing = "foreign"
+        view.note(mf.MANIFEST, "foreign", f"a drive of shipment {view.manifest.shipment}")
+        return None
     view.note(mf.MANIFEST, "unexpected", "nothing on it says which drive of this shipment it is")
     return None
 

@@ -46,7 +46,7 @@ def find_slot(
     votes: Counter[int] = Counter()
     try:
         for stripe in _sample(manifest.geometry.stripes):
-            slots = _slots_of_pack(drive, manifest, packs, blocks, stripe)
+            slots = _slots_of_pack(drive, manifest, packs, blocks, stripe) or set()
             if claim in slots:
                 return claim
             votes.update(slots)
@@ -62,24 +62,50 @@ def find_slot(
     return None if strict else claim
 
 
+def slot_of_claimed(
+    drive: Drive, card: DriveCard | None, manifest: Manifest, packs: PagedFile, blocks: PagedFile
+) -> int | None:
+    """The slot of a drive that bears a whole manifest of another shipment, and so may be that one's.
+
+    One of ours it is where more than half of the packs that are looked at are those of the slot, and drive.json does
+    not say that it is another shipment's; else None.
+    """
+    if card is not None and card.shipment != manifest.shipment:
+        return None
+    votes: Counter[int] = Counter()
+    there = 0
+    try:
+        for stripe in _sample(manifest.geometry.stripes):
+            slots = _slots_of_pack(drive, manifest, packs, blocks, stripe)
+            there += slots is not None
+            votes.update(slots or ())
+    except DriveFault:
+        pass
+    most = votes.most_common(1)
+    return most[0][0] if most and 2 * most[0][1] > there else None
+
+
 def _sample(stripes: int) -> list[int]:
     """Up to SAMPLES stripes, spread over the group, the first first."""
     return sorted({stripes * i // SAMPLES for i in range(SAMPLES)}) if stripes else []
 
 
-def _slots_of_pack(drive: Drive, manifest: Manifest, packs: PagedFile, blocks: PagedFile, stripe: int) -> set[int]:
-    """The slots whose pack of this stripe begins as the one on the drive does.
+def _slots_of_pack(
+    drive: Drive, manifest: Manifest, packs: PagedFile, blocks: PagedFile, stripe: int
+) -> set[int] | None:
+    """The slots whose pack of this stripe begins as the one on the drive does; None: it has none that reads.
 
     Empty: nothing to be learnt.
     """
     n, data = manifest.n, manifest.geometry.data
-    found: set[int] = set()
+    found: set[int] | None = None
     for role in (0, data):  # a data pack and a parity pack of one stripe differ in name; only one can be here
         if role >= n:
             continue
         start = _first_block(drive, mf.pack_name(stripe, role, data))
         if not start:
             continue
+        found = set() if found is None else found
         roles = range(data) if role < data else range(data, n)
         for other in roles:
             try:

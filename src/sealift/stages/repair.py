@@ -15,7 +15,6 @@ are not removed. What is not here: the fetch list (fetch.py), small files (repai
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from datetime import UTC, datetime
@@ -31,13 +30,14 @@ from sealift.reading.survey import survey
 from sealift.reading.survey_views import DriveView
 from sealift.stages import rebuild as rebuilding
 from sealift.stages import repair_far as far_away
+from sealift.stages import repair_foretell as foretell
 from sealift.stages import repair_look as looking
+from sealift.stages import repair_onto as onto_drives
 from sealift.stages import repair_plan as planning
 from sealift.stages import verify_join as join
 from sealift.stages.fetch import fetch_list
 from sealift.stages.rebuild import StripeWork
 from sealift.stages.repair_files import SMALL, SmallFiles
-from sealift.stages.repair_foretell import reads
 from sealift.stages.repair_plan import (
     MAX_LISTED,
     NOWHERE,
@@ -45,7 +45,6 @@ from sealift.stages.repair_plan import (
     Events,
     GoneFile,
     InTheWay,
-    LostBlocks,
     Obstacle,
     Onto,
     Plan,
@@ -67,12 +66,11 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.fetch import FetchList
-    from sealift.formats.manifest import DriveRow, Manifest, RebuiltNote
-    from sealift.reading.survey import GroupView, Survey
+    from sealift.formats.manifest import DriveRow, RebuiltNote
+    from sealift.reading.survey import GroupView
     from sealift.stages.repair_look import Seen
     from sealift.stages.repair_plan import Gaps, Task
     from sealift.stages.verify import Progress
-    from sealift.stages.verify_verdict import LostPack
 
 
 def repair(
@@ -121,13 +119,14 @@ def repair(
     answer.away = far_away.of_survey(found)
     seen: list[Seen] = []
     if targets:
-        plans = planning.place(found, absent, targets)
-        planning.check_targets(found, absent, plans, events, same_filesystem=allow_same_filesystem)
+        plans = onto_drives.place(found, absent, targets)
+        onto_drives.check_targets(found, absent, plans, events, same_filesystem=allow_same_filesystem)
         answer.left += looking.met(found)
+        answer.notices += [foretell.NOT_READ] if dry_run else []
     else:
         seen = [
             looking.unlike(each, elsewhere.stands)
-            for each in looking.look(found, report, state, events.progress, beside)
+            for each in looking.look(found, report, state, events.progress, beside, whole_stripes=dry_run)
         ]
         answer.verified_bytes = sum(each.bytes_read for each in seen)
         plans = planning.plan(found, seen, answer)
@@ -138,9 +137,11 @@ def repair(
     mended: set[tuple[int, int]] = set()
     for plan in plans:
         files = SmallFiles(found, plan.group, origin)
+        if dry_run:
+            plan.known = foretell.known(plan.group, None if targets else seen)
         _Repair(plan, files, answer, events, mended, beside, dry_run=dry_run).run()
     if not dry_run:
-        answer.left = _still_there(answer.left, found)
+        answer.left = looking.still_there(answer.left, found)
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
     for group in found.groups:
         gaps = absent[group.group].without(answer.rebuilt)
@@ -167,6 +168,8 @@ def fetch(
 ) -> FetchList:
     """What must be sent again; drives that are not here count as gone. Writes nothing; parameters as `repair`.
 
+    With a `report` every stripe of which it names a pack is read, and names and lengths of all packs are looked at: of
+    what else they hold the list has the report's word, which is as old as it is.
     Lost (NotAllHere where drives are missing) where no drive has packs.bin whole: then no pack can be named.
     """
     if report is not None and looking.scope_of(report) == "health":
@@ -176,14 +179,17 @@ def fetch(
         )
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
     planning.check_trust(found)
-    seen = looking.look(found, report, state, (events or Events()).progress)
+    events = events or Events()
+    seen = looking.look(found, report, state, events.progress, whole_stripes=True)
     for group in found.groups:
         if group.trusted:
-            planning.check_listable(group, seen, origin or OriginCopies(), events or Events())
-    listed = fetch_list(found, [(each.group, each.slot, each.damage) for each in seen])
-    less = [(each.group, each.slot, {**each.damage, **(each.unreached or {})}) for each in seen]
+            planning.check_listable(group, seen, origin or OriginCopies(), events)
+    listed = fetch_list(found, [(each.group, each.slot, each.lacks) for each in seen])
+    less = [(each.group, each.slot, {**each.lacks, **(each.unreached or {})}) for each in seen]
     far_away.check_all_given(found, seen, listed, fetch_list(found, less))
-    far_away.note_rot(seen, listed, (events or Events()).notice)
+    far_away.note_rot(seen, listed, events.notice)
+    for notice in planning.not_listed(found):
+        events.notice(notice)
     return listed
 
 
@@ -191,7 +197,7 @@ def exit_code(report: RepairReport) -> int:
     """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
     owed = report.unseen or any(host.owed for host in report.hosts) or _waits(report)
     if report.lost or report.short or report.gone:
-        return 6 if owed or report.missing else 4
+        return 6 if owed or report.missing or report.replaced else 4
     if owed:
         return 6
     return 3 if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files) else 0
@@ -200,17 +206,6 @@ def exit_code(report: RepairReport) -> int:
 def _waits(report: RepairReport) -> bool:
     """Whether something is still wrong that drives in other hosts would mend, had they given what they have."""
     return bool(report.waits) or any(fault.detail == far_away.OF_HOSTS for fault in report.left)
-
-
-def _still_there(left: list[Fault], found: Survey) -> list[Fault]:
-    """Without the half-written files of a run that was killed, in the place of which this one wrote whole ones."""
-    half = [fault for fault in left if fault.kind == "unexpected" and (fault.path or "").endswith(PART)]
-    there: dict[str | None, set[str]] = {}
-    for view in found.views:
-        if any(fault.mount == view.mount for fault in half):
-            with contextlib.suppress(DriveFault, FormatError):
-                there[view.mount] = {os.fsdecode(entry.name) for entry in view.drive.walk(2 * mf.MAX_STRIPES)}
-    return [each for each in left if each not in half or each.path in there.get(each.mount, {each.path})]
 
 
 def state_of(report: RepairReport) -> str:
@@ -238,16 +233,10 @@ def _still_lost(
     gone = {row.slot for row in gaps.missing} - damage.keys()
     verdict = planning.judge_group(group, damage, gone)
     told = {lost.stripe for lost in answer.lost if lost.group == group.group}
-    answer.lost += [lost_blocks(group.manifest, lost) for lost in verdict.lost if lost.stripe not in told]
+    answer.lost += [planning.lost_blocks(group.manifest, lost) for lost in verdict.lost if lost.stripe not in told]
+    answer.replaced += planning.replaced(group, damage, answer.lost)
     if verdict.unknown:
         answer.short.append(group.group)
-
-
-def lost_blocks(manifest: Manifest, lost: LostPack) -> LostBlocks:
-    """As the report has them."""
-    name = mf.pack_name(lost.stripe, lost.role, manifest.geometry.data)
-    row = manifest.drives[mf.slot_of(lost.stripe, lost.role, manifest.n)].id
-    return LostBlocks(manifest.group, lost.stripe, lost.role, row, name, lost.first, lost.last)
 
 
 # Doing it
@@ -428,8 +417,10 @@ class _Repair:
 
     def _rebuild_packs(self) -> None:
         if self._dry:
+            unproved = set[tuple[int, int]]()
             for work in self._works():
-                self._foretell(work)
+                unproved |= self._foretell(work)
+            self._tell_unproved(unproved)
             return
         sources = {slot: [view.drive for view in views] for slot, views in self._group.copies.items()}
         total = self._total()
@@ -446,8 +437,8 @@ class _Repair:
         answer = self._answer
         answer.rebuilt_blocks += result.blocks
         answer.bytes_read += result.bytes_read
-        answer.lost += [lost_blocks(self._manifest, lost) for lost in result.lost]
-        answer.waits += [lost_blocks(self._manifest, lost) for lost in result.withheld]
+        answer.lost += [planning.lost_blocks(self._manifest, lost) for lost in result.lost]
+        answer.waits += [planning.lost_blocks(self._manifest, lost) for lost in result.withheld]
         answer.away = far_away.joined(answer.away, far_away.of_hosts(self._files.found, result.hosts))
         self._tell_unproved(result.unproved)
         own = [view for view in self._group.views if id(view) not in self._beside]
@@ -476,12 +467,18 @@ class _Repair:
         """Bytes of packs that are to be written."""
         return sum(work.lengths[role] * len(drives) for work in self._works() for role, drives in work.wanted.items())
 
-    def _foretell(self, work: StripeWork) -> None:
-        """What a dry run says of a stripe: what would be written, and about what would be read for it."""
-        self._answer.bytes_read += reads(self._plan, work, self._size)
+    def _foretell(self, work: StripeWork) -> set[tuple[int, int]]:
+        """What a dry run says of a stripe; the packs (stripe, role) that nobody could prove."""
+        lost = foretell.lost(self._plan, work)
+        self._answer.lost += [planning.lost_blocks(self._manifest, each) for each in lost]
+        unproved = foretell.unproved(work)
+        kept = {each.role for each in lost} | {role for _, role in unproved}
+        work = work._replace(wanted={role: drives for role, drives in work.wanted.items() if role not in kept})
+        self._answer.bytes_read += foretell.reads(self._plan, work, self._size) if work.wanted else 0
         for role, drives in work.wanted.items():
             for drive in drives:
                 self._say(drive, work.stripe, role, work.lengths[role])
+        return unproved
 
     def _landed(self, stripe: int, role: int, drive: Drive) -> None:
         with self._lock:

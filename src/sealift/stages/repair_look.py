@@ -2,20 +2,26 @@
 
     nothing given            every drive is read (verify)
     a report of verify       what it names is read again on the drives that are here: it may be whole by now
-    a report of health       the packs that it names are read on the drives that are here, and nothing else
+    a report of health       the packs that it names are read on the drives that are here
 
-What holds: only drives of trusted groups are Seen. A folder that holds packs and nothing else (`is_bag`: packs that
-were sent again) is a place to read from: it is no drive, nothing is wrong with it, and nothing is written there.
-Nothing is written here at all.
+What holds: only drives of trusted groups are Seen. A report says where to read, and is old: whatever it says, names and
+lengths of all files are looked at (as inspect does), and what is not there, or not as long as was signed, is read as if
+it were named. What else a pack holds that no report names, nobody has read now. A folder that holds packs and nothing
+else (`is_bag`: packs that were sent again) is a place to read from: it is no drive, nothing is wrong with it, and
+nothing is written there. Nothing is written here at all.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
+from sealift.drives.base import PART
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats.manifest import PACK_FILE
@@ -28,7 +34,7 @@ from sealift.stages.verify_report import MAX_PART, VerifyReport, read_part
 from sealift.stages.verify_state import State, default_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from sealift.reading.survey import DriveView, GroupView, Survey
     from sealift.stages.verify import Progress
@@ -36,6 +42,9 @@ if TYPE_CHECKING:
     from sealift.stages.verify_verdict import Damage
 
     Tell = Callable[[str, int, int | None, dict[str, int]], object]
+
+OTHERS = {"foreign", "replayed", "two-manifests", "conflict", "undeclared"}  # such a drive is not ours to write
+_TWINS = {"conflict", "superseded"}  # what is said of one of two drives in one slot
 
 
 class Seen(NamedTuple):
@@ -50,6 +59,22 @@ class Seen(NamedTuple):
     bag: bool = False
     away: str | None = None  # why its host did not give all of it
     unreached: Damage | None = None  # what it did not give
+    met: Damage | None = None  # what is damaged besides, where a report named another pack of the stripe
+
+    @property
+    def lacks(self) -> Damage:
+        """All of it that is known to be damaged."""
+        return {**self.damage, **(self.met or {})}
+
+
+class _Told(NamedTuple):
+    """What a report says of one drive: stripes of the packs that it names, and its faults."""
+
+    group: GroupView
+    view: DriveView
+    slot: int
+    stripes: set[int]
+    faults: list[Fault]
 
 
 class _Typed(msgspec.Struct):
@@ -81,14 +106,29 @@ def look(
     state: str | State | None,
     progress: Tell,
     beside: Collection[int] = (),
+    *,
+    whole_stripes: bool = False,
 ) -> list[Seen]:
-    """What is wrong on the drives here, but for views whose ids are in `beside`; Interrupted."""
-    scope = scope_of(report)
-    if report is not None and scope == "health":
-        return _from_health(found, report, progress, beside)
-    if report is not None:
-        return _from_report(found, report, progress, beside)
-    return _from_reading(found, state, progress, beside)
+    """What is wrong on the drives here, but for views whose ids are in `beside`; Interrupted.
+
+    `whole_stripes`: where a report names a pack, those of the other drives in its stripe are read too (`Seen.met`), for
+    whoever says what can be had without trying it.
+    """
+    if report is None:
+        return _from_reading(found, state, progress, beside)
+    members = [
+        (group, view, view.slot)
+        for group in found.groups
+        if group.trusted
+        for view in group.views
+        if view.slot is not None and id(view) not in beside
+    ]
+    told = _of_health if scope_of(report) == "health" else _of_verify
+    marked = [(is_bag(each[1]), each) for each in members]
+    drives, bags = ([each for bag, each in marked if bag is kind] for kind in (False, True))
+    aside = [*beside, *(id(view) for _, view, _ in bags)]
+    seen = _as_now(found, told(found, report, drives), progress, aside, whole_stripes=whole_stripes)
+    return seen + [Seen(group, view, slot, bag_damage(group, view), [], 0, bag=True) for group, view, slot in bags]
 
 
 def is_bag(view: DriveView) -> bool:
@@ -119,21 +159,19 @@ def _from_reading(found: Survey, state: str | State | None, progress: Tell, besi
     return _seen(read_drives(found, state=path, progress=tell, beside=beside))
 
 
-def _from_health(found: Survey, given: tuple[str, bytes], progress: Tell, beside: Collection[int]) -> list[Seen]:
-    """The packs that reading met something amiss in, read again; what else these drives hold is not asked."""
+def _of_health(
+    found: Survey, given: tuple[str, bytes], drives: Sequence[tuple[GroupView, DriveView, int]]
+) -> list[_Told]:
+    """The packs that reading met something amiss in."""
     health = read_health(given[1], given[0])
     _same_shipment(found, given[0], health)
-    only: dict[tuple[int, int], set[int]] = {}
+    stripes: dict[tuple[int, int], set[int]] = {}
     for pack in health.packs:
         group = next((each for each in found.groups if each.group == pack.group), None)
         if group is not None and pack.role < group.manifest.n and pack.stripe < group.manifest.geometry.stripes:
             slot = mf.slot_of(pack.stripe, pack.role, group.manifest.n)
-            only.setdefault((pack.group, slot), set()).add(pack.stripe)
-
-    def tell(now: Progress) -> None:
-        progress("verify", now.done, now.total, now.drives)
-
-    return _seen(read_drives(found, state=None, progress=tell, only=only, beside=beside))
+            stripes.setdefault((pack.group, slot), set()).add(pack.stripe)
+    return [_Told(group, view, slot, stripes.get((group.group, slot), set()), []) for group, view, slot in drives]
 
 
 def named_away(report: tuple[str, bytes] | None, groups: Collection[int]) -> list[str]:
@@ -197,8 +235,10 @@ def unlike(seen: Seen, elsewhere: Mapping[int, Mapping[int, str]]) -> Seen:
     return seen._replace(faults=[*seen.faults, join.fault_at(seen.view, b"drive.json", "conflict", detail, None)])
 
 
-def _from_report(found: Survey, given: tuple[str, bytes], progress: Tell, beside: Collection[int]) -> list[Seen]:
-    """What another run of verify said of the drives that are here, as far as it is still so: it says where to look."""
+def _of_verify(
+    found: Survey, given: tuple[str, bytes], drives: Sequence[tuple[GroupView, DriveView, int]]
+) -> list[_Told]:
+    """What another run of verify said of the drives that are here."""
     name, data = given
     report = read_part(data, name)
     if not isinstance(report, VerifyReport):
@@ -208,64 +248,100 @@ def _from_report(found: Survey, given: tuple[str, bytes], progress: Tell, beside
         )
     _same_shipment(found, name, report)
     copies = {(copy.drive, copy.mount): copy for group in report.groups for copy in group.present if copy.verified}
-    seen = []
-    for group in found.groups:
-        for view in group.views if group.trusted else ():
-            if view.slot is None or id(view) in beside:
-                continue
-            if is_bag(view):
-                seen.append(Seen(group, view, view.slot, bag_damage(group, view), [], 0, bag=True))
-                continue
-            key = (view.name, view.mount)
-            if key not in copies:
-                raise BadInput(
-                    f"{name}: says nothing of {view.name} at {view.mount}",
-                    hint="give a report that verify made with the same mounts, or leave --report away",
-                )
-            faults = [fault for fault in report.faults if (fault.drive, fault.mount) == key]
-            seen.append(Seen(group, view, view.slot, join.as_damage(copies[key]), faults, 0))
-    return _as_now(found, seen, progress, beside)
+    told = []
+    for group, view, slot in drives:
+        key = (view.name, view.mount)
+        if key not in copies:
+            raise BadInput(
+                f"{name}: says nothing of {view.name} at {view.mount}",
+                hint="give a report that verify made with the same mounts, or leave --report away",
+            )
+        faults = [fault for fault in report.faults if (fault.drive, fault.mount) == key]
+        stripes = _stripes(fault.path for fault in faults) | set(join.as_damage(copies[key]))
+        told.append(_Told(group, view, slot, stripes, faults))
+    return told
 
 
-def _as_now(found: Survey, told: Sequence[Seen], progress: Tell, beside: Collection[int]) -> list[Seen]:
-    """The same with the packs that are named read again, and without small files that are whole by now."""
+def _stripes(paths: Iterable[str | None]) -> set[int]:
+    """Stripes of the packs among these."""
+    return {int(match[2]) for path in paths if path and (match := PACK_FILE.fullmatch(path))}
+
+
+def _as_now(
+    found: Survey, told: Sequence[_Told], progress: Tell, aside: Collection[int], *, whole_stripes: bool
+) -> list[Seen]:
+    """What is so now: the packs that are named, or not there as signed, are read; small files that are whole are left.
+
+    Views whose ids are in `aside` are not looked at.
+    """
 
     def tell(now: Progress) -> None:
         progress("verify", now.done, now.total, now.drives)
 
-    only: dict[tuple[int, int], set[int]] = {}
-    for each in told:
-        if not each.bag:
-            only.setdefault((each.group.group, each.slot), set()).update(_named(each))
-    bags = [id(each.view) for each in told if each.bag]
-    checks = read_drives(found, state=None, progress=tell, only=only, beside=[*beside, *bags])
-    now = {id(check.view): check for check in checks}
-    seen = []
-    for each in told:
-        check = now.get(id(each.view))
-        if check is None:
-            seen.append(each)
-            continue
-        packs = {fault.path for fault in each.faults if fault.path and PACK_FILE.fullmatch(fault.path)}
-        files = SmallFiles(found, each.group)
-        rebuilt = each.view.card.rebuilt if each.view.card is not None else UNSET
-        left = [
-            fault
-            for fault in each.faults
-            if fault.path not in packs
-            and not (fault.path in SMALL and files.is_good(each.view.drive, each.slot, fault.path, rebuilt))
-        ]
-        fresh = [join.fault_at(check.view, one.path, one.kind, one.detail, one.block) for one in check.faults]
-        each = each._replace(faults=[*left, *fresh], away=check.away, unreached=check.unreached)  # noqa: PLW2901
-        seen.append(each._replace(damage=check.damage, bytes_read=check.bytes_read))
-    return seen
+    there = [DriveCheck(each.view, each.group, each.slot) for each in told]
+    with ThreadPoolExecutor(max_workers=min(32, len(there) or 1)) as pool:
+        list(pool.map(DriveCheck.check_presence, there))
+    named: dict[tuple[int, int], set[int]] = {}
+    for each, present in zip(told, there, strict=True):
+        stripes = each.stripes | set(present.damage) | _stripes(os.fsdecode(fault.path) for fault in present.faults)
+        total = each.group.manifest.geometry.stripes
+        named.setdefault((each.group.group, each.slot), set()).update(one for one in stripes if one < total)
+    only = named
+    if whole_stripes:
+        of_group = {group.group: set[int]().union(*_of(group, named)) for group in found.groups}
+        only = {(each.group.group, each.slot): of_group[each.group.group] for each in told}
+    now = read_drives(found, state=None, progress=tell, only=only, beside=aside)
+    checks = {id(check.view): check for check in now}
+    return [
+        _seen_now(found, each, present, checks[id(each.view)], now, named[each.group.group, each.slot])
+        for each, present in zip(told, there, strict=True)
+    ]
 
 
-def _named(told: Seen) -> set[int]:
-    """Stripes of the packs of a drive of which a report says something."""
-    paths = [fault.path for fault in told.faults if fault.path]
-    stripes = {int(match[2]) for path in paths if (match := PACK_FILE.fullmatch(path))} | set(told.damage)
-    return {stripe for stripe in stripes if stripe < told.group.manifest.geometry.stripes}
+def _of(group: GroupView, named: Mapping[tuple[int, int], set[int]]) -> list[set[int]]:
+    return [stripes for (number, _), stripes in named.items() if number == group.group]
+
+
+def _seen_now(
+    found: Survey, told: _Told, present: DriveCheck, check: DriveCheck, checks: Sequence[DriveCheck], named: set[int]
+) -> Seen:
+    """One drive: what the survey met, what names and lengths told (`present`), and what was read of it (`check`)."""
+    view, group = told.view, told.group
+    fresh = [join.fault(view, problem) for problem in view.problems]
+    fresh += [
+        join.fault_at(view, each.path, each.kind, each.detail, each.block)
+        for each in present.faults
+        if os.fsdecode(each.path) in SMALL
+    ]
+    packs = [join.fault_at(view, each.path, each.kind, each.detail, each.block) for each in check.faults]
+    fresh += [fault for fault in packs if not fault.path or _stripes([fault.path]) <= named]
+    files = SmallFiles(found, group)
+    rebuilt = view.card.rebuilt if view.card is not None else UNSET
+    twins = any(other.group is group and other.slot == told.slot and other is not check for other in checks)
+    kept = []
+    for fault in told.faults:
+        if fault.kind in _TWINS:
+            kept += [fault] if twins else []
+        elif fault.kind in OTHERS:
+            kept.append(fault)
+        elif not _stripes([fault.path]) and fault.path not in {each.path for each in fresh}:
+            whole = fault.path in SMALL and files.is_good(view.drive, told.slot, fault.path, rebuilt)
+            kept += [] if whole else [fault]
+    faults = [*kept, *fresh]
+    if not any(fault.kind in _TWINS for fault in kept):
+        old = join.superseded(check, checks)
+        faults = [old] if old is not None else [*faults, *_conflict(check, checks)]
+    return Seen(
+        group,
+        view,
+        told.slot,
+        {stripe: runs for stripe, runs in check.damage.items() if stripe in named},
+        faults,
+        check.bytes_read,
+        away=check.away or present.away,
+        unreached={**present.unreached, **check.unreached},
+        met={stripe: runs for stripe, runs in check.damage.items() if stripe not in named},
+    )
 
 
 def beyond(found: Survey, beside: Collection[int] = ()) -> list[Fault]:
@@ -278,3 +354,14 @@ def beyond(found: Survey, beside: Collection[int] = ()) -> list[Fault]:
 def met(found: Survey) -> list[Fault]:
     """What the survey alone saw to be wrong: small files, and mounts that are no drive; no pack was looked into."""
     return [join.fault(view, problem) for view in found.views if not is_bag(view) for problem in view.problems]
+
+
+def still_there(left: list[Fault], found: Survey) -> list[Fault]:
+    """Without the half-written files of a run that was killed, in the place of which this one wrote whole ones."""
+    half = [fault for fault in left if fault.kind == "unexpected" and (fault.path or "").endswith(PART)]
+    there: dict[str | None, set[str]] = {}
+    for view in found.views:
+        if any(fault.mount == view.mount for fault in half):
+            with contextlib.suppress(DriveFault, FormatError):
+                there[view.mount] = {os.fsdecode(entry.name) for entry in view.drive.walk(2 * mf.MAX_STRIPES)}
+    return [each for each in left if each not in half or each.path in there.get(each.mount, {each.path})]

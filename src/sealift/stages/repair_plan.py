@@ -1,7 +1,7 @@
 """What repair will do: the faults of the drives that are here, or the places of drives that are not.
 
 What holds: a drive is in a plan only under a manifest that an allowed signer signed, and only where it is what that
-manifest's table says; a target of --onto is empty, or half rebuilt as the same drive, and has room. Where something
+manifest's table says (of --onto, see repair_onto.py). Where something
 that sealift did not write stands in the way of a file (InTheWay), that file is not planned, and the obstacle is named.
 Nothing is written here. What is wrong on the drives is for repair_look.py to say.
 """
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from sealift.drives import locations
-from sealift.drives.base import PART
 from sealift.drives.local import LocalDrive
 from sealift.errors import BadInput, DriveFault, FormatError, Lost, NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
@@ -24,36 +23,26 @@ from sealift.reading.origin_copies import PATTERNS, name_of
 from sealift.reading.survey import refuse_others
 from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.repair_files import SMALL
-from sealift.stages.repair_look import bag_damage, is_bag
+from sealift.stages.repair_look import OTHERS, bag_damage, is_bag
 from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.verify_join import has_hashes
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
-    from sealift.formats.manifest import DriveRow
+    from sealift.formats.manifest import DriveRow, Manifest
     from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import DriveView, GroupView, Survey
     from sealift.stages.repair_look import Seen
-    from sealift.stages.verify_verdict import Damage, GroupVerdict
+    from sealift.stages.verify_verdict import Damage, GroupVerdict, LostPack
 
 _ONTO = re.compile(r"(g[0-9]{1,6}s[0-9]{1,3})=(.+)", re.DOTALL)
 _PACK = re.compile(r"packs/[0-9]{4,5}/([0-9]{7,8})\.(?:tar\.zst\.age|parity)")
-_OTHERS = {"foreign", "replayed", "two-manifests", "conflict", "undeclared"}  # such a drive is not ours to write
 _MENDED = {"missing", "truncated", "extended", "rotten", "unreadable", "unsigned", "non-canonical", "unexpected"}
-_FIRST = mf.CARD.encode() + PART.encode()  # all that a rebuild killed at its first write leaves
-OF_FILESYSTEMS = {  # what lies on an empty drive
-    "lost+found",
-    "System Volume Information",
-    "$RECYCLE.BIN",
-    ".Trashes",
-    ".fseventsd",
-}
-_EMPTY = "give an empty drive; look at what this one holds before anything on it is removed"
 MAX_LISTED = 10_000
 NOWHERE = "no drive here has it whole"
 
@@ -125,6 +114,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     unwritable: list[Unwritable] = []  # drives that failed when they were written; the others were mended
     in_the_way: list[Obstacle] = []  # what somebody must move away first: it is in `left`, too
     missing: list[str] = []  # drives of the groups here that are nowhere
+    replaced: list[str] = []  # rebuilt, and lacking what is lost: the media in whose place they stand may have it
     unseen: list[str] = []  # drives (of health: groups) that the report names, and of whose group nothing is here
     short: list[int] = []  # groups of which so many drives are missing that parity cannot give all data
     notices: list[str] = []
@@ -180,6 +170,7 @@ class Plan:
     group: GroupView
     tasks: list[Task] = field(default_factory=list)
     onto: list[Onto] = field(default_factory=list)
+    known: dict[int, Damage] = field(default_factory=dict)  # of a dry run: slot -> what no drive here has whole of it
 
 
 def target(given: str | Drive | tuple[str, Drive]) -> tuple[str | None, Drive]:
@@ -225,6 +216,16 @@ def not_here(groups: Collection[int]) -> list[str]:
     named = ", ".join(map(str, sorted(groups)[:10])) + (" ..." if len(groups) > 10 else "")
     count = "one other group" if len(groups) == 1 else f"{len(groups):,} other groups"
     return [f"of {count} no drive is here, and nothing was looked at: {named}"]
+
+
+def not_listed(found: Survey) -> list[str]:
+    """Lines about groups of the shipment of which a fetch list says nothing."""
+    here = {group.group for group in found.groups}
+    return not_here(set(range(min(found.groups_total, MAX_LISTED))) - here) + [
+        f"group {group.group}: its manifest is not signed by an allowed signer, and nothing of it was looked at"
+        for group in found.groups
+        if not group.trusted
+    ]
 
 
 def check_trust(found: Survey) -> None:
@@ -275,39 +276,6 @@ def beside(elsewhere: Elsewhere, here: Sequence[str | Drive]) -> list[Drive]:
     return [drive for drive in drives if locations.place_of(drive) not in own]
 
 
-def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | None, Drive]]) -> list[Plan]:
-    """Give every target the place of a missing drive."""
-    missing = {row.id: (group, row) for group in found.groups if group.trusted for row in absent[group.group].missing}
-    plans: dict[int, Plan] = {}
-    unnamed = [drive for wanted, drive in targets if (wanted or _claimed(drive, found)) not in missing]
-    left = missing.keys() - {wanted or _claimed(drive, found) for wanted, drive in targets}
-    short = any(is_short(group, absent[group.group]) for group, _ in missing.values())  # refused by check_targets
-    wrong = any(wanted for wanted, drive in targets if drive in unnamed)  # told below
-    if unnamed and len(left) > len(unnamed) and not (short or wrong):
-        raise BadInput(
-            f"--onto {unnamed[0].mount}: {len(left)} drives are missing, and one that is only not mounted must not be"
-            f" made twice: {', '.join(sorted(left)[:20])}; nothing was written",
-            hint=f"say which is lost: --onto {min(left)}={unnamed[0].mount}",
-        )
-    for wanted, drive in targets:
-        name = wanted or _claimed(drive, found) or next(iter(missing), None)
-        if name is None or name not in missing:
-            what = f"drive {name} is not missing" if name else "no drive is missing"
-            raise BadInput(
-                f"--onto {drive.mount}: {what}; nothing was written",
-                hint="leave --onto away to mend the drives that are here; `sealift inspect` says what is missing",
-            )
-        group, row = missing.pop(name)
-        plans.setdefault(group.group, Plan(group)).onto.append(Onto(drive, row))
-    return list(plans.values())
-
-
-def _claimed(drive: Drive, found: Survey) -> str | None:
-    """The drive that a target is already being rebuilt as."""
-    card = card_of(drive)
-    return card.id if card is not None and card.rebuilt and card.shipment == found.shipment else None
-
-
 def card_of(drive: Drive) -> mf.DriveCard | None:
     """drive.json, or None where there is none that parses."""
     try:
@@ -315,104 +283,6 @@ def card_of(drive: Drive) -> mf.DriveCard | None:
         return None if data is None else mf.decode_card(data)
     except FormatError:
         return None
-
-
-def check_targets(
-    found: Survey, absent: dict[int, Gaps], plans: Sequence[Plan], events: Events, *, same_filesystem: bool
-) -> None:
-    """Targets are empty or half rebuilt, large enough, and there is what to fill them; else BadInput, NotAllHere.
-
-    And each is a mounted filesystem of its own, unless `same_filesystem`: what is written where nothing is mounted
-    goes to the disk of this host. Without all that no target is touched: a drive that holds no pack would stand beside
-    the real one when that arrives.
-    """
-    filesystems: dict[tuple[object, ...], str] = {view.drive.filesystem(): view.mount for view in found.views}
-    for plan in plans:
-        group = plan.group
-        missing = absent[group.group].missing
-        if is_short(group, absent[group.group]):
-            raise NotAllHere(
-                f"group {group.group}: {len(missing)} of its {group.manifest.n} drives are missing, and"
-                f" {group.manifest.geometry.parity} can be rebuilt from the others; nothing was written",
-                hint="mount more of them; --fetch-list says what must be sent again if they are lost",
-            )
-        for drive, row in plan.onto:
-            if not same_filesystem:
-                _check_mounted(drive)
-            _check_contents(drive, row, plan.group)
-            needed = sum(_bytes_of(plan.group, row.slot))
-            free = drive.free_bytes() + _already(drive)
-            if free < needed:
-                raise BadInput(
-                    f"--onto {drive.mount}: {needed:,} bytes are needed for {row.id}, {free:,} are free",
-                    hint="give a drive at least as large as the lost one; nothing was written",
-                )
-            other = filesystems.setdefault(drive.filesystem(), drive.mount)
-            if other == drive.mount:
-                continue
-            if not same_filesystem:
-                raise BadInput(
-                    f"--onto {drive.mount}: it is on the same filesystem as {other}, so losing one loses both; nothing"
-                    " was written",
-                    hint="mount the new drive's own filesystem; --allow-same-filesystem is for scratch use",
-                )
-            events.notice(f"{drive.mount} is on the same filesystem as {other}: what fails one fails both")
-
-
-def _check_mounted(drive: Drive) -> None:
-    """BadInput for a folder in which no filesystem is mounted."""
-    if not isinstance(drive, LocalDrive) or os.path.ismount(drive.mount):
-        return
-    above = os.path.realpath(drive.mount)
-    while not os.path.ismount(above):
-        above = os.path.dirname(above)
-    raise BadInput(
-        f"--onto {drive.mount}: nothing is mounted there: it is a folder of the filesystem of {above}; nothing was"
-        " written",
-        hint="mount the new drive (`sealift drives` says what is attached); --allow-same-filesystem takes a folder, for"
-        " scratch use",
-    )
-
-
-def _check_contents(drive: Drive, row: DriveRow, group: GroupView) -> None:
-    try:
-        exists = drive.exists()
-    except FormatError as error:
-        raise BadInput(f"--onto {error}; nothing was written", hint=_EMPTY) from error
-    card = card_of(drive) if exists else None
-    if card is not None and card.rebuilt and group.manifest.is_card(row.slot, card):
-        return
-    others = _beside(drive)
-    if others:
-        listed = ", ".join(others[:3]) + (" and more" if len(others) > 3 else "")
-        raise BadInput(f"--onto {drive.mount}: is not empty: it holds {listed}; nothing was written", hint=_EMPTY)
-    if not exists:
-        return
-    if card is None and all(entry.kind == "folder" or entry.name == _FIRST for entry in drive.walk(100_000)):
-        return
-    what = f"drive {card.id} of shipment {card.shipment}" if card else "files of which no drive.json tells"
-    raise BadInput(f"--onto {drive.mount}: sealift/ holds {what}; nothing was written", hint=_EMPTY)
-
-
-def _beside(drive: Drive) -> list[str]:
-    """What lies on a drive beside sealift/, but for what filesystems make themselves."""
-    if not isinstance(drive, LocalDrive):
-        return []
-    return sorted(ascii(name)[1:-1] for name in os.listdir(drive.mount) if name not in {mf.ROOT, *OF_FILESYSTEMS})
-
-
-def _already(drive: Drive) -> int:
-    """Bytes that an earlier run of the same rebuild has written."""
-    if not drive.exists():
-        return 0
-    return sum(entry.size for entry in drive.walk(mf.MAX_STRIPES * 2) if entry.kind == "file")
-
-
-def _bytes_of(group: GroupView, slot: int) -> Iterator[int]:
-    """Lengths of everything on one drive."""
-    for stripe in range(group.manifest.geometry.stripes):
-        yield mf.pack_at(group.packs, stripe, mf.role_of(stripe, slot, group.manifest.n), group.manifest.n).length
-    yield from (group.manifest.group_file(name).bytes for name in mf.GROUP_FILES)
 
 
 def check_listable(group: GroupView, seen: Sequence[Seen], origin: OriginCopies, events: Events) -> None:
@@ -434,7 +304,7 @@ def check_listable(group: GroupView, seen: Sequence[Seen], origin: OriginCopies,
     finally:
         packs.close()
         blocks.close()
-    if (any(each.damage for each in seen if each.group is group) or group.missing) and not has_hashes(group):
+    if (any(each.lacks for each in seen if each.group is group) or group.missing) and not has_hashes(group):
         kind = NotAllHere if group.missing else Lost
         raise kind(
             f"no drive here has all of {mf.BLOCKS} of group {group.group}, and without it nothing that is damaged or"
@@ -474,12 +344,29 @@ def judge_group(group: GroupView, damage: dict[int, Damage], gone: AbstractSet[i
     )
 
 
+def lost_blocks(manifest: Manifest, lost: LostPack) -> LostBlocks:
+    """As the report has them."""
+    name = mf.pack_name(lost.stripe, lost.role, manifest.geometry.data)
+    row = manifest.drives[mf.slot_of(lost.stripe, lost.role, manifest.n)].id
+    return LostBlocks(manifest.group, lost.stripe, lost.role, row, name, lost.first, lost.last)
+
+
+def replaced(group: GroupView, damage: Mapping[int, Damage], lost: Collection[LostBlocks]) -> list[str]:
+    """Drives of which every copy here was rebuilt, and lacks something of a stripe of which something is lost."""
+    stripes = {each.stripe for each in lost if each.group == group.group}
+    return [
+        group.manifest.drives[slot].id
+        for slot, views in group.copies.items()
+        if stripes & damage.get(slot, {}).keys() and all(view.card and view.card.rebuilt for view in views)
+    ]
+
+
 def still_damaged(group: GroupView, seen: Sequence[Seen], mended: Collection[tuple[int, int]]) -> dict[int, Damage]:
     """Slot -> what no copy of it has whole, when packs (id of the drive, stripe) were `mended`."""
     copies: dict[int, list[Damage]] = {}
     for each in seen:
         if each.group is group:
-            left = {stripe: runs for stripe, runs in each.damage.items() if (id(each.view.drive), stripe) not in mended}
+            left = {stripe: runs for stripe, runs in each.lacks.items() if (id(each.view.drive), stripe) not in mended}
             copies.setdefault(each.slot, []).append(left)
     return {slot: common_damage(found) for slot, found in copies.items()}
 
@@ -502,7 +389,7 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
             answer.notices.append(f"{each.view.mount}: {each.faults[0].detail}; nothing is written there: pull it")
             continue
         room = MAX_LISTED - len(answer.left)
-        if any(fault.kind in _OTHERS for fault in each.faults):
+        if any(fault.kind in OTHERS for fault in each.faults):
             answer.left += each.faults[:room]
             continue
         answer.left += [fault for fault in each.faults if not _is_mended(fault)][:room]

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from sealift.errors import DriveFault
     from sealift.formats.manifest import DriveRow
 
-Why = Literal["read-only", "full", "gone", "failed"]
-_WHY: dict[int, Why] = {errno.EROFS: "read-only", errno.ENOSPC: "full", errno.EDQUOT: "full"}
+Why = Literal["read-only", "full", "denied", "gone", "failed"]
+_WHY: dict[int, Why] = {
+    errno.EROFS: "read-only",
+    errno.ENOSPC: "full",
+    errno.EDQUOT: "full",
+    errno.EACCES: "denied",
+    errno.EPERM: "denied",
+}
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
 
 

@@ -5,10 +5,12 @@ No key is needed.
 What holds of a verdict: `intact` only if every drive of every group that the seal names was read to its last
 byte, in this run, in an earlier one whose files have not changed since, or on another host (--part), and
 nothing was wrong. `recoverable`: something was wrong or is gone, and what is left gives every byte. `lost`:
-some byte cannot be had, whatever the drives that were not seen hold; with `final`, those count as lost.
-`unseen`: a drive is in no mount and no part, or no host that has it gave all of it, or it was only inspected there, or
-there is no seal, so that nobody can say that this is all. Where every drive was seen whole somewhere, a location beside
-them that did not answer is a notice. Every fault is collected; nothing on a drive is changed.
+some byte cannot be had, whatever the drives that were not seen hold, and those in the place of which one that was
+rebuilt stands; with `final`, these count as lost.
+`unseen`: such a byte may come with one of them; or a drive is in no mount and no part, or no host that has it gave all
+of it, or it was only inspected there, or there is no seal, so that nobody can say that this is all. Where every drive
+was seen whole somewhere, a location beside them that did not answer is a notice. Every fault is collected; nothing on a
+drive is changed.
 
     survey -> a thread a drive (verify_read.py) -> join with other hosts (verify_join.py) -> verdict (verify_verdict.py)
 """

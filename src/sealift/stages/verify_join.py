@@ -52,7 +52,7 @@ class Judged(NamedTuple):
 
     report: GroupReport
     lost: bool  # see Case.is_lost
-    absent: bool  # a drive of it is nowhere, or in a host that did not give all of it
+    absent: bool  # a drive of it is nowhere, or in a host that did not give all of it, or was rebuilt and is wanted
     verified: bool
 
 
@@ -85,6 +85,11 @@ class Case:
         return {slot for slot, copies in self.copies.items() if all(copy.unreached is not None for copy in copies)}
 
     @property
+    def replaced(self) -> set[int]:
+        """Slots of which every copy was rebuilt onto another medium: the one that was packed may have more."""
+        return {slot for slot, copies in self.copies.items() if all(copy.rebuilt for copy in copies)}
+
+    @property
     def verified(self) -> bool:
         """Whether every slot that is anywhere has a copy of which every byte was read."""
         return all(any(copy.verified for copy in copies) for copies in self.copies.values())
@@ -104,10 +109,15 @@ class Case:
         return not self._hashes
 
     def damage(self, *, final: bool) -> dict[int, Damage]:
-        """Slot -> what no copy of it has whole; with `final`, so counts what a host did not give."""
+        """Slot -> what no copy of it has whole; with `final`, so counts what a host did not give.
+
+        Without, what a drive lacks that was rebuilt does not count: the one in the place of which it stands may come.
+        """
+        come = set[int]() if final else self.replaced
         return {
             slot: common_damage([as_damage(copy, unreached=final) for copy in copies])
             for slot, copies in self.copies.items()
+            if slot not in come
         }
 
     def lengths(self, stripe: int) -> list[int] | None:
@@ -140,7 +150,7 @@ class Case:
             or bool(set(self.without_index(final=final)) - set(self.spare))
             or (self._is_damaged(final=final) and self.without_hashes(final=final))
         )
-        return verdict.lost_bytes > 0 or (unreadable and (final or not (self.absent | self.unreached)))
+        return verdict.lost_bytes > 0 or (unreadable and (final or not (self.absent | self.unreached | self.replaced)))
 
     def _is_damaged(self, *, final: bool) -> bool:
         """Whether a block of a data pack is on drives that are here, and whole on none."""
@@ -153,7 +163,9 @@ class Case:
         unreached = self.unreached
         rest = [copies for slot, copies in self.copies.items() if not (final and slot in unreached)]
         verified = all(any(copy.verified for copy in copies) for copies in rest)
-        return Judged(self.report(), self.is_lost(final=final), bool(self.absent | unreached), verified)
+        lost = self.is_lost(final=final)
+        wanted = bool(self.replaced) and not lost and self.is_lost(final=True)
+        return Judged(self.report(), lost, bool(self.absent | unreached) or wanted, verified)
 
     def report(self) -> GroupReport:
         """What is here or in other reports, in bytes of packed data."""

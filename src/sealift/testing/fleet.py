@@ -6,7 +6,8 @@ the bay until a call meets it. `open(mount)` has the signature of LocalDrive, so
 given it; over folders the mounts are paths, and other processes see the damage too, though not the faults.
 
 What does not exist cannot misbehave: ValueError, with the choices, for an unknown mount, operation, way to lie or file,
-and for numbers that no drive could have; so that a test cannot pass because its fault was misspelt.
+for numbers that no drive could have, for names that lie outside of a drive, and for what would change nothing or fall
+on no call; so that a test cannot pass because its fault was misspelt.
 
 Whatever is left to chance follows from `seed`, and `script` has it as it fell: the lines are calls that do the same
 again (long contents shortened), with what drives did on their own as comments between. A `with` block adds the script
@@ -16,17 +17,21 @@ to an error that leaves it. What a stage must make of it all is not here.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import random
 import threading
 from typing import TYPE_CHECKING, Self, get_args
 
-from sealift.formats.manifest import BLOCK, CARD
+from sealift.formats.manifest import BLOCK, CARD, ROOT
 from sealift.testing.drive import Bay, Fault, FolderPlatter, Lie, MemoryPlatter, Operation, Platter, SimulatedDrive
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Mapping, Sequence
+
+
+_OF_NO_FILE = {"look", "lock"}  # operations of which a call may be of no file
 
 
 class FleetSimulator:
@@ -39,6 +44,7 @@ class FleetSimulator:
         self._lost: set[str] = set()
         self._lines: list[str] = []
         self._lock = threading.Lock()
+        _whole("the number of drives", n, 1)
         for _ in range(n):
             self._add()
 
@@ -76,21 +82,22 @@ class FleetSimulator:
 
     def open(self, mount: str) -> SimulatedDrive:
         """The drive that is mounted there, as LocalDrive(mount) would open it. KeyError when it is lost."""
+        self._known(mount)
         if mount in self._lost:
             raise KeyError(mount)
         return SimulatedDrive(self._bays[mount])
 
     def counts(self, mount: str) -> Counter[str]:
         """How often each operation was asked of the drive: what an n-th fault counts."""
-        return self._bays[mount].counts.copy()
+        return self._bay(mount).counts.copy()
 
     def names(self, mount: str) -> list[str]:
         """Every file beneath sealift/, half-written ones too."""
-        return self._bays[mount].platter.names()
+        return self._bay(mount).platter.names()
 
     def read(self, mount: str, name: str) -> bytes:
         """A file's bytes, past the drive. KeyError."""
-        return self._bays[mount].platter.read(name)
+        return self._bay(mount).platter.read(_inside(name))
 
     def snapshot(self, mount: str) -> dict[str, bytes]:
         """All files: what `replay` brings back."""
@@ -125,7 +132,7 @@ class FleetSimulator:
         data = bytearray(self._held(mount, name))
         if not data:
             raise ValueError(f"{mount}: {name} is empty: there is nothing to rot")
-        bit = self._random.randrange(len(data) * 8) if bit is None else bit
+        bit = self._random.randrange(len(data) * 8) if bit is None else _whole("bit", bit)
         if not 0 <= bit < len(data) * 8:
             raise ValueError(f"{mount}: {name} has {len(data) * 8} bits: there is no bit {bit}")
         self._note("rot", mount, name, bit=bit)
@@ -138,7 +145,7 @@ class FleetSimulator:
         data = bytearray(self._held(mount, name))
         if not data:
             raise ValueError(f"{mount}: {name} is empty: there is nothing to rot")
-        block = self._random.randrange(-(-len(data) // BLOCK)) if block is None else block
+        block = self._random.randrange(-(-len(data) // BLOCK)) if block is None else _whole("block", block)
         if not 0 <= block * BLOCK < len(data):
             raise ValueError(f"{mount}: {name} has {-(-len(data) // BLOCK)} blocks: there is no block {block}")
         self._note("rot_block", mount, name, block=block)
@@ -150,7 +157,7 @@ class FleetSimulator:
     def truncate(self, mount: str, name: str, length: int) -> None:
         """Cut a file to `length` bytes. ValueError where it is no longer than that."""
         data = self._held(mount, name)
-        if not 0 <= length < len(data):
+        if not 0 <= _whole("length", length) < len(data):
             raise ValueError(f"{mount}: {name} is {len(data)} bytes long: it cannot be cut to {length!r}")
         self._note("truncate", mount, name, length)
         self._bays[mount].platter.write(name, data[:length])
@@ -158,6 +165,8 @@ class FleetSimulator:
     def extend(self, mount: str, name: str, more: bytes = b"\0") -> None:
         """Append to a file."""
         data = self._held(mount, name)
+        if not _bytes("more", more):
+            raise ValueError("more is empty: the file would stay as long as it is")
         self._note("extend", mount, name, more)
         self._bays[mount].platter.write(name, data + more)
 
@@ -168,13 +177,17 @@ class FleetSimulator:
         self._bays[mount].platter.remove(name)
 
     def put(self, mount: str, name: str, data: bytes) -> None:
-        """Put anything under any name."""
+        """Put anything under any name beneath sealift/."""
+        _inside(name)
+        _bytes("data", data)
         self._note("put", mount, name, data)
         self._bays[mount].platter.write(name, data)
 
     def swap(self, mount: str, other: str) -> None:
         """Exchange what two drives hold; serial numbers stay with the hardware."""
         self._known(other)
+        if mount == other:
+            raise ValueError(f"{mount} cannot be exchanged with itself: give two drives")
         self._note("swap", mount, other)
         one, two = self._bays[mount], self._bays[other]
         held = self.snapshot(mount)
@@ -183,11 +196,14 @@ class FleetSimulator:
 
     def relabel(self, mount: str, card: bytes) -> None:
         """Let the drive claim in its drive.json to be another."""
+        _bytes("card", card)
         self._note("relabel", mount, card)
         self._bays[mount].platter.write(CARD, card)
 
     def replay(self, mount: str, files: Mapping[str, bytes]) -> None:
         """Put a drive of an older shipment, a `snapshot`, in place of what is here."""
+        for name, data in files.items():
+            _bytes(_inside(name), data)
         self._note("replay", mount, f"<{len(files)} files>")
         self._fill_with(self._bays[mount], files)
 
@@ -206,33 +222,35 @@ class FleetSimulator:
         """Let the `nth` next call of an operation fail, and all after it if `lasting`.
 
         look (exists, size, walk, free_bytes), open, read, lock, create, write, fsync (publish, sync_folder),
-        rename (publish), remove. `name`: a pattern, of the files to count; where a call is of none it is "".
+        rename (publish), remove. `name`: a pattern, of the files to count; where a call is of none, which may be a look
+        or a lock, it is "".
         """
         _one_of("operation", operation, get_args(Operation))
-        if code not in errno.errorcode:
+        if _whole("code", code) not in errno.errorcode:
             raise ValueError(f"{code!r} is no errno: give errno.EIO, errno.ENOSPC or another of that module")
-        _from_one("nth", nth)
+        _whole("nth", nth, 1)
+        if name or operation not in _OF_NO_FILE:
+            _inside(name)
         self._note("fail", mount, operation, code, nth=nth, lasting=lasting, name=name)
         self._bays[mount].faults.append(Fault(operation, code, nth, lasting, name))
 
     def fill(self, mount: str, free: int = 0) -> None:
         """Leave `free` bytes on the drive; then it is full (ENOSPC, after what fits)."""
-        if free < 0:
-            raise ValueError(f"free is {free!r} bytes: it must not be under 0")
+        _whole("free", free, 0)
         self._note("fill", mount, free)
         self._bays[mount].free = free
 
     def slow(self, mount: str, rate: float) -> None:
         """Let reads and writes take as long as they do at `rate` bytes a second."""
-        if not rate > 0:
-            raise ValueError(f"rate is {rate!r} bytes a second: it must be over 0")
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+            raise ValueError(f"rate is {rate!r} bytes a second: give a number over 0")
         self._note("slow", mount, rate)
         self._bays[mount].rate = rate
 
     def lie(self, mount: str, how: Lie = "flip", *, nth: int = 1, lasting: bool = False) -> None:
         """Acknowledge the `nth` next write and keep other bytes: one bit flipped, or zeros (`drop`)."""
         _one_of("how", how, get_args(Lie))
-        _from_one("nth", nth)
+        _whole("nth", nth, 1)
         self._note("lie", mount, how, nth=nth, lasting=lasting)
         self._bays[mount].lies.append((nth, how, lasting))
 
@@ -276,6 +294,11 @@ class FleetSimulator:
     def _known(self, mount: str) -> None:
         _one_of("drive at", mount, list(self._bays))
 
+    def _bay(self, mount: str) -> Bay:
+        """ValueError where no such drive ever was."""
+        self._known(mount)
+        return self._bays[mount]
+
     def comment(self, text: str) -> None:
         """A line of the script that does nothing: what a test did beside, or what a drive did."""
         with self._lock:
@@ -301,9 +324,26 @@ def _one_of(what: str, value: object, choices: Sequence[object], where: str = ""
         raise ValueError(f"{where}there is no {what} {value!r}: give one of {listed}")
 
 
-def _from_one(what: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{what} is {value!r}: the next call is 1")
+def _whole(what: str, value: int, least: int | None = None) -> int:
+    """A whole number, no less than `least`; a float or a bool would pass for one in Python, and count wrong."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{what} is {value!r}: give a whole number")  # noqa: TRY004 -- one error for what is misspelt
+    if least is not None and value < least:
+        raise ValueError(f"{what} is {value!r}: give {least} or more")
+    return value
+
+
+def _bytes(what: str, value: bytes) -> bytes:
+    if not isinstance(value, bytes):
+        raise ValueError(f"{what} is {value!r}: give bytes")  # noqa: TRY004 -- as above
+    return value
+
+
+def _inside(name: str) -> str:
+    """A name beneath sealift/, or a pattern of such: nothing else is on a drive."""
+    if not isinstance(name, str) or not name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise ValueError(f"name is {name!r}: give one beneath {ROOT}/, as manifest.json or packs/0000/0000000.parity")
+    return name
 
 
 def _words(value: object) -> str:

@@ -1,0 +1,95 @@
+"""What a rebuilt drive lacks, the medium in whose place it stands may still have: nothing is lost whatever comes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import fleet as fleets
+
+from sealift.cli import inspect as inspect_words
+from sealift.cli import repair_words
+from sealift.drives.memory import Medium, MemoryDrive
+from sealift.formats import manifest as mf
+from sealift.stages import repair as repairing
+from sealift.stages.inspect import inspect
+from sealift.stages.verify import verify
+from sealift.stages.verify_report import exit_code
+
+BLOCK = mf.BLOCK
+FLEET = fleets.make(Path("/nowhere"), seed=41, geometry=((2, 2),), lengths=[[BLOCK + 9, BLOCK]] * 2, on_disk=False)
+GROUP = FLEET.groups[0]
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+def check(drives, **more):
+    return verify(drives, allowed=FLEET.allowed, remember=False, **more)
+
+
+def mend(drives, **more):
+    return repairing.repair(drives, allowed=FLEET.allowed, **more)
+
+
+def pack(slot, stripe):
+    return mf.pack_name(stripe, mf.role_of(stripe, slot, 4), 2)
+
+
+@pytest.fixture
+def fleet():
+    """Drive 0 is away, and was rebuilt while drives 1 and 2 lacked a pack of stripe 1: old, successor, the others."""
+    old, *others = FLEET.memory()
+    for slot in (1, 2):
+        others[slot - 1].medium.files.pop(pack(slot, 1))
+    new = MemoryDrive("/mnt/new", Medium(serial="NEW"))
+    report = mend(others, onto=[new])
+    assert (report.rebuilt, repairing.exit_code(report)) == ([], 6)
+    return old, new, others
+
+
+def test_verify_and_inspect_wait_for_the_medium_that_was_replaced(fleet):
+    old, new, others = fleet
+    for report in (check([*others, new]), inspect([*others, new], allowed=FLEET.allowed)):
+        assert (report.state, exit_code(report)) == ("unseen", 6)
+        steps = list(inspect_words.next_steps(report))
+        assert any("g0s0 was rebuilt, and lacks what nothing here gives: the medium on which" in step for step in steps)
+    assert exit_code(check([*others, new], final=True)) == 4
+    assert exit_code(inspect([*others, new], allowed=FLEET.allowed, final=True)) == 4
+    assert check([*others, new, old]).state == "recoverable"
+
+
+def test_what_lacks_on_drives_that_were_not_rebuilt_is_lost(fleet):
+    old, new, others = fleet
+    others[2].medium.files.pop(pack(3, 1))
+    assert exit_code(check([*others, new])) == 4
+    assert exit_code(check([*others, new, old])) == 4
+
+
+def test_repair_waits_for_it_and_mends_all_once_it_is_there(fleet, capsys):
+    old, new, others = fleet
+    report = mend([*others, new])
+    assert (report.state, report.replaced, repairing.exit_code(report)) == ("lost", ["g0s0"], 6)
+    repair_words.show(report)
+    words = capsys.readouterr().out
+    assert words.startswith("more is missing than parity holds, and drives that are not here may have it")
+    assert "next: mount the media on which g0s0 were packed before they were rebuilt, or --fetch-list" in words
+    assert repairing.exit_code(mend([*others, new], dry_run=True)) == 6
+    report = mend([*others, new, old])
+    assert (report.lost, report.replaced, repairing.exit_code(report)) == ([], [], 0)
+    assert check([*others, old]).state == "intact"
+
+
+def test_a_whole_successor_changes_nothing():
+    old, *others = FLEET.memory()
+    new = MemoryDrive("/mnt/new", Medium(serial="NEW"))
+    assert mend(others, onto=[new]).rebuilt == ["g0s0"]
+    assert (check([*others, new]).state, mend([*others, new]).replaced) == ("intact", [])
+    for slot in (1, 2, 3):
+        others[slot - 1].medium.files.pop(pack(slot, 1))
+    assert exit_code(check([*others, new])) == 4
+    assert (mend([*others, new]).replaced, old.medium.files[mf.CARD] is not None) == ([], True)

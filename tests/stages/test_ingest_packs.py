@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealift.cli import main
-from sealift.drives import local
+from sealift.drives import local, medium
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.drives.objects import ObjectDrive
 from sealift.errors import BadInput, Interrupted, SealiftError, SealInvalid
@@ -25,7 +25,7 @@ from sealift.formats import locations
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import open_seal
-from sealift.stages import ingest, receive, source_release, verify
+from sealift.stages import ingest, ingest_there, receive, source_release, verify
 from sealift.trade import receipt
 
 
@@ -161,7 +161,7 @@ def test_too_few_drives_are_copied_and_the_next_ones_end_it(origin, tmp_path, mo
     assert (code, answer["short_groups"], list(os.listdir(to / "g0s1"))) == (6, [0], ["sealift"])
     assert "too few drives" in said
     assert not (to / "g0s0").exists()
-    monkeypatch.setattr(ingest, "_digest", None)  # what is noted is not read again
+    monkeypatch.setattr(ingest, "digest_of", None)  # what is noted is not read again
     code, out, _ = run("ingest", origin.mounts[0], *origin.mounts[2:], *arguments)
     assert code == 0, "the drive that was copied before is not here, and nothing of it was to be rebuilt"
     assert json.loads(out)["there"] == answer["packs"]
@@ -354,6 +354,81 @@ def test_interrupted_it_says_so_and_goes_on(origin, tmp_path):
     same_drives(origin, tmp_path / "to")
 
 
+def pack_of(origin, slot=1):
+    """The name of a pack of a drive, beneath sealift/."""
+    return str(origin.packs(origin.mounts[slot])[0].relative_to(Path(origin.mounts[slot], "sealift")))
+
+
+def stopped(origin, to, monkeypatch, mounts=None, **how):
+    """An ingest that has copied and noted every pack of these drives, and was stopped before its end."""
+
+    def stop(*_):
+        raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest, "end", stop)
+        with pytest.raises(Cut):
+            ingests.packs(origin, to, mounts, **how)
+
+
+def changed_after(origin, to, monkeypatch, change):
+    """What is said of a pack that somebody has changed after it was noted, twice; unchanged ones are not read."""
+    stopped(origin, to, monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest, "digest_of", None)  # nothing is read
+        stopped(origin, to, patch)
+    change()
+    for _ in range(2):
+        last = ingests.packs(origin, to)
+        yield [(location, name) for location, name, _ in last.refused], last.failed
+
+
+def test_a_pack_that_was_changed_after_it_was_noted_is_named(origin, tmp_path, monkeypatch):
+    to = tmp_path / "to"
+
+    def change():
+        path, before = to / "g0s1/sealift" / name, (to / "g0s1/sealift" / name).stat()
+        rot(path)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    name = pack_of(origin)
+    for said in changed_after(origin, str(to), monkeypatch, change):
+        assert said == ([(f"{to}/g0s1", name)], [])
+
+
+def test_where_no_time_of_change_is_kept_what_is_noted_is_read(origin, tmp_path, monkeypatch):
+    to = tmp_path / "to"
+    monkeypatch.setattr(medium, "keeps_ctime", lambda _descriptor: False)
+    stopped(origin, str(to), monkeypatch)
+    name = pack_of(origin)
+    rot(to / "g0s1/sealift" / name)
+    assert [name for _, name, _ in ingests.packs(origin, str(to)).refused] == [name]
+
+
+def test_a_group_that_was_changed_after_it_was_noted_does_not_count(tmp_path, monkeypatch):
+    """Its drives are not here any more, so that nobody copies it again."""
+    for number in range(4):
+        shipments.write(tmp_path / f"source/{number}/file", os.urandom(300_000))
+    made = shipments.Origin(tmp_path / "origin", tmp_path / "source", 1, 1, groups=2)
+    made.pack()
+    to, seal = tmp_path / "to", made.seal()
+    of = {0: [], 1: []}
+    for mount in made.mounts:
+        of[mf.decode_manifest(Path(mount, "sealift", mf.MANIFEST).read_bytes()).group].append(mount)
+    assert ingests.packs(made, str(to), of[1], seal=seal).failed == []
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_there, "digest_of", None)
+        stopped(made, str(to), patch, of[0], seal=seal)
+    pack = next(Path(to, "g1s1/sealift/packs").rglob("*.*"))
+    rot(pack)
+    last = ingests.packs(made, str(to), of[0], seal=seal)
+    assert [group["group"] for group in last.missing_groups] == [1]
+    assert [name for _, name, _ in last.refused] == [str(pack.relative_to(to / "g1s1/sealift"))]
+    pack.unlink()
+    last = ingests.packs(made, str(to), of[0], seal=seal)
+    assert [group["group"] for group in last.missing_groups] == [1]
+
+
 def test_an_ingest_frees_no_source(origin, tmp_path):
     """Neither is its report one of verify's, from which a receipt is made, nor is it a receipt."""
     code, out, _ = run(
@@ -431,6 +506,21 @@ def test_a_copy_in_a_bucket_is_made_whole_from_itself_or_from_drives(origin, buc
     store.delete(absent)
     assert run("ingest", *origin.mounts, "--packs", "--to", to, *allowed)[0] == 0
     assert run("verify", there, *allowed)[0] == 0
+
+
+def test_a_pack_of_a_bucket_that_was_changed_after_it_was_noted_is_named(origin, bucket, monkeypatch):
+    to = f"s3://{bucket}/d"
+    name = pack_of(origin)
+
+    def change():
+        there = ObjectPrefix(f"{to}/g0s1")
+        data = bytearray(there.get(f"sealift/{name}", 1 << 30))
+        data[1000] ^= 1
+        there.delete(f"sealift/{name}")
+        there.put_new(f"sealift/{name}", bytes(data))
+
+    for said in changed_after(origin, to, monkeypatch, change):
+        assert said == ([(f"{to}/g0s1", name)], [])
 
 
 @pytest.mark.long

@@ -7,8 +7,8 @@
 Never writes outside the target: every name is walked component by component beneath it, no symbolic link is
 followed, `..` and absolute names are refused. Only an empty folder, or one that a stopped unpack of the same shipment
 left, is written to. A pack that is done is noted in TARGET/.sealift-unpack-SHIPMENT/done after a syncfs; that folder
-goes when everything is there. Files of noted packs that are gone when it goes on, or of another length, are restored
-again.
+goes when everything is there. Files of noted packs that are gone when it goes on, or are not as they were written, are
+restored again.
 
 Into a bucket (s3://BUCKET/PREFIX) go the same jobs, by the same rows; what an object is, how it is known to have
 arrived, and where done jobs are noted there is in unpack_objects.py.
@@ -234,14 +234,17 @@ def _restore_packs(
                 result.rebuilt_blocks += done.rebuilt
                 _add(result, done)
                 if not (done.failed or done.refused):
-                    notes.note(job.name)
+                    if not isinstance(notes, ObjectNotes):
+                        notes.note(job.name, done.mark)
+                    elif job.name not in notes.done:  # else the store keeps when, and where the whole job begins
+                        notes.note(job.name, str(job.offset))
                 events.progress(result.files, result.size, total)
 
     try:
         for number, group in shipment.groups.items():
             for job in jobs_of(number, group, options.patterns, notes.folder, kinds, aliases):
                 if job.name in notes.done:
-                    kept, job.rows = there.sort(job.rows)
+                    kept, job.rows = there.sort(job)
                     _add(result, there.already(kept))
                     if not job.rows:
                         continue
@@ -262,7 +265,7 @@ def _restore_packs(
         there.close()
     if there.gone:
         events.notice(
-            f"{there.gone:,} files that an earlier run had restored were gone or cut: they are restored again"
+            f"{there.gone:,} files that an earlier run had restored were gone, cut or changed: they are restored again"
         )
     pool.shutdown()
 
@@ -352,6 +355,7 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
     content: Any = None
     trouble: SealiftError | None = None
     source = source_of(group, job.stripe, job.role)
+    latest = 0  # ctime of a file of this job
     for values in job.rows:
         row = Row(*values)
         try:
@@ -369,6 +373,8 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
                     trouble = error
                     raise
             _restore(target, content, row, source)
+            if row.length == row.size:
+                latest = max(latest, target.ctime(row.path))
         except (SealiftError, UnsafeError, OSError) as error:
             if isinstance(error, OSError) and error.errno in _TARGET_GONE:
                 raise SealiftError(
@@ -385,6 +391,8 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
         if row.flags & CHANGED:
             done.changed.append(row.path)
     target.sync()
+    if target.keeps_ctime:
+        done.mark = str(latest)
     return done
 
 
@@ -486,7 +494,7 @@ def _finish_objects(options: Options, shipment: Shipment, result: Result, notes:
         for row in rows_of(group, options.patterns, SYMLINK):
             result.skipped.append((row.path, "a symbolic link, and there are none in a bucket"))
     named = {path for path, _ in (*result.failed, *result.skipped, *result.refused)}
-    for path in notes.unlisted(shipment, options.patterns, events.notice, foreign=result.foreign):
+    for path, _ in notes.unlisted(shipment, options.patterns, events.notice, foreign=result.foreign):
         if path not in named:
             result.refused.append((path, "it was written, and the store does not list it in its length"))
 

@@ -1,7 +1,9 @@
 """What an unpack has done, noted in its target, and whether that is still there when it goes on.
 
-What holds: a job is noted when its files are durable; a lock keeps a second unpack out. What is noted is looked at by
-names and lengths before it is believed: somebody may have removed or cut files since. What is in them is not read.
+What holds: a job is noted when its files are durable, with a mark by which it shows later whether they were touched
+since; a lock keeps a second unpack out. What is noted is looked at before it is believed: somebody may have removed,
+cut or changed files meanwhile. The mark of an unpack's job is the latest ctime of its files: one that was changed after
+it is read and compared with the index, as are all where the filesystem keeps no ctime of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from blake3 import blake3
 
 from sealift.errors import BadInput, Busy
 from sealift.formats.index import FILE, SYMLINK, Row
-from sealift.stages.unpack_jobs import Done
+from sealift.stages.unpack_jobs import Done, Job
 from sealift.stages.unpack_target import Target
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class Notes:
             raise Busy(f"{target}: another process writes here") from None
         with open(self._path, encoding="ascii", errors="replace") as file:
             lines = [line.rstrip("\n") for line in file if line.endswith("\n")]
-        self.done = {line.removeprefix(self._scope) for line in lines if line.startswith(self._scope)}
+        noted = [line.removeprefix(self._scope).partition("=") for line in lines if line.startswith(self._scope)]
+        self.done = {job: mark for job, _, mark in noted}
         self.removed = {line.removeprefix(_REMOVED) for line in self.done if line.startswith(_REMOVED)}
 
     def __enter__(self) -> Self:
@@ -62,16 +65,16 @@ class Notes:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
-    def note(self, job: str) -> None:
-        """The job's files are durable."""
-        os.write(self._fd, f"{self._scope}{job}\n".encode())
+    def note(self, job: str, mark: str = "") -> None:
+        """The job's files are durable; `mark` tells them from what somebody else puts in their place."""
+        os.write(self._fd, f"{self._scope}{job}{'=' if mark else ''}{mark}\n".encode())
         os.fsync(self._fd)
 
     def groups_done(self, groups: Sequence[int]) -> None:
         """All of these groups is here; a later run with the drives of the others alone may end the unpack."""
         for group in groups:
             self.note(f"group {group}")
-            self.done.add(f"group {group}")
+            self.done[f"group {group}"] = ""
 
     def has_group(self, group: int) -> bool:
         """Whether this run or an earlier one restored all of a group."""
@@ -105,7 +108,7 @@ _Rows = list[tuple[Any, ...]]
 
 
 class There:
-    """What an earlier run restored, and whether it is still there.
+    """What an earlier run restored, and whether it is still there, as it was.
 
     `segments`: group and row of all files that lie in several packs. Such a file that is gone is written anew from all
     of its packs, so it must be known before any of them is begun.
@@ -120,17 +123,19 @@ class There:
             if noted and not self._target.has(row.path, row.size) and notes.removed_file(row.path):
                 self.gone += 1
 
-    def sort(self, rows: _Rows) -> tuple[_Rows, _Rows]:
-        """Rows of a pack that is noted as done: those whose files are there, and those to be restored again."""
+    def sort(self, job: Job) -> tuple[_Rows, _Rows]:
+        """Rows of a job that is noted as done: those whose files are there, and those to be restored again."""
         kept: _Rows = []
         again: _Rows = []
-        removed = self._notes.removed
+        removed, rows = self._notes.removed, job.rows
+        mark = self._notes.done[job.name]
+        latest = int(mark) if mark.isdecimal() else -1
         for values in rows:
             row = Row(*values)
             if row.kind == FILE and row.length < row.size:
                 whole = not removed or self._notes.key(row.path) not in removed
             else:
-                whole = self._target.has(row.path, None if row.kind == SYMLINK else row.size)
+                whole = self._target.is_still(row, latest)
                 self.gone += not whole
             (kept if whole else again).append(values)
         return kept, again

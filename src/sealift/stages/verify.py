@@ -142,6 +142,7 @@ def _entry(found: Survey, check: DriveCheck, checks: list[DriveCheck]) -> Presen
     return msgspec.structs.replace(
         entry,
         read_at=check.read_at.strftime(TIME),
+        read_from="network" if entry.at is not None else "cache" if check.from_cache else "medium",
         against=found.trusted.reference.seal.blake3 if found.trusted else None,
         faults=listed + check.omitted,
     )

@@ -326,6 +326,7 @@ class DriveCheck:
             return False
         self.bytes_resumed += length
         self.bytes_done += length
+        self.from_cache |= file.read_from != "medium"  # so it was then
         return True
 
     def _remember(self, name: str, file: ReadFile) -> None:

@@ -20,12 +20,12 @@ from sealift.cli import main
 from sealift.drives import local, medium
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.drives.objects import ObjectDrive
-from sealift.errors import BadInput, Interrupted, SealiftError, SealInvalid
+from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError, SealInvalid
 from sealift.formats import locations
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import open_seal
-from sealift.stages import ingest, ingest_there, receive, source_release, verify
+from sealift.stages import ingest, ingest_there, inspect, receive, source_release, verify
 from sealift.trade import receipt
 
 
@@ -427,6 +427,52 @@ def test_a_group_that_was_changed_after_it_was_noted_does_not_count(tmp_path, mo
     pack.unlink()
     last = ingests.packs(made, str(to), of[0], seal=seal)
     assert [group["group"] for group in last.missing_groups] == [1]
+
+
+@pytest.mark.parametrize("beneath", ["", "x", "x/y"])
+def test_nothing_is_copied_onto_a_drive_of_the_shipment(origin, tmp_path, beneath):
+    before = {path for mount in origin.mounts for path in Path(mount).rglob("*")}
+    (tmp_path / "link").symlink_to(origin.mounts[1])
+    for root in (Path(origin.mounts[1]), tmp_path / "link"):
+        with pytest.raises(BadInput, match="a drive of the shipment"):
+            ingests.packs(origin, str(root / beneath))
+        with pytest.raises(BadInput, match="a drive of the shipment"):
+            origin.unpack(root / beneath)
+    assert {path for mount in origin.mounts for path in Path(mount).rglob("*")} == before
+
+
+def test_a_copy_that_is_not_finished_is_told_as_that(origin, tmp_path, monkeypatch):
+    """And not as drives that have lost their manifests, which the origin is to send."""
+
+    def stop(*_):
+        raise Cut
+
+    to, allowed = tmp_path / "to", AllowedSigners.parse(origin.allowed)
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest._Run, "_finish", stop)
+        with pytest.raises(Cut):
+            ingests.packs(origin, str(to))
+    copies, seal = [str(to / f"g0s{slot}") for slot in range(4)], origin.seal()
+    for look in (inspect.inspect, verify.verify):
+        with pytest.raises(NotAllHere, match="copies that are not finished") as caught:
+            look(copies, allowed=allowed, seal=seal)
+        assert "goes on" in caught.value.hint
+        report = look([*origin.mounts[:3], copies[3]], allowed=allowed, seal=seal)
+        assert [notice for notice in report.notices if "a copy that is not finished" in notice and copies[3] in notice]
+    assert ingests.packs(origin, str(to)).failed == []
+    assert inspect.inspect(copies, allowed=allowed, seal=seal).state == "complete"
+
+
+def test_no_locations_file_takes_the_place_of_something_else(origin, tmp_path):
+    out = tmp_path / "identity.txt"
+    out.write_text("AGE-SECRET-KEY-1QQQQ\n")
+    with pytest.raises(BadInput, match="is no locations file; nothing was changed"):
+        run("ingest", *origin.mounts, "--to", tmp_path / "to", "--packs", "--out", out,
+            "--allowed-signers", origin.root / "allowed")  # fmt: skip
+    with pytest.raises(BadInput, match="is no locations file; nothing was changed"):
+        run("fleet", "http://127.0.0.1:9", "--out", out, "--allowed-signers", origin.root / "allowed")
+    assert os.listdir(tmp_path) == ["identity.txt"]
+    assert out.read_text() == "AGE-SECRET-KEY-1QQQQ\n"
 
 
 def test_an_ingest_frees_no_source(origin, tmp_path):

@@ -176,10 +176,13 @@ def _packs(
     *,
     as_json: bool,
 ) -> int:
+    from sealift.drives.locations import refuse_other_file
     from sealift.stages import ingest as stage
     from sealift.stages.ingest_hosts import ingest_on
     from sealift.stages.placement import place
 
+    if out is not None:
+        refuse_other_file(out)
     options = stage.Options(list(mounts), target, common.load_allowed(allowed_signers), reading.load_seal(seal))
     with common.Meter() as meter, place(address, meter.note) as hosts:
         events = common.placed_events(meter, address)

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     import pyarrow.parquet as pq
 
+    from sealift.drives.base import Drive
     from sealift.formats import age
     from sealift.formats.manifest import DriveRow
     from sealift.formats.seal import SealDrive
@@ -232,6 +233,11 @@ class Shipment:
     def silent(self) -> list[tuple[str, str]]:
         """Those of `ignored` that stand in other hosts, and hosts that have not answered by now."""
         return [each for each in self._ignored if each[0] in self._far] + self._late.useless + self._late.waiting
+
+    @property
+    def drives(self) -> list[Drive]:
+        """Those that are here, of all groups."""
+        return [view.drive for group in self._views.values() for view in group.views]
 
     @property
     def absent(self) -> list[str]:

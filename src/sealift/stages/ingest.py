@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from msgspec import UNSET
 
 from sealift.drives.base import aligned_buffer, is_in_the_way
-from sealift.drives.locations import is_store, open_to_write, place_of
+from sealift.drives.locations import COPYING, is_store, open_to_write, place_of, refuse_on_a_drive
 from sealift.errors import BadInput, DriveFault, FormatError, Interrupted, Lost, SealInvalid
 from sealift.formats import locations as places
 from sealift.formats import manifest as mf
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from sealift.reading.survey import GroupView, Survey
     from sealift.stages.verify_report import HostRow
 
-NOTE = ".sealift-ingest-packs-"
+NOTE = COPYING
 CHUNK = 2 * BLOCK  # read, checked and written at a time
 COPIES = 8  # packs under way
 _A_DRIVE = 2  # of which so many are read from one drive
@@ -286,6 +286,7 @@ def _look(options: Options, beside: Sequence[Drive]) -> Survey:
             "; ".join(found.seal_failures) or "no seal that is of these drives: neither given nor on them",
             hint="--seal FILE, as the origin sent it ahead by network",
         )
+    refuse_on_a_drive(options.to, [view.drive for view in found.views if view.standing != "empty"])
     return found
 
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from sealift.drives.locations import is_store
+from sealift.drives.locations import is_store, refuse_on_a_drive
 from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, SealiftError, Unreached
 from sealift.formats import index
@@ -140,6 +140,7 @@ def unpack(options: Options, events: Events) -> Result:
                     "bytes": missing.bytes,
                 }
             )
+        refuse_on_a_drive(options.target, shipment.drives)
         store = is_store(options.target)
         kind = ObjectNotes if store else Notes
         with (

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from hypothesis import strategies as st
 
 from sealift.cli import main
 from sealift.drives import local, medium
+from sealift.drives import locations as locations_of
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.drives.objects import ObjectDrive
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError, SealInvalid
 from sealift.formats import locations
 from sealift.formats import manifest as mf
+from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import open_seal
 from sealift.stages import ingest, ingest_there, inspect, receive, source_release, verify
@@ -427,6 +430,53 @@ def test_a_group_that_was_changed_after_it_was_noted_does_not_count(tmp_path, mo
     pack.unlink()
     last = ingests.packs(made, str(to), of[0], seal=seal)
     assert [group["group"] for group in last.missing_groups] == [1]
+
+
+@pytest.fixture
+def two_seals(origin):
+    """Two seals of the shipment, the second a second later."""
+    first = origin.seal()
+    time.sleep(1.1)
+    return first, origin.seal()
+
+
+@pytest.mark.parametrize("where", ["folder", "bucket"])
+def test_a_seal_that_was_superseded_is_replaced_and_kept(origin, two_seals, where, tmp_path, request):
+    """Also where that was stopped halfway, and never by an earlier one or for somebody else's files."""
+    first, second = two_seals
+    to = str(tmp_path / "to") if where == "folder" else f"s3://{request.getfixturevalue('bucket')}/d"
+    names = mf.SEAL_FILES
+
+    def there():
+        drives = [locations_of.open_drive(f"{to}/g0s{slot}") for slot in range(4)]
+        return [{name: drive.read_small(name, 1 << 20) for name in names} for drive in drives]
+
+    def put(name, data):
+        drive = locations_of.open_to_write(f"{to}/g0s2")
+        drive.lock()
+        drive.write_small(name, data)
+        drive.unlock()
+
+    assert ingests.packs(origin, to, seal=first).refused == []
+    for drives in (4, 0):
+        brought = ingests.packs(origin, to, seal=second)
+        assert (brought.refused, brought.foreign.count, brought.resealed) == ([], 0, drives)
+        assert there() == [second] * 4
+    if where == "bucket":
+        (kept,) = [data for name, data in ingests.objects(to).items() if name.startswith("superseded-seals/")]
+    else:
+        (kept,) = [path.read_bytes() for path in Path(to, "superseded-seals").iterdir()]
+    assert seals.decode_bundle(kept) == first
+    other = [name for name in names if first[name] != second[name]]
+    earlier = ingests.packs(origin, to, seal=first)
+    assert {name for _, name, _ in earlier.refused} == set(other), "an earlier one replaces nothing"
+    assert there() == [second] * 4
+    put(other[-1], first[other[-1]])  # as it was stopped halfway
+    assert ingests.packs(origin, to, seal=second).resealed == 1
+    assert there() == [second] * 4
+    put(other[-1], b"mine")
+    assert [name for _, name, _ in ingests.packs(origin, to, seal=second).refused] == [other[-1]]
+    assert there()[2][other[-1]] == b"mine"
 
 
 @pytest.mark.parametrize("beneath", ["", "x", "x/y"])

@@ -15,6 +15,7 @@ from sealift.drives.locations import is_store
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.errors import FormatError
 from sealift.formats import manifest as mf
+from sealift.stages.ingest_seal import is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ def beside_drives(to: str, seal: Seal) -> Foreign:
                 continue
         except UnicodeDecodeError:
             pass
-        if not drive.startswith(OWN.encode()):
+        if not (drive.startswith(OWN.encode()) or is_kept(name.decode(errors="replace"))):
             found.add(name)
     return found
 

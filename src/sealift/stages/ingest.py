@@ -39,6 +39,7 @@ from sealift.formats.manifest import BLOCK
 from sealift.reading.group import GroupReader
 from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
 from sealift.stages.foreign import Foreign, beside_drives
+from sealift.stages.ingest_seal import bring_up
 from sealift.stages.ingest_there import Standing, count_there, digest_of, mark_of
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_plan import card_of
@@ -126,6 +127,7 @@ class Result:
     foreign: Foreign = field(default_factory=Foreign)  # what else is there
     out_of_reach: list[str] = field(default_factory=list)  # drives that were needed on a host, and stand on another
     hosts: list[HostRow] = field(default_factory=list)  # of a cluster
+    resealed: int = 0  # drives there whose seal was superseded by the one that is used, and is replaced
     seconds: float = 0.0
 
 
@@ -339,7 +341,7 @@ class _Run:
     ) -> None:
         self._events, self._found, self._notes, self._result = events, found, notes, result
         self._share = share
-        self._to = options.to.rstrip("/")
+        self._to, self._allowed = options.to.rstrip("/"), options.allowed
         self._readers = {group.group: GroupReader(group) for group in found.groups if group.trusted}
         self._targets: dict[tuple[int, int], _Target] = {}
         self._stop = threading.Event()
@@ -514,6 +516,10 @@ class _Run:
     def _finish(self, target: _Target) -> None:
         """The small files of a drive, the manifest last: what reads it knows by that that all was tried."""
         files, slot = SmallFiles(self._found, target.group), target.row.slot
+        assert self._found.trusted is not None, "as _begin found"
+        if bring_up(self._to, target.drive, self._found.trusted, self._allowed):
+            with self._lock:
+                self._result.resealed += 1
         for name in SMALL:
             try:
                 size = target.drive.size(name)

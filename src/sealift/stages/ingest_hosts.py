@@ -304,7 +304,7 @@ class _Copying(Pass):
             if not unit.done:
                 continue
             answer: Result = unit.answer
-            for name in ("packs", "size", "there", "rebuilt_blocks"):
+            for name in ("packs", "size", "there", "rebuilt_blocks", "resealed"):
                 setattr(joined, name, getattr(joined, name) + getattr(answer, name))
             joined.drives |= answer.drives
             joined.failed += answer.failed

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sealift.drives.base import PART
 from sealift.drives.locations import is_store
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.errors import FormatError
@@ -42,14 +43,17 @@ class Foreign:
 
 
 def beside_drives(to: str, seal: Seal) -> Foreign:
-    """What lies beneath `to` under names that no drive of the shipment has there. DriveFault, OSError."""
+    """What lies beneath `to` under names that no drive of the shipment has there. DriveFault, OSError.
+
+    A file that a killed run left half written (.part) is ours: the next one writes it anew.
+    """
     ids = {drive.id for group in seal.groups for drive in group.drives}
     found = Foreign()
     for name in _names(to):
         drive, _, rest = name.partition(b"/")
         try:
             root, _, file = rest.decode().partition("/")
-            if drive.decode() in ids and root == mf.ROOT and mf.is_drive_file(file):
+            if drive.decode() in ids and root == mf.ROOT and mf.is_drive_file(file.removesuffix(PART)):
                 continue
         except UnicodeDecodeError:
             pass

@@ -28,6 +28,7 @@ class Slow(RemoteFile):
     ranges = property(lambda self: self._ranges)
     length = known_length = property(lambda _self: len(DATA))
     stamp = property(lambda _self: (1,))
+    lasting = property(lambda _self: True)
     read_from = property(lambda _self: "cache")
 
     def fetch(self, start, stop):

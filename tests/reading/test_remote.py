@@ -25,6 +25,7 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading import group, hedge
 from sealift.reading.pack import OpenPacks
 from sealift.reading.shipment import Shipment
+from sealift.stages import unpack as unpacking
 from sealift.stages.inspect import inspect
 from sealift.stages.verify import verify
 
@@ -519,6 +520,40 @@ def test_a_host_that_is_late_joins_when_it_has_answered(origin, seal, hosts, con
     assert (slow.state, slow.mount, slow.rebuilt_blocks) == ("slow", at(hosts, 1), 0)
     assert slow.hedged_reads
     assert not caplog.records, "nothing is amiss"
+
+
+def test_a_host_that_never_answers_is_named_at_the_end(origin, seal, hosts, quick, late, tmp_path, monkeypatch):
+    """By unpack, by the health of what is read, and by a dataset; that all came by parity is no reason to be silent."""
+    hosts[1].plan = late.plan
+    monkeypatch.setattr(unpacking, "ProcessPoolExecutor", shipments.Inline)
+    mounts = [at(hosts, number) for number in range(4)]
+    result = origin.unpack(tmp_path / "out", mounts, seal)
+    assert result.failed == []
+    assert [(each.location, each.state, each.why) for each in result.places] == [
+        (at(hosts, 1), "silent", "it has not answered")
+    ]
+    with origin.shipment(mounts, seal) as shipment:
+        silent = {each.mount: each.silent for each in shipment.health().locations if each.silent}
+    assert silent == {at(hosts, 1): "it has not answered"}
+
+
+def test_locations_that_refuse_the_token_are_told_by_a_dataset(origin, seal, hosts, caplog):
+    pytest.importorskip("torch")
+    from sealift.integrations.torch import ShipmentDataset
+    from sealift.training.data import health_text
+
+    hosts[1].plan = lambda *_: "401"
+    mounts = [at(hosts, number) for number in range(5)]
+    with origin.shipment(mounts, seal) as shipment:
+        for rank, told in ((1, 0), (0, 1)):
+            caplog.clear()
+            ShipmentDataset(shipment, batch_size=4, rank=rank, world_size=2)
+            lines = [each.getMessage() for each in caplog.records if each.getMessage().startswith(at(hosts, 1))]
+            assert len(lines) == told, "all ranks see the same, and one tells"
+            assert all("token" in line for line in lines)
+        text = [line for line in health_text(shipment.health()) if line.startswith(f"{at(hosts, 1)} gives nothing")]
+    assert len(text) == 1
+    assert "token" in text[0]
 
 
 def test_a_late_host_without_which_it_does_not_go_is_waited_for(origin, seal, hosts, content, quick, late):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import shipments
 
+from sealift.drives import medium
 from sealift.errors import BadInput, Busy, IdentityMismatch, SealiftError, SealInvalid, SignatureInvalid
 from sealift.formats import age_keys
 from sealift.stages import unpack as unpacking
@@ -154,7 +155,7 @@ def test_what_was_restored_and_is_gone_is_restored_again(origin, tmp_path, inlin
     said = []
     result = unpacking.unpack(origin.unpack_options(target), unpacking.Events(notice=said.append))
     assert (result.failed, result.refused) == ([], [])
-    assert any("gone or cut: they are restored again" in text for text in said)
+    assert any("gone, cut or changed: they are restored again" in text for text in said)
     shipments.same(origin.source, target)
     fresh = origin.unpack(tmp_path / "fresh")
     assert (result.files, result.size) == (fresh.files, fresh.size)
@@ -237,6 +238,37 @@ def test_where_the_filesystem_cannot_rename_with_care_nothing_is_overwritten_eit
     assert (target / "images/0003.jpg").read_bytes() == b"mine"
     (target / "images/0003.jpg").unlink()
     assert origin.unpack(target).refused == []
+    shipments.same(origin.source, target)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_was_changed_in_its_length_is_left_and_told(origin, tmp_path, inline, monkeypatch, keeps):
+    """With its times set back, too; and where the filesystem tells no time of change, by reading all of it."""
+    monkeypatch.setattr(medium, "keeps_ctime", lambda _descriptor: keeps)
+    target = tmp_path / "target"
+    stopped(origin, target, monkeypatch)
+    changed = [path for path in sorted((target / "text").rglob("*.txt")) if path.stat().st_size][:3]
+    changed += [path for path in [target / "big/large.bin"] if path.exists()]
+    for path in changed:
+        before = path.stat()
+        path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    result = origin.unpack(target)
+    assert result.failed == []
+    assert {path for path, _ in result.refused} == {os.fsencode(path.relative_to(target)) for path in changed}
+    for path in changed:
+        path.unlink()
+    assert origin.unpack(target).refused == []
+    shipments.same(origin.source, target)
+
+
+def test_what_was_touched_and_is_as_it_was_signed_is_not_restored_again(origin, tmp_path, inline, monkeypatch):
+    target = tmp_path / "target"
+    stopped(origin, target, monkeypatch)
+    for path in (target / "text").rglob("*.txt"):
+        os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))  # another ctime
+    monkeypatch.setattr(unpacking, "_work", None)  # there is no work
+    assert origin.unpack(target).failed == []
     shipments.same(origin.source, target)
 
 

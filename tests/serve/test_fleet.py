@@ -159,10 +159,16 @@ def test_reports_of_verify_are_merged_and_their_damage_counts(drives, packed, tm
 
 def test_the_locations_file_has_what_reading_wants(both, packed, tmp_path):
     out = tmp_path / "fleet.toml"
+    asked = (both[0].url, both[1].url, *known(packed, tmp_path), "--out", out)
     out.write_text("mine\n")
-    code, _, said = fleet(both[0].url, both[1].url, *known(packed, tmp_path), "--out", out)
+    code, _, said = fleet(*asked)
+    assert (code, out.read_text()) == (1, "mine\n"), "an identity may lie there"
+    assert "is no locations file" in said
+    damaged = 'type = "sealift-locations"\nmine\n'
+    out.write_text(damaged)
+    code, _, said = fleet(*asked)
     assert code == 0
-    assert (tmp_path / "fleet.1.toml").read_text() == "mine\n"
+    assert (tmp_path / "fleet.1.toml").read_text() == damaged
     assert "fleet.1.toml" in said
     written = tomllib.loads(out.read_text())
     assert (written["type"], written["version"]) == ("sealift-locations", 1)

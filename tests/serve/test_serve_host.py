@@ -94,6 +94,85 @@ def test_a_token_file_that_is_none(data):
         tokens.parse(data, "file")
 
 
+def write(text):
+    return lambda path: path.write_text(text)
+
+
+GONE = {
+    "removed": lambda path: path.unlink(),
+    "empty": write(""),
+    "a comment": write(f"# tokens\n{TOKEN}\n"),
+    "too short": write("short\n"),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("how", GONE)
+def test_a_file_without_tokens_lets_nobody_in(tmp_path, monkeypatch, how):
+    """But for a moment: whoever replaces it does that in steps."""
+    clock = Clock(monkeypatch)
+    path, said = Path(serving.token_file(tmp_path, TOKEN)), []
+    known = tokens.Tokens(str(path), said.append)
+    bearer = f"Bearer {TOKEN}".encode()
+    GONE[how](path)
+    clock.now += tokens.LOOK
+    assert known.accept(bearer)
+    assert not known.closed
+    clock.now += tokens.GRACE + tokens.LOOK
+    assert not known.accept(bearer)
+    assert known.closed
+    assert any("no token counts any more" in text for text in said)
+    assert not any(TOKEN in text for text in said)
+    clock.now += 3600
+    assert not known.accept(bearer)
+    if path.is_dir():
+        path.rmdir()
+    path.write_text(OTHER + "\n")
+    clock.now += tokens.LOOK
+    assert (known.accept(f"Bearer {OTHER}".encode()), known.accept(bearer), known.closed) == (True, False, False)
+
+
+def test_what_was_revoked_long_ago_is_not_let_in_once_more(tmp_path, monkeypatch):
+    """Nobody has asked meanwhile."""
+    clock = Clock(monkeypatch)
+    path = Path(serving.token_file(tmp_path, TOKEN))
+    known = tokens.Tokens(str(path))
+    path.write_text("")
+    monkeypatch.setattr(tokens.time, "time", lambda: path.stat().st_ctime + 60)
+    clock.now += 60
+    assert not known.accept(f"Bearer {TOKEN}".encode())
+
+
+def test_a_file_that_is_replaced_in_steps_drops_nobody(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+    path = Path(serving.token_file(tmp_path, TOKEN))
+    known = tokens.Tokens(str(path))
+    for step in (path.unlink, lambda: path.write_text(""), lambda: path.write_text(f"{OTHER}\n{TOKEN}\n")):
+        step()
+        clock.now += tokens.LOOK
+        assert known.accept(f"Bearer {TOKEN}".encode())
+    clock.now += 60
+    assert known.accept(f"Bearer {OTHER}".encode())
+
+
+class Clock:
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(tokens.time, "monotonic", lambda: self.now)
+
+
+def test_health_says_that_nobody_is_let_in(drives, tmp_path):
+    file = serving.token_file(tmp_path, TOKEN)
+    with serving.serving(drives[0], token=TOKEN, file=file) as host:
+        assert (host.ask("/healthz").status, host.ask("/").status) == (200, 200)
+        Path(file).write_text("")
+        deadline = time.monotonic() + 20
+        while host.ask("/healthz").status == 200 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert (host.ask("/healthz").status, host.ask("/").status) == (503, 401)
+        assert any("no token counts any more" in line for line in host.lines)
+
+
 def test_a_token_file_that_is_an_identity_is_refused():
     with pytest.raises(Refused, match="identity"):
         tokens.parse(b"# created\nAGE-SECRET-KEY-1QQQQ\n", "file")

@@ -23,7 +23,7 @@ from sealift.drives.object_prefix import PART_SIZE, ObjectPrefix
 from sealift.errors import Busy, SealiftError
 from sealift.formats import manifest as mf
 from sealift.stages import unpack as unpacking
-from sealift.stages import unpack_objects
+from sealift.stages import unpack_jobs, unpack_objects
 from sealift.stages.unpack_objects import NOTE, key_of
 
 BIG = PART_SIZE + 12_345
@@ -241,10 +241,10 @@ def test_another_host_that_writes_there_is_waited_for(origin, bucket, inline, mo
         ingest(origin, to)
     real = unpack_objects.ObjectNotes.note
 
-    def note(notes, job):
+    def note(notes, job, mark=""):
         monkeypatch.setattr(unpack_objects.ObjectNotes, "note", real)
         notes._lock._lost = "it was taken over"
-        real(notes, job)
+        real(notes, job, mark)
 
     held.give_up()
     monkeypatch.setattr(unpack_objects.ObjectNotes, "note", note)
@@ -258,6 +258,44 @@ def test_another_host_that_writes_there_is_waited_for(origin, bucket, inline, mo
 
 class Cut(BaseException):
     """The power goes."""
+
+
+@pytest.mark.parametrize("rows", [None, 3], ids=["a job a pack", "several"])
+def test_what_was_changed_after_its_job_was_noted_is_named_and_left(origin, bucket, inline, monkeypatch, rows):
+    """And what was not is not read again."""
+    to, there = f"s3://{bucket}/x", ObjectPrefix(f"s3://{bucket}/x")
+    if rows:
+        monkeypatch.setattr(unpack_jobs, "_JOB_ROWS", rows)
+
+    def stop(*_):
+        raise Cut
+
+    def stopped():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(unpacking, "_finish_objects", stop)
+            with pytest.raises(Cut):
+                ingest(origin, to)
+        unpacking._worker = None
+
+    stopped()
+    with pytest.MonkeyPatch.context() as patch:
+        worked = []
+        patch.setattr(unpacking, "_work", lambda job: worked.append(len(job.rows)) or unpack_objects.Done())
+        stopped()
+    assert sum(worked) <= (0 if rows is None else 6), "at most what lies at a border between two jobs"
+    changed = sorted(name for name, data in ingests.objects(to).items() if name.startswith("text/") and data)[::5]
+    for name in changed:
+        data = there.get(name, 1 << 20)
+        there.delete(name)
+        there.put_new(name, bytes(byte ^ 1 for byte in data))
+    for _ in range(2):
+        last = ingest(origin, to)
+        unpacking._worker = None
+        assert (sorted(os.fsdecode(path) for path, _ in last.refused), last.failed) == (changed, [])
+    for name in changed:
+        there.delete(name)
+    assert ingest(origin, to).refused == []
+    held(origin, to)
 
 
 @settings(max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,15 +18,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealift.cli import main
-from sealift.drives import local
+from sealift.drives import local, medium
+from sealift.drives import locations as locations_of
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.drives.objects import ObjectDrive
-from sealift.errors import BadInput, Interrupted, SealiftError, SealInvalid
+from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError, SealInvalid
 from sealift.formats import locations
 from sealift.formats import manifest as mf
+from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import open_seal
-from sealift.stages import ingest, receive, source_release, verify
+from sealift.stages import ingest, ingest_there, inspect, receive, source_release, verify
 from sealift.trade import receipt
 
 
@@ -161,7 +164,7 @@ def test_too_few_drives_are_copied_and_the_next_ones_end_it(origin, tmp_path, mo
     assert (code, answer["short_groups"], list(os.listdir(to / "g0s1"))) == (6, [0], ["sealift"])
     assert "too few drives" in said
     assert not (to / "g0s0").exists()
-    monkeypatch.setattr(ingest, "_digest", None)  # what is noted is not read again
+    monkeypatch.setattr(ingest, "digest_of", None)  # what is noted is not read again
     code, out, _ = run("ingest", origin.mounts[0], *origin.mounts[2:], *arguments)
     assert code == 0, "the drive that was copied before is not here, and nothing of it was to be rebuilt"
     assert json.loads(out)["there"] == answer["packs"]
@@ -278,6 +281,8 @@ def test_what_else_stands_there_is_counted_named_and_left(origin, tmp_path):
     assert (code, told["count"], sorted(each["path"].encode() for each in told["first"])) == (0, 5, wanted)
     assert f"in {to} are 5 other files, not of this shipment" in said
     assert (to / "aside").read_bytes() == b"mine"
+    shipments.write(to / "g0s1/sealift/packs/0000/0000009.parity.part", b"of a run that was killed")
+    assert ingests.packs(origin, str(to)).foreign.count == 5
     deep = to / "/".join("abcdefghij")
     deep.mkdir(parents=True)
     assert ingests.packs(origin, str(to)).foreign.count == 6
@@ -352,6 +357,174 @@ def test_interrupted_it_says_so_and_goes_on(origin, tmp_path):
         ingests.packs(origin, str(tmp_path / "to"), progress=stop)
     assert ingests.packs(origin, str(tmp_path / "to")).failed == []
     same_drives(origin, tmp_path / "to")
+
+
+def pack_of(origin, slot=1):
+    """The name of a pack of a drive, beneath sealift/."""
+    return str(origin.packs(origin.mounts[slot])[0].relative_to(Path(origin.mounts[slot], "sealift")))
+
+
+def stopped(origin, to, monkeypatch, mounts=None, **how):
+    """An ingest that has copied and noted every pack of these drives, and was stopped before its end."""
+
+    def stop(*_):
+        raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest, "end", stop)
+        with pytest.raises(Cut):
+            ingests.packs(origin, to, mounts, **how)
+
+
+def changed_after(origin, to, monkeypatch, change):
+    """What is said of a pack that somebody has changed after it was noted, twice; unchanged ones are not read."""
+    stopped(origin, to, monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest, "digest_of", None)  # nothing is read
+        stopped(origin, to, patch)
+    change()
+    for _ in range(2):
+        last = ingests.packs(origin, to)
+        yield [(location, name) for location, name, _ in last.refused], last.failed
+
+
+def test_a_pack_that_was_changed_after_it_was_noted_is_named(origin, tmp_path, monkeypatch):
+    to = tmp_path / "to"
+
+    def change():
+        path, before = to / "g0s1/sealift" / name, (to / "g0s1/sealift" / name).stat()
+        rot(path)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    name = pack_of(origin)
+    for said in changed_after(origin, str(to), monkeypatch, change):
+        assert said == ([(f"{to}/g0s1", name)], [])
+
+
+def test_where_no_time_of_change_is_kept_what_is_noted_is_read(origin, tmp_path, monkeypatch):
+    to = tmp_path / "to"
+    monkeypatch.setattr(medium, "keeps_ctime", lambda _descriptor: False)
+    stopped(origin, str(to), monkeypatch)
+    name = pack_of(origin)
+    rot(to / "g0s1/sealift" / name)
+    assert [name for _, name, _ in ingests.packs(origin, str(to)).refused] == [name]
+
+
+def test_a_group_that_was_changed_after_it_was_noted_does_not_count(tmp_path, monkeypatch):
+    """Its drives are not here any more, so that nobody copies it again."""
+    for number in range(4):
+        shipments.write(tmp_path / f"source/{number}/file", os.urandom(300_000))
+    made = shipments.Origin(tmp_path / "origin", tmp_path / "source", 1, 1, groups=2)
+    made.pack()
+    to, seal = tmp_path / "to", made.seal()
+    of = {0: [], 1: []}
+    for mount in made.mounts:
+        of[mf.decode_manifest(Path(mount, "sealift", mf.MANIFEST).read_bytes()).group].append(mount)
+    assert ingests.packs(made, str(to), of[1], seal=seal).failed == []
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_there, "digest_of", None)
+        stopped(made, str(to), patch, of[0], seal=seal)
+    pack = next(Path(to, "g1s1/sealift/packs").rglob("*.*"))
+    rot(pack)
+    last = ingests.packs(made, str(to), of[0], seal=seal)
+    assert [group["group"] for group in last.missing_groups] == [1]
+    assert [name for _, name, _ in last.refused] == [str(pack.relative_to(to / "g1s1/sealift"))]
+    pack.unlink()
+    last = ingests.packs(made, str(to), of[0], seal=seal)
+    assert [group["group"] for group in last.missing_groups] == [1]
+
+
+@pytest.fixture
+def two_seals(origin):
+    """Two seals of the shipment, the second a second later."""
+    first = origin.seal()
+    time.sleep(1.1)
+    return first, origin.seal()
+
+
+@pytest.mark.parametrize("where", ["folder", "bucket"])
+def test_a_seal_that_was_superseded_is_replaced_and_kept(origin, two_seals, where, tmp_path, request):
+    """Also where that was stopped halfway, and never by an earlier one or for somebody else's files."""
+    first, second = two_seals
+    to = str(tmp_path / "to") if where == "folder" else f"s3://{request.getfixturevalue('bucket')}/d"
+    names = mf.SEAL_FILES
+
+    def there():
+        drives = [locations_of.open_drive(f"{to}/g0s{slot}") for slot in range(4)]
+        return [{name: drive.read_small(name, 1 << 20) for name in names} for drive in drives]
+
+    def put(name, data):
+        drive = locations_of.open_to_write(f"{to}/g0s2")
+        drive.lock()
+        drive.write_small(name, data)
+        drive.unlock()
+
+    assert ingests.packs(origin, to, seal=first).refused == []
+    for drives in (4, 0):
+        brought = ingests.packs(origin, to, seal=second)
+        assert (brought.refused, brought.foreign.count, brought.resealed) == ([], 0, drives)
+        assert there() == [second] * 4
+    if where == "bucket":
+        (kept,) = [data for name, data in ingests.objects(to).items() if name.startswith("superseded-seals/")]
+    else:
+        (kept,) = [path.read_bytes() for path in Path(to, "superseded-seals").iterdir()]
+    assert seals.decode_bundle(kept) == first
+    other = [name for name in names if first[name] != second[name]]
+    earlier = ingests.packs(origin, to, seal=first)
+    assert {name for _, name, _ in earlier.refused} == set(other), "an earlier one replaces nothing"
+    assert there() == [second] * 4
+    put(other[-1], first[other[-1]])  # as it was stopped halfway
+    assert ingests.packs(origin, to, seal=second).resealed == 1
+    assert there() == [second] * 4
+    put(other[-1], b"mine")
+    assert [name for _, name, _ in ingests.packs(origin, to, seal=second).refused] == [other[-1]]
+    assert there()[2][other[-1]] == b"mine"
+
+
+@pytest.mark.parametrize("beneath", ["", "x", "x/y"])
+def test_nothing_is_copied_onto_a_drive_of_the_shipment(origin, tmp_path, beneath):
+    before = {path for mount in origin.mounts for path in Path(mount).rglob("*")}
+    (tmp_path / "link").symlink_to(origin.mounts[1])
+    for root in (Path(origin.mounts[1]), tmp_path / "link"):
+        with pytest.raises(BadInput, match="a drive of the shipment"):
+            ingests.packs(origin, str(root / beneath))
+        with pytest.raises(BadInput, match="a drive of the shipment"):
+            origin.unpack(root / beneath)
+    assert {path for mount in origin.mounts for path in Path(mount).rglob("*")} == before
+
+
+def test_a_copy_that_is_not_finished_is_told_as_that(origin, tmp_path, monkeypatch):
+    """And not as drives that have lost their manifests, which the origin is to send."""
+
+    def stop(*_):
+        raise Cut
+
+    to, allowed = tmp_path / "to", AllowedSigners.parse(origin.allowed)
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest._Run, "_finish", stop)
+        with pytest.raises(Cut):
+            ingests.packs(origin, str(to))
+    copies, seal = [str(to / f"g0s{slot}") for slot in range(4)], origin.seal()
+    for look in (inspect.inspect, verify.verify):
+        with pytest.raises(NotAllHere, match="copies that are not finished") as caught:
+            look(copies, allowed=allowed, seal=seal)
+        assert "goes on" in caught.value.hint
+        report = look([*origin.mounts[:3], copies[3]], allowed=allowed, seal=seal)
+        assert [notice for notice in report.notices if "a copy that is not finished" in notice and copies[3] in notice]
+    assert ingests.packs(origin, str(to)).failed == []
+    assert inspect.inspect(copies, allowed=allowed, seal=seal).state == "complete"
+
+
+def test_no_locations_file_takes_the_place_of_something_else(origin, tmp_path):
+    out = tmp_path / "identity.txt"
+    out.write_text("AGE-SECRET-KEY-1QQQQ\n")
+    with pytest.raises(BadInput, match="is no locations file; nothing was changed"):
+        run("ingest", *origin.mounts, "--to", tmp_path / "to", "--packs", "--out", out,
+            "--allowed-signers", origin.root / "allowed")  # fmt: skip
+    with pytest.raises(BadInput, match="is no locations file; nothing was changed"):
+        run("fleet", "http://127.0.0.1:9", "--out", out, "--allowed-signers", origin.root / "allowed")
+    assert os.listdir(tmp_path) == ["identity.txt"]
+    assert out.read_text() == "AGE-SECRET-KEY-1QQQQ\n"
 
 
 def test_an_ingest_frees_no_source(origin, tmp_path):
@@ -431,6 +604,21 @@ def test_a_copy_in_a_bucket_is_made_whole_from_itself_or_from_drives(origin, buc
     store.delete(absent)
     assert run("ingest", *origin.mounts, "--packs", "--to", to, *allowed)[0] == 0
     assert run("verify", there, *allowed)[0] == 0
+
+
+def test_a_pack_of_a_bucket_that_was_changed_after_it_was_noted_is_named(origin, bucket, monkeypatch):
+    to = f"s3://{bucket}/d"
+    name = pack_of(origin)
+
+    def change():
+        there = ObjectPrefix(f"{to}/g0s1")
+        data = bytearray(there.get(f"sealift/{name}", 1 << 30))
+        data[1000] ^= 1
+        there.delete(f"sealift/{name}")
+        there.put_new(f"sealift/{name}", bytes(data))
+
+    for said in changed_after(origin, to, monkeypatch, change):
+        assert said == ([(f"{to}/g0s1", name)], [])
 
 
 @pytest.mark.long

@@ -191,6 +191,32 @@ def test_a_seal_that_one_on_a_drive_supersedes_is_named_and_nothing_is_received_
     assert sealift(["receipt", str(root / "report.json"), *common, "--seal", newer, *signed]) == 0
 
 
+def test_no_keys_are_issued_under_a_seal_that_is_superseded(revised, capsys):
+    root, other = revised
+    key = receivings.key_file(other, "dock", root / "dock")
+    public = receivings.signer(other, "dock").public_key.line
+    line = f'k@example.org namespaces="sealift-unlock,sealift-custody" {public}\n'
+    (root / "signers").write_bytes((root / "signers").read_bytes() + line.encode())
+    (root / "custody").mkdir()
+    recipient = age_keys.generate_identity()[1]
+    issue = ["unlock", *other.mounts, "--identity", str(root / "identity"), "--allowed-signers", str(root / "signers")]
+    issue += ["--for", recipient, "--job", "j", "--sign-with", key, "--by", "Kim", "--organisation", "Petrel"]
+    issue += ["--custody", str(root / "custody"), "--out", str(root / "keys.age")]
+    assert sealift([*issue, "--seal", str(root / "other.seal")]) == 5
+    err = capsys.readouterr().err
+    assert (
+        f"the seal given, of revision 1, is superseded: {other.mounts[2]} has a seal that holds, of revision 2" in err
+    )
+    (root / "later.seal").write_bytes(seals.encode_bundle(fleets.revised(other)))
+    assert sealift([*issue[:2], *issue[len(other.mounts) + 1 :], "--seal", str(root / "other.seal")]) == 5
+    assert "later.seal is the seal of revision 2 of" in capsys.readouterr().err, "with a drive that has the older one"
+    for given in ([], ["--seal", other.mounts[2]]):
+        sealift([*issue, *given])
+        assert "superseded" not in capsys.readouterr().err
+    assert not (root / "keys.age").exists()
+    assert not list((root / "custody").iterdir())
+
+
 def test_a_receipt_looks_at_seals_beside_the_one_given(stand, capsys):
     root, _, other = stand
     (root / "signers").write_bytes(receivings.signers(other))

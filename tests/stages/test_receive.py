@@ -10,6 +10,7 @@ import pytest
 import receivings
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from sealift.drives.memory import Medium, MemoryDrive
 from sealift.errors import BadInput, NotAllHere, Refused, SignatureInvalid
@@ -281,6 +282,26 @@ def test_a_drive_that_was_mended_is_rebuilt_once_it_was_read_again():
     for order in ((before, after), (after, before)):
         assert states(*order) == ({0: "rebuilt", 1: "intact"}, dict.fromkeys(ALL, "intact") | {"g0s1": "rebuilt"})
     assert states(told(g0s1=DAMAGED | {"read_at": LATER}), after)[1]["g0s1"] == "lost", "it rotted since"
+
+
+def test_how_each_drive_was_read_is_in_the_receipt():
+    """An address is a network, whatever it gives; of two readings of one second what says least counts."""
+    assert {d.read_from for g in WORLD.weigh(REPORT).groups for d in g.drives} == {"cache"}, "memory is no medium"
+    far = {"read_from": "network", "at": "https://host/d1/"}
+
+    def way(*reports, name="g0s1"):
+        record = WORLD.received(*reports, now=NOW).record
+        return next(drive.read_from for group in record.groups for drive in group.drives if drive.id == name)
+
+    assert way(told(g0s1={"read_from": "medium"})) == "medium"
+    assert way(told(g0s1=far)) == "network"
+    assert way(told(g0s1=None), name="g0s1") is UNSET
+    assert way(told(g0s1={"read_from": None})) is UNSET, "of an earlier sealift"
+    for reports in itertools.permutations((told(g0s1=far), told(g0s1={"read_from": "medium"}))):
+        assert way(*reports) == "network"
+    assert way(told(g0s1=far), told(g0s1={"read_from": "medium", "read_at": LATER})) == "medium"
+    notes = WORLD.weigh(told(g0s1=far), now=NOW).notes
+    assert any("g0s1 was read over the network, from https://host/d1/" in note for note in notes)
 
 
 def test_of_two_readings_of_one_second_the_worse_counts():

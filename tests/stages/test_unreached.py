@@ -100,7 +100,8 @@ def test_hosts_that_fail_in_the_middle_lose_nothing(seal, origin, hosts, tmp_pat
         each.plan = all_of(None)
     again = check(seal, origin, hosts, tmp_path)
     assert (again.state, again.faults) == ("intact", [])
-    assert again.bytes_resumed, "what was read counts"
+    assert again.bytes_resumed == 0, "nginx tells a copy with times kept by the same ETag: what it gave is read again"
+    assert any("again in this run" in notice for notice in again.notices)
     assert check(seal, origin, hosts, tmp_path).bytes_resumed == 0, "a pass that ended is forgotten"
 
 
@@ -204,6 +205,31 @@ def test_reading_says_that_hosts_are_not_reached(seal, origin, hosts):
         with pytest.raises(Unreached, match=r"cannot be had now: g0s\d, g0s\d not reached \(.* was cut") as caught:
             shipment.read_many([each for each in shipment.members() if each.kind == "file"])
     assert "see to the hosts" in caught.value.hint
+
+
+def test_a_drive_whose_host_refuses_the_token_is_not_to_be_repaired(seal, origin, hosts, capsys):
+    """Nobody knows which one it is, and it may be as good as any."""
+    given = ["--allowed-signers", origin.root / "allowed", "--seal", origin.root / "s.seal"]
+    hosts[0].plan = all_of("401")
+    code, out = shown(capsys, "inspect", *places(hosts), *given)
+    assert code == 3
+    assert "see to the host" in out
+    assert "sealift repair" not in out
+    code, out = shown(capsys, "inspect", *places(hosts)[1:], *given, "--final")
+    assert "`sealift repair --onto MNT` makes it anew" in out, "what is nowhere is made again"
+
+
+def test_a_drive_of_another_shipment_at_an_address_is_left_away_and_not_pulled(seal, origin, host, tmp_path, capsys):
+    import fleet as fleets
+
+    other = fleets.make(tmp_path / "other", seed=82, lengths=[[30, 20]])
+    given = ["--allowed-signers", origin.root / "allowed", "--seal", origin.root / "s.seal"]
+    with nginx(tmp_path / "nginx", Path(other.mounts[0])) as strange:
+        at = [f"{host.url}/d{number:02d}/" for number in range(N)]
+        _, out = shown(capsys, "inspect", *at, f"{strange.url}/", *given)
+    assert f"leave {strange.url}/ away: it does not belong" in out
+    assert f"{strange.url}/: LEAVE AWAY: foreign" in out
+    assert "pull" not in out.lower()
 
 
 def test_a_drive_whose_host_refuses_is_not_called_damaged(seal, origin, hosts, caplog):

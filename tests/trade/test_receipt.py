@@ -81,6 +81,7 @@ def with_first(group_state="intact", **fields):
         (changed(reports=[FileRef(bytes=1, blake3=each * 32) for each in ("cd", "ab")]), "not sorted by digest"),
         (changed(groups=[with_first(read_at="2026-11-20T10:00:01Z")]), "read after the receipt was made"),
         (changed(groups=[with_first(read_at="2026-02-30T10:00:01Z")]), "there is no time"),
+        (changed(groups=[with_first(state="lost", group_state="rebuilt", read_at="", read_from="medium")]), "says how"),
         (changed(groups=[with_first(read_at="")]), "g0s0 is intact, and when it was read says otherwise"),
         (changed(groups=[with_first(state="unseen")], reports=[e.REF]), "exactly if all its drives are"),
         (changed(groups=[with_first(group_state="unseen", state="unseen")]), "g0s0 is unseen, and when it was read"),

@@ -12,6 +12,7 @@ import receivings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sealift.cli import source_release as cli
 from sealift.errors import BadInput, FormatError, Refused, SignatureInvalid
 from sealift.formats import canonical
 from sealift.formats import seal as seals
@@ -57,8 +58,8 @@ def drive_is(state, group=0, slot=1, of_group="rebuilt"):
     """The whole receipt, but for one drive."""
     groups = list(WHOLE.record.groups)
     drives = list(groups[group].drives)
-    read_at = "" if state == "unseen" else drives[slot].read_at
-    drives[slot] = msgspec.structs.replace(drives[slot], state=state, read_at=read_at)
+    way, read_at = (msgspec.UNSET, "") if state == "unseen" else (drives[slot].read_from, drives[slot].read_at)
+    drives[slot] = msgspec.structs.replace(drives[slot], state=state, read_at=read_at, read_from=way)
     groups[group] = msgspec.structs.replace(groups[group], drives=drives, state=of_group)
     return changed(groups=groups)
 
@@ -85,6 +86,28 @@ def test_receipts_of_several_sites_open_it_together(tmp_path):
     record = release(looked, tmp_path).statement.record
     assert sorted(each.groups for each in record.receipts) == [[0], [1]]
     assert len({each.fingerprint for each in record.receipts}) == 2
+
+
+@pytest.mark.parametrize(
+    ("ways", "said"),
+    [
+        (["medium"] * 5, []),
+        (
+            ["network", "network", "medium", "cache", None],
+            ["2 drives of them read over a network", "1 drive of them read through", "1 drive of them read in a way"],
+        ),
+    ],
+)
+def test_how_drives_were_read_is_told_and_decides_nothing(ways, said, capsys, tmp_path):
+    report = receivings.again(WORLD.report())
+    copies = [copy for group in report.groups for copy in group.present]
+    for copy, way in zip(copies, ways, strict=True):
+        copy.read_from = way
+    cli._show(look(file(tmp_path, WORLD.received(report))))
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert "may be freed" in lines[0]
+    assert len(lines) == 1 + len(said)
+    assert all(any(each in line for line in lines) for each in said)
 
 
 def test_the_same_again_changes_nothing_and_another_is_kept(tmp_path):

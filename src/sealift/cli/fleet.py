@@ -66,6 +66,7 @@ def fleet(
     """Look, and show or print."""
     import msgspec
 
+    from sealift.drives.locations import refuse_other_file
     from sealift.errors import BadInput
     from sealift.reading.trust import load_seal
     from sealift.stages.fleet import locations
@@ -78,6 +79,8 @@ def fleet(
         raise BadInput("a host is given twice", hint="give each host once")
     if out is not None and not os.path.isdir(os.path.dirname(out) or "."):
         raise BadInput(f"--out {out}: there is no such folder to write it in")
+    if out is not None:
+        refuse_other_file(out)
     report = look(
         list(clients.values()),
         allowed=common.load_allowed(allowed_signers) if allowed_signers else None,

@@ -175,10 +175,13 @@ def _packs(
     *,
     as_json: bool,
 ) -> int:
+    from sealift.drives.locations import refuse_other_file
     from sealift.stages import ingest as stage
     from sealift.stages.ingest_hosts import ingest_on
     from sealift.stages.placement import place
 
+    if out is not None:
+        refuse_other_file(out)
     options = stage.Options(list(mounts), target, common.load_allowed(allowed_signers), reading.load_seal(seal))
     with common.Meter() as meter, place(address, meter.note) as hosts:
         events = common.placed_events(meter, address)
@@ -206,6 +209,7 @@ def _answer_of(result: Packs) -> dict[str, Any]:
         "bytes": result.size,
         "there": result.there,
         "rebuilt_blocks": result.rebuilt_blocks,
+        "resealed": result.resealed,
         "failed": [{"at": at, "path": path, "reason": why} for at, path, why in result.failed],
         "refused": [{"at": at, "path": path, "reason": why} for at, path, why in result.refused],
         "missing_drives": result.missing_drives,
@@ -230,6 +234,11 @@ def _tell_packs(result: Packs, target: str) -> None:
         common.say(f"{common.counted(result.there, 'pack')} of them were there already")
     if result.rebuilt_blocks:
         common.say(f"{common.counted(result.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
+    if result.resealed:
+        drives = common.counted(result.resealed, "drive")
+        common.say(
+            f"the seal on {drives} there was superseded, and is replaced; it is kept in superseded-seals/ beside"
+        )
     if result.failed:
         common.say(f"{common.counted(len(result.failed), 'file')} could not be had; the rest is there and checked:")
         common.say_list((f"{at}/sealift/{path}: {why}" for at, path, why in result.failed), len(result.failed))

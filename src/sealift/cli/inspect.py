@@ -131,13 +131,14 @@ def _verdict(report: InspectReport) -> str:
 def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     """What the one who stands there is to do; nothing where there is nothing to do."""
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE}
-    copies = {drive.mount for group in report.groups for drive in group.present if drive.in_bucket}
+    present = [drive for group in report.groups for drive in group.present]
+    copies, far = ({each.mount for each in present if each.in_bucket}, {each.mount for each in present if each.at})
     for mount in sorted(strange)[: common.SHOWN]:
-        what = f"leave {_clean(mount)} away" if _is_bucket(mount, copies) else f"pull {_clean(mount)}"
+        what = f"leave {_clean(mount)} away" if _is_far(mount, far) else f"pull {_clean(mount)}"
         yield f"{what}: it does not belong to this shipment as it was sealed"
     for fault in report.faults:
         if fault.kind == "superseded":
-            what = "leave" if _is_bucket(fault.mount, copies) else "pull"
+            what = "leave" if _is_far(fault.mount, far) else "pull"
             place = f"{_clean(fault.mount)} away" if what == "leave" else _clean(fault.mount)
             yield f"{what} {place}, and only that: {_clean(fault.detail)}"
     yield from _see_to_hosts(report)
@@ -176,7 +177,11 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     if any(_is_unnamed(fault) for fault in faults):
         yield "nobody signed what is unexpected: move it away, if it is not known to you"
     if report.state == "recoverable" and any(group.missing and BLOCKS not in group.gone for group in report.groups):
-        yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
+        unknown = away - {drive.mount for group in report.groups for drive in group.present}
+        if unknown and sum(len(group.missing) for group in report.groups) <= len(unknown):
+            yield "unpack and training do without what was not reached; nothing of it is to be repaired"
+        else:
+            yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
 
 
 def _replaced(report: InspectReport | VerifyReport) -> Iterator[str]:
@@ -264,6 +269,11 @@ def _is_bucket(mount: str, copies: set[str]) -> bool:
     return mount in copies or mount.startswith("s3://")
 
 
+def _is_far(mount: str, far: set[str]) -> bool:
+    """Whether it is an address, at which there is nothing to pull."""
+    return mount in far or mount.startswith(("s3://", "http://", "https://"))
+
+
 def _is_unnamed(fault: Fault) -> bool:
     """Something beside what was signed, and not in its place."""
     return fault.kind == "unexpected" and fault.detail.endswith("that the manifest does not name")
@@ -313,7 +323,7 @@ def show_groups(report: InspectReport | VerifyReport) -> None:
     for mount in dict.fromkeys(fault.mount for fault in rest):
         faults = [fault for fault in rest if fault.mount == mount]
         strange = any(fault.kind in {"foreign", "replayed"} for fault in faults)
-        advice = ("LEAVE AWAY: " if _is_bucket(mount, set()) else "PULL: ") if strange else ""
+        advice = ("LEAVE AWAY: " if _is_far(mount, set()) else "PULL: ") if strange else ""
         click.echo(f"  {_clean(mount)}: {advice}{_what(faults)}")
     if report.faults_omitted:
         click.echo(f"and {report.faults_omitted:,} more faults than can be listed")
@@ -374,7 +384,7 @@ def _advice(drive: Present, faults: Sequence[Fault]) -> str:
     if all(fault.kind == _AWAY for fault in faults):
         return f"NOT READ: {_what(faults)}" if drive.unreached is not None else _what(faults)
     if all(fault.kind == "superseded" for fault in faults):
-        return f"{'LEAVE AWAY' if drive.in_bucket else 'PULL'}: {_clean(faults[0].detail)}"
+        return f"{'PULL' if drive.at is None else 'LEAVE AWAY'}: {_clean(faults[0].detail)}"
     grave = drive.damage or any(fault.kind in {"unreadable", "conflict"} for fault in faults)
     if drive.in_bucket or drive.at is not None:
         return f"{'DAMAGED: ' if grave else 'mend: '}{_what(faults)}"

@@ -115,6 +115,7 @@ def answer(
         for drive in group["drives"]:
             drive["carrier"] = carriers[drive["id"]]
             drive["read_at"] = drive["read_at"] or None
+            drive["read_from"] = drive.get("read_from")
             drive["why"] = weighed.why.get(drive["id"])
     return {
         "receipt": made.path,
@@ -148,6 +149,9 @@ def _show(made: Made, report: Discrepancy | None) -> None:
         click.echo("REHEARSAL: these drives are no goods")
     drives = common.counted(record.drives_total, "drive")
     click.echo(f"{record.consignment_id}, shipment {record.shipment}: all {drives} of it intact, every byte read")
+    far = sum(drive.read_from == "network" for group in record.groups for drive in group.drives)
+    if far:
+        click.echo(f"{common.counted(far, 'drive')} of them read over a network, and not where they stand; it says so")
 
 
 def _say(made: Made, weighed: Weighed, form: str | None, key: str) -> None:

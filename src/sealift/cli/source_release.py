@@ -109,6 +109,7 @@ def answer(looked: Looked, released: Released | None) -> dict[str, Any]:
         "may_be_freed": looked.may_be_freed,
         "objections": looked.objections,
         "groups_total": len(seal.groups),
+        "read_from": {way or "unsaid": number for way, number in records.ways(looked.receipts).items()},
         "lacking": [each._asdict() for each in looked.lacking],
         "receipts": [
             {
@@ -136,6 +137,7 @@ def _show(looked: Looked) -> None:
     head = f"{seal.consignment_id}, shipment {seal.shipment}"
     if looked.may_be_freed:
         click.echo(f"{head}: the source may be freed; receipts say of all drives of {total} that they were verified")
+        _show_ways(looked)
         return
     click.echo(f"{head}: the source is NOT to be freed")
     for why in looked.objections:
@@ -145,6 +147,22 @@ def _show(looked: Looked) -> None:
         click.echo(f"  group {each.group}: {each.why}{when}")
     if len(looked.lacking) > common.SHOWN:
         click.echo(f"  and {len(looked.lacking) - common.SHOWN:,} more groups (--json names all of them)")
+
+
+_WAYS = {
+    "cache": "through a cache of the host where they were mounted, and not from the medium alone",
+    "network": "over a network, from a host or a bucket: what these read from, the receiver does not know",
+    "": "in a way that the receipt does not say",
+}
+
+
+def _show_ways(looked: Looked) -> None:
+    """How the drives were read, where that was not from their own media: who frees the source decides by it, too."""
+    from sealift.trade import source_release as records
+
+    for way, number in records.ways(looked.receipts).items():
+        if way in _WAYS:
+            click.echo(f"  {common.counted(number, 'drive')} of them read {_WAYS[way]}")
 
 
 def _say(looked: Looked, released: Released | None) -> None:

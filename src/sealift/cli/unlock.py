@@ -33,7 +33,8 @@ On a compute host every command that reads takes --keys FILE, with the job's ide
 The allowed signers must have the key of --sign-with for sealift-unlock and sealift-custody. Keys that have expired are
 refused by sealift; whoever has copied them can still read ciphertext that they have.
 
-Exit 0: issued; 4: issued, but for packs whose header no drive of their group can give, each is named; 5: refused;
+Exit 0: issued; 4: issued, but for packs whose header no drive of their group can give, each is named; 5: refused, also
+under a seal that is superseded by one of a later revision beside it or on a drive;
 6: issued for what is here, drives are named that have the others: attach them, and run again into another FILE.
 """
 
@@ -84,6 +85,7 @@ def unlock(
         reading.read_allowed(allowed_signers),
         reading.load_seal(seal),
         list(recipients),
+        seal_path=seal,
         **given,
     )
     signer = Signer.open(key)

@@ -51,6 +51,13 @@ class ReadFile(Protocol):
         """Changes when the file is replaced or written: of a folder's, device, inode, size, mtime, ctime."""
 
     @property
+    def lasting(self) -> bool:
+        """Whether, days later, an equal stamp under this name is of the same bytes.
+
+        False where it may be told again of other ones: of a copy that was put in its place with times kept, say.
+        """
+
+    @property
     def read_from(self) -> Source:
         """`medium`: every byte so far came from beyond any cache of this host.
 

@@ -82,6 +82,11 @@ class HttpReadFile(RemoteFile):
         return self.look().stamp
 
     @property
+    def lasting(self) -> bool:
+        """Whether it is `sealift serve` that says them: its ETags have the ctime. Others have mtime and length."""
+        return self.look().lasting
+
+    @property
     def read_from(self) -> Source:
         """Always `cache`: what the host reads from, nobody here knows."""
         return "cache"

@@ -94,6 +94,7 @@ _AGAIN_AT = {408, 425, 429, 500, 502, 503, 504, 507, 508, 509}
 _TIMEVAL = struct.Struct("@ll")
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _NO_RANGE = re.compile(r"bytes \*/(\d{1,19})")
+_WITH_CTIME = re.compile(r'"[0-9a-f]+(?:-[0-9a-f]+){3}"')  # inode, length, mtime, ctime (docs/spec/serve.md)
 
 
 class Failed(Exception):
@@ -110,16 +111,17 @@ class Meta(NamedTuple):
     length: int
     etag: str
     modified: str
+    server: str = ""
 
     def contradicts(self, other: Meta) -> bool:
         """Whether one ETag or time has two lengths: no file that was replaced."""
-        marks = [(mine, its) for mine, its in zip(self[1:], other[1:], strict=True) if mine and its]
+        marks = [(mine, its) for mine, its in zip(self[1:3], other[1:3], strict=True) if mine and its]
         return self.length != other.length and bool(marks) and all(mine == its for mine, its in marks)
 
     def is_of(self, other: Meta) -> bool:
         """Whether both are of one file, by what both say."""
         return self.length == other.length and all(
-            not (mine and its) or mine == its for mine, its in zip(self[1:], other[1:], strict=True)
+            not (mine and its) or mine == its for mine, its in zip(self[1:3], other[1:3], strict=True)
         )
 
     @property
@@ -127,6 +129,11 @@ class Meta(NamedTuple):
         """Numbers that change with it."""
         one = hashlib.blake2b(f"{self.etag}\0{self.modified}".encode(), digest_size=16).digest()
         return int.from_bytes(one[:8]), int.from_bytes(one[8:]), self.length
+
+    @property
+    def lasting(self) -> bool:
+        """Whether `sealift serve` says it of a file whose ctime it knows: other hosts tell mtime and length."""
+        return self.server == "sealift" and _WITH_CTIME.fullmatch(self.etag) is not None
 
 
 class _Raw(io.RawIOBase):
@@ -288,7 +295,8 @@ class Answer:
             total = None if found is None else int(found[1])
         if total is None or total >= 1 << 63:
             raise Failed(NO_RANGES if self.status == 206 else NO_LENGTH)
-        return Meta(total, self.headers.get("ETag", "")[:256], self.headers.get("Last-Modified", "")[:64])
+        etag, modified = self.headers.get("ETag", "")[:256], self.headers.get("Last-Modified", "")[:64]
+        return Meta(total, etag, modified, self.headers.get("Server", "")[:64])
 
 
 class Host:

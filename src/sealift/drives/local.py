@@ -92,11 +92,19 @@ class LocalReadFile:
             status.st_mtime_ns,
             status.st_ctime_ns,
         )
+        self._kind: bool | None = None
         self._uncached = direct
         self._direct = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
         self._memory = medium.is_memory(descriptor) if direct else True
         if direct and not self._direct:
             self._forget(0, 0)
+
+    @property
+    def lasting(self) -> bool:
+        """Nobody sets a ctime; some filesystems have none, and tell the mtime in its place."""
+        if self._kind is None:
+            self._kind = medium.keeps_ctime(self._fd)
+        return self._kind
 
     @property
     def read_from(self) -> Source:

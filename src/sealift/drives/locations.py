@@ -8,18 +8,21 @@ none of these.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from sealift.drives.local import LocalDrive
 from sealift.drives.ranges import RemoteDrive
-from sealift.errors import BadInput
+from sealift.errors import BadInput, SealiftError
 from sealift.formats import locations as forms
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable
 
     from sealift.drives.base import Drive
+
+COPYING = ".sealift-ingest-packs-"  # what the notes of an ingest of packs begin with, before the shipment
 
 
 def is_store(location: str) -> bool:
@@ -129,3 +132,66 @@ def upload_memory(location: str) -> int:
 
         return UPLOAD_MEMORY
     return 0
+
+
+def drive_beneath(place: str, drives: Iterable[Drive]) -> str | None:
+    """Where the drive is mounted on which `place` would lie; None where it lies on none, or is no folder of this host.
+
+    Within its folder; or on its filesystem, where one is mounted there and not merely a folder that holds a drive.
+    """
+    if is_store(place):
+        return None
+    real = os.path.realpath(place)
+    there = real
+    while not os.path.lexists(there) and there != os.path.dirname(there):
+        there = os.path.dirname(there)
+    for drive in drives:
+        if not isinstance(drive, LocalDrive):
+            continue
+        root = os.path.realpath(drive.mount)
+        if os.path.commonpath([root, real]) == root:
+            return drive.mount
+        with contextlib.suppress(OSError):
+            if os.path.ismount(root) and root != "/" and os.stat(there).st_dev == os.stat(root).st_dev:
+                return drive.mount
+    return None
+
+
+def refuse_on_a_drive(place: str, drives: Iterable[Drive]) -> None:
+    """BadInput where a copy would be written onto a drive of the shipment: they are read, and carried on."""
+    if (mount := drive_beneath(place, drives)) is not None:
+        raise BadInput(
+            f"{place} is on {mount}, a drive of the shipment: nothing is copied onto what it is copied from",
+            hint="give a folder of another disk with --to; nothing was written",
+        )
+
+
+def is_being_copied(drive: Drive, shipment: str) -> bool:
+    """Whether beside it lie the notes of an ingest of packs that has not ended. Asks a bucket; never raises."""
+    name = COPYING + shipment
+    if isinstance(drive, LocalDrive):
+        return os.path.isdir(os.path.join(os.path.dirname(os.path.abspath(drive.mount)), name))
+    if not isinstance(drive, RemoteDrive) or forms.scheme_of(drive.at) != "s3":
+        return False
+    from sealift.drives.object_prefix import ObjectPrefix
+
+    try:
+        return any(True for _ in ObjectPrefix(drive.at.rstrip("/").rpartition("/")[0]).objects(beneath=name))
+    except SealiftError:
+        return False
+
+
+def refuse_other_file(path: str) -> None:
+    """BadInput where something else than a locations file stands at `path`: none is put in its place."""
+    if not os.path.lexists(path):
+        return
+    try:
+        with open(path, "rb") as file:
+            data = file.read(forms.MAX_FILE)
+    except OSError as error:
+        raise BadInput(f"--out {path}: {(error.strerror or str(error)).lower()}") from error
+    if data.strip() and b"sealift-locations" not in data:
+        raise BadInput(
+            f"--out {path} is there, and is no locations file; nothing was changed",
+            hint="give another name, or move it away",
+        )

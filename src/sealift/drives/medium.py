@@ -9,11 +9,15 @@ twice.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import stat
 import subprocess
 
+# Linux, magic.h: vfat, exfat, FUSE, 9p tell the mtime as ctime, or what some program says it is
+_WITHOUT_CTIME = {0x4D44, 0x2011BAB0, 0x65735546, 0x01021997}
+_libc = ctypes.CDLL(None, use_errno=True)
 _IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"}
 _SYS_BLOCK = "/sys/dev/block"
 _LAYERS = 8  # partition on LUKS on a dm target on a partition on a disk is five
@@ -42,6 +46,14 @@ def is_memory(descriptor: int) -> bool:
     """Whether the file lies in a filesystem that has no medium (tmpfs), so that no read comes from one."""
     mount = _mount_of(descriptor)
     return mount is not None and mount[0] in _IN_MEMORY
+
+
+def keeps_ctime(descriptor: int) -> bool:
+    """Whether the time of a file's last change is the kernel's own there, and nothing that a copying tool may set."""
+    answer = ctypes.create_string_buffer(512)  # struct statfs, which begins with the kind of filesystem
+    if _libc.fstatfs(descriptor, answer) != 0:
+        return False
+    return ctypes.c_long.from_buffer(answer).value & 0xFFFFFFFF not in _WITHOUT_CTIME
 
 
 def _device(descriptor: int) -> int | None:

@@ -60,6 +60,11 @@ class MemoryReadFile:
         self.stamp: tuple[int, ...] = (drive.medium.number, version)
 
     @property
+    def lasting(self) -> bool:
+        """Each writing counts."""
+        return True
+
+    @property
     def read_from(self) -> Source:
         """Always `cache`: memory is no medium."""
         return "cache"

@@ -44,6 +44,7 @@ TOGETHER = 4  # parts of one object that are on their way at once
 PAGE = 1000  # objects that a listing gives at a time
 _CUT = 6  # times that a small request may fail on its way
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_IS_DIGEST = re.compile(r'"?[0-9a-f]{32}(?:-\d{1,5})?"?')  # an ETag: MD5, of parts too
 _FOLDER = re.compile(r"[A-Za-z0-9!_.*'()=+@:,&$ -]{1,255}")
 _TRANSIENT = {errno.ENODEV, errno.ETIMEDOUT, errno.EIO}
 
@@ -372,6 +373,11 @@ class ObjectReadFile(RemoteFile):
     def stamp(self) -> tuple[int, ...]:
         """Of ETag, version, time and length."""
         return self._stamp
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the ETag is of the form of a digest: a store's own, and time, tell each writing from another."""
+        return _IS_DIGEST.fullmatch(self._etag) is not None
 
     @property
     def read_from(self) -> Source:

@@ -327,6 +327,11 @@ class RemoteFile(ABC):
 
     @property
     @abstractmethod
+    def lasting(self) -> bool:
+        """As drives.base.ReadFile. DriveFault, where nobody has asked before."""
+
+    @property
+    @abstractmethod
     def read_from(self) -> Source:
         """As drives.base.ReadFile."""
 

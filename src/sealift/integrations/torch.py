@@ -25,6 +25,7 @@ Decoding is the caller's: `decode` takes a Sample and gives anything, `collate` 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 WINDOW = 4 << 20
+_TOLD = 20  # locations that are named
+log = logging.getLogger("sealift")
 
 
 class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
@@ -81,6 +84,8 @@ class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
         super().__init__()
         self.shipment, self._decode, self._collate, self._make_source = shipment, decode, collate, source
         self.rank, self.world_size = _place(rank, world_size)
+        if self.rank == 0:
+            _tell_silent(shipment)
         self._workers = WorkerHealth()
         self._source: Source | None = None
         self._order: Order | None = None
@@ -346,6 +351,17 @@ def _check(*, last: str, **numbers: int) -> None:
             raise BadInput(f"{name} is {value!r}", hint=f"{name} is a whole number from 1 to 2^32")
     if last not in {"drop", "pad"}:
         raise BadInput(f"last is {last!r}", hint='"drop" the samples that do not fill a last batch, or "pad" it')
+
+
+def _tell_silent(shipment: Shipment) -> None:
+    """In the log: locations that give nothing, and why. Reading goes on without them, on parity or on other groups."""
+    for mount, why in shipment.ignored[:_TOLD]:
+        log.warning("%s gives nothing: %s", mount, why)
+    if len(shipment.ignored) > _TOLD:
+        log.warning("and %d more locations give nothing", len(shipment.ignored) - _TOLD)
+    if shipment.missing:
+        groups = ", ".join(str(each.group) for each in shipment.missing[:_TOLD])
+        log.warning("no drive is here of %d groups (%s): their samples are owed", len(shipment.missing), groups)
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -50,6 +50,20 @@ class LocationHealth(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     requests: Count
     retries: Count  # requests that were sent again
     bytes: Count  # of its files
+    silent: _Words = ""  # why it gives nothing to the shipment; empty: it is read from
+
+    @classmethod
+    def of(cls, drive: RemoteDrive, silent: str = "") -> LocationHealth:
+        """What its traffic has come to in this process."""
+        drive.traffic.add()  # after a fork what the parent was given is not ours
+        return cls(
+            mount=drive.mount,
+            host=drive.host_name,
+            requests=drive.traffic.requests,
+            retries=drive.traffic.retries,
+            bytes=drive.traffic.bytes,
+            silent=silent[:8192],
+        )
 
 
 class PackHealth(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -94,9 +108,13 @@ def read_health(data: bytes, name: str) -> Health:
 
 
 def health_of(
-    shipment: str, views: dict[int, GroupView], readers: dict[int, GroupReader], missing: list[int]
+    shipment: str,
+    views: dict[int, GroupView],
+    readers: dict[int, GroupReader],
+    missing: list[int],
+    silent: Iterable[tuple[RemoteDrive, str]] = (),
 ) -> Health:
-    """What these readers met."""
+    """What these readers met, and why locations in other hosts are `silent`."""
     health = Health(shipment=shipment, missing_groups=missing)
     for number, view in sorted(views.items()):
         reader = readers[number]
@@ -124,20 +142,10 @@ def health_of(
         for (stripe, role), blocks in sorted(reader.packs.items()):
             if manifest.slot_of(stripe, role, reader.n) in reader.drives:  # what is missing cannot be mended in place
                 health.packs.append(PackHealth(group=number, stripe=stripe, role=role, blocks=blocks))
-        for each in view.views:
-            if isinstance(each.drive, RemoteDrive):
-                each.drive.traffic.add()  # after a fork what the parent was given is not ours
         health.locations += [
-            LocationHealth(
-                mount=each.mount,
-                host=each.drive.host_name,
-                requests=each.drive.traffic.requests,
-                retries=each.drive.traffic.retries,
-                bytes=each.drive.traffic.bytes,
-            )
-            for each in view.views
-            if isinstance(each.drive, RemoteDrive)
+            LocationHealth.of(each.drive) for each in view.views if isinstance(each.drive, RemoteDrive)
         ]
+    health.locations += [LocationHealth.of(drive, why) for drive, why in silent]
     return health
 
 
@@ -170,5 +178,6 @@ def merged(reports: Iterable[Health]) -> Health:
                 location.requests += each.requests
                 location.retries += each.retries
                 location.bytes += each.bytes
+                location.silent = location.silent or each.silent
     made.drives, made.packs, made.locations = list(drives.values()), list(packs.values()), list(locations.values())
     return made

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     import pyarrow.parquet as pq
 
+    from sealift.drives.base import Drive
     from sealift.formats import age
     from sealift.formats.manifest import DriveRow
     from sealift.formats.seal import SealDrive
@@ -132,7 +133,7 @@ class Shipment:
         ]
         self._late = Latecomers(late, views)
         self._ignored: list[tuple[str, str]] = []
-        self._far: set[str] = set()  # locations in other hosts
+        self._far: dict[str, RemoteDrive] = {}  # locations in other hosts
         self.notices: list[str] = []  # what else there is to know of the mounts
         self._start()
 
@@ -195,7 +196,8 @@ class Shipment:
         again = (list(locations), known, signers, found.trusted.files, issued)
         shipment = cls(found.trusted, views, opens, again, found.late)
         late = [f"{view.mount} has not answered yet: it is used as soon as it has" for view, _ in found.late]
-        shipment._far = {view.mount for view in found.views if isinstance(view.drive, RemoteDrive)}
+        views_of_all = [*found.views, *(each.view for each in found.late)]
+        shipment._far = {each.mount: each.drive for each in views_of_all if isinstance(each.drive, RemoteDrive)}
         shipment._ignored, shipment.notices = unused(found), [*found.notices, *late]
         return shipment
 
@@ -229,8 +231,13 @@ class Shipment:
 
     @property
     def silent(self) -> list[tuple[str, str]]:
-        """Those of `ignored` that stand in other hosts."""
-        return [each for each in self._ignored if each[0] in self._far] + self._late.useless
+        """Those of `ignored` that stand in other hosts, and hosts that have not answered by now."""
+        return [each for each in self._ignored if each[0] in self._far] + self._late.useless + self._late.waiting
+
+    @property
+    def drives(self) -> list[Drive]:
+        """Those that are here, of all groups."""
+        return [view.drive for group in self._views.values() for view in group.views]
 
     @property
     def absent(self) -> list[str]:
@@ -499,7 +506,8 @@ class Shipment:
         Of this process alone (`processes` is 1): what a DataLoader's workers read is in ShipmentDataset.health().
         """
         readers = {number: group.reader for number, group in self.groups.items()}
-        return health_of(self.seal.seal.shipment, self._views, readers, [each.group for each in self.missing])
+        silent = [(self._far[mount], why) for mount, why in self.silent if mount in self._far]
+        return health_of(self.seal.seal.shipment, self._views, readers, [each.group for each in self.missing], silent)
 
     @property
     def rebuilt_blocks(self) -> int:

@@ -24,6 +24,7 @@ from blake3 import blake3
 
 from sealift.drives import locations
 from sealift.drives.base import SAFE_READING
+from sealift.drives.locations import is_being_copied
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
@@ -122,6 +123,13 @@ def _judged(
         raise SealInvalid(f"the seal is of shipment {found.seal.shipment}, not of {shipment}")
     found.shipment, found.checked = found.seal.shipment if found.seal else expected, allowed is not None
     _group(found, checker)
+    if found.groups:
+        found.notices += [
+            f"{view.mount}: a copy that is not finished, as the notes of its ingest beside it say: the same `sealift"
+            " ingest` goes on"
+            for view in found.views
+            if view.standing != "empty" and _is_being_copied(view)
+        ]
     compare_seals(found, copies)
     if allowed is not None and found.trusted is not None:
         _check_serials(found)
@@ -147,6 +155,12 @@ def refuse_others(found: Survey) -> None:
         raise _of_others(found, drives)
     if any(mf.MANIFEST in view.small for view in drives) or not any(view.card for view in drives):
         return
+    if all(_is_being_copied(view) for view in drives):
+        raise NotAllHere(
+            f"{_mounts(drives)}: copies that are not finished, as the notes of their ingest beside them say; nothing"
+            " could be checked",
+            hint="the same `sealift ingest MNT... --packs` goes on; each copy gets its manifest last",
+        )
     if found.trusted is not None and any(view.card and view.card.shipment == found.shipment for view in drives):
         raise _of_lost_manifest(found, drives)
     of = f"; drive.json says that they are of {_shipments({view.card.shipment for view in drives if view.card})}"
@@ -157,6 +171,10 @@ def refuse_others(found: Survey) -> None:
         f" checked{of}",
         hint="at the origin, `sealift pack` again finishes them; here, mount the other drives of their group",
     )
+
+
+def _is_being_copied(view: DriveView) -> bool:
+    return view.card is not None and mf.MANIFEST not in view.small and is_being_copied(view.drive, view.card.shipment)
 
 
 def _of_lost_manifest(found: Survey, drives: Sequence[DriveView]) -> NotAllHere:

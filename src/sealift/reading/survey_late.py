@@ -173,6 +173,12 @@ class Latecomers:
         self.useless: list[tuple[str, str]] = []  # mounts that turned out to give nothing, and why
         self._watch()
 
+    @property
+    def waiting(self) -> list[tuple[str, str]]:
+        """Mounts that have given nothing by now, as they have not answered, and that in words."""
+        with self._lock:
+            return [(each.view.mount, "it has not answered") for each in self._late]
+
     def _watch(self) -> None:
         self._pid, self._lock = os.getpid(), threading.Lock()
         self._readers: dict[int, GroupReader] = {}

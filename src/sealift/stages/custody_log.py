@@ -99,7 +99,8 @@ def _names(folder: str) -> list[tuple[str, bool]]:
                     found.append((entry.name, entry.is_file(follow_symlinks=False)))
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        hint = "sealift handover makes the folder with the first event"
+        hint = "sealift handover makes the folder with the first event; a shipment that nobody carries begins with an"
+        hint += f" empty one: mkdir {folder}"
         raise BadInput(f"custody log {folder}: {reason}", hint=hint) from error
     return sorted(found)
 

@@ -11,10 +11,12 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sealift.drives.base import PART
 from sealift.drives.locations import is_store
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.errors import FormatError
 from sealift.formats import manifest as mf
+from sealift.stages.ingest_seal import is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,18 +43,21 @@ class Foreign:
 
 
 def beside_drives(to: str, seal: Seal) -> Foreign:
-    """What lies beneath `to` under names that no drive of the shipment has there. DriveFault, OSError."""
+    """What lies beneath `to` under names that no drive of the shipment has there. DriveFault, OSError.
+
+    A file that a killed run left half written (.part) is ours: the next one writes it anew.
+    """
     ids = {drive.id for group in seal.groups for drive in group.drives}
     found = Foreign()
     for name in _names(to):
         drive, _, rest = name.partition(b"/")
         try:
             root, _, file = rest.decode().partition("/")
-            if drive.decode() in ids and root == mf.ROOT and mf.is_drive_file(file):
+            if drive.decode() in ids and root == mf.ROOT and mf.is_drive_file(file.removesuffix(PART)):
                 continue
         except UnicodeDecodeError:
             pass
-        if not drive.startswith(OWN.encode()):
+        if not (drive.startswith(OWN.encode()) or is_kept(name.decode(errors="replace"))):
             found.add(name)
     return found
 

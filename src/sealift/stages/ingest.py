@@ -11,9 +11,9 @@ compared, and is named and left where it is not. No key is needed.
 
 The unit of work is a pack: `copy_pack` is a function of a group, a pack and a drive to write to, and knows nothing of
 the others. On several hosts each copies its share of the drives (ingest_hosts.py). A pack that was copied is noted at
-the destination, beside the drives (Notes and ObjectNotes of unpack): a run that goes on, on this host or another, looks
-at its name and length. Memory: a copy holds 2 x CHUNK, and an upload that of drives.objects beside it; COPIES of them
-are under way.
+the destination, beside the drives (Notes and ObjectNotes of unpack): a run that goes on, on this host or another, reads
+what may be another by now (ingest_there.Standing), and nothing else of what is noted. Memory: a copy holds 2 x CHUNK,
+and an upload that of drives.objects beside it; COPIES of them are under way.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from blake3 import blake3
 from msgspec import UNSET
 
 from sealift.drives.base import aligned_buffer, is_in_the_way
-from sealift.drives.locations import is_store, open_to_write, place_of
+from sealift.drives.locations import COPYING, is_store, open_to_write, place_of, refuse_on_a_drive
 from sealift.errors import BadInput, DriveFault, FormatError, Interrupted, Lost, SealInvalid
 from sealift.formats import locations as places
 from sealift.formats import manifest as mf
@@ -40,7 +39,8 @@ from sealift.formats.manifest import BLOCK
 from sealift.reading.group import GroupReader
 from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
 from sealift.stages.foreign import Foreign, beside_drives
-from sealift.stages.ingest_there import count_there
+from sealift.stages.ingest_seal import bring_up
+from sealift.stages.ingest_there import Standing, count_there, digest_of, mark_of
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_plan import card_of
 from sealift.stages.unpack_notes import Notes
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from sealift.reading.survey import GroupView, Survey
     from sealift.stages.verify_report import HostRow
 
-NOTE = ".sealift-ingest-packs-"
+NOTE = COPYING
 CHUNK = 2 * BLOCK  # read, checked and written at a time
 COPIES = 8  # packs under way
 _A_DRIVE = 2  # of which so many are read from one drive
@@ -86,6 +86,7 @@ class Copied(NamedTuple):
     put: Put | None
     size: int = 0  # bytes
     rebuilt: int = 0  # blocks of it that came by parity
+    mark: str = ""  # by which a folder's pack is told from another that is put in its place
     why: str = ""
 
 
@@ -126,6 +127,7 @@ class Result:
     foreign: Foreign = field(default_factory=Foreign)  # what else is there
     out_of_reach: list[str] = field(default_factory=list)  # drives that were needed on a host, and stand on another
     hosts: list[HostRow] = field(default_factory=list)  # of a cluster
+    resealed: int = 0  # drives there whose seal was superseded by the one that is used, and is replaced
     seconds: float = 0.0
 
 
@@ -148,9 +150,9 @@ class Share(NamedTuple):
 class Noted(Protocol):
     """Where it is noted what is done."""
 
-    done: set[str]
+    done: dict[str, str]  # with the mark, or for a bucket the moment of the note
 
-    def note(self, job: str) -> None:
+    def note(self, job: str, mark: str = "") -> None:
         """It stands at the destination, durable."""
 
 
@@ -170,7 +172,7 @@ def copy_pack(
     try:
         size = drive.size(name)
         if size is not None:
-            same = size == record.length and _digest(drive, name) == record.blake3
+            same = size == record.length and digest_of(drive, name) == record.blake3
             return Copied("there", record.length) if same else Copied("other", why=OTHER)
         part = drive.create(name, direct=True)
     except (FormatError, DriveFault) as error:
@@ -209,16 +211,6 @@ def _blocks(
         yield at + start, block
 
 
-def _digest(drive: Drive, name: str) -> bytes:
-    """BLAKE3 of what stands at the destination."""
-    hasher, buffer = blake3(), aligned_buffer(8 * BLOCK)
-    with drive.open_read(name, direct=True) as file:
-        for offset in range(0, file.length, len(buffer)):
-            got = file.readinto_at(offset, buffer)
-            hasher.update(buffer[: min(got, file.length - offset)])
-    return hasher.digest()
-
-
 def ingest(options: Options, events: Events) -> Result:
     """Copy every drive that is here, and those that can be rebuilt, to `options.to`. SealiftError, Interrupted."""
     begun = time.monotonic()
@@ -229,9 +221,8 @@ def ingest(options: Options, events: Events) -> Result:
         assert found.trusted is not None, "as _begin found"
         result.foreign = beside_drives(options.to, found.trusted.seal)
         sealed = {group.group: group for group in found.trusted.seal.groups}
-        count_there(result, options.to, sealed, options.allowed, dict(found.trusted.files))
-        groups = [group.group for group in found.groups if group.trusted and group.group not in result.short_groups]
-        end(result, groups, notes)
+        count_there(result, options.to, sealed, options.allowed, dict(found.trusted.files), notes.done)
+        end(result, notes)
     result.seconds = time.monotonic() - begun
     return result
 
@@ -297,15 +288,13 @@ def _look(options: Options, beside: Sequence[Drive]) -> Survey:
             "; ".join(found.seal_failures) or "no seal that is of these drives: neither given nor on them",
             hint="--seal FILE, as the origin sent it ahead by network",
         )
+    refuse_on_a_drive(options.to, [view.drive for view in found.views if view.standing != "empty"])
     return found
 
 
-def end(result: Result, groups: Sequence[int], notes: Notes | ObjectNotes) -> None:
-    """Note `groups`, which are there as a whole; without open ends nothing of the notes stays."""
+def end(result: Result, notes: Notes | ObjectNotes) -> None:
+    """Without open ends nothing of the notes stays."""
     whole = not (result.failed or result.refused)
-    if whole:
-        notes.groups_done(groups)
-    result.missing_groups = [each for each in result.missing_groups if not notes.has_group(each["group"])]
     if whole and not (result.missing_groups or result.short_groups or any(host.owed for host in result.hosts)):
         notes.remove()
 
@@ -352,7 +341,7 @@ class _Run:
     ) -> None:
         self._events, self._found, self._notes, self._result = events, found, notes, result
         self._share = share
-        self._to = options.to.rstrip("/")
+        self._to, self._allowed = options.to.rstrip("/"), options.allowed
         self._readers = {group.group: GroupReader(group) for group in found.groups if group.trusted}
         self._targets: dict[tuple[int, int], _Target] = {}
         self._stop = threading.Event()
@@ -408,11 +397,11 @@ class _Run:
                 self._result.drives[row.id] = target.location
 
     def _units(self, target: _Target) -> Iterator[Unit]:
-        """Packs of a drive that are to be copied; what is noted as done is looked at by name and length."""
+        """Packs of a drive that are to be copied, or read; what is noted as done, and as it was, is neither."""
         group, slot = target.group.group, target.row.slot
         manifest, reader = target.group.manifest, self._readers[group]
         limit = 2 * manifest.geometry.stripes + 1000
-        there = {entry.name: entry.size for entry in target.drive.walk(limit) if entry.kind == "file"}
+        there = Standing(target.drive, limit)
         for stripe in range(manifest.geometry.stripes):
             role = mf.role_of(stripe, slot, manifest.n)
             try:
@@ -423,7 +412,8 @@ class _Run:
                 continue
             self._total += max(0, length)
             unit, name = Unit(group, slot, stripe), mf.pack_name(stripe, role, manifest.geometry.data)
-            if unit.name in self._notes.done and there.get(name.encode()) == length:
+            mark = self._notes.done.get(unit.name)
+            if mark is not None and there.is_as_noted(name, length, mark):
                 self._count(unit, Copied("there", length))
                 self._tell(target.location, length)
             else:
@@ -476,7 +466,9 @@ class _Run:
 
         for left in reversed(range(TRIES)):
             try:
-                return copy_pack(reader, target.drive, unit.stripe, role, tell)
+                copied = copy_pack(reader, target.drive, unit.stripe, role, tell)
+                name = mf.pack_name(unit.stripe, role, reader.data)
+                return copied._replace(mark=mark_of(target.drive, name)) if copied.put else copied
             except FormatError as error:  # the record of the pack, on every drive
                 return Copied(None, why=str(error))
             except DriveFault as error:
@@ -517,13 +509,17 @@ class _Run:
             result.size += copied.size
             result.there += copied.put == "there"
             if note:
-                self._notes.note(unit.name)
+                self._notes.note(unit.name, copied.mark)
 
     # Small files
 
     def _finish(self, target: _Target) -> None:
         """The small files of a drive, the manifest last: what reads it knows by that that all was tried."""
         files, slot = SmallFiles(self._found, target.group), target.row.slot
+        assert self._found.trusted is not None, "as _begin found"
+        if bring_up(self._to, target.drive, self._found.trusted, self._allowed):
+            with self._lock:
+                self._result.resealed += 1
         for name in SMALL:
             try:
                 size = target.drive.size(name)

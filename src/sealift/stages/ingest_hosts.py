@@ -70,19 +70,19 @@ class _Part(NamedTuple):
     question: Question
     drives: frozenset[tuple[int, int]]
     stands: dict[int, dict[int, str]]
-    done: set[str]
+    done: dict[str, str]
     mark: _Mark
 
 
 class _Relayed:
     """Notes that are kept elsewhere."""
 
-    def __init__(self, done: set[str], wire: Wire) -> None:
+    def __init__(self, done: dict[str, str], wire: Wire) -> None:
         self.done, self._wire = done, wire
 
-    def note(self, job: str) -> None:
+    def note(self, job: str, mark: str = "") -> None:
         """As of ingest.Noted."""
-        self._wire.send(("note", job))
+        self._wire.send(("note", (job, mark)))
 
 
 def _copy(part: _Part, wire: Wire) -> Result:
@@ -192,9 +192,8 @@ def ingest_on(place: Placement, options: Options, events: Events | None = None) 
         result = run.result()
         result.foreign = beside_drives(to, trusted.seal)
         sealed = {group.group: group for group in trusted.seal.groups}
-        count_there(result, to, sealed, options.allowed, dict(trusted.files))
-        short = {*result.short_groups, *run.owed_groups}
-        ingest.end(result, [number for number in sorted(run.groups) if number not in short], notes)
+        count_there(result, to, sealed, options.allowed, dict(trusted.files), notes.done)
+        ingest.end(result, notes)
     result.seconds = time.monotonic() - begun
     return result
 
@@ -276,34 +275,25 @@ class _Copying(Pass):
                 if stand.group is not None and stand.slot is not None:
                     stands.setdefault(stand.group, {})[stand.slot] = f"{stand.name} on {other.host.name}"
         prefixes = {("pack", str(group), str(slot)) for group, slot in share}
-        done = {name for name in self._notes.done if tuple(name.split()[:3]) in prefixes}
+        done = {name: mark for name, mark in self._notes.done.items() if tuple(name.split()[:3]) in prefixes}
         mounts = [stand.mount for stand in unit.stands]
         return _Part(mounts, self.near(unit), self._asked, share, stands, done, self._mark)
 
     def take(self, unit: Unit, item: Any) -> None:
         """As of Pass: a pack that is there, or a notice."""
-        what, text = item
+        what, told = item
         if what == "note":
-            self._notes.note(text)
-            self._notes.done.add(text)
+            job, mark = told
+            self._notes.note(job, mark)
+            # of a bucket nobody here has asked when that was noted: whoever is given this pack next reads it
+            self._notes.done[job] = mark
         else:
-            self.events.notice(words(f"{unit.host.name}: {text}"))
+            self.events.notice(words(f"{unit.host.name}: {told}"))
 
     @property
     def groups(self) -> set[int]:
         """Of which drives stand somewhere."""
         return {stand.group for unit in self.units for stand in unit.stands if stand.group is not None}
-
-    @property
-    def owed_groups(self) -> set[int]:
-        """Of which drives are owed: not all of them is copied."""
-        lost = [unit for unit in self.units if unit.answer is not None and not unit.done]
-        return {stand.group for unit in lost for stand in self.owed(unit) if stand.group is not None} | {
-            group
-            for unit, share in zip(self.units, self._shares, strict=True)
-            if unit in lost
-            for group, _ in share - {drive for each in self._alive() for drive in each}
-        }
 
     def result(self) -> Result:
         """The answers of all hosts as one; a mount is HOST:MNT in it."""
@@ -314,7 +304,7 @@ class _Copying(Pass):
             if not unit.done:
                 continue
             answer: Result = unit.answer
-            for name in ("packs", "size", "there", "rebuilt_blocks"):
+            for name in ("packs", "size", "there", "rebuilt_blocks", "resealed"):
                 setattr(joined, name, getattr(joined, name) + getattr(answer, name))
             joined.drives |= answer.drives
             joined.failed += answer.failed

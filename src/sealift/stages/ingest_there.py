@@ -1,9 +1,10 @@
-"""Which groups a copying of packs need not have drives of: those that stand at its destination as a whole.
+"""What stands at the destination of a copying of packs: packs that are noted, and groups that need no drives any more.
 
-What holds: a group counts where the folder (or prefix) of every drive of it has all small files and all packs, by names
-and signed lengths, under a manifest that the seal binds. A copying checks every block before a pack appears, and writes
-the manifest last, so that says that it came to its end there; what is in the packs since, `verify` reads. Nothing is
-written. Memory: the names of one group's packs.
+What holds: a noted pack is as it was where its file is the very one (inode, length, mtime, ctime; none of these where
+the filesystem keeps no ctime of its own), or where the store says that it took the object before it was noted, by its
+own clock. Every other is read. A group counts where the folder (or prefix) of every drive of it has all small files and
+all packs, by names and signed lengths, under a manifest that the seal binds, and every pack is as it was noted, or is
+read and is as it was signed. Nothing is written. Memory: the names of one group's packs.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from blake3 import blake3
+
+from sealift.drives.base import aligned_buffer
 from sealift.drives.locations import is_store, open_to_write
+from sealift.drives.objects import ObjectDrive
 from sealift.errors import BadInput, FormatError, SealInvalid
 from sealift.formats import manifest as mf
 from sealift.reading.group import GroupReader
 from sealift.reading.survey import survey
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_plan import card_of
+from sealift.stages.unpack_objects import OTHER, written_at
 
 if TYPE_CHECKING:
     from sealift.drives.base import Drive
@@ -27,14 +33,51 @@ if TYPE_CHECKING:
     from sealift.stages.ingest import Result
 
 
+class Standing:
+    """The files of one drive at a destination."""
+
+    def __init__(self, drive: Drive, limit: int) -> None:
+        self._drive = drive
+        self._at: dict[str, int] | None = None  # by the clock of a store
+        if isinstance(drive, ObjectDrive):
+            listed = [(each["path"], each["size"], written_at(each)) for page in drive.objects() for each in page]
+            self._at = {name: at for name, _, at in listed}
+            self.sizes = {name: size for name, size, _ in listed}
+        else:
+            entries = (entry for entry in drive.walk(limit) if entry.kind == "file")
+            self.sizes = {os.fsdecode(entry.name): entry.size for entry in entries}
+
+    def is_as_noted(self, name: str, length: int, mark: str) -> bool:
+        """Whether a pack is certainly what it was when it was noted with `mark`."""
+        if self.sizes.get(name) != length or not mark:
+            return False
+        return self._at[name] < int(mark) if self._at is not None else mark_of(self._drive, name) == mark
+
+
+def mark_of(drive: Drive, name: str) -> str:
+    """What tells this file of a folder from any other; empty where nothing does, and of a bucket, which keeps time."""
+    if isinstance(drive, ObjectDrive):
+        return ""
+    with drive.open_read(name) as file:
+        return "-".join(f"{part:x}" for part in file.stamp[1:]) if file.lasting else ""
+
+
 def count_there(
-    result: Result, to: str, groups: dict[int, SealGroup], allowed: AllowedSigners, seal: dict[str, bytes]
+    result: Result,
+    to: str,
+    groups: dict[int, SealGroup],
+    allowed: AllowedSigners,
+    seal: dict[str, bytes],
+    done: dict[str, str],
 ) -> None:
-    """Count those of `groups` that are whole at `to`, and ask for nothing of them any more. DriveFault of it."""
+    """Count those of `groups` that are whole at `to`, and ask for nothing of them any more. DriveFault of it.
+
+    A pack that is not as it was noted (`done`), and is not as it was signed, is named.
+    """
     wanted = {*result.short_groups, *(each["group"] for each in result.missing_groups)}
     for number in sorted(wanted & groups.keys()):
         drives = _drives(to, groups[number])
-        sizes = {} if drives is None else _packs(drives, number, allowed, seal)
+        sizes = {} if drives is None else _packs(drives, number, allowed, seal, done, result)
         if not sizes:
             continue
         result.short_groups = [each for each in result.short_groups if each != number]
@@ -63,7 +106,14 @@ def _drives(to: str, group: SealGroup) -> list[Drive] | None:
     return drives
 
 
-def _packs(drives: list[Drive], number: int, allowed: AllowedSigners, seal: dict[str, bytes]) -> dict[str, list[int]]:
+def _packs(
+    drives: list[Drive],
+    number: int,
+    allowed: AllowedSigners,
+    seal: dict[str, bytes],
+    done: dict[str, str],
+    result: Result,
+) -> dict[str, list[int]]:
     """The lengths of all packs by drive; empty where anything is not there as it was signed."""
     try:
         found = survey(list(drives), allowed=allowed, seal=seal)
@@ -76,7 +126,7 @@ def _packs(drives: list[Drive], number: int, allowed: AllowedSigners, seal: dict
     try:
         sizes: dict[str, list[int]] = {}
         for row in group.manifest.drives:
-            lengths = _of(group, reader, row.slot)
+            lengths = _of(group, reader, row.slot, done, result)
             if lengths is None:
                 return {}
             sizes[row.id] = lengths
@@ -87,18 +137,35 @@ def _packs(drives: list[Drive], number: int, allowed: AllowedSigners, seal: dict
     return sizes
 
 
-def _of(group: GroupView, reader: GroupReader, slot: int) -> list[int] | None:
+def _of(group: GroupView, reader: GroupReader, slot: int, done: dict[str, str], result: Result) -> list[int] | None:
     """Lengths of the packs of a drive; None where it lacks something. FormatError."""
-    manifest = group.manifest
-    limit = 2 * manifest.geometry.stripes + 1000
-    there = {entry.name: entry.size for entry in group.drives[slot].drive.walk(limit) if entry.kind == "file"}
-    if any(name.encode() not in there for name in SMALL) or there[mf.MANIFEST.encode()] != len(group.manifest_bytes):
+    manifest, drive = group.manifest, group.drives[slot].drive
+    there = Standing(drive, 2 * manifest.geometry.stripes + 1000)
+    if any(name not in there.sizes for name in SMALL) or there.sizes[mf.MANIFEST] != len(group.manifest_bytes):
         return None
-    lengths = []
+    lengths, packs = [], []
     for stripe in range(manifest.geometry.stripes):
         role = mf.role_of(stripe, slot, manifest.n)
-        length = reader.record(stripe, role).length
-        if length and there.get(mf.pack_name(stripe, role, manifest.geometry.data).encode()) != length:
+        record, name = reader.record(stripe, role), mf.pack_name(stripe, role, manifest.geometry.data)
+        if record.length and there.sizes.get(name) != record.length:
             return None
-        lengths += [length] if length else []
-    return lengths
+        if record.length:
+            lengths.append(record.length)
+            packs.append((name, record, done.get(f"pack {group.group} {slot} {stripe}", "")))
+    others = [
+        name
+        for name, record, mark in packs
+        if not there.is_as_noted(name, record.length, mark) and digest_of(drive, name) != record.blake3
+    ]
+    result.refused += [(drive.mount, name, OTHER) for name in others]
+    return None if others else lengths
+
+
+def digest_of(drive: Drive, name: str) -> bytes:
+    """BLAKE3 of a file at the destination, read past the cache."""
+    hasher, buffer = blake3(), aligned_buffer(8 * mf.BLOCK)
+    with drive.open_read(name, direct=True) as file:
+        for offset in range(0, file.length, len(buffer)):
+            got = file.readinto_at(offset, buffer)
+            hasher.update(buffer[: min(got, file.length - offset)])
+    return hasher.digest()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
+from msgspec import UNSET
 
 from sealift.errors import BadInput, FormatError, NotAllHere, Refused
 from sealift.formats.manifest import FileRef
@@ -42,11 +43,14 @@ from sealift.trade.signing import read_limited, write_pair
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from msgspec import UnsetType
+
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.seal import SealGroup
     from sealift.reading.trust import TrustedSeal
     from sealift.stages.verify_join import Case
     from sealift.stages.verify_report import GroupReport, Present, Report
+    from sealift.trade.receipt import ReadFrom
     from sealift.trade.signing import Signer
 
 CLOCKS = timedelta(seconds=2)  # for which the next receipt waits, so that it is later than the one that it supersedes
@@ -197,7 +201,14 @@ def _group(sealed: SealGroup, case: Case, rules: _Rules, why: dict[str, str], *,
         parity=sealed.parity,
         state=_state(case, [slot.state for slot in slots], rules),
         drives=[
-            ReceiptDrive(id=row.id, number=row.number, serial=row.serial, state=slot.state, read_at=slot.read_at)
+            ReceiptDrive(
+                id=row.id,
+                number=row.number,
+                serial=row.serial,
+                state=slot.state,
+                read_at=slot.read_at,
+                read_from=_read_from(slot),
+            )
             for row, slot in zip(sealed.drives, slots, strict=True)
         ],
     )
@@ -223,6 +234,12 @@ def _slot(copies: Sequence[Present], rules: _Rules, *, final: bool) -> _Slot:
     return _Slot("lost", max(str(each.read_at) for each in last.values()), list(last.values()))
 
 
+def _read_from(slot: _Slot) -> ReadFrom | UnsetType:
+    """How it was read at that time: of several readings the way that says least, and nothing where one does not say."""
+    ways = {each.read_from for each in slot.readings if each.read_at == slot.read_at}
+    return UNSET if None in ways else next((way for way in receipts.WEAKEST if way in ways), UNSET)
+
+
 def _is_clean(reading: Present) -> bool:
     return not reading.damage and reading.faults == 0
 
@@ -231,11 +248,13 @@ def _newest(readings: Sequence[Present]) -> Present:
     """The newest reading of a medium; of several of one second, all that they found."""
     at = max(str(each.read_at) for each in readings)
     last = [each for each in readings if each.read_at == at]
+    ways = {each.read_from for each in last}
     return msgspec.structs.replace(
         last[0],
         damage=sorted({run for each in last for run in each.damage}),
         lacks=sorted({name for each in last for name in each.lacks}),
         faults=max(each.faults or 0 for each in last),
+        read_from=None if None in ways else next(way for way in receipts.WEAKEST if way in ways),
         rebuilt=any(each.rebuilt for each in last),
     )
 
@@ -256,10 +275,13 @@ def _notes(reports: Sequence[tuple[str, Report]], rules: _Rules) -> list[str]:
     """What else a receiver should know before signing, the same for the same reports in any order."""
     notes = set()
     for name, report in reports:
-        if isinstance(report, VerifyReport) and report.read_from == "cache":
+        here = [copy for group in report.groups for copy in group.present if copy.at is None]
+        if isinstance(report, VerifyReport) and report.read_from == "cache" and here:
             notes.add(f"{name}: it was read through the cache there, not from the medium alone")
         for group in report.groups:
             for copy in group.present:
+                if copy.at is not None and copy.verified:
+                    notes.add(f"{copy.drive} was read over the network, from {copy.at}: verify it on its own host")
                 medium = rules.serial(copy)
                 if medium and medium != copy.serial and not copy.rebuilt:
                     notes.add(f"{copy.drive} was packed on {copy.serial}, and was read on medium {medium}")

@@ -6,6 +6,8 @@ What holds:
 - No key is written but sealed for the job; no identity leaves this process. Memory is 16 bytes a pack.
 - Nothing is issued unrecorded: the event is in the log before the file has its name. A crash between the two leaves an
   event of a file that nobody has; the same command again issues another one, with its own event.
+- Nothing is issued under a seal that is superseded by one beside it or on a drive: who reads by the newer one would not
+  take it.
 - Whoever issues may: the allowed signers have the key for `sealift-unlock` and `sealift-custody`, which is asked first.
 
 What is not here: what a reader asks of the file (reading/keys.py), and words.
@@ -30,7 +32,9 @@ from sealift.reading.index_files import AnyCopy
 from sealift.reading.keys import IdentityKeys
 from sealift.reading.pack import signed_header
 from sealift.reading.shipment import Shipment
+from sealift.reading.survey import survey
 from sealift.stages import custody, custody_log
+from sealift.stages.seal_others import check_newest
 from sealift.trade import custody as accounts
 from sealift.trade import custody_event
 from sealift.trade import unlock as rules
@@ -72,6 +76,7 @@ class Options:
     out: str
     hours: int | None = None
     valid_until: str | None = None
+    seal_path: str | None = None  # where that seal lies: beside it may be one that supersedes it
 
 
 @dataclass
@@ -139,8 +144,9 @@ def issue(
     recipients = rules.job_recipients(options.recipients, identities)
     custody_log.read(options.custody)
     signer.prove()  # before all headers are read
+    seal = _newest_seal(options, allowed)
     shipment = Shipment.open(
-        options.mounts, identity=options.identities, allowed_signers=options.allowed_signers, seal=options.seal
+        options.mounts, identity=options.identities, allowed_signers=options.allowed_signers, seal=seal
     )
     try:
         _refuse_own(recipients, shipment.seal)
@@ -187,6 +193,25 @@ def _may(signer: Signer, allowed: AllowedSigners, now: datetime) -> None:
             both = f"{rules.NAMESPACE},{custody_event.NAMESPACE}"
             hint = f'a line for it with namespaces="{both}", here and where the job runs'
             raise Refused(f"{signer.path} may not issue keys: {why}", hint=hint)
+
+
+def _newest_seal(options: Options, allowed: AllowedSigners) -> dict[str, bytes] | None:
+    """The seal given, or that of the latest revision on the drives, all of which are asked; None where none holds.
+
+    Refused where the one given is superseded by one that lies beside it, or by one on a drive that holds.
+    """
+    found = survey(options.mounts, allowed=allowed, seal=options.seal)
+    if found.trusted is None:
+        return options.seal
+    if options.seal_path is not None:
+        check_newest(options.seal_path, found.trusted.declaration)
+    if (newer := found.superseded) is not None:
+        raise Refused(
+            f"the seal given, of revision {found.trusted.declaration.revision}, is superseded: {newer.mount} has a seal"
+            f" that holds, of revision {newer.revision}; nothing was issued",
+            hint=f"give that one (--seal {newer.mount}): who reads by it takes no keys of another",
+        )
+    return found.trusted.files
 
 
 def _refuse_own(recipients: list[age.Recipient], seal: TrustedSeal) -> None:

@@ -7,7 +7,8 @@
 Never writes outside the target: every name is walked component by component beneath it, no symbolic link is
 followed, `..` and absolute names are refused. Only an empty folder, or one that a stopped unpack of the same shipment
 left, is written to. A pack that is done is noted in TARGET/.sealift-unpack-SHIPMENT/done after a syncfs; that folder
-goes when everything is there. Files of noted packs that are gone when it goes on are restored again.
+goes when everything is there. Files of noted packs that are gone when it goes on are restored
+again; what is not as it was written is looked at.
 
 Nothing is removed or written over, also where somebody put files there between two runs: a file gets its name when it
 is whole (unpack_target.py). Where something has that name already, it counts as restored if it has the right bytes,
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from sealift.drives.locations import is_store
+from sealift.drives.locations import is_store, refuse_on_a_drive
 from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, SealiftError, Unreached
 from sealift.formats import index
@@ -144,6 +145,7 @@ def unpack(options: Options, events: Events) -> Result:
                     "bytes": missing.bytes,
                 }
             )
+        refuse_on_a_drive(options.target, shipment.drives)
         store = is_store(options.target)
         kind = ObjectNotes if store else Notes
         with (
@@ -242,14 +244,17 @@ def _restore_packs(
                 result.rebuilt_blocks += done.rebuilt
                 _add(result, done)
                 if not (done.failed or done.refused):
-                    notes.note(job.name)
+                    if not isinstance(notes, ObjectNotes):
+                        notes.note(job.name, done.mark)
+                    elif job.name not in notes.done:  # else the store keeps when, and where the whole job begins
+                        notes.note(job.name, str(job.offset))
                 events.progress(result.files, result.size, total)
 
     try:
         for number, group in shipment.groups.items():
             for job in jobs_of(number, group, options.patterns, notes.folder, kinds, aliases):
                 if job.name in notes.done:
-                    kept, job.rows = there.sort(job.rows)
+                    kept, job.rows = there.sort(job)
                     _add(result, there.already(kept))
                     if not job.rows:
                         continue
@@ -270,7 +275,7 @@ def _restore_packs(
         there.close()
     if there.gone:
         events.notice(
-            f"{there.gone:,} files that an earlier run had restored were gone or cut: they are restored again"
+            f"{there.gone:,} files that an earlier run had restored were gone, cut or changed: they are restored again"
         )
     pool.shutdown()
 
@@ -362,6 +367,7 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
     trouble: SealiftError | None = None
     source = source_of(group, job.stripe, job.role)
     written: list[tuple[Row, bytes]] = []
+    latest = 0  # ctime of a file of this job
     for values in job.rows:
         row = Row(*values)
         with _told_of(target, row, done):
@@ -396,7 +402,10 @@ def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
             except BaseException:
                 target.discard(name)
                 raise
+            latest = max(latest, target.ctime(row.path))
             _count(done, row)
+    if target.keeps_ctime:
+        done.mark = str(latest)
     return done
 
 
@@ -519,8 +528,10 @@ def _finish_whole(
             notes.note_whole(path)
             with contextlib.suppress(FileExistsError):
                 target.publish(name, path)
+                if target.keeps_ctime:
+                    notes.note_whole(path, target.ctime(path))
         ours = path not in failed and notes.was_whole(path) and not target.has_part(path, row.size)
-        if ours and target.has(path, row.size):
+        if ours and target.has(path, row.size) and target.ctime(path) <= notes.whole_since(path):
             target.metadata(path, row.mode, row.mtime)
             if row.flags & CHANGED:
                 result.changed.append(path)
@@ -556,7 +567,7 @@ def _finish_objects(options: Options, shipment: Shipment, result: Result, notes:
         for row in rows_of(group, options.patterns, SYMLINK):
             result.skipped.append((row.path, "a symbolic link, and there are none in a bucket"))
     named = {path for path, _ in (*result.failed, *result.skipped, *result.refused)}
-    for path in notes.unlisted(shipment, options.patterns, events.notice, foreign=result.foreign):
+    for path, _ in notes.unlisted(shipment, options.patterns, events.notice, foreign=result.foreign):
         if path not in named:
             result.refused.append((path, "it was written, and the store does not list it in its length"))
 

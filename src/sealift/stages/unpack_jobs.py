@@ -43,6 +43,11 @@ class Job:
         """How the job is noted when it is done."""
         return f"{self.group} {self.stripe} {self.role} {self.part}"
 
+    @property
+    def offset(self) -> int:
+        """Where in the pack its first row lies; one of several jobs of a pack goes on where the one before ended."""
+        return Row(*self.rows[0]).offset
+
 
 @dataclass
 class Done:
@@ -58,6 +63,7 @@ class Done:
     there: int = 0  # of the files those that were there already, with these bytes
     refused: list[tuple[bytes, str]] = field(default_factory=list)  # what the target did not take, and why
     skipped: list[tuple[bytes, str]] = field(default_factory=list)  # what the target cannot hold, and why
+    mark: str = ""  # the latest ctime of its files, in ns
     process: int = 0  # which did it, and what it has met of locations in other hosts by then
     met: dict[str, Met] = field(default_factory=dict)
 

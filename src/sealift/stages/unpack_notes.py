@@ -1,8 +1,10 @@
 """What an unpack has done, noted in its target, and whether that is still there when it goes on.
 
-What holds: a job is noted when its files are durable; a lock keeps a second unpack out. What is noted is looked at by
-names and lengths before it is believed: somebody may have removed or cut files since. What is in them is not read. Here
-also lies what is not whole yet (unpack_target.py).
+What holds: a job is noted when its files are durable, with a mark by which it shows later whether they were touched
+since; a lock keeps a second unpack out. What is noted is looked at before it is believed: somebody may have removed,
+cut or changed files meanwhile. The mark of an unpack's job is the latest ctime of its files: one that was changed after
+it is read and compared with the index, as are all where the filesystem keeps no ctime of its own.
+Here also lies what is not whole yet (unpack_target.py).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from blake3 import blake3
 
 from sealift.errors import BadInput, Busy
 from sealift.formats.index import FILE, SYMLINK, Row
-from sealift.stages.unpack_jobs import Done
+from sealift.stages.unpack_jobs import Done, Job
 from sealift.stages.unpack_target import Target, left
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ class Notes:
             raise Busy(f"{target}: another process writes here") from None
         with open(self._path, encoding="ascii", errors="replace") as file:
             lines = [line.rstrip("\n") for line in file if line.endswith("\n")]
-        self.done = {line.removeprefix(self._scope) for line in lines if line.startswith(self._scope)}
+        noted = [line.removeprefix(self._scope).partition("=") for line in lines if line.startswith(self._scope)]
+        self.done = {job: mark for job, _, mark in noted}
         self.removed = {line.removeprefix(_REMOVED) for line in self.done if line.startswith(_REMOVED)}
         self._clear()
 
@@ -72,16 +75,16 @@ class Notes:
             for folder in left(self.folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def note(self, job: str) -> None:
-        """The job's files are durable."""
-        os.write(self._fd, f"{self._scope}{job}\n".encode())
+    def note(self, job: str, mark: str = "") -> None:
+        """The job's files are durable; `mark` tells them from what somebody else puts in their place."""
+        os.write(self._fd, f"{self._scope}{job}{'=' if mark else ''}{mark}\n".encode())
         os.fsync(self._fd)
 
     def groups_done(self, groups: Sequence[int]) -> None:
         """All of these groups is here; a later run with the drives of the others alone may end the unpack."""
         for group in groups:
             self.note(f"group {group}")
-            self.done.add(f"group {group}")
+            self.done[f"group {group}"] = ""
 
     def has_group(self, group: int) -> bool:
         """Whether this run or an earlier one restored all of a group."""
@@ -97,12 +100,17 @@ class Notes:
         self.note(_REMOVED + self.key(path))
         target.discard(target.part_name(path))
 
-    def note_whole(self, path: bytes) -> None:
-        """A file of several segments is durable, and about to get its own name."""
-        key = _WHOLE + self.key(path)
-        if key not in self.done:
-            self.note(key)
-            self.done.add(key)
+    def note_whole(self, path: bytes, ctime: int | None = None) -> None:
+        """A file of several segments is durable, and about to get its own name; with `ctime`, has it since then."""
+        key, mark = _WHOLE + self.key(path), "" if ctime is None else str(ctime)
+        if self.done.get(key) in {None, ""} and self.done.get(key) != mark:
+            self.note(key, mark)
+            self.done[key] = mark
+
+    def whole_since(self, path: bytes) -> int:
+        """When a file of several segments got its name, by its ctime in ns; -1 where that is not known."""
+        mark = self.done.get(_WHOLE + self.key(path), "")
+        return int(mark) if mark.isdecimal() else -1
 
     def was_whole(self, path: bytes) -> bool:
         """Whether a file of several segments was there as a whole."""
@@ -126,7 +134,7 @@ _Rows = list[tuple[Any, ...]]
 
 
 class There:
-    """What an earlier run restored, and whether it is still there.
+    """What an earlier run restored, and whether it is still there, as it was.
 
     `segments`: group and row of all files that lie in several packs. Such a file that is gone is written anew from all
     of its packs, so it must be known before any of them is begun.
@@ -142,19 +150,20 @@ class There:
             if noted and not there and notes.removed_file(row.path):
                 self.gone += 1
 
-    def sort(self, rows: _Rows) -> tuple[_Rows, _Rows]:
-        """Rows of a pack that is noted as done: those whose files are there, and those to be restored again."""
+    def sort(self, job: Job) -> tuple[_Rows, _Rows]:
+        """Rows of a job that is noted as done: those whose files are there, and those to be restored again."""
         kept: _Rows = []
         again: _Rows = []
-        notes, removed = self._notes, self._notes.removed
+        notes, removed, rows = self._notes, self._notes.removed, job.rows
+        mark = notes.done[job.name]
+        latest = int(mark) if mark.isdecimal() else -1
         for values in rows:
             row = Row(*values)
             if row.kind == FILE and row.length < row.size:
                 whole = not removed or notes.key(row.path) not in removed
                 whole = whole or (notes.was_whole(row.path) and self._target.has(row.path, row.size))
             else:
-                link = row.kind == SYMLINK
-                whole = self._target.has_link(row.path, row.link) if link else self._target.has(row.path, row.size)
+                whole = self._target.is_still(row, latest)
                 self.gone += not whole
             (kept if whole else again).append(values)
         return kept, again

@@ -2,7 +2,7 @@
 
     ObjectTarget  what a worker writes with: many small objects at once, a large one in parts
     ObjectNotes   which jobs are done, as objects beneath PREFIX/.sealift-ingest-SHIPMENT/; gone when all is there
-    Listed        what an earlier run wrote, and whether the store still lists it
+    Listed        what an earlier run wrote, and whether the store still lists it, as it was
 
 What holds: every byte of an object was compared with the signed index before the object appeared, and the store has
 said the digest of what it holds. Where something stands already under a name, it is left: it counts as there when it
@@ -23,6 +23,7 @@ import heapq
 import os
 import shutil
 import tempfile
+from bisect import bisect_left
 from collections import deque
 from contextlib import nullcontext
 from functools import partial
@@ -65,6 +66,7 @@ _ONE = {errno.EFBIG, errno.ENAMETOOLONG, errno.EREMOTEIO, *_AGAIN}  # what may b
 TRIES = 3  # of an upload in parts
 MANY = 8  # such faults, in one job or among packs, are the store's all the same
 _ZEROS = memoryview(bytes(1 << 20))
+_END: tuple[bytes | None, int, int] = (None, 0, 0)  # of a listing
 
 
 class _Skip(Exception):
@@ -305,6 +307,7 @@ def _digest(file: ObjectReadFile) -> bytes:
 class ObjectNotes:
     """Which jobs are done, as small objects; a lock keeps a second ingest out of the prefix, here and on other hosts.
 
+    `done` has the moment at which each was noted, as the store says: what it took before, it says, is what was noted.
     Opening it ends the uploads that a killed run began, but for `left` of them, where keys are not in the environment.
     `folder` is for what is sorted, on this host.
     """
@@ -319,11 +322,17 @@ class ObjectNotes:
             self._place = note + shipment
             scope = blake3("\0".join(sorted(patterns)).encode(errors="surrogateescape")).hexdigest(8)
             self._scope = f"{self._place}/{scope}"
-            names = list(self._names())
-            self.done = {
-                name[len(self._scope) + 1 :].replace("-", " ") for name in names if name.startswith(self._scope)
-            }
-            self.resumed = bool(names)
+            self.done: dict[str, str] = {}
+            self.offsets: dict[str, int] = {}
+            self.resumed = False
+            for page in self.bucket.objects(beneath=self._place):
+                self.resumed = True
+                for each in page:
+                    if each["path"].startswith(self._scope + "/"):
+                        job, _, mark = each["path"][len(self._scope) + 1 :].replace("-", " ").partition("=")
+                        self.done[job] = str(written_at(each))
+                        if mark.isdecimal():
+                            self.offsets[job] = int(mark)
             self._end_uploads()
         except BaseException:
             self.__exit__()
@@ -359,17 +368,17 @@ class ObjectNotes:
                 bucket.end_uploads(key.decode(errors="replace"))
             bucket.delete(name)
 
-    def note(self, job: str) -> None:
-        """The job's objects are there. Busy where another run has taken the prefix over."""
+    def note(self, job: str, mark: str = "") -> None:
+        """The job's objects are there; when, the store says. Busy where another run has taken the prefix over."""
         assert self._lock is not None, "it was opened"
         self._lock.check()
-        self.bucket.put_new(f"{self._scope}/{job.replace(' ', '-')}", b"")
+        self.bucket.put_new(f"{self._scope}/{job.replace(' ', '-')}{'=' if mark else ''}{mark}", b"")
 
     def groups_done(self, groups: Sequence[int]) -> None:
         """All of these groups is here; a later run with the drives of the others alone may end the ingest."""
         for group in groups:
             self.note(f"group {group}")
-            self.done.add(f"group {group}")
+            self.done[f"group {group}"] = ""
 
     def has_group(self, group: int) -> bool:
         """Whether this run or an earlier one copied all of a group."""
@@ -380,38 +389,42 @@ class ObjectNotes:
         shipment: Shipment,
         patterns: Sequence[str],
         notice: Callable[[str], None],
-        only: frozenset[tuple[int, int, int]] | None = None,
+        noted: _NotedAt | None = None,
         foreign: Foreign | None = None,
-    ) -> Iterator[bytes]:
-        """Paths that the store does not list in their length; with `only`, of these packs (group, stripe, role).
+    ) -> Iterator[tuple[bytes, bool]]:
+        """Paths that the store does not list in their length, and True; with `noted`, of the packs of noted jobs alone.
 
+        And False of what it says was not written before its job was noted: that may be somebody else's.
         `foreign` gets what it lists beside the files of the groups that are here. The listing and the index are both in
         order of names, and are gone through side by side.
         """
         listed = self._listed()
-        key, size = next(listed, (None, 0))
+        key, size, at = next(listed, _END)
         matches, among = matcher(patterns), patterns if foreign is None else ()
         try:
-            for path, wanted in _expected(shipment, among, only, self.bucket.root):
+            for path, wanted, row in _expected(shipment, among, noted, self.bucket.root):
                 while key is not None and key < path:
                     if foreign is not None:
                         foreign.add(key)
-                    key, size = next(listed, (None, 0))
-                if matches(path) and (key != path or (wanted is not None and size != wanted)):
-                    yield path
+                    key, size, at = next(listed, _END)
+                if matches(path):
+                    if key != path or (wanted is not None and size != wanted):
+                        yield path, True
+                    elif noted is not None and at >= noted.at(*row):
+                        yield path, False
                 if key == path:
-                    key, size = next(listed, (None, 0))
+                    key, size, at = next(listed, _END)
             while key is not None and foreign is not None:
                 foreign.add(key)
-                key, size = next(listed, (None, 0))
+                key, size, at = next(listed, _END)
         except FormatError as error:
             notice(f"{error}: what is there was not compared with the index once more")
 
-    def _listed(self) -> Iterator[tuple[bytes, int]]:
+    def _listed(self) -> Iterator[tuple[bytes | None, int, int]]:
         for page in self.bucket.objects():
             for each in page:
                 if not each["path"].startswith(NOTE):
-                    yield each["path"].encode(), each["size"]
+                    yield each["path"].encode(), each["size"], written_at(each)
 
     def remove(self) -> None:
         """Everything is there."""
@@ -420,20 +433,56 @@ class ObjectNotes:
             self.bucket.delete(name)
 
 
+def written_at(listed: Any) -> int:
+    """When a store says that it took an object, by its own clock, in microseconds; nobody else can set that."""
+    moment = listed["last_modified"]
+    return int(moment.timestamp()) * 1_000_000 + int(moment.microsecond)
+
+
+class _NotedAt:
+    """When the jobs of rows were noted."""
+
+    def __init__(self, notes: ObjectNotes) -> None:
+        self._packs: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
+        for job, moment in notes.done.items():
+            parts = job.split()
+            if len(parts) == 4 and all(part.isdecimal() for part in parts):
+                pack = int(parts[0]), int(parts[1]), int(parts[2])
+                self._packs.setdefault(pack, []).append((notes.offsets.get(job, -1), int(moment)))
+        for jobs in self._packs.values():
+            jobs.sort()
+
+    def __bool__(self) -> bool:
+        return bool(self._packs)
+
+    def has(self, group: int, row: Row) -> bool:
+        """Whether a job of its pack was."""
+        return (group, row.stripe, row.role) in self._packs
+
+    def at(self, group: int, row: Row) -> int:
+        """When the row's job was noted; at a border between two, the earlier moment."""
+        jobs = self._packs[group, row.stripe, row.role]
+        if jobs[0][0] < 0:  # an earlier version did not note where a job begins
+            return min(moment for _, moment in jobs)
+        first = max(0, bisect_left(jobs, (row.offset,)) - 1)
+        last = max(first + 1, bisect_left(jobs, (row.offset + 1,)))
+        return min(moment for _, moment in jobs[first:last])
+
+
 def _expected(
-    shipment: Shipment, patterns: Sequence[str], only: frozenset[tuple[int, int, int]] | None, prefix: str
-) -> Iterator[tuple[bytes, int | None]]:
+    shipment: Shipment, patterns: Sequence[str], noted: _NotedAt | None, prefix: str
+) -> Iterator[tuple[bytes, int | None, tuple[int, Row]]]:
     """Every file that should be an object, by name, with its length where that is known without another look."""
     matches = matcher(patterns)
     for path, number, row in heapq.merge(*(_of_group(number, group) for number, group in shipment.groups.items())):
-        if not matches(path) or (only is not None and (number, row.stripe, row.role) not in only):
+        if not matches(path) or (noted is not None and not noted.has(number, row)):
             continue
         try:
             key_of(path, prefix)
         except _Skip:
             continue
         known = row.kind == FILE and not row.flags & CHANGED and row.size <= MAX_OBJECT
-        yield path, row.size if known else None
+        yield path, row.size if known else None, (number, row)
 
 
 def _of_group(number: int, group: Any) -> Iterator[tuple[bytes, int, Row]]:
@@ -443,26 +492,26 @@ def _of_group(number: int, group: Any) -> Iterator[tuple[bytes, int, Row]]:
 
 
 class Listed:
-    """What an earlier run wrote, by the store's own listing: names and lengths, as unpack looks at a folder's."""
+    """What an earlier run wrote, by the store's own listing: names, lengths, and when.
+
+    What was not there before its job was noted is written again: that is, compared, and left where it is another's.
+    """
 
     def __init__(
         self, notes: ObjectNotes, shipment: Shipment, patterns: Sequence[str], notice: Callable[[str], None]
     ) -> None:
-        packs = frozenset(
-            (int(parts[0]), int(parts[1]), int(parts[2]))
-            for parts in (name.split() for name in notes.done)
-            if len(parts) == 4 and all(part.isdecimal() for part in parts)
-        )
-        self._gone = set(notes.unlisted(shipment, patterns, notice, packs)) if packs else set()
+        noted = _NotedAt(notes)
+        self._again = dict(notes.unlisted(shipment, patterns, notice, noted)) if noted else {}
         self._prefix = notes.bucket.root
-        self.gone = len(self._gone)
+        self.gone = 0
 
-    def sort(self, rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-        """Rows of a pack that is noted as done: those whose objects are there, and those to be written again."""
+    def sort(self, job: Job) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        """Rows of a job that is noted as done: those whose objects are there, and those to be written again."""
         kept: list[tuple[Any, ...]] = []
         again: list[tuple[Any, ...]] = []
-        for values in rows:
-            (again if values[0] in self._gone else kept).append(values)
+        for values in job.rows:
+            (again if values[0] in self._again else kept).append(values)
+            self.gone += self._again.get(values[0], False)
         return kept, again
 
     def already(self, rows: list[tuple[Any, ...]]) -> Done:

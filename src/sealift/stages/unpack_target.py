@@ -24,8 +24,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
+from sealift.drives import medium
+from sealift.formats.index import SYMLINK
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sealift.formats.index import Row
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -60,6 +65,7 @@ class Target:
         self.path = path
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._notes = os.open(self._reserved, _FOLDER, dir_fd=self._root)
+        self.keeps_ctime = medium.keeps_ctime(self._root)
         self._cache: OrderedDict[bytes, int] = OrderedDict()
         self._new: bytes | None = None  # the folder of this process in that of notes
         self._count = 0
@@ -241,6 +247,28 @@ class Target:
             return self.has(path, size) and _digest(name, self._parent(folder)) == digest
         except (UnsafeError, OSError):
             return False
+
+    def is_still(self, row: Row, latest: int) -> bool:
+        """Whether the file or symbolic link of a row is there, as it was written.
+
+        Nobody has changed it where its ctime is not after `latest`, in ns; else, and where there is none, it is read.
+        """
+        try:
+            folder, name = self._split(row.path)
+            parent = self._parent(folder)
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if row.kind == SYMLINK:
+                return stat.S_ISLNK(status.st_mode) and os.readlink(name, dir_fd=parent) == row.link
+            if not stat.S_ISREG(status.st_mode) or status.st_size != row.size:
+                return False
+            return (self.keeps_ctime and status.st_ctime_ns <= latest) or _digest(name, parent) == row.blake3
+        except (UnsafeError, OSError):
+            return False
+
+    def ctime(self, path: bytes) -> int:
+        """When a file was last changed, in ns."""
+        folder, name = self._split(path)
+        return os.stat(name, dir_fd=self._parent(folder), follow_symlinks=False).st_ctime_ns
 
     def metadata(self, path: bytes, mode: int, mtime: int) -> None:
         """Mode and time of a file that was found with the right bytes, as far as they are ours to set."""

@@ -144,6 +144,7 @@ def _entry(found: Survey, check: DriveCheck, checks: list[DriveCheck]) -> Presen
     return msgspec.structs.replace(
         entry,
         read_at=check.read_at.strftime(TIME),
+        read_from="network" if entry.at is not None else "cache" if check.from_cache else "medium",
         against=found.trusted.reference.seal.blake3 if found.trusted else None,
         faults=listed + check.omitted,
     )
@@ -207,9 +208,24 @@ def run_checks(checks: Sequence[DriveCheck], memory: State, progress: Callable[[
             wait(threads)
             memory.flush()
             if isinstance(error, KeyboardInterrupt | Stopped):
-                kept = "what was found good so far is remembered" if memory.path else "nothing was written so far"
+                kept = _kept(checks) if memory.path else "nothing was written so far"
                 raise Interrupted(f"interrupted; {kept}", hint="run the same command again") from error
             raise
+
+
+UNKEPT = "nothing that is told of files there proves that they stayed the same"
+
+
+def _kept(checks: Sequence[DriveCheck]) -> str:
+    """What of an interrupted pass counts in the next one."""
+    unkept = [check for check in checks if check.bytes_unkept]
+    if not unkept:
+        return "what was found good so far is remembered"
+    return f"what was found good so far is remembered, but for that of {_named(unkept)}, which is read again: {UNKEPT}"
+
+
+def _named(checks: Sequence[DriveCheck]) -> str:
+    return ", ".join(check.view.mount for check in checks[:5]) + (" and others" if len(checks) > 5 else "")
 
 
 def _progress(checks: Sequence[DriveCheck]) -> Progress:
@@ -281,6 +297,9 @@ def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[st
         notices.append("there is no seal: whole groups may be missing, and nobody can say that this is all")
         notices += [f"a seal on a drive does not hold: {why}" for why in found.seal_failures]
     notices += join.seal_notices(found)
+    if again := [check for check in checks if check.bytes_again]:
+        size, where = sum(check.bytes_again for check in again), _named(again)
+        notices.append(f"{size:,} bytes of {where} were read before an interruption and again in this run: {UNKEPT}")
     for check in checks:
         rivals = _rivals(check, checks)
         good = [each for each in rivals if not each.damage and checks.index(each) < checks.index(check)]

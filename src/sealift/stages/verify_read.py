@@ -90,6 +90,8 @@ class DriveCheck:
         self.away: str | None = None  # why something of it could not be had from its host; None: all of it could
         self.bytes_total = self.bytes_done = 0  # done: read in this run, or known from an earlier one
         self.bytes_read = self.bytes_resumed = 0
+        self.bytes_unkept = 0  # found good, and not to be believed after an interruption
+        self.bytes_again = 0  # of the same, from before one: read again
         self.from_cache = False
         self.read_at: datetime | None = None  # when the last byte was read
         self.only: AbstractSet[int] | None = None  # stripes of which the packs are read, and no other file
@@ -316,15 +318,22 @@ class DriveCheck:
 
     def _resumed(self, name: str, file: ReadFile, length: int) -> bool:
         """Whether an earlier run found this very file good."""
-        stamp = repr(file.stamp[1:])
-        if self._was_good(name) != stamp:
+        was = self._was_good(name)
+        if was == verify_state.UNKEPT or (was is not None and not file.lasting):
+            self.bytes_again += length
+            return False
+        if was != repr(file.stamp[1:]):
             return False
         self.bytes_resumed += length
         self.bytes_done += length
+        self.from_cache |= file.read_from != "medium"  # so it was then
         return True
 
     def _remember(self, name: str, file: ReadFile) -> None:
-        self._state.remember(self.group.digest, self._key, self.slot, name, repr(file.stamp[1:]))
+        if not file.lasting:
+            self.bytes_unkept += file.length
+        stamp = repr(file.stamp[1:]) if file.lasting else verify_state.UNKEPT
+        self._state.remember(self.group.digest, self._key, self.slot, name, stamp)
 
     def _count(self, file: ReadFile, count: int) -> None:
         self.bytes_read += count

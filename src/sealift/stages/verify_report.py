@@ -18,7 +18,7 @@ from sealift.errors import BadInput, FormatError
 from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, Hex32, ShipmentId
 from sealift.reading.survey_views import ProblemKind  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.verify_verdict import LAST
-from sealift.trade.receipt import TimeText, instant
+from sealift.trade.receipt import ReadFrom, TimeText, instant
 
 VerifyState = Literal["intact", "recoverable", "unseen", "lost"]
 InspectState = Literal["complete", "recoverable", "unseen", "lost"]
@@ -117,6 +117,7 @@ class Present(_Base, kw_only=True):
     faults: Count | None = None  # of this drive, those too many to list too; 0: every byte is as it was signed
     rebuilt: bool = False  # its drive.json says that it was rebuilt at the destination
     at: _Words | None = None  # the address of one that is not mounted
+    read_from: ReadFrom | None = None  # None: nobody read it to its end, or an earlier sealift did, which did not tell
     # None: its host gave all that was asked for; else it counts as not read, and these packs did not come, as `damage`
     unreached: Annotated[list[tuple[_Stripe, _Block, _Block]], Meta(max_length=1_000_000)] | None = None
 

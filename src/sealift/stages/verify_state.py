@@ -3,9 +3,10 @@
 Which files of which drive were found good.
 
 A file is believed again only while its stamp (inode, length, modification and change time) and its drive
-(serial number, or filesystem) are what they were, under the same manifest. What was damaged is not
-remembered: it is read again. The file is ours and on this host; it is as trusted as this host is, and
-`--again` forgets it.
+(serial number, filesystem, or address) are what they were, under the same manifest. Where a stamp may be told
+again of other bytes (ReadFile.lasting: a host that sends no ETag, or one of mtime and length), it is noted that
+the file was read, and nothing by which it would be believed: it is read again. So is what was damaged. The file
+is ours and on this host; it is as trusted as this host is, and `--again` forgets it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING, Self
 
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ CREATE TABLE IF NOT EXISTS good (
 ) WITHOUT ROWID
 """
 VERSION = 1
+UNKEPT = ""  # in place of a stamp: it was read and good, and is read again all the same
 _SQLITE = (sqlite3.Error, UnicodeDecodeError)  # the second where SQLite quotes a damaged file in its message
 _HINT = "give another file (--state FILE), or --again to begin anew"
 
@@ -40,7 +43,9 @@ def default_path(shipment: str) -> str:
 
 
 def drive_key(drive: Drive) -> str:
-    """What tells one drive from another when it is mounted again."""
+    """What tells one drive from another when it is mounted again, or asked again at its address."""
+    if isinstance(drive, RemoteDrive):
+        return repr((*drive.filesystem(), drive.at))
     return drive.serial() or repr(drive.filesystem())
 
 

@@ -225,6 +225,11 @@ class SimulatedReadFile:
         self.length, self.stamp = inner.length, inner.stamp
 
     @property
+    def lasting(self) -> bool:
+        """As the drive beneath says."""
+        return self._inner.lasting
+
+    @property
     def read_from(self) -> Source:
         """As the drive beneath says."""
         return self._inner.read_from

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import blake3
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from sealift.errors import BadInput, FormatError
 from sealift.formats import canonical, manifest, sshsig, strict
@@ -46,6 +46,8 @@ MAX_TEXT = 256  # characters, as of a name in a manifest
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 State = Literal["intact", "rebuilt", "lost", "unseen"]
+ReadFrom = Literal["medium", "cache", "network"]
+WEAKEST = ("network", "cache", "medium")  # first what says least of the medium itself
 VERIFIED = frozenset({"intact", "rebuilt"})
 _LEAST = ("lost", "unseen", "rebuilt", "intact")  # of two receipts of one second, what says less counts
 TimeText = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
@@ -69,6 +71,8 @@ class ReceiptDrive(Record, frozen=True, kw_only=True):
     serial: Name
     state: State
     read_at: MaybeTime  # when its last byte was read; empty: nobody has read it
+    # that came from the medium past every cache, through a cache of the host where it is mounted, or over a network
+    read_from: ReadFrom | UnsetType = UNSET  # not there: nobody has read it, or said how
 
 
 class ReceiptGroup(Record, frozen=True, kw_only=True):
@@ -167,6 +171,8 @@ def _check(group: ReceiptGroup, at: str) -> None:
             raise FormatError(f"{where}: {drive.id} was read after the receipt was made")
         if (drive.state in VERIFIED and not drive.read_at) or (drive.state == "unseen" and drive.read_at):
             raise FormatError(f"{where}: {drive.id} is {drive.state}, and when it was read says otherwise")
+        if drive.read_from is not UNSET and not drive.read_at:
+            raise FormatError(f"{where}: nobody has read {drive.id}, and it says how")
 
 
 def check_receipt(data: bytes, signature: bytes, allowed: AllowedSigners) -> Receipt:

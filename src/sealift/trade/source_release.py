@@ -28,6 +28,7 @@ source.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import blake3
@@ -38,7 +39,7 @@ from sealift.formats import canonical, sshsig, strict
 from sealift.formats.canonical import Record
 from sealift.formats.manifest import Count, FileRef, Name, ShipmentId
 from sealift.trade.declaration import NO_HOLD
-from sealift.trade.receipt import MAX_GROUPS, VERIFIED, Receiver, TimeText, instant, newest
+from sealift.trade.receipt import MAX_GROUPS, VERIFIED, WEAKEST, Receiver, TimeText, instant, newest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -207,6 +208,13 @@ _WHY = {
 
 
 # --- the record
+
+
+def ways(receipts: Sequence[Receipt]) -> dict[str, int]:
+    """How many drives were read in which way, by the receipts that count; "": that does not say."""
+    drives = [drive for _, group in newest(receipts).values() for drive in group.drives if drive.read_at]
+    found = Counter(str(drive.read_from or "") for drive in drives)
+    return {way: found[way] for way in (*reversed(WEAKEST), "") if found[way]}
 
 
 def counted(receipts: Sequence[Receipt]) -> list[CountedReceipt]:

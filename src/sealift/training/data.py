@@ -300,4 +300,4 @@ def health_text(health: Health) -> list[str]:
         f"{each.rebuilt_blocks:,} blocks of it rebuilt from parity"
         + (f", and {each.hedged_reads:,} reads answered by it in time" if each.hedged_reads else "")
         for each in health.drives
-    ]
+    ] + [f"{each.mount} gives nothing: {each.silent}" for each in health.locations if each.silent]

@@ -30,6 +30,11 @@ class RemoteFile:
         self.stamp: tuple[int, ...] = (length,)
 
     @property
+    def lasting(self) -> bool:
+        """It is the length alone."""
+        return False
+
+    @property
     def read_from(self) -> Source:
         """Nobody says what the host read it from."""
         return "cache"

@@ -1,6 +1,6 @@
 """The application of a storage host: what stands under which address, and who may ask.
 
-    /healthz                        200 while there is a drive to serve, else 503; asked without a token
+    /healthz                        200 while there is a drive to serve and a token, else 503; asked without a token
     /                               JSON: which drives stand where (stages/host_index.py)
     /inspect/SHIPMENT               JSON: what `sealift inspect` says of that shipment's drives here
     /report/NUMBER                  JSON: a report of `sealift verify` that was given, as its file stands
@@ -91,6 +91,8 @@ def application(host: Host, tokens: Tokens | None, notice: Callable[[str], None]
         return Response(page, headers={"content-type": CONTENT_TYPE})
 
     async def healthz(_request: Request) -> Response:
+        if tokens is not None and tokens.closed:
+            return PlainTextResponse("the token file holds no token: nobody is let in\n", 503, {"retry-after": "5"})
         # for a load balancer; that there is an answer at all says to others that this runs
         if any(up for _, up in host.places.all_names()):
             return PlainTextResponse("ok\n")

@@ -1,12 +1,14 @@
 """Who may ask: bearer tokens from a file, one a line.
 
 What holds: a token is compared in a time that depends on nothing but its length and the number of tokens; several serve
-at once, so that one can be replaced while readers still have the other; the file is read again when it changes, and
-while it cannot be read the tokens of before count. No token is ever in a message.
+at once, so that one can be replaced while readers still have the other. The file is read again when it changes. One
+that is gone, empty, unreadable or holds anything else revokes every token, unless it is whole within GRACE seconds:
+an editor writes it in several steps. No token is ever in a message.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_FILE, MAX_TOKENS = 1 << 16, 64
 LOOK = 1.0  # seconds between looks at the file
+GRACE = 3.0  # seconds for which the tokens of before count, while a file is being replaced
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*", re.ASCII)  # token68 of RFC 9110, long enough not to be guessed
 _HINT = "a token is one line of 16 to 512 of the characters A-Z a-z 0-9 . _ ~ + / -, such as `openssl rand -hex 32`"
 
@@ -48,6 +51,13 @@ class Tokens:
         self._stamp = _stamp(path)
         self._known = parse(read_limited(path, MAX_FILE, "token file"), path)
         self._looked = time.monotonic()
+        self._until: float | None = None  # when no token counts any more
+
+    @property
+    def closed(self) -> bool:
+        """Whether no token counts, because the file holds none."""
+        self._look()
+        return not self._known
 
     def accept(self, authorization: bytes | None) -> bool:
         """Whether this is the value of an Authorization header with a token that counts."""
@@ -60,18 +70,28 @@ class Tokens:
         return found and scheme.lower() == b"bearer"
 
     def _look(self) -> None:
-        if time.monotonic() - self._looked < LOOK:
+        now = time.monotonic()
+        if now - self._looked < LOOK:
             return
-        self._looked = time.monotonic()
+        self._looked = now
         stamp = _stamp(self._path)
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._read(now)
+        if self._until is not None and now >= self._until:
+            self._known, self._until = [], None
+            self._notice(f"token file {self._path}: no token counts any more, until it holds one")
+
+    def _read(self, now: float) -> None:
         try:
             self._known = parse(read_limited(self._path, MAX_FILE, "token file"), self._path)
-            self._notice(f"token file {self._path}: read again")
         except SealiftError as error:
-            self._notice(f"{error}; the tokens of before still count")
+            left = GRACE - _age(self._path)
+            self._until = now + left if self._until is None else min(self._until, now + left)
+            self._notice(str(error))
+        else:
+            self._until = None
+            self._notice(f"token file {self._path}: read again")
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:
@@ -79,4 +99,12 @@ def _stamp(path: str) -> tuple[int, ...] | None:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _age(path: str) -> float:
+    """For how many seconds it has been as it is, or its folder without it; 0 where nobody can say."""
+    for each in (path, os.path.dirname(os.path.abspath(path))):
+        with contextlib.suppress(OSError):
+            return max(0.0, time.time() - os.stat(each).st_ctime)
+    return 0.0

@@ -2,8 +2,8 @@
 
 Each target runs in a process of its own, for so many seconds, from its seeds and from what earlier runs kept in
 fuzz/corpus/TARGET. To instrument the code and make the seeds takes 15 to 35 s a target besides: both are told. An
-input that breaks a target is left in fuzz/findings/, and the exit code is 1. Limits: 512 MiB beyond the start, and 5 s
-for one input.
+input that breaks a target is left in fuzz/findings/, and the exit code is 1. Limits: 1 GiB in all, and 5 s for one
+input.
 """
 
 from __future__ import annotations

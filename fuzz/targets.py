@@ -44,7 +44,7 @@ from sealift.formats import (
     smart,
 )
 from sealift.formats import manifest as mf
-from sealift.reading import trust
+from sealift.reading import health, trust
 from sealift.stages import host_index, verify_report, verify_state
 from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.pack import bucket as bucket_source
@@ -490,6 +490,23 @@ def part_report(data: bytes) -> None:
 
     verify_report.read_part(data, "fuzz")
     look([("fuzz", data)])
+
+
+def _healths() -> list[bytes]:
+    pack = health.PackHealth(group=0, stripe=3, role=1, blocks=2)
+    drive = health.DriveHealth(
+        drive="g0s1", serial="S1", carrier="Anna", mount="/mnt/d1", state="failing", rebuilt_blocks=2, faults=1,
+        first_fault="it did not read",
+    )  # fmt: skip
+    full = health.Health(shipment="5a" * 8, rebuilt_blocks=2, drives=[drive], packs=[pack], missing_groups=[4])
+    return [health.Health(shipment="5a" * 8).encode(), full.encode()]
+
+
+@target(_healths)
+def health_report(data: bytes) -> None:
+    """Repair --report: what reading met, as a file says."""
+    read = health.read_health(data, "fuzz")
+    assert health.read_health(read.encode(), "again") == read
 
 
 def _indexes() -> list[bytes]:

@@ -468,7 +468,8 @@ class _Run:
             try:
                 copied = copy_pack(reader, target.drive, unit.stripe, role, tell)
                 name = mf.pack_name(unit.stripe, role, reader.data)
-                return copied._replace(mark=mark_of(target.drive, name)) if copied.put else copied
+                stands = copied.put in {"written", "there"}
+                return copied._replace(mark=mark_of(target.drive, name)) if stands else copied
             except FormatError as error:  # the record of the pack, on every drive
                 return Copied(None, why=str(error))
             except DriveFault as error:

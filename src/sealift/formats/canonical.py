@@ -7,18 +7,16 @@ duplicate key and no spare space. Unknown keys are errors for the same reason. P
 
 from __future__ import annotations
 
-import threading
 from typing import Any, TypeVar
 
 import msgspec
 
 from sealift.errors import FormatError
+from sealift.formats import typed
 
 T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
-_making = threading.Lock()
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,12 +35,8 @@ def decode(data: bytes, kind: type[T], *, limit: int, name: str = "record") -> T
     """
     if len(data) > limit:
         raise FormatError(f"{name} is {len(data):,} bytes long; at most {limit:,} are allowed")
-    # drives are opened by a thread each: two that make msgspec's plan of a type at once crash the process (0.22)
-    with _making:
-        if (decoder := _decoders.get(kind)) is None:
-            decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        record: T = decoder.decode(data)
+        record = typed.decode(data, kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"{name} does not parse: {error}") from error
     if encode(record) != data:

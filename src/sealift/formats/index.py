@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sealift.errors import FormatError
-from sealift.formats import zstd
+from sealift.formats import typed, zstd
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -187,7 +187,7 @@ def decode_firsts(data: bytes, count: int) -> list[bytes]:
     if size > MAX_FIRSTS:
         raise FormatError("index: the first paths of its row groups are longer than is allowed")
     try:
-        paths = msgspec.msgpack.decode(zstd.decompress(data[8:], size), type=list[bytes])
+        paths = typed.unpack(zstd.decompress(data[8:], size), list[bytes])
     except msgspec.MsgspecError as error:
         raise FormatError(f"index: the first paths of its row groups do not parse: {error}") from error
     if len(paths) != count or any(one > other for one, other in itertools.pairwise(paths)):

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sealift.errors import FormatError
+from sealift.formats import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -129,7 +130,7 @@ def _convert(value: Any, kind: Any, wants: Callable[[Any, str], str]) -> tuple[A
     if type(value).__name__ == "date":  # a day without quotes; known by name, as no format may import what has a clock
         value = value.isoformat()
     try:
-        converted = msgspec.convert(value, type=kind)
+        converted = typed.convert(value, kind)
     except msgspec.ValidationError as error:
         return None, wants(kind, str(error)) or wanted(kind, str(error))
     texts: list[Any] = [converted]

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput
-from sealift.formats import manifest
+from sealift.formats import manifest, typed
 from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, DriveId, ShipmentId
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def read_health(data: bytes, name: str) -> Health:
     if len(data) > MAX_HEALTH:
         raise BadInput(f"{name} is longer than {MAX_HEALTH:,} bytes")
     try:
-        return msgspec.json.decode(data, type=Health)
+        return typed.decode(data, Health)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadInput(f"{name} is no report of health: {error}") from error
 

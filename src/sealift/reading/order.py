@@ -29,6 +29,7 @@ from blake3 import blake3
 from msgspec import Meta
 
 from sealift.errors import BadInput, NotAllHere
+from sealift.formats import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -91,7 +92,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 def read_state(given: Mapping[str, object]) -> State:
     """What `State.encode` made; BadInput for anything else."""
     try:
-        return msgspec.convert(dict(given), State)
+        return typed.convert(dict(given), State)
     except (msgspec.ValidationError, TypeError, ValueError) as error:
         raise BadInput(
             f"the state to resume from is none of sealift's: {error}",

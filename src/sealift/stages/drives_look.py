@@ -18,7 +18,7 @@ import msgspec
 from sealift.drives import apart, peek
 from sealift.drives.local import LocalDrive
 from sealift.errors import DriveFault, FormatError, SealiftError
-from sealift.formats import block_tools
+from sealift.formats import block_tools, typed
 from sealift.formats import manifest as mf
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _say(work: Callable[[], Look], descriptor: int) -> None:
 def _heard(answer: apart.Answer) -> Look:
     if answer.trouble or answer.code != 0:
         return Look(trouble=answer.trouble or "looking at it failed")
-    return msgspec.json.decode(answer.output, type=Look)
+    return typed.decode(answer.output, Look)
 
 
 def _words(error: Exception) -> str:

@@ -30,7 +30,7 @@ from sealift.drives.base import ALIGN, aligned_buffer
 from sealift.drives.local import LocalDrive
 from sealift.drives.trial import TrialFile
 from sealift.errors import BadInput, FormatError, SealiftError
-from sealift.formats import drive_tests, smart
+from sealift.formats import drive_tests, smart, typed
 from sealift.stages.drives_list import plain
 from sealift.stages.drives_look import is_hidden
 from sealift.trade.signing import read_limited
@@ -161,7 +161,7 @@ def _run(places: list[_Place], size: int, patience: float, progress: Progress | 
     def heard(number: int, said: bytes) -> None:
         *lines, rests[number] = (rests[number] + said).split(b"\n")
         for line in lines:
-            results[number] = msgspec.json.decode(line, type=_Result)
+            results[number] = typed.decode(line, _Result)
         if progress is not None:
             progress({place.mount: result.done for place, result in zip(places, results, strict=True)})
 

@@ -35,6 +35,7 @@ from sealift.drives import apart, block, sanitize
 from sealift.drives.device import DEVICE, Log, Logged, OpenDevice
 from sealift.drives.readback import Witness
 from sealift.errors import BadInput, DriveFault, Interrupted, Refused, SealiftError
+from sealift.formats import typed
 from sealift.stages import drives_prepare, erase_certify, erase_known
 from sealift.stages.erase_certify import Job, Outcome
 from sealift.trade import erasure
@@ -182,7 +183,7 @@ def _heard(answer: apart.Answer) -> tuple[sanitize.Abilities | None, str | None]
     said = msgspec.json.decode(answer.output)
     if "why" in said:
         return None, said["why"]
-    return msgspec.convert(said["can"], sanitize.Abilities), None
+    return typed.convert(said["can"], sanitize.Abilities), None
 
 
 def another(disk: Disk, can: sanitize.Abilities) -> str | None:
@@ -404,7 +405,7 @@ class _Keeper:
                 if self._progress is not None:
                     self._progress(self._done, self._total)
             else:
-                self._end(place, msgspec.convert(words, Outcome))
+                self._end(place, typed.convert(words, Outcome))
 
     def _end(self, place: int, outcome: Outcome) -> None:
         """Certify, at once: what other drives do later must not take it away."""

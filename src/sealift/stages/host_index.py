@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sealift.errors import FormatError
+from sealift.formats import typed
 from sealift.formats.manifest import MAX_DRIVES, Count, DriveId, ShipmentId
 from sealift.formats.smart import Verdict  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.formats.strict import check_texts
@@ -87,7 +88,7 @@ def decode(data: bytes) -> HostIndex:
     if len(data) > MAX_INDEX:
         raise FormatError(f"an index of {len(data):,} bytes; at most {MAX_INDEX:,} are allowed")
     try:
-        index = msgspec.json.decode(data, type=HostIndex)
+        index = typed.decode(data, HostIndex)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"not the index of a storage host: {str(error)[:300]}") from error
     check_texts(index, "the index of a storage host")

@@ -24,6 +24,7 @@ from msgspec import UNSET
 from sealift.drives.base import PART
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest as mf
+from sealift.formats import typed
 from sealift.formats.manifest import PACK_FILE
 from sealift.reading.health import Health, read_health
 from sealift.stages import verify_join as join
@@ -87,7 +88,7 @@ def scope_of(report: tuple[str, bytes] | None) -> str:
         return "all"
     name, data = report
     try:
-        kind = msgspec.json.decode(data, type=_Typed).type if len(data) <= MAX_PART else ""
+        kind = typed.decode(data, _Typed).type if len(data) <= MAX_PART else ""
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         kind = ""
     if kind == "sealift-health":

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from sealift.errors import BadInput, SealiftError
+from sealift.formats import typed
 from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest, drive_id
 from sealift.trade.signing import read_limited
 
@@ -182,7 +183,7 @@ def _config(state: str, row: tuple[Any, ...] | None) -> Config:
             hint="run pack again, and see what it says",
         )
     try:
-        config = msgspec.json.decode(row[0], type=Config)
+        config = typed.decode(row[0], Config)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadInput(f"{state}: the journal's configuration does not parse: {error}") from error
     if not config.groups or not 0 <= config.parity < min(map(len, config.groups)):

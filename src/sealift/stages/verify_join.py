@@ -19,6 +19,7 @@ from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
+from sealift.formats import typed
 from sealift.stages.verify_report import (
     Fault,
     GroupReport,
@@ -423,7 +424,7 @@ def fault_at(view: DriveView, path: bytes, kind: str, detail: str, block: int | 
         "detail": words(detail),
         "mount": words(view.mount),
     }
-    return msgspec.convert(fields | path_of(path), type=Fault)
+    return typed.convert(fields | path_of(path), Fault)
 
 
 def words(text: str) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from sealift.errors import BadInput, FormatError
+from sealift.formats import typed
 from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, Hex32, ShipmentId
 from sealift.reading.survey_views import ProblemKind  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.verify_verdict import LAST
@@ -249,7 +250,7 @@ def read_part(data: bytes, name: str) -> Report:
     if len(data) > MAX_PART:
         raise BadInput(f"{name}: {len(data):,} bytes long; at most {MAX_PART:,} are allowed", hint=hint)
     try:
-        report: Report = msgspec.json.decode(data, type=Report)
+        report: Report = typed.decode(data, Report)  # type: ignore[arg-type]  # a union
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"{name} is no report of another host: {error}", hint=hint) from error
     for group in report.groups:

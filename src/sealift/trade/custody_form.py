@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sealift.errors import BadInput, KeyInvalid
-from sealift.formats import sshsig, strict
+from sealift.formats import sshsig, strict, typed
 from sealift.trade import custody_event as events
 from sealift.trade.custody_event import Checkpoint, CustodyEvent
 from sealift.trade.template import toml_value
@@ -155,7 +155,7 @@ def build(
         "resolves": sorted({event(each) for each in form.resolves}),
     }
     try:
-        made = msgspec.convert(values, type=CustodyEvent)
+        made = typed.convert(values, CustodyEvent)
     except msgspec.ValidationError as error:
         raise BadInput(f"the form does not make an event: {error}") from error
     if found := events.faults(made, on_paper_first=on_paper_first):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sealift.formats import typed
 from sealift.trade.lists import Collector, Given, Kind, ScreeningList, decoded, line, refused
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def csl_json(given: Given) -> ScreeningList:
     """The Consolidated Screening List in JSON, whole: an answer of its search that has a part of it is refused."""
     decoded(given.name, given.data)
     try:
-        answer = msgspec.json.decode(given.data.removeprefix(b"\xef\xbb\xbf"), type=_Answer)
+        answer = typed.decode(given.data.removeprefix(b"\xef\xbb\xbf"), _Answer)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise refused(given.name, f"not the JSON of the list: {str(error)[:200]}") from error
     if answer.offset or (answer.total is not None and answer.total > len(answer.results)):

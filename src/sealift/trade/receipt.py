@@ -25,11 +25,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import blake3
-import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from sealift.errors import BadInput, FormatError
-from sealift.formats import canonical, manifest, sshsig, strict
+from sealift.formats import canonical, manifest, sshsig, strict, typed
 from sealift.formats.canonical import Record
 from sealift.formats.manifest import Count, DriveId, FileRef, Name, ShipmentId
 
@@ -125,7 +124,7 @@ def person(name: str, organisation: str, contact: str) -> Receiver:
     for field, text in values.items():
         if strict.unprintable(text) or not text.strip() or len(text) > MAX_TEXT:
             raise BadInput(f"{field}: one line of printable text is wanted, of at most {MAX_TEXT} characters")
-    return msgspec.convert(values, type=Receiver)
+    return typed.convert(values, Receiver)
 
 
 def encode(record: ReceiptRecord) -> bytes:

@@ -30,7 +30,7 @@ from blake3 import blake3
 from msgspec import Meta
 
 from sealift.errors import BadInput, FormatError, KeyInvalid, Refused, SignatureInvalid
-from sealift.formats import canonical, sshsig, strict
+from sealift.formats import canonical, sshsig, strict, typed
 from sealift.formats.canonical import Record
 from sealift.trade import declaration as declarations
 from sealift.trade import people
@@ -174,7 +174,7 @@ def make_release(
         if strict.unprintable(str(values[name])) or not str(values[name]).strip():
             raise BadInput(f"--{name}: one line of printable text is wanted")
     try:
-        record = msgspec.convert(values, type=ReleaseRecord)
+        record = typed.convert(values, ReleaseRecord)
     except msgspec.ValidationError as error:
         raise BadInput("officer, reason and reference are one line of text each, of up to 500 characters") from error
     _another_person(declaration, signer.public_key, officer)

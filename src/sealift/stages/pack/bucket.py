@@ -29,6 +29,7 @@ from sealift.drives.object_faults import Trouble
 from sealift.drives.object_parts import PartsHasher
 from sealift.drives.ranges import Workers
 from sealift.errors import BadInput
+from sealift.formats import typed
 from sealift.formats.index import FILE
 from sealift.stages.pack.digests import Digests
 from sealift.stages.pack.source import File
@@ -189,7 +190,7 @@ class BucketSource:
         end = time.monotonic() + seconds
         while stack:
             first = stack.pop()
-            task = msgspec.msgpack.decode(first, type=_Task) if first else _Task(self.bucket.root)
+            task = typed.unpack(first, _Task) if first else _Task(self.bucket.root)
             batch, left = self._listed(task)
             stack += map(msgspec.msgpack.encode, left)
             if batch.paths or batch.skipped:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from sealift.errors import DriveFault, FormatError, IdentityMismatch
-from sealift.formats import age, age_keys, manifest
+from sealift.formats import age, age_keys, manifest, typed
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import make_folders
 from sealift.stages.pack.journal import Owed, PackRow  # noqa: TC001 -- msgspec reads the annotations
@@ -159,7 +159,7 @@ class Copies:
             try:
                 data = drive.read_small(name, limit)
                 if data is not None:
-                    return msgspec.msgpack.decode(age.decrypt(data, [self._identity]), type=kind)
+                    return typed.unpack(age.decrypt(data, [self._identity]), kind)
             except (
                 IdentityMismatch,
                 DriveFault,

@@ -28,7 +28,7 @@ from blake3 import blake3
 
 from sealift.drives.locations import is_store, open_drive
 from sealift.errors import BadInput, Busy, DriveFault, FormatError, Refused, SealiftError
-from sealift.formats import age_keys, manifest
+from sealift.formats import age_keys, manifest, typed
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import run as packing
 from sealift.stages.pack import settle
@@ -203,7 +203,7 @@ def _config(options: Options, declaration: Any, deal: Deal, journal: Journal) ->
     """The configuration, kept here as in one host; --replace has another drive in a place of it."""
     kept = journal.setting("config")
     if kept is not None and options.replace:
-        before = msgspec.json.decode(kept, type=settle.Config)
+        before = typed.decode(kept, settle.Config)
         journal.set("config", msgspec.json.encode(msgspec.structs.replace(before, groups=deal.groups)))
     source = located(options.source) if is_store(options.source) else os.fsencode(options.source)
     return settle.settle(options, declaration, deal, source, journal, settle.load(journal), None, None)

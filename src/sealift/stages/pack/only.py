@@ -19,7 +19,7 @@ import msgspec
 from blake3 import blake3
 
 from sealift.errors import BadInput, FormatError
-from sealift.formats import fetch, index, manifest
+from sealift.formats import fetch, index, manifest, typed
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _shipment(state: str) -> str:
                     f"{state}: nothing was packed here, what began was refused",
                     hint="--of is the state folder of the first packing",
                 )
-            return msgspec.json.decode(row[0], type=_Known).shipment
+            return typed.decode(row[0], _Known).shipment
     except (sqlite3.Error, msgspec.MsgspecError, TypeError) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint="give another --of") from error
 

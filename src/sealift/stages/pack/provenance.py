@@ -27,6 +27,7 @@ from blake3 import blake3
 
 from sealift.errors import BadInput
 from sealift.formats import provenance as form
+from sealift.formats import typed
 from sealift.formats.index import FILE
 from sealift.formats.samples import key_function
 from sealift.stages.pack.durable import replace
@@ -193,7 +194,7 @@ def _parse(data: bytes, name: str, *, strict: bool) -> Words:
         tree = msgspec.json.decode(msgspec.json.encode(tree))  # as the record will have it
         if strict and isinstance(tree, dict) and (unknown := set(tree) - set(Words.__struct_fields__)):
             raise BadInput(f"{name}: {', '.join(sorted(unknown))}: no such key", hint=_HINT)
-        return msgspec.convert(tree, type=Words)
+        return typed.convert(tree, Words)
     except (ValueError, OverflowError, msgspec.MsgspecError, RecursionError) as error:
         raise BadInput(f"{name}: {str(error)[:200]}", hint=_HINT) from error
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sealift.errors import BadInput
+from sealift.formats import typed
 from sealift.formats.index import DIRECTORY, FILE, binary
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.only import narrow
@@ -69,7 +70,7 @@ def scan(
     done = os.path.join(folder, "summary.json")
     if os.path.exists(done):
         with open(done, "rb") as file:
-            return msgspec.json.decode(file.read(), type=Summary)
+            return typed.decode(file.read(), Summary)
     os.makedirs(folder, exist_ok=True)
     skipped: list[tuple[bytes, str]] = []
     outdated: list[bytes] = []

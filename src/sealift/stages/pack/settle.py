@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from sealift.errors import BadInput, DriveFault, FormatError
+from sealift.formats import typed
 from sealift.formats.manifest import CARD, MAX_CARD, InReplyTo, decode_card, drive_id
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import sealed
@@ -69,7 +70,7 @@ def load(journal: Journal) -> Config | None:
     kept = journal.setting("config")
     if kept is None:
         return None
-    config = msgspec.json.decode(kept, type=Config)
+    config = typed.decode(kept, Config)
     states = [journal.group(number) for number in range(len(config.groups))]
     return config if any(each.state != "waiting" or each.stripes for each in states) else None
 
@@ -116,7 +117,7 @@ def _find(old: str, journal: Journal, config: Config) -> tuple[int, int, Place]:
 
 def _map(journal: Journal, name: str) -> dict[str, str]:
     kept = journal.setting(name)
-    return {} if kept is None else msgspec.json.decode(kept, type=dict[str, str])
+    return {} if kept is None else typed.decode(kept, dict[str, str])
 
 
 def successors(journal: Journal, new: list[Replacement], attached: list[Attached]) -> dict[str, str]:
@@ -307,7 +308,7 @@ def settle(
     """The configuration of a new shipment, or that which has `begun` when it is the same. BadInput, Refused."""
     kept = journal.setting("config")
     if not begun:
-        known = options.shipment or (msgspec.json.decode(kept, type=Config).shipment if kept is not None else "")
+        known = options.shipment or (typed.decode(kept, Config).shipment if kept is not None else "")
         sealed.refuse_another(declaration.consignment_id, known, options.declaration, options.state)
     wanted = Config(
         options.shipment or secrets.token_hex(8),
@@ -331,7 +332,7 @@ def settle(
             )
         journal.set("config", msgspec.json.encode(wanted))
         return wanted
-    config = begun or msgspec.json.decode(kept, type=Config)
+    config = begun or typed.decode(kept, Config)
     wanted.shipment = options.shipment or config.shipment
     differ = [name for name in Config.__struct_fields__ if getattr(config, name) != getattr(wanted, name)]
     size = options.group_size or sum(map(len, config.groups))

@@ -12,11 +12,11 @@ import tomllib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from sealift.errors import BadInput
+from sealift.formats import typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -137,8 +137,8 @@ class Numbers:
 def defaults() -> Numbers:
     """The numbers that sealift ships."""
     tree = _toml(files("sealift.stages.plan").joinpath("defaults.toml").read_bytes())
-    services = tuple(replace(msgspec.convert(row, Service), id=name) for name, row in tree.pop("services").items())
-    known = {name: replace(msgspec.convert(row, Number), name=name) for name, row in tree.items()}
+    services = tuple(replace(typed.convert(row, Service), id=name) for name, row in tree.pop("services").items())
+    known = {name: replace(typed.convert(row, Number), name=name) for name, row in tree.items()}
     return Numbers(known, services)
 
 

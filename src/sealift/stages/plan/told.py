@@ -23,7 +23,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from sealift.errors import BadInput
-from sealift.formats import strict
+from sealift.formats import strict, typed
 from sealift.formats.sizes import parse_count, parse_size
 from sealift.stages.plan import defaults, geometry
 from sealift.stages.plan.document import MAX_PACK, MIN_PACK, CarrierName
@@ -268,7 +268,7 @@ def listing(data: bytes) -> tuple[tuple[Drives, ...], tuple[LeftOut, ...]]:
     from sealift.stages.drives_list import Listing
 
     try:
-        found = msgspec.json.decode(data, type=Listing)
+        found = typed.decode(data, Listing)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(
             f"no list of drives: {str(error)[:200]}", hint="sealift drives --json > drives.json makes one"

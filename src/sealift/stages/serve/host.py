@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from sealift.errors import BadInput, SealiftError
+from sealift.formats import typed
 from sealift.formats.smart import unknown
 from sealift.stages.drives_list import Listing
 from sealift.stages.host_index import HostDrive, HostFolder, HostIndex, HostReport
@@ -128,7 +129,7 @@ class Host:
 
     async def _ask_drives(self) -> None:
         with contextlib.suppress(Failed, msgspec.MsgspecError):
-            listing = msgspec.json.decode(await sealift(["drives", "--json"], _DRIVES, {0}), type=Listing)
+            listing = typed.decode(await sealift(["drives", "--json"], _DRIVES, {0}), Listing)
             self._health = {mount: row for row in listing.drives for each in row.volumes for mount in each.mounts}
         self._asked, self._asking = time.monotonic(), None
 

@@ -378,7 +378,7 @@ class _Chains:
         return any(self._arrives(self.rows[at].event) for at in bits(mask))
 
     def _arrives(self, event: CustodyEvent) -> bool:
-        return event.event_type == "arrive" or (self._judge is not None and self._judge.faces.arrives(event))
+        return event.event_type == "arrive" if self._judge is None else self._judge.faces.arrives(event)
 
     def _tell(
         self,

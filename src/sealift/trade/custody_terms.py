@@ -264,7 +264,7 @@ def _posing(row: Row, faces: Faces) -> list[Finding]:
     found = []
     for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received)):
         if signer is not None and faces.poses(row.event, party):
-            text = f"{party.words} signs by a key of {signer.principal}, whom other records bind to the origin"
+            text = f"{party.words} signs by a key of {signer.principal}, whom records bind to the origin"
             found.append(Finding("names", text, (row.entry.digest,), tuple(row.event.serials)))
     return found
 
@@ -279,7 +279,7 @@ def _not_home(row: Row) -> str:
     if row.received is None:
         return ""
     who = f"{row.event.received_by.words} signs by a key of {row.received.principal}"
-    return f"; back to the origin it is not, since {who}, whom no other record binds to it"
+    return f"; back to the origin it is not, since {who}, whom no record that is here binds to it"
 
 
 def _is_homeward(seen: CustodyEvent, roles: Roles) -> bool:

@@ -233,9 +233,8 @@ class Voyage:
         copy = custody_log.read(str(log)) if log.exists() else custody_graph.Copy({}, {})
         parties = [
             ev.Party(
-                name=each.title(), org="Shipper GmbH" if each == "origin" else "Consignee Bhd", id_kind="passport",
-                paper_sha256="",
-                key_fingerprint=person(each).public_key.fingerprint,
+                name=each.title(), org="Shipper GmbH" if each in {"origin", "officer"} else "Consignee Bhd",
+                id_kind="passport", paper_sha256="", key_fingerprint=person(each).public_key.fingerprint,
             )
             for each in (released, received)
         ]  # fmt: skip

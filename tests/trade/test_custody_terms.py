@@ -407,6 +407,9 @@ def test_who_had_drives_before_they_left_is_of_the_origin_and_who_says_so_afterw
             event(log, "verify", guard, guard, minutes=20)
         event(log, "return", side("anna"), guard, minutes=120)
         assert ("unreleased" in told(log, bound())) == (not early)
+    log = Log()
+    log.record("return", side("anna"), guard, [item(SERIALS[:2], "S1")], minutes=120)
+    assert "unreleased" in told(log, bound()), "nor does the event bind by which they come"
 
 
 def test_a_second_key_of_the_same_principal_comes_home_too():

@@ -342,7 +342,8 @@ def test_two_keys_of_one_principal_are_one_holder():
     event(log, "handover", ORIGIN, side("anna"))
     again = of("mallory", side("anna").org, "Anna")
     event(log, "arrive", again, DOCK)
-    assert "hands" in told(log, RELEASED)
+    texts = [each.text for each in log.account(terms=RELEASED, allowed=ALL).open if each.kind == "hands"]
+    assert texts == [f"released by {again.words} with another key, and {again.words} had them"]
     account = log.account(terms=RELEASED, allowed=named(mallory="anna@example.com"))
     assert not [each for each in account.open if each.kind in {"hands", "names"}]
 
@@ -410,6 +411,14 @@ def test_who_had_drives_before_they_left_is_of_the_origin_and_who_says_so_afterw
     log = Log()
     log.record("return", side("anna"), guard, [item(SERIALS[:2], "S1")], minutes=120)
     assert "unreleased" in told(log, bound()), "nor does the event bind by which they come"
+
+
+def test_who_has_not_signed_for_them_does_not_have_them_home():
+    for by in (["anna"], ["anna", "origin"]):
+        log = sealed()
+        event(log, "handover", ORIGIN, side("anna"), minutes=10)
+        event(log, "return", side("anna"), ORIGIN, minutes=120, by=by)
+        assert told(log, bound()).keys() == (set() if "origin" in by else {"uncountersigned", "unreleased"})
 
 
 def test_a_second_key_of_the_same_principal_comes_home_too():

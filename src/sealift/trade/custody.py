@@ -396,7 +396,9 @@ class _Chains:
         if first:
             tell("begins", f"their record begins with {_an(row)}, and not with their sealing", first)
         for holder, serials in hands.items():
-            tell("hands", f"released by {row.event.released_by.words}, and {holder} had them", serials)
+            who = row.event.released_by.words
+            by = f"{who} with another key" if who == holder else who
+            tell("hands", f"released by {by}, and {holder} had them", serials)
         for (found, wanted), serials in unlike.items():
             tell("seal", f"the seal was {found}, and should have been {wanted}", serials)
         for other, serials in sorted(beside.items()):

@@ -139,7 +139,8 @@ class Faces:
         self.who = identities(rows)
         self._terms = terms
         self._carriers: dict[frozenset[str], Party] = {}
-        self._origin: set[str] = {*terms.origin, *terms.officers}
+        self._by_record = terms.origin | terms.officers
+        self._origin: set[str] = {*self._by_record}
         self._bound: dict[str, int] = {}  # who had drives before they left the origin, since which event
         left: set[str] = set()
         for row in rows:
@@ -171,7 +172,7 @@ class Faces:
         return side if carrier is None else msgspec.structs.replace(side, name=carrier, org=carrier)
 
     def _of_origin(self, side: Party, roles: Roles) -> bool:
-        """The key of a side is somebody's whom a record binds to the origin."""
+        """The key of a side is somebody's of the origin, by a record or an event of the log."""
         whose = self.who.get(side.key_fingerprint, frozenset()) | {side.key_fingerprint} - {""}
         return not whose.isdisjoint(self._origin) or not whose.isdisjoint(roles.origin)
 
@@ -181,18 +182,18 @@ class Faces:
         return not self._of_origin(side, roles) and roles.receives(self._face(side, roles))
 
     def poses(self, event: CustodyEvent, side: Party) -> bool:
-        """The side is named as one to whom the drives go, and as nobody else, and signs by a key of the origin."""
-        roles = self._terms.at(event.at).roles
+        """The side is named as one to whom the drives go, and as nobody else; a record binds its key to the origin."""
+        roles, whose = self._terms.at(event.at).roles, self.who.get(side.key_fingerprint, frozenset())
         face = self._face(side, roles)
         named = roles.receives(face) and not roles.sends(face)
-        return named and side.key_fingerprint in self.who and self._of_origin(side, roles)
+        return named and not whose.isdisjoint(self._by_record | roles.origin)
 
     def is_home(self, row: Row) -> bool:
         """Who received by key is bound to the origin: by a record, or an event of before the drives had left.
 
         Where nothing binds anybody, the name is all that there is.
         """
-        bound = {*self._terms.origin, *self._terms.officers, *self._terms.at(row.event.at).roles.origin}
+        bound = {*self._by_record, *self._terms.at(row.event.at).roles.origin}
         bound |= {each for each, since in self._bound.items() if since < row.number}
         return row.received is not None and (not bound or not bound.isdisjoint(row.received.person.sure))
 

@@ -204,7 +204,7 @@ def test_a_receipt_by_the_wrong_hand_or_of_other_bytes_counts_for_nothing(dock, 
     dock.papers.receive(by=erasures.OPERATOR)
     refused(dock, capsys, "not allowed in namespace 'sealift-receipt'")
     dock.papers.receive(by=erasures.AUTHOR)
-    refused(dock, capsys, "did not receive anything")
+    refused(dock, capsys, "the origin cannot receive from itself")
     dock.papers.receive()
     dock.papers.receipt.write_bytes(dock.papers.receipt.read_bytes().replace(b"Rui Dock", b"Rui Dick"))
     refused(dock, capsys, "not over these bytes")

@@ -15,6 +15,8 @@ from sealift.drives.memory import Medium, MemoryDrive
 from sealift.errors import BadInput, NotAllHere, Refused, SignatureInvalid
 from sealift.formats import canonical
 from sealift.formats import manifest as mf
+from sealift.formats import seal as seals
+from sealift.reading.trust import open_seal
 from sealift.stages.inspect import inspect
 from sealift.trade import receipt as r
 
@@ -500,6 +502,33 @@ def test_the_origin_cannot_receive_from_itself(tmp_path, by, whose):
     with pytest.raises(Refused, match=whose):
         WORLD.receive(WORLD.weigh(REPORT), tmp_path, by=by)
     assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("person", "whose"),
+    [("author", "the declaration's author"), ("signing", "who sealed"), ("officer", "who released")],
+)
+def test_the_origin_cannot_receive_from_itself_with_a_second_key_of_the_same_person(tmp_path, person, whose):
+    principal = {"signing": "origin@example.com"}.get(person, f"{person}@example.com")
+    allowed = WORLD.who("dock", principal)
+    trusted = open_seal(WORLD.fleet.seal_files, allowed)
+    with pytest.raises(Refused, match=whose):
+        WORLD.receive(WORLD.weigh(REPORT), tmp_path, trusted=trusted, allowed=allowed)
+    assert kept(tmp_path) == []
+
+
+def test_who_by_a_seal_beside_it_is_of_the_origin_cannot_receive_either(tmp_path):
+    """Of an older revision that another officer released: the key itself is in no record of this seal."""
+    seal, older = tmp_path / "s.seal", tmp_path / "s.1.seal"
+    seal.write_bytes(seals.encode_bundle(WORLD.fleet.seal_files))
+    assert WORLD.receive(WORLD.weigh(REPORT), tmp_path / "a", seal=str(seal)).new
+    data = WORLD.fleet.seal_files[mf.SEAL_FILES[0]]
+    by_dock = receivings.signer(WORLD.fleet, "dock").sign(data, mf.NAMESPACE)
+    older.write_bytes(seals.encode_bundle(WORLD.fleet.seal_files | {mf.SEAL_FILES[1]: by_dock}))
+    allowed = WORLD.who("dock", "dock@example.org")
+    with pytest.raises(Refused, match="who sealed"):
+        WORLD.receive(WORLD.weigh(REPORT), tmp_path / "b", seal=str(seal), allowed=allowed)
+    assert WORLD.receive(WORLD.weigh(REPORT), tmp_path / "b", by="hub", seal=str(seal), allowed=allowed).new
 
 
 def test_a_key_that_may_not_receive_signs_nothing(tmp_path):

@@ -53,6 +53,7 @@ def person(name):
     return Signer(f"{name} in memory", sshsig.public_key_of(_private(name)), _private(name))
 
 
+ORIGIN = {"origin", "officer"}  # who in events are of the shipper's firm
 NAMESPACES = {
     "author": "sealift-declaration",
     "officer": "sealift-release",
@@ -233,9 +234,8 @@ class Voyage:
         copy = custody_log.read(str(log)) if log.exists() else custody_graph.Copy({}, {})
         parties = [
             ev.Party(
-                name=each.title(), org="Shipper GmbH" if each == "origin" else "Consignee Bhd", id_kind="passport",
-                paper_sha256="",
-                key_fingerprint=person(each).public_key.fingerprint,
+                name=each.title(), org="Shipper GmbH" if each in ORIGIN else "Consignee Bhd",
+                id_kind="passport", paper_sha256="", key_fingerprint=person(each).public_key.fingerprint,
             )
             for each in (released, received)
         ]  # fmt: skip

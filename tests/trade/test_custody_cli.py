@@ -328,22 +328,17 @@ def test_no_kind_of_event_brings_drives_to_somebody_else_without_a_release_or_to
     assert "stranger" in {each["kind"] for each in said["findings"]}
 
 
-def test_drives_come_back_to_the_origin_at_any_time(folder):
+def test_drives_come_back_to_the_origin_at_any_time_to_whom_a_record_binds_to_it(folder):
     path = form("return", "anna", "origin", item(SERIALS, "S1", "S1", "intact"))
-    words = (
-        "log",
-        "--event",
-        path,
-        "--declaration",
-        "d.toml",
-        "--sign-with",
-        "origin",
-        "--sign-with",
-        "anna",
-        "--json",
-    )
-    said = json.loads(run(handover, *words, "--as-found").stdout)
-    assert {each["kind"] for each in said["findings"]} == {"begins"}
+    words = ("--event", path, "--declaration", "d.toml", "--sign-with", "origin", "--sign-with", "anna", "--as-found")
+
+    def kinds(log):
+        return {each["kind"] for each in json.loads(run(handover, log, *words, "--json").stdout)["findings"]}
+
+    assert kinds("log") == {"begins", "unreleased"}, "this log has nothing that binds the key to the origin"
+    line = f'writer@example.com namespaces="sealift-custody" {PEOPLE["origin"].public_key.line}\n'  # the author's
+    (folder / "signers").write_text((folder / "signers").read_text() + line)
+    assert kinds("log2") == {"begins"}
 
 
 def test_nothing_of_a_rehearsal_is_handed_over(folder):

@@ -10,7 +10,7 @@ import clearance
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
-from trade_cases import ALLOWED, AUTHOR, OFFICER, content
+from trade_cases import ALLOWED, AUTHOR, OFFICER, STRANGER, content
 
 from sealift.cli.declare import declare
 from sealift.cli.release import release
@@ -417,6 +417,10 @@ def test_a_waiver_of_the_second_recipient_is_shown_and_not_the_authors(folder):
     data = (folder / "d.keys.json").read_bytes()
     (folder / "d.keys.json.sig").write_bytes(AUTHOR.sign(data, keys.NAMESPACE))
     assert "the author's own key signed that" in held()["keys"]
+    second = f'author@example.com namespaces="sealift-keys" {STRANGER.public_key.line}\n'
+    allowed.write_text(allowed.read_text() + second)
+    (folder / "d.keys.json.sig").write_bytes(STRANGER.sign(data, keys.NAMESPACE))
+    assert "the author's own key signed that" in held()["keys"], "with a second key of theirs, too"
     said = keys.decode(data)
     renamed = canonical.encode(replace(said, waiver=replace(said.waiver, accepted_by="a. author")))
     (folder / "d.keys.json").write_bytes(renamed)

@@ -33,7 +33,7 @@ def changed(**fields):
 def test_it_comes_back_with_who_signed_it():
     found = r.check_receipt(GOOD, SIGNED, e.ALLOWED)
     assert found.record == RECORD
-    assert (found.principal, found.key) == ("dock@example.org", e.RECEIVER.public_key)
+    assert (found.principal, found.fingerprint) == ("dock@example.org", e.RECEIVER.public_key.fingerprint)
     assert found.file.bytes == len(GOOD)
     assert r.is_whole(found.record)
 

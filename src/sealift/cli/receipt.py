@@ -69,7 +69,7 @@ def receipt(
     check_newest(given["seal"], trusted.declaration)
     now = datetime.now(UTC)
     weighed = receive.weigh(trusted, load_parts(reports, "report"), now, final=given["final"])
-    made = receive.receive(trusted, weighed, receiver, signer, allowed, given["out"], now)
+    made = receive.receive(trusted, weighed, receiver, signer, allowed, given["out"], now, seal=given["seal"])
     record = made.receipt.record
     report = discrepancy.compare(trusted.seal, trusted.declaration, trusted.officer, record, weighed.why)
     who = {"name": receiver.name, "org": receiver.organisation, "key": signer.public_key.fingerprint}

@@ -20,7 +20,7 @@ from sealift.formats import seal as seals
 from sealift.formats import sshsig
 from sealift.formats.manifest import NAMESPACE, ROOT, SEAL_FILES, FileRef, InReplyTo, Manifest
 from sealift.trade import declaration as declarations
-from sealift.trade import homeward
+from sealift.trade import homeward, persons
 from sealift.trade.release import Release, check_release
 from sealift.trade.signing import read_limited
 
@@ -70,7 +70,7 @@ def open_seal(files: dict[str, bytes], allowed: AllowedSigners) -> TrustedSeal:
     5. The declaration is complete; its consignment id and whether it is a rehearsal are the seal's.
     6. The release holds: signed in namespace `sealift-release` by an allowed signer, over this declaration,
        by somebody who is not the declaration's author.
-    7. The key of the release is not the key that signed the seal.
+    7. Who signed the release did not sign the seal, with another of their keys either.
     8. What it says of the leg home, and which consignment it answers, is what the declaration says.
 
     Raises SignatureInvalid (rules 3 and 6), Refused (6) or SealInvalid.
@@ -91,9 +91,10 @@ def open_seal(files: dict[str, bytes], allowed: AllowedSigners) -> TrustedSeal:
     answered = seal.in_reply_to.consignment_id if seal.in_reply_to else ""
     if (declaration.leg == "return", declaration.in_reply_to) != (bool(answered), answered):
         raise SealInvalid("the seal answers another shipment than its declaration says", hint=_NEW_SEAL)
-    if release.fingerprint == signer.fingerprint:
+    if persons.same(release.person, signer.person):
+        one = "key" if release.fingerprint == signer.fingerprint else f"person, {signer.principal},"
         raise SealInvalid(
-            "one key both sealed and released this shipment; another person must release it",
+            f"one {one} both sealed and released this shipment; another person must release it",
             hint="have it released with the officer's own key, and sealed again",
         )
     return TrustedSeal(seal, files, signer, release, release.record.officer, declaration)

@@ -22,8 +22,18 @@ from sealift.reading import trust
 from sealift.stages import audit_origin, custody_log, erase_known
 from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, counted, some
 from sealift.trade import audit as audits
-from sealift.trade import certificate, custody, custody_event, declaration, erasure, receipt, release, source_release
-from sealift.trade.custody_terms import Faces, Reign, Terms, identity
+from sealift.trade import (
+    certificate,
+    custody,
+    custody_event,
+    declaration,
+    erasure,
+    persons,
+    receipt,
+    release,
+    source_release,
+)
+from sealift.trade.custody_terms import Faces, Reign, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,7 +145,8 @@ def _terms(case: Case) -> Terms | None:
         return None
     reigns = [
         Reign(release.released_at(each.release.record), each.declaration.revision, each.declaration,
-              audit_origin.against(case, each), officer=each.release.principal)
+              audit_origin.against(case, each), "", each.release.principal, each.release.record.officer,
+              each.release.person)
         for each in case.released
     ]  # fmt: skip
     for entry in case.of("release"):
@@ -145,8 +156,7 @@ def _terms(case: Case) -> Terms | None:
             reigns.append(Reign(release.released_at(record), record.revision, None, (), lacks))
     top = max([*(each.revision for each in parsed), *(each.revision for each in reigns)])
     lacking = {number: f"declaration.r{number}.toml, or a release of it, is not here" for number in range(1, top)}
-    signed = [identity(each.trusted.signer) for each in case.seals]
-    return Terms(max(parsed, key=lambda each: each.revision), reigns, lacking, signed)
+    return Terms(max(parsed, key=lambda each: each.revision), reigns, lacking, case.origin)
 
 
 def _unlocked(case: Case, found: Account, beneath: str) -> None:
@@ -227,6 +237,8 @@ def _freed_right(case: Case, entry: Entry, found: SourceRelease) -> bool:
     at = receipt.instant(record.at, "source-release.json")
     then = [each for _, each in case.receipts if each.record.seal == record.seal and each.at <= at]
     why = source_release.objections(sealed.ground, then, at)
+    if any(persons.same(found.person, each.person) for each in then):
+        why.append(f"{found.principal} signed a receipt that was there: who received does not free the source, too")
     why += [f"group {row.group}: {row.why}" for row in source_release.lacking(sealed.ground, then)]
     seal = sealed.trusted.seal
     if (record.shipment, record.rehearsal, record.declaration, record.groups_total) != (

@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from sealift.errors import BadInput, Refused
 from sealift.reading import trust
 from sealift.stages import custody as custody_stage
-from sealift.stages import erase_papers, receive, screen
+from sealift.stages import erase_papers, origin, screen
 from sealift.stages import release as release_stage
 from sealift.stages.standing import standing
 from sealift.trade import (
@@ -215,9 +215,13 @@ class _Maker:
         """Refused for a receipt that the seal contradicts, where there is one."""
         if self._seal is None:
             return
-        seal = self._seal
-        ground = source_release.Ground(seal.seal, seal.reference.seal, seal.declaration, receive.origin_keys(seal))
-        for why in source_release.objections_to(ground, receipt, self._sources.now):
+        seal, sources = self._seal, self._sources
+        people = origin.by_seal(seal)
+        if sources.allowed is not None:
+            beside = origin.beside(sources.declaration_file, seal.seal.consignment_id, sources.allowed)
+            people = people.joined(beside.people)
+        ground = source_release.Ground(seal.seal, seal.reference.seal, seal.declaration, people)
+        for why in source_release.objections_to(ground, receipt, sources.now):
             raise Refused(f"the receipt of {receipt.record.at} by {receipt.principal} {why}")
 
     def _discrepancy(self, said: Mapping[int, tuple[Receipt, ReceiptGroup]]) -> Iterator[Paper]:

@@ -32,6 +32,7 @@ from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading import trust
 from sealift.reading.survey_views import Survey
 from sealift.stages import verify_join as join
+from sealift.stages.origin import of_seal
 from sealift.stages.receive_report import contradiction
 from sealift.stages.verify_report import VerifyReport
 from sealift.trade import receipt as receipts
@@ -282,12 +283,14 @@ def receive(
     allowed: AllowedSigners,
     folder: str,
     now: datetime,
+    *,
+    seal: str | None = None,
 ) -> Made:
-    """Sign what was weighed as `receiver`, and write it into `folder`.
+    """Sign what was weighed as `receiver`, and write it into `folder`; `seal` is where the seal lies.
 
     A receipt that is there is kept under a number; one that says the same but for its time stays as it is. Raises
-    NotAllHere when nothing was read, Refused for a key of the origin's, SignatureInvalid for one that does not count,
-    BadInput for a folder that cannot be written.
+    NotAllHere when nothing was read, Refused for a key of somebody of the origin, SignatureInvalid for one that does
+    not count, BadInput for a folder that cannot be written.
     """
     if not weighed.groups:
         first = next(iter(sorted(weighed.why.items())), None)
@@ -296,7 +299,7 @@ def receive(
             f"no drive was read to its end against this seal{said}",
             hint="sealift verify MNT... --seal FILE --json > REPORT.json, with this seal; then this again",
         )
-    source_release.refuse_origin(signer.public_key.fingerprint, origin_keys(trusted))
+    source_release.refuse_origin(signer.public_key.fingerprint, of_seal(trusted, seal, allowed), allowed)
     path = path_of(folder, trusted.seal.consignment_id)
     before = _before(path, allowed)
     record = record_of(trusted, weighed, receiver, now)
@@ -312,16 +315,6 @@ def receive(
     except OSError as error:
         raise BadInput(f"--out {folder}: {(error.strerror or str(error)).lower()}; nothing was signed") from error
     return Made(receipt, path, new=True, superseded=write_pair(path, data, signature))
-
-
-def origin_keys(trusted: TrustedSeal) -> dict[str, str]:
-    """Fingerprints of keys that cannot receive the shipment, and whose they are."""
-    author = source_release.author_key(trusted.declaration)
-    return {
-        trusted.release.fingerprint: "who released the declaration",
-        trusted.signer.fingerprint: "who sealed the shipment",
-        author: "the declaration's author",
-    }
 
 
 def record_of(trusted: TrustedSeal, weighed: Weighed, receiver: Receiver, now: datetime) -> ReceiptRecord:
@@ -354,7 +347,10 @@ def _before(path: str, allowed: AllowedSigners) -> Receipt | None:
 
 
 def _same(before: Receipt, record: ReceiptRecord, signer: Signer) -> bool:
-    return before.key == signer.public_key and msgspec.structs.replace(before.record, at=record.at) == record
+    return (
+        before.fingerprint == signer.public_key.fingerprint
+        and msgspec.structs.replace(before.record, at=record.at) == record
+    )
 
 
 def _later(before: Receipt, now: datetime) -> datetime:

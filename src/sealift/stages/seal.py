@@ -47,8 +47,8 @@ from sealift.stages.seal_others import not_before, not_superseded, note_of, only
 from sealift.stages.standing import check_standing
 from sealift.stages.status import SEALED, look, seal_path
 from sealift.trade import declaration as declarations
+from sealift.trade import persons, sheets
 from sealift.trade import release as releases
-from sealift.trade import sheets
 from sealift.trade.signing import Signer, load_allowed_signers, of_record, read_limited, read_signature
 
 if TYPE_CHECKING:
@@ -112,9 +112,11 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     for unlooked in stands.unlooked:
         notice(f"whether the gate was open for the release was not looked at again: {unlooked}")
     signer = Signer.open(options.sign_with)
-    if signer.public_key.fingerprint == released.fingerprint:
+    if persons.same(allowed.person(signer.public_key.fingerprint), released.person):
+        own = signer.public_key.fingerprint == released.fingerprint
+        whose = "the key that" if own else f"a key of {released.principal}, who"
         raise Refused(
-            f"{options.sign_with} is the key that released the shipment; whoever releases it does not seal it",
+            f"{options.sign_with} is {whose} released the shipment; whoever releases it does not seal it",
             hint="seal with the key that signed the manifests, or another one of the origin's",
         )
     groups = gather(options.states, allowed)

@@ -10,13 +10,11 @@ What is not here: which revision is asked (custody_terms.py), and what a log mak
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from sealift.errors import KeyInvalid
-from sealift.formats import sshsig
-from sealift.trade import consistency, people
+from sealift.trade import consistency, people, persons
+from sealift.trade.persons import addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,17 +42,9 @@ def receivers(declaration: Declaration) -> set[str]:
     return (spelled([declaration.consignee]) | site | _further(declaration) - spelled([declaration.shipper])) - {""}
 
 
-def addresses(text: str) -> set[str]:
-    """E-mail addresses in a contact, in lower case: what the allowed signers, too, may know somebody by."""
-    words = (word.strip("<>()[],;:'\"").casefold() for word in text.replace(",", " ").split())
-    return {word for word in words if "@" in word}
-
-
 def _of_origin(declaration: Declaration) -> set[str]:
-    found = addresses(declaration.author.email) | addresses(declaration.shipper.contact)
-    with contextlib.suppress(KeyInvalid):  # a draft may have none
-        found.add(sshsig.parse_public_key(declaration.author.public_key).fingerprint)
-    return found - addresses(declaration.consignee.contact)
+    found = persons.author(declaration).sure | addresses(declaration.shipper.contact)
+    return set(found - addresses(declaration.consignee.contact))
 
 
 def _further(declaration: Declaration) -> set[str]:

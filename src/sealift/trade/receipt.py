@@ -29,14 +29,14 @@ import msgspec
 from msgspec import Meta
 
 from sealift.errors import BadInput, FormatError
-from sealift.formats import canonical, manifest, sshsig, strict
+from sealift.formats import canonical, manifest, strict
 from sealift.formats.canonical import Record
 from sealift.formats.manifest import Count, DriveId, FileRef, Name, ShipmentId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.allowed_signers import AllowedSigners, Person
 
 NAMESPACE = "sealift-receipt"
 MAX_RECEIPT = 64 << 20
@@ -101,12 +101,12 @@ class ReceiptRecord(Record, frozen=True, kw_only=True):
 
 
 class Receipt(NamedTuple):
-    """A receipt that `check_receipt` has accepted, by whom it is signed, and the digest of its bytes."""
+    """A receipt that `check_receipt` has accepted, by whom it is signed, and length and digest of its bytes."""
 
     record: ReceiptRecord
     principal: str
     fingerprint: str
-    key: sshsig.PublicKey
+    person: Person
     file: FileRef
 
     @property
@@ -174,7 +174,7 @@ def check_receipt(data: bytes, signature: bytes, allowed: AllowedSigners) -> Rec
     record = decode(data)
     signer = allowed.signer(data, signature, NAMESPACE, instant(record.at, "receipt.json"))
     file = FileRef(bytes=len(data), blake3=blake3.blake3(data).hexdigest())
-    return Receipt(record, signer.principal, signer.fingerprint, signer.key, file)
+    return Receipt(record, signer.principal, signer.fingerprint, signer.person, file)
 
 
 def is_whole(record: ReceiptRecord) -> bool:

@@ -8,7 +8,8 @@ What holds: every event is judged by the revision that was the newest released w
 or drafted later. Where that one, or what it rests on, is not here, that is named, and nobody is accused. A drive goes
 on, and wants a release, in an event of two persons, whatever its type, unless both are of the origin; in every loading;
 and where by an event of one person alone somebody has it who had it not, or its record begins with a carrier or a
-receiver; never where it comes back to the origin. Who somebody is, the allowed signers say: two keys of one principal
+receiver; never where it comes back to the origin. Whom that revision names no more takes none on: from them drives come
+back, or go to whom takes their place. Who somebody is, the allowed signers say: two keys of one principal
 are one, a key of a carrier's is that carrier, and one of the origin's no receiver, under whatever other name.
 
 What is not here: the order of events and who has what (custody.py); where revisions lie (stages/revisions.py).
@@ -20,9 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from sealift.trade import people
 from sealift.trade.custody_graph import Finding
-from sealift.trade.custody_roles import Roles, others, spelled
+from sealift.trade.custody_roles import Roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -70,7 +70,6 @@ class Ruling(NamedTuple):
     """What a time is judged by; `missing` says what is not here, without which nobody can."""
 
     roles: Roles
-    named: frozenset[str]
     reign: Reign | None
     missing: str = ""
 
@@ -92,7 +91,7 @@ class Terms:
         self._lacking = {number: words for number, words in (lacking or {}).items() if number not in known}
         self.officers = frozenset(each.officer for each in self.reigns) - {""}
         self._newest = declaration
-        self._known: dict[str, tuple[Roles, frozenset[str]]] = {}
+        self._known: dict[str, Roles] = {}
 
     def at(self, moment: datetime) -> Ruling:
         """The newest revision that was released then."""
@@ -105,12 +104,12 @@ class Terms:
         parsed = reign.declaration if reign else None
         if reign is not None and reign.lacks:
             missing = reign.lacks
-        return Ruling(*self._who(parsed or self._newest), reign, missing)
+        return Ruling(self._who(parsed or self._newest), reign, missing)
 
-    def _who(self, parsed: Declaration) -> tuple[Roles, frozenset[str]]:
+    def _who(self, parsed: Declaration) -> Roles:
         if parsed.digest not in self._known:
-            named = others(parsed) | spelled([*parsed.intermediates, *parsed.carriers])
-            self._known[parsed.digest] = Roles.of(parsed), frozenset(named)
+            known = [each.declaration for each in self.reigns if each.declaration is not None]
+            self._known[parsed.digest] = Roles.of(parsed, [each for each in known if each.revision < parsed.revision])
         return self._known[parsed.digest]
 
 
@@ -154,9 +153,9 @@ class Faces:
 
     def _face(self, side: Party, roles: Roles) -> Party:
         whose = self.who.get(side.key_fingerprint, "")
-        if whose in self._carriers:
-            return self._carriers[whose]
-        carrier = roles.mails.get(whose.casefold())
+        known, carrier = self._carriers.get(whose), roles.mails.get(whose.casefold())
+        if known is not None and not (carrier and roles.left(known)):  # whose name was put right is the same carrier
+            return known
         return side if carrier is None else msgspec.structs.replace(side, name=carrier, org=carrier)
 
     def receives(self, event: CustodyEvent, side: Party) -> bool:
@@ -185,8 +184,11 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
         if not event.passes and event.changes_hands and not ruling.roles.of_one_house(seen):
             text = f"{an(event)} passes no drive on, and names two hands: a handover or an arrival says who has them"
             found.append(Finding("hands", text, (row.entry.digest,), tuple(event.serials)))
-        going = [] if _comes_back(row, seen, ruling.roles) else _going(seen, new, first, ruling.roles)
-        one = _told(row, going, ruling.roles.astray(seen), ruling, terms)
+        going = _going(seen, new, first, ruling.roles)
+        if _comes_back(seen, ruling.roles) and (row.received or event.received_by.key_fingerprint):
+            found += [] if row.received else _awaited(row, seen, ruling, terms)
+            going = []
+        one = _told(row, seen, going, ruling, terms)
         if ruling.missing and one:
             unknown.setdefault(ruling.missing, []).append(row)
         else:
@@ -198,30 +200,64 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
     return found
 
 
-def _told(
-    row: Row, going: Sequence[str], astray: Mapping[str, list[str]], ruling: Ruling, terms: Terms
-) -> list[Finding]:
+def _told(row: Row, seen: CustodyEvent, going: Sequence[str], ruling: Ruling, terms: Terms) -> list[Finding]:
     """Of one event, by the revision of its time; where that is missing, whether there is anything to judge at all."""
-    found, event = [], row.event
+    found, event, roles = [], row.event, ruling.roles
 
     def tell(kind: Kind, text: str, serials: Sequence[str]) -> None:
-        found.append(Finding(kind, text, (row.entry.digest,), tuple(serials)))
+        if serials:
+            found.append(Finding(kind, text, (row.entry.digest,), tuple(serials)))
 
-    why = _unreleased(event, ruling, terms) if going else ""
+    why = (_unreleased(event, ruling, terms) or _thrown_out(seen, ruling)) if going else ""
     if why or (going and ruling.missing):
-        tell("unreleased", f"{an(event)} at {event.at_utc}, and {why}", going)
-    if ruling.named.isdisjoint((people.fold(event.received_by.name), people.fold(event.received_by.org))):
+        by_hand = _comes_back(seen, roles)
+        more = "; back to the origin they come where whoever takes them signs with a key" if by_hand else ""
+        tell("unreleased", f"{an(event)} at {event.at_utc}, and {why}{more}", going)
+    if roles.left(seen.received_by):  # who has them already may say what happens to them
+        took = event.serials if event.changes_hands or (going and event.event_type not in _GOES) else ()
+        tell("stranger", f"received by {event.received_by.words}, whom {_no_more(seen.received_by, ruling)}", took)
+    elif not roles.named(event.received_by) and not roles.left(event.received_by):
         text = f"received by {event.received_by.words}, and the declaration names neither{_kept(event)}"
         tell("stranger", text, event.serials)
-    for carrier, serials in astray.items():
+    for carrier, serials in roles.astray(seen).items():
         tell("carrier", f"declared with {carrier}, and {_goes(event)} {event.received_by.words}", serials)
     return found
 
 
-def _comes_back(row: Row, seen: CustodyEvent, roles: Roles) -> bool:
-    """By it drives come home, to a person of the origin who signs for them: that wants no release, ever."""
+def _comes_back(seen: CustodyEvent, roles: Roles) -> bool:
+    """By it drives come home, to a person of the origin; where they sign for them by key, that wants no release."""
     home, away = roles.sends(seen.received_by), not roles.sends(seen.released_by)
-    return row.received is not None and seen.passes and home and away
+    return seen.passes and home and away
+
+
+def _awaited(row: Row, seen: CustodyEvent, ruling: Ruling, terms: Terms) -> list[Finding]:
+    """Of drives that come home, where the other signature is still to come, and they might go nowhere else."""
+    event, why = row.event, ruling.missing or _unreleased(row.event, ruling, terms)
+    if not why and ruling.roles.left(seen.released_by):
+        why = f"{_no_more(seen.released_by, ruling)} {seen.released_by.words}"
+    if not why:
+        return []
+    text = (
+        f"{an(event)} at {event.at_utc} waits for the signature of {event.received_by.words}: with it they are back at"
+        f" the origin, where they may come at any time; until then nobody there says so, and {why}"
+    )
+    return [Finding("awaited", text, (row.entry.digest,), tuple(event.serials))]
+
+
+def _thrown_out(seen: CustodyEvent, ruling: Ruling) -> str:
+    """Why drives might not go from that hand: the revision of then names it no more, and no heir takes them over."""
+    giver, former = seen.released_by, ruling.roles.left(seen.released_by)
+    if former is None or (seen.passes and seen.changes_hands and ruling.roles.succeeds(seen.received_by, former)):
+        return ""
+    whom = f"{giver.words}, whom {_no_more(giver, ruling)}"
+    return f"they go on from {whom}: from there they come back to the origin, or go to whom takes that place"
+
+
+def _no_more(party: Party, ruling: Ruling) -> str:
+    """What is to say of somebody whom an earlier revision named."""
+    former, reign = ruling.roles.left(party), ruling.reign
+    revision = f"revision {reign.revision}" if reign else "the declaration"
+    return f"{revision} does not name any more" + (f" ({former.reason})" if former and former.reason else "")
 
 
 def _going(event: CustodyEvent, come: Sequence[str], begun: Sequence[str], roles: Roles) -> list[str]:
@@ -233,7 +269,8 @@ def _going(event: CustodyEvent, come: Sequence[str], begun: Sequence[str], roles
         return [] if home and roles.sends(event.released_by) else event.serials
     if home:
         return []
-    first = begun if roles.carriers_of(event.received_by) or roles.receives(event.received_by) else ()
+    party = event.received_by
+    first = begun if roles.carriers_of(party) or roles.receives(party) or roles.left(party) else ()
     return [serial for serial in event.serials if serial in {*come, *first}]
 
 

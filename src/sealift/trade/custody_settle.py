@@ -87,7 +87,7 @@ def settle(found: Sequence[Finding], rows: Sequence[Row], chains: Chains, judge:
         for digest in row.event.resolves if row.counts else ():
             if digest in graph.index and graph.follows(row.entry.digest, digest):
                 by_event.setdefault(digest, []).append(row)
-    out, acted = [], set[str]()
+    out, acted = [], dict[str, set[str]]()  # by event: drives for which it settles something
     for finding in found:
         if finding.kind not in SETTLED_BY:
             out.append(finding)
@@ -98,23 +98,22 @@ def settle(found: Sequence[Finding], rows: Sequence[Row], chains: Chains, judge:
                 covered = _covered(finding, row, left, chains, judge)
                 left -= covered
                 by = row.entry.digest if covered or not finding.serials else by
-        if by is not None and SETTLED_BY[finding.kind] == "officer":
-            acted.add(by)
+                acted.setdefault(row.entry.digest, set()).update(covered)
         if by is None:
             out.append(replace(finding, text=finding.text + _not_settled(finding, rows, chains, judge)))
         elif left:
             out.append(replace(finding, serials=tuple(each for each in finding.serials if each in left)))
         else:
             out.append(replace(finding, settled_by=by))
-    return [_is_said(each, acted, chains) for each in out]
+    return [_is_said(each, acted) for each in out]
 
 
-def _is_said(finding: Finding, acted: set[str], chains: Chains) -> Finding:
-    """The discrepancy by which an officer alone settles something is no further one."""
-    if finding.kind != "discrepancy" or not finding.open or finding.events[0] not in acted:
+def _is_said(finding: Finding, acted: Mapping[str, set[str]]) -> Finding:
+    """A discrepancy by which something is settled is, for the drives of which it is, no further one."""
+    if finding.kind != "discrepancy" or not finding.open:
         return finding
-    row = chains.rows[chains.graph.index[finding.events[0]]]
-    return finding if row.event.changes_hands else replace(finding, settled_by=finding.events[0])
+    left = tuple(each for each in finding.serials if each not in acted.get(finding.events[0], ()))
+    return replace(finding, serials=left) if left else replace(finding, settled_by=finding.events[0])
 
 
 def _may(finding: Finding, row: Row, judge: Judge | None) -> bool:

@@ -116,9 +116,9 @@ def show_account(account: Account) -> None:
     if by & {"two", "receiver"}:
         say("hint: what is cleared up, a next event of the same drives settles: `resolves` names the events' digits,")
         say(
-            "      `reason` says how, and two persons sign it with keys: one whom the declaration names, and no carrier."
+            "      `reason` says how, and two persons sign it with keys: one whom the declaration names, and no carrier"
         )
-        say("      Of drives at rest a `discrepancy` that does so is no further one")
+        say("      (a `discrepancy`, of drives at rest, is then no further one)")
     if "officer" in by:
         say("hint: that drives went on as they might not, the officer alone settles whose key signed the release, and")
         say("      who had no part in it: `resolves` of an event of the same drives; `discrepancy` is one")

@@ -231,6 +231,18 @@ def test_a_receipt_makes_the_folder_that_it_goes_into(desk):
     code, _, err = desk.receipt("one.json", "--out", "one.json/there")
     assert code == 1
     assert "--out one.json/there: not a directory; nothing was signed" in err
+    code, _, err = desk.receipt("one.json", "--out", "mine.receipt.json")
+    assert (code, "that is the name of a file; nothing was signed" in err) == (1, True)
+    assert not Path("mine.receipt.json").exists()
+
+
+def test_a_release_of_the_source_makes_the_folder_that_it_goes_into(desk):
+    desk.verify("found.json", *ONE, *TWO, *LATE)
+    desk.receipt("found.json")
+    assert desk.free(desk.name("receipt.json"), "--out", "freed/here")[0] == 0
+    assert Path("freed/here", desk.name("source-release.json")).exists()
+    code, _, err = desk.free(desk.name("receipt.json"), "--out", "x.source-release.json")
+    assert (code, "that is the name of a file; nothing was signed" in err) == (1, True)
 
 
 def test_source_release_looks_and_writes_nothing_without_a_key(desk):

@@ -38,7 +38,7 @@ from sealift.stages.verify_report import VerifyReport
 from sealift.trade import receipt as receipts
 from sealift.trade import source_release
 from sealift.trade.receipt import Receipt, ReceiptDrive, ReceiptGroup, ReceiptRecord, Receiver, State
-from sealift.trade.signing import read_limited, write_pair
+from sealift.trade.signing import make_folder, read_limited, write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -321,10 +321,7 @@ def receive(
     data = receipts.encode(record)
     signature = signer.sign(data, receipts.NAMESPACE)
     receipt = receipts.check_receipt(data, signature, allowed)
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {folder}: {(error.strerror or str(error)).lower()}; nothing was signed") from error
+    make_folder(folder)
     return Made(receipt, path, new=True, superseded=write_pair(path, data, signature))
 
 

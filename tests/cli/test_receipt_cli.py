@@ -143,7 +143,9 @@ def test_a_lost_drive_holds_the_source_until_it_is_made_again_and_verified(desk)
     assert desk.receipt("found.json", "--final")[0] == 3, "that it was made again, nobody has verified"
     code, out, _ = desk.run("verify", "new", "--seal", "shipment.seal", "--json")
     Path("new.json").write_text(out)
-    assert desk.receipt("found.json", "new.json")[0] == 0
+    code, out, _ = desk.receipt("found.json", "new.json")
+    assert (code, "NOT THE DRIVE ITSELF" in out, "declared goods are not where they were" in out) == (0, True, True)
+    assert [drive.id for group in desk.record().groups for drive in group.drives if drive.remade] == ["g0s1"]
     states = receivings.states(desk.record().groups)
     assert (states[0][0], states[1]["g0s1"]) == ("rebuilt", "rebuilt")
     assert desk.free(desk.name("receipt.json"))[0] == 0

@@ -214,10 +214,13 @@ def test_who_signs_by_key_elsewhere_is_not_said_to_have_signed_by_hand_unseen():
 
 
 def test_another_key_under_the_same_name_is_another_person():
+    """And it is said that it is the key, where both names read the same."""
     _, anna, _ = under_way()
     other = msgspec.structs.replace(side("bo"), name="Anna")
     anna.record("handover", other, "dock", [item(SERIALS[:2], "S1")])
     assert anna.kinds() == ["hands", "names"]
+    (text,) = [each.text for each in anna.account().findings if each.kind == "hands"]
+    assert text == f"released by {other.words} with another key, and {other.words} had them"
 
 
 def test_what_goes_by_network_is_in_nobodys_hands():

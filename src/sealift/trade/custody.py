@@ -379,7 +379,9 @@ class _Chains:
         if first:
             tell("begins", f"their record begins with {_an(row)}, and not with their sealing", first)
         for holder, serials in hands.items():
-            tell("hands", f"released by {row.event.released_by.words}, and {holder} had them", serials)
+            words = row.event.released_by.words
+            key = " with another key" if words == holder else ""  # the same name, and not the same person
+            tell("hands", f"released by {words}{key}, and {holder} had them", serials)
         for (found, wanted), serials in unlike.items():
             tell("seal", f"the seal was {found}, and should have been {wanted}", serials)
         for other, serials in sorted(beside.items()):

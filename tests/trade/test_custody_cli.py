@@ -262,6 +262,7 @@ def test_under_a_release_that_does_not_stand_any_more_a_handover_is_recorded_as_
     back = form("return", "bo", "origin", item(SERIALS[:2], "S1", "S1", "intact"))
     shown = run(handover, "log", "--event", back, "--declaration", "d.toml", "--sign-with", "bo").stderr
     assert "awaited" in shown, "recorded: the origin signs later"
+    assert "--countersign DIGITS" in run(custody, "log", "--declaration", "d.toml", code=3).stderr
     assert "note: the release does not stand: it is superseded" in shown
     digits = look("log", code=3)["events"][-1]["digest"]
     signed = run(handover, "log", "--countersign", digits, "--declaration", "d.toml", "--sign-with", "origin").stderr

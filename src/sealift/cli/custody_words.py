@@ -112,7 +112,10 @@ def show_account(account: Account) -> None:
     _show_settled("settled", [each for each in settled if not each.by_officer])
     _show_settled("settled by the officer", [each for each in settled if each.by_officer])
     show_findings(account.open)
-    by = {SETTLED_BY.get(each.kind) for each in account.open}
+    kinds = {each.kind for each in account.open}
+    by = {SETTLED_BY.get(each) for each in kinds - {"awaited"}}
+    if kinds & {"uncountersigned", "awaited"}:
+        say("hint: whoever has not signed yet does, on any copy: sealift handover LOG --countersign DIGITS ...")
     if by & {"two", "receiver"}:
         say("hint: what is cleared up, a next event of the same drives settles: `resolves` names the events' digits,")
         say(

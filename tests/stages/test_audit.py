@@ -792,6 +792,32 @@ def test_drives_that_were_read_and_by_the_custody_log_never_came_are_named(voyag
     assert verified.exit_code == 3
 
 
+def test_what_was_made_again_on_another_medium_is_no_drive_that_came_and_accuses_nobody(voyage, files, tmp_path):
+    """Its drive was lost on the way, and somebody has said so, or it came later; that nobody has is named."""
+    path, serials = f"{AT}receipt.2.json", [each.serial for each in voyage.seals[OUT].declaration.drives]
+    groups = trade.SIGNED["receipt"].decode(files[path]).groups
+    drives = [groups[1].drives[0], msgspec.structs.replace(groups[1].drives[1], made_on="WD-9")]
+    rest = without(files, HOME, "/custody/", "photographs", "source-release", "certificate", r"receipt\.1")
+    rest = resigned(voyage, rest, path, "dock", groups=[groups[0], msgspec.structs.replace(groups[1], drives=drives)])
+
+    def said(name, *further):
+        log = tmp_path / name
+        voyage.event(log, OUT, "seal", "origin", "origin", serials, "", "S1", hours=5)
+        voyage.event(log, OUT, "handover", "origin", "dock", serials[:4], "S1", "S1", hours=48)
+        for hours, kind, giver in further:
+            voyage.event(log, OUT, kind, giver, "dock", serials[4:], "S1", "S1", hours=hours)
+        road = {f"{AT}custody/{each.name}": each.read_bytes() for each in log.iterdir()}
+        return [each.text for each in verify(voyage, again(voyage, rest | road)).findings if each.state == "look"]
+
+    assert said("told", (49, "discrepancy", "dock")) == [f"as planned: {serials[4]}"], "what was recorded, and no more"
+    assert said("late", (110, "handover", "origin")) == []
+    (silent,) = said("silent")
+    assert silent.startswith(
+        f"of drive {serials[4]} only what was made again on another medium was read; by the custody"
+    )
+    assert silent.endswith("never came to the site, and no discrepancy of it is there")
+
+
 def test_a_receipt_from_before_the_drives_came_is_named(voyage, files, tmp_path):
     """By two clocks, which may differ by some minutes."""
     path = f"{AT}receipt.2.json"

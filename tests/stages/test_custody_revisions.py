@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import audits
 import pytest
+from msgspec import UNSET
 
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import audit_judge, revisions
@@ -261,7 +262,7 @@ def test_a_receipt_of_before_the_last_journey_is_not_taken_for_one_of_after_it(m
     assert hours == {"SN-1": (v.text(hours=4), v.text(hours=9)), "SN-2": (v.text(hours=4), v.text(hours=4))}
 
     def said(read_at, *, counts):
-        drive = SimpleNamespace(serial="SN-1", read_at=v.text(**read_at))
+        drive = SimpleNamespace(serial="SN-1", read_at=v.text(**read_at), made_on=UNSET)
         record = SimpleNamespace(groups=[SimpleNamespace(drives=[drive])], at=v.text(hours=20))
         of, told = SimpleNamespace(record=record, at=v.at(hours=20)), []
         case = SimpleNamespace(say=lambda *words: told.append(words))

@@ -400,7 +400,9 @@ def test_what_stood_on_it_still_tells_which_it_is_when_an_erase_was_stopped(dock
     assert json.loads(log.read_text().splitlines()[0])["told_by"] == "contents"
     monkeypatch.undo()  # now there is nothing on it
     time.sleep(1.1)
+    capsys.readouterr()
     assert dock.erase() == 0
+    assert "serial SER0 by what was packed on it before it was erased" in capsys.readouterr().err
     (record,) = dock.certified()
     assert (record.media.serial_from, record.validation) == ("contents", "accept")
     loops.run("losetup", "-d", dock.nodes[0])

@@ -302,6 +302,25 @@ def test_a_drive_that_was_made_again_on_another_is_rebuilt_and_the_late_original
     assert states(broken, made, late)[1]["g0s1"] == "intact"
 
 
+def test_a_receipt_says_of_what_was_made_again_on_which_medium_and_never_of_the_drive_itself():
+    serial = receivings.copies(REPORT)["g0s1"].serial
+    new = {"rebuilt": True, "mount": "/mnt/new", "read_at": LATER}
+
+    def made_on(*reports):
+        groups = WORLD.weigh(*reports, now=NOW).groups
+        return [(drive.state, drive.made_on) for group in groups for drive in group.drives if drive.id == "g0s1"]
+
+    gone, mended = told(g0s1=None), told(g0s1={"read_at": LATER})
+    for medium, said in (("WD-9", "WD-9"), (None, ""), (serial, msgspec.UNSET), (serial.lower(), msgspec.UNSET)):
+        on = new | {"medium": medium}
+        assert made_on(gone, told(g0s1=on)) == [("rebuilt", said)], medium
+        assert made_on(gone, told(g0s1=on | DAMAGED)) == [("lost", said)]
+        assert made_on(told(), told(g0s1=on)) == [("intact", msgspec.UNSET)]
+        assert made_on(told(g0s1=DAMAGED | {"read_at": EARLIER}), mended, told(g0s1=on)) == [("rebuilt", msgspec.UNSET)]
+    hub = {name: {"medium": "HUB"} for name in ALL}
+    assert made_on(told(**hub | {"g0s1": new | {"medium": "HUB"}})) == [("rebuilt", "")], "a number of all drives"
+
+
 def test_a_medium_is_known_by_its_serial_number_wherever_it_is_mounted():
     on = {"medium": "WD-1"}
     before, now = told(g0s1=on), told(g0s1=DAMAGED | on | {"mount": "/mnt/elsewhere", "read_at": LATER})
@@ -340,6 +359,7 @@ def test_repair_and_what_it_made_really():
     assert receivings.states(groups) == (
         {0: "rebuilt", 1: "intact"}, dict.fromkeys(ALL, "intact") | {"g0s0": "rebuilt", "g0s1": "rebuilt"},
     )  # fmt: skip
+    assert [drive.remade for group in groups for drive in group.drives] == [False, True, False, False, False]
 
 
 # Any order; never more

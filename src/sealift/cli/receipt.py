@@ -115,6 +115,7 @@ def answer(
         for drive in group["drives"]:
             drive["carrier"] = carriers[drive["id"]]
             drive["read_at"] = drive["read_at"] or None
+            drive["made_on"] = drive.get("made_on")
             drive["why"] = weighed.why.get(drive["id"])
     return {
         "receipt": made.path,

@@ -159,6 +159,10 @@ class AllowedSigners:
         """Whose the key with this fingerprint is; one that is not in the file is a person's of its own."""
         return self._persons.get(fingerprint) or Person(frozenset({fingerprint}))
 
+    def principals(self, fingerprint: str) -> str:
+        """The principals field of the first line of a key, by its fingerprint; "" for one that is not in the file."""
+        return next((line.principals for line in self.lines if line.key.fingerprint == fingerprint), "")
+
     @cached_property
     def _persons(self) -> dict[str, Person]:
         rows = [(line.key.fingerprint, names_of(line.principals), line.principals) for line in self.lines]

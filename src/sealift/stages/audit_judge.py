@@ -16,6 +16,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import UNSET
+
 from sealift.errors import FormatError, SealiftError, SignatureInvalid
 from sealift.formats import audit
 from sealift.reading import trust
@@ -268,6 +270,8 @@ def _drives(case: Case) -> None:
         for serial in row.event.serials
     }
     due: State = "look" if case.freed or case.of("certificate") else "pending"
+    remade = {drive.serial for _, group in newest.values() for drive in group.drives if drive.remade}
+    came = _came(case.account, case.terms, case.allowed) if case.account and case.terms else {}
     for serial in case.serials():
         state, of = states.get(serial, ("unseen", None))
         path = next((e.path for e, one in case.receipts if one is of), f"{case.folder}receipt.1.json")
@@ -275,15 +279,19 @@ def _drives(case: Case) -> None:
             case.say(path, due, f"drive {serial} is declared, and neither received nor said to be missing")
         elif state == "lost" and serial not in told:
             case.say(path, "look", f"drive {serial} is lost, and no discrepancy of it is in the custody log")
-    read = {serial: one for serial, (state, one) in states.items() if state in receipt.VERIFIED}
-    _whereabouts(case, read)
+        elif serial in remade and case.account and serial not in told and serial not in came:
+            text = f"of drive {serial} only what was made again on another medium was read; by the custody log it never"
+            case.say(path, "look", f"{text} came to the site, and no discrepancy of it is there")
+    read = {
+        serial: one for serial, (state, one) in states.items() if state in receipt.VERIFIED and serial not in remade
+    }
+    _whereabouts(case, read, came)
 
 
-def _whereabouts(case: Case, read: Mapping[str, Receipt]) -> None:
+def _whereabouts(case: Case, read: Mapping[str, Receipt], came: Mapping[str, _Coming]) -> None:
     """Drives that were read at the site by a receipt, and by the custody log never came there, or came later."""
     if case.account is None or case.terms is None:
         return
-    came = _came(case.account, case.terms)
     where: dict[tuple[str, str], list[str]] = {}
     for drive in case.account.drives:
         of = read.get(drive.serial)
@@ -306,11 +314,11 @@ class _Coming(NamedTuple):
     last: Row
 
 
-def _came(account: Account, terms: Terms) -> dict[str, _Coming]:
+def _came(account: Account, terms: Terms, allowed: AllowedSigners) -> dict[str, _Coming]:
     """By serial number."""
     came: dict[str, _Coming] = {}
     away: set[str] = set()
-    faces = Faces(account.rows, terms)
+    faces = Faces(account.rows, terms, allowed)
     for row in account.rows:  # in the log's own order
         event = row.event
         if not row.counts or not event.moves:
@@ -336,7 +344,7 @@ def _too_early(case: Case, entry: Entry, of: Receipt, came: Mapping[str, _Coming
     early: dict[tuple[str, str], list[str]] = {}
     for drive in (each for group in of.record.groups for each in group.drives):
         coming = came.get(drive.serial)
-        if coming is None or not drive.read_at:
+        if coming is None or not drive.read_at or drive.made_on is not UNSET:  # another medium, that travelled nowhere
             continue
         row = coming.last if read.get(drive.serial) is of else coming.first
         if min(receipt.instant(drive.read_at, "receipt.json"), of.at) < row.event.at - custody.SKEW:

@@ -208,8 +208,11 @@ class _Maker:
         yield from self._discrepancy(said)
         for _, (receipt, group) in sorted(said.items()):
             for drive in group.drives:
-                if drive.state in receipt_record.VERIFIED:
+                if drive.came:
                     yield papers_arrival.delivery_certificate(frame, receipt, group, drive)
+                elif drive.remade:
+                    why = f"{drive.serial} was made again on another medium, and itself not verified"
+                    self.left_out.append((f"delivery certificate of drive {drive.number}", why))
 
     def _check_against_seal(self, receipt: Receipt) -> None:
         """Refused for a receipt that the seal contradicts, where there is one."""

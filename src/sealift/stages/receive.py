@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
+from msgspec import UNSET, UnsetType
 
 from sealift.errors import BadInput, FormatError, NotAllHere, Refused
 from sealift.formats.manifest import FileRef
@@ -38,7 +39,7 @@ from sealift.stages.verify_report import VerifyReport
 from sealift.trade import receipt as receipts
 from sealift.trade import source_release
 from sealift.trade.receipt import Receipt, ReceiptDrive, ReceiptGroup, ReceiptRecord, Receiver, State
-from sealift.trade.signing import read_limited, write_pair
+from sealift.trade.signing import make_folder, read_limited, write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,7 @@ class _Slot(NamedTuple):
     state: State
     read_at: str
     readings: list[Present]
+    made_on: str | UnsetType = UNSET  # of another medium that was read in its place
 
 
 def weigh(trusted: TrustedSeal, parts: Sequence[tuple[str, bytes]], now: datetime, *, final: bool = False) -> Weighed:
@@ -140,6 +142,11 @@ class _Rules:
         """The serial number of the medium; None where it tells none, or one that several drives tell (of a hub)."""
         return copy.medium if len(self._drives[copy.medium]) == 1 else None
 
+    def made_on(self, copy: Present) -> str | UnsetType:
+        """The serial number of a medium on which a drive was made again, "" where it tells none; UNSET of the drive."""
+        medium = self.serial(copy) or ""
+        return UNSET if not copy.rebuilt or medium.casefold() == copy.serial.casefold() else medium
+
     def medium(self, copy: Present) -> str:
         """What tells one medium of a drive's place from another."""
         return self.serial(copy) or copy.mount
@@ -198,7 +205,14 @@ def _group(sealed: SealGroup, case: Case, rules: _Rules, why: dict[str, str], *,
         parity=sealed.parity,
         state=_state(case, [slot.state for slot in slots], rules),
         drives=[
-            ReceiptDrive(id=row.id, number=row.number, serial=row.serial, state=slot.state, read_at=slot.read_at)
+            ReceiptDrive(
+                id=row.id,
+                number=row.number,
+                serial=row.serial,
+                state=slot.state,
+                read_at=slot.read_at,
+                made_on=slot.made_on,
+            )
             for row, slot in zip(sealed.drives, slots, strict=True)
         ],
     )
@@ -212,16 +226,16 @@ def _slot(copies: Sequence[Present], rules: _Rules, *, final: bool) -> _Slot:
     if not media:
         return _Slot("lost" if final and not copies else "unseen", "", [])
     last = {medium: _newest(each) for medium, each in media.items()}
-    clean: dict[State, str] = {}
+    clean: dict[State, list[Present]] = {}
     for medium, reading in last.items():
         if _is_clean(reading):
             again = reading.rebuilt or not all(map(_is_clean, media[medium]))
-            state: State = "rebuilt" if again else "intact"
-            clean[state] = max(clean.get(state, ""), str(reading.read_at))
-    for best in ("intact", "rebuilt"):
-        if best in clean:
-            return _Slot(best, clean[best], list(last.values()))
-    return _Slot("lost", max(str(each.read_at) for each in last.values()), list(last.values()))
+            clean.setdefault("rebuilt" if again else "intact", []).append(reading)
+    state: State = "intact" if "intact" in clean else "rebuilt" if clean else "lost"
+    of = clean.get(state) or list(last.values())
+    of = [each for each in of if rules.made_on(each) is UNSET] or of  # the drive itself, where it was read
+    newest = max(of, key=lambda each: (str(each.read_at), rules.serial(each) or ""))
+    return _Slot(state, str(newest.read_at), list(last.values()), rules.made_on(newest))
 
 
 def _is_clean(reading: Present) -> bool:
@@ -310,10 +324,7 @@ def receive(
     data = receipts.encode(record)
     signature = signer.sign(data, receipts.NAMESPACE)
     receipt = receipts.check_receipt(data, signature, allowed)
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {folder}: {(error.strerror or str(error)).lower()}; nothing was signed") from error
+    make_folder(folder)
     return Made(receipt, path, new=True, superseded=write_pair(path, data, signature))
 
 

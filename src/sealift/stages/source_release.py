@@ -24,7 +24,7 @@ from sealift.stages.origin import of_seal
 from sealift.stages.seal_others import newer_beside
 from sealift.trade import source_release as records
 from sealift.trade.receipt import TIME
-from sealift.trade.signing import read_limited, write_pair
+from sealift.trade.signing import make_folder, read_limited, write_pair
 from sealift.trade.source_release import Ground, Lacking, SourceRelease, SourceReleaseRecord
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def release(
     data = records.encode(record)
     signature = signer.sign(data, records.NAMESPACE)
     statement = records.check_source_release(data, signature, allowed)
+    make_folder(folder)
     return Released(statement, path, new=True, superseded=write_pair(path, data, signature))
 
 

@@ -170,7 +170,7 @@ def assess(
     found += _by_hand(rows)
     found += _names(rows)
     found += _clocks(rows, graph, now)
-    judge = None if terms is None else Judge(terms, rows)
+    judge = None if terms is None else Judge(terms, rows, allowed)
     chains = _Chains(graph, rows, judge)
     if judge is not None:
         found += told(rows, chains.come, chains.begun, judge.terms, judge.faces)
@@ -396,9 +396,9 @@ class _Chains:
         if first:
             tell("begins", f"their record begins with {_an(row)}, and not with their sealing", first)
         for holder, serials in hands.items():
-            who = row.event.released_by.words
-            by = f"{who} with another key" if who == holder else who
-            tell("hands", f"released by {by}, and {holder} had them", serials)
+            words = row.event.released_by.words
+            key = " with another key" if words == holder else ""  # the same name, and not the same person
+            tell("hands", f"released by {words}{key}, and {holder} had them", serials)
         for (found, wanted), serials in unlike.items():
             tell("seal", f"the seal was {found}, and should have been {wanted}", serials)
         for other, serials in sorted(beside.items()):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Protocol
 
-    from sealift.formats.allowed_signers import Signer
+    from sealift.formats.allowed_signers import AllowedSigners, Signer
     from sealift.trade.custody import Row
     from sealift.trade.custody_event import CustodyEvent
     from sealift.trade.custody_graph import Graph
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 class Judge:
     """Who is who in each event, by its time and by the keys, for whoever asks what it may settle."""
 
-    def __init__(self, terms: Terms, rows: Sequence[Row]) -> None:
+    def __init__(self, terms: Terms, rows: Sequence[Row], allowed: AllowedSigners) -> None:
         self.terms, self._rows = terms, {row.entry.digest: row for row in rows}
-        self.faces = Faces(rows, terms)
+        self.faces = Faces(rows, terms, allowed)
         self._called: dict[frozenset[str], set[str]] = {}  # by person: the names under which they sign
         for row in rows:
             for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received)):
@@ -111,7 +111,7 @@ def settle(found: Sequence[Finding], rows: Sequence[Row], chains: Chains, judge:
         for digest in row.event.resolves if row.counts else ():
             if digest in graph.index and graph.follows(row.entry.digest, digest):
                 by_event.setdefault(digest, []).append(row)
-    out, acted = [], set[str]()
+    out, acted = [], dict[str, set[str]]()  # by event: drives for which it settles something
     for finding in found:
         if finding.kind not in SETTLED_BY:
             out.append(finding)
@@ -122,23 +122,22 @@ def settle(found: Sequence[Finding], rows: Sequence[Row], chains: Chains, judge:
                 covered = _covered(finding, row, left, chains, judge)
                 left -= covered
                 by = row.entry.digest if covered or not finding.serials else by
-        if by is not None and SETTLED_BY[finding.kind] == "officer":
-            acted.add(by)
+                acted.setdefault(row.entry.digest, set()).update(covered)
         if by is None:
             out.append(replace(finding, text=finding.text + _not_settled(finding, rows, chains, judge)))
         elif left:
             out.append(replace(finding, serials=tuple(each for each in finding.serials if each in left)))
         else:
             out.append(replace(finding, settled_by=by))
-    return [_is_said(each, acted, chains) for each in out]
+    return [_is_said(each, acted) for each in out]
 
 
-def _is_said(finding: Finding, acted: set[str], chains: Chains) -> Finding:
-    """The discrepancy by which an officer alone settles something is no further one."""
-    if finding.kind != "discrepancy" or not finding.open or finding.events[0] not in acted:
+def _is_said(finding: Finding, acted: Mapping[str, set[str]]) -> Finding:
+    """A discrepancy by which something is settled is, for the drives of which it is, no further one."""
+    if finding.kind != "discrepancy" or not finding.open:
         return finding
-    row = chains.rows[chains.graph.index[finding.events[0]]]
-    return finding if row.event.changes_hands else replace(finding, settled_by=finding.events[0])
+    left = tuple(each for each in finding.serials if each not in acted.get(finding.events[0], ()))
+    return replace(finding, serials=left) if left else replace(finding, settled_by=finding.events[0])
 
 
 def _may(finding: Finding, row: Row, judge: Judge | None) -> bool:

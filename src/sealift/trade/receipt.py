@@ -10,6 +10,8 @@
     lost      it did not come or is damaged, and was not made again; of a group: some data cannot be had
     unseen    nobody has read enough of it yet to say
 
+A drive that was made again on another medium is none that came: `made_on` says so, of what was read in its place.
+
 What holds of a Receipt that `check_receipt` returns: it is canonical and consistent, and an allowed signer signed it in
 its namespace, with a key that was valid at the time that it states. It speaks of the groups that it names and of no
 others; it covers the shipment where it names all of them. Of each drive it says when it was read; what became of the
@@ -26,12 +28,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import blake3
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from sealift.errors import BadInput, FormatError
 from sealift.formats import canonical, manifest, strict
 from sealift.formats.canonical import Record
-from sealift.formats.manifest import Count, DriveId, FileRef, Name, ShipmentId
+from sealift.formats.manifest import Count, DriveId, FileRef, Name, ShipmentId, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,6 +71,17 @@ class ReceiptDrive(Record, frozen=True, kw_only=True):
     serial: Name
     state: State
     read_at: MaybeTime  # when its last byte was read; empty: nobody has read it
+    made_on: Text | UnsetType = UNSET  # another medium was read in its place: the serial that it tells, or ""
+
+    @property
+    def came(self) -> bool:
+        """It was read itself, and is as it was signed, be it mended."""
+        return self.state in VERIFIED and self.made_on is UNSET
+
+    @property
+    def remade(self) -> bool:
+        """Its data is there and verified, on another medium: of the drive itself this says nothing."""
+        return self.state in VERIFIED and self.made_on is not UNSET
 
 
 class ReceiptGroup(Record, frozen=True, kw_only=True):
@@ -167,6 +180,10 @@ def _check(group: ReceiptGroup, at: str) -> None:
             raise FormatError(f"{where}: {drive.id} was read after the receipt was made")
         if (drive.state in VERIFIED and not drive.read_at) or (drive.state == "unseen" and drive.read_at):
             raise FormatError(f"{where}: {drive.id} is {drive.state}, and when it was read says otherwise")
+        if drive.made_on is not UNSET and (drive.state not in {"rebuilt", "lost"} or not drive.read_at):
+            raise FormatError(f"{where}: {drive.id} is {drive.state}, and made again on another medium")
+        if drive.made_on is not UNSET and drive.made_on.casefold() == drive.serial.casefold():
+            raise FormatError(f"{where}: {drive.id} was made again on another medium, which is itself")
 
 
 def check_receipt(data: bytes, signature: bytes, allowed: AllowedSigners) -> Receipt:

@@ -311,7 +311,9 @@ class Reader:
             if manifest["shipment"] != record["shipment"] or self.digest[each] not in named:
                 fault(each, "of no group that was sealed")
             if f"{each}.sig" in self.files:
-                self.signed(each, f"{each}.sig", "sealift", record["sealed_at"])
+                times = [group.get("first_sealed_at", record["sealed_at"]) for group in record["groups"]
+                         if group["manifest"]["blake3"] == self.digest[each]]  # fmt: skip
+                self.signed(each, f"{each}.sig", "sealift", (times or [record["sealed_at"]])[0])
 
     def custody(self, _path, name, found):
         events = found.get("custody-event", {})

@@ -146,7 +146,7 @@ def read_seal(files: dict[str, bytes]) -> Seal:
             raise SealInvalid(f"{name} is longer than {seals.LIMITS[name]:,} bytes", hint=_NEW_SEAL)
     try:
         seal = seals.decode_seal(files[SEAL_JSON])
-        sealed_at(seal)
+        manifest_times(seal)
     except (FormatError, ValueError) as error:
         raise SealInvalid(f"the seal is damaged: {error}", hint=_NEW_SEAL) from error
     bound = {DECLARATION: seal.declaration, RELEASE: seal.release, RELEASE_SIG: seal.release_signature}
@@ -184,7 +184,19 @@ def _is(data: bytes, ref: FileRef) -> bool:
 
 def sealed_at(seal: Seal) -> datetime:
     """When the seal says that it was made. ValueError when there is no such time."""
-    return datetime.strptime(seal.sealed_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return _time(seal.sealed_at)
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def manifest_times(seal: Seal) -> dict[str, datetime]:
+    """By BLAKE3 of each manifest that a seal names, when its key is judged. ValueError when there is no such time."""
+    at = sealed_at(seal)
+    return {
+        group.manifest.blake3: _time(group.first_sealed_at) if group.first_sealed_at else at for group in seal.groups
+    }
 
 
 def trusted_manifest(
@@ -194,7 +206,7 @@ def trusted_manifest(
 
     1. It is canonical and consistent in itself: FormatError.
     2. It is signed in namespace `sealift` by an allowed signer, its key valid `at` that time (None: now):
-       SignatureInvalid. A manifest bears no time of its own; with a seal, give the time of sealing.
+       SignatureInvalid. A manifest bears no time of its own; with a seal, give that of `manifest_times`.
     """
     manifest = manifests.decode_manifest(data)
     return manifest, allowed.signer(data, signature, NAMESPACE, at or datetime.now(UTC))

@@ -4,6 +4,7 @@
     not_superseded     seals on the drives themselves: of a later revision, or of this one with other bytes
     not_before         what the state folders remember: a later revision, or this one with other bytes
     newer_beside       the seal of a later revision that lies in the folder of one that somebody acts on
+    later_beside       all seals of later revisions that lie there
     earlier_times      when earlier seals named each manifest: the key that signed it may have been replaced since
 
 What holds: nothing is written here; all drives are looked at. A state folder that was sealed has a file `sealed`: the
@@ -190,6 +191,18 @@ def newer_beside(path: str, declaration: Declaration) -> Newer | None:
             found.append(Newer(other, there))
     newest = max(found, key=lambda each: each.declaration.revision, default=None)
     return newest if newest is not None and newest.declaration.revision > declaration.revision else None
+
+
+def later_beside(path: str, declaration: Declaration) -> list[Seal]:
+    """Seals of later revisions in the folder of the seal at `path`, which binds `declaration`; whoever signed them."""
+    if newer_beside(path, declaration) is None:
+        return []
+    found: list[Seal] = []
+    for other in _seals_in(os.path.dirname(path))[:MAX_SEALS]:
+        there = _declared_in(other)
+        if there is not None and there.consignment_id == declaration.consignment_id:
+            found += [read_seal(load_seal(other))] if there.revision > declaration.revision else []
+    return found
 
 
 def check_newest(path: str, declaration: Declaration) -> None:

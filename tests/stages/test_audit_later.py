@@ -5,10 +5,15 @@ import shutil
 from pathlib import Path
 
 import audits
+import fleet as fleets
+import msgspec
 import pytest
 from audits import HOME, OUT
 
+from sealift.formats import canonical
 from sealift.stages import audit as stage
+from sealift.trade import audit as trade
+from sealift.trade import signing
 
 READER = Path(__file__).parents[1] / "interop" / "audit_reader.py"
 FREED, ERASED = f"shipments/{OUT}/source-release.1.json", f"shipments/{OUT}/certificate.1.json"
@@ -165,3 +170,52 @@ def test_a_program_that_is_not_ours_says_the_same(voyage, tmp_path, name):
     code, told = read_by_other(voyage.signers, dict(verified.files), tmp_path)
     assert told == {path for path, text in wanted.items()}
     assert code == bool(wanted)
+
+
+# --- a release that does not stand any more
+
+
+def stopped(folder, begin, *events):
+    """Drives that went to Anna, and of whose consignee a later screening says that it may be on a list."""
+    out = fleets.make(folder / "nowhere", seed=7, geometry=((2, 1),), lengths=[[300]], on_disk=False, with_seal=False)
+    serials = [out.serial(0, slot) for slot in range(3)]
+    voyage = audits.Voyage(folder, begin)
+    path = voyage.declare(OUT, serials)
+    voyage.clear(path)
+    voyage.release(path, hours=1)
+    voyage.seal(path, out.groups, hours=4)
+    log = folder / "custody"
+    voyage.event(log, OUT, "seal", "origin", "origin", serials, "", "S1", hours=5)
+    for kind, one, other, count, hours in events:
+        voyage.event(log, OUT, kind, one, other, serials[:count], "S1", "S1", hours=hours)
+    how, bound = trade.SIGNED["screening"], folder / f"{OUT}.screening.json"
+    record = how.decode(bound.read_bytes())
+    parties = tuple(
+        msgspec.structs.replace(each, hits=hits, disposition="potential" if hits else each.disposition)
+        for each in record.parties
+        for hits in [tuple(msgspec.structs.replace(hit, decision=None) for hit in each.hits)]
+    )
+    later = msgspec.structs.replace(record, at=voyage.text(hours=30), parties=parties, supersedes=None)
+    data = canonical.encode(later)
+    signing.write_pair(str(folder / f"{OUT}.screening.9.json"), data, audits.person("sam").sign(data, how.namespace))
+    return voyage
+
+
+LEFT, BACK = ("handover", "origin", "anna", 3, 24), ("return", "anna", "origin", 3, 40)
+
+
+@pytest.mark.parametrize(("events", "exit_code"), [
+    ([LEFT, BACK], 0),
+    ([LEFT, ("handover", "anna", "origin", 3, 40)], 0),
+    ([LEFT, (*BACK[:3], 2, 40)], 3),  # one is not back yet
+    ([LEFT], 3),
+    ([], 3),  # whoever has them must not let them go
+    ([LEFT, BACK, ("handover", "origin", "anna", 3, 50)], 5),  # and they went on again
+])  # fmt: skip
+def test_a_shipment_that_was_stopped_and_brought_back_is_nothing_to_look_at(whole, tmp_path, events, exit_code):
+    voyage = stopped(tmp_path / "v", whole.begin, *events)
+    found, verified = looked(voyage)
+    assert verified.exit_code == exit_code, found
+    told = [each for each in verified.holds if "stopped, and every drive is back at the origin" in each]
+    assert len(told) == (exit_code == 0)
+    assert any("the release does not stand" in text for text in found.values()) == (exit_code != 0)

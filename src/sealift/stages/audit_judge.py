@@ -43,6 +43,7 @@ def judge(files: Mapping[str, bytes], allowed: AllowedSigners, now: datetime) ->
     for each in shipments:
         audit_origin.look(each)
         _custody(each)
+        audit_origin.fallen(each)
         _receipts(each)
         _source_releases(each)
         _drives(each)

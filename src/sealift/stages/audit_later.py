@@ -4,6 +4,7 @@
     late           receipts that were signed under a superseded seal, and why nobody is to rest on them
     freed          a release of the source  -> why it should not have been signed, by seals and holds of its time
     hold           the legal hold in force at a time, in words
+    are_back       whether drives had left, and every one is with the origin again
     last_word      what receipts say of each drive, under whichever seal it was read
 
 What holds: a seal supersedes those of earlier revisions from when it was made; what was signed before under one of them
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.reading import trust
 from sealift.trade import declaration, receipt, release
+from sealift.trade.custody_terms import Faces
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -89,6 +91,25 @@ def hold(case: Case, at: datetime) -> str:
     if newest is None or (said := newest.declaration.legal_hold.strip()) == declaration.NO_HOLD:
         return ""
     return f"legal hold, in revision {newest.declaration.revision}: {said or 'not said that there is none'}"
+
+
+def are_back(case: Case) -> bool:
+    """By the custody log drives came back to the origin, and it has every one that is declared."""
+    account, terms = case.account, case.terms
+    if account is None or terms is None:
+        return False
+    faces = Faces(account.rows, terms)
+    came = False
+    for drive in account.drives:
+        if not drive.declared:
+            continue
+        if len(drive.held) != 1:
+            return False
+        event, by = drive.held[0].row.event, drive.held[0].by
+        if not terms.at(event.at).roles.sends(by) or faces.receives(event, by):
+            return False
+        came |= event.passes and not terms.at(event.at).roles.sends(event.released_by)
+    return came
 
 
 def last_word(case: Case) -> dict[str, Word]:

@@ -384,10 +384,10 @@ class Reader:
             fault(path, "not every group is covered")
 
     def revision(self, found, seal):
-        """Of a seal: the revision of the declaration that it binds."""
-        revisions = found.get("declaration", {})
-        return next(each.get("revision", 1) for path, each in revisions.items()
-                    if each and self.digest[path] == seal["declaration"]["blake3"])  # fmt: skip
+        """Of a seal: the revision of the declaration that it binds; 0 where that is not here."""
+        revisions = [(path, each) for path, each in found.get("declaration", {}).items() if each]
+        bound = [each for path, each in revisions if self.digest[path] == seal["declaration"]["blake3"]]
+        return bound[0].get("revision", 1) if bound else 0
 
     def held(self, found, at):
         """Whether the newest revision that was released by then states a legal hold."""

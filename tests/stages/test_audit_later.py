@@ -11,6 +11,7 @@ import pytest
 from audits import HOME, OUT
 
 from sealift.formats import canonical
+from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import audit as stage
 from sealift.trade import audit as trade
 from sealift.trade import signing
@@ -170,6 +171,30 @@ def test_a_program_that_is_not_ours_says_the_same(voyage, tmp_path, name):
     code, told = read_by_other(voyage.signers, dict(verified.files), tmp_path)
     assert told == {path for path, text in wanted.items()}
     assert code == bool(wanted)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_manifests_of_a_key_that_was_replaced_hold_for_everybody(voyage, tmp_path, told):
+    """By our reader, by the one that is not ours, and by OPEN-ME.txt: at the time that the newer seal says."""
+    from test_audit import follow, read_by_other
+
+    ended, begun = (voyage.at(hours=each).strftime("%Y%m%d%H%M%SZ") for each in (150, 151))
+    old, new = (audits.person(name).public_key.line for name in ("origin", "origin2"))
+    lines = [each for each in voyage.signers.read_text().splitlines() if not each.startswith("origin@")]
+    lines += [f'origin@example.com valid-before="{ended}" {old}', f'origin@example.com valid-after="{begun}" {new}']
+    voyage.signers.write_text("\n".join(lines) + "\n")
+    voyage.allowed = AllowedSigners.parse(voyage.signers.read_bytes())
+    voyage.revise(OUT, same, hours=151)
+    first = voyage.seals[OUT].seal.sealed_at
+    second = voyage.seal_again(OUT, sealed_by="origin2", first=first if told else msgspec.UNSET, hours=152)
+    found, verified = looked(voyage)
+    assert found == {}
+    done = follow(dict(verified.files), tmp_path / "x")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (read_by_other(voyage.signers, dict(verified.files), tmp_path) == (0, set())) == told
+    alone = {f"shipments/{OUT}/seal.1/seal.json": second.files["seal/seal.json"]}
+    at = first if told else second.seal.sealed_at
+    assert trade.sealed_times(alone) == {each.manifest.blake3: at for each in second.seal.groups}
 
 
 # --- a release that does not stand any more

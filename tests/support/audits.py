@@ -234,8 +234,11 @@ class Voyage:
         self.release(path, **after)
         return path
 
-    def seal_again(self, consignment, sealed_by="origin", **after):
-        """What was sealed before under the revision that was released last; the seal before it stays beside it."""
+    def seal_again(self, consignment, sealed_by="origin", first=msgspec.UNSET, **after):
+        """What was sealed before under the revision that was released last; the seal before it stays beside it.
+
+        `first` is when its manifests were sealed first, where their key is not valid any more.
+        """
         before, path = self.seals[consignment], self.folder / f"{consignment}.toml"
         raw = path.read_bytes()
         parsed = declarations.parse(raw, draft=False)
@@ -244,6 +247,7 @@ class Voyage:
         seal = msgspec.structs.replace(
             before.seal, sealed_at=self.text(**after), declaration=ref(raw), release=ref(files[1]),
             release_signature=ref(files[2]), return_=parsed.return_leg or msgspec.UNSET,
+            groups=[msgspec.structs.replace(each, first_sealed_at=first) for each in before.seal.groups],
         )  # fmt: skip
         data = seals.encode_seal(seal)
         five = dict(zip(mf.SEAL_FILES, (data, person(sealed_by).sign(data, mf.NAMESPACE), *files), strict=True))

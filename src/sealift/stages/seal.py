@@ -3,8 +3,8 @@
 What holds of a seal that `seal` writes: every group of the shipment is in it, each with a manifest that an allowed
 signer signed, with a key that is valid, or was when an earlier seal named it (the seal says when); the drives of those
 manifests are the declaration's, neither more nor fewer, each with the serial and under the carrier that is declared; a
-return leg is one by manifests and declaration, and its outbound seal accepts the key (return_leg.py); the declaration is
-complete and was released by another person than its author, with another key than the one that seals; and the
+return leg is one by manifests and declaration, and its outbound seal accepts the key (return_leg.py); the declaration
+is complete and was released by another person than its author, with another key than the one that seals; and the
 destination's own check (reading/trust.py) accepts it. A drive that is attached has all of its packs, by presence and
 length; one that is not need not be looked at. The release stands (standing.py), and no other shipment was sealed under
 the same consignment, nor a later revision of this one, as far as the state folders, the seals beside this one and those

@@ -338,7 +338,9 @@ class Reader:
             if manifest["shipment"] != record["shipment"] or self.digest[each] not in named:
                 fault(each, "of no group that was sealed")
             if f"{each}.sig" in self.files:
-                self.signed(each, f"{each}.sig", "sealift", record["sealed_at"])
+                times = [group.get("first_sealed_at", record["sealed_at"]) for group in record["groups"]
+                         if group["manifest"]["blake3"] == self.digest[each]]  # fmt: skip
+                self.signed(each, f"{each}.sig", "sealift", (times or [record["sealed_at"]])[0])
 
     def custody(self, _path, name, found):
         events = found.get("custody-event", {})
@@ -391,7 +393,13 @@ class Reader:
             fault(path, "older than the seal, or by the origin itself")
 
     def source_release(self, path, record, found):
-        self.bound(path, record["seal"], found.get("seal", {}), "seal")
+        seal = self.bound(path, record["seal"], found.get("seal", {}), "seal")
+        if seal is not None:
+            mine, later = self.revision(found, found["seal"][seal]), found["seal"].values()
+            if any(self.revision(found, each) > mine and each["sealed_at"] < record["at"] for each in later):
+                fault(path, "the seal that it rests on was superseded")
+        if self.held(found, record["at"]):
+            fault(path, "the source was freed under a legal hold")
         covered = []
         for row in record["receipts"]:
             of = self.bound(path, row["receipt"], found.get("receipt", {}), "receipt")
@@ -407,7 +415,22 @@ class Reader:
         if sorted(covered) != list(range(record["groups_total"])):
             fault(path, "not every group is covered")
 
+    def revision(self, found, seal):
+        """Of a seal: the revision of the declaration that it binds; 0 where that is not here."""
+        revisions = [(path, each) for path, each in found.get("declaration", {}).items() if each]
+        bound = [each for path, each in revisions if self.digest[path] == seal["declaration"]["blake3"]]
+        return bound[0].get("revision", 1) if bound else 0
+
+    def held(self, found, at):
+        """Whether the newest revision that was released by then states a legal hold."""
+        by = {each["declaration"]["blake3"] for each in found.get("release", {}).values() if each["released_at"] <= at}
+        released = [each for path, each in found.get("declaration", {}).items() if each and self.digest[path] in by]
+        newest = max(released, key=lambda each: each.get("revision", 1), default={"legal_hold": "none"})
+        return newest.get("legal_hold") != "none"
+
     def certificate(self, path, record, found, declarations):
+        if self.held(found, record["begun_at"]):
+            fault(path, "erased while a legal hold was in force")
         log = path.removesuffix(".json") + ".log.jsonl"
         if log not in self.files:
             fault(log, "not here")

@@ -21,14 +21,13 @@ from msgspec import UNSET
 from sealift.errors import FormatError, SealiftError, SignatureInvalid
 from sealift.formats import audit
 from sealift.reading import trust
-from sealift.stages import audit_origin, custody_log, erase_known
+from sealift.stages import audit_later, audit_origin, custody_log, erase_known
 from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, counted, some
 from sealift.trade import audit as audits
 from sealift.trade import (
     certificate,
     custody,
     custody_event,
-    declaration,
     erasure,
     persons,
     receipt,
@@ -55,6 +54,7 @@ def judge(files: Mapping[str, bytes], allowed: AllowedSigners, now: datetime) ->
     for each in shipments:
         audit_origin.look(each)
         _custody(each)
+        audit_origin.fallen(each)
         _receipts(each)
         _source_releases(each)
         _drives(each)
@@ -77,8 +77,11 @@ def _replies(shipments: Sequence[Case], judged: Judged) -> None:
                 text = f"the seal of {reply.consignment_id} that it answers is not here"
                 judged.findings.append(Finding(sealed.path, "missing", text))
                 continue
+            mine = outbound.trusted.declaration
+            of = [one.trusted for case in shipments if case.id == mine.consignment_id for one in case.seals]
+            later = [one.seal for one in of if one.declaration.revision > mine.revision]
             try:
-                trust.check_reply(sealed.trusted, outbound.trusted)
+                trust.check_reply(sealed.trusted, outbound.trusted, later)
             except SealiftError as error:
                 judged.findings.append(Finding(sealed.path, "wrong", str(error)))
             else:
@@ -208,6 +211,11 @@ def _receipts(case: Case) -> None:
                 f"receipt of {found.record.at} by {found.record.received_by.name}: {verified:,} of"
                 f" {found.record.groups_total:,} groups verified"
             )
+    late = audit_later.late(case)
+    for entry, one in case.receipts:
+        if one.file.blake3 in late:
+            text = f"it is of {late[one.file.blake3]}: what it speaks of is to be verified under the newer one"
+            case.say(entry.path, "look", text)
     if case.seals and not case.of("receipt"):
         case.say(f"{case.folder}receipt.1.json", "pending", "nobody has signed a receipt yet")
 
@@ -242,6 +250,7 @@ def _freed_right(case: Case, entry: Entry, found: SourceRelease) -> bool:
     if any(persons.same(found.person, each.person) for each in then):
         why.append(f"{found.principal} signed a receipt that was there: who received does not free the source, too")
     why += [f"group {row.group}: {row.why}" for row in source_release.lacking(sealed.ground, then)]
+    why += audit_later.freed(case, sealed, at)
     seal = sealed.trusted.seal
     if (record.shipment, record.rehearsal, record.declaration, record.groups_total) != (
         seal.shipment, seal.rehearsal, seal.declaration, len(seal.groups),
@@ -258,9 +267,7 @@ def _drives(case: Case) -> None:
     """Every declared drive: received, or said to be lost; a drive of which nobody says anything is named."""
     if not case.receipts or not case.seals:
         return
-    last = case.seals[-1]
-    newest = receipt.newest(each for _, each in case.receipts if each.record.seal == last.ground.file)
-    states = {drive.serial: (drive.state, one) for one, group in newest.values() for drive in group.drives}
+    states = audit_later.last_word(case)
     findings = case.account.findings if case.account else ()
     officers = {each.settled_by for each in findings if each.by_officer}
     told = {
@@ -270,21 +277,18 @@ def _drives(case: Case) -> None:
         for serial in row.event.serials
     }
     due: State = "look" if case.freed or case.of("certificate") else "pending"
-    remade = {drive.serial for _, group in newest.values() for drive in group.drives if drive.remade}
     came = _came(case.account, case.terms, case.allowed) if case.account and case.terms else {}
     for serial in case.serials():
-        state, of = states.get(serial, ("unseen", None))
+        state, of, remade = states.get(serial, ("unseen", None, False))
         path = next((e.path for e, one in case.receipts if one is of), f"{case.folder}receipt.1.json")
         if state == "unseen" and serial not in told:
             case.say(path, due, f"drive {serial} is declared, and neither received nor said to be missing")
         elif state == "lost" and serial not in told:
             case.say(path, "look", f"drive {serial} is lost, and no discrepancy of it is in the custody log")
-        elif serial in remade and case.account and serial not in told and serial not in came:
+        elif remade and case.account and serial not in told and serial not in came:
             text = f"of drive {serial} only what was made again on another medium was read; by the custody log it never"
             case.say(path, "look", f"{text} came to the site, and no discrepancy of it is there")
-    read = {
-        serial: one for serial, (state, one) in states.items() if state in receipt.VERIFIED and serial not in remade
-    }
+    read = {serial: word.of for serial, word in states.items() if word.state in receipt.VERIFIED and not word.remade}
     _whereabouts(case, read, came)
 
 
@@ -358,7 +362,7 @@ def _too_early(case: Case, entry: Entry, of: Receipt, came: Mapping[str, _Coming
 
 
 def _certificates(case: Case) -> None:
-    done, media = list[str](), list[_Medium]()
+    done, media, late = list[str](), list[_Medium](), audit_later.late(case)
     declared = {drive.serial for _, each in case.revisions.values() for drive in each.drives}
     for entry, signature in case.signed("certificate"):
         path = entry.path.removesuffix(".json") + ".log.jsonl"
@@ -384,6 +388,8 @@ def _certificates(case: Case) -> None:
                     "look",
                     f"{serial} was erased as a drive of the shipment, and no revision here declares it",
                 )
+            if (why := late.get(found.record.delivery_verified.receipt.blake3)) is not None:
+                case.say(entry.path, "look", f"{serial} was erased on a receipt that is of {why}")
             if found.record.validation == "escalate":
                 reasons = "; ".join(found.record.validation_reasons)
                 case.say(entry.path, "look", f"somebody should look at {found.record.media.serial}: {reasons}")
@@ -464,10 +470,7 @@ def _erased_right(case: Case, entry: Entry, record: certificate.Certificate) -> 
     states = {group.group: group.state for group in named.record.groups}
     if delivery.group is not None and states.get(delivery.group) != delivery.state:
         why = why or f"the receipt says something else of group {delivery.group}"
-    for each in case.released:  # one that whoever erased was not given, too
-        hold = each.declaration.legal_hold.strip()
-        if hold != declaration.NO_HOLD and release.released_at(each.release.record) <= begun:
-            why = why or f"legal hold, in revision {each.declaration.revision}: {hold or 'not said that there is none'}"
+    why = why or audit_later.hold(case, begun) or None  # one that whoever erased was not given, too
     if why:
         case.say(entry.path, "wrong", f"{record.media.serial} was erased, and might not have been: {why}")
     return why is None

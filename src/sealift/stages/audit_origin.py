@@ -1,6 +1,7 @@
 """What an audit asks of the records that the origin makes: declaration, screening, keys, release, seal, manifests.
 
-    look    a Case -> findings; and what of it holds: revisions, releases, seals
+    look      a Case -> findings; and what of it holds: revisions, releases, seals
+    fallen    what later screenings say against the last release, once it is known where the drives are
 
 What holds: each signature is judged in its one namespace at the time that its record states. A release is asked again
 whether the gate was open, by the rules, the screening and the keys that it binds, at the time at which it was signed;
@@ -20,7 +21,7 @@ from sealift.errors import SealiftError
 from sealift.formats import audit, manifest
 from sealift.formats.manifest import SEAL_FILES
 from sealift.reading import trust
-from sealift.stages import origin
+from sealift.stages import audit_later, origin
 from sealift.stages.audit_case import Case, Entry, Released, Sealed, counted, some
 from sealift.stages.screen import SECOND
 from sealift.trade import audit as audits
@@ -317,7 +318,7 @@ def _sealed_right(case: Case, entry: Entry, trusted: TrustedSeal) -> None:
 
 
 def _stands(case: Case) -> None:
-    """Nothing is sealed under a release after a later one, nor after a screening that speaks against it."""
+    """Nothing is sealed under a release after a later one."""
     if not case.released:
         return
     last, sealed = case.released[-1], case.seals[-1] if case.seals else None
@@ -331,10 +332,20 @@ def _stands(case: Case) -> None:
             )
     if sealed is not None and sealed.trusted.declaration.revision < number:
         case.say(sealed.path, "pending", f"nothing is sealed under revision {number} yet, which supersedes it")
+
+
+def fallen(case: Case) -> None:
+    """The last release, if it does not stand any more: people must look, unless every drive came back for that."""
+    if not case.released:
+        return
+    last, sealed = case.released[-1], case.seals[-1] if case.seals else None
     for found in _later(case, last):
         too_late = (
             sealed is not None and found.since is not None and trust.sealed_at(sealed.trusted.seal) >= found.since
         )
+        if not too_late and found.since is not None and audit_later.are_back(case):
+            case.hold(f"stopped, and every drive is back at the origin: the release does not stand: {found.text}")
+            continue
         entry = case.find("screening", found.record)
         path = entry.path if entry is not None else last.entry.path
         case.say(path, "wrong" if too_late else "look", f"the release does not stand: {found.text}")

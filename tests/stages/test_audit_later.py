@@ -211,8 +211,9 @@ def stopped(folder, begin, *events):
     voyage.seal(path, out.groups, hours=4)
     log = folder / "custody"
     voyage.event(log, OUT, "seal", "origin", "origin", serials, "", "S1", hours=5)
-    for kind, one, other, count, hours in events:
-        voyage.event(log, OUT, kind, one, other, serials[:count], "S1", "S1", hours=hours)
+    for kind, one, other, count, hours, *by in events:
+        signed = {"by": by} if by else {}
+        voyage.event(log, OUT, kind, one, other, serials[:count], "S1", "S1", hours=hours, **signed)
     how, bound = trade.SIGNED["screening"], folder / f"{OUT}.screening.json"
     record = how.decode(bound.read_bytes())
     parties = tuple(
@@ -233,6 +234,7 @@ LEFT, BACK = ("handover", "origin", "anna", 3, 24), ("return", "anna", "origin",
     ([LEFT, BACK], 0),
     ([LEFT, ("handover", "anna", "origin", 3, 40)], 0),
     ([LEFT, (*BACK[:3], 2, 40)], 3),  # one is not back yet
+    ([LEFT, (*BACK, "anna")], 3),  # nobody of the origin has signed that they are
     ([LEFT], 3),
     ([], 3),  # whoever has them must not let them go
     ([LEFT, BACK, ("handover", "origin", "anna", 3, 50)], 5),  # and they went on again

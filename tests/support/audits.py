@@ -259,7 +259,7 @@ class Voyage:
     # --- on the way
 
     def event(self, log, consignment, kind, released, received, serials, before, after, **changes):
-        """An event behind all that the log has, signed by both sides."""
+        """An event behind all that the log has, signed by both sides, or by those who are named in `by`."""
         copy = custody_log.read(str(log)) if log.exists() else custody_graph.Copy({}, {})
         parties = [
             ev.Party(
@@ -272,7 +272,7 @@ class Voyage:
             serials=list(serials), seal_before=before, seal_after=after, seal_class="H",
             seal_checked="intact" if before else "no_seal", condition="good", shock_indicator="clear",
         )  # fmt: skip
-        hours = changes.pop("hours")
+        hours, by = changes.pop("hours"), changes.pop("by", {released, received})
         fields = {
             "consignment_id": consignment, "log_checkpoint": custody_graph.newest(copy.entries), "event_type": kind,
             "at_utc": self.text(hours=hours), "local_timezone": "Europe/Lisbon", "place": "gate 4",
@@ -281,7 +281,7 @@ class Voyage:
             "resolves": [],
         }  # fmt: skip
         entry = ev.encode(ev.CustodyEvent(**(fields | changes)))
-        custody_log.add(str(log), entry, [person(each).sign(entry.data, ev.NAMESPACE) for each in {released, received}])
+        custody_log.add(str(log), entry, [person(each).sign(entry.data, ev.NAMESPACE) for each in by])
         return entry.digest
 
     def unlock(self, log, consignment, by, hours, days=7, **changes):

@@ -257,7 +257,7 @@ def test_a_receipt_of_before_the_last_journey_is_not_taken_for_one_of_after_it(m
     v.event(log, OUT, "handover", "origin", "anna", SERIALS[:1], "S1", "S1", hours=7)
     v.event(log, OUT, "handover", "anna", "dock", SERIALS[:1], "S1", "S1", hours=9)
     ground = stage.stand(str(log), str(path), v.allowed, v.now)
-    came = audit_judge._came(stage.account(ground), stage._terms(ground))
+    came = audit_judge._came(stage.account(ground), stage._terms(ground), v.allowed)
     hours = {serial: (each.first.event.at_utc, each.last.event.at_utc) for serial, each in came.items()}
     assert hours == {"SN-1": (v.text(hours=4), v.text(hours=9)), "SN-2": (v.text(hours=4), v.text(hours=4))}
 

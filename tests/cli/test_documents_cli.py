@@ -343,8 +343,11 @@ def voyage(folder):
     (folder / "x.seal").write_bytes(world.fleet.bundle)
     (folder / "signers").write_bytes(world.signers)
 
-    def receive(*drives, seal=None):
-        record = world.received(world.report(world.drives(*drives))).record
+    def receive(*drives, seal=None, made_again=None):
+        report = world.report(world.drives(*drives))
+        for copy in (each for group in report.groups for each in group.present if each.drive == made_again):
+            copy.rebuilt = True
+        record = world.received(report).record
         record = msgspec.structs.replace(record, seal=seal or record.seal)
         data = receipt.encode(record)
         pair(folder / "x.receipt.json", data, receivings.signer(world.fleet, "dock").sign(data, receipt.NAMESPACE))
@@ -370,6 +373,21 @@ def test_a_receipt_has_certificates_of_what_was_verified_and_a_report_of_the_res
     text = " ".join(" ".join(papers.text(str(path))).split())
     assert f"4 of 6 {world.fleet.serial(0, 3)}" in text
     assert "the source is NOT to be freed" in text
+
+
+def test_a_drive_that_was_made_again_on_another_medium_was_not_delivered_and_is_still_missed(folder, voyage):
+    world = voyage(made_again="g0s3")
+    done = run("d.toml", "--to", "out", *ARRIVED)
+    assert "not written: delivery certificate of drive 4" in done.stderr
+    assert arrivals(folder) == [
+        *(f"delivery-drive-{number}.pdf" for number in (1, 2, 3, 5, 6)),
+        "discrepancy-report.pdf",
+    ]
+    papers.need_readers()
+    (path,) = (folder / "out").glob("*discrepancy-report.pdf")
+    text = " ".join(" ".join(papers.text(str(path))).split())
+    assert f"4 of 6 {world.fleet.serial(0, 3)}" in text
+    assert "declared goods are not where they were declared to go" in text
 
 
 def test_a_receipt_of_everything_needs_no_report(folder, voyage):

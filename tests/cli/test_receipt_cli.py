@@ -143,7 +143,9 @@ def test_a_lost_drive_holds_the_source_until_it_is_made_again_and_verified(desk)
     assert desk.receipt("found.json", "--final")[0] == 3, "that it was made again, nobody has verified"
     code, out, _ = desk.run("verify", "new", "--seal", "shipment.seal", "--json")
     Path("new.json").write_text(out)
-    assert desk.receipt("found.json", "new.json")[0] == 0
+    code, out, _ = desk.receipt("found.json", "new.json")
+    assert (code, "NOT THE DRIVE ITSELF" in out, "declared goods are not where they were" in out) == (0, True, True)
+    assert [drive.id for group in desk.record().groups for drive in group.drives if drive.remade] == ["g0s1"]
     states = receivings.states(desk.record().groups)
     assert (states[0][0], states[1]["g0s1"]) == ("rebuilt", "rebuilt")
     assert desk.free(desk.name("receipt.json"))[0] == 0
@@ -231,6 +233,18 @@ def test_a_receipt_makes_the_folder_that_it_goes_into(desk):
     code, _, err = desk.receipt("one.json", "--out", "one.json/there")
     assert code == 1
     assert "--out one.json/there: not a directory; nothing was signed" in err
+    code, _, err = desk.receipt("one.json", "--out", "mine.receipt.json")
+    assert (code, "that is the name of a file; nothing was signed" in err) == (1, True)
+    assert not Path("mine.receipt.json").exists()
+
+
+def test_a_release_of_the_source_makes_the_folder_that_it_goes_into(desk):
+    desk.verify("found.json", *ONE, *TWO, *LATE)
+    desk.receipt("found.json")
+    assert desk.free(desk.name("receipt.json"), "--out", "freed/here")[0] == 0
+    assert Path("freed/here", desk.name("source-release.json")).exists()
+    code, _, err = desk.free(desk.name("receipt.json"), "--out", "x.source-release.json")
+    assert (code, "that is the name of a file; nothing was signed" in err) == (1, True)
 
 
 def test_source_release_looks_and_writes_nothing_without_a_key(desk):

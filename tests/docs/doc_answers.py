@@ -233,7 +233,8 @@ def _custody(folder, ask):
         )
         for side, name in sides.items():
             how = f'paper_photo = "{photos[name]}"' if name in photos else f'key = "{keys[name]}"'
-            text += f'[{side}]\nname = "{name}"\norg = "Petrel Compute"\nid_kind = "passport"\n{how}\n'
+            org = "Kittiwake Research" if name == "dana" else "Petrel Compute"
+            text += f'[{side}]\nname = "{name}"\norg = "{org}"\nid_kind = "passport"\n{how}\n'
         before, checked = ("", "no_seal") if event_type == "seal" else (seal, "intact")
         text += (
             f'[[items]]\nserials = ["EXAMPLE-1", "EXAMPLE-2"]\nseal_before = "{before}"\nseal_after = "{seal}"\n'

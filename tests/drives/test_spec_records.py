@@ -321,6 +321,9 @@ SEALS = {
     "seal_no_recipient": replying(**{"return": home(recipients=0)}),
     "seal_no_signer": replying(**{"return": home(signers=0)}),
     "seal_many_signers": replying(**{"return": home(signers=seals.MAX_RETURN + 1)}),
+    "seal_first_sealed_later": changed(
+        lambda tree: ordered(tree["groups"][0], "manifest", first_sealed_at=tree["sealed_at"]), SEAL_JSON
+    ),
     "seal_compact": json.dumps(json.loads(SEAL_JSON)).encode() + b"\n",
 }
 BUNDLES = {

@@ -6,6 +6,7 @@ Written from docs/spec/audit.md and the pages of the records. Prints `FILE: WHY`
 exits with 1; prints nothing and exits with 0 where everything does. Nothing that is only not there yet is said.
 """
 
+import base64
 import datetime as dt
 import hashlib
 import json
@@ -92,9 +93,28 @@ def when(text):
     return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=dt.UTC)
 
 
+def people(path):
+    """Fingerprint of each key of the signers -> names and keys of its person, by signatures.md."""
+    with open(path, encoding="utf-8") as file:
+        lines = [line.strip() for line in file if line.strip() and not line.startswith("#")]
+    rows = []
+    for line in lines:
+        blob = re.search(r"(?:ssh|sk|ecdsa)-\S+ (AAAA\S+)", line)[1]
+        digest = base64.b64encode(hashlib.sha256(base64.b64decode(blob)).digest()).decode().rstrip("=")
+        rows.append((line.split()[0].strip('"').casefold(), "SHA256:" + digest))
+    groups = [{name, key} if not re.search(r"[*?!,]", name) else {key} for name, key in rows]
+    for group in groups:
+        grown = -1
+        while grown != len(group):
+            grown = len(group)
+            group.update(*(other for other in groups if other & group))
+    return {key: group for (_, key), group in zip(rows, groups, strict=True)}
+
+
 class Reader:
     def __init__(self, files, folder, signers):
         self.files, self.folder, self.signers = files, folder, signers
+        self.people = people(signers)
         self.digest = sums(folder, list(files))
         self.records, self.keys = {}, {}
 
@@ -116,6 +136,10 @@ class Reader:
                 return done.stdout.decode().split()[-1]
         fault(path, f"{signature} does not hold")
         return None
+
+    def same(self, one, other):
+        """Two keys, or a key and a name, are one person's."""
+        return other in self.people.get(one, {one})
 
     def index(self, path):
         record = self.json(path)
@@ -178,7 +202,8 @@ class Reader:
             self.keys[path] = self.signed(path, f"{path}.sig", NAMESPACES[kind], at)
         if f"{path}.second.sig" in self.files:
             second = self.signed(path, f"{path}.second.sig", NAMESPACES[kind], record["at"])
-            if second is None or second == self.keys[path]:
+            self.keys[f"{path}.second.sig"] = second
+            if second is None or self.same(second, self.keys[path]):
                 fault(path, "no second person signed it")
         return None
 
@@ -257,7 +282,7 @@ class Reader:
         author = declarations[of]["author"]
         same = " ".join(record["officer"].casefold().split()) == " ".join(author["name"].casefold().split())
         writer = self.fingerprint(author["public_key"])
-        if self.keys[path] == writer or same:
+        if self.same(self.keys[path], writer) or self.same(self.keys[path], author["email"].casefold()) or same:
             fault(path, "released by the author")
         if self.signed(of, f"{of}.sig", "sealift-declaration", record["released_at"]) != writer:
             fault(f"{of}.sig", "not by the author whom the declaration names")
@@ -267,6 +292,8 @@ class Reader:
         screening = self.bound(path, record["screening"], found.get("screening", {}), "screening")
         if screening is not None:
             self.screened(screening, found["screening"][screening], at, rules.get("list_days", 7))
+            if self.same(self.keys.get(f"{screening}.second.sig"), writer):
+                fault(screening, "the author looked at its decisions the second time")
         keys = self.bound(path, record["keys"], found.get("keys", {}), "record of keys")
         if keys is not None:
             self.proved(keys, found["keys"][keys], at, rules.get("keys_days", 30))
@@ -299,8 +326,8 @@ class Reader:
         release = self.bound(path, record["release"], found.get("release", {}), "release")
         if release is not None and found["release"][release]["released_at"] > record["sealed_at"]:
             fault(path, "sealed before it was released")
-        if release is not None and self.keys[release] == self.keys[path]:
-            fault(path, "sealed and released with one key")
+        if release is not None and self.same(self.keys[release], self.keys[path]):
+            fault(path, "sealed and released by one person")
         self.signed(folder + "release.json", folder + "release.json.sig", "sealift-release",
                     self.json(folder + "release.json")["released_at"])  # fmt: skip
         packed = sorted(drive["serial"] for group in record["groups"] for drive in group["drives"])
@@ -311,7 +338,9 @@ class Reader:
             if manifest["shipment"] != record["shipment"] or self.digest[each] not in named:
                 fault(each, "of no group that was sealed")
             if f"{each}.sig" in self.files:
-                self.signed(each, f"{each}.sig", "sealift", record["sealed_at"])
+                times = [group.get("first_sealed_at", record["sealed_at"]) for group in record["groups"]
+                         if group["manifest"]["blake3"] == self.digest[each]]  # fmt: skip
+                self.signed(each, f"{each}.sig", "sealift", (times or [record["sealed_at"]])[0])
 
     def custody(self, _path, name, found):
         events = found.get("custody-event", {})
@@ -355,11 +384,22 @@ class Reader:
             serials = [drive["serial"] for drive in of.get("drives", [])]
             if of.get("manifest") != group["manifest"] or serials != [each["serial"] for each in group["drives"]]:
                 fault(path, "another group than the seal's")
-        if record["at"] < sealed["sealed_at"] or self.keys[path] == self.keys[seal]:
+        signed = [
+            each for kind in ("release", "seal", "screening", "keys", "source-release") for each in found.get(kind, {})
+        ]
+        origin = {self.keys.get(each + end) for each in signed for end in ("", ".second.sig")}
+        origin |= {self.fingerprint(each["author"]["public_key"]) for each in found.get("declaration", {}).values()}
+        if record["at"] < sealed["sealed_at"] or any(self.same(self.keys[path], each) for each in origin if each):
             fault(path, "older than the seal, or by the origin itself")
 
     def source_release(self, path, record, found):
-        self.bound(path, record["seal"], found.get("seal", {}), "seal")
+        seal = self.bound(path, record["seal"], found.get("seal", {}), "seal")
+        if seal is not None:
+            mine, later = self.revision(found, found["seal"][seal]), found["seal"].values()
+            if any(self.revision(found, each) > mine and each["sealed_at"] < record["at"] for each in later):
+                fault(path, "the seal that it rests on was superseded")
+        if self.held(found, record["at"]):
+            fault(path, "the source was freed under a legal hold")
         covered = []
         for row in record["receipts"]:
             of = self.bound(path, row["receipt"], found.get("receipt", {}), "receipt")
@@ -370,12 +410,27 @@ class Reader:
             covered += row["groups"]
             if any(set(states.get(each, ["none"])) - {"intact", "rebuilt"} for each in row["groups"]):
                 fault(path, "it rests on a group that was not verified")
-            if receipt["at"] > record["at"] or self.keys[of] == self.keys[path]:
+            if receipt["at"] > record["at"] or self.same(self.keys[of], self.keys[path]):
                 fault(path, "before the receipt, or by who received")
         if sorted(covered) != list(range(record["groups_total"])):
             fault(path, "not every group is covered")
 
+    def revision(self, found, seal):
+        """Of a seal: the revision of the declaration that it binds; 0 where that is not here."""
+        revisions = [(path, each) for path, each in found.get("declaration", {}).items() if each]
+        bound = [each for path, each in revisions if self.digest[path] == seal["declaration"]["blake3"]]
+        return bound[0].get("revision", 1) if bound else 0
+
+    def held(self, found, at):
+        """Whether the newest revision that was released by then states a legal hold."""
+        by = {each["declaration"]["blake3"] for each in found.get("release", {}).values() if each["released_at"] <= at}
+        released = [each for path, each in found.get("declaration", {}).items() if each and self.digest[path] in by]
+        newest = max(released, key=lambda each: each.get("revision", 1), default={"legal_hold": "none"})
+        return newest.get("legal_hold") != "none"
+
     def certificate(self, path, record, found, declarations):
+        if self.held(found, record["begun_at"]):
+            fault(path, "erased while a legal hold was in force")
         log = path.removesuffix(".json") + ".log.jsonl"
         if log not in self.files:
             fault(log, "not here")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ import shipments
 from blake3 import blake3
 from voyages_home import HOME, OUT, Voyage
 
+from sealift.cli.main import run as sealift
 from sealift.errors import BadInput, KeyInvalid, Refused, SealInvalid, SignatureInvalid
 from sealift.formats import age, age_keys, provenance
 from sealift.formats import manifest as mf
@@ -310,6 +312,65 @@ def test_inspect_says_whether_it_is_the_answer(sailed):
     assert inspect.inspect(sailed.home.mounts, **arguments).answers is None
     with pytest.raises(Refused, match="no seal that holds"):
         inspect.inspect(sailed.home.mounts, outbound=sailed.open_seal(sailed.seal_file))
+
+
+@pytest.fixture
+def asked(voyage, capsys):
+    """What `inspect` says of the answer, asked about the seal at a path: exit code and stderr."""
+
+    def ask(path):
+        given = ["--seal", voyage.answer.path, "--allowed-signers", str(voyage.signers)]
+        code = sealift(["inspect", *voyage.home.mounts, *given, "--in-reply-to", str(path)])
+        return code, capsys.readouterr().err
+
+    return ask
+
+
+def sealed_again(voyage, signers):
+    """The outbound shipment under a second revision, which accepts others; the answer is sealed after that."""
+    voyage.pack()
+    named = json.dumps([f"trainer@example.com {voyage.home.signer.public_key.line}"])
+    voyage.revise(voyage.out)
+    voyage.edit(voyage.out, f"signers = {named}", f"signers = {json.dumps(signers)}")
+    second = voyage.seal(voyage.out)
+    time.sleep(1.1)
+    voyage.answer = voyage.seal(voyage.home)
+    return second
+
+
+def test_whom_the_newest_seal_does_not_accept_any_more_answers_no_older_one(voyage, asked, tmp_path):
+    other = f"other@example.com {voyage.out.signer.public_key.line}"
+    second = sealed_again(voyage, [other])
+    code, err = asked(second.path)
+    assert code == 5
+    assert "does not answer this seal" in err
+    assert "does not accept who signed it, " in err
+    assert "give that one" not in err, "no hint leads around it"
+    code, err = asked(second.superseded)
+    assert code == 5
+    assert f"that was superseded at {second.seal.sealed_at} by one that does not accept who signed it" in err
+    arguments = ["unpack", *voyage.home.mounts, "--seal", voyage.answer.path, "--in-reply-to", second.superseded]
+    who = ["--allowed-signers", str(voyage.signers), "--identity", str(voyage.out.root / "identity")]
+    assert sealift([*arguments, *who, "--to", str(tmp_path / "to")]) == 5
+    assert not (tmp_path / "to").exists()
+    refused(
+        voyage,
+        Refused,
+        "is superseded",
+        "does not accept",
+        f"--in-reply-to {second.path}",
+        in_reply_to=second.superseded,
+    )
+
+
+def test_whom_both_seals_accept_need_not_pack_anew(voyage, asked):
+    own = f"trainer@example.com {voyage.home.signer.public_key.line}"
+    second = sealed_again(voyage, [own, f"other@example.com {voyage.out.signer.public_key.line}"])
+    assert asked(second.superseded)[0] == 0
+    code, err = asked(second.path)
+    assert code == 5
+    assert "give that one (one that was superseded is kept under a number)" in err
+    voyage.pack(in_reply_to=second.superseded)  # what is there already; it goes on
 
 
 def test_unpack_restores_the_answer_and_nothing_else(sailed, tmp_path):

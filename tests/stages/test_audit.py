@@ -678,6 +678,44 @@ def test_a_receipt_of_the_origins_own_is_named(voyage, files):
     assert not any("2 of 2 groups" in line for line in verified.holds)
 
 
+def of_one_person(name, other):
+    """The allowed signers in which the key of `name` is a further key of `other`."""
+    return audits.signers().replace(f"{name}@example.com ".encode(), f"{other}@example.com ".encode())
+
+
+@pytest.mark.parametrize(("name", "other", "path", "text"), [
+    *(("dock", other, "receipt.2.json", "the origin cannot receive from itself")
+      for other in ("author", "officer", "origin", "sam", "second")),
+    ("dock", "ed", "source-release.1.json", "who received it does not free the source, too"),
+    ("ed", "dock", "source-release.1.json", "does not free the source"),
+    ("origin", "officer", "seal.1/seal.json", "both sealed and released"),
+    ("officer", "author", "release.1.json", "by the allowed signers, the author's"),
+    ("second", "sam", "screening.2.json", "the screener's own"),
+    ("second", "author", "screening.2.json", "is the declaration's author's"),
+])  # fmt: skip
+def test_two_keys_of_one_person_are_no_two_people_for_either_reader(voyage, files, tmp_path, name, other, path, text):
+    signers = of_one_person(name, other)
+    verified = stage.verify(b"".join(bundles.encode_bundle(files)), AllowedSigners.parse(signers), voyage.now)
+    assert (verified.exit_code, AT + path in named(verified, "wrong")) == (5, True)
+    assert text in sentences(verified, AT + path)
+    (tmp_path / "signers").write_bytes(signers)
+    assert AT + path in read_by_other(tmp_path / "signers", files, tmp_path)[1]
+
+
+@pytest.mark.parametrize(("name", "other"), [
+    ("sam", "author"), ("sam", "officer"), ("second", "officer"), ("origin", "author"), ("auditor", "author"),
+    ("dana", "dock"), ("trainer", "dock"), ("sam", "origin"),
+])  # fmt: skip
+def test_a_small_firm_whose_people_do_what_no_rule_keeps_apart_is_whole(voyage, files, tmp_path, name, other):
+    """On the way out; who wrote or screened the leg home, too, does not receive that as well."""
+    signers = of_one_person(name, other)
+    verified = stage.verify(b"".join(bundles.encode_bundle(files)), AllowedSigners.parse(signers), voyage.now)
+    assert not [each for each in named(verified) if each.startswith(AT)]
+    assert (verified.exit_code == 0) == (name == "auditor" or "origin" not in {name, other})
+    (tmp_path / "signers").write_bytes(signers)
+    assert read_by_other(tmp_path / "signers", files, tmp_path)[0] == 0
+
+
 def test_freed_before_everything_was_verified_is_named(voyage, files):
     path = f"{AT}source-release.1.json"
     record = trade.SIGNED["source-release"].decode(files[path])
@@ -752,6 +790,32 @@ def test_drives_that_were_read_and_by_the_custody_log_never_came_are_named(voyag
     assert {each.state for each in verified.findings if text in each.text} == {"look"}
     assert {each.file for each in verified.findings if text in each.text} == {path}
     assert verified.exit_code == 3
+
+
+def test_what_was_made_again_on_another_medium_is_no_drive_that_came_and_accuses_nobody(voyage, files, tmp_path):
+    """Its drive was lost on the way, and somebody has said so, or it came later; that nobody has is named."""
+    path, serials = f"{AT}receipt.2.json", [each.serial for each in voyage.seals[OUT].declaration.drives]
+    groups = trade.SIGNED["receipt"].decode(files[path]).groups
+    drives = [groups[1].drives[0], msgspec.structs.replace(groups[1].drives[1], made_on="WD-9")]
+    rest = without(files, HOME, "/custody/", "photographs", "source-release", "certificate", r"receipt\.1")
+    rest = resigned(voyage, rest, path, "dock", groups=[groups[0], msgspec.structs.replace(groups[1], drives=drives)])
+
+    def said(name, *further):
+        log = tmp_path / name
+        voyage.event(log, OUT, "seal", "origin", "origin", serials, "", "S1", hours=5)
+        voyage.event(log, OUT, "handover", "origin", "dock", serials[:4], "S1", "S1", hours=48)
+        for hours, kind, giver in further:
+            voyage.event(log, OUT, kind, giver, "dock", serials[4:], "S1", "S1", hours=hours)
+        road = {f"{AT}custody/{each.name}": each.read_bytes() for each in log.iterdir()}
+        return [each.text for each in verify(voyage, again(voyage, rest | road)).findings if each.state == "look"]
+
+    assert said("told", (49, "discrepancy", "dock")) == [f"as planned: {serials[4]}"], "what was recorded, and no more"
+    assert said("late", (110, "handover", "origin")) == []
+    (silent,) = said("silent")
+    assert silent.startswith(
+        f"of drive {serials[4]} only what was made again on another medium was read; by the custody"
+    )
+    assert silent.endswith("never came to the site, and no discrepancy of it is there")
 
 
 def test_a_receipt_from_before_the_drives_came_is_named(voyage, files, tmp_path):

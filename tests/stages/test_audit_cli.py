@@ -87,5 +87,23 @@ def test_folders_say_what_they_left_out(run, voyage, tmp_path):
     folder.mkdir()
     (folder / "odd.txt").write_text("odd")
     told = run(voyage.folder / f"{OUT}.toml", folder, "--to", tmp_path / "x", "--sign-with", voyage.key, code=6)
-    assert "1 file of the folders left out:" in told.err
+    assert "1 file left out:" in told.err
     assert f"{Path(folder)}/odd.txt: of no kind that belongs into a bundle" in told.err
+
+
+def test_what_sealift_itself_wrote_and_no_bundle_holds_is_left_out_by_name_too(run, voyage, tmp_path):
+    """`declaration*.toml` gives the worksheet along; a name that is none of sealift's is a mistake."""
+    sheet = tmp_path / "declaration.screening.toml"
+    sheet.write_text('# Hits that want a decision\ntype = "sealift-screening-worksheet"\nversion = 1\n')
+    form = tmp_path / "SL-1.discrepancy.toml"
+    form.write_text('type = "sealift-custody-form"\n')
+    report = tmp_path / "plan.json"
+    report.write_text('{\n  "type": "sealift-calibration"\n}\n')
+    told = run(
+        voyage.folder / f"{OUT}.toml", sheet, form, report, "--to", tmp_path / "x", "--sign-with", voyage.key, code=6
+    )
+    assert "3 files left out:" in told.err
+    odd = tmp_path / "odd.toml"
+    odd.write_text('type = "another"\n')
+    told = run(voyage.folder / f"{OUT}.toml", odd, "--to", tmp_path / "y", "--sign-with", voyage.key, code=1)
+    assert "odd.toml: of no kind that belongs into a bundle" in told.err

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import audits
 import pytest
+from msgspec import UNSET
 
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import audit_judge, revisions
@@ -256,12 +257,12 @@ def test_a_receipt_of_before_the_last_journey_is_not_taken_for_one_of_after_it(m
     v.event(log, OUT, "handover", "origin", "anna", SERIALS[:1], "S1", "S1", hours=7)
     v.event(log, OUT, "handover", "anna", "dock", SERIALS[:1], "S1", "S1", hours=9)
     ground = stage.stand(str(log), str(path), v.allowed, v.now)
-    came = audit_judge._came(stage.account(ground), stage._terms(ground))
+    came = audit_judge._came(stage.account(ground), stage._terms(ground), v.allowed)
     hours = {serial: (each.first.event.at_utc, each.last.event.at_utc) for serial, each in came.items()}
     assert hours == {"SN-1": (v.text(hours=4), v.text(hours=9)), "SN-2": (v.text(hours=4), v.text(hours=4))}
 
     def said(read_at, *, counts):
-        drive = SimpleNamespace(serial="SN-1", read_at=v.text(**read_at))
+        drive = SimpleNamespace(serial="SN-1", read_at=v.text(**read_at), made_on=UNSET)
         record = SimpleNamespace(groups=[SimpleNamespace(drives=[drive])], at=v.text(hours=20))
         of, told = SimpleNamespace(record=record, at=v.at(hours=20)), []
         case = SimpleNamespace(say=lambda *words: told.append(words))
@@ -273,3 +274,26 @@ def test_a_receipt_of_before_the_last_journey_is_not_taken_for_one_of_after_it(m
     assert state == "look"
     assert text.endswith(f"they came to the site at {v.text(hours=9)}: SN-1")
     assert said({"hours": 8, "minutes": 51}, counts=True) == [], "two clocks"
+
+
+@pytest.mark.parametrize("who", ["sam", "second", "author"])
+def test_an_arrival_is_not_signed_by_who_screened_reviewed_or_wrote_the_declaration(made, tmp_path, who):
+    v, path, log = copied(made, tmp_path / "a")
+    line = f'{who}@example.com namespaces="sealift-custody" {audits.person(who).public_key.line}\n'
+    v.allowed = AllowedSigners.parse(audits.signers() + EXTRA + line.encode())
+    posed = v.event(log, OUT, "arrive", "anna", who, SERIALS[:2], "S1", "S1", hours=4)
+    assert agreed(v, path, log) == {("names", (posed,), tuple(SERIALS[:2]))}
+    account = stage.account(stage.stand(str(log), str(path), v.allowed, v.now), final=True)
+    assert set(SERIALS[:2]) <= {serial for each in account.open if each.kind == "missing" for serial in each.serials}
+
+
+def test_who_screened_may_take_drives_back_and_who_signed_nothing_may_not(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(audits, "ORIGIN", {*audits.ORIGIN, "sam", "ed"})
+    for who, comes in (("sam", True), ("ed", False)):
+        v, path, log = copied(made, tmp_path / who)
+        line = f'{who}@example.com namespaces="sealift-custody" {audits.person(who).public_key.line}\n'
+        v.allowed = AllowedSigners.parse(audits.signers() + EXTRA + line.encode())
+        late = v.event(log, OUT, "handover", "origin", "anna", SERIALS[2:3], "S1", "S1", hours=0.5)
+        v.event(log, OUT, "return", "anna", who, SERIALS[2:3], "S1", "S1", hours=0.6)
+        found = {(kind, events == (late,)) for kind, events, _ in agreed(v, path, log) if kind != "clock"}
+        assert found == {("unreleased", True)} | (set() if comes else {("unreleased", False)})

@@ -204,7 +204,7 @@ def test_a_receipt_by_the_wrong_hand_or_of_other_bytes_counts_for_nothing(dock, 
     dock.papers.receive(by=erasures.OPERATOR)
     refused(dock, capsys, "not allowed in namespace 'sealift-receipt'")
     dock.papers.receive(by=erasures.AUTHOR)
-    refused(dock, capsys, "did not receive anything")
+    refused(dock, capsys, "the origin cannot receive from itself")
     dock.papers.receive()
     dock.papers.receipt.write_bytes(dock.papers.receipt.read_bytes().replace(b"Rui Dock", b"Rui Dick"))
     refused(dock, capsys, "not over these bytes")
@@ -400,7 +400,9 @@ def test_what_stood_on_it_still_tells_which_it_is_when_an_erase_was_stopped(dock
     assert json.loads(log.read_text().splitlines()[0])["told_by"] == "contents"
     monkeypatch.undo()  # now there is nothing on it
     time.sleep(1.1)
+    capsys.readouterr()
     assert dock.erase() == 0
+    assert "serial SER0 by what was packed on it before it was erased" in capsys.readouterr().err
     (record,) = dock.certified()
     assert (record.media.serial_from, record.validation) == ("contents", "accept")
     loops.run("losetup", "-d", dock.nodes[0])

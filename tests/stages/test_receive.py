@@ -16,6 +16,8 @@ from sealift.drives.memory import Medium, MemoryDrive
 from sealift.errors import BadInput, NotAllHere, Refused, SignatureInvalid
 from sealift.formats import canonical
 from sealift.formats import manifest as mf
+from sealift.formats import seal as seals
+from sealift.reading.trust import open_seal
 from sealift.stages.inspect import inspect
 from sealift.trade import receipt as r
 
@@ -321,6 +323,25 @@ def test_a_drive_that_was_made_again_on_another_is_rebuilt_and_the_late_original
     assert states(broken, made, late)[1]["g0s1"] == "intact"
 
 
+def test_a_receipt_says_of_what_was_made_again_on_which_medium_and_never_of_the_drive_itself():
+    serial = receivings.copies(REPORT)["g0s1"].serial
+    new = {"rebuilt": True, "mount": "/mnt/new", "read_at": LATER}
+
+    def made_on(*reports):
+        groups = WORLD.weigh(*reports, now=NOW).groups
+        return [(drive.state, drive.made_on) for group in groups for drive in group.drives if drive.id == "g0s1"]
+
+    gone, mended = told(g0s1=None), told(g0s1={"read_at": LATER})
+    for medium, said in (("WD-9", "WD-9"), (None, ""), (serial, msgspec.UNSET), (serial.lower(), msgspec.UNSET)):
+        on = new | {"medium": medium}
+        assert made_on(gone, told(g0s1=on)) == [("rebuilt", said)], medium
+        assert made_on(gone, told(g0s1=on | DAMAGED)) == [("lost", said)]
+        assert made_on(told(), told(g0s1=on)) == [("intact", msgspec.UNSET)]
+        assert made_on(told(g0s1=DAMAGED | {"read_at": EARLIER}), mended, told(g0s1=on)) == [("rebuilt", msgspec.UNSET)]
+    hub = {name: {"medium": "HUB"} for name in ALL}
+    assert made_on(told(**hub | {"g0s1": new | {"medium": "HUB"}})) == [("rebuilt", "")], "a number of all drives"
+
+
 def test_a_medium_is_known_by_its_serial_number_wherever_it_is_mounted():
     on = {"medium": "WD-1"}
     before, now = told(g0s1=on), told(g0s1=DAMAGED | on | {"mount": "/mnt/elsewhere", "read_at": LATER})
@@ -359,6 +380,7 @@ def test_repair_and_what_it_made_really():
     assert receivings.states(groups) == (
         {0: "rebuilt", 1: "intact"}, dict.fromkeys(ALL, "intact") | {"g0s0": "rebuilt", "g0s1": "rebuilt"},
     )  # fmt: skip
+    assert [drive.remade for group in groups for drive in group.drives] == [False, True, False, False, False]
 
 
 # Any order; never more
@@ -521,6 +543,33 @@ def test_the_origin_cannot_receive_from_itself(tmp_path, by, whose):
     with pytest.raises(Refused, match=whose):
         WORLD.receive(WORLD.weigh(REPORT), tmp_path, by=by)
     assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("person", "whose"),
+    [("author", "the declaration's author"), ("signing", "who sealed"), ("officer", "who released")],
+)
+def test_the_origin_cannot_receive_from_itself_with_a_second_key_of_the_same_person(tmp_path, person, whose):
+    principal = {"signing": "origin@example.com"}.get(person, f"{person}@example.com")
+    allowed = WORLD.who("dock", principal)
+    trusted = open_seal(WORLD.fleet.seal_files, allowed)
+    with pytest.raises(Refused, match=whose):
+        WORLD.receive(WORLD.weigh(REPORT), tmp_path, trusted=trusted, allowed=allowed)
+    assert kept(tmp_path) == []
+
+
+def test_who_by_a_seal_beside_it_is_of_the_origin_cannot_receive_either(tmp_path):
+    """Of an older revision that another officer released: the key itself is in no record of this seal."""
+    seal, older = tmp_path / "s.seal", tmp_path / "s.1.seal"
+    seal.write_bytes(seals.encode_bundle(WORLD.fleet.seal_files))
+    assert WORLD.receive(WORLD.weigh(REPORT), tmp_path / "a", seal=str(seal)).new
+    data = WORLD.fleet.seal_files[mf.SEAL_FILES[0]]
+    by_dock = receivings.signer(WORLD.fleet, "dock").sign(data, mf.NAMESPACE)
+    older.write_bytes(seals.encode_bundle(WORLD.fleet.seal_files | {mf.SEAL_FILES[1]: by_dock}))
+    allowed = WORLD.who("dock", "dock@example.org")
+    with pytest.raises(Refused, match="who sealed"):
+        WORLD.receive(WORLD.weigh(REPORT), tmp_path / "b", seal=str(seal), allowed=allowed)
+    assert WORLD.receive(WORLD.weigh(REPORT), tmp_path / "b", by="hub", seal=str(seal), allowed=allowed).new
 
 
 def test_a_key_that_may_not_receive_signs_nothing(tmp_path):

@@ -380,7 +380,13 @@ def test_whoever_releases_does_not_seal(yard):
     (yard.folder / "signers").write_text(
         "".join(f"{name}@example.com {yard.keys[name][1]}\n" for name in ("officer", "origin", "author"))
     )
-    refused(yard, Refused, "released the shipment", key="officer")
+    refused(yard, Refused, "the key that released the shipment", key="officer")
+
+
+def test_whoever_releases_does_not_seal_with_another_of_their_keys_either(yard):
+    lines = [f"{name}@example.com {yard.keys[name][1]}\n" for name in ("officer", "origin", "author")]
+    (yard.folder / "signers").write_text("".join([*lines, f"officer@example.com {yard.keys['stranger'][1]}\n"]))
+    refused(yard, Refused, "a key of officer@example.com, who released the shipment", key="stranger")
 
 
 def test_the_author_may_seal_but_a_stranger_may_not(yard):

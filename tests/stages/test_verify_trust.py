@@ -140,6 +140,15 @@ def test_rule_7_another_key_released_than_sealed():
         open_seal(files, one)
 
 
+def test_rule_7_of_another_person():
+    """By the allowed signers whoever sealed has two keys, and released with the other."""
+    for line in (b"origin@example.com", b"officer@example.com"):
+        key = FLEET.officer if line.startswith(b"origin") else FLEET.signing
+        more = FLEET.allowed_bytes + line + f" {sshsig.public_key_of(key).line}\n".encode()
+        with pytest.raises(SealInvalid, match="one person"):
+            open_seal(FLEET.seal_files, AllowedSigners.parse(more))
+
+
 @given(st.sampled_from(mf.SEAL_FILES), st.data())
 @settings(max_examples=120, deadline=None)
 def test_no_flipped_bit_is_believed_and_the_file_is_to_blame(name, data):

@@ -53,6 +53,7 @@ def person(name):
     return Signer(f"{name} in memory", sshsig.public_key_of(_private(name)), _private(name))
 
 
+ORIGIN = {"origin", "officer"}  # who in events are of the shipper's firm
 NAMESPACES = {
     "author": "sealift-declaration",
     "officer": "sealift-release",
@@ -226,16 +227,44 @@ class Voyage:
         self.seals[consignment] = trust.open_seal(five, self.allowed)
         return self.seals[consignment]
 
+    def revise(self, consignment, edit, **after):
+        """The next revision, changed by `edit` (text to text), released."""
+        path = self.folder / f"{consignment}.toml"
+        releasing.revise(str(path))
+        path.write_text(edit(path.read_text()))
+        self.release(path, **after)
+        return path
+
+    def seal_again(self, consignment, sealed_by="origin", first=msgspec.UNSET, **after):
+        """What was sealed before under the revision that was released last; the seal before it stays beside it.
+
+        `first` is when its manifests were sealed first, where their key is not valid any more.
+        """
+        before, path = self.seals[consignment], self.folder / f"{consignment}.toml"
+        raw = path.read_bytes()
+        parsed = declarations.parse(raw, draft=False)
+        release = Path(str(path).removesuffix(".toml") + ".release.json")
+        files = [raw, release.read_bytes(), Path(f"{release}.sig").read_bytes()]
+        seal = msgspec.structs.replace(
+            before.seal, sealed_at=self.text(**after), declaration=ref(raw), release=ref(files[1]),
+            release_signature=ref(files[2]), return_=parsed.return_leg or msgspec.UNSET,
+            groups=[msgspec.structs.replace(each, first_sealed_at=first) for each in before.seal.groups],
+        )  # fmt: skip
+        data = seals.encode_seal(seal)
+        five = dict(zip(mf.SEAL_FILES, (data, person(sealed_by).sign(data, mf.NAMESPACE), *files), strict=True))
+        (self.folder / f"{seal.shipment}.{parsed.revision}.seal").write_bytes(seals.encode_bundle(five))
+        self.seals[consignment] = trust.open_seal(five, self.allowed)
+        return self.seals[consignment]
+
     # --- on the way
 
     def event(self, log, consignment, kind, released, received, serials, before, after, **changes):
-        """An event behind all that the log has, signed by both sides."""
+        """An event behind all that the log has, signed by both sides, or by those who are named in `by`."""
         copy = custody_log.read(str(log)) if log.exists() else custody_graph.Copy({}, {})
         parties = [
             ev.Party(
-                name=each.title(), org="Shipper GmbH" if each == "origin" else "Consignee Bhd", id_kind="passport",
-                paper_sha256="",
-                key_fingerprint=person(each).public_key.fingerprint,
+                name=each.title(), org="Shipper GmbH" if each in ORIGIN else "Consignee Bhd",
+                id_kind="passport", paper_sha256="", key_fingerprint=person(each).public_key.fingerprint,
             )
             for each in (released, received)
         ]  # fmt: skip
@@ -243,7 +272,7 @@ class Voyage:
             serials=list(serials), seal_before=before, seal_after=after, seal_class="H",
             seal_checked="intact" if before else "no_seal", condition="good", shock_indicator="clear",
         )  # fmt: skip
-        hours = changes.pop("hours")
+        hours, by = changes.pop("hours"), changes.pop("by", {released, received})
         fields = {
             "consignment_id": consignment, "log_checkpoint": custody_graph.newest(copy.entries), "event_type": kind,
             "at_utc": self.text(hours=hours), "local_timezone": "Europe/Lisbon", "place": "gate 4",
@@ -252,7 +281,7 @@ class Voyage:
             "resolves": [],
         }  # fmt: skip
         entry = ev.encode(ev.CustodyEvent(**(fields | changes)))
-        custody_log.add(str(log), entry, [person(each).sign(entry.data, ev.NAMESPACE) for each in {released, received}])
+        custody_log.add(str(log), entry, [person(each).sign(entry.data, ev.NAMESPACE) for each in by])
         return entry.digest
 
     def unlock(self, log, consignment, by, hours, days=7, **changes):
@@ -375,7 +404,7 @@ def make(folder, begin=None):
     home = fleets.make(Path("/nowhere"), seed=8, geometry=((1, 0),), lengths=[[300]], on_disk=False, with_seal=False)
     serials = [out.serial(g.number, s) for g in out.groups for s in range(g.n)]
     back = sections.Return(
-        recipients=[filled.RECIPIENTS[0]], signers=[f"trainer@example.com {person('trainer').public_key.line}"]
+        recipients=list(filled.RECIPIENTS), signers=[f"trainer@example.com {person('trainer').public_key.line}"]
     )
     path = v.declare(OUT, [*serials[:-1], "SN-REPLACED"], return_=back)
     v.clear(path)

@@ -124,10 +124,10 @@ def record(declaration, *groups, groups_total=None, **changes):
     return r.ReceiptRecord(**(fields | changes))
 
 
-def received(declaration, *groups, by=RECEIVER, **changes):
+def received(declaration, *groups, by=RECEIVER, allowed=ALLOWED, **changes):
     """A receipt that was checked."""
     data = r.encode(record(declaration, *groups, **changes))
-    return r.check_receipt(data, by.sign(data, r.NAMESPACE), ALLOWED)
+    return r.check_receipt(data, by.sign(data, r.NAMESPACE), allowed)
 
 
 @dataclasses.dataclass

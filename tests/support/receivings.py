@@ -86,11 +86,16 @@ class World:
         parts = [part(report, f"host{number}.json") for number, report in enumerate(reports)]
         return stage.weigh(trusted or self.trusted, parts, now or datetime.now(UTC), **more)
 
-    def receive(self, weighed, folder, *, by="dock", now=None, trusted=None):
+    def receive(self, weighed, folder, *, by="dock", now=None, trusted=None, allowed=None, seal=None):
         return stage.receive(
-            trusted or self.trusted, weighed, WHO, signer(self.fleet, by), self.allowed, str(folder),
-            now or datetime.now(UTC),
+            trusted or self.trusted, weighed, WHO, signer(self.fleet, by), allowed or self.allowed, str(folder),
+            now or datetime.now(UTC), seal=seal,
         )  # fmt: skip
+
+    def who(self, name, principal):
+        """Allowed signers by which the key of `name` is a further one of somebody's."""
+        line = f"{principal} {signer(self.fleet, name).public_key.line}\n"
+        return AllowedSigners.parse(self.signers + line.encode())
 
     def received(self, *reports, by="dock", now=None, **more):
         """A checked receipt, written nowhere."""

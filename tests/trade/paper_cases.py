@@ -129,7 +129,7 @@ REPORT = discrepancy.Discrepancy(
     received_by="Dana Dock (Petrel), dock@example.org", drives_total=60, state="recoverable",
     carriers=[
         discrepancy.CarrierPart(
-            carrier=name, contact="c", expected=15, intact=15 - len(wrong), rebuilt=0, damaged=0,
+            carrier=name, contact="c", expected=15, intact=15 - len(wrong), rebuilt=0, remade=0, damaged=0,
             missing=len(wrong), unread=0,
             drives=[
                 discrepancy.Line(

@@ -214,10 +214,13 @@ def test_who_signs_by_key_elsewhere_is_not_said_to_have_signed_by_hand_unseen():
 
 
 def test_another_key_under_the_same_name_is_another_person():
+    """And it is said that it is the key, where both names read the same."""
     _, anna, _ = under_way()
     other = msgspec.structs.replace(side("bo"), name="Anna")
     anna.record("handover", other, "dock", [item(SERIALS[:2], "S1")])
     assert anna.kinds() == ["hands", "names"]
+    (text,) = [each.text for each in anna.account().findings if each.kind == "hands"]
+    assert text == f"released by {other.words} with another key, and {other.words} had them"
 
 
 def test_what_goes_by_network_is_in_nobodys_hands():
@@ -414,6 +417,23 @@ def test_what_is_settled_for_some_drives_stays_open_for_the_others():
     elsewhere.record("handover", "origin", "anna", [item(SERIALS[1:2], "S1")], resolves=[digest])
     (finding,) = elsewhere.account().open
     assert finding.text.endswith("names it, and does not settle it: it is of other drives")
+
+
+def test_of_drives_at_rest_a_discrepancy_of_two_settles_one_and_is_none_itself_of_those_drives():
+    """The drives of which it settles nothing it is about all the same; and one person's settles nothing."""
+    log, _, _ = under_way()
+    lost = log.record("discrepancy", "dock", "dock", [item(SERIALS[:2], "S1")], reason="not in the case")
+    for serials, two, open_ in (
+        (SERIALS[:2], "origin", []),
+        (SERIALS[:3], "origin", [(SERIALS[2],)]),
+        (SERIALS[:1], "origin", [(SERIALS[1],)]),
+        (SERIALS[:2], "dock", [tuple(SERIALS[:2]), tuple(SERIALS[:2])]),
+    ):
+        tried = log.copy()
+        tried.record("discrepancy", "dock", two, [item(serials, "S1")], reason="they came after all", resolves=[lost])
+        found = [each for each in tried.account().findings if each.kind == "discrepancy"]
+        assert [each.serials for each in found if each.open] == open_
+        assert len(found) == 2, "what is settled stays in the record"
 
 
 def test_an_event_cannot_settle_what_it_did_not_know():

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from custody_cases import DECLARATION, ID, PEOPLE, SERIALS
-from trade_cases import AUTHOR, OFFICER
+from trade_cases import AUTHOR, OFFICER, declared
 
 from sealift.cli.custody import custody
 from sealift.cli.handover import handover
@@ -23,7 +23,7 @@ from sealift.formats import canonical
 from sealift.stages import custody_log
 from sealift.trade import custody_event as ev
 from sealift.trade import release as releases
-from sealift.trade import sheets
+from sealift.trade import sections, sheets
 from sealift.trade.signing import Signer, write_pair
 
 KEYS = PEOPLE | {"officer": OFFICER}
@@ -259,6 +259,43 @@ def test_under_a_release_that_does_not_stand_any_more_a_handover_is_recorded_as_
     )
     words = (handover, "log", "--event", late, "--declaration", "d.toml", "--sign-with", "bo", "--as-found")
     assert "note: by its time the release stood, and it does not any more: it is superseded" in run(*words).stderr
+    back = form("return", "bo", "origin", item(SERIALS[:2], "S1", "S1", "intact"))
+    shown = run(handover, "log", "--event", back, "--declaration", "d.toml", "--sign-with", "bo").stderr
+    assert "awaited" in shown, "recorded: the origin signs later"
+    assert "--countersign DIGITS" in run(custody, "log", "--declaration", "d.toml", code=3).stderr
+    assert "note: the release does not stand: it is superseded" in shown
+    digits = look("log", code=3)["events"][-1]["digest"]
+    signed = run(handover, "log", "--countersign", digits, "--declaration", "d.toml", "--sign-with", "origin").stderr
+    assert "note: the release does not stand: it is superseded" in signed
+    left = {each["kind"] for each in look("log", code=3)["findings"]}
+    assert not {"awaited", "uncountersigned", "unreleased"} & left
+
+
+def test_a_carrier_whom_the_next_revision_names_no_more_takes_drives_no_further(folder):
+    now = datetime.now(UTC)
+    first = filled.released(DECLARATION, OFFICER, AUTHOR, now - timedelta(hours=9), officer="Olu")
+    said = sections.Replaced(role="carriers", legal_name="Bo", since_revision=2, reason="a true match")
+    anna, bo = DECLARATION.carriers
+    second = declared(
+        carriers=[anna, msgspec.structs.replace(bo, name="Cem", contact="cem@example.com")], replaced=[said],
+        drives=[msgspec.structs.replace(row, carrier=row.carrier.replace("Bo", "Cem")) for row in DECLARATION.drives],
+        revision=2, supersedes=DECLARATION.digest,
+    )  # fmt: skip
+    again = filled.released(second, OFFICER, AUTHOR, now - timedelta(hours=2), officer="Olu")
+    for name, release in (("d.release.1.json", first), ("d.release.json", again)):
+        write_pair(name, release.data, release.signature)
+    pathlib.Path("d.r1.toml").write_bytes(DECLARATION.raw)
+    pathlib.Path("d.toml").write_bytes(second.raw)
+    at = f'at = "{(now - timedelta(hours=5)).strftime(releases.TIME)}"'
+    record("log", "seal", "origin", "origin", item(SERIALS, "", "S2", "no_seal"), more=at)
+    record("log", "handover", "origin", "bo", item(SERIALS[2:], "S2", "S2", "intact"), more=at)
+    assert look("log")["events"], "what was handed on before is as it was"
+    drives = item(SERIALS[2:], "S2", "S2", "intact")
+    (shown,) = record("log", "arrive", "bo", "dock", drives, code=3)["findings"]
+    assert (shown["kind"], shown["serials"]) == ("unreleased", SERIALS[2:])
+    assert "whom revision 2 does not name any more (a true match)" in shown["text"]
+    assert record("log", "return", "bo", "origin", drives)["findings"] == []
+    assert look("log")["findings"] == []
 
 
 def test_whoever_is_not_declared_is_a_stranger_until_somebody_says_that_it_is_so(folder):
@@ -328,22 +365,17 @@ def test_no_kind_of_event_brings_drives_to_somebody_else_without_a_release_or_to
     assert "stranger" in {each["kind"] for each in said["findings"]}
 
 
-def test_drives_come_back_to_the_origin_at_any_time(folder):
+def test_drives_come_back_to_the_origin_at_any_time_to_whom_a_record_binds_to_it(folder):
     path = form("return", "anna", "origin", item(SERIALS, "S1", "S1", "intact"))
-    words = (
-        "log",
-        "--event",
-        path,
-        "--declaration",
-        "d.toml",
-        "--sign-with",
-        "origin",
-        "--sign-with",
-        "anna",
-        "--json",
-    )
-    said = json.loads(run(handover, *words, "--as-found").stdout)
-    assert {each["kind"] for each in said["findings"]} == {"begins"}
+    words = ("--event", path, "--declaration", "d.toml", "--sign-with", "origin", "--sign-with", "anna", "--as-found")
+
+    def kinds(log):
+        return {each["kind"] for each in json.loads(run(handover, log, *words, "--json").stdout)["findings"]}
+
+    assert kinds("log") == {"begins", "unreleased"}, "this log has nothing that binds the key to the origin"
+    line = f'writer@example.com namespaces="sealift-custody" {PEOPLE["origin"].public_key.line}\n'  # the author's
+    (folder / "signers").write_text((folder / "signers").read_text() + line)
+    assert kinds("log2") == {"begins"}
 
 
 def test_nothing_of_a_rehearsal_is_handed_over(folder):

@@ -7,26 +7,30 @@ from typing import get_args
 import msgspec
 import pytest
 from custody_cases import BEGIN, DECLARATION, PEOPLE, SERIALS, Log, item, side
+from custody_terms_cases import (
+    ALL,
+    DOCK,
+    LATE,
+    OFFICER,
+    ORIGIN,
+    WITNESS,
+    after,
+    bound,
+    event,
+    found_of,
+    found_of_first,
+    of,
+    sealed,
+    told,
+)
 from trade_cases import declared
 
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.trade import custody_event as ev
-from sealift.trade import custody_roles
+from sealift.trade import custody_roles, persons
 from sealift.trade.custody_terms import Reign, Terms
 from sealift.trade.standing import Against
 
-ALL = AllowedSigners.parse(
-    "".join(f"{name}@example.com {each.public_key.line}\n" for name, each in PEOPLE.items()).encode()
-)
-
-
-def of(name, org, called=None):
-    return msgspec.structs.replace(side(name), org=org, name=called or name.title())
-
-
-ORIGIN = of("origin", DECLARATION.shipper.legal_name)
-WITNESS = of("mallory", DECLARATION.shipper.legal_name, "Olu")
-DOCK = of("dock", DECLARATION.consignee.legal_name)
 CAST = {"origin": ORIGIN, "witness": WITNESS, "anna": side("anna"), "bo": side("bo"), "dock": DOCK}
 HOME = {"origin", "witness"}
 KINDS = [each for each in get_args(ev.EventType) if each not in {"discrepancy", "unlock"}]
@@ -34,25 +38,8 @@ RELEASED = Terms(DECLARATION, [Reign(BEGIN, 1, DECLARATION)])
 UNRELEASED = Terms(DECLARATION)
 
 
-def sealed():
-    log = Log()
-    log.record("seal", ORIGIN, ORIGIN, [item(SERIALS, "", "S1")])
-    return log
-
-
-def told(log, terms):
-    account = log.account(terms=terms, allowed=ALL)
-    return {finding.kind: set(finding.serials) for finding in account.findings if finding.open}
-
-
 def having(log, serial=SERIALS[0]):
     return [held.by.name for drive in log.account(allowed=ALL).drives if drive.serial == serial for held in drive.held]
-
-
-def event(log, kind, released, received, serials=tuple(SERIALS[:2]), **changes):
-    more = {"verify": {"hash_sample_result": "match"}, "customs_inspection": {"officer_ref": "ZA 7"}}.get(kind, {})
-    after = "" if kind == "unseal" else "S1"
-    return log.record(kind, released, received, [item(serials, "S1", after)], **{**more, **changes})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,7 +51,7 @@ def test_no_type_of_event_between_any_two_takes_drives_on_without_a_release(kind
     event(log, kind, CAST[one], CAST[two])
     passes = kind in {"handover", "return", "arrive", "customs_inspection"}
     assert having(log) == [CAST[two].name if passes else "Origin"]
-    back = passes and two in HOME and one not in HOME
+    back = passes and two == "origin" and one not in HOME  # that nobody of the origin signed before tells no key
     goes = not back and (
         kind in {"handover", "return", "load"} or (not {one, two} <= HOME if one != two else passes and one not in HOME)
     )
@@ -107,10 +94,6 @@ def revised(number, **carriers):
 
 
 SECOND = revised(2, **{SERIALS[0]: "Bo"})
-
-
-def after(hours, number, parsed, *against, lacks=""):
-    return Reign(BEGIN + timedelta(hours=hours), number, parsed, against, lacks)
 
 
 def test_every_event_is_judged_by_the_revision_that_was_released_then():
@@ -214,22 +197,6 @@ def test_one_key_under_two_names_shows_and_settles_nothing_as_the_other_one():
 # --- who may settle that drives went on as they might not
 
 
-OFFICER = "witness@example.com"
-LATE = Terms(DECLARATION, [Reign(BEGIN + timedelta(hours=1), 1, DECLARATION, officer=OFFICER)])
-BY_OFFICER = AllowedSigners.parse(
-    "".join(
-        f"{'witness' if name == 'mallory' else name}@example.com {each.public_key.line}\n"
-        for name, each in PEOPLE.items()
-    ).encode()
-)
-
-
-def found_of(log, kind, terms=LATE):
-    account = log.account(terms=terms, allowed=BY_OFFICER)
-    (found,) = [each for each in account.findings if each.kind == kind]
-    return found, account
-
-
 UNLAWFUL = {
     "unreleased": (LATE, lambda log: event(log, "handover", ORIGIN, side("anna"), minutes=10)),
     "carrier": (
@@ -262,11 +229,6 @@ def test_that_drives_went_on_unlawfully_the_officer_alone_settles_and_it_is_name
     found, account = found_of_first(log, kind, terms, digest)
     assert (found.open, found.by_officer, found.settled_by) == (False, True, account.rows[-1].entry.digest)
     assert not [each for each in account.open if each.kind == "discrepancy"], "its own statement is no further one"
-
-
-def found_of_first(log, kind, terms, digest):
-    account = log.account(terms=terms, allowed=BY_OFFICER)
-    return next(each for each in account.findings if each.kind == kind and digest in each.events), account
 
 
 def test_an_officer_who_took_part_settles_nothing_of_it_and_none_is_there_without_a_release():
@@ -342,7 +304,8 @@ def test_two_keys_of_one_principal_are_one_holder():
     event(log, "handover", ORIGIN, side("anna"))
     again = of("mallory", side("anna").org, "Anna")
     event(log, "arrive", again, DOCK)
-    assert "hands" in told(log, RELEASED)
+    texts = [each.text for each in log.account(terms=RELEASED, allowed=ALL).open if each.kind == "hands"]
+    assert texts == [f"released by {again.words} with another key, and {again.words} had them"]
     account = log.account(terms=RELEASED, allowed=named(mallory="anna@example.com"))
     assert not [each for each in account.open if each.kind in {"hands", "names"}]
 
@@ -359,3 +322,143 @@ def test_a_handover_to_a_receiver_brings_drives_as_an_arrival_does():
           SERIALS[2:])  # fmt: skip
     account = paper.account(terms=RELEASED, allowed=ALL, final=True)
     assert [each.serials for each in account.open if each.kind == "missing"] == [tuple(SERIALS[2:])], "by key alone"
+
+
+# --- whose side somebody is on, records say, and not the name that they write
+
+
+@pytest.mark.parametrize("kind", ["return", "handover", "arrive", "customs_inspection"])
+@pytest.mark.parametrize(("who", "name", "terms", "comes"), [
+    ("origin", "Origin", bound(), True),
+    ("dock", "Origin", bound(), False),
+    ("mallory", "Origin", bound(), False),
+    ("mallory", "Somebody Else", bound(), False),
+    ("mallory", "Somebody Else", bound("mallory"), True),
+    ("dock", "Somebody Else", bound("mallory"), False),
+    ("bo", "Somebody Else", bound(), False),
+])  # fmt: skip
+def test_back_to_the_origin_drives_come_to_a_key_that_a_record_binds_to_it(kind, who, name, terms, comes):
+    log = sealed()
+    event(log, "handover", ORIGIN, side("anna"), minutes=10)
+    event(log, kind, side("anna"), of(who, DECLARATION.shipper.legal_name, name), minutes=120)
+    account = log.account(terms=terms, allowed=ALL)
+    found = {each.kind: each for each in account.open}
+    assert ("unreleased" in found) == (not comes)
+    assert ("names" in found) == (name == "Origin" and who != "origin"), "one name, and the keys of two people"
+    if not comes and who != "bo":
+        assert "back to the origin it is not, since" in found["unreleased"].text
+
+
+def test_who_had_drives_before_they_left_is_of_the_origin_and_who_says_so_afterwards_is_not():
+    guard = of("mallory", DECLARATION.shipper.legal_name, "Gus Guard")
+    for early in (True, False):
+        log = Log()
+        log.record("seal", ORIGIN, ORIGIN, [item(SERIALS[:2], "", "S1")])
+        if early:
+            event(log, "handover", ORIGIN, guard, minutes=5)
+        event(log, "handover", guard if early else ORIGIN, side("anna"), minutes=10)
+        if not early:
+            event(log, "verify", guard, guard, minutes=20)
+        event(log, "return", side("anna"), guard, minutes=120)
+        assert ("unreleased" in told(log, bound())) == (not early)
+    log = Log()
+    log.record("return", side("anna"), guard, [item(SERIALS[:2], "S1")], minutes=120)
+    assert "unreleased" in told(log, bound()), "nor does the event bind by which they come"
+
+
+def test_who_has_not_signed_for_them_does_not_have_them_home():
+    for by in (["anna"], ["anna", "origin"]):
+        log = sealed()
+        event(log, "handover", ORIGIN, side("anna"), minutes=10)
+        event(log, "return", side("anna"), ORIGIN, minutes=120, by=by)
+        assert told(log, bound()).keys() == (set() if "origin" in by else {"uncountersigned", "awaited"})
+
+
+def test_a_second_key_of_the_same_principal_comes_home_too():
+    log = sealed()
+    event(log, "handover", ORIGIN, side("anna"), minutes=10)
+    event(log, "return", side("anna"), of("mallory", DECLARATION.shipper.legal_name, "Origin"), minutes=120)
+    account = log.account(terms=bound(), allowed=named(mallory="origin@example.com"))
+    assert not [each for each in account.open if each.kind in {"unreleased", "names", "hands"}]
+
+
+def test_one_name_under_the_keys_of_two_principals_shows_unless_a_list_or_pattern_leaves_it_open():
+    for principal, shows in (("m@x", True), ("bo@example.com", True), ("anna@example.com", False), ("*@x", False),
+                             ("anna@example.com,m@x", False)):  # fmt: skip
+        log = sealed()
+        event(log, "handover", ORIGIN, side("anna"))
+        event(log, "verify", side("anna"), side("anna"))
+        event(log, "handover", of("mallory", side("anna").org, "Anna"), DOCK)
+        account = log.account(terms=RELEASED, allowed=named(mallory=principal))
+        found = [each for each in account.open if each.kind == "names"]
+        assert bool(found) == shows, principal
+        if shows:
+            assert f"signs by a key of {principal}, and in event 2 by one of anna@example.com" in found[0].text
+
+
+@pytest.mark.parametrize("how", ["a record", "the release", "the author's address", "the log"])
+def test_an_arrival_that_the_origin_signs_as_the_receiver_is_none(how):
+    author = msgspec.structs.replace(DECLARATION.author, email="mallory@example.com")
+    parsed = declared(drives=DECLARATION.drives, author=author) if how == "the author's address" else DECLARATION
+    officer = "mallory@example.com" if how == "the release" else ""
+    people = ((ALL.person(PEOPLE["mallory"].public_key.fingerprint), persons.FREER),) if how == "a record" else ()
+    terms = Terms(parsed, [Reign(BEGIN, 1, parsed, officer=officer)], None, persons.Origin(people))
+    log = sealed()
+    if how == "the log":
+        event(log, "verify", WITNESS, WITNESS)
+    event(log, "handover", ORIGIN, side("anna"))
+    honest = log.copy()
+    event(log, "arrive", side("anna"), of("mallory", DECLARATION.consignee.legal_name, "Dock"))
+    account = log.account(terms=terms, allowed=ALL, final=True)
+    found = {each.kind: each for each in account.open}
+    assert set(SERIALS[:2]) <= set(found["missing"].serials)
+    assert set(found["names"].serials) == set(SERIALS[:2])
+    event(honest, "arrive", side("anna"), DOCK)
+    account = honest.account(terms=terms, allowed=ALL, final=True)
+    assert [set(each.serials) for each in account.open if each.kind == "missing"] == [set(SERIALS[2:])]
+    assert "names" not in {each.kind for each in account.open}
+
+
+def test_who_sends_to_themselves_arrives_with_their_own_key():
+    """Within one house the origin is the receiver, too; and a carrier of the origin may say that they came."""
+    home = msgspec.structs.replace(DECLARATION.consignee, legal_name=DECLARATION.shipper.legal_name)
+    parsed = declared(drives=DECLARATION.drives, consignee=home)
+    log = sealed()
+    event(log, "handover", ORIGIN, side("anna"))
+    event(log, "arrive", side("anna"), ORIGIN, SERIALS[:1])
+    event(log, "arrive", side("anna"), side("anna"), SERIALS[1:2])
+    account = log.account(terms=Terms(parsed, [Reign(BEGIN, 1, parsed)]), allowed=ALL, final=True)
+    assert [set(each.serials) for each in account.open if each.kind == "missing"] == [set(SERIALS[2:])]
+    assert "names" not in {each.kind for each in account.open}
+
+
+# --- who stands in an event by hand took part in it
+
+
+@pytest.mark.parametrize(("name", "settles"), [
+    ("Olu Officer", False), ("O. Officer", False), ("officer olu", False), ("Wit Ness", False), ("Bo", True),
+    ("Dana Engineer", True),
+])  # fmt: skip
+def test_an_officer_who_stands_in_the_event_by_hand_does_not_settle_it(name, settles):
+    by = ALL.person(PEOPLE["mallory"].public_key.fingerprint)
+    terms = Terms(DECLARATION, [Reign(BEGIN + timedelta(hours=1), 1, DECLARATION, (), "", OFFICER, "Olu Officer", by)])
+    log = sealed()
+    hand = msgspec.structs.replace(side("bo", paper=True), name=name)
+    digest = event(log, "handover", ORIGIN, hand, minutes=10)
+    event(log, "discrepancy", of("mallory", "Shipper", "Wit Ness"), of("mallory", "Shipper", "Wit Ness"), minutes=200,
+          resolves=[digest])  # fmt: skip
+    found, _ = found_of_first(log, "unreleased", terms, digest, ALL)
+    assert found.by_officer == settles
+
+
+def test_a_second_key_of_an_officer_took_part_and_is_the_officers():
+    both = named(mallory="witness@example.com", bo="witness@example.com")
+    log = sealed()
+    digest = event(log, "handover", ORIGIN, of("bo", "Example Carriers", "Witness"), minutes=10)
+    event(log, "discrepancy", WITNESS, WITNESS, minutes=200, resolves=[digest])
+    assert found_of_first(log, "unreleased", LATE, digest, both)[0].open
+    other = named(mallory="second@example.com,third@example.com", bo="witness@example.com")
+    log = sealed()
+    digest = event(log, "handover", ORIGIN, side("anna"), minutes=10)
+    event(log, "discrepancy", side("bo"), side("bo"), minutes=200, resolves=[digest])
+    assert found_of_first(log, "unreleased", LATE, digest, other)[0].by_officer

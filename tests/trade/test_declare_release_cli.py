@@ -10,7 +10,7 @@ import clearance
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
-from trade_cases import ALLOWED, AUTHOR, OFFICER, content
+from trade_cases import ALLOWED, AUTHOR, OFFICER, STRANGER, content
 
 from sealift.cli.declare import declare
 from sealift.cli.release import release
@@ -109,7 +109,9 @@ def test_release_then_sheet_then_change(folder):
     assert sheets.DRAFT not in run(declare, "--sheet", "Anna", "d.toml", "--allowed-signers", "allowed").stdout
 
     (folder / "d.toml").write_bytes(raw.replace(b"SER00003", b"SER00099"))
-    sign()
+    told = run(declare, "--check", "d.toml", "--sign-with", "author", code=1).stderr
+    assert told.startswith("revision 1 was released with other bytes (d.release.json)")
+    stage.sign("d.toml", AUTHOR)
     with pytest.raises(Refused, match="not of this declaration"):
         run(declare, "--sheet", "Anna", "d.toml", "--allowed-signers", "allowed")
     with pytest.raises(Refused, match=r"revision 1 was released with other bytes \(d\.release\.json\)"):
@@ -141,8 +143,14 @@ def test_a_replaced_party_closes_the_gate_until_it_is_screened_and_both_names_st
     run(declare, "--revise", "d.toml")
     text = (folder / "d.toml").read_text()
     (folder / "d.toml").write_text(text.replace('legal_name = "User Ltd"', 'legal_name = "Other Ltd"'))
-    told = run(declare, "--check", "d.toml").stderr
-    assert "note: replaced: end_user was 'User Ltd', which wants a row [[replaced]]" in told
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "d.toml").write_bytes((folder / "d.toml").read_bytes())
+    told = run(declare, "--check", "elsewhere/d.toml").stderr
+    assert "note: supersedes: revision 1 is not beside the declaration" in told, "the officer may have it"
+    for more in ((), ("--sign-with", "author")):
+        told = run(declare, "--check", "d.toml", *more, code=1).stderr
+        assert told.startswith("replaced: end_user was 'User Ltd', which wants a row [[replaced]]")
+        assert "d.toml: not complete, 1 to do" in told
     held = json.loads(run(release, "--check", "d.toml", "--list", "nobody.toml", "--json", code=5).stdout)
     assert held["held"] == ["author", "revision", "screening"]
     assert "end_user was 'User Ltd', which wants a row [[replaced]]" in next(
@@ -385,7 +393,7 @@ def test_a_revision_does_not_begin_again_when_its_kept_bytes_are_gone(folder):
     (folder / "d.r1.toml").unlink()
     text = (folder / "d.toml").read_text()
     (folder / "d.toml").write_text(text.replace("Consignee Bhd", "Zwarte Kraai BV"))
-    sign()
+    stage.sign("d.toml", AUTHOR)
     clearance.screen(folder / "d.toml", AUTHOR)
     assert "revision 1 was released with other bytes (d.release.json)" in held()["revision"]
     (folder / "d.release.json").rename("d.release.1.json")
@@ -417,6 +425,10 @@ def test_a_waiver_of_the_second_recipient_is_shown_and_not_the_authors(folder):
     data = (folder / "d.keys.json").read_bytes()
     (folder / "d.keys.json.sig").write_bytes(AUTHOR.sign(data, keys.NAMESPACE))
     assert "the author's own key signed that" in held()["keys"]
+    second = f'author@example.com namespaces="sealift-keys" {STRANGER.public_key.line}\n'
+    allowed.write_text(allowed.read_text() + second)
+    (folder / "d.keys.json.sig").write_bytes(STRANGER.sign(data, keys.NAMESPACE))
+    assert "the author's own key signed that" in held()["keys"], "with a second key of theirs, too"
     said = keys.decode(data)
     renamed = canonical.encode(replace(said, waiver=replace(said.waiver, accepted_by="a. author")))
     (folder / "d.keys.json").write_bytes(renamed)

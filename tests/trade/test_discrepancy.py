@@ -24,13 +24,16 @@ def compare(record, why=(), **declared):
 
 
 def told(**states):
-    """The whole receipt but for drives by id: a state; `missing` is lost and never read."""
+    """A receipt; by id of drives: a state; `missing` is lost and never read, `remade` on another medium."""
     groups = []
     for group in WHOLE.groups:
         drives = [
             msgspec.structs.replace(
                 drive,
-                state={"missing": "lost"}.get(states.get(drive.id), states.get(drive.id, drive.state)),
+                state={"missing": "lost", "remade": "rebuilt"}.get(
+                    states.get(drive.id), states.get(drive.id, drive.state)
+                ),
+                made_on="WD-9" if states.get(drive.id) == "remade" else msgspec.UNSET,
                 read_at="" if states.get(drive.id) in {"missing", "unseen"} else drive.read_at,
             )
             for drive in group.drives
@@ -99,6 +102,7 @@ def test_what_it_means_for_the_data(states, state, words):
     [
         ({"g0s0": "rebuilt"}, ["nothing more here"], ["repair", "source", "wait"]),
         ({"g0s0": "lost", "g0s1": "rebuilt"}, ["mends"], ["nothing more here"]),
+        ({"g0s0": "remade"}, ["send the receipt", "look for the declared drives"], ["nothing more", "source", "wait"]),
         ({"g0s0": "lost"}, ["mends damaged drives", "NOT to be freed"], ["--onto", "wait", "--fetch-list"]),
         ({"g0s0": "missing"}, ["--onto", "NOT to be freed"], ["wait", "--fetch-list"]),
         ({"g0s0": "unseen"}, ["wait for it", "NOT to be freed"], ["--onto", "--fetch-list"]),
@@ -119,6 +123,18 @@ def test_whom_to_tell():
     ]  # fmt: skip
     assert WORLD.fleet.serial(0, 0) in report.tell[2].about
     assert "O. Officer" not in {each.who for each in compare(told(g0s0="lost")).tell}, "it is damaged, not gone"
+    again = compare(told(g0s0="remade"))
+    assert again.tell[-1] == report.tell[-1], "the goods are still gone, whatever became of what was on them"
+    assert again.tell[0].about == "all of this"
+    assert (of(again, "north").remade, of(again, "north").rebuilt, again.state) == (1, 0, "verified")
+    assert "NOT THE DRIVE ITSELF" in discrepancy.as_text(again)
+    record = told(g0s0="remade")
+    broken = msgspec.structs.replace(record.groups[0].drives[0], state="lost")
+    group = msgspec.structs.replace(record.groups[0], drives=[broken, *record.groups[0].drives[1:]])
+    spoilt = compare(msgspec.structs.replace(record, groups=[group, *record.groups[1:]]))
+    assert (of(spoilt, "north").missing, of(spoilt, "north").damaged) == (1, 0), (
+        "what was made again is no drive that came"
+    )
 
 
 def test_the_text_says_all_of_it():
@@ -178,7 +194,8 @@ def test_drives_that_are_here_and_only_unread_are_no_discrepancy():
     assert discrepancy.form(compare(told(g0s0="rebuilt")), WHO, {}) is None
 
 
-states = st.sampled_from(["intact", "rebuilt", "lost", "missing", "unseen"])
+states = st.sampled_from(["intact", "rebuilt", "remade", "lost", "missing", "unseen"])
+VERIFIED = {"intact", "rebuilt", "remade"}
 
 
 @given(st.lists(states, min_size=6, max_size=6))
@@ -191,13 +208,15 @@ def test_whatever_came_every_drive_is_counted_once_and_every_other_than_intact_l
         return
     assert sum(each.expected for each in report.carriers) == 6
     for each in report.carriers:
-        assert each.expected == each.intact + each.rebuilt + each.damaged + each.missing + each.unread
+        came = each.intact + each.rebuilt + each.damaged
+        assert each.expected == came + each.remade + each.missing + each.unread
         assert len(each.drives) == each.expected - each.intact
     assert strict.unprintable(discrepancy.as_text(report).replace("\n", "")) is None
     form = discrepancy.form(report, WHO, {})
-    wrong = {drive.serial for drive, state in zip(SEALED, drawn, strict=True) if state not in {"intact", "rebuilt"}}
+    wrong = {drive.serial for drive, state in zip(SEALED, drawn, strict=True) if state not in VERIFIED}
     assert (set(event_of(form).serials) if form else set()) == wrong
-    free = all(state in {"intact", "rebuilt"} for state in drawn)
+    assert ("O. Officer" in {each.who for each in report.tell}) == bool({"remade", "missing", "unseen"} & set(drawn))
+    free = all(state in VERIFIED for state in drawn)
     assert ("the source is NOT to be freed" in " ".join(report.todo)) != free
 
 

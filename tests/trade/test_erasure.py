@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.trade import erasure
-from sealift.trade.erasure import Declared
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.trade import erasure, persons
+from sealift.trade.erasure import Beside, Declared
+from sealift.trade.persons import Origin
 
 ALL = ("SER1", "SER2", "SER3", "SER4", "SPARE")
 DECLARED = e.declared(serials=ALL)
@@ -99,9 +101,20 @@ def test_papers_of_another_shipment_permit_nothing():
     assert "rehearsal" in why(receipts=[rehearsal])
 
 
-def test_the_author_cannot_receive():
-    own = e.received(DECLARED, e.group(0, "intact", ("SER1", "SER2")), by=e.AUTHOR)
-    assert "did not receive anything" in why(receipts=[own])
+@pytest.mark.parametrize(("by", "principal", "whose"), [
+    (e.AUTHOR, None, "the declaration's author"),
+    (e.RECEIVER, "author@example.com", "the declaration's author"),
+    (e.RECEIVER, "officer@example.com", "who released the declaration"),
+    (e.OPERATOR, "dana@example.org", "who screened its parties"),
+])  # fmt: skip
+def test_the_origin_cannot_receive_with_whichever_key(by, principal, whose):
+    line = f'{principal} namespaces="sealift-receipt" {by.public_key.line}\n' if principal else ""
+    allowed = AllowedSigners.parse((line + e.SIGNERS).encode())
+    screener = allowed.person(e.OPERATOR.public_key.fingerprint)
+    beside = Beside((), (), Origin(((screener, persons.SCREENER),)))
+    own = e.received(DECLARED, e.group(0, "intact", ("SER1", "SER2")), by=by, allowed=allowed)
+    assert f"signed by {whose}: the origin cannot receive" in why(receipts=[own], beside=beside)
+    assert why(receipts=[INTACT], beside=beside) is None
 
 
 def test_a_receipt_from_the_future_is_none():

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from keys_cases import ALLOWED, DAY, HOLDERS, LINES, RECORDER, identity
 from msgspec.structs import replace
-from trade_cases import OFFICER, STRANGER, content
+from trade_cases import AUTHOR, OFFICER, STRANGER, content
 
 from sealift.cli.keys import keys as command
 from sealift.errors import AgeError, BadInput, FormatError, IdentityMismatch, KeyInvalid, Refused, SignatureInvalid
@@ -254,6 +254,30 @@ def test_one_recipient_and_somebody_who_accepts_it(folder):
         "check", "d.toml", "--answer", "2.json", *accept, *SIGNERS, code=5
     ).stderr  # fmt: skip
     assert "Olu Officer accepts that: a copy is in the safe" in run("check", "d.toml", *SIGNERS).stderr
+
+
+def test_the_author_accepts_nothing_alone_with_another_key_under_another_name(folder):
+    (folder / "1.txt").write_text(_secret(1))
+    (sample,) = challenged(f"Anna={HOLDERS[0].recipient}")["samples"]
+    run("answer", sample["sample"], "--identity", "1.txt", "--out", "1.json")
+    accept = (
+        "check",
+        "d.toml",
+        "--answer",
+        "1.json",
+        "--waive-second",
+        "fine",
+        "--sign-with",
+        "officer",
+        "--by",
+        "X. Foo",
+    )
+    for principal in ("author@example.com", "dana@example.com"):
+        known = f"dana@example.com {AUTHOR.public_key.line}\n{principal} {OFFICER.public_key.line}\n"
+        (folder / "allowed").write_text(LINES + known)
+        with pytest.raises(Refused, match="the author alone does not accept"):
+            run(*accept, *SIGNERS)
+    assert json.loads((folder / "d.keys.json").read_text())["waiver"] is None
 
 
 def test_another_consignment_and_no_record(folder, opened):

@@ -471,6 +471,11 @@ def test_only_what_was_verified_has_a_certificate_of_delivery():
     lost = next(drive for drive in group.drives if drive.state == "lost")
     with pytest.raises(Refused, match="not verified"):
         papers_arrival.delivery_certificate(received, got, group, lost)
+    remade = msgspec.structs.replace(lost, state="rebuilt", read_at=got.record.at, made_on="WD-9")
+    with pytest.raises(
+        Refused, match=f"{lost.serial}, was made again on another medium: its delivery was not verified"
+    ):
+        papers_arrival.delivery_certificate(received, got, group, remade)
     with pytest.raises(Refused, match="not of this declaration"):
         papers_arrival.delivery_certificate(cases.frame(FULL), got, group, group.drives[1])
     made = papers_arrival.delivery_certificate(received, got, group, group.drives[1])

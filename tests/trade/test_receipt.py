@@ -33,7 +33,7 @@ def changed(**fields):
 def test_it_comes_back_with_who_signed_it():
     found = r.check_receipt(GOOD, SIGNED, e.ALLOWED)
     assert found.record == RECORD
-    assert (found.principal, found.key) == ("dock@example.org", e.RECEIVER.public_key)
+    assert (found.principal, found.fingerprint) == ("dock@example.org", e.RECEIVER.public_key.fingerprint)
     assert found.file.bytes == len(GOOD)
     assert r.is_whole(found.record)
 
@@ -56,6 +56,11 @@ def test_a_signature_of_another_person_kind_or_text_is_refused(signature, match)
 one, two = RECORD.groups
 rebuilt_but_intact = msgspec.structs.replace(
     two, drives=[msgspec.structs.replace(drive, state="intact") for drive in two.drives]
+)
+
+
+lost_elsewhere = msgspec.structs.replace(
+    two, drives=[msgspec.structs.replace(two.drives[0], made_on=""), two.drives[1]]
 )
 
 
@@ -86,6 +91,9 @@ def with_first(group_state="intact", **fields):
         (changed(groups=[with_first(state="unseen")], reports=[e.REF]), "exactly if all its drives are"),
         (changed(groups=[with_first(group_state="unseen", state="unseen")]), "g0s0 is unseen, and when it was read"),
         (changed(groups=[with_first(group_state="rebuilt", state="rebuilt", read_at="")]), "g0s0 is rebuilt, and when"),
+        (changed(groups=[with_first(made_on="WD-9")]), "g0s0 is intact, and made again on another medium"),
+        (changed(groups=[one, lost_elsewhere]), "g1s0 is lost, and made again on another medium"),
+        (changed(groups=[with_first("rebuilt", state="rebuilt", made_on="ser1")]), "another medium, which is itself"),
         (changed(drives_total=3), "more than the shipment has"),
         (changed(groups=[one, e.group(1, "intact", ("SER3", "SER4"), first=100)]), "beyond the drives"),
         (changed(at="2026-02-30T00:00:00Z"), "there is no time"),

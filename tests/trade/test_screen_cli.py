@@ -289,6 +289,14 @@ def test_the_second_is_who_the_screener_named_and_not_the_screener(folder):
         run("d.toml", "--second", "--sign-with", "screener", "--by", "S. Econd", *ALLOWED)
     with pytest.raises(SignatureInvalid):
         run("d.toml", "--second", "--sign-with", "stranger", "--by", "S. Econd", *ALLOWED)
+    for principal, why in (
+        ("author@example.com", "not the declaration's author"),
+        ("screener@x", "the screener's own"),
+    ):
+        lines = f"screener@x {SCREENER.public_key.line}\n{principal} {STRANGER.public_key.line}\n"
+        (folder / "two").write_text(lines)
+        with pytest.raises(Refused, match=why):
+            run("d.toml", "--second", "--sign-with", "stranger", "--by", "S. Econd", "--allowed-signers", "two")
     assert not (folder / "d.screening.json.second.sig").exists()
 
 

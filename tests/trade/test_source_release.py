@@ -42,8 +42,8 @@ def look(*files, trusted=None, now=NOW, **more):
     return stage.look(trusted or WORLD.trusted, files, WORLD.allowed, now, **more)
 
 
-def release(looked, folder, by="ed", now=NOW):
-    return stage.release(looked, ED, receivings.signer(WORLD.fleet, by), WORLD.allowed, str(folder), now)
+def release(looked, folder, by="ed", now=NOW, allowed=WORLD.allowed):
+    return stage.release(looked, ED, receivings.signer(WORLD.fleet, by), allowed, str(folder), now)
 
 
 def changed(**fields):
@@ -312,6 +312,37 @@ def test_it_comes_back_with_who_signed_it():
 def test_a_signature_of_another_kind_is_refused(namespace):
     with pytest.raises(SignatureInvalid):
         s.check_source_release(SHOWN, receivings.signer(WORLD.fleet, "ed").sign(SHOWN, namespace), WORLD.allowed)
+
+
+@pytest.mark.parametrize("principal", ["author@example.com", "officer@example.com", "origin@example.com"])
+def test_a_receipt_by_a_second_key_of_somebody_of_the_origin_does_not_open_it(tmp_path, principal):
+    allowed = WORLD.who("dock", principal)
+    trusted = open_seal(WORLD.fleet.seal_files, allowed)
+    looked = stage.look(trusted, [file(tmp_path, WHOLE)], allowed, NOW)
+    assert not looked.may_be_freed
+    assert "the origin cannot receive from itself" in looked.objections[0]
+
+
+def test_who_received_does_not_free_with_another_of_their_keys_either(tmp_path):
+    allowed = WORLD.who("ed", "dock@example.org")
+    looked = look(file(tmp_path, WHOLE))
+    with pytest.raises(Refused, match=r"of one person with .* does not free the source"):
+        release(looked, tmp_path, allowed=allowed)
+    made = release(looked, tmp_path)
+    data = Path(made.path).read_bytes()
+    with pytest.raises(Refused, match="does not free the source"):
+        s.check_source_release(data, Path(f"{made.path}.sig").read_bytes(), allowed)
+
+
+def test_who_signed_a_receipt_that_counts_no_more_does_not_free_either(tmp_path):
+    later = (WHOLE.at + timedelta(minutes=1)).strftime(r.TIME)
+    first = file(tmp_path, WHOLE)
+    looked = look(first, file(tmp_path, changed(at=later), "b", by="hub"))
+    assert [each.fingerprint for each in s.counted(looked.receipts)] == [
+        receivings.signer(WORLD.fleet, "hub").public_key.fingerprint
+    ]
+    with pytest.raises(Refused, match="does not free the source"):
+        release(looked, tmp_path, by="dock")
 
 
 def test_a_record_that_a_receiver_signed_is_refused():

@@ -18,7 +18,8 @@ PAPER is a file or a folder: a declaration (what lies beside it by its name is f
 screenings, keys, rules), SHIPMENT.seal, a custody log, receipts, releases of the source, certificates with their logs,
 folders of drives or of pack's state (manifests), PDFs. Lists, photographs and reports of verify are taken where a
 record names their digests. Every file is known by what it says, whatever its name; what is of no use in a folder is
-left out. The return leg's papers go in beside the others: a bundle may have several declarations.
+left out, and so is what else sealift wrote, such as a worksheet. The return leg's papers go in beside the others: a
+bundle may have several declarations.
 
 The bundle is a plain tar archive with a signed index, audit.json, and OPEN-ME.txt, which says how to check all of it
 with tar, b3sum and ssh-keygen. SIGNERS goes into it, and lets KEY sign in namespace sealift-audit.
@@ -76,7 +77,7 @@ def audit(
         verified = made.verified
         more = {"bundle": made.path, "bytes": made.bytes, "blake3": made.blake3, "left_out": made.left_out}
         if made.left_out:
-            common.say(f"{common.counted(made.left_out_total, 'file')} of the folders left out:")
+            common.say(f"{common.counted(made.left_out_total, 'file')} left out:")
             common.say_list(made.left_out, made.left_out_total)
     if as_json:
         common.emit(more | answer(verified))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sealift.formats.age import Identity
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.seal import Seal
     from sealift.reading.trust import TrustedSeal
     from sealift.stages.placed_pass import Events
     from sealift.stages.verify import Progress
@@ -201,13 +202,15 @@ in_reply_to_option = click.option(
 )
 
 
-def load_outbound(path: str | None, allowed_signers: str | None) -> TrustedSeal | None:
-    """The outbound seal of --in-reply-to, if it holds; None where none is given."""
+def load_outbound(path: str | None, allowed_signers: str | None) -> tuple[TrustedSeal | None, list[Seal]]:
+    """The outbound seal of --in-reply-to, if it holds, None where none is given; and those beside that supersede it."""
     if path is None:
-        return None
+        return None, []
     from sealift.reading.trust import load_seal, open_seal
+    from sealift.stages.seal_others import later_beside
 
-    return open_seal(load_seal(path), load_allowed(allowed_signers))
+    outbound = open_seal(load_seal(path), load_allowed(allowed_signers))
+    return outbound, later_beside(path, outbound.declaration)
 
 
 def load_allowed(path: str | None) -> AllowedSigners:

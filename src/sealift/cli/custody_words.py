@@ -112,12 +112,16 @@ def show_account(account: Account) -> None:
     _show_settled("settled", [each for each in settled if not each.by_officer])
     _show_settled("settled by the officer", [each for each in settled if each.by_officer])
     show_findings(account.open)
-    by = {SETTLED_BY.get(each.kind) for each in account.open}
+    kinds = {each.kind for each in account.open}
+    by = {SETTLED_BY.get(each) for each in kinds - {"awaited"}}
+    if kinds & {"uncountersigned", "awaited"}:
+        say("hint: whoever has not signed yet does, on any copy: sealift handover LOG --countersign DIGITS ...")
     if by & {"two", "receiver"}:
         say("hint: what is cleared up, a next event of the same drives settles: `resolves` names the events' digits,")
         say(
             "      `reason` says how, and two persons sign it with keys: one whom the declaration names, and no carrier"
         )
+        say("      (a `discrepancy`, of drives at rest, is then no further one)")
     if "officer" in by:
         say("hint: that drives went on as they might not, the officer alone settles whose key signed the release, and")
         say("      who had no part in it: `resolves` of an event of the same drives; `discrepancy` is one")

@@ -33,7 +33,7 @@ The author's signature is written beside FILE, as FILE.sig, and is of exactly th
 again.
 
 What was released is not changed any more: --revise makes of FILE a draft of the next revision, which names the
-one that it supersedes and wants a release of its own.
+one that it supersedes and wants a release of its own. Where that one lies beside FILE, --check compares the two.
 
 A sheet shows the whole shipment, whoever carries which part, and says DRAFT until it is given the release:
 with --allowed-signers the one that `sealift release` wrote beside FILE. Exit 0: done, or complete; 1: not
@@ -132,6 +132,8 @@ def check(file: str, key: str | None) -> dict[str, Any]:
 
     data = signing.read_limited(file, declaration.MAX_BYTES, "declaration")
     parsed, problems = declaration.review(data)
+    held, unsure = ([], []) if parsed is None else _of_revisions(file, parsed)
+    problems = [*problems, *held]
     for problem in problems:
         click.echo(problem, err=True)
     answer: dict[str, Any] = {"file": file, "complete": not problems, "problems": problems}
@@ -145,7 +147,7 @@ def check(file: str, key: str | None) -> dict[str, Any]:
         "carriers": len(parsed.carriers),
         "capacity_bytes": parsed.capacity_bytes,
     }
-    for note in [*declaration.notes(parsed), *_of_revisions(file, parsed)]:
+    for note in [*declaration.notes(parsed), *unsure]:
         click.echo(f"note: {note}", err=True)
     if problems:
         click.echo(f"{file}: not complete, {len(problems)} to do", err=True)
@@ -156,11 +158,19 @@ def check(file: str, key: str | None) -> dict[str, Any]:
     return answer
 
 
-def _of_revisions(file: str, parsed: Declaration) -> list[str]:
-    """What will hold its release for what was released before, as far as the folder of `file` knows."""
-    from sealift.stages import release
+def _of_revisions(file: str, parsed: Declaration) -> tuple[list[str], list[str]]:
+    """What will hold its release for what was released before; and what holds it only where nothing more lies beside.
 
-    return [] if parsed.rehearsal else release.revision_faults(file, parsed)
+    The folder of `file` may not have the revision before, and the officer's has.
+    """
+    import os
+
+    from sealift.stages import release
+    from sealift.trade import revision
+
+    faults = [] if parsed.rehearsal else release.revision_faults(file, parsed)
+    sure = parsed.revision == 1 or os.path.lexists(revision.path_of(file, parsed.revision - 1))
+    return (faults, []) if sure else ([], faults)
 
 
 def sign(file: str, key: str) -> str:

@@ -47,7 +47,9 @@ def show_plans(plans: Sequence[Plan]) -> None:
 
 
 def _paper(plan: Plan) -> str:
-    by = "its label" if plan.told_by == "label" else "what is packed on it"
+    there = any(loss.row.sealift is not None for loss in plan.candidate.losses)
+    packed = "what is packed on it" if there else "what was packed on it before it was erased"
+    by = "its label" if plan.told_by == "label" else packed
     label = f"serial {plan.serial} by {by}, " if plan.stated and plan.serial else ""
     if plan.named is None:
         return f"{label}no receipt names it" if plan.serial else "nobody says its serial number"

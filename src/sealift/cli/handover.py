@@ -149,9 +149,9 @@ def _recorded(ground: Ground, recorded: Recorded) -> dict[str, Any]:
         words.show_findings(recorded.shows)
         form = custody_sheet.form(ground.declaration, entry, released=ground.released)
         if ground.standing.against and not any(each.kind == "unreleased" for each in recorded.shows):
-            common.say(
-                f"note: by its time the release stood, and it does not any more: {'; '.join(ground.standing.why)};"
-            )
+            stood = not any(each.since is None or entry.event.at >= each.since for each in ground.standing.against)
+            then = "by its time the release stood, and it does not any more" if stood else "the release does not stand"
+            common.say(f"note: {then}: {'; '.join(ground.standing.why)};")
             common.say("      the form says DRAFT, and nothing further goes on by this release")
     else:
         common.say("not recorded:")

@@ -73,6 +73,7 @@ def inspect(
     from sealift.stages.inspect import inspect as run
     from sealift.stages.verify_report import exit_code, to_json
 
+    outbound, later = common.load_outbound(in_reply_to, allowed_signers)
     report = run(
         mounts,
         allowed=common.load_allowed(allowed_signers) if allowed_signers else None,
@@ -80,7 +81,8 @@ def inspect(
         shipment=shipment,
         parts=load_parts(parts),
         final=final,
-        outbound=common.load_outbound(in_reply_to, allowed_signers),
+        outbound=outbound,
+        later=later,
         origin=OriginCopies(seal),
     )
     if as_json:

@@ -69,7 +69,7 @@ def receipt(
     check_newest(given["seal"], trusted.declaration)
     now = datetime.now(UTC)
     weighed = receive.weigh(trusted, load_parts(reports, "report"), now, final=given["final"])
-    made = receive.receive(trusted, weighed, receiver, signer, allowed, given["out"], now)
+    made = receive.receive(trusted, weighed, receiver, signer, allowed, given["out"], now, seal=given["seal"])
     record = made.receipt.record
     report = discrepancy.compare(trusted.seal, trusted.declaration, trusted.officer, record, weighed.why)
     who = {"name": receiver.name, "org": receiver.organisation, "key": signer.public_key.fingerprint}
@@ -116,6 +116,7 @@ def answer(
             drive["carrier"] = carriers[drive["id"]]
             drive["read_at"] = drive["read_at"] or None
             drive["read_from"] = drive.get("read_from")
+            drive["made_on"] = drive.get("made_on")
             drive["why"] = weighed.why.get(drive["id"])
     return {
         "receipt": made.path,

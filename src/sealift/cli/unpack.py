@@ -62,6 +62,7 @@ def unpack(
 
     if is_store(target):
         raise BadInput(f"{target} is no folder", hint="`sealift ingest` copies into a bucket")
+    outbound, later = common.load_outbound(in_reply_to, allowed_signers)
     options = stage.Options(
         list(mounts),
         target,
@@ -70,7 +71,8 @@ def unpack(
         reading.load_seal(seal),
         list(patterns),
         keys=keys,
-        outbound=common.load_outbound(in_reply_to, allowed_signers),
+        outbound=outbound,
+        later=later,
     )
     result = run(options, "unpacking")
     if as_json:

@@ -7,7 +7,8 @@ What holds: `signer` accepts what `ssh-keygen -Y verify` accepts with the same f
 and says which rule failed otherwise. Where ssh-keygen passes over a line that it cannot read, the whole file
 is refused here, with the line's number: a trust list half understood is not one. Refused for the same
 reason: certificate authorities (sealift checks keys, not certificates) and times without a final Z, which
-mean another instant on a host in another time zone, where the drives are going.
+mean another instant on a host in another time zone, where the drives are going. Whose a key is, the file says as a
+whole (`Person`), whatever a line allows the key, and when.
 
 What is not here: reading the file, and the clock: the caller says at what time a key is to be judged.
 """
@@ -18,7 +19,8 @@ import calendar
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 from sealift.errors import KeyInvalid, SignatureInvalid
 from sealift.formats import sshsig
@@ -40,13 +42,26 @@ class Instant(Protocol):
         ...
 
 
+class Person(NamedTuple):
+    """Whose a key is: fingerprints of keys, and names, these in lower case.
+
+    `sure` are certainly one person's: all keys of a name that stands alone on its lines, and all such names of a key.
+    `may` be theirs, too: names of a list in which the key stands, and keys in whose lists one of the names stands: a
+    list may be of one person or of several. A pattern names nobody.
+    """
+
+    sure: frozenset[str]
+    may: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signed: the principals field of the line that allowed it, the key and its SHA256 fingerprint."""
+    """Who signed: the principals field of the line that allowed it, its key and SHA256 fingerprint, and whose it is."""
 
     principal: str
     fingerprint: str
     key: sshsig.PublicKey
+    person: Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,7 @@ class Line:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AllowedSigners:
     """A parsed allowed_signers file; `lines` in the order of the file."""
 
@@ -132,13 +147,56 @@ class AllowedSigners:
             reason = line.objection(namespace, at, principal)
             if reason is None:
                 sshsig.verify_parsed(message, parsed, namespace)
-                return Signer(line.principals, key.fingerprint, key)
+                return Signer(line.principals, key.fingerprint, key, self.person(key.fingerprint))
             objection = objection or reason
         raise SignatureInvalid(f"{objection} (line {lines[0].number} of the allowed signers)")
 
     def allows(self, key: sshsig.PublicKey, namespace: str, at: Instant | None = None) -> bool:
         """Whether a signature by this key, made at that time, would be accepted."""
         return any(line.key == key and line.objection(namespace, at, None) is None for line in self.lines)
+
+    def person(self, fingerprint: str) -> Person:
+        """Whose the key with this fingerprint is; one that is not in the file is a person's of its own."""
+        return self._persons.get(fingerprint) or Person(frozenset({fingerprint}))
+
+    def principals(self, fingerprint: str) -> str:
+        """The principals field of the first line of a key, by its fingerprint; "" for one that is not in the file."""
+        return next((line.principals for line in self.lines if line.key.fingerprint == fingerprint), "")
+
+    @cached_property
+    def _persons(self) -> dict[str, Person]:
+        rows = [(line.key.fingerprint, names_of(line.principals), line.principals) for line in self.lines]
+        one: dict[str, set[str]] = {}  # by fingerprint or name: everything that is surely the same person's
+        for fingerprint, names, field in rows:
+            one.setdefault(fingerprint, {fingerprint})
+            if is_one_name(field):
+                few, many = sorted((one[fingerprint], one.setdefault(names[0], {names[0]})), key=len)
+                if few is not many:
+                    many |= few
+                    one.update(dict.fromkeys(few, many))
+        listed: dict[str, set[str]] = {}  # by name of a list: the keys of such lists
+        may: dict[int, set[str]] = {}
+        for fingerprint, names, field in rows:
+            for name in () if is_one_name(field) else names:
+                listed.setdefault(name, set()).add(fingerprint)
+                may.setdefault(id(one[fingerprint]), set()).add(name)
+        found: dict[int, Person] = {}
+        for sure in one.values():
+            if id(sure) not in found:
+                names_too = sure | may.get(id(sure), set())
+                keys = (listed[name] for name in names_too if name in listed)
+                found[id(sure)] = Person(frozenset(sure), frozenset(names_too.union(*keys) - sure))
+        return {fingerprint: found[id(one[fingerprint])] for fingerprint, *_ in rows}
+
+
+def names_of(principals: str) -> tuple[str, ...]:
+    """The plain names in a list of patterns, in lower case."""
+    return tuple(name for name in principals.casefold().split(",") if name and not set(name) & set("*?!"))
+
+
+def is_one_name(principals: str) -> bool:
+    """The principals field is one plain name; a list or pattern of names may be several people."""
+    return bool(principals) and not set(principals) & set("*?!,")
 
 
 def matches(name: str, patterns: str) -> bool:

@@ -43,6 +43,7 @@ MAX_BUNDLE = MAX_SEAL + MAX_DECLARATION + 4 * MAX_SMALL  # the fourth MAX_SMALL 
 LIMITS = dict(zip(SEAL_FILES, (MAX_SEAL, MAX_SMALL, MAX_DECLARATION, MAX_SMALL, MAX_SMALL), strict=True))
 _TAR = 512
 
+TimeText = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
 RecipientText = Annotated[str, Meta(min_length=1, max_length=4000, pattern=r"\A[ -~]*\Z")]
 
 
@@ -57,10 +58,15 @@ class SealDrive(Record, frozen=True, kw_only=True):
 
 
 class SealGroup(Record, frozen=True, kw_only=True):
-    """One group: the digest of its manifest, and what is needed to say what is missing when all of it is."""
+    """One group: the digest of its manifest, and what is needed to say what is missing when all of it is.
+
+    `first_sealed_at` is there where the key that signed the manifest is not valid any more at `sealed_at`: when the
+    seal was made that first named it.
+    """
 
     group: Count
     manifest: FileRef
+    first_sealed_at: TimeText | UnsetType = UNSET
     data: Annotated[int, Meta(ge=1, le=MAX_DRIVES)]
     parity: Annotated[int, Meta(ge=0, le=MAX_DRIVES)]
     stripes: Count
@@ -93,7 +99,7 @@ class Seal(Record, frozen=True, kw_only=True):
     shipment: ShipmentId
     consignment_id: Name
     rehearsal: bool
-    sealed_at: Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
+    sealed_at: TimeText
     scan: Hex32
     order: Literal["path", "shuffled"]
     seed: Count
@@ -117,6 +123,8 @@ def decode_seal(data: bytes) -> Seal:
         raise FormatError(f"seal.json: groups are not 0 to {len(seal.groups) - 1} in order")
     if any(len(group.drives) != group.data + group.parity for group in seal.groups):
         raise FormatError("seal.json: a group's drives do not fit its geometry")
+    if any(group.first_sealed_at and group.first_sealed_at >= seal.sealed_at for group in seal.groups):
+        raise FormatError("seal.json: a manifest was first sealed when this seal was made, or later")
     if seal.in_reply_to and seal.return_:
         raise FormatError("seal.json: a return leg is not answered, and names nobody who may")
     if seal.in_reply_to and seal.in_reply_to.shipment == seal.shipment:

@@ -29,7 +29,7 @@ from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
-from sealift.reading import survey_late, survey_slots, trust
+from sealift.reading import survey_late, survey_slots
 from sealift.reading.survey_seal import Checker, choose_seal, compare_seals
 from sealift.reading.survey_views import (
     DriveView,
@@ -118,7 +118,7 @@ def _judged(
     views = found.views
     expected = shipment or _majority(views, Checker(allowed, None))
     copies = choose_seal(found, allowed, seal, expected, hurry=hurry)
-    checker = Checker(allowed, trust.sealed_at(found.seal) if found.seal else None)
+    checker = Checker(allowed, found.seal)
     if found.seal is not None and shipment is not None and found.seal.shipment != shipment:
         raise SealInvalid(f"the seal is of shipment {found.seal.shipment}, not of {shipment}")
     found.shipment, found.checked = found.seal.shipment if found.seal else expected, allowed is not None

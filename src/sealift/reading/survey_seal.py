@@ -29,7 +29,6 @@ from sealift.trade import declaration as declarations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from sealift.formats.allowed_signers import AllowedSigners, Signer
     from sealift.formats.seal import Seal
@@ -195,10 +194,12 @@ def _read_seal_of(view: DriveView) -> tuple[dict[str, bytes], list[Problem]]:
 
 
 class Checker:
-    """Checks manifest signatures, each pair of manifest and signature once."""
+    """Checks manifest signatures, each pair of manifest and signature once, by the times that a seal gives."""
 
-    def __init__(self, allowed: AllowedSigners | None, at: datetime | None) -> None:
-        self.allowed, self._at = allowed, at
+    def __init__(self, allowed: AllowedSigners | None, seal: Seal | None) -> None:
+        self.allowed = allowed
+        self._at = trust.sealed_at(seal) if seal else None
+        self._times = trust.manifest_times(seal) if seal else {}
         self._known: dict[tuple[bytes, bytes], tuple[bool, Signer | None, str]] = {}
 
     def __call__(self, data: bytes | None, signature: bytes | None) -> tuple[bool, Signer | None, str]:
@@ -215,7 +216,8 @@ class Checker:
             if self.allowed is None:
                 sshsig.verify(data, signature, mf.NAMESPACE)
                 return True, None, ""
-            return True, trust.trusted_manifest(data, signature, self.allowed, self._at)[1], ""
+            at = self._times.get(blake3(data).hexdigest(), self._at)
+            return True, trust.trusted_manifest(data, signature, self.allowed, at)[1], ""
         except (FormatError, SignatureInvalid) as error:
             return False, None, str(error)
 

@@ -20,11 +20,13 @@ from sealift.formats import seal as seals
 from sealift.formats import sshsig
 from sealift.formats.manifest import NAMESPACE, ROOT, SEAL_FILES, FileRef, InReplyTo, Manifest
 from sealift.trade import declaration as declarations
-from sealift.trade import homeward
+from sealift.trade import homeward, persons
 from sealift.trade.release import Release, check_release
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sealift.formats.allowed_signers import AllowedSigners, Signer
     from sealift.formats.seal import Seal
     from sealift.trade.declaration import Declaration
@@ -70,7 +72,7 @@ def open_seal(files: dict[str, bytes], allowed: AllowedSigners) -> TrustedSeal:
     5. The declaration is complete; its consignment id and whether it is a rehearsal are the seal's.
     6. The release holds: signed in namespace `sealift-release` by an allowed signer, over this declaration,
        by somebody who is not the declaration's author.
-    7. The key of the release is not the key that signed the seal.
+    7. Who signed the release did not sign the seal, with another of their keys either.
     8. What it says of the leg home, and which consignment it answers, is what the declaration says.
 
     Raises SignatureInvalid (rules 3 and 6), Refused (6) or SealInvalid.
@@ -91,39 +93,71 @@ def open_seal(files: dict[str, bytes], allowed: AllowedSigners) -> TrustedSeal:
     answered = seal.in_reply_to.consignment_id if seal.in_reply_to else ""
     if (declaration.leg == "return", declaration.in_reply_to) != (bool(answered), answered):
         raise SealInvalid("the seal answers another shipment than its declaration says", hint=_NEW_SEAL)
-    if release.fingerprint == signer.fingerprint:
+    if persons.same(release.person, signer.person):
+        one = "key" if release.fingerprint == signer.fingerprint else f"person, {signer.principal},"
         raise SealInvalid(
-            "one key both sealed and released this shipment; another person must release it",
+            f"one {one} both sealed and released this shipment; another person must release it",
             hint="have it released with the officer's own key, and sealed again",
         )
     return TrustedSeal(seal, files, signer, release, release.record.officer, declaration)
 
 
-def check_reply(trusted: TrustedSeal, outbound: TrustedSeal) -> Signer:
+def check_reply(trusted: TrustedSeal, outbound: TrustedSeal, later: Iterable[Seal] = ()) -> Signer:
     """Whom of the signers that `outbound` accepts `trusted` is signed by, if it answers `outbound`.
+
+    `later` are seals of later revisions of what `outbound` is of, as far as they are known.
 
     1. `trusted` is of a return leg, and names exactly this outbound seal: its ids, length and digest.
     2. The outbound seal says who may sign the leg home, and one of these signed `trusted`.
     3. Either both are rehearsals, or none is.
+    4. The last of `later` that was made before `trusted` was sealed accepts its signer and its recipients, too.
 
-    Raises Refused (1 and 3), SignatureInvalid (2).
+    Raises Refused (1, 3 and 4), SignatureInvalid (2).
     """
     seal, wanted = trusted.seal, outbound.reference
     if seal.in_reply_to != wanted:
         what = f"answers {seal.in_reply_to.consignment_id}" if seal.in_reply_to else "is no return leg"
-        same = seal.in_reply_to and seal.in_reply_to.shipment == wanted.shipment
+        hint = "give the seal of the outbound shipment that it answers, or look for another return shipment"
+        if seal.in_reply_to and seal.in_reply_to.shipment == wanted.shipment:
+            hint = (
+                "it answers another seal of the same shipment: give that one (one that was superseded is kept under a "
+                "number)"
+            )
+            if why := _not_accepted(trusted, outbound.seal):
+                hint = (
+                    f"the seal given was made before it was sealed, and {why}: if no newer one of "
+                    f"{wanted.consignment_id} is there, whom it accepts packs the answer anew, in reply to it"
+                )
         raise Refused(
-            f"shipment {seal.shipment} {what}; it does not answer this seal of {wanted.consignment_id}",
-            hint="it answers another seal of the same shipment: give that one (one that was superseded is kept under "
-            "a number)"
-            if same
-            else "give the seal of the outbound shipment that it answers, or look for another return shipment",
+            f"shipment {seal.shipment} {what}; it does not answer this seal of {wanted.consignment_id}", hint=hint
         )
     if seal.rehearsal != outbound.seal.rehearsal:
         raise Refused("a rehearsal answers a rehearsal, and a shipment a shipment")
-    return accepted_signers(outbound).signer(
+    signer = accepted_signers(outbound).signer(
         trusted.files[SEAL_JSON], trusted.files[SEAL_SIG], NAMESPACE, sealed_at(seal)
     )
+    before = [each for each in later if sealed_at(each) < sealed_at(seal)]
+    newest = max(before, key=sealed_at, default=None)
+    if newest is not None and (why := _not_accepted(trusted, newest)):
+        raise Refused(
+            f"shipment {seal.shipment} was sealed at {seal.sealed_at}, and answers a seal of {wanted.consignment_id} "
+            f"that was superseded at {newest.sealed_at} by one that {why}",
+            hint="whom that one accepts packs the answer anew, in reply to it",
+        )
+    return signer
+
+
+def _not_accepted(trusted: TrustedSeal, newest: Seal) -> str | None:
+    """Why an answer that was sealed after `newest` is not what that accepts, after "which"; None: it is, or before."""
+    if sealed_at(trusted.seal) <= sealed_at(newest):
+        return None
+    if not newest.return_:
+        return "names nobody who may answer"
+    if not homeward.accepted(newest.return_).allows(trusted.signer.key, NAMESPACE, sealed_at(trusted.seal)):
+        return f"does not accept who signed it, {trusted.signer.principal} ({trusted.signer.fingerprint})"
+    rows = trusted.declaration.encryption.recipients
+    others = [row.recipient for row in rows if homeward.plain(row.recipient) not in newest.return_.recipients]
+    return f"does not name {others[0]}, for whom it is encrypted" if others else None
 
 
 def accepted_signers(outbound: TrustedSeal) -> AllowedSigners:
@@ -146,7 +180,7 @@ def read_seal(files: dict[str, bytes]) -> Seal:
             raise SealInvalid(f"{name} is longer than {seals.LIMITS[name]:,} bytes", hint=_NEW_SEAL)
     try:
         seal = seals.decode_seal(files[SEAL_JSON])
-        sealed_at(seal)
+        manifest_times(seal)
     except (FormatError, ValueError) as error:
         raise SealInvalid(f"the seal is damaged: {error}", hint=_NEW_SEAL) from error
     bound = {DECLARATION: seal.declaration, RELEASE: seal.release, RELEASE_SIG: seal.release_signature}
@@ -184,7 +218,19 @@ def _is(data: bytes, ref: FileRef) -> bool:
 
 def sealed_at(seal: Seal) -> datetime:
     """When the seal says that it was made. ValueError when there is no such time."""
-    return datetime.strptime(seal.sealed_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return _time(seal.sealed_at)
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def manifest_times(seal: Seal) -> dict[str, datetime]:
+    """By BLAKE3 of each manifest that a seal names, when its key is judged. ValueError when there is no such time."""
+    at = sealed_at(seal)
+    return {
+        group.manifest.blake3: _time(group.first_sealed_at) if group.first_sealed_at else at for group in seal.groups
+    }
 
 
 def trusted_manifest(
@@ -194,7 +240,7 @@ def trusted_manifest(
 
     1. It is canonical and consistent in itself: FormatError.
     2. It is signed in namespace `sealift` by an allowed signer, its key valid `at` that time (None: now):
-       SignatureInvalid. A manifest bears no time of its own; with a seal, give the time of sealing.
+       SignatureInvalid. A manifest bears no time of its own; with a seal, give that of `manifest_times`.
     """
     manifest = manifests.decode_manifest(data)
     return manifest, allowed.signer(data, signature, NAMESPACE, at or datetime.now(UTC))

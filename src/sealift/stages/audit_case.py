@@ -20,12 +20,13 @@ from sealift.errors import SealiftError
 from sealift.formats import audit
 from sealift.formats.manifest import FileRef
 from sealift.trade import audit as audits
+from sealift.trade.persons import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.allowed_signers import AllowedSigners, Person
     from sealift.formats.audit import Kind
     from sealift.reading.trust import TrustedSeal
     from sealift.trade import release
@@ -107,6 +108,8 @@ class Case:
         self.freed: list[tuple[Entry, SourceRelease]] = []
         self.account: Account | None = None
         self.terms: Terms | None = None
+        self.bound: list[tuple[Person, str]] = []  # whom records bind to the origin, and how
+        self.origin = Origin()  # all of them
         self.shut: dict[str, list[str]] = {}  # by digest of a release: why its gate was not open
         self._read()
 

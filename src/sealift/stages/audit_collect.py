@@ -50,6 +50,7 @@ _KINDS: dict[bytes, Kind] = {
     b"certificate": "certificate",
     b"seal": "seal",
 }
+_OURS = re.compile(rb'(?m)^[ \t]*"?type"?[ \t]*[=:][ \t]*"sealift-[a-z-]+"')  # whatever else sealift writes
 _BESIDE = (r"r[0-9]+\.toml", r"rules[^/]*\.toml", r"(release|screening|keys|receipt|source-release)(\.[0-9]+)?\.json")
 _JOURNAL = "journal.sqlite"  # stages/pack/journal.py
 _PAPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,94}\.pdf|[A-Za-z0-9][A-Za-z0-9._-]{0,94}\.csv")
@@ -216,7 +217,8 @@ class _Pool:
             elif kind:
                 self._record(kind, file.path)
             elif not _belongs(file.path):
-                self.plain.append(file)
+                ours = _OURS.search(_head(file.path)) is not None  # a worksheet, a form, a list: not a name mistyped
+                self.plain.append(file._replace(named=file.named and not ours))
         except _TooMuch:
             raise
         except SealiftError as error:

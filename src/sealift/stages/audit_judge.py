@@ -16,14 +16,25 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import UNSET
+
 from sealift.errors import FormatError, SealiftError, SignatureInvalid
 from sealift.formats import audit
 from sealift.reading import trust
-from sealift.stages import audit_origin, custody_log, erase_known
+from sealift.stages import audit_later, audit_origin, custody_log, erase_known
 from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, counted, some
 from sealift.trade import audit as audits
-from sealift.trade import certificate, custody, custody_event, declaration, erasure, receipt, release, source_release
-from sealift.trade.custody_terms import Faces, Reign, Terms, identity
+from sealift.trade import (
+    certificate,
+    custody,
+    custody_event,
+    erasure,
+    persons,
+    receipt,
+    release,
+    source_release,
+)
+from sealift.trade.custody_terms import Faces, Reign, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +54,7 @@ def judge(files: Mapping[str, bytes], allowed: AllowedSigners, now: datetime) ->
     for each in shipments:
         audit_origin.look(each)
         _custody(each)
+        audit_origin.fallen(each)
         _receipts(each)
         _source_releases(each)
         _drives(each)
@@ -65,8 +77,11 @@ def _replies(shipments: Sequence[Case], judged: Judged) -> None:
                 text = f"the seal of {reply.consignment_id} that it answers is not here"
                 judged.findings.append(Finding(sealed.path, "missing", text))
                 continue
+            mine = outbound.trusted.declaration
+            of = [one.trusted for case in shipments if case.id == mine.consignment_id for one in case.seals]
+            later = [one.seal for one in of if one.declaration.revision > mine.revision]
             try:
-                trust.check_reply(sealed.trusted, outbound.trusted)
+                trust.check_reply(sealed.trusted, outbound.trusted, later)
             except SealiftError as error:
                 judged.findings.append(Finding(sealed.path, "wrong", str(error)))
             else:
@@ -135,7 +150,8 @@ def _terms(case: Case) -> Terms | None:
         return None
     reigns = [
         Reign(release.released_at(each.release.record), each.declaration.revision, each.declaration,
-              audit_origin.against(case, each), officer=each.release.principal)
+              audit_origin.against(case, each), "", each.release.principal, each.release.record.officer,
+              each.release.person)
         for each in case.released
     ]  # fmt: skip
     for entry in case.of("release"):
@@ -145,8 +161,7 @@ def _terms(case: Case) -> Terms | None:
             reigns.append(Reign(release.released_at(record), record.revision, None, (), lacks))
     top = max([*(each.revision for each in parsed), *(each.revision for each in reigns)])
     lacking = {number: f"declaration.r{number}.toml, or a release of it, is not here" for number in range(1, top)}
-    signed = [identity(each.trusted.signer) for each in case.seals]
-    return Terms(max(parsed, key=lambda each: each.revision), reigns, lacking, signed)
+    return Terms(max(parsed, key=lambda each: each.revision), reigns, lacking, case.origin)
 
 
 def _unlocked(case: Case, found: Account, beneath: str) -> None:
@@ -196,6 +211,11 @@ def _receipts(case: Case) -> None:
                 f"receipt of {found.record.at} by {found.record.received_by.name}: {verified:,} of"
                 f" {found.record.groups_total:,} groups verified"
             )
+    late = audit_later.late(case)
+    for entry, one in case.receipts:
+        if one.file.blake3 in late:
+            text = f"it is of {late[one.file.blake3]}: what it speaks of is to be verified under the newer one"
+            case.say(entry.path, "look", text)
     if case.seals and not case.of("receipt"):
         case.say(f"{case.folder}receipt.1.json", "pending", "nobody has signed a receipt yet")
 
@@ -227,7 +247,10 @@ def _freed_right(case: Case, entry: Entry, found: SourceRelease) -> bool:
     at = receipt.instant(record.at, "source-release.json")
     then = [each for _, each in case.receipts if each.record.seal == record.seal and each.at <= at]
     why = source_release.objections(sealed.ground, then, at)
+    if any(persons.same(found.person, each.person) for each in then):
+        why.append(f"{found.principal} signed a receipt that was there: who received does not free the source, too")
     why += [f"group {row.group}: {row.why}" for row in source_release.lacking(sealed.ground, then)]
+    why += audit_later.freed(case, sealed, at)
     seal = sealed.trusted.seal
     if (record.shipment, record.rehearsal, record.declaration, record.groups_total) != (
         seal.shipment, seal.rehearsal, seal.declaration, len(seal.groups),
@@ -244,9 +267,7 @@ def _drives(case: Case) -> None:
     """Every declared drive: received, or said to be lost; a drive of which nobody says anything is named."""
     if not case.receipts or not case.seals:
         return
-    last = case.seals[-1]
-    newest = receipt.newest(each for _, each in case.receipts if each.record.seal == last.ground.file)
-    states = {drive.serial: (drive.state, one) for one, group in newest.values() for drive in group.drives}
+    states = audit_later.last_word(case)
     findings = case.account.findings if case.account else ()
     officers = {each.settled_by for each in findings if each.by_officer}
     told = {
@@ -256,22 +277,25 @@ def _drives(case: Case) -> None:
         for serial in row.event.serials
     }
     due: State = "look" if case.freed or case.of("certificate") else "pending"
+    came = _came(case.account, case.terms, case.allowed) if case.account and case.terms else {}
     for serial in case.serials():
-        state, of = states.get(serial, ("unseen", None))
+        state, of, remade = states.get(serial, ("unseen", None, False))
         path = next((e.path for e, one in case.receipts if one is of), f"{case.folder}receipt.1.json")
         if state == "unseen" and serial not in told:
             case.say(path, due, f"drive {serial} is declared, and neither received nor said to be missing")
         elif state == "lost" and serial not in told:
             case.say(path, "look", f"drive {serial} is lost, and no discrepancy of it is in the custody log")
-    read = {serial: one for serial, (state, one) in states.items() if state in receipt.VERIFIED}
-    _whereabouts(case, read)
+        elif remade and case.account and serial not in told and serial not in came:
+            text = f"of drive {serial} only what was made again on another medium was read; by the custody log it never"
+            case.say(path, "look", f"{text} came to the site, and no discrepancy of it is there")
+    read = {serial: word.of for serial, word in states.items() if word.state in receipt.VERIFIED and not word.remade}
+    _whereabouts(case, read, came)
 
 
-def _whereabouts(case: Case, read: Mapping[str, Receipt]) -> None:
+def _whereabouts(case: Case, read: Mapping[str, Receipt], came: Mapping[str, _Coming]) -> None:
     """Drives that were read at the site by a receipt, and by the custody log never came there, or came later."""
     if case.account is None or case.terms is None:
         return
-    came = _came(case.account, case.terms)
     where: dict[tuple[str, str], list[str]] = {}
     for drive in case.account.drives:
         of = read.get(drive.serial)
@@ -294,11 +318,11 @@ class _Coming(NamedTuple):
     last: Row
 
 
-def _came(account: Account, terms: Terms) -> dict[str, _Coming]:
+def _came(account: Account, terms: Terms, allowed: AllowedSigners) -> dict[str, _Coming]:
     """By serial number."""
     came: dict[str, _Coming] = {}
     away: set[str] = set()
-    faces = Faces(account.rows, terms)
+    faces = Faces(account.rows, terms, allowed)
     for row in account.rows:  # in the log's own order
         event = row.event
         if not row.counts or not event.moves:
@@ -324,7 +348,7 @@ def _too_early(case: Case, entry: Entry, of: Receipt, came: Mapping[str, _Coming
     early: dict[tuple[str, str], list[str]] = {}
     for drive in (each for group in of.record.groups for each in group.drives):
         coming = came.get(drive.serial)
-        if coming is None or not drive.read_at:
+        if coming is None or not drive.read_at or drive.made_on is not UNSET:  # another medium, that travelled nowhere
             continue
         row = coming.last if read.get(drive.serial) is of else coming.first
         if min(receipt.instant(drive.read_at, "receipt.json"), of.at) < row.event.at - custody.SKEW:
@@ -338,7 +362,7 @@ def _too_early(case: Case, entry: Entry, of: Receipt, came: Mapping[str, _Coming
 
 
 def _certificates(case: Case) -> None:
-    done, media = list[str](), list[_Medium]()
+    done, media, late = list[str](), list[_Medium](), audit_later.late(case)
     declared = {drive.serial for _, each in case.revisions.values() for drive in each.drives}
     for entry, signature in case.signed("certificate"):
         path = entry.path.removesuffix(".json") + ".log.jsonl"
@@ -364,6 +388,8 @@ def _certificates(case: Case) -> None:
                     "look",
                     f"{serial} was erased as a drive of the shipment, and no revision here declares it",
                 )
+            if (why := late.get(found.record.delivery_verified.receipt.blake3)) is not None:
+                case.say(entry.path, "look", f"{serial} was erased on a receipt that is of {why}")
             if found.record.validation == "escalate":
                 reasons = "; ".join(found.record.validation_reasons)
                 case.say(entry.path, "look", f"somebody should look at {found.record.media.serial}: {reasons}")
@@ -444,10 +470,7 @@ def _erased_right(case: Case, entry: Entry, record: certificate.Certificate) -> 
     states = {group.group: group.state for group in named.record.groups}
     if delivery.group is not None and states.get(delivery.group) != delivery.state:
         why = why or f"the receipt says something else of group {delivery.group}"
-    for each in case.released:  # one that whoever erased was not given, too
-        hold = each.declaration.legal_hold.strip()
-        if hold != declaration.NO_HOLD and release.released_at(each.release.record) <= begun:
-            why = why or f"legal hold, in revision {each.declaration.revision}: {hold or 'not said that there is none'}"
+    why = why or audit_later.hold(case, begun) or None  # one that whoever erased was not given, too
     if why:
         case.say(entry.path, "wrong", f"{record.media.serial} was erased, and might not have been: {why}")
     return why is None

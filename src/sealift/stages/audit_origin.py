@@ -1,6 +1,7 @@
 """What an audit asks of the records that the origin makes: declaration, screening, keys, release, seal, manifests.
 
-    look    a Case -> findings; and what of it holds: revisions, releases, seals
+    look      a Case -> findings; and what of it holds: revisions, releases, seals
+    fallen    what later screenings say against the last release, once it is known where the drives are
 
 What holds: each signature is judged in its one namespace at the time that its record states. A release is asked again
 whether the gate was open, by the rules, the screening and the keys that it binds, at the time at which it was signed;
@@ -12,6 +13,7 @@ What is not here: what happens afterwards (audit_judge.py).
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from sealift.errors import SealiftError
 from sealift.formats import audit, manifest
 from sealift.formats.manifest import SEAL_FILES
 from sealift.reading import trust
-from sealift.stages import receive
+from sealift.stages import audit_later, origin
 from sealift.stages.audit_case import Case, Entry, Released, Sealed, counted, some
 from sealift.stages.screen import SECOND
 from sealift.trade import audit as audits
@@ -27,6 +29,7 @@ from sealift.trade import (
     declaration,
     gate,
     keys,
+    persons,
     receipt,
     release,
     revision,
@@ -35,10 +38,12 @@ from sealift.trade import (
     source_release,
     standing,
 )
+from sealift.trade.persons import Origin
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from sealift.formats.allowed_signers import Person
     from sealift.formats.audit import Kind
     from sealift.reading.trust import TrustedSeal
     from sealift.trade.declaration import Declaration
@@ -53,6 +58,22 @@ def look(case: Case) -> None:
     _seals(case)
     _stands(case)
     _manifests(case)
+    _origin(case)
+
+
+def _origin(case: Case) -> None:
+    """Who is of the origin by all these records, those who freed the source too: receipts of theirs are none."""
+    people: list[tuple[Person, str]] = []
+    for each in case.released:
+        people += [(each.release.author, persons.AUTHOR), (each.release.person, persons.OFFICER)]
+    for sealed in case.seals:
+        people += origin.by_seal(sealed.trusted).people
+    for entry, signature in case.signed("source-release"):
+        with contextlib.suppress(SealiftError):  # said where it is judged
+            freed = source_release.check_source_release(entry.data, signature, case.allowed)
+            case.bound.append((freed.person, persons.FREER))
+    case.origin = Origin().joined(people, case.bound)
+    case.seals[:] = [each._replace(ground=each.ground._replace(origin=case.origin)) for each in case.seals]
 
 
 def _declarations(case: Case) -> None:
@@ -85,14 +106,19 @@ def _declarations(case: Case) -> None:
 def _screenings(case: Case) -> None:
     for entry, signature in case.signed("screening"):
         second = case.files.get(f"{entry.path}{SECOND}")
-        if case.attempt(entry.path, screening.check_screening, entry.data, signature, second, case.allowed):
+        found = case.attempt(entry.path, screening.check_screening, entry.data, signature, second, case.allowed)
+        if found is not None:
+            case.bound.append((found.signer.person, persons.SCREENER))
+            case.bound += [(found.reviewer.person, persons.SECOND)] if found.reviewer is not None else []
             before = entry.record.supersedes
             _superseded(case, entry, before.blake3 if before else None)
 
 
 def _keys(case: Case) -> None:
     for entry, signature in case.signed("keys"):
-        if case.attempt(entry.path, keys.check_record, entry.data, signature, case.allowed):
+        found = case.attempt(entry.path, keys.check_record, entry.data, signature, case.allowed)
+        if found is not None:
+            case.bound.append((found.signer.person, persons.PROVER))
             _superseded(case, entry, entry.record.supersedes)
 
 
@@ -165,7 +191,7 @@ def _gate(case: Case, released: Released) -> bool:
     bound = case.find("keys", record.keys.blake3) if record.keys else None
     facts = gate.Facts(  # who the author is: `check_release`; revisions: `_declarations`
         author=[], screening=why_screening, keys=why_keys, revision=[], waiver=bound.record.waiver if bound else None,
-        waiver_key=_signer(case, bound),
+        waived_by=_signer(case, bound),
     )  # fmt: skip
     why = standing.held_then(parsed, record, released.release.principal, kept, facts, at)
     if at > case.now + screening.CLOCKS_DIFFER:
@@ -177,14 +203,14 @@ def _gate(case: Case, released: Released) -> bool:
     return not held
 
 
-def _signer(case: Case, entry: Entry | None) -> str:
-    """Fingerprint of the key that signed a record; "" where it does not hold, which was said of it."""
+def _signer(case: Case, entry: Entry | None) -> Person | None:
+    """Who signed a record of keys; None where it does not hold, which was said of it."""
     if entry is None or entry.signature is None:
-        return ""
+        return None
     try:
-        return keys.check_record(entry.data, entry.signature, case.allowed).signer.fingerprint
+        return keys.check_record(entry.data, entry.signature, case.allowed).signer.person
     except SealiftError:
-        return ""
+        return None
 
 
 def _rules(case: Case, digest: str) -> rules.Kept | None:
@@ -263,8 +289,8 @@ def _seals(case: Case) -> None:
                 case.say(names[name], "wrong", str(error))
             continue
         _sealed_right(case, entry, trusted)
-        origin = case.attempt(entry.path, receive.origin_keys, trusted)
-        ground = source_release.Ground(trusted.seal, trusted.reference.seal, trusted.declaration, origin or {})
+        people = origin.by_seal(trusted)
+        ground = source_release.Ground(trusted.seal, trusted.reference.seal, trusted.declaration, people)
         case.seals.append(Sealed(entry.path, trusted, ground))
     case.seals.sort(key=lambda each: (each.trusted.seal.sealed_at, each.path))
     if case.seals:
@@ -292,7 +318,7 @@ def _sealed_right(case: Case, entry: Entry, trusted: TrustedSeal) -> None:
 
 
 def _stands(case: Case) -> None:
-    """Nothing is sealed under a release after a later one, nor after a screening that speaks against it."""
+    """Nothing is sealed under a release after a later one."""
     if not case.released:
         return
     last, sealed = case.released[-1], case.seals[-1] if case.seals else None
@@ -306,10 +332,20 @@ def _stands(case: Case) -> None:
             )
     if sealed is not None and sealed.trusted.declaration.revision < number:
         case.say(sealed.path, "pending", f"nothing is sealed under revision {number} yet, which supersedes it")
+
+
+def fallen(case: Case) -> None:
+    """The last release, if it does not stand any more: people must look, unless every drive came back for that."""
+    if not case.released:
+        return
+    last, sealed = case.released[-1], case.seals[-1] if case.seals else None
     for found in _later(case, last):
         too_late = (
             sealed is not None and found.since is not None and trust.sealed_at(sealed.trusted.seal) >= found.since
         )
+        if not too_late and found.since is not None and audit_later.are_back(case):
+            case.hold(f"stopped, and every drive is back at the origin: the release does not stand: {found.text}")
+            continue
         entry = case.find("screening", found.record)
         path = entry.path if entry is not None else last.entry.path
         case.say(path, "wrong" if too_late else "look", f"the release does not stand: {found.text}")
@@ -353,7 +389,8 @@ def _manifests(case: Case) -> None:
         if entry.signature is not None:
             at = receipt.instant(times[entry.digest], "seal") if entry.digest in times else case.now
             signer = case.allowed.signer
-            case.attempt(entry.path, signer, entry.data, entry.signature, manifest.NAMESPACE, at)
+            found = case.attempt(entry.path, signer, entry.data, entry.signature, manifest.NAMESPACE, at)
+            case.bound += [(found.person, persons.PACKER)] if found is not None else []
     if not case.seals:
         return
     here = {entry.digest for entry in case.of("manifest")}

@@ -134,8 +134,9 @@ def _terms(ground: Ground) -> Terms:
     at = release.released_at(ground.release.record) if ground.release else None
     if ground.release is None or at is None:
         return Terms(ground.declaration)
-    against, officer = ground.standing.against, ground.release.principal
-    own = Reign(at, ground.declaration.revision, ground.declaration, against, officer=officer)
+    against, holds = ground.standing.against, ground.release
+    by = (holds.principal, holds.record.officer, holds.person)
+    own = Reign(at, ground.declaration.revision, ground.declaration, against, "", *by)
     return Terms(ground.declaration, [own])
 
 

@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from sealift.errors import BadInput, Refused
 from sealift.reading import trust
 from sealift.stages import custody as custody_stage
-from sealift.stages import erase_papers, receive, screen
+from sealift.stages import erase_papers, origin, screen
 from sealift.stages import release as release_stage
 from sealift.stages.standing import standing
 from sealift.trade import (
@@ -208,16 +208,23 @@ class _Maker:
         yield from self._discrepancy(said)
         for _, (receipt, group) in sorted(said.items()):
             for drive in group.drives:
-                if drive.state in receipt_record.VERIFIED:
+                if drive.came:
                     yield papers_arrival.delivery_certificate(frame, receipt, group, drive)
+                elif drive.remade:
+                    why = f"{drive.serial} was made again on another medium, and itself not verified"
+                    self.left_out.append((f"delivery certificate of drive {drive.number}", why))
 
     def _check_against_seal(self, receipt: Receipt) -> None:
         """Refused for a receipt that the seal contradicts, where there is one."""
         if self._seal is None:
             return
-        seal = self._seal
-        ground = source_release.Ground(seal.seal, seal.reference.seal, seal.declaration, receive.origin_keys(seal))
-        for why in source_release.objections_to(ground, receipt, self._sources.now):
+        seal, sources = self._seal, self._sources
+        people = origin.by_seal(seal)
+        if sources.allowed is not None:
+            beside = origin.beside(sources.declaration_file, seal.seal.consignment_id, sources.allowed)
+            people = people.joined(beside.people)
+        ground = source_release.Ground(seal.seal, seal.reference.seal, seal.declaration, people)
+        for why in source_release.objections_to(ground, receipt, sources.now):
             raise Refused(f"the receipt of {receipt.record.at} by {receipt.principal} {why}")
 
     def _discrepancy(self, said: Mapping[int, tuple[Receipt, ReceiptGroup]]) -> Iterator[Paper]:

@@ -2,8 +2,8 @@
 
 What holds: a receipt that is here is signed by an allowed signer. A declaration is one that parses, a draft or not; one
 that is a whole one, with a release of it in its folder that holds, has it. Later revisions in the same folder are found
-as those are that a release is superseded by (revisions.py), whoever was given which file. What all of them permit is
-trade/erasure.py's to say.
+as those are that a release is superseded by (revisions.py), and so is who by the records there is of the origin
+(origin.py), whoever was given which file. What all of them permit is trade/erasure.py's to say.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealift.stages import revisions
+from sealift.stages import origin, revisions
 from sealift.trade import declaration as declarations
 from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
 from sealift.trade import signing
 from sealift.trade.erasure import Beside, Declared
+from sealift.trade.persons import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +101,8 @@ def _beside(given: Sequence[Declared], bound: set[str], allowed: AllowedSigners)
         for one in of_folder:
             if one.record.revision > least and one.record.declaration.blake3 not in {*known, *later}:
                 unseen[f"revision {one.record.revision}, which {one.path} releases, is not here"] = None
-    return Beside(list(later.values()), list(unseen))
+    people = [origin.beside(each.file, each.declaration.consignment_id, allowed).people for each in given]
+    return Beside(list(later.values()), list(unseen), Origin().joined(*people))
 
 
 def _was_replaced(path: str, parsed: declarations.Declaration, least: int) -> bool:

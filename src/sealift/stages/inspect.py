@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.seal import Seal
     from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import Survey
     from sealift.reading.trust import TrustedSeal
@@ -40,11 +41,12 @@ def inspect(
     parts: Sequence[tuple[str, bytes]] = (),
     final: bool = False,
     outbound: TrustedSeal | None = None,
+    later: Sequence[Seal] = (),
     origin: OriginCopies | None = None,
 ) -> InspectReport:
     """Look at every drive at `places`; parameters as stages.verify.verify, errors too.
 
-    With `outbound` also Refused unless the shipment answers it (trust.check_reply).
+    With `outbound` also Refused unless the shipment answers it, and `later` too (trust.check_reply).
 
     Without `allowed` no signature is believed: the report says what the drives claim, and `signature` is
     None.
@@ -53,7 +55,7 @@ def inspect(
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
     if not parts:
         refuse_others(found)
-    answers = None if outbound is None else _answers(found, outbound)
+    answers = None if outbound is None else _answers(found, outbound, later)
     known, reports = join.cases(found, parts)
     join.refuse_other_seals(found, reports)
     if not known and all(view.standing == "empty" for view in found.views):
@@ -94,13 +96,13 @@ def inspect(
     )
 
 
-def _answers(found: Survey, outbound: TrustedSeal) -> Answers:
+def _answers(found: Survey, outbound: TrustedSeal, later: Sequence[Seal]) -> Answers:
     if found.trusted is None:
         raise Refused(
             "there is no seal that holds, so nobody can say what this shipment answers",
             hint="--seal FILE as it was sent, and --allowed-signers FILE",
         )
-    signer = check_reply(found.trusted, outbound)
+    signer = check_reply(found.trusted, outbound, later)
     answered = outbound.seal
     return Answers(
         shipment=answered.shipment,

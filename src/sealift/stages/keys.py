@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import BadInput, FormatError, IdentityMismatch, Refused, SignatureInvalid
 from sealift.formats import canonical, sshsig
+from sealift.formats.allowed_signers import AllowedSigners
 from sealift.trade import declaration as declarations
-from sealift.trade import key_sample, keys, people, signing
-from sealift.trade.gate import author_key
+from sealift.trade import key_sample, keys, people, persons, signing
 from sealift.trade.keys import Before, Checked, Given, Holder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.formats.age import Identity
-    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.allowed_signers import Person
     from sealift.trade.declaration import Declaration
     from sealift.trade.key_sample import KeyAnswer
     from sealift.trade.keys import KeysRecord, Outcome, Problem
@@ -134,7 +134,7 @@ def check(
         raise BadInput(f"{target}: nobody was sent a sample yet", hint="sealift keys challenge DECLARATION ...")
     parsed = _load(path)
     _same(before.record, parsed, target)
-    authors = people.same(by, parsed.author.name) or signer.public_key.fingerprint == author_key(parsed)
+    authors = people.same(by, parsed.author.name) or persons.same(_whose(signer, allowed), persons.author(parsed))
     if waive is not None and authors:
         raise Refused(
             "the author alone does not accept that nobody else can open the drives",
@@ -148,6 +148,11 @@ def check(
         return Result(before.record, target, outcomes=outcomes)
     superseded = _write(following, target, signer, allowed)
     return Result(following, target, superseded, written=True, outcomes=outcomes)
+
+
+def _whose(signer: Signer, allowed: AllowedSigners | None) -> Person:
+    """Who signs: without allowed signers nothing but a key is known."""
+    return (allowed or AllowedSigners(())).person(signer.public_key.fingerprint)
 
 
 def load_checked(path: str, allowed: AllowedSigners) -> Checked | None:

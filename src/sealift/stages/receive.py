@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from sealift.errors import BadInput, FormatError, NotAllHere, Refused
 from sealift.formats.manifest import FileRef
@@ -33,12 +33,13 @@ from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading import trust
 from sealift.reading.survey_views import Survey
 from sealift.stages import verify_join as join
+from sealift.stages.origin import of_seal
 from sealift.stages.receive_report import contradiction
 from sealift.stages.verify_report import VerifyReport
 from sealift.trade import receipt as receipts
 from sealift.trade import source_release
 from sealift.trade.receipt import Receipt, ReceiptDrive, ReceiptGroup, ReceiptRecord, Receiver, State
-from sealift.trade.signing import read_limited, write_pair
+from sealift.trade.signing import make_folder, read_limited, write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +82,7 @@ class _Slot(NamedTuple):
     state: State
     read_at: str
     readings: list[Present]
+    made_on: str | UnsetType = UNSET  # of another medium that was read in its place
 
 
 def weigh(trusted: TrustedSeal, parts: Sequence[tuple[str, bytes]], now: datetime, *, final: bool = False) -> Weighed:
@@ -142,6 +144,11 @@ class _Rules:
     def serial(self, copy: Present) -> str | None:
         """The serial number of the medium; None where it tells none, or one that several drives tell (of a hub)."""
         return copy.medium if len(self._drives[copy.medium]) == 1 else None
+
+    def made_on(self, copy: Present) -> str | UnsetType:
+        """The serial number of a medium on which a drive was made again, "" where it tells none; UNSET of the drive."""
+        medium = self.serial(copy) or ""
+        return UNSET if not copy.rebuilt or medium.casefold() == copy.serial.casefold() else medium
 
     def medium(self, copy: Present) -> str:
         """What tells one medium of a drive's place from another."""
@@ -208,6 +215,7 @@ def _group(sealed: SealGroup, case: Case, rules: _Rules, why: dict[str, str], *,
                 state=slot.state,
                 read_at=slot.read_at,
                 read_from=_read_from(slot),
+                made_on=slot.made_on,
             )
             for row, slot in zip(sealed.drives, slots, strict=True)
         ],
@@ -222,16 +230,16 @@ def _slot(copies: Sequence[Present], rules: _Rules, *, final: bool) -> _Slot:
     if not media:
         return _Slot("lost" if final and not copies else "unseen", "", [])
     last = {medium: _newest(each) for medium, each in media.items()}
-    clean: dict[State, str] = {}
+    clean: dict[State, list[Present]] = {}
     for medium, reading in last.items():
         if _is_clean(reading):
             again = reading.rebuilt or not all(map(_is_clean, media[medium]))
-            state: State = "rebuilt" if again else "intact"
-            clean[state] = max(clean.get(state, ""), str(reading.read_at))
-    for best in ("intact", "rebuilt"):
-        if best in clean:
-            return _Slot(best, clean[best], list(last.values()))
-    return _Slot("lost", max(str(each.read_at) for each in last.values()), list(last.values()))
+            clean.setdefault("rebuilt" if again else "intact", []).append(reading)
+    state: State = "intact" if "intact" in clean else "rebuilt" if clean else "lost"
+    of = clean.get(state) or list(last.values())
+    of = [each for each in of if rules.made_on(each) is UNSET] or of  # the drive itself, where it was read
+    newest = max(of, key=lambda each: (str(each.read_at), rules.serial(each) or ""))
+    return _Slot(state, str(newest.read_at), list(last.values()), rules.made_on(newest))
 
 
 def _read_from(slot: _Slot) -> ReadFrom | UnsetType:
@@ -304,12 +312,14 @@ def receive(
     allowed: AllowedSigners,
     folder: str,
     now: datetime,
+    *,
+    seal: str | None = None,
 ) -> Made:
-    """Sign what was weighed as `receiver`, and write it into `folder`.
+    """Sign what was weighed as `receiver`, and write it into `folder`; `seal` is where the seal lies.
 
     A receipt that is there is kept under a number; one that says the same but for its time stays as it is. Raises
-    NotAllHere when nothing was read, Refused for a key of the origin's, SignatureInvalid for one that does not count,
-    BadInput for a folder that cannot be written.
+    NotAllHere when nothing was read, Refused for a key of somebody of the origin, SignatureInvalid for one that does
+    not count, BadInput for a folder that cannot be written.
     """
     if not weighed.groups:
         first = next(iter(sorted(weighed.why.items())), None)
@@ -318,7 +328,7 @@ def receive(
             f"no drive was read to its end against this seal{said}",
             hint="sealift verify MNT... --seal FILE --json > REPORT.json, with this seal; then this again",
         )
-    source_release.refuse_origin(signer.public_key.fingerprint, origin_keys(trusted))
+    source_release.refuse_origin(signer.public_key.fingerprint, of_seal(trusted, seal, allowed), allowed)
     path = path_of(folder, trusted.seal.consignment_id)
     before = _before(path, allowed)
     record = record_of(trusted, weighed, receiver, now)
@@ -329,21 +339,8 @@ def receive(
     data = receipts.encode(record)
     signature = signer.sign(data, receipts.NAMESPACE)
     receipt = receipts.check_receipt(data, signature, allowed)
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {folder}: {(error.strerror or str(error)).lower()}; nothing was signed") from error
+    make_folder(folder)
     return Made(receipt, path, new=True, superseded=write_pair(path, data, signature))
-
-
-def origin_keys(trusted: TrustedSeal) -> dict[str, str]:
-    """Fingerprints of keys that cannot receive the shipment, and whose they are."""
-    author = source_release.author_key(trusted.declaration)
-    return {
-        trusted.release.fingerprint: "who released the declaration",
-        trusted.signer.fingerprint: "who sealed the shipment",
-        author: "the declaration's author",
-    }
 
 
 def record_of(trusted: TrustedSeal, weighed: Weighed, receiver: Receiver, now: datetime) -> ReceiptRecord:
@@ -376,7 +373,10 @@ def _before(path: str, allowed: AllowedSigners) -> Receipt | None:
 
 
 def _same(before: Receipt, record: ReceiptRecord, signer: Signer) -> bool:
-    return before.key == signer.public_key and msgspec.structs.replace(before.record, at=record.at) == record
+    return (
+        before.fingerprint == signer.public_key.fingerprint
+        and msgspec.structs.replace(before.record, at=record.at) == record
+    )
 
 
 def _later(before: Receipt, now: datetime) -> datetime:

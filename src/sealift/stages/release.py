@@ -31,7 +31,7 @@ from sealift.trade.lists import left_out
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.allowed_signers import AllowedSigners, Person
     from sealift.trade.declaration import Declaration
     from sealift.trade.gate import Verdict
     from sealift.trade.lists import ScreeningList
@@ -158,7 +158,7 @@ def ask(
     proved, proved_by, why_keys = _keys(file, parsed, allowed, wanted, now)
     facts = gate.Facts(
         author=why_author, screening=why_screening, keys=why_keys, revision=revision_faults(file, parsed),
-        waiver=keys.decode(proved).waiver if proved else None, waiver_key=proved_by,
+        waiver=keys.decode(proved).waiver if proved else None, waived_by=proved_by,
     )  # fmt: skip
     return Asked(parsed, gate.evaluate(parsed, wanted, facts, now), author, screened, proved)
 
@@ -360,16 +360,16 @@ def _is_of(file: str, consignment_id: str) -> bool:
 
 def _keys(
     file: str, parsed: Declaration, allowed: AllowedSigners, wanted: Rules, now: datetime
-) -> tuple[bytes | None, str, list[str]]:
-    """The record of proved keys beside the declaration, the key that signed it, and why it holds."""
+) -> tuple[bytes | None, Person | None, list[str]]:
+    """The record of proved keys beside the declaration, who signed it, and why it holds."""
     path = keys.path_beside(file)
     try:
         checked = keys_stage.load_checked(file, allowed)
         holders = keys_stage.declared(parsed)
     except (FormatError, SealiftError) as error:
-        return None, "", [f"{path}: {error}"]
+        return None, None, [f"{path}: {error}"]
     found = keys.standing(checked, parsed.consignment_id, holders, now, max_age_days=wanted.keys_days)
     why = [f"{problem.where}: {problem.reason}" if problem.where else problem.reason for problem in found]
     if checked is None:
-        return None, "", why
-    return signing.read_limited(path, keys.MAX_RECORD, "record of keys"), checked.signer.fingerprint, why
+        return None, None, why
+    return signing.read_limited(path, keys.MAX_RECORD, "record of keys"), checked.signer.person, why

@@ -17,6 +17,8 @@ from sealift.errors import BadInput, Refused
 from sealift.formats import age_keys, seal
 from sealift.reading.trust import TrustedSeal, accepted_signers, load_seal, open_seal
 from sealift.stages.pack.durable import replace
+from sealift.stages.seal_others import newer_beside
+from sealift.trade.homeward import accepted
 from sealift.trade.signing import load_allowed_signers
 
 if TYPE_CHECKING:
@@ -104,6 +106,19 @@ def check_signer(key: PublicKey, outbound: TrustedSeal) -> None:
             f"the outbound seal of {outbound.seal.consignment_id} does not accept {key.fingerprint} on the leg home",
             hint="sign with the key of one of those whom its origin names: "
             + ", ".join(f"{line.principals} ({line.key.fingerprint})" for line in lines),
+        )
+
+
+def check_newest(path: str, outbound: TrustedSeal, key: PublicKey) -> None:
+    """Refused where a seal beside the one at `path` supersedes it, and does not accept this key any more."""
+    newer = newer_beside(path, outbound.declaration)
+    if newer is None:
+        return
+    back = newer.declaration.return_leg
+    if back is None or key not in [line.key for line in accepted(back).lines]:
+        raise Refused(
+            f"{newer.words}; it does not accept {key.fingerprint} on the leg home",
+            hint=f"--in-reply-to {newer.path}, and the key of one of those whom it names",
         )
 
 

@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import SealiftError
 from sealift.formats.sshsig import MAX_ARMORED
+from sealift.stages.origin import beside
 from sealift.stages.release import MAX_REVISIONS
 from sealift.stages.standing import standing
 from sealift.trade import declaration as declarations
+from sealift.trade import persons, signing
 from sealift.trade import release as releases
-from sealift.trade import signing
 from sealift.trade.custody_terms import Reign
+from sealift.trade.persons import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.allowed_signers import AllowedSigners, Person
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import ReleaseRecord
 
@@ -55,10 +57,14 @@ class Released(NamedTuple):
 
 
 class Reigns(NamedTuple):
-    """Releases by which drives went; and by number of a revision of which something is not here, what that is."""
+    """Releases by which drives went; by number of a revision of which something is not here, what that is.
+
+    `origin`: who by the records in the folder is of it.
+    """
 
     reigns: list[Reign]
     lacking: dict[int, str]
+    origin: Origin
 
 
 def others(file: str, consignment_id: str) -> Iterator[Found]:
@@ -111,6 +117,7 @@ def reigns(file: str, parsed: Declaration, allowed: AllowedSigners, now: datetim
     known[parsed.digest] = Found(file, parsed)
     numbers = {each.declaration.revision: each.path for each in known.values() if each.declaration}
     found: list[Reign] = []
+    authors: list[tuple[Person, str]] = []
     for each in released(file, parsed.consignment_id):
         record, at = each.record, releases.released_at(each.record)
         of = known.get(record.declaration.blake3)
@@ -126,13 +133,15 @@ def reigns(file: str, parsed: Declaration, allowed: AllowedSigners, now: datetim
             if of.declaration.digest != parsed.digest and not _at_home(stem):  # the two files were taken along
                 against, absent = tuple(one for one in against if one not in absent), []
             lacks = "; ".join(one.text for one in absent)
-            found.append(Reign(at, record.revision, of.declaration, against, lacks, holds.principal))
+            by = (holds.principal, record.officer, holds.person)
+            found.append(Reign(at, record.revision, of.declaration, against, lacks, *by))
+            authors.append((holds.author, persons.AUTHOR))
     have = {each.revision for each in found}
     lacking = {}
     for number in range(1, max([*numbers, *have])):
-        file = f"a release of {numbers[number]} that holds" if number in numbers else f"{stem}.r{number}.toml"
-        lacking[number] = f"{file} is not here"
-    return Reigns(found, lacking)
+        what = f"a release of {numbers[number]} that holds" if number in numbers else f"{stem}.r{number}.toml"
+        lacking[number] = f"{what} is not here"
+    return Reigns(found, lacking, Origin().joined(authors, beside(file, parsed.consignment_id, allowed).people))
 
 
 def _at_home(stem: str) -> bool:

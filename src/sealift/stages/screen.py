@@ -27,7 +27,17 @@ import msgspec
 from sealift.errors import BadInput, FormatError, Refused, SealiftError, SignatureInvalid
 from sealift.formats import canonical, sshsig, strict
 from sealift.trade import declaration as declarations
-from sealift.trade import lists_csv, lists_detect, lookalikes, screener, screening, screening_past, signing, worksheet
+from sealift.trade import (
+    lists_csv,
+    lists_detect,
+    lookalikes,
+    persons,
+    screener,
+    screening,
+    screening_past,
+    signing,
+    worksheet,
+)
 from sealift.trade.lists import MAX_FILE, TIME, Given, ListFile, ScreeningList, left_out, stable
 from sealift.trade.screening import Problem
 from sealift.trade.screening_past import Screened
@@ -220,10 +230,8 @@ def second(path: str, signer: Signer, *, by: str, allowed: AllowedSigners, out: 
             f"the screening names {record.second_reviewer!r} as the second reviewer, not {by!r}",
             hint="the screener names another one in the worksheet's second_reviewer",
         )
-    author = declarations.parse(
-        signing.read_limited(path, declarations.MAX_BYTES, "declaration"), draft=True
-    ).author.public_key
-    if author and sshsig.parse_public_key(author) == signer.public_key:
+    parsed = declarations.parse(signing.read_limited(path, declarations.MAX_BYTES, "declaration"), draft=True)
+    if persons.same(allowed.person(signer.public_key.fingerprint), persons.author(parsed)):
         raise Refused(
             "the second reviewer of a screening is not the declaration's author: this is the author's own key",
             hint="another person looks at the decisions, and signs with a key of their own",

@@ -1,15 +1,16 @@
 """`sealift seal` without the terminal: bind every group's manifest and the released declaration, and sign.
 
 What holds of a seal that `seal` writes: every group of the shipment is in it, each with a manifest that an allowed
-signer signed; the drives of those manifests are the declaration's, neither more nor fewer, each with the serial and
-under the carrier that is declared; a return leg is one by manifests and declaration, and its outbound seal accepts the
-key (return_leg.py); the declaration is complete and was released by another person than its author, with another key
-than the one that seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has all
-of its packs, by presence and length; one that is not need not be looked at. The release stands (standing.py), and
-no other shipment was sealed under the same consignment, nor a later revision of this one, as far as the state folders,
-the seals beside this one and those on the drives tell. Nothing is written before all of that holds; the seal file comes
-last, so that where it lies its indexes lie too. Sealing the same again writes nothing new; a declaration that was
-changed and released again supersedes the seal.
+signer signed, with a key that is valid, or was when an earlier seal named it (the seal says when); the drives of those
+manifests are the declaration's, neither more nor fewer, each with the serial and under the carrier that is declared; a
+return leg is one by manifests and declaration, and its outbound seal accepts the key (return_leg.py); the declaration
+is complete and was released by another person than its author, with another key than the one that seals; and the
+destination's own check (reading/trust.py) accepts it. A drive that is attached has all of its packs, by presence and
+length; one that is not need not be looked at. The release stands (standing.py), and no other shipment was sealed under
+the same consignment, nor a later revision of this one, as far as the state folders, the seals beside this one and those
+on the drives tell. Nothing is written before all of that holds; the seal file comes last, so that where it lies its
+indexes lie too. Sealing the same again writes nothing new; a declaration that was changed and released again supersedes
+the seal.
 
 What is not here: packing, and the release itself (trade/release.py).
 """
@@ -24,7 +25,8 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING
 
 import msgspec
 from blake3 import blake3
@@ -39,16 +41,17 @@ from sealift.formats import seal as seals
 from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, NAMESPACE, SEAL_FILES, FileRef, Manifest
 from sealift.formats.seal import Seal, SealDrive, SealGroup
 from sealift.reading import origin_copies
-from sealift.reading.trust import load_seal, open_seal, trusted_manifest
+from sealift.reading.trust import load_seal, open_seal
 from sealift.stages import return_leg
 from sealift.stages.lacking import lacking
-from sealift.stages.pack.found import load_manifest
-from sealift.stages.seal_others import not_before, not_superseded, note_of, only_shipment
+from sealift.stages.seal_groups import Earlier, Packed, load_group
+from sealift.stages.seal_others import earlier_times, not_before, not_superseded, note_of, only_shipment
 from sealift.stages.standing import check_standing
 from sealift.stages.status import SEALED, look, seal_path
 from sealift.trade import declaration as declarations
+from sealift.trade import persons, sheets
 from sealift.trade import release as releases
-from sealift.trade import sheets
+from sealift.trade.receipt import TIME
 from sealift.trade.signing import Signer, load_allowed_signers, of_record, read_limited, read_signature
 
 if TYPE_CHECKING:
@@ -96,14 +99,6 @@ class Result:
     drives: list[tuple[str, str, bool]]  # mount, drive, whether its seal was written
 
 
-class Packed(NamedTuple):
-    """One group as its state folder has it."""
-
-    manifest: Manifest
-    data: bytes
-    folder: str  # of its indexes
-
-
 def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -> Result:
     """Check everything, sign, write; raises SealiftError, and NotAllHere while groups are missing."""
     allowed = load_allowed_signers(options.allowed_signers)
@@ -116,19 +111,23 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     for unlooked in stands.unlooked:
         notice(f"whether the gate was open for the release was not looked at again: {unlooked}")
     signer = Signer.open(options.sign_with)
-    if signer.public_key.fingerprint == released.fingerprint:
+    if persons.same(allowed.person(signer.public_key.fingerprint), released.person):
+        own = signer.public_key.fingerprint == released.fingerprint
+        whose = "the key that" if own else f"a key of {released.principal}, who"
         raise Refused(
-            f"{options.sign_with} is the key that released the shipment; whoever releases it does not seal it",
+            f"{options.sign_with} is {whose} released the shipment; whoever releases it does not seal it",
             hint="seal with the key that signed the manifests, or another one of the origin's",
         )
-    groups = gather(options.states, allowed)
+    out = options.out or options.states[0]
+    folders = [out, *options.states, os.path.dirname(os.path.abspath(options.declaration))]
+    groups = gather(
+        options.states, allowed, cache(lambda: earlier_times(options.states, folders, options.mounts, allowed))
+    )
     _check_recipients(options.states, declaration)
     return_leg.check_sealing(options.states[0], groups[0].manifest, declaration, signer.public_key, allowed)
     for told in check_declared(groups, declaration):
         notice(told)
     record = build(groups, declaration, files)
-    out = options.out or options.states[0]
-    folders = [out, *options.states, os.path.dirname(os.path.abspath(options.declaration))]
     only_shipment(folders, record, declaration.revision, allowed)
     not_before(options.states, declaration)
     with ExitStack() as stack:
@@ -172,9 +171,10 @@ def _release(options: Options, declaration: Declaration, allowed: AllowedSigners
 # --- the groups ------------------------------------------------------------------------------------------
 
 
-def gather(states: Sequence[str], allowed: AllowedSigners) -> list[Packed]:
+def gather(states: Sequence[str], allowed: AllowedSigners, earlier: Earlier = dict) -> list[Packed]:
     """Every group of the shipment, in order, from the state folders of all hosts.
 
+    `earlier` is asked where the key that signed a manifest is not valid now.
     Raises NotAllHere naming the groups that are not signed, Refused for groups that do not belong together.
     """
     found: dict[int, Packed] = {}
@@ -189,7 +189,7 @@ def gather(states: Sequence[str], allowed: AllowedSigners) -> list[Packed]:
         for group in status.groups:
             serials[group.group] = [place.serial for place in group.places]
             if group.state == "signed":
-                packed = _load(state, group.group, status.config.shipment, allowed)
+                packed = load_group(state, group.group, status.config.shipment, allowed, earlier)
                 if group.group in found and found[group.group].data != packed.data:
                     raise Refused(
                         f"group {group.group} was packed twice, with different manifests",
@@ -220,17 +220,6 @@ def _check_recipients(states: Sequence[str], declaration: Declaration) -> None:
                 f"{state}: recipient {odd} is {what} (encryption.recipients)",
                 hint="who can open the drives is part of the declaration: correct it, and have it released again",
             )
-
-
-def _load(state: str, group: int, shipment: str, allowed: AllowedSigners) -> Packed:
-    _, data, signature = load_manifest(state, group)
-    try:
-        manifest, _ = trusted_manifest(data, signature, allowed)
-    except SealiftError as error:
-        raise type(error)(f"{state}: group {group}: {error}", hint=error.hint) from error
-    if (manifest.shipment, manifest.group) != (shipment, group):
-        raise Refused(f"{state}: what lies there as group {group} is another group's manifest")
-    return Packed(manifest, data, os.path.join(state, "groups", f"{group:04d}", "closed"))
 
 
 def _check_together(groups: Sequence[Packed]) -> None:
@@ -335,7 +324,7 @@ def build(groups: Sequence[Packed], declaration: Declaration, files: dict[str, b
         shipment=first.shipment,
         consignment_id=declaration.consignment_id,
         rehearsal=declaration.rehearsal,
-        sealed_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        sealed_at=datetime.now(UTC).strftime(TIME),
         scan=first.scan,
         order=first.order,
         seed=first.seed,
@@ -348,6 +337,7 @@ def build(groups: Sequence[Packed], declaration: Declaration, files: dict[str, b
             SealGroup(
                 group=packed.manifest.group,
                 manifest=_ref(packed.data),
+                first_sealed_at=packed.first_sealed_at,
                 data=packed.manifest.geometry.data,
                 parity=packed.manifest.geometry.parity,
                 stripes=packed.manifest.geometry.stripes,
@@ -389,7 +379,12 @@ def _known(places: Iterable[str], record: Seal, allowed: AllowedSigners) -> Trus
 
 
 def _same(one: Seal, two: Seal) -> bool:
-    return msgspec.structs.replace(one, sealed_at="") == msgspec.structs.replace(two, sealed_at="")
+    return _but_for_times(one) == _but_for_times(two)
+
+
+def _but_for_times(seal: Seal) -> Seal:
+    groups = [msgspec.structs.replace(group, first_sealed_at=UNSET) for group in seal.groups]
+    return msgspec.structs.replace(seal, sealed_at="", groups=groups)
 
 
 # --- writing ---------------------------------------------------------------------------------------------

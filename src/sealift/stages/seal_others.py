@@ -4,6 +4,8 @@
     not_superseded     seals on the drives themselves: of a later revision, or of this one with other bytes
     not_before         what the state folders remember: a later revision, or this one with other bytes
     newer_beside       the seal of a later revision that lies in the folder of one that somebody acts on
+    later_beside       all seals of later revisions that lie there
+    earlier_times      when earlier seals named each manifest: the key that signed it may have been replaced since
 
 What holds: nothing is written here; all drives are looked at. A state folder that was sealed has a file `sealed`: the
 path of the seal, and a line `revision N BLAKE3` of the declaration; without that line, the seal at the path tells it.
@@ -69,12 +71,7 @@ def only_shipment(folders: Sequence[str], record: Seal, revision: int, allowed: 
     And where one of a later revision than `revision` does: what supersedes it is not replaced by it.
     """
     for folder in dict.fromkeys(map(os.path.realpath, folders)):
-        names: list[str] = []
-        with contextlib.suppress(
-            OSError
-        ):  # one that is not there yet; what else is wrong with it shows when it is used
-            names = sorted(name for name in os.listdir(folder) if name.endswith(".seal"))
-        for path in (os.path.join(folder, name) for name in names):
+        for path in _seals_in(folder):
             other, number = record, revision
             with contextlib.suppress(SealiftError):  # whatever it is, it is no seal of ours
                 there = open_seal(load_seal(path), allowed)
@@ -132,6 +129,39 @@ def not_before(states: Sequence[str], declaration: Declaration) -> None:
             _refuse_later(state, there, declaration)
 
 
+def earlier_times(
+    states: Sequence[str], folders: Sequence[str], mounts: Sequence[str], allowed: AllowedSigners
+) -> dict[str, list[str]]:
+    """By BLAKE3 of a manifest, the times at which seals that hold say that it was sealed, the first of them first.
+
+    Looked for in the folders, beside the seal that a state folder remembers, and on the drives at `mounts`.
+    """
+    kept = [os.path.dirname(path) for state in states if (path := _noted(state))]
+    paths = [path for folder in dict.fromkeys(map(os.path.realpath, [*folders, *kept])) for path in _seals_in(folder)]
+    times: dict[str, set[str]] = {}
+    for path in (*paths, *mounts):
+        with contextlib.suppress(SealiftError):
+            seal = open_seal(load_seal(path), allowed).seal
+            for group in seal.groups:
+                times.setdefault(group.manifest.blake3, set()).add(group.first_sealed_at or seal.sealed_at)
+    return {digest: sorted(found) for digest, found in times.items()}
+
+
+def _noted(state: str) -> str | None:
+    """The path of the seal that a state folder remembers."""
+    with contextlib.suppress(SealiftError):
+        note = read_limited(os.path.join(state, SEALED), _MAX_NOTE, "note of the seal")
+        return os.fsdecode(_UNDER.sub(b"", note).removesuffix(b"\n"))
+    return None
+
+
+def _seals_in(folder: str) -> list[str]:
+    """Seal files of a folder, by name; of one that is not there none: what is wrong with it shows when it is used."""
+    with contextlib.suppress(OSError):
+        return [os.path.join(folder, name) for name in sorted(os.listdir(folder or ".")) if name.endswith(".seal")]
+    return []
+
+
 def _remembered(state: str, consignment_id: str) -> Under | None:
     """Under what a state folder was sealed last; None where nothing tells."""
     with contextlib.suppress(SealiftError):
@@ -154,17 +184,25 @@ def newer_beside(path: str, declaration: Declaration) -> Newer | None:
     """
     if not os.path.isfile(path):
         return None  # a drive, or a folder seal/: nothing lies beside it
-    folder = os.path.dirname(path)
-    names: list[str] = []
-    with contextlib.suppress(OSError):
-        names = sorted(name for name in os.listdir(folder or ".") if name.endswith(".seal"))
     found: list[Newer] = []
-    for other in (os.path.join(folder, name) for name in names[:MAX_SEALS]):
+    for other in _seals_in(os.path.dirname(path))[:MAX_SEALS]:
         there = _declared_in(other) if os.path.isfile(other) else None
         if there is not None and there.consignment_id == declaration.consignment_id:
             found.append(Newer(other, there))
     newest = max(found, key=lambda each: each.declaration.revision, default=None)
     return newest if newest is not None and newest.declaration.revision > declaration.revision else None
+
+
+def later_beside(path: str, declaration: Declaration) -> list[Seal]:
+    """Seals of later revisions in the folder of the seal at `path`, which binds `declaration`; whoever signed them."""
+    if newer_beside(path, declaration) is None:
+        return []
+    found: list[Seal] = []
+    for other in _seals_in(os.path.dirname(path))[:MAX_SEALS]:
+        there = _declared_in(other)
+        if there is not None and there.consignment_id == declaration.consignment_id:
+            found += [read_seal(load_seal(other))] if there.revision > declaration.revision else []
+    return found
 
 
 def check_newest(path: str, declaration: Declaration) -> None:

@@ -19,11 +19,12 @@ import msgspec
 
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats.sshsig import MAX_ARMORED
-from sealift.stages import erase_papers, receive
+from sealift.stages import erase_papers
+from sealift.stages.origin import of_seal
 from sealift.stages.seal_others import newer_beside
 from sealift.trade import source_release as records
 from sealift.trade.receipt import TIME
-from sealift.trade.signing import read_limited, write_pair
+from sealift.trade.signing import make_folder, read_limited, write_pair
 from sealift.trade.source_release import Ground, Lacking, SourceRelease, SourceReleaseRecord
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def look(
             objections.append(str(error))
         else:
             held[receipt.file.blake3] = receipt
-    ground = Ground(trusted.seal, trusted.reference.seal, trusted.declaration, receive.origin_keys(trusted))
+    ground = Ground(trusted.seal, trusted.reference.seal, trusted.declaration, of_seal(trusted, seal, allowed))
     objections += records.objections(ground, list(held.values()), now)
     receipts = [each for each in held.values() if not records.objections_to(ground, each, now)]
     return Looked(ground, receipts, objections, records.lacking(ground, receipts))
@@ -117,9 +118,11 @@ def release(
     same = before is not None and msgspec.structs.replace(before.record, at=record.at) == record
     if before is not None and same and before.fingerprint == signer.public_key.fingerprint:
         return Released(before, path, new=False, superseded=None)
+    records.refuse_receiver(signer.public_key.fingerprint, looked.receipts, allowed)
     data = records.encode(record)
     signature = signer.sign(data, records.NAMESPACE)
     statement = records.check_source_release(data, signature, allowed)
+    make_folder(folder)
     return Released(statement, path, new=True, superseded=write_pair(path, data, signature))
 
 

@@ -30,7 +30,7 @@ from sealift.trade.standing import Against, Standing, held_then, later
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.allowed_signers import AllowedSigners, Person
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import ReleaseRecord
 
@@ -119,9 +119,9 @@ class _Asked:
         proved = self._keys(at, days[1])
         if kept is None:
             return
-        waiver, key = proved or (None, "")
+        waiver, by = proved or (None, None)
         # who the author is: `check_release`; of screening and keys it is said already
-        facts = gate.Facts(author=[], screening=[], keys=[], revision=[], waiver=waiver, waiver_key=key)
+        facts = gate.Facts(author=[], screening=[], keys=[], revision=[], waiver=waiver, waived_by=by)
         unlooked = [rule.id for rule in kept.rules.rules if rule.check == "keys" and proved is None]
         for text in held_then(self._parsed, self._record, principal, kept, facts, at, unlooked=unlooked):
             self.say(text)
@@ -171,7 +171,7 @@ class _Asked:
             return
         self._held(path, found)
 
-    def _keys(self, at: datetime, days: int | None) -> tuple[keys.Waiver | None, str] | None:
+    def _keys(self, at: datetime, days: int | None) -> tuple[keys.Waiver | None, Person | None] | None:
         """The waiver in the record of keys that is bound, and who signed it; None where nobody can look."""
         there = self._bound("record of keys", keys.path_beside(self._file), self._record.keys)
         if there is None:
@@ -179,7 +179,7 @@ class _Asked:
         path, data = there
         try:
             if self._allowed is None:
-                return keys.decode(data).waiver, ""
+                return keys.decode(data).waiver, None
             checked = keys_stage.check_at(path, data, self._allowed)
             holders = keys_stage.declared(self._parsed)
         except SealiftError as error:
@@ -187,7 +187,7 @@ class _Asked:
             return None
         consignment = self._parsed.consignment_id
         self._held(path, keys.standing(checked, consignment, holders, at, max_age_days=days or keys.MAX_AGE_DAYS))
-        return checked.record.waiver, checked.signer.fingerprint
+        return checked.record.waiver, checked.signer.person
 
     def _held(self, path: str, found: Sequence[screening.Problem] | Sequence[keys.Problem]) -> None:
         for each in found:

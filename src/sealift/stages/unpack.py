@@ -61,10 +61,11 @@ from sealift.stages.unpack_places import Met, Place, met, places
 from sealift.stages.unpack_target import Target, UnsafeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
 
+    from sealift.formats.seal import Seal
     from sealift.reading.trust import TrustedSeal
 
 _PATIENCE = 3.0  # seconds for workers to end
@@ -83,6 +84,7 @@ class Options:
     workers: int = 0  # 0: one a core
     keys: str | None = None  # the file that `sealift unlock` wrote; the identities are the job's then
     outbound: TrustedSeal | None = None  # restored only if the shipment answers this one
+    later: Sequence[Seal] = ()  # seals of later revisions of `outbound`, which must accept it too
 
 
 @dataclass
@@ -130,7 +132,7 @@ def unpack(options: Options, events: Events) -> Result:
     result = Result()
     try:
         if options.outbound is not None:
-            result.reply_signer = check_reply(shipment.seal, options.outbound).principal
+            result.reply_signer = check_reply(shipment.seal, options.outbound, options.later).principal
         result.missing_drives, result.ignored = shipment.absent, shipment.ignored
         for mount, why in result.ignored:
             events.notice(f"{mount} is ignored: {why}")

@@ -182,7 +182,9 @@ def sealed_times(files: Mapping[str, bytes]) -> dict[str, str]:
         except FormatError:
             continue
         at = SIGNED[found.kind].at(record)
-        bound = [record.declaration] if found.kind == "release" else [group.manifest for group in record.groups]
-        for each in bound:
-            times[each.blake3] = min(at, times.get(each.blake3, at))
+        bound = [(record.declaration, at)] if found.kind == "release" else [
+            (group.manifest, group.first_sealed_at or at) for group in record.groups
+        ]  # fmt: skip
+        for each, when in bound:
+            times[each.blake3] = min(when, times.get(each.blake3, when))
     return times

@@ -26,11 +26,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import SignatureInvalid
+from sealift.formats.allowed_signers import is_one_name
+from sealift.trade import persons
 from sealift.trade.custody_event import NAMESPACE, Checkpoint
 from sealift.trade.custody_graph import Finding, Graph, bits, newest
 from sealift.trade.custody_settle import Judge, settle
 from sealift.trade.custody_terms import an as _of_event
-from sealift.trade.custody_terms import identities, identity, one_person, told
+from sealift.trade.custody_terms import identities, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,9 +69,9 @@ class Row:
 
     @property
     def by_two(self) -> bool:
-        """Two keys have signed it, and by the allowed signers not one person's."""
+        """Two keys have signed it, and by the allowed signers they are not one person's."""
         one, two = self.released, self.received
-        return one is not None and two is not None and one.key != two.key and not _one_person(one, two)
+        return one is not None and two is not None and not persons.same(one.person, two.person)
 
 
 class Held(NamedTuple):
@@ -168,7 +170,7 @@ def assess(
     found += _by_hand(rows)
     found += _names(rows)
     found += _clocks(rows, graph, now)
-    judge = None if terms is None else Judge(terms, rows)
+    judge = None if terms is None else Judge(terms, rows, allowed)
     chains = _Chains(graph, rows, judge)
     if judge is not None:
         found += told(rows, chains.come, chains.begun, judge.terms, judge.faces)
@@ -236,19 +238,34 @@ def _by_hand(rows: Sequence[Row]) -> list[Finding]:
 
 
 def _names(rows: Sequence[Row]) -> list[Finding]:
-    """Keys that sign under two names: whose they are decides who may settle, and to whom drives went."""
-    first: dict[str, tuple[Party, Row]] = {}
+    """Keys that sign under two names, and names under which the keys of two people sign.
+
+    Whose a key is decides who may settle, and to whom drives went.
+    """
+    first: dict[frozenset[str], tuple[Party, Row]] = {}
+    named: dict[tuple[str, str], tuple[Signer, Row]] = {}
     found = []
     for row in rows:
         for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received)):
             if signer is None:
                 continue
-            before, where = first.setdefault(identity(signer), (party, row))
+            before, where = first.setdefault(signer.person.sure, (party, row))
+            other, there = named.setdefault(party.person, (signer, row))
             if before.person != party.person:
                 text = f"the key of {party.words} is that of {before.words} in event {where.number}"
-                found.append(Finding("names", text, (row.entry.digest,), tuple(row.event.serials)))
-                break
+            elif _two_people(signer, other):
+                by = f"by a key of {signer.principal}, and in event {there.number} by one of {other.principal}"
+                text = f"{party.words} signs {by}"
+            else:
+                continue
+            found.append(Finding("names", text, (row.entry.digest,), tuple(row.event.serials)))
+            break
     return found
+
+
+def _two_people(one: Signer, two: Signer) -> bool:
+    """The allowed signers name the keys' people, and each another."""
+    return is_one_name(one.principal) and is_one_name(two.principal) and not persons.same(one.person, two.person)
 
 
 def _one_photograph(rows: Sequence[Row]) -> list[Finding]:
@@ -266,8 +283,8 @@ def _one_photograph(rows: Sequence[Row]) -> list[Finding]:
 
 
 def _one_person(one: Signer, two: Signer) -> bool:
-    """The allowed signers give both keys to one name."""
-    return one.principal == two.principal and one_person(one.principal)
+    """By the allowed signers both keys are one person's."""
+    return one.person.sure == two.person.sure
 
 
 def side_of(event: CustodyEvent, key: sshsig.PublicKey) -> str | None:
@@ -361,7 +378,7 @@ class _Chains:
         return any(self._arrives(self.rows[at].event) for at in bits(mask))
 
     def _arrives(self, event: CustodyEvent) -> bool:
-        return event.event_type == "arrive" or (self._judge is not None and self._judge.faces.arrives(event))
+        return event.event_type == "arrive" if self._judge is None else self._judge.faces.arrives(event)
 
     def _tell(
         self,
@@ -379,7 +396,9 @@ class _Chains:
         if first:
             tell("begins", f"their record begins with {_an(row)}, and not with their sealing", first)
         for holder, serials in hands.items():
-            tell("hands", f"released by {row.event.released_by.words}, and {holder} had them", serials)
+            words = row.event.released_by.words
+            key = " with another key" if words == holder else ""  # the same name, and not the same person
+            tell("hands", f"released by {words}{key}, and {holder} had them", serials)
         for (found, wanted), serials in unlike.items():
             tell("seal", f"the seal was {found}, and should have been {wanted}", serials)
         for other, serials in sorted(beside.items()):

@@ -1,7 +1,8 @@
 """Who settles what a custody log shows: which events do, of which findings, for which drives.
 
 What holds: who may settle which kind of finding is SETTLED_BY (custody_graph.py), and nothing else; that drives went on
-as they might not, no event of those who did it settles. What is settled stays, with the event that settled it.
+as they might not, no event of those who did it settles, nor of those who stand in it by hand, under a name that may be
+theirs. What is settled stays, with the event that settled it.
 
 What is not here: what there is to settle (custody.py), and who is who by their keys (custody_terms.py).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sealift.trade import people, persons
 from sealift.trade.custody_graph import SETTLED_BY, Finding, bits
 from sealift.trade.custody_terms import Faces
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Protocol
 
+    from sealift.formats.allowed_signers import AllowedSigners, Signer
     from sealift.trade.custody import Row
     from sealift.trade.custody_event import CustodyEvent
     from sealift.trade.custody_graph import Graph
@@ -42,9 +45,14 @@ if TYPE_CHECKING:
 class Judge:
     """Who is who in each event, by its time and by the keys, for whoever asks what it may settle."""
 
-    def __init__(self, terms: Terms, rows: Sequence[Row]) -> None:
+    def __init__(self, terms: Terms, rows: Sequence[Row], allowed: AllowedSigners) -> None:
         self.terms, self._rows = terms, {row.entry.digest: row for row in rows}
-        self.faces = Faces(rows, terms)
+        self.faces = Faces(rows, terms, allowed)
+        self._called: dict[frozenset[str], set[str]] = {}  # by person: the names under which they sign
+        for row in rows:
+            for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received)):
+                if signer is not None:
+                    self._called.setdefault(signer.person.sure, set()).add(party.name)
 
     def may_settle(self, row: Row) -> bool:
         """One of the two is named, and carries nothing."""
@@ -52,8 +60,24 @@ class Judge:
 
     def is_officer(self, row: Row, finding: Finding) -> bool:
         """One who signed it is the officer of a release, and had no part in what the finding is about."""
-        part = {each for digest in finding.events for each in _signers(self._rows[digest])}
-        return bool(_signers(row) & self.terms.officers - part)
+        events = [self._rows[digest] for digest in finding.events]
+        return any(
+            not each.person.sure.isdisjoint(self.terms.officers)
+            and not any(self._took_part(each, event) for event in events)
+            for each in _signers(row)
+        )
+
+    def _took_part(self, signer: Signer, row: Row) -> bool:
+        """Somebody signed an event, or stands in it without a signature by key under a name that may be theirs."""
+        if any(persons.same(signer.person, each.person) for each in _signers(row)):
+            return True
+        sides = ((row.event.released_by, row.released), (row.event.received_by, row.received))
+        unsigned = [party for party, by in sides if by is None]
+        names = [*self.terms.names(signer.person), *self._called.get(signer.person.sure, ())]
+        return any(
+            party.key_fingerprint in signer.person.sure or any(people.same(party.name, name) for name in names)
+            for party in unsigned
+        )
 
     def receives(self, row: Row) -> bool:
         """One of the two is named as one to whom drives go."""
@@ -74,9 +98,9 @@ class Judge:
         return event.passes and self.faces.receives(event, event.received_by)
 
 
-def _signers(row: Row) -> set[str]:
-    """Principals that signed an event."""
-    return {each.principal for each in (row.released, row.received) if each is not None}
+def _signers(row: Row) -> list[Signer]:
+    """Who signed an event."""
+    return [each for each in (row.released, row.received) if each is not None]
 
 
 def settle(found: Sequence[Finding], rows: Sequence[Row], chains: Chains, judge: Judge | None) -> list[Finding]:
@@ -87,7 +111,7 @@ def settle(found: Sequence[Finding], rows: Sequence[Row], chains: Chains, judge:
         for digest in row.event.resolves if row.counts else ():
             if digest in graph.index and graph.follows(row.entry.digest, digest):
                 by_event.setdefault(digest, []).append(row)
-    out, acted = [], set[str]()
+    out, acted = [], dict[str, set[str]]()  # by event: drives for which it settles something
     for finding in found:
         if finding.kind not in SETTLED_BY:
             out.append(finding)
@@ -98,23 +122,22 @@ def settle(found: Sequence[Finding], rows: Sequence[Row], chains: Chains, judge:
                 covered = _covered(finding, row, left, chains, judge)
                 left -= covered
                 by = row.entry.digest if covered or not finding.serials else by
-        if by is not None and SETTLED_BY[finding.kind] == "officer":
-            acted.add(by)
+                acted.setdefault(row.entry.digest, set()).update(covered)
         if by is None:
             out.append(replace(finding, text=finding.text + _not_settled(finding, rows, chains, judge)))
         elif left:
             out.append(replace(finding, serials=tuple(each for each in finding.serials if each in left)))
         else:
             out.append(replace(finding, settled_by=by))
-    return [_is_said(each, acted, chains) for each in out]
+    return [_is_said(each, acted) for each in out]
 
 
-def _is_said(finding: Finding, acted: set[str], chains: Chains) -> Finding:
-    """The discrepancy by which an officer alone settles something is no further one."""
-    if finding.kind != "discrepancy" or not finding.open or finding.events[0] not in acted:
+def _is_said(finding: Finding, acted: Mapping[str, set[str]]) -> Finding:
+    """A discrepancy by which something is settled is, for the drives of which it is, no further one."""
+    if finding.kind != "discrepancy" or not finding.open:
         return finding
-    row = chains.rows[chains.graph.index[finding.events[0]]]
-    return finding if row.event.changes_hands else replace(finding, settled_by=finding.events[0])
+    left = tuple(each for each in finding.serials if each not in acted.get(finding.events[0], ()))
+    return replace(finding, serials=left) if left else replace(finding, settled_by=finding.events[0])
 
 
 def _may(finding: Finding, row: Row, judge: Judge | None) -> bool:

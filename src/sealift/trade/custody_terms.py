@@ -8,7 +8,8 @@ What holds: every event is judged by the revision that was the newest released w
 or drafted later. Where that one, or what it rests on, is not here, that is named, and nobody is accused. A drive goes
 on, and wants a release, in an event of two persons, whatever its type, unless both are of the origin; in every loading;
 and where by an event of one person alone somebody has it who had it not, or its record begins with a carrier or a
-receiver; never where it comes back to the origin. Who somebody is, the allowed signers say: two keys of one principal
+receiver; never where it comes back to the origin. Whom that revision names no more takes none on: from them drives come
+back, or go to whom takes their place. Who somebody is, the allowed signers say: two keys of one principal
 are one, a key of a carrier's is that carrier, and one of the origin's no receiver, under whatever other name.
 
 What is not here: the order of events and who has what (custody.py); where revisions lie (stages/revisions.py).
@@ -20,19 +21,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from sealift.trade import people
 from sealift.trade.custody_graph import Finding
-from sealift.trade.custody_roles import Roles, others, spelled
+from sealift.trade.custody_roles import Roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from sealift.formats.allowed_signers import Signer
+    from sealift.formats.allowed_signers import AllowedSigners, Person
     from sealift.trade.custody import Row
     from sealift.trade.custody_event import CustodyEvent, Party
     from sealift.trade.custody_graph import Kind
     from sealift.trade.declaration import Declaration
+    from sealift.trade.persons import Origin
     from sealift.trade.standing import Against
 
 _GOES = frozenset({"handover", "return", "load"})  # whoever is on both sides
@@ -64,13 +65,19 @@ class Reign(NamedTuple):
     against: tuple[Against, ...] = ()
     lacks: str = ""
     officer: str = ""  # the principal whose key signed it
+    name: str = ""  # theirs, as the release has it
+    person: Person | None = None
+
+    @property
+    def officer_is(self) -> frozenset[str]:
+        """By which keys and names the officer is known."""
+        return frozenset({self.officer.casefold()} - {""}) if self.person is None else self.person.sure
 
 
 class Ruling(NamedTuple):
     """What a time is judged by; `missing` says what is not here, without which nobody can."""
 
     roles: Roles
-    named: frozenset[str]
     reign: Reign | None
     missing: str = ""
 
@@ -80,19 +87,20 @@ class Terms:
 
     def __init__(
         self, declaration: Declaration, reigns: Iterable[Reign] = (), lacking: Mapping[int, str] | None = None,
-        origin: Iterable[str] = (),
+        origin: Origin | None = None,
     ) -> None:  # fmt: skip
         """`declaration` is asked where nothing was released; `lacking` says what is not here of revisions that were.
 
-        `origin` are principals that signed other records as the origin.
+        `origin` are those whom other records bind to the origin.
         """
-        self.origin = frozenset(origin)
+        people = origin.people if origin is not None else ()
+        self.origin = frozenset[str]().union(*(person.sure for person, _ in people))
         self.reigns = sorted(reigns, key=lambda each: each.at)
         known = {each.revision for each in self.reigns}
         self._lacking = {number: words for number, words in (lacking or {}).items() if number not in known}
-        self.officers = frozenset(each.officer for each in self.reigns) - {""}
+        self.officers = frozenset[str]().union(*(each.officer_is for each in self.reigns))
         self._newest = declaration
-        self._known: dict[str, tuple[Roles, frozenset[str]]] = {}
+        self._known: dict[str, Roles] = {}
 
     def at(self, moment: datetime) -> Ruling:
         """The newest revision that was released then."""
@@ -105,45 +113,48 @@ class Terms:
         parsed = reign.declaration if reign else None
         if reign is not None and reign.lacks:
             missing = reign.lacks
-        return Ruling(*self._who(parsed or self._newest), reign, missing)
+        return Ruling(self._who(parsed or self._newest), reign, missing)
 
-    def _who(self, parsed: Declaration) -> tuple[Roles, frozenset[str]]:
+    def names(self, person: Person) -> list[str]:
+        """Of an officer: what releases call them."""
+        return [each.name for each in self.reigns if each.name and not each.officer_is.isdisjoint(person.sure)]
+
+    def _who(self, parsed: Declaration) -> Roles:
         if parsed.digest not in self._known:
-            named = others(parsed) | spelled([*parsed.intermediates, *parsed.carriers])
-            self._known[parsed.digest] = Roles.of(parsed), frozenset(named)
+            known = [each.declaration for each in self.reigns if each.declaration is not None]
+            self._known[parsed.digest] = Roles.of(parsed, [each for each in known if each.revision < parsed.revision])
         return self._known[parsed.digest]
 
 
-def one_person(principal: str) -> bool:
-    """The principals field of an allowed signer is one name; a list or pattern of names may be several people."""
-    return not set(principal) & set("*?,!")
-
-
-def identity(signer: Signer) -> str:
-    """Who somebody is, whatever they call themselves: by the allowed signers, or else the key itself."""
-    return signer.principal if one_person(signer.principal) else signer.fingerprint
-
-
-def identities(rows: Sequence[Row]) -> dict[str, str]:
-    """By fingerprint of the keys that signed a log: whose they are."""
-    return {each.fingerprint: identity(each) for row in rows for each in (row.released, row.received) if each}
+def identities(rows: Sequence[Row]) -> dict[str, frozenset[str]]:
+    """By fingerprint of the keys that signed a log: whose they are, whatever they call themselves."""
+    return {each.fingerprint: each.person.sure for row in rows for each in (row.released, row.received) if each}
 
 
 class Faces:
     """Who the sides of a log are: by whose their keys are in the allowed signers, under whatever name they sign."""
 
-    def __init__(self, rows: Sequence[Row], terms: Terms) -> None:
+    def __init__(self, rows: Sequence[Row], terms: Terms, allowed: AllowedSigners) -> None:
         self.who = identities(rows)
-        self._terms = terms
-        self._carriers: dict[str, Party] = {}
-        self._origin: set[str] = {*terms.origin, *terms.officers}
+        self._terms, self._allowed = terms, allowed
+        self._carriers: dict[frozenset[str], Party] = {}
+        self._by_record = terms.origin | terms.officers
+        self._origin: set[str] = {*self._by_record}
+        self._bound: dict[str, int] = {}  # who had drives before they left the origin, since which event
+        left: set[str] = set()
         for row in rows:
             roles = terms.at(row.event.at).roles
             for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received)):
                 if signer is not None and roles.carriers_of(party):
-                    self._carriers.setdefault(identity(signer), party)
-                elif signer is not None and roles.sends(party) and not roles.receives(party):
-                    self._origin.add(identity(signer))
+                    self._carriers.setdefault(signer.person.sure, party)
+                elif signer is not None and roles.sends(party):
+                    if not roles.receives(party):
+                        self._origin |= signer.person.sure
+                    if row.event.moves and not left.issuperset(row.event.serials):
+                        for each in signer.person.sure:
+                            self._bound.setdefault(each, row.number)
+            if row.counts and row.event.passes and not roles.sends(row.event.received_by):
+                left |= set(row.event.serials)
 
     def event(self, event: CustodyEvent) -> CustodyEvent:
         """The event with each carrier's keys under the name of the carrier; to ask for roles, and for nothing else."""
@@ -153,23 +164,57 @@ class Faces:
         return event if known == sides else msgspec.structs.replace(event, **known)
 
     def _face(self, side: Party, roles: Roles) -> Party:
-        whose = self.who.get(side.key_fingerprint, "")
-        if whose in self._carriers:
-            return self._carriers[whose]
-        carrier = roles.mails.get(whose.casefold())
+        whose = self.who.get(side.key_fingerprint, frozenset())
+        known = self._carriers.get(whose)
+        carrier = next((roles.mails[name] for name in sorted(whose) if name in roles.mails), None)
+        if known is not None and not (carrier and roles.left(known)):  # whose name was put right is the same carrier
+            return known
         return side if carrier is None else msgspec.structs.replace(side, name=carrier, org=carrier)
+
+    def _of_origin(self, side: Party, roles: Roles) -> bool:
+        """The key of a side is somebody's of the origin, by a record or an event of the log."""
+        whose = self.who.get(side.key_fingerprint, frozenset()) | {side.key_fingerprint} - {""}
+        return not whose.isdisjoint(self._origin) or not whose.isdisjoint(roles.origin)
 
     def receives(self, event: CustodyEvent, side: Party) -> bool:
         """The side of an event is one to whom the drives go, and its key is nobody's of the origin."""
-        roles, whose = self._terms.at(event.at).roles, self.who.get(side.key_fingerprint, "")
-        if {whose, side.key_fingerprint} & self._origin or {whose.casefold(), side.key_fingerprint} & roles.origin:
-            return False
-        return roles.receives(self._face(side, roles))
+        roles = self._terms.at(event.at).roles
+        return not self._of_origin(side, roles) and roles.receives(self._face(side, roles))
+
+    def poses(self, event: CustodyEvent, side: Party) -> bool:
+        """The side is named as one to whom the drives go, and as nobody else; a record binds its key to the origin."""
+        roles, whose = self._terms.at(event.at).roles, self.who.get(side.key_fingerprint, frozenset())
+        face = self._face(side, roles)
+        named = roles.receives(face) and not roles.sends(face)
+        return named and not whose.isdisjoint(self._by_record | roles.origin)
+
+    def is_home(self, row: Row) -> bool:
+        """Who received by key, or is to sign yet, is bound to the origin: by a record, or an event of before they left.
+
+        Where nothing binds anybody, the name is all that there is; nor is of a key that is in no list here anything
+        known before it signs.
+        """
+        if row.received is None and not self._allowed.principals(row.event.received_by.key_fingerprint):
+            return bool(row.event.received_by.key_fingerprint)
+        bound = {*self._by_record, *self._terms.at(row.event.at).roles.origin}
+        bound |= {each for each, since in self._bound.items() if since < row.number}
+        return not bound or not bound.isdisjoint(self._allowed.person(row.event.received_by.key_fingerprint).sure)
+
+    def principals(self, side: Party) -> str:
+        """Whose the key of a side is, as the allowed signers have it."""
+        return self._allowed.principals(side.key_fingerprint)
 
     def arrives(self, event: CustodyEvent) -> bool:
-        """By it drives come to the site: it says so, or passes them to one to whom they go, who signed by key."""
-        passed = event.passes and event.changes_hands and event.received_by.key_fingerprint in self.who
-        return event.event_type == "arrive" or (passed and self.receives(event, event.received_by))
+        """By it drives come to the site: it says so, or passes them to one to whom they go, who signed by key.
+
+        Not where a key of the origin signs as the receiver: unless they carry, or the origin is the receiver, too.
+        """
+        side, roles = event.received_by, self._terms.at(event.at).roles
+        face, signs = self._face(side, roles), side.key_fingerprint in self.who
+        if event.event_type == "arrive":
+            allowed = roles.carriers_of(face) or (roles.sends(face) and roles.receives(face))
+            return bool(allowed) or not (signs and self._of_origin(side, roles))
+        return event.passes and event.changes_hands and signs and self.receives(event, side)
 
 
 def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Sequence[str]], terms: Terms,
@@ -179,14 +224,20 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
     unknown: dict[str, list[Row]] = {}
     for row, new, first in zip(rows, come, begun, strict=True):
         event = row.event
-        if not row.counts or not event.moves:
+        if not row.counts:
+            continue
+        found += _posing(row, faces)
+        if not event.moves:
             continue
         ruling, seen = terms.at(event.at), faces.event(event)
         if not event.passes and event.changes_hands and not ruling.roles.of_one_house(seen):
             text = f"{an(event)} passes no drive on, and names two hands: a handover or an arrival says who has them"
             found.append(Finding("hands", text, (row.entry.digest,), tuple(event.serials)))
-        going = [] if _comes_back(row, seen, ruling.roles) else _going(seen, new, first, ruling.roles)
-        one = _told(row, going, ruling.roles.astray(seen), ruling, terms)
+        going, homeward = _going(seen, new, first, ruling.roles), _is_homeward(seen, ruling.roles)
+        if homeward and faces.is_home(row):
+            found += [] if row.received else _awaited(row, seen, ruling, terms)
+            going = []
+        one = _told(row, seen, going, ruling, terms, _not_home(row, faces) if homeward else "")
         if ruling.missing and one:
             unknown.setdefault(ruling.missing, []).append(row)
         else:
@@ -198,30 +249,81 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
     return found
 
 
-def _told(
-    row: Row, going: Sequence[str], astray: Mapping[str, list[str]], ruling: Ruling, terms: Terms
-) -> list[Finding]:
+def _told(row: Row, seen: CustodyEvent, going: Sequence[str], ruling: Ruling, terms: Terms, odd: str) -> list[Finding]:
     """Of one event, by the revision of its time; where that is missing, whether there is anything to judge at all."""
-    found, event = [], row.event
+    found, event, roles = [], row.event, ruling.roles
 
     def tell(kind: Kind, text: str, serials: Sequence[str]) -> None:
-        found.append(Finding(kind, text, (row.entry.digest,), tuple(serials)))
+        if serials:
+            found.append(Finding(kind, text, (row.entry.digest,), tuple(serials)))
 
-    why = _unreleased(event, ruling, terms) if going else ""
+    why = (_unreleased(event, ruling, terms) or _thrown_out(seen, ruling)) if going else ""
     if why or (going and ruling.missing):
-        tell("unreleased", f"{an(event)} at {event.at_utc}, and {why}", going)
-    if ruling.named.isdisjoint((people.fold(event.received_by.name), people.fold(event.received_by.org))):
+        tell("unreleased", f"{an(event)} at {event.at_utc}, and {why}{odd}", going)
+    if roles.left(seen.received_by):  # who has them already may say what happens to them
+        took = event.serials if event.changes_hands or (going and event.event_type not in _GOES) else ()
+        tell("stranger", f"received by {event.received_by.words}, whom {_no_more(seen.received_by, ruling)}", took)
+    elif not roles.named(event.received_by) and not roles.left(event.received_by):
         text = f"received by {event.received_by.words}, and the declaration names neither{_kept(event)}"
         tell("stranger", text, event.serials)
-    for carrier, serials in astray.items():
+    for carrier, serials in roles.astray(seen).items():
         tell("carrier", f"declared with {carrier}, and {_goes(event)} {event.received_by.words}", serials)
     return found
 
 
-def _comes_back(row: Row, seen: CustodyEvent, roles: Roles) -> bool:
-    """By it drives come home, to a person of the origin who signs for them: that wants no release, ever."""
-    home, away = roles.sends(seen.received_by), not roles.sends(seen.released_by)
-    return row.received is not None and seen.passes and home and away
+def _posing(row: Row, faces: Faces) -> list[Finding]:
+    """Keys of the origin that sign as the receiving side."""
+    found = []
+    for party, signer in ((row.event.released_by, row.released), (row.event.received_by, row.received)):
+        if signer is not None and faces.poses(row.event, party):
+            text = f"{party.words} signs by a key of {signer.principal}, whom records bind to the origin"
+            found.append(Finding("names", text, (row.entry.digest,), tuple(row.event.serials)))
+    return found
+
+
+def _is_homeward(seen: CustodyEvent, roles: Roles) -> bool:
+    """It passes drives to one whom the declaration names as of the origin, from somebody else."""
+    return seen.passes and roles.sends(seen.received_by) and not roles.sends(seen.released_by)
+
+
+def _not_home(row: Row, faces: Faces) -> str:
+    """Why drives that are passed to the origin do not come back to it."""
+    party = row.event.received_by
+    if not party.key_fingerprint:
+        return "; back to the origin they come where whoever takes them signs with a key"
+    signs = f"signs by a key of {row.received.principal}" if row.received else ""
+    who = f"{party.words} {signs or f'is to sign by a key of {faces.principals(party)}'}"
+    return f"; back to the origin it is not, since {who}, whom no record that is here binds to it"
+
+
+def _awaited(row: Row, seen: CustodyEvent, ruling: Ruling, terms: Terms) -> list[Finding]:
+    """Of drives that come home, where the other signature is still to come, and they might go nowhere else."""
+    event, why = row.event, ruling.missing or _unreleased(row.event, ruling, terms)
+    if not why and ruling.roles.left(seen.released_by):
+        why = f"{_no_more(seen.released_by, ruling)} {seen.released_by.words}"
+    if not why:
+        return []
+    text = (
+        f"{an(event)} at {event.at_utc} waits for the signature of {event.received_by.words}: with it they are back at"
+        f" the origin, where they may come at any time; until then nobody there says so, and {why}"
+    )
+    return [Finding("awaited", text, (row.entry.digest,), tuple(event.serials))]
+
+
+def _thrown_out(seen: CustodyEvent, ruling: Ruling) -> str:
+    """Why drives might not go from that hand: the revision of then names it no more, and no heir takes them over."""
+    giver, former = seen.released_by, ruling.roles.left(seen.released_by)
+    if former is None or (seen.passes and seen.changes_hands and ruling.roles.succeeds(seen.received_by, former)):
+        return ""
+    whom = f"{giver.words}, whom {_no_more(giver, ruling)}"
+    return f"they go on from {whom}: from there they come back to the origin, or go to whom takes that place"
+
+
+def _no_more(party: Party, ruling: Ruling) -> str:
+    """What is to say of somebody whom an earlier revision named."""
+    former, reign = ruling.roles.left(party), ruling.reign
+    revision = f"revision {reign.revision}" if reign else "the declaration"
+    return f"{revision} does not name any more" + (f" ({former.reason})" if former and former.reason else "")
 
 
 def _going(event: CustodyEvent, come: Sequence[str], begun: Sequence[str], roles: Roles) -> list[str]:
@@ -233,7 +335,8 @@ def _going(event: CustodyEvent, come: Sequence[str], begun: Sequence[str], roles
         return [] if home and roles.sends(event.released_by) else event.serials
     if home:
         return []
-    first = begun if roles.carriers_of(event.received_by) or roles.receives(event.received_by) else ()
+    party = event.received_by
+    first = begun if roles.carriers_of(party) or roles.receives(party) or roles.left(party) else ()
     return [serial for serial in event.serials if serial in {*come, *first}]
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from sealift.formats import strict
 from sealift.trade import custody_form
@@ -28,14 +28,18 @@ if TYPE_CHECKING:
     from sealift.trade.declaration import Declaration
     from sealift.trade.receipt import ReceiptDrive, ReceiptGroup, ReceiptRecord
 
-What = Literal["intact", "rebuilt", "damaged", "missing", "unread"]
+What = Literal["intact", "rebuilt", "remade", "damaged", "missing", "unread"]
+_VERIFIED: frozenset[What] = frozenset({"intact", "rebuilt", "remade"})
 WIDTH = 118
 MAX_NAMED = 20  # drives by name in one sentence
 NOT_ADVICE = "Prepared from the seal, the receipt and what people stated; not legal advice."
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """A drive that is not as it was sent. `what`: unread drives are not here, or are here and nobody has read them."""
+    """A drive that is not as it was sent. `what`: unread drives are not here, or are here and nobody has read them.
+
+    Of remade ones the data is here, on other media: of the declared goods themselves nobody has said that they are.
+    """
 
     drive: str
     number: int
@@ -54,6 +58,7 @@ class CarrierPart(Struct, frozen=True, kw_only=True):
     expected: int
     intact: int
     rebuilt: int
+    remade: int
     damaged: int
     missing: int
     unread: int
@@ -150,9 +155,9 @@ def _lines(seal: Seal, said: Mapping[int, ReceiptGroup], why: Mapping[str, str])
 def _what(drive: ReceiptDrive | None) -> What:
     if drive is None or drive.state == "unseen":
         return "unread"
-    if drive.state == "lost":
-        return "damaged" if drive.read_at else "missing"
-    return drive.state
+    if drive.state == "lost":  # what was made again in its place, and is damaged, is no drive that came
+        return "damaged" if drive.read_at and drive.made_on is UNSET else "missing"
+    return "remade" if drive.remade else drive.state
 
 
 def _carrier(name: str, lines: Sequence[Line], declaration: Declaration) -> CarrierPart:
@@ -197,8 +202,14 @@ def _means(groups: Sequence[GroupPart]) -> Iterator[str]:
 
 
 def _todo(wrong: Sequence[Line], state: str) -> Iterator[str]:
+    remade = [line for line in wrong if line.what == "remade"]
     if state == "verified":
-        yield "nothing more here: send the receipt"
+        yield "send the receipt" if remade else "nothing more here: send the receipt"
+    if remade:
+        yield (
+            f"look for the declared drives {_serials(remade)}: only what was made again of them is here; and say in the"
+            " custody log what became of them, if it does not say so (`sealift handover`, a discrepancy)"
+        )
     if any(line.what == "unread" for line in wrong):
         yield "look for what is not here and wait for it; verify it, and make the receipt again with all reports"
     if any(line.what == "damaged" for line in wrong):
@@ -207,14 +218,15 @@ def _todo(wrong: Sequence[Line], state: str) -> Iterator[str]:
         yield "`sealift repair MNT... --onto MNT` makes a missing drive again on an empty one; then verify that one"
     if state == "lost":
         yield "`sealift repair MNT... --fetch-list` says what the origin must send again"
-    if any(line.what != "rebuilt" for line in wrong):
+    if any(line.what not in _VERIFIED for line in wrong):
         yield "the source is NOT to be freed: it may be the only other copy of what is not verified"
 
 
 def _tell(
     carriers: Sequence[CarrierPart], wrong: Sequence[Line], declaration: Declaration, officer: str
 ) -> Iterator[Tell]:
-    about = "all of this; keep the source" if any(line.what != "rebuilt" for line in wrong) else "all of this"
+    keep = any(line.what not in _VERIFIED for line in wrong)
+    about = "all of this; keep the source" if keep else "all of this"
     yield Tell(who=declaration.shipper.legal_name, contact=declaration.shipper.contact, about=about)
     yield Tell(
         who=declaration.author.name, contact=declaration.author.email, about="all of this, as author of the declaration"
@@ -222,7 +234,7 @@ def _tell(
     for each in carriers:
         if each.drives:
             yield Tell(who=each.carrier, contact=each.contact, about=f"their drives: {_serials(each.drives)}")
-    if any(line.what in {"missing", "unread"} for line in wrong):
+    if any(line.what in {"missing", "unread", "remade"} for line in wrong):
         about = "declared goods are not where they were declared to go"
         yield Tell(who=officer, contact="who released the declaration", about=about)
 
@@ -242,6 +254,7 @@ def _serials(lines: Sequence[Line]) -> str:
 _WORDS: dict[What, str] = {
     "intact": "intact",
     "rebuilt": "made again, and verified",
+    "remade": "made again on another medium, and verified; not the drive itself",
     "damaged": "damaged",
     "missing": "did not come",
     "unread": "not here, or not read",
@@ -293,7 +306,7 @@ def form(report: Discrepancy, who: Mapping[str, str], here: Mapping[str, str]) -
     cases = []
     told: dict[What, list[Line]] = {}
     for carrier in report.carriers:
-        lines = [line for line in carrier.drives if line.what != "rebuilt" and line.drive not in here]
+        lines = [line for line in carrier.drives if line.what not in _VERIFIED and line.drive not in here]
         cases += [[line.serial for line in lines]] if lines else []
         for line in lines:
             told.setdefault(line.what, []).append(line)

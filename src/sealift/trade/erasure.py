@@ -7,8 +7,9 @@ these rules that does not hold; `may_erase` is true where it names none:
 2. No declaration states a legal hold, whoever released it, nor does a later one that lies beside them, a draft too; one
    that should lie there and cannot be read is held to state one. That there is none ("none") is stated by the
    declaration that the receipts bind, or by another one that was given with a release that holds. Silence is no answer.
-3. No receipt is from the future, and none is signed with the key of the declaration's author: the origin cannot receive
-   from itself.
+3. No receipt is from the future, and none is signed by the author of a declaration, by whoever released it, or by
+   somebody else whom a record that lies beside it binds to the origin, with whichever of their keys: the origin cannot
+   receive from itself.
 4. The drive does not say that it belongs to another shipment.
 5. A drive that a receipt names by its serial number: the newest receipt of its group says intact or rebuilt.
 6. One that no receipt names (never packed, or set aside while it was): a declaration names it, or it says itself that
@@ -23,9 +24,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sealift.errors import KeyInvalid
-from sealift.formats import sshsig
+from sealift.trade import persons
 from sealift.trade.declaration import NO_HOLD
+from sealift.trade.persons import Origin
 from sealift.trade.receipt import VERIFIED, Receipt, ReceiptDrive, ReceiptGroup, newest
 
 if TYPE_CHECKING:
@@ -45,10 +46,14 @@ class Declared(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """What lies beside the declarations that were given: later ones, and why one that should be there is not seen."""
+    """What lies beside the declarations that were given: later ones, and why one that should be there is not seen.
+
+    `origin`: who by the records there is of it.
+    """
 
     later: Sequence[Declared] = ()
     unseen: Sequence[str] = ()
+    origin: Origin = Origin()
 
 
 class Named(NamedTuple):
@@ -138,9 +143,18 @@ def _papers(receipts: Sequence[Receipt], declarations: Sequence[Declared], besid
             return f"the receipt says {receipt.record.at}, which is still to come"
         if receipt.record.rehearsal != bound[0].declaration.rehearsal:
             return "receipt and declaration differ in whether this is a rehearsal"
-        if _is_author(receipt, bound[0].declaration):
-            return "the receipt is signed with the key of the declaration's author, who did not receive anything"
+        if whose := _origin(declarations, beside).whose(receipt.person):
+            return f"the receipt is signed by {whose}: the origin cannot receive from itself"
     return None
+
+
+def _origin(declarations: Sequence[Declared], beside: Beside) -> Origin:
+    """Authors and officers of all declarations, and who else is known."""
+    rows = [(persons.author(each.declaration), persons.AUTHOR) for each in declarations]
+    rows += [
+        (each.release.person, persons.OFFICER) for each in (*declarations, *beside.later) if each.release is not None
+    ]
+    return Origin().joined(rows, beside.origin.people)
 
 
 def hold(declared: Declared) -> str | None:
@@ -156,13 +170,6 @@ def hold(declared: Declared) -> str | None:
 
 def _says_none(declared: Declared) -> bool:
     return declared.declaration.legal_hold.strip() == NO_HOLD
-
-
-def _is_author(receipt: Receipt, declaration: Declaration) -> bool:
-    try:
-        return sshsig.parse_public_key(declaration.author.public_key) == receipt.key
-    except KeyInvalid:
-        return True  # a released declaration has a key that parses; who cannot be told apart is not trusted
 
 
 def find(serial: str, receipts: Sequence[Receipt]) -> Named | None:

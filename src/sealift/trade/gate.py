@@ -23,15 +23,14 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sealift.errors import KeyInvalid
-from sealift.formats import sshsig
-from sealift.trade import codes, consistency, declaration, lookalikes, people
+from sealift.trade import codes, consistency, declaration, lookalikes, people, persons
 from sealift.trade.rules import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import date, datetime
 
+    from sealift.formats.allowed_signers import Person
     from sealift.trade.declaration import Declaration
     from sealift.trade.keys import Waiver
     from sealift.trade.rules import Rule, Rules
@@ -51,7 +50,7 @@ class Facts:
     keys: Sequence[str] | None = None
     revision: Sequence[str] | None = None
     waiver: Waiver | None = None  # of the second independent recipient, in the record of keys
-    waiver_key: str = ""  # fingerprint of the key that signed that record, where it was looked at
+    waived_by: Person | None = None  # who signed that record, where it was looked at
 
 
 class Row(NamedTuple):
@@ -196,19 +195,11 @@ def _waived(row: Row, parsed: Declaration, facts: Facts) -> Row:
     words = f"no two recipients are independent; {waiver.accepted_by} accepted it at {waiver.at}: {waiver.reason}"
     if people.same(waiver.accepted_by, parsed.author.name):
         return row._replace(state="held", why=f"{words}; and the author alone does not accept it")
-    if facts.waiver_key and facts.waiver_key == author_key(parsed):
+    if facts.waived_by is not None and persons.same(facts.waived_by, persons.author(parsed)):
         return row._replace(
             state="held", why=f"{words}; and the author's own key signed that, which is nobody else's word"
         )
     return row._replace(state="resolved", why=words)
-
-
-def author_key(parsed: Declaration) -> str:
-    """Fingerprint of the declared author's key; "" where there is none."""
-    try:
-        return sshsig.parse_public_key(parsed.author.public_key).fingerprint
-    except KeyInvalid:
-        return ""
 
 
 def _complete(_rule: Rule, parsed: Declaration, rules: Rules, _facts: Facts, _today: date) -> _Found:

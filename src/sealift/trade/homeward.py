@@ -32,7 +32,7 @@ def parse(recipients: Sequence[str], signers: Sequence[str]) -> ReturnLeg | None
     if found := faults(recipients, signers):
         raise KeyInvalid("; ".join(found))
     return ReturnLeg(
-        recipients=[str(age_keys.parse_recipient(text)) for text in recipients],
+        recipients=[plain(text) for text in recipients],
         signers=[_signer(line) for line in signers],
     )
 
@@ -73,6 +73,11 @@ def faults(recipients: Sequence[str], signers: Sequence[str]) -> list[str]:
 def accepted(leg: ReturnLeg) -> AllowedSigners:
     """The signers as allowed signers, by whom a reply must be signed."""
     return AllowedSigners.parse("".join(f"{each.principal} {each.key}\n" for each in leg.signers).encode())
+
+
+def plain(recipient: str) -> str:
+    """A recipient in the one form in which a ReturnLeg has it; KeyInvalid."""
+    return str(age_keys.parse_recipient(recipient))
 
 
 def _signer(line: str) -> ReturnSigner:

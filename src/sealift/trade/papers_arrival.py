@@ -1,9 +1,9 @@
 """Papers of the way and of the arrival: custody form, discrepancy report, delivery and sanitization certificates.
 
 What holds beside what every paper holds (paper.py): each is made from a record that somebody checked, says which by
-its digest, and says no more than the record; a certificate of delivery is of a drive that was verified, and of no
-other. The paper proves nothing: the signed record does. A custody form has the code of the log's checkpoint, and a side
-that signs by hand is never shown as signed by key.
+its digest, and says no more than the record; a certificate of delivery is of a drive that was verified itself, and of
+no other. The paper proves nothing: the signed record does. A custody form has the code of the log's checkpoint, and a
+side that signs by hand is never shown as signed by key.
 
 What is not here: signatures, and what became of a drive (receipt.py, certificate.py, custody_event.py).
 """
@@ -18,7 +18,7 @@ from sealift.trade import custody_event as events
 from sealift.trade import custody_sheet, paper, sheets
 from sealift.trade.custody_event import Entry
 from sealift.trade.paper import DASH, Cell, Column, said
-from sealift.trade.receipt import VERIFIED, is_whole
+from sealift.trade.receipt import is_whole
 from sealift.trade.typeset import qr_svg
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BY_HAND = "signs by hand, not by key"
 _STATES = {
     "intact": "every byte was read, and is as it was signed",
-    "rebuilt": "something was wrong or it did not come, and it was made again and verified",
+    "rebuilt": "something was wrong, and it was made again and verified",
     "lost": "it did not come or is damaged, and was not made again",
     "unseen": "nobody has read enough of it yet to say",
 }
@@ -129,7 +129,7 @@ def _side(title: str, party: events.Party, *, recorded: bool) -> tuple[str, list
 # --- arrival
 
 
-_CAME = ("intact", "rebuilt", "damaged", "missing", "unread")
+_CAME = ("intact", "rebuilt", "remade", "damaged", "missing", "unread")
 
 
 def discrepancy_report(frame: Frame, report: Discrepancy) -> Paper:
@@ -172,7 +172,7 @@ def _why(line: Line) -> str:
 
 def _came(report: Discrepancy) -> Block:
     columns = [Column("carrier", fr=1), Column("sent", mm=16, number=True)]
-    columns += [Column(state, mm=20, number=True) for state in _CAME]
+    columns += [Column(state, mm=18, number=True) for state in _CAME]
     counts = [[part.expected, *(getattr(part, state) for state in _CAME)] for part in report.carriers]
     rows = [[said(part.carrier), *map(_counted, row)] for part, row in zip(report.carriers, counts, strict=True)]
     all_ = [sum(column) for column in zip(*counts, strict=True)]
@@ -205,10 +205,11 @@ def _data(report: Discrepancy) -> Block:
 
 
 def delivery_certificate(frame: Frame, receipt: Receipt, group: ReceiptGroup, drive: ReceiptDrive) -> Paper:
-    """That one drive was delivered and verified, by the signed receipt. Refused for a drive that was not verified."""
+    """That one drive was delivered and verified, by the signed receipt; Refused for one that was not itself."""
     check_receipt_is_of(frame, receipt)
-    if drive.state not in VERIFIED:
-        raise Refused(f"drive {drive.number}, {drive.serial}, is {drive.state}: its delivery was not verified")
+    if not drive.came:
+        state = "was made again on another medium" if drive.remade else f"is {drive.state}"
+        raise Refused(f"drive {drive.number}, {drive.serial}, {state}: its delivery was not verified")
     record = receipt.record
     declared = {each.serial: each for each in frame.declaration.drives}.get(drive.serial)
     about = f"drive {drive.number} of {record.drives_total:,}"

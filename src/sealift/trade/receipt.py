@@ -10,6 +10,8 @@
     lost      it did not come or is damaged, and was not made again; of a group: some data cannot be had
     unseen    nobody has read enough of it yet to say
 
+A drive that was made again on another medium is none that came: `made_on` says so, of what was read in its place.
+
 What holds of a Receipt that `check_receipt` returns: it is canonical and consistent, and an allowed signer signed it in
 its namespace, with a key that was valid at the time that it states. It speaks of the groups that it names and of no
 others; it covers the shipment where it names all of them. Of each drive it says when it was read; what became of the
@@ -28,14 +30,14 @@ import blake3
 from msgspec import UNSET, Meta, UnsetType
 
 from sealift.errors import BadInput, FormatError
-from sealift.formats import canonical, manifest, sshsig, strict, typed
+from sealift.formats import canonical, manifest, strict, typed
 from sealift.formats.canonical import Record
-from sealift.formats.manifest import Count, DriveId, FileRef, Name, ShipmentId
+from sealift.formats.manifest import Count, DriveId, FileRef, Name, ShipmentId, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.allowed_signers import AllowedSigners, Person
 
 NAMESPACE = "sealift-receipt"
 MAX_RECEIPT = 64 << 20
@@ -72,6 +74,17 @@ class ReceiptDrive(Record, frozen=True, kw_only=True):
     read_at: MaybeTime  # when its last byte was read; empty: nobody has read it
     # that came from the medium past every cache, through a cache of the host where it is mounted, or over a network
     read_from: ReadFrom | UnsetType = UNSET  # not there: nobody has read it, or said how
+    made_on: Text | UnsetType = UNSET  # another medium was read in its place: the serial that it tells, or ""
+
+    @property
+    def came(self) -> bool:
+        """It was read itself, and is as it was signed, be it mended."""
+        return self.state in VERIFIED and self.made_on is UNSET
+
+    @property
+    def remade(self) -> bool:
+        """Its data is there and verified, on another medium: of the drive itself this says nothing."""
+        return self.state in VERIFIED and self.made_on is not UNSET
 
 
 class ReceiptGroup(Record, frozen=True, kw_only=True):
@@ -104,12 +117,12 @@ class ReceiptRecord(Record, frozen=True, kw_only=True):
 
 
 class Receipt(NamedTuple):
-    """A receipt that `check_receipt` has accepted, by whom it is signed, and the digest of its bytes."""
+    """A receipt that `check_receipt` has accepted, by whom it is signed, and length and digest of its bytes."""
 
     record: ReceiptRecord
     principal: str
     fingerprint: str
-    key: sshsig.PublicKey
+    person: Person
     file: FileRef
 
     @property
@@ -172,6 +185,10 @@ def _check(group: ReceiptGroup, at: str) -> None:
             raise FormatError(f"{where}: {drive.id} is {drive.state}, and when it was read says otherwise")
         if drive.read_from is not UNSET and not drive.read_at:
             raise FormatError(f"{where}: nobody has read {drive.id}, and it says how")
+        if drive.made_on is not UNSET and (drive.state not in {"rebuilt", "lost"} or not drive.read_at):
+            raise FormatError(f"{where}: {drive.id} is {drive.state}, and made again on another medium")
+        if drive.made_on is not UNSET and drive.made_on.casefold() == drive.serial.casefold():
+            raise FormatError(f"{where}: {drive.id} was made again on another medium, which is itself")
 
 
 def check_receipt(data: bytes, signature: bytes, allowed: AllowedSigners) -> Receipt:
@@ -179,7 +196,7 @@ def check_receipt(data: bytes, signature: bytes, allowed: AllowedSigners) -> Rec
     record = decode(data)
     signer = allowed.signer(data, signature, NAMESPACE, instant(record.at, "receipt.json"))
     file = FileRef(bytes=len(data), blake3=blake3.blake3(data).hexdigest())
-    return Receipt(record, signer.principal, signer.fingerprint, signer.key, file)
+    return Receipt(record, signer.principal, signer.fingerprint, signer.person, file)
 
 
 def is_whole(record: ReceiptRecord) -> bool:

@@ -33,12 +33,12 @@ from sealift.errors import BadInput, FormatError, KeyInvalid, Refused, Signature
 from sealift.formats import canonical, sshsig, strict, typed
 from sealift.formats.canonical import Record
 from sealift.trade import declaration as declarations
-from sealift.trade import people
+from sealift.trade import people, persons
 from sealift.trade.rules import MAX_BYTES as MAX_RULES_FILE
 from sealift.trade.rules import MAX_RULES
 
 if TYPE_CHECKING:
-    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.allowed_signers import AllowedSigners, Person
     from sealift.trade.declaration import Declaration
     from sealift.trade.gate import Verdict
     from sealift.trade.signing import Signer
@@ -106,11 +106,16 @@ class SignedRelease(NamedTuple):
 
 
 class Release(NamedTuple):
-    """A release that `check_release` has accepted, and by whom it is: the allowed signer's line and key."""
+    """A release that `check_release` has accepted, and by whom it is: the allowed signer's line, key and person.
+
+    `author` is the person who signed the declaration.
+    """
 
     record: ReleaseRecord
     principal: str
     fingerprint: str
+    person: Person
+    author: Person
 
     @property
     def declaration_digest(self) -> str:
@@ -210,15 +215,16 @@ def check_release(declaration: Declaration | bytes, data: bytes, signature: byte
         raise Refused("the release names another shipment or revision than the declaration")
     signer = allowed.signer(data, signature, NAMESPACE, released_at(record))
     _another_person(declaration, signer.key, record.officer)
-    author = check_author(declaration, record.author_signature.encode(), allowed, released_at(record))
+    check_author(declaration, record.author_signature.encode(), allowed, released_at(record))
+    author = persons.author(declaration)
     names = signer.principal.casefold().split(",")
     email = declaration.author.email.casefold()
-    if set(names) & set(author.casefold().split(",")) or any(fnmatch.fnmatchcase(email, name) for name in names):
+    if persons.same(signer.person, author) or any(fnmatch.fnmatchcase(email, name) for name in names):
         raise Refused(
             f"the key that released this is, by the allowed signers, the author's: {signer.principal}",
             hint="another person must release it",
         )
-    return Release(record, signer.principal, signer.fingerprint)
+    return Release(record, signer.principal, signer.fingerprint, signer.person, author)
 
 
 def sign_declaration(declaration: Declaration, signer: Signer) -> bytes:

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from msgspec import Meta
 
-from sealift.errors import BadInput, FormatError, KeyInvalid, Refused
-from sealift.formats import canonical, sshsig, strict
+from sealift.errors import BadInput, FormatError, Refused
+from sealift.formats import canonical, strict
 from sealift.formats.canonical import Record
 from sealift.trade import names as naming
-from sealift.trade import people, sections
+from sealift.trade import people, persons, sections
 from sealift.trade.likeness import Relation  # noqa: TC001 -- msgspec reads them
 from sealift.trade.lists import MAX_TEXT, Kind, ListFile, Time, current, moment, own_day
 
@@ -301,8 +301,8 @@ def check_screening(data: bytes, signature: bytes, second: bytes | None, allowed
     """The record in `data` if its signature holds; and its second reviewer's, where there is one.
 
     Rules: 1. the bytes are canonical; 2. an allowed signer for `sealift-screening` signed them, who was one at the
-    time that the record states; 3. the second signature, if given, is over the same bytes by another allowed signer,
-    with another key. Raises FormatError, SignatureInvalid, Refused.
+    time that the record states; 3. the second signature, if given, is over the same bytes by another person
+    (persons.py), an allowed signer too. Raises FormatError, SignatureInvalid, Refused.
     """
     record = decode(data)
     at = moment(record.at)
@@ -310,7 +310,7 @@ def check_screening(data: bytes, signature: bytes, second: bytes | None, allowed
     if second is None:
         return Checked(record, signer, None)
     reviewer = allowed.signer(data, second, NAMESPACE, at)
-    if reviewer.key == signer.key or reviewer.principal == signer.principal:
+    if persons.same(reviewer.person, signer.person):
         raise Refused(
             f"the second signature on the screening is the screener's own: {reviewer.principal}",
             hint="another person looks at the decisions and signs them (sealift screen --second)",
@@ -362,7 +362,7 @@ def standing(
         found.append(Problem("changed", "", f"the screening is of another consignment, {record.consignment_id}"))
     found += _changed(declaration, record)
     screened = {file.sha256 for file in record.lists}
-    if checked.reviewer is not None and _is_author(declaration, checked.reviewer):
+    if checked.reviewer is not None and persons.same(checked.reviewer.person, persons.author(declaration)):
         found.append(Problem("unreviewed", "", "the second signature on the decisions is the declaration's author's"))
     found += [
         Problem("newer_list", file.name, f"the list at hand (fetched {file.fetched}) is not the one that was screened")
@@ -370,13 +370,6 @@ def standing(
         if file.sha256 not in screened
     ]
     return found + record_problems(record, now, reviewed=checked.reviewer is not None, max_age_days=max_age_days)
-
-
-def _is_author(declaration: Content, signer: Signer) -> bool:
-    try:
-        return sshsig.parse_public_key(declaration.author.public_key) == signer.key
-    except KeyInvalid:  # a draft has none yet
-        return False
 
 
 def record_problems(

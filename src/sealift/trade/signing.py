@@ -241,6 +241,17 @@ def new_file(path: str) -> Iterator[IO[bytes]]:
             os.unlink(temporary)
 
 
+def make_folder(folder: str) -> None:
+    """Make the folder of --out into which a signed record goes; BadInput where there can be none."""
+    if folder.endswith((".json", ".sig")) and not os.path.isdir(folder):
+        raise BadInput(f"--out {folder}: that is the name of a file; nothing was signed", hint="--out takes a folder")
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise BadInput(f"--out {folder}: {why.lower()}; nothing was signed") from error
+
+
 def write_pair(path: str, data: bytes, signature: bytes, *, with_it: tuple[str, ...] = ()) -> str | None:
     """Write `path` and `path`.sig; what was there is kept, and its new name returned.
 

@@ -10,17 +10,17 @@ sign:
 1. Every receipt is of this shipment, consignment and declaration, and of exactly this seal: the groups and drives that
    it names are the seal's.
 2. None is older than the seal, and none is from the future.
-3. None is signed with the key of the declaration's author, of who sealed or of who released: the origin cannot receive
-   from itself.
+3. None is signed by the declaration's author, by who sealed or released, or by anybody else whom a record that is at
+   hand binds to the origin, with whichever of their keys: the origin cannot receive from itself (persons.py).
 4. The declaration that the seal binds states no legal hold.
 5. Of every group the newest receipt says of every drive that it is intact or rebuilt. A drive that is lost though
    parity has what it held is not verified: nobody has made it again, and until somebody has, the source is the only
    other copy.
 
 What holds of a SourceRelease that `check_source_release` returns: it is canonical and consistent, names for every group
-the receipt that counts, and an allowed signer signed it, with none of the keys that signed these. Whether the receipts
-are what it says they are, `objections` and `lacking` tell whoever has them. docs/spec/source-release.md says the same
-to the byte.
+the receipt that counts, and an allowed signer signed it, none of those who signed these, with whichever key. Whether
+the receipts are what it says they are, `objections` and `lacking` tell whoever has them. docs/spec/source-release.md
+says the same to the byte.
 
 What is not here: signatures of receipts (receipt.py has checked them), files, and freeing anything: sealift deletes no
 source.
@@ -34,20 +34,22 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import blake3
 from msgspec import Meta
 
-from sealift.errors import FormatError, KeyInvalid, Refused
-from sealift.formats import canonical, sshsig, strict
+from sealift.errors import FormatError, Refused
+from sealift.formats import canonical, strict
 from sealift.formats.canonical import Record
 from sealift.formats.manifest import Count, FileRef, Name, ShipmentId
+from sealift.trade import persons
 from sealift.trade.declaration import NO_HOLD
 from sealift.trade.receipt import MAX_GROUPS, VERIFIED, WEAKEST, Receiver, TimeText, instant, newest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from sealift.formats.allowed_signers import AllowedSigners
+    from sealift.formats.allowed_signers import AllowedSigners, Person
     from sealift.formats.seal import Seal, SealGroup
     from sealift.trade.declaration import Declaration
+    from sealift.trade.persons import Origin
     from sealift.trade.receipt import Receipt, ReceiptGroup
 
 NAMESPACE = "sealift-source-release"
@@ -90,19 +92,20 @@ class SourceRelease(NamedTuple):
     record: SourceReleaseRecord
     principal: str
     fingerprint: str
+    person: Person
     file: FileRef
 
 
 class Ground(NamedTuple):
     """What receipts are held against: a seal that holds, the file seal.json, and the declaration that it binds.
 
-    `origin`: fingerprints of keys that cannot receive, and whose they are.
+    `origin`: who cannot receive.
     """
 
     seal: Seal
     file: FileRef
     declaration: Declaration
-    origin: Mapping[str, str]
+    origin: Origin
 
 
 class Lacking(NamedTuple):
@@ -117,19 +120,11 @@ class Lacking(NamedTuple):
     why: str
 
 
-def author_key(declaration: Declaration) -> str:
-    """Fingerprint of the key of the declaration's author; Refused where it does not parse."""
-    try:
-        return sshsig.parse_public_key(declaration.author.public_key).fingerprint
-    except KeyInvalid as error:
-        raise Refused(f"the author's key cannot be compared: {error}") from error
-
-
-def refuse_origin(fingerprint: str, origin: Mapping[str, str]) -> None:
-    """Refused for a key of the origin's: it cannot receive from itself."""
-    if fingerprint in origin:
+def refuse_origin(fingerprint: str, origin: Origin, allowed: AllowedSigners) -> None:
+    """Refused for a key of somebody of the origin: it cannot receive from itself."""
+    if whose := origin.whose(allowed.person(fingerprint)):
         raise Refused(
-            f"the key {fingerprint} is that of {origin[fingerprint]}: the origin cannot receive from itself",
+            f"the key {fingerprint} is that of {whose}: the origin cannot receive from itself",
             hint="whoever received and verified the drives signs, with a key of their own",
         )
 
@@ -170,8 +165,8 @@ def objections_to(ground: Ground, receipt: Receipt, now: datetime) -> list[str]:
         found.append(f"is older than the seal, which is of {seal.sealed_at}")
     if receipt.at > now:
         found.append("is still to come: a clock is wrong")
-    if receipt.fingerprint in ground.origin:
-        found.append(f"is signed by {ground.origin[receipt.fingerprint]}: the origin cannot receive from itself")
+    if whose := ground.origin.whose(receipt.person):
+        found.append(f"is signed by {whose}: the origin cannot receive from itself")
     return found
 
 
@@ -266,15 +261,22 @@ def check_source_release(data: bytes, signature: bytes, allowed: AllowedSigners)
     """
     record = decode(data)
     signer = allowed.signer(data, signature, NAMESPACE, instant(record.at, _NAME))
-    refuse_receiver(signer.fingerprint, record.receipts)
+    for each in record.receipts:
+        _refuse(signer.fingerprint, each.fingerprint, allowed)
     file = FileRef(bytes=len(data), blake3=blake3.blake3(data).hexdigest())
-    return SourceRelease(record, signer.principal, signer.fingerprint, file)
+    return SourceRelease(record, signer.principal, signer.fingerprint, signer.person, file)
 
 
-def refuse_receiver(fingerprint: str, receipts: Sequence[CountedReceipt]) -> None:
-    """Refused for the key of a receipt: who received does not free the source, too."""
-    if any(each.fingerprint == fingerprint for each in receipts):
+def refuse_receiver(fingerprint: str, receipts: Sequence[Receipt], allowed: AllowedSigners) -> None:
+    """Refused for a key of whoever signed a receipt: who received does not free the source, too."""
+    for each in receipts:
+        _refuse(fingerprint, each.fingerprint, allowed)
+
+
+def _refuse(freeing: str, receiving: str, allowed: AllowedSigners) -> None:
+    if persons.same(allowed.person(freeing), allowed.person(receiving)):
+        whose = f"the key {freeing}" if freeing == receiving else f"{freeing} is of one person with {receiving}, which"
         raise Refused(
-            f"the key {fingerprint} signed a receipt of this shipment: who received it does not free the source, too",
+            f"{whose} signed a receipt of this shipment: who received it does not free the source, too",
             hint="somebody of the origin signs, with a key of their own",
         )

@@ -201,6 +201,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
     signer, recipients = _prove_inputs(options)
     if outbound is not None:
         return_leg.check_signer(signer.public_key, outbound)
+        return_leg.check_newest(options.in_reply_to or "", outbound, signer.public_key)
     source = _source(options)
     only = _only(options, events)
     with ExitStack() as stack:

@@ -1,0 +1,111 @@
+"""Who is of the origin of a consignment, by the records of it that lie in a folder.
+
+    beside     by releases, screenings, records of keys, seals and releases of the source -> Origin
+    by_seal    by a seal alone
+
+What holds: a record binds whoever signed it where its signature holds, under whatever name the file lies there. What
+cannot be read, or is of another consignment, binds nobody and is passed over: who acts on it says what is wrong with
+it. Files are hostile: within the limits of their kinds, and so many of them.
+
+What is not here: what follows (trade/persons.py); the records of a bundle (audit_origin.py).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sealift.errors import SealiftError
+from sealift.formats.sshsig import MAX_ARMORED
+from sealift.reading.trust import load_seal, open_seal
+from sealift.trade import key_sample, keys, lists, persons, receipt, release, screening, signing, source_release
+from sealift.trade.persons import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from sealift.formats.allowed_signers import AllowedSigners, Person
+    from sealift.reading.trust import TrustedSeal
+
+MAX_RECORDS = 1_000  # of a kind that are looked at in one folder
+
+_Row = tuple["Person", str]
+
+
+class _Kind(NamedTuple):
+    """Files of a kind of record, how they are read, and what signing one makes of somebody."""
+
+    names: str
+    limit: int
+    decode: Callable[[bytes], Any]
+    namespace: str
+    at: Callable[[Any], datetime]
+    words: str
+
+
+_KINDS = (
+    _Kind("*.release*.json", release.MAX_RELEASE, release.decode, release.NAMESPACE, release.released_at,
+          persons.OFFICER),
+    _Kind("*.screening*.json", screening.MAX_RECORD, screening.decode, screening.NAMESPACE,
+          lambda record: lists.moment(record.at), persons.SCREENER),
+    _Kind("*.keys*.json", keys.MAX_RECORD, keys.decode, keys.NAMESPACE,
+          lambda record: key_sample.time_of(record.at, "keys.json"), persons.PROVER),
+    _Kind("*.source-release*.json", source_release.MAX_SOURCE_RELEASE, source_release.decode, source_release.NAMESPACE,
+          lambda record: receipt.instant(record.at, "source-release.json"), persons.FREER),
+)  # fmt: skip
+_SECOND = ".second.sig"
+
+
+def by_seal(trusted: TrustedSeal) -> Origin:
+    """Who is of the origin by a seal."""
+    return Origin(
+        (
+            (trusted.release.author, persons.AUTHOR),
+            (trusted.release.person, persons.OFFICER),
+            (trusted.signer.person, persons.SEALER),
+        )
+    )
+
+
+def of_seal(trusted: TrustedSeal, path: str | None, allowed: AllowedSigners) -> Origin:
+    """Who is of the origin by a seal, and by what lies in the folder of its file at `path`."""
+    found = by_seal(trusted)
+    if path is None or not os.path.isfile(path):
+        return found  # a drive, or a folder seal/: nothing lies beside it
+    return found.joined(beside(path, trusted.seal.consignment_id, allowed).people)
+
+
+def beside(file: str, consignment_id: str, allowed: AllowedSigners) -> Origin:
+    """Who is of the origin by what lies in the folder of `file`."""
+    folder = glob.escape(os.path.dirname(file))
+    rows: list[_Row] = []
+    for path in sorted(glob.glob(os.path.join(folder, "*.seal")))[:MAX_RECORDS]:
+        try:
+            trusted = open_seal(load_seal(path), allowed)
+        except SealiftError:
+            continue
+        if trusted.seal.consignment_id == consignment_id:
+            rows += by_seal(trusted).people
+    for kind in _KINDS:
+        for path in sorted(glob.glob(os.path.join(folder, kind.names)))[:MAX_RECORDS]:
+            rows += _signed(path, kind, consignment_id, allowed)
+    return Origin().joined(rows)
+
+
+def _signed(path: str, kind: _Kind, consignment_id: str, allowed: AllowedSigners) -> Iterator[_Row]:
+    try:
+        data = signing.read_limited(path, kind.limit, "record")
+        record = kind.decode(data)
+        if record.consignment_id != consignment_id:
+            return
+        at = kind.at(record)
+    except SealiftError:
+        return
+    for end, words in ((".sig", kind.words), (_SECOND, persons.SECOND)):
+        try:
+            signature = signing.read_limited(path + end, MAX_ARMORED, "signature")
+            yield allowed.signer(data, signature, kind.namespace, at).person, words
+        except SealiftError:
+            continue

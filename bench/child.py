@@ -63,9 +63,9 @@ def main() -> None:
     if sys.argv[1] != "-":
         _reuse(sys.argv[1])
         if "repair" in sys.argv[2:3]:  # an empty drive may hold spares
-            from sealift.stages import repair_plan
+            from sealift.stages import repair_onto
 
-            repair_plan.OF_FILESYSTEMS.add(sys.argv[1])
+            repair_onto.OF_FILESYSTEMS.add(sys.argv[1])
     from sealift.cli.main import main as command
 
     sys.argv = ["sealift", *sys.argv[2:]]

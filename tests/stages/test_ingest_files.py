@@ -105,7 +105,9 @@ def test_a_bucket_comes_to_hold_the_corpus_from_drives_of_which_one_is_lost(orig
     assert s3.uploads(bucket) == 0
     before = ingests.stamps(to)
     code, out, _ = run(*arguments)
-    assert (code, json.loads(out)["there"]) == (3, len(origin.expected))
+    again = json.loads(out)
+    assert again["there"] == len(origin.expected)
+    assert code == (3 if again["rebuilt_blocks"] else 2), "large ones are compared without the drives"
     assert ingests.stamps(to) == before
 
 

@@ -94,6 +94,7 @@ def test_the_leg_home_goes_on_from_the_readme(all_arrived):
         assert said in done.stdout
 
 
+@pytest.mark.long
 def test_the_guide_to_training_goes_on_from_the_readme_while_bo_is_away(voyage, tmp_path):
     if find_spec("torch") is None and not os.environ.get("CI"):
         pytest.skip("torch is not installed")

@@ -167,6 +167,7 @@ CANNOT = {  # what the shipment of this test does not bring about
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_objects_have_the_keys_and_types_that_the_page_says(said, name):
     if name in {"drives prepare", "drives locate", "erase"} and name not in said and not os.environ.get("CI"):

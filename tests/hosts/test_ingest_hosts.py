@@ -72,6 +72,7 @@ def same(shipment, to, fresh):
     return verify(mounts, allowed=shipment.allowed, remember=False).state == "intact"
 
 
+@pytest.mark.long
 def test_each_host_copies_its_own_to_one_place(cluster, hosts, shipment, tmp_path):
     told, to = [], tmp_path / "to"
     result = copy(hosts, shipment, to, on=lambda *now: told.append(now))

@@ -51,6 +51,7 @@ def test_a_unit_runs_on_its_node_and_is_heard(cluster, hosts):
     assert {answer[2] for _, answer in again} == {answer[2] for _, answer in answers}, "processes are used again"
 
 
+@pytest.mark.long
 def test_what_goes_wrong_on_one_host_is_its_answer(cluster, hosts):
     a, b = hosts.hosts()
     ((_, error),) = hosts.run(placed_work.fail, {a: "sealift"}, Ears())

@@ -59,6 +59,7 @@ def keys_of(port, epoch=0, **options):
         return [sample.key for batch in dataset for sample in batch]
 
 
+@pytest.mark.long
 def test_ray_data_gives_the_order_of_the_seed(port, opening):
     from sealift.integrations.ray_data import read_shipment
 

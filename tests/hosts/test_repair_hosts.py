@@ -88,6 +88,7 @@ def test_what_takes_drives_of_another_host_is_left_and_not_lost(cluster, hosts, 
     assert pack.read_bytes() == before
 
 
+@pytest.mark.long
 def test_drives_of_other_hosts_are_read_over_http(cluster, hosts, shipment, served, tmp_path):
     spoil(cluster, "g0s0")
     spoil(cluster, "g0s1", block=0)
@@ -105,6 +106,7 @@ def test_drives_of_other_hosts_are_read_over_http(cluster, hosts, shipment, serv
     assert whole(cluster, shipment)
 
 
+@pytest.mark.long
 def test_a_lost_hosts_drives_are_mended_where_they_reappear(cluster, hosts, shipment, tmp_path, monkeypatch):
     monkeypatch.setattr(repair_hosts, "_mend", placed_work.mend)
     monkeypatch.setattr(placed, "look", placed_work.look)

@@ -172,6 +172,7 @@ def test_a_host_whose_workers_die_is_not_tried_for_ever(cluster, hosts, shipment
     assert exit_code(report) == 6
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_was_found_good(cluster, hosts, shipment, tmp_path, monkeypatch):
     monkeypatch.setattr(verify_hosts, "_read", placed_work.read)
     stuck(cluster, "b", 5)

@@ -90,6 +90,7 @@ def test_a_device_that_hangs_is_left_and_the_other_is_certified(made, tmp_path, 
     assert [record.media.serial for record in dock.certified()] == ["SER1"]
 
 
+@pytest.mark.long
 def test_what_was_interrupted_says_so_has_no_certificate_and_can_be_run_again(made, tmp_path, capsys):
     need_fuse()
     dock = Dock(made, tmp_path, count=2, size=48 * MIB)

@@ -51,6 +51,7 @@ def play(corpus, **more):
     return result
 
 
+@pytest.mark.long
 def test_every_scene_holds_and_says_what_it_must(played):
     result = played
     told = {scene.name: scene for scene in result.scenes}

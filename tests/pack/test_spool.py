@@ -118,6 +118,15 @@ def test_another_run_cannot_read_it_and_removes_it(kept, tmp_path):
     assert again.key != kept.key
 
 
+def test_where_no_folder_can_be_made_nothing_is_kept_and_nothing_ends(tmp_path):
+    (tmp_path / "spool").write_bytes(b"a file in its place")
+    kept = spool.Spool.begun(str(tmp_path))
+    write(kept, segment(0, b"data"), [b"data"])
+    assert read(kept, segment(0, b"data")) == b""
+    kept.remove()
+    assert (tmp_path / "spool").read_bytes() == b"a file in its place"
+
+
 def test_room_is_left_for_the_journal(tmp_path, monkeypatch):
     loops.need_loops()
     (tmp_path / "state").mkdir()

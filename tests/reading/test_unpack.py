@@ -155,7 +155,7 @@ def test_what_was_restored_and_is_gone_is_restored_again(origin, tmp_path, inlin
     said = []
     result = unpacking.unpack(origin.unpack_options(target), unpacking.Events(notice=said.append))
     assert (result.failed, result.refused) == ([], [])
-    assert any("gone, cut or changed: they are restored again" in text for text in said)
+    assert any("what is gone is restored again" in text for text in said)
     shipments.same(origin.source, target)
     fresh = origin.unpack(tmp_path / "fresh")
     assert (result.files, result.size) == (fresh.files, fresh.size)
@@ -260,6 +260,15 @@ def test_what_was_changed_in_its_length_is_left_and_told(origin, tmp_path, inlin
         path.unlink()
     assert origin.unpack(target).refused == []
     shipments.same(origin.source, target)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_a_run_has_just_written_is_not_taken_for_what_stood_there(origin, tmp_path, inline, monkeypatch, keeps):
+    """Files of several packs, too, where the filesystem tells no time of change."""
+    monkeypatch.setattr(medium, "keeps_ctime", lambda _descriptor: keeps)
+    result = origin.unpack(tmp_path / "target")
+    assert (result.failed, result.refused, result.there) == ([], [], 0)
+    shipments.same(origin.source, tmp_path / "target")
 
 
 def test_what_was_touched_and_is_as_it_was_signed_is_not_restored_again(origin, tmp_path, inline, monkeypatch):

@@ -277,7 +277,8 @@ def _restore_packs(
         there.close()
     if there.gone:
         events.notice(
-            f"{there.gone:,} files that an earlier run had restored were gone, cut or changed: they are restored again"
+            f"{there.gone:,} files that an earlier run had restored are gone, cut or changed: what is gone is restored "
+            "again, and what stands in the place of a file is left and named"
         )
     pool.shutdown()
 
@@ -518,7 +519,7 @@ def _finish_whole(
 
     `found` gets it where all of it is there already, whoever brought it.
     """
-    path, name = row.path, target.part_name(row.path)
+    path, name, published = row.path, target.part_name(row.path), False
     try:
         if path in failed:
             notes.drop_part(target, path)
@@ -530,10 +531,16 @@ def _finish_whole(
             notes.note_whole(path)
             with contextlib.suppress(FileExistsError):
                 target.publish(name, path)
+                published = True
                 if target.keeps_ctime:
                     notes.note_whole(path, target.ctime(path))
         ours = path not in failed and notes.was_whole(path) and not target.has_part(path, row.size)
-        if ours and target.has(path, row.size) and target.ctime(path) <= notes.whole_since(path):
+        # the digest of a file that changed while it was packed may fit nothing: there is nothing to compare it with
+        if (
+            ours
+            and target.has(path, row.size)
+            and (published or row.flags & CHANGED or target.ctime(path) <= notes.whole_since(path))
+        ):
             target.metadata(path, row.mode, row.mtime)
             if row.flags & CHANGED:
                 result.changed.append(path)

@@ -40,16 +40,18 @@ class Spool(msgspec.Struct, array_like=True):
 
     @classmethod
     def begun(cls, state: str) -> Spool:
-        """An empty one in a state folder, without what a run that was killed left there. OSError."""
+        """An empty one in a state folder, without what a run that was killed left there."""
         spool = cls(os.path.join(state, "spool"), os.urandom(32))
-        os.makedirs(spool.folder, 0o700, exist_ok=True)
+        with contextlib.suppress(OSError):  # then nothing is kept
+            os.makedirs(spool.folder, 0o700, exist_ok=True)
         spool.clear()
         return spool
 
     def clear(self) -> None:
-        """Nothing is in it: what was written of a stripe that is packed again is not taken for what comes. OSError."""
-        for name in os.listdir(self.folder):
-            os.unlink(os.path.join(self.folder, name))
+        """Nothing is in it: what was written of a stripe that is packed again is not taken for what comes."""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.folder):
+                os.unlink(os.path.join(self.folder, name))
 
     def remove(self) -> None:
         """With all that is in it."""

@@ -1,10 +1,13 @@
 """All storage hosts in one picture, of real hosts with real drives; and of hosts that lie."""
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -467,6 +470,31 @@ def test_a_wrong_token_is_told(both, packed, tmp_path):
     (tmp_path / "wrong").write_text("f" * 40 + "\n")
     code, _, said = fleet(both[0].url, "--token-file", tmp_path / "wrong")
     assert (code, "does not take the token" in said, "f" * 40 in said) == (6, True, False)
+
+
+def test_a_host_that_let_go_of_all_idle_connections_is_asked_on_a_new_one():
+    """Servers do, while another host takes a minute."""
+    together = threading.Barrier(2)
+
+    def answer(number, connection):
+        with connection:
+            connection.recv(1 << 16)
+            if number < 2:
+                together.wait(10)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    def serve(listening):
+        with contextlib.suppress(OSError):
+            for number in range(3):
+                threading.Thread(target=answer, args=(number, listening.accept()[0])).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(2) as pool:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        row = hosts_file.HostRow(url=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        with contextlib.closing(clients.HostClient(row)) as client:
+            assert list(pool.map(lambda _: client.get("", 10), range(2))) == [b"ok", b"ok"]
+            time.sleep(0.2)
+            assert client.get("", 10) == b"ok"
 
 
 def test_a_host_that_trickles_is_left(both, packed, tmp_path, monkeypatch):

@@ -95,7 +95,8 @@ class HostClient:
             except (OSError, http.client.HTTPException, ValueError) as error:
                 connection.close()
                 if used and again and not isinstance(error, TimeoutError):
-                    continue  # an idle connection that the host had closed meanwhile
+                    self.close()  # the host had closed it meanwhile, and the others that were idle with it
+                    continue
                 self.dead = _why(error)
                 raise HostFault(self.dead) from error
         raise AssertionError("the second try ends it")

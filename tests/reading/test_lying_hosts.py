@@ -1,6 +1,7 @@
 """Hosts that lie about lengths, or are no hosts of drives at all: told as what they are, and the others used."""
 
 import json
+import shutil
 from contextlib import ExitStack
 
 import pytest
@@ -86,7 +87,9 @@ def test_unpack_names_at_its_end_which_hosts_had_faults(origin, hosts, capsys, t
     code, _, err = run(origin, capsys, *words, tmp_path / "one")
     assert code == 0, err
     end = err[err.rindex("1.0 MB in ") :]
-    assert "2 locations in other hosts gave not all in time that was asked for, and the rest made up for it:" in end
+    assert (
+        "2 locations gave not all that was asked for, as it was signed and in time, and the rest made up for it:" in end
+    )
     assert f"{places(hosts)[0]}: failed " in end
     assert "the host refuses" in end
     assert f"{places(hosts)[2]}: gave nothing: " in end
@@ -98,11 +101,28 @@ def test_unpack_names_at_its_end_which_hosts_had_faults(origin, hosts, capsys, t
     assert found[places(hosts)[2]]["state"] == "silent"
 
 
+def test_unpack_names_at_its_end_a_mounted_copy_that_is_rotten(origin, hosts, capsys, tmp_path):  # noqa: F811
+    """Another copy of the same drive is whole, so that nothing had to be rebuilt."""
+    copy = tmp_path / "d00"
+    shutil.copytree(origin.mounts[0], copy)
+    pack = next(path for path in sorted(copy.glob("sealift/packs/*/*")))
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 1
+    pack.write_bytes(data)
+    words = ["unpack", copy, *places(hosts), "--identity", origin.root / "identity", "--to", tmp_path / "out"]
+    code, _, end = run(origin, capsys, *words)
+    assert code == 0, end
+    assert "rebuilt" not in end
+    assert f"{copy}: failed 1 time: what it gives of packs/" in end
+
+
 def test_unpack_names_at_its_end_which_host_gave_wrong_bytes(origin, hosts, capsys, tmp_path):  # noqa: F811
     hosts[0].plan = lambda method, path, _number: "flip" if method == "GET" and "/packs/" in path else None
     words = ["unpack", *places(hosts), "--identity", origin.root / "identity", "--to", tmp_path / "out"]
     code, _, end = run(origin, capsys, *words)
     assert code == 0, end
-    assert "1 location in other hosts gave not all in time that was asked for, and the rest made up for it:" in end
+    assert (
+        "1 location gave not all that was asked for, as it was signed and in time, and the rest made up for it:" in end
+    )
     assert f"{places(hosts)[0]}: failed 1 time: what it gives of packs/" in end
     assert "is not what was signed; `sealift verify` there tells" in end

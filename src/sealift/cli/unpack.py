@@ -149,12 +149,12 @@ def _plain(text: str) -> str:
 
 
 def _tell_places(result: Result) -> None:
-    """Locations in other hosts that gave less than they were asked for."""
+    """Locations that gave less than they were asked for."""
     if not result.places:
         return
     made_up = "" if result.failed or result.missing_groups else ", and the rest made up for it"
     count = common.counted(len(result.places), "location")
-    common.say(f"{count} in other hosts gave not all in time that was asked for{made_up}:")
+    common.say(f"{count} gave not all that was asked for, as it was signed and in time{made_up}:")
     lines = []
     for each in result.places:
         slow = f"slow, {common.counted(each.hedged_reads, 'read')} answered by others" if each.hedged_reads else "slow"

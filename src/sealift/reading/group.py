@@ -117,7 +117,7 @@ class GroupReader:
         self.rebuilt: Counter[str] = Counter()  # blocks rebuilt, by the id of the drive that should have had them
         self.packs: Counter[tuple[int, int]] = Counter()  # and by (stripe, role), of the first that were
         self.faults: dict[str, Fault] = {}  # by mount
-        self.wrong: dict[str, str] = {}  # mount of a drive in another host: of which pack it gave other bytes first
+        self.wrong: dict[str, str] = {}  # mount of a drive: of which pack it gave other bytes first
         self.hedged: Counter[str] = Counter()  # reads that parity answered for a slow drive, by mount
         self.early: Counter[str] = Counter()  # and for one that had not answered yet, by its id
         self.awaited = threading.Event()  # set: no drive is still to come (survey_late.py)
@@ -443,8 +443,7 @@ class GroupReader:
                 continue
             if len(data) == length and blake3(data).digest() == wanted:
                 return data
-            if isinstance(drive, RemoteDrive):
-                self.wrong.setdefault(drive.mount, manifest.pack_name(stripe, role, self.data))
+            self.wrong.setdefault(drive.mount, manifest.pack_name(stripe, role, self.data))
         return None
 
     def _hash(self, record: PackRecord, number: int) -> bytes:

@@ -1,9 +1,9 @@
-"""Locations in other hosts that gave less than they were asked for, while a shipment was unpacked by several processes.
+"""Locations that gave less than they were asked for, while a shipment was unpacked by several processes.
 
 What holds: `met` says what one process has met since it opened the shipment, and `places` what all of them did; a
 location is in it once, by its worst state, and one that gave all in good time is not. Other bytes than were signed are
-told of the location that gave them: its host may be at fault, or its drive. What is not here: damage of drives that are
-mounted, which is counted as rebuilt blocks and told by verify.
+told of the location that gave them: its host may be at fault, or its drive. Of drives that are mounted those are here
+of which there are other copies; damage of the others is counted as rebuilt blocks and told by verify.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from sealift.drives.ranges import RemoteDrive
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sealift.drives.base import Drive
+    from sealift.reading.group import GroupReader
     from sealift.reading.shipment import Shipment
 
 
@@ -30,7 +32,7 @@ class Met(NamedTuple):
 class Place(NamedTuple):
     """What is to be said of one location."""
 
-    location: str  # its name in the locations file, or its address
+    location: str  # its name in the locations file, or its address, or where it is mounted
     state: Literal["silent", "failing", "slow"]
     faults: int
     hedged_reads: int
@@ -42,15 +44,20 @@ def met(shipment: Shipment) -> dict[str, Met]:
     found: dict[str, Met] = {}
     for group in shipment.groups.values():
         reader = group.reader
-        for drive in (each for drives in reader.drives.values() for each in drives if isinstance(each, RemoteDrive)):
-            fault, wrong = reader.faults.get(drive.mount), reader.wrong.get(drive.mount)
-            times, why = (fault.times, fault.reason) if fault else (0, "")
-            if wrong is not None:
-                times, why = times + 1, f"what it gives of {wrong} is not what was signed; `sealift verify` there tells"
-            one = Met(times, why, reader.hedged[drive.mount], drive.was_slow)
-            if any(one):
-                found[drive.mount] = one
+        for drives in reader.drives.values():
+            for drive in drives:
+                one = _met(reader, drive)
+                if any(one) and (isinstance(drive, RemoteDrive) or len(drives) > 1):
+                    found[drive.mount] = one
     return found
+
+
+def _met(reader: GroupReader, drive: Drive) -> Met:
+    fault, wrong = reader.faults.get(drive.mount), reader.wrong.get(drive.mount)
+    times, why = (fault.times, fault.reason) if fault else (0, "")
+    if wrong is not None:
+        times, why = times + 1, f"what it gives of {wrong} is not what was signed; `sealift verify` there tells"
+    return Met(times, why, reader.hedged[drive.mount], isinstance(drive, RemoteDrive) and drive.was_slow)
 
 
 def places(silent: Iterable[tuple[str, str]], reports: Iterable[Mapping[str, Met]]) -> list[Place]:

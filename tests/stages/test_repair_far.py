@@ -161,3 +161,12 @@ def test_a_host_that_lies_is_not_for_repair_to_mend(fleet, hosts, tmp_path, caps
     assert "without --onto mends" not in out
     assert "see to the host or the way to host-1 (what it gives of packs/" in out
     assert "`sealift verify` on that host tells" in out
+
+
+def test_the_address_of_a_host_that_is_lost_may_be_taken_off_the_list(fleet, hosts, tmp_path, capsys):
+    hosts[3].plan = lambda *_: "500"
+    (tmp_path / "new").mkdir()
+    code, out, _ = run(fleet, tmp_path, capsys, "--onto", str(tmp_path / "new"), "--allow-same-filesystem")
+    assert code == 3
+    assert out.startswith("rebuilt: g0s3")
+    assert "where it was the address of what is rebuilt now (g0s3), take it off the list" in out

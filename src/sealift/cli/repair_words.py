@@ -234,6 +234,10 @@ def _see_to_hosts(result: RepairReport) -> Iterator[str]:
     what = f"see to the host or the way to {', '.join(who)}{more}"
     if result.state in {"damaged", "lost"}:
         what += ", and run the same command again: what was mended counts"
+    if result.rebuilt and any(each.drive == each.mount for each in result.away):  # whose drive is there is not known
+        what += (
+            f"; where it was the address of what is rebuilt now ({', '.join(result.rebuilt[:5])}), take it off the list"
+        )
     there = "`sealift verify` on that host tells whether its drive is at fault"
     yield f"{what}; {there}" if any("not what was signed" in each.why for each in result.away) else what
 

@@ -71,7 +71,7 @@ def _poppler(tool, *options):
 def text(path):
     """The pages' texts."""
     pages = _poppler("pdftotext", "-layout", path, "-").decode().split("\f")
-    return [page.replace("\u200b", "") for page in pages[:-1]]
+    return [re.sub("[\u200b\u2066-\u2069]", "", page) for page in pages[:-1]]
 
 
 def inside(path, page, box):

@@ -314,3 +314,25 @@ def test_papers_that_were_made_are_let_go_of():
     done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True,
                           text=True, check=True, timeout=120)  # fmt: skip
     assert int(done.stdout) < 60  # MiB; some 400 if they were kept
+
+
+def test_a_name_from_right_to_left_keeps_its_number_on_its_side(tmp_path):
+    """A number that ends it, with a Latin letter behind, stands at its left; nothing of it is beyond its brackets."""
+    buyer = msgspec.structs.replace(FULL.consignee, legal_name="Petrel", native_name="شركة بترل رقم 123-A")
+    made = hand_carry(cases.frame(msgspec.structs.replace(FULL, consignee=buyer)), cases.frame(FULL).parts[2], 3)
+    words = papers.words(printed(tmp_path, made), 0)
+    before = next(at for at, (_, word) in enumerate(words) if word == "Petrel")
+    line = sorted((box.left, word) for box, word in words if abs(box.top - words[before][0].top) < 2)
+    said = "".join(word for _, word in line).partition("Petrel")[2]
+    assert re.sub("[\u2066-\u2069]", "", said).startswith("(A-123"), said
+
+
+def test_a_name_with_hyphens_is_broken_behind_them(tmp_path):
+    name = "Anna-Lena-Freiin-von-und-zu-Hohenlohe-Schillingsfuerst-Bartenstein-Waldenburg-Ingelfingen-Langenburg"
+    shown = cases.frame(cases.full(carriers=[msgspec.structs.replace(cases.CARRIERS[0], legal_name=name)], drives=[
+        msgspec.structs.replace(each, carrier=cases.CARRIERS[0].name) for each in cases.drives(4)
+    ]))  # fmt: skip
+    said = re.findall(r"[\w-]+", "".join(pages_of(printed(tmp_path, packing_list(shown)))))
+    pieces = {piece for each in said for piece in each.strip("-").split("-")}
+    assert set(name.split("-")) <= pieces
+    assert not {"v", "Langenb", "urg", "Hohenl"} & pieces

@@ -19,6 +19,7 @@ from trade_cases import related
 from sealift.errors import BadInput, Refused
 from sealift.trade import declaration as d
 from sealift.trade import gate, paper, papers_arrival, papers_customs, papers_gate, sections, sheets, totals
+from sealift.trade.glyphs import isolated
 
 FULL = cases.full()
 EVERY = [*cases.of_declaration(cases.frame(FULL)), *cases.of_records()]
@@ -91,7 +92,7 @@ def test_every_paper_has_the_whole_shipment_all_carriers_and_all_parties(made):
     if shown is not None:
         assert "All of these shipments together" in said
         for carrier in shown.carriers:
-            assert any(text.startswith(f"{carrier.name} (") for text in said)
+            assert any(text.startswith(f"{isolated(carrier.name)} (") for text in said)
         parties = list(texts(block(made, "Parties")))
         names = [each.legal_name for each in (shown.shipper, shown.consignee, shown.end_user)]
         names += ["马来亚计算有限公司", "Broker & Söhne", "Old User Ltd, until revision 2: merged", "Quarter Holding"]

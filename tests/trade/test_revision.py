@@ -74,9 +74,10 @@ def test_a_carriers_real_name_is_asked_for_and_both_print():
     row = sections.Replaced(role="carriers", legal_name="Bo Gannet", since_revision=2, reason="ill")
     after = declared(**changes, replaced=[row])
     assert revision.faults(after, first) == []
-    assert sheets.before(after, row) == ("carriers", "Bo Gannet, until revision 2: ill; now Anna, Cy Tern")
+    said = "Bo Gannet, until revision 2: ill; all carriers now: Anna, Cy Tern"
+    assert sheets.before(after, row) == ("carriers", said)
     many = replace(after, carriers=[carrier(f"C{number}") for number in range(1000)])
-    assert sheets.before(many, row)[1].endswith("now C0, C1, C2, C3, C4 and 995 more")
+    assert sheets.before(many, row)[1].endswith("now: C0, C1, C2, C3, C4 and 995 more")
     assert list(revision.replaced(content(carriers=[replace(gannet, name="b")]), content(carriers=[gannet]))) == []
     told_more = replace(carrier("Anna"), legal_name="Anna Kite")
     assert list(revision.replaced(content(carriers=[told_more]), content(carriers=[carrier("Anna")]))) == []

@@ -269,7 +269,8 @@ paper_photo = ""
 
 # One [[items]] for the drives under one seal; take away drives that are not in this event. Read seal numbers off the
 # seals. seal_class by ISO 17712: I (indicative), S (security), H (high security), or empty.
-# seal_checked: intact, broken, missing, not_checked, no_seal (there was none).
+# seal_checked, as it was found, before customs or anybody opened it: intact, broken, missing, not_checked, no_seal
+# (there was none).
 # condition: good, damaged, not_checked.  shock_indicator: none (there is none), clear, tripped.
 """
 

@@ -80,7 +80,8 @@ def about(declaration: Declaration, what: Entry | CustodyEvent) -> str:
     numbers = {drive.serial: number for number, drive in enumerate(declaration.drives, start=1)}
     own = sorted(numbers[serial] for serial in event.serials if serial in numbers)
     more = len(event.serials) - len(own)
-    drives = f"drives {sheets.ranges(own)} of {len(declaration.drives)}" + (f" and {more} undeclared" if more else "")
+    drives = f"{'drive' if len(own) == 1 else 'drives'} {sheets.ranges(own)} of {len(declaration.drives)}"
+    drives += f" and {more} undeclared" if more else ""
     if event.unlock:
         drives = f"keys for job {event.unlock.job}"
     name = textwrap.shorten(event.received_by.name, _NAME, placeholder=" ...")

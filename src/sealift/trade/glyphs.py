@@ -4,6 +4,9 @@ What holds of a text that `shown` returns: every character of it is in one of th
 written as its number, <U+10E1>, so that nothing is left out or guessed. Names in a declaration are not treated so: they
 are refused by typeset.py, because whoever wrote them can write them otherwise.
 
+A name that runs from right to left is `isolated`, or its digits and brackets would go to the wrong end of it, and those
+beside it into it (Unicode Standard Annex #9, 3.1.2).
+
 A font's table is `cmap` of ISO/IEC 14496-22 (OpenType), subtables of formats 4 and 12, which all fonts shipped have.
 """
 
@@ -26,6 +29,13 @@ def shown(text: str) -> str:
     if text.isascii():
         return text
     return "".join(cluster if _drawn(cluster) else _numbers(cluster) for cluster in _clusters(text))
+
+
+def isolated(text: str) -> str:
+    """`text`, set apart from what stands beside it, if a letter of it is read from right to left."""
+    if text.isascii() or not any(unicodedata.bidirectional(each) in {"R", "AL"} for each in text):
+        return text
+    return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
 
 
 def _clusters(text: str) -> Iterator[str]:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.formats.manifest import drive_label
 from sealift.trade import sheets
+from sealift.trade.glyphs import isolated
 from sealift.trade.typeset import qr_svg, typeset
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ def pdf(declaration: Declaration, labels: Sequence[Label], note: str, day: date,
         "head": f"Labels of shipment {declaration.consignment_id}: {whole(declaration)}",
         "note": f"{sheets.BASIS} {note}",
         "marks": [mark.partition(" ")[0] for mark in sheets.marks(declaration, release)],
-        "labels": [{"lines": each.lines, "code": qr_svg(each.text)} for each in labels],
+        "labels": [
+            {"lines": [(field, isolated(value)) for field, value in each.lines], "code": qr_svg(each.text)}
+            for each in labels
+        ],
     }
     return typeset("labels", data, day)

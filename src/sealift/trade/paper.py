@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealift.trade import sheets, totals
+from sealift.trade.glyphs import isolated
 from sealift.trade.sheets import EMPTY
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def lines(cell: Cell) -> list[str]:
 
 def said(text: str) -> str:
     """A text of the declaration, or that it is not filled in."""
-    return text if text.strip() else EMPTY
+    return isolated(text) if text.strip() else EMPTY
 
 
 def money_lines(found: Money) -> list[str]:
@@ -277,7 +278,7 @@ def _carrier(carrier: Carrier | None) -> str:
 def carrier_name(carrier: Carrier) -> str:
     """Short name, full name, native name and country: Anna (Anna Example), DE."""
     others = dict.fromkeys(name for name in (carrier.legal_name, carrier.native_name) if name and name != carrier.name)
-    full = ", ".join(others)
+    full = ", ".join(map(isolated, others))
     return f"{said(carrier.name)}{f' ({full})' if full else ''}, {said(carrier.country)}"
 
 
@@ -299,7 +300,7 @@ def intermediate(who: Intermediate) -> list[str]:
 
 
 def _who(who: Party | Intermediate) -> list[str]:
-    native = f" ({who.native_name})" if who.native_name else ""
+    native = f" ({isolated(who.native_name)})" if who.native_name else ""
     return [f"{said(who.legal_name)}{native}", f"{said(who.address)}, {said(who.country)}; {said(who.contact)}"]
 
 

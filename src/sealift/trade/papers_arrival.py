@@ -187,7 +187,7 @@ def _data(report: Discrepancy) -> Block:
     columns = [
         Column("group", mm=16),
         Column("state", fr=1),
-        Column("drives whole", mm=24),
+        Column("drives whole or made again", mm=24),
         Column("needed for all data", mm=32),
         Column("still wanted", mm=24),
     ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from sealift.trade import paper, sheets
 from sealift.trade.gate import State
-from sealift.trade.glyphs import shown
+from sealift.trade.glyphs import isolated, shown
 from sealift.trade.paper import Cell, Column, said
 from sealift.trade.sheets import EMPTY
 
@@ -185,7 +185,7 @@ def _hits(hits: Sequence[tuple[str, Hit]]) -> Block:
         [
             _ref(party),
             [
-                shown(hit.name),
+                isolated(shown(hit.name)),
                 shown(f"{hit.list}, {hit.entry_id}"),
                 shown(", ".join((*hit.entry_countries, *hit.entry_programs))),
             ],

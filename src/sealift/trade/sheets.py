@@ -163,7 +163,7 @@ def together(declaration: Declaration) -> str:
 
 def before(declaration: Declaration, old: Replaced) -> tuple[str, str]:
     """Whose place it was, and who had it, until when and why; and who has it now: of carriers, all that there are."""
-    now = ""
+    now, they = "", "now"
     if old.role in ROLES:
         now = getattr(declaration, old.role).legal_name
     elif old.role == "site":
@@ -171,8 +171,9 @@ def before(declaration: Declaration, old: Replaced) -> tuple[str, str]:
     elif old.role in {"carriers", "intermediates"}:  # who of them took the place, nobody says
         rows: list[Carrier | Intermediate] = getattr(declaration, old.role)
         names = [row.legal_name or getattr(row, "name", "") for row in rows]
+        they = f"all {old.role} now:"
         now = ", ".join(names[:_NOW]) + (f" and {len(names) - _NOW:,} more" if len(names) > _NOW else "")
-    is_now = f"; now {now}" if now else ""
+    is_now = f"; {they} {now}" if now else ""
     said = f"{old.legal_name or EMPTY}, until revision {old.since_revision}: {old.reason or EMPTY}{is_now}"
     return (old.role or EMPTY).replace("_", " "), said
 

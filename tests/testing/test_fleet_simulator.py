@@ -302,7 +302,6 @@ NOTHING = {
 }
 TO_THE_LOST = {
     "lose": lambda fleet, mount: fleet.lose(mount),
-    "replace": lambda fleet, mount: fleet.replace(mount),
     "rot": lambda fleet, mount: fleet.rot(mount, NAME),
     "remove": lambda fleet, mount: fleet.remove(mount, NAME),
     "put": lambda fleet, mount: fleet.put(mount, "x", b"1"),

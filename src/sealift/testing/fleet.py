@@ -146,8 +146,7 @@ class FleetSimulator:
         self._lost.discard(mount)
 
     def replace(self, mount: str) -> str:
-        """Lose a drive and attach an empty one; the new mount."""
-        self._here(mount)
+        """Lose a drive, or one that is lost, and attach an empty one; the new mount."""
         self._note("replace", mount)
         self._lost.add(mount)
         return self._add()

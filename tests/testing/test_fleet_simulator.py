@@ -296,7 +296,6 @@ NOTHING = {
     ],
     "found, not lost": lambda fleet, mount: fleet.find(mount),
     "back, not away": lambda fleet, mount: fleet.come_back(mount),
-    "away twice": lambda fleet, mount: [fleet.go_away(mount) for _ in range(2)],
     "full twice": lambda fleet, mount: [fleet.fill(mount, 5) for _ in range(2)],
     "slow twice": lambda fleet, mount: [fleet.slow(mount, 5) for _ in range(2)],
 }

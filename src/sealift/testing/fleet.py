@@ -9,7 +9,8 @@ What does not exist cannot misbehave: ValueError, with the choices, for an unkno
 for numbers that no drive could have, for names that lie outside of a drive or lead there by a link, and for what would
 change nothing or fall on no call, as of a lost drive; so that a test cannot pass because its fault was misspelt. If
 an n-th call comes, or one of a file of that name, nobody knows beforehand: `unmet` has what has not fallen yet, and a
-`with` block that ends well with some left ends in ValueError. `heal` of a healthy drive is no fault, and allowed.
+`with` block that ends well with some left ends in ValueError. `heal` of a healthy drive, and `go_away` of one that is
+away, are allowed.
 
 Whatever is left to chance follows from `seed`, and `script` has it as it fell: the lines are calls that do the same
 again (long contents shortened), with what drives did on their own as comments between. A `with` block adds the script
@@ -295,8 +296,7 @@ class FleetSimulator:
 
     def go_away(self, mount: str) -> None:
         """ENODEV for every call from now on, of files that are open too, until `come_back`."""
-        if self._here(mount).gone:
-            raise ValueError(f"{mount} is away already")
+        self._here(mount)
         self._note("go_away", mount)
         self._bays[mount].gone = True
 

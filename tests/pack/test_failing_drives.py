@@ -251,6 +251,8 @@ def test_drives_that_are_all_full_are_not_owed(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="does not fit"):
         packing.pack()
     assert not any(packing.fleet.names(mount) for mount in packing.mounts)
+    for mount in packing.mounts:
+        packing.fleet.fill(mount, 10 << 20)
     with monkeypatch.context() as patch:
         patch.setattr(Room, "check", lambda *_, **__: None)  # as if they had filled up since
         with pytest.raises(DriveFault, match="full"):

@@ -336,6 +336,15 @@ def test_nothing_is_done_to_a_lost_drive(fleet, what):
     assert contents(fleet) == b"contents of " + mount.encode()
 
 
+def test_an_empty_drive_holds_nothing(fleet):
+    new = fleet.replace(fleet.mounts[0])
+    assert fleet.names(new) == []
+    with pytest.raises(ValueError, match="there is no file"):
+        fleet.rot(new, NAME)
+    fleet.put(new, NAME, b"1")
+    assert fleet.snapshot(new) == {NAME: b"1"}
+
+
 def test_a_healthy_drive_may_be_healed(fleet):
     fleet.heal(fleet.mounts[0])
 

@@ -101,6 +101,8 @@ class FolderPlatter:
     def names(self) -> list[str]:
         """Every regular file."""
         root = os.path.join(self._path, ROOT)
+        if not os.path.lexists(root):
+            return []
         return sorted(
             os.path.relpath(os.path.join(folder, name), root)
             for folder, _, names, descriptor in os.fwalk(root, follow_symlinks=False)

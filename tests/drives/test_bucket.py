@@ -145,7 +145,7 @@ def test_a_store_that_fails_for_long_is_told_within_the_patience(s3, bucket, mon
         assert len(faulty.seen) > 2
         faulty.plan = lambda *_: "elsewhere http://127.0.0.1:9/"
         seen = len(faulty.seen)
-        with pytest.raises(SourceFault, match="another region"):
+        with pytest.raises(SourceFault, match="redirects to another place"):
             source.page(b"p/")
         assert len(faulty.seen) == seen + 1
 

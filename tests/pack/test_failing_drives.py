@@ -22,6 +22,7 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import unpack, verify
 from sealift.stages.pack import catchup
 from sealift.stages.pack.journal import Journal
+from sealift.stages.pack.room import Room
 from sealift.testing.fleet import FleetSimulator
 
 
@@ -243,12 +244,19 @@ def test_a_full_drive_is_set_aside_and_goes_on_when_there_is_room(tmp_path):
     packing.ends_well()
 
 
-def test_drives_that_are_all_full_are_not_owed(tmp_path):
+def test_drives_that_are_all_full_are_not_owed(tmp_path, monkeypatch):
     packing = Packing(tmp_path)
     for mount in packing.mounts:
         packing.fleet.fill(mount, 11 << 20)
-    with pytest.raises(DriveFault, match="full"):
+    with pytest.raises(BadInput, match="does not fit"):
         packing.pack()
+    assert not any(packing.fleet.names(mount) for mount in packing.mounts)
+    for mount in packing.mounts:
+        packing.fleet.fill(mount, 10 << 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(Room, "check", lambda *_, **__: None)  # as if they had filled up since
+        with pytest.raises(DriveFault, match="full"):
+            packing.pack()
     journal = Journal(str(packing.origin.state))
     assert journal.owed(0) == {}
     journal.close()

@@ -139,6 +139,13 @@ def test_a_list_that_does_not_fit_is_refused(lossy, tmp_path):
         assert "byte for byte" in caught.value.hint
 
 
+def test_an_empty_list_is_called_empty(lossy, tmp_path):
+    lossy.list.write_bytes(b"")
+    with pytest.raises(FormatError, match=f"fetch list {lossy.list} is empty") as caught:
+        extra(lossy, tmp_path)
+    assert "mail" not in caught.value.hint
+
+
 def test_a_list_that_does_not_parse_is_named(lossy, tmp_path):
     lossy.list.write_bytes(b"{")
     with pytest.raises(FormatError, match=f"fetch list {lossy.list} does not parse"):

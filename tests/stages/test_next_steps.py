@@ -155,6 +155,18 @@ def test_repair_says_of_what_it_does_not_mend_who_can(fleet, foreign, ask, tmp_p
         assert "still wrong" not in words
 
 
+def test_repair_says_of_many_files_that_nobody_signed_in_one_line(fleet, ask):
+    for number in range(17):
+        fleet.path(0, 1, f"journal-{number:02}.age").touch()
+    fleet.path(0, 0, "stray").touch()
+    told = [line for line in steps(ask("repair", code=3)) if "nobody signed" in line]
+    assert len(told) == 2, told
+    assert any(
+        f"nobody signed 17 files on {fleet.mount(0, 1)} (sealift/journal-00.age and 16 more" in line for line in told
+    )
+    assert any("nobody signed sealift/stray on" in line for line in told)
+
+
 def test_repair_says_how_much_it_read(fleet, ask):
     assert "read 0 B" not in ask("repair", code=0)
     fleets.flip(fleet.path(0, 1, mf.OPEN_ME), 3)

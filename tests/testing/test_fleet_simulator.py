@@ -283,6 +283,122 @@ def test_counts_are_what_a_fault_counts(fleet):
     assert grown == {"lock": 1, "create": 1, "write": 1, "fsync": 2, "rename": 1}
 
 
+# What would fall on nothing
+
+
+NOTHING = {
+    "what it holds": lambda fleet, mount: fleet.put(mount, NAME, fleet.read(mount, NAME)),
+    "its own snapshot": lambda fleet, mount: fleet.replay(mount, fleet.snapshot(mount)),
+    "its own label": lambda fleet, mount: [fleet.relabel(mount, b"{}") for _ in range(2)],
+    "one that holds the same": lambda fleet, mount: [
+        fleet.put(fleet.mounts[1], NAME, fleet.read(mount, NAME)),
+        fleet.swap(mount, fleet.mounts[1]),
+    ],
+    "found, not lost": lambda fleet, mount: fleet.find(mount),
+    "back, not away": lambda fleet, mount: fleet.come_back(mount),
+    "full twice": lambda fleet, mount: [fleet.fill(mount, 5) for _ in range(2)],
+    "slow twice": lambda fleet, mount: [fleet.slow(mount, 5) for _ in range(2)],
+}
+TO_THE_LOST = {
+    "lose": lambda fleet, mount: fleet.lose(mount),
+    "rot": lambda fleet, mount: fleet.rot(mount, NAME),
+    "remove": lambda fleet, mount: fleet.remove(mount, NAME),
+    "put": lambda fleet, mount: fleet.put(mount, "x", b"1"),
+    "swap": lambda fleet, mount: fleet.swap(mount, fleet.mounts[0]),
+    "swap, the other way": lambda fleet, mount: fleet.swap(fleet.mounts[0], mount),
+    "relabel": lambda fleet, mount: fleet.relabel(mount, b"{}"),
+    "replay": lambda fleet, mount: fleet.replay(mount, {}),
+    "fail": lambda fleet, mount: fleet.fail(mount, "write"),
+    "fill": lambda fleet, mount: fleet.fill(mount),
+    "slow": lambda fleet, mount: fleet.slow(mount, 1),
+    "lie": lambda fleet, mount: fleet.lie(mount),
+    "go away": lambda fleet, mount: fleet.go_away(mount),
+    "come back": lambda fleet, mount: fleet.come_back(mount),
+    "heal": lambda fleet, mount: fleet.heal(mount),
+}
+
+
+@pytest.mark.parametrize("what", NOTHING)
+def test_what_would_change_nothing_is_refused(fleet, what):
+    with pytest.raises(ValueError, match=r"nothing|already"):
+        NOTHING[what](fleet, fleet.mounts[0])
+
+
+@pytest.mark.parametrize("what", TO_THE_LOST)
+def test_nothing_is_done_to_a_lost_drive(fleet, what):
+    mount = fleet.mounts[0]
+    fleet.lose(mount)
+    script = fleet.script
+    with pytest.raises(ValueError, match="is lost"):
+        TO_THE_LOST[what](fleet, mount)
+    assert fleet.script == script
+    fleet.find(mount)
+    assert contents(fleet) == b"contents of " + mount.encode()
+
+
+def test_an_empty_drive_holds_nothing(fleet):
+    new = fleet.replace(fleet.mounts[0])
+    assert fleet.names(new) == []
+    with pytest.raises(ValueError, match="there is no file"):
+        fleet.rot(new, NAME)
+    fleet.put(new, NAME, b"1")
+    assert fleet.snapshot(new) == {NAME: b"1"}
+
+
+def test_a_healthy_drive_may_be_healed(fleet):
+    fleet.heal(fleet.mounts[0])
+
+
+def test_what_no_call_met_is_told_at_the_end(fleet):
+    first, second = fleet.mounts
+    drive = fleet.open(first)
+    with pytest.raises(ValueError, match="no-such-file-ever") as caught, fleet:  # noqa: PT012 -- at its end
+        fleet.fail(first, "open", name="no-such-file-ever")
+        fleet.fail(first, "open", lasting=True)
+        fleet.lie(second, nth=7)
+        fleet.fail(second, "write", nth=9)
+        fleet.heal(second)
+        fleet.lie(second, "drop")
+        with pytest.raises(DriveFault):
+            drive.open_read(NAME)
+    lines = str(caught.value).splitlines()[1:]
+    assert lines == fleet.unmet
+    assert [line.split("(")[0] for line in lines] == ["fleet.fail", "fleet.lie"]
+
+
+SPOILING = {
+    "rot": lambda fleet, mount, name: fleet.rot(mount, name),
+    "rot_block": lambda fleet, mount, name: fleet.rot_block(mount, name),
+    "truncate": lambda fleet, mount, name: fleet.truncate(mount, name, 1),
+    "extend": lambda fleet, mount, name: fleet.extend(mount, name, b"x"),
+    "remove": lambda fleet, mount, name: fleet.remove(mount, name),
+    "put": lambda fleet, mount, name: fleet.put(mount, name, b"x"),
+    "relabel": lambda fleet, mount, _name: fleet.relabel(mount, b"x"),
+    "replay": lambda fleet, mount, name: fleet.replay(mount, {name: b"x"}),
+}
+
+
+@pytest.mark.parametrize("how", SPOILING)
+@pytest.mark.parametrize(
+    ("name", "link"), [("drive.json", "drive.json"), ("way/x", "way"), ("a/b/way/x", "a/b/way"), ("x", "")]
+)
+def test_no_link_on_a_drive_is_followed(tmp_path, how, name, link):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x").write_bytes(b"not of this fleet")
+    fleet = FleetSimulator.on_folders(tmp_path / "fleet", 1)
+    place = tmp_path / "fleet/d00/sealift" / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(outside / "x" if link == "drive.json" else outside)
+    if how == "relabel" and link != "drive.json":
+        name = "drive.json"
+    if how != "relabel" or link in {"", "drive.json"}:
+        with pytest.raises(ValueError, match=r"link is followed|there is no file"):
+            SPOILING[how](fleet, fleet.mounts[0], name)
+    assert fleet.names(fleet.mounts[0]) == []
+    assert {each.name: each.read_bytes() for each in outside.iterdir()} == {"x": b"not of this fleet"}
+
+
 # The script
 
 
@@ -326,7 +442,7 @@ def test_without_what_it_needs_the_package_says_what(missing):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith(
-        f"sealift.testing needs {missing}, which is not installed: pip install 'sealift[test]'"
+        f"sealift.testing needs {missing}, which is not installed: pip install pytest hypothesis"
     )
 
 

@@ -277,8 +277,10 @@ class Voyage(RuleBasedStateMachine):
     def relabel(self, place, other):
         self.count("relabel")
         mount = self.mount(place)
-        before = self.fleet.snapshot(mount)
-        self.fleet.relabel(mount, self.model.signed[other % self.model.n][mf.CARD])
+        before, card = self.fleet.snapshot(mount), self.model.signed[other % self.model.n][mf.CARD]
+        if before.get(mf.CARD) == card:
+            return
+        self.fleet.relabel(mount, card)
         self.promised((mount, before))
         self.forgotten(self.now())
 

@@ -206,13 +206,20 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     failed = {each.mount for each in result.unwritable}
     nowhere = {gone.path for gone in result.gone}
     away = {each.mount for each in result.away}
+    unsigned: dict[str, list[Fault]] = {}
     for fault in result.left:
         if fault.mount in away or fault.detail == OF_HOSTS:
             continue  # spoken of
         if (fault.path in nowhere and fault.detail == _NOWHERE) or _is_of_lost(fault, result):
             continue
-        if (fault.mount, fault.path) not in named and (fault.mount not in failed or fault.kind in _NOT_SIGNED):
-            yield _advice(fault, result)
+        if (fault.mount, fault.path) in named or (fault.mount in failed and fault.kind not in _NOT_SIGNED):
+            continue
+        if fault.kind == "unexpected":
+            unsigned.setdefault(fault.mount or fault.drive, []).append(fault)
+            continue
+        yield _advice(fault, result)
+    for where, faults in unsigned.items():
+        yield _nobody_signed(where, faults)
     if result.scope in {"onto", "report", "health"} or result.state == "repaired":
         again = "once more, " if result.scope == "all" else ""
         yield f"sealift verify reads everything {again}from the medium"
@@ -269,13 +276,22 @@ def _is_of_lost(fault: Fault, result: RepairReport) -> bool:
     return match is not None and int(match[2]) in {lost.stripe for lost in result.lost}
 
 
+def _nobody_signed(where: str, faults: list[Fault]) -> str:
+    """Of all such files on a drive: one line."""
+    first = f"sealift/{min(map(_place, faults))}"
+    if len(faults) == 1:
+        return f"nobody signed {first} on {where}, and repair removes nothing: move it away yourself"
+    return (
+        f"nobody signed {len(faults):,} files on {where} ({first} and {len(faults) - 1:,} more, which --json names), "
+        "and repair removes nothing: move them away yourself"
+    )
+
+
 def _advice(fault: Fault, result: RepairReport) -> str:
     where = fault.mount or fault.drive
     if fault.kind in {"foreign", "replayed"}:
         what = f"leave {where} away" if where.startswith("s3://") else f"pull {where}"
         return f"{what}: it does not belong to this shipment as it was sealed; it does no harm here"
-    if fault.kind == "unexpected":
-        return f"nobody signed sealift/{_place(fault)} on {where}, and repair removes nothing: move it away yourself"
     if fault.kind == "missing" and fault.path == "":
         if fault.detail.endswith("nothing is mounted there"):
             return f"leave {where} away, or mount the drive that belongs there: nothing is mounted"

@@ -4,8 +4,8 @@ Retries, multipart uploads and the resuming of answers that were cut are obstore
 for ANSWER is sent again, and a part of an upload that did not arrive within TIMEOUT; a call ends within PATIENCE and
 one of these, one that sends much within PATIENCE and two. Whoever waits longer is told (waiting.py). A process that was
 forked from one that had used obstore would wait in it for ever, because its threads stay behind: such a process loads a
-copy of obstore of its own (docs/adr/0018). Keys come from the environment, or from where obstore finds them; they are
-in no message and no repr.
+copy of obstore of its own (docs/adr/0018). It is kept from other hosts than the store's where that can be
+(elsewhere.py). Keys come from the environment, or from where obstore finds them; they are in no message and no repr.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sealift.drives.elsewhere import kept_from
 from sealift.drives.ranges import Ranges, Workers
+from sealift.drives.uploads import region_of_environment
 from sealift.errors import BadInput, DriveFault
 
 if TYPE_CHECKING:
@@ -128,6 +130,7 @@ class Client:
         options: dict[str, Any] = {name: timedelta(seconds=value) for name, value in limits.items()}
         options["connect_timeout"] = timedelta(seconds=min(_CONNECT, patience))
         config: dict[str, Any] = {"disable_bulk_delete": True}  # not every store has it
+        options |= kept_from(bucket, endpoint(), region_of_environment())
         if endpoint():
             config["endpoint"] = endpoint()
             options["allow_http"] = endpoint().startswith("http://")

@@ -10,6 +10,8 @@ import errno
 import re
 from typing import NamedTuple
 
+from sealift.drives.elsewhere import NOWHERE
+
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 
@@ -41,6 +43,9 @@ SILENT = Trouble(errno.ETIMEDOUT, "the store did not answer in time, asked again
 UNREACHED = Trouble(errno.ENODEV, "the store cannot be reached", _REACH)
 REPLACED = Trouble(errno.EIO, "it was replaced while it was read", "run the same command again")
 
+ELSEWHERE = Trouble(
+    errno.ENODEV, "the store redirects to another place, which is not followed", f"give that address itself: {_REGION}"
+)
 DENIED = Trouble(errno.EACCES, "the store denies it to these keys", _RIGHTS)
 ARCHIVED = Trouble(errno.EIO, "the object is archived", "have it restored by the store first")
 
@@ -86,6 +91,7 @@ _BY_WORDS = (  # of obstore's own texts, the more special ones first
     ("ertificate", Trouble(errno.ENODEV, "the store's certificate does not hold", _REACH)),
     ("dns error", Trouble(errno.ENODEV, "the store's name is not known", _REACH)),
     ("redirect without LOCATION", Trouble(errno.EINVAL, "the bucket is in another region", _REGION)),
+    (f"{NOWHERE},\n", ELSEWHERE),  # where a redirect ends; no address of a request has a comma and the end of a line
     ("ConnectionRefused", Trouble(errno.ENODEV, "nobody answers at the store's address", _REACH)),
     ("TimedOut", SILENT),
     ("body error", CUT),
@@ -111,6 +117,8 @@ def trouble_of(error: BaseException) -> Trouble:
     number = int(status[1]) if status is not None else 0
     if number in _BY_STATUS:
         return _BY_STATUS[number]
+    if 300 <= number < 400:  # one that could not be sent again
+        return ELSEWHERE
     if isinstance(error, FileNotFoundError):
         return MISSING
     named = code[1] if code is not None else number or type(error).__name__
@@ -128,7 +136,7 @@ def of_answer(status: int, body: bytes) -> Trouble:
         return _BY_STATUS[status]
     named = code[1] if code is not None else status
     if 300 <= status < 400:
-        return _BY_CODE["PermanentRedirect"]
+        return ELSEWHERE
     if status >= 500:
         return Trouble(errno.EIO, f"the store failed ({named}), time and again", _AGAIN)
     return Trouble(errno.EIO, f"the store answered with an error ({named})", _AGAIN)

@@ -33,6 +33,8 @@ def decode(data: bytes, kind: type[T], *, limit: int, name: str = "record") -> T
 
     Raises FormatError when the bytes are too long, do not parse as `kind`, or are not its canonical form.
     """
+    if not data:
+        raise FormatError(f"{name} is empty")
     if len(data) > limit:
         raise FormatError(f"{name} is {len(data):,} bytes long; at most {limit:,} are allowed")
     try:

@@ -3,8 +3,8 @@
     DriveStoreTests     the contract of drives.base.Drive as a pytest class: subclass it, give a fixture `drive`
     FleetSimulator      drives in memory or on folders that are lost, rot, fill up, fail, lie and go away on request
 
-Shipped with the package and documented in docs/testing.md; nothing of sealift imports it. It needs what the extra
-`test` installs. No expectation about a stage is here: what verify or repair must say of a fleet is for the tests.
+Shipped with the package and documented in docs/testing.md; nothing of sealift imports it. It needs pytest
+and hypothesis. No expectation about a stage is here: what verify or repair must say of a fleet is for the tests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
     if error.name not in {"pytest", "hypothesis"}:
         raise
     raise ImportError(
-        f"sealift.testing needs {error.name}, which is not installed: pip install 'sealift[test]'", name=error.name
+        f"sealift.testing needs {error.name}, which is not installed: pip install pytest hypothesis", name=error.name
     ) from error
 from sealift.testing.fleet import FleetSimulator
 

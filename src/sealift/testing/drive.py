@@ -7,9 +7,11 @@ half; a drive that goes away keeps what it had, half-written files too. Safe to 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fnmatch
 import os
+import stat
 import threading
 import time
 from collections import Counter
@@ -31,6 +33,7 @@ Operation = Literal["look", "open", "read", "lock", "create", "write", "fsync", 
 Lie = Literal["flip", "drop"]
 
 _READING = {"look", "open", "read"}
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Platter(Protocol):
@@ -43,7 +46,10 @@ class Platter(Protocol):
         """The whole file. KeyError when there is none."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Put `data` under `name`, in place; what stands above may tell by nothing but its bytes."""
+        """Put `data` under `name`, in place; what stands above may tell by nothing but its bytes.
+
+        ValueError where something else than a regular file is there, or than a folder above.
+        """
 
     def remove(self, name: str) -> None:
         """Take the file away. KeyError when there is none."""
@@ -71,6 +77,8 @@ class MemoryPlatter:
 
     def write(self, name: str, data: bytes) -> None:
         """Put `data`; the stamp stays, as it does when a medium rots."""
+        if isinstance(self._medium.files.get(name), str):
+            raise ValueError(f"{name} is no regular file")  # noqa: TRY004 -- as of a folder
         self._medium.exists = True
         self._medium.files[name] = data
 
@@ -84,7 +92,7 @@ class MemoryPlatter:
 
 
 class FolderPlatter:
-    """Platter over a folder that stands in for a mount; made if needed."""
+    """Platter over a folder that stands in for a mount; made if needed. No link beneath it is followed."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -93,37 +101,76 @@ class FolderPlatter:
     def names(self) -> list[str]:
         """Every regular file."""
         root = os.path.join(self._path, ROOT)
-        found = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
-        return sorted(os.path.relpath(path, root) for path in found if os.path.isfile(path))
+        if not os.path.lexists(root):
+            return []
+        return sorted(
+            os.path.relpath(os.path.join(folder, name), root)
+            for folder, _, names, descriptor in os.fwalk(root, follow_symlinks=False)
+            for name in names
+            if stat.S_ISREG(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)
+        )
 
-    def _place(self, name: str) -> str:
-        return os.path.join(self._path, ROOT, name)
+    def _above(self, name: str, *, make: bool = False) -> int:
+        """Descriptor of the folder that `name` is in."""
+        above = os.open(self._path, _FOLDER & ~os.O_NOFOLLOW)
+        for part in (ROOT, *name.split("/")[:-1]):
+            try:
+                if make:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(part, dir_fd=above)
+                below = os.open(part, _FOLDER, dir_fd=above)
+            except NotADirectoryError:  # of a link, too
+                raise ValueError(f"{self._path}: {name}: {part} is no folder, and no link is followed") from None
+            finally:
+                os.close(above)
+            above = below
+        return above
+
+    def _open(self, name: str, flags: int) -> int:
+        """Descriptor of a regular file; FileNotFoundError, ValueError for what is another thing."""
+        above = self._above(name, make=bool(flags & os.O_CREAT))
+        last = name.rpartition("/")[2]
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISREG(os.stat(last, dir_fd=above, follow_symlinks=False).st_mode):
+                    raise ValueError(f"{self._path}: {name} is no regular file, and no link is followed")
+            return os.open(last, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=above)
+        finally:
+            os.close(above)
 
     def read(self, name: str) -> bytes:
         """The whole file."""
         try:
-            with open(self._place(name), "rb") as file:
+            with open(self._open(name, os.O_RDONLY), "rb") as file:
                 return file.read()
         except FileNotFoundError:
             raise KeyError(name) from None
 
     def write(self, name: str, data: bytes) -> None:
         """Put `data` in place, with the times that were."""
-        place = self._place(name)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        before = os.stat(place) if os.path.exists(place) else None
-        with open(place, "r+b" if before else "wb") as file:
+        try:
+            descriptor, before = self._open(name, os.O_RDWR), True
+        except FileNotFoundError:
+            descriptor, before = self._open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL), False
+        with open(descriptor, "r+b") as file:
+            found = os.fstat(descriptor)
             file.write(data)
             file.truncate()
-        if before:
-            os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
+            file.flush()
+            if before:
+                os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns))
 
     def remove(self, name: str) -> None:
         """Take the file away."""
         try:
-            os.unlink(self._place(name))
+            os.close(self._open(name, os.O_RDONLY))
+            above = self._above(name)
         except FileNotFoundError:
             raise KeyError(name) from None
+        try:
+            os.unlink(name.rpartition("/")[2], dir_fd=above)
+        finally:
+            os.close(above)
 
     def open(self, mount: str) -> Drive:
         """A LocalDrive of the folder, whatever `mount` says: it is its path."""
@@ -133,13 +180,29 @@ class FolderPlatter:
 
 @dataclass
 class Fault:
-    """The `nth` next call of an operation fails with `code`, and all after it if it is `lasting`."""
+    """The `nth` next call of an operation fails with `code`, and all after it if it is `lasting`.
+
+    `words`: the line of the script that told it; `fell`: whether a call met it.
+    """
 
     operation: Operation
     code: int
     nth: int
     lasting: bool
     pattern: str  # of names, as fnmatch has them
+    words: str = ""
+    fell: bool = False
+
+
+@dataclass
+class Untruth:
+    """The `nth` next write is acknowledged and kept otherwise, and all after it if it is `lasting`; as a Fault."""
+
+    nth: int
+    how: Lie
+    lasting: bool
+    words: str = ""
+    fell: bool = False
 
 
 @dataclass
@@ -151,7 +214,7 @@ class Bay:
     platter: Platter
     told: Callable[[str], None]  # of every fault that was given
     faults: list[Fault] = field(default_factory=list)
-    lies: list[tuple[int, Lie, bool]] = field(default_factory=list)  # countdown, how, lasting
+    lies: list[Untruth] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     free: int | None = None
     rate: float | None = None  # bytes a second
@@ -170,6 +233,7 @@ class Bay:
                 each.nth -= 1
                 if each.nth > 0:
                     continue
+                each.fell = True
                 if not each.lasting:
                     self.faults.remove(each)
                 code = errno.errorcode.get(each.code, str(each.code))
@@ -207,13 +271,13 @@ class Bay:
         """Whether and how the write that comes now is to be a lie."""
         with self.lock:
             told: Lie | None = None
-            left = []
-            for nth, how, lasting in self.lies:
-                if nth <= 1:
-                    told = how
-                if nth > 1 or lasting:
-                    left.append((max(1, nth - 1), how, lasting))
-            self.lies = left
+            for each in list(self.lies):
+                each.nth -= 1
+                if each.nth > 0:
+                    continue
+                told, each.fell = each.how, True
+                if not each.lasting:
+                    self.lies.remove(each)
             return told
 
 

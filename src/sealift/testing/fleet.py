@@ -6,8 +6,11 @@ the bay until a call meets it. `open(mount)` has the signature of LocalDrive, so
 given it; over folders the mounts are paths, and other processes see the damage too, though not the faults.
 
 What does not exist cannot misbehave: ValueError, with the choices, for an unknown mount, operation, way to lie or file,
-for numbers that no drive could have, for names that lie outside of a drive, and for what would change nothing or fall
-on no call; so that a test cannot pass because its fault was misspelt.
+for numbers that no drive could have, for names that lie outside of a drive or lead there by a link, and for what would
+change nothing or fall on no call, as of a lost drive; so that a test cannot pass because its fault was misspelt. If
+an n-th call comes, or one of a file of that name, nobody knows beforehand: `unmet` has what has not fallen yet, and a
+`with` block that ends well with some left ends in ValueError. `heal` of a healthy drive, and `go_away` of one that is
+away, are allowed.
 
 Whatever is left to chance follows from `seed`, and `script` has it as it fell: the lines are calls that do the same
 again (long contents shortened), with what drives did on their own as comments between. A `with` block adds the script
@@ -24,7 +27,17 @@ import threading
 from typing import TYPE_CHECKING, Self, get_args
 
 from sealift.formats.manifest import BLOCK, CARD, ROOT
-from sealift.testing.drive import Bay, Fault, FolderPlatter, Lie, MemoryPlatter, Operation, Platter, SimulatedDrive
+from sealift.testing.drive import (
+    Bay,
+    Fault,
+    FolderPlatter,
+    Lie,
+    MemoryPlatter,
+    Operation,
+    Platter,
+    SimulatedDrive,
+    Untruth,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -59,6 +72,14 @@ class FleetSimulator:
         return cls(lambda number: os.path.join(root, f"d{number:02d}"), FolderPlatter, n, seed)
 
     # What there is
+
+    @property
+    def unmet(self) -> list[str]:
+        """The lines of the script that told a drive to fail or to lie, and fell on no call yet; not those healed."""
+        told: list[Fault | Untruth] = []
+        for bay in self._bays.values():
+            told += [*bay.faults, *bay.lies]
+        return [each.words for each in told if not each.fell]
 
     @property
     def mounts(self) -> list[str]:
@@ -107,22 +128,26 @@ class FleetSimulator:
 
     def _held(self, mount: str, name: str) -> bytes:
         """What a file holds that is to be spoilt; ValueError, with the names that there are, where there is none."""
-        self._known(mount)
+        self._here(mount)
         _one_of("file", name, self.names(mount), f"{mount}: ")
         return self.read(mount, name)
 
     def lose(self, mount: str) -> None:
         """Gone for good; `find` is a miracle that tests are allowed."""
+        self._here(mount)
         self._note("lose", mount)
         self._lost.add(mount)
 
     def find(self, mount: str) -> None:
         """Back, as it was lost."""
+        self._known(mount)
+        if mount not in self._lost:
+            raise ValueError(f"{mount} is not lost: there is nothing to find")
         self._note("find", mount)
         self._lost.discard(mount)
 
     def replace(self, mount: str) -> str:
-        """Lose a drive and attach an empty one; the new mount."""
+        """Lose a drive, or one that is lost, and attach an empty one; the new mount."""
         self._note("replace", mount)
         self._lost.add(mount)
         return self._add()
@@ -177,35 +202,46 @@ class FleetSimulator:
         self._bays[mount].platter.remove(name)
 
     def put(self, mount: str, name: str, data: bytes) -> None:
-        """Put anything under any name beneath sealift/."""
+        """Put anything under any name beneath sealift/. ValueError where that is what the file holds."""
         _inside(name)
         _bytes("data", data)
-        self._note("put", mount, name, data)
+        self._change(mount, {name: data})
         self._bays[mount].platter.write(name, data)
+        self._note("put", mount, name, data)
 
     def swap(self, mount: str, other: str) -> None:
         """Exchange what two drives hold; serial numbers stay with the hardware."""
-        self._known(other)
+        self._here(other)
         if mount == other:
             raise ValueError(f"{mount} cannot be exchanged with itself: give two drives")
-        self._note("swap", mount, other)
-        one, two = self._bays[mount], self._bays[other]
+        self._change(mount, self.snapshot(other), all_of_it=True)
         held = self.snapshot(mount)
-        self._fill_with(one, self.snapshot(other))
-        self._fill_with(two, held)
+        self._fill_with(self._bays[mount], self.snapshot(other))
+        self._fill_with(self._bays[other], held)
+        self._note("swap", mount, other)
 
     def relabel(self, mount: str, card: bytes) -> None:
         """Let the drive claim in its drive.json to be another."""
         _bytes("card", card)
-        self._note("relabel", mount, card)
+        self._change(mount, {CARD: card})
         self._bays[mount].platter.write(CARD, card)
+        self._note("relabel", mount, card)
 
     def replay(self, mount: str, files: Mapping[str, bytes]) -> None:
         """Put a drive of an older shipment, a `snapshot`, in place of what is here."""
         for name, data in files.items():
             _bytes(_inside(name), data)
-        self._note("replay", mount, f"<{len(files)} files>")
+        self._change(mount, files, all_of_it=True)
         self._fill_with(self._bays[mount], files)
+        self._note("replay", mount, f"<{len(files)} files>")
+
+    def _change(self, mount: str, files: Mapping[str, bytes], *, all_of_it: bool = False) -> None:
+        """ValueError where a drive holds these files already; with `all_of_it` these and no others."""
+        self._here(mount)
+        there = set(self.names(mount))
+        same = all(name in there and self.read(mount, name) == data for name, data in files.items())
+        if same and (not all_of_it or there == set(files)):
+            raise ValueError(f"{mount} holds that already: nothing would change")
 
     # At work
 
@@ -231,12 +267,14 @@ class FleetSimulator:
         _whole("nth", nth, 1)
         if name or operation not in _OF_NO_FILE:
             _inside(name)
-        self._note("fail", mount, operation, code, nth=nth, lasting=lasting, name=name)
-        self._bays[mount].faults.append(Fault(operation, code, nth, lasting, name))
+        self._here(mount)
+        words = self._note("fail", mount, operation, code, nth=nth, lasting=lasting, name=name)
+        self._bays[mount].faults.append(Fault(operation, code, nth, lasting, name, words))
 
     def fill(self, mount: str, free: int = 0) -> None:
         """Leave `free` bytes on the drive; then it is full (ENOSPC, after what fits)."""
         _whole("free", free, 0)
+        self._anew(mount, "free", self._here(mount).free, free)
         self._note("fill", mount, free)
         self._bays[mount].free = free
 
@@ -244,6 +282,7 @@ class FleetSimulator:
         """Let reads and writes take as long as they do at `rate` bytes a second."""
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
             raise ValueError(f"rate is {rate!r} bytes a second: give a number over 0")
+        self._anew(mount, "rate", self._here(mount).rate, rate)
         self._note("slow", mount, rate)
         self._bays[mount].rate = rate
 
@@ -251,23 +290,27 @@ class FleetSimulator:
         """Acknowledge the `nth` next write and keep other bytes: one bit flipped, or zeros (`drop`)."""
         _one_of("how", how, get_args(Lie))
         _whole("nth", nth, 1)
-        self._note("lie", mount, how, nth=nth, lasting=lasting)
-        self._bays[mount].lies.append((nth, how, lasting))
+        self._here(mount)
+        words = self._note("lie", mount, how, nth=nth, lasting=lasting)
+        self._bays[mount].lies.append(Untruth(nth, how, lasting, words))
 
     def go_away(self, mount: str) -> None:
         """ENODEV for every call from now on, of files that are open too, until `come_back`."""
+        self._here(mount)
         self._note("go_away", mount)
         self._bays[mount].gone = True
 
     def come_back(self, mount: str) -> None:
         """Plugged in again, with what it had."""
+        if not self._here(mount).gone:
+            raise ValueError(f"{mount} is not away: there is nothing to come back")
         self._note("come_back", mount)
         self._bays[mount].gone = False
 
     def heal(self, mount: str) -> None:
         """From now on the drive does what it is asked; what it holds stays."""
+        bay = self._here(mount)
         self._note("heal", mount)
-        bay = self._bays[mount]
         bay.faults.clear()
         bay.lies.clear()
         bay.free = bay.rate = None
@@ -281,15 +324,19 @@ class FleetSimulator:
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if error is not None and self._lines:
             error.add_note("what happened to the fleet:\n" + self.script)
+        if error is None and (unmet := self.unmet):
+            raise ValueError("no call met what the fleet was told (see nth= and name=):\n" + "\n".join(unmet))
 
-    def _note(self, action: str, mount: str, *arguments: object, **options: object) -> None:
-        """One line, as a call; ValueError where no such drive ever was."""
+    def _note(self, action: str, mount: str, *arguments: object, **options: object) -> str:
+        """One line, as a call, and that line; ValueError where no such drive ever was."""
         self._known(mount)
         words = [_words(each) for each in (mount, *arguments)] + [
             f"{name}={_words(each)}" for name, each in options.items()
         ]
+        line = f"fleet.{action}({', '.join(words)})"
         with self._lock:
-            self._lines.append(f"fleet.{action}({', '.join(words)})")
+            self._lines.append(line)
+        return line
 
     def _known(self, mount: str) -> None:
         _one_of("drive at", mount, list(self._bays))
@@ -298,6 +345,18 @@ class FleetSimulator:
         """ValueError where no such drive ever was."""
         self._known(mount)
         return self._bays[mount]
+
+    def _here(self, mount: str) -> Bay:
+        """ValueError where it is lost, or never was: nothing that is done to it would be seen."""
+        bay = self._bay(mount)
+        if mount in self._lost:
+            raise ValueError(f"{mount} is lost: nobody could tell what happens to it; `find` it first")
+        return bay
+
+    @staticmethod
+    def _anew(mount: str, what: str, now: float | None, told: float) -> None:
+        if now == told:
+            raise ValueError(f"{mount}: {what} is {told!r} already: nothing would change")
 
     def comment(self, text: str) -> None:
         """A line of the script that does nothing: what a test did beside, or what a drive did."""

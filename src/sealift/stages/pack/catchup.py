@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from sealift.errors import DriveFault, SealiftError
 from sealift.formats import manifest
-from sealift.stages.pack import room
 from sealift.stages.pack.crew import FAULTS, replace_option
 from sealift.stages.pack.readback import stripe_works
 from sealift.stages.rebuild import rebuild
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.crew import Crew
     from sealift.stages.pack.journal import Journal, Owed
     from sealift.stages.pack.readback import ReadBack
+    from sealift.stages.pack.room import Room
     from sealift.stages.rebuild import Progress
 
 _ASKED = "asked-for-old-"  # a setting, by group: for which stripe replaced drives were asked for
@@ -47,11 +47,11 @@ class CatchUp:
         notice: Callable[[str], None],
         claim: Callable[[int, Drive], None],
         progress: Callable[[Progress, int], None],
-        pack_size: int,
+        room: Room,
     ) -> None:
         self._crew, self._journal, self._folder, self._data = crew, journal, folder, data
         self._read_back, self._copies, self._notice, self._claim = read_back, copies, notice, claim
-        self._progress, self._pack_size = progress, pack_size
+        self._progress, self._room = progress, room
         self._failed: set[int] = set()  # slots that failed again
 
     def run(self) -> None:
@@ -148,8 +148,8 @@ class CatchUp:
             if there != row.length or (row.stripe >= owed.since and owed.kind != "lacks") or row.stripe in bad:
                 out.append(row.stripe)
                 size += max(0, row.length - (there or 0))
-        free, members = drive.free_bytes(), self._journal.totals(number, self._data)[2]
-        needed = size + room.beside(members, self._journal.blocks(number), self._pack_size)
+        free, totals = drive.free_bytes(), self._journal.totals(number, self._data)
+        needed = size + self._room.needed(totals[2], self._journal.blocks(number), totals[4])
         if size and free < needed:
             raise DriveFault(
                 f"{drive.mount}: is full: {free:,} bytes free, {needed:,} needed for what it lacks and what comes",

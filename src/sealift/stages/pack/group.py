@@ -74,10 +74,13 @@ class GroupPacker:
         copies: Copies,
         read_back: ReadBack,
         progress: Callable[[Progress], None],
-        room: Callable[[int, int, int], None],
+        room: Callable[[int, int, int, int], None],
         between: Callable[[], None],
     ) -> None:
-        """`room(stripe, members, blocks)` before a stripe; `between()` often, in this thread, to tell of faults."""
+        """`room(stripe, members, blocks, source_bytes)` before a stripe, of what is packed so far.
+
+        `between()` often, in this thread, to tell of faults.
+        """
         self._fleet, self._journal, self._folder, self._number = fleet, journal, folder, crew.number
         self._crew, self._copies, self._read_back = crew, copies, read_back
         self._progress, self._room, self._between = progress, room, between
@@ -101,7 +104,7 @@ class GroupPacker:
         if queue.cursor.offset:
             self._follower.resume(queue)
         while not queue.empty:
-            self._room(stripe, self._members, self._blocks)
+            self._room(stripe, self._members, self._blocks, self._source_bytes)
             if self._read_back.found:
                 self._finish_commit()
                 self._fleet.release()

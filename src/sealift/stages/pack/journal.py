@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from sealift.errors import BadInput
+from sealift.errors import BadInput, SealiftError
 from sealift.stages.pack.queue import Cursor
 
 if TYPE_CHECKING:
@@ -135,6 +135,18 @@ class GroupState(NamedTuple):
     seconds: float
 
 
+def no_room(folder: str, error: BaseException) -> SealiftError | None:
+    """What to raise where `error` says that there is no space left on the disk of a state folder."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    if code is None or code & 0xFF != sqlite3.SQLITE_FULL:
+        return None
+    return SealiftError(
+        f"the state folder {folder}: no space left on its disk; all that is committed is safe",
+        hint="free room there, or copy the folder to a larger disk (cp -a) and give that as --state; then the same "
+        "command goes on",
+    )
+
+
 class Journal:
     """The journal in `folder`; safe to use from several threads, one at a time."""
 
@@ -151,6 +163,8 @@ class Journal:
             }:  # of an earlier version
                 self._db.execute("ALTER TABLE read_back ADD COLUMN whole INTEGER NOT NULL DEFAULT 0")
         except sqlite3.DatabaseError as error:
+            if (full := no_room(folder, error)) is not None:
+                raise full from error
             raise BadInput(
                 f"{self.path} is no journal of sealift: {error}",
                 hint="the drives are untouched; give another --state, or restore this file from a copy",
@@ -279,7 +293,8 @@ class Journal:
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # not where the disk is full: SQLite has done it then
+                    self._db.execute("ROLLBACK")
                 raise
 
     def tell(self, number: int, skipped: list[tuple[bytes, str]]) -> None:

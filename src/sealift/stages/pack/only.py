@@ -55,11 +55,12 @@ def select(path: str, state: str) -> Selection:
     try:
         record = fetch.decode_list(data, f"fetch list {path}")
     except FormatError as error:
-        raise FormatError(
-            str(error),
-            hint="give it byte for byte as `sealift repair --fetch-list` wrote it: sent in the text of a mail its line "
-            "ends may have changed, as an attachment they do not",
-        ) from error
+        unwritten = "the command that was to write it has failed: have it written by `sealift repair --fetch-list`"
+        altered = (
+            "give it byte for byte as `sealift repair --fetch-list` wrote it: sent in the text of a mail its line ends "
+            "may have changed, as an attachment they do not"
+        )
+        raise FormatError(str(error), hint=altered if data else unwritten) from error
     shipment = _shipment(state)
     if shipment != record.shipment:
         raise BadInput(

@@ -28,7 +28,7 @@ from sealift.stages.pack import found, network, planned, room, settle
 from sealift.stages.pack import source as sources
 from sealift.stages.pack.copies import Copies, catch_up, restore
 from sealift.stages.pack.group import Progress, memory_needed
-from sealift.stages.pack.journal import Journal, ReadBackState
+from sealift.stages.pack.journal import Journal, ReadBackState, no_room
 from sealift.stages.pack.notify import Notifier
 from sealift.stages.pack.only import select
 from sealift.stages.pack.provenance import Provenance
@@ -187,6 +187,8 @@ def _checked(options: Options, events: Events, notifier: Notifier, workers: Work
     try:
         return _run(options, events, notifier, workers)
     except (sqlite3.Error, pa.ArrowException, msgspec.MsgspecError) as error:
+        if (full := no_room(options.state, error)) is not None:
+            raise full from error
         raise SealiftError(
             f"the state folder {options.state} cannot be used: {str(error).splitlines()[0]}",
             hint="see that its disk has room and is writable, then run the same command again; the drives are safe",
@@ -410,15 +412,12 @@ def _check_room(work: Work, group: int) -> None:
     if not drives:
         return  # which of them is not there is told when they are to be written
     try:
-        room.check(
+        work.room(group).check(
             drives,
-            group,
-            work.data,
-            work.summary,
             work.source,
-            work.scan_folder,
             work.events.notice,
             packed=work.journal.totals(group, work.data),
+            aside=len(owed),
             several=len(work.deal.groups) > 1,
         )
     except DriveFault:

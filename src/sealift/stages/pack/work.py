@@ -16,7 +16,7 @@ import msgspec
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import DeclarationRef, drive_label
-from sealift.stages.pack import room, settle
+from sealift.stages.pack import settle
 from sealift.stages.pack.catchup import CatchUp
 from sealift.stages.pack.close import close_group
 from sealift.stages.pack.copies import SETTINGS, Copies, Settings
@@ -29,6 +29,7 @@ from sealift.stages.pack.openme import GroupFacts
 from sealift.stages.pack.presence import Presence
 from sealift.stages.pack.queue import UnitQueue
 from sealift.stages.pack.readback import ReadBack, SignedReadBack
+from sealift.stages.pack.room import Room, headroom
 from sealift.stages.pack.source import is_store
 from sealift.stages.pack.spool import Spool
 from sealift.stages.pack.units import Setup, capacity_of
@@ -67,6 +68,7 @@ class Work:
     notifier: Notifier
     summary: Summary = field(init=False)
     stripes_read: int = 0  # back, by this run
+    rooms: dict[int, Room] = field(default_factory=dict)
 
     @property
     def data(self) -> int:
@@ -82,6 +84,19 @@ class Work:
     def scan_folder(self) -> str:
         """Where the scan is."""
         return os.path.join(self.options.state, "scan")
+
+    def room(self, group: int) -> Room:
+        """What its drives need free."""
+        if group not in self.rooms:
+            self.rooms[group] = Room(
+                group,
+                self.summary.shares[group],
+                data=self.data,
+                parity=self.options.parity,
+                pack_size=self.options.pack_size,
+                folder=self.scan_folder,
+            )
+        return self.rooms[group]
 
     def leave(self, group: int, slot: int, error: BaseException | str, *, readable: bool = False) -> None:
         """Set aside, before its group is packed on, a drive that fails while it is looked at, or is not there.
@@ -210,7 +225,7 @@ class _Group:
             notice=lambda text: work.tell(None, text, self._number),
             claim=self._claim,
             progress=lambda progress, total: work.events.rebuilding(self._number, progress.written, total),
-            pack_size=work.options.pack_size,
+            room=work.room(self._number),
         )
         try:
             self._look()
@@ -311,7 +326,7 @@ class _Group:
             copies=work.copies,
             read_back=read_back,
             progress=lambda progress: work.events.packing(progress, share.bytes),
-            room=lambda stripe, members, blocks: room.headroom(crew, stripe, members, blocks, options.pack_size),
+            room=lambda *so_far: headroom(crew, work.room(number), *so_far),
             between=self._tell,
         )
         path = group_file(work.scan_folder, number)

@@ -262,6 +262,39 @@ class Cut(BaseException):
     """The power goes."""
 
 
+def test_an_ingest_of_some_paths_keeps_what_one_of_all_has_noted(origin, bucket, inline, monkeypatch):
+    to, said = f"s3://{bucket}/x", []
+
+    def stop(*_):
+        raise Cut
+
+    def stopped(**more):
+        with monkeypatch.context() as patch:
+            patch.setattr(unpacking, "_finish_objects", stop)
+            with pytest.raises(Cut):
+                ingest(origin, to, **more)
+        unpacking._worker = None
+
+    def notes():
+        return {name for name in ingests.stamps(to) if name.startswith(NOTE) and "/probe-" not in name}
+
+    stopped()
+    noted = notes()
+    assert noted
+    stopped(patterns=["text/1"])
+    for _ in range(2):
+        assert ingest(origin, to, said=said, patterns=["text/0"]).failed == []
+        unpacking._worker = None
+        assert said.pop() == unpacking.KEPT
+        assert noted < notes(), "and those of the third"
+    worked = []
+    with monkeypatch.context() as patch:
+        patch.setattr(unpacking, "_work", lambda job: worked.append(len(job.rows)) or unpack_objects.Done())
+        assert ingest(origin, to, said=said).failed == []
+    assert (worked, said) == ([], [])
+    held(origin, to)
+
+
 @pytest.mark.parametrize("rows", [None, 3], ids=["a job a pack", "several"])
 def test_what_was_changed_after_its_job_was_noted_is_named_and_left(origin, bucket, inline, monkeypatch, rows):
     """And what was not is not read again."""

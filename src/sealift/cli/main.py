@@ -19,11 +19,12 @@ import importlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
 from sealift import __version__
+from sealift.cli import common
 from sealift.cli.stopping import Stop
 from sealift.errors import DeclarationInvalid, Interrupted, SealiftError
 
@@ -192,7 +193,7 @@ def explain(error: Exception) -> int:
     if isinstance(error, SealiftError):
         return _say(str(error), error.hint, error.exit_code)
     if isinstance(error, BrokenPipeError):
-        _close_stdout()
+        common.leave_stdout()
         return 1
     if isinstance(error, MemoryError):
         return _say("out of memory", "what was committed is safe; give the process more, and run it again", 1)
@@ -249,9 +250,3 @@ def _operating_system(error: OSError) -> int:
         errno.EIO: "a disk failed; see the kernel's log (dmesg). What was committed is safe",
     }
     return _say(where + why, hints.get(error.errno, again), 1)
-
-
-def _close_stdout() -> None:
-    """Nobody reads stdout any more: what is still in its buffer goes nowhere, quietly."""
-    null: Any = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())

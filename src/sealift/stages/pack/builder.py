@@ -271,9 +271,10 @@ class PackBuilder:
             if not unit.part:
                 return False
             count = 0
+            flags |= CHANGED
         if count < length:
             content[count:] = bytes(length - count)
-            flags |= CHANGED
+            flags |= self._lacks(unit, unit.start + count)
         view[head + length :] = bytes(padding)
         if not opened.same(unit):  # as scanned, and not touched until it was read
             flags |= CHANGED
@@ -351,20 +352,26 @@ class PackBuilder:
         )
 
     def _fill_views(self, unit: Unit, opened: Opened, views: list[memoryview], size: int, start: int) -> int:
-        """Read `size` bytes at `start`; what cannot be read becomes zeros and marks the member as changed."""
+        """Read `size` bytes at `start`; what cannot be read becomes zeros, is told, and marks the member as changed."""
         try:
             count = opened.read(views, start)
         except OSError as error:
-            self._skipped.append(
-                (unit.path, f"{error.strerror} at byte {start}; zeros stand for what could not be read")
-            )
+            self._skipped.append((unit.path, f"{_reason(error)} at byte {start:,}"))
             count = 0
-        if count == size:
-            return 0
+        else:
+            if count == size:
+                return 0
+            self._lacks(unit, start + count)
         for view in views:
             if count < len(view):
                 view[count:] = bytes(len(view) - count)
             count = max(0, count - len(view))
+        return CHANGED
+
+    def _lacks(self, unit: Unit, at: int) -> int:
+        """Zeros stand for what could not be read from `at` on: that has a reason, as what is skipped has (Told)."""
+        if not self._skipped or self._skipped[-1][0] != unit.path:
+            self._skipped.append((unit.path, f"ended at byte {at:,}"))
         return CHANGED
 
     def _skip(self, unit: Unit, error: OSError) -> None:

@@ -164,7 +164,7 @@ def test_what_else_stands_there_is_counted_named_and_left(origin, bucket, inline
     _, out, said = run("ingest", *origin.mounts, "--to", to, *arguments, "--json")
     told = json.loads(out)["foreign"]
     assert (told["count"], [each["path"] for each in told["first"]]) == (36, sorted(strange)[:20])
-    assert f"in {to} are 36 other objects, not of this shipment; left as they are:" in said
+    assert f"in {to} are 36 other objects, not files of this shipment; left as they are:" in said
     assert "  text/00\n  and 31 more" in said
     assert ingests.objects(to, notes=True) == origin.expected | dict.fromkeys(strange, b"mine")
 

@@ -202,7 +202,7 @@ def test_reading_says_that_hosts_are_not_reached(seal, origin, hosts):
     with origin.shipment(places(hosts), seal) as shipment:
         for each in hosts[:2]:
             each.plan = at_packs("cut")
-        with pytest.raises(Unreached, match=r"cannot be had now: g0s\d, g0s\d not reached \(.* was cut") as caught:
+        with pytest.raises(Unreached, match=r"cannot be had now: g0s\d, g0s\d did not give it \(.* was cut") as caught:
             shipment.read_many([each for each in shipment.members() if each.kind == "file"])
     assert "see to the hosts" in caught.value.hint
 
@@ -244,7 +244,7 @@ def test_an_index_that_no_host_gives_is_not_reached(seal, origin, hosts):
     for each in hosts:
         each.plan = lambda _method, path, _number: "cut" if "/index/" in path else None
     with (
-        pytest.raises(Unreached, match=r"index/.* cannot be had now: .* not reached"),
+        pytest.raises(Unreached, match=r"index/.* cannot be had now: .* did not give it"),
         origin.shipment(places(hosts), seal) as shipment,
     ):
         list(shipment.members())
@@ -259,7 +259,7 @@ def test_files_that_hosts_keep_back_are_not_lost_and_come_with_the_same_command(
     failed = json.loads(out)["failed"]
     assert code == 6
     assert failed
-    assert all(each["unreached"] and "not reached" in each["reason"] for each in failed)
+    assert all(each["unreached"] and "did not give it" in each["reason"] for each in failed)
     for each in hosts[:2]:
         each.plan = all_of(None)
     assert shown(capsys, *command)[0] == 0

@@ -218,6 +218,8 @@ class PackBuilder:
             # a segment keeps its place and length, and what is gone of it reads as zeros; a whole file may shrink
             length = unit.length if unit.part else min(unit.length, opened.size)
             flags = 0 if opened.same(unit) else CHANGED
+            if opened.size < unit.start + length:  # which a hole would hide
+                flags |= self._lacks(unit, opened.size)
             packed = True
             if unit.sparse and (extents := opened.extents(unit.start, length)) is not None:
                 yield from self._sparse(unit, opened, length, extents, flags)

@@ -193,7 +193,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_no_mix(origin, store, fa
     assert found["steady"] == b"steady"
 
 
-def test_an_object_that_is_replaced_between_its_segments_is_no_mix(origin, store, tmp_path, monkeypatch):
+def test_an_object_that_is_replaced_between_its_segments_is_no_mix(origin, store, tmp_path, monkeypatch, caplog):
     old = random.Random(1).randbytes(9 * MIB)
     store.put("huge.bin", old, part=64 * MIB)
     commit = groups.GroupPacker._commit_stripe
@@ -212,6 +212,11 @@ def test_an_object_that_is_replaced_between_its_segments_is_no_mix(origin, store
     assert np.all((there == before) | (there == 0))
     assert np.all(there[:MIB] == before[:MIB])
     assert not np.any(there[-MIB:])
+    with origin.shipment() as shipment:  # as whoever trains reads it
+        for _ in range(2):
+            shipment.read("huge.bin")
+    told = [text for text in caplog.messages if "changed while it was packed" in text]
+    assert told == ["'huge.bin' changed while it was packed: its bytes may be of no one moment, or zeros"]
 
 
 @pytest.mark.parametrize("faults", [["500", "503", "reset", "cut"], ["flip", "short", "newer", "longer", "slow"]])

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import click
 
 from sealift import __version__
-from sealift.cli import common
 from sealift.cli.stopping import Stop
 from sealift.errors import DeclarationInvalid, Interrupted, SealiftError
 
@@ -193,7 +192,9 @@ def explain(error: Exception) -> int:
     if isinstance(error, SealiftError):
         return _say(str(error), error.hint, error.exit_code)
     if isinstance(error, BrokenPipeError):
-        common.leave_stdout()
+        from sealift.cli.common import leave_stdout  # which --help does without
+
+        leave_stdout()
         return 1
     if isinstance(error, MemoryError):
         return _say("out of memory", "what was committed is safe; give the process more, and run it again", 1)

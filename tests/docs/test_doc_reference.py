@@ -195,7 +195,8 @@ def test_every_command_with_json_has_its_section():
 
 CONTRACT = {
     "pack": "shipment groups[].group groups[].drives[] groups[].data groups[].parity groups[].stripes groups[].state"
-    " files source_bytes packed_bytes parity_bytes seconds changed[].path skipped[].path skipped[].reason",
+    " files source_bytes packed_bytes parity_bytes seconds changed[].path incomplete[].path"
+    " incomplete[].reason skipped[].path skipped[].reason",
     "inspect": "shipment state groups[].group groups[].parity groups[].present[].drive groups[].present[].slot"
     " groups[].present[].carrier groups[].present[].mount groups[].missing[].drive groups[].missing[].carrier"
     " groups[].missing[].serial groups[].total_bytes groups[].readable_bytes groups[].recoverable_bytes",

@@ -443,6 +443,23 @@ def test_a_slow_host_is_hedged_by_parity(origin, seal, hosts, content, quick, ca
     assert sum("is slow" in record.getMessage() for record in caplog.records) == 1
 
 
+def test_a_host_that_was_gone_for_a_while_is_told_with_why(origin, seal, content, tmp_path, quick, caplog, monkeypatch):
+    """Back before a read of it has failed: parity was faster, which alone says that it was slow."""
+    monkeypatch.setattr(http_client, "GONE", 60.0)
+    with nginx(tmp_path / "a", origin.root) as one:
+        mounts = [f"{one.url}/d{each:02d}/" if each == 1 else origin.mounts[each] for each in range(N)]
+        with origin.shipment(mounts, seal) as shipment:
+            reader = shipment.groups[0].reader
+            monkeypatch.setattr(http_client, "PATIENCE", 60.0)
+            one.kill()
+            assert everything(shipment) == content
+            assert not reader.faults
+            (told,) = shipment.health().drives
+    assert (told.state, told.first_fault) == ("failing", f"{mounts[1]}: {http_client.NOBODY.why}")
+    assert any("gives nothing now, nobody answers" in text for text in caplog.messages)
+    assert not any("is slow" in text for text in caplog.messages)
+
+
 def test_a_host_that_hangs_keeps_nobody_waiting(origin, seal, content, tmp_path, quick):
     """Frozen, with its connections open, in the middle of reading; then it goes on."""
     with nginx(tmp_path / "a", origin.root) as one, nginx(tmp_path / "b", origin.root) as two:

@@ -382,6 +382,62 @@ def test_what_was_done_for_one_path_is_not_done_for_another(origin, tmp_path, in
     shipments.same(origin.source, target)
 
 
+@pytest.mark.parametrize("begun", [0, 2, 99], ids=["nothing is noted", "some is", "all is"])
+def test_an_unpack_of_some_paths_keeps_what_one_of_all_has_noted(tmp_path, inline, monkeypatch, begun):
+    """A file of several packs among them, of which both have written some, and one that changed while it was packed."""
+    shipments.write(tmp_path / "source/large.bin", os.urandom(5 << 20))
+    shipments.write(tmp_path / "source/text/small.txt", b"x" * 100)
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 1, options={"pack_size": 1 << 20})
+    origin.pack()
+    target, real, said, jobs = tmp_path / "target", unpacking._work, [], []
+
+    def stop(*_):
+        raise StopError
+
+    def some(job):
+        jobs.append(job.name)
+        return real(job) if len(jobs) <= begun else stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unpacking, "_work", some)
+        patch.setattr(unpacking, "_finish", stop)
+        patch.setattr(shipments.Inline, "__exit__", None, raising=False)
+        with pytest.raises(StopError):
+            origin.unpack(target)
+    noted = set(jobs[:begun])
+    for patterns in (["text"], ["large.bin"], ["text"]):
+        options = origin.unpack_options(target, patterns=patterns)
+        result = unpacking.unpack(options, unpacking.Events(notice=said.append))
+        assert (result.failed, result.refused) == ([], [])
+        assert said == [unpacking.KEPT], "and the run after it is told, too"
+        said.clear()
+    jobs.clear()
+    begun = 99
+    with monkeypatch.context() as patch:
+        patch.setattr(unpacking, "_work", some)
+        result = unpacking.unpack(origin.unpack_options(target), unpacking.Events(notice=said.append))
+    assert (result.failed, result.refused, said) == ([], [], [])
+    assert not noted & set(jobs), "what is noted is not done again"
+    shipments.same(origin.source, target)
+
+
+def test_an_unpack_of_all_ends_what_one_of_some_paths_began(origin, tmp_path, inline, monkeypatch):
+    def stop(*_):
+        raise StopError
+
+    target = tmp_path / "target"
+    for patterns, ends in ((["text"], False), (["data"], False), (["text"], False), ([], True)):
+        with monkeypatch.context() as patch:
+            if not ends:
+                patch.setattr(unpacking, "_finish", stop)
+                with pytest.raises(StopError):
+                    origin.unpack(target, patterns=patterns)
+            else:
+                assert origin.unpack(target).failed == []
+    shipments.same(origin.source, target)
+    assert done(target)
+
+
 def test_the_seal_the_signers_and_the_identity_are_needed(origin, tmp_path, inline):
     other = shipments.Origin(tmp_path / "other", origin.source, 2, 1)
     with pytest.raises((SealInvalid, SignatureInvalid)):

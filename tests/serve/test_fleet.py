@@ -160,6 +160,32 @@ def test_reports_of_verify_are_merged_and_their_damage_counts(drives, packed, tm
         assert fleet(*words, "--final")[0] == 4
 
 
+@pytest.mark.parametrize("how", ["words", "--json"])
+def test_nobody_need_read_the_report_for_the_file_to_be_written(both, packed, tmp_path, how):
+    out = tmp_path / "fleet.toml"
+    words = [
+        "fleet",
+        both[0].url,
+        both[1].url,
+        *known(packed, tmp_path),
+        "--out",
+        out,
+        *([how] if how[0] == "-" else []),
+    ]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "sealift", *map(str, words)],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, len(tomllib.loads(out.read_text())["drive"])) == (0, 3)
+    assert done.stderr.endswith(f"wrote {out}\n")
+
+
 def test_the_locations_file_has_what_reading_wants(both, packed, tmp_path):
     out = tmp_path / "fleet.toml"
     asked = (both[0].url, both[1].url, *known(packed, tmp_path), "--out", out)

@@ -208,7 +208,7 @@ def test_addresses_of_this_host():
         found = run.address(f"{listen}:{port}")
         assert found[1] == port
         assert host is None or found[0] == host
-        ready = run.Ready(*found, "https", None, [], run.Options([], ""))
+        ready = run.Ready(*found, "https", None, [], run.Options([], ""), run.Room(0, 1))
         assert ready.url in {f"https://127.0.0.1:{port}/", f"https://[::1]:{port}/"}
 
 

@@ -164,7 +164,7 @@ def test_what_else_stands_there_is_counted_named_and_left(origin, bucket, inline
     _, out, said = run("ingest", *origin.mounts, "--to", to, *arguments, "--json")
     told = json.loads(out)["foreign"]
     assert (told["count"], [each["path"] for each in told["first"]]) == (36, sorted(strange)[:20])
-    assert f"in {to} are 36 other objects, not of this shipment; left as they are:" in said
+    assert f"in {to} are 36 other objects, not files of this shipment; left as they are:" in said
     assert "  text/00\n  and 31 more" in said
     assert ingests.objects(to, notes=True) == origin.expected | dict.fromkeys(strange, b"mine")
 
@@ -260,6 +260,39 @@ def test_another_host_that_writes_there_is_waited_for(origin, bucket, inline, mo
 
 class Cut(BaseException):
     """The power goes."""
+
+
+def test_an_ingest_of_some_paths_keeps_what_one_of_all_has_noted(origin, bucket, inline, monkeypatch):
+    to, said = f"s3://{bucket}/x", []
+
+    def stop(*_):
+        raise Cut
+
+    def stopped(**more):
+        with monkeypatch.context() as patch:
+            patch.setattr(unpacking, "_finish_objects", stop)
+            with pytest.raises(Cut):
+                ingest(origin, to, **more)
+        unpacking._worker = None
+
+    def notes():
+        return {name for name in ingests.stamps(to) if name.startswith(NOTE) and "/probe-" not in name}
+
+    stopped()
+    noted = notes()
+    assert noted
+    stopped(patterns=["text/1"])
+    for _ in range(2):
+        assert ingest(origin, to, said=said, patterns=["text/0"]).failed == []
+        unpacking._worker = None
+        assert said.pop() == unpacking.KEPT
+        assert noted < notes(), "and those of the third"
+    worked = []
+    with monkeypatch.context() as patch:
+        patch.setattr(unpacking, "_work", lambda job: worked.append(len(job.rows)) or unpack_objects.Done())
+        assert ingest(origin, to, said=said).failed == []
+    assert (worked, said) == ([], [])
+    held(origin, to)
 
 
 @pytest.mark.parametrize("rows", [None, 3], ids=["a job a pack", "several"])

@@ -279,7 +279,7 @@ def test_what_else_stands_there_is_counted_named_and_left(origin, tmp_path):
     )
     told = json.loads(out)["foreign"]
     assert (code, told["count"], sorted(each["path"].encode() for each in told["first"])) == (0, 5, wanted)
-    assert f"in {to} are 5 other files, not of this shipment" in said
+    assert f"in {to} are 5 other files, not of the drives of this shipment" in said
     assert (to / "aside").read_bytes() == b"mine"
     shipments.write(to / "g0s1/sealift/packs/0000/0000009.parity.part", b"of a run that was killed")
     assert ingests.packs(origin, str(to)).foreign.count == 5

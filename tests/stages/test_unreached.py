@@ -1,11 +1,14 @@
 """Hosts and links that fail while drives in them are looked at: no drive is called damaged, and nothing is lost."""
 
+import http.server
 import json
 import os
 import random
 import sys
+import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -202,7 +205,7 @@ def test_reading_says_that_hosts_are_not_reached(seal, origin, hosts):
     with origin.shipment(places(hosts), seal) as shipment:
         for each in hosts[:2]:
             each.plan = at_packs("cut")
-        with pytest.raises(Unreached, match=r"cannot be had now: g0s\d, g0s\d not reached \(.* was cut") as caught:
+        with pytest.raises(Unreached, match=r"cannot be had now: g0s\d, g0s\d did not give it \(.* was cut") as caught:
             shipment.read_many([each for each in shipment.members() if each.kind == "file"])
     assert "see to the hosts" in caught.value.hint
 
@@ -244,10 +247,28 @@ def test_an_index_that_no_host_gives_is_not_reached(seal, origin, hosts):
     for each in hosts:
         each.plan = lambda _method, path, _number: "cut" if "/index/" in path else None
     with (
-        pytest.raises(Unreached, match=r"index/.* cannot be had now: .* not reached"),
+        pytest.raises(Unreached, match=r"index/.* cannot be had now: .* did not give it"),
         origin.shipment(places(hosts), seal) as shipment,
     ):
         list(shipment.members())
+
+
+def test_an_index_of_hosts_that_give_no_ranges_is_told_as_that(seal, origin):
+    """They were reached: another server is wanted, and no look at the network."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    beneath = partial(Quiet, directory=str(origin.root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), beneath) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at = [f"http://127.0.0.1:{server.server_address[1]}/{Path(mount).name}/" for mount in origin.mounts]
+        with pytest.raises(Unreached, match="answer with the range") as caught, origin.shipment(at, seal) as shipment:
+            list(shipment.members())
+        server.shutdown()
+    assert "not reached" not in str(caught.value)
+    assert "a server that answers ranges" in caught.value.hint
 
 
 def test_files_that_hosts_keep_back_are_not_lost_and_come_with_the_same_command(seal, origin, hosts, tmp_path, capsys):
@@ -259,7 +280,7 @@ def test_files_that_hosts_keep_back_are_not_lost_and_come_with_the_same_command(
     failed = json.loads(out)["failed"]
     assert code == 6
     assert failed
-    assert all(each["unreached"] and "not reached" in each["reason"] for each in failed)
+    assert all(each["unreached"] and "did not give it" in each["reason"] for each in failed)
     for each in hosts[:2]:
         each.plan = all_of(None)
     assert shown(capsys, *command)[0] == 0

@@ -129,14 +129,15 @@ def locations_file(host: Host, folder: Path) -> Path:
 @contextlib.contextmanager
 def serving(
     *mounts: object, token: str | None = None, tls: tuple[str, str, str] | None = None, reports: tuple[str, ...] = (),
-    file: str | None = None, cwd: Path | None = None,
+    file: str | None = None, cwd: Path | None = None, open_files: int | None = None,
 ):  # fmt: skip
-    """A host that serves `mounts`; `tls` is CA, certificate and key; `file` the token file."""
+    """A host that serves `mounts`; `tls` is CA, certificate and key; `file` the token file; `open_files` its limit."""
     port = free_port()
     words = [sys.executable, "-m", "sealift", "serve", *map(str, mounts), "--listen", f"127.0.0.1:{port}"]
     words += ["--token-file", file] if file else []
     words += ["--tls-cert", tls[1], "--tls-key", tls[2]] if tls else []
     words += [word for report in reports for word in ("--report", report)]
+    words = words if open_files is None else ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *words]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=cwd, start_new_session=True)
     host = Host(process, port, "https" if tls else "http", tls[0] if tls else None, token)
     try:

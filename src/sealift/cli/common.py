@@ -8,6 +8,7 @@ seconds otherwise, always on stderr; rich is imported only for the bar. What is 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import sys
@@ -71,7 +72,25 @@ def without_pandas() -> None:
 
 def emit(answer: Mapping[str, Any]) -> None:
     """Print one JSON object to stdout."""
-    click.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False))
+    with shown():
+        click.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False))
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[None]:
+    """What is printed here goes to stdout, or nowhere where nobody reads it any more: the command ends as it would."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave_stdout()
+
+
+def leave_stdout() -> None:
+    """Nobody reads stdout any more: what is still in its buffer goes nowhere, quietly."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def path_fields(path: bytes) -> dict[str, str]:

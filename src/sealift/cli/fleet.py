@@ -89,14 +89,18 @@ def fleet(
         final=final,
         progress=lambda text: None if as_json else common.say(text),
     )
+    written = None  # before anything is shown: who reads that may have left
+    if out is not None and any(drive.standing == "member" for drive in report.drives):
+        written = locations.write(out, report, {url: client.row for url, client in clients.items()})
     if as_json:
         common.emit(msgspec.to_builtins(report))
     else:
-        _show(report)
-    if out is not None and not any(drive.standing == "member" for drive in report.drives):
+        with common.shown():
+            _show(report)
+    if out is not None and written is None:
         common.say(f"{out} was not written: no host serves a drive of the shipment")
-    elif out is not None:
-        _told(out, locations.write(out, report, {url: client.row for url, client in clients.items()}))
+    elif out is not None and written is not None:
+        _told(out, written)
     context.exit(exit_code(report))
 
 

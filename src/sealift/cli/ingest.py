@@ -269,10 +269,13 @@ def _tell_foreign(result: Files | Packs, target: str) -> None:
     if not result.foreign.count:
         return
     from sealift.formats.locations import scheme_of
+    from sealift.stages.unpack import Result as OfFiles
 
-    of = "the groups that are here" if result.missing_groups else "this shipment"
+    # its packs are no files of it, and without a key nobody knows its files
+    whose = "the groups that are here" if result.missing_groups else "this shipment"
+    of = f"files of {whose}" if isinstance(result, OfFiles) else f"of the drives of {whose}"
     count = common.counted(result.foreign.count, "other object" if scheme_of(target) else "other file")
-    common.say(f"in {target} {'is' if result.foreign.count == 1 else 'are'} {count}, not of {of}; left as they are:")
+    common.say(f"in {target} {'is' if result.foreign.count == 1 else 'are'} {count}, not {of}; left as they are:")
     common.say_list(map(common.path_text, result.foreign.first[:_FEW]), min(_FEW, result.foreign.count))
     if result.foreign.count > _FEW:
         common.say(f"  and {result.foreign.count - _FEW:,} more")

@@ -88,15 +88,18 @@ def inspect(
     if as_json:
         common.emit(to_json(report))
     else:
-        show_head(report, _verdict(report))
-        if report.answers is not None:
-            click.echo(
-                _clean(f"answers {report.answers.consignment}, signed by {report.answers.signer}, whom it accepts")
-            )
-        show_groups(report)
-        for line in next_steps(report):
-            click.echo(f"next: {line}")
+        with common.shown():
+            _show(report)
     context.exit(exit_code(report))
+
+
+def _show(report: InspectReport) -> None:
+    show_head(report, _verdict(report))
+    if report.answers is not None:
+        click.echo(_clean(f"answers {report.answers.consignment}, signed by {report.answers.signer}, whom it accepts"))
+    show_groups(report)
+    for line in next_steps(report):
+        click.echo(f"next: {line}")
 
 
 def load_parts(paths: Sequence[str], what: str = "--part") -> list[tuple[str, bytes]]:

@@ -19,7 +19,7 @@ import importlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
@@ -192,7 +192,9 @@ def explain(error: Exception) -> int:
     if isinstance(error, SealiftError):
         return _say(str(error), error.hint, error.exit_code)
     if isinstance(error, BrokenPipeError):
-        _close_stdout()
+        from sealift.cli.common import leave_stdout  # which --help does without
+
+        leave_stdout()
         return 1
     if isinstance(error, MemoryError):
         return _say("out of memory", "what was committed is safe; give the process more, and run it again", 1)
@@ -249,9 +251,3 @@ def _operating_system(error: OSError) -> int:
         errno.EIO: "a disk failed; see the kernel's log (dmesg). What was committed is safe",
     }
     return _say(where + why, hints.get(error.errno, again), 1)
-
-
-def _close_stdout() -> None:
-    """Nobody reads stdout any more: what is still in its buffer goes nowhere, quietly."""
-    null: Any = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())

@@ -31,8 +31,9 @@ killed, out of power: the same command again goes on.
       --recipient age1... --sign-with ~/.ssh/id_ed25519
 
 Of a bucket each object is a file: its key beneath PREFIX is the path, Last-Modified the time. Keys that cannot
-be paths are named and skipped; an object that is replaced meanwhile is told as a file that changes is. Keys of the
-store come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, its address from AWS_ENDPOINT_URL.
+be paths are named and skipped; an object that is replaced meanwhile is told as a file that changes is, and as
+not whole where some of it was packed: zeros stand for the rest. Keys of the store come
+from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, its address from AWS_ENDPOINT_URL.
 
 A drive that fails meanwhile is set aside and named; the others go on, and exit 3 says how to put another in its
 place: the same command with --replace OLD=NEW, which rebuilds on NEW what OLD had, and goes on.

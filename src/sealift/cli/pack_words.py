@@ -29,6 +29,7 @@ def answer(result: Result) -> dict[str, Any]:
         "memory_bytes": sum(result.memory.values()),
         "read_back": result.read_back,
         "changed": [common.path_fields(path) for path in result.changed],
+        "incomplete": [{**common.path_fields(path), "reason": reason} for path, reason in result.incomplete],
         "skipped": [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped],
         "outdated": [common.path_fields(path) for path in result.outdated],
         "waiting": [
@@ -68,6 +69,10 @@ def summarize(result: Result, options: Options) -> None:
     if result.changed:
         say(f"{common.counted(len(result.changed), 'file')} changed while being read, packed as read:")
         common.say_list(map(common.path_text, result.changed), len(result.changed))
+    if result.incomplete:
+        say(f"{common.counted(len(result.incomplete), 'file')} not whole, zeros stand for what could not be read:")
+        common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.incomplete), len(result.incomplete))
+        say("  on the drives they are marked as changed; to have them whole, pack them as another shipment")
     if result.outdated:
         what = common.counted(len(result.outdated), "file")
         say(f"{what} changed since the packing that --of is about, packed as they are now:")
@@ -75,7 +80,7 @@ def summarize(result: Result, options: Options) -> None:
     if result.skipped:
         say(f"{common.counted(len(result.skipped), 'path')} skipped:")
         common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped))
-    if result.repacked and (result.skipped or result.changed):
+    if result.repacked and (result.skipped or result.changed or result.incomplete):
         say("  stripes had been committed and were packed again, from the source as it is now: a path named above may")
         say("  have been on the drives before as it was then, and is not any more")
     say(read_back_text(result.read_back))

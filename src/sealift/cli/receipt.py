@@ -82,7 +82,8 @@ def receipt(
     if as_json:
         common.emit(answer(trusted, weighed, made, report, path))
     else:
-        _show(made, report)
+        with common.shown():
+            _show(made, report)
     _say(made, weighed, path, given["sign_with"])
     context.exit(_code(made, report))
 

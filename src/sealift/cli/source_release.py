@@ -74,7 +74,8 @@ def source_release(
     if as_json:
         common.emit(answer(looked, released))
     else:
-        _show(looked)
+        with common.shown():
+            _show(looked)
     _say(looked, released)
     context.exit(5 if looked.objections else 6 if looked.lacking else 0)
 

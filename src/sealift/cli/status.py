@@ -56,6 +56,7 @@ def answer(found: Status) -> dict[str, Any]:
         "groups": groups,
         "next": [group.group for group in found.groups if group.state != "signed"],
         "changed": found.changed,
+        "incomplete": found.incomplete,
         "skipped": found.skipped,
         "read_back": found.read_back,
     }
@@ -83,6 +84,8 @@ def show(found: Status) -> None:
             say(f"    {line}")
     if found.changed:
         say(f"{counted(found.changed, 'file')} changed while being read")
+    if found.incomplete:
+        say(f"{counted(found.incomplete, 'file')} not whole, with zeros for what could not be read")
     if found.skipped:
         say(f"{counted(found.skipped, 'path')} skipped")
     waiting = [group for group in found.groups if group.state != "signed"]

@@ -177,7 +177,8 @@ def tell(result: Result, target: str) -> None:
     if result.rebuilt_blocks:
         common.say(f"{common.counted(result.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
     if result.changed:
-        common.say(f"{common.counted(len(result.changed), 'file')} had changed while they were packed:")
+        what = "changed while they were packed, and may be of no one moment, or have zeros in place of bytes:"
+        common.say(f"{common.counted(len(result.changed), 'file')} {what}")
         common.say_list(map(common.path_text, result.changed), len(result.changed))
     if result.failed:
         common.say(

@@ -100,7 +100,8 @@ def verify(
     if as_json:
         common.emit(to_json(report))
     else:
-        _show(report)
+        with common.shown():
+            _show(report)
     context.exit(exit_code(report))
 
 

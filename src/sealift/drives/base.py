@@ -248,6 +248,11 @@ def is_missing(error: BaseException) -> bool:
     return errno_of(error) == errno.ENOENT
 
 
+def is_crowded(error: BaseException) -> bool:
+    """Whether a file could not be opened since this process, or its host, has too many open: no fault of a drive's."""
+    return errno_of(error) in {errno.EMFILE, errno.ENFILE}
+
+
 def is_in_the_way(error: BaseException) -> bool:
     """Whether `create`, `publish` or `write_small` failed for what stands there, and not for the drive.
 

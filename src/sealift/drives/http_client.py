@@ -465,6 +465,8 @@ def patiently(attempt: Callable[[], Any], traffic: Traffic, patience: float, cam
         try:
             return attempt()
         except Failed as failed:
+            if failed.trouble in {NOBODY, UNKNOWN}:
+                traffic.add(nobody=failed.trouble.why)
             if came() - had >= _FURTHER:
                 begun, count, had = time.monotonic(), 0, came()
             pause = max(failed.wait, min(_MOST_BACKOFF, _BACKOFF * 2**count) * random.uniform(0.5, 1.0))  # noqa: S311

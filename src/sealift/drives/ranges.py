@@ -107,19 +107,22 @@ class Traffic:
     requests: int = 0
     retries: int = 0  # requests that were sent again
     bytes: int = 0  # of files, without headers
+    nobody: str = ""  # what a request failed with first for which nobody was there, though it was sent again
 
     def __post_init__(self) -> None:
         self._lock, self._pid = threading.Lock(), os.getpid()
 
-    def add(self, *, requests: int = 0, retries: int = 0, size: int = 0) -> None:
+    def add(self, *, requests: int = 0, retries: int = 0, size: int = 0, nobody: str = "") -> None:
         """Count; a forked child counts its own, and its parent's lock may be held by a thread that is not here."""
         if self._pid != os.getpid():
             self.requests = self.retries = self.bytes = 0
+            self.nobody = ""
             self.__post_init__()
         with self._lock:
             self.requests += requests
             self.retries += retries
             self.bytes += size
+            self.nobody = self.nobody or nobody
 
 
 class RemoteDrive(ABC):

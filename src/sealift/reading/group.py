@@ -244,7 +244,9 @@ class GroupReader:
             if self._slow[id(drive)] >= SLOW_IN_A_ROW:
                 self._rest(drive)
         if first:
-            log.warning("%s is slow: what it does not give in time is read from the other drives", drive.mount)
+            nobody = drive.traffic.nobody if isinstance(drive, RemoteDrive) else ""
+            what = f"gives nothing now, {nobody}" if nobody else "is slow"
+            log.warning("%s %s: what it does not give in time is read from the other drives", drive.mount, what)
 
     def _note_rebuilt(self, stripe: int, role: int, blocks: int) -> None:
         row = self.manifest.drives[manifest.slot_of(stripe, role, self.n)]
@@ -491,7 +493,7 @@ class GroupReader:
         if len(ids) - len(why) <= self.parity and why:
             reason = next(iter(why.values()))
             return Unreached(
-                f"{what} of drive {ids[slot]} cannot be had now: {', '.join(why)} not reached ({reason})",
+                f"{what} of drive {ids[slot]} cannot be had now: {', '.join(why)} did not give it ({reason})",
                 hint="see to the hosts and the way to them, and run the same command again",
             )
         rest = ", ".join(ids[each] for each in others)

@@ -126,17 +126,18 @@ def health_of(
             hedged = sum(reader.hedged[mount] for mount in mounts) + reader.early[row.id]
             if mounts and not faults and not rebuilt and not hedged:
                 continue
+            first = faults[0].reason if faults else _nobody(reader, row.slot) if hedged else ""
             health.drives.append(
                 DriveHealth(
                     drive=row.id,
                     serial=row.serial,
                     carrier=row.carrier,
-                    state="missing" if not mounts else "failing" if faults else "damaged" if rebuilt else "slow",
+                    state="missing" if not mounts else "failing" if first else "damaged" if rebuilt else "slow",
                     mount=mounts[0] if mounts else "",
                     rebuilt_blocks=rebuilt,
                     hedged_reads=hedged,
                     faults=sum(fault.times for fault in faults),
-                    first_fault=faults[0].reason[:8192] if faults else "",
+                    first_fault=first[:8192],
                 )
             )
         for (stripe, role), blocks in sorted(reader.packs.items()):
@@ -147,6 +148,14 @@ def health_of(
         ]
     health.locations += [LocationHealth.of(drive, why) for drive, why in silent]
     return health
+
+
+def _nobody(reader: GroupReader, slot: int) -> str:
+    """Why parity answered for a drive whose host was not slow but gone: it may be back before a read has failed."""
+    for drive in reader.drives.get(slot, ()):
+        if isinstance(drive, RemoteDrive) and drive.traffic.nobody and reader.hedged[drive.mount]:
+            return f"{drive.mount}: {drive.traffic.nobody}"
+    return ""
 
 
 def merged(reports: Iterable[Health]) -> Health:

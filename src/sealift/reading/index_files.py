@@ -55,7 +55,7 @@ class AnyCopy(io.RawIOBase):
         self._readers: list[age.Reader] = []  # copies that opened, the one that served last in front
         self._from: dict[int, Drive] = {}  # of readers, by their id
         self._others: list[str] = []  # mounts of copies that are something else than the manifest says
-        self._unreached: list[str] = []  # mounts of those that gave no answer
+        self._unreached: dict[str, DriveFault] = {}  # by mount, of those in other hosts that did not give theirs
         self._at = 0
         if not self._open_another():
             raise self._lost()
@@ -69,9 +69,10 @@ class AnyCopy(io.RawIOBase):
             " FILE` puts it on the drives"
         )
         if not self._others and self._unreached:
+            first = next(iter(self._unreached.values()))
             return Unreached(
-                f"{self._name} cannot be had now: {', '.join(self._unreached[:5])} not reached",
-                hint="see to the hosts and the way to them, and run the same command again",
+                f"{self._name} cannot be had now: {', '.join([*self._unreached][:5])} did not give it ({first})",
+                hint=first.hint or "see to the hosts and the way to them, and run the same command again",
             )
         if not self._others:
             return Lost(f"no drive here has a copy of {self._name} that can be read", hint=attach)
@@ -109,16 +110,16 @@ class AnyCopy(io.RawIOBase):
                 mismatch = error
             except FormatError:
                 self._others.append(drive.mount)
-            except DriveFault:
-                self._note_unreached(drive)
+            except DriveFault as error:
+                self._note_unreached(drive, error)
                 continue
         if mismatch is not None and not self._readers:
             raise mismatch
         return False
 
-    def _note_unreached(self, drive: Drive) -> None:
-        if isinstance(drive, RemoteDrive) and drive not in self._late and drive.mount not in self._unreached:
-            self._unreached.append(drive.mount)
+    def _note_unreached(self, drive: Drive, error: DriveFault) -> None:
+        if isinstance(drive, RemoteDrive) and drive not in self._late:
+            self._unreached.setdefault(drive.mount, error)
 
     def _reading(self, drive: Drive, file: Held) -> Callable[[int, int], bytes]:
         """read_at of a file, which does not wait for a slow host as long as there are others to ask."""
@@ -177,8 +178,8 @@ class AnyCopy(io.RawIOBase):
                     if self._from[id(reader)].mount not in self._others:
                         self._others.append(self._from[id(reader)].mount)
                     continue
-                except DriveFault:
-                    self._note_unreached(self._from[id(reader)])
+                except DriveFault as error:
+                    self._note_unreached(self._from[id(reader)], error)
                     continue
                 self._readers.remove(reader)
                 self._readers.insert(0, reader)

@@ -6,17 +6,23 @@ A MemberFile holds no bytes: each call reads anew, through the shipment, and wha
 from __future__ import annotations
 
 import io
+import logging
 import os
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealift.errors import BadInput
-from sealift.formats.index import KINDS, SPARSE, Row
+from sealift.formats.index import CHANGED, KINDS, SPARSE, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sealift.reading.pack import PackContent
     from sealift.reading.shipment import Path, Shipment
+
+log = logging.getLogger("sealift")
+
+_TOLD = 20  # files that changed, by name
 
 
 class Member(NamedTuple):
@@ -114,6 +120,31 @@ class MemberFile(io.RawIOBase):
             done += high - low
         self._at += done
         return done
+
+
+class ToldOnce:
+    """Tells of files that changed while they were packed when they are read: each once, and only the first few."""
+
+    def __init__(self) -> None:
+        self._told: set[bytes] = set()
+        self._lock = threading.Lock()
+
+    def tell(self, rows: Sequence[Row]) -> None:
+        """A file is read, of which these are the rows."""
+        path = rows[0].path
+        if not any(row.flags & CHANGED for row in rows):
+            return
+        with self._lock:
+            if path in self._told or len(self._told) > _TOLD:
+                return
+            self._told.add(path)
+            last = len(self._told) > _TOLD
+        if last:
+            log.warning("more files changed while they were packed: `sealift pack` and `sealift unpack` name all")
+        else:
+            log.warning(
+                "%r changed while it was packed: its bytes may be of no one moment, or zeros", os.fsdecode(path)
+            )
 
 
 def segment_parts(rows: Sequence[Row], start: int, end: int | None) -> Iterator[tuple[Row, int, int]]:

@@ -42,7 +42,7 @@ from sealift.reading.group import GroupReader
 from sealift.reading.health import Health, health_of
 from sealift.reading.index_files import BATCH, AnyCopy, Members, PackCounts, checked, open_parquet, pack_counts
 from sealift.reading.keys import File, IdentityKeys, IssuedKeys, Keys
-from sealift.reading.member import Member, MemberFile, PackId, read_segment, segment_parts
+from sealift.reading.member import Member, MemberFile, PackId, ToldOnce, read_segment, segment_parts
 from sealift.reading.pack import Buffers, OpenPacks, PackContent, PackReader
 from sealift.reading.samples import files, load, runs
 from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
@@ -146,6 +146,7 @@ class Shipment:
         self._late.begin({number: group.reader for number, group in self._groups.items()})
         self._open = OpenPacks()
         self._spare: list[Buffers] = []
+        self._changed = ToldOnce()
 
     @classmethod
     def open(
@@ -358,6 +359,7 @@ class Shipment:
             at += row.length
         if at != rows[0].size and not rows[-1].flags & CHANGED:
             raise FormatError(f"index: segments of {os.fsdecode(rows[0].path)!r} do not make the whole")
+        self._changed.tell(rows)
         return number, tuple(rows)
 
     def _group_of(self, rows: Sequence[Row]) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from sealift.drives import apart, peek
+from sealift.drives.base import is_crowded
 from sealift.drives.local import LocalDrive
 from sealift.errors import DriveFault, FormatError, SealiftError
 from sealift.formats import block_tools, typed
@@ -149,6 +150,8 @@ def _known(drive: LocalDrive, used: int) -> Known | None:
             return None  # made by a lock, and nothing came of it
         return _claim(drive, card, manifest, used)
     except (FormatError, DriveFault) as error:
+        if is_crowded(error):
+            raise
         return Known(state="damaged", why=_words(error))
 
 

@@ -278,7 +278,10 @@ class _Stage:
         )  # fmt: skip
         numbers = {row.id: row.number for g in groups for row in g.manifest.drives}
         self._planned = layout.answer(drives, numbers)
-        self._passed_over = {*self._result.changed, *(path for path, _ in self._result.skipped)}
+        self._passed_over = {
+            *self._result.changed,
+            *(path for path, _ in (*self._result.incomplete, *self._result.skipped)),
+        }
         self._everything = sum(1 for path in leaves(self._source) if path not in self._passed_over)
         if self._passed_over:
             events.notice(f"{len(self._passed_over)} paths changed or were skipped, and are not compared")
@@ -422,7 +425,7 @@ class _Stage:
                 {"drive": d.drive, "carrier": d.carrier, "serial": _serial(d.mount), "group": str(d.group)}
                 for d in sorted(self._voyage.drives, key=lambda d: (d.group, d.slot))
             ],
-            changed=len(result.changed),
+            changed=len(result.changed) + len(result.incomplete),
             skipped=len(result.skipped),
             scenes=scenes,
             training=trained,

@@ -100,6 +100,7 @@ class Status(msgspec.Struct, frozen=True):
     running: bool
     sealed: bool
     changed: int
+    incomplete: int  # of which zeros stand for what could not be read
     skipped: int
     read_back: dict[str, Any]
 
@@ -123,7 +124,10 @@ def look(state: str) -> Status:
             owed = _of_groups(db, "owed", "since, kind, reason", OwedDrive)
             slow = _of_groups(db, "slow", "rate, median", SlowDrive)
             read_back = _read_back(db)
-            told = db.execute("SELECT reason IS NULL, count(DISTINCT path) FROM told GROUP BY 1").fetchall()
+            told = db.execute(
+                "SELECT sum(changed AND NOT why), sum(changed AND why), sum(why AND NOT changed) FROM"
+                " (SELECT max(reason IS NULL) AS changed, max(reason IS NOT NULL) AS why FROM told GROUP BY path)"
+            ).fetchone()
         sizes, skipped = _scanned(state)
         sizes += [0] * len(config.groups)
         groups = [
@@ -132,7 +136,7 @@ def look(state: str) -> Status:
         ]
         for group in [each for each in groups if each.state == "signed" and not each.stripes]:
             groups[group.group] = _packed_elsewhere(state, group)
-        counts = {bool(changed): int(count) for changed, count in told}
+        changed, incomplete, passed = (int(count or 0) for count in told)
     except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint="the drives are untouched (sealift inspect)") from error
     return Status(
@@ -140,8 +144,9 @@ def look(state: str) -> Status:
         groups,
         running=_is_running(state),
         sealed=any(os.path.isfile(each) for each in (os.path.join(state, SEALED), seal_path(state, config.shipment))),
-        changed=counts.get(True, 0),
-        skipped=counts.get(False, 0) + skipped,
+        changed=changed,
+        incomplete=incomplete,
+        skipped=passed + skipped,
         read_back=read_back,
     )
 

@@ -55,7 +55,7 @@ from sealift.stages.unpack_jobs import (
     select,
     source_of,
 )
-from sealift.stages.unpack_notes import NOTE, Notes, There
+from sealift.stages.unpack_notes import KEPT, NOTE, Notes, There
 from sealift.stages.unpack_objects import LEFT, OTHER, WORKERS, Listed, ObjectNotes, ObjectTarget, told
 from sealift.stages.unpack_places import Met, Place, met, places
 from sealift.stages.unpack_target import Target, UnsafeError
@@ -172,8 +172,8 @@ def unpack(options: Options, events: Events) -> Result:
             if whole:
                 notes.groups_done(list(shipment.groups))
                 result.missing_groups = [each for each in result.missing_groups if not notes.has_group(each["group"])]
-            if whole and not result.missing_groups:
-                notes.remove()
+            if whole and not result.missing_groups and not notes.remove():
+                events.notice(KEPT)
             if options.patterns and not (result.files or result.skipped or not whole or result.missing_groups):
                 raise BadInput("no member matches --path", hint="`sealift ls` lists them; `*` crosses folders")
     finally:
@@ -255,7 +255,7 @@ def _restore_packs(
     try:
         for number, group in shipment.groups.items():
             for job in jobs_of(number, group, options.patterns, notes.folder, kinds, aliases):
-                if job.name in notes.done:
+                if job.name in notes.done or isinstance(there, There):
                     kept, job.rows = there.sort(job)
                     _add(result, there.already(kept))
                     if not job.rows:

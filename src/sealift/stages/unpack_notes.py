@@ -5,6 +5,9 @@ since; a lock keeps a second unpack out. What is noted is looked at before it is
 cut or changed files meanwhile. The mark of an unpack's job is the latest ctime of its files: one that was changed after
 it is read and compared with the index, as are all where the filesystem keeps no ctime of its own.
 Here also lies what is not whole yet (unpack_target.py).
+
+What was done for some --path is noted apart from what was done for another, and goes when that is there; all of it goes
+when everything is. What is known of a file that lies in several packs holds for every run.
 """
 
 from __future__ import annotations
@@ -26,6 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 NOTE, _REMOVED, _WHOLE = ".sealift-unpack-", "removed ", "whole "
+_BEGUN, _ENDED = "begun", "ended"  # a run for some --path, or without
+KEPT = "another run into this place, for other paths, has not ended; what it noted here is kept for it"
+
+
+def scope_of(patterns: Sequence[str]) -> str:
+    """Under which name is noted what is done for some --path: it is not what there is to do for another."""
+    return blake3("\0".join(sorted(patterns)).encode(errors="surrogateescape")).hexdigest(8)
 
 
 class Notes:
@@ -34,8 +44,7 @@ class Notes:
     def __init__(
         self, target: str, shipment: str, patterns: Sequence[str], *, note: str = NOTE, beside: bool = False
     ) -> None:
-        # what was done for some --path is not what there is to do for another
-        self._scope = blake3("\0".join(sorted(patterns)).encode(errors="surrogateescape")).hexdigest(8) + " "
+        self._scope, self._everything = scope_of(patterns) + " ", not patterns
         try:
             os.makedirs(target, exist_ok=True)
             self.folder = os.path.join(target, note + shipment)
@@ -57,10 +66,29 @@ class Notes:
             raise Busy(f"{target}: another process writes here") from None
         with open(self._path, encoding="ascii", errors="replace") as file:
             lines = [line.rstrip("\n") for line in file if line.endswith("\n")]
-        noted = [line.removeprefix(self._scope).partition("=") for line in lines if line.startswith(self._scope)]
-        self.done = {job: mark for job, _, mark in noted}
+        self.done: dict[str, str] = {}
+        self._others: set[str] = set()  # scopes of other runs that have not ended
+        for line in lines:
+            self._read(*line.partition(" ")[::2])
+        if not self.done.keys() - self._facts():
+            self.note(_BEGUN)  # so that another run leaves the folder, by which the target is known as one of ours
         self.removed = {line.removeprefix(_REMOVED) for line in self.done if line.startswith(_REMOVED)}
         self._clear()
+
+    def _read(self, scope: str, noted: str) -> None:
+        """One line, in their order."""
+        job, _, mark = noted.partition("=")
+        ours = scope + " " == self._scope
+        if job == _ENDED:
+            self._others.discard(scope)
+            self.done = {each: self.done[each] for each in self._facts()} if ours else self.done
+        elif job.startswith((_REMOVED, _WHOLE)) or (ours and job != _BEGUN):
+            self.done[job] = mark
+        if not ours and job != _ENDED:
+            self._others.add(scope)
+
+    def _facts(self) -> set[str]:
+        return {job for job in self.done if job.startswith((_REMOVED, _WHOLE))}
 
     def __enter__(self) -> Self:
         return self
@@ -125,9 +153,13 @@ class Notes:
         self.removed.add(key)
         return True
 
-    def remove(self) -> None:
-        """Everything is there."""
+    def remove(self) -> bool:
+        """Everything is there that was to be; False where another run, for other paths, has not ended, and is kept."""
+        if self._others and not self._everything:
+            self.note(_ENDED)
+            return False
         shutil.rmtree(self.folder, ignore_errors=True)
+        return True
 
 
 _Rows = list[tuple[Any, ...]]
@@ -150,18 +182,30 @@ class There:
             if noted and not there and notes.removed_file(row.path):
                 self.gone += 1
 
+    def _is_whole(self, row: Row) -> bool:
+        """Whether a file of several segments was made whole, by this run or one for other paths, and is there."""
+        segment = row.kind == FILE and row.length < row.size
+        return segment and self._notes.was_whole(row.path) and self._target.has(row.path, row.size)
+
     def sort(self, job: Job) -> tuple[_Rows, _Rows]:
-        """Rows of a job that is noted as done: those whose files are there, and those to be restored again."""
+        """Rows of a job: those whose files are there, and those to be restored.
+
+        Of a job that is not noted as done only files are there of which another run has made all.
+        """
         kept: _Rows = []
         again: _Rows = []
         notes, removed, rows = self._notes, self._notes.removed, job.rows
+        if job.name not in notes.done:
+            for values in rows:
+                (kept if self._is_whole(Row(*values)) else again).append(values)
+            return kept, again
         mark = notes.done[job.name]
         latest = int(mark) if mark.isdecimal() else -1
         for values in rows:
             row = Row(*values)
             if row.kind == FILE and row.length < row.size:
                 whole = not removed or notes.key(row.path) not in removed
-                whole = whole or (notes.was_whole(row.path) and self._target.has(row.path, row.size))
+                whole = whole or self._is_whole(row)
             else:
                 whole = self._target.is_still(row, latest)
                 self.gone += not whole

@@ -41,6 +41,7 @@ from sealift.formats.index import CHANGED, FILE, HARDLINK, SPARSE, Row
 from sealift.reading.member import PackId
 from sealift.reading.shipment import matcher
 from sealift.stages.unpack_jobs import Done, awaited, source_of
+from sealift.stages.unpack_notes import scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -320,8 +321,7 @@ class ObjectNotes:
         try:
             self._lock = ObjectLock(self.bucket, "sealift ingest")
             self._place = note + shipment
-            scope = blake3("\0".join(sorted(patterns)).encode(errors="surrogateescape")).hexdigest(8)
-            self._scope = f"{self._place}/{scope}"
+            self._scope, self._everything = f"{self._place}/{scope_of(patterns)}", not patterns
             self.done: dict[str, str] = {}
             self.offsets: dict[str, int] = {}
             self.resumed = False
@@ -426,11 +426,16 @@ class ObjectNotes:
                 if not each["path"].startswith(NOTE):
                     yield each["path"].encode(), each["size"], written_at(each)
 
-    def remove(self) -> None:
-        """Everything is there."""
+    def remove(self) -> bool:
+        """Everything is there that was to be; False where another run, for other paths, has not ended, and is kept."""
         self._end_uploads()
-        for name in list(self._names()):
-            self.bucket.delete(name)
+        names, ours, begun = list(self._names()), f"{self._scope}/", f"{self._place}/{_BEGUN}/"
+        probes = f"{self._place}/{_PROBE}-"
+        others = not self._everything and any(not name.startswith((ours, begun, probes)) for name in names)
+        for name in names:
+            if not others or name.startswith((ours, probes)):
+                self.bucket.delete(name)
+        return not others
 
 
 def written_at(listed: Any) -> int:

@@ -55,6 +55,8 @@ def met(shipment: Shipment) -> dict[str, Met]:
 def _met(reader: GroupReader, drive: Drive) -> Met:
     fault, wrong = reader.faults.get(drive.mount), reader.wrong.get(drive.mount)
     times, why = (fault.times, fault.reason) if fault else (0, "")
+    if fault is None and isinstance(drive, RemoteDrive) and drive.traffic.nobody and reader.hedged[drive.mount]:
+        times, why = 1, f"{drive.mount}: {drive.traffic.nobody}"  # it was back, or given up, before a read had failed
     if wrong is not None:
         times, why = times + 1, f"what it gives of {wrong} is not what was signed; `sealift verify` there tells"
     return Met(times, why, reader.hedged[drive.mount], isinstance(drive, RemoteDrive) and drive.was_slow)

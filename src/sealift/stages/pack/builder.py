@@ -218,6 +218,8 @@ class PackBuilder:
             # a segment keeps its place and length, and what is gone of it reads as zeros; a whole file may shrink
             length = unit.length if unit.part else min(unit.length, opened.size)
             flags = 0 if opened.same(unit) else CHANGED
+            if opened.size < unit.start + length:  # which a hole would hide
+                flags |= self._lacks(unit, opened.size)
             packed = True
             if unit.sparse and (extents := opened.extents(unit.start, length)) is not None:
                 yield from self._sparse(unit, opened, length, extents, flags)
@@ -271,9 +273,10 @@ class PackBuilder:
             if not unit.part:
                 return False
             count = 0
+            flags |= CHANGED
         if count < length:
             content[count:] = bytes(length - count)
-            flags |= CHANGED
+            flags |= self._lacks(unit, unit.start + count)
         view[head + length :] = bytes(padding)
         if not opened.same(unit):  # as scanned, and not touched until it was read
             flags |= CHANGED
@@ -351,20 +354,26 @@ class PackBuilder:
         )
 
     def _fill_views(self, unit: Unit, opened: Opened, views: list[memoryview], size: int, start: int) -> int:
-        """Read `size` bytes at `start`; what cannot be read becomes zeros and marks the member as changed."""
+        """Read `size` bytes at `start`; what cannot be read becomes zeros, is told, and marks the member as changed."""
         try:
             count = opened.read(views, start)
         except OSError as error:
-            self._skipped.append(
-                (unit.path, f"{error.strerror} at byte {start}; zeros stand for what could not be read")
-            )
+            self._skipped.append((unit.path, f"{_reason(error)} at byte {start:,}"))
             count = 0
-        if count == size:
-            return 0
+        else:
+            if count == size:
+                return 0
+            self._lacks(unit, start + count)
         for view in views:
             if count < len(view):
                 view[count:] = bytes(len(view) - count)
             count = max(0, count - len(view))
+        return CHANGED
+
+    def _lacks(self, unit: Unit, at: int) -> int:
+        """Zeros stand for what could not be read from `at` on: that has a reason, as what is skipped has (Told)."""
+        if not self._skipped or self._skipped[-1][0] != unit.path:
+            self._skipped.append((unit.path, f"ended at byte {at:,}"))
         return CHANGED
 
     def _skip(self, unit: Unit, error: OSError) -> None:

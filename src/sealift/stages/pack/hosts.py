@@ -416,6 +416,7 @@ class _Packing(Pass):
             config=config,
             groups=rows,
             changed=sorted({path for each in answers for path in each.changed}),
+            incomplete=sorted({told for each in answers for told in each.incomplete}),
             skipped=sorted({told for each in answers for told in each.skipped}),
             outdated=[],
             waiting=sorted(waiting),

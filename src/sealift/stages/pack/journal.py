@@ -123,6 +123,14 @@ class Wrong(NamedTuple):
     times: int
 
 
+class Told(NamedTuple):
+    """Members that changed while they were read; that are not whole, and why; that were skipped, and why."""
+
+    changed: list[bytes]
+    incomplete: list[tuple[bytes, str]]
+    skipped: list[tuple[bytes, str]]
+
+
 class GroupState(NamedTuple):
     """Where a group stands: waiting, packing (with its cursor) or signed."""
 
@@ -323,10 +331,18 @@ class Journal:
         """Block hashes of a group so far."""
         return int(self._all("SELECT coalesce(sum(blocks), 0) FROM packs WHERE number = ?", number)[0][0])
 
-    def told(self) -> tuple[list[bytes], list[tuple[bytes, str]]]:
-        """Paths that changed while they were read, and paths that were skipped, with the reason."""
-        rows = self._all("SELECT DISTINCT path, reason FROM told ORDER BY path")
-        return [bytes(p) for p, r in rows if r is None], [(bytes(p), r) for p, r in rows if r is not None]
+    def told(self) -> Told:
+        """What befell members. One that changed and for which there is a reason, too, is not whole."""
+        rows = self._all("SELECT path, reason FROM told GROUP BY path, reason ORDER BY path, min(rowid)")
+        changed = {bytes(path) for path, reason in rows if reason is None}
+        why: dict[bytes, str] = {}
+        skipped = []
+        for path, reason in ((bytes(path), reason) for path, reason in rows if reason is not None):
+            if path in changed:
+                why.setdefault(path, reason)
+            else:
+                skipped.append((path, reason))
+        return Told(sorted(changed - why.keys()), sorted(why.items()), skipped)
 
     # Drives that are set aside, slow, or read back wrong
 

@@ -116,7 +116,8 @@ class Result:
 
     config: Config
     groups: list[dict[str, Any]]
-    changed: list[bytes]
+    changed: list[bytes]  # while they were read, and packed as they were read
+    incomplete: list[tuple[bytes, str]]  # zeros stand for what of them could not be read, and why
     skipped: list[tuple[bytes, str]]
     outdated: list[bytes]  # of --only: changed since they were packed first
     waiting: list[tuple[int, list[Place]]]  # groups whose drives are not attached
@@ -152,7 +153,7 @@ class Result:
             return NotAllHere.exit_code
         if self.read_back["wrong"]:
             return DriveFault.exit_code
-        return CHANGED if self.changed or self.skipped or self.outdated else 0
+        return CHANGED if self.changed or self.incomplete or self.skipped or self.outdated else 0
 
 
 def run(options: Options, events: Events, workers: Workers | None = None) -> Result:
@@ -559,13 +560,14 @@ def _result(work: Work, seconds: float, memory: dict[str, int], before: list[Rea
                 "slow": slow_rows(journal, number),
             }
         )
-    changed, skipped = journal.told()
+    told = journal.told()
     waiting = [(g, deal.missing(g)) for g in range(len(deal.groups)) if journal.group(g).state != "signed"]
     return Result(
         config,
         groups,
-        changed,
-        sorted({*work.summary.skipped, *skipped}),
+        told.changed,
+        told.incomplete,
+        sorted({*work.summary.skipped, *told.skipped}),
         work.summary.outdated,
         [(group, missing) for group, missing in waiting if missing],
         unsigned,

@@ -20,7 +20,7 @@ from sealift.drives.base import is_missing
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.stages.serve import ranges
-from sealift.stages.serve.places import Exchanged, Silent
+from sealift.stages.serve.places import Crowded, Exchanged, Silent
 from sealift.stages.verify_join import words
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class DriveFiles:
             except Exchanged:
                 if not last:
                     await self._places.look(place)
+            except Crowded:
+                raise _Told(503, "this host has too many files open", *LATER, error="crowded") from None
             except Silent:
                 raise _Told(503, "the drive does not answer", *LATER, error="silent") from None
             except FormatError:
@@ -215,10 +217,11 @@ class _Answer:
             wanted, begun = min(len(buffer), length - done), time.monotonic()
             try:
                 await self._place.call(_fill, self._opened.file, buffer, start + done, wanted)
-            except (Silent, DriveFault, _Told) as error:
+            except (Silent, Crowded, DriveFault, _Told) as error:
                 if isinstance(error, DriveFault):
                     self._place.failed = words(str(error))
-                return self._failed("silent" if isinstance(error, Silent) else getattr(error, "error", "drive"))
+                told = error.error if isinstance(error, _Told) else "drive"
+                return self._failed({Silent: "silent", Crowded: "crowded"}.get(type(error), told))
             self._metrics.read(self._drive, _since(begun))
             # the buffer is the same each time: `send` has copied it when it returns
             body = buffer if wanted == len(buffer) else bytes(buffer[:wanted])

@@ -5,6 +5,9 @@ another bay and after another start; two that say the same have different names.
 files that it was named by are unchanged: what was mounted over it, or exchanged for it, is found by the next request.
 Nothing of a drive is held open between requests, so that it can be unmounted at any time.
 
+Whatever fails for want of descriptors says nothing of a drive: what was seen before stands, and no identity is
+overlooked for it.
+
 A drive that hangs keeps up to THREADS threads of its own and nobody else's; what waits for it is told after PATIENCE
 seconds, and whoever comes while it hangs at once.
 
@@ -24,11 +27,13 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
 
+from sealift.drives.base import is_crowded
 from sealift.drives.local import LocalDrive
 from sealift.errors import DriveFault, FormatError, SealiftError
 from sealift.formats import manifest as mf
@@ -36,7 +41,7 @@ from sealift.stages.drives_look import Known, look
 from sealift.stages.verify_join import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from concurrent.futures import Future
 
     from sealift.drives.local import LocalReadFile
@@ -53,10 +58,19 @@ _IDENTITY = re.compile(
 )
 
 Stamp = tuple[object, ...]
+Room = Callable[[BaseException], None]  # makes room for files, given why one could not be opened
+
+
+def _no_room(_why: BaseException) -> None:
+    """There is none to be made."""
 
 
 class Silent(Exception):
     """The drive does not answer in time."""
+
+
+class Crowded(Exception):
+    """This host has too many files open: nothing is known of the drive."""
 
 
 class Exchanged(Exception):
@@ -80,8 +94,8 @@ class Seen(NamedTuple):
 class Place:
     """One folder in which a drive may be mounted; `name` is the drive's, while one is there."""
 
-    def __init__(self, mount: str) -> None:
-        self.mount = mount
+    def __init__(self, mount: str, room: Room = _no_room) -> None:
+        self.mount, self._room = mount, room
         self.name: str | None = None
         self.seen = Seen(None, None)
         self.late = 0  # calls that were given up and have not come back
@@ -106,11 +120,14 @@ class Place:
         return self.seen.trouble or hangs or self.failed or self.seen.left or why
 
     async def call(self, work: Callable[..., Any], *given: Any, seconds: float = PATIENCE) -> Any:
-        """What `work(*given)` returns, in a thread of this drive. Silent, and what it raises."""
+        """What `work(*given)` returns, in a thread of this drive. Silent, Crowded, and what it raises.
+
+        Work that cannot open a file because this process has too many is done once more when there is room for it.
+        """
         if self.late:
             raise Silent
         loop = asyncio.get_running_loop()
-        running = self._pool.submit(work, *given)
+        running = self._pool.submit(_roomy, self._room, work, *given)
         waiting = asyncio.wrap_future(running)
         timer = loop.call_later(seconds, waiting.cancel)
         try:
@@ -142,6 +159,8 @@ class Place:
             drive = LocalDrive(self.mount)
             same = self.seen.stamp is not None and _stamp(drive) == self.seen.stamp
         except (SealiftError, OSError) as error:
+            if is_crowded(error):
+                raise
             raise Exchanged from error
         if not same:
             raise Exchanged
@@ -155,8 +174,10 @@ class Place:
 class Places:
     """All folders; looks at them every POLL seconds while `watch` runs."""
 
-    def __init__(self, mounts: Sequence[str], notice: Callable[[str], None] = lambda _: None) -> None:
-        self.places = [Place(mount) for mount in dict.fromkeys(mounts)]
+    def __init__(
+        self, mounts: Sequence[str], notice: Callable[[str], None] = lambda _: None, room: Room = _no_room
+    ) -> None:
+        self.places = [Place(mount, room) for mount in dict.fromkeys(mounts)]
         self.gone: dict[str, str] = {}  # name -> folder, of drives that were here
         self._notice = notice
         self._looking: dict[int, asyncio.Task[None]] = {}
@@ -223,6 +244,8 @@ class Places:
             seen: Seen = await place.call(look_again, place.mount, place.seen)
         except Silent:
             seen = place.seen._replace(trouble="it does not answer")
+        except Crowded:
+            return  # what was seen before stands
         if seen.trouble and seen.trouble != place.seen.trouble:
             self._notice(f"{place.mount}: {seen.trouble}")
         if seen.left and seen.left != place.seen.left:
@@ -266,8 +289,26 @@ def _stem(name: str | None) -> str | None:
 # In a thread
 
 
+def _roomy(room: Room, work: Callable[..., Any], *given: Any) -> Any:
+    try:
+        return work(*given)
+    except (SealiftError, OSError) as error:
+        if not is_crowded(error):
+            raise
+        room(error)
+    try:
+        return work(*given)
+    except (SealiftError, OSError) as error:
+        if is_crowded(error):
+            raise Crowded from error
+        raise
+
+
 def look_again(mount: str, before: Seen) -> Seen:
-    """Look at a folder; what was seen before stands while the drive's own files are the same. Raises nothing."""
+    """Look at a folder; what was seen before stands while the drive's own files are the same.
+
+    Raises nothing but what `is_crowded` tells.
+    """
     try:
         drive = LocalDrive(mount)
         stamp = _stamp(drive)
@@ -284,6 +325,8 @@ def look_again(mount: str, before: Seen) -> Seen:
             return Seen(stamp, None, trouble=why, identity=True)
         found = look(mount)
     except (SealiftError, OSError) as error:
+        if is_crowded(error):
+            raise
         return Seen(None, None, trouble=words(str(error)))
     real = os.path.realpath(mount)
     return Seen(stamp, found.known, found.total_bytes, found.trouble or "", real=real, folders=folders, until=until)
@@ -299,7 +342,9 @@ def _stamp(drive: LocalDrive) -> Stamp:
         try:
             with drive.open_read(name) as file:
                 parts.append(file.stamp)
-        except (FormatError, DriveFault):
+        except (FormatError, DriveFault) as error:
+            if is_crowded(error):
+                raise
             parts.append(None)
     return tuple(parts)
 
@@ -339,10 +384,15 @@ def identity_on(mount: str) -> str:
 
 
 def holds_identity(path: str) -> bool:
-    """Whether a small regular file holds an identity or a private key; False where it cannot be read."""
+    """Whether a small regular file holds an identity or a private key; False where it cannot be read.
+
+    OSError where it is not the file's fault (`is_crowded`).
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError:
+    except OSError as error:
+        if is_crowded(error):
+            raise
         return False
     try:
         regular = stat.S_ISREG(os.fstat(descriptor).st_mode)

@@ -2,7 +2,8 @@
 
 What holds: no key and no identity takes part, and it is refused to start where one lies in the environment, in a file
 that is given here, or on a drive. Without a token only this host itself may ask. On SIGTERM nobody new
-is let in, and answers that are under way have GRACE seconds to end.
+is let in, and answers that are under way have GRACE seconds to end. Connections never take the descriptors that files
+of drives need (descriptors.py).
 
 One process, in which Python's lock is held for some 0.2 ms a CHUNK; the bytes themselves move in threads, one a
 processor core in granian, and some a drive (docs/adr/0023). A host whose links are faster runs several, each for some
@@ -15,7 +16,6 @@ import asyncio
 import contextlib
 import ipaddress
 import os
-import resource
 import signal
 import socket
 import ssl
@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sealift.errors import BadInput, Refused, SealiftError
+from sealift.stages.serve.descriptors import QUEUE, Room
 from sealift.stages.serve.places import Places, holds_identity, is_identity
 from sealift.stages.serve.tokens import Tokens
 from sealift.stages.verify_join import words
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from sealift.stages.serve.places import Place
 
 GRACE = 20.0  # seconds
-CONNECTIONS = 4096
 HEADERS = 16 << 10  # bytes of a request's headers
 HEADER_WAIT = 30_000  # milliseconds in which they must be here, counted from the end of the answer before
 MAX_MOUNTS = 1000
@@ -67,6 +67,7 @@ class Ready:
     tokens: Tokens | None
     mounts: list[str]  # each folder once
     options: Options
+    room: Room
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -82,6 +83,7 @@ def check(options: Options, environment: Mapping[str, str], notice: Callable[[st
     if len(options.mounts) > MAX_MOUNTS:
         raise BadInput(f"{len(options.mounts):,} folders; at most {MAX_MOUNTS:,} are allowed")
     mounts = _folders(options.mounts)
+    from sealift.stages.serve.files import TOGETHER
     from sealift.stages.serve.host import load_report
 
     for number, path in enumerate(options.reports):
@@ -95,7 +97,10 @@ def check(options: Options, environment: Mapping[str, str], notice: Callable[[st
             f"--listen {options.listen}: without a token only this host itself may ask (127.0.0.1, ::1)",
             hint="--token-file FILE; `openssl rand -hex 32 > FILE` makes one",
         )
-    ready = Ready(host, port, "https" if tls else "http", tokens, mounts, options)
+    room = Room(len(mounts), TOGETHER)
+    ready = Ready(host, port, "https" if tls else "http", tokens, mounts, options, room)
+    if room.low:
+        ready.notes.append(room.low)
     if tokens is not None and not tls and not local:
         ready.notes.append("without --tls-cert the token crosses the network in the clear")
     if options.token_file is not None and os.stat(options.token_file).st_mode & 0o077:
@@ -186,8 +191,6 @@ def serve(ready: Ready, notice: Callable[[str], None], listening: Callable[[Plac
 
     Refused: a drive bears an identity. BadInput: the address cannot be had.
     """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # connections are open files
     asyncio.run(_serve(ready, notice, listening))
 
 
@@ -195,7 +198,8 @@ async def _serve(ready: Ready, notice: Callable[[str], None], listening: Callabl
     from sealift.stages.serve.app import application
     from sealift.stages.serve.host import Host
 
-    places = Places(ready.mounts, notice)
+    ready.room.begin(notice)
+    places = Places(ready.mounts, notice, ready.room.room)
     host = Host(words(socket.gethostname()), places, ready.options.reports)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -209,19 +213,24 @@ async def _serve(ready: Ready, notice: Callable[[str], None], listening: Callabl
         server = _server(application(host, ready.tokens, notice), ready)
         serving = asyncio.ensure_future(server.serve())
         stopping = asyncio.ensure_future(stop.wait())
+        watching = None
         if await _opens(ready, serving):
+            watching = asyncio.ensure_future(ready.room.watch(ready.port))
             listening(places)
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             server.stop()
             await asyncio.wait({serving}, timeout=GRACE)
         stopping.cancel()
+        if watching is not None:
+            watching.cancel()
         if serving.done() and (error := serving.exception()) is not None:
             raise BadInput(f"--listen {ready.options.listen}: {error}", hint="see what else listens there") from error
         if not stop.is_set():
             raise SealiftError("the server ended by itself", hint="start it again; nothing on a drive was changed")
     finally:
         places.close()
+        ready.room.close()
 
 
 async def _opens(ready: Ready, serving: asyncio.Future[Any]) -> bool:
@@ -260,8 +269,8 @@ def _server(app: Any, ready: Ready) -> Any:
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_WAIT, max_buffer_size=HEADERS),
         websockets=False,
         runtime_threads=min(8, os.cpu_count() or 1),
-        backlog=CONNECTIONS,
-        backpressure=CONNECTIONS,
+        backlog=QUEUE,
+        backpressure=ready.room.connections,
         log_enabled=False,
         ssl_cert=None if cert is None else Path(cert),
         ssl_key=None if key is None else Path(key),

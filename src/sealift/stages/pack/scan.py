@@ -1,7 +1,7 @@
 """The source, walked once (walk.py), ordered and dealt to groups, on disk in the state folder.
 
     scan/g0000000.parquet  the members of a group in the order in which they are packed, then its directories
-    scan/summary.json      counts, bytes and the digest of all groups' orders: the same on every host that packs
+    scan/summary.json      counts, bytes and the digest of all groups' orders, the same on every host that packs; when
 
 Memory is that of three Sorters (stages/sorting.py), however many files there are. Samples stay together: members are
 sorted by sample key; all names of an inode follow the first of them. Groups are contiguous runs of that order with
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.only import Selection
     from sealift.stages.pack.walk import Seen
 
+SUMMARY = "summary.json"
 _SPARSE = 65536  # bytes of a file, from which on it is worth asking for its holes
 
 
@@ -51,6 +53,7 @@ class Summary(msgspec.Struct):
     skipped: list[tuple[bytes, str]]
     outdated: list[bytes] = []  # of --only: not what was packed first
     privileged: int = 0  # files with setuid or setgid bits, which are not carried
+    listed_at: int = 0  # when the walk began, in seconds; 0: an older sealift did not say
 
 
 def scan(
@@ -65,13 +68,14 @@ def scan(
 
     `only` narrows it. BadInput when there is nothing; the next call looks again. `progress(files, bytes)` is called now
     and then. An existing finished scan is returned as it is, and nothing is walked: a shipment is one snapshot, and
-    resuming must not see another tree.
+    resuming must not see another tree. What is otherwise by then is told (again.py).
     """
-    done = os.path.join(folder, "summary.json")
+    done = os.path.join(folder, SUMMARY)
     if os.path.exists(done):
         with open(done, "rb") as file:
             return typed.decode(file.read(), Summary)
     os.makedirs(folder, exist_ok=True)
+    begun = int(time.time())
     skipped: list[tuple[bytes, str]] = []
     outdated: list[bytes] = []
     privileged = [0]
@@ -91,6 +95,7 @@ def scan(
         skipped=sorted(skipped),
         outdated=sorted(outdated),
         privileged=privileged[0] if only is None else 0,
+        listed_at=begun,
     )
     with open(done + ".part", "wb") as file:
         file.write(msgspec.json.encode(summary))
@@ -122,7 +127,7 @@ def _rows(
     files = size = 0
     for batch in seen:
         skipped += batch.skipped
-        rows = _table(batch)
+        rows = rows_of(batch)
         modes = np.frombuffer(batch.modes, dtype=np.int64)
         special = (modes & (stat.S_ISUID | stat.S_ISGID) != 0) & (modes >> FORM == stat.S_IFREG >> FORM)
         privileged[0] += int(np.count_nonzero(special))
@@ -132,7 +137,7 @@ def _rows(
         progress(files, size)
 
 
-def _table(seen: Seen) -> pa.RecordBatch:
+def rows_of(seen: Seen) -> pa.RecordBatch:
     """Rows of the schema SEEN; no object is made of a row, for there may be a billion of them."""
     import numpy as np
     import pyarrow as pa

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.formats import age
+    from sealift.stages.pack.again import Since
     from sealift.stages.pack.fleet import Deal
     from sealift.stages.pack.notify import Notifier
     from sealift.stages.pack.run import Events, Options
@@ -66,6 +67,7 @@ class Work:
     events: Events
     notifier: Notifier
     summary: Summary = field(init=False)
+    since: Since | None = None
     stripes_read: int = 0  # back, by this run
 
     @property

@@ -247,6 +247,10 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
                     f"{many:,} {'file has' if many == 1 else 'files have'} setuid or setgid bits, and these are not "
                     "carried, as owners, ACLs and other extended attributes are not: set them again after unpack"
                 )
+            if many := work.summary.beyond:
+                events.notice(
+                    f"{many:,} times before 1677 or after 2262 are carried as the first or last between these"
+                )
         for group in before_this:
             read_signed(work, group)
         return _result(work, time.monotonic() - begun, memory, read)

@@ -22,7 +22,7 @@ from sealift.formats import typed
 from sealift.formats.index import DIRECTORY, FILE, binary
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.only import narrow
-from sealift.stages.pack.walk import FORM, KINDS
+from sealift.stages.pack.walk import FORM, KINDS, MAX_TIME, MIN_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -53,6 +53,7 @@ class Summary(msgspec.Struct):
     skipped: list[tuple[bytes, str]]
     outdated: list[bytes] = []  # of --only: not what was packed first
     privileged: int = 0  # files with setuid or setgid bits, which are not carried
+    beyond: int = 0  # files and folders of times that are not held, and carried as the first or last that is
     listed_at: int = 0  # when the walk began, in seconds; 0: an older sealift did not say
 
 
@@ -78,8 +79,8 @@ def scan(
     begun = int(time.time())
     skipped: list[tuple[bytes, str]] = []
     outdated: list[bytes] = []
-    privileged = [0]
-    rows = _rows(seen, skipped, privileged, progress)
+    privileged, beyond = [0], [0]
+    rows = _rows(seen, skipped, privileged, beyond, progress)
     if only is not None:
         rows = narrow(rows, os.path.join(folder, "seen.parquet"), only, skipped, outdated)
     from sealift.stages.pack.deal import group_file
@@ -95,6 +96,7 @@ def scan(
         skipped=sorted(skipped),
         outdated=sorted(outdated),
         privileged=privileged[0] if only is None else 0,
+        beyond=beyond[0] if only is None else 0,
         listed_at=begun,
     )
     with open(done + ".part", "wb") as file:
@@ -119,9 +121,13 @@ def _rows(
     seen: Iterable[Seen],
     skipped: list[tuple[bytes, str]],
     privileged: list[int],
+    beyond: list[int],
     progress: Callable[[int, int], None],
 ) -> Iterator[pa.RecordBatch]:
-    """What was seen in batches of the schema SEEN; files that run as somebody else are added to `privileged`."""
+    """What was seen in batches of the schema SEEN; files that run as somebody else are added to `privileged`.
+
+    To `beyond` what is of a time that is not held.
+    """
     import numpy as np
 
     files = size = 0
@@ -130,6 +136,8 @@ def _rows(
         rows = rows_of(batch)
         modes = np.frombuffer(batch.modes, dtype=np.int64)
         special = (modes & (stat.S_ISUID | stat.S_ISGID) != 0) & (modes >> FORM == stat.S_IFREG >> FORM)
+        mtimes = np.frombuffer(batch.mtimes, dtype=np.int64)
+        beyond[0] += int(np.count_nonzero((mtimes == MIN_TIME) | (mtimes == MAX_TIME)))
         privileged[0] += int(np.count_nonzero(special))
         files += int(np.count_nonzero(np.asarray(rows.column("kind")) != DIRECTORY))
         size += int(np.asarray(rows.column("size")).sum())

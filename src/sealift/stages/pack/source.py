@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sealift.errors import BadInput
 from sealift.formats import tar
 from sealift.stages.pack.beneath import Beneath
-from sealift.stages.pack.walk import walk
+from sealift.stages.pack.walk import held_time, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -192,7 +192,7 @@ class File:
     def same(self, unit: Unit) -> bool:
         """As Opened."""
         status = os.fstat(self._fd)
-        return (status.st_size, status.st_mtime_ns) == (unit.size, unit.mtime)
+        return (status.st_size, held_time(status.st_mtime_ns)) == (unit.size, unit.mtime)
 
     def is_like(self, other: os.stat_result) -> bool:
         """Whether that is of this very file, or of one of its length and time: inodes may be numbered anew."""
@@ -270,7 +270,9 @@ class Directory:
                 os.close(fd)
         except OSError:
             return False
-        return status.st_mtime_ns == mtime and count == size == status.st_size and stat.S_ISREG(status.st_mode)
+        if status.st_mtime_ns != mtime != held_time(status.st_mtime_ns):
+            return False
+        return count == size == status.st_size and stat.S_ISREG(status.st_mode)
 
     def open(self, unit: Unit) -> File:
         """As Reader."""

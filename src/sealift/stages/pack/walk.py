@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BATCH, _BATCH_BYTES = 16384, 2 << 20  # entries at once, unless their paths are long
 _LONGEST = 256  # bytes of a name and its slash
 MAX_PATH = 4095  # bytes: PATH_MAX of Linux without the NUL; what is longer no system call takes
-_MIN_TIME, _MAX_TIME = -(1 << 63), (1 << 63) - 1  # ns: years 1677 to 2262; a file beyond is told as changed
+MIN_TIME, MAX_TIME = -(1 << 63), (1 << 63) - 1  # ns: years 1677 to 2262; what is beyond is carried as the end
 FORM = 12  # bits of a mode below those that say what it is
 KINDS = [
     {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: SYMLINK}.get(form << FORM, -1) for form in range(16)
@@ -70,6 +70,11 @@ class Status(NamedTuple):
     st_nlink: int = 1
     st_dev: int = 0
     st_ino: int = 0
+
+
+def held_time(mtime: int) -> int:
+    """A time as it is carried, in ns."""
+    return min(max(mtime, MIN_TIME), MAX_TIME)
 
 
 def walk(
@@ -153,7 +158,7 @@ def columns(
     try:
         mtimes = array("q", times)
     except OverflowError:
-        mtimes = array("q", [min(max(each, _MIN_TIME), _MAX_TIME) for each in times])
+        mtimes = array("q", map(held_time, times))
     return Seen(
         path_lengths=array("i", map(len, paths)).tobytes(),
         paths=b"".join(paths),

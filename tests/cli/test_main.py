@@ -357,3 +357,12 @@ def test_a_host_to_which_drives_came_in_turn_has_one_line():
     first, second, _ = host_lines(rows, "read")
     assert first == "host a: 2 drives read"
     assert second.startswith("host b: LOST (its node died), 1 drive; owed: d3")
+
+
+def test_a_very_long_line_of_a_list_shows_both_ends(capsys):
+    common.say_list(["q" * 4200 + ": file name too long", "short"], 2)
+    long, short = capsys.readouterr().err.splitlines()
+    assert len(long) < 700
+    assert long.endswith("q: file name too long")
+    assert "characters ...]" in long
+    assert short == "  short"

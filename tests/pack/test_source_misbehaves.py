@@ -224,7 +224,9 @@ def test_a_resumed_packing_sees_the_scan_that_it_began_with(origin, tmp_path, mo
             origin.pack()
     shipments.write(origin.source / "afterwards", b"not in the snapshot")
     (origin.source / "steady-01").unlink()
-    assert origin.pack().skipped == []
+    result = origin.pack()
+    assert (result.skipped, result.exit_code) == ([], 2)
+    assert result.since.paths == [(b"afterwards", "came"), (b"steady-01", "is gone")]
     unpacked(origin, tmp_path / "restored")
     assert not (tmp_path / "restored" / "afterwards").exists()
     assert (tmp_path / "restored" / "steady-01").exists()
@@ -285,6 +287,25 @@ def test_a_read_error_of_the_source_becomes_zeros_and_is_told(origin, tmp_path, 
     restored = origin.unpack(tmp_path / "restored")
     assert restored.failed == []
     assert b"huge" in restored.changed
+
+
+def test_a_time_that_is_not_held_is_no_change(origin, tmp_path):
+    """It is told once, and carried as the last that is; neither packing nor unpack calls the file changed."""
+    shipments.write(tmp_path / "probe", b"")
+    far = 13_569_465_600 * 10**9  # in 2400
+    os.utime(tmp_path / "probe", ns=(0, far))
+    if os.stat(tmp_path / "probe").st_mtime_ns != far:
+        pytest.skip("this filesystem holds no such time")
+    for name in [*SIZED, "steady-03"]:
+        os.utime(origin.source / name, ns=(0, far))
+    said: list[str] = []
+    result = origin.pack(said)
+    assert (result.changed, result.skipped, result.exit_code) == ([], [], 0)
+    assert sum("5 times before 1677 or after 2262" in text for text in said) == 1
+    restored = unpacked(origin, tmp_path / "restored")
+    assert restored.changed == []
+    assert (tmp_path / "restored" / "huge").stat().st_mtime_ns == (1 << 63) - 1
+    assert origin.pack().exit_code == 0
 
 
 def test_bits_that_are_not_carried_are_told_once_and_counted(origin, tmp_path):

@@ -5,6 +5,7 @@ import gc
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,12 @@ from pathlib import Path
 import pytest
 import shipments
 
+from sealift.cli.unpack import _code
 from sealift.drives import medium
 from sealift.errors import BadInput, Busy, IdentityMismatch, SealiftError, SealInvalid, SignatureInvalid
 from sealift.formats import age_keys
 from sealift.stages import unpack as unpacking
-from sealift.stages import unpack_target
+from sealift.stages import unpack_files, unpack_target
 
 UNPACKER = str(Path(shipments.__file__).with_name("unpacker.py"))
 
@@ -139,7 +141,7 @@ def stopped(origin, target, monkeypatch, **more):
         raise StopError
 
     with monkeypatch.context() as patch:
-        patch.setattr(unpacking, "_finish", stop)
+        patch.setattr(unpacking, "finish", stop)
         with pytest.raises(StopError):
             origin.unpack(target, **more)
 
@@ -203,6 +205,41 @@ def test_what_somebody_put_in_the_place_of_a_file_is_left_and_told(origin, tmp_p
     shipments.same(origin.source, target)
 
 
+@pytest.mark.parametrize("stands", ["link", "file", "name too long"])
+def test_what_is_wrong_at_the_destination_is_not_laid_on_drives(origin, tmp_path, inline, monkeypatch, stands):
+    """Something in the place of a folder, or that the filesystem there has no such names: also with a drive away."""
+    target, aside = tmp_path / "target", tmp_path / "aside"
+    seal, text, real = origin.seal(), target / "text", os.mkdir
+    stopped(origin, target, monkeypatch)
+    beneath = {path.relative_to(target) for path in [text, *text.rglob("*"), text / "another-name.bin"]}
+    text.rename(aside)
+    if stands == "link":
+        text.symlink_to(aside)
+    elif stands == "file":
+        shipments.write(text, b"mine")
+    else:
+
+        def mkdir(name, *args, **how):
+            if name == b"text":
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+            real(name, *args, **how)
+
+        monkeypatch.setattr(os, "mkdir", mkdir)
+    result = origin.unpack(target, origin.mounts[1:], seal)
+    assert result.failed == []
+    assert {Path(os.fsdecode(path)) for path, _ in result.refused} == beneath
+    assert len(result.refused) == len(beneath), "each once"
+    assert _code(result) == 1
+    words = "file name too long" if stands == "name too long" else "in the place of the folder 'text' and was left"
+    assert any(words in reason for _, reason in result.refused)
+    monkeypatch.setattr(os, "mkdir", real)
+    if stands != "name too long":
+        text.unlink()
+    aside.rename(text)
+    assert _code(origin.unpack(target)) == 0
+    shipments.same(origin.source, target)
+
+
 def test_files_that_somebody_brought_stand_for_what_no_drive_has(origin, tmp_path, inline):
     """As data-engineer.md says: what was sent once more is put beside, and the same command again ends the unpack."""
     target, seal = tmp_path / "target", origin.seal()
@@ -213,6 +250,67 @@ def test_files_that_somebody_brought_stand_for_what_no_drive_has(origin, tmp_pat
     shipments.same(origin.source, target, without=(os.fsencode(next(target.glob(".sealift-*")).name),))
     second = origin.unpack(target, origin.mounts[:1], seal)
     assert (second.failed, second.refused, second.there > 0) == ([], [], True)
+    shipments.same(origin.source, target)
+
+
+def flip(mounts, stripe, offset):
+    """One byte of a stripe's packs on these drives."""
+    for mount in mounts:
+        (pack,) = Path(mount, "sealift", "packs").glob(f"*/{stripe:07d}*")
+        with open(pack, "r+b") as file:
+            file.seek(offset)
+            byte = file.read(1)
+            file.seek(offset)
+            file.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.mark.parametrize("brought", ["all", "lost", "nothing", "other bytes"])
+def test_a_whole_file_in_its_place_is_not_called_lost_because_a_pack_of_it_failed(tmp_path, inline, brought):
+    """A pack of which one block is gone beyond parity is read by every run; what else is in it stands already."""
+    for number in range(20):
+        shipments.write(tmp_path / f"source/f{number:02d}", os.urandom(800_000))
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 1, options={"pack_size": 3 << 20})
+    origin.pack()
+    target = tmp_path / "target"
+    flip(origin.mounts[:2], 0, 3000)
+    flip(origin.mounts[1:], 1, 1_500_000)
+    first = origin.unpack(target)
+    lost = [os.fsdecode(path) for path, _ in first.failed]
+    whole = sorted(path.name for path in target.iterdir() if path.is_file())
+    assert lost
+    assert whole
+    for name in whole if brought == "all" else []:
+        (target / name).unlink()
+        shutil.copy2(origin.source / name, target / name)  # somebody's own copy, of another ctime
+    for name in lost if brought in {"all", "lost"} else []:
+        shutil.copy2(origin.source / name, target / name)
+    if brought == "other bytes":
+        shipments.write(target / lost[0], os.urandom(800_000))
+    for _ in range(2):  # as often as it is tried
+        again = origin.unpack(target)
+        told = [os.fsdecode(path) for path, _ in again.failed]
+        assert told == (lost if brought in {"nothing", "other bytes"} else [])
+        assert all("is lost" in reason for _, reason in again.failed)
+        assert again.refused == []
+        assert all((target / name).read_bytes() == (origin.source / name).read_bytes() for name in whole)
+        if brought in {"all", "lost"}:
+            shipments.same(origin.source, target)
+            break
+
+
+def test_what_was_left_of_a_file_of_several_packs_is_not_taken_for_the_index_being_wrong(tmp_path, inline, monkeypatch):
+    """A part file that is not whole goes; the next run writes all of it."""
+    shipments.write(tmp_path / "source/large.bin", os.urandom(5 << 20))
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 1, options={"pack_size": 1 << 20})
+    origin.pack()
+    target = tmp_path / "target"
+    stopped(origin, target, monkeypatch)
+    with open(part_of(target, b"large.bin"), "r+b") as file:
+        file.write(bytes(1 << 20))
+    ((path, reason),) = origin.unpack(target).failed
+    assert path == b"large.bin"
+    assert "the same command again writes it anew" in reason
+    assert origin.unpack(target).failed == []
     shipments.same(origin.source, target)
 
 
@@ -375,7 +473,7 @@ def test_what_was_done_for_one_path_is_not_done_for_another(origin, tmp_path, in
 
     target = tmp_path / "target"
     with monkeypatch.context() as patch:
-        patch.setattr(unpacking, "_finish", stop)
+        patch.setattr(unpacking, "finish", stop)
         with pytest.raises(StopError):
             origin.unpack(target, patterns=["text"])
     assert origin.unpack(target).failed == []
@@ -456,13 +554,13 @@ def test_the_seal_the_signers_and_the_identity_are_needed(origin, tmp_path, inli
 
 
 def test_a_file_that_does_not_match_its_digest_is_not_left_behind(origin, tmp_path, inline, monkeypatch):
-    real = unpacking.Row
+    real = unpack_files.Row
 
     def lying(*values):
         row = real(*values)
         return row._replace(blake3=bytes(32)) if row.path.endswith(b"doc-001.txt") else row
 
-    monkeypatch.setattr(unpacking, "Row", lying)
+    monkeypatch.setattr(unpack_files, "Row", lying)
     restored = origin.unpack(tmp_path / "target")
     assert [path for path, _ in restored.failed] == [b"text/part-01/doc-001.txt"]
     assert not (tmp_path / "target" / "text" / "part-01" / "doc-001.txt").exists()

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import Release
 
+_LONGEST_LINE = 600  # characters of a line of a list
+_HALF = _LONGEST_LINE // 2
 SHOWN = 20  # lines of a list on a screen; the rest is counted, and all of it is in the JSON
 _PLAIN_EVERY, _BAR_EVERY = 5.0, 0.2  # seconds between lines, and between pictures of a bar
 _WINDOW = 10.0  # seconds over which a rate is taken
@@ -116,9 +118,10 @@ def say(text: str = "") -> None:
 
 
 def say_list(lines: Iterable[str], total: int) -> None:
-    """Up to SHOWN indented lines to stderr; the rest is counted."""
+    """Up to SHOWN indented lines to stderr; the rest is counted. Of a very long one (a path may be) both ends."""
     for _, line in zip(range(SHOWN), lines, strict=False):
-        say(f"  {line}")
+        cut = len(line) - _LONGEST_LINE
+        say(f"  {line}" if cut <= 0 else f"  {line[:_HALF]}[... {cut:,} characters ...]{line[-_HALF:]}")
     if total > SHOWN:
         say(f"  and {total - SHOWN:,} more (--json names all of them)")
 

@@ -9,6 +9,7 @@ from sealift.cli import common
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sealift.stages.pack.again import Since
     from sealift.stages.pack.run import Options, Result
 
 
@@ -32,6 +33,14 @@ def answer(result: Result) -> dict[str, Any]:
         "incomplete": [{**common.path_fields(path), "reason": reason} for path, reason in result.incomplete],
         "skipped": [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped],
         "outdated": [common.path_fields(path) for path in result.outdated],
+        "since_listing": result.since
+        and {
+            "listed_at": result.since.listed_at,
+            "came": result.since.came,
+            "gone": result.since.gone,
+            "rewritten": result.since.rewritten,
+            "paths": [{**common.path_fields(path), "what": what} for path, what in result.since.paths],
+        },
         "waiting": [
             {
                 "group": group,
@@ -80,6 +89,8 @@ def summarize(result: Result, options: Options) -> None:
     if result.skipped:
         say(f"{common.counted(len(result.skipped), 'path')} skipped:")
         common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped))
+    if result.since:
+        _tell_since(result.since, options)
     if result.repacked and (result.skipped or result.changed or result.incomplete):
         say("  stripes had been committed and were packed again, from the source as it is now: a path named above may")
         say("  have been on the drives before as it was then, and is not any more")
@@ -111,6 +122,22 @@ def summarize(result: Result, options: Options) -> None:
         say("packed and signed. next:")
         say(f"  sealift release {options.declaration} --sign-with OFFICERS_KEY ...")
         say(f"  sealift seal --state {options.state} --declaration {options.declaration} --sign-with KEY ...")
+
+
+def _tell_since(since: Since, options: Options) -> None:
+    """What is otherwise in the source than it was listed, and what to do about it."""
+    say = common.say
+    say(f"{options.source} was listed at {since.listed_at}, and that is what is packed; since then {since.counts}:")
+    shown = since.paths[: common.SHOWN]
+    for path, what in shown:
+        say(f"  {common.path_text(path)}: {what}")
+    if since.total > len(shown):
+        names = "names all of them" if since.total == len(since.paths) else "names more"
+        say(f"  and {since.total - len(shown):,} more (--json {names})")
+    if since.came or since.rewritten:
+        say("what came is not in this shipment, and what was rewritten is in it as it was read. To send it:")
+        say("  a shipment of its own, of a folder with just that, with another declaration, --state and drives; or all")
+        say("  of it anew, with another --state and drives that were emptied. Until then do not free the source")
 
 
 def _sealed(result: Result, options: Options) -> str | None:

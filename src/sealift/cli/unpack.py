@@ -53,9 +53,10 @@ def unpack(
       sealift unpack /mnt/* --to /data/corpus --identity key.txt \\
           --allowed-signers signers --seal 5f0c1d2e3a4b5c6d.seal
 
-    Exit 0: all there; 1: something else stands in the place of some files, which are named; 2: all there, and some
-    files had changed while they were packed; 4: some files could not be restored, each is named; 6: drives of a whole
-    group are not here yet, or no host answers that has what is missing: run again with them.
+    Exit 0: all there; 1: DIR did not take some files, because something else stands in their place, or it may not be
+    written to, or has no such names: each is named; 2: all there, and some files had changed while they were packed;
+    4: some files could not be restored, each is named; 6: drives of a whole group are not here yet, or no host answers
+    that has what is missing: run again with them.
     """
     from sealift.drives.locations import is_store
     from sealift.stages import unpack as stage

@@ -4,6 +4,8 @@
     2. files of several segments: the digest of the whole, and their own names
     3. hard links, then modes and times of directories, deepest first
 
+What a worker does with a pack is in unpack_files.py, what comes after the packs in unpack_finish.py.
+
 Never writes outside the target: every name is walked component by component beneath it, no symbolic link is
 followed, `..` and absolute names are refused. Only an empty folder, or one that a stopped unpack of the same shipment
 left, is written to. A pack that is done is noted in TARGET/.sealift-unpack-SHIPMENT/done after a syncfs; that folder
@@ -21,7 +23,6 @@ arrived, and where done jobs are noted there is in unpack_objects.py.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 import time
@@ -31,39 +32,32 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from blake3 import blake3
-
 from sealift.drives.locations import is_store, refuse_on_a_drive
-from sealift.drives.waiting import waiting
-from sealift.errors import BadInput, SealiftError, Unreached
-from sealift.formats import index
-from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, SYMLINK, Row
+from sealift.errors import BadInput, SealiftError
+from sealift.formats.index import FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Shipment
 from sealift.reading.trust import check_reply
+from sealift.stages import unpack_files
 from sealift.stages.foreign import Foreign
 from sealift.stages.spawned import QuietSpawn
 from sealift.stages.undisturbed import undisturbed
+from sealift.stages.unpack_finish import finish
 from sealift.stages.unpack_jobs import (
     Aliases,
     Done,
     Job,
-    awaited,
     find_aliases,
-    in_order,
     jobs_of,
     rows_of,
     select,
-    source_of,
 )
 from sealift.stages.unpack_notes import KEPT, NOTE, Notes, There
-from sealift.stages.unpack_objects import LEFT, OTHER, WORKERS, Listed, ObjectNotes, ObjectTarget, told
+from sealift.stages.unpack_objects import LEFT, WORKERS, Listed, ObjectNotes, ObjectTarget, told
 from sealift.stages.unpack_places import Met, Place, met, places
-from sealift.stages.unpack_target import Target, UnsafeError
+from sealift.stages.unpack_target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    import pyarrow as pa
 
     from sealift.formats.seal import Seal
     from sealift.reading.trust import TrustedSeal
@@ -158,13 +152,13 @@ def unpack(options: Options, events: Events) -> Result:
                 _make_writable(options.target)
             total = sum(group.manifest.totals.source_bytes for group in shipment.groups.values())
             aliases = {} if store else find_aliases(shipment, options.patterns)
-            _restore_packs(options, shipment, notes, result, events, total, aliases)
+            standing = _restore_packs(options, shipment, notes, result, events, total, aliases)
             if isinstance(notes, ObjectNotes):
                 if notes.left:
                     events.notice(f"{notes.left} uploads in parts that a stopped run began are left: {LEFT}")
                 _finish_objects(options, shipment, result, notes, events)
             else:
-                _finish(options, shipment, result, notes, aliases)
+                finish(options.target, options.patterns, shipment, result, notes, aliases, standing)
             result.rebuilt_blocks += shipment.rebuilt_blocks
             result.missing_drives, result.ignored = shipment.absent, shipment.ignored  # some hosts answer late
             result.places = places(shipment.silent, [*result.met.values(), met(shipment)])
@@ -182,7 +176,7 @@ def unpack(options: Options, events: Events) -> Result:
     for path, reason in sorted(result.failed):  # a file of several segments has failed once
         reasons.setdefault(path, reason)
     result.failed = list(reasons.items())
-    result.refused.sort()
+    result.refused = sorted(dict(reversed(result.refused)).items())
     result.changed = list(dict.fromkeys(result.changed))
     result.seconds = time.monotonic() - begun
     return result
@@ -221,7 +215,8 @@ def _restore_packs(
     events: Events,
     total: int,
     aliases: Aliases,
-) -> None:
+) -> dict[str, bool]:
+    """Do all jobs; into a folder, the files of several packs that stood whole in their places before (There)."""
     workers = options.workers or len(os.sched_getaffinity(0))
     if isinstance(notes, ObjectNotes):
         workers = min(workers, WORKERS)
@@ -281,6 +276,7 @@ def _restore_packs(
             "again, and what stands in the place of a file is left and named"
         )
     pool.shutdown()
+    return there.standing if isinstance(there, There) else {}
 
 
 def _segments(options: Options, shipment: Shipment, aliases: Aliases) -> Iterator[tuple[int, Row]]:
@@ -321,8 +317,6 @@ def _add(result: Result, done: Done) -> None:
 
 # -- workers
 
-_TARGET_GONE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-
 _worker: tuple[Shipment, Target | ObjectTarget] | Exception | None = None
 
 
@@ -356,218 +350,13 @@ def _work(job: Job) -> Done:
         raise _worker
     shipment, target = _worker
     before = shipment.rebuilt_blocks
-    done = target.work(shipment, job) if isinstance(target, ObjectTarget) else _work_folder(shipment, target, job)
+    done = target.work(shipment, job) if isinstance(target, ObjectTarget) else unpack_files.work(shipment, target, job)
     done.rebuilt = shipment.rebuilt_blocks - before
     done.process, done.met = os.getpid(), met(shipment)
     return done
 
 
-def _work_folder(shipment: Shipment, target: Target, job: Job) -> Done:
-    """Write the files of a job, make them durable, and give them their names."""
-    done = Done()
-    group = shipment.groups[job.group]
-    content: Any = None
-    trouble: SealiftError | None = None
-    source = source_of(group, job.stripe, job.role)
-    written: list[tuple[Row, bytes]] = []
-    latest = 0  # ctime of a file of this job
-    for values in job.rows:
-        row = Row(*values)
-        with _told_of(target, row, done):
-            if row.kind == SYMLINK:
-                target.symlink(row.path, row.link, row.mtime)
-                done.files += 1
-                continue
-            if content is None and row.length:
-                if trouble:
-                    raise trouble.with_traceback(None)
-                try:
-                    with waiting(source):
-                        content = group.content(job.stripe, job.role)
-                except SealiftError as error:
-                    trouble = error
-                    raise
-            if row.length == row.size:
-                with target.new(row.path, row.size) as (name, fd):
-                    _restore(fd, content, row, source)
-                    os.fchmod(fd, row.mode)
-                    os.utime(fd, ns=(row.mtime, row.mtime))
-                written.append((row, name))
-            else:
-                with target.part(row.path, row.size) as fd:  # it stays writable until all of it is here
-                    _restore(fd, content, row, source)
-                _count(done, row)
-    target.sync()
-    for row, name in written:
-        with _told_of(target, row, done):
-            try:
-                target.publish(name, row.path)
-            except BaseException:
-                target.discard(name)
-                raise
-            latest = max(latest, target.ctime(row.path))
-            _count(done, row)
-    if target.keeps_ctime:
-        done.mark = str(latest)
-    return done
-
-
-def _count(done: Done, row: Row) -> None:
-    done.files += row.start + row.length == row.size
-    done.size += row.length
-    if row.flags & CHANGED:
-        done.changed.append(row.path)
-
-
-@contextlib.contextmanager
-def _told_of(target: Target, row: Row, done: Done) -> Iterator[None]:
-    """What one row of a job runs into is noted, unless a file with its bytes is there; SealiftError ends everything."""
-    try:
-        yield
-    except (SealiftError, UnsafeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in _TARGET_GONE:
-            raise SealiftError(
-                f"{target.path}: {(error.strerror or '').lower()}; what was restored so far is safe",
-                hint="make room or mend the disk, then run the same command again: it goes on",
-            ) from error
-        whole = row.kind == FILE and row.length == row.size
-        if whole and target.holds(row.path, row.size, row.blake3):
-            target.metadata(row.path, row.mode, row.mtime)
-            done.there += 1
-            _count(done, row)
-        elif isinstance(error, FileExistsError):
-            done.refused.append((row.path, OTHER))
-        else:
-            done.failed.append((row.path, _reason(error)))
-            if isinstance(error, Unreached):
-                done.unreached.append(row.path)
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-
-
-def _restore(fd: int, content: Any, row: Row, source: str) -> None:
-    """One file or segment: written, hashed, checked."""
-    hasher = blake3()
-    if row.flags & index.SPARSE:
-        at = 0
-        extents = content.extents(row.offset, row.stored, row.length) if row.length else ()
-        for offset, piece in awaited(extents, source):
-            _hash_zeros(hasher, offset - at)
-            hasher.update(piece)
-            _write(fd, piece, row.start + offset)
-            at = offset + len(piece)
-        _hash_zeros(hasher, row.length - at)
-    elif row.length:
-        at = row.start
-        for piece in awaited(content.pieces(row.offset, row.length), source):
-            hasher.update(piece)
-            _write(fd, piece, at)
-            at += len(piece)
-    if hasher.digest() != row.blake3:
-        raise SealiftError("its contents do not match the signed index")
-
-
-_ZEROS = bytes(1 << 20)
-
-
-def _hash_zeros(hasher: blake3, count: int) -> None:
-    while count > 0:
-        hasher.update(_ZEROS[: min(count, len(_ZEROS))])
-        count -= len(_ZEROS)
-
-
-def _write(fd: int, data: memoryview, offset: int) -> None:
-    while data:
-        count = os.pwrite(fd, data, offset)
-        data, offset = data[count:], offset + count
-
-
 # -- after the packs
-
-
-def _finish(options: Options, shipment: Shipment, result: Result, notes: Notes, aliases: Aliases) -> None:
-    """Segmented files as a whole, hard links, directories."""
-    target = Target(options.target, os.path.basename(notes.folder))
-    failed = {path for path, _ in result.failed}
-    found: set[bytes] = set()
-    for group in shipment.groups.values():
-        for row in rows_of(group, options.patterns, FILE, aliases):
-            if row.file_blake3:
-                whole = row._replace(path=aliases.get(row.path, row.path))
-                _finish_whole(target, whole, failed, found, result, notes)
-    result.failed = [each for each in result.failed if each[0] not in found]
-    result.unreached -= found
-    failed, refused = ({path for path, _ in each} for each in (result.failed, result.refused))
-    for group in shipment.groups.values():
-        for row in rows_of(group, options.patterns, HARDLINK):
-            original = aliases.get(row.link, row.link)
-            if original in refused:
-                result.refused.append((row.path, "is another name of a file in whose place something else stands"))
-            elif original != row.path:
-                _hardlink(target, row._replace(link=original), failed, result)
-    _directories(shipment, options, target, notes.folder, result)
-    target.sync()
-    target.close()
-
-
-def _finish_whole(
-    target: Target, row: Row, failed: set[bytes], found: set[bytes], result: Result, notes: Notes
-) -> None:
-    """Of a file that was written in segments digest, mode, time and its own name; it goes when a segment failed.
-
-    `found` gets it where all of it is there already, whoever brought it.
-    """
-    path, name, published = row.path, target.part_name(row.path), False
-    try:
-        if path in failed:
-            notes.drop_part(target, path)
-        if target.has_part(path, row.size):
-            if target.part_digest(path) != row.file_blake3 and not row.flags & CHANGED:
-                notes.drop_part(target, path)
-                raise SealiftError("the whole file does not match the signed index, though its segments do")
-            target.part_metadata(path, row.mode, row.mtime)
-            notes.note_whole(path)
-            with contextlib.suppress(FileExistsError):
-                target.publish(name, path)
-                published = True
-                if target.keeps_ctime:
-                    notes.note_whole(path, target.ctime(path))
-        ours = path not in failed and notes.was_whole(path) and not target.has_part(path, row.size)
-        # the digest of a file that changed while it was packed may fit nothing: there is nothing to compare it with
-        if (
-            ours
-            and target.has(path, row.size)
-            and (published or row.flags & CHANGED or target.ctime(path) <= notes.whole_since(path))
-        ):
-            target.metadata(path, row.mode, row.mtime)
-            if row.flags & CHANGED:
-                result.changed.append(path)
-        elif target.holds(path, row.size, row.file_blake3):
-            target.metadata(path, row.mode, row.mtime)
-            target.discard(name)
-            found.add(path)
-            result.there += 1
-        elif path not in failed:
-            result.refused.append((path, OTHER))
-    except (SealiftError, UnsafeError, OSError) as error:
-        result.failed.append((path, _reason(error)))
-
-
-def _hardlink(target: Target, row: Row, failed: set[bytes], result: Result) -> None:
-    if row.link in failed:
-        result.failed.append((row.path, "is another name of a file that failed"))
-        if row.link in result.unreached:
-            result.unreached.add(row.path)
-        return
-    try:
-        target.hardlink(row.path, row.link)
-        result.files += 1
-    except FileExistsError:
-        result.refused.append((row.path, OTHER))
-    except (UnsafeError, OSError) as error:
-        result.failed.append((row.path, _reason(error)))
 
 
 def _finish_objects(options: Options, shipment: Shipment, result: Result, notes: ObjectNotes, events: Events) -> None:
@@ -579,27 +368,3 @@ def _finish_objects(options: Options, shipment: Shipment, result: Result, notes:
     for path, _ in notes.unlisted(shipment, options.patterns, events.notice, foreign=result.foreign):
         if path not in named:
             result.refused.append((path, "it was written, and the store does not list it in its length"))
-
-
-def _deepest_first(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """With a column by which children are sorted before their parents."""
-    import pyarrow.compute as pc
-
-    return batch.append_column("depth", pc.negate(pc.count_substring(batch.column("path"), "/")))
-
-
-def _directories(shipment: Shipment, options: Options, target: Target, folder: str, result: Result) -> None:
-    """Make the empty ones of all groups; then modes and times, children before parents."""
-    for order, act in (("path", target.folder), ("depth", target.folder_metadata)):
-        batches = (
-            _deepest_first(batch)
-            for group in shipment.groups.values()
-            for batch in select(group, options.patterns, [DIRECTORY])
-        )
-        for batch in in_order(batches, (order,), folder):
-            columns = (batch.column(name).to_pylist() for name in ("path", "mode", "mtime"))
-            for path, mode, mtime in zip(*columns, strict=True):
-                try:
-                    act(path, mode, mtime)
-                except (UnsafeError, OSError) as error:
-                    result.failed.append((path, str(error)))

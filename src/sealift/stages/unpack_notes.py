@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from blake3 import blake3
 
 from sealift.errors import BadInput, Busy
-from sealift.formats.index import FILE, SYMLINK, Row
+from sealift.formats.index import CHANGED, FILE, SYMLINK, Row
 from sealift.stages.unpack_jobs import Done, Job
 from sealift.stages.unpack_target import Target, left
 
@@ -166,51 +166,62 @@ _Rows = list[tuple[Any, ...]]
 
 
 class There:
-    """What an earlier run restored, and whether it is still there, as it was.
+    """What an earlier run restored, or somebody brought, and whether it is there, as it should be.
 
-    `segments`: group and row of all files that lie in several packs. Such a file that is gone is written anew from all
-    of its packs, so it must be known before any of them is begun.
+    `segments`: group and row of all files that lie in several packs. Such a file may stand whole and right in its
+    place: then no segment of it is written again, whichever of their packs are noted. One of which a segment is noted,
+    and that is nowhere, is written anew from all of its packs. So both must be known before any of them is begun.
     """
 
     def __init__(self, notes: Notes, target: str, segments: Iterator[tuple[int, Row]]) -> None:
         self._notes, self._target = notes, Target(target, os.path.basename(notes.folder))
         self.gone = 0
+        self.standing: dict[str, bool] = {}  # files of several packs that stand in their places; whether they are ours
+        lost: dict[str, bytes] = {}
+        begun: set[str] = set()
         packs = {tuple(name.split()[:3]) for name in notes.done}
-        for number, row in segments if packs else ():
-            noted = (str(number), str(row.stripe), str(row.role)) in packs
-            there = self._target.has_part(row.path, row.size) or self._target.has(row.path, row.size)
-            if noted and not there and notes.removed_file(row.path):
-                self.gone += 1
+        for number, row in segments if notes.resumed else ():
+            key = notes.key(row.path)
+            if (str(number), str(row.stripe), str(row.role)) in packs:
+                begun.add(key)
+            if row.file_blake3:  # once for each file
+                ours = self._stands(row)
+                if ours is not None:
+                    self.standing[key] = ours
+                elif not self._target.has_part(row.path, row.size):
+                    lost[key] = row.path
+        self.gone += sum(notes.removed_file(path) for key, path in lost.items() if key in begun)
 
-    def _is_whole(self, row: Row) -> bool:
-        """Whether a file of several segments was made whole, by this run or one for other paths, and is there."""
-        segment = row.kind == FILE and row.length < row.size
-        return segment and self._notes.was_whole(row.path) and self._target.has(row.path, row.size)
+    def _stands(self, row: Row) -> bool | None:
+        """Whether the file in its place is ours, or somebody brought it or touched it; None where it is not right."""
+        path, target, notes = row.path, self._target, self._notes
+        if not target.has(path, row.size):
+            return None
+        # the digest of a file that changed while it was packed may fit nothing: there is nothing to compare it with
+        untouched = bool(row.flags & CHANGED) or target.ctime(path) <= notes.whole_since(path)
+        if untouched and notes.was_whole(path) and not target.has_part(path, row.size):
+            return True
+        return False if target.holds(path, row.size, row.file_blake3) else None
 
     def sort(self, job: Job) -> tuple[_Rows, _Rows]:
-        """Rows of a job: those whose files are there, and those to be restored.
-
-        Of a job that is not noted as done only files are there of which another run has made all.
-        """
+        """Rows of a job: those whose files are there, and those to be restored, for the first time or again."""
         kept: _Rows = []
         again: _Rows = []
         notes, removed, rows = self._notes, self._notes.removed, job.rows
-        if job.name not in notes.done:
-            for values in rows:
-                (kept if self._is_whole(Row(*values)) else again).append(values)
-            return kept, again
-        mark = notes.done[job.name]
+        noted, mark = job.name in notes.done, notes.done.get(job.name, "")
         latest = int(mark) if mark.isdecimal() else -1
-        for values in rows:
+        for values in rows if noted or self.standing else ():
             row = Row(*values)
             if row.kind == FILE and row.length < row.size:
-                whole = not removed or notes.key(row.path) not in removed
-                whole = whole or self._is_whole(row)
-            else:
+                key = notes.key(row.path) if removed or self.standing else ""
+                whole = key in self.standing or (noted and key not in removed)
+            elif noted:
                 whole = self._target.is_still(row, latest)
                 self.gone += not whole
+            else:
+                whole = False
             (kept if whole else again).append(values)
-        return kept, again
+        return (kept, again) if noted or self.standing else (kept, rows)
 
     @staticmethod
     def already(rows: _Rows) -> Done:

@@ -44,7 +44,11 @@ _rename = getattr(_libc, "renameat2", None)
 
 
 class UnsafeError(Exception):
-    """A name that would leave the target, or passes through something that is no folder."""
+    """A name that would leave the target, or can be none; or, as InTheWayError, that has no place in it."""
+
+
+class InTheWayError(UnsafeError):
+    """Something else stands in the place of a folder, or of the file that another one is a name of."""
 
 
 class New(NamedTuple):
@@ -121,10 +125,12 @@ class Target:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, dir_fd=parent)
             return os.open(name, _FOLDER, dir_fd=parent)
-        except PermissionError:
-            raise
         except OSError as error:
-            raise UnsafeError(f"{os.fsdecode(folder)!r} above it is no folder ({error.strerror})") from error
+            if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+                raise
+            raise InTheWayError(
+                f"something else stands in the place of the folder {os.fsdecode(folder)!r} and was left"
+            ) from error
 
     @contextlib.contextmanager
     def new(self, path: bytes, size: int) -> Iterator[New]:
@@ -211,7 +217,7 @@ class Target:
             source_parent = self._parent(source_folder)
             status = os.stat(source, dir_fd=source_parent, follow_symlinks=False)
             if not stat.S_ISREG(status.st_mode):
-                raise UnsafeError(f"the file it is another name of, {os.fsdecode(original)!r}, is no file here")
+                raise InTheWayError(f"the file it is another name of, {os.fsdecode(original)!r}, is no file here")
             try:
                 os.link(source, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)
             except FileExistsError:

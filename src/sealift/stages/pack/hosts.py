@@ -419,6 +419,7 @@ class _Packing(Pass):
             incomplete=sorted({told for each in answers for told in each.incomplete}),
             skipped=sorted({told for each in answers for told in each.skipped}),
             outdated=[],
+            since=next((each.since for each in answers if each.since), None),
             waiting=sorted(waiting),
             owed=any(row["owed"] for row in rows),
             read_back=_summed([each.read_back for each in answers]),

@@ -30,6 +30,7 @@ from sealift.formats import provenance as form
 from sealift.formats import typed
 from sealift.formats.index import FILE
 from sealift.formats.samples import key_function
+from sealift.stages.pack.beneath import Beneath
 from sealift.stages.pack.durable import replace
 from sealift.stages.pack.walk import FORM, KINDS, columns, walk
 from sealift.trade.signing import read_limited
@@ -213,7 +214,8 @@ def _digests(source: bytes, path: bytes) -> form.Digests | None:
     """Both digests of a file as it is; None where it cannot be read."""
     sha256, own = hashlib.sha256(), blake3()
     with contextlib.suppress(OSError):
-        fd = os.open(source + b"/" + path, _OPEN)
+        with Beneath(source) as tree:
+            fd = tree.open(path, _OPEN)
         try:
             while piece := os.read(fd, _PIECE):
                 sha256.update(piece)

@@ -34,7 +34,7 @@ from sealift.stages.pack.only import select
 from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.readback import MODES, Mode
 from sealift.stages.pack.rows import memory_line, owed_rows, read_back_row, slow_rows
-from sealift.stages.pack.scan import Summary, scan
+from sealift.stages.pack.scan import SUMMARY, scan
 from sealift.stages.pack.work import Work, pack_groups, read_signed
 from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.reading.trust import TrustedSeal
+    from sealift.stages.pack.again import Since
     from sealift.stages.pack.away import Away
     from sealift.stages.pack.fleet import Attached, Deal, Place
     from sealift.stages.pack.only import Selection
@@ -130,6 +131,7 @@ class Result:
     seconds: float
     memory: dict[str, int]
     hosts: list[HostRow] = field(default_factory=list)  # of a cluster
+    since: Since | None = None  # its listing the source has changed
     repacked: bool = False  # stripes that were committed were packed again, for no drive gave them any more
 
     @property
@@ -146,14 +148,15 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """0 packed; 3 drives are owed, or wrong; 6 groups wait for drives or hosts; 2 files changed or were skipped."""
+        """0 packed; 3 drives are owed, or wrong; 6 groups wait for drives or hosts; 2 the source is otherwise."""
         if self.owed and not self.stalled:
             return DriveFault.exit_code
         if self.waiting or any(host.owed for host in self.hosts):
             return NotAllHere.exit_code
         if self.read_back["wrong"]:
             return DriveFault.exit_code
-        return CHANGED if self.changed or self.incomplete or self.skipped or self.outdated else 0
+        told = self.changed or self.incomplete or self.skipped or self.outdated or self.since
+        return CHANGED if told else 0
 
 
 def run(options: Options, events: Events, workers: Workers | None = None) -> Result:
@@ -232,7 +235,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
             memory["uploads"] = uploads
         events.notice(memory_line(memory))
         known = scanned if before is None else (journal.setting("scan") or b"").decode() or scanned
-        work.summary = _scan(work, declaration, known, only, workers, record)
+        _scan(work, declaration, known, only, workers, record)
         for group in signed:
             found.adopt(work, group)
             events.notice(f"group {group} is signed on its drives already")
@@ -247,6 +250,10 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
                 events.notice(
                     f"{many:,} {'file has' if many == 1 else 'files have'} setuid or setgid bits, and these are not "
                     "carried, as owners, ACLs and other extended attributes are not: set them again after unpack"
+                )
+            if many := work.summary.beyond:
+                events.notice(
+                    f"{many:,} times before 1677 or after 2262 are carried as the first or last between these"
                 )
         for group in before_this:
             read_signed(work, group)
@@ -376,7 +383,7 @@ def _scan(
     only: Selection | None,
     workers: Workers,
     record: Provenance | None,
-) -> Summary:
+) -> None:
     """The scan; Refused where it is not the one that is `known` of a packing that has begun."""
     options = work.options
     samples.key_function(options.sample_key)
@@ -384,6 +391,7 @@ def _scan(
     def seen() -> Iterable[Seen]:
         return workers.walk(work.source.name, options.sample_key, options.seed if options.order == "shuffled" else None)
 
+    listed = os.path.exists(os.path.join(work.scan_folder, SUMMARY))
     summary = scan(
         seen() if record is None else record.added(seen),
         work.scan_folder,
@@ -400,9 +408,13 @@ def _scan(
     if options.away is not None:
         options.away.agree(summary.digest)
     work.journal.set("scan", summary.digest.encode())
+    work.summary = summary
+    if listed:
+        from sealift.stages.pack.again import look_again
+
+        work.since = look_again(work, seen())
     if otherwise := sheets.declared_otherwise(declaration, sum(share.bytes for share in summary.shares)):
         work.events.notice(f"{otherwise} were found in the source: correct the one or the other before it is released")
-    return summary
 
 
 def _check_room(work: Work, group: int) -> None:
@@ -578,5 +590,6 @@ def _result(work: Work, seconds: float, memory: dict[str, int], before: list[Rea
         sums[1],
         seconds,
         memory,
+        since=work.since,
         repacked=any(journal.reached(number) for number in range(len(deal.groups))),
     )

@@ -1,7 +1,7 @@
 """The source, walked once (walk.py), ordered and dealt to groups, on disk in the state folder.
 
     scan/g0000000.parquet  the members of a group in the order in which they are packed, then its directories
-    scan/summary.json      counts, bytes and the digest of all groups' orders: the same on every host that packs
+    scan/summary.json      counts, bytes and the digest of all groups' orders, the same on every host that packs; when
 
 Memory is that of three Sorters (stages/sorting.py), however many files there are. Samples stay together: members are
 sorted by sample key; all names of an inode follow the first of them. Groups are contiguous runs of that order with
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,7 +22,7 @@ from sealift.formats import typed
 from sealift.formats.index import DIRECTORY, FILE, binary
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.only import narrow
-from sealift.stages.pack.walk import FORM, KINDS
+from sealift.stages.pack.walk import FORM, KINDS, MAX_TIME, MIN_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.only import Selection
     from sealift.stages.pack.walk import Seen
 
+SUMMARY = "summary.json"
 _SPARSE = 65536  # bytes of a file, from which on it is worth asking for its holes
 
 
@@ -51,6 +53,8 @@ class Summary(msgspec.Struct):
     skipped: list[tuple[bytes, str]]
     outdated: list[bytes] = []  # of --only: not what was packed first
     privileged: int = 0  # files with setuid or setgid bits, which are not carried
+    beyond: int = 0  # files and folders of times that are not held, and carried as the first or last that is
+    listed_at: int = 0  # when the walk began, in seconds; 0: an older sealift did not say
 
 
 def scan(
@@ -65,17 +69,18 @@ def scan(
 
     `only` narrows it. BadInput when there is nothing; the next call looks again. `progress(files, bytes)` is called now
     and then. An existing finished scan is returned as it is, and nothing is walked: a shipment is one snapshot, and
-    resuming must not see another tree.
+    resuming must not see another tree. What is otherwise by then is told (again.py).
     """
-    done = os.path.join(folder, "summary.json")
+    done = os.path.join(folder, SUMMARY)
     if os.path.exists(done):
         with open(done, "rb") as file:
             return typed.decode(file.read(), Summary)
     os.makedirs(folder, exist_ok=True)
+    begun = int(time.time())
     skipped: list[tuple[bytes, str]] = []
     outdated: list[bytes] = []
-    privileged = [0]
-    rows = _rows(seen, skipped, privileged, progress)
+    privileged, beyond = [0], [0]
+    rows = _rows(seen, skipped, privileged, beyond, progress)
     if only is not None:
         rows = narrow(rows, os.path.join(folder, "seen.parquet"), only, skipped, outdated)
     from sealift.stages.pack.deal import group_file
@@ -91,6 +96,8 @@ def scan(
         skipped=sorted(skipped),
         outdated=sorted(outdated),
         privileged=privileged[0] if only is None else 0,
+        beyond=beyond[0] if only is None else 0,
+        listed_at=begun,
     )
     with open(done + ".part", "wb") as file:
         file.write(msgspec.json.encode(summary))
@@ -114,17 +121,23 @@ def _rows(
     seen: Iterable[Seen],
     skipped: list[tuple[bytes, str]],
     privileged: list[int],
+    beyond: list[int],
     progress: Callable[[int, int], None],
 ) -> Iterator[pa.RecordBatch]:
-    """What was seen in batches of the schema SEEN; files that run as somebody else are added to `privileged`."""
+    """What was seen in batches of the schema SEEN; files that run as somebody else are added to `privileged`.
+
+    To `beyond` what is of a time that is not held.
+    """
     import numpy as np
 
     files = size = 0
     for batch in seen:
         skipped += batch.skipped
-        rows = _table(batch)
+        rows = rows_of(batch)
         modes = np.frombuffer(batch.modes, dtype=np.int64)
         special = (modes & (stat.S_ISUID | stat.S_ISGID) != 0) & (modes >> FORM == stat.S_IFREG >> FORM)
+        mtimes = np.frombuffer(batch.mtimes, dtype=np.int64)
+        beyond[0] += int(np.count_nonzero((mtimes == MIN_TIME) | (mtimes == MAX_TIME)))
         privileged[0] += int(np.count_nonzero(special))
         files += int(np.count_nonzero(np.asarray(rows.column("kind")) != DIRECTORY))
         size += int(np.asarray(rows.column("size")).sum())
@@ -132,7 +145,7 @@ def _rows(
         progress(files, size)
 
 
-def _table(seen: Seen) -> pa.RecordBatch:
+def rows_of(seen: Seen) -> pa.RecordBatch:
     """Rows of the schema SEEN; no object is made of a row, for there may be a billion of them."""
     import numpy as np
     import pyarrow as pa

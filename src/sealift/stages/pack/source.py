@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sealift.errors import BadInput
 from sealift.formats import tar
-from sealift.stages.pack.walk import walk
+from sealift.stages.pack.beneath import Beneath
+from sealift.stages.pack.walk import held_time, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -190,7 +192,7 @@ class File:
     def same(self, unit: Unit) -> bool:
         """As Opened."""
         status = os.fstat(self._fd)
-        return (status.st_size, status.st_mtime_ns) == (unit.size, unit.mtime)
+        return (status.st_size, held_time(status.st_mtime_ns)) == (unit.size, unit.mtime)
 
     def is_like(self, other: os.stat_result) -> bool:
         """Whether that is of this very file, or of one of its length and time: inodes may be numbered anew."""
@@ -216,7 +218,7 @@ class Directory:
 
     def __init__(self, name: bytes, beside: dict[bytes, bytes] | None = None) -> None:
         self.name, self.beside = name, beside or {}
-        self._fd: int | None = None
+        self._opened: Beneath | None = None
 
     def check(self) -> None:
         """As Source."""
@@ -242,14 +244,16 @@ class Directory:
         return self
 
     @property
-    def _at(self) -> int:
+    def _tree(self) -> Beneath:
         """The folder from which paths are opened."""
-        if self._fd is None:
-            self._fd = os.open(self.name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return self._fd
+        if self._opened is None:
+            self._opened = Beneath(self.name)
+        return self._opened
 
     def _open(self, path: bytes) -> int:
-        return os.open(self.beside.get(path, path), _OPEN, dir_fd=self._at)  # absolute names need no dir_fd
+        if path in self.beside:
+            return os.open(self.beside[path], _OPEN)
+        return self._tree.open(path, _OPEN)
 
     def ahead(self, work: Sequence[Unit | Files]) -> None:
         """As Reader: the system reads ahead."""
@@ -258,7 +262,7 @@ class Directory:
         """As Reader."""
         del tag
         try:
-            fd = os.open(path, _OPEN, dir_fd=self._fd or self._at)
+            fd = self._tree.open(path, _OPEN)
             try:
                 count = os.preadv(fd, [content], 0)
                 status = os.fstat(fd)
@@ -266,7 +270,9 @@ class Directory:
                 os.close(fd)
         except OSError:
             return False
-        return status.st_mtime_ns == mtime and count == size == status.st_size and stat.S_ISREG(status.st_mode)
+        if status.st_mtime_ns != mtime != held_time(status.st_mtime_ns):
+            return False
+        return count == size == status.st_size and stat.S_ISREG(status.st_mode)
 
     def open(self, unit: Unit) -> File:
         """As Reader."""
@@ -282,7 +288,7 @@ class Directory:
 
     def check_name(self, path: bytes, opened: Opened) -> None:
         """As Reader."""
-        there = os.stat(self.beside.get(path, path), dir_fd=self._at, follow_symlinks=False)
+        there = os.lstat(self.beside[path]) if path in self.beside else self._tree.status(path)
         if not (isinstance(opened, File) and opened.is_like(there)):
             raise OSError(0, _OTHER)
 
@@ -301,14 +307,14 @@ class Directory:
 
     def link(self, path: bytes) -> bytes:
         """As Reader."""
-        return os.readlink(path, dir_fd=self._at)
+        return self._tree.link(path)
 
     def clashes(self, path: bytes) -> bool:
         """As Reader."""
         folder, _, name = path.rpartition(b"/")
         try:
-            with os.scandir(self.name + b"/" + folder) as entries:
-                return any(entry.name.startswith(name + b".part-") for entry in entries)
+            with closing(self._tree.entries(folder)) as entries:
+                return any(os.fsencode(entry.name).startswith(name + b".part-") for entry in entries)
         except OSError:
             return False
 

@@ -1,29 +1,33 @@
 """What lies beneath the source, folder by folder, in columns: the part of a scan that several processes share.
 
 A walk takes folders from a stack and puts those that it finds onto it; after `seconds` it leaves the rest of the stack
-to others. Nothing is opened but folders, and no symbolic link is followed. What is found is put in order elsewhere
-(scan.py). No numpy and no Arrow here: builders walk too.
+to others. Nothing is opened but folders, and no symbolic link is followed, nor one that took the place of a folder
+(beneath.py). What is found is put in order elsewhere (scan.py). No numpy and no Arrow here: builders walk too.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
 from array import array
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
 
 from sealift.formats.index import DIRECTORY, FILE, SYMLINK
+from sealift.stages.pack.beneath import Beneath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 BATCH, _BATCH_BYTES = 16384, 2 << 20  # entries at once, unless their paths are long
 _LONGEST = 256  # bytes of a name and its slash
-_MIN_TIME, _MAX_TIME = -(1 << 63), (1 << 63) - 1  # ns: years 1677 to 2262; a file beyond is told as changed
+MAX_PATH = 4095  # bytes: PATH_MAX of Linux without the NUL; what is longer no system call takes
+MIN_TIME, MAX_TIME = -(1 << 63), (1 << 63) - 1  # ns: years 1677 to 2262; what is beyond is carried as the end
 FORM = 12  # bits of a mode below those that say what it is
 KINDS = [
     {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: SYMLINK}.get(form << FORM, -1) for form in range(16)
@@ -68,6 +72,11 @@ class Status(NamedTuple):
     st_ino: int = 0
 
 
+def held_time(mtime: int) -> int:
+    """A time as it is carried, in ns."""
+    return min(max(mtime, MIN_TIME), MAX_TIME)
+
+
 def walk(
     source: bytes, stack: list[bytes], key_of: Callable[[bytes], bytes], seed: int | None, seconds: float
 ) -> Iterator[Seen]:
@@ -81,34 +90,38 @@ def walk(
     stats: list[os.stat_result] = []
     skipped: list[tuple[bytes, str]] = []
     length = 0
-    while stack:
-        for more_paths, more_stats in _entries(source, stack, skipped):
-            paths += more_paths
-            stats += more_stats
-            length += sum(map(len, more_paths))
-            if len(paths) >= BATCH or length >= _BATCH_BYTES:
-                yield columns(paths, stats, skipped, key_of, seed)
-                paths, stats, skipped, length = [], [], [], 0
-        if time.monotonic() > end:
-            break
+    with Beneath(source) as tree:
+        while stack:
+            for more_paths, more_stats in _entries(tree, stack, skipped):
+                paths += more_paths
+                stats += more_stats
+                length += sum(map(len, more_paths))
+                if len(paths) >= BATCH or length >= _BATCH_BYTES:
+                    yield columns(paths, stats, skipped, key_of, seed)
+                    paths, stats, skipped, length = [], [], [], 0
+            if time.monotonic() > end:
+                break
     if paths or skipped:
         yield columns(paths, stats, skipped, key_of, seed)
 
 
 def _entries(
-    source: bytes, stack: list[bytes], skipped: list[tuple[bytes, str]]
+    tree: Beneath, stack: list[bytes], skipped: list[tuple[bytes, str]]
 ) -> Iterator[tuple[list[bytes], list[os.stat_result]]]:
     """The entries of the folder on top of the stack; of a large one, a part at once."""
     folder = stack.pop()
     prefix = folder + b"/" if folder else b""
     most = min(BATCH, _BATCH_BYTES // (len(prefix) + _LONGEST))
+    deep = len(prefix) + _LONGEST > MAX_PATH
     paths: list[bytes] = []
     stats: list[os.stat_result] = []
     try:
-        with os.scandir(source + b"/" + folder) as entries:
+        with closing(tree.entries(folder)) as entries:
             for entry in entries:
-                path = prefix + entry.name
+                path = prefix + os.fsencode(entry.name)
                 try:
+                    if deep and len(path) > MAX_PATH:
+                        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
                     status = entry.stat(follow_symlinks=False)
                 except OSError as error:
                     skipped.append((path, (error.strerror or str(error)).lower()))
@@ -145,7 +158,7 @@ def columns(
     try:
         mtimes = array("q", times)
     except OverflowError:
-        mtimes = array("q", [min(max(each, _MIN_TIME), _MAX_TIME) for each in times])
+        mtimes = array("q", map(held_time, times))
     return Seen(
         path_lengths=array("i", map(len, paths)).tobytes(),
         paths=b"".join(paths),

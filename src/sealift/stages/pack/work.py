@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.formats import age
+    from sealift.stages.pack.again import Since
     from sealift.stages.pack.fleet import Deal
     from sealift.stages.pack.notify import Notifier
     from sealift.stages.pack.run import Events, Options
@@ -67,6 +68,7 @@ class Work:
     events: Events
     notifier: Notifier
     summary: Summary = field(init=False)
+    since: Since | None = None
     stripes_read: int = 0  # back, by this run
     rooms: dict[int, Room] = field(default_factory=dict)
 

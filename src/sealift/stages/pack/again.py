@@ -1,0 +1,162 @@
+"""What came, went or was rewritten in a source since it was listed: looked at when a packing goes on.
+
+A shipment is one snapshot: what came later is not packed, and whoever frees the source must know of it. So the folder
+is walked once more, and rows of both walks are put in order of path and compared. Memory is that of one Sorter, and of
+the first names that are told. What packing has told of already is not told twice, nor is a folder of which only the
+time is another. A bucket is not listed again (that is told): its listing may take hours, and costs money.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sealift.formats.index import DIRECTORY, FILE, HARDLINK
+from sealift.stages.pack.deal import group_file
+from sealift.stages.pack.scan import SUMMARY, rows_of
+from sealift.stages.pack.sealed import seals_of
+from sealift.stages.pack.source import is_store
+from sealift.stages.sorting import Sorter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sealift.stages.pack.walk import Seen
+    from sealift.stages.pack.work import Work
+
+MOST = 1000  # names of each kind that are kept
+CAME, GONE, REWRITTEN = "came", "is gone", "was rewritten"
+_LISTED, _NOW = 0, 1
+_OWN = ("kind", "size", "mtime")
+_SCHEMA = pa.schema([("path", pa.binary()), ("side", pa.int64()), *((name, pa.int64()) for name in _OWN)])
+
+
+class Since(msgspec.Struct):
+    """What is otherwise than it was listed; of the first names what happened."""
+
+    listed_at: str
+    came: int = 0
+    gone: int = 0
+    rewritten: int = 0
+    paths: list[tuple[bytes, str]] = []
+
+    @property
+    def total(self) -> int:
+        """How many paths."""
+        return self.came + self.gone + self.rewritten
+
+    @property
+    def counts(self) -> str:
+        """In words."""
+        each = ((self.came, "came"), (self.gone, "went"), (self.rewritten, "were rewritten"))
+        return ", ".join(f"{count:,} {what}" for count, what in each if count)
+
+
+def look_again(work: Work, seen: Iterable[Seen]) -> Since | None:
+    """Compare what is `seen` now with the listing that `work` goes on with; None where nothing is to be looked at."""
+    options, config = work.options, work.config
+    listed_at = work.summary.listed_at or int(os.stat(os.path.join(work.scan_folder, SUMMARY)).st_mtime)
+    when = datetime.fromtimestamp(listed_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    seals = seals_of(config.consignment_id, options.declaration, options.state)
+    if any(found.shipment == config.shipment for found in seals):
+        return None  # nothing more goes into it, and the source may have been freed
+    if is_store(options.source):
+        work.events.notice(
+            f"{options.source} was listed at {when}, and is not listed again: objects that came since are not packed"
+        )
+        return None
+    told = work.journal.told()
+    known = {*told.changed, *(path for path, _ in (*told.incomplete, *told.skipped)), *work.source.beside}
+    since = Since(when, paths=[])
+    kept = {CAME: 0, GONE: 0, REWRITTEN: 0}
+    files = size = 0
+
+    def now() -> Iterator[pa.RecordBatch]:
+        nonlocal files, size
+        for batch in seen:
+            rows = rows_of(batch)
+            files += int(np.count_nonzero(np.asarray(rows.column("kind")) != DIRECTORY))
+            size += int(np.asarray(rows.column("size")).sum())
+            work.events.scanning(files, size)
+            yield rows
+
+    with Sorter(_SCHEMA, ("path", "side"), work.scan_folder) as rows:
+        for batch in _listed(work):
+            rows.add(_side(batch, _LISTED))
+        for batch in now():
+            rows.add(_side(batch, _NOW))
+        for path, what in _differences(rows.batches()):
+            if path in known or (what == CAME and options.only is not None):
+                continue
+            since.came += what == CAME
+            since.gone += what == GONE
+            since.rewritten += what == REWRITTEN
+            kept[what] += 1
+            if kept[what] <= MOST:
+                since.paths.append((path, what))
+    if since.total:
+        work.events.notice(
+            f"it was listed at {when}, and this goes on with that listing; since then {since.counts}: named at the end"
+        )
+    return since if since.total else None
+
+
+def _listed(work: Work) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as pq
+
+    for group in range(len(work.summary.shares)):
+        with pq.ParquetFile(group_file(work.scan_folder, group), pre_buffer=False) as file:
+            yield from file.iter_batches(columns=["path", *_OWN])
+
+
+def _side(batch: pa.RecordBatch, side: int) -> pa.RecordBatch:
+    """The schema's columns. Another name of a file is a file of which the length is not kept: -1."""
+    columns: dict[str, Any] = {name: batch.column(name) for name in ("path", *_OWN)}
+    other = pc.equal(columns["kind"], HARDLINK)
+    columns["size"] = pc.if_else(other, -1, columns["size"])
+    columns["kind"] = pc.if_else(other, FILE, columns["kind"])
+    columns["side"] = pa.repeat(pa.scalar(side, pa.int64()), batch.num_rows)
+    return pa.record_batch([columns[name].cast(_SCHEMA.field(name).type) for name in _SCHEMA.names], schema=_SCHEMA)
+
+
+def _differences(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[bytes, str]]:
+    """Paths that are on one side alone, or not the same on both, in order; rows come by path and side."""
+    held: pa.RecordBatch | None = None  # the last row so far: what is beside it comes with the next batch
+    before: bytes | None = None  # the path of the row before that one
+    for batch in batches:
+        rows = batch if held is None else pa.concat_batches([held, batch])
+        if not rows.num_rows:
+            continue
+        yield from _of(rows, before, last=False)
+        if rows.num_rows > 1:
+            before = rows.column("path")[rows.num_rows - 2].as_py()
+        held = rows.slice(rows.num_rows - 1)
+    if held is not None:
+        yield from _of(held, before, last=True)
+
+
+def _of(rows: pa.RecordBatch, before: bytes | None, *, last: bool) -> Iterator[tuple[bytes, str]]:
+    """Of all rows but the last one, which is held; or of that one."""
+    count, paths = rows.num_rows, rows.column("path")
+    side, kind, size, mtime = (np.asarray(rows.column(name)) for name in ("side", *_OWN))
+    follows = np.asarray(pc.equal(paths.slice(1), paths.slice(0, count - 1))) if count > 1 else np.empty(0, dtype=bool)
+    first = np.concatenate([[before is not None and paths[0].as_py() == before], follows]).astype(bool)
+    second = np.concatenate([follows, [False]]).astype(bool)
+    came, gone = (side == _NOW) & ~first, (side == _LISTED) & ~second
+    pair = second & (side == _LISTED)
+    after = np.minimum(np.arange(count) + 1, count - 1)
+    unlike = (kind != kind[after]) | (
+        (kind != DIRECTORY) & ((mtime != mtime[after]) | ((size != size[after]) & (size != -1)))
+    )
+    rewritten = pair & unlike
+    told = came | gone | rewritten
+    if not last:
+        told[-1] = False
+    for place in np.flatnonzero(told):
+        yield paths[int(place)].as_py(), CAME if came[place] else GONE if gone[place] else REWRITTEN

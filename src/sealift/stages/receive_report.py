@@ -40,7 +40,7 @@ def _group(group: GroupReport, sealed: SealGroup) -> str | None:
         return f"it has {group.total_bytes:,} bytes of data, and by the seal {total:,}"
     if max(group.readable_bytes, group.recoverable_bytes) > total:
         return "more bytes can be read or recovered than it has"
-    here = {copy.drive for copy in group.present}
+    here = {copy.drive for copy in group.present if copy.predecessor is None}
     if both := sorted(here & {row.drive for row in group.missing}):
         return f"{both[0]} is present, and missing"
     alone = all(copy.part is None for copy in group.present)  # of parts, nobody adds up what each could read

@@ -184,6 +184,19 @@ def test_one_rotten_block_of_every_pack_is_mended():
     assert not card_of(drives[2]).rebuilt
 
 
+def test_the_only_pack_of_a_drive_is_mended_where_it_rotted_and_made_where_it_is_gone():
+    fleet = fleets.make(Path("/nowhere"), seed=50, geometry=((2, 2),), lengths=[[70, 60]], on_disk=False)
+    for gone in (False, True):
+        drives = fleet.memory()
+        (name,) = (name for name in drives[2].medium.files if name.startswith("packs/"))
+        if gone:
+            del drives[2].medium.files[name]
+        else:
+            drives[2].put(name, bytes(len(drives[2].medium.files[name])))
+        assert mend(drives, fleet).state == "repaired"
+        assert bool(card_of(drives[2]).rebuilt) == gone
+
+
 def test_what_cannot_be_made_is_not_said_to_be():
     fleet = fleets.make(Path("/nowhere"), seed=49, geometry=((2, 2),), lengths=[[BLOCK, BLOCK]] * 2, on_disk=False)
     blank = empty()

@@ -25,7 +25,7 @@ from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it wh
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage, is_bag
 from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
-from sealift.stages.verify_join import has_hashes
+from sealift.stages.verify_join import fault_at, has_hashes
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _ONTO = re.compile(r"(g[0-9]{1,6}s[0-9]{1,3})=(.+)", re.DOTALL)
 _PACK = re.compile(r"packs/[0-9]{4,5}/([0-9]{7,8})\.(?:tar\.zst\.age|parity)")
 _MENDED = {"missing", "truncated", "extended", "rotten", "unreadable", "unsigned", "non-canonical", "unexpected"}
+_GONE = {"missing", "truncated"}
+_A_FEW = 2  # packs that are there and rotten, which are mended though the drive had no others
 MAX_LISTED = 10_000
 NOWHERE = "no drive here has it whole"
 
@@ -412,7 +414,8 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
             of_group = plans.setdefault(id(each.group), Plan(each.group))
             own = _own(each.group, each.slot, stripes)
             mended = [fault for fault in each.faults if _is_mended(fault)]
-            made = _is_made(each.group, each.slot, each.damage)
+            gone = any(fault.kind in _GONE and _PACK.fullmatch(fault.path or "") for fault in mended)
+            made = (gone or len(each.damage) > _A_FEW) and _is_made(each.group, each.slot, each.damage)
             of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended, made))
     return list(plans.values())
 
@@ -438,7 +441,8 @@ def refuse_folders(plans: Sequence[Plan], answer: RepairReport) -> None:
     for plan in plans:
         for task in [task for task in plan.tasks if task.made and nothing_mounted(task.view.mount)]:
             plan.tasks.remove(task)
-            answer.left += task.faults[: MAX_LISTED - len(answer.left)]
+            why = "most of it would be made on the filesystem above: nothing is mounted there"
+            answer.left.append(fault_at(task.view, b"", "missing", why, None))
             answer.notices.append(
                 f"{task.view.mount}: nothing is mounted there, and {task.view.name} would be made on the filesystem "
                 "above: nothing was written there. Mount the drive; --allow-same-filesystem takes a folder, for "

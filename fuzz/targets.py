@@ -165,6 +165,12 @@ def card(data: bytes) -> None:
     canonical_record(data, mf.decode_card)
 
 
+@target(lambda: [mf.encode_rebuilt(mf.RebuiltNote(at="2026-11-02T09:30:00Z", serial="S9"))], 1 << 12)
+def rebuilt(data: bytes) -> None:
+    """rebuilt.json."""
+    canonical_record(data, mf.decode_rebuilt)
+
+
 @cache
 def sealed_files() -> dict[str, bytes]:
     """The five files of a seal that holds."""

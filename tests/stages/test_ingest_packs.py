@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from faulty_proxy import swallowing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from sealift.cli import main
 from sealift.drives import local, medium
@@ -23,7 +24,7 @@ from sealift.drives import locations as locations_of
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.drives.objects import ObjectDrive
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError, SealInvalid
-from sealift.formats import locations
+from sealift.formats import canonical, locations
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
@@ -102,6 +103,19 @@ def test_drives_are_copied_as_they_are_and_a_second_time_nothing_is(origin, tmp_
     again = ingests.packs(origin, str(to))
     assert (again.there, again.failed, again.refused) == (first.packs, [], [])
     assert {path: path.stat().st_ino for path in to.rglob("*") if path.is_file()} == before
+
+
+def test_a_drive_that_was_replaced_gives_its_packs_and_is_not_the_one_that_is_copied(origin, tmp_path):
+    to, old = tmp_path / "to", tmp_path / "old"
+    shutil.copytree(f"{origin.mounts[3]}/sealift/packs", old / "sealift/packs")
+    card = mf.decode_card(Path(origin.mounts[3], "sealift", mf.CARD).read_bytes())
+    (old / "sealift" / mf.CARD).write_bytes(canonical.encode(structs.replace(card, serial="SN-OLD")))
+    done = ingests.packs(origin, str(to), [*origin.mounts[:3], str(old)])
+    assert (done.failed, done.refused, done.rebuilt_blocks) == ([], [], 0)
+    same_drives(origin, to)
+    there = mf.decode_card((to / "g0s3/sealift" / mf.CARD).read_bytes())
+    assert there.rebuilt
+    assert there.serial == card.serial
 
 
 def test_what_is_lost_or_rotten_is_rebuilt_on_the_way(origin, damaged, tmp_path):

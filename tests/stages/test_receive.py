@@ -626,3 +626,21 @@ def test_a_group_of_which_no_drive_has_the_index_is_lost_and_its_report_is_no_co
     one = receivings.again(report)
     one.groups[0].present[0].lacks = []
     assert receivings.states(WORLD.weigh(one).groups)[0][0] != "lost", "one drive has it"
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_a_drive_that_was_replaced_says_nothing_of_the_one_that_was_signed(final):
+    """Of g0s2 its predecessor was read: nobody has seen the drive itself, and the report contradicts nothing."""
+    old = MemoryDrive("/mnt/old", Medium(serial="SN-OLD"))
+    signed = WORLD.fleet.groups[0]
+    old.put(mf.CARD, canonical.encode(msgspec.structs.replace(signed.manifest.card(2), serial="SN-OLD")))
+    for name, data in signed.files[2].items():
+        if name.startswith("packs/"):
+            old.put(name, data)
+    report = WORLD.report([*WORLD.drives(*(ALL - {"g0s2"})), old], final=final)
+    weighed = WORLD.weigh(report, final=final)
+    drive = next(each for group in weighed.groups for each in group.drives if each.id == "g0s2")
+    assert drive.state == ("lost" if final else "unseen")
+    assert receivings.states(weighed.groups)[0][0] == ("rebuilt" if final else "unseen")
+    if not final:
+        assert "SN-OLD was read in its place" in weighed.why["g0s2"]

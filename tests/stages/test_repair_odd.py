@@ -103,8 +103,8 @@ def test_it_is_told_and_everything_else_is_mended(fleet, odd):
     fleets.flip(fleet.path(0, 0, pack(fleet, 0, 1)), 9)
     fleets.flip(fleet.path(0, 1, mf.SUMS), 9)
     kept = fleet.path(0, 1, path).lstat()
-    dry = stage.repair(fleet.mounts, allowed=fleet.allowed, dry_run=True)
-    report = stage.repair(fleet.mounts, allowed=fleet.allowed)
+    dry = stage.repair(fleet.mounts, allow_same_filesystem=True, allowed=fleet.allowed, dry_run=True)
+    report = stage.repair(fleet.mounts, allow_same_filesystem=True, allowed=fleet.allowed)
     assert {(each.drive, each.path) for each in report.repaired} >= {("g0s0", pack(fleet, 0, 1)), ("g0s1", mf.SUMS)}
     now = fleet.path(0, 1, path).lstat()
     assert (now.st_ino, now.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
@@ -123,17 +123,20 @@ def test_it_is_told_and_everything_else_is_mended(fleet, odd):
 @pytest.mark.parametrize("odd", ODD[:3])
 def test_moved_away_the_same_command_ends_it(fleet, odd):
     path = fleet.path(0, 1, odd(fleet))
-    stage.repair(fleet.mounts, allowed=fleet.allowed)
+    stage.repair(fleet.mounts, allow_same_filesystem=True, allowed=fleet.allowed)
     path.rename(fleet.root / "moved")
-    report = stage.repair(fleet.mounts, allowed=fleet.allowed)
+    report = stage.repair(fleet.mounts, allow_same_filesystem=True, allowed=fleet.allowed)
     assert (report.state, stage.exit_code(report)) == ("repaired", 0)
-    assert stage.repair(fleet.mounts, allowed=fleet.allowed).state == "whole"
+    assert stage.repair(fleet.mounts, allow_same_filesystem=True, allowed=fleet.allowed).state == "whole"
 
 
 def test_the_command_says_what_to_move(fleet, tmp_path, capsys):
     (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
     path = packs_is_a_file(fleet)
-    assert sealift(["repair", *fleet.mounts, "--allowed-signers", str(tmp_path / "signers")]) == 3
+    assert (
+        sealift(["repair", *fleet.mounts, "--allow-same-filesystem", "--allowed-signers", str(tmp_path / "signers")])
+        == 3
+    )
     words = capsys.readouterr().out
     assert f"next: move sealift/{path} on {fleet.mount(0, 1)} away" in words
     assert words.count("\nnext: ") == 1
@@ -186,8 +189,8 @@ def test_a_dry_run_foretells_what_is_read_and_written(tmp_path):
         fleet = fleets.make(tmp_path / str(number), seed=number, geometry=((3, 2),), lengths=lengths)
         how[one](fleet.path(0, 1, mf.pack_name(0, mf.role_of(0, 1, 5), 3)))
         how[two](fleet.path(0, 2, mf.pack_name(number % 2, mf.role_of(number % 2, 2, 5), 3)))
-        told = stage.repair(fleet.mounts, allowed=fleet.allowed, dry_run=True)
-        done = stage.repair(fleet.mounts, allowed=fleet.allowed)
+        told = stage.repair(fleet.mounts, allow_same_filesystem=True, allowed=fleet.allowed, dry_run=True)
+        done = stage.repair(fleet.mounts, allow_same_filesystem=True, allowed=fleet.allowed)
         assert (done.state, told.bytes_written) == ("repaired", done.bytes_written)
         assert told.bytes_read == done.bytes_read, (one, two)
         (tmp_path / str(number) / "new").mkdir()

@@ -44,7 +44,9 @@ def flip(drive, name, at=3):
 
 
 def expected(drive, slot):
-    return GROUP.files[slot] | FLEET.seal_files | {mf.CARD: drive.medium.files[mf.CARD]}
+    card = mf.decode_card(drive.medium.files[mf.CARD])
+    said = {mf.REBUILT: mf.encode_rebuilt(card.rebuilt)} if card.rebuilt else {}
+    return GROUP.files[slot] | FLEET.seal_files | {mf.CARD: drive.medium.files[mf.CARD]} | said
 
 
 def test_a_target_given_twice_or_to_two_is_refused_and_said_so():

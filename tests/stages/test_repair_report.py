@@ -84,7 +84,12 @@ def test_packs_that_went_after_the_report_are_not_called_whole():
         drives[1].put(name, data)
     report = mend(drives, report=told)
     assert (report.state, stage.exit_code(report)) == ("repaired", 0)
-    assert [contents(drive) for drive in drives] == [GROUP.files[slot] | FLEET.seal_files for slot in range(4)]
+    cards = [mf.decode_card(drive.medium.files[mf.CARD]) for drive in drives]
+    assert [bool(card.rebuilt) for card in cards] == [False, False, True, True], "these two were made here"
+    for slot, (drive, card) in enumerate(zip(drives, cards, strict=True)):
+        assert GROUP.manifest.is_card(slot, card)
+        signed = {name: data for name, data in contents(drive).items() if name not in {mf.CARD, mf.REBUILT}}
+        assert signed | {mf.CARD: GROUP.files[slot][mf.CARD]} == GROUP.files[slot] | FLEET.seal_files
 
 
 @pytest.mark.parametrize("kind", ["verify", "health"])

@@ -418,7 +418,11 @@ def test_a_declared_drive_that_is_not_packed_is_named(yard):
 def test_a_carrier_that_changed_after_packing_needs_a_new_release_and_no_packing(yard):
     yard.write(declare(yard.keys, yard.serials))
     yard.release()
-    yard.write(declare(yard.keys, [yard.serials[1], yard.serials[0], *yard.serials[2:]]))
+    drives = [
+        sections.Drive(serial=serial, carrier=carrier, goods="ssd", capacity_bytes=10**9, make="m", model="x")
+        for serial, carrier in zip(yard.serials, (CARRIERS[1], CARRIERS[0], *CARRIERS[2:], *CARRIERS), strict=True)
+    ]
+    yard.write(declare(yard.keys, [], drives=drives))
     refused(yard, Refused, "release")
     yard.release()
     result = yard.seal()
@@ -568,6 +572,33 @@ def test_all_drives_that_are_short_are_named_whatever_it_is(yard):
     assert {mount for mount in yard.mounts if f"{mount}: drive" in str(error)} == {longer, emptied, lost, rotten}
     assert "packs.bin is not there" in str(error)
     assert "its table of packs is damaged" in str(error)
+
+
+def test_more_drives_that_lack_packs_than_parity_holds_are_not_sent_to_repair(yard):
+    for mount in yard.mounts:
+        shutil.rmtree(f"{mount}/sealift/packs", ignore_errors=True)
+    error = refused(yard, Refused, r"more drives of group 0 than parity holds \(1\) lack stripe 0", *yard.mounts)
+    assert "repair" not in error.hint
+
+
+@pytest.mark.parametrize("bears_it", [False, True])
+def test_a_drive_that_says_another_serial_number_is_the_one_that_was_replaced(yard, bears_it):
+    """One that bears the manifest was there when it was signed: only its drive.json is wrong, and repair mends that."""
+    mount = yard.mounts[0]
+    card = _card(mount)
+    Path(mount, "sealift", manifest.CARD).write_bytes(canonical.encode(replace(card, serial="SER-OLD")))
+    if not bears_it:
+        os.unlink(f"{mount}/sealift/{manifest.MANIFEST}")
+    what = f"says that it is drive {card.id}" if bears_it else f"is drive SER-OLD, and {card.id} was signed as SER0"
+    error = refused(yard, BadInput, what, mount)
+    assert ("repair" in error.hint) == bears_it
+
+
+def test_drives_are_declared_in_the_order_in_which_they_were_packed(yard):
+    yard.write(declare(yard.keys, [yard.serials[3], *yard.serials[1:3], yard.serials[0], *yard.serials[4:]]))
+    yard.release()
+    error = refused(yard, Refused, "lists SER3, SER0 in places where the packing has SER0, SER3")
+    assert "released again" in error.hint
 
 
 def another(yard, name):

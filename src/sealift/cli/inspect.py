@@ -119,6 +119,10 @@ _VERDICTS = {
     "lost": "LOST: not enough is here, and no more will come",
 }
 _AWAY = "unreached"  # its host, or the way there, does not give it: nothing is known of what it holds
+_ALL_SAID = {
+    "superseded",
+    "replaced",
+}  # a drive that is not the one that was signed: there is nothing else to say of it
 _STRANGE = {"foreign", "replayed"}  # a drive that is none of this shipment's as it was sealed
 
 
@@ -142,7 +146,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         what = f"leave {_clean(mount)} away" if _is_far(mount, far) else f"pull {_clean(mount)}"
         yield f"{what}: it does not belong to this shipment as it was sealed"
     for fault in report.faults:
-        if fault.kind == "superseded":
+        if fault.kind in _ALL_SAID:
             what = "leave" if _is_far(fault.mount, far) else "pull"
             place = f"{_clean(fault.mount)} away" if what == "leave" else _clean(fault.mount)
             yield f"{what} {place}, and only that: {_clean(fault.detail)}"
@@ -284,7 +288,7 @@ def _is_unnamed(fault: Fault) -> bool:
     return fault.kind == "unexpected" and fault.detail.endswith("that the manifest does not name")
 
 
-_NOT_MENDED = {"unexpected", "conflict", "superseded", "undeclared", "two-manifests", *_STRANGE}
+_NOT_MENDED = {"unexpected", "conflict", *_ALL_SAID, "undeclared", "two-manifests", *_STRANGE}
 
 
 def _is_no_drive(fault: Fault) -> bool:
@@ -380,6 +384,8 @@ def _drive(drive: Present, total: int) -> str:
 def _who(drive: Present | Missing, total: int) -> str:
     """A drive as its label says it: one of all, never a part that looks like a whole."""
     carrier = drive.carrier or "no carrier"
+    if (own := getattr(drive, "predecessor", None)) is not None:
+        return _clean(f"in the place of {drive.drive}: serial {own}")
     return _clean(f"{drive.drive} drive {drive.number} of {total}, serial {drive.serial}, {carrier}")
 
 
@@ -388,7 +394,7 @@ def _advice(drive: Present, faults: Sequence[Fault]) -> str:
         return "good" if drive.verified else "here, not read"
     if all(fault.kind == _AWAY for fault in faults):
         return f"NOT READ: {_what(faults)}" if drive.unreached is not None else _what(faults)
-    if all(fault.kind == "superseded" for fault in faults):
+    if all(fault.kind in _ALL_SAID for fault in faults):
         return f"{'PULL' if drive.at is None else 'LEAVE AWAY'}: {_clean(faults[0].detail)}"
     grave = drive.damage or any(fault.kind in {"unreadable", "conflict"} for fault in faults)
     if drive.in_bucket or drive.at is not None:

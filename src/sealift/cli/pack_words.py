@@ -29,6 +29,7 @@ def answer(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "memory_bytes": sum(result.memory.values()),
         "read_back": result.read_back,
+        "lacking": result.lacking,
         "changed": [common.path_fields(path) for path in result.changed],
         "incomplete": [{**common.path_fields(path), "reason": reason} for path, reason in result.incomplete],
         "skipped": [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped],
@@ -111,6 +112,9 @@ def summarize(result: Result, options: Options) -> None:
                 say(f"group {number} has begun, and more of its drives are away than parity holds. For one that is")
                 say("  dead, add a new drive, declared in its place, to the same command:")
                 say("  " + " ".join(f"--replace {place.serial}=MNT" for place in away))
+    elif result.lacking:
+        say(f"packed and signed, and not all there: {', '.join(result.lacking)}. next, what is said of them above;")
+        say("then the same command, which looks again")
     elif result.read_back["wrong"]:
         say("packed and signed, and read back other than written. next, with all mounts of the groups that are named:")
         say("  sealift repair MNT... --allowed-signers SIGNERS")

@@ -33,6 +33,7 @@ MAX_PACK = 1 << 32
 
 ROOT = "sealift"
 MANIFEST, SIGNATURE, CARD = "manifest.json", "manifest.json.sig", "drive.json"
+REBUILT = "rebuilt.json"  # on a drive that was rebuilt: what drive.json says of that, once more
 OPEN_ME, SUMS, PACKS, BLOCKS = "OPEN-ME.txt", "B3SUMS", "packs.bin", "blocks.bin"
 MEMBERS_INDEX, PACKS_INDEX = "index/members.parquet.age", "index/packs.parquet.age"
 GROUP_FILES = (PACKS, BLOCKS, MEMBERS_INDEX, PACKS_INDEX)  # the same on every drive of the group
@@ -45,7 +46,7 @@ SEAL_FILES = (
     "seal/release.json.sig",
 )
 
-FIXED_FILES = frozenset({MANIFEST, SIGNATURE, CARD, *OWN_FILES, *GROUP_FILES, *SEAL_FILES})
+FIXED_FILES = frozenset({MANIFEST, SIGNATURE, CARD, REBUILT, *OWN_FILES, *GROUP_FILES, *SEAL_FILES})
 PACK_FILE = re.compile(r"packs/([0-9]{4,5})/([0-9]{7,8})\.(?:tar\.zst\.age|parity)", re.ASCII)
 
 # length, first block, digest of age header and nonce (zeros for parity and absent packs), BLAKE3 of the pack
@@ -177,6 +178,17 @@ class Manifest(Record, frozen=True, kw_only=True):
         """Whether drive.json says what it must for `slot`, rebuilt or not."""
         return structs.replace(card, rebuilt=UNSET) == self.card(slot)
 
+    def is_replaced(self, card: DriveCard) -> bool:
+        """Whether drive.json is that of another drive in a slot of this table: one that was replaced while packing.
+
+        It says slot and shipment as the table does, and another serial number. A drive that bears the manifest is no
+        such drive, whatever its drive.json says: it was attached when the group was signed.
+        """
+        if (card.shipment, card.group) != (self.shipment, self.group) or card.slot >= self.n:
+            return False
+        row = self.drives[card.slot]
+        return card.id == row.id and card.serial != row.serial
+
     def card(self, slot: int) -> DriveCard:
         """What drive.json of the drive in `slot` must say."""
         row = self.drives[slot]
@@ -274,6 +286,16 @@ def decode_manifest(data: bytes) -> Manifest:
 def decode_card(data: bytes) -> DriveCard:
     """Parse drive.json; FormatError otherwise."""
     return canonical.decode(data, DriveCard, limit=MAX_CARD, name=CARD)
+
+
+def encode_rebuilt(note: RebuiltNote) -> bytes:
+    """The bytes of rebuilt.json."""
+    return canonical.encode(note)
+
+
+def decode_rebuilt(data: bytes) -> RebuiltNote:
+    """Parse rebuilt.json; FormatError otherwise."""
+    return canonical.decode(data, RebuiltNote, limit=MAX_CARD, name=REBUILT)
 
 
 def drive_id(group: int, slot: int) -> str:

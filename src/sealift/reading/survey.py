@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from sealift.drives import locations
 from sealift.drives.base import SAFE_READING
 from sealift.drives.locations import is_being_copied
 from sealift.drives.ranges import RemoteDrive
-from sealift.errors import BadInput, NotAllHere, SealInvalid, SignatureInvalid
+from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
 from sealift.reading import survey_late, survey_slots
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealift.drives.base import Drive
-    from sealift.errors import DriveFault
     from sealift.formats.allowed_signers import AllowedSigners
 
 __all__ = [
@@ -131,6 +131,7 @@ def _judged(
             if view.standing != "empty" and _is_being_copied(view)
         ]
     compare_seals(found, copies)
+    found.unsealed = [view for view in found.unsealed if view.predecessor is None]
     if allowed is not None and found.trusted is not None:
         _check_serials(found)
     return found
@@ -378,6 +379,8 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
     for view in found.views:
         if view.standing not in {"empty", "foreign"}:
             _note_small_files(found, view, checker, sealed=sealed)
+            _note_rebuilt(view)
+            _note_predecessor(found, view)
 
 
 def _take_back(found: Survey, view: DriveView) -> None:
@@ -431,6 +434,47 @@ def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, seale
     elif group is not None and view.slot is not None and not group.manifest.is_card(view.slot, view.card):
         row = group.manifest.drives[view.slot].id
         view.note(mf.CARD, "rotten", f"says {view.card.id}; by the signed table and its packs this is {row}")
+
+
+def _note_rebuilt(view: DriveView) -> None:
+    """Whether the drive was rebuilt, by drive.json, or by rebuilt.json where that says nothing."""
+    if view.card is not None and view.card.rebuilt:
+        view.rebuilt = view.card.rebuilt
+        return
+    if isinstance(view.drive, RemoteDrive) or view.group is None:
+        return  # `verify` on its own host tells
+    try:
+        data = view.drive.read_small(mf.REBUILT, mf.MAX_CARD)
+        view.rebuilt = None if data is None else mf.decode_rebuilt(data)
+    except FormatError:  # it is there, and nobody wrote it but a rebuild
+        view.rebuilt = mf.RebuiltNote(at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), serial="")
+    except DriveFault:
+        return
+    if view.rebuilt is not None and view.card is not None:
+        view.note(mf.CARD, "rotten", f"{mf.REBUILT} says that this drive was rebuilt, and {mf.CARD} does not")
+
+
+def _note_predecessor(found: Survey, view: DriveView) -> None:
+    """Whether this is the drive that was replaced while packing, by the one that has its slot in the signed table.
+
+    It says so in drive.json, which is the one true thing on it, and then that is all that is said of it. A drive that
+    bears what was signed with the other serial number, or tells that one itself, is the signed one: its drive.json is
+    only spoilt.
+    """
+    own = view.card.group if view.card is not None and view.card.shipment == found.shipment else None
+    group = next((each for each in found.groups if each.group == (own if view.group is None else view.group)), None)
+    if group is None or view.card is None or not group.manifest.is_replaced(view.card):
+        return
+    row = group.manifest.drives[view.card.slot]
+    twice = any(problem.kind in {"replayed", "two-manifests"} for problem in view.problems)
+    if twice or view.slot not in {None, row.slot} or view.small.get(mf.MANIFEST) == group.manifest_bytes:
+        return
+    if view.drive.serial() == row.serial or survey_slots.has_open_me(view.drive, row):
+        return
+    view.predecessor = view.card.serial
+    said = f"says that it is drive {view.card.serial}, and {row.id} was signed as {row.serial}"
+    view.problems.clear()
+    view.note(mf.CARD, "replaced", f"{said}: it may be the drive that was replaced by that one")
 
 
 def _parses(signature: bytes) -> bool:

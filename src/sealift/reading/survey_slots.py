@@ -20,7 +20,7 @@ from sealift.formats import manifest as mf
 
 if TYPE_CHECKING:
     from sealift.drives.base import Drive
-    from sealift.formats.manifest import DriveCard, Manifest
+    from sealift.formats.manifest import DriveCard, DriveRow, Manifest
     from sealift.formats.paged import PagedFile
 
 SAMPLES = 8
@@ -141,6 +141,15 @@ def _of_host(drive: RemoteDrive, name: str) -> bytes | None:
         return b""
     except DriveFault as error:
         return b"" if is_missing(error) else None
+
+
+def has_open_me(drive: Drive, row: DriveRow) -> bool:
+    """Whether OPEN-ME.txt, which names the drive's serial number, is the one that was signed for this row."""
+    try:
+        data = drive.read_small(mf.OPEN_ME, row.open_me.bytes)
+    except (FormatError, DriveFault):
+        return False
+    return data is not None and mf.FileRef(bytes=len(data), blake3=blake3(data).hexdigest()) == row.open_me
 
 
 def _slot_by_own_files(drive: Drive, manifest: Manifest) -> int | None:

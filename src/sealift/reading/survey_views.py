@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive, ReadFile
     from sealift.formats.allowed_signers import Signer
-    from sealift.formats.manifest import DriveCard, DriveRow, Manifest
+    from sealift.formats.manifest import DriveCard, DriveRow, Manifest, RebuiltNote
     from sealift.formats.seal import Seal, SealGroup
     from sealift.reading.trust import TrustedSeal
 
@@ -42,6 +42,7 @@ ProblemKind = Literal[
     "replayed",
     "conflict",
     "superseded",
+    "replaced",
     "two-manifests",
     "unsigned",
     "non-canonical",
@@ -76,6 +77,8 @@ class DriveView:
     signed: bool = False  # its own manifest is signed by an allowed signer
     group: int | None = None
     slot: int | None = None
+    rebuilt: RebuiltNote | None = None  # it was rebuilt at the destination, by drive.json or rebuilt.json
+    predecessor: str | None = None  # serial number of a drive that was replaced while packing: it is not the signed one
     problems: list[Problem] = field(default_factory=list)
 
     @property

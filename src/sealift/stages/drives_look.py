@@ -171,7 +171,7 @@ def _claim(drive: LocalDrive, card: bytes | None, manifest: bytes | None, used: 
                 state, why = "damaged", f"{mf.CARD} and {mf.MANIFEST} differ"
             elif drive.size(mf.SIGNATURE) is not None:
                 state = "sealed" if drive.size(mf.SEAL_FILES[0]) is not None else "packed"
-                filled = not claim.rebuilt and (
+                filled = not (claim.rebuilt or drive.size(mf.REBUILT) is not None) and (
                     2 * used * whole.n >= whole.totals.packed_bytes + whole.totals.parity_bytes
                 )
     return Known(

@@ -304,7 +304,8 @@ class _Target:
 
     def __init__(self, group: GroupView, row: DriveRow, location: str) -> None:
         self.group, self.row, self.location = group, row, location
-        view = group.drives.get(row.slot)
+        own = (view for view in group.copies.get(row.slot, ()) if view.predecessor is None)
+        view = next(own, None)  # a drive that was replaced is only read
         if not is_store(location):
             try:
                 os.makedirs(location, exist_ok=True)
@@ -323,8 +324,8 @@ class _Target:
             self.note = card.rebuilt
         elif view is None:
             self.note = mf.RebuiltNote(at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), serial="")
-        elif view.card is not None and group.manifest.is_card(row.slot, view.card):
-            self.note = view.card.rebuilt
+        elif view.rebuilt is not None and (view.card is None or group.manifest.is_card(row.slot, view.card)):
+            self.note = view.rebuilt
 
 
 class _Run:

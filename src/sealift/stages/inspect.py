@@ -136,7 +136,7 @@ def state_of(
     strangers = {join.words(view.mount) for view in found.views if view.standing in {"foreign", "empty"}}
     if not any(case.unreached for case in known):  # a location beside those that are enough, or a copy
         faults = [fault for fault in faults if fault.kind != "unreached"]
-    wrong = any(fault.mount not in strangers or fault.part for fault in faults)
+    wrong = any((fault.mount not in strangers or fault.part) and fault.kind != "replaced" for fault in faults)
     return "recoverable" if wrong or any(case.absent for case in known) else "complete"
 
 
@@ -150,6 +150,8 @@ def _notices(found: Survey, checks: list[DriveCheck]) -> list[str]:
     notices += join.seal_notices(found)
     first: dict[tuple[int, int], DriveCheck] = {}
     for check in checks:
+        if check.view.predecessor is not None:
+            continue
         other = first.setdefault((check.group.group, check.slot), check)
         if other is not check:
             notices.append(

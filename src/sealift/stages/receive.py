@@ -173,6 +173,8 @@ class _Rules:
 
     def objection(self, copy: Present) -> str | None:
         """Why a reading does not count; None: it does."""
+        if copy.predecessor is not None:
+            return f"{copy.predecessor} was read in its place, which was replaced by it before the drives were signed"
         if copy.unreached is not None:
             return "its host did not give all of it"
         if not copy.verified:
@@ -228,7 +230,8 @@ def _slot(copies: Sequence[Present], rules: _Rules, *, final: bool) -> _Slot:
         if rules.objection(copy) is None:
             media.setdefault(rules.medium(copy), []).append(copy)
     if not media:
-        return _Slot("lost" if final and not copies else "unseen", "", [])
+        own = [copy for copy in copies if copy.predecessor is None]
+        return _Slot("lost" if final and not own else "unseen", "", [])
     last = {medium: _newest(each) for medium, each in media.items()}
     clean: dict[State, list[Present]] = {}
     for medium, reading in last.items():
@@ -290,7 +293,7 @@ def _notes(reports: Sequence[tuple[str, Report]], rules: _Rules) -> list[str]:
             for copy in group.present:
                 if copy.at is not None and copy.verified:
                     notes.add(f"{copy.drive} was read over the network, from {copy.at}: verify it on its own host")
-                medium = rules.serial(copy)
+                medium = rules.serial(copy) if copy.predecessor is None else None
                 if medium and medium != copy.serial and not copy.rebuilt:
                     notes.add(f"{copy.drive} was packed on {copy.serial}, and was read on medium {medium}")
     return [join.words(note) for note in sorted(notes)[:MAX_NOTES]]

@@ -37,7 +37,7 @@ from sealift.stages import repair_plan as planning
 from sealift.stages import verify_join as join
 from sealift.stages.fetch import fetch_list
 from sealift.stages.rebuild import StripeWork
-from sealift.stages.repair_files import SMALL, SmallFiles
+from sealift.stages.repair_files import SMALL, SmallFiles, note_of, put_note
 from sealift.stages.repair_plan import (
     MAX_LISTED,
     NOWHERE,
@@ -130,6 +130,8 @@ def repair(
         ]
         answer.verified_bytes = sum(each.bytes_read for each in seen)
         plans = planning.plan(found, seen, answer)
+        if not allow_same_filesystem:
+            planning.refuse_folders(plans, answer)
         answer.left += looking.beyond(found, beside)
         if alone:
             answer.unseen = looking.named_away(report, {group.group for group in found.groups})
@@ -302,13 +304,20 @@ class _Repair:
     def _claim(self, onto: Onto) -> None:
         """drive.json first: so that nobody takes the half-rebuilt drive for an empty one."""
         if onto.drive not in self._failing and card_of(onto.drive) is None:
-            self._write_one(onto.drive, onto.row.slot, mf.CARD, self._note(onto.drive))
+            self._write_one(onto.drive, onto.row.slot, mf.CARD, note_of(onto.drive, self._at))
+        if onto.drive not in self._failing:
+            put_note(onto.drive, note_of(onto.drive, self._at))
 
-    def _note(self, drive: Drive) -> RebuiltNote:
-        card = card_of(drive)
-        if card is not None and card.rebuilt:
-            return card.rebuilt
-        return mf.RebuiltNote(at=self._at, serial=drive.serial() or "")
+    def _say_made(self, drive: Drive) -> None:
+        """Before more than one pack of a drive that is made here is there: from now on it says so."""
+        task = next((task for task in self._plan.tasks if task.view.drive is drive), None)
+        if task is None or not task.made or task.view.rebuilt is not None or drive in self._failing:
+            return
+        with self._caught(drive):
+            task.view.rebuilt = note = note_of(drive, self._at)
+            self._write_one(drive, task.slot, mf.CARD, note)
+            if not self._dry:
+                put_note(drive, note)
 
     def _prepare(self) -> None:
         """Which packs are to be written: not those that something stands in the way of, nor what was rebuilt before."""
@@ -477,11 +486,13 @@ class _Repair:
         self._answer.bytes_read += foretell.reads(self._plan, work, self._size) if work.wanted else 0
         for role, drives in work.wanted.items():
             for drive in drives:
+                self._say_made(drive)
                 self._say(drive, work.stripe, role, work.lengths[role])
         return unproved
 
     def _landed(self, stripe: int, role: int, drive: Drive) -> None:
         with self._lock:
+            self._say_made(drive)
             self._mended.add((id(drive), stripe))
             self._say(drive, stripe, role, self._record(stripe, role).length)
 
@@ -508,10 +519,13 @@ class _Repair:
                     self._finish(drive, row)
 
     def _write_small_of(self, task: Task) -> None:
-        card = card_of(task.view.drive) if task.small else None
-        note = card.rebuilt if card is not None else UNSET
+        note = task.view.rebuilt or UNSET
+        if note and mf.CARD in task.small and not self._dry:
+            put_note(task.view.drive, note)
         way = InTheWay(task.view.drive)
         for name in task.small:
+            if (id(task.view.drive), name) in self._written:
+                continue  # drive.json, of a drive that is made
             if not self._clear(way, task.view.drive, task.slot, name):
                 continue
             if self._write_one(task.view.drive, task.slot, name, note):
@@ -562,7 +576,7 @@ class _Repair:
     def _write_one(self, drive: Drive, slot: int, name: str, note: RebuiltNote | UnsetType) -> bool:
         """Write a small file, or say that it would be; False when nobody has it whole."""
         if self._dry:
-            written = self._files.size(slot, name) if self._files.can(slot, name) else None
+            written = self._files.size(slot, name, note) if self._files.can(slot, name) else None
         else:
             try:
                 written = self._files.write(drive, slot, name, note)
@@ -577,7 +591,7 @@ class _Repair:
 
     def _finish(self, drive: Drive, row: DriveRow) -> None:
         """The small files of a drive that was rebuilt."""
-        note = UNSET if self._dry else self._note(drive)
+        note = UNSET if self._dry else note_of(drive, self._at)
         whole = not self._dry and not any(lost.drive == row.id for lost in self._answer.lost)
         way = InTheWay(drive)
         for name in SMALL:

@@ -8,11 +8,13 @@ deciding which files are wrong.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 from msgspec import UNSET, structs
 
+from sealift.drives.base import is_in_the_way
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical
@@ -85,8 +87,10 @@ class SmallFiles:
         except FormatError:
             return False
 
-    def size(self, slot: int, name: str) -> int:
+    def size(self, slot: int, name: str, rebuilt: RebuiltNote | UnsetType = UNSET) -> int:
         """Length of a file that follows from the manifest or the seal, about, for those that do not."""
+        if name == mf.CARD:
+            return len(self._content(slot, name, rebuilt) or b"")
         row = self._manifest.drives[slot]
         sizes = {mf.OPEN_ME: row.open_me.bytes, mf.SUMS: row.sums.bytes, mf.MANIFEST: len(self._group.manifest_bytes)}
         if name in mf.GROUP_FILES:
@@ -216,6 +220,31 @@ class SmallFiles:
             part.abandon()
         drive.sync_folder(name)
         return offset
+
+
+def note_of(drive: Drive, at: str) -> RebuiltNote:
+    """What a drive says of its being rebuilt; where it says nothing yet, that it is from now on (`at`)."""
+    for name in (mf.CARD, mf.REBUILT):
+        with contextlib.suppress(FormatError):
+            data = drive.read_small(name, mf.MAX_CARD) if drive.exists() else None
+            if data is not None and (
+                note := mf.decode_card(data).rebuilt if name == mf.CARD else mf.decode_rebuilt(data)
+            ):
+                return note
+    return mf.RebuiltNote(at=at, serial=drive.serial() or "")
+
+
+def put_note(drive: Drive, note: RebuiltNote) -> None:
+    """Write rebuilt.json, which says what drive.json says of it once more, and outlives it. DriveFault."""
+    data = mf.encode_rebuilt(note)
+    with contextlib.suppress(FormatError):
+        if drive.read_small(mf.REBUILT, mf.MAX_CARD) == data:
+            return
+    try:
+        drive.write_small(mf.REBUILT, data)
+    except (FormatError, DriveFault) as error:
+        if not is_in_the_way(error):  # what stands there is named by verify; drive.json says it
+            raise
 
 
 def _pieces(drive: Drive, name: str, size: int) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ What holds: only drives of trusted groups are Seen. A report says where to read,
 lengths of all files are looked at (as inspect does), and what is not there, or not as long as was signed, is read as if
 it were named. What else a pack holds that no report names, nobody has read now. A folder that holds packs and nothing
 else (`is_bag`: packs that were sent again) is a place to read from: it is no drive, nothing is wrong with it, and
-nothing is written there. Nothing is written here at all.
+nothing is written there. So is a drive that was replaced while packing. Nothing is written here at all.
 """
 
 from __future__ import annotations
@@ -133,7 +133,12 @@ def look(
 
 
 def is_bag(view: DriveView) -> bool:
-    """Whether this holds packs of a drive and none of its other files: packs that were sent again, in a folder."""
+    """Whether this holds packs of a drive and is not that drive: it is only read.
+
+    A folder with none of its other files (packs that were sent again), or a drive that was replaced while packing.
+    """
+    if view.predecessor is not None:
+        return True
     if view.slot is None or view.small:
         return False
     try:
@@ -317,7 +322,7 @@ def _seen_now(
     packs = [join.fault_at(view, each.path, each.kind, each.detail, each.block) for each in check.faults]
     fresh += [fault for fault in packs if not fault.path or _stripes([fault.path]) <= named]
     files = SmallFiles(found, group)
-    rebuilt = view.card.rebuilt if view.card is not None else UNSET
+    rebuilt = view.rebuilt or UNSET
     twins = any(other.group is group and other.slot == told.slot and other is not check for other in checks)
     kept = []
     for fault in told.faults:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from sealift.drives import locations
-from sealift.drives.local import LocalDrive
+from sealift.drives.local import LocalDrive, nothing_mounted
 from sealift.errors import BadInput, DriveFault, FormatError, Lost, NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.reading.origin_copies import PATTERNS, name_of
@@ -25,7 +25,7 @@ from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it wh
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage, is_bag
 from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
-from sealift.stages.verify_join import has_hashes
+from sealift.stages.verify_join import fault_at, has_hashes
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _ONTO = re.compile(r"(g[0-9]{1,6}s[0-9]{1,3})=(.+)", re.DOTALL)
 _PACK = re.compile(r"packs/[0-9]{4,5}/([0-9]{7,8})\.(?:tar\.zst\.age|parity)")
 _MENDED = {"missing", "truncated", "extended", "rotten", "unreadable", "unsigned", "non-canonical", "unexpected"}
+_GONE = {"missing", "truncated"}
+_A_FEW = 2  # packs that are there and rotten, which are mended though the drive had no others
 MAX_LISTED = 10_000
 NOWHERE = "no drive here has it whole"
 
@@ -133,7 +135,8 @@ class Events:
 class Task(NamedTuple):
     """What is wrong on one drive: stripes of packs, names of small files; and how much of the packs, for estimates.
 
-    `faults` are what repair would mend, as it was found.
+    `faults` are what repair would mend, as it was found. `made`: most of the drive is to be written, so that it will
+    not be the one that left the origin, and says so.
     """
 
     view: DriveView
@@ -142,6 +145,7 @@ class Task(NamedTuple):
     small: list[str]
     damage: Damage
     faults: Sequence[Fault] = ()
+    made: bool = False
 
 
 class Onto(NamedTuple):
@@ -357,7 +361,7 @@ def replaced(group: GroupView, damage: Mapping[int, Damage], lost: Collection[Lo
     return [
         group.manifest.drives[slot].id
         for slot, views in group.copies.items()
-        if stripes & damage.get(slot, {}).keys() and all(view.card and view.card.rebuilt for view in views)
+        if stripes & damage.get(slot, {}).keys() and all(view.rebuilt for view in views)
     ]
 
 
@@ -378,7 +382,15 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
     """
     plans: dict[int, Plan] = {}
     unsealed = {id(view) for view in found.unsealed} if found.trusted is not None else set()
+    for view in found.views:
+        if view.predecessor is not None:
+            answer.notices.append(
+                f"{view.mount}: {view.problems[0].detail}. It is read, and nothing is written there; mount the drive "
+                "that was signed, or, where it is lost, --onto NEW makes it on an empty drive"
+            )
     for each in seen:
+        if each.bag and each.view.predecessor is not None:
+            continue
         if each.bag:
             answer.notices.append(
                 f"{each.view.mount} holds packs of {each.view.name} and nothing else of a drive: they are read, and"
@@ -402,8 +414,40 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
             of_group = plans.setdefault(id(each.group), Plan(each.group))
             own = _own(each.group, each.slot, stripes)
             mended = [fault for fault in each.faults if _is_mended(fault)]
-            of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended))
+            gone = any(fault.kind in _GONE and _PACK.fullmatch(fault.path or "") for fault in mended)
+            made = (gone or len(each.damage) > _A_FEW) and _is_made(each.group, each.slot, each.damage)
+            of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended, made))
     return list(plans.values())
+
+
+def _is_made(group: GroupView, slot: int, damage: Damage) -> bool:
+    """Whether most packs of a drive are damaged, and most of their bytes: then it is made, as with --onto."""
+    geometry, n = group.manifest.geometry, group.manifest.n
+    total = bad = packs = 0
+    for stripe in range(geometry.stripes) if damage else ():
+        try:
+            length = mf.pack_at(group.packs, stripe, mf.role_of(stripe, slot, n), n).length
+        except FormatError:
+            continue  # nobody can make it
+        total += length
+        packs += length > 0
+        for first, last in damage.get(stripe, ()):
+            bad += max(0, min((last + 1) * mf.BLOCK, length) - first * mf.BLOCK)
+    return 2 * bad > total and 2 * len(damage) > packs
+
+
+def refuse_folders(plans: Sequence[Plan], answer: RepairReport) -> None:
+    """Leave out of the plans drives that would be made in a folder in which nothing is mounted."""
+    for plan in plans:
+        for task in [task for task in plan.tasks if task.made and nothing_mounted(task.view.mount)]:
+            plan.tasks.remove(task)
+            why = "most of it would be made on the filesystem above: nothing is mounted there"
+            answer.left.append(fault_at(task.view, b"", "missing", why, None))
+            answer.notices.append(
+                f"{task.view.mount}: nothing is mounted there, and {task.view.name} would be made on the filesystem "
+                "above: nothing was written there. Mount the drive; --allow-same-filesystem takes a folder, for "
+                "scratch use"
+            )
 
 
 def _is_mended(fault: Fault) -> bool:

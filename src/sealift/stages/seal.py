@@ -2,11 +2,11 @@
 
 What holds of a seal that `seal` writes: every group of the shipment is in it, each with a manifest that an allowed
 signer signed, with a key that is valid, or was when an earlier seal named it (the seal says when); the drives of those
-manifests are the declaration's, neither more nor fewer, each with the serial and under the carrier that is declared; a
-return leg is one by manifests and declaration, and its outbound seal accepts the key (return_leg.py); the declaration
-is complete and was released by another person than its author, with another key than the one that seals; and the
-destination's own check (reading/trust.py) accepts it. A drive that is attached has all of its packs, by presence and
-length; one that is not need not be looked at. The release stands (standing.py), and no other shipment was sealed under
+manifests are the declaration's, neither more nor fewer, in its order, each with the serial and under the carrier that
+is declared; a return leg is one by manifests and declaration, and its outbound seal accepts the key (return_leg.py);
+the declaration is complete and was released by another person than its author, with another key than the one that
+seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has all of its packs, by
+presence and length (seal_drives.py). The release stands (standing.py), and no other shipment was sealed under
 the same consignment, nor a later revision of this one, as far as the state folders, the seals beside this one and those
 on the drives tell. Nothing is written before all of that holds; the seal file comes last, so that where it lies its
 indexes lie too. Sealing the same again writes nothing new; a declaration that was changed and released again supersedes
@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from array import array
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -32,18 +31,16 @@ import msgspec
 from blake3 import blake3
 from msgspec import UNSET
 
-from sealift.drives.base import is_missing
-from sealift.drives.locations import open_to_write
-from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, Refused, SealiftError
-from sealift.formats import age_keys, paged
-from sealift.formats import manifest as manifests
+from sealift.errors import BadInput, FormatError, NotAllHere, Refused, SealiftError
+from sealift.formats import age_keys
 from sealift.formats import seal as seals
-from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, NAMESPACE, SEAL_FILES, FileRef, Manifest
+from sealift.formats.manifest import NAMESPACE, SEAL_FILES, FileRef
 from sealift.formats.seal import Seal, SealDrive, SealGroup
 from sealift.reading import origin_copies
 from sealift.reading.trust import load_seal, open_seal
 from sealift.stages import return_leg
-from sealift.stages.lacking import lacking
+from sealift.stages.pack.fleet import numbered_otherwise
+from sealift.stages.seal_drives import attached
 from sealift.stages.seal_groups import Earlier, Packed, load_group
 from sealift.stages.seal_others import earlier_times, not_before, not_superseded, note_of, only_shipment
 from sealift.stages.standing import check_standing
@@ -66,10 +63,6 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _SHOWN = 10
-_MEND = (
-    "`sealift repair` with all mounts of the group rebuilds what is missing or wrong; or leave that mount away: the "
-    "seal holds for a drive that is not attached, and the destination rebuilds what parity holds"
-)
 
 
 @dataclass
@@ -131,7 +124,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     only_shipment(folders, record, declaration.revision, allowed)
     not_before(options.states, declaration)
     with ExitStack() as stack:
-        drives = _attached(options.mounts, record, groups, notice)
+        drives = attached(options.mounts, record, groups, notice)
         not_superseded([drive for drive, _ in drives], declaration)
         path = seal_path(out, record.shipment)
         known = _known([path, *options.mounts], record, allowed)
@@ -252,7 +245,7 @@ def _check_together(groups: Sequence[Packed]) -> None:
 
 
 def check_declared(groups: Sequence[Packed], declaration: Declaration) -> list[str]:
-    """Refused unless the packed drives and the declared ones are the same, by serial.
+    """Refused unless the packed drives and the declared ones are the same, by serial, and in the same order.
 
     Carriers are the declaration's: one that changed after packing was released anew, and needs no packing. Returns
     what is to be told of that.
@@ -278,6 +271,11 @@ def check_declared(groups: Sequence[Packed], declaration: Declaration) -> list[s
         raise Refused(
             f"{_drives(left)} declared and not packed: {_listed(left)}",
             hint="declare exactly the drives that leave, have the declaration released again, and seal",
+        )
+    if otherwise := numbered_otherwise({serial: row.number for serial, row in packed.items()}, declaration):
+        raise Refused(
+            f"{otherwise}; nothing was written",
+            hint="list the drives in the order in which they are packed, have the declaration released again, and seal",
         )
     moved = [
         f"drive {serial} was packed for carrier {row.carrier}, and is released for {declared[serial]}: the seal says so"
@@ -388,84 +386,6 @@ def _but_for_times(seal: Seal) -> Seal:
 
 
 # --- writing ---------------------------------------------------------------------------------------------
-
-
-def _attached(
-    mounts: Sequence[str], record: Seal, groups: Sequence[Packed], notice: Callable[[str], None]
-) -> list[tuple[Drive, str]]:
-    """The drives to write to and their ids; BadInput for one that is not a finished drive of this shipment.
-
-    Refused when one of them is not whole: all that are not are named. One that was made anew (`repair --onto`) is as
-    good as the one that was packed, unless it is known to be another piece of goods than is declared.
-    """
-    out: list[tuple[Drive, str]] = []
-    short: list[str] = []
-    for mount in dict.fromkeys(mounts):
-        drive = open_to_write(mount)
-        data = drive.read_small(CARD, MAX_CARD) if drive.exists() else None
-        if data is None:
-            raise BadInput(f"{mount}: no drive of a shipment", hint="give the mounts of this shipment's drives")
-        try:
-            card = manifests.decode_card(data)
-        except FormatError as error:
-            raise Refused(f"{mount}: {error}; nothing was written", hint=_MEND) from error
-        if card.shipment != record.shipment or card.group >= len(groups):
-            raise BadInput(f"{mount}: drive {card.id} of another shipment, {card.shipment}; nothing was written")
-        packed = groups[card.group]
-        if card.slot >= packed.manifest.n or not packed.manifest.is_card(card.slot, card):
-            raise BadInput(f"{mount}: says that it is drive {card.id}, and is not as it was packed", hint=_MEND)
-        if card.rebuilt and card.rebuilt.serial not in {"", card.serial}:
-            raise Refused(
-                f"{mount}: drive {card.id} was made anew on a drive whose serial number is {card.rebuilt.serial}; it "
-                f"was packed, and is declared, as {card.serial}, and what is not declared does not leave",
-                hint="leave that mount away and that drive here: the seal holds for the others, and the destination "
-                "rebuilds what parity holds",
-            )
-        if card.rebuilt:
-            notice(f"{mount}: drive {card.id} was made anew at {card.rebuilt.at}; it leaves as drive {card.serial}")
-        manifest = drive.read_small(MANIFEST, MAX_MANIFEST)
-        if manifest is None:
-            raise Refused(f"{mount}: drive {card.id} has no manifest.json; nothing was written", hint=_MEND)
-        if manifest != packed.data:
-            raise Refused(
-                f"{mount}: its manifest is not the one that is sealed; nothing was written",
-                hint=f"seal the drives that were packed. if it is one of them, and damaged: {_MEND}",
-            )
-        if lacks := _lacks(drive, card.slot, packed.manifest):
-            short.append(f"{mount}: drive {card.id}: {lacks}")
-        out.append((drive, card.id))
-    if short:
-        raise Refused(
-            "; ".join(short),
-            hint=_MEND,
-        )
-    return out
-
-
-def _lacks(drive: Drive, slot: int, manifest: Manifest) -> str | None:
-    """What a drive lacks of what its manifest names, by presence and length; its own table of packs tells lengths."""
-    n, stripes, data = manifest.n, manifest.geometry.stripes, manifest.geometry.data
-    lengths = array("q")
-    try:
-        with drive.open_read(manifests.PACKS) as file:
-            pages = paged.PagedFile(
-                file.read_at,
-                magic=manifests.PACKS_MAGIC,
-                record=manifests.PACK.size,
-                count=manifest.packs.records,
-                root=bytes.fromhex(manifest.packs.root),
-                name=manifests.PACKS,
-            )
-            for stripe in range(stripes):
-                lengths.append(manifests.pack_at(pages, stripe, manifests.role_of(stripe, slot, n), n).length)
-    except FormatError as error:
-        return f"its table of packs is damaged ({error})"
-    except DriveFault as error:
-        if not is_missing(error):
-            raise
-        return f"{manifests.PACKS} is not there"
-    found = lacking(drive, slot, n, data, lengths)
-    return None if found is None else found.text
 
 
 @contextlib.contextmanager

@@ -258,11 +258,12 @@ def _faults(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str
 
 
 def _rivals(check: DriveCheck, checks: list[DriveCheck]) -> list[DriveCheck]:
-    """Other drives here that are in the same slot of the same group."""
+    """Other drives here that are in the same slot of the same group; one that was replaced is not in it."""
+    own = [each for each in checks if each.view.predecessor is None]
     return [
         other
-        for other in checks
-        if other is not check and (other.group.group, other.slot) == (check.group.group, check.slot)
+        for other in own
+        if check in own and other is not check and (other.group.group, other.slot) == (check.group.group, check.slot)
     ]
 
 
@@ -285,7 +286,7 @@ def _state(
         return "lost"
     if found.trusted is None or unknown or not all(each.verified for each in groups):
         return "unseen"
-    wrong = any(fault.kind not in {"unreached", "superseded"} for fault in faults)
+    wrong = any(fault.kind not in {"unreached", "superseded", "replaced"} for fault in faults)
     if not final and absent:  # what was not reached beside it is a location too many, or a copy
         return "unseen"
     return "recoverable" if wrong or absent else "intact"
@@ -305,9 +306,10 @@ def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[st
         good = [each for each in rivals if not each.damage and checks.index(each) < checks.index(check)]
         if good and not check.damage and join.superseded(check, checks) is join.superseded(good[0], checks) is None:
             notices.append(f"{check.view.mount} is a good copy of {check.view.name}, as is {good[0].view.mount}")
+        if check.view.predecessor is not None:
+            continue
         serial, row = check.view.drive.serial(), check.group.manifest.drives[check.slot].serial
-        if check.view.card is not None and check.view.card.rebuilt:
-            note = check.view.card.rebuilt
+        if (note := check.view.rebuilt) is not None:
             notices.append(f"{check.view.mount}: says that it is {check.view.name}, rebuilt at {note.at}")
         if serial is not None and serial != row and os.path.ismount(check.view.mount):
             notices.append(f"{check.view.mount}: {check.view.name} is on medium {serial}, and was packed on {row}")

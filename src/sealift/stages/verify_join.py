@@ -77,8 +77,9 @@ class Case:
 
     @property
     def absent(self) -> set[int]:
-        """Slots of which there is no copy anywhere."""
-        return set(range(self.data + self.parity)) - self.copies.keys()
+        """Slots of which there is no copy anywhere, but on a drive that was replaced by the one that is meant."""
+        here = {slot for slot, copies in self.copies.items() if any(copy.predecessor is None for copy in copies)}
+        return set(range(self.data + self.parity)) - here
 
     @property
     def unreached(self) -> set[int]:
@@ -86,9 +87,9 @@ class Case:
         return {slot for slot, copies in self.copies.items() if all(copy.unreached is not None for copy in copies)}
 
     @property
-    def replaced(self) -> set[int]:
-        """Slots of which every copy was rebuilt onto another medium: the one that was packed may have more."""
-        return {slot for slot, copies in self.copies.items() if all(copy.rebuilt for copy in copies)}
+    def awaited(self) -> set[int]:
+        """Slots of which every copy was rebuilt onto another medium, or replaced: what was signed may have more."""
+        return {slot for slot, each in self.copies.items() if all(copy.rebuilt or copy.predecessor for copy in each)}
 
     @property
     def verified(self) -> bool:
@@ -112,9 +113,9 @@ class Case:
     def damage(self, *, final: bool) -> dict[int, Damage]:
         """Slot -> what no copy of it has whole; with `final`, so counts what a host did not give.
 
-        Without, what a drive lacks that was rebuilt does not count: the one in the place of which it stands may come.
+        Without, what a drive lacks that was rebuilt, or replaced, does not count: the one that was signed may come.
         """
-        come = set[int]() if final else self.replaced
+        come = set[int]() if final else self.awaited
         return {
             slot: common_damage([as_damage(copy, unreached=final) for copy in copies])
             for slot, copies in self.copies.items()
@@ -130,7 +131,7 @@ class Case:
 
     def judge(self, *, final: bool) -> GroupVerdict:
         """Add up the columns, counting drives that are nowhere as lost (final), or as whole."""
-        gone = self.absent if final else set[int]()
+        gone = self.absent - self.copies.keys() if final else set[int]()
         geometry = (self.data, self.parity, self.stripes)
         verdict = judge(geometry, self.damage(final=final), gone, self.lengths, sizes_known=self.view is not None)
         if self.view is None and len(gone) > self.parity:
@@ -151,7 +152,7 @@ class Case:
             or bool(set(self.without_index(final=final)) - set(self.spare))
             or (self._is_damaged(final=final) and self.without_hashes(final=final))
         )
-        return verdict.lost_bytes > 0 or (unreadable and (final or not (self.absent | self.unreached | self.replaced)))
+        return verdict.lost_bytes > 0 or (unreadable and (final or not (self.absent | self.unreached | self.awaited)))
 
     def _is_damaged(self, *, final: bool) -> bool:
         """Whether a block of a data pack is on drives that are here, and whole on none."""
@@ -165,7 +166,7 @@ class Case:
         rest = [copies for slot, copies in self.copies.items() if not (final and slot in unreached)]
         verified = all(any(copy.verified for copy in copies) for copies in rest)
         lost = self.is_lost(final=final)
-        wanted = bool(self.replaced) and not lost and self.is_lost(final=True)
+        wanted = bool(self.awaited) and not lost and self.is_lost(final=True)
         return Judged(self.report(), lost, bool(self.absent | unreached) or wanted, verified)
 
     def report(self) -> GroupReport:
@@ -208,7 +209,12 @@ def superseded(check: DriveCheck, checks: Sequence[DriveCheck]) -> Fault | None:
     """
     same = [each for each in checks if (each.group, each.slot) == (check.group, check.slot) and each is not check]
     good = next((each for each in same if _is_good(each)), None)
-    if good is None or _is_good(check) or not (check.damage or check.view.problems or check.faults):
+    if (
+        good is None
+        or check.view.predecessor is not None
+        or _is_good(check)
+        or not (check.damage or check.view.problems or check.faults)
+    ):
         return None
     if check.away is not None or any(each.kind == "unreached" for each in check.view.problems):
         return None  # nothing is known of it
@@ -263,7 +269,6 @@ def as_runs(damage: Damage) -> list[tuple[int, int, int]]:
 def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, damage: Damage) -> Present:
     """The entry of a drive that is here."""
     row = group.manifest.drives[slot]
-    rebuilt = view.card is not None and bool(view.card.rebuilt)
     return Present(
         drive=row.id,
         slot=slot,
@@ -275,7 +280,8 @@ def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, dam
         verified=verified,
         damage=as_runs(damage),
         medium=view.drive.serial(),
-        rebuilt=rebuilt,
+        rebuilt=view.rebuilt is not None,
+        predecessor=None if view.predecessor is None else words(view.predecessor),
         at=words(view.drive.at) if isinstance(view.drive, RemoteDrive) else None,
     )
 

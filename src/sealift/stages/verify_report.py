@@ -122,6 +122,9 @@ class Present(_Base, kw_only=True):
     # None: its host gave all that was asked for; else it counts as not read, and these packs did not come, as `damage`
     unreached: Annotated[list[tuple[_Stripe, _Block, _Block]], Meta(max_length=1_000_000)] | None = None
 
+    predecessor: _Words | None = (
+        None  # its own serial number: it was replaced by this drive, which is missing, while packing
+    )
     lacks: Annotated[list[_Words], Meta(max_length=10)] = []  # of INDEXES: those that it has not as they were signed
 
     @property

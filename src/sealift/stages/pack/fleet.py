@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+_SHOWN = 8
 _FIRST = manifest.CARD.encode() + b".part"  # all that a packing killed at its first write leaves
 
 
@@ -170,13 +171,33 @@ def in_groups(listed: Sequence[T], groups: int, *, carrier: Callable[[T], str]) 
     return [order[group::groups] for group in range(groups)]
 
 
+def numbered_otherwise(numbers: Mapping[str, int], declaration: Declaration) -> str | None:
+    """What to say where the drives (serial -> number, i of N) are declared in another order than they are numbered in.
+
+    Papers number drives as they are declared, labels and manifests as they were packed: "drive 2" must be one drive,
+    with one carrier. None: the order is the same, as far as both name drives.
+    """
+    declared = [drive.serial for drive in declaration.drives if drive.serial in numbers]
+    packed = sorted(declared, key=lambda serial: numbers[serial])
+    odd = [place for place, (one, two) in enumerate(zip(declared, packed, strict=True)) if one != two]
+    if not odd:
+        return None
+    one, two = (", ".join(serials[each] for each in odd[:_SHOWN]) for serials in (declared, packed))
+    more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
+    return (
+        f"declaration {declaration.consignment_id} lists {one}{more} in places where the packing has {two}{more}: "
+        "papers would number these drives otherwise than their labels"
+    )
+
+
 def deal_again(
-    attached: Sequence[Attached], declaration: Declaration, groups: list[list[Place]], owed: set[str]
+    attached: Sequence[Attached], declaration: Declaration, groups: list[list[Place]], owed: set[str], *, replaced: bool
 ) -> Deal:
     """The deal of a packing that has begun, which its journal knows; BadInput for a drive that has no part in it.
 
     Drives that are set aside need not be attached, and need not be declared any more: who carries the shipment is
-    settled when it is released.
+    settled when it is released. Those that are declared stand in the order in which they are numbered; `replaced`: some
+    are given their places now.
     """
     declared = _check_declared(attached, declaration)
     known = {place.serial: (group, slot) for group, each in enumerate(groups) for slot, place in enumerate(each)}
@@ -194,6 +215,15 @@ def deal_again(
             carrier = by_serial[place.serial].carrier
         return Place(place.number, place.serial, carrier)
 
+    numbers = {place.serial: place.number for each in groups for place in each}
+    if otherwise := numbered_otherwise(numbers, declaration):
+        raise BadInput(
+            f"{otherwise}; nothing was written",
+            hint="give each new drive to --replace for the drive in whose place it is declared; or "
+            * replaced
+            + "list the drives in the order in which they are packed"
+            " (one that was released needs a new release before the shipment is sealed)",
+        )
     by_serial = {each.serial: each for each in attached}
     left = [serial for serial in known if declared and serial not in declared and serial not in owed]
     if left:

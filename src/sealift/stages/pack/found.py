@@ -1,6 +1,6 @@
 """What lies on the drives of a group, held against the journal before a byte is written: nothing signed is replaced.
 
-    signed here         a drive with another manifest than was signed here is named
+    signed here         a drive with another manifest than was signed here is named, and one that was replaced
     signed there only   on all drives, of just the packs that the journal knows, or of any where it knows none: taken
                         over as it is, where this packing's own key signed it and it is of this very source
     otherwise           a manifest that this journal did not make, or a seal: refused; so are stripes that a later
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from sealift.errors import DriveFault, FormatError, Refused, SignatureInvalid
+from sealift.errors import BadInput, DriveFault, FormatError, Refused, SignatureInvalid
 from sealift.formats import manifest, sshsig
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import settle
@@ -58,21 +58,22 @@ def _closed(state: str, group: int) -> str:
 
 
 def check_signed(work: Work, group: int) -> None:
-    """Refused where a drive of a group that is signed here bears another manifest; a notice where it bears none."""
+    """Refused where a drive of a group that is signed here bears another manifest; a notice where it bears none.
+
+    BadInput where the drive that was replaced is given in place of the one that has its slot. Packs are looked for when
+    everything else is done (signed.py).
+    """
     _, data, _ = load_manifest(work.options.state, group)
+    bare = []
     for each in work.deal.drives(group):
+        _check_not_replaced(work, each)
         try:
             there = fleets.manifest_of(each)
         except FAULTS as error:
             work.events.notice(f"{error}. group {group} is signed; `sealift verify` says what its drives hold")
             continue
         if there is None:
-            how = "`sealift repair` rebuilds what it lacks"
-            if not each.drive.exists():
-                how = f"it is empty. `sealift repair` of the others with `--onto {each.mount}` makes it anew"
-            work.events.notice(
-                f"{each.mount}: drive {each.serial} of group {group}, which is signed, has no manifest: {how}"
-            )
+            bare.append(each)
         elif there != data:
             raise Refused(
                 f"{each.mount}: drive {each.serial} bears another manifest than the one with which group {group} was "
@@ -80,6 +81,30 @@ def check_signed(work: Work, group: int) -> None:
                 hint="see which: `sealift verify`. If its packs are of another packing, seal from that one's state "
                 "folder; what is damaged, `sealift repair` makes whole",
             )
+    how = "`sealift repair` with all of them puts it there"
+    if len(bare) == len(work.deal.drives(group)):
+        how = f"nor has any other that is here. {_closed(work.options.state, group)} has it, with its signature"
+    for each in bare:
+        what = f"drive {each.serial} of group {group}, which is signed, has no {manifest.MANIFEST}"
+        work.events.notice(f"{each.mount}: {what}: {how}")
+
+
+def _check_not_replaced(work: Work, each: Attached) -> None:
+    """BadInput where a drive says that it is one that was replaced by the one it is given as."""
+    replaced = settle.replaced(work.journal)
+    try:
+        data = each.drive.read_small(manifest.CARD, manifest.MAX_CARD) if each.drive.exists() else None
+        card = None if data is None else manifest.decode_card(data)
+    except FAULTS:
+        return  # told where it is looked at for what it holds
+    if card is None or card.shipment != work.config.shipment or card.serial == each.serial:
+        return
+    if replaced.get(card.serial) is not None and settle.successor(replaced, card.serial) == each.serial:
+        raise BadInput(
+            f"{each.mount}: says that it is drive {card.serial}, which was replaced by {each.serial}, and that one is "
+            "not here; nothing was written",
+            hint=f"attach drive {each.serial} in its place; what was replaced does not leave",
+        )
 
 
 def signed_there(work: Work, group: int) -> bool:
@@ -245,6 +270,8 @@ def check_contents(work: Work, group: int, slot: int, each: Attached, *, fresh: 
         if work.options.discard_group and fleets.discard(each, work.config.shipment):
             notice(f"{each.mount}: removed an unfinished group of another shipment")
         fleets.check_contents(each, work.config.shipment, group, slot)
+        if not fresh:
+            _check_not_replaced(work, each)
         begun = owed.kind != "new" if owed else journal.group(group).stripes > 0
         if begun and not fresh and each.drive.size(manifest.CARD) is None:
             fleets.check_empty(each, owed is not None, notice)

@@ -430,6 +430,7 @@ class _Packing(Pass):
             seconds=seconds,
             memory={unit.host.name: sum(unit.answer.memory.values()) for unit in self.units if unit.done},
             hosts=self.rows(),
+            lacking=sorted({drive for each in answers for drive in each.lacking}),
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput
+from sealift.stages.pack.settle import successor
 from sealift.stages.pack.source import located
 
 if TYPE_CHECKING:
@@ -99,13 +100,6 @@ def check_dealt(plan: Plan, deal: Deal, now: Mapping[str, str], *, begun: bool) 
         if begun
         else "the declaration lists the drives in the plan's order: sealift declare --new FILE --plan PLAN does",
     )
-
-
-def successor(now: Mapping[str, str], serial: str) -> str:
-    """The drive that stands in the place of `serial`, which may be itself."""
-    for _ in now:
-        serial = now.get(serial, serial)
-    return serial
 
 
 def _drive(place: tuple[int, str] | None) -> str:

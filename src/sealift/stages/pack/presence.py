@@ -56,7 +56,7 @@ class Presence:
         names = "; ".join(crew.describe(each) for each in crew.owed.values())
         again = self._stripes - lost[0]
         raise DriveFault(
-            f"group {number}: more drives than parity holds ({crew.parity}) lack {_listed(lost)} of "
+            f"group {number}: more drives than parity holds ({crew.parity}) lack {listed(lost)} of "
             f"{self._stripes}: {names}. nothing was signed; the other stripes can be rebuilt or are whole",
             drive=crew.mounts.get(min(self._new), ""),
             hint="put back what was taken away (is the right filesystem mounted?), and run the same command again; "
@@ -74,6 +74,7 @@ class Presence:
         return [stripe for stripe, count in enumerate(lacks) if count > self._crew.parity]
 
 
-def _listed(stripes: list[int]) -> str:
+def listed(stripes: list[int]) -> str:
+    """Stripes, for people."""
     more = f" and {len(stripes) - _SHOWN} more" if len(stripes) > _SHOWN else ""
     return f"stripe{'' if len(stripes) == 1 else 's'} {', '.join(map(str, stripes[:_SHOWN]))}{more}"

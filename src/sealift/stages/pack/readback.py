@@ -20,6 +20,7 @@ Memory is one buffer of PIECE a drive. `start` waits for the stripe before, so r
 from __future__ import annotations
 
 import random
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -278,9 +279,21 @@ class SignedReadBack(ReadBack):
                 slot,
                 f"drive {self._crew.name(slot)}: {many} of {first}{more} did not read back as written. "
                 f"group {self._number} is signed, and packing writes nothing more to it: "
-                "`sealift repair` of its drives rebuilds them",
+                f"`sealift repair` of its drives rebuilds them{self._as_far()}",
                 fault=True,
             )
+
+    def _as_far(self) -> str:
+        """Of how many stripes more packs are wrong than parity holds: of these only where the same blocks are not."""
+        packs = Counter(each.stripe for each in self._journal.wrong(self._number))
+        over = sum(count > self._crew.parity for count in packs.values())
+        if not over:
+            return ""
+        many = "1 stripe" if over == 1 else f"{over} stripes"
+        return (
+            f" as far as parity holds: of {many} more packs are wrong than that ({self._crew.parity}), and what it "
+            "cannot give is gone from these drives. do not free the source"
+        )
 
     def _wrong(self, stripe: int, role: int, slot: int, blocks: int) -> Wrong:
         self._spoilt.setdefault(slot, {})[manifest.pack_name(stripe, role, self._data)] = blocks

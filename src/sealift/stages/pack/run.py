@@ -25,6 +25,7 @@ from sealift.formats import age, age_keys, manifest, samples
 from sealift.stages import return_leg
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import found, network, planned, room, settle
+from sealift.stages.pack import signed as signed_drives
 from sealift.stages.pack import source as sources
 from sealift.stages.pack.copies import Copies, catch_up, restore
 from sealift.stages.pack.group import Progress, memory_needed
@@ -132,6 +133,7 @@ class Result:
     memory: dict[str, int]
     hosts: list[HostRow] = field(default_factory=list)  # of a cluster
     since: Since | None = None  # its listing the source has changed
+    lacking: list[str] = field(default_factory=list)  # drives of signed groups that lack packs
     repacked: bool = False  # stripes that were committed were packed again, for no drive gave them any more
 
     @property
@@ -153,7 +155,7 @@ class Result:
             return DriveFault.exit_code
         if self.waiting or any(host.owed for host in self.hosts):
             return NotAllHere.exit_code
-        if self.read_back["wrong"]:
+        if self.read_back["wrong"] or self.lacking:
             return DriveFault.exit_code
         told = self.changed or self.incomplete or self.skipped or self.outdated or self.since
         return CHANGED if told else 0
@@ -255,9 +257,10 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
                 events.notice(
                     f"{many:,} times before 1677 or after 2262 are carried as the first or last between these"
                 )
+        lacking = [drive for group in before_this for drive in signed_drives.look(work, group)]
         for group in before_this:
             read_signed(work, group)
-        return _result(work, time.monotonic() - begun, memory, read)
+        return _result(work, time.monotonic() - begun, memory, read, lacking)
 
 
 def prepared(options: Options) -> tuple[Options, declarations.Declaration, Signer]:
@@ -334,7 +337,7 @@ def _deal(
         config = None
     else:
         config = settle.substitute(before, journal, new, attached, declaration)
-        deal = fleets.deal_again(attached, declaration, config.groups, owed)
+        deal = fleets.deal_again(attached, declaration, config.groups, owed, replaced=bool(new))
     if options.plan is not None:
         planned.check_dealt(options.plan, deal, now, begun=before is not None)
     risk = fleets.carrier_risk(deal.groups, options.parity)
@@ -546,7 +549,9 @@ def _lock_drive(drive: Drive) -> int:
             time.sleep(0.05)
 
 
-def _result(work: Work, seconds: float, memory: dict[str, int], before: list[ReadBackState]) -> Result:
+def _result(
+    work: Work, seconds: float, memory: dict[str, int], before: list[ReadBackState], lacking: list[str]
+) -> Result:
     config, deal, journal = work.config, work.deal, work.journal
     groups, sums, unsigned = [], [0, 0, 0, 0], False
     for number, places in enumerate(deal.groups):
@@ -591,5 +596,6 @@ def _result(work: Work, seconds: float, memory: dict[str, int], before: list[Rea
         seconds,
         memory,
         since=work.since,
+        lacking=lacking,
         repacked=any(journal.reached(number) for number in range(len(deal.groups))),
     )

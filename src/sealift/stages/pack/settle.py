@@ -26,7 +26,7 @@ from sealift.stages.pack.fleet import Place
 from sealift.stages.pack.journal import Owed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveCard
@@ -102,8 +102,7 @@ def _find(old: str, journal: Journal, config: Config) -> tuple[int, int, Place]:
     serials = {each.serial for each in owed_of(journal, config).values() if each.mount == old}
     serials |= {old} | {serial for serial, mount in _map(journal, _MOUNTS).items() if mount == old}
     replaced = _map(journal, _REPLACED)
-    for _ in replaced:  # the same command again: OLD has its successor already
-        serials = {replaced.get(serial, serial) for serial in serials}
+    serials = {successor(replaced, serial) for serial in serials}  # the same command again: OLD has one already
     for group, places in enumerate(config.groups):
         for slot, place in enumerate(places):
             if old == drive_id(group, slot) or place.serial in serials:
@@ -118,6 +117,18 @@ def _find(old: str, journal: Journal, config: Config) -> tuple[int, int, Place]:
 def _map(journal: Journal, name: str) -> dict[str, str]:
     kept = journal.setting(name)
     return {} if kept is None else typed.decode(kept, dict[str, str])
+
+
+def replaced(journal: Journal) -> dict[str, str]:
+    """Serial of a drive that was replaced -> serial of the one in its place."""
+    return _map(journal, _REPLACED)
+
+
+def successor(replaced: Mapping[str, str], serial: str) -> str:
+    """The drive that stands in the place of `serial` by now, which may be itself."""
+    for _ in replaced:
+        serial = replaced.get(serial, serial)
+    return serial
 
 
 def successors(journal: Journal, new: list[Replacement], attached: list[Attached]) -> dict[str, str]:
@@ -170,6 +181,7 @@ class _Looked:
     ) -> None:
         self._options, self._config, self._notice = options, config, notice
         owed, replaced = owed_of(journal, config), _map(journal, _REPLACED)
+        self._replaced = replaced
         self._serials = {place.serial for places in config.groups for place in places} if config else set()
         self._gone = {*replaced, *(each.old.serial for each in new)}
         where = _map(journal, _MOUNTS)
@@ -219,7 +231,9 @@ class _Looked:
             if card.serial not in self._gone:
                 return False
             self.old.setdefault((card.group, card.slot), []).append(drive)
-            self._notice(f"drive {card.serial} at {mount} was replaced: it is only read, for what others lack")
+            by = successor(self._replaced, card.serial)
+            by = f" by {by}" if by != card.serial else ""
+            self._notice(f"drive {card.serial} at {mount} was replaced{by}: it is only read, for what others lack")
             return True
         return False
 

@@ -1,0 +1,118 @@
+"""Whether the drives of a signed group still have what was signed, when packing is run again: by names and lengths.
+
+Nothing more is written to a signed group, and nothing is read here. What up to parity of its drives lack, `sealift
+repair` makes again; what more of them lack is gone as far as these drives go, and that is an error: the source may
+still be there, and is not to be freed. A drive that is not attached counts for what it was when it was signed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from sealift.errors import DriveFault, FormatError
+from sealift.formats import manifest as mf
+from sealift.formats import paged
+from sealift.stages.lacking import Lacking, lacking
+from sealift.stages.pack import found
+from sealift.stages.pack.crew import FAULTS
+from sealift.stages.pack.presence import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.drives.base import Drive
+    from sealift.formats.manifest import Manifest
+    from sealift.stages.pack.fleet import Attached
+    from sealift.stages.pack.work import Work
+
+
+def look(work: Work, group: int) -> list[str]:
+    """Drives of a signed group that are attached and lack packs, told; DriveFault: more lack a stripe than can.
+
+    A drive that does not answer lacks all of them as long as it does not.
+    """
+    record, _, _ = found.load_manifest(work.options.state, group)
+    drives = work.deal.drives(group)
+    lengths = _lengths(work, group, record) if drives else None
+    if lengths is None:
+        return []
+    slots = {row.serial: row.slot for row in record.drives}
+    here = [(each, slots[each.serial]) for each in drives if each.serial in slots]
+    with ThreadPoolExecutor(max_workers=min(32, len(here) or 1)) as pool:
+        looks = list(pool.map(lambda which: _lack(which[0], which[1], record, lengths[which[1]]), here))
+    lacks = array("i", bytes(4 * record.geometry.stripes))
+    short: list[tuple[int, str]] = []
+    for (each, slot), less in zip(here, looks, strict=True):
+        if less is not None:
+            text = less if isinstance(less, str) else less.text
+            short.append((slot, f"drive {mf.drive_id(group, slot)} (serial {each.serial}, {each.mount}): {text}"))
+            for stripe in range(record.geometry.stripes) if isinstance(less, str) else less.stripes:
+                lacks[stripe] += bool(lengths[slot][stripe])
+    parity = record.geometry.parity
+    lost = [stripe for stripe, count in enumerate(lacks) if count > parity]
+    if lost:
+        raise DriveFault(
+            f"group {group} is signed, and more of its drives than parity holds ({parity}) lack {listed(lost)} of "
+            f"{len(lacks)}: {'; '.join(text for _, text in short)}. packing writes nothing more to it, and what these "
+            "should hold cannot be had from them: do not free the source",
+            drive=here[0][0].mount,
+            hint="put back what was taken away (are the right filesystems mounted?), and run the same command again; "
+            "if it is gone, these drives cannot leave as they are: pack anew, with another --state, onto drives that "
+            "are empty",
+        )
+    for slot, text in short:
+        each = next(each for each, other in here if other == slot)
+        how = "`sealift repair` with the mounts of all drives of the group rebuilds that"
+        if not _exists(each.drive):
+            how = f"it is empty. `sealift repair` of the others with `--onto {each.mount}` makes it anew"
+        work.events.notice(f"{text}. group {group} is signed, and packing writes nothing more to it: {how}")
+    return [mf.drive_id(group, slot) for slot, _ in short]
+
+
+def _exists(drive: Drive) -> bool:
+    try:
+        return drive.exists()
+    except FAULTS:
+        return True
+
+
+def _lack(each: Attached, slot: int, record: Manifest, lengths: Sequence[int]) -> Lacking | str | None:
+    """What a drive lacks; in words, where it cannot be looked at."""
+    try:
+        return lacking(each.drive, slot, record.n, record.geometry.data, lengths)
+    except FAULTS as error:
+        return str(error).removeprefix(f"{each.mount}: ")
+
+
+def _lengths(work: Work, group: int, record: Manifest) -> list[array[int]] | None:
+    """By slot and stripe, lengths of the packs; None where neither the journal nor any drive knows them."""
+    stripes, n = record.geometry.stripes, record.n
+    lengths = [array("q", bytes(8 * stripes)) for _ in range(n)]
+    if work.journal.group(group).stripes == stripes:
+        for row in work.journal.packs(group):
+            lengths[mf.slot_of(row.stripe, row.role, n)][row.stripe] = row.length
+        return lengths
+    for each in work.deal.drives(group):  # it was taken over, and the journal does not know its packs
+        try:
+            with each.drive.open_read(mf.PACKS) as file:
+                pages = paged.PagedFile(
+                    file.read_at,
+                    magic=mf.PACKS_MAGIC,
+                    record=mf.PACK.size,
+                    count=record.packs.records,
+                    root=bytes.fromhex(record.packs.root),
+                    name=mf.PACKS,
+                )
+                for stripe in range(stripes):
+                    for role in range(n):
+                        lengths[mf.slot_of(stripe, role, n)][stripe] = mf.pack_at(pages, stripe, role, n).length
+        except (DriveFault, FormatError):
+            continue
+        return lengths
+    work.events.notice(
+        f"group {group} is signed, and none of its drives that are attached has {mf.PACKS} whole: what they hold was "
+        "not looked at; `sealift verify` does"
+    )
+    return None

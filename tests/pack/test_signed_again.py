@@ -1,0 +1,157 @@
+"""The same command on a group that is signed: what its drives lack by now is told, not called packed and signed."""
+
+import errno
+import shutil
+
+import pytest
+from test_failing_drives import Packing
+from test_presence import packs_of
+
+from sealift.cli import pack_words
+from sealift.errors import BadInput, DriveFault
+from sealift.formats import manifest as mf
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory):
+    packing = Packing(tmp_path_factory.mktemp("signed"))
+    assert packing.pack().exit_code == 0
+    packing.kept = {mount: packing.fleet.snapshot(mount) for mount in packing.mounts}
+    return packing
+
+
+@pytest.fixture
+def packing(signed):
+    signed.notices.clear()
+    yield signed
+    for mount, kept in signed.kept.items():
+        shutil.rmtree(f"{mount}/sealift", ignore_errors=True)
+        signed.fleet.replay(mount, kept)
+
+
+def some(packing, mount):
+    for name in packs_of(packing, mount)[:2]:
+        packing.fleet.remove(mount, name)
+
+
+def manifest_and_some(packing, mount):
+    some(packing, mount)
+    packing.fleet.remove(mount, mf.MANIFEST)
+
+
+def all_of_it(packing, mount):
+    shutil.rmtree(f"{mount}/sealift")
+
+
+HARM = [some, manifest_and_some, all_of_it]
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_more_than_parity_holds_is_an_error_and_no_next_step(packing, harm):
+    for mount in packing.mounts[:2]:
+        harm(packing, mount)
+    with pytest.raises(
+        DriveFault, match=r"is signed, and more of its drives than parity holds \(1\) lack stripe"
+    ) as error:
+        packing.pack()
+    assert all(mount in str(error.value) for mount in packing.mounts[:2])
+    assert packing.mounts[2] not in str(error.value)
+    assert "do not free the source" in str(error.value)
+    assert error.value.exit_code == 3
+    told = " ".join([*packing.notices, str(error.value), error.value.hint])
+    assert "--onto" not in told
+    assert "rebuilds" not in told
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_parity_holds_is_told_with_what_mends_it(packing, harm, capsys):
+    harm(packing, packing.mounts[1])
+    result = packing.pack()
+    assert (result.exit_code, result.lacking) == (3, ["g0s1"])
+    told = next(text for text in packing.notices if "packing writes nothing more" in text)
+    assert packing.mounts[1] in told
+    assert ("--onto" in told) == (harm is all_of_it)
+    pack_words.summarize(result, packing.origin.pack_options())
+    said = capsys.readouterr().err
+    assert "g0s1" in said
+    assert "sealift release" not in said
+
+
+def test_put_back_it_is_packed_and_signed(packing):
+    for mount in packing.mounts[:2]:
+        some(packing, mount)
+    with pytest.raises(DriveFault):
+        packing.pack()
+    for mount in packing.mounts[:2]:
+        packing.fleet.replay(mount, packing.kept[mount])
+    assert packing.pack().exit_code == 0
+
+
+def test_without_a_manifest_anywhere_nobody_is_sent_to_repair(packing):
+    for mount in packing.mounts:
+        packing.fleet.remove(mount, mf.MANIFEST)
+    assert packing.pack().exit_code == 0
+    told = [text for text in packing.notices if "has no manifest.json" in text]
+    assert len(told) == 3
+    assert not any("repair" in text for text in told)
+    assert all("closed has it" in text for text in told)
+
+
+def test_packs_that_rotted_on_more_drives_than_parity_holds_are_not_promised(packing):
+    for mount in packing.mounts[:2]:
+        name = packs_of(packing, mount)[0]
+        packing.fleet.put(mount, name, bytes(len(packing.fleet.read(mount, name))))
+    result = packing.pack(read_back="full")
+    assert result.exit_code == 3
+    told = [text for text in packing.notices if "did not read back" in text]
+    assert told
+    assert all("as far as parity holds: of 1 stripe more packs are wrong" in text for text in told)
+
+
+def crossed(tmp_path):
+    """Two drives failed; their successors are declared in their places."""
+    packing = Packing(tmp_path, data=2, parity=2)
+    old = packing.mounts[:2]
+    for number, mount in enumerate(old):
+        packing.fleet.fail(mount, "write", errno.EIO, nth=6 + number, lasting=True)
+    assert packing.pack().exit_code == 3
+    for mount, new in zip(old, packing.spares, strict=True):
+        packing.declare(mount, new)
+        packing.fleet.go_away(mount)
+    return packing, [packing.origin.serial(mount) for mount in old]
+
+
+def test_new_drives_take_the_places_in_which_they_are_declared(tmp_path):
+    packing, old = crossed(tmp_path)
+    with pytest.raises(BadInput, match="papers would number these drives otherwise") as error:
+        packing.pack(replace=dict(zip(old, reversed(packing.spares), strict=True)))
+    assert "--replace for the drive in whose place it is declared" in error.value.hint
+    assert all(packing.origin.serial(mount) in str(error.value) for mount in packing.spares)
+    assert not any(packing.fleet.names(mount) for mount in packing.spares), "nothing was written"
+    assert packing.pack(replace=dict(zip(old, packing.spares, strict=True))).exit_code == 0
+    packing.origin.mounts[:2] = packing.spares
+    packing.ends_well()
+
+
+def test_the_drive_that_was_replaced_is_known_as_that(tmp_path):
+    """Given in place of the one that has its slot, with that one's serial number: before and after it is signed."""
+    packing = Packing(tmp_path)
+    old, new = packing.mounts[1], packing.spares[0]
+    packing.fleet.fail(old, "write", errno.EIO, nth=6, lasting=True)
+    assert packing.pack().exit_code == 3
+    packing.fleet.heal(old)
+    before = {mount: packing.fleet.snapshot(mount) for mount in (old, new)}
+    assert packing.replace(old, new).exit_code == 0
+    packing.fleet.come_back(old)
+    kept = packing.fleet.snapshot(new)
+    serials = [packing.origin.serial(mount) for mount in (old, new)]
+    shutil.rmtree(f"{new}/sealift")
+    packing.fleet.replay(new, before[old])
+    with pytest.raises(BadInput, match=f"it is drive {serials[0]}, which was replaced by {serials[1]}"):
+        packing.pack()
+    assert packing.fleet.snapshot(new) == before[old]
+    shutil.rmtree(f"{new}/sealift")
+    packing.fleet.replay(new, kept)
+    packing.notices.clear()
+    assert packing.pack(to=[*packing.origin.mounts, old]).exit_code == 0
+    assert any(f"drive {serials[0]} at {old} was replaced by {serials[1]}" in text for text in packing.notices)

@@ -21,10 +21,9 @@ from sealift.errors import Refused, SealiftError
 from sealift.stages import keys as keys_stage
 from sealift.stages import release as release_stage
 from sealift.stages import screen as screening_stage
-from sealift.trade import declaration as declarations
 from sealift.trade import gate, keys, revision, rules, screening, signing
 from sealift.trade import release as releases
-from sealift.trade.screening_past import Screened, chain
+from sealift.trade.screening_past import chain
 from sealift.trade.standing import Against, Standing, held_then, later
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners, Person
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import ReleaseRecord
+    from sealift.trade.screening_past import Screened
 
 
 def standing(
@@ -41,12 +41,12 @@ def standing(
 ) -> Standing:  # fmt: skip
     """What speaks against the release of the declaration in `file`, whose signatures somebody else has checked.
 
-    `principal` is the name under which its officer is allowed. Without `allowed` no signature is believed, and none is
-    asked for: what the records say is looked at.
+    `principal` is the name under which its officer is allowed. Without `allowed` nobody says whose signatures count:
+    those of screenings want to hold, of whatever keys.
     """
     if parsed.rehearsal:
         return Standing()
-    asked = _Asked(file, parsed, record, allowed)
+    asked = _Asked(file, parsed, record, allowed, now)
     at = releases.released_at(record)
     if at > now + screening.CLOCKS_DIFFER:
         asked.say(f"it says that it was released at {record.released_at}, which is still to come")
@@ -91,8 +91,10 @@ def check_beside(file: str, parsed: Declaration, allowed_signers: str | None) ->
 class _Asked:
     """What is found, while it is looked for."""
 
-    def __init__(self, file: str, parsed: Declaration, record: ReleaseRecord, allowed: AllowedSigners | None) -> None:
-        self._file, self._parsed, self._record, self._allowed = file, parsed, record, allowed
+    def __init__(
+        self, file: str, parsed: Declaration, record: ReleaseRecord, allowed: AllowedSigners | None, now: datetime
+    ) -> None:
+        self._file, self._parsed, self._record, self._allowed, self._now = file, parsed, record, allowed, now
         self.against: list[Against] = []
         self.unlooked: list[str] = []
         stem = glob.escape(file.removesuffix(".toml"))
@@ -201,17 +203,16 @@ class _Asked:
         elsewhere = screening_stage.others(target, self._parsed.consignment_id)
         for path in (*beside, *elsewhere):
             try:
-                data = signing.read_limited(path, screening.MAX_RECORD, "screening")
-                record = screening.decode(data)
+                each = screening_stage.screened(path, self._allowed, self._parsed)
             except SealiftError as error:
                 if path in beside:
                     self.say(f"{path}: {error}")
                 continue
-            if record.consignment_id == self._parsed.consignment_id:
-                here.append(Screened(record, declarations.digest(data), self._reviewed(path)))
+            if each.record.consignment_id == self._parsed.consignment_id:
+                here.append(each)
         digest = self._record.screening.blake3 if self._record.screening is not None else ""
         bound = next((each.record for each in here if each.digest == digest), None)
-        self.against += later(bound, digest, at, here)
+        self.against += later(self._parsed, bound, digest, at, here, self._now)
         self._linked(digest, here)
 
     def _linked(self, bound: str, here: Sequence[Screened]) -> None:
@@ -224,12 +225,3 @@ class _Asked:
                     f"{missing.screening_id}, which the screening of {linked[0].record.at} names as the one before it"
                     f" (BLAKE3 {missing.blake3}), is not beside it"
                 )
-
-    def _reviewed(self, path: str) -> bool:
-        if self._allowed is None:
-            return True
-        try:
-            checked = screening_stage.load_checked(path, self._allowed)
-        except SealiftError:
-            return False
-        return checked is not None and checked.reviewer is not None

@@ -183,6 +183,7 @@ def _gate(case: Case, released: Released) -> bool:
         return True
     if not kept.known:
         return False
+    case.ended[released.entry.digest] = tuple(standing.ended(parsed, kept, at))
     found = kept.rules
     screened, why_screening = _screened(case, record.screening, parsed, found, at, path)
     proved, why_keys = _proved(case, record.keys, parsed, found, at, path)

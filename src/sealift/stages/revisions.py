@@ -128,13 +128,14 @@ def reigns(file: str, parsed: Declaration, allowed: AllowedSigners, now: datetim
         holds = check(of.declaration, each, allowed)
         if holds is not None:
             home = _RELEASE.sub(".toml", each.path)
-            against = standing(home, of.declaration, record, allowed, now, principal=holds.principal).against
+            stands = standing(home, of.declaration, record, allowed, now, principal=holds.principal)
+            against = stands.against
             absent = [one for one in against if _ABSENT.search(one.text)]
             if of.declaration.digest != parsed.digest and not _at_home(stem):  # the two files were taken along
                 against, absent = tuple(one for one in against if one not in absent), []
             lacks = "; ".join(one.text for one in absent)
             by = (holds.principal, record.officer, holds.person)
-            found.append(Reign(at, record.revision, of.declaration, against, lacks, *by))
+            found.append(Reign(at, record.revision, of.declaration, against, lacks, *by, ended=stands.ended))
             authors.append((holds.author, persons.AUTHOR))
     have = {each.revision for each in found}
     lacking = {}

@@ -46,7 +46,7 @@ from sealift.stages import return_leg
 from sealift.stages.lacking import lacking
 from sealift.stages.seal_groups import Earlier, Packed, load_group
 from sealift.stages.seal_others import earlier_times, not_before, not_superseded, note_of, only_shipment
-from sealift.stages.standing import check_standing
+from sealift.stages.standing import check_leaving, check_standing
 from sealift.stages.status import SEALED, look, seal_path
 from sealift.trade import declaration as declarations
 from sealift.trade import persons, sheets
@@ -110,6 +110,9 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     )
     for unlooked in stands.unlooked:
         notice(f"whether the gate was open for the release was not looked at again: {unlooked}")
+    check_leaving(options.declaration, stands)
+    for aged in stands.aged:
+        notice(aged)
     signer = Signer.open(options.sign_with)
     if persons.same(allowed.person(signer.public_key.fingerprint), released.person):
         own = signer.public_key.fingerprint == released.fingerprint

@@ -391,6 +391,11 @@ def record_problems(
     return found
 
 
+def is_of(declaration: Content, record: ScreeningRecord) -> bool:
+    """Whether a record is of exactly the parties of a declaration."""
+    return not _changed(declaration, record)
+
+
 def _changed(declaration: Content, record: ScreeningRecord) -> list[Problem]:
     screened = {party.party_ref: party.subject for party in record.parties}
     found = []

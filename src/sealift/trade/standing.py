@@ -1,6 +1,7 @@
 """Whether a release, though its signatures hold, stands: what speaks against it, and since when.
 
     held_then    rules that held when it was released, by records that it binds -> why it should not have been given
+    ended        an authorisation that opened the gate                         -> since when it has ended
     later        screenings after the one that it binds                        -> what they found since, and what got
                  lost of what is here
 
@@ -17,14 +18,14 @@ What is not here: the signatures (release.py), what lies in a folder (stages/sta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from sealift.trade import gate, screening, screening_past
+from sealift.trade import consistency, gate, screening, screening_past
 from sealift.trade.lists import moment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
-    from datetime import datetime
 
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import ReleaseRecord
@@ -53,15 +54,26 @@ class Against(NamedTuple):
 
 @dataclass(frozen=True)
 class Standing:
-    """What speaks against a release, and what could not be looked at, in words; nothing against it: it stands."""
+    """What speaks against a release, and what could not be looked at, in words; nothing against it: it stands.
+
+    `ended`: why drives leave the origin by it no more, though it stands for those that have left. `aged`: what was new
+    enough when it was released, and is not any more; that holds nothing.
+    """
 
     against: tuple[Against, ...] = ()
     unlooked: tuple[str, ...] = ()
+    ended: tuple[Against, ...] = ()
+    aged: tuple[str, ...] = ()
 
     @property
     def why(self) -> tuple[str, ...]:
         """What speaks against it."""
         return tuple(each.text for each in self.against)
+
+    @property
+    def why_none_leaves(self) -> tuple[str, ...]:
+        """What speaks against leaving the origin by it."""
+        return (*self.why, *(each.text for each in self.ended))
 
 
 def held_then(
@@ -84,6 +96,29 @@ def held_then(
     if [each for each in record.resolved if each not in aside] != resolved:
         why.append("it names other rules as opened by a person than the declaration's answers do")
     return why
+
+
+def ended(parsed: Declaration, kept: Kept, released: datetime) -> list[Against]:
+    """When authorisations end by which rules were open for the release of `parsed`; each of them once.
+
+    The last day of one ends when it has ended everywhere on Earth: whose day is meant it does not say.
+    """
+    facts = gate.Facts(author=[], screening=[], keys=[], revision=[])
+    opened: dict[int, list[str]] = {}
+    approvals = list(parsed.authorisations)
+    for row in gate.evaluate(parsed, kept.rules, facts, released).resolved if kept.known else []:
+        approval = gate.rests_on(parsed, row.rule.id)
+        if row.rule.opens == "authorisation" and approval is not None and row.rule.id not in kept.unread:
+            opened.setdefault(approvals.index(approval), []).append(row.rule.id)
+    found = []
+    for number, rules in opened.items():
+        each = approvals[number]
+        day = consistency.day(each.expiry)
+        if day is not None and day.year < date.max.year:
+            over = datetime(day.year, day.month, day.day, 12, tzinfo=UTC) + timedelta(days=1)
+            text = f"{each.authority}, {each.number}, which opened {', '.join(rules)}, ended on {each.expiry}"
+            found.append(Against(text, over))
+    return found
 
 
 def _waiver(row: gate.Row, facts: gate.Facts) -> bool:

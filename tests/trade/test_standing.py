@@ -19,12 +19,13 @@ from sealift.cli.documents import documents
 from sealift.errors import Refused
 from sealift.formats import canonical
 from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages import documents as papers_stage
 from sealift.stages import release as gate_stage
 from sealift.stages import screen, standing
 from sealift.stages.pack import run as packing
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
-from sealift.trade import screening, screening_past, sheets, signing, template
+from sealift.trade import screening, screening_past, sections, sheets, signing, template
 from sealift.trade.standing import later
 
 NOW = datetime.now(UTC)
@@ -369,3 +370,44 @@ def test_a_screening_whose_clock_is_behind_is_taken_and_told(folder):
     made = screen.screen("d.toml", lists, AUTHOR, by="Sam Screener", now=NOW - 5 * HOUR)
     assert any("one of the clocks was wrong" in note for note in made.notes)
     assert "whatever its clock said: consignee may be" in str(asked(folder).why)
+
+
+# --- what has ended or become old since ------------------------------------------------------------------
+
+
+def test_no_drive_leaves_by_an_authorisation_that_has_ended_and_papers_say_so(folder):
+    today = NOW.date().isoformat()
+    licence = sections.Authorisation(authority="BIS", number="D1", expiry=today, covers=["export-licence"])
+    longer = replace(licence, number="D2", expiry=(NOW.date() + timedelta(days=9)).isoformat(), covers=["flag-cloud"])
+    text = content(status_as_of=today, authorisations=[licence, longer])
+    answers = [replace(each, answer="yes") if each.question == "export-licence" else each for each in text.answers]
+    (folder / "d.toml").write_bytes(template.render(replace(text, answers=answers)).encode())
+    for each in folder.glob("d.r*"):
+        each.unlink()
+    screen.screen("d.toml", screen.load_lists(["nobody.toml"], fetched=NOW), AUTHOR, by="Sam Screener")
+    release(folder / "d.toml")
+    end = datetime(NOW.year, NOW.month, NOW.day, tzinfo=UTC) + timedelta(days=1, hours=12)
+    assert asked(folder, now=end - timedelta(seconds=1)).ended == ()
+    found = asked(folder, now=end)
+    assert (found.why, [each.since for each in found.ended]) == ((), [end])
+    assert found.ended[0].text == f"BIS, D1, which opened export-licence, ended on {today}"
+    standing.check_leaving("d.toml", asked(folder))
+    with pytest.raises(Refused, match="no drive leaves the origin any more:\n  BIS, D1"):
+        standing.check_leaving("d.toml", found)
+    parsed = d.parse((folder / "d.toml").read_bytes(), draft=False)
+    raw, signature = ((folder / f"d.release.json{each}").read_bytes() for each in ("", ".sig"))
+    held = releases.check_release(parsed, raw, signature, allowed(folder))
+    for now, why in ((NOW, ()), (end, (found.ended[0].text,))):
+        sources = papers_stage.Sources(declaration_file="d.toml", declaration=parsed, release=held, now=now,
+                                       allowed=allowed(folder))  # fmt: skip
+        made = papers_stage.documents(sources, f"papers-{now.day}")
+        assert [each.partition(", and that all drives")[0] for each in made.frame.against] == list(why)
+
+
+def test_lists_and_proofs_that_have_become_old_since_are_told_and_hold_nothing(folder):
+    assert asked(folder).aged == ()
+    keys, lists = asked(folder, now=NOW + timedelta(days=40)).aged
+    assert "screened has become older than the rules allow for a release: nobody.csv fetched" in lists
+    assert "proofs of keys have become older" in keys
+    found = asked(folder, now=NOW + timedelta(days=9))
+    assert (found.against, found.ended, len(found.aged)) == ((), (), 1)

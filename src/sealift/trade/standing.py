@@ -209,7 +209,7 @@ def _open(hits: Sequence[Remembered], of: Screened, records: Sequence[Screened])
     for ref in dict.fromkeys(old.party.party_ref for old in hits if old.hit.decision is None):
         mine = [old for old in hits if old.party.party_ref == ref and old.hit.decision is None]
         more = f", and {len(mine) - 1:,} more" if len(mine) > 1 else ""
-        gone = " for good, and a later one does not have it" if any(_is_gone(old, records) for old in mine) else ""
+        gone = " for good, and a later one does not have it" if _is_gone(mine[0], records) else ""
         first = mine[0].hit
         found.append(f"{ref} may be {first.name!r} ({first.list}, {first.entry_id}){more}: nobody has decided{gone}")
     if any(old.hit.decision is not None for old in hits):

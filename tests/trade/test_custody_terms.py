@@ -484,6 +484,7 @@ DRIVES = set(SERIALS[:2])
         # what has left goes on, by whatever hands, and comes to the site
         ([("handover", "origin", "anna", 10), ("handover", "anna", "bo", 40), ("arrive", "bo", "dock", 50)], set()),
         ([("load", "origin", "origin", 10), ("arrive", "origin", "dock", 50)], set()),
+        ([("load", "origin", "origin", 10), ("load", "origin", "origin", 40)], set()),  # the next flight
         ([("arrive", "origin", "dock", 50)], set()),
         # it comes home at any time, and leaves no more
         ([("handover", "origin", "anna", 10), ("return", "anna", "origin", 40)], set()),

@@ -32,7 +32,7 @@ from sealift.trade.custody_event import NAMESPACE, Checkpoint
 from sealift.trade.custody_graph import Finding, Graph, bits, newest
 from sealift.trade.custody_settle import Judge, settle
 from sealift.trade.custody_terms import an as _of_event
-from sealift.trade.custody_terms import identities, left, told
+from sealift.trade.custody_terms import have_left, identities, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -175,7 +175,7 @@ def assess(
     chains = _Chains(graph, rows, judge)
     if judge is not None:
         found += told(rows, chains.come, chains.begun, judge.terms, judge.faces)
-        away = left(rows, chains.come, chains.begun, judge.terms, judge.faces)
+        away = have_left(rows, chains.come, chains.begun, judge.terms, judge.faces)
     found += chains.findings
     drives = _drives(chains, list(serials))
     found += _declared(drives, final=final)

@@ -1,8 +1,9 @@
 """By which terms drives go from hand to hand: the revision that was released when it happened, and who is who in it.
 
-    Reign    a release of a revision, since when, and what speaks against it
-    Terms    reigns -> the Ruling of a time: the newest revision that was released then
-    told     events of a log -> drives that went on before they might, or to whom nobody declared them
+    Reign        a release of a revision, since when, and what speaks against it
+    Terms        reigns -> the Ruling of a time: the newest revision that was released then
+    told         events of a log -> drives that went on before they might, or to whom nobody declared them
+    have_left    events of a log -> drives that have left the origin, and have not come back
 
 What holds: every event is judged by the revision that was the newest released when it happened, whatever was released
 or drafted later. Where that one, or what it rests on, is not here, that is named, and nobody is accused. A drive goes
@@ -259,8 +260,8 @@ def _within(seen: CustodyEvent, roles: Roles) -> bool:
     return seen.event_type != "load" and roles.sends(one) and roles.sends(other) and not roles.carriers_of(other)
 
 
-def left(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Sequence[str]], terms: Terms,
-         faces: Faces) -> frozenset[str]:  # fmt: skip
+def have_left(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Sequence[str]], terms: Terms,
+              faces: Faces) -> frozenset[str]:  # fmt: skip
     """Drives of a log that have left the origin, and have not come back."""
     away: set[str] = set()
     for _ in _steps(rows, come, begun, terms, faces, away):

@@ -5,14 +5,16 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import audits
+import filled
 import pytest
 from msgspec import UNSET
 
+from sealift.errors import BadInput
 from sealift.formats.allowed_signers import AllowedSigners
-from sealift.stages import audit_judge, revisions
+from sealift.stages import audit_judge, revisions, source_release
 from sealift.stages import custody as stage
 from sealift.stages import release as releasing
-from sealift.trade import sections
+from sealift.trade import declaration, sections
 from sealift.trade.standing import Against, Standing
 
 OUT = "SL-2026-AUDIT1"
@@ -297,3 +299,109 @@ def test_who_screened_may_take_drives_back_and_who_signed_nothing_may_not(made, 
         v.event(log, OUT, "return", "anna", who, SERIALS[2:3], "S1", "S1", hours=0.6)
         found = {(kind, events == (late,)) for kind, events, _ in agreed(v, path, log) if kind != "clock"}
         assert found == {("unreleased", True)} | (set() if comes else {("unreleased", False)})
+
+
+def test_drives_that_left_after_an_authorisation_had_ended_are_named_by_custody_and_audit_alike(tmp_path):
+    begin = datetime(2026, 9, 1, 8, tzinfo=UTC)
+    v = audits.Voyage(tmp_path, begin)
+    v.allowed = AllowedSigners.parse(audits.signers() + EXTRA)
+    licence = sections.Authorisation(authority="BIS", number="D1", expiry="2026-09-02", covers=["export-licence"])
+    answers = [
+        sections.Answer(question=each.question, answer="yes", evidence="file 7")
+        if each.question == "export-licence"
+        else each
+        for each in filled.rest(status_as_of="2026-09-01")["answers"]
+    ]
+    path = v.declare(OUT, SERIALS, carriers=CARRIERS, drives=drives("Anna", "Anna", "Anna", "Bo"), answers=answers,
+                     authorisations=[licence])  # fmt: skip
+    v.clear(path)
+    v.release(path, hours=1)
+    log = v.folder / "custody"
+    v.event(log, OUT, "seal", "origin", "origin", SERIALS, "", "S1", hours=2)
+    v.event(log, OUT, "handover", "origin", "anna", SERIALS[:1], "S1", "S1", hours=51)  # 2 September in Honolulu
+    assert agreed(v, path, log) == set()
+    late = v.event(log, OUT, "handover", "origin", "anna", SERIALS[1:3], "S1", "S1", hours=53)
+    assert agreed(v, path, log) == {("unreleased", (late,), ("SN-2", "SN-3"))}
+    v.event(log, OUT, "arrive", "anna", "dock", SERIALS[:1], "S1", "S1", hours=80)
+    assert agreed(v, path, log) == {("unreleased", (late,), ("SN-2", "SN-3"))}, "what had left goes on"
+    (said,) = [each for each in by_audit(v, path, log)[1] if "BIS, D1, which opened export-licence" in each.text]
+    assert (said.state, said.text.endswith("ended on 2026-09-02: SN-2, SN-3")) == ("wrong", True)
+
+
+# --- legal holds that were released since the seal -------------------------------------------------------
+
+COURT, UNSEEN = "Court, order 12", "nobody can see whether there is a legal hold"
+
+
+def holding(v, path, hold, hours=6):
+    path.write_text(path.read_text().replace('legal_hold = "none"', f'legal_hold = "{hold}"'))
+    v.release(path, hours=hours)
+
+
+def lifted(v, path):
+    releasing.revise(str(path))
+    path.write_text(path.read_text().replace(f'legal_hold = "{COURT}"', 'legal_hold = "none"'))
+    v.release(path, hours=8)
+
+
+def gone(suffix):
+    return lambda _v, path: path.with_name(f"{OUT}{suffix}").unlink()
+
+
+def not_here(v, path):
+    for each in [path, *path.parent.glob(f"{OUT}.r2*.toml"), *path.parent.glob(f"{OUT}.[0-9].toml")]:
+        each.unlink(missing_ok=True)
+
+
+def broken(v, path):
+    path.with_name(f"{OUT}.r3.toml").write_bytes(path.read_bytes() + b"\n= broken")
+
+
+@pytest.mark.parametrize(
+    ("hold", "more", "why"),
+    [
+        ("none", None, None),
+        (COURT, None, f"revision 2, which RELEASE releases, states a legal hold: {COURT}"),
+        (COURT, gone(".release.json.sig"), f"revision 2, which RELEASE releases, states a legal hold: {COURT}"),
+        (COURT, gone(".release.json"), f"R2, which was released, states a legal hold: {COURT}"),
+        (COURT, lifted, None),
+        (COURT, lambda v, path: (lifted(v, path), gone(".release.json.sig")(v, path)),
+         f"revision 2, which OLD releases, states a legal hold: {COURT}"),
+        ("none", not_here, f"revision 2, which RELEASE releases, is not here or cannot be read: {UNSEEN}"),
+        ("none", broken, f"R3 cannot be read: {UNSEEN}"),
+    ],
+)  # fmt: skip
+def test_the_source_is_not_freed_against_a_legal_hold_that_was_released_since(made, tmp_path, monkeypatch, hold, more,
+                                                                             why):  # fmt: skip
+    v, path, _ = copied(made, tmp_path / "a")
+    first = path.with_name(f"{OUT}.r1.toml")
+    sealed = declaration.parse(first.read_bytes(), draft=False)
+    text = path.read_text()
+    path.write_text(text.replace('legal_hold = "none"', f'legal_hold = "{COURT}"'))
+    folder = str(path.parent)
+    assert revisions.held(folder, sealed, v.allowed) == ([], True), "a draft"
+    path.write_text(text)
+    holding(v, path, hold)
+    if more:
+        more(v, path)
+    names = {"RELEASE": ".release.json", "OLD": ".release.2.json", "R2": ".r2.toml", "R3": ".r3.toml"}
+    for name, end in names.items() if why else ():
+        why = why.replace(name, str(path.with_name(f"{OUT}{end}")))
+    assert revisions.held(folder, sealed, v.allowed) == ([why] if why else [], True)
+    # found by the command: in the folder of the declaration, here, beside the seal or above
+    trusted = SimpleNamespace(seal=SimpleNamespace(rehearsal=False, consignment_id=OUT), declaration=sealed)
+    away = tmp_path / "a" / "outbox"
+    away.mkdir()
+    (away / "x.seal").touch()
+    (tmp_path / "empty" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "empty" / "deep")
+    asked = source_release._held
+    assert bool(asked(trusted, v.allowed, str(away / "x.seal"), None)[0]) == bool(why)
+    assert bool(asked(trusted, v.allowed, None, str(first))[0]) == bool(why)
+    (tmp_path / "empty" / "x.seal").touch()
+    assert asked(trusted, v.allowed, "../x.seal", None) == ([], False), "nothing lies there, which is said"
+    monkeypatch.chdir(folder)
+    assert bool(asked(trusted, v.allowed, str(tmp_path / "empty" / "x.seal"), None)[0]) == bool(why)
+    trusted.seal.consignment_id = "SL-2026-OTHER9"
+    with pytest.raises(BadInput, match=f"declares {OUT}, and the seal is of SL-2026-OTHER9"):
+        asked(trusted, v.allowed, None, str(first))

@@ -462,3 +462,47 @@ def test_a_second_key_of_an_officer_took_part_and_is_the_officers():
     digest = event(log, "handover", ORIGIN, side("anna"), minutes=10)
     event(log, "discrepancy", side("bo"), side("bo"), minutes=200, resolves=[digest])
     assert found_of_first(log, "unreleased", LATE, digest, other)[0].by_officer
+
+
+# --- authorisations that have ended ----------------------------------------------------------------------
+
+ENDED = Against("BIS, D1, ended on 2026-11-24", BEGIN + timedelta(minutes=30))
+ENDS = Terms(DECLARATION, [Reign(BEGIN, 1, DECLARATION, ended=(ENDED,))])
+DRIVES = set(SERIALS[:2])
+
+
+@pytest.mark.parametrize(
+    ("steps", "left"),
+    [
+        ([("handover", "origin", "anna", 10)], set()),
+        ([("handover", "origin", "anna", 40)], DRIVES),
+        ([("load", "origin", "origin", 40)], DRIVES),
+        ([("customs_inspection", "origin", "anna", 40)], DRIVES),
+        # within the house nothing leaves, and then it does
+        ([("handover", "origin", "witness", 10)], set()),
+        ([("handover", "origin", "witness", 10), ("handover", "witness", "anna", 40)], DRIVES),
+        # what has left goes on, by whatever hands, and comes to the site
+        ([("handover", "origin", "anna", 10), ("handover", "anna", "bo", 40), ("arrive", "bo", "dock", 50)], set()),
+        ([("load", "origin", "origin", 10), ("arrive", "origin", "dock", 50)], set()),
+        ([("load", "origin", "origin", 10), ("load", "origin", "origin", 40)], set()),  # the next flight
+        ([("arrive", "origin", "dock", 50)], set()),
+        # it comes home at any time, and leaves no more
+        ([("handover", "origin", "anna", 10), ("return", "anna", "origin", 40)], set()),
+        ([("handover", "origin", "anna", 10), ("return", "anna", "origin", 40),
+          ("handover", "origin", "anna", 50)], DRIVES),
+    ],
+)  # fmt: skip
+def test_drives_leave_the_origin_by_no_authorisation_that_has_ended(steps, left):
+    log = sealed()
+    for kind, one, two, minutes in steps:
+        event(log, kind, CAST[one], CAST[two], minutes=minutes)
+    found = log.account(terms=ENDS, allowed=ALL)
+    unreleased = [each for each in found.findings if each.kind == "unreleased"]
+    assert set().union(*(each.serials for each in unreleased)) == left
+    assert all("they leave the origin by " in each.text and each.text.endswith(ENDED.text) for each in unreleased)
+    assert "unreleased" not in told(log, RELEASED)
+    renewed = Terms(DECLARATION, [*ENDS.reigns, Reign(BEGIN + timedelta(minutes=35), 2, DECLARATION)])
+    assert "unreleased" not in told(log, renewed), "by the revision that was released since"
+    last = steps[-1][0]
+    home = last == "return" or (last == "handover" and steps[-1][2] == "witness")
+    assert found.away == (set() if home else DRIVES)

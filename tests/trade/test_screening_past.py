@@ -29,9 +29,9 @@ from sealift.trade import release as releases
 LISTED = "2,Consignee Bhd\n"
 
 
-def past(*records, reviewed=True):
+def past(*records, signed=True, reviewed=True):
     """Records in their order, as screening_past takes them; of one reviewed or not all are."""
-    return [screening_past.Screened(one, d.digest(canonical.encode(one)), reviewed) for one in records]
+    return [screening_past.Screened(one, d.digest(canonical.encode(one)), signed, reviewed) for one in records]
 
 
 def again(*records, declaration=None, people=made.PEOPLE[:1], reviewed=True, **more):

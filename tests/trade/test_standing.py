@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import clearance
 import papers as readers
 import pytest
+import screening_cases as cases
+import screening_lists as lists
 from click.testing import CliRunner
 from msgspec.structs import replace
 from trade_cases import AUTHOR, OFFICER, STRANGER, content, party
@@ -17,12 +19,14 @@ from sealift.cli.documents import documents
 from sealift.errors import Refused
 from sealift.formats import canonical
 from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages import documents as papers_stage
 from sealift.stages import release as gate_stage
 from sealift.stages import screen, standing
 from sealift.stages.pack import run as packing
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
-from sealift.trade import screening, sheets, signing, template
+from sealift.trade import screening, screening_past, sections, sheets, signing, template
+from sealift.trade.standing import later
 
 NOW = datetime.now(UTC)
 HIT = "id,name\n1,Zyxomma Qwrtplk\n2,Consignee Bhd\n"
@@ -256,3 +260,154 @@ def test_nothing_is_packed_under_what_does_not_stand(folder):
         packing._settle_leg(options)
     (folder / "d.toml").write_bytes(parsed.raw + b"#\n")  # a draft of what is to be released yet
     standing.check_beside("d.toml", d.parse(parsed.raw + b"#\n", draft=True), None)
+
+
+# --- what takes a hit away -------------------------------------------------------------------------------
+
+FREE = cases.screened(lists=[cases.csl(lists.PEOPLE[:1])])
+HOUR = timedelta(hours=1)
+OTHER = cases.declared(consignee=party("Other Bhd"))
+
+
+def after(*records, of=None, signed=True, reviewed=True, bound=FREE, hours=9):
+    """What records say of a release at NOW + 1 h that binds `bound`; of each (record, signed, reviewed) or a record."""
+    rows = [each if isinstance(each, tuple) else (each, signed, reviewed) for each in (bound, *records)]
+    here = [screening_past.Screened(one, d.digest(canonical.encode(one)), *how) for one, *how in rows]
+    now = cases.NOW + hours * HOUR
+    return later(of or cases.like(), bound, here[0].digest, cases.NOW + HOUR, here, now)
+
+
+def follow(record, declaration=None, hours=2.0, **more):
+    now = cases.NOW + hours * HOUR
+    return cases.screened(declaration, before=cases.encoded(record), now=now, **more)
+
+
+HIT_BY = follow(FREE)
+
+
+def test_a_draft_that_does_not_name_the_party_takes_no_hit_away():
+    draft = follow(HIT_BY, OTHER, 3)
+    assert draft.hits == 0
+    (found,) = after(HIT_BY, draft)
+    assert found.text.startswith(f"the screening of {HIT_BY.at}, which is later: consignee may be 'Velmarin Shipping")
+    assert after(HIT_BY) == [found]
+    assert after(HIT_BY, draft, follow(draft, OTHER, 4), of=OTHER) == [], "the revision that replaces it"
+    here = follow(HIT_BY, cases.like(consignee=party("Other Bhd"), end_user=cases.LIKE), 3)
+    assert after(HIT_BY, here)[0].text.partition(": ")[2].startswith("end_user may be"), "found again in another place"
+
+
+def test_a_hit_on_whom_only_a_draft_names_holds_nothing():
+    none = cases.screened(OTHER, lists=[cases.csl(lists.PEOPLE[:1])])
+    assert after(follow(none, cases.like()), of=OTHER, bound=none) == []
+    assert after(follow(none, cases.like()), bound=none) != []
+
+
+@pytest.mark.parametrize(
+    ("signed", "reviewed", "stands"),
+    [(True, True, True), (True, False, False), (False, False, False)],
+    ids=["two", "one", "nobody"],
+)
+def test_a_decision_counts_by_who_signed_it(signed, reviewed, stands):
+    decided = cases.disposed(HIT_BY, now=cases.NOW + 3 * HOUR)
+    found = after(HIT_BY, (decided, signed, reviewed))
+    assert (found == []) is stands
+    if not stands:
+        assert found[0].since == cases.NOW + 2 * HOUR, "since it was found first"
+    nothing = follow(decided, None, 4, lists=[cases.csl(lists.PEOPLE[:1])])
+    assert (after(HIT_BY, (decided, signed, reviewed), (nothing, False, False)) == []) is stands
+    laundered = replace(HIT_BY, parties=tuple(
+        replace(each, query_as_typed=(*each.query_as_typed, "Zed")) for each in HIT_BY.parties))  # fmt: skip
+    away = replace(laundered, parties=tuple(replace(each, query_as_typed=("Zed",)) for each in laundered.parties))
+    assert after(HIT_BY, laundered, away) != [], "by names that were put in between"
+
+
+def test_screenings_count_in_the_order_in_which_they_supersede_each_other_whatever_their_clocks_said():
+    for hours in (-30.0, -1.0, 0.5, 2.0):
+        slow = follow(FREE, hours=hours)
+        (found,) = after(slow)
+        behind = hours < 0
+        assert (found.vague, "whatever its clock said" in found.text) == (behind, behind)
+        assert found.since == cases.NOW + max(hours, 0) * HOUR
+        true = cases.disposed(slow, cases.filled(slow, disposition="true_match"), now=cases.NOW - 40 * HOUR)
+        assert "as S. Screener decided" in after(slow, true)[0].text
+        decided = cases.disposed(slow, now=cases.NOW - 40 * HOUR)
+        assert after(slow, decided) == after(decided, slow) == []
+        reopened = follow(decided, hours=-45, carry=False)
+        assert after(slow, decided, reopened) != [], "the clock orders nothing here"
+    fast = follow(FREE, hours=20)
+    assert after(fast)[0].since == cases.NOW + 9 * HOUR, "it is here already"
+    alone = cases.screened(now=cases.NOW - HOUR)  # not chained: by its clock it was before
+    assert "a later one does not have it" in after(alone)[0].text
+    assert after(alone, bound=cases.disposed(HIT_BY, now=cases.NOW)) == []
+
+
+@pytest.mark.parametrize("who", ["unsigned", "stranger", "author"])
+def test_what_takes_a_hit_away_is_signed_by_who_may(folder, who):
+    record = screened_again(folder).record
+    data = signing.read_limited("d.screening.json", 1 << 20, "x")
+    follows = screening.Supersedes(screening_id=record.screening_id, blake3=d.digest(data))
+    decided = canonical.encode(replace(decide(record, "false_positive"), supersedes=follows))
+    signing.write_pair("d.screening.json", decided, AUTHOR.sign(decided, screening.NAMESPACE))
+    second = folder / "d.screening.json.second.sig"
+    second.write_bytes(STRANGER.sign(decided, screening.NAMESPACE))
+    assert asked(folder).why == asked(folder, who=False).why == ()
+    if who == "unsigned":
+        (folder / "d.screening.json.sig").unlink()
+        assert asked(folder, who=False).why
+    elif who == "stranger":
+        (folder / "d.screening.json.sig").write_bytes(OFFICER.sign(decided, screening.NAMESPACE))
+    else:
+        (folder / "d.screening.json.sig").write_bytes(STRANGER.sign(decided, screening.NAMESPACE))
+        second.write_bytes(AUTHOR.sign(decided, screening.NAMESPACE))
+    (why,) = asked(folder).why
+    assert "consignee may be 'Consignee Bhd'" in why or who == "author"
+    assert sheets.DRAFT in sheet().stdout
+
+
+def test_a_screening_whose_clock_is_behind_is_taken_and_told(folder):
+    (folder / "nobody.csv").write_text(HIT)
+    lists = screen.load_lists(["nobody.toml"], fetched=NOW - 5 * HOUR)
+    made = screen.screen("d.toml", lists, AUTHOR, by="Sam Screener", now=NOW - 5 * HOUR)
+    assert any("one of the clocks was wrong" in note for note in made.notes)
+    assert "whatever its clock said: consignee may be" in str(asked(folder).why)
+
+
+# --- what has ended or become old since ------------------------------------------------------------------
+
+
+def test_no_drive_leaves_by_an_authorisation_that_has_ended_and_papers_say_so(folder):
+    today = NOW.date().isoformat()
+    licence = sections.Authorisation(authority="BIS", number="D1", expiry=today, covers=["export-licence"])
+    longer = replace(licence, number="D2", expiry=(NOW.date() + timedelta(days=9)).isoformat(), covers=["flag-cloud"])
+    text = content(status_as_of=today, authorisations=[licence, longer])
+    answers = [replace(each, answer="yes") if each.question == "export-licence" else each for each in text.answers]
+    (folder / "d.toml").write_bytes(template.render(replace(text, answers=answers)).encode())
+    for each in folder.glob("d.r*"):
+        each.unlink()
+    screen.screen("d.toml", screen.load_lists(["nobody.toml"], fetched=NOW), AUTHOR, by="Sam Screener")
+    release(folder / "d.toml")
+    end = datetime(NOW.year, NOW.month, NOW.day, tzinfo=UTC) + timedelta(days=1, hours=12)
+    assert asked(folder, now=end - timedelta(seconds=1)).ended == ()
+    found = asked(folder, now=end)
+    assert (found.why, [each.since for each in found.ended]) == ((), [end])
+    assert found.ended[0].text == f"BIS, D1, which opened export-licence, ended on {today}"
+    standing.check_leaving("d.toml", asked(folder))
+    with pytest.raises(Refused, match="no drive leaves the origin any more:\n  BIS, D1"):
+        standing.check_leaving("d.toml", found)
+    parsed = d.parse((folder / "d.toml").read_bytes(), draft=False)
+    raw, signature = ((folder / f"d.release.json{each}").read_bytes() for each in ("", ".sig"))
+    held = releases.check_release(parsed, raw, signature, allowed(folder))
+    for now, why in ((NOW, ()), (end, (found.ended[0].text,))):
+        sources = papers_stage.Sources(declaration_file="d.toml", declaration=parsed, release=held, now=now,
+                                       allowed=allowed(folder))  # fmt: skip
+        made = papers_stage.documents(sources, f"papers-{now.day}")
+        assert [each.partition(", and that all drives")[0] for each in made.frame.against] == list(why)
+
+
+def test_lists_and_proofs_that_have_become_old_since_are_told_and_hold_nothing(folder):
+    assert asked(folder).aged == ()
+    keys, lists = asked(folder, now=NOW + timedelta(days=40)).aged
+    assert "screened has become older than the rules allow for a release: nobody.csv fetched" in lists
+    assert "proofs of keys have become older" in keys
+    found = asked(folder, now=NOW + timedelta(days=9))
+    assert (found.against, found.ended, len(found.aged)) == ((), (), 1)

@@ -278,10 +278,12 @@ def standing_release(file: str, declaration: Declaration, allowed_signers: str |
     from sealift.stages.standing import standing
 
     allowed = load_allowed(allowed_signers)
-    why = standing(file, declaration, found.record, allowed, datetime.now(UTC), principal=found.principal).why
-    for each in why:
+    stands = standing(file, declaration, found.record, allowed, datetime.now(UTC), principal=found.principal)
+    for each in stands.why:
         say(f"the release does not stand: {each}")
-    return None if why else found
+    for ended in stands.ended:
+        say(f"by the release no drive leaves the origin any more: {ended.text}")
+    return None if stands.why_none_leaves else found
 
 
 def load_identities(paths: Sequence[str]) -> list[Identity]:

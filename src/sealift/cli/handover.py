@@ -129,13 +129,23 @@ def _paper(ground: Ground, file: str, pdf: str | None) -> dict[str, Any]:
     event = stage.draft(ground, file)
     common.say("nothing was recorded: this form is to be signed by hand, photographed, and then recorded by --event")
     common.say(f'enter it into one copy of the log alone, with at = "{event.at_utc}" in {file}: so says the paper')
-    form = custody_sheet.form(ground.declaration, event, released=ground.released)
+    against = stage.against(ground, event)
+    form = custody_sheet.form(ground.declaration, event, released=ground.released and not against)
     if pdf is not None:
-        frame = Frame.of(ground.declaration, ground.release, ground.now.date(), ground.standing.why)
+        frame = Frame.of(ground.declaration, ground.release, ground.now.date(), against)
         paper = papers_arrival.custody_form(frame, event, "custody")
         signing.write_new(pdf, typeset.typeset("paper", paper.data, frame.day))
         common.say(f"wrote {pdf}")
     return {"consignment_id": ground.declaration.consignment_id, "form": form, "pdf": pdf}
+
+
+def _note_age(ground: Ground, recorded: Recorded) -> None:
+    """What has become too old since the release: drives that are under way go on, none leaves by it."""
+    if ground.standing.ended and recorded.entry.event.moves and not recorded.leaves:
+        why = "; ".join(each.text for each in ground.standing.ended)
+        common.say(f"note: {why}: drives that are under way go on to where they are safe, and none leaves the origin")
+    for aged in ground.standing.aged if recorded.leaves else ():
+        common.say(f"note: {aged}")
 
 
 def _recorded(ground: Ground, recorded: Recorded) -> dict[str, Any]:
@@ -147,7 +157,9 @@ def _recorded(ground: Ground, recorded: Recorded) -> dict[str, Any]:
         rows = {row.entry.digest: row for row in recorded.account.rows}
         common.say(words.row_line(rows[entry.digest]))
         words.show_findings(recorded.shows)
-        form = custody_sheet.form(ground.declaration, entry, released=ground.released)
+        ended = bool(ground.standing.ended and recorded.leaves)
+        form = custody_sheet.form(ground.declaration, entry, released=ground.released and not ended)
+        _note_age(ground, recorded)
         if ground.standing.against and not any(each.kind == "unreleased" for each in recorded.shows):
             stood = not any(each.since is None or entry.event.at >= each.since for each in ground.standing.against)
             then = "by its time the release stood, and it does not any more" if stood else "the release does not stand"

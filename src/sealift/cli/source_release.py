@@ -29,8 +29,11 @@ With --sign-with it writes, where nothing is missing, CONSIGNMENT.source-release
 which receipts, who says so, when. It deletes nothing. The allowed signers name the receivers' keys for namespace
 sealift-receipt, and yours for sealift-source-release.
 
+It looks at what was released since the seal, in the folder of --declaration; where that is not given, in this folder,
+that of the seal and the one above.
+
 Exit 0: it may be freed; 6: a group is not verified yet; 5: a receipt or the seal does not hold, the origin has signed
-it itself, the declaration states a legal hold, or a seal of a later revision lies beside the one given.
+it itself, the declaration or one released since states a legal hold, or a seal of a later revision lies beside it.
 """
 
 
@@ -39,6 +42,9 @@ it itself, the declaration states a legal hold, or a seal of a later revision li
 )
 @click.argument("receipts", nargs=-1, required=True, metavar="RECEIPT...", type=click.Path())
 @common.sealed_option
+@click.option(
+    "--declaration", metavar="FILE", type=click.Path(), help="The shipment's declaration; later ones lie beside it."
+)
 @click.option("--sign-with", metavar="KEY", type=click.Path(), help="SSH key of who says so; else nothing is written.")
 @click.option("--by", metavar="NAME", help="Who signs.")
 @click.option("--organisation", metavar="NAME", help="For which organisation.")
@@ -52,6 +58,7 @@ def source_release(
     /,
     receipts: tuple[str, ...],
     seal: str,
+    declaration: str | None,
     allowed_signers: str | None,
     out: str,
     *,
@@ -67,7 +74,7 @@ def source_release(
     allowed = common.load_allowed(allowed_signers)
     signs = _who(who)
     now = datetime.now(UTC)
-    looked = stage.look(open_seal(load_seal(seal), allowed), receipts, allowed, now, seal=seal)
+    looked = stage.look(open_seal(load_seal(seal), allowed), receipts, allowed, now, seal=seal, declaration=declaration)
     released = None
     if looked.may_be_freed and signs is not None:
         released = stage.release(looked, *signs, allowed, out, now)
@@ -168,6 +175,9 @@ def _show_ways(looked: Looked) -> None:
 
 def _say(looked: Looked, released: Released | None) -> None:
     say = common.say
+    if not looked.declared:
+        say("no declaration of the shipment lies here, beside the seal or above: nobody has looked whether one that")
+        say("  was released since states a legal hold. --declaration FILE says where it lies")
     if released is not None:
         record = released.statement.record
         say(f"{'wrote' if released.new else 'unchanged:'} {released.path} and its signature, of {record.at}")

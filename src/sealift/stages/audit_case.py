@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sealift.trade.declaration import Declaration
     from sealift.trade.receipt import Receipt
     from sealift.trade.source_release import Ground, SourceRelease
+    from sealift.trade.standing import Against
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -111,6 +112,7 @@ class Case:
         self.bound: list[tuple[Person, str]] = []  # whom records bind to the origin, and how
         self.origin = Origin()  # all of them
         self.shut: dict[str, list[str]] = {}  # by digest of a release: why its gate was not open
+        self.ended: dict[str, tuple[Against, ...]] = {}  # when authorisations end on which it rests
         self._read()
 
     def say(self, path: str, state: State, text: str) -> None:

@@ -151,7 +151,7 @@ def _terms(case: Case) -> Terms | None:
     reigns = [
         Reign(release.released_at(each.release.record), each.declaration.revision, each.declaration,
               audit_origin.against(case, each), "", each.release.principal, each.release.record.officer,
-              each.release.person)
+              each.release.person, case.ended.get(each.entry.digest, ()))
         for each in case.released
     ]  # fmt: skip
     for entry in case.of("release"):

@@ -183,6 +183,7 @@ def _gate(case: Case, released: Released) -> bool:
         return True
     if not kept.known:
         return False
+    case.ended[released.entry.digest] = tuple(standing.ended(parsed, kept, at))
     found = kept.rules
     screened, why_screening = _screened(case, record.screening, parsed, found, at, path)
     proved, why_keys = _proved(case, record.keys, parsed, found, at, path)
@@ -341,7 +342,10 @@ def fallen(case: Case) -> None:
     last, sealed = case.released[-1], case.seals[-1] if case.seals else None
     for found in _later(case, last):
         too_late = (
-            sealed is not None and found.since is not None and trust.sealed_at(sealed.trusted.seal) >= found.since
+            sealed is not None
+            and found.since is not None
+            and not found.vague
+            and trust.sealed_at(sealed.trusted.seal) >= found.since
         )
         if not too_late and found.since is not None and audit_later.are_back(case):
             case.hold(f"stopped, and every drive is back at the origin: the release does not stand: {found.text}")
@@ -355,8 +359,9 @@ def _later(case: Case, released: Released) -> list[standing.Against]:
     """What later screenings say against a release."""
     bound, at = released.release.record.screening, release.released_at(released.release.record)
     known = case.find("screening", bound.blake3) if bound else None
-    here = [standing.Screened(each.record, each.digest, _reviewed(case, each)) for each in case.of("screening")]
-    return standing.later(known.record if known else None, bound.blake3 if bound else "", at, here)
+    parsed, here = released.declaration, [_signed(case, each, released.declaration) for each in case.of("screening")]
+    digest = bound.blake3 if bound else ""
+    return standing.later(parsed, known.record if known else None, digest, at, here, case.now)
 
 
 def against(case: Case, released: Released) -> tuple[standing.Against, ...]:
@@ -365,15 +370,15 @@ def against(case: Case, released: Released) -> tuple[standing.Against, ...]:
     return (*shut, *_later(case, released))
 
 
-def _reviewed(case: Case, entry: Entry) -> bool:
-    """Whether the signatures of a screening hold, that of a second person too."""
-    if entry.signature is None:
-        return False
-    second = case.files.get(f"{entry.path}{SECOND}")
-    try:
-        return screening.check_screening(entry.data, entry.signature, second, case.allowed).reviewer is not None
-    except SealiftError:
-        return False
+def _signed(case: Case, entry: Entry, parsed: Declaration) -> standing.Screened:
+    """A screening, and whose signatures on it count."""
+    signed = reviewed = False
+    if entry.signature is not None:
+        second = case.files.get(f"{entry.path}{SECOND}")
+        with contextlib.suppress(SealiftError):  # said where it is judged
+            checked = screening.check_screening(entry.data, entry.signature, second, case.allowed)
+            signed, reviewed = True, screening.is_reviewed(checked, parsed)
+    return standing.Screened(entry.record, entry.digest, signed, reviewed)
 
 
 def _manifests(case: Case) -> None:

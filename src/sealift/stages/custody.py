@@ -72,12 +72,16 @@ class Ground:
 
 
 class Recorded(NamedTuple):
-    """The event, what the log shows because of it, whether it was written, and by whom it is signed now."""
+    """The event, what the log shows because of it, whether it was written, and by whom it is signed now.
+
+    `leaves`: drives that leave the origin by it.
+    """
 
     entry: Entry
     shows: list[Finding]
     written: bool
     account: Account
+    leaves: frozenset[str] = frozenset()
 
 
 def stand(log: str, declaration_file: str, allowed: AllowedSigners, now: datetime) -> Ground:
@@ -136,7 +140,7 @@ def _terms(ground: Ground) -> Terms:
         return Terms(ground.declaration)
     against, holds = ground.standing.against, ground.release
     by = (holds.principal, holds.record.officer, holds.person)
-    own = Reign(at, ground.declaration.revision, ground.declaration, against, "", *by)
+    own = Reign(at, ground.declaration.revision, ground.declaration, against, "", *by, ended=ground.standing.ended)
     return Terms(ground.declaration, [own])
 
 
@@ -197,7 +201,13 @@ def record(ground: Ground, form_file: str, signers: Sequence[Signer], *, as_foun
     if slips and not as_found:
         return Recorded(entry, slips, written=False, account=before)
     custody_log.add(ground.log, entry, signatures)
-    return Recorded(entry, shows, written=True, account=after)
+    return Recorded(entry, shows, written=True, account=after, leaves=after.away - before.away)
+
+
+def against(ground: Ground, event: CustodyEvent) -> tuple[str, ...]:
+    """Why a paper of an event that is to happen is a draft, though there is a release."""
+    stays = not account(ground, _copy(ground)).away.issuperset(event.serials)
+    return ground.standing.why_none_leaves if stays else ground.standing.why
 
 
 def countersign(ground: Ground, digits: str, signers: Sequence[Signer]) -> Recorded:

@@ -35,6 +35,7 @@ from sealift.stages import release as release_stage
 from sealift.stages.standing import standing
 from sealift.trade import (
     certificate,
+    custody,
     discrepancy,
     gate,
     papers_arrival,
@@ -114,10 +115,14 @@ def documents(sources: Sources, folder: str) -> Result:
     release = sources.release or (seal.release if seal else None)
     against: tuple[str, ...] = ()
     if release is not None:
-        against = standing(
+        stands = standing(
             sources.declaration_file, sources.declaration, release.record, sources.allowed, sources.now,
             principal=release.principal,
-        ).why  # fmt: skip
+        )  # fmt: skip
+        against = stands.why + tuple(
+            f"{each.text}, and that all drives had left the origin no custody log that is given says"
+            for each in (() if stands.ended and _have_left(sources) else stands.ended)
+        )
     frame = Frame.of(sources.declaration, release, sources.now.date(), against)
     maker = _Maker(sources, frame, seal)
     written: list[Written] = []
@@ -129,6 +134,16 @@ def documents(sources: Sources, folder: str) -> Result:
             written.append(Written(made.name, made.title, len(made.data), blake3(made.data).hexdigest()))
             typeset.forget()
     return Result(frame, written, maker.left_out, maker.marked)
+
+
+def _have_left(sources: Sources) -> bool:
+    """By the custody log, where one is given, every declared drive has left the origin, and none is back there."""
+    if sources.custody is None or sources.allowed is None:
+        return False
+    ground = custody_stage.Ground(sources.custody, sources.declaration, "", sources.allowed, sources.now)
+    serials = (drive.serial for drive in sources.declaration.drives if drive.serial)
+    declared = {serial for serial in serials if not serial.startswith(custody.BY_NETWORK)}
+    return custody_stage.account(ground).away.issuperset(declared)
 
 
 class _Maker:

@@ -5,6 +5,8 @@ supersedes it (stages/release.py). A release counts from when it says, where its
 that it is of is there to the byte; where that is not there, or a revision below the newest has no release that holds,
 the file that is missing is named. Files are hostile: within the limits of their kinds, and so many of them.
 
+`held` says which of them keep a source from being freed.
+
 What is not here: what speaks against a release (standing.py), and what follows of it (trade/custody_terms.py,
 trade/erasure.py).
 """
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _REVISION = re.compile(r"(\.r[0-9]+)?\.toml$")
 _ABSENT = re.compile(r" (is|are) not beside it$")  # of standing.py: nobody was accused of that
+_KEPT = re.compile(r"\.r([0-9]{1,9})\.toml$")
 _RELEASE = re.compile(r"\.release(\.[0-9]+)?\.json$")
 
 
@@ -128,13 +131,14 @@ def reigns(file: str, parsed: Declaration, allowed: AllowedSigners, now: datetim
         holds = check(of.declaration, each, allowed)
         if holds is not None:
             home = _RELEASE.sub(".toml", each.path)
-            against = standing(home, of.declaration, record, allowed, now, principal=holds.principal).against
+            stands = standing(home, of.declaration, record, allowed, now, principal=holds.principal)
+            against = stands.against
             absent = [one for one in against if _ABSENT.search(one.text)]
             if of.declaration.digest != parsed.digest and not _at_home(stem):  # the two files were taken along
                 against, absent = tuple(one for one in against if one not in absent), []
             lacks = "; ".join(one.text for one in absent)
             by = (holds.principal, record.officer, holds.person)
-            found.append(Reign(at, record.revision, of.declaration, against, lacks, *by))
+            found.append(Reign(at, record.revision, of.declaration, against, lacks, *by, ended=stands.ended))
             authors.append((holds.author, persons.AUTHOR))
     have = {each.revision for each in found}
     lacking = {}
@@ -142,6 +146,45 @@ def reigns(file: str, parsed: Declaration, allowed: AllowedSigners, now: datetim
         what = f"a release of {numbers[number]} that holds" if number in numbers else f"{stem}.r{number}.toml"
         lacking[number] = f"{what} is not here"
     return Reigns(found, lacking, Origin().joined(authors, beside(file, parsed.consignment_id, allowed).people))
+
+
+def held(folder: str, sealed: Declaration, allowed: AllowedSigners) -> tuple[list[str], bool]:
+    """Legal holds by what was released after `sealed` and lies in `folder`; and whether any declaration lies there.
+
+    The newest revision whose release holds says whether there is one. What is later than that and says so, or cannot be
+    read, holds too, whoever signed it.
+    """
+    file = os.path.join(folder, "")
+    there = list(others(file, sealed.consignment_id))
+    known = {each.declaration.digest: each for each in there if each.declaration}
+    found = list(released(file, sealed.consignment_id))
+    least = sealed.revision
+    later: dict[str, str] = {}  # by digest, or path of what cannot be read: what is to say of it
+    for each in found:
+        of = known.get(each.record.declaration.blake3)
+        if of is not None and of.declaration is not None and check(of.declaration, each, allowed) is not None:
+            least = max(least, each.record.revision)
+    for each in (one for one in found if one.record.revision >= least):
+        digest = each.record.declaration.blake3
+        words = f"revision {each.record.revision}, which {each.path} releases"
+        if digest != sealed.digest:
+            later[digest] = f"{words}, states" if digest in known else f"{words}, is not here or cannot be read"
+    for one in there:
+        kept = _KEPT.search(one.path)
+        if one.declaration is None and kept is not None and int(kept[1]) > least:
+            later[one.path] = f"{one.path} cannot be read"
+        elif one.declaration is not None and kept is not None and one.declaration.revision > least:
+            later.setdefault(one.declaration.digest, f"{one.path}, which was released, states")
+    why = []
+    for digest, words in later.items():
+        of = known.get(digest)
+        if of is None or of.declaration is None:
+            why.append(f"{words}: nobody can see whether there is a legal hold")
+        elif (said := of.declaration.legal_hold.strip()) != declarations.NO_HOLD:
+            why.append(
+                f"{words} a legal hold: {said}" if said else f"{words} neither a legal hold nor that there is none"
+            )
+    return why, bool(there)
 
 
 def _at_home(stem: str) -> bool:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.trade.declaration import Declaration
     from sealift.trade.screening import ScreeningRecord
+    from sealift.trade.sections import Content
     from sealift.trade.signing import Signer
 
 SECOND = ".second.sig"
@@ -186,7 +187,7 @@ def screen(
         for each in others(target, declaration.consignment_id)
     ]
     if before is not None:
-        notes += _fewer(before.record.lists, record.lists)
+        notes += _behind(before.record, record) + _fewer(before.record.lists, record.lists)
     notes += [
         f"{party.party_ref}: one word, {party.normalised[0]!r}, is near to many names; is there a fuller one?"
         for party in record.parties
@@ -212,7 +213,7 @@ def dispose(
     data = signing.read_limited(sheet, worksheet.MAX_FILE, "worksheet")
     decisions, reviewer = worksheet.read(data, before.record, before.data, by=by, now=now)
     record = screener.decided(before.record, before.data, decisions, screener=by, second_reviewer=reviewer, now=now)
-    return _write(record, target, signer, [], allowed)
+    return _write(record, target, signer, _behind(before.record, record), allowed)
 
 
 def second(path: str, signer: Signer, *, by: str, allowed: AllowedSigners, out: str | None = None) -> Result:
@@ -323,7 +324,7 @@ def past_problems(target: str, consignment_id: str, allowed: AllowedSigners | No
         found.append(Problem("predecessor", "", why))
     for path in (target, *kept, *elsewhere[:MAX_OTHERS]):
         try:
-            each = _screened(path, allowed)
+            each = screened(path, allowed)
         except SealiftError as error:
             if path in kept:  # the one at `target` is looked at by everybody
                 found.append(Problem("predecessor", "", f"{path}: {error}"))
@@ -381,25 +382,31 @@ def _begins(path: str, named: bytes) -> bool:
     return head.startswith(_BEGINS) and named in head
 
 
-def _screened(path: str, allowed: AllowedSigners | None) -> Screened:
-    """A record, and whether a second person signed it; of whose signatures nobody says, whether another key did."""
+def screened(path: str, allowed: AllowedSigners | None, declaration: Content | None = None) -> Screened:
+    """A record, and whose signatures on it count; where nobody says whose do, those that hold of two keys.
+
+    That of the author of `declaration` is not a second person's. BadInput, FormatError.
+    """
     data = signing.read_limited(path, screening.MAX_RECORD, "screening")
     record = screening.decode(data)
+    signed = reviewed = False
     try:
         if allowed is not None:
             checked = load_checked(path, allowed)
-            reviewed = checked is not None and checked.reviewer is not None
+            signed = checked is not None
+            reviewed = checked is not None and screening.is_reviewed(checked, declaration)
         else:
-            first, second = (
-                sshsig.verify(
-                    data, signing.read_limited(path + end, sshsig.MAX_ARMORED, "signature"), screening.NAMESPACE
-                )
-                for end in (".sig", SECOND)
-            )
-            reviewed = first != second
+            first = _key(path, data, ".sig")
+            signed = True
+            reviewed = first != _key(path, data, SECOND)
     except SealiftError:
-        reviewed = False
-    return Screened(record, declarations.digest(data), reviewed)
+        pass  # it takes nothing away, and nothing of it is forgotten
+    return Screened(record, declarations.digest(data), signed, reviewed)
+
+
+def _key(path: str, data: bytes, end: str) -> sshsig.PublicKey:
+    signature = signing.read_limited(path + end, sshsig.MAX_ARMORED, "signature")
+    return sshsig.verify(data, signature, screening.NAMESPACE)
 
 
 def _remembered(
@@ -411,7 +418,7 @@ def _remembered(
         if before is None and path == target:
             continue
         try:
-            here.append(_screened(path, allowed))
+            here.append(screened(path, allowed))
         except SealiftError:
             continue  # the gate says so
     digest = declarations.digest(before.data) if before is not None else ""
@@ -434,8 +441,8 @@ def _left_out(records: Sequence[Screened]) -> list[Problem]:
     last: dict[str, tuple[ListFile, screening.ScreeningRecord]] = {}
     for each in records:  # one after the other: what stood for a list that week is what the next one must have
         left = {file.name for file in left_out([file for file, _ in last.values()], each.record.lists)}
-        last = {name: old for name, old in last.items() if name in left}
-        last |= {file.name: (file, each.record) for file in each.record.lists}
+        new = {file.name: (file, each.record) for file in each.record.lists}
+        last = {name: old for name, old in last.items() if name in left} | new if each.signed else new | last
     now = {file.name for file in records[-1].record.lists}
     return [
         Problem(
@@ -508,6 +515,14 @@ def _write(
         kept = signing.write_over(sheet, worksheet.render(record, data).encode())
         notes = [*notes, f"the worksheet that was there is kept as {kept}"] if kept else notes
     return Result(record, target, superseded, sheet, notes, signer.public_key.fingerprint)
+
+
+def _behind(before: ScreeningRecord, record: ScreeningRecord) -> list[str]:
+    """What is to say of a record whose clock was before the one that it supersedes."""
+    if record.at >= before.at:
+        return []
+    why = f"the clock says {record.at}, and the screening that this one supersedes says that it was made at {before.at}"
+    return [f"{why}: one of the clocks was wrong. This screening counts as the later one all the same; set the clock"]
 
 
 def _fewer(before: Sequence[ListFile], after: Sequence[ListFile]) -> list[str]:

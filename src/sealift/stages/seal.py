@@ -43,7 +43,7 @@ from sealift.stages.pack.fleet import numbered_otherwise
 from sealift.stages.seal_drives import attached
 from sealift.stages.seal_groups import Earlier, Packed, load_group
 from sealift.stages.seal_others import earlier_times, not_before, not_superseded, note_of, only_shipment
-from sealift.stages.standing import check_standing
+from sealift.stages.standing import check_leaving, check_standing
 from sealift.stages.status import SEALED, look, seal_path
 from sealift.trade import declaration as declarations
 from sealift.trade import persons, sheets
@@ -103,6 +103,9 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     )
     for unlooked in stands.unlooked:
         notice(f"whether the gate was open for the release was not looked at again: {unlooked}")
+    check_leaving(options.declaration, stands)
+    for aged in stands.aged:
+        notice(aged)
     signer = Signer.open(options.sign_with)
     if persons.same(allowed.person(signer.public_key.fingerprint), released.person):
         own = signer.public_key.fingerprint == released.fingerprint

@@ -4,7 +4,8 @@
     release  where nothing is: NAME.source-release.json(.sig); the one that was there is kept
 
 What holds: nothing is signed while one of the receipts given does not hold, whatever the others say: what came damaged
-might have been the newer word. Nor while a seal of a later revision lies beside the one that is given. Nothing is
+might have been the newer word. Nor while a seal of a later revision lies beside the one that is given, or a later
+revision was released, where declarations of the consignment lie, and states a legal hold or cannot be read. Nothing is
 deleted. The rules are in trade/source_release.py.
 """
 
@@ -19,9 +20,10 @@ import msgspec
 
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats.sshsig import MAX_ARMORED
-from sealift.stages import erase_papers
+from sealift.stages import erase_papers, revisions
 from sealift.stages.origin import of_seal
 from sealift.stages.seal_others import newer_beside
+from sealift.trade import declaration as declarations
 from sealift.trade import source_release as records
 from sealift.trade.receipt import TIME
 from sealift.trade.signing import make_folder, read_limited, write_pair
@@ -38,12 +40,16 @@ if TYPE_CHECKING:
 
 
 class Looked(NamedTuple):
-    """What was found: receipts that hold, objections to papers, and groups that the receipts leave open."""
+    """What was found: receipts that hold, objections to papers, and groups that the receipts leave open.
+
+    `declared`: a declaration of the consignment was found, to ask what was released after the one that was sealed.
+    """
 
     ground: Ground
     receipts: list[Receipt]
     objections: list[str]
     lacking: list[Lacking]
+    declared: bool = True
 
     @property
     def may_be_freed(self) -> bool:
@@ -61,11 +67,13 @@ class Released(NamedTuple):
 
 
 def look(
-    trusted: TrustedSeal, files: Sequence[str], allowed: AllowedSigners, now: datetime, *, seal: str | None = None
-) -> Looked:
+    trusted: TrustedSeal, files: Sequence[str], allowed: AllowedSigners, now: datetime, *, seal: str | None = None,
+    declaration: str | None = None,
+) -> Looked:  # fmt: skip
     """Read and check the receipts in `files`; BadInput where one cannot be read, or too many are given.
 
-    `seal` is where the seal lies: one of a later revision beside it, whose hold would not be seen else, stops all.
+    `seal` is where the seal lies: one of a later revision beside it, whose hold would not be seen else, stops all. So
+    does a hold that was released since, in the folder of `declaration`; without that here, beside the seal, or above.
     """
     if len(set(files)) > records.MAX_RECEIPTS:
         raise BadInput(f"{len(set(files)):,} receipts are given; at most {records.MAX_RECEIPTS:,} are allowed")
@@ -73,6 +81,8 @@ def look(
     objections = []
     if seal is not None and (newer := newer_beside(seal, trusted.declaration)) is not None:
         objections.append(f"{newer.words}: give that one (--seal {newer.path}), and receipts against it")
+    holds, declared = _held(trusted, allowed, seal, declaration)
+    objections += holds
     for path in dict.fromkeys(files):
         try:
             receipt = erase_papers.receipt(path, allowed)
@@ -83,7 +93,31 @@ def look(
     ground = Ground(trusted.seal, trusted.reference.seal, trusted.declaration, of_seal(trusted, seal, allowed))
     objections += records.objections(ground, list(held.values()), now)
     receipts = [each for each in held.values() if not records.objections_to(ground, each, now)]
-    return Looked(ground, receipts, objections, records.lacking(ground, receipts))
+    return Looked(ground, receipts, objections, records.lacking(ground, receipts), declared)
+
+
+def _held(
+    trusted: TrustedSeal, allowed: AllowedSigners, seal: str | None, declaration: str | None
+) -> tuple[list[str], bool]:
+    """Legal holds by revisions that were released since, and whether a declaration was found where they would lie."""
+    if trusted.seal.rehearsal:
+        return [], True
+    if declaration is not None:
+        data = read_limited(declaration, declarations.MAX_BYTES, "declaration")
+        of = declarations.parse(data, draft=True).consignment_id
+        if of != trusted.seal.consignment_id:
+            raise BadInput(f"{declaration} declares {of}, and the seal is of {trusted.seal.consignment_id}")
+        folders = [os.path.dirname(declaration)]
+    else:
+        beside = os.path.dirname(seal) if seal is not None and os.path.isfile(seal) else ""
+        folders = ["", beside, os.path.join(beside, os.pardir)] if seal is not None else []
+    found: dict[str, None] = {}
+    declared = not folders
+    for folder in {os.path.realpath(folder): folder for folder in folders}.values():
+        why, there = revisions.held(folder, trusted.declaration, allowed)
+        found |= dict.fromkeys(why)
+        declared |= there
+    return list(found), declared
 
 
 def path_of(folder: str, consignment_id: str) -> str:

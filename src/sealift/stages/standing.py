@@ -12,6 +12,7 @@ What is not here: the signatures of the release itself (trade/release.py), and w
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from datetime import UTC, datetime
@@ -21,11 +22,10 @@ from sealift.errors import Refused, SealiftError
 from sealift.stages import keys as keys_stage
 from sealift.stages import release as release_stage
 from sealift.stages import screen as screening_stage
-from sealift.trade import declaration as declarations
 from sealift.trade import gate, keys, revision, rules, screening, signing
 from sealift.trade import release as releases
-from sealift.trade.screening_past import Screened, chain
-from sealift.trade.standing import Against, Standing, held_then, later
+from sealift.trade.screening_past import chain, ordered
+from sealift.trade.standing import Against, Standing, ended, held_then, later
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners, Person
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import ReleaseRecord
+    from sealift.trade.screening_past import Screened
 
 
 def standing(
@@ -41,12 +42,12 @@ def standing(
 ) -> Standing:  # fmt: skip
     """What speaks against the release of the declaration in `file`, whose signatures somebody else has checked.
 
-    `principal` is the name under which its officer is allowed. Without `allowed` no signature is believed, and none is
-    asked for: what the records say is looked at.
+    `principal` is the name under which its officer is allowed. Without `allowed` nobody says whose signatures count:
+    those of screenings want to hold, of whatever keys.
     """
     if parsed.rehearsal:
         return Standing()
-    asked = _Asked(file, parsed, record, allowed)
+    asked = _Asked(file, parsed, record, allowed, now)
     at = releases.released_at(record)
     if at > now + screening.CLOCKS_DIFFER:
         asked.say(f"it says that it was released at {record.released_at}, which is still to come")
@@ -56,7 +57,7 @@ def standing(
         asked.against.append(Against(f"it is superseded: {said}", releases.released_at(other)))
     asked.rules_and_records(principal, at)
     asked.later_screenings(at)
-    return Standing(tuple(asked.against), tuple(asked.unlooked))
+    return Standing(tuple(asked.against), tuple(asked.unlooked), tuple(asked.ended), tuple(asked.aged))
 
 
 def check_standing(
@@ -72,6 +73,17 @@ def check_standing(
             " (sealift declare --revise FILE), or released again",
         )
     return found
+
+
+def check_leaving(file: str, found: Standing) -> None:
+    """Refused where drives do not leave the origin by a release any more, though it stands."""
+    if found.ended:
+        raise Refused(
+            f"by the release of {file} no drive leaves the origin any more:\n  "
+            + "\n  ".join(each.text for each in found.ended),
+            hint="have it renewed, declare that as a new revision (sealift declare --revise FILE), and release it;"
+            " drives that left before are not held by it",
+        )
 
 
 def check_beside(file: str, parsed: Declaration, allowed_signers: str | None) -> None:
@@ -91,10 +103,15 @@ def check_beside(file: str, parsed: Declaration, allowed_signers: str | None) ->
 class _Asked:
     """What is found, while it is looked for."""
 
-    def __init__(self, file: str, parsed: Declaration, record: ReleaseRecord, allowed: AllowedSigners | None) -> None:
-        self._file, self._parsed, self._record, self._allowed = file, parsed, record, allowed
+    def __init__(
+        self, file: str, parsed: Declaration, record: ReleaseRecord, allowed: AllowedSigners | None, now: datetime
+    ) -> None:
+        self._file, self._parsed, self._record, self._allowed, self._now = file, parsed, record, allowed, now
         self.against: list[Against] = []
         self.unlooked: list[str] = []
+        self.ended: list[Against] = []
+        self.aged: list[str] = []
+        self._days: tuple[int | None, int | None] = (None, None)
         stem = glob.escape(file.removesuffix(".toml"))
         beside = (f"{stem}.rules-*.toml", f"{stem}.screening*.json", f"{stem}.keys*.json")
         self._home = os.path.lexists(revision.path_of(file, parsed.revision)) or any(map(glob.glob, beside))
@@ -111,7 +128,7 @@ class _Asked:
     def rules_and_records(self, principal: str | None, at: datetime) -> None:
         """Whether the gate was open when it was released, as far as that can be looked at."""
         kept = self._rules()
-        days = (None, None) if kept is None else (kept.rules.list_days, kept.rules.keys_days)
+        self._days = days = (None, None) if kept is None else (kept.rules.list_days, kept.rules.keys_days)
         for kind, evidence in (("screening", self._record.screening), ("keys", self._record.keys)):
             if kept is not None and evidence is None and any(rule.check == kind for rule in kept.rules.rules):
                 self.say(f"it binds no record of {kind}, and its rules want one")
@@ -125,6 +142,7 @@ class _Asked:
         unlooked = [rule.id for rule in kept.rules.rules if rule.check == "keys" and proved is None]
         for text in held_then(self._parsed, self._record, principal, kept, facts, at, unlooked=unlooked):
             self.say(text)
+        self.ended += [each for each in ended(self._parsed, kept, at) if each.since and each.since <= self._now]
 
     def _rules(self) -> rules.Kept | None:
         digest = self._record.rules.blake3
@@ -187,7 +205,30 @@ class _Asked:
             return None
         consignment = self._parsed.consignment_id
         self._held(path, keys.standing(checked, consignment, holders, at, max_age_days=days or keys.MAX_AGE_DAYS))
+        self._keys_aged(holders)
         return checked.record.waiver, checked.signer.person
+
+    def _keys_aged(self, holders: Sequence[keys.Holder]) -> None:
+        """Whether the proofs of keys that lie here now have become too old since."""
+        checked = None
+        with contextlib.suppress(SealiftError):  # whatever is wrong with a later one holds nothing here
+            checked = keys_stage.load_checked(self._file, self._allowed) if self._allowed else None
+        days = self._days[1] or keys.MAX_AGE_DAYS
+        old = keys.standing(checked, self._parsed.consignment_id, holders, self._now, max_age_days=days)
+        why = [f"{each.where} {each.reason}" for each in old if each.kind == "stale"]
+        if checked is not None and why:
+            self.aged.append(f"proofs of keys have become older than the rules allow for a release: {'; '.join(why)}")
+
+    def _lists_aged(self, here: Sequence[Screened]) -> None:
+        """Whether the lists of the last screening of these parties have."""
+        mine = [each for each in ordered(None, here) if each.signed and screening.is_of(self._parsed, each.record)]
+        days = self._days[0] or screening.MAX_AGE_DAYS
+        old = screening.record_problems(mine[-1].record, self._now, reviewed=True, max_age_days=days) if mine else []
+        why = [f"{each.where} {each.reason}".strip() for each in old if each.kind == "stale"]
+        if why:
+            self.aged.append(
+                f"what was screened has become older than the rules allow for a release: {'; '.join(why)}: screen again"
+            )
 
     def _held(self, path: str, found: Sequence[screening.Problem] | Sequence[keys.Problem]) -> None:
         for each in found:
@@ -201,17 +242,17 @@ class _Asked:
         elsewhere = screening_stage.others(target, self._parsed.consignment_id)
         for path in (*beside, *elsewhere):
             try:
-                data = signing.read_limited(path, screening.MAX_RECORD, "screening")
-                record = screening.decode(data)
+                each = screening_stage.screened(path, self._allowed, self._parsed)
             except SealiftError as error:
                 if path in beside:
                     self.say(f"{path}: {error}")
                 continue
-            if record.consignment_id == self._parsed.consignment_id:
-                here.append(Screened(record, declarations.digest(data), self._reviewed(path)))
+            if each.record.consignment_id == self._parsed.consignment_id:
+                here.append(each)
         digest = self._record.screening.blake3 if self._record.screening is not None else ""
         bound = next((each.record for each in here if each.digest == digest), None)
-        self.against += later(bound, digest, at, here)
+        self._lists_aged(here)
+        self.against += later(self._parsed, bound, digest, at, here, self._now)
         self._linked(digest, here)
 
     def _linked(self, bound: str, here: Sequence[Screened]) -> None:
@@ -224,12 +265,3 @@ class _Asked:
                     f"{missing.screening_id}, which the screening of {linked[0].record.at} names as the one before it"
                     f" (BLAKE3 {missing.blake3}), is not beside it"
                 )
-
-    def _reviewed(self, path: str) -> bool:
-        if self._allowed is None:
-            return True
-        try:
-            checked = screening_stage.load_checked(path, self._allowed)
-        except SealiftError:
-            return False
-        return checked is not None and checked.reviewer is not None

@@ -32,7 +32,7 @@ from sealift.trade.custody_event import NAMESPACE, Checkpoint
 from sealift.trade.custody_graph import Finding, Graph, bits, newest
 from sealift.trade.custody_settle import Judge, settle
 from sealift.trade.custody_terms import an as _of_event
-from sealift.trade.custody_terms import identities, told
+from sealift.trade.custody_terms import have_left, identities, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -95,13 +95,14 @@ class DriveState:
 
 @dataclass(frozen=True)
 class Account:
-    """Everything a log says; no row stands before one that it builds upon."""
+    """Everything a log says; no row stands before one that it builds upon. `away`: drives that have left the origin."""
 
     consignment_id: str
     checkpoint: Checkpoint
     rows: Sequence[Row]
     drives: Sequence[DriveState]
     findings: Sequence[Finding]
+    away: frozenset[str] = frozenset()
 
     @property
     def open(self) -> list[Finding]:
@@ -170,15 +171,16 @@ def assess(
     found += _by_hand(rows)
     found += _names(rows)
     found += _clocks(rows, graph, now)
-    judge = None if terms is None else Judge(terms, rows, allowed)
+    judge, away = None if terms is None else Judge(terms, rows, allowed), frozenset[str]()
     chains = _Chains(graph, rows, judge)
     if judge is not None:
         found += told(rows, chains.come, chains.begun, judge.terms, judge.faces)
+        away = have_left(rows, chains.come, chains.begun, judge.terms, judge.faces)
     found += chains.findings
     drives = _drives(chains, list(serials))
     found += _declared(drives, final=final)
     settled = settle(found, rows, chains, judge)
-    return Account(consignment_id, newest(ours), rows, drives, settled)
+    return Account(consignment_id, newest(ours), rows, drives, settled, away)
 
 
 # --- signatures ------------------------------------------------------------------------------------------

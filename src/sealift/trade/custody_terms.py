@@ -1,8 +1,9 @@
 """By which terms drives go from hand to hand: the revision that was released when it happened, and who is who in it.
 
-    Reign    a release of a revision, since when, and what speaks against it
-    Terms    reigns -> the Ruling of a time: the newest revision that was released then
-    told     events of a log -> drives that went on before they might, or to whom nobody declared them
+    Reign        a release of a revision, since when, and what speaks against it
+    Terms        reigns -> the Ruling of a time: the newest revision that was released then
+    told         events of a log -> drives that went on before they might, or to whom nobody declared them
+    have_left    events of a log -> drives that have left the origin, and have not come back
 
 What holds: every event is judged by the revision that was the newest released when it happened, whatever was released
 or drafted later. Where that one, or what it rests on, is not here, that is named, and nobody is accused. A drive goes
@@ -25,7 +26,7 @@ from sealift.trade.custody_graph import Finding
 from sealift.trade.custody_roles import Roles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sealift.formats.allowed_signers import AllowedSigners, Person
@@ -57,7 +58,10 @@ def an(event: CustodyEvent) -> str:
 
 
 class Reign(NamedTuple):
-    """A release: from when, of which revision, and why it does not stand; `lacks`: why nobody can judge by it here."""
+    """A release: from when, of which revision, and why it does not stand; `lacks`: why nobody can judge by it here.
+
+    `ended`: why drives leave the origin by it no more, and since when.
+    """
 
     at: datetime
     revision: int
@@ -67,6 +71,7 @@ class Reign(NamedTuple):
     officer: str = ""  # the principal whose key signed it
     name: str = ""  # theirs, as the release has it
     person: Person | None = None
+    ended: tuple[Against, ...] = ()
 
     @property
     def officer_is(self) -> frozenset[str]:
@@ -217,27 +222,66 @@ class Faces:
         return event.passes and event.changes_hands and signs and self.receives(event, side)
 
 
+class _Step(NamedTuple):
+    """An event that moves drives; `going` wants a release, `leaving` goes from the origin, `home` brings them back."""
+
+    row: Row
+    ruling: Ruling
+    seen: CustodyEvent
+    going: Sequence[str]
+    leaving: Sequence[str]
+    homeward: bool
+    home: bool
+
+
+def _steps(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Sequence[str]], terms: Terms,
+           faces: Faces, away: set[str]) -> Iterator[_Step]:  # fmt: skip
+    """Of each event that moves drives, in order, where they go; `away` is made what has left the origin by then."""
+    for row, new, first in zip(rows, come, begun, strict=True):
+        if not row.counts or not row.event.moves:
+            continue
+        ruling, seen = terms.at(row.event.at), faces.event(row.event)
+        going, homeward = _going(seen, new, first, ruling.roles), _is_homeward(seen, ruling.roles)
+        home = homeward and faces.is_home(row)
+        going = [] if home else going
+        out = [] if _within(seen, ruling.roles) else [serial for serial in going if serial not in away]
+        comes = seen.event_type == "arrive" and faces.receives(
+            seen, seen.received_by
+        )  # when it left, nobody wrote down
+        leaving = out if ruling.roles.sends(seen.released_by) and not comes else []
+        yield _Step(row, ruling, seen, going, leaving, homeward, home)
+        away.update(out)
+        away.difference_update(row.event.serials if home else ())
+
+
+def _within(seen: CustodyEvent, roles: Roles) -> bool:
+    """From one hand of the origin to another, which carries nothing: drives leave with who takes them out."""
+    one, other = seen.released_by, seen.received_by
+    return seen.event_type != "load" and roles.sends(one) and roles.sends(other) and not roles.carriers_of(other)
+
+
+def have_left(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Sequence[str]], terms: Terms,
+              faces: Faces) -> frozenset[str]:  # fmt: skip
+    """Drives of a log that have left the origin, and have not come back."""
+    away: set[str] = set()
+    for _ in _steps(rows, come, begun, terms, faces, away):
+        pass
+    return frozenset(away)
+
+
 def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Sequence[str]], terms: Terms,
          faces: Faces) -> list[Finding]:  # fmt: skip
     """Findings of a log; of each event, `come` are drives that it brings to who had them not, `begun` new ones."""
-    found: list[Finding] = []
+    found = [each for row in rows if row.counts for each in _posing(row, faces)]
     unknown: dict[str, list[Row]] = {}
-    for row, new, first in zip(rows, come, begun, strict=True):
-        event = row.event
-        if not row.counts:
-            continue
-        found += _posing(row, faces)
-        if not event.moves:
-            continue
-        ruling, seen = terms.at(event.at), faces.event(event)
+    for step in _steps(rows, come, begun, terms, faces, set()):
+        row, ruling, seen, event = step.row, step.ruling, step.seen, step.row.event
         if not event.passes and event.changes_hands and not ruling.roles.of_one_house(seen):
             text = f"{an(event)} passes no drive on, and names two hands: a handover or an arrival says who has them"
             found.append(Finding("hands", text, (row.entry.digest,), tuple(event.serials)))
-        going, homeward = _going(seen, new, first, ruling.roles), _is_homeward(seen, ruling.roles)
-        if homeward and faces.is_home(row):
+        if step.home:
             found += [] if row.received else _awaited(row, seen, ruling, terms)
-            going = []
-        one = _told(row, seen, going, ruling, terms, _not_home(row, faces) if homeward else "")
+        one = _told(step, terms, _not_home(row, faces) if step.homeward else "")
         if ruling.missing and one:
             unknown.setdefault(ruling.missing, []).append(row)
         else:
@@ -249,9 +293,10 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
     return found
 
 
-def _told(row: Row, seen: CustodyEvent, going: Sequence[str], ruling: Ruling, terms: Terms, odd: str) -> list[Finding]:
+def _told(step: _Step, terms: Terms, odd: str) -> list[Finding]:
     """Of one event, by the revision of its time; where that is missing, whether there is anything to judge at all."""
-    found, event, roles = [], row.event, ruling.roles
+    row, ruling, seen, going = step.row, step.ruling, step.seen, step.going
+    found, event, roles = list[Finding](), row.event, ruling.roles
 
     def tell(kind: Kind, text: str, serials: Sequence[str]) -> None:
         if serials:
@@ -260,6 +305,8 @@ def _told(row: Row, seen: CustodyEvent, going: Sequence[str], ruling: Ruling, te
     why = (_unreleased(event, ruling, terms) or _thrown_out(seen, ruling)) if going else ""
     if why or (going and ruling.missing):
         tell("unreleased", f"{an(event)} at {event.at_utc}, and {why}{odd}", going)
+    elif why := _ended(event, ruling):
+        tell("unreleased", f"they leave the origin by {an(event)} at {event.at_utc}, and {why}", step.leaving)
     if roles.left(seen.received_by):  # who has them already may say what happens to them
         took = event.serials if event.changes_hands or (going and event.event_type not in _GOES) else ()
         tell("stranger", f"received by {event.received_by.words}, whom {_no_more(seen.received_by, ruling)}", took)
@@ -346,6 +393,12 @@ def _unreleased(event: CustodyEvent, ruling: Ruling, terms: Terms) -> str:
         return "the shipment was released later" if terms.reigns else "the shipment is not released"
     why = [each.text for each in ruling.reign.against if each.since is None or event.at >= each.since]
     return f"the release does not stand: {'; '.join(why)}" if why else ""
+
+
+def _ended(event: CustodyEvent, ruling: Ruling) -> str:
+    """Which authorisations of the release had ended then, in words."""
+    rests = ruling.reign.ended if ruling.reign else ()
+    return "; ".join(each.text for each in rests if each.since is not None and event.at >= each.since)
 
 
 def _kept(event: CustodyEvent) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sealift.trade.declaration import Declaration
     from sealift.trade.keys import Waiver
     from sealift.trade.rules import Rule, Rules
+    from sealift.trade.sections import Authorisation
 
 State = Literal["clear", "resolved", "held"]
 
@@ -174,6 +175,17 @@ def _authorised(row: Row, parsed: Declaration, today: date) -> Row:
     expired = f"; {covering[0].authority}, {covering[0].number}, ended {covering[0].expiry}" if covering else ""
     because = f"{row.why}: " if row.why else f"the answer is {row.answer}: " if row.answer else ""
     return row._replace(why=f"{because}no authorisation that covers {row.rule.id} holds today{expired}")
+
+
+def rests_on(parsed: Declaration, rule: str) -> Authorisation | None:
+    """Of the authorisations that cover a rule the one that holds longest."""
+    covering = [
+        (ends, each)
+        for each in parsed.authorisations
+        if rule in each.covers and each.number.strip() and each.authority.strip()
+        and (ends := consistency.day(each.expiry)) is not None
+    ]  # fmt: skip
+    return max(covering, key=lambda pair: pair[0], default=(None, None))[1]
 
 
 # --- checks ----------------------------------------------------------------------------------------------

@@ -221,8 +221,8 @@ class _Former:
         self._entries = [_entry(old.hit) for old in remembered]
         self._index = matching.Index(self._entries) if remembered else None
         self._of_form: dict[str, list[int]] = {}
-        for number, (_, party, _) in enumerate(remembered):
-            for form in party.normalised:
+        for number, old in enumerate(remembered):
+            for form in old.party.normalised:
                 self._of_form.setdefault(form, []).append(number)
 
     def hits(self, subject: Subject, fresh: Sequence[Hit], decided: Mapping[_Asked, Decision]) -> list[Hit]:

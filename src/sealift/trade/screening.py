@@ -362,7 +362,7 @@ def standing(
         found.append(Problem("changed", "", f"the screening is of another consignment, {record.consignment_id}"))
     found += _changed(declaration, record)
     screened = {file.sha256 for file in record.lists}
-    if checked.reviewer is not None and persons.same(checked.reviewer.person, persons.author(declaration)):
+    if checked.reviewer is not None and not is_reviewed(checked, declaration):
         found.append(Problem("unreviewed", "", "the second signature on the decisions is the declaration's author's"))
     found += [
         Problem("newer_list", file.name, f"the list at hand (fetched {file.fetched}) is not the one that was screened")
@@ -370,6 +370,12 @@ def standing(
         if file.sha256 not in screened
     ]
     return found + record_problems(record, now, reviewed=checked.reviewer is not None, max_age_days=max_age_days)
+
+
+def is_reviewed(checked: Checked, declaration: Content | None) -> bool:
+    """Whether a second person signed a record, who is not the author of the declaration, where that is known."""
+    author = persons.author(declaration) if declaration is not None else None
+    return checked.reviewer is not None and (author is None or not persons.same(checked.reviewer.person, author))
 
 
 def record_problems(
@@ -383,6 +389,11 @@ def record_problems(
         who = record.second_reviewer or "a second person"
         found.append(Problem("unreviewed", "", f"decisions on hits want the signature of {who}"))
     return found
+
+
+def is_of(declaration: Content, record: ScreeningRecord) -> bool:
+    """Whether a record is of exactly the parties of a declaration."""
+    return not _changed(declaration, record)
 
 
 def _changed(declaration: Content, record: ScreeningRecord) -> list[Problem]:

@@ -43,6 +43,7 @@ it itself, the declaration states a legal hold, or a seal of a later revision li
 @click.option("--by", metavar="NAME", help="Who signs.")
 @click.option("--organisation", metavar="NAME", help="For which organisation.")
 @click.option("--contact", metavar="TEXT", help="How they are reached.")
+@common.custody_option
 @click.option("--out", default=".", show_default=True, metavar="DIR", type=click.Path(), help="Where it is written.")
 @common.allowed_signers_option
 @common.json_option
@@ -52,6 +53,7 @@ def source_release(
     /,
     receipts: tuple[str, ...],
     seal: str,
+    custody: str | None,
     allowed_signers: str | None,
     out: str,
     *,
@@ -67,7 +69,7 @@ def source_release(
     allowed = common.load_allowed(allowed_signers)
     signs = _who(who)
     now = datetime.now(UTC)
-    looked = stage.look(open_seal(load_seal(seal), allowed), receipts, allowed, now, seal=seal)
+    looked = stage.look(open_seal(load_seal(seal), allowed), receipts, allowed, now, seal=seal, custody=custody)
     released = None
     if looked.may_be_freed and signs is not None:
         released = stage.release(looked, *signs, allowed, out, now)

@@ -48,14 +48,13 @@ def all_arrived(voyage, tmp_path):
     return folder
 
 
-def test_the_guide_to_custody_goes_on_from_the_declaration(tmp_path):
+def test_the_guide_to_custody_goes_on_from_the_seal(tmp_path):
     if missing_tools() and not os.environ.get("CI"):
         pytest.skip(f"not installed: {', '.join(missing_tools())}")
-    release = "sealift release declaration.toml --sign-with olu_key --officer 'Olu Officer' --reason fine"
-    release += " --reference EX-1 --list list.toml\n"
     folder = tmp_path / "custody"
     folder.mkdir()
-    script = "".join(blocks(ROOT / "README.md", "bash")[:3]) + release + "".join(blocks(CUSTODY, "bash"))
+    readme = "".join(blocks(ROOT / "README.md", "bash")).partition("mkdir late")[0]
+    script = readme + "".join(blocks(CUSTODY, "bash"))
     done = run(script + "\nsealift custody custody --declaration declaration.toml --final || test $? -eq 3\n", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "taken from copies: 1 event and 2 signatures" in done.stderr

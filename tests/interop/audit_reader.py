@@ -24,6 +24,7 @@ NAMESPACES = {
 }  # fmt: skip
 TIMES = {"release": "released_at", "seal": "sealed_at", "custody-event": "at_utc", "certificate": "ended_at",
          "audit": "made_at"}  # fmt: skip
+SKEW = dt.timedelta(minutes=10)
 TOP = re.compile(r"OPEN-ME\.txt|audit\.json(\.sig)?|B3SUMS|signers|papers/[A-Za-z0-9][A-Za-z0-9._-]*")
 BENEATH = re.compile(
     r"shipments/[A-Za-z0-9][A-Za-z0-9._-]{2,63}/"
@@ -87,6 +88,12 @@ def sums(folder, paths):
     """BLAKE3 by name, by b3sum."""
     done = subprocess.run(["b3sum", *paths], cwd=folder, capture_output=True, text=True, check=True)
     return {line[66:]: line[:64] for line in done.stdout.splitlines()}
+
+
+def content(seal):
+    """What a seal says, but for its times."""
+    groups = [{name: value for name, value in each.items() if name != "first_sealed_at"} for each in seal["groups"]]
+    return {**seal, "sealed_at": "", "groups": groups}
 
 
 def when(text):
@@ -230,6 +237,7 @@ class Reader:
             before = numbers.get(number - 1)
             if number > 1 and (before is None or declarations[path]["supersedes"] != self.digest[before]):
                 fault(path, "does not supersede the revision before")
+        attempt(f"shipments/{name}", self.to_come, found)
         for path, record in found.get("release", {}).items():
             attempt(path, self.release, record, found, declarations)
         self.unbound(name, found, declarations)
@@ -243,6 +251,25 @@ class Reader:
         for path, record in found.get("certificate", {}).items():
             attempt(path, self.certificate, record, found, declarations)
         return found
+
+    def to_come(self, _path, found):
+        """Records later than the bundle, which nothing names that is not; seals of which none says the same in time."""
+        limit = when(json.loads(self.files["audit.json"])["made_at"]) + SKEW
+        times = {
+            path: when(record[TIMES.get(kind, "at")])
+            for kind, records in found.items()
+            if kind not in {"declaration", "rules", "manifest"}
+            for path, record in records.items()
+        }
+        here = [path for path, at in times.items() if at <= limit]
+        said = [content(found["seal"][path]) for path in here if path in found.get("seal", {})]
+        for path in set(times) - set(here) - set(found.get("custody-event", {})):
+            named = path not in found.get("receipt", {}) and any(
+                self.digest[path].encode() in self.files[each] for each in here
+            )
+            again = path in found.get("seal", {}) and content(found["seal"][path]) in said
+            if not named and not again:
+                fault(path, "it is later than the bundle")
 
     def unbound(self, name, found, declarations):
         """Files that no record names: revisions that were not released, rules, lists, photographs, reports."""
@@ -324,8 +351,6 @@ class Reader:
                 self.bound(folder + name, record[field], [folder + name], field)
         of = self.bound(path, record["declaration"], declarations, "declaration")
         release = self.bound(path, record["release"], found.get("release", {}), "release")
-        if release is not None and found["release"][release]["released_at"] > record["sealed_at"]:
-            fault(path, "sealed before it was released")
         if release is not None and self.same(self.keys[release], self.keys[path]):
             fault(path, "sealed and released by one person")
         self.signed(folder + "release.json", folder + "release.json.sig", "sealift-release",
@@ -368,8 +393,6 @@ class Reader:
                 fault(path, "handed over before it was released")
             if "unlock" in event:
                 seal = self.bound(path, event["unlock"]["seal"], found.get("seal", {}), "seal")
-                if seal is not None and event["at_utc"] < found["seal"][seal]["sealed_at"]:
-                    fault(path, "keys issued before there was a seal")
                 if seal is not None and event["unlock"]["shipment"] != found["seal"][seal]["shipment"]:
                     fault(path, "keys of another shipment than the seal's")
 
@@ -389,7 +412,9 @@ class Reader:
         ]
         origin = {self.keys.get(each + end) for each in signed for end in ("", ".second.sig")}
         origin |= {self.fingerprint(each["author"]["public_key"]) for each in found.get("declaration", {}).values()}
-        if record["at"] < sealed["sealed_at"] or any(self.same(self.keys[path], each) for each in origin if each):
+        if when(record["at"]) + SKEW < when(sealed["sealed_at"]) or any(
+            self.same(self.keys[path], each) for each in origin if each
+        ):
             fault(path, "older than the seal, or by the origin itself")
 
     def source_release(self, path, record, found):

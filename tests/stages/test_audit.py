@@ -405,7 +405,8 @@ def test_drives_handed_over_before_the_release_are_named(voyage, files):
 @pytest.mark.parametrize(("changes", "hours", "state", "text"), [
     ({}, 99, None, None),
     ({"shipment": "0" * 16}, 99, "wrong", "keys of shipment 0000000000000000 were issued by the seal of"),
-    ({}, 3.5, "wrong", "before the shipment was sealed"),
+    ({}, 3.5, "look", "before the shipment was sealed"),
+    ({}, 3.9, None, None),
     ({"seal": audits.ref(b"another seal")}, 99, "missing", "the seal for which keys were issued to job run-7"),
 ])  # fmt: skip
 def test_keys_issued_for_another_seal_or_before_it_are_named(voyage, files, tmp_path, changes, hours, state, text):
@@ -519,9 +520,6 @@ def test_a_revision_that_supersedes_something_else_is_named(voyage, files):
 
 def test_a_seal_that_is_not_what_was_released_and_declared_is_named(voyage, files, tmp_path):
     path = f"{AT}seal.1/seal.json"
-    early = resigned(voyage, files, path, "origin", sealed_at=voyage.text(hours=2))
-    assert "sealed before it was released" in sentences(verify(voyage, early), path)
-    assert path in read_by_other(voyage.signers, early, tmp_path)[1]
     groups = trade.SIGNED["seal"].decode(files[path]).groups
     fewer = resigned(voyage, files, path, "origin", groups=groups[:1])
     assert "drives that are declared, and not sealed: SN-" in sentences(verify(voyage, fewer), path)

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from sealift.errors import BadInput
 from sealift.formats.allowed_signers import AllowedSigners
-from sealift.stages import audit_judge, revisions, source_release
+from sealift.stages import audit_judge, audit_where, revisions, source_release
 from sealift.stages import custody as stage
 from sealift.stages import release as releasing
 from sealift.trade import declaration, sections
@@ -259,8 +259,8 @@ def test_a_receipt_of_before_the_last_journey_is_not_taken_for_one_of_after_it(m
     v.event(log, OUT, "handover", "origin", "anna", SERIALS[:1], "S1", "S1", hours=7)
     v.event(log, OUT, "handover", "anna", "dock", SERIALS[:1], "S1", "S1", hours=9)
     ground = stage.stand(str(log), str(path), v.allowed, v.now)
-    came = audit_judge._came(stage.account(ground), stage._terms(ground), v.allowed)
-    hours = {serial: (each.first.event.at_utc, each.last.event.at_utc) for serial, each in came.items()}
+    came = audit_where.came(stage.account(ground), stage._terms(ground), v.allowed)
+    hours = {serial: (each[0].came.event.at_utc, each[-1].came.event.at_utc) for serial, each in came.items()}
     assert hours == {"SN-1": (v.text(hours=4), v.text(hours=9)), "SN-2": (v.text(hours=4), v.text(hours=4))}
 
     def said(read_at, *, counts):
@@ -268,7 +268,7 @@ def test_a_receipt_of_before_the_last_journey_is_not_taken_for_one_of_after_it(m
         record = SimpleNamespace(groups=[SimpleNamespace(drives=[drive])], at=v.text(hours=20))
         of, told = SimpleNamespace(record=record, at=v.at(hours=20)), []
         case = SimpleNamespace(say=lambda *words: told.append(words))
-        audit_judge._too_early(case, SimpleNamespace(path="receipt.1.json"), of, came, {"SN-1": of} if counts else {})
+        audit_where._untimely(case, SimpleNamespace(path="receipt.1.json"), of, came, {"SN-1": of} if counts else {})
         return told
 
     assert said({"hours": 5}, counts=False) == [], "of the first journey, and a later receipt counts"

@@ -26,6 +26,7 @@ OTHER = receivings.make(seed=42)
 REPORT = WORLD.report()
 AT = "2026-11-20T10:00:00Z"
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
+EARLY = datetime(2026, 1, 2, tzinfo=UTC)  # a day before the shipment was sealed
 ALL = {f"g{group}s{slot}" for group, slots in ((0, 3), (1, 2)) for slot in range(slots)}
 
 
@@ -78,7 +79,7 @@ def test_drives_that_were_not_seen_leave_their_group_unseen_and_other_groups_unn
         ({"against": None}, "without a seal"),
         ({"against": "cd" * 32}, "another seal"),
         ({"read_at": "2026-11-21T00:00:01Z"}, "still to come"),
-        ({"read_at": "2026-01-02T23:59:59Z"}, "before the shipment was sealed"),
+        ({"read_at": "2026-01-02T23:49:59Z"}, "before the shipment was sealed"),
     ],
 )
 def test_a_reading_that_does_not_count_is_none(fields, why):
@@ -89,6 +90,20 @@ def test_a_reading_that_does_not_count_is_none(fields, why):
         assert states(report, final=final)[0][0] == "unseen"
     assert why in WORLD.weigh(report, now=NOW).why["g0s1"]
     assert states(report, told())[1]["g0s1"] == "intact", "another report may have what counts"
+
+
+def test_a_reading_against_the_seal_counts_where_two_clocks_differ_by_minutes():
+    """It was read against the seal, which was there before it."""
+    assert states(told(g0s1={"read_at": "2026-01-02T23:50:00Z"}))[0] == {0: "intact", 1: "intact"}
+
+
+def test_where_the_seal_is_from_the_future_it_is_said_whose_clock_to_look_at(tmp_path):
+    """Read by a right clock, against a seal that was made by one that was a day ahead."""
+    weighed = WORLD.weigh(told(), now=EARLY)
+    with pytest.raises(NotAllHere) as caught:
+        WORLD.receive(weighed, tmp_path, now=EARLY)
+    assert "the clock where it was sealed was ahead, or this one is behind; look at both" in str(caught.value)
+    assert "`sealift seal` again, which makes a new seal" in caught.value.hint
 
 
 def test_a_group_whose_manifest_nobody_trusted_signed_is_unread():

@@ -13,9 +13,10 @@ from sealift.formats import seal as seals
 from sealift.formats import sshsig
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading.trust import open_seal
+from sealift.stages import custody_log, verify_report
 from sealift.stages import receive as stage
-from sealift.stages import verify_report
 from sealift.stages.verify import verify
+from sealift.trade import custody_event as ev
 from sealift.trade import receipt as r
 from sealift.trade.signing import Signer
 
@@ -86,11 +87,32 @@ class World:
         parts = [part(report, f"host{number}.json") for number, report in enumerate(reports)]
         return stage.weigh(trusted or self.trusted, parts, now or datetime.now(UTC), **more)
 
-    def receive(self, weighed, folder, *, by="dock", now=None, trusted=None, allowed=None, seal=None):
+    def receive(self, weighed, folder, *, by="dock", now=None, trusted=None, allowed=None, seal=None,
+                custody=None):  # fmt: skip
         return stage.receive(
             trusted or self.trusted, weighed, WHO, signer(self.fleet, by), allowed or self.allowed, str(folder),
-            now or datetime.now(UTC), seal=seal,
+            now or datetime.now(UTC), seal=seal, custody=custody,
         )  # fmt: skip
+
+    def carried(self, folder, name):
+        """The log in which the key of `name` signed as a carrier; its folder."""
+        party = ev.Party(
+            name="Otto", org="north", id_kind="passport", paper_sha256="",
+            key_fingerprint=signer(self.fleet, name).public_key.fingerprint,
+        )  # fmt: skip
+        item = ev.Item(
+            serials=[self.trusted.declaration.drives[0].serial], seal_before="", seal_after="S1", seal_class="H",
+            seal_checked="no_seal", condition="good", shock_indicator="clear",
+        )  # fmt: skip
+        event = ev.CustodyEvent(
+            consignment_id=self.trusted.seal.consignment_id, log_checkpoint=ev.Checkpoint(events=0, newest=[]),
+            event_type="seal", at_utc="2026-01-04T08:00:00Z", local_timezone="Europe/Lisbon", place="gate 4",
+            released_by=party, received_by=party, reason="a case closed", items=[item], photo_sha256=[],
+            hash_sample_result="not_taken", officer_ref="", inspection_opened=False, resolves=[],
+        )  # fmt: skip
+        entry = ev.encode(event)
+        custody_log.add(str(folder), entry, [signer(self.fleet, name).sign(entry.data, ev.NAMESPACE)])
+        return str(folder)
 
     def who(self, name, principal):
         """Allowed signers by which the key of `name` is a further one of somebody's."""

@@ -11,7 +11,7 @@ from test_custody import RULES
 
 from sealift.stages import custody as stage
 from sealift.stages import custody_log
-from sealift.trade import custody, custody_form, custody_graph
+from sealift.trade import clocks, custody_form, custody_graph
 from sealift.trade import custody_event as ev
 
 PAGE = (Path(__file__).parents[2] / "docs" / "spec" / "custody.md").read_text()
@@ -70,7 +70,7 @@ def test_findings_are_those_of_the_code_in_their_classes():
     said = dict(re.findall(r"^\| (two persons|the receiver|the officer) \| (`.*`) \|", PAGE, re.MULTILINE))
     for key, words in who.items():
         assert re.findall("`([a-z-]+)`", said[words]) == [k for k in listed if custody_graph.SETTLED_BY.get(k) == key]
-    assert f"more than {custody.SKEW.seconds // 60} minutes" in PAGE
+    assert f"more than {clocks.SKEW.seconds // 60} minutes" in PAGE
 
 
 def test_every_vector_stands_beside_a_rule():

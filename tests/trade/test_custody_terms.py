@@ -506,3 +506,52 @@ def test_drives_leave_the_origin_by_no_authorisation_that_has_ended(steps, left)
     last = steps[-1][0]
     home = last == "return" or (last == "handover" and steps[-1][2] == "witness")
     assert found.away == (set() if home else DRIVES)
+
+
+# --- drives that had come leave the site by a return, and by nothing else
+
+
+LEAVES = {
+    ("handover", "anna"): True, ("handover", "bo"): True, ("load", "dock"): True, ("arrive", "anna"): True,
+    ("return", "anna"): False, ("return", "origin"): False, ("handover", "origin"): False, ("arrive", "origin"): False,
+    ("verify", "dock"): False, ("unseal", "dock"): False, ("seal", "dock"): False, ("arrive", "dock"): False,
+    ("customs_inspection", "dock"): False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "to"), LEAVES)
+@pytest.mark.parametrize("came", [True, False])
+def test_what_came_to_the_site_goes_back_to_the_origin_and_nowhere_else(kind, to, came):
+    log = sealed()
+    event(log, "handover", ORIGIN, side("anna"))
+    if came:
+        event(log, "arrive", side("anna"), DOCK)
+    else:
+        event(log, "discrepancy", DOCK, DOCK)
+    event(log, kind, DOCK, CAST[to])
+    found = told(log, RELEASED).get("onward", set())
+    assert found == (set(SERIALS[:2]) if came and LEAVES[kind, to] else set())
+
+
+def test_what_went_back_and_was_released_anew_comes_again():
+    log = sealed()
+    event(log, "handover", ORIGIN, side("anna"))
+    event(log, "arrive", side("anna"), DOCK)
+    event(log, "return", DOCK, side("anna"))
+    event(log, "handover", side("anna"), side("bo"))
+    event(log, "return", side("bo"), ORIGIN)
+    event(log, "handover", ORIGIN, side("anna"))
+    event(log, "arrive", side("anna"), DOCK)
+    assert "onward" not in told(log, RELEASED)
+    away = event(log, "handover", DOCK, side("anna"))
+    finding, _ = found_of_first(log, "onward", LATE, away)
+    assert "a return leg, declared and released, with its own log" in finding.text
+
+
+def test_a_consignee_elsewhere_hands_drives_on_to_the_site():
+    """To whom they are handed, and who does not run the site, is on the way there."""
+    log = sealed()
+    event(log, "handover", ORIGIN, DOCK)
+    event(log, "handover", DOCK, side("anna"))
+    assert "onward" not in told(log, RELEASED)
+    assert DECLARATION.site.operator != DECLARATION.consignee.legal_name

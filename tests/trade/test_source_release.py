@@ -334,6 +334,36 @@ def test_who_received_does_not_free_with_another_of_their_keys_either(tmp_path):
         s.check_source_release(data, Path(f"{made.path}.sig").read_bytes(), allowed)
 
 
+CARRIES = r"that of Otto \(north\), who carries drives of this shipment"
+
+
+def test_a_carrier_by_the_custody_log_signs_no_receipt_and_no_release_of_the_source(tmp_path):
+    """Whatever name they give: the allowed signers say whose the key is, and the log as what it signed."""
+    weighed = WORLD.weigh(WORLD.report())
+    log = WORLD.carried(tmp_path / "log", "dock")
+    with pytest.raises(Refused, match=CARRIES):
+        WORLD.receive(weighed, tmp_path / "out", custody=log)
+    assert not (tmp_path / "out").exists()
+    assert WORLD.receive(weighed, tmp_path / "out", custody=log, by="hub").new, "who carries nothing"
+    looked = look(file(tmp_path, WHOLE), custody=log)
+    assert "is signed by Otto (north), who carries" in looked.objections[0]
+    # with another of their keys, too
+    allowed = WORLD.who("ed", "dock@example.org")
+    looked = stage.look(WORLD.trusted, [file(tmp_path, WHOLE, by="hub")], allowed, NOW, custody=log)
+    assert looked.objections == []
+    with pytest.raises(Refused, match=CARRIES):
+        release(looked, tmp_path / "freed", allowed=allowed)
+    looked = look(file(tmp_path, WHOLE, by="hub"), custody=log)
+    assert release(looked, tmp_path / "freed").new
+
+
+def test_a_carrier_is_known_by_the_address_in_the_declaration_where_no_log_is_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "carriers", lambda *_: [(frozenset({"ed@example.com"}), "North")])
+    looked = look(file(tmp_path, WHOLE))
+    with pytest.raises(Refused, match="that of North, who carries"):
+        release(looked, tmp_path)
+
+
 def test_who_signed_a_receipt_that_counts_no_more_does_not_free_either(tmp_path):
     later = (WHOLE.at + timedelta(minutes=1)).strftime(r.TIME)
     first = file(tmp_path, WHOLE)

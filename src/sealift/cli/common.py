@@ -216,6 +216,12 @@ sealed_option = click.option(
     callback=_one,
     help="The shipment's seal.",
 )
+custody_option = click.option(
+    "--custody",
+    metavar="LOG",
+    type=click.Path(),
+    help="Custody log: whoever signed in it as a carrier signs nothing here.",
+)
 in_reply_to_option = click.option(
     "--in-reply-to",
     metavar="SEAL",

@@ -29,7 +29,8 @@ the folder. Everybody who carries drives takes a copy along and adds to it; no n
   sealift handover custody/ --paper event.toml --declaration declaration.toml --pdf form.pdf
 
 Drives go on only under a release that holds (beside the declaration), whatever the type of the event by which they do;
-a seal that one person puts on, or two of the origin, needs none. What looks like a slip, another seal number, other
+a seal that one person puts on, or two of the origin, needs none. They leave the origin sealed (sealift seal), and from
+the site go back by a return alone. What looks like a slip, another seal number, other
 hands than the log knows or a release that no longer stands, is shown and not written;
 --as-found writes it when it is true. The form for paper goes to stdout, and to --pdf with its code and room to sign.
 Exit 0: recorded; 3: not recorded, because of what it would show; 5: refused.
@@ -47,6 +48,7 @@ Exit 0: recorded; 3: not recorded, because of what it would show; 5: refused.
 @click.option(
     "--sign-with", "keys", multiple=True, metavar="KEY", type=click.Path(), help="SSH key of a side. Repeated."
 )
+@click.option("--seal", metavar="FILE", type=click.Path(), help="The seal; else what is noted beside the declaration.")
 @click.option("--as-found", is_flag=True, help="Record it although it shows something: it is so.")
 @common.allowed_signers_option
 @common.json_option
@@ -58,6 +60,7 @@ def handover(
     declaration: str,
     keys: tuple[str, ...],
     pdf: str | None,
+    seal: str | None,
     allowed_signers: str | None,
     *,
     as_found: bool,
@@ -74,7 +77,7 @@ def handover(
     _check_keys(name, keys, as_found=as_found)
     if pdf is not None and name != "paper":
         raise BadInput("--pdf belongs to --paper", hint="of what is recorded: sealift documents --custody LOG")
-    ground = stage.stand(log, declaration, common.load_allowed(allowed_signers), datetime.now(UTC))
+    ground = stage.stand(log, declaration, common.load_allowed(allowed_signers), datetime.now(UTC), seal=seal)
     signers: list[Signer] = [Signer.open(key) for key in keys]
     code = 0
     if name == "new":
@@ -157,6 +160,8 @@ def _recorded(ground: Ground, recorded: Recorded) -> dict[str, Any]:
         rows = {row.entry.digest: row for row in recorded.account.rows}
         common.say(words.row_line(rows[entry.digest]))
         words.show_findings(recorded.shows)
+        if recorded.note:
+            common.say(f"note: {recorded.note}")
         ended = bool(ground.standing.ended and recorded.leaves)
         form = custody_sheet.form(ground.declaration, entry, released=ground.released and not ended)
         _note_age(ground, recorded)

@@ -30,6 +30,7 @@ Send it to the origin, which keeps the source until receipts say that everything
 Where not everything is intact it prints a discrepancy report, and writes the form with which `sealift handover` records
 it in the custody log. When a late drive has been verified, the same command with its report, too, makes the next
 receipt; the one before is kept under a number. The allowed signers name your key for namespace sealift-receipt.
+A carrier signs none: who that is, the declaration's contacts say, and the custody log (--custody).
 
 Exit 0: everything is intact or rebuilt; 3: something is damaged or lost, all data can be had; 4: some data cannot; 6:
 not everything was read yet, and the receipt is partial; 5: the seal does not hold, is superseded by one of a later
@@ -44,6 +45,7 @@ revision beside it or on a drive, or the key may not sign it.
 @click.option("--by", required=True, metavar="NAME", help="Who signs.")
 @click.option("--organisation", required=True, metavar="NAME", help="For which organisation.")
 @click.option("--contact", required=True, metavar="TEXT", help="How they are reached.")
+@common.custody_option
 @final_option
 @click.option("--out", default=".", show_default=True, metavar="DIR", type=click.Path(), help="Where it is written.")
 @common.allowed_signers_option
@@ -69,7 +71,9 @@ def receipt(
     check_newest(given["seal"], trusted.declaration)
     now = datetime.now(UTC)
     weighed = receive.weigh(trusted, load_parts(reports, "report"), now, final=given["final"])
-    made = receive.receive(trusted, weighed, receiver, signer, allowed, given["out"], now, seal=given["seal"])
+    made = receive.receive(
+        trusted, weighed, receiver, signer, allowed, given["out"], now, seal=given["seal"], custody=given["custody"]
+    )
     record = made.receipt.record
     report = discrepancy.compare(trusted.seal, trusted.declaration, trusted.officer, record, weighed.why)
     who = {"name": receiver.name, "org": receiver.organisation, "key": signer.public_key.fingerprint}

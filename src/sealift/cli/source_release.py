@@ -49,6 +49,7 @@ it itself, the declaration or one released since states a legal hold, or a seal 
 @click.option("--by", metavar="NAME", help="Who signs.")
 @click.option("--organisation", metavar="NAME", help="For which organisation.")
 @click.option("--contact", metavar="TEXT", help="How they are reached.")
+@common.custody_option
 @click.option("--out", default=".", show_default=True, metavar="DIR", type=click.Path(), help="Where it is written.")
 @common.allowed_signers_option
 @common.json_option
@@ -59,6 +60,7 @@ def source_release(
     receipts: tuple[str, ...],
     seal: str,
     declaration: str | None,
+    custody: str | None,
     allowed_signers: str | None,
     out: str,
     *,
@@ -74,7 +76,8 @@ def source_release(
     allowed = common.load_allowed(allowed_signers)
     signs = _who(who)
     now = datetime.now(UTC)
-    looked = stage.look(open_seal(load_seal(seal), allowed), receipts, allowed, now, seal=seal, declaration=declaration)
+    trusted = open_seal(load_seal(seal), allowed)
+    looked = stage.look(trusted, receipts, allowed, now, seal=seal, declaration=declaration, custody=custody)
     released = None
     if looked.may_be_freed and signs is not None:
         released = stage.release(looked, *signs, allowed, out, now)

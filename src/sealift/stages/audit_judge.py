@@ -16,16 +16,15 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from msgspec import UNSET
-
 from sealift.errors import FormatError, SealiftError, SignatureInvalid
 from sealift.formats import audit
 from sealift.reading import trust
-from sealift.stages import audit_later, audit_origin, custody_log, erase_known
+from sealift.stages import audit_later, audit_origin, audit_where, custody_log, erase_known
 from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, counted, some
 from sealift.trade import audit as audits
 from sealift.trade import (
     certificate,
+    clocks,
     custody,
     custody_event,
     erasure,
@@ -34,7 +33,7 @@ from sealift.trade import (
     release,
     source_release,
 )
-from sealift.trade.custody_terms import Faces, Reign, Terms
+from sealift.trade.custody_terms import Reign, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +41,7 @@ if TYPE_CHECKING:
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.audit import Kind
-    from sealift.trade.custody import Account, Row
-    from sealift.trade.receipt import Receipt
+    from sealift.trade.custody import Account
     from sealift.trade.source_release import SourceRelease
 
 
@@ -55,8 +53,10 @@ def judge(files: Mapping[str, bytes], allowed: AllowedSigners, now: datetime) ->
         audit_origin.look(each)
         _custody(each)
         audit_origin.fallen(each)
+        audit_where.left_unsealed(each)
         _receipts(each)
         _source_releases(each)
+        audit_where.carriers(each)
         _drives(each)
         _certificates(each)
         _bound(each)
@@ -96,6 +96,7 @@ _TRAVELLED: tuple[Kind, ...] = ("receipt", "certificate")  # nobody writes one o
 def _custody(case: Case) -> None:
     beneath = f"{case.folder}custody/"
     named = {path.removeprefix(beneath): data for path, data in case.files.items() if path.startswith(beneath)}
+    terms = case.terms = _terms(case)
     if not named:
         went = [each.path for kind in _TRAVELLED for each in case.of(kind)]
         carried = [serial for serial in case.serials() if not serial.startswith(custody.BY_NETWORK)]
@@ -115,11 +116,10 @@ def _custody(case: Case) -> None:
     places = {name[:64]: name for name in sorted(named, key=len, reverse=True)}  # of each event: itself, or a signature
     copy = custody_log.of_files(sorted(named.items()))
     serials = case.serials()
-    terms = _terms(case)
     found = custody.assess(
         copy, consignment_id=case.id, serials=serials, allowed=case.allowed, now=case.now, terms=terms
     )
-    case.account, case.terms = found, terms
+    case.account = found
     for each in found.findings:
         if each.by_officer:
             by = next(row for row in found.rows if row.entry.digest == each.settled_by)
@@ -165,7 +165,7 @@ def _terms(case: Case) -> Terms | None:
 
 
 def _unlocked(case: Case, found: Account, beneath: str) -> None:
-    """Keys were issued for a seal that is here, of its shipment, and after it was made."""
+    """Keys were issued for a seal that is here, of its shipment."""
     jobs = 0
     for row in found.rows:
         if not row.event.unlock or not row.counts:
@@ -180,11 +180,13 @@ def _unlocked(case: Case, found: Account, beneath: str) -> None:
         why = ""
         if seal.shipment != said.shipment:
             why = f"keys of shipment {said.shipment} were issued by the seal of {seal.shipment}"
-        elif row.event.at_utc < seal.sealed_at:
-            why = f"keys were issued at {row.event.at_utc}, before the shipment was sealed at {seal.sealed_at}"
         if why:
             case.say(path, "wrong", why)
-        jobs += not why
+        elif clocks.is_ahead(trust.sealed_at(seal), row.event.at):
+            text = f"keys were issued at {row.event.at_utc}, before the shipment was sealed at {seal.sealed_at}"
+            case.say(path, "look", f"{text}; they name the seal, which was there: a clock was wrong")
+        else:
+            jobs += 1
     if jobs:
         case.hold(f"custody: keys were issued {counted(jobs, 'time')}, each for a seal that is here")
 
@@ -201,7 +203,7 @@ def _receipts(case: Case) -> None:
         if sealed is None:
             case.say(entry.path, "missing", f"the seal that it is of (BLAKE3 {found.record.seal.blake3}) is not here")
             continue
-        why = source_release.objections_to(sealed.ground, found, case.now)
+        why = source_release.objections_to(sealed.ground, found, case.now + clocks.SKEW)
         for each in why:
             case.say(entry.path, "wrong", f"it {each}")
         if not why:
@@ -277,7 +279,7 @@ def _drives(case: Case) -> None:
         for serial in row.event.serials
     }
     due: State = "look" if case.freed or case.of("certificate") else "pending"
-    came = _came(case.account, case.terms, case.allowed) if case.account and case.terms else {}
+    came = audit_where.came(case.account, case.terms, case.allowed) if case.account and case.terms else {}
     for serial in case.serials():
         state, of, remade = states.get(serial, ("unseen", None, False))
         path = next((e.path for e, one in case.receipts if one is of), f"{case.folder}receipt.1.json")
@@ -288,74 +290,7 @@ def _drives(case: Case) -> None:
         elif remade and case.account and serial not in told and serial not in came:
             text = f"of drive {serial} only what was made again on another medium was read; by the custody log it never"
             case.say(path, "look", f"{text} came to the site, and no discrepancy of it is there")
-    read = {serial: word.of for serial, word in states.items() if word.state in receipt.VERIFIED and not word.remade}
-    _whereabouts(case, read, came)
-
-
-def _whereabouts(case: Case, read: Mapping[str, Receipt], came: Mapping[str, _Coming]) -> None:
-    """Drives that were read at the site by a receipt, and by the custody log never came there, or came later."""
-    if case.account is None or case.terms is None:
-        return
-    where: dict[tuple[str, str], list[str]] = {}
-    for drive in case.account.drives:
-        of = read.get(drive.serial)
-        if of is None or drive.serial in came or drive.serial.startswith(custody.BY_NETWORK):
-            continue
-        path = next(entry.path for entry, one in case.receipts if one is of)
-        who = " and ".join(held.by.words for held in drive.held) or "nobody"
-        where.setdefault((path, who), []).append(drive.serial)
-    for (path, who), serials in where.items():
-        text = "it says that drives were read which by the custody log did not come to the site; there"
-        case.say(path, "look", f"{text} {who} {'have' if ' and ' in who else 'has'} them{about(serials)}")
-    for entry, one in case.receipts:
-        _too_early(case, entry, one, came, read)
-
-
-class _Coming(NamedTuple):
-    """The first event by which a drive came to the site, and the last, where it was elsewhere between."""
-
-    first: Row
-    last: Row
-
-
-def _came(account: Account, terms: Terms, allowed: AllowedSigners) -> dict[str, _Coming]:
-    """By serial number."""
-    came: dict[str, _Coming] = {}
-    away: set[str] = set()
-    faces = Faces(account.rows, terms, allowed)
-    for row in account.rows:  # in the log's own order
-        event = row.event
-        if not row.counts or not event.moves:
-            continue
-        comes = faces.arrives(event)
-        for serial in event.serials:
-            if comes and serial not in came:
-                came[serial] = _Coming(row, row)
-            elif comes and serial in away:
-                came[serial] = _Coming(came[serial].first, row)
-            if comes:
-                away.discard(serial)
-            elif event.passes and event.changes_hands and not faces.receives(event, event.received_by):
-                away.add(serial)
-    return came
-
-
-def _too_early(case: Case, entry: Entry, of: Receipt, came: Mapping[str, _Coming], read: Mapping[str, Receipt]) -> None:
-    """Drives that a receipt says were read before they came, by more than two clocks may differ.
-
-    The receipt that counts for a drive must be of after it last came; an earlier one was of the journey before.
-    """
-    early: dict[tuple[str, str], list[str]] = {}
-    for drive in (each for group in of.record.groups for each in group.drives):
-        coming = came.get(drive.serial)
-        if coming is None or not drive.read_at or drive.made_on is not UNSET:  # another medium, that travelled nowhere
-            continue
-        row = coming.last if read.get(drive.serial) is of else coming.first
-        if min(receipt.instant(drive.read_at, "receipt.json"), of.at) < row.event.at - custody.SKEW:
-            early.setdefault((min(drive.read_at, of.record.at), row.event.at_utc), []).append(drive.serial)
-    for (at_utc, then), serials in early.items():
-        text = f"it says that drives were read at {at_utc}, and by the custody log they came to the site at {then}"
-        case.say(entry.path, "look", f"{text}{about(serials)}")
+    audit_where.whereabouts(case, states, came)
 
 
 # --- erasure

@@ -21,7 +21,7 @@ from sealift.errors import SealiftError
 from sealift.formats import audit, manifest
 from sealift.formats.manifest import SEAL_FILES
 from sealift.reading import trust
-from sealift.stages import audit_later, origin
+from sealift.stages import audit_later, audit_times, origin
 from sealift.stages.audit_case import Case, Entry, Released, Sealed, counted, some
 from sealift.stages.screen import SECOND
 from sealift.trade import audit as audits
@@ -57,6 +57,8 @@ def look(case: Case) -> None:
     _releases(case)
     _seals(case)
     _stands(case)
+    audit_times.seal_clocks(case)
+    audit_times.to_come(case)
     _manifests(case)
     _origin(case)
 
@@ -195,8 +197,6 @@ def _gate(case: Case, released: Released) -> bool:
         waived_by=_signer(case, bound),
     )  # fmt: skip
     why = standing.held_then(parsed, record, released.release.principal, kept, facts, at)
-    if at > case.now + screening.CLOCKS_DIFFER:
-        why.append(f"it says that it was released at {record.released_at}, which is still to come")
     for each in why:
         case.say(path, "wrong", each)
     if held := [*why, *why_screening, *why_keys]:
@@ -293,7 +293,7 @@ def _seals(case: Case) -> None:
         people = origin.by_seal(trusted)
         ground = source_release.Ground(trusted.seal, trusted.reference.seal, trusted.declaration, people)
         case.seals.append(Sealed(entry.path, trusted, ground))
-    case.seals.sort(key=lambda each: (each.trusted.seal.sealed_at, each.path))
+    case.seals.sort(key=lambda each: (each.trusted.declaration.revision, each.trusted.seal.sealed_at, each.path))
     if case.seals:
         seal = case.seals[-1].trusted.seal
         drives = sum(len(group.drives) for group in seal.groups)
@@ -308,8 +308,6 @@ def _sealed_right(case: Case, entry: Entry, trusted: TrustedSeal) -> None:
         case.say(entry.path, "wrong", "the declaration that it binds is no revision that is here")
     if case.find("release", trusted.seal.release.blake3) is None:
         case.say(entry.path, "wrong", "the release that it binds is none that is here")
-    if trust.sealed_at(trusted.seal) < release.released_at(trusted.release.record):
-        case.say(entry.path, "wrong", "it was sealed before it was released")
     packed = {drive.serial for group in trusted.seal.groups for drive in group.drives}
     absent = [drive.serial for drive in trusted.declaration.drives if drive.serial not in packed]
     if trusted.undeclared and not trusted.seal.rehearsal:
@@ -324,13 +322,9 @@ def _stands(case: Case) -> None:
         return
     last, sealed = case.released[-1], case.seals[-1] if case.seals else None
     number, at = last.declaration.revision, release.released_at(last.release.record)
-    for each in case.seals:
-        mine = each.trusted.declaration.revision
-        if mine < number and trust.sealed_at(each.trusted.seal) > at:
-            by = last.release.record.released_at
-            case.say(
-                each.path, "wrong", f"it is of revision {mine}, sealed after revision {number} was released, at {by}"
-            )
+    for each in audit_times.sealed_late(case, number, at):
+        mine, by = each.trusted.declaration.revision, last.release.record.released_at
+        case.say(each.path, "wrong", f"it is of revision {mine}, sealed after revision {number} was released, at {by}")
     if sealed is not None and sealed.trusted.declaration.revision < number:
         case.say(sealed.path, "pending", f"nothing is sealed under revision {number} yet, which supersedes it")
 

@@ -4,7 +4,8 @@ What holds: nothing is written before everything is checked: the form, the decla
 allowed to sign, and how the log looks with the event. Where it would show something that is more often a slip than the
 truth (another seal number, other hands, another day), it is written only when the caller says that it is as it was
 found. Drives go on only under a release that holds, whatever the type of the event by which they do; where it does not
-stand any more (standing.py), the event shows that, and is recorded only as it was found. Everything else may always be
+stand any more (standing.py), the event shows that, and is recorded only as it was found; and so where they leave the
+origin and are not sealed (departure.py). Everything else may always be
 recorded, since what has happened is not undone by not writing it down: a discrepancy says it of drives that went.
 
 What is not here: the folder of a log (custody_log.py), what it says (trade/custody.py), words.
@@ -21,12 +22,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from sealift.errors import BadInput, Refused, SealiftError
 from sealift.formats import strict
 from sealift.formats.sshsig import MAX_ARMORED
-from sealift.stages import custody_log, revisions
+from sealift.stages import custody_log, departure, revisions
 from sealift.stages.standing import standing
 from sealift.trade import custody, custody_event, custody_form, declaration, release
 from sealift.trade.custody_event import NAMESPACE, CustodyEvent, Entry
 from sealift.trade.custody_graph import Copy, Finding
-from sealift.trade.custody_terms import Reign, Terms, an
+from sealift.trade.custody_terms import Faces, Reign, Terms, an, left
 from sealift.trade.signing import Signer, read_limited
 from sealift.trade.standing import Standing
 
@@ -44,7 +45,8 @@ MAX_PHOTO = 64 << 20  # bytes
 MIN_DIGITS = 8  # of a digest, to name an event by
 WANT_RELEASE: frozenset[str] = frozenset({"unreleased", "revision"})  # findings of an event by which drives go on
 OFTEN_A_SLIP: frozenset[str] = WANT_RELEASE | {
-    "seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand", "names", "stranger", "carrier"
+    "seal", "seal-changed", "hands", "begins", "clock", "one-signer", "by-hand", "names", "stranger", "carrier",
+    "onward",
 }  # fmt: skip
 
 
@@ -64,6 +66,8 @@ class Ground:
     release: Release | None = None
     standing: Standing = field(default_factory=Standing)  # what speaks against `release`, though its signatures hold
     beside: revisions.Reigns | None = None
+    file: str = ""  # of the declaration
+    seal: str | None = None  # where the seal lies, if somebody says so
 
     @property
     def released(self) -> bool:
@@ -72,7 +76,7 @@ class Ground:
 
 
 class Recorded(NamedTuple):
-    """The event, what the log shows because of it, whether it was written, and by whom it is signed now.
+    """The event, what the log shows because of it, whether it was written, and by whom it is signed now; what to tell.
 
     `leaves`: drives that leave the origin by it.
     """
@@ -82,10 +86,13 @@ class Recorded(NamedTuple):
     written: bool
     account: Account
     leaves: frozenset[str] = frozenset()
+    note: str = ""
 
 
-def stand(log: str, declaration_file: str, allowed: AllowedSigners, now: datetime) -> Ground:
-    """Read the declaration, and the release beside it.
+def stand(
+    log: str, declaration_file: str, allowed: AllowedSigners, now: datetime, *, seal: str | None = None
+) -> Ground:
+    """Read the declaration, and the release beside it; `seal` is where the seal lies, if it is not beside it.
 
     Raises what a declaration that cannot be read raises, and Refused for that of a rehearsal.
     """
@@ -101,7 +108,7 @@ def stand(log: str, declaration_file: str, allowed: AllowedSigners, now: datetim
     if found is not None:
         stands = standing(declaration_file, parsed, found.record, allowed, now, principal=found.principal)
     beside = revisions.reigns(declaration_file, parsed, allowed, now)
-    return Ground(log, parsed, unreleased, allowed, now, found, stands, beside)
+    return Ground(log, parsed, unreleased, allowed, now, found, stands, beside, declaration_file, seal)
 
 
 def _release(parsed: Declaration, path: str, allowed: AllowedSigners) -> tuple[Release | None, str]:
@@ -200,8 +207,9 @@ def record(ground: Ground, form_file: str, signers: Sequence[Signer], *, as_foun
     slips = [each for each in shows if each.kind in OFTEN_A_SLIP]
     if slips and not as_found:
         return Recorded(entry, slips, written=False, account=before)
+    note = _check_sealed(ground, entry, after, as_found=as_found)
     custody_log.add(ground.log, entry, signatures)
-    return Recorded(entry, shows, written=True, account=after, leaves=after.away - before.away)
+    return Recorded(entry, shows, written=True, account=after, leaves=after.away - before.away, note=note)
 
 
 def against(ground: Ground, event: CustodyEvent) -> tuple[str, ...]:
@@ -239,6 +247,24 @@ def _check_let_go(ground: Ground, event: CustodyEvent, shows: Sequence[Finding])
             hint="sealift release makes it; its two files belong beside the declaration. That drives went all the same"
             " is stated as a discrepancy",
         )
+
+
+def _check_sealed(ground: Ground, entry: Entry, after: Account, *, as_found: bool) -> str:
+    """What to tell of drives that leave the origin by the event; Refused where they are not sealed (departure.py)."""
+    terms = _terms(ground)
+    gone = left(after.rows, terms, Faces(after.rows, terms, ground.allowed))
+    serials = [serial for serial, row in gone.items() if row.entry.digest == entry.digest]
+    serials = [serial for serial in serials if not serial.startswith(custody.BY_NETWORK)]
+    if not serials or not ground.file:
+        return ""
+    try:
+        return departure.check(
+            ground.file, ground.declaration, serials, entry.event.at, ground.seal, ground.allowed, ground.now
+        )
+    except Refused as error:
+        if not as_found:
+            raise
+        return str(error)
 
 
 def _of(entry: Entry, found: Account) -> list[Finding]:

@@ -1,7 +1,8 @@
-"""Who is of the origin of a consignment, by the records of it that lie in a folder.
+"""Who is of the origin of a consignment, by the records of it that lie in a folder; and who carries its drives.
 
     beside     by releases, screenings, records of keys, seals and releases of the source -> Origin
     by_seal    by a seal alone
+    carriers   by the addresses of carriers in the declaration that a seal binds, and by a custody log
 
 What holds: a record binds whoever signed it where its signature holds, under whatever name the file lies there. What
 cannot be read, or is of another consignment, binds nobody and is passed over: who acts on it says what is wrong with
@@ -19,7 +20,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sealift.errors import SealiftError
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading.trust import load_seal, open_seal
-from sealift.trade import key_sample, keys, lists, persons, receipt, release, screening, signing, source_release
+from sealift.stages import custody_log
+from sealift.trade import (
+    custody,
+    key_sample,
+    keys,
+    lists,
+    persons,
+    receipt,
+    release,
+    screening,
+    signing,
+    source_release,
+)
+from sealift.trade.custody_terms import Faces, Terms
 from sealift.trade.persons import Origin
 
 if TYPE_CHECKING:
@@ -75,6 +89,23 @@ def of_seal(trusted: TrustedSeal, path: str | None, allowed: AllowedSigners) -> 
     if path is None or not os.path.isfile(path):
         return found  # a drive, or a folder seal/: nothing lies beside it
     return found.joined(beside(path, trusted.seal.consignment_id, allowed).people)
+
+
+def carriers(
+    trusted: TrustedSeal, log: str | None, allowed: AllowedSigners, now: datetime
+) -> list[tuple[frozenset[str], str]]:
+    """Whose keys or addresses are carriers', and whose: by the declaration of a seal, and by the log in folder `log`.
+
+    Whoever signed there as a carrier is that carrier, under whatever name they sign elsewhere. BadInput for no log.
+    """
+    terms = Terms(trusted.declaration)
+    if log is None:
+        return terms.mails
+    serials = [drive.serial for drive in trusted.declaration.drives]
+    found = custody.assess(
+        custody_log.read(log), consignment_id=trusted.seal.consignment_id, serials=serials, allowed=allowed, now=now
+    )
+    return Faces(found.rows, terms, allowed).carriers
 
 
 def beside(file: str, consignment_id: str, allowed: AllowedSigners) -> Origin:

@@ -5,8 +5,9 @@
     write    -> NAME.receipt.json(.sig); the one that was there is kept
 
 What holds: a receipt never says more than the reports. A reading of a drive counts if it was read to its end, under
-exactly this seal and the manifest that it names, at a time between the sealing and now, and if the report says how many
-faults it found; whatever else is there counts as not read, and why is told. Of one medium the newest reading counts.
+exactly this seal and the manifest that it names, at a time between the sealing (but for what two clocks may differ)
+and now, and if the report says how many faults it found; whatever else is there counts as not read, and why is told.
+Of one medium the newest reading counts.
 The same reports in any order, merged on the way or not, say the same. docs/spec/receipt.md has the rules by number.
 
 Reports are not signed: the receiver answers for them, and the receipt names them by digest. One that contradicts itself
@@ -33,11 +34,11 @@ from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading import trust
 from sealift.reading.survey_views import Survey
 from sealift.stages import verify_join as join
-from sealift.stages.origin import of_seal
+from sealift.stages.origin import carriers, of_seal
 from sealift.stages.receive_report import contradiction
 from sealift.stages.verify_report import VerifyReport
+from sealift.trade import clocks, source_release
 from sealift.trade import receipt as receipts
-from sealift.trade import source_release
 from sealift.trade.receipt import Receipt, ReceiptDrive, ReceiptGroup, ReceiptRecord, Receiver, State
 from sealift.trade.signing import make_folder, read_limited, write_pair
 
@@ -132,7 +133,7 @@ class _Rules:
 
     def __init__(self, trusted: TrustedSeal, reports: Sequence[tuple[str, Report]], now: datetime) -> None:
         self._seal = trusted.reference.seal.blake3
-        self._sealed_at, self._now = trust.sealed_at(trusted.seal), now
+        self._sealed_at, self._said, self._now = trust.sealed_at(trusted.seal), trusted.seal.sealed_at, now
         self._groups: dict[int, list[GroupReport]] = {}
         self._drives: dict[str | None, set[str]] = {None: set()}  # serial number of a medium -> drives that it was
         for _, report in reports:
@@ -188,8 +189,8 @@ class _Rules:
         at = receipts.instant(copy.read_at, "report")
         if at > self._now:
             return f"it was read at {copy.read_at}, which is still to come: a clock is wrong"
-        if at < self._sealed_at:
-            return f"it was read at {copy.read_at}, before the shipment was sealed: a clock is wrong"
+        if clocks.is_ahead(self._sealed_at, at):  # though it was read against the seal, which was there before it
+            return f"it was read at {copy.read_at}, before the shipment was sealed at {self._said}: a clock is wrong"
         return None
 
 
@@ -317,21 +318,27 @@ def receive(
     now: datetime,
     *,
     seal: str | None = None,
+    custody: str | None = None,
 ) -> Made:
-    """Sign what was weighed as `receiver`, and write it into `folder`; `seal` is where the seal lies.
+    """Sign what was weighed as `receiver`, and write it into `folder`; the seal lies at `seal`, a log at `custody`.
 
     A receipt that is there is kept under a number; one that says the same but for its time stays as it is. Raises
-    NotAllHere when nothing was read, Refused for a key of somebody of the origin, SignatureInvalid for one that does
-    not count, BadInput for a folder that cannot be written.
+    NotAllHere when nothing was read, Refused for a key of somebody of the origin or of a carrier, SignatureInvalid for
+    one that does not count, BadInput for a folder that cannot be written.
     """
     if not weighed.groups:
         first = next(iter(sorted(weighed.why.items())), None)
         said = f": {first[0]}: {first[1]}" if first else ""
-        raise NotAllHere(
-            f"no drive was read to its end against this seal{said}",
-            hint="sealift verify MNT... --seal FILE --json > REPORT.json, with this seal; then this again",
-        )
+        hint = "sealift verify MNT... --seal FILE --json > REPORT.json, with this seal; then this again"
+        if told := clocks.seal_ahead(trust.sealed_at(trusted.seal), now):
+            said += f"; {told}"
+            hint = (
+                "if this clock is right, the origin sets its own and runs `sealift seal` again, which makes a new seal"
+                f" to read against; if this one is behind, set it. {hint}"
+            )
+        raise NotAllHere(f"no drive was read to its end against this seal{said}", hint=hint)
     source_release.refuse_origin(signer.public_key.fingerprint, of_seal(trusted, seal, allowed), allowed)
+    source_release.refuse_carrier(signer.public_key.fingerprint, carriers(trusted, custody, allowed, now), allowed)
     path = path_of(folder, trusted.seal.consignment_id)
     before = _before(path, allowed)
     record = record_of(trusted, weighed, receiver, now)

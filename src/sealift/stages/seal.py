@@ -8,9 +8,11 @@ the declaration is complete and was released by another person than its author, 
 seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has all of its packs, by
 presence and length (seal_drives.py). The release stands (standing.py), and no other shipment was sealed under
 the same consignment, nor a later revision of this one, as far as the state folders, the seals beside this one and those
-on the drives tell. Nothing is written before all of that holds; the seal file comes last, so that where it lies its
-indexes lie too. Sealing the same again writes nothing new; a declaration that was changed and released again supersedes
-the seal.
+on the drives tell. It was released before by this host's clock, too, but for what two clocks may differ: else one of
+them is wrong, and nothing is sealed until somebody looked. Nothing is written before all of that holds; the seal file
+comes last, so that where it lies its indexes lie too; and beside the declaration a note says where (departure.py).
+Sealing the same again writes nothing new, but for a seal that is from the future by this host's clock, which is made
+anew; a declaration that was changed and released again supersedes the seal.
 
 What is not here: packing, and the release itself (trade/release.py).
 """
@@ -27,7 +29,6 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
-import msgspec
 from blake3 import blake3
 from msgspec import UNSET
 
@@ -37,16 +38,16 @@ from sealift.formats import seal as seals
 from sealift.formats.manifest import NAMESPACE, SEAL_FILES, FileRef
 from sealift.formats.seal import Seal, SealDrive, SealGroup
 from sealift.reading import origin_copies
-from sealift.reading.trust import load_seal, open_seal
-from sealift.stages import return_leg
+from sealift.reading.trust import load_seal, open_seal, sealed_at
+from sealift.stages import departure, return_leg
 from sealift.stages.pack.fleet import numbered_otherwise
 from sealift.stages.seal_drives import attached
 from sealift.stages.seal_groups import Earlier, Packed, load_group
-from sealift.stages.seal_others import earlier_times, not_before, not_superseded, note_of, only_shipment
+from sealift.stages.seal_others import check_clock, earlier_times, not_before, not_superseded, note_of, only_shipment
 from sealift.stages.standing import check_leaving, check_standing
 from sealift.stages.status import SEALED, look, seal_path
+from sealift.trade import clocks, persons, sheets
 from sealift.trade import declaration as declarations
-from sealift.trade import persons, sheets
 from sealift.trade import release as releases
 from sealift.trade.receipt import TIME
 from sealift.trade.signing import Signer, load_allowed_signers, of_record, read_limited, read_signature
@@ -98,9 +99,12 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     raw = read_limited(options.declaration, declarations.MAX_BYTES, "declaration")
     declaration = declarations.parse(raw, draft=False)
     released, files = _release(options, declaration, allowed)
+    now = datetime.now(UTC)
     stands = check_standing(
-        options.declaration, declaration, released.record, allowed, datetime.now(UTC), principal=released.principal
+        options.declaration, declaration, released.record, allowed, now, principal=released.principal
     )
+    if told := check_clock(options.declaration, released, now):
+        notice(told)
     for unlooked in stands.unlooked:
         notice(f"whether the gate was open for the release was not looked at again: {unlooked}")
     check_leaving(options.declaration, stands)
@@ -130,7 +134,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
         drives = attached(options.mounts, record, groups, notice)
         not_superseded([drive for drive, _ in drives], declaration)
         path = seal_path(out, record.shipment)
-        known = _known([path, *options.mounts], record, allowed)
+        known = _known([path, *options.mounts], record, allowed, notice)
         trusted = known or _sign(record, files, raw, signer, allowed)
         for drive, _ in drives:
             drive.lock()
@@ -142,6 +146,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
         for state in options.states:
             with _told_once(state):
                 _note(os.path.join(state, SEALED), note_of(path, declaration))
+        _tell_beside(options.declaration, note_of(path, declaration), notice)
         if superseded is not None:
             notice(f"this seal supersedes the one that was there, now {superseded}: send the new one")
         written = [(drive.mount, name, _write_drive(drive, trusted.files, notice)) for drive, name in drives]
@@ -369,26 +374,34 @@ def _sign(record: Seal, files: dict[str, bytes], raw: bytes, signer: Signer, all
     return open_seal(seals.decode_bundle(bundle), allowed)
 
 
-def _known(places: Iterable[str], record: Seal, allowed: AllowedSigners) -> TrustedSeal | None:
-    """A seal of the same content, however old, that holds: from the folder or a drive."""
+def _known(
+    places: Iterable[str], record: Seal, allowed: AllowedSigners, notice: Callable[[str], None]
+) -> TrustedSeal | None:
+    """A seal of the same content, however old, that holds: from the folder or a drive; none from the future."""
+    ahead = ""
     for place in places:
         with contextlib.suppress(SealiftError):
             there = open_seal(load_seal(place), allowed)
-            if _same(there.seal, record):
+            if seals.but_for_times(there.seal) != seals.but_for_times(record):
+                continue
+            if not (told := clocks.seal_ahead(sealed_at(there.seal), sealed_at(record))):
                 return there
+            ahead = ahead or f"{place}: {told}; it is made anew"
+    if ahead:
+        notice(ahead)
     return None
 
 
-def _same(one: Seal, two: Seal) -> bool:
-    return _but_for_times(one) == _but_for_times(two)
-
-
-def _but_for_times(seal: Seal) -> Seal:
-    groups = [msgspec.structs.replace(group, first_sealed_at=UNSET) for group in seal.groups]
-    return msgspec.structs.replace(seal, sealed_at="", groups=groups)
-
-
 # --- writing ---------------------------------------------------------------------------------------------
+
+
+def _tell_beside(file: str, data: bytes, notice: Callable[[str], None]) -> None:
+    """Note beside the declaration where its seal lies: drives leave from there, and whoever lets them go asks."""
+    try:
+        _note(departure.note_path(file), data)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        notice(f"{departure.note_path(file)}: {why}; when drives leave, give the seal (sealift handover --seal FILE)")
 
 
 @contextlib.contextmanager

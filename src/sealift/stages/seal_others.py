@@ -6,6 +6,7 @@
     newer_beside       the seal of a later revision that lies in the folder of one that somebody acts on
     later_beside       all seals of later revisions that lie there
     earlier_times      when earlier seals named each manifest: the key that signed it may have been replaced since
+    check_clock        whether it was released before this host's clock says that it is now
 
 What holds: nothing is written here; all drives are looked at. A state folder that was sealed has a file `sealed`: the
 path of the seal, and a line `revision N BLAKE3` of the declaration; without that line, the seal at the path tells it.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import BadInput, DeclarationInvalid, FormatError, Refused, SealiftError
@@ -25,7 +27,9 @@ from sealift.formats import seal as seals
 from sealift.formats.manifest import SEAL_FILES
 from sealift.reading.trust import load_seal, open_seal, read_seal
 from sealift.stages.status import SEALED
+from sealift.trade import clocks
 from sealift.trade import declaration as declarations
+from sealift.trade.release import released_at
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.seal import Seal
     from sealift.trade.declaration import Declaration
+    from sealift.trade.release import Release
 
 _MAX_NOTE = 16 << 10
 _UNDER = re.compile(rb"revision ([0-9]{1,9}) ([0-9a-f]{64})\n?\Z")
@@ -63,6 +68,28 @@ class Newer(NamedTuple):
             f"the seal given is superseded: {self.path} is the seal of revision {self.declaration.revision} of"
             f" {self.declaration.consignment_id}{states}"
         )
+
+
+def check_clock(file: str, released: Release, now: datetime) -> str:
+    """What is to be told where the release of `file` is ahead of this host's clock; Refused by more than may be.
+
+    Whoever seals has the release: it was made before, and a seal that says otherwise is for nobody to explain later.
+    """
+    at = released_at(released.record)
+    if at <= now:
+        return ""
+    said, here = released.record.released_at, now.astimezone(UTC).strftime(clocks.TIME)
+    if not clocks.is_ahead(at, now):
+        return (
+            f"the release says that it was made at {said}, and this host's clock says {here}: two clocks may differ so"
+            " much, and the seal binds the release, which was there before it"
+        )
+    raise Refused(
+        f"the release of {file} says that it was made at {said}, and this host's clock says {here}: the clock where"
+        " it was released was ahead, or this one is behind; nothing was sealed",
+        hint="look at both clocks: where this one is behind, set it; where that one was ahead, set that and have the"
+        " same declaration released again",
+    )
 
 
 def only_shipment(folders: Sequence[str], record: Seal, revision: int, allowed: AllowedSigners) -> None:
@@ -144,7 +171,9 @@ def earlier_times(
             seal = open_seal(load_seal(path), allowed).seal
             for group in seal.groups:
                 times.setdefault(group.manifest.blake3, set()).add(group.first_sealed_at or seal.sealed_at)
-    return {digest: sorted(found) for digest, found in times.items()}
+    now = datetime.now(UTC).strftime(clocks.TIME)  # a time that is still to come is nobody's first
+    times = {digest: {each for each in found if each < now} for digest, found in times.items()}
+    return {digest: sorted(found) for digest, found in times.items() if found}
 
 
 def _noted(state: str) -> str | None:

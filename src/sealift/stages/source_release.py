@@ -21,9 +21,10 @@ import msgspec
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.stages import erase_papers, revisions
-from sealift.stages.origin import of_seal
+from sealift.stages.origin import carriers, of_seal
 from sealift.stages.seal_others import newer_beside
 from sealift.trade import declaration as declarations
+from sealift.trade import persons
 from sealift.trade import source_release as records
 from sealift.trade.receipt import TIME
 from sealift.trade.signing import make_folder, read_limited, write_pair
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Looked(NamedTuple):
-    """What was found: receipts that hold, objections to papers, and groups that the receipts leave open.
+    """What was found: receipts that hold, objections to papers, groups that the receipts leave open; who carries.
 
     `declared`: a declaration of the consignment was found, to ask what was released after the one that was sealed.
     """
@@ -49,6 +50,7 @@ class Looked(NamedTuple):
     receipts: list[Receipt]
     objections: list[str]
     lacking: list[Lacking]
+    carriers: list[tuple[frozenset[str], str]]
     declared: bool = True
 
     @property
@@ -68,12 +70,13 @@ class Released(NamedTuple):
 
 def look(
     trusted: TrustedSeal, files: Sequence[str], allowed: AllowedSigners, now: datetime, *, seal: str | None = None,
-    declaration: str | None = None,
+    declaration: str | None = None, custody: str | None = None,
 ) -> Looked:  # fmt: skip
     """Read and check the receipts in `files`; BadInput where one cannot be read, or too many are given.
 
     `seal` is where the seal lies: one of a later revision beside it, whose hold would not be seen else, stops all. So
     does a hold that was released since, in the folder of `declaration`; without that here, beside the seal, or above.
+    `custody` is the folder of a log: who signed in it as a carrier signs neither a receipt nor this.
     """
     if len(set(files)) > records.MAX_RECEIPTS:
         raise BadInput(f"{len(set(files)):,} receipts are given; at most {records.MAX_RECEIPTS:,} are allowed")
@@ -92,8 +95,12 @@ def look(
             held[receipt.file.blake3] = receipt
     ground = Ground(trusted.seal, trusted.reference.seal, trusted.declaration, of_seal(trusted, seal, allowed))
     objections += records.objections(ground, list(held.values()), now)
+    carry = carriers(trusted, custody, allowed, now)
+    for each in held.values():
+        if name := persons.carrier_of(each.person, carry):
+            objections.append(f"the receipt of {each.record.at} by {each.principal} is signed by {name}, who carries")
     receipts = [each for each in held.values() if not records.objections_to(ground, each, now)]
-    return Looked(ground, receipts, objections, records.lacking(ground, receipts), declared)
+    return Looked(ground, receipts, objections, records.lacking(ground, receipts), carry, declared)
 
 
 def _held(
@@ -130,8 +137,8 @@ def release(
 ) -> Released:
     """Sign that the source may be freed, and write it into `folder`; one that says the same but for its time stays.
 
-    Raises Refused where it may not be or the key is a receiver's, SignatureInvalid for one that does not count,
-    BadInput for a folder that cannot be written.
+    Raises Refused where it may not be or the key is a receiver's or a carrier's, SignatureInvalid for one that does not
+    count, BadInput for a folder that cannot be written.
     """
     if not looked.may_be_freed:
         raise Refused("the source may not be freed")
@@ -153,6 +160,7 @@ def release(
     if before is not None and same and before.fingerprint == signer.public_key.fingerprint:
         return Released(before, path, new=False, superseded=None)
     records.refuse_receiver(signer.public_key.fingerprint, looked.receipts, allowed)
+    records.refuse_carrier(signer.public_key.fingerprint, looked.carriers, allowed)
     data = records.encode(record)
     signature = signer.sign(data, records.NAMESPACE)
     statement = records.check_source_release(data, signature, allowed)

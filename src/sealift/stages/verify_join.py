@@ -10,6 +10,7 @@ drive that was only inspected is there, and is not verified. Nothing is read her
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from sealift.errors import BadInput, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
 from sealift.formats import typed
+from sealift.reading.trust import sealed_at
 from sealift.stages.verify_report import (
     Fault,
     GroupReport,
@@ -34,6 +36,7 @@ from sealift.stages.verify_report import (
     read_part,
 )
 from sealift.stages.verify_verdict import GroupVerdict, add_run, common_damage, judge
+from sealift.trade import clocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -439,8 +442,11 @@ def words(text: str) -> str:
 
 
 def seal_notices(found: Survey) -> list[str]:
-    """Drives that have no copy of the seal, though others here do."""
-    return [
+    """That the seal is from the future; and drives that have no copy of it, though others here do."""
+    told = clocks.seal_ahead(sealed_at(found.seal), datetime.now(UTC)) if found.seal is not None else ""
+    if told:
+        told += "; no reading of before that time counts for a receipt: if this one is right, the origin seals again"
+    return [told] * bool(told) + [
         f"{view.mount}: {view.name} has no copy of the seal, and others here have it: it was not attached when the"
         " shipment was sealed, or has lost it; `sealift repair` puts it there"
         for view in found.unsealed

@@ -22,12 +22,12 @@ What is not here: reading the files (stages/custody_log.py), words for people (c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import SignatureInvalid
 from sealift.formats.allowed_signers import is_one_name
 from sealift.trade import persons
+from sealift.trade.clocks import SKEW, is_ahead
 from sealift.trade.custody_event import NAMESPACE, Checkpoint
 from sealift.trade.custody_graph import Finding, Graph, bits, newest
 from sealift.trade.custody_settle import Judge, settle
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from sealift.trade.custody_terms import Terms
 
 BY_NETWORK = "NETWORK-"  # begins the serial number under which a plain directory is declared; nobody carries it
-SKEW = timedelta(minutes=10)  # by which the clocks of two carriers may differ before it is shown
 
 
 @dataclass(frozen=True)
@@ -473,7 +472,7 @@ def _clocks(rows: Sequence[Row], graph: Graph, now: datetime) -> list[Finding]:
         text = ""
         if before and event.at < max(before) - SKEW:
             text = f"at {event.at_utc}, and what it builds upon was later; a clock was wrong"
-        elif event.at > now + SKEW:
+        elif is_ahead(event.at, now):
             text = f"at {event.at_utc}, which is still to come; a clock is wrong"
         if text and row.counts:
             found.append(Finding("clock", text, (row.entry.digest,), tuple(event.serials)))

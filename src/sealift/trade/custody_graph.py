@@ -23,8 +23,8 @@ Kind = Literal[
     "altered", "signature", "unsigned", "consignment", "count",  # does not hold
     "gap", "checkpoint", "orphan", "unexpected", "undeclared", "unheld", "missing", "revision",  # of log or declaration
     "uncountersigned", "one-signer", "by-hand", "names", "conflict", "hands", "begins", "clock",  # people settle it
-    "unreleased", "awaited", "stranger", "carrier", "seal", "seal-changed", "opened", "condition", "hash-sample",
-    "discrepancy",
+    "unreleased", "awaited", "stranger", "carrier", "onward", "seal", "seal-changed", "opened", "condition",
+    "hash-sample", "discrepancy",
 ]  # fmt: skip
 HOLDS_NOT: frozenset[str] = frozenset({"altered", "signature", "unsigned", "consignment", "count"})
 Settler = Literal["two", "receiver", "officer"]  # two persons, one of them named and no carrier; or more than that
@@ -34,6 +34,7 @@ SETTLED_BY: Mapping[Kind, Settler] = MappingProxyType({
     "discrepancy": "two",
     "opened": "receiver",  # who sees the case
     "hands": "officer", "unreleased": "officer", "stranger": "officer", "carrier": "officer",  # they went unlawfully
+    "onward": "officer",
     "awaited": "officer",  # or so it looks, until whoever took them signs
 })  # fmt: skip
 

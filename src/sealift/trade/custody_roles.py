@@ -111,6 +111,7 @@ class Roles(NamedTuple):
     mails: Mapping[str, str]  # by address: the carrier whose contact has it, and no other contact
     origin: frozenset[str]  # addresses of author and shipper, and the fingerprint of the author's key
     former: Mapping[str, Former]  # by spelling: whom a revision before named
+    site: frozenset[str]  # some of the receivers: who runs the site
 
     @classmethod
     def of(cls, declaration: Declaration, before: Iterable[Declaration] = ()) -> Roles:
@@ -123,8 +124,8 @@ class Roles(NamedTuple):
         senders = (spelled([declaration.shipper]) | {people.fold(declaration.author.name)}) - {""}
         plan = {drive.serial: drive.carrier for drive in declaration.drives if drive.serial}
         everybody = frozenset(others(declaration) | between)
-        to = spelled([declaration.consignee]) | {people.fold(declaration.site.operator)}
-        to.add(people.fold(declaration.site.access_controller))
+        site = frozenset(_holders(declaration, "site"))
+        to = spelled([declaration.consignee]) | site
         ends = (declaration.shipper, declaration.consignee, declaration.end_user)
         known = addresses(declaration.author.email).union(*(addresses(each.contact) for each in ends))
         theirs = [(mail, each.name) for each in declaration.carriers for mail in addresses(each.contact) - known]
@@ -133,6 +134,7 @@ class Roles(NamedTuple):
         return cls(
             carriers, everybody, frozenset(receivers(declaration)), frozenset(senders), plan, frozenset(senders - to),
             mails, frozenset(_of_origin(declaration)), _former(declaration, before),
+            site,
         )  # fmt: skip
 
     def carriers_of(self, party: Party) -> frozenset[str]:
@@ -170,6 +172,10 @@ class Roles(NamedTuple):
         """The declaration names the party as one to whom the drives go, and not as of the shipper's firm."""
         names = self._names(party)
         return not self.carriers_of(party) and bool(names & self.receivers) and not names & self.kept
+
+    def at_site(self, party: Party) -> bool:
+        """The declaration names the party as one who runs the site."""
+        return not self.site.isdisjoint(self._names(party))
 
     def sends(self, party: Party) -> bool:
         """The declaration names the party as of the origin."""

@@ -2,7 +2,8 @@
 
     Reign        a release of a revision, since when, and what speaks against it
     Terms        reigns -> the Ruling of a time: the newest revision that was released then
-    told         events of a log -> drives that went on before they might, or to whom nobody declared them
+    told         events of a log -> drives that went on before they might, or to whom nobody declared them, or off the site
+    left         events of a log -> by which of them each drive left the origin
     have_left    events of a log -> drives that have left the origin, and have not come back
 
 What holds: every event is judged by the revision that was the newest released when it happened, whatever was released
@@ -10,8 +11,9 @@ or drafted later. Where that one, or what it rests on, is not here, that is name
 on, and wants a release, in an event of two persons, whatever its type, unless both are of the origin; in every loading;
 and where by an event of one person alone somebody has it who had it not, or its record begins with a carrier or a
 receiver; never where it comes back to the origin. Whom that revision names no more takes none on: from them drives come
-back, or go to whom takes their place. Who somebody is, the allowed signers say: two keys of one principal
-are one, a key of a carrier's is that carrier, and one of the origin's no receiver, under whatever other name.
+back, or go to whom takes their place. A release is of one way: from the site, once they have come, they go back to
+the origin by a return, and nowhere else. Who somebody is, the allowed signers say: two keys of one principal are one, a
+key of a carrier's is that carrier, and one of the origin's no receiver, under whatever other name.
 
 What is not here: the order of events and who has what (custody.py); where revisions lie (stages/revisions.py).
 """
@@ -120,6 +122,12 @@ class Terms:
             missing = reign.lacks
         return Ruling(self._who(parsed or self._newest), reign, missing)
 
+    @property
+    def mails(self) -> list[tuple[frozenset[str], str]]:
+        """Addresses that are one carrier's and nobody else's, and whose, by every revision."""
+        known = [self._newest, *(each.declaration for each in self.reigns if each.declaration is not None)]
+        return [(frozenset({mail}), name) for parsed in known for mail, name in self._who(parsed).mails.items()]
+
     def names(self, person: Person) -> list[str]:
         """Of an officer: what releases call them."""
         return [each.name for each in self.reigns if each.name and not each.officer_is.isdisjoint(person.sure)]
@@ -160,6 +168,11 @@ class Faces:
                             self._bound.setdefault(each, row.number)
             if row.counts and row.event.passes and not roles.sends(row.event.received_by):
                 left |= set(row.event.serials)
+
+    @property
+    def carriers(self) -> list[tuple[frozenset[str], str]]:
+        """Whose keys signed as carriers, and as whom first; and the addresses of carriers, by every revision."""
+        return [*((whose, party.words) for whose, party in self._carriers.items()), *self._terms.mails]
 
     def event(self, event: CustodyEvent) -> CustodyEvent:
         """The event with each carrier's keys under the name of the carrier; to ask for roles, and for nothing else."""
@@ -274,6 +287,7 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
     """Findings of a log; of each event, `come` are drives that it brings to who had them not, `begun` new ones."""
     found = [each for row in rows if row.counts for each in _posing(row, faces)]
     unknown: dict[str, list[Row]] = {}
+    here: dict[str, Row] = {}  # drives at the site, and by which event they came
     for step in _steps(rows, come, begun, terms, faces, set()):
         row, ruling, seen, event = step.row, step.ruling, step.seen, step.row.event
         if not event.passes and event.changes_hands and not ruling.roles.of_one_house(seen):
@@ -281,6 +295,8 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
             found.append(Finding("hands", text, (row.entry.digest,), tuple(event.serials)))
         if step.home:
             found += [] if row.received else _awaited(row, seen, ruling, terms)
+        found += [] if step.homeward else _onward(row, here, faces)
+        _stays(row, here, ruling.roles, faces)
         one = _told(step, terms, _not_home(row, faces) if step.homeward else "")
         if ruling.missing and one:
             unknown.setdefault(ruling.missing, []).append(row)
@@ -315,6 +331,47 @@ def _told(step: _Step, terms: Terms, odd: str) -> list[Finding]:
         tell("stranger", text, event.serials)
     for carrier, serials in roles.astray(seen).items():
         tell("carrier", f"declared with {carrier}, and {_goes(event)} {event.received_by.words}", serials)
+    return found
+
+
+def _onward(row: Row, here: Mapping[str, Row], faces: Faces) -> list[Finding]:
+    """Drives that leave the site, where they had come, otherwise than by a return."""
+    event = row.event
+    leaves = event.event_type == "load" or (event.changes_hands and event.event_type in {"handover", "arrive"})
+    gone = [serial for serial in event.serials if serial in here] if leaves else []
+    if not gone or not faces.receives(event, event.released_by):
+        return []
+    if event.changes_hands and faces.receives(event, event.received_by):
+        return []
+    text = (
+        f"{an(event)} takes them on from the site, where they came by event {here[gone[0]].number}: they were released"
+        " for the way there. From there they go back to the origin by a return (event_type), whoever carries them;"
+        " whatever else leaves the site is a shipment of its own: a return leg, declared and released, with its own log"
+    )
+    return [Finding("onward", text, (row.entry.digest,), tuple(gone))]
+
+
+def _stays(row: Row, here: dict[str, Row], roles: Roles, faces: Faces) -> None:
+    """Note which drives are at the site after an event: with whoever runs it, or by an arrival with the receiving side.
+
+    A consignee elsewhere to whom they are handed is on the way there.
+    """
+    event = row.event
+    if faces.arrives(event) and (event.event_type == "arrive" or roles.at_site(event.received_by)):
+        here.update(dict.fromkeys(event.serials, row))
+    elif event.passes and event.changes_hands and not faces.receives(event, event.received_by):
+        for serial in event.serials:
+            here.pop(serial, None)
+
+
+def left(rows: Sequence[Row], terms: Terms, faces: Faces) -> dict[str, Row]:
+    """By drive: the first event that counts by which somebody has it who is not of the origin, or it was loaded."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        event, seen = row.event, faces.event(row.event)
+        goes = event.event_type == "load" or (seen.passes and not terms.at(event.at).roles.sends(seen.received_by))
+        for serial in event.serials if row.counts and goes else ():
+            found.setdefault(serial, row)
     return found
 
 

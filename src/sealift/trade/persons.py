@@ -1,4 +1,4 @@
-"""Whether two keys are one person's, and who is of the origin: for every rule of the house that asks.
+"""Whether two keys are one person's, and who is of the origin or a carrier: for every rule of the house that asks.
 
 A rule that wants two people wants two persons by the allowed signers, and not two keys: all keys of a principal are one
 person's, and so are all principals of a key (`allowed_signers.Person`). Names that people type are compared besides
@@ -47,6 +47,11 @@ def addresses(text: str) -> set[str]:
 def same(one: Person, two: Person) -> bool:
     """Nothing in the allowed signers shows that they are two people."""
     return not one.sure.isdisjoint(two.sure | two.may) or not two.sure.isdisjoint(one.may)
+
+
+def carrier_of(person: Person, carriers: Iterable[tuple[frozenset[str], str]]) -> str:
+    """As which carrier somebody is known; "" as none. `carriers` are keys or addresses of carriers, and whose."""
+    return next((name for sure, name in carriers if not sure.isdisjoint(person.sure)), "")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ sign:
 
 1. Every receipt is of this shipment, consignment and declaration, and of exactly this seal: the groups and drives that
    it names are the seal's.
-2. None is older than the seal, and none is from the future.
+2. None is older than the seal by more than two clocks may differ, and none is from the future.
 3. None is signed by the declaration's author, by who sealed or released, or by anybody else whom a record that is at
    hand binds to the origin, with whichever of their keys: the origin cannot receive from itself (persons.py).
 4. The declaration that the seal binds states no legal hold.
@@ -38,12 +38,12 @@ from sealift.errors import FormatError, Refused
 from sealift.formats import canonical, strict
 from sealift.formats.canonical import Record
 from sealift.formats.manifest import Count, FileRef, Name, ShipmentId
-from sealift.trade import persons
+from sealift.trade import clocks, persons
 from sealift.trade.declaration import NO_HOLD
 from sealift.trade.receipt import MAX_GROUPS, VERIFIED, WEAKEST, Receiver, TimeText, instant, newest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from sealift.formats.allowed_signers import AllowedSigners, Person
@@ -129,6 +129,17 @@ def refuse_origin(fingerprint: str, origin: Origin, allowed: AllowedSigners) -> 
         )
 
 
+def refuse_carrier(fingerprint: str, carriers: Iterable[tuple[frozenset[str], str]], allowed: AllowedSigners) -> None:
+    """Refused for a key of somebody who carries drives: neither end of the way is theirs to vouch for."""
+    if name := persons.carrier_of(allowed.person(fingerprint), carriers):
+        raise Refused(
+            f"the key {fingerprint} is that of {name}, who carries drives of this shipment: a carrier neither receives"
+            " them nor frees the source",
+            hint="whoever received and verified the drives signs a receipt, somebody of the origin the release of the"
+            " source, each with a key of their own",
+        )
+
+
 # --- may the source be freed?
 
 
@@ -161,7 +172,7 @@ def objections_to(ground: Ground, receipt: Receipt, now: datetime) -> list[str]:
         for group in record.groups
         if group.group >= len(seal.groups) or not _is(group, seal.groups[group.group])
     ][:1]
-    if record.at < seal.sealed_at:
+    if clocks.is_ahead(instant(seal.sealed_at, "seal.json"), receipt.at):
         found.append(f"is older than the seal, which is of {seal.sealed_at}")
     if receipt.at > now:
         found.append("is still to come: a clock is wrong")

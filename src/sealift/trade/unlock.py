@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import BadInput, FormatError, KeyInvalid, UnlockInvalid
 from sealift.formats import age, age_keys, unlock
+from sealift.trade.clocks import is_ahead
 from sealift.trade.lists import TIME, moment
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 NAMESPACE = "sealift-unlock"
 DEFAULT_HOURS = 168
 MAX_HOURS = 366 * 24
-SKEW = timedelta(minutes=10)  # by which the clocks of issuer and reader may differ
 
 
 class Issued(NamedTuple):
@@ -43,7 +43,7 @@ class Issued(NamedTuple):
         """UnlockInvalid once the keys in `what` are expired, or while they are of the future; `now` is aware."""
         if now >= self.until:
             raise UnlockInvalid(f"{what} expired at {self.record.valid_until}")
-        if now < time_of(self.record.issued_at) - SKEW:
+        if is_ahead(time_of(self.record.issued_at), now):
             hint = "a clock is wrong, here or where they were issued"
             raise UnlockInvalid(f"{what} were issued at {self.record.issued_at}, which is still to come", hint=hint)
 

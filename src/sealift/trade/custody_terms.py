@@ -2,7 +2,7 @@
 
     Reign        a release of a revision, since when, and what speaks against it
     Terms        reigns -> the Ruling of a time: the newest revision that was released then
-    told         events of a log -> drives that went on before they might, or to whom nobody declared them, or off the site
+    told         events of a log -> drives that went on before they might, off the site, or to whom nobody declared them
     left         events of a log -> by which of them each drive left the origin
     have_left    events of a log -> drives that have left the origin, and have not come back
 

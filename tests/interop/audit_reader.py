@@ -264,12 +264,16 @@ class Reader:
         here = [path for path, at in times.items() if at <= limit]
         said = [content(found["seal"][path]) for path in here if path in found.get("seal", {})]
         for path in set(times) - set(here) - set(found.get("custody-event", {})):
-            named = path not in found.get("receipt", {}) and any(
-                self.digest[path].encode() in self.files[each] for each in here
-            )
+            named = path not in found.get("receipt", {}) and self.named(path, times, here)
             again = path in found.get("seal", {}) and content(found["seal"][path]) in said
             if not named and not again:
                 fault(path, "it is later than the bundle")
+
+    def named(self, path, times, here):
+        """Whether a record of before names it, or one that such a record names."""
+        digest = self.digest[path].encode()
+        by = [each for each in times if digest in self.files[each]]
+        return any(each in here or self.named(each, times, here) for each in by)
 
     def unbound(self, name, found, declarations):
         """Files that no record names: revisions that were not released, rules, lists, photographs, reports."""

@@ -64,10 +64,12 @@ def _stated(entry: Entry) -> datetime | None:
 
 
 def _named(case: Case, entry: Entry) -> str:
-    """Another record that names this one by its digest, and is not from the future itself; "" if there is none."""
+    """Another record that names this one by its digest, and is not from the future, or is named by one that is not."""
     for each in (one for kind in case.by_kind for one in case.of(kind)):
         at = _stated(each)
-        if at is not None and not clocks.is_ahead(at, case.now) and entry.digest.encode() in each.data:
+        if at is None or entry.digest.encode() not in each.data:
+            continue
+        if not clocks.is_ahead(at, case.now) or _named(case, each):
             return each.path
     return ""
 

@@ -52,6 +52,15 @@ def test_what_says_too_much_is_killed_and_cut():
     assert answer.trouble == "it said more than 100,000 bytes"
 
 
+def test_a_program_that_cannot_be_run(tmp_path):
+    (tmp_path / "program").write_bytes(b"\x7fELF, and no more")
+    (tmp_path / "program").chmod(0o755)
+    assert run([str(tmp_path / "program")], ["echo", "x"]) == [
+        (b"", None, f"{tmp_path}/program cannot be run: Exec format error"),
+        (b"x\n", 0, None),
+    ]
+
+
 def test_a_program_that_is_not_there():
     assert run(["no-such-program-at-all"], ["echo", "x"]) == [
         (b"", None, "no-such-program-at-all is not installed"),

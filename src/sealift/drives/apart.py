@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 TOGETHER = 64  # pieces at a time
 _CHUNK = 1 << 16
+_ENDS = (signal.SIGINT, signal.SIGTERM)
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOOK = 1.0  # seconds that are waited at a time
 _REAP = 0.2  # seconds that a killed process gets to be gone
@@ -79,7 +80,13 @@ def run(
                         answers[place] = Answer(b"", None, f"{job[0]} is not installed")
                         continue
                     with _uninterrupted() as before:
-                        process, descriptor = _begin(job, before, errors=errors)
+                        try:
+                            process, descriptor = _begin(job, before, errors=errors)
+                        except OSError as error:
+                            if callable(job):
+                                raise
+                            answers[place] = Answer(b"", None, f"{job[0]} cannot be run: {error.strerror}")
+                            continue
                         piece = _Piece(place, process, bytearray(), time.monotonic() + seconds)
                         reads.register(descriptor, selectors.EVENT_READ, piece)
                 for piece in _step(reads, seconds, limit, heard):
@@ -118,33 +125,49 @@ def _uninterrupted() -> Iterator[set[signal.Signals]]:
 
 
 def _begin(job: Job, mask: set[signal.Signals], *, errors: bool) -> tuple[int, int]:
-    """Process, which hears the signals that `mask` leaves, and descriptor of what it says."""
+    """Process, which hears the signals that `mask` leaves, and descriptor of what it says. OSError."""
     reading, writing = os.pipe()
+    try:
+        process = _call(job, reading, writing, mask) if callable(job) else _spawn(job, writing, mask, errors=errors)
+    except OSError:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    return process, reading
+
+
+def _call(job: Callable[[int], None], reading: int, writing: int, mask: set[signal.Signals]) -> int:
+    """The process of a function."""
     process = fork()
     if process:
-        os.close(writing)
-        return process, reading
+        return process
     code = 1
     with contextlib.suppress(BaseException):
-        for number in (signal.SIGINT, signal.SIGTERM):  # not our caller's handlers
+        for number in _ENDS:  # not our caller's handlers
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(reading)
-        code = _child(job, writing, errors=errors)
+        job(writing)
+        code = 0
     os._exit(code)
 
 
-def _child(job: Job, writing: int, *, errors: bool) -> int:
-    if callable(job):
-        job(writing)
-        return 0
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(writing, 1)
-    os.dup2(writing if errors else null, 2)
-    environment = {**os.environ, "LC_ALL": "C", "LANG": "C"}
-    os.execve(tool(job[0]) or job[0], list(job), environment)  # noqa: S606 -- no shell is the point
-    return 127
+def _spawn(job: Sequence[str], writing: int, mask: set[signal.Signals], *, errors: bool) -> int:
+    """The process of a command. Not by a fork, which copies the tables of all memory: there may be many."""
+    nothing = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
+    return os.posix_spawn(
+        tool(job[0]) or job[0],
+        list(job),
+        {**os.environ, "LC_ALL": "C", "LANG": "C"},
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, writing, 1),
+            (os.POSIX_SPAWN_DUP2, writing, 2) if errors else nothing,
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        ],
+        setsigmask=mask,
+        setsigdef=_ENDS,
+    )
 
 
 def _step(reads: selectors.BaseSelector, seconds: float, limit: int, heard: Heard | None) -> list[_Piece]:

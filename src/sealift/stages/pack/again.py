@@ -52,6 +52,11 @@ class Since(msgspec.Struct):
         return self.came + self.gone + self.rewritten
 
     @property
+    def unsent(self) -> int:
+        """How many are not in the shipment as they are now; what only went is in it, or was skipped and told."""
+        return self.came + self.rewritten
+
+    @property
     def counts(self) -> str:
         """In words."""
         each = ((self.came, "came"), (self.gone, "went"), (self.rewritten, "were rewritten"))

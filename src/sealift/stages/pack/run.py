@@ -157,8 +157,8 @@ class Result:
             return NotAllHere.exit_code
         if self.read_back["wrong"] or self.lacking:
             return DriveFault.exit_code
-        told = self.changed or self.incomplete or self.skipped or self.outdated or self.since
-        return CHANGED if told else 0
+        told = self.changed or self.incomplete or self.skipped or self.outdated
+        return CHANGED if told or (self.since and self.since.unsent) else 0
 
 
 def run(options: Options, events: Events, workers: Workers | None = None) -> Result:

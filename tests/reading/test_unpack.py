@@ -498,7 +498,7 @@ def test_an_unpack_of_some_paths_keeps_what_one_of_all_has_noted(tmp_path, inlin
 
     with monkeypatch.context() as patch:
         patch.setattr(unpacking, "_work", some)
-        patch.setattr(unpacking, "_finish", stop)
+        patch.setattr(unpacking, "finish", stop)
         patch.setattr(shipments.Inline, "__exit__", None, raising=False)
         with pytest.raises(StopError):
             origin.unpack(target)
@@ -527,7 +527,7 @@ def test_an_unpack_of_all_ends_what_one_of_some_paths_began(origin, tmp_path, in
     for patterns, ends in ((["text"], False), (["data"], False), (["text"], False), ([], True)):
         with monkeypatch.context() as patch:
             if not ends:
-                patch.setattr(unpacking, "_finish", stop)
+                patch.setattr(unpacking, "finish", stop)
                 with pytest.raises(StopError):
                     origin.unpack(target, patterns=patterns)
             else:

@@ -405,9 +405,9 @@ class Voyage(RuleBasedStateMachine):
         self.lost.remove(lost)
         self.slots[new] = slot
         made = self.fleet.snapshot(new)
-        assert made.keys() == self.model.signed[slot].keys(), (made.keys() ^ self.model.signed[slot].keys(), reports)
+        assert made.keys() == {*self.model.signed[slot], mf.REBUILT}, (set(made) ^ {*self.model.signed[slot]}, reports)
         card = mf.decode_card(made[mf.CARD])
-        assert card.rebuilt
+        assert card.rebuilt == mf.decode_rebuilt(made[mf.REBUILT])
         assert self.model.record.is_card(slot, card)
         self.model.files[slot][mf.CARD] = made[mf.CARD]
         assert self.model.differs({slot: made}) == set(), reports

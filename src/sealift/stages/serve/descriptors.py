@@ -115,11 +115,17 @@ class Room:
             self._limit(self._top)
         self._notice(f"no more connections are let in until some have ended: {self.connections:,} and more are open")
 
+    def let_go(self) -> None:
+        """Of the listening socket: a server that stops has closed its own, and nobody is to come in by this one."""
+        with self._lock:
+            listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
     def close(self) -> None:
         """Leave the limit where nothing meets it."""
+        self.let_go()
         self._limit(self._hard)
-        if self._listener is not None:
-            self._listener.close()
 
     def _limit(self, soft: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, self._hard))

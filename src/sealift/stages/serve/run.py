@@ -218,12 +218,13 @@ async def _serve(ready: Ready, notice: Callable[[str], None], listening: Callabl
             watching = asyncio.ensure_future(ready.room.watch(ready.port))
             listening(places)
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if watching is not None:
+            watching.cancel()
+        ready.room.let_go()
         if not serving.done():
             server.stop()
             await asyncio.wait({serving}, timeout=GRACE)
         stopping.cancel()
-        if watching is not None:
-            watching.cancel()
         if serving.done() and (error := serving.exception()) is not None:
             raise BadInput(f"--listen {ready.options.listen}: {error}", hint="see what else listens there") from error
         if not stop.is_set():

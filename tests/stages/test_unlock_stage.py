@@ -151,7 +151,8 @@ def test_what_is_away_is_rebuilt_or_named(desk):
         assert all(shipment.read(each) is not None for each in files(shipment))
     result = desk.issue(mounts=[first[0], *second], out=str(desk.root / "less"))
     assert result.lost == []
-    assert {each.slot for each in result.awaited} == {1, 2}
+    with_data = {slot for slot in (1, 2) if list(Path(first[slot], "sealift", "packs").rglob("*.age"))}
+    assert {each.slot for each in result.awaited} == with_data != set()
     assert all(each.drive.slot == each.slot and each.group == 0 for each in result.awaited)
     assert all(each.file.startswith("packs/") for each in result.awaited)
     (short,) = result.short

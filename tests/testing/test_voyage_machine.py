@@ -350,7 +350,7 @@ class Voyage(RuleBasedStateMachine):
     def repair(self):
         self.count("repair")
         before = self.now()
-        report = repairing.repair(self.fleet.drives, allowed=self.allowed, seal=self.seal)
+        report = repairing.repair(self.fleet.drives, allowed=self.allowed, seal=self.seal, allow_same_filesystem=True)
         after = self.now()
         self.harmless(before, after)
         self.forgotten(after)
@@ -373,7 +373,7 @@ class Voyage(RuleBasedStateMachine):
         mount = self.mount(place)
         self.fleet.fail(mount, operation, code, nth=nth, lasting=True)
         with contextlib.suppress(SealiftError):
-            repairing.repair(self.fleet.drives, allowed=self.allowed, seal=self.seal)
+            repairing.repair(self.fleet.drives, allowed=self.allowed, seal=self.seal, allow_same_filesystem=True)
         self.fleet.heal(mount)
         after = self.now()
         self.harmless(before, after)

@@ -27,7 +27,7 @@ OPEN, with the identity file, which is on no drive. For an identity AGE-SECRET-K
 1. The files: every pack numbered below {files_end:07d}, of every drive of this group, in any order, into one
    folder; then those of the other groups, whose OPEN-ME.txt names their own number:
 
-    find packs -name '*.tar.zst.age' | sort | while read -r pack; do
+    find . -name '*.tar.zst.age' | sort | while read -r pack; do
       n=$(basename "$pack" .tar.zst.age)
       if [ "$n" -lt {files_end:07d} ]; then age -d -i IDENTITY "$pack" | zstd -d | tar -x -p -f - -C TARGET; fi
     done
@@ -44,7 +44,7 @@ OPEN, with the identity file, which is on no drive. For an identity AGE-SECRET-K
 3. The folders' modes and times, last: gather the packs numbered {files_end:07d} and above, of every drive of every
    group, into one file; then extract it at once, so that no folder is closed before what is in it is there:
 
-    find packs -name '*.tar.zst.age' | sort | while read -r pack; do
+    find . -name '*.tar.zst.age' | sort | while read -r pack; do
       n=$(basename "$pack" .tar.zst.age)
       [ "$n" -ge {files_end:07d} ] && age -d -i IDENTITY "$pack" | zstd -d >> FOLDERS
     done

@@ -1,5 +1,6 @@
 """What tests of several folders share: a real S3 server, started when the first of them asks for it."""
 
+import gc
 import os
 import sys
 
@@ -55,3 +56,8 @@ def impatient(monkeypatch):
     monkeypatch.setattr(uploads, "_WITHIN", (0.3,) * 8)
     for name, seconds in (("AFTER", 0.5), ("EVERY", 0.1), ("_POLL", 0.05)):  # longer than a request is waited for once
         monkeypatch.setattr(waiting, name, seconds)
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of collected tests are made of stays: no collection of garbage walks through it again."""
+    gc.freeze()

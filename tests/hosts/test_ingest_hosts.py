@@ -130,6 +130,7 @@ def lose_b(cluster, b, then=lambda: None):
     return told
 
 
+@pytest.mark.long
 def test_a_lost_hosts_drives_go_on_where_they_reappear(cluster, hosts, shipment, tmp_path, monkeypatch):
     monkeypatch.setattr(ingest_hosts, "_copy", placed_work.copy)
     shutil.rmtree(drive(cluster, "g1s1"))  # b rebuilds it

@@ -109,6 +109,7 @@ def test_a_sparse_file_of_20_gb(tmp_path, record_property):
     held(shipments.Origin(tmp_path / "origin", source, 6, 2, options={"pack_size": 1 << 30}), record_property)
 
 
+@pytest.mark.long
 def test_large_and_small_objects_of_a_bucket(tmp_path, bucket, record_property):
     import obstore
 

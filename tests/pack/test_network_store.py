@@ -255,6 +255,7 @@ def run(voyage, *arguments, code=0):
     return done.stdout, err
 
 
+@pytest.mark.long
 def test_the_commands_as_people_type_them(voyage, tmp_path, s3):
     home, where = voyage.home, voyage.home.mounts[0]
     pack = [

@@ -50,6 +50,7 @@ def done(target):
     return not list(target.glob(".sealift-unpack-*")) and bool(os.listdir(target))
 
 
+@pytest.mark.long
 def test_unpack_resumes_after_kill(tmp_path):
     source = shipments.corpus(tmp_path / "source")
     rng = random.Random(8)

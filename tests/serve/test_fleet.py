@@ -321,6 +321,7 @@ def test_a_hosts_file_that_is_none(text, says):
     assert "secret-of-mine" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_bad_arguments_are_told(tmp_path, packed):
     token = serving.token_file(tmp_path)
     (tmp_path / "empty").touch()

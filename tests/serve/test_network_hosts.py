@@ -154,6 +154,7 @@ def wanted(site):
     return [list(ShipmentDataset(shipment, rank=rank, **options)) for rank in range(RANKS)]
 
 
+@pytest.mark.long
 def test_a_storage_host_is_killed_and_training_goes_on_in_the_exact_order(hosts, wanted):
     ranks = [Rank(hosts, 0), Rank(hosts, 1, workers=2)]
     for rank in ranks:

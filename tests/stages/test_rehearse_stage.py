@@ -77,6 +77,7 @@ def test_every_scene_holds_and_says_what_it_must(played):
         assert told[name].compared_files == 61
 
 
+@pytest.mark.long
 def test_a_model_is_trained_stopped_resumed_and_its_weights_come_home(played):
     trained = played.training
     assert trained.held, [check.what for check in trained.checks if not check.held]
@@ -87,6 +88,7 @@ def test_a_model_is_trained_stopped_resumed_and_its_weights_come_home(played):
     assert "stopped here" in report.page(played)
 
 
+@pytest.mark.long
 def test_without_pytorch_training_is_left_out_and_said_so(corpus, monkeypatch):
     monkeypatch.setattr(training, "missing", lambda: ["torch"])
     notices = []
@@ -139,6 +141,7 @@ def test_a_flipped_bit_that_nobody_announced_does_not_pass(corpus, monkeypatch):
     assert "no fault is reported" in failed
 
 
+@pytest.mark.long
 def test_a_restored_tree_that_differs_does_not_pass(corpus, monkeypatch):
     def spoil(_voyage, _setting):
         (corpus / "sub" / "004.bin").write_bytes(b"changed after it was packed")

@@ -176,6 +176,7 @@ def test_drives_in_memory_tell_the_same():
         assert drives[1].medium.files[where] == (b"?" if kind == "file" else kind)
 
 
+@pytest.mark.long
 def test_a_dry_run_foretells_what_is_read_and_written(tmp_path):
     """Missing, rotten in one slab, cut, grown; one or two of a stripe; in a group whose packs are of unequal length."""
     lengths = [[9 * BLOCK + 5, 7 * BLOCK, 3 * BLOCK], [6 * BLOCK] * 3]

@@ -359,6 +359,7 @@ def test_mutated_forms_raise_only_declaration_invalid(data):
 RENDERED = template.render(content()).encode()
 
 
+@pytest.mark.long
 def test_the_largest_form_is_read_in_bounded_time():
     text = template.render(content(count=5000))
     assert len(text) < d.MAX_BYTES

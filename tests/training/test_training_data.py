@@ -154,6 +154,7 @@ def test_drives_that_came_to_one_rank_only_are_not_read(config, port, tmp_path):
     feed.close()
 
 
+@pytest.mark.long
 def test_an_epoch_of_which_nothing_can_be_read_ends_the_run(config, port, tmp_path):
     """Resumed with drives of which no batch can be made: it does not turn epochs for ever."""
     drives = tmp_path / "drives"

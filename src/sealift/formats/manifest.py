@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, UnsetType, structs
 
 from sealift.errors import FormatError
 from sealift.formats import canonical, paged
 from sealift.formats.canonical import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAMESPACE = "sealift"
 BLOCK = 1 << 20
@@ -331,6 +334,18 @@ def is_drive_file(name: str) -> bool:
     found = PACK_FILE.fullmatch(name)
     stripe = int(found[2]) if found else 0
     return found is not None and (found[1], found[2]) == (f"{stripe // 1000:04d}", f"{stripe:07d}")
+
+
+def table_of_packs(read_at: Callable[[int, int], bytes], manifest: Manifest) -> paged.PagedFile:
+    """packs.bin, for `pack_at`: each page of it is checked up to what the manifest has signed."""
+    return paged.PagedFile(
+        read_at,
+        magic=PACKS_MAGIC,
+        record=PACK.size,
+        count=manifest.packs.records,
+        root=bytes.fromhex(manifest.packs.root),
+        name=PACKS,
+    )
 
 
 def pack_at(packs: paged.PagedFile, stripe: int, role: int, n: int) -> PackRecord:

@@ -13,7 +13,6 @@ from sealift.drives.base import is_missing
 from sealift.drives.locations import open_to_write
 from sealift.errors import BadInput, DriveFault, FormatError, Refused
 from sealift.formats import manifest as manifests
-from sealift.formats import paged
 from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, Manifest
 from sealift.stages.lacking import Lacking, lacking
 from sealift.stages.pack.presence import listed
@@ -107,14 +106,7 @@ def _lacks(drive: Drive, slot: int, manifest: Manifest) -> Lacking | str | None:
     lengths = array("q")
     try:
         with drive.open_read(manifests.PACKS) as file:
-            pages = paged.PagedFile(
-                file.read_at,
-                magic=manifests.PACKS_MAGIC,
-                record=manifests.PACK.size,
-                count=manifest.packs.records,
-                root=bytes.fromhex(manifest.packs.root),
-                name=manifests.PACKS,
-            )
+            pages = manifests.table_of_packs(file.read_at, manifest)
             for stripe in range(stripes):
                 lengths.append(manifests.pack_at(pages, stripe, manifests.role_of(stripe, slot, n), n).length)
     except FormatError as error:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
-from sealift.formats import paged
 from sealift.stages.lacking import Lacking, lacking
 from sealift.stages.pack import found
 from sealift.stages.pack.crew import FAULTS
@@ -97,14 +96,7 @@ def _lengths(work: Work, group: int, record: Manifest) -> list[array[int]] | Non
     for each in work.deal.drives(group):  # it was taken over, and the journal does not know its packs
         try:
             with each.drive.open_read(mf.PACKS) as file:
-                pages = paged.PagedFile(
-                    file.read_at,
-                    magic=mf.PACKS_MAGIC,
-                    record=mf.PACK.size,
-                    count=record.packs.records,
-                    root=bytes.fromhex(record.packs.root),
-                    name=mf.PACKS,
-                )
+                pages = mf.table_of_packs(file.read_at, record)
                 for stripe in range(stripes):
                     for role in range(n):
                         lengths[mf.slot_of(stripe, role, n)][stripe] = mf.pack_at(pages, stripe, role, n).length

@@ -102,8 +102,9 @@ def test_the_compute_host_never_has_what_the_holder_has(site):
     """Nothing in its folder opens the shipment by itself, and the storage hosts were asked for ciphertext alone."""
     secret = site.origin.identity.encode()
     assert not any(secret in path.read_bytes() for path in site.job.iterdir())
-    with pytest.raises(IdentityMismatch):
-        Shipment.open([str(site.job / "fleet.toml")], **(options(site) | {"keys": None})).read("large")
+    given = options(site) | {"keys": None}
+    with pytest.raises(IdentityMismatch), Shipment.open([str(site.job / "fleet.toml")], **given) as shipment:
+        shipment.read("large")
 
 
 def test_ls_cat_and_unpack(site, tmp_path):

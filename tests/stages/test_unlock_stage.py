@@ -143,6 +143,11 @@ def of_group(origin, number):
     return sorted((m for m in found if found[m]["group"] == number), key=lambda m: found[m]["slot"])
 
 
+def names(mount, kind):
+    """The stripes of which a drive has a pack: "age" or "parity"."""
+    return {path.name.partition(".")[0] for path in Path(mount, "sealift", "packs").rglob(f"*.{kind}")}
+
+
 def test_what_is_away_is_rebuilt_or_named(desk):
     first, second = of_group(desk.origin, 0), of_group(desk.origin, 1)
     result = desk.issue(mounts=[first[0], first[2], *second])
@@ -151,8 +156,12 @@ def test_what_is_away_is_rebuilt_or_named(desk):
         assert all(shipment.read(each) is not None for each in files(shipment))
     result = desk.issue(mounts=[first[0], *second], out=str(desk.root / "less"))
     assert result.lost == []
-    with_data = {slot for slot in (1, 2) if list(Path(first[slot], "sealift", "packs").rglob("*.age"))}
-    assert {each.slot for each in result.awaited} == with_data != set()
+    away = {slot: names(first[slot], "age") for slot in (1, 2)}
+    given = names(first[0], "parity") - (away[1] & away[2])  # of a stripe's one pack, which parity alone rebuilds
+    assert {(each.slot, Path(each.file).name) for each in result.awaited} == {
+        (slot, f"{stripe}.tar.zst.age") for slot, stripes in away.items() for stripe in stripes - given
+    }
+    assert result.awaited
     assert all(each.drive.slot == each.slot and each.group == 0 for each in result.awaited)
     assert all(each.file.startswith("packs/") for each in result.awaited)
     (short,) = result.short

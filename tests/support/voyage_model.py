@@ -1,7 +1,8 @@
 """A perfect model of a signed group: it kept every byte of every drive, and compares.
 
 Nothing is worked out from what was done to the drives: what is damaged is what differs from what was signed, and what
-is lost follows from the code alone: a column is gone where more of its data is bad than parity is good.
+is lost follows from the code alone: a column is gone where more of its data is bad than parity is good. rebuilt.json
+alone is not compared: nobody signed it, and what it says stands in drive.json.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Model:
             return "lost"
         if gone and not final:
             return "unseen"
-        return "recoverable" if gone or any(now[slot] != self.files[slot] for slot in now) else "intact"
+        return "recoverable" if gone or self.differs(now) else "intact"
 
     def lost_packs(self, now: dict[int, Files]) -> set[tuple[int, int]]:
         """(stripe, role) of the packs, data and parity, that have a block that cannot be had."""
@@ -84,8 +85,13 @@ class Model:
             (slot, name)
             for slot, files in now.items()
             for name in files.keys() | self.files[slot].keys()
-            if files.get(name) != self.files[slot].get(name)
+            if name != mf.REBUILT and files.get(name) != self.files[slot].get(name)
         }
+
+    def is_mostly_bad(self, slot: int, files: Files) -> bool:
+        """Whether most of a drive's packs are not as they were signed: what repair makes then says so."""
+        packs = {name: data for name, data in self.signed[slot].items() if name.startswith("packs/") and data}
+        return 2 * sum(files.get(name, b"")[: len(data)] != data for name, data in packs.items()) > len(packs)
 
     def is_told(self, now: dict[int, Files]) -> bool:
         """Whether what sealift promises applies: one drive has all that is shared, and each can be told apart."""

@@ -352,8 +352,7 @@ class Voyage(RuleBasedStateMachine):
         before = self.now()
         report = repairing.repair(self.fleet.drives, allowed=self.allowed, seal=self.seal, allow_same_filesystem=True)
         after = self.now()
-        self.harmless(before, after)
-        self.forgotten(after)
+        self.known(before, after)
         lost = {self.model.pack(*each) for each in self.model.lost_packs(before)}
         missing, differ = len(before) < self.model.n, self.model.differs(after)
         assert {(slot, name) for slot, name in differ if name in self.model.files[slot]} <= lost
@@ -376,12 +375,13 @@ class Voyage(RuleBasedStateMachine):
             repairing.repair(self.fleet.drives, allowed=self.allowed, seal=self.seal, allow_same_filesystem=True)
         self.fleet.heal(mount)
         after = self.now()
-        self.harmless(before, after)
-        self.forgotten(after)
+        self.known(before, after)
 
-    @rule(interrupted=st.integers(0, 60))
-    def rebuild(self, interrupted):
-        """The first of the lost drives onto an empty one, which may fail once on the way."""
+    @rule(place=anywhere, interrupted=st.integers(0, 60))
+    def rebuild(self, place, interrupted):
+        """The first of the lost drives, or one that is lost now, onto an empty one, which may fail once on the way."""
+        if not self.lost:
+            self.lose(place)
         if not self.lost:
             return
         lost = min(self.lost, key=lambda mount: self.slots[mount])
@@ -413,17 +413,32 @@ class Voyage(RuleBasedStateMachine):
         assert self.model.differs({slot: made}) == set(), reports
         self.harmless(before, {slot: files for slot, files in self.now().items() if slot in before})
 
-    def forgotten(self, after: dict[int, Files]) -> None:
-        """Whether a drive was rebuilt stands in its drive.json alone, and not in what was signed: it may be lost."""
+    def known(self, before: dict[int, Files], after: dict[int, Files]) -> None:
+        """What repair left is harmless, and a drive says that it was made where that is so."""
         for slot, files in after.items():
-            if files.get(mf.CARD) == self.model.signed[slot][mf.CARD]:
+            card = files.get(mf.CARD)
+            if card not in {None, before[slot].get(mf.CARD), self.model.files[slot][mf.CARD]}:
+                record = mf.decode_card(card)
+                assert self.model.record.is_card(slot, record)
+                if record.rebuilt:
+                    assert mf.REBUILT in before[slot] or self.model.is_mostly_bad(slot, before[slot]), slot
+                    self.model.files[slot][mf.CARD] = card
+        self.harmless(before, after)
+        self.forgotten(after)
+
+    def forgotten(self, after: dict[int, Files]) -> None:
+        """Whether a drive was rebuilt stands in two files of it, and in nothing that was signed: it may be lost."""
+        for slot, files in after.items():
+            if files.get(mf.CARD) == self.model.signed[slot][mf.CARD] and mf.REBUILT not in files:
                 self.model.files[slot][mf.CARD] = files[mf.CARD]
 
     def harmless(self, before: dict[int, Files], after: dict[int, Files]) -> None:
         """Every file is as it was or as it was signed."""
         for slot, files in after.items():
             for name, data in files.items():
-                if not name.endswith(".part"):
+                if name == mf.REBUILT and data != before[slot].get(name):
+                    assert mf.decode_rebuilt(data) == mf.decode_card(self.model.files[slot][mf.CARD]).rebuilt
+                elif not name.endswith(".part"):
                     known = (
                         before[slot].get(name),
                         self.model.files[slot].get(name),

@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-JOBS ?= 2
+JOBS ?= 3 # tests wait for disks and processes: one more than CI has cores
 SECONDS ?= 60
 
 .PHONY: venv loaders fuzz test test-long lint rehearse bench bench-smoke format clean

@@ -100,6 +100,7 @@ def test_the_same_again_elsewhere_gives_the_same_bytes(folder):
     assert first == second
 
 
+@pytest.mark.long
 def test_a_released_declaration_has_no_drafts(folder):
     let_go(folder)
     done = run("d.toml", "--to", "out", *ALLOWED, "--json")

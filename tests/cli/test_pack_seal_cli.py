@@ -85,6 +85,7 @@ def desk(tmp_path):
     return Desk(tmp_path)
 
 
+@pytest.mark.long
 def test_pandas_is_not_imported_where_nothing_needs_it(desk, monkeypatch, tmp_path):
     package, seen = tmp_path / "elsewhere" / "pandas", tmp_path / "imported"
     package.mkdir(parents=True)
@@ -150,6 +151,7 @@ def test_what_was_skipped_is_exit_2_and_named(desk):
     assert "odd\\xff" in done.stderr
 
 
+@pytest.mark.long
 def test_groups_wait_for_their_drives_and_status_says_which(desk):
     first = desk.pack("--group-size=2", "--json", mounts=desk.mounts[:2])
     assert first.returncode == 6, first.stderr
@@ -168,6 +170,7 @@ def test_groups_wait_for_their_drives_and_status_says_which(desk):
     assert desk.seal().returncode == 0
 
 
+@pytest.mark.long
 def test_seal_says_what_it_refuses(desk):
     assert desk.pack().returncode == 0
     os.unlink(desk.folder / "declaration.release.json")
@@ -199,6 +202,7 @@ def test_bad_input_is_1_before_anything_is_written(desk, options, says):
     assert not any(os.listdir(mount) for mount in desk.mounts)
 
 
+@pytest.mark.long
 def test_recipients_come_from_a_file_too_and_carriers_mounts_are_drives(desk):
     second = age_keys.generate_identity()[1]
     (desk.folder / "recipients").write_text(f"# two\n{second}\n")

@@ -211,6 +211,7 @@ def test_a_drive_that_is_not_in_the_plan_is_refused(desk):
     assert desk.nothing_written()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("edited", [False, True])
 def test_a_drive_that_was_replaced_may_stay_in_the_plan_or_be_put_right_there(desk, edited):
     desk.declare()

@@ -28,6 +28,7 @@ def run(voyage, *arguments, code=0):
     return done.stdout, err
 
 
+@pytest.mark.long
 def test_the_way_home(voyage, tmp_path):
     home, declaration = voyage.home, voyage.home.declaration
     sheet, _ = run(voyage, "declare", "--sheet", "carrier-0", declaration)
@@ -93,6 +94,7 @@ def test_a_seal_that_names_nobody_says_so(tmp_path):
     assert "names nobody for a leg home" in err
 
 
+@pytest.mark.long
 def test_a_directory_for_the_network_needs_no_parity_and_no_serial(tmp_path):
     voyage = Voyage(tmp_path, parity=0)
     home = voyage.home

@@ -48,6 +48,7 @@ def all_arrived(voyage, tmp_path):
     return folder
 
 
+@pytest.mark.long
 def test_the_guide_to_custody_goes_on_from_the_seal(tmp_path):
     if missing_tools() and not os.environ.get("CI"):
         pytest.skip(f"not installed: {', '.join(missing_tools())}")

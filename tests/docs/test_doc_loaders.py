@@ -133,16 +133,19 @@ def test_duckdb(folder):
     assert said(folder, "DuckDB") == f"[({ROWS}, {SUM})]"
 
 
+@pytest.mark.long
 def test_datasets_parquet(folder):
     need_package("datasets")
     assert said(folder, "Hugging Face datasets", 0) == str(SUM)
 
 
+@pytest.mark.long
 def test_datasets_imagefolder(folder):
     need_package("datasets", "PIL")
     assert said(folder, "Hugging Face datasets", 1) == f"['cat', 'dog'] {sum(10 + n for n in range(IMAGES))}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", [0, 1], ids=["fsspec", "mount"])
 def test_webdataset(folder, way):
     need_package("webdataset", "torch")

@@ -132,6 +132,7 @@ def test_nobody_there_is_told_within_the_patience(keys):
         assert "none" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_a_store_that_fails_for_long_is_told_within_the_patience(s3, bucket, monkeypatch):
     with proxy(s3.endpoint) as faulty:
         monkeypatch.setenv("AWS_ENDPOINT_URL", faulty.endpoint)

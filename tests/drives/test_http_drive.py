@@ -249,6 +249,7 @@ def test_reading_gets_over_a_fault_that_passes(through, fault):
     assert drive.traffic.retries >= 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
@@ -285,6 +286,7 @@ def test_a_fault_that_stays_is_told_in_time(through, fault, why):
     assert file.read_at(5, 10) == BIG[5:15]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["hang", "dribble", "head", "slow"])
 def test_no_host_is_waited_for_beyond_a_deadline(through, fault, monkeypatch):
     monkeypatch.setattr(http_client, "_SILENT", 1.0)
@@ -315,6 +317,7 @@ def test_a_small_file_that_claims_to_be_long_takes_no_memory(through):
         drive.read_small("drive.json", 1000)
 
 
+@pytest.mark.long
 def test_nobody_there_is_told_soon():
     begun = time.monotonic()
     error = fails(HttpDrive(f"http://127.0.0.1:{free_port()}/d/").exists)
@@ -469,6 +472,7 @@ def test_http_where_https_was_meant_and_the_other_way_round(stand, locked):
     fails(HttpDrive(locked.url.replace("https:", "http:")).exists)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_followed_nowhere_and_takes_no_token_along(status, token_file):
     seen = []

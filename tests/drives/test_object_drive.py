@@ -309,6 +309,7 @@ def test_a_fault_that_passes_is_not_even_seen(through, faulty, fault):
     assert len(list(through.walk(10))) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
@@ -329,6 +330,7 @@ def test_a_fault_that_stays_is_told_in_time(through, faulty, fault, why):
     assert file.read_at(5, 10) == BIG[5:15]
 
 
+@pytest.mark.long
 def test_a_buffer_is_the_callers_again_when_reading_has_failed(through, faulty):
     file, buffer = through.open_read(NAME), bytearray(2 * PIECE)
     faulty.plan = lambda method, _path, number: None if method != "GET" else "slow" if number else "403"
@@ -338,6 +340,7 @@ def test_a_buffer_is_the_callers_again_when_reading_has_failed(through, faulty):
     assert not any(buffer)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["500", "reset", "cut-upload", "cut"])
 def test_an_upload_gets_over_a_fault_that_passes(through, faulty, s3, fault):
     before = len(faulty.seen)

@@ -189,6 +189,7 @@ def test_ctrl_c_keeps_what_was_copied(cluster, hosts, shipment, tmp_path, monkey
     assert same(shipment, to, tmp_path / "fresh")
 
 
+@pytest.mark.long
 def test_a_folder_that_is_another_one_on_a_host_is_refused(cluster, hosts, shipment, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # processes of nodes have another one
     with pytest.raises(BadInput, match="is not the same there as here") as refused:
@@ -219,6 +220,7 @@ class Empty(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.long
 def test_into_a_bucket_with_each_hosts_own_keys(cluster, hosts, shipment, tmp_path, bucket, s3, monkeypatch):
     monkeypatch.setattr(ingest_hosts, "_copy", placed_work.copy)
     monkeypatch.setattr(ingest_hosts, "_see", placed_work.see)

@@ -63,6 +63,7 @@ def check(origin, cluster, tmp_path):
     assert shipments.picture(tmp_path / "restored") == shipments.picture(origin.source)
 
 
+@pytest.mark.long
 def test_each_group_is_packed_where_its_drives_stand(cluster, hosts, origin, tmp_path):
     told = []
     result = pack(hosts, origin, on=lambda *now: told.append(now))
@@ -182,6 +183,7 @@ def test_a_drive_is_replaced_on_its_host(cluster, hosts, origin, tmp_path, monke
     check(origin, cluster, tmp_path)
 
 
+@pytest.mark.long
 def test_hosts_that_scan_different_sources_are_refused(cluster, hosts, origin, tmp_path):
     for host, count in (("a", 8), ("b", 9)):
         for number in range(count):
@@ -195,6 +197,7 @@ def test_hosts_that_scan_different_sources_are_refused(cluster, hosts, origin, t
     assert sorted(row["state"] for row in result.groups) == ["signed", "waiting"]
 
 
+@pytest.mark.long
 def test_a_group_on_two_hosts_and_drives_that_are_nobodys_wait(cluster, hosts, origin):
     moved = Path(origin.mounts[1])
     shutil.move(moved, cluster.home("a") / moved.name)

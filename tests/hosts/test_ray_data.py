@@ -70,6 +70,7 @@ def test_ray_data_gives_the_order_of_the_seed(port, opening):
     assert set(got[0]) >= {"__key__", "txt"}
 
 
+@pytest.mark.long
 def test_no_key_goes_through_ray(port, opening):
     from sealift.integrations.ray_data import read_shipment
 

@@ -172,6 +172,7 @@ def test_onto_and_fetch_lists_are_one_hosts(cluster, hosts, shipment, tmp_path, 
     assert "hint: sealift repair LOCATIONS --fetch-list" in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_the_command_says_what_each_host_did(cluster, shipment, tmp_path, capfd, monkeypatch):
     (tmp_path / "signers").write_bytes(shipment.allowed_bytes)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))

@@ -123,6 +123,7 @@ def lose_b(cluster, hosts, then=lambda: None):
     return b, told
 
 
+@pytest.mark.long
 def test_a_lost_hosts_work_goes_on_where_its_drives_reappear(cluster, hosts, shipment, tmp_path, monkeypatch):
     monkeypatch.setattr(verify_hosts, "_read", placed_work.read)
     stuck(cluster, "b", 5)
@@ -187,6 +188,7 @@ def test_ctrl_c_keeps_what_was_found_good(cluster, hosts, shipment, tmp_path, mo
     assert (report.state, report.bytes_resumed > 0) == ("intact", True)
 
 
+@pytest.mark.long
 def test_no_drive_and_another_shipment_are_told(cluster, hosts, shipment, tmp_path):
     other = fleets.make(tmp_path / "other", seed=6, geometry=((1, 1),), lengths=LENGTHS)
     with pytest.raises(SealInvalid, match="the drives here"):
@@ -209,6 +211,7 @@ def test_drives_of_two_shipments_are_refused_without_a_seal(cluster, hosts, ship
     assert [fault.kind for fault in report.faults] == ["foreign"]
 
 
+@pytest.mark.long
 def test_the_command_prints_the_verdict_and_the_hosts(cluster, hosts, shipment, tmp_path, capfd, monkeypatch):
     (tmp_path / "signers").write_bytes(shipment.allowed_bytes)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))

@@ -329,6 +329,7 @@ def in_rank(shipment, meeting, rank, out):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.long
 def test_ranks_are_those_of_torch_distributed(shipment, tmp_path):
     context = multiprocessing.get_context("spawn")
     out = context.Queue()

@@ -47,6 +47,7 @@ def grown(out, origin, seal, options):
         out.put(resident("VmHWM") - before)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("lanes", "turns", "window"), [(4, 1, MIB), (8, 2, 2 * MIB), (16, 4, MIB)], ids=["4 MiB", "32 MiB", "64 MiB"]
 )

@@ -90,6 +90,7 @@ def corpus(store, seed=1):
     return made
 
 
+@pytest.mark.long
 def test_a_bucket_comes_back_as_files(origin, store, tmp_path):
     made = corpus(store)
     made |= {"sp ace+plus%25&<>\"'~": b"1", "日本/é": b"2", "[x]{y}^`|": b"3", "back\\slash": b"4"}
@@ -166,6 +167,7 @@ def test_objects_that_change_after_they_were_listed(origin, store, tmp_path, mon
         assert found[key] == now[key][: SIZES[key]], "of the new version, and of it alone"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", ["large.bin", "huge.bin"])
 def test_an_object_that_is_replaced_while_it_is_read_is_no_mix(origin, store, faulty, tmp_path, key):
     size, pack_size, nth = (19 * MIB, 8 * MIB, 3) if key == "huge.bin" else (24 * MIB, 256 * MIB, 5)
@@ -219,6 +221,7 @@ def test_an_object_that_is_replaced_between_its_segments_is_no_mix(origin, store
     assert told == ["'huge.bin' changed while it was packed: its bytes may be of no one moment, or zeros"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("faults", [["500", "503", "reset", "cut"], ["flip", "short", "newer", "longer", "slow"]])
 def test_what_fails_now_and_then_is_asked_again_and_no_wrong_byte_is_packed(origin, store, faulty, tmp_path, faults):
     made = corpus(store)
@@ -246,6 +249,7 @@ def test_what_fails_now_and_then_is_asked_again_and_no_wrong_byte_is_packed(orig
         assert (result.exit_code, found) == (0, made)
 
 
+@pytest.mark.long
 def test_an_object_that_is_damaged_in_the_store_is_told(origin, store, faulty, tmp_path):
     made = corpus(store)
     rotten = {"d0/000.jpg", "large.bin"}
@@ -257,6 +261,7 @@ def test_an_object_that_is_damaged_in_the_store_is_told(origin, store, faulty, t
     assert {key: found[key] for key in made if key not in rotten} == {k: v for k, v in made.items() if k not in rotten}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pack_size", [16 * MIB, 4 * MIB])
 def test_an_object_in_parts_is_held_to_their_digests_where_their_size_is_told(origin, store, faulty, capfd, pack_size):
     """Whole, and in segments, which are read by several and hashed by a follower."""
@@ -291,6 +296,7 @@ def segments_of(origin, name):
         return shipment.find(name.encode())[1]
 
 
+@pytest.mark.long
 def test_an_object_that_is_cut_is_fetched_once(origin, store, faulty, tmp_path):
     made = {"huge.bin": random.Random(1).randbytes(9 * MIB)}
     store.put("huge.bin", made["huge.bin"], part=16 * MIB)
@@ -327,6 +333,7 @@ def test_what_a_network_did_to_an_object_that_is_cut_ends_packing(origin, store,
     assert origin.pack(pack_size=2 * MIB).exit_code == 0
 
 
+@pytest.mark.long
 def test_a_store_that_refuses_ends_packing_and_the_same_command_goes_on(origin, store, faulty, tmp_path):
     made = corpus(store)
     faulty.plan = lambda _method, path, _n: "401" if "d3/" in path and "list-type" not in path else None
@@ -340,6 +347,7 @@ def test_a_store_that_refuses_ends_packing_and_the_same_command_goes_on(origin, 
     assert restored(origin, tmp_path / "restored") == made
 
 
+@pytest.mark.long
 def test_a_listing_that_fails_is_told_and_made_anew(origin, store, faulty, tmp_path):
     made = corpus(store)
     faulty.plan = lambda _method, path, _n: "401" if "list-type" in path and "d2" in path else None
@@ -366,6 +374,7 @@ def test_killed_anywhere_the_same_command_goes_on(origin, store, tmp_path):
     assert restored(origin, tmp_path / "restored") == made
 
 
+@pytest.mark.long
 def test_builders_end_with_their_coordinator_while_the_store_hangs(origin, store, faulty, tmp_path):
     store.put("x", b"x" * 5000)
     faulty.plan = lambda _method, path, _n: "hang" if path.endswith("/x") else None
@@ -381,6 +390,7 @@ def test_builders_end_with_their_coordinator_while_the_store_hangs(origin, store
     assert origin.pack().exit_code == 0
 
 
+@pytest.mark.long
 def test_only_what_a_lost_pack_held_comes_from_the_bucket_again(origin, store, tmp_path):
     from sealift.formats import fetch
     from sealift.stages.pack.only import select
@@ -401,6 +411,7 @@ def test_only_what_a_lost_pack_held_comes_from_the_bucket_again(origin, store, t
     assert restored(second, tmp_path / "restored").keys() == {path.decode() for path in held}
 
 
+@pytest.mark.long
 def test_a_plan_looks_at_a_bucket_as_at_a_folder(store, tmp_path):
     from sealift.cli import planned
     from sealift.stages.pack.workers import Workers
@@ -424,6 +435,7 @@ def test_a_plan_looks_at_a_bucket_as_at_a_folder(store, tmp_path):
     assert sources.located(plan.source) == store.location.encode()
 
 
+@pytest.mark.long
 def test_the_command_as_people_type_it(origin, store, tmp_path):
     store.put("a", b"skipped")
     store.put("a/b", b"carried")

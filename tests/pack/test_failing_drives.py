@@ -427,6 +427,7 @@ def test_a_failure_of_every_call_of_every_drive(tmp_path):
     sweep(tmp_path, lambda points: points)
 
 
+@pytest.mark.long
 def test_a_rebuild_that_is_interrupted_goes_on_where_it_was(tmp_path, monkeypatch):
     packing = Packing(tmp_path, size=12)
     dead, new = packing.mounts[0], packing.spares[0]
@@ -477,6 +478,7 @@ def test_the_drives_own_copies_know_what_is_owed(tmp_path):
     packing.ends_well()
 
 
+@pytest.mark.long
 def test_a_survivor_that_rotted_meanwhile_is_repaired_or_its_stripe_packed_again(tmp_path):
     packing = Packing(tmp_path, size=12)
     dead, new, survivor = packing.mounts[0], packing.spares[0], packing.mounts[1]

@@ -121,6 +121,7 @@ def test_a_stripe_that_more_drives_lack_than_parity_holds_is_not_committed(tmp_p
     assert packing.committed() == 1
 
 
+@pytest.mark.long
 def test_a_copy_that_fails_costs_no_stripe_that_is_on_all_but_m_drives(tmp_path):
     """The drive has the pack and not the journal's copy: it is set aside, and the stripe is committed as it is."""
     packing = Packing(tmp_path)

@@ -25,6 +25,7 @@ def bays(origin):
     return [[each.mount for each in dealt.drives(group)] for group in range(origin.groups)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["path", "shuffled"])
 def test_groups_are_packed_as_bays_allow(tmp_path, order):
     origin = origin_of(tmp_path, options={"order": order, "seed": 11})
@@ -46,6 +47,7 @@ def test_groups_are_packed_as_bays_allow(tmp_path, order):
     shipments.same(origin.source, tmp_path / "restored")
 
 
+@pytest.mark.long
 def test_two_hosts_pack_one_shipment_and_agree_on_the_scan(tmp_path):
     origin = origin_of(tmp_path, groups=2)
     groups = bays(origin)
@@ -59,6 +61,7 @@ def test_two_hosts_pack_one_shipment_and_agree_on_the_scan(tmp_path):
     shipments.same(origin.source, tmp_path / "restored")
 
 
+@pytest.mark.long
 def test_a_withheld_group_is_named_and_the_rest_unpacks(tmp_path):
     origin = origin_of(tmp_path, groups=2)
     origin.pack()
@@ -75,6 +78,7 @@ def test_a_withheld_group_is_named_and_the_rest_unpacks(tmp_path):
     shipments.same(origin.source, tmp_path / "restored")
 
 
+@pytest.mark.long
 def test_carriers_are_spread_over_groups_so_that_losing_one_is_held(tmp_path):
     origin = origin_of(tmp_path, groups=2, carriers=["anna", "anna", "bo", "bo", "cy", "cy"])
     origin.pack()

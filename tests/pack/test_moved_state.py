@@ -39,6 +39,7 @@ def pack(origin, monkeypatch, stripes=1000):
     return notices
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_state_that_knows_less_than_the_drives_takes_what_they_know(tmp_path, monkeypatch, signed):
     for number in range(64):

@@ -64,6 +64,7 @@ def options(voyage, target, seal):
     )
 
 
+@pytest.mark.long
 def test_weights_come_home_through_a_bucket(voyage, tmp_path, s3, bucket):
     assert voyage.pack().exit_code == 0
     beside = Voyage(tmp_path / "beside", parity=0)
@@ -111,6 +112,7 @@ def test_damage_in_a_bucket_is_named(voyage, tmp_path, s3, bucket):
     assert [(fault.kind, fault.mount) for fault in report.faults] == [("missing", voyage.home.mounts[0])]
 
 
+@pytest.mark.long
 def test_a_dry_run_says_that_nothing_is_mended_in_a_bucket(voyage, s3, bucket, tmp_path):
     voyage.pack()
     answer = voyage.seal(voyage.home)

@@ -62,6 +62,7 @@ def test_a_seal_is_not_written_over_where_the_manifests_are_gone(tmp_path, monke
     refused(packing, "bears a seal", "g0s2")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_copies", [True, False])
 def test_what_a_later_run_committed_is_not_packed_anew(tmp_path, monkeypatch, with_copies):
     packing = Packing(tmp_path, size=12)
@@ -83,6 +84,7 @@ def test_what_a_later_run_committed_is_not_packed_anew(tmp_path, monkeypatch, wi
     packing.ends_well()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_copies", [pytest.param(True, marks=pytest.mark.long), False])
 def test_what_was_cut_back_is_no_later_run(tmp_path, monkeypatch, with_copies):
     """Stripes of before are still on the drives, and are this very state's."""
@@ -102,6 +104,7 @@ def test_what_was_cut_back_is_no_later_run(tmp_path, monkeypatch, with_copies):
     packing.ends_well()
 
 
+@pytest.mark.long
 def test_copies_of_the_journal_that_a_drive_slept_on_are_no_later_run(tmp_path, monkeypatch):
     """A drive was away while stripes were cut back and packed again: what it has of the journal then goes."""
     packing = Packing(tmp_path, size=12)
@@ -183,6 +186,7 @@ def all_committed_and_one_owed(packing, tmp_path):
     return old
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bear", [3, 2, 1])
 def test_stripes_that_are_all_known_are_no_reason_to_sign_again(tmp_path, bear):
     """The very packs are known, and a drive of them is owed; also where only some drives have the manifest."""
@@ -203,6 +207,7 @@ def test_stripes_that_are_all_known_are_no_reason_to_sign_again(tmp_path, bear):
     packing.ends_well()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", ["same", "lost"])
 @pytest.mark.parametrize("bear", [1, 2])
 def test_a_closing_that_ended_before_all_drives_had_the_manifest_goes_on(tmp_path, monkeypatch, bear, state):

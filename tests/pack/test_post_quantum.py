@@ -33,6 +33,7 @@ def stanza_types(path):
         return [stanza.type for stanza in age.parse_header(file.read(age.MAX_HEADER)).stanzas]
 
 
+@pytest.mark.long
 def test_pack_and_unpack(tmp_path):
     source = shipments.corpus(tmp_path / "source")
     origin = hybrid(shipments.Origin(tmp_path / "origin", source, 2, 1))
@@ -43,6 +44,7 @@ def test_pack_and_unpack(tmp_path):
     shipments.same(source, target)
 
 
+@pytest.mark.long
 def test_a_lost_state_comes_back_from_copies_that_are_post_quantum_too(tmp_path, monkeypatch):
     origin = stopped(tmp_path, monkeypatch, 2, hybrid)
     found = [path for path in age_files(origin) if path.name.startswith("journal")]

@@ -194,6 +194,7 @@ class Stop(BaseException):
     """Ends a packing at once, as a kill does."""
 
 
+@pytest.mark.long
 def test_a_closing_that_is_cut_short_twice_leaves_no_manifest_over_other_bytes(tmp_path, monkeypatch):
     """First when the manifests are out and the journal's copies still there, then while the same is made anew."""
     origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)

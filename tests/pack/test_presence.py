@@ -121,6 +121,7 @@ def test_a_card_that_went_with_some_packs_is_written_again(tmp_path, monkeypatch
     packing.ends_well()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("card", [bytes(400), b"", bytes(mf.MAX_CARD + 1)])
 def test_a_card_that_was_spoilt_while_it_was_packed_is_put_right_before_anything_is_signed(tmp_path, monkeypatch, card):
     packing = Packing(tmp_path, size=3)

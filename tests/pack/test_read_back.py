@@ -141,6 +141,7 @@ def test_a_run_says_of_how_many_stripes_it_is_the_one_that_read_them(tmp_path, m
     assert status.look(str(packing.origin.state)).read_back["stripes"] == total
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("first", "stripes"), [("sample", 1), ("none", 1), ("full", 0)])
 def test_what_was_only_sampled_is_read_all_through_when_that_is_asked_for(tmp_path, monkeypatch, first, stripes):
     packing = Packing(tmp_path, size=10)
@@ -164,6 +165,7 @@ def test_packs_that_a_sample_let_pass_are_found_by_a_full_run_that_goes_on(tmp_p
     packing.ends_well()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", ["none", "sample"])
 def test_a_full_run_reads_what_no_run_read_of_a_group_that_is_signed_and_tells_what_is_wrong(tmp_path, first):
     """Nothing is written to a signed group; when it is repaired, the next run finds it so."""
@@ -320,6 +322,7 @@ def test_a_refusal_is_told_too(tmp_path):
     assert (told["event"], told["exit_code"]) == ("end", 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["exit 7", "sleep 60", "/nowhere/at/all", "kill -9 $$", "cat > /dev/full"])
 def test_a_command_that_fails_or_hangs_does_no_harm(tmp_path, monkeypatch, command):
     packing = Packing(tmp_path, size=2)

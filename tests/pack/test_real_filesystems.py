@@ -110,6 +110,7 @@ def test_a_truncated_backing_file_gives_input_output_errors(packing, monkeypatch
     goes_on_with_another(packing, mount)
 
 
+@pytest.mark.long
 def test_a_filesystem_that_fills_up_is_set_aside_and_goes_on_when_there_is_room(packing, monkeypatch):
     mount = packing.mounts[1]
     ballast = Path(mount, "ballast")
@@ -126,6 +127,7 @@ def test_a_filesystem_that_fills_up_is_set_aside_and_goes_on_when_there_is_room(
     packing.ends_well()
 
 
+@pytest.mark.long
 def test_a_filesystem_that_becomes_read_only_is_set_aside_and_goes_on_when_it_is_not(packing, monkeypatch):
     """As ext4 does by itself when it meets an error."""
     mount = packing.mounts[0]

@@ -338,6 +338,7 @@ def sealed_again(voyage, signers):
     return second
 
 
+@pytest.mark.long
 def test_whom_the_newest_seal_does_not_accept_any_more_answers_no_older_one(voyage, asked, tmp_path):
     other = f"other@example.com {voyage.out.signer.public_key.line}"
     second = sealed_again(voyage, [other])
@@ -421,6 +422,7 @@ def test_another_outbound_seal_is_another_packing(voyage):
         voyage.pack()
 
 
+@pytest.mark.long
 def test_a_record_in_segments(tmp_path):
     """Thousands of files make a record longer than a pack is: its segments are read where it lies, by all."""
     voyage = Voyage(tmp_path)
@@ -464,6 +466,7 @@ def test_words_that_cannot_be_used(voyage, tmp_path, name, text, word):
     refused(voyage, BadInput, word, provenance=str(tmp_path / name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", ["[1]", '{"metrics": {"loss": NaN}}', "not JSON"])
 def test_a_run_that_is_none_is_told_and_carried(voyage, text):
     (voyage.checkpoint / "run.json").write_text(text)
@@ -486,6 +489,7 @@ def test_an_empty_checkpoint(voyage):
     refused(voyage, BadInput, "0 files")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["longer", "new", "gone"])
 def test_a_checkpoint_that_is_still_written(voyage, monkeypatch, how):
     from sealift.stages.pack import provenance as stage

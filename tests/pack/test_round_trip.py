@@ -181,6 +181,7 @@ def test_samples_stay_in_one_pack(tmp_path):
     assert all(len(packs) == 1 for packs in places.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("data", "parity"), [(1, 2), (2, 1), (2, 2), (3, 1)])
 def test_every_choice_of_m_drives_may_be_lost(tmp_path, data, parity):
     source = shipments.corpus(tmp_path / "source")

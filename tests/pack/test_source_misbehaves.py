@@ -119,6 +119,7 @@ def test_files_that_are_replaced_are_skipped_with_a_reason(origin, tmp_path, mon
     assert not any((tmp_path / "restored" / name).is_symlink() for name in names)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["file", "gone", "fifo", "symlink", "folder"])
 def test_another_name_that_is_another_file_by_now_is_told_and_not_packed_as_the_old_one(
     origin, tmp_path, monkeypatch, how
@@ -175,6 +176,7 @@ def test_other_names_of_a_file_that_is_touched_or_moved_are_its_names_still(orig
     assert (tmp_path / "restored/z-large").read_bytes() == (origin.source / "z-large").read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["gone", "fifo", "symlink", "folder"])
 def test_a_segmented_file_that_is_replaced_leaves_the_rest(origin, tmp_path, monkeypatch, how):
     result = packed_after(origin, monkeypatch, lambda: replace(origin.source / "huge", how))
@@ -232,6 +234,7 @@ def test_a_resumed_packing_sees_the_scan_that_it_began_with(origin, tmp_path, mo
     assert (tmp_path / "restored" / "steady-01").exists()
 
 
+@pytest.mark.long
 def test_unreadable_files_and_folders_are_told_to_who_may_not_read_them(tmp_path):
     if os.geteuid() == 0:
         shipments.need("setpriv")
@@ -323,6 +326,7 @@ def test_bits_that_are_not_carried_are_told_once_and_counted(origin, tmp_path):
     assert (tmp_path / "restored" / "small").stat().st_mode & 0o7777 == 0o755
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("share", "told"), [(0.85, True), (0.95, False), (1.05, False), (1.2, True), (0, False)])
 def test_what_is_declared_is_compared_with_what_was_found(origin, share, told):
     found = sum(path.stat().st_size for path in origin.source.rglob("*") if path.is_file())

@@ -80,6 +80,7 @@ CASES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_each_once_in_an_order_that_resumes(shipment, case):
     source, decode, wanted = CASES[case]

@@ -238,6 +238,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", BROKEN)
 @pytest.mark.parametrize("name", ["index_members_parquet_age", "index_packs_parquet_age"])
 def test_an_index_that_is_no_index(hostile, tmp_path, what, name):

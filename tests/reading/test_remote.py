@@ -168,6 +168,7 @@ def run(arguments, capsys):
     return code, *capsys.readouterr()
 
 
+@pytest.mark.long
 def test_every_command_takes_the_path_of_a_locations_file(origin, host, content, capsys, tmp_path):
     places = listing(tmp_path, [{"name": f"d{each}", "at": f"{host.url}/d{each:02d}/"} for each in range(1, N)])
     keys = ["--allowed-signers", str(origin.root / "allowed"), "--seal", str(origin.root / "s.seal")]
@@ -232,6 +233,7 @@ def test_fsspec_takes_it(origin, host, content, tmp_path):
     assert fs.cat("d1/0001.bin") == content["d1/0001.bin"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
 def test_workers_of_a_data_loader_read_what_their_parent_has_read(origin, seal, host, tmp_path, bucket, workers):
     """Forked ones, after the parent used every connection and thread there is; one drive is in a bucket (obstore)."""
@@ -279,6 +281,7 @@ def test_workers_of_a_data_loader_read_what_their_parent_has_read(origin, seal, 
             signal.alarm(0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_go_on_in_the_same_order_when_a_host_dies(origin, seal, tmp_path, quick, workers):
     torch = pytest.importorskip("torch")
@@ -331,6 +334,7 @@ def test_a_host_that_lies_is_told_and_the_others_used(origin, seal, hosts, conte
     assert sum(mounts[0] in record.getMessage() for record in caplog.records) <= 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["500", "reset", "cut"])
 def test_faults_that_pass_cost_nothing(origin, seal, hosts, content, fault):
     with origin.shipment([at(hosts, each) for each in range(N)], seal) as shipment:
@@ -342,6 +346,7 @@ def test_faults_that_pass_cost_nothing(origin, seal, hosts, content, fault):
     assert fault == "reset" or sum(each.retries for each in health.locations) > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["500", "401", "elsewhere http://127.0.0.1:9/", "noise", "reset", "encoded"])
 def test_a_host_that_fails_from_the_beginning_is_told_and_the_others_used(
     origin, seal, hosts, content, monkeypatch, fault

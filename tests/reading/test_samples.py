@@ -47,6 +47,7 @@ def wanted(source, key_of=default_key):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["path", "shuffled"])
 @pytest.mark.parametrize("sample_key", [None, r"^(.*/\d\d)"])
 def test_samples_of_all_packs_are_those_of_the_source(source, tmp_path, order, sample_key):
@@ -171,6 +172,7 @@ def test_readers_in_the_middle_of_a_pack_and_at_its_start_walk_each_header_about
         assert walked["headers"] < 500 + 50 * (2 + 2 + 64 / 2)
 
 
+@pytest.mark.long
 def test_a_pack_is_opened_once_for_all_its_windows(tmp_path, monkeypatch):
     """However many lanes read packs in turn: opening one costs a key agreement, and its headers are walked anew."""
     for number in range(80):

@@ -59,6 +59,7 @@ def content(origin):
     return {path.name: path.read_bytes() for path in origin.source.iterdir()}
 
 
+@pytest.mark.long
 def test_a_slow_host_that_holds_all_of_a_group_is_waited_for_and_told(origin, two, caplog):
     two[0].plan = lambda *_: "rate 700000"
     mounts = [f"{two[0].endpoint}/d{each:02d}/" for each in range(N)]

@@ -481,6 +481,7 @@ def test_what_was_done_for_one_path_is_not_done_for_another(origin, tmp_path, in
     shipments.same(origin.source, target)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("begun", [0, 2, 99], ids=["nothing is noted", "some is", "all is"])
 def test_an_unpack_of_some_paths_keeps_what_one_of_all_has_noted(tmp_path, inline, monkeypatch, begun):
     """A file of several packs among them, of which both have written some, and one that changed while it was packed."""

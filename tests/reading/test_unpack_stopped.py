@@ -103,6 +103,7 @@ def test_errors_of_a_worker_are_told_while_its_parent_lives(tmp_path, capfd):
     assert "AttributeError" in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_interrupted_it_leaves_no_worker_behind(tmp_path):
     source = shipments.corpus(tmp_path / "source")
     origin = shipments.Origin(tmp_path / "origin", source, 2, 1)

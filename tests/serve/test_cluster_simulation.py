@@ -45,6 +45,7 @@ def test_a_lost_host_is_rebuilt_from_others_and_costs_that(cluster):
     assert cluster.simulate(site, 1.3 * share, seconds=6.0, lost=1.0)[2].stalled > 0.05
 
 
+@pytest.mark.long
 def test_the_page_is_written_from_what_was_simulated(cluster, monkeypatch, capsys):
     words = ["--drives", "12", "--hosts", "4", "--data", "4", "--parity", "2", "--servers", "2", "--seconds", "0.2"]
     monkeypatch.setattr(sys, "argv", ["cluster", *words])

@@ -85,6 +85,7 @@ def test_all_hosts_are_merged_into_one_verdict(two, packed, tmp_path, drives):
     assert said["signature"]["ok"]
 
 
+@pytest.mark.long
 def test_the_same_as_inspect_says_of_all_drives_in_one_host(two, packed, tmp_path, drives):
     file = drives[2] / "sealift" / "packs" / "0000"
     next(file.iterdir()).unlink()
@@ -98,6 +99,7 @@ def test_the_same_as_inspect_says_of_all_drives_in_one_host(two, packed, tmp_pat
         assert said["groups"][0][key] == alone["groups"][0][key], key
 
 
+@pytest.mark.long
 def test_a_host_that_is_gone_is_named_and_what_is_left_is_judged(two, packed, tmp_path):
     two[1].process.kill()
     two[1].process.wait()
@@ -109,6 +111,7 @@ def test_a_host_that_is_gone_is_named_and_what_is_left_is_judged(two, packed, tm
     assert code == 6
 
 
+@pytest.mark.long
 def test_too_few_drives_are_unseen_and_at_last_lost(both, packed, tmp_path):
     code, said, _ = fleet(both[1].url, *known(packed, tmp_path))
     assert (code, said["state"]) == (6, "unseen")
@@ -212,6 +215,7 @@ def test_the_locations_file_has_what_reading_wants(both, packed, tmp_path):
         assert json.loads(done.stdout)["shipment"] == shipment
 
 
+@pytest.mark.long
 def test_a_token_file_of_two_lines_goes_from_the_host_to_its_readers(drives, packed, tmp_path):
     file = serving.token_file(tmp_path, TOKEN, "f" * 40)  # as while a token is replaced
     with serving.serving(*drives, token=TOKEN, file=file) as host:
@@ -233,6 +237,7 @@ def test_names_of_locations_are_short_and_each_given_once():
     assert max(map(len, given)) == 64
 
 
+@pytest.mark.long
 def test_hosts_of_one_name_and_drives_that_are_shown_twice_are_told(both, packed, tmp_path):
     """Two addresses of one host: the same drives, by the same name."""
     (tmp_path / "out").mkdir()
@@ -275,6 +280,7 @@ def test_a_drive_that_is_shown_twice_is_one_or_a_copy(both, media, says):
     assert not look._alike(heard[:1])
 
 
+@pytest.mark.long
 def test_a_hosts_file_over_tls(drives, packed, tmp_path):
     tls = serving.certificates(tmp_path / "tls")
     file = serving.token_file(tmp_path)
@@ -444,6 +450,7 @@ def nowhere(index):
     return index | {"drives": [index["drives"][0] | {"name": index["drives"][0]["name"][:-1] + "1"}]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("lie", "says", "state"),
     [
@@ -572,6 +579,7 @@ def test_a_host_is_asked_by_many_threads_and_its_connections_are_used_again(both
     client.close()
 
 
+@pytest.mark.long
 def test_drives_of_another_shipment_are_shown_and_not_counted(drives, packed, tmp_path):
     other = shipments.Origin(tmp_path / "other", shipments.corpus(tmp_path / "source", seed=3), 2, 1)
     other.pack()
@@ -585,6 +593,7 @@ def test_drives_of_another_shipment_are_shown_and_not_counted(drives, packed, tm
         assert f"of shipment {other.manifests()[0][0].shipment}" in printed
 
 
+@pytest.mark.long
 def test_an_old_drive_that_calls_itself_a_new_one(drives, packed, tmp_path):
     other = shipments.Origin(tmp_path / "other", shipments.corpus(tmp_path / "source", seed=3), 2, 1)
     other.pack()
@@ -614,6 +623,7 @@ def test_the_report_is_the_record(both, packed, tmp_path):
     msgspec.convert(said, FleetReport)
 
 
+@pytest.mark.long
 def test_a_host_that_is_down_keeps_its_rows_and_names_stay(packed, drives, tmp_path):
     """Written while all answer, and again while one is down: the same file. Hosts that are not asked go."""
     out = tmp_path / "fleet.toml"

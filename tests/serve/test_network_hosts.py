@@ -198,6 +198,7 @@ def test_a_slow_link_is_not_waited_for(hosts, wanted):
     assert {each["serial"] for each in health["drives"]} == {"SERd02", "SERd03"}
 
 
+@pytest.mark.long
 def test_a_host_that_comes_back_is_asked_again(hosts):
     """Verified over the network while it is away and after; nothing is written to a drive."""
     hosts.storage[1].processes[0].send_signal(signal.SIGTERM)

@@ -50,6 +50,7 @@ def healthy(host):
     return False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("secure", [True, False])
 def test_idle_connections_take_neither_a_drive_nor_the_host(drives, tmp_path, secure):
     """Over TLS granian counts none of them before its handshake, and stops at the limit for ever."""

@@ -188,6 +188,7 @@ def test_nothing_but_the_files_of_the_layout_is_found(drives):
         assert host.ask(f"/{name}/sealift/drive.json").status == 200
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["link", "fifo", "folder", "socket", "linked-folder", "dangling"])
 def test_what_is_no_regular_file_is_not_opened(drives, tmp_path, what):
     file = first_pack(drives[0])
@@ -311,6 +312,7 @@ def test_nothing_is_held_open_between_requests(drives):
         connection.close()
 
 
+@pytest.mark.long
 def test_a_body_that_cannot_be_finished_cuts_its_connection(drives):
     shipments.need("curl")
     target = drives[0] / "sealift" / first_pack(drives[0])
@@ -348,6 +350,7 @@ def test_metrics_count_bytes_and_requests_a_drive(drives):
         assert metric(host, "sealift_drive_up") == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_when_the_answers_under_way_are_given(drives, number):
     target = drives[0] / "sealift" / first_pack(drives[0])

@@ -58,6 +58,7 @@ def test_nothing_answers_without_a_token_but_health(host):
     assert host.ask("/", Authorization=f"bearer {TOKEN}").status == 200
 
 
+@pytest.mark.long
 def test_a_token_is_replaced_while_it_runs(drives, tmp_path):
     file = serving.token_file(tmp_path, OTHER)
     with serving.serving(drives[0], token=OTHER, file=file) as host:
@@ -161,6 +162,7 @@ class Clock:
         monkeypatch.setattr(tokens.time, "monotonic", lambda: self.now)
 
 
+@pytest.mark.long
 def test_health_says_that_nobody_is_let_in(drives, tmp_path):
     file = serving.token_file(tmp_path, TOKEN)
     with serving.serving(drives[0], token=TOKEN, file=file) as host:
@@ -194,6 +196,7 @@ def test_a_port_that_another_has(drives):
         assert (code, "already in use" in said) == (1, True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "listen", ["", "8443", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:99999", "no.such.host.invalid:1", ":1", "x y:1"]
 )
@@ -212,6 +215,7 @@ def test_addresses_of_this_host():
         assert ready.url in {f"https://127.0.0.1:{port}/", f"https://[::1]:{port}/"}
 
 
+@pytest.mark.long
 def test_an_identity_on_a_storage_host_is_refused(drives, packed, tmp_path):
     here = ("--listen", "127.0.0.1:8443")
     identity = packed.origin.root / "identity"
@@ -224,6 +228,7 @@ def test_an_identity_on_a_storage_host_is_refused(drives, packed, tmp_path):
     assert (code, "key.txt" in said, "AGE-SECRET" in said) == (5, True, False)
 
 
+@pytest.mark.long
 def test_an_identity_that_comes_later_keeps_its_drive_away(drives, packed):
     aside = drives[1].with_name("aside")
     drives[1].rename(aside)
@@ -303,6 +308,7 @@ def test_health_is_that_of_what_can_be_served(drives):
         until(lambda: host.ask("/healthz").status == 200)
 
 
+@pytest.mark.long
 def test_bad_files_are_told_without_a_traceback(drives, tmp_path):
     here = ("--listen", "127.0.0.1:8443")
     junk = tmp_path / "junk"
@@ -490,6 +496,7 @@ def test_a_drive_without_a_card_is_served_all_the_same(drives):
         assert host.ask(f"/{row['name']}/sealift/manifest.json").status == 200
 
 
+@pytest.mark.long
 @pytest.mark.root
 def test_real_mounts_come_and_go_while_it_runs(drives, tmp_path):
     loops.need_loops()
@@ -514,6 +521,7 @@ def test_real_mounts_come_and_go_while_it_runs(drives, tmp_path):
             until(lambda: not host.names())
 
 
+@pytest.mark.long
 def test_a_drive_whose_reads_fail_is_told_and_the_others_are_served(drives, tmp_path):
     mounted.need_fuse()
     place = tmp_path / "bad"

@@ -81,6 +81,7 @@ def options(site):
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_what_unlock_says_is_what_it_issued_and_recorded(site):
     answer = json.loads(site.said[0])
     assert (answer["job"], answer["recipients"], answer["groups"]) == ("run-7", [site.desk.recipient], [0])
@@ -107,6 +108,7 @@ def test_the_compute_host_never_has_what_the_holder_has(site):
         shipment.read("large")
 
 
+@pytest.mark.long
 def test_ls_cat_and_unpack(site, tmp_path):
     names = sorted(str(p.relative_to(site.origin.source)) for p in site.origin.source.rglob("*") if p.is_file())
     out, _ = sealift("ls", "fleet.toml", *KEYS, "--json", cwd=site.job)

@@ -294,6 +294,7 @@ def test_every_line_of_every_record_changed_by_who_signs_the_index_is_named(voya
             assert named(verified) & family(path), (path, at)
 
 
+@pytest.mark.long
 def test_a_file_taken_out_put_in_or_exchanged_is_named(voyage, files):
     for path in files:
         left = {each: data for each, data in files.items() if each != path}
@@ -309,6 +310,7 @@ def test_a_file_taken_out_put_in_or_exchanged_is_named(voyage, files):
     assert {one, two} & named(verify(voyage, again(voyage, exchanged)), "wrong")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("old", "new"), [
     ("declaration.r2.toml", "declaration.r1.toml"), ("release.2.json", "release.1.json"),
     ("receipt.2.json", "receipt.1.json"), ("keys.2.json", "keys.1.json"), ("screening.2.json", "screening.1.json"),
@@ -681,6 +683,7 @@ def of_one_person(name, other):
     return audits.signers().replace(f"{name}@example.com ".encode(), f"{other}@example.com ".encode())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "other", "path", "text"), [
     *(("dock", other, "receipt.2.json", "the origin cannot receive from itself")
       for other in ("author", "officer", "origin", "sam", "second")),
@@ -700,6 +703,7 @@ def test_two_keys_of_one_person_are_no_two_people_for_either_reader(voyage, file
     assert AT + path in read_by_other(tmp_path / "signers", files, tmp_path)[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "other"), [
     ("sam", "author"), ("sam", "officer"), ("second", "officer"), ("origin", "author"), ("auditor", "author"),
     ("dana", "dock"), ("trainer", "dock"), ("sam", "origin"),
@@ -985,6 +989,7 @@ def test_a_log_beyond_its_limits_is_named_and_not_judged(voyage, files, monkeypa
 # --- the archive
 
 
+@pytest.mark.long
 def test_no_byte_of_the_archive_itself_may_change(voyage, made):
     data = Path(made.path).read_bytes()
     files = bundles.decode_bundle(data)
@@ -1025,6 +1030,7 @@ _CHANGE = st.tuples(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @given(st.lists(_CHANGE, min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_in_an_archive_it_is_judged_or_refused(voyage, files, changes):

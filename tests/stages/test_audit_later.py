@@ -108,6 +108,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_what_rests_on_a_superseded_seal_is_found_and_nothing_else(voyage, tmp_path, name):
     edit, released, sealed, wanted = CASES[name]
@@ -156,6 +157,7 @@ def test_drives_are_missed_that_no_receipt_under_any_seal_has_seen(voyage):
     assert pending == {f"drive {serial} is declared, and neither received nor said to be missing"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     ["sealed before the source was freed", "held before it was freed, and not sealed", "sealed after all of it"],
@@ -173,6 +175,7 @@ def test_a_program_that_is_not_ours_says_the_same(voyage, tmp_path, name):
     assert code == bool(wanted)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("told", [True, False])
 def test_manifests_of_a_key_that_was_replaced_hold_for_everybody(voyage, tmp_path, told):
     """By our reader, by the one that is not ours, and by OPEN-ME.txt: at the time that the newer seal says."""

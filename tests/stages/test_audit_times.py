@@ -42,6 +42,7 @@ def of(verified, path):
     return {(each.state, each.text) for each in verified.findings if each.file == path and each.state != "pending"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("minutes", "told"), [(-10, False), (-11, True), (-60, True), (-9, False)])
 def test_a_seal_that_is_earlier_than_its_release_accuses_nobody(voyage, files, tmp_path, minutes, told):
     """It binds the release: a clock was wrong. Beyond what two may differ by, people look; nothing is called wrong."""
@@ -64,6 +65,7 @@ def test_a_seal_that_was_made_again_by_a_right_clock_cures_the_one_before(voyage
     assert read_by_other(copy.signers, dict(verified.files), tmp_path) == (0, set())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "by", "field"), [
     ("seal.1/seal.json", "origin", "sealed_at"), ("screening.2.json", "sam", "at"), ("keys.2.json", "sam", "at"),
     ("source-release.1.json", "ed", "at"), ("receipt.2.json", "dock", "at"),

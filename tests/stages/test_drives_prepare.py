@@ -257,6 +257,7 @@ def bearing(made, packed, name="a.img", *, spoil=None):
     return name, f"{card['shipment']}/{card['id']}"
 
 
+@pytest.mark.long
 def test_a_drive_of_a_shipment_wants_a_second_word(made, packed):
     name, word = bearing(made, packed)
     with untouched(name):
@@ -304,6 +305,7 @@ def spoiled(device, what):
             file.write(b"_BHRfS_M")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["unknown feature", "journal of another", "array", "two"])
 def test_what_nobody_can_look_into_wants_it_too(made, what):
     name, device = made.drive("a.img")

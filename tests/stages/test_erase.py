@@ -358,6 +358,7 @@ def test_a_label_that_no_receipt_names_does_not_replace_what_stands_on_the_drive
     refused(dock, capsys, "it says that it is g0s0, which the receipt has as SER0; none names SER1")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("copied", ["drive.json", "manifest.json", "rebuilt"])
 def test_small_files_that_anybody_can_copy_do_not_tell_which_drive_it_is(made, tmp_path, capsys, copied):
     """Neither drive.json alone, nor everything of a drive but its packs, nor all of it on another medium."""

@@ -63,6 +63,7 @@ def test_a_real_device_that_says_success_without_doing_it_is_caught(made, tmp_pa
     assert "it was not" in json.loads(log.read_text().splitlines()[-1])["fault"]
 
 
+@pytest.mark.long
 def test_a_device_that_hangs_is_left_and_the_other_is_certified(made, tmp_path, capsys, monkeypatch):
     need_fuse()
     monkeypatch.setattr(stage, "erase", lambda *a, real=stage.erase, **k: real(*a, patience=3.0, **k))
@@ -130,6 +131,7 @@ def test_what_was_interrupted_says_so_has_no_certificate_and_can_be_run_again(ma
     assert dock.images[0].read_bytes() == bytes(48 * MIB)
 
 
+@pytest.mark.long
 def test_one_that_was_killed_leaves_nothing_running_and_no_certificate(made, tmp_path, capsys):
     need_fuse()
     dock = Dock(made, tmp_path, size=48 * MIB)

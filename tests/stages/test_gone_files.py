@@ -273,6 +273,7 @@ def test_a_manifest_that_is_gone_from_all_drives_is_asked_for_where_the_origin_h
     assert see(fleet)[0].state == "intact"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [mf.PACKS, mf.BLOCKS])
 def test_unpack_says_which_file_every_drive_has_lost(tmp_path, capsys, name):
     origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)

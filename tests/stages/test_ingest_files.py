@@ -80,6 +80,7 @@ def held(origin, to):
     assert ingests.objects(to, notes=True) == origin.expected
 
 
+@pytest.mark.long
 def test_a_bucket_comes_to_hold_the_corpus_from_drives_of_which_one_is_lost(origin, bucket, s3):
     to = f"s3://{bucket}/some/where"
     lost = max(
@@ -191,6 +192,7 @@ def test_etags_that_are_no_digests_cost_a_look(origin, bucket, inline, monkeypat
     assert ingests.objects(f"s3://{bucket}/x") == {n: d for n, d in origin.expected.items() if n.startswith("text/0/")}
 
 
+@pytest.mark.long
 def test_killed_again_and_again_it_goes_on_and_no_upload_is_left(origin, bucket, s3, tmp_path):
     to, rng, killed = f"s3://{bucket}/x", random.Random(3), 0
     strange = s3.ask("POST", f"/{bucket}/x/big.bin.other", "uploads=")
@@ -295,6 +297,7 @@ def test_an_ingest_of_some_paths_keeps_what_one_of_all_has_noted(origin, bucket,
     held(origin, to)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rows", [None, 3], ids=["a job a pack", "several"])
 def test_what_was_changed_after_its_job_was_noted_is_named_and_left(origin, bucket, inline, monkeypatch, rows):
     """And what was not is not read again."""
@@ -381,6 +384,7 @@ def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty, inline
     assert s3.uploads(bucket) == 0
 
 
+@pytest.mark.long
 def test_a_store_that_swallows_one_request_in_four_is_asked_again(origin, bucket, faulty, inline, s3, impatient):
     faulty.plan, patterns = swallowing(4), ["big.bin", "empty"]
     result = ingest(origin, f"s3://{bucket}/x", patterns=patterns)

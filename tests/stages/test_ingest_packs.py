@@ -456,6 +456,7 @@ def two_seals(origin):
     return first, origin.seal()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["folder", "bucket"])
 def test_a_seal_that_was_superseded_is_replaced_and_kept(origin, two_seals, where, tmp_path, request):
     """Also where that was stopped halfway, and never by an earlier one or for somebody else's files."""
@@ -569,6 +570,7 @@ def sealed(origin):
 # --- into a bucket
 
 
+@pytest.mark.long
 def test_into_a_bucket_from_damaged_drives(origin, damaged, bucket, s3, tmp_path):
     to = f"s3://{bucket}/some/where"
     first = ingests.packs(origin, to, damaged)
@@ -588,6 +590,7 @@ def test_into_a_bucket_from_damaged_drives(origin, damaged, bucket, s3, tmp_path
     assert sorted(ingests.packs(origin, to).foreign.first) == names
 
 
+@pytest.mark.long
 def test_a_copy_in_a_bucket_is_made_whole_from_itself_or_from_drives(origin, bucket, tmp_path):
     to, there, allowed = f"s3://{bucket}/d", tmp_path / "there.toml", ("--allowed-signers", origin.root / "allowed")
     ingest.write_locations(str(there), to, ingests.packs(origin, to))

@@ -54,6 +54,7 @@ def taken(tmp_path_factory):
     return found, folder, said
 
 
+@pytest.mark.long
 def test_a_real_one_measures_everything_and_leaves_nothing_behind(taken):
     found, folder, said = taken
     assert os.listdir(folder) == []

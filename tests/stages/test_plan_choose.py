@@ -41,6 +41,7 @@ def voyages(draw):
     return rows, carriers, draw(st.integers(1, 12)), words, draw(st.integers(1, 120))
 
 
+@pytest.mark.long
 @given(voyages())
 @settings(max_examples=40, deadline=None)
 def test_every_plan_fits_survives_and_is_read_back(given_):
@@ -253,6 +254,7 @@ def test_mixed_sizes_make_groups_of_their_like():
 # --- monotone --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @given(voyages())
 @settings(max_examples=25, deadline=None)
 def test_more_parity_never_lowers_the_odds(given_):
@@ -270,6 +272,7 @@ def test_more_parity_never_lowers_the_odds(given_):
             assert more.odds.loss <= fewer.odds.loss + 1e-12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("carriers", [2, 3, 4, 6, 8])
 def test_more_carriers_never_raise_what_the_loss_of_one_costs(carriers):
     def worst(count):

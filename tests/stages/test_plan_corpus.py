@@ -28,6 +28,7 @@ def packed(tmp_path, source):
     return origin.pack().packed_bytes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["text", "noise", "large", "mixed"])
 def test_what_is_packed_is_what_the_sample_said(tmp_path, kind):
     rng = random.Random(kind)

@@ -81,6 +81,7 @@ def plans(draw):
     )  # fmt: skip
 
 
+@pytest.mark.long
 @given(plans())
 @settings(deadline=None)
 def test_what_is_rendered_is_read_back_and_renders_to_the_same_bytes(one):
@@ -209,6 +210,7 @@ def test_odd_files_are_refused(data):
 EDITS = ["0", "-1", "1e9", "nan", '"x"', "[]", "{}", "true", "99999999999999999999999", "'\u202e'"]
 
 
+@pytest.mark.long
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_an_edited_plan_is_refused_or_holds_what_plans_hold(data):

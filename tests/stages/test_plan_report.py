@@ -129,6 +129,7 @@ def shown(found):
 # --- what is on it ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_first_lines_are_the_plan_s(large):
     page = shown(large)
     for line in (large.why, large.survives, *large.warnings, "In time", "--geometry 4x16+5"):
@@ -353,6 +354,7 @@ def test_names_of_every_kind_are_text_and_whole(size, request):
 texts = st.text(min_size=1, max_size=64)
 
 
+@pytest.mark.long
 @quietly
 @given(st.lists(texts, min_size=1, max_size=8))
 def test_whatever_is_written_somewhere_the_page_stays_a_page(small, given):

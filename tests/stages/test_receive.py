@@ -479,6 +479,7 @@ def test_reports_in_any_order_give_the_same_receipt(made, data):
     assert one == two
 
 
+@pytest.mark.long
 @given(st.lists(st.integers(0, 2), min_size=5, max_size=5), st.permutations(range(3)))
 @settings(max_examples=20, deadline=None)
 def test_hosts_that_are_merged_on_the_way_say_what_they_say_apart(places, order):

@@ -103,6 +103,7 @@ def test_scenes_that_a_plan_cannot_play_are_left_out_with_the_reason():
     assert own.told() == []
 
 
+@pytest.mark.long
 def test_the_command_takes_a_plan_and_prints_how_it_was_followed(corpus):
     one = plan(3, 3, (2, 1, 1), (0, 1))
     file = corpus.parent / "shipment.toml"

@@ -108,6 +108,7 @@ def test_a_trainer_that_fails_is_told_and_nothing_is_left(corpus, monkeypatch):
     assert os.listdir(corpus.parent / "scratch") == []
 
 
+@pytest.mark.long
 def test_the_page_holds_everything_and_asks_the_network_for_nothing(played):
     page = report.page(played)
     for words in ("REHEARSAL", "Every comparison held", "g0s0", "Dana", "<svg"):
@@ -130,6 +131,7 @@ def one_scene(corpus, monkeypatch, spoil):
     return result, {check.what for check in result.scenes[0].checks if not check.held}
 
 
+@pytest.mark.long
 def test_a_flipped_bit_that_nobody_announced_does_not_pass(corpus, monkeypatch):
     def spoil(voyage, _setting):
         paths = [scenes._pack(drive, voyage.manifests[1], 0)[2] for drive in voyage.of(1)]
@@ -167,6 +169,7 @@ def test_the_declaration_is_complete_and_says_rehearsal_everywhere(tmp_path):
     assert os.stat(who.author).st_mode & 0o077 == 0
 
 
+@pytest.mark.long
 def test_the_page_escapes_what_comes_from_outside(played):
     result = copy.deepcopy(played)
     result.source = "<img src=x onerror=alert(1)>"
@@ -205,6 +208,7 @@ def test_a_report_without_its_extra_is_refused_before_the_work(corpus, monkeypat
     assert "sealift[rehearse]" in caught.value.hint
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "scene: everything"), (signal.SIGTERM, "packing")])
 def test_a_stopped_rehearsal_leaves_nothing(corpus, number, word):
     place = corpus.parent / "scratch"
@@ -239,6 +243,7 @@ def test_the_command_prints_one_json_object_and_writes_its_report(corpus, tmp_pa
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 
+@pytest.mark.long
 def test_the_table_says_what_held_and_what_did_not(played, capsys):
     command.show(played)
     text = capsys.readouterr().out

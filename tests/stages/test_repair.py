@@ -109,6 +109,7 @@ def test_any_file_of_a_drive_is_whole_again_and_no_other_is_written(place, how, 
     assert stage.exit_code(report) == 0
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(st.tuples(st.integers(0, 3), st.integers(0, 1), st.integers(0, 2)), max_size=8), st.booleans())
 def test_rot_up_to_m_in_every_column_is_mended_and_more_is_named(bad, one_gone):
@@ -458,6 +459,7 @@ def test_what_the_fetch_list_names_makes_everything_recoverable():
     assert new.medium.files == {}
 
 
+@pytest.mark.long
 def test_the_command_mends_folders_and_prints_its_object(tmp_path):
     fleet = fleets.make(tmp_path, seed=2, geometry=((2, 1),), lengths=[[BLOCK + 3, 9]])
     (tmp_path / "signers").write_bytes(fleet.allowed_bytes)

@@ -70,6 +70,7 @@ def run(fleet, tmp_path, capsys, *more, mounts=None):
     return code, told.out, told.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("faults", [("cut", "cut"), ("500", "flip"), ("flip", "flip"), ("403", "404")])
 def test_what_hosts_do_not_give_now_is_not_lost(fleet, hosts, tmp_path, capsys, faults):
     path = rotten(fleet)

@@ -136,6 +136,7 @@ def test_a_drive_in_the_slot_of_another_is_not_written_by_a_reports_word():
     assert {fault.kind for fault in report.left} == {"conflict", "missing"}
 
 
+@pytest.mark.long
 def test_the_words_of_a_fetch_list_say_on_what_it_rests(tmp_path):
     fleet = fleets.make(tmp_path, seed=2, geometry=((2, 1), (2, 1)), lengths=[[BLOCK + 3, 9]])
     (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
@@ -186,6 +187,7 @@ def told_of(report):
     )
 
 
+@pytest.mark.long
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(CUTS, max_size=9), st.booleans(), st.booleans())
 def test_a_dry_run_says_what_the_run_does(cuts, one_gone, by_report):

@@ -49,6 +49,7 @@ def verified(yard, result):  # noqa: F811
     return report.state, report.signature.ok, open_seal(seal, yard.allowed).seal
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["folder", "state", "drive"])
 def test_a_revision_is_sealed_with_the_new_key_and_verifies(yard, kept):  # noqa: F811
     """By the first seal, wherever it is known from; drives have what was packed."""

@@ -52,6 +52,7 @@ def test_rows_come_out_in_order_whatever_is_spilled(tmp_path_factory, rows, size
     assert os.listdir(folder) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mixed", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_range_of_a_merge_has_about_as_many_bytes_as_a_run(tmp_path, monkeypatch, mixed):
     monkeypatch.setattr(sorting, "_MARKS", 64)
@@ -152,6 +153,7 @@ with open("/proc/self/status") as file:
 """
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_width_of_rows(tmp_path):
     """480 MB of rows of 8 KB: DuckDB gave up at 160 MB of them within 128 MiB."""
     done = subprocess.run([sys.executable, "-c", WIDE, str(tmp_path)], capture_output=True, text=True, check=True)

@@ -89,6 +89,7 @@ def kinds(report):
     return {fault.kind for fault in report.faults}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["cut", "401"])
 def test_hosts_that_fail_in_the_middle_lose_nothing(seal, origin, hosts, tmp_path, fault):
     for each in hosts:
@@ -271,6 +272,7 @@ def test_an_index_of_hosts_that_give_no_ranges_is_told_as_that(seal, origin):
     assert "a server that answers ranges" in caught.value.hint
 
 
+@pytest.mark.long
 def test_files_that_hosts_keep_back_are_not_lost_and_come_with_the_same_command(seal, origin, hosts, tmp_path, capsys):
     for each in hosts[:2]:
         each.plan = at_packs("401")

@@ -53,6 +53,7 @@ def test_what_was_written_is_intact():
     )
 
 
+@pytest.mark.long
 @given(st.sampled_from(NAMES), st.data())
 @settings(max_examples=120, deadline=None)
 def test_a_flipped_bit_anywhere_is_found_and_named(place, data):
@@ -124,6 +125,7 @@ def test_a_drive_of_rubbish_alone_gives_only_our_errors(rubbish, name):
         assert report.faults
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plant", ["fifo", "link", "sparse", "folder", "device"])
 @pytest.mark.parametrize(
     "name", ["manifest.json", "drive.json", "packs.bin", "B3SUMS", "seal/seal.json", "packs/0000/0000000.tar.zst.age"]

@@ -64,6 +64,7 @@ def served(fleet):
         yield host
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", HOSTS)
 def test_what_a_host_gave_counts_only_if_nothing_can_have_taken_its_place(fleet, served, kind, tmp_path, monkeypatch):
     monkeypatch.setattr(State, "forget", State.flush)  # as if every run had been stopped at its very end

@@ -52,6 +52,7 @@ def packs(origin):
     return len(list((origin.root / "d00").rglob("packs/*/*")))
 
 
+@pytest.mark.long
 def test_a_host_that_cuts_every_pack_is_given_up_soon_and_waited_for_aloud(origin, hosts, monkeypatch, caplog):
     """Patience is had for the first files, and then a look for each; not once more for each of them."""
     monkeypatch.setattr(waiting, "AFTER", 0.3)
@@ -65,6 +66,7 @@ def test_a_host_that_cuts_every_pack_is_given_up_soon_and_waited_for_aloud(origi
     assert any(each.startswith("still waiting after 0 s: ") and places(hosts)[0] in each for each in told), told
 
 
+@pytest.mark.long
 def test_with_answers_that_take_long_their_times_do_not_add_up(origin, hosts):
     count = packs(origin)
     assert count >= 8

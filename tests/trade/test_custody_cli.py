@@ -636,6 +636,7 @@ def test_the_empty_form_has_every_drive_and_wants_everything(folder):
         assert f"\n  {field}: " in str(caught.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "words"),
     [

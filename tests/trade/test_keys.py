@@ -42,6 +42,7 @@ def test_two_who_answered_hold_nothing():
     assert kinds(None) == [("missing", "")]
 
 
+@pytest.mark.long
 @drawn(st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=6), st.data())
 def test_exactly_those_who_did_not_answer_hold_it(people, data):
     """`people`: of each key, which of three persons has it, and whether the answer comes."""

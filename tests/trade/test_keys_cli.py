@@ -421,6 +421,7 @@ def test_killed_at_any_instant_every_sample_that_is_seen_can_be_answered(folder)
     assert after > 60, "it died in many places"
 
 
+@pytest.mark.long
 def test_killed_while_an_answer_is_recorded_the_same_command_goes_on(folder):
     first = challenge()
     answers = [

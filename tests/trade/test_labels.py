@@ -150,6 +150,7 @@ def test_codes_and_print_of_a_sheet_of_sixty_are_the_labels_texts(tmp_path):
 LONG = ["W" * 64, "快" * 64, "ش" * 64, "الخليج " * 9, "हि" * 32, "Donaudampfschifffahrt " * 2, "ß" * 64, *HOSTILE]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LONG, ids=lambda name: name[:12])
 def test_the_longest_names_are_neither_clipped_nor_overlap(tmp_path, name):
     declaration = carried(
@@ -182,6 +183,7 @@ def test_a_code_is_read_though_it_is_scratched(tmp_path):
     assert papers.code((width, height, grey), tmp_path) == made[0].text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rehearsal", [False, True])
 def test_a_draft_says_so_on_every_label_and_across_every_page(tmp_path, rehearsal):
     declaration = declared(count=16, rehearsal=rehearsal)

@@ -180,6 +180,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*LONG, *HOSTILE], ids=lambda name: name[:12])
 def test_the_longest_names_are_neither_clipped_nor_overlap(tmp_path, name):
     carrier = msgspec.structs.replace(cases.CARRIERS[0], name=name.replace("=", "").replace(",", "").strip()[:64])
@@ -272,6 +273,7 @@ printable = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40).filte
 )
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(printable)
 def test_any_text_is_shown_so_that_it_prints(text):

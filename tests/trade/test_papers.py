@@ -157,6 +157,7 @@ def test_no_number_of_a_paper_is_a_float(made):
 # --- totals agree
 
 
+@pytest.mark.long
 @settings(max_examples=120, deadline=None)
 @given(cases.drawn())
 def test_whatever_is_declared_all_papers_agree_to_the_gram_and_the_cent(declaration):

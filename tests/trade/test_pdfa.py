@@ -103,6 +103,7 @@ def every_paper():
     return made
 
 
+@pytest.mark.long
 def test_every_kind_of_paper_is_as_pdf_a_wants_it():
     seen = set()
     for made in every_paper():

@@ -375,6 +375,7 @@ def test_a_screening_whose_clock_is_behind_is_taken_and_told(folder):
 # --- what has ended or become old since ------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_no_drive_leaves_by_an_authorisation_that_has_ended_and_papers_say_so(folder):
     today = NOW.date().isoformat()
     licence = sections.Authorisation(authority="BIS", number="D1", expiry=today, covers=["export-licence"])

@@ -113,6 +113,7 @@ def test_a_decision_that_stands_stays_whose_it_was():
     assert [hit.decision.by for party in again.parties for hit in party.hits] == ["O. Ther", "S. Screener"]
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=80))
 def test_a_hostile_name_cannot_write_into_the_worksheet(name):

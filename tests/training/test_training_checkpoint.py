@@ -42,6 +42,7 @@ def files(folder):
     return sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file())
 
 
+@pytest.mark.long
 def test_what_a_checkpoint_is_made_of(copied):
     assert last(copied) == ("step-00000040", [])
     names = {"health.json", "progress.json", "rng-0.pt", "run.json", "state/.metadata", "whole.json"}

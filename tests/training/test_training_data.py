@@ -85,6 +85,7 @@ def test_every_window_of_token_files_comes_once_an_epoch(config, port, workers):
     feed.close()
 
 
+@pytest.mark.long
 def test_training_on_token_files_learns_stops_and_goes_on(config):
     settings = {"files": "*.tok", "tokens": "uint16", "file": ""}
     shape = {"block": 8, "vocabulary": len(WORDS)}
@@ -271,6 +272,7 @@ def test_the_model_sees_no_token_ahead_and_sums_what_is_there(config):
     assert sum(model(each[None]).item() for each in sequences) == pytest.approx(whole, rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_reading_process_that_is_killed_is_told(config, monkeypatch):
     """As the kernel does it when memory runs out."""
     path = config(data={"workers": 1}, training={"checkpoint_every": 1000})

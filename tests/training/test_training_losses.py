@@ -66,6 +66,7 @@ def fail(mount):
         os.close(descriptor)
 
 
+@pytest.mark.long
 @pytest.mark.root
 def test_a_drive_that_fails_in_training_changes_no_loss_and_is_named(whole, config, mounted):
     path = config(model=DROPOUT, data={"drives": [f"{mounted}/*"]})
@@ -79,6 +80,7 @@ def test_a_drive_that_fails_in_training_changes_no_loss_and_is_named(whole, conf
     assert read_health(written, "it").encode() == written == (checkpoints(path)[-1] / "health.json").read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.root
 def test_a_drive_that_is_unmounted_in_training_changes_no_loss_and_is_missing_in_the_next_start(whole, config, mounted):
     """What reads keeps the filesystem, as the kernel does; who comes after finds an empty folder."""
@@ -98,6 +100,7 @@ def test_a_drive_that_is_unmounted_in_training_changes_no_loss_and_is_missing_in
     assert answer["health"]["rebuilt_blocks"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.root
 def test_more_than_parity_holds_is_an_error_and_the_last_step_is_kept(whole, config, mounted):
     path = config(model=DROPOUT, data={"drives": [f"{mounted}/*"], "workers": 1}, training={"checkpoint_every": 1000})
@@ -159,6 +162,7 @@ def test_drives_that_are_late_are_read_when_they_come(config, drives):
     assert answer["owed"] == 0
 
 
+@pytest.mark.long
 def test_drives_that_do_not_come_are_owed_at_the_end_of_each_epoch(config, drives):
     shutil.rmtree(drives / "d01")
     shutil.rmtree(drives / "d02")

@@ -94,6 +94,7 @@ def test_killed_at_random(whole, config):
     assert not [each for each in checkpoints(path) if each.name.startswith(".")]
 
 
+@pytest.mark.long
 def test_a_command_that_is_told_to_end(whole, config, monkeypatch, capsys):
     path = config(model=DROPOUT, training={"checkpoint_every": 1000})
     stop = stop_at("step 7")
@@ -147,6 +148,7 @@ def test_a_batch_without_text_is_passed_over(config, monkeypatch):
     assert curve(stopped) == curve(whole)
 
 
+@pytest.mark.long
 def test_token_files(config):
     tokens = {"file": "tok", "tokens": "uint16"}
     path = config(data=tokens, model={"vocabulary": 15})
@@ -168,6 +170,7 @@ def test_stall_is_measured_and_nothing_is_written(config):
     assert not path.with_suffix("").exists()
 
 
+@pytest.mark.long
 def test_the_command(config, tmp_path, capsys):
     path = config(training={"steps": 3})
     assert main.run(["train", str(path), "--json"]) == 0

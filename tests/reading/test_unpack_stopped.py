@@ -3,6 +3,7 @@
 And drives that are gone while it works: their error is the command's, and nobody waits for each of them time and again.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,7 @@ from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError, SealiftError
 from sealift.formats import manifest as mf
 from sealift.reading.survey_views import DriveView, SharedPages
+from sealift.stages import spawned
 from sealift.stages import unpack as unpacking
 from sealift.stages.spawned import QuietSpawn
 from sealift.stages.unpack_jobs import awaited
@@ -121,6 +123,24 @@ def test_interrupted_it_leaves_no_worker_behind(tmp_path):
     assert multiprocessing.active_children() == []
     assert origin.unpack(tmp_path / "target", workers=2).failed == []
     shipments.same(source, tmp_path / "target")
+
+
+def test_what_all_workers_find_out_is_told_once(tmp_path, capfd):
+    for number in range(12):
+        shipments.write(tmp_path / "source" / f"{number}", os.urandom(700_000))
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 2)
+    origin.pack()
+    here = origin.mounts[1:3]
+    assert origin.unpack(tmp_path / "target", mounts=here, workers=4).failed == []
+    told = [line for line in capfd.readouterr().err.splitlines() if "is not here" in line]
+    assert len(told) == len(set(told)) == 2
+
+
+def test_messages_beyond_those_that_are_remembered_are_all_logged(monkeypatch):
+    monkeypatch.setattr(spawned, "_SAID", 3)
+    once = spawned.Once()
+    words = [logging.makeLogRecord({"msg": "drive %s", "args": (number,)}) for number in range(5)]
+    assert [once.filter(each) for each in words * 2] == [True] * 5 + [False] * 3 + [True] * 2
 
 
 def test_what_keeps_workers_from_opening_the_drives_is_the_error_of_the_command(tmp_path, monkeypatch, capfd):

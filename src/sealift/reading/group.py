@@ -56,7 +56,7 @@ _DAMAGED = (
 
 _REBUILT_OF = "drive %s (serial %s) %s: what it should hold is rebuilt from parity"
 
-log = logging.getLogger("sealift")
+log = logging.getLogger("sealift.group")  # of its own: what one worker has told, others need not (unpack)
 
 
 def _not_in(host: str, drives: Sequence[Drive]) -> list[Drive]:

@@ -9,11 +9,17 @@ a worker does then is the pool's.
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import os
 import signal
+from hashlib import blake2b
 from multiprocessing import popen_spawn_posix, resource_tracker, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.sharedctypes import RawArray
 from typing import Any
+
+_SAID = 1024  # messages that are remembered; what comes after them is logged by each
 
 _HOOK = """\
 import os, sys, time
@@ -59,3 +65,27 @@ class QuietSpawn(SpawnContext):
     """The mp_context of a pool: spawned processes, quiet when they are no longer wanted."""
 
     Process = _Process
+
+
+class Once(logging.Filter):
+    """Lets a message through that none of the processes has logged which share this; pass it to a pool's initializer.
+
+    Nothing is locked, so that no worker that is killed holds up another: two that say the same in the same instant are
+    both heard.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = RawArray(ctypes.c_uint64, _SAID)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False of what has been logged."""
+        digest = int.from_bytes(blake2b(record.getMessage().encode(errors="replace"), digest_size=8).digest()) or 1
+        for step in range(_SAID):
+            place = (digest + step) % _SAID
+            if self._said[place] == digest:
+                return False
+            if not self._said[place]:
+                self._said[place] = digest
+                return True
+        return True

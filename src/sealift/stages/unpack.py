@@ -23,6 +23,7 @@ arrived, and where done jobs are noted there is in unpack_objects.py.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import stat
 import time
@@ -39,7 +40,7 @@ from sealift.reading.shipment import Shipment
 from sealift.reading.trust import check_reply
 from sealift.stages import unpack_files
 from sealift.stages.foreign import Foreign
-from sealift.stages.spawned import QuietSpawn
+from sealift.stages.spawned import Once, QuietSpawn
 from sealift.stages.undisturbed import undisturbed
 from sealift.stages.unpack_finish import finish
 from sealift.stages.unpack_jobs import (
@@ -221,7 +222,7 @@ def _restore_packs(
     if isinstance(notes, ObjectNotes):
         workers = min(workers, WORKERS)
     pool = ProcessPoolExecutor(
-        workers, mp_context=QuietSpawn(), initializer=_begin_worker, initargs=(options, os.getpid())
+        workers, mp_context=QuietSpawn(), initializer=_begin_worker, initargs=(options, os.getpid(), Once())
     )
     running: dict[Future[Done], Job] = {}
     kinds = [FILE, SYMLINK]
@@ -323,7 +324,7 @@ _worker: tuple[Shipment, Target | ObjectTarget] | Exception | None = None
 _PR_SET_PDEATHSIG = 1
 
 
-def _begin_worker(options: Options, parent: int) -> None:
+def _begin_worker(options: Options, parent: int, once: Once) -> None:
     global _worker  # noqa: PLW0603 -- a worker process has one shipment for its life
     import ctypes
     import signal
@@ -333,6 +334,7 @@ def _begin_worker(options: Options, parent: int) -> None:
         if os.getppid() != parent:
             os._exit(1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        logging.getLogger("sealift.group").addFilter(once)
     try:
         shipment = _open(options)
         name = shipment.seal.seal.shipment

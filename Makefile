@@ -11,6 +11,9 @@ STAMP := $(VENV)/.installed
 JOBS ?= 3 # tests wait for disks and processes: one more than CI has cores
 SECONDS ?= 60
 
+# Where it is set, as in many images of Python, each of thousands of processes compiles all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: venv loaders fuzz test test-long lint rehearse bench bench-smoke format clean
 
 venv: $(STAMP)

@@ -1,7 +1,7 @@
 """Benchmarks: sealift beside the best tools there are, on the same bytes in one run. `make bench`; see NOTES.md.
 
-Commands run from bytecode, as those do that pip installed: where the environment forbids Python to keep it, each process
-of a source tree would compile all that it imports, within the time that is measured.
+Commands run from bytecode, as those do that pip installed: where the environment forbids Python to keep it, each
+process of a source tree would compile all that it imports, within the time that is measured.
 """
 
 import os

@@ -24,7 +24,7 @@ from sealift.stages.pack import openme
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.fleet import remove
-from sealift.stages.pack.group import stripe_file
+from sealift.stages.pack.group import stripe_file, stripe_rows
 from sealift.stages.pack.presence import Presence
 from sealift.stages.sorting import Sorter
 
@@ -309,15 +309,6 @@ def _write_index(out: str, name: str, recipients: Sequence[age.Recipient], write
     return IndexRef(bytes=file.length, blake3=file.hash.hexdigest(), header=head[0])
 
 
-def _batches(folder: str, stripes: int) -> Iterator[pa.RecordBatch]:
-    """Rows of all stripes."""
-    for stripe in range(stripes):
-        with open(stripe_file(folder, stripe, "rows"), "rb") as file:
-            while head := file.read(16):
-                length, size = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:], "little")
-                yield index.to_arrow(file.read(length), size)
-
-
 def _write_members(folder: str, stripes: int, sink: Any) -> None:
     """All rows sorted by path and start, in row groups of `index.ROWS`, or fewer where paths are long."""
     import pyarrow as pa
@@ -336,8 +327,9 @@ def _write_members(folder: str, stripes: int, sink: Any) -> None:
         count = size = 0
 
     with Sorter(schema, ("path", "start"), folder) as sorter:
-        for batch in _batches(folder, stripes):
-            sorter.add(batch)
+        for stripe in range(stripes):
+            for batch in stripe_rows(folder, stripe):
+                sorter.add(batch)
         for batch in sorter.batches():
             rest = batch
             while rest.num_rows:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealift.errors import SealiftError, SourceFault
-from sealift.formats import age, zstd
+from sealift.errors import SealiftError
+from sealift.formats import age, index, zstd
 from sealift.formats.index import Row, Rows
 from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
-from sealift.stages.pack.follow import FILES, Follower
+from sealift.stages.pack.follow import FILES, Follower, Packed
 from sealift.stages.pack.journal import PackRow, Slow
 from sealift.stages.pack.rates import Rates, rate_text
 from sealift.stages.pack.readback import BUFFER
@@ -32,7 +32,9 @@ from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
 
     from sealift.stages.pack import units
     from sealift.stages.pack.copies import Copies
@@ -102,7 +104,8 @@ class GroupPacker:
         """Pack until the queue is empty; every stripe is committed when this returns."""
         stripe = self._journal.group(self._number).stripes
         if queue.cursor.offset:
-            self._follower.resume(queue)
+            front = queue.front()
+            self._follower.resume(front, self._committed(front.path, queue.cursor.offset, stripe))
         while not queue.empty:
             self._room(stripe, self._members, self._blocks, self._source_bytes)
             if self._read_back.found:
@@ -135,8 +138,8 @@ class GroupPacker:
         ended: dict[int, Ended] = {}
         try:
             with open(rows_path, "wb") as rows:
-                for index, builder in enumerate(fleet.builders):
-                    roles = list(range(index, fleet.data, len(fleet.builders)))
+                for place, builder in enumerate(fleet.builders):
+                    roles = list(range(place, fleet.data, len(fleet.builders)))
                     if roles:
                         builder.send(Begin(stripe, roles))
                         builder.send(Credit(fleet.setup.depth))
@@ -229,27 +232,39 @@ class GroupPacker:
     def _segment_rows(self, ended: dict[int, Ended]) -> tuple[bytes, int] | None:
         rows = Rows()
         self._follower.settle()
-        for message in ended.values():
-            for data in message.segments:
-                row = Row(*msgspec.msgpack.decode(data))
-                self._agrees(row)
-                if row.start + row.length == row.size:
-                    digest, changed = self._follower.digest(row.path)
-                    row = row._replace(file_blake3=digest, flags=row.flags | changed)
-                    message.changed += [row.path] if changed else []
+        found = [
+            (message, Row(*msgspec.msgpack.decode(data))) for message in ended.values() for data in message.segments
+        ]
+        for _, row in found:  # all of them before any file's digest, as packs end in any order
+            self._follower.compare(row)
+        for message, row in found:
+            if row.start + row.length == row.size:
+                digest, changed = self._follower.digest(row.path)
+                rows.add(row._replace(file_blake3=digest, flags=row.flags | changed))
+                message.changed += [row.path] if changed else []
+            else:
                 rows.add(row)
         return rows.encode() if len(rows) else None
 
-    def _agrees(self, row: Row) -> None:
-        """SourceFault where an object's segment was other bytes behind its builder."""
-        behind = self._follower.segment(row.path, row.start)
-        if behind is not None and behind != row.blake3 and not row.flags:
-            raise SourceFault(
-                f"{os.fsdecode(row.path)!r}: bytes at {row.start:,} were others when they were read once more; "
-                "committed stripes are safe",
-                hint="run the same command again; if it stays so, look at memory, network and the state folder's disk, "
-                "or ask the store's operator",
+    def _committed(self, path: bytes, end: int, stripes: int) -> list[Packed]:
+        """The segments of the file at the front that are in committed stripes, to its byte `end`. SealiftError."""
+        import pyarrow.compute as pc
+
+        found: list[Packed] = []
+        for stripe in reversed(range(stripes)):
+            for batch in stripe_rows(self._folder, stripe):
+                rows = batch.filter(pc.equal(batch.column("path"), path))
+                found += map(Packed, *(rows.column(name).to_pylist() for name in Packed._fields))
+            if found and not min(found).start:
+                break
+        found.sort()
+        ends = [0, *(each.start + each.length for each in found)]
+        if [*(each.start for each in found), end] != ends:
+            raise SealiftError(
+                f"the state of this packing is damaged: what was packed of {os.fsdecode(path)!r} is not all in it",
+                hint="the packs on the drives are safe; --discard-group packs this group again",
             )
+        return found
 
     def _commit_stripe(
         self,
@@ -345,6 +360,14 @@ class GroupPacker:
 def stripe_file(folder: str, stripe: int, kind: str) -> str:
     """Path of a stripe's index rows or block hashes in the state folder."""
     return os.path.join(folder, "stripes", f"{stripe:07d}.{kind}")
+
+
+def stripe_rows(folder: str, stripe: int) -> Iterator[pa.RecordBatch]:
+    """A stripe's index rows, as they were committed."""
+    with open(stripe_file(folder, stripe, "rows"), "rb") as file:
+        while head := file.read(16):
+            length, size = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:], "little")
+            yield index.to_arrow(file.read(length), size)
 
 
 def _append_batch(file: object, batch: bytes, size: int) -> None:

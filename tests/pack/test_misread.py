@@ -71,7 +71,7 @@ def adds_up(result):
     return read
 
 
-@pytest.mark.parametrize("mode", ["sample", "full"])
+@pytest.mark.parametrize("mode", [pytest.param("sample", marks=pytest.mark.long), "full"])
 def test_a_stripe_that_more_drives_hold_wrongly_than_parity_is_packed_again_and_counted(tmp_path, monkeypatch, mode):
     packing = Begun(tmp_path, monkeypatch)
     wrong = [packing.mounts[0], packing.mounts[2]]
@@ -98,7 +98,7 @@ def test_a_stripe_that_more_drives_hold_wrongly_than_parity_is_packed_again_and_
     packing.ends_well()
 
 
-@pytest.mark.parametrize("mode", ["none", "sample"])
+@pytest.mark.parametrize("mode", ["none", pytest.param("sample", marks=pytest.mark.long)])
 def test_rot_of_another_drive_that_a_rebuild_meets_is_mended_and_its_drive_named(tmp_path, monkeypatch, mode, capsys):
     packing = Begun(tmp_path, monkeypatch, parity=2)
     rotten = packing.mounts[0]
@@ -152,6 +152,7 @@ def test_rot_is_named_though_the_rebuild_that_met_it_comes_to_nothing(tmp_path, 
     packing.told(rotten)
 
 
+@pytest.mark.long
 def test_what_was_wrong_on_a_drive_that_is_replaced_is_not_laid_to_the_new_one(tmp_path, monkeypatch):
     packing = Begun(tmp_path, monkeypatch, parity=2)
     old, new, other = packing.mounts[1], packing.spares[0], packing.mounts[0]

@@ -142,8 +142,8 @@ def test_a_journal_of_an_earlier_version_has_read_nothing_all_through(tmp_path):
         database.execute("INSERT INTO read_back VALUES (0, 7, 70, 1, 0)")
     for _ in range(2):
         journal = Journal(str(tmp_path))
-        assert journal.read_back(0) == ReadBackState(7, 70, 1, cached=False, whole=0)
-        journal.note_read_back(0, 8, 10, [], cached=False, whole=0)
+        assert journal.read_back(0) == ReadBackState(7, 70, 1, cached=False, whole=0, found=1)
+        journal.note_read_back(0, 7, 10, [], cached=False, upto=8)
         journal.close()
         with sqlite3.connect(tmp_path / "journal.sqlite") as database:
             database.execute("UPDATE read_back SET stripes = 7, blocks = 70")
@@ -152,9 +152,13 @@ def test_a_journal_of_an_earlier_version_has_read_nothing_all_through(tmp_path):
 def test_stripes_that_are_packed_again_are_read_back_again(tmp_path):
     journal = Journal(str(tmp_path))
     journal.group(0)
-    journal.note_read_back(0, 8, 80, [], cached=False, whole=6)
+    journal.note_read_back(0, 7, 80, [], cached=False, upto=8, whole=6)
     assert journal.cut_back(0, 0)
     assert journal.read_back(0) == ReadBackState(0, 80, 0, cached=False, whole=0)
+    for stripe in range(9):
+        journal.note_read_back(0, stripe, 10, [], cached=False, upto=stripe + 1)
+    now = journal.read_back(0)
+    assert (now.stripes, now.blocks, now.again) == (9, 170, 80), "what was read twice is told apart"
     journal.close()
 
 

@@ -37,15 +37,16 @@ def test_sampling_reads_first_and_last_block_of_every_pack(tmp_path):
     packs = [pack for mount in packing.mounts for pack in packing.origin.packs(mount)]
     sizes = [pack.stat().st_size for pack in packs]
     blocks, stripes = sum(min(3, -(-size // (1 << 20))) for size in sizes), result.groups[0]["stripes"]
+    nothing_wrong = {"again": 0, "found": 0, "repaired": 0, "packed_again": 0}
     assert result.read_back == {
         "mode": "sample",
         "stripes": stripes,
         "stripes_total": stripes,
         "blocks": blocks,
-        "repaired": 0,
+        **nothing_wrong,
         "wrong": 0,
         "read_from": result.read_back["read_from"],
-        "this_run": {"stripes": stripes, "blocks": blocks, "repaired": 0},
+        "this_run": {"stripes": stripes, "blocks": blocks, **nothing_wrong},
     }
     assert f"{blocks} blocks, of a sample of {stripes} of {stripes} stripes, from" in read_back_text(result.read_back)
     assert read_back_text(result.read_back).endswith(", all right")
@@ -199,7 +200,7 @@ def test_a_full_run_reads_what_no_run_read_of_a_group_that_is_signed_and_tells_w
     result = packing.pack(read_back="full")
     assert (result.exit_code, result.read_back["wrong"]) == (0, 0)
     reads = packing.fleet.counts(rotten)["read"]
-    assert packing.pack(read_back="full").read_back["this_run"] == {"stripes": 0, "blocks": 0, "repaired": 0}
+    assert set(packing.pack(read_back="full").read_back["this_run"].values()) == {0}
     assert packing.fleet.counts(rotten)["read"] - reads <= 9, "only small files"
     packing.ends_well()
 

@@ -67,7 +67,7 @@ def summarize(result: Result, options: Options) -> None:
             f"  group {group['group']}: {group['data']}+{group['parity']} drives,"
             f" {common.counted(group['stripes'], 'stripe')}, {group['state']}"
         )
-        for line in drive_lines(group["owed"], group["slow"]):
+        for line in drive_lines(group["owed"], group["slow"], group["misread"]):
             say(f"    {line}")
     for line in common.host_lines(result.hosts, "given"):
         say(f"  {line}")
@@ -174,8 +174,10 @@ def next_lines(owed: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def drive_lines(owed: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What there is to say of the drives of a group that are set aside or slow."""
+def drive_lines(
+    owed: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, Any]], misread: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """What there is to say of the drives of a group that are set aside, are slow, or gave other bytes than written."""
     lines = [
         f"set aside: drive {each['drive']}, serial {each['serial']}, {each['mount']}, from stripe"
         f" {each['since_stripe']} on: {each['reason']}"
@@ -185,26 +187,50 @@ def drive_lines(owed: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, A
         rate, median = common.size_text(each["bytes_per_second"]), common.size_text(each["median_bytes_per_second"])
         drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
         lines.append(f"slow: {drive}: writes {rate}/s, the median of its group {median}/s")
+    for each in misread:
+        drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
+        blocks, packs = common.counted(each["blocks"], "block"), common.counted(each["packs"], "pack")
+        lines.append(f"wrong: {drive}: {blocks} of {packs} were not as written; look at `dmesg`, its cable and port")
     return lines
 
 
 def read_back_text(read_back: Mapping[str, Any]) -> str:
     """What was read again, by this run and by those before it."""
     counted, now, total = common.counted, read_back["this_run"], read_back["stripes_total"]
-    stripes, wrong = read_back["stripes"], read_back["wrong"]
+    stripes, wrong, came = read_back["stripes"], read_back["wrong"], _came(now)
     if now["blocks"]:
         where = "the media" if read_back["read_from"] == "medium" else "a cache: not all drives have a medium beneath"
         how = "a sample of " if read_back["mode"] == "sample" else ""
         of = f"{how}{now['stripes']} of {counted(total, 'stripe')}" if now["stripes"] else "packs that were rebuilt"
-        well = f"{counted(now['repaired'], 'block')} repaired" if now["repaired"] else "" if wrong else "all right"
-        text = f"read back {counted(now['blocks'], 'block')}, of {of}, from {where}" + (f", {well}" if well else "")
+        many = counted(now["blocks"], "block")
+        if now["again"]:
+            many += f" ({now['again']} of stripes that had been read before)"
+        text = f"read back {many}, of {of}, from {where}"
+        text += "" if now["found"] or came or wrong else ", all right"
     else:
         text = "nothing was read back" + (" (--read-back none)" if read_back["mode"] == "none" else " by this run")
+    text += "".join(f", {each}" for each in came)
     if stripes > now["stripes"]:
         text += f"; earlier runs read back {stripes - now['stripes']} of {counted(total, 'stripe')}"
     if now["blocks"] and total > stripes:
         text += f"; {counted(total - stripes, 'stripe')} not read back"
-    return text + (f"; {counted(wrong, 'block')} wrong, not rebuilt yet" if wrong else "")
+    return text + (f"; {_left(wrong)}" if wrong else "")
+
+
+def wrong_text(read_back: Mapping[str, Any]) -> str:
+    """What came, in all runs, of blocks that were not as they were written."""
+    return ", ".join(_came(read_back) + ([_left(read_back["wrong"])] if read_back["wrong"] else []))
+
+
+def _came(read: Mapping[str, Any]) -> list[str]:
+    """Of an account of wrong blocks, those that are right by now."""
+    repaired, again = read["repaired"], read["packed_again"]
+    told = [f"{common.counted(repaired, 'block')} repaired"] if repaired else []
+    return told + ([f"{common.counted(again, 'wrong block')} in stripes that were packed again"] if again else [])
+
+
+def _left(wrong: int) -> str:
+    return f"{common.counted(wrong, 'block')} wrong, not rebuilt yet"
 
 
 def _waiting_lines(result: Result) -> list[str]:

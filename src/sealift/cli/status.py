@@ -66,7 +66,7 @@ def show(found: Status) -> None:
     """The same for a person."""
     import msgspec
 
-    from sealift.cli.pack_words import drive_lines, next_lines
+    from sealift.cli.pack_words import drive_lines, next_lines, wrong_text
 
     say, size, counted = click.echo, common.size_text, common.counted
     how = "packing runs" if found.running else "sealed" if found.sealed else "no packing runs"
@@ -80,8 +80,10 @@ def show(found: Status) -> None:
             f"  group {group.group}: {group.state}, {group.data}+{group.parity} drives,"
             f" {counted(group.stripes, 'stripe')}, {size(group.source_bytes)}{part}{rate}"
         )
-        for line in drive_lines(msgspec.to_builtins(group.owed), msgspec.to_builtins(group.slow)):
+        for line in drive_lines(*(msgspec.to_builtins(each) for each in (group.owed, group.slow, group.misread))):
             say(f"    {line}")
+    if found.read_back["found"]:
+        say(f"blocks that were not as written: {wrong_text(found.read_back)}")
     if found.changed:
         say(f"{counted(found.changed, 'file')} changed while being read")
     if found.incomplete:

@@ -115,6 +115,7 @@ def rebuild(
     landed: Callable[[int, int, Drive], object] = lambda _stripe, _role, _drive: None,
     refused: Callable[[int, int, Drive, str], object] | None = None,
     failed: Callable[[Drive, DriveFault], object] | None = None,
+    noticed: Callable[[Noticed], object] = lambda _noticed: None,
 ) -> Rebuilt:
     """Rebuild every wanted pack from `sources` (slot -> drives that hold its packs); needs the targets' locks.
 
@@ -122,9 +123,10 @@ def rebuild(
     `refused(stripe, role, drive, why)`: something that we did not write stands where the pack belongs (a folder, or
     above it what is none); the others go on. Without it, that is raised. `failed(drive, error)`: a target fails; it is
     written no more, what was renamed there stays, the rest is as it was, and the other targets go on. Without it, that
-    is raised as DriveFault.
+    is raised as DriveFault. `noticed` is called as soon as a block that is read to solve others is found wrong, from
+    other threads, so that it is known whatever comes of the rebuild.
     """
-    run = _Run(data, parity, sources, progress, landed, refused, failed)
+    run = _Run(data, parity, sources, progress, landed, refused, failed, noticed)
     try:
         run.all(works)
     finally:
@@ -310,11 +312,13 @@ class _Run:
         landed: Callable[[int, int, Drive], object],
         refused: Callable[[int, int, Drive, str], object] | None,
         failed: Callable[[Drive, DriveFault], object] | None,
+        noticed: Callable[[Noticed], object],
     ) -> None:
         self._data, self._parity, self._n = data, parity, data + parity
         self._sources = _Sources(sources, data)
         self._mounts = {slot: [drive.mount for drive in drives] for slot, drives in sources.items()}
         self._progress, self._landed, self._refused, self._failed = progress, landed, refused, failed
+        self._noticed = noticed
         self._dead: set[str] = set()  # mounts of targets that failed
         self._slabs = ThreadPoolExecutor(AHEAD, thread_name_prefix="slab")
         self._writers: dict[str, ThreadPoolExecutor] = {}
@@ -428,11 +432,11 @@ class _Run:
         bad = [first + number for number, good in enumerate(column.good) if not good]
         if not column.proves and column.why is None:
             bad = [each for each in bad if each - first in column.unread]  # of what was read nothing is known
+        found = [Noticed(mounts[0], work.stripe, role, number, column.kind(number - first)) for number in bad]
         with self._lock:
-            room = MAX_NOTICED - len(self.result.noticed)
-            self.result.noticed += [
-                Noticed(mounts[0], work.stripe, role, number, column.kind(number - first)) for number in bad[:room]
-            ]
+            self.result.noticed += found[: MAX_NOTICED - len(self.result.noticed)]
+        for each in found:
+            self._noticed(each)
 
     def _short(self, columns: dict[int, _Column], blocks: int, wanted: Mapping[int, object]) -> int:
         """How many more columns must be read before every block can be solved that is to be."""

@@ -59,7 +59,17 @@ class SlowDrive(msgspec.Struct, frozen=True):
     median_bytes_per_second: int
 
 
-_Drive = TypeVar("_Drive", OwedDrive, SlowDrive)
+class MisreadDrive(msgspec.Struct, frozen=True):
+    """A drive that gave other bytes than were written, or none, while it was packed: packs, and blocks of them."""
+
+    drive: str
+    serial: str
+    mount: str
+    packs: int
+    blocks: int
+
+
+_Drive = TypeVar("_Drive", OwedDrive, SlowDrive, MisreadDrive)
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -90,6 +100,7 @@ class GroupStatus(msgspec.Struct, frozen=True):
     places: list[Place]
     owed: list[OwedDrive] = []
     slow: list[SlowDrive] = []
+    misread: list[MisreadDrive] = []
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -123,6 +134,7 @@ def look(state: str) -> Status:
             found = {int(row[0]): row for row in db.execute(_GROUPS, (data,))}
             owed = _of_groups(db, "owed", "since, kind, reason", OwedDrive)
             slow = _of_groups(db, "slow", "rate, median", SlowDrive)
+            misread = _of_groups(db, "misread", "packs, blocks", MisreadDrive)
             read_back = _read_back(db)
             told = db.execute(
                 "SELECT sum(changed AND NOT why), sum(changed AND why), sum(why AND NOT changed) FROM"
@@ -131,7 +143,12 @@ def look(state: str) -> Status:
         sizes, skipped = _scanned(state)
         sizes += [0] * len(config.groups)
         groups = [
-            _group(number, config, found.get(number), sizes[number], owed.get(number, []), slow.get(number, []))
+            msgspec.structs.replace(
+                _group(number, config, found.get(number), sizes[number]),
+                owed=owed.get(number, []),
+                slow=slow.get(number, []),
+                misread=misread.get(number, []),
+            )
             for number in range(len(config.groups))
         ]
         for group in [each for each in groups if each.state == "signed" and not each.stripes]:
@@ -166,19 +183,18 @@ def _of_groups(db: sqlite3.Connection, table: str, columns: str, kind: type[_Dri
 
 
 def _read_back(db: sqlite3.Connection) -> dict[str, Any]:
-    stripes = blocks = repaired = cached = wrong = 0
+    out: dict[str, Any] = dict.fromkeys(("stripes", "blocks", "again", "found", "repaired", "packed_again"), 0)
+    cached = wrong = 0
     if _has(db, "read_back"):
-        row = db.execute("SELECT sum(stripes), sum(blocks), sum(repaired), max(cached) FROM read_back").fetchone()
-        stripes, blocks, repaired, cached = (int(value or 0) for value in row)
+        there = {row[1] for row in db.execute("PRAGMA table_info(read_back)")}  # an earlier version's has fewer columns
+        names = [name for name in out if name in there]
+        sums = ", ".join(f"sum({name})" for name in names)
+        *values, cached = db.execute(f"SELECT {sums}, max(cached) FROM read_back").fetchone()  # noqa: S608 -- ours
+        out |= {name: int(value or 0) for name, value in zip(names, values, strict=True)}
     if _has(db, "wrong"):
         wrong = int(db.execute("SELECT coalesce(sum(blocks), 0) FROM wrong WHERE NOT repaired").fetchone()[0])
-    return {
-        "stripes": stripes,
-        "blocks": blocks,
-        "repaired": repaired,
-        "wrong": wrong,
-        "read_from": None if not blocks else ("medium", "cache")[cached],
-    }
+    out["found"] = max(out["found"], out["repaired"] + out["packed_again"] + wrong)
+    return out | {"wrong": wrong, "read_from": None if not out["blocks"] else ("medium", "cache")[int(cached or 0)]}
 
 
 def _config(state: str, row: tuple[Any, ...] | None) -> Config:
@@ -211,8 +227,6 @@ def _group(
     config: Config,
     row: tuple[Any, ...] | None,
     total: int,
-    owed: list[OwedDrive],
-    slow: list[SlowDrive],
 ) -> GroupStatus:
     row = row or (number, "waiting", *[0] * 6)
     _, state, stripes, source_bytes, seconds, packed, parity, files = row
@@ -230,8 +244,6 @@ def _group(
         parity_bytes=int(parity),
         seconds=float(seconds),
         places=places,
-        owed=owed,
-        slow=slow,
     )
 
 

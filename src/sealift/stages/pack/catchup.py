@@ -179,15 +179,18 @@ class CatchUp:
                 crew.advance(slot, since)
             self._journal.repaired(number, stripe, role)
 
-        done = rebuild(
-            stripe_works(crew, self._journal, self._folder, works),
-            self._data,
-            n - self._data,
-            crew.sources(),
-            progress=lambda progress: self._progress(progress, size),
-            landed=landed,
-        )
-        self._read_back.notice_rot((each.mount, each.stripe, each.role) for each in done.noticed)
+        try:
+            done = rebuild(
+                stripe_works(crew, self._journal, self._folder, works),
+                self._data,
+                n - self._data,
+                crew.sources(),
+                progress=lambda progress: self._progress(progress, size),
+                landed=landed,
+                noticed=self._read_back.met,
+            )
+        finally:
+            self._read_back.settle()
         return min((each.stripe for each in done.lost), default=None)
 
     def cut_back(self, stripe: int) -> None:
@@ -198,11 +201,11 @@ class CatchUp:
             before = "; the stripes before it can be" if stripe else ""
             raise DriveFault(
                 f"group {crew.number}: stripe {stripe} cannot be rebuilt from the drives that are here{before}. "
-                f"{self._names(away)}",
+                f"{self._names(away)}{self._spoilt(stripe)}",
                 drive=away[0].mount,
                 hint=f"{self._hint(away)}. what none of them gives is packed again from the source",
             )
-        state = self._journal.group(crew.number)
+        state, spoilt = self._journal.group(crew.number), self._spoilt(stripe)
         self._ask_for_old(stripe, state.stripes - stripe)
         self._copies.forget(crew, stripe, state.stripes)
         if not self._journal.cut_back(crew.number, stripe):
@@ -211,13 +214,23 @@ class CatchUp:
                 "version, does not know how to begin again there",
                 hint="pack the group anew: another --state, and --discard-group",
             )
+        self._read_back.forget(stripe)
         crew.reload()
         many = state.stripes - stripe
         self._notice(
             f"group {crew.number}: stripe {stripe} cannot be rebuilt from the drives that are here, and no other is "
             f"waited for: {many} {'stripe is' if many == 1 else 'stripes from there on are'} packed again from the "
-            "source as it is now. What is no longer in it, or another than it was, is named in the end"
+            f"source as it is now. What is no longer in it, or another than it was, is named in the end{spoilt}"
         )
+
+    def _spoilt(self, stripe: int) -> str:
+        """Which drives are here whose pack of this stripe is not as it was written: a sentence, or nothing."""
+        crew = self._crew
+        new = {slot for slot, owed in crew.owed.items() if owed.kind == "new"}
+        slots = sorted({each.slot for each in self._journal.wrong(crew.number) if each.stripe == stripe} - new)
+        if not slots:
+            return ""
+        return ". its pack is not as it was written on " + ", ".join(map(crew.name, slots))
 
     def _ask_for_old(self, stripe: int, many: int) -> None:
         """DriveFault, once, where a drive that was replaced and is not here may have what would be packed again."""
@@ -229,7 +242,7 @@ class CatchUp:
         named = ", ".join(f"{crew.name(slot)} {each.reason}" for slot, each in sorted(successors.items()))
         raise DriveFault(
             f"group {crew.number}: stripe {stripe} cannot be rebuilt from the drives that are here. {named}: what was "
-            "replaced may still have it. nothing was given up yet",
+            f"replaced may still have it{self._spoilt(stripe)}. nothing was given up yet",
             drive=next(iter(successors.values())).mount,
             hint="if it can still be read, attach it, and give its mount too, beside the new one's: it is only read. "
             f"If not, the same command again packs {many} {'stripe' if many == 1 else 'stripes'} anew, from the source "

@@ -22,7 +22,7 @@ import msgspec
 from sealift.drives.base import errno_of
 from sealift.errors import DriveFault, FormatError
 from sealift.formats.manifest import drive_id
-from sealift.stages.pack.journal import Owed
+from sealift.stages.pack.journal import Medium, Owed
 from sealift.stages.pack.network import PREFIX
 
 if TYPE_CHECKING:
@@ -253,6 +253,10 @@ class Crew:
         """What there is to tell since this was asked last; for the coordinating thread."""
         while not self._news.empty():
             yield self._news.get()
+
+    def medium(self, slot: int) -> Medium:
+        """Which medium is in `slot`, and where."""
+        return Medium(self.places[slot].serial, self.mounts.get(slot, ""))
 
     def name(self, slot: int) -> str:
         """Which drive: id, serial, mount."""

@@ -468,16 +468,14 @@ def _row_of(number: int, n: int, parity: int, state: str) -> dict[str, Any]:
     """A group of which nobody had anything to do now."""
     drives = [manifest.drive_id(number, slot) for slot in range(n)]
     row = {"group": number, "drives": drives, "data": n - parity, "parity": parity, "stripes": 0, "state": state}
-    return row | {"owed": [], "slow": []}
+    return row | {"owed": [], "slow": [], "misread": []}
 
 
 def _summed(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What was read back, on all hosts."""
     if not each:
-        now = {"mode": "none", "stripes": 0, "blocks": 0, "repaired": 0}
-        return {"stripes": 0, "stripes_total": 0, "blocks": 0, "repaired": 0, "wrong": 0, "read_from": None} | {
-            "this_run": now, "mode": "none"
-        }  # fmt: skip
+        now = dict.fromkeys(("stripes", "blocks", "again", "found", "repaired", "packed_again"), 0)
+        return {"mode": "none", "stripes_total": 0, **now, "wrong": 0, "read_from": None, "this_run": now}
     out: dict[str, Any] = {}
     for name, first in each[0].items():
         values = [one[name] for one in each]

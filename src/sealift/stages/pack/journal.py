@@ -20,7 +20,7 @@ from sealift.errors import BadInput, SealiftError
 from sealift.stages.pack.queue import Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sealift.stages.pack.units import Ended
 
@@ -48,12 +48,24 @@ CREATE TABLE IF NOT EXISTS slow (
     median INTEGER NOT NULL, PRIMARY KEY (number, slot)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS read_back (
     number INTEGER PRIMARY KEY, stripes INTEGER NOT NULL, blocks INTEGER NOT NULL, repaired INTEGER NOT NULL,
-    cached INTEGER NOT NULL, whole INTEGER NOT NULL DEFAULT 0);
+    cached INTEGER NOT NULL, whole INTEGER NOT NULL DEFAULT 0, furthest INTEGER NOT NULL DEFAULT 0,
+    again INTEGER NOT NULL DEFAULT 0, found INTEGER NOT NULL DEFAULT 0, packed_again INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS wrong (
     number INTEGER NOT NULL, stripe INTEGER NOT NULL, role INTEGER NOT NULL, slot INTEGER NOT NULL,
     blocks INTEGER NOT NULL, times INTEGER NOT NULL, repaired INTEGER NOT NULL,
     PRIMARY KEY (number, stripe, role)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS misread (
+    number INTEGER NOT NULL, slot INTEGER NOT NULL, serial TEXT NOT NULL, mount TEXT NOT NULL, packs INTEGER NOT NULL,
+    blocks INTEGER NOT NULL, PRIMARY KEY (number, slot, serial)) WITHOUT ROWID;
 """
+_LATER = {  # columns of read_back that came later, and what is known of them in a journal that is older
+    "whole": "0",
+    "furthest": "stripes",
+    "again": "0",
+    "found": "repaired + (SELECT coalesce(sum(blocks), 0) FROM wrong"
+    " WHERE wrong.number = read_back.number AND NOT wrong.repaired)",
+    "packed_again": "0",
+}
 VERSION = 2
 Kind = Literal["failed", "full", "lied", "new", "lacks"]
 
@@ -100,10 +112,24 @@ class Slow(NamedTuple):
     median: int
 
 
+class Misread(NamedTuple):
+    """A drive that gave other bytes than were written, or none: packs, and blocks of them, whatever came of these.
+
+    It stays when they are rebuilt or packed again, and when another drive takes its place.
+    """
+
+    slot: int
+    serial: str
+    mount: str
+    packs: int
+    blocks: int
+
+
 class ReadBackState(NamedTuple):
     """How far a group was read back: stripes; blocks compared and repaired; whether any came from a cache.
 
-    `stripes` were read in some way, the first `whole` of them all through.
+    `stripes` were read in some way, the first `whole` of them all through. Of `blocks`, `again` are of stripes that
+    had been read before. `found` blocks were wrong: `repaired`, in stripes `packed_again`, or wrong still.
     """
 
     stripes: int = 0
@@ -111,6 +137,9 @@ class ReadBackState(NamedTuple):
     repaired: int = 0
     cached: bool = False
     whole: int = 0
+    again: int = 0
+    found: int = 0
+    packed_again: int = 0
 
 
 class Wrong(NamedTuple):
@@ -121,6 +150,13 @@ class Wrong(NamedTuple):
     slot: int
     blocks: int
     times: int
+
+
+class Medium(NamedTuple):
+    """Which medium, and where it was."""
+
+    serial: str
+    mount: str
 
 
 class Told(NamedTuple):
@@ -166,10 +202,7 @@ class Journal:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
-            if "whole" not in {
-                row[1] for row in self._db.execute("PRAGMA table_info(read_back)")
-            }:  # of an earlier version
-                self._db.execute("ALTER TABLE read_back ADD COLUMN whole INTEGER NOT NULL DEFAULT 0")
+            self._grow()
         except sqlite3.DatabaseError as error:
             if (full := no_room(folder, error)) is not None:
                 raise full from error
@@ -177,6 +210,15 @@ class Journal:
                 f"{self.path} is no journal of sealift: {error}",
                 hint="the drives are untouched; give another --state, or restore this file from a copy",
             ) from error
+
+    def _grow(self) -> None:
+        """Add the columns that a journal of an earlier version has not."""
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(read_back)")}
+        for name, known in _LATER.items():
+            if name not in there:
+                with self._whole() as db:
+                    db.execute(f"ALTER TABLE read_back ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
+                    db.execute(f"UPDATE read_back SET {name} = {known}")  # noqa: S608 -- ours
 
     def close(self) -> None:
         """Close the database."""
@@ -256,6 +298,11 @@ class Journal:
             db.execute(
                 "INSERT INTO settings VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = max(value, ?2)",
                 (f"reached.{number}", int(stripes)),
+            )
+            db.execute(
+                "UPDATE read_back SET packed_again = packed_again + (SELECT coalesce(sum(blocks), 0) FROM wrong WHERE"
+                " number = ?1 AND stripe >= ?2 AND NOT repaired) WHERE number = ?1",
+                (number, stripe),
             )
             for table in ("packs", "told", "cursors", "wrong"):
                 db.execute(f"DELETE FROM {table} WHERE number = ? AND stripe >= ?", (number, stripe))  # noqa: S608
@@ -374,8 +421,9 @@ class Journal:
                     "INSERT OR REPLACE INTO owed VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (number, *msgspec.structs.astuple(owed)),
                 )
-                for table in ("slow", "wrong"):
-                    db.execute(f"DELETE FROM {table} WHERE number = ? AND slot = ?", (number, owed.slot))  # noqa: S608
+                db.execute("DELETE FROM slow WHERE number = ? AND slot = ?", (number, owed.slot))
+                # what was wrong on the old one is wrong until it is on the new one, which did not lie
+                db.execute("UPDATE wrong SET times = 0 WHERE number = ? AND slot = ?", (number, owed.slot))
 
     def slow(self, number: int) -> list[Slow]:
         """The drives of a group that were seen to write slowly."""
@@ -389,29 +437,66 @@ class Journal:
 
     def read_back(self, number: int) -> ReadBackState:
         """How far a group was read back."""
-        rows = self._all("SELECT stripes, blocks, repaired, cached, whole FROM read_back WHERE number = ?", number)
+        rows = self._all(f"SELECT {', '.join(ReadBackState._fields)} FROM read_back WHERE number = ?", number)  # noqa: S608
         if not rows:
             return ReadBackState()
-        stripes, blocks, repaired, cached, whole = rows[0]
-        return ReadBackState(stripes, blocks, repaired, bool(cached), whole)
+        state = ReadBackState(*rows[0])
+        return state._replace(cached=bool(state.cached))
 
     def note_read_back(
-        self, number: int, stripes: int, blocks: int, wrong: list[Wrong], *, cached: bool, whole: int = 0
+        self,
+        number: int,
+        stripe: int,
+        blocks: int,
+        wrong: Sequence[tuple[Wrong, Medium]],
+        *,
+        cached: bool,
+        upto: int = 0,
+        whole: int = 0,
     ) -> None:
-        """Stripes below `stripes` were read back, below `whole` all through; what was wrong, once more than before."""
+        """Blocks of `stripe` were read back. Stripes below `upto` are now, below `whole` all through.
+
+        `wrong` is what was not as it was written, once more than before, and on which drives.
+        """
         with self._whole() as db:
-            db.execute("INSERT OR IGNORE INTO read_back VALUES (?, 0, 0, 0, 0, 0)", (number,))
             db.execute(
-                "UPDATE read_back SET stripes = max(stripes, ?), blocks = blocks + ?, cached = max(cached, ?),"
-                " whole = max(whole, ?) WHERE number = ?",
-                (stripes, blocks, cached, whole, number),
+                "INSERT OR IGNORE INTO read_back (number, stripes, blocks, repaired, cached) VALUES (?, 0, 0, 0, 0)",
+                (number,),
             )
-            for each in wrong:
-                db.execute(
-                    "INSERT INTO wrong VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0) ON CONFLICT DO UPDATE"
-                    " SET blocks = ?5, times = times + ?6, repaired = 0",
-                    (number, *each),
-                )
+            db.execute(
+                "UPDATE read_back SET stripes = max(stripes, ?1), blocks = blocks + ?2, cached = max(cached, ?3),"
+                " whole = max(whole, ?4), again = again + iif(?5 < furthest, ?2, 0), furthest = max(furthest, ?1)"
+                " WHERE number = ?6",
+                (upto, blocks, cached, whole, stripe, number),
+            )
+            for each, medium in wrong:
+                self._note_wrong(db, number, each, medium)
+
+    def _note_wrong(self, db: sqlite3.Connection, number: int, wrong: Wrong, medium: Medium) -> None:
+        """A pack that is wrong, and the account of it; what is known of it already is not counted twice."""
+        known = db.execute(
+            "SELECT blocks FROM wrong WHERE number = ? AND stripe = ? AND role = ? AND NOT repaired",
+            (number, wrong.stripe, wrong.role),
+        ).fetchone()
+        more = max(0, wrong.blocks - known[0]) if known else wrong.blocks
+        db.execute(
+            "INSERT INTO wrong VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0) ON CONFLICT DO UPDATE"
+            " SET blocks = iif(repaired, ?5, max(blocks, ?5)), times = times + ?6, repaired = 0",
+            (number, *wrong),
+        )
+        db.execute("UPDATE read_back SET found = found + ? WHERE number = ?", (more, number))
+        db.execute(
+            "INSERT INTO misread VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE"
+            " SET mount = ?4, packs = packs + ?5, blocks = blocks + ?6",
+            (number, wrong.slot, *medium, int(known is None), more),
+        )
+
+    def misread(self, number: int) -> list[Misread]:
+        """The drives of a group, those that were replaced too, that gave other bytes than were written."""
+        rows = self._all(
+            "SELECT slot, serial, mount, packs, blocks FROM misread WHERE number = ? ORDER BY slot, serial", number
+        )
+        return [Misread(*row) for row in rows]
 
     def wrong(self, number: int) -> list[Wrong]:
         """Packs that read back wrong and are not repaired yet."""
@@ -435,7 +520,6 @@ class Journal:
                 (number, stripe, role),
             ).fetchone()
             if found:
-                db.execute("INSERT OR IGNORE INTO read_back VALUES (?, 0, 0, 0, 0, 0)", (number,))
                 db.execute("UPDATE read_back SET repaired = repaired + ? WHERE number = ?", (found[0], number))
 
     def stripe(self, number: int, stripe: int) -> list[PackRow]:

@@ -10,6 +10,9 @@ before the next stripe is read, `repair` rebuilds it from the stripe, it is read
 it is whole. A drive of which LIES packs were wrong is set aside, and nothing on it is counted on. What a drive that is
 set aside already does not read is owed with the rest.
 
+Blocks that a rebuild meets on a drive that it reads are taken the same way (`met`): whoever gave other bytes than were
+written is named at once, in the journal, and in the account at the end, whether its pack is rebuilt or packed again.
+
 Each stripe is read once, by whichever run comes to it; what was only sampled is read all through by a run that is to
 (`full`). Who asks is told how much of it this run read. Of a group that is signed, what no run has read is read by the
 next one, too (SignedReadBack): there nothing is rebuilt, for nothing more is written by packing; what is wrong is told.
@@ -20,6 +23,7 @@ Memory is one buffer of PIECE a drive. `start` waits for the stripe before, so r
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -36,17 +40,20 @@ from sealift.stages.pack.journal import Wrong
 from sealift.stages.rebuild import StripeWork, rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sealift.drives.base import Drive, ReadFile
     from sealift.stages.pack.crew import Crew
     from sealift.stages.pack.journal import Journal
+    from sealift.stages.rebuild import Noticed
 
 Mode = Literal["none", "sample", "full"]
 MODES: tuple[Mode, ...] = ("none", "sample", "full")
 SHARE = 64
 LIES = 3
 PIECE = 4 * BLOCK
+_OR_AGAIN = "it is rebuilt where the other drives give it, and else its stripe is packed again from the source"
+_OWED_TOO = "the drive is set aside already, and owes that pack too"
 BUFFER = {"none": 0, "sample": BLOCK, "full": PIECE}  # bytes a drive
 
 
@@ -71,15 +78,31 @@ class ReadBack:
         self._stripe = -1
         self._jobs: list[tuple[int, int, Future[_Found]]] = []
         self._told_cached = False
-        self.stripes = 0  # that this run has read
+        self._read_now: set[int] = set()  # stripes that this run has read, and that are still what it read
+        self._met: dict[tuple[int, int, int], int] = {}  # stripe, role, slot: wrong blocks that a rebuild has met
+        self._named: set[tuple[int, int, int]] = set()  # of these, what was told by this run
+        self._lock = threading.Lock()
         self.found = bool(journal.wrong(self._number))
+
+    @property
+    def stripes(self) -> int:
+        """How many of the stripes that are committed this run has read."""
+        return len(self._read_now)
+
+    def forget(self, stripe: int) -> None:
+        """The stripes from `stripe` on are packed again: what was read of them is not what they will be."""
+        self._read_now = {each for each in self._read_now if each < stripe}
+        self._named = {each for each in self._named if each[0] < stripe}
 
     def catch_up(self, stripes: int) -> None:
         """Read what an earlier run committed and did not read, or not as this mode wants it."""
         if self.mode != "none":
-            known = self._journal.read_back(self._number)
-            for stripe in range(known.whole if self.mode == "full" else known.stripes, stripes):
+            for stripe in range(self._first_unread(), stripes):
                 self.start(stripe)
+
+    def _first_unread(self) -> int:
+        known = self._journal.read_back(self._number)
+        return known.whole if self.mode == "full" else known.stripes
 
     def start(self, stripe: int) -> None:
         """Begin to read a stripe that is committed; the one before is done when this returns."""
@@ -103,22 +126,25 @@ class ReadBack:
         stripe, self._stripe = self._stripe, -1
         if stripe >= 0:
             self._note(stripe, jobs, stripe + 1)
-            self.stripes += 1
+            self._read_now.add(stripe)
 
     def _note(self, stripe: int, jobs: Sequence[tuple[int, int, Future[_Found]]], upto: int) -> None:
-        blocks, cached, wrong = 0, False, []
-        for role, slot, job in jobs:
+        blocks, cached = 0, False
+        wrong = self._all_wrong(stripe, {role: (slot, job.result().wrong) for role, slot, job in jobs})
+        if upto:  # what was known before, and was not written since, did not lie once more
+            known = self._pending()
+            wrong = [each._replace(times=0) if (stripe, each.role) in known else each for each in wrong]
+        for _, slot, job in jobs:
             found = job.result()
             blocks += found.blocks
             cached |= found.cached
-            if found.wrong:
-                wrong.append(self._wrong(stripe, role, slot, found.wrong))
             if found.cached and not self._told_cached:
                 self._told_cached = True
                 where = self._crew.mounts.get(slot)
                 self._crew.note(None, f"read-back of {where} reads what a cache holds: there is no medium beneath")
         whole = upto if self.mode == "full" else 0
-        self._journal.note_read_back(self._number, upto, blocks, wrong, cached=cached, whole=whole)
+        named = [(each, self._crew.medium(each.slot)) for each in wrong]
+        self._journal.note_read_back(self._number, stripe, blocks, named, cached=cached, upto=upto, whole=whole)
         if wrong:
             self.found = True
             self._distrust({each.slot for each in wrong})
@@ -131,17 +157,36 @@ class ReadBack:
                 why = f"{lies[slot]} packs read back other than they were written"
                 self._crew.fail(slot, 0, why, "lied")
 
-    def _wrong(self, stripe: int, role: int, slot: int, blocks: int) -> Wrong:
+    def _pending(self) -> set[tuple[int, int]]:
+        """Stripe and role of the packs that are known to be wrong, and not repaired yet."""
+        return {(each.stripe, each.role) for each in self._journal.wrong(self._number)}
+
+    def _all_wrong(self, stripe: int, found: Mapping[int, tuple[int, int]]) -> list[Wrong]:
+        """The packs of a stripe that read back wrong, of `found`: role -> slot and how many blocks; they are told."""
+        bad = {role: each for role, each in found.items() if each[1]}
+        then = self._then(stripe, {slot for slot, _ in bad.values()}) if bad else ""
+        return [self._wrong(stripe, role, slot, blocks, then) for role, (slot, blocks) in bad.items()]
+
+    def _then(self, stripe: int, slots: set[int]) -> str:
+        """What becomes of packs of `stripe` on these drives, as far as it can be said already."""
+        crew = self._crew
+        lacks = slots | {each.slot for each in self._journal.wrong(self._number) if each.stripe == stripe}
+        lacks |= {slot for slot, owed in crew.owed.items() if owed.since <= stripe or crew.drives[slot] is None}
+        if len(lacks) <= crew.parity:
+            return "it is rebuilt"
+        return _OR_AGAIN
+
+    def _wrong(self, stripe: int, role: int, slot: int, blocks: int, then: str) -> Wrong:
         """A pack that read back wrong, and somebody is told."""
         name = manifest.pack_name(stripe, role, self._data)
         many, were = ("1 block", "it was") if blocks == 1 else (f"{blocks} blocks", "they were")
         works = self._crew.drive(slot) is not None
         if not works:
             self._crew.skip(slot, stripe)
-        then = "it is rebuilt" if works else "the drive is set aside already, and owes that pack too"
         self._crew.note(
             slot,
-            f"drive {self._crew.name(slot)}: {many} of {name} did not read back as {were} written; {then}",
+            f"drive {self._crew.name(slot)}: {many} of {name} did not read back as {were} written; "
+            f"{then if works else _OWED_TOO}",
             fault=True,
         )
         return Wrong(stripe, role, slot, blocks, int(works))  # one that is known to fail does not lie
@@ -195,7 +240,10 @@ class ReadBack:
     def check(self, slot: int, stripes: Iterable[int]) -> None:
         """Read packs of one drive again, in this mode: what was just rebuilt on it."""
         if self.mode != "none":
+            unread = self._first_unread()  # from here on all of a stripe is read by `catch_up`
             for stripe in stripes:
+                if stripe >= unread:
+                    continue
                 role = manifest.role_of(stripe, slot, self._crew.n)
                 self._note(stripe, self._submit(stripe, {role: slot}, whole=self.mode == "full"), 0)
 
@@ -225,26 +273,65 @@ class ReadBack:
                 self._data,
                 self._crew.n - self._data,
                 self._crew.sources(),
+                noticed=self.met,
             )
         except DriveFault as error:
             slot = self._crew.slot_of(error.drive)
             self._crew.fail(slot, min(each.stripe for each in wrong if each.slot == slot), error)
             return set()
-        self.notice_rot((each.mount, each.stripe, each.role) for each in done.noticed)
+        finally:
+            self.settle()
         return {(each.stripe, each.role) for each in done.lost}
 
-    def notice_rot(self, noticed: Iterable[tuple[str, int, int]]) -> None:
-        """Packs of which a rebuild read wrong blocks: they are repaired like those that read-back finds."""
-        counts: dict[tuple[int, int, int], int] = {}
-        for mount, stripe, role in noticed:
-            slot = self._crew.slot_of(mount)
-            if self._crew.drive(slot) is not None:
-                counts[stripe, role, slot] = counts.get((stripe, role, slot), 0) + 1
-        if counts:
-            known = {(each.stripe, each.role) for each in self._journal.wrong(self._number)}
-            wrong = [Wrong(*key, blocks, 1) for key, blocks in counts.items() if key[:2] not in known]
-            self._journal.note_read_back(self._number, 0, 0, wrong, cached=False)
+    def met(self, each: Noticed) -> None:
+        """A rebuild read a block that is not as it was written, or could not; from any thread.
+
+        Its drive is named once for each pack, and the pack is repaired like those that reading back finds.
+        """
+        slot = self._crew.slot_of(each.mount)
+        if not self._counted_on(slot, each):
+            return
+        key = (each.stripe, each.role, slot)
+        with self._lock:
+            self._met[key] = self._met.get(key, 0) + 1
+            if self._met[key] > 1:
+                return
             self.found = True
+            self._note_met({key: 1})
+            if key in self._named:
+                return
+            self._named.add(key)
+        name = manifest.pack_name(each.stripe, each.role, self._data)
+        works = self._crew.drive(slot) is not None
+        self._crew.note(
+            slot,
+            f"drive {self._crew.name(slot)}: {name} is not as it was written, seen at its block {each.block} when a "
+            f"pack of another drive was rebuilt; {_OR_AGAIN if works else _OWED_TOO}",
+            fault=True,
+        )
+
+    def settle(self) -> None:
+        """After a rebuild: how many blocks of each pack it met that were wrong."""
+        with self._lock:
+            met, self._met = self._met, {}
+            self._note_met({key: blocks for key, blocks in met.items() if blocks > 1})
+
+    def _note_met(self, met: Mapping[tuple[int, int, int], int]) -> None:
+        """Into the journal: for each stripe, role and slot how many blocks are known to be wrong by now."""
+        pending = self._pending()
+        for (stripe, role, slot), blocks in met.items():
+            lies = int((stripe, role) not in pending and self._crew.drive(slot) is not None)
+            wrong = Wrong(stripe, role, slot, blocks, lies)
+            self._journal.note_read_back(self._number, stripe, 0, [(wrong, self._crew.medium(slot))], cached=False)
+
+    def _counted_on(self, slot: int, each: Noticed) -> bool:
+        """Whether this block was counted on: not where its drive was replaced, or owes the pack already."""
+        if each.mount != self._crew.mounts.get(slot):
+            return False
+        owed = self._crew.owed.get(slot)
+        if owed is None:
+            return True
+        return each.kind == "rotten" and (each.stripe < owed.since or owed.kind == "lacks")
 
     def close(self) -> None:
         """Stop the threads; what was not noted is read again by the next run."""
@@ -295,7 +382,8 @@ class SignedReadBack(ReadBack):
             "cannot give is gone from these drives. do not free the source"
         )
 
-    def _wrong(self, stripe: int, role: int, slot: int, blocks: int) -> Wrong:
+    def _wrong(self, stripe: int, role: int, slot: int, blocks: int, then: str) -> Wrong:
+        del then
         self._spoilt.setdefault(slot, {})[manifest.pack_name(stripe, role, self._data)] = blocks
         return Wrong(stripe, role, slot, blocks, 1)
 

@@ -40,25 +40,48 @@ def slow_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
     ]
 
 
+def misread_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
+    """The drives of a group that gave other bytes than were written, for JSON; blocks of 1 MiB."""
+    return [
+        {
+            "drive": manifest.drive_id(number, each.slot),
+            "serial": each.serial,
+            "mount": each.mount,
+            "packs": each.packs,
+            "blocks": each.blocks,
+        }
+        for each in journal.misread(number)
+    ]
+
+
 def read_back_row(work: Work, before: list[ReadBackState]) -> dict[str, Any]:
     """What was read back, by all runs and by this one, for JSON; `read_from` is null where nothing was."""
     journal, mode, groups = work.journal, work.options.read_back, range(len(before))
     states = [journal.read_back(number) for number in groups]
-    blocks, repaired = sum(state.blocks for state in states), sum(state.repaired for state in states)
+    sums, sums_before = _sums(states), _sums(before)
     cached = any(state.cached for state in states)
     return {
         "mode": mode,
         "stripes": sum(state.whole if mode == "full" else state.stripes for state in states),
         "stripes_total": sum(journal.group(number).stripes for number in groups),
-        "blocks": blocks,
-        "repaired": repaired,
+        **sums,
         "wrong": sum(each.blocks for number in groups for each in journal.wrong(number)),
-        "read_from": None if not blocks else "cache" if cached else "medium",
+        "read_from": None if not sums["blocks"] else "cache" if cached else "medium",
         "this_run": {
             "stripes": work.stripes_read,
-            "blocks": blocks - sum(state.blocks for state in before),
-            "repaired": repaired - sum(state.repaired for state in before),
+            **{name: value - sums_before[name] for name, value in sums.items()},
         },
+    }
+
+
+def _sums(states: list[ReadBackState]) -> dict[str, int]:
+    """Blocks of all groups: compared, and what came of those that were wrong."""
+    return {
+        "blocks": sum(state.blocks for state in states),
+        "again": sum(state.again for state in states),
+        "found": sum(state.found for state in states),
+        "repaired": sum(state.repaired for state in states),
+        "packed_again": sum(state.packed_again for state in states),
     }
 
 

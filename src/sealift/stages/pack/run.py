@@ -34,7 +34,7 @@ from sealift.stages.pack.notify import Notifier
 from sealift.stages.pack.only import select
 from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.readback import MODES, Mode
-from sealift.stages.pack.rows import memory_line, owed_rows, read_back_row, slow_rows
+from sealift.stages.pack.rows import memory_line, misread_rows, owed_rows, read_back_row, slow_rows
 from sealift.stages.pack.scan import SUMMARY, scan
 from sealift.stages.pack.work import Work, pack_groups, read_signed
 from sealift.stages.pack.workers import Workers, count
@@ -575,6 +575,7 @@ def _result(
                 "state": state.state,
                 "owed": owed,
                 "slow": slow_rows(journal, number),
+                "misread": misread_rows(journal, number),
             }
         )
     told = journal.told()

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.scan import Summary
     from sealift.stages.pack.settle import Config
     from sealift.stages.pack.source import Source
+    from sealift.stages.rebuild import Progress as Rebuilding
 
 _ROUNDS = 3  # that a group is cut back and packed again before its drives are taken for hopeless
 
@@ -226,7 +227,7 @@ class _Group:
             copies=work.copies,
             notice=lambda text: work.tell(None, text, self._number),
             claim=self._claim,
-            progress=lambda progress, total: work.events.rebuilding(self._number, progress.written, total),
+            progress=self._rebuilding,
             room=work.room(self._number),
         )
         try:
@@ -247,6 +248,10 @@ class _Group:
             work.stripes_read += read_back.stripes
             self._tell()
         self._conclude()
+
+    def _rebuilding(self, progress: Rebuilding, total: int) -> None:
+        self._work.events.rebuilding(self._number, progress.written, total)
+        self._tell()  # of what is met on the way; it may take hours
 
     def _look(self) -> None:
         """Whether what is committed is on the drives, before packing goes on: what is not there is owed from here."""

@@ -1,0 +1,201 @@
+"""A drive that gives other bytes than were written is named, counted and remembered, whatever comes of its packs."""
+
+import errno
+import json
+import random
+
+import pytest
+from test_failing_drives import Packing
+from test_read_back import interrupted
+
+from sealift.cli import pack_words
+from sealift.cli import status as status_words
+from sealift.errors import DriveFault
+from sealift.formats import manifest as mf
+from sealift.stages import status
+from sealift.stages.pack.journal import Journal, Medium, Misread, Wrong
+
+
+class Begun(Packing):
+    """A packing that was stopped after its third stripe, with nothing read back; a command hears of faults."""
+
+    def __init__(self, tmp_path, monkeypatch, parity=1, size=10):
+        super().__init__(tmp_path, parity=parity, size=size)
+        interrupted(self, monkeypatch, 2, "none")
+        self.heard = tmp_path / "heard"
+
+    def pack(self, **changes):
+        return super().pack(**{"notify": f"cat >> {self.heard}" if hasattr(self, "heard") else None} | changes)
+
+    def rot(self, mount, stripe=1):
+        """Rot one block of the pack of `stripe` on this drive; its slot."""
+        slot = self.mounts.index(mount)
+        self.fleet.rot_block(mount, mf.pack_name(stripe, mf.role_of(stripe, slot, self.origin.n), self.origin.data), 0)
+        return slot
+
+    def stripe_read(self, mount, lost):
+        """A stripe of which the pack on `mount` is read when that on `lost` is rebuilt: the first k others are."""
+        slot, gone = self.mounts.index(mount), self.mounts.index(lost)
+        for stripe in range(3):
+            role, other = (mf.role_of(stripe, each, self.origin.n) for each in (slot, gone))
+            if role - (other < role) < self.origin.data:
+                return stripe
+        raise AssertionError
+
+    def faults(self):
+        """Serial numbers of whom the command was told as faults."""
+        told = map(json.loads, self.heard.read_text().splitlines()) if self.heard.exists() else []
+        return {each["serial"] for each in told if each["event"] == "fault"}
+
+    def serials(self, *mounts):
+        return {self.origin.serial(mount) for mount in mounts}
+
+    def told(self, *mounts):
+        """Assert that each of these drives, and no other, is named everywhere as having been wrong."""
+        wanted = self.serials(*mounts)
+        state = status.look(str(self.origin.state))
+        assert {each.serial for each in state.groups[0].misread} == wanted
+        for serial in wanted:
+            assert any(serial in text and "written" in text and "packs/" in text for text in self.notices)
+        assert wanted <= self.faults()
+        return state
+
+
+def adds_up(result):
+    """Assert that the account of blocks that were wrong, and of what was read, is possible."""
+    read, now = result.read_back, result.read_back["this_run"]
+    assert read["found"] == read["repaired"] + read["packed_again"] + read["wrong"]
+    assert read["found"] == sum(each["blocks"] for each in result.groups[0]["misread"])
+    assert now["stripes"] <= read["stripes"] <= read["stripes_total"]
+    assert now["again"] <= now["blocks"] <= read["blocks"]
+    return read
+
+
+@pytest.mark.parametrize("mode", [pytest.param("sample", marks=pytest.mark.long), "full"])
+def test_a_stripe_that_more_drives_hold_wrongly_than_parity_is_packed_again_and_counted(tmp_path, monkeypatch, mode):
+    packing = Begun(tmp_path, monkeypatch)
+    wrong = [packing.mounts[0], packing.mounts[2]]
+    for mount in wrong:
+        packing.rot(mount)
+    result = packing.pack(read_back=mode)
+    read = adds_up(result)
+    assert (result.exit_code, read["packed_again"], read["repaired"], read["wrong"]) == (0, 2, 0, 0)
+    total = result.groups[0]["stripes"]
+    assert (read["this_run"]["stripes"], read["stripes_total"]) == (total, total)
+    assert 0 < read["this_run"]["again"] < read["this_run"]["blocks"]
+    text = pack_words.read_back_text(read)
+    assert f"of stripes that had been read before), of {'a sample of ' * (mode == 'sample')}{total} of {total}" in text
+    assert text.endswith("2 wrong blocks in stripes that were packed again"), text
+    said = [text for text in packing.notices if "did not read back as it was written" in text]
+    assert len(said) == 2
+    assert all("; it is rebuilt where the other drives give it, and else its stripe is" in text for text in said)
+    (again,) = [text for text in packing.notices if "cannot be rebuilt" in text]
+    assert all(serial in again for serial in packing.serials(*wrong))
+    packing.told(*wrong)
+    later = packing.pack(read_back=mode)
+    assert later.groups[0]["misread"] == result.groups[0]["misread"], "a later run tells it too"
+    assert later.read_back["this_run"]["found"] == 0
+    packing.ends_well()
+
+
+@pytest.mark.parametrize("mode", ["none", pytest.param("sample", marks=pytest.mark.long)])
+def test_rot_of_another_drive_that_a_rebuild_meets_is_mended_and_its_drive_named(tmp_path, monkeypatch, mode, capsys):
+    packing = Begun(tmp_path, monkeypatch, parity=2)
+    rotten = packing.mounts[0]
+    packing.rot(rotten, packing.stripe_read(rotten, packing.mounts[1]))
+    result = packing.replace(packing.mounts[1], packing.spares[0], read_back=mode)
+    read = adds_up(result)
+    assert (result.exit_code, read["found"], read["repaired"]) == (0, 1, 1)
+    (row,) = result.groups[0]["misread"]
+    assert (row["drive"], row["serial"], row["mount"]) == ("g0s0", packing.origin.serial(rotten), rotten)
+    assert (row["packs"], row["blocks"]) == (1, 1)
+    state = packing.told(rotten)
+    assert packing.faults() == packing.serials(rotten)
+    assert "1 block repaired" in pack_words.read_back_text(read)
+    status_words.show(state)
+    shown = capsys.readouterr().out
+    assert f"wrong: drive g0s0, serial {packing.origin.serial(rotten)}, {rotten}: 1 block of 1 pack" in shown
+    assert "blocks that were not as written: 1 block repaired" in shown
+    packing.ends_well()
+
+
+def test_where_rot_keeps_a_replaced_drive_from_being_rebuilt_the_rotten_ones_are_named(tmp_path, monkeypatch):
+    packing = Begun(tmp_path, monkeypatch, parity=2)
+    dead, new = packing.mounts[1], packing.spares[0]
+    rotten = [packing.mounts[0], packing.mounts[2]]
+    for mount in rotten:
+        packing.rot(mount)
+    with pytest.raises(DriveFault, match="what was replaced may still have it") as caught:
+        packing.replace(dead, new, read_back="sample")
+    assert all(f"serial {serial}," in str(caught.value) for serial in packing.serials(*rotten))
+    assert "not as it was written on" in str(caught.value)
+    state = packing.told(*rotten)
+    assert (state.read_back["found"], state.read_back["wrong"]) == (2, 2)
+    packing.notices.clear()
+    packing.origin.mounts[packing.origin.mounts.index(dead)] = new
+    result = packing.pack(read_back="sample", replace={packing.origin.serial(dead): new})
+    read = adds_up(result)
+    assert (result.exit_code, read["found"], read["packed_again"]) == (0, 2, 2)
+    assert "all right" not in pack_words.read_back_text(read)
+    packing.told(*rotten)
+    packing.ends_well()
+
+
+def test_rot_is_named_though_the_rebuild_that_met_it_comes_to_nothing(tmp_path, monkeypatch):
+    packing = Begun(tmp_path, monkeypatch, parity=2)
+    rotten, new = packing.mounts[0], packing.spares[0]
+    packing.rot(rotten, packing.stripe_read(rotten, packing.mounts[1]))
+    packing.fleet.fail(new, "rename", errno.EIO, lasting=True, name="packs/0000/0000002.*")
+    result = packing.replace(packing.mounts[1], new, read_back="none")
+    assert result.exit_code == 3
+    adds_up(result)
+    packing.told(rotten)
+
+
+@pytest.mark.long
+def test_what_was_wrong_on_a_drive_that_is_replaced_is_not_laid_to_the_new_one(tmp_path, monkeypatch):
+    packing = Begun(tmp_path, monkeypatch, parity=2)
+    old, new, other = packing.mounts[1], packing.spares[0], packing.mounts[0]
+    for stripe in (0, 1, 2):
+        packing.rot(old, stripe)
+    assert packing.pack(read_back="full").exit_code == 3, "it lies"
+    packing.rot(other, packing.stripe_read(other, old))
+    result = packing.replace(old, new, read_back="full")
+    adds_up(result)
+    assert packing.serials(new).isdisjoint(each["serial"] for each in result.groups[0]["misread"])
+    assert result.exit_code == 0
+    packing.told(old, other)
+    packing.ends_well()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_rots_its_drives_are_named_and_the_account_adds_up(tmp_path, monkeypatch, seed):
+    rng = random.Random(seed)
+    packing = Begun(tmp_path, monkeypatch, parity=rng.choice((1, 2)))
+    rotten = {(rng.choice(packing.mounts), rng.randrange(3)) for _ in range(rng.randrange(1, 4))}
+    lies = [mount for mount in packing.mounts if sum(each[0] == mount for each in rotten) > 2]
+    for mount, stripe in sorted(rotten):
+        packing.rot(mount, stripe)
+    result = packing.pack(read_back="full")
+    adds_up(result)
+    assert result.exit_code == (3 if lies else 0)
+    assert result.read_back["found"] == len(rotten)
+    packing.told(*{mount for mount, _ in rotten})
+    if not lies:
+        packing.ends_well()
+
+
+def test_a_pack_that_is_found_wrong_again_before_it_is_rebuilt_is_counted_once(tmp_path):
+    journal, medium = Journal(str(tmp_path)), Medium("SER", "/mnt/a")
+    for blocks, times in ((1, 1), (3, 0), (2, 0)):
+        journal.note_read_back(0, 5, 10, [(Wrong(5, 1, 2, blocks, times), medium)], cached=False)
+    assert journal.misread(0) == [Misread(2, "SER", "/mnt/a", 1, 3)]
+    assert (journal.read_back(0).found, journal.lies(0)) == (3, {2: 1})
+    journal.repaired(0, 5, 1)
+    journal.note_read_back(0, 5, 10, [(Wrong(5, 1, 2, 1, 1), medium)], cached=False)
+    assert journal.misread(0) == [Misread(2, "SER", "/mnt/a", 2, 4)], "once more, after it was right"
+    assert [each.blocks for each in journal.wrong(0)] == [1]
+    state = journal.read_back(0)
+    assert (state.found, state.repaired, journal.lies(0)) == (4, 3, {2: 2})
+    journal.close()

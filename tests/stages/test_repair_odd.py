@@ -59,6 +59,52 @@ def pack_is_a_folder(fleet):
     return pack(fleet, 1, 0)
 
 
+def is_a_link(name, part=""):
+    def odd(fleet):
+        path = fleet.path(0, 1, name(fleet))
+        path.rename(fleet.root / "aside")
+        (path.parent / (path.name + part)).symlink_to(fleet.root / "aside")
+        return name(fleet) + part
+
+    odd.__name__ = f"{name.__name__}_is_a_link{part}"
+    return odd
+
+
+def is_a_pipe(name, part=""):
+    def odd(fleet):
+        path = fleet.path(0, 1, name(fleet))
+        path.unlink()
+        os.mkfifo(path.parent / (path.name + part))
+        return name(fleet) + part
+
+    odd.__name__ = f"{name.__name__}_is_a_pipe{part}"
+    return odd
+
+
+def first_pack(fleet):
+    return pack(fleet, 1, 0)
+
+
+def open_me(_fleet):
+    return mf.OPEN_ME
+
+
+def card(_fleet):
+    return mf.CARD
+
+
+def the_manifest(_fleet):
+    return mf.MANIFEST
+
+
+def hashes(_fleet):
+    return mf.BLOCKS
+
+
+def the_index(_fleet):
+    return mf.MEMBERS_INDEX
+
+
 def part_is_a_folder(fleet):
     path = fleet.path(0, 1, pack(fleet, 1, 0))
     path.unlink()
@@ -86,13 +132,20 @@ def index_is_a_file(fleet):
     return "index"
 
 
-SHOWN_BY_WRITING = [part_is_a_folder, part_of_open_me_is_a_folder]
+SHOWN_BY_WRITING = [
+    part_is_a_folder,
+    part_of_open_me_is_a_folder,
+    is_a_link(first_pack, ".part"),
+    is_a_pipe(open_me, ".part"),
+]
 ODD = [
     packs_is_a_file,
     packs_folder_is_a_link,
     pack_is_a_folder,
     open_me_is_a_folder,
     index_is_a_file,
+    *(is_a_link(name) for name in (first_pack, open_me, card, the_manifest, hashes, the_index)),
+    *(is_a_pipe(name) for name in (first_pack, open_me, card, the_manifest, hashes, the_index)),
     *SHOWN_BY_WRITING,
 ]
 
@@ -115,9 +168,12 @@ def test_it_is_told_and_everything_else_is_mended(fleet, odd):
     assert len(told) == 1
     assert (told[0].drive, told[0].kind) == ("g0s1", "unexpected")
     assert "move it away" in told[0].detail
+    if (fleet.root / "aside").exists():
+        assert fleet.path(0, 1, path).readlink() == fleet.root / "aside", "and a link leads where it did"
     assert report.left == told, "and what is beneath it is not named once more"
     assert (report.state, stage.exit_code(report), report.lost) == ("damaged", 3, [])
-    assert not [name for _, _, names in os.walk(fleet.root) for name in names if name.endswith(".part")]
+    parts = [name for _, _, names in os.walk(fleet.root) for name in names if name.endswith(".part")]
+    assert set(parts) <= {os.path.basename(path)}
 
 
 @pytest.mark.parametrize("odd", ODD[:3])

@@ -129,7 +129,7 @@ def test_a_pack_that_is_there_is_proved_before_it_is_taken_as_done(stripe):
     assert verify([*drives[1:], new], allowed=FLEET.allowed, remember=False).state == "intact"
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\0", lambda _: "link"])
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\0"])
 def test_a_pack_of_another_length_is_not_taken_as_done(change):
     drives = FLEET.memory()
     new = half_rebuilt(drives)
@@ -137,6 +137,20 @@ def test_a_pack_of_another_length_is_not_taken_as_done(change):
     new.put(name, change(GROUP.files[0][name]))
     report = mend(drives[1:], onto=[new])
     assert name in [each.path for each in report.repaired]
+    assert new.medium.files == expected(new, 0)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "other"])
+@pytest.mark.parametrize("name", [pack(0, 0), mf.SUMS, mf.MANIFEST])
+def test_what_is_no_file_there_is_named_and_left(name, kind):
+    drives = FLEET.memory()
+    new = half_rebuilt(drives)
+    new.put(name, kind)
+    report = mend(drives[1:], onto=[new])
+    assert [each.path for each in report.in_the_way] == [name]
+    assert (new.medium.files[name], report.rebuilt, stage.exit_code(report)) == (kind, [], 3)
+    del new.medium.files[name]
+    assert mend(drives[1:], onto=[new]).rebuilt == ["g0s0"]
     assert new.medium.files == expected(new, 0)
 
 

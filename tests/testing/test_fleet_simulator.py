@@ -298,6 +298,10 @@ NOTHING = {
     "back, not away": lambda fleet, mount: fleet.come_back(mount),
     "full twice": lambda fleet, mount: [fleet.fill(mount, 5) for _ in range(2)],
     "slow twice": lambda fleet, mount: [fleet.slow(mount, 5) for _ in range(2)],
+    "fill with more than there is": lambda fleet, mount: fleet.fill(mount, 10**30),
+    "a lasting fault twice": lambda fleet, mount: [fleet.fail(mount, "write", lasting=True) for _ in range(2)],
+    "and a later one": lambda fleet, mount: [fleet.fail(mount, "write", nth=n, lasting=True) for n in (2, 3)],
+    "a lasting lie twice": lambda fleet, mount: [fleet.lie(mount, lasting=True) for _ in range(2)],
 }
 TO_THE_LOST = {
     "lose": lambda fleet, mount: fleet.lose(mount),
@@ -345,6 +349,25 @@ def test_an_empty_drive_holds_nothing(fleet):
     assert fleet.snapshot(new) == {NAME: b"1"}
 
 
+def test_told_twice_falls_on_two_calls(fleet):
+    first, second = fleet.mounts
+    drive, other = fleet.drives
+    for _ in range(2):
+        fleet.fail(first, "open")
+        fleet.lie(second)
+    for _ in range(2):
+        with pytest.raises(DriveFault):
+            drive.open_read(NAME)
+    drive.open_read(NAME).close()
+    other.lock()
+    part = other.create("three")
+    for offset in range(3):
+        part.write_at(offset, [memoryview(b"x")])
+    part.publish()
+    assert [byte == ord("x") for byte in fleet.read(second, "three")] == [False, False, True]
+    assert fleet.unmet == []
+
+
 def test_a_healthy_drive_may_be_healed(fleet):
     fleet.heal(fleet.mounts[0])
 
@@ -363,7 +386,9 @@ def test_what_no_call_met_is_told_at_the_end(fleet):
             drive.open_read(NAME)
     lines = str(caught.value).splitlines()[1:]
     assert lines == fleet.unmet
-    assert [line.split("(")[0] for line in lines] == ["fleet.fail", "fleet.lie"]
+    assert [line.split("(")[0] for line in lines] == ["fleet.fail", "fleet.fail", "fleet.lie", "fleet.lie"], (
+        "healed ones too"
+    )
 
 
 SPOILING = {
@@ -489,6 +514,11 @@ NO_SUCH = [
     (lambda fleet, mount: fleet.put(mount, "../../../escaped", b"x"), "name is '../../../escaped'"),
     (lambda fleet, mount: fleet.put(mount, "/tmp/abs", b"x"), "name is '/tmp/abs'"),
     (lambda fleet, mount: fleet.replay(mount, {"a/../../b": b"x"}), "name is 'a/../../b'"),
+    (lambda fleet, mount: fleet.replay(mount, None), "files is None: give a snapshot"),
+    (lambda fleet, mount: fleet.replay(mount, [NAME]), "files is ['packs"),
+    (lambda fleet, mount: fleet.put(mount, "a\0b", b"x"), r"name is 'a\x00b'"),
+    (lambda fleet, mount: fleet.replay(mount, {"a\0b": b"x"}), r"name is 'a\x00b'"),
+    (lambda fleet, mount: fleet.fail(mount, "open", name="a\0b"), r"name is 'a\x00b'"),
     (lambda fleet, mount: fleet.relabel(mount, "{}"), "card is '{}': give bytes"),
     (lambda _fleet, _mount: FleetSimulator.in_memory(0), "the number of drives is 0: give 1 or more"),
     (lambda _fleet, _mount: FleetSimulator.in_memory(2.0), "the number of drives is 2.0: give a whole number"),

@@ -4,8 +4,9 @@ Every name is a path beneath `sealift/`, with `/` between components: "packs/000
 never changes anything. What goes wrong comes in two kinds. FormatError: what lies under the name is no
 regular file, or longer than its limit; the drive is hostile or damaged, but it answers. DriveFault: the
 operating system failed to read or write; the OSError is the fault's `__cause__` (`errno_of` gets at it). A
-`.part` file is a file that is being written, and is never read. No policy is here: which files there must be
-is for the callers to say.
+`.part` file is a file that is being written, and is never read. What is no regular file (a link, a folder, a named
+pipe) sealift did not make, and so nothing here replaces or removes it: writing a file in its place fails
+(`is_in_the_way`). No other policy is here: which files there must be is for the callers to say.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import ctypes
 import errno
 import mmap
 import os
+import stat
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
 from sealift.errors import DriveFault, FormatError
+from sealift.formats.manifest import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,7 +97,7 @@ class PartFile(Protocol):
         """
 
     def publish(self) -> None:
-        """fsync, rename over NAME, close. Durable after `Drive.sync_folder(NAME)`. DriveFault."""
+        """fsync, rename over NAME, close. Durable after `Drive.sync_folder(NAME)`. DriveFault (`is_in_the_way`)."""
 
     def abandon(self) -> None:
         """Close and remove; never raises."""
@@ -155,7 +158,8 @@ class Drive(Protocol):
         """Begin NAME as NAME.part, in place of any leftover; makes its folders.
 
         `direct` writes beyond the caches what is aligned to ALIGN: offset, length and address, of memory that may be
-        written. Needs the lock. DriveFault.
+        written. Needs the lock. DriveFault, also where NAME or NAME.part is there and no regular file, or what is
+        above it no folder (`is_in_the_way`): that stays as it is.
         """
 
     def sync_folder(self, name: str) -> None:
@@ -165,7 +169,10 @@ class Drive(Protocol):
         """Write beside, fsync, rename over NAME, fsync its folder. Needs the lock. DriveFault."""
 
     def remove(self, name: str) -> None:
-        """Remove the file; nothing happens when there is none. Needs the lock. DriveFault."""
+        """Remove the file; nothing happens when there is none. Needs the lock.
+
+        DriveFault, also where it is no regular file (`is_in_the_way`): that stays as it is.
+        """
 
 
 def split(name: str) -> list[str]:
@@ -225,6 +232,14 @@ for _code in (errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESH
 
 _IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST}
 
+_KINDS = (
+    (stat.S_ISREG, "a regular file"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
 SAFE_READING = "nothing was changed"
 SAFE_WRITING = "what was committed before is safe"
 
@@ -235,6 +250,25 @@ def fault(mount: str, doing: str, error: OSError, *, safe: str) -> DriveFault:
     why = known[0] if known else (os.strerror(error.errno).lower() if error.errno else str(error))
     hint = known[1] if known else "look at `dmesg` for what the drive reported"
     return DriveFault(f"{mount}: {doing}: {why}; {safe}", drive=mount, hint=hint)
+
+
+def what_is(mode: int) -> str:
+    """What st_mode says is there, in words."""
+    for is_it, words in _KINDS:
+        if is_it(mode):
+            return words
+    return "a device"
+
+
+def obstacle(mount: str, path: str, what: str) -> DriveFault:
+    """The DriveFault of what stands at `path` beneath sealift/, where a file or its folder is to be; `what` it is."""
+    found = DriveFault(
+        f"{mount}: {ROOT}/{path} is {what}, which sealift did not make and does not remove; {SAFE_WRITING}",
+        drive=mount,
+        hint="look at what it is and move it away yourself, then run the same command again",
+    )
+    found.__cause__ = FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    return found
 
 
 def errno_of(error: BaseException) -> int | None:
@@ -254,8 +288,8 @@ def is_crowded(error: BaseException) -> bool:
 
 
 def is_in_the_way(error: BaseException) -> bool:
-    """Whether `create`, `publish` or `write_small` failed for what stands there, and not for the drive.
+    """Whether writing or removing a file failed for what stands there, and not for the drive (`obstacle`).
 
-    A folder in place of the file, or above it something that is no folder.
+    Something in place of the file that is no regular file, or above it something that is no folder.
     """
     return isinstance(error, FormatError) or errno_of(error) in _IN_THE_WAY

@@ -4,7 +4,8 @@ Holds: everything is opened beneath MOUNT/sealift, component by component, with 
 O_CLOEXEC; what is not a regular file is never opened (a device node acts when it is opened); reading changes
 nothing, not even access times where the system allows. The mount's own folder stays open, so that a
 filesystem mounted there later is not taken for this one; nor is anything written on to one that is unmounted
-meanwhile (umount -l), which that folder would still reach. Writing goes to NAME.part, is fsynced, then renamed.
+meanwhile (umount -l), which that folder would still reach. Writing goes to NAME.part, is fsynced, then renamed; where
+either name is there and no regular file, that is somebody else's, and stays.
 What there must be on a drive is not here, and bulk data is never copied in Python: callers bring the buffers.
 """
 
@@ -31,7 +32,9 @@ from sealift.drives.base import (
     Kind,
     Source,
     fault,
+    obstacle,
     split,
+    what_is,
 )
 from sealift.errors import BadInput, Busy, DriveFault, FormatError
 from sealift.formats.manifest import ROOT
@@ -248,6 +251,7 @@ class LocalPartFile:
         """fsync, rename over the name, close; the folder's fsync is `LocalDrive.sync_folder`."""
         try:
             os.fsync(self._fd)
+            _keep_strange(self._folder, self._mount, self.name)
             os.rename(self._last + PART, self._last, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError as error:
             raise self._fault(f"publishing {self.name}", error) from error
@@ -315,8 +319,8 @@ class LocalDrive:
         *above, last = split(name)
         folder = self._folder([ROOT, *above])
         try:
-            if not stat.S_ISREG(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
-                raise FormatError(f"{self.mount}: {name} is not a regular file")
+            if not stat.S_ISREG(mode := os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise FormatError(f"{self.mount}: {name} is not a regular file but {what_is(mode)}")
             descriptor = -1
             if direct:
                 with contextlib.suppress(OSError):
@@ -367,7 +371,7 @@ class LocalDrive:
         except OSError as error:
             raise fault(self.mount, f"looking at {name}", error, safe=SAFE_READING) from error
         if not stat.S_ISREG(status.st_mode):
-            raise FormatError(f"{self.mount}: {name} is not a regular file")
+            raise FormatError(f"{self.mount}: {name} is not a regular file but {what_is(status.st_mode)}")
         return status.st_size
 
     def open_read(self, name: str, *, direct: bool = False) -> LocalReadFile:
@@ -507,8 +511,8 @@ class LocalDrive:
                     self._durable.add(tuple(above[: depth + 1]))
             except OSError as error:
                 if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-                    what = "/".join([ROOT, *above[: depth + 1]])
-                    raise FormatError(f"{self.mount}: {what} is not a folder") from error
+                    there = what_is(os.stat(part, dir_fd=descriptor, follow_symlinks=False).st_mode)
+                    raise obstacle(self.mount, "/".join(above[: depth + 1]), there) from error
                 raise
             finally:
                 os.close(descriptor)
@@ -522,6 +526,8 @@ class LocalDrive:
         try:
             folder = self._make_folders(above)
             try:
+                _keep_strange(folder, self.mount, name)
+                _keep_strange(folder, self.mount, name + PART)
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(last + PART, dir_fd=folder)
                 descriptor = os.open(last + PART, _NEW, 0o644, dir_fd=folder)
@@ -564,6 +570,7 @@ class LocalDrive:
         try:
             folder = self._folder([ROOT, *above])
             try:
+                _keep_strange(folder, self.mount, name)
                 os.unlink(last, dir_fd=folder)
             finally:
                 os.close(folder)
@@ -571,6 +578,16 @@ class LocalDrive:
             return
         except OSError as error:
             raise fault(self.mount, f"removing {name}", error, safe=SAFE_WRITING) from error
+
+
+def _keep_strange(folder: int, mount: str, name: str) -> None:
+    """DriveFault where what is there under a name is no regular file: it is not ours to replace or remove."""
+    try:
+        mode = os.stat(name.rpartition("/")[2], dir_fd=folder, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise obstacle(mount, name, what_is(mode))
 
 
 def _kind(entry: os.DirEntry[str]) -> tuple[Kind, int]:

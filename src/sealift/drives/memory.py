@@ -23,12 +23,15 @@ from sealift.drives.base import (
     Kind,
     Source,
     fault,
+    obstacle,
     split,
 )
 from sealift.errors import Busy, FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+_WORDS = {"file": "a regular file", "link": "a symbolic link", "folder": "a folder", "other": "a named pipe or device"}
 
 Operation = Literal["open", "read", "size", "walk", "create", "write", "publish", "sync", "remove", "lock"]
 Plan = Callable[[Operation, str, int], int | None]
@@ -114,6 +117,7 @@ class MemoryPartFile:
     def publish(self) -> None:
         """Rename over the name."""
         self._drive._maybe_fail("publish", self.name, 0, f"publishing {self.name}")  # noqa: SLF001
+        self._drive._keep_strange(self.name)  # noqa: SLF001
         assert self._data is not None, "the file is closed"
         del self._drive.medium.files[self.name + PART]
         self._drive.put(self.name, bytes(self._data))
@@ -157,8 +161,17 @@ class MemoryDrive:
                 raise FormatError(f"{self.mount}: {'/'.join(components[:depth])} is not a folder")
         data = self.medium.files.get(name)
         if isinstance(data, str) or (data is None and any(n.startswith(name + "/") for n in self.medium.files)):
-            raise FormatError(f"{self.mount}: {name} is not a regular file")
+            what = _WORDS[data if isinstance(data, str) else "folder"]
+            raise FormatError(f"{self.mount}: {name} is not a regular file but {what}")
         return data
+
+    def _keep_strange(self, name: str) -> None:
+        """DriveFault where what is there under a name is no regular file."""
+        there = self.medium.files.get(name)
+        if there is None and any(each.startswith(name + "/") for each in self.medium.files):
+            there = "folder"
+        if isinstance(there, str):
+            raise obstacle(self.mount, name, _WORDS[there])
 
     # Reading
 
@@ -256,8 +269,11 @@ class MemoryDrive:
         self._maybe_fail("create", name, 0, f"creating {name}")
         components = split(name)
         for depth in range(1, len(components)):
-            if "/".join(components[:depth]) in self.medium.files:
-                raise FormatError(f"{self.mount}: sealift/{'/'.join(components[:depth])} is not a folder")
+            there = self.medium.files.get(above := "/".join(components[:depth]))
+            if there is not None:
+                raise obstacle(self.mount, above, _WORDS[there if isinstance(there, str) else "file"])
+        self._keep_strange(name)
+        self._keep_strange(name + PART)
         return MemoryPartFile(self, name)
 
     def sync_folder(self, name: str) -> None:
@@ -281,6 +297,7 @@ class MemoryDrive:
         assert self.medium.holder is self, "a drive is written only under its lock"
         self._maybe_fail("remove", name, 0, f"removing {name}")
         split(name)
+        self._keep_strange(name)
         self.medium.files.pop(name, None)
 
 

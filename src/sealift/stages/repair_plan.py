@@ -474,8 +474,7 @@ def _own(group: GroupView, slot: int, stripes: set[int]) -> set[int]:
 class InTheWay:
     """What stands where a file of a drive belongs, and is nothing that sealift writes: it is not ours to remove.
 
-    A folder in the file's place, or above it something that is no folder. (A link in a file's own place is none: the
-    file is renamed over it.)
+    In the file's place a folder, a link or anything but a regular file; or above it something that is no folder.
     """
 
     def __init__(self, drive: Drive) -> None:
@@ -498,7 +497,7 @@ class InTheWay:
             above = "/".join(parts[:depth])
             if self._kinds.get(above, "folder") != "folder":
                 return above
-        return name if self._kinds.get(name) == "folder" else None
+        return name
 
     def _look(self) -> dict[str, str]:
         """Kinds of everything but files where files belong."""

@@ -15,10 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealift.drives.base import ALIGN, MAX_DEPTH, PART, aligned_buffer, is_missing
+from sealift.drives.base import ALIGN, MAX_DEPTH, PART, aligned_buffer, is_in_the_way, is_missing
 from sealift.errors import Busy, DriveFault, FormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sealift.drives.base import Drive, Kind
 
 NAME = "packs/0000/0000000.parity"
@@ -123,8 +125,35 @@ class DriveStoreTests:
         with pytest.raises(FormatError):
             drive.open_read(NAME)
         drive.lock()
-        with pytest.raises(FormatError):
+        with pytest.raises(DriveFault, match="sealift/packs is a ") as caught:
             drive.create(NAME)
+        assert is_in_the_way(caught.value)
+
+    @pytest.mark.parametrize("kind", ["link", "folder", "other"])
+    @pytest.mark.parametrize("end", ["", PART])
+    def test_what_is_no_regular_file_is_not_replaced(self, drive: Drive, kind: Kind, end: str) -> None:
+        """Nobody here made it, so it stays, whatever is written or removed there; and it is named."""
+        self.plant(drive, SMALL + end, kind)
+        drive.lock()
+        acts: list[Callable[[], object]] = [lambda: drive.create(SMALL), lambda: drive.write_small(SMALL, b"ours")]
+        acts += [] if end else [lambda: drive.remove(SMALL)]
+        for act in acts:
+            with pytest.raises(DriveFault, match=rf"drive\.json{end} is a ") as caught:
+                act()
+            assert is_in_the_way(caught.value)
+        assert [(entry.name, entry.kind) for entry in drive.walk(10)] == [((SMALL + end).encode(), kind)]
+
+    @pytest.mark.parametrize("kind", ["link", "folder", "other"])
+    def test_nor_is_one_that_came_while_the_file_was_written(self, drive: Drive, kind: Kind) -> None:
+        """And what was written goes."""
+        drive.lock()
+        part = drive.create(SMALL)
+        self.plant(drive, SMALL, kind)
+        with pytest.raises(DriveFault) as caught:
+            part.publish()
+        assert is_in_the_way(caught.value)
+        part.abandon()
+        assert [(entry.name, entry.kind) for entry in drive.walk(10)] == [(SMALL.encode(), kind)]
 
     def test_walk_tells_kinds_and_sizes_folders_first(self, drive: Drive) -> None:
         """Every name once, beneath what holds it."""

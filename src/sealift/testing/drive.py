@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 from sealift.drives.base import PART, SAFE_READING, SAFE_WRITING, fault
 from sealift.drives.local import LocalDrive
 from sealift.drives.memory import Medium, MemoryDrive
+from sealift.errors import FormatError
 from sealift.formats.manifest import ROOT
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ class Bay:
     told: Callable[[str], None]  # of every fault that was given
     faults: list[Fault] = field(default_factory=list)
     lies: list[Untruth] = field(default_factory=list)
+    healed: list[Fault | Untruth] = field(default_factory=list)  # before they met a call
     counts: Counter[str] = field(default_factory=Counter)
     free: int | None = None
     rate: float | None = None  # bytes a second
@@ -278,6 +280,7 @@ class Bay:
                 told, each.fell = each.how, True
                 if not each.lasting:
                     self.lies.remove(each)
+                break  # as of faults: a second one is for the next write
             return told
 
 
@@ -482,6 +485,8 @@ class SimulatedDrive:
     def remove(self, name: str) -> None:
         """Remove the file, if it is there."""
         self._bay.ask("remove", name, f"removing {name}")
-        size = self._inner.size(name) or 0
+        size = 0
+        with contextlib.suppress(FormatError):  # it is no file, and stays
+            size = self._inner.size(name) or 0
         self._inner.remove(name)
         self._bay.give_back(size)

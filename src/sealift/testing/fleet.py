@@ -8,9 +8,9 @@ given it; over folders the mounts are paths, and other processes see the damage 
 What does not exist cannot misbehave: ValueError, with the choices, for an unknown mount, operation, way to lie or file,
 for numbers that no drive could have, for names that lie outside of a drive or lead there by a link, and for what would
 change nothing or fall on no call, as of a lost drive; so that a test cannot pass because its fault was misspelt. If
-an n-th call comes, or one of a file of that name, nobody knows beforehand: `unmet` has what has not fallen yet, and a
-`with` block that ends well with some left ends in ValueError. `heal` of a healthy drive, and `go_away` of one that is
-away, are allowed.
+an n-th call comes, or one of a file of that name, nobody knows beforehand: `unmet` has what has not fallen yet, or not
+before it was healed, and a `with` block that ends well with some left ends in ValueError. `heal` of a healthy drive,
+and `go_away` of one that is away, are allowed.
 
 Whatever is left to chance follows from `seed`, and `script` has it as it fell: the lines are calls that do the same
 again (long contents shortened), with what drives did on their own as comments between. A `with` block adds the script
@@ -24,6 +24,7 @@ import math
 import os
 import random
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self, get_args
 
 from sealift.formats.manifest import BLOCK, CARD, ROOT
@@ -41,7 +42,7 @@ from sealift.testing.drive import (
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 
 _OF_NO_FILE = {"look", "lock"}  # operations of which a call may be of no file
@@ -75,10 +76,10 @@ class FleetSimulator:
 
     @property
     def unmet(self) -> list[str]:
-        """The lines of the script that told a drive to fail or to lie, and fell on no call yet; not those healed."""
+        """The lines of the script that told a drive to fail or to lie, and fell on no call yet, or before `heal`."""
         told: list[Fault | Untruth] = []
         for bay in self._bays.values():
-            told += [*bay.faults, *bay.lies]
+            told += [*bay.healed, *bay.faults, *bay.lies]
         return [each.words for each in told if not each.fell]
 
     @property
@@ -229,6 +230,8 @@ class FleetSimulator:
 
     def replay(self, mount: str, files: Mapping[str, bytes]) -> None:
         """Put a drive of an older shipment, a `snapshot`, in place of what is here."""
+        if not isinstance(files, Mapping):
+            raise ValueError(f"files is {files!r}: give a snapshot, bytes by name")  # noqa: TRY004 -- as below
         for name, data in files.items():
             _bytes(_inside(name), data)
         self._change(mount, files, all_of_it=True)
@@ -259,7 +262,7 @@ class FleetSimulator:
 
         look (exists, size, walk, free_bytes), open, read, lock, create, write, fsync (publish, sync_folder),
         rename (publish), remove. `name`: a pattern, of the files to count; where a call is of none, which may be a look
-        or a lock, it is "".
+        or a lock, it is "". Told twice, one call fails and then the next.
         """
         _one_of("operation", operation, get_args(Operation))
         if _whole("code", code) not in errno.errorcode:
@@ -268,13 +271,20 @@ class FleetSimulator:
         if name or operation not in _OF_NO_FILE:
             _inside(name)
         self._here(mount)
+        what, faults = (operation, code, name), self._bays[mount].faults
+        if lasting:
+            _not_yet(mount, nth, [each for each in faults if (each.operation, each.code, each.pattern) == what])
         words = self._note("fail", mount, operation, code, nth=nth, lasting=lasting, name=name)
-        self._bays[mount].faults.append(Fault(operation, code, nth, lasting, name, words))
+        faults.append(Fault(operation, code, nth, lasting, name, words))
 
     def fill(self, mount: str, free: int = 0) -> None:
         """Leave `free` bytes on the drive; then it is full (ENOSPC, after what fits)."""
         _whole("free", free, 0)
-        self._anew(mount, "free", self._here(mount).free, free)
+        bay = self._here(mount)
+        self._anew(mount, "free", bay.free, free)
+        there = bay.platter.open(mount).free_bytes()
+        if free >= there:
+            raise ValueError(f"{mount} has {there} bytes free: leaving {free} on it would change nothing")
         self._note("fill", mount, free)
         self._bays[mount].free = free
 
@@ -287,12 +297,18 @@ class FleetSimulator:
         self._bays[mount].rate = rate
 
     def lie(self, mount: str, how: Lie = "flip", *, nth: int = 1, lasting: bool = False) -> None:
-        """Acknowledge the `nth` next write and keep other bytes: one bit flipped, or zeros (`drop`)."""
+        """Acknowledge the `nth` next write and keep other bytes: one bit flipped, or zeros (`drop`).
+
+        Told twice, it is one write and then the next.
+        """
         _one_of("how", how, get_args(Lie))
         _whole("nth", nth, 1)
         self._here(mount)
+        lies = self._bays[mount].lies
+        if lasting:
+            _not_yet(mount, nth, [each for each in lies if each.how == how])
         words = self._note("lie", mount, how, nth=nth, lasting=lasting)
-        self._bays[mount].lies.append(Untruth(nth, how, lasting, words))
+        lies.append(Untruth(nth, how, lasting, words))
 
     def go_away(self, mount: str) -> None:
         """ENODEV for every call from now on, of files that are open too, until `come_back`."""
@@ -308,9 +324,14 @@ class FleetSimulator:
         self._bays[mount].gone = False
 
     def heal(self, mount: str) -> None:
-        """From now on the drive does what it is asked; what it holds stays."""
+        """From now on the drive does what it is asked; what it holds stays.
+
+        A fault or a lie that had met no call stays `unmet`: healed too early, it would hide that it was misspelt.
+        """
         bay = self._here(mount)
         self._note("heal", mount)
+        bay.healed += [each for each in bay.faults if not each.fell]
+        bay.healed += [each for each in bay.lies if not each.fell]
         bay.faults.clear()
         bay.lies.clear()
         bay.free = bay.rate = None
@@ -377,6 +398,12 @@ class FleetSimulator:
             bay.platter.write(name, data)
 
 
+def _not_yet(mount: str, nth: int, before: Sequence[Fault | Untruth]) -> None:
+    """ValueError where one of these lasts from the `nth` next call on: what is told anew would fall on none."""
+    if any(each.lasting and each.nth <= nth for each in before):
+        raise ValueError(f"{mount} was told that already, and it lasts: nothing would change")
+
+
 def _one_of(what: str, value: object, choices: Sequence[object], where: str = "") -> None:
     if value not in choices:
         listed = ", ".join(map(str, choices[:20])) + (" and more" if len(choices) > 20 else "")
@@ -400,7 +427,7 @@ def _bytes(what: str, value: bytes) -> bytes:
 
 def _inside(name: str) -> str:
     """A name beneath sealift/, or a pattern of such: nothing else is on a drive."""
-    if not isinstance(name, str) or not name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+    if not isinstance(name, str) or not name or "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
         raise ValueError(f"name is {name!r}: give one beneath {ROOT}/, as manifest.json or packs/0000/0000000.parity")
     return name
 

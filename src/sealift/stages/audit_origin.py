@@ -146,9 +146,15 @@ def _releases(case: Case) -> None:
             by = f" By rules that are not as shipped: {', '.join(changed)}." if changed else ""
             case.hold(f"revision {known[1].revision}: {found.summary}{by}")
     _unreleased(case)
-    case.released.sort(key=lambda each: (each.declaration.revision, each.release.record.released_at))
+    case.released.sort(key=lambda each: _place(case, each))
     if not case.released:
         case.say(f"{case.folder}release.1.json", "pending", "no release that holds is here: nothing may leave")
+
+
+def _place(case: Case, released: Released) -> tuple[int, bool, str]:
+    """Of one revision the newest release comes last; one from the future before those whose times are right."""
+    number, at = released.declaration.revision, released.release.record.released_at
+    return (number, not audit_times.is_to_come(case, released), at)
 
 
 def _unreleased(case: Case) -> None:

@@ -3,6 +3,7 @@
 import shutil
 
 import audits
+import fleet as fleets
 import pytest
 from audits import OUT
 from test_audit import AT, again, read_by_other, resigned, sentences, verify, without
@@ -205,3 +206,29 @@ def test_a_release_from_the_future_that_is_in_force_is_wrong(voyage, tmp_path):
     found, raw = at_hours(copy, tmp_path, 2)
     assert found == {(f"{AT}release.2.json", "wrong")}
     assert f"{AT}release.2.json" in read_by_other(copy.signers, raw, tmp_path)[1]
+
+
+@pytest.mark.parametrize(
+    ("ends", "altered", "state"), [(10, False, set()), (2, False, {"look"}), (2, True, {"wrong"}), (10, True, {"wrong"})]
+)
+def test_a_packing_key_that_ended_before_anything_was_sealed_accuses_nobody(voyage, tmp_path, ends, altered, state):
+    """A manifest states no time: sealing tells it, and is refused until the line is valid; nothing has gone by it."""
+    copy = audits.Voyage(tmp_path / "v", voyage.begin)
+    path = copy.declare(OUT, ["SN-1"])
+    copy.clear(path)
+    copy.release(path, hours=1)
+    fleet = fleets.make(tmp_path, seed=8, geometry=((1, 0),), lengths=[[300]], on_disk=False, with_seal=False)
+    copy.seal(path, fleet.groups, hours=2)
+    for seal in copy.folder.glob("*.seal"):
+        seal.unlink()
+    if altered:
+        (signature,) = copy.folder.glob("drives/*/sealift/*.sig")
+        signature.write_bytes(audits.person("origin").sign(b"something else", "sealift"))
+    end = copy.at(hours=ends).strftime("%Y%m%d%H%M%SZ")
+    copy.signers.write_text(
+        copy.signers.read_text().replace("origin@example.com ", f'origin@example.com valid-before="{end}",', 1)
+    )
+    copy.allowed = AllowedSigners.parse(copy.signers.read_bytes())
+    found, raw = at_hours(copy, tmp_path, 5)
+    assert {each for file, each in found if "manifest" in file} == state
+    assert read_by_other(copy.signers, raw, tmp_path) == (0, set())

@@ -209,7 +209,8 @@ def test_a_release_from_the_future_that_is_in_force_is_wrong(voyage, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ends", "altered", "state"), [(10, False, set()), (2, False, {"look"}), (2, True, {"wrong"}), (10, True, {"wrong"})]
+    ("ends", "altered", "state"),
+    [(10, False, set()), (2, False, {"look"}), (2, True, {"wrong"}), (10, True, {"wrong"})],
 )
 def test_a_packing_key_that_ended_before_anything_was_sealed_accuses_nobody(voyage, tmp_path, ends, altered, state):
     """A manifest states no time: sealing tells it, and is refused until the line is valid; nothing has gone by it."""

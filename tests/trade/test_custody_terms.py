@@ -576,7 +576,7 @@ def slow(before, minutes, **changes):
     ],
 )
 def test_by_a_slow_clock_nobody_goes_before_what_they_name(before, minutes, accused):
-    """A digest proves an order, a time does not: the clock is to be looked at, and nobody is said to have gone early."""
+    """A digest proves an order, a time does not: the clock is looked at, and nobody is said to have gone early."""
     log, arrival = slow(before, minutes)
     found = {each.kind for each in log.account(terms=LATE, allowed=ALL).findings if arrival in each.events}
     assert ("unreleased" in found) == accused

@@ -164,8 +164,8 @@ def test_never_without_a_verified_group_and_an_answer_that_there_is_no_hold(stat
             assert bears or serial != "OTHER"
 
 
-MADE = e.received(DECLARED, e.group(1, "rebuilt", ("SER3", "SER4"), {"SER3": "rebuilt"}, first=3, made_on={"SER3": "WD-9"}),
-                  groups_total=2)  # fmt: skip
+_MADE = e.group(1, "rebuilt", ("SER3", "SER4"), {"SER3": "rebuilt"}, first=3, made_on={"SER3": "WD-9"})
+MADE = e.received(DECLARED, _MADE, groups_total=2)
 SEEN = e.received(DECLARED, e.group(1, "intact", ("SER3", "SER4"), first=3), groups_total=2, at="2026-11-20T09:30:00Z")
 
 
@@ -173,7 +173,7 @@ SEEN = e.received(DECLARED, e.group(1, "intact", ("SER3", "SER4"), first=3), gro
     ("serial", "receipts", "words"),
     [
         ("SER1", [INTACT, REBUILT], ""),
-        ("SER3", [INTACT, REBUILT], "it did not come, or was not read"),
+        ("SER3", [INTACT, REBUILT], "itself never came: it was not read"),
         ("SER3", [INTACT, MADE], "only what was made of it on another medium was read"),
         ("SER4", [INTACT, MADE], ""),
         ("SER3", [SEEN, MADE], ""),

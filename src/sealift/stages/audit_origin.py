@@ -407,7 +407,7 @@ def _manifests(case: Case) -> None:
 
 
 def _expired(case: Case, entry: Entry, signature: bytes) -> Signer | None:
-    """Who packed what nobody has sealed yet, by a key whose time has ended since: to be looked at, as sealing is refused.
+    """Who packed what nobody has sealed yet, by a key whose time has ended since: people look, as `seal` refuses it.
 
     A manifest states no time; a seal will tell one. Nothing went by it, so nobody did anything wrong.
     """
@@ -422,9 +422,9 @@ def _expired(case: Case, entry: Entry, signature: bytes) -> Signer | None:
             at = datetime.fromtimestamp(end, UTC)
             found = case.allowed.signer(entry.data, signature, manifest.NAMESPACE, at)
             text = (
-                f"it is signed by a key of {found.principal} that was valid until {at.strftime(receipt.TIME)}, and no seal"
-                " tells when it signed: `sealift seal` refuses that. Whoever keeps the allowed signers lets that line be"
-                " valid until the drives are sealed; what a key that may be in other hands has signed is packed anew"
+                f"it is signed by a key of {found.principal} that was valid until {at.strftime(receipt.TIME)}, and no"
+                " seal tells when it signed: `sealift seal` refuses that. Whoever keeps the allowed signers lets that"
+                " line be valid until they are sealed; what a key in other hands may have signed is packed anew"
             )
             case.say(entry.path, "look", text)
             return found

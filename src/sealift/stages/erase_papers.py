@@ -2,9 +2,9 @@
 
 What holds: a receipt that is here is signed by an allowed signer. A declaration is one that parses, a draft or not; one
 that is a whole one, with a release of it in its folder that holds, has it. The one that the receipts bind is taken from
-beside those that were given, by its digest, where it is none of them, and counts as given. Later revisions in the same folder are found
-as those are that a release is superseded by (revisions.py), and so is who by the records there is of the origin
-(origin.py), whoever was given which file. What all of them permit is trade/erasure.py's to say.
+beside those that were given, by its digest, where it is none of them, and counts as given. Later revisions in the same
+folder are found as those are that a release is superseded by (revisions.py), and so is who by the records there is of
+the origin (origin.py), whoever was given which file. What all of them permit is trade/erasure.py's to say.
 """
 
 from __future__ import annotations

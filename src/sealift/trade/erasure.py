@@ -140,8 +140,8 @@ def _papers(receipts: Sequence[Receipt], declarations: Sequence[Declared], besid
     if not bound:
         return (
             f"none of the declarations, nor what lies beside them, is the one that the receipts bind (BLAKE3"
-            f" {first.declaration.blake3}): it lies at the origin under the number of its revision, as declaration.r1.toml;"
-            " give that, too (--declaration)"
+            f" {first.declaration.blake3}): at the origin it lies under the number of its revision, as"
+            " declaration.r1.toml; give that, too (--declaration)"
         )
     if beside.unseen:
         return f"nobody can see whether there is a legal hold: {beside.unseen[0]}"
@@ -210,7 +210,7 @@ def never_read(serial: str, receipts: Sequence[Receipt]) -> str:
     if last is None:
         return ""
     at, drive = last.receipt.record.at, last.drive
-    made = "only what was made of it on another medium was read" if drive.read_at else "it did not come, or was not read"
+    made = "only what was made of it on another medium was read" if drive.read_at else "it was not read"
     return f"by the receipt of {at} {serial} itself never came: {made}. What became of it is for people to find out"
 
 

@@ -266,8 +266,17 @@ class Reader:
         for path in set(times) - set(here) - set(found.get("custody-event", {})):
             named = path not in found.get("receipt", {}) and self.named(path, times, here)
             again = path in found.get("seal", {}) and content(found["seal"][path]) in said
+            again = again or self.released_again(path, found.get("release", {}), here)
             if not named and not again:
                 fault(path, "it is later than the bundle")
+
+    def released_again(self, path, releases, here):
+        """Whether a release that is not later is of the same bytes, or of a later revision."""
+        mine = releases.get(path)
+        others = [releases[each] for each in here if each in releases]
+        return mine is not None and any(
+            each["declaration"] == mine["declaration"] or each["revision"] > mine["revision"] for each in others
+        )
 
     def named(self, path, times, here):
         """Whether a record of before names it, or one that such a record names."""
@@ -375,6 +384,7 @@ class Reader:
         events = found.get("custody-event", {})
         released = min((each["released_at"] for each in found.get("release", {}).values()), default="9")
         digests = {path[-69:-5] for path in events}
+        beneath = {path[-69:-5]: event for path, event in events.items()}
         for path, event in events.items():
             if self.digest[path] != path[-69:-5] or event["consignment_id"] != name:
                 fault(path, "not what its name says")
@@ -393,12 +403,18 @@ class Reader:
             goes = event["event_type"] == "load" or (
                 event["released_by"] != event["received_by"] and event["event_type"] not in {"seal", "discrepancy"}
             )
-            if goes and event["at_utc"] < released:
+            if goes and event["at_utc"] < released and self.happened(event, beneath) < released:
                 fault(path, "handed over before it was released")
             if "unlock" in event:
                 seal = self.bound(path, event["unlock"]["seal"], found.get("seal", {}), "seal")
                 if seal is not None and event["unlock"]["shipment"] != found["seal"][seal]["shipment"]:
                     fault(path, "keys of another shipment than the seal's")
+
+    def happened(self, event, events):
+        """When it happened at the earliest: what it names was there before it, by more than two clocks may differ."""
+        behind = [self.happened(events[each], events) for each in event["log_checkpoint"]["newest"] if each in events]
+        latest = max([event["at_utc"], *behind])
+        return latest if when(latest) > when(event["at_utc"]) + SKEW else event["at_utc"]
 
     def receipt(self, path, record, found):
         seal = self.bound(path, record["seal"], found.get("seal", {}), "seal")

@@ -71,12 +71,12 @@ def verify(voyage, files):
     return stage.verify(b"".join(bundles.encode_bundle(files)), voyage.allowed, voyage.now)
 
 
-def again(voyage, files, by="auditor"):
+def again(voyage, files, by="auditor", at=None):
     """The same bundle with an index made anew and signed, as somebody who makes bundles could."""
     files = {path: data for path, data in files.items() if path not in bundles.FIRST[1:]}
     files[bundles.SUMS] = bundles.sums(stage._rows(files))
     index = bundles.Audit(
-        made_at=voyage.now.strftime(trade.TIME), shipments=bundles.shipments(files), files=stage._rows(files)
+        made_at=(at or voyage.now).strftime(trade.TIME), shipments=bundles.shipments(files), files=stage._rows(files)
     )
     files[bundles.INDEX] = canonical.encode(index)
     files[bundles.INDEX_SIG] = audits.person(by).sign(files[bundles.INDEX], bundles.NAMESPACE)

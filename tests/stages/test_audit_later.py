@@ -249,3 +249,19 @@ def test_a_shipment_that_was_stopped_and_brought_back_is_nothing_to_look_at(whol
     told = [each for each in verified.holds if "stopped, and every drive is back at the origin" in each]
     assert len(told) == (exit_code == 0)
     assert any("the release does not stand" in text for text in found.values()) == (exit_code != 0)
+
+
+@pytest.mark.parametrize(("state", "told"), [("lost", True), ("rebuilt", False)])
+def test_a_certificate_of_a_drive_that_never_came_is_to_be_looked_at(voyage, state, told):
+    """It says nothing of that itself: the receipts on which it rests do."""
+    for each in ("receipts", "erased"):
+        shutil.rmtree(voyage.folder / each)
+    for path in voyage.folder.glob(f"{OUT}.source-release.json*"):
+        path.unlink()
+    every = {"g0s0": "intact", "g0s1": "intact", "g0s2": "intact", "g1s0": "intact", "g1s1": state}
+    receipt = voyage.receive(OUT, every, "only.receipt.json", hours=100)
+    serial = voyage.seals[OUT].declaration.drives[-1].serial
+    voyage.erase(OUT, serial, receipt, 1, "rebuilt", hours=200)
+    found, _ = looked(voyage)
+    assert (f"look: {serial} was erased, and by the receipt of" in found.get(ERASED, "")) == told, found
+    assert "wrong" not in found.get(ERASED, "")

@@ -3,6 +3,7 @@
 import shutil
 
 import audits
+import fleet as fleets
 import pytest
 from audits import OUT
 from test_audit import AT, again, read_by_other, resigned, sentences, verify, without
@@ -164,3 +165,71 @@ def test_a_carrier_who_receives_or_frees_is_named(voyage, tmp_path):
     found = [each for each in made(copy, tmp_path).findings if "who carries drives" in each.text]
     assert [(each.state, each.file) for each in found] == [("look", f"{AT}receipt.3.json")]
     assert "it is signed by anna@example.com, whose key or address is that of Anna (North)" in found[0].text
+
+
+# --- a release by a clock that was ahead, and what the officer did about it
+
+
+def at_hours(copy, folder, hours):
+    """A bundle that was made then of what there is, as we and the other reader see it: states by file."""
+    data = bundles.encode_bundle(again(copy, dict(made(copy, folder).files), at=copy.at(hours=hours)))
+    raw = b"".join(data)
+    findings = stage.verify(raw, copy.allowed, copy.at(hours=hours)).findings
+    return {(each.file, each.state) for each in findings if each.state != "pending"}, raw
+
+
+@pytest.mark.parametrize("revised", [False, True])
+def test_an_officer_whose_clock_was_ahead_and_who_released_again_is_not_accused(voyage, tmp_path, revised):
+    """The release by a right clock, of the same bytes or a later revision, has its place: people look, no more."""
+    copy = audits.Voyage(tmp_path / "v", voyage.begin)
+    path = copy.declare(OUT, ["SN-1"])
+    copy.clear(path)
+    copy.release(path, hours=4)
+    if revised:
+        copy.revise(OUT, lambda text: text + "\n", hours=1)
+    else:
+        copy.release(path, hours=1)
+    (tmp_path / "two").mkdir()
+    found, raw = at_hours(copy, tmp_path, 1.5)
+    assert found == {(f"{AT}release.2.json", "look")}
+    assert read_by_other(copy.signers, raw, tmp_path) == (0, set())
+    assert at_hours(copy, tmp_path / "two", 4)[0] == set(), "the hours have passed"
+
+
+def test_a_release_from_the_future_that_is_in_force_is_wrong(voyage, tmp_path):
+    """That of revision 1 is in time, and has not the place of one of revision 2."""
+    copy = audits.Voyage(tmp_path / "v", voyage.begin)
+    path = copy.declare(OUT, ["SN-1"])
+    copy.clear(path)
+    copy.release(path, hours=1)
+    copy.revise(OUT, lambda text: text + "\n", hours=4)
+    found, raw = at_hours(copy, tmp_path, 2)
+    assert found == {(f"{AT}release.2.json", "wrong")}
+    assert f"{AT}release.2.json" in read_by_other(copy.signers, raw, tmp_path)[1]
+
+
+@pytest.mark.parametrize(
+    ("ends", "altered", "state"),
+    [(10, False, set()), (2, False, {"look"}), (2, True, {"wrong"}), (10, True, {"wrong"})],
+)
+def test_a_packing_key_that_ended_before_anything_was_sealed_accuses_nobody(voyage, tmp_path, ends, altered, state):
+    """A manifest states no time: sealing tells it, and is refused until the line is valid; nothing has gone by it."""
+    copy = audits.Voyage(tmp_path / "v", voyage.begin)
+    path = copy.declare(OUT, ["SN-1"])
+    copy.clear(path)
+    copy.release(path, hours=1)
+    fleet = fleets.make(tmp_path, seed=8, geometry=((1, 0),), lengths=[[300]], on_disk=False, with_seal=False)
+    copy.seal(path, fleet.groups, hours=2)
+    for seal in copy.folder.glob("*.seal"):
+        seal.unlink()
+    if altered:
+        (signature,) = copy.folder.glob("drives/*/sealift/*.sig")
+        signature.write_bytes(audits.person("origin").sign(b"something else", "sealift"))
+    end = copy.at(hours=ends).strftime("%Y%m%d%H%M%SZ")
+    copy.signers.write_text(
+        copy.signers.read_text().replace("origin@example.com ", f'origin@example.com valid-before="{end}",', 1)
+    )
+    copy.allowed = AllowedSigners.parse(copy.signers.read_bytes())
+    found, raw = at_hours(copy, tmp_path, 5)
+    assert {each for file, each in found if "manifest" in file} == state
+    assert read_by_other(copy.signers, raw, tmp_path) == (0, set())

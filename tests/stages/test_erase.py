@@ -165,6 +165,24 @@ def test_a_size_that_is_not_the_declared_one_is_told_before_anything_is_done(mad
     assert any("it may be another one" in why for why in record.validation_reasons)
 
 
+@pytest.mark.parametrize("made_on", [None, "WD-9"])
+def test_a_drive_that_by_the_receipt_never_came_is_erased_as_one_to_be_looked_at(made, tmp_path, capsys, made_on):
+    """It is there again; or a label was put on another medium: look and certificate say what the receipt does."""
+    dock = Dock(made, tmp_path, count=2)
+    states = {"SER0": "rebuilt" if made_on else "lost"}
+    dock.papers.receive(
+        erasures.group(0, "rebuilt", ("SER0", "SER1"), states, made_on={"SER0": made_on} if made_on else None)
+    )
+    assert dock.run() == 0
+    said = capsys.readouterr().err
+    assert said.count("itself never came") == 1
+    assert f"note: by the receipt of {erasures.AT} SER0 itself never came" in said
+    assert dock.erase() == 0
+    for record in dock.certified():
+        told = any("SER0 itself never came" in why for why in record.validation_reasons)
+        assert (told, record.validation) == (record.media.serial == "SER0", "escalate")
+
+
 def test_yes_with_what_the_label_says_is_told_the_name(dock, capsys):
     assert dock.run(yes=["SER0"]) == 1
     said = capsys.readouterr().err

@@ -64,7 +64,32 @@ def test_a_later_revision_without_a_hold_holds_nothing(papers, names):
     assert why(papers, *names) is None, "a draft"
     let_go(papers, 2)
     assert why(papers, *names) is None
-    assert "none of the declarations is the one that the receipts bind" in why(papers, "declaration.toml")
+    assert why(papers, "declaration.toml") is None, "the one that was received lies beside it"
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_what_the_receipts_bind_is_found_beside_what_was_given_by_its_digest(papers, released):
+    """Whoever gives the newest revision, as the guide says: the drives were received under the one before."""
+    revise(papers)
+    if released:
+        let_go(papers, 2)
+    assert why(papers, "declaration.toml") is None
+    (papers.folder / "declaration.r1.toml").rename(papers.folder / "old name.toml")
+    assert why(papers, "declaration.toml") is None
+    first = (papers.folder / "old name.toml").read_text()
+    (papers.folder / "old name.toml").write_text(first + "\n")
+    said = why(papers, "declaration.toml")
+    assert "none of the declarations, nor what lies beside them, is the one that the receipts bind" in said
+    assert "declaration.r1.toml; give that, too" in said
+
+
+def test_what_the_receipts_bind_holds_with_its_hold(papers):
+    papers.declare(legal_hold=HOLD)
+    papers.receive()
+    (papers.folder / "declaration.r1.toml").write_bytes(papers.declaration.read_bytes())
+    revise(papers)
+    let_go(papers, 2)
+    assert f"declaration.r1.toml (revision 1, not released): {HOLD}" in why(papers, "declaration.toml")
 
 
 def test_a_hold_is_found_under_any_name_and_a_changed_text_of_the_same_revision_too(papers):

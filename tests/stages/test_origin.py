@@ -4,11 +4,13 @@ import shutil
 from datetime import UTC, datetime
 
 import audits
+import msgspec
 import pytest
 from audits import HOME, OUT
 
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import erase_papers, origin
+from sealift.trade import custody_event as ev
 from sealift.trade import persons
 
 BY_RECORD = {
@@ -63,3 +65,27 @@ def test_what_is_erased_knows_them_by_the_folder_of_the_declaration(voyage):
     ed = voyage.allowed.person(audits.person("ed").public_key.fingerprint)
     assert papers.beside.origin.whose(ed) == persons.FREER
     assert papers.beside.origin.whose(papers.receipts[0].person) == ""
+
+
+def test_who_had_a_drive_on_the_way_the_log_says_and_not_the_seal(voyage, tmp_path):
+    """A carrier whom the seal does not know, as a revision named them since; and the ends, who are not on the way."""
+    trusted, log = voyage.seals[OUT], tmp_path / "custody"
+    serials = [each.serial for each in trusted.declaration.drives]
+    cem = ev.Party(name="Cem", org="Gannet", id_kind="passport", paper_sha256="",
+                   key_fingerprint=audits.person("anna").public_key.fingerprint)  # fmt: skip
+    north = msgspec.structs.replace(
+        cem, name="Bo", org="North", key_fingerprint=audits.person("ed").public_key.fingerprint
+    )
+    voyage.event(log, OUT, "seal", "origin", "origin", serials, "", "S1", hours=5)
+    voyage.event(
+        log, OUT, "handover", "origin", "ed", serials[:3], "S1", "S1", hours=6, by={"origin"}, received_by=north
+    )
+    voyage.event(log, OUT, "handover", "origin", "anna", serials[3:], "S1", "S1", hours=7, received_by=cem)
+    voyage.event(log, OUT, "handover", "ed", "anna", serials[2:3], "S1", "S1", hours=8, by={"anna"}, released_by=north,
+                 received_by=cem)  # fmt: skip
+    voyage.event(log, OUT, "arrive", "anna", "dock", serials[3:4], "S1", "S1", hours=9, released_by=cem)
+    by_cem = ("Cem (Gannet)", "anna@example.com")
+    assert origin.hands(trusted, str(log), voyage.allowed, voyage.now) == {
+        **dict.fromkeys(serials[:2], ("Bo (North)", "n")), **dict.fromkeys(serials[2:], by_cem),
+    }  # fmt: skip
+    assert origin.hands(trusted, None, voyage.allowed, voyage.now) is None

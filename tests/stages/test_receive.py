@@ -1,10 +1,11 @@
 """The receipt says what the reports say, and no more: old, other, repaired and unread drives; merged in any order."""
 
-from __future__ import annotations
+from __future__ import os
 
 import itertools
 from datetime import UTC, datetime, timedelta
 
+import annotations
 import msgspec
 import pytest
 import receivings
@@ -546,9 +547,14 @@ def test_what_lies_there_and_is_no_receipt_is_kept(tmp_path):
 def test_a_receipt_from_the_future_is_not_superseded(tmp_path):
     WORLD.receive(WORLD.weigh(REPORT), tmp_path, now=datetime.now(UTC) + timedelta(days=1))
     before = kept(tmp_path)
-    with pytest.raises(Refused, match="still to come"):
+    with pytest.raises(Refused, match="still to come") as caught:
         WORLD.receive(WORLD.weigh(WORLD.report(WORLD.drives("g0s0"))), tmp_path)
     assert kept(tmp_path) == before
+    path = f"{tmp_path}/{NAME}.json"
+    assert f"move {path} and its .sig out of the folder, verify again" in caught.value.hint
+    for each in (path, f"{path}.sig"):
+        os.unlink(each)
+    assert WORLD.receive(WORLD.weigh(WORLD.report(WORLD.drives("g0s0"))), tmp_path).new, "as the hint says"
 
 
 @pytest.mark.parametrize(

@@ -348,7 +348,7 @@ class Voyage:
         path = self.folder / f"{consignment}.source-release.json"
         signing.write_pair(str(path), data, person("ed").sign(data, source_release.NAMESPACE))
 
-    def erase(self, consignment, serial, receipt, group, **after):
+    def erase(self, consignment, serial, receipt, group, state="intact", **after):
         trusted = self.seals[consignment]
         begun = self.text(**after)
         record = certs.Certificate(
@@ -367,7 +367,7 @@ class Voyage:
             people=[certs.Person(name="Dana Dock", title="technician", date=begun, place="Lisbon", contact="d@x.org")],
             destination="",
             delivery_verified=certs.Delivery(
-                receipt=receipt.file, at=receipt.record.at, group=group, state="intact", signer=receipt.principal,
+                receipt=receipt.file, at=receipt.record.at, group=group, state=state, signer=receipt.principal,
                 fingerprint=receipt.fingerprint,
             ),
             legal_hold_checked=certs.HoldCheck(

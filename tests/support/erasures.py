@@ -9,6 +9,7 @@ import blake3
 import filled
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import UNSET
 
 from sealift.formats import sshsig
 from sealift.formats.allowed_signers import AllowedSigners
@@ -89,14 +90,14 @@ def released_by(parsed):
     return release.check_release(parsed, signed.data, signed.signature, ALLOWED)
 
 
-def group(number=0, state="intact", serials=("SER1", "SER2", "SER3"), states=None, parity=1, first=1):
+def group(number=0, state="intact", serials=("SER1", "SER2", "SER3"), states=None, parity=1, first=1, made_on=None):
     each = {serial: "intact" if state in {"intact", "rebuilt"} else state for serial in serials} | (states or {})
     if state == "rebuilt" and set(each.values()) == {"intact"}:
         each[serials[-1]] = "lost"
     drives = [
         r.ReceiptDrive(
             id=drive_id(number, slot), number=first + slot, serial=serial, state=each[serial],
-            read_at=READ_AT if each[serial] in r.VERIFIED else "",
+            read_at=READ_AT if each[serial] in r.VERIFIED else "", made_on=(made_on or {}).get(serial, UNSET),
         )
         for slot, serial in enumerate(serials)
     ]  # fmt: skip

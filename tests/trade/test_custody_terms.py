@@ -555,3 +555,55 @@ def test_a_consignee_elsewhere_hands_drives_on_to_the_site():
     event(log, "handover", DOCK, side("anna"))
     assert "onward" not in told(log, RELEASED)
     assert DECLARATION.site.operator != DECLARATION.consignee.legal_name
+
+
+def slow(before, minutes, **changes):
+    """Handed over at `before` minutes, and arrived by an event that names that, and says it was at `minutes`."""
+    log = sealed()
+    log.record("handover", ORIGIN, side("anna"), [item(SERIALS[:2], "S1", "S1")], minutes=before)
+    arrival = event(log, "arrive", side("anna"), DOCK, minutes=minutes, **changes)
+    return log, arrival
+
+
+@pytest.mark.parametrize(
+    ("before", "minutes", "accused"),
+    [
+        (90, -90, False),  # the handover was after the release, and the arrival after the handover
+        (90, 45, False),
+        (55, -90, True),  # it names one that was before the release, too
+        (62, 55, True),  # by two clocks that may differ
+        (90, 91, False),
+    ],
+)
+def test_by_a_slow_clock_nobody_goes_before_what_they_name(before, minutes, accused):
+    """A digest proves an order, a time does not: the clock is looked at, and nobody is said to have gone early."""
+    log, arrival = slow(before, minutes)
+    found = {each.kind for each in log.account(terms=LATE, allowed=ALL).findings if arrival in each.events}
+    assert ("unreleased" in found) == accused
+    assert ("clock" in found) == (minutes < before - 10)
+
+
+def test_a_clock_that_two_have_settled_leaves_nothing_open():
+    log, arrival = slow(90, -90)
+    event(log, "discrepancy", ORIGIN, DOCK, minutes=95, resolves=[arrival], reason="the laptop was three hours slow")
+    assert log.account(terms=LATE, allowed=ALL).open == []
+
+
+def test_what_nobody_signed_proves_no_time():
+    log = sealed()
+    unsigned = ev.encode(log.event("seal", ORIGIN, ORIGIN, [item(SERIALS[:1], "S1", "S1")], minutes=90))
+    log.entries[unsigned.digest] = unsigned
+    early = event(log, "handover", ORIGIN, side("anna"), minutes=5)
+    found = {each.kind for each in log.account(terms=LATE, allowed=ALL).findings if early in each.events}
+    assert "unreleased" in found
+
+
+@pytest.mark.parametrize("hours", [0.2, 30])
+def test_a_fast_clock_accuses_nobody_who_names_what_it_said(hours):
+    """By their own time they might go: that the event before says a time when they might not, is that clock's fault."""
+    fell = Terms(DECLARATION, [Reign(BEGIN, 1, DECLARATION, (Against("a later hit", BEGIN + timedelta(hours=24)),))])
+    log = sealed()
+    log.record("handover", ORIGIN, side("anna"), [item(SERIALS[:2], "S1", "S1")], minutes=hours * 60)
+    arrival = event(log, "arrive", side("anna"), DOCK, minutes=20)
+    found = {each.kind for each in log.account(terms=fell, allowed=ALL).findings if arrival in each.events}
+    assert "unreleased" not in found

@@ -18,9 +18,9 @@ SEALED = [drive for group in WORLD.trusted.seal.groups for drive in group.drives
 WHO = {"name": "Rui Dock", "org": "Petrel", "key": receivings.signer(WORLD.fleet, "dock").public_key.fingerprint}
 
 
-def compare(record, why=(), **declared):
+def compare(record, why=(), hands=None, **declared):
     declaration = msgspec.structs.replace(WORLD.trusted.declaration, **declared)
-    return discrepancy.compare(WORLD.trusted.seal, declaration, "O. Officer", record, dict(why))
+    return discrepancy.compare(WORLD.trusted.seal, declaration, "O. Officer", record, dict(why), hands)
 
 
 def told(**states):
@@ -135,6 +135,29 @@ def test_whom_to_tell():
     assert (of(spoilt, "north").missing, of(spoilt, "north").damaged) == (1, 0), (
         "what was made again is no drive that came"
     )
+
+
+CEM = discrepancy.Hand("Cem (Gannet)", "cem@gannet.example")
+
+
+@pytest.mark.parametrize(
+    ("hands", "who", "about"),
+    [
+        (None, "north", "is not at hand here (--custody LOG)"),  # the seal may be older than who carries
+        ({}, "north", "the custody log does not say"),
+        ({WORLD.fleet.serial(0, 0): CEM}, "Cem (Gannet)", "drives that they had, by the custody log"),
+    ],
+)
+def test_whoever_had_the_drive_is_told_and_not_for_whom_it_was_sealed(hands, who, about):
+    """A carrier who was replaced on the way had nothing: the custody log says who did, where it is at hand."""
+    report = compare(told(g0s0="missing"), hands=hands)
+    people = {each.who: each for each in report.tell}
+    assert {"north", "Cem (Gannet)"} & people.keys() == {who}
+    assert about in people[who].about
+    assert WORLD.fleet.serial(0, 0) in people[who].about
+    text = discrepancy.as_text(report)
+    assert ("on the way Cem (Gannet) had it last" in text) == (who != "north")
+    assert "sealed for carrier north" in text
 
 
 def test_the_text_says_all_of_it():

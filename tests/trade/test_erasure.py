@@ -162,3 +162,27 @@ def test_never_without_a_verified_group_and_an_answer_that_there_is_no_hold(stat
             assert states[-1] in {"intact", "rebuilt"}
             assert hold == "none"
             assert bears or serial != "OTHER"
+
+
+_MADE = e.group(1, "rebuilt", ("SER3", "SER4"), {"SER3": "rebuilt"}, first=3, made_on={"SER3": "WD-9"})
+MADE = e.received(DECLARED, _MADE, groups_total=2)
+SEEN = e.received(DECLARED, e.group(1, "intact", ("SER3", "SER4"), first=3), groups_total=2, at="2026-11-20T09:30:00Z")
+
+
+@pytest.mark.parametrize(
+    ("serial", "receipts", "words"),
+    [
+        ("SER1", [INTACT, REBUILT], ""),
+        ("SER3", [INTACT, REBUILT], "itself never came: it was not read"),
+        ("SER3", [INTACT, MADE], "only what was made of it on another medium was read"),
+        ("SER4", [INTACT, MADE], ""),
+        ("SER3", [SEEN, MADE], ""),
+        ("SPARE", [INTACT, MADE], ""),
+    ],
+)
+def test_a_drive_that_never_came_by_the_receipts_may_be_erased_and_that_is_said(serial, receipts, words):
+    """It was lost and is there again; or what is to be erased is another one, to which a label was put."""
+    said = erasure.never_read(serial, receipts)
+    assert (words in said, bool(said)) == (True, bool(words))
+    assert f"by the receipt of {e.AT} {serial} itself never came" in said or not words
+    assert why(serial, receipts=receipts) is None

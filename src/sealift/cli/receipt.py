@@ -30,7 +30,8 @@ Send it to the origin, which keeps the source until receipts say that everything
 Where not everything is intact it prints a discrepancy report, and writes the form with which `sealift handover` records
 it in the custody log. When a late drive has been verified, the same command with its report, too, makes the next
 receipt; the one before is kept under a number. The allowed signers name your key for namespace sealift-receipt.
-A carrier signs none: who that is, the declaration's contacts say, and the custody log (--custody).
+A carrier signs none: who that is, the declaration's contacts say, and the custody log (--custody), which also says who
+had a drive on the way that is not as it was sent.
 
 Exit 0: everything is intact or rebuilt; 3: something is damaged or lost, all data can be had; 4: some data cannot; 6:
 not everything was read yet, and the receipt is partial; 5: the seal does not hold, is superseded by one of a later
@@ -58,7 +59,7 @@ def receipt(
     from datetime import UTC, datetime
 
     from sealift.reading.trust import load_seal, open_seal
-    from sealift.stages import receive
+    from sealift.stages import origin, receive
     from sealift.stages.seal_others import check_newest
     from sealift.trade import discrepancy, signing
     from sealift.trade.receipt import person
@@ -75,7 +76,8 @@ def receipt(
         trusted, weighed, receiver, signer, allowed, given["out"], now, seal=given["seal"], custody=given["custody"]
     )
     record = made.receipt.record
-    report = discrepancy.compare(trusted.seal, trusted.declaration, trusted.officer, record, weighed.why)
+    hands = origin.hands(trusted, given["custody"], allowed, now)
+    report = discrepancy.compare(trusted.seal, trusted.declaration, trusted.officer, record, weighed.why, hands)
     who = {"name": receiver.name, "org": receiver.organisation, "key": signer.public_key.fingerprint}
     form = discrepancy.form(report, who, weighed.why) if report else None
     path = None

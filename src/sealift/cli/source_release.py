@@ -177,6 +177,8 @@ def _show_ways(looked: Looked) -> None:
 
 
 def _say(looked: Looked, released: Released | None) -> None:
+    from sealift.trade import source_release as records
+
     say = common.say
     if not looked.declared:
         say("no declaration of the shipment lies here, beside the seal or above: nobody has looked whether one that")
@@ -190,6 +192,13 @@ def _say(looked: Looked, released: Released | None) -> None:
     elif looked.may_be_freed:
         say("nothing was written; with --sign-with, --by, --organisation and --contact it is said and signed")
     elif looked.objections:
+        if any(why.endswith(records.AHEAD) for why in looked.objections):
+            say(
+                "of a receipt that is still to come, look at this host's clock and the receiver's. If theirs was ahead,"
+            )
+            say(
+                "they set it, move that receipt away, verify again and sign the next one; strike the one that is here then"
+            )
         say(
             "take out what is not of this seal, have what is damaged sent again; a receipt that does not hold stops all"
         )

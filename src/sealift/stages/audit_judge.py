@@ -325,12 +325,22 @@ def _certificates(case: Case) -> None:
                 )
             if (why := late.get(found.record.delivery_verified.receipt.blake3)) is not None:
                 case.say(entry.path, "look", f"{serial} was erased on a receipt that is of {why}")
+            never = _never_read(case, found.record)
+            if never and never not in found.record.validation_reasons:
+                case.say(entry.path, "look", f"{serial} was erased, and {never}")
             if found.record.validation == "escalate":
                 reasons = "; ".join(found.record.validation_reasons)
                 case.say(entry.path, "look", f"somebody should look at {found.record.media.serial}: {reasons}")
     _compare(case, media)
     if done:
         case.hold(f"erased: {_erased(case, set(done))}, each after the receipt that permitted it")
+
+
+def _never_read(case: Case, record: certificate.Certificate) -> str:
+    """That by the receipts of then, the erased drive itself had not come; "" where one says that it was read."""
+    begun, shipment = receipt.instant(record.begun_at, "certificate.json"), record.shipment
+    then = [each for _, each in case.receipts if each.at <= begun and each.record.shipment == shipment]
+    return erasure.never_read(record.media.serial, then)
 
 
 def _erased(case: Case, serials: set[str]) -> str:

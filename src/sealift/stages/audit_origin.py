@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sealift.errors import SealiftError
@@ -41,9 +42,7 @@ from sealift.trade import (
 from sealift.trade.persons import Origin
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from sealift.formats.allowed_signers import Person
+    from sealift.formats.allowed_signers import Person, Signer
     from sealift.formats.audit import Kind
     from sealift.reading.trust import TrustedSeal
     from sealift.trade.declaration import Declaration
@@ -146,9 +145,15 @@ def _releases(case: Case) -> None:
             by = f" By rules that are not as shipped: {', '.join(changed)}." if changed else ""
             case.hold(f"revision {known[1].revision}: {found.summary}{by}")
     _unreleased(case)
-    case.released.sort(key=lambda each: (each.declaration.revision, each.release.record.released_at))
+    case.released.sort(key=lambda each: _place(case, each))
     if not case.released:
         case.say(f"{case.folder}release.1.json", "pending", "no release that holds is here: nothing may leave")
+
+
+def _place(case: Case, released: Released) -> tuple[int, bool, str]:
+    """Of one revision the newest release comes last; one from the future before those whose times are right."""
+    number, at = released.declaration.revision, released.release.record.released_at
+    return (number, not audit_times.is_to_come(case, released), at)
 
 
 def _unreleased(case: Case) -> None:
@@ -387,8 +392,10 @@ def _manifests(case: Case) -> None:
             case.say(entry.path, "wrong", "it is the manifest of no group that was sealed")
         if entry.signature is not None:
             at = receipt.instant(times[entry.digest], "seal") if entry.digest in times else case.now
-            signer = case.allowed.signer
-            found = case.attempt(entry.path, signer, entry.data, entry.signature, manifest.NAMESPACE, at)
+            found = _expired(case, entry, entry.signature)
+            if found is None:
+                signer = case.allowed.signer
+                found = case.attempt(entry.path, signer, entry.data, entry.signature, manifest.NAMESPACE, at)
             case.bound += [(found.person, persons.PACKER)] if found is not None else []
     if not case.seals:
         return
@@ -397,3 +404,28 @@ def _manifests(case: Case) -> None:
     if absent:
         text = f"manifests of these groups are not here; the seal has their digests: {some(absent)}"
         case.say(case.seals[-1].path, "pending", text)
+
+
+def _expired(case: Case, entry: Entry, signature: bytes) -> Signer | None:
+    """Who packed what nobody has sealed yet, by a key whose time has ended since: people look, as `seal` refuses it.
+
+    A manifest states no time; a seal will tell one. Nothing went by it, so nobody did anything wrong.
+    """
+    if case.of("seal"):
+        return None
+    with contextlib.suppress(SealiftError):
+        case.allowed.signer(entry.data, signature, manifest.NAMESPACE, case.now)
+        return None
+    ends = {line.valid_before for line in case.allowed.lines if line.valid_before is not None}
+    for end in sorted(each for each in ends if each < case.now.timestamp()):
+        with contextlib.suppress(SealiftError):
+            at = datetime.fromtimestamp(end, UTC)
+            found = case.allowed.signer(entry.data, signature, manifest.NAMESPACE, at)
+            text = (
+                f"it is signed by a key of {found.principal} that was valid until {at.strftime(receipt.TIME)}, and no"
+                " seal tells when it signed: `sealift seal` refuses that. Whoever keeps the allowed signers lets that"
+                " line be valid until they are sealed; what a key in other hands may have signed is packed anew"
+            )
+            case.say(entry.path, "look", text)
+            return found
+    return None

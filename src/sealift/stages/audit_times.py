@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sealift.formats.audit import Kind
-    from sealift.stages.audit_case import Case, Entry, Sealed
+    from sealift.stages.audit_case import Case, Entry, Released, Sealed
 
 _ASKED: tuple[Kind, ...] = ("screening", "keys", "release", "seal", "source-release", "certificate")
 
@@ -37,7 +37,8 @@ _ASKED: tuple[Kind, ...] = ("screening", "keys", "release", "seal", "source-rele
 def to_come(case: Case) -> None:
     """Records that are later than the bundle by more than two clocks may differ. Of receipts audit_judge.py says it.
 
-    `wrong`; where one that is not later names it, it was there, and is to be looked at.
+    `wrong`; where one that is not later names it, it was there, and where one has its place, nothing goes by it: people
+    look.
     """
     for entry in (each for kind in _ASKED for each in case.of(kind)):
         path, at = entry.path, _stated(entry)
@@ -47,8 +48,11 @@ def to_come(case: Case) -> None:
             continue
         when = at.strftime(audits.TIME)
         text = f"it says {when}, which is still to come when the bundle was made"
-        named = _named(case, entry)
-        if named:
+        named, instead = _named(case, entry), _instead(case, entry)
+        if instead:
+            by = f"{instead.removeprefix(case.folder)}, made by a clock that is right, has its place"
+            case.say(path, "look", f"{text}; {by}: nothing goes by this one")
+        elif named:
             by = f"{named.removeprefix(case.folder)} names it, so that it was there"
             case.say(path, "look", f"{text}; {by}: the clock where it was signed was ahead")
         else:
@@ -61,6 +65,25 @@ def _stated(entry: Entry) -> datetime | None:
     with contextlib.suppress(FormatError):
         return instant(audits.SIGNED[found.kind].at(entry.record), entry.path) if found else None
     return None
+
+
+def _instead(case: Case, entry: Entry) -> str:
+    """Of a release: another one that holds and is not from the future, of the same bytes or a later revision."""
+    return next((each.entry.path for each in reversed(case.released) if supersedes(case, each, entry)), "")
+
+
+def supersedes(case: Case, released: Released, entry: Entry) -> bool:
+    """Whether a release took the place of another one that is from the future: its time is right."""
+    mine = next((each for each in case.released if each.entry.path == entry.path), None)
+    if mine is None or is_to_come(case, released):
+        return False
+    one, other = released.declaration, mine.declaration
+    return one.digest == other.digest or one.revision > other.revision
+
+
+def is_to_come(case: Case, released: Released) -> bool:
+    """Whether a release is later than the bundle by more than two clocks may differ."""
+    return clocks.is_ahead(release.released_at(released.release.record), case.now)
 
 
 def _named(case: Case, entry: Entry) -> str:

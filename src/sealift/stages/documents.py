@@ -250,7 +250,10 @@ class _Maker:
             return
         latest = max((receipt for receipt, _ in said.values()), key=lambda each: each.record.at)
         record = replace(latest.record, groups=[group for _, (_, group) in sorted(said.items())])
-        report = discrepancy.compare(seal.seal, seal.declaration, seal.officer, record, {})
+        sources, hands = self._sources, None
+        if sources.allowed is not None:
+            hands = origin.hands(seal, sources.custody, sources.allowed, sources.now)
+        report = discrepancy.compare(seal.seal, seal.declaration, seal.officer, record, {}, hands)
         if report is None:
             self.left_out.append(("discrepancy report", "every drive is intact"))
         else:

@@ -74,7 +74,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     command: list[str]  # that erases; empty where this program does it by itself
     read_back: ReadBack
     unfinished: list[str]  # logs of erasures of this drive that ended without a certificate
-    doubts: list[str]  # why it may be another drive than the one of that serial number; the certificate says so, too
+    doubts: list[str]  # why it may be another drive than that one, or where that one was; the certificate says so, too
     objections: list[str]
 
     @property
@@ -158,7 +158,7 @@ def survey(
                 command=_shown(way, can, candidate.disk) if way and can else [],
                 read_back="full" if way and way.whole else read_back,
                 unfinished=erase_certify.unfinished(folder, serial) if folder and serial else [],
-                doubts=erase_certify.other_medium(serial, candidate.disk, papers) if told_by != "drive" else [],
+                doubts=erase_certify.doubts(serial, candidate.disk, papers, stated=told_by != "drive"),
                 objections=objections,
             )
         )

@@ -27,7 +27,7 @@ from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats.manifest import FileRef
 from sealift.stages import erase_known
 from sealift.trade import certificate as certificates
-from sealift.trade import signing
+from sealift.trade import erasure, signing
 from sealift.trade.certificate import (
     Certificate,
     Completion,
@@ -206,7 +206,7 @@ def _record(
         raise Refused("an erasure without beginning and end is not certified")
     way = sanitize.TECHNIQUES[plan.technique or ""]
     first = papers.receipts[0].record
-    reasons = _reasons(plan, disk, health, way) + (other_medium(plan.serial, disk, papers) if plan.stated else [])
+    reasons = _reasons(plan, disk, health, way) + doubts(plan.serial, disk, papers, stated=plan.stated)
     return Certificate(
         shipment=first.shipment,
         consignment_id=first.consignment_id,
@@ -283,6 +283,15 @@ def _reasons(plan: Plan, disk: Disk, health: Health, way: sanitize.Technique) ->
     if plan.stated and disk.serial is not None:
         found.append(f"its label says {plan.serial}, and it tells the serial number {disk.serial}")
     return found
+
+
+def doubts(serial: str, disk: Disk, papers: Papers, *, stated: bool) -> list[str]:
+    """Why it may be another drive than the one of that serial number, or where that one has been is not known.
+
+    `stated`: the drive does not tell its serial number itself.
+    """
+    never = erasure.never_read(serial, papers.receipts)
+    return ([never] if never else []) + (other_medium(serial, disk, papers) if stated else [])
 
 
 def other_medium(serial: str, disk: Disk, papers: Papers) -> list[str]:

@@ -1,9 +1,10 @@
 """The papers that permit an erasure, read from files and checked: receipts, declarations, releases.
 
 What holds: a receipt that is here is signed by an allowed signer. A declaration is one that parses, a draft or not; one
-that is a whole one, with a release of it in its folder that holds, has it. Later revisions in the same folder are found
-as those are that a release is superseded by (revisions.py), and so is who by the records there is of the origin
-(origin.py), whoever was given which file. What all of them permit is trade/erasure.py's to say.
+that is a whole one, with a release of it in its folder that holds, has it. The one that the receipts bind is taken from
+beside those that were given, by its digest, where it is none of them, and counts as given. Later revisions in the same
+folder are found as those are that a release is superseded by (revisions.py), and so is who by the records there is of
+the origin (origin.py), whoever was given which file. What all of them permit is trade/erasure.py's to say.
 """
 
 from __future__ import annotations
@@ -46,7 +47,22 @@ def load(
     found = [receipt(path, allowed) for path in dict.fromkeys(receipt_files)]
     given = [_declared(path, allowed) for path in dict.fromkeys(declaration_files)]
     bound = {each.record.declaration.blake3 for each in found}
+    given += _bound(given, bound, allowed)
     return Papers(receipts=found, declarations=given, now=now, beside=_beside(given, bound, allowed))
+
+
+def _bound(given: Sequence[Declared], bound: set[str], allowed: AllowedSigners) -> list[Declared]:
+    """The declarations that receipts bind, by their digest, from beside those given, where they are none of these.
+
+    What is given after a revision was released on the way is the new one; the drives were received under the other.
+    """
+    wanted, found = bound - {each.declaration.digest for each in given}, dict[str, Declared]()
+    for each in given if wanted else ():
+        for other in revisions.others(each.file, each.declaration.consignment_id):
+            parsed = other.declaration
+            if parsed is not None and parsed.digest in wanted:
+                found.setdefault(parsed.digest, Declared(parsed, _released(other.path, parsed, allowed), other.path))
+    return list(found.values())
 
 
 def receipt(path: str, allowed: AllowedSigners) -> Receipt:

@@ -3,6 +3,7 @@
     beside     by releases, screenings, records of keys, seals and releases of the source -> Origin
     by_seal    by a seal alone
     carriers   by the addresses of carriers in the declaration that a seal binds, and by a custody log
+    hands      who had each drive last on the way, by a custody log
 
 What holds: a record binds whoever signed it where its signature holds, under whatever name the file lies there. What
 cannot be read, or is of another consignment, binds nobody and is passed over: who acts on it says what is wrong with
@@ -26,6 +27,7 @@ from sealift.trade import (
     key_sample,
     keys,
     lists,
+    people,
     persons,
     receipt,
     release,
@@ -34,6 +36,7 @@ from sealift.trade import (
     source_release,
 )
 from sealift.trade.custody_terms import Faces, Terms
+from sealift.trade.discrepancy import Hand
 from sealift.trade.persons import Origin
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
     from sealift.formats.allowed_signers import AllowedSigners, Person
     from sealift.reading.trust import TrustedSeal
+    from sealift.trade.custody import Account
 
 MAX_RECORDS = 1_000  # of a kind that are looked at in one folder
 
@@ -101,11 +105,35 @@ def carriers(
     terms = Terms(trusted.declaration)
     if log is None:
         return terms.mails
+    return Faces(_account(trusted, log, allowed, now).rows, terms, allowed).carriers
+
+
+def hands(trusted: TrustedSeal, log: str | None, allowed: AllowedSigners, now: datetime) -> dict[str, Hand] | None:
+    """By serial number, who had a drive last on the way by the log in folder `log`; None where none is given.
+
+    Whoever is of neither end by the declaration of the seal: a later revision may name another carrier, whom a seal
+    that was made before does not know. BadInput for no log.
+    """
+    if log is None:
+        return None
+    declared, found = trusted.declaration, dict[str, Hand]()
+    roles = Terms(declared).at(now).roles
+    contacts = {people.fold(each.name): each.contact for each in declared.carriers}
+    for row in _account(trusted, log, allowed, now).rows:
+        event, party = row.event, row.event.received_by
+        if not row.counts or not event.passes or roles.sends(party) or roles.receives(party):
+            continue
+        known = (contacts.get(people.fold(each)) for each in (party.name, party.org))
+        contact = next((each for each in known if each), row.received.principal if row.received else "")
+        found.update(dict.fromkeys(event.serials, Hand(party.words, contact)))
+    return found
+
+
+def _account(trusted: TrustedSeal, log: str, allowed: AllowedSigners, now: datetime) -> Account:
     serials = [drive.serial for drive in trusted.declaration.drives]
-    found = custody.assess(
+    return custody.assess(
         custody_log.read(log), consignment_id=trusted.seal.consignment_id, serials=serials, allowed=allowed, now=now
     )
-    return Faces(found.rows, terms, allowed).carriers
 
 
 def beside(file: str, consignment_id: str, allowed: AllowedSigners) -> Origin:

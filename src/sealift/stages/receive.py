@@ -345,7 +345,7 @@ def receive(
     if before is not None:
         if _same(before, record, signer):
             return Made(before, path, new=False, superseded=None)
-        record = msgspec.structs.replace(record, at=_later(before, now).strftime(receipts.TIME))
+        record = msgspec.structs.replace(record, at=_later(path, before, now).strftime(receipts.TIME))
     data = receipts.encode(record)
     signature = signer.sign(data, receipts.NAMESPACE)
     receipt = receipts.check_receipt(data, signature, allowed)
@@ -389,13 +389,16 @@ def _same(before: Receipt, record: ReceiptRecord, signer: Signer) -> bool:
     )
 
 
-def _later(before: Receipt, now: datetime) -> datetime:
+def _later(path: str, before: Receipt, now: datetime) -> datetime:
     """A time after that of the receipt which is superseded: the later of two counts."""
     ahead = before.at + timedelta(seconds=1) - now
     if ahead > CLOCKS:
         raise Refused(
-            f"the receipt that is there says {before.record.at}, which is still to come",
-            hint="set this host's clock; or move the receipt away if its own was wrong",
+            f"{path}: the receipt that is there says {before.record.at}, which is still to come: the clock by which it"
+            " was signed was ahead, or this host's is behind; nothing was written",
+            hint=f"look at both clocks. If this one is behind, set it. If that one was ahead, move {path} and its .sig"
+            " out of the folder, verify again what was read in the future, and sign the next receipt; tell the origin"
+            " to strike the one that it has",
         )
     if ahead > timedelta(0):
         time.sleep(ahead.total_seconds())

@@ -7,10 +7,11 @@
     have_left    events of a log -> drives that have left the origin, and have not come back
 
 What holds: every event is judged by the revision that was the newest released when it happened, whatever was released
-or drafted later. Where that one, or what it rests on, is not here, that is named, and nobody is accused. A drive goes
-on, and wants a release, in an event of two persons, whatever its type, unless both are of the origin; in every loading;
-and where by an event of one person alone somebody has it who had it not, or its record begins with a carrier or a
-receiver; never where it comes back to the origin. Whom that revision names no more takes none on: from them drives come
+or drafted later; and nobody is accused by the time of an event that names a later one by its digest, where it might be
+at the time of that. Where a revision, or what it rests on, is not here, that is named, and nobody is accused. A drive
+goes on, and wants a release, in an event of two persons, whatever its type, unless both are of the origin; in every
+loading; and where by an event of one person alone somebody has it who had it not, or its record begins with a carrier
+or a receiver; never where it comes back to the origin. Whom that revision names no more takes none on: from them drives come
 back, or go to whom takes their place. A release is of one way: from the site, once they have come, they go back to
 the origin by a return, and nowhere else. Who somebody is, the allowed signers say: two keys of one principal are one, a
 key of a carrier's is that carrier, and one of the origin's no receiver, under whatever other name.
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from sealift.trade import clocks
 from sealift.trade.custody_graph import Finding
 from sealift.trade.custody_roles import Roles
 
@@ -84,6 +86,7 @@ class Reign(NamedTuple):
 class Ruling(NamedTuple):
     """What a time is judged by; `missing` says what is not here, without which nobody can."""
 
+    at: datetime
     roles: Roles
     reign: Reign | None
     missing: str = ""
@@ -120,7 +123,7 @@ class Terms:
         parsed = reign.declaration if reign else None
         if reign is not None and reign.lacks:
             missing = reign.lacks
-        return Ruling(self._who(parsed or self._newest), reign, missing)
+        return Ruling(moment, self._who(parsed or self._newest), reign, missing)
 
     @property
     def mails(self) -> list[tuple[frozenset[str], str]]:
@@ -288,6 +291,7 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
     found = [each for row in rows if row.counts for each in _posing(row, faces)]
     unknown: dict[str, list[Row]] = {}
     here: dict[str, Row] = {}  # drives at the site, and by which event they came
+    proved = _proved(rows)
     for step in _steps(rows, come, begun, terms, faces, set()):
         row, ruling, seen, event = step.row, step.ruling, step.seen, step.row.event
         if not event.passes and event.changes_hands and not ruling.roles.of_one_house(seen):
@@ -297,7 +301,11 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
             found += [] if row.received else _awaited(row, seen, ruling, terms)
         found += [] if step.homeward else _onward(row, here, faces)
         _stays(row, here, ruling.roles, faces)
-        one = _told(step, terms, _not_home(row, faces) if step.homeward else "")
+        odd = _not_home(row, faces) if step.homeward else ""
+        one = _told(step, terms, odd)
+        if one and (then := proved.get(row.entry.digest)) is not None:
+            again = step._replace(ruling=terms.at(then))
+            one = one if again.ruling.missing else min(one, _told(again, terms, odd), key=len)
         if ruling.missing and one:
             unknown.setdefault(ruling.missing, []).append(row)
         else:
@@ -306,6 +314,22 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
         drives = tuple(dict.fromkeys(serial for row in of for serial in row.event.serials))
         text = f"whether they might go then, nobody can say here: {missing}"
         found.append(Finding("revision", text, tuple(row.entry.digest for row in of), drives))
+    return found
+
+
+def _proved(rows: Sequence[Row]) -> dict[str, datetime]:
+    """By digest: of events that are earlier than what they name by more than two clocks may differ, when that was.
+
+    They happened after it, whatever their time says: a digest proves an order. The clock is a finding of its own.
+    """
+    newest: dict[str, datetime] = {}
+    found: dict[str, datetime] = {}
+    for row in rows:  # no row stands before one that it names
+        event = row.event
+        behind = max((newest[each] for each in event.log_checkpoint.newest if each in newest), default=event.at)
+        newest[row.entry.digest] = max(behind, event.at) if row.counts else behind
+        if clocks.is_ahead(behind, event.at):
+            found[row.entry.digest] = behind
     return found
 
 
@@ -318,10 +342,10 @@ def _told(step: _Step, terms: Terms, odd: str) -> list[Finding]:
         if serials:
             found.append(Finding(kind, text, (row.entry.digest,), tuple(serials)))
 
-    why = (_unreleased(event, ruling, terms) or _thrown_out(seen, ruling)) if going else ""
+    why = (_unreleased(ruling, terms) or _thrown_out(seen, ruling)) if going else ""
     if why or (going and ruling.missing):
         tell("unreleased", f"{an(event)} at {event.at_utc}, and {why}{odd}", going)
-    elif why := _ended(event, ruling):
+    elif why := _ended(ruling):
         tell("unreleased", f"they leave the origin by {an(event)} at {event.at_utc}, and {why}", step.leaving)
     if roles.left(seen.received_by):  # who has them already may say what happens to them
         took = event.serials if event.changes_hands or (going and event.event_type not in _GOES) else ()
@@ -402,7 +426,7 @@ def _not_home(row: Row, faces: Faces) -> str:
 
 def _awaited(row: Row, seen: CustodyEvent, ruling: Ruling, terms: Terms) -> list[Finding]:
     """Of drives that come home, where the other signature is still to come, and they might go nowhere else."""
-    event, why = row.event, ruling.missing or _unreleased(row.event, ruling, terms)
+    event, why = row.event, ruling.missing or _unreleased(ruling, terms)
     if not why and ruling.roles.left(seen.released_by):
         why = f"{_no_more(seen.released_by, ruling)} {seen.released_by.words}"
     if not why:
@@ -444,18 +468,18 @@ def _going(event: CustodyEvent, come: Sequence[str], begun: Sequence[str], roles
     return [serial for serial in event.serials if serial in {*come, *first}]
 
 
-def _unreleased(event: CustodyEvent, ruling: Ruling, terms: Terms) -> str:
+def _unreleased(ruling: Ruling, terms: Terms) -> str:
     """Why drives might not go then; "" where they might."""
     if ruling.reign is None:
         return "the shipment was released later" if terms.reigns else "the shipment is not released"
-    why = [each.text for each in ruling.reign.against if each.since is None or event.at >= each.since]
+    why = [each.text for each in ruling.reign.against if each.since is None or ruling.at >= each.since]
     return f"the release does not stand: {'; '.join(why)}" if why else ""
 
 
-def _ended(event: CustodyEvent, ruling: Ruling) -> str:
+def _ended(ruling: Ruling) -> str:
     """Which authorisations of the release had ended then, in words."""
     rests = ruling.reign.ended if ruling.reign else ()
-    return "; ".join(each.text for each in rests if each.since is not None and event.at >= each.since)
+    return "; ".join(each.text for each in rests if each.since is not None and ruling.at >= each.since)
 
 
 def _kept(event: CustodyEvent) -> str:

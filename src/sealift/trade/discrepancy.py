@@ -4,6 +4,7 @@
 
 What holds: it is made from the signed seal and what a receipt says, so that who has these two can make it again; every
 drive of the seal is counted, under the carrier that the seal names, and every one that is not as it was sent is listed.
+Who had it on the way, the custody log says, where it is at hand, and they are told: a carrier may be newer than a seal.
 It gives no advice on law and says nothing of why. Recording it is the custody log's matter: `form` fills in the form of
 `sealift handover`.
 
@@ -13,7 +14,7 @@ What is not here: judging drives (stages/receive.py), files, the terminal.
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec import UNSET, Struct
 
@@ -35,10 +36,18 @@ MAX_NAMED = 20  # drives by name in one sentence
 NOT_ADVICE = "Prepared from the seal, the receipt and what people stated; not legal advice."
 
 
+class Hand(NamedTuple):
+    """Who had a drive last on the way, by the custody log, and how to reach them ("": not known)."""
+
+    who: str
+    contact: str
+
+
 class Line(Struct, frozen=True, kw_only=True):
     """A drive that is not as it was sent. `what`: unread drives are not here, or are here and nobody has read them.
 
     Of remade ones the data is here, on other media: of the declared goods themselves nobody has said that they are.
+    `had`: who had it last on the way, by the custody log; None: it is not at hand, or does not say.
     """
 
     drive: str
@@ -48,10 +57,11 @@ class Line(Struct, frozen=True, kw_only=True):
     what: What
     read_at: str | None
     why: str | None
+    had: str | None = None
 
 
 class CarrierPart(Struct, frozen=True, kw_only=True):
-    """What became of the drives of one carrier: counts of all of them, and those that are not as they were sent."""
+    """What became of the drives that were sealed for one carrier: counts of all, and those not as they were sent."""
 
     carrier: str
     contact: str
@@ -102,14 +112,16 @@ class Discrepancy(Struct, frozen=True, kw_only=True):
 
 
 def compare(
-    seal: Seal, declaration: Declaration, officer: str, record: ReceiptRecord, why: Mapping[str, str]
-) -> Discrepancy | None:
+    seal: Seal, declaration: Declaration, officer: str, record: ReceiptRecord, why: Mapping[str, str],
+    hands: Mapping[str, Hand] | None = None,
+) -> Discrepancy | None:  # fmt: skip
     """What differs from what was sealed; None where every drive of the seal is intact.
 
-    `officer` released the declaration; `why` says of drives by id why a reading of theirs does not count.
+    `officer` released the declaration; `why` says of drives by id why a reading of theirs does not count; `hands` by
+    serial number who had them on the way; None: no custody log is at hand.
     """
     said = {group.group: group for group in record.groups}
-    lines = list(_lines(seal, said, why))
+    lines = list(_lines(seal, said, why, hands or {}))
     if all(line.what == "intact" for _, line in lines):
         return None
     groups = [_group(sealed.group, sealed.data, sealed.parity, said.get(sealed.group)) for sealed in seal.groups]
@@ -131,11 +143,13 @@ def compare(
         groups=groups,
         means=list(_means(groups)),
         todo=list(_todo(wrong, state)),
-        tell=list(_tell(carriers, wrong, declaration, officer)),
+        tell=list(_tell(carriers, wrong, declaration, officer, hands)),
     )
 
 
-def _lines(seal: Seal, said: Mapping[int, ReceiptGroup], why: Mapping[str, str]) -> Iterator[tuple[str, Line]]:
+def _lines(
+    seal: Seal, said: Mapping[int, ReceiptGroup], why: Mapping[str, str], hands: Mapping[str, Hand]
+) -> Iterator[tuple[str, Line]]:
     for sealed in seal.groups:
         group = said.get(sealed.group)
         for slot, row in enumerate(sealed.drives):
@@ -148,6 +162,7 @@ def _lines(seal: Seal, said: Mapping[int, ReceiptGroup], why: Mapping[str, str])
                 what=_what(drive),
                 read_at=drive.read_at or None if drive else None,
                 why=why.get(row.id),
+                had=hands[row.serial].who if row.serial in hands else None,
             )
             yield row.carrier, line
 
@@ -223,20 +238,40 @@ def _todo(wrong: Sequence[Line], state: str) -> Iterator[str]:
 
 
 def _tell(
-    carriers: Sequence[CarrierPart], wrong: Sequence[Line], declaration: Declaration, officer: str
-) -> Iterator[Tell]:
+    carriers: Sequence[CarrierPart], wrong: Sequence[Line], declaration: Declaration, officer: str,
+    hands: Mapping[str, Hand] | None,
+) -> Iterator[Tell]:  # fmt: skip
     keep = any(line.what not in _VERIFIED for line in wrong)
     about = "all of this; keep the source" if keep else "all of this"
     yield Tell(who=declaration.shipper.legal_name, contact=declaration.shipper.contact, about=about)
     yield Tell(
         who=declaration.author.name, contact=declaration.author.email, about="all of this, as author of the declaration"
     )
-    for each in carriers:
-        if each.drives:
-            yield Tell(who=each.carrier, contact=each.contact, about=f"their drives: {_serials(each.drives)}")
+    yield from _tell_carriers(carriers, wrong, hands)
     if any(line.what in {"missing", "unread", "remade"} for line in wrong):
         about = "declared goods are not where they were declared to go"
         yield Tell(who=officer, contact="who released the declaration", about=about)
+
+
+def _tell_carriers(
+    carriers: Sequence[CarrierPart], wrong: Sequence[Line], hands: Mapping[str, Hand] | None
+) -> Iterator[Tell]:
+    """Who had the drives by the custody log; of which it says nothing, or is not at hand, who was to carry them."""
+    had: dict[Hand, list[Line]] = {}
+    for line in wrong:
+        if hands and line.serial in hands:
+            had.setdefault(hands[line.serial], []).append(line)
+    for hand, lines in had.items():
+        about = f"drives that they had, by the custody log: {_serials(lines)}"
+        yield Tell(who=hand.who, contact=hand.contact or "by the custody log", about=about)
+    for each in carriers:
+        lines = [line for line in each.drives if line.had is None]
+        if lines:
+            unsaid = "does not say" if hands is not None else "says, and is not at hand here (--custody LOG)"
+            about = (
+                f"drives that were sealed for them: {_serials(lines)}; who had them on the way the custody log {unsaid}"
+            )
+            yield Tell(who=each.carrier, contact=each.contact, about=about)
 
 
 def _drives(count: int) -> str:
@@ -270,14 +305,15 @@ def as_text(report: Discrepancy) -> str:
         f"as of {report.at}, by {report.received_by}",
     ]
     for carrier in report.carriers:
-        lines += ["", f"carrier {carrier.carrier or '(none)'}: {_drives(carrier.expected)} expected"]
+        lines += ["", f"sealed for carrier {carrier.carrier or '(none)'}: {_drives(carrier.expected)} expected"]
         counts = {what: getattr(carrier, what) for what in _WORDS}
         lines.append("  " + ", ".join(f"{count:,} {_WORDS[what]}" for what, count in counts.items() if count))
         for line in carrier.drives:
             why = f" ({line.why})" if line.why else ""
             read = f", read {line.read_at}" if line.read_at else ""
             number = f"drive {line.number} of {report.drives_total}"
-            lines.append(f"  {line.drive} {number}, serial {line.serial}: {_WORDS[line.what].upper()}{read}{why}")
+            had = f"; on the way {line.had} had it last" if line.had else ""
+            lines.append(f"  {line.drive} {number}, serial {line.serial}: {_WORDS[line.what].upper()}{read}{why}{had}")
     sections = [("what it means", report.means), ("what to do", report.todo)]
     sections.append(("whom to tell", [f"{each.who}, {each.contact}: {each.about}" for each in report.tell]))
     for title, each in sections:

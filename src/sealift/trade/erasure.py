@@ -17,12 +17,17 @@ these rules that does not hold; `may_erase` is true where it names none:
    hold of it is needed then. Any other drive is nobody's here, and refused.
 7. Somebody says its serial number: the drive, what stands on it, or a person who read the label.
 
+A drive that itself was never read, by the receipts, may be erased where it turned up: its group is verified without it.
+`never_read` says so of it, and a certificate with that is escalated.
+
 What is not here: signatures (receipt.py, release.py have checked them), what else stands on a drive, and erasing.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import UNSET
 
 from sealift.trade import persons
 from sealift.trade.declaration import NO_HOLD
@@ -133,7 +138,11 @@ def _papers(receipts: Sequence[Receipt], declarations: Sequence[Declared], besid
         what = f"{silent.file or 'a declaration'} (revision {silent.declaration.revision}), a later one,"
         return f'{what} does not say legal_hold = "none", so nobody has said that there is no legal hold'
     if not bound:
-        return f"none of the declarations is the one that the receipts bind (BLAKE3 {first.declaration.blake3})"
+        return (
+            f"none of the declarations, nor what lies beside them, is the one that the receipts bind (BLAKE3"
+            f" {first.declaration.blake3}): at the origin it lies under the number of its revision, as"
+            " declaration.r1.toml; give that, too (--declaration)"
+        )
     if beside.unseen:
         return f"nobody can see whether there is a legal hold: {beside.unseen[0]}"
     if not any(_says_none(each) and (each in bound or each.release is not None) for each in declarations):
@@ -186,6 +195,23 @@ def find(serial: str, receipts: Sequence[Receipt]) -> Named | None:
     group = found[0].group.group
     last, row = newest(receipts)[group]
     return next((each for each in found if each.receipt is last), Named(last, row, found[0].drive))
+
+
+def never_read(serial: str, receipts: Sequence[Receipt]) -> str:
+    """That by all receipts which name it a drive itself was never read, in a sentence; "" where one says that it was.
+
+    Its group is verified without it. A medium that goes by its serial number may then be another one; or it came later.
+    """
+    named = [drive for each in receipts for group in each.record.groups for drive in group.drives]
+    rows = [drive for drive in named if drive.serial == serial]
+    if not rows or any(drive.read_at and drive.made_on is UNSET for drive in rows):
+        return ""
+    last = find(serial, receipts)
+    if last is None:
+        return ""
+    at, drive = last.receipt.record.at, last.drive
+    made = "only what was made of it on another medium was read" if drive.read_at else "it was not read"
+    return f"by the receipt of {at} {serial} itself never came: {made}. What became of it is for people to find out"
 
 
 def unverified(receipts: Sequence[Receipt]) -> list[int]:

@@ -167,7 +167,8 @@ def discrepancy_report(frame: Frame, report: Discrepancy) -> Paper:
 
 
 def _why(line: Line) -> str:
-    return ", ".join(text for text in (line.read_at and f"read {line.read_at}", line.why) if text) or DASH
+    had = line.had and f"on the way {line.had} had it last"
+    return ", ".join(text for text in (line.read_at and f"read {line.read_at}", line.why, had) if text) or DASH
 
 
 def _came(report: Discrepancy) -> Block:

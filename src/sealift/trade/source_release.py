@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from sealift.trade.receipt import Receipt, ReceiptGroup
 
 NAMESPACE = "sealift-source-release"
+AHEAD = "is still to come: a clock is wrong"  # ends an objection to a receipt
 MAX_SOURCE_RELEASE = 8 << 20
 MAX_RECEIPTS = 1_000
 _NAME = "source-release.json"
@@ -175,7 +176,7 @@ def objections_to(ground: Ground, receipt: Receipt, now: datetime) -> list[str]:
     if clocks.is_ahead(instant(seal.sealed_at, "seal.json"), receipt.at):
         found.append(f"is older than the seal, which is of {seal.sealed_at}")
     if receipt.at > now:
-        found.append("is still to come: a clock is wrong")
+        found.append(AHEAD)
     if whose := ground.origin.whose(receipt.person):
         found.append(f"is signed by {whose}: the origin cannot receive from itself")
     return found

@@ -274,8 +274,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         ratios = f"{_ratio(each, curls):.2f} | {_ratio(each, obstores):.2f}"
         yield f"| {words} | {_rate(each):,.0f} | {ratios} | {each['cpu']:.2f} s |"
     yield f"\nThe target is {TARGET} of the server's raw download, asked of streams: {_ratio(ours, curls):.2f} of"
-    yield f"curl's, and {_ratio(ours, obstores):.2f} of obstore's. What they throw away a reader authenticates and deciphers:"
-    yield f"{ours['cpu']:.2f} s of CPU a GiB beside {curls['cpu']:.2f} and {obstores['cpu']:.2f}, and"
+    yield f"curl's, and {_ratio(ours, obstores):.2f} of obstore's. A reader authenticates and deciphers what they"
+    yield f"throw away: {ours['cpu']:.2f} s of CPU a GiB beside {curls['cpu']:.2f} and {obstores['cpu']:.2f}, and"
     yield f"{plain['mounted']['cpu']:.2f} on mounted drives. With the server's part on the same cores, that is where"
     yield "the ratio comes from.\n"
     yield from _of_samples(_ratio(plain["samples"], curls), plain["samples"]["cpu"], ours["cpu"])

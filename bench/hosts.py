@@ -194,7 +194,8 @@ def page(found: Found, rate: int, size: int) -> str:
         "# Hosts that work at once", "",
         f"Written by `python -m bench.hosts`. Each host is a node of a Ray cluster on {os.cpu_count()} cores, with",
         f"three drives of 2+1 that the kernel holds to {rate / 1e6:,.0f} MB/s each, and {size / 1e6:,.0f} MB of noise.",
-        f"Medians of {rounds} {'rounds' if rounds > 1 else 'round'}.",
+        f"Medians of {rounds} {'rounds' if rounds > 1 else 'round'}. MB/s, and what is reckoned from it, leaves out",
+        "the time to begin, which has a column of its own and grows with the hosts, as all begin on the same cores.",
         "", "| stage | hosts | MB/s | of the floor | a host, beside one | processors busy | to begin |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip

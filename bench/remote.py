@@ -9,9 +9,9 @@
     mounted            streams from the folders that nginx serves
     tls                curl and streams over TLS, with a bearer token
 
-and how long it takes from nothing to the first batch of a DataLoader. Contenders take turns, each in a process of its
-own; medians of the rounds. CPU is that of the contender, without the server's: where all share few cores it says more
-than the clock does.
+and how long it takes from nothing to the first batch of a DataLoader, from nginx and from `sealift serve`. Contenders
+take turns, each in a process of its own; medians of the rounds. CPU is that of the contender, without the server's:
+where all share few cores it says more than the clock does.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ HERE = Path(__file__).parent
 PACK = 128 << 20
 TOKEN = "bench"
 TARGET = 0.8
+SOON = 5.0  # seconds, to the first batch
 
 
 def noise(root: Path, size: int) -> Path:
@@ -185,6 +186,18 @@ def first_batch(made: Path, listing: str) -> float:
     return taken
 
 
+def first_through_serve(made: Path, rounds: int) -> list[float]:
+    """The same from a `sealift serve` in a process of its own, started before, with a token, over plain HTTP."""
+    import serving
+
+    folder = made.parent / "serve"
+    folder.mkdir()
+    file = serving.token_file(folder)
+    with serving.serving(*sorted(made.glob("d0*")), token=serving.TOKEN, file=file) as host:
+        listing = str(serving.locations_file(host, folder))
+        return [once(first_batch, made, listing) for _ in range(rounds)]
+
+
 def turns(contenders: dict[str, tuple[Any, ...]], rounds: int) -> dict[str, dict[str, Any]]:
     """Rates of the rounds after a first one that is not counted, in bytes a second, and CPU, in seconds a GiB."""
     got: dict[str, list[tuple[float, int, float]]] = {name: [] for name in contenders}
@@ -239,6 +252,7 @@ def run(root: Path, size: int, rounds: int) -> dict[str, Any]:
             ),
             "tls": turns({"curl": (curl, made, locked.url, locked.ca), "streams": (streams, made, tls)}, rounds),
             "first": statistics.median(once(first_batch, made, listing) for _ in range(rounds)),
+            "first_serve": statistics.median(first_through_serve(made, rounds)),
             "asked": once(asked, made, listing),
         }
     return found
@@ -259,20 +273,33 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         each = plain[name]
         ratios = f"{_ratio(each, curls):.2f} | {_ratio(each, obstores):.2f}"
         yield f"| {words} | {_rate(each):,.0f} | {ratios} | {each['cpu']:.2f} s |"
-    yield f"\nThe target is {TARGET} of the server's raw download: it is {_ratio(ours, curls):.2f} of curl's, and"
-    yield f"{_ratio(ours, obstores):.2f} of obstore's. A reader authenticates and deciphers what they throw away:"
-    yield f"{ours['cpu']:.2f} s of CPU a GiB beside {curls['cpu']:.2f} and {obstores['cpu']:.2f}, and"
+    yield f"\nThe target is {TARGET} of the server's raw download, asked of streams: {_ratio(ours, curls):.2f} of"
+    yield f"curl's, and {_ratio(ours, obstores):.2f} of obstore's. A reader authenticates and deciphers what they"
+    yield f"throw away: {ours['cpu']:.2f} s of CPU a GiB beside {curls['cpu']:.2f} and {obstores['cpu']:.2f}, and"
     yield f"{plain['mounted']['cpu']:.2f} on mounted drives. With the server's part on the same cores, that is where"
     yield "the ratio comes from.\n"
+    yield from _of_samples(_ratio(plain["samples"], curls), plain["samples"]["cpu"], ours["cpu"])
     yield f"Over TLS, with a bearer token: {_rate(tls['streams']):,.0f} MB/s beside curl's {_rate(tls['curl']):,.0f},"
     yield f"{_ratio(tls['streams'], tls['curl']):.2f} of it.\n"
-    yield f"First batch of a DataLoader with two workers, from nothing: {first:.2f} s.\n"
+    yield f"First batch of a DataLoader with two workers, from nothing: {first:.2f} s from nginx, and"
+    yield f"{found['first_serve']:.2f} s from `sealift serve`, a process of its own on loopback; {SOON:.0f} s at most"
+    yield "are asked for.\n"
     yield "## What each location was asked for\n"
     yield "In one reading of all packs, from `Shipment.health().locations`.\n"
     yield "| location | requests | sent again | bytes |"
     yield "|---|---|---|---|"
     for mount, requests, retries, size in found["asked"]:
         yield f"| {mount} | {requests:,} | {retries:,} | {size:,} |"
+
+
+def _of_samples(ratio: float, cpu: float, streamed: float) -> Iterator[str]:
+    """Whether samples come as fast as is asked of streams, and why not."""
+    if ratio >= TARGET:
+        yield f"Samples reach it, too: {ratio:.2f} of curl's.\n"
+        return
+    yield f"Samples miss it: {ratio:.2f} of curl's, {TARGET - ratio:.2f} short. Each is a Python object of its own, in"
+    yield f"memory of its own ([NOTES.md](NOTES.md)): {cpu:.2f} s of CPU a GiB beside the streams' {streamed:.2f}, on"
+    yield "the cores that nginx shares.\n"
 
 
 _WORDS = {

@@ -455,7 +455,9 @@ def test_of_several_tokens_the_first_is_used(locked, tmp_path, form):
 
 def test_a_certificate_that_does_not_hold_is_told(locked, tmp_path):
     at = f"{locked.url}/d/"
-    assert "certificate does not hold" in str(fails(HttpDrive(at).exists))
+    error = fails(HttpDrive(at).exists)
+    assert "certificate does not hold" in str(error)
+    assert "of a locations file (docs/spec/locations.md), which is given in place of an address" in error.hint
     make_certificates(tmp_path)
     error = fails(HttpDrive(Way(at, ca_file=str(tmp_path / "ca.pem"))).exists)
     assert "ca_file" in error.hint

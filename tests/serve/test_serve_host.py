@@ -16,9 +16,12 @@ import mounted
 import pytest
 import serving
 import stuck_drive
+from hypothesis import given
+from hypothesis import strategies as st
 from serving import TOKEN
 
 from sealift.errors import BadInput, FormatError, Refused
+from sealift.formats import locations
 from sealift.stages import host_index
 from sealift.stages.serve import places, run, tokens
 
@@ -93,6 +96,27 @@ def test_a_token_is_replaced_while_it_runs(drives, tmp_path):
 def test_a_token_file_that_is_none(data):
     with pytest.raises(BadInput, match="1 to 64 tokens"):
         tokens.parse(data, "file")
+
+
+@pytest.mark.parametrize("token", [TOKEN, "b" * 43 + "=", "name:0123456789abcdef", "a" * 512, "A-b.c_d~e+f/g=:h=i"])
+def test_a_token_that_a_host_takes_is_one_that_a_reader_sends(token):
+    """One alphabet; such as `openssl rand -base64 32` gives."""
+    data = f"\n {token} \r\n{TOKEN}\n".encode()
+    assert tokens.parse(data, "file")
+    assert locations.token_of(data) == token
+
+
+@given(
+    st.text(st.characters(max_codepoint=0x100), min_size=10, max_size=20) | st.text("=:ab", min_size=14, max_size=520)
+)
+def test_what_a_reader_does_not_send_no_host_takes(text):
+    data = text.encode("latin-1", "replace")
+    try:
+        taken = bool(tokens.parse(data, "file"))
+    except BadInput:
+        taken = False
+    sent = locations.token_of(data)
+    assert taken == (sent is not None and all(16 <= len(each) <= 512 for each in data.decode("latin-1").split()))
 
 
 def write(text):

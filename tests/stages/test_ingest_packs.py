@@ -262,7 +262,10 @@ def test_what_somebody_else_has_there_is_named_and_left(origin, tmp_path):
         ("g0s1", f"packs/0000/{origin.packs(origin.mounts[1])[0].name}"),
         ("g0s1", mf.SUMS),
     }
-    assert "and was left" in said
+    assert [each["reason"].partition(" stands")[0] for each in answer["refused"]].count("something else") == 1
+    altered = {each["path"] for each in answer["refused"] if "not as it was signed" in each["reason"]}
+    assert altered == {f"packs/0000/{name}", mf.SUMS}, "under the name and in the place of the drive's own"
+    assert "remove that file or object, and this command writes it anew; else move away what is in the way" in said
     assert answer["there"] == 1
     assert not any(pack.read_bytes())
     assert small.read_bytes() == b"mine"
@@ -613,7 +616,8 @@ def test_a_copy_in_a_bucket_is_made_whole_from_itself_or_from_drives(origin, buc
     before = ingests.stamps(to)
     code, _, said = run("ingest", there, "--packs", "--to", to, *allowed)
     assert code == 1, said
-    assert f"{to}/{rotten}: something else stands there, and was left" in said
+    assert f"{to}/{rotten}: what stands there in its place is not as it was signed (rotten, or altered)" in said
+    assert "remove that file or object, and this command writes it anew" in said
     store.delete(rotten)
     assert run("ingest", there, "--packs", "--to", to, *allowed)[0] == 3
     after = ingests.stamps(to)

@@ -319,7 +319,13 @@ def test_how_each_drive_was_read_is_in_the_receipt():
         assert way(*reports) == "network"
     assert way(told(g0s1=far), told(g0s1={"read_from": "medium", "read_at": LATER})) == "medium"
     notes = WORLD.weigh(told(g0s1=far), now=NOW).notes
-    assert any("g0s1 was read over the network, from https://host/d1/" in note for note in notes)
+    assert any(
+        "g0s1 was read over the network, from https://host/d1/: verify it on its own host" in note for note in notes
+    )
+    notes = WORLD.weigh(told(g0s1=far | {"at": "s3://bucket/g0s1"}), now=NOW).notes
+    (note,) = [each for each in notes if each.startswith("g0s1 was read")]
+    assert "read in a bucket, as the copy s3://bucket/g0s1: what this says is said of the copy" in note
+    assert "own host" not in note, "a bucket has none"
 
 
 def test_of_two_readings_of_one_second_the_worse_counts():

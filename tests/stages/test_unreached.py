@@ -219,6 +219,7 @@ def test_a_drive_whose_host_refuses_the_token_is_not_to_be_repaired(seal, origin
     assert code == 3
     assert "see to the host" in out
     assert "sealift repair" not in out
+    assert shown(capsys, "verify", *places(hosts), *given)[0] == 6, "it is to read every drive"
     code, out = shown(capsys, "inspect", *places(hosts)[1:], *given, "--final")
     assert "`sealift repair --onto MNT` makes it anew" in out, "what is nowhere is made again"
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sealift.stages.ingest import Result as Packs
     from sealift.stages.unpack import Result as Files
 
+_ALTERED = (
+    "where a copy of a drive is not as it was signed, remove that file or object, and this command writes it anew;"
+    " else "
+)
 _FEW = 5  # names of what stands there beside
 HELP = """
 Copy what the drives at MNT... hold to where the destination keeps things: as files, or with --packs as they are.
@@ -224,6 +228,8 @@ def _answer_of(result: Packs) -> dict[str, Any]:
 
 
 def _tell_packs(result: Packs, target: str) -> None:
+    from sealift.stages.unpack_objects import ALTERED
+
     rate = (result.size) / max(result.seconds, 1e-9)
     common.say(
         f"{common.counted(result.packs, 'pack')}, {common.size_text(result.size)}, of"
@@ -242,7 +248,8 @@ def _tell_packs(result: Packs, target: str) -> None:
     if result.failed:
         common.say(f"{common.counted(len(result.failed), 'file')} could not be had; the rest is there and checked:")
         common.say_list((f"{at}/sealift/{path}: {why}" for at, path, why in result.failed), len(result.failed))
-    words.tell_refused([f"{at}/sealift/{path}: {why}" for at, path, why in result.refused])
+    altered = any(why == ALTERED for _, _, why in result.refused)
+    words.tell_refused([f"{at}/sealift/{path}: {why}" for at, path, why in result.refused], _ALTERED if altered else "")
     for group in result.short_groups:
         common.say(f"of group {group} too few drives are here to rebuild the others; those that are here are copied")
     if result.missing_drives:

@@ -92,13 +92,14 @@ def _code(result: Result) -> int:
     return 6 if result.missing_groups else 2 if result.changed else 0
 
 
-def tell_refused(lines: list[str]) -> None:
-    """What the destination did not take."""
+def tell_refused(lines: list[str], altered: str = "") -> None:
+    """What the destination did not take; `altered` says what to do with what is its own, and went bad there."""
     if lines:
         common.say(f"{common.counted(len(lines), 'file')} the destination did not take:")
         common.say_list(lines, len(lines))
         common.say(
-            "hint: move away what is in the way, or give another place with --to, and run the same command again"
+            f"hint: {altered}move away what is in the way, or give another place with --to, and run the same command"
+            " again"
         )
 
 

@@ -21,7 +21,7 @@ from sealift.drives.object_faults import CUT, REPLACED, Trouble
 from sealift.drives.ranges import Lent, Ranges, RemoteDrive, RemoteFile, Traffic
 from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, DriveFault, FormatError
-from sealift.formats.locations import MAX_TOKEN_FILE, REQUESTS, token_of, web
+from sealift.formats.locations import MAX_TOKEN_FILE, REQUESTS, TOKEN_CHARACTERS, token_of, web
 from sealift.formats.manifest import CARD, MANIFEST, ROOT
 
 if TYPE_CHECKING:
@@ -383,7 +383,7 @@ def _token(way: Way) -> str:
         what = "holds something else than tokens" if data.strip() else "is empty, or not set"
         raise BadInput(
             f"token of {way.name or way.at}: {where} {what}",
-            hint="a line of letters, digits and ._~+/=:- (of several lines the first one is used)",
+            hint=f"a line of {TOKEN_CHARACTERS} (of several lines the first one is used)",
         )
     return token
 

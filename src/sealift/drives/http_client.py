@@ -56,7 +56,8 @@ _BACKOFF, _MOST_BACKOFF = 0.1, 3.0
 
 _AGAIN = "run the same command again; if it stays so, ask whoever runs that host"
 _REACH = "see the address and the network, then run the same command again"
-_TOKEN = "see token_file or token_env in the locations file; a token is asked of whoever runs the host"  # noqa: S105
+_IN_PLACE = "of a locations file (docs/spec/locations.md), which is given in place of an address"
+_TOKEN = f"token_file or token_env {_IN_PLACE}, names the token; ask whoever runs the host for one"
 _RANGES = "give a server that answers ranges, such as nginx or `sealift serve`"
 
 MISSING = Trouble(errno.ENOENT, "there is no such file", "`sealift inspect` says what is missing")
@@ -78,7 +79,11 @@ ENCODED = Trouble(
     errno.EIO, "the host altered what it sends (Content-Encoding)", "have it serve these files as they are"
 )
 SLOW = Trouble(errno.ENODEV, "the host did not answer in time", _REACH)
-UNSURE = Trouble(errno.EACCES, "the host's certificate does not hold", "see ca_file in the locations file")
+UNSURE = Trouble(
+    errno.EACCES,
+    "the host's certificate does not hold",
+    f"ca_file {_IN_PLACE}, names the CA of the host; without one those that this machine trusts count",
+)
 NOBODY = Trouble(errno.ENODEV, "nobody answers at this address", _REACH)
 UNKNOWN = Trouble(errno.ENODEV, "the name of the host is not known", _REACH)
 NO_HTTP = Trouble(errno.EPROTO, "what answers does not speak HTTP", _REACH)

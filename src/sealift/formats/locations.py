@@ -25,6 +25,7 @@ MAX_REQUESTS = 256
 REQUESTS = 8  # at once, to one host
 MAX_TOKEN, MAX_TOKENS, MAX_TOKEN_FILE = 4096, 64, 1 << 16
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/=:-]{1,4096}")  # a b64token (RFC 6750, 2.1), and what others are made of
+TOKEN_CHARACTERS = "letters, digits and ._~+/=:-"  # noqa: S105 -- the same, in words
 _HINT = "docs/spec/locations.md explains every key; `sealift inspect FILE` then says what stands there"
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})))(?::([0-9]{1,5}))?")
 _PART = re.compile(r"[A-Za-z0-9!_.*'()=+@:,&$~-]{1,255}")
@@ -54,12 +55,17 @@ class Web(NamedTuple):
         return self.origin + self.path
 
 
-def token_of(data: bytes) -> str | None:
-    """The first token of a token file, which has one a line; None where there is none, or a line is something else."""
+def tokens_of(data: bytes) -> list[str]:
+    """The tokens of a token file, which has one a line; none where there is none, or a line is something else."""
     lines = [line.strip() for line in data.splitlines() if line.strip()]
-    if not 1 <= len(lines) <= MAX_TOKENS or not all(_TOKEN.fullmatch(line) for line in lines):
-        return None
-    return lines[0].decode()
+    if len(lines) > MAX_TOKENS or not all(_TOKEN.fullmatch(line) for line in lines):
+        return []
+    return [line.decode() for line in lines]
+
+
+def token_of(data: bytes) -> str | None:
+    """The first of them, which a reader sends; None where there is none."""
+    return next(iter(tokens_of(data)), None)
 
 
 class DriveRow(Struct, frozen=True, kw_only=True):

@@ -44,7 +44,7 @@ from sealift.stages.ingest_there import Standing, count_there, digest_of, mark_o
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.repair_plan import card_of
 from sealift.stages.unpack_notes import Notes
-from sealift.stages.unpack_objects import MANY, OTHER, TRIES, ObjectNotes, is_one, is_worth_a_try, told
+from sealift.stages.unpack_objects import ALTERED, MANY, OTHER, TRIES, ObjectNotes, is_one, is_worth_a_try, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -173,7 +173,7 @@ def copy_pack(
         size = drive.size(name)
         if size is not None:
             same = size == record.length and digest_of(drive, name) == record.blake3
-            return Copied("there", record.length) if same else Copied("other", why=OTHER)
+            return Copied("there", record.length) if same else Copied("other", why=ALTERED)
         part = drive.create(name, direct=True)
     except (FormatError, DriveFault) as error:
         if not is_in_the_way(error):
@@ -529,7 +529,7 @@ class _Run:
                 size = -1
             if size is not None:
                 if not files.is_good(target.drive, slot, name, target.note):
-                    self._result.refused.append((target.location, name, OTHER))
+                    self._result.refused.append((target.location, name, OTHER if size < 0 else ALTERED))
                 continue
             if files.write(target.drive, slot, name, target.note) is None:
                 self._result.failed.append((target.location, name, "no drive here has it whole"))

@@ -23,7 +23,7 @@ from sealift.reading.group import GroupReader
 from sealift.reading.survey import survey
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_plan import card_of
-from sealift.stages.unpack_objects import OTHER, written_at
+from sealift.stages.unpack_objects import ALTERED, written_at
 
 if TYPE_CHECKING:
     from sealift.drives.base import Drive
@@ -157,7 +157,7 @@ def _of(group: GroupView, reader: GroupReader, slot: int, done: dict[str, str], 
         for name, record, mark in packs
         if not there.is_as_noted(name, record.length, mark) and digest_of(drive, name) != record.blake3
     ]
-    result.refused += [(drive.mount, name, OTHER) for name in others]
+    result.refused += [(drive.mount, name, ALTERED) for name in others]
     return None if others else lengths
 
 

@@ -283,6 +283,16 @@ def _state(case: Case, drives: Sequence[State], rules: _Rules) -> State:
     return "rebuilt"
 
 
+def _far(copy: Present) -> str:
+    """That it was not a medium of the receiver's that was read; a bucket has no host on which that could be done."""
+    if copy.in_bucket:
+        return (
+            f"{copy.drive} was read in a bucket, as the copy {copy.at}: what this says is said of the copy, not of the"
+            " drive"
+        )
+    return f"{copy.drive} was read over the network, from {copy.at}: verify it on its own host"
+
+
 def _notes(reports: Sequence[tuple[str, Report]], rules: _Rules) -> list[str]:
     """What else a receiver should know before signing, the same for the same reports in any order."""
     notes = set()
@@ -293,7 +303,7 @@ def _notes(reports: Sequence[tuple[str, Report]], rules: _Rules) -> list[str]:
         for group in report.groups:
             for copy in group.present:
                 if copy.at is not None and copy.verified:
-                    notes.add(f"{copy.drive} was read over the network, from {copy.at}: verify it on its own host")
+                    notes.add(_far(copy))
                 medium = rules.serial(copy) if copy.predecessor is None else None
                 if medium and medium != copy.serial and not copy.rebuilt:
                     notes.add(f"{copy.drive} was packed on {copy.serial}, and was read on medium {medium}")

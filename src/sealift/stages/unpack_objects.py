@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 NOTE = ".sealift-ingest-"
 LEFT = "ending them takes keys from the environment (AWS_ACCESS_KEY_ID), or a lifecycle rule of the bucket"
 OTHER = "something else stands there, and was left"
+ALTERED = "what stands there in its place is not as it was signed (rotten, or altered), and was left"  # of a drive
 WORKERS = 16  # at most: a store has other users, too
 REQUESTS = 32  # small objects that one worker has on their way
 QUEUE = 64 << 20  # bytes of them

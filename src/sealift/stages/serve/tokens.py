@@ -12,22 +12,21 @@ import contextlib
 import hashlib
 import hmac
 import os
-import re
 import time
 from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput, Refused, SealiftError
+from sealift.formats.locations import MAX_TOKEN_FILE, MAX_TOKENS, TOKEN_CHARACTERS, tokens_of
 from sealift.stages.serve.places import is_identity
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_FILE, MAX_TOKENS = 1 << 16, 64
 LOOK = 1.0  # seconds between looks at the file
 GRACE = 3.0  # seconds for which the tokens of before count, while a file is being replaced
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*", re.ASCII)  # token68 of RFC 9110, long enough not to be guessed
-_HINT = "a token is one line of 16 to 512 of the characters A-Z a-z 0-9 . _ ~ + / -, such as `openssl rand -hex 32`"
+MIN_TOKEN, MAX_TOKEN = 16, 512  # long enough not to be guessed; short enough for any proxy on the way
+_HINT = f"a token is one line of {MIN_TOKEN} to {MAX_TOKEN} {TOKEN_CHARACTERS}, such as `openssl rand -hex 32`"
 
 
 def parse(data: bytes, name: str) -> list[bytes]:
@@ -37,8 +36,8 @@ def parse(data: bytes, name: str) -> list[bytes]:
             f"token file {name}: it holds an identity or a private key, which no storage host may have",
             hint="take it away from this host; `openssl rand -hex 32 > FILE` makes a token",
         )
-    lines = [line.strip() for line in data.decode("ascii", "replace").splitlines() if line.strip()]
-    if not lines or len(lines) > MAX_TOKENS or not all(_TOKEN.fullmatch(line) for line in lines):
+    lines = tokens_of(data)
+    if not lines or not all(MIN_TOKEN <= len(line) <= MAX_TOKEN for line in lines):
         raise BadInput(f"token file {name}: not 1 to {MAX_TOKENS} tokens, one a line", hint=_HINT)
     return [hashlib.sha256(line.encode()).digest() for line in lines]
 
@@ -49,7 +48,7 @@ class Tokens:
     def __init__(self, path: str, notice: Callable[[str], None] = lambda _: None) -> None:
         self._path, self._notice = path, notice
         self._stamp = _stamp(path)
-        self._known = parse(read_limited(path, MAX_FILE, "token file"), path)
+        self._known = parse(read_limited(path, MAX_TOKEN_FILE, "token file"), path)
         self._looked = time.monotonic()
         self._until: float | None = None  # when no token counts any more
 
@@ -84,7 +83,7 @@ class Tokens:
 
     def _read(self, now: float) -> None:
         try:
-            self._known = parse(read_limited(self._path, MAX_FILE, "token file"), self._path)
+            self._known = parse(read_limited(self._path, MAX_TOKEN_FILE, "token file"), self._path)
         except SealiftError as error:
             left = GRACE - _age(self._path)
             self._until = now + left if self._until is None else min(self._until, now + left)

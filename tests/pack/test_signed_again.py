@@ -155,3 +155,17 @@ def test_the_drive_that_was_replaced_is_known_as_that(tmp_path):
     packing.notices.clear()
     assert packing.pack(to=[*packing.origin.mounts, old]).exit_code == 0
     assert any(f"drive {serials[0]} at {old} was replaced by {serials[1]}" in text for text in packing.notices)
+
+
+def test_two_good_drives_at_each_others_mounts_are_told_apart_and_not_accused(packing):
+    first, second = packing.mounts[:2]
+    for mount, other in ((first, second), (second, first)):
+        shutil.rmtree(f"{mount}/sealift")
+        packing.fleet.replay(mount, packing.kept[other])
+    with pytest.raises(BadInput, match=f"{first}: this is drive g0s1 of the shipment, expected g0s0") as caught:
+        packing.pack()
+    assert "the serial numbers of two drives were exchanged" in caught.value.hint
+    assert not any("lack" in text or "is not on it" in text for text in packing.notices)
+    assert [packing.fleet.snapshot(mount) for mount in (second, first)] == [
+        packing.kept[mount] for mount in (first, second)
+    ]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealift.errors import SourceFault
-from sealift.formats.index import CHANGED, FILE
+from sealift.formats.index import CHANGED, FILE, Row
 from sealift.stages.pack import follow, source, spool, units
 
 MIB = 1 << 20
@@ -186,6 +186,13 @@ CUTS = [(0, 2 * MIB), (2 * MIB, 4 * MIB), (4 * MIB, len(DATA))]
 UNITS = [segment(start, DATA[start:stop], len(DATA)) for start, stop in CUTS]
 
 
+def packed(unit, data=DATA, flags=0):
+    """The row of a segment as its builder packed it."""
+    end = unit.start + unit.length
+    digest = blake3(data[unit.start : end]).digest()
+    return Row(unit.path, FILE, unit.size, 0, 0, unit.start, unit.length, 0, 0, 0, unit.length, flags, b"", digest, b"")
+
+
 @pytest.fixture
 def followed(kept):
     store = Store({UNIT.path: DATA})
@@ -199,9 +206,8 @@ def test_nothing_is_fetched_that_is_in_the_spool(kept, followed):
     for unit in UNITS:
         follower.follow(unit)
         write(kept, unit, [DATA[unit.start : unit.start + unit.length]])
-    assert [follower.segment(unit.path, unit.start) for unit in UNITS] == [
-        blake3(DATA[start:stop]).digest() for start, stop in CUTS
-    ]
+    for unit in UNITS:
+        follower.compare(packed(unit))
     assert follower.digest(UNIT.path) == (blake3(DATA).digest(), 0)
     assert store.fetched == []
 
@@ -218,7 +224,8 @@ def test_the_rest_is_fetched_when_nothing_more_comes(kept, followed):
     writer.close()
     write(kept, UNITS[2], [DATA[CUTS[2][0] :]])
     follower.settle()
-    assert follower.segment(UNIT.path, 0) == blake3(DATA[: 2 * MIB]).digest()
+    for unit in UNITS:
+        follower.compare(packed(unit))
     assert follower.digest(UNIT.path) == (blake3(DATA).digest(), 0)
     first, second = store.fetched
     assert first[0] in {0, half}
@@ -236,7 +243,58 @@ def test_a_disk_that_gives_other_bytes_is_noticed(kept, followed):
         file.seek(MIB)
         file.write(bytes([byte ^ 1]))
     follower.follow(UNITS[0])
-    assert follower.segment(UNIT.path, 0) != blake3(DATA[: 2 * MIB]).digest(), "which ends the packing"
+    with pytest.raises(SourceFault, match="bytes at 0 were others when they were read once more"):
+        follower.compare(packed(UNITS[0]))
+
+
+@pytest.mark.parametrize("tag", [b"", b"tag"], ids=["file", "object"])
+@pytest.mark.parametrize("place", range(len(UNITS)))
+def test_what_was_packed_otherwise_is_never_what_the_digest_is_of(kept, tag, place):
+    """By this run, or by one before; zeros that its builder packed are such bytes, too."""
+    units = [msgspec.structs.replace(unit, tag=tag) for unit in UNITS]
+    other = bytearray(DATA)
+    other[units[place].start] ^= 1
+    for flags in (0, CHANGED):
+        with closing(follow.Follower(Store({UNIT.path: DATA}))) as follower:
+            for unit in units:
+                follower.follow(unit)
+            rows = [packed(unit, bytes(other), flags if unit is units[place] else 0) for unit in units]
+            if tag and not flags:
+                with pytest.raises(SourceFault, match="read once more"):
+                    [follower.compare(row) for row in rows]
+                continue
+            for row in rows:
+                follower.compare(row)
+            assert follower.digest(UNIT.path)[1] == CHANGED
+    if place < len(units) - 1:
+        rest = units[-1]
+        for data, flags in ((DATA, 0), (bytes(other), CHANGED)):
+            with closing(follow.Follower(Store({UNIT.path: DATA}))) as follower:
+                before = [
+                    follow.Packed(row.start, row.length, row.blake3) for row in (packed(u, data) for u in units[:-1])
+                ]
+                follower.resume(rest, before)
+                follower.follow(rest)
+                follower.compare(packed(rest))
+                assert follower.digest(UNIT.path) == (blake3(DATA).digest(), flags)
+
+
+def test_an_object_that_reads_otherwise_each_time_ends_a_packing_that_goes_on():
+    """What was packed of it is right, and the network is not: nothing is told of the object."""
+    store, first = Store({UNIT.path: bytes(len(DATA))}), packed(UNITS[0])
+    opened = store.open
+
+    def again(unit):
+        done = opened(unit)
+        store.objects[UNIT.path] = DATA
+        return done
+
+    store.open = again
+    with closing(follow.Follower(store)) as follower:
+        follower.resume(UNITS[1], [follow.Packed(first.start, first.length, first.blake3)])
+        follower.follow(UNITS[1])
+        with pytest.raises(SourceFault, match="bytes at 0 were others"):
+            follower.compare(packed(UNITS[1]))
 
 
 def test_a_store_that_fails_meanwhile_is_told(kept, followed):
@@ -245,7 +303,7 @@ def test_a_store_that_fails_meanwhile_is_told(kept, followed):
     follower.follow(UNITS[0])
     follower.settle()
     with pytest.raises(SourceFault, match="gone"):
-        follower.segment(UNIT.path, 0)
+        follower.compare(packed(UNITS[0]))
 
 
 def test_an_object_that_is_gone_counts_as_zeros_and_is_marked(kept, followed):

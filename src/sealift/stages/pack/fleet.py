@@ -298,6 +298,11 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> 
             if signed
             else "attach another drive; or, if that was an unfinished packing whose state is lost, --discard-group",
         )
+    check_place(attached, card, group, slot)
+
+
+def check_place(attached: Attached, card: manifest.DriveCard, group: int, slot: int) -> None:
+    """BadInput where a drive says by its drive.json that it is another one of the shipment."""
     if (card.group, card.slot) != (group, slot):
         raise BadInput(
             f"{attached.mount}: this is drive {card.id} of the shipment, expected {manifest.drive_id(group, slot)}",

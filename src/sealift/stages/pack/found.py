@@ -60,13 +60,15 @@ def _closed(state: str, group: int) -> str:
 def check_signed(work: Work, group: int) -> None:
     """Refused where a drive of a group that is signed here bears another manifest; a notice where it bears none.
 
-    BadInput where the drive that was replaced is given in place of the one that has its slot. Packs are looked for when
-    everything else is done (signed.py).
+    BadInput where another drive of the shipment, or one that was replaced, is given in place of the one that has the
+    slot. Packs are looked for when everything else is done (signed.py).
     """
     _, data, _ = load_manifest(work.options.state, group)
     bare = []
-    for each in work.deal.drives(group):
-        _check_not_replaced(work, each)
+    for slot, each in enumerate(work.deal.slots(group)):
+        if each is None:
+            continue
+        _check_is_itself(work, each, group, slot)
         try:
             there = fleets.manifest_of(each)
         except FAULTS as error:
@@ -89,17 +91,22 @@ def check_signed(work: Work, group: int) -> None:
         work.events.notice(f"{each.mount}: {what}: {how}")
 
 
-def _check_not_replaced(work: Work, each: Attached) -> None:
-    """BadInput where a drive says that it is one that was replaced by the one it is given as."""
+def _check_is_itself(work: Work, each: Attached, group: int, slot: int) -> None:
+    """BadInput where a drive says that it is another of the shipment, or was replaced by the one it is given as."""
     replaced = settle.replaced(work.journal)
     try:
         data = each.drive.read_small(manifest.CARD, manifest.MAX_CARD) if each.drive.exists() else None
         card = None if data is None else manifest.decode_card(data)
     except FAULTS:
         return  # told where it is looked at for what it holds
-    if card is None or card.shipment != work.config.shipment or card.serial == each.serial:
+    if card is None or card.shipment != work.config.shipment:
         return
-    if replaced.get(card.serial) is not None and settle.successor(replaced, card.serial) == each.serial:
+    fleets.check_place(each, card, group, slot)
+    if (
+        card.serial != each.serial
+        and replaced.get(card.serial) is not None
+        and settle.successor(replaced, card.serial) == each.serial
+    ):
         raise BadInput(
             f"{each.mount}: says that it is drive {card.serial}, which was replaced by {each.serial}, and that one is "
             "not here; nothing was written",
@@ -271,7 +278,7 @@ def check_contents(work: Work, group: int, slot: int, each: Attached, *, fresh: 
             notice(f"{each.mount}: removed an unfinished group of another shipment")
         fleets.check_contents(each, work.config.shipment, group, slot)
         if not fresh:
-            _check_not_replaced(work, each)
+            _check_is_itself(work, each, group, slot)
         begun = owed.kind != "new" if owed else journal.group(group).stripes > 0
         if begun and not fresh and each.drive.size(manifest.CARD) is None:
             fleets.check_empty(each, owed is not None, notice)

@@ -6,6 +6,7 @@ import random
 
 import pytest
 from test_failing_drives import Packing
+from test_fault_words import a_crew
 from test_read_back import interrupted
 
 from sealift.cli import pack_words
@@ -13,6 +14,7 @@ from sealift.cli import status as status_words
 from sealift.errors import DriveFault
 from sealift.formats import manifest as mf
 from sealift.stages import status
+from sealift.stages.pack import readback
 from sealift.stages.pack.journal import Journal, Medium, Misread, Wrong
 
 
@@ -198,4 +200,17 @@ def test_a_pack_that_is_found_wrong_again_before_it_is_rebuilt_is_counted_once(t
     assert [each.blocks for each in journal.wrong(0)] == [1]
     state = journal.read_back(0)
     assert (state.found, state.repaired, journal.lies(0)) == (4, 3, {2: 2})
+    journal.close()
+
+
+def test_stripes_that_were_read_and_are_packed_again_are_not_told_as_read(tmp_path):
+    crew, journal = a_crew(tmp_path, 6), Journal(str(tmp_path))
+    reading = readback.ReadBack("full", crew, journal, str(tmp_path), 2)
+    for stripe in range(5):
+        reading._stripe = stripe  # begun, and no pack of it has bytes
+        reading.wait()
+    assert reading.stripes == 5
+    reading.forget(2)
+    assert reading.stripes == 2
+    reading.close()
     journal.close()

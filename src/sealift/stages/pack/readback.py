@@ -53,6 +53,7 @@ SHARE = 64
 LIES = 3
 PIECE = 4 * BLOCK
 _OR_AGAIN = "it is rebuilt where the other drives give it, and else its stripe is packed again from the source"
+_AS_FAR = "what the other drives give of it is rebuilt"  # how many more are wrong is not known in the midst of it
 _OWED_TOO = "the drive is set aside already, and owes that pack too"
 BUFFER = {"none": 0, "sample": BLOCK, "full": PIECE}  # bytes a drive
 
@@ -306,7 +307,7 @@ class ReadBack:
         self._crew.note(
             slot,
             f"drive {self._crew.name(slot)}: {name} is not as it was written, seen at its block {each.block} when a "
-            f"pack of another drive was rebuilt; {_OR_AGAIN if works else _OWED_TOO}",
+            f"pack of another drive was rebuilt; {_AS_FAR if works else _OWED_TOO}",
             fault=True,
         )
 

@@ -1,11 +1,11 @@
 """The receipt says what the reports say, and no more: old, other, repaired and unread drives; merged in any order."""
 
-from __future__ import os
+from __future__ import annotations
 
 import itertools
+import os
 from datetime import UTC, datetime, timedelta
 
-import annotations
 import msgspec
 import pytest
 import receivings

@@ -196,9 +196,7 @@ def _say(looked: Looked, released: Released | None) -> None:
             say(
                 "of a receipt that is still to come, look at this host's clock and the receiver's. If theirs was ahead,"
             )
-            say(
-                "they set it, move that receipt away, verify again and sign the next one; strike the one that is here then"
-            )
+            say("they set it, move that receipt away, verify again and sign the next one; strike this one then")
         say(
             "take out what is not of this seal, have what is damaged sent again; a receipt that does not hold stops all"
         )

@@ -11,8 +11,8 @@ or drafted later; and nobody is accused by the time of an event that names a lat
 at the time of that. Where a revision, or what it rests on, is not here, that is named, and nobody is accused. A drive
 goes on, and wants a release, in an event of two persons, whatever its type, unless both are of the origin; in every
 loading; and where by an event of one person alone somebody has it who had it not, or its record begins with a carrier
-or a receiver; never where it comes back to the origin. Whom that revision names no more takes none on: from them drives come
-back, or go to whom takes their place. A release is of one way: from the site, once they have come, they go back to
+or a receiver; never where it comes back to the origin. Whom that revision names no more takes none on: from them drives
+come back, or go to whom takes their place. A release is of one way: from the site, once they have come, they go back to
 the origin by a return, and nowhere else. Who somebody is, the allowed signers say: two keys of one principal are one, a
 key of a carrier's is that carrier, and one of the origin's no receiver, under whatever other name.
 

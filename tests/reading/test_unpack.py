@@ -5,6 +5,7 @@ import gc
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -133,6 +134,42 @@ def test_nothing_is_overwritten(origin, tmp_path, inline):
 
 class StopError(Exception):
     pass
+
+
+PATTERNS = [[], ["*a*"]]
+
+
+@pytest.mark.parametrize("patterns", PATTERNS)
+def test_what_was_restored_before_is_told_and_left(origin, tmp_path, inline, patterns):
+    options = origin.unpack_options(tmp_path / "target")
+    options.patterns = patterns
+    first = unpacking.unpack(options, unpacking.Events())
+    before = shipments.picture(tmp_path / "target")
+    told = []
+    again = unpacking.unpack(options, unpacking.Events(notice=told.append))
+    assert (again.files, again.size, _code(again)) == (first.files, first.size, _code(first))
+    assert (again.there, sorted(again.changed)) == (first.files, sorted(first.changed))
+    assert [text for text in told if "every file was read and is as it was signed" in text]
+    assert shipments.picture(tmp_path / "target") == before
+
+
+@pytest.mark.parametrize("patterns", PATTERNS)
+def test_what_is_not_all_of_it_any_more_is_refused_by_name(origin, tmp_path, inline, patterns):
+    options = origin.unpack_options(tmp_path / "target")
+    options.patterns = patterns
+    unpacking.unpack(options, unpacking.Events())
+    files = [path for path in (tmp_path / "target").rglob("*") if path.is_file() and not path.is_symlink()]
+    large = max((path for path in files if path.stat().st_nlink == 1), key=lambda path: path.stat().st_size)
+    status, data = large.stat(), large.read_bytes()
+    for spoilt in (data[:-1] + bytes([data[-1] ^ 1]), data[:-1], None):
+        large.chmod(0o600)
+        large.unlink() if spoilt is None else large.write_bytes(spoilt)
+        if spoilt is not None:
+            os.utime(large, ns=(status.st_mtime_ns, status.st_mtime_ns))
+        before = shipments.picture(tmp_path / "target")
+        with pytest.raises(BadInput, match=rf"not empty, .*{re.escape(large.name)}.* is not there as it was signed"):
+            unpacking.unpack(options, unpacking.Events())
+        assert shipments.picture(tmp_path / "target") == before
 
 
 def stopped(origin, target, monkeypatch, **more):

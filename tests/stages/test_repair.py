@@ -25,6 +25,7 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import fetch as fetching
 from sealift.stages import repair as stage
 from sealift.stages.pack import openme
+from sealift.stages.repair_files import SMALL
 from sealift.stages.verify import verify
 from sealift.stages.verify_report import to_json
 
@@ -87,9 +88,7 @@ def test_nothing_is_written_where_nothing_is_wrong():
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.sampled_from(NAMES), st.sampled_from(["remove", "flip", "cut", "grow", "link", "other"]), st.integers(0, 1 << 40)
-)
+@given(st.sampled_from(NAMES), st.sampled_from(["remove", "flip", "cut", "grow"]), st.integers(0, 1 << 40))
 def test_any_file_of_a_drive_is_whole_again_and_no_other_is_written(place, how, at):
     slot, name = place
     drives = FLEET.memory()
@@ -107,6 +106,21 @@ def test_any_file_of_a_drive_is_whole_again_and_no_other_is_written(place, how, 
     assert written == {place}
     assert (report.state, [(each.drive, each.path) for each in report.repaired]) == ("repaired", [(f"g0s{slot}", name)])
     assert stage.exit_code(report) == 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(NAMES), st.sampled_from(["link", "other"]))
+def test_what_is_no_file_is_named_and_nothing_is_written(place, how):
+    """Sealift makes neither links nor pipes: what stands there is somebody's."""
+    slot, name = place
+    drives = FLEET.memory()
+    spoil(drives[slot], name, how)
+    before = [contents(drive) for number, drive in enumerate(drives) if number != slot]
+    report = mend(drives)
+    assert [contents(drive) for number, drive in enumerate(drives) if number != slot] == before
+    assert drives[slot].medium.files[name] == how
+    assert [(each.drive, each.path) for each in report.in_the_way] == [(f"g0s{slot}", name)]
+    assert (report.state, report.repaired, stage.exit_code(report)) == ("damaged", [], 3)
 
 
 @pytest.mark.long
@@ -404,6 +418,23 @@ def test_what_a_report_names_and_nobody_can_look_at_is_not_called_whole(capsys):
     alone = mend(second, fleet, seal=fleet.seal_files)
     assert (alone.state, stage.exit_code(alone)) == ("whole", 0)
     assert any("one other group no drive is here" in notice for notice in alone.notices)
+
+
+@pytest.mark.parametrize("name", [*SMALL, None])
+def test_a_dry_run_says_the_lengths_of_small_files(name):
+    """Of each, and of all that are written on to a drive that is rebuilt whole."""
+    answers = []
+    for dry_run in (True, False):
+        drives = FLEET.memory()
+        if name is None:
+            new = type(drives[0])("/mnt/new", type(drives[0].medium)())
+            report = mend(drives[1:], onto=[new], dry_run=dry_run, seal=FLEET.seal_files)
+        else:
+            drives[1].medium.files.pop(name)
+            report = mend(drives, dry_run=dry_run, seal=FLEET.seal_files)
+        answers.append(sorted((each.path, each.bytes) for each in report.repaired))
+    assert answers[0] == answers[1] != []
+    assert name in {None, *dict(answers[1])}
 
 
 def test_what_a_report_names_and_is_whole_by_now_is_not_written():

@@ -16,7 +16,7 @@ import fleet as fleets
 
 from sealift.cli import repair_words
 from sealift.formats import manifest as mf
-from sealift.reading.health import Health
+from sealift.reading.health import Health, PackHealth
 from sealift.stages import repair as stage
 from sealift.stages.verify import verify
 from sealift.stages.verify_report import to_json
@@ -110,6 +110,27 @@ def test_what_is_not_there_in_its_length_is_looked_at_whatever_the_report_names(
     }
     assert report.state == "repaired"
     repair_words.show(report)
+
+
+@pytest.mark.parametrize("kind", ["verify", "health"])
+def test_rot_that_is_met_besides_is_mended_without_the_report(kind, capsys):
+    drives = FLEET.memory()
+    flip(drives[0], pack(0, 1))
+    told = reported(drives)
+    if kind == "health":
+        role = mf.role_of(1, 0, 4)
+        met = PackHealth(group=0, stripe=1, role=role, blocks=1)
+        told = ("h.json", Health(shipment=FLEET.shipment, rebuilt_blocks=1, packs=[met]).encode())
+    flip(drives[2], pack(2, 1))
+    report = mend(drives, report=told)
+    assert [(each.drive, each.path) for each in report.repaired] == [("g0s0", pack(0, 1))]
+    assert [(each.drive, each.path) for each in report.left] == [("g0s2", pack(2, 1))]
+    repair_words.show(report)
+    words = capsys.readouterr().out
+    assert "next: `sealift repair` without --report mends what was met" in words
+    assert "ask the origin" not in words
+    again = mend(drives)
+    assert ([each.drive for each in again.repaired], stage.exit_code(again)) == (["g0s2"], 0)
 
 
 def test_a_fetch_list_from_a_report_reads_the_stripes_that_the_report_names():

@@ -15,6 +15,7 @@ from sealift.cli import common
 from sealift.cli.gone_words import of_gone
 from sealift.formats.manifest import PACK_FILE
 from sealift.stages.repair_far import OF_HOSTS
+from sealift.stages.repair_plan import MET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -304,6 +305,8 @@ def _advice(fault: Fault, result: RepairReport) -> str:
         return f"ask the origin about {where}: {fault.detail}"
     if result.scope == "onto":
         return "`sealift repair` without --onto mends what was met on the other drives"
+    if result.scope != "all" and fault.detail.endswith(MET):
+        return "`sealift repair` without --report mends what was met on drives besides what the report names"
     return "mount the drives that have it whole, if there are any, and run the same command again; else ask the origin"
 
 

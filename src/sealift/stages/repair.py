@@ -40,6 +40,7 @@ from sealift.stages.rebuild import StripeWork
 from sealift.stages.repair_files import SMALL, SmallFiles, note_of, put_note
 from sealift.stages.repair_plan import (
     MAX_LISTED,
+    MET,
     NOWHERE,
     Elsewhere,
     Events,
@@ -458,7 +459,7 @@ class _Repair:
             if view is None or (each.mount, each.stripe) in known:
                 continue  # a folder of packs need not have this one; what was seen before is told
             name = mf.pack_name(each.stripe, each.role, self._geometry.data)
-            why = "did not read, met while rebuilding" if each.kind == "unreadable" else "met while rebuilding"
+            why = f"did not read, {MET}" if each.kind == "unreadable" else MET
             answer.left.append(join.fault_at(view, name.encode(), each.kind, why, each.block))
 
     def _tell_unproved(self, packs: Collection[tuple[int, int]]) -> None:
@@ -591,7 +592,7 @@ class _Repair:
 
     def _finish(self, drive: Drive, row: DriveRow) -> None:
         """The small files of a drive that was rebuilt."""
-        note = UNSET if self._dry else note_of(drive, self._at)
+        note = note_of(drive, self._at)
         whole = not self._dry and not any(lost.drive == row.id for lost in self._answer.lost)
         way = InTheWay(drive)
         for name in SMALL:

@@ -88,14 +88,13 @@ class SmallFiles:
             return False
 
     def size(self, slot: int, name: str, rebuilt: RebuiltNote | UnsetType = UNSET) -> int:
-        """Length of a file that follows from the manifest or the seal, about, for those that do not."""
-        if name == mf.CARD:
-            return len(self._content(slot, name, rebuilt) or b"")
+        """Length of a file of which it `can` be said what is to be written."""
         row = self._manifest.drives[slot]
-        sizes = {mf.OPEN_ME: row.open_me.bytes, mf.SUMS: row.sums.bytes, mf.MANIFEST: len(self._group.manifest_bytes)}
         if name in mf.GROUP_FILES:
             return self._manifest.group_file(name).bytes
-        return sizes.get(name, len(self._seal.get(name, b"")) or 1024)
+        if name in mf.OWN_FILES:
+            return (row.open_me if name == mf.OPEN_ME else row.sums).bytes
+        return len(self._content(slot, name, rebuilt) or b"")
 
     def _content(self, slot: int, name: str, rebuilt: RebuiltNote | UnsetType) -> bytes | None:
         row = self._manifest.drives[slot]

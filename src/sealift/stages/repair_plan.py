@@ -47,6 +47,7 @@ _GONE = {"missing", "truncated"}
 _A_FEW = 2  # packs that are there and rotten, which are mended though the drive had no others
 MAX_LISTED = 10_000
 NOWHERE = "no drive here has it whole"
+MET = "met while rebuilding"
 
 
 class Repaired(msgspec.Struct):

@@ -38,6 +38,7 @@ from sealift.errors import BadInput, SealiftError
 from sealift.formats.index import FILE, HARDLINK, SYMLINK, Row
 from sealift.reading.shipment import Shipment
 from sealift.reading.trust import check_reply
+from sealift.stages import unpack_already as already
 from sealift.stages import unpack_files
 from sealift.stages.foreign import Foreign
 from sealift.stages.spawned import Once, QuietSpawn
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from sealift.reading.trust import TrustedSeal
 
 _PATIENCE = 3.0  # seconds for workers to end
+_ALREADY = "all of it was there, restored before: every file was read and is as it was signed, and nothing was written"
 
 
 @dataclass
@@ -143,34 +145,10 @@ def unpack(options: Options, events: Events) -> Result:
                 }
             )
         refuse_on_a_drive(options.target, shipment.drives)
-        store = is_store(options.target)
-        kind = ObjectNotes if store else Notes
-        with (
-            told() if store else nullcontext(),
-            kind(options.target, shipment.seal.seal.shipment, options.patterns) as notes,
-        ):
-            if notes.resumed and not store:
-                _make_writable(options.target)
-            total = sum(group.manifest.totals.source_bytes for group in shipment.groups.values())
-            aliases = {} if store else find_aliases(shipment, options.patterns)
-            standing = _restore_packs(options, shipment, notes, result, events, total, aliases)
-            if isinstance(notes, ObjectNotes):
-                if notes.left:
-                    events.notice(f"{notes.left} uploads in parts that a stopped run began are left: {LEFT}")
-                _finish_objects(options, shipment, result, notes, events)
-            else:
-                finish(options.target, options.patterns, shipment, result, notes, aliases, standing)
-            result.rebuilt_blocks += shipment.rebuilt_blocks
-            result.missing_drives, result.ignored = shipment.absent, shipment.ignored  # some hosts answer late
-            result.places = places(shipment.silent, [*result.met.values(), met(shipment)])
-            whole = not (result.failed or result.refused)
-            if whole:
-                notes.groups_done(list(shipment.groups))
-                result.missing_groups = [each for each in result.missing_groups if not notes.has_group(each["group"])]
-            if whole and not result.missing_groups and not notes.remove():
-                events.notice(KEPT)
-            if options.patterns and not (result.files or result.skipped or not whole or result.missing_groups):
-                raise BadInput("no member matches --path", hint="`sealift ls` lists them; `*` crosses folders")
+        if _is_there_already(options, shipment, result, events):
+            events.notice(f"{options.target}: {_ALREADY}")
+        else:
+            _restore(options, shipment, result, events)
     finally:
         shipment.close()
     reasons: dict[bytes, str] = {}
@@ -181,6 +159,62 @@ def unpack(options: Options, events: Events) -> Result:
     result.changed = list(dict.fromkeys(result.changed))
     result.seconds = time.monotonic() - begun
     return result
+
+
+def _is_there_already(options: Options, shipment: Shipment, result: Result, events: Events) -> bool:
+    """Whether a folder that is not empty has all that is asked for, and `result` counts it; BadInput where it has not.
+
+    Of groups that are not here nobody can say it.
+    """
+    target = options.target
+    if is_store(target) or shipment.missing or not already.is_of_another(target, shipment.seal.seal.shipment):
+        return False
+    total = sum(group.manifest.totals.source_bytes for group in shipment.groups.values())
+    aliases = find_aliases(shipment, options.patterns)
+
+    def tell() -> None:
+        events.progress(result.files, result.size, total)
+
+    missed = already.first_not_there(target, options.patterns, shipment, aliases, result, tell)
+    if missed is None:
+        return result.files > 0
+    raise BadInput(
+        f"{target} is not empty, nor what an earlier unpack restored: {os.fsdecode(missed)!r} is not there as it was "
+        "signed; nothing was written",
+        hint="give an empty folder with --to; nothing there is overwritten",
+    )
+
+
+def _restore(options: Options, shipment: Shipment, result: Result, events: Events) -> None:
+    """Write what is asked for into the target, or the rest of it."""
+    store = is_store(options.target)
+    kind = ObjectNotes if store else Notes
+    with (
+        told() if store else nullcontext(),
+        kind(options.target, shipment.seal.seal.shipment, options.patterns) as notes,
+    ):
+        if notes.resumed and not store:
+            _make_writable(options.target)
+        total = sum(group.manifest.totals.source_bytes for group in shipment.groups.values())
+        aliases = {} if store else find_aliases(shipment, options.patterns)
+        standing = _restore_packs(options, shipment, notes, result, events, total, aliases)
+        if isinstance(notes, ObjectNotes):
+            if notes.left:
+                events.notice(f"{notes.left} uploads in parts that a stopped run began are left: {LEFT}")
+            _finish_objects(options, shipment, result, notes, events)
+        else:
+            finish(options.target, options.patterns, shipment, result, notes, aliases, standing)
+        result.rebuilt_blocks += shipment.rebuilt_blocks
+        result.missing_drives, result.ignored = shipment.absent, shipment.ignored  # some hosts answer late
+        result.places = places(shipment.silent, [*result.met.values(), met(shipment)])
+        whole = not (result.failed or result.refused)
+        if whole:
+            notes.groups_done(list(shipment.groups))
+            result.missing_groups = [each for each in result.missing_groups if not notes.has_group(each["group"])]
+        if whole and not result.missing_groups and not notes.remove():
+            events.notice(KEPT)
+        if options.patterns and not (result.files or result.skipped or not whole or result.missing_groups):
+            raise BadInput("no member matches --path", hint="`sealift ls` lists them; `*` crosses folders")
 
 
 def _make_writable(target: str) -> None:

@@ -320,7 +320,12 @@ def left(folder: str) -> Iterator[str]:
             yield os.path.join(folder, name)
 
 
-def _digest(name: bytes, folder: int) -> bytes:
+def digest_of(path: bytes) -> bytes:
+    """BLAKE3 of a file. OSError."""
+    return _digest(path, None)
+
+
+def _digest(name: bytes, folder: int | None) -> bytes:
     """BLAKE3 of a file."""
     with os.fdopen(os.open(name, _READ, dir_fd=folder), "rb") as file:
         hasher = blake3()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sealift.formats.audit import Kind
 
 MAX_LEFT_OUT = 1_000  # names
+_REVISION = re.compile(r"\.r[0-9]+\.toml\Z")
 _CONSIGNMENT = re.compile(rb'"(?:consignment_id|id)": "([A-Za-z0-9][A-Za-z0-9._-]{2,63})"')
 _OURS = re.compile(rb'(?m)^[ \t]*"?type"?[ \t]*[=:][ \t]*"sealift-[a-z-]+"')  # whatever else sealift writes
 _BESIDE = (
@@ -115,6 +116,8 @@ class _Pool:
         """Not into the bundle; BadInput for a file that somebody named."""
         if file.named:
             raise BadInput(f"{file.path}: {why}", hint="give records of this shipment, and folders that hold them")
+        if _REVISION.search(file.path):
+            self.tell(file.path, f"a revision that was kept, by its name: {why}")
         self.left_out_total += 1
         if len(self.left_out) < MAX_LEFT_OUT:
             name = file.path.encode(errors="backslashreplace").decode()
@@ -260,6 +263,8 @@ class _Pool:
         """Put what was damaged beside what is whole, or tell that a good copy is there."""
         for each in self._damaged:
             if self._copy(each):
+                if each.data is None:
+                    continue  # a copy of a signature
                 self.tell(each.path, f"{each.why}; a good copy is in the bundle")
                 continue
             whose = self._of_whom(each.path, each.data or b"")
@@ -392,7 +397,8 @@ class _Pool:
         elif item.signatures and (item.signatures, item.seal) != (known.signatures, known.seal):
             if known.signatures and _good(kind, item) != _good(kind, known):
                 bad = known if _good(kind, item) else item
-                self.tell(bad.path, "a signature or a file that belongs to it is damaged; a good copy is in the bundle")
+                at = bad.path if bad.seal or bad.path.endswith((".seal", "seal.json")) else f"{bad.path}.sig"
+                self.tell(at, "it is damaged, or not over its record; a good copy is in the bundle")
             if not known.signatures or (_good(kind, item) and not _good(kind, known)):
                 known.signatures, known.seal, known.path = item.signatures, item.seal, item.path
         known.second = known.second or item.second

@@ -37,6 +37,7 @@ _KINDS: dict[str, Kind] = {
     if kind not in {"sealed-release", "seal", "custody-event", "declaration"}
 } | {release.AUTHOR_NAMESPACE: "declaration"}
 _SEAL = "seal.json"
+_KEPT = re.compile(r"\.toml\.[0-9]+\Z")  # an earlier signature of an author, which is kept
 
 
 @dataclass
@@ -97,7 +98,7 @@ def lone(path: str) -> Lone | None:
     """What a signature is of, where no such file lies beside it; None for every other file."""
     second = path.endswith(SECOND)
     of = path.removesuffix(SECOND if second else ".sig")
-    if of == path or os.path.lexists(of):
+    if of == path or os.path.lexists(of) or _KEPT.search(of):
         return None
     kind = _kind(of, path)
     return Lone(of, kind, second) if kind else None

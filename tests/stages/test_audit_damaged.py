@@ -137,9 +137,9 @@ def told(found, path):
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_a_byte_changed_in_any_record_before_it_is_gathered_is_told(voyage, made, seed):
-    """Every kind of record in the folder, at its first byte, in its type and anywhere."""
+    """Records of the folder, drawn: at the first byte, in the type and anywhere."""
     drawn, silent = random.Random(seed), []
-    for path in records(voyage.folder):
+    for path in drawn.sample(records(voyage.folder), 15):
         whole = (voyage.folder / path).read_bytes()
         at = [0, min(20, len(whole) - 1), drawn.randrange(len(whole))][seed]
         try:

@@ -230,6 +230,9 @@ class Reader:
         numbers = {}
         for path, each in declarations.items():
             number = re.search(r"\.r(\d+)\.toml$", path)
+            if number is None and each.get("revision", 1) in numbers:
+                fault(path, "a draft with the number of a revision that was released")
+                continue
             numbers[each.get("revision", 1)] = path
             if each["consignment_id"] != name or (number and int(number[1]) != each.get("revision", 1)):
                 fault(path, "another consignment or revision")
@@ -238,6 +241,7 @@ class Reader:
             if number > 1 and (before is None or declarations[path]["supersedes"] != self.digest[before]):
                 fault(path, "does not supersede the revision before")
         attempt(f"shipments/{name}", self.to_come, found)
+        self.alone(name)
         for path, record in found.get("release", {}).items():
             attempt(path, self.release, record, found, declarations)
         self.unbound(name, found, declarations)
@@ -251,6 +255,15 @@ class Reader:
         for path, record in found.get("certificate", {}).items():
             attempt(path, self.certificate, record, found, declarations)
         return found
+
+    def alone(self, name):
+        """Signatures of which the record is not here: somebody signed one that was removed."""
+        for path in self.files:
+            if path.startswith(f"shipments/{name}/") and path.endswith(".sig"):
+                of = path.removesuffix(".sig").removesuffix(".second")
+                of = f"{path[:-21]}.json" if f"{name}/custody/" in path else of
+                if of not in self.files:
+                    fault(of, "not here, and it was signed")
 
     def to_come(self, _path, found):
         """Records later than the bundle, which nothing names that is not; seals of which none says the same in time."""

@@ -76,6 +76,10 @@ def audit(
         made = stage.make(papers, to, Signer.open(sign_with), str(allowed_signers), allowed, now)
         verified = made.verified
         more = {"bundle": made.path, "bytes": made.bytes, "blake3": made.blake3, "left_out": made.left_out}
+        more["damaged"] = made.damaged
+        if made.damaged:
+            common.say(f"{common.counted(len(made.damaged), 'file')} damaged before they came here:")
+            common.say_list(made.damaged, len(made.damaged))
         if made.left_out:
             common.say(f"{common.counted(made.left_out_total, 'file')} left out:")
             common.say_list(made.left_out, made.left_out_total)

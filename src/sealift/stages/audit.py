@@ -60,7 +60,7 @@ class Verified:
 
 
 class Made(NamedTuple):
-    """A bundle that was written: its length and BLAKE3, what it is, and what was given and is not in it."""
+    """A bundle that was written: its length and BLAKE3, what it is, what is not in it, and what was given damaged."""
 
     path: str
     bytes: int
@@ -68,6 +68,7 @@ class Made(NamedTuple):
     verified: Verified
     left_out: list[str]
     left_out_total: int
+    damaged: list[str]
 
 
 def make(
@@ -97,7 +98,9 @@ def make(
         raise FormatError("the bundle does not read as it was written")
     verified = verify(data, allowed, now)
     signing.write_new(to, data)
-    return Made(to, len(data), audits.digest(data), verified, collected.left_out, collected.left_out_total)
+    return Made(
+        to, len(data), audits.digest(data), verified, collected.left_out, collected.left_out_total, collected.damaged
+    )
 
 
 def _rows(files: Mapping[str, bytes]) -> list[AuditFile]:

@@ -13,17 +13,20 @@ Files are hostile: regular ones only, within the limits of their kinds, no link 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
 from sealift.errors import BadInput, FormatError, SealiftError, SignatureInvalid
 from sealift.formats import audit, seal, sshsig
 from sealift.formats.manifest import SEAL_FILES
+from sealift.stages import audit_damaged, custody_log
+from sealift.stages.audit_files import HEAD, File, expand, head_of, kind_of
 from sealift.stages.screen import SECOND
 from sealift.trade import audit as audits
 from sealift.trade import certificate, declaration, rules, signing
@@ -33,38 +36,20 @@ if TYPE_CHECKING:
 
     from sealift.formats.audit import Kind
 
-MAX_WALK = 100_000  # names in the folders that are given
-MAX_DEPTH = 6
 MAX_LEFT_OUT = 1_000  # names
-_HEAD = 1 << 16
-_JSON = re.compile(rb'\A\{\n  "type": "sealift-([a-z-]+)"')
-_TOML = re.compile(rb'(?m)^type[ \t]*=[ \t]*"sealift-([a-z]+)"')
-_KINDS: dict[bytes, Kind] = {
-    b"release": "release",
-    b"screening": "screening",
-    b"keys": "keys",
-    b"custody-event": "custody-event",
-    b"manifest": "manifest",
-    b"receipt": "receipt",
-    b"source-release": "source-release",
-    b"certificate": "certificate",
-    b"seal": "seal",
-}
+_REVISION = re.compile(r"\.r[0-9]+\.toml\Z")
+_CONSIGNMENT = re.compile(rb'"(?:consignment_id|id)": "([A-Za-z0-9][A-Za-z0-9._-]{2,63})"')
 _OURS = re.compile(rb'(?m)^[ \t]*"?type"?[ \t]*[=:][ \t]*"sealift-[a-z-]+"')  # whatever else sealift writes
-_BESIDE = (r"r[0-9]+\.toml", r"rules[^/]*\.toml", r"(release|screening|keys|receipt|source-release)(\.[0-9]+)?\.json")
-_JOURNAL = "journal.sqlite"  # stages/pack/journal.py
+_BESIDE = (
+    r"r[0-9]+\.toml",
+    r"rules[^/]*\.toml",
+    r"(release|screening|keys|receipt|source-release)(\.[0-9]+)?\.json((\.second)?\.sig)?",
+)
 _PAPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,94}\.pdf|[A-Za-z0-9][A-Za-z0-9._-]{0,94}\.csv")
 
 
 class _TooMuch(BadInput):
     """No bundle holds all of it; leaving one file out does not mend that."""
-
-
-class _File(NamedTuple):
-    """A file to look at; `named`: somebody gave it by its own name."""
-
-    path: str
-    named: bool
 
 
 @dataclass
@@ -77,91 +62,33 @@ class _Item:
     second: bytes | None = None
     log: bytes | None = None
     seal: dict[str, bytes] | None = None
+    path: str = ""
 
 
 @dataclass
 class Collected:
-    """Files of a bundle but for those that are made over them, and what was left out, with why."""
+    """Files of a bundle but for those that are made over them, and what was left out, with why.
+
+    `damaged`: what is no more what somebody signed, by its own path, and where it is in the bundle.
+    """
 
     files: dict[str, bytes]
     left_out: list[str]
     left_out_total: int
+    damaged: list[str] = field(default_factory=list)
 
 
 def sort(papers: Sequence[str]) -> Collected:
     """Read and place everything; BadInput for what cannot be used, and where no declaration is among it."""
     found = _Pool()
     for each in papers:
-        for file in _expand(each):
+        for file in expand(each):
             found.take(file)
     found.beside()
     if not found.declarations:
         raise BadInput("no declaration is among what was given", hint="sealift audit declaration.toml ...")
     found.by_digest()
-    return Collected(found.placed(), found.left_out, found.left_out_total)
-
-
-# --- files -----------------------------------------------------------------------------------------------
-
-
-def _expand(path: str) -> Iterator[_File]:
-    """The files of a folder, in order; of a drive its manifest and the seal on it; a file itself.
-
-    Of a state folder of `pack` its records alone: a journal, a lock and lists of files are nobody's papers.
-    """
-    if not os.path.isdir(path):
-        yield _File(path, named=True)
-        return
-    count = 0
-    pending = [(path, 0, False)]
-    while pending:
-        folder, depth, state = pending.pop()
-        state = state or os.path.lexists(os.path.join(folder, _JOURNAL))
-        drive = os.path.join(folder, "sealift")
-        if os.path.lexists(os.path.join(drive, "manifest.json")):
-            yield _File(os.path.join(drive, "manifest.json"), named=False)
-            if os.path.lexists(os.path.join(drive, "seal", "seal.json")):
-                yield _File(os.path.join(drive, "seal", "seal.json"), named=False)
-            continue
-        try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError as error:
-            raise BadInput(f"{folder}: {(error.strerror or str(error)).lower()}") from error
-        below = []
-        for entry in entries:
-            count += 1
-            if count > MAX_WALK:
-                raise BadInput(f"{path}: more than {MAX_WALK:,} names in it", hint="give the papers, not all the data")
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False) and depth < MAX_DEPTH:
-                below.append((entry.path, depth + 1, state))
-            elif entry.is_file(follow_symlinks=False) and (not state or _kind(_head(entry.path))):
-                yield _File(entry.path, named=False)
-        pending += reversed(below)
-
-
-def _head(path: str) -> bytes:
-    """The first bytes of a regular file; b"" where there is none."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        with open(handle, "rb") as file:
-            return file.read(_HEAD)
-    except (OSError, ValueError):
-        return b""
-
-
-def _kind(head: bytes) -> str:
-    """What a file says that it is; "" where it says nothing that is known here."""
-    if found := _JSON.match(head):
-        return _KINDS.get(found[1], "")
-    if head[257:262] == b"ustar" and head.startswith(SEAL_FILES[0].encode() + b"\0"):
-        return "seal-archive"
-    if head.startswith(b"%PDF-"):
-        return "paper"
-    toml = _TOML.search(head)
-    return {b"declaration": "declaration", b"rules": "rules"}.get(toml[1], "") if toml else ""
+    return Collected(found.placed(), found.left_out, found.left_out_total, found.told)
 
 
 class _Pool:
@@ -173,24 +100,30 @@ class _Pool:
         self.items: dict[str, dict[str, _Item]] = {}
         self.rules: dict[str, rules.Rules] = {}
         self.papers: dict[str, bytes] = {}
-        self.plain: list[_File] = []  # known by their digest, if at all
+        self.plain: list[File] = []  # known by their digest, if at all
         self.bound: dict[str, bytes] = {}
         self.left_out: list[str] = []
         self.left_out_total = 0
+        self.told: list[str] = []
+        self._damaged: list[audit_damaged.Was] = []
+        self._logs: dict[str, bytes] = {}  # files of custody logs that are not what their names say, or lack an event
+        self._folders: dict[str, set[str]] = {}  # consignments of the good records in each folder
         self._seen: set[str] = set()
         self._signatures: dict[str, dict[str, list[str]]] = {}  # by folder of a custody log and event
         self._size = 0
 
-    def leave(self, file: _File, why: str) -> None:
+    def leave(self, file: File, why: str) -> None:
         """Not into the bundle; BadInput for a file that somebody named."""
         if file.named:
             raise BadInput(f"{file.path}: {why}", hint="give records of this shipment, and folders that hold them")
+        if _REVISION.search(file.path):
+            self.tell(file.path, f"a revision that was kept, by its name: {why}")
         self.left_out_total += 1
         if len(self.left_out) < MAX_LEFT_OUT:
             name = file.path.encode(errors="backslashreplace").decode()
             self.left_out.append(f"{name}: {why}")
 
-    def take(self, file: _File) -> None:
+    def take(self, file: File) -> None:
         """Look at a file, and keep what it is."""
         real = os.path.realpath(file.path)
         if real in self._seen:
@@ -198,31 +131,178 @@ class _Pool:
         self._seen.add(real)
         if file.named and not os.path.lexists(file.path):
             raise BadInput(f"{file.path}: no such file or directory")
-        kind = _kind(_head(file.path))
         try:
-            if kind == "declaration":
-                digest = self._declaration(self._read(file.path, declaration.MAX_BYTES), file.path)
-                self.named |= {digest} if file.named else set()
-            elif kind == "rules":
-                parsed = rules.kept(self._read(file.path, rules.MAX_BYTES)).rules
-                self.rules[parsed.digest] = parsed
-            elif kind == "seal-archive":
-                self._seal(seal.decode_bundle(self._read(file.path, seal.MAX_BUNDLE)))
-            elif kind == "seal":
-                folder = os.path.dirname(file.path)
-                names = {name: os.path.join(folder, os.path.basename(name)) for name in SEAL_FILES}
-                self._seal({name: self._read(path, seal.LIMITS[name]) for name, path in names.items()})
-            elif kind == "paper":
-                self._paper(file)
-            elif kind:
-                self._record(kind, file.path)
-            elif not _belongs(file.path):
-                ours = _OURS.search(_head(file.path)) is not None  # a worksheet, a form, a list: not a name mistyped
-                self.plain.append(file._replace(named=file.named and not ours))
+            if not self._of_log(file.path):
+                archive = file.path.endswith(".seal")  # by its name, too: damaged, it may look like what is in it
+                self._take(file, "seal-archive" if archive else kind_of(head_of(file.path)))
         except _TooMuch:
             raise
         except SealiftError as error:
             self.leave(file, str(error).removeprefix(f"{file.path}: "))
+
+    def _take(self, file: File, kind: str) -> None:
+        if kind == "rules":
+            parsed = rules.kept(self._read(file.path, rules.MAX_BYTES)).rules
+            self.rules[parsed.digest] = parsed
+        elif kind == "paper":
+            self._paper(file)
+        elif kind:
+            try:
+                self._signed(file, kind)
+            except _TooMuch:
+                raise
+            except SealiftError as error:
+                why = str(error).removeprefix(f"{file.path}: ")
+                archive = kind == "seal-archive"
+                if not (archive or os.path.lexists(f"{file.path}.sig")) or (kind == "declaration" and file.named):
+                    raise
+                self._damage("seal" if archive else kind, file.path, why)  # type: ignore[arg-type]
+        elif was := audit_damaged.signed_as(file.path):
+            self._damage(was, file.path, "it does not say any more what it is, and was signed")
+        elif alone := audit_damaged.lone(file.path):
+            self._lone(file.path, alone)
+        elif not _belongs(file.path):
+            ours = _OURS.search(head_of(file.path)) is not None  # a worksheet, a form, a list: not a name mistyped
+            self.plain.append(file._replace(named=file.named and not ours))
+
+    def _signed(self, file: File, kind: str) -> None:
+        """Keep what bears signatures."""
+        if kind == "declaration":
+            digest = self._declaration(self._read(file.path, declaration.MAX_BYTES), file.path)
+            self.named |= {digest} if file.named else set()
+        elif kind == "seal-archive":
+            self._seal(seal.decode_bundle(self._read(file.path, seal.MAX_BUNDLE)), file.path)
+        elif kind == "seal":
+            folder = os.path.dirname(file.path)
+            names = {name: os.path.join(folder, os.path.basename(name)) for name in SEAL_FILES}
+            self._seal({name: self._read(path, seal.LIMITS[name]) for name, path in names.items()}, file.path)
+        else:
+            self._record(kind, file.path)
+
+    # --- what is damaged
+
+    def _of_log(self, path: str) -> bool:
+        """Whether a file is one of a custody log that its record does not bring along; then it is kept as it is."""
+        name = os.path.basename(path)
+        event = custody_log.event_of(name)
+        if event is None:
+            return False
+        data = self._left(path, audit_damaged.longest(f"shipments/AAA/custody/{name}"))
+        if name.endswith(".json"):
+            whole = audits.digest(data) == event and audit_damaged.decodes("custody-event", data)
+            if whole or not (kind_of(data[:HEAD]) == "custody-event" or audit_damaged.in_log(path, data)):
+                return False
+            folder = os.path.dirname(path) or "."
+            self._custody_signatures(path, event)
+            for each in self._signatures[folder].get(event, ()):
+                self.take(File(os.path.join(folder, each), named=False))
+        self._logs.setdefault(path, data)
+        return True
+
+    def _left(self, path: str, limit: int) -> bytes:
+        """What can be read of a damaged file: its beginning where it is too long, nothing where it cannot be read."""
+        try:
+            data = signing.read_limited(path, limit, "file")
+        except SealiftError:
+            data = head_of(path)[:limit]
+        self._count(data)
+        return data
+
+    def _damage(self, kind: Kind, path: str, why: str) -> None:
+        """Keep what was a record, with what is beside it."""
+        kept = audit_damaged.Was(kind, path, self._left(path, audit_damaged.limit(kind)), why)
+        if os.path.lexists(f"{path}.sig"):
+            kept.signature = self._left(f"{path}.sig", sshsig.MAX_ARMORED)
+        if kind == "screening" and os.path.lexists(path + SECOND):
+            kept.second = self._left(path + SECOND, sshsig.MAX_ARMORED)
+        log = path.removesuffix(".certificate.json") + ".log.jsonl"
+        if kind == "certificate" and os.path.lexists(log):
+            kept.log = self._left(log, audit_damaged.longest("shipments/AAA/certificate.1.log.jsonl"))
+        if kind == "seal" and not path.endswith("seal.json"):
+            with contextlib.suppress(SealiftError):
+                kept.seal = seal.decode_bundle(kept.data or b"")
+        elif kind == "seal":
+            folder = os.path.dirname(path)
+            names = {name: os.path.join(folder, os.path.basename(name)) for name in SEAL_FILES}
+            kept.seal = {n: self._left(p, seal.LIMITS[n]) for n, p in names.items() if os.path.lexists(p)}
+        if kept.seal:
+            kept.data, kept.signature = kept.seal.get(SEAL_FILES[0], b""), kept.seal.get(SEAL_FILES[1])
+        self._damaged.append(kept)
+
+    def _lone(self, path: str, alone: audit_damaged.Lone) -> None:
+        data = self._left(path, sshsig.MAX_ARMORED)
+        why = f"a signature, and {os.path.basename(alone.of)} is not here: removed, or its writing was interrupted"
+        one, two = (None, data) if alone.second else (data, None)
+        self._damaged.append(audit_damaged.Was(alone.kind, path, None, why, signature=one, second=two))
+
+    def _of_whom(self, path: str, data: bytes) -> list[str]:
+        """Of which consignments of the bundle a damaged file was: by what is left, its name, or its neighbours."""
+        ids = self._ids()
+        said = {each.decode() for each in _CONSIGNMENT.findall(data)} & ids
+        said = said or {each for each in ids if os.path.basename(path).startswith(each)}
+        beside = self._folders.get(os.path.dirname(path) or ".")
+        if said or beside:
+            return sorted(said or ids & (beside or set()))
+        return sorted(ids)[:1]
+
+    def _copy(self, each: audit_damaged.Was) -> bool:
+        """Whether the record that a damaged file was is here as it was signed."""
+        kept = [one for one in (each.signature, each.second) if one]
+        if each.kind == "declaration":
+            good = [parsed.raw for parsed, _ in self.declarations.values()]
+        else:
+            here, ids = self.items.get(each.kind, {}).values(), self._ids()
+            good = [item.data for item in here if _consignment(item.record) in ids]
+        digest = audits.digest(each.data or b"")
+        return any(
+            audits.digest(data) == digest or any(audit_damaged.over(data, one, each.kind) for one in kept)
+            for data in good
+        )
+
+    def _damaged_places(self, files: dict[str, bytes]) -> None:
+        """Put what was damaged beside what is whole, or tell that a good copy is there."""
+        for each in self._damaged:
+            if self._copy(each):
+                if each.data is None:
+                    continue  # a copy of a signature
+                self.tell(each.path, f"{each.why}; a good copy is in the bundle")
+                continue
+            whose = self._of_whom(each.path, each.data or b"")
+            placed = [put for of in whose if (put := audit_damaged.place(f"shipments/{of}/", each, files))]
+            for put in placed:
+                files |= put
+            where = f"; in the bundle it is {next(iter(placed[0]))}" if placed else ""
+            if placed or whose:
+                self.tell(each.path, f"{each.why}{where}")
+            else:
+                self.leave(File(each.path, named=False), "its declaration is not here")
+        for path, data in self._logs.items():
+            self._log_place(path, data, files)
+
+    def _log_place(self, path: str, data: bytes, files: dict[str, bytes]) -> None:
+        name = os.path.basename(path)
+        item = self.items.get("custody-event", {}).get(name[:64])
+        good = audits.digest(data).startswith(name[65:81] if name.endswith(".sig") else name[:64])
+        whose = {_consignment(item.record)} & self._ids() if item is not None else self._of_whom(path, data)
+        if not whose:
+            self.leave(File(path, named=False), "its declaration is not here")
+        for of in sorted(whose):
+            place = f"shipments/{of}/custody/{name}"
+            if place in files:
+                if files[place] != data:
+                    self.tell(path, "it is not what its name says; a good copy is in the bundle")
+            elif good and item is not None:
+                files[place] = data
+            else:
+                files[place] = data
+                alone = "a signature of an event that is not here" if good else "it is not what its name says"
+                self.tell(path, f"{alone}; in the bundle it is {place}")
+
+    def tell(self, path: str, why: str) -> None:
+        """One line of a damaged file."""
+        line = f"{path.encode(errors='backslashreplace').decode()}: {why}"
+        if line not in self.told and len(self.told) < MAX_LEFT_OUT:
+            self.told.append(line)
 
     def _read(self, path: str, limit: int) -> bytes:
         data = signing.read_limited(path, limit, "file")
@@ -242,29 +322,39 @@ class _Pool:
         known = self.declarations.get(parsed.digest)
         if known is None or not known[1]:
             self.declarations[parsed.digest] = (parsed, path)
+        if path:
+            self._folders.setdefault(os.path.dirname(path) or ".", set()).add(parsed.consignment_id)
+            if os.path.lexists(f"{path}.sig"):
+                author = self._left(f"{path}.sig", sshsig.MAX_ARMORED)
+                if not audit_damaged.over(data, author, "declaration"):
+                    self.tell(f"{path}.sig", "it does not sign what is beside it: one of the two was changed since")
         return parsed.digest
 
-    def _seal(self, files: dict[str, bytes]) -> None:
+    def _seal(self, files: dict[str, bytes], path: str) -> None:
         data, signature, declared, release, release_signature = (files[name] for name in SEAL_FILES)
         record = seal.decode_seal(data)
-        self._declaration(declared, "")
-        self._put("seal", _Item(data, record, [signature], seal=files))
-        self._put("release", _Item(release, audits.SIGNED["release"].decode(release), [release_signature]))
+        self._put("seal", _Item(data, record, [signature], seal=files, path=path))
+        # what a seal does not bind is named when it is judged; by itself it is nothing
+        if audits.digest(declared) == record.declaration.blake3:
+            self._declaration(declared, "")
+        if audits.digest(release) == record.release.blake3:
+            decoded = audits.SIGNED["release"].decode(release)
+            self._put("release", _Item(release, decoded, [release_signature], path=path))
 
-    def _paper(self, file: _File) -> None:
+    def _paper(self, file: File) -> None:
         name = os.path.basename(file.path)
         if not _PAPER.fullmatch(name):
             raise BadInput("its name has other characters than letters, digits, dots, hyphens and underscores")
-        data = self._read(file.path, _longest("papers/x.pdf"))
+        data = self._read(file.path, audit_damaged.longest("papers/x.pdf"))
         if self.papers.setdefault(name, data) != data:
             raise BadInput("another paper has the same name")
 
     def _record(self, kind: str, path: str) -> None:
         how = audits.SIGNED[kind]  # type: ignore[index]
-        data = self._read(path, _limit(kind))
-        item = _Item(data, how.decode(data))
+        data = self._read(path, audit_damaged.limit(kind))
+        item = _Item(data, how.decode(data), path=path)
         if kind == "custody-event":
-            item.signatures = list(self._custody_signatures(path, audits.digest(data)))
+            item.signatures = self._custody_signatures(path, audits.digest(data))
         else:
             item.signatures = _signature(path, data, how.namespace)
         if kind == "screening" and os.path.lexists(path + SECOND):
@@ -272,26 +362,45 @@ class _Pool:
         if kind == "certificate":
             log = path.removesuffix(".certificate.json") + ".log.jsonl"
             if os.path.lexists(log):
-                item.log = self._read(log, min(certificate.MAX_LOG, _longest("shipments/AAA/certificate.1.log.jsonl")))
+                item.log = self._read(
+                    log, min(certificate.MAX_LOG, audit_damaged.longest("shipments/AAA/certificate.1.log.jsonl"))
+                )
         self._put(kind, item)
 
-    def _custody_signatures(self, path: str, digest: str) -> Iterator[bytes]:
+    def _custody_signatures(self, path: str, digest: str) -> list[bytes]:
+        """Those whose bytes are what their names say; the others are kept as they are."""
         folder = os.path.dirname(path) or "."
         if folder not in self._signatures:
             by_event: dict[str, list[str]] = {}
             for name in sorted(os.listdir(folder)):
-                if name.endswith(".sig"):
+                if name.endswith(".sig") and custody_log.event_of(name):
                     by_event.setdefault(name[:64], []).append(name)
             self._signatures[folder] = by_event
+        good = []
         for name in self._signatures[folder].get(digest, ()):
-            yield signing.read_limited(os.path.join(folder, name), sshsig.MAX_ARMORED, "signature")
+            data = self._left(os.path.join(folder, name), sshsig.MAX_ARMORED)
+            if audits.digest(data)[:16] == name[65:81]:
+                good.append(data)
+            else:
+                self._logs.setdefault(os.path.join(folder, name), data)
+        return good
 
     def _put(self, kind: str, item: _Item) -> None:
-        known = self.items.setdefault(kind, {}).setdefault(audits.digest(item.data), item)
+        if item.path:
+            self._folders.setdefault(os.path.dirname(item.path) or ".", set()).add(_consignment(item.record))
+        items = self.items.setdefault(kind, {})
+        known = items.setdefault(audits.digest(item.data), item)
         if known is item:
             return
-        if kind == "custody-event" or not known.signatures:
+        if kind == "custody-event":
             known.signatures += [each for each in item.signatures if each not in known.signatures]
+        elif item.signatures and (item.signatures, item.seal) != (known.signatures, known.seal):
+            if known.signatures and _good(kind, item) != _good(kind, known):
+                bad = known if _good(kind, item) else item
+                at = bad.path if bad.seal or bad.path.endswith((".seal", "seal.json")) else f"{bad.path}.sig"
+                self.tell(at, "it is damaged, or not over its record; a good copy is in the bundle")
+            if not known.signatures or (_good(kind, item) and not _good(kind, known)):
+                known.signatures, known.seal, known.path = item.signatures, item.seal, item.path
         known.second = known.second or item.second
         known.log = known.log or item.log
 
@@ -306,7 +415,7 @@ class _Pool:
             wanted = re.compile(rf"({stems})\.({'|'.join(_BESIDE)})|{re.escape(stem)}\.toml")
             for name in sorted(os.listdir(folder)):
                 if wanted.fullmatch(name):
-                    self.take(_File(os.path.join(folder, name), named=False))
+                    self.take(File(os.path.join(folder, name), named=False))
 
     def by_digest(self) -> None:
         """Files that a record names by digest alone; and the rules that are shipped, where a release binds them."""
@@ -323,8 +432,8 @@ class _Pool:
         if ours.digest in bound:
             self.rules.setdefault(ours.digest, ours)
 
-    def _digested(self, file: _File, wanted: dict[str, list[str]]) -> None:
-        longest = _longest("shipments/AAA/lists/" + "0" * 64)
+    def _digested(self, file: File, wanted: dict[str, list[str]]) -> None:
+        longest = audit_damaged.longest("shipments/AAA/lists/" + "0" * 64)
         if not file.named and os.path.getsize(file.path) > longest:
             raise BadInput("of no kind that belongs into a bundle")
         data = signing.read_limited(file.path, longest, "file")
@@ -361,8 +470,19 @@ class _Pool:
             files |= {f"shipments/{consignment}/{name}": data for name, data in self._shipment(consignment)}
         for kind, items in self.items.items():
             for item in items.values():
-                if (other := _consignment(item.record)) not in ids:
-                    self.leave(_File(f"a {kind} of {other}", named=False), "its declaration is not here")
+                if (other := _consignment(item.record)) in ids:
+                    continue
+                if kind != "custody-event" and item.signatures and not _good(kind, item):
+                    why = f"its signature is not over it, and it says that it is of {other}"
+                    self._damaged.append(
+                        audit_damaged.Was(
+                            kind,  # type: ignore[arg-type]
+                            item.path, item.data, why, item.signatures[0], item.second, item.log, item.seal,
+                        )
+                    )  # fmt: skip
+                else:
+                    self.leave(File(f"a {kind} of {other}", named=False), "its declaration is not here")
+        self._damaged_places(files)
         return files
 
     def _shipment(self, consignment: str) -> Iterator[tuple[str, bytes]]:
@@ -408,8 +528,16 @@ class _Pool:
             digests = claiming
             if name == "declaration.toml" and len(named := self.named & set(digests)) == 1:
                 for other in set(digests) - named:
-                    self.leave(_File(self.declarations[other][1], named=False), "another draft than the one named")
+                    self.leave(File(self.declarations[other][1], named=False), "another draft than the one named")
                 digests = list(named)
+            of_release = [each for each in digests if each in released]
+            if len(digests) > 1 and len(of_release) == 1:  # the others are drafts that say a number which is taken
+                others, digests = [each for each in digests if each not in of_release], of_release
+                for other in others:
+                    why = f"it says that it is revision {self.declarations[other][0].revision}, which was released"
+                    self.tell(self.declarations[other][1], f"{why} with other bytes")
+                if "declaration.toml" not in numbered:
+                    yield "declaration.toml", self.declarations[others[0]][0].raw
             if len(digests) > 1:
                 paths = " and ".join(self.declarations[each][1] or "one in a seal" for each in digests)
                 raise BadInput(f"{consignment}: {paths} are different declarations, and both would be {name}")
@@ -451,14 +579,15 @@ def _consignment(record: Any) -> str:
     return found
 
 
-def _longest(path: str) -> int:
-    found = audit.describe(path)
-    assert found is not None
-    return found.longest
-
-
-def _limit(kind: str) -> int:
-    return next(shape.longest for shape in audit.KINDS if shape.kind == kind)
+def _good(kind: str, item: _Item) -> bool:
+    """Whether the signature is over the record, by whomever, and a seal's files are those that it binds."""
+    if not item.signatures or not audit_damaged.over(item.data, item.signatures[0], kind):  # type: ignore[arg-type]
+        return False
+    if item.seal is None:
+        return True
+    bound = (item.record.declaration, item.record.release, item.record.release_signature)
+    kept = [item.seal[name] for name in SEAL_FILES[2:]]
+    return [audits.digest(each) for each in kept] == [each.blake3 for each in bound]
 
 
 def _belongs(path: str) -> bool:

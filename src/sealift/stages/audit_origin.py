@@ -79,6 +79,7 @@ def _origin(case: Case) -> None:
 
 def _declarations(case: Case) -> None:
     numbered: dict[int, tuple[str, Declaration]] = {}
+    drafts: list[tuple[str, Declaration]] = []
     for path, data in sorted(case.files.items()):
         found = audit.describe(path)
         if found is None or found.kind not in {"declaration", "draft"}:
@@ -95,6 +96,13 @@ def _declarations(case: Case) -> None:
             case.say(path, "wrong", f"it is revision {parsed.revision}, and its name says another")
         elif stated:
             numbered[parsed.revision] = (path, parsed)
+        else:
+            drafts.append((path, parsed))
+    for path, parsed in drafts:
+        if parsed.revision in numbered:
+            other = numbered[parsed.revision][0].rpartition("/")[2]
+            text = f"it says that it is revision {parsed.revision}, which was released with other bytes: {other} counts"
+            case.say(path, "look", text)
     for number, (path, parsed) in sorted(numbered.items()):
         if number > 1 and number - 1 not in numbered:
             before = f"{case.folder}declaration.r{number - 1}.toml"

@@ -87,6 +87,12 @@ def of_files(files: Iterable[tuple[str, bytes]]) -> Copy:
     return Copy(entries, {digest: sorted(each) for digest, each in signatures.items()}, findings)
 
 
+def event_of(name: str) -> str | None:
+    """The digest of the event whose file, or one of whose signatures, has this name; None: no file of a log has it."""
+    found = _EVENT.fullmatch(name) or _SIGNATURE.fullmatch(name)
+    return found[1] if found else None
+
+
 def _names(folder: str) -> list[tuple[str, bool]]:
     """Sorted names, and whether each is a regular file."""
     found: list[tuple[str, bool]] = []

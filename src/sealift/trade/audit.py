@@ -130,7 +130,10 @@ def _commands(files: Mapping[str, bytes], allowed: AllowedSigners, made_at: str)
             continue
         of = audit.describe(found.of)
         how = SIGNED.get(of.kind) if of else None
-        if how is None or found.of not in files:
+        if how is None:
+            continue
+        if found.of not in files:
+            yield False, path
             continue
         try:
             at = stated(found.of, files[found.of], times) or made_at

@@ -118,6 +118,10 @@ def people(path):
     return {key: group for (_, key), group in zip(rows, groups, strict=True)}
 
 
+def serials_of(event):
+    return {serial for item in event["items"] for serial in item["serials"]}
+
+
 class Reader:
     def __init__(self, files, folder, signers):
         self.files, self.folder, self.signers = files, folder, signers
@@ -416,12 +420,20 @@ class Reader:
             goes = event["event_type"] == "load" or (
                 event["released_by"] != event["received_by"] and event["event_type"] not in {"seal", "discrepancy"}
             )
-            if goes and event["at_utc"] < released and self.happened(event, beneath) < released:
+            proved = self.happened(event, beneath) >= released
+            proved = proved and self.moved(event, beneath, released) >= serials_of(event)
+            if goes and event["at_utc"] < released and not proved:
                 fault(path, "handed over before it was released")
             if "unlock" in event:
                 seal = self.bound(path, event["unlock"]["seal"], found.get("seal", {}), "seal")
                 if seal is not None and event["unlock"]["shipment"] != found["seal"][seal]["shipment"]:
                     fault(path, "keys of another shipment than the seal's")
+
+    def moved(self, event, events, released):
+        """Serial numbers of drives that changed hands, once it was released, by what it names."""
+        behind = [events[each] for each in event["log_checkpoint"]["newest"] if each in events]
+        own = [each for each in behind if each["released_by"] != each["received_by"] and each["at_utc"] >= released]
+        return set().union(*map(serials_of, own), *(self.moved(each, events, released) for each in behind))
 
     def happened(self, event, events):
         """When it happened at the earliest: what it names was there before it, by more than two clocks may differ."""

@@ -7,14 +7,14 @@
     have_left    events of a log -> drives that have left the origin, and have not come back
 
 What holds: every event is judged by the revision that was the newest released when it happened, whatever was released
-or drafted later; and nobody is accused by the time of an event that names a later one by its digest, where it might be
-at the time of that. Where a revision, or what it rests on, is not here, that is named, and nobody is accused. A drive
-goes on, and wants a release, in an event of two persons, whatever its type, unless both are of the origin; in every
-loading; and where by an event of one person alone somebody has it who had it not, or its record begins with a carrier
-or a receiver; never where it comes back to the origin. Whom that revision names no more takes none on: from them drives
-come back, or go to whom takes their place. A release is of one way: from the site, once they have come, they go back to
-the origin by a return, and nowhere else. Who somebody is, the allowed signers say: two keys of one principal are one, a
-key of a carrier's is that carrier, and one of the origin's no receiver, under whatever other name.
+or drafted later; and nobody is accused by the time of an event under way that names a later one by its digest, where it
+might be at the time of that. Where a revision, or what it rests on, is not here, that is named, and nobody is accused.
+A drive goes on, and wants a release, in an event of two persons, whatever its type, unless both are of the origin; in
+every loading; and where by an event of one person alone somebody has it who had it not, or its record begins with a
+carrier or a receiver; never where it comes back to the origin. Whom that revision names no more takes none on: from
+them drives come back, or go to whom takes their place. A release is of one way: from the site, once they have come,
+they go back to the origin by a return, and nowhere else. Who somebody is, the allowed signers say: two keys of one
+principal are one, a key of a carrier's is that carrier, and one of the origin's no receiver, under whatever other name.
 
 What is not here: the order of events and who has what (custody.py); where revisions lie (stages/revisions.py).
 """
@@ -292,6 +292,7 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
     unknown: dict[str, list[Row]] = {}
     here: dict[str, Row] = {}  # drives at the site, and by which event they came
     proved = _proved(rows)
+    early: set[str] = set()  # drives that left when they might not
     for step in _steps(rows, come, begun, terms, faces, set()):
         row, ruling, seen, event = step.row, step.ruling, step.seen, step.row.event
         if not event.passes and event.changes_hands and not ruling.roles.of_one_house(seen):
@@ -303,7 +304,10 @@ def told(rows: Sequence[Row], come: Sequence[Sequence[str]], begun: Sequence[Seq
         _stays(row, here, ruling.roles, faces)
         odd = _not_home(row, faces) if step.homeward else ""
         one = _told(step, terms, odd)
-        if one and (then := proved.get(row.entry.digest)) is not None:
+        # how drives left may have been written down later: of those under way only a digest says when it happened
+        early.update(step.leaving if one else ())
+        then = proved.get(row.entry.digest) if early.isdisjoint(event.serials) else None
+        if one and then is not None and not step.leaving:
             again = step._replace(ruling=terms.at(then))
             one = one if again.ruling.missing else min(one, _told(again, terms, odd), key=len)
         if ruling.missing and one:

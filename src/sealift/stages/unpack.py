@@ -65,7 +65,10 @@ if TYPE_CHECKING:
     from sealift.reading.trust import TrustedSeal
 
 _PATIENCE = 3.0  # seconds for workers to end
-_ALREADY = "all of it was there, restored before: every file was read and is as it was signed, and nothing was written"
+_ALREADY = (
+    "all of it was there, restored before: every file was read and is as it was signed (a large one that changed while "
+    "it was packed: by its length), and nothing was written"
+)
 
 
 @dataclass

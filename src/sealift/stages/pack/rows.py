@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 from sealift.formats import manifest
 
 if TYPE_CHECKING:
-    from sealift.stages.pack.journal import Journal, ReadBackState
+    from sealift.stages.pack.journal import Journal, Misread, Owed, ReadBackState, Slow
     from sealift.stages.pack.work import Work
+
+
+def _drive(number: int, each: Owed | Slow | Misread) -> dict[str, Any]:
+    return {"drive": manifest.drive_id(number, each.slot), "serial": each.serial, "mount": each.mount}
 
 
 def owed_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
     """The drives of a group that are set aside, for JSON."""
     return [
         {
-            "drive": manifest.drive_id(number, each.slot),
-            "serial": each.serial,
-            "mount": each.mount,
+            **_drive(number, each),
             "since_stripe": each.since,
             "kind": each.kind,
             "reason": each.reason,
@@ -30,9 +32,7 @@ def slow_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
     """The drives of a group that write slowly, for JSON; rates in bytes a second."""
     return [
         {
-            "drive": manifest.drive_id(number, each.slot),
-            "serial": each.serial,
-            "mount": each.mount,
+            **_drive(number, each),
             "bytes_per_second": each.rate,
             "median_bytes_per_second": each.median,
         }
@@ -44,9 +44,7 @@ def misread_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
     """The drives of a group that gave other bytes than were written, for JSON; blocks of 1 MiB."""
     return [
         {
-            "drive": manifest.drive_id(number, each.slot),
-            "serial": each.serial,
-            "mount": each.mount,
+            **_drive(number, each),
             "packs": each.packs,
             "blocks": each.blocks,
         }

@@ -7,6 +7,8 @@ import os
 import pickle
 import random
 import shutil
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -237,6 +239,29 @@ def test_an_open_file_may_be_pickled(fs, origin):
         again = pickle.loads(pickle.dumps(file))
         assert again.tell() == 1000
         assert again.read(10) == file.read(10) == (origin.source / "big/large.bin").read_bytes()[1000:1010]
+
+
+HOLDING = """
+import json, sys, threading, time
+import fsspec
+
+def hold(files):
+    time.sleep(0.1)
+    print("held", end="", flush=True)
+    files.pop()
+    time.sleep(0.1)
+    print("ended late", flush=True)
+
+files = [fsspec.filesystem("sealift", **json.loads(sys.argv[1])).open("odd/-rf")]
+threading.Thread(target=hold, args=(files,), daemon=True).start()
+"""
+
+
+def test_the_end_of_a_process_waits_for_threads_that_hold_files_and_for_no_more(options):
+    # as pyarrow's do; one that lets go of a Python object while the interpreter ends aborts the process
+    told = [sys.executable, "-c", HOLDING, json.dumps(options)]
+    done = subprocess.run(told, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "held"), done.stderr
 
 
 def test_ranges_come_coalesced_and_faults_in_their_place(fs, origin, monkeypatch):

@@ -18,14 +18,16 @@ What is not here: where bytes come from (`Shipment`); a kernel's view (fuse.py).
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import io
 import os
 import stat
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from fsspec.spec import AbstractFileSystem
 
@@ -38,10 +40,12 @@ if TYPE_CHECKING:
 
     from sealift.reading.shipment import File, Member
 
+LET_GO = 0.5  # seconds that the end of a process waits for files which others still hold
 BUFFER = 32 << 10  # bytes that a file reads ahead of small reads; larger reads pass it by
 _KINDS = {"file": stat.S_IFREG, "hardlink": stat.S_IFREG, "symlink": stat.S_IFLNK, "dir": stat.S_IFDIR}
 _TYPES = {"file": "file", "hardlink": "file", "symlink": "link", "dir": "directory"}
 _opened: WeakValueDictionary[str, Shipment] = WeakValueDictionary()  # by a digest of the options
+_files: WeakSet[SealiftFile] = WeakSet()  # that somebody holds
 
 
 class SealiftFileSystem(AbstractFileSystem):  # type: ignore[misc]  # it has no types
@@ -285,6 +289,7 @@ class SealiftFile(io.BufferedReader):
     def __init__(self, fs: SealiftFileSystem, path: str, member: Member, buffer: int) -> None:
         super().__init__(_Raw(fs.shipment, member, path), buffer)
         self.fs, self.path, self.size, self.blocksize = fs, path, member.size, buffer
+        _files.add(self)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """`size` bytes, or all that are left in one piece; fewer only at the end. OSError(EIO)."""
@@ -298,6 +303,19 @@ class SealiftFile(io.BufferedReader):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.fs, self.path, self.blocksize, self.tell())
+
+
+@atexit.register
+def _let_go() -> None:
+    """Gives threads of C++ a moment to let go of their files before the interpreter goes.
+
+    pyarrow's threads drop what they have read after the caller has its rows. One that does so while Python ends cannot
+    have the GIL any more, and its process, whose work is done, is aborted: "terminate called without an active
+    exception" (apache/arrow#45214, #34314).
+    """
+    until = time.monotonic() + LET_GO
+    while _files and time.monotonic() < until:
+        time.sleep(0.005)
 
 
 def _reopen(fs: SealiftFileSystem, path: str, buffer: int, place: int) -> SealiftFile:

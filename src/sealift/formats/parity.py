@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sealift.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 Column = NDArray[np.uint8]
 
@@ -41,16 +41,19 @@ def _isal() -> ctypes.CDLL:
     )
 
 
-def _candidates() -> list[str]:
-    found: list[str] = []
+def _candidates() -> Iterator[str]:
     spec = importlib.util.find_spec("pyeclib")
     if spec is not None and spec.submodule_search_locations:
         for base in spec.submodule_search_locations:
             for folder in (base, os.path.join(os.path.dirname(base), "pyeclib.libs")):
                 if os.path.isdir(folder):
-                    found += [os.path.join(folder, f) for f in sorted(os.listdir(folder)) if "isal" in f and ".so" in f]
-    system = ctypes.util.find_library("isal")
-    return [*found, *([system] if system else []), "libisal.so.2"]
+                    for name in sorted(os.listdir(folder)):
+                        if "isal" in name and ".so" in name:
+                            yield os.path.join(folder, name)
+    yield "libisal.so.2"
+    system = ctypes.util.find_library("isal")  # starts ldconfig, a compiler and a linker, one after the other: last
+    if system:
+        yield system
 
 
 def _pointer(array: Column) -> ctypes.c_void_p:

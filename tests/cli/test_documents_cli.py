@@ -95,6 +95,7 @@ def test_a_draft_has_all_papers_that_a_declaration_makes_and_says_draft(folder):
     assert sheets.DRAFT in said(folder, "packing-list")
 
 
+@pytest.mark.long
 def test_the_same_again_elsewhere_gives_the_same_bytes(folder):
     first, second = (json.loads(run("d.toml", "--to", to, "--json").stdout)["papers"] for to in ("out", "again"))
     assert first == second
@@ -112,6 +113,7 @@ def test_a_released_declaration_has_no_drafts(folder):
     assert sheets.DRAFT in said(folder, "packing-list", "unasked"), "nobody said who may release"
 
 
+@pytest.mark.long
 def test_the_worksheet_has_the_verdict_of_the_gate_and_its_rules(folder):
     run("d.toml", "--to", "out", *ALLOWED)
     text = said(folder, "red-flags-and-release")

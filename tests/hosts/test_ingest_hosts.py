@@ -244,6 +244,7 @@ def test_into_a_bucket_with_each_hosts_own_keys(cluster, hosts, shipment, tmp_pa
     assert s3.uploads(bucket) == 0
 
 
+@pytest.mark.long
 def test_files_and_drives_without_a_seal_are_refused(cluster, hosts, shipment, tmp_path, capfd):
     words = ["ingest", "--ray", cluster.address, "~/d-*", "--to", str(tmp_path / "to"), "--identity", "key.txt"]
     assert main.run(words) == 1

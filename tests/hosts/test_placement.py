@@ -210,6 +210,7 @@ def test_where_all_storage_hosts_died_no_other_node_is_asked():
         there.hosts()
 
 
+@pytest.mark.long
 def test_a_node_with_another_sealift_is_left_out(cluster, monkeypatch):
     monkeypatch.setattr(placement, "__version__", "9.9")
     notices = []

@@ -195,6 +195,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_no_mix(origin, store, fa
     assert found["steady"] == b"steady"
 
 
+@pytest.mark.long
 def test_an_object_that_is_replaced_between_its_segments_is_no_mix(origin, store, tmp_path, monkeypatch, caplog):
     old = random.Random(1).randbytes(9 * MIB)
     store.put("huge.bin", old, part=64 * MIB)
@@ -280,6 +281,7 @@ def test_an_object_in_parts_is_held_to_their_digests_where_their_size_is_told(or
     assert "length and ETag alone" not in capfd.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("part", "said"), [(5 * MIB, False), (6 * MIB + 5, True)])
 def test_of_what_size_parts_are_is_guessed_where_nobody_tells(origin, store, capfd, part, said):
     store.put("parts.bin", random.Random(1).randbytes(14 * MIB), part=part)

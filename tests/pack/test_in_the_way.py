@@ -63,6 +63,7 @@ def test_where_packing_goes_on(tmp_path, plant):
     ended_by_moving_away(packing, path, 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plant", PLANTS)
 def test_where_a_drive_that_comes_back_is_rebuilt(tmp_path, plant):
     packing = Packing(tmp_path)

@@ -91,6 +91,7 @@ def test_a_group_that_another_key_signed_is_not_taken_over(tmp_path):
     assert "not by the key of --sign-with" in told
 
 
+@pytest.mark.long
 def test_a_group_of_another_source_is_not_taken_over(tmp_path):
     origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
     result = origin.pack()

@@ -121,6 +121,7 @@ def test_rot_of_another_drive_that_a_rebuild_meets_is_mended_and_its_drive_named
     packing.ends_well()
 
 
+@pytest.mark.long
 def test_where_rot_keeps_a_replaced_drive_from_being_rebuilt_the_rotten_ones_are_named(tmp_path, monkeypatch):
     packing = Begun(tmp_path, monkeypatch, parity=2)
     dead, new = packing.mounts[1], packing.spares[0]

@@ -218,6 +218,7 @@ def test_what_more_than_parity_holds_went_is_packed_again(tmp_path, monkeypatch)
     packing.ends_well()
 
 
+@pytest.mark.long
 def test_what_was_told_before_counts_for_what_is_lacking_and_no_more(tmp_path, monkeypatch):
     """Two drives lack a pack each, of other stripes: found one after the other, it is no more than found at once."""
     packing = Packing(tmp_path, size=10)

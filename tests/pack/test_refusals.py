@@ -218,6 +218,7 @@ def test_exchanged_serials_on_resume(tmp_path, monkeypatch):
     refused(origin, BadInput, "exchanged", serials={a: origin.serial(b), b: origin.serial(a)})
 
 
+@pytest.mark.long
 def test_discard_group_gives_the_drives_of_a_lost_packing_back(tmp_path, monkeypatch):
     first, second = tree(tmp_path / "1"), tree(tmp_path / "2")
     unfinished(first, monkeypatch)

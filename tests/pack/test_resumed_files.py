@@ -95,6 +95,7 @@ def test_what_is_rewritten_behind_a_packing_that_stopped_is_told_and_restored_as
         assert there == old
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["chmod", "link", "written with the same bytes", "copied"])
 def test_a_file_with_the_same_bytes_is_not_accused(origin, tmp_path, monkeypatch, how):
     path = origin.source / "huge"
@@ -115,6 +116,7 @@ def test_a_file_with_the_same_bytes_is_not_accused(origin, tmp_path, monkeypatch
     assert restored(origin, tmp_path / "restored", result) == path.read_bytes()
 
 
+@pytest.mark.long
 def test_what_is_rewritten_before_stripes_are_packed_again_is_told(origin, tmp_path, monkeypatch):
     """Too many packs of a stripe went, so that it is packed anew; what was packed before it was rewritten."""
     with monkeypatch.context() as patch:
@@ -132,6 +134,7 @@ def test_what_is_rewritten_before_stripes_are_packed_again_is_told(origin, tmp_p
     restored(origin, tmp_path / "restored", result)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["before", "behind"])
 def test_what_is_rewritten_between_builder_and_follower_is_told(origin, tmp_path, monkeypatch, moment):
     """In one run, and whichever of the two reads first."""

@@ -215,6 +215,7 @@ def test_an_answer_is_not_answered(sailed, tmp_path):
 # --- sealing
 
 
+@pytest.mark.long
 def test_a_return_leg_is_sealed_as_it_was_packed_or_not_at_all(voyage, tmp_path):
     voyage.pack()
     with pytest.raises(Refused, match="does not accept"):

@@ -292,6 +292,7 @@ def test_a_read_error_of_the_source_becomes_zeros_and_is_told(origin, tmp_path, 
     assert b"huge" in restored.changed
 
 
+@pytest.mark.long
 def test_a_time_that_is_not_held_is_no_change(origin, tmp_path):
     """It is told once, and carried as the last that is; neither packing nor unpack calls the file changed."""
     shipments.write(tmp_path / "probe", b"")

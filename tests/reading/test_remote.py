@@ -613,6 +613,7 @@ def test_a_late_drive_of_another_shipment_gives_nothing(origin, seal, hosts, tmp
             assert everything(shipment) == content
 
 
+@pytest.mark.long
 def test_others_that_claim_to_be_enough_do_not_hide_the_shipment(origin, seal, hosts, tmp_path, content, quick, late):
     """Drives of another shipment answer first, and are enough of theirs."""
     other = shipments.Origin(tmp_path / "other", origin.source, 3, 2)

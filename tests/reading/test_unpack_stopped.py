@@ -125,6 +125,7 @@ def test_interrupted_it_leaves_no_worker_behind(tmp_path):
     shipments.same(source, tmp_path / "target")
 
 
+@pytest.mark.long
 def test_what_all_workers_find_out_is_told_once(tmp_path, capfd):
     for number in range(12):
         shipments.write(tmp_path / "source" / f"{number}", os.urandom(700_000))

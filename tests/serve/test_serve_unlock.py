@@ -199,6 +199,7 @@ def test_a_storage_host_that_dies_is_read_around(site):
         assert shipment.read("large") == (site.origin.source / "large").read_bytes()
 
 
+@pytest.mark.long
 def test_refusals_on_the_command_line(site, tmp_path):
     """Each with its words, a hint, and the exit code of what is refused."""
     identity = site.origin.root / "identity"

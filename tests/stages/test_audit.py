@@ -330,6 +330,7 @@ def test_an_older_record_in_the_place_of_a_newer_is_named(voyage, files, tmp_pat
     assert told
 
 
+@pytest.mark.long
 def test_signatures_exchanged_are_named_by_both(voyage, files, tmp_path):
     for one, two in (("release.1.json", "release.2.json"), ("receipt.1.json", "receipt.2.json")):
         a, b = f"{AT}{one}.sig", f"{AT}{two}.sig"
@@ -338,6 +339,7 @@ def test_signatures_exchanged_are_named_by_both(voyage, files, tmp_path):
         assert {AT + one, AT + two} <= read_by_other(voyage.signers, swapped, tmp_path)[1]
 
 
+@pytest.mark.long
 def test_an_index_signed_by_a_stranger_is_none(voyage, files, tmp_path):
     for by in ("stranger", "officer"):  # unknown; and known for other namespaces
         signed = again(voyage, files, by=by)
@@ -440,6 +442,7 @@ def test_a_release_by_the_author_is_named(voyage, files, tmp_path):
     assert f"{AT}release.1.json" in read_by_other(tmp_path / "signers", changed, tmp_path)[1]
 
 
+@pytest.mark.long
 def test_a_signature_of_another_author_is_named_by_both_readers(voyage, files, tmp_path):
     path = f"{AT}declaration.r1.toml"
     other = audits.person("sam").sign(files[path], releases.AUTHOR_NAMESPACE)

@@ -233,6 +233,7 @@ def stopped(folder, begin, *events):
 LEFT, BACK = ("handover", "origin", "anna", 3, 24), ("return", "anna", "origin", 3, 40)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("events", "exit_code"), [
     ([LEFT, BACK], 0),
     ([LEFT, ("handover", "anna", "origin", 3, 40)], 0),

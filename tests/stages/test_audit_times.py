@@ -54,6 +54,7 @@ def test_a_seal_that_is_earlier_than_its_release_accuses_nobody(voyage, files, t
     assert SEAL not in read_by_other(voyage.signers, early, tmp_path)[1]
 
 
+@pytest.mark.long
 def test_a_seal_that_was_made_again_by_a_right_clock_cures_the_one_before(voyage, tmp_path):
     """One that is earlier than its release, and one that is of next year, beside the one that is right."""
     copy = copied(voyage, tmp_path)
@@ -178,6 +179,7 @@ def at_hours(copy, folder, hours):
     return {(each.file, each.state) for each in findings if each.state != "pending"}, raw
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("revised", [False, True])
 def test_an_officer_whose_clock_was_ahead_and_who_released_again_is_not_accused(voyage, tmp_path, revised):
     """The release by a right clock, of the same bytes or a later revision, has its place: people look, no more."""
@@ -208,6 +210,7 @@ def test_a_release_from_the_future_that_is_in_force_is_wrong(voyage, tmp_path):
     assert f"{AT}release.2.json" in read_by_other(copy.signers, raw, tmp_path)[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("ends", "altered", "state"),
     [(10, False, set()), (2, False, {"look"}), (2, True, {"wrong"}), (10, True, {"wrong"})],

@@ -357,6 +357,7 @@ def broken(v, path):
     path.with_name(f"{OUT}.r3.toml").write_bytes(path.read_bytes() + b"\n= broken")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("hold", "more", "why"),
     [

@@ -177,6 +177,7 @@ def test_filesystem_label_and_used_bytes_are_shown_though_it_is_not_mounted(made
     assert candidate.give_up == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("filesystem", ["ext4", "xfs"])
 def test_looking_replays_no_journal(made, filesystem):
     """A filesystem that was not unmounted cleanly is looked into, and stays as it is to the last byte."""

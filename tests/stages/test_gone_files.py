@@ -292,6 +292,7 @@ def test_unpack_says_which_file_every_drive_has_lost(tmp_path, capsys, name):
     assert "where a drive or a host did not answer" not in told
 
 
+@pytest.mark.long
 def test_a_whole_voyage_without_an_index_ends_well(tmp_path, capsys):
     """Unpack names the file and repair; with it beside the seal the drives are whole, and all is unpacked."""
     origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)

@@ -207,6 +207,7 @@ def test_a_locations_file_grows_and_is_kept_only_where_it_says_something_else(tm
     assert write(folder, "g0s1")[0] == str(tmp_path / "at.4.toml")
 
 
+@pytest.mark.long
 def test_groups_in_batches(tmp_path):
     source = tmp_path / "source"
     for number in range(8):

@@ -229,6 +229,7 @@ def test_a_drive_that_is_made_in_several_runs_says_so(after, monkeypatch):
     assert card_of(drives[-1]).rebuilt
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spoilt", [b"", b"{}", "gone", "without", "bit"])
 @pytest.mark.parametrize("onto", [True, False])
 def test_the_note_outlives_drive_json(spoilt, onto):

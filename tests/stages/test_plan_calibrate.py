@@ -71,6 +71,7 @@ def test_a_real_one_measures_everything_and_leaves_nothing_behind(taken):
     assert all(getattr(speeds, name) > 0 for name in ("scan_files", "pack_bytes", "verify_bytes"))
 
 
+@pytest.mark.long
 def test_it_says_what_it_does_not_know(taken):
     found, _, _ = taken
     told = " ".join(found.unknown)

@@ -121,6 +121,7 @@ def test_a_plan_that_is_not_as_safe_as_wanted_says_so_and_with_what_it_would_be(
     plan(ask(["6x80TB"], "4xcourier", survive="any carrier and 1 drive"), paper("200TB"))
 
 
+@pytest.mark.long
 def test_a_deadline_is_kept_where_it_can_be_and_else_it_is_said_what_would():
     free = plan(ask(["24x20TB"], "4xcourier", bays=6), paper("150TB"))
     slack = plan(ask(["24x20TB"], "4xcourier", bays=6, deadline=START + timedelta(days=30)), paper("150TB"))
@@ -141,6 +142,7 @@ def test_a_deadline_is_kept_where_it_can_be_and_else_it_is_said_what_would():
     assert "none of them is in time" in never.why
 
 
+@pytest.mark.long
 def test_what_is_in_time_and_how_surely_agrees_with_the_percentiles():
     free = plan(ask(["24x20TB"], "4xcourier", bays=6), paper("150TB"))
     times = {each.percent: each.all for each in free.percentiles}
@@ -189,6 +191,7 @@ def test_a_plan_keeps_a_drive_to_spare_where_it_can():
 # --- chosen by hand, measured drives ---------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_geometry_that_people_choose_is_taken_and_none_else():
     found = plan(ask(["24x20TB"], bays=12), paper("150TB"))
     other = next(each for each in found.choices if each != found.chosen)

@@ -124,6 +124,7 @@ def test_on_paper():
         corpus.on_paper(0, 0, share=float("nan"))
 
 
+@pytest.mark.long
 def test_the_sample_is_the_same_in_whatever_order_the_folders_come(tmp_path):
     rng = random.Random(3)
     for number in range(600):

@@ -155,6 +155,7 @@ def test_every_geometry_survives_every_stated_loss(one):
             assert carrier.most_drives is None or taken <= carrier.most_drives
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(anything())
 def test_no_geometry_is_overlooked(one):
@@ -296,6 +297,7 @@ def test_the_shipment_of_the_worked_example():
 # --- what is missing --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @settings(max_examples=120, deadline=None)
 @given(anything())
 def test_what_is_missing_is_enough_and_no_more_than_needed(one):

@@ -340,6 +340,7 @@ def test_more_parity_never_lowers_the_odds(drives, carriers, lost, fails, rate, 
             assert more.share_lost <= each.share_lost * (1 + 1e-9)
 
 
+@pytest.mark.long
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 5))
 def test_more_carriers_never_raise_what_the_loss_of_one_costs(drives, carriers):

@@ -137,6 +137,7 @@ def test_the_first_lines_are_the_plan_s(large):
     assert not page.count("div", "bad")
 
 
+@pytest.mark.long
 def test_what_is_not_safe_and_not_in_time_is_said(large):
     late = replace(large, met=False, most_loss=1e-9, outcome=replace(large.outcome, all=40 * DAY), on_time=0.03)
     page = shown(late)
@@ -164,6 +165,7 @@ def test_of_few_drives_the_map_says_the_names(small):
     assert shown(small).count("div", "named") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("survive", "most"), [("any carrier", None), ("any drive", None), ("any drive", 2)])
 @pytest.mark.parametrize("parity", [None, 2])
 def test_what_a_lost_carrier_takes_agrees_with_the_places_one_by_one(survive, most, parity):
@@ -434,6 +436,7 @@ def test_ways_that_never_end_are_in_the_table_and_not_in_the_picture(large):
         assert sum(tag == "circle" for tag, _ in page.tags) == len(large.choices) + len(ways) - end
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wanted", [0.0, 0.001])
 @pytest.mark.parametrize("loss", [0.0, 1e-40, 1e-320, 0.5, 1.0])
 def test_choices_that_are_all_equal_whatever_they_lose(large, loss, wanted):

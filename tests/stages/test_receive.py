@@ -437,6 +437,7 @@ def good(copy):
     return not copy.damage and copy.faults == 0
 
 
+@pytest.mark.long
 @given(reports, st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_it_never_says_more_than_the_reports(made, final):

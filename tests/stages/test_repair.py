@@ -420,6 +420,7 @@ def test_what_a_report_names_and_nobody_can_look_at_is_not_called_whole(capsys):
     assert any("one other group no drive is here" in notice for notice in alone.notices)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*SMALL, None])
 def test_a_dry_run_says_the_lengths_of_small_files(name):
     """Of each, and of all that are written on to a drive that is rebuilt whole."""

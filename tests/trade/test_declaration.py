@@ -335,6 +335,7 @@ def test_odd_files_are_refused_as_drafts_too(text):
     assert faults(text, draft=True)
 
 
+@pytest.mark.long
 @settings(max_examples=200)
 @given(st.data())
 def test_mutated_forms_raise_only_declaration_invalid(data):
@@ -476,6 +477,7 @@ def test_no_threshold_and_nothing_that_could_split_by_value():
     assert not words & {"threshold", "limit", "split", "minimis", "maximum", "exempt"}
 
 
+@pytest.mark.long
 def test_ids_are_random_and_well_formed():
     ids = {d.new_consignment_id(2026) for _ in range(200)}
     assert len(ids) == 200

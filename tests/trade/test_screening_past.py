@@ -458,6 +458,7 @@ def test_records_of_one_second_are_in_the_order_in_which_they_supersede():
     assert [each.record for each in screening_past.ordered(None, past(*reversed(chain)))] == chain
 
 
+@pytest.mark.long
 def test_the_report_says_what_earlier_screenings_hold(folder):
     readers.need_readers()
     short = screen_again(folder).record

@@ -180,6 +180,7 @@ def test_a_decision_counts_when_a_second_person_signed_it_and_a_true_match_for_g
 EMBARGOED = content(status_as_of=NOW.date().isoformat(), consignee=party("Consignee Bhd", "IR", "SG"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("declaration", "changes", "why"),
     [

@@ -49,6 +49,7 @@ def test_what_a_checkpoint_is_made_of(copied):
     assert names < set(files(copied / "step-00000040"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", [cut, flip, os.remove, lambda path: path.write_bytes(b"")])
 def test_torn_at_any_file_the_one_before_is_taken(copied, damage):
     good = copied.parent / "good"

@@ -140,6 +140,7 @@ def steps(path, epoch):
     return len([each for each in curve(path) if each[1] == epoch])
 
 
+@pytest.mark.long
 def test_drives_that_are_late_are_read_when_they_come(config, drives):
     """One of three to begin with; the others arrive while the first epoch is read, and are found at its end."""
     late = [drives / name for name in ("d01", "d02")]

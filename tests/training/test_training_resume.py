@@ -162,6 +162,7 @@ def test_token_files(config):
         train(config("texts", data=tokens | {"file": "txt"}, model={"vocabulary": 65536}))
 
 
+@pytest.mark.long
 def test_stall_is_measured_and_nothing_is_written(config):
     path = config()
     answer, _ = train(path, measure_stall=5)

@@ -224,16 +224,24 @@ def test_a_drive_whose_host_refuses_the_token_is_not_to_be_repaired(seal, origin
     assert "`sealift repair --onto MNT` makes it anew" in out, "what is nowhere is made again"
 
 
-def test_a_drive_of_another_shipment_at_an_address_is_left_away_and_not_pulled(seal, origin, host, tmp_path, capsys):
+@pytest.mark.parametrize("named", [False, True])
+def test_a_drive_of_another_shipment_elsewhere_is_left_away(seal, origin, host, tmp_path, capsys, named):
     import fleet as fleets
 
     other = fleets.make(tmp_path / "other", seed=82, lengths=[[30, 20]])
     given = ["--allowed-signers", origin.root / "allowed", "--seal", origin.root / "s.seal"]
     with nginx(tmp_path / "nginx", Path(other.mounts[0])) as strange:
         at = [f"{host.url}/d{number:02d}/" for number in range(N)]
-        _, out = shown(capsys, "inspect", *at, f"{strange.url}/", *given)
-    assert f"leave {strange.url}/ away: it does not belong" in out
-    assert f"{strange.url}/: LEAVE AWAY: foreign" in out
+        there = f"{strange.url}/"
+        if named:
+            there = str(tmp_path / "there.toml")
+            Path(there).write_text(
+                f'type = "sealift-locations"\nversion = 1\n[[drive]]\nat = "{strange.url}/"\nname = "bay-7"\n'
+            )
+        _, out = shown(capsys, "inspect", *at, there, *given)
+    place = "bay-7" if named else there
+    assert f"leave {place} away: it does not belong" in out
+    assert f"{place}: LEAVE AWAY: foreign" in out
     assert "pull" not in out.lower()
 
 

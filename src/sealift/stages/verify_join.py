@@ -285,7 +285,7 @@ def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, dam
         medium=view.drive.serial(),
         rebuilt=view.rebuilt is not None,
         predecessor=None if view.predecessor is None else words(view.predecessor),
-        at=words(view.drive.at) if isinstance(view.drive, RemoteDrive) else None,
+        at=address(view),
     )
 
 
@@ -432,8 +432,14 @@ def fault_at(view: DriveView, path: bytes, kind: str, detail: str, block: int | 
         "kind": kind,
         "detail": words(detail),
         "mount": words(view.mount),
+        "at": address(view),
     }
     return typed.convert(fields | path_of(path), Fault)
+
+
+def address(view: DriveView) -> str | None:
+    """Where a drive that is elsewhere is asked."""
+    return words(view.drive.at) if isinstance(view.drive, RemoteDrive) else None
 
 
 def words(text: str) -> str:

@@ -40,7 +40,8 @@ class _Base(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defau
 class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, omit_defaults=True):
     """One thing that is wrong.
 
-    `path` beneath sealift/, or `path_b64` where it is not UTF-8; `block` of 1 MiB.
+    `path` beneath sealift/, or `path_b64` where it is not UTF-8; `block` of 1 MiB; `at` the address of a drive that is
+    elsewhere.
 
     A frozen record so that faults can be kept in sets.
     """
@@ -53,6 +54,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tru
     detail: _Words = ""
     mount: _Words = ""
     part: _Words | None = None  # from which other host's report
+    at: _Words | None = None
 
 
 class Signature(_Base, kw_only=True):

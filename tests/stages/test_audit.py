@@ -1,7 +1,6 @@
 """A bundle of every record: what holds is said, what was changed is named; by us, and by a reader that is not ours."""
 
 import contextlib
-import functools
 import json
 import os
 import random
@@ -27,7 +26,7 @@ from sealift.formats.manifest import FileRef
 from sealift.stages import audit as stage
 from sealift.stages import audit_collect
 from sealift.trade import audit as trade
-from sealift.trade import custody_event, declaration, rules
+from sealift.trade import custody_event
 from sealift.trade import receipt as receipts
 from sealift.trade import release as releases
 
@@ -37,11 +36,7 @@ AT = f"shipments/{OUT}/"
 
 @pytest.fixture(scope="module", autouse=True)
 def _parsed_once():
-    """Declarations and rules are parsed by pure functions; a thousand verifications need not do it a thousand times."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(declaration, "parse", functools.cache(declaration.parse))
-        patch.setattr(rules, "parse", functools.cache(rules.parse))
-        patch.setattr(rules, "kept", functools.cache(rules.kept))
+    with audits.parsed_once():
         yield
 
 

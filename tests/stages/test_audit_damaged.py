@@ -1,6 +1,5 @@
 """Records that were damaged before `sealift audit` gathers them: none of them may be dropped as a foreign file is."""
 
-import functools
 import os
 import random
 import re
@@ -16,17 +15,14 @@ from audits import HOME, OUT
 from sealift.errors import BadInput
 from sealift.stages import audit as stage
 from sealift.stages import custody_log
-from sealift.trade import custody, declaration, rules
+from sealift.trade import custody
 
 READER = Path(__file__).parents[1] / "interop" / "audit_reader.py"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _parsed_once():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(declaration, "parse", functools.cache(declaration.parse))
-        patch.setattr(rules, "parse", functools.cache(rules.parse))
-        patch.setattr(rules, "kept", functools.cache(rules.kept))
+    with audits.parsed_once():
         yield
 
 

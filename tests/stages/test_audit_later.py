@@ -23,6 +23,12 @@ ANSWER = f"shipments/{HOME}/seal.1/seal.json"
 TRAINER = audits.person("trainer").public_key.line
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _parsed_once():
+    with audits.parsed_once():
+        yield
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Received at 60 and 100 hours, freed at 120, answered at 142, erased at 200; all under revision 2, sealed at 4."""

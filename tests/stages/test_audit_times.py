@@ -17,6 +17,12 @@ from sealift.trade import receipt as receipts
 SEAL, SCREENED = f"{AT}seal.1/seal.json", f"{AT}screening.1.json"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _parsed_once():
+    with audits.parsed_once():
+        yield
+
+
 @pytest.fixture(scope="module")
 def voyage(tmp_path_factory):
     return audits.make(tmp_path_factory.mktemp("voyage"))

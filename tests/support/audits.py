@@ -6,6 +6,8 @@ fleet. All lies in one folder, as it would at the origin at the end. The weights
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import filled
 import fleet as fleets
 import msgspec
+import pytest
 from blake3 import blake3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,7 +32,7 @@ from sealift.stages import release as releasing
 from sealift.stages import screen as screening
 from sealift.trade import certificate as certs
 from sealift.trade import custody_event as ev
-from sealift.trade import custody_graph, sections, signing, source_release, template
+from sealift.trade import custody_graph, rules, sections, signing, source_release, template
 from sealift.trade import declaration as declarations
 from sealift.trade import receipt as r
 from sealift.trade.signing import Signer
@@ -43,6 +46,15 @@ LIST_TOML = (
     'type = "sealift-list"\nversion = 1\nfile = "list.csv"\nformat = "csv"\nfetched = "{day}"\n'
     '[columns]\nid = "id"\nnames = ["name"]\n'
 )
+
+
+@contextlib.contextmanager
+def parsed_once():
+    """Declarations and rules are parsed by pure functions; a thousand verifications need not do it a thousand times."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((declarations, "parse"), (rules, "parse"), (rules, "kept")):
+            patch.setattr(module, name, functools.cache(getattr(module, name)))
+        yield
 
 
 def _private(name):

@@ -5,7 +5,7 @@ import json
 import random
 
 import pytest
-from test_failing_drives import Packing
+from test_failing_drives import Packing, owed
 from test_fault_words import a_crew
 from test_read_back import interrupted
 
@@ -19,11 +19,11 @@ from sealift.stages.pack.journal import Journal, Medium, Misread, Wrong
 
 
 class Begun(Packing):
-    """A packing that was stopped after its third stripe, with nothing read back; a command hears of faults."""
+    """A packing that was stopped after its third stripe, or later; nothing is read back; a command hears of faults."""
 
-    def __init__(self, tmp_path, monkeypatch, parity=1, size=10):
+    def __init__(self, tmp_path, monkeypatch, parity=1, size=10, stripes=3):
         super().__init__(tmp_path, parity=parity, size=size)
-        interrupted(self, monkeypatch, 2, "none")
+        interrupted(self, monkeypatch, stripes - 1, "none")
         self.heard = tmp_path / "heard"
 
     def pack(self, **changes):
@@ -119,6 +119,60 @@ def test_rot_of_another_drive_that_a_rebuild_meets_is_mended_and_its_drive_named
     assert f"wrong: drive g0s0, serial {packing.origin.serial(rotten)}, {rotten}: 1 block of 1 pack" in shown
     assert "blocks that were not as written: 1 block repaired" in shown
     packing.ends_well()
+
+
+def test_a_drive_that_rebuilds_meet_wrong_three_times_is_set_aside(tmp_path, monkeypatch):
+    packing = Begun(tmp_path, monkeypatch, parity=2, size=28, stripes=8)
+    liar = packing.mounts[0]
+    for stripe in range(8):
+        packing.rot(liar, stripe)
+    result = packing.replace(packing.mounts[1], packing.spares[0], read_back="none")
+    assert result.exit_code == 3
+    (row,) = owed(result)
+    assert (row["mount"], row["since_stripe"]) == (liar, 0)
+    assert "packs on it were not as they were written" in row["reason"]
+    packing.told(liar)
+    packing.unsigned()
+    assert packing.pack(read_back="none").exit_code == 3, "it is not taken back"
+    result = packing.replace(liar, packing.spares[1], read_back="none")
+    adds_up(result)
+    assert result.exit_code == 0
+    packing.ends_well()
+
+
+def test_more_drives_that_rebuilds_meet_wrong_than_parity_holds_stop_packing(tmp_path, monkeypatch):
+    packing = Begun(tmp_path, monkeypatch, parity=1, size=28, stripes=8)
+    liars = [packing.mounts[0], packing.mounts[2]]
+    for stripe in range(8):
+        for mount in liars:
+            packing.rot(mount, stripe)
+    with pytest.raises(DriveFault, match="cannot be rebuilt from the drives that are here") as caught:
+        packing.replace(packing.mounts[1], packing.spares[0], read_back="none")
+    assert all(f"--replace {serial}=MNT" in caught.value.hint for serial in packing.serials(*liars))
+    packing.told(*liars)
+    packing.origin.mounts[1] = packing.spares[0]
+    with pytest.raises(DriveFault, match="2 drives are missing or take nothing, and parity holds 1"):
+        packing.pack(read_back="none", replace={packing.origin.serial(packing.mounts[1]): packing.spares[0]})
+    packing.unsigned()
+
+
+def test_a_packing_that_was_cut_off_when_it_had_met_them_sets_them_aside(tmp_path, monkeypatch):
+    packing = Begun(tmp_path, monkeypatch, parity=2, size=28, stripes=8)
+    for stripe in range(8):
+        packing.rot(packing.mounts[0], stripe)
+    with monkeypatch.context() as patch:
+        patch.setattr(readback.ReadBack, "settle", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            packing.replace(packing.mounts[1], packing.spares[0], read_back="none")
+    packing.origin.mounts[1] = packing.spares[0]
+    result = packing.pack(read_back="none", replace={packing.origin.serial(packing.mounts[1]): packing.spares[0]})
+    assert result.exit_code == 3
+    assert [row["mount"] for row in owed(result)] == [packing.mounts[0]]
+    packing.unsigned()
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.long

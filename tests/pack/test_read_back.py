@@ -79,7 +79,7 @@ def test_a_drive_that_lies_again_and_again_is_set_aside_and_not_taken_back_by_it
     assert result.exit_code == 3
     (row,) = owed(result)
     assert (row["mount"], row["since_stripe"]) == (liar, 0)
-    assert "other than they were written" in row["reason"]
+    assert "packs on it were not as they were written" in row["reason"]
     packing.unsigned()
     packing.fleet.heal(liar)
     assert packing.pack(read_back="full").exit_code == 3, "it lied before"

@@ -57,6 +57,7 @@ class CatchUp:
     def run(self) -> None:
         """Rebuild what can be; drives that fail again stay set aside. DriveFault when too many are away."""
         wanted: dict[int, list[int]] = {}
+        self._read_back.distrust()  # whom a run that was cut off had met
         self._missing()
         for slot, owed in self._crew.owed.items():
             drive = self._crew.drives[slot]
@@ -81,6 +82,7 @@ class CatchUp:
                     each[:] = [stripe for stripe in each if stripe >= self._crew.owed[other].since]
                 continue
             if lost is not None:
+                self._read_back.distrust()
                 self.cut_back(lost)
             count = self._journal.group(self._crew.number).stripes
             for slot in wanted:
@@ -93,6 +95,7 @@ class CatchUp:
                     else "it lacks nothing any more"
                 )
                 self._notice(f"drive {self._crew.name(slot)} is whole again: {rebuilt}")
+            self._read_back.distrust()
             for slot in wanted:
                 self._read_back.check(slot, stripes[slot])
             return

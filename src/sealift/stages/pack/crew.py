@@ -134,6 +134,15 @@ class Crew:
             elif since < known.since:
                 self._change(msgspec.structs.replace(known, since=since))
 
+    def distrust(self, slot: int, why: str) -> None:
+        """Set aside, durably, a drive that works and gives other bytes than were written: nothing on it is counted on.
+
+        Whether that is one more than parity holds is for `require` to say.
+        """
+        with self._lock:
+            if self.drive(slot) is not None:
+                self._set_aside(slot, 0, "lied", why)
+
     def _set_aside(self, slot: int, since: int, kind: Kind, error: BaseException | str) -> None:
         mount = self.mounts.get(slot, "")
         owed = Owed(slot, self.places[slot].serial, mount, since, kind, reason(error, mount))

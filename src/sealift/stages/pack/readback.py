@@ -12,6 +12,7 @@ set aside already does not read is owed with the rest.
 
 Blocks that a rebuild meets on a drive that it reads are taken the same way (`met`): whoever gave other bytes than were
 written is named at once, in the journal, and in the account at the end, whether its pack is rebuilt or packed again.
+After LIES packs it is set aside, too, when the rebuild is over (`distrust`): until then it may serve as a source.
 
 Each stripe is read once, by whichever run comes to it; what was only sampled is read all through by a run that is to
 (`full`). Who asks is told how much of it this run read. Of a group that is signed, what no run has read is read by the
@@ -148,15 +149,14 @@ class ReadBack:
         self._journal.note_read_back(self._number, stripe, blocks, named, cached=cached, upto=upto, whole=whole)
         if wrong:
             self.found = True
-            self._distrust({each.slot for each in wrong})
+            self.distrust()
+            self._crew.require()
 
-    def _distrust(self, slots: set[int]) -> None:
-        """Set aside, of these drives, those that lied too often."""
-        lies = self._journal.lies(self._number)
-        for slot in slots:
-            if lies[slot] >= LIES and self._crew.drive(slot) is not None:
-                why = f"{lies[slot]} packs read back other than they were written"
-                self._crew.fail(slot, 0, why, "lied")
+    def distrust(self) -> None:
+        """Set aside the drives that lied too often; `Crew.require` says whether there are more than parity holds."""
+        for slot, times in self._journal.lies(self._number).items():
+            if times >= LIES:
+                self._crew.distrust(slot, f"{times} packs on it were not as they were written")
 
     def _pending(self) -> set[tuple[int, int]]:
         """Stripe and role of the packs that are known to be wrong, and not repaired yet."""
@@ -253,6 +253,8 @@ class ReadBack:
         self.wait()
         while wrong := [each for each in self._journal.wrong(self._number) if self._crew.drive(each.slot) is not None]:
             lost = self._rebuild(wrong)
+            self.distrust()
+            self._crew.require()
             again = [each for each in wrong if (each.stripe, each.role) not in lost]
             for each in again:
                 if self._crew.drive(each.slot) is not None:
@@ -388,8 +390,8 @@ class SignedReadBack(ReadBack):
         self._spoilt.setdefault(slot, {})[manifest.pack_name(stripe, role, self._data)] = blocks
         return Wrong(stripe, role, slot, blocks, 1)
 
-    def _distrust(self, slots: set[int]) -> None:
-        del slots
+    def distrust(self) -> None:
+        """Nobody: packing writes nothing more to them."""
 
 
 def stripe_works(crew: Crew, journal: Journal, folder: str, wanted: dict[tuple[int, int], int]) -> Iterator[StripeWork]:

@@ -250,6 +250,14 @@ def test_what_fails_now_and_then_is_asked_again_and_no_wrong_byte_is_packed(orig
         assert (result.exit_code, found) == (0, made)
 
 
+def test_an_answer_that_was_cut_by_whoever_tells_another_length_is_no_change(origin, store, faulty):
+    made = corpus(store)
+    faulty.plan = lambda method, _path, number: "short" if method == "GET" and number in {0, 2} else None
+    result = origin.pack(pack_size=16 * MIB)
+    assert (result.exit_code, result.changed) == (0, [])
+    assert result.files == len(made)
+
+
 @pytest.mark.long
 def test_an_object_that_is_damaged_in_the_store_is_told(origin, store, faulty, tmp_path):
     made = corpus(store)

@@ -89,6 +89,10 @@ class _Short(Exception):
     """Fewer bytes than were asked for, and than there are."""
 
 
+class _Otherwise(_Short):
+    """Another length than the object has under that very ETag: an answer that was cut, unless it stays so."""
+
+
 class Bucket:
     """What is beneath s3://BUCKET/PREFIX; safe for threads. BadInput for another form, without keys, without obstore.
 
@@ -216,8 +220,10 @@ class Bucket:
         def read() -> Got:
             found = client.native.get(client.store, path, options=options)
             now, told = found.meta["size"], (found.meta["e_tag"] or "").encode()
-            if (etag and told != etag) or (size >= 0 and now != size):
+            if etag and told != etag:
                 raise Replaced
+            if size >= 0 and now != size:
+                raise _Otherwise if etag else Replaced
             got = Got(memoryview(found.bytes() if stop > start else b""), now, told)
             if len(got.data) != min(stop, now) - start:
                 raise _Short
@@ -253,15 +259,15 @@ class Bucket:
                 return function()
             except Replaced:
                 raise
-            except _Short:
-                trouble = faults.SHORT
+            except _Short as error:
+                trouble, otherwise = faults.SHORT, isinstance(error, _Otherwise)
             except BaseException as error:  # noqa: BLE001 -- obstore's own classes; others are raised again
-                trouble = faults.trouble_of(error)
+                trouble, otherwise = faults.trouble_of(error), False
             attempt += 1
             if trouble not in {faults.CUT, faults.SHORT} or attempt == _CUT:
                 break
             time.sleep(0.1 * 2**attempt)
-        if trouble == faults.REPLACED:
+        if trouble == faults.REPLACED or otherwise:
             raise Replaced
         if trouble in {faults.MISSING, faults.DENIED, faults.ARCHIVED}:  # of this object, and not of the store
             raise OSError(trouble.code, trouble.why, path)

@@ -8,6 +8,7 @@ import placed_work
 import pytest
 import shipments
 
+from sealift.cli import pack_words
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.errors import BadInput, Refused
 from sealift.formats.allowed_signers import AllowedSigners
@@ -198,7 +199,7 @@ def test_hosts_that_scan_different_sources_are_refused(cluster, hosts, origin, t
 
 
 @pytest.mark.long
-def test_a_group_on_two_hosts_and_drives_that_are_nobodys_wait(cluster, hosts, origin):
+def test_a_group_on_two_hosts_and_drives_that_are_nobodys_wait(cluster, hosts, origin, capsys):
     moved = Path(origin.mounts[1])
     shutil.move(moved, cluster.home("a") / moved.name)
     notices = []
@@ -208,6 +209,11 @@ def test_a_group_on_two_hosts_and_drives_that_are_nobodys_wait(cluster, hosts, o
     a, b = (next(host.name for host in hosts.hosts() if host.key == cluster.name(name)) for name in "ab")
     assert text.startswith("group 1 waits, since a group is packed on one host: move g1s0 (serial SER")
     assert text.endswith(f" from {a}:{cluster.home('a') / moved.name} to {b}, where 2 of it stand")
+    pack_words.summarize(result, origin.pack_options())
+    said = capsys.readouterr().err
+    assert "next, have all drives of a group stand on one host:" in said
+    assert "leave it" not in said
+    assert "--read-back none" not in said
 
 
 def test_two_drives_of_one_serial_number_are_named(cluster, hosts, origin):

@@ -422,7 +422,7 @@ class _Packing(Pass):
             since=next((each.since for each in answers if each.since), None),
             waiting=sorted(waiting),
             owed=any(row["owed"] for row in rows),
-            read_back=_summed([each.read_back for each in answers]),
+            read_back=_summed([each.read_back for each in answers], self._options.read_back),
             files=sums[2],
             source_bytes=sums[3],
             packed_bytes=sums[0],
@@ -471,16 +471,16 @@ def _row_of(number: int, n: int, parity: int, state: str) -> dict[str, Any]:
     return row | {"owed": [], "slow": [], "misread": []}
 
 
-def _summed(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What was read back, on all hosts."""
+def _summed(each: Sequence[dict[str, Any]], mode: str) -> dict[str, Any]:
+    """What was read back, in this mode, on all hosts."""
     if not each:
         now = dict.fromkeys(("stripes", "blocks", "again", "found", "repaired", "packed_again"), 0)
-        return {"mode": "none", "stripes_total": 0, **now, "wrong": 0, "read_from": None, "this_run": now}
+        return {"mode": mode, "stripes_total": 0, **now, "wrong": 0, "read_from": None, "this_run": now}
     out: dict[str, Any] = {}
     for name, first in each[0].items():
         values = [one[name] for one in each]
         if isinstance(first, dict):
-            out[name] = _summed(values)
+            out[name] = _summed(values, mode)
         elif isinstance(first, int) and not isinstance(first, bool):
             out[name] = sum(values)
         else:

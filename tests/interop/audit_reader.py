@@ -284,6 +284,7 @@ class Reader:
             named = path not in found.get("receipt", {}) and self.named(path, times, here)
             again = path in found.get("seal", {}) and content(found["seal"][path]) in said
             again = again or self.released_again(path, found.get("release", {}), here)
+            again = again or any(self.made_anew(path, found.get(kind, {}), here) for kind in ("screening", "keys"))
             if not named and not again:
                 fault(path, "it is later than the bundle")
 
@@ -294,6 +295,16 @@ class Reader:
         return mine is not None and any(
             each["declaration"] == mine["declaration"] or each["revision"] > mine["revision"] for each in others
         )
+
+    def made_anew(self, path, records, here):
+        """Whether a record that is not later stands beside it, and is none that it supersedes, one after the other."""
+        by_digest = {self.digest[each]: each for each in records}
+        beneath, at = set(), path if path in records else None
+        while at is not None:
+            beneath.add(at)
+            before = records[at]["supersedes"]
+            at = by_digest.get(before["blake3"] if isinstance(before, dict) else before)
+        return bool(beneath) and any(each in here for each in set(records) - beneath)
 
     def named(self, path, times, here):
         """Whether a record of before names it, or one that such a record names."""

@@ -217,6 +217,34 @@ def test_a_release_from_the_future_that_is_in_force_is_wrong(voyage, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_screening_and_keys_by_a_clock_that_was_ahead_are_made_again_and_accuse_nobody(voyage, tmp_path, moved):
+    """By the same commands, which supersede them; or moved away by hand, so that nothing names them."""
+    copy = audits.Voyage(tmp_path / "v", voyage.begin)
+    path = copy.declare(OUT, ["SN-1"])
+    copy.clear(path, hours=48)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    found, raw = at_hours(copy, alone, 2)
+    assert {state for _, state in found} == {"wrong"}, "they are in force"
+    assert read_by_other(copy.signers, raw, alone)[0] != 0
+    if moved:
+        away = copy.folder / "custody" / "away"
+        away.mkdir(parents=True)
+        for kind in ("screening", "keys"):
+            for each in copy.folder.glob(f"{OUT}.{kind}*"):
+                each.rename(away / each.name)
+    copy.clear(path, hours=1)
+    if not moved:  # the decisions of the one before stand in it, and want both signatures again
+        audits.screening.second(str(path), audits.person("second"), by="S. Econd", allowed=copy.allowed)
+    copy.release(path, hours=1)
+    found, raw = at_hours(copy, tmp_path, 2)
+    assert {state for _, state in found} == {"look"}
+    assert {file.split("/")[-1].split(".")[0] for file, _ in found} == {"screening", "keys"}
+    assert read_by_other(copy.signers, raw, tmp_path) == (0, set())
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("ends", "altered", "state"),
     [(10, False, set()), (2, False, {"look"}), (2, True, {"wrong"}), (10, True, {"wrong"})],

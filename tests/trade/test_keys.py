@@ -1,6 +1,9 @@
 """Who has answered, what holds the release, and every way in which an answer or a record is not what it says."""
 
+from datetime import timedelta
+
 import pytest
+from blake3 import blake3
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 from keys_cases import (
@@ -208,14 +211,58 @@ def test_another_consignment():
         challenged(before=proved(), consignment="SL-2026-OTHER7")
 
 
-def test_a_record_of_the_future_and_a_clock_that_is_behind():
+def test_a_record_of_the_future_holds_the_release():
     done = proved()
     assert [each.kind for each in standing(done, now=NOW - 2 * DAY)] == ["stale"]
     assert standing(done, now=NOW - DAY / 2) == [], "clocks differ a little"
-    for work in (lambda: challenged(before=done, now=NOW - DAY), lambda: take(done, ks.new_code(), now=NOW - DAY)):
-        with pytest.raises(BadInput, match="the clock says") as caught:
+
+
+def test_a_record_made_by_a_clock_that_was_ahead_is_superseded_by_the_same_command_again():
+    """What was made before that stays open: what was answered ahead is answered again."""
+    first, sent = challenged(now=NOW - DAY)
+    ahead, _ = take(first, *opened(sent), now=NOW + 20 * DAY)
+    again, new = challenged(before=ahead)
+    assert again.record.supersedes == blake3(ahead.data).hexdigest()
+    assert [len(each.challenges) for each in again.record.recipients] == [2, 2]
+    assert all(each.proof is None for each in again.record.recipients), "those passes are still to come"
+    assert "samples (0) and answers (2)" in keys.set_aside(ahead.record, NOW)
+    for samples in (sent, new):
+        done, outcomes = take(again, *opened(samples))
+        assert not any(each.refused for each in outcomes)
+        assert standing(done) == []
+    done, _ = take(ahead, *opened(sent))  # nobody needs a new sample
+    assert standing(done) == []
+
+
+def test_samples_that_a_clock_ahead_made_are_made_again_and_not_answered():
+    ahead, sent = challenged(now=NOW + 2 * DAY)
+    for work in (lambda: take(ahead, *opened(sent)), lambda: keys.waive(ahead, "why", by="R. Recorder", now=NOW)):
+        with pytest.raises(BadInput, match="one of the clocks was wrong") as caught:
             work()
-        assert caught.value.hint
+        assert "keys challenge" in caught.value.hint
+    again, new = challenged(before=ahead)
+    assert [len(each.challenges) for each in again.record.recipients] == [1, 1]
+    assert standing(take(again, *opened(new))[0]) == []
+    assert all(each.refused for each in take(again, *opened(sent))[1])
+
+
+def test_a_waiver_that_is_still_to_come_is_given_again():
+    one = [holder(1)]
+    first, _ = challenged(one, now=NOW - DAY)
+    waived = keys.waive(first, "the copy is in the safe", by="R. Recorder", now=NOW + 2 * DAY)
+    ahead = keys.Before(waived, keys.encode(waived))
+    assert "its waiver" in keys.set_aside(waived, NOW)
+    assert challenged(one, before=ahead)[0].record.waiver is None
+    assert keys.waive(ahead, "the copy is in the safe", by="R. Recorder", now=NOW).waiver is not None
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(1, True), (600, True), (601, False)])
+def test_two_clocks_may_differ_and_nothing_is_lost(seconds, kept):
+    done = proved(now=NOW + timedelta(seconds=seconds))
+    again, _ = challenged(before=done)
+    assert again.record.at == (done.record.at if kept else ks.stated(NOW))
+    assert all((each.proof is not None) == kept for each in again.record.recipients)
+    assert bool(keys.set_aside(done.record, NOW)) != kept
 
 
 @pytest.mark.parametrize(

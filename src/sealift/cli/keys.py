@@ -225,6 +225,8 @@ def _say_written(result: Result, by: str, fingerprint: str) -> None:
     common.say(f"signed by {by} with {fingerprint}: {result.path}")
     if result.superseded is not None:
         common.say(f"the record that was there is kept as {result.superseded}")
+    if result.aside:
+        common.say(result.aside)
 
 
 def _say_outcomes(outcomes: Sequence[Outcome]) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from sealift.errors import FormatError
+from sealift.errors import FormatError, SealiftError
 from sealift.formats import audit
 from sealift.formats import seal as seals
 from sealift.reading import trust
@@ -68,8 +68,39 @@ def _stated(entry: Entry) -> datetime | None:
 
 
 def _instead(case: Case, entry: Entry) -> str:
-    """Of a release: another one that holds and is not from the future, of the same bytes or a later revision."""
+    """Another one that holds, is not from the future and has its place.
+
+    Of a release one of the same bytes or a later revision; of a screening or record of keys one that does not lie
+    beneath it: whoever moved it away, and made the next by a right clock, goes by that.
+    """
+    found = audit.describe(entry.path)
+    if found is not None and found.kind in ("screening", "keys"):
+        beneath = _beneath(case, found.kind, entry)
+        others = [each for each in case.of(found.kind) if each.digest not in beneath and _holds(case, each)]
+        return others[-1].path if others else ""
     return next((each.entry.path for each in reversed(case.released) if supersedes(case, each, entry)), "")
+
+
+def _beneath(case: Case, kind: Kind, entry: Entry) -> set[str]:
+    """Digests of a record and of all that it supersedes."""
+    found, at = set[str](), entry.digest
+    while at and at not in found:
+        found.add(at)
+        each = case.find(kind, at)
+        named = each.record.supersedes if each is not None else None
+        at = getattr(named, "blake3", named) or ""
+    return found
+
+
+def _holds(case: Case, entry: Entry) -> bool:
+    """Whether a screening or record of keys is not from the future, and an allowed signer signed it."""
+    at, found = _stated(entry), audit.describe(entry.path)
+    if found is None or at is None or entry.signature is None or clocks.is_ahead(at, case.now):
+        return False
+    with contextlib.suppress(SealiftError):
+        case.allowed.signer(entry.data, entry.signature, audits.SIGNED[found.kind].namespace, at)
+        return True
+    return False
 
 
 def supersedes(case: Case, released: Released, entry: Entry) -> bool:

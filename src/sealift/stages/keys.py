@@ -50,6 +50,8 @@ class Result:
     samples: list[tuple[Holder, str, str]] = field(default_factory=list)
     """Whose, which challenge, and the file."""
     outcomes: list[Outcome] = field(default_factory=list)
+    aside: str = ""
+    """What is to be told where the record before was made by a clock that was ahead of this one."""
 
 
 class Answered(NamedTuple):
@@ -75,16 +77,17 @@ def challenge(
             f"{path} names no recipient: nobody is there to open a sample",
             hint="encryption.recipients: who can open the drives, each with a name and an age recipient",
         )
-    before = _before(target, signer, allowed)
+    before, now = _before(target, signer, allowed), now or datetime.now(UTC)
     _make_folder(folder)
-    record, sealed = keys.challenge(declaration.consignment_id, holders, before, by=by, now=now or datetime.now(UTC))
+    record, sealed = keys.challenge(declaration.consignment_id, holders, before, by=by, now=now)
     superseded = _write(record, target, signer, allowed)
     samples = []
     for each in sealed:
         file = os.path.join(folder, each.file)
         signing.write_new(file, each.data)
         samples.append((each.holder, each.challenge_id, file))
-    return Result(record, target, superseded, written=True, samples=samples)
+    aside = keys.set_aside(before.record, now) if before is not None else ""
+    return Result(record, target, superseded, written=True, samples=samples, aside=aside)
 
 
 def answer(sample: str, identities: Sequence[Identity], out: str | None = None) -> Answered:
@@ -147,7 +150,8 @@ def check(
     if following is None:
         return Result(before.record, target, outcomes=outcomes)
     superseded = _write(following, target, signer, allowed)
-    return Result(following, target, superseded, written=True, outcomes=outcomes)
+    aside = keys.set_aside(before.record, now)
+    return Result(following, target, superseded, written=True, outcomes=outcomes, aside=aside)
 
 
 def _whose(signer: Signer, allowed: AllowedSigners | None) -> Person:

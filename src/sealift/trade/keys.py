@@ -9,7 +9,8 @@ it. What holds: the record knows a code by its digest alone; a recipient passes 
 for that very key, of this consignment, not too long ago, and once. What a pass proves is that the key opened something
 after the challenge was made; so its age is that of the challenge, and an answer that was kept back looks no fresher.
 A challenge stays open beside later ones: an interrupted or repeated run makes no sample void that was sent. A record is
-never changed: the next one supersedes it and names its digest, and the old one is kept.
+never changed: the next one supersedes it and names its digest, and the old one is kept. One that was made by a clock
+that was ahead is superseded like any other; what it has of later than now counts no more (`in_time`).
 
 `standing` says what of it still holds a release. Who signs may invent a pass: it is their word, signed, as a receipt
 is. Docs: docs/spec/keys.md. What is not here: the sample and its answer (key_sample.py), files (stages/keys.py).
@@ -28,7 +29,7 @@ from msgspec.structs import replace
 from sealift.errors import BadInput, FormatError, KeyInvalid, Refused
 from sealift.formats import age, age_keys, canonical, strict
 from sealift.formats.canonical import Record
-from sealift.trade import key_sample, people
+from sealift.trade import clocks, key_sample, people
 from sealift.trade.key_sample import ChallengeId, ConsignmentId, Line, MaybeLine, Sample
 from sealift.trade.lists import Time  # noqa: TC001 -- msgspec reads it
 from sealift.trade.screening import CLOCKS_DIFFER, Digest, Long, person
@@ -44,6 +45,10 @@ NAMESPACE: Final = "sealift-keys"
 MAX_RECORD: Final = 4 << 20  # bytes
 MAX_CHALLENGES: Final = 32  # of a recipient
 MAX_AGE_DAYS: Final = 30  # of a challenge, for its answer to count
+_FUTURE: Final = (
+    "the record of keys is of {}, which is in the future: where this clock is right, challenge again, which supersedes"
+    " it"
+)
 INDEPENDENT: Final = 2  # persons, each with a key of their own, who must be able to open the drives
 
 
@@ -209,7 +214,7 @@ def check_record(data: bytes, signature: bytes, allowed: AllowedSigners) -> Chec
     Raises FormatError, SignatureInvalid.
     """
     record = decode(data)
-    return Checked(record, allowed.signer(data, signature, NAMESPACE, key_sample.time_of(record.at, "keys.json")))
+    return Checked(record, allowed.signer(data, signature, NAMESPACE, _time(record.at)))
 
 
 # --- persons ---------------------------------------------------------------------------------------------
@@ -241,19 +246,21 @@ def challenge(
     """A new sample for each of `holders`, and the record that knows them; `holders` are all of the consignment's.
 
     What `before` knows of the same name, organisation and key stays: earlier challenges are open until they are
-    MAX_AGE_DAYS old, and the newest pass is kept however old. A waiver stays where the recipients are the same. Raises
-    BadInput for no or too many recipients, a key that is there twice, too many open challenges, and a clock that is
-    behind; KeyInvalid for keys that one shipment cannot be sealed for (check_recipients); Refused for the record of
-    another consignment.
+    MAX_AGE_DAYS old, and the newest pass is kept however old. A waiver stays where the recipients are the same. What
+    `before` has of later than now, by more than two clocks may differ, stays away (`in_time`). Raises BadInput for no
+    or too many recipients, a key that is there twice, and too many open challenges; KeyInvalid for keys that one
+    shipment cannot be sealed for (check_recipients); Refused for the record of another consignment.
     """
     person("by", by)
     _countable(holders)
     now = now.replace(microsecond=0)
     known: dict[Holder, tuple[Challenge, ...]] = {}
+    waiver = None
     if before is not None:
         _same_consignment(before.record, consignment_id)
-        _after(before.record, now)
-        known = {each.holder: each.challenges for each in before.record.recipients}
+        counting, now = in_time(before.record, now)
+        known = {each.holder: each.challenges for each in counting.recipients}
+        waiver = counting.waiver if set(known) == set(holders) else None
     recipients, sealed = [], []
     for each in holders:
         sample = Sample(
@@ -274,7 +281,6 @@ def challenge(
         recipients.append(Recipient(**each._asdict(), challenges=(*kept, made)))
         file = f"{_file_name(each.name)}.{sample.challenge_id}.sample.age"
         sealed.append(Sealed(each, sample.challenge_id, file, key_sample.seal(sample, each.recipient)))
-    waiver = before.record.waiver if before is not None and set(known) == set(holders) else None
     record = KeysRecord(
         consignment_id=consignment_id,
         supersedes=_digest(before),
@@ -313,7 +319,7 @@ def _kept(holder: Holder, challenges: Sequence[Challenge], now: datetime) -> lis
 
 
 def _old(each: Challenge, now: datetime, days: int) -> bool:
-    return now - key_sample.time_of(each.made_at, "keys.json") > timedelta(days=days)
+    return now - _time(each.made_at) > timedelta(days=days)
 
 
 def _file_name(name: str) -> str:
@@ -351,12 +357,11 @@ def take(before: Before, given: Sequence[Given], *, by: str, now: datetime) -> t
     An answer is right if, in this order: 1. it is of this consignment; 2. its challenge is in the record; 3. it names
     the recipient whose challenge that is; 4. its code is the one in that sample; 5. it was not recorded before; 6. the
     challenge is not older than MAX_AGE_DAYS. A code alone is looked for among all challenges. BadInput for a name that
-    is none, and for a clock that is behind.
+    is none, and where a recipient was sent no sample but by a clock that was ahead.
     """
     person("by", by)
-    now = now.replace(microsecond=0)
-    _after(before.record, now)
-    record, outcomes = before.record, []
+    first, now = _answerable(before.record, now.replace(microsecond=0))
+    record, outcomes = first, []
     for each in given:
         found, refused = _judge(record, each.answer, now)
         if found is None:
@@ -367,7 +372,7 @@ def take(before: Before, given: Sequence[Given], *, by: str, now: datetime) -> t
         outcomes.append(Outcome(each.source, holder, challenge.challenge_id, refused, repeated))
         if not refused:
             record = _passed(record, challenge, Pass(at=key_sample.stated(now), by=by.strip()))
-    if record is before.record:
+    if record is first:
         return None, outcomes
     return _follow(record, before, by, now), outcomes
 
@@ -424,15 +429,14 @@ def _passed(record: KeysRecord, passed: Challenge, how: Pass) -> KeysRecord:
 def waive(before: Before, reason: str, *, by: str, now: datetime) -> KeysRecord:
     """The record in which `by` accepts that no two recipients are independent. BadInput where two are, or no reason."""
     person("by", by)
-    now = now.replace(microsecond=0)
-    _after(before.record, now)
+    counting, now = _answerable(before.record, now.replace(microsecond=0))
     if independent(before.record.holders):
         raise BadInput("two independent recipients are there: there is nothing to waive", hint="leave the waiver away")
     text = " ".join(reason.split())
     if not text or len(text) > 4000 or strict.unprintable(text):
         raise BadInput("a waiver wants a reason, in one line of up to 4000 characters", hint="say why one is enough")
     waiver = Waiver(accepted_by=by.strip(), reason=text, at=key_sample.stated(now))
-    return _follow(replace(before.record, waiver=waiver), before, by, now)
+    return _follow(replace(counting, waiver=waiver), before, by, now)
 
 
 def _follow(record: KeysRecord, before: Before, by: str, now: datetime) -> KeysRecord:
@@ -451,12 +455,61 @@ def _same_consignment(record: KeysRecord, consignment_id: str) -> None:
         )
 
 
-def _after(record: KeysRecord, now: datetime) -> None:
-    if now < key_sample.time_of(record.at, "keys.json"):
+# --- clocks ----------------------------------------------------------------------------------------------
+
+
+def in_time(record: KeysRecord, now: datetime) -> tuple[KeysRecord, datetime]:
+    """What of the record before goes into the next one at `now`, and the time that this one states.
+
+    Where `now` is before it by no more than two clocks may differ, all of it, and its own time. By more, a clock was
+    ahead there, or is behind here: challenges, passes and a waiver that are still to come are left out, since no record
+    has what is later than itself. They stay in the one that is kept. A recipient may have no challenge left.
+    """
+    at = _time(record.at)
+    if not clocks.is_ahead(at, now):
+        return record, max(at, now)
+    rows = []
+    for each in record.recipients:
+        made = (one for one in each.challenges if _time(one.made_at) <= now)
+        left = (replace(one, passed=None) if one.passed and _time(one.passed.at) > now else one for one in made)
+        rows.append(replace(each, challenges=tuple(left)))
+    waiver = record.waiver if record.waiver and _time(record.waiver.at) <= now else None
+    return replace(record, recipients=tuple(rows), waiver=waiver), now
+
+
+def set_aside(before: KeysRecord, now: datetime) -> str:
+    """What is to be told where a record is followed that is ahead of `now`; "" of any other."""
+    if not clocks.is_ahead(_time(before.at), now):
+        return ""
+    left = in_time(before, now)[0]
+    samples, answers = (
+        [sum(one is not None for row in each.recipients for one in what(row)) for each in (before, left)]
+        for what in (lambda row: row.challenges, lambda row: [one.passed for one in row.challenges])
+    )
+    gone = f"samples ({samples[0] - samples[1]:,}) and answers ({answers[0] - answers[1]:,})"
+    waived = ", and its waiver" if before.waiver is not left.waiver else ""
+    return (
+        f"the clock says {key_sample.stated(now)}, and the record that was there says that it was made at {before.at}:"
+        f" one of the clocks was wrong. What it has of later than now counts no more: {gone}{waived}. Where this clock"
+        " is the wrong one, set it, and put the record that was kept, with its .sig, back in its place"
+    )
+
+
+def _answerable(record: KeysRecord, now: datetime) -> tuple[KeysRecord, datetime]:
+    """`in_time` for who records answers; BadInput where a recipient has no sample that is not still to come."""
+    counting, at = in_time(record, now)
+    if without := [each.holder.words for each in counting.recipients if not each.challenges]:
         raise BadInput(
-            f"the clock says {key_sample.stated(now)}, and the record that is there was made at {record.at}",
-            hint="set the clock of this machine",
+            f"the clock says {key_sample.stated(now)}, and the record that is there was made at {record.at}, with"
+            f" every sample for {without[0]}: one of the clocks was wrong; nothing was recorded",
+            hint="set this clock if it is behind; if that one was ahead, send new samples: sealift keys challenge makes"
+            " them, supersedes that record and keeps it",
         )
+    return counting, at
+
+
+def _time(text: str) -> datetime:
+    return key_sample.time_of(text, "keys.json")
 
 
 # --- standing --------------------------------------------------------------------------------------------
@@ -503,8 +556,8 @@ def held(
     found: list[Problem] = []
     if record.consignment_id != consignment_id:
         found.append(Problem("changed", "", f"the record of keys is of another consignment, {record.consignment_id}"))
-    if key_sample.time_of(record.at, "keys.json") > now + CLOCKS_DIFFER:
-        found.append(Problem("stale", "", f"the record of keys is of {record.at}, which is in the future"))
+    if _time(record.at) > now + CLOCKS_DIFFER:
+        found.append(Problem("stale", "", _FUTURE.format(record.at)))
     known = {each.holder: each for each in record.recipients}
     for holder in holders:
         if (recipient := known.get(holder)) is None:
@@ -537,7 +590,7 @@ def _unproved(recipient: Recipient, now: datetime, days: int) -> list[Problem]:
         last = recipient.challenges[-1]
         return [Problem("unanswered", words, f"has not answered the sample of {last.made_at} ({last.challenge_id})")]
     if _old(proof, now, days):
-        age_days = (now - key_sample.time_of(proof.made_at, "keys.json")) // timedelta(days=1)
+        age_days = (now - _time(proof.made_at)) // timedelta(days=1)
         why = f"opened a sample of {proof.made_at}, {age_days:,} days ago; {days} are allowed"
         return [Problem("stale", words, why)]
     return []

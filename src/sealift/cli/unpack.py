@@ -200,7 +200,8 @@ def tell(result: Result, target: str) -> None:
                 )
         else:
             common.say(
-                "hint: where a drive or a host did not answer, see to it and run the same command again; it goes on"
+                "hint: where a drive or a host did not answer, see to it and run the same command again; it goes on. Of"
+                " what is damaged beyond parity `sealift repair MNT... --fetch-list` says what must be sent again"
             )
     tell_missing(result.missing_groups)
     _tell_places(result)

@@ -502,7 +502,9 @@ def _only(options: Options, events: Events) -> Selection | None:
     if os.path.realpath(options.of) == os.path.realpath(options.state):
         raise BadInput("--of and --state are the same", hint="what is packed again is a shipment with its own --state")
     only = select(options.only, options.of)
-    events.notice(f"only what {only.packs} packs of shipment {only.shipment} held: {len(only.paths)} paths")
+    packs = "1 pack" if only.packs == 1 else f"{only.packs} packs"
+    paths = "1 path" if len(only.paths) == 1 else f"{len(only.paths)} paths"
+    events.notice(f"only what {packs} of shipment {only.shipment} held: {paths}")
     return only
 
 

@@ -280,6 +280,20 @@ def test_the_author_accepts_nothing_alone_with_another_key_under_another_name(fo
     assert json.loads((folder / "d.keys.json").read_text())["waiver"] is None
 
 
+def test_the_same_command_by_a_clock_that_is_right_supersedes_what_one_made_that_was_ahead(folder):
+    stage.challenge("d.toml", "out", RECORDER, by="R", now=datetime.now(UTC) + 2 * DAY)
+    assert "challenge again by a clock that is right" in run("check", "d.toml", *SIGNERS, code=5).stderr
+    ahead = Path("d.keys.json").read_bytes()
+    told = run("challenge", "d.toml", "--to", "again", *SIGN).stderr
+    assert "one of the clocks was wrong" in told
+    assert "samples (2) and answers (0)" in told
+    assert Path("d.keys.1.json").read_bytes() == ahead, "it is kept"
+    answers = [arg for each in sorted(Path("again").iterdir()) for arg in ("--answer", stage.answer(
+        os.fspath(each), [identity(1), identity(2)]).path)]  # fmt: skip
+    assert "one of the clocks" not in run("check", "d.toml", *answers, *SIGN).stderr
+    assert "nothing about keys holds the release" in run("check", "d.toml", *SIGNERS).stderr
+
+
 def test_another_consignment_and_no_record(folder, opened):
     (folder / "e.toml").write_text(template.render(content(consignment_id="SL-2026-OTHER7")))
     with pytest.raises(BadInput, match="nobody was sent a sample yet") as caught:

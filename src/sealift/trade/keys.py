@@ -45,10 +45,7 @@ NAMESPACE: Final = "sealift-keys"
 MAX_RECORD: Final = 4 << 20  # bytes
 MAX_CHALLENGES: Final = 32  # of a recipient
 MAX_AGE_DAYS: Final = 30  # of a challenge, for its answer to count
-_FUTURE: Final = (
-    "the record of keys is of {}, which is in the future: where this clock is right, challenge again, which supersedes"
-    " it"
-)
+_FUTURE: Final = "the record of keys is of {}, which is in the future: challenge again by a clock that is right"
 INDEPENDENT: Final = 2  # persons, each with a key of their own, who must be able to open the drives
 
 

@@ -1,6 +1,7 @@
 """sealift audit from the outside: made, verified, refused; exit codes, --json, words, nothing written over."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import audits
@@ -25,6 +26,17 @@ def run(capsys, voyage, monkeypatch):
         return capsys.readouterr()
 
     return go
+
+
+def test_what_was_unpacked_is_bundled_again_and_says_the_same(run, voyage, tmp_path):
+    first, again = tmp_path / "first.tar", tmp_path / "again.tar"
+    told = json.loads(run(*voyage.papers, "--to", first, "--sign-with", voyage.key, "--json").out)
+    with tarfile.open(first) as tar:
+        tar.extractall(tmp_path / "open", filter="data")
+    once_more = json.loads(run(tmp_path / "open/shipments", "--to", again, "--sign-with", voyage.key, "--json").out)
+    assert [(each["state"], each["text"]) for each in once_more["findings"]] == [
+        (each["state"], each["text"]) for each in told["findings"]
+    ]
 
 
 def test_made_and_verified(run, voyage, tmp_path):

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sealift.formats.audit import Kind
+    from sealift.formats.manifest import FileRef
 
 MAX_LEFT_OUT = 1_000  # names
+_LOG = ".log.jsonl"  # of an erasure
 _REVISION = re.compile(r"\.r[0-9]+\.toml\Z")
 _CONSIGNMENT = re.compile(rb'"(?:consignment_id|id)": "([A-Za-z0-9][A-Za-z0-9._-]{2,63})"')
 _OURS = re.compile(rb'(?m)^[ \t]*"?type"?[ \t]*[=:][ \t]*"sealift-[a-z-]+"')  # whatever else sealift writes
@@ -360,12 +362,24 @@ class _Pool:
         if kind == "screening" and os.path.lexists(path + SECOND):
             item.second = signing.read_limited(path + SECOND, sshsig.MAX_ARMORED, "signature")
         if kind == "certificate":
-            log = path.removesuffix(".certificate.json") + ".log.jsonl"
-            if os.path.lexists(log):
-                item.log = self._read(
-                    log, min(certificate.MAX_LOG, audit_damaged.longest("shipments/AAA/certificate.1.log.jsonl"))
-                )
+            item.log = self._erasure_log(path, item.record.log)
         self._put(kind, item)
+
+    def _erasure_log(self, path: str, bound: FileRef) -> bytes | None:
+        """The log of the certificate in `path`: beside it, or under any name with the bytes that it binds."""
+        limit = min(certificate.MAX_LOG, audit_damaged.longest("shipments/AAA/certificate.1.log.jsonl"))
+        log = path.removesuffix(".certificate.json") + _LOG
+        if os.path.lexists(log):
+            return self._read(log, limit)
+        folder = os.path.dirname(path) or "."
+        for name in sorted(os.listdir(folder)):
+            other = os.path.join(folder, name)
+            if not name.endswith(_LOG) or os.lstat(other).st_size != bound.bytes:
+                continue
+            data = self._read(other, limit)
+            if audits.digest(data) == bound.blake3:
+                return data
+        return None
 
     def _custody_signatures(self, path: str, digest: str) -> list[bytes]:
         """Those whose bytes are what their names say; the others are kept as they are."""
@@ -592,7 +606,7 @@ def _good(kind: str, item: _Item) -> bool:
 
 def _belongs(path: str) -> bool:
     """A file that its record brings along, or that proves nothing: a signature, a log, a text for people."""
-    return path.endswith((".sig", ".log.jsonl", ".certificate.txt"))
+    return path.endswith((".sig", _LOG, ".certificate.txt"))
 
 
 def _signature(path: str, data: bytes, namespace: str) -> list[bytes]:

@@ -149,6 +149,8 @@ def test_more_drives_that_rebuilds_meet_wrong_than_parity_holds_stop_packing(tmp
     with pytest.raises(DriveFault, match="cannot be rebuilt from the drives that are here") as caught:
         packing.replace(packing.mounts[1], packing.spares[0], read_back="none")
     assert all(f"--replace {serial}=MNT" in caught.value.hint for serial in packing.serials(*liars))
+    assert "here, and not counted on: g0s0" in str(caught.value)
+    assert "not to be written" not in str(caught.value), "they take what is written"
     packing.told(*liars)
     packing.origin.mounts[1] = packing.spares[0]
     with pytest.raises(DriveFault, match="2 drives are missing or take nothing, and parity holds 1"):

@@ -28,11 +28,14 @@ def run(capsys, voyage, monkeypatch):
     return go
 
 
-def test_what_was_unpacked_is_bundled_again_and_says_the_same(run, voyage, tmp_path):
+@pytest.mark.parametrize("rubbish", [False, True])
+def test_what_was_unpacked_is_bundled_again_and_says_the_same(run, voyage, tmp_path, rubbish):
     first, again = tmp_path / "first.tar", tmp_path / "again.tar"
     told = json.loads(run(*voyage.papers, "--to", first, "--sign-with", voyage.key, "--json").out)
     with tarfile.open(first) as tar:
         tar.extractall(tmp_path / "open", filter="data")
+    if rubbish:  # where the erasure's log would lie, had the certificate always had this name
+        (tmp_path / f"open/shipments/{OUT}/certificate.1.json.log.jsonl").write_bytes(b"{}\n")
     once_more = json.loads(run(tmp_path / "open/shipments", "--to", again, "--sign-with", voyage.key, "--json").out)
     assert [(each["state"], each["text"]) for each in once_more["findings"]] == [
         (each["state"], each["text"]) for each in told["findings"]

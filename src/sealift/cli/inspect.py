@@ -141,13 +141,13 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     """What the one who stands there is to do; nothing where there is nothing to do."""
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE}
     present = [drive for group in report.groups for drive in group.present]
-    copies = {each.mount for each in present if each.in_bucket}
+    copies, far = {each.mount for each in present if each.in_bucket}, _far(report)
     for mount in sorted(strange)[: common.SHOWN]:
-        what = f"leave {_clean(mount)} away" if _is_far(report, mount) else f"pull {_clean(mount)}"
+        what = f"leave {_clean(mount)} away" if mount in far else f"pull {_clean(mount)}"
         yield f"{what}: it does not belong to this shipment as it was sealed"
     for fault in report.faults:
         if fault.kind in _ALL_SAID:
-            what = "leave" if _is_far(report, fault.mount) else "pull"
+            what = "leave" if fault.mount in far else "pull"
             place = f"{_clean(fault.mount)} away" if what == "leave" else _clean(fault.mount)
             yield f"{what} {place}, and only that: {_clean(fault.detail)}"
     yield from _see_to_hosts(report)
@@ -278,11 +278,10 @@ def _is_bucket(mount: str, copies: set[str]) -> bool:
     return mount in copies or mount.startswith("s3://")
 
 
-def _is_far(report: InspectReport | VerifyReport, mount: str) -> bool:
-    """Whether it is an address, or a name for one, at which there is nothing to pull."""
+def _far(report: InspectReport | VerifyReport) -> set[str]:
+    """Those mounts that are addresses, or names for one, at which there is nothing to pull."""
     present = (drive for group in report.groups for drive in group.present)
-    far = {fault.mount for fault in report.faults if fault.at} | {drive.mount for drive in present if drive.at}
-    return mount in far
+    return {fault.mount for fault in report.faults if fault.at} | {drive.mount for drive in present if drive.at}
 
 
 def _is_unnamed(fault: Fault) -> bool:
@@ -331,10 +330,11 @@ def show_groups(report: InspectReport | VerifyReport) -> None:
     rest = [fault for fault in report.faults if id(fault) not in shown]
     if rest:
         click.echo("other mounts:")
+    far = _far(report)
     for mount in dict.fromkeys(fault.mount for fault in rest):
         faults = [fault for fault in rest if fault.mount == mount]
         strange = any(fault.kind in {"foreign", "replayed"} for fault in faults)
-        advice = ("LEAVE AWAY: " if _is_far(report, mount) else "PULL: ") if strange else ""
+        advice = ("LEAVE AWAY: " if mount in far else "PULL: ") if strange else ""
         click.echo(f"  {_clean(mount)}: {advice}{_what(faults)}")
     if report.faults_omitted:
         click.echo(f"and {report.faults_omitted:,} more faults than can be listed")

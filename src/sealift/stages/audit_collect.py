@@ -366,20 +366,19 @@ class _Pool:
         self._put(kind, item)
 
     def _erasure_log(self, path: str, bound: FileRef) -> bytes | None:
-        """The log of the certificate in `path`: beside it, or under any name with the bytes that it binds."""
+        """The log of the certificate in `path`: of those in its folder the one it binds; else that of its name."""
         limit = min(certificate.MAX_LOG, audit_damaged.longest("shipments/AAA/certificate.1.log.jsonl"))
         log = path.removesuffix(".certificate.json") + _LOG
-        if os.path.lexists(log):
-            return self._read(log, limit)
-        folder = os.path.dirname(path) or "."
-        for name in sorted(os.listdir(folder)):
-            other = os.path.join(folder, name)
-            if not name.endswith(_LOG) or os.lstat(other).st_size != bound.bytes:
-                continue
-            data = self._read(other, limit)
-            if audits.digest(data) == bound.blake3:
-                return data
-        return None
+        own = self._read(log, limit) if os.path.lexists(log) else None
+        if own is None or audits.digest(own) != bound.blake3:
+            with os.scandir(os.path.dirname(path) or ".") as entries:
+                names = sorted(each.path for each in entries if each.name.endswith(_LOG) and each.is_file())
+            for name in names:
+                if os.path.getsize(name) == bound.bytes:
+                    data = self._read(name, limit)
+                    if audits.digest(data) == bound.blake3:
+                        return data
+        return own
 
     def _custody_signatures(self, path: str, digest: str) -> list[bytes]:
         """Those whose bytes are what their names say; the others are kept as they are."""

@@ -118,9 +118,14 @@ class CatchUp:
 
     def _names(self, away: list[Owed]) -> str:
         absent = [each for each in away if self._crew.drives[each.slot] is None]
-        here = [each for each in away if each not in absent]
+        lied = [each for each in away if each not in absent and each.kind == "lied"]
+        here = [each for each in away if each not in absent and each not in lied]
         parts = []
-        for what, those in (("not here", absent), ("here, and not to be written", here)):
+        for what, those in (
+            ("not here", absent),
+            ("here, and not to be written", here),
+            ("here, and not counted on", lied),
+        ):
             if those:
                 parts.append(f"{what}: " + "; ".join(map(self._crew.describe, those)))
         return ". ".join(parts)

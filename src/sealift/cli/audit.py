@@ -17,9 +17,10 @@ Put every record of a shipment into one bundle, or verify one: offline, with the
 PAPER is a file or a folder: a declaration (what lies beside it by its name is found by itself: revisions, releases,
 screenings, keys, rules), SHIPMENT.seal, a custody log, receipts, releases of the source, certificates with their logs,
 folders of drives or of pack's state (manifests), PDFs. Lists, photographs and reports of verify are taken where a
-record names their digests. Every file is known by what it says, whatever its name; what is of no use in a folder is
-left out, and so is what else sealift wrote, such as a worksheet. The return leg's papers go in beside the others: a
-bundle may have several declarations.
+record names their digests. A record is known by what it says, whatever its name; its signatures and a seal's files by
+their names beside it, and the log of an erasure by its bytes. What is of no use in a folder is left out, and so is
+what else sealift wrote, such as a worksheet. The return leg's papers go in beside the others: a bundle may have
+several declarations.
 
 The bundle is a plain tar archive with a signed index, audit.json, and OPEN-ME.txt, which says how to check all of it
 with tar, b3sum and ssh-keygen. SIGNERS goes into it, and lets KEY sign in namespace sealift-audit.

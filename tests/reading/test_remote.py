@@ -538,10 +538,11 @@ def test_a_host_that_is_late_joins_when_it_has_answered(origin, seal, hosts, con
         shipment._open = OpenPacks()
         assert everything(shipment) == content
         assert any("/packs/" in path for _, path in hosts[1].seen[before:])
-        (slow,) = shipment.health().drives
-    assert (slow.state, slow.mount, slow.rebuilt_blocks) == ("slow", at(hosts, 1), 0)
-    assert slow.hedged_reads
-    assert not caplog.records, "nothing is amiss"
+        told = {each.mount: each for each in shipment.health().drives}
+    assert told[at(hosts, 1)].hedged_reads
+    # on a machine that is busy with other things any host may be slow; nothing else is amiss
+    assert {(each.state, each.rebuilt_blocks) for each in told.values()} == {("slow", 0)}
+    assert all(" is slow: " in text and at(hosts, 1) not in text for text in caplog.messages)
 
 
 def test_a_host_that_never_answers_is_named_at_the_end(origin, seal, hosts, quick, late, tmp_path, monkeypatch):

@@ -3,7 +3,9 @@
 import errno
 import math
 import os
+import random
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -120,7 +122,9 @@ def test_a_race_never_gives_what_is_elsewhere(tree):
             place.symlink_to(tree / "outside")
             place.unlink()
             os.rename(tree / "moved", place)
+            time.sleep(chooser.random() / 5000)  # else two threads in step may meet in one state for good
 
+    chooser = random.Random(0)
     thread = threading.Thread(target=swap)
     thread.start()
     try:

@@ -498,7 +498,8 @@ def test_a_survivor_that_rotted_where_parity_still_holds_is_repaired(tmp_path):
     dead, survivor = packing.mounts[0], packing.mounts[1]
     packing.fleet.fail(dead, "write", errno.EIO, nth=8, lasting=True)
     packing.pack()
-    for name in [name for name in packing.fleet.names(survivor) if name.startswith("packs/")]:
+    packs = sorted(name for name in packing.fleet.names(survivor) if name.startswith("packs/"))
+    for name in packs[:2]:  # of a third one the drive would be set aside
         packing.fleet.rot(survivor, name)
     result = packing.replace(dead, packing.spares[0])
     assert result.exit_code == 0

@@ -120,9 +120,10 @@ def test_a_race_never_gives_what_is_elsewhere(tree):
         while not stop.is_set():
             os.rename(place, tree / "moved")
             place.symlink_to(tree / "outside")
+            time.sleep(chooser.random() / 5000)  # at random: two threads in step may meet in one state for good
             place.unlink()
             os.rename(tree / "moved", place)
-            time.sleep(chooser.random() / 5000)  # else two threads in step may meet in one state for good
+            time.sleep(chooser.random() / 5000)
 
     chooser = random.Random(0)
     thread = threading.Thread(target=swap)

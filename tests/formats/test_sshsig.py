@@ -88,8 +88,17 @@ def flip(data, bit):
 
 def test_every_flipped_bit_of_a_signature_file_is_refused():
     for bit in range(len(SIGNATURE) * 8):
-        with pytest.raises(SignatureInvalid):
+        with pytest.raises(SignatureInvalid, match="sig"):
             sshsig.verify(MESSAGE, flip(SIGNATURE, bit), "sealift")
+
+
+def test_a_damaged_signature_is_told_from_its_record():
+    """The words reach a gate's list of what holds it, without the hint: they say which file it is, and what to do."""
+    damaged = sshsig.armor(sshsig.dearmor(SIGNATURE).replace(b"ssh-ed25519", b"ssh-ed2551\xb9"))
+    with pytest.raises(
+        SignatureInvalid, match=r"its \.sig is damaged \(a name in the data is not ASCII\): take another"
+    ):
+        sshsig.parse(damaged)
 
 
 @given(st.integers(0, len(MESSAGE) * 8 - 1))

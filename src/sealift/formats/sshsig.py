@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from sealift.errors import KeyInvalid, SignatureInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 _AGAIN = "the file or its .sig was changed, or they do not belong together: get both again from whoever signed"
 MAX_ARMORED = 16 << 10  # bytes of a signature file; RSA of 16384 bits takes 6 KiB
@@ -154,21 +155,44 @@ def dearmor(text: bytes) -> bytes:
     try:
         blob = base64.b64decode(text[len(BEGIN) : -len(END)].replace(b"\n", b""), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise SignatureInvalid("the signature's base64 does not decode") from error
+        raise _Malformed("the signature's base64 does not decode") from error
     if armor(blob) != text:
-        raise SignatureInvalid("the signature file is not exactly as ssh-keygen writes it")
+        raise _Malformed("the signature file is not exactly as ssh-keygen writes it")
     return blob
 
 
 def parse(signature: bytes) -> Signature:
     """The parts of an armored signature, read strictly; SignatureInvalid otherwise. Verifies nothing."""
+    with _told():
+        return _parse(signature)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Bytes of a signature that are in no form of one, said with which file that is and what to do.
+
+    Their reader's words end up in a list of what holds a release, beside the name of the record alone.
+    """
+    try:
+        yield
+    except _Malformed as error:
+        text = f"its .sig is damaged ({error}): take another copy of it, or have it signed again"
+        raise SignatureInvalid(text, hint=_AGAIN) from error
+
+
+def _parse(signature: bytes) -> Signature:
     reader = _Reader(dearmor(signature))
     if reader.take(len(MAGIC)) != MAGIC or reader.uint32() != 1:
-        raise SignatureInvalid("not an SSH signature of version 1")
-    key = PublicKey(reader.string())
+        raise _Malformed("not an SSH signature of version 1")
+    try:
+        key = PublicKey(reader.string())
+    except _Malformed:
+        raise
+    except SignatureInvalid as error:  # of a kind that is not taken, too: nothing is damaged then
+        raise SignatureInvalid(f"the key in its .sig: {error}", hint=error.hint or _AGAIN) from error
     namespace = reader.text()
     if reader.string() != b"":
-        raise SignatureInvalid("the signature's reserved field is not empty")
+        raise _Malformed("the signature's reserved field is not empty")
     digest = reader.text()
     if digest not in {"sha256", "sha512"}:
         raise SignatureInvalid(f"the signature's message hash {digest[:32]!r} is neither sha256 nor sha512")
@@ -201,9 +225,11 @@ def verify_parsed(message: bytes | Prehashed, parsed: Signature, namespace: str)
     """As `verify`, for a signature that `parse` has read."""
     if parsed.namespace != namespace:
         raise SignatureInvalid(f"signed for namespace {parsed.namespace[:64]!r}, not for {namespace!r}")
-    check = _verifier(parsed.public_key.blob)
+    with _told():
+        check = _verifier(parsed.public_key.blob)
     try:
-        check(parsed.signature, signed_data(message, namespace, parsed.hash))
+        with _told():
+            check(parsed.signature, signed_data(message, namespace, parsed.hash))
     except (InvalidSignature, ValueError) as error:
         # ValueError: OpenSSL's word for numbers outside the key's range
         raise SignatureInvalid("the signature is not over these bytes", hint=_AGAIN) from error
@@ -233,6 +259,10 @@ def public_key_of(private_key: Ed25519PrivateKey) -> PublicKey:
     return PublicKey(_string(ED25519.encode()) + _string(raw))
 
 
+class _Malformed(SignatureInvalid):
+    """Bytes that are in no form of a key or signature."""
+
+
 class _Reader:
     """RFC 4251 data types out of bytes, strictly: SignatureInvalid when they run out or have another form."""
 
@@ -243,7 +273,7 @@ class _Reader:
     def take(self, count: int) -> bytes:
         piece = self.data[self.at : self.at + count]
         if len(piece) != count:
-            raise SignatureInvalid("the data ends in the middle of a field")
+            raise _Malformed("the data ends in the middle of a field")
         self.at += count
         return piece
 
@@ -257,18 +287,18 @@ class _Reader:
         try:
             return self.string().decode("ascii")
         except UnicodeDecodeError as error:
-            raise SignatureInvalid("a name in the data is not ASCII") from error
+            raise _Malformed("a name in the data is not ASCII") from error
 
     def mpint(self) -> int:
         """A positive integer in its shortest form."""
         data = self.string()
         if not data or data[0] & 0x80 or (data[0] == 0 and not (len(data) > 1 and data[1] & 0x80)):
-            raise SignatureInvalid("an integer in the data is not positive and in its shortest form")
+            raise _Malformed("an integer in the data is not positive and in its shortest form")
         return int.from_bytes(data, "big")
 
     def end(self) -> None:
         if self.at != len(self.data):
-            raise SignatureInvalid("the data goes on after its last field")
+            raise _Malformed("the data goes on after its last field")
 
 
 def _string(data: bytes) -> bytes:

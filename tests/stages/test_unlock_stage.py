@@ -21,7 +21,7 @@ from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import custody, custody_log
 from sealift.stages import unlock as stage
-from sealift.trade import declaration
+from sealift.trade import custody_form, declaration
 from sealift.trade import unlock as rules
 
 
@@ -42,10 +42,13 @@ def desk(origin, tmp_path):
     return Desk(origin, tmp_path / "desk")
 
 
-def account(desk):
+def ground(desk):
     parsed = declaration.parse(desk.origin.declaration.read_bytes(), draft=False)
-    ground = custody.Ground(str(desk.custody), parsed, "", AllowedSigners.parse(desk.signers), datetime.now(UTC))
-    return custody.account(ground)
+    return custody.Ground(str(desk.custody), parsed, "", AllowedSigners.parse(desk.signers), datetime.now(UTC))
+
+
+def account(desk):
+    return custody.account(ground(desk))
 
 
 def nothing_issued(desk):
@@ -297,6 +300,23 @@ def test_a_clock_that_the_log_shows_to_be_wrong_issues_nothing(desk):
         desk.issue(clock=lambda: datetime.now(UTC) - timedelta(days=1))
     assert sorted(desk.custody.iterdir()) == before
     assert not desk.out.exists()
+
+
+def test_a_clock_that_was_ahead_is_settled_and_keys_are_issued_at_once(desk):
+    """What the first one issued is in the future; nobody waits for that."""
+    desk.issue(clock=lambda: datetime.now(UTC) + timedelta(hours=5))
+    desk.out.rename(desk.root / "first")
+    with pytest.raises(Refused, match="a clock was wrong") as caught:
+        desk.issue()
+    assert "--as-found" in caught.value.hint
+    (ahead,) = account(desk).rows
+    who = {"name": "Kim Keyholder", "org": "Example Ltd", "key": desk.holder.public_key.fingerprint}
+    serial = ground(desk).declaration.drives[0].serial
+    form = custody_form.discrepancy("SL-2026-TESTED", [[serial]], "the clock was five hours ahead", who)
+    form = form.replace("resolves = []", f'resolves = ["{ahead.entry.digest}"]').replace('place = ""', 'place = "the desk"')
+    (desk.root / "said.toml").write_text(form)
+    custody.record(ground(desk), str(desk.root / "said.toml"), [desk.holder], as_found=True)
+    desk.issue()
 
 
 def test_a_log_that_is_not_there_is_not_begun(desk):

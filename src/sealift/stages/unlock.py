@@ -487,7 +487,10 @@ def _put_on_record(
     shows = [each for each in after.open if entry.digest in each.events]
     # how a name is spelled is shown, and keeps nobody from keys
     if slips := [each for each in shows if each.kind in custody.OFTEN_A_SLIP - {"names"}]:
-        hint = "set this host's clock, or see sealift custody; nothing was issued"
+        hint = (
+            "set this host's clock where it is wrong. Where that of an earlier event was, as sealift custody shows, a"
+            " discrepancy says so first (sealift handover --as-found), and the same command issues. Nothing was issued"
+        )
         raise Refused(f"the custody log would show: {slips[0].text}", hint=hint)
     custody_log.add(options.custody, entry, [signature])
     return entry, shows

@@ -113,7 +113,7 @@ def test_a_whole_voyage_holds_and_says_so(made):
     assert named(verified, "pending") == {f"shipments/{HOME}/source-release.1.json"}
     said = "\n".join(verified.holds)
     for words in (
-        f"{OUT}: revision 2: Released by O. Fficer", "5 drives in 2 groups", "custody: 7 events",
+        f"{OUT}: revision 2: Released by O. Fficer", "5 drives in 2 groups", "custody: 7 events", "left at customs",
             "2 of 2 groups", "keys were issued 1 time",
         "the source may be freed, as ed@example.com", "erased: 1 of 5 drives, each", f"{HOME} answers {OUT}",
     ):  # fmt: skip

@@ -313,7 +313,9 @@ def test_a_clock_that_was_ahead_is_settled_and_keys_are_issued_at_once(desk):
     who = {"name": "Kim Keyholder", "org": "Example Ltd", "key": desk.holder.public_key.fingerprint}
     serial = ground(desk).declaration.drives[0].serial
     form = custody_form.discrepancy("SL-2026-TESTED", [[serial]], "the clock was five hours ahead", who)
-    form = form.replace("resolves = []", f'resolves = ["{ahead.entry.digest}"]').replace('place = ""', 'place = "the desk"')
+    form = form.replace("resolves = []", f'resolves = ["{ahead.entry.digest}"]').replace(
+        'place = ""', 'place = "the desk"'
+    )
     (desk.root / "said.toml").write_text(form)
     custody.record(ground(desk), str(desk.root / "said.toml"), [desk.holder], as_found=True)
     desk.issue()

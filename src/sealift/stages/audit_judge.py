@@ -120,12 +120,16 @@ def _custody(case: Case) -> None:
         copy, consignment_id=case.id, serials=serials, allowed=case.allowed, now=case.now, terms=terms
     )
     case.account = found
+    settled = []
     for each in found.findings:
-        if each.by_officer:
-            by = next(row for row in found.rows if row.entry.digest == each.settled_by)
-            text = f"{each.text}{about(each.serials)}; settled by the officer in event {by.number}: {by.event.reason}"
-            case.say(f"{beneath}{each.events[0]}.json", "look", text)
         if not each.open:
+            by = next(row for row in found.rows if row.entry.digest == each.settled_by)
+            whom = "by the officer " if each.by_officer else ""
+            text = f"{each.text}{about(each.serials)}; settled {whom}in event {by.number}: {by.event.reason}"
+            if each.by_officer:
+                case.say(f"{beneath}{each.events[0]}.json", "look", text)
+            else:
+                settled.append(text)
             continue
         if each.kind == "unheld":
             due: State = "look" if case.of("receipt") else "pending"
@@ -141,6 +145,8 @@ def _custody(case: Case) -> None:
     _unlocked(case, found, beneath)
     if found.exit_code == 0:
         case.hold(f"custody: {counted(len(found.rows), 'event')}, each signed by those whom it names")
+        for text in settled:
+            case.hold(f"custody: {text}")
 
 
 def _terms(case: Case) -> Terms | None:

@@ -22,7 +22,7 @@ from storage_host import free_port, nginx
 from sealift.cli import main
 from sealift.drives import http_client, ranges
 from sealift.drives.objects import ObjectDrive
-from sealift.errors import NotAllHere, Unreached
+from sealift.errors import Lost, NotAllHere, Unreached
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading import trust
@@ -209,6 +209,24 @@ def test_reading_says_that_hosts_are_not_reached(seal, origin, hosts):
         with pytest.raises(Unreached, match=r"cannot be had now: g0s\d, g0s\d did not give it \(.* was cut") as caught:
             shipment.read_many([each for each in shipment.members() if each.kind == "file"])
     assert "see to the hosts" in caught.value.hint
+
+
+def test_reading_says_which_locations_gave_nothing(seal, origin, hosts):
+    """They are absent, and whether what they have is lost nobody knows: more drives are not what is wanted."""
+    for each in hosts[:2]:
+        each.plan = all_of("401")
+    with origin.shipment(places(hosts), seal) as shipment:
+        assert {why for _, why in shipment.ignored} == {
+            "looking at manifest.json: the host wants a token, or does not take this one"
+        }
+        with pytest.raises(Unreached, match="cannot be had now") as caught:
+            shipment.read_many([each for each in shipment.members() if each.kind == "file"])
+    assert "wants a token" in str(caught.value)
+    assert all(place in str(caught.value) for place in places(hosts)[:2])
+    with origin.shipment(places(hosts)[2:], seal) as shipment, pytest.raises(Lost, match="parity holds 1") as lost:
+        shipment.read_many([each for each in shipment.members() if each.kind == "file"])
+    assert not isinstance(lost.value, Unreached)
+    assert "attach more drives" in lost.value.hint
 
 
 def test_a_drive_whose_host_refuses_the_token_is_not_to_be_repaired(seal, origin, hosts, capsys):

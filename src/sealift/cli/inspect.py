@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
+from sealift.drives.base import reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -249,7 +250,7 @@ def _is_more_to_come(report: InspectReport | VerifyReport, away: set[str]) -> bo
 
 def _why(fault: Fault) -> str:
     """Why something was not reached, without what the line says besides."""
-    return fault.detail.removeprefix(f"{fault.mount}: ").removesuffix("; nothing was changed")
+    return reason(fault.detail, fault.mount)
 
 
 def only_strange(report: InspectReport | VerifyReport) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common, reading
+from sealift.drives.base import reason
 from sealift.errors import BadInput
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _tell_places(result: Result) -> None:
         slow = f"slow, {common.counted(each.hedged_reads, 'read')} answered by others" if each.hedged_reads else "slow"
         failed = f"failed {common.counted(each.faults, 'time')}"
         told = {"silent": "gave nothing", "failing": failed, "slow": slow}[each.state]
-        why = each.why.removeprefix(f"{each.location}: ").removesuffix("; nothing was changed")
+        why = reason(each.why, each.location)
         lines.append(common.path_text(f"{each.location}: {told}{why and f': {why}'}".encode(errors="surrogateescape")))
     common.say_list(lines, len(lines))
 

@@ -247,9 +247,15 @@ SAFE_WRITING = "what was committed before is safe"
 def fault(mount: str, doing: str, error: OSError, *, safe: str) -> DriveFault:
     """The DriveFault for `error` while `doing`; raise it `from error`, so that errno_of finds it."""
     known = _SENTENCES.get(error.errno or 0)
-    why = known[0] if known else (os.strerror(error.errno).lower() if error.errno else str(error))
+    what = known[0] if known else (os.strerror(error.errno).lower() if error.errno else str(error))
     hint = known[1] if known else "look at `dmesg` for what the drive reported"
-    return DriveFault(f"{mount}: {doing}: {why}; {safe}", drive=mount, hint=hint)
+    return DriveFault(f"{mount}: {doing}: {what}; {safe}", drive=mount, hint=hint)
+
+
+def reason(error: BaseException | str, mount: str) -> str:
+    """What happened, without the mount that is told beside it, and what is safe all the same."""
+    text = str(error).removeprefix(f"{mount}: ")
+    return text.removesuffix(f"; {SAFE_WRITING}").removesuffix(f"; {SAFE_READING}")
 
 
 def what_is(mode: int) -> str:

@@ -37,7 +37,7 @@ from sealift.formats.manifest import (
 from sealift.reading.hedge import SLOW_IN_A_ROW, Got, Hedge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sealift.drives.base import Drive, ReadFile
     from sealift.reading.survey_views import GroupView
@@ -122,6 +122,7 @@ class GroupReader:
         self.early: Counter[str] = Counter()  # and for one that had not answered yet, by its id
         self.awaited = threading.Event()  # set: no drive is still to come (survey_late.py)
         self.awaited.set()
+        self.unreached: Callable[[], Sequence[tuple[str, str]]] = tuple  # locations that may have drives of it, and why
         self._told_absent = False
         self._lock = threading.RLock()
         self._files: OrderedDict[tuple[int, str], Held | float] = OrderedDict()  # or since when it is not there
@@ -490,6 +491,8 @@ class GroupReader:
             for drive in self.drives.get(each, ())
             if isinstance(drive, RemoteDrive) and drive.mount in self.faults
         }
+        absent = sum(each not in self.drives for each in ids)
+        why |= dict(self.unreached()[:absent])  # whichever of the absent these have, nobody can say
         if len(ids) - len(why) <= self.parity and why:
             reason = next(iter(why.values()))
             return Unreached(

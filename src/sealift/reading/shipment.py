@@ -45,7 +45,7 @@ from sealift.reading.keys import File, IdentityKeys, IssuedKeys, Keys
 from sealift.reading.member import Member, MemberFile, PackId, ToldOnce, read_segment, segment_parts
 from sealift.reading.pack import Buffers, OpenPacks, PackContent, PackReader
 from sealift.reading.samples import files, load, runs
-from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
+from sealift.reading.survey import refuse_mixed, refuse_others, survey, unreached, unused
 from sealift.reading.survey_late import Latecomers
 from sealift.trade.signing import read_limited
 
@@ -134,6 +134,7 @@ class Shipment:
         self._late = Latecomers(late, views)
         self._ignored: list[tuple[str, str]] = []
         self._far: dict[str, RemoteDrive] = {}  # locations in other hosts
+        self._unreached: list[tuple[str, str]] = []  # those of them that did not answer as they should
         self.notices: list[str] = []  # what else there is to know of the mounts
         self._start()
 
@@ -143,6 +144,8 @@ class Shipment:
         self._lock = threading.Lock()
         self._keys.begin()
         self._groups = {number: Group(view, self._keys) for number, view in self._views.items()}
+        for group in self._groups.values():
+            group.reader.unreached = lambda: [*self._unreached, *self._late.unreached]
         self._late.begin({number: group.reader for number, group in self._groups.items()})
         self._open = OpenPacks()
         self._spare: list[Buffers] = []
@@ -199,7 +202,8 @@ class Shipment:
         late = [f"{view.mount} has not answered yet: it is used as soon as it has" for view, _ in found.late]
         views_of_all = [*found.views, *(each.view for each in found.late)]
         shipment._far = {each.mount: each.drive for each in views_of_all if isinstance(each.drive, RemoteDrive)}
-        shipment._ignored, shipment.notices = unused(found), [*found.notices, *late]
+        shipment._ignored, shipment._unreached = unused(found), unreached(found)
+        shipment.notices = [*found.notices, *late]
         return shipment
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from sealift.drives import locations
-from sealift.drives.base import SAFE_READING
+from sealift.drives.base import SAFE_READING, reason
 from sealift.drives.locations import is_being_copied
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SealInvalid, SignatureInvalid
@@ -209,14 +209,24 @@ def refuse_mixed(found: Survey) -> None:
 
 def unused(found: Survey) -> list[tuple[str, str]]:
     """Mounts that give nothing to the shipment, and why: no drive, another shipment's, or not to be placed."""
+    return [(view.mount, _why(view)) for view in _unused(found)]
+
+
+def unreached(found: Survey) -> list[tuple[str, str]]:
+    """Those of `unused` of which nothing is known, since their hosts, or the way there, did not give it."""
+    return [
+        (view.mount, _why(view)) for view in _unused(found) if view.problems and view.problems[0].kind == "unreached"
+    ]
+
+
+def _unused(found: Survey) -> list[DriveView]:
     used = {id(view) for group in found.groups if group.trusted for views in group.copies.values() for view in views}
-    rest = [view for view in found.views if id(view) not in used]
-    return [(view.mount, _why(view)) for view in rest]
+    return [view for view in found.views if id(view) not in used]
 
 
 def _why(view: DriveView) -> str:
     if view.problems:
-        return view.problems[0].detail
+        return reason(view.problems[0].detail, view.mount)
     return "its group's manifest is not signed by an allowed signer"
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from sealift.drives import ranges
+from sealift.drives.base import reason
 from sealift.drives.local import LocalDrive
 from sealift.drives.ranges import RemoteDrive, Workers
 from sealift.errors import DriveFault, FormatError
@@ -170,8 +171,19 @@ class Latecomers:
 
     def __init__(self, late: Sequence[Late], views: Mapping[int, GroupView]) -> None:
         self._late, self._views = list(late), views
-        self.useless: list[tuple[str, str]] = []  # mounts that turned out to give nothing, and why
+        self._useless: list[DriveView] = []  # that turned out to give nothing
         self._watch()
+
+    @property
+    def useless(self) -> list[tuple[str, str]]:
+        """Mounts that turned out to give nothing, and why."""
+        return [(view.mount, reason(view.problems[0].detail, view.mount)) for view in self._useless]
+
+    @property
+    def unreached(self) -> list[tuple[str, str]]:
+        """Those of `useless` and `waiting` of which nothing is known, since their hosts did not give it."""
+        silent = [view for view in self._useless if view.problems[0].kind == "unreached"]
+        return [(view.mount, reason(view.problems[0].detail, view.mount)) for view in silent] + self.waiting
 
     @property
     def waiting(self) -> list[tuple[str, str]]:
@@ -205,7 +217,7 @@ class Latecomers:
             group = join(self._views.values(), view)
             with self._lock:
                 if group is None:
-                    self.useless.append((view.mount, view.problems[0].detail))
+                    self._useless.append(view)
                 elif all(other.drive is not view.drive for other in group.views):
                     group.views.append(view)
                     if group.group in self._readers:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from sealift.drives.base import errno_of
+from sealift.drives.base import errno_of, reason
 from sealift.errors import DriveFault, FormatError
 from sealift.formats.manifest import drive_id
 from sealift.stages.pack.journal import Medium, Owed
@@ -349,9 +349,3 @@ def _stripes(first: int, stop: int) -> str:
 def full_disk(error: BaseException) -> bool:
     """Whether a drive failed because it is full."""
     return errno_of(error) in _FULL
-
-
-def reason(error: BaseException | str, mount: str) -> str:
-    """What happened, without the mount that is told beside it."""
-    text = str(error).removeprefix(f"{mount}: ")
-    return text.removesuffix("; what was committed before is safe").removesuffix("; nothing was changed")

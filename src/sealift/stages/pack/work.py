@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sealift.drives.base import reason
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import DeclarationRef, drive_label
@@ -20,7 +21,7 @@ from sealift.stages.pack import settle
 from sealift.stages.pack.catchup import CatchUp
 from sealift.stages.pack.close import close_group
 from sealift.stages.pack.copies import SETTINGS, Copies, Settings
-from sealift.stages.pack.crew import FAULTS, Crew, full_disk, notice, once_more, reason, replace_option
+from sealift.stages.pack.crew import FAULTS, Crew, full_disk, notice, once_more, replace_option
 from sealift.stages.pack.deal import group_file
 from sealift.stages.pack.durable import make_folders
 from sealift.stages.pack.group import DEPTH, SLAB, GroupPacker

@@ -75,7 +75,7 @@ def test_a_page_has_every_key_as_bytes(told):
 def test_a_listing_that_makes_no_sense_ends_the_work(told, answer):
     bucket, answers = told
     answers.append(answer)
-    with pytest.raises(SourceFault, match=r"^s3://bucket/p: listing 'p/': .*; committed stripes are safe"):
+    with pytest.raises(SourceFault, match=r"^s3://bucket/p: listing 'p/': .*; what was committed before is safe"):
         bucket.page(b"p/")
 
 

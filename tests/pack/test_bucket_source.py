@@ -351,7 +351,7 @@ def test_what_a_network_did_to_an_object_that_is_cut_ends_packing(origin, store,
 def test_a_store_that_refuses_ends_packing_and_the_same_command_goes_on(origin, store, faulty, tmp_path):
     made = corpus(store)
     faulty.plan = lambda _method, path, _n: "401" if "d3/" in path and "list-type" not in path else None
-    with pytest.raises(SourceFault, match="does not take these keys; committed stripes are safe") as caught:
+    with pytest.raises(SourceFault, match="does not take these keys; what was committed before is safe") as caught:
         origin.pack(pack_size=4 * MIB)
     assert "AWS_ACCESS_KEY_ID" in caught.value.hint
     assert store.s3.secret not in f"{caught.value} {caught.value.hint}"

@@ -296,6 +296,11 @@ def test_a_hosts_file_over_tls(drives, packed, tmp_path):
         stranger = serving.certificates(tmp_path / "stranger")[0]
         code, _, said = fleet(host.url, "--token-file", file, "--ca-file", stranger)
         assert (code, "its certificate does not hold" in said) == (6, True)
+        plain = host.url.replace("https:", "http:")
+        code, _, said = fleet(plain, "--token-file", file)
+        assert (code, "then its address begins with https://" in said) == (6, True)
+        code, _, said = fleet(plain, host.url, "--token-file", file, "--ca-file", tls[0])
+        assert (code, "could be read on the way" in " ".join(said.split())) == (1, True)
 
 
 GOOD = 'type = "sealift-hosts"\nversion = 1\n[[host]]\nurl = "https://a:1/"\n'

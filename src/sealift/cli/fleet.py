@@ -114,9 +114,13 @@ def _rows(urls: tuple[str, ...], hosts: str | None, token_file: str | None, ca_f
 
     rows = []
     for url in urls:
-        over_tls = hosts_file.split_url(url)[0] == "https"
-        ca = ca_file if over_tls else None
-        rows.append(hosts_file.HostRow(url=url, token_file=token_file or "", ca_file=ca or ""))
+        if ca_file and hosts_file.split_url(url)[0] != "https":
+            raise BadInput(
+                f"--ca-file {ca_file} beside {url}: without TLS nothing proves whose host that is, and the token could"
+                " be read on the way",
+                hint="its address with https://; hosts of both kinds go into a hosts file (--hosts)",
+            )
+        rows.append(hosts_file.HostRow(url=url, token_file=token_file or "", ca_file=ca_file or ""))
     if hosts is not None:
         folder = os.path.dirname(hosts)
         for row in hosts_file.parse(read_limited(hosts, hosts_file.MAX_FILE, "hosts file"), hosts).host:

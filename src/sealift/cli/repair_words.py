@@ -279,7 +279,7 @@ def _is_of_lost(fault: Fault, result: RepairReport) -> bool:
 
 def _nobody_signed(where: str, faults: list[Fault]) -> str:
     """Of all such files on a drive: one line."""
-    first = f"sealift/{min(map(_place, faults))}"
+    first = min(f"sealift/{_place(each)}" if each.path or each.path_b64 else "sealift" for each in faults)
     if len(faults) == 1:
         return f"nobody signed {first} on {where}, and repair removes nothing: move it away yourself"
     return (

@@ -30,6 +30,7 @@ from urllib.parse import unquote_to_bytes
 
 from sealift.drives import object_faults as faults
 from sealift.drives import uploads
+from sealift.drives.base import SAFE_WRITING
 from sealift.drives.object_client import PATIENCE, Client, client_of, endpoint, native
 from sealift.drives.object_parts import PartsHasher, fits, of_parts, usual
 from sealift.drives.objects import parse
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from email.message import Message
 
 PAGE = 1000  # keys of a listing at a time, as S3 has it
-SAFE = "committed stripes are safe, and nothing in the bucket was changed"
+SAFE = f"{SAFE_WRITING}, and nothing in the bucket was changed"
 _ANSWER = 16 << 20  # bytes of a page: 1000 keys of 1024 bytes, each byte as %XX, and what stands around them
 _WITHIN = (5.0, 5.0, 10.0, 10.0, 30.0)  # seconds without a byte, the first time that it is asked and so on
 _DEADLINE = 120.0  # of one answer

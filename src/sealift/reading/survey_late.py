@@ -234,4 +234,6 @@ def _no_drive(view: DriveView) -> str:
     what = f"there is no {mf.ROOT}/ folder"
     if isinstance(view.drive, LocalDrive) and not os.path.ismount(view.mount):
         return f"{what}, and nothing is mounted there"
+    if isinstance(view.drive, RemoteDrive):
+        return f"{what} at this address: each drive has one of its own, and a locations file names them all"
     return f"{what} on this drive"

@@ -97,7 +97,7 @@ class HostClient:
                 if used and again and not isinstance(error, TimeoutError):
                     self.close()  # the host had closed it meanwhile, and the others that were idle with it
                     continue
-                self.dead = _why(error)
+                self.dead = _why(error, self._scheme)
                 raise HostFault(self.dead) from error
         raise AssertionError("the second try ends it")
 
@@ -230,7 +230,7 @@ def _context(ca_file: str) -> ssl.SSLContext:
         raise BadInput(f"CA file {ca_file}: no certificates in PEM", hint="--ca-file FILE") from error
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, scheme: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate does not hold: {error.verify_message}"
     if isinstance(error, TimeoutError):
@@ -239,4 +239,6 @@ def _why(error: Exception) -> str:
         return "it closes the connection"
     if isinstance(error, OSError):
         return (error.strerror or str(error) or type(error).__name__)[:200].lower()
-    return f"it does not speak HTTP as it should ({type(error).__name__})"
+    if scheme == "http":
+        return "what answers does not speak HTTP, as where it speaks TLS: then its address begins with https://"
+    return "what answers does not speak HTTP as it should"

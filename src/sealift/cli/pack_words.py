@@ -190,8 +190,9 @@ def drive_lines(
         lines.append(f"slow: {drive}: writes {rate}/s, the median of its group {median}/s")
     for each in misread:
         drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
-        blocks, packs = common.counted(each["blocks"], "block"), common.counted(each["packs"], "pack")
-        lines.append(f"wrong: {drive}: {blocks} of {packs} were not as written; look at `dmesg`, its cable and port")
+        blocks = common.counted(each["blocks"], "block")
+        of = common.counted(each["packs"], "pack") if each["packs"] else "its index, tables and lists"
+        lines.append(f"wrong: {drive}: {blocks} of {of} were not as written; look at `dmesg`, its cable and port")
     return lines
 
 

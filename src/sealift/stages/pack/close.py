@@ -26,6 +26,7 @@ from sealift.stages.pack.durable import sync
 from sealift.stages.pack.fleet import remove
 from sealift.stages.pack.group import stripe_file, stripe_rows
 from sealift.stages.pack.presence import Presence
+from sealift.stages.pack.small import SmallFiles
 from sealift.stages.sorting import Sorter
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ def close_group(
     crew: Crew,
     recipients: Sequence[age.Recipient],
     signer: Signer,
+    *,
+    read_back: bool,
 ) -> Manifest | None:
     """Write, sign and publish; the manifest, or None when a drive failed meanwhile, or lacks packs, and was set aside.
+
+    With `read_back` what is written here is read again from the media (small.py).
 
     May be run again after a crash: it makes the same anew. DriveFault when more drives lack a stripe than parity holds.
     """
@@ -104,12 +109,14 @@ def close_group(
 
     absent = {(row.stripe, row.role) for row in journal.packs(facts.group) if not row.length}
 
+    small_files = SmallFiles(crew, journal, out, read=read_back)
+
     def small(slot: int, drive: Drive) -> None:
         _sweep(drive, slot, record, absent)
-        _write_small(drive, out, {**own[slot], manifest.SIGNATURE: signature})
+        small_files.write(slot, drive, record, {**own[slot], manifest.SIGNATURE: signature})
 
-    def root(_slot: int, drive: Drive) -> None:
-        drive.write_small(manifest.MANIFEST, data)
+    def root(slot: int, drive: Drive) -> None:
+        small_files.write_one(slot, drive, manifest.MANIFEST, data)
 
     journal.publish(facts.group, blake3(data).hexdigest())  # so that a later run knows whose it is
     presence = Presence(crew, journal, facts.data)
@@ -147,8 +154,10 @@ def _own_files(
 
 
 def _take_back(crew: Crew) -> None:
-    """Manifests that were written before a drive failed: the one that will be signed names another drive."""
-    for _, drive in crew.working():
+    """Manifests that were written before a drive failed or lied: the one that will be signed names another drive."""
+    for drive in crew.drives:
+        if drive is None:
+            continue
         with contextlib.suppress(*FAULTS):  # where it stays it is true: its packs were seen before it was written
             _unsign(0, drive)
 
@@ -158,25 +167,6 @@ def _unsign(_slot: int, drive: Drive) -> None:
     if drive.size(manifest.MANIFEST) is not None:
         drive.remove(manifest.MANIFEST)
         drive.sync_folder(manifest.MANIFEST)
-
-
-def _write_small(drive: Drive, out: str, own: dict[str, bytes]) -> None:
-    """The small files of one drive, but for the manifest."""
-    for name in manifest.GROUP_FILES:
-        part = drive.create(name)
-        try:
-            with open(os.path.join(out, name), "rb") as file:
-                offset = 0
-                while piece := file.read(_PIECE):
-                    part.write_at(offset, [memoryview(piece)])
-                    offset += len(piece)
-            part.publish()
-        except BaseException:
-            part.abandon()
-            raise
-        drive.sync_folder(name)
-    for name, content in own.items():
-        drive.write_small(name, content)
 
 
 def _remove_copies(_slot: int, drive: Drive) -> None:

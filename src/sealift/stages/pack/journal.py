@@ -511,6 +511,20 @@ class Journal:
         """How often packs of a slot read back wrong, repaired or not."""
         return dict(self._all("SELECT slot, sum(times) FROM wrong WHERE number = ? GROUP BY slot", number))
 
+    def note_small(self, number: int, slot: int, medium: Medium) -> None:
+        """A small file read back wrong, and is written again, or its drive is set aside: as one block of no pack."""
+        with self._whole() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO read_back (number, stripes, blocks, repaired, cached) VALUES (?, 0, 0, 0, 0)",
+                (number,),
+            )
+            db.execute("UPDATE read_back SET found = found + 1, repaired = repaired + 1 WHERE number = ?", (number,))
+            db.execute(
+                "INSERT INTO misread VALUES (?1, ?2, ?3, ?4, 0, 1) ON CONFLICT DO UPDATE"
+                " SET mount = ?4, blocks = blocks + 1",
+                (number, slot, *medium),
+            )
+
     def repaired(self, number: int, stripe: int, role: int) -> None:
         """A pack that read back wrong is whole again."""
         with self._whole() as db:

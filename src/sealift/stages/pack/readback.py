@@ -4,6 +4,8 @@
     sample   of every pack the first and the last block, and of the others one in SHARE, drawn at random
     full     every block
 
+Of packs, that is; the small files are read by whoever writes them (small.py).
+
 Reads go past the caches (open_read(direct=True)); where a drive has no medium of its own they cannot, and `cached`
 says so. A block that is other than it was written, or that does not read, makes its pack wrong: the journal has it
 before the next stripe is read, `repair` rebuilds it from the stripe, it is read again, and nothing is signed before

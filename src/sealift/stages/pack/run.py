@@ -259,7 +259,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
                 )
         lacking = [drive for group in before_this for drive in signed_drives.look(work, group)]
         for group in before_this:
-            read_signed(work, group)
+            lacking += [drive for drive in read_signed(work, group) if drive not in lacking]
         return _result(work, time.monotonic() - begun, memory, read, lacking)
 
 

@@ -17,7 +17,7 @@ from sealift.drives.base import reason
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import DeclarationRef, drive_label
-from sealift.stages.pack import settle
+from sealift.stages.pack import settle, small
 from sealift.stages.pack.catchup import CatchUp
 from sealift.stages.pack.close import close_group
 from sealift.stages.pack.copies import SETTINGS, Copies, Settings
@@ -167,19 +167,30 @@ def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[i
             spool.remove()
 
 
-def read_signed(work: Work, group: int) -> None:
-    """Read back, of a group that was signed before, what no run has read as --read-back wants it."""
+def read_signed(work: Work, group: int) -> list[str]:
+    """Read back, of a group that was signed before, what no run has read as --read-back wants it.
+
+    The small files, too, and with `full` each time; the drives of which some are not as they were signed, told.
+    """
     journal, deal, mode = work.journal, work.deal, work.options.read_back
     stripes, known = journal.group(group).stripes, journal.read_back(group)
     read = known.whole if mode == "full" else known.stripes
     if mode == "full" and not stripes:
         work.events.notice(f"group {group} was taken over from its drives and is not read back: `sealift verify` does")
-    if mode == "none" or not (read < stripes or journal.wrong(group)):
-        return
+    unread = read < stripes or bool(journal.wrong(group))
+    if mode == "none" or not (unread or mode == "full"):
+        return []
     if deal.away(group):
         away = ", ".join(place.serial for place in deal.away(group))
         work.events.notice(f"group {group} is signed and not read back, for drives of it are not here: {away}")
-        return
+        return []
+    if unread:
+        _read_packs(work, group)
+    return small.look(work, group)
+
+
+def _read_packs(work: Work, group: int) -> None:
+    journal, deal, mode = work.journal, work.deal, work.options.read_back
     folder = make_folders(work.options.state, "groups", f"{group:04d}")
     drives = [each.drive for each in deal.drives(group)]
     crew = Crew(group, deal.groups[group], drives, work.options.parity, journal)
@@ -241,7 +252,13 @@ class _Group:
             self._fill(read_back, catch_up)
             crew.everywhere(self._journal.group(self._number).stripes, self._claim_again)
             if not crew.owed and close_group(
-                self._facts, self._journal, self._folder, crew, work.recipients, work.signer
+                self._facts,
+                self._journal,
+                self._folder,
+                crew,
+                work.recipients,
+                work.signer,
+                read_back=work.options.read_back != "none",
             ):
                 self._journal.set_state(self._number, "signed")
         finally:

@@ -1,0 +1,142 @@
+"""The small files of a drive, read again from the medium: packs are not all that a drive can lie about.
+
+The index, the tables and the lists are written last, once a drive; parity gives none of them back, and a group is read
+by nothing else. So they are read whole in each mode of read-back but `none`, before the manifest that names them is
+written; then the manifest. What is wrong is written once more, and a drive that gives other bytes again is set aside.
+Of a group that is signed it is told, and `sealift repair` takes each from another drive.
+
+Reads go past the caches where the drive has a medium (open_read(direct=True)). Memory is one buffer of PIECE a drive.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from sealift.drives.base import ALIGN, aligned_buffer, is_missing, reason
+from sealift.errors import DriveFault
+from sealift.formats import manifest
+from sealift.formats.manifest import FileRef, Manifest
+from sealift.stages.pack import found
+from sealift.stages.pack.crew import FAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sealift.drives.base import Drive
+    from sealift.stages.pack.crew import Crew
+    from sealift.stages.pack.fleet import Attached
+    from sealift.stages.pack.journal import Journal
+    from sealift.stages.pack.work import Work
+
+PIECE = 1 << 20
+
+
+class SmallFiles:
+    """What every drive of a group is to have beside its packs; written, and read again unless `read` is false."""
+
+    def __init__(self, crew: Crew, journal: Journal, folder: str, *, read: bool) -> None:
+        self._crew, self._journal, self._folder, self._read = crew, journal, folder, read
+
+    def write(self, slot: int, drive: Drive, record: Manifest, own: Mapping[str, bytes]) -> None:
+        """The group's files from the folder, and what is this drive's alone; FAULTS. One that lies is set aside."""
+        for name in manifest.GROUP_FILES:
+            self._put(slot, drive, name, record.group_file(name), None)
+        for name, content in own.items():
+            self.write_one(slot, drive, name, content)
+
+    def write_one(self, slot: int, drive: Drive, name: str, content: bytes) -> None:
+        """One file, by its content; FAULTS."""
+        self._put(slot, drive, name, _ref(content), content)
+
+    def _put(self, slot: int, drive: Drive, name: str, ref: FileRef, content: bytes | None) -> None:
+        for again in (False, True):
+            if content is not None:
+                drive.write_small(name, content)
+            else:
+                _copy(os.path.join(self._folder, name), drive, name)
+            if not self._read or is_as_written(drive, name, ref):
+                return
+            crew = self._crew
+            self._journal.note_small(crew.number, slot, crew.medium(slot))
+            if again:
+                crew.distrust(slot, f"its {name} was not as it was written, twice")
+            else:
+                text = f"drive {crew.name(slot)}: {name} did not read back as it was written; it is written again"
+                crew.note(slot, text, fault=True)
+
+
+def is_as_written(drive: Drive, name: str, ref: FileRef) -> bool:
+    """Whether a file that was written reads back as that. FAULTS, but for a block that does not read: it is not."""
+    buffer, digest = aligned_buffer(PIECE), blake3()
+    with drive.open_read(name, direct=True) as file:
+        if file.length != ref.bytes:
+            return False
+        for offset in range(0, ref.bytes, PIECE):
+            length = min(PIECE, ref.bytes - offset)
+            try:
+                got = file.readinto_at(offset, buffer[: -(-length // ALIGN) * ALIGN])
+            except DriveFault:
+                return False
+            if got < length:
+                return False
+            digest.update(buffer[:length])
+    return digest.hexdigest() == ref.blake3
+
+
+def look(work: Work, group: int) -> list[str]:
+    """Read the small files of a signed group's drives that are attached; those of which some are wrong, told."""
+    record, data, signature = found.load_manifest(work.options.state, group)
+    top = {manifest.MANIFEST: data, manifest.SIGNATURE: signature}
+    slots = {row.serial: row.slot for row in record.drives}
+    here = [(each, slots[each.serial]) for each in work.deal.drives(group) if each.serial in slots]
+    with ThreadPoolExecutor(max_workers=min(32, len(here) or 1)) as pool:
+        said = list(pool.map(lambda which: _wrong_on(which[0], which[1], record, top), here))
+    wrong = [(each, slot, text) for (each, slot), text in zip(here, said, strict=True) if text]
+    for each, slot, text in wrong:
+        drive = f"drive {manifest.drive_id(group, slot)} (serial {each.serial}, {each.mount})"
+        how = "`sealift repair` with the mounts of all drives of the group takes each from another one"
+        work.tell("fault", f"{drive}: {text}. group {group} is signed: {how}", group, slot, each.mount)
+    return [manifest.drive_id(group, slot) for _, slot, _ in wrong]
+
+
+def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, bytes]) -> str:
+    """What of a drive is not as it was signed, or why it cannot be read; `top`: manifest and signature."""
+    row = record.drives[slot]
+    wanted = {name: record.group_file(name) for name in manifest.GROUP_FILES}
+    wanted |= {manifest.OPEN_ME: row.open_me, manifest.SUMS: row.sums}
+    wanted |= {name: _ref(data) for name, data in top.items()}
+    wrong = []
+    for name, ref in wanted.items():
+        try:
+            right = is_as_written(each.drive, name, ref)
+        except FAULTS as error:
+            if not is_missing(error):
+                return reason(error, each.mount)
+            right = False
+        if not right:
+            wrong.append(name)
+    were = "it was" if len(wrong) == 1 else "they were"
+    return f"{', '.join(wrong)} did not read back as {were} written" if wrong else ""
+
+
+def _ref(content: bytes) -> FileRef:
+    return FileRef(bytes=len(content), blake3=blake3(content).hexdigest())
+
+
+def _copy(path: str, drive: Drive, name: str) -> None:
+    part = drive.create(name)
+    try:
+        with open(path, "rb") as file:
+            offset = 0
+            while piece := file.read(PIECE):
+                part.write_at(offset, [memoryview(piece)])
+                offset += len(piece)
+        part.publish()
+    except BaseException:
+        part.abandon()
+        raise
+    drive.sync_folder(name)

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import fleet as fleets
 import shipments
 
+from sealift.cli.main import main
 from sealift.cli.main import run as sealift
 from sealift.errors import Lost, NotAllHere
 from sealift.formats import manifest as mf
@@ -59,6 +60,45 @@ def see(fleet, mounts=None, **more):
     mounts = mounts or fleet.mounts
     given = {"allowed": fleet.allowed, **more}
     return [verify(mounts, remember=False, **given), inspect(mounts, **given)]
+
+
+def say(fleet, folder, capsys, command, code):
+    given = ["--seal", folder / "sent" / "s.seal", "--allowed-signers", folder / "signers"]
+    with pytest.raises(SystemExit) as ended:
+        main([command, *map(str, [*fleet.mounts, *given])])
+    assert ended.value.code == code
+    return " ".join("".join(capsys.readouterr()).split())
+
+
+def harm(data):
+    """One digit of a digest, so that it is a manifest still."""
+    at = data.index(b'"blake3": "') + 12
+    return data[:at] + (b"1" if data[at : at + 1] == b"0" else b"0") + data[at + 1 :]
+
+
+@pytest.mark.parametrize("how", [harm, lambda data: data[:200], lambda _data: b"", lambda data: data + b" "])
+@pytest.mark.parametrize("command", ["verify", "inspect", "repair"])
+def test_a_manifest_that_no_drive_has_as_it_was_sealed(fleet, tmp_path, capsys, command, how):
+    for slot in range(4):
+        path = fleet.path(0, slot, mf.MANIFEST)
+        path.write_bytes(how(path.read_bytes()))
+    said = say(fleet, tmp_path, capsys, command, 5)
+    assert "manifest.json on" in said
+    assert "is not the one that the seal names, and nobody signed it: damaged, or altered" in said
+    assert "hint: put manifest.json and manifest.json.sig as the origin keeps them" in said
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_signature_that_no_drive_has(fleet, tmp_path, capsys, remove):
+    for slot in range(4):
+        path = fleet.path(0, slot, mf.SIGNATURE)
+        path.unlink() if remove else fleets.flip(path, 800)
+    where = "put manifest.json.sig as the origin keeps it (in its state folder, groups/0000/closed/)"
+    assert where in say(fleet, tmp_path, capsys, "verify", 5)
+    assert say(fleet, tmp_path, capsys, "repair", 3).count(where) == 1
+    fleet.path(0, 2, mf.SIGNATURE).write_bytes(fleet.groups[0].files[2][mf.SIGNATURE])
+    say(fleet, tmp_path, capsys, "repair", 0)
+    assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
 
 
 @pytest.mark.parametrize("name", INDEXES)

@@ -11,6 +11,15 @@ def of_spare(group: int, path: str, sent: str) -> str:
     )
 
 
+def of_signature(group: int) -> str:
+    """No drive here has the signature of a manifest that the seal names."""
+    return (
+        f"no drive here has the signature of group {group}, whose manifest is the one that the seal names: put"
+        f" manifest.json.sig as the origin keeps it (in its state folder, groups/{group:04d}/closed/) into sealift/ on"
+        " one of the drives; then `sealift repair MNT...` proves it and puts it on the others"
+    )
+
+
 def of_gone(group: int, path: str, sent: str, *, missing: bool) -> str:
     """It is nowhere here; `sent`: its name beside the seal, "" for packs.bin and blocks.bin. `missing`: drives are."""
     first = "mount another drive of the group; or " if missing else ""

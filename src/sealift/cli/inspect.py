@@ -253,6 +253,16 @@ def _why(fault: Fault) -> str:
     return reason(fault.detail, fault.mount)
 
 
+def without_signature(report: InspectReport | VerifyReport) -> Iterator[str]:
+    """Of each group whose manifest the seal names, and whose signature none of its drives has: what to do."""
+    from sealift.cli.gone_words import of_signature
+
+    for group in report.groups:
+        bad = {fault.mount for fault in report.faults if fault.path == "manifest.json.sig"}
+        if report.seal is not None and group.present and all(drive.mount in bad for drive in group.present):
+            yield of_signature(group.group)
+
+
 def only_strange(report: InspectReport | VerifyReport) -> bool:
     """Whether nothing is wrong with what was signed: other mounts and files are among it, and that is all."""
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE or _is_no_drive(fault)}

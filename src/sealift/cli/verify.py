@@ -18,6 +18,7 @@ from sealift.cli.inspect import (
     shipment_option,
     show_groups,
     show_head,
+    without_signature,
 )
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ def _show(report: VerifyReport) -> None:
     took = common.duration_text(report.seconds)
     click.echo(f"read {common.size_text(report.bytes_read)} {where} in {took}{resumed}")
     if refused:
+        for line in without_signature(report):
+            click.echo(f"next: {line}")
         click.echo("next: see whose signatures --allowed-signers names; what nobody trusted signed was not read")
         return
     if any(host.owed for host in report.hosts):

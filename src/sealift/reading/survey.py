@@ -146,6 +146,8 @@ def refuse_others(found: Survey) -> None:
     3. Or none of them bears a manifest, as while packing goes on (the last that a closing writes is the manifest, after
        its signature), or when it was lost from all of them, which a seal of their shipment tells: NotAllHere; nothing
        can be checked.
+    4. Or the seal is of the shipment that drive.json says, and none bears the manifest that the seal names, nor one
+       that is signed: damaged or altered on all of them: SignatureInvalid.
 
     Anything else (a manifest that nobody signed, a mixture) is for the caller's report to tell.
     """
@@ -154,7 +156,10 @@ def refuse_others(found: Survey) -> None:
         return
     if all(view.standing == "foreign" for view in drives):
         raise _of_others(found, drives)
+    ours = found.trusted is not None and any(view.card and view.card.shipment == found.shipment for view in drives)
     if any(mf.MANIFEST in view.small for view in drives) or not any(view.card for view in drives):
+        if ours and all(view.standing == "unidentified" for view in drives):
+            raise _of_lost_manifest(found, drives)
         return
     if all(_is_being_copied(view) for view in drives):
         raise NotAllHere(
@@ -162,7 +167,7 @@ def refuse_others(found: Survey) -> None:
             " could be checked",
             hint="the same `sealift ingest MNT... --packs` goes on; each copy gets its manifest last",
         )
-    if found.trusted is not None and any(view.card and view.card.shipment == found.shipment for view in drives):
+    if ours:
         raise _of_lost_manifest(found, drives)
     of = f"; drive.json says that they are of {_shipments({view.card.shipment for view in drives if view.card})}"
     if found.seal is not None and all(view.card is None or view.card.shipment != found.shipment for view in drives):
@@ -178,19 +183,28 @@ def _is_being_copied(view: DriveView) -> bool:
     return view.card is not None and mf.MANIFEST not in view.small and is_being_copied(view.drive, view.card.shipment)
 
 
-def _of_lost_manifest(found: Survey, drives: Sequence[DriveView]) -> NotAllHere:
+def _of_lost_manifest(found: Survey, drives: Sequence[DriveView]) -> NotAllHere | SignatureInvalid:
     """Nobody seals what was not packed to its end: each of these drives bore its manifest, and has lost it."""
     groups = sorted({view.card.group for view in drives if view.card and view.card.shipment == found.shipment})
     here = {view.card.id for view in drives if view.card}
     others = [drive.id for group in found.absent if group.group in groups for drive in group.drives]
     where = ", ".join(f"groups/{group:04d}/closed/" for group in groups[:5])
     first = "mount the other drives of the group; or " if set(others) - here else ""
+    hint = (
+        f"{first}put {mf.MANIFEST} and {mf.SIGNATURE} as the origin keeps them in its state folder ({where}) into"
+        " sealift/ on one of the drives of each group; then `sealift repair MNT...` proves them and puts them on the"
+        " others"
+    )
+    if any(mf.MANIFEST in view.small for view in drives):
+        return SignatureInvalid(
+            f"{mf.MANIFEST} on {_mounts(drives)} is not the one that the seal names, and nobody signed it: damaged, or"
+            f" altered. by drive.json they are of shipment {found.shipment}; nothing could be checked",
+            hint=hint,
+        )
     return NotAllHere(
         f"{mf.MANIFEST} is gone from each of {_mounts(drives)}: they are of shipment {found.shipment}, and that was"
         " sealed, so that they bore it; nothing could be checked",
-        hint=f"{first}put {mf.MANIFEST} and {mf.SIGNATURE} as the origin keeps them in its state folder ({where}) into"
-        " sealift/ on one of the drives of each group; then `sealift repair MNT...` proves them and puts them on the"
-        " others",
+        hint=hint,
     )
 
 

@@ -62,12 +62,17 @@ def see(fleet, mounts=None, **more):
     return [verify(mounts, remember=False, **given), inspect(mounts, **given)]
 
 
+def outcome(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in words])
+    return ended.value.code, " ".join("".join(capsys.readouterr()).split())
+
+
 def say(fleet, folder, capsys, command, code):
     given = ["--seal", folder / "sent" / "s.seal", "--allowed-signers", folder / "signers"]
-    with pytest.raises(SystemExit) as ended:
-        main([command, *map(str, [*fleet.mounts, *given])])
-    assert ended.value.code == code
-    return " ".join("".join(capsys.readouterr()).split())
+    ended, said = outcome(capsys, [command, *fleet.mounts, *given])
+    assert ended == code
+    return said
 
 
 def harm(data):
@@ -97,6 +102,17 @@ def test_a_signature_that_no_drive_has(fleet, tmp_path, capsys, remove):
     assert where in say(fleet, tmp_path, capsys, "verify", 5)
     assert say(fleet, tmp_path, capsys, "repair", 3).count(where) == 1
     fleet.path(0, 2, mf.SIGNATURE).write_bytes(fleet.groups[0].files[2][mf.SIGNATURE])
+    say(fleet, tmp_path, capsys, "repair", 0)
+    assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
+
+
+def test_a_seal_of_which_every_drive_lacks_a_part(fleet, tmp_path, capsys):
+    for slot, name in enumerate(mf.SEAL_FILES[:4]):
+        fleet.path(0, slot, name).unlink()
+    code, said = outcome(capsys, ["repair", *fleet.mounts, "--allowed-signers", tmp_path / "signers"])
+    assert (code, said.count("give the file that was sent ahead (--seal FILE)")) == (3, 1)
+    code, said = outcome(capsys, ["verify", *fleet.mounts, "--allowed-signers", tmp_path / "signers"])
+    assert (code, said.count("give the file that was sent ahead (--seal FILE)")) == (5, 1)
     say(fleet, tmp_path, capsys, "repair", 0)
     assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
 

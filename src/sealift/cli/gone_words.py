@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+OF_SEAL = "no drive here has the whole seal: give the file that was sent ahead (--seal FILE)"
+
 
 def of_spare(group: int, path: str, sent: str) -> str:
     """The origin's copy beside the seal is that file."""

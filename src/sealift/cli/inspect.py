@@ -254,9 +254,11 @@ def _why(fault: Fault) -> str:
 
 
 def without_signature(report: InspectReport | VerifyReport) -> Iterator[str]:
-    """Of each group whose manifest the seal names, and whose signature none of its drives has: what to do."""
-    from sealift.cli.gone_words import of_signature
+    """Of each group whose signature none of its drives has, and of a seal that none has whole: what to do."""
+    from sealift.cli.gone_words import OF_SEAL, of_signature
 
+    if report.seal is None and any((fault.path or "").startswith("seal/") for fault in report.faults):
+        yield OF_SEAL
     for group in report.groups:
         bad = {fault.mount for fault in report.faults if fault.path == "manifest.json.sig"}
         if report.seal is not None and group.present and all(drive.mount in bad for drive in group.present):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.gone_words import of_gone, of_signature
+from sealift.cli.gone_words import OF_SEAL, of_gone, of_signature
 from sealift.formats.manifest import PACK_FILE
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
@@ -303,6 +303,8 @@ def _advice(fault: Fault, result: RepairReport) -> str:
         return of_gone(int(match[1]), fault.path, "", missing=bool(result.missing))
     if fault.path == "manifest.json.sig" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):
         return of_signature(int(match[1]))
+    if (fault.path or "").startswith("seal/"):
+        return OF_SEAL
     if fault.kind in {"two-manifests", "undeclared", "unsigned"}:
         return f"ask the origin about {where}: {fault.detail}"
     if result.scope == "onto":

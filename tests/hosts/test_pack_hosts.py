@@ -216,6 +216,7 @@ def test_a_group_on_two_hosts_and_drives_that_are_nobodys_wait(cluster, hosts, o
     assert "--read-back none" not in said
 
 
+@pytest.mark.long
 def test_two_drives_of_one_serial_number_are_named(cluster, hosts, origin):
     twin = cluster.home("b") / Path(origin.mounts[0]).name
     os.mkdir(twin)

@@ -364,7 +364,12 @@ def lies_about(packing, mount, name, times, monkeypatch):
     monkeypatch.setattr(drive.SimulatedDrive, "write_small", small)
 
 
-@pytest.mark.parametrize("name", SMALL)
+def some(names, quick):
+    """Each takes seconds: most of them where there is time."""
+    return [each if each in quick else pytest.param(each, marks=pytest.mark.long) for each in names]
+
+
+@pytest.mark.parametrize("name", some(SMALL, {manifest.MEMBERS_INDEX, manifest.OPEN_ME, manifest.MANIFEST}))
 def test_a_lie_about_a_small_file_is_found_and_mended_before_anything_is_signed(tmp_path, monkeypatch, name):
     packing = Packing(tmp_path, size=2)
     lies_about(packing, packing.mounts[1], name, 1, monkeypatch)
@@ -378,7 +383,7 @@ def test_a_lie_about_a_small_file_is_found_and_mended_before_anything_is_signed(
     packing.ends_well()
 
 
-@pytest.mark.parametrize("name", [manifest.MEMBERS_INDEX, manifest.MANIFEST])
+@pytest.mark.parametrize("name", some([manifest.MEMBERS_INDEX, manifest.MANIFEST], {manifest.MEMBERS_INDEX}))
 def test_a_drive_that_lies_twice_about_a_small_file_is_set_aside(tmp_path, monkeypatch, name):
     packing = Packing(tmp_path, size=2)
     liar = packing.mounts[1]
@@ -393,7 +398,9 @@ def test_a_drive_that_lies_twice_about_a_small_file_is_set_aside(tmp_path, monke
     packing.ends_well()
 
 
-@pytest.mark.parametrize("name", SMALL[:-1])  # another manifest is refused in any mode
+@pytest.mark.parametrize(
+    "name", some(SMALL[:-1], {manifest.PACKS, manifest.SIGNATURE})
+)  # another manifest is refused in any mode
 def test_small_files_of_a_signed_group_are_read_by_a_full_run(tmp_path, monkeypatch, name):
     packing = Packing(tmp_path, size=2)
     assert packing.pack(read_back="none").exit_code == 0

@@ -302,7 +302,9 @@ def flip(mounts, stripe, offset):
             file.write(bytes([byte[0] ^ 1]))
 
 
-@pytest.mark.parametrize("brought", ["all", "lost", "nothing", "other bytes"])
+@pytest.mark.parametrize(
+    "brought", ["lost", *(pytest.param(each, marks=pytest.mark.long) for each in ("all", "nothing", "other bytes"))]
+)
 def test_a_whole_file_in_its_place_is_not_called_lost_because_a_pack_of_it_failed(tmp_path, inline, brought):
     """A pack of which one block is gone beyond parity is read by every run; what else is in it stands already."""
     for number in range(20):

@@ -80,6 +80,7 @@ def test_it_says_what_it_does_not_know(taken):
     assert ("idle" in told) == (found.busy > module.BUSY)
 
 
+@pytest.mark.long
 def test_kept_and_taken_again(taken):
     found, _, _ = taken
     assert decode(found.encode()) == found

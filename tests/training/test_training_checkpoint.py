@@ -63,6 +63,7 @@ def test_torn_at_any_file_the_one_before_is_taken(copied, damage):
     assert last(copied) == ("step-00000040", [])
 
 
+@pytest.mark.long
 def test_a_checkpoint_under_another_name_is_none(copied):
     os.rename(copied / "step-00000040", copied / "step-00000041")
     assert last(copied)[0] == "step-00000030"

@@ -2,8 +2,9 @@
 
 Every call of drives.base.Drive passes through `Bay.ask` first, which counts it, and fails it when it was told to; so
 that what stands above sees exactly the faults that a real drive gives it. A write that fails has written its first
-half; a drive that goes away keeps what it had, half-written files too. On a drive that was filled what is there and what
-is free come to the same, whatever is written, replaced, removed or done to it at rest. Safe to use from several threads.
+half; a drive that goes away keeps what it had, half-written files too. On a drive that was filled what is there and
+what is free come to the same, whatever is written, replaced, removed or done to it at rest. Safe to use from several
+threads.
 """
 
 from __future__ import annotations

@@ -109,14 +109,14 @@ def _check_apart(new: list[Replacement]) -> None:
         if one.mount == other.mount:
             raise BadInput(
                 f"{both}: one new drive cannot take two places",
-                hint="give each drive that failed a new one of its own, or leave one of the two away: that one stays owed",
+                hint="give each drive that failed a new one of its own, or leave one of the two away, which stays owed",
             )
         if (one.group, one.slot) != (other.group, other.slot):
             continue
         past, now = (one, other) if one.done else (other, one)
         if past.done and not now.done:
             raise BadInput(
-                f"{past.said} is done: drive {now.old.serial} has that place by now, and {now.said} replaces it in turn",
+                f"{past.said} is done: drive {now.old.serial} has that place by now, which {now.said} replaces",
                 hint=f"leave {past.said} away, and run the same command again; nothing was written",
             )
         raise BadInput(

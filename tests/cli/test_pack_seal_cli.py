@@ -191,6 +191,8 @@ def test_seal_says_what_it_refuses(desk):
         (["--carrier=Anna"], "--carrier NAME=MNT,MNT"),
         (["--serial=x"], "--serial MNT=SERIAL"),
         (["--pack-size=lots"], "is no size"),
+        (["--replace=g0s1"], "--replace OLD=MNT"),
+        (["--replace=g0s1=/mnt/x", "--replace=g0s1=/mnt/y"], "g0s1 is to be replaced by the drive at /mnt/x already"),
         (["--seed=-1"], "--seed -1 is out of limits"),
         (["--shipment=short"], "is no shipment id"),
     ],

@@ -351,6 +351,45 @@ def test_replacing_is_refused_where_it_cannot_be_meant(tmp_path):
         packing.pack(replace={packing.origin.serial(new): packing.spares[1]})
 
 
+def test_of_two_new_drives_for_one_place_the_one_that_is_done_is_named(tmp_path):
+    packing = Packing(tmp_path, size=3)
+    dead, (new, newer) = packing.mounts[1], packing.spares
+    packing.fleet.fail(dead, "write", errno.EIO, nth=3, lasting=True)
+    packing.pack()
+    old = packing.origin.serial(dead)
+    for given in ({old: new, "g0s1": newer}, {"g0s1": newer, dead: new}):
+        with pytest.raises(BadInput, match=rf"both are of one place, g0s1, which has drive {old}"):
+            packing.pack(replace=given)
+    with pytest.raises(BadInput, match="one new drive cannot take two places"):
+        packing.pack(replace={"g0s0": new, "g0s1": new})
+    packing.fleet.fail(new, "write", errno.EIO, nth=2, lasting=True)
+    assert packing.replace(dead, new).exit_code == 3
+    packing.declare(new, newer)
+    packing.fleet.go_away(new)
+    by_now = packing.origin.serial(new)
+    to = [packing.mounts[0], newer, packing.mounts[2]]
+    for done in (old, "g0s1"):
+        for given in ({done: new, by_now: newer}, {by_now: newer, done: new}):
+            with pytest.raises(BadInput, match=f"--replace {done}={new} is done: drive {by_now} has") as caught:
+                packing.pack(to=to, replace=given)
+            assert f"leave --replace {done}={new} away" in caught.value.hint
+    assert packing.pack(to=to, replace={by_now: newer}).exit_code == 0
+    packing.origin.mounts[1] = newer
+    packing.ends_well()
+
+
+def test_a_drive_with_a_place_of_its_own_takes_no_other_place(tmp_path):
+    packing = Packing(tmp_path, size=3)
+    dead, member = packing.mounts[1:]
+    packing.fleet.fail(dead, "write", errno.EIO, nth=3, lasting=True)
+    packing.pack()
+    with pytest.raises(BadInput, match=f"is drive {packing.origin.serial(member)}, .* place .*, g0s2") as caught:
+        packing.pack(replace={packing.origin.serial(dead): member})
+    assert "declaration" not in caught.value.hint, "to change it would lead nowhere"
+    assert packing.replace(dead, packing.spares[0]).exit_code == 0
+    packing.ends_well()
+
+
 def test_an_emptied_drive_is_not_taken_for_the_one_that_failed(tmp_path):
     packing = Packing(tmp_path)
     mount = packing.mounts[1]

@@ -43,9 +43,9 @@ def before_closing(packing, monkeypatch, harm, **changes):
     """Pack, and do harm when everything is written and nothing is signed."""
     close_group = close.close_group
 
-    def harmed(*arguments):
+    def harmed(*arguments, **how):
         harm()
-        return close_group(*arguments)
+        return close_group(*arguments, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(work, "close_group", harmed)

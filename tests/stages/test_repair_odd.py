@@ -232,6 +232,21 @@ def test_drives_in_memory_tell_the_same():
         assert drives[1].medium.files[where] == (b"?" if kind == "file" else kind)
 
 
+def test_a_dry_run_says_exactly_what_is_read_where_a_pack_is_cut_short():
+    """In packs of unequal length: a block that some packs of its stripe do not reach takes fewer others to solve."""
+    lengths = [[2 * BLOCK + 9, BLOCK, BLOCK + 1], [5 * BLOCK, 3 * BLOCK + 7, BLOCK]]
+    fleet = fleets.make(Path("/nowhere"), seed=8, geometry=((3, 2),), lengths=lengths, on_disk=False)
+    for stripe, slot, lost in itertools.product(range(2), range(5), (None, 1)):
+        drives = fleet.memory()
+        whole = drives[slot].medium.files[pack(fleet, slot, stripe)]
+        drives[slot].put(pack(fleet, slot, stripe), whole[: len(whole) // 2])
+        here = [drive for number, drive in enumerate(drives) if number != lost]
+        said = stage.repair(here, allowed=fleet.allowed, dry_run=True)
+        done = stage.repair(here, allowed=fleet.allowed)
+        assert (said.bytes_read, said.bytes_written) == (done.bytes_read, done.bytes_written), (stripe, slot, lost)
+        assert (done.bytes_written > 0) == (slot != lost)
+
+
 @pytest.mark.long
 def test_a_dry_run_foretells_what_is_read_and_written(tmp_path):
     """Missing, rotten in one slab, cut, grown; one or two of a stripe; in a group whose packs are of unequal length."""

@@ -225,6 +225,7 @@ def test_a_dry_run_says_what_the_run_does(cuts, one_gone, by_report):
         assert told_of(said)[:3] == told_of(done)[:3]
     else:
         assert told_of(said) == told_of(done)
+        assert said.bytes_read == done.bytes_read
     assert bool(said.lost) == bool(done.lost)
     if done.lost:
         assert stage.exit_code(said) == stage.exit_code(done)

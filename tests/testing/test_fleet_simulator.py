@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sealift.drives.base import errno_of
 from sealift.errors import DriveFault
@@ -217,6 +222,71 @@ def test_a_full_drive_takes_what_fits_and_again_after_something_went(fleet):
     assert drive.free_bytes() == 10
     fleet.heal(mount)
     drive.write_small("b", bytes(100))
+    drive.unlock()
+
+
+STEPS = ["write_small", "remove", "at rest", "abandon", "leave", "leave a gap", "fail and abandon", "fail and leave"]
+steps = st.tuples(
+    st.sampled_from([*STEPS, "go away over"]), st.sampled_from(["a", "b", "packs/0000/c"]), st.integers(0, 70)
+)
+
+
+def take(fleet, mount, drive, step, name, length):
+    """One step of a drive's life; what does not fit, or is told to fail, raises DriveFault."""
+    if step == "write_small":
+        drive.write_small(name, bytes(length))
+    elif step == "remove":
+        drive.remove(name)
+    elif step == "at rest":
+        fleet.put(mount, name, os.urandom(length + 1))
+        if length % 3 == 0:
+            fleet.extend(mount, name, b"more")
+        elif length % 3 == 1:
+            fleet.truncate(mount, name, length // 2)
+        else:
+            fleet.remove(mount, name)
+    else:
+        part = drive.create(name)
+        if step.startswith("fail"):
+            fleet.fail(mount, "write")
+        try:
+            part.write_at(0, [memoryview(bytes(length))])
+            part.write_at(length + 7 * (step == "leave a gap"), [memoryview(bytes(5))])
+            if step == "go away over":
+                fleet.go_away(mount)
+        finally:
+            if "leave" not in step:
+                part.abandon()
+            if step == "go away over" and "go_away" in fleet.script.splitlines()[-1]:
+                fleet.come_back(mount)
+
+
+@pytest.mark.parametrize("kind", ["memory", "folders"])
+@settings(max_examples=150, deadline=None)
+@given(many=st.lists(steps, max_size=25))
+def test_what_is_on_a_full_drive_and_what_is_free_come_to_the_same(kind, many):
+    with tempfile.TemporaryDirectory() as folder:
+        fleet = FleetSimulator.in_memory(1) if kind == "memory" else FleetSimulator.on_folders(folder, 1)
+        (mount,) = fleet.mounts
+        fleet.fill(mount, 100)
+        drive = fleet.open(mount)
+        drive.lock()
+        for step, name, length in many:
+            with contextlib.suppress(DriveFault):
+                take(fleet, mount, drive, step, name, length)
+            there = sum(map(len, fleet.snapshot(mount).values()))
+            assert drive.free_bytes() == max(0, 100 - there), fleet.script
+        drive.unlock()
+
+
+def test_a_file_that_is_written_anew_for_ever_fills_no_drive(fleet):
+    mount = fleet.mounts[0]
+    fleet.fill(mount, 3000)
+    drive = fleet.open(mount)
+    drive.lock()
+    for _ in range(30):
+        drive.write_small("drive.json", bytes(267))
+    assert drive.free_bytes() == 3000 - 267
     drive.unlock()
 
 

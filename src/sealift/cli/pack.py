@@ -241,9 +241,12 @@ def _parse_replaced(values: tuple[str, ...]) -> dict[str, str]:
     out: dict[str, str] = {}
     for value in values:
         old, equals, mount = value.partition("=")
-        if not (equals and old and mount) or out.get(old, mount) != mount:
+        if not (equals and old and mount):
+            raise BadInput(f"--replace {value!r}", hint="--replace OLD=MNT: the serial number of the drive that failed")
+        if out.get(old, mount) != mount:
             raise BadInput(
-                f"--replace {value!r}", hint="--replace OLD=MNT: the serial number of the drive that failed, once each"
+                f"--replace {value}: {old} is to be replaced by the drive at {out[old]} already",
+                hint="leave one of the two away: a place takes one new drive",
             )
         out[old] = mount
     return out

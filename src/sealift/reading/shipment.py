@@ -154,14 +154,14 @@ class Shipment:
     @classmethod
     def open(
         cls,
-        locations: Sequence[str],
+        locations: Sequence[str | Drive],
         *,
         identity: File | Sequence[File],
         allowed_signers: File,
         seal: str | dict[str, bytes] | None = None,
         keys: File | None = None,
     ) -> Shipment:
-        """Open what stands at `locations` (folders, addresses, locations files), in any order.
+        """Open what stands at `locations` (folders, addresses, locations files; or drives), in any order.
 
         `identity` is one or more files of age identities; `allowed_signers` a file in ssh-keygen's format; `seal` the
         seal file that was sent ahead, or what trust.load_seal gave; without it the seal on the drives serves, if it is
@@ -555,7 +555,7 @@ def _children(group: Group, start: bytes) -> Iterator[tuple[bytes, Row | None]]:
 
 
 def _open_again(
-    locations: list[str], identity: list[File], signers: bytes, seal: dict[str, bytes], keys: File | None
+    locations: list[str | Drive], identity: list[File], signers: bytes, seal: dict[str, bytes], keys: File | None
 ) -> Shipment:
     return Shipment.open(locations, identity=identity, allowed_signers=signers, seal=seal, keys=keys)
 

@@ -479,12 +479,12 @@ class _Repair:
 
     def _foretell(self, work: StripeWork) -> set[tuple[int, int]]:
         """What a dry run says of a stripe; the packs (stripe, role) that nobody could prove."""
+        self._answer.bytes_read += foretell.reads(self._plan, work, self._size)
         lost = foretell.lost(self._plan, work)
         self._answer.lost += [planning.lost_blocks(self._manifest, each) for each in lost]
         unproved = foretell.unproved(work)
         kept = {each.role for each in lost} | {role for _, role in unproved}
         work = work._replace(wanted={role: drives for role, drives in work.wanted.items() if role not in kept})
-        self._answer.bytes_read += foretell.reads(self._plan, work, self._size) if work.wanted else 0
         for role, drives in work.wanted.items():
             for drive in drives:
                 self._say_made(drive)

@@ -21,14 +21,14 @@ from sealift.stages.repair_plan import still_damaged
 from sealift.stages.verify_verdict import LAST, LostPack, add_lost, columns, common_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from sealift.drives.base import Drive
     from sealift.reading.survey import GroupView
     from sealift.stages.rebuild import StripeWork
     from sealift.stages.repair_look import Seen
     from sealift.stages.repair_plan import Plan
-    from sealift.stages.verify_verdict import Damage
+    from sealift.stages.verify_verdict import Damage, Run
 
 NOT_READ = (
     "of the other drives names and lengths were looked at, and nothing was read: what has rotted there is met when the"
@@ -75,32 +75,52 @@ def _has_hashes(work: StripeWork, role: int) -> bool:
 
 
 def reads(plan: Plan, work: StripeWork, size_of: Callable[[Drive, str], int | None]) -> int:
-    """Bytes: what the wanted packs still have; where slabs of them are damaged, as many others as solve these."""
-    manifest, lengths = plan.group.manifest, work.lengths
-    n, data = manifest.n, manifest.geometry.data
-    name = {role: mf.pack_name(work.stripe, role, data) for role in work.wanted}
+    """Bytes that rebuild.py reads of a stripe: all that the wanted packs still have; of others what solves the rest."""
+    manifest, lengths, copies = plan.group.manifest, work.lengths, plan.group.copies
+    slots = [mf.slot_of(work.stripe, role, manifest.n) for role in range(manifest.n)]
+    bad = [plan.known.get(slot, {}).get(work.stripe, []) if slot in copies else [(0, LAST)] for slot in slots]
+    name = [mf.pack_name(work.stripe, role, manifest.geometry.data) for role in range(manifest.n)]
     fresh = {id(each.drive) for each in plan.onto}
     old = [(role, drive) for role, drives in work.wanted.items() for drive in drives if id(drive) not in fresh]
     read = sum(min(size_of(drive, name[role]) or 0, lengths[role]) for role, drive in old)
-    runs: dict[int, list[tuple[int, int]]] = {role: [(0, -(-lengths[role] // SLAB))] for role in work.wanted}
-    for task in plan.tasks:
-        role = mf.role_of(work.stripe, task.slot, n)
-        if role in runs and (role, task.view.drive) in old:
-            ends = [
-                (first * BLOCK // SLAB, last * BLOCK // SLAB + 1) for first, last in task.damage.get(work.stripe, [])
-            ]
-            runs[role] = [(first, min(stop, runs[role][0][1])) for first, stop in ends]
-    points = {-(-length // SLAB) for length in lengths} | {
-        edge for each in runs.values() for run in each for edge in run
-    }
-    for start, stop in pairwise(sorted(points)):
-        bad = {role for role, each in runs.items() if any(first <= start < last for first, last in each)}
-        known = sum(length <= start * SLAB or (role in runs and role not in bad) for role, length in enumerate(lengths))
-        others = [
-            role
-            for role, length in enumerate(lengths)
-            if role not in runs and length > start * SLAB and mf.slot_of(work.stripe, role, n) in plan.group.copies
-        ]
-        for role in others[: max(0, data - known)] if bad else ():
-            read += min(lengths[role], stop * SLAB) - start * SLAB
+    there = list(lengths)  # what a drive gives of a pack that is read for others
+    for role in {role for role, slot in enumerate(slots) if bad[role] and slot in copies} - set(work.wanted):
+        there[role] = min(size_of(copies[slots[role]][0].drive, name[role]) or 0, lengths[role])
+    for start, stop, edges in _slabs(work, bad):
+        begin, end = start * SLAB, stop * SLAB
+        asked = set(work.wanted)
+        others = [role for role in range(manifest.n) if role not in asked and lengths[role] > begin]
+        others = [role for role in others if slots[role] in copies]
+        while others and (short := _short(work, bad, asked, edges, manifest.geometry.data)):
+            read += sum(max(0, min(there[role], end) - begin) for role in others[:short])
+            asked.update(others[:short])
+            del others[:short]
     return read
+
+
+def _slabs(work: StripeWork, bad: Sequence[Sequence[Run]]) -> Iterator[tuple[int, int, list[int]]]:
+    """Runs of slabs that are alike, start to stop; with the blocks of the first from which on its columns are alike."""
+    per = SLAB // BLOCK
+    count = -(-max(work.lengths[role] for role in work.wanted) // SLAB)
+    edges = {edge for runs in bad for first, last in runs for edge in (first, last + 1)}
+    edges |= {-(-length // BLOCK) for length in work.lengths}
+    points = {0, count} | {point for edge in edges for point in (edge // per, edge // per + 1) if point < count}
+    last = -(-max(work.lengths) // BLOCK)
+    for start, stop in pairwise(sorted(points)):
+        first = start * per
+        yield start, stop, sorted({first} | {edge for edge in edges if first < edge < min(first + per, last)})
+
+
+def _short(
+    work: StripeWork, bad: Sequence[Sequence[Run]], asked: Collection[int], blocks: Iterable[int], data: int
+) -> int:
+    """How many more packs must be read so that each of these blocks can be solved, where a wanted pack lacks it."""
+
+    def whole(role: int, block: int) -> bool:
+        if block * BLOCK >= work.lengths[role]:
+            return True  # zeros, and known
+        return role in asked and not any(first <= block <= last for first, last in bad[role])
+
+    lacking = [block for block in blocks if not all(whole(role, block) for role in work.wanted)]
+    roles = range(len(bad))
+    return max((data - sum(whole(role, block) for role in roles) for block in lacking), default=0)

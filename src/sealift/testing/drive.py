@@ -2,7 +2,9 @@
 
 Every call of drives.base.Drive passes through `Bay.ask` first, which counts it, and fails it when it was told to; so
 that what stands above sees exactly the faults that a real drive gives it. A write that fails has written its first
-half; a drive that goes away keeps what it had, half-written files too. Safe to use from several threads.
+half; a drive that goes away keeps what it had, half-written files too. On a drive that was filled what is there and
+what is free come to the same, whatever is written, replaced, removed or done to it at rest. Safe to use from several
+threads.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 from sealift.drives.base import PART, SAFE_READING, SAFE_WRITING, fault
 from sealift.drives.local import LocalDrive
 from sealift.drives.memory import Medium, MemoryDrive
-from sealift.errors import FormatError
 from sealift.formats.manifest import ROOT
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Bay:
     lies: list[Untruth] = field(default_factory=list)
     healed: list[Fault | Untruth] = field(default_factory=list)  # before they met a call
     counts: Counter[str] = field(default_factory=Counter)
-    free: int | None = None
+    free: int | None = None  # bytes that fit yet; below 0 where more was put on it at rest
     rate: float | None = None  # bytes a second
     gone: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -259,15 +260,36 @@ class Bay:
         with self.lock:
             if self.free is None:
                 return wanted
-            taken = min(wanted, self.free)
+            taken = max(0, min(wanted, self.free))
             self.free -= taken
             return taken
+
+    def held(self, name: str) -> int:
+        """Bytes of a file, which are free again when it goes; 0 where there is none, or nobody counts them."""
+        if self.free is None:
+            return 0
+        try:
+            return len(self.platter.read(name))
+        except (KeyError, ValueError):  # it is no file, and stays
+            return 0
 
     def give_back(self, length: int) -> None:
         """Bytes that are free again."""
         with self.lock:
             if self.free is not None:
                 self.free += length
+
+    def put(self, name: str, data: bytes) -> None:
+        """Put a file there at rest, past the drive: it takes its room, and none stops it."""
+        before = self.held(name)
+        self.platter.write(name, data)
+        self.give_back(before - self.held(name))
+
+    def take(self, name: str) -> None:
+        """Take a file away at rest. KeyError when there is none."""
+        before = self.held(name)
+        self.platter.remove(name)
+        self.give_back(before)
 
     def lie(self) -> Lie | None:
         """Whether and how the write that comes now is to be a lie."""
@@ -344,14 +366,12 @@ class SimulatedPartFile:
             self._bay.ask("write", self.name, doing)
         except Exception:
             if not self._bay.gone:
-                self._inner.write_at(offset, [data[: len(data) // 2]])
+                half = data[: len(data) // 2]
+                self._inner.write_at(offset, [half[: self._fits(offset, half)]])
             raise
         self._bay.wait(len(data))
-        grown = max(0, offset + len(data) - self._end)
-        fits = self._bay.room(grown)
-        self._end += fits
-        if fits < grown:
-            self._inner.write_at(offset, [data[: max(0, self._end - offset)]])
+        if (fits := self._fits(offset, data)) < len(data):
+            self._inner.write_at(offset, [data[:fits]])
             self._bay.told(f"{self._bay.mount}: full, at {offset} of {self.name}")
             raise self._bay.fault("write", errno.ENOSPC, doing)
         how = self._bay.lie()
@@ -360,12 +380,28 @@ class SimulatedPartFile:
             data = memoryview(bytes(len(data)) if how == "drop" else _flipped(data))
         self._inner.write_at(offset, [data])
 
+    def _fits(self, offset: int, data: memoryview) -> int:
+        """How much of `data` there is room for at `offset`; the room is taken. A gap before it takes room, too."""
+        if not data:
+            return 0
+        end = offset + len(data)
+        grown = max(0, end - self._end)
+        lacks = grown - self._bay.room(grown)
+        fits = max(0, len(data) - lacks)
+        if not fits:
+            self._bay.give_back(grown - lacks)  # nothing is written, and so no gap either
+        elif grown:
+            self._end = end - lacks
+        return fits
+
     def publish(self) -> None:
         """Counts as an fsync and a rename; where either fails, the name is not there."""
         self._bay.ask("fsync", self.name, f"publishing {self.name}")
         self._bay.ask("rename", self.name, f"publishing {self.name}")
+        replaced = self._bay.held(self.name)
         self._inner.publish()
         self._open = False
+        self._bay.give_back(replaced)
 
     def abandon(self) -> None:
         """Remove; what is on a drive that went away stays there."""
@@ -374,9 +410,10 @@ class SimulatedPartFile:
         self._open = False
         left = self._bay.platter.read(self.name + PART) if self._bay.gone else None
         self._inner.abandon()
-        if left is not None:
+        if left is None:
+            self._bay.give_back(self._end)
+        else:
             self._bay.platter.write(self.name + PART, left)
-        self._bay.give_back(self._end)
 
 
 def _flipped(data: memoryview) -> bytes:
@@ -442,7 +479,7 @@ class SimulatedDrive:
         """What `fill` left, or what the drive beneath has."""
         self._bay.ask("look", "", "asking for its size")
         free = self._inner.free_bytes()
-        return free if self._bay.free is None else min(free, self._bay.free)
+        return free if self._bay.free is None else max(0, min(free, self._bay.free))
 
     def total_bytes(self) -> int:
         """Of the drive beneath."""
@@ -463,7 +500,10 @@ class SimulatedDrive:
     def create(self, name: str, *, direct: bool = False) -> SimulatedPartFile:
         """Begin NAME.part."""
         self._bay.ask("create", name, f"creating {name}")
-        return SimulatedPartFile(self._bay, self._inner.create(name, direct=direct), name)
+        leftover = self._bay.held(name + PART)
+        part = SimulatedPartFile(self._bay, self._inner.create(name, direct=direct), name)
+        self._bay.give_back(leftover)
+        return part
 
     def sync_folder(self, name: str) -> None:
         """Counts as an fsync."""
@@ -485,8 +525,6 @@ class SimulatedDrive:
     def remove(self, name: str) -> None:
         """Remove the file, if it is there."""
         self._bay.ask("remove", name, f"removing {name}")
-        size = 0
-        with contextlib.suppress(FormatError):  # it is no file, and stays
-            size = self._inner.size(name) or 0
+        size = self._bay.held(name)
         self._inner.remove(name)
         self._bay.give_back(size)

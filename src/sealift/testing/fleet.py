@@ -163,7 +163,7 @@ class FleetSimulator:
             raise ValueError(f"{mount}: {name} has {len(data) * 8} bits: there is no bit {bit}")
         self._note("rot", mount, name, bit=bit)
         data[bit // 8] ^= 1 << bit % 8
-        self._bays[mount].platter.write(name, bytes(data))
+        self._bays[mount].put(name, bytes(data))
         return bit
 
     def rot_block(self, mount: str, name: str, block: int | None = None) -> int:
@@ -177,7 +177,7 @@ class FleetSimulator:
         self._note("rot_block", mount, name, block=block)
         start, end = block * BLOCK, min((block + 1) * BLOCK, len(data))
         data[start:end] = bytes(byte ^ 0xA5 for byte in data[start:end])
-        self._bays[mount].platter.write(name, bytes(data))
+        self._bays[mount].put(name, bytes(data))
         return block
 
     def truncate(self, mount: str, name: str, length: int) -> None:
@@ -186,7 +186,7 @@ class FleetSimulator:
         if not 0 <= _whole("length", length) < len(data):
             raise ValueError(f"{mount}: {name} is {len(data)} bytes long: it cannot be cut to {length!r}")
         self._note("truncate", mount, name, length)
-        self._bays[mount].platter.write(name, data[:length])
+        self._bays[mount].put(name, data[:length])
 
     def extend(self, mount: str, name: str, more: bytes = b"\0") -> None:
         """Append to a file."""
@@ -194,20 +194,20 @@ class FleetSimulator:
         if not _bytes("more", more):
             raise ValueError("more is empty: the file would stay as long as it is")
         self._note("extend", mount, name, more)
-        self._bays[mount].platter.write(name, data + more)
+        self._bays[mount].put(name, data + more)
 
     def remove(self, mount: str, name: str) -> None:
         """Take a file away."""
         self._held(mount, name)
         self._note("remove", mount, name)
-        self._bays[mount].platter.remove(name)
+        self._bays[mount].take(name)
 
     def put(self, mount: str, name: str, data: bytes) -> None:
         """Put anything under any name beneath sealift/. ValueError where that is what the file holds."""
         _inside(name)
         _bytes("data", data)
         self._change(mount, {name: data})
-        self._bays[mount].platter.write(name, data)
+        self._bays[mount].put(name, data)
         self._note("put", mount, name, data)
 
     def swap(self, mount: str, other: str) -> None:
@@ -225,7 +225,7 @@ class FleetSimulator:
         """Let the drive claim in its drive.json to be another."""
         _bytes("card", card)
         self._change(mount, {CARD: card})
-        self._bays[mount].platter.write(CARD, card)
+        self._bays[mount].put(CARD, card)
         self._note("relabel", mount, card)
 
     def replay(self, mount: str, files: Mapping[str, bytes]) -> None:
@@ -393,9 +393,9 @@ class FleetSimulator:
     @staticmethod
     def _fill_with(bay: Bay, files: Mapping[str, bytes]) -> None:
         for name in bay.platter.names():
-            bay.platter.remove(name)
+            bay.take(name)
         for name, data in files.items():
-            bay.platter.write(name, data)
+            bay.put(name, data)
 
 
 def _not_yet(mount: str, nth: int, before: Sequence[Fault | Untruth]) -> None:

@@ -98,7 +98,7 @@ class Options:
     open_drive: Callable[[str], Drive] = locations.open_to_write
     plan: Plan | None = None  # what all this must be as
     away: Away | None = None  # of a packing on several hosts (hosts.py): what is not on this one
-    rehearsal: bool = False  # only `sealift rehearse`, whose drives never leave, sets it
+    rehearsal: bool = False  # only `sealift rehearse` and sealift.testing, whose drives never leave, set it
 
 
 @dataclass

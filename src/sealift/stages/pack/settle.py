@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -57,12 +58,17 @@ class Config(msgspec.Struct):
 
 
 class Replacement(msgspec.Struct, frozen=True):
-    """A new drive for a slot: what it replaces, and where it is mounted."""
+    """A new drive for a slot: what it replaces, and where it is mounted; `said` as it was given.
+
+    `done`: `old` is the new drive already, for the same was given before.
+    """
 
     group: int
     slot: int
     old: Place
     mount: str
+    said: str
+    done: bool
 
 
 def load(journal: Journal) -> Config | None:
@@ -91,22 +97,47 @@ def replacements(options: Options, journal: Journal, config: Config | None) -> l
     out: list[Replacement] = []
     for old, mount in options.replace.items():
         assert config is not None
-        group, slot, place = _find(old, journal, config)
-        out.append(Replacement(group, slot, place, mount))
-    if len({(each.group, each.slot) for each in out}) < len(out) or len({each.mount for each in out}) < len(out):
-        raise BadInput("--replace names one drive twice", hint="--replace OLD=NEW, once for every drive")
+        out.append(_find(old, mount, journal, config))
+    _check_apart(out)
     return out
 
 
-def _find(old: str, journal: Journal, config: Config) -> tuple[int, int, Place]:
-    serials = {each.serial for each in owed_of(journal, config).values() if each.mount == old}
-    serials |= {old} | {serial for serial, mount in _map(journal, _MOUNTS).items() if mount == old}
-    replaced = _map(journal, _REPLACED)
-    serials = {successor(replaced, serial) for serial in serials}  # the same command again: OLD has one already
+def _check_apart(new: list[Replacement]) -> None:
+    """BadInput where two of these are of one place, or of one new drive."""
+    for one, other in combinations(new, 2):
+        both = f"{one.said} and {other.said}"
+        if one.mount == other.mount:
+            raise BadInput(
+                f"{both}: one new drive cannot take two places",
+                hint="give each drive that failed a new one of its own, or leave one of the two away, which stays owed",
+            )
+        if (one.group, one.slot) != (other.group, other.slot):
+            continue
+        past, now = (one, other) if one.done else (other, one)
+        if past.done and not now.done:
+            raise BadInput(
+                f"{past.said} is done: drive {now.old.serial} has that place by now, which {now.said} replaces",
+                hint=f"leave {past.said} away, and run the same command again; nothing was written",
+            )
+        raise BadInput(
+            f"{both}: both are of one place, {drive_id(one.group, one.slot)}, which has drive {one.old.serial}",
+            hint="leave one of them away: a place takes one new drive; nothing was written",
+        )
+
+
+def _find(old: str, mount: str, journal: Journal, config: Config) -> Replacement:
+    """Which place OLD is of; where OLD has a successor already, that one's."""
+    named = {each.serial for each in owed_of(journal, config).values() if each.mount == old}
+    named |= {old} | {serial for serial, where in _map(journal, _MOUNTS).items() if where == old}
+    replaced, said = _map(journal, _REPLACED), f"--replace {old}={mount}"
+    past_first = sorted(named, key=lambda serial: serial not in replaced)  # at one mount there may have been both
+    serials = {successor(replaced, serial): serial for serial in past_first}
     for group, places in enumerate(config.groups):
         for slot, place in enumerate(places):
             if old == drive_id(group, slot) or place.serial in serials:
-                return group, slot, place
+                earlier = serials.get(place.serial, place.serial) != place.serial
+                done = earlier or last_mount(journal, place.serial) == mount
+                return Replacement(group, slot, place, mount, said, done)
     known = ", ".join(place.serial for places in config.groups for place in places)
     raise BadInput(
         f"--replace {old}: no drive of this packing is called so",
@@ -277,20 +308,26 @@ def substitute(
                 f"--replace: group {each.group} is packed and signed, and its manifest names drive {each.old.serial}",
                 hint="nothing more is written to a signed group: `sealift repair` rebuilds what is missing of it",
             )
+        if (its := _place_of(serial, groups)) is not None:
+            raise BadInput(
+                f"{each.said}: what is mounted there is drive {serial}, which has its own place in this packing, {its}",
+                hint="give the mount of a new drive, which holds nothing of this shipment; nothing was written",
+            )
         if each.old.serial in declared:
             raise BadInput(
                 f"declaration {declaration.consignment_id} still names {each.old.serial}, which {serial} replaces",
                 hint=f'in the declaration, put serial = "{serial}" in its place; if it was released, it needs a new '
                 "release before the shipment is sealed",
             )
-        if any(place.serial == serial for places in groups for place in places):
-            raise BadInput(
-                f"--replace {each.old.serial}={each.mount}: drive {serial} has a part in this packing already",
-                hint="attach a drive that holds nothing of this shipment",
-            )
         carrier = next((d.carrier for d in declaration.drives if d.serial == serial), by_mount[each.mount].carrier)
         groups[each.group][each.slot] = Place(each.old.number, serial, carrier or each.old.carrier)
     return msgspec.structs.replace(config, groups=groups)
+
+
+def _place_of(serial: str, groups: list[list[Place]]) -> str | None:
+    """The id of the drive with this serial number, if it has a place."""
+    rows = ((drive_id(group, slot), each) for group, places in enumerate(groups) for slot, each in enumerate(places))
+    return next((name for name, place in rows if place.serial == serial), None)
 
 
 def write_replacements(journal: Journal, config: Config, new: list[Replacement]) -> None:

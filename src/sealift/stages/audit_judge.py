@@ -143,10 +143,36 @@ def _custody(case: Case) -> None:
         wrong = each.kind == "unreleased" or not each.holds
         case.say(path, "wrong" if wrong else "look", f"{each.text}{about(each.serials)}")
     _unlocked(case, found, beneath)
+    hands = _by_hand(case, found)
     if found.exit_code == 0:
-        case.hold(f"custody: {counted(len(found.rows), 'event')}, each signed by those whom it names")
+        events = f"custody: {counted(len(found.rows), 'event')}"
+        if hands:
+            keyed = sum(signer is not None for row in found.rows for _, signer in row.sides)
+            case.hold(f"{events}, {counted(keyed, 'side')} signed by key, {hands:,} by hand on paper, not by key")
+        else:
+            case.hold(f"{events}, each signed by key by those whom it names")
         for text in settled:
             case.hold(f"custody: {text}")
+
+
+def _by_hand(case: Case, found: Account) -> int:
+    """How many sides signed by hand; each is told, with its photograph, which is its signature, or that it lacks.
+
+    Of an event that counts for nothing it is told already.
+    """
+    hands = [(row, party) for row in found.rows if row.counts for party in row.by_hand]
+    kept: dict[bool, list[str]] = {True: [], False: []}
+    for row, party in hands:
+        path = f"{case.folder}photographs/{party.paper_sha256}"
+        who, here = f"{party.words} in event {row.number}", path in case.files
+        kept[here].append(who)
+        if not here:
+            text = f"the photograph of the paper that {party.words} signed by hand, not by key, in event {row.number}"
+            case.say(path, "missing", f"{text}, {row.entry.digest[:12]}, is not here")
+    for here, words in ((True, "the photograph is here"), (False, "the photograph is NOT here")):
+        if kept[here]:
+            case.hold(f"custody: by hand on paper, not by key; {words}: {some(kept[here])}")
+    return len(hands)
 
 
 def _terms(case: Case) -> Terms | None:

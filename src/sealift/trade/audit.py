@@ -83,7 +83,8 @@ _TAIL = """
    record of keys; a seal its declaration, its release and every manifest; a receipt the seal; a release of the source
    its receipts; a certificate the receipt and its log. The name of a custody event is its own BLAKE3; an event names
    those before it. A side of an event without a "key_fingerprint" signed by hand: its signature is a photograph of the
-   paper, and "paper_sha256" its name in `photographs`. Look whether each is here; `sealift audit --verify` does, and looks at the rules of the house.
+   paper, and "paper_sha256" its name in `photographs`. Look whether each is here; `sealift audit --verify` does, and
+   looks at the rules of the house.
 
 The records say what people stated and decided. They are no legal advice.
 """

@@ -9,7 +9,7 @@ related shipments; it names every party with ultimate parent, and whoever a part
 unless it was given the release of exactly this declaration, and REHEARSAL of a rehearsal; where that was by rules that
 differ from those shipped, it names each. Its foot says what it is prepared from. Numbers come from totals.py as whole
 grams, bytes and decimal amounts, and are text from here on. Data is JSON of texts that the template places and never
-reads as markup.
+reads as markup; of texts that others wrote, what no font has stands there as its number (glyphs.py).
 
 A block is a dict that the template knows: `pairs`, `table`, `words`, `signatures`, `code`. What is not here: which
 papers there are (papers_*.py), pages (papers/paper.typ), files (stages/documents.py).
@@ -20,7 +20,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sealift.trade import sheets, totals
+from sealift.errors import BadInput
+from sealift.formats import strict
+from sealift.trade import glyphs, sheets, totals
 from sealift.trade.glyphs import isolated
 from sealift.trade.sheets import EMPTY
 
@@ -157,11 +159,18 @@ class Frame:
 
     @classmethod
     def of(cls, declaration: Declaration, release: Release | None, day: date, against: tuple[str, ...] = ()) -> Frame:
-        """The frame; Refused when `release` is of another declaration. `day` is when the papers are prepared.
+        """The frame; Refused when `release` is of another declaration, BadInput when it says what no font can paint.
+
+        `day` is when the papers are prepared.
 
         `against` says why the release does not stand: then papers are drafts, as without one, and say why.
         """
         sheets.check_release_is_of(declaration, release)
+        if faults := glyphs.faults(declaration):
+            raise BadInput(
+                f"no paper can print what the declaration says, {strict.shown(faults)}",
+                hint="write it otherwise; of what is released: sealift declare --revise begins the next revision",
+            )
         found = totals.total(declaration), totals.with_related(declaration)
         return cls(declaration, None if against else release, day, totals.parts(declaration), *found, against)
 
@@ -186,7 +195,7 @@ class Frame:
                 self.release.summary if self.release is not None else self._not_released,
             ],
         }
-        return Paper(f"{declaration.consignment_id}-{name}", title, data)
+        return Paper(f"{declaration.consignment_id}-{name}", title, _painted(data))
 
     @property
     def _not_released(self) -> str:
@@ -253,6 +262,15 @@ class Frame:
         replaced = (sheets.before(content, old) for old in content.replaced)
         rows += [(f"Before: {role}", who) for role, who in replaced]
         return pairs("Parties", rows)
+
+
+def _painted(value: Any) -> Any:
+    """Data for the template, with the numbers of what no font has: lists and signed records are of others' wording."""
+    if isinstance(value, str):
+        return glyphs.shown(value)
+    if isinstance(value, dict):
+        return {key: _painted(each) for key, each in value.items()}
+    return [_painted(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _sums(found: Totals) -> list[Cell]:

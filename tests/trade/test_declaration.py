@@ -15,7 +15,7 @@ from trade_cases import carrier, content, declared, drive, party, related
 
 from sealift.errors import DeclarationInvalid
 from sealift.formats import strict
-from sealift.trade import codes, explained, sections, template
+from sealift.trade import codes, explained, sections, template, totals
 from sealift.trade import declaration as d
 
 
@@ -483,3 +483,20 @@ def test_ids_are_random_and_well_formed():
     assert len(ids) == 200
     for name in ids:
         assert declared(consignment_id=name).consignment_id == name
+
+
+@pytest.mark.parametrize(("packages", "told"), [
+    (["", "", "", ""], None), (["1", "2", "1", "2"], None),
+    (["1", "1", "", ""], "'1' is with several carriers (Anna, Bo)"),
+    (["1", "1", "2", "2"], "'1' and 1 more are each with several carriers (Anna, Bo)"),
+])  # fmt: skip
+def test_a_package_of_two_carriers_is_noted_with_how_many_papers_count(packages, told):
+    """Drives go to Anna and Bo in turns. It may be right: each counts from 1."""
+    given = content(count=4)
+    drives = [replace(each, package_no=number) for each, number in zip(given.drives, packages, strict=True)]
+    found = [each for each in d.notes(content(count=4, drives=drives)) if "package" in each]
+    assert len(found) == (told is not None)
+    for each in found:
+        assert each.startswith("drives[2].package_no: ")
+        assert told in each
+        assert f"papers count {totals.total(content(count=4, drives=drives)).packages} packages" in each

@@ -337,6 +337,26 @@ def test_any_text_comes_back_from_the_csv(text):
     assert said == paper.said(text)
 
 
+# --- what is signed
+
+
+@EACH
+def test_boxes_for_signatures_have_what_is_signed_on_their_page(made):
+    """They may stand on a page of their own: the block is never broken, and says of which whole shipment it is."""
+    whole = block(made, paper.WHOLE)
+    row = next(row for row in whole["rows"] if row[0] == ["The whole shipment"])
+    found = [each for each in made.data["blocks"] if each["kind"] == "signatures"]
+    assert len(found) == (not made.name.endswith(("packing-list", "screening-report", "red-flags-and-release")))
+    for boxes in found:
+        said = boxes["paragraphs"][0]
+        assert said.startswith(f"{made.title}{', ' if made.data['about'] else ''}{made.data['about']}, of ")
+        assert made.data["consignment"] in said
+        for cell in (row[1], row[3], row[5], *([each] for each in row[6])):
+            assert cell[0] in said, (cell, said)
+        together = [row for row in whole["rows"] if row[0] == ["All of these shipments together"]]
+        assert ("With the related shipments" in said) == bool(together)
+
+
 # --- a carrier's sheet
 
 

@@ -5,7 +5,8 @@
 
 What holds of a Paper, since there is no other way to make one: it begins with the consignment, its leg and what it
 answers; it has the whole shipment, carrier by carrier, whose rows add up to the totals below them, and those of the
-related shipments; it names every party with ultimate parent, and whoever a party took the place of. Its marks say DRAFT
+related shipments, and boxes for signatures have these totals above them again; it names every party with ultimate
+parent, and whoever a party took the place of. Its marks say DRAFT
 unless it was given the release of exactly this declaration, and REHEARSAL of a rehearsal; where that was by rules that
 differ from those shipped, it names each. Its foot says what it is prepared from. Numbers come from totals.py as whole
 grams, bytes and decimal amounts, and are text from here on. Data is JSON of texts that the template places and never
@@ -96,7 +97,8 @@ def words(title: str, paragraphs: Iterable[str], *, warning: bool = False) -> Bl
 def signatures(sides: Iterable[tuple[str, Sequence[str]]], *, title: str = "", paragraphs: Iterable[str] = ()) -> Block:
     """A box a side: its title, what is known of who signs, and room for a signature by hand.
 
-    `paragraphs` are what they sign, which stands on the same page; it is to be short.
+    `paragraphs` are what they sign, which stands on the same page; it is to be short. A Frame puts the whole shipment
+    before them.
     """
     boxes = [[side, list(known)] for side, known in sides]
     return {"kind": "signatures", "title": title, "paragraphs": list(paragraphs), "sides": boxes}
@@ -182,6 +184,7 @@ class Frame:
     def paper(self, name: str, title: str, blocks: Iterable[Block], *, about: str = "") -> Paper:
         """A paper of this shipment; `about` is what it is of, where that is less than all, such as "drive 3 of 60"."""
         declaration = self.declaration
+        blocks = [self._signed(each, title, about) if each["kind"] == "signatures" else each for each in blocks]
         data = {
             "title": title,
             "about": about,
@@ -196,6 +199,19 @@ class Frame:
             ],
         }
         return Paper(f"{declaration.consignment_id}-{name}", title, _painted(data))
+
+    def _signed(self, boxes: Block, title: str, about: str) -> Block:
+        """Boxes with what is signed in them: on the last page they may be all that there is."""
+        content, whole = self.declaration, self.whole
+        carriers, value = sheets.counted(len(content.carriers), "carrier"), ", ".join(money_lines(whole.customs))
+        what = (
+            f"{title}{', ' if about else ''}{about}, of {self.number}. The whole shipment: "
+            f"{sheets.counted(whole.drives, 'drive')} by {carriers}, {whole.capacity_bytes:,} bytes,"
+            f" {totals.grams(whole.gross_grams)} gross, customs value {value}."
+        )
+        if content.related_shipments:
+            what += f" With the related shipments: {sheets.together(content)}."
+        return {**boxes, "title": boxes["title"] or "Signed", "paragraphs": [what, *boxes["paragraphs"]]}
 
     @property
     def _not_released(self) -> str:

@@ -253,11 +253,11 @@ def _rows(content: Content, found: list[str]) -> None:
 
 
 def _texts(section: Struct, path: str) -> Iterator[tuple[str, str, str]]:
-    """Path, name and value of every text that is not empty."""
+    """Path, name and value of every text that is not blank."""
     for item in strict.fields_of(type(section)):
         value: Any = getattr(section, item.name)
         where = path + item.encode_name
-        if isinstance(value, str) and value:
+        if isinstance(value, str) and value.strip():
             yield where, item.name, value
         elif isinstance(value, Struct):
             yield from _texts(value, where + ".")

@@ -44,6 +44,7 @@ from sealift.trade.sections import (
     Date,
     Digest,
     Encryption,
+    HsCode,
     Id,
     Name,
     Percent,
@@ -181,6 +182,7 @@ _WANTED = (
     (Digest, "must be 64 hexadecimal digits"),
     (Date, "must be a day, such as 2026-11-20, in quotes"),
     (Currency, "must be three capital letters of ISO 4217, such as EUR"),
+    (HsCode, "must be 6 to 12 digits, with or without points and with nothing else between them, such as 8523.51"),
     (Country, "must be two capital letters, such as DE"),
     (Name, "must be letters, digits, dots, hyphens or underscores, at most 64"),
 )

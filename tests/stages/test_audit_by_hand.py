@@ -50,12 +50,12 @@ def said(verified):
 @pytest.mark.parametrize(("photograph", "hand", "exit_code", "words"), [
     (False, False, 0, ["custody: 2 events, each signed by key by those whom it names"]),
     (True, True, 0, [
-        "custody: by hand on paper, not by key; the photograph is here: Bo (Consignee Bhd) in event 2",
         "custody: 2 events, 2 sides signed by key, 1 by hand on paper, not by key",
+        "custody: by hand on paper, not by key; the photograph is here: Bo (Consignee Bhd) in event 2",
     ]),
     (False, True, 6, [
-        "custody: by hand on paper, not by key; the photograph is NOT here: Bo (Consignee Bhd) in event 2",
         "custody: 2 events, 2 sides signed by key, 1 by hand on paper, not by key",
+        "custody: by hand on paper, not by key; the photograph is NOT here: Bo (Consignee Bhd) in event 2",
     ]),
 ])  # fmt: skip
 def test_sides_by_hand_are_counted_apart_and_lack_nothing_but_their_photograph(
@@ -89,3 +89,13 @@ def test_a_side_by_hand_is_told_also_where_people_must_look_at_the_log(voyage, f
     assert said(verified) == [
         "custody: by hand on paper, not by key; the photograph is here: Bo (Consignee Bhd) in event 2"
     ]
+
+
+def test_another_picture_under_its_name_is_no_photograph_of_it(voyage, files, tmp_path):
+    rest = without(
+        files, "/custody/", "photographs", "receipt", "reports", "source-release", "certificate", audits.HOME
+    )
+    verified = verify(voyage, again(voyage, rest | carried(voyage, tmp_path, hand=True) | {PHOTOGRAPH: b"another"}))
+    assert verified.exit_code == 5
+    assert [(each.file, each.state) for each in verified.findings if each.state != "pending"] == [(PHOTOGRAPH, "wrong")]
+    assert any("the photograph is NOT here" in each for each in said(verified))

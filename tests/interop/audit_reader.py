@@ -428,6 +428,10 @@ class Reader:
                 good.add(self.signed(path, each, "sealift-custody", event["at_utc"]))
             if keys - good:
                 fault(path, "a side has not signed it")
+            for paper in {event[side]["paper_sha256"] for side in ("released_by", "received_by")} - {""}:
+                photograph = f"shipments/{name}/photographs/{paper}"
+                if keys & good and photograph not in self.files:
+                    fault(photograph, "the photograph of a signature by hand, and not here")
             goes = event["event_type"] == "load" or (
                 event["released_by"] != event["received_by"] and event["event_type"] not in {"seal", "discrepancy"}
             )

@@ -1,6 +1,7 @@
 """A bundle of every record: what holds is said, what was changed is named; by us, and by a reader that is not ours."""
 
 import contextlib
+import gzip
 import json
 import os
 import random
@@ -215,6 +216,24 @@ def test_open_me_finds_a_file_and_its_sums_exchanged_together(voyage, files, tmp
     index = bundles.decode_index(again(voyage, changed)[bundles.INDEX])
     assert follow(changed | {bundles.SUMS: bundles.sums(index.files)}, tmp_path / "x").returncode != 0
     assert follow({path: data for path, data in files.items() if path != bundles.SUMS}, tmp_path / "y").returncode != 0
+
+
+def test_open_me_finds_what_the_index_does_not_name_and_takes_no_other_row_for_that_of_the_sums(
+    voyage, files, tmp_path
+):
+    more = files | {f"{AT}rules.7.toml": files[f"{AT}rules.1.toml"], f"{AT}lists/{'ab' * 32}": b"put in"}
+    done = follow(more, tmp_path / "more")
+    assert done.returncode != 0
+    assert "WRONG: a file that B3SUMS does not name" in done.stdout
+    changed = again(voyage, files | {f"{AT}rules.1.toml": b"changed"})
+    named = bundles.decode_index(files[bundles.INDEX])
+    digest = trade.digest(changed[bundles.SUMS])
+    rows = [msgspec.structs.replace(row, blake3=digest) if "rules.1" in row.path else row for row in named.files]
+    index = canonical.encode(msgspec.structs.replace(named, files=rows))
+    signed = {bundles.INDEX: index, bundles.INDEX_SIG: audits.person("auditor").sign(index, bundles.NAMESPACE)}
+    done = follow(changed | signed, tmp_path / "row")
+    assert done.returncode != 0
+    assert "WRONG: B3SUMS" in done.stdout
 
 
 def test_open_me_says_that_a_line_of_a_key_for_something_else_is_no_fault(voyage, files, tmp_path):
@@ -1026,6 +1045,23 @@ def test_an_archive_that_is_none_is_refused(voyage, made, tmp_path):
             stage.verify_file(str(tmp_path / "x"), voyage.allowed, voyage.now)
     with pytest.raises(BadInput):
         stage.verify_file(str(tmp_path), voyage.allowed, voyage.now)
+
+
+def test_who_packed_it_again_is_told_what_to_do_and_not_that_it_was_altered(voyage, made, files, tmp_path):
+    folder = tmp_path / "unpacked"
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    names = sorted(each.name for each in folder.iterdir())
+    subprocess.run(["tar", "--format=ustar", "-cf", "../again.tar", *names], cwd=folder, check=True)
+    with pytest.raises(Refused) as caught:
+        stage.verify_file(str(tmp_path / "again.tar"), voyage.allowed, voyage.now)
+    assert "packed the files again, which is no fault" in caught.value.hint
+    assert "OPEN-ME.txt" in caught.value.hint
+    (tmp_path / "bundle.tar.gz").write_bytes(gzip.compress(Path(made.path).read_bytes(), 1))
+    with pytest.raises(Refused, match=r"bundle\.tar\.gz is compressed by gzip") as caught:
+        stage.verify_file(str(tmp_path / "bundle.tar.gz"), voyage.allowed, voyage.now)
+    assert caught.value.hint == "uncompress it with gzip -d first"
 
 
 _CHANGE = st.tuples(

@@ -277,6 +277,8 @@ def test_a_log_that_is_there_is_not_added_to(dock, capsys, monkeypatch):
     before = dock.papers.written(".log.jsonl")[0].read_bytes()
     dock.images[0].write_bytes(os.urandom(3 * MIB))
     assert dock.erase() == 1
-    assert "file exists; nothing was written to a drive" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "an erasure that began in the same second; nothing was written to a drive" in err
+    assert "hint: run it again" in err
     assert dock.papers.written(".log.jsonl")[0].read_bytes() == before
     assert dock.kept()

@@ -12,6 +12,7 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import erase_papers, origin
 from sealift.trade import custody_event as ev
 from sealift.trade import persons
+from sealift.trade.discrepancy import Hand
 
 BY_RECORD = {
     "author": persons.AUTHOR, "officer": persons.OFFICER, "origin": persons.SEALER, "sam": persons.SCREENER,
@@ -84,8 +85,22 @@ def test_who_had_a_drive_on_the_way_the_log_says_and_not_the_seal(voyage, tmp_pa
     voyage.event(log, OUT, "handover", "ed", "anna", serials[2:3], "S1", "S1", hours=8, by={"anna"}, released_by=north,
                  received_by=cem)  # fmt: skip
     voyage.event(log, OUT, "arrive", "anna", "dock", serials[3:4], "S1", "S1", hours=9, released_by=cem)
-    by_cem = ("Cem (Gannet)", "anna@example.com")
+    by_cem = Hand("Cem (Gannet)", "anna@example.com")
     assert origin.hands(trusted, str(log), voyage.allowed, voyage.now) == {
-        **dict.fromkeys(serials[:2], ("Bo (North)", "n")), **dict.fromkeys(serials[2:], by_cem),
+        **dict.fromkeys(serials[:2], Hand("Bo (North)", "n")), **dict.fromkeys(serials[2:], by_cem),
     }  # fmt: skip
     assert origin.hands(trusted, None, voyage.allowed, voyage.now) is None
+
+
+def test_a_drive_that_never_left_or_came_back_is_with_whoever_has_it_at_the_origin(voyage, tmp_path):
+    trusted, log = voyage.seals[OUT], tmp_path / "custody"
+    serials = [each.serial for each in trusted.declaration.drives]
+    voyage.event(log, OUT, "seal", "origin", "origin", serials, "", "S1", hours=5)
+    north = ev.Party(name="Bo", org="North", id_kind="passport", paper_sha256="",
+                     key_fingerprint=audits.person("anna").public_key.fingerprint)  # fmt: skip
+    voyage.event(log, OUT, "handover", "origin", "anna", serials[:3], "S1", "S1", hours=6, received_by=north)
+    voyage.event(log, OUT, "return", "anna", "origin", serials[2:3], "S1", "S1", hours=7, released_by=north)
+    assert origin.hands(trusted, str(log), voyage.allowed, voyage.now) == {
+        **dict.fromkeys(serials[:2], Hand("Bo (North)", "n")),
+        **dict.fromkeys(serials[2:], Hand("Origin (Shipper GmbH)", "origin@example.com", home=True)),
+    }

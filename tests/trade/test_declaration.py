@@ -15,7 +15,7 @@ from trade_cases import carrier, content, declared, drive, party, related
 
 from sealift.errors import DeclarationInvalid
 from sealift.formats import strict
-from sealift.trade import codes, explained, sections, template
+from sealift.trade import codes, explained, sections, template, totals
 from sealift.trade import declaration as d
 
 
@@ -483,3 +483,48 @@ def test_ids_are_random_and_well_formed():
     assert len(ids) == 200
     for name in ids:
         assert declared(consignment_id=name).consignment_id == name
+
+
+@pytest.mark.parametrize(("packages", "told"), [
+    (["", "", "", ""], None), (["1", "2", "1", "2"], None),
+    (["1", "1", "", ""], "'1' is with several carriers (Anna, Bo)"),
+    (["1", "1", "2", "2"], "'1' and 1 more are each with several carriers (Anna, Bo)"),
+])  # fmt: skip
+def test_a_package_of_two_carriers_is_noted_with_how_many_papers_count(packages, told):
+    """Drives go to Anna and Bo in turns. It may be right: each counts from 1."""
+    given = content(count=4)
+    drives = [replace(each, package_no=number) for each, number in zip(given.drives, packages, strict=True)]
+    found = [each for each in d.notes(content(count=4, drives=drives)) if "package" in each]
+    assert len(found) == (told is not None)
+    for each in found:
+        assert each.startswith("drives[2].package_no: ")
+        assert told in each
+        assert f"papers count {totals.total(content(count=4, drives=drives)).packages} packages" in each
+
+
+@pytest.mark.parametrize(("name", "value", "want"), [
+    ("country", "us", "shipper.country: 'us' is no country of ISO 3166; wants two capital letters, such as DE"),
+    ("country", "DÉ", "shipper.country: 'DÉ' is no country of ISO 3166; wants two capital letters, such as DE"),
+    ("country", "XX", "shipper.country: 'XX' is no country of ISO 3166; wants two capital letters, such as DE"),
+    ("country", "  ", "shipper.country: empty; wants two letters, such as DE"),
+    ("parent_hq_country", " ", "shipper.parent_hq_country: empty; wants two letters, such as CH"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_field_is_said_once(name, value, want):
+    shipper = replace(party("Shipper GmbH"), **{name: value})
+    _, faults = d.review(template.render(content(shipper=shipper)).encode())
+    assert faults == [want]
+
+
+@pytest.mark.parametrize("code", ["8523 51", "8523-51", "8523.51a", "85235100000000"])
+def test_a_code_of_other_characters_is_told_in_words(code):
+    text = template.render(content()).replace('hs_code = "8523.51"', f'hs_code = "{code}"', 1)
+    _, faults = d.review(text.encode())
+    assert next(each for each in faults if "hs_code" in each).startswith("goods[1].hs_code: ")
+    assert not [each for each in faults if "regex" in each or "\\A" in each]
+    assert any("6 to 12 digits" in each for each in faults)
+
+
+@pytest.mark.parametrize(("edition", "noted"), [("HS 2022", False), ("HS 2028", True), ("TARIC 2028", False)])
+def test_an_edition_that_is_not_in_force_yet_is_noted(edition, noted):
+    given = content(goods=[replace(GOODS, hs_version=edition)], status_as_of="2026-11-20")
+    assert [each.partition(":")[0] for each in d.notes(given)] == ["goods[1].hs_version"] * noted

@@ -9,7 +9,7 @@ from trade_cases import ALLOWED, OFFICER
 from sealift.errors import SignatureInvalid
 from sealift.formats import allowed_signers, canonical, sshsig, strict
 from sealift.trade import declaration as d
-from sealift.trade import explained, release, rules, sections
+from sealift.trade import explained, glyphs, release, rules, sections
 
 SPEC = Path(__file__).parents[2] / "docs" / "spec"
 VECTORS = Path(__file__).parents[1] / "vectors" / "sshsig"
@@ -53,7 +53,7 @@ def test_every_field_is_in_the_table():
 
 @pytest.mark.parametrize(
     ("page", "modules"),
-    [("declaration.md", [d, release, sections, strict]), ("signatures.md", [sshsig, allowed_signers])],
+    [("declaration.md", [d, release, sections, strict, glyphs]), ("signatures.md", [sshsig, allowed_signers])],
 )
 def test_limits_are_those_of_the_code(page, modules):
     rows = re.findall(r"^\| (`[A-Z].*?) \| ([\d, ]+) \|", (SPEC / page).read_text(), re.MULTILINE)

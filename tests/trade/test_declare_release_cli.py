@@ -452,3 +452,16 @@ def test_help_teaches(command):
     text = run(command, "--help").stdout
     assert f"sealift {command.name} " in text
     assert "declaration.toml" in text
+
+
+def test_a_shipment_released_beside_it_for_the_same_end_user_is_told_to_author_and_officer(folder):
+    run(release, "d.toml", "--sign-with", "officer", *RELEASE)
+    other = content(
+        status_as_of=datetime.now(UTC).date().isoformat(), consignment_id="SL-2026-AGAIN2", related="none",
+        related_shipments=[],
+    )  # fmt: skip
+    (folder / "again.toml").write_text(template.render(other))
+    told = "note: related: SL-2026-4F7K2Q was released on"
+    assert told in run(declare, "--check", "again.toml").stderr
+    assert told in run(release, "--check", "again.toml", code=5).stderr
+    assert told not in run(declare, "--check", "d.toml").stderr

@@ -146,6 +146,11 @@ CEM = discrepancy.Hand("Cem (Gannet)", "cem@gannet.example")
         (None, "north", "is not at hand here (--custody LOG)"),  # the seal may be older than who carries
         ({}, "north", "the custody log does not say"),
         ({WORLD.fleet.serial(0, 0): CEM}, "Cem (Gannet)", "drives that they had, by the custody log"),
+        (
+            {WORLD.fleet.serial(0, 0): CEM._replace(home=True)},
+            "Cem (Gannet)",
+            "drives that are with them at the origin, by the custody log",
+        ),
     ],
 )
 def test_whoever_had_the_drive_is_told_and_not_for_whom_it_was_sealed(hands, who, about):
@@ -156,7 +161,9 @@ def test_whoever_had_the_drive_is_told_and_not_for_whom_it_was_sealed(hands, who
     assert about in people[who].about
     assert WORLD.fleet.serial(0, 0) in people[who].about
     text = discrepancy.as_text(report)
-    assert ("on the way Cem (Gannet) had it last" in text) == (who != "north")
+    at_home = hands is not None and any(each.home for each in hands.values())
+    had = f"by the custody log Cem (Gannet){', at the origin,' if at_home else ''} had it last"
+    assert (had in text) == (who != "north")
     assert "sealed for carrier north" in text
 
 

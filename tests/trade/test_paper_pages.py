@@ -244,11 +244,28 @@ def test_the_code_of_the_longest_checkpoint_reads_back(tmp_path):
     assert block["lines"][1] in found
 
 
+def test_a_page_of_boxes_alone_says_what_is_signed(tmp_path):
+    """Of invoices with one line more each, one has its boxes on a page of their own."""
+    alone = 0
+    for count in range(9, 15):
+        goods = [msgspec.structs.replace(cases.GOODS, name=f"g{number}") for number in range(count)]
+        drives = [
+            msgspec.structs.replace(each, goods=f"g{number}", model=f"X{number}")
+            for number, each in enumerate(cases.drives(count))
+        ]
+        shown = cases.frame(cases.full(goods=goods, drives=drives))
+        last = " ".join(pages_of(printed(tmp_path, invoice(shown, "pro-forma")))[-1].split())
+        assert f"{count} drives by 4 carriers" in last
+        assert "For the shipper" in last
+        alone += "Sums" not in last
+    assert alone
+
+
 # --- characters
 
 
 def test_a_name_that_no_font_has_is_refused_in_a_declaration(tmp_path):
-    with pytest.raises(BadInput, match="😀"):
+    with pytest.raises(BadInput, match=r"end_user.legal_name: .*U\+1F600"):
         printed(tmp_path, invoice(cases.frame(cases.full(end_user=party("User 😀"))), "pro-forma"))
 
 

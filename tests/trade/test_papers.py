@@ -11,14 +11,14 @@ import msgspec
 import paper_cases as cases
 import pytest
 import test_receipt
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_sheets import released
 from trade_cases import related
 
 from sealift.errors import BadInput, Refused
 from sealift.trade import declaration as d
-from sealift.trade import gate, paper, papers_arrival, papers_customs, papers_gate, sections, sheets, totals
+from sealift.trade import gate, glyphs, paper, papers_arrival, papers_customs, papers_gate, sections, sheets, totals
 from sealift.trade.glyphs import isolated
 
 FULL = cases.full()
@@ -329,11 +329,32 @@ def test_no_cell_of_the_csv_is_a_formula(text):
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=30))
 def test_any_text_comes_back_from_the_csv(text):
+    assume(not glyphs.unpainted(text))  # no paper is made of what none can print
     goods = [msgspec.structs.replace(each, description=text) for each in (cases.GOODS, cases.DISK)]
     content = msgspec.structs.replace(FULL, goods=goods)
     general = papers_customs.general_list(paper.Frame.of(content, None, cases.DAY))
     said = read_csv(general)[1][1].removeprefix("'") if general.marked else read_csv(general)[1][1]
     assert said == paper.said(text)
+
+
+# --- what is signed
+
+
+@EACH
+def test_boxes_for_signatures_have_what_is_signed_on_their_page(made):
+    """They may stand on a page of their own: the block is never broken, and says of which whole shipment it is."""
+    whole = block(made, paper.WHOLE)
+    row = next(row for row in whole["rows"] if row[0] == ["The whole shipment"])
+    found = [each for each in made.data["blocks"] if each["kind"] == "signatures"]
+    assert len(found) == (not made.name.endswith(("packing-list", "screening-report", "red-flags-and-release")))
+    for boxes in found:
+        said = boxes["paragraphs"][0]
+        assert said.startswith(f"{made.title}{', ' if made.data['about'] else ''}{made.data['about']}, of ")
+        assert made.data["consignment"] in said
+        for cell in (row[1], row[3], row[5], *([each] for each in row[6])):
+            assert cell[0] in said, (cell, said)
+        together = [row for row in whole["rows"] if row[0] == ["All of these shipments together"]]
+        assert ("With the related shipments" in said) == bool(together)
 
 
 # --- a carrier's sheet

@@ -190,8 +190,7 @@ def _signed(row: Row) -> Iterable[str]:
     if not row.counts:
         yield "NOT SIGNED"
         return
-    sides = [(row.event.released_by, row.released), (row.event.received_by, row.received)]
-    for party, signer in sides if row.event.changes_hands else sides[:1]:
+    for party, signer in row.sides:
         if signer:
             yield f"signed by {signer.principal}"
         elif party.key_fingerprint:

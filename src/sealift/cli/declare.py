@@ -128,6 +128,7 @@ def new(file: str, author_key: str | None, plan: str | None) -> dict[str, Any]:
 
 def check(file: str, key: str | None) -> dict[str, Any]:
     """Everything that keeps `file` from being complete, said and returned; signed by the author with `key`."""
+    from sealift.stages import related
     from sealift.trade import declaration, signing
 
     data = signing.read_limited(file, declaration.MAX_BYTES, "declaration")
@@ -147,7 +148,7 @@ def check(file: str, key: str | None) -> dict[str, Any]:
         "carriers": len(parsed.carriers),
         "capacity_bytes": parsed.capacity_bytes,
     }
-    for note in [*declaration.notes(parsed), *unsure]:
+    for note in [*declaration.notes(parsed), *related.unnamed(file, parsed), *unsure]:
         click.echo(f"note: {note}", err=True)
     if problems:
         click.echo(f"{file}: not complete, {len(problems)} to do", err=True)

@@ -80,7 +80,7 @@ def release(
     allowed = common.load_allowed(allowed_signers)
     if check:
         asked = stage.ask(file, allowed, rules_file=rules_file, lists=lists)
-        show(asked.declaration, asked.verdict)
+        show(file, asked.declaration, asked.verdict)
         if as_json:
             click.echo(json.dumps(checked(file, asked)))
         if not asked.verdict.open:
@@ -92,7 +92,7 @@ def release(
     declaration.parse(signing.read_limited(file, declaration.MAX_BYTES, "declaration"), draft=False)
     signer = signing.Signer.open(key)
     asked = stage.ask(file, allowed, rules_file=rules_file, lists=lists)
-    show(asked.declaration, asked.verdict)
+    show(file, asked.declaration, asked.verdict)
     done = stage.release(file, asked, signer, allowed, officer=officer, reason=reason, reference=reference)
     if done.superseded is not None:
         common.say(f"the release that was there is kept as {done.superseded}")
@@ -113,8 +113,9 @@ def write_rules(file: str, *, as_json: bool) -> None:
         click.echo(json.dumps({"file": file, "edition": found.edition, "rules": [rule.id for rule in found.rules]}))
 
 
-def show(parsed: Declaration, verdict: Verdict) -> None:
-    """What is released, and what every rule says of it."""
+def show(file: str, parsed: Declaration, verdict: Verdict) -> None:
+    """What is released, and what every rule says of it; `file` is where the declaration lies."""
+    from sealift.stages import related
     from sealift.trade import sheets, totals
 
     whole = totals.total(parsed)
@@ -149,6 +150,8 @@ def show(parsed: Declaration, verdict: Verdict) -> None:
             common.say(f"       {found.rule.question}")
     for changed in verdict.rules.changed:
         common.say(f"not as shipped: {changed}")
+    for note in related.unnamed(file, parsed):
+        common.say(f"note: {note}")
     if parsed.revision == 1:
         common.say(
             f"note: whether {parsed.consignment_id} was released before is known of this folder alone; your register"

@@ -59,6 +59,10 @@ class Verified:
         return [finding for finding in self.findings if finding.state == state]
 
 
+_PACKED = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2"))
+_MAGIC = 257  # of the first header of a tar archive
+
+
 class Made(NamedTuple):
     """A bundle that was written: its length and BLAKE3, what it is, what is not in it, and what was given damaged."""
 
@@ -114,12 +118,22 @@ def _rows(files: Mapping[str, bytes]) -> list[AuditFile]:
 
 
 def verify_file(path: str, allowed: AllowedSigners, now: datetime) -> Verified:
-    """The bundle in a file. BadInput: it cannot be read; Refused: it is no bundle, or not as it was made."""
+    """The bundle in a file. BadInput: it cannot be read; Refused: it is no bundle, or not as it was written."""
     data = signing.read_limited(path, audit.MAX_BUNDLE, "bundle")
+    if packer := next((name for magic, name in _PACKED if data.startswith(magic)), None):
+        raise Refused(
+            f"{path} is compressed by {packer}, and no bundle is", hint=f"uncompress it with {packer} -d first"
+        )
     try:
         return verify(data, allowed, now)
     except FormatError as error:
-        raise Refused(f"{path}: {error}", hint="it was altered, or is no bundle: ask for another copy") from error
+        hint = "it was altered, or is no bundle: ask for another copy"
+        if data[_MAGIC : _MAGIC + 5] == b"ustar":
+            hint = (
+                "somebody packed the files again, which is no fault, or it was altered; a bundle is verified as it was"
+                " written: ask for that file, or unpack this one in an empty folder and follow its OPEN-ME.txt"
+            )
+        raise Refused(f"{path}: {error}", hint=hint) from error
 
 
 def verify(data: bytes, allowed: AllowedSigners, now: datetime) -> Verified:

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.audit import Kind
-    from sealift.trade.custody import Account
+    from sealift.trade.custody import Account, Row
+    from sealift.trade.custody_event import Party
     from sealift.trade.source_release import SourceRelease
 
 
@@ -143,10 +144,32 @@ def _custody(case: Case) -> None:
         wrong = each.kind == "unreleased" or not each.holds
         case.say(path, "wrong" if wrong else "look", f"{each.text}{about(each.serials)}")
     _unlocked(case, found, beneath)
+    hands = [(row, party) for row in found.rows if row.counts for party in row.by_hand]
     if found.exit_code == 0:
-        case.hold(f"custody: {counted(len(found.rows), 'event')}, each signed by those whom it names")
+        events = f"custody: {counted(len(found.rows), 'event')}"
+        if hands:
+            keyed = sum(signer is not None for row in found.rows for _, signer in row.sides)
+            case.hold(f"{events}, {counted(keyed, 'side')} signed by key, {len(hands):,} by hand on paper, not by key")
+        else:
+            case.hold(f"{events}, each signed by key by those whom it names")
         for text in settled:
             case.hold(f"custody: {text}")
+    _by_hand(case, hands)
+
+
+def _by_hand(case: Case, hands: Sequence[tuple[Row, Party]]) -> None:
+    """Who signed by hand, with their photographs, which are their signatures, or that these are not here."""
+    kept: dict[bool, list[str]] = {True: [], False: []}
+    for row, party in hands:
+        path = f"{case.folder}photographs/{party.paper_sha256}"
+        here = hashlib.sha256(case.files.get(path, b"")).hexdigest() == party.paper_sha256
+        kept[here].append(f"{party.words} in event {row.number}")
+        if path not in case.files:
+            text = f"the photograph of the paper that {party.words} signed by hand, not by key, in event {row.number}"
+            case.say(path, "missing", f"{text}, {row.entry.digest[:12]}, is not here")
+    for here, words in ((True, "the photograph is here"), (False, "the photograph is NOT here")):
+        if kept[here]:
+            case.hold(f"custody: by hand on paper, not by key; {words}: {some(kept[here])}")
 
 
 def _terms(case: Case) -> Terms | None:

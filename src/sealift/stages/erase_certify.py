@@ -161,6 +161,11 @@ def begin(plan: Plan, disk: Disk, health: Health, papers: Papers, settings: Sett
         folder = os.open(settings.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fsync(folder)
         os.close(folder)
+    except FileExistsError as error:
+        raise BadInput(
+            f"{path} is there already, of an erasure that began in the same second; nothing was written to a drive",
+            hint="run it again: every erasure has a log of its own, named by the second in which it began",
+        ) from error
     except OSError as error:
         raise BadInput(f"{path}: {(error.strerror or str(error)).lower()}; nothing was written to a drive") from error
     Log(descriptor).note(

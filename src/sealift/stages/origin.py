@@ -3,7 +3,7 @@
     beside     by releases, screenings, records of keys, seals and releases of the source -> Origin
     by_seal    by a seal alone
     carriers   by the addresses of carriers in the declaration that a seal binds, and by a custody log
-    hands      who had each drive last on the way, by a custody log
+    hands      who had each drive last, by a custody log
 
 What holds: a record binds whoever signed it where its signature holds, under whatever name the file lies there. What
 cannot be read, or is of another consignment, binds nobody and is passed over: who acts on it says what is wrong with
@@ -109,23 +109,31 @@ def carriers(
 
 
 def hands(trusted: TrustedSeal, log: str | None, allowed: AllowedSigners, now: datetime) -> dict[str, Hand] | None:
-    """By serial number, who had a drive last on the way by the log in folder `log`; None where none is given.
+    """By serial number, who had a drive last by the log in folder `log`; None where none is given.
 
     Whoever is of neither end by the declaration of the seal: a later revision may name another carrier, whom a seal
-    that was made before does not know. BadInput for no log.
+    that was made before does not know. Or who of the origin has it, where it never left, or came back. BadInput for no
+    log.
     """
     if log is None:
         return None
     declared, found = trusted.declaration, dict[str, Hand]()
     roles = Terms(declared).at(now).roles
     contacts = {people.fold(each.name): each.contact for each in declared.carriers}
-    for row in _account(trusted, log, allowed, now).rows:
+    account = _account(trusted, log, allowed, now)
+    for row in account.rows:
         event, party = row.event, row.event.received_by
         if not row.counts or not event.passes or roles.sends(party) or roles.receives(party):
             continue
         known = (contacts.get(people.fold(each)) for each in (party.name, party.org))
         contact = next((each for each in known if each), row.received.principal if row.received else "")
         found.update(dict.fromkeys(event.serials, Hand(party.words, contact)))
+    for drive in account.drives:
+        holder = drive.held[0] if len(drive.held) == 1 else None
+        if holder is not None and roles.sends(holder.by) and not roles.receives(holder.by):
+            signers = (signer for party, signer in holder.row.sides if party == holder.by and signer is not None)
+            contact = next((signer.principal for signer in signers), "")
+            found[drive.serial] = Hand(holder.by.words, contact, home=True)
     return found
 
 

@@ -54,8 +54,9 @@ SEALIFT AUDIT BUNDLE: {ids}
 Every record of {what}: the declaration and who released it, who was screened, whose keys were proved, what
 was sealed, who had which drive when, what arrived, what was freed and what was erased. Put together at {at}.
 
-You need a shell with grep, and: tar, b3sum (BLAKE3), ssh-keygen ({openssh}). Lines
-that begin with four blanks are commands; each says WRONG when something is, and ends with another status than 0.
+You need a POSIX shell with its usual tools (find, grep, sed, sort), and: tar, b3sum (BLAKE3),
+ssh-keygen ({openssh}). Lines that begin with four blanks are commands; each says WRONG
+when something is, and ends with another status than 0.
 
 `signers:1: key is not permitted for use in signature namespace`, or the like, is no fault by itself: ssh-keygen
 says it of each line of `signers` that names the key for something else, before it finds the one that counts.
@@ -69,10 +70,11 @@ says it of each line of `signers` that names the key for something else, before 
 
     {index}
 
-3. The index names the digest of B3SUMS, and B3SUMS that of every file.
+3. The index names the digest of B3SUMS, and B3SUMS that of every other file; no more files are here.
 
-    grep -q "\\"blake3\\": \\"$(b3sum --no-names B3SUMS)\\"" audit.json || {{ echo WRONG: B3SUMS; false; }}
+    {sums} || {{ echo WRONG: B3SUMS; false; }}
     b3sum --check --quiet B3SUMS || {{ echo WRONG: a file that B3SUMS names; false; }}
+    {more} || {{ echo WRONG: a file that B3SUMS does not name; false; }}
 
 4. Every record, by whoever signed it, with a key that was valid when it says that it was made.
 
@@ -82,10 +84,21 @@ _TAIL = """
    BLAKE3, which B3SUMS has too: a release names its declaration ("declaration"), the rules, the screening and the
    record of keys; a seal its declaration, its release and every manifest; a receipt the seal; a release of the source
    its receipts; a certificate the receipt and its log. The name of a custody event is its own BLAKE3; an event names
-   those before it. Look whether each is here; `sealift audit --verify` does, and looks at the rules of the house.
+   those before it. A side of an event without a "key_fingerprint" signed by hand: its signature is a photograph of the
+   paper, and "paper_sha256" its name in `photographs`. Look whether each is here; `sealift audit --verify` does, and
+   looks at the rules of the house.
 
 The records say what people stated and decided. They are no legal advice.
 """
+
+
+# of the row of B3SUMS alone, whose three lines canonical JSON has in this order
+_SUMS = (
+    """sed -n '/"path": "B3SUMS"/,/"blake3"/p' audit.json"""
+    r""" | grep -q "\"blake3\": \"$(b3sum --no-names B3SUMS)\"" """.rstrip()
+)
+_HERE = r"find . ! -type d | sed 's,^\./,,' | grep -vx -e 'audit\.json' -e 'audit\.json\.sig' -e B3SUMS -e '[^/]*\.tar'"
+_MORE = f'test "$({_HERE} | LC_ALL=C sort)" = "$(sed \'s/^.\\{{66\\}}//\' B3SUMS | LC_ALL=C sort)"'
 
 
 def name_of(principals: str) -> str:
@@ -115,7 +128,7 @@ def open_me(files: Mapping[str, bytes], allowed: AllowedSigners, made_at: str, b
     what = "a shipment" if len(ids) == 1 else f"{len(ids)} shipments"
     dated = any(line.valid_after or line.valid_before for line in allowed.lines)
     openssh = "OpenSSH 9.1 or later: `signers` has times" if dated else "OpenSSH 8.7 or later"
-    text = _HEAD.format(ids=", ".join(ids), what=what, at=made_at, index=index, openssh=openssh)
+    text = _HEAD.format(ids=", ".join(ids), what=what, at=made_at, index=index, openssh=openssh, sums=_SUMS, more=_MORE)
     for good, line in _commands(files, allowed, made_at):
         text += f"    {line}\n" if good else f"    echo WRONG: {shlex.quote(line)} is not signed as it must be; false\n"
     return (text + _TAIL).encode()

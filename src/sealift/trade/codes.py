@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 INCOTERMS = ("EXW", "FCA", "CPT", "CIP", "DAP", "DPU", "DDP", "FAS", "FOB", "CFR", "CIF")
 HS_OF_KIND = {"ssd": "852351", "hdd": "847170", "tape": "852329"}  # trade.md: read in the nomenclature of 2022
 HS_EDITIONS = (1988, 1992, 1996, 2002, 2007, 2012, 2017, 2022, 2028)  # World Customs Organization; the next from 2028
+_COUNTRY = re.compile(r"[A-Z]{2}")
 _EDITION = re.compile(r"HS[ -]?(\d{4})", re.IGNORECASE)
 _HS_DIGITS = range(6, 13)
 _RESERVED_CHAPTERS = {"00", "77"}
@@ -57,10 +58,10 @@ def faults(content: Content) -> list[str]:
         kind: type[Struct] = type(section)
         for item in strict.fields_of(kind):
             value, where = getattr(section, item.name), path + item.encode_name
-            if not isinstance(value, str) or not value:
+            if not isinstance(value, str) or not value.strip():
                 continue
             if item.name.endswith("country") or item.name == "origin":
-                if value not in countries():
+                if _COUNTRY.fullmatch(value) and value not in countries():  # of any other consistency.py has told
                     found.append(f"{where}: {value!r} is no country of ISO 3166; wants two capital letters, such as DE")
             elif item.name == "currency":
                 if value not in minor_units():
@@ -84,6 +85,12 @@ def notes(content: Content) -> list[str]:
     """What is unusual and may be right all the same, each with its path."""
     found = []
     for number, goods in enumerate(content.goods, start=1):
+        said = _EDITION.fullmatch(goods.hs_version.strip())
+        if said and content.status_as_of and int(said[1]) > int(content.status_as_of[:4]):
+            found.append(
+                f"goods[{number}].hs_version: {goods.hs_version} is in force from 1 January {said[1]}, and all is as of"
+                f" {content.status_as_of}"
+            )
         usual, digits = HS_OF_KIND.get(goods.kind), goods.hs_code.replace(".", "")
         if usual and digits and not digits.startswith(usual):
             found.append(

@@ -68,11 +68,32 @@ def notes(content: Content) -> list[str]:
     use = content.end_use
     if use.class_ in {"other", "storage"} and (said := _TRAINING.search(use.text)):
         found.append(f'end_use.class: "{use.class_}", and the text says {said[0]!r}; is a model trained, now or later?')
+    found += _shared_packages(content)
     for number, other in enumerate(content.related_shipments, start=1):
         shipped = day(other.shipped_on)
         if begins and shipped and abs((shipped - begins).days) > 90:
             found.append(f"related_shipments[{number}].shipped_on: not within 90 days of {content.status_as_of}")
     return found
+
+
+def _shared_packages(content: Content) -> list[str]:
+    """Numbers of packages that several carriers have: each may count its own from 1, or somebody took one for two."""
+    having: dict[str, dict[str, int]] = {}
+    for number, drive in enumerate(content.drives, start=1):
+        if drive.package_no and drive.carrier:
+            having.setdefault(drive.package_no, {}).setdefault(drive.carrier, number)
+    shared = {package: carriers for package, carriers in having.items() if len(carriers) > 1}
+    if not shared:
+        return []
+    package, carriers = next(iter(shared.items()))
+    packages = sum(map(len, having.values()))
+    which = f"{package!r} is" if len(shared) == 1 else f"{package!r} and {len(shared) - 1:,} more are each"
+    names, second = ", ".join(list(carriers)[:4]) + (" ..." if len(carriers) > 4 else ""), list(carriers.values())[1]
+    text = (
+        f"drives[{second}].package_no: {which} with several carriers ({names}), and a"
+        f" package is one carrier's: papers count {packages:,} packages; number them otherwise if they are fewer"
+    )
+    return [text]
 
 
 def day(text: str) -> date | None:
@@ -232,11 +253,11 @@ def _rows(content: Content, found: list[str]) -> None:
 
 
 def _texts(section: Struct, path: str) -> Iterator[tuple[str, str, str]]:
-    """Path, name and value of every text that is not empty."""
+    """Path, name and value of every text that is not blank."""
     for item in strict.fields_of(type(section)):
         value: Any = getattr(section, item.name)
         where = path + item.encode_name
-        if isinstance(value, str) and value:
+        if isinstance(value, str) and value.strip():
             yield where, item.name, value
         elif isinstance(value, Struct):
             yield from _texts(value, where + ".")

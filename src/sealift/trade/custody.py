@@ -62,6 +62,17 @@ class Row:
         return self.entry.event
 
     @property
+    def sides(self) -> tuple[tuple[Party, Signer | None], ...]:
+        """Who was to sign, each with the key that did; one where one person states something."""
+        both = ((self.event.released_by, self.released), (self.event.received_by, self.received))
+        return both if self.event.changes_hands else both[:1]
+
+    @property
+    def by_hand(self) -> list[Party]:
+        """Sides that signed by hand on paper, not by key; the other side vouches for the photograph."""
+        return [party for party, _ in self.sides if not party.key_fingerprint]
+
+    @property
     def counts(self) -> bool:
         """Somebody whom the allowed signers name has signed it."""
         return self.released is not None or self.received is not None

@@ -31,7 +31,7 @@ from msgspec import Struct
 
 from sealift.errors import DeclarationInvalid, KeyInvalid
 from sealift.formats import sshsig, strict
-from sealift.trade import codes, consistency, homeward, lookalikes
+from sealift.trade import codes, consistency, glyphs, homeward, lookalikes
 from sealift.trade.explained import HELP
 from sealift.trade.sections import (
     Amount,
@@ -44,6 +44,7 @@ from sealift.trade.sections import (
     Date,
     Digest,
     Encryption,
+    HsCode,
     Id,
     Name,
     Percent,
@@ -114,15 +115,21 @@ def parse_draft(data: bytes) -> Declaration:
 def review(data: bytes) -> tuple[Declaration | None, list[str]]:
     """What can be read of a file, and everything that keeps it from being complete today; never raises.
 
-    Today: codes of countries and currencies are compared with the lists of the day (codes.py), and a name that cannot
-    be read with certainty (lookalikes.py) is none, though declarations that have one may have been released before.
+    Today: codes of countries and currencies are compared with the lists of the day (codes.py); a name that cannot be
+    read with certainty (lookalikes.py) is none, and a text that no paper can print (glyphs.py) is none either, though
+    declarations that have one may have been released before.
 
     The declaration is None when the bytes are not TOML at all.
     """
     declaration, faults = _whole(data)
     if declaration is not None:
-        faults += codes.faults(declaration) + lookalikes.faults(declaration)
+        faults += today(declaration)
     return declaration, faults
+
+
+def today(declaration: Content) -> list[str]:
+    """What keeps a declaration from being complete today alone, which the gate asks, too; each with its path."""
+    return codes.faults(declaration) + lookalikes.faults(declaration) + glyphs.faults(declaration)
 
 
 def _whole(data: bytes) -> tuple[Declaration | None, list[str]]:
@@ -175,6 +182,7 @@ _WANTED = (
     (Digest, "must be 64 hexadecimal digits"),
     (Date, "must be a day, such as 2026-11-20, in quotes"),
     (Currency, "must be three capital letters of ISO 4217, such as EUR"),
+    (HsCode, "must be 6 to 12 digits, with or without points and with nothing else between them, such as 8523.51"),
     (Country, "must be two capital letters, such as DE"),
     (Name, "must be letters, digits, dots, hyphens or underscores, at most 64"),
 )

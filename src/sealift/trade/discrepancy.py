@@ -4,7 +4,7 @@
 
 What holds: it is made from the signed seal and what a receipt says, so that who has these two can make it again; every
 drive of the seal is counted, under the carrier that the seal names, and every one that is not as it was sent is listed.
-Who had it on the way, the custody log says, where it is at hand, and they are told: a carrier may be newer than a seal.
+Who had it last, the custody log says, where it is at hand, and they are told: a carrier may be newer than a seal.
 It gives no advice on law and says nothing of why. Recording it is the custody log's matter: `form` fills in the form of
 `sealift handover`.
 
@@ -37,17 +37,23 @@ NOT_ADVICE = "Prepared from the seal, the receipt and what people stated; not le
 
 
 class Hand(NamedTuple):
-    """Who had a drive last on the way, by the custody log, and how to reach them ("": not known)."""
+    """Who had a drive last, by the custody log, how to reach them ("": not known); `home`: they are of the origin."""
 
     who: str
     contact: str
+    home: bool = False
+
+    @property
+    def words(self) -> str:
+        """Who, and that it is at the origin."""
+        return f"{self.who}, at the origin," if self.home else self.who
 
 
 class Line(Struct, frozen=True, kw_only=True):
     """A drive that is not as it was sent. `what`: unread drives are not here, or are here and nobody has read them.
 
     Of remade ones the data is here, on other media: of the declared goods themselves nobody has said that they are.
-    `had`: who had it last on the way, by the custody log; None: it is not at hand, or does not say.
+    `had`: who had it last, by the custody log, on the way or at the origin; None: it is not at hand, or does not say.
     """
 
     drive: str
@@ -118,7 +124,7 @@ def compare(
     """What differs from what was sealed; None where every drive of the seal is intact.
 
     `officer` released the declaration; `why` says of drives by id why a reading of theirs does not count; `hands` by
-    serial number who had them on the way; None: no custody log is at hand.
+    serial number who had them last; None: no custody log is at hand.
     """
     said = {group.group: group for group in record.groups}
     lines = list(_lines(seal, said, why, hands or {}))
@@ -162,7 +168,7 @@ def _lines(
                 what=_what(drive),
                 read_at=drive.read_at or None if drive else None,
                 why=why.get(row.id),
-                had=hands[row.serial].who if row.serial in hands else None,
+                had=hands[row.serial].words if row.serial in hands else None,
             )
             yield row.carrier, line
 
@@ -262,7 +268,8 @@ def _tell_carriers(
         if hands and line.serial in hands:
             had.setdefault(hands[line.serial], []).append(line)
     for hand, lines in had.items():
-        about = f"drives that they had, by the custody log: {_serials(lines)}"
+        had_last = "drives that are with them at the origin" if hand.home else "drives that they had"
+        about = f"{had_last}, by the custody log: {_serials(lines)}"
         yield Tell(who=hand.who, contact=hand.contact or "by the custody log", about=about)
     for each in carriers:
         lines = [line for line in each.drives if line.had is None]
@@ -312,7 +319,7 @@ def as_text(report: Discrepancy) -> str:
             why = f" ({line.why})" if line.why else ""
             read = f", read {line.read_at}" if line.read_at else ""
             number = f"drive {line.number} of {report.drives_total}"
-            had = f"; on the way {line.had} had it last" if line.had else ""
+            had = f"; by the custody log {line.had} had it last" if line.had else ""
             lines.append(f"  {line.drive} {number}, serial {line.serial}: {_WORDS[line.what].upper()}{read}{why}{had}")
     sections = [("what it means", report.means), ("what to do", report.todo)]
     sections.append(("whom to tell", [f"{each.who}, {each.contact}: {each.about}" for each in report.tell]))

@@ -307,6 +307,8 @@ HELP: dict[str, Help] = {
     "drives.capacity_bytes": Help("Example: 15_360_950_534_144", "wants the capacity in bytes"),
     "drives.make": Help('Example: "Example Storage"', "wants the maker"),
     "drives.model": Help('Example: "MZWLR15THALA"', "wants the model"),
-    "drives.package_no": Help('(optional) The package that it is in. Example: "1"'),
+    "drives.package_no": Help(
+        '(optional) The package that it is in. It is one carrier\'s: "1" of two carriers is two packages. Example: "1"'
+    ),
     "drives.seal_no": Help("(optional) Number of the seal on that package, once it is on."),
 }

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sealift.trade import codes, consistency, declaration, lookalikes, people, persons
+from sealift.trade import consistency, declaration, people, persons
 from sealift.trade.rules import shipped
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _waived(row: Row, parsed: Declaration, facts: Facts) -> Row:
 
 def _complete(_rule: Rule, parsed: Declaration, rules: Rules, _facts: Facts, _today: date) -> _Found:
     """As `sealift declare --check`; and no answer is unknown, of a question that the rules have struck neither."""
-    faults = declaration.problems(parsed) + codes.faults(parsed) + lookalikes.faults(parsed)
+    faults = declaration.problems(parsed) + declaration.today(parsed)
     asked = {rule.id for rule in [*rules.rules, *shipped().rules]}
     faults += [
         f"the answer to {answer.question}, which is not in these rules, is unknown"

@@ -1,8 +1,18 @@
-"""Which characters the fonts of the papers have, so that names from foreign lists can be shown whatever they are.
+"""What the fonts of the papers can paint: the characters that they have, and as many marks on one as a line holds.
 
-What holds of a text that `shown` returns: every character of it is in one of the fonts shipped; one that was not is
-written as its number, <U+10E1>, so that nothing is left out or guessed. Names in a declaration are not treated so: they
-are refused by typeset.py, because whoever wrote them can write them otherwise.
+    unpainted  why a text cannot be painted, with the characters by number; "" where it can
+    faults     the same of every text of a declaration, with its path
+    shown      a text with the numbers of what cannot be painted in its place
+    isolated   a text set apart from what stands beside it
+
+Texts of a declaration are refused where they cannot be painted (`sealift declare --check`, the gate), because whoever
+wrote them can write them otherwise. What others wrote, in lists and in records that are signed, is `shown`: a character
+that no font has is written as its number, <U+10E1>, so that nothing is left out or guessed.
+
+Marks on one letter are set above or below one another, and over the lines above and below when they are many. Unicode
+allows 30 (Standard Annex #15, stream-safe text), for the memory of programs; what the lines of a paper hold is less. Of
+the letters that names are written in, none has more than MAX_MARKS: two in Vietnamese, three in pointed Hebrew or
+Arabic, four in Devanagari; and none more than MAX_PILED of one combining class, which stand in one place.
 
 A name that runs from right to left is `isolated`, or its digits and brackets would go to the wrong end of it, and those
 beside it into it (Unicode Standard Annex #9, 3.1.2).
@@ -16,19 +26,56 @@ import functools
 import struct
 import unicodedata
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from sealift.formats import strict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sealift.trade.sections import Content
+
+MAX_MARKS = 4  # on one letter, when all that are part of a letter are taken off it (NFD)
+MAX_PILED = 2  # of them in one place
+SCRIPTS = "Latin, Greek, Cyrillic, Arabic, Hebrew, Devanagari, Thai, Chinese, Japanese or Korean"
 _FONTS = files("sealift.trade") / "fonts"
+_UNDRAWN = frozenset("\u00ad\u061c\u200b\u200c\u200d\u200e\u200f\u2060\u2066\u2067\u2068\u2069")
+_NAMED = 4  # characters in a message
+
+
+def unpainted(text: str) -> str:
+    """Why `text` cannot be painted on a paper, with the characters by number and name; "" where it can."""
+    if text.isascii():
+        return ""
+    absent = dict.fromkeys(character for cluster in _clusters(text) for character in cluster if not _has(character))
+    if absent:
+        more = f" and {len(absent) - _NAMED:,} more" if len(absent) > _NAMED else ""
+        shown = ", ".join(f"U+{ord(each):04X} {unicodedata.name(each, '')}".rstrip() for each in list(absent)[:_NAMED])
+        return f"no font of the papers has {shown}{more}; write it in {SCRIPTS}"
+    for cluster in _clusters(text):
+        if _is_piled(cluster):
+            begins = " ".join(f"U+{ord(each):04X}" for each in cluster[: _NAMED + 1])
+            more = " ..." if len(cluster) > _NAMED + 1 else ""
+            marks = len(_marks(cluster))
+            return (
+                f"{marks:,} marks on one letter ({begins}{more}), which would be painted over other lines; at most"
+                f" {MAX_MARKS} are possible, and {MAX_PILED} of them in one place"
+            )
+    return ""
+
+
+def faults(content: Content) -> list[str]:
+    """Every text of the declaration that no paper can print, with its path and why."""
+    return [f"{where}: {why}" for where, text in _texts(content, "") if (why := unpainted(text))]
 
 
 def shown(text: str) -> str:
-    """`text`, with the number of every character that no font has in the place of the character."""
+    """`text`, with the number of everything that cannot be painted in its place."""
     if text.isascii():
         return text
-    return "".join(cluster if _drawn(cluster) else _numbers(cluster) for cluster in _clusters(text))
+    return "".join(_painted(cluster) for cluster in _clusters(text))
 
 
 def isolated(text: str) -> str:
@@ -38,11 +85,23 @@ def isolated(text: str) -> str:
     return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
 
 
+def _texts(section: Struct, path: str) -> Iterator[tuple[str, str]]:
+    for item in strict.fields_of(type(section)):
+        value: Any = getattr(section, item.name)
+        where = path + item.encode_name
+        for number, each in enumerate(value, start=1) if isinstance(value, list) else [(0, value)]:
+            here = f"{where}[{number}]" if number else where
+            if isinstance(each, str):
+                yield here, each
+            elif isinstance(each, Struct):
+                yield from _texts(each, f"{here}.")
+
+
 def _clusters(text: str) -> Iterator[str]:
-    """Characters, each with the marks that are set on it: they are drawn from one font together."""
+    """Letters, each with the marks that are set on it; composed, as they are drawn."""
     cluster = ""
-    for character in text:
-        if cluster and not unicodedata.category(character).startswith("M"):
+    for character in unicodedata.normalize("NFC", text):
+        if cluster and not _is_mark(character):
             yield cluster
             cluster = ""
         cluster += character
@@ -50,19 +109,54 @@ def _clusters(text: str) -> Iterator[str]:
         yield cluster
 
 
-def _drawn(cluster: str) -> bool:
-    return any(all(ord(character) in font for character in cluster) for font in _coverage())
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
 
 
-def _numbers(cluster: str) -> str:
-    return "".join(each if each.isascii() else f"<U+{ord(each):04X}>" for each in cluster)
+def _marks(cluster: str) -> list[str]:
+    """The marks of a letter; those that only choose between forms of it are none."""
+    return [each for each in unicodedata.normalize("NFD", cluster) if _is_mark(each) and not _is_ignorable(each)]
+
+
+def _is_piled(cluster: str) -> bool:
+    if len(cluster) == 1:
+        return False
+    marks = _marks(cluster)
+    places = [place for each in marks if (place := unicodedata.combining(each))]
+    return len(marks) > MAX_MARKS or any(places.count(each) > MAX_PILED for each in set(places))
+
+
+def _painted(cluster: str) -> str:
+    if not _is_piled(cluster):
+        return "".join(each if _has(each) else _number(each) for each in cluster)
+    return "".join(_number(each) if not _has(each) or _is_mark(each) else each for each in cluster)
+
+
+def _number(character: str) -> str:
+    return f"<U+{ord(character):04X}>"
+
+
+def _has(character: str) -> bool:
+    """Whether a font has it, or what it is made of; or it is one that is never drawn."""
+    if character.isascii() or _is_ignorable(character):
+        return True
+    return ord(character) in _coverage() or all(ord(each) in _coverage() for each in _taken_apart(character))
+
+
+def _taken_apart(character: str) -> str:
+    return unicodedata.normalize("NFD", character)
+
+
+def _is_ignorable(character: str) -> bool:
+    """Never drawn: what joins, parts or directs letters, and what chooses between their forms; a font may lack it."""
+    return character in _UNDRAWN or unicodedata.name(character, "").startswith("VARIATION SELECTOR")
 
 
 @functools.cache
-def _coverage() -> tuple[frozenset[int], ...]:
-    """The code points of each font; the bold ones have what the regular ones have, which a test holds."""
-    names = sorted(each.name for each in _FONTS.iterdir() if each.name.endswith(".ttf"))
-    return tuple(frozenset(code_points((_FONTS / name).read_bytes())) for name in names)
+def _coverage() -> frozenset[int]:
+    """The code points of all fonts; the bold ones have what the regular ones have, which a test holds."""
+    fonts = (each for each in _FONTS.iterdir() if each.name.endswith(".ttf"))
+    return frozenset(code for font in fonts for code in code_points(font.read_bytes()))
 
 
 def code_points(font: bytes) -> Iterator[int]:

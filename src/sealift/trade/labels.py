@@ -24,9 +24,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from sealift.errors import BadInput
 from sealift.formats.manifest import drive_label
 from sealift.trade import sheets
-from sealift.trade.glyphs import isolated
+from sealift.trade.glyphs import isolated, unpainted
 from sealift.trade.typeset import qr_svg, typeset
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ def pdf(declaration: Declaration, labels: Sequence[Label], note: str, day: date,
 
     It takes about 80 MiB and 0.2 a label while it is made; most of the time goes into the codes, 20 ms each.
     """
+    for field, value in dict.fromkeys(line for each in labels for line in each.lines):
+        if why := unpainted(value):
+            raise BadInput(f"{field}: {why}", hint="write it otherwise in the plan and in the declaration")
     data = {
         "head": f"Labels of shipment {declaration.consignment_id}: {whole(declaration)}",
         "note": f"{sheets.BASIS} {note}",

@@ -5,11 +5,12 @@
 
 What holds of a Paper, since there is no other way to make one: it begins with the consignment, its leg and what it
 answers; it has the whole shipment, carrier by carrier, whose rows add up to the totals below them, and those of the
-related shipments; it names every party with ultimate parent, and whoever a party took the place of. Its marks say DRAFT
+related shipments, and boxes for signatures have these totals above them again; it names every party with ultimate
+parent, and whoever a party took the place of. Its marks say DRAFT
 unless it was given the release of exactly this declaration, and REHEARSAL of a rehearsal; where that was by rules that
 differ from those shipped, it names each. Its foot says what it is prepared from. Numbers come from totals.py as whole
 grams, bytes and decimal amounts, and are text from here on. Data is JSON of texts that the template places and never
-reads as markup.
+reads as markup; of texts that others wrote, what no font has stands there as its number (glyphs.py).
 
 A block is a dict that the template knows: `pairs`, `table`, `words`, `signatures`, `code`. What is not here: which
 papers there are (papers_*.py), pages (papers/paper.typ), files (stages/documents.py).
@@ -20,7 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sealift.trade import sheets, totals
+from sealift.errors import BadInput
+from sealift.formats import strict
+from sealift.trade import glyphs, sheets, totals
 from sealift.trade.glyphs import isolated
 from sealift.trade.sheets import EMPTY
 
@@ -94,7 +97,8 @@ def words(title: str, paragraphs: Iterable[str], *, warning: bool = False) -> Bl
 def signatures(sides: Iterable[tuple[str, Sequence[str]]], *, title: str = "", paragraphs: Iterable[str] = ()) -> Block:
     """A box a side: its title, what is known of who signs, and room for a signature by hand.
 
-    `paragraphs` are what they sign, which stands on the same page; it is to be short.
+    `paragraphs` are what they sign, which stands on the same page; it is to be short. A Frame puts the whole shipment
+    before them.
     """
     boxes = [[side, list(known)] for side, known in sides]
     return {"kind": "signatures", "title": title, "paragraphs": list(paragraphs), "sides": boxes}
@@ -157,11 +161,18 @@ class Frame:
 
     @classmethod
     def of(cls, declaration: Declaration, release: Release | None, day: date, against: tuple[str, ...] = ()) -> Frame:
-        """The frame; Refused when `release` is of another declaration. `day` is when the papers are prepared.
+        """The frame; Refused when `release` is of another declaration, BadInput when it says what no font can paint.
+
+        `day` is when the papers are prepared.
 
         `against` says why the release does not stand: then papers are drafts, as without one, and say why.
         """
         sheets.check_release_is_of(declaration, release)
+        if faults := glyphs.faults(declaration):
+            raise BadInput(
+                f"no paper can print what the declaration says, {strict.shown(faults)}",
+                hint="write it otherwise; of what is released: sealift declare --revise begins the next revision",
+            )
         found = totals.total(declaration), totals.with_related(declaration)
         return cls(declaration, None if against else release, day, totals.parts(declaration), *found, against)
 
@@ -173,6 +184,7 @@ class Frame:
     def paper(self, name: str, title: str, blocks: Iterable[Block], *, about: str = "") -> Paper:
         """A paper of this shipment; `about` is what it is of, where that is less than all, such as "drive 3 of 60"."""
         declaration = self.declaration
+        blocks = [self._signed(each, title, about) if each["kind"] == "signatures" else each for each in blocks]
         data = {
             "title": title,
             "about": about,
@@ -186,7 +198,20 @@ class Frame:
                 self.release.summary if self.release is not None else self._not_released,
             ],
         }
-        return Paper(f"{declaration.consignment_id}-{name}", title, data)
+        return Paper(f"{declaration.consignment_id}-{name}", title, _painted(data))
+
+    def _signed(self, boxes: Block, title: str, about: str) -> Block:
+        """Boxes with what is signed in them: on the last page they may be all that there is."""
+        content, whole = self.declaration, self.whole
+        carriers, value = sheets.counted(len(content.carriers), "carrier"), ", ".join(money_lines(whole.customs))
+        what = (
+            f"{title}{', ' if about else ''}{about}, of {self.number}. The whole shipment: "
+            f"{sheets.counted(whole.drives, 'drive')} by {carriers}, {whole.capacity_bytes:,} bytes,"
+            f" {totals.grams(whole.gross_grams)} gross, customs value {value}."
+        )
+        if content.related_shipments:
+            what += f" With the related shipments: {sheets.together(content)}."
+        return {**boxes, "title": boxes["title"] or "Signed", "paragraphs": [what, *boxes["paragraphs"]]}
 
     @property
     def _not_released(self) -> str:
@@ -253,6 +278,15 @@ class Frame:
         replaced = (sheets.before(content, old) for old in content.replaced)
         rows += [(f"Before: {role}", who) for role, who in replaced]
         return pairs("Parties", rows)
+
+
+def _painted(value: Any) -> Any:
+    """Data for the template, with the numbers of what no font has: lists and signed records are of others' wording."""
+    if isinstance(value, str):
+        return glyphs.shown(value)
+    if isinstance(value, dict):
+        return {key: _painted(each) for key, each in value.items()}
+    return [_painted(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _sums(found: Totals) -> list[Cell]:

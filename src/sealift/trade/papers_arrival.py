@@ -167,7 +167,7 @@ def discrepancy_report(frame: Frame, report: Discrepancy) -> Paper:
 
 
 def _why(line: Line) -> str:
-    had = line.had and f"on the way {line.had} had it last"
+    had = line.had and f"by the custody log {line.had} had it last"
     return ", ".join(text for text in (line.read_at and f"read {line.read_at}", line.why, had) if text) or DASH
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from sealift.trade import paper, sheets
 from sealift.trade.gate import State
-from sealift.trade.glyphs import isolated, shown
+from sealift.trade.glyphs import isolated
 from sealift.trade.paper import Cell, Column, said
 from sealift.trade.sheets import EMPTY
 
@@ -121,7 +121,7 @@ def screening_report(frame: Frame, screened: Screened) -> Paper:
         ("Second reviewer", second),
         ("Method", f"{record.algorithm} {record.algorithm_version}"),
     ]
-    found = [shown(f"{problem.where + ': ' if problem.where else ''}{problem.reason}") for problem in screened.problems]
+    found = [f"{problem.where + ': ' if problem.where else ''}{problem.reason}" for problem in screened.problems]
     holds = paper.words("What holds the release", found, warning=True)
     clear = paper.words(
         "What holds the release", [f"Nothing in this screening and in those before it, on {frame.day.isoformat()}."]
@@ -140,7 +140,7 @@ def _lists(record: ScreeningRecord) -> Block:
         Column("rows", mm=16, number=True),
     ]
     rows: list[list[Cell]] = [
-        [[shown(each.name), each.sha256], shown(each.published or paper.DASH), each.fetched, f"{each.rows:,}"]
+        [[each.name, each.sha256], each.published or paper.DASH, each.fetched, f"{each.rows:,}"]
         for each in record.lists
     ]
     return paper.table("Lists", columns, rows)
@@ -185,12 +185,12 @@ def _hits(hits: Sequence[tuple[str, Hit]]) -> Block:
         [
             _ref(party),
             [
-                isolated(shown(hit.name)),
-                shown(f"{hit.list}, {hit.entry_id}"),
-                shown(", ".join((*hit.entry_countries, *hit.entry_programs))),
+                isolated(hit.name),
+                f"{hit.list}, {hit.entry_id}",
+                ", ".join((*hit.entry_countries, *hit.entry_programs)),
             ],
             f"{hit.score:.3f}",
-            [f"searched: {hit.query}", shown(hit.why)],
+            [f"searched: {hit.query}", hit.why],
             _decision(hit),
         ]
         for party, hit in hits

@@ -33,7 +33,7 @@ from sealift.errors import BadInput, FormatError, KeyInvalid, Refused, Signature
 from sealift.formats import canonical, sshsig, strict, typed
 from sealift.formats.canonical import Record
 from sealift.trade import declaration as declarations
-from sealift.trade import people, persons
+from sealift.trade import glyphs, people, persons
 from sealift.trade.rules import MAX_BYTES as MAX_RULES_FILE
 from sealift.trade.rules import MAX_RULES
 
@@ -178,6 +178,8 @@ def make_release(
     for name in ("officer", "reason", "reference"):
         if strict.unprintable(str(values[name])) or not str(values[name]).strip():
             raise BadInput(f"--{name}: one line of printable text is wanted")
+        if why := glyphs.unpainted(str(values[name])):
+            raise BadInput(f"--{name}: {why}", hint="it is printed on every paper; nothing was signed")
     try:
         record = typed.convert(values, ReleaseRecord)
     except msgspec.ValidationError as error:

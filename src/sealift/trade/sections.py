@@ -32,6 +32,7 @@ Grams = Annotated[int, Meta(ge=0, le=10**12)]
 Count = Annotated[int, Meta(ge=0, le=10**12)]
 Amount = Annotated[str, Meta(max_length=20, pattern=r"\A([0-9]{1,15}(\.[0-9]{1,4})?)?\Z")]
 Currency = Annotated[str, Meta(max_length=3, pattern=r"\A([A-Z]{3})?\Z")]
+HsCode = Annotated[str, Meta(max_length=14, pattern=r"\A([0-9][0-9.]*)?\Z")]
 Percent = Annotated[str, Meta(max_length=8, pattern=r"\A([0-9]{1,3}(\.[0-9]{1,4})?)?\Z")]
 Date = Annotated[str, Meta(max_length=10, pattern=r"\A([0-9]{4}-[0-9]{2}-[0-9]{2})?\Z")]
 Digest = Annotated[str, Meta(max_length=64, pattern=r"\A([0-9a-f]{64})?\Z")]
@@ -192,7 +193,7 @@ class Goods(Section, frozen=True, kw_only=True):
     name: Name = ""
     description: Text = ""
     kind: Literal["", "ssd", "hdd", "tape", "other"] = ""
-    hs_code: Annotated[str, Meta(max_length=14, pattern=r"\A([0-9][0-9.]*)?\Z")] = ""
+    hs_code: HsCode = ""
     hs_version: Text = ""
     hs_basis: Text = ""
     classified_by: Text = ""

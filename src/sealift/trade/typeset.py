@@ -22,6 +22,7 @@ from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, Literal
 
 from sealift.errors import BadInput, SealiftError
+from sealift.trade.glyphs import SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,8 +115,7 @@ def _told(paper: str, said: str) -> SealiftError:
     if found := _UNPRINTABLE.search(said):
         return BadInput(
             f"{found[1][:_SHOWN]!r} cannot be printed: none of the fonts of sealift has every character of it",
-            hint="write it in other letters: Latin, Greek, Cyrillic, Arabic, Hebrew, Devanagari, Thai, Chinese, "
-            "Japanese or Korean",
+            hint=f"write it in other letters: {SCRIPTS}",
         )
     if found := _PANIC.search(said):
         return BadInput(found[1].strip().strip('"')[:_SHOWN], hint="shorten the longest name")

@@ -140,6 +140,8 @@ def _verdict(report: InspectReport) -> str:
 
 def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     """What the one who stands there is to do; nothing where there is nothing to do."""
+    from sealift.stages.verify_report import VerifyReport
+
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE}
     present = [drive for group in report.groups for drive in group.present]
     copies, far = {each.mount for each in present if each.in_bucket}, _far(report)
@@ -160,7 +162,9 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
         yield from map(_clean, _replaced(report))
         seal = "" if report.seal is not None else "give the seal (--seal FILE); "
-        yield f"{seal}mount what is still to come and run this again (--final when nothing more will come)"
+        lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
+        come = "then mount what is still not here" if lost else "mount what is still to come"
+        yield f"{seal}{come} and run this again (--final when nothing more will come)"
     faults = [
         fault
         for fault in report.faults

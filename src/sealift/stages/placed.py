@@ -145,7 +145,7 @@ def disks() -> list[str]:
 
 
 class Standing(NamedTuple):
-    """What all hosts found: the drives of each, which hosts said nothing; by which seal, or as which shipment, drives are judged."""
+    """What all hosts found: the drives of each, which hosts said nothing; by which seal, or as what shipment."""
 
     hosts: dict[Host, list[Stand]]
     left_out: dict[Host, Gone | SealiftError]  # hosts that did not say which drives stand there, and why

@@ -90,6 +90,7 @@ _BY_WORDS = (  # of obstore's own texts, the more special ones first
         "169.254.",
         Trouble(errno.EACCES, "there are no keys for the store", f"none are set, and this host has none: {_KEYS}"),
     ),
+    ("nvalid list response", GARBLED),
     ("dns error", Trouble(errno.ENODEV, "the store's name is not known", _REACH)),
     ("redirect without LOCATION", Trouble(errno.EINVAL, "the bucket is in another region", _REGION)),
     (f"{NOWHERE},\n", ELSEWHERE),  # where a redirect ends; no address of a request has a comma and the end of a line

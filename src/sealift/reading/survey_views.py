@@ -283,6 +283,7 @@ class Survey:
     notices: list[str]
     checked: bool = False  # allowed signers were given
     unsealed: list[DriveView] = field(default_factory=list)  # drives without seal/, though others here have it
+    alike: list[DriveView] = field(default_factory=list)  # drives with another seal of that revision, which holds, too
     superseded: Superseded | None = None  # by whose seal on a drive here the one that is used is superseded
     late: list[Late] = field(default_factory=list)  # drives of other hosts that were not waited for; in no other list
 

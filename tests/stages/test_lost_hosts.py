@@ -100,9 +100,8 @@ def test_where_no_other_host_has_drives_the_lost_one_is_named(hosts, tmp_path, c
     assert "hint: have these hosts up again" in err
 
 
-@pytest.mark.parametrize("dies", ["", "_look"])
-def test_a_host_that_dies_before_packing_has_its_row(tmp_path, monkeypatch, capsys, dies):
-    monkeypatch.setattr(placed, "_BETWEEN", 0.0)
+def _two_to_pack(tmp_path):
+    """Two groups of two drives, one group on each host."""
     source = tmp_path / "source"
     for number in range(6):
         shipments.write(source / f"{number}.bin", os.urandom(1 << 16))
@@ -113,15 +112,32 @@ def test_a_host_that_dies_before_packing_has_its_row(tmp_path, monkeypatch, caps
     for mount in mounts:
         mount.mkdir()
         serials[str(mount)] = f"SER{mount.name}"
-    hosts.dies["a"] = dies
     options = origin.pack_options(to=["~/d*"], state=str(tmp_path / "state"), serials=serials)
+    return hosts, options
+
+
+@pytest.mark.parametrize("dies", ["", "_look"])
+def test_a_host_that_dies_before_packing_has_its_row(tmp_path, monkeypatch, capsys, dies):
+    monkeypatch.setattr(placed, "_BETWEEN", 0.0)
+    hosts, options = _two_to_pack(tmp_path)
+    hosts.dies["a"] = dies
     result = pack_on(hosts, options, Events())
     assert [(row.name, row.state) for row in result.hosts] == [("b", "done"), ("a", "lost")]
     assert result.exit_code == 6
     pack_words.summarize(result, options)
     said = [line.strip() for line in capsys.readouterr().err.splitlines()]
     assert {SAID, NEXT} <= set(said)
-    hosts.dies["b"] = "_look"
+    notices = []
+    del hosts.dies["a"]
+    result = pack_on(hosts, options, Events(notice=notices.append))
+    assert (result.exit_code, [row["state"] for row in result.groups]) == (0, ["signed", "signed"])
+    assert "a: group 0 is packed and signed" in notices, "a host does not know how many are by now"
+
+
+def test_hosts_that_all_die_before_packing_have_their_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(placed, "_BETWEEN", 0.0)
+    hosts, options = _two_to_pack(tmp_path)
+    hosts.dies |= {"a": "_look", "b": "_look"}
     result = pack_on(hosts, options, Events())
     assert {row.name: row.state for row in result.hosts} == {"a": "lost", "b": "lost"}, "none of them has any work"
 

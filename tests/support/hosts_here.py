@@ -41,7 +41,7 @@ class Hosts:
     def hosts(self) -> list[Host]:
         """As of Placement."""
         dead = [host for host in self.homes if self.dies.get(host.name) == ""]
-        self.left_out |= dict.fromkeys(dead, DEAD)
+        self.left_out = dict.fromkeys(dead, DEAD)
         alive = [host for host in self.homes if host not in self.left_out]
         if not alive:
             raise NotAllHere("no node of this cluster can be used")

@@ -180,8 +180,14 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         if fault.kind not in _NOT_MENDED or (fault.kind == "unexpected" and not _is_unnamed(fault))
     ]
     as_they_read = report.state == "recoverable" and not any(group.spare or group.gone for group in report.groups)
-    if as_they_read and any(not _is_bucket(fault.mount, copies) for fault in mended):
+    drives = [fault for fault in mended if not _is_bucket(fault.mount, copies)]
+    if as_they_read and any(fault.mount not in far for fault in drives):
         yield "unpack and training rebuild what is damaged as they read; `sealift repair` makes the drives whole"
+    elif as_they_read and drives:  # nothing is written there from here, and the host may be at fault
+        yield (
+            "unpack and training rebuild what is damaged as they read; where `sealift verify` on that host finds it, "
+            "too, `sealift repair` there makes the drive whole"
+        )
     if report.state == "recoverable" and any(_is_bucket(fault.mount, copies) for fault in mended):
         yield (
             "in the bucket: remove the objects that are there and not as they were signed, then `sealift ingest "

@@ -122,7 +122,7 @@ class Placement(Protocol):
 
     here: bool
 
-    left_out: dict[Host, Gone | SealiftError]  # hosts that are meant and cannot be used, as `hosts` last found them
+    left_out: dict[Host, Gone | SealiftError]  # hosts that are meant, and that `hosts` found dead or unfit
 
     def hosts(self) -> list[Host]:
         """The hosts that are there now."""

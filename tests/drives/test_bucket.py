@@ -38,6 +38,7 @@ def told(keys, monkeypatch):
     """A bucket that answers what the test says."""
     bucket, answers = Bucket("s3://bucket/p"), []
     monkeypatch.setattr(Bucket, "_answer", lambda *_: answers.pop(0))
+    monkeypatch.setattr(buckets, "_PAUSE", 0.0)
     return bucket, answers
 
 
@@ -74,16 +75,30 @@ def test_a_page_has_every_key_as_bytes(told):
 )
 def test_a_listing_that_makes_no_sense_ends_the_work(told, answer):
     bucket, answers = told
-    answers.append(answer)
+    answers += [answer] * buckets._CUT
     with pytest.raises(SourceFault, match=r"^s3://bucket/p: listing 'p/': .*; what was committed before is safe"):
         bucket.page(b"p/")
 
 
 def test_a_listing_goes_on_or_fails(told):
     bucket, answers = told
-    answers.append(listing(ENTRY.format("p%2Fa", 1), more=True))
+    answers += [listing(ENTRY.format("p%2Fa", 1), more=True)] * buckets._CUT
     with pytest.raises(SourceFault, match="out of order"):
         bucket.page(b"p/", b"p/a")
+
+
+def test_a_listing_that_was_altered_on_its_way_is_asked_for_again(told):
+    bucket, answers = told
+    whole = listing(ENTRY.format("p%2Fa", 1), ENTRY.format("p%2Fb", 2))
+    answers += [
+        whole[: len(whole) // 2],
+        whole.replace(b"p%2F", b"q%2F"),
+        whole.replace(b"Key>", b"Kez>", 1),
+        b"",
+        whole,
+    ]
+    assert [each.key for each in bucket.page(b"p/").objects] == [b"p/a", b"p/b"]
+    assert not answers
 
 
 @given(st.binary(max_size=300), st.integers(0, 400), st.integers(0, 20))

@@ -1,6 +1,7 @@
 """ObjectDrive over a real S3 server (Ceph radosgw), and over a proxy before it that fails as networks do."""
 
 import errno
+import itertools
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sealift.drives import object_client, objects
+from sealift.drives import object_client, object_prefix, objects
 from sealift.drives.base import errno_of, is_missing
 from sealift.drives.objects import PART_SIZE, ObjectDrive
 from sealift.drives.ranges import PIECE
@@ -307,6 +308,31 @@ def test_a_fault_that_passes_is_not_even_seen(through, faulty, fault):
         assert file.read_at(0, len(BIG)) == BIG
     assert through.read_small("drive.json", 10) is None
     assert len(list(through.walk(10))) == 3
+
+
+def _is_listing(method, path):
+    return method == "GET" and "list-type" in path
+
+
+@pytest.mark.parametrize("fault", ["short", "flip", "cut", "reset"])
+def test_a_listing_that_was_altered_or_cut_on_its_way_is_asked_for_again(through, faulty, fault):
+    number = itertools.count()
+    faulty.plan = lambda method, path, _: fault if _is_listing(method, path) and next(number) < 3 else None
+    assert len(list(through.walk(10))) == 3
+    assert next(number) == 4
+
+
+def test_what_is_no_listing_for_ever_is_told_as_that(through, faulty, monkeypatch):
+    monkeypatch.setattr(object_prefix, "_CUT", 2)
+    faulty.plan = lambda method, path, _: "short" if _is_listing(method, path) else None
+    assert "its answer is no listing of a bucket" in str(fails(lambda: list(through.walk(10))))
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "reset", "cut"])
+def test_a_removal_gets_over_a_fault_that_passes(through, faulty, fault):
+    faulty.plan = lambda method, _path, number: fault if method == "DELETE" and number < 2 else None
+    through.delete(NAME)
+    assert through.size(NAME) is None
 
 
 @pytest.mark.long

@@ -78,6 +78,9 @@ def test_wrong_bytes_of_a_host_may_be_the_hosts(origin, hosts, capsys, tmp_path)
     assert "DAMAGED: rotten packs/" in out
     assert "PULL" not in out
     assert f"next: see to the host of {places(hosts)[0]}: it, or the way to it, may be at fault" in out
+    assert "`sealift repair` makes the drives whole" not in out, "nothing is written to a drive behind an address"
+    there = "where `sealift verify` on that host finds it, too, `sealift repair` there makes the drive whole"
+    assert f"next: unpack and training rebuild what is damaged as they read; {there}" in out
 
 
 def test_unpack_names_at_its_end_which_hosts_had_faults(origin, hosts, capsys, tmp_path):  # noqa: F811

@@ -19,7 +19,7 @@ from storage_host import nginx
 
 from sealift.cli import main
 from sealift.drives import http_client, ranges
-from sealift.errors import NotAllHere, SealInvalid
+from sealift.errors import NotAllHere, SealInvalid, Unreached
 from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading import group, hedge
@@ -356,9 +356,24 @@ def test_a_host_that_fails_from_the_beginning_is_told_and_the_others_used(
     with origin.shipment([at(hosts, each) for each in range(N)], seal) as shipment:
         ((mount, why),) = shipment.ignored
         assert mount == at(hosts, 0)
-        assert mount in why
+        assert "manifest.json: " in why
+        assert mount not in why, "a note names a place once"
         assert everything(shipment) == content
         assert shipment.absent
+
+
+@pytest.mark.parametrize("fault", ["401", "reset"])
+def test_what_no_host_gives_any_more_is_unreached_and_no_fault_of_a_format(origin, seal, hosts, monkeypatch, fault):
+    """Also where it is a page of hashes or lengths that is asked for first."""
+    monkeypatch.setattr(http_client, "PATIENCE", 0.3)
+    with origin.shipment([at(hosts, each) for each in range(N)], seal) as shipment:
+        for host in hosts:
+            host.plan = lambda *_: fault
+        for number, group in shipment.groups.items():
+            for stripe in range(2):
+                with pytest.raises(Unreached) as told:
+                    group.reader.block(stripe, 0, 0)
+                assert told.value.exit_code == 6, (number, stripe)
 
 
 def test_all_hosts_that_fail_are_told(origin, seal, hosts):

@@ -16,6 +16,7 @@ from sealift.drives.host_pace import HostPace
 from sealift.drives.http import HttpDrive
 from sealift.formats import seal as seals
 from sealift.reading import hedge
+from sealift.stages import unpack_places
 
 N = 3
 SIZE = 1 << 20  # of all files
@@ -149,6 +150,67 @@ def test_what_gave_nothing_for_long_is_asked_for_a_short_time_next(origin, two):
     two[0].plan = lambda *_: None
     assert drive.open_later("drive.json").read_at(0, 10)
     assert not drive._in_vain
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """Two data drives and two of parity, behind nginx."""
+    base, rng = tmp_path_factory.mktemp("four"), random.Random(12)
+    for number in range(8):
+        shipments.write(base / f"source/{number:02d}.bin", rng.randbytes(SIZE))
+    made = shipments.Origin(base / "origin", base / "source", 2, 2, options={"pack_size": 1 << 20})
+    made.pack()
+    made.sealed = made.seal()
+    with nginx(base / "nginx", made.root) as host:
+        yield made, host
+
+
+def test_a_host_that_hangs_is_failing_with_all_its_drives(four, monkeypatch):
+    """Reads of one drive time out; the other is not asked often enough to know, and is in the same dead host."""
+    origin, host = four
+    for module, name, value in ((http_client, "_SILENT", 0.5), (ranges, "SOON", 0.1), (hedge, "_SOONEST", 0.1)):
+        monkeypatch.setattr(module, name, value)
+    with proxy(host.url) as dies, proxy(host.url) as lives:
+        mounts = [f"{(dies if each < 2 else lives).endpoint}/d{each:02d}/" for each in range(4)]
+        with origin.shipment(mounts, origin.sealed) as shipment:
+            dies.plan = lambda *_: "hang"
+            assert files_of(shipment) == content(origin)
+            time.sleep(1.0)  # for the first request to end, which nobody waits for
+            health, report = shipment.health(), unpack_places.met(shipment)
+    why = http_client.SLOW.why
+    assert {each.mount: each.state for each in health.drives} == dict.fromkeys(mounts[:2], "failing")
+    told = unpack_places.places([], [report])
+    assert [(each.location, each.state, why in each.why) for each in told] == [
+        (mount, "failing", True) for mount in sorted(mounts[:2])
+    ]
+
+
+def test_that_nobody_is_there_is_told_of_every_drive_of_a_host_whichever_process_found_it():
+    def met(**given):
+        return unpack_places.Met(**({"faults": 0, "first_fault": "", "hedged": 4, "slow": False} | given))
+
+    first = {"s0": met(faults=2, first_fault="s0: gone", host="h", nobody="gone"), "other": met(host="i")}
+    second = {"s1": met(host="h"), "mounted": met(hedged=0, faults=1, first_fault="rotten")}
+    told = {each.location: each for each in unpack_places.places([("silent", "no")], [first, second])}
+    assert {name: each.state for name, each in told.items()} == {
+        "s0": "failing", "s1": "failing", "other": "slow", "mounted": "failing", "silent": "silent",
+    }  # fmt: skip
+    assert (told["s1"].faults, told["s1"].why) == (1, "s1: gone")
+    assert (told["s0"].faults, told["s0"].why) == (2, "s0: gone")
+
+
+def test_a_host_that_gives_to_others_is_not_gone():
+    pace = HostPace("h", 8)
+    begun = time.monotonic()
+    pace.gone("late", begun, surely=False)
+    assert pace.gone_since(begun) == "late"
+    pace.gave(host_pace.STEP)
+    again = time.monotonic()
+    pace.gone("late", begun, surely=False)
+    assert not pace.gone_since(again), "it was that request which was slow"
+    pace.gone("refused", begun, surely=True)
+    assert pace.gone_since(again) == "refused"
+    assert not pace.gone_since(time.monotonic()), "what was before a shipment was opened is not of it"
 
 
 def test_pace_of_a_host():

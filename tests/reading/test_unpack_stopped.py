@@ -18,7 +18,7 @@ import shipments
 
 from sealift.drives import waiting
 from sealift.drives.ranges import RemoteDrive
-from sealift.errors import DriveFault, FormatError, SealiftError
+from sealift.errors import DriveFault, FormatError, SealiftError, Unreached
 from sealift.formats import manifest as mf
 from sealift.reading.survey_views import DriveView, SharedPages
 from sealift.stages import spawned
@@ -180,8 +180,10 @@ def test_a_host_that_failed_is_not_waited_for_at_each_page():
     views = [DriveView(drive.mount, drive) for drive in drives]
     pages = SharedPages(views, mf.BLOCKS, magic=mf.BLOCKS_MAGIC, record=32, ref=ref, cache=1)
     for _ in range(3):
-        with pytest.raises(FormatError, match="from none of the drives that are here: h0: nobody answers"):
+        with pytest.raises(Unreached, match="from none of the drives that are here: h0: nobody answers") as told:
             pages.get(0, 1)
+        assert isinstance(told.value, FormatError), "what goes on without a page goes on without this one"
+        assert (told.value.exit_code, told.value.hint is None) == (6, False)
     assert [drive.asked for drive in drives] == [1, 1]
     pages._resting = dict.fromkeys(pages._resting, (time.monotonic() - 1, ""))
     with pytest.raises(FormatError):

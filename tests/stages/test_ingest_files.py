@@ -1,6 +1,7 @@
 """ingest of files into a bucket: a real S3 server holds what the corpus held, whatever happens on the way."""
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -382,6 +383,25 @@ def test_faults_on_the_way_that_pass_are_got_over(origin, bucket, faulty, inline
     assert (result.failed, result.refused) == ([], [])
     held(origin, f"s3://{bucket}/x")
     assert s3.uploads(bucket) == 0
+
+
+def test_listings_that_are_altered_and_notes_that_stay_end_no_ingest(origin, bucket, faulty, inline, s3):
+    """The first listing was; and a note of what is begun goes with all notes, where it could not be removed alone."""
+    listings, removals = itertools.count(), itertools.count()
+
+    def plan(how, path, _number):
+        if how == "GET" and "list-type" in path:
+            return ("short", "flip", "cut")[which] if (which := next(listings)) < 3 else None
+        note = how == "DELETE" and "/begun/" in path
+        return "403" if note and next(removals) < 1 else None
+
+    faulty.plan = plan
+    result = ingest(origin, f"s3://{bucket}/x")
+    faulty.plan = lambda *_: None
+    assert (result.failed, result.refused) == ([], [])
+    held(origin, f"s3://{bucket}/x")
+    assert next(removals) > 1, "there was one to be removed"
+    assert not [name for name in ingests.objects(f"s3://{bucket}/x", notes=True) if "begun" in name]
 
 
 @pytest.mark.long

@@ -191,8 +191,8 @@ def test_a_seal_that_one_on_a_drive_supersedes_is_named_and_nothing_is_received_
     assert sealift(["receipt", str(root / "report.json"), *common, "--seal", newer, *signed]) == 0
 
 
-def test_no_keys_are_issued_under_a_seal_that_is_superseded(revised, capsys):
-    root, other = revised
+def issuing(root, other):
+    """The words of an unlock by somebody whose key counts."""
     key = receivings.key_file(other, "dock", root / "dock")
     public = receivings.signer(other, "dock").public_key.line
     line = f'k@example.org namespaces="sealift-unlock,sealift-custody" {public}\n'
@@ -201,7 +201,12 @@ def test_no_keys_are_issued_under_a_seal_that_is_superseded(revised, capsys):
     recipient = age_keys.generate_identity()[1]
     issue = ["unlock", *other.mounts, "--identity", str(root / "identity"), "--allowed-signers", str(root / "signers")]
     issue += ["--for", recipient, "--job", "j", "--sign-with", key, "--by", "Kim", "--organisation", "Petrel"]
-    issue += ["--custody", str(root / "custody"), "--out", str(root / "keys.age")]
+    return [*issue, "--custody", str(root / "custody"), "--out", str(root / "keys.age")]
+
+
+def test_no_keys_are_issued_under_a_seal_that_is_superseded(revised, capsys):
+    root, other = revised
+    issue = issuing(root, other)
     assert sealift([*issue, "--seal", str(root / "other.seal")]) == 5
     err = capsys.readouterr().err
     assert (
@@ -233,6 +238,22 @@ def test_a_receipt_looks_at_seals_beside_the_one_given(stand, capsys):
     err = capsys.readouterr().err
     assert "report" in err
     assert "--part" not in err
+
+
+def test_keys_under_one_of_two_seals_of_one_revision_are_issued_and_the_other_is_told(stand, capsys):
+    root, _, other = stand
+    for name, data in receivings.World(other).resealed().files.items():
+        other.path(0, 2, name).write_bytes(data)
+    (root / "signers").write_bytes(receivings.signers(other))
+    issue = [*issuing(root, other), "--seal", str(root / "other.seal")]
+    note = (
+        f"note: {other.mounts[2]} has another seal of this revision; both hold, and the keys are taken by whoever reads"
+    )
+    assert sealift(issue) != 5
+    assert f"{note} by the one that is used here, sealed at 2026-01-03T00:00:00Z" in capsys.readouterr().err
+    issue.remove(other.mounts[2])
+    sealift(issue)
+    assert note not in capsys.readouterr().err
 
 
 def test_a_seal_on_a_drive_that_does_not_hold_supersedes_nothing(revised, capsys):

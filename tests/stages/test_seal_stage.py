@@ -246,8 +246,25 @@ def test_a_changed_declaration_wants_a_new_release_and_then_supersedes(yard):
     assert second.superseded is not None
     assert load_seal(second.superseded) != load_seal(second.path) == load_seal(yard.mounts[0])
     assert open_seal(load_seal(second.superseded), yard.allowed).seal == first.seal
-    assert any("supersedes" in line for line in yard.notices)
-    assert any(yard.mounts[0] in line for line in yard.notices)
+    assert f"{yard.mounts[0]}: this seal supersedes the one that was there" in yard.notices
+    assert f"this seal supersedes the one that was there, now {second.superseded}: send the new one" in yard.notices
+
+
+def test_one_of_the_same_revision_takes_its_place_and_supersedes_nothing(yard):
+    """Released again without a change: both hold, and what is bound to the first one is in order."""
+    yard.seal(yard.mounts[0])
+    yard.release(officer="O. Fficer the Second")
+    second = yard.seal(yard.mounts[0])
+    assert second.made
+    how = "this seal takes the place of the one that was there (of the same revision; both hold)"
+    assert f"{yard.mounts[0]}: {how}" in yard.notices
+    assert f"{how}, now {second.superseded}: send the new one" in yard.notices
+    assert not any("supersed" in line for line in yard.notices if second.superseded not in line)
+    Path(second.path).write_bytes(b"no seal")
+    third = yard.seal(yard.mounts[0])
+    assert (
+        f"this seal takes the place of the one that was there, now {third.superseded}: send the new one" in yard.notices
+    )
 
 
 def elsewhere(yard, first):

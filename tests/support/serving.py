@@ -17,6 +17,10 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -211,6 +215,27 @@ def certificates(folder: Path, *, days: int = 1, host: str = "127.0.0.1") -> tup
     Path(paths[1]).write_bytes(certify("host", leaf, "tests CA", root, ca=False).public_bytes(Encoding.PEM))
     Path(paths[2]).write_bytes(leaf.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return paths
+
+
+@contextlib.contextmanager
+def handshakes(certificate: str, key: str) -> Iterator[int]:
+    """The port of somebody who shakes hands by TLS, and says nothing more."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            while True:
+                try:
+                    asked, _ = listening.accept()
+                except OSError:
+                    return
+                with contextlib.suppress(OSError), context.wrap_socket(asked, server_side=True):
+                    pass
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 def curl(*words: object) -> subprocess.CompletedProcess[bytes]:

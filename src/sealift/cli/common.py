@@ -514,9 +514,15 @@ def host_lines(hosts: Sequence[HostRow], done: str) -> Iterator[str]:
         drives = counted(len(host.drives), "drive")
         if host.state == "done":
             text = f"host {host.name}: {drives} {done}"
+        elif host.unknown:
+            text = f"host {host.name}: {host.state.upper()} ({host.why}); it did not say which drives stand there"
         else:
             owed = ", ".join(host.owed) or "none, others have done it"
             text = f"host {host.name}: {host.state.upper()} ({host.why}), {drives}; owed: {owed}"
         yield path_text(text.encode(errors="replace"))
     if any(host.owed for host in hosts):
         yield "next: have what is owed stand on any host, and run the same command: what was done counts"
+    if names := sorted({host.name for host in hosts if host.unknown}):
+        who = names[0] if len(names) == 1 else f"each of {', '.join(names[:SHOWN])}"
+        text = f"next: see to {who}, or have its drives stand on another host, and run the same command: what was done"
+        yield path_text(f"{text} counts".encode(errors="replace"))

@@ -140,6 +140,8 @@ def _verdict(report: InspectReport) -> str:
 
 def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     """What the one who stands there is to do; nothing where there is nothing to do."""
+    from sealift.stages.verify_report import VerifyReport
+
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE}
     present = [drive for group in report.groups for drive in group.present]
     copies, far = {each.mount for each in present if each.in_bucket}, _far(report)
@@ -160,7 +162,9 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
         yield from map(_clean, _replaced(report))
         seal = "" if report.seal is not None else "give the seal (--seal FILE); "
-        yield f"{seal}mount what is still to come and run this again (--final when nothing more will come)"
+        lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
+        come = "then mount what is still not here" if lost else "mount what is still to come"
+        yield f"{seal}{come} and run this again (--final when nothing more will come)"
     faults = [
         fault
         for fault in report.faults
@@ -176,8 +180,14 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         if fault.kind not in _NOT_MENDED or (fault.kind == "unexpected" and not _is_unnamed(fault))
     ]
     as_they_read = report.state == "recoverable" and not any(group.spare or group.gone for group in report.groups)
-    if as_they_read and any(not _is_bucket(fault.mount, copies) for fault in mended):
+    drives = [fault for fault in mended if not _is_bucket(fault.mount, copies)]
+    if as_they_read and any(fault.mount not in far for fault in drives):
         yield "unpack and training rebuild what is damaged as they read; `sealift repair` makes the drives whole"
+    elif as_they_read and drives:  # nothing is written there from here, and the host may be at fault
+        yield (
+            "unpack and training rebuild what is damaged as they read; where `sealift verify` on that host finds it, "
+            "too, `sealift repair` there makes the drive whole"
+        )
     if report.state == "recoverable" and any(_is_bucket(fault.mount, copies) for fault in mended):
         yield (
             "in the bucket: remove the objects that are there and not as they were signed, then `sealift ingest "

@@ -109,6 +109,9 @@ def _verdict(result: RepairReport) -> str:
     if result.unseen and not (result.left or result.missing or _stopped(result)):
         done = "what could be mended was" if result.repaired else "nothing was written"
         return f"not whole yet: what the report names was not all looked at; {done}"
+    if any(host.must_return for host in result.hosts) and not (result.left or result.missing or _stopped(result)):
+        done = "what could be mended elsewhere was" if result.repaired else "nothing was written"
+        return f"not whole yet: not every host came to its end; {done}"
     if not result.missing and all(fault.kind in _NOT_SIGNED for fault in result.left) and not _stopped(result):
         return f"what was signed is whole, of {_OF[result.scope]}; something lies there that nobody signed"
     if any(fault.detail == _NOWHERE for fault in result.left):

@@ -92,6 +92,7 @@ def unlock(
     with common.Meter() as meter:
         events = stage.Events(
             progress=lambda done, total: meter.update("headers", done * _HEAD, total * _HEAD, files=done),
+            notice=lambda text: meter.note(common.path_text(f"note: {text}".encode(errors="surrogateescape"))),
         )
         result = stage.issue(options, signer, events)
     _tell(options.out, result)

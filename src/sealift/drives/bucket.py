@@ -45,6 +45,7 @@ SAFE = f"{SAFE_WRITING}, and nothing in the bucket was changed"
 _ANSWER = 16 << 20  # bytes of a page: 1000 keys of 1024 bytes, each byte as %XX, and what stands around them
 _WITHIN = (5.0, 5.0, 10.0, 10.0, 30.0)  # seconds without a byte, the first time that it is asked and so on
 _DEADLINE = 120.0  # of one answer
+_PAUSE = 0.1  # seconds, and twice as long each time
 _CUT = 6  # times that an answer may be cut
 MAX_SIZE = 1 << 50
 _ETAG = re.compile(rb'(W/)?"?[\x21\x23-\x7e]{1,200}"?')
@@ -133,22 +134,17 @@ class Bucket:
         if folders:
             query["delimiter"] = "/"
         doing = f"listing {os.fsdecode(under)!r}"
+        trouble = faults.GARBLED
         with waiting(f"{self.name}: {doing}"):
-            body = self._answer(doing, query)
-        try:
-            found = _parse(body)
-        except (ValueError, OverflowError) as error:
-            raise self.fault(doing, faults.GARBLED) from error
-        keys = [each.key for each in found.objects]
-        names = sorted([*keys, *found.prefixes])
-        in_order = keys == sorted(set(keys)) and len(set(names)) == len(names) and len(names) <= most
-        if not in_order or any(not name.startswith(under) or name <= after for name in names):
-            raise self.fault(doing, faults.GARBLED._replace(why="it lists keys out of order, or others than asked for"))
-        if not found.after:
-            return found
-        if not names:
-            raise self.fault(doing, faults.GARBLED._replace(why="its listing says that it goes on, and does not"))
-        return found._replace(after=names[-1])
+            for attempt in range(_CUT):  # what was altered on its way is asked for again, as what was cut
+                time.sleep(_PAUSE * 2**attempt if attempt else 0.0)
+                try:
+                    return _checked(_parse(self._answer(doing, query)), under, after, most)
+                except _Senseless as error:
+                    trouble = faults.GARBLED._replace(why=str(error))
+                except (ValueError, OverflowError):
+                    trouble = faults.GARBLED
+        raise self.fault(doing, trouble)
 
     def _answer(self, doing: str, query: dict[str, str | bytes]) -> bytes:
         """The body of an answer to GET; asked for again while it is worth while."""
@@ -312,6 +308,24 @@ class Bucket:
             return uploads.asked("HEAD", url, self._keys)[0]
         except (OSError, http.client.HTTPException):
             return None
+
+
+class _Senseless(ValueError):
+    """A listing of objects that cannot be it."""
+
+
+def _checked(found: Page, under: bytes, after: bytes, most: int) -> Page:
+    """What a store lists where it lists what it was asked for; and where it goes on."""
+    keys = [each.key for each in found.objects]
+    names = sorted([*keys, *found.prefixes])
+    in_order = keys == sorted(set(keys)) and len(set(names)) == len(names) and len(names) <= most
+    if not in_order or any(not name.startswith(under) or name <= after for name in names):
+        raise _Senseless("it lists keys out of order, or others than asked for")
+    if not found.after:
+        return found
+    if not names:
+        raise _Senseless("its listing says that it goes on, and does not")
+    return found._replace(after=names[-1])
 
 
 def _encrypted(told: Message) -> bool:

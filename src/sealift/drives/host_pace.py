@@ -3,8 +3,8 @@
 What holds: a host is silent when it has given no STEP bytes to anybody for as long as somebody is willing to wait; one
 that gives, however slowly, is not. One whose ranges take longer than LONG seconds gets half as many requests at once,
 and half of these again, down to a quarter (at least two): they would only wait for each other. It gets one more for
-each range that comes at BRISK or better. While it is slow, that is said every EVERY seconds, with its rate. Safe for
-threads.
+each range that comes at BRISK or better. While it is slow, that is said every EVERY seconds, with its rate. That nobody
+was there at all is known of the host, whichever of its drives was asked. Safe for threads.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class HostPace:
         self._running = 0
         self._room = threading.Condition()
         self._last = self._told = float("-inf")
+        self._gone, self._gone_at = "", float("-inf")
         self._came: deque[tuple[float, int]] = deque()
 
     @property
@@ -48,6 +49,17 @@ class HostPace:
     def silent(self, since: float) -> float:
         """Seconds since it last gave something, or since that moment, if that is later."""
         return time.monotonic() - max(self._last, since)
+
+    def gone(self, why: str, since: float, *, surely: bool) -> None:
+        """A request that began then ended, for nobody was there; or, not `surely`, if nothing came to anybody since."""
+        with self._room:
+            if surely or self._last < since:
+                self._gone, self._gone_at = why, time.monotonic()
+
+    def gone_since(self, moment: float) -> str:
+        """Why nobody was there the last time that this was so; empty where it was not since."""
+        with self._room:
+            return self._gone if self._gone_at >= moment else ""
 
     def enter(self, seconds: float) -> bool:
         """Wait for a place among its requests; False when it has given nobody anything for so many seconds."""

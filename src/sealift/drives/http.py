@@ -132,7 +132,7 @@ class HttpDrive(RemoteDrive):
         self.web, self._patience = web(self.way.at), patience
         self.at, self.host_name = self.way.at, self.web.origin
         self.mount = self.way.name or self.way.at
-        self.traffic = Traffic()
+        self.traffic, self._made = Traffic(), time.monotonic()
         self._in_vain = 0  # times in a row that it was asked for as long as it is worth while
         self._hung = 0.0  # until when small files are not asked for
         self._host: Host | None = None
@@ -159,6 +159,11 @@ class HttpDrive(RemoteDrive):
     def was_slow(self) -> bool:
         """As of RemoteDrive."""
         return self.host.pace.was_slow
+
+    @property
+    def nobody(self) -> str:
+        """As of RemoteDrive; it counts of all that stands in the host: who waits for one drive asks no other."""
+        return self.traffic.nobody or self.host.pace.gone_since(self._made)
 
     def check(self) -> None:
         """BadInput where token or CA file cannot be used."""
@@ -194,8 +199,14 @@ class HttpDrive(RemoteDrive):
         def once() -> T:
             token = self._secret()[0]
             more = headers() | ({"Authorization": f"Bearer {token}"} if token else {})
-            with host.ask(method, path, sent | more) as it:
-                return read(it)
+            begun = time.monotonic()
+            try:
+                with host.ask(method, path, sent | more) as it:
+                    return read(it)
+            except Failed as failed:
+                if failed.trouble in {client.NOBODY, client.UNKNOWN, client.SLOW}:
+                    host.pace.gone(failed.trouble.why, begun, surely=failed.trouble != client.SLOW)
+                raise
 
         while True:
             token = self._secret()[0]

@@ -33,6 +33,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealift import __version__
+from sealift.drives import certificates
 from sealift.drives.host_pace import STEP, HostPace
 from sealift.drives.object_faults import CUT, REPLACED, Trouble
 from sealift.drives.ranges import Ranges, Traffic, Workers
@@ -58,6 +59,7 @@ _AGAIN = "run the same command again; if it stays so, ask whoever runs that host
 _REACH = "see the address and the network, then run the same command again"
 _IN_PLACE = "of a locations file (docs/spec/locations.md), which is given in place of an address"
 _TOKEN = f"token_file or token_env {_IN_PLACE}, names the token; ask whoever runs the host for one"
+_CA = f"ca_file {_IN_PLACE}, names the CA of the host; without one those that this machine trusts count"
 _RANGES = "give a server that answers ranges, such as nginx or `sealift serve`"
 
 MISSING = Trouble(errno.ENOENT, "there is no such file", "`sealift inspect` says what is missing")
@@ -79,11 +81,6 @@ ENCODED = Trouble(
     errno.EIO, "the host altered what it sends (Content-Encoding)", "have it serve these files as they are"
 )
 SLOW = Trouble(errno.ENODEV, "the host did not answer in time", _REACH)
-UNSURE = Trouble(
-    errno.EACCES,
-    "the host's certificate does not hold",
-    f"ca_file {_IN_PLACE}, names the CA of the host; without one those that this machine trusts count",
-)
 NOBODY = Trouble(errno.ENODEV, "nobody answers at this address", _REACH)
 UNKNOWN = Trouble(errno.ENODEV, "the name of the host is not known", _REACH)
 NO_HTTP = Trouble(errno.EPROTO, "what answers does not speak HTTP", _REACH)
@@ -392,7 +389,9 @@ def _context(ca: str | None) -> ssl.SSLContext:
 
 def _failed(error: Exception) -> Failed:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Failed(UNSURE)
+        why = certificates.of_openssl(error)
+        text = f"the host's certificate does not hold: {why}"
+        return Failed(Trouble(errno.EACCES, text, certificates.hint(why, _CA)))
     if isinstance(error, TimeoutError):
         return Failed(SLOW, PATIENCE)
     if isinstance(error, socket.gaierror):

@@ -10,6 +10,7 @@ import errno
 import re
 from typing import NamedTuple
 
+from sealift.drives import certificates
 from sealift.drives.elsewhere import NOWHERE
 
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
@@ -32,6 +33,7 @@ _RIGHTS = (
 )
 _WHERE = "see the name of the bucket, and AWS_ENDPOINT_URL; a bucket is made with the store's own tools"
 _REGION = "see AWS_REGION, and AWS_ENDPOINT_URL where the store is not Amazon's"
+_CA = "SSL_CERT_FILE in the environment names a file of the CAs, in PEM, that count for stores; see AWS_ENDPOINT_URL"
 _REACH = "see AWS_ENDPOINT_URL and the network, then run the same command again"
 
 MISSING = Trouble(errno.ENOENT, "there is no such object", "`sealift inspect` says what is missing")
@@ -88,7 +90,7 @@ _BY_WORDS = (  # of obstore's own texts, the more special ones first
         "169.254.",
         Trouble(errno.EACCES, "there are no keys for the store", f"none are set, and this host has none: {_KEYS}"),
     ),
-    ("ertificate", Trouble(errno.ENODEV, "the store's certificate does not hold", _REACH)),
+    ("nvalid list response", GARBLED),
     ("dns error", Trouble(errno.ENODEV, "the store's name is not known", _REACH)),
     ("redirect without LOCATION", Trouble(errno.EINVAL, "the bucket is in another region", _REGION)),
     (f"{NOWHERE},\n", ELSEWHERE),  # where a redirect ends; no address of a request has a comma and the end of a line
@@ -111,6 +113,10 @@ def trouble_of(error: BaseException) -> Trouble:
     code, status = _CODE.search(text), _STATUS.search(text)
     if code is not None and code[1] in _BY_CODE:
         return _BY_CODE[code[1]]
+    why = certificates.of_rustls(text)
+    if why is not None:
+        hint = certificates.hint(why, _CA)
+        return Trouble(errno.ENODEV, f"the store's certificate does not hold: {why}", hint)
     for words, trouble in _BY_WORDS:
         if words in text:
             return trouble

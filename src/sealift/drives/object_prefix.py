@@ -165,26 +165,26 @@ class ObjectPrefix:
                 last, cut = found[-1]["path"], 0
                 continue
             cut += 1
-            if trouble != faults.CUT or cut == _CUT:
+            if trouble not in {faults.CUT, faults.GARBLED} or cut == _CUT:  # cut, or altered, on its way
                 raise fault(self.mount, doing, trouble, safe=SAFE_READING)
             time.sleep(0.1 * 2**cut)
             pages = self.ask(doing, client.native.list, client.store, prefix=beneath, chunk_size=page, offset=last)
 
     def _answered(self, doing: str, function: Callable[..., Any], *arguments: Any) -> tuple[Any, faults.Trouble | None]:
-        """What a function of obstore's returns, or the trouble; one whose answer was cut or did not come asks again."""
+        """What a function of obstore's returns, or the trouble; it is asked again where that was on the way."""
         with waiting(f"{self.mount}: {doing}"):
             return self._asked(function, *arguments)
 
     def _asked(self, function: Callable[..., Any], *arguments: Any) -> tuple[Any, faults.Trouble | None]:
         until = time.monotonic() + self._patience
-        for attempt in range(
-            _CUT
-        ):  # obstore resumes ranges that were cut, and not small answers; nor asks for all again
+        # obstore resumes ranges that were cut, and not small answers; nor sends all again, as a removal that was reset
+        for attempt in range(_CUT):
             try:
                 return function(*arguments), None
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
-            if trouble != faults.CUT and (trouble != faults.SILENT or time.monotonic() > until):
+            late = time.monotonic() > until  # of what obstore itself has sent again for as long as is worth while
+            if trouble != faults.CUT and (trouble not in {faults.SILENT, faults.UNREACHED} or late):
                 break
             time.sleep(0.1 * 2**attempt)
         return None, trouble

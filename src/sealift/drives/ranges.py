@@ -143,6 +143,11 @@ class RemoteDrive(ABC):
         """Whether it was `slow` at any time in this process."""
         return False
 
+    @property
+    def nobody(self) -> str:
+        """Why nobody was there, since this was opened and in this process; empty where somebody always was."""
+        return self.traffic.nobody
+
     def check(self) -> None:  # noqa: B027 -- most have nothing to check
         """BadInput where a file that is needed to reach it cannot be used."""
 

@@ -245,7 +245,7 @@ class GroupReader:
             if self._slow[id(drive)] >= SLOW_IN_A_ROW:
                 self._rest(drive)
         if first:
-            nobody = drive.traffic.nobody if isinstance(drive, RemoteDrive) else ""
+            nobody = drive.nobody if isinstance(drive, RemoteDrive) else ""
             what = f"gives nothing now, {nobody}" if nobody else "is slow"
             log.warning("%s %s: what it does not give in time is read from the other drives", drive.mount, what)
 

@@ -153,8 +153,8 @@ def health_of(
 def _nobody(reader: GroupReader, slot: int) -> str:
     """Why parity answered for a drive whose host was not slow but gone: it may be back before a read has failed."""
     for drive in reader.drives.get(slot, ()):
-        if isinstance(drive, RemoteDrive) and drive.traffic.nobody and reader.hedged[drive.mount]:
-            return f"{drive.mount}: {drive.traffic.nobody}"
+        if isinstance(drive, RemoteDrive) and reader.hedged[drive.mount] and drive.nobody:
+            return f"{drive.mount}: {drive.nobody}"
     return ""
 
 

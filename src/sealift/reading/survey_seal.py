@@ -121,6 +121,8 @@ def compare_seals(found: Survey, copies: SealCopies) -> None:
             seal = copies.good[key]
             if found.seal is not None and seal != found.seal and seal.shipment == found.seal.shipment:
                 found.notices.append(f"{view.mount}: {_beside(copies.revisions[key], copies.used)}")
+                if copies.revisions[key] == copies.used:
+                    found.alike.append(view)
                 _supersede(found, view, copies.revisions[key], copies)
             continue
         if key in copies.bad and copies.bad[key] not in found.seal_failures:

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from sealift.drives.base import is_missing
 from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, Workers, is_beside, read_soon
-from sealift.errors import DriveFault, FormatError
+from sealift.errors import DriveFault, FormatError, Unreached
 from sealift.formats import manifest as mf
 from sealift.formats import paged
 
@@ -50,6 +50,10 @@ ProblemKind = Literal[
     "unexpected",
 ]
 Standing = Literal["member", "foreign", "replayed", "unidentified", "empty"]
+
+
+class _Unanswered(Unreached, FormatError):
+    """A page that a host may have which does not answer: to who reads it is as one that is damaged everywhere."""
 
 
 NOWHERE = "a page is damaged on every drive of the group that is here"
@@ -101,7 +105,7 @@ class SharedPages(paged.PagedFile):
     """A paged file of which every drive of the group has a copy; a page damaged on one is read from another.
 
     A host that failed is not asked for _REST seconds: each page would wait for it anew. FormatError when a page is to
-    be had from none of them. One instance a thread, as PagedFile.
+    be had from none of them, which is Unreached, too, where a host may have it. One instance a thread, as PagedFile.
     """
 
     def __init__(
@@ -167,7 +171,10 @@ class SharedPages(paged.PagedFile):
                 break
         now = time.monotonic()
         if silent := [why for until, why in self._resting.values() if until > now]:
-            raise FormatError(f"{self.name}: a page is to be had from none of the drives that are here: {silent[0]}")
+            raise _Unanswered(
+                f"{self.name}: a page is to be had from none of the drives that are here: {silent[0]}",
+                hint="see to the hosts and the way to them, and run the same command again",
+            )
         raise FormatError(f"{self.name}: {NOWHERE}")
 
     def matches(self, place: int, data: bytes) -> bool:
@@ -283,6 +290,7 @@ class Survey:
     notices: list[str]
     checked: bool = False  # allowed signers were given
     unsealed: list[DriveView] = field(default_factory=list)  # drives without seal/, though others here have it
+    alike: list[DriveView] = field(default_factory=list)  # drives with another seal of that revision, which holds, too
     superseded: Superseded | None = None  # by whose seal on a drive here the one that is used is superseded
     late: list[Late] = field(default_factory=list)  # drives of other hosts that were not waited for; in no other list
 

@@ -188,7 +188,7 @@ def ingest_on(place: Placement, options: Options, events: Events | None = None) 
                 notes.remove()
             raise
         run = _Copying(place, asked, mark, notes, trusted.seal, events)
-        run.run(standing.hosts)
+        run.run(standing.hosts, standing.left_out)
         result = run.result()
         result.foreign = beside_drives(to, trusted.seal)
         sealed = {group.group: group for group in trusted.seal.groups}

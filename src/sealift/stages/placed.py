@@ -21,7 +21,7 @@ from sealift.drives import locations
 from sealift.errors import BadInput, NotAllHere, SealiftError
 from sealift.formats.block_tools import parse_mounts
 from sealift.reading.survey import refuse_others, survey
-from sealift.stages.placement import Ears, Gone
+from sealift.stages.placement import Ears, Gone, why_of
 from sealift.stages.verify_join import words
 from sealift.stages.verify_state import drive_key
 
@@ -145,9 +145,10 @@ def disks() -> list[str]:
 
 
 class Standing(NamedTuple):
-    """What all hosts found: the drives of each, and by which seal, or as which shipment, they are judged."""
+    """What all hosts found: the drives of each, which hosts said nothing; by which seal, or as what shipment."""
 
     hosts: dict[Host, list[Stand]]
+    left_out: dict[Host, Gone | SealiftError]  # hosts that did not say which drives stand there, and why
     seal: dict[str, bytes] | None
     shipment: str | None
 
@@ -189,29 +190,39 @@ def look_everywhere(
     hosts = place.hosts()
     answers = everywhere(place, look, dict.fromkeys(hosts, question))
     seen: dict[Host, Seen] = {}
+    left_out = dict(place.left_out)
     for host, answer in answers:
         if isinstance(answer, Seen):
             seen[host] = answer
-        elif first:
-            notice(f"{host.name} is left out: {answer.why if isinstance(answer, Gone) else answer}")
+            continue
+        left_out[host] = answer
+        if first:
+            notice(f"{host.name} is left out: {why_of(answer)}")
         elif is_silent(answer):
-            why = answer.why if isinstance(answer, Gone) else answer
-            notice(f"{host.name} does not say which drives stand there now: {why}")
+            notice(f"{host.name} does not say which drives stand there now: {why_of(answer)}")
     if first:
-        _check(seen, [answer for _, answer in answers if isinstance(answer, SealiftError)])
+        _check(seen, [answer for _, answer in answers if isinstance(answer, SealiftError)], left_out)
     seal, shipment = question.seal, question.shipment
     if seal is None and first:
         seal, shipment = _meant(seen, shipment)
-    return Standing(dealt({host: each.stands for host, each in seen.items()}), seal, shipment)
+    return Standing(dealt({host: each.stands for host, each in seen.items()}), left_out, seal, shipment)
 
 
-def _check(seen: Mapping[Host, Seen], errors: Sequence[SealiftError]) -> None:
+def _check(
+    seen: Mapping[Host, Seen], errors: Sequence[SealiftError], left_out: Mapping[Host, Gone | SealiftError]
+) -> None:
     if any(stand.drive for each in seen.values() for stand in each.stands):
         return
     for error in [*errors, *(each.refused for each in seen.values() if each.refused is not None)]:
         raise error
     if any(each.stands for each in seen.values()):
         return  # drives of which nobody knows which they are: the report names them
+    if left_out:
+        some = "; ".join(f"{host.name}: {why_of(why)}" for host, why in sorted(left_out.items())[:10])
+        raise NotAllHere(
+            f"no drive of sealift stands on any host that answers ({some})",
+            hint="have these hosts up again, or put their drives into others; then run the same command again",
+        )
     raise NotAllHere(
         "no drive of sealift stands on any host",
         hint="mount the drives there, and give the folders: quoted patterns ('/mnt/d*') are each host's own",

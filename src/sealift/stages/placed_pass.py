@@ -3,7 +3,8 @@
 What holds: each host is given its drives, once. What is found good on the way is remembered here, drive by drive, and
 goes along to whatever host a drive stands on next: a drive's identity counts, not its mount or its host. What a lost
 host was given is given to others as its drives reappear there, while others work and once when they have ended. What
-does not, is owed, by name, and the same command goes on. An error on one host is that host's.
+does not, is owed, by name, and the same command goes on. An error on one host is that host's. A host that ended before
+it said which drives stand there has its row in the report like the others.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sealift.errors import Interrupted, NotAllHere, SealiftError
-from sealift.stages.placement import Ears, Gone
+from sealift.stages.placement import Ears, Gone, why_of
 from sealift.stages.verify import FLUSH, Progress
 from sealift.stages.verify_join import words
 from sealift.stages.verify_report import HostRow
@@ -69,16 +70,18 @@ class Pass(Ears):
         part: Callable[[Unit, list[Row], Sequence[Unit]], Any],
     ) -> None:
         self.units: list[Unit] = []
+        self.left_out: dict[Host, Gone | SealiftError] = {}
         self._place, self._look, self._memory, self.events = place, look, memory, events
         self._work, self._part = work, part
         self._at: dict[int, tuple[str, int, int]] = {}  # by unit: its step, bytes done, and of how many
         self._flushed = time.monotonic()
 
-    def run(self, hosts: Mapping[Host, list[Stand]]) -> None:
-        """All of it, on these drives of these hosts.
+    def run(self, hosts: Mapping[Host, list[Stand]], left_out: Mapping[Host, Gone | SealiftError]) -> None:
+        """All of it, on these drives of these hosts; of others, `left_out`, it is not known which drives they have.
 
         NotAllHere where no host came to its end, Interrupted, after which the same goes on.
         """
+        self.left_out = dict(left_out)
         try:
             self._place.run(self._work, self._parts(hosts), self)
         except KeyboardInterrupt as error:
@@ -192,16 +195,22 @@ class Pass(Ears):
 
     def rows(self) -> list[HostRow]:
         """What came of every host, for a report."""
-        return [self._row(unit) for unit in self.units]
+        return [
+            *(self._row(unit) for unit in self.units),
+            *(_row_of(host, why, [], []) for host, why in sorted(self.left_out.items())),
+        ]
 
     def _row(self, unit: Unit) -> HostRow:
-        names, name = [stand.name for stand in unit.stands], words(unit.host.name)
+        names = [stand.name for stand in unit.stands]
         if unit.done:
-            return HostRow(name=name, state="done", why="", drives=names, owed=[])
-        gone = isinstance(unit.answer, Gone)
-        why = words(unit.answer.why if isinstance(unit.answer, Gone) else str(unit.answer))
-        owed = [stand.name for stand in self.owed(unit)]
-        return HostRow(name=name, state="lost" if gone else "failed", why=why, drives=names, owed=owed)
+            return HostRow(name=words(unit.host.name), state="done", why="", drives=names, owed=[])
+        return _row_of(unit.host, unit.answer, names, [stand.name for stand in self.owed(unit)])
+
+
+def _row_of(host: Host, answer: Gone | SealiftError, drives: list[str], owed: list[str]) -> HostRow:
+    """Of a host that did not come to its end."""
+    state: Literal["lost", "failed"] = "lost" if isinstance(answer, Gone) else "failed"
+    return HostRow(name=words(host.name), state=state, why=words(why_of(answer)), drives=drives, owed=owed)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -54,6 +54,7 @@ _LOOK = 5.0  # seconds for a last look at a unit that has ended
 SILENT = 10.0  # seconds without an answer after which that is told; a unit answers every POLL
 AWAY = 120.0  # seconds in which a worker that Ray calls alive must be reached again; then it is ended, and Gone
 _UNREACHED = f"its worker could not be reached for {AWAY:.0f} s, and was ended"
+_ENDS = {"ActorDiedError", "ActorUnavailableError", "ActorUnschedulableError", "GetTimeoutError", "OutOfMemoryError"}
 _SETTINGS = {  # of Ray in this process, where the environment does not say otherwise
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would tell its makers of the cluster
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # what its own threads print here, of which we tell what matters
@@ -75,6 +76,11 @@ class Gone(NamedTuple):
     """What came of a unit whose host, or worker, died."""
 
     why: str
+
+
+def why_of(answer: Gone | SealiftError) -> str:
+    """Why a host is left out, or a unit has no other answer, in words."""
+    return answer.why if isinstance(answer, Gone) else str(answer)
 
 
 class Wire(Protocol):
@@ -116,6 +122,8 @@ class Placement(Protocol):
 
     here: bool
 
+    left_out: dict[Host, Gone | SealiftError]  # hosts that are meant, and that `hosts` found dead or unfit
+
     def hosts(self) -> list[Host]:
         """The hosts that are there now."""
 
@@ -141,6 +149,9 @@ class _Here:
     """This process."""
 
     here = True
+
+    def __init__(self) -> None:
+        self.left_out: dict[Host, Gone | SealiftError] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -194,6 +205,7 @@ class _Cluster:
         self._usable: set[Host] = set()
         self._marks = False  # some node was started with the resource
         self._told: set[str] = set()  # keys of hosts that are left out
+        self.left_out: dict[Host, Gone | SealiftError] = {}
         self._idle: dict[Host, list[Any]] = {}  # processes there that wait for work
 
     def __enter__(self) -> Self:
@@ -262,30 +274,35 @@ class _Cluster:
         if asked:
             self._ray.wait(list(asked.values()), num_returns=len(asked), timeout=_START)
         for host, ref in asked.items():
-            why = self._unfit(ref)
-            if not why:
+            unfit = self._unfit(ref)
+            if unfit is None:
                 self._usable.add(host)
+                self.left_out.pop(host, None)
                 self._give_back(host, actors[host])
                 continue
             self._ray.kill(actors[host])
+            if isinstance(unfit, Gone) or self._marks:  # of other nodes nobody says that drives stand there
+                self.left_out[host] = unfit
             if host.key not in self._told:
                 self._told.add(host.key)
-                self._notice(f"{host.name} is left out: {why}")
+                self._notice(f"{host.name} is left out: {why_of(unfit)}")
         good = [host for host in every if host in self._usable]
         if not good:
             raise NotAllHere(
-                f"--ray {self._address}: no node of this cluster can be used",
-                hint=f"install sealift {__version__} on the storage hosts, in the Python that Ray runs there",
+                f"--ray {self._address}: no node of this cluster can be used{_reasons(self.left_out)}",
+                hint=f"sealift {__version__} on the storage hosts, in the Python that Ray runs there, and the hosts up",
             )
         return sorted(good)
 
-    def _unfit(self, ref: Any) -> str:
-        """Why a node cannot be used; empty where it can."""
+    def _unfit(self, ref: Any) -> Gone | SealiftError | None:
+        """Why a node cannot be used: it has died, or does not answer, or is not fit; None where it can."""
         try:
             version = self._ray.get(ref, timeout=0.1)
         except Exception as error:  # noqa: BLE001 -- Ray raises what it likes
-            return _why(error)
-        return "" if version == __version__ else f"it has sealift {version}, and this is {__version__}"
+            return Gone(_why(error)) if type(error).__name__ in _ENDS else SealiftError(_why(error))
+        if version == __version__:
+            return None
+        return SealiftError(f"it has sealift {version}, and this is {__version__}")
 
     def _take(self, host: Host) -> Any:
         """A process of a host, which has nothing to do."""
@@ -508,6 +525,11 @@ def _name(node: Any) -> str:
     """What `ray start --node-name` says, else the host's own name."""
     named = node["NodeName"] not in {"", node["NodeManagerAddress"]}
     return str(node["NodeName"] if named else node["NodeManagerHostname"])
+
+
+def _reasons(left_out: Mapping[Host, Gone | SealiftError]) -> str:
+    some = "; ".join(f"{host.name}: {why_of(why)}" for host, why in sorted(left_out.items())[:10])
+    return f" ({some})" if some else ""
 
 
 def _why(error: Exception) -> str:

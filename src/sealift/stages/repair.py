@@ -198,7 +198,7 @@ def fetch(
 
 def exit_code(report: RepairReport) -> int:
     """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
-    owed = report.unseen or any(host.owed for host in report.hosts) or _waits(report)
+    owed = report.unseen or any(host.must_return for host in report.hosts) or _waits(report)
     if report.lost or report.short or report.gone:
         return 6 if owed or report.missing or report.replaced else 4
     if owed:
@@ -217,7 +217,7 @@ def state_of(report: RepairReport) -> str:
         return "lost"
     if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files):
         return "damaged"
-    if report.unseen or report.waits or any(host.owed for host in report.hosts):
+    if report.unseen or report.waits or any(host.must_return for host in report.hosts):
         return "damaged"
     if report.scope == "onto":
         return "rebuilt"

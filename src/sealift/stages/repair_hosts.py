@@ -140,7 +140,7 @@ def repair_on(
         run = Pass(
             place, lambda: look_everywhere(place, asked, events.notice, first=False).hosts, memory, events, _mend, part
         )
-        run.run(standing.hosts)
+        run.run(standing.hosts, standing.left_out)
         answer = _joined(run, scope)
         _tell_absent(answer, run, survey_nothing(allowed=allowed, seal=standing.seal).seal, report)
         if all(row.state == "done" for row in answer.hosts):

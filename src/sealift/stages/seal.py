@@ -148,8 +148,12 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
                 _note(os.path.join(state, SEALED), note_of(path, declaration))
         _tell_beside(options.declaration, note_of(path, declaration), notice)
         if superseded is not None:
-            notice(f"this seal supersedes the one that was there, now {superseded}: send the new one")
-        written = [(drive.mount, name, _write_drive(drive, trusted.files, notice)) for drive, name in drives]
+            before: dict[str, bytes] = {}
+            with contextlib.suppress(SealiftError):  # it may have been none
+                before = load_seal(superseded)
+            how = _beside(before.get(SEAL_FILES[2]), declaration.revision)
+            notice(f"this seal {how[0]} the one that was there{how[1]}, now {superseded}: send the new one")
+        written = [(drive.mount, name, _write_drive(drive, trusted, notice)) for drive, name in drives]
     return Result(
         trusted.seal, path, trusted.release, trusted.signer.fingerprint, known is None, superseded, indexes, written
     )
@@ -415,8 +419,17 @@ def _told_once(folder: str) -> Iterator[None]:
         ) from error
 
 
-def _write_drive(drive: Drive, files: dict[str, bytes], notice: Callable[[str], None]) -> bool:
+def _beside(there: bytes | None, revision: int) -> tuple[str, str]:
+    """What a seal of a revision does to one that was there with this declaration: only a later one supersedes."""
+    with contextlib.suppress(SealiftError):
+        before = declarations.parse(there or b"", draft=True).revision
+        return ("supersedes", "") if before < revision else ("takes the place of", " (of the same revision; both hold)")
+    return "takes the place of", ""
+
+
+def _write_drive(drive: Drive, trusted: TrustedSeal, notice: Callable[[str], None]) -> bool:
     """seal/ on one drive; false when it is there already."""
+    files = trusted.files
     there: dict[str, bytes | None] = {}
     for name in SEAL_FILES:
         with contextlib.suppress(FormatError):
@@ -424,7 +437,8 @@ def _write_drive(drive: Drive, files: dict[str, bytes], notice: Callable[[str], 
     if there == files:
         return False
     if any(there.values()):
-        notice(f"{drive.mount}: superseding the seal that was there")
+        how = _beside(there.get(SEAL_FILES[2]), trusted.declaration.revision)
+        notice(f"{drive.mount}: this seal {how[0]} the one that was there{how[1]}")
     for name in SEAL_FILES:
         drive.write_small(name, files[name])
     return True

@@ -144,7 +144,7 @@ def issue(
     recipients = rules.job_recipients(options.recipients, identities)
     custody_log.read(options.custody)
     signer.prove()  # before all headers are read
-    seal = _newest_seal(options, allowed)
+    seal = _newest_seal(options, allowed, events.notice)
     shipment = Shipment.open(
         options.mounts, identity=options.identities, allowed_signers=options.allowed_signers, seal=seal
     )
@@ -195,10 +195,11 @@ def _may(signer: Signer, allowed: AllowedSigners, now: datetime) -> None:
             raise Refused(f"{signer.path} may not issue keys: {why}", hint=hint)
 
 
-def _newest_seal(options: Options, allowed: AllowedSigners) -> dict[str, bytes] | None:
+def _newest_seal(options: Options, allowed: AllowedSigners, notice: Callable[[str], object]) -> dict[str, bytes] | None:
     """The seal given, or that of the latest revision on the drives, all of which are asked; None where none holds.
 
-    Refused where the one given is superseded by one that lies beside it, or by one on a drive that holds.
+    Refused where the one given is superseded by one that lies beside it, or by one on a drive that holds. Another one
+    of the same revision supersedes nothing; but keys are for one seal, and so it is told.
     """
     found = survey(options.mounts, allowed=allowed, seal=options.seal)
     if found.trusted is None:
@@ -210,6 +211,11 @@ def _newest_seal(options: Options, allowed: AllowedSigners) -> dict[str, bytes] 
             f"the seal given, of revision {found.trusted.declaration.revision}, is superseded: {newer.mount} has a seal"
             f" that holds, of revision {newer.revision}; nothing was issued",
             hint=f"give that one (--seal {newer.mount}): who reads by it takes no keys of another",
+        )
+    for view in found.alike:
+        notice(
+            f"{view.mount} has another seal of this revision; both hold, and the keys are taken by whoever reads by the"
+            f" one that is used here, sealed at {found.trusted.seal.sealed_at}"
         )
     return found.trusted.files
 

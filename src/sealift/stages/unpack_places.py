@@ -1,9 +1,10 @@
 """Locations that gave less than they were asked for, while a shipment was unpacked by several processes.
 
 What holds: `met` says what one process has met since it opened the shipment, and `places` what all of them did; a
-location is in it once, by its worst state, and one that gave all in good time is not. Other bytes than were signed are
-told of the location that gave them: its host may be at fault, or its drive. Of drives that are mounted those are here
-of which there are other copies; damage of the others is counted as rebuilt blocks and told by verify.
+location is in it once, by its worst state, and one that gave all in good time is not. Where nobody was there in a host,
+that is so of all its drives that were waited for, whichever of them a process had asked. Other bytes than were signed
+are told of the location that gave them: its host may be at fault, or its drive. Of drives that are mounted those are
+here of which there are other copies; damage of the others is counted as rebuilt blocks and told by verify.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Met(NamedTuple):
     first_fault: str
     hedged: int  # reads that other drives answered, because it was slow
     slow: bool  # it gave so slowly that it was asked for less at once
+    host: str = ""  # that it stands in, of a drive in another one
+    nobody: str = ""  # why nobody was there, when some read was answered by others
 
 
 class Place(NamedTuple):
@@ -47,7 +50,7 @@ def met(shipment: Shipment) -> dict[str, Met]:
         for drives in reader.drives.values():
             for drive in drives:
                 one = _met(reader, drive)
-                if any(one) and (isinstance(drive, RemoteDrive) or len(drives) > 1):
+                if any(one[:4]) and (isinstance(drive, RemoteDrive) or len(drives) > 1):
                     found[drive.mount] = one
     return found
 
@@ -55,18 +58,24 @@ def met(shipment: Shipment) -> dict[str, Met]:
 def _met(reader: GroupReader, drive: Drive) -> Met:
     fault, wrong = reader.faults.get(drive.mount), reader.wrong.get(drive.mount)
     times, why = (fault.times, fault.reason) if fault else (0, "")
-    if fault is None and isinstance(drive, RemoteDrive) and drive.traffic.nobody and reader.hedged[drive.mount]:
-        times, why = 1, f"{drive.mount}: {drive.traffic.nobody}"  # it was back, or given up, before a read had failed
     if wrong is not None:
         times, why = times + 1, f"what it gives of {wrong} is not what was signed; `sealift verify` there tells"
-    return Met(times, why, reader.hedged[drive.mount], isinstance(drive, RemoteDrive) and drive.was_slow)
+    hedged = reader.hedged[drive.mount]
+    if not isinstance(drive, RemoteDrive):
+        return Met(times, why, hedged, slow=False)
+    return Met(times, why, hedged, drive.was_slow, drive.host_name, drive.nobody)
 
 
 def places(silent: Iterable[tuple[str, str]], reports: Iterable[Mapping[str, Met]]) -> list[Place]:
     """Of what several processes have met, and of those that gave nothing at all: (location, why)."""
     found = {mount: Place(mount, "silent", 0, 0, why) for mount, why in silent}
-    for report in reports:
-        for mount, one in report.items():
+    every = [dict(report) for report in reports]
+    gone = {one.host: one.nobody for report in every for one in report.values() if one.nobody}
+    for report in every:
+        for mount, each in report.items():
+            one = each
+            if each.hedged and not each.faults and each.host in gone:  # it was back, or given up, before a read failed
+                one = each._replace(faults=1, first_fault=f"{mount}: {gone[each.host]}")
             known = found.get(mount, Place(mount, "slow", 0, 0, ""))
             state = known.state if known.state != "slow" else "failing" if one.faults else "slow"
             faults, hedged = known.faults + one.faults, known.hedged_reads + one.hedged

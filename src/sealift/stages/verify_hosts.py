@@ -3,8 +3,8 @@
     look everywhere (placed.py) -> a unit of verify a host (placed_pass.py) -> groups, judged where drives of them stand
 
 What holds: the verdict is that of `verify` with all drives in one host, group by group from the same records. While a
-drive of a host that died is owed, `final` is not believed. In one process (placement.HERE) this is `verify`, and
-nothing else.
+drive of a host that died is owed, or may be, `final` is not believed. In one process (placement.HERE) this is
+`verify`, and nothing else.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def verify_on(
         run = Pass(
             place, lambda: look_everywhere(place, asked, events.notice, first=False).hosts, memory, events, _read, part
         )
-        run.run(standing.hosts)
+        run.run(standing.hosts, standing.left_out)
         report = _report(run, place, asked, parts, begun, final=final)
         if all(row.state == "done" for row in report.hosts):
             memory.forget()
@@ -144,7 +144,7 @@ class _Here(Ears):
 def _report(run: Pass, place: Placement, asked: Question, parts: Parts, begun: float, *, final: bool) -> VerifyReport:
     """What all hosts found, and what the `parts` of others say, as one."""
     rows = run.rows()
-    final = final and not any(row.owed for row in rows)
+    final = final and not any(row.must_return for row in rows)
     read: list[tuple[Unit, VerifyReport]] = [(unit, unit.answer) for unit in run.units if unit.done]
     found = survey_nothing(allowed=asked.allowed, seal=asked.seal, shipment=asked.shipment)
     every = _fitting(found, [(join.words(unit.host.name), msgspec.json.encode(each)) for unit, each in read], rows)

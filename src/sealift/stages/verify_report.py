@@ -190,7 +190,8 @@ class InspectReport(_Base, kw_only=True, tag_field="type", tag="sealift-inspect"
 class HostRow(_Base, kw_only=True):
     """A host of a cluster on which drives were read: as whom `part` names it, and what came of it.
 
-    `owed`: drives that it was to read, or others in their place, and that nobody has read.
+    `owed`: drives that it was to read, or others in their place, and that nobody has read. One that was lost or failed
+    before it said which drives stand there has none in either list.
     """
 
     name: _Words
@@ -198,6 +199,16 @@ class HostRow(_Base, kw_only=True):
     why: _Words
     drives: Annotated[list[_Words], Meta(max_length=10_000)]
     owed: Annotated[list[_Words], Meta(max_length=10_000)]
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nobody knows which drives stand there."""
+        return self.state != "done" and not self.drives
+
+    @property
+    def must_return(self) -> bool:
+        """Whether drives of it are owed, or may be: it died before it said which stand there."""
+        return bool(self.owed) or (self.state == "lost" and self.unknown)
 
 
 class VerifyReport(_Base, kw_only=True, tag_field="type", tag="sealift-verify"):

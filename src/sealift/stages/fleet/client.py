@@ -17,6 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from sealift.drives import certificates
 from sealift.errors import BadInput
 from sealift.formats.hosts import split_url
 from sealift.formats.locations import MAX_TOKEN_FILE, token_of
@@ -232,7 +233,7 @@ def _context(ca_file: str) -> ssl.SSLContext:
 
 def _why(error: Exception, scheme: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate does not hold: {error.verify_message}"
+        return f"its certificate does not hold: {certificates.of_openssl(error)}"
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     if isinstance(error, http.client.RemoteDisconnected | ConnectionResetError):

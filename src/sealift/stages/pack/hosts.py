@@ -40,7 +40,7 @@ from sealift.stages.pack.journal import Journal
 from sealift.stages.pack.source import located
 from sealift.stages.placed import Stand, boot, dealt, everywhere, folders
 from sealift.stages.placed_pass import Events, Pass, Unit
-from sealift.stages.placement import Gone
+from sealift.stages.placement import why_of
 from sealift.stages.verify_join import words
 from sealift.stages.verify_state import State
 from sealift.trade import declaration as declarations
@@ -186,7 +186,7 @@ def pack_on(place: Placement, options: Options, events: Events) -> Result:
         run = _Packing(place, options, there, raw, deal, journal, signer, identity, events)
         standing = run.look(first=True)
         if standing:
-            run.run(standing)
+            run.run(standing, run.left_out)
             run.fetch()
         return run.result(config, time.monotonic() - begun)
 
@@ -240,11 +240,13 @@ class _Packing(Pass):
         """The drives of groups that can be packed on: all of those of a group that are anywhere are on one host."""
         asked = (self._options.to, self._options.serials)
         answers = everywhere(self._place, _look, dict.fromkeys(self._place.hosts(), asked))
+        left_out = dict(self._place.left_out)
         found: dict[Host, list[Stand]] = {}
         begun: set[int] = set()
         for host, drives in answers:
             if not isinstance(drives, list):
-                self.events.notice(f"{host.name} is left out: {drives.why if isinstance(drives, Gone) else drives}")
+                left_out[host] = drives
+                self.events.notice(f"{host.name} is left out: {why_of(drives)}")
                 continue
             for drive in drives:
                 known = self._slots.get(drive.serial or "")
@@ -255,6 +257,8 @@ class _Packing(Pass):
                 begun |= {group} if drive.begun else set()
                 name = words(f"{manifest.drive_id(group, slot)} (serial {row.serial})")
                 found.setdefault(host, []).append(Stand(drive.mount, drive.place, "", group, slot, name))
+        if first:
+            self.left_out = left_out
         return self._whole(dealt(found), begun)
 
     def _tell_unknown(self, host: Host, drive: _Drive, *, first: bool) -> None:
@@ -384,7 +388,7 @@ class _Packing(Pass):
                 ((_, piece),) = everywhere(self._place, _piece, {host: asked})
                 if not isinstance(piece, bytes):
                     raise SealiftError(
-                        f"{host.name}: {there} could not be fetched: {piece.why if isinstance(piece, Gone) else piece}",
+                        f"{host.name}: {there} could not be fetched: {why_of(piece)}",
                         hint="run the same command again",
                     )
                 file.write(piece)

@@ -394,8 +394,11 @@ class _Group:
                 number,
             )
             return
-        done = sum(self._journal.group(each).state == "signed" for each in range(len(work.deal.groups)))
-        work.tell("group", f"group {number} is packed and signed, {done} of {len(work.deal.groups)}", number)
+        count = ""
+        if work.options.away is None:  # of several hosts each knows of its own groups alone
+            done = sum(self._journal.group(each).state == "signed" for each in range(len(work.deal.groups)))
+            count = f", {done} of {len(work.deal.groups)}"
+        work.tell("group", f"group {number} is packed and signed{count}", number)
 
 
 def _facts(work: Work, group: int) -> GroupFacts:

@@ -17,7 +17,7 @@ from sealift.cli import main
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealInvalid
 from sealift.formats.manifest import BLOCK
 from sealift.reading.trust import open_seal
-from sealift.stages import verify_hosts
+from sealift.stages import placed, verify_hosts
 from sealift.stages.placed import Stand, dealt
 from sealift.stages.placed_pass import Events
 from sealift.stages.placement import Host
@@ -171,6 +171,27 @@ def test_a_host_whose_workers_die_is_not_tried_for_ever(cluster, hosts, shipment
     rows = [(row.why, len(row.owed)) for row in report.hosts if row.name == b]
     assert rows == [("its worker died", 2)] * 3
     assert exit_code(report) == 6
+
+
+@pytest.mark.long
+def test_a_host_that_dies_in_the_look_for_drives_is_lost_and_the_same_command_goes_on(
+    cluster, hosts, shipment, tmp_path, monkeypatch
+):
+    """All that can die with it in one process is in tests/stages/test_lost_hosts.py."""
+    monkeypatch.setattr(placed, "look", placed_work.look)
+    dead = cluster.home("b") / "dead"
+    dead.touch()
+    try:
+        report = check(hosts, shipment, tmp_path, final=True)
+    finally:
+        dead.unlink()
+    b = next(host.name for host in hosts.hosts() if host.key == cluster.name("b"))
+    assert [(row.state, row.why, row.unknown) for row in report.hosts if row.name == b] == [
+        ("lost", "its worker died", True)
+    ]
+    assert (exit_code(report), report.final) == (6, False)
+    report = check(hosts, shipment, tmp_path)
+    assert (report.state, {row.state for row in report.hosts}) == ("intact", {"done"})
 
 
 @pytest.mark.long

@@ -47,7 +47,9 @@ def read(part, wire):
 
 
 def look(question, wire):
-    """As the look for drives; a host with a file `dies` at home loses its worker in it, once."""
+    """As the look for drives; a host with a file `dies` at home loses its worker in it, once, and `dead` each time."""
+    if (Path.home() / "dead").exists():
+        os._exit(3)
     dies = Path.home() / "dies"
     if dies.exists():
         dies.unlink()

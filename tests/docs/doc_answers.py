@@ -386,7 +386,7 @@ def ask_again(folder, command):
 
 
 def _flip(folder, drive):
-    for pack in (folder / "drives" / drive / "sealift/packs/0000").iterdir():
+    for pack in sorted((folder / "drives" / drive / "sealift/packs/0000").iterdir())[:2]:  # of more it would be made
         data = bytearray(pack.read_bytes())
         data[min(300, len(data) - 1)] ^= 1
         pack.write_bytes(data)

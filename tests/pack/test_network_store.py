@@ -296,7 +296,13 @@ def test_the_commands_as_people_type_them(voyage, tmp_path, s3):
         assert s3.secret not in err
 
 
-@pytest.mark.parametrize("what", ["packs/0000/0000002", "sealift/manifest.json", "index/members"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "packs/0000/0000002",
+        *(pytest.param(each, marks=pytest.mark.long) for each in ("sealift/manifest.json", "index/members")),
+    ],
+)
 def test_a_store_that_fails_for_long_ends_packing_and_the_same_command_goes_on(voyage, faulty, tmp_path, what):
     grown(voyage, 4)
     options = {"pack_size": 2 << 20, "open_drive": partial(ObjectDrive, patience=0.5)}

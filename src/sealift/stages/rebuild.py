@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from blake3 import blake3
 
-from sealift.drives.base import ALIGN, SAFE_READING, aligned_buffer, errno_of, is_in_the_way, is_missing
+from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_in_the_way, is_missing, reason
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
@@ -175,8 +175,9 @@ class _Sources:
         """Note what a host did in place of giving what was signed; without hashes nobody can say that it was not."""
         why = self._why.get(drive.mount, "" if column.proves else None)
         if why is not None:
-            why = why.removeprefix(f"{drive.mount}: ").removesuffix(f"; {SAFE_READING}")
-            self.hosts.setdefault(drive.mount, why or f"what it gives of {name} is not what was signed")
+            self.hosts.setdefault(
+                drive.mount, reason(why, drive.mount) or f"what it gives of {name} is not what was signed"
+            )
 
     def _fill(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
         target = column.memory if not any(column.good) else column.spare()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealift.drives.base import SAFE_READING
+from sealift.drives.base import reason
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import NotAllHere
 from sealift.stages.repair_look import is_bag
@@ -55,8 +55,7 @@ def of_hosts(found: Survey, hosts: Mapping[str, str]) -> list[Away]:
 
 def _away(view: DriveView, why: str) -> Away:
     at = view.drive.at if isinstance(view.drive, RemoteDrive) else view.mount
-    why = why.removeprefix(f"{view.mount}: ").removesuffix(f"; {SAFE_READING}")
-    return Away(words(view.name), words(view.mount), words(at), words(why))
+    return Away(words(view.name), words(view.mount), words(at), words(reason(why, view.mount)))
 
 
 def joined(told: Sequence[Away], more: Sequence[Away]) -> list[Away]:

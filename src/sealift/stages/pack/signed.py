@@ -11,6 +11,7 @@ from array import array
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from sealift.drives.base import reason
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.stages.lacking import Lacking, lacking
@@ -82,7 +83,7 @@ def _lack(each: Attached, slot: int, record: Manifest, lengths: Sequence[int]) -
     try:
         return lacking(each.drive, slot, record.n, record.geometry.data, lengths)
     except FAULTS as error:
-        return str(error).removeprefix(f"{each.mount}: ")
+        return reason(error, each.mount)
 
 
 def _lengths(work: Work, group: int, record: Manifest) -> list[array[int]] | None:

@@ -151,12 +151,14 @@ class Follower:
 
     def _segment(self, unit: Unit, flags: int, *, spooled: bool) -> tuple[bytes, int]:
         """Add a segment to the hash of its file; its own digest, and CHANGED or 0. SourceFault."""
-        (hasher, checksum), own = self._hashers[unit.path], blake3()
+        hasher, checksum = self._hashers[unit.path]
+        own = blake3() if unit.start else hasher  # what a file begins with has one digest, of both
         hashing = Hashing()
 
         def update(piece: memoryview) -> None:
             hasher.update(piece)
-            own.update(piece)
+            if own is not hasher:
+                own.update(piece)
             if checksum is not None:
                 hashing.update(checksum, bytes(piece))
 

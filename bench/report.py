@@ -68,9 +68,16 @@ def _scenario(name: str, found: dict[str, Any]) -> list[str]:
     if "floor" in found:
         parts = ", ".join(f"{part} {cost:.3f}" for part, cost in found["floor"]["ns_per_byte"].items())
         floor = f"Floor {found['floor']['seconds']:.2f} s (ns a byte, all cores together: {parts})"
-        lines += ["", f"{floor}; efficiency {found['efficiency']:.2f}."]
+        lines += ["", f"{floor}; efficiency {found['efficiency']:.2f}. {_bound(found)}"]
     lines.append("")
     return lines
+
+
+def _bound(found: dict[str, Any]) -> str:
+    """What the ratios would be of a sealift that takes the floor and nothing else: no better one can be had."""
+    peers = [(tool.replace("|", "&#124;"), found["tools"][tool]["median_s"]) for tool in found["faster_than"]]
+    told = ", ".join(f"{seconds / found['floor']['seconds']:.2f}x {tool}" for tool, seconds in peers)
+    return f"At the floor it would be {told}."
 
 
 def _profile(name: str, found: dict[str, Any]) -> list[str]:

@@ -38,15 +38,18 @@ def test_the_page_that_is_committed_is_that_of_the_results():
 
 def test_a_page_of_several_runs_says_so():
     results = copy.deepcopy(RESULTS)
+    first, *others = results["scenarios"].values()
+    for found in others:
+        found.update(when="2026-01-01", sealift="0.1.0 abc", machine=results["machine"])
+    first.update(when="2025-12-31", sealift="0.1.0 abc-dirty", machine=results["machine"] | {"python": "3.0"})
+    results["machine"]["versions"]["restic"] = None
     head = report.page(results).partition("\n## ")[0]
     for found in results["scenarios"].values():
         assert f"{found['when']}, {found['sealift']}: " in head
     assert "restic: not recorded" in head
-    assert "no versions but sealift's were kept" in head
-    for found in results["scenarios"].values():
-        found["machine"] = results["machine"] | {"python": "3.0"}
-    head = report.page(results).partition("\n## ")[0]
+    assert "the tree had changes that were not committed" in head
     assert "results.json has the machine and the versions of each" in head
-    for found in results["scenarios"].values():
-        found.update(when="2026-01-01", sealift="0.1.0 abc", machine=results["machine"])
+    del first["machine"]
+    assert "no versions but sealift's were kept" in report.page(results).partition("\n## ")[0]
+    first.update(when="2026-01-01", sealift="0.1.0 abc", machine=results["machine"])
     assert "All of it is of one run." in report.page(results)

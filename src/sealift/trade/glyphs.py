@@ -25,7 +25,6 @@ from __future__ import annotations
 import functools
 import struct
 import unicodedata
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 MAX_MARKS = 4  # on one letter, when all that are part of a letter are taken off it (NFD)
 MAX_PILED = 2  # of them in one place
 SCRIPTS = "Latin, Greek, Cyrillic, Arabic, Hebrew, Devanagari, Thai, Chinese, Japanese or Korean"
-_FONTS = files("sealift.trade") / "fonts"
 _UNDRAWN = frozenset("\u00ad\u061c\u200b\u200c\u200d\u200e\u200f\u2060\u2066\u2067\u2068\u2069")
 _NAMED = 4  # characters in a message
 
@@ -155,7 +153,9 @@ def _is_ignorable(character: str) -> bool:
 @functools.cache
 def _coverage() -> frozenset[int]:
     """The code points of all fonts; the bold ones have what the regular ones have, which a test holds."""
-    fonts = (each for each in _FONTS.iterdir() if each.name.endswith(".ttf"))
+    from importlib.resources import files  # which most commands do without, and which takes them 20 ms
+
+    fonts = (each for each in (files("sealift.trade") / "fonts").iterdir() if each.name.endswith(".ttf"))
     return frozenset(code for font in fonts for code in code_points(font.read_bytes()))
 
 

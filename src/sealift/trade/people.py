@@ -37,13 +37,14 @@ def _telling(name: str) -> bool:
     mixed = any(
         len({unicodedata.name(c, "?").partition(" ")[0] for c in word if c.isalpha()}) > 1
         for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFC", name))
-        if not set(word) & _JAPANESE
+        if not any(map(_is_japanese, word))
     )
     return bool(letters) and not mixed
 
 
-# Kana and Han stand in one word of Japanese; no letter of theirs looks like a Latin one.
-_JAPANESE = frozenset(map(chr, [*range(0x3040, 0x3100), *range(0x4E00, 0xA000)]))
+def _is_japanese(letter: str) -> bool:
+    """Kana and Han, which stand in one word of Japanese; no letter of theirs looks like a Latin one."""
+    return "\u3040" <= letter < "\u3100" or "\u4e00" <= letter < "\ua000"
 
 
 def _initials(few: list[str], many: list[str]) -> bool:

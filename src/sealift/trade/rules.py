@@ -16,7 +16,6 @@ What is not here: evaluating them (gate.py). The rules are questions with their 
 from __future__ import annotations
 
 import functools
-from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import blake3
@@ -294,4 +293,6 @@ def _inconsistent(rules: list[Rule]) -> list[str]:
 @functools.cache
 def shipped() -> Rules:
     """The rules that come with this version."""
+    from importlib.resources import files  # which takes 20 ms; most commands only name what a rule is
+
     return _read((files("sealift.trade") / "rules.toml").read_bytes(), lambda _values: [])

@@ -285,8 +285,10 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> 
         if all(entry.kind == "folder" or entry.name == _FIRST for entry in drive.walk(100_000)):
             return
         raise BadInput(
-            f"{attached.mount}: sealift/ holds files but no drive.json that can be read; nothing was written",
-            hint="look at what it is; move it away, or attach another drive",
+            f"{attached.mount}: sealift/ holds files but no drive.json that can be read, where drive "
+            f"{manifest.drive_id(group, slot)} (serial {attached.serial}) is to be; nothing was written",
+            hint="look at what it is, and move it away, or attach another drive. if it is that drive of this packing, "
+            f"leave its mount away: it is set aside; or put a new one in its place: --replace {attached.serial}=MNT",
         )
     if card.shipment != shipment:
         signed = drive.size(manifest.MANIFEST) is not None

@@ -10,6 +10,7 @@ Reads go past the caches where the drive has a medium (open_read(direct=True)). 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from sealift.drives.base import ALIGN, aligned_buffer, is_missing, reason
-from sealift.errors import DriveFault
-from sealift.formats import manifest
+from sealift.errors import DriveFault, FormatError
+from sealift.formats import canonical, manifest
 from sealift.formats.manifest import FileRef, Manifest
 from sealift.stages.pack import found
 from sealift.stages.pack.crew import FAULTS
@@ -52,13 +53,24 @@ class SmallFiles:
         """One file, by its content; FAULTS."""
         self._put(slot, drive, name, _ref(content), content)
 
-    def _put(self, slot: int, drive: Drive, name: str, ref: FileRef, content: bytes | None) -> None:
+    def keep(self, slot: int, drive: Drive, name: str, content: bytes) -> None:
+        """One file that was written before the packs: written once more where it is not there as it was; FAULTS."""
+        if self._read:
+            self._put(slot, drive, name, _ref(content), content, there=True)
+        elif not _is_there(drive, name, _ref(content)):
+            drive.write_small(name, content)
+
+    def _put(
+        self, slot: int, drive: Drive, name: str, ref: FileRef, content: bytes | None, *, there: bool = False
+    ) -> None:
         for again in (False, True):
-            if content is not None:
+            if there and not again:
+                pass
+            elif content is not None:
                 drive.write_small(name, content)
             else:
                 _copy(os.path.join(self._folder, name), drive, name)
-            if not self._read or is_as_written(drive, name, ref):
+            if not self._read or _is_there(drive, name, ref):
                 return
             crew = self._crew
             self._journal.note_small(crew.number, slot, crew.medium(slot))
@@ -67,6 +79,16 @@ class SmallFiles:
             else:
                 text = f"drive {crew.name(slot)}: {name} did not read back as it was written; it is written again"
                 crew.note(slot, text, fault=True)
+
+
+def _is_there(drive: Drive, name: str, ref: FileRef) -> bool:
+    """As is_as_written, and false where there is no such file any more."""
+    try:
+        return is_as_written(drive, name, ref)
+    except DriveFault as error:
+        if not is_missing(error):
+            raise
+        return False
 
 
 def is_as_written(drive: Drive, name: str, ref: FileRef) -> bool:
@@ -106,21 +128,28 @@ def look(work: Work, group: int) -> list[str]:
 def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, bytes]) -> str:
     """What of a drive is not as it was signed, or why it cannot be read; `top`: manifest and signature."""
     row = record.drives[slot]
+    card = canonical.encode(record.card(slot))
     wanted = {name: record.group_file(name) for name in manifest.GROUP_FILES}
     wanted |= {manifest.OPEN_ME: row.open_me, manifest.SUMS: row.sums}
-    wanted |= {name: _ref(data) for name, data in top.items()}
+    wanted |= {name: _ref(data) for name, data in {**top, manifest.CARD: card}.items()}
     wrong = []
     for name, ref in wanted.items():
         try:
-            right = is_as_written(each.drive, name, ref)
+            right = _is_there(each.drive, name, ref) or (name == manifest.CARD and _is_rebuilt(each, slot, record))
         except FAULTS as error:
-            if not is_missing(error):
-                return reason(error, each.mount)
-            right = False
+            return reason(error, each.mount)
         if not right:
             wrong.append(name)
     were = "it was" if len(wrong) == 1 else "they were"
     return f"{', '.join(wrong)} did not read back as {were} written" if wrong else ""
+
+
+def _is_rebuilt(each: Attached, slot: int, record: Manifest) -> bool:
+    """Whether drive.json says that the drive was made again elsewhere, and else what it must. FAULTS."""
+    data = each.drive.read_small(manifest.CARD, manifest.MAX_CARD)
+    with contextlib.suppress(FormatError):
+        return data is not None and record.is_card(slot, manifest.decode_card(data))
+    return False
 
 
 def _ref(content: bytes) -> FileRef:

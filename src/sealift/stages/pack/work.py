@@ -285,10 +285,12 @@ class _Group:
 
     def _claim_again(self, slot: int, drive: Drive) -> None:
         """drive.json, where it went or was spoilt meanwhile: whatever else did, the drive is known by it."""
-        self._claim(slot, drive)
+        read = self._work.options.read_back != "none"
+        files = small.SmallFiles(self._crew, self._journal, self._folder, read=read)
+        files.keep(slot, drive, manifest.CARD, self._card(slot))
 
-    def _claim(self, slot: int, drive: Drive) -> None:
-        """drive.json, before the first pack: so that nobody else's packing takes the drive for empty."""
+    def _card(self, slot: int) -> bytes:
+        """drive.json of the drive in `slot`."""
         facts = self._facts
         number, serial, label, carrier = facts.rows[slot]
         card = manifest.DriveCard(
@@ -303,8 +305,11 @@ class _Group:
             label=label,
             carrier=carrier,
         )
-        data = canonical.encode(card)
-        there = None
+        return canonical.encode(card)
+
+    def _claim(self, slot: int, drive: Drive) -> None:
+        """drive.json, before the first pack: so that nobody else's packing takes the drive for empty."""
+        data, there = self._card(slot), None
         with contextlib.suppress(FormatError):  # longer than any
             there = drive.read_small(manifest.CARD, manifest.MAX_CARD)
         if there != data:

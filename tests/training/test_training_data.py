@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import numpy as np
 import pytest
+from storage_host import nginx
 from trainings import WORDS, curve, train
 
 torch = pytest.importorskip("torch")
@@ -115,6 +117,26 @@ def test_what_readers_send_is_no_tensor(config):
     feed.close()
     assert isinstance(sent.sequences, np.ndarray)
     assert sent.sequences.shape == (16, 49)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_link_gave_and_that_its_host_is_gone_is_in_the_health(config, port, tmp_path, workers):
+    def until(seen):
+        """Batches are read until it is so: a reading process tells once a second."""
+        deadline = time.monotonic() + 60
+        while not seen(feed.health()) and time.monotonic() < deadline:
+            feed.next()
+            feed.taken()
+        return seen(feed.health())
+
+    with nginx(tmp_path / "host", port) as host:
+        settings = {"drives": [f"{host.url}/d01", f"{port}/d00", f"{port}/d02"], "workers": workers}
+        feed = data.Feed(load(str(config(data=settings, training={"batch": 4}))), Ranks("cpu"), None, print)
+        asked = feed.health().locations[0].requests  # to open it
+        assert until(lambda health: health.processes > workers and health.locations[0].requests > asked)
+        host.kill()
+        assert until(lambda health: [each.mount for each in health.drives] == [f"{host.url}/d01"])
+    feed.close()
 
 
 class Other(Ranks):

@@ -228,11 +228,13 @@ class ShipmentDataset(IterableDataset[Any]):  # type: ignore[misc]
         first = self._state.phases[-1].batches
         self._given, self._skip = self._skip, 0
         for batch in range(first + number + self._given * of, self.order.batches, of):
+            ends = True  # the iteration, by an error or with the last batch, after which a worker may be ended
             try:
                 items = reader.share(batch, self.rank, self.world_size)
+                ends = batch + of >= self.order.batches
             finally:
-                if worker is not None:  # also what could not be read, and the last batch, after which it may be ended
-                    self._workers.tell(self.shipment, now=batch + of >= self.order.batches)
+                if worker is not None:
+                    self._workers.tell(self.shipment, now=ends)
             self._given += 1
             yield items if self._collate is None else self._collate(items)
         self._given = 0

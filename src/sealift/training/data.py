@@ -6,19 +6,19 @@ anywhere: (draw from seed and sample + epoch) mod windows. Of token files (`data
 batch's tokens are a function of seed, epoch and batch, and nothing is carried from one sequence to another: what makes
 resume exact at any number of ranks and workers.
 
-Samples are read by processes of DataLoader. An error of one is sent as an item, whole, and so is what it has met of
-failing drives. Drives that come late are looked for when an epoch ends in which samples are owed.
+Samples are read by processes of DataLoader. An error of one is sent in the place of a batch, whole; what they met of
+drives and links is ShipmentDataset's to tell. Drives that come late are looked for when an epoch ends in which samples
+are owed.
 """
 
 from __future__ import annotations
 
 import signal
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset
 
 from sealift.errors import BadInput, NotAllHere, SealiftError
 from sealift.integrations.ahead import Ahead
@@ -39,21 +39,12 @@ if TYPE_CHECKING:
     from sealift.training.distributed import Ranks
 
 DTYPES: dict[str, np.dtype[Any]] = {"bytes": np.dtype(np.uint8), "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
-_TELL = 5.0  # seconds between what a reading process tells of its drives, after the first time
 
 
 class Batch(NamedTuple):
     """A rank's share of a batch."""
 
     sequences: NDArray[np.int32]  # [samples of the share, block + 1]
-
-
-class Item(NamedTuple):
-    """What a reading process sends: a batch or, last, the error that ended it; and its health where there is news."""
-
-    what: Batch | SealiftError
-    worker: int
-    health: bytes | None
 
 
 def sequence(sample: Sample, config: Config, epoch: int) -> NDArray[np.int32]:
@@ -96,31 +87,18 @@ def source(config: Config) -> Callable[[Shipment], Source]:
 
 
 class Batches(IterableDataset[Any]):  # type: ignore[misc]
-    """What a reading process sends."""
+    """What a reading process sends: batches and, last, the error that ended it."""
 
     def __init__(self, dataset: ShipmentDataset, config: Config) -> None:
         super().__init__()
         self._dataset, self._config = dataset, config
 
-    def __iter__(self) -> Iterator[Item]:
-        worker = get_worker_info()
-        number, shipment = 0 if worker is None else worker.id, self._dataset.shipment
-        known, next_time = (0, 0), 0.0
+    def __iter__(self) -> Iterator[Batch | SealiftError]:
         try:
             for samples in self._dataset:
-                made = [sequence(sample, self._config, self._dataset.epoch) for sample in samples]
-                met, health = _trouble(shipment), None
-                if met != known and time.monotonic() > next_time:
-                    known, next_time = met, time.monotonic() + _TELL
-                    health = shipment.health().encode()
-                yield Item(Batch(np.stack(made)), number, health)
+                yield Batch(np.stack([sequence(sample, self._config, self._dataset.epoch) for sample in samples]))
         except SealiftError as error:
-            yield Item(error, number, shipment.health().encode())
-
-
-def _trouble(shipment: Shipment) -> tuple[int, int]:
-    faults = sum(fault.times for group in shipment.groups.values() for fault in group.reader.faults.values())
-    return shipment.rebuilt_blocks, faults
+            yield error
 
 
 class Feed:
@@ -131,9 +109,8 @@ class Feed:
     ) -> None:
         """What Shipment.open and ShipmentDataset raise; NotAllHere where ranks have different drives before them."""
         self._config, self._ranks, self._say = config, ranks, say
-        self._items: Ahead[Item] | None = None
-        self._given = self._rounds = 0
-        self._met: dict[tuple[int, int], bytes] = {}
+        self._items: Ahead[Batch | SealiftError] | None = None
+        self._given = 0
         with ranks.together():
             self._dataset = ShipmentDataset(
                 open_shipment(config),
@@ -191,18 +168,15 @@ class Feed:
         while True:
             if self._items is None:
                 self._items = Ahead(self._loader())
-            item: Item | None = next(self._items, None)
-            if item is not None and item.health is not None:
-                self._met[self._rounds, item.worker] = item.health
-            if item is not None and isinstance(item.what, Batch):
-                return item.what
+            item = next(self._items, None)
+            if isinstance(item, Batch):
+                return item
             self._items = None
-            if item is not None and isinstance(item.what, SealiftError):
-                raise item.what
+            if item is not None:
+                raise item
             self._turn()
 
     def _loader(self) -> DataLoader[Any]:
-        self._rounds += 1
         workers = self._config.data.workers
         return DataLoader(
             Batches(self._dataset, self._config),
@@ -245,9 +219,8 @@ class Feed:
         return True
 
     def health(self) -> Health:
-        """What all ranks and their reading processes have met; to be asked on every rank."""
-        own = [self._dataset.shipment.health(), *(read_health(each, "a report") for each in self._met.values())]
-        return merged(read_health(each, "a report") for each in self._ranks.gather(merged(own).encode()))
+        """What all ranks and their reading processes have met, up to a second ago; to be asked on every rank."""
+        return merged(read_health(each, "a report") for each in self._ranks.gather(self._dataset.health().encode()))
 
     def close(self) -> None:
         """End the reading processes, and close the shipment."""

@@ -207,7 +207,7 @@ def page(found: Found, rate: int, size: int) -> str:
     short: list[str] = []
     full: list[str] = []
     for stage, drives in (("pack", DATA), ("verify", DATA + PARITY), ("ingest", DATA + PARITY)):
-        first = 0.0
+        first = most = 0.0
         for count, seen in found.items():
             # verify and ingest read parity, too: three drives for what pack has as two
             read = (size - size // SMALLER) * count * drives / DATA
@@ -218,7 +218,9 @@ def page(found: Found, rate: int, size: int) -> str:
             first = first or speed / count
             if speed / count / first < PROPORTION:
                 where = full if busy >= FULL else short
-                where.append(f"{stage} on {count} ({speed / count / first:.2f}, processors {busy:.0%} busy)")
+                falls = ", slower than with fewer" if speed < most else ""
+                where.append(f"{stage} on {count} ({speed / count / first:.2f}, processors {busy:.0%} busy{falls})")
+            most = max(most, speed)
             lines.append(
                 f"| {stage} | {count} | {speed / 1e6:,.0f} | {speed / (drives * rate * count):.2f} |"
                 f" {speed / count / first:.2f} | {busy:.0%} | {begin:.1f} s |"

@@ -6,9 +6,11 @@ import os
 import placed_work
 import pytest
 import serving
+import shipments
 from trainings import SAMPLES, make_port
+from unlocking import Desk
 
-from sealift.errors import BadInput
+from sealift.errors import BadInput, IdentityMismatch
 from sealift.reading.shipment import Shipment
 from sealift.stages.placement import Ears
 
@@ -68,6 +70,30 @@ def test_ray_data_gives_the_order_of_the_seed(port, opening):
     got = list(rows.iter_rows())
     assert [row["__key__"] for row in got] == keys_of(port, 1, lanes=2, turns=2, window=4096)
     assert set(got[0]) >= {"__key__", "txt"}
+
+
+def test_issued_keys_open_what_ray_data_reads_and_the_identity_is_on_no_node(port, tmp_path, monkeypatch):
+    from sealift.integrations import ray_data
+
+    shipments.write(tmp_path / "source/file-0.txt", b"one")
+    made = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 1)
+    made.pack()
+    desk = Desk(made, tmp_path / "desk")
+    desk.issue()
+    given = {
+        "identity": str(desk.root / "job.txt"),
+        "allowed_signers": str(desk.root / "signers"),
+        "seal": str(desk.root / "s.seal"),
+        "batch_size": 1,
+    }
+    monkeypatch.setattr(ray_data, "read_datasource", lambda source: source)
+    with pytest.raises(IdentityMismatch):
+        ray_data.read_shipment(made.mounts, **given)
+    (task,) = ray_data.read_shipment(made.mounts, **given, keys=str(desk.out)).get_read_tasks(1)
+    (block,) = task()
+    assert [row["txt"] for row in block.to_pylist()] == [b"one"]
+    with pytest.raises(BadInput, match="must not go through Ray"):
+        ray_data.read_shipment(made.mounts, **given, keys=desk.out.read_bytes())
 
 
 @pytest.mark.long

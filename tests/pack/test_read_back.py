@@ -11,6 +11,7 @@ import shipments
 from test_failing_drives import Packing, owed
 
 from sealift.cli.pack_words import drive_lines, read_back_text
+from sealift.errors import DriveFault
 from sealift.formats import manifest
 from sealift.stages import status
 from sealift.stages.pack import group as groups
@@ -400,4 +401,22 @@ def test_small_files_of_a_signed_group_are_read_by_a_full_run(tmp_path, monkeypa
     assert packing.pack(read_back="none").exit_code == 0
     result = packing.pack(read_back="full")
     assert (result.exit_code, result.lacking) == (3, ["g0s1"])
-    assert any(f"{name} did not read back as it was written. group 0 is signed" in text for text in packing.notices)
+    told = f"{name} did not read back as it was written. group 0 is signed"
+    assert any(told in text for text in packing.notices)
+    packing.notices.clear()
+    result = packing.pack()  # which reads what was wrong before
+    assert (result.exit_code, result.lacking) == (3, ["g0s1"])
+    assert any(told in text for text in packing.notices)
+    (row,) = result.groups[0]["misread"]
+    assert (row["mount"], row["blocks"]) == (packing.mounts[1], 1)
+
+
+def test_what_no_drive_of_a_signed_group_has_is_no_mere_fault_of_each(tmp_path, monkeypatch):
+    """As behind one bad adapter: no repair helps, and the source is all that is left."""
+    packing = Packing(tmp_path, size=2)
+    assert packing.pack(read_back="none").exit_code == 0
+    for mount in packing.mounts:
+        packing.fleet.rot(mount, manifest.MEMBERS_INDEX)
+    for mode in ("sample", "sample", "full"):
+        with pytest.raises(DriveFault, match=r"none of its drives has index/members.*do not free the source"):
+            packing.pack(read_back=mode)

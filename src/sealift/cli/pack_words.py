@@ -191,7 +191,7 @@ def drive_lines(
     for each in misread:
         drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
         blocks = common.counted(each["blocks"], "block")
-        of = common.counted(each["packs"], "pack") if each["packs"] else "its index, tables and lists"
+        of = f"{common.counted(each['packs'], 'pack')} or of " * bool(each["packs"]) + "its index, tables and lists"
         lines.append(f"wrong: {drive}: {blocks} of {of} were not as written; look at `dmesg`, its cable and port")
     return lines
 

@@ -56,6 +56,7 @@ class _Opening(NamedTuple):
     identity: tuple[str, ...]
     allowed_signers: str
     seal: str | None
+    keys: str | None = None
 
 
 def read_shipment(
@@ -64,6 +65,7 @@ def read_shipment(
     identity: str | Sequence[str],
     allowed_signers: str,
     seal: str | None = None,
+    keys: str | None = None,
     batch_size: int,
     seed: int = 0,
     epoch: int = 0,
@@ -74,19 +76,20 @@ def read_shipment(
 ) -> Any:
     """The ray.data.Dataset of an epoch, or of what `state` leaves of one; its blocks are batches.
 
+    With `keys`, the file that `sealift unlock` wrote, `identity` is the job's, and no node has the shipment's own.
     `source` and `options` (lanes, turns, window, last) are ShipmentDataset's. BadInput for keys that are no paths, and
     as Shipment.open and ShipmentDataset.
     """
     identities = (identity,) if isinstance(identity, str | bytes | os.PathLike) else tuple(identity)
-    for each in (*identities, allowed_signers, *([] if seal is None else [seal])):
+    for each in (*identities, allowed_signers, *(each for each in (seal, keys) if each is not None)):
         if not isinstance(each, str | os.PathLike):
             raise BadInput(
                 "keys, signers and seal are given as paths: what they hold must not go through Ray",
                 hint="have the files on every node, for nobody else to read",
             )
     paths = tuple(os.fspath(each) for each in identities)
-    sealed = None if seal is None else os.fspath(seal)
-    opening = _Opening(tuple(locations), paths, os.fspath(allowed_signers), sealed)
+    sealed, issued = (None if each is None else os.fspath(each) for each in (seal, keys))
+    opening = _Opening(tuple(locations), paths, os.fspath(allowed_signers), sealed, issued)
     dataset = ShipmentDataset(
         _open(opening), batch_size=batch_size, seed=seed, rank=0, world_size=1, state=state, source=source, **options
     )
@@ -165,4 +168,5 @@ def _open(opening: _Opening) -> Shipment:
         identity=[os.path.expanduser(each) for each in opening.identity],
         allowed_signers=os.path.expanduser(opening.allowed_signers),
         seal=None if opening.seal is None else os.path.expanduser(opening.seal),
+        keys=None if opening.keys is None else os.path.expanduser(opening.keys),
     )

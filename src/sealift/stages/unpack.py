@@ -406,4 +406,5 @@ def _finish_objects(options: Options, shipment: Shipment, result: Result, notes:
     named = {path for path, _ in (*result.failed, *result.skipped, *result.refused)}
     for path, _ in notes.unlisted(shipment, options.patterns, events.notice, foreign=result.foreign):
         if path not in named:
-            result.refused.append((path, "it was written, and the store does not list it in its length"))
+            why = "it was written, and the store does not list it in its length: the same command looks again"
+            result.refused.append((path, why))

@@ -20,7 +20,7 @@ from sealift.errors import BadInput, SealiftError
 from sealift.stages.pack.queue import Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sealift.stages.pack.units import Ended
 
@@ -512,18 +512,30 @@ class Journal:
         return dict(self._all("SELECT slot, sum(times) FROM wrong WHERE number = ? GROUP BY slot", number))
 
     def note_small(self, number: int, slot: int, medium: Medium) -> None:
-        """A small file read back wrong, and is written again, or its drive is set aside: as one block of no pack."""
+        """A small file read back wrong: against its drive, as one block of no pack."""
+        with self._whole() as db:
+            db.execute(
+                "INSERT INTO misread VALUES (?1, ?2, ?3, ?4, 0, 1) ON CONFLICT DO UPDATE"
+                " SET mount = ?4, blocks = blocks + 1",
+                (number, slot, *medium),
+            )
+
+    def small_mended(self, number: int) -> None:
+        """A small file that read back wrong was written again, and is right: as one block that was repaired."""
         with self._whole() as db:
             db.execute(
                 "INSERT OR IGNORE INTO read_back (number, stripes, blocks, repaired, cached) VALUES (?, 0, 0, 0, 0)",
                 (number,),
             )
             db.execute("UPDATE read_back SET found = found + 1, repaired = repaired + 1 WHERE number = ?", (number,))
-            db.execute(
-                "INSERT INTO misread VALUES (?1, ?2, ?3, ?4, 0, 1) ON CONFLICT DO UPDATE"
-                " SET mount = ?4, blocks = blocks + 1",
-                (number, slot, *medium),
-            )
+
+    def spoilt(self, number: int) -> frozenset[int]:
+        """Slots of a signed group whose drives had small files that were not as signed, when they were read last."""
+        return msgspec.json.decode(self.setting(f"spoilt-{number}") or b"[]", type=frozenset[int])
+
+    def note_spoilt(self, number: int, slots: Iterable[int]) -> None:
+        """Which these are now."""
+        self.set(f"spoilt-{number}", msgspec.json.encode(sorted(slots)))
 
     def repaired(self, number: int, stripe: int, role: int) -> None:
         """A pack that read back wrong is whole again."""

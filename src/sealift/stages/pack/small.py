@@ -3,7 +3,8 @@
 The index, the tables and the lists are written last, once a drive; parity gives none of them back, and a group is read
 by nothing else. So they are read whole in each mode of read-back but `none`, before the manifest that names them is
 written; then the manifest. What is wrong is written once more, and a drive that gives other bytes again is set aside.
-Of a group that is signed it is told, and `sealift repair` takes each from another drive.
+Of a group that is signed it is told, by each run until it is right, and `sealift repair` takes each from another drive;
+what no drive of the group has as it was signed is gone from these drives, and that is an error.
 
 Reads go past the caches where the drive has a medium (open_read(direct=True)). Memory is one buffer of PIECE a drive.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
@@ -23,6 +24,7 @@ from sealift.formats import canonical, manifest
 from sealift.formats.manifest import FileRef, Manifest
 from sealift.stages.pack import found
 from sealift.stages.pack.crew import FAULTS
+from sealift.stages.pack.journal import Medium
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,9 +72,11 @@ class SmallFiles:
                 drive.write_small(name, content)
             else:
                 _copy(os.path.join(self._folder, name), drive, name)
-            if not self._read or _is_there(drive, name, ref):
-                return
             crew = self._crew
+            if not self._read or _is_there(drive, name, ref):
+                if again:
+                    self._journal.small_mended(crew.number)
+                return
             self._journal.note_small(crew.number, slot, crew.medium(slot))
             if again:
                 crew.distrust(slot, f"its {name} was not as it was written, twice")
@@ -109,15 +113,40 @@ def is_as_written(drive: Drive, name: str, ref: FileRef) -> bool:
     return digest.hexdigest() == ref.blake3
 
 
+class _Wrong(NamedTuple):
+    """Small files of a drive that are not as they were signed, all where it cannot be read; and that in words."""
+
+    names: list[str]
+    text: str
+
+
 def look(work: Work, group: int) -> list[str]:
-    """Read the small files of a signed group's drives that are attached; those of which some are wrong, told."""
+    """Read the small files of a signed group's drives, which are all attached; those of which some are wrong, told.
+
+    DriveFault where no drive has one of those that all should have.
+    """
     record, data, signature = found.load_manifest(work.options.state, group)
     top = {manifest.MANIFEST: data, manifest.SIGNATURE: signature}
     slots = {row.serial: row.slot for row in record.drives}
     here = [(each, slots[each.serial]) for each in work.deal.drives(group) if each.serial in slots]
     with ThreadPoolExecutor(max_workers=min(32, len(here) or 1)) as pool:
         said = list(pool.map(lambda which: _wrong_on(which[0], which[1], record, top), here))
-    wrong = [(each, slot, text) for (each, slot), text in zip(here, said, strict=True) if text]
+    wrong = [(each, slot, one.text) for (each, slot), one in zip(here, said, strict=True) if one.names]
+    journal, known = work.journal, work.journal.spoilt(group)
+    for each, slot, _ in wrong:
+        if slot not in known:
+            journal.note_small(group, slot, Medium(each.serial, each.mount))
+    journal.note_spoilt(group, [slot for _, slot, _ in wrong])
+    gone = [name for name in (*manifest.GROUP_FILES, *top) if said and all(name in one.names for one in said)]
+    if gone:
+        raise DriveFault(
+            f"group {group} is signed, and none of its drives has {', '.join(gone)} as signed: "
+            f"{'; '.join(f'{manifest.drive_id(group, slot)} ({each.mount})' for each, slot, _ in wrong)}. without that "
+            "nothing of the group can be had from them: do not free the source",
+            drive=here[0][0].mount,
+            hint="what they have in common (adapter, cable, hub) is the likely cause: put that right, and pack anew, "
+            "with another --state, onto drives that are empty",
+        )
     for each, slot, text in wrong:
         drive = f"drive {manifest.drive_id(group, slot)} (serial {each.serial}, {each.mount})"
         how = "`sealift repair` with the mounts of all drives of the group takes each from another one"
@@ -125,7 +154,7 @@ def look(work: Work, group: int) -> list[str]:
     return [manifest.drive_id(group, slot) for _, slot, _ in wrong]
 
 
-def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, bytes]) -> str:
+def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, bytes]) -> _Wrong:
     """What of a drive is not as it was signed, or why it cannot be read; `top`: manifest and signature."""
     row = record.drives[slot]
     card = canonical.encode(record.card(slot))
@@ -137,11 +166,11 @@ def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, byt
         try:
             right = _is_there(each.drive, name, ref) or (name == manifest.CARD and _is_rebuilt(each, slot, record))
         except FAULTS as error:
-            return reason(error, each.mount)
+            return _Wrong(list(wanted), reason(error, each.mount))
         if not right:
             wrong.append(name)
     were = "it was" if len(wrong) == 1 else "they were"
-    return f"{', '.join(wrong)} did not read back as {were} written" if wrong else ""
+    return _Wrong(wrong, f"{', '.join(wrong)} did not read back as {were} written")
 
 
 def _is_rebuilt(each: Attached, slot: int, record: Manifest) -> bool:

@@ -170,7 +170,8 @@ def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[i
 def read_signed(work: Work, group: int) -> list[str]:
     """Read back, of a group that was signed before, what no run has read as --read-back wants it.
 
-    The small files, too, and with `full` each time; the drives of which some are not as they were signed, told.
+    The small files, too, with `full` each time, and where some were not as they were signed when they were read last;
+    drives of which some are not, told. DriveFault where no drive has what all should have.
     """
     journal, deal, mode = work.journal, work.deal, work.options.read_back
     stripes, known = journal.group(group).stripes, journal.read_back(group)
@@ -178,7 +179,7 @@ def read_signed(work: Work, group: int) -> list[str]:
     if mode == "full" and not stripes:
         work.events.notice(f"group {group} was taken over from its drives and is not read back: `sealift verify` does")
     unread = read < stripes or bool(journal.wrong(group))
-    if mode == "none" or not (unread or mode == "full"):
+    if mode == "none" or not (unread or mode == "full" or journal.spoilt(group)):
         return []
     if deal.away(group):
         away = ", ".join(place.serial for place in deal.away(group))

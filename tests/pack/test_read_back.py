@@ -411,6 +411,24 @@ def test_small_files_of_a_signed_group_are_read_by_a_full_run(tmp_path, monkeypa
     assert (row["mount"], row["blocks"]) == (packing.mounts[1], 1)
 
 
+def test_more_drives_that_lie_than_parity_holds_are_replaced_with_the_old_ones_beside(tmp_path, monkeypatch):
+    packing = Packing(tmp_path, size=2)
+    liars = packing.mounts[:2]
+    with monkeypatch.context() as patch:
+        for mount in liars:
+            lies_about(packing, mount, manifest.PACKS, 2, patch)
+        result = packing.pack()
+    assert (result.exit_code, len(owed(result))) == (3, 2)
+    assert any("the mounts of the old ones given as before" in text for text in packing.notices)
+    packing.unsigned()
+    taken = dict(zip(liars, packing.spares, strict=False))
+    for old, new in taken.items():
+        packing.declare(old, new)
+    replace = {packing.origin.serial(old): new for old, new in taken.items()}
+    result = packing.pack(to=[*packing.mounts, *taken.values()], replace=replace)
+    assert (result.exit_code, result.repacked) == (0, False)
+
+
 def test_what_no_drive_of_a_signed_group_has_is_no_mere_fault_of_each(tmp_path, monkeypatch):
     """As behind one bad adapter: no repair helps, and the source is all that is left."""
     packing = Packing(tmp_path, size=2)

@@ -98,7 +98,17 @@ def summarize(result: Result, options: Options) -> None:
     say(read_back_text(result.read_back))
     if result.owed and not result.stalled:
         owed = [each for group in groups for each in group["owed"]]
-        say(f"{common.counted(len(owed), 'drive')} set aside, not signed; the others have what rebuilds them. next:")
+        over = [str(group["group"]) for group in groups if len(group["owed"]) > result.config.parity]
+        if over:
+            say(f"{common.counted(len(owed), 'drive')} set aside, not signed; of group {', '.join(over)} more than")
+            say(
+                "  parity holds: leave the old ones mounted and given by --to, beside the new ones, for their packs are"
+            )
+            say("  read from there; what they do not give is packed again from the source, so keep it. next:")
+        else:
+            say(
+                f"{common.counted(len(owed), 'drive')} set aside, not signed; the others have what rebuilds them. next:"
+            )
         for line in next_lines(owed):
             say(f"  {line}")
     elif result.waiting:

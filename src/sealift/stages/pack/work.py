@@ -393,10 +393,12 @@ class _Group:
             elif kinds == {"full"}:
                 again = " again once there is room on them, or"
             aside = f"{len(owed)} of its drives {'is' if len(owed) == 1 else 'are'} set aside"
+            more = len(owed) > work.options.parity  # than the others can rebuild
+            beside = " and the mounts of the old ones given as before, for their packs are read there" if more else ""
             work.tell(
                 "group",
                 f"group {number} is packed and not signed: {aside}. the same command{again} with {options}, MNT being "
-                "a new drive's mount, rebuilds and signs",
+                f"a new drive's mount{beside}, rebuilds and signs",
                 number,
             )
             return

@@ -114,10 +114,10 @@ def is_as_written(drive: Drive, name: str, ref: FileRef) -> bool:
 
 
 class _Wrong(NamedTuple):
-    """Small files of a drive that are not as they were signed, all where it cannot be read; and that in words."""
+    """Small files of a drive that are not as they were signed; and that in words, or why it cannot be read."""
 
     names: list[str]
-    text: str
+    text: str  # empty: all is right
 
 
 def look(work: Work, group: int) -> list[str]:
@@ -131,7 +131,7 @@ def look(work: Work, group: int) -> list[str]:
     here = [(each, slots[each.serial]) for each in work.deal.drives(group) if each.serial in slots]
     with ThreadPoolExecutor(max_workers=min(32, len(here) or 1)) as pool:
         said = list(pool.map(lambda which: _wrong_on(which[0], which[1], record, top), here))
-    wrong = [(each, slot, one.text) for (each, slot), one in zip(here, said, strict=True) if one.names]
+    wrong = [(each, slot, one.text) for (each, slot), one in zip(here, said, strict=True) if one.text]
     journal, known = work.journal, work.journal.spoilt(group)
     for each, slot, _ in wrong:
         if slot not in known:
@@ -166,11 +166,11 @@ def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, byt
         try:
             right = _is_there(each.drive, name, ref) or (name == manifest.CARD and _is_rebuilt(each, slot, record))
         except FAULTS as error:
-            return _Wrong(list(wanted), reason(error, each.mount))
+            return _Wrong([], reason(error, each.mount))
         if not right:
             wrong.append(name)
     were = "it was" if len(wrong) == 1 else "they were"
-    return _Wrong(wrong, f"{', '.join(wrong)} did not read back as {were} written")
+    return _Wrong(wrong, f"{', '.join(wrong)} did not read back as {were} written" if wrong else "")
 
 
 def _is_rebuilt(each: Attached, slot: int, record: Manifest) -> bool:

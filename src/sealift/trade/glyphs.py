@@ -33,6 +33,7 @@ from sealift.formats import strict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from importlib.resources.abc import Traversable
 
     from sealift.trade.sections import Content
 
@@ -153,10 +154,14 @@ def _is_ignorable(character: str) -> bool:
 @functools.cache
 def _coverage() -> frozenset[int]:
     """The code points of all fonts; the bold ones have what the regular ones have, which a test holds."""
+    return frozenset(code for font in fonts() for code in code_points(font.read_bytes()))
+
+
+def fonts() -> list[Traversable]:
+    """The TrueType files of all fonts, regular and bold."""
     from importlib.resources import files  # which most commands do without, and which takes them 20 ms
 
-    fonts = (each for each in (files("sealift.trade") / "fonts").iterdir() if each.name.endswith(".ttf"))
-    return frozenset(code for font in fonts for code in code_points(font.read_bytes()))
+    return [each for each in (files("sealift.trade") / "fonts").iterdir() if each.name.endswith(".ttf")]
 
 
 def code_points(font: bytes) -> Iterator[int]:

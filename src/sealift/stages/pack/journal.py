@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from sealift.errors import BadInput, SealiftError
+from sealift.formats import typed
 from sealift.stages.pack.queue import Cursor
 
 if TYPE_CHECKING:
@@ -531,7 +532,7 @@ class Journal:
 
     def spoilt(self, number: int) -> frozenset[int]:
         """Slots of a signed group whose drives had small files that were not as signed, when they were read last."""
-        return msgspec.json.decode(self.setting(f"spoilt-{number}") or b"[]", type=frozenset[int])
+        return frozenset(typed.decode(self.setting(f"spoilt-{number}") or b"[]", list[int]))
 
     def note_spoilt(self, number: int, slots: Iterable[int]) -> None:
         """Which these are now."""

@@ -74,7 +74,7 @@ def _scenario(name: str, found: dict[str, Any]) -> list[str]:
 
 
 def _bound(found: dict[str, Any]) -> str:
-    """What the ratios would be of a sealift that takes the floor and nothing else: no better one can be had."""
+    """What the ratios would be at the floor: in memory no better ones can be had, where a medium overlaps they can."""
     peers = [(tool.replace("|", "&#124;"), found["tools"][tool]["median_s"]) for tool in found["faster_than"]]
     told = ", ".join(f"{seconds / found['floor']['seconds']:.2f}x {tool}" for tool, seconds in peers)
     return f"At the floor it would be {told}."

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 
 from blake3 import blake3
 
@@ -31,7 +32,7 @@ from sealift.stages.pack.durable import sync
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.settle import Config
     from sealift.stages.pack.work import Work
+
+T = TypeVar("T")
 
 _MAX_SIGNATURE = 1 << 20
 _BACK = "put the newer state folder back"
@@ -308,3 +311,14 @@ def set_aside_absent(work: Work, group: int) -> None:
     for slot, place in enumerate(work.deal.groups[group]):
         if place.serial in missing:
             work.leave(group, slot, "it is not here")
+
+
+def on_drives(
+    work: Work, group: int, record: Manifest, look: Callable[[Attached, int], T]
+) -> list[tuple[Attached, int, T]]:
+    """What `look` says of each drive of a signed group that is attached, by its slot in the manifest; all at once."""
+    slots = {row.serial: row.slot for row in record.drives}
+    here = [(each, slots[each.serial]) for each in work.deal.drives(group) if each.serial in slots]
+    with ThreadPoolExecutor(max_workers=min(32, len(here) or 1)) as pool:
+        said = list(pool.map(lambda which: look(*which), here))
+    return [(each, slot, one) for (each, slot), one in zip(here, said, strict=True)]

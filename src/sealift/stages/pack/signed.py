@@ -8,7 +8,6 @@ still be there, and is not to be freed. A drive that is not attached counts for 
 from __future__ import annotations
 
 from array import array
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from sealift.drives.base import reason
@@ -38,16 +37,13 @@ def look(work: Work, group: int) -> list[str]:
     lengths = _lengths(work, group, record) if drives else None
     if lengths is None:
         return []
-    slots = {row.serial: row.slot for row in record.drives}
-    here = [(each, slots[each.serial]) for each in drives if each.serial in slots]
-    with ThreadPoolExecutor(max_workers=min(32, len(here) or 1)) as pool:
-        looks = list(pool.map(lambda which: _lack(which[0], which[1], record, lengths[which[1]]), here))
+    looks = found.on_drives(work, group, record, lambda each, slot: _lack(each, slot, record, lengths[slot]))
     lacks = array("i", bytes(4 * record.geometry.stripes))
-    short: list[tuple[int, str]] = []
-    for (each, slot), less in zip(here, looks, strict=True):
+    short: list[tuple[Attached, int, str]] = []
+    for each, slot, less in looks:
         if less is not None:
             text = less if isinstance(less, str) else less.text
-            short.append((slot, f"drive {mf.drive_id(group, slot)} (serial {each.serial}, {each.mount}): {text}"))
+            short.append((each, slot, f"drive {mf.drive_id(group, slot)} (serial {each.serial}, {each.mount}): {text}"))
             for stripe in range(record.geometry.stripes) if isinstance(less, str) else less.stripes:
                 lacks[stripe] += bool(lengths[slot][stripe])
     parity = record.geometry.parity
@@ -55,20 +51,19 @@ def look(work: Work, group: int) -> list[str]:
     if lost:
         raise DriveFault(
             f"group {group} is signed, and more of its drives than parity holds ({parity}) lack {listed(lost)} of "
-            f"{len(lacks)}: {'; '.join(text for _, text in short)}. packing writes nothing more to it, and what these "
-            "should hold cannot be had from them: do not free the source",
-            drive=here[0][0].mount,
+            f"{len(lacks)}: {'; '.join(text for _, _, text in short)}. packing writes nothing more to it, and what "
+            "these should hold cannot be had from them: do not free the source",
+            drive=looks[0][0].mount,
             hint="put back what was taken away (are the right filesystems mounted?), and run the same command again; "
             "if it is gone, these drives cannot leave as they are: pack anew, with another --state, onto drives that "
             "are empty",
         )
-    for slot, text in short:
-        each = next(each for each, other in here if other == slot)
+    for each, _, text in short:
         how = "`sealift repair` with the mounts of all drives of the group rebuilds that"
         if not _exists(each.drive):
             how = f"it is empty. `sealift repair` of the others with `--onto {each.mount}` makes it anew"
         work.events.notice(f"{text}. group {group} is signed, and packing writes nothing more to it: {how}")
-    return [mf.drive_id(group, slot) for slot, _ in short]
+    return [mf.drive_id(group, slot) for _, slot, _ in short]
 
 
 def _exists(drive: Drive) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
@@ -66,12 +65,8 @@ class SmallFiles:
         self, slot: int, drive: Drive, name: str, ref: FileRef, content: bytes | None, *, there: bool = False
     ) -> None:
         for again in (False, True):
-            if there and not again:
-                pass
-            elif content is not None:
-                drive.write_small(name, content)
-            else:
-                _copy(os.path.join(self._folder, name), drive, name)
+            if again or not there:
+                self._write(drive, name, content)
             crew = self._crew
             if not self._read or _is_there(drive, name, ref):
                 if again:
@@ -83,6 +78,12 @@ class SmallFiles:
             else:
                 text = f"drive {crew.name(slot)}: {name} did not read back as it was written; it is written again"
                 crew.note(slot, text, fault=True)
+
+    def _write(self, drive: Drive, name: str, content: bytes | None) -> None:
+        if content is not None:
+            drive.write_small(name, content)
+        else:
+            _copy(os.path.join(self._folder, name), drive, name)
 
 
 def _is_there(drive: Drive, name: str, ref: FileRef) -> bool:
@@ -127,23 +128,21 @@ def look(work: Work, group: int) -> list[str]:
     """
     record, data, signature = found.load_manifest(work.options.state, group)
     top = {manifest.MANIFEST: data, manifest.SIGNATURE: signature}
-    slots = {row.serial: row.slot for row in record.drives}
-    here = [(each, slots[each.serial]) for each in work.deal.drives(group) if each.serial in slots]
-    with ThreadPoolExecutor(max_workers=min(32, len(here) or 1)) as pool:
-        said = list(pool.map(lambda which: _wrong_on(which[0], which[1], record, top), here))
-    wrong = [(each, slot, one.text) for (each, slot), one in zip(here, said, strict=True) if one.text]
+    looks = found.on_drives(work, group, record, lambda each, slot: _wrong_on(each, slot, record, top))
+    wrong = [(each, slot, one.text) for each, slot, one in looks if one.text]
     journal, known = work.journal, work.journal.spoilt(group)
     for each, slot, _ in wrong:
         if slot not in known:
             journal.note_small(group, slot, Medium(each.serial, each.mount))
-    journal.note_spoilt(group, [slot for _, slot, _ in wrong])
-    gone = [name for name in (*manifest.GROUP_FILES, *top) if said and all(name in one.names for one in said)]
+    if (now := {slot for _, slot, _ in wrong}) != known:
+        journal.note_spoilt(group, now)
+    gone = [name for name in (*manifest.GROUP_FILES, *top) if looks and all(name in one.names for _, _, one in looks)]
     if gone:
         raise DriveFault(
             f"group {group} is signed, and none of its drives has {', '.join(gone)} as signed: "
             f"{'; '.join(f'{manifest.drive_id(group, slot)} ({each.mount})' for each, slot, _ in wrong)}. without that "
             "nothing of the group can be had from them: do not free the source",
-            drive=here[0][0].mount,
+            drive=wrong[0][0].mount,
             hint="what they have in common (adapter, cable, hub) is the likely cause: put that right, and pack anew, "
             "with another --state, onto drives that are empty",
         )

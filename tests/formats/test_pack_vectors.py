@@ -180,7 +180,7 @@ def read_parity(vector):
     lengths = [int(text) for text in vector.one("lengths").split()]
     ends = np.cumsum(lengths)
     packs = [vector.data[end - length : end] for end, length in zip(ends, lengths, strict=True)]
-    columns = [np.frombuffer(pack.ljust(max(lengths), b"\0"), dtype=np.uint8) for pack in packs]
+    columns = [bytearray(pack.ljust(max(lengths), b"\0")) for pack in packs]
     choices = list(combinations(range(data + count), data))
     for have in choices[:: max(1, len(choices) // 100)]:
         want = {role: np.empty(max(lengths), dtype=np.uint8) for role in range(data + count) if role not in have}

@@ -42,7 +42,7 @@ def columns(k, m, length, seed):
 
 
 def array(data):
-    return np.frombuffer(data, dtype=np.uint8)
+    return np.frombuffer(bytearray(data), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(("k", "m"), [(1, 1), (1, 3), (2, 1), (2, 2), (3, 2), (4, 3), (6, 2), (5, 1)])

@@ -155,7 +155,7 @@ def _group(rng: random.Random, number: int, k: int, m: int, lengths: list[list[i
     for row in rows:
         packs = [rng.randbytes(length) for length in (row * k)[:k]]
         longest = max(map(len, packs))
-        columns = {role: np.frombuffer(p.ljust(longest, b"\0"), dtype=np.uint8) for role, p in enumerate(packs)}
+        columns = {role: bytearray(p.ljust(longest, b"\0")) for role, p in enumerate(packs)}
         wanted = {k + j: np.zeros(longest, dtype=np.uint8) for j in range(m)}
         if longest:
             parity.rebuild(k, m, columns, wanted)

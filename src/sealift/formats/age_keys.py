@@ -27,7 +27,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from sealift.errors import AgeError, KeyInvalid
 from sealift.formats.age import FILE_KEY, TAG, Identity, Recipient, Stanza, decode_base64, encode_base64, hkdf
@@ -428,6 +427,8 @@ def _parse_ssh_private(data: bytes) -> SSHIdentity:
         raise KeyInvalid("an encrypted identity file", hint="decrypt it first: age -d FILE")
     if not data.startswith(b"-----BEGIN OPENSSH PRIVATE KEY-----"):
         raise KeyInvalid("not an OpenSSH private key", hint=hint)
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
     try:
         key = load_ssh_private_key(data, None)
     except TypeError:  # how the library says that a passphrase is missing

@@ -2,8 +2,9 @@
 
 The coding itself is ISA-L's (https://github.com/intel/isa-l), called through ctypes: it gives up the GIL, writes
 into buffers that are reused, and runs at 5 to 25 GB/s a core. Its library comes inside pyeclib's wheel; the
-system's libisal2 serves as well. Row k+j, column i of the generator is 1 / ((k + j) xor i) (gf_gen_cauchy1_matrix);
-the first k rows are the identity. Any k of the n = k+m columns give all others (MDS).
+system's libisal2 serves as well. Row k+j, column i of the generator is 1 / ((k + j) xor i) (gf_gen_cauchy1_matrix); the
+first k rows are the identity. Any k of the n = k+m columns give all others (MDS). A column is whatever lends its
+memory, so that repair does without numpy, which takes longer to import than many drives to look at.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ import ctypes
 import ctypes.util
 import functools
 import importlib.util
+import operator
 import os
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from sealift.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
-Column = NDArray[np.uint8]
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Column: TypeAlias = memoryview | bytearray | NDArray[np.uint8]
 
 
 @functools.cache
@@ -56,58 +59,58 @@ def _candidates() -> Iterator[str]:
         yield system
 
 
-def _pointer(array: Column) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
+def _address(column: Any) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(column))
 
 
 def _rows(columns: Sequence[Column]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(columns))(*[column.ctypes.data for column in columns])
+    return (ctypes.c_void_p * len(columns))(*map(_address, columns))
 
 
 @functools.lru_cache(maxsize=64)
-def _matrix(data: int, parity: int) -> Column:
-    matrix = np.zeros((data + parity) * data, dtype=np.uint8)
-    _isal().gf_gen_cauchy1_matrix(_pointer(matrix), data + parity, data)
-    return matrix.reshape(data + parity, data)
+def _matrix(data: int, parity: int) -> list[bytes]:
+    """Rows of the generator, k bytes each."""
+    matrix = (ctypes.c_ubyte * ((data + parity) * data))()
+    _isal().gf_gen_cauchy1_matrix(matrix, data + parity, data)
+    flat = bytes(matrix)
+    return [flat[start : start + data] for start in range(0, len(flat), data)]
 
 
 @functools.lru_cache(maxsize=256)
-def _tables(data: int, parity: int, have: tuple[int, ...], want: tuple[int, ...]) -> Column:
+def _tables(data: int, parity: int, have: tuple[int, ...], want: tuple[int, ...]) -> ctypes.Array[ctypes.c_ubyte]:
     """ISA-L's multiplication tables that give roles `want` from the k roles `have`."""
     library = _isal()
     matrix = _matrix(data, parity)
-    if have == tuple(range(data)):
-        coefficients = np.ascontiguousarray(matrix[list(want)])
-    else:
-        square = np.ascontiguousarray(matrix[list(have)])
-        inverse = np.zeros_like(square)
-        if library.gf_invert_matrix(_pointer(square), _pointer(inverse), data) != 0:
+    wanted = [matrix[role] for role in want]
+    if have != tuple(range(data)):
+        square, inverse = _filled(matrix[role] for role in have), (ctypes.c_ubyte * (data * data))()
+        if library.gf_invert_matrix(square, inverse, data) != 0:
             raise AssertionError("a Cauchy matrix has no singular minors")
-        coefficients = np.ascontiguousarray(_multiply(matrix[list(want)], inverse))
-    tables = np.zeros(32 * data * len(want), dtype=np.uint8)
-    library.ec_init_tables(data, len(want), _pointer(coefficients), _pointer(tables))
+        flat = bytes(inverse)
+        wanted = [_multiply(row, [flat[start : start + data] for start in range(0, len(flat), data)]) for row in wanted]
+    tables = (ctypes.c_ubyte * (32 * data * len(want)))()
+    library.ec_init_tables(data, len(want), _filled(wanted), tables)
     return tables
 
 
-def _multiply(left: Column, right: Column) -> Column:
-    """Matrix product over GF(256), small."""
-    out = np.zeros((left.shape[0], right.shape[1]), dtype=np.uint8)
+def _filled(rows: Iterable[bytes]) -> ctypes.Array[ctypes.c_ubyte]:
+    flat = b"".join(rows)
+    return (ctypes.c_ubyte * len(flat)).from_buffer_copy(flat)
+
+
+def _multiply(row: bytes, matrix: Sequence[bytes]) -> bytes:
+    """A row times a matrix over GF(256), small."""
     gf_mul = _isal().gf_mul
     gf_mul.argtypes, gf_mul.restype = [ctypes.c_ubyte, ctypes.c_ubyte], ctypes.c_ubyte
-    for i in range(left.shape[0]):
-        for j in range(right.shape[1]):
-            total = 0
-            for x in range(left.shape[1]):
-                total ^= gf_mul(int(left[i, x]), int(right[x, j]))
-            out[i, j] = total
-    return out
+    return bytes(functools.reduce(operator.xor, map(gf_mul, row, column)) for column in zip(*matrix, strict=True))
 
 
-def rebuild(data: int, parity: int, have: dict[int, Column], want: dict[int, Column]) -> None:
+def rebuild(data: int, parity: int, have: Mapping[int, Column], want: Mapping[int, Column]) -> None:
     """Fill the columns `want` (role -> buffer) from k columns `have` (role -> bytes), all equally long.
 
-    Encoding is the case in which `have` are the k data roles and `want` the parity roles. Buffers are one-dimensional
-    contiguous uint8 arrays of the same length; more than k in `have` is allowed, the first k by role are used.
+    Encoding is the case in which `have` are the k data roles and `want` the parity roles. Buffers are contiguous, of
+    bytes, writable (those that are only read, too, as ctypes lends no others), and of the same length; more than k in
+    `have` is allowed, the first k by role are used. ValueError, TypeError: they are not so.
     """
     if not want:
         return
@@ -118,7 +121,8 @@ def rebuild(data: int, parity: int, have: dict[int, Column], want: dict[int, Col
     columns = [have[role] for role in roles]
     outputs = [want[role] for role in wanted]
     length = len(outputs[0])
-    if any(len(column) != length or not column.flags.c_contiguous for column in [*columns, *outputs]):
+    if any(len(column) != length for column in [*columns, *outputs]):
         raise ValueError("columns differ in length")
-    tables = _tables(data, parity, roles, wanted)
-    _isal().ec_encode_data(length, data, len(wanted), _pointer(tables), _rows(columns), _rows(outputs))
+    if length:
+        tables = _tables(data, parity, roles, wanted)
+        _isal().ec_encode_data(length, data, len(wanted), tables, _rows(columns), _rows(outputs))

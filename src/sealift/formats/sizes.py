@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from sealift.errors import BadInput
 
@@ -15,6 +14,8 @@ def parse_size(text: str) -> int:
 
     BadInput for anything else, and for parts of a byte.
     """
+    from fractions import Fraction
+
     found = _SIZE.fullmatch(text.strip())
     if found is None or (found[3].lower() == "i" or (not found[2] and found[3].lower() == "ib")):
         raise BadInput(f"{text[:64]!r} is no size", hint="a number with a unit: 1GiB, 64MiB, 500MB, 4.8PB")
@@ -30,6 +31,8 @@ _COUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)(?:e\+?(\d{1,2}))?", re.ASCII | r
 
 def parse_count(text: str) -> int:
     """The whole number in "1200000000", "1_200_000_000" or "1.2e9"; BadInput for anything else."""
+    from fractions import Fraction
+
     found = _COUNT.fullmatch(text.strip().replace("_", "").replace(",", ""))
     number = Fraction(found[1]) * 10 ** int(found[2] or 0) if found else Fraction(1, 2)
     if number.denominator != 1:

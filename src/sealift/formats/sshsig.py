@@ -24,10 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from sealift.errors import KeyInvalid, SignatureInvalid
 
@@ -45,16 +42,9 @@ BEGIN, END = b"-----BEGIN SSH SIGNATURE-----\n", b"-----END SSH SIGNATURE-----\n
 COLUMNS = 70
 
 ED25519, SK_ED25519, RSA = "ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ssh-rsa"
-_CURVES: dict[str, tuple[str, ec.EllipticCurve, hashes.HashAlgorithm]] = {
-    "ecdsa-sha2-nistp256": ("nistp256", ec.SECP256R1(), hashes.SHA256()),
-    "ecdsa-sha2-nistp384": ("nistp384", ec.SECP384R1(), hashes.SHA384()),
-    "ecdsa-sha2-nistp521": ("nistp521", ec.SECP521R1(), hashes.SHA512()),
-}
-_RSA_HASHES: dict[str, hashes.HashAlgorithm] = {
-    "rsa-sha2-256": hashes.SHA256(),
-    "rsa-sha2-512": hashes.SHA512(),
-}
-ALGORITHMS = (ED25519, SK_ED25519, *_CURVES, RSA)
+_ECDSA = ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
+_RSA_256, _RSA_512 = "rsa-sha2-256", "rsa-sha2-512"
+ALGORITHMS = (ED25519, SK_ED25519, *_ECDSA, RSA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +245,7 @@ def sign_ed25519(message: bytes | Prehashed, private_key: Ed25519PrivateKey, nam
 
 def public_key_of(private_key: Ed25519PrivateKey) -> PublicKey:
     """The public half of an Ed25519 key."""
-    raw = private_key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return PublicKey(_string(ED25519.encode()) + _string(raw))
+    return PublicKey(_string(ED25519.encode()) + _string(private_key.public_key().public_bytes_raw()))
 
 
 class _Malformed(SignatureInvalid):
@@ -314,7 +303,7 @@ def _verifier(blob: bytes) -> Callable[[bytes, bytes], None]:
             check = _ed25519(reader)
         elif algorithm == SK_ED25519:
             check = _sk_ed25519(reader)
-        elif algorithm in _CURVES:
+        elif algorithm in _ECDSA:
             check = _ecdsa(reader, algorithm)
         elif algorithm == RSA:
             check = _rsa(reader)
@@ -361,7 +350,15 @@ def _sk_ed25519(reader: _Reader) -> Callable[[bytes, bytes], None]:
 
 
 def _ecdsa(reader: _Reader, algorithm: str) -> Callable[[bytes, bytes], None]:
-    name, curve, digest = _CURVES[algorithm]
+    # All that these two kinds of key need takes long to import, and they are rare.
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+    name, curve, digest = {
+        _ECDSA[0]: ("nistp256", ec.SECP256R1(), hashes.SHA256()),
+        _ECDSA[1]: ("nistp384", ec.SECP384R1(), hashes.SHA384()),
+        _ECDSA[2]: ("nistp521", ec.SECP521R1(), hashes.SHA512()),
+    }[algorithm]
     if reader.text() != name:
         raise SignatureInvalid(f"the {algorithm} key names another curve")
     point = reader.string()
@@ -375,12 +372,15 @@ def _ecdsa(reader: _Reader, algorithm: str) -> Callable[[bytes, bytes], None]:
         parts.end()
         r, s = numbers.mpint(), numbers.mpint()
         numbers.end()
-        key.verify(encode_dss_signature(r, s), data, ec.ECDSA(digest))
+        key.verify(utils.encode_dss_signature(r, s), data, ec.ECDSA(digest))
 
     return check
 
 
 def _rsa(reader: _Reader) -> Callable[[bytes, bytes], None]:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
     exponent, modulus = reader.mpint(), reader.mpint()
     if not MIN_RSA_BITS <= modulus.bit_length() <= MAX_RSA_BITS:
         raise SignatureInvalid(
@@ -389,9 +389,9 @@ def _rsa(reader: _Reader) -> Callable[[bytes, bytes], None]:
     key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
 
     def check(signature: bytes, data: bytes) -> None:
-        name, parts = _named(signature, *_RSA_HASHES)
+        name, parts = _named(signature, _RSA_256, _RSA_512)
         value = parts.string()
         parts.end()
-        key.verify(value, data, padding.PKCS1v15(), _RSA_HASHES[name])
+        key.verify(value, data, padding.PKCS1v15(), hashes.SHA256() if name == _RSA_256 else hashes.SHA512())
 
     return check

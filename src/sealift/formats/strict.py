@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-import tomllib
 import unicodedata
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -31,6 +30,8 @@ _GUESSES = 20  # of a table: each costs a comparison with every field
 
 def load(data: bytes, limit: int) -> tuple[dict[str, Any] | None, str]:
     """The TOML in a file's bytes; or None, and why not."""
+    import tomllib
+
     if len(data) > limit:
         return None, f"the file is {len(data):,} bytes long; at most {limit:,} are allowed"
     try:

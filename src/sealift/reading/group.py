@@ -332,7 +332,7 @@ class GroupReader:
                 have = {other: column.copy() for other, column in have.items()}
         if len(have) < self.data:
             return False
-        parity.rebuild(self.data, self.parity, have, {role: np.frombuffer(buffer, dtype=np.uint8)})
+        parity.rebuild(self.data, self.parity, have, {role: buffer})
         return True
 
     def _others(self, stripe: int, role: int, beside: str) -> list[int]:

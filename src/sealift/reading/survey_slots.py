@@ -99,6 +99,7 @@ def _slots_of_pack(
     """
     n, data = manifest.n, manifest.geometry.data
     found: set[int] | None = None
+    digests: dict[tuple[int, int], bytes] = {}  # packs of a stripe are mostly as long as each other
     for role in (0, data):  # a data pack and a parity pack of one stripe differ in name; only one can be here
         if role >= n:
             continue
@@ -115,7 +116,10 @@ def _slots_of_pack(
                 digest = blocks.get(record.first_block, record.first_block + 1)
             except FormatError:
                 continue
-            if blake3(start[: min(record.length, mf.BLOCK)]).digest() == digest:
+            length = min(record.length, mf.BLOCK)
+            if (role, length) not in digests:
+                digests[role, length] = blake3(start[:length]).digest()
+            if digests[role, length] == digest:
                 found.add(mf.slot_of(stripe, other, n))
     return found
 

@@ -23,7 +23,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import numpy as np
 from blake3 import blake3
 
 from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_in_the_way, is_missing, reason
@@ -240,8 +239,8 @@ class _Sources:
 class _Column:
     """The bytes of one role in one slab: `length` of them, and which blocks are as their hashes say."""
 
-    def __init__(self, memory: memoryview, array: code.Column, length: int, hashes: bytes | None) -> None:
-        self.memory, self.array, self.length, self._hashes = memory, array, length, hashes
+    def __init__(self, memory: memoryview, length: int, hashes: bytes | None) -> None:
+        self.memory, self.length, self._hashes = memory, length, hashes
         blocks = -(-length // BLOCK)
         self.good = [False] * blocks
         self.read = False
@@ -274,7 +273,8 @@ class _Column:
 
     def pad(self, size: int) -> None:
         """Zeros after the end of the pack, as the code reads it."""
-        self.array[self.length : size] = 0
+        if self.length < size:
+            self.memory[self.length : size] = bytes(size - self.length)
 
     def whole(self, number: int) -> bool:
         """Whether block `number` can be used; beyond the end of the pack it is zeros, and known."""
@@ -323,10 +323,9 @@ class _Run:
         self._dead: set[str] = set()  # mounts of targets that failed
         self._slabs = ThreadPoolExecutor(AHEAD, thread_name_prefix="slab")
         self._writers: dict[str, ThreadPoolExecutor] = {}
-        self._memory: queue.SimpleQueue[tuple[memoryview, code.Column]] = queue.SimpleQueue()
+        self._memory: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         for _ in range(AHEAD):
-            view = aligned_buffer(self._n * SLAB)
-            self._memory.put((view, np.frombuffer(view, dtype=np.uint8)))
+            self._memory.put(aligned_buffer(self._n * SLAB))
         self._lock = threading.Lock()
         self._open: list[_Stripe] = []
         self._jobs: set[Future[None]] = set()
@@ -372,24 +371,24 @@ class _Run:
     def _slab(self, stripe: _Stripe, number: int) -> None:
         if self._stopped:
             raise _Stopped
-        view, array = self._memory.get()
+        memory = self._memory.get()
         try:
-            columns = self._solve(stripe, number, view, array)
+            columns = self._solve(stripe, number, memory)
             self._write(stripe, number, columns)
         finally:
-            self._memory.put((view, array))
+            self._memory.put(memory)
         with self._lock:
             stripe.left -= 1
             last = stripe.left == 0
         if last:
             self._publish(stripe)
 
-    def _solve(self, stripe: _Stripe, number: int, view: memoryview, array: code.Column) -> dict[int, _Column]:
+    def _solve(self, stripe: _Stripe, number: int, memory: memoryview) -> dict[int, _Column]:
         """The wanted columns of a slab, every block of them right, or lost and said so."""
         work, offset = stripe.work, number * SLAB
         size = min(SLAB, max(work.lengths) - offset)
         size = -(-size // BLOCK) * BLOCK
-        columns = {role: self._column(work, role, offset, view, array) for role in range(self._n)}
+        columns = {role: self._column(work, role, offset, memory) for role in range(self._n)}
         self._fetch(work, offset, columns, [role for role in work.wanted if columns[role].length])
         if all(all(columns[role].good) for role in work.wanted):
             return {role: columns[role] for role in work.wanted}
@@ -405,14 +404,13 @@ class _Run:
         self._code(stripe, offset // BLOCK, blocks, columns)
         return {role: columns[role] for role in work.wanted}
 
-    def _column(self, work: StripeWork, role: int, offset: int, view: memoryview, array: code.Column) -> _Column:
+    def _column(self, work: StripeWork, role: int, offset: int, memory: memoryview) -> _Column:
         length = max(0, min(SLAB, work.lengths[role] - offset))
         first = offset // BLOCK
         hashes: bytes | None = None
         with contextlib.suppress(FormatError):  # damaged on every drive: nothing of this pack can be proved
             hashes = work.hashes(role, first, first + -(-length // BLOCK)) if length else b""
-        place = slice(role * SLAB, (role + 1) * SLAB)
-        return _Column(view[place], array[place], length, hashes)
+        return _Column(memory[role * SLAB : (role + 1) * SLAB], length, hashes)
 
     def _fetch(self, work: StripeWork, offset: int, columns: dict[int, _Column], roles: Sequence[int]) -> None:
         jobs = []
@@ -464,8 +462,8 @@ class _Run:
                 code.rebuild(
                     self._data,
                     self._parity,
-                    {role: columns[role].array[piece] for role in have},
-                    {role: columns[role].array[piece] for role in bad},
+                    {role: columns[role].memory[piece] for role in have},
+                    {role: columns[role].memory[piece] for role in bad},
                 )
                 self._prove(stripe, bad, first, range(start, stop), columns)
             start = stop

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from sealift.errors import KeyInvalid
-from sealift.formats import age, age_keys, strict
+from sealift.formats import strict
 from sealift.trade.explained import HELP
 from sealift.trade.sections import Party, RelatedShipment
 
@@ -202,6 +202,8 @@ def _data(content: Content, found: list[str]) -> None:
 
 
 def _encryption(content: Content, found: list[str]) -> None:
+    from sealift.formats import age, age_keys  # who only reads drives does without
+
     rows = content.encryption.recipients
     parsed: list[Recipient] = []
     for number, row in enumerate(rows, start=1):

@@ -23,7 +23,6 @@ gives no legal advice.
 from __future__ import annotations
 
 import re
-import secrets
 from typing import TYPE_CHECKING, Any, Literal
 
 import blake3
@@ -302,6 +301,8 @@ def blank(consignment_id: str, day: date, *, public_key: str = "", questions: Se
 
 def new_consignment_id(year: int) -> str:
     """A random id like SL-2026-4F7K2Q: about 10^9 a year, in letters that are not mistaken."""
+    import secrets
+
     return f"SL-{year:04d}-" + "".join(secrets.choice(_ID_LETTERS) for _ in range(6))
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sealift.errors import KeyInvalid
-from sealift.formats import age, age_keys
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.formats.seal import ReturnLeg, ReturnSigner
 
@@ -43,17 +42,7 @@ def faults(recipients: Sequence[str], signers: Sequence[str]) -> list[str]:
     if bool(recipients) != bool(signers):
         empty, wants = ("signers", "who may sign it") if recipients else ("recipients", "for whom it is encrypted")
         found.append(f"return.{empty}: empty; the leg home wants {wants} too, or nothing at all")
-    parsed: list[Recipient] = []
-    for number, text in enumerate(recipients, start=1):
-        try:
-            parsed.append(age_keys.parse_recipient(text))
-        except KeyInvalid as error:
-            found.append(f"return.recipients[{number}]: {error}")
-    if parsed:
-        try:
-            age.check_recipients(parsed)
-        except KeyInvalid as error:
-            found.append(f"return.recipients: {error}")
+    parsed = _recipients(recipients, found) if recipients else []
     keys: dict[str, int] = {}
     for number, line in enumerate(signers, start=1):
         try:
@@ -70,6 +59,23 @@ def faults(recipients: Sequence[str], signers: Sequence[str]) -> list[str]:
     return found
 
 
+def _recipients(texts: Sequence[str], found: list[str]) -> list[Recipient]:
+    from sealift.formats import age, age_keys  # who only reads drives does without
+
+    parsed: list[Recipient] = []
+    for number, text in enumerate(texts, start=1):
+        try:
+            parsed.append(age_keys.parse_recipient(text))
+        except KeyInvalid as error:
+            found.append(f"return.recipients[{number}]: {error}")
+    if parsed:
+        try:
+            age.check_recipients(parsed)
+        except KeyInvalid as error:
+            found.append(f"return.recipients: {error}")
+    return parsed
+
+
 def accepted(leg: ReturnLeg) -> AllowedSigners:
     """The signers as allowed signers, by whom a reply must be signed."""
     return AllowedSigners.parse("".join(f"{each.principal} {each.key}\n" for each in leg.signers).encode())
@@ -77,6 +83,8 @@ def accepted(leg: ReturnLeg) -> AllowedSigners:
 
 def plain(recipient: str) -> str:
     """A recipient in the one form in which a ReturnLeg has it; KeyInvalid."""
+    from sealift.formats import age_keys
+
     return str(age_keys.parse_recipient(recipient))
 
 

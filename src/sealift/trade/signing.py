@@ -17,17 +17,14 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import stat
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from sealift.errors import BadInput, FormatError, KeyInvalid, Refused, SealiftError, SignatureInvalid
 from sealift.formats import allowed_signers, sshsig
@@ -69,6 +66,8 @@ class Signer:
         data = read_limited(name, MAX_KEY_FILE, "SSH key", error=KeyInvalid)
         if b"PRIVATE KEY-----" not in data:
             return cls(name, _public(data, name))
+        from cryptography.hazmat.primitives.serialization import load_ssh_private_key  # who only verifies does without
+
         try:
             private = load_ssh_private_key(data, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -101,6 +100,8 @@ class Signer:
         self.sign(PROVE_MESSAGE, PROVE_NAMESPACE)
 
     def _ssh_keygen(self, message: bytes, namespace: str) -> bytes:
+        import tempfile
+
         # The message goes by a file: without a terminal ssh-keygen reads the passphrase from stdin, and a
         # message given there would be taken for one.
         with tempfile.TemporaryDirectory(prefix="sealift-sign-") as folder:
@@ -216,6 +217,8 @@ def new_file(path: str) -> Iterator[IO[bytes]]:
 
     What the block raises leaves nothing under this name.
     """
+    import secrets
+
     temporary = os.path.join(os.path.dirname(path), f".sealift-{secrets.token_hex(8)}")
     try:
         if os.path.lexists(path):
@@ -372,6 +375,8 @@ def _keep(path: str, ends: tuple[str, ...]) -> str:
 
 def _write_beside(path: str, data: bytes) -> str:
     """A temporary file in the folder of `path` with `data` on the medium."""
+    import tempfile
+
     folder, name = os.path.split(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
     with os.fdopen(handle, "wb") as file:

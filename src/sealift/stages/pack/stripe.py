@@ -24,6 +24,9 @@ from sealift.stages.pack.units import Credit, Filled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from sealift.drives.base import PartFile
     from sealift.stages.pack.crew import Crew
     from sealift.stages.pack.rates import Rates
@@ -105,7 +108,7 @@ class StripeWriter:
         except BaseException as error:  # noqa: BLE001 -- handed to the coordinating thread
             self.failure = self.failure or error
 
-    def _write(self, place: int, role: int, column: int, slab: parity.Column, length: int) -> None:
+    def _write(self, place: int, role: int, column: int, slab: NDArray[np.uint8], length: int) -> None:
         if self.failure is not None:
             return
         drive = self._crew.drive(place)

@@ -17,17 +17,14 @@ import subprocess
 
 # Linux, magic.h: vfat, exfat, FUSE, 9p tell the mtime as ctime, or what some program says it is
 _WITHOUT_CTIME = {0x4D44, 0x2011BAB0, 0x65735546, 0x01021997}
+_IN_MEMORY = {0x01021994, 0x858458F6, 0x958458F6}  # tmpfs (devtmpfs is one), ramfs, hugetlbfs
 _libc = ctypes.CDLL(None, use_errno=True)
-_IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"}
 _SYS_BLOCK = "/sys/dev/block"
 _LAYERS = 8  # partition on LUKS on a dm target on a partition on a disk is five
 
 
-def _mount_of(descriptor: int) -> tuple[str, str] | None:
-    """Filesystem type and source of the mount in which `descriptor` lies, from /proc.
-
-    None when not to be had.
-    """
+def _source(descriptor: int) -> str | None:
+    """What is mounted where `descriptor` lies, from /proc; None when not to be had."""
     try:
         with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
             found = re.search(r"^mnt_id:\s*(\d+)$", file.read(), re.MULTILINE)
@@ -35,33 +32,38 @@ def _mount_of(descriptor: int) -> tuple[str, str] | None:
             for line in file:
                 left, _, right = line.partition(" - ")
                 if found and left.split(" ", 1)[0] == found[1]:
-                    kind, source = right.split(" ")[:2]
-                    return kind, re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), source)
-    except (OSError, ValueError):
+                    source = right.split(" ")[1]
+                    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), source)
+    except (OSError, ValueError, IndexError):
         return None
     return None
 
 
 def is_memory(descriptor: int) -> bool:
     """Whether the file lies in a filesystem that has no medium (tmpfs), so that no read comes from one."""
-    mount = _mount_of(descriptor)
-    return mount is not None and mount[0] in _IN_MEMORY
+    return _kind(descriptor) in _IN_MEMORY
 
 
 def keeps_ctime(descriptor: int) -> bool:
     """Whether the time of a file's last change is the kernel's own there, and nothing that a copying tool may set."""
-    answer = ctypes.create_string_buffer(512)  # struct statfs, which begins with the kind of filesystem
+    kind = _kind(descriptor)
+    return kind is not None and kind not in _WITHOUT_CTIME
+
+
+def _kind(descriptor: int) -> int | None:
+    """The magic number of its filesystem; None when not to be had."""
+    answer = ctypes.create_string_buffer(512)  # struct statfs, which begins with it
     if _libc.fstatfs(descriptor, answer) != 0:
-        return False
-    return ctypes.c_long.from_buffer(answer).value & 0xFFFFFFFF not in _WITHOUT_CTIME
+        return None
+    return ctypes.c_long.from_buffer(answer).value & 0xFFFFFFFF
 
 
 def _device(descriptor: int) -> int | None:
     """Device number of the block device beneath: of the mount's source (btrfs hides its own), else st_dev."""
-    mount = _mount_of(descriptor)
-    if mount is not None and mount[1].startswith("/"):
+    source = _source(descriptor)
+    if source is not None and source.startswith("/"):
         with contextlib.suppress(OSError):
-            status = os.stat(mount[1])
+            status = os.stat(source)
             if stat.S_ISBLK(status.st_mode):
                 return status.st_rdev
     device = os.fstat(descriptor).st_dev

@@ -16,7 +16,7 @@ from sealift.stages import rebuild as stage
 
 @pytest.fixture(autouse=True)
 def _small_slabs(monkeypatch):
-    monkeypatch.setattr(stage, "SLAB", 2 * BLOCK)
+    monkeypatch.setattr(stage, "MAX_SLAB", 2)
 
 
 class Stand:

@@ -6,7 +6,7 @@
 
 What holds: no byte is used or written that its block hash does not cover, wherever it came from; a pack appears
 under its name only when every block of it was proved, and what lay there before is untouched until then. Blocks that
-cannot be had are named and their pack is left as it is. Memory is (n + wanted) x SLAB x AHEAD. Every drive has a
+cannot be had are named and their pack is left as it is. Memory is n x slab_of(n) x AHEAD. Every drive has a
 reader, every target a writer, so that the slowest drive sets the pace and not the sum of all.
 
 What is not here: which packs are wrong (stages/repair.py, stages/pack), small files, what is signed.
@@ -38,12 +38,17 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive, PartFile, ReadFile
 
-SLAB = 2 * BLOCK
+MAX_SLAB = 4  # blocks
 AHEAD = 3  # slabs in flight
 GIVE_UP = 16  # slabs that a drive fails one after the other before it is asked for nothing more
 MAX_NOTICED = 10_000
 _Why = Literal["unreadable", "missing"]
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
+
+
+def slab_of(n: int) -> int:
+    """Bytes of each of n packs that are worked on at a time: long where packs are few, as each wakes n threads."""
+    return BLOCK * max(1, min(MAX_SLAB, 64 // n))
 
 
 class _Stopped(Exception):
@@ -316,6 +321,7 @@ class _Run:
         noticed: Callable[[Noticed], object],
     ) -> None:
         self._data, self._parity, self._n = data, parity, data + parity
+        self._slab_bytes = slab_of(self._n)
         self._sources = _Sources(sources, data)
         self._mounts = {slot: [drive.mount for drive in drives] for slot, drives in sources.items()}
         self._progress, self._landed, self._refused, self._failed = progress, landed, refused, failed
@@ -325,7 +331,7 @@ class _Run:
         self._writers: dict[str, ThreadPoolExecutor] = {}
         self._memory: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         for _ in range(AHEAD):
-            self._memory.put(aligned_buffer(self._n * SLAB))
+            self._memory.put(aligned_buffer(self._n * self._slab_bytes))
         self._lock = threading.Lock()
         self._open: list[_Stripe] = []
         self._jobs: set[Future[None]] = set()
@@ -343,7 +349,7 @@ class _Run:
             if not wanted:
                 continue
             longest = max(work.lengths[role] for role in wanted)
-            count = -(-longest // SLAB)
+            count = -(-longest // self._slab_bytes)
             stripe = _Stripe(work._replace(wanted=wanted), count)
             with self._lock:
                 self._open.append(stripe)
@@ -385,8 +391,8 @@ class _Run:
 
     def _solve(self, stripe: _Stripe, number: int, memory: memoryview) -> dict[int, _Column]:
         """The wanted columns of a slab, every block of them right, or lost and said so."""
-        work, offset = stripe.work, number * SLAB
-        size = min(SLAB, max(work.lengths) - offset)
+        work, offset = stripe.work, number * self._slab_bytes
+        size = min(self._slab_bytes, max(work.lengths) - offset)
         size = -(-size // BLOCK) * BLOCK
         columns = {role: self._column(work, role, offset, memory) for role in range(self._n)}
         self._fetch(work, offset, columns, [role for role in work.wanted if columns[role].length])
@@ -405,12 +411,13 @@ class _Run:
         return {role: columns[role] for role in work.wanted}
 
     def _column(self, work: StripeWork, role: int, offset: int, memory: memoryview) -> _Column:
-        length = max(0, min(SLAB, work.lengths[role] - offset))
+        length = max(0, min(self._slab_bytes, work.lengths[role] - offset))
         first = offset // BLOCK
         hashes: bytes | None = None
         with contextlib.suppress(FormatError):  # damaged on every drive: nothing of this pack can be proved
             hashes = work.hashes(role, first, first + -(-length // BLOCK)) if length else b""
-        return _Column(memory[role * SLAB : (role + 1) * SLAB], length, hashes)
+        place = role * self._slab_bytes
+        return _Column(memory[place : place + self._slab_bytes], length, hashes)
 
     def _fetch(self, work: StripeWork, offset: int, columns: dict[int, _Column], roles: Sequence[int]) -> None:
         jobs = []
@@ -535,7 +542,7 @@ class _Run:
                 self._refuse(stripe, role, place, drive, error)
                 return
         try:
-            part.write_at(number * SLAB, [column.memory[: column.length]])
+            part.write_at(number * self._slab_bytes, [column.memory[: column.length]])
         except DriveFault as error:
             self._fail(drive, error)
             return

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sealift.errors import FormatError
 from sealift.formats import manifest as mf
 from sealift.formats.manifest import BLOCK
-from sealift.stages.rebuild import SLAB
+from sealift.stages.rebuild import slab_of
 from sealift.stages.repair_look import bag_damage
 from sealift.stages.repair_plan import still_damaged
 from sealift.stages.verify_verdict import LAST, LostPack, add_lost, columns, common_damage
@@ -86,8 +86,9 @@ def reads(plan: Plan, work: StripeWork, size_of: Callable[[Drive, str], int | No
     there = list(lengths)  # what a drive gives of a pack that is read for others
     for role in {role for role, slot in enumerate(slots) if bad[role] and slot in copies} - set(work.wanted):
         there[role] = min(size_of(copies[slots[role]][0].drive, name[role]) or 0, lengths[role])
-    for start, stop, edges in _slabs(work, bad):
-        begin, end = start * SLAB, stop * SLAB
+    slab = slab_of(manifest.n)
+    for start, stop, edges in _slabs(work, bad, slab):
+        begin, end = start * slab, stop * slab
         asked = set(work.wanted)
         others = [role for role in range(manifest.n) if role not in asked and lengths[role] > begin]
         others = [role for role in others if slots[role] in copies]
@@ -98,10 +99,10 @@ def reads(plan: Plan, work: StripeWork, size_of: Callable[[Drive, str], int | No
     return read
 
 
-def _slabs(work: StripeWork, bad: Sequence[Sequence[Run]]) -> Iterator[tuple[int, int, list[int]]]:
+def _slabs(work: StripeWork, bad: Sequence[Sequence[Run]], slab: int) -> Iterator[tuple[int, int, list[int]]]:
     """Runs of slabs that are alike, start to stop; with the blocks of the first from which on its columns are alike."""
-    per = SLAB // BLOCK
-    count = -(-max(work.lengths[role] for role in work.wanted) // SLAB)
+    per = slab // BLOCK
+    count = -(-max(work.lengths[role] for role in work.wanted) // slab)
     edges = {edge for runs in bad for first, last in runs for edge in (first, last + 1)}
     edges |= {-(-length // BLOCK) for length in work.lengths}
     points = {0, count} | {point for edge in edges for point in (edge // per, edge // per + 1) if point < count}

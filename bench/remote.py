@@ -1,22 +1,26 @@
 """Reading a shipment over HTTP on loopback, beside the same server's raw download of the same packs.
 
-    python -m bench.remote                  writes REMOTE.md beside this file; needs nginx and curl, and 2 GB of memory
+    python -m bench.remote                  writes REMOTE.md beside this file; needs nginx and curl, and 3 GB of memory
 
     curl, obstore      whole packs, one after the other, and thrown away: what the server gives
     ranges             the packs' bytes as this reader asks for them, nothing opened
     streams            every pack's tar, from front to back: fetched, authenticated, decompressed
+    curls, readers     curl, and streams, in as many processes at once as there are cores, each of some of the packs
     samples            every sample of every pack
     mounted            streams from the folders that nginx serves
+    decipher           as many bytes of age's chunks, authenticated and deciphered in memory, and nothing else
     tls                curl and streams over TLS, with a bearer token
 
 and how long it takes from nothing to the first batch of a DataLoader, from nginx and from `sealift serve`. Contenders
-take turns, each in a process of its own; medians of the rounds. CPU is that of the contender, without the server's:
-where all share few cores it says more than the clock does.
+take turns, each in a process of its own; medians of the rounds. A shipment is open, and its packs are listed, before
+the clock starts; that is in the time to the first batch. Own CPU is the contender's; all CPU is what the whole machine
+was busy with meanwhile, the server's part and the kernel's with it: where all share few cores, that decides.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import resource
 import shutil
@@ -27,12 +31,12 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.reading import once, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 HERE = Path(__file__).parent
 PACK = 128 << 20
@@ -75,22 +79,72 @@ def packs(made: Path) -> list[Path]:
     return sorted(made.glob("d0*/sealift/packs/*/*.age"))
 
 
-# -- contenders: each gives seconds, bytes, and seconds of CPU of this process and its children
+# -- contenders
 
 
-def timed(work: Callable[[], int]) -> tuple[float, int, float]:
+class Took(NamedTuple):
+    """What a contender took: seconds, bytes, and seconds of CPU, its own and its children's, and all that was busy."""
+
+    seconds: float
+    size: int
+    own: float
+    all: float
+
+
+Share = tuple[int, int]
+"""Which of how many processes this is; each takes some of the packs."""
+ALONE = (0, 1)
+
+
+def timed(work: Callable[[], int]) -> Took:
     """What it takes to do it; `work` says of how many bytes it was."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    before = sum(each.ru_utime + each.ru_stime for each in map(resource.getrusage, kinds))
-    begun = time.perf_counter()
+    own, busy, begun = _own(), _busy(), time.perf_counter()
     size = work()
-    seconds = time.perf_counter() - begun
-    return seconds, size, sum(each.ru_utime + each.ru_stime for each in map(resource.getrusage, kinds)) - before
+    return Took(time.perf_counter() - begun, size, _own() - own, _busy() - busy)
 
 
-def curl(made: Path, url: str, ca: str = "") -> tuple[float, int, float]:
+def _own() -> float:
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(each.ru_utime + each.ru_stime for each in map(resource.getrusage, kinds))
+
+
+def _busy() -> float:
+    """Seconds for which the machine's cores were busy since it started (/proc/stat, proc(5))."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, _idle, _wait, *more = map(int, file.readline().split()[1:9])
+    return (user + nice + system + sum(more)) / os.sysconf("SC_CLK_TCK")
+
+
+def at_once(function: Callable[..., Took], *arguments: Any) -> Took:
+    """A contender in as many processes as there are cores; they begin together."""
+    count = os.cpu_count() or 1
+    context = multiprocessing.get_context("fork")
+    together, out = context.Barrier(count + 1), context.SimpleQueue()
+
+    def one(number: int) -> None:
+        out.put(function(*arguments, share=(number, count), together=together.wait))
+
+    processes = [context.Process(target=one, args=(number,)) for number in range(count)]
+    for process in processes:
+        process.start()
+    found: list[Took] = []
+
+    def work() -> int:
+        found.extend(out.get() for _ in processes)
+        return sum(each.size for each in found)
+
+    together.wait()
+    took = timed(work)
+    for process in processes:
+        process.join()
+    return took._replace(own=sum(each.own for each in found))
+
+
+def curl(
+    made: Path, url: str, ca: str = "", share: Share = ALONE, together: Callable[[], object] = lambda: None
+) -> Took:
     """Whole packs, on one connection, to nowhere."""
-    paths = packs(made)
+    paths = packs(made)[share[0] :: share[1]]
     config = "".join(f'url = "{url}/{path.relative_to(made.parent)}"\noutput = "/dev/null"\n' for path in paths)
     command = ["curl", "--silent", "--fail", "--config", "-"]
     if ca:
@@ -100,10 +154,11 @@ def curl(made: Path, url: str, ca: str = "") -> tuple[float, int, float]:
         subprocess.run(command, input=config.encode(), check=True)
         return sum(path.stat().st_size for path in paths)
 
+    together()
     return timed(work)
 
 
-def obstore(made: Path, url: str) -> tuple[float, int, float]:
+def obstore(made: Path, url: str) -> Took:
     """Whole packs, as they come, to nowhere."""
     import obstore as library
     from obstore.store import HTTPStore
@@ -115,7 +170,7 @@ def obstore(made: Path, url: str) -> tuple[float, int, float]:
     )
 
 
-def ranges(made: Path, url: str) -> tuple[float, int, float]:
+def ranges(made: Path, url: str) -> Took:
     """The same bytes in windows of 2 MiB, each asked for while the one before is taken."""
     from sealift.drives.http import HttpDrive
 
@@ -135,35 +190,56 @@ def ranges(made: Path, url: str) -> tuple[float, int, float]:
     return timed(work)
 
 
-def streams(made: Path, *locations: str) -> tuple[float, int, float]:
+def streams(made: Path, *locations: str, share: Share = ALONE, together: Callable[[], object] = lambda: None) -> Took:
     """Every pack's tar, from front to back."""
     with opened(made, *locations) as shipment:
-        return timed(lambda: _all(shipment))
+        listed = [each for each, _, _ in shipment.packs()][share[0] :: share[1]]
+        together()
+        return timed(lambda: _all(shipment, listed))
 
 
-def samples(made: Path, *locations: str) -> tuple[float, int, float]:
+def samples(made: Path, *locations: str) -> Took:
     """Every sample of every pack."""
     with opened(made, *locations) as shipment:
+        listed = [each for each, _, _ in shipment.packs()]
         return timed(
             lambda: sum(
-                len(data)
-                for each, _, _ in shipment.packs()
-                for sample in shipment.samples(each)
-                for data in sample.files.values()
+                len(data) for each in listed for sample in shipment.samples(each) for data in sample.files.values()
             )
         )
+
+
+def decipher(made: Path) -> Took:
+    """Chunks of age, as many bytes as the packs have, in memory."""
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+    from sealift.formats import age
+
+    cipher, nonce, count = ChaCha20Poly1305(bytes(32)), bytes(12), 32  # chunks of a window of 2 MiB
+    sealed = memoryview(cipher.encrypt(nonce, os.urandom(age.CHUNK), None) * count)
+    out = memoryview(bytearray(age.CHUNK * count))
+    size = sum(path.stat().st_size for path in packs(made))
+
+    def work() -> int:
+        for number in range(size // age.SEALED_CHUNK):
+            at = number % count
+            piece = sealed[at * age.SEALED_CHUNK : (at + 1) * age.SEALED_CHUNK]
+            cipher.decrypt_into(nonce, piece, None, out[at * age.CHUNK : (at + 1) * age.CHUNK])
+        return size
+
+    return timed(work)
 
 
 def asked(made: Path, *locations: str) -> list[tuple[str, int, int, int]]:
     """What each location was asked for, and gave, when all packs were read."""
     with opened(made, *locations) as shipment:
-        _all(shipment)
+        _all(shipment, [each for each, _, _ in shipment.packs()])
         return [(each.mount, each.requests, each.retries, each.bytes) for each in shipment.health().locations]
 
 
-def _all(shipment: Any) -> int:
+def _all(shipment: Any, listed: Iterable[Any]) -> int:
     size = 0
-    for each, _, _ in shipment.packs():
+    for each in listed:
         content = shipment.groups[each.group].content(each.stripe, each.role)
         for piece in content.pieces(0, content.size):
             size += len(piece)
@@ -200,7 +276,7 @@ def first_through_serve(made: Path, rounds: int) -> list[float]:
 
 def turns(contenders: dict[str, tuple[Any, ...]], rounds: int) -> dict[str, dict[str, Any]]:
     """Rates of the rounds after a first one that is not counted, in bytes a second, and CPU, in seconds a GiB."""
-    got: dict[str, list[tuple[float, int, float]]] = {name: [] for name in contenders}
+    got: dict[str, list[Took]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, (function, *arguments) in contenders.items():
             one = once(function, *arguments)
@@ -209,10 +285,12 @@ def turns(contenders: dict[str, tuple[Any, ...]], rounds: int) -> dict[str, dict
     found: dict[str, dict[str, Any]] = {}
     for name, each in got.items():
         found[name] = {
-            "rates": [size / seconds for seconds, size, _ in each],
-            "cpu": statistics.median(cpu / size * (1 << 30) for _, size, cpu in each),
+            "rates": [one.size / one.seconds for one in each],
+            "cpu": statistics.median(one.own / one.size * (1 << 30) for one in each),
+            "all": statistics.median(one.all / one.size * (1 << 30) for one in each),
         }
-        print(f"  {name}: {_rate(found[name]):,.0f} MB/s, {found[name]['cpu']:.2f} s of CPU a GiB", flush=True)
+        cpu = f"{found[name]['cpu']:.2f} s of CPU a GiB, {found[name]['all']:.2f} in all"
+        print(f"  {name}: {_rate(found[name]):,.0f} MB/s, {cpu}", flush=True)
     return found
 
 
@@ -245,8 +323,11 @@ def run(root: Path, size: int, rounds: int) -> dict[str, Any]:
                     "streams": (streams, made, listing),
                     "obstore": (obstore, made, plain.url),
                     "ranges": (ranges, made, plain.url),
+                    "curls": (at_once, curl, made, plain.url),
+                    "readers": (at_once, streams, made, listing),
                     "samples": (samples, made, listing),
                     "mounted": (streams, made, *map(str, sorted(made.glob("d0*")))),
+                    "decipher": (decipher, made),
                 },
                 rounds,
             ),
@@ -267,17 +348,17 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['bytes'] / 1e9:.2f} GB of noise, 6+2, in memory. Contenders took turns in one run: medians of their"
     yield "rates, and of the rounds' ratios. When it began, the load average of everything else on the machine was"
     yield f"{found['load']:.1f}.\n"
-    yield "| | MB/s | of curl | of obstore | CPU a GiB |"
-    yield "|---|---|---|---|---|"
+    yield "| | MB/s | of curl | of obstore | own CPU a GiB | all CPU a GiB |"
+    yield "|---|---|---|---|---|---|"
     for name, words in _WORDS.items():
         each = plain[name]
         ratios = f"{_ratio(each, curls):.2f} | {_ratio(each, obstores):.2f}"
-        yield f"| {words} | {_rate(each):,.0f} | {ratios} | {each['cpu']:.2f} s |"
+        yield f"| {words} | {_rate(each):,.0f} | {ratios} | {each['cpu']:.2f} s | {each['all']:.2f} s |"
     yield f"\nThe target is {TARGET} of the server's raw download, asked of streams: {_ratio(ours, curls):.2f} of"
     yield f"curl's, and {_ratio(ours, obstores):.2f} of obstore's. A reader authenticates and deciphers what they"
     yield f"throw away: {ours['cpu']:.2f} s of CPU a GiB beside {curls['cpu']:.2f} and {obstores['cpu']:.2f}, and"
-    yield f"{plain['mounted']['cpu']:.2f} on mounted drives. With the server's part on the same cores, that is where"
-    yield "the ratio comes from.\n"
+    yield f"{plain['mounted']['cpu']:.2f} on mounted drives.\n"
+    yield from _floor(plain, found["cores"])
     yield from _of_samples(_ratio(plain["samples"], curls), plain["samples"]["cpu"], ours["cpu"])
     yield f"Over TLS, with a bearer token: {_rate(tls['streams']):,.0f} MB/s beside curl's {_rate(tls['curl']):,.0f},"
     yield f"{_ratio(tls['streams'], tls['curl']):.2f} of it.\n"
@@ -290,6 +371,22 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for mount, requests, retries, size in found["asked"]:
         yield f"| {mount} | {requests:,} | {retries:,} | {size:,} |"
+
+
+def _floor(plain: dict[str, dict[str, Any]], cores: int) -> Iterator[str]:
+    """What the ratio would be if the parts cost no more than they do alone, and kept every core busy."""
+    curls, readers, cipher = plain["curl"], plain["readers"], plain["decipher"]["all"]
+    seconds = (curls["all"] + cipher) / cores  # a GiB
+    ratio = (1 << 30) / seconds / statistics.median(curls["rates"])
+    yield f"The floor: all that curl's download keeps busy, {curls['all']:.2f} s a GiB with the server's part, and"
+    yield f"{cipher:.2f} s to decipher, on {cores} cores that are never idle: {(1 << 30) / seconds / 1e6:,.0f} MB/s,"
+    verdict = (
+        "so that the target is within reach here" if ratio >= TARGET else "so that nothing reaches the target here"
+    )
+    yield f"{ratio:.2f} of curl's rate, {verdict}. One reader comes to"
+    yield f"{_rate(plain['streams']) / ((1 << 30) / seconds / 1e6):.2f} of the floor, {cores} at once to"
+    yield f"{_rate(readers) / ((1 << 30) / seconds / 1e6):.2f}: {_ratio(readers, curls):.2f} of one curl's rate, and"
+    yield f"{_ratio(readers, plain['curls']):.2f} of that of {cores} curls at once.\n"
 
 
 def _of_samples(ratio: float, cpu: float, streamed: float) -> Iterator[str]:
@@ -307,8 +404,11 @@ _WORDS = {
     "obstore": "obstore, whole packs, thrown away",
     "ranges": "ranges of 2 MiB, not opened",
     "streams": "streams: authenticated, decompressed",
+    "curls": "curl, a process a core",
+    "readers": "streams, a process a core",
     "samples": "samples",
     "mounted": "streams, from mounted folders",
+    "decipher": "deciphered in memory",
 }
 
 
@@ -316,7 +416,7 @@ def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(prog="python -m bench.remote", description=__doc__.partition("\n")[0])
     parser.add_argument("--memory", default="/dev/shm", help="a tmpfs")
-    parser.add_argument("--size", type=float, default=0.5, help="GiB; below 0.5 nothing is written")
+    parser.add_argument("--size", type=float, default=1.0, help="GiB; below 1 nothing is written")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     sys.path.insert(0, str(HERE.parent / "tests" / "support"))
@@ -326,7 +426,7 @@ def main() -> None:
     finally:
         shutil.rmtree(root, ignore_errors=True)
     text = "\n".join(lines(found)) + "\n"
-    if given.size >= 0.5:
+    if given.size >= 1:
         (HERE / "REMOTE.md").write_text(text)
     else:
         print(text)

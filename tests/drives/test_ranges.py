@@ -41,7 +41,9 @@ class Slow(RemoteFile):
 
 _windows = st.lists(
     st.tuples(
-        st.integers(0, len(DATA) + 10), st.integers(0, 40_000), st.sampled_from(["read", "ask", "again", "need"])
+        st.integers(0, len(DATA) + 10),
+        st.integers(0, 40_000),
+        st.sampled_from(["read", "ask", "again", "need", "make"]),
     ),
     max_size=25,
 )
@@ -52,6 +54,7 @@ _windows = st.lists(
 def test_any_order_of_asking_gives_the_files_bytes_each_once(windows, piece):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranges, "PIECE", piece)
+        patch.setattr(ranges, "WINDOW", 2 * piece)
         file = Slow()
         for start, length, how in windows:
             expected = DATA[start : start + length]
@@ -59,6 +62,8 @@ def test_any_order_of_asking_gives_the_files_bytes_each_once(windows, piece):
                 assert file.read_at(start, length) == expected
             elif how == "need":
                 file.will_need(start, length)
+            elif how == "make":
+                file.will_need(start, length, lambda at, view: (at, bytes(view)))
             else:
                 asked = file.ask(start, length, again=how == "again")
                 assert asked.wait(10)
@@ -67,7 +72,41 @@ def test_any_order_of_asking_gives_the_files_bytes_each_once(windows, piece):
                 assert [place for place, _ in parts] == [
                     sum(len(part) for _, part in parts[:number]) for number in range(len(parts))
                 ]
+                assert asked.take_made() in {None, (start, expected)}, "of these bytes, or of none"
         file.ranges.workers.close()
+
+
+def test_what_is_made_of_bytes_that_came_is_had_with_exactly_these_and_once():
+    file, made = Slow(), []
+
+    def make(at, view):
+        made.append((at, bytes(view), threading.current_thread()))
+        return made[-1]
+
+    def asked(start, length):
+        one = file.ask(start, length)
+        assert one.wait(10)
+        assert b"".join(part for _, part in one.parts()) == DATA[start : start + length]
+        return one.take_made()
+
+    file.will_need(100, 5_000, make)
+    assert asked(100, 4_999) is None
+    assert asked(99, 5_001) is None
+    assert asked(100, 5_000) is made[0]
+    assert made[0][:2] == (100, DATA[100:5_100])
+    assert made[0][2] is not threading.current_thread(), "by who fetched them"
+    assert asked(100, 5_000) is None, "it may be large, and is not kept"
+    file.will_need(len(DATA) - 10, 20, make)
+    assert asked(len(DATA) - 10, 20)[1] == DATA[-10:], "cut at the end of the file"
+
+
+def test_of_bytes_that_did_not_come_nothing_is_made():
+    file, made = Slow(), []
+    file.plan = lambda _start, _stop: (_ for _ in ()).throw(DriveFault("gone", drive="d"))
+    file.will_need(0, 100, lambda at, _view: made.append(at))
+    with pytest.raises(DriveFault, match="gone"):
+        file.ask(0, 100).parts()
+    assert not made
 
 
 @given(st.integers(0, 1 << 40), st.integers(1, 9 * PIECE))

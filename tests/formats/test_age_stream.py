@@ -281,6 +281,42 @@ def test_one_opener_serves_many_threads():
     assert not wrong
 
 
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 9])
+def test_a_run_of_chunks_is_those_chunks(size):
+    data = sealed(size)
+    header = age.parse_header(data)
+    opener = Opener(age.payload_key(age.unwrap(header, IDENTITIES), data[header.length :][:16]))
+    body = memoryview(data)[header.payload_start :]
+    count = -(-len(body) // SEALED_CHUNK)
+    for first in range(count):
+        for stop in range(first + 1, count + 1):
+            piece, last = body[first * SEALED_CHUNK : stop * SEALED_CHUNK], stop == count
+            out = memoryview(bytearray(b"x" * (size + 5)))
+            length = len(piece) - (stop - first) * 16
+            assert opener.open_run(first, piece, out, last=last) == length
+            assert out[:length] == noise(length, first * CHUNK)
+            assert out[length:] == b"x" * (size + 5 - length)
+            with pytest.raises(AgeError):
+                opener.open_run(first, piece, out, last=not last)
+            with pytest.raises(AgeError):
+                opener.open_run(first + 1, piece, out, last=last)
+            if length:
+                with pytest.raises(AgeError):
+                    opener.open_run(first, piece, out[: length - 1], last=last)
+                with pytest.raises(AgeError):
+                    opener.open_run(first, piece[:-1], out, last=last)
+    for wrong in range(count):
+        spoilt = bytearray(body)
+        spoilt[wrong * SEALED_CHUNK] ^= 1
+        out = memoryview(bytearray(b"x" * size))
+        with pytest.raises(AgeError):
+            opener.open_run(0, memoryview(spoilt), out, last=True)
+        assert out[: wrong * CHUNK] == noise(min(wrong * CHUNK, size))
+        after = min((wrong + 1) * CHUNK, size)
+        assert out[wrong * CHUNK : after] == bytes(after - wrong * CHUNK), "nothing of what does not authenticate"
+        assert out[after:] == b"x" * (size - after)
+
+
 @pytest.mark.parametrize("index", [-1, 1, age.MAX_CHUNKS, 1 << 88])
 def test_a_chunk_opens_at_its_place_alone(index):
     data = sealed(5)

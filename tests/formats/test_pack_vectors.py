@@ -77,7 +77,10 @@ class OneDrive:
         data = self._data[offset : offset + len(buffer)]
         return Got("drive", [(0, memoryview(data))]) if len(data) == len(buffer) else None
 
-    def will_need(self, stripe, role, offset, length):
+    def is_far(self, stripe, role):
+        return False
+
+    def will_need(self, stripe, role, offset, length, make=None):
         pass
 
     def verified(self, stripe, role, offset, length):
@@ -92,7 +95,7 @@ class OneDrive:
 class Plain:
     """What PackContent asks of a PackReader, of plaintext that is known."""
 
-    at_hand = True
+    at_hand, window = True, 2 << 20
 
     def __init__(self, plain):
         self.plain, self.size, self.buffers = plain, len(plain), Buffers()

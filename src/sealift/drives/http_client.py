@@ -162,6 +162,9 @@ class _Timed:
     def __init__(self, sock: socket.socket, pace: HostPace) -> None:
         self.socket, self._pace = sock, pace
         self._encrypted = isinstance(sock, ssl.SSLSocket)
+        self._times: dict[int, float] = {}  # SO_RCVTIMEO and SO_SNDTIMEO, as they were set last
+        if not self._encrypted:
+            sock.settimeout(None)
         self.begin()
 
     def begin(self) -> None:
@@ -188,8 +191,7 @@ class _Timed:
     def receive(self, buffer: Any, *, whole: bool = False) -> int:
         """What has come, or with `whole` as much as there is room for, in as few calls as can be; OSError.
 
-        The kernel keeps the time then (SO_RCVTIMEO, socket(7)): Python's own timeouts return with every packet, and a
-        thread that wants the interpreter so often waits for those that decipher.
+        The kernel keeps the time then (`_limit`).
         """
         while True:
             left = min(self._left(), _SILENT / 4)  # so that others soon know that the host gives
@@ -197,12 +199,21 @@ class _Timed:
                 if self._encrypted:
                     self.socket.settimeout(left)
                     return self._count(self.socket.recv_into(buffer))
-                self.socket.settimeout(None)
-                whole_seconds, rest = divmod(int(left * 1e6) + 1, 1_000_000)  # 0 would wait for ever, and 10**6 is none
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(whole_seconds, rest))
+                self._limit(socket.SO_RCVTIMEO, left)
                 return self._count(self.socket.recv_into(buffer, 0, socket.MSG_WAITALL if whole else 0))
             except (BlockingIOError, TimeoutError):
                 continue  # and where it was silent for too long, _left says so
+
+    def _limit(self, what: int, seconds: float) -> None:
+        """Have the kernel end what takes longer (SO_RCVTIMEO, SO_SNDTIMEO, socket(7)).
+
+        Python's own timeouts return with every packet, and a thread that wants the interpreter so often waits for those
+        that decipher; so it does with every call that changes them.
+        """
+        if self._times.get(what) != seconds:
+            self._times[what] = seconds
+            whole, rest = divmod(int(seconds * 1e6) + 1, 1_000_000)  # 0 would wait for ever, and 10**6 is none
+            self.socket.setsockopt(socket.SOL_SOCKET, what, _TIMEVAL.pack(whole, rest))
 
     def is_readable(self) -> bool:
         """Whether something has come that nobody asked for, or its end."""
@@ -214,8 +225,16 @@ class _Timed:
 
     def sendall(self, data: Any) -> None:
         """As of a socket."""
-        self.socket.settimeout(min(self._left(), _SILENT))
-        self.socket.sendall(data)
+        left = min(self._left(), _SILENT)
+        if self._encrypted:
+            self.socket.settimeout(left)
+            self.socket.sendall(data)
+            return
+        self._limit(socket.SO_SNDTIMEO, _SILENT if left > _SILENT / 2 else left)
+        try:
+            self.socket.sendall(data)
+        except BlockingIOError:
+            raise TimeoutError from None
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """What it receives."""

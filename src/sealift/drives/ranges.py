@@ -5,6 +5,9 @@
     RemoteDrive  what all drives behind a network have
     RemoteFile   drives.base.ReadFile over the ranges of one file; who asks waits only where the answer is used
 
+Who asks ahead may say what is to be made of the bytes (deciphered, say): the thread that fetched them does it, while
+they are near its core, and whoever asks for exactly these gets that beside them.
+
 What holds: what was asked for ahead is not asked for again; what was fetched and is not used again soon is let go, so
 that of one host at most AHEAD ranges and a few more are held. A thread that waits for a host keeps no process from
 ending. How a range is fetched, and that it is of the file that was opened, is for the subclasses. Safe for threads; a
@@ -32,13 +35,14 @@ if TYPE_CHECKING:
     from sealift.drives.host_pace import HostPace
 
 PIECE = 2 << 20  # about, of a long range: pieces are fetched at the same time
-_LONGEST = PIECE * 3 // 2  # a piece may be
+WINDOW = 2 * PIECE  # and of one of which something is made: fewer requests, each of which costs a millisecond
+_LONGEST = 3 * PIECE  # a piece may be
 _SMALLER = 4  # times, of a host that is slow: what is waited for is not behind so much else
 AHEAD = 24  # ranges of one host that are asked for and not used yet: two and the next one of several readers
 _READ = 8  # files of which the last piece is kept
 SOON = 2.0  # seconds for which a host is waited for that has no more than others have
 _SLOW_FOR = 10.0  # seconds for which one that was waited for in vain is asked last
-_SPARE = 32  # pieces of memory that are kept for the next ranges, in this process
+_SPARE = 16  # pieces of memory that are kept for the next ranges, in this process
 
 _spare: list[bytearray] = []
 
@@ -162,12 +166,23 @@ def is_beside(drive: object, others: Iterable[object]) -> bool:
     return isinstance(drive, RemoteDrive) and drive.host_name in hosts
 
 
+class _Come:
+    """A range that came, a Lent or a buffer, and what was made of it."""
+
+    def __init__(self, data: Any, made: object = None) -> None:
+        self.data, self.made = data, made
+
+    @property
+    def view(self) -> memoryview:
+        return self.data.view if isinstance(self.data, Lent) else memoryview(self.data)
+
+
 class _Fetch(NamedTuple):
-    """A range that was asked for: where it begins and ends, and what comes of it, a Lent or a buffer."""
+    """A range that was asked for: where it begins and ends, and what comes of it."""
 
     start: int
     stop: int
-    coming: Future[Any]
+    coming: Future[_Come]
 
     @property
     def failed(self) -> bool:
@@ -193,10 +208,20 @@ class Ranges:
         self._slow_until = 0.0
         weakref.finalize(self, workers.close)
 
-    def get(self, key: object, start: int, stop: int, fetch: Callable[[int, int], Any], *, again: bool) -> list[_Part]:
+    def get(
+        self,
+        key: object,
+        start: int,
+        stop: int,
+        fetch: Callable[[int, int], Any],
+        *,
+        again: bool,
+        make: Callable[[int, memoryview], object] | None = None,
+    ) -> list[_Part]:
         """What gives bytes start..stop-1 of a file, each once: ranges that were asked for, and new ones for the rest.
 
-        With `again` also the last piece that was read of it, in which a reader's next chunk often begins.
+        With `again` also the last piece that was read of it, in which a reader's next chunk often begins. `make` is
+        called with each new range, and where that begins, by the thread that fetched it; it must not raise.
         """
         with self._lock:
             known = self._near(key, start, stop)
@@ -213,9 +238,12 @@ class Ranges:
                     parts.append(_Part(first, last, each))
                     left += [hole for hole in ((low, first), (last, high)) if hole[0] < hole[1]]
                 holes = left
+            size = PIECE if make is None else WINDOW
+            if self._pace is not None and self._pace.slow:
+                size = PIECE // _SMALLER
             for low, high in holes:
-                for at, until in pieces(low, high, PIECE // (_SMALLER if self._pace and self._pace.slow else 1)):
-                    made = _Fetch(at, until, self.workers.submit(partial(fetch, at, until)))
+                for at, until in pieces(low, high, size):
+                    made = _Fetch(at, until, self.workers.submit(partial(_fetched, fetch, make, at, until)))
                     parts.append(_Part(at, until, made))
                     self._ahead[key, at] = made
                     self._ahead.move_to_end((key, at))
@@ -256,6 +284,15 @@ class Ranges:
                 self._read.popitem(last=False)
 
 
+def _fetched(
+    fetch: Callable[[int, int], Any], make: Callable[[int, memoryview], object] | None, start: int, stop: int
+) -> _Come:
+    come = _Come(fetch(start, stop))
+    if make is not None:
+        come.made = make(start, come.view)
+    return come
+
+
 def pieces(start: int, stop: int, size: int = PIECE) -> list[tuple[int, int]]:
     """A range in equal parts of about `size`, none a small rest."""
     count = max(1, round((stop - start) / size))
@@ -288,13 +325,24 @@ class Asked:
         for low, high, each in self._parts:
             # cancelled: room was made in the memory of its host before a thread had begun with it
             if each.coming.cancelled():
-                self._late.append(got := self._file.fetch(each.start, each.stop))
+                self._late.append(come := _Come(self._file.fetch(each.start, each.stop)))
             else:
-                got = each.coming.result()
-            data = got.view if isinstance(got, Lent) else memoryview(got)
+                come = each.coming.result()
+            data = come.view
             found.append((low - self._start, data[low - each.start : high - each.start]))
         self._file.ranges.used(self._file.key, self._parts, self._stop)
         return found
+
+    def take_made(self) -> object:
+        """What was made of exactly these bytes when they came, once; or None. For whoever has their `parts`."""
+        if len(self._parts) != 1 or self._late:
+            return None
+        fetch = self._parts[0].fetch
+        if (fetch.start, fetch.stop) != (self._start, self._stop):
+            return None
+        come = fetch.coming.result()
+        made, come.made = come.made, None
+        return made
 
     def into(self, buffer: memoryview) -> int:
         """Copy them; how many there are: fewer only at the end of the file. DriveFault."""
@@ -358,18 +406,25 @@ class RemoteFile(ABC):
         known = self.known_length
         return offset + max(0, length if known is None else min(length, known - offset))
 
-    def ask(self, offset: int, length: int, *, again: bool = True) -> Asked:
+    def ask(
+        self,
+        offset: int,
+        length: int,
+        *,
+        again: bool = True,
+        make: Callable[[int, memoryview], object] | None = None,
+    ) -> Asked:
         """Begin to fetch them, where that has not begun; never waits, and never raises.
 
-        With `again` bytes that were read a moment ago are not fetched once more.
+        With `again` bytes that were read a moment ago are not fetched once more; `make` as of Ranges.get.
         """
         stop = self._clip(offset, length)
-        got = self.ranges.get(self.key, offset, stop, self.fetch, again=again) if stop > offset else []
+        got = self.ranges.get(self.key, offset, stop, self.fetch, again=again, make=make) if stop > offset else []
         return Asked(self, offset, stop, got)
 
-    def will_need(self, offset: int, length: int) -> None:
-        """Begin to fetch them."""
-        self.ask(offset, length, again=False)
+    def will_need(self, offset: int, length: int, make: Callable[[int, memoryview], object] | None = None) -> None:
+        """Begin to fetch them, and to make of them what whoever asks for exactly these gets beside them."""
+        self.ask(offset, length, again=False, make=make)
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes at `offset`."""
@@ -381,7 +436,7 @@ class RemoteFile(ABC):
         stop = self._clip(offset, len(buffer))
         if stop <= offset:
             return 0
-        if stop - offset <= _LONGEST and not self.ranges.near(self.key, offset, stop):
+        if stop - offset <= PIECE * 3 // 2 and not self.ranges.near(self.key, offset, stop):
             return self.fetch_into(offset, buffer[: stop - offset])
         asked = self.ask(offset, stop - offset, again=False)
         asked.wait()

@@ -448,6 +448,29 @@ class Opener:
             out[:] = bytes(length)
             raise AgeError(f"age: chunk {index} does not authenticate") from None
 
+    def open_run(self, first: int, sealed: memoryview, out: memoryview, *, last: bool) -> int:
+        """Open the chunks from `first` on that `sealed` holds without gaps, as `open_chunk`; the bytes written.
+
+        `last`: the last of them is the file's. AgeError where one does not authenticate; those before it are open.
+        """
+        count = len(sealed) // SEALED_CHUNK
+        if last or count * SEALED_CHUNK != len(sealed):  # the one whose length and place are special
+            count = max(0, -(-len(sealed) // SEALED_CHUNK) - 1)
+        index, at, done, end = first, 0, 0, first + count
+        if not 0 <= first <= end <= MAX_CHUNKS or len(out) < count * CHUNK:
+            raise AgeError(f"age: {count} chunks from {first} on do not fit")
+        try:
+            while index < end:
+                nonce = (index << 8).to_bytes(12, "big")
+                self._open(nonce, sealed[at : at + SEALED_CHUNK], None, out[done : done + CHUNK])
+                index, at, done = index + 1, at + SEALED_CHUNK, done + CHUNK
+        except InvalidTag:
+            out[done : done + CHUNK] = bytes(CHUNK)
+            raise AgeError(f"age: chunk {index} does not authenticate") from None
+        if at < len(sealed):
+            done += self.open_chunk(index, sealed[at:], out[done:], last=last)
+        return done
+
 
 class Reader(io.RawIOBase):
     """A seekable, read-only file object over the plaintext of an age file of `length` bytes.

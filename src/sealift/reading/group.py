@@ -84,9 +84,12 @@ class Held:
         """As drives.base.ReadFile."""
         return self.file.readinto_at(offset, buffer)
 
-    def will_need(self, offset: int, length: int) -> None:
-        """As drives.base.ReadFile."""
-        self.file.will_need(offset, length)
+    def will_need(self, offset: int, length: int, make: Callable[[int, memoryview], object] | None = None) -> None:
+        """As drives.base.ReadFile; `make` as of a RemoteFile, and of no other: there is no thread that reads."""
+        if isinstance(self.file, RemoteFile):
+            self.file.will_need(offset, length, make)
+        else:
+            self.file.will_need(offset, length)
 
     def close(self) -> None:
         """Close now; again does nothing."""
@@ -304,11 +307,27 @@ class GroupReader:
         self._note_pace(drive, got)
         return got
 
-    def will_need(self, stripe: int, role: int, offset: int, length: int) -> None:
-        """These bytes of a pack will be asked for soon: its drive may begin to read them."""
+    def is_far(self, stripe: int, role: int) -> bool:
+        """Whether the drive that is asked first for a pack stands in another host."""
+        drives = self.drives.get(manifest.slot_of(stripe, role, self.n), ())
+        return any(isinstance(drive, RemoteDrive) for drive in drives[:1])
+
+    def will_need(
+        self,
+        stripe: int,
+        role: int,
+        offset: int,
+        length: int,
+        make: Callable[[int, memoryview], object] | None = None,
+    ) -> None:
+        """These bytes of a pack will be asked for soon: its drive may begin to read them.
+
+        A drive in another host calls `make` with where they begin and what came, in a thread of its own; whoever reads
+        exactly these gets what it made beside them (Got.made).
+        """
         for drive in self.drives.get(manifest.slot_of(stripe, role, self.n), ())[:1]:
             if file := self._handle(drive, stripe, role):
-                file.will_need(offset, length)
+                file.will_need(offset, length, make)
 
     def _guess_into(self, stripe: int, role: int, offset: int, buffer: memoryview, *, beside: str = "") -> bool:
         """Fill `buffer` from `offset` of a pack by parity, of bytes that nobody has checked; False if too few.

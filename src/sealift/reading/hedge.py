@@ -33,6 +33,7 @@ class Got(NamedTuple):
     came: Came
     parts: list[tuple[int, memoryview]]
     held: object = None  # what keeps the memory
+    made: object = None  # what was made of them when they came, by whoever asked ahead
 
     def piece(self, start: int, length: int) -> memoryview:
         """`length` of the bytes from `start`, copied only where they lie in two parts."""
@@ -106,7 +107,9 @@ class Hedge:
                 raise
             return Got("rebuilt", [(0, data)])
         self.pace.add(time.monotonic() - begun)
-        return Got("drive", parts, asked) if sum(len(part) for _, part in parts) == length else None
+        if sum(len(part) for _, part in parts) != length:
+            return None
+        return Got("drive", parts, asked, asked.take_made())
 
 
 def _rebuilt(rebuild: Callable[[memoryview], bool], length: int) -> memoryview | None:

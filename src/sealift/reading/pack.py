@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from blake3 import blake3
 
+from sealift.drives.ranges import WINDOW, Lent
 from sealift.errors import AgeError, FormatError, Lost
 from sealift.formats import age, tar, zstd
 
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 
     from sealift.formats.manifest import PackRecord
     from sealift.reading.group import GroupReader
+    from sealift.reading.hedge import Got
     from sealift.reading.keys import Keys
 
 _HEAD = 4096
 _TAIL = 16 << 10  # bytes at a pack's end in which most seek tables lie,
 _TAIL_SOON = 128 << 10  # and those of which the drive is told meanwhile
-_WINDOW = 2 << 20  # bytes of plaintext read at a time when reading on,
+_WINDOW = 2 << 20  # bytes of plaintext read at a time when reading on (of a drive in another host twice as many),
 _AHEAD = 2  # and how many such pieces the drive is told of before: one is on its way while another one is waited for
 
 
@@ -38,6 +40,7 @@ class Buffers:
 
     def __init__(self) -> None:
         self.sealed, self.plain, self.frame = bytearray(), bytearray(), bytearray()
+        self.ahead: Lent | None = None  # plaintext that was made where it came, in place of `plain`
         self.holds: PackReader | None = None  # whose plaintext is there,
         self.framed: tuple[PackContent | None, int] = (None, -1)  # which raw frame of which pack,
         self.opened: tuple[PackContent | None, int, memoryview] = (
@@ -49,7 +52,8 @@ class Buffers:
     @property
     def nbytes(self) -> int:
         """Memory that this takes."""
-        return len(self.sealed) + len(self.plain) + len(self.frame) + len(self.opened[2])
+        ahead = 0 if self.ahead is None else len(self.ahead.view)
+        return len(self.sealed) + len(self.plain) + len(self.frame) + len(self.opened[2]) + ahead
 
 
 def signed_header(group: GroupReader, stripe: int, role: int) -> tuple[bytes, int]:
@@ -101,6 +105,7 @@ class PackReader:
         self._start = start
         self._opener = age.Opener(age.payload_key(file_key, raw[start - age.NONCE : start]))
         self.size = age.plain_length(self._record.length, start)
+        self.window = WINDOW if group.is_far(stripe, role) else _WINDOW
         self._last = max(0, self.size - 1) // age.CHUNK
         self.buffers = Buffers() if buffers is None else buffers
 
@@ -120,42 +125,77 @@ class PackReader:
         return self.buffers.holds is self
 
     def will_need(self, start: int, end: int) -> None:
-        """Plaintext start..end-1 will be asked for soon: its drive may begin to read it."""
+        """Plaintext start..end-1 will be asked for soon: its drive may begin to read it, and its thread to open it."""
         first, last = start // age.CHUNK, max(start, end - 1) // age.CHUNK
+        at, stop = self._span(first, last)
+        self._group.will_need(self._stripe, self._role, at, stop - at, self._opened)
+
+    def _span(self, first: int, last: int) -> tuple[int, int]:
+        """Where chunks `first` to `last` begin and end in the pack."""
         at = self._start + first * age.SEALED_CHUNK
-        self._group.will_need(self._stripe, self._role, at, (last - first + 1) * age.SEALED_CHUNK)
+        return at, min(self._start + (last + 1) * age.SEALED_CHUNK, self._record.length)
+
+    def _opened(self, at: int, sealed: memoryview) -> Lent | None:
+        """Plaintext of the chunks that begin at byte `at` of the pack; None: `chunks` shall see what is wrong."""
+        first, before = divmod(at - self._start, age.SEALED_CHUNK)
+        last = at + len(sealed) == self._record.length
+        if before or (len(sealed) % age.SEALED_CHUNK and not last):  # a part of what was asked for, or cut short
+            return None
+        plain = Lent(len(sealed))
+        try:
+            done = self._opener.open_run(first, sealed, plain.view, last=last)
+        except AgeError:
+            return None
+        plain.view = plain.view[:done]
+        return plain
 
     def chunks(self, first: int, last: int) -> memoryview:
         """Plaintext of the chunks `first` to `last`, all authenticated; it lasts until the buffers are used again.
 
         Lost, FormatError.
         """
-        at = self._start + first * age.SEALED_CHUNK
-        stop = min(self._start + (last + 1) * age.SEALED_CHUNK, self._record.length)
+        at, stop = self._span(first, last)
         buffers = self.buffers
-        buffers.holds = None
+        buffers.holds = buffers.ahead = None
         if len(buffers.sealed) < stop - at:
             buffers.sealed = bytearray(stop - at)
             buffers.plain = bytearray((last - first + 1) * age.CHUNK)
         sealed, plain = memoryview(buffers.sealed)[: stop - at], memoryview(buffers.plain)
         got = self._group.read(self._stripe, self._role, at, sealed)
-        done = 0
-        for index in range(first, last + 1):
-            offset = (index - first) * age.SEALED_CHUNK
-            length = min(age.SEALED_CHUNK, stop - at - offset)
-            target = plain[done : done + length - age.TAG]
-            try:
-                if got is None:
-                    raise AgeError("not read")
-                self._opener.open_chunk(index, got.piece(offset, length), target, last=index == self._last)
-            except AgeError:
-                good = self._group.verified(self._stripe, self._role, at + offset, length)
-                self._opener.open_chunk(index, good, target, last=index == self._last)
-            done += len(target)
+        if got is not None and isinstance(got.made, Lent):
+            buffers.holds, buffers.ahead = self, got.made
+            return got.made.view
+        if (done := self._open_all(got, first, stop - at, plain, last=last == self._last)) is None:
+            done = self._open_each(got, first, at, stop, plain)
         if got is not None and got.came == "rebuilt":
             self._group.count_rebuilt(self._stripe, self._role, at, stop - at)
         buffers.holds = self
         return plain[:done]
+
+    def _open_all(self, got: Got | None, first: int, length: int, plain: memoryview, *, last: bool) -> int | None:
+        """Bytes of plaintext of chunks that lie in one piece and all authenticate."""
+        if got is None or len(got.parts) != 1:
+            return None
+        try:
+            return self._opener.open_run(first, got.piece(0, length), plain, last=last)
+        except AgeError:
+            return None
+
+    def _open_each(self, got: Got | None, first: int, at: int, stop: int, plain: memoryview) -> int:
+        """The same, each chunk that does not authenticate from verified blocks."""
+        done = 0
+        for index, place in enumerate(range(at, stop, age.SEALED_CHUNK), first):
+            length = min(age.SEALED_CHUNK, stop - place)
+            target = plain[done : done + length - age.TAG]
+            try:
+                if got is None:
+                    raise AgeError("not read")
+                self._opener.open_chunk(index, got.piece(place - at, length), target, last=index == self._last)
+            except AgeError:
+                good = self._group.verified(self._stripe, self._role, place, length)
+                self._opener.open_chunk(index, good, target, last=index == self._last)
+            done += len(target)
+        return done
 
 
 class PackContent:
@@ -218,20 +258,33 @@ class PackContent:
     def _get(self, start: int, end: int, *, on: bool) -> memoryview:
         """Plaintext start..end-1 of the pack, in memory that lasts until the next call; with `on`, more is read."""
         if not (self._reader.at_hand and self._base <= start and end <= self._base + len(self._window)):
-            first, last = start // age.CHUNK, (end - 1) // age.CHUNK
-            limit = self._until
-            far = (min(max(end, start + _WINDOW), limit) - 1) // age.CHUNK if on else last
-            if on and far * age.CHUNK < limit:
-                after = (far + 1) * age.CHUNK
-                self._reader.will_need(after, min(after + _AHEAD * _WINDOW, limit))
-            self._base, self._window = 0, memoryview(b"")  # nothing is at hand while it is overwritten
-            try:
-                window = self._reader.chunks(first, max(last, far))
-            except Lost:
-                if far <= last:
-                    raise
-                window = self._reader.chunks(first, last)
-            self._base, self._window = first * age.CHUNK, window
+            return self._further(start, end) if on else self._anew(start // age.CHUNK, start, end)
+        return self._window[start - self._base : end - self._base]
+
+    def _further(self, start: int, end: int) -> memoryview:
+        """The same, of a window that begins where the one before has ended: it is opened where it comes, ahead."""
+        above = self._base + len(self._window)
+        goes_on = self._reader.at_hand and self._base <= start < above and not above % age.CHUNK
+        rest = bytes(self._window[start - self._base :]) if goes_on else b""
+        first = above // age.CHUNK if goes_on else start // age.CHUNK
+        limit = self._until
+        size = self._reader.window
+        until = min(max(end, first * age.CHUNK + size), limit)
+        for at in range(-(-until // age.CHUNK) * age.CHUNK, limit, size)[:_AHEAD]:
+            self._reader.will_need(at, min(at + size, limit))
+        try:
+            got = self._anew(first, start + len(rest), end, until)
+        except Lost:
+            if until <= end:
+                raise
+            got = self._anew(first, start + len(rest), end)
+        return memoryview(rest + bytes(got)) if rest else got
+
+    def _anew(self, first: int, start: int, end: int, until: int = 0) -> memoryview:
+        """Plaintext start..end-1 from a new window, of chunks from `first` on, to byte `until` or `end`."""
+        self._base, self._window = 0, memoryview(b"")  # nothing is at hand while it is overwritten
+        self._window = self._reader.chunks(first, (max(end, until) - 1) // age.CHUNK)
+        self._base = first * age.CHUNK
         return self._window[start - self._base : end - self._base]
 
     def pieces(self, start: int, length: int) -> Iterator[memoryview]:

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from sealift.drives.base import aligned_buffer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -44,18 +46,18 @@ SOON = 2.0  # seconds for which a host is waited for that has no more than other
 _SLOW_FOR = 10.0  # seconds for which one that was waited for in vain is asked last
 _SPARE = 16  # pieces of memory that are kept for the next ranges, in this process
 
-_spare: list[bytearray] = []
+_spare: list[memoryview] = []
 
 
 class Lent:
-    """Memory of a piece, `view`; used again when nobody holds this any more. Fresh pages cost more than copying."""
+    """Memory of a piece, `view`; used again when nobody holds this any more: fresh pages cost more than copying."""
 
     def __init__(self, length: int) -> None:
         try:
             self._memory = _spare.pop()
         except IndexError:
-            self._memory = bytearray(_LONGEST)
-        self.view = memoryview(self._memory)[:length]
+            self._memory = aligned_buffer(_LONGEST)
+        self.view = self._memory[:length]
 
     def __del__(self) -> None:
         if len(_spare) < _SPARE:

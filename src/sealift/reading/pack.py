@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from blake3 import blake3
 
+from sealift.drives.base import aligned_buffer
 from sealift.drives.ranges import WINDOW, Lent
 from sealift.errors import AgeError, FormatError, Lost
 from sealift.formats import age, tar, zstd
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _HEAD = 4096
 _TAIL = 16 << 10  # bytes at a pack's end in which most seek tables lie,
 _TAIL_SOON = 128 << 10  # and those of which the drive is told meanwhile
-_WINDOW = 2 << 20  # bytes of plaintext read at a time when reading on (of a drive in another host twice as many),
+_WINDOW = 2 << 20  # bytes of a pack read at a time when reading on (of a drive in another host twice as many),
 _AHEAD = 2  # and how many such pieces the drive is told of before: one is on its way while another one is waited for
 
 
@@ -39,7 +40,7 @@ class Buffers:
     """Memory that one pack is read with, or several that one thread reads; kept: fresh pages cost more than ciphers."""
 
     def __init__(self) -> None:
-        self.sealed, self.plain, self.frame = bytearray(), bytearray(), bytearray()
+        self.sealed, self.plain, self.frame = memoryview(b""), memoryview(b""), bytearray()
         self.ahead: Lent | None = None  # plaintext that was made where it came, in place of `plain`
         self.holds: PackReader | None = None  # whose plaintext is there,
         self.framed: tuple[PackContent | None, int] = (None, -1)  # which raw frame of which pack,
@@ -105,7 +106,8 @@ class PackReader:
         self._start = start
         self._opener = age.Opener(age.payload_key(file_key, raw[start - age.NONCE : start]))
         self.size = age.plain_length(self._record.length, start)
-        self.window = WINDOW if group.is_far(stripe, role) else _WINDOW
+        window = WINDOW if group.is_far(stripe, role) else _WINDOW
+        self.window = window // age.SEALED_CHUNK * age.CHUNK  # of plaintext
         self._last = max(0, self.size - 1) // age.CHUNK
         self.buffers = Buffers() if buffers is None else buffers
 
@@ -158,9 +160,9 @@ class PackReader:
         buffers = self.buffers
         buffers.holds = buffers.ahead = None
         if len(buffers.sealed) < stop - at:
-            buffers.sealed = bytearray(stop - at)
-            buffers.plain = bytearray((last - first + 1) * age.CHUNK)
-        sealed, plain = memoryview(buffers.sealed)[: stop - at], memoryview(buffers.plain)
+            buffers.sealed = aligned_buffer(stop - at)  # huge pages: deciphering takes an eighth less time
+            buffers.plain = aligned_buffer((last - first + 1) * age.CHUNK)
+        sealed, plain = buffers.sealed[: stop - at], buffers.plain
         got = self._group.read(self._stripe, self._role, at, sealed)
         if got is not None and isinstance(got.made, Lent):
             buffers.holds, buffers.ahead = self, got.made

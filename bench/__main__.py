@@ -30,7 +30,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--large-bytes", type=float, default=6.4e9, help="of the corpus of large files")
     parser.add_argument(
-        "--rebuild-bytes", type=float, default=3.2e9, help="of the corpus that rebuilding is measured with"
+        "--rebuild-bytes", type=float, default=4.8e9, help="of the corpus that rebuilding is measured with"
     )
     parser.add_argument("--files", type=int, default=75_000, help="of the corpora of small files")
     parser.add_argument("--out", default=_HERE, help="folder of results.json and RESULTS.md")

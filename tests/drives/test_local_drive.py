@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import gc
@@ -14,7 +15,7 @@ import sys
 import pytest
 
 from sealift.drives import medium
-from sealift.drives.base import ALIGN, aligned_buffer, errno_of, fault
+from sealift.drives.base import ALIGN, HUGE, aligned_buffer, errno_of, fault
 from sealift.drives.local import LocalDrive, LocalReadFile
 from sealift.errors import BadInput, Busy, DriveFault, FormatError
 
@@ -302,3 +303,18 @@ def test_nothing_is_written_to_what_is_not_mounted_there_any_more(mount):
     mount.rmdir()
     with pytest.raises(DriveFault, match="no longer"):
         drive.lock()
+
+
+@pytest.mark.parametrize("size", [1, ALIGN, HUGE // 2, HUGE // 2 + 1, HUGE - 1, HUGE, 2 * HUGE + 5])
+def test_memory_for_direct_reads_is_a_forked_childs_own(size):
+    """Readers decipher into such memory, and workers of a loader are forked from whoever has read before."""
+    buffer = aligned_buffer(size)
+    assert len(buffer) == -(-size // ALIGN) * ALIGN
+    assert ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % (HUGE if size > HUGE // 2 else ALIGN) == 0
+    buffer[:] = b"p" * len(buffer)
+    child = os.fork()
+    if not child:
+        buffer[:] = b"c" * len(buffer)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert buffer == b"p" * len(buffer)

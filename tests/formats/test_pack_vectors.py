@@ -77,8 +77,8 @@ class OneDrive:
         data = self._data[offset : offset + len(buffer)]
         return Got("drive", [(0, memoryview(data))]) if len(data) == len(buffer) else None
 
-    def is_far(self, stripe, role):
-        return False
+    def window(self, stripe, role):
+        return None
 
     def will_need(self, stripe, role, offset, length, make=None):
         pass

@@ -3,6 +3,7 @@
 import random
 import shutil
 import threading
+from types import SimpleNamespace
 
 import pytest
 import shipments
@@ -10,8 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storage_host import nginx
 
-from sealift.formats import age
+from sealift.drives import local, ranges
+from sealift.formats import age, manifest
+from sealift.formats.age_keys import generate_identity, parse_identities, parse_recipient
 from sealift.reading import pack as reading
+from sealift.reading.hedge import Got
+from sealift.reading.keys import IdentityKeys
 
 N = 3
 SMALL = 2 * age.CHUNK  # windows
@@ -45,7 +50,7 @@ def tars(origin):
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(reading, "_WINDOW", SMALL)
-    monkeypatch.setattr(reading, "WINDOW", SMALL)
+    monkeypatch.setattr(ranges, "WINDOW", SMALL)
 
 
 def places(origin, host, far):
@@ -103,3 +108,69 @@ def test_a_window_that_is_wrong_is_rebuilt_as_any_other_bytes(origin, tars, smal
         for pack, tar in tars.items():
             assert b"".join(map(bytes, shipment.content(pack).pieces(0, len(tar)))) == tar
         assert shipment.rebuilt_blocks
+
+
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("step", [70_000, 1 << 17, 1 << 20, 3 << 20])
+@pytest.mark.parametrize("name", ["noise.bin", "text.txt"])
+def test_a_file_that_is_read_in_steps_is_read_once(origin, host, monkeypatch, far, step, name):
+    read = [0]
+    plain = local.LocalReadFile.readinto_at
+
+    def counted(self, offset, buffer):
+        read[0] += len(buffer)
+        return plain(self, offset, buffer)
+
+    monkeypatch.setattr(local.LocalReadFile, "readinto_at", counted)
+    opened, run = [0], age.Opener.open_run
+
+    def counted_run(self, first, sealed, out, *, last):
+        opened[0] += len(sealed)
+        return run(self, first, sealed, out, last=last)
+
+    monkeypatch.setattr(age.Opener, "open_run", counted_run)
+    true = (origin.source / name).read_bytes()
+    with origin.shipment(places(origin, host, far)) as shipment:
+        before = [0, 0] if far else [read[0], opened[0]]
+        had = sum(each.bytes for each in shipment.health().locations)
+        with shipment.open_file(name) as file:
+            assert b"".join(iter(lambda: file.read(step), b"")) == true
+        came = sum(each.bytes for each in shipment.health().locations) - had if far else read[0] - before[0]
+        assert came < 1.1 * len(true) + 3_000_000, "and some of what lies behind it"
+        assert opened[0] - before[1] < 1.1 * len(true) + 3_000_000
+
+
+class OnePack:
+    """What PackReader asks of a group, of one pack in memory."""
+
+    manifest = SimpleNamespace(group=0)
+
+    def __init__(self, data):
+        self.data = data
+        start = age.parse_header(data).payload_start
+        self.signed = manifest.PackRecord(len(data), 0, reading.blake3(data[:start]).digest(), bytes(32))
+
+    def record(self, _stripe, _role):
+        return self.signed
+
+    def window(self, _stripe, _role):
+        return None
+
+    def will_need(self, *_):
+        pass
+
+    def read(self, _stripe, _role, offset, buffer):
+        data = self.data[offset : offset + len(buffer)]
+        return Got("drive", [(0, memoryview(data))]) if len(data) == len(buffer) else None
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 31])
+@pytest.mark.parametrize("more", [1, 50, 4000, age.CHUNK - 1])
+def test_a_read_that_is_longer_than_the_longest_by_a_little(chunks, more):
+    secret, public = generate_identity()
+    identities = parse_identities(secret.encode())
+    true = random.Random(chunks).randbytes(chunks * age.CHUNK + more)
+    data = age.encrypt(true, [parse_recipient(public)])
+    reader = reading.PackReader(OnePack(data), 0, 0, IdentityKeys(identities))
+    assert reader.read(0, chunks * age.CHUNK) == true[: chunks * age.CHUNK]
+    assert reader.read(0, len(true)) == true

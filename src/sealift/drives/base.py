@@ -190,12 +190,13 @@ def aligned_buffer(size: int) -> memoryview:
     """A zeroed buffer of `size` bytes, rounded up to ALIGN and aligned to it, as direct reads and writes want it.
 
     A large one lies in huge pages where the system has them: a device is then told of few large pieces of memory and
-    not of one for every 4 KiB, which some take three times as long to serve (docs/adr/0014).
+    not of one for every 4 KiB, which some take three times as long to serve (docs/adr/0014). A forked child has a copy:
+    Python's own default shares such memory.
     """
-    size = max(ALIGN, -(-size // ALIGN) * ALIGN)
-    if size < HUGE:
-        return memoryview(mmap.mmap(-1, size))
-    memory = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    size, flags = max(ALIGN, -(-size // ALIGN) * ALIGN), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    if size <= HUGE // 2:
+        return memoryview(mmap.mmap(-1, size, flags=flags))
+    memory = mmap.mmap(-1, -(-size // HUGE) * HUGE + HUGE, flags=flags)
     with contextlib.suppress(OSError):  # a kernel without them
         memory.madvise(mmap.MADV_HUGEPAGE)
     start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % HUGE

@@ -17,7 +17,8 @@ from collections import deque
 log = logging.getLogger("sealift")
 
 STEP = 1 << 10  # bytes: fewer in the time for which silence is borne are silence
-LONG = 8.0  # seconds that a range takes from its first byte to its last
+LONG = 8.0  # seconds that a range of up to _USUAL bytes takes from its first byte to its last; a longer one more
+_USUAL = 2 << 20
 BRISK = 1 << 20  # bytes a second
 EVERY = 30.0  # seconds between lines
 _WINDOW, _STEP = 20.0, 0.5  # seconds over which the rate is taken, and in steps of which
@@ -94,7 +95,7 @@ class HostPace:
     def took(self, count: int, seconds: float) -> None:
         """A range of `count` bytes took so long, from its first byte to its last."""
         with self._room:
-            if seconds > LONG:
+            if seconds > LONG * max(1.0, count / _USUAL):
                 self.allowed = max(self._least, self.allowed // 2)
             elif self.slow and count >= _RANGE and count / max(seconds, 1e-6) >= BRISK:
                 self.allowed += 1

@@ -59,6 +59,11 @@ class Lent:
             self._memory = aligned_buffer(_LONGEST)
         self.view = self._memory[:length]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that this takes."""
+        return len(self._memory)
+
     def __del__(self) -> None:
         if len(_spare) < _SPARE:
             _spare.append(self._memory)
@@ -143,6 +148,11 @@ class RemoteDrive(ABC):
     def slow(self) -> bool:
         """Whether its host gives so slowly that it is asked for less at once."""
         return False
+
+    @property
+    def window(self) -> int:
+        """Bytes that whoever reads on asks for at a time: a request each."""
+        return PIECE // _SMALLER if self.slow else WINDOW
 
     @property
     def was_slow(self) -> bool:

@@ -307,10 +307,10 @@ class GroupReader:
         self._note_pace(drive, got)
         return got
 
-    def is_far(self, stripe: int, role: int) -> bool:
-        """Whether the drive that is asked first for a pack stands in another host."""
-        drives = self.drives.get(manifest.slot_of(stripe, role, self.n), ())
-        return any(isinstance(drive, RemoteDrive) for drive in drives[:1])
+    def window(self, stripe: int, role: int) -> int | None:
+        """Bytes that whoever reads on asks a pack's first drive for at a time, where it stands in another host."""
+        first = self.drives.get(manifest.slot_of(stripe, role, self.n), ())[:1]
+        return next((drive.window for drive in first if isinstance(drive, RemoteDrive)), None)
 
     def will_need(
         self,

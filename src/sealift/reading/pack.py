@@ -17,7 +17,7 @@ import numpy as np
 from blake3 import blake3
 
 from sealift.drives.base import aligned_buffer
-from sealift.drives.ranges import WINDOW, Lent
+from sealift.drives.ranges import Lent
 from sealift.errors import AgeError, FormatError, Lost
 from sealift.formats import age, tar, zstd
 
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 _HEAD = 4096
 _TAIL = 16 << 10  # bytes at a pack's end in which most seek tables lie,
 _TAIL_SOON = 128 << 10  # and those of which the drive is told meanwhile
-_WINDOW = 2 << 20  # bytes of a pack read at a time when reading on (of a drive in another host twice as many),
-_AHEAD = 2  # and how many such pieces the drive is told of before: one is on its way while another one is waited for
+_WINDOW = 2 << 20  # bytes of a pack read at a time when reading on (of a drive in another host, as it says),
+_AHEAD = 2  # and how many more the drive is told of before: one is on its way while another one is waited for
+_HEADERS = zstd.FRAME_HEADER + 3  # bytes at most between what was read of raw frames and what follows
 
 
 class Buffers:
@@ -53,7 +54,7 @@ class Buffers:
     @property
     def nbytes(self) -> int:
         """Memory that this takes."""
-        ahead = 0 if self.ahead is None else len(self.ahead.view)
+        ahead = 0 if self.ahead is None else self.ahead.nbytes
         return len(self.sealed) + len(self.plain) + len(self.frame) + len(self.opened[2]) + ahead
 
 
@@ -106,8 +107,6 @@ class PackReader:
         self._start = start
         self._opener = age.Opener(age.payload_key(file_key, raw[start - age.NONCE : start]))
         self.size = age.plain_length(self._record.length, start)
-        window = WINDOW if group.is_far(stripe, role) else _WINDOW
-        self.window = window // age.SEALED_CHUNK * age.CHUNK  # of plaintext
         self._last = max(0, self.size - 1) // age.CHUNK
         self.buffers = Buffers() if buffers is None else buffers
 
@@ -120,6 +119,11 @@ class PackReader:
         first = start // age.CHUNK
         view = self.chunks(first, (end - 1) // age.CHUNK)
         return bytes(view[start - first * age.CHUNK : end - first * age.CHUNK])
+
+    @property
+    def window(self) -> int:
+        """Bytes of plaintext, whole chunks, that are read at a time when reading on."""
+        return max(1, (self._group.window(self._stripe, self._role) or _WINDOW) // age.SEALED_CHUNK) * age.CHUNK
 
     @property
     def at_hand(self) -> bool:
@@ -161,6 +165,7 @@ class PackReader:
         buffers.holds = buffers.ahead = None
         if len(buffers.sealed) < stop - at:
             buffers.sealed = aligned_buffer(stop - at)  # huge pages: deciphering takes an eighth less time
+        if len(buffers.plain) < (last - first + 1) * age.CHUNK:
             buffers.plain = aligned_buffer((last - first + 1) * age.CHUNK)
         sealed, plain = buffers.sealed[: stop - at], buffers.plain
         got = self._group.read(self._stripe, self._role, at, sealed)
@@ -264,15 +269,22 @@ class PackContent:
         return self._window[start - self._base : end - self._base]
 
     def _further(self, start: int, end: int) -> memoryview:
-        """The same, of a window that begins where the one before has ended: it is opened where it comes, ahead."""
+        """The same where reading goes on, in windows that follow each other and are asked for before they are read.
+
+            window before | next window           | and those that are only asked for
+                     [start          end)             a piece may lie in two: what the first has of it is copied
+
+        So no chunk is opened twice. What begins anew begins with a shorter window, and asks for less ahead.
+        """
         above = self._base + len(self._window)
         goes_on = self._reader.at_hand and self._base <= start < above and not above % age.CHUNK
         rest = bytes(self._window[start - self._base :]) if goes_on else b""
         first = above // age.CHUNK if goes_on else start // age.CHUNK
-        limit = self._until
-        size = self._reader.window
-        until = min(max(end, first * age.CHUNK + size), limit)
-        for at in range(-(-until // age.CHUNK) * age.CHUNK, limit, size)[:_AHEAD]:
+        size, limit = self._reader.window, self._until
+        begin = first * age.CHUNK
+        until = min(max(end, begin + (size if goes_on else -(-size // (2 * age.CHUNK)) * age.CHUNK)), limit)
+        self._reader.will_need(begin, max(end, until))
+        for at in range(-(-until // age.CHUNK) * age.CHUNK, limit, size)[: _AHEAD if goes_on else 1]:
             self._reader.will_need(at, min(at + size, limit))
         try:
             got = self._anew(first, start + len(rest), end, until)
@@ -297,9 +309,8 @@ class PackContent:
         end = start + length
         if start < 0 or end > self.size:
             raise FormatError("index: a member lies beyond the end of its pack")
-        if 0 < length <= _WINDOW:  # one read of the drive for all of it
-            place, after = self.span(start, length)
-            self._get(place, after, on=place == self._ahead)
+        if 0 < length <= _WINDOW:
+            self._load_short(start, length)
         while start < end:
             number = int(np.searchsorted(self._raw, start, side="right")) - 1
             base, until = int(self._raw[number]), int(self._raw[number + 1])
@@ -310,6 +321,16 @@ class PackContent:
             else:
                 yield self._decompressed(number, packed, after, until - base)[start - base : stop - base]
             start = stop
+
+    def _load_short(self, start: int, length: int) -> None:
+        """Have what a short read takes at hand by one read of the drive, unless it is opened, or reading goes on."""
+        place, after = self.span(start, length)
+        known, number, _ = self._buffers.opened
+        if known is self and self._raw[number] <= start < self._raw[number + 1]:
+            place = int(self._packed[number + 1])
+        goes_on = self._ahead >= 0 and 0 <= place - self._ahead <= _HEADERS
+        if place < after and not goes_on:
+            self._get(place, after, on=False)
 
     def _decompressed(self, number: int, start: int, end: int, size: int) -> memoryview:
         if self._buffers.opened[:2] != (self, number):

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 MAX_SLAB = 4  # blocks
 AHEAD = 3  # slabs in flight
-GIVE_UP = 16  # slabs that a drive fails one after the other before it is asked for nothing more
+GIVE_UP = 32  # blocks that a drive fails one after the other before it is asked for nothing more
+FAR = 2 * BLOCK  # bytes of a drive in another host that are read at a time: longer ranges take a detour in memory
 MAX_NOTICED = 10_000
 _Why = Literal["unreadable", "missing"]
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
@@ -186,7 +187,8 @@ class _Sources:
     def _fill(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
         target = column.memory if not any(column.good) else column.spare()
         try:
-            got = min(file.readinto_at(offset, target[: -(-column.length // ALIGN) * ALIGN]), column.length)
+            want = target[: -(-column.length // ALIGN) * ALIGN]
+            got = min(_read(file, offset, want, FAR if isinstance(drive, RemoteDrive) else len(want)), column.length)
             self._failed[drive.mount] = 0
             with self._lock:
                 self.bytes_read += got
@@ -211,7 +213,7 @@ class _Sources:
                     continue
                 column.take_block(number, piece)
                 answered = True
-        self._failed[drive.mount] = 0 if answered else self._failed.get(drive.mount, 0) + 1
+        self._failed[drive.mount] = 0 if answered else self._failed.get(drive.mount, 0) + len(column.good)
 
     def _file(self, slot: int, number: int, drive: Drive, stripe: int, role: int) -> ReadFile | _Why:
         """The open pack, or why there is none."""
@@ -239,6 +241,16 @@ class _Sources:
             for file in files.values():
                 if not isinstance(file, str):
                     file.close()
+
+
+def _read(file: ReadFile, offset: int, buffer: memoryview, step: int) -> int:
+    done = 0
+    while done < len(buffer):
+        got = file.readinto_at(offset + done, buffer[done : done + step])
+        done += got
+        if got < step:
+            break
+    return done
 
 
 class _Column:

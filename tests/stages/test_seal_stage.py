@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from sealift.reading.trust import load_seal, open_seal
 from sealift.stages import repair
 from sealift.stages import seal as stage
 from sealift.stages.pack import run as packing
+from sealift.stages.pack.journal import Journal
 from sealift.stages.status import look
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
@@ -684,3 +687,22 @@ def test_what_is_declared_is_compared_with_what_is_packed(yard, declared, told):
     lines = [line for line in yard.notices if "data.source_bytes" in line]
     assert len(lines) == told
     assert all(f"{packed:,} bytes were packed" in line for line in lines)
+
+
+def test_what_read_back_found_or_left_out_is_said_when_it_is_sealed(yard):
+    yard.seal()
+    assert not [told for told in yard.notices if "read" in told]
+    journal = Journal(yard.state)
+    journal.note_spoilt(1, [0, 2])
+    journal.close()
+    assert [group.spoilt for group in look(yard.state).groups] == [[], ["g1s0", "g1s2"]]
+    yard.seal()
+    (told,) = [told for told in yard.notices if "read" in told]
+    assert told.startswith("g1s0, g1s2: small files there were not as they were signed when they were read last. ")
+    with closing(sqlite3.connect(f"{yard.state}/journal.sqlite")) as database, database:
+        database.execute("DELETE FROM settings WHERE name = 'spoilt-1'")
+        database.execute("UPDATE read_back SET stripes = 0 WHERE number = 0")
+    yard.seal()
+    total = look(yard.state).read_back["stripes_total"]
+    (told,) = [told for told in yard.notices if "read" in told]
+    assert f"of {look(yard.state).groups[0].stripes} of {total} stripes not even a sample was read back" in told

@@ -82,6 +82,8 @@ def show(found: Status) -> None:
         )
         for line in drive_lines(*(msgspec.to_builtins(each) for each in (group.owed, group.slow, group.misread))):
             say(f"    {line}")
+        if group.spoilt:
+            say(f"    small files were not as they were signed when they were read last: {', '.join(group.spoilt)}")
     if found.read_back["found"]:
         say(f"blocks that were not as written: {wrong_text(found.read_back)}")
     if found.changed:

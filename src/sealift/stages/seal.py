@@ -125,7 +125,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     )
     _check_recipients(options.states, declaration)
     return_leg.check_sealing(options.states[0], groups[0].manifest, declaration, signer.public_key, allowed)
-    for told in check_declared(groups, declaration):
+    for told in (*check_declared(groups, declaration), *_read_back(options.states)):
         notice(told)
     record = build(groups, declaration, files)
     only_shipment(folders, record, declaration.revision, allowed)
@@ -211,6 +211,24 @@ def gather(states: Sequence[str], allowed: AllowedSigners, earlier: Earlier = di
     groups = [found[number] for number in sorted(found)]
     _check_together(groups)
     return groups
+
+
+def _read_back(states: Sequence[str]) -> Iterator[str]:
+    """What packing knows of bytes that may not be, or are not, on the drives as they were written."""
+    mend = "`sealift repair` with all mounts of the group mends that, and `sealift pack` once more looks again"
+    for state in dict.fromkeys(states):
+        found = look(state)
+        if spoilt := [drive for group in found.groups for drive in group.spoilt]:
+            yield f"{_listed(spoilt)}: small files there were not as they were signed when they were read last. {mend}"
+        if wrong := found.read_back["wrong"]:
+            yield f"{state}: {wrong:,} blocks on its drives were not as they were written when they were read. {mend}"
+        total = found.read_back["stripes_total"]
+        if unread := total - found.read_back["stripes"]:
+            yield (
+                f"{state}: of {unread:,} of {total:,} stripes not even a sample was read back from the drives: one "
+                "that does not keep what is written shows it at the destination only. `sealift pack` once more, with "
+                "--read-back sample or full, reads them, and `sealift verify` reads all"
+            )
 
 
 def _check_recipients(states: Sequence[str], declaration: Declaration) -> None:

@@ -101,6 +101,7 @@ class GroupStatus(msgspec.Struct, frozen=True):
     owed: list[OwedDrive] = []
     slow: list[SlowDrive] = []
     misread: list[MisreadDrive] = []
+    spoilt: list[str] = []  # drives whose small files were not as they were signed, when they were read last
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -136,6 +137,7 @@ def look(state: str) -> Status:
             slow = _of_groups(db, "slow", "rate, median", SlowDrive)
             misread = _of_groups(db, "misread", "packs, blocks", MisreadDrive)
             read_back = _read_back(db)
+            spoilt = {number: _spoilt(db, number) for number in range(len(config.groups))}
             told = db.execute(
                 "SELECT sum(changed AND NOT why), sum(changed AND why), sum(why AND NOT changed) FROM"
                 " (SELECT max(reason IS NULL) AS changed, max(reason IS NOT NULL) AS why FROM told GROUP BY path)"
@@ -148,9 +150,11 @@ def look(state: str) -> Status:
                 owed=owed.get(number, []),
                 slow=slow.get(number, []),
                 misread=misread.get(number, []),
+                spoilt=spoilt[number],
             )
             for number in range(len(config.groups))
         ]
+        read_back["stripes_total"] = sum(group.stripes for group in groups)  # those that were packed by this state
         for group in [each for each in groups if each.state == "signed" and not each.stripes]:
             groups[group.group] = _packed_elsewhere(state, group)
         changed, incomplete, passed = (int(count or 0) for count in told)
@@ -180,6 +184,11 @@ def _of_groups(db: sqlite3.Connection, table: str, columns: str, kind: type[_Dri
         for number, slot, *rest in db.execute(query):
             out.setdefault(int(number), []).append(kind(drive_id(int(number), int(slot)), *rest))
     return out
+
+
+def _spoilt(db: sqlite3.Connection, group: int) -> list[str]:
+    row = db.execute("SELECT value FROM settings WHERE name = ?", (f"spoilt-{group}",)).fetchone()
+    return [drive_id(group, slot) for slot in typed.decode(row[0] if row else b"[]", list[int])]
 
 
 def _read_back(db: sqlite3.Connection) -> dict[str, Any]:

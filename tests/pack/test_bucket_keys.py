@@ -159,3 +159,20 @@ def test_when_an_etag_is_taken_for_no_digest(objects, own_keys, none):
     assert bucket.read <= 2
     assert digests.fits(MD5_OF_X, bytes.fromhex(MD5_OF_X.decode().strip('"')))
     assert digests.none("it") is own_keys
+
+
+def test_notes_of_an_ingest_that_has_not_ended_are_told_and_not_packed():
+    batch = _Batch(ROOT, [])
+    for key in (
+        b".sealift-ingest-0123456789abcdef/000",
+        b".sealift-ingest-lock/000001-aa",
+        b".sealift",
+        b"a/.sealift-ingest-x/1",
+        b"a/x.sealift-ingest-x",
+    ):
+        batch.add(listed(key, 1))
+    batch.end()
+    assert sorted(carried(batch)) == [b".sealift", b"a/x.sealift-ingest-x"]
+    assert {reason for _, reason in batch.skipped} == {
+        "it is a note of `sealift ingest` that has not ended there, and no part of what was copied"
+    }

@@ -310,6 +310,15 @@ def test_a_lie_is_acknowledged_and_seen_only_by_reading(fleet, how):
         drive.write_small(name, truth)
     assert [drive.read_small(name, 100) == truth for name in ("a", "b", "c")] == [True, False, True]
     assert drive.size("b") == len(truth)
+    fleet.lie(mount, how, name="*.json", nth=2)
+    for name in ("a.json", "b", "c.json", "d.json"):
+        drive.write_small(name, truth)
+    assert [drive.read_small(name, 100) == truth for name in ("a.json", "b", "c.json", "d.json")] == [
+        True,
+        True,
+        False,
+        True,
+    ]
     fleet.lie(mount, how, lasting=True)
     for name in ("a", "b"):
         drive.write_small(name, truth)

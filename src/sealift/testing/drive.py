@@ -203,6 +203,7 @@ class Untruth:
     nth: int
     how: Lie
     lasting: bool
+    pattern: str  # of names, as fnmatch has them
     words: str = ""
     fell: bool = False
 
@@ -291,11 +292,13 @@ class Bay:
         self.platter.remove(name)
         self.give_back(before)
 
-    def lie(self) -> Lie | None:
-        """Whether and how the write that comes now is to be a lie."""
+    def lie(self, name: str) -> Lie | None:
+        """Whether and how the write to a file that comes now is to be a lie."""
         with self.lock:
             told: Lie | None = None
             for each in list(self.lies):
+                if not fnmatch.fnmatchcase(name, each.pattern):
+                    continue
                 each.nth -= 1
                 if each.nth > 0:
                     continue
@@ -374,7 +377,7 @@ class SimulatedPartFile:
             self._inner.write_at(offset, [data[:fits]])
             self._bay.told(f"{self._bay.mount}: full, at {offset} of {self.name}")
             raise self._bay.fault("write", errno.ENOSPC, doing)
-        how = self._bay.lie()
+        how = self._bay.lie(self.name)
         if how is not None and data:
             self._bay.told(f"{self._bay.mount}: lied ({how}) about {len(data)} bytes at {offset} of {self.name}")
             data = memoryview(bytes(len(data)) if how == "drop" else _flipped(data))

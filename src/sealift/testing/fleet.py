@@ -296,19 +296,20 @@ class FleetSimulator:
         self._note("slow", mount, rate)
         self._bays[mount].rate = rate
 
-    def lie(self, mount: str, how: Lie = "flip", *, nth: int = 1, lasting: bool = False) -> None:
+    def lie(self, mount: str, how: Lie = "flip", *, nth: int = 1, lasting: bool = False, name: str = "*") -> None:
         """Acknowledge the `nth` next write and keep other bytes: one bit flipped, or zeros (`drop`).
 
-        Told twice, it is one write and then the next.
+        `name`: a pattern, of the files whose writes count. Told twice, it is one write and then the next.
         """
         _one_of("how", how, get_args(Lie))
         _whole("nth", nth, 1)
+        _inside(name)
         self._here(mount)
         lies = self._bays[mount].lies
         if lasting:
-            _not_yet(mount, nth, [each for each in lies if each.how == how])
-        words = self._note("lie", mount, how, nth=nth, lasting=lasting)
-        lies.append(Untruth(nth, how, lasting, words))
+            _not_yet(mount, nth, [each for each in lies if (each.how, each.pattern) == (how, name)])
+        words = self._note("lie", mount, how, nth=nth, lasting=lasting, name=name)
+        lies.append(Untruth(nth, how, lasting, name, words))
 
     def go_away(self, mount: str) -> None:
         """ENODEV for every call from now on, of files that are open too, until `come_back`."""

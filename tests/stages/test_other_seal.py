@@ -191,6 +191,22 @@ def test_a_seal_that_one_on_a_drive_supersedes_is_named_and_nothing_is_received_
     assert sealift(["receipt", str(root / "report.json"), *common, "--seal", newer, *signed]) == 0
 
 
+def test_whoever_reads_by_a_seal_that_is_superseded_is_told(revised):
+    root, other = revised
+    newer = other.mounts[2]
+
+    def notices(mounts, **more):
+        with Shipment.open(
+            mounts, identity=str(root / "identity"), allowed_signers=(root / "signers").read_bytes(), **more
+        ) as shipment:
+            return shipment.notices
+
+    told = f"the seal given, of revision 1, is superseded: {newer} has one that holds, of revision 2: give that"
+    assert notices(other.mounts, seal=str(root / "other.seal")) == [f"{told} (--seal {newer})"]
+    assert notices(other.mounts[:2], seal=str(root / "other.seal")) == []
+    assert notices(other.mounts, seal=newer) == [], "drives that were sealed before say nothing new"
+
+
 def issuing(root, other):
     """The words of an unlock by somebody whose key counts."""
     key = receivings.key_file(other, "dock", root / "dock")

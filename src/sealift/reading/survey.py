@@ -31,7 +31,7 @@ from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SealIn
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
 from sealift.reading import survey_late, survey_slots
-from sealift.reading.survey_seal import Checker, choose_seal, compare_seals
+from sealift.reading.survey_seal import Checker, choose_seal, compare_seals, tell_superseded
 from sealift.reading.survey_views import (
     DriveView,
     GroupView,
@@ -82,7 +82,8 @@ def survey(
     Refused when the seal given does not hold.
 
     With `hurry`, for whoever reads: hosts that answer late are not waited for where the others have all that is to be
-    read (Survey.late; survey_late.py), and copies of the seal that was given are not looked at.
+    read (Survey.late; survey_late.py), and where a seal was given, only those on mounted drives are looked at, for
+    whether one supersedes it.
     """
     views, notices = _open(places)
     looks = survey_late.begin(views)
@@ -130,7 +131,10 @@ def _judged(
             for view in found.views
             if view.standing != "empty" and _is_being_copied(view)
         ]
-    compare_seals(found, copies)
+    if hurry and seal is not None:
+        tell_superseded(found, copies)
+    else:
+        compare_seals(found, copies)
     found.unsealed = [view for view in found.unsealed if view.predecessor is None]
     if allowed is not None and found.trusted is not None:
         _check_serials(found)

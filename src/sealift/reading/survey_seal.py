@@ -65,8 +65,8 @@ def choose_seal(
     """Set seal, trusted and seal_source of `found`.
 
     The seal `given`, else one on the drives, of shipment `expected`: of those that hold, one of the latest revision.
-    With `hurry` no copies are read where one is given, and else those of hosts that answer soon, as long as there is
-    one.
+    With `hurry` only copies on mounted drives are read where one is given, and else those of hosts that answer soon,
+    as long as there is one.
 
     Raises Refused when the seal given does not hold; for one on a drive that does not, see `compare_seals`.
     """
@@ -75,7 +75,10 @@ def choose_seal(
         found.seal = trust.read_seal(given)
         found.trusted = trust.open_seal(given, allowed) if allowed else None
     used = _revision(given) if given is not None else 0
-    copies = SealCopies() if hurry and given is not None else _read_copies(found, hurry=hurry)
+    looked = [view for view in found.views if view.standing != "empty"]
+    if hurry and given is not None:
+        looked = [view for view in looked if not isinstance(view.drive, RemoteDrive)]
+    copies = _read_copies(looked, hurry=hurry)
     copies.reference, copies.used = given, used
     ranked = Counter(_key(mark) for _, mark, _ in copies.marks)
     for key, _ in ranked.most_common():
@@ -101,6 +104,20 @@ def _revision(files: dict[str, bytes]) -> int:
         return declarations.parse(files[trust.DECLARATION], draft=True).revision
     except SealiftError:
         return 0
+
+
+def tell_superseded(found: Survey, copies: SealCopies) -> None:
+    """Note, for whoever reads, where a drive that was looked at has a seal of a later revision than the one given."""
+    for view, mark, _ in copies.marks:
+        key = _key(mark)
+        seal = copies.good.get(key)
+        if view.standing == "member" and seal is not None and seal.shipment == found.shipment:
+            _supersede(found, view, copies.revisions[key], copies)
+    if (newer := found.superseded) is not None:
+        found.notices.append(
+            f"the seal given, of revision {copies.used}, is superseded: {newer.mount} has one that holds, of revision "
+            f"{newer.revision}: give that (--seal {newer.mount})"
+        )
 
 
 def compare_seals(found: Survey, copies: SealCopies) -> None:
@@ -158,9 +175,9 @@ def _key(mark: dict[str, str]) -> _Key:
     return tuple(sorted(mark.items()))
 
 
-def _read_copies(found: Survey, *, hurry: bool) -> SealCopies:
+def _read_copies(views: Sequence[DriveView], *, hurry: bool) -> SealCopies:
     copies = SealCopies()
-    for view, (files, notes) in _read_all([view for view in found.views if view.standing != "empty"], hurry=hurry):
+    for view, (files, notes) in _read_all(views, hurry=hurry):
         if not files and not notes:
             continue
         mark = {name: blake3(data).hexdigest() for name, data in files.items()}

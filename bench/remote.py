@@ -111,8 +111,8 @@ def _own() -> float:
 def _busy() -> float:
     """Seconds for which the machine's cores were busy since it started (/proc/stat, proc(5))."""
     with open("/proc/stat", encoding="ascii") as file:
-        user, nice, system, _idle, _wait, *more = map(int, file.readline().split()[1:9])
-    return (user + nice + system + sum(more)) / os.sysconf("SC_CLK_TCK")
+        user, nice, system, _idle, _wait, interrupts, soft = map(int, file.readline().split()[1:8])
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def at_once(function: Callable[..., Took], *arguments: Any) -> Took:
@@ -122,7 +122,11 @@ def at_once(function: Callable[..., Took], *arguments: Any) -> Took:
     together, out = context.Barrier(count + 1), context.SimpleQueue()
 
     def one(number: int) -> None:
-        out.put(function(*arguments, share=(number, count), together=together.wait))
+        try:
+            out.put(function(*arguments, share=(number, count), together=together.wait))
+        except Exception as error:  # noqa: BLE001 -- for who waits
+            together.abort()
+            out.put(error)
 
     processes = [context.Process(target=one, args=(number,)) for number in range(count)]
     for process in processes:
@@ -130,7 +134,10 @@ def at_once(function: Callable[..., Took], *arguments: Any) -> Took:
     found: list[Took] = []
 
     def work() -> int:
-        found.extend(out.get() for _ in processes)
+        for each in [out.get() for _ in processes]:
+            if isinstance(each, Exception):
+                raise each
+            found.append(each)
         return sum(each.size for each in found)
 
     together.wait()

@@ -65,12 +65,21 @@ def _scenario(name: str, found: dict[str, Any]) -> list[str]:
         cells = [f"{each['median_s']:.2f}", f"{each['bytes_per_s'] / 1e6:,.0f}", files, f"{100 * each['spread']:.0f}%"]
         cells += [f"{each['cpu_s']:.2f}", f"{each['peak_memory'] / 2**20:,.0f}", f"{ratio:.2f}x" if ratio else ""]
         lines.append(f"| {' | '.join([tool.replace('|', '&#124;'), *cells])} |")
+    lines += _fewer(found["tools"])
     if "floor" in found:
         parts = ", ".join(f"{part} {cost:.3f}" for part, cost in found["floor"]["ns_per_byte"].items())
         floor = f"Floor {found['floor']['seconds']:.2f} s (ns a byte, all cores together: {parts})"
         lines += ["", f"{floor}; efficiency {found['efficiency']:.2f}. {_bound(found)}"]
     lines.append("")
     return lines
+
+
+def _fewer(ran: dict[str, Any]) -> list[str]:
+    """Whose median is of fewer rounds than that of the others."""
+    most = max(len(each["seconds"]) for each in ran.values())
+    fewer = {tool: len(each["seconds"]) for tool, each in ran.items() if len(each["seconds"]) < most}
+    told = ", ".join(f"{tool.replace('|', '&#124;')} of {count}" for tool, count in fewer.items())
+    return ["", f"Medians are of {most} rounds; {told}."] if fewer else []
 
 
 def _bound(found: dict[str, Any]) -> str:

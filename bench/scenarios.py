@@ -53,7 +53,7 @@ class Bench:
         else:
             each = corpus.size // DATA + (1280 << 20) + corpus.files * 2048
             site = sites.Xfs(
-                os.path.join(self.work, "xfs"), count, each, corpus.size * 11 // 10 + corpus.files * 4096 + (1 << 30)
+                os.path.join(self.work, "xfs"), count, each, corpus.size * 17 // 10 + corpus.files * 4096 + (1 << 30)
             )
         try:
             yield site

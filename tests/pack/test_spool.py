@@ -105,7 +105,9 @@ def test_what_ends_short_is_given_up(kept, opened):
         over.set()
         if job is None:
             job = pool.submit(reading)
-        assert job.result(10) == (data[:MIB] if opened else b"")
+        got = job.result(10)
+        assert bool(got) == opened, "the first piece may be less than was added at once"
+        assert data[:MIB].startswith(got)
 
 
 def test_another_run_cannot_read_it_and_removes_it(kept, tmp_path):

@@ -51,7 +51,7 @@ class Bench:
                 os.path.join(self.memory, "sealift-bench"), count, corpus.size
             )
         else:
-            each = corpus.size // DATA + (1280 << 20) + corpus.files * 2048
+            each = corpus.size // DATA + (2560 << 20) + corpus.files * 2048
             site = sites.Xfs(
                 os.path.join(self.work, "xfs"), count, each, corpus.size * 17 // 10 + corpus.files * 4096 + (1 << 30)
             )

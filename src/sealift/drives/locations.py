@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
 
-COPYING = ".sealift-ingest-packs-"  # what the notes of an ingest of packs begin with, before the shipment
+NOTES = ".sealift-ingest-"  # what all notes and locks of an ingest begin with
+COPYING = NOTES + "packs-"  # what the notes of an ingest of packs begin with, before the shipment
 
 
 def is_store(location: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sealift.drives.base import PART
-from sealift.drives.locations import is_store
+from sealift.drives.locations import NOTES, is_store
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.errors import FormatError
 from sealift.formats import manifest as mf
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from sealift.formats.seal import Seal
 
 SHOWN = 20
-OWN = ".sealift-ingest-"  # what the notes and locks of ingest begin with
 _BELOW = 6  # folders that a drive has at most above a file, one more being foreign as a whole
 
 
@@ -57,7 +56,7 @@ def beside_drives(to: str, seal: Seal) -> Foreign:
                 continue
         except UnicodeDecodeError:
             pass
-        if not (drive.startswith(OWN.encode()) or is_kept(name.decode(errors="replace"))):
+        if not (drive.startswith(NOTES.encode()) or is_kept(name.decode(errors="replace"))):
             found.add(name)
     return found
 

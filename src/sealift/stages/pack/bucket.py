@@ -25,6 +25,7 @@ import msgspec
 
 from sealift.drives.bucket import PAGE, Bucket, Listed, Replaced, strong_digest
 from sealift.drives.hashing import AHEAD, Hashing
+from sealift.drives.locations import NOTES
 from sealift.drives.object_faults import Trouble
 from sealift.drives.object_parts import PartsHasher
 from sealift.drives.ranges import Workers
@@ -50,7 +51,6 @@ PIECE, PIECES = 4 << 20, 4  # of a large object: bytes that are asked for at a t
 _LEVELS = 2  # of folders that are listed apart, so that several processes list
 _AGAIN = 3  # times that bytes are read which do not fit their ETag
 _MOST_PATH, _MOST_PART = 4096, 255  # bytes of a path and of one of its parts, as Linux takes them
-_NOTES = b".sealift-ingest-"  # as of stages/foreign.py
 _FOLDER_MODE, _FILE_MODE = 0o040755, 0o100644
 _OTHERWISE = Trouble(
     errno.EIO,
@@ -76,7 +76,7 @@ def reason_against(path: bytes) -> str | None:
     for part in path.split(b"/"):
         if not part:
             return "its key has an empty part: a slash at its beginning, or two in a row"
-        if part.startswith(_NOTES):
+        if part.startswith(NOTES.encode()):
             return "it is a note of `sealift ingest` that has not ended there, and no part of what was copied"
         if part in {b".", b".."}:
             return f"its key has a part that is {part.decode()}"

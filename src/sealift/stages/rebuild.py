@@ -1,13 +1,14 @@
-"""Packs rebuilt from the rest of their stripe, slab by slab: what repair does, and packing when a drive is replaced.
+"""Packs rebuilt from the rest of their stripe, block by block: what repair does, and packing when a drive is replaced.
 
-    a slab of a stripe:  read what the wanted packs still have -> check -> (where blocks are bad: read k others ->
-                         check -> solve -> check) -> write beside
-    all slabs written:   fsync -> rename over the name -> fsync the folder
+    a block of a stripe:  read what the wanted packs still have -> check -> (where that is bad: read k others -> check
+                          -> solve -> check) -> write beside
+    all blocks written:   fsync -> rename over the name -> fsync the folder
 
 What holds: no byte is used or written that its block hash does not cover, wherever it came from; a pack appears
 under its name only when every block of it was proved, and what lay there before is untouched until then. Blocks that
-cannot be had are named and their pack is left as it is. Memory is n x slab_of(n) x AHEAD. Every drive has a
-reader, every target a writer, so that the slowest drive sets the pace and not the sum of all.
+cannot be had are named and their pack is left as it is. Memory is n x BLOCK x AHEAD, so that what was read is still
+in the cache that the cores share when it is solved. Every drive has a reader, and several targets are written at the
+same time, so that the slowest drive sets the pace and not the sum of all.
 
 What is not here: which packs are wrong (stages/repair.py, stages/pack), small files, what is signed.
 """
@@ -16,11 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import queue
 import threading
 from collections import OrderedDict
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
@@ -31,29 +32,24 @@ from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import parity as code
 from sealift.formats.manifest import BLOCK
+from sealift.stages.lanes import Lane, Latch
 from sealift.stages.verify_verdict import LostPack, add_lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sealift.drives.base import Drive, PartFile, ReadFile
 
-MAX_SLAB = 4  # blocks
-AHEAD = 3  # slabs in flight
+AHEAD = 3  # blocks of a stripe in flight
 GIVE_UP = 32  # blocks that a drive fails one after the other before it is asked for nothing more
-FAR = 2 * BLOCK  # bytes of a drive in another host that are read at a time: longer ranges take a detour in memory
 MAX_NOTICED = 10_000
+_TELL = 0.2  # seconds between two words of progress
 _Why = Literal["unreadable", "missing"]
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
 
 
-def slab_of(n: int) -> int:
-    """Bytes of each of n packs that are worked on at a time: long where packs are few, as each wakes n threads."""
-    return BLOCK * max(1, min(MAX_SLAB, 64 // n))
-
-
 class _Stopped(Exception):
-    """Another part of the rebuild failed or was interrupted: a slab that was not written must not seem to be."""
+    """Another part of the rebuild failed or was interrupted: a block that was not written must not seem to be."""
 
 
 class StripeWork(NamedTuple):
@@ -144,7 +140,7 @@ class _Sources:
 
     def __init__(self, drives: Mapping[int, Sequence[Drive]], data: int) -> None:
         self._drives, self._data = drives, data
-        self._readers = {slot: ThreadPoolExecutor(1, thread_name_prefix=f"read-{slot}") for slot in drives}
+        self._readers = {slot: Lane(f"read-{slot}") for slot in drives}
         self._open: dict[int, OrderedDict[tuple[int, int], ReadFile | _Why]] = {slot: OrderedDict() for slot in drives}
         self._failed: dict[str, int] = {}
         self._why: dict[str, str] = {}  # mount -> what it last failed with
@@ -156,9 +152,9 @@ class _Sources:
         """Whether a drive of this slot is here."""
         return bool(self._drives.get(slot))
 
-    def read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> Future[None]:
-        """Fill a column from the first copy that has each block whole."""
-        return self._readers[slot].submit(self._read, slot, stripe, role, offset, column)
+    def read(self, latch: Latch, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
+        """Fill a column from the first copy that has it whole."""
+        self._readers[slot].put(latch, self._read, slot, stripe, role, offset, column)
 
     def _read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
         for number, drive in enumerate(self._drives[slot]):
@@ -171,7 +167,7 @@ class _Sources:
                 column.why = column.why or file
             else:
                 self._fill(file, drive, offset, column)
-            if all(column.good):
+            if column.good:
                 return
             if isinstance(drive, RemoteDrive):
                 self._not_given(drive, mf.pack_name(stripe, role, self._data), column)
@@ -185,35 +181,22 @@ class _Sources:
             )
 
     def _fill(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
-        target = column.memory if not any(column.good) else column.spare()
         try:
-            want = target[: -(-column.length // ALIGN) * ALIGN]
-            got = min(_read(file, offset, want, FAR if isinstance(drive, RemoteDrive) else len(want)), column.length)
-            self._failed[drive.mount] = 0
-            with self._lock:
-                self.bytes_read += got
-            column.take(target, got)
+            got = min(file.readinto_at(offset, column.memory[: -(-column.length // ALIGN) * ALIGN]), column.length)
         except DriveFault as error:
             self._why[drive.mount] = str(error)
             if errno_of(error) in _GONE:
                 self._failed[drive.mount] = GIVE_UP
                 column.why = column.why or "unreadable"
-                return
-            self._by_block(file, drive, offset, column)
-
-    def _by_block(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
-        """Block by block, where the slab as a whole did not read."""
-        answered = False
-        for number in range(len(column.good)):
-            if not column.good[number]:
-                try:
-                    piece = file.read_at(offset + number * BLOCK, min(BLOCK, column.length - number * BLOCK))
-                except DriveFault:
-                    column.unread.add(number)
-                    continue
-                column.take_block(number, piece)
-                answered = True
-        self._failed[drive.mount] = 0 if answered else self._failed.get(drive.mount, 0) + len(column.good)
+            else:
+                self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1
+                column.unread = True
+            return
+        self._failed[drive.mount] = 0
+        with self._lock:
+            self.bytes_read += got
+        if got == column.length:
+            column.check()
 
     def _file(self, slot: int, number: int, drive: Drive, stripe: int, role: int) -> ReadFile | _Why:
         """The open pack, or why there is none."""
@@ -236,75 +219,38 @@ class _Sources:
 
     def close(self) -> None:
         for reader in self._readers.values():
-            reader.shutdown()
+            reader.close()
         for files in self._open.values():
             for file in files.values():
                 if not isinstance(file, str):
                     file.close()
 
 
-def _read(file: ReadFile, offset: int, buffer: memoryview, step: int) -> int:
-    done = 0
-    while done < len(buffer):
-        got = file.readinto_at(offset + done, buffer[done : done + step])
-        done += got
-        if got < step:
-            break
-    return done
-
-
 class _Column:
-    """The bytes of one role in one slab: `length` of them, and which blocks are as their hashes say."""
+    """A block of one role: `length` bytes of it, and whether they are as its hash says; beyond its pack, zeros."""
 
-    def __init__(self, memory: memoryview, length: int, hashes: bytes | None) -> None:
-        self.memory, self.length, self._hashes = memory, length, hashes
-        blocks = -(-length // BLOCK)
-        self.good = [False] * blocks
+    def __init__(self, memory: memoryview, length: int, digest: bytes | None) -> None:
+        self.memory, self.length, self._digest = memory, length, digest
+        self.good = length == 0
         self.read = False
-        self.unread: set[int] = set()  # blocks that did not read
+        self.unread = False
         self.why: _Why | None = None  # why no copy was there to read
         self.away = False  # a drive in another host was asked
-        self.proves = hashes is not None
+        self.proves = digest is not None
 
-    def spare(self) -> memoryview:
-        """Another buffer, for a second copy of a drive; rare."""
-        return aligned_buffer(len(self.memory))
-
-    def take(self, data: memoryview, got: int) -> None:
-        """Keep the blocks of `data` (which may be this column's own memory) that are right."""
-        for number in range(-(-got // BLOCK)):
-            start, stop = number * BLOCK, min((number + 1) * BLOCK, self.length)
-            if stop <= got and not self.good[number]:
-                self._check(number, data[start:stop], own=data is self.memory)
-
-    def take_block(self, number: int, piece: bytes) -> None:
-        """Keep one block if it is right."""
-        if len(piece) == min(BLOCK, self.length - number * BLOCK):
-            self._check(number, memoryview(piece), own=False)
-
-    def _check(self, number: int, piece: memoryview, *, own: bool) -> None:
-        if self._hashes is not None and blake3(piece).digest() == self._hashes[number * 32 : number * 32 + 32]:
-            self.good[number] = True
-            if not own:
-                self.memory[number * BLOCK : number * BLOCK + len(piece)] = piece
+    def check(self) -> bool:
+        """Whether what lies in its memory is right."""
+        self.good = self._digest is not None and blake3(self.memory[: self.length]).digest() == self._digest
+        return self.good
 
     def pad(self, size: int) -> None:
         """Zeros after the end of the pack, as the code reads it."""
         if self.length < size:
             self.memory[self.length : size] = bytes(size - self.length)
 
-    def whole(self, number: int) -> bool:
-        """Whether block `number` can be used; beyond the end of the pack it is zeros, and known."""
-        return number >= len(self.good) or self.good[number]
-
-    def kind(self, number: int) -> Literal["rotten", "unreadable", "missing"]:
-        """What is wrong with a block that is not good."""
-        return self.why or ("unreadable" if number in self.unread else "rotten")
-
-    def prove(self, number: int) -> bool:
-        """Check a block that was solved into this column's memory."""
-        self._check(number, self.memory[number * BLOCK : min((number + 1) * BLOCK, self.length)], own=True)
-        return self.good[number]
+    def kind(self) -> Literal["rotten", "unreadable", "missing"]:
+        """What is wrong with one that is not good."""
+        return self.why or ("unreadable" if self.unread else "rotten")
 
 
 @dataclass
@@ -312,14 +258,21 @@ class _Stripe:
     """A stripe whose wanted packs are under way."""
 
     work: StripeWork
-    left: int  # slabs
+    left: int  # blocks
     parts: dict[tuple[int, int], PartFile] = field(default_factory=dict)  # (role, place in wanted)
-    lost: set[int] = field(default_factory=set)
+    lost: dict[int, list[tuple[int, bool]]] = field(default_factory=dict)  # role -> blocks to name; whether withheld
     refused: set[tuple[int, int]] = field(default_factory=set)  # (role, place in wanted)
 
 
+class _Target:
+    """A drive that is written: by one thread at a time."""
+
+    def __init__(self, mount: str) -> None:
+        self.lock, self.lane = threading.Lock(), Lane(f"write-{mount[-20:]}")
+
+
 class _Run:
-    """One rebuild: slabs are worked on AHEAD at a time, each in its own memory."""
+    """One rebuild: AHEAD threads, each with its own memory, take the blocks in their order."""
 
     def __init__(
         self,
@@ -333,25 +286,30 @@ class _Run:
         noticed: Callable[[Noticed], object],
     ) -> None:
         self._data, self._parity, self._n = data, parity, data + parity
-        self._slab_bytes = slab_of(self._n)
         self._sources = _Sources(sources, data)
         self._mounts = {slot: [drive.mount for drive in drives] for slot, drives in sources.items()}
         self._progress, self._landed, self._refused, self._failed = progress, landed, refused, failed
         self._noticed = noticed
         self._dead: set[str] = set()  # mounts of targets that failed
-        self._slabs = ThreadPoolExecutor(AHEAD, thread_name_prefix="slab")
-        self._writers: dict[str, ThreadPoolExecutor] = {}
-        self._memory: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        for _ in range(AHEAD):
-            self._memory.put(aligned_buffer(self._n * self._slab_bytes))
-        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="rebuild")
+        self._lock, self._taking = threading.Lock(), threading.Lock()
         self._open: list[_Stripe] = []
-        self._jobs: set[Future[None]] = set()
-        self._targets: dict[str, int] = {}
+        self._targets: dict[str, _Target] = {}
+        self._written: dict[str, int] = {}
         self._stopped = False
         self.result = Rebuilt()
 
     def all(self, works: Iterable[StripeWork]) -> None:
+        todo = self._todo(works)
+        jobs = {self._threads.submit(self._take, todo) for _ in range(AHEAD)}
+        while jobs:
+            done, jobs = wait(jobs, timeout=_TELL, return_when=FIRST_COMPLETED)
+            self._tell()
+            for job in done:
+                job.result()
+
+    def _todo(self, works: Iterable[StripeWork]) -> Iterator[tuple[_Stripe, int]]:
+        """Every block of every stripe of which something is wanted that a target can still take."""
         for work in works:
             wanted = {
                 role: left
@@ -360,216 +318,184 @@ class _Run:
             }
             if not wanted:
                 continue
-            longest = max(work.lengths[role] for role in wanted)
-            count = -(-longest // self._slab_bytes)
+            count = -(-max(work.lengths[role] for role in wanted) // BLOCK)
             stripe = _Stripe(work._replace(wanted=wanted), count)
             with self._lock:
                 self._open.append(stripe)
-            for number in range(count):
-                self._settle(AHEAD)
-                self._jobs.add(self._slabs.submit(self._slab, stripe, number))
-        self._settle(0)
+            for block in range(count):
+                yield stripe, block
 
-    def _settle(self, most: int) -> None:
-        """Wait until at most `most` jobs are under way; raise what one raised."""
-        while self._jobs:
-            done, self._jobs = wait(
-                self._jobs, timeout=0 if len(self._jobs) <= most else 0.5, return_when=FIRST_COMPLETED
-            )
-            for job in done:
-                job.result()
-            self._tell()
-            if len(self._jobs) <= most and not done:
+    def _take(self, todo: Iterator[tuple[_Stripe, int]]) -> None:
+        """One thread: block after block, until none is left."""
+        memory = aligned_buffer(self._n * BLOCK)
+        while True:
+            with self._taking:
+                if self._stopped:
+                    raise _Stopped
+                stripe, block = next(todo, (None, 0))
+            if stripe is None:
                 return
+            self._write(stripe, block, self._solve(stripe, block, memory))
+            with self._lock:
+                stripe.left -= 1
+                last = stripe.left == 0
+            if last:
+                self._publish(stripe)
 
     def _tell(self) -> None:
         self.result.bytes_read, self.result.hosts = self._sources.bytes_read, dict(self._sources.hosts)
-        self._progress(Progress(self.result.bytes_read, self.result.bytes_written, dict(self._targets)))
-
-    def _slab(self, stripe: _Stripe, number: int) -> None:
-        if self._stopped:
-            raise _Stopped
-        memory = self._memory.get()
-        try:
-            columns = self._solve(stripe, number, memory)
-            self._write(stripe, number, columns)
-        finally:
-            self._memory.put(memory)
         with self._lock:
-            stripe.left -= 1
-            last = stripe.left == 0
-        if last:
-            self._publish(stripe)
+            written = dict(self._written)
+        self._progress(Progress(self.result.bytes_read, self.result.bytes_written, written))
 
-    def _solve(self, stripe: _Stripe, number: int, memory: memoryview) -> dict[int, _Column]:
-        """The wanted columns of a slab, every block of them right, or lost and said so."""
-        work, offset = stripe.work, number * self._slab_bytes
-        size = min(self._slab_bytes, max(work.lengths) - offset)
-        size = -(-size // BLOCK) * BLOCK
-        columns = {role: self._column(work, role, offset, memory) for role in range(self._n)}
-        self._fetch(work, offset, columns, [role for role in work.wanted if columns[role].length])
-        if all(all(columns[role].good) for role in work.wanted):
-            return {role: columns[role] for role in work.wanted}
-        blocks = size // BLOCK
-        while short := self._short(columns, blocks, work.wanted):
+    def _solve(self, stripe: _Stripe, block: int, memory: memoryview) -> dict[int, _Column]:
+        """The wanted columns of a block, each of them right, or lost and said so."""
+        work = stripe.work
+        columns = {role: self._column(work, role, block, memory) for role in range(self._n)}
+        wanted = {role: columns[role] for role in work.wanted}
+        self._fetch(work, block, columns, [role for role, column in wanted.items() if column.length])
+        if all(column.good for column in wanted.values()):
+            return wanted
+        while (short := self._data - sum(column.good for column in columns.values())) > 0:
             others = [role for role, column in columns.items() if column.length and not column.read]
             others = [role for role in others if self._sources.has(mf.slot_of(work.stripe, role, self._n))]
             if not others:
                 break
-            self._fetch(work, offset, columns, others[:short])
+            self._fetch(work, block, columns, others[:short])
+        self._code(stripe, block, columns)
+        return wanted
+
+    def _column(self, work: StripeWork, role: int, block: int, memory: memoryview) -> _Column:
+        length = max(0, min(BLOCK, work.lengths[role] - block * BLOCK))
+        digest: bytes | None = None
+        with contextlib.suppress(FormatError):  # damaged on every drive: nothing of this pack can be proved
+            digest = work.hashes(role, block, block + 1) if length else b""
+        return _Column(memory[role * BLOCK : (role + 1) * BLOCK], length, digest)
+
+    def _fetch(self, work: StripeWork, block: int, columns: dict[int, _Column], roles: Sequence[int]) -> None:
+        slots = {role: mf.slot_of(work.stripe, role, self._n) for role in roles}
+        here = {role: slot for role, slot in slots.items() if self._sources.has(slot)}
+        latch = Latch(len(here))
+        for role, slot in here.items():
+            self._sources.read(latch, slot, work.stripe, role, block * BLOCK, columns[role])
+        latch.wait()
+        for role, slot in slots.items():
+            columns[role].read = True
+            if role not in work.wanted:
+                self._notice(Noticed(self._mounts[slot][0], work.stripe, role, block), columns[role])
+
+    def _notice(self, found: Noticed, column: _Column) -> None:
+        unknown = not column.proves and column.why is None and not column.unread  # it was read, and nobody can say
+        if column.good or unknown:
+            return
+        found = found._replace(kind=column.kind())
+        with self._lock:
+            if len(self.result.noticed) < MAX_NOTICED:
+                self.result.noticed.append(found)
+        self._noticed(found)
+
+    def _code(self, stripe: _Stripe, block: int, columns: dict[int, _Column]) -> None:
+        """Solve what is wanted and not good from k columns that are."""
+        bad = [role for role in stripe.work.wanted if not columns[role].good]
+        have = [role for role, column in columns.items() if column.good][: self._data]
+        if len(have) < self._data:
+            self._give_up(stripe, bad, block, columns)
+            return
+        size = max(column.length for column in columns.values())
         for column in columns.values():
             column.pad(size)
-        self._code(stripe, offset // BLOCK, blocks, columns)
-        return {role: columns[role] for role in work.wanted}
-
-    def _column(self, work: StripeWork, role: int, offset: int, memory: memoryview) -> _Column:
-        length = max(0, min(self._slab_bytes, work.lengths[role] - offset))
-        first = offset // BLOCK
-        hashes: bytes | None = None
-        with contextlib.suppress(FormatError):  # damaged on every drive: nothing of this pack can be proved
-            hashes = work.hashes(role, first, first + -(-length // BLOCK)) if length else b""
-        place = role * self._slab_bytes
-        return _Column(memory[place : place + self._slab_bytes], length, hashes)
-
-    def _fetch(self, work: StripeWork, offset: int, columns: dict[int, _Column], roles: Sequence[int]) -> None:
-        jobs = []
-        for role in roles:
-            slot = mf.slot_of(work.stripe, role, self._n)
-            columns[role].read = True
-            if self._sources.has(slot):
-                jobs.append(self._sources.read(slot, work.stripe, role, offset, columns[role]))
-        wait(jobs)
-        for job in jobs:
-            job.result()
-        for role in roles:
-            if role not in work.wanted:
-                self._notice(work, role, offset // BLOCK, columns[role])
-
-    def _notice(self, work: StripeWork, role: int, first: int, column: _Column) -> None:
-        mounts = self._mounts[mf.slot_of(work.stripe, role, self._n)]
-        bad = [first + number for number, good in enumerate(column.good) if not good]
-        if not column.proves and column.why is None:
-            bad = [each for each in bad if each - first in column.unread]  # of what was read nothing is known
-        found = [Noticed(mounts[0], work.stripe, role, number, column.kind(number - first)) for number in bad]
+        code.rebuild(
+            self._data,
+            self._parity,
+            {role: columns[role].memory[:size] for role in have},
+            {role: columns[role].memory[:size] for role in bad},
+        )
+        proved = [role for role in bad if columns[role].check()]
         with self._lock:
-            self.result.noticed += found[: MAX_NOTICED - len(self.result.noticed)]
-        for each in found:
-            self._noticed(each)
+            self.result.blocks += len(proved)
+        if len(proved) < len(bad):
+            self._give_up(stripe, [role for role in bad if role not in proved], block, columns)
 
-    def _short(self, columns: dict[int, _Column], blocks: int, wanted: Mapping[int, object]) -> int:
-        """How many more columns must be read before every block can be solved that is to be."""
-        most = 0
-        for number in range(blocks):
-            if all(columns[role].whole(number) for role in wanted):
-                continue
-            most = max(most, self._data - sum(column.whole(number) for column in columns.values()))
-        return most
-
-    def _code(self, stripe: _Stripe, first: int, blocks: int, columns: dict[int, _Column]) -> None:
-        """Solve runs of blocks in which the same columns are whole."""
-        start = 0
-        while start < blocks:
-            pattern = self._pattern(columns, start, stripe.work.wanted)
-            stop = start + 1
-            while stop < blocks and self._pattern(columns, stop, stripe.work.wanted) == pattern:
-                stop += 1
-            have, bad = pattern
-            if bad and len(have) < self._data:
-                self._give_up(stripe, bad, first, start, stop, columns)
-            elif bad:
-                piece = slice(start * BLOCK, stop * BLOCK)
-                code.rebuild(
-                    self._data,
-                    self._parity,
-                    {role: columns[role].memory[piece] for role in have},
-                    {role: columns[role].memory[piece] for role in bad},
-                )
-                self._prove(stripe, bad, first, range(start, stop), columns)
-            start = stop
-
-    def _pattern(
-        self, columns: dict[int, _Column], number: int, wanted: Mapping[int, object]
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        bad = tuple(role for role in wanted if not columns[role].whole(number))
-        have = tuple(role for role, column in columns.items() if column.whole(number)) if bad else ()
-        return have[: self._data], bad
-
-    def _prove(
-        self, stripe: _Stripe, bad: Sequence[int], first: int, numbers: range, columns: dict[int, _Column]
-    ) -> None:
-        for role in bad:
-            for number in numbers:
-                if number >= len(columns[role].good):
-                    break
-                if columns[role].prove(number):
-                    with self._lock:
-                        self.result.blocks += 1
-                else:
-                    self._give_up(stripe, [role], first, number, number + 1, columns)
-
-    def _give_up(
-        self, stripe: _Stripe, bad: Sequence[int], first: int, start: int, stop: int, columns: dict[int, _Column]
-    ) -> None:
-        short = [column for column in columns.values() if not column.whole(start)]
+    def _give_up(self, stripe: _Stripe, bad: Sequence[int], block: int, columns: dict[int, _Column]) -> None:
+        short = [column for column in columns.values() if not column.good]
         whole, away = len(columns) - len(short), sum(column.away for column in short)
         blind = sum(not (column.proves or column.away) for column in short)
-        listed = self.result.withheld if whole < self._data <= whole + away else self.result.lost
+        withheld = whole < self._data <= whole + away
         with self._lock:
             for role in bad:
-                stripe.lost.add(role)
+                blocks = stripe.lost.setdefault(role, [])
                 if not columns[role].proves or whole < self._data <= whole + away + blind != whole + away:
                     self.result.unproved.add((stripe.work.stripe, role))
-                    continue
-                last = min(stop, len(columns[role].good)) - 1
-                add_lost(listed, LostPack(stripe.work.stripe, role, first + start, first + last))
+                else:
+                    blocks.append((block, withheld))
 
-    def _write(self, stripe: _Stripe, number: int, columns: dict[int, _Column]) -> None:
-        jobs = [
-            self._writer(drive).submit(self._write_one, stripe, role, place, drive, number, column)
+    def _write(self, stripe: _Stripe, block: int, columns: dict[int, _Column]) -> None:
+        drives = [
+            (role, place, drive)
             for role, column in columns.items()
             if column.length and role not in stripe.lost
             for place, drive in enumerate(stripe.work.wanted[role])
         ]
-        wait(jobs)  # all of them, before the memory is used again
-        for job in jobs:
-            job.result()
+        self._at_once(
+            [
+                (drive, partial(self._write_one, stripe, role, place, block, columns[role]))
+                for role, place, drive in drives
+            ]
+        )
 
-    def _writer(self, drive: Drive) -> ThreadPoolExecutor:
-        with self._lock:
-            if drive.mount not in self._writers:
-                self._writers[drive.mount] = ThreadPoolExecutor(1, thread_name_prefix=f"write-{drive.mount[-20:]}")
-            return self._writers[drive.mount]
-
-    def _write_one(self, stripe: _Stripe, role: int, place: int, drive: Drive, number: int, column: _Column) -> None:
-        if self._stopped:
-            raise _Stopped
-        if role in stripe.lost or (role, place) in stripe.refused or drive.mount in self._dead:
-            return
-        part = stripe.parts.get((role, place))
-        if part is None:
-            name = mf.pack_name(stripe.work.stripe, role, self._data)
-            try:
-                part = stripe.parts[role, place] = drive.create(name, direct=True)
-            except (FormatError, DriveFault) as error:
-                self._refuse(stripe, role, place, drive, error)
-                return
+    def _at_once(self, jobs: Sequence[tuple[Drive, Callable[[_Target], object]]]) -> None:
+        """What is to be done at each target: at one by this thread, as most often there is no other."""
+        latch = Latch(max(0, len(jobs) - 1))
+        for drive, job in jobs[1:]:
+            target = self._target(drive)
+            target.lane.put(latch, job, target)
         try:
-            part.write_at(number * self._slab_bytes, [column.memory[: column.length]])
-        except DriveFault as error:
-            self._fail(drive, error)
-            return
+            for drive, job in jobs[:1]:
+                job(self._target(drive))
+        finally:
+            latch.wait()  # for all of them, before the memory is used again
+
+    def _target(self, drive: Drive) -> _Target:
+        with self._lock:
+            return self._targets.setdefault(drive.mount, _Target(drive.mount))
+
+    def _write_one(self, stripe: _Stripe, role: int, place: int, block: int, column: _Column, target: _Target) -> None:
+        drive = stripe.work.wanted[role][place]
+        with target.lock:
+            if self._stopped:
+                raise _Stopped
+            if role in stripe.lost or (role, place) in stripe.refused or drive.mount in self._dead:
+                return
+            part = stripe.parts.get((role, place))
+            if part is None:
+                try:
+                    part = drive.create(mf.pack_name(stripe.work.stripe, role, self._data), direct=True)
+                except (FormatError, DriveFault) as error:
+                    self._refuse(stripe, role, place, drive, error)
+                    return
+                stripe.parts[role, place] = part
+            try:
+                part.write_at(block * BLOCK, [column.memory[: column.length]])
+            except DriveFault as error:
+                self._fail(drive, error)
+                return
         with self._lock:
             self.result.bytes_written += column.length
-            self._targets[drive.mount] = self._targets.get(drive.mount, 0) + column.length
+            self._written[drive.mount] = self._written.get(drive.mount, 0) + column.length
 
     def _publish(self, stripe: _Stripe) -> None:
-        """All slabs are written: make the packs durable under their names, those of which nothing is lost."""
-        jobs = []
-        for (role, place), part in stripe.parts.items():
-            drive = stripe.work.wanted[role][place]
-            jobs.append(self._writer(drive).submit(self._finish, stripe, role, place, drive, part))
-        for job in jobs:
-            job.result()
+        """All blocks are written: make the packs durable under their names, those of which nothing is lost."""
+        with self._lock:
+            for role, blocks in sorted(stripe.lost.items()):
+                for block, withheld in sorted(blocks):
+                    listed = self.result.withheld if withheld else self.result.lost
+                    add_lost(listed, LostPack(stripe.work.stripe, role, block, block))
+        self._at_once(
+            [
+                (stripe.work.wanted[role][place], partial(self._finish, stripe, role, place, part))
+                for (role, place), part in stripe.parts.items()
+            ]
+        )
         with self._lock:
             self._open.remove(stripe)
 
@@ -590,7 +516,8 @@ class _Run:
         if not told:
             self._failed(drive, error)
 
-    def _finish(self, stripe: _Stripe, role: int, place: int, drive: Drive, part: PartFile) -> None:
+    def _finish(self, stripe: _Stripe, role: int, place: int, part: PartFile, _target: _Target) -> None:
+        drive = stripe.work.wanted[role][place]
         if role in stripe.lost or drive.mount in self._dead:
             part.abandon()
             return
@@ -612,9 +539,9 @@ class _Run:
     def close(self) -> None:
         """Wait for what is under way, and remove what was not finished."""
         self._stopped = True
-        self._slabs.shutdown(cancel_futures=True)
-        for writer in self._writers.values():
-            writer.shutdown(cancel_futures=True)
+        self._threads.shutdown()
+        for target in self._targets.values():
+            target.lane.close()
         self._sources.close()
         for stripe in self._open:
             for part in stripe.parts.values():

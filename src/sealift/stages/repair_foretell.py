@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 from sealift.errors import FormatError
 from sealift.formats import manifest as mf
 from sealift.formats.manifest import BLOCK
-from sealift.stages.rebuild import slab_of
 from sealift.stages.repair_look import bag_damage
 from sealift.stages.repair_plan import still_damaged
 from sealift.stages.verify_verdict import LAST, LostPack, add_lost, columns, common_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from sealift.drives.base import Drive
     from sealift.reading.survey import GroupView
@@ -86,42 +85,32 @@ def reads(plan: Plan, work: StripeWork, size_of: Callable[[Drive, str], int | No
     there = list(lengths)  # what a drive gives of a pack that is read for others
     for role in {role for role, slot in enumerate(slots) if bad[role] and slot in copies} - set(work.wanted):
         there[role] = min(size_of(copies[slots[role]][0].drive, name[role]) or 0, lengths[role])
-    slab = slab_of(manifest.n)
-    for start, stop, edges in _slabs(work, bad, slab):
-        begin, end = start * slab, stop * slab
+    for start, stop in _runs(work, bad):
+        begin, end = start * BLOCK, stop * BLOCK
         asked = set(work.wanted)
         others = [role for role in range(manifest.n) if role not in asked and lengths[role] > begin]
         others = [role for role in others if slots[role] in copies]
-        while others and (short := _short(work, bad, asked, edges, manifest.geometry.data)):
+        while others and (short := _short(work, bad, asked, start, manifest.geometry.data)):
             read += sum(max(0, min(there[role], end) - begin) for role in others[:short])
             asked.update(others[:short])
             del others[:short]
     return read
 
 
-def _slabs(work: StripeWork, bad: Sequence[Sequence[Run]], slab: int) -> Iterator[tuple[int, int, list[int]]]:
-    """Runs of slabs that are alike, start to stop; with the blocks of the first from which on its columns are alike."""
-    per = slab // BLOCK
-    count = -(-max(work.lengths[role] for role in work.wanted) // slab)
+def _runs(work: StripeWork, bad: Sequence[Sequence[Run]]) -> Iterator[tuple[int, int]]:
+    """Runs of blocks, start to stop, in each of which the same packs are whole, and the same have ended."""
+    count = -(-max(work.lengths[role] for role in work.wanted) // BLOCK)
     edges = {edge for runs in bad for first, last in runs for edge in (first, last + 1)}
-    edges |= {-(-length // BLOCK) for length in work.lengths}
-    points = {0, count} | {point for edge in edges for point in (edge // per, edge // per + 1) if point < count}
-    last = -(-max(work.lengths) // BLOCK)
-    for start, stop in pairwise(sorted(points)):
-        first = start * per
-        yield start, stop, sorted({first} | {edge for edge in edges if first < edge < min(first + per, last)})
+    edges |= {0, count} | {-(-length // BLOCK) for length in work.lengths}
+    return pairwise(sorted(edge for edge in edges if edge <= count))
 
 
-def _short(
-    work: StripeWork, bad: Sequence[Sequence[Run]], asked: Collection[int], blocks: Iterable[int], data: int
-) -> int:
-    """How many more packs must be read so that each of these blocks can be solved, where a wanted pack lacks it."""
+def _short(work: StripeWork, bad: Sequence[Sequence[Run]], asked: Collection[int], block: int, data: int) -> int:
+    """How many more packs must be read so that this block can be solved, where a wanted pack lacks it."""
 
-    def whole(role: int, block: int) -> bool:
+    def whole(role: int) -> bool:
         if block * BLOCK >= work.lengths[role]:
             return True  # zeros, and known
         return role in asked and not any(first <= block <= last for first, last in bad[role])
 
-    lacking = [block for block in blocks if not all(whole(role, block) for role in work.wanted)]
-    roles = range(len(bad))
-    return max((data - sum(whole(role, block) for role in roles) for block in lacking), default=0)
+    return 0 if all(map(whole, work.wanted)) else data - sum(map(whole, range(len(bad))))

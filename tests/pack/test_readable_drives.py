@@ -74,7 +74,7 @@ def test_drives_that_were_replaced_and_are_still_here_give_what_they_have(tmp_pa
     result = packing.pack(replace=replace)
     assert (result.exit_code, result.skipped) == (0, [])
     assert not any("packed again" in text for text in packing.notices)
-    assert sum("was replaced: it is only read" in text for text in packing.notices) == 2
+    assert sum("is to be replaced: it is only read" in text for text in packing.notices) == 2
     assert stripes_of(packing) > stripes
     shutil.move(tmp_path / "00.bin", gone)
     packing.origin.mounts[:2] = packing.spares

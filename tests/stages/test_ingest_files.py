@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 
 from sealift.cli import main
 from sealift.drives import object_prefix as buckets
+from sealift.drives.locations import NOTES
 from sealift.drives.object_lock import ObjectLock
 from sealift.drives.object_prefix import PART_SIZE, ObjectPrefix
 from sealift.errors import Busy, SealiftError
 from sealift.formats import manifest as mf
 from sealift.stages import unpack as unpacking
 from sealift.stages import unpack_jobs, unpack_objects
-from sealift.stages.unpack_objects import NOTE, key_of
+from sealift.stages.unpack_objects import key_of
 
 BIG = PART_SIZE + 12_345
 
@@ -144,7 +145,7 @@ def test_what_somebody_else_has_there_is_left(origin, bucket, inline):
     assert (result.there, result.failed) == (2, [])
     assert (result.foreign.count, result.foreign.first) == (1, [b"beside"])
     assert ingests.objects(to) == origin.expected | mine
-    assert [name for name in ingests.objects(to, notes=True) if name.startswith(NOTE)], "it is not done"
+    assert [name for name in ingests.objects(to, notes=True) if name.startswith(NOTES)], "it is not done"
     there.delete("big.bin"), there.delete("text/0/000.txt"), there.delete("other-name.bin"), there.delete("beside")
     assert ingest(origin, to).refused == []
     held(origin, to)
@@ -279,7 +280,7 @@ def test_an_ingest_of_some_paths_keeps_what_one_of_all_has_noted(origin, bucket,
         unpacking._worker = None
 
     def notes():
-        return {name for name in ingests.stamps(to) if name.startswith(NOTE) and "/probe-" not in name}
+        return {name for name in ingests.stamps(to) if name.startswith(NOTES) and "/probe-" not in name}
 
     stopped()
     noted = notes()
@@ -513,7 +514,7 @@ def test_a_file_that_does_not_match_the_index_does_not_appear(origin, bucket, in
 
 
 @pytest.mark.parametrize(
-    "path", [b"\xff", b"a\nb", b"a\x7f", b"a//b", b"../a", b"a/.", b"", b"x" * 1020, (NOTE + "x").encode()]
+    "path", [b"\xff", b"a\nb", b"a\x7f", b"a//b", b"../a", b"a/.", b"", b"x" * 1020, (NOTES + "x").encode()]
 )
 def test_names_that_no_object_can_have(path):
     with pytest.raises(unpack_objects._Skip):

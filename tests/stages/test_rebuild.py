@@ -2,6 +2,9 @@
 
 import itertools
 import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from blake3 import blake3
@@ -9,7 +12,7 @@ from fleet import BLOCK, make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealift.errors import DriveFault
+from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.stages import rebuild as stage
 
@@ -182,23 +185,167 @@ def test_a_target_that_fails_harms_nothing_and_is_gone_on_with(tmp_path, operati
     assert all(stand.is_whole(*each) for each in wanted)
 
 
-def test_it_may_be_stopped_anywhere_and_begun_again(tmp_path):
-    rng = random.Random(3)
+def ours():
+    """Threads of a rebuild that are alive; lanes end by themselves soon after they were closed."""
+    deadline = time.monotonic() + 5
+    while found := [
+        each.name for each in threading.enumerate() if each.name.startswith(("read-", "write-", "rebuild"))
+    ]:
+        if time.monotonic() > deadline:
+            return found
+        time.sleep(0.01)
+    return []
+
+
+@pytest.mark.parametrize("at", [0, 1, 4, 11, 22])
+def test_it_may_be_stopped_anywhere_and_begun_again(tmp_path, monkeypatch, at):
+    """Interrupted while a block is written: what is whole stays, of the rest nothing, and nothing comes after it."""
+    monkeypatch.setattr(stage, "_TELL", 0.01)
     stand = Stand(tmp_path, [[3 * BLOCK] * 2] * 8, 2, 1)
-    stand.drives[2].medium.files.clear()
+    target = stand.drives[2]
+    target.medium.files.clear()
     wanted = [(stripe, mf.role_of(stripe, 2, 3)) for stripe in range(8)]
-    for attempt in range(100):
-        left = [each for each in wanted if not stand.is_whole(*each)]
-        if not left:
-            break
-        countdown = iter(range(rng.randrange(2, 6 + attempt)))  # a busy machine needs longer
+    writes, reached, gate = itertools.count(), threading.Event(), threading.Event()
 
-        def stop(_progress, countdown=countdown):
-            if next(countdown, None) is None:
-                raise KeyboardInterrupt
+    def plan(operation, _name, _offset):
+        if operation == "write" and next(writes) == at:
+            reached.set()
+            assert gate.wait(10)
 
-        try:
-            stand.rebuild(left, gone=[2], progress=stop)
-        except KeyboardInterrupt:
-            assert stand.parts() == []
+    def stop(_progress):
+        if reached.is_set() and not gate.is_set():
+            raise KeyboardInterrupt
+
+    class Threads(ThreadPoolExecutor):
+        def shutdown(self, *given, **named):
+            gate.set()  # the rebuild has been told to stop by now
+            super().shutdown(*given, **named)
+
+    monkeypatch.setattr(stage, "ThreadPoolExecutor", Threads)
+    target.plan = plan
+    with pytest.raises(KeyboardInterrupt):
+        stand.rebuild(wanted, gone=[2], progress=stop)
+    assert next(writes) == at + 1
+    whole = [each for each in wanted if stand.is_whole(*each)]
+    assert len(whole) <= (at + 1) // 3
+    assert {name for name in target.medium.files if name.startswith("packs/")} == {stand.name(*each) for each in whole}
+    assert stand.parts() == []
+    assert ours() == []
+    stand.rebuild([each for each in wanted if each not in whole], gone=[2])
     assert all(stand.is_whole(*each) for each in wanted)
+    assert ours() == []
+
+
+def test_a_pack_is_written_from_front_to_back(tmp_path):
+    """Whoever is late: a bucket takes it in no other way, and a shingled disk likes none."""
+    rng, stand = random.Random(5), Stand(tmp_path, [[12 * BLOCK] * 2] * 2, 2, 2)
+    written = {}
+
+    def plan(operation, name, offset):
+        if operation == "read":
+            time.sleep(rng.random() / 50)
+        if operation == "write":
+            written.setdefault(name, []).append(offset)
+
+    for drive in stand.drives:
+        drive.plan = plan
+    for slot in (0, 1):
+        stand.drives[slot].medium.files.clear()
+    wanted = [(stripe, mf.role_of(stripe, slot, 4)) for stripe in range(2) for slot in (0, 1)]
+    stand.rebuild(wanted, gone=[0, 1])
+    assert all(stand.is_whole(*each) for each in wanted)
+    assert sorted(written) == sorted({stand.name(*each) for each in wanted})
+    assert all(offsets == sorted(offsets) for offsets in written.values())
+
+
+def test_memory_is_not_used_again_before_all_targets_have_it(tmp_path):
+    stand = Stand(tmp_path, [[8 * BLOCK] * 2], 2, 2)
+    for slot in (0, 1):
+        stand.drives[slot].medium.files.clear()
+    roles = [mf.role_of(0, slot, 4) for slot in (0, 1)]
+    gone_on = threading.Event()
+
+    def first(operation, _name, offset):
+        if operation == "write" and offset:
+            gone_on.set()
+
+    def second(operation, _name, _offset):
+        if operation == "write":
+            gone_on.wait(0.3)
+
+    stand.drive(0, min(roles)).plan, stand.drive(0, max(roles)).plan = first, second
+    result = stand.rebuild([(0, role) for role in roles], gone=[0, 1])
+    assert result.packs == 2
+    assert all(stand.is_whole(0, role) for role in roles)
+
+
+def test_of_one_drive_packs_land_one_at_a_time(tmp_path):
+    """What is noted when a pack landed is noted before the next one is there."""
+    stand = Stand(tmp_path, [[BLOCK] * 2] * 9, 2, 1)
+    target = stand.drives[1]
+    target.medium.files.clear()
+    wanted = [(stripe, mf.role_of(stripe, 1, 3)) for stripe in range(9)]
+    seen = []
+
+    def landed(_stripe, _role, _drive):
+        before = {name for name in target.medium.files if not name.endswith(".part")}
+        time.sleep(0.02)
+        after = {name for name in target.medium.files if not name.endswith(".part")}
+        seen.append((len(before), after == before))
+
+    stand.rebuild(wanted, gone=[1], landed=landed)
+    assert seen == [(number + 1, True) for number in range(9)]
+
+
+def test_what_the_works_raise_is_raised(tmp_path):
+    stand = Stand(tmp_path, [[3 * BLOCK] * 2] * 6, 2, 1)
+    stand.drives[1].medium.files.clear()
+
+    def works():
+        for stripe in range(6):
+            if stripe == 3:
+                raise FormatError("stripe 3 is not to be had")
+            yield stand.work(stripe, {mf.role_of(stripe, 1, 3): [stand.drives[1]]})
+
+    sources = {slot: [drive] for slot, drive in enumerate(stand.drives) if slot != 1}
+    with pytest.raises(FormatError, match="stripe 3"):
+        stage.rebuild(works(), 2, 1, sources)
+    there = [name for name in stand.drives[1].medium.files if name.startswith("packs/")]
+    assert all(stand.is_whole(stripe, mf.role_of(stripe, 1, 3)) for stripe in range(len(there)))
+    assert len(there) <= 3
+    assert stand.parts() == []
+    assert ours() == []
+
+
+def test_a_block_is_read_once_more_where_it_fails(tmp_path):
+    stand = Stand(tmp_path, [[3 * BLOCK] * 2], 2, 1)
+    stand.drives[0].medium.files.clear()
+    reads = itertools.count()
+    stand.drives[1].plan = lambda operation, _name, _at: 5 if operation == "read" and next(reads) == 1 else None
+    wanted = [(0, mf.role_of(0, 0, 3))]
+    result = stand.rebuild(wanted, gone=[0])
+    assert (result.packs, result.noticed, result.lost) == (1, [], [])
+    assert stand.is_whole(*wanted[0])
+
+
+def test_of_a_source_that_is_gone_nothing_is_called_rotten(tmp_path):
+    stand = Stand(tmp_path, [[6 * BLOCK] * 3], 3, 2)
+    stand.drives[0].medium.files.clear()
+    stand.drives[1].plan = lambda operation, _name, offset: 19 if operation == "read" and offset else None  # ENODEV
+    wanted = [(0, mf.role_of(0, 0, 5))]
+    result = stand.rebuild(wanted, gone=[0])
+    assert stand.is_whole(*wanted[0])
+    assert {each.kind for each in result.noticed} == {"unreadable"}
+
+
+def test_of_two_copies_of_a_drive_the_blocks_are_taken_that_each_has(tmp_path):
+    stand, other = (Stand(tmp_path / side, [[4 * BLOCK] * 2], 2, 1) for side in "ab")
+    stand.spoil(0, 0, 1)
+    other.spoil(0, 0, 2)
+    slot = mf.slot_of(0, 0, 3)
+    work = stand.work(0, {0: [stand.drives[slot]]})
+    sources = {each: [drive] for each, drive in enumerate(stand.drives)}
+    sources[slot].append(other.drives[slot])
+    result = stage.rebuild([work], 2, 1, sources)
+    assert (result.packs, result.blocks, result.lost) == (1, 0, [])
+    assert stand.is_whole(0, 0)

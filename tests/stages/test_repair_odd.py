@@ -247,9 +247,26 @@ def test_a_dry_run_says_exactly_what_is_read_where_a_pack_is_cut_short():
         assert (done.bytes_written > 0) == (slot != lost)
 
 
+@pytest.mark.parametrize("lengths", [[[5 * BLOCK] * 2], [[5 * BLOCK, 0]]])
+def test_a_dry_run_ends_where_more_packs_are_good_than_it_takes(lengths):
+    """Wanted packs that are damaged elsewhere, or have ended, count for a block: more than k of them may."""
+    fleet = fleets.make(Path("/nowhere"), seed=9, geometry=((2, 3),), lengths=lengths, on_disk=False)
+    drives = fleet.memory()
+    for block, slot in enumerate((0, 1, 2, 4)):
+        name = pack(fleet, slot, 0)
+        data = bytearray(drives[slot].medium.files.get(name, b""))
+        if data:
+            data[block * BLOCK + 3] ^= 1
+            drives[slot].put(name, bytes(data))
+    said = stage.repair(drives, allowed=fleet.allowed, dry_run=True)
+    done = stage.repair(drives, allowed=fleet.allowed)
+    assert (said.bytes_read, said.bytes_written) == (done.bytes_read, done.bytes_written)
+    assert done.state == "repaired"
+
+
 @pytest.mark.long
 def test_a_dry_run_foretells_what_is_read_and_written(tmp_path):
-    """Missing, rotten in one slab, cut, grown; one or two of a stripe; in a group whose packs are of unequal length."""
+    """Missing, rotten in one block, cut, grown; one or two of a stripe; where packs are of unequal length."""
     lengths = [[9 * BLOCK + 5, 7 * BLOCK, 3 * BLOCK], [6 * BLOCK] * 3]
     how = {
         "missing": lambda path: path.unlink(),

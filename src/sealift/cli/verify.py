@@ -152,9 +152,5 @@ def _show(report: VerifyReport) -> None:
             click.echo(f"next: {line}")
         click.echo("next: see whose signatures --allowed-signers names; what nobody trusted signed was not read")
         return
-    if any(host.owed for host in report.hosts):
-        click.echo(
-            "next: bring the drives that are owed up on any host, and run the same command: what was read counts"
-        )
     for line in next_steps(report):
         click.echo(f"next: {line}")

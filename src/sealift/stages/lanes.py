@@ -5,21 +5,18 @@
     latch.wait()         both are done; raises what one of them raised
 
 What holds: a lane does what it was given in that order, one at a time; whoever waits goes on only when everything was
-done, also where some of it failed. It is concurrent.futures with less to it: of a piece of 1 MiB that takes 0.1 ms,
-a future for each took another 0.02 (bench/NOTES.md).
+done, also where some of it failed. Nobody who ends the process waits for a lane. It is concurrent.futures with less to
+it, for pieces of a MiB, of which a future for each is felt (bench/NOTES.md, Rebuilding).
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from functools import partial
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_P = ParamSpec("_P")
 
 
 class Latch:
@@ -31,6 +28,15 @@ class Latch:
         self._lock, self._all = threading.Lock(), threading.Lock()
         if count:
             self._all.acquire()
+
+    def run(self, job: Callable[[], object]) -> None:
+        """Do one of them; what it raises is for whoever waits."""
+        try:
+            job()
+        except BaseException as error:  # noqa: BLE001
+            self.done(error)
+        else:
+            self.done()
 
     def done(self, error: BaseException | None = None) -> None:
         """One of them is done, or has failed."""
@@ -54,30 +60,27 @@ class Lane:
     def __init__(self, name: str) -> None:
         self._name = name
         self._jobs: queue.SimpleQueue[tuple[Latch, Callable[[], object]] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._begun = False
         self._lock = threading.Lock()
 
-    def put(self, latch: Latch, job: Callable[_P, object], *arguments: _P.args, **named: _P.kwargs) -> None:
-        """Have it done; the latch is told."""
+    def put(self, latch: Latch, job: Callable[[], object]) -> None:
+        """Have it done; the latch is told, also of the RuntimeError where no thread can be had."""
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name)
-                self._thread.start()
-        self._jobs.put((latch, partial(job, *arguments, **named)))
+            try:
+                if not self._begun:
+                    threading.Thread(target=self._run, name=self._name, daemon=True).start()
+                    self._begun = True
+            except RuntimeError as error:
+                latch.done(error)
+                return
+        self._jobs.put((latch, job))
 
     def _run(self) -> None:
         while (given := self._jobs.get()) is not None:
             latch, job = given
-            try:
-                job()
-            except BaseException as error:  # noqa: BLE001 -- it is for whoever waits
-                latch.done(error)
-            else:
-                latch.done()
+            latch.run(job)
             del given, latch, job  # what they hold is not held until the next one comes
 
     def close(self) -> None:
-        """Wait until what it was given is done, and end it; nothing is given to it any more."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
+        """Have it end when it has done what it was given; nothing is given to it any more."""
+        self._jobs.put(None)

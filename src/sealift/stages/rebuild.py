@@ -8,7 +8,8 @@ What holds: no byte is used or written that its block hash does not cover, where
 under its name only when every block of it was proved, and what lay there before is untouched until then. Blocks that
 cannot be had are named and their pack is left as it is. Memory is n x BLOCK x AHEAD, so that what was read is still
 in the cache that the cores share when it is solved. Every drive has a reader, and several targets are written at the
-same time, so that the slowest drive sets the pace and not the sum of all.
+same time, so that the slowest drive sets the pace and not the sum of all. A target is written by one thread at a time,
+and a pack from front to back, as a bucket and a shingled disk want it.
 
 What is not here: which packs are wrong (stages/repair.py, stages/pack), small files, what is signed.
 """
@@ -21,7 +22,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
@@ -120,7 +121,9 @@ def rebuild(
 ) -> Rebuilt:
     """Rebuild every wanted pack from `sources` (slot -> drives that hold its packs); needs the targets' locks.
 
-    `landed(stripe, role, drive)` is called when a pack is durable under its name, in any order, from other threads.
+    `works` is gone through by other threads, one at a time. `landed(stripe, role, drive)` is called when a pack is
+    durable under its name, in any order, from other threads, of one drive one at a time: until it returns no other pack
+    appears there.
     `refused(stripe, role, drive, why)`: something that we did not write stands where the pack belongs (a folder, or
     above it what is none); the others go on. Without it, that is raised. `failed(drive, error)`: a target fails; it is
     written no more, what was renamed there stays, the rest is as it was, and the other targets go on. Without it, that
@@ -154,12 +157,13 @@ class _Sources:
 
     def read(self, latch: Latch, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
         """Fill a column from the first copy that has it whole."""
-        self._readers[slot].put(latch, self._read, slot, stripe, role, offset, column)
+        self._readers[slot].put(latch, partial(self._read, slot, stripe, role, offset, column))
 
     def _read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
         for number, drive in enumerate(self._drives[slot]):
             column.away |= isinstance(drive, RemoteDrive)
             if self._failed.get(drive.mount, 0) >= GIVE_UP:
+                column.why = column.why or "unreadable"
                 continue
             self._why.pop(drive.mount, None)
             file = self._file(slot, number, drive, stripe, role)
@@ -181,22 +185,27 @@ class _Sources:
             )
 
     def _fill(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
-        try:
-            got = min(file.readinto_at(offset, column.memory[: -(-column.length // ALIGN) * ALIGN]), column.length)
-        except DriveFault as error:
-            self._why[drive.mount] = str(error)
-            if errno_of(error) in _GONE:
-                self._failed[drive.mount] = GIVE_UP
-                column.why = column.why or "unreadable"
+        """Read it; once more where that failed, as not all that fails once is gone."""
+        for again in (False, True):
+            try:
+                got = file.readinto_at(offset, column.memory[: -(-column.length // ALIGN) * ALIGN])
+            except DriveFault as error:
+                self._why[drive.mount] = str(error)
+                if errno_of(error) in _GONE:
+                    self._failed[drive.mount] = GIVE_UP
+                    column.why = column.why or "unreadable"
+                    return
+                if again:
+                    self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1
+                    column.unread = True
             else:
-                self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1
-                column.unread = True
-            return
-        self._failed[drive.mount] = 0
-        with self._lock:
-            self.bytes_read += got
-        if got == column.length:
-            column.check()
+                self._failed[drive.mount] = 0
+                self._why.pop(drive.mount, None)
+                with self._lock:
+                    self.bytes_read += min(got, column.length)
+                if got >= column.length:
+                    column.check()
+                return
 
     def _file(self, slot: int, number: int, drive: Drive, stripe: int, role: int) -> ReadFile | _Why:
         """The open pack, or why there is none."""
@@ -229,18 +238,30 @@ class _Sources:
 class _Column:
     """A block of one role: `length` bytes of it, and whether they are as its hash says; beyond its pack, zeros."""
 
-    def __init__(self, memory: memoryview, length: int, digest: bytes | None) -> None:
-        self.memory, self.length, self._digest = memory, length, digest
-        self.good = length == 0
+    def __init__(self, memory: memoryview, work: StripeWork, role: int, block: int) -> None:
+        self.memory, self._place = memory, (work, role, block)
+        self.length = max(0, min(BLOCK, work.lengths[role] - block * BLOCK))
+        self.good = self.length == 0
         self.read = False
         self.unread = False
         self.why: _Why | None = None  # why no copy was there to read
         self.away = False  # a drive in another host was asked
-        self.proves = digest is not None
+
+    @cached_property
+    def _digest(self) -> bytes | None:
+        work, role, block = self._place
+        with contextlib.suppress(FormatError):  # damaged on every drive: nothing of this pack can be proved
+            return work.hashes(role, block, block + 1)
+        return None
+
+    @property
+    def proves(self) -> bool:
+        """Whether there is a hash to check it by."""
+        return self.length == 0 or self._digest is not None
 
     def check(self) -> bool:
         """Whether what lies in its memory is right."""
-        self.good = self._digest is not None and blake3(self.memory[: self.length]).digest() == self._digest
+        self.good = self.proves and blake3(self.memory[: self.length]).digest() == self._digest
         return self.good
 
     def pad(self, size: int) -> None:
@@ -258,14 +279,15 @@ class _Stripe:
     """A stripe whose wanted packs are under way."""
 
     work: StripeWork
-    left: int  # blocks
+    count: int  # blocks
+    next: int = 0  # block that is to be written
     parts: dict[tuple[int, int], PartFile] = field(default_factory=dict)  # (role, place in wanted)
     lost: dict[int, list[tuple[int, bool]]] = field(default_factory=dict)  # role -> blocks to name; whether withheld
     refused: set[tuple[int, int]] = field(default_factory=set)  # (role, place in wanted)
 
 
 class _Target:
-    """A drive that is written: by one thread at a time."""
+    """A drive that is written, by who has its lock; and a thread for where several drives are at once."""
 
     def __init__(self, mount: str) -> None:
         self.lock, self.lane = threading.Lock(), Lane(f"write-{mount[-20:]}")
@@ -292,7 +314,7 @@ class _Run:
         self._noticed = noticed
         self._dead: set[str] = set()  # mounts of targets that failed
         self._threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="rebuild")
-        self._lock, self._taking = threading.Lock(), threading.Lock()
+        self._lock, self._taking, self._turn = threading.Lock(), threading.Lock(), threading.Condition()
         self._open: list[_Stripe] = []
         self._targets: dict[str, _Target] = {}
         self._written: dict[str, int] = {}
@@ -304,9 +326,9 @@ class _Run:
         jobs = {self._threads.submit(self._take, todo) for _ in range(AHEAD)}
         while jobs:
             done, jobs = wait(jobs, timeout=_TELL, return_when=FIRST_COMPLETED)
-            self._tell()
             for job in done:
                 job.result()
+            self._tell()
 
     def _todo(self, works: Iterable[StripeWork]) -> Iterator[tuple[_Stripe, int]]:
         """Every block of every stripe of which something is wanted that a target can still take."""
@@ -335,11 +357,17 @@ class _Run:
                 stripe, block = next(todo, (None, 0))
             if stripe is None:
                 return
-            self._write(stripe, block, self._solve(stripe, block, memory))
-            with self._lock:
-                stripe.left -= 1
-                last = stripe.left == 0
-            if last:
+            columns = self._solve(stripe, block, memory)
+            with self._turn:
+                while not self._stopped and stripe.next != block:
+                    self._turn.wait()
+            if self._stopped:
+                raise _Stopped
+            self._write(stripe, block, columns)
+            with self._turn:
+                stripe.next += 1
+                self._turn.notify_all()
+            if block == stripe.count - 1:
                 self._publish(stripe)
 
     def _tell(self) -> None:
@@ -351,7 +379,8 @@ class _Run:
     def _solve(self, stripe: _Stripe, block: int, memory: memoryview) -> dict[int, _Column]:
         """The wanted columns of a block, each of them right, or lost and said so."""
         work = stripe.work
-        columns = {role: self._column(work, role, block, memory) for role in range(self._n)}
+        pieces = {role: memory[role * BLOCK : (role + 1) * BLOCK] for role in range(self._n)}
+        columns = {role: _Column(piece, work, role, block) for role, piece in pieces.items()}
         wanted = {role: columns[role] for role in work.wanted}
         self._fetch(work, block, columns, [role for role, column in wanted.items() if column.length])
         if all(column.good for column in wanted.values()):
@@ -364,13 +393,6 @@ class _Run:
             self._fetch(work, block, columns, others[:short])
         self._code(stripe, block, columns)
         return wanted
-
-    def _column(self, work: StripeWork, role: int, block: int, memory: memoryview) -> _Column:
-        length = max(0, min(BLOCK, work.lengths[role] - block * BLOCK))
-        digest: bytes | None = None
-        with contextlib.suppress(FormatError):  # damaged on every drive: nothing of this pack can be proved
-            digest = work.hashes(role, block, block + 1) if length else b""
-        return _Column(memory[role * BLOCK : (role + 1) * BLOCK], length, digest)
 
     def _fetch(self, work: StripeWork, block: int, columns: dict[int, _Column], roles: Sequence[int]) -> None:
         slots = {role: mf.slot_of(work.stripe, role, self._n) for role in roles}
@@ -443,25 +465,27 @@ class _Run:
             ]
         )
 
-    def _at_once(self, jobs: Sequence[tuple[Drive, Callable[[_Target], object]]]) -> None:
-        """What is to be done at each target: at one by this thread, as most often there is no other."""
-        latch = Latch(max(0, len(jobs) - 1))
+    def _at_once(self, jobs: Sequence[tuple[Drive, Callable[[], object]]]) -> None:
+        """What is to be done at each target: at one by this thread, as most often there is no other.
+
+        Returns when all is done, also where some of it failed: memory that is written may be used again.
+        """
+        latch = Latch(len(jobs))
         for drive, job in jobs[1:]:
-            target = self._target(drive)
-            target.lane.put(latch, job, target)
-        try:
-            for drive, job in jobs[:1]:
-                job(self._target(drive))
-        finally:
-            latch.wait()  # for all of them, before the memory is used again
+            self._target(drive).lane.put(latch, job)
+        for _, job in jobs[:1]:
+            latch.run(job)
+        latch.wait()
 
     def _target(self, drive: Drive) -> _Target:
         with self._lock:
-            return self._targets.setdefault(drive.mount, _Target(drive.mount))
+            if drive.mount not in self._targets:
+                self._targets[drive.mount] = _Target(drive.mount)
+            return self._targets[drive.mount]
 
-    def _write_one(self, stripe: _Stripe, role: int, place: int, block: int, column: _Column, target: _Target) -> None:
+    def _write_one(self, stripe: _Stripe, role: int, place: int, block: int, column: _Column) -> None:
         drive = stripe.work.wanted[role][place]
-        with target.lock:
+        with self._target(drive).lock:
             if self._stopped:
                 raise _Stopped
             if role in stripe.lost or (role, place) in stripe.refused or drive.mount in self._dead:
@@ -516,30 +540,33 @@ class _Run:
         if not told:
             self._failed(drive, error)
 
-    def _finish(self, stripe: _Stripe, role: int, place: int, part: PartFile, _target: _Target) -> None:
+    def _finish(self, stripe: _Stripe, role: int, place: int, part: PartFile) -> None:
         drive = stripe.work.wanted[role][place]
-        if role in stripe.lost or drive.mount in self._dead:
-            part.abandon()
-            return
-        try:
-            part.publish()
-        except DriveFault as error:
-            self._refuse(stripe, role, place, drive, error)
-            part.abandon()
-            return
-        try:
-            drive.sync_folder(mf.pack_name(stripe.work.stripe, role, self._data))
-        except DriveFault as error:
-            self._fail(drive, error)
-            return
-        with self._lock:
-            self.result.packs += 1
-        self._landed(stripe.work.stripe, role, drive)
+        with self._target(drive).lock:
+            if role in stripe.lost or drive.mount in self._dead:
+                part.abandon()
+                return
+            try:
+                part.publish()
+            except DriveFault as error:
+                self._refuse(stripe, role, place, drive, error)
+                part.abandon()
+                return
+            try:
+                drive.sync_folder(mf.pack_name(stripe.work.stripe, role, self._data))
+            except DriveFault as error:
+                self._fail(drive, error)
+                return
+            with self._lock:
+                self.result.packs += 1
+            self._landed(stripe.work.stripe, role, drive)
 
     def close(self) -> None:
         """Wait for what is under way, and remove what was not finished."""
-        self._stopped = True
-        self._threads.shutdown()
+        with self._turn:
+            self._stopped = True
+            self._turn.notify_all()
+        self._threads.shutdown()  # first: nothing is closed that somebody still reads or writes
         for target in self._targets.values():
             target.lane.close()
         self._sources.close()

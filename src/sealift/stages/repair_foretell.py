@@ -113,4 +113,4 @@ def _short(work: StripeWork, bad: Sequence[Sequence[Run]], asked: Collection[int
             return True  # zeros, and known
         return role in asked and not any(first <= block <= last for first, last in bad[role])
 
-    return 0 if all(map(whole, work.wanted)) else data - sum(map(whole, range(len(bad))))
+    return 0 if all(map(whole, work.wanted)) else max(0, data - sum(map(whole, range(len(bad)))))

@@ -33,6 +33,7 @@ from blake3 import blake3
 
 from sealift.drives import uploads
 from sealift.drives.base import errno_of
+from sealift.drives.locations import NOTES
 from sealift.drives.object_lock import ObjectLock
 from sealift.drives.object_prefix import MAX_OBJECT, MAX_PARTS, PART_SIZE, ObjectPartFile, ObjectPrefix, ObjectReadFile
 from sealift.drives.ranges import Workers
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from sealift.stages.foreign import Foreign
     from sealift.stages.unpack_jobs import Job
 
-NOTE = ".sealift-ingest-"
 LEFT = "ending them takes keys from the environment (AWS_ACCESS_KEY_ID), or a lifecycle rule of the bucket"
 OTHER = "something else stands there, and was left"
 ALTERED = "what stands there in its place is not as it was signed (rotten, or altered), and was left"  # of a drive
@@ -99,7 +99,7 @@ def key_of(path: bytes, prefix: str) -> str:
         raise _Skip("its name is no path")
     if len(prefix.encode()) + 1 + len(path) > _KEY:
         raise _Skip(f"its name is over the {_KEY:,} bytes that an object's may have")
-    if key.startswith(NOTE):
+    if key.startswith(NOTES):
         raise _Skip("its name is that of ingest's own notes")
     return key
 
@@ -128,7 +128,7 @@ class ObjectTarget:
 
     def __init__(self, location: str, shipment: str) -> None:
         self.bucket = ObjectPrefix(location)
-        self._place = NOTE + shipment
+        self._place = NOTES + shipment
         self._workers = Workers(REQUESTS, "sealift-put")
         self._asked = False
 
@@ -315,7 +315,7 @@ class ObjectNotes:
     `folder` is for what is sorted, on this host.
     """
 
-    def __init__(self, target: str, shipment: str, patterns: Sequence[str], note: str = NOTE) -> None:
+    def __init__(self, target: str, shipment: str, patterns: Sequence[str], note: str = NOTES) -> None:
         self.bucket = ObjectPrefix(target)
         self.bucket.hold()
         self.folder = tempfile.mkdtemp(prefix="sealift-ingest-")
@@ -425,7 +425,7 @@ class ObjectNotes:
     def _listed(self) -> Iterator[tuple[bytes | None, int, int]]:
         for page in self.bucket.objects():
             for each in page:
-                if not each["path"].startswith(NOTE):
+                if not each["path"].startswith(NOTES):
                     yield each["path"].encode(), each["size"], written_at(each)
 
     def remove(self) -> bool:

@@ -3,7 +3,8 @@
 It gets one JSON object on stdin, and the same in the environment: SEALIFT_EVENT (fault, group, end), SEALIFT_STATE,
 SEALIFT_SHIPMENT, SEALIFT_GROUP, SEALIFT_DRIVE, SEALIFT_SERIAL, SEALIFT_MOUNT, SEALIFT_MESSAGE, SEALIFT_EXIT_CODE, as
 far as they apply. Nothing it does harms packing: it runs beside it, holds none of its locks, its output goes to
-stderr, and after TIMEOUT seconds it is killed with all that it started. What failed is in `troubles`.
+stderr, and after TIMEOUT seconds it is killed with all that it started. `end` is always told: where the command is so
+slow that others still wait when packing ends, these are dropped for it. What failed or was dropped is in `troubles`.
 """
 
 from __future__ import annotations
@@ -15,22 +16,28 @@ import queue
 import signal
 import subprocess
 import threading
-import time
+from collections import deque
 
 TIMEOUT = 60.0
-PATIENCE = 75.0  # seconds that the end waits for what is still to be told
-WAITING = 1000  # events that wait for a slow command; more are dropped, and counted
+PATIENCE = 75.0  # seconds that the end of packing waits for what is still to be told
+LAST = 15.0  # of them, that are kept for `end`
+WAITING = 1000  # events that wait for a slow command; of more the oldest are dropped
 
 
 class Notifier:
     """Runs the command, one event after the other; without a command it does nothing."""
 
-    def __init__(self, command: str | None, *, timeout: float = TIMEOUT, patience: float = PATIENCE) -> None:
-        self._command, self._timeout, self._patience = command, timeout, patience
-        self._queue: queue.Queue[dict[str, object] | None] = queue.Queue(WAITING)
+    def __init__(
+        self, command: str | None, *, timeout: float = TIMEOUT, patience: float = PATIENCE, last: float = LAST
+    ) -> None:
+        self._command, self._timeout, self._patience, self._last = command, timeout, patience, last
+        self._waiting: deque[dict[str, object]] = deque()
+        self._more = threading.Condition()
+        self._dropped = 0
         self._troubles: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopped = False
+        self._killed = ""  # why the process was
+        self._closing = False
         self._thread: threading.Thread | None = None
         if command:
             self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
@@ -40,8 +47,15 @@ class Notifier:
         """Tell of an event; returns at once."""
         if self._thread is None:
             return
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait({"event": event, **fields})
+        with self._more:
+            self._waiting.append({"event": event, **fields})
+            self._drop(WAITING)
+            self._more.notify()
+
+    def _drop(self, most: int) -> None:
+        while len(self._waiting) > most:
+            self._waiting.popleft()
+            self._dropped += 1
 
     def troubles(self) -> list[str]:
         """What went wrong since this was asked last."""
@@ -53,22 +67,35 @@ class Notifier:
     def close(self) -> list[str]:
         """Wait for what is still to be told, within limits; the last troubles."""
         if self._thread is not None:
-            deadline = time.monotonic() + self._patience
-            with contextlib.suppress(queue.Full):
-                self._queue.put(None, timeout=self._patience)
-            self._thread.join(max(0.0, deadline - time.monotonic()))
-            self._stopped = True
+            with self._more:
+                self._closing = True
+                self._more.notify()
+            self._thread.join(self._patience - self._last)
             if self._thread.is_alive():
-                self._troubles.put("--notify did not end in time, and was stopped")
-                self._kill()
+                with self._more:  # what it waits for stands behind what is killed
+                    self._drop(1)
+                    if self._waiting:
+                        self._kill("so that the end is told")
+                self._thread.join(self._last)
+            if self._thread.is_alive():
+                self._kill("as packing has ended")
+                self._thread.join(1.0)
+            if self._dropped:
+                many = "1 event was" if self._dropped == 1 else f"{self._dropped:,} events were"
+                self._troubles.put(f"{many} not told to --notify, which was too slow")
         return self.troubles()
 
     def _run(self) -> None:
-        while not self._stopped and (event := self._queue.get()) is not None:
+        while (event := self._next()) is not None:
             try:
                 self._call(event)
             except (OSError, ValueError) as error:
                 self._troubles.put(f"--notify could not be run: {error}")
+
+    def _next(self) -> dict[str, object] | None:
+        with self._more:
+            self._more.wait_for(lambda: self._waiting or self._closing)
+            return self._waiting.popleft() if self._waiting else None
 
     def _call(self, event: dict[str, object]) -> None:
         environment = dict(os.environ)
@@ -76,6 +103,7 @@ class Notifier:
             if value is not None:
                 environment[f"SEALIFT_{name.upper()}"] = str(value).replace("\0", "")
         assert self._command is not None
+        self._killed = ""
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", self._command],
             stdin=subprocess.PIPE,
@@ -83,18 +111,18 @@ class Notifier:
             env=environment,
             start_new_session=True,
         )
-        data = json.dumps(event).encode() + b"\n"
         try:
-            self._process.communicate(data, timeout=self._timeout)
+            self._process.communicate(json.dumps(event).encode() + b"\n", timeout=self._timeout)
         except subprocess.TimeoutExpired:
-            self._kill()
+            self._kill(f"after {self._timeout:.0f} s")
             self._process.communicate()
-            self._troubles.put(f"--notify of {event['event']} was stopped after {self._timeout:.0f} s")
-        else:
-            if self._process.returncode:
-                self._troubles.put(f"--notify of {event['event']} ended with {self._process.returncode}")
+        if self._killed:
+            self._troubles.put(f"--notify of {event['event']} was stopped {self._killed}")
+        elif self._process.returncode:
+            self._troubles.put(f"--notify of {event['event']} ended with {self._process.returncode}")
 
-    def _kill(self) -> None:
-        if self._process is not None:
+    def _kill(self, why: str) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._killed = why
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)

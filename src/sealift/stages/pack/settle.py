@@ -263,8 +263,8 @@ class _Looked:
                 return False
             self.old.setdefault((card.group, card.slot), []).append(drive)
             by = successor(self._replaced, card.serial)
-            by = f" by {by}" if by != card.serial else ""
-            self._notice(f"drive {card.serial} at {mount} was replaced{by}: it is only read, for what others lack")
+            what = "is to be replaced" if by == card.serial else f"was replaced by {by}"
+            self._notice(f"drive {card.serial} at {mount} {what}: it is only read, for what others lack")
             return True
         return False
 

@@ -1,0 +1,79 @@
+"""Lanes do one thing after another; who waits at a latch goes on when all is done, and is told what failed first."""
+
+import threading
+import time
+
+import pytest
+
+from sealift.stages.lanes import Lane, Latch
+
+
+@pytest.fixture
+def lane():
+    made = Lane("lane-of-a-test")
+    yield made
+    made.close()
+
+
+def test_in_order_and_one_at_a_time(lane):
+    done, busy, latch = [], threading.Lock(), Latch(50)
+
+    def job(number):
+        assert busy.acquire(blocking=False)
+        time.sleep(0.001)
+        done.append(number)
+        busy.release()
+
+    for number in range(50):
+        lane.put(latch, lambda number=number: job(number))
+    latch.wait()
+    assert done == list(range(50))
+
+
+def test_who_waits_is_told_what_failed_first_when_all_is_done(lane):
+    done, latch = [], Latch(4)
+
+    def fails(text):
+        done.append(text)
+        raise OSError(text)
+
+    lane.put(latch, lambda: fails("first"))
+    lane.put(latch, lambda: fails("second"))
+    lane.put(latch, lambda: (time.sleep(0.2), done.append("last")))
+    latch.run(lambda: done.append("own"))
+    with pytest.raises(OSError, match="first"):
+        latch.wait()
+    assert sorted(done) == ["first", "last", "own", "second"]
+
+
+def test_nothing_is_waited_for_where_there_is_nothing():
+    Latch(0).wait()
+
+
+def test_where_no_thread_can_be_had_who_waits_is_told_and_the_next_is_done(lane, monkeypatch):
+    with monkeypatch.context() as patch:
+
+        def start(_thread):
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", start)
+        latch = Latch(1)
+        lane.put(latch, lambda: None)
+        with pytest.raises(RuntimeError, match="new thread"):
+            latch.wait()
+    done, latch = [], Latch(1)
+    lane.put(latch, lambda: done.append(1))
+    latch.wait()
+    assert done == [1]
+
+
+def test_its_thread_ends_when_it_is_closed():
+    lane, latch = Lane("lane-that-ends"), Latch(1)
+    lane.close()  # one that was never needed
+    lane = Lane("lane-that-ends")
+    lane.put(latch, lambda: None)
+    latch.wait()
+    (thread,) = [each for each in threading.enumerate() if each.name == "lane-that-ends"]
+    lane.close()
+    thread.join(5)
+    assert not thread.is_alive()

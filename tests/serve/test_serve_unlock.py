@@ -10,8 +10,8 @@ import pickle
 import re
 import shutil
 import subprocess
-import time
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest

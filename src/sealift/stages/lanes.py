@@ -1,7 +1,7 @@
 """Threads that do one thing after another, and waiting for what several of them do.
 
     latch = Latch(2)
-    for lane in (a, b):  lane.put(latch, read, piece)
+    for lane in (a, b):  lane.put(latch, partial(read, piece))
     latch.wait()         both are done; raises what one of them raised
 
 What holds: a lane does what it was given in that order, one at a time; whoever waits goes on only when everything was
@@ -41,17 +41,21 @@ class Latch:
     def done(self, error: BaseException | None = None) -> None:
         """One of them is done, or has failed."""
         with self._lock:
-            self._left -= 1
             self._error = self._error or error
+            self._left -= 1
             last = self._left == 0
         if last:
             self._all.release()
 
-    def wait(self) -> None:
-        """Until all are done; once. Raises what failed first."""
-        self._all.acquire()
+    def wait(self, seconds: float = -1) -> bool:
+        """Until all are done, or for so many seconds: whether they are. Raises what failed first."""
+        if self._left:  # not asked for again by who was interrupted with the lock in hand
+            if not self._all.acquire(timeout=seconds):
+                return False
+            self._all.release()
         if self._error is not None:
             raise self._error
+        return True
 
 
 class Lane:

@@ -9,7 +9,8 @@ under its name only when every block of it was proved, and what lay there before
 cannot be had are named and their pack is left as it is. Memory is n x BLOCK x AHEAD, so that what was read is still
 in the cache that the cores share when it is solved. Every drive has a reader, and several targets are written at the
 same time, so that the slowest drive sets the pace and not the sum of all. A target is written by one thread at a time,
-and a pack from front to back, as a bucket and a shingled disk want it.
+and a pack from front to back, as a bucket and a shingled disk want it. Who is interrupted waits until nobody writes any
+more: only then the drives are given up.
 
 What is not here: which packs are wrong (stages/repair.py, stages/pack), small files, what is signed.
 """
@@ -20,9 +21,8 @@ import contextlib
 import errno
 import threading
 from collections import OrderedDict
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
@@ -242,21 +242,21 @@ class _Column:
         self.memory, self._place = memory, (work, role, block)
         self.length = max(0, min(BLOCK, work.lengths[role] - block * BLOCK))
         self.good = self.length == 0
+        self._digest: bytes | None = None
+        self._asked = self.length == 0  # for its hash
         self.read = False
         self.unread = False
         self.why: _Why | None = None  # why no copy was there to read
         self.away = False  # a drive in another host was asked
 
-    @cached_property
-    def _digest(self) -> bytes | None:
-        work, role, block = self._place
-        with contextlib.suppress(FormatError):  # damaged on every drive: nothing of this pack can be proved
-            return work.hashes(role, block, block + 1)
-        return None
-
     @property
     def proves(self) -> bool:
         """Whether there is a hash to check it by."""
+        if not self._asked:
+            work, role, block = self._place
+            with contextlib.suppress(FormatError):  # damaged on every drive: nothing of this pack can be proved
+                self._digest = work.hashes(role, block, block + 1)
+            self._asked = True
         return self.length == 0 or self._digest is not None
 
     def check(self) -> bool:
@@ -275,15 +275,36 @@ class _Column:
 
 
 @dataclass
+class _Part:
+    """A pack that is being written, and how many blocks of it are."""
+
+    file: PartFile
+    blocks: int = 0
+
+
+@dataclass
 class _Stripe:
     """A stripe whose wanted packs are under way."""
 
     work: StripeWork
-    count: int  # blocks
     next: int = 0  # block that is to be written
-    parts: dict[tuple[int, int], PartFile] = field(default_factory=dict)  # (role, place in wanted)
+    parts: dict[tuple[int, int], _Part] = field(default_factory=dict)  # (role, place in wanted)
     lost: dict[int, list[tuple[int, bool]]] = field(default_factory=dict)  # role -> blocks to name; whether withheld
     refused: set[tuple[int, int]] = field(default_factory=set)  # (role, place in wanted)
+
+    def blocks(self, role: int) -> int:
+        """Of a pack."""
+        return -(-self.work.lengths[role] // BLOCK)
+
+    @property
+    def count(self) -> int:
+        """Blocks of the longest wanted pack."""
+        return max(map(self.blocks, self.work.wanted))
+
+    @property
+    def alone(self) -> bool:
+        """Whether one pack is written to one drive: who solved a block writes it then, too."""
+        return sum(map(len, self.work.wanted.values())) == 1
 
 
 class _Target:
@@ -313,7 +334,9 @@ class _Run:
         self._progress, self._landed, self._refused, self._failed = progress, landed, refused, failed
         self._noticed = noticed
         self._dead: set[str] = set()  # mounts of targets that failed
-        self._threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="rebuild")
+        self._threads = [Lane(f"rebuild-{number}") for number in range(AHEAD)]
+        self._ended = Latch(0)
+        self._error: BaseException | None = None  # what a thread ran into first
         self._lock, self._taking, self._turn = threading.Lock(), threading.Lock(), threading.Condition()
         self._open: list[_Stripe] = []
         self._targets: dict[str, _Target] = {}
@@ -322,13 +345,14 @@ class _Run:
         self.result = Rebuilt()
 
     def all(self, works: Iterable[StripeWork]) -> None:
-        todo = self._todo(works)
-        jobs = {self._threads.submit(self._take, todo) for _ in range(AHEAD)}
-        while jobs:
-            done, jobs = wait(jobs, timeout=_TELL, return_when=FIRST_COMPLETED)
-            for job in done:
-                job.result()
+        todo, self._ended = self._todo(works), Latch(AHEAD)
+        for thread in self._threads:
+            thread.put(self._ended, partial(self._take, todo))
+        while not self._ended.wait(_TELL):
             self._tell()
+        if self._error is not None:
+            raise self._error
+        self._tell()
 
     def _todo(self, works: Iterable[StripeWork]) -> Iterator[tuple[_Stripe, int]]:
         """Every block of every stripe of which something is wanted that a target can still take."""
@@ -340,35 +364,39 @@ class _Run:
             }
             if not wanted:
                 continue
-            count = -(-max(work.lengths[role] for role in wanted) // BLOCK)
-            stripe = _Stripe(work._replace(wanted=wanted), count)
+            stripe = _Stripe(work._replace(wanted=wanted))
             with self._lock:
                 self._open.append(stripe)
-            for block in range(count):
+            for block in range(stripe.count):
                 yield stripe, block
 
     def _take(self, todo: Iterator[tuple[_Stripe, int]]) -> None:
-        """One thread: block after block, until none is left."""
+        """One thread: block after block, until none is left, or another one has failed."""
         memory = aligned_buffer(self._n * BLOCK)
-        while True:
-            with self._taking:
-                if self._stopped:
-                    raise _Stopped
-                stripe, block = next(todo, (None, 0))
-            if stripe is None:
-                return
-            columns = self._solve(stripe, block, memory)
-            with self._turn:
-                while not self._stopped and stripe.next != block:
-                    self._turn.wait()
+        try:
+            while (taken := self._next(todo)) is not None:
+                stripe, block = taken
+                columns = self._solve(stripe, block, memory)
+                self._write(stripe, block, columns)
+                if block == stripe.count - 1:
+                    self._publish(stripe)
+        except _Stopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that waits
+            with self._lock:
+                self._error = self._error or error
+            self._stop()
+
+    def _next(self, todo: Iterator[tuple[_Stripe, int]]) -> tuple[_Stripe, int] | None:
+        with self._taking:
             if self._stopped:
                 raise _Stopped
-            self._write(stripe, block, columns)
-            with self._turn:
-                stripe.next += 1
-                self._turn.notify_all()
-            if block == stripe.count - 1:
-                self._publish(stripe)
+            return next(todo, None)
+
+    def _stop(self) -> None:
+        self._stopped = True
+        with self._turn:
+            self._turn.notify_all()
 
     def _tell(self) -> None:
         self.result.bytes_read, self.result.hosts = self._sources.bytes_read, dict(self._sources.hosts)
@@ -452,30 +480,35 @@ class _Run:
                     blocks.append((block, withheld))
 
     def _write(self, stripe: _Stripe, block: int, columns: dict[int, _Column]) -> None:
-        drives = [
-            (role, place, drive)
-            for role, column in columns.items()
-            if column.length and role not in stripe.lost
-            for place, drive in enumerate(stripe.work.wanted[role])
-        ]
-        self._at_once(
+        """When the block before it is on its way to all targets; returns when this one is there."""
+        with self._turn:
+            while stripe.next != block and not self._stopped:
+                self._turn.wait(1.0)
+        if self._stopped:
+            raise _Stopped
+        latch = self._at_each(
+            stripe,
             [
-                (drive, partial(self._write_one, stripe, role, place, block, columns[role]))
-                for role, place, drive in drives
-            ]
+                (drive, partial(self._write_one, stripe, role, place, block, column))
+                for role, column in columns.items()
+                if column.length and role not in stripe.lost
+                for place, drive in enumerate(stripe.work.wanted[role])
+            ],
         )
+        with self._turn:
+            stripe.next += 1
+            self._turn.notify_all()
+        latch.wait()  # for all of them, before the memory is used again
 
-    def _at_once(self, jobs: Sequence[tuple[Drive, Callable[[], object]]]) -> None:
-        """What is to be done at each target: at one by this thread, as most often there is no other.
-
-        Returns when all is done, also where some of it failed: memory that is written may be used again.
-        """
+    def _at_each(self, stripe: _Stripe, jobs: Sequence[tuple[Drive, Callable[[], object]]]) -> Latch:
+        """Have it done at each target, after what was to be done there before, and at several at the same time."""
         latch = Latch(len(jobs))
-        for drive, job in jobs[1:]:
-            self._target(drive).lane.put(latch, job)
-        for _, job in jobs[:1]:
-            latch.run(job)
-        latch.wait()
+        for drive, job in jobs:
+            if stripe.alone:
+                latch.run(job)
+            else:
+                self._target(drive).lane.put(latch, job)
+        return latch
 
     def _target(self, drive: Drive) -> _Target:
         with self._lock:
@@ -493,16 +526,17 @@ class _Run:
             part = stripe.parts.get((role, place))
             if part is None:
                 try:
-                    part = drive.create(mf.pack_name(stripe.work.stripe, role, self._data), direct=True)
+                    file = drive.create(mf.pack_name(stripe.work.stripe, role, self._data), direct=True)
                 except (FormatError, DriveFault) as error:
                     self._refuse(stripe, role, place, drive, error)
                     return
-                stripe.parts[role, place] = part
+                part = stripe.parts[role, place] = _Part(file)
             try:
-                part.write_at(block * BLOCK, [column.memory[: column.length]])
+                part.file.write_at(block * BLOCK, [column.memory[: column.length]])
             except DriveFault as error:
                 self._fail(drive, error)
                 return
+            part.blocks += 1
         with self._lock:
             self.result.bytes_written += column.length
             self._written[drive.mount] = self._written.get(drive.mount, 0) + column.length
@@ -514,12 +548,14 @@ class _Run:
                 for block, withheld in sorted(blocks):
                     listed = self.result.withheld if withheld else self.result.lost
                     add_lost(listed, LostPack(stripe.work.stripe, role, block, block))
-        self._at_once(
+        self._at_each(
+            stripe,
             [
-                (stripe.work.wanted[role][place], partial(self._finish, stripe, role, place, part))
-                for (role, place), part in stripe.parts.items()
-            ]
-        )
+                (drive, partial(self._finish, stripe, role, place))
+                for role, drives in stripe.work.wanted.items()
+                for place, drive in enumerate(drives)
+            ],
+        ).wait()
         with self._lock:
             self._open.remove(stripe)
 
@@ -540,17 +576,22 @@ class _Run:
         if not told:
             self._failed(drive, error)
 
-    def _finish(self, stripe: _Stripe, role: int, place: int, part: PartFile) -> None:
+    def _finish(self, stripe: _Stripe, role: int, place: int) -> None:
         drive = stripe.work.wanted[role][place]
         with self._target(drive).lock:
-            if role in stripe.lost or drive.mount in self._dead:
-                part.abandon()
+            if self._stopped:
+                raise _Stopped
+            part = stripe.parts.get((role, place))
+            if part is None:
+                return
+            if part.blocks < stripe.blocks(role) or drive.mount in self._dead:
+                part.file.abandon()
                 return
             try:
-                part.publish()
+                part.file.publish()
             except DriveFault as error:
                 self._refuse(stripe, role, place, drive, error)
-                part.abandon()
+                part.file.abandon()
                 return
             try:
                 drive.sync_folder(mf.pack_name(stripe.work.stripe, role, self._data))
@@ -563,14 +604,19 @@ class _Run:
 
     def close(self) -> None:
         """Wait for what is under way, and remove what was not finished."""
-        with self._turn:
-            self._stopped = True
-            self._turn.notify_all()
-        self._threads.shutdown()  # first: nothing is closed that somebody still reads or writes
-        for target in self._targets.values():
-            target.lane.close()
+        self._stop()
+        while True:
+            try:
+                self._ended.wait()
+                break
+            except KeyboardInterrupt:  # once more: the drives are not given up before nobody writes to them
+                continue
+            except BaseException:  # noqa: BLE001 -- it has been raised
+                break
+        for lane in [*self._threads, *(target.lane for target in self._targets.values())]:
+            lane.close()
         self._sources.close()
         for stripe in self._open:
             for part in stripe.parts.values():
-                part.abandon()
+                part.file.abandon()
         self._tell()

@@ -71,50 +71,60 @@ class Notifier:
                 self._closing = True
                 self._more.notify()
             self._thread.join(self._patience - self._last)
-            if self._thread.is_alive():
-                with self._more:  # what it waits for stands behind what is killed
-                    self._drop(1)
-                    if self._waiting:
-                        self._kill("so that the end is told")
-                self._thread.join(self._last)
-            if self._thread.is_alive():
+            with self._more:
+                self._drop(1)
+            self._thread.join(self._last / 3)  # what runs now may be about to end
+            with self._more:
+                if self._waiting:
+                    self._kill("so that the end is told")
+            self._thread.join(self._last * 2 / 3)
+            with self._more:
+                untold = bool(self._waiting)
+                self._waiting.clear()
                 self._kill("as packing has ended")
-                self._thread.join(1.0)
+            self._thread.join(1.0)
+            if untold:
+                self._troubles.put("--notify was not told of the end: what it did before could not be stopped")
             if self._dropped:
                 many = "1 event was" if self._dropped == 1 else f"{self._dropped:,} events were"
                 self._troubles.put(f"{many} not told to --notify, which was too slow")
         return self.troubles()
 
     def _run(self) -> None:
-        while (event := self._next()) is not None:
-            try:
-                self._call(event)
-            except (OSError, ValueError) as error:
-                self._troubles.put(f"--notify could not be run: {error}")
+        while (event := self._begin()) is not None:
+            self._await(event)
 
-    def _next(self) -> dict[str, object] | None:
+    def _begin(self) -> dict[str, object] | None:
+        """The next event, of which the command is told now: whoever has the lock knows what runs, and what waits."""
         with self._more:
             self._more.wait_for(lambda: self._waiting or self._closing)
-            return self._waiting.popleft() if self._waiting else None
+            if not self._waiting:
+                return None
+            event, self._killed, self._process = self._waiting.popleft(), "", None
+            environment = dict(os.environ)
+            for name, value in event.items():
+                if value is not None:
+                    environment[f"SEALIFT_{name.upper()}"] = str(value).replace("\0", "")
+            try:
+                self._process = subprocess.Popen(
+                    ["/bin/sh", "-c", str(self._command)],
+                    stdin=subprocess.PIPE,
+                    stdout=2,
+                    env=environment,
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as error:
+                self._troubles.put(f"--notify could not be run: {error}")
+            return event
 
-    def _call(self, event: dict[str, object]) -> None:
-        environment = dict(os.environ)
-        for name, value in event.items():
-            if value is not None:
-                environment[f"SEALIFT_{name.upper()}"] = str(value).replace("\0", "")
-        assert self._command is not None
-        self._killed = ""
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", self._command],
-            stdin=subprocess.PIPE,
-            stdout=2,
-            env=environment,
-            start_new_session=True,
-        )
+    def _await(self, event: dict[str, object]) -> None:
+        if self._process is None:
+            return
         try:
             self._process.communicate(json.dumps(event).encode() + b"\n", timeout=self._timeout)
         except subprocess.TimeoutExpired:
-            self._kill(f"after {self._timeout:.0f} s")
+            with self._more:
+                self._kill(f"after {self._timeout:.0f} s")
             self._process.communicate()
         if self._killed:
             self._troubles.put(f"--notify of {event['event']} was stopped {self._killed}")
@@ -122,6 +132,7 @@ class Notifier:
             self._troubles.put(f"--notify of {event['event']} ended with {self._process.returncode}")
 
     def _kill(self, why: str) -> None:
+        """What runs, with all that it started; for whoever has the lock."""
         if self._process is not None and self._process.returncode is None:
             self._killed = why
             with contextlib.suppress(OSError):

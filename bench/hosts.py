@@ -155,7 +155,8 @@ def voyage(cluster: Cluster, work: Path, hosts: int, size: int, rate: int) -> di
                 copied = ingest_hosts.ingest_on(
                     there, ingest.Options(["~/d*"], str(work / "copy"), allowed, seal), events
                 )
-            assert [copied.failed, copied.refused, *(host.owed for host in copied.hosts)] == [[], []] + [[]] * hosts
+            left = [*copied.failed, *copied.refused, *(drive for host in copied.hosts for drive in host.owed)]
+            assert not left, copied
     return {stage: seen[0] for stage, seen in out.items()}
 
 

@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -349,7 +351,8 @@ def test_the_end_is_told_though_the_command_hangs_on_what_was_before(tmp_path):
     for number in range(notify.WAITING + 3):
         notifier.tell("fault", drive=f"g0s{number}")
     notifier.tell("end", exit_code=3)
-    troubles = notifier.close()
+    notifier.close()
+    troubles = notifier.troubles()
     assert [(each["event"], each.get("drive")) for each in events(heard)] == [("fault", "first"), ("end", None)]
     assert troubles == [
         "--notify of fault was stopped so that the end is told",
@@ -361,7 +364,8 @@ def test_an_end_that_hangs_is_not_waited_for_for_ever(tmp_path):
     heard = tmp_path / "heard"
     notifier = notify.Notifier(f"cat >> {heard}; sleep 600", patience=6, last=3)
     notifier.tell("end", exit_code=0)
-    assert notifier.close() == ["--notify of end was stopped as packing has ended"]
+    notifier.close()
+    assert notifier.troubles() == ["--notify of end was stopped as packing has ended"]
     assert [each["event"] for each in events(heard)] == ["end"]
 
 
@@ -371,9 +375,29 @@ def test_a_command_that_is_slow_and_ends_is_told_of_the_end(tmp_path):
     for number in range(4):
         notifier.tell("fault", drive=f"g0s{number}")
     notifier.tell("end", exit_code=0)
-    (text,) = notifier.close()
+    notifier.close()
+    (text,) = notifier.troubles()
     assert "not told to --notify" in text
     assert [each["event"] for each in events(heard)][-1] == "end"
+
+
+def test_who_is_interrupted_while_a_command_hangs_has_the_end_told_and_leaves_nothing_running(tmp_path):
+    heard, said = tmp_path / "heard", []
+    command = f"cat >> {heard}; test $SEALIFT_EVENT = end || sleep 600.{os.getpid()}"
+    notifier = notify.Notifier(command, patience=60, last=30)
+    notifier.tell("fault", drive="g0s0")
+    notifier.tell("end", exit_code=0)
+
+    def say(text):
+        said.append(text)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        notifier.close(say)
+    assert said == ["waiting for --notify, 60 s at most; Ctrl-C has only the end told"]
+    assert [each["event"] for each in events(heard)] == ["fault", "end"]
+    assert notifier.troubles() == ["--notify of fault was stopped so that the end is told"]
+    assert subprocess.run(["pgrep", "-f", f"sleep 600.{os.getpid()}"], check=False, capture_output=True).stdout == b""
 
 
 SMALL = [manifest.CARD, *manifest.GROUP_FILES, *manifest.OWN_FILES, manifest.SIGNATURE, manifest.MANIFEST]

@@ -8,6 +8,7 @@ from test_failing_drives import Packing
 from test_presence import packs_of
 
 from sealift.cli import pack_words
+from sealift.cli.main import run as command
 from sealift.errors import BadInput, DriveFault
 from sealift.formats import manifest as mf
 
@@ -97,7 +98,7 @@ def test_without_a_manifest_anywhere_nobody_is_sent_to_repair(packing):
     assert all("closed has it" in text for text in told)
 
 
-def test_packs_that_rotted_on_more_drives_than_parity_holds_are_not_promised(packing):
+def test_packs_that_rotted_on_more_drives_than_parity_holds_are_not_promised(packing, capsys):
     for mount in packing.mounts[:2]:
         name = packs_of(packing, mount)[0]
         packing.fleet.put(mount, name, bytes(len(packing.fleet.read(mount, name))))
@@ -106,6 +107,9 @@ def test_packs_that_rotted_on_more_drives_than_parity_holds_are_not_promised(pac
     told = [text for text in packing.notices if "did not read back" in text]
     assert told
     assert all("as far as parity holds: of 1 stripe more packs are wrong" in text for text in told)
+    capsys.readouterr()
+    assert command(["status", "--state", str(packing.origin.state)]) == 0
+    assert "next: sealift repair with all drives, then release and seal" in "".join(capsys.readouterr())
 
 
 def crossed(tmp_path):

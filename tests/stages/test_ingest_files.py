@@ -98,7 +98,7 @@ def test_a_bucket_comes_to_hold_the_corpus_from_drives_of_which_one_is_lost(orig
     )
     code, out, said = run(*arguments)
     answer = json.loads(out)
-    assert code == 3, said
+    assert code == 2, said  # not 3: some was rebuilt, and some has no place in a bucket
     assert answer["failed"] == answer["refused"] == answer["changed"] == []
     assert answer["files"] == len(origin.expected)
     assert answer["rebuilt_blocks"] > 0
@@ -110,7 +110,7 @@ def test_a_bucket_comes_to_hold_the_corpus_from_drives_of_which_one_is_lost(orig
     code, out, _ = run(*arguments)
     again = json.loads(out)
     assert again["there"] == len(origin.expected)
-    assert code == (3 if again["rebuilt_blocks"] else 2), "large ones are compared without the drives"
+    assert code == 2
     assert ingests.stamps(to) == before
 
 

@@ -11,6 +11,8 @@ from fleet import BLOCK, make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sealift.drives.memory import MemoryDrive
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.stages import rebuild as stage
@@ -367,6 +369,36 @@ def test_a_block_is_read_once_more_where_it_fails(tmp_path):
     result = stand.rebuild(wanted, gone=[0])
     assert (result.packs, result.noticed, result.lost) == (1, [], [])
     assert stand.is_whole(*wanted[0])
+
+
+@pytest.mark.parametrize("how", ["hangs when opened", "hangs when read", "is slow"])
+def test_a_host_that_keeps_one_waiting_is_asked_no_more_than_a_few_times(tmp_path, how):
+    """However many packs there are: others have what it has."""
+    stand = Stand(tmp_path, [[2 * BLOCK] * 2] * 12, 2, 2)
+    stand.drives[0].medium.files.clear()
+    asked = []
+
+    class Far(MemoryDrive):
+        slow = False
+
+    RemoteDrive.register(Far)
+    far = Far(stand.drives[1].mount, stand.drives[1].medium)
+
+    def plan(operation, _name, _offset):
+        if operation == ("open" if how == "hangs when opened" else "read"):
+            asked.append(operation)
+            time.sleep(0.05)
+            far.slow = how == "is slow"
+            return None if how == "is slow" else 110  # ETIMEDOUT
+        return None
+
+    far.plan = plan
+    stand.drives[1] = far
+    wanted = [(stripe, mf.role_of(stripe, 0, 4)) for stripe in range(12)]
+    result = stand.rebuild(wanted, gone=[0])
+    assert all(stand.is_whole(*each) for each in wanted)
+    assert result.lost == result.withheld == []
+    assert 1 <= len(asked) <= stage.AHEAD
 
 
 def test_of_a_source_that_is_gone_nothing_is_called_rotten(tmp_path):

@@ -467,3 +467,24 @@ def test_the_record_is_within_its_limit_at_its_largest():
         keys=unlock.KeyTable(rows=unlock.MAX_GROUPS * 257, issued=1, root="0" * 64),
     )  # fmt: skip
     assert unlock.MAX_RECORD // 2 < len(unlock.encode(record)) < unlock.MAX_RECORD
+
+
+def test_of_two_shipments_without_a_seal_neither_is_opened(origin, tmp_path):
+    """Which one gets keys issued is not for the order of the mounts to say."""
+    shipments.write(tmp_path / "source/file", os.urandom(300_000))
+    other = shipments.Origin(tmp_path / "other", tmp_path / "source", 2, 1)
+    other.pack()
+    desk, mounts = Desk(origin, tmp_path / "desk"), []
+    for made, seal in ((origin, desk.seal), (other, other.seal())):
+        mount = tmp_path / f"of-{made.root.name}"
+        shutil.copytree(made.mounts[0], mount)
+        for name, data in seal.items():
+            shipments.write(mount / "sealift" / name, data)
+        mounts.append(str(mount))
+    signers = desk.signers + other.allowed
+    for given in (mounts, mounts[::-1]):
+        with pytest.raises(SealInvalid, match="nothing says which of them is meant") as refused:
+            desk.issue(mounts=given, seal=None, allowed_signers=signers)
+        assert "--seal FILE" in refused.value.hint
+    assert not desk.out.exists()
+    assert not list(desk.custody.iterdir())

@@ -296,4 +296,4 @@ def _code(result: Files | Packs, *, waits: bool, otherwise: int) -> int:
         return 1
     if result.missing_groups:
         return 6
-    return 3 if result.rebuilt_blocks else otherwise
+    return otherwise or (3 if result.rebuilt_blocks else 0)  # who takes 3 for complete must not get it for less

@@ -107,4 +107,6 @@ def show(found: Status) -> None:
         for line in next_lines(msgspec.to_builtins(owed)):
             say(f"  {line}")
     if not waiting:
-        say("all groups are packed and signed" + ("" if found.sealed else "; next: sealift release and seal"))
+        amiss = found.read_back["wrong"] or any(group.spoilt for group in found.groups)
+        step = "sealift repair with all drives, then release and seal" if amiss else "sealift release and seal"
+        say("all groups are packed and signed" + ("" if found.sealed else f"; next: {step}"))

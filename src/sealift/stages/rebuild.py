@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive, PartFile, ReadFile
 
 AHEAD = 3  # blocks of a stripe in flight
-GIVE_UP = 32  # blocks that a drive fails one after the other before it is asked for nothing more
+GIVE_UP = 32  # blocks that a drive fails one after the other before it is asked for nothing more,
+HOST_GIVE_UP = 2  # and one in another host, for which was waited as long as that takes
 MAX_NOTICED = 10_000
 _TELL = 0.2  # seconds between two words of progress
 _Why = Literal["unreadable", "missing"]
@@ -155,14 +156,22 @@ class _Sources:
         """Whether a drive of this slot is here."""
         return bool(self._drives.get(slot))
 
+    def is_late(self, slot: int) -> bool:
+        """Whether it stands only in hosts that are slow, or did not give what was asked for last: asked last."""
+        return all(
+            isinstance(drive, RemoteDrive) and (drive.slow or self._failed.get(drive.mount, 0) > 0)
+            for drive in self._drives[slot]
+        )
+
     def read(self, latch: Latch, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
         """Fill a column from the first copy that has it whole."""
         self._readers[slot].put(latch, partial(self._read, slot, stripe, role, offset, column))
 
     def _read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
         for number, drive in enumerate(self._drives[slot]):
-            column.away |= isinstance(drive, RemoteDrive)
-            if self._failed.get(drive.mount, 0) >= GIVE_UP:
+            far = isinstance(drive, RemoteDrive)
+            column.away |= far
+            if self._failed.get(drive.mount, 0) >= (HOST_GIVE_UP if far else GIVE_UP):
                 column.why = column.why or "unreadable"
                 continue
             self._why.pop(drive.mount, None)
@@ -185,8 +194,8 @@ class _Sources:
             )
 
     def _fill(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
-        """Read it; once more where that failed, as not all that fails once is gone."""
-        for again in (False, True):
+        """Read it; from a medium once more where that failed, as not all that fails once is gone."""
+        for again in (True,) if isinstance(drive, RemoteDrive) else (False, True):
             try:
                 got = file.readinto_at(offset, column.memory[: -(-column.length // ALIGN) * ALIGN])
             except DriveFault as error:
@@ -219,6 +228,8 @@ class _Sources:
             except DriveFault as error:
                 file = "missing" if is_missing(error) else "unreadable"
                 self._why[drive.mount] = str(error)
+                if file == "unreadable" and isinstance(drive, RemoteDrive):
+                    self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1
             files[key] = file
             while len(files) > 4 * len(self._drives[slot]):
                 old = files.popitem(last=False)[1]
@@ -415,7 +426,11 @@ class _Run:
             return wanted
         while (short := self._data - sum(column.good for column in columns.values())) > 0:
             others = [role for role, column in columns.items() if column.length and not column.read]
-            others = [role for role in others if self._sources.has(mf.slot_of(work.stripe, role, self._n))]
+            slots = {role: mf.slot_of(work.stripe, role, self._n) for role in others}
+            others = sorted(
+                (role for role in others if self._sources.has(slots[role])),
+                key=lambda role: self._sources.is_late(slots[role]),
+            )
             if not others:
                 break
             self._fetch(work, block, columns, others[:short])

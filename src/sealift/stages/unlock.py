@@ -32,7 +32,7 @@ from sealift.reading.index_files import AnyCopy
 from sealift.reading.keys import IdentityKeys
 from sealift.reading.pack import signed_header
 from sealift.reading.shipment import Shipment
-from sealift.reading.survey import survey
+from sealift.reading.survey import refuse_mixed, survey
 from sealift.stages import custody, custody_log
 from sealift.stages.seal_others import check_newest
 from sealift.trade import custody as accounts
@@ -202,6 +202,8 @@ def _newest_seal(options: Options, allowed: AllowedSigners, notice: Callable[[st
     of the same revision supersedes nothing; but keys are for one seal, and so it is told.
     """
     found = survey(options.mounts, allowed=allowed, seal=options.seal)
+    if options.seal is None:
+        refuse_mixed(found)  # which one is opened is not for the order of the mounts to say
     if found.trusted is None:
         return options.seal
     if options.seal_path is not None:

@@ -9,6 +9,8 @@ can be expected back, the journal is cut back to before that stripe, and it is p
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -162,7 +164,7 @@ class CatchUp:
             raise DriveFault(
                 f"{drive.mount}: is full: {free:,} bytes free, {needed:,} needed for what it lacks and what comes",
                 drive=drive.mount,
-            )
+            ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return out
 
     def _rebuild(self, wanted: dict[int, list[int]]) -> int | None:

@@ -17,10 +17,15 @@ import signal
 import subprocess
 import threading
 from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TIMEOUT = 60.0
 PATIENCE = 75.0  # seconds that the end of packing waits for what is still to be told
 LAST = 15.0  # of them, that are kept for `end`
+SAID = 3.0  # and after which it says that it waits
 WAITING = 1000  # events that wait for a slow command; of more the oldest are dropped
 
 
@@ -64,31 +69,48 @@ class Notifier:
             found.append(self._troubles.get())
         return found
 
-    def close(self) -> list[str]:
-        """Wait for what is still to be told, within limits; the last troubles."""
+    def close(self, say: Callable[[str], object] = lambda _text: None) -> None:
+        """Wait for what is still to be told, within limits, which is said.
+
+        Who is interrupted meanwhile waits only for `end` to be told, and interrupted again for nothing: what runs is
+        killed with all that it started. KeyboardInterrupt then; `troubles` has what went wrong.
+        """
         if self._thread is not None:
             with self._more:
                 self._closing = True
                 self._more.notify()
-            self._thread.join(self._patience - self._last)
+            try:
+                self._thread.join(min(SAID, self._patience - self._last))
+                if self._thread.is_alive():
+                    say(f"waiting for --notify, {self._patience:.0f} s at most; Ctrl-C has only the end told")
+                self._thread.join(max(0.0, self._patience - self._last - SAID))
+            except KeyboardInterrupt:
+                self._end(0)
+                raise
+            self._end(self._last / 3)  # what runs now may be about to end
+
+    def _end(self, grace: float) -> None:
+        """Have `end` told, if it was not, when what runs has had `grace` seconds; then nothing runs any more."""
+        assert self._thread is not None
+        try:
             with self._more:
                 self._drop(1)
-            self._thread.join(self._last / 3)  # what runs now may be about to end
+            self._thread.join(grace)
             with self._more:
                 if self._waiting:
                     self._kill("so that the end is told")
             self._thread.join(self._last * 2 / 3)
+        finally:
             with self._more:
                 untold = bool(self._waiting)
                 self._waiting.clear()
                 self._kill("as packing has ended")
             self._thread.join(1.0)
             if untold:
-                self._troubles.put("--notify was not told of the end: what it did before could not be stopped")
+                self._troubles.put("--notify was not told of the end: it was interrupted, or could not be stopped")
             if self._dropped:
                 many = "1 event was" if self._dropped == 1 else f"{self._dropped:,} events were"
                 self._troubles.put(f"{many} not told to --notify, which was too slow")
-        return self.troubles()
 
     def _run(self) -> None:
         while (event := self._begin()) is not None:

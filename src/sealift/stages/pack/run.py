@@ -175,7 +175,8 @@ def run(options: Options, events: Events, workers: Workers | None = None) -> Res
         code = (
             error.exit_code if isinstance(error, SealiftError) else 130 if isinstance(error, KeyboardInterrupt) else 70
         )
-        notifier.tell("end", state=state, exit_code=code, message=str(error) or type(error).__name__)
+        told = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+        notifier.tell("end", state=state, exit_code=code, message=told)
         raise
     else:
         told = f"{sum(g['state'] == 'signed' for g in result.groups)} of {len(result.groups)} groups are signed"
@@ -183,8 +184,11 @@ def run(options: Options, events: Events, workers: Workers | None = None) -> Res
         notifier.tell("end", state=state, shipment=shipment, exit_code=code, message=told)
         return result
     finally:
-        for trouble in notifier.close():
-            events.notice(trouble)
+        try:
+            notifier.close(events.notice)
+        finally:
+            for trouble in notifier.troubles():
+                events.notice(trouble)
 
 
 def _checked(options: Options, events: Events, notifier: Notifier, workers: Workers) -> Result:

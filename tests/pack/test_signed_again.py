@@ -109,7 +109,9 @@ def test_packs_that_rotted_on_more_drives_than_parity_holds_are_not_promised(pac
     assert all("as far as parity holds: of 1 stripe more packs are wrong" in text for text in told)
     capsys.readouterr()
     assert command(["status", "--state", str(packing.origin.state)]) == 0
-    assert "next: sealift repair with all drives, then release and seal" in "".join(capsys.readouterr())
+    assert "next: sealift repair with all drives, sealift pack once more, then release and seal" in "".join(
+        capsys.readouterr()
+    )
 
 
 def crossed(tmp_path):

@@ -240,6 +240,50 @@ def test_it_may_be_stopped_anywhere_and_begun_again(tmp_path, monkeypatch, threa
     assert threads() == []
 
 
+def test_who_is_interrupted_while_it_begins_is_not_kept(tmp_path, monkeypatch):
+    """Between two threads: those that never begin are not waited for."""
+    monkeypatch.setattr(stage, "_LEAVE", 0.1)
+    stand, puts, put = Stand(tmp_path, [[3 * BLOCK] * 2] * 4, 2, 1), itertools.count(), stage.Lane.put
+
+    def interrupted(lane, latch, job):
+        if lane._name.startswith("rebuild-") and next(puts) == 1:
+            raise KeyboardInterrupt
+        put(lane, latch, job)
+
+    monkeypatch.setattr(stage.Lane, "put", interrupted)
+    stand.drives[2].medium.files.clear()
+    wanted = [(stripe, mf.role_of(stripe, 2, 3)) for stripe in range(4)]
+    with pytest.raises(KeyboardInterrupt):
+        stand.rebuild(wanted, gone=[2])
+    assert stand.parts() == []
+
+
+def test_who_is_interrupted_does_not_wait_for_a_source_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "_LEAVE", 0.1)
+    monkeypatch.setattr(stage, "_TELL", 0.01)
+    stand, gate, reached = Stand(tmp_path, [[3 * BLOCK] * 2] * 4, 2, 1), threading.Event(), threading.Event()
+    stand.drives[2].medium.files.clear()
+
+    def plan(operation, _name, _offset):
+        if operation == "read":
+            reached.set()
+            gate.wait(30)
+
+    def stop(_progress):
+        if reached.is_set() and not gate.is_set():
+            raise KeyboardInterrupt
+
+    stand.drives[1].plan = plan
+    wanted = [(stripe, mf.role_of(stripe, 2, 3)) for stripe in range(4)]
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        stand.rebuild(wanted, gone=[2], progress=stop)
+    assert time.monotonic() - begun < 20
+    gate.set()
+    time.sleep(0.2)
+    assert not [name for name in stand.drives[2].medium.files if name.startswith("packs/")], "nothing is written later"
+
+
 def test_a_pack_is_written_from_front_to_back(tmp_path):
     """Whoever is late: a bucket takes it in no other way, and a shingled disk likes none."""
     rng, stand = random.Random(5), Stand(tmp_path, [[12 * BLOCK] * 2] * 2, 2, 2)

@@ -108,5 +108,9 @@ def show(found: Status) -> None:
             say(f"  {line}")
     if not waiting:
         amiss = found.read_back["wrong"] or any(group.spoilt for group in found.groups)
-        step = "sealift repair with all drives, then release and seal" if amiss else "sealift release and seal"
+        step = (
+            "sealift repair with all drives, sealift pack once more, then release and seal"
+            if amiss
+            else "sealift release and seal"
+        )
         say("all groups are packed and signed" + ("" if found.sealed else f"; next: {step}"))

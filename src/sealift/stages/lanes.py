@@ -24,7 +24,7 @@ class Latch:
 
     def __init__(self, count: int) -> None:
         self._left = count
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None  # what failed first
         self._lock, self._all = threading.Lock(), threading.Lock()
         if count:
             self._all.acquire()
@@ -41,21 +41,25 @@ class Latch:
     def done(self, error: BaseException | None = None) -> None:
         """One of them is done, or has failed."""
         with self._lock:
-            self._error = self._error or error
+            self.error = self.error or error
             self._left -= 1
             last = self._left == 0
         if last:
             self._all.release()
 
-    def wait(self, seconds: float = -1) -> bool:
-        """Until all are done, or for so many seconds: whether they are. Raises what failed first."""
+    def over(self, seconds: float = -1) -> bool:
+        """Whether all are done, or are within so many seconds."""
         if self._left:  # not asked for again by who was interrupted with the lock in hand
             if not self._all.acquire(timeout=seconds):
                 return False
             self._all.release()
-        if self._error is not None:
-            raise self._error
         return True
+
+    def wait(self) -> None:
+        """Until all are done. Raises what failed first."""
+        self.over()
+        if self.error is not None:
+            raise self.error
 
 
 class Lane:

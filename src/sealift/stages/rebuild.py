@@ -9,8 +9,8 @@ under its name only when every block of it was proved, and what lay there before
 cannot be had are named and their pack is left as it is. Memory is n x BLOCK x AHEAD, so that what was read is still
 in the cache that the cores share when it is solved. Every drive has a reader, and several targets are written at the
 same time, so that the slowest drive sets the pace and not the sum of all. A target is written by one thread at a time,
-and a pack from front to back, as a bucket and a shingled disk want it. Who is interrupted waits until nobody writes any
-more: only then the drives are given up.
+and a pack from front to back, as a bucket and a shingled disk want it. Who is interrupted or meets an error waits until
+nobody writes any more, however often he is: only then the drives are given up. A source that hangs is not waited for.
 
 What is not here: which packs are wrong (stages/repair.py, stages/pack), small files, what is signed.
 """
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive, PartFile, ReadFile
 
 AHEAD = 3  # blocks of a stripe in flight
-GIVE_UP = 32  # blocks that a drive fails one after the other before it is asked for nothing more,
-HOST_GIVE_UP = 2  # and one in another host, for which was waited as long as that takes
+GIVE_UP = 32  # blocks that a drive fails one after the other before it is asked for nothing more
 MAX_NOTICED = 10_000
 _TELL = 0.2  # seconds between two words of progress
+_LEAVE = 5.0  # and for which threads that read are waited for at the end
 _Why = Literal["unreadable", "missing"]
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
 
@@ -169,9 +169,8 @@ class _Sources:
 
     def _read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
         for number, drive in enumerate(self._drives[slot]):
-            far = isinstance(drive, RemoteDrive)
-            column.away |= far
-            if self._failed.get(drive.mount, 0) >= (HOST_GIVE_UP if far else GIVE_UP):
+            column.away |= isinstance(drive, RemoteDrive)
+            if self._failed.get(drive.mount, 0) >= GIVE_UP:
                 column.why = column.why or "unreadable"
                 continue
             self._why.pop(drive.mount, None)
@@ -359,10 +358,13 @@ class _Run:
         todo, self._ended = self._todo(works), Latch(AHEAD)
         for thread in self._threads:
             thread.put(self._ended, partial(self._take, todo))
-        while not self._ended.wait(_TELL):
+        while not self._ended.over(_TELL):
+            if self._ended.error is not None:  # no thread could be had
+                self._stop()
             self._tell()
         if self._error is not None:
             raise self._error
+        self._ended.wait()
         self._tell()
 
     def _todo(self, works: Iterable[StripeWork]) -> Iterator[tuple[_Stripe, int]]:
@@ -383,8 +385,8 @@ class _Run:
 
     def _take(self, todo: Iterator[tuple[_Stripe, int]]) -> None:
         """One thread: block after block, until none is left, or another one has failed."""
-        memory = aligned_buffer(self._n * BLOCK)
         try:
+            memory = aligned_buffer(self._n * BLOCK)
             while (taken := self._next(todo)) is not None:
                 stripe, block = taken
                 columns = self._solve(stripe, block, memory)
@@ -618,20 +620,21 @@ class _Run:
             self._landed(stripe.work.stripe, role, drive)
 
     def close(self) -> None:
-        """Wait for what is under way, and remove what was not finished."""
-        self._stop()
+        """Wait for who writes, and remove what was not finished."""
         while True:
             try:
-                self._ended.wait()
+                self._stop()
+                for target in list(self._targets.values()):
+                    with target.lock:  # nobody writes there any more: who takes it from now on sees that it is over
+                        pass
+                for stripe in list(self._open):
+                    for part in list(stripe.parts.values()):
+                        part.file.abandon()
                 break
-            except KeyboardInterrupt:  # once more: the drives are not given up before nobody writes to them
+            except KeyboardInterrupt:  # once more
                 continue
-            except BaseException:  # noqa: BLE001 -- it has been raised
-                break
-        for lane in [*self._threads, *(target.lane for target in self._targets.values())]:
-            lane.close()
-        self._sources.close()
-        for stripe in self._open:
-            for part in stripe.parts.values():
-                part.file.abandon()
+        if self._ended.over(_LEAVE):  # what still reads ends with the process
+            for lane in [*self._threads, *(target.lane for target in self._targets.values())]:
+                lane.close()
+            self._sources.close()
         self._tell()

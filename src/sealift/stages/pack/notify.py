@@ -49,7 +49,7 @@ class Notifier:
             self._thread.start()
 
     def tell(self, event: str, **fields: object) -> None:
-        """Tell of an event; returns at once."""
+        """Tell of an event; waits for nothing but that a command that is being begun has begun."""
         if self._thread is None:
             return
         with self._more:

@@ -13,7 +13,7 @@ import os
 import shutil
 import sqlite3
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -184,11 +184,10 @@ def run(options: Options, events: Events, workers: Workers | None = None) -> Res
         notifier.tell("end", state=state, shipment=shipment, exit_code=code, message=told)
         return result
     finally:
-        try:
+        with suppress(KeyboardInterrupt):  # packing is over: what came of it stands
             notifier.close(events.notice)
-        finally:
-            for trouble in notifier.troubles():
-                events.notice(trouble)
+        for trouble in notifier.troubles():
+            events.notice(trouble)
 
 
 def _checked(options: Options, events: Events, notifier: Notifier, workers: Workers) -> Result:

@@ -380,6 +380,17 @@ def test_a_command_that_is_slow_and_ends_is_told_of_the_end(tmp_path):
     assert [each["event"] for each in events(heard)][-1] == "end"
 
 
+def test_what_came_of_packing_stands_where_the_telling_is_interrupted(tmp_path, monkeypatch):
+    def interrupted(_notifier, say):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(notify.Notifier, "close", interrupted)
+    packing = Packing(tmp_path, size=2)
+    assert packing.pack().exit_code == 0
+    with pytest.raises(Exception, match="no drive"):
+        packing.pack(to=[])
+
+
 def test_who_is_interrupted_while_a_command_hangs_has_the_end_told_and_leaves_nothing_running(tmp_path):
     heard, said = tmp_path / "heard", []
     command = f"cat >> {heard}; test $SEALIFT_EVENT = end || {{ echo $$ > {tmp_path}/pid; sleep 600; }}"

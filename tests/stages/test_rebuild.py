@@ -275,12 +275,14 @@ def test_who_is_interrupted_does_not_wait_for_a_source_that_hangs(tmp_path, monk
 
     stand.drives[1].plan = plan
     wanted = [(stripe, mf.role_of(stripe, 2, 3)) for stripe in range(4)]
-    begun = time.monotonic()
+    begun, told = time.monotonic(), []
+    stand.spoil(0, mf.role_of(0, 1, 3), 0)  # which is found out when it does read
     with pytest.raises(KeyboardInterrupt):
-        stand.rebuild(wanted, gone=[2], progress=stop)
+        stand.rebuild(wanted, gone=[2], progress=stop, noticed=told.append)
     assert time.monotonic() - begun < 20
     gate.set()
     time.sleep(0.2)
+    assert told == []
     assert not [name for name in stand.drives[2].medium.files if name.startswith("packs/")], "nothing is written later"
 
 

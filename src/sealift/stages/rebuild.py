@@ -446,6 +446,8 @@ class _Run:
         for role, slot in here.items():
             self._sources.read(latch, slot, work.stripe, role, block * BLOCK, columns[role])
         latch.wait()
+        if self._stopped:  # nothing is told any more: a source may have hung until its drives were given up
+            raise _Stopped
         for role, slot in slots.items():
             columns[role].read = True
             if role not in work.wanted:

@@ -188,7 +188,7 @@ def test_a_target_that_fails_harms_nothing_and_is_gone_on_with(tmp_path, operati
 
 @pytest.fixture
 def threads():
-    """Asks which threads are alive that were not before; lanes end by themselves soon after they were closed."""
+    """Asks which threads are alive that were not before; workers end by themselves soon after they were closed."""
     before = set(threading.enumerate())
 
     def ours():
@@ -243,14 +243,14 @@ def test_it_may_be_stopped_anywhere_and_begun_again(tmp_path, monkeypatch, threa
 def test_who_is_interrupted_while_it_begins_is_not_kept(tmp_path, monkeypatch):
     """Between two threads: those that never begin are not waited for."""
     monkeypatch.setattr(stage, "_LEAVE", 0.1)
-    stand, puts, put = Stand(tmp_path, [[3 * BLOCK] * 2] * 4, 2, 1), itertools.count(), stage.Lane.put
+    stand, puts, put = Stand(tmp_path, [[3 * BLOCK] * 2] * 4, 2, 1), itertools.count(), stage.Workers.put
 
-    def interrupted(lane, latch, job):
-        if lane._name.startswith("rebuild-") and next(puts) == 1:
+    def interrupted(workers, job):
+        if workers._name == "rebuild" and next(puts) == 1:
             raise KeyboardInterrupt
-        put(lane, latch, job)
+        put(workers, job)
 
-    monkeypatch.setattr(stage.Lane, "put", interrupted)
+    monkeypatch.setattr(stage.Workers, "put", interrupted)
     stand.drives[2].medium.files.clear()
     wanted = [(stripe, mf.role_of(stripe, 2, 3)) for stripe in range(4)]
     with pytest.raises(KeyboardInterrupt):

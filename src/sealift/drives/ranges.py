@@ -74,21 +74,28 @@ class Workers:
 
     def __init__(self, most: int, name: str) -> None:
         self._most, self._name = most, name
-        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = self._given = 0  # and jobs that are not done
 
     def submit(self, job: Callable[[], Any]) -> Future[Any]:
-        """Have a thread run it; what comes of it."""
+        """Have a thread run it; what comes of it. RuntimeError where no thread can be had."""
         coming: Future[Any] = Future()
-        with self._lock:
-            self._given += 1
-            more = self._threads < min(self._most, self._given)
-            self._threads += more
-        self._jobs.put((coming, job))
-        if more:
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        self.put(partial(_settle, coming, job))
         return coming
+
+    def put(self, job: Callable[[], object]) -> None:
+        """Have a thread run what raises nothing. RuntimeError where no thread can be had: it is not run then."""
+        with self._lock:
+            if self._threads < min(self._most, self._given + 1):
+                try:
+                    threading.Thread(target=self._run, name=self._name, daemon=True).start()
+                    self._threads += 1
+                except RuntimeError:
+                    if not self._threads:
+                        raise
+            self._given += 1
+        self._jobs.put(job)
 
     def close(self) -> None:
         """Have the threads end when they have done what they were given; nothing is given to them any more.
@@ -99,16 +106,19 @@ class Workers:
             self._jobs.put(None)
 
     def _run(self) -> None:
-        while (work := self._jobs.get()) is not None:
-            coming, job = work
-            if coming.set_running_or_notify_cancel():
-                try:
-                    coming.set_result(job())
-                except BaseException as error:  # noqa: BLE001 -- it is for whoever waits
-                    coming.set_exception(error)
+        while (job := self._jobs.get()) is not None:
+            job()
             with self._lock:
                 self._given -= 1
-            del work, coming, job  # what they hold is not held until the next one comes
+            del job  # what it holds is not held until the next one comes
+
+
+def _settle(coming: Future[Any], job: Callable[[], Any]) -> None:
+    if coming.set_running_or_notify_cancel():
+        try:
+            coming.set_result(job())
+        except BaseException as error:  # noqa: BLE001 -- it is for whoever waits
+            coming.set_exception(error)
 
 
 @dataclass

@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from blake3 import blake3
 
 from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_in_the_way, is_missing, reason
-from sealift.drives.ranges import RemoteDrive
+from sealift.drives.ranges import RemoteDrive, Workers
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import parity as code
 from sealift.formats.manifest import BLOCK
-from sealift.stages.lanes import Lane, Latch
+from sealift.stages.latch import Latch
 from sealift.stages.verify_verdict import LostPack, add_lost
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class _Sources:
 
     def __init__(self, drives: Mapping[int, Sequence[Drive]], data: int) -> None:
         self._drives, self._data = drives, data
-        self._readers = {slot: Lane(f"read-{slot}") for slot in drives}
+        self._readers = {slot: Workers(1, f"read-{slot}") for slot in drives}
         self._open: dict[int, OrderedDict[tuple[int, int], ReadFile | _Why]] = {slot: OrderedDict() for slot in drives}
         self._failed: dict[str, int] = {}
         self._why: dict[str, str] = {}  # mount -> what it last failed with
@@ -165,7 +165,7 @@ class _Sources:
 
     def read(self, latch: Latch, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
         """Fill a column from the first copy that has it whole."""
-        self._readers[slot].put(latch, partial(self._read, slot, stripe, role, offset, column))
+        latch.put(self._readers[slot], partial(self._read, slot, stripe, role, offset, column))
 
     def _read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
         for number, drive in enumerate(self._drives[slot]):
@@ -321,7 +321,7 @@ class _Target:
     """A drive that is written, by who has its lock; and a thread for where several drives are at once."""
 
     def __init__(self, mount: str) -> None:
-        self.lock, self.lane = threading.Lock(), Lane(f"write-{mount[-20:]}")
+        self.lock, self.writer = threading.Lock(), Workers(1, f"write-{mount[-20:]}")
 
 
 class _Run:
@@ -344,7 +344,7 @@ class _Run:
         self._progress, self._landed, self._refused, self._failed = progress, landed, refused, failed
         self._noticed = noticed
         self._dead: set[str] = set()  # mounts of targets that failed
-        self._threads = [Lane(f"rebuild-{number}") for number in range(AHEAD)]
+        self._threads = Workers(AHEAD, "rebuild")
         self._ended = Latch(0)
         self._error: BaseException | None = None  # what a thread ran into first
         self._lock, self._taking, self._turn = threading.Lock(), threading.Lock(), threading.Condition()
@@ -356,8 +356,8 @@ class _Run:
 
     def all(self, works: Iterable[StripeWork]) -> None:
         todo, self._ended = self._todo(works), Latch(AHEAD)
-        for thread in self._threads:
-            thread.put(self._ended, partial(self._take, todo))
+        for _ in range(AHEAD):
+            self._ended.put(self._threads, partial(self._take, todo))
         while not self._ended.over(_TELL):
             if self._ended.error is not None:  # no thread could be had
                 self._stop()
@@ -526,7 +526,7 @@ class _Run:
             if stripe.alone:
                 latch.run(job)
             else:
-                self._target(drive).lane.put(latch, job)
+                latch.put(self._target(drive).writer, job)
         return latch
 
     def _target(self, drive: Drive) -> _Target:
@@ -636,7 +636,7 @@ class _Run:
             except KeyboardInterrupt:  # once more
                 continue
         if self._ended.over(_LEAVE):  # what still reads ends with the process
-            for lane in [*self._threads, *(target.lane for target in self._targets.values())]:
-                lane.close()
+            for workers in [self._threads, *(target.writer for target in self._targets.values())]:
+                workers.close()
             self._sources.close()
         self._tell()

@@ -3,8 +3,8 @@
 It gets one JSON object on stdin, and the same in the environment: SEALIFT_EVENT (fault, group, end), SEALIFT_STATE,
 SEALIFT_SHIPMENT, SEALIFT_GROUP, SEALIFT_DRIVE, SEALIFT_SERIAL, SEALIFT_MOUNT, SEALIFT_MESSAGE, SEALIFT_EXIT_CODE, as
 far as they apply. Nothing it does harms packing: it runs beside it, holds none of its locks, its output goes to
-stderr, and after TIMEOUT seconds it is killed with all that it started. `end` is always told: where the command is so
-slow that others still wait when packing ends, these are dropped for it. What failed or was dropped is in `troubles`.
+stderr, and after TIMEOUT seconds it is killed with all that it started. Where it is so slow that events still wait when
+packing ends, they are dropped so that `end` is told. What failed, was dropped or was not told is in `troubles`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pytest
 from sealift.errors import BadInput, Interrupted, NotAllHere, SealiftError
 from sealift.stages import placement, placement_words
 from sealift.stages.placement import HERE, Ears, Gone, place
-from sealift.stages.placement_runner import Runner
+from sealift.stages.placement_runner import POLL, Runner
 
 
 class Heard(Ears):
@@ -115,6 +115,22 @@ def test_a_reset_connection_loses_no_host_and_nothing_that_was_said(cluster, hos
     assert (cluster.home("a") / "worked").read_text() == "once\n"
     if not ears.could:
         pytest.skip("this kernel resets no connections")
+
+
+def test_a_unit_that_has_ended_is_not_waited_for(monkeypatch):
+    """Whoever has its answer waits for the last look: with POLL each step of a stage would take twice that."""
+    waits, wait = [], threading.Condition.wait
+
+    def noted(condition, timeout=None):
+        if condition is runner._change:
+            waits.append(timeout)
+        return wait(condition, timeout)
+
+    monkeypatch.setattr(threading.Condition, "wait", noted)
+    runner = Runner()
+    runner.run("1", placed_work.echo, 5)
+    assert runner.look("1", 0, 0)[2] == [5]
+    assert sum(waits) < POLL / 2
 
 
 def test_what_a_unit_says_can_be_had_once_more_and_it_is_done_once(monkeypatch, tmp_path):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sealift.stages.placement import Wire
 
 POLL = 0.3  # seconds between looks at what units say
+_ENDED = 0.02  # and where one has ended, whose answer waits for the last look
 
 
 class Runner:
@@ -105,7 +106,7 @@ class Runner:
         return reply
 
     def look(self, unit: str, heard: int, answered: int) -> tuple[Any, int, list[Any], tuple[int, Any] | None]:
-        """What was told, sent and asked since: after POLL seconds, or at once where something new is asked.
+        """What was told, sent and asked since: after POLL seconds, or soon where the unit ends or asks something new.
 
         `heard` items of the unit have arrived, and need not be kept; `answered` is the question that was answered last.
         """
@@ -118,7 +119,7 @@ class Runner:
                 self._items = self._items[heard - self._first :]
                 self._first = heard
             if self._question is None or self._question[0] == answered:
-                self._change.wait(POLL)
+                self._change.wait(_ENDED if self._end else POLL)
             progress, self._progress = self._progress, None
             return progress, self._first, list(self._items), self._question
 

@@ -39,7 +39,6 @@ PAGE = Path(__file__).parent / "HOSTS.md"
 BLKIO = Path("/sys/fs/cgroup/blkio")
 DATA, PARITY, SMALLER = 2, 1, 8
 PROPORTION = 0.9  # of what one host does, each of many
-FULL = 0.9  # of the processors' time: what is short of growth beside it is so for want of them
 NAMES = "abcdefgh"
 
 
@@ -217,18 +216,20 @@ def page(found: Found, rate: int, size: int) -> str:
             begin = statistics.median(small[stage].seconds for small, _ in seen) - taken / (SMALLER - 1)
             speed = read / taken
             first = first or speed / count
-            if speed / count / first < PROPORTION:
-                where = full if busy >= FULL else short
+            grown = speed / count / first
+            if grown < PROPORTION:
+                wanted = busy / grown  # of the processors, for growth in proportion at this cost of a byte
                 falls = ", slower than with fewer" if speed < most else ""
-                where.append(f"{stage} on {count} ({speed / count / first:.2f}, processors {busy:.0%} busy{falls})")
+                told = f"{stage} on {count} ({grown:.2f}, processors {busy:.0%} busy, of {wanted:.0%} wanted{falls})"
+                (full if wanted >= 1 else short).append(told)
             most = max(most, speed)
             lines.append(
                 f"| {stage} | {count} | {speed / 1e6:,.0f} | {speed / (drives * rate * count):.2f} |"
-                f" {speed / count / first:.2f} | {busy:.0%} | {begin:.1f} s |"
+                f" {grown:.2f} | {busy:.0%} | {begin:.1f} s |"
             )
     told = f"Short of growth in proportion within 10%: {', '.join(short)}." if short else ""
     if full:
-        told += f"{' ' if told else ''}Growth ends where the processors are full: {', '.join(full)}."
+        told += f"{' ' if told else ''}Growth ends where the processors cannot do what it wants: {', '.join(full)}."
     return "\n".join([*lines, "", told or "All grow in proportion."]) + "\n"
 
 

@@ -84,6 +84,25 @@ def test_repair_waits_for_it_and_mends_all_once_it_is_there(fleet, capsys):
     assert check([*others, old]).state == "intact"
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["its-own-medium", "a-medium-without-serial"])
+def test_a_drive_that_was_made_in_place_is_waited_for_only_where_its_medium_may_be_another(known):
+    """It says that it was rebuilt, as most of it was; but nothing else has what it lacks where it is that medium."""
+    drives = FLEET.memory()
+    for drive, row in zip(drives, GROUP.manifest.drives, strict=True):
+        drive.medium.serial = row.serial if known else None
+    for slot, stripes in ((0, (0, 1)), (1, (1,)), (2, (1,))):
+        for stripe in stripes:
+            drives[slot].medium.files.pop(pack(slot, stripe))
+    expected = (["g0s0"], 6) if not known else ([], 4)
+    for _ in range(2):
+        report = mend(drives)
+        assert (report.state, report.replaced, repairing.exit_code(report)) == ("lost", *expected)
+        assert mf.decode_card(bytes(drives[0].medium.files[mf.CARD])).rebuilt is not None
+    seen = check(drives)
+    assert exit_code(seen) == expected[1]
+    assert any("was rebuilt, and lacks" in step for step in inspect_words.next_steps(seen)) is not known
+
+
 def test_a_whole_successor_changes_nothing():
     old, *others = FLEET.memory()
     new = MemoryDrive("/mnt/new", Medium(serial="NEW"))

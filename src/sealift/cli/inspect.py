@@ -208,7 +208,7 @@ def _replaced(report: InspectReport | VerifyReport) -> Iterator[str]:
     """Media in the place of which drives were rebuilt that lack something which nothing here gives."""
     for group in report.groups:
         for drive in group.present if group.recoverable_bytes < group.total_bytes else ():
-            if drive.rebuilt and (drive.damage or drive.lacks):
+            if drive.stands_in and (drive.damage or drive.lacks):
                 yield (
                     f"{drive.drive} was rebuilt, and lacks what nothing here gives: the medium on which it was packed,"
                     f" serial {drive.serial}, may have it"

@@ -26,7 +26,7 @@ from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage, is_bag
 from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.verify_join import fault_at, has_hashes
-from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
+from sealift.stages.verify_report import Fault, HostRow, is_medium_of
 from sealift.stages.verify_verdict import common_damage, judge
 
 if TYPE_CHECKING:
@@ -357,12 +357,16 @@ def lost_blocks(manifest: Manifest, lost: LostPack) -> LostBlocks:
 
 
 def replaced(group: GroupView, damage: Mapping[int, Damage], lost: Collection[LostBlocks]) -> list[str]:
-    """Drives of which every copy here was rebuilt, and lacks something of a stripe of which something is lost."""
-    stripes = {each.stripe for each in lost if each.group == group.group}
+    """Drives of which every copy here was rebuilt, and lacks something of a stripe of which something is lost.
+
+    One that was mended on the very medium of the signed table is not meant: nothing else has what it lacks.
+    """
+    stripes, drives = {each.stripe for each in lost if each.group == group.group}, group.manifest.drives
     return [
-        group.manifest.drives[slot].id
+        drives[slot].id
         for slot, views in group.copies.items()
-        if stripes & damage.get(slot, {}).keys() and all(view.rebuilt for view in views)
+        if stripes & damage.get(slot, {}).keys()
+        and all(view.rebuilt and not is_medium_of(view.drive.serial(), drives[slot].serial) for view in views)
     ]
 
 

@@ -92,7 +92,7 @@ class Case:
     @property
     def awaited(self) -> set[int]:
         """Slots of which every copy was rebuilt onto another medium, or replaced: what was signed may have more."""
-        return {slot for slot, each in self.copies.items() if all(copy.rebuilt or copy.predecessor for copy in each)}
+        return {slot for slot, each in self.copies.items() if all(copy.stands_in or copy.predecessor for copy in each)}
 
     @property
     def verified(self) -> bool:

@@ -97,6 +97,11 @@ class Answers(_Base, kw_only=True):
     fingerprint: _Words
 
 
+def is_medium_of(medium: str | None, serial: str) -> bool:
+    """Whether a medium that tells this serial number is the one that the signed table has."""
+    return medium is not None and medium.casefold() == serial.casefold()
+
+
 class Present(_Base, kw_only=True):
     """A drive that is here, or in another host's report; `damage` is [stripe, first block, last block].
 
@@ -128,6 +133,14 @@ class Present(_Base, kw_only=True):
         None  # its own serial number: it was replaced by this drive, which is missing, while packing
     )
     lacks: Annotated[list[_Words], Meta(max_length=10)] = []  # of INDEXES: those that it has not as they were signed
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether it was rebuilt on another medium than that of the signed table, which may have what this one lacks.
+
+        Of a medium that tells no serial number nobody knows.
+        """
+        return self.rebuilt and not is_medium_of(self.medium, self.serial)
 
     @property
     def in_bucket(self) -> bool:

@@ -13,9 +13,9 @@ from sealift.cli import common, pack_words
 from sealift.cli import status as status_cli
 from sealift.drives.memory import Medium, MemoryDrive
 from sealift.errors import DriveFault
-from sealift.stages import status
+from sealift.stages import rates, status
 from sealift.stages.pack import group as groups
-from sealift.stages.pack import rates, room
+from sealift.stages.pack import room
 from sealift.stages.pack.crew import Crew
 from sealift.stages.pack.fleet import Place
 from sealift.stages.pack.journal import Journal, ReadBackState

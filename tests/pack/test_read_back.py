@@ -14,9 +14,9 @@ from test_failing_drives import Packing, owed
 from sealift.cli.pack_words import drive_lines, read_back_text
 from sealift.errors import DriveFault
 from sealift.formats import manifest
-from sealift.stages import status
+from sealift.stages import rates, status
 from sealift.stages.pack import group as groups
-from sealift.stages.pack import notify, rates, readback
+from sealift.stages.pack import notify, readback
 from sealift.testing import drive
 
 
@@ -269,7 +269,7 @@ def test_what_a_drive_that_is_set_aside_does_not_read_is_owed_and_not_called_reb
 
 
 def test_a_slow_drive_is_named_once_with_its_rate_beside_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(groups, "Rates", lambda n: rates.Rates(n, minute=0.4))
+    monkeypatch.setattr(rates, "MINUTE", 0.4)
     packing = Packing(tmp_path, data=3, size=12)
     slow = packing.mounts[1]
     packing.fleet.slow(slow, 4e6)
@@ -283,7 +283,7 @@ def test_a_slow_drive_is_named_once_with_its_rate_beside_the_others(tmp_path, mo
 
 
 def test_drives_are_judged_by_the_time_they_take_and_not_by_the_time_that_passes():
-    judged = rates.Rates(4, minute=10)
+    judged = rates.Rates(minute=10)
     for slot, seconds in enumerate([1.0, 1.2, 1.1, 9.9]):
         judged.add(slot, 10_000_000, seconds)
     assert judged.judge() == {}, "not a minute's worth yet"

@@ -15,6 +15,7 @@ from sealift.drives.memory import MemoryDrive
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
+from sealift.stages import rates
 from sealift.stages import rebuild as stage
 
 
@@ -284,6 +285,30 @@ def test_who_is_interrupted_does_not_wait_for_a_source_that_hangs(tmp_path, monk
     time.sleep(0.2)
     assert told == []
     assert not [name for name in stand.drives[2].medium.files if name.startswith("packs/")], "nothing is written later"
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["read", "written"])
+def test_the_drive_that_all_wait_for_is_named_once(tmp_path, monkeypatch, written):
+    monkeypatch.setattr(rates, "MINUTE", 0.2)
+    monkeypatch.setattr(stage, "_TELL", 0.01)
+    stand = Stand(tmp_path, [[4 * BLOCK] * 3] * 6, 3, 3)
+    late = 1 if written else 4
+
+    def plan_of(drive):
+        pause = 0.02 if drive is stand.drives[late] else 0.001
+        return lambda operation, _name, _offset: time.sleep(pause if operation in {"read", "write"} else 0)
+
+    for drive in stand.drives:
+        drive.plan = plan_of(drive)
+    lost, slow = (0, 1, 2), []
+    wanted = [(stripe, mf.role_of(stripe, slot, 6)) for stripe in range(6) for slot in lost]
+    result = stand.rebuild(wanted, gone=lost, slow=slow.append)
+    assert result.packs == 18
+    (named,) = slow
+    assert (named.mount, named.written) == (stand.drives[late].mount, written)
+    assert named.rate < rates.SHARE * named.median
+    verb = "takes" if written else "gives"
+    assert named.words.startswith(f"{named.mount} is slow: it {verb} {rates.rate_text(named.rate)}, the median of the")
 
 
 def test_a_pack_is_written_from_front_to_back(tmp_path):

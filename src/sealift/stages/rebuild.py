@@ -12,42 +12,38 @@ same time, so that the slowest drive sets the pace and not the sum of all. A tar
 and a pack from front to back, as a bucket and a shingled disk want it. Who is interrupted or meets an error waits until
 nobody writes any more, however often he is: only then the drives are given up. A source that hangs is not waited for.
 
-What is not here: which packs are wrong (stages/repair.py, stages/pack), small files, what is signed.
+What is not here: reading (rebuild_sources.py), which packs are wrong (stages/repair.py, stages/pack), small files, what
+is signed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import threading
-from collections import OrderedDict
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from blake3 import blake3
-
-from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_in_the_way, is_missing, reason
-from sealift.drives.ranges import RemoteDrive, Workers
+from sealift.drives.base import aligned_buffer, is_in_the_way
+from sealift.drives.ranges import Workers
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import parity as code
 from sealift.formats.manifest import BLOCK
 from sealift.stages.latch import Latch
+from sealift.stages.rates import Rates, rate_text
+from sealift.stages.rebuild_sources import Column, Sources
 from sealift.stages.verify_verdict import LostPack, add_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from sealift.drives.base import Drive, PartFile, ReadFile
+    from sealift.drives.base import Drive, PartFile
 
 AHEAD = 3  # blocks of a stripe in flight
-GIVE_UP = 32  # blocks that a drive fails one after the other before it is asked for nothing more
 MAX_NOTICED = 10_000
 _TELL = 0.2  # seconds between two words of progress
 _LEAVE = 5.0  # and for which threads that read are waited for at the end
-_Why = Literal["unreadable", "missing"]
-_GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
 
 
 class _Stopped(Exception):
@@ -79,6 +75,24 @@ class Noticed(NamedTuple):
     role: int
     block: int
     kind: Literal["rotten", "unreadable", "missing"] = "rotten"
+
+
+class Slow(NamedTuple):
+    """A drive that is read, or written, at less than half the rate of its like, in bytes a second: all wait for it."""
+
+    mount: str
+    written: bool
+    rate: int
+    median: int
+
+    @property
+    def words(self) -> str:
+        """For people, and what to look at."""
+        does, done = ("takes", "written") if self.written else ("gives", "read")
+        return (
+            f"{self.mount} is slow: it {does} {rate_text(self.rate)}, the median of the drives that are {done} "
+            f"{rate_text(self.median)}, and the rebuild waits for it. look at its port, cable and `dmesg`, or its host"
+        )
 
 
 class Progress(NamedTuple):
@@ -119,6 +133,7 @@ def rebuild(
     refused: Callable[[int, int, Drive, str], object] | None = None,
     failed: Callable[[Drive, DriveFault], object] | None = None,
     noticed: Callable[[Noticed], object] = lambda _noticed: None,
+    slow: Callable[[Slow], object] = lambda _slow: None,
 ) -> Rebuilt:
     """Rebuild every wanted pack from `sources` (slot -> drives that hold its packs); needs the targets' locks.
 
@@ -129,159 +144,15 @@ def rebuild(
     above it what is none); the others go on. Without it, that is raised. `failed(drive, error)`: a target fails; it is
     written no more, what was renamed there stays, the rest is as it was, and the other targets go on. Without it, that
     is raised as DriveFault. `noticed` is called as soon as a block that is read to solve others is found wrong, from
-    other threads, so that it is known whatever comes of the rebuild.
+    other threads, so that it is known whatever comes of the rebuild. `slow` names a drive once, after a minute or more
+    in which it was read or written much slower than the others (rates.py); in the thread that calls this.
     """
-    run = _Run(data, parity, sources, progress, landed, refused, failed, noticed)
+    run = _Run(data, parity, sources, progress, landed, refused, failed, noticed, slow)
     try:
         run.all(works)
     finally:
         run.close()
     return run.result
-
-
-class _Sources:
-    """Open packs of the drives that are read, and which drives answer no more."""
-
-    def __init__(self, drives: Mapping[int, Sequence[Drive]], data: int) -> None:
-        self._drives, self._data = drives, data
-        self._readers = {slot: Workers(1, f"read-{slot}") for slot in drives}
-        self._open: dict[int, OrderedDict[tuple[int, int], ReadFile | _Why]] = {slot: OrderedDict() for slot in drives}
-        self._failed: dict[str, int] = {}
-        self._why: dict[str, str] = {}  # mount -> what it last failed with
-        self.hosts: dict[str, str] = {}  # as of Rebuilt
-        self.bytes_read = 0
-        self._lock = threading.Lock()
-
-    def has(self, slot: int) -> bool:
-        """Whether a drive of this slot is here."""
-        return bool(self._drives.get(slot))
-
-    def is_late(self, slot: int) -> bool:
-        """Whether it stands only in hosts that are slow, or did not give what was asked for last: asked last."""
-        return all(
-            isinstance(drive, RemoteDrive) and (drive.slow or self._failed.get(drive.mount, 0) > 0)
-            for drive in self._drives[slot]
-        )
-
-    def read(self, latch: Latch, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
-        """Fill a column from the first copy that has it whole."""
-        latch.put(self._readers[slot], partial(self._read, slot, stripe, role, offset, column))
-
-    def _read(self, slot: int, stripe: int, role: int, offset: int, column: _Column) -> None:
-        for number, drive in enumerate(self._drives[slot]):
-            column.away |= isinstance(drive, RemoteDrive)
-            if self._failed.get(drive.mount, 0) >= GIVE_UP:
-                column.why = column.why or "unreadable"
-                continue
-            self._why.pop(drive.mount, None)
-            file = self._file(slot, number, drive, stripe, role)
-            if isinstance(file, str):
-                column.why = column.why or file
-            else:
-                self._fill(file, drive, offset, column)
-            if column.good:
-                return
-            if isinstance(drive, RemoteDrive):
-                self._not_given(drive, mf.pack_name(stripe, role, self._data), column)
-
-    def _not_given(self, drive: RemoteDrive, name: str, column: _Column) -> None:
-        """Note what a host did in place of giving what was signed; without hashes nobody can say that it was not."""
-        why = self._why.get(drive.mount, "" if column.proves else None)
-        if why is not None:
-            self.hosts.setdefault(
-                drive.mount, reason(why, drive.mount) or f"what it gives of {name} is not what was signed"
-            )
-
-    def _fill(self, file: ReadFile, drive: Drive, offset: int, column: _Column) -> None:
-        """Read it; from a medium once more where that failed, as not all that fails once is gone."""
-        for again in (True,) if isinstance(drive, RemoteDrive) else (False, True):
-            try:
-                got = file.readinto_at(offset, column.memory[: -(-column.length // ALIGN) * ALIGN])
-            except DriveFault as error:
-                self._why[drive.mount] = str(error)
-                if errno_of(error) in _GONE:
-                    self._failed[drive.mount] = GIVE_UP
-                    column.why = column.why or "unreadable"
-                    return
-                if again:
-                    self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1
-                    column.unread = True
-            else:
-                self._failed[drive.mount] = 0
-                self._why.pop(drive.mount, None)
-                with self._lock:
-                    self.bytes_read += min(got, column.length)
-                if got >= column.length:
-                    column.check()
-                return
-
-    def _file(self, slot: int, number: int, drive: Drive, stripe: int, role: int) -> ReadFile | _Why:
-        """The open pack, or why there is none."""
-        files, key = self._open[slot], (stripe, number)
-        if key not in files:
-            file: ReadFile | _Why
-            try:
-                file = drive.open_read(mf.pack_name(stripe, role, self._data), direct=True)
-            except FormatError as error:
-                file, self._why[drive.mount] = "missing", str(error)
-            except DriveFault as error:
-                file = "missing" if is_missing(error) else "unreadable"
-                self._why[drive.mount] = str(error)
-                if file == "unreadable" and isinstance(drive, RemoteDrive):
-                    self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1
-            files[key] = file
-            while len(files) > 4 * len(self._drives[slot]):
-                old = files.popitem(last=False)[1]
-                if not isinstance(old, str):
-                    old.close()
-        return files[key]
-
-    def close(self) -> None:
-        for reader in self._readers.values():
-            reader.close()
-        for files in self._open.values():
-            for file in files.values():
-                if not isinstance(file, str):
-                    file.close()
-
-
-class _Column:
-    """A block of one role: `length` bytes of it, and whether they are as its hash says; beyond its pack, zeros."""
-
-    def __init__(self, memory: memoryview, work: StripeWork, role: int, block: int) -> None:
-        self.memory, self._place = memory, (work, role, block)
-        self.length = max(0, min(BLOCK, work.lengths[role] - block * BLOCK))
-        self.good = self.length == 0
-        self._digest: bytes | None = None
-        self._asked = self.length == 0  # for its hash
-        self.read = False
-        self.unread = False
-        self.why: _Why | None = None  # why no copy was there to read
-        self.away = False  # a drive in another host was asked
-
-    @property
-    def proves(self) -> bool:
-        """Whether there is a hash to check it by."""
-        if not self._asked:
-            work, role, block = self._place
-            with contextlib.suppress(FormatError):  # damaged on every drive: nothing of this pack can be proved
-                self._digest = work.hashes(role, block, block + 1)
-            self._asked = True
-        return self.length == 0 or self._digest is not None
-
-    def check(self) -> bool:
-        """Whether what lies in its memory is right."""
-        self.good = self.proves and blake3(self.memory[: self.length]).digest() == self._digest
-        return self.good
-
-    def pad(self, size: int) -> None:
-        """Zeros after the end of the pack, as the code reads it."""
-        if self.length < size:
-            self.memory[self.length : size] = bytes(size - self.length)
-
-    def kind(self) -> Literal["rotten", "unreadable", "missing"]:
-        """What is wrong with one that is not good."""
-        return self.why or ("unreadable" if self.unread else "rotten")
 
 
 @dataclass
@@ -337,12 +208,14 @@ class _Run:
         refused: Callable[[int, int, Drive, str], object] | None,
         failed: Callable[[Drive, DriveFault], object] | None,
         noticed: Callable[[Noticed], object],
+        slow: Callable[[Slow], object],
     ) -> None:
         self._data, self._parity, self._n = data, parity, data + parity
-        self._sources = _Sources(sources, data)
+        self._sources = Sources(sources, data)
         self._mounts = {slot: [drive.mount for drive in drives] for slot, drives in sources.items()}
         self._progress, self._landed, self._refused, self._failed = progress, landed, refused, failed
-        self._noticed = noticed
+        self._noticed, self._slow = noticed, slow
+        self._rates, self._named = Rates[str](), set[tuple[str, bool]]()  # of targets; who was told to be slow
         self._dead: set[str] = set()  # mounts of targets that failed
         self._threads = Workers(AHEAD, "rebuild")
         self._ended = Latch(0)
@@ -416,12 +289,17 @@ class _Run:
         with self._lock:
             written = dict(self._written)
         self._progress(Progress(self.result.bytes_read, self.result.bytes_written, written))
+        for is_target, rates in ((False, self._sources.rates), (True, self._rates)):
+            for mount, (rate, median) in rates.judge().items():
+                if (mount, is_target) not in self._named:
+                    self._named.add((mount, is_target))
+                    self._slow(Slow(mount, is_target, rate, median))
 
-    def _solve(self, stripe: _Stripe, block: int, memory: memoryview) -> dict[int, _Column]:
+    def _solve(self, stripe: _Stripe, block: int, memory: memoryview) -> dict[int, Column]:
         """The wanted columns of a block, each of them right, or lost and said so."""
         work = stripe.work
         pieces = {role: memory[role * BLOCK : (role + 1) * BLOCK] for role in range(self._n)}
-        columns = {role: _Column(piece, work, role, block) for role, piece in pieces.items()}
+        columns = {role: Column(piece, work, role, block) for role, piece in pieces.items()}
         wanted = {role: columns[role] for role in work.wanted}
         self._fetch(work, block, columns, [role for role, column in wanted.items() if column.length])
         if all(column.good for column in wanted.values()):
@@ -439,7 +317,7 @@ class _Run:
         self._code(stripe, block, columns)
         return wanted
 
-    def _fetch(self, work: StripeWork, block: int, columns: dict[int, _Column], roles: Sequence[int]) -> None:
+    def _fetch(self, work: StripeWork, block: int, columns: dict[int, Column], roles: Sequence[int]) -> None:
         slots = {role: mf.slot_of(work.stripe, role, self._n) for role in roles}
         here = {role: slot for role, slot in slots.items() if self._sources.has(slot)}
         latch = Latch(len(here))
@@ -453,7 +331,7 @@ class _Run:
             if role not in work.wanted:
                 self._notice(Noticed(self._mounts[slot][0], work.stripe, role, block), columns[role])
 
-    def _notice(self, found: Noticed, column: _Column) -> None:
+    def _notice(self, found: Noticed, column: Column) -> None:
         unknown = not column.proves and column.why is None and not column.unread  # it was read, and nobody can say
         if column.good or unknown:
             return
@@ -463,7 +341,7 @@ class _Run:
                 self.result.noticed.append(found)
         self._noticed(found)
 
-    def _code(self, stripe: _Stripe, block: int, columns: dict[int, _Column]) -> None:
+    def _code(self, stripe: _Stripe, block: int, columns: dict[int, Column]) -> None:
         """Solve what is wanted and not good from k columns that are."""
         bad = [role for role in stripe.work.wanted if not columns[role].good]
         have = [role for role, column in columns.items() if column.good][: self._data]
@@ -485,7 +363,7 @@ class _Run:
         if len(proved) < len(bad):
             self._give_up(stripe, [role for role in bad if role not in proved], block, columns)
 
-    def _give_up(self, stripe: _Stripe, bad: Sequence[int], block: int, columns: dict[int, _Column]) -> None:
+    def _give_up(self, stripe: _Stripe, bad: Sequence[int], block: int, columns: dict[int, Column]) -> None:
         short = [column for column in columns.values() if not column.good]
         whole, away = len(columns) - len(short), sum(column.away for column in short)
         blind = sum(not (column.proves or column.away) for column in short)
@@ -498,7 +376,7 @@ class _Run:
                 else:
                     blocks.append((block, withheld))
 
-    def _write(self, stripe: _Stripe, block: int, columns: dict[int, _Column]) -> None:
+    def _write(self, stripe: _Stripe, block: int, columns: dict[int, Column]) -> None:
         """When the block before it is on its way to all targets; returns when this one is there."""
         with self._turn:
             while stripe.next != block and not self._stopped:
@@ -535,7 +413,7 @@ class _Run:
                 self._targets[drive.mount] = _Target(drive.mount)
             return self._targets[drive.mount]
 
-    def _write_one(self, stripe: _Stripe, role: int, place: int, block: int, column: _Column) -> None:
+    def _write_one(self, stripe: _Stripe, role: int, place: int, block: int, column: Column) -> None:
         drive = stripe.work.wanted[role][place]
         with self._target(drive).lock:
             if self._stopped:
@@ -550,11 +428,13 @@ class _Run:
                     self._refuse(stripe, role, place, drive, error)
                     return
                 part = stripe.parts[role, place] = _Part(file)
+            begun = time.monotonic()
             try:
                 part.file.write_at(block * BLOCK, [column.memory[: column.length]])
             except DriveFault as error:
                 self._fail(drive, error)
                 return
+            self._rates.add(drive.mount, column.length, time.monotonic() - begun)
             part.blocks += 1
         with self._lock:
             self.result.bytes_written += column.length
@@ -606,12 +486,14 @@ class _Run:
             if part.blocks < stripe.blocks(role) or drive.mount in self._dead:
                 part.file.abandon()
                 return
+            begun = time.monotonic()
             try:
                 part.file.publish()
             except DriveFault as error:
                 self._refuse(stripe, role, place, drive, error)
                 part.file.abandon()
                 return
+            self._rates.add(drive.mount, 0, time.monotonic() - begun)
             try:
                 drive.sync_folder(mf.pack_name(stripe.work.stripe, role, self._data))
             except DriveFault as error:

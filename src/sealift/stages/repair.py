@@ -443,6 +443,7 @@ class _Repair:
             landed=self._landed,
             refused=self._refused,
             failed=self._failing.note,
+            slow=lambda slow: self._events.notice(slow.words),
         )
         answer = self._answer
         answer.rebuilt_blocks += result.blocks

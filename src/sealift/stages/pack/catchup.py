@@ -198,6 +198,7 @@ class CatchUp:
                 progress=lambda progress: self._progress(progress, size),
                 landed=landed,
                 noticed=self._read_back.met,
+                slow=lambda slow: self._notice(slow.words),
             )
         finally:
             self._read_back.settle()

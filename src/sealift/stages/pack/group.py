@@ -26,10 +26,10 @@ from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import FILES, Follower, Packed
 from sealift.stages.pack.journal import PackRow, Slow
-from sealift.stages.pack.rates import Rates, rate_text
 from sealift.stages.pack.readback import BUFFER
 from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
+from sealift.stages.rates import Rates, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ class GroupPacker:
         self._fleet, self._journal, self._folder, self._number = fleet, journal, folder, crew.number
         self._crew, self._copies, self._read_back = crew, copies, read_back
         self._progress, self._room, self._between = progress, room, between
-        self._rates = Rates(fleet.n)
+        self._rates = Rates[int]()
         self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"drive-{slot}") for slot in range(fleet.n)]
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._commit: Future[None] | None = None

@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import PartFile
     from sealift.stages.pack.crew import Crew
-    from sealift.stages.pack.rates import Rates
     from sealift.stages.pack.workers import Fleet
+    from sealift.stages.rates import Rates
 
 
 class StripeWriter:
     """The n packs of one stripe on their way to n drives, or to those of them that are not set aside."""
 
     def __init__(
-        self, fleet: Fleet, crew: Crew, rates: Rates, writers: Sequence[ThreadPoolExecutor], stripe: int
+        self, fleet: Fleet, crew: Crew, rates: Rates[int], writers: Sequence[ThreadPoolExecutor], stripe: int
     ) -> None:
         self._fleet, self._crew, self._rates, self._writers, self._stripe = fleet, crew, rates, writers, stripe
         self._parts: dict[int, PartFile] = {}  # by role

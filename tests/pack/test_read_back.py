@@ -273,8 +273,10 @@ def test_a_slow_drive_is_named_once_with_its_rate_beside_the_others(tmp_path, mo
     packing = Packing(tmp_path, data=3, size=12)
     slow = packing.mounts[1]
     packing.fleet.slow(slow, 4e6)
-    result = packing.pack(read_back="none")
+    result = packing.pack(read_back="none", notify=f'test $SEALIFT_EVENT = end || cat >> "{tmp_path}/told"')
     (row,) = result.groups[0]["slow"]
+    told = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
+    assert [(each["event"], each.get("mount")) for each in told] == [("fault", slow), ("group", None)]
     assert row["mount"] == slow
     assert row["bytes_per_second"] < 4.2e6 < 2 * 4.2e6 < row["median_bytes_per_second"]
     assert len([text for text in packing.notices if "writes slowly" in text]) == 1
@@ -324,7 +326,11 @@ def test_a_refusal_is_told_too(tmp_path):
     with pytest.raises(Exception, match="no drive"):
         packing.pack(to=[], notify=f"cat >> {heard}")
     (told,) = events(heard)
-    assert (told["event"], told["exit_code"]) == ("end", 1)
+    assert (told["event"], told["exit_code"], "shipment" in told) == ("end", 1, False)
+    shipment = packing.pack().config.shipment
+    with pytest.raises(Exception, match="order"):
+        packing.pack(order="shuffled", notify=f"cat >> {heard}")
+    assert (events(heard)[1]["event"], events(heard)[1]["shipment"]) == ("end", shipment)
 
 
 @pytest.mark.long

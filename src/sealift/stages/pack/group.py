@@ -340,6 +340,7 @@ class GroupPacker:
                     f"drive {self._crew.name(slot)} writes slowly: it takes {rate_text(rate)}, the median of its group "
                     f"{rate_text(median)}, and all wait for it. look at its port, cable and `dmesg`; or stop (Ctrl-C), "
                     f"and the same command with --replace {place.serial}=MNT goes on with a new drive at MNT",
+                    fault=True,
                 )
 
     def _copy(self, stripe: int, cursor: Cursor, packs: list[PackRow], ended: list[Ended], seconds: float) -> None:

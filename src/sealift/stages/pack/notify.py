@@ -1,4 +1,4 @@
-"""`--notify CMD`: a command of the user's that is run when a drive fails, a group is complete, packing ends.
+"""`--notify CMD`: a command of the user's that is run when a drive fails or is slow, a group is complete, packing ends.
 
 It gets one JSON object on stdin, and the same in the environment: SEALIFT_EVENT (fault, group, end), SEALIFT_STATE,
 SEALIFT_SHIPMENT, SEALIFT_GROUP, SEALIFT_DRIVE, SEALIFT_SERIAL, SEALIFT_MOUNT, SEALIFT_MESSAGE, SEALIFT_EXIT_CODE, as
@@ -36,6 +36,7 @@ class Notifier:
         self, command: str | None, *, timeout: float = TIMEOUT, patience: float = PATIENCE, last: float = LAST
     ) -> None:
         self._command, self._timeout, self._patience, self._last = command, timeout, patience, last
+        self.shipment: str | None = None  # of which is told, once it is known
         self._waiting: deque[dict[str, object]] = deque()
         self._more = threading.Condition()
         self._dropped = 0
@@ -53,7 +54,8 @@ class Notifier:
         if self._thread is None:
             return
         with self._more:
-            self._waiting.append({"event": event, **fields})
+            known = {} if self.shipment is None else {"shipment": self.shipment}
+            self._waiting.append({"event": event, **known, **fields})
             self._drop(WAITING)
             self._more.notify()
 

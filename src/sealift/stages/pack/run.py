@@ -180,8 +180,7 @@ def run(options: Options, events: Events, workers: Workers | None = None) -> Res
         raise
     else:
         told = f"{sum(g['state'] == 'signed' for g in result.groups)} of {len(result.groups)} groups are signed"
-        shipment, code = result.config.shipment, result.exit_code
-        notifier.tell("end", state=state, shipment=shipment, exit_code=code, message=told)
+        notifier.tell("end", state=state, exit_code=result.exit_code, message=told)
         return result
     finally:
         with suppress(KeyboardInterrupt):  # packing is over: what came of it stands
@@ -221,6 +220,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         stack.callback(journal.close)
         copies = Copies(signer, recipients, options.away.identity if options.away else None)
         before = settle.load(journal)
+        notifier.shipment = None if before is None else before.shipment
         new = settle.replacements(options, journal, before)
         attached, old = settle.attach(options, journal, before, new, events.notice)
         scanned = None
@@ -231,6 +231,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         deal.old = old
         binding, reply = None if only is None else only.binding, None if outbound is None else outbound.reference
         config = settle.settle(options, declaration, deal, source.name, journal, config, binding, reply)
+        notifier.shipment = config.shipment
         work = Work(options, config, deal, journal, source, recipients, signer, copies, events, notifier)
         record = _provenance(work, declaration, outbound)
         here, signed = _here(work, new)

@@ -138,7 +138,6 @@ class Work:
             self.notifier.tell(
                 event,
                 state=os.path.abspath(self.options.state),
-                shipment=self.config.shipment,
                 group=group,
                 drive=None if slot is None else manifest.drive_id(group, slot),
                 serial=None if place is None else place.serial,

@@ -49,6 +49,27 @@ def expected(drive, slot):
     return GROUP.files[slot] | FLEET.seal_files | {mf.CARD: drive.medium.files[mf.CARD]} | said
 
 
+def test_a_target_that_filled_up_is_told_with_what_is_free_and_what_is_there():
+    drives = FLEET.memory()
+    new = empty(drives[0])
+
+    def stop(what, done, *_rest):
+        if what == "rebuild" and done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mend(drives[1:], onto=[new], events=stage.Events(progress=stop))
+    there = sum(len(data) for data in new.medium.files.values())
+    new.medium.capacity = there + 5
+    with pytest.raises(
+        BadInput, match=rf"needed for g0s0, 5 are free, and {there:,} of an earlier run are there"
+    ) as told:
+        mend(drives[1:], onto=[new])
+    assert told.value.hint.startswith("give a larger drive; `--onto` an empty drive at least as large as the lost one")
+    new.medium.capacity = 1 << 30
+    assert mend(drives[1:], onto=[new]).rebuilt == ["g0s0"]
+
+
 def test_a_target_given_twice_or_to_two_is_refused_and_said_so():
     drives = FLEET.memory()
     one, two = empty(drives[0], "/mnt/n1"), empty(drives[0], "/mnt/n2")

@@ -112,11 +112,15 @@ def check_targets(
             if not same_filesystem:
                 _check_mounted(drive)
             needed = sum(_bytes_of(plan.group, row.slot))
-            free = drive.free_bytes() + _already(drive)
-            if free < needed:
+            free, already = drive.free_bytes(), _already(drive)
+            if free + already < needed:
+                there = f", and {already:,} of an earlier run are there" if already else ""
+                others = _beside(drive)
+                hint = f"make room on it: it also holds {', '.join(others[:3])}" if others else "give a larger drive"
                 raise BadInput(
-                    f"--onto {drive.mount}: {needed:,} bytes are needed for {row.id}, {free:,} are free",
-                    hint="give a drive at least as large as the lost one; nothing was written",
+                    f"--onto {drive.mount}: {needed:,} bytes are needed for {row.id}, {free:,} are free{there}; nothing"
+                    " was written",
+                    hint=f"{hint}; `--onto` an empty drive at least as large as the lost one begins anew",
                 )
             other = filesystems.setdefault(drive.filesystem(), drive.mount)
             if other == drive.mount:

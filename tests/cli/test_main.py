@@ -283,7 +283,7 @@ def test_plain_progress_is_a_line_every_few_seconds(capsys):
     assert 4 <= len(lines) <= 8
     assert lines[-1] == "a word"
     assert lines[-2].startswith("packing: ")
-    for part in ("of 60.0 GB", "files", "1.00 GB/s", "0.10-1.00 GB/s a drive", "s left"):
+    for part in ("of 60.0 GB", "files", "1.00 GB/s", "100.0 MB/s-1.00 GB/s a drive", "s left"):
         assert part in lines[-2]
 
 
@@ -304,7 +304,7 @@ def test_progress_that_begins_anew_shows_no_wrong_rate(capsys):
                 clock.now = start + step
                 meter.update("group", step * 10**9, 10**12, drives={"/a": step})
     rates = [line.split(", ")[1] for line in capsys.readouterr().err.splitlines()[2:]]
-    assert all(rate.startswith(("1.00 GB/s", "0.00-")) for rate in rates), rates
+    assert all(rate.startswith(("1.00 GB/s", "0-", "1 B/s", "1-")) for rate in rates), rates
 
 
 def test_the_bar_of_a_terminal():

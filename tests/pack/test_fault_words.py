@@ -9,10 +9,11 @@ import shipments
 from test_failing_drives import Packing, owed
 from test_presence import stopped
 
-from sealift.cli import common, pack_words
+from sealift.cli import pack_words
 from sealift.cli import status as status_cli
 from sealift.drives.memory import Medium, MemoryDrive
 from sealift.errors import DriveFault
+from sealift.formats.sizes import rate_text
 from sealift.stages import rates, status
 from sealift.stages.pack import group as groups
 from sealift.stages.pack import room
@@ -217,8 +218,8 @@ def test_status_says_that_a_full_drive_needs_room(tmp_path, capsys):
 
 
 def test_a_rate_is_said_in_a_unit_in_which_it_is_something(tmp_path, monkeypatch):
-    assert [rates.rate_text(rate) for rate in (422_000, 38_000_000)] == ["422.0 kB/s", "38.0 MB/s"]
-    assert [common.rate_text(rate) for rate in (0, 422_000, 38_000_000)] == ["0.00 GB/s", "422.0 kB/s", "0.04 GB/s"]
+    said = [rate_text(rate) for rate in (0, 999, 422_000, 38_000_000, 1.25e9)]
+    assert said == ["0 B/s", "999 B/s", "422.0 kB/s", "38.0 MB/s", "1.25 GB/s"]
     packing = Packing(tmp_path)
     monkeypatch.setattr(rates.Rates, "judge", lambda _self: {2: (422_000, 38_000_000)})
     packing.pack()

@@ -15,6 +15,7 @@ from sealift.drives.memory import MemoryDrive
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
+from sealift.formats.sizes import rate_text
 from sealift.stages import rates
 from sealift.stages import rebuild as stage
 
@@ -308,7 +309,7 @@ def test_the_drive_that_all_wait_for_is_named_once(tmp_path, monkeypatch, writte
     assert (named.mount, named.written) == (stand.drives[late].mount, written)
     assert named.rate < rates.SHARE * named.median
     verb = "takes" if written else "gives"
-    assert named.words.startswith(f"{named.mount} is slow: it {verb} {rates.rate_text(named.rate)}, the median of the")
+    assert named.words.startswith(f"{named.mount} is slow: it {verb} {rate_text(named.rate)}, the median of the")
 
 
 def test_a_pack_is_written_from_front_to_back(tmp_path):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from sealift.errors import BadInput, KeyInvalid
-from sealift.formats.sizes import parse_size
+from sealift.formats.sizes import parse_size, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -132,11 +132,6 @@ def size_text(count: float) -> str:
         if count >= 10**power:
             return f"{count / 10**power:.1f} {unit}"
     return f"{int(count)} B"
-
-
-def rate_text(rate: float) -> str:
-    """Bytes a second: as 1.25 GB/s, and what would be nothing in that unit in a smaller one."""
-    return f"{rate / 1e9:.2f} GB/s" if rate >= 1e7 or rate < 1 else f"{size_text(rate)}/s"
 
 
 def counted(count: int, word: str) -> str:
@@ -432,8 +427,7 @@ class Meter:
             rates = [(count - before.get(mount, 0)) / passed for mount, count in drives.items()]
             if rates:
                 slow, fast = rate_text(min(rates)), rate_text(max(rates))
-                if slow.endswith(" GB/s") and fast.endswith(" GB/s"):
-                    slow = slow.removesuffix(" GB/s")
+                slow = slow.removesuffix(f" {fast.partition(' ')[2]}")  # the unit once, where both have it
                 parts.append(f"{slow}-{fast} a {each}")
             if total and (left := self._left(now, done, total)) is not None:
                 parts.append(f"{duration_text(left)} left")

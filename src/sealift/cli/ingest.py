@@ -10,6 +10,7 @@ import click
 from sealift.cli import common, reading
 from sealift.cli import unpack as words
 from sealift.errors import BadInput
+from sealift.formats.sizes import rate_text
 
 if TYPE_CHECKING:
     from sealift.stages.ingest import Result as Packs
@@ -234,7 +235,7 @@ def _tell_packs(result: Packs, target: str) -> None:
     common.say(
         f"{common.counted(result.packs, 'pack')}, {common.size_text(result.size)}, of"
         f" {common.counted(len(result.drives), 'drive')} in {target}, {common.duration_text(result.seconds)},"
-        f" {rate / 1e9:.2f} GB/s"
+        f" {rate_text(rate)}"
     )
     if result.there:
         common.say(f"{common.counted(result.there, 'pack')} of them were there already")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
+from sealift.formats.sizes import rate_text
 
 if TYPE_CHECKING:
     from sealift.stages.status import Status
@@ -75,7 +76,7 @@ def show(found: Status) -> None:
     for group in found.groups:
         total = group.total_bytes
         part = f" of {size(total)} ({min(100, 100 * group.source_bytes // total)}%)" if total else ""
-        rate = f", {group.source_bytes / group.seconds / 1e9:.2f} GB/s" if group.seconds else ""
+        rate = f", {rate_text(group.source_bytes / group.seconds)}" if group.seconds else ""
         say(
             f"  group {group.group}: {group.state}, {group.data}+{group.parity} drives,"
             f" {counted(group.stripes, 'stripe')}, {size(group.source_bytes)}{part}{rate}"

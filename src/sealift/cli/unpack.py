@@ -9,6 +9,7 @@ import click
 from sealift.cli import common, reading
 from sealift.drives.base import reason
 from sealift.errors import BadInput
+from sealift.formats.sizes import rate_text
 
 if TYPE_CHECKING:
     from sealift.stages.unpack import Options, Result
@@ -173,7 +174,7 @@ def tell(result: Result, target: str) -> None:
     rate = result.size / max(result.seconds, 1e-9)
     common.say(
         f"{common.counted(result.files, 'file')}, {common.size_text(result.size)} in {target}, "
-        f"{common.duration_text(result.seconds)}, {rate / 1e9:.2f} GB/s"
+        f"{common.duration_text(result.seconds)}, {rate_text(rate)}"
     )
     if result.reply_signer is not None:
         common.say(f"the answer to the shipment of --in-reply-to, signed by {result.reply_signer}, whom it accepts")

@@ -1,4 +1,4 @@
-"""Sizes as people write them: 1GiB, 80TB, 4.8PB, 1048576. Pure."""
+"""Sizes as people write them (1GiB, 80TB, 4.8PB, 1048576), and rates as they are told. Pure."""
 
 from __future__ import annotations
 
@@ -38,3 +38,12 @@ def parse_count(text: str) -> int:
     if number.denominator != 1:
         raise BadInput(f"{text[:64]!r} is no whole number", hint="such as 1200000000 or 1.2e9")
     return int(number)
+
+
+def rate_text(rate: float) -> str:
+    """Bytes a second, in a unit in which they are not nothing: 1.25 GB/s, 38.0 MB/s, 422.0 kB/s, 0 B/s."""
+    if rate >= 1e9:
+        return f"{rate / 1e9:.2f} GB/s"
+    if rate >= 1e6:
+        return f"{rate / 1e6:.1f} MB/s"
+    return f"{rate / 1e3:.1f} kB/s" if rate >= 1e3 else f"{rate:.0f} B/s"

@@ -17,11 +17,6 @@ SHARE = 0.5
 K = TypeVar("K")
 
 
-def rate_text(rate: int) -> str:
-    """Bytes a second in a unit in which they are not nothing."""
-    return f"{rate / 1e6:.1f} MB/s" if rate >= 1_000_000 else f"{rate / 1e3:.1f} kB/s"
-
-
 class Rates(Generic[K]):
     """Bytes and seconds by drive, as whoever asks calls it; safe to use from all threads."""
 

@@ -30,8 +30,9 @@ from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import parity as code
 from sealift.formats.manifest import BLOCK
+from sealift.formats.sizes import rate_text
 from sealift.stages.latch import Latch
-from sealift.stages.rates import Rates, rate_text
+from sealift.stages.rates import Rates
 from sealift.stages.rebuild_sources import Column, Sources
 from sealift.stages.verify_verdict import LostPack, add_lost
 

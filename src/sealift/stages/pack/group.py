@@ -22,6 +22,7 @@ import msgspec
 from sealift.errors import SealiftError
 from sealift.formats import age, index, zstd
 from sealift.formats.index import Row, Rows
+from sealift.formats.sizes import rate_text
 from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import FILES, Follower, Packed
@@ -29,7 +30,7 @@ from sealift.stages.pack.journal import PackRow, Slow
 from sealift.stages.pack.readback import BUFFER
 from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
-from sealift.stages.rates import Rates, rate_text
+from sealift.stages.rates import Rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

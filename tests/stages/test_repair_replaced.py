@@ -1,5 +1,6 @@
 """What a rebuilt drive lacks, the medium in whose place it stands may still have: nothing is lost whatever comes."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -101,6 +102,16 @@ def test_a_drive_that_was_made_in_place_is_waited_for_only_where_its_medium_may_
     seen = check(drives)
     assert exit_code(seen) == expected[1]
     assert any("was rebuilt, and lacks" in step for step in inspect_words.next_steps(seen)) is not known
+
+
+def test_a_dry_run_says_what_would_be_read_also_where_nothing_can_be_written(capsys):
+    drives = FLEET.memory()
+    for slot in (0, 1, 2):
+        drives[slot].put(pack(slot, 1), b"?" + bytes(drives[slot].medium.files[pack(slot, 1)][1:]))
+    report = mend(drives, dry_run=True)
+    assert (report.state, report.repaired_files, report.bytes_read > 0) == ("lost", 0, True)
+    repair_words.show(report)
+    assert re.search("repairing it would read about [0-9.]+ [kM]?B$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_whole_successor_changes_nothing():

@@ -175,8 +175,9 @@ def _amounts(result: RepairReport) -> Iterator[str]:
     if result.dry_run:
         if first:
             yield first
-        if result.repaired_files:
-            yield f"repairing it would {f'read about {read} and ' if result.bytes_read else ''}write {written}"
+        would = [f"read about {read}"] * bool(result.bytes_read) + [f"write {written}"] * bool(result.repaired_files)
+        if would:  # of what is lost it reads what there is, and writes nothing
+            yield f"repairing it would {' and '.join(would)}"
         return
     rest = f"{written} written" if result.bytes_written else ""
     if result.bytes_read:

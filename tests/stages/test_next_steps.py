@@ -239,6 +239,21 @@ def test_a_folder_of_packs_is_read_and_the_drive_is_mended_in_one_run(fleet, ask
     assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
 
 
+def test_a_pack_of_any_stripe_that_is_brought_is_known_for_what_it_is(tmp_path):
+    """A drive is known by packs of a few stripes; of a folder to which one pack was brought it is that one."""
+    fleet = fleets.make(tmp_path / "mnt", seed=83, geometry=((2, 1),), lengths=[[9, 9]] * 17)
+    for stripe in (1, 15, 16):
+        for slot in (0, 1):
+            fleets.flip(fleet.path(0, slot, pack(slot, stripe)), 3)
+    bags = []
+    for stripe in (1, 15, 16):
+        assert repairing.repair(fleet.mounts + bags, allowed=fleet.allowed, dry_run=True).state == "lost"
+        bags.append(bag_of(fleet, tmp_path / f"bag-{stripe}", (1, stripe)))
+    report = repairing.repair(fleet.mounts + bags, allowed=fleet.allowed)
+    assert (report.state, report.left, repairing.exit_code(report)) == ("repaired", [], 0)
+    assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
+
+
 def test_a_folder_of_packs_is_not_the_drive(fleet, tmp_path):
     """Drives 0 and 1 are lost; all packs of drive 1 come in a folder; drive 0 is rebuilt from that onto a new drive."""
     bag = bag_of(fleet, tmp_path / "bag", (1, 0), (1, 1))
@@ -257,6 +272,24 @@ def test_a_folder_without_enough_packs_is_not_counted_as_the_drive(fleet, tmp_pa
     bag = bag_of(fleet, tmp_path / "bag", (1, 1))
     report = repairing.repair([fleet.mounts[2], bag], allowed=fleet.allowed)
     assert (report.short, repairing.exit_code(report)) == ([0], 6)
+
+
+@pytest.mark.parametrize("packs", [2, 1], ids=["all-packs", "half-of-them"])
+def test_a_drive_that_lost_all_its_small_files_is_one_if_it_has_most_of_its_packs(packs):
+    """Where it is a filesystem of its own: a folder of packs is only read."""
+    fleet = fleets.make(Path("/nowhere"), seed=84, geometry=((2, 1),), lengths=[[70, 60]] * 2, on_disk=False)
+    drives = fleet.memory()
+    files = drives[1].medium.files
+    for name in list(files):
+        if not name.startswith("packs/") or (packs == 1 and name == pack(1, 1)):
+            files.pop(name)
+    report = repairing.repair(drives, allowed=fleet.allowed)
+    if packs == 1:
+        assert (report.missing, set(files)) == (["g0s1"], {pack(1, 0)})
+        return
+    assert (report.state, report.missing, repairing.exit_code(report)) == ("repaired", [], 0)
+    assert not mf.decode_card(bytes(files[mf.CARD])).rebuilt
+    assert verify(drives, allowed=fleet.allowed, remember=False).state == "intact"
 
 
 def test_a_drive_that_lost_its_small_files_but_one_is_still_a_drive(fleet):

@@ -51,6 +51,7 @@ SEAL_FILES = (
 
 FIXED_FILES = frozenset({MANIFEST, SIGNATURE, CARD, REBUILT, *OWN_FILES, *GROUP_FILES, *SEAL_FILES})
 PACK_FILE = re.compile(r"packs/([0-9]{4,5})/([0-9]{7,8})\.(?:tar\.zst\.age|parity)", re.ASCII)
+PACK_ENTRY = re.compile(PACK_FILE.pattern.encode())  # the same of a name as a drive lists it
 
 # length, first block, digest of age header and nonce (zeros for parity and absent packs), BLAKE3 of the pack
 PACK = struct.Struct("<QQ32s32s")

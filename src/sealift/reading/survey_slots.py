@@ -2,8 +2,8 @@
 
 The first block of a pack has one place in the group, and its BLAKE3 stands in blocks.bin under the signed
 manifest; so one block tells the slot. A claim that one block confirms stands. Where the packs are too damaged
-to speak, the drive's other files do (digests in its row of the table), then the claim. Reads a few blocks,
-never more than SAMPLES; trusts no name, length or claim.
+to speak, the drive's other files do (digests in its row of the table), then the claim. Reads a few blocks, SAMPLES, and
+where these tell nothing as many of the packs that are listed; trusts no name, length or claim.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ def find_slot(
             votes.update(slots)
     except DriveFault:  # a host that does not answer is not asked sixteen times
         pass
+    if not votes and not exact:  # a folder to which packs were brought may have none of those
+        for stripe in _there(drive, manifest.geometry.stripes):
+            votes.update(_slots_of_pack(drive, manifest, packs, blocks, stripe) or ())
     if votes:
         return votes.most_common(1)[0][0]
     if exact:
@@ -88,6 +91,16 @@ def slot_of_claimed(
 def _sample(stripes: int) -> list[int]:
     """Up to SAMPLES stripes, spread over the group, the first first."""
     return sorted({stripes * i // SAMPLES for i in range(SAMPLES)}) if stripes else []
+
+
+def _there(drive: Drive, stripes: int) -> list[int]:
+    """Up to SAMPLES of the stripes of which a drive lists a pack; none of one in another host that lists nothing."""
+    try:
+        names = [match for entry in drive.walk(2 * stripes + 10_000) if (match := mf.PACK_ENTRY.fullmatch(entry.name))]
+    except (FormatError, DriveFault):
+        return []
+    there = sorted(stripe for stripe in {int(match[2]) for match in names} if stripe < stripes)
+    return [there[place] for place in _sample(len(there))]
 
 
 def _slots_of_pack(

@@ -7,7 +7,6 @@ are right is for read-back and verify.
 from __future__ import annotations
 
 import os
-import re
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
 
 ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
-PACK_NAME = re.compile(rb"packs/\d{4,5}/(\d{7,8})\.(?:tar\.zst\.age|parity)")
 
 
 class Lacking(NamedTuple):
@@ -45,8 +43,8 @@ def lacking(drive: Drive, slot: int, n: int, data: int, lengths: Sequence[int]) 
     """
     there = array("q", [-1]) * len(lengths)
     for entry in drive.walk(ENTRIES):
-        found = PACK_NAME.fullmatch(entry.name)
-        if found and (stripe := int(found[1])) < len(lengths):
+        found = manifest.PACK_ENTRY.fullmatch(entry.name)
+        if found and (stripe := int(found[2])) < len(lengths):
             name = manifest.pack_name(stripe, manifest.role_of(stripe, slot, n), data)
             if entry.name == os.fsencode(name):
                 there[stripe] = entry.size  # 0 of what is no file

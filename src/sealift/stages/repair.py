@@ -453,7 +453,7 @@ class _Repair:
         answer.away = far_away.joined(answer.away, far_away.of_hosts(self._files.found, result.hosts))
         self._tell_unproved(result.unproved)
         own = [view for view in self._group.views if id(view) not in self._beside]
-        views = {view.mount: view for view in own if not looking.is_bag(view)}
+        views = {view.mount: view for view in own if not looking.is_bag(view, self._group)}
         known = {(task.view.mount, stripe) for task in self._plan.tasks for stripe in task.damage}
         for each in result.noticed[: MAX_LISTED - len(answer.left)]:
             view = views.get(each.mount)

@@ -43,7 +43,7 @@ def of_survey(found: Survey) -> list[Away]:
     away = []
     for view in found.views:
         problems = [each for each in view.problems if view.slot is None or each.kind == "unreached"]
-        if isinstance(view.drive, RemoteDrive) and problems and not is_bag(view):
+        if isinstance(view.drive, RemoteDrive) and problems and not is_bag(view, None):
             away.append(_away(view, problems[0].detail))
     return away
 

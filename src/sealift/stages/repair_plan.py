@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from sealift.stages.verify_verdict import Damage, GroupVerdict, LostPack
 
 _ONTO = re.compile(r"(g[0-9]{1,6}s[0-9]{1,3})=(.+)", re.DOTALL)
-_PACK = re.compile(r"packs/[0-9]{4,5}/([0-9]{7,8})\.(?:tar\.zst\.age|parity)")
 _MENDED = {"missing", "truncated", "extended", "rotten", "unreadable", "unsigned", "non-canonical", "unexpected"}
 _GONE = {"missing", "truncated"}
 _A_FEW = 2  # packs that are there and rotten, which are mended though the drive had no others
@@ -266,7 +265,7 @@ def gaps(group: GroupView) -> Gaps:
     here = set()
     for slot, views in group.copies.items():
         for view in views:
-            if is_bag(view):
+            if is_bag(view, group):
                 bags.setdefault(slot, []).append(bag_damage(group, view))
             else:
                 here.add(slot)
@@ -411,7 +410,7 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
             continue
         answer.left += [fault for fault in each.faults if not _is_mended(fault)][:room]
         paths = {fault.path for fault in each.faults if fault.path and fault.kind in _MENDED}
-        stripes = {int(match[1]) for path in paths if (match := _PACK.fullmatch(path))} | set(each.damage)
+        stripes = {int(match[2]) for path in paths if (match := mf.PACK_FILE.fullmatch(path))} | set(each.damage)
         if id(each.view) in unsealed:
             paths |= set(mf.SEAL_FILES)
         small = [name for name in SMALL if name in paths]
@@ -419,7 +418,7 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
             of_group = plans.setdefault(id(each.group), Plan(each.group))
             own = _own(each.group, each.slot, stripes)
             mended = [fault for fault in each.faults if _is_mended(fault)]
-            gone = any(fault.kind in _GONE and _PACK.fullmatch(fault.path or "") for fault in mended)
+            gone = any(fault.kind in _GONE and mf.PACK_FILE.fullmatch(fault.path or "") for fault in mended)
             made = (gone or len(each.damage) > _A_FEW) and _is_made(each.group, each.slot, each.damage)
             of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended, made))
     return list(plans.values())
@@ -459,7 +458,7 @@ def _is_mended(fault: Fault) -> bool:
     """Whether a fault is of a file that repair writes."""
     if fault.kind not in _MENDED or fault.path is None:
         return False
-    return fault.path in SMALL or _PACK.fullmatch(fault.path) is not None
+    return fault.path in SMALL or mf.PACK_FILE.fullmatch(fault.path) is not None
 
 
 def _own(group: GroupView, slot: int, stripes: set[int]) -> set[int]:

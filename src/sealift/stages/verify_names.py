@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from sealift.drives.base import PART
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from sealift.stages.verify_read import DriveCheck
 
 MAX_UNEXPECTED = 1000  # that are named; more are counted
-_PACK_NAME = re.compile(mf.PACK_FILE.pattern.encode())
 _FIXED = {name.encode() for name in mf.FIXED_FILES}
 _FOLDERS = {b"packs", b"index", b"seal"}
 
@@ -58,7 +56,7 @@ def _belongs(name: bytes, kind: str, manifest: Manifest, slot: int, packs: Paged
         return False
     if name in _FIXED:
         return True
-    match = _PACK_NAME.fullmatch(name)
+    match = mf.PACK_ENTRY.fullmatch(name)
     if match is None or int(match[2]) >= stripes:
         return False
     stripe = int(match[2])

@@ -19,7 +19,7 @@ from msgspec import UNSET
 from sealift.errors import FormatError, SealiftError
 from sealift.formats import age, index, manifest, paged, sshsig
 from sealift.formats.manifest import BLOCKS_MAGIC, PACK, PACKS_MAGIC, FileRef, IndexRef, Manifest, TreeRef
-from sealift.stages.lacking import ENTRIES, PACK_NAME
+from sealift.stages.lacking import ENTRIES
 from sealift.stages.pack import openme
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
@@ -183,8 +183,8 @@ def _sweep(drive: Drive, slot: int, record: Manifest, absent: set[tuple[int, int
     touched: set[str] = set()
     for entry in drive.walk(ENTRIES):
         stale = entry.name.endswith(b".part")
-        if found := PACK_NAME.fullmatch(entry.name):
-            stripe = int(found[1])
+        if found := manifest.PACK_ENTRY.fullmatch(entry.name):
+            stripe = int(found[2])
             role = manifest.role_of(stripe, slot, n)
             stale = stripe >= geometry.stripes or (stripe, role) in absent
             stale = stale or entry.name != manifest.pack_name(stripe, role, geometry.data).encode()

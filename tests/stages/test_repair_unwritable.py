@@ -1,6 +1,7 @@
 """A drive that cannot be written is named, with what stays wrong on it; all the others are mended, and that is told."""
 
 import errno
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -187,3 +188,32 @@ def test_a_source_that_does_not_read_is_not_called_rotten():
     assert not {("g0s2", name, "rotten")} & kinds
     assert {kind for drive, _, kind in kinds if drive == "g0s1"} <= {"missing"}
     assert {kind for drive, _, kind in kinds if drive == "g0s3"} <= {"rotten"}
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENODEV])
+@pytest.mark.parametrize("spare", [True, False], ids=["enough-others", "too-few"])
+def test_a_drive_that_dies_while_others_are_rebuilt_from_it_is_named_once(code, spare, capsys):
+    fleet = fleets.make(Path("/nowhere"), seed=52, geometry=((2, 2),), lengths=[[70, 60]] * 30, on_disk=False)
+    drives, reads = fleet.memory(), itertools.count()
+
+    def dies(operation, name, _offset):
+        return code if operation in {"open", "read"} and name.startswith("packs/") and next(reads) >= 5 else None
+
+    drives[3].plan = dies
+    lost = [0] if spare else [0, 1]
+    new = [type(drives[0])(f"/mnt/new{slot}", type(drives[0].medium)()) for slot in lost]
+    here = [drive for slot, drive in enumerate(drives) if slot not in lost]
+    report = stage.repair(here, allowed=fleet.allowed, onto=new)
+    row = fleet.groups[0].manifest.drives[3]
+    (silent,) = report.unreadable
+    assert (silent.drive, silent.serial, silent.mount) == ("g0s3", row.serial, "/mnt/g0s3")
+    assert [each for each in report.left if each.mount == silent.mount] == []
+    assert stage.exit_code(report) == (3 if spare else 6)
+    assert report.rebuilt == (["g0s0"] if spare else [])
+    repair_words.show(report)
+    out = capsys.readouterr().out
+    assert f"  NOT READ: g0s3 (serial {row.serial}) at /mnt/g0s3 gave nothing any more; " in out
+    assert f"next: g0s3 (serial {row.serial}) at /mnt/g0s3: plug it in and mount it again" in out
+    drives[3].plan = None
+    report = stage.repair(here, allowed=fleet.allowed, onto=new)
+    assert (report.unreadable, stage.exit_code(report)) == ([], 0)

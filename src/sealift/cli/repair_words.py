@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sealift.errors import BadInput
     from sealift.stages.repair_far import Away
     from sealift.stages.repair_plan import RepairReport
-    from sealift.stages.repair_unwritable import Unwritable
+    from sealift.stages.repair_unwritable import Unreadable, Unwritable
     from sealift.stages.verify_report import Fault
 
 _NOT_SIGNED = {"unexpected", "foreign", "replayed"}  # what lies there besides what was signed
@@ -50,6 +50,8 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
             f"{common.counted(bad.files, 'file')} still to be written there" if bad.files else "its last write failed"
         )
         echo(_clean(f"  NOT WRITTEN: {_who(bad)}: {stays}; {bad.detail.removeprefix(f'{bad.mount}: ')}"))
+    for silent in result.unreadable[: common.SHOWN]:
+        echo(_clean(f"  NOT READ: {_who(silent)} gave nothing any more; {silent.detail}"))
     for lost in result.lost[: common.SHOWN]:
         echo(f"  lost: {lost.drive} {lost.path}, blocks {lost.first} to {lost.last}")
     for wait in result.waits[: common.SHOWN]:
@@ -83,7 +85,7 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
 def _loss(result: RepairReport) -> str:
     if result.gone and not result.lost:
         return "LOST, unless it is found: a file that every drive carried, and none here has"
-    if result.missing or result.replaced:
+    if result.missing or result.replaced or result.unreadable:
         return "more is missing than parity holds, and drives that are not here may have it"
     return "LOST: more is gone than parity holds"
 
@@ -124,7 +126,7 @@ def _stopped(result: RepairReport) -> bool:
     return bool(result.in_the_way or result.unwritable)
 
 
-def _who(bad: Unwritable) -> str:
+def _who(bad: Unwritable | Unreadable) -> str:
     return f"{bad.drive} (serial {bad.serial}) at {bad.mount}"
 
 
@@ -192,6 +194,11 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         yield f"move sealift/{each.path} on {each.mount} away (sealift did not make it), then the same command again"
     for bad in result.unwritable:
         yield _see_to(bad)
+    for silent in result.unreadable:
+        yield (
+            f"{_who(silent)}: plug it in and mount it again (see `dmesg`, its cable and bay), then the same command "
+            "again: what was written counts; if it stays silent, leave it away: it is one more that is missing"
+        )
     yield from _see_to_hosts(result)
     if result.dry_run and result.repaired_files:
         yield f"{refusal}: {refusal.hint}" if refusal else "the same command without --dry-run"
@@ -233,7 +240,8 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
 def _fetch(result: RepairReport) -> str:
     fetch = "--fetch-list says what must be sent again"
     old = f"the media on which {', '.join(result.replaced[:20])} were packed before they were rebuilt"
-    come = ["the drives that are missing"] * bool(result.missing) + [old] * bool(result.replaced)
+    come = ["the drive that fell silent"] * bool(result.unreadable)
+    come += ["the drives that are missing"] * bool(result.missing) + [old] * bool(result.replaced)
     return f"mount {' and '.join(come)}, or {fetch}" if come else fetch
 
 

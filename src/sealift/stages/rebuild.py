@@ -109,7 +109,8 @@ class Rebuilt:
     """What came of it. `lost` are blocks that could not be had: their packs were not touched.
 
     Nor were those of `withheld`, which could be had if drives in other hosts gave what was signed; `hosts` says of each
-    that does not what it did first (mount -> in words), whether others had it or not.
+    that does not what it did first (mount -> in words), whether others had it or not. `silent` are drives here that
+    did not read any more (mount -> what they said last).
     """
 
     packs: int = 0
@@ -119,6 +120,7 @@ class Rebuilt:
     lost: list[LostPack] = field(default_factory=list)
     withheld: list[LostPack] = field(default_factory=list)
     hosts: dict[str, str] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
     unproved: set[tuple[int, int]] = field(default_factory=set)  # stripe, role: hashes that it takes are on no drive
     noticed: list[Noticed] = field(default_factory=list)
 
@@ -287,6 +289,7 @@ class _Run:
 
     def _tell(self) -> None:
         self.result.bytes_read, self.result.hosts = self._sources.bytes_read, dict(self._sources.hosts)
+        self.result.silent = dict(self._sources.silent)
         with self._lock:
             written = dict(self._written)
         self._progress(Progress(self.result.bytes_read, self.result.bytes_written, written))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sealift.stages.rebuild import StripeWork
 
 GIVE_UP = 32  # blocks that a drive fails one after the other before it is asked for nothing more
+SILENT = 8  # blocks, the last it was asked for, after which it is said to be silent
 Why = Literal["unreadable", "missing"]
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ENOMEDIUM}
 
@@ -62,6 +63,15 @@ class Sources:
             for drive in self._drives[slot]
         )
 
+    @property
+    def silent(self) -> dict[str, str]:
+        """As of Rebuilt: drives here that failed at the last blocks that they were asked for."""
+        here = {
+            drive.mount for drives in self._drives.values() for drive in drives if not isinstance(drive, RemoteDrive)
+        }
+        failed = [mount for mount, count in list(self._failed.items()) if count >= SILENT and mount in here]
+        return {mount: self._why.get(mount, "") for mount in failed}
+
     def read(self, latch: Latch, slot: int, stripe: int, role: int, offset: int, column: Column) -> None:
         """Fill a column from the first copy that has it whole."""
         latch.put(self._readers[slot], partial(self._read, slot, stripe, role, offset, column))
@@ -72,7 +82,8 @@ class Sources:
             if self._failed.get(drive.mount, 0) >= GIVE_UP:
                 column.why = column.why or "unreadable"
                 continue
-            self._why.pop(drive.mount, None)
+            if isinstance(drive, RemoteDrive):
+                self._why.pop(drive.mount, None)
             file = self._file(slot, number, drive, stripe, role)
             if isinstance(file, str):
                 column.why = column.why or file
@@ -128,7 +139,7 @@ class Sources:
             except DriveFault as error:
                 file = "missing" if is_missing(error) else "unreadable"
                 self._why[drive.mount] = str(error)
-                if file == "unreadable" and isinstance(drive, RemoteDrive):
+                if file == "unreadable":
                     self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1
             files[key] = file
             while len(files) > 4 * len(self._drives[slot]):

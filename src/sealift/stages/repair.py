@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from sealift.drives.base import PART, is_in_the_way
+from sealift.drives.base import PART, is_in_the_way, reason
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.reading.origin_copies import PATTERNS, OriginCopies, name_of
@@ -53,7 +53,7 @@ from sealift.stages.repair_plan import (
     RepairReport,
     card_of,
 )
-from sealift.stages.repair_unwritable import Failing
+from sealift.stages.repair_unwritable import Failing, Unreadable
 from sealift.stages.verify import run_checks
 from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import Fault
@@ -200,10 +200,15 @@ def exit_code(report: RepairReport) -> int:
     """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
     owed = report.unseen or any(host.must_return for host in report.hosts) or _waits(report)
     if report.lost or report.short or report.gone:
-        return 6 if owed or report.missing or report.replaced else 4
+        return 6 if owed or report.missing or report.replaced or report.unreadable else 4
     if owed:
         return 6
-    return 3 if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files) else 0
+    return 3 if _is_damaged(report) else 0
+
+
+def _is_damaged(report: RepairReport) -> bool:
+    wrong = report.left or report.missing or report.unwritable or report.unreadable
+    return bool(wrong or (report.dry_run and report.repaired_files))
 
 
 def _waits(report: RepairReport) -> bool:
@@ -215,7 +220,7 @@ def state_of(report: RepairReport) -> str:
     """The one word for it."""
     if report.lost or report.short or report.gone:
         return "lost"
-    if report.left or report.missing or report.unwritable or (report.dry_run and report.repaired_files):
+    if _is_damaged(report):
         return "damaged"
     if report.unseen or report.waits or any(host.must_return for host in report.hosts):
         return "damaged"
@@ -453,12 +458,18 @@ class _Repair:
         answer.away = far_away.joined(answer.away, far_away.of_hosts(self._files.found, result.hosts))
         self._tell_unproved(result.unproved)
         own = [view for view in self._group.views if id(view) not in self._beside]
+        for silent in own:
+            if silent.slot is not None and silent.mount in result.silent:
+                row, detail = self._manifest.drives[silent.slot], reason(result.silent[silent.mount], silent.mount)
+                answer.unreadable.append(Unreadable(row.id, row.serial, silent.mount, detail))
         views = {view.mount: view for view in own if not looking.is_bag(view, self._group)}
         known = {(task.view.mount, stripe) for task in self._plan.tasks for stripe in task.damage}
         for each in result.noticed[: MAX_LISTED - len(answer.left)]:
             view = views.get(each.mount)
             if view is None or (each.mount, each.stripe) in known:
                 continue  # a folder of packs need not have this one; what was seen before is told
+            if each.mount in result.silent and each.kind == "unreadable":
+                continue
             name = mf.pack_name(each.stripe, each.role, self._geometry.data)
             why = f"did not read, {MET}" if each.kind == "unreadable" else MET
             answer.left.append(join.fault_at(view, name.encode(), each.kind, why, each.block))

@@ -24,7 +24,7 @@ from sealift.reading.survey import refuse_others
 from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage, is_bag
-from sealift.stages.repair_unwritable import Unwritable  # noqa: TC001 -- msgspec reads it when it runs
+from sealift.stages.repair_unwritable import Unreadable, Unwritable  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_join import fault_at, has_hashes
 from sealift.stages.verify_report import Fault, HostRow, is_medium_of
 from sealift.stages.verify_verdict import common_damage, judge
@@ -114,6 +114,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     left: list[Fault] = []  # what is still wrong, and why where it is known
     gone: list[GoneFile] = []
     unwritable: list[Unwritable] = []  # drives that failed when they were written; the others were mended
+    unreadable: list[Unreadable] = []  # drives that answered no more while others were rebuilt from them
     in_the_way: list[Obstacle] = []  # what somebody must move away first: it is in `left`, too
     missing: list[str] = []  # drives of the groups here that are nowhere
     replaced: list[str] = []  # rebuilt, and lacking what is lost: the media in whose place they stand may have it

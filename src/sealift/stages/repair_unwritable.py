@@ -1,4 +1,4 @@
-"""Drives that fail while repair writes them: each is told with what stays wrong on it, and the others are mended.
+"""Drives that fail while repair writes or reads them: each is told with what stays wrong on it; the others are mended.
 
 What holds: the first fault of a drive ends the writing there, and nothing else; what came under its name before stays.
 What was planned for it and was not written is in the report as it was found. What is not here: the words (cli).
@@ -47,6 +47,15 @@ class Unwritable(msgspec.Struct):
     files: int
     onto: bool
     spare: bool = True
+
+
+class Unreadable(msgspec.Struct):
+    """A drive that did not read any more while others were rebuilt from it: it counts as not here."""
+
+    drive: str
+    serial: str  # as signed
+    mount: str
+    detail: str
 
 
 class Failing:

@@ -277,6 +277,7 @@ def test_a_slow_drive_is_named_once_with_its_rate_beside_the_others(tmp_path, mo
     (row,) = result.groups[0]["slow"]
     told = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
     assert [(each["event"], each.get("mount")) for each in told] == [("fault", slow), ("group", None)]
+    assert [each.get("signed") for each in told] == [None, True]
     assert row["mount"] == slow
     assert row["bytes_per_second"] < 4.2e6 < 2 * 4.2e6 < row["median_bytes_per_second"]
     assert len([text for text in packing.notices if "writes slowly" in text]) == 1
@@ -317,7 +318,7 @@ def test_a_command_is_told_of_faults_groups_and_the_end(tmp_path):
     serial = packing.origin.serial(packing.mounts[0])
     assert [each["event"] for each in told] == ["fault", "group", "end"]
     assert (told[0]["serial"], told[0]["mount"], told[0]["drive"]) == (serial, packing.mounts[0], "g0s0")
-    assert told[2]["exit_code"] == 3
+    assert (told[1]["signed"], told[2]["exit_code"]) == (False, 3)
     assert shown.read_text().splitlines() == [f"fault {serial}", "group", "end 3"]
 
 

@@ -1,10 +1,11 @@
 """`--notify CMD`: a command of the user's that is run when a drive fails or is slow, a group is complete, packing ends.
 
 It gets one JSON object on stdin, and the same in the environment: SEALIFT_EVENT (fault, group, end), SEALIFT_STATE,
-SEALIFT_SHIPMENT, SEALIFT_GROUP, SEALIFT_DRIVE, SEALIFT_SERIAL, SEALIFT_MOUNT, SEALIFT_MESSAGE, SEALIFT_EXIT_CODE, as
-far as they apply. Nothing it does harms packing: it runs beside it, holds none of its locks, its output goes to
-stderr, and after TIMEOUT seconds it is killed with all that it started. Where it is so slow that events still wait when
-packing ends, they are dropped so that `end` is told. What failed, was dropped or was not told is in `troubles`.
+SEALIFT_SHIPMENT, SEALIFT_GROUP, SEALIFT_SIGNED (of a group: true, or false where drives are owed), SEALIFT_DRIVE,
+SEALIFT_SERIAL, SEALIFT_MOUNT, SEALIFT_MESSAGE, SEALIFT_EXIT_CODE, as far as they apply. Nothing it does harms packing:
+it runs beside it, holds none of its locks, its output goes to stderr, and after TIMEOUT seconds it is killed with all
+that it started. Where it is so slow that events still wait when packing ends, they are dropped so that `end` is told.
+What failed, was dropped or was not told is in `troubles`.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ class Notifier:
             environment = dict(os.environ)
             for name, value in event.items():
                 if value is not None:
-                    environment[f"SEALIFT_{name.upper()}"] = str(value).replace("\0", "")
+                    text = json.dumps(value) if isinstance(value, bool) else str(value)
+                    environment[f"SEALIFT_{name.upper()}"] = text.replace("\0", "")
             try:
                 self._process = subprocess.Popen(
                     ["/bin/sh", "-c", str(self._command)],

@@ -130,8 +130,16 @@ class Work:
             text += ". until then it is only read"
         self.tell("fault", text, group, slot, mount)
 
-    def tell(self, event: str | None, text: str, group: int, slot: int | None = None, mount: str | None = None) -> None:
-        """Tell whoever looks on, and, of an event, the command of --notify."""
+    def tell(
+        self,
+        event: str | None,
+        text: str,
+        group: int,
+        slot: int | None = None,
+        mount: str | None = None,
+        **more: object,
+    ) -> None:
+        """Tell whoever looks on, and, of an event, the command of --notify, with `more` of it."""
         self.events.notice(text)
         if event is not None:
             place = None if slot is None else self.deal.groups[group][slot]
@@ -141,8 +149,9 @@ class Work:
                 group=group,
                 drive=None if slot is None else manifest.drive_id(group, slot),
                 serial=None if place is None else place.serial,
-                mount=mount,
+                mount=None if mount is None else os.path.abspath(mount),
                 message=text,
+                **more,
             )
         for trouble in self.notifier.troubles():
             self.events.notice(trouble)
@@ -399,13 +408,14 @@ class _Group:
                 f"group {number} is packed and not signed: {aside}. the same command{again} with {options}, MNT being "
                 f"a new drive's mount{beside}, rebuilds and signs",
                 number,
+                signed=False,
             )
             return
         count = ""
         if work.options.away is None:  # of several hosts each knows of its own groups alone
             done = sum(self._journal.group(each).state == "signed" for each in range(len(work.deal.groups)))
             count = f", {done} of {len(work.deal.groups)}"
-        work.tell("group", f"group {number} is packed and signed{count}", number)
+        work.tell("group", f"group {number} is packed and signed{count}", number, signed=True)
 
 
 def _facts(work: Work, group: int) -> GroupFacts:

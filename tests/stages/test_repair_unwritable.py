@@ -16,6 +16,7 @@ from sealift.cli import repair_words
 from sealift.cli.main import run as sealift
 from sealift.drives.base import fault
 from sealift.drives.local import LocalDrive
+from sealift.drives.memory import Medium, MemoryDrive
 from sealift.formats import manifest as mf
 from sealift.stages import repair as stage
 
@@ -217,3 +218,43 @@ def test_a_drive_that_dies_while_others_are_rebuilt_from_it_is_named_once(code, 
     drives[3].plan = None
     report = stage.repair(here, allowed=fleet.allowed, onto=new)
     assert (report.unreadable, stage.exit_code(report)) == ([], 0)
+
+
+class Liar(MemoryDrive):
+    """Acknowledges what is written to packs and keeps zeros."""
+
+    def create(self, name, *, direct=False):
+        part = super().create(name, direct=direct)
+        if name.startswith("packs/"):
+            write = part.write_at
+            part.write_at = lambda offset, buffers: write(offset, [memoryview(bytes(len(each))) for each in buffers])
+        return part
+
+
+def test_what_a_drive_keeps_is_read_before_anything_is_replaced_by_it():
+    """Block 0 of a pack is rotten on A, block 1 of its stripe on B. A lies, B cannot be written: nothing gets worse."""
+    fleet = fleets.make(Path("/nowhere"), seed=53, geometry=((3, 1),), lengths=[[2 * BLOCK] * 3], on_disk=False)
+    drives = [Liar(drive.mount, drive.medium) for drive in fleet.memory()]
+    names = [mf.pack_name(0, mf.role_of(0, slot, 4), 3) for slot in range(4)]
+    for slot, at in ((0, 3), (1, BLOCK + 3)):
+        data = bytearray(drives[slot].medium.files[names[slot]])
+        data[at] ^= 4
+        drives[slot].put(names[slot], bytes(data))
+    kept = bytes(drives[0].medium.files[names[0]])
+    drives[1].plan = unwritable(errno.EROFS)
+    report = stage.repair(drives, allowed=fleet.allowed)
+    assert {bad.drive: bad.why for bad in report.unwritable} == {"g0s0": "failed", "g0s1": "read-only"}
+    assert (report.state, stage.exit_code(report), report.repaired) == ("damaged", 3, [])
+    assert bytes(drives[0].medium.files[names[0]]) == kept
+    drives = [MemoryDrive(drive.mount, drive.medium) for drive in drives]
+    assert stage.exit_code(stage.repair(drives, allowed=fleet.allowed)) == 0
+
+
+def test_a_new_drive_that_lies_is_not_called_rebuilt(capsys):
+    drives = FLEET.memory()
+    report = mend(drives[1:], onto=[Liar("/mnt/new", Medium())])
+    assert (report.rebuilt, stage.exit_code(report)) == ([], 3)
+    (bad,) = report.unwritable
+    assert (bad.mount, bad.why, bad.onto) == ("/mnt/new", "failed", True)
+    repair_words.show(report)
+    assert "does not read as it was written a moment ago" in capsys.readouterr().out

@@ -96,6 +96,12 @@ class PartFile(Protocol):
         An object store takes what is over 8 MiB from front to back: ValueError for what was sent already.
         """
 
+    def open_back(self) -> ReadFile | None:
+        """fsync, and open what was written for reading, past the caches. DriveFault.
+
+        None where nothing can be read before `publish`.
+        """
+
     def publish(self) -> None:
         """fsync, rename over NAME, close. Durable after `Drive.sync_folder(NAME)`. DriveFault (`is_in_the_way`)."""
 

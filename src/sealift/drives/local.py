@@ -198,6 +198,14 @@ def _is_aligned(offset: int, buffer: memoryview) -> bool:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % ALIGN == 0
 
 
+def _open_file(name: str, folder: int, *, direct: bool) -> int:
+    """A descriptor for reading, past the caches with `direct` where the filesystem has that. OSError."""
+    if direct:
+        with contextlib.suppress(OSError):
+            return _open_quietly(name, _FILE | os.O_DIRECT, folder)
+    return _open_quietly(name, _FILE, folder)
+
+
 class LocalPartFile:
     """drives.base.PartFile over a descriptor and the descriptor of its folder."""
 
@@ -246,6 +254,15 @@ class LocalPartFile:
             self._may_direct = False
             return
         self._direct = direct
+
+    def open_back(self) -> LocalReadFile:
+        """fsync, and open what was written, as `open_read(direct=True)` does."""
+        try:
+            os.fsync(self._fd)
+            descriptor = _open_file(self._last + PART, self._folder, direct=True)
+        except OSError as error:
+            raise self._fault(f"reading back {self.name}", error) from error
+        return LocalReadFile(descriptor, self._mount, self.name, direct=True)
 
     def publish(self) -> None:
         """fsync, rename over the name, close; the folder's fsync is `LocalDrive.sync_folder`."""
@@ -321,12 +338,7 @@ class LocalDrive:
         try:
             if not stat.S_ISREG(mode := os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
                 raise FormatError(f"{self.mount}: {name} is not a regular file but {what_is(mode)}")
-            descriptor = -1
-            if direct:
-                with contextlib.suppress(OSError):
-                    descriptor = _open_quietly(last, _FILE | os.O_DIRECT, folder)
-            if descriptor < 0:
-                descriptor = _open_quietly(last, _FILE, folder)
+            descriptor = _open_file(last, folder, direct=direct)
         finally:
             os.close(folder)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -114,6 +114,11 @@ class MemoryPartFile:
             self._data[offset : offset + view.nbytes] = view
             offset += view.nbytes
 
+    def open_back(self) -> MemoryReadFile:
+        """What was written so far."""
+        assert self._data is not None, "the file is closed"
+        return MemoryReadFile(self._drive, self.name, bytes(self._data), 0)
+
     def publish(self) -> None:
         """Rename over the name."""
         self._drive._maybe_fail("publish", self.name, 0, f"publishing {self.name}")  # noqa: SLF001

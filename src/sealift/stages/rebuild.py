@@ -18,11 +18,14 @@ is signed.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from blake3 import blake3
 
 from sealift.drives.base import aligned_buffer, is_in_the_way
 from sealift.drives.ranges import Workers
@@ -43,8 +46,18 @@ if TYPE_CHECKING:
 
 AHEAD = 3  # blocks of a stripe in flight
 MAX_NOTICED = 10_000
+SHARE = 64  # blocks of which one is read back, of a sample
+_chance = random.SystemRandom()
 _TELL = 0.2  # seconds between two words of progress
 _LEAVE = 5.0  # and for which threads that read are waited for at the end
+
+
+def sample(count: int) -> list[int]:
+    """Of `count` blocks the first and the last, and of the others one in SHARE, drawn at random."""
+    chosen = {0, count - 1}
+    if count > 2:
+        chosen.update(_chance.sample(range(1, count - 1), min(count - 2, -(-count // SHARE))))
+    return sorted(chosen)
 
 
 class _Stopped(Exception):
@@ -137,6 +150,7 @@ def rebuild(
     failed: Callable[[Drive, DriveFault], object] | None = None,
     noticed: Callable[[Noticed], object] = lambda _noticed: None,
     slow: Callable[[Slow], object] = lambda _slow: None,
+    read_back: bool = False,
 ) -> Rebuilt:
     """Rebuild every wanted pack from `sources` (slot -> drives that hold its packs); needs the targets' locks.
 
@@ -148,9 +162,11 @@ def rebuild(
     written no more, what was renamed there stays, the rest is as it was, and the other targets go on. Without it, that
     is raised as DriveFault. `noticed` is called as soon as a block that is read to solve others is found wrong, from
     other threads, so that it is known whatever comes of the rebuild. `slow` names a drive once, after a minute or more
-    in which it was read or written much slower than the others (rates.py); in the thread that calls this.
+    in which it was read or written much slower than the others (rates.py); in the thread that calls this. With
+    `read_back` packs are read from the medium before they get their names: one that takes the place of another whole, a
+    new one by `sample`; a drive that gives other bytes has failed.
     """
-    run = _Run(data, parity, sources, progress, landed, refused, failed, noticed, slow)
+    run = _Run(data, parity, sources, progress, landed, refused, failed, noticed, slow, read_back)
     try:
         run.all(works)
     finally:
@@ -212,12 +228,13 @@ class _Run:
         failed: Callable[[Drive, DriveFault], object] | None,
         noticed: Callable[[Noticed], object],
         slow: Callable[[Slow], object],
+        read_back: bool,
     ) -> None:
         self._data, self._parity, self._n = data, parity, data + parity
         self._sources = Sources(sources, data)
         self._mounts = {slot: [drive.mount for drive in drives] for slot, drives in sources.items()}
         self._progress, self._landed, self._refused, self._failed = progress, landed, refused, failed
-        self._noticed, self._slow = noticed, slow
+        self._noticed, self._slow, self._back = noticed, slow, read_back
         self._rates, self._named = Rates[str](), set[tuple[str, bool]]()  # of targets; who was told to be slow
         self._dead: set[str] = set()  # mounts of targets that failed
         self._threads = Workers(AHEAD, "rebuild")
@@ -492,6 +509,8 @@ class _Run:
                 return
             begun = time.monotonic()
             try:
+                if self._back:
+                    self._read_back(stripe, role, drive, part.file)
                 part.file.publish()
             except DriveFault as error:
                 self._refuse(stripe, role, place, drive, error)
@@ -506,6 +525,30 @@ class _Run:
             with self._lock:
                 self.result.packs += 1
             self._landed(stripe.work.stripe, role, drive)
+
+    def _read_back(self, stripe: _Stripe, role: int, drive: Drive, part: PartFile) -> None:
+        """DriveFault where the medium does not give what was written."""
+        back = part.open_back()
+        if back is None:
+            return
+        name, length, buffer = mf.pack_name(stripe.work.stripe, role, self._data), 0, aligned_buffer(BLOCK)
+        try:
+            replaces = drive.size(name) is not None
+        except FormatError:
+            replaces = False  # it is in the way, which shows when it gets its name
+        with back:
+            for block in range(stripe.blocks(role)) if replaces else sample(stripe.blocks(role)):
+                if self._stopped:
+                    raise _Stopped
+                length = min(BLOCK, stripe.work.lengths[role] - block * BLOCK)
+                got = back.readinto_at(block * BLOCK, buffer)
+                if got < length or blake3(buffer[:length]).digest() != stripe.work.hashes(role, block, block + 1):
+                    raise DriveFault(
+                        f"{drive.mount}: {name}: block {block} does not read as it was written a moment ago; nothing"
+                        " took its name",
+                        drive=drive.mount,
+                        hint="look at `dmesg`, cable and bay; a drive that does it again is of no use",
+                    )
 
     def close(self) -> None:
         """Wait for who writes, and remove what was not finished."""

@@ -449,6 +449,7 @@ class _Repair:
             refused=self._refused,
             failed=self._failing.note,
             slow=lambda slow: self._events.notice(slow.words),
+            read_back=True,
         )
         answer = self._answer
         answer.rebuilt_blocks += result.blocks
@@ -598,6 +599,12 @@ class _Repair:
                     raise
                 self._obstruct(drive, slot, InTheWay(drive).of(name) or name + PART)
                 return True
+            if written is not None and not self._files.is_good(drive, slot, name, note):
+                raise DriveFault(
+                    f"{drive.mount}: {name} does not read as it was written a moment ago",
+                    drive=drive.mount,
+                    hint="look at `dmesg`, cable and bay; a drive that does it again is of no use",
+                )
         if written is not None:
             self._wrote(drive, slot, name, written)
         return written is not None

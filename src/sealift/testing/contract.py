@@ -56,6 +56,24 @@ class DriveStoreTests:
 
     # Reading
 
+    def test_what_is_written_can_be_read_before_it_has_its_name(self, drive: Drive) -> None:
+        """Or not at all; and once it was, writing goes on, and it is published as it is."""
+        drive.lock()
+        part, data = drive.create(NAME, direct=True), aligned_buffer(2 * ALIGN)
+        data[:] = os.urandom(2 * ALIGN)
+        part.write_at(0, [data])
+        back = part.open_back()
+        if back is not None:
+            with back:
+                assert (back.length, back.read_at(0, 3 * ALIGN)) == (2 * ALIGN, bytes(data))
+            assert drive.size(NAME) is None
+        part.write_at(2 * ALIGN, [memoryview(b"more")])
+        part.publish()
+        drive.sync_folder(NAME)
+        with drive.open_read(NAME) as file:
+            assert file.read_at(0, 3 * ALIGN) == bytes(data) + b"more"
+        drive.unlock()
+
     def test_an_empty_mount_is_no_drive_yet(self, drive: Drive) -> None:
         """Nothing is there, and asking makes nothing."""
         assert not drive.exists()

@@ -397,6 +397,12 @@ class SimulatedPartFile:
             self._end = end - lacks
         return fits
 
+    def open_back(self) -> SimulatedReadFile | None:
+        """Counts as an fsync; reading may fail as any other does."""
+        self._bay.ask("fsync", self.name, f"reading back {self.name}")
+        inner = self._inner.open_back()
+        return None if inner is None else SimulatedReadFile(self._bay, inner, self.name)
+
     def publish(self) -> None:
         """Counts as an fsync and a rename; where either fails, the name is not there."""
         self._bay.ask("fsync", self.name, f"publishing {self.name}")

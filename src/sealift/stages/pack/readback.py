@@ -25,7 +25,6 @@ Memory is one buffer of PIECE a drive. `start` waits for the stripe before, so r
 
 from __future__ import annotations
 
-import random
 import threading
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,7 +39,7 @@ from sealift.formats.manifest import BLOCK
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.hashes import StripeHashes
 from sealift.stages.pack.journal import Wrong
-from sealift.stages.rebuild import StripeWork, rebuild
+from sealift.stages.rebuild import StripeWork, rebuild, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 
 Mode = Literal["none", "sample", "full"]
 MODES: tuple[Mode, ...] = ("none", "sample", "full")
-SHARE = 64
 LIES = 3
 PIECE = 4 * BLOCK
 _OR_AGAIN = "it is rebuilt where the other drives give it, and else its stripe is packed again from the source"
@@ -78,7 +76,6 @@ class ReadBack:
         self._number = crew.number
         self._readers = [ThreadPoolExecutor(1, thread_name_prefix=f"read-back-{slot}") for slot in range(crew.n)]
         self._buffers: dict[int, memoryview] = {}
-        self._random = random.SystemRandom()
         self._stripe = -1
         self._jobs: list[tuple[int, int, Future[_Found]]] = []
         self._told_cached = False
@@ -204,7 +201,7 @@ class ReadBack:
             with drive.open_read(manifest.pack_name(stripe, role, self._data), direct=True) as file:
                 if file.length != hashes.lengths[role]:
                     return _Found(count, count, cached=False)
-                runs = [(0, count)] if whole else self._sample(count)
+                runs = [(0, count)] if whole else [(block, block + 1) for block in sample(count)]
                 blocks = wrong = 0
                 for first, stop in _pieces(runs):
                     blocks += stop - first
@@ -212,12 +209,6 @@ class ReadBack:
                 return _Found(blocks, wrong, cached=file.read_from == "cache")
         except FAULTS:
             return _Found(count, count, cached=False)
-
-    def _sample(self, count: int) -> list[tuple[int, int]]:
-        chosen = {0, count - 1}
-        if count > 2:
-            chosen.update(self._random.sample(range(1, count - 1), min(count - 2, -(-count // SHARE))))
-        return [(block, block + 1) for block in sorted(chosen)]
 
     def _compare(self, slot: int, file: ReadFile, first: int, stop: int, hashes: bytes) -> int:
         """How many of these blocks are wrong; one that does not read is."""

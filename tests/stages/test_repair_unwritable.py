@@ -258,3 +258,24 @@ def test_a_new_drive_that_lies_is_not_called_rebuilt(capsys):
     assert (bad.mount, bad.why, bad.onto) == ("/mnt/new", "failed", True)
     repair_words.show(report)
     assert "does not read as it was written a moment ago" in capsys.readouterr().out
+
+
+def test_a_dry_run_foresees_what_shows_without_writing(tmp_path, monkeypatch, capsys):
+    fleet = fleets.make(tmp_path, seed=54, geometry=((2, 2),), lengths=[[BLOCK, 9]])
+    name = mf.pack_name(0, mf.role_of(0, 1, 4), 2)
+    fleets.flip(fleet.path(0, 1, name), 3)
+    monkeypatch.setattr(LocalDrive, "read_only", property(lambda drive: drive.mount == fleet.mounts[1]))
+    report = mend(fleet.mounts, fleet, dry_run=True, allow_same_filesystem=True)
+    assert [(bad.drive, bad.why, bad.files) for bad in report.unwritable] == [("g0s1", "read-only", 1)]
+    assert (report.repaired_files, report.state, stage.exit_code(report)) == (0, "damaged", 3)
+    repair_words.show(report)
+    assert "  NOT WRITTEN: g0s1 " in (said := capsys.readouterr().out)
+    assert "next: g0s1 " in said
+
+    drives = FLEET.memory()
+    flip(drives[0], pack(0, 0))
+    drives[0].medium.capacity = sum(len(data) for data in drives[0].medium.files.values()) + 5
+    new = type(drives[0])("/mnt/new", Medium())
+    (bad,) = mend(drives, dry_run=True).unwritable
+    assert (bad.why, bad.mount) == ("full", "/mnt/g0s0")
+    assert mend([drives[0], *drives[2:]], onto=[new], dry_run=True).unwritable == []

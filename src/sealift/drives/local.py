@@ -453,6 +453,11 @@ class LocalDrive:
         space = self._space()
         return space.f_bavail * space.f_frsize
 
+    @property
+    def read_only(self) -> bool:
+        """Whether it is mounted so. DriveFault."""
+        return bool(self._space().f_flag & os.ST_RDONLY)
+
     def total_bytes(self) -> int:
         """Bytes of the whole filesystem."""
         space = self._space()

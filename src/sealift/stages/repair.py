@@ -53,7 +53,7 @@ from sealift.stages.repair_plan import (
     RepairReport,
     card_of,
 )
-from sealift.stages.repair_unwritable import Failing, Unreadable
+from sealift.stages.repair_unwritable import Failing, Unreadable, foreseen
 from sealift.stages.verify import run_checks
 from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import Fault
@@ -289,6 +289,8 @@ class _Repair:
                     with self._caught(each.drive):
                         self._claim(each)
             self._prepare()
+            if self._dry:
+                self._foresee()
             self._rebuild_packs()
             self._write_small()
             self._tell_obstacles()
@@ -346,6 +348,20 @@ class _Repair:
             check.only = there
             checks.append(check)
         self._prove(checks)
+
+    def _foresee(self) -> None:
+        """Of a dry run: drives that would not take what is to be written. A pack is written beside what it replaces."""
+        places = [(task.view.drive, task.slot) for task in self._plan.tasks]
+        for drive, slot in places + [(each.drive, each.row.slot) for each in self._plan.onto]:
+            new, beside = 0, 0
+            for stripe in self._todo[id(drive)]:
+                length = self._length(stripe, slot)
+                if self._size(drive, self._name(stripe, slot)) is None:
+                    new += length
+                else:
+                    beside = max(beside, length)
+            if (why := foreseen(drive, new + beside)) is not None:
+                self._failing.note(drive, why)
 
     def _prove(self, checks: Sequence[DriveCheck]) -> None:
         """Packs that an earlier run left on a new drive are read: a name does not tell what happened to them since."""
@@ -421,6 +437,8 @@ class _Repair:
         n = self._manifest.n
         for stripe in sorted(set().union(*self._todo.values())):
             wanted = self._wanted(stripe)
+            if not wanted:
+                continue  # those that want something have failed
             records = [self._record(stripe, role) for role in range(n)]
 
             def hashes(role: int, first: int, stop: int, records: list[mf.PackRecord] = records) -> bytes:

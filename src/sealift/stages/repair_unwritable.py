@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from sealift.drives.base import errno_of
+from sealift.drives.base import SAFE_WRITING, errno_of, fault
+from sealift.drives.local import LocalDrive
+from sealift.errors import DriveFault
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from sealift.drives.base import Drive
-    from sealift.errors import DriveFault
     from sealift.formats.manifest import DriveRow
 
 Why = Literal["read-only", "full", "denied", "gone", "failed"]
@@ -56,6 +57,23 @@ class Unreadable(msgspec.Struct):
     serial: str  # as signed
     mount: str
     detail: str
+
+
+def foreseen(drive: Drive, needed: int) -> DriveFault | None:
+    """Why a drive would not take `needed` more bytes, as far as it shows without writing there."""
+    try:
+        if isinstance(drive, LocalDrive) and drive.read_only:
+            code, doing = errno.EROFS, "writing"
+        elif (free := drive.free_bytes()) < needed:
+            code, doing = errno.ENOSPC, f"writing {needed:,} bytes where {free:,} are free"
+        else:
+            return None
+    except DriveFault as error:
+        return error
+    cause = OSError(code, errno.errorcode[code])
+    told = fault(drive.mount, doing, cause, safe=SAFE_WRITING)
+    told.__cause__ = cause
+    return told
 
 
 class Failing:

@@ -9,6 +9,8 @@ here: a drive cannot be asked to have one (see FleetSimulator); nor is what beco
 from __future__ import annotations
 
 import os
+import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,6 +112,25 @@ class DriveStoreTests:
                     assert bytes(buffer[: len(expected)]) == expected
             assert file.read_from in {"medium", "cache"}
         file.close()
+        drive.unlock()
+
+    @pytest.mark.parametrize("direct", [False, True])
+    def test_a_read_is_as_long_as_was_asked_for_whoever_else_reads(self, drive: Drive, direct: bool) -> None:
+        """Short only at the end of the file, however long it is; and from several threads, each where it asked."""
+        drive.lock()
+        data = random.Random(3).randbytes((3 << 20) + 77)  # noqa: S311 -- any bytes will do
+        drive.write_small(NAME, data)
+
+        def read(offset: int) -> bool:
+            buffer = aligned_buffer(length)
+            got = file.readinto_at(offset, buffer[:length])
+            whole = data[offset : offset + length]
+            return bytes(buffer[:got]) == whole and file.read_at(offset, length) == whole
+
+        length = 1 << 20
+        with drive.open_read(NAME, direct=direct) as file, ThreadPoolExecutor(4) as pool:
+            assert file.read_at(0, 4 << 20) == data
+            assert all(pool.map(read, [place * ALIGN for place in range(0, len(data) // ALIGN, 16)]))
         drive.unlock()
 
     def test_a_long_file_is_refused_before_it_is_read(self, drive: Drive) -> None:

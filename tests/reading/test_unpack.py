@@ -118,7 +118,21 @@ def test_a_file_of_several_packs_that_are_lost_is_named_once(tmp_path):
         patch.setattr(unpacking, "ProcessPoolExecutor", shipments.Inline)
         result = origin.unpack(tmp_path / "target", origin.mounts[:1], origin.seal())
     assert [path for path, _ in result.failed] == [b"large.bin"]
+    assert result.files == 0
     assert not (tmp_path / "target/large.bin").exists()
+
+
+def test_a_file_of_which_the_last_part_alone_is_there_does_not_count(tmp_path, inline):
+    shipments.write(tmp_path / "source/a.bin", os.urandom(9 << 20))
+    shipments.write(tmp_path / "source/b", b"small")
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 1, options={"pack_size": 1 << 20})
+    origin.pack()
+    flip(origin.mounts, 0, 3000)
+    first = origin.unpack(tmp_path / "target")
+    assert ([path for path, _ in first.failed], first.files) == ([b"a.bin"], 1)
+    shutil.copy2(tmp_path / "source/a.bin", tmp_path / "target/a.bin")
+    again = origin.unpack(tmp_path / "target")
+    assert (again.failed, again.files, again.there) == ([], 2, 1)
 
 
 def test_nothing_is_overwritten(origin, tmp_path, inline):
@@ -319,6 +333,7 @@ def test_a_whole_file_in_its_place_is_not_called_lost_because_a_pack_of_it_faile
     whole = sorted(path.name for path in target.iterdir() if path.is_file())
     assert lost
     assert whole
+    assert first.files == len(whole) == 20 - len(lost)
     for name in whole if brought == "all" else []:
         (target / name).unlink()
         shutil.copy2(origin.source / name, target / name)  # somebody's own copy, of another ctime
@@ -333,6 +348,7 @@ def test_a_whole_file_in_its_place_is_not_called_lost_because_a_pack_of_it_faile
         assert all("is lost" in reason for _, reason in again.failed)
         assert again.refused == []
         assert all((target / name).read_bytes() == (origin.source / name).read_bytes() for name in whole)
+        assert again.files == 20 - len(told)
         if brought in {"all", "lost"}:
             shipments.same(origin.source, target)
             break

@@ -83,7 +83,7 @@ def work(shipment: Shipment, target: Target, job: Job) -> Done:
 
 
 def _count(done: Done, row: Row) -> None:
-    done.files += row.start + row.length == row.size
+    done.files += row.length == row.size  # one of several segments counts when all of it is there (unpack_finish.py)
     done.size += row.length
     if row.flags & CHANGED:
         done.changed.append(row.path)

@@ -80,6 +80,7 @@ class _Whole:
                 target.discard(target.part_name(path))
                 target.metadata(path, row.mode, row.mtime)
                 self._result.there += not ours
+                self._result.files += 1
                 if row.flags & CHANGED:
                     self._result.changed.append(path)
             elif path in self._missed:
@@ -114,6 +115,7 @@ class _Whole:
             notes.note_whole(path, target.ctime(path))
         if row.flags & CHANGED:
             self._result.changed.append(path)
+        self._result.files += 1
 
     def _holds(self, row: Row) -> bool:
         """Whether it is in its place, with the bytes that were signed; then it counts."""
@@ -122,6 +124,7 @@ class _Whole:
             return False
         target.metadata(row.path, row.mode, row.mtime)
         self._result.there += 1
+        self._result.files += 1
         return True
 
 

@@ -1,7 +1,7 @@
 # make rehearse   see a corpus packed, a carrier lost, and everything restored
 # make test       what CI runs: lint, types, import rules, tests
 # make loaders    the libraries that docs/guides/loaders.md has examples of, for their tests
-# make bench      sealift beside its peers, on the same bytes (about 20 minutes, 45 GB; root for real filesystems)
+# make bench      sealift beside its peers, on the same bytes (up to 40 minutes, 45 GB; root for real filesystems)
 # Needs only Python >= 3.11 (PYTHON=...), make, and the operating system's packages that README.md names.
 
 PYTHON ?= python3

@@ -127,6 +127,9 @@ def _stopped(result: RepairReport) -> bool:
 
 
 def _who(bad: Unwritable | Unreadable) -> str:
+    """A drive and where it is; a new one has another serial number than the one in whose place it is made."""
+    if getattr(bad, "onto", False):
+        return f"{bad.drive}, as it is made at {bad.mount}"
     return f"{bad.drive} (serial {bad.serial}) at {bad.mount}"
 
 

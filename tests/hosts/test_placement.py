@@ -1,8 +1,10 @@
 """Where work is placed: on the very node it is given for, whatever happens there."""
 
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -308,3 +310,25 @@ def test_no_ray_and_no_cluster_are_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BadInput, match="Ray, which is not installed"), place("auto"):
         pass
+
+
+def test_a_signal_is_ours_though_ray_takes_it(cluster):
+    """Ray would print a stack of its own and abort."""
+    code = (
+        "import os, signal, sys, time\n"
+        "from sealift.stages.placement import place\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('ours', flush=True), os._exit(7)))\n"
+        "with place(sys.argv[1]) as there:\n"
+        "    there.hosts()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(10)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, cluster.address],
+        check=False,
+        env={**os.environ, **cluster.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (7, "ours\n"), done.stderr

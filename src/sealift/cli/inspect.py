@@ -190,9 +190,10 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         )
     if report.state == "recoverable" and any(_is_bucket(fault.mount, copies) for fault in mended):
         yield (
-            "in the bucket: remove the objects that are there and not as they were signed, then `sealift ingest "
-            "--packs` to the same place, from the drives or from these copies, writes what is not there; until then "
-            "unpack and training rebuild it as they read"
+            "in the bucket: where a second `sealift verify` finds the same (the way to the store may be at fault, and "
+            "not the objects), remove those that are not as they were signed; then `sealift ingest --packs` to the "
+            "same place, from the drives or from these copies, writes what is not there; until then unpack and "
+            "training rebuild it as they read"
         )
     if any(_is_unnamed(fault) for fault in faults):
         yield "nobody signed what is unexpected: move it away, if it is not known to you"

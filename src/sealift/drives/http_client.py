@@ -493,7 +493,8 @@ def patiently(attempt: Callable[[], Any], traffic: Traffic, patience: float, cam
             if came() - had >= _FURTHER:
                 begun, count, had = time.monotonic(), 0, came()
             pause = max(failed.wait, min(_MOST_BACKOFF, _BACKOFF * 2**count) * random.uniform(0.5, 1.0))  # noqa: S311
-            if time.monotonic() - begun + pause > min(patience, failed.patience):
+            once = failed.wait and failed.patience and not count  # it is there, and says when to come again
+            if not once and time.monotonic() - begun + pause > min(patience, failed.patience):
                 raise
         count += 1
         time.sleep(pause)

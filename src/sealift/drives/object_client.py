@@ -16,17 +16,22 @@ import os
 import re
 import threading
 import weakref
+from concurrent.futures import Future
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from sealift.drives.elsewhere import kept_from
-from sealift.drives.ranges import Ranges, Workers
+from sealift.drives.ranges import Ranges, Workers, settle
 from sealift.drives.uploads import region_of_environment
 from sealift.errors import BadInput, DriveFault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
+
+T = TypeVar("T")
 
 PATIENCE = 60.0  # seconds for which a request that failed is sent again
 ANSWER = 10.0  # for which a store may say nothing, before an answer or within it
@@ -164,6 +169,22 @@ class Client:
     def fetch(self, name: str, etag: str, start: int, stop: int) -> Any:
         """Bytes start..stop-1 of an object, if it is still the one with this ETag: a buffer. obstore's exceptions."""
         return self.native.get(self.store, name, options={"range": (start, stop), "if_match": etag}).bytes()
+
+
+def interruptible(function: Callable[..., T], *arguments: Any, **more: Any) -> T:
+    """What it returns; where the main thread asks, another one calls it, so that a signal ends the waiting at once.
+
+    Python hears no signal while obstore waits for a store, which may be as long as PATIENCE.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function(*arguments, **more)
+    coming: Future[T] = Future()
+    job = partial(settle, coming, partial(function, *arguments, **more))
+    threading.Thread(target=job, name="sealift-s3-call", daemon=True).start()
+    try:
+        return coming.result()
+    finally:
+        del coming, job  # an error that came would hold, by its traceback, what holds it, and the lock of a bucket
 
 
 def client_of(known: Client | None, bucket: str, prefix: str, patience: float, threads: int = THREADS) -> Client:

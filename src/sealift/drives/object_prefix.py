@@ -28,7 +28,7 @@ from sealift.drives import object_faults as faults
 from sealift.drives import uploads
 from sealift.drives.base import SAFE_READING, SAFE_WRITING, Source
 from sealift.drives.hashing import Hashing
-from sealift.drives.object_client import PATIENCE, THREADS, Client, client_of, endpoint, fault
+from sealift.drives.object_client import PATIENCE, THREADS, Client, client_of, endpoint, fault, interruptible
 from sealift.drives.ranges import Ranges, RemoteFile, Traffic
 from sealift.drives.waiting import waiting
 from sealift.errors import BadInput, Busy, DriveFault, FormatError
@@ -134,7 +134,7 @@ class ObjectPrefix:
         self.traffic.add(requests=1)
         try:
             with waiting(f"{self.mount}: {doing}"):
-                return function(*arguments, **more)
+                return interruptible(function, *arguments, **more)
         except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
             trouble = faults.trouble_of(error)
         raise fault(self.mount, doing, trouble, safe=safe)
@@ -150,7 +150,7 @@ class ObjectPrefix:
         while True:
             try:
                 with waiting(f"{self.mount}: {doing}"):
-                    found = next(pages, None)
+                    found = interruptible(next, pages, None)
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
                 if type(error).__name__ == "InvalidPathError":
@@ -180,7 +180,7 @@ class ObjectPrefix:
         # obstore resumes ranges that were cut, and not small answers; nor sends all again, as a removal that was reset
         for attempt in range(_CUT):
             try:
-                return function(*arguments), None
+                return interruptible(function, *arguments), None
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
             late = time.monotonic() > until  # of what obstore itself has sent again for as long as is worth while
@@ -278,7 +278,7 @@ class ObjectPrefix:
         for attempt in range(_CUT):
             self.traffic.add(requests=1)
             try:
-                answer = client.native.put(store, name, data, mode=mode, use_multipart=False)
+                answer = interruptible(client.native.put, store, name, data, mode=mode, use_multipart=False)
             except BaseException as error:  # noqa: BLE001 -- its own classes, of whichever copy; others are raised again
                 trouble = faults.trouble_of(error)
                 exists = type(error).__name__ == "AlreadyExistsError"

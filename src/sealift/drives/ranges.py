@@ -81,7 +81,7 @@ class Workers:
     def submit(self, job: Callable[[], Any]) -> Future[Any]:
         """Have a thread run it; what comes of it. RuntimeError where no thread can be had."""
         coming: Future[Any] = Future()
-        self.put(partial(_settle, coming, job))
+        self.put(partial(settle, coming, job))
         return coming
 
     def put(self, job: Callable[[], object]) -> None:
@@ -113,12 +113,14 @@ class Workers:
             del job  # what it holds is not held until the next one comes
 
 
-def _settle(coming: Future[Any], job: Callable[[], Any]) -> None:
+def settle(coming: Future[Any], job: Callable[[], Any]) -> None:
+    """Run it, unless it was cancelled, and have the future tell what came of it."""
     if coming.set_running_or_notify_cancel():
         try:
             coming.set_result(job())
         except BaseException as error:  # noqa: BLE001 -- it is for whoever waits
             coming.set_exception(error)
+            del coming, job  # which the error would hold by its traceback, and they it
 
 
 @dataclass

@@ -28,7 +28,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -232,7 +234,7 @@ class _Cluster:
             at = _found(self._address)
             self._notice(f"connecting to the Ray cluster at {at}")
             knock(at)
-            with _quiet():
+            with _quiet(), _our_signals():
                 self._ray.init(address=self._address, log_to_driver=False, logging_level="CRITICAL")
         except BadInput as error:
             raise BadInput(f"--ray {self._address}: {error}", hint=error.hint) from error
@@ -494,6 +496,18 @@ class _Running:
         """End what has not ended."""
         for unit in self.units.values():
             self._ray.kill(unit.actor)
+
+
+@contextlib.contextmanager
+def _our_signals() -> Iterator[None]:
+    """What a signal does here is as before: Ray has SIGTERM print a stack of its own, and end the process."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in kept.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextlib.contextmanager

@@ -208,9 +208,9 @@ def check_mounted(
     if far:
         raise BadInput(
             f"{far[0]} is no mounted drive, and `sealift repair` writes to nothing else; nothing was written",
-            hint="in a bucket, remove what is there and not as it was signed, then `sealift ingest --packs` to the "
-            "same place, from the drives or from these copies, writes what is not there; a drive in another "
-            "host is repaired there, or rebuilt here with --onto MNT",
+            hint="in a bucket, remove what two runs of `sealift verify` find not to be as it was signed, then `sealift "
+            "ingest --packs` to the same place, from the drives or from these copies, writes what is not there; a drive"
+            " in another host is repaired there, or rebuilt here with --onto MNT",
         )
 
 

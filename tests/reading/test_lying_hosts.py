@@ -104,6 +104,15 @@ def test_unpack_names_at_its_end_which_hosts_had_faults(origin, hosts, capsys, t
     assert found[places(hosts)[2]]["state"] == "silent"
 
 
+def test_unpack_names_at_its_end_a_host_that_has_no_packs(origin, hosts, capsys, tmp_path):  # noqa: F811
+    hosts[0].plan = lambda _method, path, _number: "404" if "/packs/" in path else None
+    words = ["unpack", *places(hosts), "--identity", origin.root / "identity", "--to"]
+    code, _, err = run(origin, capsys, *words, tmp_path / "one")
+    assert code == 0, err
+    assert "1 location gave not all that was asked for" in err
+    assert f"{places(hosts)[0]}: failed 1 time: it has no packs/" in err
+
+
 def test_unpack_names_at_its_end_a_mounted_copy_that_is_rotten(origin, hosts, capsys, tmp_path):  # noqa: F811
     """Another copy of the same drive is whole, so that nothing had to be rebuilt."""
     copy = tmp_path / "d00"

@@ -121,6 +121,7 @@ class GroupReader:
         self.packs: Counter[tuple[int, int]] = Counter()  # and by (stripe, role), of the first that were
         self.faults: dict[str, Fault] = {}  # by mount
         self.wrong: dict[str, str] = {}  # mount of a drive: of which pack it gave other bytes first
+        self.lacks: dict[str, str] = {}  # mount of one in another host -> a pack that it has not
         self.hedged: Counter[str] = Counter()  # reads that parity answered for a slow drive, by mount
         self.early: Counter[str] = Counter()  # and for one that had not answered yet, by its id
         self.awaited = threading.Event()  # set: no drive is still to come (survey_late.py)
@@ -204,7 +205,10 @@ class GroupReader:
         """A drive did not read: it rests, and is opened anew when it is asked again. One that lacks a pack does not."""
         with self._lock:
             if is_missing(error):
-                self._files[id(drive), manifest.pack_name(stripe, role, self.data)] = time.monotonic()
+                name = manifest.pack_name(stripe, role, self.data)
+                self._files[id(drive), name] = time.monotonic()
+                if isinstance(drive, RemoteDrive):
+                    self.lacks.setdefault(drive.mount, name)
                 return
             known = self.faults.get(drive.mount)
             self.faults[drive.mount] = Fault(1, str(error)) if known is None else Fault(known.times + 1, known.reason)

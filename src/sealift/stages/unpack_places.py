@@ -60,6 +60,8 @@ def _met(reader: GroupReader, drive: Drive) -> Met:
     times, why = (fault.times, fault.reason) if fault else (0, "")
     if wrong is not None:
         times, why = times + 1, f"what it gives of {wrong} is not what was signed; `sealift verify` there tells"
+    elif (lacks := reader.lacks.get(drive.mount)) is not None:
+        times, why = times + 1, why or f"it has no {lacks}; `sealift verify` there tells"
     hedged = reader.hedged[drive.mount]
     if not isinstance(drive, RemoteDrive):
         return Met(times, why, hedged, slow=False)

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import fleet as fleets
 
 from sealift.cli.main import run as sealift
+from sealift.drives.memory import Medium, MemoryDrive
 from sealift.formats import manifest as mf
 from sealift.stages import repair as repairing
 from sealift.stages.inspect import inspect
@@ -289,6 +290,22 @@ def test_a_drive_that_lost_all_its_small_files_is_one_if_it_has_most_of_its_pack
         return
     assert (report.state, report.missing, repairing.exit_code(report)) == ("repaired", [], 0)
     assert not mf.decode_card(bytes(files[mf.CARD])).rebuilt
+    for name in [name for name in files if not name.startswith("packs/")]:
+        files.pop(name)
+    drives[1].medium.serial = "OF A COURIER"  # packs on a disk of somebody's
+    report = repairing.repair(drives, allowed=fleet.allowed)
+    assert (report.missing, all(name.startswith("packs/") for name in files)) == (["g0s1"], True)
+    drives[1].medium.serial = None
+    twin = MemoryDrive("/mnt/twin", Medium())  # the drive itself, which lost a pack of them
+    twin.medium.files |= fleet.memory()[1].medium.files
+    twin.medium.files.pop(pack(1, 0))
+    twin.medium.exists = True
+    report = repairing.repair([*drives, twin], allowed=fleet.allowed)
+    assert (report.state, {each.mount for each in report.repaired}) == ("repaired", {"/mnt/twin"})
+    assert all(name.startswith("packs/") for name in files)
+    twin.medium.files.clear()
+    twin.medium.exists = False
+    assert repairing.repair(drives, allowed=fleet.allowed).state == "repaired"
     assert verify(drives, allowed=fleet.allowed, remember=False).state == "intact"
 
 

@@ -1,7 +1,6 @@
 """A drive that cannot be written is named, with what stays wrong on it; all the others are mended, and that is told."""
 
 import errno
-import itertools
 import json
 import sys
 from pathlib import Path
@@ -16,9 +15,10 @@ from sealift.cli import repair_words
 from sealift.cli.main import run as sealift
 from sealift.drives.base import fault
 from sealift.drives.local import LocalDrive
-from sealift.drives.memory import Medium, MemoryDrive
+from sealift.drives.memory import Medium, MemoryDrive, MemoryPartFile
 from sealift.formats import manifest as mf
 from sealift.stages import repair as stage
+from sealift.stages.repair_unwritable import Unreadable
 
 BLOCK = mf.BLOCK
 FLEET = fleets.make(
@@ -195,10 +195,11 @@ def test_a_source_that_does_not_read_is_not_called_rotten():
 @pytest.mark.parametrize("spare", [True, False], ids=["enough-others", "too-few"])
 def test_a_drive_that_dies_while_others_are_rebuilt_from_it_is_named_once(code, spare, capsys):
     fleet = fleets.make(Path("/nowhere"), seed=52, geometry=((2, 2),), lengths=[[70, 60]] * 30, on_disk=False)
-    drives, reads = fleet.memory(), itertools.count()
+    drives, begun = fleet.memory(), [0]
 
     def dies(operation, name, _offset):
-        return code if operation in {"open", "read"} and name.startswith("packs/") and next(reads) >= 5 else None
+        begun[0] += operation == "read" and name.startswith("packs/")
+        return code if operation in {"open", "read"} and begun[0] > 5 else None
 
     drives[3].plan = dies
     lost = [0] if spare else [0, 1]
@@ -279,3 +280,34 @@ def test_a_dry_run_foresees_what_shows_without_writing(tmp_path, monkeypatch, ca
     (bad,) = mend(drives, dry_run=True).unwritable
     assert (bad.why, bad.mount) == ("full", "/mnt/g0s0")
     assert mend([drives[0], *drives[2:]], onto=[new], dry_run=True).unwritable == []
+
+
+def test_a_drive_of_which_a_region_is_bad_is_not_called_silent():
+    """Its pack is solved from the others, block after block, and it takes it."""
+    fleet = fleets.make(Path("/nowhere"), seed=55, geometry=((2, 1),), lengths=[[40 * BLOCK] * 2], on_disk=False)
+    drives = fleet.memory()
+    name = mf.pack_name(0, mf.role_of(0, 0, 3), 2)
+    bad = lambda operation, path, _at: errno.EIO if (operation, path) == ("read", name) else None  # noqa: E731
+    drives[0].plan = bad
+    flip(drives[0], name)
+    publish = MemoryPartFile.publish
+
+    def mended(part):
+        publish(part)
+        drives[0].plan = None if part.name == name else drives[0].plan
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryPartFile, "publish", mended)
+        patch.setattr(MemoryPartFile, "open_back", lambda _part: None)
+        report = stage.repair(drives, allowed=fleet.allowed)
+    assert (report.state, report.unreadable, report.left, stage.exit_code(report)) == ("repaired", [], [], 0)
+
+
+def test_the_others_are_whole_and_one_is_silent_is_said_so(capsys):
+    drives = FLEET.memory()
+    answer = mend(drives)
+    answer.unreadable = [Unreadable("g0s1", "SER", "/mnt/g0s1", "no answer")]
+    answer.state = stage.state_of(answer)
+    repair_words.show(answer)
+    assert (answer.state, stage.exit_code(answer)) == ("damaged", 3)
+    assert "nobody signed" not in capsys.readouterr().out

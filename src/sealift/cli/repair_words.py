@@ -122,8 +122,8 @@ def _verdict(result: RepairReport) -> str:
 
 
 def _stopped(result: RepairReport) -> bool:
-    """Whether something kept files from being written."""
-    return bool(result.in_the_way or result.unwritable)
+    """Whether something kept files from being written, or drives from being read."""
+    return bool(result.in_the_way or result.unwritable or result.unreadable)
 
 
 def _who(bad: Unwritable | Unreadable) -> str:

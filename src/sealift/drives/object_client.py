@@ -180,7 +180,10 @@ def interruptible(function: Callable[..., T], *arguments: Any, **more: Any) -> T
         return function(*arguments, **more)
     coming: Future[T] = Future()
     job = partial(settle, coming, partial(function, *arguments, **more))
-    threading.Thread(target=job, name="sealift-s3-call", daemon=True).start()
+    try:
+        threading.Thread(target=job, name="sealift-s3-call", daemon=True).start()
+    except RuntimeError:  # no thread can be had
+        job()
     try:
         return coming.result()
     finally:

@@ -50,11 +50,14 @@ def find_slot(
             if claim in slots:
                 return claim
             votes.update(slots)
+        # a folder to which packs were brought may have none of those
+        for stripe in _there(drive, manifest.geometry.stripes) if not (votes or exact) else ():
+            slots = _slots_of_pack(drive, manifest, packs, blocks, stripe) or set()
+            if claim in slots:
+                return claim
+            votes.update(slots)
     except DriveFault:  # a host that does not answer is not asked sixteen times
         pass
-    if not votes and not exact:  # a folder to which packs were brought may have none of those
-        for stripe in _there(drive, manifest.geometry.stripes):
-            votes.update(_slots_of_pack(drive, manifest, packs, blocks, stripe) or ())
     if votes:
         return votes.most_common(1)[0][0]
     if exact:
@@ -95,11 +98,15 @@ def _sample(stripes: int) -> list[int]:
 
 def _there(drive: Drive, stripes: int) -> list[int]:
     """Up to SAMPLES of the stripes of which a drive lists a pack; none of one in another host that lists nothing."""
+    found = set()
     try:
-        names = [match for entry in drive.walk(2 * stripes + 10_000) if (match := mf.PACK_ENTRY.fullmatch(entry.name))]
+        for entry in drive.walk(2 * stripes + 10_000):
+            match = mf.PACK_ENTRY.fullmatch(entry.name)
+            if match is not None and int(match[2]) < stripes:
+                found.add(int(match[2]))
     except (FormatError, DriveFault):
         return []
-    there = sorted(stripe for stripe in {int(match[2]) for match in names} if stripe < stripes)
+    there = sorted(found)
     return [there[place] for place in _sample(len(there))]
 
 

@@ -180,6 +180,7 @@ class _Part:
 
     file: PartFile
     blocks: int = 0
+    digests: dict[int, bytes] = field(default_factory=dict)  # of its blocks
 
 
 @dataclass
@@ -259,6 +260,7 @@ class _Run:
             raise self._error
         self._ended.wait()
         self._tell()
+        self.result.silent = self._sources.silent()
 
     def _todo(self, works: Iterable[StripeWork]) -> Iterator[tuple[_Stripe, int]]:
         """Every block of every stripe of which something is wanted that a target can still take."""
@@ -306,7 +308,6 @@ class _Run:
 
     def _tell(self) -> None:
         self.result.bytes_read, self.result.hosts = self._sources.bytes_read, dict(self._sources.hosts)
-        self.result.silent = dict(self._sources.silent)
         with self._lock:
             written = dict(self._written)
         self._progress(Progress(self.result.bytes_read, self.result.bytes_written, written))
@@ -457,6 +458,7 @@ class _Run:
                 return
             self._rates.add(drive.mount, column.length, time.monotonic() - begun)
             part.blocks += 1
+            part.digests[block] = column.digest
         with self._lock:
             self.result.bytes_written += column.length
             self._written[drive.mount] = self._written.get(drive.mount, 0) + column.length
@@ -510,7 +512,8 @@ class _Run:
             begun = time.monotonic()
             try:
                 if self._back:
-                    self._read_back(stripe, role, drive, part.file)
+                    self._read_back(stripe, role, drive, part)
+                    begun = time.monotonic()
                 part.file.publish()
             except DriveFault as error:
                 self._refuse(stripe, role, place, drive, error)
@@ -526,23 +529,23 @@ class _Run:
                 self.result.packs += 1
             self._landed(stripe.work.stripe, role, drive)
 
-    def _read_back(self, stripe: _Stripe, role: int, drive: Drive, part: PartFile) -> None:
+    def _read_back(self, stripe: _Stripe, role: int, drive: Drive, part: _Part) -> None:
         """DriveFault where the medium does not give what was written."""
-        back = part.open_back()
-        if back is None:
-            return
-        name, length, buffer = mf.pack_name(stripe.work.stripe, role, self._data), 0, aligned_buffer(BLOCK)
+        name, buffer = mf.pack_name(stripe.work.stripe, role, self._data), aligned_buffer(BLOCK)
         try:
             replaces = drive.size(name) is not None
         except FormatError:
             replaces = False  # it is in the way, which shows when it gets its name
+        back = part.file.open_back()
+        if back is None:
+            return
         with back:
             for block in range(stripe.blocks(role)) if replaces else sample(stripe.blocks(role)):
                 if self._stopped:
                     raise _Stopped
                 length = min(BLOCK, stripe.work.lengths[role] - block * BLOCK)
                 got = back.readinto_at(block * BLOCK, buffer)
-                if got < length or blake3(buffer[:length]).digest() != stripe.work.hashes(role, block, block + 1):
+                if got < length or blake3(buffer[:length]).digest() != part.digests[block]:
                     raise DriveFault(
                         f"{drive.mount}: {name}: block {block} does not read as it was written a moment ago; nothing"
                         " took its name",

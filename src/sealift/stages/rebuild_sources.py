@@ -63,14 +63,19 @@ class Sources:
             for drive in self._drives[slot]
         )
 
-    @property
     def silent(self) -> dict[str, str]:
-        """As of Rebuilt: drives here that failed at the last blocks that they were asked for."""
-        here = {
-            drive.mount for drives in self._drives.values() for drive in drives if not isinstance(drive, RemoteDrive)
-        }
-        failed = [mount for mount, count in list(self._failed.items()) if count >= SILENT and mount in here]
-        return {mount: self._why.get(mount, "") for mount in failed}
+        """As of Rebuilt: drives here that failed at the last blocks they were asked for, and now give nothing else."""
+        found = {}
+        for drive in (drive for drives in self._drives.values() for drive in drives):
+            if isinstance(drive, RemoteDrive) or self._failed.get(drive.mount, 0) < SILENT:
+                continue
+            try:  # a drive with a bad region, be it a whole pack, is no silent one
+                with drive.open_read(mf.MANIFEST, direct=True) as file:
+                    file.read_at(0, ALIGN)
+            except (FormatError, DriveFault) as error:
+                if not is_missing(error):
+                    found[drive.mount] = self._why.get(drive.mount) or str(error)
+        return found
 
     def read(self, latch: Latch, slot: int, stripe: int, role: int, offset: int, column: Column) -> None:
         """Fill a column from the first copy that has it whole."""
@@ -139,7 +144,9 @@ class Sources:
             except DriveFault as error:
                 file = "missing" if is_missing(error) else "unreadable"
                 self._why[drive.mount] = str(error)
-                if file == "unreadable":
+                if errno_of(error) in _GONE:
+                    self._failed[drive.mount] = GIVE_UP
+                elif file == "unreadable":
                     self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1
             files[key] = file
             while len(files) > 4 * len(self._drives[slot]):
@@ -181,6 +188,12 @@ class Column:
                 self._digest = work.hashes(role, block, block + 1)
             self._asked = True
         return self.length == 0 or self._digest is not None
+
+    @property
+    def digest(self) -> bytes:
+        """What it must have; of one that is good, and not empty."""
+        assert self._digest is not None, "it was proved"
+        return self._digest
 
     def check(self) -> bool:
         """Whether what lies in its memory is right."""

@@ -2,8 +2,8 @@
 
 What holds: nothing is written that the manifest (or the trusted seal) does not cover; where no drive has a file
 whole, nor the origin's copy beside the seal, it is left as it is and named. Pages of packs.bin and blocks.bin are
-gathered from whichever drive has each. Written beside, fsynced, renamed. What is not here: packs (rebuild.py), and
-deciding which files are wrong.
+gathered from whichever drive has each. Written beside, fsynced, read (the tables and the indexes before they take the
+place of others, past the caches), renamed. What is not here: packs (rebuild.py), and deciding which files are wrong.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 from msgspec import UNSET, structs
 
-from sealift.drives.base import is_in_the_way
+from sealift.drives.base import aligned_buffer, is_in_the_way
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
     from msgspec import UnsetType
 
-    from sealift.drives.base import Drive
+    from sealift.drives.base import Drive, ReadFile
     from sealift.formats.manifest import Manifest, RebuiltNote
     from sealift.reading.survey import GroupView, Survey
 
 _PIECE = 1 << 20
+_BACK = 4 << 20  # bytes that are read back at a time
 SMALL = (mf.CARD, *mf.OWN_FILES, *mf.GROUP_FILES, *mf.SEAL_FILES, mf.SIGNATURE, mf.MANIFEST)  # in order of writing
 
 
@@ -55,6 +56,8 @@ class SmallFiles:
         if data is None:
             return None
         drive.write_small(name, data)
+        if drive.read_small(name, len(data)) != data:
+            raise _unlike(drive, name)
         return len(data)
 
     def is_good(self, drive: Drive, slot: int, name: str, rebuilt: RebuiltNote | UnsetType = UNSET) -> bool:
@@ -214,11 +217,31 @@ class SmallFiles:
             self._why = f"what it gives of {name} is not what was signed"
             if (offset, digest.hexdigest()) != (ref.bytes, ref.blake3):
                 return None
+            if (back := part.open_back()) is not None:  # what it replaces may hold what another drive lacks
+                with back:
+                    if _digest(back) != ref.blake3:
+                        raise _unlike(drive, name)
             part.publish()
         finally:
             part.abandon()
         drive.sync_folder(name)
         return offset
+
+
+def _digest(file: ReadFile) -> str:
+    digest, buffer, at = blake3(), aligned_buffer(_BACK), 0
+    while got := file.readinto_at(at, buffer):
+        digest.update(buffer[:got])
+        at += got
+    return digest.hexdigest()
+
+
+def _unlike(drive: Drive, name: str) -> DriveFault:
+    return DriveFault(
+        f"{drive.mount}: {name} does not read as it was written a moment ago",
+        drive=drive.mount,
+        hint="look at `dmesg`, cable and bay; a drive that does it again is of no use",
+    )
 
 
 def note_of(drive: Drive, at: str) -> RebuiltNote:

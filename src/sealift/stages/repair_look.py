@@ -34,7 +34,7 @@ from sealift.stages import verify_join as join
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.verify import read_drives
 from sealift.stages.verify_read import DriveCheck
-from sealift.stages.verify_report import MAX_PART, VerifyReport, read_part
+from sealift.stages.verify_report import MAX_PART, VerifyReport, is_medium_of, read_part
 from sealift.stages.verify_state import State, default_path
 
 if TYPE_CHECKING:
@@ -138,8 +138,9 @@ def look(
 def is_bag(view: DriveView, group: GroupView | None) -> bool:
     """Whether this holds packs of a drive and is not that drive: it is only read.
 
-    A folder with none of its other files (packs that were sent again), or a drive that was replaced while packing. A
-    filesystem that is mounted, and has more of the drive's packs than it lacks, is that drive, and lost the others.
+    A folder with none of its other files (packs that were sent again), or a drive that was replaced while packing.
+    Where nothing else is that drive, a filesystem that is mounted and has more of its packs than it lacks is, and lost
+    its other files, unless its medium tells another serial number.
     """
     if view.predecessor is not None:
         return True
@@ -151,6 +152,11 @@ def is_bag(view: DriveView, group: GroupView | None) -> bool:
     except (FormatError, DriveFault):
         return False
     if group is None or isinstance(view.drive, RemoteDrive) or nothing_mounted(view.mount):
+        return True
+    serial = view.drive.serial()
+    if serial is not None and not is_medium_of(serial, group.manifest.drives[view.slot].serial):
+        return True
+    if any(each.slot == view.slot and each is not view for each in group.views):
         return True
     return 2 * len(bag_damage(group, view)) >= _packs_of(group, view.slot)
 

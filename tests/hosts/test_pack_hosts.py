@@ -1,5 +1,6 @@
 """pack on the nodes of a Ray cluster: each group where its drives stand, one state here, and hosts that die."""
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -214,6 +215,10 @@ def test_a_group_on_two_hosts_and_drives_that_are_nobodys_wait(cluster, hosts, o
     assert "next, have all drives of a group stand on one host:" in said
     assert "leave it" not in said
     assert "--read-back none" not in said
+    pack_words.summarize(
+        dataclasses.replace(result, hosts=[]), origin.pack_options()
+    )  # where no host has a whole group
+    assert "leave it" not in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -112,11 +112,13 @@ def summarize(result: Result, options: Options) -> None:
         for line in next_lines(owed):
             say(f"  {line}")
     elif result.waiting:
-        how = "have all drives of a group stand on one host" if result.hosts else "attach all drives of a group at once"
+        how = (
+            "have all drives of a group stand on one host" if result.placed else "attach all drives of a group at once"
+        )
         say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, {how}:")
         lines = _waiting_lines(result)
         common.say_list(lines, len(lines))
-        say("then run the same command" + (" with their mounts" * (not result.hosts)))
+        say("then run the same command" + (" with their mounts" * (not result.placed)))
         begun = {group["group"] for group in groups if group["stripes"]}
         for number, away in result.waiting:
             if number in begun and len(away) < len(result.config.groups[number]):
@@ -251,6 +253,6 @@ def _waiting_lines(result: Result) -> list[str]:
         away = {p.serial for p in missing}
         for p in result.config.groups[group]:
             carrier = f", carrier {p.carrier}" if p.carrier else ""
-            here = " (attached: leave it)" if p.serial not in away and not result.hosts else ""
+            here = " (attached: leave it)" if p.serial not in away and not result.placed else ""
             lines.append(f"group {group}: drive {p.number}, serial {p.serial}{carrier}{here}")
     return lines

@@ -434,6 +434,7 @@ class _Packing(Pass):
             seconds=seconds,
             memory={unit.host.name: sum(unit.answer.memory.values()) for unit in self.units if unit.done},
             hosts=self.rows(),
+            placed=True,
             lacking=sorted({drive for each in answers for drive in each.lacking}),
         )
 

@@ -131,7 +131,8 @@ class Result:
     parity_bytes: int
     seconds: float
     memory: dict[str, int]
-    hosts: list[HostRow] = field(default_factory=list)  # of a cluster
+    hosts: list[HostRow] = field(default_factory=list)  # of a cluster: those that had something to do
+    placed: bool = False  # on the hosts of a cluster
     since: Since | None = None  # its listing the source has changed
     lacking: list[str] = field(default_factory=list)  # drives of signed groups that lack packs
     repacked: bool = False  # stripes that were committed were packed again, for no drive gave them any more

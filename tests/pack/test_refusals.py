@@ -295,3 +295,9 @@ def test_only_of_a_source_that_is_not_mounted(tmp_path):
         scan.scan(
             [], str(tmp_path), weights=[1], progress=lambda *_: None, only=only.Selection({b"a": None}, "", 1, "")
         )
+
+
+def test_a_post_quantum_key_is_shortened_in_a_message():
+    assert packing_stage._short("age1" + "q" * 60) == "age1" + "q" * 60
+    short = packing_stage._short("age1pq1" + "q" * 1900 + "the-end")
+    assert (len(short), short[:7], short[-7:]) == (75, "age1pq1", "the-end")

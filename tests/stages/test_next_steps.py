@@ -1,5 +1,6 @@
 """What inspect, verify and repair say of odd company, a lost seal, folders of packs: true, and with what to do."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from sealift.formats import manifest as mf
 from sealift.stages import repair as repairing
 from sealift.stages.inspect import inspect
 from sealift.stages.verify import verify
-from sealift.stages.verify_report import exit_code
+from sealift.stages.verify_report import exit_code, to_json
 
 BLOCK = mf.BLOCK
 
@@ -280,7 +281,8 @@ def test_a_drive_that_lost_all_its_small_files_is_one_if_it_has_most_of_its_pack
     """Where it is a filesystem of its own: a folder of packs is only read."""
     fleet = fleets.make(Path("/nowhere"), seed=84, geometry=((2, 1),), lengths=[[70, 60]] * 2, on_disk=False)
     drives = fleet.memory()
-    files = drives[1].medium.files
+    files, serial = drives[1].medium.files, fleet.groups[0].manifest.drives[1].serial
+    drives[1].medium.serial = serial
     for name in list(files):
         if not name.startswith("packs/") or (packs == 1 and name == pack(1, 1)):
             files.pop(name)
@@ -292,10 +294,11 @@ def test_a_drive_that_lost_all_its_small_files_is_one_if_it_has_most_of_its_pack
     assert not mf.decode_card(bytes(files[mf.CARD])).rebuilt
     for name in [name for name in files if not name.startswith("packs/")]:
         files.pop(name)
-    drives[1].medium.serial = "OF A COURIER"  # packs on a disk of somebody's
-    report = repairing.repair(drives, allowed=fleet.allowed)
-    assert (report.missing, all(name.startswith("packs/") for name in files)) == (["g0s1"], True)
-    drives[1].medium.serial = None
+    for of in ("OF A COURIER", None):  # packs on a disk of somebody's
+        drives[1].medium.serial = of
+        report = repairing.repair(drives, allowed=fleet.allowed)
+        assert (report.missing, all(name.startswith("packs/") for name in files)) == (["g0s1"], True)
+    drives[1].medium.serial = serial
     twin = MemoryDrive("/mnt/twin", Medium())  # the drive itself, which lost a pack of them
     twin.medium.files |= fleet.memory()[1].medium.files
     twin.medium.files.pop(pack(1, 0))
@@ -305,8 +308,24 @@ def test_a_drive_that_lost_all_its_small_files_is_one_if_it_has_most_of_its_pack
     assert all(name.startswith("packs/") for name in files)
     twin.medium.files.clear()
     twin.medium.exists = False
-    assert repairing.repair(drives, allowed=fleet.allowed).state == "repaired"
+    assert repairing.repair(drives, allowed=fleet.allowed, seal=fleet.seal_files).state == "repaired"
+    assert set(mf.SEAL_FILES) <= files.keys(), "the seal, too, at once"
+    assert repairing.repair(drives, allowed=fleet.allowed, seal=fleet.seal_files).repaired_files == 0
     assert verify(drives, allowed=fleet.allowed, remember=False).state == "intact"
+
+
+def test_a_drive_without_anything_that_could_be_signed_is_not_known_and_no_forgery(fleet):
+    """Nobody has checked a signature; and it spoils no verdict over the others."""
+    for name in (mf.MANIFEST, mf.SIGNATURE, mf.CARD):
+        fleet.path(0, 1, name).unlink()
+    alone = verify(fleet.mounts[1:2], allowed=fleet.allowed, seal=fleet.seal_files, remember=False)
+    assert (alone.signature.ok, alone.state, exit_code(alone)) == (True, "unseen", 6)
+    others = {"allowed": fleet.allowed, "seal": fleet.seal_files, "remember": False}
+    seen, part = verify([fleet.mounts[0], fleet.mounts[2]], **others), json.dumps(to_json(alone)).encode()
+    joined = verify([fleet.mounts[0], fleet.mounts[2]], parts=[("part.json", part)], **others)
+    assert (joined.signature.ok, joined.state) == (True, seen.state)
+    unsealed = verify(fleet.mounts[1:2], allowed=fleet.allowed, remember=False)
+    assert (unsealed.signature.ok, exit_code(unsealed)) == (False, 5), "nor is it known whose it is"
 
 
 def test_a_drive_that_lost_its_small_files_but_one_is_still_a_drive(fleet):

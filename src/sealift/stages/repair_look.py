@@ -8,8 +8,8 @@ What holds: only drives of trusted groups are Seen. A report says where to read,
 lengths of all files are looked at (as inspect does), and what is not there, or not as long as was signed, is read as if
 it were named. What else a pack holds that no report names, nobody has read now. A folder that holds packs and nothing
 else (`is_bag`: packs that were sent again) is a place to read from: it is no drive, nothing is wrong with it, and
-nothing is written there. So is a drive that was replaced while packing. A mounted drive that has most of its packs has
-lost the rest, and is mended. Nothing is written here at all.
+nothing is written there. So is a drive that was replaced while packing. A medium of the signed serial number that has
+most of its packs has lost the rest, and is mended. Nothing is written here at all.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ def is_bag(view: DriveView, group: GroupView | None) -> bool:
     """Whether this holds packs of a drive and is not that drive: it is only read.
 
     A folder with none of its other files (packs that were sent again), or a drive that was replaced while packing.
-    Where nothing else is that drive, a filesystem that is mounted and has more of its packs than it lacks is, and lost
-    its other files, unless its medium tells another serial number.
+    Where nothing else is that drive, a filesystem that has more of its packs than it lacks is, and lost its other
+    files, if its medium tells the serial number that was signed.
     """
     if view.predecessor is not None:
         return True
@@ -153,8 +153,7 @@ def is_bag(view: DriveView, group: GroupView | None) -> bool:
         return False
     if group is None or isinstance(view.drive, RemoteDrive) or nothing_mounted(view.mount):
         return True
-    serial = view.drive.serial()
-    if serial is not None and not is_medium_of(serial, group.manifest.drives[view.slot].serial):
+    if not is_medium_of(view.drive.serial(), group.manifest.drives[view.slot].serial):
         return True
     if any(each.slot == view.slot and each is not view for each in group.views):
         return True

@@ -414,6 +414,8 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         stripes = {int(match[2]) for path in paths if (match := mf.PACK_FILE.fullmatch(path))} | set(each.damage)
         if id(each.view) in unsealed:
             paths |= set(mf.SEAL_FILES)
+        elif found.trusted is not None and not each.view.small:  # nobody looked whether one that lost all else has it
+            paths |= {name for name in mf.SEAL_FILES if _has_not(each.view.drive, name)}
         small = [name for name in SMALL if name in paths]
         if stripes or small:
             of_group = plans.setdefault(id(each.group), Plan(each.group))
@@ -423,6 +425,13 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
             made = (gone or len(each.damage) > _A_FEW) and _is_made(each.group, each.slot, each.damage)
             of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended, made))
     return list(plans.values())
+
+
+def _has_not(drive: Drive, name: str) -> bool:
+    try:
+        return drive.size(name) is None
+    except (FormatError, DriveFault):
+        return False
 
 
 def _is_made(group: GroupView, slot: int, damage: Damage) -> bool:

@@ -500,12 +500,14 @@ def signature(found: Survey, reports: Sequence[tuple[str, Report]]) -> Signature
     """Whether every manifest that is used is signed by an allowed signer, and no seal was refused.
 
     It does not hold, too, when drives are here whose shipment nobody knows. (Drives of another shipment are foreign,
-    and named: see reading.survey.refuse_others.)
+    and named: see reading.survey.refuse_others. One that lost all that could be signed, beside a seal that holds, is
+    merely not known.)
     """
     signers = [group.signer for group in found.groups if group.signer is not None]
     ok = len(signers) == len(found.groups) and all(group.trusted for group in found.groups)
     ok = ok and not (found.seal_failures and found.trusted is None)
-    ok = ok and (bool(found.groups) or all(view.standing in {"empty", "foreign"} for view in found.views))
+    unknown = [view for view in found.views if view.standing not in {"empty", "foreign"}]
+    ok = ok and (bool(found.groups) or all(found.trusted is not None and not view.small for view in unknown))
     ok = ok and all(not isinstance(each, VerifyReport) or each.signature.ok for _, each in reports)
     first = signers[0] if signers else None
     return Signature(ok=ok, signer=first.principal if first else None, fingerprint=first.fingerprint if first else None)

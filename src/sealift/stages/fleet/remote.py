@@ -15,7 +15,9 @@ from sealift.formats.manifest import ROOT
 from sealift.stages.fleet.client import HostFault
 
 if TYPE_CHECKING:
-    from sealift.drives.base import Source
+    from collections.abc import Iterator
+
+    from sealift.drives.base import Entry, Source
     from sealift.errors import DriveFault
     from sealift.stages.fleet.client import HostClient
 
@@ -118,6 +120,11 @@ class RemoteDrive:
         except HostFault as error:
             raise self._fault(f"reading {name} at {offset}", error) from error.__cause__
         return answer.body
+
+    def walk(self, limit: int) -> Iterator[Entry]:
+        """Nothing: a host lists no drive's files."""
+        del limit
+        return iter(())
 
     def filesystem(self) -> tuple[object, ...]:
         """Its address."""

@@ -256,6 +256,29 @@ def test_a_pack_of_any_stripe_that_is_brought_is_known_for_what_it_is(tmp_path):
     assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
 
 
+def test_verify_and_inspect_know_a_folder_of_packs_for_no_drive(fleet, ask, tmp_path):
+    """What it has counts, the drive is missing, and nothing is in conflict; a pack in it that is no good is named."""
+    bag = bag_of(fleet, tmp_path / "bag", (1, 0))
+    for report in (
+        verify([*fleet.mounts[:1], fleet.mounts[2], bag], allowed=fleet.allowed, seal=fleet.seal_files, remember=False),
+        inspect([*fleet.mounts[:1], fleet.mounts[2], bag], allowed=fleet.allowed, seal=fleet.seal_files),
+    ):
+        (group,) = report.groups
+        assert [each.drive for each in group.missing] == ["g0s1"]
+        assert [(each.mount, each.bag) for each in group.present if each.bag] == [(bag, True)]
+        assert (report.faults, report.signature is None or report.signature.ok) == ([], True)
+    words = ask("verify", fleet.mounts[0], fleet.mounts[2], bag, code=6)
+    assert f"packs of g0s1, and nothing else of it, {bag}: read" in words
+    for slot in (0, 1):
+        fleets.flip(fleet.path(0, slot, pack(slot, 0)), 3)
+    words = ask("verify", *fleet.mounts, bag, code=3)
+    assert "conflict" not in words
+    bag_of(fleet, tmp_path / "bag", (1, 1))
+    fleets.flip(Path(bag) / "sealift" / pack(1, 1), 3)
+    words = ask("verify", *fleet.mounts, bag, code=3)
+    assert f"packs of g0s1, and nothing else of it, {bag}: NO GOOD: rotten {pack(1, 1)}" in words
+
+
 def test_a_folder_of_packs_is_not_the_drive(fleet, tmp_path):
     """Drives 0 and 1 are lost; all packs of drive 1 come in a folder; drive 0 is rebuilt from that onto a new drive."""
     bag = bag_of(fleet, tmp_path / "bag", (1, 0), (1, 1))

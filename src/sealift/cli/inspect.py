@@ -410,12 +410,16 @@ def _drive(drive: Present, total: int) -> str:
 def _who(drive: Present | Missing, total: int) -> str:
     """A drive as its label says it: one of all, never a part that looks like a whole."""
     carrier = drive.carrier or "no carrier"
+    if getattr(drive, "bag", False):
+        return _clean(f"packs of {drive.drive}, and nothing else of it")
     if (own := getattr(drive, "predecessor", None)) is not None:
         return _clean(f"in the place of {drive.drive}: serial {own}")
     return _clean(f"{drive.drive} drive {drive.number} of {total}, serial {drive.serial}, {carrier}")
 
 
 def _advice(drive: Present, faults: Sequence[Fault]) -> str:
+    if drive.bag:
+        return f"NO GOOD: {_what(faults)}" if faults else "read" if drive.verified else "here, not read"
     if not faults:
         return "good" if drive.verified else "here, not read"
     if all(fault.kind == _AWAY for fault in faults):

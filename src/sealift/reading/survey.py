@@ -135,7 +135,7 @@ def _judged(
         tell_superseded(found, copies)
     else:
         compare_seals(found, copies)
-    found.unsealed = [view for view in found.unsealed if view.predecessor is None]
+    found.unsealed = [view for view in found.unsealed if not view.apart]
     if allowed is not None and found.trusted is not None:
         _check_serials(found)
     return found
@@ -409,6 +409,11 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
             _note_small_files(found, view, checker, sealed=sealed)
             _note_rebuilt(view)
             _note_predecessor(found, view)
+    for group in found.groups:
+        for view in group.views:
+            if survey_slots.is_bag(view, group):
+                view.bag = True
+                view.problems = [each for each in view.problems if each.kind != "missing"]
 
 
 def _take_back(found: Survey, view: DriveView) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveCard, DriveRow, Manifest
     from sealift.formats.paged import PagedFile
+    from sealift.reading.survey_views import DriveView, GroupView
 
 SAMPLES = 8
 MAX_OWN_FILE = 64 << 20  # B3SUMS of 600,000 packs
@@ -165,6 +166,43 @@ def _of_host(drive: RemoteDrive, name: str) -> bytes | None:
         return b""
     except DriveFault as error:
         return b"" if is_missing(error) else None
+
+
+def is_bag(view: DriveView, group: GroupView) -> bool:
+    """Whether this holds packs of a drive and none of its other files, and is not that drive: packs that were brought.
+
+    Where nothing else is that drive, a medium that has more of its packs than it lacks is, and lost its other files, if
+    it tells the serial number that was signed.
+    """
+    if view.slot is None or view.small or view.predecessor is not None:
+        return False
+    try:
+        if any(view.drive.size(name) is not None for name in (mf.MANIFEST, *mf.OWN_FILES, *mf.GROUP_FILES)):
+            return False
+    except (FormatError, DriveFault):
+        return False
+    serial = view.drive.serial()
+    if serial is None or serial.casefold() != group.manifest.drives[view.slot].serial.casefold():
+        return True
+    if any(each.slot == view.slot and each is not view for each in group.views):
+        return True
+    return not _has_most(view.drive, view.slot, group)
+
+
+def _has_most(drive: Drive, slot: int, group: GroupView) -> bool:
+    """Whether a drive has more packs of a slot than it lacks, by names and lengths."""
+    n, data, stripes = group.manifest.n, group.manifest.geometry.data, group.manifest.geometry.stripes
+    there, lacks = 0, 0
+    for stripe in range(stripes):
+        role = mf.role_of(stripe, slot, n)
+        try:
+            length = mf.pack_at(group.packs, stripe, role, n).length
+            whole = drive.size(mf.pack_name(stripe, role, data)) == length
+        except (FormatError, DriveFault):
+            continue
+        there += length > 0 and whole
+        lacks += length > 0 and not whole
+    return there > lacks
 
 
 def has_open_me(drive: Drive, row: DriveRow) -> bool:

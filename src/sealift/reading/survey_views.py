@@ -83,7 +83,13 @@ class DriveView:
     slot: int | None = None
     rebuilt: RebuiltNote | None = None  # it was rebuilt at the destination, by drive.json or rebuilt.json
     predecessor: str | None = None  # serial number of a drive that was replaced while packing: it is not the signed one
+    bag: bool = False  # packs of a drive, and nothing else of it: packs that were brought, say
     problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is not the drive in whose slot it stands: its packs are read, and that drive is missing."""
+        return self.bag or self.predecessor is not None
 
     @property
     def name(self) -> str:

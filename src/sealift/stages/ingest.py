@@ -304,8 +304,8 @@ class _Target:
 
     def __init__(self, group: GroupView, row: DriveRow, location: str) -> None:
         self.group, self.row, self.location = group, row, location
-        own = (view for view in group.copies.get(row.slot, ()) if view.predecessor is None)
-        view = next(own, None)  # a drive that was replaced is only read
+        own = (view for view in group.copies.get(row.slot, ()) if not view.apart)
+        view = next(own, None)  # what stands apart is only read
         if not is_store(location):
             try:
                 os.makedirs(location, exist_ok=True)

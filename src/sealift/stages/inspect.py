@@ -150,7 +150,7 @@ def _notices(found: Survey, checks: list[DriveCheck]) -> list[str]:
     notices += join.seal_notices(found)
     first: dict[tuple[int, int], DriveCheck] = {}
     for check in checks:
-        if check.view.predecessor is not None:
+        if check.view.apart:
             continue
         other = first.setdefault((check.group.group, check.slot), check)
         if other is not check:

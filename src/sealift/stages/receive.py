@@ -176,6 +176,8 @@ class _Rules:
         """Why a reading does not count; None: it does."""
         if copy.predecessor is not None:
             return f"{copy.predecessor} was read in its place, which was replaced by it before the drives were signed"
+        if copy.bag:
+            return "packs of it were read that were brought for it, and not the drive"
         if copy.unreached is not None:
             return "its host did not give all of it"
         if not copy.verified:
@@ -231,7 +233,7 @@ def _slot(copies: Sequence[Present], rules: _Rules, *, final: bool) -> _Slot:
         if rules.objection(copy) is None:
             media.setdefault(rules.medium(copy), []).append(copy)
     if not media:
-        own = [copy for copy in copies if copy.predecessor is None]
+        own = [copy for copy in copies if not copy.apart]
         return _Slot("lost" if final and not own else "unseen", "", [])
     last = {medium: _newest(each) for medium, each in media.items()}
     clean: dict[State, list[Present]] = {}
@@ -304,7 +306,7 @@ def _notes(reports: Sequence[tuple[str, Report]], rules: _Rules) -> list[str]:
             for copy in group.present:
                 if copy.at is not None and copy.verified:
                     notes.add(_far(copy))
-                medium = rules.serial(copy) if copy.predecessor is None else None
+                medium = None if copy.apart else rules.serial(copy)
                 if medium and medium != copy.serial and not copy.rebuilt:
                     notes.add(f"{copy.drive} was packed on {copy.serial}, and was read on medium {medium}")
     return [join.words(note) for note in sorted(notes)[:MAX_NOTES]]

@@ -40,7 +40,7 @@ def _group(group: GroupReport, sealed: SealGroup) -> str | None:
         return f"it has {group.total_bytes:,} bytes of data, and by the seal {total:,}"
     if max(group.readable_bytes, group.recoverable_bytes) > total:
         return "more bytes can be read or recovered than it has"
-    here = {copy.drive for copy in group.present if copy.predecessor is None}
+    here = {copy.drive for copy in group.present if not copy.apart}
     if both := sorted(here & {row.drive for row in group.missing}):
         return f"{both[0]} is present, and missing"
     alone = all(copy.part is None for copy in group.present)  # of parts, nobody adds up what each could read
@@ -50,7 +50,7 @@ def _group(group: GroupReport, sealed: SealGroup) -> str | None:
 
 
 def _is_clean(copy: Present) -> bool:
-    return copy.verified and not copy.damage and copy.faults == 0 and copy.predecessor is None
+    return copy.verified and not copy.damage and copy.faults == 0 and not copy.apart
 
 
 def _clean(group: GroupReport, sealed: SealGroup) -> bool:
@@ -74,7 +74,7 @@ def _state(report: VerifyReport, groups: int) -> str | None:
         return f"it is intact, and {len(report.faults):,} faults are listed"
     whole = len(report.groups) == groups and all(
         group.trusted
-        and {copy.slot for copy in group.present if copy.predecessor is None} == set(range(group.data + group.parity))
+        and {copy.slot for copy in group.present if not copy.apart} == set(range(group.data + group.parity))
         and all(copy.verified and not copy.damage and not copy.lacks for copy in group.present)
         for group in report.groups
     )

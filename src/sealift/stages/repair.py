@@ -484,7 +484,7 @@ class _Repair:
             if silent.slot is not None and silent.mount in result.silent:
                 row, detail = self._manifest.drives[silent.slot], reason(result.silent[silent.mount], silent.mount)
                 answer.unreadable.append(Unreadable(row.id, row.serial, silent.mount, detail))
-        views = {view.mount: view for view in own if not looking.is_bag(view, self._group)}
+        views = {view.mount: view for view in own if not view.apart}
         known = {(task.view.mount, stripe) for task in self._plan.tasks for stripe in task.damage}
         for each in result.noticed[: MAX_LISTED - len(answer.left)]:
             view = views.get(each.mount)

@@ -14,7 +14,6 @@ import msgspec
 from sealift.drives.base import reason
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import NotAllHere
-from sealift.stages.repair_look import is_bag
 from sealift.stages.verify_join import words
 from sealift.stages.verify_report import Fault
 
@@ -43,7 +42,7 @@ def of_survey(found: Survey) -> list[Away]:
     away = []
     for view in found.views:
         problems = [each for each in view.problems if view.slot is None or each.kind == "unreached"]
-        if isinstance(view.drive, RemoteDrive) and problems and not is_bag(view, None):
+        if isinstance(view.drive, RemoteDrive) and problems and not view.apart:
             away.append(_away(view, problems[0].detail))
     return away
 

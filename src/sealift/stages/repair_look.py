@@ -7,7 +7,7 @@
 What holds: only drives of trusted groups are Seen. A report says where to read, and is old: whatever it says, names and
 lengths of all files are looked at (as inspect does), and what is not there, or not as long as was signed, is read as if
 it were named. What else a pack holds that no report names, nobody has read now. A folder that holds packs and nothing
-else (`is_bag`: packs that were sent again) is a place to read from: it is no drive, nothing is wrong with it, and
+else (packs that were sent again) is a place to read from: it is no drive, nothing is wrong with it, and
 nothing is written there. So is a drive that was replaced while packing. A medium of the signed serial number that has
 most of its packs has lost the rest, and is mended. Nothing is written here at all.
 """
@@ -23,8 +23,6 @@ import msgspec
 from msgspec import UNSET
 
 from sealift.drives.base import PART
-from sealift.drives.local import nothing_mounted
-from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import typed
@@ -34,7 +32,7 @@ from sealift.stages import verify_join as join
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.verify import read_drives
 from sealift.stages.verify_read import DriveCheck
-from sealift.stages.verify_report import MAX_PART, VerifyReport, is_medium_of, read_part
+from sealift.stages.verify_report import MAX_PART, VerifyReport, read_part
 from sealift.stages.verify_state import State, default_path
 
 if TYPE_CHECKING:
@@ -128,45 +126,11 @@ def look(
         if view.slot is not None and id(view) not in beside
     ]
     told = _of_health if scope_of(report) == "health" else _of_verify
-    marked = [(is_bag(each[1], each[0]), each) for each in members]
+    marked = [(each[1].apart, each) for each in members]
     drives, bags = ([each for bag, each in marked if bag is kind] for kind in (False, True))
     aside = [*beside, *(id(view) for _, view, _ in bags)]
     seen = _as_now(found, told(found, report, drives), progress, aside, whole_stripes=whole_stripes)
     return seen + [Seen(group, view, slot, bag_damage(group, view), [], 0, bag=True) for group, view, slot in bags]
-
-
-def is_bag(view: DriveView, group: GroupView | None) -> bool:
-    """Whether this holds packs of a drive and is not that drive: it is only read.
-
-    A folder with none of its other files (packs that were sent again), or a drive that was replaced while packing.
-    Where nothing else is that drive, a filesystem that has more of its packs than it lacks is, and lost its other
-    files, if its medium tells the serial number that was signed.
-    """
-    if view.predecessor is not None:
-        return True
-    if view.slot is None or view.small:
-        return False
-    try:
-        if any(view.drive.size(name) is not None for name in (mf.MANIFEST, *mf.OWN_FILES, *mf.GROUP_FILES)):
-            return False
-    except (FormatError, DriveFault):
-        return False
-    if group is None or isinstance(view.drive, RemoteDrive) or nothing_mounted(view.mount):
-        return True
-    if not is_medium_of(view.drive.serial(), group.manifest.drives[view.slot].serial):
-        return True
-    if any(each.slot == view.slot and each is not view for each in group.views):
-        return True
-    return 2 * len(bag_damage(group, view)) >= _packs_of(group, view.slot)
-
-
-def _packs_of(group: GroupView, slot: int) -> int:
-    """How many packs a drive should have; one whose record nobody has counts."""
-    n, count = group.manifest.n, 0
-    for stripe in range(group.manifest.geometry.stripes):
-        with contextlib.suppress(FormatError):
-            count += mf.pack_at(group.packs, stripe, mf.role_of(stripe, slot, n), n).length == 0
-    return group.manifest.geometry.stripes - count
 
 
 def bag_damage(group: GroupView, view: DriveView) -> Damage:
@@ -225,7 +189,7 @@ def _same_shipment(found: Survey, name: str, report: VerifyReport | Health) -> N
 
 
 def _seen(checks: Sequence[DriveCheck]) -> list[Seen]:
-    bags = {id(check) for check in checks if is_bag(check.view, check.group)}
+    bags = {id(check) for check in checks if check.view.apart}
     drives = [check for check in checks if id(check) not in bags]
     seen = []
     for check in checks:
@@ -381,9 +345,7 @@ def beyond(found: Survey, beside: Collection[int] = ()) -> list[Fault]:
 
 def met(found: Survey) -> list[Fault]:
     """What the survey alone saw to be wrong: small files, and mounts that are no drive; no pack was looked into."""
-    groups = {id(view): group for group in found.groups for view in group.views}
-    drives = [view for view in found.views if not is_bag(view, groups.get(id(view)))]
-    return [join.fault(view, problem) for view in drives for problem in view.problems]
+    return [join.fault(view, problem) for view in found.views if not view.apart for problem in view.problems]
 
 
 def still_there(left: list[Fault], found: Survey) -> list[Fault]:

@@ -23,7 +23,7 @@ from sealift.reading.origin_copies import PATTERNS, name_of
 from sealift.reading.survey import refuse_others
 from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.repair_files import SMALL
-from sealift.stages.repair_look import OTHERS, bag_damage, is_bag
+from sealift.stages.repair_look import OTHERS, bag_damage
 from sealift.stages.repair_unwritable import Unreadable, Unwritable  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_join import fault_at, has_hashes
 from sealift.stages.verify_report import Fault, HostRow, is_medium_of
@@ -266,7 +266,7 @@ def gaps(group: GroupView) -> Gaps:
     here = set()
     for slot, views in group.copies.items():
         for view in views:
-            if is_bag(view, group):
+            if view.apart:
                 bags.setdefault(slot, []).append(bag_damage(group, view))
             else:
                 here.add(slot)

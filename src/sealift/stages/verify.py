@@ -258,8 +258,8 @@ def _faults(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str
 
 
 def _rivals(check: DriveCheck, checks: list[DriveCheck]) -> list[DriveCheck]:
-    """Other drives here that are in the same slot of the same group; one that was replaced is not in it."""
-    own = [each for each in checks if each.view.predecessor is None]
+    """Other drives here that are in the same slot of the same group; what stands apart is not in it."""
+    own = [each for each in checks if not each.view.apart]
     return [
         other
         for other in own
@@ -306,7 +306,7 @@ def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[st
         good = [each for each in rivals if not each.damage and checks.index(each) < checks.index(check)]
         if good and not check.damage and join.superseded(check, checks) is join.superseded(good[0], checks) is None:
             notices.append(f"{check.view.mount} is a good copy of {check.view.name}, as is {good[0].view.mount}")
-        if check.view.predecessor is not None:
+        if check.view.apart:
             continue
         serial, row = check.view.drive.serial(), check.group.manifest.drives[check.slot].serial
         if (note := check.view.rebuilt) is not None:

@@ -81,7 +81,7 @@ class Case:
     @property
     def absent(self) -> set[int]:
         """Slots of which there is no copy anywhere, but on a drive that was replaced by the one that is meant."""
-        here = {slot for slot, copies in self.copies.items() if any(copy.predecessor is None for copy in copies)}
+        here = {slot for slot, copies in self.copies.items() if any(not copy.apart for copy in copies)}
         return set(range(self.data + self.parity)) - here
 
     @property
@@ -92,7 +92,7 @@ class Case:
     @property
     def awaited(self) -> set[int]:
         """Slots of which every copy was rebuilt onto another medium, or replaced: what was signed may have more."""
-        return {slot for slot, each in self.copies.items() if all(copy.stands_in or copy.predecessor for copy in each)}
+        return {slot for slot, each in self.copies.items() if all(copy.stands_in or copy.apart for copy in each)}
 
     @property
     def verified(self) -> bool:
@@ -212,12 +212,7 @@ def superseded(check: DriveCheck, checks: Sequence[DriveCheck]) -> Fault | None:
     """
     same = [each for each in checks if (each.group, each.slot) == (check.group, check.slot) and each is not check]
     good = next((each for each in same if _is_good(each)), None)
-    if (
-        good is None
-        or check.view.predecessor is not None
-        or _is_good(check)
-        or not (check.damage or check.view.problems or check.faults)
-    ):
+    if good is None or check.view.apart or _is_good(check) or not (check.damage or check.view.problems or check.faults):
         return None
     if check.away is not None or any(each.kind == "unreached" for each in check.view.problems):
         return None  # nothing is known of it
@@ -285,6 +280,7 @@ def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, dam
         medium=view.drive.serial(),
         rebuilt=view.rebuilt is not None,
         predecessor=None if view.predecessor is None else words(view.predecessor),
+        bag=view.bag,
         at=address(view),
     )
 

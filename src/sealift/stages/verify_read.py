@@ -104,8 +104,8 @@ class DriveCheck:
     # What was found
 
     def note(self, path: str | bytes, kind: ProblemKind, detail: str, block: int | None = None) -> None:
-        """Add a fault, or count it when there are too many; of a drive that was replaced, all is said."""
-        if self.view.predecessor is not None:
+        """Add a fault, or count it when there are too many; of what stands apart no more than of packs that are bad."""
+        if self.view.predecessor is not None or (self.view.bag and kind == "missing"):
             return
         found = Found(os.fsencode(path) if isinstance(path, str) else path, kind, detail, block)
         if len(self.faults) < MAX_FAULTS:

@@ -132,7 +132,13 @@ class Present(_Base, kw_only=True):
     predecessor: _Words | None = (
         None  # its own serial number: it was replaced by this drive, which is missing, while packing
     )
+    bag: bool = False  # packs of it that were brought: it is missing itself
     lacks: Annotated[list[_Words], Meta(max_length=10)] = []  # of INDEXES: those that it has not as they were signed
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is not this drive: its packs were read, and the drive is missing."""
+        return self.bag or self.predecessor is not None
 
     @property
     def stands_in(self) -> bool:

@@ -673,3 +673,19 @@ def test_a_drive_that_was_replaced_says_nothing_of_the_one_that_was_signed(final
     assert receivings.states(weighed.groups)[0][0] == ("rebuilt" if final else "unseen")
     if not final:
         assert "SN-OLD was read in its place" in weighed.why["g0s2"]
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_packs_that_were_brought_for_a_drive_say_nothing_of_it(final):
+    """Nobody has seen g0s2: it is not damaged, whatever else these lack."""
+    bag = MemoryDrive("/mnt/bag", Medium(serial="SN-ANYBODY'S"))
+    packs = [name for name in WORLD.fleet.groups[0].files[2] if name.startswith("packs/")]
+    for name in packs[: max(1, len(packs) // 2)]:
+        bag.put(name, WORLD.fleet.groups[0].files[2][name])
+    report = WORLD.report([*WORLD.drives(*(ALL - {"g0s2"})), bag], final=final)
+    assert [each.mount for each in report.groups[0].present if each.bag] == ["/mnt/bag"]
+    weighed = WORLD.weigh(report, final=final)
+    drive = next(each for group in weighed.groups for each in group.drives if each.id == "g0s2")
+    assert drive.state == ("lost" if final else "unseen")
+    if not final:
+        assert "packs of it were read that were brought for it" in weighed.why["g0s2"]

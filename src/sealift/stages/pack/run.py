@@ -297,7 +297,7 @@ def _recipients(given: Sequence[str], declaration: declarations.Declaration) -> 
         return list(given) or declared
     one, other = ({str(age_keys.parse_recipient(text)) for text in texts} for texts in (given, declared))
     if one != other:
-        odd = min(one ^ other)
+        odd = min(other - one or one - other)  # whom the drives would be closed to comes first
         what = "is given and not declared" if odd in one else "is declared and not given"
         raise Refused(
             f"recipient {_short(odd)} {what} (encryption.recipients of {declaration.consignment_id})",

@@ -126,7 +126,7 @@ def test_a_drive_that_gives_nothing_is_given_up_though_its_host_gives_others(ori
 
 
 def test_a_cut_answer_is_gone_on_with_where_it_ended(origin, two):
-    """Bytes that came are not asked for again; a reset may take away what was not yet read, and then patience counts."""
+    """Bytes that came are not asked for again; a reset may take some that were not yet read: then patience counts."""
     name = next(path for path in (origin.root / "d00").rglob("*.tar.zst.age"))
     data = name.read_bytes()
     two[0].plan = lambda method, _path, number: "cut" if method == "GET" and number < 2 else None

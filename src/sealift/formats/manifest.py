@@ -307,6 +307,11 @@ def drive_id(group: int, slot: int) -> str:
     return f"g{group}s{slot}"
 
 
+def is_medium_of(medium: str | None, serial: str) -> bool:
+    """Whether a medium that tells this serial number, None: none, is the one that the signed table has."""
+    return medium is not None and medium.casefold() == serial.casefold()
+
+
 def drive_label(shipment: str, number: int, total: int) -> str:
     """What is printed on drive `number` of `total`, short enough to be called across a room: cd072c-17of60."""
     return f"{shipment[:6]}-{number}of{total}"

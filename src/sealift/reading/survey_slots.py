@@ -181,8 +181,7 @@ def is_bag(view: DriveView, group: GroupView) -> bool:
             return False
     except (FormatError, DriveFault):
         return False
-    serial = view.drive.serial()
-    if serial is None or serial.casefold() != group.manifest.drives[view.slot].serial.casefold():
+    if not mf.is_medium_of(view.drive.serial(), group.manifest.drives[view.slot].serial):
         return True
     if any(each.slot == view.slot and each is not view for each in group.views):
         return True

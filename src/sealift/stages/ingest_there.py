@@ -12,15 +12,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from blake3 import blake3
-
-from sealift.drives.base import aligned_buffer
 from sealift.drives.locations import is_store, open_to_write
 from sealift.drives.objects import ObjectDrive
 from sealift.errors import BadInput, FormatError, SealInvalid
 from sealift.formats import manifest as mf
 from sealift.reading.group import GroupReader
 from sealift.reading.survey import survey
+from sealift.stages import repair_files
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_plan import card_of
 from sealift.stages.unpack_objects import ALTERED, written_at
@@ -163,9 +161,5 @@ def _of(group: GroupView, reader: GroupReader, slot: int, done: dict[str, str], 
 
 def digest_of(drive: Drive, name: str) -> bytes:
     """BLAKE3 of a file at the destination, read past the cache."""
-    hasher, buffer = blake3(), aligned_buffer(8 * mf.BLOCK)
     with drive.open_read(name, direct=True) as file:
-        for offset in range(0, file.length, len(buffer)):
-            got = file.readinto_at(offset, buffer)
-            hasher.update(buffer[: min(got, file.length - offset)])
-    return hasher.digest()
+        return repair_files.digest_of(file)

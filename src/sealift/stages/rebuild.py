@@ -176,11 +176,10 @@ def rebuild(
 
 @dataclass
 class _Part:
-    """A pack that is being written, and how many blocks of it are."""
+    """A pack that is being written, and the digests of those of its blocks that are."""
 
     file: PartFile
-    blocks: int = 0
-    digests: dict[int, bytes] = field(default_factory=dict)  # of its blocks
+    digests: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -457,7 +456,6 @@ class _Run:
                 self._fail(drive, error)
                 return
             self._rates.add(drive.mount, column.length, time.monotonic() - begun)
-            part.blocks += 1
             part.digests[block] = column.digest
         with self._lock:
             self.result.bytes_written += column.length
@@ -506,7 +504,7 @@ class _Run:
             part = stripe.parts.get((role, place))
             if part is None:
                 return
-            if part.blocks < stripe.blocks(role) or drive.mount in self._dead:
+            if len(part.digests) < stripe.blocks(role) or drive.mount in self._dead:
                 part.file.abandon()
                 return
             begun = time.monotonic()

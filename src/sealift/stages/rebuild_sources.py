@@ -144,7 +144,7 @@ class Sources:
             except DriveFault as error:
                 file = "missing" if is_missing(error) else "unreadable"
                 self._why[drive.mount] = str(error)
-                if errno_of(error) in _GONE:
+                if errno_of(error) in _GONE and not isinstance(drive, RemoteDrive):  # a host may answer the next time
                     self._failed[drive.mount] = GIVE_UP
                 elif file == "unreadable":
                     self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1

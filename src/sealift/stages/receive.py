@@ -29,6 +29,7 @@ from blake3 import blake3
 from msgspec import UNSET, UnsetType
 
 from sealift.errors import BadInput, FormatError, NotAllHere, Refused
+from sealift.formats import manifest as mf
 from sealift.formats.manifest import FileRef
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.reading import trust
@@ -36,7 +37,7 @@ from sealift.reading.survey_views import Survey
 from sealift.stages import verify_join as join
 from sealift.stages.origin import carriers, of_seal
 from sealift.stages.receive_report import contradiction
-from sealift.stages.verify_report import VerifyReport, is_medium_of
+from sealift.stages.verify_report import VerifyReport
 from sealift.trade import clocks, source_release
 from sealift.trade import receipt as receipts
 from sealift.trade.receipt import Receipt, ReceiptDrive, ReceiptGroup, ReceiptRecord, Receiver, State
@@ -149,7 +150,7 @@ class _Rules:
     def made_on(self, copy: Present) -> str | UnsetType:
         """The serial number of a medium on which a drive was made again, "" where it tells none; UNSET of the drive."""
         medium = self.serial(copy)
-        return UNSET if not copy.rebuilt or is_medium_of(medium, copy.serial) else medium or ""
+        return UNSET if not copy.rebuilt or mf.is_medium_of(medium, copy.serial) else medium or ""
 
     def medium(self, copy: Present) -> str:
         """What tells one medium of a drive's place from another."""

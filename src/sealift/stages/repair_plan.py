@@ -26,7 +26,7 @@ from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage
 from sealift.stages.repair_unwritable import Unreadable, Unwritable  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_join import fault_at, has_hashes
-from sealift.stages.verify_report import Fault, HostRow, is_medium_of
+from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
 if TYPE_CHECKING:
@@ -366,7 +366,7 @@ def replaced(group: GroupView, damage: Mapping[int, Damage], lost: Collection[Lo
         drives[slot].id
         for slot, views in group.copies.items()
         if stripes & damage.get(slot, {}).keys()
-        and all(view.rebuilt and not is_medium_of(view.drive.serial(), drives[slot].serial) for view in views)
+        and all(view.rebuilt and not mf.is_medium_of(view.drive.serial(), drives[slot].serial) for view in views)
     ]
 
 

@@ -80,7 +80,7 @@ class Case:
 
     @property
     def absent(self) -> set[int]:
-        """Slots of which there is no copy anywhere, but on a drive that was replaced by the one that is meant."""
+        """Slots of which there is no copy anywhere, but on what stands apart: a drive that was replaced, or a bag."""
         here = {slot for slot, copies in self.copies.items() if any(not copy.apart for copy in copies)}
         return set(range(self.data + self.parity)) - here
 
@@ -91,7 +91,7 @@ class Case:
 
     @property
     def awaited(self) -> set[int]:
-        """Slots of which every copy was rebuilt onto another medium, or replaced: what was signed may have more."""
+        """Slots of which every copy was rebuilt onto another medium, or stands apart: what was signed may have more."""
         return {slot for slot, each in self.copies.items() if all(copy.stands_in or copy.apart for copy in each)}
 
     @property

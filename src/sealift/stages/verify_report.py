@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from sealift.errors import BadInput, FormatError
+from sealift.formats import manifest as mf
 from sealift.formats import typed
 from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, Hex32, ShipmentId
 from sealift.reading.survey_views import ProblemKind  # noqa: TC001 -- msgspec reads it when it runs
@@ -97,11 +98,6 @@ class Answers(_Base, kw_only=True):
     fingerprint: _Words
 
 
-def is_medium_of(medium: str | None, serial: str) -> bool:
-    """Whether a medium that tells this serial number is the one that the signed table has."""
-    return medium is not None and medium.casefold() == serial.casefold()
-
-
 class Present(_Base, kw_only=True):
     """A drive that is here, or in another host's report; `damage` is [stripe, first block, last block].
 
@@ -146,7 +142,7 @@ class Present(_Base, kw_only=True):
 
         Of a medium that tells no serial number nobody knows.
         """
-        return self.rebuilt and not is_medium_of(self.medium, self.serial)
+        return self.rebuilt and not mf.is_medium_of(self.medium, self.serial)
 
     @property
     def in_bucket(self) -> bool:

@@ -473,6 +473,24 @@ def test_a_host_that_keeps_one_waiting_is_asked_no_more_than_a_few_times(tmp_pat
     assert 1 <= len(asked) <= stage.AHEAD
 
 
+@pytest.mark.parametrize("far", [True, False], ids=["in-another-host", "here"])
+def test_a_host_that_could_not_be_reached_once_is_asked_for_the_next_pack(tmp_path, far):
+    """A drive here of which the system says that it is no more there is not."""
+    stand, kind = Stand(tmp_path, [[2 * BLOCK] * 2] * 4, 2, 1), type("Far", (MemoryDrive,), {"slow": False})
+    if far:
+        RemoteDrive.register(kind)
+    stand.drives[0].medium.files.clear()
+    first = stand.name(0, mf.role_of(0, 1, 3))
+    stand.drives[1] = kind(stand.drives[1].mount, stand.drives[1].medium)
+    stand.drives[1].plan = lambda operation, name, _offset: (
+        19 if (operation, name) == ("open", first) else None
+    )  # ENODEV
+    wanted = [(stripe, mf.role_of(stripe, 0, 3)) for stripe in range(4)]
+    result = stand.rebuild(wanted, gone=[0])
+    assert [stand.is_whole(*each) for each in wanted] == [False, *[far] * 3]
+    assert {each.stripe for each in result.lost + result.withheld} == ({0} if far else {0, 1, 2, 3})
+
+
 def test_of_a_source_that_is_gone_nothing_is_called_rotten(tmp_path):
     stand = Stand(tmp_path, [[6 * BLOCK] * 3], 3, 2)
     stand.drives[0].medium.files.clear()

@@ -264,6 +264,31 @@ def test_a_dry_run_ends_where_more_packs_are_good_than_it_takes(lengths):
     assert done.state == "repaired"
 
 
+@pytest.mark.parametrize("onto", [False, True])
+def test_a_dry_run_counts_what_is_read_of_packs_that_were_brought(onto):
+    """Of copies of a pack each is read until one has the block whole: a folder of packs beside the drive, or alone."""
+    lengths = [[4 * BLOCK + 9, 3 * BLOCK, 5 * BLOCK]]
+    fleet = fleets.make(Path("/nowhere"), seed=10, geometry=((3, 2),), lengths=lengths, on_disk=False)
+    for drive_block, bag_block in itertools.product((None, 1, 2), repeat=2):
+        drives = fleet.memory()
+        name = pack(fleet, 1, 0)
+        bag = type(drives[0])("/mnt/bag", type(drives[0].medium)())
+        for drive, block in ((bag, bag_block), (drives[1], drive_block)):
+            data = bytearray(drives[1].medium.files[name])
+            if block is not None:
+                data[block * BLOCK + 3] ^= 1
+            drive.put(name, bytes(data))
+        if drive_block is None and not onto:
+            del drives[1].medium.files[name]
+        given = [{"onto": [("g0s1", type(drives[0])("/mnt/new", type(drives[0].medium)()))]}] if onto else [{}]
+        here = [drives[0], *drives[2:], bag] if onto else [*drives, bag]
+        said, done = (stage.repair(here, allowed=fleet.allowed, dry_run=dry, **given[0]) for dry in (True, False))
+        assert done.state == ("rebuilt" if onto else "repaired")
+        assert said.bytes_written == done.bytes_written
+        if not onto or bag_block is None:  # of a new drive's dry run, that the bag has rotted is not known
+            assert said.bytes_read == done.bytes_read, (drive_block, bag_block)
+
+
 @pytest.mark.long
 def test_a_dry_run_foretells_what_is_read_and_written(tmp_path):
     """Missing, rotten in one block, cut, grown; one or two of a stripe; where packs are of unequal length."""

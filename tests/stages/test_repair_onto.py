@@ -135,6 +135,16 @@ def half_rebuilt(drives, *, without=(mf.MANIFEST, mf.SIGNATURE)):
     return new
 
 
+def test_a_dry_run_announces_what_a_drive_made_before_lacks_and_nothing_else():
+    drives = FLEET.memory()
+    new = half_rebuilt(drives)
+    said, done = (mend(drives[1:], onto=[new], dry_run=dry) for dry in (True, False))
+    assert [each.path for each in said.repaired] == [each.path for each in done.repaired] == [mf.SIGNATURE, mf.MANIFEST]
+    for dry in (True, False):
+        again = mend(drives[1:], onto=[new], dry_run=dry)
+        assert (again.repaired, again.bytes_written) == ([], 0)
+
+
 @pytest.mark.parametrize("stripe", range(3))
 def test_a_pack_that_is_there_is_proved_before_it_is_taken_as_done(stripe):
     drives = FLEET.memory()

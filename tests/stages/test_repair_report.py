@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import fleet as fleets
 
 from sealift.cli import repair_words
+from sealift.cli.main import run as sealift
 from sealift.formats import manifest as mf
 from sealift.reading.health import Health, PackHealth
 from sealift.stages import repair as stage
@@ -22,6 +24,7 @@ from sealift.stages.verify import verify
 from sealift.stages.verify_report import to_json
 
 BLOCK = mf.BLOCK
+SCRATCH = "--allow-same-filesystem"
 STRIPES = 3
 FLEET = fleets.make(
     Path("/nowhere"), seed=31, geometry=((2, 2),), lengths=[[BLOCK + 9, BLOCK]] * STRIPES, on_disk=False
@@ -142,6 +145,27 @@ def test_a_fetch_list_from_a_report_reads_the_stripes_that_the_report_names():
     assert mend(drives, report=told).state == "lost"
     assert named(fetch(drives, report=told)) == named(fetch(drives))
     assert len(named(fetch(drives))) == 1
+
+
+def test_of_two_that_are_rotten_one_is_pulled_and_the_other_is_mended(tmp_path, capsys, monkeypatch):
+    """A drive that was rebuilt, and the one that it replaced: each lacks something, and neither is written unasked."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    fleet = fleets.make(tmp_path / "mnt", seed=44, geometry=((2, 1),), lengths=[[BLOCK + 3, BLOCK]] * 2)
+    (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
+    signers, twin = ["--allowed-signers", str(tmp_path / "signers")], tmp_path / "twin"
+    shutil.copytree(fleet.mounts[1], twin)
+    for stripe, path in ((0, fleet.mounts[1]), (1, str(twin))):
+        fleets.flip(Path(path) / "sealift" / mf.pack_name(stripe, mf.role_of(stripe, 1, 3), 2), 99)
+    both = [*fleet.mounts, str(twin)]
+    for command in (["verify"], ["repair", SCRATCH]):
+        assert sealift([command[0], *both, *signers, *command[1:]]) == 3
+        words = " ".join(capsys.readouterr().out.split())
+        assert words.count("g0s1 is here more than once") == 1
+        assert "ask the origin which serial number is right" in words
+    assert sealift(["repair", *fleet.mounts, *signers, SCRATCH]) == 0
+    assert sealift(["repair", *both, *signers, SCRATCH]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"{twin}: {fleet.mounts[1]} is g0s1 as it was signed, and this is not" in words
 
 
 def test_a_drive_in_the_slot_of_another_is_not_written_by_a_reports_word():

@@ -1,6 +1,16 @@
-"""Where to have a file that every drive of a group carries, when none here has it as it was signed. Words alone."""
+"""What to do where none here has what was signed: a file that every drive carries, a drive that is here twice.
+
+Words alone.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sealift.stages.verify_report import Fault
 
 OF_SEAL = "no drive here has the whole seal: give the file that was sent ahead (--seal FILE)"
 
@@ -20,6 +30,20 @@ def of_signature(group: int) -> str:
         f" manifest.json.sig as the origin keeps it (in its state folder, groups/{group:04d}/closed/) into sealift/ on"
         " one of the drives; then `sealift repair MNT...` proves it and puts it on the others"
     )
+
+
+def of_twins(faults: Iterable[Fault]) -> Iterator[str]:
+    """A line for each drive that is here more than once, and nowhere whole: its faults are `conflict`."""
+    twins: dict[str, list[Fault]] = {}
+    for fault in faults:
+        twins.setdefault(fault.drive, []).append(fault)
+    for drive, told in twins.items():
+        where = ", ".join(each.mount or "" for each in told) if len(told) > 1 else f"{told[0].mount}, {told[0].detail}"
+        yield (
+            f"{drive} is here more than once ({where}), and nowhere as it was signed: pull what was not"
+            " packed as it, or has more amiss, and `sealift repair` makes the other whole; where nobody knows how there"
+            " came to be two, ask the origin which serial number is right"
+        )
 
 
 def of_gone(group: int, path: str, sent: str, *, missing: bool) -> str:

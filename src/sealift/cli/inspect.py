@@ -170,8 +170,9 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         for fault in report.faults
         if fault.mount not in strange and not _is_no_drive(fault) and fault.kind != _AWAY
     ]
-    if any(fault.kind == "conflict" for fault in faults):
-        yield "pull both drives of a conflict, and ask the origin which serial number is right"
+    from sealift.cli.gone_words import of_twins
+
+    yield from map(_clean, of_twins(fault for fault in faults if fault.kind == "conflict"))
     if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
         yield "ask the origin about what is undeclared or signed twice, before you go on"
     mended = [

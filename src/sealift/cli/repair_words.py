@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.gone_words import OF_SEAL, of_gone, of_signature
+from sealift.cli.gone_words import OF_SEAL, of_gone, of_signature, of_twins
 from sealift.formats.manifest import PACK_FILE
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
@@ -222,12 +222,17 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     nowhere = {gone.path for gone in result.gone}
     away = {each.mount for each in result.away}
     unsigned: dict[str, list[Fault]] = {}
+    conflicts = [fault for fault in result.left if fault.kind == "conflict"]
+    yield from of_twins(conflicts)
+    twins = {(fault.drive, fault.mount) for fault in conflicts}  # what else is wrong with them is mended then
     for fault in result.left:
         if fault.mount in away or fault.detail == OF_HOSTS:
             continue  # spoken of
         if (fault.path in nowhere and fault.detail == _NOWHERE) or _is_of_lost(fault, result):
             continue
         if (fault.mount, fault.path) in named or (fault.mount in failed and fault.kind not in _NOT_SIGNED):
+            continue
+        if fault.kind == "conflict" or (fault.drive, fault.mount) in twins:
             continue
         if fault.kind == "unexpected":
             unsigned.setdefault(fault.mount or fault.drive, []).append(fault)
@@ -312,8 +317,6 @@ def _advice(fault: Fault, result: RepairReport) -> str:
         if fault.detail.endswith("nothing is mounted there"):
             return f"leave {where} away, or mount the drive that belongs there: nothing is mounted"
         return f"leave {where} away: there is no drive of sealift (--onto makes one of an empty drive)"
-    if fault.kind == "conflict":
-        return f"pull {where} and its double, and ask the origin which serial number is right"
     if fault.path == "blocks.bin" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):
         return of_gone(int(match[1]), fault.path, "", missing=bool(result.missing))
     if fault.path == "manifest.json.sig" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):

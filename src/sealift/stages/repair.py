@@ -630,7 +630,7 @@ class _Repair:
         whole = not self._dry and not any(lost.drive == row.id for lost in self._answer.lost)
         way = InTheWay(drive)
         for name in SMALL:
-            if not self._dry and self._files.is_good(drive, row.slot, name, note):
+            if self._files.is_good(drive, row.slot, name, note):
                 continue
             if not self._clear(way, drive, row.slot, name) or self._write_one(drive, row.slot, name, note):
                 continue

@@ -175,7 +175,7 @@ class Plan:
     group: GroupView
     tasks: list[Task] = field(default_factory=list)
     onto: list[Onto] = field(default_factory=list)
-    known: dict[int, Damage] = field(default_factory=dict)  # of a dry run: slot -> what no drive here has whole of it
+    known: dict[int, Damage] = field(default_factory=dict)  # of a dry run: id of a view -> what it has not whole
 
 
 def target(given: str | Drive | tuple[str, Drive]) -> tuple[str | None, Drive]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_a_manifest_that_no_drive_has_as_it_was_sealed(fleet, tmp_path, capsys, 
     said = say(fleet, tmp_path, capsys, command, 5)
     assert "manifest.json on" in said
     assert "is not the one that the seal names, and nobody signed it: damaged, or altered" in said
-    assert "hint: put manifest.json and manifest.json.sig as the origin keeps them" in said
+    assert "hint: put manifest.json and manifest.json.sig (and packs.bin and blocks.bin, where they are gone, too)" in said
 
 
 @pytest.mark.parametrize("remove", [False, True])
@@ -327,6 +328,27 @@ def test_a_manifest_that_is_gone_from_all_drives_is_asked_for_where_the_origin_h
         fleet.path(0, 1, name).write_bytes(fleet.groups[0].files[1][name])
     assert stage.repair(fleet.mounts, allowed=fleet.allowed, seal=seal).state == "repaired"
     assert see(fleet)[0].state == "intact"
+
+
+def test_drives_that_lost_all_that_says_what_they_are_ask_for_all_of_it_at_once(fleet):
+    """All small files of all drives are gone: what the origin keeps is named whole, and of that what is lacking."""
+    wanted = (mf.MANIFEST, mf.SIGNATURE, mf.PACKS, mf.BLOCKS)
+    for mount in fleet.mounts:
+        for path in Path(mount, "sealift").iterdir():
+            if path.name != "packs":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(NotAllHere, match=r"says what belongs there: manifest.json is gone") as told:
+        stage.repair(fleet.mounts, allowed=fleet.allowed)
+    assert all(name in told.value.hint for name in wanted)
+    for name in wanted[:2]:
+        fleet.path(0, 0, name).write_bytes(fleet.groups[0].files[0][name])
+    report = stage.repair(fleet.mounts, allowed=fleet.allowed)
+    assert ([each.path for each in report.gone], stage.exit_code(report)) == ([mf.PACKS, mf.BLOCKS], 6)
+    for name in wanted[2:]:
+        fleet.path(0, 0, name).write_bytes(fleet.groups[0].files[0][name])
+    report = stage.repair(fleet.mounts, allowed=fleet.allowed)
+    assert {each.path for each in report.gone} == set(PATTERNS)
+    assert {each.path for each in report.repaired} >= {mf.CARD, mf.SUMS, mf.OPEN_ME}
 
 
 @pytest.mark.long

@@ -195,9 +195,9 @@ def _of_lost_manifest(found: Survey, drives: Sequence[DriveView]) -> NotAllHere 
     where = ", ".join(f"groups/{group:04d}/closed/" for group in groups[:5])
     first = "mount the other drives of the group; or " if set(others) - here else ""
     hint = (
-        f"{first}put {mf.MANIFEST} and {mf.SIGNATURE} as the origin keeps them in its state folder ({where}) into"
-        " sealift/ on one of the drives of each group; then `sealift repair MNT...` proves them and puts them on the"
-        " others"
+        f"{first}put {mf.MANIFEST} and {mf.SIGNATURE} (and {mf.PACKS} and {mf.BLOCKS}, where they are gone, too) as the"
+        f" origin keeps them in its state folder ({where}) into sealift/ on one of the drives of each group; then"
+        " `sealift repair MNT...` proves them and puts them on the others"
     )
     if any(mf.MANIFEST in view.small for view in drives):
         return SignatureInvalid(

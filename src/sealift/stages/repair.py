@@ -151,6 +151,8 @@ def repair(
         gaps = absent[group.group].without(answer.rebuilt)
         if planning.is_short(group, gaps):
             answer.short.append(group.group)
+            if group.trusted:
+                answer.gone += [each for each in planning.tables_gone(group) if each not in answer.gone]
         elif seen and group.trusted:
             _still_lost(group, seen, gaps, mended, answer)
         far_away.not_lost(group, elsewhere, answer)

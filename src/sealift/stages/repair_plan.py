@@ -243,6 +243,16 @@ def check_trust(found: Survey) -> None:
             "no manifest on these drives is signed by an allowed signer; nothing was written",
             hint="see whose signatures --allowed-signers names; give the shipment's --seal if you have it",
         )
+    bare = [view.mount for view in found.views if view.standing == "unidentified"]
+    if bare:
+        raise NotAllHere(
+            f"nothing on {', '.join(bare[:3])}{' and more' * (len(bare) > 3)} says what belongs there: {mf.MANIFEST} is"
+            " gone, and nothing was written",
+            hint="mount another drive of the group; or put"
+            f" {mf.MANIFEST}, {mf.SIGNATURE}, {mf.PACKS} and {mf.BLOCKS}"
+            ", as the origin keeps them in its state folder, groups/GROUP/closed/, into sealift/ on one of the drives:"
+            " the same command proves them, and puts them on the others",
+        )
     raise BadInput(
         "none of these mounts holds a drive whose group is known",
         hint="mount the drives, and give the folders in which their sealift/ folder is",
@@ -336,6 +346,23 @@ def is_short(group: GroupView, absent: Gaps) -> bool:
         return False
     verdict = judge_group(group, absent.bags, {row.slot for row in absent.missing} - absent.bags.keys())
     return verdict.lost_bytes > 0 or verdict.unknown > 0
+
+
+def tables_gone(group: GroupView) -> list[GoneFile]:
+    """Of packs.bin and blocks.bin, without which no drive is known by its packs: those that nobody here has whole."""
+    packs, blocks = group.open_pages()
+    gone = []
+    try:
+        for name, table in ((mf.PACKS, packs), (mf.BLOCKS, blocks)):
+            try:
+                for _ in table.pages():
+                    pass
+            except FormatError:
+                gone += [] if table.unanswered else [GoneFile(group.manifest.group, name)]
+    finally:
+        packs.close()
+        blocks.close()
+    return gone
 
 
 def judge_group(group: GroupView, damage: dict[int, Damage], gone: AbstractSet[int]) -> GroupVerdict:

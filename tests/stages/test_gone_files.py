@@ -91,7 +91,9 @@ def test_a_manifest_that_no_drive_has_as_it_was_sealed(fleet, tmp_path, capsys, 
     said = say(fleet, tmp_path, capsys, command, 5)
     assert "manifest.json on" in said
     assert "is not the one that the seal names, and nobody signed it: damaged, or altered" in said
-    assert "hint: put manifest.json and manifest.json.sig (and packs.bin and blocks.bin, where they are gone, too)" in said
+    assert (
+        "hint: put manifest.json and manifest.json.sig (and packs.bin and blocks.bin, where they are gone, too)" in said
+    )
 
 
 @pytest.mark.parametrize("remove", [False, True])

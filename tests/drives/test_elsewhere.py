@@ -2,14 +2,16 @@
 
 import http.server
 import threading
+import time
 
 import pytest
 
 from sealift.drives.bucket import Bucket
-from sealift.drives.elsewhere import kept_from
+from sealift.drives.elsewhere import kept_from, redirects
 from sealift.drives.objects import ObjectDrive
 from sealift.errors import DriveFault, SourceFault
 
+PATIENCE = 0.2
 AMAZON = "s3.eu-central-1.amazonaws.com"
 PROXY = {"HTTPS_PROXY": "http://proxy:3128"}
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -69,11 +71,11 @@ def servers(monkeypatch):
 
 
 def _drive():
-    return ObjectDrive("s3://bucket/p", patience=0.2)
+    return ObjectDrive("s3://bucket/p", patience=PATIENCE)
 
 
 def _source():
-    return Bucket("s3://bucket/p", patience=0.2)
+    return Bucket("s3://bucket/p", patience=PATIENCE)
 
 
 def _write(size):
@@ -115,6 +117,30 @@ def test_no_other_host_is_asked_and_it_is_told(servers, what, scheme, status):
         DOING[what]()
     assert store.seen
     assert other.seen == []
+
+
+@pytest.mark.parametrize("what", ["small", "put in parts", "source"])
+def test_a_store_that_redirects_is_not_asked_until_the_patience_ends(servers, monkeypatch, what):
+    """obstore takes the redirect for a host that is away, which it would wait for."""
+    store, other = servers
+    store.status, store.to = 307, other.url
+    monkeypatch.setitem(globals(), "PATIENCE", 60.0)
+    begun = time.monotonic()
+    with pytest.raises((DriveFault, SourceFault), match="redirects to another place, which is not followed"):
+        DOING[what]()
+    assert time.monotonic() - begun < 20
+    assert other.seen == []
+
+
+@pytest.mark.parametrize("to", ["", "http://127.0.0.1:{port}/x", "http://[::", None])
+def test_what_is_no_redirect_to_another_host_is_none(servers, to):
+    """A store that denies it, one that answers as itself, an address that is none, and one that says nothing."""
+    store, _ = servers
+    store.status, store.to = (307, to.format(port=store.server_port)) if to else (403, "")
+    if to is None:
+        store.shutdown()
+        store.server_close()
+    assert not redirects("bucket", store.url)
 
 
 def test_a_store_that_answers_is_asked_as_before(servers):

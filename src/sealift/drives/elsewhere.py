@@ -4,18 +4,24 @@ A store's session token is a header, and would go along; a put that is answered 
 is given a proxy at which nobody can listen (port 0), for every host but the store's and those that its keys come from:
 a redirect ends there, nothing of the request leaves this machine, and `object_faults` tells it by the address.
 
+obstore takes what it meets there for a host that is away, and asks again until its patience ends: `redirects` is asked
+first, so that it has little.
+
 What that cannot keep off: a redirect to another port or path of the store's own host, or to a name beneath that name;
 and any, where a proxy of the environment stands between, for obstore takes one proxy.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.client
 import os
 import urllib.request
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 NOWHERE = "127.0.0.1:0"
-
+_SOON = 2.0  # seconds within which a store that redirects is expected to say so
 
 _MACHINE = ("169.254.169.254", "169.254.170.2")  # keys of the machine and of a container: this link, and no proxy's
 
@@ -30,6 +36,26 @@ def kept_from(bucket: str, endpoint: str, region: str) -> dict[str, str]:
         return {}
     hosts = [*(urlsplit(url).hostname or "" for url in asked), *_MACHINE]
     return {"proxy_url": f"http://{NOWHERE}", "proxy_excludes": ",".join(filter(None, hosts))}
+
+
+@functools.lru_cache(maxsize=4096)
+def redirects(bucket: str, endpoint: str) -> bool:
+    """Whether the store answers for the bucket, asked without keys, that it is on another host; False where none does.
+
+    A request a process; what cannot be had within a moment is for obstore to wait for, and to tell.
+    """
+    parts = urlsplit(endpoint)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        connection = kind(parts.netloc, timeout=_SOON)
+        try:
+            connection.request("HEAD", f"{parts.path}/{quote(bucket)}/")
+            answer = connection.getresponse()
+        finally:
+            connection.close()
+        to = urlsplit(answer.headers.get("Location") or "").hostname
+        return answer.status in {301, 302, 303, 307, 308} and to not in {None, parts.hostname}
+    return False
 
 
 def _of_keys(region: str) -> list[str]:

@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from sealift.drives.elsewhere import kept_from
+from sealift.drives.elsewhere import kept_from, redirects
 from sealift.drives.ranges import Ranges, Workers, settle
 from sealift.drives.uploads import region_of_environment
 from sealift.errors import BadInput, DriveFault
@@ -39,6 +39,7 @@ TIMEOUT = 45.0  # of one request that sends much: 8 MiB at 186 kB/s; nothing tel
 _WHOLE = 90.0  # of any other, with its answer
 MUCH = 256 << 10  # bytes that are sent with a request
 _CONNECT = 5.0
+_NO_USE = 0.2  # for which a store is asked that is known to redirect
 _RETRIES = 100  # PATIENCE ends them
 THREADS = 8  # ranges of a drive that are fetched at once
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
@@ -125,6 +126,9 @@ class Client:
         self.keeps = True  # an object where a new one is to be written, as If-None-Match asks; until it shows otherwise
         self.seen = False  # the bucket: what is missing in it then is the object
         self.ranges = Ranges(Workers(threads, "sealift-s3"))
+        self._kept = kept_from(bucket, endpoint(), region_of_environment())
+        if self._kept and endpoint() and redirects(bucket, endpoint()):
+            patience = min(patience, _NO_USE)
         answer, send = min(ANSWER, patience / 2), min(TIMEOUT, 2 * patience)
         whole = min(_WHOLE, 2 * patience)
         self.store = self._made(bucket, prefix, {"timeout": whole, "read_timeout": answer}, patience)
@@ -135,7 +139,7 @@ class Client:
         options: dict[str, Any] = {name: timedelta(seconds=value) for name, value in limits.items()}
         options["connect_timeout"] = timedelta(seconds=min(_CONNECT, patience))
         config: dict[str, Any] = {"disable_bulk_delete": True}  # not every store has it
-        options |= kept_from(bucket, endpoint(), region_of_environment())
+        options |= self._kept
         if endpoint():
             config["endpoint"] = endpoint()
             options["allow_http"] = endpoint().startswith("http://")

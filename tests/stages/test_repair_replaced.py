@@ -95,9 +95,10 @@ def test_a_drive_that_was_made_in_place_is_waited_for_only_where_its_medium_may_
         for stripe in stripes:
             drives[slot].medium.files.pop(pack(slot, stripe))
     expected = (["g0s0"], 6) if not known else ([], 4)
-    for _ in range(2):
+    for again in (False, True):
         report = mend(drives)
         assert (report.state, report.replaced, repairing.exit_code(report)) == ("lost", *expected)
+        assert any("g0s0 was not there: it is made anew" in notice for notice in report.notices) is not again
         assert mf.decode_card(bytes(drives[0].medium.files[mf.CARD])).rebuilt is not None
     seen = check(drives)
     assert exit_code(seen) == expected[1]

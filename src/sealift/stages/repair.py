@@ -326,6 +326,10 @@ class _Repair:
             return
         with self._caught(drive):
             task.view.rebuilt = note = note_of(drive, self._at)
+            self._answer.notices.append(
+                f"{drive.mount}: most of {self._manifest.drives[task.slot].id} was not there: it is made anew, and its"
+                " drive.json says that it was rebuilt"
+            )
             self._write_one(drive, task.slot, mf.CARD, note)
             if not self._dry:
                 put_note(drive, note)

@@ -16,6 +16,7 @@ from sealift.drives.memory import Medium, MemoryDrive
 from sealift.formats import canonical
 from sealift.formats import manifest as mf
 from sealift.stages import repair as repairing
+from sealift.stages import repair_group
 from sealift.stages.inspect import inspect
 from sealift.stages.verify import verify
 from sealift.stages.verify_report import exit_code
@@ -213,7 +214,7 @@ class StoppedError(Exception):
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_a_drive_that_is_made_in_several_runs_says_so(after, monkeypatch):
     drives = [*others(), carded()]
-    landed, count = repairing._Repair._landed, []
+    landed, count = repair_group.GroupRepair._landed, []
 
     def stop(self, stripe, role, drive):
         landed(self, stripe, role, drive)
@@ -222,7 +223,7 @@ def test_a_drive_that_is_made_in_several_runs_says_so(after, monkeypatch):
             raise StoppedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(repairing._Repair, "_landed", stop)
+        patch.setattr(repair_group.GroupRepair, "_landed", stop)
         with pytest.raises(StoppedError):
             mend(drives)
     assert mend(drives).state in {"repaired", "damaged"}

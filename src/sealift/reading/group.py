@@ -54,7 +54,7 @@ _DAMAGED = (
     " can, and with --fetch-list says what the origin has to send again; what else is on them can still be read"
 )
 
-_REBUILT_OF = "drive %s (serial %s) %s: what it should hold is rebuilt from parity"
+_REBUILT_OF = "drive %s (serial %s) %s: what it should hold is rebuilt from parity, where that can be"
 
 log = logging.getLogger("sealift.group")  # of its own: what one worker has told, others need not (unpack)
 

@@ -7,8 +7,9 @@ import pytest
 import shipments
 
 from sealift.errors import Refused, SealiftError
+from sealift.formats import manifest as mf
 from sealift.stages import status
-from sealift.stages.pack import found, group
+from sealift.stages.pack import copies, found, group
 
 
 def stopped(tmp_path, monkeypatch, after, change=lambda origin: origin):
@@ -53,6 +54,55 @@ def test_another_source_than_the_one_that_was_begun_is_refused(tmp_path, monkeyp
             origin.pack()
     (origin.source / "new").unlink()
     assert origin.pack().exit_code == 0
+
+
+def card_of(origin):
+    return mf.decode_card((shipments.Path(origin.mounts[0]) / "sealift" / mf.CARD).read_bytes())
+
+
+def ends_well_anew(origin, tmp_path, **how):
+    """--discard-group: it was removed from the drives and packed from its beginning."""
+    notices = []
+    assert origin.pack(notices, discard_group=True, **how).groups[0]["state"] == "signed"
+    assert sum("removed an unfinished group" in notice for notice in notices) == 3
+    assert not any("goes on after stripe" in notice for notice in notices)
+    (target := tmp_path / "target").mkdir()
+    assert origin.unpack(target, seal=origin.seal()).failed == []
+    shipments.same(origin.source, target)
+
+
+@pytest.mark.parametrize("refused_first", [True, False])
+def test_a_group_that_cannot_go_on_is_given_up(tmp_path, monkeypatch, refused_first):
+    origin = stopped(tmp_path, monkeypatch, 3)
+    before = card_of(origin).shipment
+    shipments.write(origin.source / "new", b"was not there")
+    if refused_first:
+        with pytest.raises(Refused) as told:
+            origin.pack()
+        assert "--discard-group" in told.value.hint
+    ends_well_anew(origin, tmp_path)
+    assert card_of(origin).shipment != before
+
+
+@pytest.mark.parametrize("with_copies", [True, False])
+def test_a_group_of_this_very_shipment_is_given_up_where_nothing_of_it_is_known(tmp_path, monkeypatch, with_copies):
+    """As where other groups are signed, and keep the shipment's number."""
+    if not with_copies:
+        monkeypatch.setattr(copies, "identity_of", lambda *_: None)
+    origin = stopped(tmp_path, monkeypatch, 3)
+    before = card_of(origin).shipment
+    ends_well_anew(origin, tmp_path, shipment=before)
+    assert card_of(origin).shipment == before
+
+
+def test_what_the_state_folder_knows_is_not_given_up(tmp_path, monkeypatch):
+    """--discard-group that is left in the command goes on where the journal stands."""
+    monkeypatch.setattr(shutil, "rmtree", lambda *_args, **_how: None)
+    origin = stopped(tmp_path, monkeypatch, 3)
+    before, notices = card_of(origin), []
+    assert origin.pack(notices, discard_group=True).groups[0]["state"] == "signed"
+    assert not any("removed" in notice for notice in notices)
+    assert card_of(origin) == before
 
 
 def test_a_group_that_is_signed_already_is_taken_over_and_not_packed_again(tmp_path):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from blake3 import blake3
 from msgspec import UNSET
 
-from sealift.errors import FormatError, SealiftError
+from sealift.errors import FormatError
 from sealift.formats import age, index, manifest, paged, sshsig
 from sealift.formats.manifest import BLOCKS_MAGIC, PACK, PACKS_MAGIC, FileRef, IndexRef, Manifest, TreeRef
 from sealift.stages.lacking import ENTRIES
@@ -25,6 +25,7 @@ from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.fleet import remove
 from sealift.stages.pack.group import stripe_file, stripe_rows
+from sealift.stages.pack.journal import damaged
 from sealift.stages.pack.presence import Presence
 from sealift.stages.pack.small import SmallFiles
 from sealift.stages.sorting import Sorter
@@ -272,10 +273,7 @@ def _write_tree(path: str, magic: bytes, record: int, count: int, body: Iterator
     try:
         root = paged.write(magic, record, count, body, file.write)
     except ValueError as error:
-        raise SealiftError(
-            f"the state of this packing is damaged: {error}",
-            hint="the packs on the drives are safe; --discard-group packs this group again",
-        ) from error
+        raise damaged(error) from error
     finally:
         file.close()
     return TreeRef(bytes=file.length, blake3=file.hash.hexdigest(), records=count, root=root.hex())

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sealift.trade.signing import Signer
 
 SETTINGS = "journal.age"
+RESTORED = "restored"  # of the journal: all that it knows is from copies, and the source was not looked at since
 HYBRID_INFO = b"sealift journal copies, mlkem768x25519"
 MAX_SETTINGS, MAX_STRIPE = 16 << 20, 1 << 30
 
@@ -197,6 +198,7 @@ def restore(
     settings = copies.settings([drive for drives in by_group.values() for drive in drives])
     if settings is None:
         return None
+    journal.set(RESTORED, b"yes")
     for group, drives in by_group.items():
         found = copies.stripes(drives)
         _bring_back(found, state, journal, group)

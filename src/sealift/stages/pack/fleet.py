@@ -327,17 +327,18 @@ def manifest_of(attached: Attached) -> bytes | None:
     return attached.drive.read_small(manifest.MANIFEST, manifest.MAX_MANIFEST) if attached.drive.exists() else None
 
 
-def discard(attached: Attached, shipment: str) -> bool:
-    """Remove an unfinished group of another shipment from a drive: --discard-group. A signed group is refused."""
+def discard(attached: Attached) -> bool:
+    """Remove an unfinished group of which nothing is known here from a drive: --discard-group. A signed is refused."""
     drive = attached.drive
     if not drive.exists():
         return False
     data = drive.read_small(manifest.CARD, manifest.MAX_CARD)
-    if data is None or (other := manifest.decode_card(data).shipment) == shipment:
+    if data is None:
         return False
+    of = manifest.decode_card(data).shipment
     if any(drive.size(name) is not None for name in (manifest.MANIFEST, *manifest.SEAL_FILES)):
         raise BadInput(
-            f"{attached.mount}: holds a finished group of shipment {other}; it is not discarded",
+            f"{attached.mount}: holds a finished group of shipment {of}; it is not discarded",
             hint="--discard-group removes only what was never signed; attach another drive",
         )
     drive.lock()

@@ -223,6 +223,8 @@ def _check_drive(work: Work, group: int, slot: int, each: Attached, fresh: Abstr
     if slot in fresh or slot in journal.owed(group):
         return  # what was on it before it was set aside counts for nothing
     stripes = journal.group(group).stripes
+    if work.options.discard_group and not stripes:
+        return  # it is given up (check_contents)
     if work.copies.enabled:
         ahead, name = stripes + 1, stripe_name(stripes + 1)
     else:
@@ -277,8 +279,8 @@ def check_contents(work: Work, group: int, slot: int, each: Attached, *, fresh: 
     journal, notice = work.journal, work.events.notice
     owed = journal.owed(group).get(slot)
     try:
-        if work.options.discard_group and fleets.discard(each, work.config.shipment):
-            notice(f"{each.mount}: removed an unfinished group of another shipment")
+        if work.options.discard_group and not (fresh or journal.group(group).stripes) and fleets.discard(each):
+            notice(f"{each.mount}: removed an unfinished group")
         fleets.check_contents(each, work.config.shipment, group, slot)
         if not fresh:
             _check_is_itself(work, each, group, slot)

@@ -26,7 +26,7 @@ from sealift.formats.sizes import rate_text
 from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import FILES, Follower, Packed
-from sealift.stages.pack.journal import PackRow, Slow
+from sealift.stages.pack.journal import PackRow, Slow, damaged
 from sealift.stages.pack.readback import BUFFER
 from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
@@ -261,10 +261,7 @@ class GroupPacker:
         found.sort()
         ends = [0, *(each.start + each.length for each in found)]
         if [*(each.start for each in found), end] != ends:
-            raise SealiftError(
-                f"the state of this packing is damaged: what was packed of {os.fsdecode(path)!r} is not all in it",
-                hint="the packs on the drives are safe; --discard-group packs this group again",
-            )
+            raise damaged(f"what was packed of {os.fsdecode(path)!r} is not all in it")
         return found
 
     def _commit_stripe(

@@ -180,6 +180,15 @@ class GroupState(NamedTuple):
     seconds: float
 
 
+def damaged(what: object) -> SealiftError:
+    """What to raise where a state folder contradicts itself."""
+    return SealiftError(
+        f"the state of this packing is damaged: {what}",
+        hint="the packs on the drives are safe: the same command with an empty --state goes on from the copies of its"
+        " journal that are on them; with --discard-group, too, it packs the unfinished group again",
+    )
+
+
 def no_room(folder: str, error: BaseException) -> SealiftError | None:
     """What to raise where `error` says that there is no space left on the disk of a state folder."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
@@ -234,6 +243,12 @@ class Journal:
         """Write a setting, durably."""
         with self._whole() as db:
             db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    def clear(self) -> None:
+        """Forget everything, at once."""
+        with self._whole() as db:
+            for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 -- a name of ours
 
     def group(self, number: int) -> GroupState:
         """Where a group stands."""

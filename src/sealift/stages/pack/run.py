@@ -27,7 +27,7 @@ from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import found, network, planned, room, settle
 from sealift.stages.pack import signed as signed_drives
 from sealift.stages.pack import source as sources
-from sealift.stages.pack.copies import Copies, catch_up, restore
+from sealift.stages.pack.copies import RESTORED, Copies, catch_up, restore
 from sealift.stages.pack.group import Progress, memory_needed
 from sealift.stages.pack.journal import Journal, ReadBackState, no_room
 from sealift.stages.pack.notify import Notifier
@@ -220,12 +220,15 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         journal = Journal(options.state)
         stack.callback(journal.close)
         copies = Copies(signer, recipients, options.away.identity if options.away else None)
+        if options.discard_group and journal.setting(RESTORED):
+            journal.clear()  # it is of the group that is given up, and of nothing else
+            shutil.rmtree(os.path.join(options.state, "groups"), ignore_errors=True)
         before = settle.load(journal)
         notifier.shipment = None if before is None else before.shipment
         new = settle.replacements(options, journal, before)
         attached, old = settle.attach(options, journal, before, new, events.notice)
         scanned = None
-        if not journal.setting("config"):
+        if not journal.setting("config") and not options.discard_group:
             scanned = restore(copies, attached, options.state, journal, events.notice)
             before = settle.load(journal)
         deal, config = _deal(options, declaration, attached, journal, before, new)
@@ -411,8 +414,10 @@ def _scan(
         shutil.rmtree(work.scan_folder, ignore_errors=True)  # the source may be put back: it is looked at again
         raise Refused(
             "the source is not what it was when these drives were begun, and the state that knew it is lost",
-            hint="put the source back as it was, or pack the unfinished group anew with --discard-group",
+            hint="put the source back as it was; or give the unfinished group up: the same command with --discard-group"
+            " removes it from its drives, and begins another shipment",
         )
+    work.journal.set(RESTORED, b"")
     if options.away is not None:
         options.away.agree(summary.digest)
     work.journal.set("scan", summary.digest.encode())

@@ -228,3 +228,20 @@ def test_pairs_are_kept_under_numbers(tmp_path):
     }
     with pytest.raises(BadInput):
         signing.write_pair(str(tmp_path / "absent" / "x"), b"", b"")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_file_is_neither_moved_nor_replaced(tmp_path, kind):
+    """As root that would be /dev/null, or /dev/stdout."""
+    path = tmp_path / "there"
+    os.mkfifo(tmp_path / "pipe")
+    path.mkdir() if kind == "folder" else path.symlink_to("pipe") if kind == "link" else os.mkfifo(path)
+    before = sorted(os.listdir(tmp_path)), path.lstat().st_ino
+    for write in (
+        lambda: signing.write_over(str(path), b"x"),
+        lambda: signing.write_over(str(path), b"x", keep=False),
+        lambda: signing.write_pair(str(path), b"x", b"y"),
+    ):
+        with pytest.raises(BadInput, match="nothing was changed"):
+            write()
+    assert (sorted(os.listdir(tmp_path)), path.lstat().st_ino) == before

@@ -374,9 +374,12 @@ def _keep(path: str, ends: tuple[str, ...]) -> str:
 
 
 def _write_beside(path: str, data: bytes) -> str:
-    """A temporary file in the folder of `path` with `data` on the medium."""
+    """A temporary file in the folder of `path` with `data` on the medium; BadInput where it is to replace no file."""
     import tempfile
 
+    if os.path.exists(path) and not os.path.isfile(path):  # /dev/null and /dev/stdout are moved away by root
+        what = "a folder" if os.path.isdir(path) else "a device or a pipe, in the place of which a file would come"
+        raise BadInput(f"{path}: it is {what}; nothing was changed", hint="give the name of a file")
     folder, name = os.path.split(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
     with os.fdopen(handle, "wb") as file:

@@ -157,7 +157,12 @@ def test_what_does_not_reappear_is_owed_and_the_same_command_goes_on(cluster, ho
     stuck(cluster, "b", 2)
     b, told = lose_b(cluster, hosts, lambda: None)
     result = pack(hosts, origin, on=told)
-    assert (result.exit_code, [row["state"] for row in result.groups]) == (6, ["signed", "waiting"])
+    assert (result.exit_code, [row["state"] for row in result.groups]) == (6, ["signed", "packing"])
+    assert result.groups[1]["stripes"] >= 2, "as it was heard of last"
+    assert [(each.state, each.stripes >= 2) for each in look(str(tmp_path / "home/state")).groups][1] == (
+        "packing",
+        True,
+    )
     (row,) = [row for row in result.hosts if row.name == b]
     assert (row.state, [name[:4] for name in row.owed]) == ("lost", ["g1s0", "g1s1", "g1s2"])
     (cluster.home("b") / "stuck").unlink()
@@ -165,6 +170,47 @@ def test_what_does_not_reappear_is_owed_and_the_same_command_goes_on(cluster, ho
     result = pack(hosts, origin)
     assert (result.exit_code, [row["state"] for row in result.groups]) == (0, ["signed", "signed"])
     check(origin, cluster, tmp_path)
+
+
+def lost_with_all_state(cluster, hosts, origin, monkeypatch):
+    """Group 1 was begun on b, which is gone; its drives are at a; what hosts knew of the source is gone, too."""
+    monkeypatch.setattr(pack_hosts, "_pack", placed_work.pack)
+    stuck(cluster, "b", 2)
+    _, told = lose_b(cluster, hosts, lambda: None)
+    assert pack(hosts, origin, on=told).exit_code == 6
+    for path in cluster.home("b").glob("d*"):
+        shutil.move(path, cluster.home("a") / path.name)
+    for host in ("a", "b"):
+        shutil.rmtree(cluster.home(host) / "state", ignore_errors=True)
+
+
+@pytest.mark.long
+def test_a_lost_hosts_group_goes_on_though_the_source_has_changed(cluster, hosts, origin, tmp_path, monkeypatch):
+    """By the listing that was kept here; in one host it would, too, and what is otherwise by then is told."""
+    lost_with_all_state(cluster, hosts, origin, monkeypatch)
+    before = shipments.picture(origin.source)
+    listing = shipments.picture(tmp_path / "home/state/scan")
+    assert {path for path in listing if path} == {b"g0000000.parquet", b"g0000001.parquet", b"summary.json"}
+    shipments.write(origin.source / "new", b"came later")
+    notices = []
+    result = pack(hosts, origin, notices)
+    assert [row["state"] for row in result.groups] == ["signed", "signed"], notices
+    assert result.exit_code == 2, "what came is told"
+    assert any("goes on after stripe" in text for text in notices)
+    assert (result.since.came, result.since.gone, result.since.paths) == (1, 0, [(b"new", "came")])
+    (origin.source / "new").unlink()
+    assert shipments.picture(origin.source).keys() == before.keys()
+    check(origin, cluster, tmp_path)
+
+
+@pytest.mark.long
+def test_a_source_that_is_another_one_is_refused_although_there_is_a_listing(cluster, hosts, origin, monkeypatch):
+    lost_with_all_state(cluster, hosts, origin, monkeypatch)
+    for path in sorted(origin.source.rglob("*.bin"))[:40]:
+        path.unlink()
+    with pytest.raises(Refused, match="the source is not what it was"):
+        pack(hosts, origin)
+    assert not list(cluster.base.glob("a/state/on-*/scan*")), "the next run looks again"
 
 
 @pytest.mark.long

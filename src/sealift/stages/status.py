@@ -18,6 +18,7 @@ import msgspec
 from sealift.errors import BadInput, SealiftError
 from sealift.formats import typed
 from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest, drive_id
+from sealift.stages.pack.journal import HEARD
 from sealift.trade.signing import read_limited
 
 _MAX_SUMMARY = 256 << 20
@@ -137,6 +138,7 @@ def look(state: str) -> Status:
             slow = _of_groups(db, "slow", "rate, median", SlowDrive)
             misread = _of_groups(db, "misread", "packs, blocks", MisreadDrive)
             read_back = _read_back(db)
+            heard = _heard(db)
             spoilt = {number: _spoilt(db, number) for number in range(len(config.groups))}
             told = db.execute(
                 "SELECT sum(changed AND NOT why), sum(changed AND why), sum(why AND NOT changed) FROM"
@@ -157,6 +159,8 @@ def look(state: str) -> Status:
         read_back["stripes_total"] = sum(group.stripes for group in groups)  # those that were packed by this state
         for group in [each for each in groups if each.state == "signed" and not each.stripes]:
             groups[group.group] = _packed_elsewhere(state, group)
+        for group in [each for each in groups if each.group in heard and each.state == "waiting"]:
+            groups[group.group] = msgspec.structs.replace(group, state="packing", stripes=heard[group.group])
         changed, incomplete, passed = (int(count or 0) for count in told)
     except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint="the drives are untouched (sealift inspect)") from error
@@ -184,6 +188,12 @@ def _of_groups(db: sqlite3.Connection, table: str, columns: str, kind: type[_Dri
         for number, slot, *rest in db.execute(query):
             out.setdefault(int(number), []).append(kind(drive_id(int(number), int(slot)), *rest))
     return out
+
+
+def _heard(db: sqlite3.Connection) -> dict[int, int]:
+    """Stripes of groups that other hosts pack, when they were heard last."""
+    rows = db.execute("SELECT name, value FROM settings WHERE name LIKE ?", (f"{HEARD}%",))
+    return {int(name.removeprefix(HEARD)): int(value) for name, value in rows}
 
 
 def _spoilt(db: sqlite3.Connection, group: int) -> list[str]:

@@ -27,6 +27,8 @@ from sealift.stages.sorting import Sorter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from sealift.errors import Refused
+    from sealift.stages.pack.scan import Summary
     from sealift.stages.pack.walk import Seen
     from sealift.stages.pack.work import Work
 
@@ -66,20 +68,15 @@ class Since(msgspec.Struct):
 def look_again(work: Work, seen: Iterable[Seen]) -> Since | None:
     """Compare what is `seen` now with the listing that `work` goes on with; None where nothing is to be looked at."""
     options, config = work.options, work.config
-    listed_at = work.summary.listed_at or int(os.stat(os.path.join(work.scan_folder, SUMMARY)).st_mtime)
-    when = datetime.fromtimestamp(listed_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     seals = seals_of(config.consignment_id, options.declaration, options.state)
     if any(found.shipment == config.shipment for found in seals):
         return None  # nothing more goes into it, and the source may have been freed
     if is_store(options.source):
         work.events.notice(
-            f"{options.source} was listed at {when}, and is not listed again: objects that came since are not packed"
+            f"{options.source} was listed at {_when(work, work.summary)}, and is not listed again: objects that came"
+            " since are not packed"
         )
         return None
-    told = work.journal.told()
-    known = {*told.changed, *(path for path, _ in (*told.incomplete, *told.skipped)), *work.source.beside}
-    since = Since(when, paths=[])
-    kept = {CAME: 0, GONE: 0, REWRITTEN: 0}
     files = size = 0
 
     def now() -> Iterator[pa.RecordBatch]:
@@ -91,13 +88,38 @@ def look_again(work: Work, seen: Iterable[Seen]) -> Since | None:
             work.events.scanning(files, size)
             yield rows
 
+    return _compared(work, work.summary, now())
+
+
+def since_then(work: Work, summary: Summary, own: str, refusal: Refused) -> Since | None:
+    """What is otherwise in the source as this host has scanned it, in the folder `own`, than in the others' listing.
+
+    Raises `refusal` where more is gone or rewritten than is as it was: then it is another source.
+    """
+    found = _compared(work, summary, _listed(own, len(summary.shares)))
+    total = sum(share.members + share.directories for share in summary.shares)
+    if found is not None and 2 * (found.gone + found.rewritten) > total:
+        raise refusal
+    return found
+
+
+def _when(work: Work, summary: Summary) -> str:
+    listed_at = summary.listed_at or int(os.stat(os.path.join(work.scan_folder, SUMMARY)).st_mtime)
+    return datetime.fromtimestamp(listed_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _compared(work: Work, summary: Summary, now: Iterable[pa.RecordBatch]) -> Since | None:
+    told = work.journal.told()
+    known = {*told.changed, *(path for path, _ in (*told.incomplete, *told.skipped)), *work.source.beside}
+    since = Since(_when(work, summary), paths=[])
+    kept = {CAME: 0, GONE: 0, REWRITTEN: 0}
     with Sorter(_SCHEMA, ("path", "side"), work.scan_folder) as rows:
-        for batch in _listed(work):
+        for batch in _listed(work.scan_folder, len(summary.shares)):
             rows.add(_side(batch, _LISTED))
-        for batch in now():
+        for batch in now:
             rows.add(_side(batch, _NOW))
         for path, what in _differences(rows.batches()):
-            if path in known or (what == CAME and options.only is not None):
+            if path in known or (what == CAME and work.options.only is not None):
                 continue
             since.came += what == CAME
             since.gone += what == GONE
@@ -107,16 +129,17 @@ def look_again(work: Work, seen: Iterable[Seen]) -> Since | None:
                 since.paths.append((path, what))
     if since.total:
         work.events.notice(
-            f"it was listed at {when}, and this goes on with that listing; since then {since.counts}: named at the end"
+            f"it was listed at {since.listed_at}, and this goes on with that listing; since then {since.counts}: named"
+            " at the end"
         )
     return since if since.total else None
 
 
-def _listed(work: Work) -> Iterator[pa.RecordBatch]:
+def _listed(folder: str, groups: int) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
-    for group in range(len(work.summary.shares)):
-        with pq.ParquetFile(group_file(work.scan_folder, group), pre_buffer=False) as file:
+    for group in range(groups):
+        with pq.ParquetFile(group_file(folder, group), pre_buffer=False) as file:
             yield from file.iter_batches(columns=["path", *_OWN])
 
 
@@ -157,7 +180,7 @@ def _of(rows: pa.RecordBatch, before: bytes | None, *, last: bool) -> Iterator[t
     pair = second & (side == _LISTED)
     after = np.minimum(np.arange(count) + 1, count - 1)
     unlike = (kind != kind[after]) | (
-        (kind != DIRECTORY) & ((mtime != mtime[after]) | ((size != size[after]) & (size != -1)))
+        (kind != DIRECTORY) & ((mtime != mtime[after]) | ((size != size[after]) & (size != -1) & (size[after] != -1)))
     )
     rewritten = pair & unlike
     told = came | gone | rewritten

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sealift.stages.pack.listing import Reader
 from sealift.trade.signing import Signer
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 class Away:
     """What a host does not have: the key, and what the others scanned.
 
-    `agree` raises Refused where the digest of its scan is not that of the others.
+    `agree` raises Refused where the digest of its scan is not that of the others; `listing` is theirs.
     """
 
     signer: Signer
     identity: CopyIdentity
     agree: Callable[[str], object]
+    listing: Reader
 
 
 @dataclass(frozen=True)
@@ -62,5 +64,8 @@ class AwayIdentity:
 def away(public_key: PublicKey, recipient: age.Recipient, name: str, ask: Callable[[tuple[object, ...]], Any]) -> Away:
     """For a host: `ask` brings questions to where the key is (hosts.py)."""
     return Away(
-        AwaySigner(name, public_key, ask=ask), AwayIdentity(recipient, ask), lambda digest: ask(("scan", digest))
-    )  # fmt: skip
+        AwaySigner(name, public_key, ask=ask),
+        AwayIdentity(recipient, ask),
+        lambda digest: ask(("scan", digest)),
+        Reader(lambda *question: ask(("listing", *question))),
+    )

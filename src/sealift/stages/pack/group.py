@@ -55,7 +55,7 @@ class Progress(msgspec.Struct):
     """How far a group is; rates are for the caller to work out."""
 
     group: int
-    stripe: int
+    stripes: int  # that are committed
     source_bytes: int
     packed_bytes: int
     members: int
@@ -93,7 +93,8 @@ class GroupPacker:
         self._commit: Future[None] | None = None
         self._follower = Follower(reader, fleet.setup.spool)
         self._written = [0] * fleet.n
-        self._last_shown = 0.0
+        self._last_shown, self._shown_stripes = 0.0, -1
+        self._stripes = journal.group(crew.number).stripes
         number = crew.number
         totals = journal.totals(number, fleet.data)
         self._packed, self._members, self._files, self._source_bytes = totals[0], totals[2], totals[3], totals[4]
@@ -214,14 +215,14 @@ class GroupPacker:
 
     def _show(self, writer: StripeWriter) -> None:
         now = time.monotonic()
-        if now - self._last_shown < 0.2:
+        if now - self._last_shown < 0.2 and self._shown_stripes == self._stripes:
             return
-        self._last_shown = now
+        self._last_shown, self._shown_stripes = now, self._stripes
         written = {drive.mount: self._written[slot] + writer.written[slot] for slot, drive in self._crew.working()}
         self._progress(
             Progress(
                 self._number,
-                writer._stripe,  # noqa: SLF001
+                self._shown_stripes,
                 self._source_bytes,
                 self._packed,
                 self._members,
@@ -324,6 +325,7 @@ class GroupPacker:
         # Who fails from here on has the stripe: the drives it is on were settled when `publish` returned.
         self._copy(stripe, cursor, packs, ended, seconds)
         self._journal.commit(self._number, stripe, cursor, packs, ended, seconds)
+        self._stripes = stripe + 1
         self._name_slow()
         self._read_back.start(stripe)
 

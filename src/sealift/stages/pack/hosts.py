@@ -6,8 +6,8 @@ What holds: the groups of a shipment share nothing but the seal, so a host packs
 same source under the same path (of a bucket: with keys of its own environment), with a journal of its own and copies of
 it on the drives. Drives that come to another host take their group along: it goes on after the last stripe whose
 journal copy is on them. The signing key stays here (away.py), and signs nothing but manifests of this shipment's groups
-for the host that has their drives. All hosts must have scanned the same. What is signed is fetched into the state
-folder here, which is then as that of a packing in one host: `seal` and `status` take it.
+for the host that has their drives. All hosts pack by one listing of the source (listing.py). What is signed is fetched
+into the state folder here, which is then as that of a packing in one host: `seal` and `status` take it.
 
 The declaration names all drives and their carriers. A group whose drives stand on several hosts waits.
 """
@@ -37,6 +37,7 @@ from sealift.stages.pack.copies import identity_of
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.found import load_manifest
 from sealift.stages.pack.journal import Journal
+from sealift.stages.pack.listing import Shelf
 from sealift.stages.pack.source import located
 from sealift.stages.placed import Stand, boot, dealt, everywhere, folders
 from sealift.stages.placed_pass import Events, Pass, Unit
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.copies import CopyIdentity
     from sealift.stages.pack.fleet import Deal, Place
     from sealift.stages.pack.group import Progress
+    from sealift.stages.pack.journal import GroupState
     from sealift.stages.pack.run import Options, Result
     from sealift.stages.pack.settle import Config
     from sealift.stages.placement import Host, Placement, Wire
@@ -117,13 +119,15 @@ def _pack(part: _Part, wire: Wire) -> Result:
     source = os.path.expanduser(part.options.source)
     key = away(part.public_key, part.recipient, part.options.sign_with, wire.ask)
     options = dataclasses.replace(part.options, source=source, state=state, declaration=declaration, away=key)
-    before, group = [0, 0], [-1]  # bytes of groups that are done, of the group that is packed
+    before, at = [0, 0], [-1, 0]  # bytes of groups that are done, of the group that is packed; that group, its stripes
 
     def tell(progress: Progress, total: int) -> None:
-        if progress.group != group[0]:
+        if progress.group != at[0]:
             before[0] += before[1]
-            group[0] = progress.group
         before[1] = progress.source_bytes
+        if (now := [progress.group, progress.stripes]) != at:
+            at[:] = now
+            wire.send(("stripes", *now))
         wire.tell(("pack", before[0] + progress.source_bytes, before[0] + total))
 
     events = packing.Events(
@@ -229,6 +233,7 @@ class _Packing(Pass):
         super().__init__(place, self.look, State(None), events, _pack, self._part_of)
         self._options, self._declaration, self._deal, self._journal = options, declaration, deal, journal
         self._signer, self._identity, self._there = signer, identity, there
+        self._shelf = Shelf(options.state)
         self._slots = {
             row.serial: (group, slot, row) for group, rows in enumerate(deal.groups) for slot, row in enumerate(rows)
         }
@@ -304,11 +309,15 @@ class _Packing(Pass):
     # What hosts say and ask
 
     def take(self, unit: Unit, item: Any) -> None:
-        """As of Pass: a notice."""
-        self.events.notice(words(f"{unit.host.name}: {item[1]}"))
+        """As of Pass: a notice, or how many stripes of a group are committed: known, then, if the host is lost."""
+        what, *said = item
+        if what == "stripes" and said[0] in {stand.group for stand in unit.stands}:
+            self._journal.hear(*said)
+        elif what == "notice":
+            self.events.notice(words(f"{unit.host.name}: {said[0]}"))
 
     def asked(self, host: Host, unit: int, question: Any) -> Any:
-        """As of Ears: a signature, the key of a journal copy, whether a scan is that of the others."""
+        """As of Ears: a signature, the key of a journal copy, whether a scan is that of the others, their listing."""
         what, *given = question
         if what == "sign":
             return self._sign(host, self.units[unit], *given)
@@ -316,6 +325,8 @@ class _Packing(Pass):
             return self._identity.unwrap(given[0])
         if what == "scan":
             return self._agree(host, given[0])
+        if what == "listing":
+            return self._shelf.answer(host, *given)
         raise Refused(f"{host.name} asks for {what!r}")
 
     def _sign(self, host: Host, unit: Unit, message: bytes, namespace: str) -> bytes:
@@ -405,9 +416,11 @@ class _Packing(Pass):
         rows = []
         sums = [0, 0, 0, 0]
         for number, places in enumerate(self._deal.groups):
-            state = self._journal.group(number).state
-            row = packed.get(number) or _row_of(number, len(places), self._options.parity, state)
-            if state == "signed":
+            known = self._journal.group(number)
+            if (heard := self._journal.heard(number)) and known.state == "waiting":
+                known = known._replace(state="packing", stripes=heard)
+            row = packed.get(number) or _row_of(known, len(places), self._options.parity)
+            if known.state == "signed":
                 record = load_manifest(self._options.state, number)[0]
                 totals, row = record.totals, row | {"stripes": record.geometry.stripes, "state": "signed"}
                 each = (totals.packed_bytes, totals.parity_bytes, totals.files, totals.source_bytes)
@@ -469,10 +482,11 @@ def _scattered(group: int, hosts: Mapping[Host, list[Stand]]) -> str:
     return f"group {group} waits, since a group is packed on one host: move {away} to {words(most.name)}, {count}"
 
 
-def _row_of(number: int, n: int, parity: int, state: str) -> dict[str, Any]:
-    """A group of which nobody had anything to do now."""
-    drives = [manifest.drive_id(number, slot) for slot in range(n)]
-    row = {"group": number, "drives": drives, "data": n - parity, "parity": parity, "stripes": 0, "state": state}
+def _row_of(known: GroupState, n: int, parity: int) -> dict[str, Any]:
+    """A group of which nobody had anything to do now, or who had is lost: as it was when it was heard of last."""
+    drives = [manifest.drive_id(known.number, slot) for slot in range(n)]
+    row = {"group": known.number, "drives": drives, "data": n - parity, "parity": parity}
+    row |= {"stripes": known.stripes, "state": known.state}
     return row | {"owed": [], "slow": [], "misread": []}
 
 

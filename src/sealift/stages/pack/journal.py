@@ -201,6 +201,9 @@ def no_room(folder: str, error: BaseException) -> SealiftError | None:
     )
 
 
+HEARD = "heard-"  # a setting for each group that another host packs
+
+
 class Journal:
     """The journal in `folder`; safe to use from several threads, one at a time."""
 
@@ -266,6 +269,15 @@ class Journal:
         """waiting, packing or signed."""
         with self._whole() as db:
             db.execute("UPDATE groups SET state = ? WHERE number = ?", (state, number))
+
+    def hear(self, number: int, stripes: int) -> None:
+        """Of a group that another host packs: so many stripes are committed."""
+        if stripes > self.heard(number):
+            self.set(f"{HEARD}{number}", str(stripes).encode())
+
+    def heard(self, number: int) -> int:
+        """How many stripes of a group another host has committed, when it was heard last."""
+        return int(self.setting(f"{HEARD}{number}") or 0)
 
     def set_files_end(self, number: int, stripe: int) -> None:
         """Stripes from `stripe` on hold only directories."""

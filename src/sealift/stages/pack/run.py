@@ -35,7 +35,7 @@ from sealift.stages.pack.only import select
 from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.readback import MODES, Mode
 from sealift.stages.pack.rows import memory_line, misread_rows, owed_rows, read_back_row, slow_rows
-from sealift.stages.pack.scan import SUMMARY, scan
+from sealift.stages.pack.scan import SUMMARY, changed, scan
 from sealift.stages.pack.work import Work, pack_groups, read_signed
 from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
@@ -410,16 +410,17 @@ def _scan(
         progress=work.events.scanning,
         only=only,
     )
-    if known not in {None, summary.digest}:
+    if options.away is not None and not listed:
+        from sealift.stages.pack.listing import agreed
+
+        summary, work.since = agreed(work, summary, known)
+    elif known not in {None, summary.digest}:
         shutil.rmtree(work.scan_folder, ignore_errors=True)  # the source may be put back: it is looked at again
-        raise Refused(
-            "the source is not what it was when these drives were begun, and the state that knew it is lost",
-            hint="put the source back as it was; or give the unfinished group up: the same command with --discard-group"
-            " removes it from its drives, and begins another shipment",
-        )
-    work.journal.set(RESTORED, b"")
-    if options.away is not None:
+        raise changed()
+    elif options.away is not None:
         options.away.agree(summary.digest)
+        options.away.listing.give(work.scan_folder)
+    work.journal.set(RESTORED, b"")
     work.journal.set("scan", summary.digest.encode())
     work.summary = summary
     if listed:

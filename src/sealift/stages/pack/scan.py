@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sealift.errors import BadInput
+from sealift.errors import BadInput, Refused
 from sealift.formats import typed
 from sealift.formats.index import DIRECTORY, FILE, binary
 from sealift.stages.pack.durable import sync
@@ -106,6 +106,18 @@ def scan(
     os.rename(done + ".part", done)
     sync(folder, os.path.dirname(folder))
     return summary
+
+
+def changed(*, hosts: bool = False) -> Refused:
+    """What to raise where drives were begun under another listing than that of the source as it is now."""
+    anew = "the same command with --discard-group removes it from its drives, and begins another shipment"
+    if hosts:
+        anew = "another --state begins another shipment, and on its host `sealift pack --discard-group` without --ray"
+        anew += " takes it off its drives"
+    return Refused(
+        "the source is not what it was when these drives were begun, and the state that knew it is lost",
+        hint=f"put the source back as it was; or give the unfinished group up: {anew}",
+    )
 
 
 def _nothing(skipped: list[tuple[bytes, str]], only: Selection | None) -> BadInput:

@@ -2,10 +2,14 @@
 
 import errno
 import os
+import re
 import sqlite3
+import threading
 
 import pytest
 import shipments
+from hypothesis import given
+from hypothesis import strategies as st
 from test_failing_drives import Packing, owed
 from test_presence import stopped
 
@@ -19,7 +23,7 @@ from sealift.stages.pack import group as groups
 from sealift.stages.pack import room
 from sealift.stages.pack.crew import Crew
 from sealift.stages.pack.fleet import Place
-from sealift.stages.pack.journal import Journal, ReadBackState
+from sealift.stages.pack.journal import Journal, Owed, ReadBackState
 
 
 def a_crew(tmp_path, stripes, n=6, parity=2):
@@ -65,7 +69,7 @@ def test_the_drive_that_is_one_too_many_ends_it_and_is_not_said_to_be_the_last_t
     assert "more drives of group 0 are set aside than parity holds" in third
     assert "may fail" not in third
     said = str(caught.value)
-    assert "stripes 0 to 13 can be read if no more than 2 of these drives are lost for good" in said
+    assert "stripes 0 to 13 can be read if no more than 2 of the group's drives are lost for good" in said
     assert "stripes 14 to 15 can be read if no other drive is lost" in said
     assert "what is lost is packed again from the source, so keep it" in said
     assert "every committed stripe is safe" not in said
@@ -75,9 +79,10 @@ def test_the_drive_that_is_one_too_many_ends_it_and_is_not_said_to_be_the_last_t
     ("stripes", "parity", "since", "words"),
     [
         (0, 2, [0, 0, 0], ["nothing was committed yet"]),
-        (5, 0, [5], ["stripes 0 to 4 can be read if none of these drives is lost"]),
+        (5, 0, [5], ["stripes 0 to 4 can be read if none of the group's drives is lost"]),
         (5, 1, [4, 5], ["stripes 0 to 3 can be read if no more than 1", "stripe 4 can be read if no other drive"]),
         (5, 1, [2, 3], ["stripes 0 to 1", "stripe 2 can be read if no other", "stripes 3 to 4 cannot be counted on"]),
+        (9, 2, [3, 5, 9], ["stripes 0 to 2", "3 to 4 can be read if no more than 1 of the drives that have", "5 to 8"]),
         (5, 1, [0, 0], ["stripes 0 to 4 cannot be counted on"]),
     ],
 )
@@ -90,6 +95,23 @@ def test_what_is_committed_is_told_by_how_many_lack_it(tmp_path, stripes, parity
     said = crew.standing()
     assert all(word in said for word in words), said
     assert said.count("stripe") == len(words) - (not stripes)
+
+
+@given(st.integers(0, 9), st.integers(0, 4), st.lists(st.integers(0, 9), min_size=1, max_size=6))
+def test_of_each_stripe_it_is_told_how_many_drives_may_still_be_lost(stripes, parity, since):
+    crew = Crew.__new__(Crew)
+    crew._lock, crew.parity = threading.RLock(), parity
+    crew._committed = lambda: stripes
+    crew._owed = {slot: Owed(slot, "S", "/m", each, "failed", "died") for slot, each in enumerate(since)}
+    told = {}
+    for first, last, spare in re.findall(
+        r"stripes? (\d+)(?: to (\d+))? (cannot|can be read if no more than \d|can be read if no)", crew.standing()
+    ):
+        for stripe in range(int(first), int(last or first) + 1):
+            assert stripe not in told
+            told[stripe] = -1 if spare == "cannot" else int(spare[-1]) if spare[-1].isdigit() else 0
+    lacking = [sum(each <= stripe for each in since) for stripe in range(stripes)]
+    assert told == {stripe: max(-1, parity - count) for stripe, count in enumerate(lacking)}
 
 
 def test_drives_that_are_still_away_are_named_with_what_hangs_on_them(tmp_path):

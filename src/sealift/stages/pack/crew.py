@@ -15,6 +15,7 @@ import errno
 import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -221,17 +222,22 @@ class Crew:
             since = sorted(each.since for each in self._owed.values())
         if not stripes:
             return "nothing was committed yet"
-        lost = min(since[m], stripes) if len(since) > m else stripes  # from here on more than m drives lack it
-        short = min(since[m - 1], lost) if m and len(since) >= m else lost  # and from here on as many as may
-        many = "none" if not m else f"no more than {m}"
-        are = "are" if m > 1 else "is"
         said = []
-        if short:
-            said.append(f"{_stripes(0, short)} can be read if {many} of these drives {are} lost for good")
-        if short < lost:
-            said.append(f"{_stripes(short, lost)} can be read if no other drive is lost")
-        if lost < stripes:
-            said.append(f"{_stripes(lost, stripes)} cannot be counted on")
+        edges = [0, *(min(each, stripes) for each in since), stripes]  # before each, so many drives lack a stripe
+        for lacking, (first, stop) in enumerate(pairwise(edges[: m + 2])):
+            if first == stop:
+                continue
+            spare = m - lacking
+            of = "the group's drives" if not lacking else "the drives that have them"
+            if not lacking and not spare:
+                if_no = f"none of {of} is lost"
+            elif spare:
+                if_no = f"no more than {spare} of {of} {'are' if spare > 1 else 'is'} lost for good"
+            else:
+                if_no = "no other drive is lost"
+            said.append(f"{_stripes(first, stop)} can be read if {if_no}")
+        if (first := min([*since[m : m + 1], stripes])) < stripes:
+            said.append(f"{_stripes(first, stripes)} cannot be counted on")
         return f"committed is this: {'; '.join(said)}. what is lost is packed again from the source, so keep it"
 
     def everywhere(self, stripe: int, step: Callable[[int, Drive], None]) -> None:

@@ -147,6 +147,27 @@ def test_a_fetch_list_from_a_report_reads_the_stripes_that_the_report_names():
     assert len(named(fetch(drives))) == 1
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_pack_that_was_brought_and_has_rotted_is_named(tmp_path, capsys, monkeypatch, alone):
+    """Beside others that tell whose they are; or alone, when nobody can say more than that it is none of these."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    fleet = fleets.make(tmp_path / "mnt", seed=45, geometry=((2, 1),), lengths=[[BLOCK, BLOCK]] * 2)
+    (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
+    bag, names = tmp_path / "bag", [mf.pack_name(stripe, mf.role_of(stripe, 1, 3), 2) for stripe in range(2)]
+    for name in names[alone:]:
+        (bag / "sealift" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(fleet.path(0, 1, name), bag / "sealift" / name)
+    fleets.flip(bag / "sealift" / names[1], 99)
+    here = [fleet.mounts[0], str(bag)]
+    assert sealift(["repair", *here, "--allowed-signers", str(tmp_path / "signers"), SCRATCH]) == 6
+    words = " ".join(capsys.readouterr().out.split())
+    assert names[1] in words
+    assert ("came otherwise than signed" in words) is not alone
+    assert (f"bring what is at {bag} once more" in words) is alone
+    sealift(["verify", *here, "--allowed-signers", str(tmp_path / "signers")])
+    assert names[1] in capsys.readouterr().out
+
+
 def test_of_two_that_are_rotten_one_is_pulled_and_the_other_is_mended(tmp_path, capsys, monkeypatch):
     """A drive that was rebuilt, and the one that it replaced: each lacks something, and neither is written unasked."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

@@ -14,6 +14,7 @@ import click
 from sealift.cli import common
 from sealift.cli.gone_words import OF_SEAL, of_gone, of_signature, of_twins
 from sealift.formats.manifest import PACK_FILE
+from sealift.reading.survey_views import STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
 
@@ -313,6 +314,8 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.kind in {"foreign", "replayed"}:
         what = f"leave {where} away" if where.startswith("s3://") else f"pull {where}"
         return f"{what}: it does not belong to this shipment as it was sealed; it does no harm here"
+    if fault.detail == STRANGE_PACKS:
+        return f"bring what is at {where} once more: its packs are rotten, or not of this shipment"
     if fault.kind == "missing" and fault.path == "":
         if fault.detail.endswith("nothing is mounted there"):
             return f"leave {where} away, or mount the drive that belongs there: nothing is mounted"

@@ -33,6 +33,7 @@ from sealift.formats import sshsig
 from sealift.reading import survey_late, survey_slots
 from sealift.reading.survey_seal import Checker, choose_seal, compare_seals, tell_superseded
 from sealift.reading.survey_views import (
+    STRANGE_PACKS,
     DriveView,
     GroupView,
     Problem,
@@ -356,6 +357,13 @@ def _group(found: Survey, checker: Checker) -> None:
     _place(found, checker, sealed=bool(sealed))
 
 
+def _note_strange_packs(view: DriveView) -> None:
+    """One line of packs that were brought and that no group knows, in the place of all that is no drive there."""
+    if (name := survey_slots.a_pack(view.drive)) is not None:
+        view.problems.clear()
+        view.note(name, "rotten", STRANGE_PACKS)
+
+
 def _rank(views: list[DriveView], sealed: bool, checker: Checker) -> tuple[bool, bool, int]:
     """How much speaks for a manifest: the seal, a signature, the number of drives that bear it."""
     return sealed, any(checker.own(view)[0] for view in views), len(views)
@@ -394,6 +402,9 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
                 view.standing, view.group, view.slot = "member", group.group, slot
                 group.views.append(view)
                 break
+        else:
+            if found.groups and not view.small and all(each.kind == "missing" for each in view.problems):
+                _note_strange_packs(view)
     for view in found.views:
         if view.standing == "foreign":
             _take_back(found, view)

@@ -97,6 +97,15 @@ def _sample(stripes: int) -> list[int]:
     return sorted({stripes * i // SAMPLES for i in range(SAMPLES)}) if stripes else []
 
 
+def a_pack(drive: Drive) -> str | None:
+    """The name of the first pack that a drive lists; None where it lists none."""
+    try:
+        names = (entry.name for entry in drive.walk(10_000) if mf.PACK_ENTRY.fullmatch(entry.name))
+        return min((name.decode() for name in names), default=None)
+    except (FormatError, DriveFault):
+        return None
+
+
 def _there(drive: Drive, stripes: int) -> list[int]:
     """Up to SAMPLES of the stripes of which a drive lists a pack; none of one in another host that lists nothing."""
     found = set()

@@ -49,6 +49,7 @@ ProblemKind = Literal[
     "undeclared",
     "unexpected",
 ]
+STRANGE_PACKS = "or another shipment's: no pack that was looked at here is one of these groups as it was signed"
 Standing = Literal["member", "foreign", "replayed", "unidentified", "empty"]
 
 

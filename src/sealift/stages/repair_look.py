@@ -194,15 +194,14 @@ def _seen(checks: Sequence[DriveCheck]) -> list[Seen]:
     seen = []
     for check in checks:
         bag = id(check) in bags
-        faults: list[Fault] = []
-        if not bag and (old := join.superseded(check, drives)) is not None:
+        met = [join.fault_at(check.view, each.path, each.kind, each.detail, each.block) for each in check.faults]
+        if bag:
+            faults = met
+        elif (old := join.superseded(check, drives)) is not None:
             faults = [old]
-        elif not bag:
-            faults += [join.fault(check.view, problem) for problem in check.view.problems]
-            faults += [
-                join.fault_at(check.view, each.path, each.kind, each.detail, each.block) for each in check.faults
-            ]
-            faults += _conflict(check, drives)
+        else:
+            faults = [join.fault(check.view, problem) for problem in check.view.problems]
+            faults += [*met, *_conflict(check, drives)]
         read = check.bytes_read
         away = check.away, check.unreached
         seen.append(Seen(check.group, check.view, check.slot, check.damage, faults, read, bag, *away))

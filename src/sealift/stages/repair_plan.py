@@ -428,6 +428,13 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
                 f"{each.view.mount} holds packs of {each.view.name} and nothing else of a drive: they are read, and"
                 " nothing is written there"
             )
+            spoilt = sorted({fault.path for fault in each.faults if fault.path})
+            if spoilt:
+                more = f" and {len(spoilt) - 3:,} more" if len(spoilt) > 3 else ""
+                answer.notices.append(
+                    f"{each.view.mount}: {', '.join(spoilt[:3])}{more} came otherwise than signed, and is of no use:"
+                    " what is still wanted of it has to be brought again"
+                )
             continue
         if any(fault.kind == "superseded" for fault in each.faults):
             answer.notices.append(f"{each.view.mount}: {each.faults[0].detail}; nothing is written there: pull it")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
+import shipments
 
 from sealift.cli import repair_words
 from sealift.cli.main import run as sealift
@@ -168,38 +169,42 @@ def test_a_pack_that_was_brought_and_has_rotted_is_named(tmp_path, capsys, monke
     assert names[1] in capsys.readouterr().out
 
 
-def test_of_two_that_are_rotten_one_is_pulled_and_the_other_is_mended(tmp_path, capsys, monkeypatch):
-    """A drive that was rebuilt, and the one that it replaced: each lacks something, and neither is written unasked."""
+@pytest.mark.parametrize("worse", [0, 1])
+def test_of_two_that_are_rotten_the_better_is_mended_from_both(tmp_path, capsys, monkeypatch, worse):
+    """A drive that was rebuilt, and the one that it replaced, beside the only other: none can be pulled."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    fleet = fleets.make(tmp_path / "mnt", seed=44, geometry=((2, 1),), lengths=[[BLOCK + 3, BLOCK]] * 2)
+    fleet = fleets.make(tmp_path / "mnt", seed=44, geometry=((2, 1),), lengths=[[BLOCK + 3, BLOCK]] * 3)
     (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
     signers, twin = ["--allowed-signers", str(tmp_path / "signers")], tmp_path / "twin"
     shutil.copytree(fleet.mounts[1], twin)
-    for stripe, path in ((0, fleet.mounts[1]), (1, str(twin))):
+    both = [fleet.mounts[1], str(twin)]
+    for stripe, path in ((0, both[worse]), (1, both[worse]), (2, both[1 - worse])):
         fleets.flip(Path(path) / "sealift" / mf.pack_name(stripe, mf.role_of(stripe, 1, 3), 2), 99)
-    both = [*fleet.mounts, str(twin)]
-    for command in (["verify"], ["repair", SCRATCH]):
-        assert sealift([command[0], *both, *signers, *command[1:]]) == 3
+    here = [fleet.mounts[0], *both]
+    assert sealift(["verify", *here, *signers]) == 6
+    assert " ".join(capsys.readouterr().out.split()).count("g0s1 is here more than once") == 1
+    before = shipments.picture(both[worse])
+    for extra in (["--dry-run"], []):
+        assert sealift(["repair", *here, *signers, SCRATCH, *extra]) == 3
         words = " ".join(capsys.readouterr().out.split())
-        assert words.count("g0s1 is here more than once") == 1
-        assert "ask the origin which serial number is right" in words
-    assert sealift(["repair", *fleet.mounts, *signers, SCRATCH]) == 0
-    assert sealift(["repair", *both, *signers, SCRATCH]) == 0
-    words = " ".join(capsys.readouterr().out.split())
-    assert f"{twin}: {fleet.mounts[1]} is g0s1 as it was signed, and this is not" in words
+        assert f"{both[worse]}: {both[1 - worse]} is the same drive, lacks less" in words
+        assert "lost:" not in words
+    assert shipments.picture(both[worse]) == before
+    assert sealift(["repair", fleet.mounts[0], both[1 - worse], *signers, SCRATCH, "--dry-run"]) == 3
+    assert "would be written" not in capsys.readouterr().out
 
 
-def test_a_drive_in_the_slot_of_another_is_not_written_by_a_reports_word():
+def test_of_two_drives_in_a_slot_of_which_a_report_tells_one_is_written():
     drives = FLEET.memory()
     twin = FLEET.memory()[1]
     twin.mount = "/mnt/twin"
     told = reported([*drives, twin])
     for drive in (drives[1], twin):
         drive.medium.files.pop(pack(1, 0))
-    before = contents(drives[1]), contents(twin)
+    before = contents(twin)
     report = mend([*drives, twin], report=told)
-    assert (contents(drives[1]), contents(twin)) == before
-    assert {fault.kind for fault in report.left} == {"conflict", "missing"}
+    assert (report.state, [each.mount for each in report.repaired]) == ("repaired", ["/mnt/g0s1"])
+    assert contents(twin) == before
 
 
 @pytest.mark.long

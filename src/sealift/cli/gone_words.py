@@ -38,12 +38,18 @@ def of_twins(faults: Iterable[Fault]) -> Iterator[str]:
     for fault in faults:
         twins.setdefault(fault.drive, []).append(fault)
     for drive, told in twins.items():
-        where = ", ".join(each.mount or "" for each in told) if len(told) > 1 else f"{told[0].mount}, {told[0].detail}"
-        yield (
-            f"{drive} is here more than once ({where}), and nowhere as it was signed: pull what was not"
-            " packed as it, or has more amiss, and `sealift repair` makes the other whole; where nobody knows how there"
-            " came to be two, ask the origin which serial number is right"
-        )
+        if len(told) > 1:
+            yield (
+                f"{drive} is here more than once ({', '.join(each.mount or '' for each in told)}), and nowhere as it"
+                " was signed: `sealift repair` of all that is here mends the one that lacks less, and says which to"
+                " pull then; where nobody knows how there came to be two, ask the origin which serial number is right"
+            )
+        else:
+            yield (
+                f"{drive} is here more than once ({told[0].mount}, {told[0].detail}): pull what was not packed as it,"
+                " or has more amiss, and run the same command again; where nobody knows how there came to be two, ask"
+                " the origin which serial number is right"
+            )
 
 
 def of_gone(group: int, path: str, sent: str, *, missing: bool) -> str:

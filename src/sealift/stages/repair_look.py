@@ -23,6 +23,7 @@ import msgspec
 from msgspec import UNSET
 
 from sealift.drives.base import PART
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import typed
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     Tell = Callable[[str, int, int | None, dict[str, int]], object]
 
 OTHERS = {"foreign", "replayed", "two-manifests", "conflict", "undeclared"}  # such a drive is not ours to write
-_TWINS = {"conflict", "superseded"}  # what is said of one of two drives in one slot
+_SECOND = "{} is the same drive, lacks less, and is mended from what this has, too"
 
 
 class Seen(NamedTuple):
@@ -197,24 +198,34 @@ def _seen(checks: Sequence[DriveCheck]) -> list[Seen]:
         met = [join.fault_at(check.view, each.path, each.kind, each.detail, each.block) for each in check.faults]
         if bag:
             faults = met
-        elif (old := join.superseded(check, drives)) is not None:
+        elif (old := _not_written(check, drives)) is not None:
             faults = [old]
         else:
-            faults = [join.fault(check.view, problem) for problem in check.view.problems]
-            faults += [*met, *_conflict(check, drives)]
+            faults = [*(join.fault(check.view, problem) for problem in check.view.problems), *met]
         read = check.bytes_read
         away = check.away, check.unreached
         seen.append(Seen(check.group, check.view, check.slot, check.damage, faults, read, bag, *away))
     return seen
 
 
-def _conflict(check: DriveCheck, checks: Sequence[DriveCheck]) -> list[Fault]:
-    """Of two drives in one slot, one that is damaged is not written: it may be something else altogether."""
-    same = [each for each in checks if (each.group, each.slot) == (check.group, check.slot) and each is not check]
-    if not same or not check.damage:
-        return []
-    mounts = ", ".join(each.view.mount for each in same)
-    return [join.fault_at(check.view, b"drive.json", "conflict", f"in the same slot as {mounts}; not written", None)]
+def _not_written(check: DriveCheck, checks: Sequence[DriveCheck]) -> Fault | None:
+    """Why a drive is not written, though it belongs here: another in its slot is whole, or is mended in its place.
+
+    Of those that lack something it is the one that lacks least, of such the signed medium. The others are read, too.
+    """
+    if (old := join.superseded(check, checks)) is not None:
+        return old
+    same = [each for each in checks if (each.group, each.slot) == (check.group, check.slot)]
+    serial = check.group.manifest.drives[check.slot].serial
+
+    def rank(each: DriveCheck) -> tuple[bool, int, bool]:
+        far = isinstance(each.view.drive, RemoteDrive)
+        return far, len(each.damage), not mf.is_medium_of(each.view.drive.serial(), serial)
+
+    best = min(same, key=rank)
+    if best is check or not check.damage:
+        return None
+    return join.fault_at(check.view, b"drive.json", "superseded", _SECOND.format(best.view.mount), None)
 
 
 def unlike(seen: Seen, elsewhere: Mapping[int, Mapping[int, str]]) -> Seen:
@@ -311,7 +322,9 @@ def _seen_now(
     twins = any(other.group is group and other.slot == told.slot and other is not check for other in checks)
     kept = []
     for fault in told.faults:
-        if fault.kind in _TWINS:
+        if fault.kind == "conflict":
+            continue  # as it is now is looked at below
+        if fault.kind == "superseded":
             kept += [fault] if twins else []
         elif fault.kind in OTHERS:
             kept.append(fault)
@@ -319,9 +332,8 @@ def _seen_now(
             whole = fault.path in SMALL and files.is_good(view.drive, told.slot, fault.path, rebuilt)
             kept += [] if whole else [fault]
     faults = [*kept, *fresh]
-    if not any(fault.kind in _TWINS for fault in kept):
-        old = join.superseded(check, checks)
-        faults = [old] if old is not None else [*faults, *_conflict(check, checks)]
+    if not any(fault.kind == "superseded" for fault in kept) and (old := _not_written(check, checks)) is not None:
+        faults = [old]
     return Seen(
         group,
         view,

@@ -436,8 +436,8 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
                     " what is still wanted of it has to be brought again"
                 )
             continue
-        if any(fault.kind == "superseded" for fault in each.faults):
-            answer.notices.append(f"{each.view.mount}: {each.faults[0].detail}; nothing is written there: pull it")
+        if (old := next((fault for fault in each.faults if fault.kind == "superseded"), None)) is not None:
+            answer.notices.append(f"{each.view.mount}: {old.detail}; nothing is written there: pull it afterwards")
             continue
         room = MAX_LISTED - len(answer.left)
         if any(fault.kind in OTHERS for fault in each.faults):

@@ -19,6 +19,7 @@ from sealift.drives.memory import Medium, MemoryDrive
 from sealift.errors import DriveFault
 from sealift.formats.sizes import rate_text
 from sealift.stages import rates, status
+from sealift.stages.pack import crew as crews
 from sealift.stages.pack import group as groups
 from sealift.stages.pack import room
 from sealift.stages.pack.crew import Crew
@@ -212,16 +213,27 @@ def test_what_helps_is_said_of_full_drives_and_of_drives_that_lie(tmp_path):
     assert "free room on it; put it right (cable, bay, mount), and run the same command again" in caught.value.hint
 
 
+def test_a_new_drive_that_is_too_small_is_not_said_to_work_again():
+    small = Owed(0, "S", "/m", 0, "new", "is full: 6 bytes free, 19 needed for what it lacks and what comes")
+    said = crews.notice(0, 6, 2, 1, small), crews.to_do([small])
+    assert "with a larger drive at MNT" in said[0]
+    assert "free room on it" in said[0]
+    assert "works" not in said[0]
+    assert said[1].startswith("free room on it, and run the same command again")
+
+
 @pytest.mark.parametrize(
     ("kinds", "words", "not_words"),
     [
         (["full"], ["free room on what is full"], ["put right", "not taken back"]),
         (["lied"], ["only a new drive helps", "attach a new drive"], ["same command again", "or attach"]),
+        (["new"], ["free room", "a new, larger drive"], ["put right"]),
         (["failed", "full"], ["free room", "put right what can be", "or attach"], ["not taken back"]),
     ],
 )
 def test_what_is_next_goes_by_why_drives_are_set_aside(kinds, words, not_words):
-    said = " ".join(pack_words.next_lines([{"kind": kind, "serial": f"EX-{kind}"} for kind in kinds]))
+    rows = [{"kind": kind, "serial": f"EX-{kind}", "reason": "is full" * (kind == "new")} for kind in kinds]
+    said = " ".join(pack_words.next_lines(rows))
     assert all(word in said for word in words), said
     assert not any(word in said for word in not_words), said
     assert all(f"--replace EX-{kind}=MNT" in said for kind in kinds)

@@ -170,7 +170,9 @@ def _sealed(result: Result, options: Options) -> str | None:
 
 def next_lines(owed: Sequence[Mapping[str, Any]]) -> list[str]:
     """What to do about drives that are set aside, by why they are."""
-    kinds = {each["kind"] for each in owed}
+    from sealift.stages.pack.crew import no_room
+
+    kinds = {"full" if no_room(each["kind"], each["reason"]) else each["kind"] for each in owed}
     lines = []
     if "full" in kinds:
         lines.append("free room on what is full, and run the same command again;")
@@ -181,7 +183,7 @@ def next_lines(owed: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         *lines,
         ("" if kinds == {"lied"} else "or ")
-        + "attach a new drive in place of each one, declare its serial number in place",
+        + f"attach a new{', larger' * ('full' in kinds)} drive in place of each one, declare its serial number in place",
         "of the old one, and run the same command with",
         " ".join(f"--replace {each['serial']}=MNT" for each in owed) + "     (MNT: where the new drive is)",
     ]

@@ -288,10 +288,16 @@ def replace_option(owed: Owed) -> str:
     return f"--replace {owed.serial}=MNT"
 
 
+def no_room(kind: str, reason: str) -> bool:
+    """Whether a drive that is owed wants room: also a new one that was too small from the first."""
+    return kind == "full" or (kind == "new" and reason.startswith("is full"))
+
+
 def to_do(owed: Iterable[Owed]) -> str:
     """What to do about drives that are set aside: as a hint."""
     owed = list(owed)
-    again = sorted({_AGAIN.get(each.kind, "put it right (cable, bay, mount)") for each in owed if each.kind != "lied"})
+    kinds = {"full" if no_room(each.kind, each.reason) else each.kind for each in owed if each.kind != "lied"}
+    again = sorted({_AGAIN.get(kind, "put it right (cable, bay, mount)") for kind in kinds})
     options = ", ".join(map(replace_option, owed))
     if not again:
         return f"a drive that lies is not taken back; put a new one in its place: {options}"
@@ -339,7 +345,7 @@ def notice(group: int, n: int, parity: int, aside: int, owed: Owed) -> str:
     again = "the same command again once it works; or, with a new drive at MNT, "
     if owed.kind == "lied":
         again = "it is not taken back, for it would lie again; with a new drive at MNT, "
-    elif owed.kind == "full":
+    elif no_room(owed.kind, owed.reason):
         again = "free room on it, and the same command again; or, with a larger drive at MNT, "
     return (
         f"drive {describe(group, owed)}. it is set aside: {safe}; {others}. "

@@ -180,10 +180,11 @@ def next_lines(owed: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append("put right what can be, and run the same command again;")
     if "lied" in kinds:
         lines.append("what read back other than it was written is not taken back: only a new drive helps;")
+    new = "new, larger" if "full" in kinds else "new"
     return [
         *lines,
         ("" if kinds == {"lied"} else "or ")
-        + f"attach a new{', larger' * ('full' in kinds)} drive in place of each one, declare its serial number in place",
+        + f"attach a {new} drive in place of each one, declare its serial number in place",
         "of the old one, and run the same command with",
         " ".join(f"--replace {each['serial']}=MNT" for each in owed) + "     (MNT: where the new drive is)",
     ]

@@ -133,7 +133,7 @@ class Drive(Protocol):
         """
 
     def walk(self, limit: int) -> Iterator[Entry]:
-        """Everything beneath sealift/, folders before what is in them.
+        """Everything beneath sealift/, folders before what is in them, by the names as they were written.
 
         FormatError after `limit` entries or beneath MAX_DEPTH folders; DriveFault.
         """

@@ -3,7 +3,8 @@
 Holds what base.py says of Drive, ReadFile and PartFile, by calls of that protocol alone, so that what passes here
 serves packing, verify, repair and reading alike. A subclass gives the fixture `drive`, a drive with nothing on it,
 and `reopen`; with `plant` it also shows what its medium holds besides regular files. Faults of a medium are not
-here: a drive cannot be asked to have one (see FleetSimulator); nor is what becomes durable when.
+here: a drive cannot be asked to have one (see FleetSimulator); nor is what becomes durable when, nor what becomes of
+files longer than `long_file`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 NAME = "packs/0000/0000000.parity"
 SMALL = "drive.json"
+PIECE = 1 << 20
 
 # Examples share one drive, which is what a drive sees too: every one writes NAME anew. And several classes, one for
 # each implementation, run the same inherited test.
@@ -42,6 +44,9 @@ class DriveStoreTests:
 
     keeps_replaced = True
     """Whether an open file outlives its replacement; where it cannot, reading it fails, and never gives other bytes."""
+
+    long_file = (24 << 20) + 77
+    """Bytes of the longest file that is written and read, once with `direct` and once without; it is held in memory."""
 
     @pytest.fixture
     def drive(self) -> Drive:
@@ -133,6 +138,49 @@ class DriveStoreTests:
             assert all(pool.map(read, [place * ALIGN for place in range(0, len(data) // ALIGN, 16)]))
         drive.unlock()
 
+    @pytest.mark.parametrize("direct", [False, True])
+    def test_a_long_file_reads_as_it_was_written_to_its_end(self, drive: Drive, direct: bool) -> None:
+        """Written as a pack is, piece by piece out of the same memory; read so, and across the pieces."""
+        drive.lock()
+        data = random.Random(4).randbytes(self.long_file)  # noqa: S311 -- any bytes will do
+        part, slab = drive.create(NAME, direct=direct), aligned_buffer(PIECE)
+        for offset in range(0, len(data), PIECE):
+            piece = data[offset : offset + PIECE]
+            slab[: len(piece)] = piece
+            part.write_at(offset, [slab[: len(piece)]])
+        part.publish()
+        drive.sync_folder(NAME)
+        with drive.open_read(NAME, direct=direct) as file:
+            assert file.length == len(data)
+            for shift in (0, 7):
+                for offset in range(shift, len(data), PIECE):
+                    whole = data[offset : offset + PIECE]
+                    filled = bytes(slab[: file.readinto_at(offset, slab)]) == whole
+                    assert (offset, filled, file.read_at(offset, PIECE) == whole) == (offset, True, True)
+        drive.unlock()
+
+    @pytest.mark.parametrize("direct", [False, True])
+    def test_what_will_be_needed_may_be_told_of_any_place(self, drive: Drive, direct: bool) -> None:
+        """It never raises, past the end neither; and what is read then is the same."""
+        drive.lock()
+        drive.write_small(NAME, b"whole")
+        with drive.open_read(NAME, direct=direct) as file:
+            for offset, length in ((0, 5), (3, PIECE), (5, 1), (PIECE, PIECE), (0, 0)):
+                file.will_need(offset, length)
+            assert file.read_at(0, 100) == b"whole"
+
+    @pytest.mark.parametrize("direct", [False, True])
+    def test_a_file_may_be_closed_again(self, drive: Drive, direct: bool) -> None:
+        """With or without a with block."""
+        drive.lock()
+        drive.write_small(NAME, b"whole")
+        file = drive.open_read(NAME, direct=direct)
+        file.close()
+        file.close()
+        with drive.open_read(NAME, direct=direct) as file:
+            file.close()
+        file.close()
+
     def test_a_long_file_is_refused_before_it_is_read(self, drive: Drive) -> None:
         """A limit is a limit on memory."""
         drive.lock()
@@ -207,6 +255,15 @@ class DriveStoreTests:
             assert not above or above in names[:place]
             size = int(entry.name[-14:-7]) if entry.kind == "file" else 0
             assert (entry.kind, entry.size) == ("file" if entry.name.endswith(b".parity") else "folder", size)
+
+    def test_names_are_listed_as_they_were_written(self, drive: Drive) -> None:
+        """Capitals and small letters stay what they are."""
+        drive.lock()
+        names = ["B3SUMS", "OPEN-ME.txt", "seal/Seal.json"]
+        for name in names:
+            drive.write_small(name, name.encode())
+        assert sorted(os.fsdecode(entry.name) for entry in drive.walk(10) if entry.kind == "file") == names
+        assert [drive.read_small(name, 100) for name in names] == [name.encode() for name in names]
 
     def test_walk_is_bounded(self, drive: Drive) -> None:
         """A hostile drive of endless entries ends."""

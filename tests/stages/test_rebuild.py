@@ -11,7 +11,7 @@ from fleet import BLOCK, make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealift.drives.memory import MemoryDrive
+from sealift.drives.memory import MemoryDrive, MemoryPartFile
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
@@ -488,7 +488,52 @@ def test_a_host_that_could_not_be_reached_once_is_asked_for_the_next_pack(tmp_pa
     wanted = [(stripe, mf.role_of(stripe, 0, 3)) for stripe in range(4)]
     result = stand.rebuild(wanted, gone=[0])
     assert [stand.is_whole(*each) for each in wanted] == [False, *[far] * 3]
-    assert {each.stripe for each in result.lost + result.withheld} == ({0} if far else {0, 1, 2, 3})
+    named, others = (result.withheld, result.lost) if far else (result.lost, result.withheld)
+    assert ({each.stripe for each in named}, others) == ({0} if far else {0, 1, 2, 3}, [])
+
+
+@pytest.mark.parametrize("rotten", [False, True], ids=["enough-with-it", "too-few-with-it"])
+def test_what_a_host_keeps_back_is_lost_only_where_it_would_not_do(tmp_path, rotten):
+    stand, kind = Stand(tmp_path, [[2 * BLOCK] * 2], 2, 1), type("Far", (MemoryDrive,), {"slow": False})
+    RemoteDrive.register(kind)
+    role, _, here = (mf.role_of(0, slot, 3) for slot in range(3))
+    stand.drives[0].medium.files.clear()
+    stand.drives[1] = kind(stand.drives[1].mount, stand.drives[1].medium)
+    stand.drives[1].plan = lambda operation, _name, _offset: 110 if operation == "read" else None  # ETIMEDOUT
+    if rotten:
+        stand.spoil(0, here, 0)
+        stand.spoil(0, here, 1)
+    result = stand.rebuild([(0, role)], gone=[0])
+    named, others = (result.lost, result.withheld) if rotten else (result.withheld, result.lost)
+    assert [(each.role, each.first, each.last) for each in named] == [(role, 0, 1)]
+    assert (others, result.unproved) == ([], set())
+    assert stand.drives[1].mount in result.hosts
+    assert not stand.is_whole(0, role)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 200])
+def test_a_sample_has_the_first_and_the_last_block_and_one_in_64_of_the_others(count):
+    chosen = stage.sample(count)
+    assert (chosen[0], chosen[-1]) == (0, count - 1)
+    assert len(set(chosen)) == len(chosen) >= min(count, 2 + -(-(count - 2) // 64))
+
+
+@pytest.mark.parametrize("block", [0, 4])
+def test_the_first_and_the_last_block_of_a_new_pack_are_read_back(tmp_path, monkeypatch, block):
+    stand = Stand(tmp_path, [[4 * BLOCK + 9, 5]], 2, 1)
+    drive, name = stand.drive(0, 0), stand.name(0, 0)
+    drive.medium.files.clear()
+    real = MemoryPartFile.open_back
+
+    def other_bytes(part):
+        part._data[block * BLOCK + 3] ^= 1
+        return real(part)
+
+    monkeypatch.setattr(MemoryPartFile, "open_back", other_bytes)
+    with pytest.raises(DriveFault, match=f"block {block} does not read as it was written"):
+        stand.rebuild([(0, 0)], gone=[mf.slot_of(0, 0, 3)], read_back=True)
+    assert name not in drive.medium.files
+    assert stand.parts() == []
 
 
 def test_of_a_source_that_is_gone_nothing_is_called_rotten(tmp_path):

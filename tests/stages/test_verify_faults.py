@@ -196,6 +196,21 @@ def test_what_does_not_belong_is_unexpected(parts):
 
 
 @pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("other", "a named pipe, a socket or a device"),
+        ("link", "a symbolic link"),
+        ("folder", "a folder"),
+        (b"x", "a file"),
+    ],
+)
+def test_what_is_unexpected_is_said_in_words(kind, words):
+    drives = FLEET.memory()
+    drives[0].put("strange", kind)
+    assert [fault.detail for fault in check(drives).faults] == [f"{words} that the manifest does not name"]
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "packs/0000/0000002.parity",

@@ -32,6 +32,12 @@ MAX_DEPTH = 8  # folders beneath sealift/ that `walk` enters; ours are two deep
 
 Source = Literal["medium", "cache"]
 Kind = Literal["file", "folder", "link", "other"]
+KIND_WORDS: dict[Kind, str] = {
+    "file": "a file",
+    "folder": "a folder",
+    "link": "a symbolic link",
+    "other": "a named pipe, a socket or a device",
+}
 
 
 class Entry(NamedTuple):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Self
 
 from sealift.drives.base import (
+    KIND_WORDS,
     MAX_DEPTH,
     PART,
     SAFE_READING,
@@ -30,8 +31,6 @@ from sealift.errors import Busy, FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-_WORDS = {"file": "a regular file", "link": "a symbolic link", "folder": "a folder", "other": "a named pipe or device"}
 
 Operation = Literal["open", "read", "size", "walk", "create", "write", "publish", "sync", "remove", "lock"]
 Plan = Callable[[Operation, str, int], int | None]
@@ -166,7 +165,7 @@ class MemoryDrive:
                 raise FormatError(f"{self.mount}: {'/'.join(components[:depth])} is not a folder")
         data = self.medium.files.get(name)
         if isinstance(data, str) or (data is None and any(n.startswith(name + "/") for n in self.medium.files)):
-            what = _WORDS[data if isinstance(data, str) else "folder"]
+            what = KIND_WORDS[data if isinstance(data, str) else "folder"]
             raise FormatError(f"{self.mount}: {name} is not a regular file but {what}")
         return data
 
@@ -176,7 +175,7 @@ class MemoryDrive:
         if there is None and any(each.startswith(name + "/") for each in self.medium.files):
             there = "folder"
         if isinstance(there, str):
-            raise obstacle(self.mount, name, _WORDS[there])
+            raise obstacle(self.mount, name, KIND_WORDS[there])
 
     # Reading
 
@@ -276,7 +275,7 @@ class MemoryDrive:
         for depth in range(1, len(components)):
             there = self.medium.files.get(above := "/".join(components[:depth]))
             if there is not None:
-                raise obstacle(self.mount, above, _WORDS[there if isinstance(there, str) else "file"])
+                raise obstacle(self.mount, above, KIND_WORDS[there if isinstance(there, str) else "file"])
         self._keep_strange(name)
         self._keep_strange(name + PART)
         return MemoryPartFile(self, name)

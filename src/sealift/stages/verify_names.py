@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sealift.drives.base import PART
+from sealift.drives.base import KIND_WORDS, PART
 from sealift.errors import FormatError
 from sealift.formats import manifest as mf
 
@@ -39,7 +39,8 @@ def check(drive: Drive, manifest: Manifest, slot: int, packs: PagedFile, told: D
                 continue
             named += 1
             if named <= MAX_UNEXPECTED:
-                what = "left by an interrupted write" if entry.name.endswith(PART.encode()) else f"a {entry.kind}"
+                left = entry.name.endswith(PART.encode())
+                what = "left by an interrupted write" if left else KIND_WORDS[entry.kind]
                 told.note(entry.name, "unexpected", f"{what} that the manifest does not name")
     finally:
         if named > MAX_UNEXPECTED:

@@ -71,6 +71,15 @@ def test_a_page_in_the_place_of_every_file_is_no_drive(origin, hosts, capsys, tm
         assert files_of(shipment) == content(origin)
 
 
+def test_a_page_in_the_place_of_one_file_is_told_as_such(origin, hosts, capsys, tmp_path):  # noqa: F811
+    hosts[0].plan = lambda _method, path, _number: "page" if path.endswith("drive.json") else None
+    code, out, _ = run(origin, capsys, "verify", *places(hosts), "--state", tmp_path / "state")
+    assert code == 6
+    assert f"next: see to the host or the way to {places(hosts)[0]} (it sends a web page (HTML))" in out
+    report = verify(places(hosts), allowed=AllowedSigners.parse(origin.allowed), seal=origin.sealed, remember=False)
+    assert all("it sends a web page" in fault.detail for fault in report.faults)
+
+
 def test_wrong_bytes_of_a_host_may_be_the_hosts(origin, hosts, capsys, tmp_path):  # noqa: F811
     hosts[0].plan = lambda method, path, number: "flip" if method == "GET" and "/packs/" in path and number else None
     code, out, _ = run(origin, capsys, "verify", *places(hosts), "--state", tmp_path / "state")

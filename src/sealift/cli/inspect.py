@@ -234,7 +234,8 @@ def _see_to_hosts(report: InspectReport | VerifyReport) -> Iterator[str]:
     """What is to be done where a host, or the way to it, did not give what was asked for."""
     from sealift.stages.verify_report import VerifyReport
 
-    why = {fault.mount: _why(fault).rpartition(": ")[2] for fault in report.faults if fault.kind == _AWAY}
+    away = [fault for fault in report.faults if fault.kind == _AWAY]
+    why = {fault.mount: _why(fault).rpartition(": ")[2] for fault in reversed(away)}  # the first, as the drive's line
     if why and report.state not in {"intact", "complete"}:
         told = [f"{_clean(mount)} ({_clean(why[mount])})" for mount in sorted(why)[:5]]
         more = f" and {len(why) - 5:,} more" if len(why) > 5 else ""

@@ -134,7 +134,7 @@ class HttpDrive(RemoteDrive):
         self.mount = self.way.name or self.way.at
         self.traffic, self._made = Traffic(), time.monotonic()
         self._in_vain = 0  # times in a row that it was asked for as long as it is worth while
-        self._hung = 0.0  # until when small files are not asked for
+        self._hung = 0.0, client.SLOW  # until when small files are not asked for, and why
         self._host: Host | None = None
         self._secrets: tuple[str, str | None] | None = None  # token and CA, once they are needed
 
@@ -267,8 +267,9 @@ class HttpDrive(RemoteDrive):
         read, and the other drives wait for it.
         """
         split(name)
-        if time.monotonic() < self._hung:
-            raise self.fault(f"opening {name}", client.SLOW)
+        until, trouble = self._hung
+        if time.monotonic() < until:
+            raise self.fault(f"opening {name}", trouble)
 
         def read(answer: Answer) -> bytes | None:
             if answer.status in {404, 410}:
@@ -289,8 +290,8 @@ class HttpDrive(RemoteDrive):
         try:
             return self.ask("GET", name, f"opening {name}", read)
         except DriveFault as fault:
-            if isinstance(fault.__cause__, OSError) and fault.__cause__.errno == client.SLOW.code:
-                self._hung = time.monotonic() + _HUNG
+            if isinstance(cause := fault.__cause__, OSError) and cause.errno == client.SLOW.code:
+                self._hung = time.monotonic() + _HUNG, Trouble(client.SLOW.code, str(cause.strerror), fault.hint or "")
             raise
 
     def size(self, name: str) -> int | None:

@@ -363,7 +363,7 @@ def test_a_group_that_is_not_here_leaves_folders_and_a_hint(origin, options):
     assert missing
     for name in half.find("", withdirs=True):
         assert all(half.isdir(str(folder)) for folder in list(Path(name).parents)[:-1]), name
-    with pytest.raises(FileNotFoundError, match="groups are not here"):
+    with pytest.raises(FileNotFoundError, match=r"group \d is not here"):
         half.info(min(missing))
     for folder, folders, _ in half.walk(""):
         assert all(half.isdir(f"{folder}/{name}".strip("/")) for name in folders)

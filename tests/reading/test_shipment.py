@@ -16,9 +16,12 @@ import shipments
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sealift.cli import main
 from sealift.drives import base
-from sealift.errors import BadInput, Lost, Refused
+from sealift.errors import BadInput, Lost, NotAllHere, Refused
 from sealift.formats import manifest as mf
+from sealift.formats import seal as seals
+from sealift.reading.containers import TarShards
 from sealift.reading.health import read_health
 from sealift.reading.index_files import Members
 from sealift.reading.pack import OpenPacks
@@ -145,6 +148,26 @@ def test_what_is_not_there_and_what_is_no_file_is_said(shipment):
         list(shipment.listdir("nowhere"))
     with pytest.raises(BadInput, match="no such range"):
         shipment.read("order/a/f.txt", 5, 3)
+
+
+def test_what_may_be_in_a_group_that_is_not_here_is_not_said_to_be_nowhere(origin, seal, tmp_path, capsysbinary):
+    half = by_group(origin)[0]
+    with origin.shipment(origin.mounts, seal) as shipment:
+        path = next(m.path for m in shipment.members() if m.kind == "file" and shipment.located(m)[0] == 1)
+    with origin.shipment(half, seal) as shipment:
+        for name in (path, "no/such"):
+            with pytest.raises(NotAllHere, match=f"'{name}' is in none of the groups that are here; group 1 is not"):
+                shipment.read(name)
+        with pytest.raises(NotAllHere, match="group 1 is not here"):
+            TarShards("no/*.tar")(shipment)
+    (tmp_path / "s.seal").write_bytes(seals.encode_bundle(seal))
+    keys = ["--identity", origin.root / "identity", "--allowed-signers", origin.root / "allowed"]
+    keys += ["--seal", tmp_path / "s.seal"]
+    assert main.run([*map(str, ["cat", *half, "--path", path, *keys])]) == 6
+    assert b"group 1 is not here" in capsysbinary.readouterr().err
+    assert main.run([*map(str, ["unpack", *half, "--path", path, *keys, "--to", tmp_path / "to"])]) == 6
+    told = capsysbinary.readouterr().err
+    assert (b"group 1 is not here" in told, b"no member matches" in told) == (True, False)
 
 
 def test_more_than_parity_lost_is_told_and_the_rest_reads(origin, seal):

@@ -33,6 +33,8 @@ def cat(
     \b
       sealift cat /mnt/* --path train/0001.txt --identity key.txt \\
           --allowed-signers signers --seal 5f0c1d2e3a4b5c6d.seal
+
+    Exit 0; 6 when no group that is here has it, and a group of the shipment has no drive here.
     """
     shipment = open_shipment(mounts, identities, allowed_signers, seal, keys)
     try:

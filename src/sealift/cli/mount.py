@@ -49,7 +49,8 @@ def mount(
     MNT is where a drive is mounted, an address (https://HOST/PATH/, s3://BUCKET/PREFIX), or a locations file.
     Files are decrypted as they are read, and what is missing or rotten is rebuilt from parity on the way. It stays
     in the foreground and says a line when the folder is there; Ctrl-C, SIGTERM or `fusermount3 -u DIR` end it.
-    Reading what is lost fails with an I/O error, and says here why. Nothing can be written.
+    Reading what is lost fails with an I/O error, and says here why. Nothing can be written. Files of a group of which
+    no drive is here are not shown; a line says how many.
 
     \b
       sealift mount /mnt/* --at /data/corpus --identity key.txt \\

@@ -14,7 +14,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from sealift.errors import BadInput, Refused, SealiftError
+from sealift.errors import BadInput, NotAllHere, Refused, SealiftError
 from sealift.reading.shipment import Member
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def lookup(shipment: Shipment, path: str) -> Member:
     with os_errors(path):
         try:
             return shipment.stat(path)
-        except BadInput as error:  # no row has this path; a folder may be known by what is in it
+        except (BadInput, NotAllHere) as error:  # no row has this path; a folder may be known by what is in it
             beneath = next(shipment.members(path), None)
             if beneath is None:
                 raise os_error(error, path, errno.ENOENT) from error

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sealift.errors import BadInput, FormatError
+from sealift.errors import BadInput, FormatError, NotAllHere
 from sealift.formats import manifest
 from sealift.formats.samples import default_key
 from sealift.reading.order import Units, draw
@@ -49,7 +49,7 @@ class _Containers(ABC):
         self._open: OrderedDict[int, Any] = OrderedDict()
 
     def __call__(self, shipment: Shipment) -> Source:
-        """The samples of a shipment; BadInput when nothing matches, FormatError for a file that is not of its kind."""
+        """The samples of a shipment; BadInput, NotAllHere: nothing matches; FormatError: a file is not of its kind."""
         here = f"{shipment.seal.seal.shipment} {sorted(shipment.groups)}"
         self._shipment = shipment
         self._open.clear()
@@ -65,6 +65,11 @@ class _Containers(ABC):
         for number, row in shipment.rows_of(self.pattern):
             if row.kind == 0:
                 found.setdefault(row.path, (number, []))[1].append(row)
+        if not found and shipment.missing:
+            raise NotAllHere(
+                f"no file of the groups that are here matches {self.pattern!r}; {shipment.away}",
+                hint="give a drive of each group",
+            )
         if not found:
             raise BadInput(
                 f"no file of this shipment matches {self.pattern!r}", hint="`sealift ls --path` takes it too"

@@ -31,7 +31,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from sealift.drives.ranges import RemoteDrive
-from sealift.errors import BadInput, FormatError, KeyInvalid, SealInvalid
+from sealift.errors import BadInput, FormatError, KeyInvalid, NotAllHere, SealInvalid
 from sealift.formats import age_keys, index, manifest
 from sealift.formats.allowed_signers import MAX_FILE, AllowedSigners
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, KINDS, SPARSE, Row
@@ -249,6 +249,14 @@ class Shipment:
         """The drives that are not here of the groups that are; one whose host is late, until it has answered."""
         return [_named(row) for view in self._views.values() for row in view.missing]
 
+    @property
+    def away(self) -> str:
+        """Which groups are not here, in words: what the others have not may be in these. Empty where all are here."""
+        numbers = [str(each.group) for each in self.missing]
+        more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
+        listed = ", ".join(numbers[:10]) + more
+        return f"groups {listed} are not here" if len(numbers) > 1 else f"group {listed} is not here" if numbers else ""
+
     # -- what is in it
 
     def members(self, prefix: Path = "") -> Iterator[Member]:
@@ -280,7 +288,7 @@ class Shipment:
             yield row
 
     def listdir(self, folder: Path = "") -> list[Member]:
-        """What is in a folder, sorted; folders that are known only by what is in them, too. BadInput if it is none.
+        """What is in a folder, sorted; folders that are known only by what is in them, too. Errors as of stat.
 
         Costs a look-up for each folder in it, however much there is beneath.
         """
@@ -305,17 +313,19 @@ class Shipment:
         return -1, []
 
     def find(self, path: bytes) -> tuple[int, list[Row]]:
-        """The group and the rows of a path; BadInput if it is not in the groups that are here."""
+        """The group and the rows of a path; BadInput if it is not in the shipment, NotAllHere if that is not known."""
         number, rows = self._find(path)
+        if not rows and self.missing:
+            raise NotAllHere(
+                f"{os.fsdecode(path)!r} is in none of the groups that are here; {self.away}",
+                hint="give a drive of each group; `sealift ls` lists what is here",
+            )
         if not rows:
-            hint = "`sealift ls` lists what is here"
-            if self.missing:
-                hint += f"; {len(self.missing)} of the shipment's groups are not here, and it may be in one of them"
-            raise BadInput(f"{os.fsdecode(path)!r} is not in this shipment", hint=hint)
+            raise BadInput(f"{os.fsdecode(path)!r} is not in this shipment", hint="`sealift ls` lists what is")
         return number, rows
 
     def stat(self, path: Path) -> Member:
-        """What is known of a path: a hard link's size is that of its file. BadInput if it is not here."""
+        """What is known of a path: a hard link's size is that of its file. BadInput, NotAllHere, as of find."""
         member = Member.of(self.find(_bytes(path))[1])
         if member.kind != "hardlink":
             return member
@@ -345,7 +355,7 @@ class Shipment:
     def located(self, path: Path | Member) -> tuple[int, tuple[Row, ...]]:
         """The group and the rows of the file behind a path: hard links are followed, symbolic ones are not.
 
-        BadInput if it is no file, or not here; FormatError when its segments do not join.
+        BadInput if it is no file; errors as of find; FormatError when its segments do not join.
         """
         if isinstance(path, Member) and path.kind == "file":
             number, rows = self._group_of(path.rows), list(path.rows)
@@ -378,7 +388,7 @@ class Shipment:
         return self._open.get(pack, lambda: group.content(pack.stripe, pack.role))
 
     def read(self, path: Path | Member, start: int = 0, end: int | None = None) -> bytes:
-        """Bytes start..end-1 of a file; fewer where it ends before. BadInput, Lost, FormatError."""
+        """Bytes start..end-1 of a file; fewer where it ends before. BadInput, NotAllHere, Lost, FormatError."""
         if start < 0 or (end is not None and end < start):
             raise BadInput(f"bytes {start} to {end}: no such range")
         with self.open_file(path) as file:
@@ -398,7 +408,7 @@ class Shipment:
         """The bytes of every request, (path, start, end) or all of a path, in their order.
 
         Packs are read one after the other and from front to back, neighbours together, each part once, and drives are
-        told what comes next. Memory is that of the answer. BadInput, Lost, FormatError.
+        told what comes next. Memory is that of the answer. BadInput, NotAllHere, Lost, FormatError.
         """
         parts: list[_Part] = []
         pieces: list[list[bytes]] = []
@@ -447,7 +457,7 @@ class Shipment:
         return runs
 
     def open_file(self, path: Path | Member) -> MemberFile:
-        """A file as a read-only, seekable file object; BadInput if it is none, or not here."""
+        """A file as a read-only, seekable file object; errors as of located."""
         return MemberFile(self, path)
 
     # -- packs

@@ -129,6 +129,7 @@ def test_what_is_lost_or_rotten_is_rebuilt_on_the_way(origin, damaged, tmp_path)
     assert [drive["drive"] for drive in answer["drives"]] == ["g0s0", "g0s1", "g0s2", "g0s3"]
     assert answer["rebuilt_blocks"] >= 3
     assert "rebuilt from parity" in said
+    assert "\n1 drive of these groups is not here:\n" in said
     assert answer["missing_drives"] == [f"g0s3 (serial {origin.serial(origin.mounts[3])}, carrier-3)"]
     same_drives(origin, to)
     assert mf.decode_card((to / "g0s3/sealift" / mf.CARD).read_bytes()).rebuilt

@@ -139,6 +139,11 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
+def are(count: int) -> str:
+    """The verb for so many."""
+    return "is" if count == 1 else "are"
+
+
 def duration_text(seconds: float) -> str:
     """Time in its two largest units: 3 d 4 h, 2 h 5 min, 42 s."""
     whole = int(seconds + 0.5)

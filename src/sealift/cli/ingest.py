@@ -254,7 +254,8 @@ def _tell_packs(result: Packs, target: str) -> None:
     for group in result.short_groups:
         common.say(f"of group {group} too few drives are here to rebuild the others; those that are here are copied")
     if result.missing_drives:
-        common.say(f"{common.counted(len(result.missing_drives), 'drive')} of these groups are not here:")
+        count = len(result.missing_drives)
+        common.say(f"{common.counted(count, 'drive')} of these groups {common.are(count)} not here:")
         common.say_list(result.missing_drives, len(result.missing_drives))
         if (result.short_groups or result.failed) and not result.out_of_reach:
             common.say("hint: mount more of them and run the same command again; it goes on")
@@ -283,7 +284,7 @@ def _tell_foreign(result: Files | Packs, target: str) -> None:
     whose = "the groups that are here" if result.missing_groups else "this shipment"
     of = f"files of {whose}" if isinstance(result, OfFiles) else f"of the drives of {whose}"
     count = common.counted(result.foreign.count, "other object" if scheme_of(target) else "other file")
-    common.say(f"in {target} {'is' if result.foreign.count == 1 else 'are'} {count}, not {of}; left as they are:")
+    common.say(f"in {target} {common.are(result.foreign.count)} {count}, not {of}; left as they are:")
     common.say_list(map(common.path_text, result.foreign.first[:_FEW]), min(_FEW, result.foreign.count))
     if result.foreign.count > _FEW:
         common.say(f"  and {result.foreign.count - _FEW:,} more")

@@ -84,5 +84,6 @@ def ls(
     finally:
         shipment.close()
     for group in shipment.missing:
-        common.say(f"group {group.group} has no drive here: {common.counted(group.files, 'file')} are not in this list")
+        files = f"{common.counted(group.files, 'file')} {common.are(group.files)}"
+        common.say(f"group {group.group} has no drive here: {files} not in this list")
     context.exit(6 if shipment.missing else 0)

@@ -91,7 +91,8 @@ def _ready(shipment: Shipment, at: str) -> None:
     totals = [group.manifest.totals for group in shipment.groups.values()]
     files, size = sum(each.files for each in totals), sum(each.source_bytes for each in totals)
     for group in shipment.missing:
-        common.say(f"group {group.group} has no drive here: {common.counted(group.files, 'file')} are not shown")
+        hidden = f"{common.counted(group.files, 'file')} {common.are(group.files)}"
+        common.say(f"group {group.group} has no drive here: {hidden} not shown")
     common.say(
         f"shipment {shipment.seal.seal.shipment} is at {at}: {common.counted(files, 'file')}, "
         f"{common.size_text(size)}; Ctrl-C unmounts"

@@ -190,7 +190,8 @@ def tell(result: Result, target: str) -> None:
         )
         common.say_list((f"{common.path_text(path)}: {reason}" for path, reason in result.failed), len(result.failed))
         if result.missing_drives:
-            common.say(f"{common.counted(len(result.missing_drives), 'drive')} of these groups are not here:")
+            count = len(result.missing_drives)
+            common.say(f"{common.counted(count, 'drive')} of these groups {common.are(count)} not here:")
             common.say_list(result.missing_drives, len(result.missing_drives))
             common.say("hint: mount more of them and run the same command again; it goes on")
         elif gone := {name for name in ("packs.bin", "blocks.bin") if _is_gone(name, result)}:

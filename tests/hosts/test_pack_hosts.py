@@ -278,6 +278,29 @@ def test_two_drives_of_one_serial_number_are_named(cluster, hosts, origin):
     assert str(told.value).endswith(f": {a}:{origin.mounts[0]}, {b}:{twin}")
 
 
+@pytest.mark.long
+def test_a_folder_in_which_nothing_is_mounted_is_no_drive(cluster, hosts, origin):
+    notices = []
+    result = pack(hosts, origin, notices, allow_same_filesystem=False)
+    assert (result.exit_code, [row["state"] for row in result.groups]) == (6, ["waiting", "waiting"])
+    names = [host.name for host in hosts.hosts()]
+    left = [text for text in notices if text.endswith(" is left alone: nothing is mounted there")]
+    assert (len(left), {text.partition(":")[0] for text in left}) == (len(origin.mounts), set(names))
+    assert f"asked 2 hosts, on which no drive of this shipment stands: {', '.join(names)}" in notices
+
+
+def test_only_what_is_mounted_or_holds_packs_counts_as_a_drive(tmp_path, monkeypatch):
+    mounts = [tmp_path / name for name in ("begun", "empty", "mounted")]
+    for mount in mounts:
+        mount.mkdir()
+    (mounts[0] / "sealift").mkdir()
+    monkeypatch.setattr(pack_hosts, "nothing_mounted", lambda mount: not mount.endswith("mounted"))
+    serials = {str(mount): f"SER{mount.name}" for mount in mounts}
+    for scratch, drives in ((False, ["begun", "mounted"]), (True, ["begun", "empty", "mounted"])):
+        found = pack_hosts._look(([str(tmp_path / "*")], serials, scratch), None)
+        assert [Path(each.mount).name for each in found if each.is_drive] == drives
+
+
 def test_what_needs_one_host_is_refused(cluster, hosts, origin):
     with pytest.raises(BadInput, match="--carriers and --ray do not go together"):
         pack(hosts, origin, carriers={"~/d*": "Anna"})

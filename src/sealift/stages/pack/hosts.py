@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from blake3 import blake3
 
+from sealift.drives.local import nothing_mounted
 from sealift.drives.locations import is_store, open_drive
 from sealift.errors import BadInput, Busy, DriveFault, FormatError, Refused, SealiftError
 from sealift.formats import age_keys, manifest, typed
@@ -76,17 +77,21 @@ _ALONE = {
 
 
 class _Drive(NamedTuple):
-    """A folder of a host in which a drive is mounted; `begun`: it holds something of sealift's."""
+    """A folder of a host in which a drive is mounted; `begun`: it holds something of sealift's.
+
+    Not `is_drive`: nothing is mounted there.
+    """
 
     mount: str
     place: tuple[Any, ...]
     serial: str | None
     begun: bool
+    is_drive: bool
 
 
-def _look(given: tuple[Sequence[str], Mapping[str, str]], _wire: Wire) -> list[_Drive]:
-    """On a host: what is mounted there. Patterns, and serial numbers by mount."""
-    patterns, serials = given
+def _look(given: tuple[Sequence[str], Mapping[str, str], bool], _wire: Wire | None) -> list[_Drive]:
+    """On a host: what is mounted there. Patterns, serial numbers by mount, and whether any folder counts as a drive."""
+    patterns, serials, scratch = given
     found = []
     for mount in folders(patterns):
         status = os.stat(mount)
@@ -95,7 +100,8 @@ def _look(given: tuple[Sequence[str], Mapping[str, str]], _wire: Wire) -> list[_
             serial, begun = serials.get(mount) or drive.serial(), drive.exists()
         except (DriveFault, FormatError):
             continue  # it does not answer, and is told as missing
-        found.append(_Drive(mount, (boot(), status.st_dev, status.st_ino), serial, begun))
+        is_drive = scratch or begun or not nothing_mounted(mount)
+        found.append(_Drive(mount, (boot(), status.st_dev, status.st_ino), serial, begun, is_drive))
     return found
 
 
@@ -243,7 +249,7 @@ class _Packing(Pass):
 
     def look(self, *, first: bool = False) -> dict[Host, list[Stand]]:
         """The drives of groups that can be packed on: all of those of a group that are anywhere are on one host."""
-        asked = (self._options.to, self._options.serials)
+        asked = (self._options.to, self._options.serials, self._options.allow_same_filesystem)
         answers = everywhere(self._place, _look, dict.fromkeys(self._place.hosts(), asked))
         left_out = dict(self._place.left_out)
         found: dict[Host, list[Stand]] = {}
@@ -255,7 +261,7 @@ class _Packing(Pass):
                 continue
             for drive in drives:
                 known = self._slots.get(drive.serial or "")
-                if known is None:
+                if known is None or not drive.is_drive:
                     self._tell_unknown(host, drive, first=first)
                     continue
                 group, slot, row = known
@@ -264,11 +270,20 @@ class _Packing(Pass):
                 found.setdefault(host, []).append(Stand(drive.mount, drive.place, "", group, slot, name))
         if first:
             self.left_out = left_out
+            self._tell_none([host.name for host, drives in answers if isinstance(drives, list)] if not found else [])
         return self._whole(dealt(found), begun)
+
+    def _tell_none(self, asked: Sequence[str]) -> None:
+        """That none of these hosts has a drive of the declaration, while groups are still to be packed."""
+        if asked and any(self._journal.group(group).state != "signed" for group in range(len(self._deal.groups))):
+            names = ", ".join(sorted(asked)[:10]) + (f" and {len(asked) - 10} more" if len(asked) > 10 else "")
+            count = "1 host" if len(asked) == 1 else f"{len(asked)} hosts"
+            self.events.notice(words(f"asked {count}, on which no drive of this shipment stands: {names}"))
 
     def _tell_unknown(self, host: Host, drive: _Drive, *, first: bool) -> None:
         if first:
             why = f"drive {drive.serial} is not declared" if drive.serial else "it tells no serial number (--serial)"
+            why = why if drive.is_drive else "nothing is mounted there"
             self.events.notice(words(f"{host.name}: {drive.mount} is left alone: {why}"))
 
     def _whole(self, hosts: Mapping[Host, list[Stand]], begun: set[int]) -> dict[Host, list[Stand]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import shipments
 
 from sealift.cli import pack_words
 from sealift.drives.object_prefix import ObjectPrefix
-from sealift.errors import BadInput, Refused
+from sealift.errors import BadInput, Refused, SourceFault
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import seal as sealing
 from sealift.stages.pack import hosts as pack_hosts
@@ -115,6 +116,24 @@ def test_a_bucket_is_packed_by_hosts_that_read_it_for_themselves(
     origin.unpack(tmp_path / "restored", mounts, origin.seal(mounts))
     for path in origin.source.rglob("*.bin"):
         assert (tmp_path / "restored" / path.relative_to(origin.source)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("keys", ["none", "wrong"])
+def test_where_no_host_has_the_stores_keys_the_host_is_named(cluster, hosts, origin, bucket, s3, monkeypatch, keys):
+    monkeypatch.setattr(pack_hosts, "_pack", placed_work.pack)
+    environments(cluster, s3)
+    if keys == "wrong":
+        wrong = {"AWS_SECRET_ACCESS_KEY": "another"}
+        environments(cluster, s3, a=wrong, b=wrong)
+    else:
+        without = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+        environments(cluster, s3, a=without, b=without)
+    with pytest.raises(SourceFault if keys == "wrong" else BadInput) as told:
+        pack(hosts, origin, source=filled(origin, bucket))
+    names = "|".join(re.escape(host.name) for host in hosts.hosts())
+    assert re.match(rf"({names}): s3://{bucket}/corpus: ", str(told.value))
+    assert told.value.hint.startswith("in the environment of that host's `ray start`, which is what counts there: ")
 
 
 def stuck(cluster, host, stripes):

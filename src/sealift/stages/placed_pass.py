@@ -89,9 +89,9 @@ class Pass(Ears):
         finally:
             self._memory.flush()
         if not any(unit.done for unit in self.units):
-            errors = [unit.answer for unit in self.units if isinstance(unit.answer, SealiftError)]
-            if errors and len(errors) == len(self.units):
-                raise errors[0]
+            failed = [unit for unit in self.units if isinstance(unit.answer, SealiftError)]
+            if failed and len(failed) == len(self.units):
+                raise _named(failed[0])
             why = "; ".join(f"{row.name}: {row.why}" for row in self.rows()[:10])
             raise NotAllHere(
                 f"no host came to its end ({why})",
@@ -211,6 +211,14 @@ def _row_of(host: Host, answer: Gone | SealiftError, drives: list[str], owed: li
     """Of a host that did not come to its end."""
     state: Literal["lost", "failed"] = "lost" if isinstance(answer, Gone) else "failed"
     return HostRow(name=words(host.name), state=state, why=words(why_of(answer)), drives=drives, owed=owed)
+
+
+def _named(unit: Unit) -> SealiftError:
+    """The error of a unit, that says on which host."""
+    error: SealiftError = unit.answer
+    if not str(error).startswith(unit.host.name):
+        error.args = (f"{words(unit.host.name)}: {error}",)
+    return error
 
 
 def listed(names: Sequence[str]) -> str:

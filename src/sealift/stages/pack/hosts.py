@@ -28,7 +28,7 @@ from blake3 import blake3
 
 from sealift.drives.local import nothing_mounted
 from sealift.drives.locations import is_store, open_drive
-from sealift.errors import BadInput, Busy, DriveFault, FormatError, Refused, SealiftError
+from sealift.errors import BadInput, Busy, DriveFault, FormatError, Refused, SealiftError, SourceFault
 from sealift.formats import age_keys, manifest, typed
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import run as packing
@@ -146,6 +146,10 @@ def _pack(part: _Part, wire: Wire) -> Result:
     while True:
         try:
             return packing.run(options, events)
+        except (BadInput, SourceFault) as error:
+            if is_store(source) and str(error).startswith(f"{os.fsdecode(located(source))}: "):
+                error.hint = f"in the environment of that host's `ray start`, which is what counts there: {error.hint}"
+            raise
         except Busy as busy:  # groups that came meanwhile wait for those that this host has at hand
             if not told:
                 wire.send(("notice", f"{busy}; what has come meanwhile waits for it"))

@@ -22,6 +22,7 @@ from shipments import MIB
 from sealift.errors import BadInput, SourceFault
 from sealift.formats import manifest as mf
 from sealift.stages.pack import group as groups
+from sealift.stages.pack import inputs
 from sealift.stages.pack import run as packing
 from sealift.stages.pack import source as sources
 
@@ -487,9 +488,9 @@ def test_refused_before_anything_is_written(origin, store, tmp_path, monkeypatch
             origin.pack(source=source)
         assert caught.value.hint
     with pytest.raises(BadInput, match="packed from a folder"):
-        packing._source(origin.pack_options(leg="return"))
+        inputs.opened(origin.pack_options(leg="return"))
     with pytest.raises(BadInput, match="lies within the source"):
-        packing._source(origin.pack_options(to=[f"{store.location}/deeper"]))
+        inputs.opened(origin.pack_options(to=[f"{store.location}/deeper"]))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
     with pytest.raises(SourceFault, match="the secret key is not"):
         origin.pack()

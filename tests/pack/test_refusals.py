@@ -12,7 +12,7 @@ from test_kill import packing
 
 from sealift.drives.local import LocalDrive
 from sealift.errors import BadInput, Busy, DeclarationInvalid, KeyInvalid, Refused, SealiftError
-from sealift.stages.pack import fleet, work
+from sealift.stages.pack import fleet, inputs, work
 from sealift.stages.pack import run as packing_stage
 
 
@@ -298,6 +298,6 @@ def test_only_of_a_source_that_is_not_mounted(tmp_path):
 
 
 def test_a_post_quantum_key_is_shortened_in_a_message():
-    assert packing_stage._short("age1" + "q" * 60) == "age1" + "q" * 60
-    short = packing_stage._short("age1pq1" + "q" * 1900 + "the-end")
+    assert inputs._short("age1" + "q" * 60) == "age1" + "q" * 60
+    short = inputs._short("age1pq1" + "q" * 1900 + "the-end")
     assert (len(short), short[:7], short[-7:]) == (75, "age1pq1", "the-end")

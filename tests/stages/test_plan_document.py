@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sealift.errors import BadInput
-from sealift.stages.pack import run as packing
+from sealift.stages.pack import inputs
 from sealift.stages.plan import document, geometry
 from sealift.trade import sections
 
@@ -249,5 +249,5 @@ def test_texts_that_toml_cannot_hold_are_refused_when_it_is_written():
 
 
 def test_limits_are_those_of_pack():
-    assert (document.MIN_PACK, document.MAX_PACK) == (packing.MIN_PACK, packing.MAX_PACK)
+    assert (document.MIN_PACK, document.MAX_PACK) == (inputs.MIN_PACK, inputs.MAX_PACK)
     assert geometry.MAX_DRIVES == sections.MAX_DRIVES

@@ -30,6 +30,7 @@ from sealift.stages import rehearse_training as training
 from sealift.stages import repair as repairing
 from sealift.stages import seal as sealing
 from sealift.stages import unpack as unpacking
+from sealift.stages.pack import inputs
 from sealift.stages.pack import run as packing
 from sealift.stages.rehearse_compare import Comparison, compare, leaves
 from sealift.stages.rehearse_plan import CARRIERS, Layout, Planned, of_plan, own
@@ -207,7 +208,7 @@ def space_needed(size: Size, layout: Layout, *, loop: bool, copied: bool) -> int
 def pack_size_for(size: Size, layout: Layout) -> int:
     """Packs so small that there are several stripes."""
     wanted = size.size // (layout.groups * layout.data * _STRIPES)
-    return min(max(packing.MIN_PACK, wanted >> 20 << 20), packing.DEFAULT_PACK)
+    return min(max(inputs.MIN_PACK, wanted >> 20 << 20), inputs.DEFAULT_PACK)
 
 
 class _Stage:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sealift.reading.trust import load_seal
 from sealift.stages import seal as sealing
+from sealift.stages.pack import inputs
 from sealift.stages.pack import run as packing
 from sealift.stages.rehearse_scratch import Scratch, declare, measure, people, release
 from sealift.trade.signing import load_allowed_signers, write_over
@@ -63,7 +64,7 @@ class Origin:
             "sign_with": self._who.author,
             "declaration": self.declaration,
             "state": self._scratch.place("state"),
-            "pack_size": packing.MIN_PACK,
+            "pack_size": inputs.MIN_PACK,
             "allow_same_filesystem": True,
             "rehearsal": True,
             "open_drive": self._fleet.open,

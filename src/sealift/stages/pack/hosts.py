@@ -31,8 +31,8 @@ from sealift.drives.locations import is_store, open_drive
 from sealift.errors import BadInput, Busy, DriveFault, FormatError, Refused, SealiftError, SourceFault
 from sealift.formats import age_keys, manifest, typed
 from sealift.stages.pack import fleet as fleets
+from sealift.stages.pack import inputs, settle
 from sealift.stages.pack import run as packing
-from sealift.stages.pack import settle
 from sealift.stages.pack.away import away
 from sealift.stages.pack.copies import identity_of
 from sealift.stages.pack.durable import sync
@@ -175,7 +175,7 @@ def pack_on(place: Placement, options: Options, events: Events) -> Result:
     begun, there = time.monotonic(), options.state
     _check(options)
     options = dataclasses.replace(options, state=os.path.expanduser(there))
-    options, declaration, signer = packing.prepared(options)
+    options, declaration, signer = inputs.prepared(options)
     recipients = [age_keys.parse_recipient(text) for text in options.recipients]
     identity = identity_of(signer, recipients)
     if identity is None:

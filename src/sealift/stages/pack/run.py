@@ -7,7 +7,6 @@ the journal stands; running something else on the same state is refused.
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import os
 import shutil
@@ -20,28 +19,24 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from sealift.drives import locations
-from sealift.errors import BadInput, Busy, DriveFault, KeyInvalid, NotAllHere, Refused, SealiftError
-from sealift.formats import age, age_keys, manifest, samples
+from sealift.errors import BadInput, Busy, DriveFault, NotAllHere, SealiftError
+from sealift.formats import manifest, samples
 from sealift.stages import return_leg
 from sealift.stages.pack import fleet as fleets
-from sealift.stages.pack import found, network, planned, room, settle
+from sealift.stages.pack import found, inputs, planned, room, settle
 from sealift.stages.pack import signed as signed_drives
-from sealift.stages.pack import source as sources
 from sealift.stages.pack.copies import RESTORED, Copies, catch_up, restore
 from sealift.stages.pack.group import Progress, memory_needed
+from sealift.stages.pack.inputs import DEFAULT_PACK
 from sealift.stages.pack.journal import Journal, ReadBackState, no_room
 from sealift.stages.pack.notify import Notifier
-from sealift.stages.pack.only import select
 from sealift.stages.pack.provenance import Provenance
-from sealift.stages.pack.readback import MODES, Mode
 from sealift.stages.pack.rows import memory_line, misread_rows, owed_rows, read_back_row, slow_rows
 from sealift.stages.pack.scan import SUMMARY, changed, scan
 from sealift.stages.pack.work import Work, pack_groups, read_signed
 from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
-from sealift.trade import release as releases
 from sealift.trade import sheets
-from sealift.trade.signing import Signer, read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -52,13 +47,12 @@ if TYPE_CHECKING:
     from sealift.stages.pack.away import Away
     from sealift.stages.pack.fleet import Attached, Deal, Place
     from sealift.stages.pack.only import Selection
+    from sealift.stages.pack.readback import Mode
     from sealift.stages.pack.settle import Config
-    from sealift.stages.pack.source import Source
     from sealift.stages.pack.walk import Seen
     from sealift.stages.plan.document import Plan
     from sealift.stages.verify_report import HostRow
 
-MIN_PACK, MAX_PACK, DEFAULT_PACK = 1 << 20, (4 << 30) - (1 << 20), 1 << 30
 _LOCK_PATIENCE = 10.0
 CHANGED = 2  # exit code of a packing that is done, though files changed or were skipped
 
@@ -208,13 +202,13 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
     begun = time.monotonic()
     if options.plan is not None:
         planned.check_options(options, options.plan)
-    options, declaration, outbound = _settle_leg(options)
-    signer, recipients = _prove_inputs(options)
+    options, declaration, outbound = inputs.settle_leg(options)
+    signer, recipients = inputs.prove(options)
     if outbound is not None:
         return_leg.check_signer(signer.public_key, outbound)
         return_leg.check_newest(options.in_reply_to or "", outbound, signer.public_key)
-    source = _source(options)
-    only = _only(options, events)
+    source = inputs.opened(options)
+    only = inputs.selection(options, events)
     with ExitStack() as stack:
         lock = lock_state(options.state, stack)
         journal = Journal(options.state)
@@ -269,44 +263,6 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         for group in before_this:
             lacking += [drive for drive in read_signed(work, group) if drive not in lacking]
         return _result(work, time.monotonic() - begun, memory, read, lacking)
-
-
-def prepared(options: Options) -> tuple[Options, declarations.Declaration, Signer]:
-    """What a packing on several hosts is begun with: recipients settled, the key proved."""
-    options, declaration, _ = _settle_leg(options)
-    return options, declaration, _prove_inputs(options)[0]
-
-
-def _settle_leg(options: Options) -> tuple[Options, declarations.Declaration, TrustedSeal | None]:
-    """The declaration, the outbound seal of a return leg, and the options with what follows from them."""
-    declaration = _declaration(options)
-    if os.path.lexists(releases.path_beside(options.declaration)):  # most are packed before there is one
-        from sealift.stages.standing import check_beside
-
-        check_beside(options.declaration, declaration, options.allowed_signers)
-    outbound = return_leg.open_outbound(options.leg, options.in_reply_to, options.allowed_signers, declaration)
-    if outbound is not None:
-        options = dataclasses.replace(options, recipients=return_leg.recipients(options.recipients, outbound))
-    elif options.provenance is not None:
-        raise BadInput("--provenance belongs to --leg return", hint="leave it away")
-    options = dataclasses.replace(options, recipients=_recipients(options.recipients, declaration))
-    return network.settled(options, declaration), declaration, outbound
-
-
-def _recipients(given: Sequence[str], declaration: declarations.Declaration) -> list[str]:
-    """For whom it is packed: whom the declaration names, and nobody else; a draft that names nobody leaves it open."""
-    declared = [row.recipient for row in declaration.encryption.recipients if row.recipient]
-    if not given or not declared:
-        return list(given) or declared
-    one, other = ({str(age_keys.parse_recipient(text)) for text in texts} for texts in (given, declared))
-    if one != other:
-        odd = min(other - one or one - other)  # whom the drives would be closed to comes first
-        what = "is given and not declared" if odd in one else "is declared and not given"
-        raise Refused(
-            f"recipient {_short(odd)} {what} (encryption.recipients of {declaration.consignment_id})",
-            hint="leave --recipient away: packs are sealed for whom the declaration names",
-        )
-    return list(given)
 
 
 def _provenance(work: Work, declaration: declarations.Declaration, outbound: TrustedSeal | None) -> Provenance | None:
@@ -465,77 +421,6 @@ def _lock_drives(work: Work, here: Sequence[int], stack: ExitStack) -> list[int]
                         raise
                     work.leave(group, slot, error, readable=True)
     return locks
-
-
-def _short(recipient: str) -> str:
-    """A key that somebody finds again: a post-quantum one has 1,959 characters."""
-    return recipient if len(recipient) <= 120 else f"{recipient[:48]}...{recipient[-24:]}"
-
-
-def _prove_inputs(options: Options) -> tuple[Signer, list[age.Recipient]]:
-    if options.read_back not in MODES:
-        raise BadInput(f"--read-back {options.read_back}", hint=f"one of: {', '.join(MODES)}")
-    if not options.to:
-        raise BadInput("no drive is given", hint="--to MNT, once for every mounted drive")
-    if not MIN_PACK <= options.pack_size <= MAX_PACK:
-        raise BadInput(
-            f"--pack-size {options.pack_size} is out of limits",
-            hint=f"{MIN_PACK} to {MAX_PACK} bytes; 1 GiB serves most",
-        )
-    if not options.recipients:
-        raise KeyInvalid(
-            "no recipient is given, and none is declared",
-            hint="encryption.recipients of the declaration, or --recipient age1... (age-keygen makes one)",
-        )
-    recipients = [age_keys.parse_recipient(text) for text in options.recipients]
-    age.check_recipients(recipients)
-    signer = options.away.signer if options.away else Signer.open(options.sign_with)
-    signer.prove()
-    return signer, recipients
-
-
-def _declaration(options: Options) -> declarations.Declaration:
-    data = read_limited(options.declaration, 4 << 20, "declaration")
-    declaration = declarations.parse(data, draft=True)
-    if not declaration.consignment_id:
-        raise BadInput(
-            f"{options.declaration}: consignment_id is empty",
-            hint="sealift declare --new FILE draws one; a draft will do",
-        )
-    if declaration.rehearsal and not options.rehearsal:
-        raise Refused(
-            f"{options.declaration}: declares itself a rehearsal, and a shipment is none",
-            hint="set rehearsal = false; `sealift rehearse` makes its own declaration",
-        )
-    return declaration
-
-
-def _only(options: Options, events: Events) -> Selection | None:
-    if (options.only is None) != (options.of is None):
-        raise BadInput("--only and --of belong together", hint="--only LIST --of DIR: the first packing's state folder")
-    if options.only is None or options.of is None:
-        return None
-    if os.path.realpath(options.of) == os.path.realpath(options.state):
-        raise BadInput("--of and --state are the same", hint="what is packed again is a shipment with its own --state")
-    only = select(options.only, options.of)
-    packs = "1 pack" if only.packs == 1 else f"{only.packs} packs"
-    paths = "1 path" if len(only.paths) == 1 else f"{len(only.paths)} paths"
-    events.notice(f"only what {packs} of shipment {only.shipment} held: {paths}")
-    return only
-
-
-def _source(options: Options) -> Source:
-    """What is packed. BadInput where it is not there, or does not lie apart from what is written; SourceFault."""
-    name = sources.located(options.source)
-    if options.leg == "return" and sources.is_store(options.source):
-        raise BadInput(
-            f"{options.source}: the leg home is packed from a folder, of whose files it brings a record",
-            hint="copy the checkpoint into a folder, and pack that",
-        )
-    sources.check_apart(name, options.state, options.to)
-    source = sources.source_of(name)
-    source.check()
-    return source
 
 
 def lock_state(state: str, stack: ExitStack) -> int:

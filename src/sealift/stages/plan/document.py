@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MAX_FILE = 8 << 20
-MAX_PACK, MIN_PACK = (4 << 30) - (1 << 20), 1 << 20  # those of stages/pack/run.py
+MAX_PACK, MIN_PACK = (4 << 30) - (1 << 20), 1 << 20  # those of stages/pack/inputs.py
 _SOME = 20  # of what is listed within one fault
 
 TYPE: Literal["sealift-plan"] = "sealift-plan"

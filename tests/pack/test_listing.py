@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sealift.errors import Refused
+from sealift.errors import Refused, SealiftError
 from sealift.stages.pack import listing
 from sealift.stages.pack.listing import Reader, Shelf
 
@@ -72,6 +72,14 @@ def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path):
     shelf = Shelf(str(tmp_path / "gone"))
     reader(shelf).give(folder_of(tmp_path / "a"))
     assert not (tmp_path / "gone").exists()
+
+
+def test_a_listing_that_cannot_be_read_any_more_is_told(tmp_path):
+    shelf = Shelf(str(tmp_path))
+    reader(shelf).give(folder_of(tmp_path / "a"))
+    (tmp_path / "scan/g0000000.parquet").unlink()
+    with pytest.raises(SealiftError, match="cannot be read"):
+        shelf.answer("b", "piece", "g0000000.parquet", 0)
 
 
 @pytest.mark.parametrize("name", ["../journal.sqlite", "/etc/passwd", "g1.parquet", "summary.json\n", ""])

@@ -330,8 +330,10 @@ class _Packing(Pass):
     def take(self, unit: Unit, item: Any) -> None:
         """As of Pass: a notice, or how many stripes of a group are committed: known, then, if the host is lost."""
         what, *said = item
-        if what == "stripes" and said[0] in {stand.group for stand in unit.stands}:
-            self._journal.hear(*said)
+        if what == "stripes":
+            group, stripes = said
+            if group in {stand.group for stand in unit.stands} and isinstance(stripes, int):
+                self._journal.hear(group, stripes)
         elif what == "notice":
             self.events.notice(words(f"{unit.host.name}: {said[0]}"))
 

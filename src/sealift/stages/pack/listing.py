@@ -17,7 +17,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from sealift.errors import Refused
+from sealift.errors import Refused, SealiftError
 from sealift.formats import typed
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.scan import SUMMARY, Summary, changed
@@ -60,9 +60,15 @@ class Shelf:
     def _piece(self, name: str, offset: int) -> bytes:
         if not _NAME.fullmatch(name):
             raise Refused(f"{name!r} is no file of a listing")
-        with open(os.path.join(self._whole, name), "rb") as file:
-            file.seek(offset)
-            return file.read(_PIECE)
+        try:
+            with open(os.path.join(self._whole, name), "rb") as file:
+                file.seek(offset)
+                return file.read(_PIECE)
+        except OSError as error:
+            raise SealiftError(
+                f"the listing in {self._whole} cannot be read: {error.strerror}",
+                hint="what is on the drives is safe; look at the disk of the state folder where the command was given",
+            ) from error
 
     def _given(self, host: object, what: str, *given: Any) -> bool:
         if what == "gift":

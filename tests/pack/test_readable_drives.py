@@ -81,6 +81,36 @@ def test_drives_that_were_replaced_and_are_still_here_give_what_they_have(tmp_pa
     packing.ends_well()
 
 
+@pytest.mark.parametrize("with_serial", [True, False])
+def test_a_drive_that_was_replaced_is_read_wherever_it_is_attached(tmp_path, monkeypatch, with_serial):
+    """Asked for, it comes back at another mount, and need not tell its serial number: nothing is given up."""
+    packing = Packing(tmp_path)
+    stopped(packing, monkeypatch, 2)
+    replace, elsewhere = {}, []
+    for number, (mount, new) in enumerate(zip(packing.mounts, packing.spares, strict=False)):
+        elsewhere.append(str(shutil.copytree(mount, tmp_path / f"old{number}")))
+        packing.fleet.go_away(mount)
+        packing.declare(mount, new)
+        replace[packing.origin.serial(mount)] = new
+    gone = packing.origin.source / "00.bin"
+    shutil.move(gone, tmp_path / "00.bin")
+    with pytest.raises(DriveFault, match="what was replaced may still have it"):
+        packing.pack(replace=replace)
+    serials = dict(zip(elsewhere, replace, strict=True)) if with_serial else {}
+
+    def opened(mount):
+        return LocalDrive(mount) if mount in elsewhere else packing.fleet.open(mount)
+
+    given = {"to": [*packing.mounts[2:], *packing.spares, *elsewhere], "open_drive": opened}
+    result = packing.pack(serials=packing.origin.pack_options().serials | serials, **given)
+    assert (result.exit_code, result.skipped) == (0, [])
+    assert not any("packed again" in text for text in packing.notices)
+    assert sum("it is only read" in text for text in packing.notices) == 2
+    shutil.move(tmp_path / "00.bin", gone)
+    packing.origin.mounts[:2] = packing.spares
+    packing.ends_well()
+
+
 def test_what_is_packed_again_from_a_source_that_lacks_some_of_it_is_said(tmp_path, monkeypatch, capsys):
     packing = Packing(tmp_path)
     stopped(packing, monkeypatch, 2)

@@ -228,6 +228,9 @@ class _Looked:
         expected = self._expected.get(mount)
         try:
             drive = self._options.open_drive(mount)
+            card = _card_of(drive)
+            if card is not None and card.serial in self._gone - self._serials and self.keep(mount):
+                return None  # wherever it is mounted, and whether it tells its serial number or not
             if expected is None:
                 return drive
             scratch = self._options.allow_same_filesystem

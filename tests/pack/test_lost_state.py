@@ -95,6 +95,32 @@ def test_a_group_of_this_very_shipment_is_given_up_where_nothing_of_it_is_known(
     assert card_of(origin).shipment == before
 
 
+def test_nothing_is_removed_before_all_that_can_be_refused_was(tmp_path, monkeypatch):
+    """One group is signed, the other unfinished, and the source has changed: it is refused, and nothing was written."""
+    for number in range(12):
+        shipments.write(tmp_path / f"source/{number:02d}.bin", os.urandom(700_000))
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 1, groups=2)
+    commit = group.GroupPacker._commit_stripe
+
+    def fail(self, stripe, *rest):
+        if self._number and stripe:
+            raise SealiftError("pulled out")
+        return commit(self, stripe, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(group.GroupPacker, "_commit_stripe", fail)
+        with pytest.raises(SealiftError, match="pulled out"):
+            origin.pack(group_size=3)
+    shipment = card_of(origin).shipment
+    shutil.rmtree(origin.state)
+    shipments.write(origin.source / "new", b"was not there")
+    before = [shipments.picture(mount) for mount in origin.mounts]
+    assert sum(b"sealift/packs/0000" in drive and b"sealift/manifest.json" not in drive for drive in before) == 3
+    with pytest.raises(Refused, match="nothing was written"):
+        origin.pack(group_size=3, shipment=shipment, discard_group=True)
+    assert [shipments.picture(mount) for mount in origin.mounts] == before
+
+
 def test_what_the_state_folder_knows_is_not_given_up(tmp_path, monkeypatch):
     """--discard-group that is left in the command goes on where the journal stands."""
     monkeypatch.setattr(shutil, "rmtree", lambda *_args, **_how: None)

@@ -327,8 +327,8 @@ def manifest_of(attached: Attached) -> bytes | None:
     return attached.drive.read_small(manifest.MANIFEST, manifest.MAX_MANIFEST) if attached.drive.exists() else None
 
 
-def discard(attached: Attached) -> bool:
-    """Remove an unfinished group of which nothing is known here from a drive: --discard-group. A signed is refused."""
+def is_discarded(attached: Attached) -> bool:
+    """Whether --discard-group removes what is on a drive: an unfinished group; BadInput for a signed one."""
     drive = attached.drive
     if not drive.exists():
         return False
@@ -339,8 +339,14 @@ def discard(attached: Attached) -> bool:
     if any(drive.size(name) is not None for name in (manifest.MANIFEST, *manifest.SEAL_FILES)):
         raise BadInput(
             f"{attached.mount}: holds a finished group of shipment {of}; it is not discarded",
-            hint="--discard-group removes only what was never signed; attach another drive",
+            hint="--discard-group removes only what was never signed; attach another drive, or erase this one first",
         )
+    return True
+
+
+def discard(attached: Attached) -> None:
+    """Remove an unfinished group from a drive (`is_discarded`)."""
+    drive = attached.drive
     drive.lock()
     for entry in list(drive.walk(20_000_000)):
         name = entry.name.decode(errors="surrogateescape")
@@ -354,7 +360,6 @@ def discard(attached: Attached) -> bool:
             or (name.startswith("journal") and name.endswith(".age"))
         ):
             remove(drive, name)
-    return True
 
 
 def remove(drive: Drive, name: str) -> None:

@@ -279,8 +279,9 @@ def check_contents(work: Work, group: int, slot: int, each: Attached, *, fresh: 
     journal, notice = work.journal, work.events.notice
     owed = journal.owed(group).get(slot)
     try:
-        if work.options.discard_group and not (fresh or journal.group(group).stripes) and fleets.discard(each):
-            notice(f"{each.mount}: removed an unfinished group")
+        if work.options.discard_group and not (fresh or journal.group(group).stripes) and fleets.is_discarded(each):
+            work.given_up.append(each)
+            return
         fleets.check_contents(each, work.config.shipment, group, slot)
         if not fresh:
             _check_is_itself(work, each, group, slot)

@@ -243,6 +243,9 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         for group in signed:
             found.adopt(work, group)
             events.notice(f"group {group} is signed on its drives already")
+        for each in work.given_up:  # nothing refuses this packing any more
+            fleets.discard(each)
+            events.notice(f"{each.mount}: removed an unfinished group")
         before_this = [group for group in range(len(deal.groups)) if journal.group(group).state == "signed"]
         for group in here:
             _check_room(work, group)

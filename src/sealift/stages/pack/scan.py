@@ -110,7 +110,8 @@ def scan(
 
 def changed(*, hosts: bool = False) -> Refused:
     """What to raise where drives were begun under another listing than that of the source as it is now."""
-    anew = "the same command with --discard-group removes it from its drives, and begins another shipment"
+    anew = "the same command with --discard-group removes it from its drives, and begins another shipment, for which"
+    anew += " drives of groups that are signed have to be erased first"
     if hosts:
         anew = "another --state begins another shipment, and on its host `sealift pack --discard-group` without --ray"
         anew += " takes it off its drives"

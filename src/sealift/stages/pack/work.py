@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats import age
     from sealift.stages.pack.again import Since
-    from sealift.stages.pack.fleet import Deal
+    from sealift.stages.pack.fleet import Attached, Deal
     from sealift.stages.pack.notify import Notifier
     from sealift.stages.pack.run import Events, Options
     from sealift.stages.pack.scan import Summary
@@ -72,6 +72,7 @@ class Work:
     summary: Summary = field(init=False)
     since: Since | None = None
     stripes_read: int = 0  # back, by this run
+    given_up: list[Attached] = field(default_factory=list)  # drives from which --discard-group removes a group
     rooms: dict[int, Room] = field(default_factory=dict)
 
     @property

@@ -353,6 +353,27 @@ def test_drives_that_lost_all_that_says_what_they_are_ask_for_all_of_it_at_once(
     assert {each.path for each in report.repaired} >= {mf.CARD, mf.SUMS, mf.OPEN_ME}
 
 
+@pytest.mark.parametrize("sealed", [True, False])
+def test_packs_of_a_group_that_lost_all_that_names_them_are_not_called_rotten(tmp_path, capsys, sealed):
+    made = fleets.make(tmp_path / "mnt", seed=93, geometry=((2, 1),) * 2, lengths=[[BLOCK, 9]], with_seal=sealed)
+    (tmp_path / "signers").write_bytes(made.allowed_bytes)
+    bare = [mount for mount in made.mounts if "/g1" in mount]
+    for mount in bare:
+        for path in Path(mount, "sealift").iterdir():
+            if path.name != "packs":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for command, code in (("verify", 6), ("inspect", 6), ("repair", 6)):
+        assert sealift([command, *made.mounts, "--allowed-signers", str(tmp_path / "signers")]) == code
+        told = " ".join(capsys.readouterr().out.split())
+        assert "rotten" not in told
+        assert "can be recovered" not in told
+        assert "put manifest.json, manifest.json.sig, packs.bin and blocks.bin, as the origin keeps them" in told
+    for name in (mf.MANIFEST, mf.SIGNATURE, mf.PACKS, mf.BLOCKS):
+        made.path(1, 0, name).write_bytes(made.groups[1].files[0][name])
+    stage.repair(made.mounts, allowed=made.allowed)
+    assert mf.CARD in os.listdir(Path(bare[0], "sealift"))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", [mf.PACKS, mf.BLOCKS])
 def test_unpack_says_which_file_every_drive_has_lost(tmp_path, capsys, name):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from sealift.stages.verify_report import Fault
 
+_TOLD = ("manifest.json", "manifest.json.sig", "packs.bin", "blocks.bin")
 OF_SEAL = "no drive here has the whole seal: give the file that was sent ahead (--seal FILE)"
 
 
@@ -29,6 +30,15 @@ def of_signature(group: int) -> str:
         f"no drive here has the signature of group {group}, whose manifest is the one that the seal names: put"
         f" manifest.json.sig as the origin keeps it (in its state folder, groups/{group:04d}/closed/) into sealift/ on"
         " one of the drives; then `sealift repair MNT...` proves it and puts it on the others"
+    )
+
+
+def of_manifest(where: str) -> str:
+    """Nothing here says what belongs on the drives at `where`."""
+    return (
+        f"mount another drive of the group of {where}; or put {', '.join(_TOLD[:-1])} and {_TOLD[-1]}, as the origin"
+        " keeps them in its state folder, groups/GROUP/closed/, into sealift/ on it: `sealift repair MNT...` proves"
+        " them, and puts them on the others"
     )
 
 

@@ -170,8 +170,11 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         for fault in report.faults
         if fault.mount not in strange and not _is_no_drive(fault) and fault.kind != _AWAY
     ]
-    from sealift.cli.gone_words import of_twins
+    from sealift.cli.gone_words import of_manifest, of_twins
+    from sealift.reading.survey_views import NOBODYS_PACKS
 
+    if nobodys := [_clean(fault.mount or "") for fault in report.faults if fault.detail == NOBODYS_PACKS]:
+        yield of_manifest(", ".join(nobodys[:5]) + " and others" * (len(nobodys) > 5))
     yield from map(_clean, of_twins(fault for fault in faults if fault.kind == "conflict"))
     if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
         yield "ask the origin about what is undeclared or signed twice, before you go on"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.gone_words import OF_SEAL, of_gone, of_signature, of_twins
+from sealift.cli.gone_words import OF_SEAL, of_gone, of_manifest, of_signature, of_twins
 from sealift.formats.manifest import PACK_FILE
-from sealift.reading.survey_views import STRANGE_PACKS
+from sealift.reading.survey_views import NOBODYS_PACKS, STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
 
@@ -73,7 +73,8 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     if result.missing:
         echo(f"missing: {', '.join(result.missing[:20])}")
     if result.unseen:
-        echo(f"not here, nor any drive of their groups, and the report names them: {', '.join(result.unseen[:20])}")
+        named = ", and the report names them" if result.scope in {"report", "health"} else ""
+        echo(f"not here, nor any drive of their groups{named}: {', '.join(result.unseen[:20])}")
     common.show_hosts(result.hosts, "looked at")
     for line in _amounts(result):
         echo(line)
@@ -119,6 +120,8 @@ def _verdict(result: RepairReport) -> str:
         return f"what was signed is whole, of {_OF[result.scope]}; something lies there that nobody signed"
     if any(fault.detail == _NOWHERE for fault in result.left):
         return "not whole yet: no data is lost, and of a file named below no drive here has a whole copy"
+    if any(fault.detail == NOBODYS_PACKS for fault in result.left):
+        return "not whole yet: whose packs some drives here hold, nothing here says"
     return "not whole yet: all that is still wrong can be recovered"
 
 
@@ -216,7 +219,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         yield _fetch(result)
     elif result.missing and not result.gone:
         yield "--onto MNT rebuilds a missing drive onto an empty one"
-    if result.unseen:
+    if result.unseen and result.scope in {"report", "health"}:
         yield "attach the drives that the report names, and the others of their groups, and run the same command again"
     named = {(each.mount, each.path) for each in result.in_the_way}
     failed = {each.mount for each in result.unwritable}
@@ -314,6 +317,8 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.kind in {"foreign", "replayed"}:
         what = f"leave {where} away" if where.startswith("s3://") else f"pull {where}"
         return f"{what}: it does not belong to this shipment as it was sealed; it does no harm here"
+    if fault.detail == NOBODYS_PACKS:
+        return of_manifest(where)
     if fault.detail == STRANGE_PACKS:
         return f"bring what is at {where} once more: its packs are rotten, or not of this shipment"
     if fault.kind == "missing" and fault.path == "":

@@ -33,6 +33,7 @@ from sealift.formats import sshsig
 from sealift.reading import survey_late, survey_slots
 from sealift.reading.survey_seal import Checker, choose_seal, compare_seals, tell_superseded
 from sealift.reading.survey_views import (
+    NOBODYS_PACKS,
     STRANGE_PACKS,
     DriveView,
     GroupView,
@@ -357,11 +358,20 @@ def _group(found: Survey, checker: Checker) -> None:
     _place(found, checker, sealed=bool(sealed))
 
 
-def _note_strange_packs(view: DriveView) -> None:
-    """One line of packs that were brought and that no group knows, in the place of all that is no drive there."""
-    if (name := survey_slots.a_pack(view.drive)) is not None:
-        view.problems.clear()
+def _note_strange_packs(found: Survey, view: DriveView) -> None:
+    """One line of packs that are in no group's table, in the place of all that is not beside them.
+
+    They have rotted, or are another shipment's, where every group is known; else nobody can say whose they are.
+    """
+    name = survey_slots.a_pack(view.drive)
+    if name is None:
+        return
+    view.problems.clear()
+    known = len(found.groups) >= found.groups_total
+    if known and all(survey_slots.knows(group, name) for group in found.groups):
         view.note(name, "rotten", STRANGE_PACKS)
+    else:
+        view.note(mf.MANIFEST, "missing", NOBODYS_PACKS)
 
 
 def _rank(views: list[DriveView], sealed: bool, checker: Checker) -> tuple[bool, bool, int]:
@@ -403,8 +413,8 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
                 group.views.append(view)
                 break
         else:
-            if found.groups and not view.small and all(each.kind == "missing" for each in view.problems):
-                _note_strange_packs(view)
+            if not view.small and all(each.kind == "missing" for each in view.problems):
+                _note_strange_packs(found, view)
     for view in found.views:
         if view.standing == "foreign":
             _take_back(found, view)

@@ -106,6 +106,21 @@ def a_pack(drive: Drive) -> str | None:
         return None
 
 
+def knows(group: GroupView, name: str) -> bool:
+    """Whether the tables of a group say what the packs of this one's stripe begin with, if it has such a stripe."""
+    match, n = mf.PACK_FILE.fullmatch(name), group.manifest.n
+    if match is None or int(match[2]) >= group.manifest.geometry.stripes:
+        return match is not None
+    try:
+        for role in range(n):
+            record = mf.pack_at(group.packs, int(match[2]), role, n)
+            if record.length:
+                group.blocks.get(record.first_block, record.first_block + 1)
+    except FormatError:
+        return False
+    return True
+
+
 def _there(drive: Drive, stripes: int) -> list[int]:
     """Up to SAMPLES of the stripes of which a drive lists a pack; none of one in another host that lists nothing."""
     found = set()

@@ -49,6 +49,7 @@ ProblemKind = Literal[
     "undeclared",
     "unexpected",
 ]
+NOBODYS_PACKS = "packs are there, and nothing here says whose: all drives of their group have lost it, or are not here"
 STRANGE_PACKS = "or another shipment's: no pack that was looked at here is one of these groups as it was signed"
 Standing = Literal["member", "foreign", "replayed", "unidentified", "empty"]
 

@@ -123,6 +123,7 @@ def repair(
         elif seen and group.trusted:
             _still_lost(group, seen, gaps, mended, answer)
         far_away.not_lost(group, elsewhere, answer)
+    planning.nobodys(found, answer)
     answer.state = state_of(answer)
     answer.seconds = time.monotonic() - begun
     return answer

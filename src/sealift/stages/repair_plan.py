@@ -21,6 +21,7 @@ from sealift.errors import BadInput, DriveFault, FormatError, Lost, NotAllHere, 
 from sealift.formats import manifest as mf
 from sealift.reading.origin_copies import PATTERNS, name_of
 from sealift.reading.survey import refuse_others
+from sealift.reading.survey_views import NOBODYS_PACKS
 from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage
@@ -223,6 +224,13 @@ def not_here(groups: Collection[int]) -> list[str]:
     return [f"of {count} no drive is here, and nothing was looked at: {named}"]
 
 
+def nobodys(found: Survey, answer: RepairReport) -> None:
+    """Packs of which nobody here says whose they are: of the groups that have no drive here, something may be there."""
+    if any(problem.detail == NOBODYS_PACKS for view in found.views for problem in view.problems):
+        here = {group.group for group in found.groups}
+        answer.unseen += [f"group {number}" for number in range(found.groups_total) if number not in here]
+
+
 def not_listed(found: Survey) -> list[str]:
     """Lines about groups of the shipment of which a fetch list says nothing."""
     here = {group.group for group in found.groups}
@@ -349,7 +357,9 @@ def is_short(group: GroupView, absent: Gaps) -> bool:
 
 
 def tables_gone(group: GroupView) -> list[GoneFile]:
-    """Of packs.bin and blocks.bin, without which no drive is known by its packs: those that nobody here has whole."""
+    """Of packs.bin and blocks.bin those that nobody here has whole, where no drive is known by its packs."""
+    if group.copies:
+        return []
     packs, blocks = group.open_pages()
     gone = []
     try:

@@ -142,7 +142,7 @@ def test_a_dry_run_announces_what_a_drive_made_before_lacks_and_nothing_else():
     assert [each.path for each in said.repaired] == [each.path for each in done.repaired] == [mf.SIGNATURE, mf.MANIFEST]
     for dry in (True, False):
         again = mend(drives[1:], onto=[new], dry_run=dry)
-        assert (again.repaired, again.bytes_written) == ([], 0)
+        assert (again.state, again.rebuilt, again.repaired, again.bytes_written) == ("rebuilt", ["g0s0"], [], 0)
 
 
 @pytest.mark.parametrize("stripe", range(3))

@@ -426,7 +426,7 @@ class GroupRepair:
     def _finish(self, drive: Drive, row: DriveRow) -> None:
         """The small files of a drive that was rebuilt."""
         note = note_of(drive, self._at)
-        whole = not self._dry and not any(lost.drive == row.id for lost in self._answer.lost)
+        whole = not any(lost.drive == row.id for lost in self._answer.lost)
         way = InTheWay(drive)
         for name in SMALL:
             if self._files.is_good(drive, row.slot, name, note):
@@ -438,5 +438,7 @@ class GroupRepair:
                 why = self._lacking(name)
                 fault = Fault(drive=row.id, block=None, kind="missing", path=name, detail=why, mount=drive.mount)
                 self._answer.left.append(fault)
+        if self._dry and any(place == id(drive) for place, _ in self._written):
+            return
         if whole and not any(mount == drive.mount for mount, _ in self._obstacles):
             self._answer.rebuilt.append(row.id)

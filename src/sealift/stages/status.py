@@ -160,7 +160,8 @@ def look(state: str) -> Status:
         for group in [each for each in groups if each.state == "signed" and not each.stripes]:
             groups[group.group] = _packed_elsewhere(state, group)
         for group in [each for each in groups if each.group in heard and each.state == "waiting"]:
-            groups[group.group] = msgspec.structs.replace(group, state="packing", stripes=heard[group.group])
+            stripes, read = heard[group.group]
+            groups[group.group] = msgspec.structs.replace(group, state="packing", stripes=stripes, source_bytes=read)
         changed, incomplete, passed = (int(count or 0) for count in told)
     except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint="the drives are untouched (sealift inspect)") from error
@@ -190,10 +191,11 @@ def _of_groups(db: sqlite3.Connection, table: str, columns: str, kind: type[_Dri
     return out
 
 
-def _heard(db: sqlite3.Connection) -> dict[int, int]:
-    """Stripes of groups that other hosts pack, when they were heard last."""
+def _heard(db: sqlite3.Connection) -> dict[int, tuple[int, int]]:
+    """Stripes of groups that other hosts pack, and bytes of the source, when they were heard last."""
     rows = db.execute("SELECT name, value FROM settings WHERE name LIKE ?", (f"{HEARD}%",))
-    return {int(name.removeprefix(HEARD)): int(value) for name, value in rows}
+    told = {int(name.removeprefix(HEARD)): value.split() for name, value in rows}
+    return {number: (int(stripes), int(read)) for number, (stripes, read) in told.items()}
 
 
 def _spoilt(db: sqlite3.Connection, group: int) -> list[str]:

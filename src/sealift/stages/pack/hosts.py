@@ -133,7 +133,7 @@ def _pack(part: _Part, wire: Wire) -> Result:
         before[1] = progress.source_bytes
         if (now := [progress.group, progress.stripes]) != at:
             at[:] = now
-            wire.send(("stripes", *now))
+            wire.send(("stripes", *now, progress.source_bytes))
         wire.tell(("pack", before[0] + progress.source_bytes, before[0] + total))
 
     events = packing.Events(
@@ -331,9 +331,9 @@ class _Packing(Pass):
         """As of Pass: a notice, or how many stripes of a group are committed: known, then, if the host is lost."""
         what, *said = item
         if what == "stripes":
-            group, stripes = said
-            if group in {stand.group for stand in unit.stands} and isinstance(stripes, int):
-                self._journal.hear(group, stripes)
+            group, *counts = said
+            if group in {stand.group for stand in unit.stands} and all(isinstance(each, int) for each in counts):
+                self._journal.hear(group, *counts)
         elif what == "notice":
             self.events.notice(words(f"{unit.host.name}: {said[0]}"))
 
@@ -438,8 +438,8 @@ class _Packing(Pass):
         sums = [0, 0, 0, 0]
         for number, places in enumerate(self._deal.groups):
             known = self._journal.group(number)
-            if (heard := self._journal.heard(number)) and known.state == "waiting":
-                known = known._replace(state="packing", stripes=heard)
+            if (stripes := self._journal.heard(number)[0]) and known.state == "waiting":
+                known = known._replace(state="packing", stripes=stripes)
             row = packed.get(number) or _row_of(known, len(places), self._options.parity)
             if known.state == "signed":
                 record = load_manifest(self._options.state, number)[0]

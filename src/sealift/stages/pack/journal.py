@@ -270,14 +270,15 @@ class Journal:
         with self._whole() as db:
             db.execute("UPDATE groups SET state = ? WHERE number = ?", (state, number))
 
-    def hear(self, number: int, stripes: int) -> None:
-        """Of a group that another host packs: so many stripes are committed."""
-        if stripes > self.heard(number):
-            self.set(f"{HEARD}{number}", str(stripes).encode())
+    def hear(self, number: int, stripes: int, source_bytes: int) -> None:
+        """Of a group that another host packs: so many stripes are committed, and bytes of the source are read."""
+        if (stripes, source_bytes) > self.heard(number):
+            self.set(f"{HEARD}{number}", f"{stripes} {source_bytes}".encode())
 
-    def heard(self, number: int) -> int:
-        """How many stripes of a group another host has committed, when it was heard last."""
-        return int(self.setting(f"{HEARD}{number}") or 0)
+    def heard(self, number: int) -> tuple[int, int]:
+        """Stripes of a group that another host has committed, and bytes it had read, when it was heard last."""
+        stripes, source_bytes = (self.setting(f"{HEARD}{number}") or b"0 0").split()
+        return int(stripes), int(source_bytes)
 
     def set_files_end(self, number: int, stripe: int) -> None:
         """Stripes from `stripe` on hold only directories."""

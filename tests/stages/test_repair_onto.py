@@ -15,6 +15,7 @@ from sealift.errors import BadInput, Interrupted
 from sealift.formats import canonical
 from sealift.formats import manifest as mf
 from sealift.stages import repair as stage
+from sealift.stages.inspect import inspect
 from sealift.stages.verify import verify
 
 BLOCK = mf.BLOCK
@@ -133,6 +134,17 @@ def half_rebuilt(drives, *, without=(mf.MANIFEST, mf.SIGNATURE)):
     for name in without:
         del new.medium.files[name]
     return new
+
+
+def test_a_drive_that_is_half_made_is_said_to_be_and_repair_goes_on():
+    drives = FLEET.memory()
+    new = half_rebuilt(drives, without=(mf.MANIFEST, mf.SIGNATURE, *mf.SEAL_FILES, mf.PACKS))
+    for look in (verify, inspect):
+        notices = look([*drives[1:], new], allowed=FLEET.allowed).notices
+        assert any("g0s0 was being rebuilt here, and not to its end" in notice for notice in notices)
+        assert not any("has no copy of the seal" in notice or "says that it is" in notice for notice in notices)
+    assert mend([*drives[1:], new]).state == "repaired"
+    assert not any("not to its end" in notice for notice in verify([*drives[1:], new], allowed=FLEET.allowed).notices)
 
 
 def test_a_dry_run_announces_what_a_drive_made_before_lacks_and_nothing_else():

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from sealift.errors import BadInput, Interrupted
+from sealift.formats import manifest as mf
 from sealift.reading.survey import refuse_others, survey
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck, Stopped
@@ -309,7 +310,7 @@ def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[st
         if check.view.apart:
             continue
         serial, row = check.view.drive.serial(), check.group.manifest.drives[check.slot].serial
-        if (note := check.view.rebuilt) is not None:
+        if (note := check.view.rebuilt) is not None and mf.MANIFEST in check.view.small:
             notices.append(f"{check.view.mount}: says that it is {check.view.name}, rebuilt at {note.at}")
         if serial is not None and serial != row and os.path.ismount(check.view.mount):
             notices.append(f"{check.view.mount}: {check.view.name} is on medium {serial}, and was packed on {row}")

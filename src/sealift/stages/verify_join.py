@@ -444,15 +444,25 @@ def words(text: str) -> str:
 
 
 def seal_notices(found: Survey) -> list[str]:
-    """That the seal is from the future; and drives that have no copy of it, though others here do."""
+    """That the seal is from the future; drives that are not made to their end; and others that have no copy of it."""
     told = clocks.seal_ahead(sealed_at(found.seal), datetime.now(UTC)) if found.seal is not None else ""
     if told:
         told += "; no reading of before that time counts for a receipt: if this one is right, the origin seals again"
-    return [told] * bool(told) + [
-        f"{view.mount}: {view.name} has no copy of the seal, and others here have it: it was not attached when the"
-        " shipment was sealed, or has lost it; `sealift repair` puts it there"
-        for view in found.unsealed
+    half = [view for view in found.views if view.rebuilt and view.slot is not None and mf.MANIFEST not in view.small]
+    made = [
+        f"{view.mount}: {view.name} was being rebuilt here, and not to its end: `sealift repair` of all drives goes on"
+        for view in half
     ]
+    return (
+        [told] * bool(told)
+        + made
+        + [
+            f"{view.mount}: {view.name} has no copy of the seal, and others here have it: it was not attached when the"
+            " shipment was sealed, or has lost it; `sealift repair` puts it there"
+            for view in found.unsealed
+            if view not in half
+        ]
+    )
 
 
 def not_needed(faults: Sequence[Fault]) -> list[str]:

@@ -85,6 +85,14 @@ def test_all_hosts_are_merged_into_one_verdict(two, packed, tmp_path, drives):
     assert said["signature"]["ok"]
 
 
+def test_a_drive_that_is_not_served_for_a_key_that_lies_on_it_is_told(packed, tmp_path, drives):
+    shutil.copy(packed.origin.root / "identity", drives[1] / "key.txt")
+    with serving.serving(*drives[:2], token=TOKEN, file=serving.token_file(tmp_path)) as host:
+        _, said, _ = fleet(host.url, *known(packed, tmp_path))
+    assert f"{drives[1]}: key.txt holds an identity or a private key" in said["hosts"][0]["trouble"]
+    assert len(said["drives"]) == 1
+
+
 @pytest.mark.long
 def test_the_same_as_inspect_says_of_all_drives_in_one_host(two, packed, tmp_path, drives):
     file = drives[2] / "sealift" / "packs" / "0000"

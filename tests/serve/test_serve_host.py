@@ -248,22 +248,48 @@ def test_an_identity_on_a_storage_host_is_refused(drives, packed, tmp_path):
     code, said = serving.refused(drives[0], *here, SOME_KEY=identity.read_text())
     assert (code, "SOME_KEY" in said, "AGE-SECRET" in said) == (5, True, False)
     shutil.copy(identity, drives[1] / "key.txt")
-    code, said = serving.refused(*drives, *here)
+    code, said = serving.refused(drives[1], *here)
     assert (code, "key.txt" in said, "AGE-SECRET" in said) == (5, True, False)
+
+
+def test_a_drive_with_an_identity_is_refused_and_the_others_are_served(drives, packed, tmp_path):
+    key, name = drives[1] / "sealift/x.txt", f"{packed.origin.manifests()[0][0].shipment}-g0s1"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for each in (key, empty / "key"):
+        shutil.copy(packed.origin.root / "identity", each)
+    with serving.serving(*drives[:2], empty) as host:
+        assert any(f"{drives[1]}: sealift/x.txt holds an identity" in line for line in host.lines)
+        assert "serves 1 drive;" in host.lines[-1]
+        assert len(host.names()) == 1
+        assert "sealift/x.txt holds" in host.index()["folders"][0]["trouble"]
+        page = host.ask("/metrics").body.decode()
+        for metric in (f'identity_found{{drive="{name}"}} 1', f'identity_found{{drive="{empty}"}} 1'):
+            assert f"sealift_{metric}\n" in page
+        assert f'sealift_drive_up{{drive="{name}"}} 0\n' in page
+        refused = card(host, name)
+        assert (refused.status, b"private key" in refused.body) == (503, True)
+        key.unlink()
+        until(lambda: card(host, name).status == 200)
+        until(lambda: any(f"{drives[1]}: {name} is served" in line for line in host.lines))
+        assert f'sealift_drive_up{{drive="{name}"}} 1' in host.ask("/metrics").body.decode()
 
 
 @pytest.mark.long
 def test_an_identity_that_comes_later_keeps_its_drive_away(drives, packed):
     aside = drives[1].with_name("aside")
-    drives[1].rename(aside)
-    drives[1].mkdir()
     with serving.serving(*drives[:2]) as host:
-        assert len(host.names()) == 1
+        served = host.names()
+        drives[1].rename(aside)
+        drives[1].mkdir()
+        until(lambda: len(host.names()) == 1)
         shutil.copy(packed.origin.root / "signing", aside / "id_ed25519")
         drives[1].rmdir()
         aside.rename(drives[1])
         until(lambda: "private key" in host.index()["folders"][0]["trouble"])
         assert len(host.names()) == 1
+        answers = {card(host, name).body for name in served}
+        assert any(b"private key" in each for each in answers), "and not that it was here and is gone"
         (drives[1] / "id_ed25519").unlink()
         until(lambda: len(host.names()) == 2)
 
@@ -313,7 +339,7 @@ def test_an_identity_under_a_name_that_is_served_takes_its_drive_away(drives, pa
     page.unlink()
     page.write_bytes(text + (packed.origin.root / "identity").read_bytes())
     second = places.look_again(str(drives[0]), first)
-    assert (second.known, second.identity) == (None, True)
+    assert (second.known, second.identity) == (first.known, True)
     page.unlink()
     page.write_bytes(text)
     assert places.look_again(str(drives[0]), second).known == first.known

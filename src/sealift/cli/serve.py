@@ -29,11 +29,11 @@ drives in JSON, /metrics is for Prometheus, /healthz for a load balancer (200 wh
   sealift serve /mnt/d* --listen 0.0.0.0:8443 --token-file token \\
       --tls-cert host.pem --tls-key host.key
 
-Without a token only this host itself may ask. An identity or a private key that lies in the environment, in one of
-these files or on a drive is refused (exit 5): no storage host needs one. One that comes later is not served either, and
-told: here, in the list and in /metrics. It stays in the foreground;
-SIGTERM or Ctrl-C ends it when the answers under way are given, at most 20 seconds later. `sealift fleet` shows all
-hosts.
+Without a token only this host itself may ask. No storage host needs an identity or a private key: it does not start
+where one lies in the environment or in one of these files (exit 5). A drive that comes with one is not served, now or
+later, and told: here, in the list and in /metrics; where no other drive is left to serve, it does not start either. It
+stays in the foreground; SIGTERM or Ctrl-C ends it when the answers under way are given, at most 20 seconds later.
+`sealift fleet` shows all hosts.
 
 Exit 0: it was stopped.
 """
@@ -88,7 +88,7 @@ def _say(text: str) -> None:
 
 
 def _listening(ready: Ready, places: Places) -> None:
-    here = [place.name for place in places.places if place.name]
+    here = [place.name for place in places.places if place.served]
     common.say(f"{ready.url} serves {common.counted(len(here), 'drive')}; Ctrl-C or SIGTERM stops it")
 
 

@@ -200,6 +200,7 @@ def _each(hosts: Sequence[_Heard], ask: Callable[[_Heard], None], seconds: float
 
 def _ask_index(host: _Heard) -> None:
     host.index = host_index.decode(host.client.get("", host_index.MAX_INDEX, seconds=INDEX_SECONDS))
+    host.troubles += [f"{each.mount}: {each.trouble}" for each in host.index.folders if each.trouble]
 
 
 def _meant(hosts: Sequence[_Heard], seal: dict[str, bytes] | None, shipment: str | None) -> str | None:

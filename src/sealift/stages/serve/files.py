@@ -94,6 +94,8 @@ class DriveFiles:
             place = self._places.find(drive)
             if place is None:
                 break
+            if place.seen.identity:
+                raise _Told(503, "an identity or a private key lies on the drive", *LATER, error="identity")
             begun = time.monotonic()
             try:
                 opened = await place.call(_begin, place, wanted)

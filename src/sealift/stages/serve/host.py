@@ -71,9 +71,9 @@ class Host:
         return HostIndex(
             host=self.name,
             at=_time(time.time()),
-            drives=[_drive(place, rows.get(place.seen.real)) for place in places if place.name],
+            drives=[_drive(place, rows.get(place.seen.real)) for place in places if place.served],
             folders=[
-                HostFolder(mount=words(place.mount), trouble=place.seen.trouble) for place in places if not place.name
+                HostFolder(mount=words(place.mount), trouble=place.seen.trouble) for place in places if not place.served
             ],
             reports=[each.row for each in await asyncio.to_thread(self.reports) if each],
         )

@@ -12,9 +12,9 @@ A drive that hangs keeps up to THREADS threads of its own and nobody else's; wha
 seconds, and whoever comes while it hangs at once.
 
 Nothing but the names of a drive's layout is served or listed. What else lies on a drive is looked at only to find an
-identity that somebody left there: a drive that comes with one is not served, nor one in which a file of the layout
-holds one; another that gets one while it is served still is, for nobody can read it here, and it is told until it is
-taken away.
+identity that somebody left there: a drive that comes with one has its name and is not served, nor one in which a file
+of the layout holds one; another that gets one while it is served still is, for nobody can read it here. Each is told
+until it is taken away.
 
 What is not here: HTTP.
 """
@@ -37,7 +37,7 @@ from sealift.drives.base import is_crowded
 from sealift.drives.local import LocalDrive
 from sealift.errors import DriveFault, FormatError, SealiftError
 from sealift.formats import manifest as mf
-from sealift.stages.drives_look import Known, look
+from sealift.stages.drives_look import Known, Look, look
 from sealift.stages.verify_join import words
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Seen(NamedTuple):
     known: Known | None
     total_bytes: int = 0
     trouble: str = ""
-    identity: bool = False  # the trouble is an identity that lies there
+    identity: bool = False  # the trouble is an identity that lies there, for which the drive is not served
     real: str = ""  # the folder without symbolic links
     left: str = ""  # an identity that came to lie there while the drive was served
     folders: Stamp = ()  # of those in which identities are looked for
@@ -108,9 +108,14 @@ class Place:
         return None if self.seen.known is None else name_of(self.seen.known, self.mount)
 
     @property
+    def served(self) -> bool:
+        """Whether a drive is here, and comes without an identity."""
+        return self.name is not None and not self.seen.identity
+
+    @property
     def answers(self) -> bool:
-        """Whether a drive is here and nothing hangs."""
-        return self.name is not None and not self.late
+        """Whether a drive is served and nothing hangs."""
+        return self.served and not self.late
 
     @property
     def trouble(self) -> str:
@@ -191,11 +196,11 @@ class Places:
         return name in self.gone or self.find(name) is not None
 
     def with_keys(self) -> list[str]:
-        """The drives on which an identity lies, though they are served."""
-        return sorted(each.name for each in self.places if each.name is not None and each.seen.left)
+        """The drives on which an identity lies, served or not; where no drive is, the folder."""
+        return sorted(each.name or words(each.mount) for each in self.places if each.seen.left or each.seen.identity)
 
     def all_names(self) -> list[tuple[str, bool]]:
-        """Every drive that was found since the start, and whether it is here, answers, and does not fail."""
+        """Every drive that was found since the start, and whether it is served, answers, and does not fail."""
         here = {each.name: each.answers and not each.failed for each in self.places if each.name is not None}
         return sorted((here | dict.fromkeys(self.gone.keys() - here.keys(), False)).items())
 
@@ -250,7 +255,9 @@ class Places:
             self._notice(f"{place.mount}: {seen.trouble}")
         if seen.left and seen.left != place.seen.left:
             self._notice(f"{place.mount}: {seen.left}")
-        place.seen = seen
+        refused, place.seen = place.seen.identity, seen
+        if refused and place.served and _stem(place.name) == place.wanted:
+            self._notice(f"{place.mount}: {place.name} is served")
 
     def _name(self, places: Sequence[Place]) -> None:
         """Give the drives that are here now their names: first all that have left give theirs up."""
@@ -267,7 +274,8 @@ class Places:
                 names = [wanted, *(f"{wanted}.{number}" for number in range(2, len(self.places) + 2))]
                 place.name = next(name for name in names if name not in taken)
                 self.gone.pop(place.name, None)
-                self._notice(f"{place.mount}: {place.name} is here")
+                if place.served:
+                    self._notice(f"{place.mount}: {place.name} is here")
 
     def close(self) -> None:
         """Give all threads up."""
@@ -320,16 +328,25 @@ def look_again(mount: str, before: Seen) -> Seen:
         if served and not _is_served(left):
             why = left and f"{left} holds an identity or a private key, which no storage host may have: take it away"
             return before._replace(left=why, folders=folders, until=until)
-        if left:
-            why = f"{left} holds an identity or a private key: take it away, then the drive is served"
-            return Seen(stamp, None, trouble=why, identity=True)
-        found = look(mount)
+        why = left and f"{left} holds an identity or a private key: take it away, then the drive is served"
+        found = _found(mount, in_any_case=bool(left))
     except (SealiftError, OSError) as error:
         if is_crowded(error):
             raise
         return Seen(None, None, trouble=words(str(error)))
     real = os.path.realpath(mount)
-    return Seen(stamp, found.known, found.total_bytes, found.trouble or "", real=real, folders=folders, until=until)
+    why = why or found.trouble or ""
+    return Seen(stamp, found.known, found.total_bytes, why, bool(left), real=real, folders=folders, until=until)
+
+
+def _found(mount: str, *, in_any_case: bool) -> Look:
+    """What is mounted there; with `in_any_case` nothing where that cannot be looked at, for it is told all the same."""
+    try:
+        return look(mount)
+    except (SealiftError, OSError) as error:
+        if not in_any_case or is_crowded(error):
+            raise
+        return Look()
 
 
 def _stamp(drive: LocalDrive) -> Stamp:

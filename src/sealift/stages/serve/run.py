@@ -1,7 +1,7 @@
 """Serve the drives of this host: granian over the application of app.py, until SIGTERM or Ctrl-C.
 
 What holds: no key and no identity takes part, and it is refused to start where one lies in the environment, in a file
-that is given here, or on a drive. Without a token only this host itself may ask. On SIGTERM nobody new
+that is given here, or on every drive that is here. Without a token only this host itself may ask. On SIGTERM nobody new
 is let in, and answers that are under way have GRACE seconds to end. Connections never take the descriptors that files
 of drives need (descriptors.py).
 
@@ -189,7 +189,7 @@ def _refuse_identities(options: Options, environment: Mapping[str, str]) -> None
 def serve(ready: Ready, notice: Callable[[str], None], listening: Callable[[Places], None]) -> None:
     """Serve until SIGTERM or SIGINT; `listening` is told when the first look is done and the socket is open.
 
-    Refused: a drive bears an identity. BadInput: the address cannot be had.
+    Refused: every drive that is here bears an identity. BadInput: the address cannot be had.
     """
     asyncio.run(_serve(ready, notice, listening))
 
@@ -248,9 +248,10 @@ async def _opens(ready: Ready, serving: asyncio.Future[Any]) -> bool:
 
 
 def _refuse_left(places: Sequence[Place]) -> None:
-    for place in places:
-        if place.seen.identity:
-            raise Refused(f"{words(place.mount)}: {place.seen.trouble}", hint=_NO_KEYS)
+    left = [place for place in places if place.seen.identity]
+    others = any(place.name or place.seen.trouble for place in places if place not in left)  # one may be late
+    if left and not others:
+        raise Refused(f"{words(left[0].mount)}: {left[0].seen.trouble}", hint=_NO_KEYS)
 
 
 def _server(app: Any, ready: Ready) -> Any:

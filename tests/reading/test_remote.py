@@ -465,6 +465,7 @@ def test_a_slow_host_is_hedged_by_parity(origin, seal, hosts, content, quick, ca
 
 def test_a_host_that_was_gone_for_a_while_is_told_with_why(origin, seal, content, tmp_path, quick, caplog, monkeypatch):
     """Back before a read of it has failed: parity was faster, which alone says that it was slow."""
+    health_text = pytest.importorskip("sealift.training.data").health_text
     monkeypatch.setattr(http_client, "GONE", 60.0)
     with nginx(tmp_path / "a", origin.root) as one:
         mounts = [f"{one.url}/d{each:02d}/" if each == 1 else origin.mounts[each] for each in range(N)]
@@ -474,7 +475,17 @@ def test_a_host_that_was_gone_for_a_while_is_told_with_why(origin, seal, content
             one.kill()
             assert everything(shipment) == content
             assert not reader.faults
-            (told,) = shipment.health().drives
+            health = shipment.health()
+            (told,) = health.drives
+            (location,) = health.locations
+            assert location.silent == http_client.NOBODY.why
+            (text,) = {line for line in health_text(health) if line.startswith("drive ")}
+            assert f"gives nothing: {mounts[1]}: {http_client.NOBODY.why}" in text
+            assert f"{told.hedged_reads:,} reads answered by others" in text
+            reader.drives[1][0].host.pace.gave(0)
+            health = shipment.health()
+            assert health.locations[0].silent == "", "it answers again"
+            assert "did not give all: " in health_text(health)[0]
     assert (told.state, told.first_fault) == ("failing", f"{mounts[1]}: {http_client.NOBODY.why}")
     assert any("gives nothing now, nobody answers" in text for text in caplog.messages)
     assert not any("is slow" in text for text in caplog.messages)

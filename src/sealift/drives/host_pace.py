@@ -62,6 +62,12 @@ class HostPace:
         with self._room:
             return self._gone if self._gone_at >= moment else ""
 
+    @property
+    def away(self) -> str:
+        """Why nobody is there now; empty where it has given something since."""
+        with self._room:
+            return self._gone if self._gone_at >= self._last else ""
+
     def enter(self, seconds: float) -> bool:
         """Wait for a place among its requests; False when it has given nobody anything for so many seconds."""
         begun = time.monotonic()

@@ -165,6 +165,11 @@ class HttpDrive(RemoteDrive):
         """As of RemoteDrive; it counts of all that stands in the host: who waits for one drive asks no other."""
         return self.traffic.nobody or self.host.pace.gone_since(self._made)
 
+    @property
+    def away(self) -> str:
+        """As of RemoteDrive; it is so of all that stands in the host."""
+        return self.host.pace.away
+
     def check(self) -> None:
         """BadInput where token or CA file cannot be used."""
         self._secrets = None

@@ -176,6 +176,11 @@ class RemoteDrive(ABC):
         """Why nobody was there, since this was opened and in this process; empty where somebody always was."""
         return self.traffic.nobody
 
+    @property
+    def away(self) -> str:
+        """Why nobody is there now, as far as this process has asked; empty where somebody is."""
+        return ""
+
     def check(self) -> None:  # noqa: B027 -- most have nothing to check
         """BadInput where a file that is needed to reach it cannot be used."""
 

@@ -50,7 +50,7 @@ class LocationHealth(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     requests: Count
     retries: Count  # requests that were sent again
     bytes: Count  # of its files
-    silent: _Words = ""  # why it gives nothing to the shipment; empty: it is read from
+    silent: _Words = ""  # why it gives nothing, or nothing now; empty: it is read from
 
     @classmethod
     def of(cls, drive: RemoteDrive, silent: str = "") -> LocationHealth:
@@ -144,7 +144,7 @@ def health_of(
             if manifest.slot_of(stripe, role, reader.n) in reader.drives:  # what is missing cannot be mended in place
                 health.packs.append(PackHealth(group=number, stripe=stripe, role=role, blocks=blocks))
         health.locations += [
-            LocationHealth.of(each.drive) for each in view.views if isinstance(each.drive, RemoteDrive)
+            LocationHealth.of(each.drive, each.drive.away) for each in view.views if isinstance(each.drive, RemoteDrive)
         ]
     health.locations += [LocationHealth.of(drive, why) for drive, why in silent]
     return health

@@ -24,7 +24,7 @@ from sealift.errors import BadInput, NotAllHere, SealiftError
 from sealift.integrations.ahead import Ahead
 from sealift.integrations.torch import ShipmentDataset
 from sealift.reading.containers import Tokens
-from sealift.reading.health import Health, merged, read_health
+from sealift.reading.health import DriveHealth, Health, merged, read_health
 from sealift.reading.order import draw
 from sealift.reading.samples import PackSamples
 from sealift.reading.shipment import Shipment
@@ -268,9 +268,17 @@ def owed_text(owed: tuple[int, list[int]]) -> str:
 def health_text(health: Health) -> list[str]:
     """What is amiss with each drive, in words."""
     what = {"missing": "is not here", "failing": "fails to read", "damaged": "is damaged", "slow": "is slow"}
+    far = {each.mount: each.silent for each in health.locations}
+
+    def told(each: DriveHealth) -> str:
+        if each.state != "failing" or each.mount not in far:
+            return what[each.state]
+        why = far[each.mount]
+        return f"gives nothing: {each.mount}: {why}" if why else f"did not give all: {each.first_fault}"
+
     return [
-        f"drive {each.drive} (serial {each.serial}) {what[each.state]}; "
+        f"drive {each.drive} (serial {each.serial}) {told(each)}; "
         f"{each.rebuilt_blocks:,} blocks of it rebuilt from parity"
-        + (f", and {each.hedged_reads:,} reads answered by it in time" if each.hedged_reads else "")
+        + (f", and {each.hedged_reads:,} reads answered by others" if each.hedged_reads else "")
         for each in health.drives
     ] + [f"{each.mount} gives nothing: {each.silent}" for each in health.locations if each.silent]

@@ -22,7 +22,7 @@ from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import documents as papers_stage
 from sealift.stages import release as gate_stage
 from sealift.stages import screen, standing
-from sealift.stages.pack import run as packing
+from sealift.stages.pack import inputs
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
 from sealift.trade import screening, screening_past, sections, sheets, signing, template
@@ -258,7 +258,7 @@ def test_nothing_is_packed_under_what_does_not_stand(folder):
     standing.check_beside("d.toml", parsed, None)
     screened_again(folder)
     with pytest.raises(Refused, match="nobody has decided"):
-        packing._settle_leg(options)
+        inputs.settle_leg(options)
     (folder / "d.toml").write_bytes(parsed.raw + b"#\n")  # a draft of what is to be released yet
     standing.check_beside("d.toml", d.parse(parsed.raw + b"#\n", draft=True), None)
 

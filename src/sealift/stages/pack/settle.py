@@ -228,7 +228,7 @@ class _Looked:
         expected = self._expected.get(mount)
         try:
             drive = self._options.open_drive(mount)
-            card = _card_of(drive)
+            card = _card_of(drive) if expected not in self._serials else None
             if card is not None and card.serial in self._gone - self._serials and self.keep(mount):
                 return None  # wherever it is mounted, and whether it tells its serial number or not
             if expected is None:

@@ -144,6 +144,11 @@ def are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
+def were(count: int) -> str:
+    """The same, of what was."""
+    return "was" if count == 1 else "were"
+
+
 def duration_text(seconds: float) -> str:
     """Time in its two largest units: 3 d 4 h, 2 h 5 min, 42 s."""
     whole = int(seconds + 0.5)

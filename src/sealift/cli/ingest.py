@@ -162,7 +162,7 @@ def _files(
 
 def _tell_files(result: Files) -> None:
     if result.there:
-        common.say(f"{common.counted(result.there, 'file')} of them were there already")
+        common.say(f"{common.counted(result.there, 'file')} of them {common.were(result.there)} there already")
     if result.skipped:
         common.say(f"{len(result.skipped):,} that no bucket can hold are not there:")
         lines = (f"{common.path_text(path)}: {reason}" for path, reason in result.skipped)
@@ -238,7 +238,7 @@ def _tell_packs(result: Packs, target: str) -> None:
         f" {rate_text(rate)}"
     )
     if result.there:
-        common.say(f"{common.counted(result.there, 'pack')} of them were there already")
+        common.say(f"{common.counted(result.there, 'pack')} of them {common.were(result.there)} there already")
     if result.rebuilt_blocks:
         common.say(f"{common.counted(result.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
     if result.resealed:

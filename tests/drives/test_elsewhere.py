@@ -132,7 +132,7 @@ def test_a_store_that_redirects_is_not_asked_until_the_patience_ends(servers, mo
     assert other.seen == []
 
 
-@pytest.mark.parametrize("to", ["", "http://127.0.0.1:{port}/x", "http://[::", None])
+@pytest.mark.parametrize("to", ["", "http://127.0.0.1:{port}/x", "http://a.127.0.0.1/x", "http://[::", None])
 def test_what_is_no_redirect_to_another_host_is_none(servers, to):
     """A store that denies it, one that answers as itself, an address that is none, and one that says nothing."""
     store, _ = servers

@@ -40,7 +40,7 @@ def kept_from(bucket: str, endpoint: str, region: str) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=4096)
 def redirects(bucket: str, endpoint: str) -> bool:
-    """Whether the store answers for the bucket, asked without keys, that it is on another host; False where none does.
+    """Whether the store answers for the bucket, asked without keys, that it is on a host from which obstore is kept.
 
     A request a process; what cannot be had within a moment is for obstore to wait for, and to tell.
     """
@@ -53,8 +53,9 @@ def redirects(bucket: str, endpoint: str) -> bool:
             answer = connection.getresponse()
         finally:
             connection.close()
-        to = urlsplit(answer.headers.get("Location") or "").hostname
-        return answer.status in {301, 302, 303, 307, 308} and to not in {None, parts.hostname}
+        own, to = parts.hostname or "", urlsplit(answer.headers.get("Location") or "").hostname or ""
+        follows = not to or to == own or to.endswith("." + own)
+        return answer.status in {301, 302, 303, 307, 308} and not follows
     return False
 
 

@@ -98,10 +98,10 @@ def _sample(stripes: int) -> list[int]:
 
 
 def a_pack(drive: Drive) -> str | None:
-    """The name of the first pack that a drive lists; None where it lists none."""
+    """The name of the first pack that a drive lists; None where it lists none soon."""
     try:
         names = (entry.name for entry in drive.walk(10_000) if mf.PACK_ENTRY.fullmatch(entry.name))
-        return min((name.decode() for name in names), default=None)
+        return next((name.decode() for name in names), None)
     except (FormatError, DriveFault):
         return None
 

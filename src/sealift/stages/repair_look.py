@@ -216,6 +216,8 @@ def _not_written(check: DriveCheck, checks: Sequence[DriveCheck]) -> Fault | Non
     if (old := join.superseded(check, checks)) is not None:
         return old
     same = [each for each in checks if (each.group, each.slot) == (check.group, check.slot)]
+    if len(same) == 1 or not check.damage:
+        return None
     serial = check.group.manifest.drives[check.slot].serial
 
     def rank(each: DriveCheck) -> tuple[bool, int, bool]:
@@ -223,7 +225,7 @@ def _not_written(check: DriveCheck, checks: Sequence[DriveCheck]) -> Fault | Non
         return far, len(each.damage), not mf.is_medium_of(each.view.drive.serial(), serial)
 
     best = min(same, key=rank)
-    if best is check or not check.damage:
+    if best is check:
         return None
     return join.fault_at(check.view, b"drive.json", "superseded", _SECOND.format(best.view.mount), None)
 

@@ -345,9 +345,11 @@ def is_discarded(attached: Attached) -> bool:
 
 
 def discard(attached: Attached) -> None:
-    """Remove an unfinished group from a drive (`is_discarded`)."""
+    """Remove an unfinished group from a drive, if it still is one (`is_discarded`): the source was looked at since."""
     drive = attached.drive
     drive.lock()
+    if not is_discarded(attached):
+        return
     for entry in list(drive.walk(20_000_000)):
         name = entry.name.decode(errors="surrogateescape")
         if entry.kind == "file" and (

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import shipments
 
-from sealift.errors import Refused, SealiftError
+from sealift.errors import BadInput, Refused, SealiftError
 from sealift.formats import manifest as mf
 from sealift.stages import status
 from sealift.stages.pack import copies, found, group
@@ -54,6 +54,30 @@ def test_another_source_than_the_one_that_was_begun_is_refused(tmp_path, monkeyp
             origin.pack()
     (origin.source / "new").unlink()
     assert origin.pack().exit_code == 0
+
+
+def test_a_drive_that_is_lost_with_the_state_folder_is_replaced_at_once(tmp_path, monkeypatch):
+    origin = stopped(tmp_path, monkeypatch, 2)
+    old, new = origin.mounts[1], str(tmp_path / "new")
+    os.mkdir(new)
+    shutil.rmtree(old)
+    origin.declaration.write_text(origin.declaration.read_text().replace(origin.serial(old), origin.serial(new)))
+    notices, before = [], origin.serial(old)
+    origin.mounts.remove(old)
+    result = origin.pack(notices, replace={before: new}, serials={new: origin.serial(new)})
+    assert (result.exit_code, result.groups[0]["state"]) == (0, "signed")
+    assert any("goes on after stripe 2" in notice for notice in notices)
+    origin.mounts.insert(1, new)
+    (target := tmp_path / "target").mkdir()
+    assert origin.unpack(target, seal=origin.seal()).failed == []
+    shipments.same(origin.source, target)
+
+
+def test_nothing_is_replaced_where_nothing_was_packed(tmp_path):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    with pytest.raises(BadInput, match="nothing was packed") as caught:
+        origin.pack(replace={origin.serial(origin.mounts[1]): origin.mounts[2]})
+    assert "no --replace" in caught.value.hint
 
 
 def card_of(origin):

@@ -337,7 +337,9 @@ def test_of_several_missing_drives_none_is_taken_without_saying_which(tmp_path, 
     assert "there is no sealift/ folder, and nothing is mounted there" in out
     assert f"next: leave {tmp_path / 'point'} away, or mount the drive that belongs there" in out
     assert sealift(["verify", *made.mounts[:3], str(tmp_path / "point"), *known[:2]]) == 6
-    assert "missing sealift/ (there is no sealift/ folder, and nothing is mounted there)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "missing sealift/ (there is no sealift/ folder, and nothing is mounted there)" in out
+    assert f"next: leave {tmp_path / 'point'} away, or mount the drive that belongs there" in out
 
 
 def test_a_drive_on_the_filesystem_of_another_is_not_taken():

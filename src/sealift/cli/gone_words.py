@@ -42,6 +42,13 @@ def of_manifest(where: str) -> str:
     )
 
 
+def of_no_drive(where: str, why: str) -> str:
+    """A place that was given, and in which there is no drive of sealift; `why` as the fault's detail has it."""
+    if why.endswith("nothing is mounted there"):
+        return f"leave {where} away, or mount the drive that belongs there: nothing is mounted"
+    return f"leave {where} away: there is no drive of sealift (`sealift repair --onto` makes one of an empty drive)"
+
+
 def of_twins(faults: Iterable[Fault]) -> Iterator[str]:
     """A line for each drive that is here more than once, and nowhere whole: its faults are `conflict`."""
     twins: dict[str, list[Fault]] = {}

@@ -170,9 +170,11 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         for fault in report.faults
         if fault.mount not in strange and not _is_no_drive(fault) and fault.kind != _AWAY
     ]
-    from sealift.cli.gone_words import of_manifest, of_twins
+    from sealift.cli.gone_words import of_manifest, of_no_drive, of_twins
     from sealift.reading.survey_views import NOBODYS_PACKS
 
+    for fault in [fault for fault in report.faults if _is_no_drive(fault)][: common.SHOWN]:
+        yield _clean(of_no_drive(fault.mount or "", fault.detail))
     if nobodys := [_clean(fault.mount or "") for fault in report.faults if fault.detail == NOBODYS_PACKS]:
         yield of_manifest(", ".join(nobodys[:5]) + " and others" * (len(nobodys) > 5))
     yield from map(_clean, of_twins(fault for fault in faults if fault.kind == "conflict"))

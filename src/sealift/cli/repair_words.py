@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.gone_words import OF_SEAL, of_gone, of_manifest, of_signature, of_twins
+from sealift.cli.gone_words import OF_SEAL, of_gone, of_manifest, of_no_drive, of_signature, of_twins
 from sealift.formats.manifest import PACK_FILE
 from sealift.reading.survey_views import NOBODYS_PACKS, STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
@@ -322,9 +322,7 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.detail == STRANGE_PACKS:
         return f"bring what is at {where} once more: its packs are rotten, or not of this shipment"
     if fault.kind == "missing" and fault.path == "":
-        if fault.detail.endswith("nothing is mounted there"):
-            return f"leave {where} away, or mount the drive that belongs there: nothing is mounted"
-        return f"leave {where} away: there is no drive of sealift (--onto makes one of an empty drive)"
+        return of_no_drive(where, fault.detail)
     if fault.path == "blocks.bin" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):
         return of_gone(int(match[1]), fault.path, "", missing=bool(result.missing))
     if fault.path == "manifest.json.sig" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):

@@ -53,6 +53,12 @@ def settle_leg(options: Options) -> tuple[Options, declarations.Declaration, Tru
     return network.settled(options, declaration), declaration, outbound
 
 
+def without_new(options: Options) -> Options:
+    """The same of the drives that were packed before: without --replace, and without the mounts of its new drives."""
+    new = options.replace.values()
+    return dataclasses.replace(options, to=[mount for mount in options.to if mount not in new], replace={})
+
+
 def _recipients(given: Sequence[str], declaration: declarations.Declaration) -> list[str]:
     """For whom it is packed: whom the declaration names, and nobody else; a draft that names nobody leaves it open."""
     declared = [row.recipient for row in declaration.encryption.recipients if row.recipient]

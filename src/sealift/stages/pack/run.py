@@ -217,14 +217,21 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
         if options.discard_group and journal.setting(RESTORED):
             journal.clear()  # it is of the group that is given up, and of nothing else
             shutil.rmtree(os.path.join(options.state, "groups"), ignore_errors=True)
+        scanned = None
+
+        def bring_back(drives: list[Attached]) -> Config | None:
+            nonlocal scanned
+            if not journal.setting("config") and not options.discard_group:
+                scanned = restore(copies, drives, options.state, journal, events.notice)
+            return settle.load(journal)
+
         before = settle.load(journal)
+        if before is None and options.replace:  # which drive is to be replaced is told by those that were packed with it
+            before = bring_back(settle.attach(inputs.without_new(options), journal, None, [], events.notice)[0])
         notifier.shipment = None if before is None else before.shipment
         new = settle.replacements(options, journal, before)
         attached, old = settle.attach(options, journal, before, new, events.notice)
-        scanned = None
-        if not journal.setting("config") and not options.discard_group:
-            scanned = restore(copies, attached, options.state, journal, events.notice)
-            before = settle.load(journal)
+        before = bring_back(attached) if before is None else before
         deal, config = _deal(options, declaration, attached, journal, before, new)
         deal.old = old
         binding, reply = None if only is None else only.binding, None if outbound is None else outbound.reference

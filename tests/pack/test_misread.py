@@ -7,13 +7,14 @@ import random
 import pytest
 from test_failing_drives import Packing, owed
 from test_fault_words import a_crew
-from test_read_back import interrupted
+from test_read_back import interrupted, lies_about
 
 from sealift.cli import pack_words
 from sealift.cli import status as status_words
 from sealift.errors import DriveFault
 from sealift.formats import manifest as mf
-from sealift.stages import status
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages import repair, status
 from sealift.stages.pack import readback
 from sealift.stages.pack.journal import Journal, Medium, Misread, Wrong
 
@@ -97,6 +98,95 @@ def test_a_stripe_that_more_drives_hold_wrongly_than_parity_is_packed_again_and_
     later = packing.pack(read_back=mode)
     assert later.groups[0]["misread"] == result.groups[0]["misread"], "a later run tells it too"
     assert later.read_back["this_run"]["found"] == 0
+    packing.ends_well()
+
+
+class Rotting(Packing):
+    """Packs of the first stripes rot after they were read back, with the one that is read back in stripe 5."""
+
+    def __init__(self, tmp_path, monkeypatch, early, mounts=1, parity=1, later=True):
+        super().__init__(tmp_path, parity=parity, size=22)
+        self.rotten = self.mounts[:mounts]
+        start = readback.ReadBack.start
+
+        def rot_first(reads, stripe):
+            if stripe == 5 and len(reads._read_now) >= 4:
+                reads.wait()
+                for mount in self.rotten:
+                    for each in [*early, *([5] if later else [])]:
+                        slot = self.mounts.index(mount)
+                        role = mf.role_of(each, slot, self.origin.n)
+                        self.fleet.rot_block(mount, mf.pack_name(each, role, self.origin.data), 0)
+                self.rotten = []
+            return start(reads, stripe)
+
+        monkeypatch.setattr(readback.ReadBack, "start", rot_first)
+
+    def again(self):
+        """The serials of drives that are said to be read again."""
+        return [text.split("serial ")[1].split(",")[0] for text in self.notices if "what was right before may" in text]
+
+
+@pytest.mark.parametrize("mode", ["sample", "full"])
+def test_a_drive_that_was_wrong_once_is_read_again_before_its_group_is_signed(tmp_path, monkeypatch, mode):
+    packing = Rotting(tmp_path, monkeypatch, [1])
+    result = packing.pack(read_back=mode)
+    read = adds_up(result)
+    assert (result.exit_code, read["found"], read["repaired"], read["wrong"]) == (0, 2, 2, 0)
+    assert packing.again() == [packing.origin.serial(packing.mounts[0])]
+    packing.notices.clear()
+    assert packing.pack(read_back=mode).read_back["this_run"]["blocks"] == 0
+    assert packing.again() == [], "once"
+    packing.ends_well()
+
+
+def test_a_drive_on_which_packs_rot_that_were_read_is_set_aside_unsigned(tmp_path, monkeypatch):
+    packing = Rotting(tmp_path, monkeypatch, [0, 1, 2])
+    result = packing.pack()
+    assert (result.exit_code, owed(result)[0]["reason"]) == (3, "3 packs on it were not as they were written")
+    packing.unsigned()
+    assert packing.replace(packing.mounts[0], packing.spares[0]).exit_code == 0
+    packing.ends_well()
+
+
+def test_stripes_that_rot_on_more_drives_than_parity_are_packed_again_though_they_were_read(tmp_path, monkeypatch):
+    packing = Rotting(tmp_path, monkeypatch, [1], mounts=2)
+    result = packing.pack()
+    assert (result.exit_code, adds_up(result)["packed_again"]) == (0, 4)
+    assert packing.again() == [packing.origin.serial(mount) for mount in packing.mounts[:2]]
+    packing.ends_well()
+
+
+def test_more_drives_that_rot_than_parity_holds_end_the_packing_unsigned(tmp_path, monkeypatch):
+    packing = Rotting(tmp_path, monkeypatch, [0, 1, 2], mounts=2)
+    with pytest.raises(DriveFault, match="2 drives are set aside, and parity holds 1") as caught:
+        packing.pack()
+    assert "keep it" in str(caught.value)
+    packing.unsigned()
+
+
+def test_nobody_reads_again_where_nothing_is_read_back(tmp_path, monkeypatch):
+    packing = Begun(tmp_path, monkeypatch, parity=2)
+    packing.rot(packing.mounts[0], packing.stripe_read(packing.mounts[0], packing.mounts[1]))
+    packing.replace(packing.mounts[1], packing.spares[0], read_back="none")
+    packing.told(packing.mounts[0])
+    assert not any("what was right before" in text for text in packing.notices)
+
+
+@pytest.mark.parametrize("name", [mf.CARD, pytest.param(mf.MEMBERS_INDEX, marks=pytest.mark.long), mf.MANIFEST])
+def test_a_drive_that_was_wrong_about_a_small_file_is_read_again(tmp_path, monkeypatch, name):
+    packing = Rotting(tmp_path, monkeypatch, [1], later=False)
+    with monkeypatch.context() as patch:
+        lies_about(packing, packing.mounts[0], name, 1, patch)
+        result = packing.pack()
+    assert packing.again() == [packing.origin.serial(packing.mounts[0])]
+    closed = name != mf.CARD  # the group is signed by then, and packing writes nothing more to it
+    assert (result.exit_code, result.groups[0]["state"]) == (3 if closed else 0, "signed")
+    if closed:
+        assert any("is signed, and packing writes nothing more" in text for text in packing.notices)
+        report = repair.repair(packing.fleet.drives, allowed=AllowedSigners.parse(packing.origin.allowed))
+        assert len(report.repaired) == 1
+        assert packing.pack().exit_code == 0
     packing.ends_well()
 
 

@@ -207,7 +207,10 @@ def drive_lines(
         drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
         blocks = common.counted(each["blocks"], "block")
         of = f"{common.counted(each['packs'], 'pack')} or of " * bool(each["packs"]) + "its index, tables and lists"
-        lines.append(f"wrong: {drive}: {blocks} of {of} were not as written; look at `dmesg`, its cable and port")
+        lines.append(
+            f"wrong: {drive}: {blocks} of {of} were not as written; look at `dmesg`, its cable and port, "
+            "and see with `sealift verify` before it leaves whether more of it went wrong"
+        )
     return lines
 
 

@@ -527,6 +527,20 @@ class Journal:
         )
         return [Misread(*row) for row in rows]
 
+    def doubted(self, number: int) -> list[Misread]:
+        """Those of them that have been wrong since all of them was read again, if it ever was."""
+        settled = self._settled(number)
+        return [each for each in self.misread(number) if each.blocks > settled.get(each.serial, 0)]
+
+    def settle_doubts(self, number: int, serials: Iterable[str]) -> None:
+        """All of these drives was read again, whatever was found."""
+        now = {each.serial: each.blocks for each in self.misread(number) if each.serial in set(serials)}
+        self.set(f"settled-{number}", msgspec.json.encode(self._settled(number) | now))
+
+    def _settled(self, number: int) -> dict[str, int]:
+        """By serial number: how many blocks had been wrong when all of the drive was read again."""
+        return typed.decode(self.setting(f"settled-{number}") or b"{}", dict[str, int])
+
     def wrong(self, number: int) -> list[Wrong]:
         """Packs that read back wrong and are not repaired yet."""
         rows = self._all(

@@ -17,7 +17,9 @@ written is named at once, in the journal, and in the account at the end, whether
 After LIES packs it is set aside, too, when the rebuild is over (`distrust`): until then it may serve as a source.
 
 Each stripe is read once, by whichever run comes to it; what was only sampled is read all through by a run that is to
-(`full`). Who asks is told how much of it this run read. Of a group that is signed, what no run has read is read by the
+(`full`). But for a drive that gave other bytes than were written: who did so once may have lost what it gave rightly
+before, so all of it is read again, in the same mode, before its group is signed (`doubt`). Who asks is told how much
+of it this run read. Of a group that is signed, what no run has read is read by the
 next one, too (SignedReadBack): there nothing is rebuilt, for nothing more is written by packing; what is wrong is told.
 
 Memory is one buffer of PIECE a drive. `start` waits for the stripe before, so reading never falls further behind.
@@ -42,7 +44,7 @@ from sealift.stages.pack.journal import Wrong
 from sealift.stages.rebuild import StripeWork, rebuild, sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sealift.drives.base import Drive, ReadFile
     from sealift.stages.pack.crew import Crew
@@ -241,6 +243,41 @@ class ReadBack:
                 role = manifest.role_of(stripe, slot, self._crew.n)
                 self._note(stripe, self._submit(stripe, {role: slot}, whole=self.mode == "full"), 0)
 
+    def doubt(self, told: Callable[[], None]) -> bool:
+        """Read all of those drives again that have been wrong since that was done last; whether more of them is.
+
+        `told` often, in this thread, to tell of it. DriveFault as `wait`.
+        """
+        suspects = {} if self.mode == "none" else self._suspects()
+        if not suspects:
+            return False
+        self.found = False
+        stripes = self._journal.group(self._number).stripes
+        for slot in suspects:
+            what = "its packs are all read" if self.mode == "full" else "a sample of its packs is read"
+            self._crew.note(
+                slot,
+                f"drive {self._crew.name(slot)} gave other bytes than were written to it, so {what} again, in "
+                f"{stripes:,} stripes: what was right before may be so no more",
+            )
+        pending = self._pending()
+        for stripe in range(stripes):
+            told()
+            roles = {manifest.role_of(stripe, slot, self._crew.n): slot for slot in suspects}
+            unknown = {role: slot for role, slot in roles.items() if (stripe, role) not in pending}
+            self._note(stripe, self._submit(stripe, unknown, whole=self.mode == "full"), 0)
+        self._journal.settle_doubts(self._number, suspects.values())
+        return self.found
+
+    def _suspects(self) -> dict[int, str]:
+        """By slot, the serial numbers of drives that have been wrong since all of them was read again, and are here."""
+        crew = self._crew
+        return {
+            each.slot: each.serial
+            for each in self._journal.doubted(self._number)
+            if crew.drive(each.slot) is not None and crew.places[each.slot].serial == each.serial
+        }
+
     def repair(self) -> bool:
         """Rebuild the packs that read back wrong and read them again; False when some could not be rebuilt."""
         self.wait()
@@ -345,8 +382,11 @@ class SignedReadBack(ReadBack):
         super().__init__(mode, crew, journal, folder, data)
         self._spoilt: dict[int, dict[str, int]] = {}  # by slot: packs, and how many blocks of each are wrong
 
-    def run(self) -> None:
-        """Read what was wrong before, and what no run has read as this mode wants it; tell which drives are wrong."""
+    def run(self, told: Callable[[], None]) -> None:
+        """Read what was wrong before, what no run has read as this mode wants it, and who is in doubt; tell of it.
+
+        `told` as of `doubt`.
+        """
         for each in self._journal.wrong(self._number):
             jobs = self._submit(each.stripe, {each.role: each.slot}, whole=True)
             if jobs and not any(job.result().wrong for _, _, job in jobs):
@@ -354,6 +394,7 @@ class SignedReadBack(ReadBack):
             self._note(each.stripe, jobs, 0)
         self.catch_up(self._journal.group(self._number).stripes)
         self.wait()
+        self.doubt(told)
         for slot, packs in sorted(self._spoilt.items()):
             blocks, first = sum(packs.values()), next(iter(packs))
             more = f" and of {len(packs) - 1} more of its packs" if len(packs) > 1 else ""

@@ -176,8 +176,13 @@ def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[i
             spool.remove()
 
 
+def in_doubt(work: Work, group: int) -> bool:
+    """Whether a group is signed, and drives of it were wrong as it was closed: not all of them was read since."""
+    return work.journal.group(group).state == "signed" and bool(work.journal.doubted(group))
+
+
 def read_signed(work: Work, group: int) -> list[str]:
-    """Read back, of a group that was signed before, what no run has read as --read-back wants it.
+    """Read back, of a group that is signed, what no run has read as --read-back wants it, and drives in doubt again.
 
     The small files, too, with `full` each time, and where some were not as they were signed when they were read last;
     drives of which some are not, told. DriveFault where no drive has what all should have.
@@ -187,7 +192,7 @@ def read_signed(work: Work, group: int) -> list[str]:
     read = known.whole if mode == "full" else known.stripes
     if mode == "full" and not stripes:
         work.events.notice(f"group {group} was taken over from its drives and is not read back: `sealift verify` does")
-    unread = read < stripes or bool(journal.wrong(group))
+    unread = read < stripes or bool(journal.wrong(group)) or bool(stripes and journal.doubted(group))
     if mode == "none" or not (unread or mode == "full" or journal.spoilt(group)):
         return []
     if deal.away(group):
@@ -206,7 +211,7 @@ def _read_packs(work: Work, group: int) -> None:
     crew = Crew(group, deal.groups[group], drives, work.options.parity, journal)
     read_back = SignedReadBack(mode, crew, journal, folder, work.data)
     try:
-        read_back.run()
+        read_back.run(lambda: _tell(work, crew))
     finally:
         read_back.close()
         work.stripes_read += read_back.stripes
@@ -260,7 +265,6 @@ class _Group:
             self._tell()
             read_back.catch_up(self._journal.group(self._number).stripes)
             self._fill(read_back, catch_up)
-            crew.everywhere(self._journal.group(self._number).stripes, self._claim_again)
             if not crew.owed and close_group(
                 self._facts,
                 self._journal,
@@ -341,7 +345,11 @@ class _Group:
         for _ in range(_ROUNDS):
             self._pack_files(read_back)
             self._builders.release()
-            if read_back.repair() or crew.owed:
+            whole = read_back.repair()
+            crew.everywhere(self._journal.group(self._number).stripes, self._claim_again)
+            while read_back.doubt(self._tell):
+                whole = read_back.repair()
+            if whole or crew.owed:
                 return
             wrong = self._journal.wrong(self._number)
             catch_up.cut_back(min(each.stripe for each in wrong))

@@ -308,6 +308,26 @@ def test_a_foreign_drive_and_files_nobody_signed_are_left_alone():
     assert (report.state, stage.exit_code(report)) == ("damaged", 3)
 
 
+@pytest.mark.parametrize("stripe", [0, 1, 4, 99])
+@pytest.mark.parametrize("kind", ["tar.zst.age", "parity"])
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_what_is_only_called_like_a_pack_is_left_alone_and_told(stripe, kind, spoilt):
+    """Of a stripe that there is not, or of the kind that this drive does not have there; or absent by its length."""
+    name = f"packs/0000/{stripe:07d}.{kind}"
+    for slot in range(4):
+        drives = FLEET.memory()
+        if name in GROUP.files[slot]:
+            continue
+        drives[slot].put(name, b"?")
+        if spoilt:
+            spoil(drives[slot], mf.SUMS, "flip")
+            spoil(drives[slot], mf.pack_name(0, mf.role_of(0, slot, 4), 2), "flip")
+        report = mend(drives)
+        assert contents(drives[slot]) == expected(slot) | {name: b"?"}
+        assert [(fault.kind, fault.path) for fault in report.left] == [("unexpected", name)]
+        assert (report.state, stage.exit_code(report), len(report.repaired)) == ("damaged", 3, 2 * spoilt)
+
+
 def test_of_two_drives_in_one_slot_a_damaged_one_is_not_written():
     drives = FLEET.memory()
     twin = FLEET.memory()[1]

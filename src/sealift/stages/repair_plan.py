@@ -453,8 +453,12 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         if any(fault.kind in OTHERS for fault in each.faults):
             answer.left += each.faults[:room]
             continue
-        answer.left += [fault for fault in each.faults if not _is_mended(fault)][:room]
-        paths = {fault.path for fault in each.faults if fault.path and fault.kind in _MENDED}
+        mended: list[Fault] = []
+        others: list[Fault] = []
+        for fault in each.faults:
+            (mended if _is_mended(fault, each.group, each.slot) else others).append(fault)
+        answer.left += others[:room]
+        paths = {fault.path for fault in mended if fault.path}
         stripes = {int(match[2]) for path in paths if (match := mf.PACK_FILE.fullmatch(path))} | set(each.damage)
         if id(each.view) in unsealed:
             paths |= set(mf.SEAL_FILES)
@@ -464,7 +468,6 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         if stripes or small:
             of_group = plans.setdefault(id(each.group), Plan(each.group))
             own = _own(each.group, each.slot, stripes)
-            mended = [fault for fault in each.faults if _is_mended(fault)]
             gone = any(fault.kind in _GONE and mf.PACK_FILE.fullmatch(fault.path or "") for fault in mended)
             made = (gone or len(each.damage) > _A_FEW) and _is_made(each.group, each.slot, each.damage)
             of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended, made))
@@ -508,11 +511,21 @@ def refuse_folders(plans: Sequence[Plan], answer: RepairReport) -> None:
             )
 
 
-def _is_mended(fault: Fault) -> bool:
-    """Whether a fault is of a file that repair writes."""
+def _is_mended(fault: Fault, group: GroupView, slot: int) -> bool:
+    """Whether a fault is of a file that repair writes: a pack of this slot, and not another of such a name."""
     if fault.kind not in _MENDED or fault.path is None:
         return False
-    return fault.path in SMALL or mf.PACK_FILE.fullmatch(fault.path) is not None
+    if fault.path in SMALL:
+        return True
+    match, geometry, n = mf.PACK_FILE.fullmatch(fault.path), group.manifest.geometry, group.manifest.n
+    if match is None or (stripe := int(match[2])) >= geometry.stripes:
+        return False
+    role = mf.role_of(stripe, slot, n)
+    try:
+        named = mf.pack_at(group.packs, stripe, role, n).length > 0
+    except FormatError:
+        named = True  # no drive knows what this pack must be, or whether there is one
+    return named and fault.path == mf.pack_name(stripe, role, geometry.data)
 
 
 def _own(group: GroupView, slot: int, stripes: set[int]) -> set[int]:

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
 
+from sealift.cli import inspect as inspect_words
 from sealift.cli import repair_words
 from sealift.cli.main import run as sealift
 from sealift.drives.base import fault
@@ -19,6 +20,7 @@ from sealift.drives.memory import Medium, MemoryDrive, MemoryPartFile
 from sealift.formats import manifest as mf
 from sealift.stages import repair as stage
 from sealift.stages.repair_unwritable import Unreadable
+from sealift.stages.verify import verify
 
 BLOCK = mf.BLOCK
 FLEET = fleets.make(
@@ -311,3 +313,34 @@ def test_the_others_are_whole_and_one_is_silent_is_said_so(capsys):
     repair_words.show(answer)
     assert (answer.state, stage.exit_code(answer)) == ("damaged", 3)
     assert "nobody signed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wanted", [("look", "open", "read"), ("read",)])
+def test_a_place_that_does_not_say_which_drive_it_is_is_to_be_seen_to(capsys, wanted):
+    """And nothing of it is asked of the origin: one of those that are missing may be there."""
+    drives = FLEET.memory()
+    drives[1].plan = unwritable(errno.EIO, wanted)
+    answer = mend(drives)
+    repair_words.show(answer)
+    told = capsys.readouterr().out
+    advice = [line for line in told.splitlines() if line.startswith("next: ")]
+    assert advice[0].startswith(f"next: {drives[1].mount} cannot be read: ")
+    assert all(word in advice[0] for word in ("input/output error", "`dmesg`, its cable and bay", "leave it away"))
+    assert "ask the origin" not in told
+    assert (stage.exit_code(answer), answer.missing) == (3, ["g0s1"])
+    seen = verify(drives, allowed=FLEET.allowed)
+    steps = list(inspect_words.next_steps(seen))
+    assert f"next: {steps[0]}" == advice[0]
+    assert not any("cannot be read" in step for step in steps[1:])
+
+
+def test_blocks_that_a_rebuild_meets_on_one_drive_are_one_line(capsys):
+    drives, new = FLEET.memory()[:3], MemoryDrive("/mnt/new", Medium())
+    for stripe in range(3):
+        flip(drives[0], mf.pack_name(stripe, mf.role_of(stripe, 0, 4), 2))
+    answer = mend(drives, onto=[new])
+    repair_words.show(answer)
+    told = capsys.readouterr().out
+    (line,) = [line for line in told.splitlines() if "still wrong" in line]
+    assert line.startswith(f"  still wrong: g0s0 at {drives[0].mount}: packs/")
+    assert f"and {len(answer.left) - 1} more block" in line

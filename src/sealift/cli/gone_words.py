@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sealift.drives.base import reason
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -47,6 +49,23 @@ def of_no_drive(where: str, why: str) -> str:
     if why.endswith("nothing is mounted there"):
         return f"leave {where} away, or mount the drive that belongs there: nothing is mounted"
     return f"leave {where} away: there is no drive of sealift (`sealift repair --onto` makes one of an empty drive)"
+
+
+def is_silent(fault: Fault) -> bool:
+    """Whether a place does not even say which drive is there, or whether one is: it does not read."""
+    return fault.kind == "unreadable" and fault.drive == fault.mount
+
+
+def of_silent(faults: Iterable[Fault]) -> Iterator[str]:
+    """A line for each such place, of what it did not give first."""
+    first: dict[str, Fault] = {}
+    for fault in filter(is_silent, faults):
+        first.setdefault(fault.drive, fault)
+    for where, fault in first.items():
+        yield (
+            f"{where} cannot be read: {reason(fault.detail, where)}. see `dmesg`, its cable and bay, and run the same "
+            "command again; if it stays so, leave it away: what is on it is then one more drive that is missing"
+        )
 
 
 def of_twins(faults: Iterable[Fault]) -> Iterator[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
 from sealift.cli import common
+from sealift.cli.gone_words import is_silent, of_silent
 from sealift.drives.base import reason
 
 if TYPE_CHECKING:
@@ -153,6 +155,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
             what = "leave" if fault.mount in far else "pull"
             place = f"{_clean(fault.mount)} away" if what == "leave" else _clean(fault.mount)
             yield f"{what} {place}, and only that: {_clean(fault.detail)}"
+    yield from map(_clean, islice(of_silent(report.faults), common.SHOWN))
     yield from _see_to_hosts(report)
     yield from _see_there(report)
     away = {fault.mount for fault in report.faults if fault.kind == _AWAY}
@@ -165,14 +168,14 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
         come = "then mount what is still not here" if lost else "mount what is still to come"
         yield f"{seal}{come} and run this again (--final when nothing more will come)"
-    faults = [
-        fault
-        for fault in report.faults
-        if fault.mount not in strange and not _is_no_drive(fault) and fault.kind != _AWAY
-    ]
     from sealift.cli.gone_words import of_manifest, of_no_drive, of_twins
     from sealift.reading.survey_views import NOBODYS_PACKS
 
+    faults = [
+        fault
+        for fault in report.faults
+        if fault.mount not in strange and not (_is_no_drive(fault) or is_silent(fault)) and fault.kind != _AWAY
+    ]
     for fault in [fault for fault in report.faults if _is_no_drive(fault)][: common.SHOWN]:
         yield _clean(of_no_drive(fault.mount or "", fault.detail))
     if nobodys := [_clean(fault.mount or "") for fault in report.faults if fault.detail == NOBODYS_PACKS]:
@@ -450,6 +453,6 @@ def _what(faults: Iterable[Fault]) -> str:
         place = place or "sealift/"
         block = "" if first.block is None else f" block {first.block}"
         more = f" and {count - 1:,} more" if count > 1 else ""
-        why = f" ({_clean(_why(first))})" if kind == _AWAY or _is_no_drive(first) else ""
+        why = f" ({_clean(_why(first))})" if kind == _AWAY or _is_no_drive(first) or is_silent(first) else ""
         parts.append(f"{kind} {_clean(place)}{block}{more}{why}")
     return "; ".join(parts)

@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.gone_words import OF_SEAL, of_gone, of_manifest, of_no_drive, of_signature, of_twins
+from sealift.cli.gone_words import (
+    OF_SEAL,
+    is_silent,
+    of_gone,
+    of_manifest,
+    of_no_drive,
+    of_signature,
+    of_silent,
+    of_twins,
+)
 from sealift.formats.manifest import PACK_FILE
 from sealift.reading.survey_views import NOBODYS_PACKS, STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sealift.errors import BadInput
     from sealift.stages.repair_far import Away
@@ -59,9 +68,10 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
         echo(f"  not given now: {wait.drive} {wait.path}, blocks {wait.first} to {wait.last}")
     for away in result.away[: common.SHOWN]:
         echo(_clean(f"  {_whose(away)}: {away.why}"))
-    for fault in result.left[: common.SHOWN]:
-        echo(_clean(f"  {_still(fault)}: {fault.drive} {_place(fault)}: {fault.kind}, {fault.detail}"))
-    for rows, what in ((result.lost, "lost"), (result.waits, "not given now"), (result.left, "still wrong")):
+    left = list(_left(result.left))
+    for line in left[: common.SHOWN]:
+        echo(_clean(line))
+    for rows, what in ((result.lost, "lost"), (result.waits, "not given now"), (left, "still wrong")):
         if len(rows) > common.SHOWN:
             echo(f"  ... {len(rows) - common.SHOWN:,} more {what} (--json names them)")
     for gone in result.gone[: common.SHOWN]:
@@ -156,6 +166,19 @@ def _still(fault: Fault) -> str:
     return "not signed" if fault.kind in _NOT_SIGNED else "still wrong"
 
 
+def _left(faults: Iterable[Fault]) -> Iterator[str]:
+    """A line for each, and one for all blocks that a rebuild met on one drive."""
+    met: dict[tuple[str, str | None, str], list[Fault]] = {}
+    for fault in faults:
+        if fault.detail.endswith(MET):
+            met.setdefault((fault.drive, fault.mount, fault.detail), []).append(fault)
+        else:
+            yield f"  {_still(fault)}: {fault.drive} {_place(fault)}: {fault.kind}, {fault.detail}"
+    for (drive, mount, detail), blocks in met.items():
+        more = f" and {common.counted(len(blocks) - 1, 'more block')}" if len(blocks) > 1 else ""
+        yield f"  still wrong: {drive} at {mount}: {_place(blocks[0])}{more}: {blocks[0].kind}, {detail}"
+
+
 def _place(fault: Fault) -> str:
     path = fault.path if fault.path is not None else f"base64 {fault.path_b64}"
     block = f" block {fault.block}" if fault.block is not None else ""
@@ -206,6 +229,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
             f"{_who(silent)}: plug it in and mount it again (see `dmesg`, its cable and bay), then the same command "
             "again: what was written counts; if it stays silent, leave it away: it is one more that is missing"
         )
+    yield from of_silent(result.left)
     yield from _see_to_hosts(result)
     if result.dry_run and result.repaired_files:
         yield f"{refusal}: {refusal.hint}" if refusal else "the same command without --dry-run"
@@ -230,7 +254,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     yield from of_twins(conflicts)
     twins = {(fault.drive, fault.mount) for fault in conflicts}  # what else is wrong with them is mended then
     for fault in result.left:
-        if fault.mount in away or fault.detail == OF_HOSTS:
+        if fault.mount in away or fault.detail == OF_HOSTS or is_silent(fault):
             continue  # spoken of
         if (fault.path in nowhere and fault.detail == _NOWHERE) or _is_of_lost(fault, result):
             continue
@@ -331,6 +355,11 @@ def _advice(fault: Fault, result: RepairReport) -> str:
         return OF_SEAL
     if fault.kind in {"two-manifests", "undeclared", "unsigned"}:
         return f"ask the origin about {where}: {fault.detail}"
+    if result.scope == "onto" and fault.kind == "unreadable":
+        return (
+            f"{where}: see `dmesg`, its cable and bay; then `sealift repair` without --onto mends what did not read; a "
+            f"drive that takes no more is left away: {fault.drive} is then one more that is missing"
+        )
     if result.scope == "onto":
         return "`sealift repair` without --onto mends what was met on the other drives"
     if result.scope != "all" and fault.detail.endswith(MET):

@@ -249,6 +249,23 @@ def test_status_says_that_a_full_drive_needs_room(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "free room on what is full, and run the same command again" in said
     assert f"--replace {row['serial']}=MNT" in said
+    assert "can be read if no other drive is lost. what is lost is packed again from the source, so keep it" in said
+    assert "than parity holds" not in said
+
+
+def test_more_drives_that_are_full_than_parity_holds_want_room_and_status_says_what_that_means(tmp_path, capsys):
+    packing = Packing(tmp_path, size=12)
+    for mount in packing.mounts[1:]:
+        packing.fleet.fail(mount, "write", errno.ENOSPC, nth=9, lasting=True)
+    with pytest.raises(DriveFault, match="2 drives are set aside"):
+        packing.pack()
+    with pytest.raises(DriveFault) as again:
+        packing.pack()
+    assert "free room on" in again.value.hint
+    assert "writable" not in again.value.hint
+    status_cli.show(status.look(str(packing.origin.state)))
+    said = capsys.readouterr().out
+    assert "more drives are set aside than parity holds (1). committed is this: " in said
 
 
 def test_a_rate_is_said_in_a_unit_in_which_it_is_something(tmp_path, monkeypatch):

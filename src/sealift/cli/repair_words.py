@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sealift.errors import BadInput
     from sealift.stages.repair_far import Away
-    from sealift.stages.repair_plan import RepairReport
+    from sealift.stages.repair_plan import LostBlocks, RepairReport
     from sealift.stages.repair_unwritable import Unreadable, Unwritable
     from sealift.stages.verify_report import Fault
 
@@ -63,9 +63,9 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     for silent in result.unreadable[: common.SHOWN]:
         echo(_clean(f"  NOT READ: {_who(silent)} gave nothing any more; {silent.detail}"))
     for lost in result.lost[: common.SHOWN]:
-        echo(f"  lost: {lost.drive} {lost.path}, blocks {lost.first} to {lost.last}")
+        echo(f"  lost: {lost.drive} {lost.path}, {_blocks(lost)}")
     for wait in result.waits[: common.SHOWN]:
-        echo(f"  not given now: {wait.drive} {wait.path}, blocks {wait.first} to {wait.last}")
+        echo(f"  not given now: {wait.drive} {wait.path}, {_blocks(wait)}")
     for away in result.away[: common.SHOWN]:
         echo(_clean(f"  {_whose(away)}: {away.why}"))
     left = list(_left(result.left))
@@ -164,6 +164,10 @@ def _rebuilt(result: RepairReport) -> str:
 
 def _still(fault: Fault) -> str:
     return "not signed" if fault.kind in _NOT_SIGNED else "still wrong"
+
+
+def _blocks(lost: LostBlocks) -> str:
+    return f"block {lost.first}" if lost.first == lost.last else f"blocks {lost.first} to {lost.last}"
 
 
 def _left(faults: Iterable[Fault]) -> Iterator[str]:
@@ -275,7 +279,11 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
 
 def _fetch(result: RepairReport) -> str:
     fetch = "--fetch-list says what must be sent again"
-    old = f"the media on which {', '.join(result.replaced[:20])} were packed before they were rebuilt"
+    old = (
+        f"the media on which {', '.join(result.replaced[:20])} were packed before they were rebuilt"
+        if len(result.replaced) > 1
+        else f"the medium on which {''.join(result.replaced)} was packed before it was rebuilt"
+    )
     come = ["the drive that fell silent"] * bool(result.unreadable)
     come += ["the drives that are missing"] * bool(result.missing) + [old] * bool(result.replaced)
     return f"mount {' and '.join(come)}, or {fetch}" if come else fetch

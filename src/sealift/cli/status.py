@@ -68,6 +68,7 @@ def show(found: Status) -> None:
     import msgspec
 
     from sealift.cli.pack_words import drive_lines, next_lines, wrong_text
+    from sealift.stages.pack.crew import standing
 
     say, size, counted = click.echo, common.size_text, common.counted
     how = "packing runs" if found.running else "sealed" if found.sealed else "no packing runs"
@@ -83,6 +84,10 @@ def show(found: Status) -> None:
         )
         for line in drive_lines(*(msgspec.to_builtins(each) for each in (group.owed, group.slow, group.misread))):
             say(f"    {line}")
+        if group.owed:
+            since = [each.since_stripe for each in group.owed]
+            more = f"more drives are set aside than parity holds ({group.parity}). " * (len(since) > group.parity)
+            say(f"    {more}{standing(group.stripes, group.parity, since)}")
         if group.spoilt:
             say(f"    small files were not as they were signed when they were read last: {', '.join(group.spoilt)}")
     if found.read_back["found"]:

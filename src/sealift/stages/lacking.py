@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
 
+TOO_MANY = (  # what to do where more drives of a signed group lack a stripe than parity holds
+    "put back what was taken away (are the right filesystems mounted?), and run the same command again; if it is gone, "
+    "these drives cannot leave as they are: pack anew, with another --state, onto drives that are empty"
+)
 ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
 
 

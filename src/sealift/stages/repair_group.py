@@ -199,10 +199,8 @@ class GroupRepair:
         left = self._answer.left
         for each in self._obstacles.values():
             left[:] = [old for old in left if (old.mount, old.path, old.kind) != (each.mount, each.path, "unexpected")]
-            detail = (
-                f"in the way of {each.files} files that belong here; sealift did not make it and does not remove it:"
-                " move it away"
-            )
+            belong = "1 file that belongs" if each.files == 1 else f"{each.files} files that belong"
+            detail = f"in the way of {belong} here; sealift did not make it and does not remove it: move it away"
             fault = Fault(
                 drive=each.drive, block=None, kind="unexpected", path=each.path, detail=detail, mount=each.mount
             )

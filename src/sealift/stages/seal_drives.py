@@ -14,7 +14,7 @@ from sealift.drives.locations import open_to_write
 from sealift.errors import BadInput, DriveFault, FormatError, Refused
 from sealift.formats import manifest as manifests
 from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, Manifest
-from sealift.stages.lacking import Lacking, lacking
+from sealift.stages.lacking import TOO_MANY, Lacking, lacking
 from sealift.stages.pack.presence import listed
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def attached(
             raise Refused(
                 f"more drives of group {number} than parity holds ({parity}) lack {listed(lost)}: {'; '.join(short)}; "
                 "nothing was written",
-                hint="put back what was taken away (are the right filesystems mounted?); what is gone from them is "
-                "packed anew, from the source",
+                hint=TOO_MANY,
             )
     if short:
         raise Refused("; ".join(short), hint=_MEND)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sealift.errors import DriveFault, SealiftError
 from sealift.formats import manifest
-from sealift.stages.pack.crew import FAULTS, replace_option
+from sealift.stages.pack.crew import FAULTS, no_room, replace_option
 from sealift.stages.pack.readback import stripe_works
 from sealift.stages.rebuild import rebuild
 
@@ -134,8 +134,11 @@ class CatchUp:
 
     def _hint(self, away: list[Owed]) -> str:
         absent = any(self._crew.drives[each.slot] is None for each in away)
-        here = any(self._crew.drives[each.slot] is not None and each.kind != "lied" for each in away)
-        first = " and ".join(["attach what is not here"] * absent + ["put right what is here (is it writable?)"] * here)
+        here = [each for each in away if self._crew.drives[each.slot] is not None and each.kind != "lied"]
+        full = any(no_room(each.kind, each.reason) for each in here)
+        other = any(not no_room(each.kind, each.reason) for each in here)
+        steps = ["attach what is not here"] * absent + ["free room on what is full"] * full
+        first = " and ".join(steps + ["put right what is here (is it writable?)"] * other)
         return (f"{first}; " if first else "") + (
             "for each one that does not come back, add a new drive in its place to the same command, and leave the old "
             "one attached and listed if it can be read: " + ", ".join(map(replace_option, away))

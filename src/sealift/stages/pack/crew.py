@@ -216,29 +216,9 @@ class Crew:
         return to_do(self._owed.values())
 
     def standing(self) -> str:
-        """What is true, now, of the stripes that are committed, with these drives set aside: a sentence."""
+        """As the function, of now, with these drives set aside."""
         with self._lock:
-            stripes, m = self._committed(), self.parity
-            since = sorted(each.since for each in self._owed.values())
-        if not stripes:
-            return "nothing was committed yet"
-        said = []
-        edges = [0, *(min(each, stripes) for each in since), stripes]  # before each, so many drives lack a stripe
-        for lacking, (first, stop) in enumerate(pairwise(edges[: m + 2])):
-            if first == stop:
-                continue
-            spare = m - lacking
-            of = "the group's drives" if not lacking else "the drives that have them"
-            if not lacking and not spare:
-                if_no = f"none of {of} is lost"
-            elif spare:
-                if_no = f"no more than {spare} of {of} {'are' if spare > 1 else 'is'} lost for good"
-            else:
-                if_no = "no other drive is lost"
-            said.append(f"{_stripes(first, stop)} can be read if {if_no}")
-        if (first := min([*since[m : m + 1], stripes])) < stripes:
-            said.append(f"{_stripes(first, stripes)} cannot be counted on")
-        return f"committed is this: {'; '.join(said)}. what is lost is packed again from the source, so keep it"
+            return standing(self._committed(), self.parity, [each.since for each in self._owed.values()])
 
     def everywhere(self, stripe: int, step: Callable[[int, Drive], None]) -> None:
         """One step on all drives that work, at once; one that fails is set aside from `stripe` on."""
@@ -351,6 +331,29 @@ def notice(group: int, n: int, parity: int, aside: int, owed: Owed) -> str:
         f"drive {describe(group, owed)}. it is set aside: {safe}; {others}. "
         f"then: {again}the same command with {replace_option(owed)}"
     )
+
+
+def standing(stripes: int, parity: int, since: Sequence[int]) -> str:
+    """What is true of the first `stripes`, which are committed, where a drive lacks those from each `since` on."""
+    if not stripes:
+        return "nothing was committed yet"
+    said = []
+    edges = [0, *(min(each, stripes) for each in sorted(since)), stripes]  # before each, so many drives lack a stripe
+    for lacking, (first, stop) in enumerate(pairwise(edges[: parity + 2])):
+        if first == stop:
+            continue
+        spare = parity - lacking
+        of = "the group's drives" if not lacking else "the drives that have them"
+        if not lacking and not spare:
+            if_no = f"none of {of} is lost"
+        elif spare:
+            if_no = f"no more than {spare} of {of} {'are' if spare > 1 else 'is'} lost for good"
+        else:
+            if_no = "no other drive is lost"
+        said.append(f"{_stripes(first, stop)} can be read if {if_no}")
+    if (first := min([*sorted(since)[parity : parity + 1], stripes])) < stripes:
+        said.append(f"{_stripes(first, stripes)} cannot be counted on")
+    return f"committed is this: {'; '.join(said)}. what is lost is packed again from the source, so keep it"
 
 
 def _stripes(first: int, stop: int) -> str:

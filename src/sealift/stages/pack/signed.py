@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sealift.drives.base import reason
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
-from sealift.stages.lacking import Lacking, lacking
+from sealift.stages.lacking import TOO_MANY, Lacking, lacking
 from sealift.stages.pack import found
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.presence import listed
@@ -54,9 +54,7 @@ def look(work: Work, group: int) -> list[str]:
             f"{len(lacks)}: {'; '.join(text for _, _, text in short)}. packing writes nothing more to it, and what "
             "these should hold cannot be had from them: do not free the source",
             drive=looks[0][0].mount,
-            hint="put back what was taken away (are the right filesystems mounted?), and run the same command again; "
-            "if it is gone, these drives cannot leave as they are: pack anew, with another --state, onto drives that "
-            "are empty",
+            hint=TOO_MANY,
         )
     for each, _, text in short:
         how = "`sealift repair` with the mounts of all drives of the group rebuilds that"

@@ -21,7 +21,7 @@ from sealift.stages.pack import settle, small
 from sealift.stages.pack.catchup import CatchUp
 from sealift.stages.pack.close import close_group
 from sealift.stages.pack.copies import SETTINGS, Copies, Settings
-from sealift.stages.pack.crew import FAULTS, Crew, full_disk, notice, once_more, replace_option
+from sealift.stages.pack.crew import FAULTS, Crew, full_disk, no_room, notice, once_more, replace_option
 from sealift.stages.pack.deal import group_file
 from sealift.stages.pack.durable import make_folders
 from sealift.stages.pack.group import DEPTH, SLAB, GroupPacker
@@ -265,6 +265,7 @@ class _Group:
             self._tell()
             read_back.catch_up(self._journal.group(self._number).stripes)
             self._fill(read_back, catch_up)
+            self._claim_those_that_work()
             if not crew.owed and close_group(
                 self._facts,
                 self._journal,
@@ -296,6 +297,9 @@ class _Group:
                     presence.look(slot, drive)
         self._tell()
         presence.require()
+
+    def _claim_those_that_work(self) -> None:
+        self._crew.everywhere(self._journal.group(self._number).stripes, self._claim_again)
 
     def _claim_again(self, slot: int, drive: Drive) -> None:
         """drive.json, where it went or was spoilt meanwhile: whatever else did, the drive is known by it."""
@@ -346,7 +350,7 @@ class _Group:
             self._pack_files(read_back)
             self._builders.release()
             whole = read_back.repair()
-            crew.everywhere(self._journal.group(self._number).stripes, self._claim_again)
+            self._claim_those_that_work()
             while read_back.doubt(self._tell):
                 whole = read_back.repair()
             if whole or crew.owed:
@@ -403,7 +407,7 @@ class _Group:
         work, number = self._work, self._number
         if owed := self._crew.owed:
             options = " ".join(map(replace_option, owed.values()))
-            kinds = {each.kind for each in owed.values()}
+            kinds = {"full" if no_room(each.kind, each.reason) else each.kind for each in owed.values()}
             again = " again once they work, or" if kinds != {"lacks"} else " again, or"
             if "lied" in kinds:
                 again = ""

@@ -244,6 +244,7 @@ def test_status_says_that_a_full_drive_needs_room(tmp_path, capsys):
     packing.fleet.fill(packing.mounts[1], 12 << 20)
     (row,) = owed(packing.pack())
     assert "needed for the next pack (" in row["reason"]  # no more than is left to be packed
+    assert "beneath it" not in row["reason"]
     assert "index and hashes" in row["reason"]
     status_cli.show(status.look(str(packing.origin.state)))
     said = capsys.readouterr().out
@@ -257,8 +258,9 @@ def test_more_drives_that_are_full_than_parity_holds_want_room_and_status_says_w
     packing = Packing(tmp_path, size=12)
     for mount in packing.mounts[1:]:
         packing.fleet.fail(mount, "write", errno.ENOSPC, nth=9, lasting=True)
-    with pytest.raises(DriveFault, match="2 drives are set aside"):
+    with pytest.raises(DriveFault, match="2 drives are set aside") as first:
         packing.pack()
+    assert str(first.value).count("its filesystem has room: what is full is beneath it") == 2
     with pytest.raises(DriveFault) as again:
         packing.pack()
     assert "free room on" in again.value.hint

@@ -437,8 +437,11 @@ class Meter:
             rates = [(count - before.get(mount, 0)) / passed for mount, count in drives.items()]
             if rates:
                 slow, fast = rate_text(min(rates)), rate_text(max(rates))
-                slow = slow.removesuffix(f" {fast.partition(' ')[2]}")  # the unit once, where both have it
-                parts.append(f"{slow}-{fast} a {each}")
+                if min(rates) > 0.95 * max(rates):  # drives of a group wait for each other
+                    parts.append(f"{fast} a {each}")
+                else:
+                    slow = slow.removesuffix(f" {fast.partition(' ')[2]}")  # the unit once, where both have it
+                    parts.append(f"{slow}-{fast} a {each}")
             if total and (left := self._left(now, done, total)) is not None:
                 parts.append(f"{duration_text(left)} left")
         return ", ".join(parts)

@@ -110,6 +110,8 @@ def _foretold(result: RepairReport) -> str:
 def _verdict(result: RepairReport) -> str:
     if result.state == "lost":
         return f"{_loss(result)}; what could be mended was, nothing else was touched"
+    if result.dry_run and result.scope == "onto" and result.rebuilt:
+        return f"dry run: nothing is to be written; {', '.join(result.rebuilt)} is rebuilt, each block proved"
     if result.waits:
         return "not whole yet: what is still wrong can be had from drives in other hosts, which do not give it now"
     if result.scope == "onto":

@@ -119,9 +119,10 @@ class GroupRepair:
             return
         with self._caught(drive):
             task.view.rebuilt = note = note_of(drive, self._at)
+            would = "would be" if self._dry else "is"
             self._answer.notices.append(
-                f"{drive.mount}: most of {self._manifest.drives[task.slot].id} was not there: it is made anew, and its"
-                " drive.json says that it was rebuilt"
+                f"{drive.mount}: most of {self._manifest.drives[task.slot].id} was not there: it {would} made anew, and"
+                f" its drive.json {'would say' if self._dry else 'says'} that it was rebuilt"
             )
             self._write_one(drive, task.slot, mf.CARD, note)
             if not self._dry:

@@ -11,6 +11,7 @@ What is not here: what fails (stripe.py, copies.py, close.py), and how a drive i
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import queue
 import threading
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 FAULTS = (DriveFault, FormatError)  # what a drive that fails or is damaged raises
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_ROOM = 64 << 20  # bytes; more than what a write may want that does not fit
 
 
 class News(NamedTuple):
@@ -146,11 +148,21 @@ class Crew:
 
     def _set_aside(self, slot: int, since: int, kind: Kind, error: BaseException | str) -> None:
         mount = self.mounts.get(slot, "")
-        owed = Owed(slot, self.places[slot].serial, mount, since, kind, reason(error, mount))
+        why = reason(error, mount)
+        if kind == "full" and self._has_room(slot):
+            why += ". its filesystem has room: what is full is beneath it (an image, a thin volume), or a quota"
+        owed = Owed(slot, self.places[slot].serial, mount, since, kind, why)
         if isinstance(error, DriveFault):
             self._hints[slot] = error.hint
         self._change(owed)
         self._news.put(News(slot, self._notice(owed), fault=True))
+
+    def _has_room(self, slot: int) -> bool:
+        """Whether a drive that took no more says that much more would fit; only asked of one that answers."""
+        drive = self.drives[slot]
+        with contextlib.suppress(*FAULTS):
+            return drive is not None and drive.free_bytes() > _ROOM
+        return False
 
     def _notice(self, owed: Owed) -> str:
         return notice(self.number, self.n, self.parity, len(self._owed), owed)

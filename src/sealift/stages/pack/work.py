@@ -408,11 +408,12 @@ class _Group:
         if owed := self._crew.owed:
             options = " ".join(map(replace_option, owed.values()))
             kinds = {"full" if no_room(each.kind, each.reason) else each.kind for each in owed.values()}
-            again = " again once they work, or" if kinds != {"lacks"} else " again, or"
+            works = "once it works" if len(owed) == 1 else "once they work"
+            again = f" again {works}, or" if kinds != {"lacks"} else " again, or"
             if "lied" in kinds:
                 again = ""
             elif kinds == {"full"}:
-                again = " again once there is room on them, or"
+                again = f" again once there is room on {'it' if len(owed) == 1 else 'them'}, or"
             aside = f"{len(owed)} of its drives {'is' if len(owed) == 1 else 'are'} set aside"
             more = len(owed) > work.options.parity  # than the others can rebuild
             beside = " and the mounts of the old ones given as before, for their packs are read there" if more else ""

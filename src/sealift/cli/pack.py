@@ -281,7 +281,17 @@ def _events(meter: Meter) -> Events:
     def rebuilding(group: int, done: int, total: int) -> None:
         meter.update(f"rebuilding drives of group {group}", done, total)
 
+    def reading(group: int, done: int, total: int) -> None:
+        meter.update(f"reading drives of group {group} again", done, total)
+
     def digesting(files: int, size: int, total: int) -> None:
         meter.update("digests of the checkpoint", size, total, files=files)
 
-    return Events(notice=meter.note, scanning=scanning, digesting=digesting, packing=packing, rebuilding=rebuilding)
+    return Events(
+        notice=meter.note,
+        scanning=scanning,
+        digesting=digesting,
+        packing=packing,
+        rebuilding=rebuilding,
+        reading=reading,
+    )

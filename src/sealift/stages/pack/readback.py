@@ -243,10 +243,11 @@ class ReadBack:
                 role = manifest.role_of(stripe, slot, self._crew.n)
                 self._note(stripe, self._submit(stripe, {role: slot}, whole=self.mode == "full"), 0)
 
-    def doubt(self, told: Callable[[], None]) -> bool:
+    def doubt(self, progress: Callable[[int, int], None]) -> bool:
         """Read all of those drives again that have been wrong since that was done last; whether more of them is.
 
-        `told` often, in this thread, to tell of it. DriveFault as `wait`.
+        `progress` is told before each stripe, in this thread, of how many bytes of packs were gone through, of how
+        many. DriveFault as `wait`.
         """
         suspects = {} if self.mode == "none" else self._suspects()
         if not suspects:
@@ -260,9 +261,14 @@ class ReadBack:
                 f"drive {self._crew.name(slot)} gave other bytes than were written to it, so {what} again, in "
                 f"{stripes:,} stripes: what was right before may be so no more",
             )
-        pending = self._pending()
+        lengths = Counter[int]()
+        for pack in self._journal.packs(self._number):
+            if manifest.slot_of(pack.stripe, pack.role, self._crew.n) in suspects:
+                lengths[pack.stripe] += pack.length
+        done, total, pending = 0, lengths.total(), self._pending()
         for stripe in range(stripes):
-            told()
+            progress(done, total)
+            done += lengths[stripe]
             roles = {manifest.role_of(stripe, slot, self._crew.n): slot for slot in suspects}
             unknown = {role: slot for role, slot in roles.items() if (stripe, role) not in pending}
             self._note(stripe, self._submit(stripe, unknown, whole=self.mode == "full"), 0)
@@ -382,10 +388,10 @@ class SignedReadBack(ReadBack):
         super().__init__(mode, crew, journal, folder, data)
         self._spoilt: dict[int, dict[str, int]] = {}  # by slot: packs, and how many blocks of each are wrong
 
-    def run(self, told: Callable[[], None]) -> None:
+    def run(self, progress: Callable[[int, int], None]) -> None:
         """Read what was wrong before, what no run has read as this mode wants it, and who is in doubt; tell of it.
 
-        `told` as of `doubt`.
+        `progress` as of `doubt`.
         """
         for each in self._journal.wrong(self._number):
             jobs = self._submit(each.stripe, {each.role: each.slot}, whole=True)
@@ -394,7 +400,7 @@ class SignedReadBack(ReadBack):
             self._note(each.stripe, jobs, 0)
         self.catch_up(self._journal.group(self._number).stripes)
         self.wait()
-        self.doubt(told)
+        self.doubt(progress)
         for slot, packs in sorted(self._spoilt.items()):
             blocks, first = sum(packs.values()), next(iter(packs))
             more = f" and of {len(packs) - 1} more of its packs" if len(packs) > 1 else ""

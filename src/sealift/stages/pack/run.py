@@ -104,6 +104,7 @@ class Events:
     digesting: Callable[[int, int, int], None] = lambda _files, _bytes, _total: None
     packing: Callable[[Progress, int], None] = lambda _progress, _total: None
     rebuilding: Callable[[int, int, int], None] = lambda _group, _written, _total: None
+    reading: Callable[[int, int, int], None] = lambda _group, _gone_through, _total: None  # drives in doubt, again
 
 
 @dataclass

@@ -210,8 +210,13 @@ def _read_packs(work: Work, group: int) -> None:
     drives = [each.drive for each in deal.drives(group)]
     crew = Crew(group, deal.groups[group], drives, work.options.parity, journal)
     read_back = SignedReadBack(mode, crew, journal, folder, work.data)
+
+    def reading(done: int, total: int) -> None:
+        work.events.reading(group, done, total)
+        _tell(work, crew)
+
     try:
-        read_back.run(lambda: _tell(work, crew))
+        read_back.run(reading)
     finally:
         read_back.close()
         work.stripes_read += read_back.stripes
@@ -286,6 +291,10 @@ class _Group:
         self._work.events.rebuilding(self._number, progress.written, total)
         self._tell()  # of what is met on the way; it may take hours
 
+    def _reading(self, done: int, total: int) -> None:
+        self._work.events.reading(self._number, done, total)
+        self._tell()
+
     def _look(self) -> None:
         """Whether what is committed is on the drives, before packing goes on: what is not there is owed from here."""
         crew, presence = self._crew, Presence(self._crew, self._journal, self._work.data)
@@ -351,7 +360,7 @@ class _Group:
             self._builders.release()
             whole = read_back.repair()
             self._claim_those_that_work()
-            while read_back.doubt(self._tell):
+            while read_back.doubt(self._reading):
                 whole = read_back.repair()
             if whole or crew.owed:
                 return

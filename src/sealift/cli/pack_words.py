@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def answer(result: Result) -> dict[str, Any]:
-    """The JSON object of issue's contract, and which drives come next."""
+    """The JSON object, and which drives come next."""
     import msgspec
 
     return {
@@ -57,7 +57,6 @@ def summarize(result: Result, options: Options) -> None:
     """What a person wants to know at the end, and what to do next."""
     say, size = common.say, common.size_text
     groups = result.groups
-    signed = sum(group["state"] == "signed" for group in groups)
     say()
     say(f"shipment {result.config.shipment}, consignment {result.config.consignment_id}")
     if result.config.in_reply_to:
@@ -96,6 +95,12 @@ def summarize(result: Result, options: Options) -> None:
         say("  stripes had been committed and were packed again, from the source as it is now: a path named above may")
         say("  have been on the drives before as it was then, and is not any more")
     say(read_back_text(result.read_back))
+    _tell_next(result, options, groups)
+
+
+def _tell_next(result: Result, options: Options, groups: Sequence[Mapping[str, Any]]) -> None:
+    """What is to be done now, most urgent first."""
+    say = common.say
     if result.owed and not result.stalled:
         owed = [each for group in groups for each in group["owed"]]
         over = [str(group["group"]) for group in groups if len(group["owed"]) > result.config.parity]
@@ -115,6 +120,7 @@ def summarize(result: Result, options: Options) -> None:
         how = (
             "have all drives of a group stand on one host" if result.placed else "attach all drives of a group at once"
         )
+        signed = sum(group["state"] == "signed" for group in groups)
         say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, {how}:")
         lines = _waiting_lines(result)
         common.say_list(lines, len(lines))

@@ -55,14 +55,42 @@ def close_group(
     signer: Signer,
     *,
     read_back: bool,
+    in_doubt: Callable[[], bool],
 ) -> Manifest | None:
-    """Write, sign and publish; the manifest, or None when a drive failed meanwhile, or lacks packs, and was set aside.
+    """Write, sign and publish; the manifest, or None where that has to wait, and nothing is signed.
 
-    With `read_back` what is written here is read again from the media (small.py).
+    It waits where a drive failed meanwhile, or lacks packs, and was set aside; and where one is `in_doubt`. With
+    `read_back` what is written here is read again from the media (small.py).
 
     May be run again after a crash: it makes the same anew. DriveFault when more drives lack a stripe than parity holds.
     """
     out = os.path.join(folder, "closed")
+    record, own, data, signature = _signed(facts, journal, folder, out, recipients, signer)
+    absent = {(row.stripe, row.role) for row in journal.packs(facts.group) if not row.length}
+    small_files = SmallFiles(crew, journal, out, read=read_back)
+
+    def small(slot: int, drive: Drive) -> None:
+        _sweep(drive, slot, record, absent)
+        small_files.write(slot, drive, record, {**own[slot], manifest.SIGNATURE: signature})
+
+    def root(slot: int, drive: Drive) -> None:
+        small_files.write_one(slot, drive, manifest.MANIFEST, data)
+
+    journal.publish(facts.group, blake3(data).hexdigest())  # so that a later run knows whose it is
+    presence = Presence(crew, journal, facts.data)
+    for step in (_unsign, small, presence.look, root, _remove_copies):
+        crew.everywhere(record.geometry.stripes, step)
+        if crew.owed or in_doubt():
+            _take_back(crew)
+            presence.require()
+            return None
+    return record
+
+
+def _signed(
+    facts: GroupFacts, journal: Journal, folder: str, out: str, recipients: Sequence[age.Recipient], signer: Signer
+) -> tuple[Manifest, list[dict[str, bytes]], bytes, bytes]:
+    """What drives get, made in `out`: the manifest, small files of each drive, the manifest as bytes, its signature."""
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(os.path.join(out, "index"))
     state = journal.group(facts.group)
@@ -108,26 +136,7 @@ def close_group(
             os.fsync(file.fileno())
     sync(os.path.join(out, "index"), out, folder)
 
-    absent = {(row.stripe, row.role) for row in journal.packs(facts.group) if not row.length}
-
-    small_files = SmallFiles(crew, journal, out, read=read_back)
-
-    def small(slot: int, drive: Drive) -> None:
-        _sweep(drive, slot, record, absent)
-        small_files.write(slot, drive, record, {**own[slot], manifest.SIGNATURE: signature})
-
-    def root(slot: int, drive: Drive) -> None:
-        small_files.write_one(slot, drive, manifest.MANIFEST, data)
-
-    journal.publish(facts.group, blake3(data).hexdigest())  # so that a later run knows whose it is
-    presence = Presence(crew, journal, facts.data)
-    for step in (_unsign, small, presence.look, root, _remove_copies):
-        crew.everywhere(state.stripes, step)
-        if crew.owed:
-            _take_back(crew)
-            presence.require()
-            return None
-    return record
+    return record, own, data, signature
 
 
 def _own_files(

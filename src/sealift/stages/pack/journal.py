@@ -537,8 +537,7 @@ class Journal:
         now = {each.serial: each.blocks for each in self.misread(number) if each.serial in set(serials)}
         self.set(f"settled-{number}", msgspec.json.encode(self._settled(number) | now))
 
-    def _settled(self, number: int) -> dict[str, int]:
-        """By serial number: how many blocks had been wrong when all of the drive was read again."""
+    def _settled(self, number: int) -> dict[str, int]:  # by serial number, blocks that had been wrong by then
         return typed.decode(self.setting(f"settled-{number}") or b"{}", dict[str, int])
 
     def wrong(self, number: int) -> list[Wrong]:

@@ -18,9 +18,9 @@ After LIES packs it is set aside, too, when the rebuild is over (`distrust`): un
 
 Each stripe is read once, by whichever run comes to it; what was only sampled is read all through by a run that is to
 (`full`). But for a drive that gave other bytes than were written: who did so once may have lost what it gave rightly
-before, so all of it is read again, in the same mode, before its group is signed (`doubt`). Who asks is told how much
-of it this run read. Of a group that is signed, what no run has read is read by the
-next one, too (SignedReadBack): there nothing is rebuilt, for nothing more is written by packing; what is wrong is told.
+before, so all of it is read again, in the same mode, before its group is signed (`doubt`; docs/adr/0030). Who asks is
+told how much of it this run read. Of a group that is signed, what no run has read is read by the next one, too
+(SignedReadBack): there nothing is rebuilt, for nothing more is written by packing; what is wrong is told.
 
 Memory is one buffer of PIECE a drive. `start` waits for the stripe before, so reading never falls further behind.
 """
@@ -249,8 +249,7 @@ class ReadBack:
         `progress` is told before each stripe, in this thread, of how many bytes of packs were gone through, of how
         many. DriveFault as `wait`.
         """
-        suspects = {} if self.mode == "none" else self._suspects()
-        if not suspects:
+        if not (suspects := self.suspects()):
             return False
         self.found = False
         stripes = self._journal.group(self._number).stripes
@@ -275,9 +274,11 @@ class ReadBack:
         self._journal.settle_doubts(self._number, suspects.values())
         return self.found
 
-    def _suspects(self) -> dict[int, str]:
-        """By slot, the serial numbers of drives that have been wrong since all of them was read again, and are here."""
+    def suspects(self) -> dict[int, str]:
+        """By slot, serial numbers of the drives that are to be read again: they were wrong since, and are here."""
         crew = self._crew
+        if self.mode == "none":
+            return {}
         return {
             each.slot: each.serial
             for each in self._journal.doubted(self._number)

@@ -33,7 +33,7 @@ from sealift.stages.pack.notify import Notifier
 from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.rows import memory_line, misread_rows, owed_rows, read_back_row, slow_rows
 from sealift.stages.pack.scan import SUMMARY, changed, scan
-from sealift.stages.pack.work import Work, in_doubt, pack_groups, read_signed
+from sealift.stages.pack.work import Work, pack_groups, read_signed
 from sealift.stages.pack.workers import Workers, count
 from sealift.trade import declaration as declarations
 from sealift.trade import sheets
@@ -271,7 +271,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
                     f"{many:,} times before 1677 or after 2262 are carried as the first or last between these"
                 )
         lacking = [drive for group in before_this for drive in signed_drives.look(work, group)]
-        for group in [*before_this, *(group for group in here if in_doubt(work, group))]:
+        for group in before_this:
             lacking += [drive for drive in read_signed(work, group) if drive not in lacking]
         return _result(work, time.monotonic() - begun, memory, read, lacking)
 

@@ -39,7 +39,7 @@ from sealift.trade import declaration as declarations
 from sealift.trade.signing import Signer, read_limited
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sealift.drives.base import Drive
     from sealift.formats import age
@@ -176,11 +176,6 @@ def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[i
             spool.remove()
 
 
-def in_doubt(work: Work, group: int) -> bool:
-    """Whether a group is signed, and drives of it were wrong as it was closed: not all of them was read since."""
-    return work.journal.group(group).state == "signed" and bool(work.journal.doubted(group))
-
-
 def read_signed(work: Work, group: int) -> list[str]:
     """Read back, of a group that is signed, what no run has read as --read-back wants it, and drives in doubt again.
 
@@ -269,23 +264,35 @@ class _Group:
             self._claim_all()
             self._tell()
             read_back.catch_up(self._journal.group(self._number).stripes)
-            self._fill(read_back, catch_up)
-            self._claim_those_that_work()
-            if not crew.owed and close_group(
-                self._facts,
-                self._journal,
-                self._folder,
-                crew,
-                work.recipients,
-                work.signer,
-                read_back=work.options.read_back != "none",
-            ):
-                self._journal.set_state(self._number, "signed")
+            for _ in range(_ROUNDS):
+                self._fill(read_back, catch_up)
+                if crew.owed or self._close(read_back):
+                    break
+            else:
+                raise self._wrong_again(read_back.suspects(), "")
         finally:
             read_back.close()
             work.stripes_read += read_back.stripes
             self._tell()
         self._conclude()
+
+    def _close(self, read_back: ReadBack) -> bool:
+        """Sign, where all drives have what they should; False where some are set aside, or in doubt, meanwhile."""
+        self._claim_those_that_work()
+        work = self._work
+        signed = not self._crew.owed and close_group(
+            self._facts,
+            self._journal,
+            self._folder,
+            self._crew,
+            work.recipients,
+            work.signer,
+            read_back=work.options.read_back != "none",
+            in_doubt=lambda: bool(read_back.suspects()),
+        )
+        if signed:
+            self._journal.set_state(self._number, "signed")
+        return bool(signed) or bool(self._crew.owed)
 
     def _rebuilding(self, progress: Rebuilding, total: int) -> None:
         self._work.events.rebuilding(self._number, progress.written, total)
@@ -366,11 +373,13 @@ class _Group:
                 return
             wrong = self._journal.wrong(self._number)
             catch_up.cut_back(min(each.stripe for each in wrong))
-        slots = sorted({each.slot for each in wrong})
-        raise DriveFault(
-            f"group {self._number}: what is written reads back wrong, time and again, on more drives than parity "
-            "holds: " + ", ".join(crew.name(slot) for slot in slots),
-            drive=crew.mounts.get(slots[0], ""),
+        raise self._wrong_again({each.slot for each in wrong}, ", on more drives than parity holds")
+
+    def _wrong_again(self, slots: Collection[int], where: str) -> DriveFault:
+        names = ", ".join(map(self._crew.name, sorted(slots)))
+        return DriveFault(
+            f"group {self._number}: what is written reads back wrong, time and again{where}: {names}",
+            drive=self._crew.mounts.get(min(slots), ""),
             hint="look at `dmesg`, cables and memory; then the same command goes on, or --replace a drive",
         )
 

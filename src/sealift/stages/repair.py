@@ -115,13 +115,7 @@ def repair(
         answer.left = looking.still_there(answer.left, found)
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
     for group in found.groups:
-        gaps = absent[group.group].without(answer.rebuilt)
-        if planning.is_short(group, gaps):
-            answer.short.append(group.group)
-            if group.trusted:
-                answer.gone += [each for each in planning.tables_gone(group) if each not in answer.gone]
-        elif seen and group.trusted:
-            _still_lost(group, seen, gaps, mended, answer)
+        _judge(group, absent[group.group].without(answer.rebuilt), seen, mended, answer)
         far_away.not_lost(group, elsewhere, answer)
     planning.nobodys(found, answer)
     answer.state = state_of(answer)
@@ -198,6 +192,18 @@ def state_of(report: RepairReport) -> str:
     if report.scope == "onto":
         return "rebuilt"
     return "repaired" if report.repaired_files else "whole"
+
+
+def _judge(
+    group: GroupView, gaps: Gaps, seen: Sequence[Seen], mended: set[tuple[int, int]], answer: RepairReport
+) -> None:
+    """What of a group cannot be had from what is here, with what was rebuilt."""
+    if planning.is_short(group, gaps):
+        answer.short.append(group.group)
+        if group.trusted:
+            answer.gone += [each for each in planning.tables_gone(group) if each not in answer.gone]
+    elif seen and group.trusted:
+        _still_lost(group, seen, gaps, mended, answer)
 
 
 def _still_lost(

@@ -49,6 +49,7 @@ def test_sampling_reads_first_and_last_block_of_every_pack(tmp_path):
         "blocks": blocks,
         **nothing_wrong,
         "wrong": 0,
+        "beyond": 0,
         "read_from": result.read_back["read_from"],
         "this_run": {"stripes": stripes, "blocks": blocks, **nothing_wrong},
     }

@@ -67,7 +67,7 @@ def show(found: Status) -> None:
     """The same for a person."""
     import msgspec
 
-    from sealift.cli.pack_words import drive_lines, next_lines, wrong_text
+    from sealift.cli.pack_words import beyond_text, drive_lines, next_lines, wrong_text
     from sealift.stages.pack.crew import standing
 
     say, size, counted = click.echo, common.size_text, common.counted
@@ -120,3 +120,5 @@ def show(found: Status) -> None:
             else "sealift release and seal"
         )
         say("all groups are packed and signed" + ("" if found.sealed else f"; next: {step}"))
+    if found.read_back["beyond"]:
+        say(beyond_text(found.read_back["beyond"]))

@@ -21,6 +21,10 @@ TOO_MANY = (  # what to do where more drives of a signed group lack a stripe tha
     "put back what was taken away (are the right filesystems mounted?), and run the same command again; if it is gone, "
     "these drives cannot leave as they are: pack anew, with another --state, onto drives that are empty"
 )
+STILL_GONE = (  # what to do where more packs of a stripe read back wrong than parity holds
+    "`sealift repair` with all mounts of the group mends what parity gives, and `sealift pack` once more reads it "
+    "again; what is gone then is packed anew, with another --state, onto drives that are empty"
+)
 ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
 
 

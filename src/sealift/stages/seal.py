@@ -40,6 +40,7 @@ from sealift.formats.seal import Seal, SealDrive, SealGroup
 from sealift.reading import origin_copies
 from sealift.reading.trust import load_seal, open_seal, sealed_at
 from sealift.stages import departure, return_leg
+from sealift.stages.lacking import STILL_GONE
 from sealift.stages.pack.fleet import numbered_otherwise
 from sealift.stages.seal_drives import attached
 from sealift.stages.seal_groups import Earlier, Packed, load_group
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.reading.trust import TrustedSeal
+    from sealift.stages.status import Status
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import Release
 
@@ -191,6 +193,7 @@ def gather(states: Sequence[str], allowed: AllowedSigners, earlier: Earlier = di
         if len(shipments) > 1:
             one, other = list(shipments.items())[:2]
             raise Refused(f"two shipments cannot be sealed together: {one[0]} in {one[1]}, {other[0]} in {other[1]}")
+        _check_not_beyond(state, status)
         for group in status.groups:
             serials[group.group] = [place.serial for place in group.places]
             if group.state == "signed":
@@ -211,6 +214,17 @@ def gather(states: Sequence[str], allowed: AllowedSigners, earlier: Earlier = di
     groups = [found[number] for number in sorted(found)]
     _check_together(groups)
     return groups
+
+
+def _check_not_beyond(state: str, status: Status) -> None:
+    """Refused where more of a stripe read back wrong than parity holds: what is sealed has to be on the drives."""
+    if beyond := status.read_back["beyond"]:
+        many = "1 stripe" if beyond == 1 else f"{beyond} stripes"
+        raise Refused(
+            f"{state}: of {many} more packs were not as they were written when they were read than parity holds "
+            f"({status.config.parity}); nothing was written",
+            hint=f"keep the source. {STILL_GONE}",
+        )
 
 
 def _read_back(states: Sequence[str]) -> Iterator[str]:

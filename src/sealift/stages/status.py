@@ -137,7 +137,7 @@ def look(state: str) -> Status:
             owed = _of_groups(db, "owed", "since, kind, reason", OwedDrive)
             slow = _of_groups(db, "slow", "rate, median", SlowDrive)
             misread = _of_groups(db, "misread", "packs, blocks", MisreadDrive)
-            read_back = _read_back(db)
+            read_back = _read_back(db, config.parity)
             heard = _heard(db)
             spoilt = {number: _spoilt(db, number) for number in range(len(config.groups))}
             told = db.execute(
@@ -203,9 +203,9 @@ def _spoilt(db: sqlite3.Connection, group: int) -> list[str]:
     return [drive_id(group, slot) for slot in typed.decode(row[0] if row else b"[]", list[int])]
 
 
-def _read_back(db: sqlite3.Connection) -> dict[str, Any]:
+def _read_back(db: sqlite3.Connection, parity: int) -> dict[str, Any]:
     out: dict[str, Any] = dict.fromkeys(("stripes", "blocks", "again", "found", "repaired", "packed_again"), 0)
-    cached = wrong = 0
+    cached = wrong = beyond = 0
     if _has(db, "read_back"):
         there = {row[1] for row in db.execute("PRAGMA table_info(read_back)")}  # an earlier version's has fewer columns
         names = [name for name in out if name in there]
@@ -214,8 +214,14 @@ def _read_back(db: sqlite3.Connection) -> dict[str, Any]:
         out |= {name: int(value or 0) for name, value in zip(names, values, strict=True)}
     if _has(db, "wrong"):
         wrong = int(db.execute("SELECT coalesce(sum(blocks), 0) FROM wrong WHERE NOT repaired").fetchone()[0])
+        counts = db.execute(
+            "SELECT count(*) FROM wrong JOIN groups USING (number) WHERE NOT repaired AND groups.state = 'signed'"
+            " GROUP BY number, stripe"
+        )
+        beyond = sum(count > parity for (count,) in counts)
     out["found"] = max(out["found"], out["repaired"] + out["packed_again"] + wrong)
-    return out | {"wrong": wrong, "read_from": None if not out["blocks"] else ("medium", "cache")[int(cached or 0)]}
+    read_from = None if not out["blocks"] else ("medium", "cache")[int(cached or 0)]
+    return out | {"wrong": wrong, "beyond": beyond, "read_from": read_from}
 
 
 def _config(state: str, row: tuple[Any, ...] | None) -> Config:

@@ -515,7 +515,7 @@ def _summed(each: Sequence[dict[str, Any]], mode: str) -> dict[str, Any]:
     """What was read back, in this mode, on all hosts."""
     if not each:
         now = dict.fromkeys(("stripes", "blocks", "again", "found", "repaired", "packed_again"), 0)
-        return {"mode": mode, "stripes_total": 0, **now, "wrong": 0, "read_from": None, "this_run": now}
+        return {"mode": mode, "stripes_total": 0, **now, "wrong": 0, "beyond": 0, "read_from": None, "this_run": now}
     out: dict[str, Any] = {}
     for name, first in each[0].items():
         values = [one[name] for one in each]

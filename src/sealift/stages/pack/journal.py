@@ -12,6 +12,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
@@ -548,6 +549,10 @@ class Journal:
             number,
         )
         return [Wrong(*row) for row in rows]
+
+    def beyond(self, number: int, parity: int) -> int:
+        """Of how many stripes more packs are wrong than parity holds."""
+        return sum(count > parity for count in Counter(each.stripe for each in self.wrong(number)).values())
 
     def lies(self, number: int) -> dict[int, int]:
         """How often packs of a slot read back wrong, repaired or not."""

@@ -18,7 +18,8 @@ After LIES packs it is set aside, too, when the rebuild is over (`distrust`): un
 
 Each stripe is read once, by whichever run comes to it; what was only sampled is read all through by a run that is to
 (`full`). But for a drive that gave other bytes than were written: who did so once may have lost what it gave rightly
-before, so all of it is read again, in the same mode, before its group is signed (`doubt`; docs/adr/0030). Who asks is
+before, so all of it is read again, in the same mode (a sample with `none`), before its group is signed (`doubt`;
+docs/adr/0030). Who asks is
 told how much of it this run read. Of a group that is signed, what no run has read is read by the next one, too
 (SignedReadBack): there nothing is rebuilt, for nothing more is written by packing; what is wrong is told.
 
@@ -277,8 +278,6 @@ class ReadBack:
     def suspects(self) -> dict[int, str]:
         """By slot, serial numbers of the drives that are to be read again: they were wrong since, and are here."""
         crew = self._crew
-        if self.mode == "none":
-            return {}
         return {
             each.slot: each.serial
             for each in self._journal.doubted(self._number)
@@ -416,9 +415,7 @@ class SignedReadBack(ReadBack):
 
     def _as_far(self) -> str:
         """Of how many stripes more packs are wrong than parity holds: of these only where the same blocks are not."""
-        packs = Counter(each.stripe for each in self._journal.wrong(self._number))
-        over = sum(count > self._crew.parity for count in packs.values())
-        if not over:
+        if not (over := self._journal.beyond(self._number, self._crew.parity)):
             return ""
         many = "1 stripe" if over == 1 else f"{over} stripes"
         return (

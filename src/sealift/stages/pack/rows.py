@@ -58,12 +58,14 @@ def read_back_row(work: Work, before: list[ReadBackState]) -> dict[str, Any]:
     states = [journal.read_back(number) for number in groups]
     sums, sums_before = _sums(states), _sums(before)
     cached = any(state.cached for state in states)
+    signed = [number for number in groups if journal.group(number).state == "signed"]
     return {
         "mode": mode,
         "stripes": sum(state.whole if mode == "full" else state.stripes for state in states),
         "stripes_total": sum(journal.group(number).stripes for number in groups),
         **sums,
         "wrong": sum(each.blocks for number in groups for each in journal.wrong(number)),
+        "beyond": sum(journal.beyond(number, work.options.parity) for number in signed),
         "read_from": None if not sums["blocks"] else "cache" if cached else "medium",
         "this_run": {
             "stripes": work.stripes_read,

@@ -11,9 +11,10 @@ from test_read_back import interrupted, lies_about
 
 from sealift.cli import pack_words
 from sealift.cli import status as status_words
-from sealift.errors import DriveFault
+from sealift.errors import DriveFault, Refused
 from sealift.formats import manifest as mf
-from sealift.stages import status
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages import seal, status
 from sealift.stages.pack import readback
 from sealift.stages.pack.journal import Journal, Medium, Misread, Wrong
 from sealift.testing import drive
@@ -165,12 +166,68 @@ def test_more_drives_that_rot_than_parity_holds_end_the_packing_unsigned(tmp_pat
     packing.unsigned()
 
 
-def test_nobody_reads_again_where_nothing_is_read_back(tmp_path, monkeypatch):
+def test_a_drive_in_doubt_is_read_again_though_nothing_is_read_back_otherwise(tmp_path, monkeypatch):
+    """By sample: an earlier run, or a rebuild, has found it out."""
     packing = Begun(tmp_path, monkeypatch, parity=2)
     packing.rot(packing.mounts[0], packing.stripe_read(packing.mounts[0], packing.mounts[1]))
     packing.replace(packing.mounts[1], packing.spares[0], read_back="none")
     packing.told(packing.mounts[0])
-    assert not any("what was right before" in text for text in packing.notices)
+    (said,) = [text for text in packing.notices if "what was right before" in text]
+    assert "a sample of its packs is read again" in said
+    packing.ends_well()
+
+
+@pytest.mark.parametrize(("code", "words"), [(errno.EIO, "input/output error"), (errno.ENODEV, "the drive went away")])
+@pytest.mark.parametrize(("operation", "nth"), [("read", 3), ("read", 7), ("open", 3), ("open", 9)])
+def test_a_drive_that_reads_nothing_any_more_fails_and_does_not_lie(tmp_path, operation, nth, code, words):
+    packing = Packing(tmp_path)
+    dead = packing.mounts[1]
+    packing.fleet.fail(dead, operation, code, nth=nth, lasting=True)
+    result = packing.pack()
+    (row,) = owed(result)
+    assert (result.exit_code, row["mount"], row["kind"]) == (3, dead, "failed")
+    assert words in row["reason"]
+    assert not any("not as they were written" in text or "lie" in text for text in packing.notices)
+    assert "read back" not in " ".join(packing.notices).replace("read-back", "")
+    packing.unsigned()
+    packing.fleet.heal(dead)
+    assert packing.pack().exit_code == 0, "the same command, once the cable sits"
+    packing.ends_well()
+
+
+def test_a_drive_that_falls_silent_when_a_signed_group_is_read_is_named_as_that(tmp_path):
+    packing = Packing(tmp_path)
+    assert packing.pack(read_back="none").exit_code == 0
+    packing.fleet.fail(packing.mounts[1], "read", errno.EIO, name="packs/*", lasting=True)
+    packing.fleet.fail(packing.mounts[1], "read", errno.EIO, nth=5, lasting=True)
+    with pytest.raises(DriveFault, match=r"g0s1 .* reads nothing any more: .*input/output error") as caught:
+        packing.pack(read_back="full")
+    assert "cable and bay" in caught.value.hint
+    packing.fleet.heal(packing.mounts[1])
+    result = packing.pack(read_back="full")
+    assert (result.exit_code, result.read_back["wrong"]) == (0, 0)
+    packing.ends_well()
+
+
+def test_what_is_known_to_be_gone_is_not_sealed(tmp_path, capsys):
+    """More packs of one stripe than parity holds are wrong on a signed group's drives."""
+    packing = Packing(tmp_path, size=12)
+    packing.pack(read_back="none")
+    for mount in packing.mounts[:2]:
+        slot = packing.mounts.index(mount)
+        name = mf.pack_name(1, mf.role_of(1, slot, packing.origin.n), packing.origin.data)
+        packing.fleet.rot_block(mount, name, 0)
+    result = packing.pack(read_back="full")
+    assert (result.exit_code, result.read_back["beyond"]) == (3, 1)
+    pack_words.summarize(result, packing.origin.pack_options())
+    assert "of 1 stripe more packs are wrong than parity holds" in capsys.readouterr().err
+    state = status.look(str(packing.origin.state))
+    assert state.read_back["beyond"] == 1
+    status_words.show(state)
+    assert "pack anew, with another --state, onto drives that are empty" in capsys.readouterr().out
+    with pytest.raises(Refused, match=r"of 1 stripe more packs .* than parity holds \(1\); nothing") as caught:
+        seal.gather([str(packing.origin.state)], AllowedSigners.parse(packing.origin.allowed))
+    assert "keep the source" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", [mf.CARD, pytest.param(mf.MEMBERS_INDEX, marks=pytest.mark.long), mf.MANIFEST])

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from sealift.drives.base import errno_of, reason
+from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_missing, reason
 from sealift.errors import DriveFault, FormatError
-from sealift.formats.manifest import drive_id
+from sealift.formats.manifest import CARD, drive_id
 from sealift.stages.pack.journal import Medium, Owed
 from sealift.stages.pack.network import PREFIX
 
@@ -371,6 +371,16 @@ def standing(stripes: int, parity: int, since: Sequence[int]) -> str:
 def _stripes(first: int, stop: int) -> str:
     """The stripes from `first` to before `stop`, in words."""
     return f"stripe {first}" if stop - first == 1 else f"stripes {first} to {stop - 1}"
+
+
+def silence(drive: Drive) -> DriveFault | FormatError | None:
+    """What a drive says that does not read even its first file; None where it does. A bad spot is no silence."""
+    try:
+        with drive.open_read(CARD, direct=True) as file:
+            file.readinto_at(0, aligned_buffer(ALIGN))
+    except FAULTS as error:
+        return None if is_missing(error) else error
+    return None
 
 
 def full_disk(error: BaseException) -> bool:

@@ -19,9 +19,9 @@ After LIES packs it is set aside, too, when the rebuild is over (`distrust`): un
 Each stripe is read once, by whichever run comes to it; what was only sampled is read all through by a run that is to
 (`full`). But for a drive that gave other bytes than were written: who did so once may have lost what it gave rightly
 before, so all of it is read again, in the same mode (a sample with `none`), before its group is signed (`doubt`;
-docs/adr/0030). Who asks is
-told how much of it this run read. Of a group that is signed, what no run has read is read by the next one, too
-(SignedReadBack): there nothing is rebuilt, for nothing more is written by packing; what is wrong is told.
+docs/adr/0030). Who asks is told how much of it this run read. Of a group that is signed, what no run has read is read
+by the next one, too (SignedReadBack): there nothing is rebuilt, for packing writes nothing more; what is wrong is told.
+A drive that reads nothing any more, not even its first file, fails, as one does that takes no writes.
 
 Memory is one buffer of PIECE a drive. `start` waits for the stripe before, so reading never falls further behind.
 """
@@ -35,11 +35,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
 
-from sealift.drives.base import ALIGN, aligned_buffer
-from sealift.errors import DriveFault
+from sealift.drives.base import ALIGN, aligned_buffer, reason
+from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest
 from sealift.formats.manifest import BLOCK
-from sealift.stages.pack.crew import FAULTS
+from sealift.stages.pack.crew import FAULTS, silence
 from sealift.stages.pack.hashes import StripeHashes
 from sealift.stages.pack.journal import Wrong
 from sealift.stages.rebuild import StripeWork, rebuild, sample
@@ -68,6 +68,7 @@ class _Found(NamedTuple):
     blocks: int
     wrong: int
     cached: bool
+    silent: DriveFault | FormatError | None = None  # the drive read nothing any more: nothing is known of the pack
 
 
 class ReadBack:
@@ -134,6 +135,7 @@ class ReadBack:
 
     def _note(self, stripe: int, jobs: Sequence[tuple[int, int, Future[_Found]]], upto: int) -> None:
         blocks, cached = 0, False
+        jobs = self._heard(jobs, stripe)
         wrong = self._all_wrong(stripe, {role: (slot, job.result().wrong) for role, slot, job in jobs})
         if upto:  # what was known before, and was not written since, did not lie once more
             known = self._pending()
@@ -153,6 +155,19 @@ class ReadBack:
             self.found = True
             self.distrust()
             self._crew.require()
+
+    def _heard(
+        self, jobs: Sequence[tuple[int, int, Future[_Found]]], since: int
+    ) -> Sequence[tuple[int, int, Future[_Found]]]:
+        """Those of drives that read something; the others fail, and do not lie: they owe what comes from `since` on."""
+        for _, slot, job in jobs:
+            if (error := job.result().silent) is not None:
+                self._fails(slot, since, error)
+        return [each for each in jobs if each[2].result().silent is None]
+
+    def _fails(self, slot: int, since: int, error: DriveFault | FormatError) -> None:
+        """DriveFault as `Crew.fail`."""
+        self._crew.fail(slot, since, error)
 
     def distrust(self) -> None:
         """Set aside the drives that lied too often; `Crew.require` says whether there are more than parity holds."""
@@ -209,8 +224,12 @@ class ReadBack:
                 for first, stop in _pieces(runs):
                     blocks += stop - first
                     wrong += self._compare(slot, file, first, stop, hashes(role, first, stop))
+                    if wrong and (error := silence(drive)) is not None:
+                        return _Found(0, 0, cached=False, silent=error)
                 return _Found(blocks, wrong, cached=file.read_from == "cache")
         except FAULTS:
+            if (error := silence(drive)) is not None:
+                return _Found(0, 0, cached=False, silent=error)
             return _Found(count, count, cached=False)
 
     def _compare(self, slot: int, file: ReadFile, first: int, stop: int, hashes: bytes) -> int:
@@ -271,8 +290,9 @@ class ReadBack:
             done += lengths[stripe]
             roles = {manifest.role_of(stripe, slot, self._crew.n): slot for slot in suspects}
             unknown = {role: slot for role, slot in roles.items() if (stripe, role) not in pending}
-            self._note(stripe, self._submit(stripe, unknown, whole=self.mode == "full"), 0)
-        self._journal.settle_doubts(self._number, suspects.values())
+            self._note(stripe, self._heard(self._submit(stripe, unknown, whole=self.mode == "full"), stripes), 0)
+        read = [serial for slot, serial in suspects.items() if self._crew.drive(slot) is not None]
+        self._journal.settle_doubts(self._number, read)
         return self.found
 
     def suspects(self) -> dict[int, str]:
@@ -294,8 +314,9 @@ class ReadBack:
             again = [each for each in wrong if (each.stripe, each.role) not in lost]
             for each in again:
                 if self._crew.drive(each.slot) is not None:
-                    jobs = self._submit(each.stripe, {each.role: each.slot}, whole=True)
-                    if not any(job.result().wrong for _, _, job in jobs):
+                    stripes = self._journal.group(self._number).stripes
+                    jobs = self._heard(self._submit(each.stripe, {each.role: each.slot}, whole=True), stripes)
+                    if jobs and not any(job.result().wrong for _, _, job in jobs):
                         self._journal.repaired(self._number, each.stripe, each.role)
                     self._note(each.stripe, jobs, 0)
             if lost:
@@ -394,7 +415,7 @@ class SignedReadBack(ReadBack):
         `progress` as of `doubt`.
         """
         for each in self._journal.wrong(self._number):
-            jobs = self._submit(each.stripe, {each.role: each.slot}, whole=True)
+            jobs = self._heard(self._submit(each.stripe, {each.role: each.slot}, whole=True), each.stripe)
             if jobs and not any(job.result().wrong for _, _, job in jobs):
                 self._journal.repaired(self._number, each.stripe, each.role)
             self._note(each.stripe, jobs, 0)
@@ -427,6 +448,18 @@ class SignedReadBack(ReadBack):
         del then
         self._spoilt.setdefault(slot, {})[manifest.pack_name(stripe, role, self._data)] = blocks
         return Wrong(stripe, role, slot, blocks, 1)
+
+    def _fails(self, slot: int, since: int, error: DriveFault | FormatError) -> None:
+        """DriveFault: packing writes nothing more to them, so nothing is owed."""
+        del since
+        crew, mount = self._crew, self._crew.mounts[slot]
+        raise DriveFault(
+            f"drive {crew.name(slot)} of group {self._number}, which is signed, reads nothing any more: "
+            f"{reason(error, mount)}",
+            drive=mount,
+            hint="see `dmesg`, its cable and bay, and run the same command again, which reads on. if it stays so, it "
+            "does not leave: the destination rebuilds as many drives of a group as parity holds",
+        )
 
     def distrust(self) -> None:
         """Nobody: packing writes nothing more to them."""

@@ -385,7 +385,15 @@ def test_what_was_wrong_on_a_drive_that_is_replaced_is_not_laid_to_the_new_one(t
     adds_up(result)
     assert packing.serials(new).isdisjoint(each["serial"] for each in result.groups[0]["misread"])
     assert result.exit_code == 0
-    packing.told(old, other)
+    rows = {each["serial"]: each for each in result.groups[0]["misread"]}
+    assert [rows[packing.origin.serial(mount)]["replaced"] for mount in (old, other)] == [True, False]
+    (line,) = [line for line in pack_words.drive_lines([], [], rows.values()) if packing.origin.serial(old) in line]
+    assert line.endswith("it was replaced, and does not leave")
+    state = packing.told(old, other)
+    assert {each.serial: each.replaced for each in state.groups[0].misread} == {
+        packing.origin.serial(old): True,
+        packing.origin.serial(other): False,
+    }
     packing.ends_well()
 
 

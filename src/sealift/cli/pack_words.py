@@ -223,10 +223,12 @@ def drive_lines(
         drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
         blocks = common.counted(each["blocks"], "block")
         of = f"{common.counted(each['packs'], 'pack')} or of " * bool(each["packs"]) + "its index, tables and lists"
-        lines.append(
-            f"wrong: {drive}: {blocks} of {of} were not as written; look at `dmesg`, its cable and port, "
-            "and see with `sealift verify` before it leaves whether more of it went wrong"
+        advice = (
+            "it was replaced, and does not leave"
+            if each.get("replaced")
+            else "look at `dmesg`, its cable and port, and run `sealift verify` before it leaves: more may be wrong"
         )
+        lines.append(f"wrong: {drive}: {blocks} of {of} were not as written; {advice}")
     return lines
 
 
@@ -237,7 +239,8 @@ def read_back_text(read_back: Mapping[str, Any]) -> str:
     if now["blocks"]:
         where = "the media" if read_back["read_from"] == "medium" else "a cache: not all drives have a medium beneath"
         how = "a sample of " if read_back["mode"] == "sample" else ""
-        of = f"{how}{now['stripes']} of {counted(total, 'stripe')}" if now["stripes"] else "packs that were rebuilt"
+        rest = "packs that were rebuilt or in doubt"
+        of = f"{how}{now['stripes']} of {counted(total, 'stripe')}" if now["stripes"] else rest
         many = counted(now["blocks"], "block")
         if now["again"]:
             many += f" ({now['again']} of stripes that had been read before)"

@@ -68,6 +68,7 @@ class MisreadDrive(msgspec.Struct, frozen=True):
     mount: str
     packs: int
     blocks: int
+    replaced: bool = False  # by another drive, which is in the group now
 
 
 _Drive = TypeVar("_Drive", OwedDrive, SlowDrive, MisreadDrive)
@@ -151,7 +152,12 @@ def look(state: str) -> Status:
                 _group(number, config, found.get(number), sizes[number]),
                 owed=owed.get(number, []),
                 slow=slow.get(number, []),
-                misread=misread.get(number, []),
+                misread=[
+                    msgspec.structs.replace(
+                        each, replaced=all(place.serial != each.serial for place in config.groups[number])
+                    )
+                    for each in misread.get(number, [])
+                ],
                 spoilt=spoilt[number],
             )
             for number in range(len(config.groups))

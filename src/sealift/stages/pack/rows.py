@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sealift.formats import manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sealift.stages.pack.journal import Journal, Misread, Owed, ReadBackState, Slow
     from sealift.stages.pack.work import Work
 
@@ -40,13 +42,14 @@ def slow_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
     ]
 
 
-def misread_rows(journal: Journal, number: int) -> list[dict[str, Any]]:
-    """The drives of a group that gave other bytes than were written, for JSON; blocks of 1 MiB."""
+def misread_rows(journal: Journal, number: int, serials: Collection[str]) -> list[dict[str, Any]]:
+    """Drives that gave other bytes than were written, for JSON; blocks of 1 MiB. `serials` are in the group now."""
     return [
         {
             **_drive(number, each),
             "packs": each.packs,
             "blocks": each.blocks,
+            "replaced": each.serial not in serials,
         }
         for each in journal.misread(number)
     ]

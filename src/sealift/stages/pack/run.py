@@ -489,7 +489,7 @@ def _result(
                 "state": state.state,
                 "owed": owed,
                 "slow": slow_rows(journal, number),
-                "misread": misread_rows(journal, number),
+                "misread": misread_rows(journal, number, {place.serial for place in places}),
             }
         )
     told = journal.told()

@@ -430,7 +430,7 @@ class SignedReadBack(ReadBack):
                 slot,
                 f"drive {self._crew.name(slot)}: {many} of {first}{more} did not read back as written. "
                 f"group {self._number} is signed, and packing writes nothing more to it: "
-                f"`sealift repair` of its drives rebuilds them{self._as_far()}",
+                f"`sealift repair` of its drives rebuilds them from what is right on the others{self._as_far()}",
                 fault=True,
             )
 

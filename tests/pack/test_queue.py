@@ -154,6 +154,18 @@ def test_a_sample_is_not_torn_unless_it_may_be_cut(tmp_path, tree, batch):
         assert len(found) == 1 or cuttable or size > CAPACITY
 
 
+def test_what_is_left_of_a_sample_whose_file_was_cut_goes_on_from_there(tmp_path):
+    """Eight recordings of one sample, more than a pack holds; stopped within the sixth, the rest would fit into one."""
+    path = tmp_path / "scan.parquet"
+    rows = write(path, [(FILE, 200_000, False, number == 0) for number in range(8)], 0)
+    takes = drain(opened(path, rows, Cursor(5, 65_536, 1)), [])
+    assert [each[:4] for took, _, _ in takes for each in took] == [
+        (rows[5][0], FILE, 65_536, 200_000 - 65_536),
+        (rows[6][0], FILE, 0, 200_000),
+        (rows[7][0], FILE, 0, 200_000),
+    ]
+
+
 def test_a_sample_that_no_pack_holds_is_taken_member_by_member(tmp_path):
     path = tmp_path / "scan.parquet"
     rows = write(path, [(FILE, 90_000, False, number == 0) for number in range(40)], 0)

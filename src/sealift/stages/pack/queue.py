@@ -233,7 +233,9 @@ class UnitQueue:
             sample = next(self._samples, None)
             if sample is None:
                 return None
-            if isinstance(sample, _Sample) and sample.bound > self._capacity and len(sample.units) > 1:
+            # one whose file was cut before did not fit then, though what is left of it may fit now
+            apart = isinstance(sample, _Sample) and (sample.bound > self._capacity or self.cursor.offset > 0)
+            if isinstance(sample, _Sample) and apart and len(sample.units) > 1:
                 self._pending.extend(_Sample([unit], 1 + len(unit.links), bound(unit)) for unit in sample.units)
             else:
                 self._pending.append(sample)

@@ -1,5 +1,8 @@
 """DriveStoreTests finds stores that keep most of the contract: each wrong in one thing fails the test that names it."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from sealift.drives.local import LocalDrive, LocalPartFile, LocalReadFile
@@ -10,6 +13,7 @@ LONG = "test_a_long_file_reads_as_it_was_written_to_its_end"
 HINTS = "test_what_will_be_needed_may_be_told_of_any_place"
 CLOSED = "test_a_file_may_be_closed_again"
 NAMES = "test_names_are_listed_as_they_were_written"
+IRREGULAR = "test_what_is_no_regular_file_is_named_and_not_opened"
 
 read_at, readinto_at, write_at = LocalReadFile.read_at, LocalReadFile.readinto_at, LocalPartFile.write_at
 will_need, close = LocalReadFile.will_need, LocalReadFile.close
@@ -119,3 +123,31 @@ def test_a_store_that_is_wrong_in_one_thing_is_found(tmp_path, wrong, name):
 @pytest.mark.parametrize("name", [LONG, HINTS, CLOSED, NAMES])
 def test_and_one_that_is_right_is_not(tmp_path, name):
     check(store()(str(tmp_path)), name)
+
+
+class WithFifo(DriveStoreTests):
+    patience = 0.5
+
+    def plant(self, drive, name, kind):
+        assert kind == "other"
+        place = Path(drive.mount, "sealift", name)
+        place.parent.mkdir()
+        os.mkfifo(place)
+
+
+def opens_whatever_is_there():
+    class Store(LocalDrive):
+        def read_small(self, name, limit):
+            return Path(self.mount, "sealift", name).read_bytes()[:limit]
+
+    return Store
+
+
+def test_a_store_that_opens_a_fifo_fails_its_test_and_does_not_hold_up_the_others(tmp_path):
+    with pytest.raises(pytest.fail.Exception, match=r"not come back after 0\.5 s"):
+        getattr(WithFifo(), IRREGULAR)(drive=opens_whatever_is_there()(str(tmp_path)), kind="other")
+    os.close(os.open(tmp_path / "sealift/drive.json", os.O_RDWR))  # its thread reads the end, and ends
+
+
+def test_and_one_that_only_looks_at_it_passes(tmp_path):
+    getattr(WithFifo(), IRREGULAR)(drive=LocalDrive(str(tmp_path)), kind="other")

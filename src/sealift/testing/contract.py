@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sealift.drives.base import Drive, Kind
+
+T = TypeVar("T")
 
 NAME = "packs/0000/0000000.parity"
 SMALL = "drive.json"
@@ -48,6 +52,9 @@ class DriveStoreTests:
     long_file = (24 << 20) + 77
     """Bytes of the longest file that is written and read, once with `direct` and once without; it is held in memory."""
 
+    patience = 10.0
+    """Seconds that one call may take where something is that is no regular file: opening a FIFO may wait for ever."""
+
     @pytest.fixture
     def drive(self) -> Drive:
         """A drive with nothing on it, not locked."""
@@ -60,6 +67,30 @@ class DriveStoreTests:
     def plant(self, drive: Drive, name: str, kind: Kind) -> None:
         """Put a link, a folder or what is neither (FIFO, socket, device) under `name`; skips where none can be."""
         pytest.skip(f"{drive.mount} can hold no {kind} under {name}")
+
+    def _in_time(self, act: Callable[[], T]) -> T:
+        """What `act` gives or raises; the test fails where it is not back in time, and does not wait for its thread."""
+        given: list[T] = []
+        raised: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                given.append(act())
+            except BaseException as error:  # noqa: BLE001 -- raised again where the test looks at it
+                raised.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(self.patience)
+        if raised:
+            raise raised[0]
+        if not given:
+            pytest.fail(f"a call has not come back after {self.patience:g} s: it opens what is no regular file")
+        return given[0]
+
+    def _walked(self, drive: Drive) -> list[tuple[bytes, Kind]]:
+        """Names and kinds of all that is on the drive, in time."""
+        return [(entry.name, entry.kind) for entry in self._in_time(lambda: list(drive.walk(10)))]
 
     # Reading
 
@@ -195,25 +226,25 @@ class DriveStoreTests:
         self.plant(drive, SMALL, kind)
         for read in (lambda: drive.read_small(SMALL, 100), lambda: drive.size(SMALL)):
             with pytest.raises(FormatError, match=r"drive\.json"):
-                read()
+                self._in_time(read)
         for direct in (False, True):
             with pytest.raises(FormatError, match=r"drive\.json"):
-                drive.open_read(SMALL, direct=direct)
-        assert [(entry.name, entry.kind) for entry in drive.walk(10)] == [(SMALL.encode(), kind)]
+                self._in_time(partial(drive.open_read, SMALL, direct=direct))
+        assert self._walked(drive) == [(SMALL.encode(), kind)]
 
     @pytest.mark.parametrize("kind", ["link", "other"])
     def test_a_folder_that_is_none_is_not_entered(self, drive: Drive, kind: Kind) -> None:
         """Neither to read nor to write."""
         self.plant(drive, "packs", kind)
         with pytest.raises(FormatError):
-            drive.size(NAME)
+            self._in_time(lambda: drive.size(NAME))
         with pytest.raises(FormatError):
-            drive.read_small(NAME, 100)
+            self._in_time(lambda: drive.read_small(NAME, 100))
         with pytest.raises(FormatError):
-            drive.open_read(NAME)
+            self._in_time(lambda: drive.open_read(NAME))
         drive.lock()
         with pytest.raises(DriveFault, match="sealift/packs is a ") as caught:
-            drive.create(NAME)
+            self._in_time(lambda: drive.create(NAME))
         assert is_in_the_way(caught.value)
 
     @pytest.mark.parametrize("kind", ["link", "folder", "other"])
@@ -226,9 +257,9 @@ class DriveStoreTests:
         acts += [] if end else [lambda: drive.remove(SMALL)]
         for act in acts:
             with pytest.raises(DriveFault, match=rf"drive\.json{end} is a ") as caught:
-                act()
+                self._in_time(act)
             assert is_in_the_way(caught.value)
-        assert [(entry.name, entry.kind) for entry in drive.walk(10)] == [((SMALL + end).encode(), kind)]
+        assert self._walked(drive) == [((SMALL + end).encode(), kind)]
 
     @pytest.mark.parametrize("kind", ["link", "folder", "other"])
     def test_nor_is_one_that_came_while_the_file_was_written(self, drive: Drive, kind: Kind) -> None:
@@ -237,10 +268,10 @@ class DriveStoreTests:
         part = drive.create(SMALL)
         self.plant(drive, SMALL, kind)
         with pytest.raises(DriveFault) as caught:
-            part.publish()
+            self._in_time(part.publish)
         assert is_in_the_way(caught.value)
-        part.abandon()
-        assert [(entry.name, entry.kind) for entry in drive.walk(10)] == [(SMALL.encode(), kind)]
+        self._in_time(part.abandon)
+        assert self._walked(drive) == [(SMALL.encode(), kind)]
 
     def test_walk_tells_kinds_and_sizes_folders_first(self, drive: Drive) -> None:
         """Every name once, beneath what holds it."""

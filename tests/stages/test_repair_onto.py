@@ -128,6 +128,41 @@ def test_what_was_seen_to_be_wrong_is_told_all_the_same():
     assert (report.rebuilt, report.state, stage.exit_code(report)) == (["g0s0"], "damaged", 3)
 
 
+def test_a_place_without_a_drive_is_told_and_keeps_no_rebuild_from_being_finished():
+    drives = FLEET.memory()
+    report = mend([*drives[1:], empty(drives[0], "/mnt/bare")], onto=[empty(drives[0])])
+    assert (report.rebuilt, report.state, report.left, stage.exit_code(report)) == (["g0s0"], "rebuilt", [], 0)
+    assert [each for each in report.notices if "/mnt/bare" in each] == [
+        "no drive of sealift is at /mnt/bare, which gave nothing: there is no sealift/ folder on this drive"
+    ]
+
+
+def test_the_words_name_that_place_too_and_verify_does_not_say_that_something_stands_there(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    fleet = fleets.make(tmp_path / "mnt", seed=42, geometry=((2, 1),), lengths=[[BLOCK + 3, 9]])
+    (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
+    bare, new = tmp_path / "bare", tmp_path / "new"
+    bare.mkdir()
+    new.mkdir()
+    drives, signers = [*fleet.mounts[:2], str(bare)], ["--allowed-signers", str(tmp_path / "signers")]
+    assert sealift(["repair", *drives, *signers, "--onto", str(new), SCRATCH]) == 0
+    words = capsys.readouterr().out
+    assert words.startswith("rebuilt: g0s2, each block proved against what was signed")
+    assert f"no drive of sealift is at {bare}" in words
+    assert "nothing is mounted there" in words
+    assert "still wrong" not in words
+    assert sealift(["verify", *drives, str(new), *signers]) == 3
+    first, *rest = capsys.readouterr().out.splitlines()
+    whole = "recoverable: every byte is as it was signed, and "
+    assert first == f"{whole}in a place that was given there is no drive"
+    assert any(f"leave {bare} away" in line for line in rest)
+    (new / "sealift" / "packs" / "more").write_bytes(b"not signed")
+    assert sealift(["verify", *drives, str(new), *signers]) == 3
+    assert capsys.readouterr().out.startswith(f"{whole}something else stands or lies among it\n")
+
+
 def half_rebuilt(drives, *, without=(mf.MANIFEST, mf.SIGNATURE)):
     new = empty(drives[0])
     mend(drives[1:], onto=[new])

@@ -293,6 +293,11 @@ def only_strange(report: InspectReport | VerifyReport) -> bool:
     return whole and all(fault.mount in strange or _is_unnamed(fault) for fault in report.faults)
 
 
+def only_empty(report: InspectReport | VerifyReport) -> bool:
+    """Whether nothing is wrong but that there is no drive in some of the places that were given."""
+    return only_strange(report) and all(map(_is_no_drive, report.faults))
+
+
 ONLY_GONE = "LOST, unless a copy is found of a file that every drive of a group carried, and none here has"
 
 

@@ -12,6 +12,7 @@ from sealift.cli.inspect import (
     final_option,
     load_parts,
     next_steps,
+    only_empty,
     only_gone,
     only_strange,
     part_option,
@@ -127,7 +128,9 @@ def _read_from(report: VerifyReport) -> str:
 
 def _verdict(report: VerifyReport) -> str:
     if report.state == "recoverable" and only_strange(report):
-        return "recoverable: every byte is as it was signed, and something else stands or lies among it"
+        among = "something else stands or lies among it"
+        rest = "in a place that was given there is no drive" if only_empty(report) else among
+        return f"recoverable: every byte is as it was signed, and {rest}"
     if report.state == "recoverable" and any(group.spare for group in report.groups):
         return "recoverable: what is damaged or gone can be had from what is left, and from what lies beside the seal"
     return ONLY_GONE if only_gone(report) else _VERDICTS[report.state]

@@ -90,8 +90,9 @@ def repair(
     if targets:
         plans = onto_drives.place(found, absent, targets)
         onto_drives.check_targets(found, absent, plans, events, same_filesystem=allow_same_filesystem)
-        answer.left += looking.met(found)
-        answer.notices += [foretell.NOT_READ] if dry_run else []
+        wrong, empty = looking.met(found)
+        answer.left += wrong
+        answer.notices += [*empty, *([foretell.NOT_READ] if dry_run else [])]
     else:
         seen = [
             looking.unlike(each, elsewhere.stands)

@@ -356,9 +356,15 @@ def beyond(found: Survey, beside: Collection[int] = ()) -> list[Fault]:
     return [join.fault(view, problem) for view in found.views if id(view) not in members for problem in view.problems]
 
 
-def met(found: Survey) -> list[Fault]:
-    """What the survey alone saw to be wrong: small files, and mounts that are no drive; no pack was looked into."""
-    return [join.fault(view, problem) for view in found.views if not view.apart for problem in view.problems]
+def met(found: Survey) -> tuple[list[Fault], list[str]]:
+    """What the survey alone saw to be wrong of small files and other drives; and a line for each place without a drive.
+
+    Such a place gave nothing, and nothing is wrong with it; no pack was looked into.
+    """
+    faults = [join.fault(view, problem) for view in found.views if not view.apart for problem in view.problems]
+    empty = [fault for fault in faults if fault.kind == "missing" and fault.path == ""]
+    lines = [f"no drive of sealift is at {fault.mount}, which gave nothing: {fault.detail}" for fault in empty]
+    return [fault for fault in faults if fault not in empty], lines
 
 
 def still_there(left: list[Fault], found: Survey) -> list[Fault]:

@@ -1,6 +1,7 @@
 """The disk of the state folder dies while a group is packed: the drives' own copies bring the packing back."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -8,7 +9,8 @@ import shipments
 
 from sealift.errors import BadInput, Refused, SealiftError
 from sealift.formats import manifest as mf
-from sealift.stages import status
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages import repair, status
 from sealift.stages.pack import copies, found, group
 
 
@@ -78,6 +80,35 @@ def test_nothing_is_replaced_where_nothing_was_packed(tmp_path):
     with pytest.raises(BadInput, match="nothing was packed") as caught:
         origin.pack(replace={origin.serial(origin.mounts[1]): origin.mounts[2]})
     assert "no --replace" in caught.value.hint
+
+
+def test_a_drive_that_dies_after_its_group_was_signed_is_made_anew_and_the_lost_state_taken_over(tmp_path):
+    """Both refusals on the way there say how."""
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    assert origin.pack().exit_code == 0
+    signed, shipment = origin.manifests(), card_of(origin).shipment
+    old, new = origin.mounts[1], str(tmp_path / "origin" / "new")
+    os.mkdir(new)
+    shutil.rmtree(old)
+    shutil.rmtree(origin.state)
+    before = origin.serial(old)
+    origin.declaration.write_text(origin.declaration.read_text().replace(before, origin.serial(new)))
+    left = [mount for mount in origin.mounts if mount != old]
+    origin.mounts[1] = new
+    how = r"`sealift repair` of the drives that are left, --onto NEW.* serial number in its place in the declaration"
+    with pytest.raises(BadInput, match="nothing was packed") as caught:
+        origin.pack(to=left, replace={before: new}, serials={new: origin.serial(new)})
+    assert re.search(f"{how}, and run .* --shipment ID .* no --replace", caught.value.hint)
+    with pytest.raises(Refused, match="bears a signed manifest that this state folder does not know") as caught:
+        origin.pack(shipment=shipment)
+    assert re.search(f"--shipment {shipment}: .*before that, {how}", caught.value.hint)
+    allowed = AllowedSigners.parse(origin.allowed)
+    assert repair.repair(left, allowed=allowed, onto=[new], allow_same_filesystem=True).rebuilt == ["g0s1"]
+    assert origin.pack(shipment=shipment).exit_code == 0
+    assert origin.manifests() == signed
+    (target := tmp_path / "target").mkdir()
+    assert origin.unpack(target, seal=origin.seal()).failed == []
+    shipments.same(origin.source, target)
 
 
 def card_of(origin):

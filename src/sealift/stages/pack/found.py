@@ -249,7 +249,7 @@ def _refused(work: Work, group: int, slot: int, each: Attached, what: str) -> Re
         "older than the drives, or another one. nothing was written, and what is signed is never replaced",
         hint=f"{_BACK}; if it is lost, attach all drives of the group and run the same command with an empty --state "
         f"and --shipment {work.config.shipment}: groups that are signed on their drives are taken over as they are (a "
-        "drive that lacks its manifest gets it by `sealift repair` of all of them)",
+        f"drive that lacks its manifest gets it by `sealift repair` of all of them). before that, {settle.MADE_ANEW}",
     )
 
 

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 _MOUNTS = "mounts"  # a setting: serial -> mount, as last seen
 _REPLACED = "replaced"  # a setting: serial of a drive -> serial of the one in its place
+MADE_ANEW = (
+    "`sealift repair` of the drives that are left, --onto NEW, makes a dead one anew; put NEW's serial number in its "
+    "place in the declaration"
+)
 
 
 class Config(msgspec.Struct):
@@ -92,7 +96,9 @@ def replacements(options: Options, journal: Journal, config: Config | None) -> l
     if options.replace and config is None:
         raise BadInput(
             "--replace: nothing was packed in this state folder, so there is no drive to replace",
-            hint="give the drives that are to be packed (--to), and no --replace",
+            hint="give the drives that are to be packed (--to), and no --replace; or, where the state folder of a "
+            f"signed group is lost, {MADE_ANEW}, and run the same command with --shipment ID (it is in drive.json on "
+            "the others), and no --replace",
         )
     out: list[Replacement] = []
     for old, mount in options.replace.items():

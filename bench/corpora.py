@@ -11,11 +11,13 @@ third). Everything lies in DIR/corpora and is kept between runs;
 a corpus that was not finished is made again. With --smoke all of them are small, and made without any package.
 
 With --local no package is fetched, for machines that reach none: large files are those of ChaCha20 alone, and texts are
-the sources among the libraries of this Python (code and headers, of the same sizes). There is no mixed corpus then.
+the sources among the libraries of this Python (code and headers, of the same sizes), more than once where they are too
+few. There is no mixed corpus then.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -168,10 +170,13 @@ class Makers:
 
 
 def _code(folder: str) -> Iterator[tuple[str, bytes, float]]:
-    for path in _files(folder):
-        if path.endswith(_CODE) and os.path.isfile(path):
+    """Again and again, beneath another folder and with a first line of its own, so that no two files are alike."""
+    paths = [path for path in _files(folder) if path.endswith(_CODE) and os.path.isfile(path)]
+    for turn in itertools.count() if paths else ():
+        for number, path in enumerate(paths):
             with open(path, "rb") as file:
-                yield os.path.relpath(path, folder), file.read(), os.path.getmtime(path)
+                data = (b"# %d of turn %d\n" % (number, turn) if turn else b"") + file.read()
+            yield os.path.join(f"turn-{turn}", os.path.relpath(path, folder)), data, os.path.getmtime(path)
 
 
 def _files(folder: str) -> Iterator[str]:

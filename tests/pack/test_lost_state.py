@@ -95,10 +95,10 @@ def test_a_drive_that_dies_after_its_group_was_signed_is_made_anew_and_the_lost_
     origin.declaration.write_text(origin.declaration.read_text().replace(before, origin.serial(new)))
     left = [mount for mount in origin.mounts if mount != old]
     origin.mounts[1] = new
-    how = r"`sealift repair` of the drives that are left, --onto NEW.* serial number in its place in the declaration"
+    how = "`sealift repair` of the drives that are left, --onto NEW.* a copy of the declaration .* without NEW's mount"
     with pytest.raises(BadInput, match="nothing was packed") as caught:
         origin.pack(to=left, replace={before: new}, serials={new: origin.serial(new)})
-    assert re.search(f"{how}, and run .* --shipment ID .* no --replace", caught.value.hint)
+    assert re.search(rf"{how}\. .* --shipment ID .* no --replace", caught.value.hint)
     with pytest.raises(Refused, match="bears a signed manifest that this state folder does not know") as caught:
         origin.pack(shipment=shipment)
     assert re.search(f"--shipment {shipment}: .*before that, {how}", caught.value.hint)

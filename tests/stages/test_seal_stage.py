@@ -545,6 +545,27 @@ def test_a_drive_that_was_made_anew_is_sealed_as_the_one_that_is_declared(yard, 
     assert load_seal(mount) == load_seal(yard.mounts[0])
 
 
+def test_a_group_that_was_taken_over_with_a_drive_made_anew_is_sealed_as_it_was_declared(yard):
+    """As pack advises where the state is lost: under a copy of the declaration it goes on, and under none it leaves."""
+    dead, new, shipment = yard.mounts[2], f"{yard.folder}/new", _card(yard.mounts[2]).shipment
+    group = [each for each in yard.mounts if _card(each).group == _card(dead).group]
+    left, released, serial = [each for each in yard.mounts if each != dead], yard.declaration, yard.serials[2]
+    os.mkdir(new)
+    shutil.rmtree(dead)
+    shutil.rmtree(yard.state)
+    here = [each for each in group if each != dead]
+    repair.repair(here, allowed=yard.allowed, onto=[new], allow_same_filesystem=True)
+    yard.mounts[2], yard.serials[2], yard.declaration = new, "NEW", f"{yard.folder}/copy.toml"
+    yard.write(Path(released).read_bytes().replace(f'"{serial}"'.encode(), b'"NEW"'))
+    assert yard.pack(yard.mounts, yard.state, shipment=shipment).exit_code == 0
+    yard.release()
+    refused(yard, Refused, f"packed and not declared: {serial}", *left)
+    yard.declaration = released
+    yard.release()
+    yard.seal(*left)
+    assert len({tuple(load_seal(mount)) for mount in left}) == 1
+
+
 def test_a_state_that_is_none_is_bad_input(yard, tmp_path):
     refused(yard, BadInput, "no packing", states=[str(tmp_path)])
 

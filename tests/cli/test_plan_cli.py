@@ -3,13 +3,14 @@
 import json
 import os
 import re
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from click.testing import CliRunner
 from voyages import CALIBRATION
 
-from sealift.cli import main
+from sealift.cli import main, plan_words
 from sealift.errors import BadInput, Interrupted, NotAllHere
 from sealift.formats import drive_tests
 from sealift.formats import smart as health
@@ -259,3 +260,9 @@ def test_from_a_folder_to_packed_drives(tmp_path):
     assert seen == {
         each.serial: (number, each.group, each.slot, each.carrier) for number, each in enumerate(plan.drives, 1)
     }
+
+
+@pytest.mark.parametrize(("samples", "words"), [(1, " by 1 sample ("), (2, " by 2 samples (")])
+def test_samples_are_counted(samples, words):
+    corpus = SimpleNamespace(samples=samples, share=0.5, low=0.4, high=0.6)
+    assert plan_words._sampled(SimpleNamespace(corpus=corpus)).startswith(words)

@@ -145,6 +145,13 @@ def test_a_stripe_that_more_drives_lack_than_parity_holds_is_not_committed(tmp_p
     assert packing.committed() == 1
 
 
+def test_one_drive_without_parity_is_set_aside_as_one(tmp_path):
+    packing = Packing(tmp_path, parity=0)
+    packing.fleet.fail(packing.mounts[0], "write", errno.EIO, nth=2, lasting=True)
+    with pytest.raises(DriveFault, match="1 drive is set aside, and parity holds 0"):
+        packing.pack(accept_carrier_risk=True)
+
+
 @pytest.mark.long
 def test_a_copy_that_fails_costs_no_stripe_that_is_on_all_but_m_drives(tmp_path):
     """The drive has the pack and not the journal's copy: it is set aside, and the stripe is committed as it is."""

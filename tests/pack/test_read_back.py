@@ -320,6 +320,7 @@ def test_a_command_is_told_of_faults_groups_and_the_end(tmp_path):
     assert [each["event"] for each in told] == ["fault", "group", "end"]
     assert (told[0]["serial"], told[0]["mount"], told[0]["drive"]) == (serial, packing.mounts[0], "g0s0")
     assert (told[1]["signed"], told[2]["exit_code"]) == (False, 3)
+    assert told[2]["message"] == "0 of 1 group is signed"
     assert shown.read_text().splitlines() == [f"fault {serial}", "group", "end 3"]
 
 

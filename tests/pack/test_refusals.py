@@ -98,6 +98,15 @@ def test_not_all_declared_drives_without_groups(tmp_path):
     refused(origin, BadInput, "--group-size", to=origin.mounts[:2])
 
 
+def test_one_drive_is_counted_as_one(tmp_path):
+    origin = tree(tmp_path)
+    refused(origin, BadInput, "names 3 drives, 1 is attached", to=origin.mounts[:1])
+    refused(origin, BadInput, "carry 1 drive of group 0", parity=0)
+    refused(origin, BadInput, "a group of 1 drive", group_size=1)
+    undeclared = tree(tmp_path / "undeclared", declared_drives=False)
+    refused(undeclared, BadInput, "1 drive does not make groups of 2", to=undeclared.mounts[:1], group_size=2)
+
+
 def test_parity_that_cannot_hold_the_loss_of_a_carrier(tmp_path):
     origin = tree(tmp_path, carriers=["anna", "anna", "bo"])
     refused(origin, BadInput, "anna", "--accept-carrier-risk")

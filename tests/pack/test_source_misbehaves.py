@@ -292,6 +292,17 @@ def test_a_read_error_of_the_source_becomes_zeros_and_is_told(origin, tmp_path, 
     assert b"huge" in restored.changed
 
 
+def test_one_time_that_is_not_held_is_told_as_one(tmp_path):
+    file, far = tmp_path / "source" / "far", 13_569_465_600 * 10**9  # in 2400
+    shipments.write(file, b"far")
+    os.utime(file, ns=(0, far))
+    if os.stat(file).st_mtime_ns != far:
+        pytest.skip("this filesystem holds no such time")
+    said: list[str] = []
+    shipments.Origin(tmp_path / "origin", file.parent, 2, 1).pack(said)
+    assert "1 time before 1677 or after 2262 is carried as the first or last between these" in said
+
+
 @pytest.mark.long
 def test_a_time_that_is_not_held_is_no_change(origin, tmp_path):
     """It is told once, and carried as the last that is; neither packing nor unpack calls the file changed."""

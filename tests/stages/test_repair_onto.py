@@ -11,7 +11,7 @@ import fleet as fleets
 import loops
 
 from sealift.cli.main import run as sealift
-from sealift.errors import BadInput, Interrupted
+from sealift.errors import BadInput, Interrupted, NotAllHere
 from sealift.formats import canonical
 from sealift.formats import manifest as mf
 from sealift.stages import repair as stage
@@ -279,6 +279,13 @@ def test_a_drive_with_other_files_is_not_empty(tmp_path):
     (tmp_path / "file" / "sealift").write_bytes(b"")
     with pytest.raises(BadInput, match="nothing was written"):
         mend(fleet.mounts[1:], fleet, onto=[str(tmp_path / "file")], allow_same_filesystem=True)
+
+
+def test_one_drive_that_no_parity_gives_back_is_missing_as_one():
+    fleet = fleets.make(Path("/nowhere"), geometry=((2, 0),), on_disk=False)
+    drives = fleet.memory()
+    with pytest.raises(NotAllHere, match="1 of its 2 drives is missing"):
+        mend(drives[1:], fleet, onto=[empty(drives[0])])
 
 
 def test_what_parity_gives_and_nobody_signed_is_not_written():

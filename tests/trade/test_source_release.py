@@ -197,6 +197,13 @@ def test_a_receipt_that_does_not_hold_stops_all(tmp_path, record, by, why):
         release(beside, tmp_path)
 
 
+@pytest.mark.parametrize(("shown", "more"), [(0, "2 more groups"), (1, "1 more group")])
+def test_groups_that_are_not_shown_are_counted(tmp_path, monkeypatch, capsys, shown, more):
+    monkeypatch.setattr(cli.common, "SHOWN", shown)
+    cli._show(look(file(tmp_path, WHOLE.record, by="nobody")))
+    assert f"  and {more} (--json names all of them)" in capsys.readouterr().out
+
+
 def test_a_receipt_that_is_older_than_the_seal_does_not_count():
     drives = [msgspec.structs.replace(each, read_at="2026-01-02T00:00:00Z") for each in WHOLE.record.groups[0].drives]
     early = changed(at="2026-01-02T00:00:00Z", groups=[msgspec.structs.replace(WHOLE.record.groups[0], drives=drives)])

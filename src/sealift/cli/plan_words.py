@@ -142,7 +142,8 @@ def _sampled(found: Planned) -> str:
     corpus = found.corpus
     if not corpus.samples:
         return ""
-    return f" by {corpus.samples} samples (x{corpus.share:.3f}, 95%: {corpus.low:.3f} to {corpus.high:.3f})"
+    many = common.counted(corpus.samples, "sample")
+    return f" by {many} (x{corpus.share:.3f}, 95%: {corpus.low:.3f} to {corpus.high:.3f})"
 
 
 def _fleet(found: Planned) -> str:

@@ -156,8 +156,8 @@ def _show(looked: Looked) -> None:
     for each in looked.lacking[: common.SHOWN]:
         when = f" (receipt of {each.at})" if each.at else ""
         click.echo(f"  group {each.group}: {each.why}{when}")
-    if len(looked.lacking) > common.SHOWN:
-        click.echo(f"  and {len(looked.lacking) - common.SHOWN:,} more groups (--json names all of them)")
+    if (more := len(looked.lacking) - common.SHOWN) > 0:
+        click.echo(f"  and {common.counted(more, 'more group')} (--json names all of them)")
 
 
 _WAYS = {

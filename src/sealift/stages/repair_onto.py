@@ -103,8 +103,9 @@ def check_targets(
         group = plan.group
         missing = absent[group.group].missing
         if is_short(group, absent[group.group]):
+            are = "is" if len(missing) == 1 else "are"
             raise NotAllHere(
-                f"group {group.group}: {len(missing)} of its {group.manifest.n} drives are missing, and"
+                f"group {group.group}: {len(missing)} of its {group.manifest.n} drives {are} missing, and"
                 f" {group.manifest.geometry.parity} can be rebuilt from the others; nothing was written",
                 hint="mount more of them; --fetch-list says what must be sent again if they are lost",
             )

@@ -214,8 +214,9 @@ class Crew:
                 return
             if self._broken is None:
                 names = "; ".join(self.describe(owed) for owed in self._owed.values())
+                many = "1 drive is" if len(self._owed) == 1 else f"{len(self._owed)} drives are"
                 self._broken = DriveFault(
-                    f"group {self.number}: {len(self._owed)} drives are set aside, and parity holds {self.parity}: "
+                    f"group {self.number}: {many} set aside, and parity holds {self.parity}: "
                     f"{names}. {self.standing()}",
                     drive=next(reversed(self._owed.values())).mount,
                     hint=self._what_to_do(),

@@ -175,7 +175,8 @@ def run(options: Options, events: Events, workers: Workers | None = None) -> Res
         notifier.tell("end", state=state, exit_code=code, message=told)
         raise
     else:
-        told = f"{sum(g['state'] == 'signed' for g in result.groups)} of {len(result.groups)} groups are signed"
+        many = "1 group is" if len(result.groups) == 1 else f"{len(result.groups)} groups are"
+        told = f"{sum(g['state'] == 'signed' for g in result.groups)} of {many} signed"
         notifier.tell("end", state=state, exit_code=result.exit_code, message=told)
         return result
     finally:
@@ -267,9 +268,8 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
                     "carried, as owners, ACLs and other extended attributes are not: set them again after unpack"
                 )
             if many := work.summary.beyond:
-                events.notice(
-                    f"{many:,} times before 1677 or after 2262 are carried as the first or last between these"
-                )
+                times, are = ("1 time", "is") if many == 1 else (f"{many:,} times", "are")
+                events.notice(f"{times} before 1677 or after 2262 {are} carried as the first or last between these")
         lacking = [drive for group in before_this for drive in signed_drives.look(work, group)]
         for group in before_this:
             lacking += [drive for drive in read_signed(work, group) if drive not in lacking]

@@ -374,13 +374,22 @@ def _stripes(first: int, stop: int) -> str:
     return f"stripe {first}" if stop - first == 1 else f"stripes {first} to {stop - 1}"
 
 
-def silence(drive: Drive) -> DriveFault | FormatError | None:
-    """What a drive says that does not read even its first file; None where it does. A bad spot is no silence."""
+def listen(drive: Drive) -> None:
+    """FAULTS where a drive does not read even its first file: it reads nothing any more. A bad spot is no silence."""
     try:
         with drive.open_read(CARD, direct=True) as file:
             file.readinto_at(0, aligned_buffer(ALIGN))
+    except DriveFault as error:
+        if not is_missing(error):
+            raise
+
+
+def silence(drive: Drive) -> str | None:
+    """What a drive says that reads nothing any more; None where it does. In words: an error would hold what it met."""
+    try:
+        listen(drive)
     except FAULTS as error:
-        return None if is_missing(error) else error
+        return reason(error, drive.mount)
     return None
 
 

@@ -35,8 +35,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
 
-from sealift.drives.base import ALIGN, aligned_buffer, reason
-from sealift.errors import DriveFault, FormatError
+from sealift.drives.base import ALIGN, aligned_buffer
+from sealift.errors import DriveFault
 from sealift.formats import manifest
 from sealift.formats.manifest import BLOCK
 from sealift.stages.pack.crew import FAULTS, silence
@@ -68,7 +68,7 @@ class _Found(NamedTuple):
     blocks: int
     wrong: int
     cached: bool
-    silent: DriveFault | FormatError | None = None  # the drive read nothing any more: nothing is known of the pack
+    silent: str | None = None  # why the drive reads nothing any more: nothing is known of the pack
 
 
 class ReadBack:
@@ -161,13 +161,13 @@ class ReadBack:
     ) -> Sequence[tuple[int, int, Future[_Found]]]:
         """Those of drives that read something; the others fail, and do not lie: they owe what comes from `since` on."""
         for _, slot, job in jobs:
-            if (error := job.result().silent) is not None:
-                self._fails(slot, since, error)
+            if (why := job.result().silent) is not None:
+                self._fails(slot, since, why)
         return [each for each in jobs if each[2].result().silent is None]
 
-    def _fails(self, slot: int, since: int, error: DriveFault | FormatError) -> None:
+    def _fails(self, slot: int, since: int, why: str) -> None:
         """DriveFault as `Crew.fail`."""
-        self._crew.fail(slot, since, error)
+        self._crew.fail(slot, since, why)
 
     def distrust(self) -> None:
         """Set aside the drives that lied too often; `Crew.require` says whether there are more than parity holds."""
@@ -224,12 +224,12 @@ class ReadBack:
                 for first, stop in _pieces(runs):
                     blocks += stop - first
                     wrong += self._compare(slot, file, first, stop, hashes(role, first, stop))
-                    if wrong and (error := silence(drive)) is not None:
-                        return _Found(0, 0, cached=False, silent=error)
+                    if wrong and (why := silence(drive)) is not None:
+                        return _Found(0, 0, cached=False, silent=why)
                 return _Found(blocks, wrong, cached=file.read_from == "cache")
         except FAULTS:
-            if (error := silence(drive)) is not None:
-                return _Found(0, 0, cached=False, silent=error)
+            if (why := silence(drive)) is not None:
+                return _Found(0, 0, cached=False, silent=why)
             return _Found(count, count, cached=False)
 
     def _compare(self, slot: int, file: ReadFile, first: int, stop: int, hashes: bytes) -> int:
@@ -449,13 +449,12 @@ class SignedReadBack(ReadBack):
         self._spoilt.setdefault(slot, {})[manifest.pack_name(stripe, role, self._data)] = blocks
         return Wrong(stripe, role, slot, blocks, 1)
 
-    def _fails(self, slot: int, since: int, error: DriveFault | FormatError) -> None:
+    def _fails(self, slot: int, since: int, why: str) -> None:
         """DriveFault: packing writes nothing more to them, so nothing is owed."""
         del since
         crew, mount = self._crew, self._crew.mounts[slot]
         raise DriveFault(
-            f"drive {crew.name(slot)} of group {self._number}, which is signed, reads nothing any more: "
-            f"{reason(error, mount)}",
+            f"drive {crew.name(slot)} of group {self._number}, which is signed, reads nothing any more: {why}",
             drive=mount,
             hint="see `dmesg`, its cable and bay, and run the same command again, which reads on. if it stays so, it "
             "does not leave: the destination rebuilds as many drives of a group as parity holds",

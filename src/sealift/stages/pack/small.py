@@ -22,7 +22,7 @@ from sealift.errors import DriveFault, FormatError
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import FileRef, Manifest
 from sealift.stages.pack import found
-from sealift.stages.pack.crew import FAULTS, silence
+from sealift.stages.pack.crew import FAULTS, listen
 from sealift.stages.pack.journal import Medium
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ class SmallFiles:
                 if again:
                     self._journal.small_mended(crew.number)
                 return
-            if (error := silence(drive)) is not None:
-                raise error  # it fails, and does not lie
+            listen(drive)  # who reads nothing any more fails, and does not lie
             self._journal.note_small(crew.number, slot, crew.medium(slot))
             if again:
                 crew.distrust(slot, f"its {name} was not as it was written, twice")

@@ -15,7 +15,7 @@ from sealift.errors import DriveFault, Refused
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import seal, status
-from sealift.stages.pack import readback
+from sealift.stages.pack import readback, work
 from sealift.stages.pack.journal import Journal, Medium, Misread, Wrong
 from sealift.testing import drive
 
@@ -209,6 +209,20 @@ def test_a_drive_that_falls_silent_when_a_signed_group_is_read_is_named_as_that(
     packing.ends_well()
 
 
+def test_a_drive_in_doubt_of_a_signed_group_is_read_with_none_too(tmp_path):
+    """As where a run was killed when it had written its manifests, and was about to take them back."""
+    packing = Packing(tmp_path, size=12)
+    packing.pack()
+    mount = packing.mounts[0]
+    journal = Journal(str(packing.origin.state))
+    journal.note_small(0, 0, Medium(packing.origin.serial(mount), mount))
+    journal.close()
+    packing.fleet.rot_block(mount, mf.pack_name(1, mf.role_of(1, 0, packing.origin.n), packing.origin.data), 0)
+    result = packing.pack(read_back="none")
+    assert (result.exit_code, result.read_back["wrong"]) == (3, 1)
+    assert any("is signed, and packing writes nothing more" in text for text in packing.notices)
+
+
 def test_what_is_known_to_be_gone_is_not_sealed(tmp_path, capsys):
     """More packs of one stripe than parity holds are wrong on a signed group's drives."""
     packing = Packing(tmp_path, size=12)
@@ -387,6 +401,11 @@ def test_what_was_wrong_on_a_drive_that_is_replaced_is_not_laid_to_the_new_one(t
     assert result.exit_code == 0
     rows = {each["serial"]: each for each in result.groups[0]["misread"]}
     assert [rows[packing.origin.serial(mount)]["replaced"] for mount in (old, other)] == [True, False]
+    small = []
+    with monkeypatch.context() as patch:
+        patch.setattr(work.small, "look", lambda *_: small.append(1) or [])
+        packing.pack(replace={packing.origin.serial(old): new})
+    assert not small, "who was replaced keeps nobody reading"
     (line,) = [line for line in pack_words.drive_lines([], [], rows.values()) if packing.origin.serial(old) in line]
     assert line.endswith("it was replaced, and does not leave")
     state = packing.told(old, other)

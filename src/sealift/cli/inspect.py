@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.gone_words import is_silent, of_silent
+from sealift.cli.gone_words import is_silent, of_manifest, of_no_drive, of_silent, of_twins
 from sealift.drives.base import reason
 
 if TYPE_CHECKING:
@@ -168,7 +168,6 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
         come = "then mount what is still not here" if lost else "mount what is still to come"
         yield f"{seal}{come} and run this again (--final when nothing more will come)"
-    from sealift.cli.gone_words import of_manifest, of_no_drive, of_twins
     from sealift.reading.survey_views import NOBODYS_PACKS
 
     faults = [

@@ -187,8 +187,12 @@ def read_signed(work: Work, group: int) -> list[str]:
     read = known.whole if mode == "full" else known.stripes
     if mode == "full" and not stripes:
         work.events.notice(f"group {group} was taken over from its drives and is not read back: `sealift verify` does")
-    unread = read < stripes or bool(journal.wrong(group)) or bool(stripes and journal.doubted(group))
-    if mode == "none" or not (unread or mode == "full" or journal.spoilt(group)):
+    serials = {place.serial for place in deal.groups[group]}
+    doubted = bool(stripes) and any(each.serial in serials for each in journal.doubted(group))
+    if mode == "none" and not doubted:
+        return []
+    unread = read < stripes or bool(journal.wrong(group)) or doubted
+    if not (unread or mode == "full" or journal.spoilt(group)):
         return []
     if deal.away(group):
         away = ", ".join(place.serial for place in deal.away(group))
@@ -277,7 +281,10 @@ class _Group:
         self._conclude()
 
     def _close(self, read_back: ReadBack) -> bool:
-        """Sign, where all drives have what they should; False where some are set aside, or in doubt, meanwhile."""
+        """Sign, where all drives have what they should; False where one is in doubt, which is to be read again first.
+
+        True, too, where some are set aside by now: then it is not signed, and there is nothing more to do.
+        """
         self._claim_those_that_work()
         work = self._work
         signed = not self._crew.owed and close_group(

@@ -380,7 +380,14 @@ def test_rot_is_named_though_the_rebuild_that_met_it_comes_to_nothing(tmp_path, 
     packing = Begun(tmp_path, monkeypatch, parity=2)
     rotten, new = packing.mounts[0], packing.spares[0]
     packing.rot(rotten, packing.stripe_read(rotten, packing.mounts[1]))
-    packing.fleet.fail(new, "rename", errno.EIO, lasting=True, name="packs/0000/0000002.*")
+    met, left = readback.ReadBack.met, [new]
+
+    def and_fail(self, each):  # before the pack for which it was read gets its name
+        met(self, each)
+        if left:
+            packing.fleet.fail(left.pop(), "rename", errno.EIO, lasting=True, name="packs/*")
+
+    monkeypatch.setattr(readback.ReadBack, "met", and_fail)
     result = packing.replace(packing.mounts[1], new, read_back="none")
     assert result.exit_code == 3
     adds_up(result)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.stages.audit import Verified
@@ -79,10 +80,10 @@ def audit(
         more = {"bundle": made.path, "bytes": made.bytes, "blake3": made.blake3, "left_out": made.left_out}
         more["damaged"] = made.damaged
         if made.damaged:
-            common.say(f"{common.counted(len(made.damaged), 'file')} damaged before they came here:")
+            common.say(f"{counted(len(made.damaged), 'file')} damaged before they came here:")
             common.say_list(made.damaged, len(made.damaged))
         if made.left_out:
-            common.say(f"{common.counted(made.left_out_total, 'file')} left out:")
+            common.say(f"{counted(made.left_out_total, 'file')} left out:")
             common.say_list(made.left_out, made.left_out_total)
     if as_json:
         common.emit(more | answer(verified))
@@ -120,7 +121,7 @@ def summarize(verified: Verified) -> None:
     index, signer = verified.index, verified.signer
     if index is not None and signer is not None:
         who = f"{signer.principal} ({signer.fingerprint})"
-        common.say(f"{common.counted(len(verified.files), 'file')}, put together at {index.made_at} by {who}")
+        common.say(f"{counted(len(verified.files), 'file')}, put together at {index.made_at} by {who}")
     for line in verified.holds:
         common.say(f"  {line}")
     for state, words in _WORDS:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from sealift.errors import BadInput, KeyInvalid
-from sealift.formats.sizes import parse_size, rate_text
+from sealift.formats.sizes import counted, parse_size, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -132,11 +132,6 @@ def size_text(count: float) -> str:
         if count >= 10**power:
             return f"{count / 10**power:.1f} {unit}"
     return f"{int(count)} B"
-
-
-def counted(count: int, word: str) -> str:
-    """A count with its noun: 1 drive, 16 drives."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def are(count: int) -> str:

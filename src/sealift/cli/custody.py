@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from sealift.cli import common
+from sealift.formats.sizes import counted
 
 HELP = """
 Check the custody log in folder LOG, offline, and say who has which drive since when.
@@ -68,7 +69,7 @@ def custody(
         common.say(f"{error}; {error.hint}")
         text = None
     if merge:
-        taken = f"{common.counted(merged.events, 'event')} and {common.counted(merged.signatures, 'signature')}"
+        taken = f"{counted(merged.events, 'event')} and {counted(merged.signatures, 'signature')}"
         common.say(f"taken from copies: {taken}")
     if drive is None:
         words.show_account(account)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sealift.cli import common
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -102,7 +103,7 @@ def show_account(account: Account) -> None:
     from sealift.trade.custody_graph import SETTLED_BY
 
     say = common.say
-    say(f"{account.consignment_id}: {common.counted(len(account.rows), 'event')}")
+    say(f"{account.consignment_id}: {counted(len(account.rows), 'event')}")
     for row in account.rows:
         say(f"  {row_line(row)}")
     say("drives:")
@@ -172,10 +173,10 @@ def row_line(row: Row) -> str:
         hands += f" -> {event.received_by.words}"
     signed = ", ".join(_signed(row))
     what = event.event_type.replace("_", " ")
-    about = common.counted(len(event.serials), "drive")
+    about = counted(len(event.serials), "drive")
     if event.unlock:
         said = event.unlock
-        about = f"{common.counted(said.keys, 'key')} for job {said.job} until {said.valid_until}"
+        about = f"{counted(said.keys, 'key')} for job {said.job} until {said.valid_until}"
     return f"{row.number:>3}  {row.entry.digest[:SHORT]}  {at}  {what}: {about}, {hands}, {event.place}; {signed}"
 
 

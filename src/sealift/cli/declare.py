@@ -9,6 +9,7 @@ import click
 
 from sealift.cli import common, planned
 from sealift.errors import BadInput, DeclarationInvalid
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.trade.declaration import Declaration
@@ -121,7 +122,7 @@ def new(file: str, author_key: str | None, plan: str | None) -> dict[str, Any]:
     signing.write_new(file, render(blank, questions, suggested).encode())
     common.say(f"wrote {file}, a draft of {consignment_id}: fill it in, then sealift declare --check {file}")
     if nameless:
-        of = f"{nameless:,} of {common.counted(answer['drives'], 'drive')}"
+        of = f"{nameless:,} of {counted(answer['drives'], 'drive')}"
         common.say(f"{of} have no serial number in {plan}, and none in {file}: fill in the same in both")
     return answer
 

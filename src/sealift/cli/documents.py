@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.stages.documents import Result
@@ -120,9 +121,9 @@ def summarize(result: Result, folder: str) -> None:
     for paper, why in result.left_out:
         common.say(f"not written: {paper} ({why})")
     if result.marked:
-        cells = common.counted(result.marked, "cell")
+        cells = counted(result.marked, "cell")
         common.say(f"{cells} of the CSV would have been a formula to a spreadsheet, and begin with an apostrophe")
     for written in result.papers:
         common.say(f"  {written.file}")
     named = result.frame.declaration.consignment_id
-    common.say(f"wrote {folder}: {common.counted(len(result.papers), 'paper')} of {named}")
+    common.say(f"wrote {folder}: {counted(len(result.papers), 'paper')} of {named}")

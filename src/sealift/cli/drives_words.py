@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,7 +133,7 @@ def show_losses(candidates: Sequence[Candidate]) -> None:
         parts = sum(volume.device.kind == "part" for volume in disk.volumes)
         if table or parts:
             kind = clean(table or "unknown")
-            common.say(f"  would be lost: a partition table ({kind}), {common.counted(parts, 'partition')}")
+            common.say(f"  would be lost: a partition table ({kind}), {counted(parts, 'partition')}")
         for loss in candidate.losses:
             for line in _loss(loss):
                 common.say(f"  {line}")
@@ -150,7 +151,7 @@ def _loss(loss: Loss) -> list[str]:
     if row.used_bytes is not None:
         parts.append(f"{common.size_text(row.used_bytes)} used ({row.used_bytes:,} bytes)")
     if loss.entries is not None:
-        parts.append(f"{common.counted(loss.entries, 'name')} in its root")
+        parts.append(f"{counted(loss.entries, 'name')} in its root")
     lines = [clean(f"would be lost: {row.device}, {common.size_text(row.size_bytes)}: {', '.join(parts)}")]
     if row.trouble:
         lines.append(clean(f"  WHAT IS ON IT COULD NOT BE SEEN: {row.trouble}"))
@@ -194,8 +195,8 @@ def show_tested(tested: Sequence[Tested]) -> None:
         elif drive.read_from == "cache":
             click.echo("    nothing can be read past a cache here, so what was read says nothing of a medium")
     bad = sum(each.fault is not None for each in tested)
-    verdict = "all are good" if not bad else f"{common.counted(bad, 'drive')} failed"
-    click.echo(f"{common.counted(len(tested), 'drive')} tested together: {verdict}")
+    verdict = "all are good" if not bad else f"{counted(bad, 'drive')} failed"
+    click.echo(f"{counted(len(tested), 'drive')} tested together: {verdict}")
 
 
 def _smart(before: Health, after: Health) -> str:

@@ -11,6 +11,7 @@ import click
 
 from sealift.cli import common
 from sealift.cli.drives_words import clean
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ def show_dry(plans: Sequence[Plan]) -> None:
         click.echo("nothing was written; not all of these drives may be erased")
         return
     words = " ".join(f"--yes {plan.disk.name}" for plan in plans)
-    click.echo(clean(f"nothing was written; to erase {common.counted(len(plans), 'drive')}, add: {words}"))
+    click.echo(clean(f"nothing was written; to erase {counted(len(plans), 'drive')}, add: {words}"))
 
 
 def show_erased(erased: Sequence[Erased]) -> None:

@@ -9,6 +9,7 @@ import click
 
 from sealift.cli import common
 from sealift.cli.inspect import final_option, shipment_option
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,9 +138,7 @@ def _told(out: str, written: Written) -> None:
     """What the locations file has of the one that was there."""
     common.say(f"wrote {out}" + (f"; what was there is {written.kept}" if written.kept else ""))
     for url, drives in written.held.items():
-        common.say(
-            _clean(f"{url} does not answer: its {common.counted(drives, 'drive')} in {out} stay there as before")
-        )
+        common.say(_clean(f"{url} does not answer: its {counted(drives, 'drive')} in {out} stay there as before"))
     if written.dropped:
         some = ", ".join(written.dropped[: common.SHOWN])
         common.say(
@@ -168,7 +167,7 @@ def _show(report: FleetReport) -> None:
     for host in report.hosts:
         name = f" ({host.name})" if host.name else ""
         trouble = f": {host.trouble}" if host.trouble else ""
-        echo(_clean(f"{host.url}{name}: {common.counted(host.drives, 'drive')}{trouble}"))
+        echo(_clean(f"{host.url}{name}: {counted(host.drives, 'drive')}{trouble}"))
         for drive in report.drives:
             if drive.host == host.url:
                 echo(_clean(f"  {_line(drive, report.drives_total)}"))

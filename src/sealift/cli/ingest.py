@@ -10,7 +10,7 @@ import click
 from sealift.cli import common, reading
 from sealift.cli import unpack as words
 from sealift.errors import BadInput
-from sealift.formats.sizes import rate_text
+from sealift.formats.sizes import counted, rate_text
 
 if TYPE_CHECKING:
     from sealift.stages.ingest import Result as Packs
@@ -162,7 +162,7 @@ def _files(
 
 def _tell_files(result: Files) -> None:
     if result.there:
-        common.say(f"{common.counted(result.there, 'file')} of them {common.were(result.there)} there already")
+        common.say(f"{counted(result.there, 'file')} of them {common.were(result.there)} there already")
     if result.skipped:
         common.say(f"{len(result.skipped):,} that no bucket can hold are not there:")
         lines = (f"{common.path_text(path)}: {reason}" for path, reason in result.skipped)
@@ -233,21 +233,21 @@ def _tell_packs(result: Packs, target: str) -> None:
 
     rate = (result.size) / max(result.seconds, 1e-9)
     common.say(
-        f"{common.counted(result.packs, 'pack')}, {common.size_text(result.size)}, of"
-        f" {common.counted(len(result.drives), 'drive')} in {target}, {common.duration_text(result.seconds)},"
+        f"{counted(result.packs, 'pack')}, {common.size_text(result.size)}, of"
+        f" {counted(len(result.drives), 'drive')} in {target}, {common.duration_text(result.seconds)},"
         f" {rate_text(rate)}"
     )
     if result.there:
-        common.say(f"{common.counted(result.there, 'pack')} of them {common.were(result.there)} there already")
+        common.say(f"{counted(result.there, 'pack')} of them {common.were(result.there)} there already")
     if result.rebuilt_blocks:
-        common.say(f"{common.counted(result.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
+        common.say(f"{counted(result.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
     if result.resealed:
-        drives = common.counted(result.resealed, "drive")
+        drives = counted(result.resealed, "drive")
         common.say(
             f"the seal on {drives} there was superseded, and is replaced; it is kept in superseded-seals/ beside"
         )
     if result.failed:
-        common.say(f"{common.counted(len(result.failed), 'file')} could not be had; the rest is there and checked:")
+        common.say(f"{counted(len(result.failed), 'file')} could not be had; the rest is there and checked:")
         common.say_list((f"{at}/sealift/{path}: {why}" for at, path, why in result.failed), len(result.failed))
     altered = any(why == ALTERED for _, _, why in result.refused)
     words.tell_refused([f"{at}/sealift/{path}: {why}" for at, path, why in result.refused], _ALTERED if altered else "")
@@ -255,7 +255,7 @@ def _tell_packs(result: Packs, target: str) -> None:
         common.say(f"of group {group} too few drives are here to rebuild the others; those that are here are copied")
     if result.missing_drives:
         count = len(result.missing_drives)
-        common.say(f"{common.counted(count, 'drive')} of these groups {common.are(count)} not here:")
+        common.say(f"{counted(count, 'drive')} of these groups {common.are(count)} not here:")
         common.say_list(result.missing_drives, len(result.missing_drives))
         if (result.short_groups or result.failed) and not result.out_of_reach:
             common.say("hint: mount more of them and run the same command again; it goes on")
@@ -283,7 +283,7 @@ def _tell_foreign(result: Files | Packs, target: str) -> None:
     # its packs are no files of it, and without a key nobody knows its files
     whose = "the groups that are here" if result.missing_groups else "this shipment"
     of = f"files of {whose}" if isinstance(result, OfFiles) else f"of the drives of {whose}"
-    count = common.counted(result.foreign.count, "other object" if scheme_of(target) else "other file")
+    count = counted(result.foreign.count, "other object" if scheme_of(target) else "other file")
     common.say(f"in {target} {common.are(result.foreign.count)} {count}, not {of}; left as they are:")
     common.say_list(map(common.path_text, result.foreign.first[:_FEW]), min(_FEW, result.foreign.count))
     if result.foreign.count > _FEW:

@@ -11,6 +11,7 @@ import click
 from sealift.cli import common
 from sealift.cli.gone_words import is_silent, of_manifest, of_no_drive, of_silent, of_twins
 from sealift.drives.base import reason
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -399,7 +400,7 @@ def _show_group(report: InspectReport | VerifyReport, group: GroupReport, shown:
             untold = sum(_is_untold(fault) for fault in faults)
             faults = [fault for fault in faults if not _is_untold(fault)]
             grave = any(fault.kind in {"unreadable", "conflict"} for fault in faults)
-            more = f"; {common.counted(untold, 'pack')} could not be checked" if untold else ""
+            more = f"; {counted(untold, 'pack')} could not be checked" if untold else ""
             click.echo(f"  {_drive(drive, report.drives_total)}: {'PULL: ' if grave else ''}{_what(faults)}{more}")
             continue
         click.echo(f"  {_drive(drive, report.drives_total)}: {_advice(drive, faults)}")

@@ -8,6 +8,7 @@ import click
 
 from sealift.cli import common
 from sealift.errors import BadInput, Refused
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -244,7 +245,7 @@ def _say_standing(record: KeysRecord | None, problems: Sequence[Problem]) -> Non
     for each in record.recipients if record is not None else ():
         proof = each.proof
         if proof is None or proof.passed is None:
-            common.say(f"{each.holder.words}: {common.counted(len(each.challenges), 'sample')}, no answer")
+            common.say(f"{each.holder.words}: {counted(len(each.challenges), 'sample')}, no answer")
         else:
             how = f"recorded {proof.passed.at} by {proof.passed.by}"
             common.say(f"{each.holder.words}: opened a sample of {proof.made_at}, {how}")

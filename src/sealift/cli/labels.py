@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common, planned
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.stages.labels import Labels
@@ -71,8 +72,8 @@ def labels(
     signing.write_new(out, made.pdf)
     if release is None:
         common.say("no checked release: these labels are drafts, and say so")
-    pages = common.counted(made.pages, "page")
-    common.say(f"wrote {out}: {common.counted(len(made.texts), 'label')} of {declared.consignment_id} on {pages}")
+    pages = counted(made.pages, "page")
+    common.say(f"wrote {out}: {counted(len(made.texts), 'label')} of {declared.consignment_id} on {pages}")
     if as_json:
         about = {"file": out, "released": release is not None, "packed": day.isoformat()}
         common.emit(about | answer(found, declared, made))

@@ -10,6 +10,7 @@ import click
 
 from sealift.cli import common
 from sealift.cli.reading import open_shipment
+from sealift.formats.sizes import counted
 
 
 @click.command("ls")
@@ -84,6 +85,6 @@ def ls(
     finally:
         shipment.close()
     for group in shipment.missing:
-        files = f"{common.counted(group.files, 'file')} {common.are(group.files)}"
+        files = f"{counted(group.files, 'file')} {common.are(group.files)}"
         common.say(f"group {group.group} has no drive here: {files} not in this list")
     context.exit(6 if shipment.missing else 0)

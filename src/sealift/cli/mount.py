@@ -11,6 +11,7 @@ import click
 from sealift.cli import common
 from sealift.cli.reading import open_shipment
 from sealift.errors import BadInput
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.reading.health import Health
@@ -91,10 +92,10 @@ def _ready(shipment: Shipment, at: str) -> None:
     totals = [group.manifest.totals for group in shipment.groups.values()]
     files, size = sum(each.files for each in totals), sum(each.source_bytes for each in totals)
     for group in shipment.missing:
-        hidden = f"{common.counted(group.files, 'file')} {common.are(group.files)}"
+        hidden = f"{counted(group.files, 'file')} {common.are(group.files)}"
         common.say(f"group {group.group} has no drive here: {hidden} not shown")
     common.say(
-        f"shipment {shipment.seal.seal.shipment} is at {at}: {common.counted(files, 'file')}, "
+        f"shipment {shipment.seal.seal.shipment} is at {at}: {counted(files, 'file')}, "
         f"{common.size_text(size)}; Ctrl-C unmounts"
     )
 
@@ -110,12 +111,12 @@ def _summary(met: Health) -> None:
     if met.good:
         common.say("unmounted; every drive was here, and nothing had to be rebuilt")
         return
-    common.say(f"unmounted; {common.counted(met.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
+    common.say(f"unmounted; {counted(met.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
     common.say_list(
         (
             f"drive {each.drive} (serial {each.serial}, {each.carrier or 'no carrier'}) is {each.state}: "
-            f"{common.counted(each.rebuilt_blocks, 'block')} rebuilt"
-            + (f", {common.counted(each.hedged_reads, 'read')} hedged" if each.hedged_reads else "")
+            f"{counted(each.rebuilt_blocks, 'block')} rebuilt"
+            + (f", {counted(each.hedged_reads, 'read')} hedged" if each.hedged_reads else "")
             + (f", {each.first_fault}" if each.first_fault else "")
             for each in met.drives
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sealift.cli import common
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,30 +65,30 @@ def summarize(result: Result, options: Options) -> None:
     for group in groups:
         say(
             f"  group {group['group']}: {group['data']}+{group['parity']} drives,"
-            f" {common.counted(group['stripes'], 'stripe')}, {group['state']}"
+            f" {counted(group['stripes'], 'stripe')}, {group['state']}"
         )
         for line in drive_lines(group["owed"], group["slow"], group["misread"]):
             say(f"    {line}")
     for line in common.host_lines(result.hosts, "given"):
         say(f"  {line}")
     say(
-        f"{common.counted(result.files, 'file')}, {size(result.source_bytes)}:"
+        f"{counted(result.files, 'file')}, {size(result.source_bytes)}:"
         f" {size(result.packed_bytes)} packed,"
         f" {size(result.parity_bytes)} parity, in {common.duration_text(result.seconds)}"
     )
     if result.changed:
-        say(f"{common.counted(len(result.changed), 'file')} changed while being read, packed as read:")
+        say(f"{counted(len(result.changed), 'file')} changed while being read, packed as read:")
         common.say_list(map(common.path_text, result.changed), len(result.changed))
     if result.incomplete:
-        say(f"{common.counted(len(result.incomplete), 'file')} not whole, zeros stand for what could not be read:")
+        say(f"{counted(len(result.incomplete), 'file')} not whole, zeros stand for what could not be read:")
         common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.incomplete), len(result.incomplete))
         say("  on the drives they are marked as changed; to have them whole, pack them as another shipment")
     if result.outdated:
-        what = common.counted(len(result.outdated), "file")
+        what = counted(len(result.outdated), "file")
         say(f"{what} changed since the packing that --of is about, packed as they are now:")
         common.say_list(map(common.path_text, result.outdated), len(result.outdated))
     if result.skipped:
-        say(f"{common.counted(len(result.skipped), 'path')} skipped:")
+        say(f"{counted(len(result.skipped), 'path')} skipped:")
         common.say_list((f"{common.path_text(p)}: {reason}" for p, reason in result.skipped), len(result.skipped))
     if result.since:
         _tell_since(result.since, options)
@@ -105,15 +106,13 @@ def _tell_next(result: Result, options: Options, groups: Sequence[Mapping[str, A
         owed = [each for group in groups for each in group["owed"]]
         over = [str(group["group"]) for group in groups if len(group["owed"]) > result.config.parity]
         if over:
-            say(f"{common.counted(len(owed), 'drive')} set aside, not signed; of group {', '.join(over)} more than")
+            say(f"{counted(len(owed), 'drive')} set aside, not signed; of group {', '.join(over)} more than")
             say(
                 "  parity holds: leave the old ones mounted and given by --to, beside the new ones, for their packs are"
             )
             say("  read from there; what they do not give is packed again from the source, so keep it. next:")
         else:
-            say(
-                f"{common.counted(len(owed), 'drive')} set aside, not signed; the others have what rebuilds them. next:"
-            )
+            say(f"{counted(len(owed), 'drive')} set aside, not signed; the others have what rebuilds them. next:")
         for line in next_lines(owed):
             say(f"  {line}")
     elif result.waiting:
@@ -121,7 +120,7 @@ def _tell_next(result: Result, options: Options, groups: Sequence[Mapping[str, A
             "have all drives of a group stand on one host" if result.placed else "attach all drives of a group at once"
         )
         signed = sum(group["state"] == "signed" for group in groups)
-        say(f"{signed} of {common.counted(len(groups), 'group')} packed; next, {how}:")
+        say(f"{signed} of {counted(len(groups), 'group')} packed; next, {how}:")
         lines = _waiting_lines(result)
         common.say_list(lines, len(lines))
         say("then run the same command" + (" with their mounts" * (not result.placed)))
@@ -152,7 +151,7 @@ def _tell_next(result: Result, options: Options, groups: Sequence[Mapping[str, A
 def beyond_text(stripes: int) -> str:
     """Of so many stripes more packs read back wrong than parity holds: what that means."""
     return (
-        f"of {common.counted(stripes, 'stripe')} more packs are wrong than parity holds: what is still wrong then is "
+        f"of {counted(stripes, 'stripe')} more packs are wrong than parity holds: what is still wrong then is "
         "gone from these drives. keep the source, and pack anew, with another --state, onto drives that are empty"
     )
 
@@ -210,31 +209,31 @@ def drive_lines(
     owed: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, Any]], misread: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """What there is to say of the drives of a group that are set aside, are slow, or gave other bytes than written."""
-    lines = [
-        f"set aside: drive {each['drive']}, serial {each['serial']}, {each['mount']}, from stripe"
-        f" {each['since_stripe']} on: {each['reason']}"
-        for each in owed
-    ]
+    lines = [f"set aside: {_which(each)}, from stripe {each['since_stripe']} on: {each['reason']}" for each in owed]
     for each in slow:
         rate, median = common.size_text(each["bytes_per_second"]), common.size_text(each["median_bytes_per_second"])
-        drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
-        lines.append(f"slow: {drive}: writes {rate}/s, the median of its group {median}/s")
+        lines.append(f"slow: {_which(each)}: writes {rate}/s, the median of its group {median}/s")
     for each in misread:
-        drive = f"drive {each['drive']}, serial {each['serial']}, {each['mount']}"
-        blocks = common.counted(each["blocks"], "block")
-        of = f"{common.counted(each['packs'], 'pack')} or of " * bool(each["packs"]) + "its index, tables and lists"
+        blocks = counted(each["blocks"], "block")
+        of = f"{counted(each['packs'], 'pack')} or of " * bool(each["packs"]) + "its index, tables and lists"
         advice = (
             "it was replaced, and does not leave"
             if each.get("replaced")
             else "look at `dmesg`, its cable and port, and run `sealift verify` before it leaves: more may be wrong"
         )
-        lines.append(f"wrong: {drive}: {blocks} of {of} were not as written; {advice}")
+        lines.append(f"wrong: {_which(each)}: {blocks} of {of} were not as written; {advice}")
     return lines
+
+
+def _which(drive: Mapping[str, Any]) -> str:
+    """A drive by id, serial and mount: that of one which was never here is empty."""
+    where = f", {drive['mount']}" if drive["mount"] else ""
+    return f"drive {drive['drive']}, serial {drive['serial']}{where}"
 
 
 def read_back_text(read_back: Mapping[str, Any]) -> str:
     """What was read again, by this run and by those before it."""
-    counted, now, total = common.counted, read_back["this_run"], read_back["stripes_total"]
+    now, total = read_back["this_run"], read_back["stripes_total"]
     stripes, wrong, came = read_back["stripes"], read_back["wrong"], _came(now)
     if now["blocks"]:
         where = "the media" if read_back["read_from"] == "medium" else "a cache: not all drives have a medium beneath"
@@ -264,12 +263,12 @@ def wrong_text(read_back: Mapping[str, Any]) -> str:
 def _came(read: Mapping[str, Any]) -> list[str]:
     """Of an account of wrong blocks, those that are right by now."""
     repaired, again = read["repaired"], read["packed_again"]
-    told = [f"{common.counted(repaired, 'block')} repaired"] if repaired else []
-    return told + ([f"{common.counted(again, 'wrong block')} in stripes that were packed again"] if again else [])
+    told = [f"{counted(repaired, 'block')} repaired"] if repaired else []
+    return told + ([f"{counted(again, 'wrong block')} in stripes that were packed again"] if again else [])
 
 
 def _left(wrong: int) -> str:
-    return f"{common.counted(wrong, 'block')} wrong, not rebuilt yet"
+    return f"{counted(wrong, 'block')} wrong, not rebuilt yet"
 
 
 def _waiting_lines(result: Result) -> list[str]:

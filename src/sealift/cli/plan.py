@@ -11,6 +11,7 @@ import click
 
 from sealift.cli import common
 from sealift.errors import BadInput, Interrupted
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.stages.plan.calibrate import Calibration
@@ -229,7 +230,7 @@ def _corpus(source: str | None, asked: Voyage, meter: common.Meter) -> Corpus:
     meter.close()
     took = time.monotonic() - begun
     common.say(
-        f"looked at {common.counted(found.files, 'file')} in {common.duration_text(took)}"
+        f"looked at {counted(found.files, 'file')} in {common.duration_text(took)}"
         f" ({found.files / max(took, 1e-9):,.0f} a second)"
     )
     return found
@@ -300,7 +301,7 @@ def _written(given: dict[str, Any], found: Planned) -> list[str]:
         return lines
     signing.write_new(given["out"], document.render(found.plan).encode())
     nameless = len(found.plan.nameless)
-    serials = f"fill in {common.counted(nameless, 'serial number')}, then " if nameless else ""
+    serials = f"fill in {counted(nameless, 'serial number')}, then " if nameless else ""
     lines.append(
         f"wrote {given['out']}; next: {serials}sealift declare --new declaration.toml --plan {given['out']}, and"
         f" sealift rehearse --plan {given['out']}"

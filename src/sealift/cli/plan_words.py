@@ -12,6 +12,7 @@ import click
 
 from sealift.cli import common
 from sealift.cli.drives_words import clean
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,7 @@ def show(found: Planned, left_out: Sequence[LeftOut]) -> None:
     say = click.echo
     corpus = found.corpus
     say(
-        f"{common.size_text(corpus.bytes)} in {common.counted(corpus.files, 'file')}"
+        f"{common.size_text(corpus.bytes)} in {counted(corpus.files, 'file')}"
         f" ({clean(corpus.source) or 'on paper'}); packed, {common.size_text(corpus.packed_bytes)}{_sampled(found)}"
     )
     say(f"on {_fleet(found)}; to survive {found.wanted.survive}, a loss with probability {found.most_loss:.2g} at most")
@@ -113,12 +114,12 @@ def show(found: Planned, left_out: Sequence[LeftOut]) -> None:
     _table(_front_rows(found))
     shown = min(ROWS, len(found.front))
     say(
-        f"{shown} of {common.counted(len(found.front), 'choice')} that no other is better than, of"
+        f"{shown} of {counted(len(found.front), 'choice')} that no other is better than, of"
         f" {len(found.choices):,} geometries that fit and survive; --geometry takes another"
     )
     say()
     one = found.chosen.geometry
-    groups = common.counted(one.groups, "group")
+    groups = counted(one.groups, "group")
     say(f"PLAN: {groups} of {one.data} data + {one.parity} parity drives: {clean(found.why)}.")
     say(f"{found.survives[:1].upper()}{found.survives[1:]}.")
     _deadline(found)
@@ -142,7 +143,7 @@ def _sampled(found: Planned) -> str:
     corpus = found.corpus
     if not corpus.samples:
         return ""
-    many = common.counted(corpus.samples, "sample")
+    many = counted(corpus.samples, "sample")
     return f" by {many} (x{corpus.share:.3f}, 95%: {corpus.low:.3f} to {corpus.high:.3f})"
 
 
@@ -150,8 +151,7 @@ def _fleet(found: Planned) -> str:
     sizes = Counter((each.capacity_bytes, each.kind) for each in found.plan.drives)
     kinds = {"hdd": "hard disk", "ssd": "SSD"}
     drives = ", ".join(
-        f"{common.counted(number, kinds[kind])} of {common.size_text(size)}"
-        for (size, kind), number in sizes.most_common(4)
+        f"{counted(number, kinds[kind])} of {common.size_text(size)}" for (size, kind), number in sizes.most_common(4)
     )
     with_drives: dict[int, list[str]] = {}
     for name, number in Counter(each.carrier for each in found.plan.drives).items():

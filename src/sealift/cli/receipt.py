@@ -9,6 +9,7 @@ import click
 
 from sealift.cli import common
 from sealift.cli.inspect import final_option, load_parts
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.reading.trust import TrustedSeal
@@ -155,11 +156,11 @@ def _show(made: Made, report: Discrepancy | None) -> None:
     record = made.receipt.record
     if record.rehearsal:
         click.echo("REHEARSAL: these drives are no goods")
-    drives = common.counted(record.drives_total, "drive")
+    drives = counted(record.drives_total, "drive")
     click.echo(f"{record.consignment_id}, shipment {record.shipment}: all {drives} of it intact, every byte read")
     far = sum(drive.read_from == "network" for group in record.groups for drive in group.drives)
     if far:
-        click.echo(f"{common.counted(far, 'drive')} of them read over a network, and not where they stand; it says so")
+        click.echo(f"{counted(far, 'drive')} of them read over a network, and not where they stand; it says so")
 
 
 def _say(made: Made, weighed: Weighed, form: str | None, key: str) -> None:

@@ -15,6 +15,7 @@ import click
 from sealift.cli import common, planned
 from sealift.cli.stopping import Stop
 from sealift.errors import BadInput, Interrupted
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -128,7 +129,7 @@ def _events(meter: common.Meter, stop: Stop) -> Events:
 def _trained(result: Training) -> str:
     return (
         f"loss {result.losses[0]:.3f} to {result.losses[-1]:.3f} in {result.steps} steps, stopped after "
-        f"{result.stopped_at} and the same; {common.counted(result.rebuilt_blocks, 'block')} rebuilt; "
+        f"{result.stopped_at} and the same; {counted(result.rebuilt_blocks, 'block')} rebuilt; "
         f"{common.size_text(result.weights_bytes)} of weights came home"
     )
 
@@ -137,11 +138,11 @@ def _verdict(result: SceneResult) -> str:
     parts = [f"verify says {result.state}"]
     if result.faults:
         parts.append(", ".join(f"{count} {kind}" for kind, count in sorted(result.faults.items())))
-    parts.append(f"{common.counted(result.compared_files, 'file')} restored as in the source")
+    parts.append(f"{counted(result.compared_files, 'file')} restored as in the source")
     if result.absent:
         parts.append(f"{result.absent:,} known to be withheld")
     if result.rebuilt_blocks:
-        parts.append(f"{common.counted(result.rebuilt_blocks, 'block')} rebuilt")
+        parts.append(f"{counted(result.rebuilt_blocks, 'block')} rebuilt")
     return "; ".join(parts)
 
 
@@ -166,7 +167,7 @@ def row(scene: SceneResult) -> tuple[str, ...]:
         faults,
         common.size_text(scene.bytes_read),
         common.duration_text(scene.verify_seconds),
-        common.counted(scene.rebuilt_blocks, "block"),
+        counted(scene.rebuilt_blocks, "block"),
         common.duration_text(scene.unpack_seconds),
         f"{scene.compared_files:,}" + (f" of {scene.compared_files + scene.absent:,}" if scene.absent else ""),
         "yes" if scene.held else "NO",
@@ -180,7 +181,7 @@ def show(result: Rehearsal) -> None:
     widths = [max(len(line[i]) for line in rows) for i in range(len(COLUMNS))]
     say()
     say(
-        f"REHEARSAL of {result.source}: {common.counted(result.files, 'file')}, {size(result.source_bytes)}, on"
+        f"REHEARSAL of {result.source}: {counted(result.files, 'file')}, {size(result.source_bytes)}, on"
         f" {len(result.drives)} drives ({result.drives_are}); {size(result.packed_bytes)} packed and"
         f" {size(result.parity_bytes)} parity in {common.duration_text(result.pack_seconds)}"
     )
@@ -197,8 +198,8 @@ def show(result: Rehearsal) -> None:
         for named in scene.named[: common.SHOWN]:
             say(f"{scene.title}: {named}")
     if result.plan is not None:
-        groups = f"{result.plan.groups_played} of {common.counted(result.plan.groups, 'group')}"
-        say(f"as planned: {groups}, {common.counted(result.plan.drives_played, 'drive')}; lost: {result.plan.survive}")
+        groups = f"{result.plan.groups_played} of {counted(result.plan.groups, 'group')}"
+        say(f"as planned: {groups}, {counted(result.plan.drives_played, 'drive')}; lost: {result.plan.survive}")
         for check in result.plan.checks:
             if not check.held:
                 say(f"the plan: did not hold: {check.what}")

@@ -9,6 +9,7 @@ import click
 
 from sealift.cli import common
 from sealift.errors import BadInput, Refused
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.stages.release import Asked, Released
@@ -119,7 +120,7 @@ def show(file: str, parsed: Declaration, verdict: Verdict) -> None:
     from sealift.trade import sheets, totals
 
     whole = totals.total(parsed)
-    drives = sheets.counted(len(parsed.drives), "drive")
+    drives = counted(len(parsed.drives), "drive")
     common.say(f"{parsed.consignment_id}, revision {parsed.revision}: {drives}, {sheets.size(parsed.capacity_bytes)}")
     common.say(
         f"{totals.grams(whole.gross_grams)} gross, customs value {', '.join(totals.money(whole.customs)) or 'none'}"
@@ -132,7 +133,7 @@ def show(file: str, parsed: Declaration, verdict: Verdict) -> None:
     for role, said in (sheets.before(parsed, row) for row in parsed.replaced):
         common.say(f"before, {role}: {said}")
     if parsed.related_shipments:
-        others = sheets.counted(len(parsed.related_shipments), "related shipment")
+        others = counted(len(parsed.related_shipments), "related shipment")
         common.say(f"together with {others}: {sheets.together(parsed)}")
     for what, keys in (("read", parsed.return_.recipients), ("signed", parsed.return_.signers)):
         for each in keys:
@@ -158,7 +159,7 @@ def show(file: str, parsed: Declaration, verdict: Verdict) -> None:
             " of releases says whether it was elsewhere"
         )
     held = len(verdict.held)
-    closed = f"the gate is closed, by {common.counted(held, 'rule')} of {len(verdict.rows)}"
+    closed = f"the gate is closed, by {counted(held, 'rule')} of {len(verdict.rows)}"
     common.say("the gate is open" if verdict.open else closed)
 
 

@@ -9,6 +9,7 @@ import click
 from sealift.cli import common
 from sealift.cli.inspect import shipment_option
 from sealift.errors import BadInput
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.stages.repair_plan import RepairReport
@@ -160,10 +161,10 @@ def _print_list(record: Any, report: str | None) -> None:
     click.echo(encode_list(record), nl=False)
     size = common.size_text(sum(pack.bytes for pack in record.packs))
     if record.packs:
-        common.say(f"{common.counted(len(record.packs), 'pack')} ({size}) would make everything recoverable")
+        common.say(f"{counted(len(record.packs), 'pack')} ({size}) would make everything recoverable")
         common.say("`sealift pack --only` at the origin packs the files in them whole, which may be more than that")
     elif report is None:
-        of = f"every byte of the packs of {common.counted(len(record.groups), 'group')}"
+        of = f"every byte of the packs of {counted(len(record.groups), 'group')}"
         common.say(f"no pack need be sent again: {of} can be recovered from what is here")
     else:
         common.say("no pack need be sent again of what was looked at")

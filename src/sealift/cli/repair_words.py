@@ -23,6 +23,7 @@ from sealift.cli.gone_words import (
     of_twins,
 )
 from sealift.formats.manifest import PACK_FILE
+from sealift.formats.sizes import counted
 from sealift.reading.survey_views import NOBODYS_PACKS, STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
@@ -56,9 +57,7 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     for line in _written(result):
         echo(line)
     for bad in result.unwritable[: common.SHOWN]:
-        stays = (
-            f"{common.counted(bad.files, 'file')} still to be written there" if bad.files else "its last write failed"
-        )
+        stays = f"{counted(bad.files, 'file')} still to be written there" if bad.files else "its last write failed"
         echo(_clean(f"  NOT WRITTEN: {_who(bad)}: {stays}; {bad.detail.removeprefix(f'{bad.mount}: ')}"))
     for silent in result.unreadable[: common.SHOWN]:
         echo(_clean(f"  NOT READ: {_who(silent)} gave nothing any more; {silent.detail}"))
@@ -181,7 +180,7 @@ def _left(faults: Iterable[Fault]) -> Iterator[str]:
         else:
             yield f"  {_still(fault)}: {fault.drive} {_place(fault)}: {fault.kind}, {fault.detail}"
     for (drive, mount, detail), blocks in met.items():
-        more = f" and {common.counted(len(blocks) - 1, 'more block')}" if len(blocks) > 1 else ""
+        more = f" and {counted(len(blocks) - 1, 'more block')}" if len(blocks) > 1 else ""
         yield f"  still wrong: {drive} at {mount}: {_place(blocks[0])}{more}: {blocks[0].kind}, {detail}"
 
 
@@ -199,7 +198,7 @@ def _written(result: RepairReport) -> Iterator[str]:
         files[each.drive, each.mount] += 1
     for (drive, mount), total in size.items():
         whole = ", rebuilt whole" if drive in result.rebuilt else ""
-        count = common.counted(files[drive, mount], "file")
+        count = counted(files[drive, mount], "file")
         yield _clean(f"  {drive} at {mount}: {count}, {common.size_text(total)} {would}{whole}")
     if len(result.repaired) < result.repaired_files:
         yield f"  {result.repaired_files:,} files in all"
@@ -219,7 +218,7 @@ def _amounts(result: RepairReport) -> Iterator[str]:
         return
     rest = f"{written} written" if result.bytes_written else ""
     if result.bytes_read:
-        rest = f"read {read} to rebuild {common.counted(result.rebuilt_blocks, 'block')}, {written} written"
+        rest = f"read {read} to rebuild {counted(result.rebuilt_blocks, 'block')}, {written} written"
     took = f"in {common.duration_text(result.seconds)}"
     yield f"{'; '.join(filter(None, (first, rest))) or 'read no pack'}, {took}"
 

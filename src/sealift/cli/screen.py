@@ -8,6 +8,7 @@ import click
 
 from sealift.cli import common
 from sealift.errors import BadInput, Refused
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,7 +166,7 @@ def summarize(result: Result, by: str, *, second: bool) -> None:
 def counts(record: ScreeningRecord) -> str:
     """How many were screened, and how many hits there are, and are open."""
     people = "1 party" if len(record.parties) == 1 else f"{len(record.parties):,} parties"
-    return f"{people}, {common.counted(record.hits, 'hit')}, {record.open_hits:,} open"
+    return f"{people}, {counted(record.hits, 'hit')}, {record.open_hits:,} open"
 
 
 def table(record: ScreeningRecord) -> None:

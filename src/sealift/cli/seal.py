@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.stages.seal import Result
@@ -89,7 +90,7 @@ def answer(result: Result) -> dict[str, Any]:
 
 def summarize(result: Result) -> None:
     """What a person wants to know, and what to do next."""
-    say, counted = common.say, common.counted
+    say = common.say
     record = result.seal
     drives = sum(len(group.drives) for group in record.groups)
     if record.rehearsal:
@@ -104,7 +105,7 @@ def summarize(result: Result) -> None:
     elif not record.return_:
         say("it names nobody for a leg home: fill in [return], release and seal again if something is to come back")
     say(f"released by {result.release.record.officer}, reference {result.release.record.reference}")
-    say(f"send ahead: {result.path}, and the {len(result.indexes)} indexes beside it")
+    say(f"send ahead: {result.path}, and the {counted(len(result.indexes), 'index file')} beside it")
     written = sum(one for *_, one in result.drives)
     if result.drives:
         say(f"{counted(len(result.drives), 'attached drive')} with the seal, {written} written now")

@@ -11,6 +11,7 @@ import click
 
 from sealift.cli import common
 from sealift.errors import BadInput
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.stages.serve.places import Places
@@ -89,7 +90,7 @@ def _say(text: str) -> None:
 
 def _listening(ready: Ready, places: Places) -> None:
     here = [place.name for place in places.places if place.served]
-    common.say(f"{ready.url} serves {common.counted(len(here), 'drive')}; Ctrl-C or SIGTERM stops it")
+    common.say(f"{ready.url} serves {counted(len(here), 'drive')}; Ctrl-C or SIGTERM stops it")
 
 
 def _leave() -> None:

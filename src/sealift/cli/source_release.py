@@ -8,6 +8,7 @@ import click
 
 from sealift.cli import common
 from sealift.errors import BadInput
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.stages.source_release import Looked, Released
@@ -142,7 +143,7 @@ def answer(looked: Looked, released: Released | None) -> dict[str, Any]:
 
 def _show(looked: Looked) -> None:
     seal = looked.ground.seal
-    total = common.counted(len(seal.groups), "group")
+    total = counted(len(seal.groups), "group")
     if seal.rehearsal:
         click.echo("REHEARSAL: these drives are no goods")
     head = f"{seal.consignment_id}, shipment {seal.shipment}"
@@ -157,7 +158,7 @@ def _show(looked: Looked) -> None:
         when = f" (receipt of {each.at})" if each.at else ""
         click.echo(f"  group {each.group}: {each.why}{when}")
     if (more := len(looked.lacking) - common.SHOWN) > 0:
-        click.echo(f"  and {common.counted(more, 'more group')} (--json names all of them)")
+        click.echo(f"  and {counted(more, 'more group')} (--json names all of them)")
 
 
 _WAYS = {
@@ -173,7 +174,7 @@ def _show_ways(looked: Looked) -> None:
 
     for way, number in records.ways(looked.receipts).items():
         if way in _WAYS:
-            click.echo(f"  {common.counted(number, 'drive')} of them read {_WAYS[way]}")
+            click.echo(f"  {counted(number, 'drive')} of them read {_WAYS[way]}")
 
 
 def _say(looked: Looked, released: Released | None) -> None:

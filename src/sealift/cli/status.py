@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
-from sealift.formats.sizes import rate_text
+from sealift.formats.sizes import counted, rate_text
 
 if TYPE_CHECKING:
     from sealift.stages.status import Status
@@ -70,7 +70,7 @@ def show(found: Status) -> None:
     from sealift.cli.pack_words import beyond_text, drive_lines, next_lines, wrong_text
     from sealift.stages.pack.crew import standing
 
-    say, size, counted = click.echo, common.size_text, common.counted
+    say, size = click.echo, common.size_text
     how = "packing runs" if found.running else "sealed" if found.sealed else "no packing runs"
     say(f"shipment {found.config.shipment}, consignment {found.config.consignment_id}: {how}")
     say(f"source {common.path_text(found.config.source.encode(errors='surrogateescape'))}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common, reading
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from sealift.stages.unlock import Result, Unread
@@ -139,7 +140,7 @@ def _tell(out: str, result: Result) -> None:
     from sealift.cli import custody_words
     from sealift.stages import unlock as stage
 
-    say, counted = common.say, common.counted
+    say = common.say
     for mount, why in result.ignored:
         say(common.path_text(f"note: {mount} is ignored: {why}".encode(errors="surrogateescape")))
     record = result.record
@@ -169,7 +170,7 @@ def _tell(out: str, result: Result) -> None:
 def _tell_unread(files: list[Unread], why: str) -> None:
     if not files:
         return
-    common.say(f"{common.counted(len(files), 'file')} {why}")
+    common.say(f"{counted(len(files), 'file')} {why}")
     common.say_list(map(_line, files), len(files))
 
 

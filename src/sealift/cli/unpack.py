@@ -9,7 +9,7 @@ import click
 from sealift.cli import common, reading
 from sealift.drives.base import reason
 from sealift.errors import BadInput
-from sealift.formats.sizes import rate_text
+from sealift.formats.sizes import counted, rate_text
 
 if TYPE_CHECKING:
     from sealift.stages.unpack import Options, Result
@@ -97,7 +97,7 @@ def _code(result: Result) -> int:
 def tell_refused(lines: list[str], altered: str = "") -> None:
     """What the destination did not take; `altered` says what to do with what is its own, and went bad there."""
     if lines:
-        common.say(f"{common.counted(len(lines), 'file')} the destination did not take:")
+        common.say(f"{counted(len(lines), 'file')} the destination did not take:")
         common.say_list(lines, len(lines))
         common.say(
             f"hint: {altered}move away what is in the way, or give another place with --to, and run the same command"
@@ -157,12 +157,12 @@ def _tell_places(result: Result) -> None:
     if not result.places:
         return
     made_up = "" if result.failed or result.missing_groups else ", and the rest made up for it"
-    count = common.counted(len(result.places), "location")
+    count = counted(len(result.places), "location")
     common.say(f"{count} gave not all that was asked for, as it was signed and in time{made_up}:")
     lines = []
     for each in result.places:
-        slow = f"slow, {common.counted(each.hedged_reads, 'read')} answered by others" if each.hedged_reads else "slow"
-        failed = f"failed {common.counted(each.faults, 'time')}"
+        slow = f"slow, {counted(each.hedged_reads, 'read')} answered by others" if each.hedged_reads else "slow"
+        failed = f"failed {counted(each.faults, 'time')}"
         told = {"silent": "gave nothing", "failing": failed, "slow": slow}[each.state]
         why = reason(each.why, each.location)
         lines.append(common.path_text(f"{each.location}: {told}{why and f': {why}'}".encode(errors="surrogateescape")))
@@ -173,25 +173,23 @@ def tell(result: Result, target: str) -> None:
     """The same in words."""
     rate = result.size / max(result.seconds, 1e-9)
     common.say(
-        f"{common.counted(result.files, 'file')}, {common.size_text(result.size)} in {target}, "
+        f"{counted(result.files, 'file')}, {common.size_text(result.size)} in {target}, "
         f"{common.duration_text(result.seconds)}, {rate_text(rate)}"
     )
     if result.reply_signer is not None:
         common.say(f"the answer to the shipment of --in-reply-to, signed by {result.reply_signer}, whom it accepts")
     if result.rebuilt_blocks:
-        common.say(f"{common.counted(result.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
+        common.say(f"{counted(result.rebuilt_blocks, 'block')} of 1 MiB rebuilt from parity")
     if result.changed:
         what = "changed while they were packed, and may be of no one moment, or have zeros in place of bytes:"
-        common.say(f"{common.counted(len(result.changed), 'file')} {what}")
+        common.say(f"{counted(len(result.changed), 'file')} {what}")
         common.say_list(map(common.path_text, result.changed), len(result.changed))
     if result.failed:
-        common.say(
-            f"{common.counted(len(result.failed), 'file')} could not be restored; the rest is there and checked:"
-        )
+        common.say(f"{counted(len(result.failed), 'file')} could not be restored; the rest is there and checked:")
         common.say_list((f"{common.path_text(path)}: {reason}" for path, reason in result.failed), len(result.failed))
         if result.missing_drives:
             count = len(result.missing_drives)
-            common.say(f"{common.counted(count, 'drive')} of these groups {common.are(count)} not here:")
+            common.say(f"{counted(count, 'drive')} of these groups {common.are(count)} not here:")
             common.say_list(result.missing_drives, len(result.missing_drives))
             common.say("hint: mount more of them and run the same command again; it goes on")
         elif gone := {name for name in ("packs.bin", "blocks.bin") if _is_gone(name, result)}:
@@ -221,7 +219,7 @@ def tell_missing(groups: list[dict[str, Any]]) -> None:
     """Groups of which no drive is here."""
     for group in groups:
         common.say(
-            f"group {group['group']} is not here: {common.counted(group['files'], 'file')}, "
+            f"group {group['group']} is not here: {counted(group['files'], 'file')}, "
             f"{common.size_text(group['bytes'])}; its drives:"
         )
         common.say_list(group["drives"], len(group["drives"]))

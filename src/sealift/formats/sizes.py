@@ -1,4 +1,4 @@
-"""Sizes as people write them (1GiB, 80TB, 4.8PB, 1048576), and rates as they are told. Pure."""
+"""Sizes as people write them (1GiB, 80TB, 4.8PB, 1048576), and rates and counts as they are told. Pure."""
 
 from __future__ import annotations
 
@@ -47,3 +47,8 @@ def rate_text(rate: float) -> str:
     if rate >= 1e6:
         return f"{rate / 1e6:.1f} MB/s"
     return f"{rate / 1e3:.1f} kB/s" if rate >= 1e3 else f"{rate:.0f} B/s"
+
+
+def counted(count: int, word: str) -> str:
+    """A count with its noun: 1 drive, 16 drives."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from sealift.errors import FormatError
 from sealift.formats import typed
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -163,7 +164,7 @@ def wanted(kind: Any, error: str) -> str:
 
 def shown(faults: list[str]) -> str:
     """`faults` as the end of a message: how many, and each on a line of its own, up to MAX_SHOWN."""
-    count = "1 problem" if len(faults) == 1 else f"{len(faults):,} problems"
+    count = counted(len(faults), "problem")
     lines = faults if len(faults) <= MAX_SHOWN else [*faults[:MAX_SHOWN], f"and {len(faults) - MAX_SHOWN:,} more"]
     return f"{count}:\n  " + "\n  ".join(lines)
 

@@ -189,8 +189,3 @@ def some(names: Sequence[str]) -> str:
 def about(serials: Sequence[str]) -> str:
     """Of which drives something is said."""
     return f": {some(serials)}" if serials else ""
-
-
-def counted(count: int, word: str) -> str:
-    """A count with its noun."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import FormatError, SealiftError, SignatureInvalid
 from sealift.formats import audit
+from sealift.formats.sizes import counted
 from sealift.reading import trust
 from sealift.stages import audit_later, audit_origin, audit_where, custody_log, erase_known
-from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, counted, some
+from sealift.stages.audit_case import Case, Entry, Finding, Judged, State, about, some
 from sealift.trade import audit as audits
 from sealift.trade import (
     certificate,

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 from sealift.errors import SealiftError
 from sealift.formats import audit, manifest
 from sealift.formats.manifest import SEAL_FILES
+from sealift.formats.sizes import counted
 from sealift.reading import trust
 from sealift.stages import audit_later, audit_times, origin
-from sealift.stages.audit_case import Case, Entry, Released, Sealed, counted, some
+from sealift.stages.audit_case import Case, Entry, Released, Sealed, some
 from sealift.stages.screen import SECOND
 from sealift.trade import audit as audits
 from sealift.trade import (

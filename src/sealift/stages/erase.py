@@ -36,6 +36,7 @@ from sealift.drives.device import DEVICE, Log, Logged, OpenDevice
 from sealift.drives.readback import Witness
 from sealift.errors import BadInput, DriveFault, Interrupted, Refused, SealiftError
 from sealift.formats import typed
+from sealift.formats.sizes import counted
 from sealift.stages import drives_prepare, erase_certify, erase_known
 from sealift.stages.erase_certify import Job, Outcome
 from sealift.trade import erasure
@@ -251,7 +252,7 @@ def objections_to(candidate: Candidate, serial: str, papers: Papers) -> list[str
             why = known.why if known is not None else row.trouble
             found.append(f"nobody can see whose data is on {row.device}: {why}")
         elif loss.entries:
-            names = "1 name" if loss.entries == 1 else f"{loss.entries:,} names"
+            names = counted(loss.entries, "name")
             found.append(f"on {row.device} are other things than this shipment, {names} in its root")
     why = erasure.objection(serial, papers.receipts, papers.declarations, papers.now, bears=bears, beside=papers.beside)
     return [*([why] if why else []), *found]

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sealift.errors import BadInput
+from sealift.formats.sizes import counted
 from sealift.reading.trust import load_seal
 from sealift.stages import rehearse_training as training
 from sealift.stages import repair as repairing
@@ -265,7 +266,8 @@ class _Stage:
         mounts = scratch.drives(count, loop_bytes=self._loop_bytes)
         events.step("declaring: a declaration marked REHEARSAL, released by a second person")
         carriers = dict(zip(mounts, layout.carriers, strict=True))
-        events.step(f"packing {size.entries:,} files onto {count} drives of {len(set(layout.carriers))} carriers")
+        among = counted(len(set(layout.carriers)), "carrier")
+        events.step(f"packing {counted(size.entries, 'file')} onto {counted(count, 'drive')} of {among}")
         self._result = self._pack_shipment("ours", self._source, mounts, carriers, layout.size, layout.parity)
         events.step("sealing")
         sealed = self._make_seal("ours", mounts)

@@ -18,6 +18,7 @@ from sealift.drives.base import PART, is_in_the_way, reason
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
+from sealift.formats.sizes import counted
 from sealift.reading.origin_copies import PATTERNS, name_of
 from sealift.reading.survey_views import DriveView
 from sealift.stages import rebuild as rebuilding
@@ -200,7 +201,7 @@ class GroupRepair:
         left = self._answer.left
         for each in self._obstacles.values():
             left[:] = [old for old in left if (old.mount, old.path, old.kind) != (each.mount, each.path, "unexpected")]
-            belong = "1 file that belongs" if each.files == 1 else f"{each.files} files that belong"
+            belong = f"{counted(each.files, 'file')} that belong{'s' if each.files == 1 else ''}"
             detail = f"in the way of {belong} here; sealift did not make it and does not remove it: move it away"
             fault = Fault(
                 drive=each.drive, block=None, kind="unexpected", path=each.path, detail=detail, mount=each.mount

@@ -37,6 +37,7 @@ from sealift.formats import age_keys
 from sealift.formats import seal as seals
 from sealift.formats.manifest import NAMESPACE, SEAL_FILES, FileRef
 from sealift.formats.seal import Seal, SealDrive, SealGroup
+from sealift.formats.sizes import counted
 from sealift.reading import origin_copies
 from sealift.reading.trust import load_seal, open_seal, sealed_at
 from sealift.stages import departure, return_leg
@@ -219,7 +220,7 @@ def gather(states: Sequence[str], allowed: AllowedSigners, earlier: Earlier = di
 def _check_not_beyond(state: str, status: Status) -> None:
     """Refused where more of a stripe read back wrong than parity holds: what is sealed has to be on the drives."""
     if beyond := status.read_back["beyond"]:
-        many = "1 stripe" if beyond == 1 else f"{beyond} stripes"
+        many = counted(beyond, "stripe")
         raise Refused(
             f"{state}: of {many} more packs were not as they were written when they were read than parity holds "
             f"({status.config.parity}); nothing was written",
@@ -235,7 +236,8 @@ def _read_back(states: Sequence[str]) -> Iterator[str]:
         if spoilt := [drive for group in found.groups for drive in group.spoilt]:
             yield f"{_listed(spoilt)}: small files there were not as they were signed when they were read last. {mend}"
         if wrong := found.read_back["wrong"]:
-            yield f"{state}: {wrong:,} blocks on its drives were not as they were written when they were read. {mend}"
+            blocks = counted(wrong, "block")
+            yield f"{state}: {blocks} on its drives read back other than written when they were read last. {mend}"
         total = found.read_back["stripes_total"]
         if unread := total - found.read_back["stripes"]:
             yield (
@@ -327,10 +329,10 @@ def check_declared(groups: Sequence[Packed], declaration: Declaration) -> list[s
         if row.carrier and row.carrier != declared[serial]
     ]
     for group in groups:
-        rows, parity = group.manifest.drives, group.manifest.geometry.parity
+        number, rows, parity = group.manifest.group, group.manifest.drives, group.manifest.geometry.parity
         risk = Counter(declared[row.serial] for row in rows)
         moved += [
-            f"carrier {carrier} carries {_counted(count)} of group {group.manifest.group}; parity holds {parity}"
+            f"carrier {carrier} carries {counted(count, 'drive')} of group {number}; parity holds {parity}"
             for carrier, count in risk.items()
             if count > parity
         ]
@@ -343,11 +345,7 @@ def check_declared(groups: Sequence[Packed], declaration: Declaration) -> list[s
 
 
 def _drives(serials: Sequence[str]) -> str:
-    return f"{_counted(len(serials))} {'is' if len(serials) == 1 else 'are'}"
-
-
-def _counted(drives: int) -> str:
-    return "1 drive" if drives == 1 else f"{drives} drives"
+    return f"{counted(len(serials), 'drive')} {'is' if len(serials) == 1 else 'are'}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from sealift.formats import canonical
+from sealift.formats.sizes import counted
 from sealift.trade import custody_event as events
 from sealift.trade import sheets, totals
 from sealift.trade.custody_event import Checkpoint, CustodyEvent, Entry, Item, Party
@@ -59,7 +60,7 @@ def form(declaration: Declaration, what: Entry | CustodyEvent, *, released: bool
         + [line for item in event.items for line in _item(item)],
         *(_side(title, party, recorded=digest is not None) for title, party in sides.items()),
         [
-            f"CHECKPOINT of {sheets.counted(seen.events, 'event')}; whoever signs confirms it. QR code:",
+            f"CHECKPOINT of {counted(seen.events, 'event')}; whoever signs confirms it. QR code:",
             f"  {events.qr_text(declaration.consignment_id, seen)}",
             sheets.BASIS,
             f"End of form: {about(declaration, what)}",
@@ -101,8 +102,8 @@ def _whole(declaration: Declaration) -> list[str]:
     carried: dict[str, list[int]] = {}
     for number, drive in enumerate(declaration.drives, start=1):
         carried.setdefault(drive.carrier, []).append(number)
-    drives = sheets.counted(len(declaration.drives), "drive")
-    carriers = sheets.counted(len(declaration.carriers), "carrier")
+    drives = counted(len(declaration.drives), "drive")
+    carriers = counted(len(declaration.carriers), "carrier")
     size = sheets.size(declaration.capacity_bytes)
     whole = totals.total(declaration)
     lines = ["THE WHOLE SHIPMENT", f"  {drives} by {carriers}, capacity {size}"]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from msgspec import UNSET, Struct
 
 from sealift.formats import strict
+from sealift.formats.sizes import counted
 from sealift.trade import custody_form
 from sealift.trade.receipt import VERIFIED
 
@@ -214,7 +215,7 @@ def _means(groups: Sequence[GroupPart]) -> Iterator[str]:
         if group.state == "lost":
             yield f"group {group.group}: some data CANNOT be had from what came"
         elif group.needs:
-            more = f"any {_drives(group.needs)} more of it"
+            more = f"any {counted(group.needs, 'drive')} more of it"
             yield f"group {group.group}: {group.whole} of {n} drives are whole; {more} would give every byte"
         elif group.whole < n:
             spare = max(0, group.whole - group.data)
@@ -281,10 +282,6 @@ def _tell_carriers(
             yield Tell(who=each.carrier, contact=each.contact, about=about)
 
 
-def _drives(count: int) -> str:
-    return "1 drive" if count == 1 else f"{count:,} drives"
-
-
 def _serials(lines: Sequence[Line]) -> str:
     named = ", ".join(line.serial for line in lines[:MAX_NAMED])
     return named + (f" and {len(lines) - MAX_NAMED:,} more" if len(lines) > MAX_NAMED else "")
@@ -308,11 +305,14 @@ def as_text(report: Discrepancy) -> str:
     lines = ["REHEARSAL: these drives are no goods", ""] if report.rehearsal else []
     lines += [
         "DISCREPANCY REPORT",
-        f"shipment {report.shipment}, consignment {report.consignment_id}: {_drives(report.drives_total)}",
+        f"shipment {report.shipment}, consignment {report.consignment_id}: {counted(report.drives_total, 'drive')}",
         f"as of {report.at}, by {report.received_by}",
     ]
     for carrier in report.carriers:
-        lines += ["", f"sealed for carrier {carrier.carrier or '(none)'}: {_drives(carrier.expected)} expected"]
+        lines += [
+            "",
+            f"sealed for carrier {carrier.carrier or '(none)'}: {counted(carrier.expected, 'drive')} expected",
+        ]
         counts = {what: getattr(carrier, what) for what in _WORDS}
         lines.append("  " + ", ".join(f"{count:,} {_WORDS[what]}" for what, count in counts.items() if count))
         for line in carrier.drives:

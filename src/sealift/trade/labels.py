@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import BadInput
 from sealift.formats.manifest import drive_label
+from sealift.formats.sizes import counted
 from sealift.trade import sheets
 from sealift.trade.glyphs import isolated, unpainted
 from sealift.trade.typeset import qr_svg, typeset
@@ -85,7 +86,7 @@ def label(
 
 def whole(declaration: Declaration) -> str:
     """All drives and their capacity: 60 drives, 4.8 PB."""
-    drives = sheets.counted(len(declaration.drives), "drive")
+    drives = counted(len(declaration.drives), "drive")
     return f"{drives}, {sheets.rounded(declaration.capacity_bytes)}"
 
 

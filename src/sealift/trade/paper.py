@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealift.errors import BadInput
 from sealift.formats import strict
+from sealift.formats.sizes import counted
 from sealift.trade import glyphs, sheets, totals
 from sealift.trade.glyphs import isolated
 from sealift.trade.sheets import EMPTY
@@ -128,8 +129,8 @@ def money_lines(found: Money) -> list[str]:
 def packages(found: Totals) -> str:
     """How many packages, and how many drives are in none that is named."""
     if not found.packages:
-        return f"{DASH}" if not found.loose else f"not stated for {sheets.counted(found.loose, 'drive')}"
-    loose = f", and {sheets.counted(found.loose, 'drive')} in none" if found.loose else ""
+        return f"{DASH}" if not found.loose else f"not stated for {counted(found.loose, 'drive')}"
+    loose = f", and {counted(found.loose, 'drive')} in none" if found.loose else ""
     return f"{found.packages:,}{loose}"
 
 
@@ -203,10 +204,10 @@ class Frame:
     def _signed(self, boxes: Block, title: str, about: str) -> Block:
         """Boxes with what is signed in them: on the last page they may be all that there is."""
         content, whole = self.declaration, self.whole
-        carriers, value = sheets.counted(len(content.carriers), "carrier"), ", ".join(money_lines(whole.customs))
+        carriers, value = counted(len(content.carriers), "carrier"), ", ".join(money_lines(whole.customs))
         what = (
             f"{title}{', ' if about else ''}{about}, of {self.number}. The whole shipment: "
-            f"{sheets.counted(whole.drives, 'drive')} by {carriers}, {whole.capacity_bytes:,} bytes,"
+            f"{counted(whole.drives, 'drive')} by {carriers}, {whole.capacity_bytes:,} bytes,"
             f" {totals.grams(whole.gross_grams)} gross, customs value {value}."
         )
         if content.related_shipments:
@@ -224,15 +225,15 @@ class Frame:
 
     def _identity(self) -> Block:
         content = self.declaration
-        carriers = sheets.counted(len(content.carriers), "carrier")
-        whole = f"{sheets.counted(self.whole.drives, 'drive')} by {carriers}, {sheets.size(self.whole.capacity_bytes)}"
+        carriers = counted(len(content.carriers), "carrier")
+        whole = f"{counted(self.whole.drives, 'drive')} by {carriers}, {sheets.size(self.whole.capacity_bytes)}"
         rows: list[tuple[str, Cell]] = [
             ("Consignment", f"{content.consignment_id}, {sheets.leg_text(content)}"),
             ("Whole shipment", whole),
             ("Prepared on", f"{self.day.isoformat()}; statements as of {said(content.status_as_of)}"),
         ]
         if self.whole.undeclared:
-            rows.append(("Not declared yet", f"goods of {sheets.counted(self.whole.undeclared, 'drive')}"))
+            rows.append(("Not declared yet", f"goods of {counted(self.whole.undeclared, 'drive')}"))
         changed = self.release.record.rules.changed if self.release is not None else []
         rows += [("Rules not as shipped", changed)] if changed else []
         rows += [("The release does not stand", list(self.against))] if self.against else []

@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sealift.errors import Refused
+from sealift.formats.sizes import counted
 from sealift.trade import certificate as certificates
 from sealift.trade import custody_event as events
-from sealift.trade import custody_sheet, paper, sheets
+from sealift.trade import custody_sheet, paper
 from sealift.trade.custody_event import Entry
 from sealift.trade.paper import DASH, Cell, Column, said
 from sealift.trade.receipt import is_whole
@@ -74,7 +75,7 @@ def custody_form(frame: Frame, what: Entry | CustodyEvent, name: str) -> Paper:
     if event.changes_hands:
         sides = (("Released by", event.released_by), ("Received by", event.received_by))
         signs = [_side(title, side, recorded=digest is not None) for title, side in sides]
-    confirms = f"Checkpoint of {sheets.counted(seen.events, 'event')}; whoever signs confirms it."
+    confirms = f"Checkpoint of {counted(seen.events, 'event')}; whoever signs confirms it."
     blocks = [
         paper.pairs("This event", happened),
         _unlocked(event) if event.unlock else _items(event, frame.whole.drives),
@@ -99,7 +100,7 @@ def _items(event: CustodyEvent, total: int) -> Block:
     ]
     rows = [_item(item) for item in event.items]
     foot: list[Cell] = [
-        f"of {sheets.counted(total, 'drive')} of the shipment",
+        f"of {counted(total, 'drive')} of the shipment",
         f"{len(event.serials):,}",
         "",
         "",

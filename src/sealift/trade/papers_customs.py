@@ -20,6 +20,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sealift.errors import BadInput
+from sealift.formats.sizes import counted
 from sealift.trade import paper, sheets, totals
 from sealift.trade.paper import DASH, Cell, Column, money_lines, said
 from sealift.trade.sheets import EMPTY
@@ -232,7 +233,7 @@ def _packed(frame: Frame, sealed: Sealed | None) -> Block:
     foot: list[Cell] = [
         "",
         "",
-        sheets.counted(whole.drives, "drive"),
+        counted(whole.drives, "drive"),
         "",
         f"{whole.capacity_bytes:,}",
         *_weights(whole),
@@ -376,7 +377,7 @@ def _csv(frame: Frame, items: list[_Item]) -> tuple[bytes, int]:
         writer.writerow([item.number, *what, 1, weight, amount, *map(text, (item.currency, item.origin, item.carrier))])
     content = frame.declaration
     values = ", ".join(money_lines(frame.whole.customs))
-    whole = f"{content.consignment_id}, the whole shipment: {sheets.counted(frame.whole.drives, 'drive')}, {values}"
+    whole = f"{content.consignment_id}, the whole shipment: {counted(frame.whole.drives, 'drive')}, {values}"
     for note in (whole, CARNET, sheets.BASIS, *frame.marks):
         writer.writerow(["", text(note), *[""] * (len(_HEAD) - 2)])
     return "\N{BOM}".encode() + out.getvalue().encode(), marked
@@ -396,14 +397,14 @@ def hand_carry(frame: Frame, part: totals.Part, number: int) -> Paper:
         ("Carrier", [paper.carrier_name(carrier), *_whereabouts(carrier)]),
         (
             "Carries",
-            f"drives {sheets.ranges(list(part.numbers))} {of}, marked > below: {sheets.counted(own.drives, 'drive')}",
+            f"drives {sheets.ranges(list(part.numbers))} {of}, marked > below: {counted(own.drives, 'drive')}",
         ),
         ("Of the gross weight", f"{totals.grams(own.gross_grams)} of {totals.grams(whole.gross_grams)}"),
         ("Of the customs value", _of_value(own, whole)),
     ]
     blocks = [
         paper.pairs("This carrier", carried),
-        paper.words("", [_DECLARED.format(drives=sheets.counted(whole.drives, "drive"))]),
+        paper.words("", [_DECLARED.format(drives=counted(whole.drives, "drive"))]),
         _customs(content),
         paper.pairs("What it is for, and what is on the drives", _purpose(content)),
         _goods_lines(frame),
@@ -471,7 +472,7 @@ def _all_drives(frame: Frame, own: set[int]) -> Block:
         Column("carrier", fr=1.2),
     ]
     whole = frame.whole
-    foot: list[Cell] = ["", "", sheets.counted(whole.drives, "drive"), "", "", f"{whole.capacity_bytes:,}", ""]
+    foot: list[Cell] = ["", "", counted(whole.drives, "drive"), "", "", f"{whole.capacity_bytes:,}", ""]
     return paper.table("All drives", columns, rows, foot=[foot], strong=[number - 1 for number in sorted(own)])
 
 

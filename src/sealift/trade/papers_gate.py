@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
+from sealift.formats.sizes import counted
 from sealift.trade import paper, sheets
 from sealift.trade.gate import State
 from sealift.trade.glyphs import isolated
@@ -233,7 +234,7 @@ def worksheet(frame: Frame, verdict: Verdict | str) -> Paper:
 def _verdict(verdict: Verdict, *, stands: bool) -> list[Block]:
     counts = {state: sum(row.state == state for row in verdict.rows) for state in get_args(State)}
     shown = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
-    summed = f"{sheets.counted(len(verdict.rows), 'rule')}: {shown or 'none looked at'}. "
+    summed = f"{counted(len(verdict.rows), 'rule')}: {shown or 'none looked at'}. "
     opened = (
         "Nothing holds the release." if stands else "Nothing held the release when it was given; it does not stand."
     )

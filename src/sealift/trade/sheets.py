@@ -14,6 +14,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput, Refused
+from sealift.formats.sizes import counted
 from sealift.trade import totals
 from sealift.trade.consistency import ROLES
 
@@ -105,11 +106,6 @@ def rounded(count: int) -> str:
         if count >= 10**power:
             return f"{count / 10**power:.1f} {unit}"
     return f"{count:,} bytes"
-
-
-def counted(count: int, word: str) -> str:
-    """A count with its noun: 1 drive, 16 drives."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def ranges(numbers: list[int]) -> str:

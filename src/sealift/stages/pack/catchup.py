@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sealift.errors import DriveFault, SealiftError
 from sealift.formats import manifest
+from sealift.formats.sizes import counted
 from sealift.stages.pack.crew import FAULTS, no_room, replace_option
 from sealift.stages.pack.readback import stripe_works
 from sealift.stages.rebuild import rebuild
@@ -55,6 +56,7 @@ class CatchUp:
         self._read_back, self._copies, self._notice, self._claim = read_back, copies, notice, claim
         self._progress, self._room = progress, room
         self._failed: set[int] = set()  # slots that failed again
+        self._told: set[str] = set()
 
     def run(self) -> None:
         """Rebuild what can be; drives that fail again stay set aside. DriveFault when too many are away."""
@@ -92,7 +94,7 @@ class CatchUp:
                 stripes[slot] = [stripe for stripe in stripes[slot] if stripe < count]
                 many = len(stripes[slot])
                 rebuilt = (
-                    f"{_packs(many)} {'was' if many == 1 else 'were'} rebuilt on it"
+                    f"{counted(many, 'pack')} {'was' if many == 1 else 'were'} rebuilt on it"
                     if many
                     else "it lacks nothing any more"
                 )
@@ -181,9 +183,10 @@ class CatchUp:
         size = sum(row.length for row in self._journal.packs(number) if (row.stripe, row.role) in works)
         for slot, mark in marks.items():
             crew.advance(slot, mark.since)
-            self._notice(
-                f"drive {self._crew.name(slot)}: rebuilding {_packs(len(wanted[slot]))} on it from what is here"
-            )
+            said = f"drive {crew.name(slot)}: rebuilding {counted(len(wanted[slot]), 'pack')} on it from what is here"
+            if said not in self._told:  # begun anew, since another one failed
+                self._told.add(said)
+                self._notice(said)
 
         def landed(stripe: int, role: int, _drive: Drive) -> None:
             slot = manifest.slot_of(stripe, role, n)
@@ -259,13 +262,9 @@ class CatchUp:
             f"replaced may still have it{self._spoilt(stripe)}. nothing was given up yet",
             drive=next(iter(successors.values())).mount,
             hint="if it can still be read, attach it, and give its mount too, beside the new one's: it is only read. "
-            f"If not, the same command again packs {many} {'stripe' if many == 1 else 'stripes'} anew, from the source "
+            f"If not, the same command again packs {counted(many, 'stripe')} anew, from the source "
             "as it is now",
         )
-
-
-def _packs(count: int) -> str:
-    return f"{count} pack{'' if count == 1 else 's'}"
 
 
 class _Mark:

@@ -268,7 +268,7 @@ class Crew:
 
     def name(self, slot: int) -> str:
         """Which drive: id, serial, mount."""
-        where = f", {self.mounts[slot]}" if slot in self.mounts else ""
+        where = f", {self.mounts[slot]}" if self.mounts.get(slot) else ""
         return f"{drive_id(self.number, slot)} (serial {self.places[slot].serial}{where})"
 
     def describe(self, owed: Owed) -> str:

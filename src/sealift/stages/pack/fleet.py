@@ -17,6 +17,7 @@ from sealift.drives.base import PART
 from sealift.drives.local import nothing_mounted
 from sealift.errors import BadInput, DriveFault, FormatError
 from sealift.formats import manifest
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -149,17 +150,17 @@ def deal(attached: Sequence[Attached], declaration: Declaration, *, parity: int,
     if not group_size and declared and len(declared) != len(attached):
         here = "1 is" if len(attached) == 1 else f"{len(attached)} are"
         raise BadInput(
-            f"the declaration names {_drives(len(declared))}, {here} attached",
+            f"the declaration names {counted(len(declared), 'drive')}, {here} attached",
             hint="attach all of them, or give --group-size N to pack them in groups as bays allow",
         )
     if len(everything) % size:
         raise BadInput(
-            f"{_drives(len(everything))} {'does' if len(everything) == 1 else 'do'} not make groups of {size}",
+            f"{counted(len(everything), 'drive')} {'does' if len(everything) == 1 else 'do'} not make groups of {size}",
             hint="every group has the same number of drives; declare more, or choose another --group-size",
         )
     if not 0 <= parity < size or size > manifest.MAX_DRIVES:
         raise BadInput(
-            f"--parity {parity} does not fit a group of {_drives(size)}",
+            f"--parity {parity} does not fit a group of {counted(size, 'drive')}",
             hint=f"a group has at least one drive for data and at most {manifest.MAX_DRIVES} drives",
         )
     groups = in_groups(everything, len(everything) // size, carrier=lambda place: place.carrier)
@@ -261,17 +262,12 @@ def _check_declared(attached: Sequence[Attached], declaration: Declaration) -> d
     return declared
 
 
-def _drives(count: int) -> str:
-    """1 drive, 16 drives."""
-    return "1 drive" if count == 1 else f"{count} drives"
-
-
 def carrier_risk(groups: Sequence[Sequence[Place]], parity: int) -> str | None:
     """A sentence about the carrier whose loss parity cannot hold, or None."""
     for number, group in enumerate(groups):
         for carrier, count in Counter(place.carrier for place in group if place.carrier).items():
             if count > parity:
-                carries = f"carrier {carrier} would carry {_drives(count)} of group {number}"
+                carries = f"carrier {carrier} would carry {counted(count, 'drive')} of group {number}"
                 return f"{carries}, and parity holds the loss of {parity}"
     return None
 

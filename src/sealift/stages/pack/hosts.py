@@ -30,6 +30,7 @@ from sealift.drives.local import nothing_mounted
 from sealift.drives.locations import is_store, open_drive
 from sealift.errors import BadInput, Busy, DriveFault, FormatError, Refused, SealiftError, SourceFault
 from sealift.formats import age_keys, manifest, typed
+from sealift.formats.sizes import counted
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import inputs, settle
 from sealift.stages.pack import run as packing
@@ -281,7 +282,7 @@ class _Packing(Pass):
         """That none of these hosts has a drive of the declaration, while groups are still to be packed."""
         if asked and any(self._journal.group(group).state != "signed" for group in range(len(self._deal.groups))):
             names = ", ".join(sorted(asked)[:10]) + (f" and {len(asked) - 10} more" if len(asked) > 10 else "")
-            count = "1 host" if len(asked) == 1 else f"{len(asked)} hosts"
+            count = counted(len(asked), "host")
             self.events.notice(words(f"asked {count}, on which no drive of this shipment stands: {names}"))
 
     def _tell_unknown(self, host: Host, drive: _Drive, *, first: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sealift.errors import BadInput, KeyInvalid, Refused
 from sealift.formats import age, age_keys
+from sealift.formats.sizes import counted
 from sealift.stages import return_leg
 from sealift.stages.pack import network
 from sealift.stages.pack import source as sources
@@ -128,8 +129,7 @@ def selection(options: Options, events: Events) -> Selection | None:
     if os.path.realpath(options.of) == os.path.realpath(options.state):
         raise BadInput("--of and --state are the same", hint="what is packed again is a shipment with its own --state")
     only = select(options.only, options.of)
-    packs = "1 pack" if only.packs == 1 else f"{only.packs} packs"
-    paths = "1 path" if len(only.paths) == 1 else f"{len(only.paths)} paths"
+    packs, paths = counted(only.packs, "pack"), counted(len(only.paths), "path")
     events.notice(f"only what {packs} of shipment {only.shipment} held: {paths}")
     return only
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sealift.errors import DriveFault
 from sealift.formats import manifest
+from sealift.formats.sizes import counted
 from sealift.stages.lacking import lacking
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class Presence:
             f"{self._stripes}: {names}. nothing was signed; the other stripes can be rebuilt or are whole",
             drive=crew.mounts.get(min(self._new), ""),
             hint="put back what was taken away (is the right filesystem mounted?), and run the same command again; "
-            f"what is still missing then is packed again from the source, with everything after it: {again} "
-            f"stripe{'' if again == 1 else 's'} from {lost[0]} on",
+            f"what is still missing then is packed again from the source, with everything after it: "
+            f"{counted(again, 'stripe')} from {lost[0]} on",
         )
 
     def _lost(self) -> list[int]:

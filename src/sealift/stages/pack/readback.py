@@ -39,6 +39,7 @@ from sealift.drives.base import ALIGN, aligned_buffer
 from sealift.errors import DriveFault
 from sealift.formats import manifest
 from sealift.formats.manifest import BLOCK
+from sealift.formats.sizes import counted
 from sealift.stages.pack.crew import FAULTS, silence
 from sealift.stages.pack.hashes import StripeHashes
 from sealift.stages.pack.journal import Wrong
@@ -197,7 +198,7 @@ class ReadBack:
     def _wrong(self, stripe: int, role: int, slot: int, blocks: int, then: str) -> Wrong:
         """A pack that read back wrong, and somebody is told."""
         name = manifest.pack_name(stripe, role, self._data)
-        many, were = ("1 block", "it was") if blocks == 1 else (f"{blocks} blocks", "they were")
+        many, were = counted(blocks, "block"), "it was" if blocks == 1 else "they were"
         works = self._crew.drive(slot) is not None
         if not works:
             self._crew.skip(slot, stripe)
@@ -278,7 +279,7 @@ class ReadBack:
             self._crew.note(
                 slot,
                 f"drive {self._crew.name(slot)} gave other bytes than were written to it, so {what} again, in "
-                f"{stripes:,} stripes: what was right before may be so no more",
+                f"{counted(stripes, 'stripe')}: what was right before may be so no more",
             )
         lengths = Counter[int]()
         for pack in self._journal.packs(self._number):
@@ -425,7 +426,7 @@ class SignedReadBack(ReadBack):
         for slot, packs in sorted(self._spoilt.items()):
             blocks, first = sum(packs.values()), next(iter(packs))
             more = f" and of {len(packs) - 1} more of its packs" if len(packs) > 1 else ""
-            many = "1 block" if blocks == 1 else f"{blocks} blocks"
+            many = counted(blocks, "block")
             self._crew.note(
                 slot,
                 f"drive {self._crew.name(slot)}: {many} of {first}{more} did not read back as written. "
@@ -438,7 +439,7 @@ class SignedReadBack(ReadBack):
         """Of how many stripes more packs are wrong than parity holds: of these only where the same blocks are not."""
         if not (over := self._journal.beyond(self._number, self._crew.parity)):
             return ""
-        many = "1 stripe" if over == 1 else f"{over} stripes"
+        many = counted(over, "stripe")
         return (
             f" as far as parity holds: of {many} more packs are wrong than that ({self._crew.parity}), and what it "
             "cannot give is gone from these drives. do not free the source"

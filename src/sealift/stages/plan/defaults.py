@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from sealift.errors import BadInput
 from sealift.formats import typed
+from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -98,7 +99,7 @@ class Numbers:
         """
         given = _toml(data)
         if faults := self.faults(given):
-            count = "1 problem" if len(faults) == 1 else f"{len(faults)} problems"
+            count = counted(len(faults), "problem")
             raise BadInput(
                 f"the planner's numbers have {count}:\n  " + "\n  ".join(faults),
                 hint="a line for each number: name = value, by the names and in the units of the plan's report",

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from sealift.errors import BadInput
+from sealift.formats.sizes import counted
 from sealift.stages.plan.geometry import Geometry  # noqa: TC001 -- msgspec resolves the fields of records
 from sealift.stages.plan.odds import Odds  # noqa: TC001
 
@@ -120,5 +121,4 @@ def _reason(best: Choice, choices: Sequence[Choice], most_loss: float) -> str:
 
 def _name(choice: Choice) -> str:
     one = choice.geometry
-    groups = "1 group" if one.groups == 1 else f"{one.groups:,} groups"
-    return f"{groups} of {one.data}+{one.parity}"
+    return f"{counted(one.groups, 'group')} of {one.data}+{one.parity}"

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from sealift.errors import BadInput
 from sealift.formats import manifest
+from sealift.formats.sizes import counted
 
 Kind = Literal["hdd", "ssd"]
 Means = Literal["courier", "checked-bag", "hand"]
@@ -350,7 +351,7 @@ def check(wanted: Wanted) -> None:
         what = f"{wanted.survive.carriers} of {len(wanted.carriers)} carriers"
         faults.append(f"survive.carriers: with {what} lost, nothing is left")
     if faults:
-        count = "1 problem" if len(faults) == 1 else f"{len(faults):,} problems"
+        count = counted(len(faults), "problem")
         shown = faults if len(faults) <= MAX_SHOWN else [*faults[:MAX_SHOWN], f"and {len(faults) - MAX_SHOWN:,} more"]
         raise BadInput(
             f"what is to be planned has {count}:\n  " + "\n  ".join(shown),

@@ -24,6 +24,7 @@ import msgspec
 
 from sealift import __version__
 from sealift.errors import BadInput
+from sealift.formats.sizes import counted
 from sealift.stages.plan import choose, front, geometry, report_timeline, report_words, told
 from sealift.stages.plan.odds import near_one
 from sealift.stages.plan.terms import DAY
@@ -68,7 +69,7 @@ def page(found: Planned) -> str:
         )
     }  # fmt: skip
     environment.filters |= {"count": lambda value: f"{value:,}", "name": choose.name}
-    environment.globals |= {"counted": report_words.counted}
+    environment.globals |= {"counted": counted}
     start, until, lease = found.voyage.start, _since(found, found.voyage.deadline), _lease(found)
     ways = [(_letter(at), each) for at, each in enumerate(found.comparison.alternatives)]
     carrying = sorted({place.carrier for place in found.places})
@@ -339,7 +340,7 @@ def _values(name: str, value: Any) -> Iterator[str]:
         yield "not told"
     elif name == "carriers":
         for each in value:
-            most = "" if each.most_drives is None else f", {report_words.counted(each.most_drives, 'drive')} at most"
+            most = "" if each.most_drives is None else f", {counted(each.most_drives, 'drive')} at most"
             departs = "" if each.departs is None else f", leaves at {told.text(each.departs)}"
             yield f"{each.name}: {each.means}{most}{departs}"
     elif name == "drives":

@@ -124,11 +124,6 @@ def bits(rate: float) -> str:
     return f"{rate:.0f} b/s"
 
 
-def counted(count: int, what: str) -> str:
-    """1 drive, 2 drives."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
 def exactly(value: float) -> str:
     """A number as it may be stated again in a file of numbers."""
     return f"{value:_.15g}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from msgspec import Struct, field
 
 from sealift.errors import BadInput
+from sealift.formats.sizes import counted
 from sealift.stages.plan.geometry import drive_bytes, placement
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def check(wanted: Wanted, geometry: Geometry, terms: Terms) -> None:
     if geometry.drives_used > len(wanted.drives):
         faults.append(f"geometry: {geometry.drives_used:,} drives, and {len(wanted.drives):,} are there")
     if faults:
-        count = "1 problem" if len(faults) == 1 else f"{len(faults):,} problems"
+        count = counted(len(faults), "problem")
         raise BadInput(
             f"the voyage has {count}:\n  " + "\n  ".join(faults),
             hint="seconds count from the start of packing; rates are bytes or files a second",

@@ -12,14 +12,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sealift.drives import local
+from sealift.drives import local, local_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def _reuse(spares: str) -> None:
-    plain_open, plain_publish = os.open, local.LocalPartFile.publish
+    plain_open, plain_publish = os.open, local_file.LocalPartFile.publish
 
     def spare_open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         """A new pack's file: a spare of its drive, moved there, where there is one."""
@@ -54,8 +54,8 @@ def _reuse(spares: str) -> None:
         open = staticmethod(spare_open)
 
     local.os = Os()  # type: ignore[assignment, attr-defined]
-    local.LocalPartFile.write_at = counting(local.LocalPartFile.write_at)  # type: ignore[method-assign]
-    local.LocalPartFile.publish = publish  # type: ignore[method-assign, assignment]
+    local_file.LocalPartFile.write_at = counting(local_file.LocalPartFile.write_at)  # type: ignore[method-assign]
+    local_file.LocalPartFile.publish = publish  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:

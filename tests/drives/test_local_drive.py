@@ -16,7 +16,8 @@ import pytest
 
 from sealift.drives import medium
 from sealift.drives.base import ALIGN, HUGE, aligned_buffer, errno_of, fault
-from sealift.drives.local import LocalDrive, LocalReadFile
+from sealift.drives.local import LocalDrive
+from sealift.drives.local_file import LocalReadFile
 from sealift.errors import BadInput, Busy, DriveFault, FormatError
 
 

@@ -21,7 +21,7 @@ import pytest
 import recording_disk as disks
 import shipments
 
-from sealift.drives.local import LocalPartFile, LocalReadFile
+from sealift.drives.local_file import LocalPartFile, LocalReadFile
 from sealift.errors import Refused
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storage_host import nginx
 
-from sealift.drives import local, ranges
+from sealift.drives import local_file, ranges
 from sealift.formats import age, manifest
 from sealift.formats.age_keys import generate_identity, parse_identities, parse_recipient
 from sealift.reading import pack as reading
@@ -115,13 +115,13 @@ def test_a_window_that_is_wrong_is_rebuilt_as_any_other_bytes(origin, tars, smal
 @pytest.mark.parametrize("name", ["noise.bin", "text.txt"])
 def test_a_file_that_is_read_in_steps_is_read_once(origin, host, monkeypatch, far, step, name):
     read = [0]
-    plain = local.LocalReadFile.readinto_at
+    plain = local_file.LocalReadFile.readinto_at
 
     def counted(self, offset, buffer):
         read[0] += len(buffer)
         return plain(self, offset, buffer)
 
-    monkeypatch.setattr(local.LocalReadFile, "readinto_at", counted)
+    monkeypatch.setattr(local_file.LocalReadFile, "readinto_at", counted)
     opened, run = [0], age.Opener.open_run
 
     def counted_run(self, first, sealed, out, *, last):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from sealift.cli import main
-from sealift.drives import local, medium
+from sealift.drives import local_file, medium
 from sealift.drives import locations as locations_of
 from sealift.drives.object_prefix import ObjectPrefix
 from sealift.drives.objects import ObjectDrive
@@ -356,8 +356,8 @@ def test_cut_off_anywhere_it_goes_on_and_all_drives_are_the_same(origin, tmp_pat
 
         with pytest.MonkeyPatch.context() as patch:
             for name in ("publish", "write_at"):
-                patch.setattr(local.LocalPartFile, name, count(getattr(local.LocalPartFile, name)))
-            patch.setattr(local.LocalPartFile, "abandon", lambda part: part._close())  # a kill removes nothing
+                patch.setattr(local_file.LocalPartFile, name, count(getattr(local_file.LocalPartFile, name)))
+            patch.setattr(local_file.LocalPartFile, "abandon", lambda part: part._close())  # a kill removes nothing
             with contextlib.suppress(Cut):
                 ingests.packs(origin, str(to), here)
         for path in sorted(to.rglob("packs/*/0*"))[:1]:  # what was noted as done, and somebody removed

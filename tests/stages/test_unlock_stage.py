@@ -14,7 +14,7 @@ from blake3 import blake3
 from unlocking import Desk
 
 from sealift.cli.main import run
-from sealift.drives.local import LocalReadFile
+from sealift.drives.local_file import LocalReadFile
 from sealift.errors import BadInput, IdentityMismatch, KeyInvalid, Refused, SealInvalid, UnlockInvalid
 from sealift.formats import age_keys, unlock
 from sealift.formats import manifest as mf

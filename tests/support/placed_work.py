@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from sealift.drives.local import LocalPartFile
+from sealift.drives.local_file import LocalPartFile
 from sealift.errors import BadInput
 from sealift.stages import ingest_hosts, placed, repair_hosts, verify_hosts
 from sealift.stages.pack import hosts as pack_hosts

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sealift.drives.local import LocalDrive, LocalPartFile, LocalReadFile
+from sealift.drives.local import LocalDrive
+from sealift.drives.local_file import LocalPartFile, LocalReadFile
 from sealift.testing import DriveStoreTests
 
 MIB = 1 << 20

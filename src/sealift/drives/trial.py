@@ -2,7 +2,7 @@
 
 What holds: the file has a name for a moment only, made anew (O_EXCL) and removed at once, so that whatever happens to
 this process or this host, what stays behind is nothing, and nothing of anybody else's is touched. Direct I/O is used
-where the filesystem takes it, as packing does (drives/local.py); where it does not, `read_from` is `cache`.
+where the filesystem takes it, as packing does (drives/local_file.py); where it does not, `read_from` is `cache`.
 
 What is not here: what is written and compared, and timing (stages/drives_test.py).
 """
@@ -14,7 +14,7 @@ import secrets
 from typing import TYPE_CHECKING, Self
 
 from sealift.drives.base import PART, SAFE_READING, fault
-from sealift.drives.local import LocalPartFile, LocalReadFile
+from sealift.drives.local_file import LocalPartFile, LocalReadFile
 
 if TYPE_CHECKING:
     from sealift.drives.base import Source

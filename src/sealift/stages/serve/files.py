@@ -26,7 +26,7 @@ from sealift.stages.verify_join import words
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    from sealift.drives.local import LocalReadFile
+    from sealift.drives.local_file import LocalReadFile
     from sealift.stages.serve.metrics import Metrics
     from sealift.stages.serve.places import Place, Places
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
-    from sealift.drives.local import LocalReadFile
+    from sealift.drives.local_file import LocalReadFile
 
 POLL = 2.0  # seconds between looks at the folders
 PATIENCE = 20.0  # seconds that a drive gets for one call

@@ -132,7 +132,8 @@ def _binary(pa: Any, text: np.ndarray) -> Any:
 def make_state(folder: str, shape: str, members: int) -> None:
     """Rows and blocks of every stripe, and a journal, as after the last commit of a packing."""
     from sealift.stages.pack.group import _append_batch, stripe_file
-    from sealift.stages.pack.journal import Journal, PackRow
+    from sealift.stages.pack.journal import Journal
+    from sealift.stages.pack.journal_rows import PackRow
     from sealift.stages.pack.queue import Cursor
 
     os.makedirs(os.path.join(folder, "stripes"))

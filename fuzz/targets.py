@@ -12,12 +12,10 @@ writes.
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
 import re
 import socket
 import sys
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -45,7 +43,7 @@ from sealift.formats import (
 )
 from sealift.formats import manifest as mf
 from sealift.reading import health, trust
-from sealift.stages import host_index, verify_report, verify_state
+from sealift.stages import host_index, verify_report
 from sealift.stages.drives_list import DriveRow, Flag, Listing, VolumeRow
 from sealift.stages.pack import bucket as bucket_source
 from sealift.stages.plan import calibrate, geometry, told
@@ -574,28 +572,6 @@ def request_headers(data: bytes) -> None:
             assert span is None or (0 <= span.start < size and 0 < span.length <= size - span.start)
     locations.token_of(data)
     tokens.parse(data, "fuzz")
-
-
-def _states() -> list[bytes]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "state")
-        with verify_state.State(path) as state:
-            state.remember("m", "d", 0, "p", "s")
-        with open(path, "rb") as file:
-            return [file.read()]
-
-
-@target(_states)
-def resume_state(data: bytes) -> None:
-    """What verify remembered, in a file that somebody wrote over."""
-    with tempfile.TemporaryDirectory(prefix="sealift-fuzz-") as folder:
-        path = os.path.join(folder, "state")
-        with open(path, "wb") as file:
-            file.write(data)
-        with verify_state.State(path) as state:
-            each(lambda: state.known("m", "d", 0, "p"))
-            state.remember("m", "d", 1, "q", "s")
-            each(state.flush, state.forget)
 
 
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(ROOT / "tests" / "support")]

@@ -1,10 +1,12 @@
-"""Targets over what a pack is made of: signatures, age files and keys, hash trees, zstd frames, tar streams.
+"""Targets over what a pack is made of: signatures, age files and keys, hash trees, zstd frames, tar; verify's state.
 
 What holds for each is what holds for all (targets.py). Nothing here needs atheris.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from functools import cache
 from typing import Any
 
@@ -22,6 +24,7 @@ from sealift.formats import (
     zstd,
 )
 from sealift.formats import manifest as mf
+from sealift.stages import verify_state
 
 # -- signatures -----------------------------------------------------------------------------------------
 
@@ -233,3 +236,25 @@ def _walk(data: bytes) -> None:
         assert member.size >= 0, "whoever walks would go backwards"
         records = tar.parse_pax(data[member.data : member.data + member.size]) if member.kind == tar.PAX else {}
         at = member.data + member.size + tar.padding(member.size)
+
+
+def _states() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "state")
+        with verify_state.State(path) as state:
+            state.remember("m", "d", 0, "p", "s")
+        with open(path, "rb") as file:
+            return [file.read()]
+
+
+@target(_states)
+def resume_state(data: bytes) -> None:
+    """What verify remembered, in a file that somebody wrote over."""
+    with tempfile.TemporaryDirectory(prefix="sealift-fuzz-") as folder:
+        path = os.path.join(folder, "state")
+        with open(path, "wb") as file:
+            file.write(data)
+        with verify_state.State(path) as state:
+            each(lambda: state.known("m", "d", 0, "p"))
+            state.remember("m", "d", 1, "q", "s")
+            each(state.flush, state.forget)

@@ -223,7 +223,7 @@ def _read_packs(data: bytes) -> None:
 
 
 def _copies() -> list[bytes]:
-    from sealift.stages.pack.journal import PackRow
+    from sealift.stages.pack.journal_rows import PackRow
     from sealift.stages.pack.queue import Cursor
 
     row = PackRow(0, 0, 1 << 20, bytes(32), bytes(32), 1, 9, 9, 1, 1, 9, 1)

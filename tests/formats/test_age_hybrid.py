@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealift.errors import AgeError, IdentityMismatch, KeyInvalid
-from sealift.formats import age, age_keys
+from sealift.formats import age, age_header, age_keys
 from sealift.formats.age_keys import (
     HybridIdentity,
     HybridRecipient,
@@ -112,15 +112,15 @@ def test_a_post_quantum_recipient_is_mixed_with_no_other(classic, order):
 
 def test_as_many_as_a_header_holds():
     most = [OURS.recipient] * age.MAX_HYBRID
-    header = age.parse_header(age.Encryptor(most).header)
-    assert age.MAX_HEADER - 1557 < header.length <= age.MAX_HEADER
+    header = age_header.parse_header(age.Encryptor(most).header)
+    assert age_header.MAX_HEADER - 1557 < header.length <= age_header.MAX_HEADER
     assert len(header.stanzas[0].encode()) == 1557
     with pytest.raises(KeyInvalid, match="42"):
         age.Encryptor([*most, OURS.recipient])
 
 
 def test_encapsulations_are_fresh():
-    first, second = (age.parse_header(age.Encryptor([OURS.recipient]).header).stanzas[0] for _ in range(2))
+    first, second = (age_header.parse_header(age.Encryptor([OURS.recipient]).header).stanzas[0] for _ in range(2))
     assert first.args[0][:100] != second.args[0][:100]
     assert first.args[0][-40:] != second.args[0][-40:]
 
@@ -128,19 +128,19 @@ def test_encapsulations_are_fresh():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1119), st.integers(0, 7), st.booleans())
 def test_a_flipped_bit_opens_nothing(at, bit, body):
-    stanza = age.parse_header(age.Encryptor([OURS.recipient]).header).stanzas[0]
-    parts = [bytearray(age.decode_base64(stanza.args[0].encode())), bytearray(stanza.body)]
+    stanza = age_header.parse_header(age.Encryptor([OURS.recipient]).header).stanzas[0]
+    parts = [bytearray(age_header.decode_base64(stanza.args[0].encode())), bytearray(stanza.body)]
     parts[body][at % len(parts[body])] ^= 1 << bit
-    wrong = age.Stanza(stanza.type, (age.encode_base64(bytes(parts[0])),), bytes(parts[1]))
+    wrong = age_header.Stanza(stanza.type, (age_header.encode_base64(bytes(parts[0])),), bytes(parts[1]))
     # Bit 7 of the last byte too, which X25519 masks: X-Wing binds the share as it stands.
     assert OURS.unwrap([wrong]) is None
 
 
 def test_a_share_of_low_order_is_an_error_and_not_a_mismatch():
-    stanza = age.parse_header(age.Encryptor([OURS.recipient]).header).stanzas[0]
-    share = age.decode_base64(stanza.args[0].encode())[:1088] + bytes(32)
+    stanza = age_header.parse_header(age.Encryptor([OURS.recipient]).header).stanzas[0]
+    share = age_header.decode_base64(stanza.args[0].encode())[:1088] + bytes(32)
     with pytest.raises(AgeError, match="low order"):
-        OURS.unwrap([age.Stanza(stanza.type, (age.encode_base64(share),), stanza.body)])
+        OURS.unwrap([age_header.Stanza(stanza.type, (age_header.encode_base64(share),), stanza.body)])
 
 
 # -- other people's code --------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pyrage
 import pytest
 
 from sealift.errors import IdentityMismatch
-from sealift.formats import age
+from sealift.formats import age, age_header
 from sealift.formats.age_keys import (
     generate_identity,
     parse_identities,
@@ -86,7 +86,7 @@ def test_a_recipients_file_is_read_as_age_reads_it(tool, keys, tmp_path):
     (tmp_path / "recipients").write_text(text)
     theirs = tool("-R", tmp_path / "recipients", data=b"hello")
     ours = age.encrypt(b"hello", parse_recipients_file(text.encode()))
-    types = [[stanza.type for stanza in age.parse_header(data).stanzas] for data in (ours, theirs)]
+    types = [[stanza.type for stanza in age_header.parse_header(data).stanzas] for data in (ours, theirs)]
     assert types[0] == types[1] == ["X25519", "X25519", "ssh-ed25519"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import re
 
-from sealift.formats import age, age_keys
+from sealift.formats import age, age_header, age_keys
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SPEC = (ROOT / "docs" / "spec" / "age.md").read_text()
@@ -14,7 +14,7 @@ VECTORS = ROOT / "tests" / "vectors" / "age"
 
 def test_the_example_is_the_vector():
     data = (VECTORS / "x25519").read_bytes().partition(b"\n\n")[2]
-    header = age.parse_header(data)
+    header = age_header.parse_header(data)
     example = header.raw.decode() + data[header.length :].hex()
     assert f"```\n{example}\n```" in SPEC
     assert f"{len(data)} bytes; the last {len(data) - header.length} are shown in hex" in SPEC
@@ -24,7 +24,7 @@ def test_the_table_of_the_example_adds_up():
     table = SPEC.partition("| offset | bytes | what |")[2].partition("\n\n")[0]
     rows = [tuple(map(int, row)) for row in re.findall(r"^\| (\d+) \| (\d+) \|", table, re.MULTILINE)]
     data = (VECTORS / "x25519").read_bytes().partition(b"\n\n")[2]
-    header = age.parse_header(data)
+    header = age_header.parse_header(data)
     assert [at for at, _ in rows] == [sum(size for _, size in rows[:i]) for i in range(len(rows))]
     assert sum(rows[-1]) == len(data)
     assert (rows[3][0], rows[4][0]) == (header.length, header.payload_start)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealift.errors import AgeError, IdentityMismatch, KeyInvalid
-from sealift.formats import age
+from sealift.formats import age, age_header
 from sealift.formats.age import CHUNK, SEALED_CHUNK, TAG, Encryptor, Opener, Reader, Writer
 from sealift.formats.age_keys import generate_identity, parse_identities, parse_recipient
 
@@ -46,7 +46,7 @@ def reader(data, **how):
 @given(lengths)
 def test_what_is_encrypted_is_decrypted_and_as_long_as_was_said(length):
     data = sealed(length)
-    start = age.parse_header(data).payload_start
+    start = age_header.parse_header(data).payload_start
     assert age.decrypt(data, IDENTITIES) == noise(length)
     assert len(data) == age.sealed_length(length, start)
     assert age.plain_length(len(data), start) == length
@@ -155,7 +155,7 @@ def test_a_long_read_is_fetched_a_megabyte_at_a_time():
 def test_a_flipped_bit_anywhere_is_an_error_and_never_wrong_bytes(length, data):
     good = sealed(length)
     inside = st.integers(0, len(good) - 1)
-    start = age.parse_header(good).payload_start
+    start = age_header.parse_header(good).payload_start
     at = data.draw(inside | st.integers(0, start) | st.sampled_from([start, start + CHUNK, len(good) - 1]))
     bad = bytearray(good)
     bad[min(at, len(bad) - 1)] ^= 1 << data.draw(st.integers(0, 7))
@@ -188,7 +188,7 @@ def assert_no_wrong_byte(bad, plain, at):
 @given(st.sampled_from([0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK]), st.data())
 def test_a_truncated_file_is_refused_at_once(length, data):
     good = sealed(length)
-    start = age.parse_header(good).payload_start
+    start = age_header.parse_header(good).payload_start
     ends = [start + k * SEALED_CHUNK + d for k in range(4) for d in (-1, 0, 1, 15, 16, 17)]
     keep = data.draw(st.integers(0, len(good) - 1) | st.sampled_from([end for end in ends if end < len(good)]))
     with pytest.raises(AgeError):
@@ -206,7 +206,7 @@ def test_an_extended_file_is_refused_at_once(length, more):
 @given(st.permutations(range(4)).filter(lambda order: order != [0, 1, 2, 3]))
 def test_chunks_that_changed_places_do_not_open(order):
     good = sealed(4 * CHUNK)
-    start = age.parse_header(good).payload_start
+    start = age_header.parse_header(good).payload_start
     chunks = [good[start + i * SEALED_CHUNK :][:SEALED_CHUNK] for i in range(4)]
     with pytest.raises(AgeError):
         age.decrypt(good[:start] + b"".join(chunks[i] for i in order), IDENTITIES)
@@ -214,14 +214,14 @@ def test_chunks_that_changed_places_do_not_open(order):
 
 def test_a_chunk_of_another_file_of_the_same_key_holder_does_not_open():
     one, other = sealed(2 * CHUNK), sealed(2 * CHUNK)
-    start = age.parse_header(one).payload_start
+    start = age_header.parse_header(one).payload_start
     with pytest.raises(AgeError):
         age.decrypt(one[: start + SEALED_CHUNK] + other[start + SEALED_CHUNK :], IDENTITIES)
 
 
 def test_bytes_that_did_not_authenticate_are_wiped():
     data = sealed(CHUNK)
-    header = age.parse_header(data)
+    header = age_header.parse_header(data)
     key = age.payload_key(age.unwrap(header, IDENTITIES), data[header.length : header.payload_start])
     chunk = bytearray(data[header.payload_start :])
     chunk[-1] ^= 1
@@ -233,7 +233,7 @@ def test_bytes_that_did_not_authenticate_are_wiped():
 
 def damaged_in_chunk_1():
     bad = bytearray(sealed(3 * CHUNK))
-    bad[age.parse_header(bad).payload_start + SEALED_CHUNK + 7] ^= 1
+    bad[age_header.parse_header(bad).payload_start + SEALED_CHUNK + 7] ^= 1
     return reader(bytes(bad))
 
 
@@ -261,7 +261,7 @@ def test_a_chunk_that_fails_does_not_pass_for_the_one_read_before(cached):
 
 def test_one_opener_serves_many_threads():
     data = sealed(4 * CHUNK)
-    header = age.parse_header(data)
+    header = age_header.parse_header(data)
     opener = Opener(age.payload_key(age.unwrap(header, IDENTITIES), data[header.length :][:16]))
     wrong = []
 
@@ -284,7 +284,7 @@ def test_one_opener_serves_many_threads():
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 9])
 def test_a_run_of_chunks_is_those_chunks(size):
     data = sealed(size)
-    header = age.parse_header(data)
+    header = age_header.parse_header(data)
     opener = Opener(age.payload_key(age.unwrap(header, IDENTITIES), data[header.length :][:16]))
     body = memoryview(data)[header.payload_start :]
     count = -(-len(body) // SEALED_CHUNK)
@@ -320,7 +320,7 @@ def test_a_run_of_chunks_is_those_chunks(size):
 @pytest.mark.parametrize("index", [-1, 1, age.MAX_CHUNKS, 1 << 88])
 def test_a_chunk_opens_at_its_place_alone(index):
     data = sealed(5)
-    header = age.parse_header(data)
+    header = age_header.parse_header(data)
     opener = Opener(age.payload_key(age.unwrap(header, IDENTITIES), data[header.length :][:16]))
     chunk, out = data[header.payload_start :], bytearray(5)
     with pytest.raises(AgeError):
@@ -339,9 +339,9 @@ def test_a_chunk_opens_at_its_place_alone(index):
 def test_an_encryptor_draws_fresh_key_and_nonce_each_time():
     headers = [Encryptor([RECIPIENT]).header for _ in range(50)]
     assert len({header[-16:] for header in headers}) == 50
-    keys = {age.unwrap(age.parse_header(header), IDENTITIES) for header in headers}
+    keys = {age.unwrap(age_header.parse_header(header), IDENTITIES) for header in headers}
     assert len(keys) == 50
-    assert len({age.parse_header(header).stanzas[0].args for header in headers}) == 50
+    assert len({age_header.parse_header(header).stanzas[0].args for header in headers}) == 50
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
@@ -387,7 +387,7 @@ def test_the_counter_is_bounded(monkeypatch):
         encryptor.seal_chunk(b"a", out, last=True)
 
 
-@pytest.mark.parametrize("recipients", [[], [RECIPIENT] * (age.MAX_STANZAS + 1)])
+@pytest.mark.parametrize("recipients", [[], [RECIPIENT] * (age_header.MAX_STANZAS + 1)])
 def test_no_recipient_and_too_many_are_refused(recipients):
     with pytest.raises(KeyInvalid):
         Encryptor(recipients)
@@ -396,7 +396,7 @@ def test_no_recipient_and_too_many_are_refused(recipients):
 
 
 def test_the_most_recipients_make_a_file_that_is_read():
-    data = age.encrypt(b"to all", [RECIPIENT] * age.MAX_STANZAS)
+    data = age.encrypt(b"to all", [RECIPIENT] * age_header.MAX_STANZAS)
     assert len(data) > 4096  # so that the first, short read of the header is not enough
     assert age.decrypt(data, IDENTITIES) == b"to all"
 
@@ -502,7 +502,7 @@ def test_positions_before_the_start_are_refused():
 
 def test_a_file_key_stands_for_an_identity_and_is_checked():
     data = sealed(10)
-    key = age.unwrap(age.parse_header(data), IDENTITIES)
+    key = age.unwrap(age_header.parse_header(data), IDENTITIES)
     assert reader(data, file_key=key).read() == noise(10)
     for wrong in (bytes(16), key[:15], key + b"\0"):
         with pytest.raises(AgeError):
@@ -511,7 +511,7 @@ def test_a_file_key_stands_for_an_identity_and_is_checked():
 
 def test_a_file_key_does_not_excuse_a_header_that_was_changed():
     data = sealed(10)
-    header = age.parse_header(data)
+    header = age_header.parse_header(data)
     key = age.unwrap(header, IDENTITIES)
     added = header.raw.replace(b"---", b"-> added\n\n---") + data[header.length :]
     with pytest.raises(AgeError, match="MAC"):
@@ -549,6 +549,6 @@ def test_a_mutated_header_gives_only_our_errors(data):
 @given(st.binary(max_size=300), st.sampled_from([b"", b"age-encryption.org/v1\n", b"age-encryption.org/v1\n-> "]))
 def test_any_bytes_give_only_our_errors(junk, intro):
     with pytest.raises(AgeError):
-        age.parse_header(intro + junk)
+        age_header.parse_header(intro + junk)
     with pytest.raises(AgeError):
         age.decrypt(intro + junk, IDENTITIES)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from sealift.formats import age, index, manifest, parity, tar, zstd
+from sealift.formats import age, age_header, index, manifest, parity, tar, zstd
 from sealift.stages.pack import builder, queue, stream
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -50,11 +50,11 @@ def test_limits_are_those_of_the_code(page):
 
 def test_the_example_pack_is_the_vector():
     lines, data = vector("pack_small")
-    head = age.parse_header(data)
+    head = age_header.parse_header(data)
     rows = offsets(PACK, "offset | bytes | what")
     assert [row[:2] for row in rows] == [
         (0, head.length),
-        (head.length, age.NONCE),
+        (head.length, age_header.NONCE),
         (head.payload_start, len(data) - head.payload_start),
     ]
     assert f"The pack has {len(data)} bytes" in PACK

@@ -24,7 +24,8 @@ from sealift.stages.pack import group as groups
 from sealift.stages.pack import room
 from sealift.stages.pack.crew import Crew
 from sealift.stages.pack.fleet import Place
-from sealift.stages.pack.journal import Journal, Owed, ReadBackState
+from sealift.stages.pack.journal import Journal
+from sealift.stages.pack.journal_rows import Owed, ReadBackState
 
 
 def a_crew(tmp_path, stripes, n=6, parity=2):

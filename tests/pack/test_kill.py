@@ -16,7 +16,7 @@ import pytest
 import shipments
 
 from sealift.errors import AgeError
-from sealift.formats import age, age_keys
+from sealift.formats import age, age_header, age_keys
 
 PACKER = str(Path(shipments.__file__).with_name("packer.py"))
 
@@ -62,7 +62,7 @@ class Headers:
                 continue
             data = path.read_bytes()
             try:
-                header = age.parse_header(data[: age.MAX_HEADER])
+                header = age_header.parse_header(data[: age_header.MAX_HEADER])
             except AgeError:
                 continue  # not yet written that far
             start = header.payload_start
@@ -74,7 +74,7 @@ class Headers:
             assert known[:common] == data[:common], f"{path}: one header, two contents"
             if len(data) > len(known):
                 self.seen[head] = data
-            for secret in (age.unwrap(header, self.identities), head[-age.NONCE :]):
+            for secret in (age.unwrap(header, self.identities), head[-age_header.NONCE :]):
                 assert self.secrets.setdefault(secret, head) == head, f"{path}: a file key or nonce occurs twice"
             for stanza in header.stanzas:
                 share = stanza.encode()

@@ -16,7 +16,8 @@ from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import seal, status
 from sealift.stages.pack import readback, work
-from sealift.stages.pack.journal import Journal, Medium, Misread, Wrong
+from sealift.stages.pack.journal import Journal
+from sealift.stages.pack.journal_rows import Medium, Misread, Wrong
 from sealift.testing import drive
 
 

@@ -8,7 +8,7 @@ from test_lost_state import stopped
 from test_refusals import refused, tree
 
 from sealift.errors import IdentityMismatch, KeyInvalid
-from sealift.formats import age, age_keys
+from sealift.formats import age, age_header, age_keys
 from sealift.stages.pack import copies
 from sealift.trade.signing import Signer
 
@@ -30,7 +30,7 @@ def age_files(origin):
 
 def stanza_types(path):
     with open(path, "rb") as file:
-        return [stanza.type for stanza in age.parse_header(file.read(age.MAX_HEADER)).stanzas]
+        return [stanza.type for stanza in age_header.parse_header(file.read(age_header.MAX_HEADER)).stanzas]
 
 
 @pytest.mark.long
@@ -66,7 +66,7 @@ def test_copies_fit_beside_as_many_recipients_as_a_header_holds(tmp_path):
     signer = Signer.open(tmp_path / "origin" / "signing")
     some = {
         "hybrid": [age_keys.HybridIdentity(os.urandom(32)).recipient] * age.MAX_HYBRID,
-        "classic": [age_keys.parse_recipient(origin.recipient)] * age.MAX_STANZAS,
+        "classic": [age_keys.parse_recipient(origin.recipient)] * age_header.MAX_STANZAS,
     }
     for recipients in some.values():
         age.check_recipients(copies.Copies(signer, recipients)._recipients)

@@ -25,7 +25,7 @@ from sealift.errors import (
     SignatureInvalid,
     UnlockInvalid,
 )
-from sealift.formats import age, age_keys, unlock
+from sealift.formats import age, age_header, age_keys, unlock
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.reading import keys as reading
@@ -184,7 +184,7 @@ def test_losing_a_hosts_keys_opens_this_shipment_and_no_other(desks):
     headers = []
     for mount in theirs.origin.mounts:
         paths = [p for p in Path(mount, "sealift").rglob("*.age") if not p.name.startswith("journal")]
-        headers += [age.parse_header(path.read_bytes()) for path in paths]
+        headers += [age_header.parse_header(path.read_bytes()) for path in paths]
     assert len(headers) > 8
     for header in headers:
         for at in range(0, len(keys), 16):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from storage_host import nginx
 
 from sealift.drives import local_file, ranges
-from sealift.formats import age, manifest
+from sealift.formats import age, age_header, manifest
 from sealift.formats.age_keys import generate_identity, parse_identities, parse_recipient
 from sealift.reading import pack as reading
 from sealift.reading.hedge import Got
@@ -147,7 +147,7 @@ class OnePack:
 
     def __init__(self, data):
         self.data = data
-        start = age.parse_header(data).payload_start
+        start = age_header.parse_header(data).payload_start
         self.signed = manifest.PackRecord(len(data), 0, reading.blake3(data[:start]).digest(), bytes(32))
 
     def record(self, _stripe, _role):

@@ -389,7 +389,7 @@ def forge(origin: Origin, **files: bytes) -> dict[str, bytes]:
     """
     import msgspec
 
-    from sealift.formats import age
+    from sealift.formats import age, age_header
 
     names = {name.replace("/", "_").replace(".", "_"): name for name in mf.GROUP_FILES}
     record = origin.manifests()[0][0]
@@ -399,7 +399,7 @@ def forge(origin: Origin, **files: bytes) -> dict[str, bytes]:
         data = plain
         if name in {mf.MEMBERS_INDEX, mf.PACKS_INDEX}:
             data = age.encrypt(plain, [age_keys.parse_recipient(origin.recipient)])
-            head = data[: age.parse_header(data[: age.MAX_HEADER]).payload_start]
+            head = data[: age_header.parse_header(data[: age_header.MAX_HEADER]).payload_start]
             field_name = "members_index" if name == mf.MEMBERS_INDEX else "packs_index"
             ref = _ref(data)
             changes[field_name] = mf.IndexRef(bytes=ref.bytes, blake3=ref.blake3, header=blake3(head).hexdigest())

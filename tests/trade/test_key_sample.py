@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keys_cases import HOLDERS, ID, NOW, challenged, identity, opened
 
 from sealift.errors import BadInput, FormatError, IdentityMismatch, SealiftError
-from sealift.formats import age, canonical
+from sealift.formats import age, age_header, canonical
 from sealift.trade import key_sample as ks
 
 CODE = ks.code_of("ABCDEFGHJKLMNPQR2345")
@@ -130,7 +130,7 @@ def test_the_sample_has_one_recipient_and_the_code_is_nowhere_else():
     answers = opened(sealed)
     assert [each.name for each in answers] == ["Person 1", "Person 2"]
     for each, answer in zip(sealed, answers, strict=True):
-        assert len(age.parse_header(each.data).stanzas) == 1
+        assert len(age_header.parse_header(each.data).stanzas) == 1
         assert answer.code.encode() not in before.data
         assert answer.challenge_id == each.challenge_id
     assert sealed[0].file == f"Person-1.{sealed[0].challenge_id}.sample.age"

@@ -1,6 +1,6 @@
-"""The age file format, version 1: header and STREAM payload, written and read at random.
+"""The age file format, version 1: STREAM payload, written and read at random, and the MAC of the header.
 
-Holds: the header grammar, the header MAC and the payload of the C2SP age specification
+Holds: the header's MAC and the payload of the C2SP age specification
 (https://c2sp.org/age), strict about all that it calls an error; a chunk-wise writer (`Encryptor`, and
 `Writer` as a file object over it) and a chunk-wise reader (`Opener`, and `Reader` as a seekable file
 object over it). docs/spec/age.md is the profile with its limits; tests/vectors/age/ has a vector for
@@ -16,19 +16,15 @@ What holds:
   first; so a truncated or extended file is refused before its first byte is read.
 - Input that is not an age file raises `AgeError` and nothing else; misuse of a file object ValueError, as Python's.
 
-What is not here: keys and stanzas (age_keys.py), passphrases (scrypt), ASCII armor, plugins. No object here may be
-used by two threads at once, except `Opener`.
+What is not here: the grammar of a header (age_header.py), keys and stanzas (age_keys.py), passphrases (scrypt), ASCII
+armor, plugins. No object here may be used by two threads at once, except `Opener`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import io
 import os
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, NoReturn, Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidTag
@@ -37,6 +33,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sealift.errors import AgeError, IdentityMismatch, KeyInvalid
+from sealift.formats.age_header import (
+    MAC_LINE,
+    MAX_HEADER,
+    MAX_STANZAS,
+    NONCE,
+    VERSION,
+    Header,
+    Stanza,
+    encode_base64,
+    parse_header,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -45,37 +52,15 @@ if TYPE_CHECKING:
 CHUNK: Final = 65536  # plaintext bytes of every chunk but the last
 TAG: Final = 16  # bytes that sealing adds to a chunk
 SEALED_CHUNK: Final = CHUNK + TAG
-NONCE: Final = 16  # bytes of the payload nonce, between header and first chunk
 FILE_KEY: Final = 16
 # Limits of ours, where the specification has none (or, for chunks, a counter of 88 bits).
-MAX_HEADER: Final = 65536  # bytes, without the payload nonce
-MAX_STANZAS: Final = 128  # each may cost an identity a scalar multiplication before the MAC can be checked
 MAX_HYBRID: Final = 42  # recipients of type mlkem768x25519, with 1557 bytes of header each
 MAX_CHUNKS: Final = 1 << 32  # 256 TiB
 
-_VERSION: Final = b"age-encryption.org/v1\n"
-_COLUMNS: Final = 64
-_MAC_LINE: Final = 4 + 43 + 1  # "--- ", 32 bytes in base64, LF
 _FIRST_READ: Final = 4096  # holds header and nonce of some forty X25519 recipients
 _SPAN: Final = 16 * SEALED_CHUNK  # sealed bytes that Reader fetches at a time: about 1 MiB
-_VCHAR: Final = re.compile(rb"[\x21-\x7e]+")
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class Stanza:
-    """One recipient stanza: its first argument, the other arguments, and the decoded body."""
-
-    type: str
-    args: tuple[str, ...]
-    body: bytes
-
-    def encode(self) -> bytes:
-        """The stanza as it stands in a header; its last line is always shorter than 64 columns."""
-        text = encode_base64(self.body).encode()
-        lines = [text[at : at + _COLUMNS] for at in range(0, len(text) + 1, _COLUMNS)]
-        return b"-> " + " ".join((self.type, *self.args)).encode() + b"\n" + b"\n".join(lines) + b"\n"
 
 
 class Recipient(Protocol):
@@ -98,104 +83,6 @@ class Identity(Protocol):
         """The file key (16 bytes), or None if no stanza is for this identity; AgeError if one of its type is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A header that follows the grammar; its MAC is checked by `unwrap`, once there is a file key."""
-
-    stanzas: tuple[Stanza, ...]
-    mac: bytes
-    length: int  # bytes of the header, without the payload nonce that follows it
-    raw: bytes
-
-    @property
-    def payload_start(self) -> int:
-        """Where the first chunk stands: the bytes of header and payload nonce."""
-        return self.length + NONCE
-
-
-def encode_base64(data: bytes) -> str:
-    """`data` in base64 without padding, as the specification uses it throughout."""
-    return base64.b64encode(data).rstrip(b"=").decode()
-
-
-def decode_base64(text: bytes) -> bytes:
-    """The bytes that `text` stands for; AgeError unless it is their one canonical, unpadded encoding."""
-    try:
-        data = binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
-    except binascii.Error:
-        raise AgeError("age header: not base64") from None
-    # Strict mode still lets stray bits in the last character and given padding through.
-    if base64.b64encode(data).rstrip(b"=") != text:
-        raise AgeError("age header: base64 that is not canonical")
-    return data
-
-
-def parse_header(data: bytes) -> Header:
-    """The header at the start of `data`: the first bytes of a file, at most MAX_HEADER of which are read.
-
-    AgeError where the grammar of the specification does not hold, where the header does not end within
-    `data` or within MAX_HEADER, and where scrypt stands beside another stanza.
-    """
-    head = bytes(data[:MAX_HEADER])
-    if not head.startswith(_VERSION):
-        raise _not_version_1(head)
-    at = len(_VERSION)
-    stanzas: list[Stanza] = []
-    while True:
-        line, after = _line(head, at)
-        if not line.startswith(b"-> "):
-            break
-        if len(stanzas) == MAX_STANZAS:
-            raise AgeError(f"age header: more than {MAX_STANZAS} stanzas")
-        stanza, at = _parse_stanza(head, line, after)
-        stanzas.append(stanza)
-    if not line.startswith(b"--- "):
-        raise AgeError("age header: a line that is neither stanza nor MAC")
-    mac = decode_base64(line[4:])
-    if len(mac) != 32:
-        raise AgeError("age header: the MAC is not 32 bytes")
-    if not stanzas:
-        raise AgeError("age header: no stanza")
-    if len(stanzas) > 1 and any(stanza.type == "scrypt" for stanza in stanzas):
-        raise AgeError("age header: scrypt beside another stanza")
-    return Header(tuple(stanzas), mac, after, head[:after])
-
-
-def _not_version_1(head: bytes) -> AgeError:
-    if head.startswith(b"-----BEGIN AGE ENCRYPTED FILE"):
-        return AgeError("age header: an armored file, which is not read here", hint="encrypt it without -a")
-    if head.startswith(b"age-encryption.org/") and not head.startswith(_VERSION[:-1]):
-        return AgeError("age header: a version other than v1")
-    if _VERSION.startswith(head):
-        return AgeError("age header: cut short")
-    return AgeError("not an age file")
-
-
-def _line(head: bytes, at: int) -> tuple[bytes, int]:
-    """The line at `at` without its LF, and where the next one begins."""
-    end = head.find(b"\n", at)
-    if end < 0:
-        raise AgeError(f"age header: cut short, or longer than {MAX_HEADER} bytes")
-    return head[at:end], end + 1
-
-
-def _parse_stanza(head: bytes, first: bytes, at: int) -> tuple[Stanza, int]:
-    """The stanza whose argument line is `first` and whose body begins at `at`, and where it ends."""
-    args = first[3:].split(b" ")
-    if not all(map(_VCHAR.fullmatch, args)):
-        raise AgeError("age header: stanza arguments are one or more visible characters, one space apart")
-    body: list[bytes] = []
-    while True:
-        line, at = _line(head, at)
-        if len(line) > _COLUMNS:
-            raise AgeError(f"age header: a stanza's body line is longer than {_COLUMNS} columns")
-        body.append(decode_base64(line))
-        if len(line) < _COLUMNS:  # only the last line of a body is short, and it may be empty
-            break
-    name, *rest = (arg.decode("ascii") for arg in args)
-    return Stanza(name, tuple(rest), b"".join(body)), at
-
-
 def unwrap(header: Header, identities: Iterable[Identity]) -> bytes:
     """The file key, from the first of `identities` that has a stanza; the MAC of the header holds under it.
 
@@ -213,7 +100,7 @@ def check_mac(header: Header, file_key: bytes) -> None:
     if len(file_key) != FILE_KEY:
         raise AgeError(f"age: a file key has {FILE_KEY} bytes")
     # The MAC covers everything up to and including its own "---".
-    if not hmac.compare_digest(_mac(file_key, header.raw[: header.length - _MAC_LINE + 3]), header.mac):
+    if not hmac.compare_digest(_mac(file_key, header.raw[: header.length - MAC_LINE + 3]), header.mac):
         raise AgeError("age header: the MAC does not hold")
 
 
@@ -289,7 +176,7 @@ class Encryptor:
         check_recipients(recipients)
         file_key = os.urandom(FILE_KEY)
         nonce = os.urandom(NONCE)
-        covered = _VERSION + b"".join(each.wrap(file_key).encode() for each in recipients) + b"---"
+        covered = VERSION + b"".join(each.wrap(file_key).encode() for each in recipients) + b"---"
         header = covered + b" " + encode_base64(_mac(file_key, covered)).encode() + b"\n"
         # A header that we would not read back is not one to put in front of a pack.
         check_mac(parse_header(header), file_key)
@@ -564,7 +451,7 @@ class Reader(io.RawIOBase):
         """Header and payload nonce; most headers are short, so few bytes are asked for first."""
         head = self._fetch(0, min(self._length, _FIRST_READ))
         mac = head.find(b"\n---")
-        if len(head) < self._length and not 0 <= mac < len(head) - _MAC_LINE - NONCE:
+        if len(head) < self._length and not 0 <= mac < len(head) - MAC_LINE - NONCE:
             head = self._fetch(0, min(self._length, MAX_HEADER + NONCE))
         header = parse_header(head)
         nonce = head[header.length : header.payload_start]

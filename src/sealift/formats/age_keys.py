@@ -29,7 +29,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from sealift.errors import AgeError, KeyInvalid
-from sealift.formats.age import FILE_KEY, TAG, Identity, Recipient, Stanza, decode_base64, encode_base64, hkdf
+from sealift.formats.age import FILE_KEY, TAG, Identity, Recipient, hkdf
+from sealift.formats.age_header import Stanza, decode_base64, encode_base64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

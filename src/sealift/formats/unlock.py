@@ -22,7 +22,8 @@ from msgspec import Meta
 
 from sealift.errors import FormatError
 from sealift.formats import canonical, paged, strict
-from sealift.formats.age import FILE_KEY, MAX_STANZAS
+from sealift.formats.age import FILE_KEY
+from sealift.formats.age_header import MAX_STANZAS
 from sealift.formats.canonical import Record
 from sealift.formats.manifest import (
     MAX_DRIVES,

@@ -23,7 +23,7 @@ from blake3 import blake3
 
 from sealift.drives.ranges import SOON, RemoteDrive, RemoteFile, is_beside, read_soon
 from sealift.errors import AgeError, DriveFault, FormatError, IdentityMismatch, Lost, Refused, Unreached
-from sealift.formats import age, index, manifest
+from sealift.formats import age, age_header, index, manifest
 from sealift.formats.index import Row
 from sealift.formats.samples import MAX_SAMPLE_KEY
 from sealift.reading.group import Held
@@ -97,8 +97,8 @@ class AnyCopy(io.RawIOBase):
                     drive.open_later(self._name) if isinstance(drive, RemoteDrive) else drive.open_read(self._name)
                 )
                 read = self._reading(drive, file)
-                head = read(0, min(self._ref.bytes, age.MAX_HEADER + age.NONCE))
-                header = age.parse_header(head)
+                head = read(0, min(self._ref.bytes, age_header.MAX_HEADER + age_header.NONCE))
+                header = age_header.parse_header(head)
                 digest = blake3(head[: header.payload_start]).hexdigest()
                 if file.length == self._ref.bytes and digest == self._ref.header:
                     key = self._keys.of_index(header, self._group, self._name)

@@ -25,9 +25,10 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias
 
-from sealift.errors import AgeError, BadInput, FormatError, IdentityMismatch, UnlockInvalid
-from sealift.formats import age, unlock
+from sealift.errors import AgeError, BadInput, FormatError, IdentityMismatch, KeyInvalid, UnlockInvalid
+from sealift.formats import age, age_header, age_keys, unlock
 from sealift.trade import unlock as rules
+from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,10 +49,10 @@ MAX_FILE = 2 << 30  # bytes of a file of issued keys; MAX_ROWS keys take 1 GiB
 class Keys(Protocol):
     """What opens the files of a group."""
 
-    def of_pack(self, header: age.Header, group: int, stripe: int, role: int) -> bytes:
+    def of_pack(self, header: age_header.Header, group: int, stripe: int, role: int) -> bytes:
         """The file key of a data pack, under which its header's MAC holds."""
 
-    def of_index(self, header: age.Header, group: int, name: str) -> bytes:
+    def of_index(self, header: age_header.Header, group: int, name: str) -> bytes:
         """The same of an index file."""
 
 
@@ -64,11 +65,11 @@ class IdentityKeys:
     def begin(self) -> None:
         """Nothing belongs to one process."""
 
-    def of_pack(self, header: age.Header, group: int, stripe: int, role: int) -> bytes:  # noqa: ARG002 -- the header says
+    def of_pack(self, header: age_header.Header, group: int, stripe: int, role: int) -> bytes:  # noqa: ARG002 -- the header says
         """As Keys."""
         return age.unwrap(header, self.identities)
 
-    def of_index(self, header: age.Header, group: int, name: str) -> bytes:  # noqa: ARG002 -- the header says
+    def of_index(self, header: age_header.Header, group: int, name: str) -> bytes:  # noqa: ARG002 -- the header says
         """As Keys."""
         return age.unwrap(header, self.identities)
 
@@ -155,15 +156,15 @@ class IssuedKeys:
             if geometry.get(group.group) != (group.data, group.stripes):
                 raise UnlockInvalid(f"{self._what} are of another group {group.group} than the seal's")
 
-    def of_pack(self, header: age.Header, group: int, stripe: int, role: int) -> bytes:
+    def of_pack(self, header: age_header.Header, group: int, stripe: int, role: int) -> bytes:
         """As Keys; UnlockInvalid where there is none for this pack, or none that opens it."""
         return self._take(header, group, lambda shape: len(unlock.INDEXES) + stripe * shape.data + role)
 
-    def of_index(self, header: age.Header, group: int, name: str) -> bytes:
+    def of_index(self, header: age_header.Header, group: int, name: str) -> bytes:
         """As Keys; UnlockInvalid where there is none for this file, or none that opens it."""
         return self._take(header, group, lambda _shape: unlock.INDEXES.index(name))
 
-    def _take(self, header: age.Header, group: int, place: Callable[[UnlockGroup], int]) -> bytes:
+    def _take(self, header: age_header.Header, group: int, place: Callable[[UnlockGroup], int]) -> bytes:
         opened = self._timely()
         if group not in opened.groups:
             raise UnlockInvalid(f"{self._what} have none for group {group}: its drives were away when they were issued")
@@ -265,3 +266,22 @@ class _Handle:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def absolute(given: File) -> File:
+    """A file as another process of this host finds it."""
+    return given if isinstance(given, bytes) else os.path.abspath(given)
+
+
+def contents_of(given: File, limit: int, what: str) -> bytes:
+    """What is in it; BadInput as read_limited."""
+    return given if isinstance(given, bytes) else read_limited(os.fspath(given), limit, what)
+
+
+def identities_in(given: File, data: bytes) -> list[age.Identity]:
+    """The keys in `data`, which is of a file that was `given`; KeyInvalid."""
+    try:
+        return age_keys.parse_identities(data)
+    except KeyInvalid as error:
+        where = "" if isinstance(given, bytes) else f" {os.fspath(given)}"
+        raise KeyInvalid(f"identity file{where}: {error}", hint=error.hint) from error

@@ -19,7 +19,7 @@ from blake3 import blake3
 from sealift.drives.base import aligned_buffer
 from sealift.drives.ranges import Lent
 from sealift.errors import AgeError, FormatError, Lost
-from sealift.formats import age, tar, zstd
+from sealift.formats import age, age_header, tar, zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +71,7 @@ def signed_header(group: GroupReader, stripe: int, role: int) -> tuple[bytes, in
             group.count_rebuilt(stripe, role, 0, length)
         return raw, start
     for most in (length, record.length):
-        good = group.verified(stripe, role, 0, min(most, age.MAX_HEADER + age.NONCE))
+        good = group.verified(stripe, role, 0, min(most, age_header.MAX_HEADER + age_header.NONCE))
         if start := _signed_start(good, record):
             return good, start
     raise FormatError(f"the age header of pack {stripe}/{role} is not the one that was signed")
@@ -80,7 +80,7 @@ def signed_header(group: GroupReader, stripe: int, role: int) -> tuple[bytes, in
 def _signed_start(raw: bytes, record: PackRecord) -> int:
     """Where the payload begins behind the signed header; 0 where that is not what `raw` begins with."""
     try:
-        start = age.parse_header(raw).payload_start
+        start = age_header.parse_header(raw).payload_start
     except AgeError:
         return 0
     return start if start <= len(raw) and blake3(raw[:start]).digest() == record.header else 0
@@ -103,9 +103,9 @@ class PackReader:
             raise FormatError(f"pack {stripe}/{role} is absent")
         group.will_need(stripe, role, max(0, self._record.length - _TAIL_SOON), _TAIL_SOON)  # while the header is read
         raw, start = signed_header(group, stripe, role)
-        file_key = keys.of_pack(age.parse_header(raw), group.manifest.group, stripe, role)
+        file_key = keys.of_pack(age_header.parse_header(raw), group.manifest.group, stripe, role)
         self._start = start
-        self._opener = age.Opener(age.payload_key(file_key, raw[start - age.NONCE : start]))
+        self._opener = age.Opener(age.payload_key(file_key, raw[start - age_header.NONCE : start]))
         self.size = age.plain_length(self._record.length, start)
         self._last = max(0, self.size - 1) // age.CHUNK
         self.buffers = Buffers() if buffers is None else buffers

@@ -27,11 +27,10 @@ import os
 import re
 import threading
 from dataclasses import dataclass
-from fnmatch import translate
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from sealift.drives.ranges import RemoteDrive
-from sealift.errors import BadInput, FormatError, KeyInvalid, NotAllHere, SealInvalid
+from sealift.errors import BadInput, FormatError, NotAllHere, SealInvalid
 from sealift.formats import age_keys, index, manifest
 from sealift.formats.allowed_signers import MAX_FILE, AllowedSigners
 from sealift.formats.index import CHANGED, DIRECTORY, FILE, HARDLINK, KINDS, SPARSE, Row
@@ -41,13 +40,13 @@ from sealift.reading import trust
 from sealift.reading.group import GroupReader
 from sealift.reading.health import Health, health_of
 from sealift.reading.index_files import BATCH, AnyCopy, Members, PackCounts, checked, open_parquet, pack_counts
-from sealift.reading.keys import File, IdentityKeys, IssuedKeys, Keys
+from sealift.reading.keys import File, IdentityKeys, IssuedKeys, Keys, absolute, contents_of, identities_in
 from sealift.reading.member import Member, MemberFile, PackId, ToldOnce, read_segment, segment_parts
 from sealift.reading.pack import Buffers, OpenPacks, PackContent, PackReader
+from sealift.reading.patterns import matcher
 from sealift.reading.samples import files, load, runs
 from sealift.reading.survey import refuse_mixed, refuse_others, survey, unreached, unused
 from sealift.reading.survey_late import Latecomers
-from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
     from sealift.drives.base import Drive
-    from sealift.formats import age
     from sealift.formats.manifest import DriveRow
     from sealift.formats.seal import SealDrive
     from sealift.reading.samples import Sample
@@ -170,11 +168,11 @@ class Shipment:
         that holds, SignatureInvalid, KeyInvalid, IdentityMismatch, UnlockInvalid, BadInput.
         """
         given = [identity] if isinstance(identity, str | bytes | os.PathLike) else list(identity)
-        contents = [_contents(each, age_keys.MAX_KEY_FILE, "identity file") for each in given]
-        identities = [key for each, data in zip(given, contents, strict=True) for key in _identities(each, data)]
+        contents = [contents_of(each, age_keys.MAX_KEY_FILE, "identity file") for each in given]
+        identities = [key for each, data in zip(given, contents, strict=True) for key in identities_in(each, data)]
         if not identities:
             raise BadInput("no identity is given", hint="--identity FILE, the identity of one of the recipients")
-        signers = _contents(allowed_signers, MAX_FILE, "allowed signers file")
+        signers = contents_of(allowed_signers, MAX_FILE, "allowed signers file")
         allowed = AllowedSigners.parse(signers)
         opens = IdentityKeys(identities) if keys is None else IssuedKeys(keys, identities, allowed)
         files = trust.load_seal(seal) if isinstance(seal, str) else seal
@@ -195,8 +193,8 @@ class Shipment:
             )
         if isinstance(opens, IssuedKeys):
             opens.check_seal(found.trusted.reference.seal, found.trusted.seal)
-        issued = None if keys is None else _as_path(keys)
-        known = contents if keys is None else [_as_path(each) for each in given]
+        issued = None if keys is None else absolute(keys)
+        known = contents if keys is None else [absolute(each) for each in given]
         again = (list(locations), known, signers, found.trusted.files, issued)
         shipment = cls(found.trusted, views, opens, again, found.late)
         late = [f"{view.mount} has not answered yet: it is used as soon as it has" for view, _ in found.late]
@@ -570,23 +568,6 @@ def _open_again(
     return Shipment.open(locations, identity=identity, allowed_signers=signers, seal=seal, keys=keys)
 
 
-def _as_path(given: File) -> File:
-    """A file as another process of this host finds it."""
-    return given if isinstance(given, bytes) else os.path.abspath(given)
-
-
-def _contents(given: File, limit: int, what: str) -> bytes:
-    return given if isinstance(given, bytes) else read_limited(os.fspath(given), limit, what)
-
-
-def _identities(given: File, data: bytes) -> list[age.Identity]:
-    try:
-        return age_keys.parse_identities(data)
-    except KeyInvalid as error:
-        where = "" if isinstance(given, bytes) else f" {os.fspath(given)}"
-        raise KeyInvalid(f"identity file{where}: {error}", hint=error.hint) from error
-
-
 def _bytes(path: Path) -> bytes:
     return os.fsencode(path).rstrip(b"/")
 
@@ -595,21 +576,7 @@ def _named(drive: SealDrive | DriveRow) -> str:
     return f"{drive.id} (serial {drive.serial}, {drive.carrier or 'no carrier'})"
 
 
-def matcher(patterns: Sequence[str]) -> Any:
-    """A test of paths: shell patterns over the whole path (`*` crosses `/`); a folder's name takes what is in it."""
-    if not patterns:
-        return lambda _path: True
-    compiled = [re.compile(translate(pattern.rstrip("/"))) for pattern in patterns]
-    folders = [re.compile(translate(pattern.rstrip("/") + "/*")) for pattern in patterns]
-
-    def matches(path: bytes) -> bool:
-        text = os.fsdecode(path)
-        return any(pattern.match(text) for pattern in (*compiled, *folders))
-
-    return matches
-
-
 __all__ = [
     "CHANGED", "DIRECTORY", "HARDLINK", "File", "Group", "Manifest", "Member", "MemberFile", "Missing", "PackId",
-    "Shipment", "matcher", "read_segment",
+    "Shipment", "read_segment",
 ]  # fmt: skip

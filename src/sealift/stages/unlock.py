@@ -25,7 +25,7 @@ from blake3 import blake3
 
 from sealift.drives.ranges import Workers
 from sealift.errors import BadInput, FormatError, IdentityMismatch, Lost, NotAllHere, Refused
-from sealift.formats import age, age_keys, strict, unlock
+from sealift.formats import age, age_header, age_keys, strict, unlock
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.formats.manifest import FileRef, slot_of
 from sealift.reading.index_files import AnyCopy
@@ -290,7 +290,7 @@ class _Taken(IdentityKeys):
 
     key = b""
 
-    def of_index(self, header: age.Header, group: int, name: str) -> bytes:
+    def of_index(self, header: age_header.Header, group: int, name: str) -> bytes:
         """As Keys."""
         self.key = super().of_index(header, group, name)
         return self.key
@@ -375,7 +375,7 @@ def _of_packs(group: Group, data: int, places: range, identity: IdentityKeys) ->
                 found.append(unlock.NO_KEY)
                 continue
             raw, _ = signed_header(group.reader, stripe, role)
-            found.append(identity.of_pack(age.parse_header(raw), group.manifest.group, stripe, role))
+            found.append(identity.of_pack(age_header.parse_header(raw), group.manifest.group, stripe, role))
         except (Lost, FormatError):
             found.append(None)
     return found

@@ -13,7 +13,7 @@ from sealift.drives.waiting import waiting
 from sealift.formats import index
 from sealift.formats.index import HARDLINK, Row
 from sealift.formats.manifest import pack_name, slot_of
-from sealift.reading.shipment import matcher
+from sealift.reading.patterns import matcher
 from sealift.stages.sorting import Sorter
 
 if TYPE_CHECKING:

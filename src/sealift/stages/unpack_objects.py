@@ -40,7 +40,7 @@ from sealift.drives.ranges import Workers
 from sealift.errors import DriveFault, FormatError, SealiftError, Unreached
 from sealift.formats.index import CHANGED, FILE, HARDLINK, SPARSE, Row
 from sealift.reading.member import PackId
-from sealift.reading.shipment import matcher
+from sealift.reading.patterns import matcher
 from sealift.stages.unpack_jobs import Done, awaited, source_of
 from sealift.stages.unpack_notes import scope_of
 

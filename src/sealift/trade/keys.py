@@ -27,7 +27,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from sealift.errors import BadInput, FormatError, KeyInvalid, Refused
-from sealift.formats import age, age_keys, canonical, strict
+from sealift.formats import age, age_header, age_keys, canonical, strict
 from sealift.formats.canonical import Record
 from sealift.trade import clocks, key_sample, people
 from sealift.trade.key_sample import ChallengeId, ConsignmentId, Line, MaybeLine, Sample
@@ -127,7 +127,7 @@ class KeysRecord(Record, frozen=True, kw_only=True):
     version: Literal[1] = 1
     consignment_id: ConsignmentId
     supersedes: Digest | None
-    recipients: Annotated[tuple[Recipient, ...], Meta(min_length=1, max_length=age.MAX_STANZAS)]
+    recipients: Annotated[tuple[Recipient, ...], Meta(min_length=1, max_length=age_header.MAX_STANZAS)]
     waiver: Waiver | None
     by: Line
     at: Time
@@ -290,8 +290,8 @@ def challenge(
 
 
 def _countable(holders: Sequence[Holder]) -> None:
-    if not 1 <= len(holders) <= age.MAX_STANZAS:
-        raise BadInput(f"1 to {age.MAX_STANZAS} recipients, not {len(holders)}", hint="--recipient NAME=age1...")
+    if not 1 <= len(holders) <= age_header.MAX_STANZAS:
+        raise BadInput(f"1 to {age_header.MAX_STANZAS} recipients, not {len(holders)}", hint="--recipient NAME=age1...")
     seen: dict[str, Holder] = {}
     for each in holders:
         if each.recipient in seen:

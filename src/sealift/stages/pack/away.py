@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sealift.formats import age
-    from sealift.formats.age import Stanza
+    from sealift.formats.age_header import Stanza
     from sealift.formats.sshsig import PublicKey
     from sealift.stages.pack.copies import CopyIdentity
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.stages.pack.copies import Copies
     from sealift.stages.pack.crew import Crew
-    from sealift.stages.pack.journal import Journal, Owed
+    from sealift.stages.pack.journal import Journal
+    from sealift.stages.pack.journal_rows import Owed
     from sealift.stages.pack.readback import ReadBack
     from sealift.stages.pack.room import Room
     from sealift.stages.rebuild import Progress

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from sealift.errors import DriveFault, FormatError, IdentityMismatch
-from sealift.formats import age, age_keys, manifest, typed
+from sealift.formats import age, age_header, age_keys, manifest, typed
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import make_folders
-from sealift.stages.pack.journal import Owed, PackRow  # noqa: TC001 -- msgspec reads the annotations
+from sealift.stages.pack.journal_rows import Owed, PackRow  # noqa: TC001 -- msgspec reads the annotations
 from sealift.stages.pack.queue import Cursor  # noqa: TC001
 from sealift.stages.pack.units import Ended  # noqa: TC001
 
@@ -104,7 +104,7 @@ class Copies:
         if self._identity is None:
             return
         hybrid = any(each.post_quantum for each in recipients)
-        if len(recipients) == (age.MAX_HYBRID if hybrid else age.MAX_STANZAS):
+        if len(recipients) == (age.MAX_HYBRID if hybrid else age_header.MAX_STANZAS):
             self._recipients.clear()  # a header holds no more of them: the copy is for the signing key alone
         if self._identity.recipient not in self._recipients:
             self._recipients.append(self._identity.recipient)

@@ -24,7 +24,7 @@ import msgspec
 from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_missing, reason
 from sealift.errors import DriveFault, FormatError
 from sealift.formats.manifest import CARD, drive_id
-from sealift.stages.pack.journal import Medium, Owed
+from sealift.stages.pack.journal_rows import Medium, Owed
 from sealift.stages.pack.network import PREFIX
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.stages.pack.fleet import Place
-    from sealift.stages.pack.journal import Journal, Kind
+    from sealift.stages.pack.journal import Journal
+    from sealift.stages.pack.journal_rows import Kind
 
 FAULTS = (DriveFault, FormatError)  # what a drive that fails or is damaged raises
 _FULL = {errno.ENOSPC, errno.EDQUOT}

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sealift.errors import SealiftError
-from sealift.formats import age, index, zstd
+from sealift.formats import age, age_header, index, zstd
 from sealift.formats.index import Row, Rows
 from sealift.formats.sizes import rate_text
 from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import FILES, Follower, Packed
-from sealift.stages.pack.journal import PackRow, Slow, damaged
+from sealift.stages.pack.journal import damaged
+from sealift.stages.pack.journal_rows import PackRow, Slow
 from sealift.stages.pack.readback import BUFFER
 from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 SLAB = 4 << 20
 DEPTH = 3
-HEADER_ROOM = age.MAX_HEADER
+HEADER_ROOM = age_header.MAX_HEADER
 
 
 class Progress(msgspec.Struct):

@@ -11,7 +11,7 @@ from sealift.formats.manifest import BLOCK
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sealift.stages.pack.journal import PackRow
+    from sealift.stages.pack.journal_rows import PackRow
 
 _DIGEST = 32
 

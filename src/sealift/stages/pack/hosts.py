@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.copies import CopyIdentity
     from sealift.stages.pack.fleet import Deal, Place
     from sealift.stages.pack.group import Progress
-    from sealift.stages.pack.journal import GroupState
+    from sealift.stages.pack.journal_rows import GroupState
     from sealift.stages.pack.run import Options, Result
     from sealift.stages.pack.settle import Config
     from sealift.stages.placement import Host, Placement, Wire

@@ -42,7 +42,7 @@ from sealift.formats.manifest import BLOCK
 from sealift.formats.sizes import counted
 from sealift.stages.pack.crew import FAULTS, silence
 from sealift.stages.pack.hashes import StripeHashes
-from sealift.stages.pack.journal import Wrong
+from sealift.stages.pack.journal_rows import Wrong
 from sealift.stages.rebuild import StripeWork, rebuild, sample
 
 if TYPE_CHECKING:

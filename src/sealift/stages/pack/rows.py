@@ -9,7 +9,8 @@ from sealift.formats import manifest
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sealift.stages.pack.journal import Journal, Misread, Owed, ReadBackState, Slow
+    from sealift.stages.pack.journal import Journal
+    from sealift.stages.pack.journal_rows import Misread, Owed, ReadBackState, Slow
     from sealift.stages.pack.work import Work
 
 

@@ -28,7 +28,7 @@ from sealift.stages.pack import signed as signed_drives
 from sealift.stages.pack.copies import RESTORED, Copies, catch_up, restore
 from sealift.stages.pack.group import Progress, memory_needed
 from sealift.stages.pack.inputs import DEFAULT_PACK
-from sealift.stages.pack.journal import Journal, ReadBackState, no_room
+from sealift.stages.pack.journal import Journal, no_room
 from sealift.stages.pack.notify import Notifier
 from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.rows import memory_line, misread_rows, owed_rows, read_back_row, slow_rows
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.again import Since
     from sealift.stages.pack.away import Away
     from sealift.stages.pack.fleet import Attached, Deal, Place
+    from sealift.stages.pack.journal_rows import ReadBackState
     from sealift.stages.pack.only import Selection
     from sealift.stages.pack.readback import Mode
     from sealift.stages.pack.settle import Config

@@ -24,7 +24,7 @@ from sealift.formats.manifest import CARD, MAX_CARD, InReplyTo, decode_card, dri
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import sealed
 from sealift.stages.pack.fleet import Place
-from sealift.stages.pack.journal import Owed
+from sealift.stages.pack.journal_rows import Owed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -23,7 +23,7 @@ from sealift.formats import canonical, manifest
 from sealift.formats.manifest import FileRef, Manifest
 from sealift.stages.pack import found
 from sealift.stages.pack.crew import FAULTS, listen
-from sealift.stages.pack.journal import Medium
+from sealift.stages.pack.journal_rows import Medium
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

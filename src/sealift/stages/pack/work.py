@@ -25,7 +25,7 @@ from sealift.stages.pack.crew import FAULTS, Crew, full_disk, no_room, notice, o
 from sealift.stages.pack.deal import group_file
 from sealift.stages.pack.durable import make_folders
 from sealift.stages.pack.group import DEPTH, SLAB, GroupPacker
-from sealift.stages.pack.journal import Journal, Kind, Owed
+from sealift.stages.pack.journal_rows import Kind, Owed
 from sealift.stages.pack.openme import GroupFacts
 from sealift.stages.pack.presence import Presence
 from sealift.stages.pack.queue import UnitQueue
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sealift.formats import age
     from sealift.stages.pack.again import Since
     from sealift.stages.pack.fleet import Attached, Deal
+    from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.notify import Notifier
     from sealift.stages.pack.run import Events, Options
     from sealift.stages.pack.scan import Summary

@@ -52,7 +52,7 @@ def ended_by_moving_away(packing, path, slot):
 
 @pytest.mark.parametrize("plant", PLANTS)
 def test_where_packing_goes_on(tmp_path, plant):
-    packing = Packing(tmp_path)
+    packing = Packing(tmp_path, size=12)  # so that there is a next stripe, however late the second drive fails
     for mount in packing.mounts[:2]:
         packing.fleet.fail(mount, "write", errno.EIO, nth=6, lasting=True)
     with pytest.raises(DriveFault):

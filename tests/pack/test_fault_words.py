@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import sqlite3
-import threading
 
 import pytest
 import shipments
@@ -22,7 +21,7 @@ from sealift.stages import rates, status
 from sealift.stages.pack import crew as crews
 from sealift.stages.pack import group as groups
 from sealift.stages.pack import room
-from sealift.stages.pack.crew import Crew
+from sealift.stages.pack.crew import Crew, standing
 from sealift.stages.pack.fleet import Place
 from sealift.stages.pack.journal import Journal
 from sealift.stages.pack.journal_rows import Owed, ReadBackState
@@ -99,21 +98,32 @@ def test_what_is_committed_is_told_by_how_many_lack_it(tmp_path, stripes, parity
     assert said.count("stripe") == len(words) - (not stripes)
 
 
-@given(st.integers(0, 9), st.integers(0, 4), st.lists(st.integers(0, 9), min_size=1, max_size=6))
-def test_of_each_stripe_it_is_told_how_many_drives_may_still_be_lost(stripes, parity, since):
-    crew = Crew.__new__(Crew)
-    crew._lock, crew.parity = threading.RLock(), parity
-    crew._committed = lambda: stripes
-    crew._owed = {slot: Owed(slot, "S", "/m", each, "failed", "died") for slot, each in enumerate(since)}
+@given(
+    st.integers(0, 9),
+    st.integers(0, 4),
+    st.dictionaries(st.integers(0, 6), st.integers(0, 9), max_size=6),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), max_size=12),
+)
+def test_of_each_stripe_it_is_told_how_many_drives_may_still_be_lost(stripes, parity, since, wrong):
+    wrong = [each for each in wrong if each[0] < stripes]
     told = {}
-    for first, last, spare in re.findall(
-        r"stripes? (\d+)(?: to (\d+))? (cannot|can be read if no more than \d|can be read if no)", crew.standing()
+    said = standing(stripes, parity, since, wrong)
+    for runs, spare in re.findall(
+        r"stripes? ([\d, to]+) (cannot|can be read if no more than \d|can be read if no)", said
     ):
-        for stripe in range(int(first), int(last or first) + 1):
-            assert stripe not in told
-            told[stripe] = -1 if spare == "cannot" else int(spare[-1]) if spare[-1].isdigit() else 0
-    lacking = [sum(each <= stripe for each in since) for stripe in range(stripes)]
+        for first, last in re.findall(r"(\d+)(?: to (\d+))?", runs):
+            for stripe in range(int(first), int(last or first) + 1):
+                assert stripe not in told
+                told[stripe] = -1 if spare == "cannot" else int(spare[-1]) if spare[-1].isdigit() else 0
+    bad = [{slot for at, slot in wrong if at == stripe} for stripe in range(stripes)]
+    lacking = [len(bad[stripe] | {slot for slot, each in since.items() if each <= stripe}) for stripe in range(stripes)]
     assert told == {stripe: max(-1, parity - count) for stripe, count in enumerate(lacking)}
+
+
+def test_many_runs_of_stripes_are_counted():
+    said = standing(40, 2, {}, [(stripe, 0) for stripe in range(0, 40, 2)])
+    assert "stripes 1, 3, 5, 7, 9 and 15 more can be read if no more than 2 of the group's drives are lost" in said
+    assert "stripes 0, 2, 4, 6, 8 and 15 more can be read if no more than 1 of the drives that have them" in said
 
 
 def test_drives_that_are_still_away_are_named_with_what_hangs_on_them(tmp_path):

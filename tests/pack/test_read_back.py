@@ -12,11 +12,14 @@ import shipments
 from test_failing_drives import Packing, owed
 
 from sealift.cli.pack_words import drive_lines, read_back_text
-from sealift.errors import DriveFault
+from sealift.errors import DriveFault, Refused
 from sealift.formats import manifest
+from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import rates, status
 from sealift.stages.pack import group as groups
 from sealift.stages.pack import notify, readback
+from sealift.stages.seal import gather
+from sealift.stages.status import look
 from sealift.testing import drive
 
 
@@ -509,12 +512,41 @@ def test_more_drives_that_lie_than_parity_holds_are_replaced_with_the_old_ones_b
     assert (result.exit_code, result.repacked) == (0, False)
 
 
-def test_what_no_drive_of_a_signed_group_has_is_no_mere_fault_of_each(tmp_path, monkeypatch):
-    """As behind one bad adapter: no repair helps, and the source is all that is left."""
+@pytest.mark.parametrize(
+    "name", some([*manifest.GROUP_FILES, manifest.SIGNATURE], {manifest.MEMBERS_INDEX, manifest.SIGNATURE})
+)
+def test_what_no_drive_of_a_signed_group_has_is_written_again_from_the_state(tmp_path, name):
+    """As behind one bad adapter."""
     packing = Packing(tmp_path, size=2)
+    assert packing.pack(read_back="none").exit_code == 0
+    kept = [packing.fleet.snapshot(mount) for mount in packing.mounts]
+    for mount in packing.mounts:
+        packing.fleet.rot(mount, name)
+    result = packing.pack(read_back="full")
+    assert (result.exit_code, result.lacking) == (0, [])
+    assert any(f"none of its drives had {name} as signed: it was written again" in text for text in packing.notices)
+    assert [packing.fleet.snapshot(mount) for mount in packing.mounts] == kept
+    assert {row["mount"] for row in result.groups[0]["misread"]} == set(packing.mounts)
+
+
+def test_what_neither_drives_nor_state_have_is_gone_and_not_sealed(tmp_path):
+    """The source is all that is left."""
+    packing = Packing(tmp_path, size=2)
+    signers = AllowedSigners.parse(packing.origin.allowed)
     assert packing.pack(read_back="none").exit_code == 0
     for mount in packing.mounts:
         packing.fleet.rot(mount, manifest.MEMBERS_INDEX)
-    for mode in ("sample", "sample", "full"):
+    kept = packing.origin.state / "groups/0000/closed" / manifest.MEMBERS_INDEX
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1])
+    for mode in ("full", "sample", "full"):
         with pytest.raises(DriveFault, match=r"none of its drives has index/members.*do not free the source"):
             packing.pack(read_back=mode)
+        assert look(str(packing.origin.state)).groups[0].gone == [
+            f"none of them had {manifest.MEMBERS_INDEX} as signed"
+        ]
+        with pytest.raises(Refused, match=r"none of them had index/members.*: that cannot be had from them"):
+            gather([str(packing.origin.state)], signers)
+    kept.write_bytes(whole)
+    assert packing.pack().exit_code == 0
+    assert len(gather([str(packing.origin.state)], signers)) == 1

@@ -8,9 +8,11 @@ from test_failing_drives import Packing
 from test_presence import packs_of
 
 from sealift.cli import pack_words
+from sealift.cli import status as status_cli
 from sealift.cli.main import run as command
 from sealift.errors import BadInput, DriveFault
 from sealift.formats import manifest as mf
+from sealift.stages.status import look
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +96,36 @@ def test_without_a_manifest_anywhere_nobody_is_sent_to_repair(packing):
     assert packing.pack().exit_code == 0
     told = [text for text in packing.notices if "has no manifest.json" in text]
     assert len(told) == 3
-    assert not any("repair" in text for text in told)
+    assert not any("repair" in text for text in packing.notices)
     assert all("closed has it" in text for text in told)
+    assert any("none of its drives had manifest.json as signed: it was written again" in t for t in packing.notices)
+    assert [packing.fleet.snapshot(mount) for mount in packing.mounts] == list(packing.kept.values())
+
+
+def test_what_cannot_be_had_from_the_drives_is_known_until_they_are_looked_at_once_more(packing, capsys):
+    for mount in packing.mounts[:2]:
+        some(packing, mount)
+    with pytest.raises(DriveFault):
+        packing.pack()
+    (group,) = look(str(packing.origin.state)).groups
+    (what,) = group.gone
+    assert what.startswith("more of them than parity holds (1) lacked stripe")
+    status_cli.show(look(str(packing.origin.state)))
+    said = capsys.readouterr().out
+    assert f"{what}: that cannot be had from them. keep the source" in said
+    assert "release and seal" not in said
+    packing.fleet.replay(packing.mounts[0], packing.kept[packing.mounts[0]])
+    packing.pack(to=[packing.mounts[0], packing.mounts[2]])
+    assert look(str(packing.origin.state)).groups[0].gone == [], "one is whole, and so is another: that is enough"
+    for mount in packing.mounts[:2]:
+        some(packing, mount)
+    with pytest.raises(DriveFault):
+        packing.pack()
+    packing.pack(to=[packing.mounts[2]])
+    assert look(str(packing.origin.state)).groups[0].gone == [what], "of those that lack it nothing was seen"
+    packing.fleet.replay(packing.mounts[0], packing.kept[packing.mounts[0]])
+    packing.pack()
+    assert look(str(packing.origin.state)).groups[0].gone == []
 
 
 def test_packs_that_rotted_on_more_drives_than_parity_holds_are_not_promised(packing, capsys):

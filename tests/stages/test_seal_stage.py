@@ -22,6 +22,7 @@ from sealift.stages import repair
 from sealift.stages import seal as stage
 from sealift.stages.pack import run as packing
 from sealift.stages.pack.journal import Journal
+from sealift.stages.pack.journal_rows import Medium
 from sealift.stages.status import look
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
@@ -727,3 +728,30 @@ def test_what_read_back_found_or_left_out_is_said_when_it_is_sealed(yard):
     total = look(yard.state).read_back["stripes_total"]
     (told,) = [told for told in yard.notices if "read" in told]
     assert f"of {look(yard.state).groups[0].stripes} of {total} stripes not even a sample was read back" in told
+
+
+def test_what_is_known_to_be_gone_from_the_drives_is_not_sealed(yard):
+    journal = Journal(yard.state)
+    journal.note_gone(1, "packs", "more of them than parity holds (1) lacked stripe 0 of 1")
+    with pytest.raises(
+        Refused, match=r"group 1: more of them than parity holds .* cannot be had from them; nothing"
+    ) as no:
+        yard.seal()
+    assert "keep the source" in no.value.hint
+    journal.note_gone(1, "small files", "none of them had packs.bin as signed")
+    journal.note_gone(1, "packs", "")
+    with pytest.raises(Refused, match=r"group 1: none of them had packs.bin as signed: that cannot"):
+        yard.seal()
+    journal.note_gone(1, "small files", "")
+    journal.close()
+    assert yard.seal().made
+
+
+def test_a_drive_that_gave_other_bytes_is_named_when_it_is_sealed(yard):
+    journal = Journal(yard.state)
+    journal.note_small(0, 1, Medium(look(yard.state).config.groups[0][1].serial, "/mnt/d1"))
+    journal.close()
+    yard.seal()
+    (told,) = [told for told in yard.notices if "other bytes than were written" in told]
+    assert told.startswith("g0s1: ")
+    assert "`sealift verify` before it leaves" in told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from sealift.cli import common
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
     from sealift.stages.pack.again import Since
     from sealift.stages.pack.run import Options, Result
+
+_MAX_PATH = 16 << 10
 
 
 def answer(result: Result) -> dict[str, Any]:
@@ -175,8 +179,11 @@ def _tell_since(since: Since, options: Options) -> None:
 def _sealed(result: Result, options: Options) -> str | None:
     """Where the shipment's seal lies."""
     from sealift.stages.pack.sealed import seals_of
+    from sealift.stages.status import SEALED
 
     config = result.config
+    with contextlib.suppress(OSError), open(os.path.join(options.state, SEALED), "rb") as file:
+        return os.fsdecode(file.readline(_MAX_PATH).rstrip(b"\n"))
     for found in seals_of(config.consignment_id, options.declaration, options.state):
         if found.shipment == config.shipment:
             return found.path

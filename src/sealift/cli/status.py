@@ -68,7 +68,6 @@ def show(found: Status) -> None:
     import msgspec
 
     from sealift.cli.pack_words import beyond_text, drive_lines, next_lines, wrong_text
-    from sealift.stages.pack.crew import standing
 
     say, size = click.echo, common.size_text
     how = "packing runs" if found.running else "sealed" if found.sealed else "no packing runs"
@@ -85,11 +84,13 @@ def show(found: Status) -> None:
         for line in drive_lines(*(msgspec.to_builtins(each) for each in (group.owed, group.slow, group.misread))):
             say(f"    {line}")
         if group.owed:
-            since = [each.since_stripe for each in group.owed]
-            more = f"more drives are set aside than parity holds ({group.parity}). " * (len(since) > group.parity)
-            say(f"    {more}{standing(group.stripes, group.parity, since)}")
+            many = len(group.owed) > group.parity
+            more = f"more drives are set aside than parity holds ({group.parity}). " * many
+            say(f"    {more}{group.standing}")
         if group.spoilt:
             say(f"    small files were not as they were signed when they were read last: {', '.join(group.spoilt)}")
+        for what in group.gone:
+            say(f"    when its drives were looked at last, {what}: that cannot be had from them. keep the source")
     if found.read_back["found"]:
         say(f"blocks that were not as written: {wrong_text(found.read_back)}")
     if found.changed:
@@ -113,12 +114,13 @@ def show(found: Status) -> None:
         for line in next_lines(msgspec.to_builtins(owed)):
             say(f"  {line}")
     if not waiting:
-        amiss = found.read_back["wrong"] or any(group.spoilt for group in found.groups)
-        step = (
-            "sealift repair with all drives, sealift pack once more, then release and seal"
-            if amiss
-            else "sealift release and seal"
-        )
-        say("all groups are packed and signed" + ("" if found.sealed else f"; next: {step}"))
+        step = "" if found.sealed else "sealift release and seal"
+        if any(group.gone for group in found.groups):
+            step = "put back what was taken away, and sealift pack once more: it says what is still gone"
+        elif found.read_back["wrong"] or any(group.spoilt for group in found.groups):
+            step = "sealift repair with all drives, sealift pack once more" + (
+                ", then release and seal" if step else ""
+            )
+        say("all groups are packed and signed" + (f"; next: {step}" if step else ""))
     if found.read_back["beyond"]:
         say(beyond_text(found.read_back["beyond"]))

@@ -218,13 +218,19 @@ def gather(states: Sequence[str], allowed: AllowedSigners, earlier: Earlier = di
 
 
 def _check_not_beyond(state: str, status: Status) -> None:
-    """Refused where more of a stripe read back wrong than parity holds: what is sealed has to be on the drives."""
+    """Refused where more is known to be wrong or gone than parity holds: what is sealed has to be on the drives."""
     if beyond := status.read_back["beyond"]:
         many = counted(beyond, "stripe")
         raise Refused(
             f"{state}: of {many} more packs were not as they were written when they were read than parity holds "
             f"({status.config.parity}); nothing was written",
             hint=f"keep the source. {STILL_GONE}",
+        )
+    if gone := [f"group {group.group}: {what}" for group in status.groups for what in group.gone]:
+        raise Refused(
+            f"{state}: when the drives were looked at last, {'; '.join(gone)}: that cannot be had from them; "
+            "nothing was written",
+            hint="keep the source. `sealift pack` once more, with all drives, looks again, and says what helps",
         )
 
 
@@ -233,8 +239,15 @@ def _read_back(states: Sequence[str]) -> Iterator[str]:
     mend = "`sealift repair` with all mounts of the group mends that, and `sealift pack` once more looks again"
     for state in dict.fromkeys(states):
         found = look(state)
-        if spoilt := [drive for group in found.groups for drive in group.spoilt]:
+        spoilt = [drive for group in found.groups for drive in group.spoilt]
+        if spoilt:
             yield f"{_listed(spoilt)}: small files there were not as they were signed when they were read last. {mend}"
+        lied = {each.drive for group in found.groups for each in group.misread if not each.replaced}
+        if misread := sorted(lied - set(spoilt)):
+            yield (
+                f"{_listed(misread)}: other bytes than were written were read there while it was packed, and made good "
+                "since: more may be wrong by now. `sealift verify` before it leaves reads all of it"
+            )
         if wrong := found.read_back["wrong"]:
             blocks = counted(wrong, "block")
             yield f"{state}: {blocks} on its drives read back other than written when they were read last. {mend}"

@@ -18,7 +18,8 @@ import msgspec
 from sealift.errors import BadInput, SealiftError
 from sealift.formats import typed
 from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest, drive_id
-from sealift.stages.pack.journal import HEARD
+from sealift.stages.pack.crew import standing
+from sealift.stages.pack.journal import GONE, HEARD
 from sealift.trade.signing import read_limited
 
 _MAX_SUMMARY = 256 << 20
@@ -104,6 +105,8 @@ class GroupStatus(msgspec.Struct, frozen=True):
     slow: list[SlowDrive] = []
     misread: list[MisreadDrive] = []
     spoilt: list[str] = []  # drives whose small files were not as they were signed, when they were read last
+    gone: list[str] = []  # what of a signed group could not be had from its drives, when they were looked at last
+    standing: str = ""  # what can be read, where drives are set aside
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -141,6 +144,8 @@ def look(state: str) -> Status:
             read_back = _read_back(db, config.parity)
             heard = _heard(db)
             spoilt = {number: _spoilt(db, number) for number in range(len(config.groups))}
+            gone = {number: _gone(db, number) for number in range(len(config.groups))}
+            since, wrong = _since(db), _wrong(db)
             told = db.execute(
                 "SELECT sum(changed AND NOT why), sum(changed AND why), sum(why AND NOT changed) FROM"
                 " (SELECT max(reason IS NULL) AS changed, max(reason IS NOT NULL) AS why FROM told GROUP BY path)"
@@ -159,8 +164,17 @@ def look(state: str) -> Status:
                     for each in misread.get(number, [])
                 ],
                 spoilt=spoilt[number],
+                gone=gone[number],
             )
             for number in range(len(config.groups))
+        ]
+        groups = [
+            msgspec.structs.replace(
+                each, standing=standing(each.stripes, each.parity, since[each.group], wrong.get(each.group, []))
+            )
+            if each.owed
+            else each
+            for each in groups
         ]
         read_back["stripes_total"] = sum(group.stripes for group in groups)  # those that were packed by this state
         for group in [each for each in groups if each.state == "signed" and not each.stripes]:
@@ -207,6 +221,28 @@ def _heard(db: sqlite3.Connection) -> dict[int, tuple[int, int]]:
 def _spoilt(db: sqlite3.Connection, group: int) -> list[str]:
     row = db.execute("SELECT value FROM settings WHERE name = ?", (f"spoilt-{group}",)).fetchone()
     return [drive_id(group, slot) for slot in typed.decode(row[0] if row else b"[]", list[int])]
+
+
+def _gone(db: sqlite3.Connection, group: int) -> list[str]:
+    row = db.execute("SELECT value FROM settings WHERE name = ?", (f"{GONE}{group}",)).fetchone()
+    return list(typed.decode(row[0] if row else b"{}", dict[str, str]).values())
+
+
+def _since(db: sqlite3.Connection) -> dict[int, dict[int, int]]:
+    """By group and slot, from which stripe on a drive that is set aside lacks what is committed."""
+    out: dict[int, dict[int, int]] = {}
+    for number, slot, since in db.execute("SELECT number, slot, since FROM owed") if _has(db, "owed") else ():
+        out.setdefault(int(number), {})[int(slot)] = int(since)
+    return out
+
+
+def _wrong(db: sqlite3.Connection) -> dict[int, list[tuple[int, int]]]:
+    """By group, stripe and slot of the packs that read back wrong, and are not rebuilt yet."""
+    out: dict[int, list[tuple[int, int]]] = {}
+    query = "SELECT number, stripe, slot FROM wrong WHERE NOT repaired"
+    for number, stripe, slot in db.execute(query) if _has(db, "wrong") else ():
+        out.setdefault(int(number), []).append((int(stripe), int(slot)))
+    return out
 
 
 def _read_back(db: sqlite3.Connection, parity: int) -> dict[str, Any]:

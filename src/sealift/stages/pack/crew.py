@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 FAULTS = (DriveFault, FormatError)  # what a drive that fails or is damaged raises
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_SHOWN = 5  # runs of stripes
 _ROOM = 64 << 20  # bytes; more than what a write may want that does not fit
 
 
@@ -232,7 +233,9 @@ class Crew:
     def standing(self) -> str:
         """As the function, of now, with these drives set aside."""
         with self._lock:
-            return standing(self._committed(), self.parity, [each.since for each in self._owed.values()])
+            since = {slot: owed.since for slot, owed in self._owed.items()}
+            wrong = [(each.stripe, each.slot) for each in self._journal.wrong(self.number)]
+            return standing(self._committed(), self.parity, since, wrong)
 
     def everywhere(self, stripe: int, step: Callable[[int, Drive], None]) -> None:
         """One step on all drives that work, at once; one that fails is set aside from `stripe` on."""
@@ -347,32 +350,46 @@ def notice(group: int, n: int, parity: int, aside: int, owed: Owed) -> str:
     )
 
 
-def standing(stripes: int, parity: int, since: Sequence[int]) -> str:
-    """What is true of the first `stripes`, which are committed, where a drive lacks those from each `since` on."""
+def standing(stripes: int, parity: int, since: Mapping[int, int], wrong: Iterable[tuple[int, int]]) -> str:
+    """What is true of the first `stripes`, which are committed.
+
+    The drive in a slot lacks those from `since` on, and what it has of a stripe is `wrong`, as (stripe, slot).
+    """
     if not stripes:
         return "nothing was committed yet"
+    bad: dict[int, set[int]] = {}
+    for stripe, slot in wrong:
+        bad.setdefault(stripe, set()).add(slot)
+    edges = {0, stripes, *since.values(), *bad, *(stripe + 1 for stripe in bad)}
+    alike: dict[int, list[range]] = {}  # runs of stripes, by how many drives lack them
+    for first, stop in pairwise(sorted(edge for edge in edges if edge <= stripes)):
+        lacking = len(bad.get(first, set()) | {slot for slot, begin in since.items() if begin <= first})
+        runs = alike.setdefault(min(lacking, parity + 1), [])
+        joined = bool(runs) and runs[-1].stop == first
+        runs.append(range(runs.pop().start if joined else first, stop))
     said = []
-    edges = [0, *(min(each, stripes) for each in sorted(since)), stripes]  # before each, so many drives lack a stripe
-    for lacking, (first, stop) in enumerate(pairwise(edges[: parity + 2])):
-        if first == stop:
-            continue
+    for lacking, runs in sorted(alike.items()):
         spare = parity - lacking
         of = "the group's drives" if not lacking else "the drives that have them"
+        if spare < 0:
+            said.append(f"{_stripes(runs)} cannot be counted on")
+            continue
         if not lacking and not spare:
             if_no = f"none of {of} is lost"
         elif spare:
             if_no = f"no more than {spare} of {of} {'are' if spare > 1 else 'is'} lost for good"
         else:
             if_no = "no other drive is lost"
-        said.append(f"{_stripes(first, stop)} can be read if {if_no}")
-    if (first := min([*sorted(since)[parity : parity + 1], stripes])) < stripes:
-        said.append(f"{_stripes(first, stripes)} cannot be counted on")
+        said.append(f"{_stripes(runs)} can be read if {if_no}")
     return f"committed is this: {'; '.join(said)}. what is lost is packed again from the source, so keep it"
 
 
-def _stripes(first: int, stop: int) -> str:
-    """The stripes from `first` to before `stop`, in words."""
-    return f"stripe {first}" if stop - first == 1 else f"stripes {first} to {stop - 1}"
+def _stripes(runs: Sequence[range]) -> str:
+    """Stripes in words: stripe 3; stripes 0 to 4, 7."""
+    named = [f"{each.start}" if len(each) == 1 else f"{each.start} to {each.stop - 1}" for each in runs[:_SHOWN]]
+    rest = sum(map(len, runs[_SHOWN:]))
+    many = "stripe" if len(runs) == 1 and len(runs[0]) == 1 else "stripes"
+    return f"{many} {', '.join(named)}" + (f" and {rest:,} more" if rest else "")
 
 
 def listen(drive: Drive) -> None:

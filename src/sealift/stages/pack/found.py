@@ -50,13 +50,14 @@ _BACK = "put the newer state folder back"
 
 def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
     """A signed group's manifest, its bytes and its signature, from the state folder."""
-    folder = _closed(state, group)
+    folder = closed_folder(state, group)
     data = read_limited(os.path.join(folder, manifest.MANIFEST), manifest.MAX_MANIFEST, "manifest")
     signature = read_limited(os.path.join(folder, manifest.SIGNATURE), _MAX_SIGNATURE, "signature")
     return manifest.decode_manifest(data), data, signature
 
 
-def _closed(state: str, group: int) -> str:
+def closed_folder(state: str, group: int) -> str:
+    """Where a state folder keeps what a group was closed with."""
     return os.path.join(state, "groups", f"{group:04d}", "closed")
 
 
@@ -67,7 +68,7 @@ def check_signed(work: Work, group: int) -> None:
     slot. Packs are looked for when everything else is done (signed.py).
     """
     _, data, _ = load_manifest(work.options.state, group)
-    bare = []
+    bare: dict[int, Attached] = {}
     for slot, each in enumerate(work.deal.slots(group)):
         if each is None:
             continue
@@ -78,7 +79,7 @@ def check_signed(work: Work, group: int) -> None:
             work.events.notice(f"{error}. group {group} is signed; `sealift verify` says what its drives hold")
             continue
         if there is None:
-            bare.append(each)
+            bare[slot] = each
         elif there != data:
             raise Refused(
                 f"{each.mount}: drive {each.serial} bears another manifest than the one with which group {group} was "
@@ -86,10 +87,12 @@ def check_signed(work: Work, group: int) -> None:
                 hint="see which: `sealift verify`. If its packs are of another packing, seal from that one's state "
                 "folder; what is damaged, `sealift repair` makes whole",
             )
+    if bare:  # so that they are read when everything else is done (small.py)
+        work.journal.note_spoilt(group, work.journal.spoilt(group) | bare.keys())
     how = "`sealift repair` with all of them puts it there"
     if len(bare) == len(work.deal.drives(group)):
-        how = f"nor has any other that is here. {_closed(work.options.state, group)} has it, with its signature"
-    for each in bare:
+        how = f"nor has any other that is here. {closed_folder(work.options.state, group)} has it, with its signature"
+    for each in bare.values():
         what = f"drive {each.serial} of group {group}, which is signed, has no {manifest.MANIFEST}"
         work.events.notice(f"{each.mount}: {what}: {how}")
 
@@ -170,7 +173,7 @@ def adopt(work: Work, group: int) -> None:
             hint="give the source as it was when it was packed, or the state folder of the packing that signed it; "
             "what is to be packed anew gets other drives and a new --state, without --shipment",
         )
-    closed = _closed(state, group)
+    closed = closed_folder(state, group)
     os.makedirs(os.path.join(closed, "index"), exist_ok=True)
     for name in (manifest.MANIFEST, manifest.SIGNATURE, manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
         with first.drive.open_read(name) as source, open(os.path.join(closed, name), "wb") as target:

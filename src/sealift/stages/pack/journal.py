@@ -104,6 +104,7 @@ def no_room(folder: str, error: BaseException) -> SealiftError | None:
 
 
 HEARD = "heard-"  # a setting for each group that another host packs
+GONE = "gone-"  # a setting for each group that is signed, and cannot be had from its drives
 
 
 class Journal:
@@ -484,6 +485,17 @@ class Journal:
     def note_spoilt(self, number: int, slots: Iterable[int]) -> None:
         """Which these are now."""
         self.set(f"spoilt-{number}", msgspec.json.encode(sorted(slots)))
+
+    def note_gone(self, number: int, what: str, text: str) -> None:
+        """What of a signed group nobody can have from its drives, as they were when they were looked at last.
+
+        `what` was looked at, its packs or its small files; an empty `text`: nothing of it is gone.
+        """
+        now = self._gone(number) | {what: text}
+        self.set(f"{GONE}{number}", msgspec.json.encode({what: text for what, text in now.items() if text}))
+
+    def _gone(self, number: int) -> dict[str, str]:
+        return typed.decode(self.setting(f"{GONE}{number}") or b"{}", dict[str, str])
 
     def repaired(self, number: int, stripe: int, role: int) -> None:
         """A pack that read back wrong is whole again."""

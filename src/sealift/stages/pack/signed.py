@@ -49,6 +49,11 @@ def look(work: Work, group: int) -> list[str]:
     parity = record.geometry.parity
     lost = [stripe for stripe, count in enumerate(lacks) if count > parity]
     if lost:
+        what = f"more of them than parity holds ({parity}) lacked {listed(lost)} of {len(lacks)}"
+        work.journal.note_gone(group, "packs", what)
+    elif max(lacks, default=0) + record.n - len(looks) <= parity:  # whatever those have that are not here
+        work.journal.note_gone(group, "packs", "")
+    if lost:
         raise DriveFault(
             f"group {group} is signed, and more of its drives than parity holds ({parity}) lack {listed(lost)} of "
             f"{len(lacks)}: {'; '.join(text for _, _, text in short)}. packing writes nothing more to it, and what "

@@ -3,8 +3,9 @@
 The index, the tables and the lists are written last, once a drive; parity gives none of them back, and a group is read
 by nothing else. So they are read whole in each mode of read-back but `none`, before the manifest that names them is
 written; then the manifest. What is wrong is written once more, and a drive that gives other bytes again is set aside.
-Of a group that is signed it is told, by each run until it is right, and `sealift repair` takes each from another drive;
-what no drive of the group has as it was signed is gone from these drives, and that is an error.
+Of a group that is signed it is told, by each run until it is right, and `sealift repair` takes each from another drive.
+What no drive of the group has as it was signed is written again as the state folder has it; where that has it no more,
+it is gone, and that is an error.
 
 Reads go past the caches where the drive has a medium (open_read(direct=True)). Memory is one buffer of PIECE a drive.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from blake3 import blake3
 
 from sealift.drives.base import ALIGN, aligned_buffer, is_missing, reason
-from sealift.errors import DriveFault, FormatError
+from sealift.errors import Busy, DriveFault, FormatError
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import FileRef, Manifest
 from sealift.stages.pack import found
@@ -26,7 +27,7 @@ from sealift.stages.pack.crew import FAULTS, listen
 from sealift.stages.pack.journal_rows import Medium
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sealift.drives.base import Drive
     from sealift.stages.pack.crew import Crew
@@ -115,6 +116,56 @@ def is_as_written(drive: Drive, name: str, ref: FileRef) -> bool:
     return digest.hexdigest() == ref.blake3
 
 
+def _note(journal: Journal, group: int, looks: Sequence[tuple[Attached, int, _Wrong]]) -> None:
+    """Which drives gave other bytes than were written, where that is news."""
+    known = journal.spoilt(group)
+    for each, slot, one in looks:
+        if one.text and slot not in known:
+            journal.note_small(group, slot, Medium(each.serial, each.mount))
+
+
+def _on_none(looks: Sequence[tuple[Attached, int, _Wrong]], top: Mapping[str, bytes]) -> list[str]:
+    """What all drives should have and none that can be read has as it was signed; in the order of writing."""
+    read = [one.names for _, _, one in looks if one.names or not one.text]
+    return [name for name in (*manifest.GROUP_FILES, *top) if read and all(name in names for names in read)]
+
+
+def _write_again(work: Work, group: int, record: Manifest, top: Mapping[str, bytes], names: Sequence[str]) -> bool:
+    """Write what no drive has to all of them, from the state folder; whether it has all of that, as signed."""
+    folder = found.closed_folder(work.options.state, group)
+    kept = [name in top or _is_kept(os.path.join(folder, name), record.group_file(name)) for name in names]
+    if not all(kept):
+        return False
+
+    def write(each: Attached, _slot: int) -> None:
+        with contextlib.suppress(*FAULTS, Busy), contextlib.ExitStack() as stack:  # it is read again, and told
+            each.drive.lock()
+            stack.callback(each.drive.unlock)
+            for name in names:
+                if name in top:
+                    each.drive.write_small(name, top[name])
+                else:
+                    _copy(os.path.join(folder, name), each.drive, name)
+
+    found.on_drives(work, group, record, write)
+    were = "it was" if len(names) == 1 else "they were"
+    work.events.notice(
+        f"group {group} is signed, and none of its drives had {', '.join(names)} as signed: {were} written again on "
+        "all of them, from the state folder"
+    )
+    return True
+
+
+def _is_kept(path: str, ref: FileRef) -> bool:
+    """Whether a file of the state folder is as it was signed."""
+    try:
+        digest = blake3()
+        digest.update_mmap(path)
+        return os.path.getsize(path) == ref.bytes and digest.hexdigest() == ref.blake3
+    except OSError:
+        return False
+
+
 class _Wrong(NamedTuple):
     """Small files of a drive that are not as they were signed; and that in words, or why it cannot be read."""
 
@@ -128,16 +179,19 @@ def look(work: Work, group: int) -> list[str]:
     DriveFault where no drive has one of those that all should have.
     """
     record, data, signature = found.load_manifest(work.options.state, group)
-    top = {manifest.MANIFEST: data, manifest.SIGNATURE: signature}
-    looks = found.on_drives(work, group, record, lambda each, slot: _wrong_on(each, slot, record, top))
+    top = {manifest.SIGNATURE: signature, manifest.MANIFEST: data}
+
+    def looked() -> list[tuple[Attached, int, _Wrong]]:
+        return found.on_drives(work, group, record, lambda each, slot: _wrong_on(each, slot, record, top))
+
+    looks = looked()
+    _note(work.journal, group, looks)
+    if (gone := _on_none(looks, top)) and _write_again(work, group, record, top, gone):
+        looks = looked()
+        gone = _on_none(looks, top)
     wrong = [(each, slot, one.text) for each, slot, one in looks if one.text]
-    journal, known = work.journal, work.journal.spoilt(group)
-    for each, slot, _ in wrong:
-        if slot not in known:
-            journal.note_small(group, slot, Medium(each.serial, each.mount))
-    if (now := {slot for _, slot, _ in wrong}) != known:
-        journal.note_spoilt(group, now)
-    gone = [name for name in (*manifest.GROUP_FILES, *top) if looks and all(name in one.names for _, _, one in looks)]
+    work.journal.note_spoilt(group, {slot for _, slot, _ in wrong})
+    work.journal.note_gone(group, "small files", f"none of them had {', '.join(gone)} as signed" if gone else "")
     if gone:
         raise DriveFault(
             f"group {group} is signed, and none of its drives has {', '.join(gone)} as signed: "

@@ -2,9 +2,13 @@
 
 Every name is a path beneath `sealift/`, with `/` between components: "packs/0000/0000000.parity". Reading
 never changes anything. What goes wrong comes in two kinds. FormatError: what lies under the name is no
-regular file, or longer than its limit; the drive is hostile or damaged, but it answers. DriveFault: the
-operating system failed to read or write; the OSError is the fault's `__cause__` (`errno_of` gets at it). A
-`.part` file is a file that is being written, and is never read. What is no regular file (a link, a folder, a named
+regular file (or, above it, no folder), or longer than its limit; the drive is hostile or damaged, but it answers.
+DriveFault: the operating system failed to read or write; the OSError is the fault's `__cause__` (`errno_of` gets at
+it), and `drive` is the drive's `mount`. What their messages say is an implementation's own, and nothing decides by it:
+they are for a person, begin with `MOUNT: ` as those of `fault` and `obstacle` do, and name the file that they are of.
+Whatever takes a name raises ValueError for one that could leave sealift/ or is that of a `.part` (`split`).
+
+A `.part` file is a file that is being written, and is never read. What is no regular file (a link, a folder, a named
 pipe) sealift did not make, and so nothing here replaces or removes it: writing a file in its place fails
 (`is_in_the_way`). No other policy is here: which files there must be is for the callers to say.
 """
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 ALIGN = 4096  # of offsets, lengths and addresses of direct reads and writes: covers 512-byte and 4Kn media
 HUGE = 2 << 20  # bytes of a huge page
 PART = ".part"
-MAX_DEPTH = 8  # folders beneath sealift/ that `walk` enters; ours are two deep
+MAX_DEPTH = 8  # components of the longest name that `walk` gives; ours have three
 
 Source = Literal["medium", "cache"]
 Kind = Literal["file", "folder", "link", "other"]
@@ -57,7 +61,10 @@ class ReadFile(Protocol):
 
     @property
     def stamp(self) -> tuple[int, ...]:
-        """Changes when the file is replaced or written: of a folder's, device, inode, size, mtime, ctime."""
+        """Equal each time the same file is opened; another once it was replaced or written, by as many bytes too.
+
+        Of a folder's files: device, inode, size, mtime, ctime.
+        """
 
     @property
     def lasting(self) -> bool:
@@ -74,7 +81,10 @@ class ReadFile(Protocol):
         """
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes at `offset`; fewer only at the end of the file. DriveFault."""
+        """`length` bytes at `offset`, in one call; fewer only at the end of the file, none past it. DriveFault.
+
+        Of a file that was replaced since it was opened: its own bytes still, or DriveFault; never those of another.
+        """
 
     def readinto_at(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset`; bytes read, fewer than its length only at the end of the file.
@@ -97,26 +107,34 @@ class PartFile(Protocol):
     """A file that is being written as NAME.part; not there under its name before `publish`."""
 
     def write_at(self, offset: int, buffers: Sequence[memoryview]) -> None:
-        """Write the buffers one after the other from `offset`. DriveFault.
+        """Write the buffers, as many as there are, one after the other from `offset`. DriveFault.
 
+        In any order, over what was written too; gaps read as zeros. No bytes write nothing: the file gets no longer.
         An object store takes what is over 8 MiB from front to back: ValueError for what was sent already.
         """
 
     def open_back(self) -> ReadFile | None:
         """fsync, and open what was written for reading, past the caches. DriveFault.
 
-        None where nothing can be read before `publish`.
+        Writing may go on afterwards. None where nothing can be read before `publish`.
         """
 
     def publish(self) -> None:
-        """fsync, rename over NAME, close. Durable after `Drive.sync_folder(NAME)`. DriveFault (`is_in_the_way`)."""
+        """fsync, rename over NAME, close. Durable after `Drive.sync_folder(NAME)`.
+
+        DriveFault, also where NAME is there by now and no regular file (`is_in_the_way`): that stays as it is.
+        """
 
     def abandon(self) -> None:
-        """Close and remove; never raises."""
+        """Close and remove NAME.part, and nothing else; again does nothing; never raises."""
 
 
 class Drive(Protocol):
-    """Everything beneath one sealift/ folder: of a mounted filesystem on one medium, or of an object store."""
+    """Everything beneath one sealift/ folder: of a mounted filesystem on one medium, or of an object store.
+
+    `create`, `write_small` and `remove` need the lock: without it they write nothing and raise AssertionError, for that
+    is a fault of ours and none of the drive's.
+    """
 
     mount: str
 
@@ -126,14 +144,14 @@ class Drive(Protocol):
     def read_small(self, name: str, limit: int) -> bytes | None:
         """The whole file; None when there is none.
 
-        FormatError: no regular file or over `limit` bytes; DriveFault.
+        FormatError: no regular file, or one of more than `limit` bytes, which is not read; DriveFault.
         """
 
     def size(self, name: str) -> int | None:
         """Length in bytes; None when there is none. FormatError: no regular file; DriveFault."""
 
     def open_read(self, name: str, *, direct: bool = False) -> ReadFile:
-        """Open for reading; `direct` reads beyond the caches.
+        """Open for reading; `direct` reads beyond the caches, where there are any.
 
         FormatError: no regular file; DriveFault, also when there is none (`is_missing`).
         """
@@ -141,11 +159,12 @@ class Drive(Protocol):
     def walk(self, limit: int) -> Iterator[Entry]:
         """Everything beneath sealift/, folders before what is in them, by the names as they were written.
 
-        FormatError after `limit` entries or beneath MAX_DEPTH folders; DriveFault.
+        FormatError where there are more than `limit` entries (so many are still given), or a name has more than
+        MAX_DEPTH components; DriveFault.
         """
 
     def filesystem(self) -> tuple[object, ...]:
-        """Identity of the filesystem: equal for two mounts of one filesystem."""
+        """Identity of the filesystem: equal for two mounts of one filesystem, in another process and later too."""
 
     def serial(self) -> str | None:
         """Serial number of the physical medium; None where there is none."""
@@ -154,17 +173,18 @@ class Drive(Protocol):
         """Bytes that we may still write; a huge number where nobody tells. DriveFault."""
 
     def total_bytes(self) -> int:
-        """Bytes of the whole filesystem. DriveFault."""
+        """Bytes of the whole filesystem, no fewer than are free. DriveFault."""
 
     def lock(self) -> int:
-        """Lock for writing, making sealift/ if needed.
+        """Lock for writing, making sealift/ if needed; again gives the same descriptor.
 
-        The descriptor that holds the lock (children inherit it). Busy when another process has it;
+        The descriptor that holds the lock, open and inheritable: what builds packs in other processes has it, so that
+        orphans keep others out. Busy while another Drive on the same medium has it, of this process or another;
         DriveFault.
         """
 
     def unlock(self) -> None:
-        """Give the lock up; again does nothing."""
+        """Give the lock up, for others to take; again, or before `lock`, does nothing."""
 
     def create(self, name: str, *, direct: bool = False) -> PartFile:
         """Begin NAME as NAME.part, in place of any leftover; makes its folders.
@@ -178,10 +198,13 @@ class Drive(Protocol):
         """Make renames and removals in the folder that holds `name` durable. DriveFault."""
 
     def write_small(self, name: str, data: bytes) -> None:
-        """Write beside, fsync, rename over NAME, fsync its folder. Needs the lock. DriveFault."""
+        """Write beside, fsync, rename over NAME, fsync its folder; no bytes are a file, too. Needs the lock.
+
+        DriveFault as of `create` and `publish`.
+        """
 
     def remove(self, name: str) -> None:
-        """Remove the file; nothing happens when there is none. Needs the lock.
+        """Remove the file; nothing happens when there is none. Durable after `sync_folder`. Needs the lock.
 
         DriveFault, also where it is no regular file (`is_in_the_way`): that stays as it is.
         """
@@ -309,6 +332,7 @@ def is_crowded(error: BaseException) -> bool:
 def is_in_the_way(error: BaseException) -> bool:
     """Whether writing or removing a file failed for what stands there, and not for the drive (`obstacle`).
 
-    Something in place of the file that is no regular file, or above it something that is no folder.
+    Something in place of the file that is no regular file, or above it something that is no folder. It is told by the
+    errno: EEXIST, EISDIR, ENOTDIR, ELOOP or ENOTEMPTY.
     """
     return isinstance(error, FormatError) or errno_of(error) in _IN_THE_WAY

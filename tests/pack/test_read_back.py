@@ -150,6 +150,15 @@ def test_a_run_says_of_how_many_stripes_it_is_the_one_that_read_them(tmp_path, m
     assert status.look(str(packing.origin.state)).read_back["stripes"] == total
 
 
+def test_thousands_are_told_apart():
+    now = {"blocks": 1791, "stripes": 1200, "again": 1166, "found": 0, "repaired": 0, "packed_again": 0}
+    read = {"this_run": now, "stripes": 3000, "stripes_total": 4000, "wrong": 0, "read_from": "medium", "mode": "full"}
+    assert read_back_text(read) == (
+        "read back 1,791 blocks (1,166 of stripes that had been read before), of 1,200 of 4,000 stripes, "
+        "from the media, all right; earlier runs read back 1,800 of 4,000 stripes; 1,000 stripes not read back"
+    )
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("first", "stripes"), [("sample", 1), ("none", 1), ("full", 0)])
 def test_what_was_only_sampled_is_read_all_through_when_that_is_asked_for(tmp_path, monkeypatch, first, stripes):

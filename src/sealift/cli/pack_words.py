@@ -246,17 +246,17 @@ def read_back_text(read_back: Mapping[str, Any]) -> str:
         where = "the media" if read_back["read_from"] == "medium" else "a cache: not all drives have a medium beneath"
         how = "a sample of " if read_back["mode"] == "sample" else ""
         rest = "packs that were rebuilt or in doubt"
-        of = f"{how}{now['stripes']} of {counted(total, 'stripe')}" if now["stripes"] else rest
+        of = f"{how}{now['stripes']:,} of {counted(total, 'stripe')}" if now["stripes"] else rest
         many = counted(now["blocks"], "block")
         if now["again"]:
-            many += f" ({now['again']} of stripes that had been read before)"
+            many += f" ({now['again']:,} of stripes that had been read before)"
         text = f"read back {many}, of {of}, from {where}"
         text += "" if now["found"] or came or wrong else ", all right"
     else:
         text = "nothing was read back" + (" (--read-back none)" if read_back["mode"] == "none" else " by this run")
     text += "".join(f", {each}" for each in came)
     if stripes > now["stripes"]:
-        text += f"; earlier runs read back {stripes - now['stripes']} of {counted(total, 'stripe')}"
+        text += f"; earlier runs read back {stripes - now['stripes']:,} of {counted(total, 'stripe')}"
     if now["blocks"] and total > stripes:
         text += f"; {counted(total - stripes, 'stripe')} not read back"
     return text + (f"; {_left(wrong)}" if wrong else "")

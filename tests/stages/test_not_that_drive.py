@@ -19,7 +19,7 @@ from sealift.stages import repair as repairing
 from sealift.stages import repair_group
 from sealift.stages.inspect import inspect
 from sealift.stages.verify import verify
-from sealift.stages.verify_report import exit_code
+from sealift.stages.verify_report import Fault, exit_code
 
 BLOCK = mf.BLOCK
 FLEET = fleets.make(Path("/nowhere"), seed=47, geometry=((2, 2),), lengths=[[BLOCK + 9, BLOCK]] * 4, on_disk=False)
@@ -52,18 +52,18 @@ def empty(mount="/mnt/new", serial=None):
 # --- one that was replaced while packing ------------------------------------------------------------------
 
 
-def predecessor(packs=2):
+def predecessor(packs=2, slot=2, mount="/mnt/old"):
     """What is left of a drive that was set aside: drive.json with its own serial number, some packs, the journal."""
-    old = empty("/mnt/old")
-    old.put(mf.CARD, canonical.encode(replace(GROUP.manifest.card(2), serial="SN-OLD")))
+    old = empty(mount)
+    old.put(mf.CARD, canonical.encode(replace(GROUP.manifest.card(slot), serial="SN-OLD")))
     old.put("journal.age", b"copy")
-    for name in sorted(PACKS)[:packs]:
-        old.put(name, GROUP.files[2][name])
+    for name in sorted(each for each in GROUP.files[slot] if each.startswith("packs/"))[:packs]:
+        old.put(name, GROUP.files[slot][name])
     return old
 
 
-def others():
-    return [drive for slot, drive in enumerate(FLEET.memory()) if slot != 2]
+def others(*slots):
+    return [drive for slot, drive in enumerate(FLEET.memory()) if slot not in (slots or {2})]
 
 
 @pytest.mark.parametrize("packs", [0, 2, 4])
@@ -80,6 +80,39 @@ def test_in_place_of_the_signed_one_it_is_named_and_the_signed_one_is_missing(pa
         assert not any("makes the drives whole" in step for step in steps)
     assert (check(drives).state, exit_code(check(drives))) == ("unseen", 6)
     assert (check(drives, final=True).state, exit_code(check(drives, final=True))) == ("recoverable", 3)
+
+
+def test_of_several_all_are_to_be_pulled_and_only_these():
+    report = check([*others(1, 2), predecessor(slot=1, mount="/mnt/d1"), predecessor(mount="/mnt/n1")])
+    (step,) = [step for step in inspect_words.next_steps(report) if "pull" in step]
+    assert step.startswith("pull /mnt/d1 and /mnt/n1, and only these; /mnt/d1: says that it is drive SN-OLD, and g0s1 ")
+    assert "; /mnt/n1: says that it is drive SN-OLD, and g0s2 was signed as " in step
+
+
+@pytest.mark.parametrize(
+    ("mounts", "far", "alone", "words"),
+    [
+        (["/a"], set(), True, "pull /a, and only that: why"),
+        (["/a"], set(), False, "pull /a: why"),
+        (["s3://a"], {"s3://a"}, True, "leave s3://a away, and only that: why"),
+        (["/a", "s3://a", "/b"], {"s3://a"}, True, "pull /a and /b, and leave s3://a away, and only these; /a: why; "),
+        (["/a", "/b", "/c"], set(), False, "pull /a, /b and /c; /a: why; /b: why; /c: why"),
+        ([f"/{number}" for number in range(21)], set(), True, "pull /0, /1, /2, "),
+        ([f"/{number}" for number in range(21)], set(), True, "/18, /19 and 1 more, and only these; /0: why; "),
+    ],
+)
+def test_what_is_to_be_pulled_is_told_at_once(mounts, far, alone, words):
+    faults = [Fault(drive="", block=None, kind="replaced", mount=mount, detail="why") for mount in mounts]
+    (step,) = inspect_words._pull(faults, far, alone=alone)
+    assert words in step
+
+
+def test_a_drive_of_another_shipment_is_pulled_beside_it():
+    other = fleets.make(Path("/nowhere"), seed=48, geometry=((2, 2),), lengths=[[BLOCK]] * 4, on_disk=False).memory()[0]
+    other.mount = "/mnt/other"
+    steps = list(inspect_words.next_steps(check([*others(), predecessor(), other])))
+    assert any(step.startswith("pull /mnt/other: it does not belong") for step in steps), steps
+    assert any(step.startswith("pull /mnt/old: says that it is drive") for step in steps), steps
 
 
 def test_it_is_not_shown_with_the_other_serial_number(capsys):

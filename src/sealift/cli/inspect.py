@@ -151,11 +151,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     for mount in sorted(strange)[: common.SHOWN]:
         what = f"leave {_clean(mount)} away" if mount in far else f"pull {_clean(mount)}"
         yield f"{what}: it does not belong to this shipment as it was sealed"
-    for fault in report.faults:
-        if fault.kind in _ALL_SAID:
-            what = "leave" if fault.mount in far else "pull"
-            place = f"{_clean(fault.mount)} away" if what == "leave" else _clean(fault.mount)
-            yield f"{what} {place}, and only that: {_clean(fault.detail)}"
+    yield from _pull([fault for fault in report.faults if fault.kind in _ALL_SAID], far, alone=not strange)
     yield from map(_clean, islice(of_silent(report.faults), common.SHOWN))
     yield from _see_to_hosts(report)
     yield from _see_there(report)
@@ -315,6 +311,29 @@ def _is_uncounted(group: GroupReport) -> bool:
 
 def _is_bucket(mount: str, copies: set[str]) -> bool:
     return mount in copies or mount.startswith("s3://")
+
+
+def _pull(faults: Sequence[Fault], far: set[str], *, alone: bool) -> Iterator[str]:
+    """Which drives are not the ones that were signed, told at once: who pulls one of them is to pull the others, too.
+
+    `alone`: no other drive is to be pulled.
+    """
+    mounts = list(dict.fromkeys(fault.mount for fault in faults))
+    near, away = ([_clean(each) for each in mounts if (each in far) == there] for there in (False, True))
+    what = [f"pull {_listed(near)}"] * bool(near) + [f"leave {_listed(away)} away"] * bool(away)
+    only = f", and only {'that' if len(mounts) == 1 else 'these'}" if alone else ""
+    if len(mounts) == 1:
+        yield from (f"{what[0]}{only}: {_clean(fault.detail)}" for fault in faults)
+    elif mounts:
+        why = [f"{_clean(fault.mount)}: {_clean(fault.detail)}" for fault in faults[: common.SHOWN]]
+        yield f"{', and '.join(what)}{only}; " + "; ".join(why)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """A and B; A, B and C; of very many the first, and how many more."""
+    if len(names) > common.SHOWN:
+        return f"{', '.join(names[: common.SHOWN])} and {len(names) - common.SHOWN:,} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _far(report: InspectReport | VerifyReport) -> set[str]:

@@ -132,6 +132,7 @@ def interrupted(packing, monkeypatch, stripe, read_back):
 
 
 def test_a_run_says_of_how_many_stripes_it_is_the_one_that_read_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(readback, "RECENT", 0)
     packing = Packing(tmp_path, size=10)
     interrupted(packing, monkeypatch, 2, "full")
     result = packing.pack(read_back="full")

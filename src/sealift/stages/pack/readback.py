@@ -19,7 +19,9 @@ After LIES packs it is set aside, too, when the rebuild is over (`distrust`): un
 Each stripe is read once, by whichever run comes to it; what was only sampled is read all through by a run that is to
 (`full`). But for a drive that gave other bytes than were written: who did so once may have lost what it gave rightly
 before, so all of it is read again, in the same mode (a sample with `none`), before its group is signed (`doubt`;
-docs/adr/0030). Who asks is told how much of it this run read. Of a group that is signed, what no run has read is read
+docs/adr/0030). And when a packing goes on, the last RECENT bytes of each drive that were read are read once more
+(docs/adr/0031): a drive may have answered from its own cache, and may have lost that in a power cut. What is older is
+for `sealift verify`. Who asks is told how much of it this run read. Of a group that is signed, what no run has read is read
 by the next one, too (SignedReadBack): there nothing is rebuilt, for packing writes nothing more; what is wrong is told.
 A drive that reads nothing any more, not even its first file, fails, as one does that takes no writes.
 
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 Mode = Literal["none", "sample", "full"]
 MODES: tuple[Mode, ...] = ("none", "sample", "full")
 LIES = 3
+RECENT = 4 << 30  # bytes of each drive; caches of drives and of controllers hold less
 PIECE = 4 * BLOCK
 _OR_AGAIN = "it is rebuilt where the other drives give it, and else its stripe is packed again from the source"
 _AS_FAR = "what the other drives give of it is rebuilt"  # how many more are wrong is not known in the midst of it
@@ -101,10 +104,18 @@ class ReadBack:
         self._named = {each for each in self._named if each[0] < stripe}
 
     def catch_up(self, stripes: int) -> None:
-        """Read what an earlier run committed and did not read, or not as this mode wants it."""
+        """Read what an earlier run committed and did not read, or not as this mode wants it, or only just read."""
         if self.mode != "none":
-            for stripe in range(self._first_unread(), stripes):
+            for stripe in range(self._first(), stripes):
                 self.start(stripe)
+
+    def _first(self) -> int:
+        """The first stripe that `catch_up` reads: RECENT bytes of each drive before what is unread."""
+        first, size = self._first_unread(), 0
+        while first and size < RECENT:
+            first -= 1
+            size += max(pack.length for pack in self._journal.stripe(self._number, first))
+        return first
 
     def _first_unread(self) -> int:
         known = self._journal.read_back(self._number)
@@ -257,9 +268,9 @@ class ReadBack:
     def check(self, slot: int, stripes: Iterable[int]) -> None:
         """Read packs of one drive again, in this mode: what was just rebuilt on it."""
         if self.mode != "none":
-            unread = self._first_unread()  # from here on all of a stripe is read by `catch_up`
+            first = self._first()  # from here on all of a stripe is read by `catch_up`
             for stripe in stripes:
-                if stripe >= unread:
+                if stripe >= first:
                     continue
                 role = manifest.role_of(stripe, slot, self._crew.n)
                 self._note(stripe, self._submit(stripe, {role: slot}, whole=self.mode == "full"), 0)
@@ -434,6 +445,10 @@ class SignedReadBack(ReadBack):
                 f"`sealift repair` of its drives rebuilds them from what is right on the others{self._as_far()}",
                 fault=True,
             )
+
+    def _first(self) -> int:
+        """Nothing twice: a drive that was synced, and signed, is for `sealift verify`."""
+        return self._first_unread()
 
     def _as_far(self) -> str:
         """Of how many stripes more packs are wrong than parity holds: of these only where the same blocks are not."""

@@ -214,7 +214,9 @@ class CatchUp:
     def cut_back(self, stripe: int) -> None:
         """Forget the stripes from `stripe` on, which too many drives lack, so that they are packed again."""
         crew = self._crew
-        away = [each for slot, each in crew.owed.items() if self._is_away(slot, each) and each.kind != "new"]
+        away = [
+            each for slot, each in crew.owed.items() if self._is_away(slot, each) and self._may_have(slot, each, stripe)
+        ]
         if away:
             before = "; the stripes before it can be" if stripe else ""
             raise DriveFault(
@@ -240,6 +242,12 @@ class CatchUp:
             f"waited for: {many} {'stripe is' if many == 1 else 'stripes from there on are'} packed again from the "
             f"source as it is now. What is no longer in it, or another than it was, is named in the end{spoilt}"
         )
+
+    def _may_have(self, slot: int, owed: Owed, stripe: int) -> bool:
+        """Whether a drive that is away may give some of a stripe that was looked for on all that are here."""
+        if owed.kind == "lied":  # it was read; but with more of them than parity holds nothing is packed
+            return self._crew.drives[slot] is None or len(self._crew.owed) > self._crew.parity
+        return owed.kind == "lacks" or owed.since > stripe
 
     def _spoilt(self, stripe: int) -> str:
         """Which drives are here whose pack of this stripe is not as it was written: a sentence, or nothing."""

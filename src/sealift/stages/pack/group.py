@@ -103,8 +103,11 @@ class GroupPacker:
         self._begun = time.monotonic()
         make_folders(folder, "stripes")
 
-    def run(self, queue: UnitQueue) -> None:
-        """Pack until the queue is empty; every stripe is committed when this returns."""
+    def run(self, queue: UnitQueue) -> bool:
+        """Pack until the queue is empty; every stripe is committed when this returns.
+
+        False: a stripe is to be packed again (ReadBack.gone), and whatever came after it would be, too.
+        """
         stripe = self._journal.group(self._number).stripes
         if queue.cursor.offset:
             front = queue.front()
@@ -114,12 +117,14 @@ class GroupPacker:
             if self._read_back.found:
                 self._finish_commit()
                 self._fleet.release()
-                self._read_back.repair()
+                if not self._read_back.repair() and self._read_back.gone() is not None:
+                    return False
             self._pack_stripe(stripe, queue)
             self._between()
             stripe += 1
         self._finish_commit()
         self._journal.tell(self._number, queue.skipped)
+        return True
 
     def close(self) -> None:
         """Stop the threads; files of an uncommitted stripe stay behind under names that are replaced."""

@@ -21,9 +21,11 @@ Each stripe is read once, by whichever run comes to it; what was only sampled is
 before, so all of it is read again, in the same mode (a sample with `none`), before its group is signed (`doubt`;
 docs/adr/0030). And when a packing goes on, the last RECENT bytes of each drive that were read are read once more
 (docs/adr/0031): a drive may have answered from its own cache, and may have lost that in a power cut. What is older is
-for `sealift verify`. Who asks is told how much of it this run read. Of a group that is signed, what no run has read is read
-by the next one, too (SignedReadBack): there nothing is rebuilt, for packing writes nothing more; what is wrong is told.
-A drive that reads nothing any more, not even its first file, fails, as one does that takes no writes.
+for `sealift verify`. A stripe that is `gone` is packed again at once: what comes after it would be, too.
+
+Who asks is told how much of it this run read. Of a group that is signed, what no run has read is read by the next one,
+too (SignedReadBack): there nothing is rebuilt, for packing writes nothing more; what is wrong is told. A drive that
+reads nothing any more, not even its first file, fails, as one does that takes no writes.
 
 Memory is one buffer of PIECE a drive. `start` waits for the stripe before, so reading never falls further behind.
 """
@@ -196,6 +198,17 @@ class ReadBack:
         bad = {role: each for role, each in found.items() if each[1]}
         then = self._then(stripe, {slot for slot, _ in bad.values()}) if bad else ""
         return [self._wrong(stripe, role, slot, blocks, then) for role, (slot, blocks) in bad.items()]
+
+    def gone(self) -> int | None:
+        """The first stripe of which more packs are known to be wrong, or owed, than parity holds."""
+        wrong: dict[int, set[int]] = {}
+        for each in self._journal.wrong(self._number):
+            wrong.setdefault(each.stripe, set()).add(each.slot)
+        for stripe, slots in sorted(wrong.items()):
+            owing = {slot for slot, owed in self._crew.owed.items() if owed.since <= stripe}
+            if len(slots | owing) > self._crew.parity:
+                return stripe
+        return None
 
     def _then(self, stripe: int, slots: set[int]) -> str:
         """What becomes of packs of `stripe` on these drives, as far as it can be said already."""

@@ -368,19 +368,27 @@ class _Group:
         self._work.copies.write(crew, stripes, SETTINGS, settings)
 
     def _fill(self, read_back: ReadBack, catch_up: CatchUp) -> None:
-        """Pack until every file is on the drives, read back and repaired, as far as the drives that work allow."""
-        crew = self._crew
-        for _ in range(_ROUNDS):
-            self._pack_files(read_back)
+        """Pack until every file is on the drives, read back and repaired, as far as the drives that work allow.
+
+        A stripe that is gone is packed again as soon as that is known, with what came after it. It ends: either this
+        gets on to a later stripe, or it is given up after _ROUNDS.
+        """
+        crew, furthest, rounds = self._crew, -1, 0
+        while rounds < _ROUNDS:
+            packed = self._pack_files(read_back)
             self._builders.release()
-            whole = read_back.repair()
-            self._claim_those_that_work()
-            while read_back.doubt(self._reading):
-                whole = read_back.repair()
-            if whole or crew.owed:
-                return
-            wrong = self._journal.wrong(self._number)
-            catch_up.cut_back(min(each.stripe for each in wrong))
+            whole = packed and read_back.repair()
+            if packed:
+                self._claim_those_that_work()
+                while read_back.doubt(self._reading):
+                    whole = read_back.repair()
+                if whole or (crew.owed and read_back.gone() is None):
+                    return
+            wrong, gone = self._journal.wrong(self._number), read_back.gone()
+            stripe = gone if gone is not None and crew.owed else min(each.stripe for each in wrong)
+            catch_up.cut_back(stripe)
+            rounds = rounds + 1 if stripe <= furthest else 1
+            furthest = max(furthest, stripe)
         raise self._wrong_again({each.slot for each in wrong}, ", on more drives than parity holds")
 
     def _wrong_again(self, slots: Collection[int], where: str) -> DriveFault:
@@ -391,8 +399,8 @@ class _Group:
             hint="look at `dmesg`, cables and memory; then the same command goes on, or --replace a drive",
         )
 
-    def _pack_files(self, read_back: ReadBack) -> None:
-        """The files of a group, then its directories; from where the journal stands."""
+    def _pack_files(self, read_back: ReadBack) -> bool:
+        """The files of a group, then its directories; from where the journal stands. False as GroupPacker.run."""
         work, journal, share, crew = self._work, self._journal, self._share, self._crew
         options, number, reader = work.options, self._number, work.source.reader()
         packer = GroupPacker(
@@ -417,12 +425,15 @@ class _Group:
             state = journal.group(number)
             if state.files_end is None:
                 left = share.bytes - state.source_bytes
-                packer.run(UnitQueue(path, reader, rows=share.members, remaining=left, cursor=state.cursor, **common))
+                queue = UnitQueue(path, reader, rows=share.members, remaining=left, cursor=state.cursor, **common)
+                if not packer.run(queue):
+                    return False
                 journal.set_files_end(number, journal.group(number).stripes)
             cursor = journal.group(number).cursor
             rows = share.members + share.directories
-            packer.run(UnitQueue(path, reader, rows=rows, remaining=0, cursor=cursor, **common))
+            packed = packer.run(UnitQueue(path, reader, rows=rows, remaining=0, cursor=cursor, **common))
             read_back.wait()
+            return packed
         finally:
             packer.close()
 

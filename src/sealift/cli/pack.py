@@ -149,7 +149,9 @@ meanwhile; 3: drives or the store failed, nothing is lost, not signed yet; 6: so
 )
 @click.option("--only", metavar="LIST", type=click.Path(), help="Pack only what the packs of a fetch list held.")
 @click.option("--of", metavar="DIR", type=click.Path(), help="With --only: state folder of the packing LIST is about.")
-@click.option("--notify", metavar="CMD", help="Run when a drive fails or is slow, a group is complete, packing ends.")
+@click.option(
+    "--notify", metavar="CMD", help="Run when a drive fails, hangs or is slow, a group is complete, packing ends."
+)
 @click.option("--discard-group", is_flag=True, help="Clear drives of an unfinished packing whose state is lost.")
 @click.option(
     "--ray",

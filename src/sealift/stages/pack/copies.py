@@ -117,12 +117,15 @@ class Copies:
 
         def write(slot: int, drive: Drive) -> None:
             try:
-                drive.write_small(name, data)
+                with crew.asked(slot):
+                    drive.write_small(name, data)
             except FAULTS as error:
                 crew.fail(slot, stripe, error)
 
         with ThreadPoolExecutor(crew.n) as pool:
-            for job in [pool.submit(write, slot, drive) for slot, drive in crew.working()]:
+            jobs = [pool.submit(write, slot, drive) for slot, drive in crew.working()]
+            crew.until(jobs)
+            for job in jobs:
                 job.result()
 
     def forget(self, crew: Crew, first: int, stop: int) -> None:

@@ -4,7 +4,7 @@ Holds: once `fail` has returned, the drive is in the journal as owing every stri
 from the one that was being committed then, so no stripe that it lacks is ever taken for whole on it; and no more than
 m drives lack a stripe that is committed (`check` before each commit). One drive more than m: `fail` raises, and with it
 whatever was being written ends. Safe to use from all threads; who is to be told of it is told by `news`, in the
-coordinating thread.
+coordinating thread, which tells it while it waits, too (`until`): a drive that hangs keeps everything else waiting.
 
 What is not here: what fails (stripe.py, copies.py, close.py), and how a drive is brought back (catchup.py).
 """
@@ -15,30 +15,34 @@ import contextlib
 import errno
 import queue
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_missing, reason
 from sealift.errors import DriveFault, FormatError
 from sealift.formats.manifest import CARD, drive_id
+from sealift.stages.pack.hung import Hung
 from sealift.stages.pack.journal_rows import Medium, Owed
 from sealift.stages.pack.network import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+    from concurrent.futures import Future
 
     from sealift.drives.base import Drive
     from sealift.stages.pack.fleet import Place
+    from sealift.stages.pack.hung import Silent
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.journal_rows import Kind
 
 FAULTS = (DriveFault, FormatError)  # what a drive that fails or is damaged raises
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _SHOWN = 5  # runs of stripes
+_TELL = 0.25  # seconds between two looks at what there is to tell
 _ROOM = 64 << 20  # bytes; more than what a write may want that does not fit
 
 
@@ -76,6 +80,11 @@ class Crew:
         self._lock = threading.RLock()
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._broken: DriveFault | None = None
+        self._hung = Hung()
+        self.asked = self._hung.asked  # while a drive is asked for something that it may never answer
+        self.leave = self._hung.leave
+        self._tell: Callable[[], None] = lambda: None
+        self._teller: threading.Thread | None = None
         self._hints: dict[int, str | None] = {}  # by slot: what the fault said is to be done
         self.mounts = {slot: drive.mount for slot, drive in enumerate(drives) if drive is not None}
 
@@ -247,7 +256,9 @@ class Crew:
                 self.fail(slot, stripe, error)
 
         with ThreadPoolExecutor(self.n) as pool:
-            for job in [pool.submit(guarded, slot, drive) for slot, drive in self.working()]:
+            jobs = [pool.submit(guarded, slot, drive) for slot, drive in self.working()]
+            self.until(jobs)
+            for job in jobs:
                 job.result()
 
     def check(self, stripe: int) -> None:
@@ -265,6 +276,29 @@ class Crew:
         """What there is to tell since this was asked last; for the coordinating thread."""
         while not self._news.empty():
             yield self._news.get()
+        for each in self._hung.look():
+            yield News(each.slot, self._silence(each), fault=not each.answers)
+
+    def _silence(self, silent: Silent) -> str:
+        drive, seconds = f"drive {self.name(silent.slot)}", f"{silent.seconds:.0f} s"
+        if silent.answers:
+            return f"{drive} answers again, after {seconds}"
+        waits = "this stops as soon as it answers" if self._hung.leaving else "the others wait for it"
+        look = "its cable and its bay"
+        if self.places[silent.slot].serial.startswith(PREFIX):
+            look = "the network"
+        return f"{drive} has answered nothing for {seconds}, and {waits}: look at `dmesg`, {look}"
+
+    def coordinate(self, tell: Callable[[], None]) -> None:
+        """This is the coordinating thread: it calls `tell`, also while it waits (`until`)."""
+        self._tell, self._teller = tell, threading.current_thread()
+
+    def until(self, jobs: Iterable[Future[Any]]) -> None:
+        """Wait until these are done; the coordinating thread tells meanwhile what there is to tell."""
+        jobs = list(jobs)
+        while wait(jobs, timeout=_TELL).not_done:
+            if threading.current_thread() is self._teller:
+                self._tell()
 
     def medium(self, slot: int) -> Medium:
         """Which medium is in `slot`, and where."""

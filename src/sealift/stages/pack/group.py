@@ -136,6 +136,7 @@ class GroupPacker:
 
     def _finish_commit(self) -> None:
         if self._commit is not None:
+            self._crew.until([self._commit])
             commit, self._commit = self._commit, None
             commit.result()
 
@@ -163,6 +164,7 @@ class GroupPacker:
                 os.fsync(rows.fileno())
             self._finish_commit()
         except BaseException:
+            self._crew.leave()
             writer.abandon()
             raise
         ended[0].skipped += queue.skipped

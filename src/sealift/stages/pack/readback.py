@@ -174,6 +174,7 @@ class ReadBack:
         self, jobs: Sequence[tuple[int, int, Future[_Found]]], since: int
     ) -> Sequence[tuple[int, int, Future[_Found]]]:
         """Those of drives that read something; the others fail, and do not lie: they owe what comes from `since` on."""
+        self._crew.until(job for _, _, job in jobs)
         for _, slot, job in jobs:
             if (why := job.result().silent) is not None:
                 self._fails(slot, since, why)
@@ -241,7 +242,9 @@ class ReadBack:
         count = -(-hashes.lengths[role] // BLOCK)
         hashes(role, 0, 0)  # raises where the state folder, and not the drive, is damaged
         try:
-            with drive.open_read(manifest.pack_name(stripe, role, self._data), direct=True) as file:
+            with self._crew.asked(slot):
+                opened = drive.open_read(manifest.pack_name(stripe, role, self._data), direct=True)
+            with opened as file:
                 if file.length != hashes.lengths[role]:
                     return _Found(count, count, cached=False)
                 runs = [(0, count)] if whole else [(block, block + 1) for block in sample(count)]
@@ -266,7 +269,8 @@ class ReadBack:
         if length > len(buffer):
             return sum(self._compare(slot, file, b, b + 1, hashes[(b - first) * 32 :][:32]) for b in range(first, stop))
         try:
-            got = file.readinto_at(first * BLOCK, buffer[: -(-length // ALIGN) * ALIGN])
+            with self._crew.asked(slot):
+                got = file.readinto_at(first * BLOCK, buffer[: -(-length // ALIGN) * ALIGN])
         except DriveFault:
             if stop - first == 1:
                 return 1
@@ -420,8 +424,7 @@ class ReadBack:
 
     def close(self) -> None:
         """Stop the threads; what was not noted is read again by the next run."""
-        for _, _, job in self._jobs:
-            job.cancel()
+        self._crew.until([job for _, _, job in self._jobs if not job.cancel()])
         for reader in self._readers:
             reader.shutdown()
         self._buffers.clear()

@@ -116,11 +116,12 @@ class StripeWriter:
             return
         begun = time.monotonic()
         try:
-            part = self._parts.get(role)
-            if part is None:
-                name = manifest.pack_name(self._stripe, role, self._fleet.data)
-                part = self._parts[role] = drive.create(name, direct=True)
-            part.write_at(column * self._fleet.setup.slab, [slab[:length].data])
+            with self._crew.asked(place):
+                part = self._parts.get(role)
+                if part is None:
+                    name = manifest.pack_name(self._stripe, role, self._fleet.data)
+                    part = self._parts[role] = drive.create(name, direct=True)
+                part.write_at(column * self._fleet.setup.slab, [slab[:length].data])
         except FAULTS as error:
             self._fail(place, role, error)
             return
@@ -154,11 +155,11 @@ class StripeWriter:
 
     def drain(self) -> None:
         """Return when everything that was filled has been written to the drives' files (not yet synced)."""
+        self._crew.until(self._futures)
         for future in self._futures:
             future.result()
         self._coder.shutdown()
-        for writer in self._writers:
-            writer.submit(int).result()
+        self._settle()
         if self.failure is not None:
             raise self.failure
 
@@ -166,10 +167,13 @@ class StripeWriter:
         """Give up: remove what was written."""
         self.failure = self.failure or SealiftError("abandoned")
         self._coder.shutdown()
-        for writer in self._writers:
-            writer.submit(int).result()
+        self._settle()
         for part in self._parts.values():
             part.abandon()
+
+    def _settle(self) -> None:
+        """Return when no drive is written any more."""
+        self._crew.until([writer.submit(int) for writer in self._writers])
 
     def publish(self) -> None:
         """Fsync n files and rename them; then fsync n folders. All drives at once; one that fails is set aside."""
@@ -188,8 +192,9 @@ class StripeWriter:
             return
         begun = time.monotonic()
         try:
-            part.publish()
-            drive.sync_folder(manifest.pack_name(self._stripe, role, self._fleet.data))
+            with self._crew.asked(place):
+                part.publish()
+                drive.sync_folder(manifest.pack_name(self._stripe, role, self._fleet.data))
         except FAULTS as error:
             self._fail(place, role, error)
             return

@@ -209,6 +209,7 @@ def _read_packs(work: Work, group: int) -> None:
     folder = make_folders(work.options.state, "groups", f"{group:04d}")
     drives = [each.drive for each in deal.drives(group)]
     crew = Crew(group, deal.groups[group], drives, work.options.parity, journal)
+    crew.coordinate(lambda: _tell(work, crew))
     read_back = SignedReadBack(mode, crew, journal, folder, work.data)
 
     def reading(done: int, total: int) -> None:
@@ -243,6 +244,7 @@ class _Group:
         self._crew = Crew(
             number, deal.groups[number], drives, work.options.parity, work.journal, unwritable=unwritable, old=old
         )
+        self._crew.coordinate(self._tell)
         self._facts = _facts(work, number)
 
     def pack(self) -> None:
@@ -434,6 +436,9 @@ class _Group:
             packed = packer.run(UnitQueue(path, reader, rows=rows, remaining=0, cursor=cursor, **common))
             read_back.wait()
             return packed
+        except BaseException:
+            crew.leave()
+            raise
         finally:
             packer.close()
 

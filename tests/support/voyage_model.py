@@ -7,8 +7,10 @@ alone is not compared: nobody signed it, and what it says stands in drive.json.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
+from sealift.errors import FormatError
 from sealift.formats import manifest as mf
 from sealift.formats.manifest import BLOCK
 
@@ -65,13 +67,27 @@ class Model:
             there += len(self.signed[slot].get(name, b"")) > block * BLOCK
         return there
 
-    def state(self, now: dict[int, Files], *, final: bool) -> str:
-        """What verify must say."""
+    def stand_ins(self, now: dict[int, Files], serials: dict[int, str]) -> set[int]:
+        """Slots whose drive says that it was rebuilt, on another medium: the one that was signed may have more."""
+        rows = self.record.drives
+        return {slot for slot, files in now.items() if serials[slot] != rows[slot].serial and self._says_rebuilt(files)}
+
+    def _says_rebuilt(self, files: Files) -> bool:
+        with contextlib.suppress(KeyError, FormatError):
+            if mf.decode_card(files[mf.CARD]).rebuilt:
+                return True
+        with contextlib.suppress(KeyError, FormatError):
+            return bool(mf.decode_rebuilt(files[mf.REBUILT]))
+        return False
+
+    def state(self, now: dict[int, Files], serials: dict[int, str], *, final: bool) -> str:
+        """What verify must say; `serials` by slot, of the media that are here."""
         gone = set(range(self.n)) - now.keys()
-        assumed = now if final else now | {slot: self.files[slot] for slot in gone}
+        awaited = gone | self.stand_ins(now, serials)
+        assumed = now if final else now | {slot: self.files[slot] for slot in awaited}
         if self.lost(assumed):
             return "lost"
-        if gone and not final:
+        if not final and (gone or self.lost(now)):
             return "unseen"
         return "recoverable" if gone or self.differs(now) else "intact"
 

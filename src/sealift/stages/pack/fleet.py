@@ -272,8 +272,11 @@ def carrier_risk(groups: Sequence[Sequence[Place]], parity: int) -> str | None:
     return None
 
 
-def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> None:
-    """Raise BadInput if the drive holds something that is not this group's drive of this shipment."""
+def check_contents(attached: Attached, shipment: str, group: int, slot: int, old: str) -> None:
+    """Raise BadInput if the drive holds something that is not this group's drive of this shipment.
+
+    `old`: serial of the drive that has the place by now; another one's where this one is to take it.
+    """
     drive = attached.drive
     if not drive.exists():
         return
@@ -290,7 +293,9 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> 
             f"{attached.mount}: sealift/ holds files but no drive.json that can be read, where drive "
             f"{manifest.drive_id(group, slot)} (serial {attached.serial}) is to be; nothing was written",
             hint="look at what it is, and move it away, or attach another drive. if it is that drive of this packing, "
-            f"leave its mount away: it is set aside; or put a new one in its place: --replace {attached.serial}=MNT",
+            f"leave its mount away: it is set aside; or put a new one in its place: --replace {old}=MNT"
+            if old == attached.serial
+            else f"look at what it is, and move it away, or give another drive, one that is empty: --replace {old}=MNT",
         )
     if card.shipment != shipment:
         signed = drive.size(manifest.MANIFEST) is not None

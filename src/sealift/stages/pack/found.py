@@ -277,15 +277,18 @@ def _is_ours(data: bytes, work: Work, group: int, drive: Drive) -> bool:
     return stripes > 0 and record.packs.root == packs_root(journal, group, len(work.deal.groups[group]), stripes)
 
 
-def check_contents(work: Work, group: int, slot: int, each: Attached, *, fresh: bool) -> None:
-    """BadInput where a drive holds what is not ours; a drive of a group that has begun may also fail to answer."""
-    journal, notice = work.journal, work.events.notice
+def check_contents(work: Work, group: int, slot: int, each: Attached, old: str | None) -> None:
+    """BadInput where a drive holds what is not ours; a drive of a group that has begun may also fail to answer.
+
+    `old`: serial of the drive in whose place this one is new; None where it is not.
+    """
+    journal, notice, fresh = work.journal, work.events.notice, old is not None
     owed = journal.owed(group).get(slot)
     try:
         if work.options.discard_group and not (fresh or journal.group(group).stripes) and fleets.is_discarded(each):
             work.given_up.append(each)
             return
-        fleets.check_contents(each, work.config.shipment, group, slot)
+        fleets.check_contents(each, work.config.shipment, group, slot, old or each.serial)
         if not fresh:
             _check_is_itself(work, each, group, slot)
         begun = owed.kind != "new" if owed else journal.group(group).stripes > 0

@@ -339,17 +339,17 @@ def _here(work: Work, new: list[settle.Replacement]) -> tuple[list[int], list[in
             signed.append(group)
     unsigned = [g for g in range(len(deal.groups)) if journal.group(g).state != "signed" and g not in signed]
     here = [group for group in unsigned if found.may_go_on(work, group)]
-    fresh = {group: {which.slot for which in new if which.group == group} for group in here}
+    fresh = {group: {each.slot: each.old.serial for each in new if each.group == group} for group in here}
     for group in here:
         known = catch_up(work.copies, deal.drives(group), options.state, journal, group) if options.away else 0
         if known:
             work.events.notice(f"group {group} was packed on another host meanwhile; it goes on after stripe {known}")
-        found.check_unsigned(work, group, fresh[group])
+        found.check_unsigned(work, group, fresh[group].keys())
     for group in here:
         found.set_aside_absent(work, group)
         for slot, each in enumerate(deal.slots(group)):
             if each is not None:
-                found.check_contents(work, group, slot, each, fresh=slot in fresh[group])
+                found.check_contents(work, group, slot, each, fresh[group].get(slot))
     settle.write_replacements(journal, config, new)
     deal.owed = set(settle.owed_of(journal, config))
     return here, signed

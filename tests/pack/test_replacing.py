@@ -1,11 +1,15 @@
 """--replace OLD=NEW where NEW cannot be it: what is refused, before anything is written, and what is said to help."""
 
+import re
+
 import pytest
 import shipments
 from test_failing_drives import Packing
 from test_presence import stopped
 
 from sealift.errors import BadInput
+from sealift.stages.pack import catchup, run, settle
+from sealift.stages.pack.journal import Journal
 
 
 def replaced(packing, monkeypatch, stripe=2):
@@ -15,6 +19,15 @@ def replaced(packing, monkeypatch, stripe=2):
     packing.fleet.go_away(old)
     packing.declare(old, new)
     return old, new
+
+
+def state_of(packing):
+    """Who has which place, and what is owed."""
+    journal = Journal(str(packing.origin.state))
+    config = settle.load(journal)
+    state = config.groups, journal.owed(0), settle.replaced(journal), journal.group(0).stripes
+    journal.close()
+    return state
 
 
 def test_the_hint_of_a_new_drive_that_holds_something_leads_on(tmp_path, monkeypatch):
@@ -29,4 +42,52 @@ def test_the_hint_of_a_new_drive_that_holds_something_leads_on(tmp_path, monkeyp
     packing.declare(used, new)
     assert packing.pack(replace={packing.origin.serial(old): new}).exit_code == 0
     packing.origin.mounts[1] = new
+    packing.ends_well()
+
+
+def test_a_new_drive_that_is_too_small_gets_no_place(tmp_path, monkeypatch):
+    packing = Packing(tmp_path)
+    old, small = replaced(packing, monkeypatch)
+    packing.fleet.fill(small, 9 << 20)
+    before = state_of(packing)
+    with pytest.raises(BadInput, match=r"too small: 9,437,184 bytes free, [\d,]+ needed for") as caught:
+        packing.pack(replace={packing.origin.serial(old): small})
+    assert f"drive {packing.origin.serial(small)} is too small" in str(caught.value)
+    assert f"g0s1 is still drive {packing.origin.serial(old)}" in str(caught.value)
+    assert "larger drive" in caught.value.hint
+    assert (state_of(packing), packing.fleet.names(small)) == (before, [])
+    packing.fleet.come_back(old)
+    packing.declare(small, old)
+    assert packing.pack().exit_code == 0, "the old one is what it was"
+    assert not any("rebuil" in text for text in packing.notices)
+    packing.ends_well()
+
+
+def test_a_new_drive_that_has_room_for_what_is_committed_and_the_next_pack_gets_the_place(tmp_path, monkeypatch):
+    packing = Packing(tmp_path)
+    old, new = replaced(packing, monkeypatch)
+    packing.fleet.fill(new, 9 << 20)
+    with pytest.raises(BadInput) as caught:
+        packing.pack(replace={packing.origin.serial(old): new})
+    needed = int(re.findall(r"([\d,]+) needed", str(caught.value))[0].replace(",", ""))
+    packing.fleet.heal(new)
+    packing.fleet.fill(new, needed)
+    packing.pack(replace={packing.origin.serial(old): new})
+    assert any(f"{new}) is whole again" in text for text in packing.notices)
+
+
+def test_a_drive_whose_successor_is_too_small_takes_its_place_again(tmp_path, monkeypatch):
+    """As an earlier version left it: the small one has the place."""
+    packing = Packing(tmp_path)
+    old, small = replaced(packing, monkeypatch)
+    packing.fleet.fill(small, 9 << 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "reckon", lambda *_, **__: catchup.Need([], 0, 1 << 20, 0))
+        assert packing.pack(replace={packing.origin.serial(old): small}).exit_code == 3
+    packing.fleet.come_back(old)
+    assert packing.pack(to=[*packing.mounts, small]).exit_code == 3
+    option = f"--replace {packing.origin.serial(small)}={old}"
+    assert any(f"{option} gives {packing.origin.serial(old)} its place again" in text for text in packing.notices)
+    packing.declare(small, old)
+    assert packing.pack(replace={packing.origin.serial(small): old}).exit_code == 0
     packing.ends_well()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import DriveFault, SealiftError
 from sealift.formats import manifest
@@ -153,25 +153,13 @@ class CatchUp:
 
     def _wanted(self, slot: int, owed: Owed, drive: Drive) -> list[int]:
         """The stripes whose pack this drive shall get: those it has not, and, if it failed, all from `since` on."""
-        number = self._crew.number
-        bad = {each.stripe for each in self._journal.wrong(number) if each.slot == slot}
-        out: list[int] = []
-        size = 0
-        for row in self._journal.packs(number):
-            if not row.length or manifest.slot_of(row.stripe, row.role, self._crew.n) != slot:
-                continue
-            there = drive.size(manifest.pack_name(row.stripe, row.role, self._data))
-            if there != row.length or (row.stripe >= owed.since and owed.kind != "lacks") or row.stripe in bad:
-                out.append(row.stripe)
-                size += max(0, row.length - (there or 0))
-        free, totals = drive.free_bytes(), self._journal.totals(number, self._data)
-        needed = size + self._room.needed(totals[2], self._journal.blocks(number), totals[4])
-        if size and free < needed:
-            raise DriveFault(
-                f"{drive.mount}: is full: {free:,} bytes free, {needed:,} needed for what it lacks and what comes",
-                drive=drive.mount,
-            ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return out
+        since = None if owed.kind == "lacks" else owed.since
+        need = reckon(self._journal, self._room, self._crew.number, slot, self._crew.n, self._data, drive, since)
+        if need.lacks and need.free < need.needed:
+            raise DriveFault(f"{drive.mount}: is full: {need.text}", drive=drive.mount) from OSError(
+                errno.ENOSPC, os.strerror(errno.ENOSPC)
+            )
+        return need.stripes
 
     def _rebuild(self, wanted: dict[int, list[int]]) -> int | None:
         """Rebuild on all of these drives at once; the first stripe that could not be, or None."""
@@ -274,6 +262,42 @@ class CatchUp:
             f"If not, the same command again packs {counted(many, 'stripe')} anew, from the source "
             "as it is now",
         )
+
+
+class Need(NamedTuple):
+    """What a drive is to get: which stripes' packs, how many bytes of these it lacks; bytes free, and needed."""
+
+    stripes: list[int]
+    lacks: int
+    free: int
+    needed: int
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.free:,} bytes free, {self.needed:,} needed for what it lacks and what comes"
+
+
+def reckon(
+    journal: Journal, room: Room, number: int, slot: int, n: int, data: int, drive: Drive, since: int | None
+) -> Need:
+    """What a drive lacks of its `slot` of group `number`, and whether that and what is packed next fits. FAULTS.
+
+    What it has of the stripes from `since` on counts for nothing.
+    """
+    bad = {each.stripe for each in journal.wrong(number) if each.slot == slot}
+    stripes: list[int] = []
+    size = 0
+    for row in journal.packs(number):
+        if not row.length or manifest.slot_of(row.stripe, row.role, n) != slot:
+            continue
+        there = drive.size(manifest.pack_name(row.stripe, row.role, data))
+        if there != row.length or (since is not None and row.stripe >= since) or row.stripe in bad:
+            stripes.append(row.stripe)
+            size += max(0, row.length - (there or 0))
+    totals = journal.totals(number, data)
+    needed = size + room.needed(totals[2], journal.blocks(number), totals[4])
+    return Need(stripes, size, drive.free_bytes(), needed)
 
 
 class _Mark:

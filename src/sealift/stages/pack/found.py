@@ -296,8 +296,8 @@ def check_contents(work: Work, group: int, slot: int, each: Attached, old: str |
             fleets.check_empty(each, owed is not None, notice)
             del work.deal.attached[each.serial]
     except DriveFault as error:
-        if journal.group(group).state == "waiting":
-            raise
+        if journal.group(group).state == "waiting" or old not in {None, each.serial}:
+            raise  # a new drive that fails before it has its place does not get it
         work.leave(group, slot, error)
 
 

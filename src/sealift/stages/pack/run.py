@@ -25,6 +25,7 @@ from sealift.stages import return_leg
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import found, inputs, planned, room, settle
 from sealift.stages.pack import signed as signed_drives
+from sealift.stages.pack.catchup import reckon
 from sealift.stages.pack.copies import RESTORED, Copies, catch_up, restore
 from sealift.stages.pack.group import Progress, memory_needed
 from sealift.stages.pack.inputs import DEFAULT_PACK
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from sealift.stages.verify_report import HostRow
 
 _LOCK_PATIENCE = 10.0
+_CLAIM = 1 << 16  # bytes: drive.json and its folder are on a new drive when its room is looked at again
 CHANGED = 2  # exit code of a packing that is done, though files changed or were skipped
 
 
@@ -258,7 +260,8 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
             events.notice(f"{each.mount}: removed an unfinished group")
         before_this = [group for group in range(len(deal.groups)) if journal.group(group).state == "signed"]
         for group in here:
-            _check_room(work, group)
+            _check_room(work, group, {each.slot for each in settle.without_place(config, new) if each.group == group})
+        _give_places(work, new)
         if here:
             locks = [lock, *_lock_drives(work, here, stack)]
             workers.resize(work.builders)
@@ -326,11 +329,11 @@ def _deal(
 
 
 def _here(work: Work, new: list[settle.Replacement]) -> tuple[list[int], list[int]]:
-    """The groups that are packed now; what lies on their drives is checked, and new drives get their slots.
+    """The groups that are packed now; what lies on their drives is checked.
 
     And those that are signed on their drives, and are to be taken over.
     """
-    options, deal, journal, config = work.options, work.deal, work.journal, work.config
+    options, deal, journal = work.options, work.deal, work.journal
     signed = []
     for group in range(len(deal.groups)):
         if journal.group(group).state == "signed":
@@ -350,9 +353,28 @@ def _here(work: Work, new: list[settle.Replacement]) -> tuple[list[int], list[in
         for slot, each in enumerate(deal.slots(group)):
             if each is not None:
                 found.check_contents(work, group, slot, each, fresh[group].get(slot))
+    return here, signed
+
+
+def _give_places(work: Work, new: list[settle.Replacement]) -> None:
+    """New drives get their places, durably. BadInput, and all is as it was, for one on which it would not fit."""
+    journal, config, deal = work.journal, work.config, work.deal
+    for each in settle.without_place(config, new):
+        place, group, slot = config.groups[each.group][each.slot], each.group, each.slot
+        if place.serial not in deal.attached or journal.group(group).state == "signed":
+            continue
+        drive, n = deal.attached[place.serial].drive, len(deal.groups[group])
+        need = reckon(journal, work.room(group), group, slot, n, work.data, drive, since=0)
+        need = need._replace(needed=need.needed + _CLAIM)
+        if need.free < need.needed:
+            raise BadInput(
+                f"{each.said}: drive {place.serial} is too small: {need.text}. nothing was written, and "
+                f"{manifest.drive_id(group, slot)} is still drive {each.old.serial}",
+                hint=f"give a larger drive, declared in place of {place.serial}, to the same command; or free room on "
+                "this one, if it holds anything else",
+            )
     settle.write_replacements(journal, config, new)
     deal.owed = set(settle.owed_of(journal, config))
-    return here, signed
 
 
 def _scan(
@@ -399,9 +421,9 @@ def _scan(
         work.events.notice(f"{otherwise} were found in the source: correct the one or the other before it is released")
 
 
-def _check_room(work: Work, group: int) -> None:
-    """Room on the drives that are written from the start; those set aside are looked at when they are back."""
-    owed = work.journal.owed(group)
+def _check_room(work: Work, group: int, new: set[int]) -> None:
+    """Room on the drives that are written from the start; those set aside, or in `new` slots, are looked at apart."""
+    owed = {*work.journal.owed(group), *new}
     here = {slot: each for slot, each in enumerate(work.deal.slots(group)) if each is not None}
     drives = [each for slot, each in here.items() if slot not in owed] or list(here.values())
     if not drives:

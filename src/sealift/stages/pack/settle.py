@@ -23,6 +23,7 @@ from sealift.formats import typed
 from sealift.formats.manifest import CARD, MAX_CARD, InReplyTo, decode_card, drive_id
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import sealed
+from sealift.stages.pack.crew import no_room
 from sealift.stages.pack.fleet import Place
 from sealift.stages.pack.journal_rows import Owed
 
@@ -218,7 +219,7 @@ class _Looked:
     ) -> None:
         self._options, self._config, self._notice = options, config, notice
         owed, replaced = owed_of(journal, config), _map(journal, _REPLACED)
-        self._replaced = replaced
+        self._replaced, self._owed = replaced, owed
         self._serials = {place.serial for places in config.groups for place in places} if config else set()
         self._gone = {*replaced, *(each.old.serial for each in new)}
         where = _map(journal, _MOUNTS)
@@ -273,7 +274,10 @@ class _Looked:
             self.old.setdefault((card.group, card.slot), []).append(drive)
             by = successor(self._replaced, card.serial)
             what = "is to be replaced" if by == card.serial else f"was replaced by {by}"
-            self._notice(f"drive {card.serial} at {mount} {what}: it is only read, for what others lack")
+            text = f"drive {card.serial} at {mount} {what}: it is only read, for what others lack"
+            if by in self._owed and no_room(self._owed[by].kind, self._owed[by].reason):
+                text += f". drive {by} is too small: --replace {by}={mount} gives {card.serial} its place again"
+            self._notice(text)
             return True
         return False
 
@@ -337,6 +341,11 @@ def _place_of(serial: str, groups: list[list[Place]]) -> str | None:
     """The id of the drive with this serial number, if it has a place."""
     rows = ((drive_id(group, slot), each) for group, places in enumerate(groups) for slot, each in enumerate(places))
     return next((name for name, place in rows if place.serial == serial), None)
+
+
+def without_place(config: Config, new: list[Replacement]) -> list[Replacement]:
+    """Those of them whose new drive has not got its place yet: it is in `config`, and nowhere else."""
+    return [each for each in new if config.groups[each.group][each.slot].serial != each.old.serial]
 
 
 def write_replacements(journal: Journal, config: Config, new: list[Replacement]) -> None:

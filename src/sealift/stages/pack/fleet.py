@@ -272,14 +272,14 @@ def carrier_risk(groups: Sequence[Sequence[Place]], parity: int) -> str | None:
     return None
 
 
-def check_contents(attached: Attached, shipment: str, group: int, slot: int, old: str) -> None:
-    """Raise BadInput if the drive holds something that is not this group's drive of this shipment.
+def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> bool:
+    """Whether the drive says that it is this group's drive of this shipment, or holds nothing; BadInput for another.
 
-    `old`: serial of the drive that has the place by now; another one's where this one is to take it.
+    False: it holds files, and no drive.json that says whose (`nameless`).
     """
     drive = attached.drive
     if not drive.exists():
-        return
+        return True
     try:
         data = drive.read_small(manifest.CARD, manifest.MAX_CARD)
         card = None if data is None else manifest.decode_card(data)
@@ -287,16 +287,7 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int, old
         card = None
     if card is None:
         # empty folders are what --discard-group leaves
-        if all(entry.kind == "folder" or entry.name == _FIRST for entry in drive.walk(100_000)):
-            return
-        raise BadInput(
-            f"{attached.mount}: sealift/ holds files but no drive.json that can be read, where drive "
-            f"{manifest.drive_id(group, slot)} (serial {attached.serial}) is to be; nothing was written",
-            hint="look at what it is, and move it away, or attach another drive. if it is that drive of this packing, "
-            f"leave its mount away: it is set aside; or put a new one in its place: --replace {old}=MNT"
-            if old == attached.serial
-            else f"look at what it is, and move it away, or give another drive, one that is empty: --replace {old}=MNT",
-        )
+        return all(entry.kind == "folder" or entry.name == _FIRST for entry in drive.walk(100_000))
     if card.shipment != shipment:
         signed = drive.size(manifest.MANIFEST) is not None
         raise BadInput(
@@ -308,6 +299,23 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int, old
             else "attach another drive; or, if that was an unfinished packing whose state is lost, --discard-group",
         )
     check_place(attached, card, group, slot)
+    return True
+
+
+def nameless(attached: Attached, group: int, slot: int, old: str | None) -> BadInput:
+    """The refusal of a drive that is to be empty, and holds files; `old`: serial of the one that it is to replace."""
+    hint = "look at what it is, and move it away, or "
+    if old is None:
+        hint += "attach another drive"
+    elif old == attached.serial:
+        hint += "leave that --replace away: if its packs are there, the drive is known by them"
+    else:
+        hint += f"give another drive, one that is empty: --replace {old}=MNT"
+    return BadInput(
+        f"{attached.mount}: sealift/ holds files but no drive.json that can be read, where drive "
+        f"{manifest.drive_id(group, slot)} (serial {attached.serial}) is to be; nothing was written",
+        hint=hint,
+    )
 
 
 def check_place(attached: Attached, card: manifest.DriveCard, group: int, slot: int) -> None:

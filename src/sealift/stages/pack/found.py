@@ -23,12 +23,15 @@ from blake3 import blake3
 
 from sealift.errors import BadInput, DriveFault, FormatError, Refused, SignatureInvalid
 from sealift.formats import manifest, sshsig
+from sealift.stages.lacking import lacking
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import settle
 from sealift.stages.pack.close import packs_root
 from sealift.stages.pack.copies import SETTINGS, stripe_name
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
+from sealift.stages.pack.journal_rows import Medium
+from sealift.stages.pack.presence import pack_lengths
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
@@ -215,9 +218,15 @@ def check_unsigned(work: Work, group: int, fresh: AbstractSet[int]) -> None:
 
 def _check_drive(work: Work, group: int, slot: int, each: Attached, fresh: AbstractSet[int]) -> None:
     drive, journal = each.drive, work.journal
-    card = drive.read_small(manifest.CARD, manifest.MAX_CARD) if drive.exists() else None
-    if card is None or manifest.decode_card(card).shipment != work.config.shipment:
-        return  # told by fleets.check_contents
+    try:
+        data = drive.read_small(manifest.CARD, manifest.MAX_CARD) if drive.exists() else None
+        card = None if data is None else manifest.decode_card(data)
+    except FormatError:
+        card = None
+    if card is None and (slot in fresh or not journal.group(group).stripes):
+        return  # told by check_contents
+    if card is not None and card.shipment != work.config.shipment:
+        return
     there = fleets.manifest_of(each)
     if there is not None and not _is_ours(there, work, group, drive):
         raise _refused(work, group, slot, each, "bears a signed manifest that this state folder does not know")
@@ -288,7 +297,11 @@ def check_contents(work: Work, group: int, slot: int, each: Attached, old: str |
         if work.options.discard_group and not (fresh or journal.group(group).stripes) and fleets.is_discarded(each):
             work.given_up.append(each)
             return
-        fleets.check_contents(each, work.config.shipment, group, slot, old or each.serial)
+        if not fleets.check_contents(each, work.config.shipment, group, slot):
+            if fresh or not journal.group(group).stripes:
+                raise fleets.nameless(each, group, slot, old)
+            _know_by_packs(work, group, slot, each)
+            return
         if not fresh:
             _check_is_itself(work, each, group, slot)
         begun = owed.kind != "new" if owed else journal.group(group).stripes > 0
@@ -299,6 +312,34 @@ def check_contents(work: Work, group: int, slot: int, each: Attached, old: str |
         if journal.group(group).state == "waiting" or old not in {None, each.serial}:
             raise  # a new drive that fails before it has its place does not get it
         work.leave(group, slot, error)
+
+
+def _know_by_packs(work: Work, group: int, slot: int, each: Attached) -> None:
+    """A drive whose drive.json is gone or spoilt is taken for itself by its packs, which get that file again.
+
+    One that has not all of those that are counted on is set aside, and only read: nothing is written over what may be
+    somebody else's.
+    """
+    journal, n, owed = work.journal, len(work.deal.groups[group]), work.journal.owed(group).get(slot)
+    lengths = pack_lengths(journal, group, n)[slot][: owed.since if owed else None]
+    try:
+        each.drive.size(manifest.CARD)  # FormatError: no file
+        found = lacking(each.drive, slot, n, work.data, lengths)
+        missing = found.text if found else "" if any(lengths) else "no packs are counted on that would tell which it is"
+        if missing:
+            raise DriveFault(f"{each.mount}: its {manifest.CARD} cannot be read, and {missing}", drive=each.mount)
+    except FAULTS as error:
+        work.leave(group, slot, error, readable=True)
+        work.events.notice(
+            f"{each.mount}: if that is drive {each.serial} all the same, it is filled anew with --replace "
+            f"{each.serial}={each.mount}, once what is in its sealift/ was moved away"
+        )
+        return
+    journal.note_small(group, slot, Medium(each.serial, each.mount))
+    text = (
+        f"drive {manifest.drive_id(group, slot)} (serial {each.serial}, {each.mount}): {manifest.CARD} is not as it was"
+    )
+    work.tell("fault", f"{text} written; all its packs are there, so it is written again", group, slot, each.mount)
 
 
 def may_go_on(work: Work, group: int) -> bool:

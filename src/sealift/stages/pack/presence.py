@@ -24,15 +24,21 @@ if TYPE_CHECKING:
 _SHOWN = 8
 
 
+def pack_lengths(journal: Journal, number: int, n: int) -> list[array[int]]:
+    """Of group `number` and its `n` drives: by slot, by stripe, how long a pack is; 0 where there is none."""
+    lengths = [array("q", bytes(8 * journal.group(number).stripes)) for _ in range(n)]
+    for row in journal.packs(number):
+        lengths[manifest.slot_of(row.stripe, row.role, n)][row.stripe] = row.length
+    return lengths
+
+
 class Presence:
     """The packs of one group as the journal has them when this is made, to be looked for on its drives."""
 
     def __init__(self, crew: Crew, journal: Journal, data: int) -> None:
         self._crew, self._data = crew, data
         self._stripes = journal.group(crew.number).stripes
-        self._lengths = [array("q", bytes(8 * self._stripes)) for _ in range(crew.n)]  # by slot, by stripe
-        for row in journal.packs(crew.number):
-            self._lengths[manifest.slot_of(row.stripe, row.role, crew.n)][row.stripe] = row.length
+        self._lengths = pack_lengths(journal, crew.number, crew.n)
         self._found: dict[int, list[int]] = {}  # by slot: the stripes that it lacks
         self._new: set[int] = set()  # slots of which nobody knew before
 

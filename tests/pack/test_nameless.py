@@ -1,0 +1,85 @@
+"""A drive whose drive.json is gone or spoilt when packing goes on: known by its packs, or set aside and only read."""
+
+import pytest
+import shipments
+from test_failing_drives import Packing, owed
+from test_presence import pack_of, stopped
+
+from sealift.errors import BadInput, DriveFault, Refused
+from sealift.formats import manifest as mf
+
+
+def spoil(packing, slot):
+    packing.fleet.put(packing.mounts[slot], mf.CARD, b"\x5a" * 300)
+
+
+def spoilt(tmp_path, monkeypatch, *slots, parity=2):
+    """Two stripes are committed, and these drives say no longer which they are."""
+    packing = Packing(tmp_path, data=2, parity=parity)
+    stopped(packing, monkeypatch, 2)
+    for slot in slots:
+        spoil(packing, slot)
+    return packing
+
+
+def test_drives_are_known_by_their_packs_and_get_their_card_again(tmp_path, monkeypatch):
+    """More of them than parity holds."""
+    packing = spoilt(tmp_path, monkeypatch, 1, 2)
+    packing.fleet.remove(packing.mounts[3], mf.CARD)
+    result = packing.pack()
+    assert (result.exit_code, [row["drive"] for row in result.groups[0]["misread"]]) == (0, ["g0s1", "g0s2", "g0s3"])
+    assert sum("drive.json is not as it was written" in text for text in packing.notices) == 3
+    packing.ends_well()
+
+
+def test_one_that_lacks_packs_too_is_set_aside_and_left_as_it_is(tmp_path, monkeypatch):
+    packing = spoilt(tmp_path, monkeypatch, 1)
+    mount, serial = packing.mounts[1], packing.origin.serial(packing.mounts[1])
+    packing.fleet.remove(mount, pack_of(packing, mount, 0))
+    before = packing.fleet.snapshot(mount)
+    result = packing.pack()
+    assert (result.exit_code, [(row["drive"], row["kind"]) for row in owed(result)]) == (3, [("g0s1", "failed")])
+    assert owed(result)[0]["reason"].startswith("its drive.json cannot be read, and 1 of its 3 packs is not on it")
+    assert packing.fleet.snapshot(mount) == before
+    option = f"--replace {serial}={mount}"
+    assert any(option in text and "moved away" in text for text in packing.notices)
+    with pytest.raises(BadInput, match="holds files") as caught:
+        packing.pack(replace={serial: mount})
+    assert "leave that --replace away" in caught.value.hint
+    for name in packing.fleet.names(mount):
+        packing.fleet.remove(mount, name)
+    assert packing.pack(replace={serial: mount}).exit_code == 0
+    packing.ends_well()
+
+
+def test_more_of_these_than_parity_holds_are_all_named(tmp_path, monkeypatch):
+    packing = spoilt(tmp_path, monkeypatch, 1, 2, parity=1)
+    for mount in packing.mounts[1:]:
+        packing.fleet.remove(mount, pack_of(packing, mount, 1))
+    with pytest.raises(DriveFault, match="2 drives are missing or take nothing, and parity holds 1") as caught:
+        packing.pack()
+    assert all(f"{name} (serial" in str(caught.value) for name in ("g0s1", "g0s2"))
+    assert str(caught.value).count("its drive.json cannot be read") == 2
+
+
+def test_what_says_whose_it_is_or_bears_what_was_signed_elsewhere_is_refused(tmp_path, monkeypatch):
+    packing = spoilt(tmp_path / "1", monkeypatch, 1)
+    packing.fleet.put(packing.mounts[1], mf.MANIFEST, b"{}")
+    with pytest.raises(Refused, match="bears a signed manifest"):
+        packing.pack()
+    packing.fleet.remove(packing.mounts[1], mf.MANIFEST)
+    other = Packing(tmp_path / "2")
+    stopped(other, monkeypatch, 1)
+    packing.fleet.put(packing.mounts[1], mf.CARD, other.fleet.read(other.mounts[1], mf.CARD))
+    with pytest.raises(BadInput, match="of another shipment"):
+        packing.pack()
+
+
+def test_one_that_holds_something_else_is_set_aside(tmp_path, monkeypatch):
+    packing = spoilt(tmp_path, monkeypatch, 1)
+    mount = packing.mounts[1]
+    for name in packing.fleet.names(mount):
+        packing.fleet.remove(mount, name)
+    shipments.write(f"{mount}/sealift/precious", b"data")
+    assert packing.pack().exit_code == 3
+    assert packing.fleet.names(mount) == ["precious"]

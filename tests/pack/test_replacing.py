@@ -1,13 +1,16 @@
 """--replace OLD=NEW where NEW cannot be it: what is refused, before anything is written, and what is said to help."""
 
 import re
+import shutil
 
 import pytest
 import shipments
 from test_failing_drives import Packing
 from test_presence import stopped
 
-from sealift.errors import BadInput
+from sealift.cli import pack as cli
+from sealift.cli import pack_words
+from sealift.errors import BadInput, DriveFault
 from sealift.stages.pack import catchup, run, settle
 from sealift.stages.pack.journal import Journal
 
@@ -91,3 +94,47 @@ def test_a_drive_whose_successor_is_too_small_takes_its_place_again(tmp_path, mo
     packing.declare(small, old)
     assert packing.pack(replace={packing.origin.serial(small): old}).exit_code == 0
     packing.ends_well()
+
+
+def test_emptied_drives_are_named_at_once_and_nobody_asks_for_what_they_replaced(tmp_path, monkeypatch):
+    packing = Packing(tmp_path, parity=2)
+    stopped(packing, monkeypatch, 1)
+    emptied = packing.mounts[1:]
+    for mount in emptied:
+        shutil.rmtree(f"{mount}/sealift")
+    with pytest.raises(BadInput, match="not mounted, or emptied") as caught:
+        packing.pack()
+    replace = {packing.origin.serial(mount): mount for mount in emptied}
+    assert all(f"drive {serial} at {mount}" in str(caught.value) for serial, mount in replace.items())
+    assert caught.value.hint.endswith(" ".join(f"--replace {serial}={mount}" for serial, mount in replace.items()))
+    with pytest.raises(DriveFault, match="more drives than parity holds"):
+        packing.pack(replace=replace)
+    assert not any("the rest of it is there" in text for text in packing.notices)
+    assert packing.pack(replace=replace).exit_code == 0, "there is nobody else who could be asked"
+    assert any("packed again from the source" in text for text in packing.notices)
+    packing.ends_well()
+
+
+def test_a_drive_that_is_well_and_is_to_replace_itself_stays_as_is_told(tmp_path, monkeypatch):
+    packing = Packing(tmp_path)
+    stopped(packing, monkeypatch, 2)
+    option = (packing.origin.serial(packing.mounts[0]), packing.mounts[0])
+    assert packing.pack(replace=dict([option])).exit_code == 0
+    (text,) = [text for text in packing.notices if text.startswith("--replace")]
+    assert text.startswith(f"--replace {option[0]}={option[1]}: drive {option[0]} has that place")
+    assert not any("rebuil" in text for text in packing.notices)
+    packing.ends_well()
+
+
+@pytest.mark.parametrize("value", ["SER1", "SER1=", "=/mnt/d1"])
+def test_what_is_expected_of_replace_is_said(value):
+    with pytest.raises(BadInput, match="is not OLD=MNT") as caught:
+        cli._parse_replaced((value,))
+    assert "the mount of the new one" in caught.value.hint
+
+
+def test_one_block_is_counted_as_one():
+    row = {"drive": "g0s1", "serial": "S", "mount": "/m", "packs": 0, "blocks": 1}
+    (one,), (two,) = (pack_words.drive_lines([], [], [row | {"blocks": blocks}]) for blocks in (1, 2))
+    assert "1 block of its index, tables and lists was not as written" in one
+    assert "2 blocks of its index, tables and lists were not as written" in two

@@ -244,7 +244,10 @@ def _parse_replaced(values: tuple[str, ...]) -> dict[str, str]:
     for value in values:
         old, equals, mount = value.partition("=")
         if not (equals and old and mount):
-            raise BadInput(f"--replace {value!r}", hint="--replace OLD=MNT: the serial number of the drive that failed")
+            raise BadInput(
+                f"--replace {value!r} is not OLD=MNT",
+                hint="--replace OLD=MNT: the serial number of the drive that failed, and the mount of the new one",
+            )
         if out.get(old, mount) != mount:
             raise BadInput(
                 f"--replace {value}: {old} is to be replaced by the drive at {out[old]} already",

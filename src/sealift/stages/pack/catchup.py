@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sealift.errors import DriveFault, SealiftError
 from sealift.formats import manifest
 from sealift.formats.sizes import counted
+from sealift.stages.pack import settle
 from sealift.stages.pack.crew import FAULTS, no_room, replace_option
 from sealift.stages.pack.readback import stripe_works
 from sealift.stages.rebuild import rebuild
@@ -249,7 +250,8 @@ class CatchUp:
     def _ask_for_old(self, stripe: int, many: int) -> None:
         """DriveFault, once, where a drive that was replaced and is not here may have what would be packed again."""
         crew, name = self._crew, f"{_ASKED}{self._crew.number}"
-        successors = crew.successors()
+        after = set(settle.replaced(self._journal).values())  # a drive that is filled anew has none before it
+        successors = {slot: each for slot, each in crew.successors().items() if each.serial in after}
         if not successors or self._journal.setting(name) == b"%d" % stripe:
             return
         self._journal.set(name, b"%d" % stripe)

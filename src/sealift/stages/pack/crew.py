@@ -361,7 +361,7 @@ def notice(group: int, n: int, parity: int, aside: int, owed: Owed) -> str:
     """
     if owed.kind == "lacks":
         return (
-            f"drive {describe(group, owed)}. the rest of it is there; nothing is signed before these are rebuilt from "
+            f"drive {describe(group, owed)}. nothing is signed before these are rebuilt from "
             "the other drives: when this command packs on, or by the same one again; or, with a new drive at MNT, by "
             f"the same command with {replace_option(owed)}"
         )

@@ -328,13 +328,21 @@ def check_place(attached: Attached, card: manifest.DriveCard, group: int, slot: 
         )
 
 
-def check_empty(attached: Attached, aside: bool, notice: Callable[[str], None]) -> None:
-    """Of a drive that has nothing, and should: BadInput, or a notice where it is set `aside` already."""
-    empty = f"{attached.mount}: nothing of drive {attached.serial} is here (not mounted, or emptied)"
-    anew = f"to fill it anew: --replace {attached.serial}={attached.mount}"
-    if not aside:
-        raise BadInput(f"{empty}, and this packing has begun; nothing was written", hint=f"mount it; or, {anew}")
-    notice(f"{empty}; it stays set aside. {anew}")
+def check_emptied(emptied: Sequence[Attached]) -> None:
+    """BadInput, which names all of them, for drives that have nothing and should."""
+    if not emptied:
+        return
+    names = " or of ".join(f"drive {each.serial} at {each.mount}" for each in emptied)
+    raise BadInput(
+        f"nothing of {names} is here (not mounted, or emptied), and this packing has begun; nothing was written",
+        hint=f"mount {'it' if len(emptied) == 1 else 'them'}; or, {fill_anew(emptied)}",
+    )
+
+
+def fill_anew(emptied: Sequence[Attached]) -> str:
+    """How drives that have nothing get all that they had."""
+    options = " ".join(f"--replace {each.serial}={each.mount}" for each in emptied)
+    return f"to fill {'it' if len(emptied) == 1 else 'them'} anew: {options}"
 
 
 def manifest_of(attached: Attached) -> bytes | None:

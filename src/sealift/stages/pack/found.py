@@ -35,7 +35,7 @@ from sealift.stages.pack.presence import pack_lengths
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
@@ -286,8 +286,22 @@ def _is_ours(data: bytes, work: Work, group: int, drive: Drive) -> bool:
     return stripes > 0 and record.packs.root == packs_root(journal, group, len(work.deal.groups[group]), stripes)
 
 
-def check_contents(work: Work, group: int, slot: int, each: Attached, old: str | None) -> None:
-    """BadInput where a drive holds what is not ours; a drive of a group that has begun may also fail to answer.
+def check_contents(work: Work, group: int, new: Mapping[int, str]) -> None:
+    """BadInput where a drive of a group holds what is not ours, or where drives hold nothing, and should.
+
+    One of a group that has begun may also fail to answer. `new`: by slot of a new drive, serial of the one before it.
+    """
+    slots = work.deal.slots(group)
+    emptied = [
+        each
+        for slot, each in enumerate(slots)
+        if each is not None and _is_emptied(work, group, slot, each, new.get(slot))
+    ]
+    fleets.check_emptied(emptied)
+
+
+def _is_emptied(work: Work, group: int, slot: int, each: Attached, old: str | None) -> bool:
+    """Whether a drive holds nothing, and should, and is not set aside yet. BadInput as check_contents.
 
     `old`: serial of the drive in whose place this one is new; None where it is not.
     """
@@ -296,22 +310,26 @@ def check_contents(work: Work, group: int, slot: int, each: Attached, old: str |
     try:
         if work.options.discard_group and not (fresh or journal.group(group).stripes) and fleets.is_discarded(each):
             work.given_up.append(each)
-            return
+            return False
         if not fleets.check_contents(each, work.config.shipment, group, slot):
             if fresh or not journal.group(group).stripes:
                 raise fleets.nameless(each, group, slot, old)
             _know_by_packs(work, group, slot, each)
-            return
+            return False
         if not fresh:
             _check_is_itself(work, each, group, slot)
         begun = owed.kind != "new" if owed else journal.group(group).stripes > 0
         if begun and not fresh and each.drive.size(manifest.CARD) is None:
-            fleets.check_empty(each, owed is not None, notice)
+            if owed is None:
+                return True
+            empty = f"{each.mount}: nothing of drive {each.serial} is here (not mounted, or emptied)"
+            notice(f"{empty}; it stays set aside. {fleets.fill_anew([each])}")
             del work.deal.attached[each.serial]
     except DriveFault as error:
         if journal.group(group).state == "waiting" or old not in {None, each.serial}:
             raise  # a new drive that fails before it has its place does not get it
         work.leave(group, slot, error)
+    return False
 
 
 def _know_by_packs(work: Work, group: int, slot: int, each: Attached) -> None:

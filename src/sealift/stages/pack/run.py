@@ -350,9 +350,7 @@ def _here(work: Work, new: list[settle.Replacement]) -> tuple[list[int], list[in
         found.check_unsigned(work, group, fresh[group].keys())
     for group in here:
         found.set_aside_absent(work, group)
-        for slot, each in enumerate(deal.slots(group)):
-            if each is not None:
-                found.check_contents(work, group, slot, each, fresh[group].get(slot))
+        found.check_contents(work, group, fresh[group])
     return here, signed
 
 
@@ -373,6 +371,10 @@ def _give_places(work: Work, new: list[settle.Replacement]) -> None:
                 hint=f"give a larger drive, declared in place of {place.serial}, to the same command; or free room on "
                 "this one, if it holds anything else",
             )
+    for each in settle.in_place(config, new):
+        if journal.group(each.group).state != "signed" and each.slot not in journal.owed(each.group):
+            has = f"drive {each.old.serial} has that place, and is not set aside"
+            work.events.notice(f"{each.said}: {has}: nothing is replaced, and what it lacks it gets")
     settle.write_replacements(journal, config, new)
     deal.owed = set(settle.owed_of(journal, config))
 

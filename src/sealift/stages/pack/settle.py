@@ -348,6 +348,11 @@ def without_place(config: Config, new: list[Replacement]) -> list[Replacement]:
     return [each for each in new if config.groups[each.group][each.slot].serial != each.old.serial]
 
 
+def in_place(config: Config, new: list[Replacement]) -> list[Replacement]:
+    """The others: their drive has its place, from before or since it is to replace itself."""
+    return [each for each in new if each not in without_place(config, new)]
+
+
 def write_replacements(journal: Journal, config: Config, new: list[Replacement]) -> None:
     """Give the new drives their slots, durably: from now on they owe everything. What was done before stays done."""
     history, rows = _map(journal, _REPLACED), []
@@ -358,7 +363,7 @@ def write_replacements(journal: Journal, config: Config, new: list[Replacement])
         if place.serial != each.old.serial:
             history[each.old.serial] = place.serial
             history.pop(place.serial, None)
-        why = f"takes the place of {each.old.serial}"
+        why = f"takes the place of {each.old.serial}" if place.serial != each.old.serial else "is filled anew"
         rows.append((each.group, Owed(each.slot, place.serial, each.mount, 0, "new", why)))
     if rows:
         journal.replace({"config": msgspec.json.encode(config), _REPLACED: msgspec.json.encode(history)}, rows)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MAX_LEFT_OUT = 1_000  # names
 _LOG = ".log.jsonl"  # of an erasure
+_BROUGHT = (".sig", _LOG, ".certificate.txt")  # its record brings it along, or it proves nothing: text for people
 _REVISION = re.compile(r"\.r[0-9]+\.toml\Z")
 _CONSIGNMENT = re.compile(rb'"(?:consignment_id|id)": "([A-Za-z0-9][A-Za-z0-9._-]{2,63})"')
 _OURS = re.compile(rb'(?m)^[ \t]*"?type"?[ \t]*[=:][ \t]*"sealift-[a-z-]+"')  # whatever else sealift writes
@@ -163,7 +164,7 @@ class _Pool:
             self._damage(was, file.path, "it does not say any more what it is, and was signed")
         elif alone := audit_damaged.lone(file.path):
             self._lone(file.path, alone)
-        elif not _belongs(file.path):
+        elif not file.path.endswith(_BROUGHT):
             ours = _OURS.search(head_of(file.path)) is not None  # a worksheet, a form, a list: not a name mistyped
             self.plain.append(file._replace(named=file.named and not ours))
 
@@ -254,7 +255,7 @@ class _Pool:
             good = [parsed.raw for parsed, _ in self.declarations.values()]
         else:
             here, ids = self.items.get(each.kind, {}).values(), self._ids()
-            good = [item.data for item in here if _consignment(item.record) in ids]
+            good = [item.data for item in here if audits.consignment(item.record) in ids]
         digest = audits.digest(each.data or b"")
         return any(
             audits.digest(data) == digest or any(audit_damaged.over(data, one, each.kind) for one in kept)
@@ -285,7 +286,7 @@ class _Pool:
         name = os.path.basename(path)
         item = self.items.get("custody-event", {}).get(name[:64])
         good = audits.digest(data).startswith(name[65:81] if name.endswith(".sig") else name[:64])
-        whose = {_consignment(item.record)} & self._ids() if item is not None else self._of_whom(path, data)
+        whose = {audits.consignment(item.record)} & self._ids() if item is not None else self._of_whom(path, data)
         if not whose:
             self.leave(File(path, named=False), "its declaration is not here")
         for of in sorted(whose):
@@ -400,7 +401,7 @@ class _Pool:
 
     def _put(self, kind: str, item: _Item) -> None:
         if item.path:
-            self._folders.setdefault(os.path.dirname(item.path) or ".", set()).add(_consignment(item.record))
+            self._folders.setdefault(os.path.dirname(item.path) or ".", set()).add(audits.consignment(item.record))
         items = self.items.setdefault(kind, {})
         known = items.setdefault(audits.digest(item.data), item)
         if known is item:
@@ -465,7 +466,7 @@ class _Pool:
         wanted: dict[str, list[str]] = {}
         for kind in ("screening", "custody-event", "receipt"):
             for item in self.items.get(kind, {}).values():
-                for digest, place in _named(kind, item.record):
+                for digest, place in audits.named(kind, item.record):
                     wanted.setdefault(digest, []).append(f"shipments/{item.record.consignment_id}/{place}")
         return wanted
 
@@ -483,7 +484,7 @@ class _Pool:
             files |= {f"shipments/{consignment}/{name}": data for name, data in self._shipment(consignment)}
         for kind, items in self.items.items():
             for item in items.values():
-                if (other := _consignment(item.record)) in ids:
+                if (other := audits.consignment(item.record)) in ids:
                     continue
                 if kind != "custody-event" and item.signatures and not _good(kind, item):
                     why = f"its signature is not over it, and it says that it is of {other}"
@@ -573,23 +574,7 @@ class _Pool:
                 behind, at = behind + 1, before(at)
             return (getattr(item.record, "group", 0), how.at(item.record), behind, audits.digest(item.data))
 
-        return sorted((item for item in items.values() if _consignment(item.record) == consignment), key=key)
-
-
-def _named(kind: str, record: Any) -> Iterator[tuple[str, str]]:
-    """Digests that a record names without a record beneath, and where such a file lies."""
-    if kind == "screening":
-        yield from ((row.sha256, f"lists/{row.sha256}") for row in record.lists)
-    elif kind == "receipt":
-        yield from ((row.blake3, f"reports/{row.blake3}.json") for row in record.reports)
-    else:
-        taken = [*record.photo_sha256, record.released_by.paper_sha256, record.received_by.paper_sha256]
-        yield from ((each, f"photographs/{each}") for each in taken if each)
-
-
-def _consignment(record: Any) -> str:
-    found: str = record.declaration.id if hasattr(record, "geometry") else record.consignment_id
-    return found
+        return sorted((item for item in items.values() if audits.consignment(item.record) == consignment), key=key)
 
 
 def _good(kind: str, item: _Item) -> bool:
@@ -601,11 +586,6 @@ def _good(kind: str, item: _Item) -> bool:
     bound = (item.record.declaration, item.record.release, item.record.release_signature)
     kept = [item.seal[name] for name in SEAL_FILES[2:]]
     return [audits.digest(each) for each in kept] == [each.blake3 for each in bound]
-
-
-def _belongs(path: str) -> bool:
-    """A file that its record brings along, or that proves nothing: a signature, a log, a text for people."""
-    return path.endswith((".sig", _LOG, ".certificate.txt"))
 
 
 def _signature(path: str, data: bytes, namespace: str) -> list[bytes]:

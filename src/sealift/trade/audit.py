@@ -204,3 +204,20 @@ def sealed_times(files: Mapping[str, bytes]) -> dict[str, str]:
         for each, when in bound:
             times[each.blake3] = min(when, times.get(each.blake3, when))
     return times
+
+
+def named(kind: str, record: Any) -> Iterator[tuple[str, str]]:
+    """Digests that a record names without a record beneath, and where such a file lies."""
+    if kind == "screening":
+        yield from ((row.sha256, f"lists/{row.sha256}") for row in record.lists)
+    elif kind == "receipt":
+        yield from ((row.blake3, f"reports/{row.blake3}.json") for row in record.reports)
+    else:
+        taken = [*record.photo_sha256, record.released_by.paper_sha256, record.received_by.paper_sha256]
+        yield from ((each, f"photographs/{each}") for each in taken if each)
+
+
+def consignment(record: Any) -> str:
+    """Of which consignment a record is."""
+    found: str = record.declaration.id if hasattr(record, "geometry") else record.consignment_id
+    return found

@@ -21,6 +21,7 @@ from sealift.formats import manifest as mf
 from sealift.stages import repair as stage
 from sealift.stages.repair_unwritable import Unreadable
 from sealift.stages.verify import verify
+from sealift.stages.verify_report import to_json
 
 BLOCK = mf.BLOCK
 FLEET = fleets.make(
@@ -344,3 +345,69 @@ def test_blocks_that_a_rebuild_meets_on_one_drive_are_one_line(capsys):
     (line,) = [line for line in told.splitlines() if "still wrong" in line]
     assert line.startswith(f"  still wrong: g0s0 at {drives[0].mount}: packs/")
     assert f"and {len(answer.left) - 1} more block" in line
+
+
+@pytest.mark.parametrize("by_report", [False, True])
+def test_a_medium_that_failed_is_told_last_though_all_of_it_is_mended(capsys, monkeypatch, by_report):
+    drives = FLEET.memory()
+    name, publish = pack(1, 0), MemoryPartFile.publish
+    drives[1].plan = lambda doing, path, _at: errno.EIO if (doing, path) == ("read", name) else None
+    flip(drives[2], pack(2, 1))
+    if by_report:
+        seen = verify(drives, allowed=FLEET.allowed)
+        more = {"report": ("verify.json", json.dumps(to_json(seen)).encode())}
+    else:
+        more = {}
+
+    def mended(part):
+        publish(part)
+        drives[1].plan = None if part.name == name else drives[1].plan
+
+    monkeypatch.setattr(MemoryPartFile, "publish", mended)
+    monkeypatch.setattr(MemoryPartFile, "open_back", lambda _part: None)
+    row = GROUP.manifest.drives[1]
+    who = f"g0s1 (serial {row.serial}) at /mnt/g0s1"
+    for dry_run, written in ((True, "would be"), (False, "was")):
+        report = mend(drives, dry_run=dry_run, **more)
+        (bad,) = report.failing
+        assert (bad.drive, bad.serial, bad.mount) == ("g0s1", row.serial, "/mnt/g0s1")
+        assert "input/output error" in bad.detail
+        assert stage.exit_code(report) == (3 if dry_run else 0)
+        repair_words.show(report)
+        told = capsys.readouterr().out.splitlines()
+        assert f"  DID NOT READ: {who}: {bad.detail}" in told
+        assert told[-1].startswith(
+            f"next: {who} FAILS: blocks of it did not read, and what {written} written there may"
+        )
+        assert "--onto NEW makes g0s1" in told[-1]
+    assert "but on a medium that fails" in told[0]
+    report = mend(drives)
+    assert (report.state, report.failing) == ("whole", [])
+
+
+def test_what_is_rotten_is_no_failing_medium():
+    drives = FLEET.memory()
+    flip(drives[0], pack(0, 0))
+    drives[1].plan = lambda doing, path, _at: errno.EACCES if (doing, path) == ("open", pack(1, 0)) else None
+    assert mend(drives, dry_run=True).failing == []
+
+
+def test_beyond_parity_each_drive_that_failed_is_to_be_seen_to_and_no_missing_one_is_asked_for(capsys):
+    """The only one that is missing is that which is made."""
+    drives = FLEET.memory()[1:]
+    new = MemoryDrive("/mnt/new", Medium())
+    for drive, slot in zip(drives[:2], (1, 2), strict=True):
+        name = pack(slot, 0)
+        drive.plan = lambda doing, path, _at, name=name: errno.EIO if (doing, path) == ("read", name) else None
+    report = mend(drives, onto=[new])
+    assert [each.drive for each in report.failing] == ["g0s1", "g0s2"]
+    assert (report.onto, report.missing, stage.exit_code(report)) == (["g0s0"], ["g0s0"], 6)
+    repair_words.show(report)
+    told = capsys.readouterr().out.splitlines()
+    steps = [line for line in told if line.startswith("next: ")]
+    assert "what did not read may have it" in told[0]
+    for step, slot in zip(steps[:2], (1, 2), strict=True):
+        assert step.startswith(f"next: g0s{slot} ")
+        assert "see `dmesg`, its cable and bay, then the same command again" in step
+    assert steps[2] == "next: --fetch-list says what must be sent again"
+    assert len(steps) == 4

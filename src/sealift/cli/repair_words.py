@@ -61,6 +61,8 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
         echo(_clean(f"  NOT WRITTEN: {_who(bad)}: {stays}; {bad.detail.removeprefix(f'{bad.mount}: ')}"))
     for silent in result.unreadable[: common.SHOWN]:
         echo(_clean(f"  NOT READ: {_who(silent)} gave nothing any more; {silent.detail}"))
+    for bad in result.failing[: common.SHOWN]:
+        echo(_clean(f"  DID NOT READ: {_who(bad)}: {bad.detail}"))
     for lost in result.lost[: common.SHOWN]:
         echo(f"  lost: {lost.drive} {lost.path}, {_blocks(lost)}")
     for wait in result.waits[: common.SHOWN]:
@@ -89,16 +91,23 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
         echo(line)
     for notice in result.notices[: common.SHOWN]:
         echo(f"note: {_clean(notice)}")
-    for line in dict.fromkeys(_next(result, refusal)):
+    for line in dict.fromkeys([*_next(result, refusal), *_beware(result)]):
         echo(_clean(f"next: {line}"))
 
 
 def _loss(result: RepairReport) -> str:
     if result.gone and not result.lost:
         return "LOST, unless it is found: a file that every drive carried, and none here has"
+    if result.failing and result.missing and not (_elsewhere(result) or result.replaced or result.unreadable):
+        return "more is gone than parity holds, and what did not read may have it"
     if result.missing or result.replaced or result.unreadable:
         return "more is missing than parity holds, and drives that are not here may have it"
     return "LOST: more is gone than parity holds"
+
+
+def _elsewhere(result: RepairReport) -> list[str]:
+    """The drives that are missing, but for those that are made here: they were given up."""
+    return [each for each in result.missing if each not in result.onto]
 
 
 def _foretold(result: RepairReport) -> str:
@@ -120,7 +129,8 @@ def _verdict(result: RepairReport) -> str:
         return f"whole: nothing is wrong{of}, and nothing was written"
     if result.state == "repaired":
         rest = "" if result.scope == "all" else _LENGTHS
-        return f"repaired: {_OF[result.scope]} is as it was signed{rest}"
+        but = ", but on a medium that fails: see below" if result.failing else ""
+        return f"repaired: {_OF[result.scope]} is as it was signed{but}{rest}"
     if result.unseen and not (result.left or result.missing or _stopped(result)):
         done = "what could be mended was" if result.repaired else "nothing was written"
         return f"not whole yet: what the report names was not all looked at; {done}"
@@ -234,6 +244,10 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
             f"{_who(silent)}: plug it in and mount it again (see `dmesg`, its cable and bay), then the same command "
             "again: what was written counts; if it stays silent, leave it away: it is one more that is missing"
         )
+    for bad in result.failing if _wants_failing(result) else ():
+        yield (
+            f"{_who(bad)}: see `dmesg`, its cable and bay, then the same command again: what it did not give is wanted"
+        )
     yield from of_silent(result.left)
     yield from _see_to_hosts(result)
     if result.dry_run and result.repaired_files:
@@ -254,6 +268,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     failed = {each.mount for each in result.unwritable}
     nowhere = {gone.path for gone in result.gone}
     away = {each.mount for each in result.away}
+    failing = {each.mount for each in result.failing}
     unsigned: dict[str, list[Fault]] = {}
     conflicts = [fault for fault in result.left if fault.kind == "conflict"]
     yield from of_twins(conflicts)
@@ -267,6 +282,8 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
             continue
         if fault.kind == "conflict" or (fault.drive, fault.mount) in twins:
             continue
+        if fault.kind == "unreadable" and fault.mount in failing:
+            continue
         if fault.kind == "unexpected":
             unsigned.setdefault(fault.mount or fault.drive, []).append(fault)
             continue
@@ -278,6 +295,28 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         yield f"sealift verify reads everything {again}from the medium"
 
 
+def _wants_failing(result: RepairReport) -> bool:
+    """Whether something is lost that a drive whose medium fails might have given."""
+    return bool(result.failing and result.lost)
+
+
+def _beware(result: RepairReport) -> Iterator[str]:
+    """Of drives whose medium fails, and that nothing is wanted of: told last, so that it is what stays on the screen."""
+    for bad in result.failing if not _wants_failing(result) else ():
+        if result.scope == "onto":
+            yield (
+                f"{bad.mount}: see `dmesg`, its cable and bay; then `sealift repair` without --onto mends what did not "
+                f"read; a drive that takes no more is left away: {bad.drive} is then one more that is missing"
+            )
+            continue
+        written = "would be" if result.dry_run else "was"
+        yield (
+            f"{_who(bad)} FAILS: blocks of it did not read, and what {written} written there may not stay. see `dmesg`,"
+            f" its cable and bay; or leave {bad.mount} away, and --onto NEW makes {bad.drive} on an empty drive, where "
+            "its group can do without it"
+        )
+
+
 def _fetch(result: RepairReport) -> str:
     fetch = "--fetch-list says what must be sent again"
     old = (
@@ -286,7 +325,7 @@ def _fetch(result: RepairReport) -> str:
         else f"the medium on which {''.join(result.replaced)} was packed before it was rebuilt"
     )
     come = ["the drive that fell silent"] * bool(result.unreadable)
-    come += ["the drives that are missing"] * bool(result.missing) + [old] * bool(result.replaced)
+    come += ["the drives that are missing"] * bool(_elsewhere(result)) + [old] * bool(result.replaced)
     return f"mount {' and '.join(come)}, or {fetch}" if come else fetch
 
 
@@ -364,11 +403,6 @@ def _advice(fault: Fault, result: RepairReport) -> str:
         return OF_SEAL
     if fault.kind in {"two-manifests", "undeclared", "unsigned"}:
         return f"ask the origin about {where}: {fault.detail}"
-    if result.scope == "onto" and fault.kind == "unreadable":
-        return (
-            f"{where}: see `dmesg`, its cable and bay; then `sealift repair` without --onto mends what did not read; a "
-            f"drive that takes no more is left away: {fault.drive} is then one more that is missing"
-        )
     if result.scope == "onto":
         return "`sealift repair` without --onto mends what was met on the other drives"
     if result.scope != "all" and fault.detail.endswith(MET):

@@ -238,10 +238,11 @@ def aligned_buffer(size: int) -> memoryview:
     return memoryview(memory)[start : start + size]
 
 
+MEDIUM_FAILED = "the medium or its connection failed (input/output error)"  # what is said of EIO
 _SENTENCES = {
     errno.ENOENT: ("there is no such file", "`sealift inspect` says what is missing"),
     errno.EIO: (
-        "the medium or its connection failed (input/output error)",
+        MEDIUM_FAILED,
         "look at `dmesg`; check cable and bay, then run the same command again",
     ),
     errno.ENOSPC: ("the drive is full", "free some space on it and run the same command again"),

@@ -123,7 +123,8 @@ class Rebuilt:
 
     Nor were those of `withheld`, which could be had if drives in other hosts gave what was signed; `hosts` says of each
     that does not what it did first (mount -> in words), whether others had it or not. `silent` are drives here that
-    did not read any more (mount -> what they said last).
+    did not read any more (mount -> what they said last), `failed` those that did not read something, these and others
+    (mount -> what they said first).
     """
 
     packs: int = 0
@@ -134,6 +135,7 @@ class Rebuilt:
     withheld: list[LostPack] = field(default_factory=list)
     hosts: dict[str, str] = field(default_factory=dict)
     silent: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     unproved: set[tuple[int, int]] = field(default_factory=set)  # stripe, role: hashes that it takes are on no drive
     noticed: list[Noticed] = field(default_factory=list)
 
@@ -259,7 +261,7 @@ class _Run:
             raise self._error
         self._ended.wait()
         self._tell()
-        self.result.silent = self._sources.silent()
+        self.result.silent, self.result.failed = self._sources.silent(), dict(self._sources.failed)
 
     def _todo(self, works: Iterable[StripeWork]) -> Iterator[tuple[_Stripe, int]]:
         """Every block of every stripe of which something is wanted that a target can still take."""

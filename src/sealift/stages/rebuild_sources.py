@@ -49,6 +49,7 @@ class Sources:
         self._failed: dict[str, int] = {}
         self._why: dict[str, str] = {}  # mount -> what it last failed with
         self.hosts: dict[str, str] = {}  # as of Rebuilt
+        self.failed: dict[str, str] = {}  # as of Rebuilt
         self.bytes_read, self.rates = 0, Rates[str]()
         self._lock = threading.Lock()
 
@@ -122,6 +123,7 @@ class Sources:
                 if again:
                     self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1
                     column.unread = True
+                    self._note_failed(drive, error)
             else:
                 self._failed[drive.mount] = 0
                 self._why.pop(drive.mount, None)
@@ -148,12 +150,17 @@ class Sources:
                     self._failed[drive.mount] = GIVE_UP
                 elif file == "unreadable":
                     self._failed[drive.mount] = self._failed.get(drive.mount, 0) + 1
+                    self._note_failed(drive, error)
             files[key] = file
             while len(files) > 4 * len(self._drives[slot]):
                 old = files.popitem(last=False)[1]
                 if not isinstance(old, str):
                     old.close()
         return files[key]
+
+    def _note_failed(self, drive: Drive, error: DriveFault) -> None:
+        if not isinstance(drive, RemoteDrive):
+            self.failed.setdefault(drive.mount, str(error))
 
     def close(self) -> None:
         """Have the readers end, and close what they have open."""

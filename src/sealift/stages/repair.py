@@ -29,6 +29,7 @@ from sealift.stages.fetch import fetch_list
 from sealift.stages.repair_files import SmallFiles
 from sealift.stages.repair_group import GroupRepair
 from sealift.stages.repair_plan import Elsewhere, Events, RepairReport
+from sealift.stages.repair_unwritable import failing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from sealift.formats.fetch import FetchList
     from sealift.reading.survey import GroupView
     from sealift.stages.repair_look import Seen
-    from sealift.stages.repair_plan import Gaps
+    from sealift.stages.repair_plan import Gaps, Plan
     from sealift.stages.verify_state import State
 
 
@@ -90,15 +91,14 @@ def repair(
     if targets:
         plans = onto_drives.place(found, absent, targets)
         onto_drives.check_targets(found, absent, plans, events, same_filesystem=allow_same_filesystem)
-        wrong, empty = looking.met(found)
-        answer.left += wrong
-        answer.notices += [*empty, *([foretell.NOT_READ] if dry_run else [])]
+        _note_met(found, plans, answer)
     else:
         seen = [
             looking.unlike(each, elsewhere.stands)
             for each in looking.look(found, report, state, events.progress, beside, whole_stripes=dry_run)
         ]
         answer.verified_bytes = sum(each.bytes_read for each in seen)
+        answer.failing = failing(found, (fault for each in seen if not each.bag for fault in each.faults))
         plans = planning.plan(found, seen, answer)
         if not allow_same_filesystem:
             planning.refuse_folders(plans, answer)
@@ -122,6 +122,15 @@ def repair(
     answer.state = state_of(answer)
     answer.seconds = time.monotonic() - begun
     return answer
+
+
+def _note_met(found: Survey, plans: Sequence[Plan], answer: RepairReport) -> None:
+    """What is known before others are rebuilt: which these are, and what the survey alone saw to be wrong."""
+    answer.onto = [row.id for plan in plans for _, row in plan.onto]
+    wrong, empty = looking.met(found)
+    answer.left += wrong
+    answer.failing = failing(found, wrong)
+    answer.notices += [*empty, *([foretell.NOT_READ] if answer.dry_run else [])]
 
 
 def fetch(

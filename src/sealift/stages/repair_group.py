@@ -29,7 +29,7 @@ from sealift.stages import verify_join as join
 from sealift.stages.rebuild import StripeWork
 from sealift.stages.repair_files import SMALL, note_of, put_note
 from sealift.stages.repair_plan import MAX_LISTED, MET, NOWHERE, GoneFile, InTheWay, Obstacle, Repaired, card_of
-from sealift.stages.repair_unwritable import Failing, Unreadable, foreseen
+from sealift.stages.repair_unwritable import Failing, Unreadable, failing, foreseen
 from sealift.stages.verify import run_checks
 from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import Fault
@@ -283,6 +283,7 @@ class GroupRepair:
             if silent.slot is not None and silent.mount in result.silent:
                 row, detail = self._manifest.drives[silent.slot], reason(result.silent[silent.mount], silent.mount)
                 answer.unreadable.append(Unreadable(row.id, row.serial, silent.mount, detail))
+        answer.failing += self._failing_besides(own, result)
         views = {view.mount: view for view in own if not view.apart}
         known = {(task.view.mount, stripe) for task in self._plan.tasks for stripe in task.damage}
         for each in result.noticed[: MAX_LISTED - len(answer.left)]:
@@ -294,6 +295,16 @@ class GroupRepair:
             name = mf.pack_name(each.stripe, each.role, self._geometry.data)
             why = f"did not read, {MET}" if each.kind == "unreadable" else MET
             answer.left.append(join.fault_at(view, name.encode(), each.kind, why, each.block))
+
+    def _failing_besides(self, own: Collection[DriveView], result: rebuilding.Rebuilt) -> list[Unreadable]:
+        """Drives whose medium failed while others were rebuilt from them, but for those that are spoken of."""
+        told = {each.mount for each in self._answer.failing} | result.silent.keys()
+        faults = [
+            join.fault_at(view, b"", "unreadable", result.failed[view.mount], None)
+            for view in own
+            if not view.apart and view.mount in result.failed and view.mount not in told
+        ]
+        return failing(self._files.found, faults)
 
     def _tell_unproved(self, packs: Collection[tuple[int, int]]) -> None:
         """What stays damaged because nobody could prove what it is rebuilt to."""

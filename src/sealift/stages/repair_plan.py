@@ -102,7 +102,8 @@ class RepairReport(msgspec.Struct, kw_only=True):
     dry_run: bool
     scope: str = "all"  # all | report | health | onto
     state: str = "whole"  # whole | repaired | rebuilt | damaged | lost
-    rebuilt: list[str] = []  # drives rebuilt with --onto
+    onto: list[str] = []  # drives that --onto was to make
+    rebuilt: list[str] = []  # those of them that are whole
     repaired: list[Repaired] = []
     repaired_files: int = 0
     rebuilt_blocks: int = 0
@@ -116,6 +117,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     gone: list[GoneFile] = []
     unwritable: list[Unwritable] = []  # drives that failed when they were written; the others were mended
     unreadable: list[Unreadable] = []  # drives that answered no more while others were rebuilt from them
+    failing: list[Unreadable] = []  # drives of which the medium failed here and there: what is written may not stay
     in_the_way: list[Obstacle] = []  # what somebody must move away first: it is in `left`, too
     missing: list[str] = []  # drives of the groups here that are nowhere
     replaced: list[str] = []  # rebuilt, and lacking what is lost: the media in whose place they stand may have it

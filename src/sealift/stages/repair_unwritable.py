@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from sealift.drives.base import SAFE_WRITING, errno_of, fault
+from sealift.drives.base import MEDIUM_FAILED, SAFE_WRITING, errno_of, fault, reason
 from sealift.drives.local import LocalDrive
 from sealift.errors import DriveFault
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveRow
+    from sealift.reading.survey import Survey
+    from sealift.stages.verify_report import Fault
 
 Why = Literal["read-only", "full", "denied", "gone", "failed"]
 _WHY: dict[int, Why] = {
@@ -51,12 +53,27 @@ class Unwritable(msgspec.Struct):
 
 
 class Unreadable(msgspec.Struct):
-    """A drive that did not read any more while others were rebuilt from it: it counts as not here."""
+    """A drive that did not read: here and there, or not any more while others were rebuilt from it.
+
+    The latter counts as not here.
+    """
 
     drive: str
     serial: str  # as signed
     mount: str
     detail: str
+
+
+def failing(found: Survey, faults: Iterable[Fault]) -> list[Unreadable]:
+    """Of these faults, the drives here whose medium failed; what is rotten was read, and is not meant."""
+    rows = {row.id: row for group in found.groups for row in group.manifest.drives}
+    first: dict[str, Unreadable] = {}
+    for each in faults:
+        row = rows.get(each.drive)
+        if each.kind == "unreadable" and MEDIUM_FAILED in each.detail and each.at is None and row is not None:
+            told = Unreadable(row.id, row.serial, each.mount, reason(each.detail, each.mount))
+            first.setdefault(each.mount, told)
+    return list(first.values())
 
 
 def foreseen(drive: Drive, needed: int) -> DriveFault | None:

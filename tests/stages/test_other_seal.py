@@ -278,3 +278,12 @@ def test_a_seal_on_a_drive_that_does_not_hold_supersedes_nothing(revised, capsys
     sealed = ["--allowed-signers", str(root / "signers"), "--seal", str(root / "other.seal")]
     assert sealift(["verify", *other.mounts, *sealed]) != 0
     assert "SUPERSEDED" not in capsys.readouterr().out
+
+
+def test_a_shipment_that_was_only_asked_for_by_its_id_wants_no_seal(stand, capsys):
+    root, here, other = stand
+    given = ["--allowed-signers", str(root / "signers"), "--shipment", other.shipment]
+    assert sealift(["verify", *here.mounts, *given]) == 5
+    err = capsys.readouterr().err
+    assert f"--shipment asks for shipment {other.shipment}" in err
+    assert f"hint: give --shipment {here.shipment}" in err

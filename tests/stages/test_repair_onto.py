@@ -415,3 +415,39 @@ def test_beyond_parity_it_does_not_promise_that_repair_mends_the_others(tmp_path
     said = capsys.readouterr().out
     assert promise not in said
     assert "--fetch-list says what must be sent again" in said
+
+
+def test_a_half_made_drive_whose_card_is_rotten_is_not_said_to_be_of_no_use():
+    drives = FLEET.memory()
+    new = half_rebuilt(drives)
+    flip(new, mf.CARD)
+    with pytest.raises(BadInput, match=r"files of which no drive.json tells") as told:
+        mend(drives[1:], onto=[new])
+    assert "`sealift repair` of all drives, this one among them and without --onto" in told.value.hint
+    assert mend([*drives[1:], new]).state == "repaired"
+    assert verify([*drives[1:], new], allowed=FLEET.allowed, remember=False).state == "intact"
+    del new.medium.files[mf.REBUILT]
+    flip(new, mf.CARD)
+    with pytest.raises(BadInput) as told:
+        mend(drives[1:], onto=[new])
+    assert told.value.hint.startswith("give an empty drive")
+
+
+def test_a_whole_drive_is_not_made_again_though_another_is_missing():
+    """It was asked which of the two is lost, and refused whatever was answered."""
+    drives = FLEET.memory()
+    for onto in (drives[0], ("g0s0", drives[0])):
+        with pytest.raises(BadInput, match=r"it holds drive g0s0 of shipment \w+ already; nothing") as told:
+            mend([drives[0], drives[1], drives[3]], onto=[onto])
+        assert told.value.hint == "give an empty drive to --onto, and /mnt/g0s0 among the others"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("g0s1", "drive g0s1 is not missing"), ("g9s3", "there is no drive g9s3"), (None, "xx is no drive's id")],
+)
+def test_an_id_that_cannot_be_made_is_told_as_what_it_is(name, words, tmp_path):
+    drives = FLEET.memory()
+    onto = f"xx={tmp_path}" if name is None else (name, empty(drives[0]))
+    with pytest.raises(BadInput, match=words):
+        mend(drives[1:], onto=[onto])

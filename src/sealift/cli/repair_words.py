@@ -61,8 +61,8 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
         echo(_clean(f"  NOT WRITTEN: {_who(bad)}: {stays}; {bad.detail.removeprefix(f'{bad.mount}: ')}"))
     for silent in result.unreadable[: common.SHOWN]:
         echo(_clean(f"  NOT READ: {_who(silent)} gave nothing any more; {silent.detail}"))
-    for bad in result.failing[: common.SHOWN]:
-        echo(_clean(f"  DID NOT READ: {_who(bad)}: {bad.detail}"))
+    for each in result.failing[: common.SHOWN]:
+        echo(_clean(f"  DID NOT READ: {_who(each)}: {each.detail}"))
     for lost in result.lost[: common.SHOWN]:
         echo(f"  lost: {lost.drive} {lost.path}, {_blocks(lost)}")
     for wait in result.waits[: common.SHOWN]:
@@ -235,8 +235,8 @@ def _amounts(result: RepairReport) -> Iterator[str]:
 
 def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     """What the one who stands there is to do, most urgent first."""
-    for each in result.in_the_way:
-        yield f"move sealift/{each.path} on {each.mount} away (sealift did not make it), then the same command again"
+    for way in result.in_the_way:
+        yield f"move sealift/{way.path} on {way.mount} away (sealift did not make it), then the same command again"
     for bad in result.unwritable:
         yield _see_to(bad)
     for silent in result.unreadable:
@@ -244,9 +244,9 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
             f"{_who(silent)}: plug it in and mount it again (see `dmesg`, its cable and bay), then the same command "
             "again: what was written counts; if it stays silent, leave it away: it is one more that is missing"
         )
-    for bad in result.failing if _wants_failing(result) else ():
+    for each in result.failing if _wants_failing(result) else ():
         yield (
-            f"{_who(bad)}: see `dmesg`, its cable and bay, then the same command again: what it did not give is wanted"
+            f"{_who(each)}: see `dmesg`, its cable and bay, then the same command again: what it did not give is wanted"
         )
     yield from of_silent(result.left)
     yield from _see_to_hosts(result)
@@ -301,7 +301,7 @@ def _wants_failing(result: RepairReport) -> bool:
 
 
 def _beware(result: RepairReport) -> Iterator[str]:
-    """Of drives whose medium fails, and that nothing is wanted of: told last, so that it is what stays on the screen."""
+    """Of drives whose medium fails, and that nothing is wanted of: told last, so that it stays on the screen."""
     for bad in result.failing if not _wants_failing(result) else ():
         if result.scope == "onto":
             yield (

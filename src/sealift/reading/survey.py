@@ -258,10 +258,12 @@ def _of_others(found: Survey, drives: Sequence[DriveView]) -> SealInvalid:
         said = f"say that they are of {_shipments(names)} (no allowed signers were given, to check it)"
     else:
         said = f"say that they are of {_shipments(names)}, which nobody whose signature counts here has signed"
-    what = "the seal is of" if found.seal is not None else "--shipment asks for"
+    by_seal = found.seal is not None
+    what = "the seal is of" if by_seal else "--shipment asks for"
+    give = f"the seal of {_shipments(names)}" if by_seal else f"--shipment {' or '.join(sorted(names))}"
     return SealInvalid(
         f"the drives here ({_mounts(drives)}) {said}; {what} shipment {found.shipment}",
-        hint=f"give the seal of {_shipments(names)}, or mount the drives of shipment {found.shipment}",
+        hint=f"give {give}, or mount the drives of shipment {found.shipment}",
     )
 
 

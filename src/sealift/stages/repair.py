@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.fetch import FetchList
-    from sealift.reading.survey import GroupView
+    from sealift.reading.survey import GroupView, Survey
     from sealift.stages.repair_look import Seen
     from sealift.stages.repair_plan import Gaps, Plan
     from sealift.stages.verify_state import State

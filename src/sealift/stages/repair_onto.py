@@ -33,11 +33,17 @@ OF_FILESYSTEMS = {  # what lies on an empty drive
     ".fseventsd",
 }
 _EMPTY = "give an empty drive; look at what this one holds before anything on it is removed"
+_GOES_ON = (
+    "a drive was being rebuilt there, and its drive.json is damaged: `sealift repair` of all drives, this one among"
+    " them and without --onto, knows it by its packs, and goes on; or give an empty drive"
+)
 
 
 def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | None, Drive]]) -> list[Plan]:
     """Give every target the place of a missing drive; BadInput, also where one is given twice."""
     _check_twice(targets, found)
+    for _, drive in targets:
+        _check_own(drive, found)
     missing = {row.id: (group, row) for group in found.groups if group.trusted for row in absent[group.group].missing}
     plans: dict[int, Plan] = {}
     unnamed = [drive for wanted, drive in targets if (wanted or _claimed(drive, found)) not in missing]
@@ -53,14 +59,33 @@ def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | 
     for wanted, drive in targets:
         name = wanted or _claimed(drive, found) or next(iter(missing), None)
         if name is None or name not in missing:
-            what = f"drive {name} is not missing" if name else "no drive is missing"
             raise BadInput(
-                f"--onto {drive.mount}: {what}; nothing was written",
+                f"--onto {drive.mount}: {_not_missing(name, found)}; nothing was written",
                 hint="leave --onto away to mend the drives that are here; `sealift inspect` says what is missing",
             )
         group, row = missing.pop(name)
         plans.setdefault(group.group, Plan(group)).onto.append(Onto(drive, row))
     return list(plans.values())
+
+
+def _not_missing(name: str | None, found: Survey) -> str:
+    if name is None:
+        return "no drive is missing"
+    if any(row.id == name for group in found.groups for row in group.manifest.drives):
+        return f"drive {name} is not missing"
+    if any(row.id == name for group in found.absent for row in group.drives):
+        return f"of the group of {name} no drive is here, so that there is nothing to make it from"
+    return f"there is no drive {name}, as far as the drives here and the seal tell"
+
+
+def _check_own(drive: Drive, found: Survey) -> None:
+    """BadInput for a drive of this shipment that left the origin: it counts as missing only since it is given here."""
+    card = card_of(drive)
+    if card is not None and not card.rebuilt and card.shipment == found.shipment:
+        raise BadInput(
+            f"--onto {drive.mount}: it holds drive {card.id} of shipment {card.shipment} already; nothing was written",
+            hint=f"give an empty drive to --onto, and {drive.mount} among the others",
+        )
 
 
 def _check_twice(targets: Sequence[tuple[str | None, Drive]], found: Survey) -> None:
@@ -167,7 +192,17 @@ def _check_contents(drive: Drive, row: DriveRow, group: GroupView) -> None:
     if card is None and all(entry.kind == "folder" or entry.name == _FIRST for entry in drive.walk(100_000)):
         return
     what = f"drive {card.id} of shipment {card.shipment}" if card else "files of which no drive.json tells"
-    raise BadInput(f"--onto {drive.mount}: sealift/ holds {what}; nothing was written", hint=_EMPTY)
+    hint = _GOES_ON if card is None and _is_half_made(drive) else _EMPTY
+    raise BadInput(f"--onto {drive.mount}: sealift/ holds {what}; nothing was written", hint=hint)
+
+
+def _is_half_made(drive: Drive) -> bool:
+    """Whether it says in its second file that a drive was being rebuilt there."""
+    try:
+        data = drive.read_small(mf.REBUILT, mf.MAX_CARD)
+        return data is not None and mf.decode_rebuilt(data) is not None
+    except FormatError:
+        return False
 
 
 def _beside(drive: Drive) -> list[str]:

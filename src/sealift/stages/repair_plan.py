@@ -188,6 +188,12 @@ def target(given: str | Drive | tuple[str, Drive]) -> tuple[str | None, Drive]:
     if not isinstance(given, str):
         return None, given
     match = None if os.path.isdir(given) else _ONTO.fullmatch(given)
+    name, _, mount = given.partition("=")
+    if match is None and not os.path.isdir(given) and os.path.isdir(mount):
+        raise BadInput(
+            f"--onto {given}: {name} is no drive's id; nothing was written",
+            hint=f"--onto g0s3={mount} makes g0s3 there; `sealift inspect` names the drives that are missing",
+        )
     return (None, LocalDrive(given)) if match is None else (match[1], LocalDrive(match[2]))
 
 

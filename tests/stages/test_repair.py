@@ -555,3 +555,14 @@ def test_the_command_mends_folders_and_prints_its_object(tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["type"] == "sealift-fetch-list"
     assert run(*fleet.mounts, "--fetch-list", "--dry-run").returncode == 1
+
+
+def test_without_a_seal_it_is_said_that_nobody_knows_whether_this_is_all():
+    drives = FLEET.memory()
+    assert not any("no seal" in notice for notice in mend(drives).notices)
+    for drive in drives:
+        for name in mf.SEAL_FILES:
+            del drive.medium.files[name]
+    report = mend(drives)
+    assert (report.state, stage.exit_code(report)) == ("whole", 0)
+    assert any(notice.startswith("there is no seal: whole groups may be missing") for notice in report.notices)

@@ -143,7 +143,7 @@ def state_of(
 def _notices(found: Survey, checks: list[DriveCheck]) -> list[str]:
     notices = list(found.notices)
     if found.seal is None:
-        notices.append("there is no seal: whole groups may be missing, and nobody can say that this is all")
+        notices.append(join.NO_SEAL)
         notices += [f"a seal on a drive does not hold: {why}" for why in found.seal_failures]
     elif found.trusted is None:
         notices.append("no allowed signers were given: neither the seal nor any manifest was checked against them")

@@ -105,7 +105,7 @@ def repair(
         answer.left += looking.beyond(found, beside)
         if alone:
             answer.unseen = looking.named_away(report, {group.group for group in found.groups})
-            answer.notices += planning.not_here({group.group for group in found.absent})
+            answer.notices += [*planning.no_seal(found), *planning.not_here({group.group for group in found.absent})]
     mended: set[tuple[int, int]] = set()
     for plan in plans:
         files = SmallFiles(found, plan.group, origin)

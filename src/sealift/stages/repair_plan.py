@@ -26,7 +26,7 @@ from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it wh
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage
 from sealift.stages.repair_unwritable import Unreadable, Unwritable  # noqa: TC001 -- msgspec reads them when it runs
-from sealift.stages.verify_join import fault_at, has_hashes
+from sealift.stages.verify_join import NO_SEAL, fault_at, has_hashes
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
@@ -230,6 +230,11 @@ def not_here(groups: Collection[int]) -> list[str]:
     named = ", ".join(map(str, sorted(groups)[:10])) + (" ..." if len(groups) > 10 else "")
     count = "one other group" if len(groups) == 1 else f"{len(groups):,} other groups"
     return [f"of {count} no drive is here, and nothing was looked at: {named}"]
+
+
+def no_seal(found: Survey) -> list[str]:
+    """A line where no seal holds: whole is then said of what is here, and of nothing else."""
+    return [NO_SEAL] if found.trusted is None else []
 
 
 def nobodys(found: Survey, answer: RepairReport) -> None:

@@ -296,7 +296,7 @@ def _state(
 def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str, Report]]) -> list[str]:
     notices = list(found.notices)
     if found.trusted is None:
-        notices.append("there is no seal: whole groups may be missing, and nobody can say that this is all")
+        notices.append(join.NO_SEAL)
         notices += [f"a seal on a drive does not hold: {why}" for why in found.seal_failures]
     notices += join.seal_notices(found)
     if again := [check for check in checks if check.bytes_again]:

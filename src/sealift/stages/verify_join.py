@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 INDEXES = (mf.MEMBERS_INDEX, mf.PACKS_INDEX)
 _CARRIED = (*INDEXES, mf.BLOCKS)  # what a report names among what a drive lacks
+NO_SEAL = "there is no seal: whole groups may be missing, and nobody can say that this is all"
 _PART_HINT = "give reports of this shipment only, made against the same seal"
 
 

@@ -372,7 +372,9 @@ def _give_places(work: Work, new: list[settle.Replacement]) -> None:
                 "this one, if it holds anything else",
             )
     for each in settle.in_place(config, new):
-        if journal.group(each.group).state != "signed" and each.slot not in journal.owed(each.group):
+        its = deal.attached.get(each.old.serial)
+        here = its is not None and fleets.holds_sealift(its.drive)  # else it is filled anew, as was asked for
+        if here and journal.group(each.group).state != "signed" and each.slot not in journal.owed(each.group):
             has = f"drive {each.old.serial} has that place, and is not set aside"
             work.events.notice(f"{each.said}: {has}: nothing is replaced, and what it lacks it gets")
     settle.write_replacements(journal, config, new)

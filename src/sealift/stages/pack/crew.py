@@ -46,6 +46,10 @@ _TELL = 0.25  # seconds between two looks at what there is to tell
 _ROOM = 64 << 20  # bytes; more than what a write may want that does not fit
 
 
+def _nobody() -> None:
+    """Nobody coordinates, so nothing is told."""
+
+
 class News(NamedTuple):
     """Something to tell of a drive, or of the group; `fault` where somebody is to be called."""
 
@@ -83,7 +87,7 @@ class Crew:
         self._hung = Hung()
         self.asked = self._hung.asked  # while a drive is asked for something that it may never answer
         self.leave = self._hung.leave
-        self._tell: Callable[[], None] = lambda: None
+        self._tell: Callable[[], None] = _nobody
         self._teller: threading.Thread | None = None
         self._hints: dict[int, str | None] = {}  # by slot: what the fault said is to be done
         self.mounts = {slot: drive.mount for slot, drive in enumerate(drives) if drive is not None}
@@ -289,9 +293,14 @@ class Crew:
             look = "the network"
         return f"{drive} has answered nothing for {seconds}, and {waits}: look at `dmesg`, {look}"
 
-    def coordinate(self, tell: Callable[[], None]) -> None:
-        """This is the coordinating thread: it calls `tell`, also while it waits (`until`)."""
+    @contextlib.contextmanager
+    def coordinated(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Inside, this is the coordinating thread: it calls `tell` while it waits (`until`)."""
         self._tell, self._teller = tell, threading.current_thread()
+        try:
+            yield
+        finally:  # whoever tells holds this crew: without a cycle a drive that is pulled is let go at once
+            self._tell, self._teller = _nobody, None
 
     def until(self, jobs: Iterable[Future[Any]]) -> None:
         """Wait until these are done; the coordinating thread tells meanwhile what there is to tell."""

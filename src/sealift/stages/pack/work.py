@@ -209,19 +209,19 @@ def _read_packs(work: Work, group: int) -> None:
     folder = make_folders(work.options.state, "groups", f"{group:04d}")
     drives = [each.drive for each in deal.drives(group)]
     crew = Crew(group, deal.groups[group], drives, work.options.parity, journal)
-    crew.coordinate(lambda: _tell(work, crew))
     read_back = SignedReadBack(mode, crew, journal, folder, work.data)
 
     def reading(done: int, total: int) -> None:
         work.events.reading(group, done, total)
         _tell(work, crew)
 
-    try:
-        read_back.run(reading)
-    finally:
-        read_back.close()
-        work.stripes_read += read_back.stripes
-        _tell(work, crew)
+    with crew.coordinated(lambda: _tell(work, crew)):
+        try:
+            read_back.run(reading)
+        finally:
+            read_back.close()
+            work.stripes_read += read_back.stripes
+            _tell(work, crew)
 
 
 def _tell(work: Work, crew: Crew) -> None:
@@ -244,11 +244,15 @@ class _Group:
         self._crew = Crew(
             number, deal.groups[number], drives, work.options.parity, work.journal, unwritable=unwritable, old=old
         )
-        self._crew.coordinate(self._tell)
         self._facts = _facts(work, number)
 
     def pack(self) -> None:
         """Everything; returns with the group signed, or with drives of it owed."""
+        with self._crew.coordinated(self._tell):
+            self._pack()
+        self._conclude()
+
+    def _pack(self) -> None:
         work, crew = self._work, self._crew
         self._journal.set_state(self._number, "packing")
         read_back = ReadBack(work.options.read_back, crew, self._journal, self._folder, work.data)
@@ -281,7 +285,6 @@ class _Group:
             read_back.close()
             work.stripes_read += read_back.stripes
             self._tell()
-        self._conclude()
 
     def _close(self, read_back: ReadBack) -> bool:
         """Sign, where all drives have what they should; False where one is in doubt, which is to be read again first.

@@ -62,9 +62,10 @@ class Presence:
         crew, number = self._crew, self._crew.number
         names = "; ".join(crew.describe(each) for each in crew.owed.values())
         again = self._stripes - lost[0]
+        rest = "; by their lengths the other stripes are there, or can be rebuilt" * (len(lost) < self._stripes)
         raise DriveFault(
             f"group {number}: more drives than parity holds ({crew.parity}) lack {listed(lost)} of "
-            f"{self._stripes}: {names}. nothing was signed; the other stripes can be rebuilt or are whole",
+            f"{self._stripes}: {names}. nothing was signed{rest}",
             drive=crew.mounts.get(min(self._new), ""),
             hint="put back what was taken away (is the right filesystem mounted?), and run the same command again; "
             f"what is still missing then is packed again from the source, with everything after it: "

@@ -209,7 +209,8 @@ def gather(states: Sequence[str], allowed: AllowedSigners, earlier: Earlier = di
     if missing:
         named = "; ".join(f"group {number} ({_listed(serials[number])})" for number in missing[:_SHOWN])
         raise NotAllHere(
-            f"{len(missing)} of {len(serials)} groups of shipment {next(iter(shipments))} are not packed: {named}",
+            f"{len(missing)} of {counted(len(serials), 'group')} of shipment {next(iter(shipments))} "
+            f"{'is' if len(missing) == 1 else 'are'} not packed: {named}",
             hint="pack them, or give the state folder of the host that did too: --state DIR --state DIR2",
         )
     groups = [found[number] for number in sorted(found)]

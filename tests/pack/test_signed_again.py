@@ -205,3 +205,37 @@ def test_two_good_drives_at_each_others_mounts_are_told_apart_and_not_accused(pa
     assert [packing.fleet.snapshot(mount) for mount in (second, first)] == [
         packing.kept[mount] for mount in (first, second)
     ]
+
+
+@pytest.mark.parametrize("mode", ["none", "sample"])
+@pytest.mark.parametrize("name", [mf.PACKS, mf.MEMBERS_INDEX, mf.SIGNATURE, mf.CARD, mf.OPEN_ME])
+def test_small_files_that_went_are_missed_in_any_mode(packing, mode, name):
+    packing.fleet.remove(packing.mounts[1], name)
+    result = packing.pack(read_back=mode)
+    assert (result.exit_code, result.lacking) == (3, ["g0s1"])
+    assert any(f"{name} did not read back" in text and "`sealift repair`" in text for text in packing.notices)
+    result = packing.pack(read_back=mode, to=packing.mounts[:2])
+    assert (result.exit_code, result.lacking) == (3, ["g0s1"])
+    packing.fleet.replay(packing.mounts[1], packing.kept[packing.mounts[1]])
+    assert packing.pack(read_back=mode).exit_code == 0
+
+
+@pytest.mark.parametrize("name", [mf.PACKS, mf.BLOCKS, mf.PACKS_INDEX, mf.SIGNATURE])
+def test_small_files_that_went_from_all_drives_are_written_again_in_any_mode(packing, name):
+    for mount in packing.mounts[:2]:
+        packing.fleet.remove(mount, name)
+    packing.fleet.put(packing.mounts[2], name, packing.fleet.read(packing.mounts[2], name)[:-1])
+    assert packing.pack().exit_code == 0
+    assert [packing.fleet.snapshot(mount) for mount in packing.mounts] == list(packing.kept.values())
+
+
+def test_a_state_that_lost_the_manifest_is_told_where_it_is_to_be_had(packing):
+    path = packing.origin.state / "groups/0000/closed" / mf.MANIFEST
+    whole = path.read_bytes()
+    for spoilt in (whole[:-9], None):
+        path.unlink() if spoilt is None else path.write_bytes(spoilt)
+        with pytest.raises(BadInput, match=r"groups/0000/closed: ") as told:
+            packing.pack()
+        assert "copy manifest.json and manifest.json.sig from sealift/ of one of them" in told.value.hint
+    path.write_bytes(whole)
+    assert packing.pack().exit_code == 0

@@ -54,9 +54,16 @@ _BACK = "put the newer state folder back"
 def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
     """A signed group's manifest, its bytes and its signature, from the state folder."""
     folder = closed_folder(state, group)
-    data = read_limited(os.path.join(folder, manifest.MANIFEST), manifest.MAX_MANIFEST, "manifest")
-    signature = read_limited(os.path.join(folder, manifest.SIGNATURE), _MAX_SIGNATURE, "signature")
-    return manifest.decode_manifest(data), data, signature
+    try:
+        data = read_limited(os.path.join(folder, manifest.MANIFEST), manifest.MAX_MANIFEST, "manifest")
+        signature = read_limited(os.path.join(folder, manifest.SIGNATURE), _MAX_SIGNATURE, "signature")
+        return manifest.decode_manifest(data), data, signature
+    except (BadInput, FormatError) as error:
+        raise BadInput(
+            f"the state folder has not what group {group} was signed with: {folder}: {error}",
+            hint=f"its drives are untouched. copy {manifest.MANIFEST} and {manifest.SIGNATURE} from sealift/ of one of "
+            "them to there, once `sealift verify` says that they hold",
+        ) from error
 
 
 def closed_folder(state: str, group: int) -> str:
@@ -353,11 +360,13 @@ def _know_by_packs(work: Work, group: int, slot: int, each: Attached) -> None:
             f"{each.serial}={each.mount}, once what is in its sealift/ was moved away"
         )
         return
-    journal.note_small(group, slot, Medium(each.serial, each.mount))
+    if all(known.serial != each.serial for known in journal.doubted(group)):  # a run that did not get on counted it
+        journal.note_small(group, slot, Medium(each.serial, each.mount))
     text = (
         f"drive {manifest.drive_id(group, slot)} (serial {each.serial}, {each.mount}): {manifest.CARD} is not as it was"
     )
-    work.tell("fault", f"{text} written; all its packs are there, so it is written again", group, slot, each.mount)
+    then = "written; all its packs are there, so it gets that file again when packing goes on"
+    work.tell("fault", f"{text} {then}", group, slot, each.mount)
 
 
 def may_go_on(work: Work, group: int) -> bool:

@@ -1,8 +1,9 @@
 """Whether the drives of a signed group still have what was signed, when packing is run again: by names and lengths.
 
-Nothing more is written to a signed group, and nothing is read here. What up to parity of its drives lack, `sealift
-repair` makes again; what more of them lack is gone as far as these drives go, and that is an error: the source may
-still be there, and is not to be freed. A drive that is not attached counts for what it was when it was signed.
+Nothing more is written to a signed group, and of what is longer than a signature nothing is read here; small files that
+are not there, or of another length, are read when all else is done (small.py). What up to parity of its drives lack,
+`sealift repair` makes again; what more of them lack is gone as far as these drives go, and that is an error: the source
+may still be there, and is not to be freed. A drive that is not attached counts for what it was when it was signed.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ def look(work: Work, group: int) -> list[str]:
 
     A drive that does not answer lacks all of them as long as it does not.
     """
-    record, _, _ = found.load_manifest(work.options.state, group)
-    drives = work.deal.drives(group)
+    record, _, signature = found.load_manifest(work.options.state, group)
+    drives, known = work.deal.drives(group), work.journal.spoilt(group)
+    amiss = found.on_drives(work, group, record, lambda each, slot: _is_amiss(each, slot, record, signature))
+    work.journal.note_spoilt(group, known | {slot for _, slot, bad in amiss if bad})
     lengths = _lengths(work, group, record) if drives else None
     if lengths is None:
         return []
@@ -67,6 +70,20 @@ def look(work: Work, group: int) -> list[str]:
             how = f"it is empty. `sealift repair` of the others with `--onto {each.mount}` makes it anew"
         work.events.notice(f"{text}. group {group} is signed, and packing writes nothing more to it: {how}")
     return [mf.drive_id(group, slot) for _, slot, _ in short]
+
+
+def _is_amiss(each: Attached, slot: int, record: Manifest, signature: bytes) -> bool:
+    """Whether small files of a drive are not there, or not as long as they were signed."""
+    row = record.drives[slot]
+    wanted = {name: record.group_file(name) for name in mf.GROUP_FILES} | {mf.OPEN_ME: row.open_me, mf.SUMS: row.sums}
+    try:
+        if any(each.drive.size(name) != ref.bytes for name, ref in wanted.items()) or each.drive.size(mf.CARD) is None:
+            return True
+        return each.drive.read_small(mf.SIGNATURE, len(signature)) != signature
+    except FormatError:
+        return True
+    except DriveFault:
+        return False  # told where its packs are looked for
 
 
 def _exists(drive: Drive) -> bool:

@@ -190,15 +190,19 @@ def read_signed(work: Work, group: int) -> list[str]:
         work.events.notice(f"group {group} was taken over from its drives and is not read back: `sealift verify` does")
     serials = {place.serial for place in deal.groups[group]}
     doubted = bool(stripes) and any(each.serial in serials for each in journal.doubted(group))
-    if mode == "none" and not doubted:
-        return []
-    unread = read < stripes or bool(journal.wrong(group)) or doubted
+    unread = doubted or (mode != "none" and (read < stripes or bool(journal.wrong(group))))
     if not (unread or mode == "full" or journal.spoilt(group)):
         return []
     if deal.away(group):
         away = ", ".join(place.serial for place in deal.away(group))
         work.events.notice(f"group {group} is signed and not read back, for drives of it are not here: {away}")
-        return []
+        amiss = [manifest.drive_id(group, slot) for slot in sorted(journal.spoilt(group)) if deal.slots(group)[slot]]
+        if amiss:
+            work.events.notice(
+                f"small files of {', '.join(amiss)} are not as they were signed: with all drives of the group the same "
+                "command says what mends that"
+            )
+        return amiss
     if unread:
         _read_packs(work, group)
     return small.look(work, group)

@@ -78,7 +78,7 @@ def check_signed(work: Work, group: int) -> None:
     slot. Packs are looked for when everything else is done (signed.py).
     """
     _, data, _ = load_manifest(work.options.state, group)
-    bare: dict[int, Attached] = {}
+    bare = []
     for slot, each in enumerate(work.deal.slots(group)):
         if each is None:
             continue
@@ -89,7 +89,7 @@ def check_signed(work: Work, group: int) -> None:
             work.events.notice(f"{error}. group {group} is signed; `sealift verify` says what its drives hold")
             continue
         if there is None:
-            bare[slot] = each
+            bare.append(each)
         elif there != data:
             raise Refused(
                 f"{each.mount}: drive {each.serial} bears another manifest than the one with which group {group} was "
@@ -97,12 +97,10 @@ def check_signed(work: Work, group: int) -> None:
                 hint="see which: `sealift verify`. If its packs are of another packing, seal from that one's state "
                 "folder; what is damaged, `sealift repair` makes whole",
             )
-    if bare:  # so that they are read when everything else is done (small.py)
-        work.journal.note_spoilt(group, work.journal.spoilt(group) | bare.keys())
     how = "`sealift repair` with all of them puts it there"
     if len(bare) == len(work.deal.drives(group)):
         how = f"nor has any other that is here. {closed_folder(work.options.state, group)} has it, with its signature"
-    for each in bare.values():
+    for each in bare:
         what = f"drive {each.serial} of group {group}, which is signed, has no {manifest.MANIFEST}"
         work.events.notice(f"{each.mount}: {what}: {how}")
 

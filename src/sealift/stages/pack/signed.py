@@ -34,9 +34,9 @@ def look(work: Work, group: int) -> list[str]:
     A drive that does not answer lacks all of them as long as it does not.
     """
     record, _, signature = found.load_manifest(work.options.state, group)
-    drives, known = work.deal.drives(group), work.journal.spoilt(group)
+    drives = work.deal.drives(group)
     amiss = found.on_drives(work, group, record, lambda each, slot: _is_amiss(each, slot, record, signature))
-    work.journal.note_spoilt(group, known | {slot for _, slot, bad in amiss if bad})
+    work.amiss[group] = {slot for _, slot, bad in amiss if bad}
     lengths = _lengths(work, group, record) if drives else None
     if lengths is None:
         return []
@@ -74,12 +74,12 @@ def look(work: Work, group: int) -> list[str]:
 
 def _is_amiss(each: Attached, slot: int, record: Manifest, signature: bytes) -> bool:
     """Whether small files of a drive are not there, or not as long as they were signed."""
-    row = record.drives[slot]
+    drive, row = each.drive, record.drives[slot]
     wanted = {name: record.group_file(name) for name in mf.GROUP_FILES} | {mf.OPEN_ME: row.open_me, mf.SUMS: row.sums}
     try:
-        if any(each.drive.size(name) != ref.bytes for name, ref in wanted.items()) or each.drive.size(mf.CARD) is None:
-            return True
-        return each.drive.read_small(mf.SIGNATURE, len(signature)) != signature
+        right = all(drive.size(name) == ref.bytes for name, ref in wanted.items())
+        right = right and all(drive.size(name) is not None for name in (mf.CARD, mf.MANIFEST))  # a card may be another
+        return not right or drive.read_small(mf.SIGNATURE, len(signature)) != signature
     except FormatError:
         return True
     except DriveFault:

@@ -75,6 +75,7 @@ class Work:
     stripes_read: int = 0  # back, by this run
     given_up: list[Attached] = field(default_factory=list)  # drives from which --discard-group removes a group
     rooms: dict[int, Room] = field(default_factory=dict)
+    amiss: dict[int, set[int]] = field(default_factory=dict)  # by signed group: slots whose small files are not right
 
     @property
     def data(self) -> int:
@@ -191,13 +192,14 @@ def read_signed(work: Work, group: int) -> list[str]:
     serials = {place.serial for place in deal.groups[group]}
     doubted = bool(stripes) and any(each.serial in serials for each in journal.doubted(group))
     unread = doubted or (mode != "none" and (read < stripes or bool(journal.wrong(group))))
-    if not (unread or mode == "full" or journal.spoilt(group)):
+    spoilt = journal.spoilt(group) | work.amiss.get(group, set())
+    if not (unread or mode == "full" or spoilt):
         return []
     if deal.away(group):
         away = ", ".join(place.serial for place in deal.away(group))
         work.events.notice(f"group {group} is signed and not read back, for drives of it are not here: {away}")
-        amiss = [manifest.drive_id(group, slot) for slot in sorted(journal.spoilt(group)) if deal.slots(group)[slot]]
-        if amiss:
+        journal.note_spoilt(group, spoilt)
+        if amiss := [manifest.drive_id(group, slot) for slot in sorted(spoilt) if deal.slots(group)[slot]]:
             work.events.notice(
                 f"small files of {', '.join(amiss)} are not as they were signed: with all drives of the group the same "
                 "command says what mends that"

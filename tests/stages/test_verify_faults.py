@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -20,6 +21,7 @@ from sealift.drives.local import LocalDrive
 from sealift.drives.memory import MemoryDrive
 from sealift.errors import BadInput, Interrupted, SealiftError
 from sealift.formats import manifest as mf
+from sealift.formats import paged
 from sealift.reading.survey import survey
 from sealift.stages import verify_names, verify_read
 from sealift.stages.inspect import inspect
@@ -98,6 +100,23 @@ def test_a_file_that_is_not_as_it_was_is_named(place, what, data):
         assert kinds == {"unexpected"}
     elif name.startswith("packs/"):
         assert kinds == {"extended" if what == "longer" else "truncated"}
+
+
+@pytest.mark.parametrize("bad", [{0, 1}, {1}, {2}])
+def test_a_block_of_packs_bin_of_which_pages_do_not_read_is_named_once(bad, monkeypatch):
+    """It did not read: so it is called, though another page of it is rotten, before or after."""
+    monkeypatch.setattr(verify_read, "WINDOW", paged.PAGE)
+    fleet = fleets.make(Path("/nowhere"), seed=4, geometry=((2, 1),), lengths=[[9, 5], [7]] * 90, on_disk=False)
+    drives = fleet.memory()
+    broken = bytearray(drives[0].medium.files[mf.PACKS])
+    for page in {0, 1, 2} - bad:
+        broken[page * paged.PAGE] ^= 1
+    drives[0].put(mf.PACKS, bytes(broken))
+    drives[0].plan = lambda doing, name, at: (
+        errno.EIO if (doing, name) == ("read", mf.PACKS) and at // paged.PAGE in bad else None
+    )
+    report = check(drives, allowed=fleet.allowed)
+    assert [(fault.path, fault.block, fault.kind) for fault in report.faults] == [(mf.PACKS, 0, "unreadable")]
 
 
 @given(st.sampled_from(NAMES), st.binary(max_size=3000))

@@ -416,42 +416,45 @@ class DriveCheck:
             self.note_length(name, file.length, length)
             if file.length == length and self._resumed(name, file, length):
                 return
-            before, last = len(self.faults) + self.omitted, -1
-            for place in self._wrong_pages(shared, file, length):
-                if place * paged.PAGE // BLOCK != last:
-                    last = place * paged.PAGE // BLOCK
-                    self.note(name, "rotten", f"page {place} is damaged", last)
+            before = len(self.faults) + self.omitted
+            wrong: dict[int, tuple[ProblemKind, str]] = {}  # by block, one each: that it did not read before all else
+            try:
+                for place, error in self._wrong_pages(shared, file, length):
+                    block = place * paged.PAGE // BLOCK
+                    if error is None:
+                        wrong.setdefault(block, ("rotten", f"page {place} is damaged"))
+                    elif wrong.get(block, ("rotten",))[0] == "rotten":
+                        wrong[block] = ("unreadable", str(error))
+            finally:
+                for block, (kind, detail) in wrong.items():
+                    self.note(name, kind, detail, block)
             if len(self.faults) + self.omitted == before and file.length == length:
                 self._remember(name, file)
 
-    def _wrong_pages(self, shared: SharedPages, file: ReadFile, length: int) -> Iterator[int]:
+    def _wrong_pages(self, shared: SharedPages, file: ReadFile, length: int) -> Iterator[tuple[int, DriveFault | None]]:
+        """Each page that is not as signed, and why it did not read if it did not."""
         window, start = b"", 0
         for place in range(min(length, file.length) // paged.PAGE):
+            error = None
             if place * paged.PAGE >= start + len(window):
                 start = place * paged.PAGE
-                try:
-                    window = file.read_at(start, min(WINDOW, length - start))
-                except DriveFault as error:
-                    self._maybe_gone(error)
-                    window = self._page_or_nothing(shared.name, file, start)
+                window, error = self._window(file, start, length)
                 self._count(file, len(window))
             page = window[place * paged.PAGE - start :][: paged.PAGE]
-            if not shared.matches(place, page):
-                if shared.unanswered is not None:  # nobody who answers has what it is held against
+            if error is not None or not shared.matches(place, page):
+                if error is None and shared.unanswered is not None:  # nobody who answers has what it is held against
                     raise _Unreached(shared.unanswered)
-                yield place
+                yield place, error
 
-    def _page_or_nothing(self, name: str, file: ReadFile, start: int) -> bytes:
-        """One page where the window around it does not read.
-
-        Zeros, which are then found wrong, if it does not.
-        """
-        try:
-            return file.read_at(start, paged.PAGE).ljust(paged.PAGE, b"\0")
-        except DriveFault as error:
-            self._maybe_gone(error)
-            self.note(name, "unreadable", str(error), start // BLOCK)
-            return bytes(paged.PAGE)
+    def _window(self, file: ReadFile, start: int, length: int) -> tuple[bytes, DriveFault | None]:
+        """Pages from `start` on: one alone where the window around it does not read; zeros, and why, if it does not."""
+        for size in (min(WINDOW, length - start), paged.PAGE):
+            try:
+                return file.read_at(start, size).ljust(paged.PAGE, b"\0"), None
+            except DriveFault as error:
+                self._maybe_gone(error)
+                last = error
+        return bytes(paged.PAGE), last
 
     def _check_packs(self, gone: str | None, away: str | None) -> None:
         failed = 0

@@ -411,3 +411,61 @@ def test_beyond_parity_each_drive_that_failed_is_to_be_seen_to_and_no_missing_on
         assert "see `dmesg`, its cable and bay, then the same command again" in step
     assert steps[2] == "next: --fetch-list says what must be sent again"
     assert len(steps) == 4
+
+
+def failing_beyond_parity():
+    """Drives of which two, and of parity 1 one too many, do not give a pack of the same stripe."""
+    fleet = fleets.make(Path("/nowhere"), seed=83, geometry=((2, 1),), lengths=[[BLOCK + 3, 9]], on_disk=False)
+    drives = fleet.memory()
+    for slot, drive in enumerate(drives[:2]):
+        name = mf.pack_name(0, mf.role_of(0, slot, 3), 2)
+        drive.plan = lambda doing, path, _at, name=name: {("read", name): errno.EIO}.get((doing, path))
+    return fleet, drives
+
+
+def test_verify_sends_to_each_drive_that_did_not_read_before_anything_is_sent_again(capsys):
+    """In the words of repair."""
+    fleet, drives = failing_beyond_parity()
+    report = verify(drives, allowed=fleet.allowed)
+    assert report.state == "lost"
+    steps = list(inspect_words.next_steps(report))
+    for slot, step in enumerate(steps[:2]):
+        assert step.startswith(f"g0s{slot} (serial {fleet.serial(0, slot)}) at {drives[slot].mount}: ")
+        assert "see `dmesg`, its cable and bay, then the same command again: what reads then counts" in step
+    assert steps[2].startswith("if it stays so, `sealift repair --fetch-list`")
+    assert len(steps) == 3
+    repair_words.show(mend(drives, fleet))
+    told = capsys.readouterr().out.splitlines()
+    assert [line for line in told if line.startswith("next: ")][:2] == [f"next: {step}" for step in steps[:2]]
+    drives[1].plan = None
+    steps = list(inspect_words.next_steps(verify(drives, allowed=fleet.allowed)))
+    assert steps[0].startswith("g0s0 (serial ")
+    assert "`sealift repair` makes the drives whole" in steps[1]
+
+
+def test_verify_sends_nobody_to_the_cable_of_what_is_rotten_or_may_not_be_read():
+    fleet, drives = failing_beyond_parity()
+    flip(drives[0], mf.pack_name(0, mf.role_of(0, 0, 3), 2))
+    name = mf.pack_name(0, mf.role_of(0, 1, 3), 2)
+    drives[0].plan = None
+    drives[1].plan = lambda doing, path, _at: errno.EACCES if (doing, path) == ("open", name) else None
+    (step,) = inspect_words.next_steps(verify(drives, allowed=fleet.allowed))
+    assert step.startswith("`sealift repair --fetch-list` says what must be sent again")
+
+
+def test_no_copy_is_to_be_made_of_a_drive_that_does_not_read(capsys):
+    """`cp -a` would stop where repair did."""
+    fleet, drives = failing_beyond_parity()
+    for drive in drives:
+        flip(drive, mf.OPEN_ME)
+        read = drive.plan or (lambda *_: None)
+        drive.plan = lambda doing, path, at, read=read: errno.EROFS if doing == "create" else read(doing, path, at)
+    report = mend(drives, fleet)
+    assert [(bad.why, bad.spare) for bad in report.unwritable] == [("read-only", False)] * 3
+    repair_words.show(report)
+    steps = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: g0s")]
+    for slot in (0, 1):
+        told = [step for step in steps if step.startswith(f"next: g0s{slot} ")]
+        assert "see `dmesg`, its cable and bay" in told[0]
+        assert not any("cp -a" in step for step in told)
+    assert any("cp -a" in step for step in steps if step.startswith("next: g0s2 "))

@@ -68,6 +68,12 @@ def of_silent(faults: Iterable[Fault]) -> Iterator[str]:
         )
 
 
+def of_failing(who: str) -> str:
+    """A drive that says which it is, and that did not give all that was asked of it: its medium fails."""
+    first = "see `dmesg`, its cable and bay"
+    return f"{who}: not all of it read. {first}, then the same command again: what reads then counts"
+
+
 def of_twins(faults: Iterable[Fault]) -> Iterator[str]:
     """A line for each drive that is here more than once, and nowhere whole: its faults are `conflict`."""
     twins: dict[str, list[Fault]] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.gone_words import is_silent, of_manifest, of_no_drive, of_silent, of_twins
+from sealift.cli.gone_words import is_silent, of_failing, of_manifest, of_no_drive, of_silent, of_twins
 from sealift.drives.base import reason
 from sealift.formats.sizes import counted
 
@@ -153,12 +153,18 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         yield f"{what}: it does not belong to this shipment as it was sealed"
     yield from _pull([fault for fault in report.faults if fault.kind in _ALL_SAID], far, alone=not strange)
     yield from map(_clean, islice(of_silent(report.faults), common.SHOWN))
+    failing = list(_failing(report))
+    yield from map(of_failing, failing[: common.SHOWN])
     yield from _see_to_hosts(report)
     yield from _see_there(report)
     away = {fault.mount for fault in report.faults if fault.kind == _AWAY}
     yield from _see_to_files(report)
     if report.state == "lost" and not away and not only_gone(report):
-        yield "`sealift repair --fetch-list` says what must be sent again; unpack restores the rest and names the lost"
+        first = "if it stays so, " if failing else ""
+        yield (
+            f"{first}`sealift repair --fetch-list` says what must be sent again; unpack restores the rest and names the"
+            " lost"
+        )
     elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
         yield from map(_clean, _replaced(report))
         seal = "" if report.seal is not None else "give the seal (--seal FILE); "
@@ -208,6 +214,16 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
             yield "unpack and training do without what was not reached; nothing of it is to be repaired"
         else:
             yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
+
+
+def _failing(report: InspectReport | VerifyReport) -> Iterator[str]:
+    """The drives here whose medium failed, and where each is; of packs that were brought, where they lie."""
+    bad = {(fault.drive, fault.mount, fault.part) for fault in report.faults if fault.did_not_read}
+    for group in report.groups:
+        for drive in group.present:
+            if (drive.drive, drive.mount, drive.part) in bad:
+                where = f"{drive.mount} ({drive.part})" if drive.part else drive.mount
+                yield _clean(where if drive.apart else f"{drive.drive} (serial {drive.serial}) at {where}")
 
 
 def _replaced(report: InspectReport | VerifyReport) -> Iterator[str]:

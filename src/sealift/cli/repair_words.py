@@ -15,6 +15,7 @@ from sealift.cli import common
 from sealift.cli.gone_words import (
     OF_SEAL,
     is_silent,
+    of_failing,
     of_gone,
     of_manifest,
     of_no_drive,
@@ -237,16 +238,15 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     """What the one who stands there is to do, most urgent first."""
     for way in result.in_the_way:
         yield f"move sealift/{way.path} on {way.mount} away (sealift did not make it), then the same command again"
+    for each in result.failing if _wants_failing(result) else ():
+        yield of_failing(_who(each))
+    failing = {each.mount for each in result.failing}
     for bad in result.unwritable:
-        yield _see_to(bad)
+        yield _see_to(bad, fails=bad.mount in failing)
     for silent in result.unreadable:
         yield (
             f"{_who(silent)}: plug it in and mount it again (see `dmesg`, its cable and bay), then the same command "
             "again: what was written counts; if it stays silent, leave it away: it is one more that is missing"
-        )
-    for each in result.failing if _wants_failing(result) else ():
-        yield (
-            f"{_who(each)}: see `dmesg`, its cable and bay, then the same command again: what it did not give is wanted"
         )
     yield from of_silent(result.left)
     yield from _see_to_hosts(result)
@@ -268,7 +268,6 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     failed = {each.mount for each in result.unwritable}
     nowhere = {gone.path for gone in result.gone}
     away = {each.mount for each in result.away}
-    failing = {each.mount for each in result.failing}
     unsigned: dict[str, list[Fault]] = {}
     conflicts = [fault for fault in result.left if fault.kind == "conflict"]
     yield from of_twins(conflicts)
@@ -346,8 +345,8 @@ def _see_to_hosts(result: RepairReport) -> Iterator[str]:
     yield f"{what}; {there}" if any("not what was signed" in each.why for each in result.away) else what
 
 
-def _see_to(bad: Unwritable) -> str:
-    """What to do about a drive that failed when it was written."""
+def _see_to(bad: Unwritable, *, fails: bool) -> str:
+    """What to do about a drive that failed when it was written; `fails`: it did not read either."""
     who, first = _who(bad), {
         "read-only": "mount it writable (if it was, its filesystem met an error: see `dmesg`)",
         "full": "free room on it: a file is written beside the one that it replaces",
@@ -359,6 +358,8 @@ def _see_to(bad: Unwritable) -> str:
         return f"{who}: {first}, then the same command again; nothing says that the drive is at fault"
     if bad.onto:
         return f"{who}: {first}, then the same command again; or give another empty drive to --onto"
+    if fails and not bad.spare:
+        return f"{who}: {first}, then the same command again"  # a copy would stop at what does not read
     give_up = (
         f"leave {bad.mount} away, and --onto NEW makes {bad.drive} on an empty drive from the others"
         if bad.spare

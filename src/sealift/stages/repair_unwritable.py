@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from sealift.drives.base import MEDIUM_FAILED, SAFE_WRITING, errno_of, fault, reason
+from sealift.drives.base import SAFE_WRITING, errno_of, fault, reason
 from sealift.drives.local import LocalDrive
 from sealift.errors import DriveFault
 
@@ -70,7 +70,7 @@ def failing(found: Survey, faults: Iterable[Fault]) -> list[Unreadable]:
     first: dict[str, Unreadable] = {}
     for each in faults:
         row = rows.get(each.drive)
-        if each.kind == "unreadable" and MEDIUM_FAILED in each.detail and each.at is None and row is not None:
+        if each.did_not_read and row is not None:
             told = Unreadable(row.id, row.serial, each.mount, reason(each.detail, each.mount))
             first.setdefault(each.mount, told)
     return list(first.values())

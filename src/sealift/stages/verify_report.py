@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from sealift.drives.base import MEDIUM_FAILED
 from sealift.errors import BadInput, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import typed
@@ -56,6 +57,11 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=Tru
     mount: _Words = ""
     part: _Words | None = None  # from which other host's report
     at: _Words | None = None
+
+    @property
+    def did_not_read(self) -> bool:
+        """Whether the medium here, or its connection, failed; not so where it may not be read, or is rotten."""
+        return self.kind == "unreadable" and MEDIUM_FAILED in self.detail and self.at is None
 
 
 class Signature(_Base, kw_only=True):

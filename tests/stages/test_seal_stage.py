@@ -513,7 +513,7 @@ def test_drives_of_others_and_unfinished_ones_are_not_written_to(yard, tmp_path)
     (tmp_path / "foreign" / "sealift" / "drive.json").write_bytes(canonical.encode(other))
     refused(yard, BadInput, "of another shipment", yard.mounts[0], str(tmp_path / "foreign"))
     os.unlink(f"{yard.mounts[1]}/sealift/manifest.json")
-    error = refused(yard, Refused, "drive g0s1 has no manifest.json", yard.mounts[0], yard.mounts[1])
+    error = refused(yard, Refused, "drive g0s1: it has no manifest.json", yard.mounts[0], yard.mounts[1])
     assert "sealift repair" in error.hint
     Path(f"{yard.mounts[1]}/sealift/manifest.json").write_bytes(b"rotten")
     error = refused(yard, Refused, "its manifest is not the one", yard.mounts[0], yard.mounts[1])

@@ -5,14 +5,15 @@ signer signed, with a key that is valid, or was when an earlier seal named it (t
 manifests are the declaration's, neither more nor fewer, in its order, each with the serial and under the carrier that
 is declared; a return leg is one by manifests and declaration, and its outbound seal accepts the key (return_leg.py);
 the declaration is complete and was released by another person than its author, with another key than the one that
-seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has all of its packs, by
-presence and length (seal_drives.py). The release stands (standing.py), and no other shipment was sealed under
-the same consignment, nor a later revision of this one, as far as the state folders, the seals beside this one and those
-on the drives tell. It was released before by this host's clock, too, but for what two clocks may differ: else one of
-them is wrong, and nothing is sealed until somebody looked. Nothing is written before all of that holds; the seal file
-comes last, so that where it lies its indexes lie too; and beside the declaration a note says where (departure.py).
-Sealing the same again writes nothing new, but for a seal that is from the future by this host's clock, which is made
-anew; a declaration that was changed and released again supersedes the seal.
+seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has manifest and
+signature as they are sealed, and all of its packs and other files, by presence and length (seal_drives.py). The release
+stands (standing.py), and no other shipment was sealed under the same consignment, nor a later revision of this one, as
+far as the state folders, the seals beside this one and those on the drives tell. It was released before by this host's
+clock, too, but for what two clocks may differ: else one of them is wrong, and nothing is sealed until somebody looked.
+Nothing is written before all of that holds; the seal file comes last, so that where it lies its indexes lie too; and
+beside the declaration a note says where (departure.py). Sealing the same again writes nothing new, but for a seal that
+is from the future by this host's clock, which is made anew; a declaration that was changed and released again
+supersedes the seal.
 
 What is not here: packing, and the release itself (trade/release.py).
 """
@@ -26,7 +27,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -43,8 +44,8 @@ from sealift.reading.trust import load_seal, open_seal, sealed_at
 from sealift.stages import departure, return_leg
 from sealift.stages.lacking import STILL_GONE
 from sealift.stages.pack.fleet import numbered_otherwise
-from sealift.stages.seal_drives import attached
-from sealift.stages.seal_groups import Earlier, Packed, load_group
+from sealift.stages.seal_drives import attached, where_whole
+from sealift.stages.seal_groups import Earlier, Packed, is_as_signed, load_group
 from sealift.stages.seal_others import check_clock, earlier_times, not_before, not_superseded, note_of, only_shipment
 from sealift.stages.standing import check_leaving, check_standing
 from sealift.stages.status import SEALED, look, seal_path
@@ -144,7 +145,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
             stack.callback(drive.unlock)
         with _told_once(out):
             os.makedirs(out, exist_ok=True)
-            indexes = _write_indexes(out, groups)
+            indexes = _write_indexes(out, groups, drives)
             superseded = _write_file(path, seals.encode_bundle(trusted.files))
         for state in options.states:
             with _told_once(state):
@@ -488,33 +489,24 @@ def _write_drive(drive: Drive, trusted: TrustedSeal, notice: Callable[[str], Non
     return True
 
 
-def _write_indexes(out: str, groups: Sequence[Packed]) -> list[str]:
-    """Copies of every group's indexes, checked against the manifest while they are copied; their paths."""
+def _write_indexes(out: str, groups: Sequence[Packed], drives: Sequence[tuple[Drive, str]]) -> list[str]:
+    """Copies of every group's indexes, checked against the manifest while they are copied; their paths.
+
+    BadInput where the state folder has one not as it was signed; `drives` that are attached are asked who has it.
+    """
     paths = []
     for packed in groups:
         for name in origin_copies.PATTERNS:
             target = os.path.join(out, origin_copies.name_of(packed.manifest.group, name))
             reference = packed.manifest.group_file(name)
-            if not _is(target, reference):
-                _copy(os.path.join(packed.folder, name), target, reference)
+            if not is_as_signed(target, reference):
+                hint = partial(where_whole, packed, name, drives)
+                _copy(os.path.join(packed.folder, name), target, reference, hint)
             paths.append(target)
     return paths
 
 
-def _is(path: str, reference: FileRef) -> bool:
-    try:
-        if os.path.getsize(path) != reference.bytes:
-            return False
-        with open(path, "rb") as file:
-            hasher = blake3()
-            while piece := file.read(_PIECE):
-                hasher.update(piece)
-    except OSError:
-        return False
-    return hasher.hexdigest() == reference.blake3
-
-
-def _copy(source: str, target: str, reference: FileRef) -> None:
+def _copy(source: str, target: str, reference: FileRef, hint: Callable[[], str]) -> None:
     try:
         with open(source, "rb") as file, _replacing(target) as out:
             hasher, length = blake3(), 0
@@ -523,14 +515,9 @@ def _copy(source: str, target: str, reference: FileRef) -> None:
                 length += len(piece)
                 out.write(piece)
             if (length, hasher.hexdigest()) != (reference.bytes, reference.blake3):
-                raise BadInput(
-                    f"{source} is not as it was signed",
-                    hint="the drives have whole copies (sealift/index/); copy it from one of them",
-                )
+                raise BadInput(f"{source} is not as it was signed", hint=hint())
     except FileNotFoundError as error:
-        raise BadInput(
-            f"{error.filename}: no such file", hint="the drives have copies (sealift/index/); copy it from one of them"
-        ) from error
+        raise BadInput(f"{error.filename}: no such file", hint=hint()) from error
 
 
 def _write_file(path: str, data: bytes) -> str | None:

@@ -1,34 +1,77 @@
-"""The drives that are attached when a shipment is sealed: each is one of it, as it was packed, and has its packs.
+"""The drives that are attached when a shipment is sealed: each is one of it, as it was packed, and has all its files.
 
-Looked at by presence and length; nothing is written here. One that is not attached need not be looked at.
+Manifest and signature are compared byte for byte; packs, and the other small files, by presence and length. Nothing is
+written here. A drive that is not attached need not be looked at.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 from array import array
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from sealift.drives.base import is_missing
+from sealift.drives.base import is_missing, reason
 from sealift.drives.locations import open_to_write
 from sealift.errors import BadInput, DriveFault, FormatError, Refused
 from sealift.formats import manifest as manifests
-from sealift.formats.manifest import CARD, MANIFEST, MAX_CARD, MAX_MANIFEST, Manifest
+from sealift.formats.manifest import (
+    CARD,
+    GROUP_FILES,
+    MANIFEST,
+    MAX_CARD,
+    MAX_MANIFEST,
+    OPEN_ME,
+    PACKS,
+    SIGNATURE,
+    SUMS,
+)
+from sealift.formats.sshsig import MAX_ARMORED
 from sealift.stages.lacking import TOO_MANY, Lacking, lacking
 from sealift.stages.pack.presence import listed
+from sealift.stages.repair_files import digest_of
+from sealift.stages.seal_groups import is_as_signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sealift.drives.base import Drive
+    from sealift.formats.manifest import DriveCard, Manifest
     from sealift.formats.seal import Seal
     from sealift.stages.seal_groups import Packed
 
-_MEND = (
+_REPAIR = (
     "`sealift repair` with all mounts of the group rebuilds what is missing or wrong on no more of its drives than "
-    "parity holds; or leave that mount away: the seal holds for a drive that is not attached, and as many as parity "
-    "holds are rebuilt at the destination"
+    "parity holds"
 )
+_LEAVE = (
+    "or leave that mount away: the seal holds for a drive that is not attached, and as many as parity holds are "
+    "rebuilt at the destination"
+)
+_MEND = f"{_REPAIR}; {_LEAVE}"
+_CARD = f"`sealift repair` with all mounts of the group makes it again; {_LEAVE}"
+_SMALL = (
+    "`sealift pack` once more, with `--read-back full` and all drives, looks at the small files, and writes again what "
+    "no drive has, from the state folder; `sealift repair` with all mounts of the group mends what other drives have"
+)
+_ANOTHER = "its manifest is not the one that is sealed"
+_ALL_ALIKE = (*GROUP_FILES, SIGNATURE, MANIFEST)  # the same on every drive of a group
+
+
+class _Looked(NamedTuple):
+    """What a drive has of what its group's manifest names."""
+
+    drive: Drive
+    card: DriveCard
+    wrong: dict[str, str]  # small files that are not there as they were signed, and that in words
+    lacks: Lacking | str | None
+
+    @property
+    def text(self) -> str:
+        """For people; empty where it is whole."""
+        less = self.lacks.text if isinstance(self.lacks, Lacking) else self.lacks
+        return ", ".join([*self.wrong.values(), *([less] if less else [])])
 
 
 def attached(
@@ -39,64 +82,171 @@ def attached(
     Refused when one of them is not whole: all that are not are named. One that was made anew (`repair --onto`) is as
     good as the one that was packed, unless it is known to be another piece of goods than is declared.
     """
-    out: list[tuple[Drive, str]] = []
-    short: list[str] = []
-    lacks: dict[int, Counter[int]] = {}  # by group: stripe -> how many of the drives here lack their pack of it
+    looked: list[_Looked] = []
     for mount in dict.fromkeys(mounts):
         drive = open_to_write(mount)
-        data = drive.read_small(CARD, MAX_CARD) if drive.exists() else None
-        if data is None:
-            raise BadInput(f"{mount}: no drive of a shipment", hint="give the mounts of this shipment's drives")
-        try:
-            card = manifests.decode_card(data)
-        except FormatError as error:
-            raise Refused(f"{mount}: {error}; nothing was written", hint=_MEND) from error
-        if card.shipment != record.shipment or card.group >= len(groups):
-            raise BadInput(f"{mount}: drive {card.id} of another shipment, {card.shipment}; nothing was written")
-        packed = groups[card.group]
-        if card.slot >= packed.manifest.n:
-            raise BadInput(f"{mount}: says that it is drive {card.id}, and there is none; nothing was written")
-        if packed.manifest.is_replaced(card) and drive.read_small(MANIFEST, MAX_MANIFEST) != packed.data:
-            row = packed.manifest.drives[card.slot]
-            raise BadInput(
-                f"{mount}: says that it is drive {card.serial}, and {card.id} was signed as {row.serial}: it may be "
-                "the drive that was replaced by that one; nothing was written",
-                hint=f"give the mount of {row.serial} in place of this one; what was replaced does not leave",
-            )
-        if not packed.manifest.is_card(card.slot, card):
-            raise BadInput(f"{mount}: says that it is drive {card.id}, and is not as it was packed", hint=_MEND)
-        if card.rebuilt and card.rebuilt.serial not in {"", card.serial}:
-            raise Refused(
-                f"{mount}: drive {card.id} was made anew on a drive whose serial number is {card.rebuilt.serial}; it "
-                f"was packed, and is declared, as {card.serial}, and what is not declared does not leave",
-                hint="leave that mount away and that drive here: the seal holds for the others, and the destination "
-                "rebuilds what parity holds",
-            )
+        card = _card(drive, record, groups)
+        _check_itself(drive, card, groups[card.group])
         if card.rebuilt:
             notice(f"{mount}: drive {card.id} was made anew at {card.rebuilt.at}; it leaves as drive {card.serial}")
-        manifest = drive.read_small(MANIFEST, MAX_MANIFEST)
-        if manifest is None:
-            raise Refused(f"{mount}: drive {card.id} has no manifest.json; nothing was written", hint=_MEND)
-        if manifest != packed.data:
+        wrong = _wrong(drive, card.slot, groups[card.group])
+        # where these are wrong nothing tells which packs there should be
+        lacks = None if {PACKS, MANIFEST} & wrong.keys() else _lacks(drive, card.slot, groups[card.group].manifest)
+        looked.append(_Looked(drive, card, wrong, lacks))
+    short = "; ".join(f"{each.drive.mount}: drive {each.card.id}: {each.text}" for each in looked if each.text)
+    for packed in groups:
+        lost = _lost([each for each in looked if each.card.group == packed.manifest.group], packed.manifest)
+        if lost:
             raise Refused(
-                f"{mount}: its manifest is not the one that is sealed; nothing was written",
-                hint=f"seal the drives that were packed. if it is one of them, and damaged: {_MEND}",
-            )
-        if less := _lacks(drive, card.slot, packed.manifest):
-            short.append(f"{mount}: drive {card.id}: {less if isinstance(less, str) else less.text}")
-            lacks.setdefault(card.group, Counter()).update([] if isinstance(less, str) else less.stripes)
-        out.append((drive, card.id))
-    for number, counts in lacks.items():
-        parity = groups[number].manifest.geometry.parity
-        if lost := sorted(stripe for stripe, count in counts.items() if count > parity):
-            raise Refused(
-                f"more drives of group {number} than parity holds ({parity}) lack {listed(lost)}: {'; '.join(short)}; "
-                "nothing was written",
+                f"more drives of group {packed.manifest.group} than parity holds ({packed.manifest.geometry.parity}) "
+                f"lack {listed(lost)}: {short}; nothing was written",
                 hint=TOO_MANY,
             )
     if short:
-        raise Refused("; ".join(short), hint=_MEND)
-    return out
+        raise Refused(f"{short}; nothing was written", hint=_hint(looked, groups))
+    return [(each.drive, each.card.id) for each in looked]
+
+
+def _card(drive: Drive, record: Seal, groups: Sequence[Packed]) -> DriveCard:
+    """drive.json of a drive of this shipment; BadInput of another one, Refused where it is gone or damaged."""
+    mount = drive.mount
+    there = drive.exists()
+    try:
+        data = drive.read_small(CARD, MAX_CARD) if there else None
+        card = None if data is None else manifests.decode_card(data)
+    except FormatError as error:
+        raise Refused(f"{mount}: {reason(error, mount)}; nothing was written", hint=_CARD) from error
+    if card is None:
+        manifest = None
+        with contextlib.suppress(FormatError):  # then nothing tells of which shipment it is
+            manifest = drive.read_small(MANIFEST, MAX_MANIFEST) if there else None
+        for packed in groups:
+            if manifest == packed.data:
+                raise Refused(
+                    f"{mount}: {CARD} is not there, and {MANIFEST} says that it is a drive of group "
+                    f"{packed.manifest.group}; nothing was written",
+                    hint=_CARD,
+                )
+        raise BadInput(f"{mount}: no drive of a shipment", hint="give the mounts of this shipment's drives")
+    if card.shipment != record.shipment or card.group >= len(groups):
+        raise BadInput(f"{mount}: drive {card.id} of another shipment, {card.shipment}; nothing was written")
+    if card.slot >= groups[card.group].manifest.n:
+        raise BadInput(f"{mount}: says that it is drive {card.id}, and there is none; nothing was written")
+    return card
+
+
+def _check_itself(drive: Drive, card: DriveCard, packed: Packed) -> None:
+    """BadInput, Refused for a drive that is not the one that was packed and declared as its drive.json says."""
+    mount = drive.mount
+    if packed.manifest.is_replaced(card) and drive.read_small(MANIFEST, MAX_MANIFEST) != packed.data:
+        row = packed.manifest.drives[card.slot]
+        raise BadInput(
+            f"{mount}: says that it is drive {card.serial}, and {card.id} was signed as {row.serial}: it may be "
+            "the drive that was replaced by that one; nothing was written",
+            hint=f"give the mount of {row.serial} in place of this one; what was replaced does not leave",
+        )
+    if not packed.manifest.is_card(card.slot, card):
+        raise BadInput(f"{mount}: says that it is drive {card.id}, and is not as it was packed", hint=_MEND)
+    if card.rebuilt and card.rebuilt.serial not in {"", card.serial}:
+        raise Refused(
+            f"{mount}: drive {card.id} was made anew on a drive whose serial number is {card.rebuilt.serial}; it "
+            f"was packed, and is declared, as {card.serial}, and what is not declared does not leave",
+            hint="leave that mount away and that drive here: the seal holds for the others, and the destination "
+            "rebuilds what parity holds",
+        )
+
+
+def _wrong(drive: Drive, slot: int, packed: Packed) -> dict[str, str]:
+    """Small files of a drive that are not there as they were signed, and that in words.
+
+    Of one that bears another manifest no more is said: it may be of another packing.
+    """
+    wrong: dict[str, str] = {}
+    for name, limit, signed in ((MANIFEST, MAX_MANIFEST, packed.data), (SIGNATURE, MAX_ARMORED, packed.signature)):
+        try:
+            there = drive.read_small(name, limit)
+        except FormatError as error:
+            wrong[name] = reason(error, drive.mount)
+            continue
+        if there is None:
+            wrong[name] = f"it has no {name}"
+        elif there != signed and name == MANIFEST:
+            return {name: _ANOTHER}
+        elif there != signed:
+            wrong[name] = f"its {name} is not as it was signed"
+    row = packed.manifest.drives[slot]
+    refs = {name: packed.manifest.group_file(name) for name in GROUP_FILES} | {OPEN_ME: row.open_me, SUMS: row.sums}
+    for name, ref in refs.items():
+        try:
+            size = drive.size(name)
+        except FormatError as error:
+            wrong[name] = reason(error, drive.mount)
+            continue
+        if size is None:
+            wrong[name] = f"{name} is not there"
+        elif size != ref.bytes:
+            wrong[name] = f"{name} is {size:,} bytes long instead of {ref.bytes:,}"
+    return wrong
+
+
+def _lost(looked: Sequence[_Looked], manifest: Manifest) -> list[int]:
+    """The stripes of a group of which more of its drives here lack their pack than parity holds."""
+    counts = Counter(stripe for each in looked if isinstance(each.lacks, Lacking) for stripe in each.lacks.stripes)
+    return sorted(stripe for stripe, count in counts.items() if count > manifest.geometry.parity)
+
+
+def _hint(looked: Sequence[_Looked], groups: Sequence[Packed]) -> str:
+    """What to do about drives that are not whole; to leave mounts away only where another drive may be better."""
+    for packed in groups:
+        here = [each for each in looked if each.card.group == packed.manifest.group]
+        if len({each.card.slot for each in here}) < packed.manifest.n:
+            continue
+        on_none = [name for name in _ALL_ALIKE if all(name in each.wrong for each in here)]
+        if MANIFEST in on_none and any(each.wrong[MANIFEST] == _ANOTHER for each in here):  # pack refuses these
+            return (
+                "seal the drives that were packed. if it is these, and they are damaged: put "
+                f"{os.path.join(packed.folder, MANIFEST)}, which is as it was signed, in its place on one of them, and "
+                "`sealift repair` with all mounts of the group mends the others"
+            )
+        for name in on_none:
+            path = os.path.join(packed.folder, name)
+            if name in GROUP_FILES and not is_as_signed(path, packed.manifest.group_file(name)):
+                return f"{path} is not as it was signed either: {_nowhere(packed, name)}"
+        if on_none:
+            return _SMALL
+    if any(each.wrong.get(MANIFEST) == _ANOTHER for each in looked):
+        return f"seal the drives that were packed. if it is one of them, and damaged: {_MEND}"
+    small = any(each.wrong for each in looked)
+    return "; ".join([*([_REPAIR] if any(each.lacks for each in looked) else []), *([_SMALL] if small else []), _LEAVE])
+
+
+def _nowhere(packed: Packed, name: str) -> str:
+    return (
+        f"no drive of group {packed.manifest.group} has {name} as it was signed. put it back from a copy, if there is "
+        "one (an earlier seal has the indexes beside it); else pack anew, with another --state, onto drives that are "
+        "empty"
+    )
+
+
+def where_whole(packed: Packed, name: str, drives: Sequence[tuple[Drive, str]]) -> str:
+    """The hint for a file of the group that the state folder does not have as signed; `drives` are read for it."""
+    rows = {row.id for row in packed.manifest.drives}
+    here = {each: drive for drive, each in drives if each in rows}
+    for drive in here.values():
+        with contextlib.suppress(DriveFault, FormatError), drive.open_read(name, direct=True) as file:
+            if digest_of(file).hex() == packed.manifest.group_file(name).blake3:
+                return f"{drive.mount} has a whole copy (sealift/{name}); copy it from there"
+    if len(here) == packed.manifest.n:
+        return _nowhere(packed, name)
+    if here:
+        return (
+            f"none of the drives of group {packed.manifest.group} that are attached has it as it was signed; give the "
+            "mounts of the others, too: it is said which has a whole copy"
+        )
+    return (
+        f"every drive of group {packed.manifest.group} should have a whole copy (sealift/{name}); give their mounts: "
+        "it is said which has one, and copy it from there"
+    )
 
 
 def _lacks(drive: Drive, slot: int, manifest: Manifest) -> Lacking | str | None:
@@ -104,7 +254,7 @@ def _lacks(drive: Drive, slot: int, manifest: Manifest) -> Lacking | str | None:
     n, stripes, data = manifest.n, manifest.geometry.stripes, manifest.geometry.data
     lengths = array("q")
     try:
-        with drive.open_read(manifests.PACKS) as file:
+        with drive.open_read(PACKS) as file:
             pages = manifests.table_of_packs(file.read_at, manifest)
             for stripe in range(stripes):
                 lengths.append(manifests.pack_at(pages, stripe, manifests.role_of(stripe, slot, n), n).length)
@@ -113,5 +263,5 @@ def _lacks(drive: Drive, slot: int, manifest: Manifest) -> Lacking | str | None:
     except DriveFault as error:
         if not is_missing(error):
             raise
-        return f"{manifests.PACKS} is not there"
+        return f"{PACKS} is not there"
     return lacking(drive, slot, n, data, lengths)

@@ -21,12 +21,14 @@ from msgspec import UNSET, UnsetType
 from sealift.errors import Refused, SealiftError, SignatureInvalid
 from sealift.formats.sshsig import parse as parse_signature
 from sealift.reading.trust import trusted_manifest
-from sealift.stages.pack.found import load_manifest
+from sealift.stages.pack.found import closed_folder, load_manifest
 from sealift.trade.receipt import TIME
 
 if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners
-    from sealift.formats.manifest import Manifest
+    from sealift.formats.manifest import FileRef, Manifest
+
+_PIECE = 1 << 20
 
 Earlier = Callable[[], Mapping[str, Sequence[str]]]  # times at which seals named manifests, by their BLAKE3
 
@@ -36,7 +38,8 @@ class Packed(NamedTuple):
 
     manifest: Manifest
     data: bytes
-    folder: str  # of its indexes
+    signature: bytes
+    folder: str  # of manifest, tables and indexes
     first_sealed_at: str | UnsetType = UNSET  # by an earlier seal, where the key that signed it is not valid any more
 
 
@@ -55,7 +58,7 @@ def load_group(state: str, group: int, shipment: str, allowed: AllowedSigners, e
         manifest, first = found
     if (manifest.shipment, manifest.group) != (shipment, group):
         raise Refused(f"{state}: what lies there as group {group} is another group's manifest")
-    return Packed(manifest, data, os.path.join(state, "groups", f"{group:04d}", "closed"), first)
+    return Packed(manifest, data, signature, closed_folder(state, group), first)
 
 
 def _when_valid(
@@ -80,3 +83,17 @@ def _hint(signature: bytes, allowed: AllowedSigners) -> str | None:
                 "packing anew"
             )
     return None
+
+
+def is_as_signed(path: str, reference: FileRef) -> bool:
+    """Whether a file of this host is there, and is the one that was signed: it is read to its end."""
+    try:
+        if os.path.getsize(path) != reference.bytes:
+            return False
+        with open(path, "rb") as file:
+            hasher = blake3()
+            while piece := file.read(_PIECE):
+                hasher.update(piece)
+    except OSError:
+        return False
+    return hasher.hexdigest() == reference.blake3

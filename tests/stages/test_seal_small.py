@@ -1,0 +1,147 @@
+"""The small files of the drives that are attached are looked at before they get a seal, and the hints help."""
+# ruff: noqa: F811
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_seal_stage import Yard, packed, refused, yard  # noqa: F401 -- fixtures
+
+from sealift.errors import BadInput, Refused
+from sealift.formats import manifest as mf
+from sealift.stages import repair
+
+LEAVE = "leave that mount away"
+NAMES = (mf.SIGNATURE, *mf.GROUP_FILES, *mf.OWN_FILES)
+
+
+def card(mount):
+    return mf.decode_card(on(mount, mf.CARD).read_bytes())
+
+
+def group(yard, number=0):
+    return [mount for mount in yard.mounts if card(mount).group == number]
+
+
+def on(mount, name):
+    return Path(mount, "sealift", name)
+
+
+def kept(yard, name):
+    return Path(yard.state, "groups", "0000", "closed", name)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 16] = bytes(each ^ 1 for each in data[middle : middle + 16])
+    path.write_bytes(data)
+
+
+def mend(yard):
+    repair.repair(group(yard), allowed=yard.allowed)
+
+
+@pytest.mark.parametrize("name", [mf.SIGNATURE, mf.MANIFEST, mf.MEMBERS_INDEX])
+def test_what_no_drive_has_is_written_again_by_pack_as_the_hint_says(tmp_path, name):
+    yard = Yard(tmp_path).make()  # a copy has another source, and packing does not go on with it
+    for mount in group(yard):
+        flip(on(mount, name)) if name == mf.SIGNATURE else on(mount, name).unlink()
+    error = refused(yard, Refused, name, *yard.mounts)
+    assert all(f"{mount}: drive {card(mount).id}: " in str(error) for mount in group(yard))
+    assert "`--read-back full`" in error.hint
+    assert LEAVE not in error.hint
+    yard.pack(yard.mounts, yard.state, read_back="full")
+    yard.seal(*yard.mounts)
+
+
+def test_a_manifest_that_is_altered_on_all_drives_is_put_back_from_the_state_folder(yard):
+    for mount in group(yard):
+        flip(on(mount, mf.MANIFEST))
+    error = refused(yard, Refused, "its manifest is not the one that is sealed", *yard.mounts)
+    assert str(kept(yard, mf.MANIFEST)) in error.hint
+    assert LEAVE not in error.hint
+    shutil.copy(kept(yard, mf.MANIFEST), on(group(yard)[0], mf.MANIFEST))
+    mend(yard)
+    yard.seal(*yard.mounts)
+
+
+@pytest.mark.parametrize("how", ["gone", "longer"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_file_that_one_drive_lacks_is_mended_by_repair(yard, name, how):
+    mount = group(yard)[1]
+    if how == "gone":
+        on(mount, name).unlink()
+    else:
+        with on(mount, name).open("ab") as file:
+            file.write(b"x")
+    error = refused(yard, Refused, f"{mount}: drive {card(mount).id}: .*{name}", *yard.mounts)
+    assert str(error).count(": drive ") == 1
+    assert "`sealift repair`" in error.hint
+    assert LEAVE in error.hint
+    yard.seal(*(each for each in yard.mounts if each != mount))
+    mend(yard)
+    yard.seal(*yard.mounts)
+
+
+@pytest.mark.parametrize("name", mf.OWN_FILES)
+def test_a_file_that_each_drive_has_alone_is_made_again_by_repair_of_all(yard, name):
+    for mount in group(yard):
+        on(mount, name).unlink()
+    error = refused(yard, Refused, f"{name} is not there", *yard.mounts)
+    assert "`sealift repair`" in error.hint
+    mend(yard)
+    yard.seal(*yard.mounts)
+
+
+def test_an_index_that_nobody_has_is_not_said_to_be_on_the_drives(yard):
+    name = mf.MEMBERS_INDEX
+    for mount in group(yard):
+        on(mount, name).write_bytes(b"")
+    flip(kept(yard, name))
+    error = refused(yard, Refused, f"{name} is 0 bytes long instead of", *yard.mounts)
+    assert f"{kept(yard, name)} is not as it was signed either: no drive of group 0 has {name}" in error.hint
+    assert LEAVE not in error.hint
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_an_index_that_the_state_lacks_is_looked_for_on_the_drives_that_are_attached(yard, lost):
+    name, (first, second, third) = mf.MEMBERS_INDEX, group(yard)
+    kept(yard, name).unlink() if lost else flip(kept(yard, name))
+    for mount in (first, second):
+        flip(on(mount, name))
+    for mounts, hint in (
+        ([], "every drive of group 0 should have a whole copy"),
+        ([first, second], "none of the drives of group 0 that are attached has it"),
+        ([first, second, third], f"{third} has a whole copy (sealift/{name}); copy it from there"),
+    ):
+        with pytest.raises(BadInput, match="no such file" if lost else "not as it was signed") as caught:
+            yard.seal(*mounts)
+        assert hint in caught.value.hint
+    flip(on(third, name))
+    with pytest.raises(BadInput) as caught:
+        yard.seal(*yard.mounts)
+    assert f"no drive of group 0 has {name}" in caught.value.hint
+    flip(on(third, name))
+    shutil.copy(on(third, name), kept(yard, name))
+    yard.seal(*yard.mounts)
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "too long"])
+def test_a_drive_without_its_card_is_known_by_its_manifest(yard, how):
+    mount = group(yard)[1]
+    match = "drive.json is not there, and manifest.json says that it is a drive of group 0"
+    if how == "gone":
+        on(mount, mf.CARD).unlink()
+    else:
+        os.truncate(on(mount, mf.CARD), 30 if how == "cut" else mf.MAX_CARD + 1)
+        match = "drive.json (does not parse|is 16,385 bytes long)"
+    error = refused(yard, Refused, f"{mount}: {match}", *yard.mounts)
+    assert "`sealift repair` with all mounts of the group makes it again" in error.hint
+    repair.repair(yard.mounts, allowed=yard.allowed)
+    yard.seal(*yard.mounts)

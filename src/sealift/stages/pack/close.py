@@ -254,22 +254,6 @@ def _write_tables(
     return packs, blocks, [bytes(text) for text in sums]
 
 
-def packs_root(journal: Journal, group: int, n: int, stripes: int) -> str | None:
-    """The root that packs.bin has of what the journal knows: a manifest that bears it is of these packs, no others."""
-    first = 0
-
-    def records() -> Iterator[bytes]:
-        nonlocal first
-        for row in journal.packs(group):
-            yield PACK.pack(row.length, first, row.header, row.blake3)
-            first += row.blocks
-
-    try:
-        return paged.write(PACKS_MAGIC, PACK.size, stripes * n, records(), lambda _data: None).hex()
-    except ValueError:  # fewer packs than stripes have: no manifest is of these
-        return None
-
-
 def _block_hashes(folder: str, stripes: int) -> Iterator[bytes]:
     for stripe in range(stripes):
         with open(stripe_file(folder, stripe, "blocks"), "rb") as file:

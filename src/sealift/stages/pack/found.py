@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING, TypeVar
 from blake3 import blake3
 
 from sealift.errors import BadInput, DriveFault, FormatError, Refused, SignatureInvalid
-from sealift.formats import manifest, sshsig
+from sealift.formats import manifest, paged, sshsig
 from sealift.stages.lacking import lacking
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import settle
-from sealift.stages.pack.close import packs_root
 from sealift.stages.pack.copies import SETTINGS, stripe_name
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
@@ -35,7 +34,7 @@ from sealift.stages.pack.presence import pack_lengths
 from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
@@ -95,7 +94,8 @@ def check_signed(work: Work, group: int) -> None:
                 f"{each.mount}: drive {each.serial} bears another manifest than the one with which group {group} was "
                 "signed in this state folder: damaged, or of another packing; nothing was written",
                 hint="see which: `sealift verify`. If its packs are of another packing, seal from that one's state "
-                "folder; what is damaged, `sealift repair` makes whole",
+                "folder; what is damaged, `sealift repair` makes whole from another drive, and where it is damaged on "
+                f"all of them, copy it to one from {closed_folder(work.options.state, group)} first",
             )
     how = "`sealift repair` with all of them puts it there"
     if len(bare) == len(work.deal.drives(group)):
@@ -205,7 +205,7 @@ def _is_whole(record: Manifest, journal: Journal, config: Config, drives: Sequen
             return False
     except FAULTS:
         return False
-    return record.packs.root == packs_root(journal, record.group, record.n, journal.group(record.group).stripes)
+    return record.packs.root == _packs_root(journal, record.group, record.n, journal.group(record.group).stripes)
 
 
 def check_unsigned(work: Work, group: int, fresh: AbstractSet[int]) -> None:
@@ -288,7 +288,7 @@ def _is_ours(data: bytes, work: Work, group: int, drive: Drive) -> bool:
     if (record.shipment, record.group) != (work.config.shipment, group):
         return False
     stripes = journal.group(group).stripes
-    return stripes > 0 and record.packs.root == packs_root(journal, group, len(work.deal.groups[group]), stripes)
+    return stripes > 0 and record.packs.root == _packs_root(journal, group, len(work.deal.groups[group]), stripes)
 
 
 def check_contents(work: Work, group: int, new: Mapping[int, str]) -> None:
@@ -397,3 +397,19 @@ def on_drives(
     with ThreadPoolExecutor(max_workers=min(32, len(here) or 1)) as pool:
         said = list(pool.map(lambda which: look(*which), here))
     return [(each, slot, one) for (each, slot), one in zip(here, said, strict=True)]
+
+
+def _packs_root(journal: Journal, group: int, n: int, stripes: int) -> str | None:
+    """The root that packs.bin has of what the journal knows: a manifest that bears it is of these packs, no others."""
+    first = 0
+
+    def records() -> Iterator[bytes]:
+        nonlocal first
+        for row in journal.packs(group):
+            yield manifest.PACK.pack(row.length, first, row.header, row.blake3)
+            first += row.blocks
+
+    try:
+        return paged.write(manifest.PACKS_MAGIC, manifest.PACK.size, stripes * n, records(), lambda _data: None).hex()
+    except ValueError:  # fewer packs than stripes have: no manifest is of these
+        return None

@@ -6,7 +6,7 @@ import threading
 import pytest
 from test_failing_drives import Packing
 
-from sealift.stages.pack import hung
+from sealift.stages.pack import copies, hung
 from sealift.testing import drive
 
 OPERATIONS = {
@@ -14,6 +14,7 @@ OPERATIONS = {
     "sync": (drive.SimulatedPartFile, "publish", "name"),
     "read": (drive.SimulatedReadFile, "readinto_at", "_name"),
 }
+STOPS = "this stops as soon as it answers"
 
 
 class Hanging(Packing):
@@ -69,11 +70,41 @@ def test_a_drive_that_hangs_is_named_once_and_when_it_answers_again(tmp_path, mo
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_who_stops_while_a_drive_hangs_is_told_what_is_waited_for(tmp_path, monkeypatch, operation):
-    packing = Hanging(tmp_path, monkeypatch, operation, until="this stops as soon as it answers")
+    packing = Hanging(tmp_path, monkeypatch, operation, until=STOPS)
     packing.interrupt = True
     with pytest.raises(KeyboardInterrupt):
         packing.pack(read_back="full")
     assert packing.answered, "it was told while it hung"
+    monkeypatch.undo()
+    packing.interrupt = False
+    assert packing.pack(read_back="full").exit_code == 0
+    packing.ends_well()
+
+
+@pytest.mark.parametrize("copy", [copies.SETTINGS, copies.stripe_name(0)])
+def test_who_stops_is_told_also_where_a_copy_or_the_removal_of_what_was_begun_hangs(tmp_path, monkeypatch, copy):
+    packing = Hanging(tmp_path, monkeypatch, "write", nth=1 << 30, until=STOPS)
+    write_small, abandon = drive.SimulatedDrive.write_small, drive.SimulatedPartFile.abandon
+    packing.interrupt, hangs, removed = True, threading.Event(), []
+
+    def write(medium, name, data):
+        if medium.mount == packing.mounts[1] and name == copy and not hangs.is_set():
+            hangs.set()
+            packing.answered = packing.answers.wait(8)
+        write_small(medium, name, data)
+
+    def remove(part):
+        if hangs.is_set() and part._bay.mount == packing.mounts[1]:
+            removed.append(packing.answers.wait(8))
+        abandon(part)
+
+    monkeypatch.setattr(drive.SimulatedDrive, "write_small", write)
+    monkeypatch.setattr(drive.SimulatedPartFile, "abandon", remove)
+    with pytest.raises(KeyboardInterrupt):
+        packing.pack(read_back="full")
+    assert packing.answered
+    assert all(removed)
+    assert removed or copy == copies.SETTINGS
     monkeypatch.undo()
     packing.interrupt = False
     assert packing.pack(read_back="full").exit_code == 0

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -116,17 +115,10 @@ class Copies:
         data = age.encrypt(msgspec.msgpack.encode(record), self._recipients)
 
         def write(slot: int, drive: Drive) -> None:
-            try:
-                with crew.asked(slot):
-                    drive.write_small(name, data)
-            except FAULTS as error:
-                crew.fail(slot, stripe, error)
+            with crew.asked(slot):
+                drive.write_small(name, data)
 
-        with ThreadPoolExecutor(crew.n) as pool:
-            jobs = [pool.submit(write, slot, drive) for slot, drive in crew.working()]
-            crew.until(jobs)
-            for job in jobs:
-                job.result()
+        crew.everywhere(stripe, write)
 
     def forget(self, crew: Crew, first: int, stop: int) -> None:
         """Remove the copies of stripes that are to be packed again, durably, before the journal forgets them."""

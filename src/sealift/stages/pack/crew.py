@@ -261,7 +261,12 @@ class Crew:
 
         with ThreadPoolExecutor(self.n) as pool:
             jobs = [pool.submit(guarded, slot, drive) for slot, drive in self.working()]
-            self.until(jobs)
+            try:
+                self.until(jobs)
+            except BaseException:  # what was begun cannot be stopped: who is waited for is told, here and not in `pool`
+                self.leave()
+                self.until(jobs)
+                raise
             for job in jobs:
                 job.result()
 

@@ -130,12 +130,10 @@ class StripeWriter:
 
     def _fail(self, place: int, role: int, error: BaseException) -> None:
         """Set a drive aside; raises when it is one too many. What was begun on it goes, if it still can."""
-        part = self._parts.pop(role, None)
         try:
             self._crew.fail(place, self._stripe, error)
         finally:
-            if part is not None:
-                part.abandon()
+            self._abandon(place, role)
 
     def _wrote(self, column: int, pending: list[int], job: Future[None]) -> None:
         error = job.exception()
@@ -159,21 +157,22 @@ class StripeWriter:
         for future in self._futures:
             future.result()
         self._coder.shutdown()
-        self._settle()
+        self._crew.until([writer.submit(int) for writer in self._writers])  # each does one thing at a time
         if self.failure is not None:
             raise self.failure
 
     def abandon(self) -> None:
-        """Give up: remove what was written."""
+        """Give up: remove what was written, in the drives' threads, for a drive may hang in this, too."""
         self.failure = self.failure or SealiftError("abandoned")
         self._coder.shutdown()
-        self._settle()
-        for part in self._parts.values():
-            part.abandon()
+        places = {role: manifest.slot_of(self._stripe, role, self._fleet.n) for role in range(self._fleet.n)}
+        self._crew.until([self._writers[place].submit(self._abandon, place, role) for role, place in places.items()])
 
-    def _settle(self) -> None:
-        """Return when no drive is written any more."""
-        self._crew.until([writer.submit(int) for writer in self._writers])
+    def _abandon(self, place: int, role: int) -> None:
+        part = self._parts.pop(role, None)
+        if part is not None:
+            with self._crew.asked(place):
+                part.abandon()
 
     def publish(self) -> None:
         """Fsync n files and rename them; then fsync n folders. All drives at once; one that fails is set aside."""
@@ -186,14 +185,14 @@ class StripeWriter:
 
     def _finish(self, role: int) -> None:
         place = manifest.slot_of(self._stripe, role, self._fleet.n)
-        drive, part = self._crew.drive(place), self._parts[role]
+        drive = self._crew.drive(place)
         if drive is None:
-            part.abandon()
+            self._abandon(place, role)
             return
         begun = time.monotonic()
         try:
             with self._crew.asked(place):
-                part.publish()
+                self._parts[role].publish()
                 drive.sync_folder(manifest.pack_name(self._stripe, role, self._fleet.data))
         except FAULTS as error:
             self._fail(place, role, error)

@@ -239,3 +239,25 @@ def test_a_state_that_lost_the_manifest_is_told_where_it_is_to_be_had(packing):
         assert "copy manifest.json and manifest.json.sig from sealift/ of one of them" in told.value.hint
     path.write_bytes(whole)
     assert packing.pack().exit_code == 0
+
+
+def one_letter(data):
+    at = len(data) // 2
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("mode", ["none", "sample", "full"])
+@pytest.mark.parametrize("spoil", [one_letter, lambda _data: b""])
+@pytest.mark.parametrize("name", [mf.MANIFEST, mf.SIGNATURE])
+def test_a_state_folder_that_is_damaged_itself_is_no_measure_of_drives(packing, name, spoil, mode):
+    path = packing.origin.state / "groups/0000/closed" / name
+    whole = path.read_bytes()
+    path.write_bytes(spoil(whole))
+    packing.fleet.remove(packing.mounts[0], name)
+    before = [packing.fleet.snapshot(mount) for mount in packing.mounts]
+    try:
+        with pytest.raises(BadInput, match=r"the state folder has not what group 0 was signed with: .*closed: "):
+            packing.pack(read_back=mode)
+    finally:
+        path.write_bytes(whole)
+    assert [packing.fleet.snapshot(mount) for mount in packing.mounts] == before

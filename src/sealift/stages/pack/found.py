@@ -51,13 +51,14 @@ _BACK = "put the newer state folder back"
 
 
 def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
-    """A signed group's manifest, its bytes and its signature, from the state folder."""
+    """A signed group's manifest, its bytes and its signature, from the state folder; BadInput unless they hold."""
     folder = closed_folder(state, group)
     try:
         data = read_limited(os.path.join(folder, manifest.MANIFEST), manifest.MAX_MANIFEST, "manifest")
         signature = read_limited(os.path.join(folder, manifest.SIGNATURE), _MAX_SIGNATURE, "signature")
+        sshsig.verify(data, signature, manifest.NAMESPACE)  # drives are measured by these two, and get them again
         return manifest.decode_manifest(data), data, signature
-    except (BadInput, FormatError) as error:
+    except (BadInput, FormatError, SignatureInvalid) as error:
         raise BadInput(
             f"the state folder has not what group {group} was signed with: {folder}: {error}",
             hint=f"its drives are untouched. copy {manifest.MANIFEST} and {manifest.SIGNATURE} from sealift/ of one of "

@@ -51,19 +51,27 @@ _BACK = "put the newer state folder back"
 
 
 def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
-    """A signed group's manifest, its bytes and its signature, from the state folder; BadInput unless they hold."""
+    """A signed group's manifest, its bytes and its signature, from the state folder.
+
+    BadInput where these are not there, SignatureInvalid unless they hold: drives are measured by them.
+    """
     folder = closed_folder(state, group)
+    text = f"the state folder has not what group {group} was signed with: {folder}"
+    hint = (
+        f"its drives are untouched. copy {manifest.MANIFEST} and {manifest.SIGNATURE} from sealift/ of one of them to "
+        "there, once `sealift verify` says that they hold"
+    )
     try:
         data = read_limited(os.path.join(folder, manifest.MANIFEST), manifest.MAX_MANIFEST, "manifest")
         signature = read_limited(os.path.join(folder, manifest.SIGNATURE), _MAX_SIGNATURE, "signature")
-        sshsig.verify(data, signature, manifest.NAMESPACE)  # drives are measured by these two, and get them again
-        return manifest.decode_manifest(data), data, signature
-    except (BadInput, FormatError, SignatureInvalid) as error:
-        raise BadInput(
-            f"the state folder has not what group {group} was signed with: {folder}: {error}",
-            hint=f"its drives are untouched. copy {manifest.MANIFEST} and {manifest.SIGNATURE} from sealift/ of one of "
-            "them to there, once `sealift verify` says that they hold",
-        ) from error
+        record = manifest.decode_manifest(data)
+    except (BadInput, FormatError) as error:
+        raise BadInput(f"{text}: {error}", hint=hint) from error
+    try:
+        sshsig.verify(data, signature, manifest.NAMESPACE)
+    except (SignatureInvalid, FormatError) as error:
+        raise SignatureInvalid(f"{text}: {error}", hint=hint) from error
+    return record, data, signature
 
 
 def closed_folder(state: str, group: int) -> str:

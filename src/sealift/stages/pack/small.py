@@ -196,7 +196,7 @@ def look(work: Work, group: int) -> list[str]:
         raise DriveFault(
             f"group {group} is signed, and none of its drives has {', '.join(gone)} as signed: "
             f"{'; '.join(f'{manifest.drive_id(group, slot)} ({each.mount})' for each, slot, _ in wrong)}. without that "
-            "nothing of the group can be had from them: do not free the source",
+            "the group cannot be had from them, or nobody can prove what it was: do not free the source",
             drive=wrong[0][0].mount,
             hint="what they have in common (adapter, cable, hub) is the likely cause: put that right, and pack anew, "
             "with another --state, onto drives that are empty",

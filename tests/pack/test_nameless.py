@@ -1,5 +1,7 @@
 """A drive whose drive.json is gone or spoilt when packing goes on: known by its packs, or set aside and only read."""
 
+import os
+
 import pytest
 import shipments
 from test_failing_drives import Packing, owed
@@ -50,6 +52,20 @@ def test_one_that_lacks_packs_too_is_set_aside_and_left_as_it_is(tmp_path, monke
         packing.fleet.remove(mount, name)
     assert packing.pack(replace={serial: mount}).exit_code == 0
     packing.ends_well()
+
+
+def test_one_whose_packs_are_only_as_long_is_somebody_elses(tmp_path, monkeypatch):
+    """Full packs of all shipments have the same names and lengths."""
+    packing = spoilt(tmp_path, monkeypatch, 1)
+    mount = packing.mounts[1]
+    for name in packing.fleet.names(mount):
+        if name.startswith("packs/"):
+            packing.fleet.put(mount, name, os.urandom(len(packing.fleet.read(mount, name))))
+    before = packing.fleet.snapshot(mount)
+    result = packing.pack()
+    assert result.exit_code == 3
+    assert "begin otherwise than they were written" in owed(result)[0]["reason"]
+    assert packing.fleet.snapshot(mount) == before
 
 
 def test_more_of_these_than_parity_holds_are_all_named(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
 
     from sealift.stages.pack.again import Since
     from sealift.stages.pack.run import Options, Result
-
-_MAX_PATH = 16 << 10
 
 
 def answer(result: Result) -> dict[str, Any]:
@@ -179,11 +176,11 @@ def _tell_since(since: Since, options: Options) -> None:
 def _sealed(result: Result, options: Options) -> str | None:
     """Where the shipment's seal lies."""
     from sealift.stages.pack.sealed import seals_of
-    from sealift.stages.status import SEALED
+    from sealift.stages.seal_others import noted
 
     config = result.config
-    with contextlib.suppress(OSError), open(os.path.join(options.state, SEALED), "rb") as file:
-        return os.fsdecode(file.readline(_MAX_PATH).rstrip(b"\n"))
+    if (path := noted(options.state)) and os.path.isfile(path):
+        return path
     for found in seals_of(config.consignment_id, options.declaration, options.state):
         if found.shipment == config.shipment:
             return found.path

@@ -167,6 +167,11 @@ class Manifest(Record, frozen=True, kw_only=True):
         """Drives of the group: data plus parity."""
         return self.geometry.data + self.geometry.parity
 
+    def small_files(self, slot: int) -> dict[str, FileRef]:
+        """By name, length and digest of what the drive in `slot` has beside packs and what tells of itself."""
+        row = self.drives[slot]
+        return {name: self.group_file(name) for name in GROUP_FILES} | {OPEN_ME: row.open_me, SUMS: row.sums}
+
     def group_file(self, name: str) -> FileRef:
         """Length and digest of one of GROUP_FILES."""
         refs: dict[str, TreeRef | IndexRef] = {

@@ -44,8 +44,9 @@ from sealift.reading.trust import load_seal, open_seal, sealed_at
 from sealift.stages import departure, return_leg
 from sealift.stages.lacking import STILL_GONE
 from sealift.stages.pack.fleet import numbered_otherwise
+from sealift.stages.pack.found import is_as_signed
 from sealift.stages.seal_drives import attached, where_whole
-from sealift.stages.seal_groups import Earlier, Packed, is_as_signed, load_group
+from sealift.stages.seal_groups import Earlier, Packed, load_group
 from sealift.stages.seal_others import check_clock, earlier_times, not_before, not_superseded, note_of, only_shipment
 from sealift.stages.standing import check_leaving, check_standing
 from sealift.stages.status import SEALED, look, seal_path

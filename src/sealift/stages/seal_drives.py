@@ -22,16 +22,14 @@ from sealift.formats.manifest import (
     MANIFEST,
     MAX_CARD,
     MAX_MANIFEST,
-    OPEN_ME,
     PACKS,
     SIGNATURE,
-    SUMS,
 )
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.stages.lacking import TOO_MANY, Lacking, lacking
+from sealift.stages.pack.found import is_as_signed
 from sealift.stages.pack.presence import listed
 from sealift.stages.repair_files import digest_of
-from sealift.stages.seal_groups import is_as_signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -174,9 +172,7 @@ def _wrong(drive: Drive, slot: int, packed: Packed) -> dict[str, str]:
             return {name: _ANOTHER}
         elif there != signed:
             wrong[name] = f"its {name} is not as it was signed"
-    row = packed.manifest.drives[slot]
-    refs = {name: packed.manifest.group_file(name) for name in GROUP_FILES} | {OPEN_ME: row.open_me, SUMS: row.sums}
-    for name, ref in refs.items():
+    for name, ref in packed.manifest.small_files(slot).items():
         try:
             size = drive.size(name)
         except FormatError as error:

@@ -10,7 +10,6 @@ What is not here: whether groups belong together (seal.py), and where earlier se
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,9 +25,8 @@ from sealift.trade.receipt import TIME
 
 if TYPE_CHECKING:
     from sealift.formats.allowed_signers import AllowedSigners
-    from sealift.formats.manifest import FileRef, Manifest
+    from sealift.formats.manifest import Manifest
 
-_PIECE = 1 << 20
 
 Earlier = Callable[[], Mapping[str, Sequence[str]]]  # times at which seals named manifests, by their BLAKE3
 
@@ -83,17 +81,3 @@ def _hint(signature: bytes, allowed: AllowedSigners) -> str | None:
                 "packing anew"
             )
     return None
-
-
-def is_as_signed(path: str, reference: FileRef) -> bool:
-    """Whether a file of this host is there, and is the one that was signed: it is read to its end."""
-    try:
-        if os.path.getsize(path) != reference.bytes:
-            return False
-        with open(path, "rb") as file:
-            hasher = blake3()
-            while piece := file.read(_PIECE):
-                hasher.update(piece)
-    except OSError:
-        return False
-    return hasher.hexdigest() == reference.blake3

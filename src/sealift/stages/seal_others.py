@@ -163,7 +163,7 @@ def earlier_times(
 
     Looked for in the folders, beside the seal that a state folder remembers, and on the drives at `mounts`.
     """
-    kept = [os.path.dirname(path) for state in states if (path := _noted(state))]
+    kept = [os.path.dirname(path) for state in states if (path := noted(state))]
     paths = [path for folder in dict.fromkeys(map(os.path.realpath, [*folders, *kept])) for path in _seals_in(folder)]
     times: dict[str, set[str]] = {}
     for path in (*paths, *mounts):
@@ -176,7 +176,7 @@ def earlier_times(
     return {digest: sorted(found) for digest, found in times.items() if found}
 
 
-def _noted(state: str) -> str | None:
+def noted(state: str) -> str | None:
     """The path of the seal that a state folder remembers."""
     with contextlib.suppress(SealiftError):
         note = read_limited(os.path.join(state, SEALED), _MAX_NOTE, "note of the seal")

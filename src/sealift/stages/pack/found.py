@@ -29,6 +29,7 @@ from sealift.stages.pack import settle
 from sealift.stages.pack.copies import SETTINGS, stripe_name
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
+from sealift.stages.pack.hashes import StripeHashes
 from sealift.stages.pack.journal_rows import Medium
 from sealift.stages.pack.presence import pack_lengths
 from sealift.trade.signing import read_limited
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_SIGNATURE = 1 << 20
+_PIECE = 1 << 20
 _BACK = "put the newer state folder back"
 
 
@@ -77,6 +79,20 @@ def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
 def closed_folder(state: str, group: int) -> str:
     """Where a state folder keeps what a group was closed with."""
     return os.path.join(state, "groups", f"{group:04d}", "closed")
+
+
+def is_as_signed(path: str, reference: manifest.FileRef) -> bool:
+    """Whether a file of this host is there, and is the one that was signed: it is read to its end."""
+    try:
+        if os.path.getsize(path) != reference.bytes:
+            return False
+        with open(path, "rb") as file:
+            hasher = blake3()
+            while piece := file.read(_PIECE):
+                hasher.update(piece)
+    except OSError:
+        return False
+    return hasher.hexdigest() == reference.blake3
 
 
 def check_signed(work: Work, group: int) -> None:
@@ -357,7 +373,7 @@ def _know_by_packs(work: Work, group: int, slot: int, each: Attached) -> None:
     try:
         each.drive.size(manifest.CARD)  # FormatError: no file
         found = lacking(each.drive, slot, n, work.data, lengths)
-        missing = found.text if found else "" if any(lengths) else "no packs are counted on that would tell which it is"
+        missing = found.text if found else _unlike(work, group, slot, each, lengths)
         if missing:
             raise DriveFault(f"{each.mount}: its {manifest.CARD} cannot be read, and {missing}", drive=each.mount)
     except FAULTS as error:
@@ -406,6 +422,25 @@ def on_drives(
     with ThreadPoolExecutor(max_workers=min(32, len(here) or 1)) as pool:
         said = list(pool.map(lambda which: look(*which), here))
     return [(each, slot, one) for (each, slot), one in zip(here, said, strict=True)]
+
+
+def _unlike(work: Work, group: int, slot: int, each: Attached, lengths: Sequence[int]) -> str:
+    """Why its packs do not tell that a drive is itself, or nothing: names and lengths are those of any full pack.
+
+    The first block of its first and last one is held against what was written. FAULTS.
+    """
+    there = [stripe for stripe, length in enumerate(lengths) if length]
+    if not there:
+        return "no packs are counted on that would tell which it is"
+    n, folder = len(work.deal.groups[group]), os.path.join(work.options.state, "groups", f"{group:04d}")
+    for stripe in {there[0], there[-1]}:
+        role = manifest.role_of(stripe, slot, n)
+        hashes = StripeHashes(folder, stripe, work.journal.stripe(group, stripe))
+        with each.drive.open_read(manifest.pack_name(stripe, role, work.data)) as file:
+            block = file.read_at(0, min(manifest.BLOCK, lengths[stripe]))
+        if blake3(block).digest() == hashes(role, 0, 1):
+            return ""
+    return "its first and its last pack begin otherwise than they were written"
 
 
 def _packs_root(journal: Journal, group: int, n: int, stripes: int) -> str | None:

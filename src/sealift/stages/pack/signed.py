@@ -17,7 +17,7 @@ from sealift.formats import manifest as mf
 from sealift.stages.lacking import TOO_MANY, Lacking, lacking
 from sealift.stages.pack import found
 from sealift.stages.pack.crew import FAULTS
-from sealift.stages.pack.presence import listed
+from sealift.stages.pack.presence import listed, pack_lengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,10 +74,9 @@ def look(work: Work, group: int) -> list[str]:
 
 def _is_amiss(each: Attached, slot: int, record: Manifest, signature: bytes) -> bool:
     """Whether small files of a drive are not there, or not as long as they were signed."""
-    drive, row = each.drive, record.drives[slot]
-    wanted = {name: record.group_file(name) for name in mf.GROUP_FILES} | {mf.OPEN_ME: row.open_me, mf.SUMS: row.sums}
+    drive = each.drive
     try:
-        right = all(drive.size(name) == ref.bytes for name, ref in wanted.items())
+        right = all(drive.size(name) == ref.bytes for name, ref in record.small_files(slot).items())
         right = right and all(drive.size(name) is not None for name in (mf.CARD, mf.MANIFEST))  # a card may be another
         return not right or drive.read_small(mf.SIGNATURE, len(signature)) != signature
     except FormatError:
@@ -104,11 +103,9 @@ def _lack(each: Attached, slot: int, record: Manifest, lengths: Sequence[int]) -
 def _lengths(work: Work, group: int, record: Manifest) -> list[array[int]] | None:
     """By slot and stripe, lengths of the packs; None where neither the journal nor any drive knows them."""
     stripes, n = record.geometry.stripes, record.n
-    lengths = [array("q", bytes(8 * stripes)) for _ in range(n)]
     if work.journal.group(group).stripes == stripes:
-        for row in work.journal.packs(group):
-            lengths[mf.slot_of(row.stripe, row.role, n)][row.stripe] = row.length
-        return lengths
+        return pack_lengths(work.journal, group, n)
+    lengths = [array("q", bytes(8 * stripes)) for _ in range(n)]
     for each in work.deal.drives(group):  # it was taken over, and the journal does not know its packs
         try:
             with each.drive.open_read(mf.PACKS) as file:

@@ -133,7 +133,7 @@ def _on_none(looks: Sequence[tuple[Attached, int, _Wrong]], top: Mapping[str, by
 def _write_again(work: Work, group: int, record: Manifest, top: Mapping[str, bytes], names: Sequence[str]) -> bool:
     """Write what no drive has to all of them, from the state folder; whether it has all of that, as signed."""
     folder = found.closed_folder(work.options.state, group)
-    kept = [name in top or _is_kept(os.path.join(folder, name), record.group_file(name)) for name in names]
+    kept = [name in top or found.is_as_signed(os.path.join(folder, name), record.group_file(name)) for name in names]
     if not all(kept):
         return False
 
@@ -154,16 +154,6 @@ def _write_again(work: Work, group: int, record: Manifest, top: Mapping[str, byt
         "all of them, from the state folder"
     )
     return True
-
-
-def _is_kept(path: str, ref: FileRef) -> bool:
-    """Whether a file of the state folder is as it was signed."""
-    try:
-        digest = blake3()
-        digest.update_mmap(path)
-        return os.path.getsize(path) == ref.bytes and digest.hexdigest() == ref.blake3
-    except OSError:
-        return False
 
 
 class _Wrong(NamedTuple):
@@ -210,10 +200,8 @@ def look(work: Work, group: int) -> list[str]:
 
 def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, bytes]) -> _Wrong:
     """What of a drive is not as it was signed, or why it cannot be read; `top`: manifest and signature."""
-    row = record.drives[slot]
     card = canonical.encode(record.card(slot))
-    wanted = {name: record.group_file(name) for name in manifest.GROUP_FILES}
-    wanted |= {manifest.OPEN_ME: row.open_me, manifest.SUMS: row.sums}
+    wanted = record.small_files(slot)
     wanted |= {name: _ref(data) for name, data in {**top, manifest.CARD: card}.items()}
     wrong = []
     for name, ref in wanted.items():
